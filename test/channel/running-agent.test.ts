@@ -8,15 +8,32 @@ import { asked, type ChannelWorld, channelWorld } from './running-agent.ts';
 const HEARTBEAT = 'POST /session/heartbeat';
 const CONFIGURATION = 'GET /session/configuration';
 const LONG = { timeout: 30_000, interval: 100 };
+/**
+ * Seconds between two leases, where nothing is to be asked over HTTPS: on a machine that stalls for one and a half of them, the channel
+ * is silent indeed. The second is for tests that wait for no second lease.
+ */
+const STEADY = 3;
+const SLOW = 15;
 
 const lease = async ({ agent }: ChannelWorld) => (await agent.status()).lease;
 const sessionId = async ({ agent }: ChannelWorld) => (await agent.status()).session.id;
 const call = async ({ agent }: ChannelWorld) =>
   (await request((await agent.status()).services[0]!.address!, 8080, '/orders/1')).status;
 
+/** Resolves when the channel has renewed the lease twice, and nothing has over HTTPS meanwhile. */
+async function renewedByChannelAlone(w: ChannelWorld): Promise<void> {
+  const beatsMeanwhile = async () => {
+    const [beats, renewed] = [asked(w.broker, HEARTBEAT), w.control.renewed];
+    await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(renewed + 1);
+    return asked(w.broker, HEARTBEAT) - beats;
+  };
+  // Not at the first look: one may be under way, or the machine has stalled.
+  await expect.poll(beatsMeanwhile, LONG).toBe(0);
+}
+
 test('while an edge renews the lease, no heartbeat goes over HTTPS, and a call is served', async () => {
-  const w = await channelWorld();
-  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(3);
+  const w = await channelWorld({ heartbeatSeconds: STEADY });
+  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(1);
   expect(await lease(w)).toMatchObject({ by: 'channel', since: expect.any(Number) });
   expect(asked(w.broker, HEARTBEAT)).toBe(0);
   expect(asked(w.broker, CONFIGURATION)).toBe(1);
@@ -26,15 +43,15 @@ test('while an edge renews the lease, no heartbeat goes over HTTPS, and a call i
 test.each([600, -600])(
   'where the clock of the workspace is wrong by %i seconds, the channel renews the lease too',
   async (skew) => {
-    const w = await channelWorld(undefined, skew);
-    await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(2);
+    const w = await channelWorld({ skew, heartbeatSeconds: STEADY });
+    await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(1);
     expect(await lease(w)).toMatchObject({ by: 'channel' });
     expect((await lease(w)).refused).toBeUndefined();
   },
 );
 
 test('without an edge the lease is renewed over HTTPS, and by the channel again as soon as there is one', async () => {
-  const w = await channelWorld();
+  const w = await channelWorld({ heartbeatSeconds: 2 });
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
   const session = await sessionId(w);
   await w.stopEdge();
@@ -47,32 +64,23 @@ test('without an edge the lease is renewed over HTTPS, and by the channel again 
     .toBe(w.broker.configurationVersion);
   await w.startEdge();
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
-  // The heartbeat that was under way when the edge came back is over by the next renewal.
-  const regained = w.control.renewed;
-  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(regained);
-  const beats = asked(w.broker, HEARTBEAT);
-  const renewed = w.control.renewed;
-  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(renewed + 2);
-  expect(asked(w.broker, HEARTBEAT)).toBe(beats);
+  await renewedByChannelAlone(w);
   expect(await sessionId(w)).toBe(session);
   expect(await call(w)).toBe(200);
 });
 
 test('what was refused is told over HTTPS all the same, and the lease stays with the channel', async () => {
-  const w = await channelWorld();
+  const w = await channelWorld({ heartbeatSeconds: STEADY });
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
   const { address } = (await w.agent.status()).services[0]!;
   expect((await request(address!, 8080, '/admin')).status).toBe(403);
   await expect.poll(() => w.broker.reports, LONG).toHaveLength(1);
-  const beats = asked(w.broker, HEARTBEAT);
-  const renewed = w.control.renewed;
-  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(renewed + 2);
-  expect(asked(w.broker, HEARTBEAT)).toBe(beats);
+  await renewedByChannelAlone(w);
   expect((await lease(w)).by).toBe('channel');
 });
 
 test('a new configuration comes by the channel, and is not asked for over HTTPS', async () => {
-  const w = await channelWorld();
+  const w = await channelWorld({ heartbeatSeconds: SLOW });
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
   w.broker.configurationVersion += 1;
   w.control.announce();
@@ -83,7 +91,7 @@ test('a new configuration comes by the channel, and is not asked for over HTTPS'
 });
 
 test('a configuration that breaks a rule of the workspace is refused, whichever way it came', async () => {
-  const w = await channelWorld();
+  const w = await channelWorld({ heartbeatSeconds: SLOW });
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
   const { version } = (await w.agent.status()).configuration;
   w.broker.configurationVersion += 1;
@@ -97,23 +105,23 @@ test('a configuration that breaks a rule of the workspace is refused, whichever 
 });
 
 test('the end of the session is heard by the channel, and the next session has a channel of its own', async () => {
-  const w = await channelWorld();
+  const w = await channelWorld({ heartbeatSeconds: SLOW });
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
   w.control.end(await sessionId(w), 'operator');
   await expect.poll(() => sessionId(w), LONG).toBe('ses-3');
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
-  expect(asked(w.broker, HEARTBEAT)).toBe(0);
+  // But what reports a tunnel that was opened in the moment of the end.
+  expect(asked(w.broker, HEARTBEAT)).toBe(w.broker.reports.length);
   expect(await call(w)).toBe(200);
 });
 
 test('when the broker signs with another key, its keys are asked for, and the channel goes on', async () => {
-  const w = await channelWorld();
+  const w = await channelWorld({ heartbeatSeconds: STEADY });
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
   await expect.poll(() => asked(w.broker, 'GET /services'), LONG).toBe(1);
   w.control.rotate();
-  await expect.poll(() => asked(w.broker, 'GET /services'), LONG).toBe(2);
-  const renewed = w.control.renewed;
-  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(renewed + 2);
+  await expect.poll(() => asked(w.broker, 'GET /services'), LONG).toBeGreaterThan(1);
+  await renewedByChannelAlone(w);
   expect(await lease(w)).toMatchObject({ by: 'channel' });
 });
 
@@ -140,7 +148,7 @@ describe('an edge that', () => {
     ['withholds every answer', withholding, undefined],
     ['replays an old answer', replaying, undefined],
   ])('%s ends nothing: the lease is renewed over HTTPS', async (_what, lie, code) => {
-    const w = await channelWorld(lie);
+    const w = await channelWorld({ lie });
     const session = await sessionId(w);
     await expect.poll(() => asked(w.broker, HEARTBEAT), LONG).toBeGreaterThan(1);
     const { by, refused } = await lease(w);
@@ -150,13 +158,14 @@ describe('an edge that', () => {
   });
 
   test('withholds a configuration is found out, and it is asked for over HTTPS', async () => {
-    const w = await channelWorld((honest) => ({ ...honest, configuration: () => new Promise(() => {}) }));
+    const lie = (honest: ControlBroker) => ({ ...honest, configuration: () => new Promise<never>(() => {}) });
+    const w = await channelWorld({ lie });
     await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
     w.broker.configurationVersion += 1;
     w.control.announce();
     await expect
       .poll(async () => (await w.agent.status()).configuration.version, LONG)
       .toBe(w.broker.configurationVersion);
-    expect(asked(w.broker, CONFIGURATION)).toBe(2);
+    expect(asked(w.broker, CONFIGURATION)).toBeGreaterThan(1);
   });
 });

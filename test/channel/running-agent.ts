@@ -36,14 +36,20 @@ export interface PlayedControl extends ControlBroker {
   tell: (event: EdgeEvent) => void;
 }
 
-/**
- * @param lie what is between the first edge and the broker
- * @param skew seconds by which the broker's clock is ahead of the workspace's
- */
-export async function channelWorld(lie?: (honest: ControlBroker) => ControlBroker, skew = 0): Promise<ChannelWorld> {
+export interface ChannelWorldOptions {
+  /** What is between the first edge and the broker. */
+  readonly lie?: (honest: ControlBroker) => ControlBroker;
+  /** Seconds by which the broker's clock is ahead of the workspace's. */
+  readonly skew?: number;
+  /** The agent asks over HTTPS after one and a half of them without a lease: also on a machine that stalls for as long. */
+  readonly heartbeatSeconds?: number;
+}
+
+export async function channelWorld(options: ChannelWorldOptions = {}): Promise<ChannelWorld> {
+  const { lie, skew = 0, heartbeatSeconds = 1 } = options;
   const world = await surroundingsOfAgent();
   const { broker } = world;
-  broker.heartbeatSeconds = 1;
+  broker.heartbeatSeconds = heartbeatSeconds;
   broker.skew = skew;
   const control = playControl(broker);
   let running: { edge: Edge; stop(): Promise<void> } | undefined;
