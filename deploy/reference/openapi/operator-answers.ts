@@ -14,7 +14,11 @@ const Operator = z.strictObject({
 export const SignIns = z.strictObject({
   broker: z.url().describe('Base of DPoP `htu` on this listener'),
   issuers: z.array(
-    z.strictObject({ name: z.string(), issuer: z.url(), client: z.string(), scopes: z.array(z.string()) }),
+    z.strictObject({
+      ...{ name: z.string(), issuer: z.url(), client: z.string(), scopes: z.array(z.string()) },
+      refresh: z.boolean().describe('Whether a refresh token is asked for (`offline_access`), to confirm the sign-in'),
+      consent: z.boolean().describe('Whether that is asked for with `prompt=consent`'),
+    }),
   ),
 });
 
@@ -24,18 +28,30 @@ export const SignInForm = z.object({
   subject_token_type: z.enum(['urn:ietf:params:oauth:token-type:id_token', 'urn:ietf:params:oauth:token-type:jwt']),
 });
 
+/** Seconds from now on. */
+const times = {
+  expires_in: z.number().int(),
+  confirm_in: z
+    .number()
+    .int()
+    .describe('Until the sign-in must have been confirmed (`POST /operator/session/confirm`)'),
+};
+
 export const OperatorSession = z.strictObject({
   access_token: z.string(),
   issued_token_type: z.literal('urn:meshpass:token-type:operator-session'),
   token_type: z.literal('DPoP'),
-  expires_in: z.number().int(),
+  ...times,
   broker: z.url(),
   operator: Operator,
 });
 
+export const ConfirmedSignIn = z.strictObject({ operator: Operator, ...times });
+
 export const WhoAmI = z.strictObject({
   operator: Operator,
   expires_at: time.nullable(),
+  confirmed_until: time.nullable().describe('`operator_unconfirmed` from then on, unless it is confirmed before'),
   actions: z.array(z.string()),
 });
 
@@ -45,7 +61,10 @@ export const RolesOfActions = z.strictObject({
 
 export const OperatorSessions = z.strictObject({
   sessions: z.array(
-    Operator.extend({ id: z.string(), source: z.string().nullable(), opened_at: time, expires_at: time }),
+    Operator.extend({
+      ...{ id: z.string(), source: z.string().nullable() },
+      ...{ opened_at: time, expires_at: time, confirmed_at: time },
+    }),
   ),
 });
 

@@ -4,7 +4,7 @@ import { CloseOrder, ListQuery } from '@meshpass/broker/http/routes/admin';
 import { AuditPage, ExportFrom, PruneOrder } from '@meshpass/broker/http/routes/audit';
 import { ConfirmationsQuery, ConfirmOrder, WithdrawOrder } from '@meshpass/broker/http/routes/confirmations';
 import { RollBackOrder } from '@meshpass/broker/http/routes/operator-policy';
-import { CloseOperatorsOrder } from '@meshpass/broker/http/routes/operators';
+import { CloseOperatorsOrder, ConfirmSignInOrder } from '@meshpass/broker/http/routes/operators';
 import { ApplyOrder, PlanOrder } from '@meshpass/broker/http/routes/policy';
 import { RotateOrder } from '@meshpass/broker/http/routes/trust';
 import { DrillReport } from '@meshpass/identity/drill-report';
@@ -28,6 +28,7 @@ import {
   AppliedFiles,
   ClosedOperators,
   Confirmations,
+  ConfirmedSignIn,
   OperatorSession,
   OperatorSessions,
   Pending,
@@ -183,6 +184,14 @@ export const OPERATOR: readonly Operation[] = [
     ...{ ...on, method: 'get', path: '/operator/session', id: 'whoAmI' },
     summary: 'Who the operator is, and what they may do',
     answers: { 200: { description: 'The operator', schema: WhoAmI } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/operator/session/confirm', id: 'confirmSignIn' },
+    summary: 'Confirm the sign-in of the operator who asks, by an ID token that their issuer has just given',
+    description:
+      'OpenID Connect Core 1.0, section 12. Works where everything else is refused with `operator_unconfirmed`.',
+    request: { schema: ConfirmSignInOrder },
+    answers: { 200: { description: 'What they may do now', schema: ConfirmedSignIn } },
   },
   {
     ...{ ...on, method: 'delete', path: '/operator/session', id: 'signOut' },

@@ -1,37 +1,11 @@
 /** The access file once read, and what compiling yields: the nouns of this package. */
 import type { Attestation } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
+import type { TrustedIssuer } from './model-issuer.ts';
 import type { ApprovalWebhook } from './model-webhook.ts';
 
+export type { SignInClient, TrustedIssuer } from './model-issuer.ts';
 export type { ApprovalWebhook } from './model-webhook.ts';
-
-/** Exactly one issuer of OIDC proofs. */
-export interface TrustedIssuer {
-  readonly name: string;
-  /** Compared as a string, exactly. */
-  readonly issuer: string;
-  /** The `aud` that proofs must carry. */
-  readonly audience: string;
-  readonly algorithms: readonly string[];
-  /** `actions` maps GitHub Actions' claims to ids; `generic` takes `sub`. */
-  readonly kind: 'generic' | 'actions';
-  /** The client with which people sign in there. */
-  readonly signIn?: SignInClient;
-}
-
-/** A public OAuth client, without a secret. */
-export interface SignInClient {
-  /** `client_id`, and the only `aud` of its ID tokens. */
-  readonly client: string;
-  /** Beside `openid`. */
-  readonly scopes: readonly string[];
-  /** Whether a refresh token is asked for. */
-  readonly refresh: boolean;
-  /** A sign-in that is not confirmed by a fresh ID token for so long ends, seconds. Where `refresh` is false: not used. */
-  readonly confirm: number;
-  /** Whether an ID token may come without the nonce that binds it to the key of a session. */
-  readonly nonce: 'required' | 'optional';
-}
 
 /** What a sign-in must be, beside the other members of an entry. */
 export interface SignedIn {
@@ -60,6 +34,8 @@ export interface Operators {
   }[];
   /** Life of an operator's session, seconds. */
   readonly session: number;
+  /** A session whose person the issuer has not confirmed for so long is refused, seconds. */
+  readonly confirm: number;
   /** Whether an ID token without a nonce signs in: many issuers give none in their device flow. */
   readonly deviceFlow: boolean;
   /** Actions that another operator has to confirm. */

@@ -91,5 +91,5 @@ The chart sees only the access file of its values, not one that was applied by p
 {{/* "true" where an access file gives somebody a role. */}}
 {{- define "meshpass.givesRoles" -}}
 {{- $operators := get (fromYaml .) "operators" | default dict -}}
-{{- if omit $operators "session" "secondPerson" "deviceFlow" | values | compact }}true{{ end -}}
+{{- if omit $operators "session" "confirm" "secondPerson" "deviceFlow" | values | compact }}true{{ end -}}
 {{- end }}

@@ -50,7 +50,7 @@ export function toWebhooks(
 /** Who may act on the broker itself; nothing where the file does not say. */
 export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick<Access, 'operators'> {
   if (!operators) return {};
-  const { serviceAccounts, session, deviceFlow, secondPerson } = operators;
+  const { serviceAccounts, session, confirm, deviceFlow, secondPerson } = operators;
   const entries = (role: OperatorRole) =>
     (operators[role] ?? []).map((entry, index) => toWho(entry, yaml.locate(['operators', role, index], 'value')));
   const roles = Object.fromEntries(
@@ -58,7 +58,7 @@ export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick
   ) as unknown as Operators['roles'];
   return {
     operators: {
-      ...{ roles, session, deviceFlow, secondPerson },
+      ...{ roles, session, confirm, deviceFlow, secondPerson },
       ...(secondPerson.length > 0 && { place: yaml.locate(['operators', 'secondPerson'], 'value') }),
       serviceAccounts: serviceAccounts.map(({ serviceAccount, roles }, index) => ({
         ...{ ...serviceAccount, roles },

@@ -20,6 +20,7 @@ export const SECOND_PERSON_ACTIONS = [
 export type SecondPersonAction = (typeof SECOND_PERSON_ACTIONS)[number];
 
 const SESSION: DurationBounds = { least: '5m', most: '12h' };
+const CONFIRM: DurationBounds = { least: '30s', most: '1h' };
 
 const entries = z.array(who).min(1, 'nobody is named: leave the role out').max(100, 'more than 100 entries').optional();
 
@@ -46,6 +47,10 @@ export const operators = z.strictObject({
     description: "Hard end of an operator's session, 5m to 12h",
     pattern: '^[1-9][0-9]{0,5}[smh]$',
   }).prefault('1h'),
+  confirm: read((input) => parseDuration(input, CONFIRM), {
+    description: 'A session whose person the issuer has not confirmed for so long is refused until it does, 30s to 1h',
+    pattern: '^[1-9][0-9]{0,5}[smh]$',
+  }).prefault('5m'),
   deviceFlow: z
     .boolean()
     .default(false)

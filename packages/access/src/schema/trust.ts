@@ -45,6 +45,10 @@ const signIn = z.strictObject({
     .boolean()
     .default(true)
     .describe('Whether a workspace asks for a refresh token (offline_access), by which its sign-in is confirmed'),
+  consent: z
+    .boolean()
+    .optional()
+    .describe('false: operators get a refresh token without prompt=consent, for a provider that refuses it'),
   confirm: read((input) => parseDuration(input, CONFIRM), {
     description: 'A sign-in that is not confirmed for so long ends, 30s to 1h',
     pattern: '^[1-9][0-9]{0,5}[smh]$',

@@ -43,6 +43,8 @@ describe('refused is', () => {
     ['an unknown role', 'root: [{issuer: okta, claims: {a: b}}]', /:7:3 unknown key "root"/],
     ['a role without entries', 'admin: []', /:7:10 admin: nobody is named/],
     ['a session of a day', 'session: 24h', /:7:12 session: /],
+    ['a confirmation every two hours', 'confirm: 2h', /:7:12 confirm: 2h is too long: at most 1h/],
+    ['a confirmation every second', 'confirm: 1s', /:7:12 confirm: 1s is too short: at least 30s/],
     [
       'a ServiceAccount without its namespace',
       'serviceAccounts: [{serviceAccount: ci, roles: [viewer]}]',
@@ -111,6 +113,11 @@ describe('refused is', () => {
       /b\.yaml:1:1 only the first file says who operates/,
     );
   });
+});
+
+it('operators are confirmed every five minutes, unless the file says otherwise', () => {
+  const confirm = (text: string) => parseAccess(FILE(text), 'access.yaml').operators?.confirm;
+  expect([confirm('session: 2h'), confirm('confirm: 30s'), confirm('confirm: 1h')]).toEqual([300, 30, 3600]);
 });
 
 describe('a role', () => {

@@ -92,12 +92,10 @@ function secondPersonChanges(before: Operators | undefined, after: Operators | u
 }
 
 /** What the access file says where it has no operators. */
-const DEFAULTS: Pick<Operators, 'session' | 'deviceFlow'> = { session: 3_600, deviceFlow: false };
+type Settings = Pick<Operators, 'session' | 'confirm' | 'deviceFlow'>;
+const DEFAULTS: Settings = { session: 3_600, confirm: 300, deviceFlow: false };
 
-function settingChanges(
-  before: Pick<Operators, 'session' | 'deviceFlow'> = DEFAULTS,
-  after: Pick<Operators, 'session' | 'deviceFlow'> | undefined,
-): readonly TrustChange[] {
+function settingChanges(before: Settings = DEFAULTS, after: Settings | undefined): readonly TrustChange[] {
   if (!after) return [];
   const told = (what: string, wider: boolean): TrustChange => ({
     ...{ about: 'operators', who: 'how operators sign in', does: 'changes', what, wider },
@@ -106,6 +104,10 @@ function settingChanges(
   if (before.session !== after.session) {
     const what = `sessions last ${after.session} seconds at most, ${before.session} before`;
     changes.push(told(what, after.session > before.session));
+  }
+  if (before.confirm !== after.confirm) {
+    const what = `issuers confirm operators every ${after.confirm} seconds, ${before.confirm} before`;
+    changes.push(told(what, after.confirm > before.confirm));
   }
   if (before.deviceFlow !== after.deviceFlow) {
     const what = `ID tokens without a nonce are ${after.deviceFlow ? 'accepted' : 'refused'} from now on`;

@@ -37,6 +37,18 @@ describe('what a change of the access file means for whom the broker trusts', ()
         '+ how operators sign in changes: ID tokens without a nonce are accepted from now on',
       ],
     ],
+    [
+      'how often operators are confirmed, which is wider where it is less often',
+      file(SRE),
+      file(`${SRE}, confirm: 10m`),
+      ['+ how operators sign in changes: issuers confirm operators every 600 seconds, 300 before'],
+    ],
+    [
+      'how often operators are confirmed, which is narrower where it is more often',
+      file(SRE),
+      file(`${SRE}, confirm: 30s`),
+      ['- how operators sign in changes: issuers confirm operators every 30 seconds, 300 before'],
+    ],
     ['all roles, where operators go', file(SRE), file(''), ['- issuer okta, claim groups sre loses the role admin']],
     [
       'roles of a ServiceAccount',

@@ -11,7 +11,7 @@ import { BREAK_GLASS, type OperatorCaller } from '../operator/caller.ts';
 import type { Confirmations } from '../operator/confirmations.ts';
 import { isOfPage } from '../operator/page/browser-sign-in.ts';
 import { cookieOf, SESSION_COOKIE } from '../operator/page/cookies.ts';
-import { callerOf, type OperatorSession, type OperatorSessions } from '../operator/sessions.ts';
+import { callerOf, confirmedUntil, type OperatorSession, type OperatorSessions } from '../operator/sessions.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
 import { MAX_AGE, MAX_AHEAD, verifyDpop } from '../token/dpop.ts';
 import { createReplayMemory } from '../token/replay.ts';
@@ -42,16 +42,22 @@ export interface OperatorsOptions {
 
 export interface Operators {
   /**
-   * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended`, `dpop_*`; `too_many_attempts` after wrong
-   * tokens from the same source, whatever comes then.
+   * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended`, `operator_unconfirmed`, `dpop_*`;
+   * `too_many_attempts` after wrong tokens from the same source, whatever comes then.
    */
   readonly authentication: Authentication<OperatorCaller>;
+  /** The same, also where the issuer has not confirmed the person in time: for what confirms or ends the session. */
+  readonly unconfirmedAuthentication: Authentication<OperatorCaller>;
   /** A stranger's key, who wants to sign in: a proof that was made for this request just now. */
   readonly keyAuthentication: Authentication<{ readonly jkt: string }>;
   /** What waits for a second person. */
   readonly confirmations: Confirmations;
-  /** A browser: the session in its cookie, which is one of the page. Refuses with `operator_session_ended`, `too_many_attempts`. */
+  /**
+   * A browser: the session in its cookie, which is one of the page. Refuses with `operator_session_ended`, `operator_unconfirmed`,
+   * `too_many_attempts`.
+   */
   readonly pageAuthentication: Authentication<OperatorCaller>;
+  readonly unconfirmedPageAuthentication: Authentication<OperatorCaller>;
   /** Somebody who has shown nothing yet. Refuses with `too_many_attempts`. */
   readonly strangerAuthentication: Authentication<undefined>;
   /** A sign-in that failed counts as a wrong token. */
@@ -89,6 +95,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     presented: Presented,
     sessionToken: string,
     source: string,
+    mayBeUnconfirmed: boolean,
     prove: (session: OperatorSession) => void,
   ): Outcome<OperatorCaller> => {
     const { event, request } = presented;
@@ -102,11 +109,13 @@ export function createOperators(options: OperatorsOptions): Operators {
     const identified = { ...event, subject, login, issuer, detail: { operator_session: id } };
     try {
       prove(session);
-      const caller = callerOf(session, options.access());
+      const access = options.access();
+      const caller = callerOf(session, access);
       if (caller.roles.length === 0) {
         options.onRoleLost(id);
         return refused(identified, ended('The access file gives you no role as an operator any more.'));
       }
+      if (!mayBeUnconfirmed && confirmedUntil(session, access) <= seconds(clock)) throw unconfirmed(issuer);
       connections.belongs(request.socket);
       return granted({ ...identified, known: true }, caller);
     } catch (thrown) {
@@ -133,27 +142,35 @@ export function createOperators(options: OperatorsOptions): Operators {
     return granted({ ...event, known: true, subject }, BREAK_GLASS);
   };
 
-  return {
-    confirmations: options.confirmations,
-    authentication: (presented) => {
+  const byHeader =
+    (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
+    (presented) => {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());
       const session = SESSION.exec(presented.request.headers.authorization ?? '')?.[1];
       if (session === undefined) return byToken(presented, source);
-      return bySession(presented, session, source, ({ jkt }) => {
+      return bySession(presented, session, source, mayBeUnconfirmed, ({ jkt }) => {
         verifyDpop({ ...proofOf(presented), accessToken: session, jkt, replay: known });
       });
-    },
-    pageAuthentication: (presented) => {
+    };
+
+  const byCookie =
+    (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
+    (presented) => {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());
       const token = cookieOf(presented.request, SESSION_COOKIE) ?? '';
       if (!TOKEN.test(token)) return refused(presented.event, ended('You are not signed in here.'));
-      return bySession(presented, token, source, (session) => {
+      return bySession(presented, token, source, mayBeUnconfirmed, (session) => {
         // A token that is bound to a key is worth nothing without it.
         if (!isOfPage(session)) throw ended('This session is not one of the page; sign in.');
       });
-    },
+    };
+
+  return {
+    confirmations: options.confirmations,
+    ...{ authentication: byHeader(false), unconfirmedAuthentication: byHeader(true) },
+    ...{ pageAuthentication: byCookie(false), unconfirmedPageAuthentication: byCookie(true) },
     strangerAuthentication: ({ event, request }) =>
       attempts.has(groupOf(sourceOf(request))) ? granted(event, undefined) : refused(event, tooMany()),
     keyAuthentication: (presented) => {
@@ -167,6 +184,13 @@ export function createOperators(options: OperatorsOptions): Operators {
 
 function ended(message: string): MeshpassError {
   return new MeshpassError('operator_session_ended', message);
+}
+
+function unconfirmed(issuer: string): MeshpassError {
+  return new MeshpassError(
+    'operator_unconfirmed',
+    `${issuer} has to confirm that you are still you ("operators.confirm" of the access file): run meshpass login.`,
+  );
 }
 
 function headerOf(value: string | string[] | undefined): string | undefined {

@@ -72,6 +72,8 @@ export const OPERATOR_ACTIONS = {
 
   'operators.whoami': { roles: ALL },
   'operators.logout': { roles: ALL },
+  /** An ID token that the issuer has just given: of people alone. */
+  'operators.confirm-sign-in': { roles: ALL, notInAnEmergency: true },
   'operators.roles': { roles: ALL },
   'operators.list': { roles: WORKERS },
   'operators.close': { roles: OFFICERS },

@@ -24,6 +24,8 @@ export interface OperatorSession {
   /** Unix seconds. */
   readonly openedAt: number;
   readonly expiresAt: number;
+  /** When the issuer last confirmed the person. */
+  readonly confirmedAt: number;
 }
 
 /** Why a session of an operator ended before its time. */
@@ -37,6 +39,8 @@ export interface OperatorSessions {
   readonly add: (session: OperatorSession) => void;
   /** After, or where the store fails before, its end is there. */
   readonly remove: (id: string) => void;
+  /** After it is in the store. @returns whether the session is still there */
+  readonly confirm: (session: OperatorSession) => boolean;
 }
 
 /** Of one person or ServiceAccount; the oldest ends when one more opens. */
@@ -59,7 +63,8 @@ export async function openOperatorSessions(store: Store, clock: Clock): Promise<
     .where('expires_at', '>', new Date(now))
     .execute();
   const sessions = new Map<string, OperatorSession>();
-  for (const { token_hash, attestation, source, opened_at, expires_at, closed_at: _, close_cause: __, ...row } of rows)
+  for (const { closed_at: _, close_cause: __, ...stored } of rows) {
+    const { token_hash, attestation, source, opened_at, expires_at, confirmed_at, ...row } = stored;
     sessions.set(token_hash, {
       ...row,
       ...(attestation !== null && { attestation: JSON.parse(attestation) as Attestation }),
@@ -67,7 +72,9 @@ export async function openOperatorSessions(store: Store, clock: Clock): Promise<
       tokenHash: token_hash,
       openedAt: Math.floor(opened_at.getTime() / 1000),
       expiresAt: Math.floor(expires_at.getTime() / 1000),
+      confirmedAt: Math.floor((confirmed_at ?? opened_at).getTime() / 1000),
     });
+  }
   const forgetExpired = () => {
     for (const [hash, { expiresAt }] of sessions) if (expiresAt <= seconds(clock)) sessions.delete(hash);
   };
@@ -80,6 +87,11 @@ export async function openOperatorSessions(store: Store, clock: Clock): Promise<
     add: (session) => sessions.set(session.tokenHash, session),
     remove: (id) => {
       for (const [hash, session] of sessions) if (session.id === id) sessions.delete(hash);
+    },
+    confirm: (session) => {
+      if (!sessions.has(session.tokenHash)) return false;
+      sessions.set(session.tokenHash, session);
+      return true;
     },
   };
 }
@@ -99,7 +111,7 @@ export function newOperatorSession(
 
 /** As the journal takes it. */
 export function operatorSessionRow(session: OperatorSession) {
-  const { tokenHash, attestation, source, openedAt, expiresAt, ...row } = session;
+  const { tokenHash, attestation, source, openedAt, expiresAt, confirmedAt, ...row } = session;
   return {
     ...row,
     token_hash: tokenHash,
@@ -107,9 +119,18 @@ export function operatorSessionRow(session: OperatorSession) {
     source: source ?? null,
     opened_at: timestamp(openedAt),
     expires_at: timestamp(expiresAt),
+    confirmed_at: timestamp(confirmedAt),
     closed_at: null,
     close_cause: null,
   };
+}
+
+/** Until when what the issuer last said of its person counts, Unix seconds. Of a ServiceAccount it was said once. */
+export function confirmedUntil(
+  { kind, confirmedAt, expiresAt }: Pick<OperatorSession, 'kind' | 'confirmedAt' | 'expiresAt'>,
+  { operators }: Pick<Access, 'operators'>,
+): number {
+  return kind === 'person' ? Math.min(expiresAt, confirmedAt + (operators?.confirm ?? 0)) : expiresAt;
 }
 
 /** What it may do under this access file: nothing where that no longer names it. */

@@ -3,21 +3,20 @@
  * the access file a role for them, is there room, write it with its row. The first step that refuses ends it.
  */
 
-import type { TrustedIssuer } from '@meshpass/access';
 import { type Access, operatorRoles, serviceAccountRoles } from '@meshpass/access';
 import { type Attestation, ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Attested } from '../attest/attested.ts';
 import type { IssuerHttpOptions } from '../attest/issuer-http.ts';
 import type { IssuerKeys } from '../attest/oidc/issuer-keys.ts';
-import { attestOidc } from '../attest/oidc/oidc.ts';
-import { printable } from '../attest/printable.ts';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
+import type { KeyedMutex } from '../limits/keyed-mutex.ts';
 import type { RecentLogouts } from '../sign-in/recent-logouts.ts';
 import { nameOf, type OperatorCaller } from './caller.ts';
+import { attestPerson, confirmationTime } from './person.ts';
 import {
   callerOf,
   MAX_OPERATOR_SESSIONS,
@@ -47,6 +46,10 @@ export interface SignInContext {
   readonly recentLogouts: RecentLogouts;
   /** Ends what was opened while its person signed out at the issuer. */
   readonly endSignedOut: (session: OperatorSession) => Promise<void>;
+  /** Ends a session whose person has no role any more. */
+  readonly endForLostRole: (sessionId: string) => Promise<void>;
+  /** One confirmation of a session at a time. */
+  readonly confirming: KeyedMutex;
   /** Absent: nobody can sign in here. */
   readonly proofs: OperatorProofs | undefined;
   readonly publicUrl: string;
@@ -72,7 +75,7 @@ export interface SignedIn {
 /** Seconds that an ID token may be old: whoever signs in has just got it. */
 const MAX_TOKEN_AGE = 600;
 
-type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'attestation'>;
+type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'attestation' | 'confirmedAt'>;
 
 /** @returns refused with `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `overloaded` */
 export async function signIn(context: SignInContext, request: SignInRequest): Promise<Outcome<SignedIn>> {
@@ -167,26 +170,18 @@ async function provePerson(
   { keys }: OperatorProofs,
   { clock }: SignInContext,
   { token, jkt }: SignInRequest,
-  { trust, operators }: Access,
+  access: Access,
 ): Promise<Proven> {
-  // What a workspace proves itself with is for another audience, and is nothing here.
-  const issuers = trust.issuers.flatMap(({ signIn, ...issuer }): TrustedIssuer[] =>
-    signIn ? [{ ...issuer, audience: signIn.client }] : [],
-  );
-  const attested = await attestOidc({ type: 'oidc', token }, issuers, { teams: [], roles: [] }, { keys, clock });
-  const attestation = printable(attested.attestation);
-  refuseForeign(attestation, jkt, seconds(clock), operators?.deviceFlow === true);
+  const { attestation, replay } = await attestPerson(token, access, { keys, clock });
+  const now = seconds(clock);
+  refuseForeign(attestation, jkt, now, access.operators?.deviceFlow === true);
   const { issuer, subject, login } = attestation;
-  return { who: { kind: 'person', issuer, subject, login, attestation }, replay: attested.replay };
+  const confirmedAt = confirmationTime(attestation, now);
+  return { who: { kind: 'person', issuer, subject, login, attestation, confirmedAt }, replay };
 }
 
-/** A token of another client, of another sign-in, or of some time ago. */
+/** A token of another sign-in, or of some time ago. */
 function refuseForeign({ claims }: Attestation, jkt: string, now: number, withoutNonce: boolean): void {
-  if (Array.isArray(claims.aud) && claims.aud.length !== 1)
-    throw new MeshpassError(
-      'proof_audience',
-      'This ID token has further audiences: it must be for the client of signIn alone.',
-    );
   if (typeof claims.iat !== 'number' || claims.iat < now - MAX_TOKEN_AGE)
     throw new MeshpassError('proof_expired', 'This ID token is older than ten minutes; sign in again.');
   // OpenID Connect Core section 3.1.2.1. The nonce is made of the key, so that who gets hold of the token alone cannot use it, and
@@ -221,7 +216,10 @@ async function proveServiceAccount(
   if (endsAt !== undefined && endsAt <= seconds(clock))
     throw new MeshpassError('proof_expired', 'This token has expired; obtain a new one.');
   return {
-    who: { kind: 'service-account', issuer: 'kubernetes', subject, login: `${namespace}/${name}` },
+    who: {
+      ...{ kind: 'service-account', issuer: 'kubernetes', subject, login: `${namespace}/${name}` },
+      confirmedAt: seconds(clock),
+    },
     ...(endsAt !== undefined && { endsAt }),
   };
 }
@@ -250,7 +248,7 @@ function refuseWithoutRole({ kind, subject, attestation }: Who, access: Access):
   );
 }
 
-function nobody(): MeshpassError {
+export function nobody(): MeshpassError {
   return new MeshpassError(
     'operator_unauthorized',
     'Nobody can sign in like this: the access file has no "operators" with such an entry.',

@@ -62,8 +62,10 @@ export async function endSignedOut(
 
 function signedBy({ issuer, subject, claims }: Attestation): Signed {
   const sid = sidOf(claims);
+  const { iat, auth_time: authTime } = claims;
   return {
-    ...{ issuer, subject, confirmedAt: typeof claims.iat === 'number' ? claims.iat : 0 },
+    ...{ issuer, subject, confirmedAt: typeof iat === 'number' ? iat : 0 },
     ...(sid !== undefined && { sid }),
+    ...(typeof authTime === 'number' && { authTime }),
   };
 }

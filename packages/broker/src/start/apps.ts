@@ -93,10 +93,13 @@ export function createApps(base: Base, active: Active) {
   const answers = { config, mesh, kubernetesCa, statementKeys: control.keys.published };
   const { publicUrl } = config;
   const signedOut = { journal, clock, random, sessions: active.operatorSessions, onFailure: base.failed('operators') };
+  const closing = { audit, clock, random, sessions: active.operatorSessions };
   const ofOperators = {
     ...{ audit, clock, random, publicUrl, access: mesh.access, sessions: active.operatorSessions },
     recentLogouts: active.signIns.recentLogouts,
     endSignedOut: (session: OperatorSession) => endSignedOutOperators(signedOut, [session], {}),
+    endForLostRole: (id: string) => endForLostRole(closing, id),
+    confirming: new Map(),
   };
   const confirmations = createConfirmations({ store, audit, clock, random, access: mesh.access });
   const operators = createOperators({
@@ -104,7 +107,7 @@ export function createApps(base: Base, active: Active) {
     confirmations,
     connections: operator.connections,
     onBreakGlass: metrics.breakGlass,
-    onRoleLost: (id) => void endForLostRole(ofOperators, id).catch(base.failed('operators')),
+    onRoleLost: (id) => void endForLostRole(closing, id).catch(base.failed('operators')),
   });
   const admin = { audit, clock, random, sourceOf, log, store, sessions, operators };
   const policy = given.policy && {

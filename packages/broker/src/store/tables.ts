@@ -184,6 +184,8 @@ export interface OperatorSessionsTable {
   expires_at: Time;
   closed_at: MaybeTime;
   close_cause: string | null;
+  /** When the issuer last confirmed the person; null: not since the session opened, as far as a broker before 017 knew. */
+  confirmed_at: MaybeTime;
 }
 
 /** Actions of operators that wait for a second person, or were confirmed: operator/confirmations.ts. */

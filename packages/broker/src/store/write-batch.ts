@@ -164,6 +164,13 @@ begin
     select * from jsonb_populate_recordset(null::operator_sessions, batch->'operators');
   end if;
 
+  if batch ? 'operators_confirmed' then
+    update operator_sessions s set confirmed_at = x.confirmed_at, login = x.login, attestation = x.attestation
+    from jsonb_to_recordset(batch->'operators_confirmed')
+      x (id text, confirmed_at timestamptz, login text, attestation text)
+    where s.id = x.id and s.closed_at is null;
+  end if;
+
   if batch ? 'operators_closed' then
     update operator_sessions s set closed_at = x.closed_at, close_cause = x.close_cause
     from jsonb_to_recordset(batch->'operators_closed') x (id text, closed_at timestamptz, close_cause text)

@@ -17,7 +17,7 @@ export function operatorsByGroup(more: Partial<Operators> = {}): Operators {
     return [role, [who]] as const;
   });
   const roles = Object.fromEntries(entries) as unknown as Operators['roles'];
-  return { roles, serviceAccounts: [], session: 3600, deviceFlow: false, secondPerson: [], ...more };
+  return { roles, serviceAccounts: [], session: 3600, confirm: 3600, deviceFlow: false, secondPerson: [], ...more };
 }
 
 export interface SignedIn {

@@ -115,6 +115,7 @@ const REQUESTS: Readonly<Record<OperatorAction, Call>> = {
   'policy.rollback-trust': post('/policy/rollback', { version: 2, reason }),
   'operators.whoami': { path: '/operator/session' },
   'operators.logout': { method: 'DELETE', path: '/operator/session' },
+  'operators.confirm-sign-in': post('/operator/session/confirm', { id_token: 'x' }),
   'operators.roles': { path: '/operator/roles' },
   'operators.list': { path: '/operator/sessions' },
   'operators.close': post('/operator/sessions/close', { id: 'x' }),
@@ -182,6 +183,7 @@ const EXPECTED = `
   policy.rollback-trust    . . . . A !
   operators.whoami         v a o s A !
   operators.logout         v a o s A !
+  operators.confirm-sign-in v a o s A .
   operators.roles          v a o s A !
   operators.list           . . o s A !
   operators.close          . . . s A !

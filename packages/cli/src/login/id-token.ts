@@ -1,4 +1,4 @@
-/** An ID token from an issuer, by the public client of the access file: authorization code with PKCE, or the device flow. */
+/** Tokens of an issuer, by the public client of the access file: authorization code with PKCE, or the device flow. */
 import { MeshpassError } from '@meshpass/identity/error';
 import * as oidc from 'openid-client';
 import { listenForRedirect } from './redirect.ts';
@@ -8,6 +8,16 @@ export interface Issuer {
   readonly client: string;
   /** Beside `openid`. */
   readonly scopes: readonly string[];
+  /** Whether a refresh token is asked for. */
+  readonly refresh: boolean;
+  /** Whether a browser asks for it with `prompt=consent` (OpenID Connect Core section 11). */
+  readonly consent: boolean;
+}
+
+export interface Tokens {
+  readonly idToken: string;
+  /** Absent: the issuer gave none, or none was asked for. */
+  readonly refreshToken?: string;
 }
 
 export interface SignInOptions {
@@ -32,13 +42,14 @@ export interface DeviceOptions extends Pick<SignInOptions, 'nonce' | 'patienceMs
  * RFC 6749 section 4.1 with PKCE (RFC 7636, S256), `state`, `nonce`, and the issuer of the answer (RFC 9207).
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`, `usage`
  */
-export async function idTokenByBrowser(issuer: Issuer, options: SignInOptions): Promise<string> {
+export async function tokensByBrowser(issuer: Issuer, options: SignInOptions): Promise<Tokens> {
   const config = await discover(issuer);
   await using redirect = await listenForRedirect(options.port, options.patienceMs);
   const [verifier, state] = [oidc.randomPKCECodeVerifier(), oidc.randomState()];
   const url = oidc.buildAuthorizationUrl(config, {
     ...{ redirect_uri: redirect.url, scope: scopeOf(issuer), state, nonce: options.nonce },
     ...{ code_challenge: await oidc.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256' },
+    ...(issuer.refresh && issuer.consent && { prompt: 'consent' }),
   });
   const answered = redirect.answer(state);
   options.onUrl(url.href);
@@ -52,14 +63,14 @@ export async function idTokenByBrowser(issuer: Issuer, options: SignInOptions): 
       ...{ pkceCodeVerifier: verifier, expectedState: state, expectedNonce: options.nonce, idTokenExpected: true },
     }),
   );
-  return idTokenOf(tokens);
+  return tokensOf(tokens);
 }
 
 /**
  * RFC 8628. The nonce is asked for as well, which not every issuer heeds.
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
-export async function idTokenByDevice(issuer: Issuer, options: DeviceOptions): Promise<string> {
+export async function tokensByDevice(issuer: Issuer, options: DeviceOptions): Promise<Tokens> {
   const config = await discover(issuer);
   const begun = await understood(issuer, () =>
     oidc.initiateDeviceAuthorization(config, { scope: scopeOf(issuer), nonce: options.nonce }),
@@ -69,19 +80,22 @@ export async function idTokenByDevice(issuer: Issuer, options: DeviceOptions): P
   const tokens = await understood(issuer, () =>
     oidc.pollDeviceAuthorizationGrant(config, begun, undefined, { signal }),
   );
-  return idTokenOf(tokens);
+  return tokensOf(tokens);
 }
 
-function scopeOf({ scopes }: Issuer): string {
-  return ['openid', ...scopes].join(' ');
+function scopeOf({ scopes, refresh }: Issuer): string {
+  return [...new Set(['openid', ...(refresh ? ['offline_access'] : []), ...scopes])].join(' ');
 }
 
-function idTokenOf({ id_token: token }: { readonly id_token?: string }): string {
-  if (token !== undefined) return token;
+/** @throws MeshpassError `proof_rejected` */
+export function tokensOf(given: { readonly id_token?: string; readonly refresh_token?: string }): Tokens {
+  const { id_token: idToken, refresh_token: refreshToken } = given;
+  if (idToken !== undefined) return { idToken, ...(refreshToken !== undefined && { refreshToken }) };
   throw new MeshpassError('proof_rejected', 'The issuer gave no ID token: its client needs the scope openid.');
 }
 
-async function discover({ issuer, client }: Issuer): Promise<oidc.Configuration> {
+/** @throws MeshpassError `issuer_unavailable` */
+export async function discover({ issuer, client }: Pick<Issuer, 'issuer' | 'client'>): Promise<oidc.Configuration> {
   const url = new URL(issuer);
   // Without TLS only what is on this very machine.
   const isLocal = url.protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname);
@@ -89,8 +103,8 @@ async function discover({ issuer, client }: Issuer): Promise<oidc.Configuration>
   return await understood({ issuer }, () => oidc.discovery(url, client, undefined, oidc.None(), { execute }));
 }
 
-/** Never the answer itself: it may hold tokens. */
-async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () => Promise<T>): Promise<T> {
+/** Never the answer itself: it may hold tokens. @throws MeshpassError `proof_rejected`, `issuer_unavailable`, `request_timeout` */
+export async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (cause) {

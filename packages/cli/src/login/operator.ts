@@ -7,8 +7,9 @@ import { createDpopProof, dpopKey, dpopThumbprint, operatorNonce } from '@meshpa
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { readTextFile } from '../input/text-file.ts';
-import { type DeviceOptions, type Issuer, idTokenByBrowser, idTokenByDevice, type SignInOptions } from './id-token.ts';
-import { writeOperatorSession } from './session-file.ts';
+import { type DeviceOptions, type Issuer, type SignInOptions, tokensByBrowser, tokensByDevice } from './id-token.ts';
+import { revokeRefreshToken } from './refresh.ts';
+import { type Refresh, readRefresh, writeOperatorSession } from './session-file.ts';
 
 export interface OperatorLogin {
   /** Origin of the operator listener. */
@@ -43,12 +44,16 @@ export type Operator = z.infer<typeof Operator>;
 const SignIns = z.object({
   broker: z.url(),
   issuers: z.array(
-    z.object({ name: z.string(), issuer: z.url(), client: z.string().min(1), scopes: z.array(z.string()) }),
+    z.object({
+      ...{ name: z.string(), issuer: z.url(), client: z.string().min(1), scopes: z.array(z.string()) },
+      ...{ refresh: z.boolean().default(false), consent: z.boolean().default(true) },
+    }),
   ),
 });
 const Session = z.object({
   access_token: z.string().regex(/^mpo_[A-Za-z0-9_-]{43}$/),
   expires_in: z.number().positive(),
+  confirm_in: z.number().optional(),
   broker: z.url(),
   operator: Operator,
 });
@@ -72,36 +77,62 @@ export async function loginOperator(login: OperatorLogin, environment: NodeJS.Pr
   const { broker, issuers } = await ask(login, 'GET', '/operator/sign-in', SignIns);
   // A key of this sign-in alone: the ID token is made for it, and the session bound to it.
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const { token, type } = await proofOf(login, issuers, privateKey);
+  const { token, type, refresh } = await proofOf(login, issuers, privateKey);
   const path = '/operator/session';
   const proof = createDpopProof({
     ...{ key: dpopKey(privateKey), method: 'POST', url: new URL(path, broker).href },
     ...{ now: Math.floor(Date.now() / 1000), jti: randomUUID() },
   });
   const form = new URLSearchParams({ grant_type: EXCHANGE, subject_token: token, subject_token_type: type });
-  const session = await ask(login, 'POST', path, Session, form.toString(), proof);
-  const expiresAt = Math.floor(Date.now() / 1000) + session.expires_in;
-  writeOperatorSession(
-    login.operator,
-    { broker: session.broker, token: session.access_token, key: privateKey, expiresAt },
-    environment,
-  );
-  return { operator: session.operator, expiresAt };
+  try {
+    const session = await ask(login, 'POST', path, Session, form.toString(), proof);
+    const now = Math.floor(Date.now() / 1000);
+    const [expiresAt, replaced] = [now + session.expires_in, refreshOf(login.operator, environment)];
+    const { broker: of, access_token, confirm_in } = session;
+    writeOperatorSession(
+      login.operator,
+      {
+        ...{ broker: of, token: access_token, key: privateKey, expiresAt },
+        ...(confirm_in !== undefined && { confirmUntil: now + confirm_in }),
+        ...(refresh && { refresh }),
+      },
+      environment,
+    );
+    if (replaced) await revokeRefreshToken(replaced);
+    return { operator: session.operator, expiresAt };
+  } catch (thrown) {
+    if (refresh) await revokeRefreshToken(refresh);
+    throw thrown;
+  }
+}
+
+/** Of a session that this one replaces. What cannot be read is replaced all the same. */
+function refreshOf(operator: string, environment: NodeJS.ProcessEnv): Refresh | undefined {
+  try {
+    return readRefresh(operator, environment);
+  } catch {
+    return undefined;
+  }
 }
 
 async function proofOf(
   login: OperatorLogin,
   issuers: readonly (Issuer & { readonly name: string })[],
   key: KeyObject,
-): Promise<{ readonly token: string; readonly type: string }> {
+): Promise<{ readonly token: string; readonly type: string; readonly refresh?: Refresh }> {
   const { serviceAccountToken: file, device, port, patienceMs, onUrl, onCode } = login;
   if (file !== undefined) return { token: readTextFile(file, '--service-account-token').trim(), type: JWT };
   const issuer = choose(issuers, login.issuer);
   const nonce = operatorNonce(dpopThumbprint(dpopKey(key).jwk));
-  const token = device
-    ? await idTokenByDevice(issuer, { nonce, patienceMs, onCode })
-    : await idTokenByBrowser(issuer, { nonce, port, patienceMs, onUrl });
-  return { token, type: ID_TOKEN };
+  const { idToken, refreshToken } = device
+    ? await tokensByDevice(issuer, { nonce, patienceMs, onCode })
+    : await tokensByBrowser(issuer, { nonce, port, patienceMs, onUrl });
+  const of = { name: issuer.name, issuer: issuer.issuer, client: issuer.client };
+  return {
+    token: idToken,
+    type: ID_TOKEN,
+    ...(refreshToken !== undefined && { refresh: { ...of, token: refreshToken } }),
+  };
 }
 
 function choose<T extends { readonly name: string }>(issuers: readonly T[], name: string | undefined): T {

@@ -1,6 +1,7 @@
 /**
- * Where an operator's session and its key are kept: one file a broker, in the user's state directory, which nobody else may read. A
- * session is over after an hour or so, and its token is worth nothing without the key.
+ * Where an operator's session, its key and the issuer's refresh token are kept: one file a broker, in the user's state directory, which
+ * nobody else may read. A session is over after an hour or so, and its token is worth nothing without the key; the refresh token is taken
+ * back by `meshpass logout`, and by the next sign-in.
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -10,6 +11,16 @@ import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { fileProblem, MeshpassError } from '@meshpass/identity/error';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
+
+const Refresh = z.object({
+  /** Name in the access file. */
+  name: z.string(),
+  issuer: z.url(),
+  client: z.string(),
+  token: z.string().min(1),
+});
+/** A refresh token, and where it is good. */
+export type Refresh = z.infer<typeof Refresh>;
 
 const Stored = z.object({
   /** Origin that it is for. */
@@ -21,7 +32,11 @@ const Stored = z.object({
   key: z.string(),
   /** Unix seconds. */
   expiresAt: z.number(),
+  /** Unix seconds until which the issuer need not confirm the person. */
+  confirmUntil: z.number().optional(),
+  refresh: Refresh.optional(),
 });
+type Stored = z.infer<typeof Stored>;
 
 export interface OperatorSessionFile {
   readonly broker: string;
@@ -29,6 +44,9 @@ export interface OperatorSessionFile {
   readonly key: DpopKey;
   /** Unix seconds. */
   readonly expiresAt: number;
+  readonly confirmUntil?: number | undefined;
+  /** Absent: the issuer gave none. */
+  readonly refresh?: Refresh | undefined;
 }
 
 /**
@@ -41,6 +59,51 @@ export function readOperatorSession(
   environment: NodeJS.ProcessEnv,
   now = Date.now() / 1000,
 ): OperatorSessionFile | undefined {
+  const stored = read(operator, environment);
+  if (!stored || stored.expiresAt <= now) return undefined;
+  const { operator: _, key, ...session } = stored;
+  try {
+    return { ...session, key: dpopKey(createPrivateKey(key)) };
+  } catch (cause) {
+    throw damaged(fileOf(operator, environment), cause);
+  }
+}
+
+/** Also where the session is over. @throws MeshpassError as readOperatorSession() */
+export function readRefresh(operator: string, environment: NodeJS.ProcessEnv): Refresh | undefined {
+  return read(operator, environment)?.refresh;
+}
+
+/** @throws MeshpassError `config_invalid` where it cannot be written */
+export function writeOperatorSession(
+  operator: string,
+  { key, ...session }: Omit<OperatorSessionFile, 'key'> & { readonly key: KeyObject },
+  environment: NodeJS.ProcessEnv,
+): void {
+  const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString();
+  write({ ...session, operator: originOf(operator), key: pem }, environment);
+}
+
+/** What changes while a session goes on. To be called by who holds the lock. @throws MeshpassError `config_invalid` */
+export function changeOperatorSession(
+  operator: string,
+  change: Partial<Pick<OperatorSessionFile, 'expiresAt' | 'confirmUntil' | 'refresh'>>,
+  environment: NodeJS.ProcessEnv,
+): void {
+  const stored = read(operator, environment);
+  if (stored) write({ ...stored, ...change }, environment);
+}
+
+export function removeOperatorSession(operator: string, environment: NodeJS.ProcessEnv): void {
+  rmSync(fileOf(operator, environment), { force: true });
+}
+
+/** One command at a time refreshes and confirms: most issuers take a refresh token once. */
+export function lockOf(operator: string, environment: NodeJS.ProcessEnv): string {
+  return `${fileOf(operator, environment)}.lock`;
+}
+
+function read(operator: string, environment: NodeJS.ProcessEnv): Stored | undefined {
   const path = fileOf(operator, environment);
   let text: string;
   try {
@@ -56,40 +119,28 @@ export function readOperatorSession(
     throw new MeshpassError('config_invalid', `${path} cannot be read: ${fileProblem(cause)}.`, { cause });
   }
   try {
-    const { broker, token, key, expiresAt } = Stored.parse(JSON.parse(text));
-    return expiresAt > now ? { broker, token, key: dpopKey(createPrivateKey(key)), expiresAt } : undefined;
+    return Stored.parse(JSON.parse(text));
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `${path} is damaged: run meshpass login again.`, { cause });
+    throw damaged(path, cause);
   }
 }
 
-/** @throws MeshpassError `config_invalid` where it cannot be written */
-export function writeOperatorSession(
-  operator: string,
-  { broker, token, key, expiresAt }: Omit<OperatorSessionFile, 'key'> & { readonly key: KeyObject },
-  environment: NodeJS.ProcessEnv,
-): void {
-  const path = fileOf(operator, environment);
-  const stored = {
-    operator: originOf(operator),
-    broker,
-    token,
-    key: key.export({ type: 'pkcs8', format: 'pem' }),
-    expiresAt,
-  };
+function write(stored: Stored, environment: NodeJS.ProcessEnv): void {
+  const path = fileOf(stored.operator, environment);
+  const draft = `${path}.${process.pid}.new`;
   try {
     const folder = directory(environment);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     chmodSync(folder, 0o700);
-    writeFileSync(`${path}.new`, JSON.stringify(stored), { mode: 0o600 });
-    renameSync(`${path}.new`, path);
+    writeFileSync(draft, JSON.stringify(stored), { mode: 0o600 });
+    renameSync(draft, path);
   } catch (cause) {
     throw new MeshpassError('config_invalid', `${path} cannot be written: ${fileProblem(cause)}.`, { cause });
   }
 }
 
-export function removeOperatorSession(operator: string, environment: NodeJS.ProcessEnv): void {
-  rmSync(fileOf(operator, environment), { force: true });
+function damaged(path: string, cause: unknown): MeshpassError {
+  return new MeshpassError('config_invalid', `${path} is damaged: run meshpass login again.`, { cause });
 }
 
 function fileOf(operator: string, environment: NodeJS.ProcessEnv): string {

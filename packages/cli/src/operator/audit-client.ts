@@ -4,7 +4,8 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
 import { unreadable } from '../input/text-file.ts';
-import { type OperatorOptions, openOperator, unreachable } from './client.ts';
+import { type OperatorOptions, openOperator } from './client.ts';
+import { unreachable } from './send.ts';
 
 export interface AuditClient {
   readonly json: (path: string, order?: unknown) => Promise<unknown>;

@@ -1,98 +1,29 @@
 /** `meshpass login` against real OpenID Connect providers of two code bases and a real broker, and what is tried to get in between. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseAccess } from '@meshpass/access';
-import { plainHttpIssuersOnlyInALab } from '@meshpass/broker/attest/issuer-http';
-import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
-import { createVerifyLogout } from '@meshpass/broker/attest/oidc/logout-token';
-import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
-import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
-import { BUILD_MS, startZitadel } from '@meshpass/lab/oidc/zitadel';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type Harness, startHarness } from '../../../broker/test/harness/broker.ts';
-import { run } from '../../src/program.ts';
+import { BUILD_MS } from '@meshpass/lab/oidc/zitadel';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createBrowser, signInAt, signOutAt, submit } from './browser.ts';
+import {
+  begin,
+  LOGIN,
+  meshpass,
+  ownState,
+  PROVIDERS,
+  type ProviderName,
+  startAt,
+  URL_LINE,
+  type World,
+} from './world.ts';
 
-let idp: { readonly issuer: string; readonly admin: ProviderAdmin; close(): Promise<void> };
-let harness: Harness;
-let state: string;
-let operator: string;
-
-beforeEach(() => {
-  state = mkdtempSync(join(tmpdir(), 'meshpass-state-'));
-  vi.stubEnv('MESHPASS_STATE_DIR', state);
-  vi.stubEnv('MESHPASS_OPERATOR', operator);
-  for (const name of ['OPERATOR_TOKEN', 'OPERATOR_TOKEN_FILE', 'BROKER', 'CA_FILE'])
-    vi.stubEnv(`MESHPASS_${name}`, undefined);
-});
-afterEach(() => {
-  vi.unstubAllEnvs();
-  vi.restoreAllMocks();
-  rmSync(state, { recursive: true });
-});
-
-function begin(...words: string[]) {
-  const said: string[] = [];
-  const out: string[] = [];
-  vi.spyOn(console, 'log').mockImplementation((line: string) => void out.push(line));
-  vi.spyOn(console, 'error').mockImplementation((line: string) => void said.push(line));
-  const code = run(['node', 'meshpass', ...words]);
-  const seen = (pattern: RegExp) =>
-    vi.waitFor(() => pattern.exec(said.join('\n'))?.[1] ?? expect.fail(said.join('\n')), 10_000);
-  return { code, out, said, seen };
-}
-
-async function meshpass(...words: string[]) {
-  const { code, out, said } = begin(...words);
-  return { code: await code, out: out.join('\n'), err: said.join('\n') };
-}
-
-const LOGIN = ['login', '--no-browser'];
-const URL_LINE = /^ {4}(http\S+)$/m;
-
-const PROVIDERS = {
-  'oidc-provider (JavaScript)': { start: () => startIdp({ listen: '127.0.0.1:0' }), namesItself: true },
-  // It does not say in its answers who it is (RFC 9207).
-  'zitadel/oidc (Go)': { start: () => startZitadel({ listen: '127.0.0.1:0' }), namesItself: false },
-} as const;
-type ProviderName = keyof typeof PROVIDERS;
-
-async function startAt(name: ProviderName): Promise<void> {
-  idp = await PROVIDERS[name].start();
-  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
-  const keys = createIssuerKeys(asking);
-  harness = await startHarness({
-    parts: (clock, { mesh }) => ({
-      operators: { keys },
-      verifyLogout: createVerifyLogout({ access: mesh.access, keys, clock }),
-    }),
-  });
-  // The harness runs ahead so that proofs of its first second are taken; here the command's clock is the real one.
-  await new Promise((resolve) => setTimeout(resolve, 1_600));
-  harness.clockAhead = 0;
-  const access = parseAccess(
-    `trust: {issuers: {acme: {issuer: "${idp.issuer}", audience: meshpass, signIn: {client: ${OPERATOR_CLIENT}, scopes: [groups, email]}}}}
-operators:
-  operator: [{issuer: acme, claims: {groups: sre}}]
-grants: {}
-`,
-    'access.yaml',
-    { dangerouslyAllowPlainHttpIssuers: true },
-  );
-  harness.mesh.setAccess([], [], access.trust);
-  harness.mesh.setOperators(access.operators);
-  operator = `http://127.0.0.1:${harness.broker.operatorPort}`;
-  const logout = `https://localhost:${harness.broker.port}/sign-in/backchannel-logout/acme`;
-  await idp.admin.setBackchannel(OPERATOR_CLIENT, logout, readFileSync(harness.caFile, 'utf8'));
-}
+let world: World;
+const stateOf = ownState(() => world.operator);
 
 describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
-  beforeAll(() => startAt(name), BUILD_MS);
-  afterAll(async () => {
-    await harness?.stop();
-    await idp?.close();
-  });
+  beforeAll(async () => {
+    world = await startAt(name);
+  }, BUILD_MS);
+  afterAll(() => world?.close());
 
   describe('by the browser', () => {
     it('signs in, and the other commands are made as that person until they sign out', async () => {
@@ -101,8 +32,8 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect(page.html).toContain('Go back to the terminal');
       expect(await login.code).toBe(0);
       expect(login.out.join('\n')).toMatch(/^You are bob \(acme:00u2bob\): operator\. Until 20/);
-      const [file] = readdirSync(state);
-      expect(statSync(join(state, file!)).mode & 0o777).toBe(0o600);
+      const [file] = readdirSync(stateOf());
+      expect(statSync(join(stateOf(), file!)).mode & 0o777).toBe(0o600);
       const { out } = await meshpass('whoami', '--output', 'json');
       expect(JSON.parse(out)).toMatchObject({
         operator: { subject: 'acme:00u2bob', roles: [{ role: 'operator', place: 'access.yaml:3:14' }] },
@@ -121,7 +52,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       await signInAt(browser, await login.seen(URL_LINE), '00u2bob');
       expect(await login.code).toBe(0);
       expect((await meshpass('whoami')).out).toContain('bob (acme:00u2bob)');
-      await signOutAt(browser, idp.issuer);
+      await signOutAt(browser, world.idp.issuer);
       expect((await meshpass('whoami')).err).toContain('[operator_session_ended]');
       const again = begin(...LOGIN);
       await signInAt(browser, await again.seen(URL_LINE), '00u2bob');
@@ -133,7 +64,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       await signInAt(createBrowser(), await login.seen(URL_LINE), '00u1alice');
       expect(await login.code).toBe(1);
       expect(login.said.join('\n')).toContain('[operator_no_role]');
-      expect(readdirSync(state)).toEqual([]);
+      expect(readdirSync(stateOf())).toEqual([]);
     });
 
     it('uses PKCE with S256, a state, and a nonce', async () => {
@@ -261,21 +192,20 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     await byCode(refused);
     expect(await refused.code).toBe(1);
     expect(refused.said.at(-1)).toContain('needs "operators.deviceFlow: true"');
-    const { operators } = harness.mesh.access();
-    harness.mesh.setOperators({ ...operators!, deviceFlow: true });
+    const { operators } = world.harness.mesh.access();
+    world.harness.mesh.setOperators({ ...operators!, deviceFlow: true });
     const login = begin('login', '--device');
     await byCode(login);
     expect(await login.code).toBe(0);
     expect(login.out.join('\n')).toContain('You are bob');
-    harness.mesh.setOperators(operators);
+    world.harness.mesh.setOperators(operators);
   });
 
   it('refuses a file of the session that others may read', async () => {
     const login = begin(...LOGIN);
     await signInAt(createBrowser(), await login.seen(URL_LINE), '00u2bob');
     await login.code;
-    const { chmodSync } = await import('node:fs');
-    chmodSync(join(state, readdirSync(state)[0]!), 0o644);
+    chmodSync(join(stateOf(), readdirSync(stateOf())[0]!), 0o644);
     expect((await meshpass('whoami')).err).toContain('others may read it');
   });
 });

@@ -70,6 +70,7 @@ const API: Readonly<Record<Exclude<Action, Classified>, Activity>> = {
   'operator.close': [4, 'Delete'],
   'operator.drill': [1, 'Create'],
   'operator.ask': [1, 'Create'],
+  'operator.confirm-sign-in': [3, 'Update'],
   'operator.confirm': [3, 'Update'],
   'operator.withdraw': [4, 'Delete'],
   'github.events': [3, 'Update'],

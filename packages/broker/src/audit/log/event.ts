@@ -25,6 +25,7 @@ export const ACTIONS = [
   'operator.rotate',
   'operator.sign-in',
   'operator.sign-out',
+  'operator.confirm-sign-in',
   'operator.ask',
   'operator.confirm',
   'operator.withdraw',

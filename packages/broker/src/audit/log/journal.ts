@@ -43,6 +43,13 @@ export interface Entry {
   readonly approvals?: readonly Row[];
   /** A session of an operator. */
   readonly operator?: Row;
+  /** One whose person the issuer has confirmed. One confirmation of a session at a time. */
+  readonly operatorConfirmed?: {
+    readonly id: string;
+    readonly confirmed_at: string;
+    readonly login: string;
+    readonly attestation: string;
+  };
   /** An action of an operator that waits for a second person. */
   readonly confirmation?: Row;
   readonly confirmed?: { readonly id: string; readonly closed_at: string; readonly confirmed_by: string | null };
@@ -252,6 +259,7 @@ function batchText(entries: readonly Entry[], audit: readonly SealedRow[], aband
     audit,
     access: entries.flatMap((entry) => (entry.access ? [entry.access] : [])),
     operators: entries.flatMap((entry) => (entry.operator ? [entry.operator] : [])),
+    operators_confirmed: entries.flatMap((entry) => (entry.operatorConfirmed ? [entry.operatorConfirmed] : [])),
     operators_closed: entries.flatMap((entry) => entry.operatorsClosed ?? []),
     confirmations: entries.flatMap((entry) => (entry.confirmation ? [entry.confirmation] : [])),
     confirmed: entries.flatMap((entry) => (entry.confirmed ? [entry.confirmed] : [])),

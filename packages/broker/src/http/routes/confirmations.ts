@@ -4,9 +4,10 @@ import { z } from 'zod';
 import { identitiesOf, refuseOwn } from '../../approval/people.ts';
 import { granted, type Outcome, refused } from '../../audit/log/decision.ts';
 import { type AuditEvent, newEvent } from '../../audit/log/event.ts';
+import { seconds } from '../../clock/clock.ts';
 import { mayDo, nameOf, type OperatorCaller } from '../../operator/caller.ts';
 import type { WaitingOrder } from '../../operator/confirmations.ts';
-import { callerOf } from '../../operator/sessions.ts';
+import { callerOf, confirmedUntil } from '../../operator/sessions.ts';
 import { type MountedOperatorRoute, type OperatorCall, operatorRoute, Reason } from '../operator-route.ts';
 import type { OperatorsContext } from './operators.ts';
 
@@ -126,9 +127,14 @@ async function withdraw(
 
 /**
  * @returns who asked, with the roles that they have now
- * @throws MeshpassError `approval_own`, `approval_not_comparable`, `operator_forbidden`, `confirmation_void`
+ * @throws MeshpassError `approval_own`, `approval_not_comparable`, `operator_forbidden`, `confirmation_void`,
+ *   `confirmation_asker_unconfirmed`
  */
-function checked({ sessions, access }: OperatorsContext, order: WaitingOrder, caller: OperatorCaller): OperatorCaller {
+function checked(
+  { sessions, access, clock }: OperatorsContext,
+  order: WaitingOrder,
+  caller: OperatorCaller,
+): OperatorCaller {
   const session = sessions.all().find(({ id }) => id === order.sessionId);
   if (!session?.attestation)
     throw new MeshpassError('confirmation_void', 'Who asked is not signed in any more: they have to ask again.');
@@ -142,5 +148,11 @@ function checked({ sessions, access }: OperatorsContext, order: WaitingOrder, ca
   } catch (cause) {
     throw new MeshpassError('confirmation_void', 'Who asked may not do this any more.', { cause });
   }
+  // It waits still.
+  if (confirmedUntil(session, access()) <= seconds(clock))
+    throw new MeshpassError(
+      'confirmation_asker_unconfirmed',
+      `${session.issuer} has not confirmed ${nameOf(asker)} for a while: they run meshpass whoami, then confirm this again.`,
+    );
   return asker;
 }

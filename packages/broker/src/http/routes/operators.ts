@@ -1,16 +1,19 @@
 /** Operators themselves: how they sign in and out, who they are, who is signed in, and that somebody is not any more. */
 
 import type { IncomingMessage } from 'node:http';
-import { OPERATOR_ROLES } from '@meshpass/access';
+import { OPERATOR_ROLES, type SignInClient } from '@meshpass/access';
 import { MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
+import { MAX_ID_TOKEN } from '@meshpass/identity/sign-in/wire';
 import { z } from 'zod';
 import { granted, type Outcome, recordGrant, refused } from '../../audit/log/decision.ts';
 import type { AuditEvent } from '../../audit/log/event.ts';
 import { seconds, timestamp } from '../../clock/clock.ts';
+import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { groupOf } from '../../limits/source-address.ts';
 import { OPERATOR_ACTIONS, type OperatorAction, termsOf } from '../../operator/actions.ts';
 import { nameOf, type OperatorCaller } from '../../operator/caller.ts';
-import { callerOf, type OperatorCloseCause, type OperatorSession } from '../../operator/sessions.ts';
+import { confirmSignIn } from '../../operator/confirm-sign-in.ts';
+import { callerOf, confirmedUntil, type OperatorCloseCause, type OperatorSession } from '../../operator/sessions.ts';
 import { type SignInContext, signIn } from '../../operator/sign-in.ts';
 import { readTokenForm, type TokenForm } from '../../token/form.ts';
 import { readBody } from '../body.ts';
@@ -26,6 +29,10 @@ export interface OperatorsContext extends RouteContext, SignInContext {
 /** Sign-ins that may be under way at once, in all and from one source: each may ask an issuer. */
 const SIGN_INS = { total: 16, perSource: 4 };
 
+/** Confirmations of one session: at once, and a second after that. */
+const CONFIRMATIONS = { burst: 10, perSecond: 0.5 };
+
+export const ConfirmSignInOrder = z.strictObject({ id_token: z.string().min(1).max(MAX_ID_TOKEN) });
 const id = z.string().min(1).max(64);
 export const CloseOperatorsOrder = z
   .strictObject({
@@ -50,7 +57,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
       handler: async ({ event }) => {
         const { trust, operators: named } = context.access();
         const issuers = trust.issuers.flatMap(({ name, issuer, signIn }) =>
-          signIn && named ? [{ name, issuer, client: signIn.client, scopes: signIn.scopes }] : [],
+          signIn && named ? [offerOf(name, issuer, signIn)] : [],
         );
         return granted(event, { broker: publicUrl, issuers });
       },
@@ -75,7 +82,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
           access_token: token,
           issued_token_type: OPERATOR_SESSION_TYPE,
           token_type: 'DPoP',
-          expires_in: session.expiresAt - seconds(context.clock),
+          ...timesOf(context, session),
           broker: publicUrl,
           operator: describeCaller(caller),
         });
@@ -84,13 +91,29 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
   ];
 }
 
+function offerOf(name: string, issuer: string, { client, scopes, refresh, consent = true }: SignInClient) {
+  return { name, issuer, client, scopes, refresh, consent };
+}
+
+/** Seconds from now on. */
+function timesOf({ clock, access }: Pick<OperatorsContext, 'clock' | 'access'>, session: OperatorSession) {
+  const now = seconds(clock);
+  return { expires_in: session.expiresAt - now, confirm_in: confirmedUntil(session, access()) - now };
+}
+
 async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
   return readTokenForm(request.headers['content-type'], await readBody(request));
 }
 
-/** `GET` and `DELETE /operator/session`, `GET /operator/roles`, `GET /operator/sessions`, `POST /operator/sessions/close`. */
+/** `GET` and `DELETE /operator/session`, `POST /operator/session/confirm`, `GET /operator/roles`, `GET /operator/sessions`, `POST /operator/sessions/close`. */
 export function operatorsRoutes(context: OperatorsContext): readonly MountedOperatorRoute[] {
   const { operators, sessions } = context;
+  const unconfirmed = {
+    authentication: operators.unconfirmedAuthentication,
+    confirmations: operators.confirmations,
+  };
+  const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
+  const attempts = createRateAllowance({ ...CONFIRMATIONS, clock: context.clock });
   const listed = () => sessions.all().map((session) => ({ session, caller: callerOf(session, context.access()) }));
   return [
     operatorRoute(
@@ -102,12 +125,30 @@ export function operatorsRoutes(context: OperatorsContext): readonly MountedOper
         return granted(event, {
           operator: describeCaller(caller),
           expires_at: session ? timestamp(session.expiresAt) : null,
+          confirmed_until: session ? timestamp(confirmedUntil(session, context.access())) : null,
           actions,
         });
       },
     ),
     operatorRoute(
-      operators,
+      unconfirmed,
+      {
+        does: 'operators.confirm-sign-in',
+        ...{ method: 'POST', path: '/operator/session/confirm', action: 'operator.confirm-sign-in' },
+        ...{ schema: ConfirmSignInOrder, limit: MAX_ID_TOKEN + 1_024 },
+      },
+      async ({ caller, body, event }) => {
+        const { sessionId } = caller;
+        if (!attempts.take(sessionId ?? '')) throw tooMany();
+        const leave = slots.take(groupOf(event.source ?? 'unknown'));
+        const done = await confirmSignIn(context, { sessionId, token: body.id_token, event }).finally(leave);
+        if (!done.granted) return done;
+        const operator = describeCaller(callerOf(done.value, context.access()));
+        return granted(done.event, { operator, ...timesOf(context, done.value) });
+      },
+    ),
+    operatorRoute(
+      unconfirmed,
       { does: 'operators.logout', method: 'DELETE', path: '/operator/session', action: 'operator.sign-out' },
       async ({ caller, event }) => {
         const own = sessions.all().filter(({ id }) => id === caller.sessionId);
@@ -184,11 +225,17 @@ function describeCaller({ kind, issuer, subject, login, roles }: OperatorCaller)
   return { kind, issuer, subject, login, roles: ordered };
 }
 
+function tooMany(): MeshpassError {
+  return new MeshpassError('too_many_attempts', 'Too many confirmations of this session; wait.', {
+    retryAfter: 1 / CONFIRMATIONS.perSecond,
+  });
+}
+
 /** Nothing of it is a secret: the hash of its token stays out. */
 function describeSession({ session, caller }: { readonly session: OperatorSession; readonly caller: OperatorCaller }) {
-  const { id, source, openedAt, expiresAt } = session;
+  const { id, source, openedAt, expiresAt, confirmedAt } = session;
   return {
     ...{ id, ...describeCaller(caller), source: source ?? null },
-    ...{ opened_at: timestamp(openedAt), expires_at: timestamp(expiresAt) },
+    ...{ opened_at: timestamp(openedAt), expires_at: timestamp(expiresAt), confirmed_at: timestamp(confirmedAt) },
   };
 }

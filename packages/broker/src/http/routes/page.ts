@@ -127,7 +127,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
 /** `GET /approvals`, `GET` and `POST /approvals/ID`, `POST /page/sign-out`. */
 export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[] {
   const { approvals, origin, sessions } = context;
-  const { pageAuthentication: authentication, confirmations } = context.operators;
+  const { pageAuthentication: authentication, unconfirmedPageAuthentication, confirmations } = context.operators;
   const operators = { authentication, confirmations };
   return [
     operatorRoute(
@@ -173,7 +173,7 @@ export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[
       },
     ),
     operatorRoute(
-      operators,
+      { authentication: unconfirmedPageAuthentication, confirmations },
       {
         ...{ does: 'operators.logout', method: 'POST', path: '/page/sign-out', action: 'operator.sign-out' },
         ...{ refusal: toSignIn, read: formReader(origin, NoFields) },

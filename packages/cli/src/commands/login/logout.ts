@@ -2,13 +2,14 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
 import { output, STATE_ENV } from '../../command/shared-flags.ts';
 import { originOf, ownFlags } from '../../login/operator-flags.ts';
-import { readOperatorSession, removeOperatorSession } from '../../login/session-file.ts';
+import { revokeRefreshToken } from '../../login/refresh.ts';
+import { readOperatorSession, readRefresh, removeOperatorSession } from '../../login/session-file.ts';
 import { isOfWorkspace, logoutWorkspace } from '../../login/workspace.ts';
 import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
   about:
-    'Where an agent runs and neither --operator nor another broker is named: ends the sign-ins of the workspace (docs/identity/sign-in.md), and the access that needs them. Elsewhere, or with --operator: ends your session of an operator, at the broker and in your state directory.',
+    'Where an agent runs and neither --operator nor another broker is named: ends the sign-ins of the workspace (docs/identity/sign-in.md), and the access that needs them. Elsewhere, or with --operator: ends your session of an operator, at the broker and in your state directory, and takes the refresh token back at the issuer.',
   flags: { ...ownFlags, output },
   exitCodes: { 0: 'signed out, or nobody was signed in' },
   env: STATE_ENV,
@@ -18,6 +19,8 @@ export const command = defineCommand({
     if (await isOfWorkspace(process.env, options)) return await logoutWorkspace(process.env, output);
     const operator = originOf(options);
     const session = readOperatorSession(operator, process.env);
+    const refresh = readRefresh(operator, process.env);
+    const revoked = refresh && (await revokeRefreshToken(refresh));
     if (session) {
       const call = operatorClient({ operator, ...(caFile !== undefined && { caFile }) }, stateOnly(process.env));
       await call('DELETE', '/operator/session').catch((thrown: unknown) => {
@@ -26,7 +29,10 @@ export const command = defineCommand({
       });
     }
     removeOperatorSession(operator, process.env);
-    if (output === 'json') console.log(JSON.stringify({ signed_out: session !== undefined }));
+    if (revoked === false)
+      console.error(`${refresh?.name} did not take the refresh token back: it is good there until it expires.`);
+    if (output === 'json')
+      console.log(JSON.stringify({ signed_out: session !== undefined, refresh_token_revoked: revoked ?? null }));
     else console.log(session ? 'Signed out.' : 'Nobody was signed in.');
   },
 });

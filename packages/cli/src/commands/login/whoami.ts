@@ -8,6 +8,8 @@ import { operatorClient } from '../../operator/client.ts';
 interface WhoAmI {
   readonly operator: Operator;
   readonly expires_at: string | null;
+  /** Absent: of a broker that asks for no confirmation. */
+  readonly confirmed_until?: string | null;
   readonly actions: readonly string[];
 }
 
@@ -26,9 +28,10 @@ export const command = defineCommand({
       console.log(JSON.stringify(found, null, 2));
       return;
     }
-    const { operator, expires_at: until, actions } = found;
+    const { operator, expires_at: until, confirmed_until: confirmed, actions } = found;
+    const times = [...(until ? [`until ${until}`] : []), ...(confirmed ? [`confirmed until ${confirmed}`] : [])];
     const roles = operator.roles.map(({ role, place }) => `  ${role}  (${place})`);
-    console.log(`${operator.login} (${operator.subject})${until === null ? '' : `, until ${until}`}`);
+    console.log([`${operator.login} (${operator.subject})`, ...times].join(', '));
     console.log(['Roles:', ...(roles.length > 0 ? roles : ['  none: this is the break-glass token'])].join('\n'));
     console.log(['May:', ...actions.map((action) => `  ${action}`)].join('\n'));
   },

@@ -1,0 +1,37 @@
+/** Refresh tokens of operators: a fresh ID token by which the issuer confirms them, and the end of it. */
+import { MeshpassError } from '@meshpass/identity/error';
+import * as oidc from 'openid-client';
+import { discover, type Tokens, tokensOf, understood } from './id-token.ts';
+import type { Refresh } from './session-file.ts';
+
+/**
+ * OpenID Connect Core section 12. The refresh token may be another one from then on (RFC 9700 section 4.14.2).
+ * @returns undefined where the issuer refuses the refresh token for good: the person is disabled there, has signed out, or it is too old
+ * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
+ */
+export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Tokens | undefined> {
+  const config = await discover(issuer);
+  return await understood(issuer, async () => {
+    try {
+      return tokensOf(await oidc.refreshTokenGrant(config, token));
+    } catch (thrown) {
+      if (thrown instanceof oidc.ResponseBodyError && thrown.error === 'invalid_grant') return undefined;
+      // An issuer that is busy, or broken, has not refused.
+      if (thrown instanceof oidc.ResponseBodyError && (thrown.status >= 500 || thrown.status === 429))
+        throw new MeshpassError('issuer_unavailable', `${issuer.issuer} answered ${thrown.status}.`, { cause: thrown });
+      throw thrown;
+    }
+  });
+}
+
+/** RFC 7009. @returns whether the issuer took it back */
+export async function revokeRefreshToken({ token, ...issuer }: Refresh): Promise<boolean> {
+  try {
+    const config = await discover(issuer);
+    if (config.serverMetadata().revocation_endpoint === undefined) return false;
+    await oidc.tokenRevocation(config, token, { token_type_hint: 'refresh_token' });
+    return true;
+  } catch {
+    return false;
+  }
+}
