@@ -80,11 +80,11 @@ export async function openDataPath(options: MeshpassOptions = {}) {
     /** Of a new Codespace, for the commands in it. */
     environment: async (owner?: string, host?: string) =>
       codespaceEnvironment(lab, meshpass, await createCodespace(owner, undefined, host)),
-    /** Every row of the audit log. */
-    audit: async (): Promise<AuditedDecision[]> => {
+    /** Every row of the audit log, or of one session. */
+    audit: async (filter: { readonly session?: string } = {}): Promise<AuditedDecision[]> => {
       const rows: AuditedDecision[] = [];
       for (;;) {
-        const page = await auditPage({ after: rows.at(-1)?.seq ?? 0, limit: 1000 });
+        const page = await auditPage({ ...filter, after: rows.at(-1)?.seq ?? 0, limit: 1000 });
         if (page.length === 0) return rows;
         rows.push(...page);
       }

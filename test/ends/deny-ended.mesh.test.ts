@@ -46,7 +46,7 @@ const atTheEdge = async (by: AdversarialClient) => {
   return report.edgeCode ?? report.stage;
 };
 const closing = async (session: string) =>
-  (await dataPath.auditPage({ session })).find(({ action }) => action === 'session.close');
+  (await dataPath.audit({ session })).find(({ action }) => action === 'session.close');
 
 it('leaves every policy as it is when a workspace says goodbye, and all but the SVID from inside is dead', async () => {
   const adversary = dataPath.adversary('github');

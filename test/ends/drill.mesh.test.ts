@@ -190,7 +190,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     const { report } = await drill(dataPath);
     expect(JSON.stringify(report)).not.toMatch(/mps_[\w-]{20}|eyJ[\w-]{10,}\.[\w-]{10}|BEGIN|gh[us]_/);
     await dataPath.expectNoSecretKept();
-    const rows = await dataPath.auditPage({ session: report.session.id });
+    const rows = await dataPath.audit({ session: report.session.id });
     expect(rows.filter(({ outcome }) => outcome === 'refused').length).toBeGreaterThan(2);
   });
 });

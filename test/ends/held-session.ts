@@ -66,7 +66,7 @@ export function heldSessions(dataPath: DataPath, client: AdversarialClient, meas
     const early = await Promise.race([dead, new Promise<'open'>((resolve) => setTimeout(resolve, 50, 'open'))]);
     if (early !== 'open') {
       // Envoy winds up what it had when a policy came, as after the end of another session: this one must be live.
-      const ended = (await dataPath.auditPage({ session: id })).filter(({ action }) => action === 'session.close');
+      const ended = (await dataPath.audit({ session: id })).filter(({ action }) => action === 'session.close');
       expect(ended).toEqual([]);
       await session.hold();
       dead = adversary.cut();
@@ -84,7 +84,7 @@ export function heldSessions(dataPath: DataPath, client: AdversarialClient, meas
       ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_session_unknown' },
     });
     const rows = await until(
-      async () => (await dataPath.auditPage({ session: id })).filter(({ action }) => action === 'session.close'),
+      async () => (await dataPath.audit({ session: id })).filter(({ action }) => action === 'session.close'),
       (found) => found.length > 0,
     );
     expect(rows.map(({ outcome, detail }) => [outcome, JSON.parse(detail!).cause])).toEqual([['ended', cause]]);

@@ -44,7 +44,7 @@ it('an edge of its own carries traffic for sessions of the broker, and has its d
     ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_target_not_granted' },
   });
   await until(
-    () => dataPath.auditPage({ session, limit: 1000 }),
+    () => dataPath.audit({ session }),
     (rows) => rows.some((row) => row.action === 'tunnel' && row.code === 'tunnel_target_not_granted'),
   );
   expect(await client.speak('DELETE', '/session')).toMatchObject({ status: 204 });
@@ -154,7 +154,7 @@ describe('an agent whose broker is dead', () => {
     );
     const down = await dataPath.lab.exec('workspace', ['meshpass', 'down']);
     expect(down.stdout).toContain('The session has ended');
-    expect(await dataPath.auditPage({ session, limit: 1000 })).toContainEqual(
+    expect(await dataPath.audit({ session })).toContainEqual(
       expect.objectContaining({ action: 'session.close', session_id: session }),
     );
   }, 300_000);

@@ -85,7 +85,7 @@ describe('while the store is gone', () => {
     storeComesBack();
     await goodbye;
     await until(
-      () => dataPath.auditPage({ session: id, limit: 1000 }),
+      () => dataPath.audit({ session: id }),
       (rows) => rows.some((row) => row.action === 'session.close'),
     );
   });

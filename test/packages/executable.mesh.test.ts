@@ -126,14 +126,14 @@ describe('the executable for arm64, emulated', () => {
   });
 
   it('is an agent: a Codespace joins the mesh, calls a service by name, and leaves nothing', {
-    timeout: 300_000,
+    timeout: 600_000,
   }, async () => {
     const env = await dataPath.environment();
     const workspace = (...argv: readonly string[]) => dataPath.lab.exec('workspace', alone(...argv), { env });
     const agent = workspace(...emulated, 'up', '--foreground');
     const call = async () =>
       (await workspace('curl', '-sS', '-m', '30', 'http://orders.shop:8080/orders/42')).stdout.trim();
-    await expect.poll(call, { timeout: 200_000 }).toBe('{"id":"42","state":"shipped","total":4200}');
+    await expect.poll(call, { timeout: 500_000 }).toBe('{"id":"42","state":"shipped","total":4200}');
     expect(await workspace(...emulated, 'down')).toMatchObject({ code: 0 });
     expect(await agent).toMatchObject({ code: 0 });
   });

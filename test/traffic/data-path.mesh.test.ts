@@ -120,7 +120,7 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
     expect(body).toContain('your grant payments-dev allows GET /orders/*, GET /whoami, POST /refunds');
     expect(body).toContain(session);
     expect(
-      (await dataPath.auditPage({ session })).some((row) => row.action === 'tunnel' && row.outcome === 'allowed'),
+      (await dataPath.audit({ session })).some((row) => row.action === 'tunnel' && row.outcome === 'allowed'),
     ).toBe(true);
   });
 
@@ -198,7 +198,7 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
     expect(hosts()).not.toMatch(/meshpass begin|orders\.shop/);
     expect(agentOf('workspace')).toEqual([]);
     expect((await curl('workspace', ['http://orders.shop:8080/orders/1'])).status).toBe(0);
-    const rows = await dataPath.auditPage({ session, limit: 1000 });
+    const rows = await dataPath.audit({ session });
     expect(rows.filter((row) => row.action === 'session.close')).toHaveLength(1);
     await until(
       () => dataPath.accounts(),
