@@ -85,6 +85,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
     ...{ client, now: Date.now, random: Math.random, report: new RefusalReport(), hasChannel, log },
     source: { kind: 'codespace', proof: async () => proof },
     onConfigurationVersion: (version) => configuration.announced(version),
+    onBrokerAnswer: () => channel.brokerAnswered(),
     onChange: (what) => {
       if (what === 'svids' && expiresAt() !== expiry) renewals.push({ at: Date.now(), left: expiry - Date.now() });
       expiry = expiresAt();

@@ -1,8 +1,10 @@
 /** The agent as it runs, with its Envoy: by which way its lease is renewed, and what an edge that lies can do to it. */
+import { createServer } from 'node:net';
 import type { ControlBroker } from '@meshpass/edge';
+import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import type { EdgeLeaseAnswer } from '@meshpass/identity/channel/index';
 import { describe, expect, test } from 'vitest';
-import { request } from '../../packages/agent/test/world.ts';
+import { afterThisTest, request } from '../../packages/agent/test/world.ts';
 import { asked, type ChannelWorld, channelWorld } from './running-agent.ts';
 
 const HEARTBEAT = 'POST /session/heartbeat';
@@ -67,6 +69,28 @@ test('without an edge the lease is renewed over HTTPS, and by the channel again 
   await renewedByChannelAlone(w);
   expect(await sessionId(w)).toBe(session);
   expect(await call(w)).toBe(200);
+});
+
+test('each renewal over HTTPS has the channel try its edge once more, however long the channel would pause', async () => {
+  const w = await channelWorld();
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  await w.stopEdge();
+  let attempts = 0;
+  const deaf = createServer((socket) => {
+    // Envoy tries, too.
+    socket.once('data', (hello) => {
+      if (hello.includes(CONTROL_ALPN)) attempts++;
+      socket.destroy();
+    });
+    socket.on('error', () => {});
+  });
+  afterThisTest(() => new Promise<void>((resolve) => void deaf.close(() => resolve())));
+  deaf.listen(w.broker.edge.port, '127.0.0.1');
+  // The pauses of its own are longer than four renewals by now.
+  await expect.poll(() => attempts, LONG).toBeGreaterThan(4);
+  const [tried, beats] = [attempts, asked(w.broker, HEARTBEAT)];
+  await expect.poll(() => attempts, LONG).toBeGreaterThan(tried + 3);
+  expect(asked(w.broker, HEARTBEAT) - beats).toBeLessThan(10);
 });
 
 test('what was refused is told over HTTPS all the same, and the lease stays with the channel', async () => {

@@ -140,7 +140,14 @@ it('has what the store has where the broker is killed before anybody was told, a
   await dataPath.lab.restart('meshpass');
   await dataPath.lab.restart('edge');
   // Broker and edge are both started anew, and the agent waits a while between its attempts.
-  await answered('200', '/bytes/1', Date.now(), undefined, 90);
+  const back = Date.now();
+  measured.push(`${await answered('200', '/bytes/1', back, undefined, 90)} ms  broker and edge back to first 200`);
+  await until(
+    async () => (await status()).lease.by,
+    (by) => by === 'channel',
+    90,
+  );
+  measured.push(`${Date.now() - back} ms  broker and edge back to a lease by the control channel`);
   const { session: own, credentials } = await status();
   expect(own.id).toBe(session);
   expect(credentials.svids.map(({ grant }) => grant).sort()).toEqual(['base', 'first', 'late']);

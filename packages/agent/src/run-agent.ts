@@ -130,6 +130,7 @@ async function start(
     ...{ client, source: proofs, now, random, log, report, hasChannel },
     onChange: credentialsChanged,
     onConfigurationVersion: (version) => configuration.announced(version),
+    onBrokerAnswer: () => channel?.brokerAnswered(),
   });
   parts.defer(() => Promise.race([manager.close(), sleep(LONGEST_GOODBYE, undefined, { ref: false })]));
   const names = config.byName ? new LoopbackNames(config.hostsFile, mayListenOn) : undefined;

@@ -2,7 +2,6 @@
  * The control channel of a session: one connection to an edge that renews the lease, and brings the session's configuration and
  * its end. The edge is not trusted. When the broker's answers stay away the session's owner is told, and renews over HTTPS.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import {
   createLeaseProof,
@@ -16,6 +15,7 @@ import type { DpopKey } from '@meshpass/identity/dpop';
 import { type ChannelEdge, connectControl } from './connect.ts';
 import { createLineReader } from './lines.ts';
 import { type Belief, createReceived } from './received.ts';
+import { createReconnection } from './reconnection.ts';
 
 export type ChannelEvent =
   /** The broker renewed the lease. */
@@ -59,12 +59,13 @@ export interface ChannelOptions {
 export interface Channel {
   /** Renews the lease now, to acknowledge a configuration. */
   renew(): void;
+  /** The broker has answered over HTTPS: where there is no connection, the next attempt comes within a second. */
+  brokerAnswered(): void;
   /** Resolves when the connection is gone. */
   close(): Promise<void>;
 }
 
 const CONNECT_MS = 10_000;
-const BACKOFF_MS = { first: 250, most: 15_000 } as const;
 /** Least time between two leases, ms: an edge that calls for them gets no more. */
 const LEAST_MS = 1_000;
 /** An edge that is about to end is left within this time, ms: it tells all of its agents in one moment, and goes on serving. */
@@ -103,11 +104,13 @@ export function openChannel(options: ChannelOptions): Channel {
   let leaveTimer: NodeJS.Timeout | undefined;
   let leaseAt = Number.NEGATIVE_INFINITY;
   let unknownKeyAt = Number.NEGATIVE_INFINITY;
+  const reconnection = createReconnection({ signal: stop.signal, random });
   const watch = setInterval(look, Math.min(1_000, options.silentMs / 4));
   watch.unref();
   const done = run();
   return {
     renew: () => schedule(0),
+    brokerAnswered: reconnection.wake,
     async close() {
       end();
       await done;
@@ -123,7 +126,6 @@ export function openChannel(options: ChannelOptions): Channel {
   }
 
   async function run(): Promise<void> {
-    let pause: number = BACKOFF_MS.first;
     while (!stop.signal.aborted) {
       const before = heardAt;
       await serve().catch(() => {});
@@ -131,10 +133,9 @@ export function openChannel(options: ChannelOptions): Channel {
       // Whoever brought nothing is tried last.
       turn++;
       const isMetAgain = leaveTimer !== undefined && clock() - connectedAt < SOON_MS;
-      pause = heardAt > before && !isMetAgain ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, pause * 2);
       clearTimeout(leaveTimer);
       leaveTimer = undefined;
-      await sleep(pause * (0.5 + random()), undefined, { signal: stop.signal, ref: false }).catch(() => {});
+      await reconnection.pause(heardAt > before && !isMetAgain);
     }
   }
 

@@ -72,6 +72,11 @@ export class SessionChannel {
     this.#keys = mesh.statement_keys;
   }
 
+  /** The broker has answered over HTTPS. */
+  brokerAnswered(): void {
+    this.#open?.channel.brokerAnswered();
+  }
+
   async close(): Promise<void> {
     await this.#open?.channel.close();
   }

@@ -46,6 +46,7 @@ export class CredentialManager {
       longestPause: (task) => longestPause(task, this.#credentials, options.now()),
       succeeded: () => {
         this.#brokerAnsweredAt = options.now();
+        options.onBrokerAnswer?.();
       },
       failed: (task, { code }) => {
         options.log('renewal_failed', { task, code });

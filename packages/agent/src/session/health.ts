@@ -22,6 +22,8 @@ export interface CredentialManagerOptions {
   readonly random: () => number;
   /** Called after every change; `what` tells which part is new. */
   readonly onChange: (what: Change) => void;
+  /** Told of each time that the broker did over HTTPS what it was asked for. */
+  readonly onBrokerAnswer?: () => void;
   /** Told which version of the configuration the broker has now, where the lease is renewed over HTTPS. */
   readonly onConfigurationVersion?: (version: number) => void;
   /** Whether a control channel renews the lease of such a session, and says when it does not; absent: there is none. */
