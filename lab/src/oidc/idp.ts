@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { JWTPayload } from 'jose';
-import Provider from 'oidc-provider';
+import Provider, { interactionPolicy } from 'oidc-provider';
 import { type Listening, listen, type TlsFiles } from '../stand-in/listen.ts';
 import { type IdpAdmin, type IdTokenRequest, idpAdmin } from './admin-client.ts';
 import { fetchTrusting, type PostInit } from './fetch-trusting.ts';
@@ -21,6 +21,11 @@ export interface IdpOptions {
   readonly tls?: TlsFiles;
   /** Directory in which the keys survive a restart. */
   readonly state?: string;
+  /**
+   * Signs people in for native clients without asking them each time, as companies have it for clients of their own. A provider may refuse that
+   * (RFC 8252 section 8.6), and this one does so otherwise.
+   */
+  readonly trustsNativeClients?: boolean;
 }
 
 export interface RunningIdp extends Listening {
@@ -52,7 +57,8 @@ export async function startIdp(options: IdpOptions): Promise<RunningIdp> {
 
   let requests: string[] = [];
   let down = false;
-  const told: Told = { disabled: new Set(), backchannels: new Map() };
+  const { trustsNativeClients = false } = options;
+  const told: Told = { disabled: new Set(), backchannels: new Map(), trustsNativeClients };
   const { disabled } = told;
   let provider = createProvider(issuer, keys, told);
   let answer = provider.callback();
@@ -130,9 +136,11 @@ async function mint(provider: Provider, issuer: string, keys: Keys, request: IdT
 interface Told {
   readonly disabled: Set<string>;
   readonly backchannels: Map<string, { readonly uri: string; readonly ca: string | undefined }>;
+  readonly trustsNativeClients: boolean;
 }
 
-function createProvider(issuer: string, keys: Keys, { disabled, backchannels }: Told): Provider {
+function createProvider(issuer: string, keys: Keys, told: Told): Provider {
+  const { disabled, backchannels } = told;
   const backchannel = (client: string) => {
     const at = backchannels.get(client);
     return at && { backchannel_logout_uri: at.uri, backchannel_logout_session_required: true };
@@ -181,6 +189,7 @@ function createProvider(issuer: string, keys: Keys, { disabled, backchannels }: 
       ...{ deviceFlow: { enabled: true }, devInteractions: { enabled: true }, revocation: { enabled: true } },
       backchannelLogout: { enabled: true },
     },
+    interactions: { policy: policyOf(told) },
     scopes: ['openid', 'offline_access', 'email', 'groups'],
     claims: { openid: ['sub'], email: ['email'], groups: ['groups'] },
     // The device flow's ID token carries what was asked for by scope, as the providers of companies do.
@@ -191,4 +200,15 @@ function createProvider(issuer: string, keys: Keys, { disabled, backchannels }: 
       return person && { accountId: sub, claims: () => ({ sub, ...person }) };
     },
   });
+}
+
+/** When it has to ask somebody: also where the account of a session is gone. */
+function policyOf({ trustsNativeClients }: Told): interactionPolicy.DefaultPolicy {
+  const policy = interactionPolicy.base();
+  const gone = new interactionPolicy.Check('account_gone', 'this account is disabled', 'login_required', ({ oidc }) =>
+    Boolean(oidc.session?.accountId && !oidc.account),
+  );
+  policy.get('login')?.checks.add(gone);
+  if (trustsNativeClients) policy.get('consent')?.checks.remove('native_client_prompt');
+  return policy;
 }

@@ -36,7 +36,11 @@ export interface Route<Caller = unknown, Body = unknown> {
   /** What the body adds to the audit event, also where the handler throws. */
   auditMembers?(body: Body): Pick<AuditEvent, 'target' | 'detail'>;
   /** How a refusal is told; absent: as JSON. @param decisionId absent where there is no row of it */
-  readonly refusal?: (error: MeshpassError, decisionId: string | undefined) => Promise<Response>;
+  readonly refusal?: (
+    error: MeshpassError,
+    decisionId: string | undefined,
+    request: IncomingMessage,
+  ) => Promise<Response>;
   /** RFC 9449 section 5: a bad DPoP proof is answered 400 here, elsewhere 401. */
   readonly atTokenEndpoint?: boolean;
   /**
@@ -94,7 +98,7 @@ async function answer(context: RouteContext, c: Context<Env>, one: Route): Promi
   const outcome = await handle(one, c, event);
   if (outcome.granted) return respond(outcome.value);
   const tell = async (error: MeshpassError, decisionId: string | undefined) =>
-    (await one.refusal?.(error, decisionId)) ?? refusal(error, decisionId, one.atTokenEndpoint);
+    (await one.refusal?.(error, decisionId, c.env.incoming)) ?? refusal(error, decisionId, one.atTokenEndpoint);
   if (isWithheld(outcome)) {
     const { code, message, detail, cause } = outcome.error;
     context.log.info({ decision: event.id, action: event.action, code, message, detail, err: cause }, 'withheld');

@@ -2,16 +2,20 @@
 import type { IncomingMessage } from 'node:http';
 import { ID_TOKEN_TYPE, type MeshpassError } from '@meshpass/identity';
 import { ApprovalId, ApprovalSeconds } from '@meshpass/identity/approval';
+import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
 import type { Approvals } from '../../approval/approvals.ts';
 import { unknown } from '../../approval/refusals.ts';
-import { granted, refused } from '../../audit/log/decision.ts';
+import { granted, type Outcome, refused } from '../../audit/log/decision.ts';
+import type { AuditEvent } from '../../audit/log/event.ts';
 import { seconds } from '../../clock/clock.ts';
 import { groupOf } from '../../limits/source-address.ts';
 import { nameOf, type OperatorCaller } from '../../operator/caller.ts';
-import { type BrowserSignIn, SIGN_IN_SECONDS } from '../../operator/page/browser-sign-in.ts';
+import { confirmSignIn } from '../../operator/confirm-sign-in.ts';
+import { type BrowserSignIn, isOfPage, type Proven, SIGN_IN_SECONDS } from '../../operator/page/browser-sign-in.ts';
 import { cookie, cookieOf, formToken, SESSION_COOKIE, SIGN_IN_COOKIE } from '../../operator/page/cookies.ts';
 import { listPage, refusalPage, requestPage, signInPage, type Visitor } from '../../operator/page/html.ts';
+import { confirmedUntil, type OperatorSession } from '../../operator/sessions.ts';
 import { signIn } from '../../operator/sign-in.ts';
 import { type MountedOperatorRoute, operatorRoute, Reason } from '../operator-route.ts';
 import { formReader } from '../page-form.ts';
@@ -58,6 +62,13 @@ const NoFields = z.strictObject({});
 
 const toSignIn = (error: MeshpassError, decision: string | undefined) =>
   refusalPage(error, decision, { href: SIGN_IN, text: 'Sign in' });
+/** A form that comes too late for the issuer's last word: what was typed is in the browser, and can be sent again. */
+const toConfirm = (error: MeshpassError, decision: string | undefined, request: IncomingMessage) => {
+  if (error.code !== 'operator_unconfirmed') return toList(error, decision);
+  const href = /^\/approvals\/[0-9a-f]{24}$/.exec(request.url ?? '')?.[0] ?? LIST;
+  const then = 'in a new tab, then reload this page: your browser sends the form again.';
+  return refusalPage(error, decision, { href, text: 'Have it confirmed', then });
+};
 const toList = (error: MeshpassError, decision: string | undefined) =>
   error.status === 401 ? toSignIn(error, decision) : refusalPage(error, decision, { href: LIST, text: 'All requests' });
 
@@ -67,6 +78,15 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   const shared = { method: 'GET', action: 'operator.sign-in', refusal: toSignIn } as const;
   const isStranger = (request: IncomingMessage) => cookieOf(request, SESSION_COOKIE) === undefined;
+  const isUnconfirmed = (request: IncomingMessage) => {
+    const session = sessionOf(context, request);
+    try {
+      return session !== undefined && confirmedUntil(session, context.access()) <= seconds(clock);
+    } catch {
+      // No access file is in force: the page says so.
+      return false;
+    }
+  };
   const hold = async <T>(source: string | undefined, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(groupOf(source ?? 'unknown'));
     return await act().finally(leave);
@@ -79,7 +99,21 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
         authentication: ({ event }) => granted(event, undefined),
         handler: async ({ params, event }) => {
           const { success, data } = ApprovalId.safeParse(params.id);
-          return granted(event, seeOther(success ? `${SIGN_IN}?request=${data}` : SIGN_IN));
+          return granted(event, seeOther(signInAt(success ? data : undefined)));
+        },
+      }),
+    ),
+    // Where the person is still signed in at the issuer, they notice nothing.
+    ...[LIST, `${LIST}/:id`].map((path) =>
+      route({
+        ...{ ...shared, path, accepts: isUnconfirmed },
+        authentication: ({ event }) => granted(event, undefined),
+        handler: async ({ params, request, event }) => {
+          const { data } = ApprovalId.safeParse(params.id);
+          const session = sessionOf(context, request);
+          if (!session) return granted(event, seeOther(signInAt(data)));
+          const begun = await hold(event.source, () => browserSignIn.begin(session.issuer, data, true));
+          return granted(event, seeOther(begun.location, cookie(SIGN_IN_COOKIE, begun.cookie, SIGN_IN_SECONDS)));
         },
       }),
     ),
@@ -105,7 +139,9 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
         await hold(event.source, async () => {
           const { search } = new URL(request.url ?? '/', context.origin);
           const kept = cookieOf(request, SIGN_IN_COOKIE);
-          const { idToken, binding, request: wanted } = await browserSignIn.finish(params.issuer ?? '', kept, search);
+          const proven = await browserSignIn.finish(params.issuer ?? '', kept, search);
+          if (proven.silent) return await confirmed(context, proven, request, event);
+          const { idToken = '', binding, request: wanted } = proven;
           const done = await signIn(context, { token: idToken, tokenType: ID_TOKEN_TYPE, jkt: binding, event });
           if (!done.granted) {
             if (done.error.status < 500) operators.failed(event);
@@ -114,7 +150,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
           const { session, token } = done.value;
           // A token that the broker has just made: whatever cookie the browser had before is worth nothing for it.
           const next = seeOther(
-            wanted === undefined ? LIST : `${LIST}/${wanted}`,
+            pageOf(wanted),
             cookie(SESSION_COOKIE, token, session.expiresAt - seconds(clock)),
             cookie(SIGN_IN_COOKIE, '', 0),
           );
@@ -122,6 +158,29 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
         }),
     }),
   ];
+}
+
+/** The issuer has confirmed who is signed in there, and showed nothing. Only the session that the browser has goes on by it. */
+async function confirmed(
+  context: PageContext,
+  { idToken, binding, request: wanted }: Proven,
+  request: IncomingMessage,
+  event: AuditEvent,
+): Promise<Outcome<Response>> {
+  const session = sessionOf(context, request);
+  const over = cookie(SIGN_IN_COOKIE, '', 0);
+  if (idToken === undefined || !session) return granted(event, seeOther(signInAt(wanted), over));
+  const { id, subject, login, issuer } = session;
+  const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer };
+  const asked = { sessionId: id, token: idToken, binding, event: { ...known, detail: { operator_session: id } } };
+  const done = await confirmSignIn(context, asked);
+  return done.granted ? granted(done.event, seeOther(pageOf(wanted), over)) : done;
+}
+
+/** The session of the page that a browser has, whether it is confirmed or not. */
+function sessionOf({ sessions, clock }: PageContext, request: IncomingMessage): OperatorSession | undefined {
+  const session = sessions.byToken(sha256Hex(cookieOf(request, SESSION_COOKIE) ?? ''));
+  return session && isOfPage(session) && session.expiresAt > seconds(clock) ? session : undefined;
 }
 
 /** `GET /approvals`, `GET` and `POST /approvals/ID`, `POST /page/sign-out`. */
@@ -154,7 +213,7 @@ export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[
           among: ['approvals.approve', 'approvals.deny', 'approvals.review'],
           of: ({ body }) => ACTION_OF[body.decision],
         },
-        ...{ method: 'POST', path: `${LIST}/:id`, action: 'approval.answer', refusal: toList },
+        ...{ method: 'POST', path: `${LIST}/:id`, action: 'approval.answer', refusal: toConfirm },
         read: formReader(origin, AnswerForm),
       },
       async ({ caller: { attestation }, params: { id = '' }, body, event }) => {
@@ -186,6 +245,14 @@ export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[
       },
     ),
   ];
+}
+
+function signInAt(request: string | undefined): string {
+  return request === undefined ? SIGN_IN : `${SIGN_IN}?request=${request}`;
+}
+
+function pageOf(request: string | undefined): string {
+  return request === undefined ? LIST : `${LIST}/${request}`;
 }
 
 function visitorOf(caller: OperatorCaller, request: IncomingMessage): Visitor {

@@ -33,10 +33,15 @@ export interface BrowserSignIn {
   readonly issuers: () => readonly string[];
   /**
    * @param request that is shown afterwards
+   * @param silent the issuer shows nothing (`prompt=none`): it confirms who is signed in there, or says that it cannot
    * @returns where the browser goes, and the cookie that it keeps meanwhile
    * @throws MeshpassError `not_found`, `issuer_unavailable`
    */
-  readonly begin: (issuer: string, request: string | undefined) => Promise<{ location: string; cookie: string }>;
+  readonly begin: (
+    issuer: string,
+    request: string | undefined,
+    silent?: boolean,
+  ) => Promise<{ location: string; cookie: string }>;
   /**
    * @param kept the cookie
    * @param search query of the redirect
@@ -46,7 +51,9 @@ export interface BrowserSignIn {
 }
 
 export interface Proven {
-  readonly idToken: string;
+  /** Absent: it was to be silent, and the issuer wants to see the person. */
+  readonly idToken: string | undefined;
+  readonly silent: boolean;
   /** What the session is bound to in place of the thumbprint of a key. */
   readonly binding: string;
   readonly request: string | undefined;
@@ -58,7 +65,11 @@ export const SIGN_IN_SECONDS = 600;
 const PAGE = 'page.';
 const DISCOVERY_MS = 3_600_000;
 const CAPACITY = 50;
-const KEPT = /^([A-Za-z0-9_-]{43})\.([a-z0-9-]{1,63})\.([0-9a-f]{24})?$/;
+const KEPT = /^([A-Za-z0-9_-]{43})\.([a-z0-9-]{1,63})\.([0-9a-f]{24})?(\.silent)?$/;
+/** OpenID Connect Core section 3.1.2.6: what cannot be done without showing something. */
+const NEEDS_PERSON = new Set([
+  ...['login_required', 'interaction_required', 'consent_required', 'account_selection_required'],
+]);
 
 export function isOfPage({ jkt }: { readonly jkt: string }): boolean {
   return jkt.startsWith(PAGE);
@@ -80,7 +91,7 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
 
   return {
     issuers: () => issuers().map(({ name }) => name),
-    begin: async (name, request) => {
+    begin: async (name, request, silent = false) => {
       const { issuer, config, redirect } = await known(name);
       const secret = random(32).toString('base64url');
       const location = oidc.buildAuthorizationUrl(config, {
@@ -88,11 +99,12 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
         ...{ state: derived(secret, 'state'), nonce: operatorNonce(bindingOf(secret)) },
         code_challenge: await oidc.calculatePKCECodeChallenge(derived(secret, 'verifier')),
         code_challenge_method: 'S256',
+        ...(silent && { prompt: 'none' }),
       });
-      return { location: location.href, cookie: `${secret}.${name}.${request ?? ''}` };
+      return { location: location.href, cookie: `${secret}.${name}.${request ?? ''}${silent ? '.silent' : ''}` };
     },
     finish: async (name, kept, search) => {
-      const [, secret, begunAt, request] = KEPT.exec(kept ?? '') ?? [];
+      const [, secret, begunAt, request, silent] = KEPT.exec(kept ?? '') ?? [];
       if (secret === undefined || begunAt !== name)
         throw new MeshpassError(
           'proof_rejected',
@@ -101,18 +113,28 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
       const { issuer, config, redirect } = await known(name);
       const binding = bindingOf(secret);
       const tokens = await understood(issuer.issuer, () =>
-        oidc.authorizationCodeGrant(config, new URL(redirect + search), {
-          ...{ pkceCodeVerifier: derived(secret, 'verifier'), expectedState: derived(secret, 'state') },
-          ...{ expectedNonce: operatorNonce(binding), idTokenExpected: true },
-        }),
+        oidc
+          .authorizationCodeGrant(config, new URL(redirect + search), {
+            ...{ pkceCodeVerifier: derived(secret, 'verifier'), expectedState: derived(secret, 'state') },
+            ...{ expectedNonce: operatorNonce(binding), idTokenExpected: true },
+          })
+          .catch((thrown: unknown) => {
+            if (silent !== undefined && needsPerson(thrown)) return undefined;
+            throw thrown;
+          }),
       );
       return {
-        idToken: tokens.id_token ?? '',
+        ...{ idToken: tokens && (tokens.id_token ?? ''), silent: silent !== undefined },
         binding,
         request: ApprovalId.safeParse(request).success ? request : undefined,
       };
     },
   };
+}
+
+/** The answer is of the issuer, to this sign-in. */
+function needsPerson(thrown: unknown): boolean {
+  return thrown instanceof oidc.AuthorizationResponseError && NEEDS_PERSON.has(thrown.error);
 }
 
 function derived(secret: string, what: string): string {

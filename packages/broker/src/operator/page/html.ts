@@ -166,17 +166,28 @@ function answerForms({ id, seconds }: ApprovalRequest, form: AnswerForm | undefi
 <button name="decision" value="deny">Deny</button></form>`;
 }
 
-/** @param back where to go on */
+/** Where to go on after a refusal. */
+export interface WayOn {
+  readonly href: string;
+  readonly text: string;
+  /** What to do then; the way opens in a new tab, and this one stays. */
+  readonly then?: string;
+}
+
 export async function refusalPage(
   { status, message, code, retryAfter }: MeshpassError,
   decisionId: string | undefined,
-  back: { readonly href: string; readonly text: string },
+  { href, text, then }: WayOn,
 ): Promise<Response> {
   const decision = decisionId === undefined ? '' : html`, decision <code>${decisionId}</code>`;
+  const link =
+    then === undefined
+      ? html`<a href="${href}">${text}</a>`
+      : html`<a href="${href}" target="_blank" rel="noopener">${text}</a>, ${then}`;
   const answer = await page(
     'Refused',
     undefined,
-    html`<p>${message}</p><p><code>${code}</code>${decision}</p><p><a href="${back.href}">${back.text}</a></p>`,
+    html`<p>${message}</p><p><code>${code}</code>${decision}</p><p>${link}</p>`,
     status,
   );
   if (retryAfter !== undefined) answer.headers.set('retry-after', String(Math.ceil(retryAfter)));

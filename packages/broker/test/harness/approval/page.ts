@@ -1,6 +1,7 @@
 /** A broker with its page, and a real identity provider (oidc-provider) at which people sign in there. */
 import { createServer } from 'node:net';
 import { authorize, type Operators, parseAccess } from '@meshpass/access';
+import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { decodeJwt } from 'jose';
 import { expect } from 'vitest';
@@ -21,6 +22,8 @@ export interface PageWorld {
   readonly corp: string;
   readonly other: string;
   readonly operators: Operators;
+  /** Of the provider of everybody. */
+  readonly admin: Pick<ProviderAdmin, 'enable' | 'disable'>;
   /** Somebody asks for `prod` in a new workspace. @param path `/approvals/emergency`: takes it */
   readonly ask: (sub: string, reason?: string, path?: string) => Promise<Asked>;
   /** Grants of a session, by what it may reach. */
@@ -33,8 +36,9 @@ export interface PageWorld {
   readonly stop: () => Promise<void>;
 }
 
-export async function startPage(): Promise<PageWorld> {
-  const [corp, other] = [await startIdp({ listen: '127.0.0.1:0' }), await startIdp({ listen: '127.0.0.1:0' })];
+export async function startPage({ trustsNativeClients = false } = {}): Promise<PageWorld> {
+  const listen = '127.0.0.1:0';
+  const [corp, other] = [await startIdp({ listen, trustsNativeClients }), await startIdp({ listen })];
   const port = await freePort();
   const origin = `http://127.0.0.1:${port}`;
   const harness = await startHarness({
@@ -107,6 +111,7 @@ grants:
 
   return {
     ...{ harness, origin, corp: corp.issuer, other: other.issuer, operators: access.operators! },
+    admin: corp.admin,
     ask: (sub, reason, path) => askAnew(harness, sub, reason === undefined ? {} : { reason }, path),
     services: (who) => grantsOf(harness, who),
     auditRows: () => auditRows(harness),

@@ -1,0 +1,132 @@
+/** The page has the issuer confirm whom it shows something: without a word where they are still signed in there, and not at all otherwise. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Browser, type Page } from '../harness/approval/browser.ts';
+import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
+
+const BOB = '00u2bob';
+
+describe('the page, where the issuer has not confirmed the person in time', () => {
+  let world: PageWorld;
+  beforeAll(async () => {
+    world = await startPage({ trustsNativeClients: true });
+  });
+  beforeEach(async () => {
+    world.harness.mesh.setOperators(world.operators);
+    await world.admin.enable(BOB);
+  });
+  afterAll(() => world?.stop());
+
+  /** As `operators.confirm`, but shorter than a file may have it, because the provider's time is the real one. */
+  async function untilUnconfirmed(): Promise<void> {
+    world.harness.mesh.setOperators({ ...world.operators, confirm: 2 });
+    await new Promise((resolve) => setTimeout(resolve, 2_100));
+  }
+
+  const tokenOf = (browser: Browser) => browser.cookies.get(world.origin)!.get(SESSION);
+  const list = (browser: Browser, follow = true) => browser.open(`${world.origin}/approvals`, follow);
+
+  it('asks it with prompt=none, and goes on with the same session and the page that was wanted', async () => {
+    const { id } = await world.ask('00u1alice');
+    const browser = new Browser();
+    await world.signIn(browser, BOB, `/approvals/${id}`);
+    const [token, rows] = [tokenOf(browser), await world.auditRows()];
+    await untilUnconfirmed();
+    const asked = await browser.open(`${world.origin}/approvals/${id}`, false);
+    const location = new URL(asked.headers.get('location')!);
+    expect(location.origin).toBe(new URL(world.corp).origin);
+    expect(location.searchParams.get('prompt')).toBe('none');
+    const shown = await browser.open(location);
+    expect([shown.url.href, shown.status]).toEqual([`${world.origin}/approvals/${id}`, 200]);
+    expect(tokenOf(browser)).toBe(token);
+    expect([...browser.cookies.get(world.origin)!.keys()]).toEqual([SESSION]);
+    // Nothing was refused, and nothing changed.
+    const since = (await world.auditRows()).slice(rows.length);
+    expect(since.filter(({ action }) => action.startsWith('operator.'))).toEqual([]);
+  });
+
+  it('leads who is disabled there, or signed out, to the sign-in, and shows nothing', async () => {
+    const browser = new Browser();
+    await world.signIn(browser, BOB, '/approvals');
+    await world.admin.disable(BOB);
+    await untilUnconfirmed();
+    const shown = await list(browser);
+    expect([shown.url.pathname, shown.text.includes('Sign in with corp')]).toEqual(['/page/sign-in', true]);
+    await world.admin.enable(BOB);
+    browser.cookies.delete(new URL(world.corp).origin);
+    expect((await list(browser)).url.pathname).toBe('/page/sign-in');
+  });
+
+  it('does not go on with the session of one for another who is signed in there now', async () => {
+    const [bob, alice] = [new Browser(), new Browser()];
+    await world.signIn(bob, BOB, '/approvals');
+    await world.signIn(alice, '00u1alice', '/approvals');
+    await untilUnconfirmed();
+    const corp = new URL(world.corp).origin;
+    bob.cookies.set(corp, alice.cookies.get(corp)!);
+    const refused = await list(bob);
+    expect([refused.status, codeOf(refused)]).toEqual([400, 'sign_in_rejected']);
+    const again = await list(bob);
+    expect(codeOf(again)).toBe('sign_in_rejected');
+  });
+
+  it('refuses a form, says how to have it confirmed, and takes it when it is sent again', async () => {
+    const { id, who } = await world.ask('00u1alice');
+    const browser = new Browser();
+    const shown = await world.signIn(browser, BOB, `/approvals/${id}`);
+    await untilUnconfirmed();
+    const answer = (): Promise<Page> =>
+      browser.submit(shown, { decision: 'approve', minutes: '5', reason: 'typed' }, { form: 1 });
+    const refused = await answer();
+    expect([refused.status, codeOf(refused)]).toEqual([401, 'operator_unconfirmed']);
+    expect(refused.text).toContain(`<a href="/approvals/${id}" target="_blank" rel="noopener">`);
+    expect(await world.services(who)).toEqual(['dev']);
+    expect((await browser.open(`${world.origin}/approvals/${id}`)).status).toBe(200);
+    const done = await answer();
+    expect(done.text).toMatch(/approved by .*bob.*typed/s);
+    expect(await world.services(who)).toEqual(['dev', 'prod']);
+  });
+
+  it('takes the silent answer once, in the browser that was asked, and opens no session by it', async () => {
+    const [browser, other] = [new Browser(), new Browser()];
+    await world.signIn(browser, BOB, '/approvals');
+    await untilUnconfirmed();
+    const asked = await list(browser, false);
+    const answered = await browser.open(asked.headers.get('location')!, false);
+    const callback = answered.headers.get('location')!;
+    expect(new URL(callback).origin).toBe(world.origin);
+    expect(codeOf(await other.open(callback))).toBe('proof_rejected');
+    const kept = new Map(browser.cookies.get(world.origin)!);
+    const session = kept.get(SESSION)!;
+    // Without the session that it was asked for: nobody is signed in by it.
+    browser.cookies.get(world.origin)!.delete(SESSION);
+    const without = await browser.open(callback, false);
+    expect(without.headers.get('location')).toBe('/page/sign-in');
+    expect(tokenOf(browser)).toBeUndefined();
+    browser.cookies.set(world.origin, new Map([...kept, [SESSION, session]]));
+    expect(codeOf(await browser.open(callback))).toBe('proof_rejected');
+  });
+
+  it('lets who is unconfirmed sign out', async () => {
+    const browser = new Browser();
+    const shown = await world.signIn(browser, BOB, '/approvals');
+    await untilUnconfirmed();
+    expect((await browser.submit(shown)).url.pathname).toBe('/page/sign-in');
+    expect(tokenOf(browser)).toBeUndefined();
+  });
+});
+
+it('is signed in anew where the provider does not answer for native clients without asking people (RFC 8252 section 8.6)', async () => {
+  const world = await startPage();
+  world.harness.mesh.setOperators(world.operators);
+  try {
+    const browser = new Browser();
+    await world.signIn(browser, BOB, '/approvals');
+    world.harness.mesh.setOperators({ ...world.operators, confirm: 0 });
+    const shown = await browser.open(`${world.origin}/approvals`);
+    expect([shown.url.pathname, shown.text.includes('Sign in with corp')]).toEqual(['/page/sign-in', true]);
+    world.harness.mesh.setOperators(world.operators);
+    expect((await world.signIn(browser, BOB, '/approvals')).url.pathname).toBe('/approvals');
+  } finally {
+    await world.stop();
+  }
+});
