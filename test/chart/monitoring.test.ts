@@ -27,7 +27,8 @@ beforeAll(async () => {
   objects = await render(PRODUCTION);
 }, BUILD_MS);
 
-async function exported(): Promise<ReadonlySet<string>> {
+/** What broker and edge show before anything has happened. */
+async function atTheStart(): Promise<string> {
   const edge = formatStats({
     ...{ connections: 0, strangers: 0, warm: 0, tunnels: 0, control: 0, sessions: 0, directory: 'fresh', silentMs: 0 },
     ...{
@@ -44,7 +45,11 @@ async function exported(): Promise<ReadonlySet<string>> {
       certificate: { notBefore: 0, notAfter: 0 },
     },
   });
-  const text = `${await createMetrics().registry.metrics()}\n${edge}`;
+  return `${await createMetrics().registry.metrics()}\n${edge}`;
+}
+
+async function exported(): Promise<ReadonlySet<string>> {
+  const text = await atTheStart();
   const names = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name, type]) =>
     type === 'histogram' ? ['_bucket', '_sum', '_count'].map((part) => name! + part) : [name!],
   );
@@ -81,6 +86,21 @@ it('codes that alerts ask for are codes that there are', () => {
   );
   expect(codes.length).toBeGreaterThan(3);
   expect(codes.filter((code) => !(ERROR_CODES as readonly string[]).includes(code))).toEqual([]);
+});
+
+it('what alerts count begins at zero: to Prometheus a series that begins at one has not increased', async () => {
+  const shown = await atTheStart();
+  const counted = alerts.flatMap(({ expr }) => [
+    ...expr.matchAll(/increase\((?<name>\w+)(?:\{(?<label>\w+)=~?"(?<values>[^"]+)"\})?\[/g),
+  ]);
+  expect(counted.length).toBeGreaterThan(7);
+  const series = counted.flatMap(({ groups }) => {
+    const { name, label, values } = groups!;
+    return label === undefined ? [name] : values!.split('|').map((value) => `${name}{${label}="${value}"}`);
+  });
+  // A webhook has its series with its first try.
+  const known = series.filter((one) => !one!.startsWith('meshpass_approval_webhooks_total'));
+  expect(known.filter((one) => !shown.includes(`\n${one} 0\n`))).toEqual([]);
 });
 
 it.each(alerts.map((alert) => [alert.alert, alert] as const))(

@@ -33,6 +33,9 @@ export interface EdgeStats {
   readonly bytesOut: number;
 }
 
+/** What an alert counts begins at zero: to Prometheus a series that begins at one has not increased. */
+const ALERTED: EdgeStats['refused'] = { tunnel_gateway_unreachable: 0 };
+
 /** Prometheus text exposition format 0.0.4. */
 export function formatStats(stats: EdgeStats): string {
   const lines: string[] = [];
@@ -62,7 +65,7 @@ export function formatStats(stats: EdgeStats): string {
   counter('meshpass_edge_bytes_in_total', 'Bytes from clients to the mesh.', stats.bytesIn);
   counter('meshpass_edge_bytes_out_total', 'Bytes from the mesh to clients.', stats.bytesOut);
   head('meshpass_edge_refused_total', 'Refusals by code.', 'counter');
-  for (const [code, count] of Object.entries(stats.refused)) {
+  for (const [code, count] of Object.entries({ ...ALERTED, ...stats.refused })) {
     lines.push(`meshpass_edge_refused_total{code="${code}"} ${count}`);
   }
   return `${lines.join('\n')}\n`;

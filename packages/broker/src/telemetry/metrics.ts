@@ -2,6 +2,7 @@
 import type { CertificateLife } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { ALERTED_CODES, ALERTED_FAILURES } from './alerted.ts';
 import { DELIVERY_OUTCOMES, type DeliveryOutcome } from './delivery-outcome.ts';
 
 export interface Metrics {
@@ -87,6 +88,13 @@ export function createMetrics(): Metrics {
     labelNames: ['action', 'outcome', 'code'],
     registers,
   });
+  const refusals = new Counter({
+    name: 'meshpass_refusals_total',
+    help: 'Refused decisions by code, whatever was asked for',
+    labelNames: ['code'],
+    registers,
+  });
+  for (const code of ALERTED_CODES) refusals.inc({ code }, 0);
   const requests = new Histogram({
     name: 'meshpass_http_request_seconds',
     help: 'Time from the request line to the end of the response',
@@ -136,6 +144,7 @@ export function createMetrics(): Metrics {
     labelNames: ['where'],
     registers,
   });
+  for (const where of ALERTED_FAILURES) failures.inc({ where }, 0);
   new Gauge({
     name: 'meshpass_broker_active',
     help: '1 where this broker is active, 0 where it is a standby or cannot tell',
@@ -262,7 +271,10 @@ export function createMetrics(): Metrics {
   });
   return {
     registry,
-    decision: (action, outcome, code) => decisions.inc({ action, outcome, code }),
+    decision: (action, outcome, code) => {
+      decisions.inc({ action, outcome, code });
+      if (code !== '') refusals.inc({ code });
+    },
     request: (route, status, seconds) => requests.observe({ route, status }, seconds),
     batch: (count, seconds) => {
       entries.observe(count);

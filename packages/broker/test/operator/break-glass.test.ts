@@ -92,6 +92,7 @@ describe('where break-glass is off, as by default', () => {
     expect(text).toMatch(
       /meshpass_decisions_total\{action="operator.list",outcome="refused",code="break_glass_off"\} 1[0-9]/,
     );
+    expect(text).toMatch(/^meshpass_refusals_total\{code="break_glass_off"\} 1[0-9]$/m);
     expect(text).toContain('meshpass_break_glass_requests_total 0');
   });
 
