@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { readTextFile } from '../input/text-file.ts';
 import { type DeviceOptions, type Issuer, type SignInOptions, tokensByBrowser, tokensByDevice } from './id-token.ts';
 import { revokeRefreshToken } from './refresh.ts';
-import { type Refresh, readRefresh, writeOperatorSession } from './session-file.ts';
+import { exclusively, type Refresh, readRefresh, writeOperatorSession } from './session-file.ts';
 
 export interface OperatorLogin {
   /** Origin of the operator listener. */
@@ -87,19 +87,19 @@ export async function loginOperator(login: OperatorLogin, environment: NodeJS.Pr
   try {
     const session = await ask(login, 'POST', path, Session, form.toString(), proof);
     const now = Math.floor(Date.now() / 1000);
-    const [expiresAt, replaced] = [now + session.expires_in, refreshOf(login.operator, environment)];
-    const { broker: of, access_token, confirm_in } = session;
-    writeOperatorSession(
-      login.operator,
-      {
-        ...{ broker: of, token: access_token, key: privateKey, expiresAt },
-        ...(confirm_in !== undefined && { confirmUntil: now + confirm_in }),
-        ...(refresh && { refresh }),
-      },
-      environment,
-    );
+    const { broker: of, access_token, expires_in, confirm_in } = session;
+    const opened = {
+      ...{ broker: of, token: access_token, key: privateKey, expiresAt: now + expires_in },
+      ...(confirm_in !== undefined && { confirmUntil: now + confirm_in }),
+      ...(refresh && { refresh }),
+    };
+    const replaced = await exclusively(login.operator, environment, async () => {
+      const before = refreshOf(login.operator, environment);
+      writeOperatorSession(login.operator, opened, environment);
+      return before;
+    });
     if (replaced) await revokeRefreshToken(replaced);
-    return { operator: session.operator, expiresAt };
+    return { operator: session.operator, expiresAt: opened.expiresAt };
   } catch (thrown) {
     if (refresh) await revokeRefreshToken(refresh);
     throw thrown;

@@ -15,11 +15,11 @@ export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Toke
     try {
       return tokensOf(await oidc.refreshTokenGrant(config, token));
     } catch (thrown) {
-      if (thrown instanceof oidc.ResponseBodyError && thrown.error === 'invalid_grant') return undefined;
+      if (!(thrown instanceof oidc.ResponseBodyError)) throw thrown;
+      const { status } = thrown;
       // An issuer that is busy, or broken, has not refused.
-      if (thrown instanceof oidc.ResponseBodyError && (thrown.status >= 500 || thrown.status === 429))
-        throw new MeshpassError('issuer_unavailable', `${issuer.issuer} answered ${thrown.status}.`, { cause: thrown });
-      throw thrown;
+      if (status < 500 && status !== 408 && status !== 429) return undefined;
+      throw new MeshpassError('issuer_unavailable', `${issuer.issuer} answered ${status}.`, { cause: thrown });
     }
   });
 }

@@ -11,6 +11,10 @@ import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { fileProblem, MeshpassError } from '@meshpass/identity/error';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
+import { withLockFile } from './lock-file.ts';
+
+/** Another command asks issuer and broker meanwhile. */
+const LOCK_MS = 90_000;
 
 const Refresh = z.object({
   /** Name in the access file. */
@@ -84,23 +88,35 @@ export function writeOperatorSession(
   write({ ...session, operator: originOf(operator), key: pem }, environment);
 }
 
-/** What changes while a session goes on. To be called by who holds the lock. @throws MeshpassError `config_invalid` */
+/**
+ * What changes while a session goes on; where another one has come in its place, nothing does. To be called by who holds the lock.
+ * @throws MeshpassError `config_invalid`
+ */
 export function changeOperatorSession(
   operator: string,
+  { token }: Pick<OperatorSessionFile, 'token'>,
   change: Partial<Pick<OperatorSessionFile, 'expiresAt' | 'confirmUntil' | 'refresh'>>,
   environment: NodeJS.ProcessEnv,
 ): void {
   const stored = read(operator, environment);
-  if (stored) write({ ...stored, ...change }, environment);
+  if (stored?.token === token) write({ ...stored, ...change }, environment);
 }
 
 export function removeOperatorSession(operator: string, environment: NodeJS.ProcessEnv): void {
   rmSync(fileOf(operator, environment), { force: true });
 }
 
-/** One command at a time refreshes and confirms: most issuers take a refresh token once. */
-export function lockOf(operator: string, environment: NodeJS.ProcessEnv): string {
-  return `${fileOf(operator, environment)}.lock`;
+/**
+ * Runs `work` while no other command changes what is kept for this broker: most issuers take a refresh token once.
+ * @throws MeshpassError `config_invalid` where another one does so for too long; what `work` throws
+ */
+export async function exclusively<T>(
+  operator: string,
+  environment: NodeJS.ProcessEnv,
+  work: () => Promise<T>,
+): Promise<T> {
+  prepareDirectory(operator, environment);
+  return await withLockFile(`${fileOf(operator, environment)}.lock`, LOCK_MS, work);
 }
 
 function read(operator: string, environment: NodeJS.ProcessEnv): Stored | undefined {
@@ -128,13 +144,22 @@ function read(operator: string, environment: NodeJS.ProcessEnv): Stored | undefi
 function write(stored: Stored, environment: NodeJS.ProcessEnv): void {
   const path = fileOf(stored.operator, environment);
   const draft = `${path}.${process.pid}.new`;
+  prepareDirectory(stored.operator, environment);
   try {
-    const folder = directory(environment);
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    chmodSync(folder, 0o700);
     writeFileSync(draft, JSON.stringify(stored), { mode: 0o600 });
     renameSync(draft, path);
   } catch (cause) {
+    throw new MeshpassError('config_invalid', `${path} cannot be written: ${fileProblem(cause)}.`, { cause });
+  }
+}
+
+function prepareDirectory(operator: string, environment: NodeJS.ProcessEnv): void {
+  const folder = directory(environment);
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    chmodSync(folder, 0o700);
+  } catch (cause) {
+    const path = fileOf(operator, environment);
     throw new MeshpassError('config_invalid', `${path} cannot be written: ${fileProblem(cause)}.`, { cause });
   }
 }

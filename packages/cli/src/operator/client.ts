@@ -3,7 +3,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
 import { readTextFile } from '../input/text-file.ts';
 import { type OperatorSessionFile, readOperatorSession } from '../login/session-file.ts';
-import { confirmOperator } from './confirm-sign-in.ts';
+import { confirmOperator, forgetEnded } from './confirm-sign-in.ts';
 import { bySession, createSend, type Destination, jsonOf, type Method, type Send } from './send.ts';
 
 export interface OperatorOptions extends Destination {
@@ -40,14 +40,14 @@ export function openOperator(options: OperatorOptions, environment: NodeJS.Proce
   const send = createSend(options, bySession(session), patienceMs);
   return async (method, path, body) => {
     const before = readOperatorSession(options.operator, environment) ?? session;
-    // Who signs out is not asked whether they are still who they were.
-    const isLogout = method === 'DELETE' && path === '/operator/session';
-    if (!isLogout && isDue(before)) await confirmOperator(options, environment, before);
+    if (isDue(before)) await confirmOperator(options, environment, before);
     try {
       return await send(method, path, body);
     } catch (thrown) {
+      const code = thrown instanceof MeshpassError ? thrown.code : undefined;
+      if (code === 'operator_session_ended') await forgetEnded(options, environment, session);
+      if (code !== 'operator_unconfirmed') throw thrown;
       // The clocks differ, or the access file wants it sooner now. Nothing was done yet.
-      if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_unconfirmed') throw thrown;
       await confirmOperator(options, environment, readOperatorSession(options.operator, environment) ?? session);
       return await send(method, path, body);
     }

@@ -1,16 +1,19 @@
 /** Has the issuer confirm an operator again, with the refresh token of `meshpass login`: OpenID Connect Core section 12. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
-import { withLockFile } from '../login/lock-file.ts';
 import { refreshTokens, revokeRefreshToken } from '../login/refresh.ts';
-import { changeOperatorSession, lockOf, type OperatorSessionFile, readOperatorSession } from '../login/session-file.ts';
+import {
+  changeOperatorSession,
+  exclusively,
+  type OperatorSessionFile,
+  readOperatorSession,
+  removeOperatorSession,
+} from '../login/session-file.ts';
 import { bySession, createSend, type Destination, jsonOf } from './send.ts';
 
 const Confirmed = z.object({ expires_in: z.number(), confirm_in: z.number() });
 
 const PATIENCE_MS = 30_000;
-/** For another command that does the same. */
-const LOCK_MS = 90_000;
 /** What the broker says of somebody whose refresh token is of no use any more. */
 const OVER = new Set<string>(['operator_no_role', 'sign_in_ended']);
 
@@ -27,33 +30,62 @@ export async function confirmOperator(
 ): Promise<void> {
   const { operator } = destination;
   if (!seen.refresh) throw unconfirmed('The issuer gave no refresh token');
-  await withLockFile(lockOf(operator, environment), LOCK_MS, async () => {
+  await exclusively(operator, environment, async () => {
     const session = readOperatorSession(operator, environment);
     if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return;
     const { refresh } = session;
     if (!refresh) throw unconfirmed('The issuer takes the refresh token no more');
     const tokens = await refreshTokens(refresh);
     if (!tokens) {
-      changeOperatorSession(operator, { refresh: undefined }, environment);
+      changeOperatorSession(operator, session, { refresh: undefined }, environment);
       throw unconfirmed(`${refresh.name} does not confirm you any more`);
     }
     // Before the broker is asked: the one before may be worth nothing now, and whoever brings it again ends them all.
     const renewed = { ...refresh, token: tokens.refreshToken ?? refresh.token };
-    changeOperatorSession(operator, { refresh: renewed }, environment);
+    changeOperatorSession(operator, session, { refresh: renewed }, environment);
     const send = createSend(destination, bySession(session), PATIENCE_MS);
     try {
       const answer = await send('POST', '/operator/session/confirm', { id_token: tokens.idToken });
       const { expires_in, confirm_in } = Confirmed.parse(await jsonOf(answer, destination));
       const now = Math.floor(Date.now() / 1000);
-      changeOperatorSession(operator, { expiresAt: now + expires_in, confirmUntil: now + confirm_in }, environment);
+      changeOperatorSession(
+        operator,
+        session,
+        { expiresAt: now + expires_in, confirmUntil: now + confirm_in },
+        environment,
+      );
     } catch (thrown) {
       if (thrown instanceof MeshpassError && OVER.has(thrown.code)) {
-        changeOperatorSession(operator, { refresh: undefined }, environment);
+        changeOperatorSession(operator, session, { refresh: undefined }, environment);
         await revokeRefreshToken(renewed);
       }
       throw thrown;
     }
   });
+}
+
+/**
+ * A broker says that a session is over. If it is the broker of this session, and not another one behind the same port-forward, what is kept is
+ * of no use any more, and the refresh token is taken back.
+ */
+export async function forgetEnded(
+  destination: Destination,
+  environment: NodeJS.ProcessEnv,
+  ended: OperatorSessionFile,
+): Promise<void> {
+  const { operator } = destination;
+  try {
+    const answer = await createSend(destination, () => ({}), PATIENCE_MS)('GET', '/operator/sign-in');
+    if ((await jsonOf(answer, destination))?.broker !== ended.broker) return;
+    await exclusively(operator, environment, async () => {
+      const session = readOperatorSession(operator, environment);
+      if (session?.token !== ended.token) return;
+      removeOperatorSession(operator, environment);
+      if (session.refresh) await revokeRefreshToken(session.refresh);
+    });
+  } catch {
+    // The next login, or logout, does it.
+  }
 }
 
 function unconfirmed(why: string): MeshpassError {

@@ -5,7 +5,7 @@ import { BUILD_MS } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OPERATOR_TOKEN } from '../../../broker/test/harness/broker.ts';
 import { refreshTokens } from '../../src/login/refresh.ts';
-import type { Refresh } from '../../src/login/session-file.ts';
+import { changeOperatorSession, type Refresh, readOperatorSession } from '../../src/login/session-file.ts';
 import { createBrowser, signInAt } from './browser.ts';
 import {
   begin,
@@ -149,6 +149,33 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     expect(JSON.parse(out)).toEqual({ signed_out: true, refresh_token_revoked: true });
     expect(await refreshTokens(second)).toBeUndefined();
     expect(readdirSync(stateOf())).toEqual([]);
+  });
+
+  it('keeps nothing of a session that its broker has ended, and all of it where another broker answers', async () => {
+    await login();
+    const refresh = stored().refresh!;
+    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
+    const body = JSON.stringify({ subject: `acme:${BOB}`, reason: 'left' });
+    const close = { method: 'POST', path: '/operator/sessions/close', headers, body };
+    expect((await world.harness.operatorCall(close)).status).toBe(200);
+    const [path, own] = [fileOf(), readFileSync(fileOf(), 'utf8')];
+    // Behind the same port-forward, on another day.
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(own), broker: 'https://another.example' }));
+    expect((await meshpass('whoami')).err).toContain('[operator_session_ended]');
+    expect(stored().refresh).toEqual(refresh);
+    writeFileSync(path, own);
+    expect((await meshpass('whoami')).err).toContain('[operator_session_ended]');
+    expect(readdirSync(stateOf())).toEqual([]);
+    expect(await refreshTokens(refresh)).toBeUndefined();
+  });
+
+  it('leaves a session alone that has come in the place of the one that it was about', async () => {
+    await login();
+    const before = readOperatorSession(world.operator, process.env)!;
+    await login();
+    const after = readFileSync(fileOf(), 'utf8');
+    changeOperatorSession(world.operator, before, { refresh: before.refresh, confirmUntil: 0 }, process.env);
+    expect(readFileSync(fileOf(), 'utf8')).toBe(after);
   });
 
   it('asks for no refresh token where the access file says so, and the session lasts until it has to be confirmed', async () => {

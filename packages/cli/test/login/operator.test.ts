@@ -54,6 +54,8 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect((await meshpass('whoami')).out).toContain('bob (acme:00u2bob)');
       await signOutAt(browser, world.idp.issuer);
       expect((await meshpass('whoami')).err).toContain('[operator_session_ended]');
+      // The refresh token as well, which a provider may still take.
+      expect(readdirSync(stateOf())).toEqual([]);
       const again = begin(...LOGIN);
       await signInAt(browser, await again.seen(URL_LINE), '00u2bob');
       expect(await again.code).toBe(0);

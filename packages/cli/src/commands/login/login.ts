@@ -25,7 +25,7 @@ const flags = {
 
 export const command = defineCommand({
   about:
-    'Where an agent runs and neither --operator nor another broker is named: adds a sign-in at the identity provider of your company to the session of the workspace, by a code that you enter in any browser (docs/identity/sign-in.md). Elsewhere, or with --operator: opens a session of an operator: your issuer says who you are, "operators" of the access file what you may do. The session is bound to a key in your state directory, and ends after an hour unless the access file says otherwise.',
+    'Where an agent runs and neither --operator nor another broker is named: adds a sign-in at the identity provider of your company to the session of the workspace, by a code that you enter in any browser (docs/identity/sign-in.md). Elsewhere, or with --operator: opens a session of an operator: your issuer says who you are, "operators" of the access file what you may do. The session is bound to a key in your state directory, where the refresh token of the issuer is as well: by it the issuer confirms you every few minutes. It ends after an hour unless the access file says otherwise.',
   flags,
   env: STATE_ENV,
   examples: ['meshpass login', 'meshpass login --issuer okta --device'],

@@ -3,9 +3,9 @@ import { defineCommand } from '../../command/define.ts';
 import { output, STATE_ENV } from '../../command/shared-flags.ts';
 import { originOf, ownFlags } from '../../login/operator-flags.ts';
 import { revokeRefreshToken } from '../../login/refresh.ts';
-import { readOperatorSession, readRefresh, removeOperatorSession } from '../../login/session-file.ts';
+import { exclusively, readOperatorSession, readRefresh, removeOperatorSession } from '../../login/session-file.ts';
 import { isOfWorkspace, logoutWorkspace } from '../../login/workspace.ts';
-import { operatorClient } from '../../operator/client.ts';
+import { bySession, createSend, type Destination } from '../../operator/send.ts';
 
 export const command = defineCommand({
   about:
@@ -15,20 +15,11 @@ export const command = defineCommand({
   env: STATE_ENV,
   examples: ['meshpass logout'],
   page: 'docs/install/operators.md',
-  run: async ({ output, caFile, ...options }) => {
-    if (await isOfWorkspace(process.env, options)) return await logoutWorkspace(process.env, output);
-    const operator = originOf(options);
-    const session = readOperatorSession(operator, process.env);
-    const refresh = readRefresh(operator, process.env);
-    const revoked = refresh && (await revokeRefreshToken(refresh));
-    if (session) {
-      const call = operatorClient({ operator, ...(caFile !== undefined && { caFile }) }, stateOnly(process.env));
-      await call('DELETE', '/operator/session').catch((thrown: unknown) => {
-        // It is over already: that is what was asked for.
-        if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;
-      });
-    }
-    removeOperatorSession(operator, process.env);
+  run: async ({ output, caFile, ...named }) => {
+    if (await isOfWorkspace(process.env, named)) return await logoutWorkspace(process.env, output);
+    const operator = originOf(named);
+    const options = { operator, ...(caFile !== undefined && { caFile }) };
+    const { session, refresh, revoked } = await exclusively(operator, process.env, () => signOut(options));
     if (revoked === false)
       console.error(`${refresh?.name} did not take the refresh token back: it is good there until it expires.`);
     if (output === 'json')
@@ -37,7 +28,20 @@ export const command = defineCommand({
   },
 });
 
-/** Without a token of the environment: it is the session that ends. */
-function stateOnly({ MESHPASS_OPERATOR_TOKEN: _, ...rest }: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return rest;
+const PATIENCE_MS = 30_000;
+
+async function signOut(options: Destination) {
+  const { operator } = options;
+  const session = readOperatorSession(operator, process.env);
+  const refresh = readRefresh(operator, process.env);
+  const revoked = refresh && (await revokeRefreshToken(refresh));
+  if (session) {
+    const send = createSend(options, bySession(session), PATIENCE_MS);
+    await send('DELETE', '/operator/session').catch((thrown: unknown) => {
+      // It is over already: that is what was asked for.
+      if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;
+    });
+  }
+  removeOperatorSession(operator, process.env);
+  return { session, refresh, revoked };
 }
