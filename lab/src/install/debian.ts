@@ -25,6 +25,7 @@ export const CNI_PLUGINS = '/usr/lib/cni';
 /** They are prerequisites: a distribution's own Go may be too old, so they are named rather than installed. */
 const PREREQUISITES = ['go', 'python3'];
 const BROWSER = 'chromium-headless-shell';
+const APT_LOCK = '/run/lock/meshpass-lab-apt';
 const POSTGRES_HOMES = '/usr/lib/postgresql';
 
 /** @returns the directory that holds `initdb` and `postgres` */
@@ -110,8 +111,10 @@ async function install(packages: readonly string[], progress: (line: string) => 
     writeFileSync(clusterConfig, 'create_main_cluster = false\n');
   }
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  await must(['apt-get', 'update', '-q'], 'lab_install', { env });
-  await must(['apt-get', 'install', '-q', '-y', '--no-install-recommends', ...packages], 'lab_install', { env });
+  // Two tests may both lack something: one apt-get at a time, or the second fails for the lock of the first.
+  const apt = ['flock', APT_LOCK, 'apt-get', '-q', '-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3'];
+  await must([...apt, 'update'], 'lab_install', { env });
+  await must([...apt, 'install', '-y', '--no-install-recommends', ...packages], 'lab_install', { env });
 }
 
 function onPath(command: string): boolean {
