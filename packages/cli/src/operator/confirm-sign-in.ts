@@ -1,4 +1,5 @@
 /** Has the issuer confirm an operator again, with the refresh token of `meshpass login`: OpenID Connect Core section 12. */
+import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { refreshTokens, revokeRefreshToken } from '../login/refresh.ts';
@@ -6,6 +7,7 @@ import {
   changeOperatorSession,
   exclusively,
   type OperatorSessionFile,
+  type Refresh,
   readOperatorSession,
   removeOperatorSession,
 } from '../login/session-file.ts';
@@ -14,6 +16,8 @@ import { bySession, createSend, type Destination, jsonOf } from './send.ts';
 const Confirmed = z.object({ expires_in: z.number(), confirm_in: z.number() });
 
 const PATIENCE_MS = 30_000;
+/** After which no provider gives the same ID token again. */
+const NEXT_SECOND_MS = 1_100;
 /** What the broker says of somebody whose refresh token is of no use any more. */
 const OVER = new Set<string>(['operator_no_role', 'sign_in_ended']);
 
@@ -33,35 +37,47 @@ export async function confirmOperator(
   await exclusively(operator, environment, async () => {
     const session = readOperatorSession(operator, environment);
     if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return;
-    const { refresh } = session;
-    if (!refresh) throw unconfirmed('The issuer takes the refresh token no more');
-    const tokens = await refreshTokens(refresh);
-    if (!tokens) {
-      changeOperatorSession(operator, session, { refresh: undefined }, environment);
-      throw unconfirmed(`${refresh.name} does not confirm you any more`);
-    }
-    // Before the broker is asked: the one before may be worth nothing now, and whoever brings it again ends them all.
-    const renewed = { ...refresh, token: tokens.refreshToken ?? refresh.token };
-    changeOperatorSession(operator, session, { refresh: renewed }, environment);
-    const send = createSend(destination, bySession(session), PATIENCE_MS);
-    try {
-      const answer = await send('POST', '/operator/session/confirm', { id_token: tokens.idToken });
-      const { expires_in, confirm_in } = Confirmed.parse(await jsonOf(answer, destination));
-      const now = Math.floor(Date.now() / 1000);
-      changeOperatorSession(
-        operator,
-        session,
-        { expiresAt: now + expires_in, confirmUntil: now + confirm_in },
-        environment,
-      );
-    } catch (thrown) {
-      if (thrown instanceof MeshpassError && OVER.has(thrown.code)) {
-        changeOperatorSession(operator, session, { refresh: undefined }, environment);
-        await revokeRefreshToken(renewed);
-      }
-      throw thrown;
-    }
+    if (!session.refresh) throw unconfirmed('The issuer takes the refresh token no more');
+    await confirm(destination, environment, session, session.refresh).catch(async (thrown: unknown) => {
+      // In one second a provider that gives no `jti` may give the same ID token twice: the person's workspace, or another command, had it.
+      if (!(thrown instanceof MeshpassError) || thrown.code !== 'proof_replayed') throw thrown;
+      await setTimeout(NEXT_SECOND_MS);
+      const { refresh } = readOperatorSession(operator, environment) ?? session;
+      if (refresh) await confirm(destination, environment, session, refresh);
+    });
   });
+}
+
+/** Refreshes, keeps the new refresh token, and shows the broker the ID token. @throws MeshpassError as confirmOperator() */
+async function confirm(
+  destination: Destination,
+  environment: NodeJS.ProcessEnv,
+  session: OperatorSessionFile,
+  refresh: Refresh,
+): Promise<void> {
+  const { operator } = destination;
+  const tokens = await refreshTokens(refresh);
+  if (!tokens) {
+    changeOperatorSession(operator, session, { refresh: undefined }, environment);
+    throw unconfirmed(`${refresh.name} does not confirm you any more`);
+  }
+  // Before the broker is asked: the one before may be worth nothing now, and whoever brings it again ends them all.
+  const renewed = { ...refresh, token: tokens.refreshToken ?? refresh.token };
+  changeOperatorSession(operator, session, { refresh: renewed }, environment);
+  const send = createSend(destination, bySession(session), PATIENCE_MS);
+  try {
+    const answer = await send('POST', '/operator/session/confirm', { id_token: tokens.idToken });
+    const { expires_in, confirm_in } = Confirmed.parse(await jsonOf(answer, destination));
+    const now = Math.floor(Date.now() / 1000);
+    const times = { expiresAt: now + expires_in, confirmUntil: now + confirm_in };
+    changeOperatorSession(operator, session, times, environment);
+  } catch (thrown) {
+    if (thrown instanceof MeshpassError && OVER.has(thrown.code)) {
+      changeOperatorSession(operator, session, { refresh: undefined }, environment);
+      await revokeRefreshToken(renewed);
+    }
+    throw thrown;
+  }
 }
 
 /**
