@@ -8,6 +8,8 @@ interface Listed extends Operator {
   readonly source: string | null;
   readonly opened_at: string;
   readonly expires_at: string;
+  /** When the issuer last did. */
+  readonly confirmed_at: string;
 }
 
 export const command = defineCommand({
@@ -24,6 +26,7 @@ export const command = defineCommand({
   },
 });
 
-function line({ id, login, subject, roles, source, expires_at: until }: Listed): string {
-  return `${id}  ${login} (${subject})  ${roles.map(({ role }) => role).join(', ')}  from ${source ?? 'unknown'}  until ${until}`;
+function line({ id, login, subject, roles, source, confirmed_at: confirmed, expires_at: until }: Listed): string {
+  const held = roles.map(({ role }) => role).join(', ');
+  return `${id}  ${login} (${subject})  ${held}  from ${source ?? 'unknown'}  confirmed ${confirmed}  until ${until}`;
 }
