@@ -28,7 +28,8 @@ interface Entry {
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const COMPILED = join(ROOT, 'dist');
+/** Its own, because `dist` also holds what others have built, and may be reading. */
+const COMPILED = join(ROOT, 'dist/npm');
 
 rmSync(COMPILED, { recursive: true, force: true });
 execFileSync(

@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => {
   feature?.close();
-  rmSync(work, { recursive: true, force: true });
+  if (work) rmSync(work, { recursive: true, force: true });
 });
 
 const options = (more: Record<string, string> = {}) => ({

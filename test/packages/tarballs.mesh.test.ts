@@ -1,6 +1,6 @@
 /** What npm publishes, as a stranger gets it: packed, installed in an empty folder, and run against the real mesh. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,11 +12,15 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SAMPLES = join(ROOT, 'packages/cli/test/commands/policy/files');
 
 let folder: string;
+/** A folder in `dist` from before the build. */
+let ofOthers: string;
 let installed: string;
 let packed: readonly string[];
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'meshpass-packages-'));
+  mkdirSync(join(ROOT, 'dist'), { recursive: true });
+  ofOthers = mkdtempSync(join(ROOT, 'dist/of-others-'));
   execFileSync('npm', ['run', '--silent', 'build'], { cwd: ROOT });
   // Of the packages with Envoy, npm would choose the one for this machine from a registry.
   const envoy = join(ROOT, `dist/envoy-${process.platform}-${process.arch}`);
@@ -30,7 +34,9 @@ beforeAll(() => {
   execFileSync('npm', ['install', '--silent', '--no-audit', '--no-fund', ...packed], { cwd: folder });
   installed = join(folder, 'node_modules/.bin/meshpass');
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => {
+  for (const one of [folder, ofOthers]) if (one) rmSync(one, { recursive: true, force: true });
+});
 
 const meshpass = (...argv: readonly string[]) => spawnSync(installed, argv, { cwd: SAMPLES, encoding: 'utf8' });
 
@@ -40,6 +46,10 @@ describe('the packed packages', () => {
       version: string;
     };
     expect(meshpass('--version')).toMatchObject({ status: 0, stdout: `${version}\n` });
+  });
+
+  it('leave alone what others have built, and may be reading', () => {
+    expect(existsSync(ofOthers)).toBe(true);
   });
 
   it('have no TypeScript but declarations, and export nothing that is not there', () => {
