@@ -24,6 +24,8 @@ export interface SignInClient {
   readonly refresh: boolean;
   /** Whether an operator's browser asks for it with `prompt=consent` (OpenID Connect Core section 11); absent: it does. */
   readonly consent?: boolean | undefined;
+  /** The issuer says in `iat` that it gave an ID token so much before it did, seconds; absent: it does not. */
+  readonly backdated?: number | undefined;
   /** A sign-in that is not confirmed by a fresh ID token for so long ends, seconds. Where `refresh` is false: not used. */
   readonly confirm: number;
   /** Whether an ID token may come without the nonce that binds it to the key of a session. */

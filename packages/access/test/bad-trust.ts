@@ -52,6 +52,12 @@ export const BAD_TRUST: typeof BAD_FILES = [
     /"none" is not taken/,
   ],
   [
+    'ID tokens that are dated back by an hour',
+    EXAMPLE.replace('audience: meshpass}', 'audience: meshpass, signIn: {client: c, backdated: 1h}}'),
+    'access_file_invalid',
+    /1h is too long: at most 5m/,
+  ],
+  [
     'signatures by shared secret',
     EXAMPLE.replace('audience: meshpass}', 'audience: meshpass, algorithms: [HS256]}'),
     'access_file_invalid',

@@ -29,6 +29,8 @@ export function trust(options: SchemaOptions) {
 
 /** How often a sign-in is confirmed by a fresh ID token, where there is a refresh token. */
 const CONFIRM: DurationBounds = { least: '30s', most: '1h' };
+/** Entra ID does so by five minutes, lest a clock that is behind refuse the token. */
+const BACKDATED: DurationBounds = { least: '1s', most: '5m' };
 
 /** A public client (RFC 8252): it has no secret, and the loopback redirect or the device flow in its place. */
 const signIn = z.strictObject({
@@ -49,6 +51,10 @@ const signIn = z.strictObject({
     .boolean()
     .optional()
     .describe('false: operators get a refresh token without prompt=consent, for a provider that refuses it'),
+  backdated: read((input) => parseDuration(input, BACKDATED), {
+    description: 'How much older than it is the issuer says that an ID token is (`iat`): 5m for Entra ID, up to 5m',
+    pattern: '^[1-9][0-9]{0,5}[smh]$',
+  }).optional(),
   confirm: read((input) => parseDuration(input, CONFIRM), {
     description: 'A sign-in that is not confirmed for so long ends, 30s to 1h',
     pattern: '^[1-9][0-9]{0,5}[smh]$',

@@ -10,7 +10,7 @@ import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import { runExclusive } from '../limits/keyed-mutex.ts';
 import { nameOf } from './caller.ts';
-import { attestPerson, confirmationTime } from './person.ts';
+import { attestPerson, confirmationTime, givenAt } from './person.ts';
 import { callerOf, type OperatorSession } from './sessions.ts';
 import { nobody, type SignInContext } from './sign-in.ts';
 import { refuseSignedOut } from './signed-out.ts';
@@ -61,8 +61,8 @@ async function confirm(
   const { attestation: said, replay } = await attestPerson(token, access, { keys: context.proofs.keys, clock });
   const now = seconds(clock);
   refuseOther(said, session, before, binding);
-  const confirmedAt = Math.max(session.confirmedAt, confirmationTime(said, now));
-  refuseStale(said, before, confirmedAt, now, access.operators.confirm);
+  const confirmedAt = Math.max(session.confirmedAt, confirmationTime(said, access, now));
+  refuseStale(said, before, givenAt(said, access), confirmedAt + access.operators.confirm, now);
   const attestation = continued(before, said);
   refuseSignedOut(recentLogouts, attestation);
   const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
@@ -123,12 +123,12 @@ function soleAudience(aud: unknown): unknown {
 function refuseStale(
   { claims: { iat } }: Attestation,
   before: Attestation,
-  confirmedAt: number,
+  given: number | undefined,
+  until: number,
   now: number,
-  confirm: number,
 ): void {
   const last = before.claims.iat;
-  if (typeof iat !== 'number' || iat < now - FRESH_SECONDS || confirmedAt + confirm <= now)
+  if (typeof iat !== 'number' || given === undefined || given < now - FRESH_SECONDS || until <= now)
     throw new MeshpassError('sign_in_stale', 'This ID token is too old to confirm a sign-in; get a new one.', {
       detail: { iat, now },
     });

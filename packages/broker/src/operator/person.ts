@@ -33,7 +33,14 @@ export async function attestPerson(
   return { attestation, replay: attested.replay };
 }
 
+/** When the issuer gave an ID token, Unix seconds; undefined where it does not say. */
+export function givenAt({ issuer, claims: { iat } }: Attestation, { trust }: Access): number | undefined {
+  if (typeof iat !== 'number') return undefined;
+  return iat + (trust.issuers.find(({ name }) => name === issuer)?.signIn?.backdated ?? 0);
+}
+
 /** From when on the word of an ID token counts: from when it was given, also where it is shown later. */
-export function confirmationTime({ claims }: Attestation, now: number): number {
-  return typeof claims.iat === 'number' ? Math.min(now, claims.iat + CLOCK_SECONDS) : 0;
+export function confirmationTime(attestation: Attestation, access: Access, now: number): number {
+  const given = givenAt(attestation, access);
+  return given === undefined ? 0 : Math.min(now, given + CLOCK_SECONDS);
 }

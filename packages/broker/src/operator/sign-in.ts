@@ -176,7 +176,7 @@ async function provePerson(
   const now = seconds(clock);
   refuseForeign(attestation, jkt, now, access.operators?.deviceFlow === true);
   const { issuer, subject, login } = attestation;
-  const confirmedAt = confirmationTime(attestation, now);
+  const confirmedAt = confirmationTime(attestation, access, now);
   return { who: { kind: 'person', issuer, subject, login, attestation, confirmedAt }, replay };
 }
 

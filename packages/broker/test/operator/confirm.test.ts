@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createVerifyLogout } from '../../src/attest/oidc/logout-token.ts';
 import { FORM, form, type Harness, newKey, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
 import { playIdp } from '../harness/idp.ts';
-import { grant } from '../harness/mesh.ts';
+import { grant, ISSUERS } from '../harness/mesh.ts';
 import {
   asOperator,
   exchange,
@@ -111,6 +111,27 @@ describe('a session that the issuer has not confirmed in time', () => {
     expect(json.confirm_in).toBeLessThanOrEqual(115);
     later(116);
     expect(await codeOf(hugo)).toBe('operator_unconfirmed');
+  });
+
+  it('counts from then on also where the issuer dates its ID tokens back, as Entra ID does', async () => {
+    const trusting = (backdated?: number) => {
+      const issuers = ISSUERS.map((one) => ({ ...one, signIn: { ...one.signIn!, backdated } }));
+      harness.mesh.setAccess([grant('dev')], [], { issuers });
+    };
+    const dated = () => ({ iat: harness.now() - 300, exp: harness.now() + 3_600 });
+    trusting(300);
+    const key = newKey();
+    const { json } = await exchange(harness, 'eva', ['viewer'], { key, claims: dated() });
+    expect(json.confirm_in).toBeGreaterThan(295);
+    const eva = { key, token: json.access_token, subject: 'idp:eva' };
+    later(290);
+    expect((await confirm(eva, refreshed('eva', ['viewer'], dated()))).json.confirm_in).toBeGreaterThan(295);
+    const kept = await refreshed('eva', ['viewer'], dated());
+    later(62);
+    expect((await confirm(eva, kept)).json.error_code).toBe('sign_in_stale');
+    trusting();
+    expect(await codeOf(eva)).toBe('signed in');
+    expect((await confirm(eva, refreshed('eva', ['viewer'], dated()))).json.error_code).toBe('sign_in_stale');
   });
 
   it('does not have its orders run, until it is confirmed', async () => {

@@ -189,6 +189,19 @@ describe('the sign-in of a live session', () => {
     expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
   });
 
+  it('is taken, and lasts, where the provider dates its ID tokens back, as Entra ID does', async () => {
+    use(DEMANDED, ', backdated: 5m');
+    const dated = () => ({ iat: harness.now() - 300, exp: harness.now() + 3_600 });
+    const who = await signedIn('eva', dated());
+    expect(who.session.grants).toEqual(['open', 'both']);
+    harness.clockAhead += 30_000;
+    const before = harness.now();
+    const newer = await signIn(harness, who, await token(who.key, { ...dated(), nonce: undefined }));
+    expect(newer.json.sign_ins[0].until).toBeGreaterThanOrEqual(before + 45);
+    use(DEMANDED);
+    expect((await signIn(harness, who, await token(who.key, dated()))).json.error_code).toBe('sign_in_stale');
+  });
+
   it('cannot be tried without end', async () => {
     const who = await session(harness, 'ned');
     const codes = [];

@@ -50,7 +50,7 @@ export async function verifySignIn(
   options: VerifyOptions,
 ): Promise<VerifiedSignIn> {
   if (!issuer.signIn) throw unknownIssuer(issuer.name);
-  const { client, refresh, confirm } = issuer.signIn;
+  const { client, refresh, confirm, backdated = 0 } = issuer.signIn;
   const unverified = readToken(token);
   if (unverified.issuer !== issuer.issuer)
     throw new MeshpassError('proof_issuer_unknown', `This ID token is not of ${issuer.name}.`);
@@ -59,7 +59,8 @@ export async function verifySignIn(
     throw new MeshpassError('proof_audience', `This ID token was not issued to ${client} alone.`);
   const now = Math.floor(options.clock() / 1000);
   const { iat = 0 } = claims;
-  if (iat < now - FRESH_SECONDS)
+  const given = iat + backdated;
+  if (given < now - FRESH_SECONDS)
     throw new MeshpassError('sign_in_stale', 'This ID token is too old to sign in with; get a new one.', {
       detail: { iat, now },
     });
@@ -68,7 +69,7 @@ export async function verifySignIn(
   if (previous) refuseOther(previous, name.subject, iat);
   const authTime = authTimeOf(claims, previous, now);
   const sid = sidOf(claims);
-  const confirmedUntil = Math.min(now, iat + CLOCK_SECONDS) + confirm - CLOCK_SECONDS;
+  const confirmedUntil = Math.min(now, given + CLOCK_SECONDS) + confirm - CLOCK_SECONDS;
   return {
     ...{ replay, exp },
     signIn: {
