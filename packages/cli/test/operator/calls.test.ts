@@ -103,6 +103,13 @@ it('reaches the operator listener by MESHPASS_OPERATOR', async () => {
   expect(seen).toMatchObject([{ url: '/admin/sessions?grant=dev' }]);
 });
 
+it('lists operators of a broker of an earlier version, which says nothing of confirmations', async () => {
+  const who = { id: 'a', login: 'bob', subject: 'okta:bob', roles: [], source: null };
+  answer = { sessions: [{ ...who, opened_at: '2026-01-01T00:00:00Z', expires_at: '2026-01-01T01:00:00Z' }] };
+  const { out } = await meshpass('operators', 'list', '--operator', origin);
+  expect(out).toMatch(/^a {2}bob \(okta:bob\) .* from unknown {2}until 2026-01-01T01:00:00Z$/);
+});
+
 describe('sessions list', () => {
   const row = (id: string) => ({
     ...{ id, subject: `idp:${id}`, login: id, workspace: id, grants: ['dev'] },

@@ -8,8 +8,8 @@ interface Listed extends Operator {
   readonly source: string | null;
   readonly opened_at: string;
   readonly expires_at: string;
-  /** When the issuer last did. */
-  readonly confirmed_at: string;
+  /** When the issuer last did; absent: of a broker that asks for no confirmation. */
+  readonly confirmed_at?: string;
 }
 
 export const command = defineCommand({
@@ -28,5 +28,6 @@ export const command = defineCommand({
 
 function line({ id, login, subject, roles, source, confirmed_at: confirmed, expires_at: until }: Listed): string {
   const held = roles.map(({ role }) => role).join(', ');
-  return `${id}  ${login} (${subject})  ${held}  from ${source ?? 'unknown'}  confirmed ${confirmed}  until ${until}`;
+  const times = [...(confirmed === undefined ? [] : [`confirmed ${confirmed}`]), `until ${until}`];
+  return [id, `${login} (${subject})`, held, `from ${source ?? 'unknown'}`, ...times].join('  ');
 }
