@@ -72,6 +72,9 @@ async function confirm(
     const times = { expiresAt: now + expires_in, confirmUntil: now + confirm_in };
     changeOperatorSession(operator, session, times, environment);
   } catch (thrown) {
+    // A broker of an earlier version has taken over, or was gone back to: it asks for no confirmation.
+    if (thrown instanceof MeshpassError && thrown.code === 'not_found')
+      return changeOperatorSession(operator, session, { confirmUntil: undefined }, environment);
     if (thrown instanceof MeshpassError && OVER.has(thrown.code)) {
       changeOperatorSession(operator, session, { refresh: undefined }, environment);
       await revokeRefreshToken(renewed);

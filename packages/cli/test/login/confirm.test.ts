@@ -1,8 +1,10 @@
 /** The issuer confirms who has signed in, again and again, by the refresh token of `meshpass login`: at real providers of two code bases. */
 import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { BUILD_MS } from '@meshpass/lab/oidc/zitadel';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OPERATOR_TOKEN } from '../../../broker/test/harness/broker.ts';
 import { refreshTokens } from '../../src/login/refresh.ts';
 import { changeOperatorSession, type Refresh, readOperatorSession } from '../../src/login/session-file.ts';
@@ -139,6 +141,34 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       await world.idp.admin.setDown(false);
     }
     expect(await meshpass('whoami')).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('goes on where a broker of an earlier version took over, which confirms nobody', async () => {
+    const [path, refused] = [
+      '/operator/session/confirm',
+      { error_code: 'not_found', error_description: 'no endpoint' },
+    ];
+    const earlier = createServer((asked, answer) => {
+      if (asked.url === path) return void answer.writeHead(404).end(JSON.stringify(refused));
+      const { method, headers } = asked;
+      const passed = request(new URL(asked.url ?? '/', world.operator), { method, headers }, (of) => {
+        answer.writeHead(of.statusCode ?? 502, of.headers);
+        of.pipe(answer);
+      });
+      asked.pipe(passed);
+    });
+    await new Promise<void>((resolve) => earlier.listen(0, '127.0.0.1', resolve));
+    try {
+      vi.stubEnv('MESHPASS_OPERATOR', `http://127.0.0.1:${(earlier.address() as AddressInfo).port}`);
+      await login();
+      await makeDue();
+      expect(await meshpass('whoami')).toMatchObject({ code: 0, err: '' });
+      const { refresh } = stored();
+      expect(await meshpass('whoami')).toMatchObject({ code: 0, err: '' });
+      expect(stored().refresh).toEqual(refresh);
+    } finally {
+      await new Promise((resolve) => earlier.close(resolve));
+    }
   });
 
   it('takes the refresh token back at the provider: at logout, and at the next login', async () => {
