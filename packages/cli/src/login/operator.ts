@@ -30,6 +30,8 @@ export interface LoggedIn {
   readonly operator: Operator;
   /** Unix seconds. */
   readonly expiresAt: number;
+  /** Unix seconds at which a person has to sign in again, because no refresh token confirms them; absent: not before the end. */
+  readonly signInAgainAt?: number;
 }
 
 const Operator = z.object({
@@ -99,7 +101,9 @@ export async function loginOperator(login: OperatorLogin, environment: NodeJS.Pr
       return before;
     });
     if (replaced) await revokeRefreshToken(replaced);
-    return { operator: session.operator, expiresAt: opened.expiresAt };
+    const { confirmUntil, expiresAt } = opened;
+    const again = !refresh && confirmUntil !== undefined && confirmUntil < expiresAt;
+    return { operator: session.operator, expiresAt, ...(again && { signInAgainAt: confirmUntil }) };
   } catch (thrown) {
     if (refresh) await revokeRefreshToken(refresh);
     throw thrown;

@@ -222,6 +222,9 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect([url.searchParams.get('scope'), url.searchParams.get('prompt')]).toEqual(['openid groups email', null]);
       await signInAt(createBrowser(), url.href, BOB);
       expect(await begun.code).toBe(0);
+      expect(begun.said.at(-1)).toMatch(
+        /^acme gave no refresh token: sign in again after 20\S+Z \(operators\.confirm\)\.$/,
+      );
       expect(stored().refresh).toBeUndefined();
       expect(await meshpass('whoami')).toMatchObject({ code: 0, err: '' });
       confirmEvery(1);

@@ -44,7 +44,11 @@ async function login(options: OptionsOf<typeof flags>): Promise<void> {
   if (serviceAccountToken === undefined && (await isOfWorkspace(process.env, options)))
     return await loginWorkspace(process.env, issuer, output);
   const operator = originOf(options);
-  const { operator: who, expiresAt } = await loginOperator(
+  const {
+    operator: who,
+    expiresAt,
+    signInAgainAt,
+  } = await loginOperator(
     {
       ...{ operator, caFile, issuer, device, port, serviceAccountToken, patienceMs: PATIENCE_MS },
       onUrl: (url) => {
@@ -58,6 +62,10 @@ async function login(options: OptionsOf<typeof flags>): Promise<void> {
     },
     process.env,
   );
+  if (signInAgainAt !== undefined)
+    console.error(
+      `${who.issuer} gave no refresh token: sign in again after ${new Date(signInAgainAt * 1000).toISOString()} (operators.confirm).`,
+    );
   const until = new Date(expiresAt * 1000).toISOString();
   if (output === 'json') console.log(JSON.stringify({ broker: operator, operator: who, expires_at: until }));
   else
