@@ -46,7 +46,9 @@ const signIn = z.strictObject({
   refresh: z
     .boolean()
     .default(true)
-    .describe('Whether a workspace asks for a refresh token (offline_access), by which its sign-in is confirmed'),
+    .describe(
+      'Whether a refresh token is asked for (offline_access), by which sign-ins of workspaces and operators are confirmed',
+    ),
   consent: z
     .boolean()
     .optional()
