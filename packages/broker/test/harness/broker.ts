@@ -49,7 +49,7 @@ export interface Harness {
   readonly call: (call: Call) => Promise<Answer>;
   readonly operatorCall: (call: string | Call) => Promise<Answer>;
   /** @param meanwhile happens while no broker runs */
-  readonly restart: (meanwhile?: () => void) => Promise<void>;
+  readonly restart: (meanwhile?: () => void | Promise<void>) => Promise<void>;
   readonly stop: () => Promise<void>;
   /** Lines of the log, JSON. */
   readonly log: string[];
@@ -119,7 +119,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   };
   harness.restart = async (meanwhile) => {
     await harness.broker.close();
-    meanwhile?.();
+    await meanwhile?.();
     harness.broker = await start();
     harness.clockAhead += 1_500;
   };

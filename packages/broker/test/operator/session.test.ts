@@ -1,5 +1,7 @@
 /** What a session of an operator is worth, and when it is over. */
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openStore } from '../../src/store/open.ts';
 import { dpop, type Harness, newKey, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 import { asOperator, operatorsByGroup, signIn } from '../harness/operators.ts';
@@ -34,9 +36,9 @@ describe('a session of an operator', () => {
   it('ends at its hard end, whatever is done with it', async () => {
     harness.mesh.setOperators(operatorsByGroup({ session: 300 }));
     const mona = await signIn(harness, 'mona', ['admin']);
-    harness.clockAhead += 299_000;
+    harness.clockAhead += 290_000;
     expect((await asOperator(harness, mona, { path: '/operator/session' })).status).toBe(200);
-    harness.clockAhead += 2_000;
+    harness.clockAhead += 11_000;
     expect((await asOperator(harness, mona, { path: '/operator/session' })).json.error_code).toBe(
       'operator_session_ended',
     );
@@ -52,6 +54,22 @@ describe('a session of an operator', () => {
     expect((await asOperator(harness, gone, { path: '/operator/session' })).json.error_code).toBe(
       'operator_session_ended',
     );
+  });
+
+  it('counts from its beginning where a broker opened it that had nobody confirmed', async () => {
+    const early = await signIn(harness, 'early', ['viewer']);
+    harness.clockAhead += 200_000;
+    const mona = await signIn(harness, 'mona', ['viewer']);
+    await harness.restart(async () => {
+      const store = await openStore({ dataDir: join(harness.dir, 'data') });
+      await store.db.updateTable('operator_sessions').set({ confirmed_at: null }).execute();
+      await store.close();
+    });
+    harness.mesh.setOperators(operatorsByGroup({ confirm: 300 }));
+    harness.clockAhead += 110_000;
+    const path = '/operator/session';
+    expect((await asOperator(harness, early, { path })).json.error_code).toBe('operator_unconfirmed');
+    expect((await asOperator(harness, mona, { path })).status).toBe(200);
   });
 
   it('gains and loses with the access file, at once, and is over with its last role', async () => {
