@@ -106,7 +106,7 @@ export function createOperators(options: OperatorsOptions): Operators {
       return refused(event, ended('The session of this operator is over or unknown; run meshpass login.'));
     }
     const { id, subject, login, issuer } = session;
-    const identified = { ...event, subject, login, issuer, detail: { operator_session: id } };
+    let identified: AuditEvent = { ...event, subject, login, issuer, detail: { operator_session: id } };
     try {
       prove(session);
       const access = options.access();
@@ -115,7 +115,9 @@ export function createOperators(options: OperatorsOptions): Operators {
         options.onRoleLost(id);
         return refused(identified, ended('The access file gives you no role as an operator any more.'));
       }
-      if (!mayBeUnconfirmed && confirmedUntil(session, access) <= seconds(clock)) throw unconfirmed(issuer);
+      const isUnconfirmed = confirmedUntil(session, access) <= seconds(clock);
+      identified = { ...identified, unconfirmed: isUnconfirmed };
+      if (isUnconfirmed && !mayBeUnconfirmed) throw unconfirmed(issuer);
       connections.belongs(request.socket);
       return granted({ ...identified, known: true }, caller);
     } catch (thrown) {

@@ -286,3 +286,19 @@ it('many confirmations of one session at once: each ID token once, and the sessi
   expect([one.status, two.status].toSorted()).toEqual([200, 400]);
   expect(await codeOf(who)).toBe('signed in');
 });
+
+it('an operator who is not confirmed any more does not fill the audit log', async () => {
+  const who = await signIn(harness, 'flo', ['viewer']);
+  later(301);
+  const codes = new Set<string>();
+  for (let n = 0; n < 130; n++) codes.add(await codeOf(who)).add((await confirm(who, 'x')).json.error_code);
+  expect([...codes].toSorted()).toEqual(['operator_unconfirmed', 'proof_malformed', 'too_many_attempts']);
+  const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
+  const { json } = await harness.operatorCall({ path: '/audit?last=1000', headers });
+  const rows = json.rows.filter((row: { subject: string; outcome: string }) => row.subject === 'idp:flo');
+  // 200 of one source at once, and one a second.
+  expect(rows.length).toBeLessThan(230);
+  expect((await confirm(who, refreshed('flo', ['viewer']))).json.error_code).toBe('too_many_attempts');
+  later(3);
+  expect((await confirm(who, refreshed('flo', ['viewer']))).status).toBe(200);
+});
