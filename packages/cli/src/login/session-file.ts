@@ -73,9 +73,12 @@ export function readOperatorSession(
   }
 }
 
-/** Also where the session is over. @throws MeshpassError as readOperatorSession() */
+/**
+ * What is to be taken back: also where the session is over, and where others could read the file, for these have it then.
+ * @throws MeshpassError `config_invalid` where the file cannot be read or is damaged
+ */
 export function readRefresh(operator: string, environment: NodeJS.ProcessEnv): Refresh | undefined {
-  return read(operator, environment)?.refresh;
+  return read(operator, environment, 0)?.refresh;
 }
 
 /** @throws MeshpassError `config_invalid` where it cannot be written */
@@ -119,11 +122,12 @@ export async function exclusively<T>(
   return await withLockFile(`${fileOf(operator, environment)}.lock`, LOCK_MS, work);
 }
 
-function read(operator: string, environment: NodeJS.ProcessEnv): Stored | undefined {
+/** @param forbidden bits of the file's mode */
+function read(operator: string, environment: NodeJS.ProcessEnv, forbidden = 0o077): Stored | undefined {
   const path = fileOf(operator, environment);
   let text: string;
   try {
-    if ((statSync(path).mode & 0o077) !== 0)
+    if ((statSync(path).mode & forbidden) !== 0)
       throw new MeshpassError(
         'config_invalid',
         `${path} holds a key, and others may read it: chmod 600 it, or log in again.`,

@@ -1,5 +1,5 @@
 /** The issuer confirms who has signed in, again and again, by the refresh token of `meshpass login`: at real providers of two code bases. */
-import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -181,6 +181,16 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     expect(JSON.parse(out)).toEqual({ signed_out: true, refresh_token_revoked: true });
     expect(await refreshTokens(second)).toBeUndefined();
     expect(readdirSync(stateOf())).toEqual([]);
+  });
+
+  it('takes one back that others could read, at the login that the refusal asks for', async () => {
+    await login();
+    const leaked = stored().refresh!;
+    chmodSync(fileOf(), 0o644);
+    expect((await meshpass('whoami')).err).toContain('others may read it');
+    await login();
+    expect(await refreshTokens(leaked)).toBeUndefined();
+    expect(await meshpass('whoami')).toMatchObject({ code: 0, err: '' });
   });
 
   it('keeps nothing of a session that its broker has ended, and all of it where another broker answers', async () => {
