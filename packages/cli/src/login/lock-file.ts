@@ -3,7 +3,8 @@
  * over. Node has no flock(2), and a socket in the abstract namespace is Linux alone.
  */
 import { randomUUID } from 'node:crypto';
-import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 
@@ -18,7 +19,7 @@ const STALE_MS = 120_000;
  * @throws MeshpassError `config_invalid` where another one keeps it, or the file cannot be written; what `work` throws
  */
 export async function withLockFile<T>(path: string, patienceMs: number, work: () => Promise<T>): Promise<T> {
-  const self = `${process.pid} ${randomUUID()}`;
+  const self = `${process.pid} ${place()} ${randomUUID()}`;
   const end = Date.now() + patienceMs;
   while (!take(path, self)) {
     if (Date.now() >= end)
@@ -55,12 +56,14 @@ function take(path: string, self: string): boolean {
 }
 
 function isStale(path: string, owner: string): boolean {
-  const pid = Number(owner.split(' ')[0]);
+  const [pid, at] = owner.split(' ');
   try {
     if (Date.now() - statSync(path).mtimeMs > STALE_MS) return true;
     // Between its creation and its content.
     if (owner === '') return false;
-    process.kill(pid, 0);
+    // A home directory may be shared with containers and other machines: whether that one still runs is not to be seen from here.
+    if (at !== place()) return false;
+    process.kill(Number(pid), 0);
     return false;
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === 'ESRCH';
@@ -72,5 +75,15 @@ function read(path: string): string | undefined {
     return readFileSync(path, 'utf8');
   } catch {
     return undefined;
+  }
+}
+
+/** Where the number of a process means something. */
+export function place(): string {
+  try {
+    return `${hostname()}/${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    // Only Linux has more than one.
+    return hostname();
   }
 }

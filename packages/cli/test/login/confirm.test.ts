@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { BUILD_MS } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OPERATOR_TOKEN } from '../../../broker/test/harness/broker.ts';
+import { place } from '../../src/login/lock-file.ts';
 import { refreshTokens } from '../../src/login/refresh.ts';
 import { changeOperatorSession, type Refresh, readOperatorSession } from '../../src/login/session-file.ts';
 import { createBrowser, signInAt } from './browser.ts';
@@ -106,7 +107,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     await login();
     const lock = `${fileOf()}.lock`;
     for (const [owner, age] of [
-      ['4194305 gone', 0],
+      [`4194305 ${place()} gone`, 0],
       [`${process.pid} another that took its number`, 200],
     ] as const) {
       writeFileSync(lock, owner);

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { withLockFile } from '../../src/login/lock-file.ts';
+import { place, withLockFile } from '../../src/login/lock-file.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -48,6 +48,15 @@ it('gives up, and says where, when another one keeps it', async () => {
   writeFileSync(lock, `${process.pid} another`);
   const late = withLockFile(lock, 100, async () => 'in');
   await expect(late).rejects.toMatchObject({ code: 'config_invalid', message: expect.stringContaining(lock) });
+});
+
+it('waits for a command elsewhere, whose number means nothing here', async () => {
+  const lock = join(folder, 'lock');
+  const gone = '4194305';
+  writeFileSync(lock, `${gone} another-host/pid:[1] another`);
+  await expect(withLockFile(lock, 200, async () => 'in')).rejects.toMatchObject({ code: 'config_invalid' });
+  writeFileSync(lock, `${gone} ${place()} another`);
+  expect(await withLockFile(lock, 200, async () => 'in')).toBe('in');
 });
 
 it('is free again when the work fails', async () => {
