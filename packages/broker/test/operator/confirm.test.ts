@@ -287,6 +287,16 @@ it('many confirmations of one session at once: each ID token once, and the sessi
   expect(await codeOf(who)).toBe('signed in');
 });
 
+it.each([false, true])(
+  'a refreshed ID token opens no session of an operator with another key, unless the access file takes ID tokens without a nonce: %s',
+  async (deviceFlow) => {
+    harness.mesh.setOperators(operatorsByGroup({ confirm: 300, deviceFlow }));
+    const stolen = await refreshed(`ida-${deviceFlow}`, ['admin']);
+    const { json } = await exchange(harness, `ida-${deviceFlow}`, [], { key: newKey(), token: stolen });
+    expect(json.error_code ?? 'opened').toBe(deviceFlow ? 'opened' : 'proof_rejected');
+  },
+);
+
 it('an operator who is not confirmed any more does not fill the audit log', async () => {
   const who = await signIn(harness, 'flo', ['viewer']);
   later(301);
