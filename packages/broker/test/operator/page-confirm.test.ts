@@ -1,4 +1,5 @@
 /** The page has the issuer confirm whom it shows something: without a word where they are still signed in there, and not at all otherwise. */
+import { createHmac, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Browser, type Page } from '../harness/approval/browser.ts';
 import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
@@ -126,6 +127,30 @@ it('is signed in anew where the provider does not answer for native clients with
     expect([shown.url.pathname, shown.text.includes('Sign in with corp')]).toEqual(['/page/sign-in', true]);
     world.harness.mesh.setOperators(world.operators);
     expect((await world.signIn(browser, BOB, '/approvals')).url.pathname).toBe('/approvals');
+  } finally {
+    await world.stop();
+  }
+});
+
+it('does not have the provider asked without end by strangers who make answers up', async () => {
+  const world = await startPage();
+  world.harness.mesh.setOperators(world.operators);
+  const answer = async (silent: string) => {
+    const secret = randomBytes(32).toString('base64url');
+    const state = createHmac('sha256', secret).update('meshpass page state').digest('base64url');
+    const query = new URLSearchParams({ code: 'made-up', state, iss: world.corp });
+    const headers = { cookie: `__Host-meshpass-sign-in=${secret}.corp.${silent}` };
+    const { status } = await fetch(`${world.origin}/page/callback/corp?${query}`, { headers, redirect: 'manual' });
+    return status;
+  };
+  try {
+    // What is not even an answer to a sign-in of this browser does not count: several tabs share its cookie.
+    for (let n = 0; n < 15; n++)
+      expect((await new Browser().open(`${world.origin}/page/callback/corp?code=a&state=b`)).status).toBe(400);
+    const all: number[] = [];
+    for (let n = 0; n < 12; n++) all.push(await answer(n % 2 ? '.silent' : ''));
+    expect(all.slice(0, 10)).toEqual(Array(10).fill(400));
+    expect(all.at(-1)).toBe(429);
   } finally {
     await world.stop();
   }

@@ -1,6 +1,6 @@
 /** The broker's page: people read and answer requests for approval in a browser. docs/access/page.md is its prose. */
 import type { IncomingMessage } from 'node:http';
-import { ID_TOKEN_TYPE, type MeshpassError } from '@meshpass/identity';
+import { ID_TOKEN_TYPE, MeshpassError } from '@meshpass/identity';
 import { ApprovalId, ApprovalSeconds } from '@meshpass/identity/approval';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
@@ -139,7 +139,11 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
         await hold(event.source, async () => {
           const { search } = new URL(request.url ?? '/', context.origin);
           const kept = cookieOf(request, SIGN_IN_COOKIE);
-          const proven = await browserSignIn.finish(params.issuer ?? '', kept, search);
+          const proven = await browserSignIn.finish(params.issuer ?? '', kept, search).catch((thrown: unknown) => {
+            // Cookie and query of an answer are easily made up: nobody has the issuer asked without end.
+            if (thrown instanceof MeshpassError && thrown.detail.asked === true) operators.failed(event);
+            throw thrown;
+          });
           if (proven.silent) return await confirmed(context, proven, request, event);
           const { idToken = '', binding, request: wanted } = proven;
           const done = await signIn(context, { token: idToken, tokenType: ID_TOKEN_TYPE, jkt: binding, event });

@@ -45,7 +45,7 @@ export interface BrowserSignIn {
   /**
    * @param kept the cookie
    * @param search query of the redirect
-   * @throws MeshpassError `not_found`, `proof_rejected`, `issuer_unavailable`
+   * @throws MeshpassError `not_found`, `issuer_unavailable`, `proof_rejected`; with the detail `asked` where the issuer was asked, and refused
    */
   readonly finish: (issuer: string, kept: string | undefined, search: string) => Promise<Proven>;
 }
@@ -169,8 +169,10 @@ async function understood<T>(issuer: string, ask: () => Promise<T>): Promise<T> 
     if (thrown instanceof MeshpassError) throw thrown;
     const { code, cause, error } = thrown as { code?: unknown; cause?: unknown; error?: unknown };
     if (cause instanceof MeshpassError) throw cause;
-    if (thrown instanceof oidc.AuthorizationResponseError || thrown instanceof oidc.ResponseBodyError)
-      throw new MeshpassError('proof_rejected', `${issuer} did not sign you in: ${plain(error)}.`);
+    if (thrown instanceof oidc.AuthorizationResponseError || thrown instanceof oidc.ResponseBodyError) {
+      const detail = { asked: thrown instanceof oidc.ResponseBodyError };
+      throw new MeshpassError('proof_rejected', `${issuer} did not sign you in: ${plain(error)}.`, { detail });
+    }
     if (thrown instanceof oidc.ClientError)
       throw new MeshpassError('proof_rejected', `The answer is not one of ${issuer} to this sign-in (${plain(code)}).`);
     throw unavailable(issuer, 'no answer as OpenID Connect has them', {}, thrown);
