@@ -106,9 +106,11 @@ export function createOperators(options: OperatorsOptions): Operators {
       return refused(event, ended('The session of this operator is over or unknown; run meshpass login.'));
     }
     const { id, subject, login, issuer } = session;
-    let identified: AuditEvent = { ...event, subject, login, issuer, detail: { operator_session: id } };
+    const named = { ...event, subject, login, issuer, detail: { operator_session: id } };
+    let identified: AuditEvent = { ...named, unproven: true };
     try {
       prove(session);
+      identified = named;
       const access = options.access();
       const caller = callerOf(session, access);
       if (caller.roles.length === 0) {
@@ -116,7 +118,7 @@ export function createOperators(options: OperatorsOptions): Operators {
         return refused(identified, ended('The access file gives you no role as an operator any more.'));
       }
       const isUnconfirmed = confirmedUntil(session, access) <= seconds(clock);
-      identified = { ...identified, unconfirmed: isUnconfirmed };
+      identified = { ...named, unproven: isUnconfirmed };
       if (isUnconfirmed && !mayBeUnconfirmed) throw unconfirmed(issuer);
       connections.belongs(request.socket);
       return granted({ ...identified, known: true }, caller);

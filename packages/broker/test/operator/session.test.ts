@@ -111,3 +111,16 @@ describe('a session of an operator', () => {
     expect((await asOperator(harness, ada, close)).json.error_code).toBe('not_found');
   });
 });
+
+it('whoever has its token, and not its key, does not fill the audit log', async () => {
+  const tia = await signIn(harness, 'tia', ['admin']);
+  const thief = { ...tia, key: newKey() };
+  for (let n = 0; n < 260; n++)
+    expect((await asOperator(harness, thief, { path: '/audit' })).json.error_code).toBe('dpop_key_mismatch');
+  const { json } = await asOperator(harness, tia, { path: '/audit?last=1000' });
+  const rows = json.rows.filter(
+    ({ subject, code }: { subject: string; code: string }) => subject === 'idp:tia' && code,
+  );
+  // 200 of one source at once, and one a second.
+  expect(rows.length).toBeLessThan(230);
+});

@@ -101,11 +101,11 @@ export async function recordRefusal(
 
 /**
  * Nothing that was proven says who it is: neither a session, nor a subject that its issuer confirmed, nor a token of ours. Who asks
- * for a session and gets none is as good as that: issuers confirm anybody, GitHub Actions every job in the world. So is an operator whom
- * their issuer does not confirm any more.
+ * for a session and gets none is as good as that: issuers confirm anybody, GitHub Actions every job in the world. So is whoever
+ * has an operator's token and not its key, and an operator whom their issuer does not confirm any more.
  */
-function isMetered({ action, known, unconfirmed, sessionId, subject }: AuditEvent): boolean {
-  return action === 'session.open' || unconfirmed || (!known && sessionId === undefined && subject === undefined);
+function isMetered({ action, known, unproven, sessionId, subject }: AuditEvent): boolean {
+  return action === 'session.open' || unproven || (!known && sessionId === undefined && subject === undefined);
 }
 
 function withRule({ ruleOf }: AuditContext, event: AuditEvent): AuditEvent {

@@ -69,8 +69,8 @@ export interface AuditEvent extends Origin {
   readonly row: { written: boolean };
   /** Whoever asks has shown a token that only an operator, an edge or GitHub has. Subject and session are known besides. */
   readonly known?: boolean;
-  /** The issuer of whoever asks has not confirmed them in time: it may have disabled them. */
-  readonly unconfirmed?: boolean;
+  /** Nothing shows that it is the operator of the session: no proof by its key, or the issuer has not confirmed them in time. */
+  readonly unproven?: boolean;
   readonly subject?: string | undefined;
   readonly login?: string | undefined;
   readonly issuer?: string | undefined;
