@@ -6,14 +6,18 @@ import type { Refresh } from './session-file.ts';
 
 /**
  * OpenID Connect Core section 12. The refresh token may be another one from then on (RFC 9700 section 4.14.2).
- * @returns undefined where the issuer refuses the refresh token for good: the person is disabled there, has signed out, or it is too old
+ * @returns undefined where the issuer refuses the refresh token for good: the person is disabled there, has signed out, or it is too old; and
+ *   where it gives no ID token for it, which it need not: then what it gave is taken back
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
 export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Tokens | undefined> {
   const config = await discover(issuer);
   return await understood(issuer, async () => {
     try {
-      return tokensOf(await oidc.refreshTokenGrant(config, token));
+      const given = await oidc.refreshTokenGrant(config, token);
+      if (given.id_token !== undefined) return tokensOf(given);
+      await revokeRefreshToken({ ...issuer, token: given.refresh_token ?? token });
+      return undefined;
     } catch (thrown) {
       if (!(thrown instanceof oidc.ResponseBodyError)) throw thrown;
       const { status } = thrown;
