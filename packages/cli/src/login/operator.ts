@@ -4,9 +4,10 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { text as textOf } from 'node:stream/consumers';
 import { createDpopProof, dpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity/dpop';
-import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { readTextFile } from '../input/text-file.ts';
+import { refusalIn } from '../operator/send.ts';
 import { type DeviceOptions, type Issuer, type SignInOptions, tokensByBrowser, tokensByDevice } from './id-token.ts';
 import { revokeRefreshToken } from './refresh.ts';
 import { exclusively, type Refresh, readRefresh, writeOperatorSession } from './session-file.ts';
@@ -188,9 +189,7 @@ async function ask<T>(
     const read = schema.safeParse(json);
     if (read.success) return read.data;
   }
-  const refusal = json as { error_code?: unknown; error_description?: unknown } | undefined;
-  if (isErrorCode(refusal?.error_code)) throw new MeshpassError(refusal.error_code, String(refusal.error_description));
-  throw unreachable();
+  throw refusalIn(json) ?? unreachable();
 }
 
 function parse(text: string): unknown {

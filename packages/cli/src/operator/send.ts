@@ -5,6 +5,7 @@ import { request as httpsRequest } from 'node:https';
 import { setTimeout } from 'node:timers/promises';
 import { createDpopProof } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { plainText } from '@meshpass/identity/text';
 import { readTextFile } from '../input/text-file.ts';
 import type { OperatorSessionFile } from '../login/session-file.ts';
 
@@ -63,9 +64,18 @@ export function createSend(options: Destination, authorize: Authorize, patienceM
       await setTimeout(1000);
       return await send(method, path, body, mayWait - 1);
     }
-    if (isErrorCode(answer?.error_code)) throw new MeshpassError(answer.error_code, String(answer.error_description));
-    throw notABroker(response);
+    throw refusalIn(answer) ?? notABroker(response);
   };
+}
+
+/**
+ * @param answer JSON of an answer
+ * @returns the refusal that it is, whose words a terminal may show whoever wrote them; undefined where it is none
+ */
+export function refusalIn(answer: unknown): MeshpassError | undefined {
+  const { error_code: code, error_description: said } = (answer ?? {}) as Readonly<Record<string, unknown>>;
+  if (!isErrorCode(code)) return undefined;
+  return new MeshpassError(code, String(said).split('\n').map(plainText).join('\n'));
 }
 
 /**

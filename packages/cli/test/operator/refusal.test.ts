@@ -1,0 +1,13 @@
+/** What a refusal says is shown in a terminal, whoever answered. */
+import { expect, it } from 'vitest';
+import { refusalIn } from '../../src/operator/send.ts';
+
+it('keeps lines, and nothing that a terminal would take as an order', () => {
+  const said = 'first\n\u001b[31msecond\u001b]0;title\u0007';
+  const refusal = refusalIn({ error_code: 'not_found', error_description: said });
+  expect(refusal).toMatchObject({ code: 'not_found', message: 'first\n\ufffd[31msecond\ufffd]0;title\ufffd' });
+});
+
+it.each([undefined, null, 'text', {}, { error_code: 'made_up', error_description: 'x' }])('is none in %j', (answer) => {
+  expect(refusalIn(answer)).toBeUndefined();
+});
