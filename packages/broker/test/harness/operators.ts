@@ -76,3 +76,20 @@ export async function asOperator(harness: Harness, who: SignedIn, call: Call): P
     headers: { ...json, authorization: `DPoP ${who.token}`, dpop: proof, ...call.headers },
   });
 }
+
+/** An ID token as a refresh brings it: without a nonce. */
+export function refreshedIdToken(
+  harness: Harness,
+  subject: string,
+  groups: readonly string[],
+  more: JWTPayload = {},
+): Promise<string> {
+  const now = harness.now();
+  return harness.idp.prove(subject, { aud: OPERATOR_CLIENT, groups: [...groups], iat: now, exp: now + 300, ...more });
+}
+
+/** `POST /operator/session/confirm` */
+export async function confirmSignIn(harness: Harness, who: SignedIn, token: string | Promise<string>): Promise<Answer> {
+  const body = JSON.stringify({ id_token: await token });
+  return await asOperator(harness, who, { method: 'POST', path: '/operator/session/confirm', body });
+}

@@ -4,8 +4,8 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { setTimeout } from 'node:timers/promises';
 import { createDpopProof } from '@meshpass/identity/dpop';
-import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
-import { plainText } from '@meshpass/identity/text';
+import { MeshpassError } from '@meshpass/identity/error';
+import { refusalIn } from '../broker/refusal.ts';
 import { readTextFile } from '../input/text-file.ts';
 import type { OperatorSessionFile } from '../login/session-file.ts';
 
@@ -66,16 +66,6 @@ export function createSend(options: Destination, authorize: Authorize, patienceM
     }
     throw refusalIn(answer) ?? notABroker(response);
   };
-}
-
-/**
- * @param answer JSON of an answer
- * @returns the refusal that it is, whose words a terminal may show whoever wrote them; undefined where it is none
- */
-export function refusalIn(answer: unknown): MeshpassError | undefined {
-  const { error_code: code, error_description: said } = (answer ?? {}) as Readonly<Record<string, unknown>>;
-  if (!isErrorCode(code)) return undefined;
-  return new MeshpassError(code, String(said).split('\n').map(plainText).join('\n'));
 }
 
 /**

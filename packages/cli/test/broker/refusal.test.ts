@@ -1,6 +1,6 @@
 /** What a refusal says is shown in a terminal, whoever answered. */
 import { expect, it } from 'vitest';
-import { refusalIn } from '../../src/operator/send.ts';
+import { refusalIn } from '../../src/broker/refusal.ts';
 
 it('keeps lines, and nothing that a terminal would take as an order', () => {
   const said = 'first\n\u001b[31msecond\u001b]0;title\u0007';
