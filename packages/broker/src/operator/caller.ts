@@ -56,3 +56,8 @@ export function mayDo(action: OperatorAction, { kind, roles }: OperatorCaller): 
 export function nameOf({ kind, login, subject }: Pick<OperatorCaller, 'kind' | 'login' | 'subject'>): string {
   return kind === 'break-glass' ? 'whoever has the break-glass token' : `${login} (${subject})`;
 }
+
+/** All roles, for a row: `viewer access.yaml:3:7, admin access.yaml:9:7`; empty where there is none. */
+export function ruleOf({ roles }: Pick<OperatorCaller, 'roles'>): string {
+  return roles.map(({ role, place }) => `${role} ${place}`).join(', ');
+}

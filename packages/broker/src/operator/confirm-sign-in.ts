@@ -2,18 +2,19 @@
  * The issuer confirms the person of a session, by an ID token that it has just given (OpenID Connect Core section 12). What it says now
  * replaces what it said before: a group that is lost takes its role with it.
  */
-import type { Access } from '@meshpass/access';
 import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
+import { countsFrom, isFresh } from '../attest/oidc/freshness.ts';
+import { onlyAudience } from '../attest/oidc/person.ts';
 import { granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import { runExclusive } from '../limits/keyed-mutex.ts';
-import { nameOf } from './caller.ts';
-import { attestPerson, confirmationTime, givenAt } from './person.ts';
+import { nameOf, ruleOf } from './caller.ts';
+import { attestPerson } from './person.ts';
 import { callerOf, type OperatorSession } from './sessions.ts';
 import { nobody, type SignInContext } from './sign-in.ts';
-import { refuseSignedOut } from './signed-out.ts';
+import { endIfSignedOut, refuseSignedOut } from './signed-out.ts';
 
 export interface Confirmation {
   readonly sessionId: string | undefined;
@@ -22,9 +23,6 @@ export interface Confirmation {
   readonly binding?: string;
   readonly event: AuditEvent;
 }
-
-/** An ID token must be as young as this, seconds: it is shown as soon as the issuer has given it. */
-const FRESH_SECONDS = 60;
 
 /**
  * @returns the session as it is from now on; refused with `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`, `sign_in_foreign`,
@@ -58,15 +56,16 @@ async function confirm(
       'operator_forbidden',
       'The session of a ServiceAccount needs no confirmation: it ends with its token.',
     );
-  const { attestation: said, replay } = await attestPerson(token, access, { keys: context.proofs.keys, clock });
+  const person = await attestPerson(token, access, { keys: context.proofs.keys, clock });
+  const { attestation: said, replay, given } = person;
   const now = seconds(clock);
   refuseOther(said, session, before, binding);
-  const confirmedAt = Math.max(session.confirmedAt, confirmationTime(said, access, now));
-  refuseStale(said, before, givenAt(said, access), confirmedAt + access.operators.confirm, now);
+  const confirmedAt = Math.max(session.confirmedAt, countsFrom(given, now));
+  refuseStale(said, before, given, confirmedAt + access.operators.confirm, now);
   const attestation = continued(before, said);
   refuseSignedOut(recentLogouts, attestation);
   const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
-  const [held, holds] = [rolesOf(session, access), rolesOf(confirmed, access)];
+  const [held, holds] = [session, confirmed].map((one) => ruleOf(callerOf(one, access)));
   if (holds === '') {
     await context.endForLostRole(session.id);
     throw new MeshpassError(
@@ -89,12 +88,7 @@ async function confirm(
   }
   // While the store was writing.
   if (!sessions.confirm(confirmed)) throw ended();
-  try {
-    refuseSignedOut(recentLogouts, attestation);
-  } catch (late) {
-    await context.endSignedOut(confirmed);
-    throw late;
-  }
+  await endIfSignedOut(context, confirmed);
   return granted(known, confirmed);
 }
 
@@ -112,23 +106,19 @@ function refuseOther(
   // A refreshed ID token need not have one; one that is there is of this session.
   if (claims.nonce !== undefined && claims.nonce !== operatorNonce(binding))
     throw new MeshpassError('sign_in_foreign', 'This ID token was made for another session (nonce).');
-  if (claims.azp !== undefined && claims.azp !== soleAudience(claims.aud))
+  if (claims.azp !== undefined && claims.azp !== onlyAudience(claims.aud))
     throw new MeshpassError('proof_audience', 'This ID token was issued to another client (azp).');
-}
-
-function soleAudience(aud: unknown): unknown {
-  return Array.isArray(aud) ? (aud as unknown[])[0] : aud;
 }
 
 function refuseStale(
   { claims: { iat } }: Attestation,
   before: Attestation,
-  given: number | undefined,
+  given: number,
   until: number,
   now: number,
 ): void {
   const last = before.claims.iat;
-  if (typeof iat !== 'number' || given === undefined || given < now - FRESH_SECONDS || until <= now)
+  if (typeof iat !== 'number' || !isFresh(given, now) || until <= now)
     throw new MeshpassError('sign_in_stale', 'This ID token is too old to confirm a sign-in; get a new one.', {
       detail: { iat, now },
     });
@@ -152,13 +142,6 @@ function continued(before: Attestation, now: Attestation): Attestation {
       ...(times.length > 0 && { auth_time: Math.min(...times) }),
     },
   };
-}
-
-/** `viewer access.yaml:3:7, admin access.yaml:9:7` */
-function rolesOf(session: OperatorSession, access: Access): string {
-  return callerOf(session, access)
-    .roles.map(({ role, place }) => `${role} ${place}`)
-    .join(', ');
 }
 
 function ended(): MeshpassError {

@@ -8,6 +8,7 @@ import { type Attestation, ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, operatorNonce
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Attested } from '../attest/attested.ts';
 import type { IssuerHttpOptions } from '../attest/issuer-http.ts';
+import { countsFrom } from '../attest/oidc/freshness.ts';
 import type { IssuerKeys } from '../attest/oidc/issuer-keys.ts';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
@@ -15,8 +16,8 @@ import type { Clock, Random } from '../clock/clock.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import type { KeyedMutex } from '../limits/keyed-mutex.ts';
 import type { RecentLogouts } from '../sign-in/recent-logouts.ts';
-import { nameOf, type OperatorCaller } from './caller.ts';
-import { attestPerson, confirmationTime } from './person.ts';
+import { nameOf, type OperatorCaller, ruleOf } from './caller.ts';
+import { attestPerson } from './person.ts';
 import {
   callerOf,
   MAX_OPERATOR_SESSIONS,
@@ -26,7 +27,7 @@ import {
   type OperatorSessions,
   operatorSessionRow,
 } from './sessions.ts';
-import { refuseSignedOut } from './signed-out.ts';
+import { endIfSignedOut, refuseSignedOut } from './signed-out.ts';
 
 /** How operators prove who they are; made by the caller, because it depends on the installation. */
 export interface OperatorProofs {
@@ -102,12 +103,13 @@ export async function signIn(context: SignInContext, request: SignInRequest): Pr
 }
 
 async function open(
-  { audit, sessions, clock, recentLogouts, endSignedOut }: SignInContext,
+  context: SignInContext,
   { session, token }: Pick<SignedIn, 'session' | 'token'>,
   access: Access,
   replay: Attested['replay'] | undefined,
   asked: AuditEvent,
 ): Promise<Outcome<SignedIn>> {
+  const { audit, sessions, clock, recentLogouts } = context;
   refuseSignedOut(recentLogouts, session.attestation);
   const all = sessions.all();
   const own = all.filter(({ subject }) => subject === session.subject).sort((a, b) => a.openedAt - b.openedAt);
@@ -115,7 +117,7 @@ async function open(
   if (all.length - replaced.length >= MAX_OPERATOR_SESSIONS)
     throw new MeshpassError('overloaded', 'Too many operators are signed in; try again.', { retryAfter: 60 });
   const caller = callerOf(session, access);
-  const rule = caller.roles.map(({ role, place }) => `${role} ${place}`).join(', ');
+  const rule = ruleOf(caller);
   const event = {
     ...asked,
     rule,
@@ -135,13 +137,8 @@ async function open(
   if (!written.granted) return written;
   for (const { id } of replaced) sessions.remove(id);
   sessions.add(session);
-  try {
-    // While the store was writing.
-    refuseSignedOut(recentLogouts, session.attestation);
-  } catch (late) {
-    await endSignedOut(session);
-    throw late;
-  }
+  // While the store was writing.
+  await endIfSignedOut(context, session);
   return granted(event, { session, token, caller });
 }
 
@@ -172,11 +169,11 @@ async function provePerson(
   { token, jkt }: SignInRequest,
   access: Access,
 ): Promise<Proven> {
-  const { attestation, replay } = await attestPerson(token, access, { keys, clock });
+  const { attestation, replay, given } = await attestPerson(token, access, { keys, clock });
   const now = seconds(clock);
   refuseForeign(attestation, jkt, now, access.operators?.deviceFlow === true);
   const { issuer, subject, login } = attestation;
-  const confirmedAt = confirmationTime(attestation, access, now);
+  const confirmedAt = countsFrom(given, now);
   return { who: { kind: 'person', issuer, subject, login, attestation, confirmedAt }, replay };
 }
 

@@ -26,6 +26,25 @@ export function refuseSignedOut(recent: RecentLogouts, attestation: Attestation 
 }
 
 /**
+ * For a session that has just been written: ends it where its person signed out while the store was writing.
+ * @throws MeshpassError `sign_in_ended`
+ */
+export async function endIfSignedOut(
+  context: {
+    readonly recentLogouts: RecentLogouts;
+    readonly endSignedOut: (session: OperatorSession) => Promise<void>;
+  },
+  session: OperatorSession,
+): Promise<void> {
+  try {
+    refuseSignedOut(context.recentLogouts, session.attestation);
+  } catch (late) {
+    await context.endSignedOut(session);
+    throw late;
+  }
+}
+
+/**
  * Ends the sessions that a logout concerns: at once in memory, and for good in the store.
  * @returns once the store has it; at once where there is none
  */

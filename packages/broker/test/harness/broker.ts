@@ -260,3 +260,9 @@ export async function certificates(
 export async function heartbeat(harness: Harness, who: Enrolled): Promise<Answer> {
   return await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
 }
+
+/** The harness runs ahead so that proofs of its first second are taken: for clients in other programs, whose clock is the real one. */
+export async function onRealClock(harness: Harness): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 1_600));
+  harness.clockAhead = 0;
+}

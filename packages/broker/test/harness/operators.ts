@@ -4,7 +4,20 @@ import type { OperatorRole, Operators } from '@meshpass/access';
 import { OPERATOR_ROLES } from '@meshpass/access';
 import { type DpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity';
 import type { JWTPayload } from 'jose';
-import { type Answer, type Call, dpop, EXCHANGE, FORM, form, type Harness, ID_TOKEN, newKey } from './broker.ts';
+import { createVerifyLogout } from '../../src/attest/oidc/logout-token.ts';
+import {
+  type Answer,
+  type Call,
+  dpop,
+  EXCHANGE,
+  FORM,
+  form,
+  type Harness,
+  ID_TOKEN,
+  newKey,
+  startHarness,
+} from './broker.ts';
+import { grant } from './mesh.ts';
 
 export const OPERATOR_CLIENT = 'meshpass-operators';
 
@@ -92,4 +105,15 @@ export function refreshedIdToken(
 export async function confirmSignIn(harness: Harness, who: SignedIn, token: string | Promise<string>): Promise<Answer> {
   const body = JSON.stringify({ id_token: await token });
   return await asOperator(harness, who, { method: 'POST', path: '/operator/session/confirm', body });
+}
+
+/** A broker that takes the logout tokens of its issuers, with one grant. */
+export async function startWithLogouts(): Promise<Harness> {
+  const harness = await startHarness({
+    parts: (clock, { idp, mesh }) => ({
+      verifyLogout: createVerifyLogout({ access: mesh.access, keys: idp.keys, clock }),
+    }),
+  });
+  harness.mesh.setAccess([grant('dev')]);
+  return harness;
 }

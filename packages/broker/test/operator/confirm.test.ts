@@ -1,8 +1,7 @@
 /** `operators.confirm`: an operator whose issuer does not confirm them is out, whatever their session still has. */
 import type { JWTPayload } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createVerifyLogout } from '../../src/attest/oidc/logout-token.ts';
-import { FORM, form, type Harness, newKey, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
+import { FORM, form, type Harness, newKey, OPERATOR_TOKEN } from '../harness/broker.ts';
 import { playIdp } from '../harness/idp.ts';
 import { grant, ISSUERS } from '../harness/mesh.ts';
 import {
@@ -15,6 +14,7 @@ import {
   refreshedIdToken,
   type SignedIn,
   signIn,
+  startWithLogouts,
 } from '../harness/operators.ts';
 import { LOGOUT } from '../harness/sign-in.ts';
 
@@ -22,12 +22,7 @@ const CONFIRM = '/operator/session/confirm';
 
 let harness: Harness;
 beforeAll(async () => {
-  harness = await startHarness({
-    parts: (clock, { idp, mesh }) => ({
-      verifyLogout: createVerifyLogout({ access: mesh.access, keys: idp.keys, clock }),
-    }),
-  });
-  harness.mesh.setAccess([grant('dev')]);
+  harness = await startWithLogouts();
 });
 afterAll(() => harness?.stop());
 beforeEach(() => harness.mesh.setOperators(operatorsByGroup({ confirm: 300 })));

@@ -1,8 +1,6 @@
 /** An issuer reports that somebody has signed out there: their sessions as operators are over. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { createVerifyLogout } from '../../src/attest/oidc/logout-token.ts';
-import { FORM, form, type Harness, newKey, startHarness } from '../harness/broker.ts';
-import { grant } from '../harness/mesh.ts';
+import { FORM, form, type Harness, newKey } from '../harness/broker.ts';
 import {
   asOperator,
   exchange,
@@ -10,17 +8,13 @@ import {
   operatorsByGroup,
   personClaims,
   type SignedIn,
+  startWithLogouts,
 } from '../harness/operators.ts';
 import { LOGOUT } from '../harness/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
-  harness = await startHarness({
-    parts: (clock, { idp, mesh }) => ({
-      verifyLogout: createVerifyLogout({ access: mesh.access, keys: idp.keys, clock }),
-    }),
-  });
-  harness.mesh.setAccess([grant('dev')]);
+  harness = await startWithLogouts();
 });
 afterAll(() => harness?.stop());
 beforeEach(() => harness.mesh.setOperators(operatorsByGroup()));

@@ -10,7 +10,7 @@ import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { startZitadel } from '@meshpass/lab/oidc/zitadel';
 import { afterEach, beforeEach, expect, vi } from 'vitest';
-import { type Harness, startHarness } from '../../../broker/test/harness/broker.ts';
+import { type Harness, onRealClock, startHarness } from '../../../broker/test/harness/broker.ts';
 import { run } from '../../src/program.ts';
 
 export interface World {
@@ -75,9 +75,7 @@ export async function startAt(name: ProviderName): Promise<World> {
       verifyLogout: createVerifyLogout({ access: mesh.access, keys, clock }),
     }),
   });
-  // The harness runs ahead so that proofs of its first second are taken; here the command's clock is the real one.
-  await new Promise((resolve) => setTimeout(resolve, 1_600));
-  harness.clockAhead = 0;
+  await onRealClock(harness);
   const access = parseAccess(
     `trust: {issuers: {acme: {issuer: "${idp.issuer}", audience: meshpass, signIn: {client: ${OPERATOR_CLIENT}, scopes: [groups, email]}}}}
 operators:

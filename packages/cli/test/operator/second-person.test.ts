@@ -1,43 +1,28 @@
 /** The commands of two operators, where the access file wants a second person: against a real broker. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import { type Harness, PUBLIC_URL, startHarness } from '../../../broker/test/harness/broker.ts';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { type Harness, onRealClock, PUBLIC_URL, startHarness } from '../../../broker/test/harness/broker.ts';
 import { grant } from '../../../broker/test/harness/mesh.ts';
 import { operatorsByGroup, signIn } from '../../../broker/test/harness/operators.ts';
 import { writeOperatorSession } from '../../src/login/session-file.ts';
-import { run } from '../../src/program.ts';
+import { meshpass, ownState } from '../login/world.ts';
 
 let harness: Harness;
-let state: string;
 let operator: string;
 beforeAll(async () => {
   harness = await startHarness();
-  // The harness runs ahead so that proofs of its first second are taken; here the command's clock is the real one.
-  await new Promise((resolve) => setTimeout(resolve, 1_600));
-  harness.clockAhead = 0;
+  await onRealClock(harness);
   harness.mesh.setAccess([grant('dev')]);
   harness.mesh.setOperators(operatorsByGroup({ secondPerson: ['sessions.close-all'] }));
   operator = `http://127.0.0.1:${harness.broker.operatorPort}`;
 });
 afterAll(() => harness?.stop());
-beforeEach(() => {
-  state = mkdtempSync(join(tmpdir(), 'meshpass-state-'));
-  vi.stubEnv('MESHPASS_OPERATOR', operator);
-  for (const name of ['OPERATOR_TOKEN', 'OPERATOR_TOKEN_FILE', 'BROKER', 'CA_FILE'])
-    vi.stubEnv(`MESHPASS_${name}`, undefined);
-});
-afterEach(() => {
-  vi.unstubAllEnvs();
-  vi.restoreAllMocks();
-  rmSync(state, { recursive: true });
-});
+const stateOf = ownState(() => operator);
 
 /** Signs in, and has what follows be made by this person. */
 async function become(subject: string): Promise<() => void> {
   const { token, key } = await signIn(harness, subject, ['admin']);
-  const folder = join(state, subject);
+  const folder = join(stateOf(), subject);
   const expiresAt = harness.now() + 3600;
   writeOperatorSession(
     operator,
@@ -45,15 +30,6 @@ async function become(subject: string): Promise<() => void> {
     { MESHPASS_STATE_DIR: folder },
   );
   return () => void vi.stubEnv('MESHPASS_STATE_DIR', folder);
-}
-
-async function meshpass(...words: string[]) {
-  const out: string[] = [];
-  const err: string[] = [];
-  vi.spyOn(console, 'log').mockImplementation((line: string) => void out.push(line));
-  vi.spyOn(console, 'error').mockImplementation((line: string) => void err.push(line));
-  const code = await run(['node', 'meshpass', ...words]);
-  return { code, out: out.join('\n'), err: err.join('\n') };
 }
 
 it('one asks and is told that it waits, the other sees what it is, confirms, and it runs', async () => {

@@ -51,3 +51,9 @@ function loginOf(claims: JWTPayload): string | undefined {
 function withoutSlash(sub: string): string {
   return sub.replace(/[^\w.~@:|+=-]/gu, (character) => encodeURIComponent(character));
 }
+
+/** @returns whom a token is for; undefined where there is nobody, or somebody else besides */
+export function onlyAudience(aud: unknown): string | undefined {
+  const [only, ...more] = Array.isArray(aud) ? (aud as unknown[]) : [aud];
+  return typeof only === 'string' && more.length === 0 ? only : undefined;
+}

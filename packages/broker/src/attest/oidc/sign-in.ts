@@ -9,7 +9,8 @@ import { signInNonce } from '@meshpass/identity/sign-in/wire';
 import type { JWTPayload } from 'jose';
 import { equalInConstantTime } from '../../secrets/constant-time.ts';
 import type { Attested } from '../attested.ts';
-import { nameOf, sidOf } from './person.ts';
+import { CLOCK_SECONDS, countsFrom, givenAt, isFresh } from './freshness.ts';
+import { nameOf, onlyAudience, sidOf } from './person.ts';
 import { readToken, type UnverifiedToken } from './read-token.ts';
 import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
 
@@ -27,10 +28,6 @@ export interface VerifiedSignIn {
   readonly exp: number;
 }
 
-/** An ID token must be as young as this, seconds: it is presented as soon as the issuer has given it. */
-const FRESH_SECONDS = 60;
-/** Of the issuer's clock and ours, for the time that a sign-in counts, seconds. */
-const CLOCK_SECONDS = 15;
 const MAX_METHODS = 32;
 const MAX_METHOD = 64;
 
@@ -50,7 +47,7 @@ export async function verifySignIn(
   options: VerifyOptions,
 ): Promise<VerifiedSignIn> {
   if (!issuer.signIn) throw unknownIssuer(issuer.name);
-  const { client, refresh, confirm, backdated = 0 } = issuer.signIn;
+  const { client, refresh, confirm } = issuer.signIn;
   const unverified = readToken(token);
   if (unverified.issuer !== issuer.issuer)
     throw new MeshpassError('proof_issuer_unknown', `This ID token is not of ${issuer.name}.`);
@@ -59,8 +56,8 @@ export async function verifySignIn(
     throw new MeshpassError('proof_audience', `This ID token was not issued to ${client} alone.`);
   const now = Math.floor(options.clock() / 1000);
   const { iat = 0 } = claims;
-  const given = iat + backdated;
-  if (given < now - FRESH_SECONDS)
+  const given = givenAt(iat, issuer.signIn);
+  if (!isFresh(given, now))
     throw new MeshpassError('sign_in_stale', 'This ID token is too old to sign in with; get a new one.', {
       detail: { iat, now },
     });
@@ -69,7 +66,7 @@ export async function verifySignIn(
   if (previous) refuseOther(previous, name.subject, iat);
   const authTime = authTimeOf(claims, previous, now);
   const sid = sidOf(claims);
-  const confirmedUntil = Math.min(now, given + CLOCK_SECONDS) + confirm - CLOCK_SECONDS;
+  const confirmedUntil = countsFrom(given, now) + confirm - CLOCK_SECONDS;
   return {
     ...{ replay, exp },
     signIn: {
@@ -121,9 +118,4 @@ function methodsOf({ amr }: JWTPayload): readonly string[] {
   if (!Array.isArray(amr)) return [];
   const texts = amr.filter((one): one is string => typeof one === 'string' && one.length <= MAX_METHOD);
   return texts.slice(0, MAX_METHODS);
-}
-
-function onlyAudience(aud: unknown): string | undefined {
-  const [only, ...more] = Array.isArray(aud) ? (aud as unknown[]) : [aud];
-  return typeof only === 'string' && more.length === 0 ? only : undefined;
 }

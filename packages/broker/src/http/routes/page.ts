@@ -98,8 +98,8 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
         ...{ ...shared, path, accepts: isStranger },
         authentication: ({ event }) => granted(event, undefined),
         handler: async ({ params, event }) => {
-          const { success, data } = ApprovalId.safeParse(params.id);
-          return granted(event, seeOther(signInAt(success ? data : undefined)));
+          const { data } = ApprovalId.safeParse(params.id);
+          return granted(event, seeOther(signInAt(data)));
         },
       }),
     ),
