@@ -24,6 +24,9 @@ export interface CaseResult {
 const PATIENCE_MS = 60_000;
 const DIFFERENCE_MS = 5_000;
 
+/** A call that could not be made is no outcome. */
+const FAILED = /^failed: /;
+
 /** Leaves the mesh without the rule, however it ends. */
 export async function runCase(callers: Callers, one: Case): Promise<CaseResult> {
   const { kubernetes } = callers.lab;
@@ -72,7 +75,7 @@ async function settle(
   let held = 0;
   for (;;) {
     const outcome = await one.observe(world).catch((error: Error) => `failed: ${error.message}`);
-    held = ok(outcome) ? held + 1 : 0;
+    held = ok(outcome) && !FAILED.test(outcome) ? held + 1 : 0;
     if (held === (one.once ? 1 : 2) || Date.now() > deadline) return outcome;
   }
 }
@@ -86,7 +89,7 @@ export function violationsOf({ case: one, seen }: CaseResult): string[] {
     return [
       ...(outcome.with === one.expected ? [] : [`${side}: "${outcome.with}" in place of "${one.expected}"`]),
       ...(outcome.without !== one.expected ? [] : [`${side}: "${outcome.without}" without the rule, too`]),
-      ...(/failed:/.test(outcome.without) ? [`${side}: ${outcome.without}`] : []),
+      ...(FAILED.test(outcome.without) ? [`${side}: ${outcome.without}`] : []),
     ];
   });
 }

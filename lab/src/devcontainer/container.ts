@@ -13,7 +13,7 @@ import { inRoot, REMOTE_USER, ROOT_PATH } from './root.ts';
 export interface Container {
   /** Runs a command as the remote user, with the environment that Codespaces give it. */
   exec(argv: readonly string[], env?: Readonly<Record<string, string>>): Promise<RunResult>;
-  /** SIGTERM to the first process, as `docker stop`, and waits until the container has ended. */
+  /** As `docker stop`: SIGTERM to the first process, SIGKILL after ten seconds; resolves when the container has ended. */
   stop(): Promise<void>;
   /** Processes in it, the first included. */
   processes(): readonly number[];
@@ -26,6 +26,7 @@ const CAPABILITIES = [
 ];
 const BOUNDED = ['setpriv', `--bounding-set=-all,+${CAPABILITIES.join(',+')}`, '--inh-caps=-all'];
 const WAIT = 20_000;
+const DOCKER_STOP_MS = 10_000;
 
 /**
  * @param root file system of the image; the container writes into it
@@ -57,7 +58,8 @@ export async function startContainer(
   child.stderr?.on('data', (chunk: Buffer) => (said += chunk));
   const pid = await waitFor(() => {
     if (ended) throw new LabError('lab_start', `The container ended: ${said}`);
-    return said.includes('Container started') ? firstProcess(root) : undefined;
+    const first = said.includes('Container started') ? firstProcess(root) : undefined;
+    return first && catchesTerm(first) ? first : undefined;
   });
   const user = [`--reuid=${REMOTE_USER.uid}`, `--regid=${REMOTE_USER.uid}`, '--clear-groups'];
   const enter = [
@@ -79,8 +81,10 @@ export async function startContainer(
       return run([...enter, '/usr/bin/env', '-i', ...words, ...argv]);
     },
     stop: async () => {
-      if (!ended) process.kill(pid, 'SIGTERM');
-      await exit;
+      if (ended) return;
+      process.kill(pid, 'SIGTERM');
+      const late = setTimeout(() => process.kill(pid, 'SIGKILL'), DOCKER_STOP_MS);
+      await exit.finally(() => clearTimeout(late));
     },
     processes: () => processesIn(root),
   };
@@ -121,6 +125,15 @@ function firstProcess(root: string): number | undefined {
       return false;
     }
   });
+}
+
+/**
+ * The kernel drops a signal that process 1 of a container has no handler for: the trap has to be there before the container counts as
+ * started (pid_namespaces(7), proc_pid_status(5)).
+ */
+function catchesTerm(pid: number): boolean {
+  const caught = /^SigCgt:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';
+  return (BigInt(`0x${caught}`) & (1n << 14n)) !== 0n;
 }
 
 async function waitFor<T>(look: () => T | undefined): Promise<T> {
