@@ -18,7 +18,8 @@ import { type DrillContext, drillRoutes } from './routes/drill.ts';
 import { type OperatorApprovalsContext, operatorApprovalRoutes } from './routes/operator-approvals.ts';
 import { type OperatorPolicyContext, operatorPolicyRoutes } from './routes/operator-policy.ts';
 import { type OperatorsContext, operatorsRoutes, signInRoutes } from './routes/operators.ts';
-import { type PageContext, pageRoutes, pageSignInRoutes } from './routes/page.ts';
+import { pageRoutes } from './routes/page.ts';
+import { type PageContext, pageSignInRoutes } from './routes/page-sign-in.ts';
 import { type TrustContext, trustRoutes } from './routes/trust.ts';
 import { metricsRoute } from './standby.ts';
 

@@ -16,7 +16,7 @@ import { createOperatorApp } from '../http/operator.ts';
 import { createOperators } from '../http/operators.ts';
 import { recordEdgeDecisions } from '../http/routes/edge.ts';
 import { closeOperatorSessions } from '../http/routes/operators.ts';
-import type { PageContext } from '../http/routes/page.ts';
+import type { PageContext } from '../http/routes/page-sign-in.ts';
 import type { OperatorListener } from '../http/standby.ts';
 import { cacheRefusedTokens } from '../kubernetes/refused-tokens.ts';
 import { proxyChecker, sourceReader } from '../limits/source-address.ts';

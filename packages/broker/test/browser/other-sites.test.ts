@@ -92,6 +92,32 @@ ${fields.map(([name, value]) => `<input name="${name}" value="${value}">`).join(
     await visit.context.close();
   });
 
+  it.each(['localhost', '127.0.0.1'] as const)(
+    'no page of %s begins sign-ins by images and frames, and none keeps a person from theirs by windows',
+    async (host) => {
+      const visit = await world.visit();
+      const { page, context } = visit;
+      const path = `${world.origin}/page/sign-in/corp`;
+      const begun = async () => (await context.cookies()).filter(({ name }) => name.includes('sign-in')).length;
+      const site = await openSite(host);
+      site.show(`<img src="${path}"><iframe src="${path}"></iframe>`.repeat(20));
+      await page.goto(site.origin);
+      expect(await begun()).toBe(0);
+      site.show(`<a href="${path}" target="_blank">open</a>`);
+      await page.goto(site.origin);
+      for (let n = 0; n < 12; n++) {
+        const [opened] = await Promise.all([context.waitForEvent('page'), page.getByText('open').click()]);
+        await opened.waitForURL(`${world.corp}/**`);
+        await opened.close();
+      }
+      expect(await begun()).toBe(8);
+      await world.signInAs(visit, '00u2bob', '/approvals');
+      expect(await begun()).toBe(7);
+      site.close();
+      await context.close();
+    },
+  );
+
   it('text of a requester stays text, and nothing that gets into the page runs or leaves it', async () => {
     const reason = '</dd><script>document.title=1</script><img src=//evil.example/x onerror=document.title=1>';
     const { id } = await world.ask('00u1alice', reason);

@@ -63,6 +63,26 @@ describe.skipIf(!HAS_BROWSER)('the page in a browser', () => {
     await visit.context.close();
   });
 
+  it('lets somebody sign in in two tabs at once, and keeps no cookie of it', async () => {
+    const { context, page } = await world.visit();
+    const tabs = [page, await context.newPage()];
+    for (const tab of tabs) {
+      await tab.goto(`${world.origin}/approvals`);
+      await tab.getByRole('link', { name: 'Sign in with corp' }).click();
+      await tab.locator('input[name=login]').waitFor();
+    }
+    for (const tab of tabs) {
+      await tab.locator('input[name=login]').fill('00u2bob');
+      await tab.locator('input[name=password]').fill('any');
+      await tab.locator('button[type=submit]').click();
+      await tab.getByRole('button', { name: 'Continue' }).click();
+      await tab.waitForURL(`${world.origin}/approvals`);
+      await tab.getByText('00u2bob').first().waitFor();
+    }
+    expect((await context.cookies(world.origin)).filter(({ name }) => name.includes('sign-in'))).toEqual([]);
+    await context.close();
+  });
+
   it('works by keyboard alone', async () => {
     const { id, who } = await world.ask('00u1alice');
     const visit = await world.visit();

@@ -1,6 +1,7 @@
 /** The page has the issuer confirm whom it shows something: without a word where they are still signed in there, and not at all otherwise. */
 import { createHmac, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { signInCookie } from '../../src/operator/page/cookies.ts';
 import { Browser, type Page } from '../harness/approval/browser.ts';
 import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
 
@@ -139,12 +140,12 @@ it('does not have the provider asked without end by strangers who make answers u
     const secret = randomBytes(32).toString('base64url');
     const state = createHmac('sha256', secret).update('meshpass page state').digest('base64url');
     const query = new URLSearchParams({ code: 'made-up', state, iss: world.corp });
-    const headers = { cookie: `__Host-meshpass-sign-in=${secret}.corp.${silent}` };
+    const headers = { cookie: `${signInCookie(state)}=${secret}.corp.${silent}` };
     const { status } = await fetch(`${world.origin}/page/callback/corp?${query}`, { headers, redirect: 'manual' });
     return status;
   };
   try {
-    // What is not even an answer to a sign-in of this browser does not count: several tabs share its cookie.
+    // What is not even an answer to a sign-in of this browser does not count: it may have been too long ago.
     for (let n = 0; n < 15; n++)
       expect((await new Browser().open(`${world.origin}/page/callback/corp?code=a&state=b`)).status).toBe(400);
     const all: number[] = [];

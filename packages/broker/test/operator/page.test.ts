@@ -1,10 +1,8 @@
 /** The sign-in of browsers on the broker's page, and the session that they have then. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Browser } from '../harness/approval/browser.ts';
-import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
+import { codeOf, type PageWorld, SESSION, signInsOf, startPage } from '../harness/approval/page.ts';
 import { dpop, newKey, startHarness } from '../harness/broker.ts';
-
-const SIGN_IN = '__Host-meshpass-sign-in';
 
 describe('the page', () => {
   let world: PageWorld;
@@ -16,9 +14,9 @@ describe('the page', () => {
 
   it('keeps its cookies to itself, and its session to the page', async () => {
     const browser = new Browser();
-    const begun = await browser.open(`${world.origin}/page/sign-in/corp`, false);
+    const begun = await new Browser().open(`${world.origin}/page/sign-in/corp`, false);
     expect(begun.headers.get('set-cookie')).toMatch(
-      /^__Host-meshpass-sign-in=.*; Max-Age=600; Path=\/; HttpOnly; Secure; SameSite=Lax$/,
+      /^__Host-meshpass-sign-in-[A-Za-z0-9_-]{22}=[^;]*; Max-Age=600; Path=\/; HttpOnly; Secure; SameSite=Lax$/,
     );
     const shown = await world.signIn(browser, '00u2bob', '/approvals');
     const policy = shown.headers.get('content-security-policy');
@@ -80,9 +78,10 @@ describe('the page', () => {
     const mixed = new URL(callback);
     mixed.pathname = '/page/callback/other';
     expect(codeOf(await bob.open(mixed))).toBe('proof_rejected');
-    const kept = bob.cookies.get(world.origin)!.get(SIGN_IN)!;
+    const [own] = signInsOf(bob, world.origin);
+    const kept = bob.cookies.get(world.origin)!.get(own!)!;
     expect((await bob.open(callback)).status).toBe(200);
-    bob.cookies.get(world.origin)!.set(SIGN_IN, kept);
+    bob.cookies.get(world.origin)!.set(own!, kept);
     expect(codeOf(await bob.open(callback))).toBe('proof_rejected');
     expect(codeOf(await bob.open(`${world.origin}/page/sign-in/nobody`))).toBe('not_found');
   });

@@ -34,16 +34,16 @@ export interface BrowserSignIn {
   /**
    * @param request that is shown afterwards
    * @param silent the issuer shows nothing (`prompt=none`): it confirms who is signed in there, or says that it cannot
-   * @returns where the browser goes, and the cookie that it keeps meanwhile
+   * @returns where the browser goes, and the cookie that it keeps meanwhile, for the answer that has this `state`
    * @throws MeshpassError `not_found`, `issuer_unavailable`
    */
   readonly begin: (
     issuer: string,
     request: string | undefined,
     silent?: boolean,
-  ) => Promise<{ location: string; cookie: string }>;
+  ) => Promise<{ location: string; state: string; cookie: string }>;
   /**
-   * @param kept the cookie
+   * @param kept the cookie of the sign-in whose `state` the answer has
    * @param search query of the redirect
    * @throws MeshpassError `not_found`, `issuer_unavailable`, `proof_rejected`; with the detail `asked` where the issuer was asked, and refused
    */
@@ -94,21 +94,22 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
     begin: async (name, request, silent = false) => {
       const { issuer, config, redirect } = await known(name);
       const secret = random(32).toString('base64url');
+      const state = derived(secret, 'state');
       const location = oidc.buildAuthorizationUrl(config, {
         ...{ redirect_uri: redirect, scope: ['openid', ...issuer.signIn.scopes].join(' ') },
-        ...{ state: derived(secret, 'state'), nonce: operatorNonce(bindingOf(secret)) },
+        ...{ state, nonce: operatorNonce(bindingOf(secret)) },
         code_challenge: await oidc.calculatePKCECodeChallenge(derived(secret, 'verifier')),
         code_challenge_method: 'S256',
         ...(silent && { prompt: 'none' }),
       });
-      return { location: location.href, cookie: `${secret}.${name}.${request ?? ''}${silent ? '.silent' : ''}` };
+      return { location: location.href, state, cookie: `${secret}.${name}.${request ?? ''}${silent ? '.silent' : ''}` };
     },
     finish: async (name, kept, search) => {
       const [, secret, begunAt, request, silent] = KEPT.exec(kept ?? '') ?? [];
       if (secret === undefined || begunAt !== name)
         throw new MeshpassError(
           'proof_rejected',
-          'This browser has begun no such sign-in, or too long ago: begin again.',
+          'This browser has begun no such sign-in, or too long or too many sign-ins ago: begin again.',
         );
       const { issuer, config, redirect } = await known(name);
       const binding = bindingOf(secret);

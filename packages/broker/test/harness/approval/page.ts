@@ -36,7 +36,14 @@ export interface PageWorld {
   readonly stop: () => Promise<void>;
 }
 
-export async function startPage({ trustsNativeClients = false } = {}): Promise<PageWorld> {
+export interface PageOptions {
+  readonly trustsNativeClients?: boolean;
+  /** How the broker asks the providers. */
+  readonly fetch?: typeof globalThis.fetch;
+}
+
+export async function startPage(options: PageOptions = {}): Promise<PageWorld> {
+  const { trustsNativeClients = false, fetch = globalThis.fetch } = options;
   const listen = '127.0.0.1:0';
   const [corp, other] = [await startIdp({ listen, trustsNativeClients }), await startIdp({ listen })];
   const port = await freePort();
@@ -126,6 +133,11 @@ grants:
 /** The code that a refusal shows. */
 export function codeOf({ text }: Page): string | undefined {
   return /<h1>Refused<\/h1>[\s\S]*?<code>([a-z_]+)<\/code>/.exec(text)?.[1];
+}
+
+/** Names of the cookies of sign-ins under way, the oldest first. */
+export function signInsOf({ cookies }: Browser, origin: string): string[] {
+  return [...(cookies.get(origin)?.keys() ?? [])].filter((name) => name.startsWith('__Host-meshpass-sign-in-'));
 }
 
 async function freePort(): Promise<number> {
