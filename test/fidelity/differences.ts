@@ -9,7 +9,7 @@ export const DIFFERENCES: Readonly<Record<string, string>> = {
     'The workspace knows one endpoint, the tunnel. The mesh gateway passes TLS on by its SNI and picks the pod once for each ' +
     'connection, so the hash chooses among one. A subset that matches one pod each has an SNI of its own, and can be routed to.',
   'Outlier detection, one of two pods':
-    'As above: errors of one pod count against the one endpoint, which stands for all pods. A pod that refuses connections is ' +
+    'As above: a connection has one pod, and its errors count against the one endpoint, which stands for all. A pod that refuses connections is ' +
     'ejected by the gateway, where the DestinationRule is in force, too.',
 };
 

@@ -9,14 +9,18 @@ const ONE_CONNECTION = {
 const EJECT = { consecutive5xxErrors: 3, interval: '1s', baseEjectionTime: '8s', maxEjectionPercent: 100 };
 
 /** An earlier try may have ejected v2: it comes back after 8 s, after 16 s the second time, and so on. */
-const BACK_MS = 40_000;
+const BACK_MS = 30_000;
+const ONE_POD = 'one pod alone is asked';
 /** An Envoy ejects on its main thread, at the next interval at the latest; until then its workers go on asking. */
 const EJECTED_MS = 5_000;
 
-/** Calls until some of ten are answered by the pod that fails, or none of them is. @returns whether that came in time */
-async function callUntil(world: World, failing: boolean, patienceMs: number): Promise<boolean> {
-  for (const end = Date.now() + patienceMs; Date.now() < end; )
-    if ((await countAnswers(world, 10)).has('500') === failing) return true;
+/** Ten calls at a time, until their answers are as wanted. @returns whether that came in time */
+async function callUntil(
+  world: World,
+  wanted: (answers: ReadonlyMap<string, number>) => boolean,
+  patienceMs: number,
+): Promise<boolean> {
+  for (const end = Date.now() + patienceMs; Date.now() < end; ) if (wanted(await countAnswers(world, 10))) return true;
   return false;
 }
 
@@ -105,10 +109,11 @@ export const resilience: readonly Case[] = [
     once: true,
     apply: [destinationRule({ outlierDetection: EJECT }), virtualService([{ retries: { attempts: 0 }, route: [ANY] }])],
     observe: async (world) => {
+      if (!(await callUntil(world, (answers) => answers.has('v1') && answers.has('v2'), BACK_MS))) return ONE_POD;
       await world.setMode('v2', 500);
       try {
-        if (!(await callUntil(world, true, BACK_MS))) return 'v2 is not asked';
-        await callUntil(world, false, EJECTED_MS);
+        if (!(await callUntil(world, (answers) => answers.has('500'), BACK_MS))) return ONE_POD;
+        await callUntil(world, (answers) => !answers.has('500'), EJECTED_MS);
         return `${kinds(await countAnswers(world, 40))} once v2 fails`;
       } finally {
         await world.setMode('v2', 200);
