@@ -37,7 +37,7 @@ export interface OperatorsOptions {
   /** The break-glass token was used. */
   readonly onBreakGlass: () => void;
   /** A session whose operator has no role any more. */
-  readonly onRoleLost: (sessionId: string) => void;
+  readonly onRoleLost: (session: OperatorSession) => void;
 }
 
 export interface Operators {
@@ -114,7 +114,7 @@ export function createOperators(options: OperatorsOptions): Operators {
       const access = options.access();
       const caller = callerOf(session, access);
       if (caller.roles.length === 0) {
-        options.onRoleLost(id);
+        options.onRoleLost(session);
         return refused(identified, ended('The access file gives you no role as an operator any more.'));
       }
       const isUnconfirmed = confirmedUntil(session, access) <= seconds(clock);

@@ -11,6 +11,7 @@ import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import { runExclusive } from '../limits/keyed-mutex.ts';
 import { nameOf, ruleOf } from './caller.ts';
+import { endForLostRole } from './end-sessions.ts';
 import { attestPerson } from './person.ts';
 import { callerOf, type OperatorSession } from './sessions.ts';
 import { nobody, type SignInContext } from './sign-in.ts';
@@ -67,7 +68,7 @@ async function confirm(
   const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
   const [held, holds] = [session, confirmed].map((one) => ruleOf(callerOf(one, access)));
   if (holds === '') {
-    await context.endForLostRole(session.id);
+    endForLostRole(context, session);
     throw new MeshpassError(
       'operator_no_role',
       `What ${session.issuer} says of you now gives you no role any more: the session is over.`,

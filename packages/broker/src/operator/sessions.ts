@@ -37,8 +37,8 @@ export interface OperatorSessions {
   readonly all: () => readonly OperatorSession[];
   /** After it is in the store. */
   readonly add: (session: OperatorSession) => void;
-  /** After, or where the store fails before, its end is there. */
-  readonly remove: (id: string) => void;
+  /** From here on nobody gets in by it. @returns whether it was there */
+  readonly remove: (id: string) => boolean;
   /** After it is in the store. @returns whether the session is still there */
   readonly confirm: (session: OperatorSession) => boolean;
 }
@@ -86,7 +86,8 @@ export async function openOperatorSessions(store: Store, clock: Clock): Promise<
     },
     add: (session) => sessions.set(session.tokenHash, session),
     remove: (id) => {
-      for (const [hash, session] of sessions) if (session.id === id) sessions.delete(hash);
+      for (const [hash, session] of sessions) if (session.id === id) return sessions.delete(hash);
+      return false;
     },
     confirm: (session) => {
       if (!sessions.has(session.tokenHash)) return false;

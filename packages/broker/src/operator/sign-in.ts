@@ -12,11 +12,11 @@ import { countsFrom } from '../attest/oidc/freshness.ts';
 import type { IssuerKeys } from '../attest/oidc/issuer-keys.ts';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
-import type { Clock, Random } from '../clock/clock.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import type { KeyedMutex } from '../limits/keyed-mutex.ts';
 import type { RecentLogouts } from '../sign-in/recent-logouts.ts';
 import { nameOf, type OperatorCaller, ruleOf } from './caller.ts';
+import type { EndContext } from './end-sessions.ts';
 import { attestPerson } from './person.ts';
 import {
   callerOf,
@@ -24,7 +24,6 @@ import {
   MAX_PER_SUBJECT,
   newOperatorSession,
   type OperatorSession,
-  type OperatorSessions,
   operatorSessionRow,
 } from './sessions.ts';
 import { endIfSignedOut, refuseSignedOut } from './signed-out.ts';
@@ -39,16 +38,9 @@ export interface OperatorProofs {
   readonly reviewToken?: (token: string, audience: string) => Promise<string | undefined>;
 }
 
-export interface SignInContext {
+export interface SignInContext extends EndContext {
   readonly audit: AuditContext;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly sessions: OperatorSessions;
   readonly recentLogouts: RecentLogouts;
-  /** Ends what was opened while its person signed out at the issuer. */
-  readonly endSignedOut: (session: OperatorSession) => Promise<void>;
-  /** Ends a session whose person has no role any more. */
-  readonly endForLostRole: (sessionId: string) => Promise<void>;
   /** One confirmation of a session at a time. */
   readonly confirming: KeyedMutex;
   /** Absent: nobody can sign in here. */

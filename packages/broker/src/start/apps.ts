@@ -6,7 +6,6 @@ import type { AuditKey } from '../audit/checkpoint/key.ts';
 import type { Chain } from '../audit/log/chain.ts';
 import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
 import type { AuditContext } from '../audit/log/decision.ts';
-import { newEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import type { Watch } from '../github/watch.ts';
@@ -15,15 +14,15 @@ import { createConnections } from '../http/connections.ts';
 import { createOperatorApp } from '../http/operator.ts';
 import { createOperators } from '../http/operators.ts';
 import { recordEdgeDecisions } from '../http/routes/edge.ts';
-import { closeOperatorSessions } from '../http/routes/operators.ts';
 import type { PageContext } from '../http/routes/page-sign-in.ts';
 import type { OperatorListener } from '../http/standby.ts';
 import { cacheRefusedTokens } from '../kubernetes/refused-tokens.ts';
 import { proxyChecker, sourceReader } from '../limits/source-address.ts';
 import { createConfirmations } from '../operator/confirmations.ts';
+import { endForLostRole } from '../operator/end-sessions.ts';
 import { createBrowserSignIn } from '../operator/page/browser-sign-in.ts';
-import type { OperatorSession, OperatorSessions } from '../operator/sessions.ts';
-import { endSignedOut as endSignedOutOperators, signOutOperators } from '../operator/signed-out.ts';
+import type { OperatorSessions } from '../operator/sessions.ts';
+import { signOutOperators } from '../operator/signed-out.ts';
 import { policyChanges } from '../policy/change.ts';
 import type { Denies } from '../session/deny-ended.ts';
 import type { Feed } from '../session/feed.ts';
@@ -92,13 +91,10 @@ export function createApps(base: Base, active: Active) {
   const kubernetesCa = kubernetesTokens?.certificateAuthority;
   const answers = { config, mesh, kubernetesCa, statementKeys: control.keys.published };
   const { publicUrl } = config;
-  const signedOut = { journal, clock, random, sessions: active.operatorSessions, onFailure: base.failed('operators') };
-  const closing = { audit, clock, random, sessions: active.operatorSessions };
+  const ending = { journal, clock, random, sessions: active.operatorSessions, onFailure: base.failed('operators') };
   const ofOperators = {
-    ...{ audit, clock, random, publicUrl, access: mesh.access, sessions: active.operatorSessions },
+    ...{ ...ending, audit, publicUrl, access: mesh.access },
     recentLogouts: active.signIns.recentLogouts,
-    endSignedOut: (session: OperatorSession) => endSignedOutOperators(signedOut, [session], {}),
-    endForLostRole: (id: string) => endForLostRole(closing, id),
     confirming: new Map(),
   };
   const confirmations = createConfirmations({ store, audit, clock, random, access: mesh.access });
@@ -107,7 +103,7 @@ export function createApps(base: Base, active: Active) {
     confirmations,
     connections: operator.connections,
     onBreakGlass: metrics.breakGlass,
-    onRoleLost: (id) => void endForLostRole(closing, id).catch(base.failed('operators')),
+    onRoleLost: (session) => endForLostRole(ending, session),
   });
   const admin = { audit, clock, random, sourceOf, log, store, sessions, operators };
   const policy = given.policy && {
@@ -132,7 +128,7 @@ export function createApps(base: Base, active: Active) {
     policy: policy && given.policy?.authorOf && { ...policy, authorOf: given.policy.authorOf },
     signIns: active.signIns,
     verifyLogout: given.verifyLogout,
-    signOutOperators: (out, origin) => signOutOperators(signedOut, out, origin),
+    signOutOperators: (out, origin) => signOutOperators(ending, out, origin),
     exchange: {
       ...{ ...sessions, audit },
       attestSignIn: given.attestSignIn,
@@ -209,15 +205,3 @@ function pageOf(context: Omit<PageContext, 'origin' | 'browserSignIn'>, origin: 
   const { access, clock, random } = context;
   return { ...context, origin, browserSignIn: createBrowserSignIn({ origin, http, access, clock, random }) };
 }
-
-/** The access file took the last role: the session is over in the store, too. */
-async function endForLostRole(context: Parameters<typeof closeOperatorSessions>[0] & EventContext, id: string) {
-  const lost = context.sessions.all().filter((one) => one.id === id);
-  if (lost.length === 0) return;
-  const { subject, login, issuer } = lost[0]!;
-  const event = newEvent('operator.sign-out', {}, context.clock, context.random);
-  const reason = 'The access file gives no role any more.';
-  await closeOperatorSessions(context, lost, 'role_lost', { ...event, subject, login, issuer, reason });
-}
-
-type EventContext = Pick<Base, 'clock' | 'random'>;

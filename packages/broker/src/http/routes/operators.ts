@@ -5,15 +5,15 @@ import { OPERATOR_ROLES, type SignInClient } from '@meshpass/access';
 import { MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
 import { MAX_ID_TOKEN } from '@meshpass/identity/sign-in/wire';
 import { z } from 'zod';
-import { granted, type Outcome, recordGrant, refused } from '../../audit/log/decision.ts';
-import type { AuditEvent } from '../../audit/log/event.ts';
+import { granted, refused } from '../../audit/log/decision.ts';
 import { seconds, timestamp } from '../../clock/clock.ts';
 import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { groupOf } from '../../limits/source-address.ts';
 import { OPERATOR_ACTIONS, type OperatorAction, termsOf } from '../../operator/actions.ts';
 import { nameOf, type OperatorCaller } from '../../operator/caller.ts';
 import { confirmSignIn } from '../../operator/confirm-sign-in.ts';
-import { callerOf, confirmedUntil, type OperatorCloseCause, type OperatorSession } from '../../operator/sessions.ts';
+import { closeOperatorSessions } from '../../operator/end-sessions.ts';
+import { callerOf, confirmedUntil, type OperatorSession } from '../../operator/sessions.ts';
 import { type SignInContext, signIn } from '../../operator/sign-in.ts';
 import { readTokenForm, type TokenForm } from '../../token/form.ts';
 import { readBody } from '../body.ts';
@@ -196,23 +196,6 @@ export function operatorsRoutes(context: OperatorsContext): readonly MountedOper
       },
     ),
   ];
-}
-
-/** Removed from memory first: whatever the store does, nobody gets in by them in this process. */
-export async function closeOperatorSessions(
-  { audit, sessions, clock }: Pick<OperatorsContext, 'audit' | 'sessions' | 'clock'>,
-  selected: readonly OperatorSession[],
-  cause: OperatorCloseCause,
-  event: AuditEvent,
-): Promise<Outcome<void>> {
-  for (const { id } of selected) sessions.remove(id);
-  const closed_at = timestamp(seconds(clock));
-  const detail = { ...event.detail, closed: selected.map(({ id }) => id).slice(0, 100) };
-  return await recordGrant(
-    audit,
-    { ...event, detail },
-    { operatorsClosed: selected.map(({ id }) => ({ id, closed_at, close_cause: cause })) },
-  );
 }
 
 export function may({ kind, roles }: OperatorCaller, action: OperatorAction): boolean {

@@ -6,11 +6,12 @@ import { z } from 'zod';
 import { unknown } from '../../approval/refusals.ts';
 import { granted, refused } from '../../audit/log/decision.ts';
 import { nameOf, type OperatorCaller } from '../../operator/caller.ts';
+import { closeOperatorSessions } from '../../operator/end-sessions.ts';
 import { cookie, cookieOf, formToken, SESSION_COOKIE } from '../../operator/page/cookies.ts';
 import { listPage, refusalPage, requestPage, type Visitor } from '../../operator/page/html.ts';
 import { type MountedOperatorRoute, operatorRoute, Reason } from '../operator-route.ts';
 import { formReader } from '../page-form.ts';
-import { closeOperatorSessions, may } from './operators.ts';
+import { may } from './operators.ts';
 import { LIST, type PageContext, SIGN_IN, seeOther, toSignIn } from './page-sign-in.ts';
 
 const noReason = z.literal('').transform(() => undefined);
