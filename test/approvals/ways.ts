@@ -1,11 +1,9 @@
 /** A Meshpass on the lab whose developer asks, and the people who answer in each way: workspace, operator, page, webhook. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { routeToIdp } from '@meshpass/lab/network/route-to-idp';
-import { signInAs } from '@meshpass/lab/oidc/browser';
 import { OPERATOR_CLIENT } from '@meshpass/lab/oidc/idp';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { Webhook } from 'standardwebhooks';
@@ -13,6 +11,7 @@ import { expect } from 'vitest';
 import { PROGRAM, signInOnPage } from '../../packages/broker/test/browser/chromium.ts';
 import { type Answered, ask } from '../hostile/requests.ts';
 import { type DataPath, openDataPath } from '../mesh.ts';
+import { signInBy } from '../sign-in-by.ts';
 
 export const ALICE = '00u1alice';
 export const BOB = '00u2bob';
@@ -112,22 +111,8 @@ export async function openWays(grants: readonly string[]): Promise<Ways> {
     expect(up.code, up.stderr).toBe(0);
   }
 
-  /** Runs a command that prints a URL, and signs in there. */
-  async function signedIn(host: string, argv: readonly string[], person: string, env = {}): Promise<void> {
-    const child = lab.spawn(host, ['meshpass', ...argv], { env });
-    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-    let said = '';
-    for await (const line of createInterface({ input: child.stderr! })) {
-      said += `${line}\n`;
-      const url = /^Or open (\S+)/.exec(line)?.[1];
-      if (url === undefined) continue;
-      const types = { login: person, password: 'any' };
-      await signInAs(url, { ca: readFileSync(lab.testCa, 'utf8'), types, lookup: () => lab.hosts.github!.ip });
-    }
-    expect(await ended, said).toBe(0);
-  }
   // What operators and page know her by, so that she can be told apart from them.
-  await signedIn('workspace', ['login', '--issuer', 'corp'], ALICE);
+  await signInBy(lab, 'workspace', ['login', '--issuer', 'corp'], { person: ALICE });
 
   const env = { MESHPASS_STATE_DIR: join(directory, 'state'), MESHPASS_CA_FILE: lab.testCa };
   const at = ['--operator', dataPath.meshpass.operatorUrl];
@@ -143,7 +128,7 @@ export async function openWays(grants: readonly string[]): Promise<Ways> {
       expect(code, stderr).toBe(0);
       return JSON.parse(stdout) as T;
     },
-    login: (person) => signedIn('meshpass', ['login', '--issuer', 'corp', '--device', ...at], person, env),
+    login: (person) => signInBy(lab, 'meshpass', ['login', '--issuer', 'corp', '--device', ...at], { person, env }),
     logout: async () => {
       const { code, stderr } = await lab.exec('meshpass', ['meshpass', 'logout', ...at], { env });
       expect(code, stderr).toBe(0);

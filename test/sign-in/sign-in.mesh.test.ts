@@ -2,15 +2,14 @@
  * Sign-in on the real mesh: a developer in a Codespace signs in at the company's IdP (oidc-provider, device flow) beside the proof. Who
  * has one of the two calls nothing; who is disabled at the IdP, or signed out there, is out.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { routeToIdp } from '@meshpass/lab/network/route-to-idp';
-import { signInAs } from '@meshpass/lab/oidc/browser';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { codespaceProof, type DataPath, openDataPath, until } from '../mesh.ts';
+import { signInBy } from '../sign-in-by.ts';
 
 const ALICE = '00u1alice';
 const BOB = '00u2bob';
@@ -60,21 +59,7 @@ const CURL = ['curl', '-sS', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}']
 const call = async (path = '/whoami') =>
   (await dataPath.lab.exec('workspace', [...CURL, `http://orders.shop:8080${path}`])).stdout.trim();
 
-/** `meshpass login`, and the person who reads what it prints. */
-async function login(person = ALICE): Promise<void> {
-  const child = dataPath.lab.spawn('workspace', ['meshpass', 'login', '--issuer', 'okta']);
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  let said = '';
-  for await (const line of createInterface({ input: child.stderr! })) {
-    said += `${line}\n`;
-    const url = /^Or open (\S+) and compare the code/.exec(line)?.[1];
-    if (url === undefined) continue;
-    const { hosts, testCa } = dataPath.lab;
-    const types = { login: person, password: 'any' };
-    await signInAs(url, { ca: readFileSync(testCa, 'utf8'), types, lookup: () => hosts.github!.ip });
-  }
-  expect(await ended, said).toBe(0);
-}
+const login = (person = ALICE) => signInBy(dataPath.lab, 'workspace', ['login', '--issuer', 'okta'], { person });
 
 const cut = async (cause: string, act: () => Promise<unknown>, within: number) => {
   const began = Date.now();

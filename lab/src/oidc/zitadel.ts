@@ -1,10 +1,11 @@
 /** Another company's identity provider, of other authors and in another language: `github.com/zitadel/oidc` (certified), in Go. */
-import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ensureZitadelOidc } from '../install/tools.ts';
+import type { Lab } from '../lab.ts';
 import type { TlsFiles } from '../stand-in/listen.ts';
 import { idpAdmin, type ProviderAdmin } from './admin-client.ts';
 import { MESHPASS_CLIENT, OPERATOR_CLIENT, PEOPLE } from './idp.ts';
@@ -16,6 +17,14 @@ export interface ZitadelOptions {
   readonly tls?: TlsFiles;
   /** PEM of the root of its certificate. */
   readonly ca?: string;
+  /** Absent: this machine. */
+  readonly host?: ZitadelHost;
+}
+
+/** Where it runs instead of on this machine. */
+interface ZitadelHost {
+  readonly ip: string;
+  readonly spawn: (argv: readonly string[]) => ChildProcess;
 }
 
 export interface RunningZitadel {
@@ -32,8 +41,20 @@ const CODE = 'authorization_code';
 const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
 const REFRESH = 'refresh_token';
 
+/**
+ * Beside the lab's other provider, at another port of `idp.test`.
+ * @throws as startZitadel()
+ */
+export function startZitadelOn(lab: Pick<Lab, 'dir' | 'hosts' | 'spawn' | 'testCa'>): Promise<RunningZitadel> {
+  const [cert, key] = ['crt', 'key'].map((end) => readFileSync(join(lab.dir, `tls/idp.test.${end}`), 'utf8'));
+  return startZitadel({
+    ...{ listen: 'idp.test:0', tls: { cert: cert!, key: key! }, ca: readFileSync(lab.testCa, 'utf8') },
+    host: { ip: lab.hosts.github!.ip, spawn: (argv) => lab.spawn('github', argv) },
+  });
+}
+
 /** With the same people and clients as `startIdp`. @throws LabError `lab_install`; Error where it does not start */
-export async function startZitadel({ listen, tls, ca }: ZitadelOptions): Promise<RunningZitadel> {
+export async function startZitadel({ listen, tls, ca, host }: ZitadelOptions): Promise<RunningZitadel> {
   const binary = await ensureZitadelOidc(() => {});
   const folder = mkdtempSync(join(tmpdir(), 'meshpass-zitadel-'));
   const config = {
@@ -52,9 +73,10 @@ export async function startZitadel({ listen, tls, ca }: ZitadelOptions): Promise
     for (const [name, pem] of Object.entries(tls)) writeFileSync(join(folder, name), pem, { mode: 0o600 });
     flags.push('--tls-cert', join(folder, 'cert'), '--tls-key', join(folder, 'key'));
   }
-  const child = spawn(binary, flags, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = host ? host.spawn([binary, ...flags]) : spawn(binary, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+  child.stderr!.pipe(process.stderr, { end: false });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  const lines = createInterface({ input: child.stdout });
+  const lines = createInterface({ input: child.stdout! });
   const url = await new Promise<string>((resolve, reject) => {
     lines.once('line', resolve);
     child.once('error', reject);
@@ -62,8 +84,9 @@ export async function startZitadel({ listen, tls, ca }: ZitadelOptions): Promise
   });
   const kill = () => child.kill('SIGKILL');
   process.once('exit', kill);
+  const reached = host && { connect: `${host.ip}:${new URL(url).port}` };
   return {
-    ...{ url, issuer: url, admin: idpAdmin(url, ca === undefined ? {} : { ca }) },
+    ...{ url, issuer: url, admin: idpAdmin(url, { ...(ca !== undefined && { ca }), ...reached }) },
     close: async () => {
       process.off('exit', kill);
       kill();

@@ -33,7 +33,7 @@ export async function confirmOperator(
   seen: OperatorSessionFile,
 ): Promise<void> {
   const { operator } = destination;
-  if (!seen.refresh) throw unconfirmed('The issuer gave no refresh token');
+  if (!seen.refresh) throw unconfirmed('There is no refresh token by which the issuer could confirm you');
   await exclusively(operator, environment, async () => {
     const session = readOperatorSession(operator, environment);
     if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return;
