@@ -28,6 +28,8 @@ grants:
     who: [{user: bob}]
     to: [{service: orders.shop, port: 8080}]
 `;
+/** Seconds: each watch waits up to ten between its tries, and an API server that starts refuses some. */
+const FOLLOWED_AGAIN = 40;
 const ONLY_SUPPORT = ORDERS_AND_LEDGER.replace(/ {2}dev:[\s\S]*? {2}support:/, '  support:');
 
 let on: OnLab;
@@ -243,7 +245,7 @@ describe('the cluster changes', () => {
     await until(
       () => hostsOf('support'),
       (found) => found[0] === `${ORDERS}:9090`,
-      40,
+      FOLLOWED_AGAIN,
     );
     const before = mesh.state.version();
     const pod = {
@@ -252,13 +254,16 @@ describe('the cluster changes', () => {
       metadata: { name: 'orders-2', namespace: 'shop', labels: { app: 'orders' } },
       spec: { serviceAccountName: 'orders-next', containers: [{ name: 'app', image: 'lab' }] },
     };
-    await on.lab.kubernetes.apply(pod);
-    await until(mesh.state.version, (version) => version !== before);
-    expect(mesh.state.services(['support'])[0]?.spiffe_ids).toHaveLength(2);
-    await on.lab.kubernetes.remove(pod);
-    await on.lab.kubernetes
-      .call('DELETE', '/api/v1/namespaces/shop/pods/orders-2?gracePeriodSeconds=0')
-      .catch((error: MeshpassError) => error);
+    try {
+      await on.lab.kubernetes.apply(pod);
+      await until(mesh.state.version, (version) => version !== before, FOLLOWED_AGAIN);
+      expect(mesh.state.services(['support'])[0]?.spiffe_ids).toHaveLength(2);
+    } finally {
+      await on.lab.kubernetes.remove(pod);
+      await on.lab.kubernetes
+        .call('DELETE', '/api/v1/namespaces/shop/pods/orders-2?gracePeriodSeconds=0')
+        .catch((error: MeshpassError) => error);
+    }
     await until(mesh.state.version, (version) => version === before);
   });
 });
