@@ -181,7 +181,11 @@ function createProvider(issuer: string, keys: Keys, told: Told): Provider {
         application_type: 'native',
         token_endpoint_auth_method: 'none',
         grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
-        redirect_uris: ['http://127.0.0.1/callback', 'http://localhost/page/callback/okta'],
+        redirect_uris: [
+          'http://127.0.0.1/callback',
+          'http://127.0.0.1/page/callback/corp',
+          'http://localhost/page/callback/okta',
+        ],
         response_types: ['code'],
       },
     ],

@@ -1,6 +1,6 @@
 /** The access file: load it, decide by it, compile it. */
 export { approverEntry, authorize, isPerson } from './authorize/authorize.ts';
-export { type OperatorRoles, operatorRoles, serviceAccountRoles } from './authorize/operators.ts';
+export { type OperatorRoles, operatorClientOf, operatorRoles, serviceAccountRoles } from './authorize/operators.ts';
 export { claimsRequired } from './authorize/required-claims.ts';
 export { openUntil } from './authorize/windows.ts';
 export { formatManifests } from './compile/format.ts';

@@ -10,14 +10,18 @@ export interface TrustedIssuer {
   readonly algorithms: readonly string[];
   /** `actions` maps GitHub Actions' claims to ids; `generic` takes `sub`. */
   readonly kind: 'generic' | 'actions';
-  /** The client with which people sign in there. */
+  /** The clients with which people sign in there. */
   readonly signIn?: SignInClient;
 }
 
-/** A public OAuth client, without a secret. */
+/** A public OAuth client, without a secret, and where operators have one of their own, two that are used alike. */
 export interface SignInClient {
   /** `client_id`, and the only `aud` of its ID tokens. */
   readonly client: string;
+  /** The same of operators, so that their ID tokens are of no use elsewhere; absent: they sign in with `client`, too. */
+  readonly operatorClient?: string | undefined;
+  /** Whether a person has one `sub` at both clients (OpenID Connect Core section 8); absent: nobody knows. */
+  readonly subjectType?: 'public' | 'pairwise' | undefined;
   /** Beside `openid`. */
   readonly scopes: readonly string[];
   /** Whether a refresh token is asked for. */

@@ -79,4 +79,11 @@ export const GOOD_FILES: readonly (readonly [string, string])[] = [
     fileWith({ more: 'kubernetes: {roles: [view@shop, {role: view, namespace_labels: {team: a}}]}' }),
   ],
   ['a role by pattern', fileWith({ more: 'kubernetes: {roles: [{role: edit, namespace: preview-*}]}' })],
+  [
+    'a client of their own for operators, and approvals',
+    EXAMPLE.replace(
+      'audience: meshpass}',
+      'audience: meshpass, signIn: {client: a, operatorClient: b, subjectType: public}}',
+    ),
+  ],
 ];

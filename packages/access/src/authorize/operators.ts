@@ -1,7 +1,7 @@
 /** Which roles of `operators` somebody has. Default deny; nothing is looked up, nothing is remembered. */
 import type { Attestation } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
-import type { Access, OperatorRole } from '../model.ts';
+import type { Access, OperatorRole, SignInClient } from '../model.ts';
 import { formatPlace } from '../problem.ts';
 import { OPERATOR_ROLES } from '../schema/operators.ts';
 import { whyDenied, whyNot } from './who.ts';
@@ -11,11 +11,13 @@ export interface OperatorRoles {
   readonly roles: readonly { readonly role: OperatorRole; readonly place: Place }[];
   /** Why the others do not; for the audit log. */
   readonly refusals: readonly string[];
+  /** Nothing is said of their roles: they signed in at another issuer, or with another client, than the file has now. */
+  readonly signInAgain?: true;
 }
 
 /**
  * Roles of a person who signed in. Whom `deny` of the file names has none.
- * @param attestation of an ID token that was issued to the issuer's `signIn.client`
+ * @param attestation of an ID token that was issued to the issuer's client of operators (`signIn`)
  * @example
  * ```ts
  * import { operatorRoles, parseAccess } from '@meshpass/access';
@@ -38,8 +40,11 @@ export function operatorRoles(attestation: Attestation, access: Access): Operato
   const issuer = trust.issuers.find(({ name }) => name === attestation.issuer);
   // Another issuer may have come under the name, or another client.
   const isSame = issuer?.signIn !== undefined && issuer.issuer === attestation.claims.iss;
-  if (!isSame || !isFor(attestation.claims.aud, issuer.signIn!.client))
-    return { roles: [], refusals: [`the access file no longer has people sign in at ${attestation.issuer} like this`] };
+  if (!isSame || !isFor(attestation.claims.aud, operatorClientOf(issuer.signIn!)))
+    return {
+      ...{ roles: [], signInAgain: true },
+      refusals: [`the access file no longer has operators sign in at ${attestation.issuer} like this`],
+    };
   for (const denial of deny) {
     const why = whyDenied(denial, attestation, 'generic');
     if (why !== undefined) return { roles: [], refusals: [`${formatPlace(denial.place)} denied: ${why}`] };
@@ -77,6 +82,11 @@ export function serviceAccountRoles(namespace: string, name: string, access: Acc
     roles: OPERATOR_ROLES.filter((role) => entry.roles.includes(role)).map((role) => ({ role, place })),
     refusals: [],
   };
+}
+
+/** With which client operators sign in; the only `aud` of their ID tokens. */
+export function operatorClientOf({ client, operatorClient = client }: SignInClient): string {
+  return operatorClient;
 }
 
 function isFor(aud: unknown, client: string): boolean {

@@ -111,6 +111,16 @@ function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileP
     return problem(`a job cannot ${acts}: name people, by GitHub or by an identity provider`);
   if (who.issuer !== undefined && known && 'kind' in known && !isOfPeople(who.issuer, access) && !who.signedIn)
     return problem(notOfPeople(who.issuer));
+  const signIn = access.trust.issuers.find(({ name }) => name === who.issuer)?.signIn;
+  if (
+    acts !== 'take a grant in an emergency' &&
+    signIn?.operatorClient !== undefined &&
+    signIn.subjectType !== 'public'
+  )
+    return problem(
+      `people who ${acts} are told from those who ask by "sub", and "${who.issuer}" may give operators another one at "operatorClient": ` +
+        `if it gives the same at both clients, set trust.issuers.${who.issuer}.signIn.subjectType: public`,
+    );
   return checkWho(who, access);
 }
 

@@ -38,6 +38,14 @@ const signIn = z.strictObject({
     description: 'Client id of the public OAuth client, registered at the issuer; the `aud` of its ID tokens',
     pattern: '^[!-~]+$',
   }),
+  operatorClient: checked(parseClient, {
+    description: 'Client id of another one, with which operators sign in in place of it',
+    pattern: '^[!-~]+$',
+  }).optional(),
+  subjectType: z
+    .enum(['public', 'pairwise'])
+    .optional()
+    .describe('public: a person has the same sub at both clients. Approvals need it where there is an operatorClient'),
   scopes: z
     .array(checked(parseScope, { pattern: '^[!#-\\[\\]-~]+$' }))
     .max(20, 'more than 20 scopes')
@@ -88,8 +96,27 @@ function issuer(options: SchemaOptions) {
           ...{ code: 'custom', path: ['signIn'] },
           message: 'nobody signs in at GitHub Actions: its tokens are of jobs; leave "signIn" out',
         });
+      const same = sameAsOperatorClient(entry);
+      if (same !== undefined)
+        context.addIssue({
+          ...{ code: 'custom', path: ['signIn', 'operatorClient'] },
+          message: `it must differ from "${same}", so that an ID token of an operator is of no use to a workspace: register a second client`,
+        });
     })
     .transform((entry) => ({ ...entry, kind: entry.kind ?? kindOf(entry.issuer) }));
+}
+
+/** What else of an issuer ID tokens of operators would be for. */
+function sameAsOperatorClient({
+  audience,
+  signIn: { client, operatorClient } = {},
+}: {
+  readonly audience: string;
+  readonly signIn?: { readonly client?: string; readonly operatorClient?: string | undefined } | undefined;
+}): 'client' | 'audience' | undefined {
+  if (operatorClient === undefined) return undefined;
+  if (operatorClient === client) return 'client';
+  return operatorClient === audience ? 'audience' : undefined;
 }
 
 function parseIssuerName(name: string): Parsed<string> {

@@ -95,6 +95,21 @@ describe('refused is', () => {
     ['a client with a space', '{client: "a b"}', /is no client id/],
     ['openid as a scope', '{client: a, scopes: [openid]}', /openid is asked for anyway/],
     ['a secret', '{client: a, secret: b}', /unknown key "secret"/],
+    ['an operatorClient with a space', '{client: a, operatorClient: "a b"}', /:4:\d+ .*is no client id/],
+    ['one without a character', '{client: a, operatorClient: ""}', /:4:\d+ operatorClient: /],
+    ['one that is longer than any', `{client: a, operatorClient: ${'b'.repeat(513)}}`, /:4:\d+ operatorClient: /],
+    ['one without a client', '{operatorClient: b}', /:4:\d+ "client" is missing/],
+    [
+      'one client under both names',
+      '{client: a, operatorClient: a}',
+      /:4:99 operatorClient: it must differ from "client"/,
+    ],
+    [
+      'the audience of proofs',
+      '{client: a, operatorClient: meshpass}',
+      /:4:99 operatorClient: it must differ from "audience"/,
+    ],
+    ['subjects of another kind', '{client: a, subjectType: same}', /:4:\d+ subjectType: /],
   ])('signIn with %s', (_, signIn, problem) => {
     expect(problemOf(FILE('session: 1h', `, signIn: ${signIn}`))).toMatch(problem);
   });
@@ -105,6 +120,21 @@ describe('refused is', () => {
       'actions.githubusercontent.com, audience: meshpass, signIn: {client: a}',
     );
     expect(problemOf(text)).toMatch(/:\d+:\d+ signIn: nobody signs in at GitHub Actions: its tokens are of jobs/);
+  });
+
+  it.each([
+    ['an approver', 'by: {issuer: okta, claims: {a: b}}'],
+    ['a reviewer', 'by: {team: acme/leads}, emergency: {review: {issuer: okta, claims: {a: b}}}'],
+  ])('%s who may have another `sub` as an operator than in a workspace', (_, people) => {
+    const grant = `{who: [{user: mona}], to: [{service: a.b, port: 80}], approval: {${people}}}`;
+    const of = (signIn: string) =>
+      problemOf(FILE('session: 1h', `, signIn: {client: a${signIn}}`).replace('grants: {}', `grants:\n  g: ${grant}`));
+    const problem = /:9:\d+ .*"okta" may give operators another one at "operatorClient".*signIn\.subjectType: public/;
+    expect(of(', operatorClient: b')).toMatch(problem);
+    expect(of(', operatorClient: b, subjectType: pairwise')).toMatch(problem);
+    expect([of(', operatorClient: b, subjectType: public'), of(''), of(', subjectType: pairwise')]).toEqual(
+      Array(3).fill('none'),
+    );
   });
 
   it('operators of an included file', () => {
@@ -121,6 +151,25 @@ it('operators are confirmed every five minutes, unless the file says otherwise',
 });
 
 describe('a role', () => {
+  it('is of who signed in with the client that the file names for operators now', () => {
+    const claims = (aud: unknown) => ({ iss: 'https://acme.okta.com', aud, groups: ['sre'] });
+    const of = (aud: unknown, signIn: string) => {
+      const access = parseAccess(FILE('viewer: [{issuer: okta, claims: {groups: sre}}]', `, signIn: ${signIn}`), 'a');
+      const { roles, signInAgain = false } = operatorRoles(attestation(claims(aud)), access);
+      return [roles.map(({ role }) => role), signInAgain];
+    };
+    const [one, two] = ['{client: cli}', '{client: cli, operatorClient: ops}'];
+    expect([of('cli', one), of('ops', one)]).toEqual([
+      [['viewer'], false],
+      [[], true],
+    ]);
+    expect([of('cli', two), of('ops', two), of(['ops'], two)]).toEqual([
+      [[], true],
+      [['viewer'], false],
+      [['viewer'], false],
+    ]);
+  });
+
   const attestation = (claims: Attestation['claims']): Attestation => ({
     ...{ attestor: 'oidc', issuer: 'okta', subject: 'okta:00u1', login: 'mona', teams: [], proofHash: 'a' },
     workspace: { kind: 'other', key: 'other:okta:00u1', name: 'mona' },

@@ -85,6 +85,16 @@ describe('what a change of the access file means for whom the broker trusts', ()
       ],
     ],
     [
+      'another client with which operators sign in',
+      file(SRE, { issuers: OKTA.replace('client: cli', 'client: cli, operatorClient: ops') }),
+      file(SRE, { issuers: OKTA.replace('client: cli', 'client: cli, operatorClient: new, subjectType: public') }),
+      [
+        expect.stringMatching(
+          /^\+ issuer okta changes: signIn .*"operatorClient":"new".*"subjectType":"public".*, .*"operatorClient":"ops".* before$/,
+        ),
+      ],
+    ],
+    [
       'an audience of ID tokens',
       file(SRE),
       file(SRE, { trust: ', audiences: [sts.amazonaws.com]' }),

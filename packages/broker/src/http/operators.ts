@@ -11,7 +11,13 @@ import { BREAK_GLASS, type OperatorCaller } from '../operator/caller.ts';
 import type { Confirmations } from '../operator/confirmations.ts';
 import { isOfPage } from '../operator/page/browser-sign-in.ts';
 import { cookieOf, SESSION_COOKIE } from '../operator/page/cookies.ts';
-import { callerOf, confirmedUntil, type OperatorSession, type OperatorSessions } from '../operator/sessions.ts';
+import {
+  callerOf,
+  confirmedUntil,
+  type OperatorSession,
+  type OperatorSessions,
+  whyNoRole,
+} from '../operator/sessions.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
 import { MAX_AGE, MAX_AHEAD, verifyDpop } from '../token/dpop.ts';
 import { createReplayMemory } from '../token/replay.ts';
@@ -115,7 +121,7 @@ export function createOperators(options: OperatorsOptions): Operators {
       const caller = callerOf(session, access);
       if (caller.roles.length === 0) {
         options.onRoleLost(session);
-        return refused(identified, ended('The access file gives you no role as an operator any more.'));
+        return refused(identified, ended(whyNoRole(session, access)));
       }
       const isUnconfirmed = confirmedUntil(session, access) <= seconds(clock);
       identified = { ...named, unproven: isUnconfirmed };

@@ -5,7 +5,6 @@
 import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { countsFrom, isFresh } from '../attest/oidc/freshness.ts';
-import { onlyAudience } from '../attest/oidc/person.ts';
 import { granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
@@ -13,7 +12,7 @@ import { runExclusive } from '../limits/keyed-mutex.ts';
 import { nameOf, ruleOf } from './caller.ts';
 import { endForLostRole } from './end-sessions.ts';
 import { attestPerson } from './person.ts';
-import { callerOf, type OperatorSession } from './sessions.ts';
+import { callerOf, type OperatorSession, whyNoRole } from './sessions.ts';
 import { nobody, type SignInContext } from './sign-in.ts';
 import { endIfSignedOut, refuseSignedOut } from './signed-out.ts';
 
@@ -57,6 +56,12 @@ async function confirm(
       'operator_forbidden',
       'The session of a ServiceAccount needs no confirmation: it ends with its token.',
     );
+  const held = ruleOf(callerOf(session, access));
+  // Opened with another client, for example: that is another sign-in, and no confirmation of this one.
+  if (held === '') {
+    endForLostRole(context, session);
+    throw new MeshpassError('operator_session_ended', whyNoRole(session, access));
+  }
   const person = await attestPerson(token, access, { keys: context.proofs.keys, clock });
   const { attestation: said, replay, given } = person;
   const now = seconds(clock);
@@ -66,7 +71,7 @@ async function confirm(
   const attestation = continued(before, said);
   refuseSignedOut(recentLogouts, attestation);
   const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
-  const [held, holds] = [session, confirmed].map((one) => ruleOf(callerOf(one, access)));
+  const holds = ruleOf(callerOf(confirmed, access));
   if (holds === '') {
     endForLostRole(context, session);
     throw new MeshpassError(
@@ -107,8 +112,6 @@ function refuseOther(
   // A refreshed ID token need not have one; one that is there is of this session.
   if (claims.nonce !== undefined && claims.nonce !== operatorNonce(binding))
     throw new MeshpassError('sign_in_foreign', 'This ID token was made for another session (nonce).');
-  if (claims.azp !== undefined && claims.azp !== onlyAudience(claims.aud))
-    throw new MeshpassError('proof_audience', 'This ID token was issued to another client (azp).');
 }
 
 function refuseStale(

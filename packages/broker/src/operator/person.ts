@@ -1,5 +1,5 @@
 /** The person behind an ID token of an operator: when they sign in, and when their issuer confirms them. */
-import type { Access, TrustedIssuer } from '@meshpass/access';
+import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { Attested } from '../attest/attested.ts';
 import { givenAt } from '../attest/oidc/freshness.ts';
@@ -16,22 +16,25 @@ export interface Person {
 }
 
 /**
- * @returns who an ID token names that was issued to the client of `signIn`, and to nobody else
+ * @returns who an ID token names that was issued to the client of operators, and to nobody else
  * @throws MeshpassError `proof_*`, `issuer_unavailable`
  */
 export async function attestPerson(token: string, { trust }: Access, options: VerifyOptions): Promise<Person> {
-  // What a workspace proves itself with is for another audience, and is nothing here.
+  // What a workspace proves itself with, or signs in with where operators have a client of their own, is for another audience, and is nothing here.
   const issuers = trust.issuers.flatMap(({ signIn, ...issuer }): TrustedIssuer[] =>
-    signIn ? [{ ...issuer, audience: signIn.client }] : [],
+    signIn ? [{ ...issuer, audience: operatorClientOf(signIn) }] : [],
   );
   const attested = await attestOidc({ type: 'oidc', token }, issuers, { teams: [], roles: [] }, options);
   const attestation = printable(attested.attestation);
-  const { aud, iat } = attestation.claims;
-  if (onlyAudience(aud) === undefined)
+  const { aud, azp, iat } = attestation.claims;
+  const client = onlyAudience(aud);
+  if (client === undefined)
     throw new MeshpassError(
       'proof_audience',
-      'This ID token has further audiences: it must be for the client of signIn alone.',
+      'This ID token has further audiences: it must be for the client of operators alone.',
     );
+  if (azp !== undefined && azp !== client)
+    throw new MeshpassError('proof_audience', 'This ID token was issued to another client (azp).');
   const signIn = trust.issuers.find(({ name }) => name === attestation.issuer)?.signIn;
   const given = typeof iat === 'number' && signIn ? givenAt(iat, signIn) : 0;
   return { attestation, replay: attested.replay, given };

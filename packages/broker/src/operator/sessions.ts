@@ -145,6 +145,13 @@ export function callerOf(session: OperatorSession, access: Access): OperatorCall
   };
 }
 
+/** What somebody is told whom the access file gives no role, where `callerOf` has none. */
+export function whyNoRole(session: OperatorSession, access: Access): string {
+  return rolesNow(session, access).signInAgain
+    ? `The access file no longer has operators sign in at ${session.issuer} with the client of this session: run meshpass login.`
+    : 'The access file gives you no role as an operator any more.';
+}
+
 function rolesNow({ kind, subject, attestation }: OperatorSession, access: Access): OperatorRoles {
   if (kind === 'person') return attestation ? operatorRoles(attestation, access) : { roles: [], refusals: [] };
   const [, namespace = '', name = ''] = subject.split(':');

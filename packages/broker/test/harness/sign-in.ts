@@ -4,7 +4,7 @@ import { dpopThumbprint } from '@meshpass/identity';
 import { signInNonce } from '@meshpass/identity/sign-in/wire';
 import { decodeJwt, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { createAttestSignIn } from '../../src/attest/attest.ts';
-import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
+import { createIssuerKeys, type IssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
 import { createVerifyLogout } from '../../src/attest/oidc/logout-token.ts';
 import { attestOidc } from '../../src/attest/oidc/oidc.ts';
 import type { BrokerParts } from '../../src/serve.ts';
@@ -37,6 +37,8 @@ grants:
 
 export interface SignInProvider {
   readonly parts: (idp: PlayedIdp, access: () => Access, clock: () => number) => Partial<BrokerParts>;
+  /** Its keys, for operators who sign in there. */
+  readonly keys: (clock: () => number) => IssuerKeys;
   /** An ID token as this provider signs it. */
   readonly sign: (claims: JWTPayload, header?: Record<string, unknown>) => Promise<string>;
   /** By a key that is not the provider's. */
@@ -52,9 +54,11 @@ export async function signInProvider(): Promise<SignInProvider> {
     [`${OKTA}/keys`]: jwks,
   };
   const fetch = async (url: unknown) => Response.json(answers[String(url)] ?? {});
+  const keysOf = (clock: () => number) => createIssuerKeys({ fetch: fetch as never, timeoutMs: 1_000, clock });
   return {
+    keys: keysOf,
     parts: (idp, access, clock) => {
-      const oidc = { keys: createIssuerKeys({ fetch: fetch as never, timeoutMs: 1_000, clock }), clock };
+      const oidc = { keys: keysOf(clock), clock };
       return {
         // A Codespace's proof is not for one use: so are those of this subject.
         attest: async (proof, presenter) => {

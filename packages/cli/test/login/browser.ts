@@ -57,3 +57,11 @@ export async function signOutAt(browser: Browser, issuer: string): Promise<void>
   const page = await browser.open(end);
   if (page.html.includes('<form')) await submit(browser, page, { logout: 'yes' });
 }
+
+/** Enters the code of a device flow on "another device". @param url that has the code */
+export async function enterCode(url: string, login: string): Promise<void> {
+  const browser = createBrowser();
+  const page = await submit(browser, await browser.open(url), { confirm: 'yes' });
+  const signedIn = page.html.includes('name="login"') ? await submit(browser, page, { login, password: 'any' }) : page;
+  if (signedIn.html.includes('<form')) await submit(browser, signedIn, {});
+}

@@ -3,7 +3,7 @@ import { chmodSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BUILD_MS } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createBrowser, signInAt, signOutAt, submit } from './browser.ts';
+import { createBrowser, enterCode, signInAt, signOutAt } from './browser.ts';
 import {
   begin,
   LOGIN,
@@ -178,16 +178,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     });
   });
 
-  /** Enters the code on "another device". */
-  async function byCode(login: ReturnType<typeof begin>): Promise<void> {
-    const complete = await login.seen(/Or open (http\S+)/);
-    const browser = createBrowser();
-    const page = await submit(browser, await browser.open(complete), { confirm: 'yes' });
-    const signedIn = page.html.includes('name="login"')
-      ? await submit(browser, page, { login: '00u2bob', password: 'any' })
-      : page;
-    if (signedIn.html.includes('<form')) await submit(browser, signedIn, {});
-  }
+  const byCode = async (login: ReturnType<typeof begin>) => enterCode(await login.seen(/Or open (http\S+)/), '00u2bob');
 
   it('by a code on another device, where the access file accepts what this issuer gives there', async () => {
     const refused = begin('login', '--device');

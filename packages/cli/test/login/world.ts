@@ -3,14 +3,18 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAccess } from '@meshpass/access';
+import { createAttestSignIn } from '@meshpass/broker/attest/attest';
 import { plainHttpIssuersOnlyInALab } from '@meshpass/broker/attest/issuer-http';
 import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
 import { createVerifyLogout } from '@meshpass/broker/attest/oidc/logout-token';
+import { attestOidc } from '@meshpass/broker/attest/oidc/oidc';
 import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
-import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
+import { MESHPASS_CLIENT, OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { startZitadel } from '@meshpass/lab/oidc/zitadel';
+import { decodeJwt } from 'jose';
 import { afterEach, beforeEach, expect, vi } from 'vitest';
 import { type Harness, onRealClock, startHarness } from '../../../broker/test/harness/broker.ts';
+import { grant } from '../../../broker/test/harness/mesh.ts';
 import { run } from '../../src/program.ts';
 
 export interface World {
@@ -59,34 +63,47 @@ export const LOGIN = ['login', '--no-browser'];
 export const URL_LINE = /^ {4}(http\S+)$/m;
 
 export const PROVIDERS = {
-  'oidc-provider (JavaScript)': { start: () => startIdp({ listen: '127.0.0.1:0' }), namesItself: true },
-  // It does not say in its answers who it is (RFC 9207).
-  'zitadel/oidc (Go)': { start: () => startZitadel({ listen: '127.0.0.1:0' }), namesItself: false },
+  'oidc-provider (JavaScript)': {
+    start: () => startIdp({ listen: '127.0.0.1:0' }),
+    namesItself: true,
+    repeatsNonce: true,
+  },
+  // It does not say in its answers who it is (RFC 9207), and its refreshed ID tokens have no nonce.
+  'zitadel/oidc (Go)': {
+    start: () => startZitadel({ listen: '127.0.0.1:0' }),
+    namesItself: false,
+    repeatsNonce: false,
+  },
 } as const;
 export type ProviderName = keyof typeof PROVIDERS;
 
-export async function startAt(name: ProviderName): Promise<World> {
+/** One client for everything. */
+export const ONE = `client: ${OPERATOR_CLIENT}`;
+/** Operators have a client of their own. */
+export const TWO = `client: ${MESHPASS_CLIENT}, operatorClient: ${OPERATOR_CLIENT}`;
+
+/** @param clients members of `signIn` */
+export async function startAt(name: ProviderName, clients = ONE): Promise<World> {
   const idp = await PROVIDERS[name].start();
   const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
   const keys = createIssuerKeys(asking);
   const harness = await startHarness({
-    parts: (clock, { mesh }) => ({
-      operators: { keys },
-      verifyLogout: createVerifyLogout({ access: mesh.access, keys, clock }),
-    }),
+    parts: (clock, { idp: workspaces, mesh: { access } }) => {
+      const oidc = { keys, clock };
+      return {
+        operators: { keys },
+        verifyLogout: createVerifyLogout({ access, ...oidc }),
+        attestSignIn: createAttestSignIn({ access, oidc }),
+        // Workspaces have other proofs, too.
+        attest: async (proof, presenter) =>
+          proof.type === 'oidc' && decodeJwt(proof.token).iss === idp.issuer
+            ? await attestOidc(proof, access().trust.issuers, { teams: [], roles: [] }, oidc, presenter.jkt)
+            : await workspaces.attest(proof, presenter),
+      };
+    },
   });
   await onRealClock(harness);
-  const access = parseAccess(
-    `trust: {issuers: {acme: {issuer: "${idp.issuer}", audience: meshpass, signIn: {client: ${OPERATOR_CLIENT}, scopes: [groups, email]}}}}
-operators:
-  operator: [{issuer: acme, claims: {groups: sre}}]
-grants: {}
-`,
-    'access.yaml',
-    { dangerouslyAllowPlainHttpIssuers: true },
-  );
-  harness.mesh.setAccess([], [], access.trust);
-  harness.mesh.setOperators(access.operators);
+  use(harness, idp.issuer, clients);
   const operator = `http://127.0.0.1:${harness.broker.operatorPort}`;
   const logout = `https://localhost:${harness.broker.port}/sign-in/backchannel-logout/acme`;
   await idp.admin.setBackchannel(OPERATOR_CLIENT, logout, readFileSync(harness.caFile, 'utf8'));
@@ -95,4 +112,19 @@ grants: {}
     await idp.close();
   };
   return { idp, harness, operator, close };
+}
+
+/** Brings an access file into force. @param clients members of `signIn` */
+export function use({ mesh }: Harness, issuer: string, clients: string): void {
+  const access = parseAccess(
+    `trust: {issuers: {acme: {issuer: "${issuer}", audience: meshpass-proofs, signIn: {${clients}, scopes: [groups, email]}}}}
+operators:
+  operator: [{issuer: acme, claims: {groups: sre}}]
+grants: {}
+`,
+    'access.yaml',
+    { dangerouslyAllowPlainHttpIssuers: true },
+  );
+  mesh.setAccess([grant('dev')], [], access.trust);
+  mesh.setOperators(access.operators);
 }

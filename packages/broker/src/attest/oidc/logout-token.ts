@@ -1,5 +1,5 @@
 /** The logout token by which an issuer says that somebody has signed out there (OpenID Connect Back-Channel Logout 1.0). */
-import type { Access, TrustedIssuer } from '@meshpass/access';
+import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type JWTPayload, jwtVerify } from 'jose';
@@ -50,7 +50,8 @@ async function verified(token: string, issuer: TrustedIssuer, options: VerifyOpt
   try {
     const { payload } = await jwtVerify(token, keys, {
       issuer: issuer.issuer,
-      audience: issuer.signIn!.client,
+      // Whichever of the two it was sent to: `sub` and `sid` are the issuer's, and name nobody else at the other (section 2.4).
+      audience: [issuer.signIn!.client, operatorClientOf(issuer.signIn!)],
       algorithms: [...issuer.algorithms],
       clockTolerance: SKEW_SECONDS,
       currentDate: new Date(options.clock()),

@@ -1,7 +1,7 @@
 /** Operators themselves: how they sign in and out, who they are, who is signed in, and that somebody is not any more. */
 
 import type { IncomingMessage } from 'node:http';
-import { OPERATOR_ROLES, type SignInClient } from '@meshpass/access';
+import { OPERATOR_ROLES, operatorClientOf, type SignInClient } from '@meshpass/access';
 import { MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
 import { MAX_ID_TOKEN } from '@meshpass/identity/sign-in/wire';
 import { z } from 'zod';
@@ -91,8 +91,9 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
   ];
 }
 
-function offerOf(name: string, issuer: string, { client, scopes, refresh, consent = true }: SignInClient) {
-  return { name, issuer, client, scopes, refresh, consent };
+function offerOf(name: string, issuer: string, signIn: SignInClient) {
+  const { scopes, refresh, consent = true } = signIn;
+  return { name, issuer, client: operatorClientOf(signIn), scopes, refresh, consent };
 }
 
 /** Seconds from now on. */

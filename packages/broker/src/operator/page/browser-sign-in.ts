@@ -5,7 +5,7 @@
  * an answer of one is never taken for that of another (RFC 9700 section 4.4).
  */
 import { createHmac } from 'node:crypto';
-import type { Access } from '@meshpass/access';
+import { type Access, operatorClientOf } from '@meshpass/access';
 import { MeshpassError, operatorNonce } from '@meshpass/identity';
 import { ApprovalId } from '@meshpass/identity/approval';
 import * as oidc from 'openid-client';
@@ -85,7 +85,8 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
     const issuer = issuers().find((one) => one.name === name);
     if (!issuer) throw new MeshpassError('not_found', 'Nobody signs in at an issuer of this name.');
     const { signIn, issuer: url } = issuer;
-    const config = await configurations.get(`${url} ${signIn.client}`, () => discover(url, signIn.client, http));
+    const client = operatorClientOf(signIn);
+    const config = await configurations.get(`${url} ${client}`, () => discover(url, client, http));
     return { issuer, config, redirect: `${origin}/page/callback/${name}` };
   };
 

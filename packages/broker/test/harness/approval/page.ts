@@ -2,7 +2,7 @@
 import { createServer } from 'node:net';
 import { authorize, type Operators, parseAccess } from '@meshpass/access';
 import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
-import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
+import { MESHPASS_CLIENT, OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { decodeJwt } from 'jose';
 import { expect } from 'vitest';
 import { plainHttpIssuersOnlyInALab } from '../../../src/attest/issuer-http.ts';
@@ -38,12 +38,14 @@ export interface PageWorld {
 
 export interface PageOptions {
   readonly trustsNativeClients?: boolean;
+  /** Operators have a client of their own, and workspaces another one. */
+  readonly ownClient?: boolean;
   /** How the broker asks the providers. */
   readonly fetch?: typeof globalThis.fetch;
 }
 
 export async function startPage(options: PageOptions = {}): Promise<PageWorld> {
-  const { trustsNativeClients = false, fetch = globalThis.fetch } = options;
+  const { trustsNativeClients = false, ownClient = false, fetch = globalThis.fetch } = options;
   const listen = '127.0.0.1:0';
   const [corp, other] = [await startIdp({ listen, trustsNativeClients }), await startIdp({ listen })];
   const port = await freePort();
@@ -64,8 +66,11 @@ export async function startPage(options: PageOptions = {}): Promise<PageWorld> {
       };
     },
   });
+  const clients = ownClient
+    ? `client: ${MESHPASS_CLIENT}, operatorClient: ${OPERATOR_CLIENT}, subjectType: public`
+    : `client: ${OPERATOR_CLIENT}`;
   const issuer = (url: string) =>
-    `{issuer: '${url}', audience: meshpass, signIn: {client: ${OPERATOR_CLIENT}, scopes: [groups, email]}}`;
+    `{issuer: '${url}', audience: meshpass-proofs, signIn: {${clients}, scopes: [groups, email]}}`;
   const access = parseAccess(
     `
 trust: {issuers: {corp: ${issuer(corp.issuer)}, other: ${issuer(other.issuer)}}}
