@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CLOCK_SECONDS } from '@meshpass/broker/attest/oidc/freshness';
 import { type Lab, upLab } from '@meshpass/lab';
 import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
-import { OPERATOR_CLIENT } from '@meshpass/lab/oidc/idp';
+import { MESHPASS_CLIENT, OPERATOR_CLIENT } from '@meshpass/lab/oidc/idp';
 import { BUILD_MS, type RunningZitadel, startZitadelOn } from '@meshpass/lab/oidc/zitadel';
 import { IDP_ISSUER } from '@meshpass/lab/stand-ins';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -33,13 +33,18 @@ const PROVIDERS = [
   ['zitadel/oidc (Go)', 'other'],
 ] as const;
 type Issuer = (typeof PROVIDERS)[number][1];
+/** One for everybody, and one of their own for operators. */
+const CLIENTS: Readonly<Record<Issuer, string>> = {
+  okta: `client: ${OPERATOR_CLIENT}`,
+  other: `client: ${MESHPASS_CLIENT}, operatorClient: ${OPERATOR_CLIENT}`,
+};
 
 const access = (issuers: Readonly<Record<Issuer, string>>) => `trust:
   issuers:
 ${Object.entries(issuers)
   .map(
     ([name, issuer]) =>
-      `    ${name}: {issuer: "${issuer}", audience: meshpass, signIn: {client: ${OPERATOR_CLIENT}, scopes: [groups, email]}}`,
+      `    ${name}: {issuer: "${issuer}", audience: meshpass-proofs, signIn: {${CLIENTS[name as Issuer]}, scopes: [groups, email]}}`,
   )
   .join('\n')}
 operators:

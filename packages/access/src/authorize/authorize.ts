@@ -4,6 +4,7 @@ import type { Access, Approval, Approved, Decision, Denial, Grant, Who } from '.
 import { formatPlace } from '../problem.ts';
 import { describeApproval } from './describe-approval.ts';
 import { describeWho } from './describe-who.ts';
+import { isHidden } from './operators.ts';
 import { holdsSignIn } from './signed-in.ts';
 import { type Kind, whyDenied, whyNot } from './who.ts';
 import { openUntil } from './windows.ts';
@@ -167,6 +168,8 @@ export function approverEntry(
   const kind = trustedKind(attestation, access);
   if (!kind || !isPerson(attestation, access, at) || denial(access.deny, attestation, kind) !== undefined)
     return undefined;
+  // Of a file that names them the parser has said so. Whoever reviews may be named by an earlier one.
+  if (isHidden(attestation, access)) return undefined;
   const match = approval.by.find(
     (who) => whyNot(who, attestation, kind) === undefined && 'until' in holdsSignIn(who, attestation, at),
   );

@@ -1,7 +1,7 @@
 /** Which roles of `operators` somebody has. Default deny; nothing is looked up, nothing is remembered. */
 import type { Attestation } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
-import type { Access, OperatorRole, SignInClient } from '../model.ts';
+import type { Access, OperatorRole, SignInClient, TrustedIssuer } from '../model.ts';
 import { formatPlace } from '../problem.ts';
 import { OPERATOR_ROLES } from '../schema/operators.ts';
 import { whyDenied, whyNot } from './who.ts';
@@ -84,9 +84,36 @@ export function serviceAccountRoles(namespace: string, name: string, access: Acc
   };
 }
 
-/** With which client operators sign in; the only `aud` of their ID tokens. */
+/**
+ * With which client operators sign in; the only `aud` of their ID tokens.
+ * @example
+ * ```ts
+ * import { operatorClientOf, parseAccess } from '@meshpass/access';
+ * const of = (signIn: string) => {
+ *   const okta = `okta: {issuer: https://acme.okta.com, audience: meshpass, signIn: {${signIn}}}`;
+ *   const { trust } = parseAccess(`{trust: {issuers: {${okta}}}, grants: {}}`, 'access.yaml');
+ *   return operatorClientOf(trust.issuers[0]!.signIn!);
+ * };
+ * of('client: cli'); // => 'cli'
+ * of('client: cli, operatorClient: ops'); // => 'ops'
+ * ```
+ */
 export function operatorClientOf({ client, operatorClient = client }: SignInClient): string {
   return operatorClient;
+}
+
+/**
+ * Whether operators of an issuer may have another `sub` than in their workspaces: then nothing shows that two sign-ins are of one person,
+ * and they approve nothing.
+ */
+export function hidesPeople({ signIn }: TrustedIssuer): boolean {
+  return signIn?.operatorClient !== undefined && signIn.subjectType !== 'public';
+}
+
+/** Whether somebody came as an operator whom nothing tells from whoever has asked for something in a workspace. */
+export function isHidden({ issuer: name, claims }: Attestation, { trust }: Pick<Access, 'trust'>): boolean {
+  const issuer = trust.issuers.find((one) => one.name === name);
+  return issuer?.signIn !== undefined && hidesPeople(issuer) && isFor(claims.aud, operatorClientOf(issuer.signIn));
 }
 
 function isFor(aud: unknown, client: string): boolean {

@@ -1,5 +1,6 @@
 /** What entries of an access file mean beside each other: references, duplicates, and who could never match or anybody. */
 import { didYouMean, type Place } from '@meshpass/istio';
+import { hidesPeople } from '../authorize/operators.ts';
 import { bindsWorkflows, type Kind, namesPerson, needsGithub } from '../authorize/who.ts';
 import type { Access, ApprovalWebhook, Denial, Grant, GrantTarget, TrustedIssuer, Who } from '../model.ts';
 import { type AccessFileProblem, formatPlace } from '../problem.ts';
@@ -111,15 +112,13 @@ function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileP
     return problem(`a job cannot ${acts}: name people, by GitHub or by an identity provider`);
   if (who.issuer !== undefined && known && 'kind' in known && !isOfPeople(who.issuer, access) && !who.signedIn)
     return problem(notOfPeople(who.issuer));
-  const signIn = access.trust.issuers.find(({ name }) => name === who.issuer)?.signIn;
-  if (
-    acts !== 'take a grant in an emergency' &&
-    signIn?.operatorClient !== undefined &&
-    signIn.subjectType !== 'public'
-  )
+  // An entry without an issuer is of any, unless it is about GitHub.
+  const isMeant = ({ name }: TrustedIssuer) => (who.issuer === undefined ? !needsGithub(who) : name === who.issuer);
+  const hiding = access.trust.issuers.find((issuer) => isMeant(issuer) && hidesPeople(issuer));
+  if (acts !== 'take a grant in an emergency' && hiding)
     return problem(
-      `people who ${acts} are told from those who ask by "sub", and "${who.issuer}" may give operators another one at "operatorClient": ` +
-        `if it gives the same at both clients, set trust.issuers.${who.issuer}.signIn.subjectType: public`,
+      `people who ${acts} are told from those who ask by "sub", and "${hiding.name}" may give operators another one at "operatorClient": ` +
+        `if it gives the same at both clients, set trust.issuers.${hiding.name}.signIn.subjectType: public${who.issuer === undefined ? ', or say "issuer" of the others' : ''}`,
     );
   return checkWho(who, access);
 }

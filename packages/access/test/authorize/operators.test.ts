@@ -1,7 +1,7 @@
 /** `operators` of an access file: what is refused, where, and who has which role. */
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { operatorRoles, parseAccess } from '../../src/index.ts';
+import { approverEntry, operatorRoles, parseAccess } from '../../src/index.ts';
 
 const FILE = (operators: string, signIn = ', signIn: {client: cli, scopes: [groups]}') => `trust:
   codespaces: {organization: acme}
@@ -21,6 +21,12 @@ function problemOf(text: string): string {
     return (thrown as Error).message;
   }
 }
+
+const attestation = (claims: Attestation['claims']): Attestation => ({
+  ...{ attestor: 'oidc', issuer: 'okta', subject: 'okta:00u1', login: 'mona', teams: [], proofHash: 'a' },
+  workspace: { kind: 'other', key: 'other:okta:00u1', name: 'mona' },
+  claims: { iss: 'https://acme.okta.com', aud: 'cli', sub: '00u1', ...claims },
+});
 
 describe('refused is', () => {
   it.each([
@@ -124,6 +130,7 @@ describe('refused is', () => {
 
   it.each([
     ['an approver', 'by: {issuer: okta, claims: {a: b}}'],
+    ['an approver of any issuer', `by: {when: 'subject == "okta:00u1"'}`],
     ['a reviewer', 'by: {team: acme/leads}, emergency: {review: {issuer: okta, claims: {a: b}}}'],
   ])('%s who may have another `sub` as an operator than in a workspace', (_, people) => {
     const grant = `{who: [{user: mona}], to: [{service: a.b, port: 80}], approval: {${people}}}`;
@@ -135,6 +142,18 @@ describe('refused is', () => {
     expect([of(', operatorClient: b, subjectType: public'), of(''), of(', subjectType: pairwise')]).toEqual(
       Array(3).fill('none'),
     );
+  });
+
+  it('the approval of an operator, too, where the file that names them as a reviewer is not the one in force', () => {
+    const access = (signIn: string) =>
+      parseAccess(FILE('session: 1h', `, signIn: {client: cli${signIn}}`), 'access.yaml');
+    const by = [{ place: { file: 'a', line: 1, column: 1 }, issuer: 'okta', claims: { groups: ['sre'] } }];
+    const of = (aud: string, signIn: string) => {
+      const claims = { iss: 'https://acme.okta.com', aud, groups: ['sre'] };
+      return approverEntry({ by }, attestation(claims), access(signIn)) !== undefined;
+    };
+    expect([of('ops', ', operatorClient: ops'), of('cli', ', operatorClient: ops')]).toEqual([false, true]);
+    expect([of('ops', ', operatorClient: ops, subjectType: public'), of('cli', '')]).toEqual([true, true]);
   });
 
   it('operators of an included file', () => {
@@ -170,11 +189,6 @@ describe('a role', () => {
     ]);
   });
 
-  const attestation = (claims: Attestation['claims']): Attestation => ({
-    ...{ attestor: 'oidc', issuer: 'okta', subject: 'okta:00u1', login: 'mona', teams: [], proofHash: 'a' },
-    workspace: { kind: 'other', key: 'other:okta:00u1', name: 'mona' },
-    claims: { iss: 'https://acme.okta.com', aud: 'cli', sub: '00u1', ...claims },
-  });
   const access = parseAccess(
     FILE(`viewer: [{issuer: okta, claims: {groups: [dev, ops]}}]
   admin: [{issuer: okta, when: 'claims.sub == "00u1" && "ops" in claims.groups'}]

@@ -132,7 +132,7 @@ describe('an ID token of an operator', () => {
 describe('an ID token of a workspace', () => {
   it.each<[string, JWTPayload]>([
     ['as it is', { aud: CLIENT }],
-    ['of both clients', { aud: [OWN, CLIENT], azp: OWN }],
+    ['of both clients', { aud: [OWN, CLIENT] }],
     ['that was given to this client for the other one', { aud: OWN, azp: CLIENT }],
   ])('is refused as that of an operator, at the sign-in and at a confirmation: %s', async (_, claims) => {
     const key = newKey();
