@@ -224,10 +224,8 @@ describe('the cluster changes', () => {
       spec: { ...spec, resourceVersion: undefined },
     });
     expect(metadata).toBeDefined();
-    await until(
-      () => hostsOf('dev'),
-      (found) => found.length === 2,
-    );
+    const offered = () => hostsOf('dev').length;
+    await until(offered, (count) => count === 2);
     expect(await hosts()).toEqual([LEDGER, ORDERS]);
     expect(mesh.state.problems()).toEqual([]);
   });
@@ -242,15 +240,11 @@ describe('the cluster changes', () => {
     await on.writeAccess(
       ORDERS_AND_LEDGER.replace('{service: orders.shop, port: 8080}', '{service: orders.shop, port: 9090}'),
     );
-    await until(
-      () => hostsOf('support'),
-      (found) => found[0] === `${ORDERS}:9090`,
-      FOLLOWED_AGAIN,
-    );
+    const offered = () => hostsOf('support')[0];
+    await until(offered, (host) => host === `${ORDERS}:9090`, FOLLOWED_AGAIN);
     const before = mesh.state.version();
     const pod = {
-      apiVersion: 'v1',
-      kind: 'Pod',
+      ...{ apiVersion: 'v1', kind: 'Pod' },
       metadata: { name: 'orders-2', namespace: 'shop', labels: { app: 'orders' } },
       spec: { serviceAccountName: 'orders-next', containers: [{ name: 'app', image: 'lab' }] },
     };
