@@ -59,7 +59,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   let candidate: Access | undefined;
   let inForce: Plan | undefined;
   let applied = '';
-  let wanted = '';
+  let latest: Plan | undefined;
   let tokenKeys: ReadonlySet<string> = new Set();
   let version = '';
   let settling: NodeJS.Timeout | undefined;
@@ -75,8 +75,10 @@ export function meshState(options: StateOptions): LiveMeshState {
       drift = 0;
       applied = plan.content;
       tokenKeys = plan.tokenKeys;
-      // A repetition of the same content may be older than what was adopted without applying; a file that waits is not.
-      if (plan.content !== inForce?.content || plan.access === candidate) adopt(plan);
+      // Of the same content, a repetition may be older than what was adopted without applying. The latest is not: its Pods may
+      // be others. Nor is a file that waits.
+      const isNews = plan.access === candidate || (plan === latest && plan.access === inForce?.access);
+      if (isNews || plan.content !== inForce?.content) adopt(plan);
     },
     onFailed: (error, plan) => {
       const final = permanentRefusal(error);
@@ -166,12 +168,10 @@ export function meshState(options: StateOptions): LiveMeshState {
 
   /** Applies only what differs: Pods come and go all day, and seldom change a policy. */
   const want = (plan: Plan): void => {
-    if (plan.content === applied && wanted === applied) {
-      adopt(plan);
-      return;
-    }
-    wanted = plan.content;
-    apply.want(plan);
+    const before = latest;
+    latest = plan;
+    if (plan.content === applied && before?.content === applied) adopt(plan);
+    else apply.want(plan);
   };
 
   const adopt = (plan: Plan): void => {
