@@ -34,7 +34,7 @@ const SCHEME = /^dpop +(mps_[A-Za-z0-9_-]{43})$/i;
 /** `Authorization: DPoP TOKEN` and a proof by the session's own key. Refuses with `session_*`, `dpop_*`, `overloaded`. */
 export function sessionAuthentication(context: AuthenticationContext): Authentication<SessionCaller> {
   const { live, replay, connections } = context;
-  return ({ request, event, path }) => {
+  const authenticate: Authentication<SessionCaller> = ({ request, event, path }) => {
     const proof = header(request, 'dpop');
     const presented = proof === undefined ? event : { ...event, proofHash: sha256Hex(proof) };
     const token = SCHEME.exec(request.headers.authorization ?? '')?.[1];
@@ -64,6 +64,13 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
     connections.belongs(request.socket, session.id);
     return granted(identified, { live: found, token });
   };
+  return Object.assign(authenticate, {
+    still: (caller: SessionCaller): SessionCaller => {
+      const { ended } = caller.live;
+      if (ended) throw sessionClosed(ended.cause);
+      return caller;
+    },
+  });
 }
 
 export interface KeyCaller {

@@ -96,6 +96,21 @@ export function createOperators(options: OperatorsOptions): Operators {
     ...{ now: seconds(clock), startedAt },
   });
 
+  const isUnconfirmed = (session: OperatorSession): boolean =>
+    confirmedUntil(session, options.access()) <= seconds(clock);
+
+  /** Who a session is of by now. @throws MeshpassError `operator_session_ended`, `operator_unconfirmed` */
+  const callerNow = (session: OperatorSession, mayBeUnconfirmed: boolean): OperatorCaller => {
+    const access = options.access();
+    const caller = callerOf(session, access);
+    if (caller.roles.length === 0) {
+      options.onRoleLost(session);
+      throw ended(whyNoRole(session, access));
+    }
+    if (!mayBeUnconfirmed && isUnconfirmed(session)) throw unconfirmed(session.issuer);
+    return caller;
+  };
+
   /** @param prove that who has the token is whom it was given to */
   const bySession = (
     presented: Presented,
@@ -116,16 +131,8 @@ export function createOperators(options: OperatorsOptions): Operators {
     let identified: AuditEvent = { ...named, unproven: true };
     try {
       prove(session);
-      identified = named;
-      const access = options.access();
-      const caller = callerOf(session, access);
-      if (caller.roles.length === 0) {
-        options.onRoleLost(session);
-        return refused(identified, ended(whyNoRole(session, access)));
-      }
-      const isUnconfirmed = confirmedUntil(session, access) <= seconds(clock);
-      identified = { ...named, unproven: isUnconfirmed };
-      if (isUnconfirmed && !mayBeUnconfirmed) throw unconfirmed(issuer);
+      identified = { ...named, unproven: isUnconfirmed(session) };
+      const caller = callerNow(session, mayBeUnconfirmed);
       connections.belongs(request.socket);
       return granted({ ...identified, known: true }, caller);
     } catch (thrown) {
@@ -152,9 +159,21 @@ export function createOperators(options: OperatorsOptions): Operators {
     return granted({ ...event, known: true, subject }, BREAK_GLASS);
   };
 
-  const byHeader =
-    (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
-    (presented) => {
+  const andLater = (
+    mayBeUnconfirmed: boolean,
+    authenticate: Authentication<OperatorCaller>,
+  ): Authentication<OperatorCaller> =>
+    Object.assign(authenticate, {
+      still: (caller: OperatorCaller): OperatorCaller => {
+        if (caller.sessionId === undefined) return caller;
+        const session = sessions.all().find(({ id }) => id === caller.sessionId);
+        if (!session) throw ended('The session of this operator is over; run meshpass login.');
+        return callerNow(session, mayBeUnconfirmed);
+      },
+    });
+
+  const byHeader = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
+    andLater(mayBeUnconfirmed, (presented) => {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());
       const session = SESSION.exec(presented.request.headers.authorization ?? '')?.[1];
@@ -162,11 +181,10 @@ export function createOperators(options: OperatorsOptions): Operators {
       return bySession(presented, session, source, mayBeUnconfirmed, ({ jkt }) => {
         verifyDpop({ ...proofOf(presented), accessToken: session, jkt, replay: known });
       });
-    };
+    });
 
-  const byCookie =
-    (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
-    (presented) => {
+  const byCookie = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
+    andLater(mayBeUnconfirmed, (presented) => {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());
       const token = cookieOf(presented.request, SESSION_COOKIE) ?? '';
@@ -175,7 +193,7 @@ export function createOperators(options: OperatorsOptions): Operators {
         // A token that is bound to a key is worth nothing without it.
         if (!isOfPage(session)) throw ended('This session is not one of the page; sign in.');
       });
-    };
+    });
 
   return {
     confirmations: options.confirmations,

@@ -59,7 +59,14 @@ export interface Presented {
 }
 
 /** Who calls; the event has it from then on, also where it refuses. What it throws is a refusal. */
-export type Authentication<Caller> = (presented: Presented) => Outcome<Caller> | Promise<Outcome<Caller>>;
+export interface Authentication<Caller> {
+  (presented: Presented): Outcome<Caller> | Promise<Outcome<Caller>>;
+  /**
+   * Who that is by now, where it can change: called once the body is there, which its sender may have held back until the session was
+   * over. What it throws is a refusal.
+   */
+  still?(caller: Caller): Caller;
+}
 
 export interface Call<Caller, Body> {
   readonly caller: Caller;
@@ -124,7 +131,8 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
     const members = one.auditMembers?.(body);
     known = { ...known, ...members, ...(members?.detail && { detail: { ...known.detail, ...members.detail } }) };
     const { query, params } = { query: c.req.query(), params: c.req.param() as Record<string, string> };
-    return await one.handler({ caller: caller.value, body, event: known, request, response, query, params });
+    const { still = (same: unknown) => same } = one.authentication;
+    return await one.handler({ caller: still(caller.value), body, event: known, request, response, query, params });
   } catch (thrown) {
     return refused(known, thrown);
   }
