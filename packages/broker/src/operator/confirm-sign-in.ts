@@ -73,7 +73,7 @@ async function confirm(
   const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
   const holds = ruleOf(callerOf(confirmed, access));
   if (holds === '') {
-    endForLostRole(context, session);
+    endForLostRole(context, session, `${session.issuer} no longer says what the access file gives a role for.`);
     throw new MeshpassError(
       'operator_no_role',
       `What ${session.issuer} says of you now gives you no role any more: the session is over.`,

@@ -35,11 +35,14 @@ export async function endOperatorSessions(
 }
 
 /** Ends the session of somebody who has no role any more. Its end is in the journal before any row of who calls this. */
-export function endForLostRole(context: EndContext, session: OperatorSession): void {
+export function endForLostRole(
+  context: EndContext,
+  session: OperatorSession,
+  reason = 'The access file gives no role any more.',
+): void {
   if (!context.sessions.remove(session.id)) return;
   const { subject, login, issuer } = session;
   const event = newEvent('operator.sign-out', {}, context.clock, context.random);
-  const reason = 'The access file gives no role any more.';
   void endOperatorSessions(context, [session], 'role_lost', { ...event, subject, login, issuer, reason });
 }
 

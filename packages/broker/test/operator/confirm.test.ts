@@ -169,7 +169,7 @@ describe('what the issuer says now', () => {
     await harness.restart();
     expect(await codeOf(lars)).toBe('operator_session_ended');
     const [row] = await rowsOf('operator.sign-out');
-    expect(row).toMatchObject({ subject: 'idp:lars', reason: expect.stringContaining('no role any more') });
+    expect(row).toMatchObject({ subject: 'idp:lars', reason: expect.stringContaining('no longer says') });
   });
 });
 

@@ -136,14 +136,16 @@ describe('sign-ins under way in one browser', () => {
     await world.signIn(browser, BOB, '/approvals');
     const cookie = `${SESSION}=${browser.cookies.get(world.origin)!.get(SESSION)}`;
     world.harness.mesh.setOperators({ ...world.operators, confirm: 0 });
-    const asked = async (path: string, into: string) => {
-      const headers = { cookie, 'sec-fetch-dest': into };
+    const asked = async (path: string, into: string, more: Record<string, string> = {}) => {
+      const headers = { cookie, 'sec-fetch-dest': into, ...more };
       const answer = await fetch(world.origin + path, { headers, redirect: 'manual' });
       return [answer.status, answer.headers.getSetCookie().length];
     };
     for (const path of ['/page/sign-in/corp', '/approvals', `/approvals/${'0'.repeat(24)}`]) {
       expect(await asked(path, 'document')).toEqual([303, 1]);
       for (const into of ['image', 'iframe', 'empty']) expect(await asked(path, into)).toEqual([400, 0]);
+      // Speculation rules of a page of the same site.
+      expect(await asked(path, 'document', { 'sec-purpose': 'prefetch;prerender' })).toEqual([400, 0]);
     }
   });
 });

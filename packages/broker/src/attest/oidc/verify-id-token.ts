@@ -129,7 +129,9 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
 
 /** What jose leaves to its caller. */
 function checkClaims(claims: JWTPayload, audience: string, now: number) {
-  const { sub, exp = 0, iat = 0, aud, azp } = claims;
+  const { sub, exp = 0, iat = 0, aud, azp, events } = claims;
+  // A logout token of an issuer that does not type it has the same key and audience, and no nonce (Back-Channel Logout 1.0 section 2.4).
+  if (events !== undefined) throw malformed('it has the claim events, as a logout token');
   if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT || !sub.isWellFormed()) {
     throw malformed('the claim sub is missing or invalid');
   }

@@ -14,7 +14,14 @@ import { seconds } from '../../clock/clock.ts';
 import { groupOf } from '../../limits/source-address.ts';
 import { confirmSignIn } from '../../operator/confirm-sign-in.ts';
 import { type BrowserSignIn, isOfPage, type Proven, SIGN_IN_SECONDS } from '../../operator/page/browser-sign-in.ts';
-import { cookie, cookieOf, SESSION_COOKIE, signInCookie, surplusSignIns } from '../../operator/page/cookies.ts';
+import {
+  cookie,
+  cookieOf,
+  MAX_SIGN_INS,
+  SESSION_COOKIE,
+  signInCookie,
+  surplusSignIns,
+} from '../../operator/page/cookies.ts';
 import { refusalPage, signInPage } from '../../operator/page/html.ts';
 import { confirmedUntil, type OperatorSession } from '../../operator/sessions.ts';
 import { signIn } from '../../operator/sign-in.ts';
@@ -29,8 +36,8 @@ export interface PageContext extends OperatorsContext {
   readonly origin: string;
 }
 
-/** Sign-ins under way at once, in all and from one source: each asks an issuer. */
-const SIGN_INS = { total: 16, perSource: 4 };
+/** Sign-ins that ask an issuer at once, in all and from one source: as many as a browser has under way, whose tabs may fall due together. */
+const SIGN_INS = { total: 16, perSource: MAX_SIGN_INS };
 /** Where people choose an issuer. */
 export const SIGN_IN = '/page/sign-in';
 /** Of the requests. */
@@ -147,7 +154,8 @@ async function confirmed(
   const session = sessionOf(context, request);
   if (idToken === undefined || !session) return granted(event, seeOther(signInAt(wanted), over));
   const { id, subject, login, issuer } = session;
-  const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer };
+  const unproven = isUnconfirmed(context, request);
+  const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer, unproven };
   const asked = { sessionId: id, token: idToken, binding, event: { ...known, detail: { operator_session: id } } };
   const done = await confirmSignIn(context, asked);
   if (done.granted) return granted(done.event, seeOther(pageOf(wanted), over));
@@ -157,11 +165,11 @@ async function confirmed(
 }
 
 /**
- * Whether it is opened in a tab (Fetch Metadata, where a browser has it). Images and frames of a sibling domain's page could begin
- * any number of sign-ins at once, each with its cookie.
+ * Whether it is opened in a tab (Fetch Metadata, where a browser has it), and not only prefetched. Images, frames and speculation rules
+ * of a sibling domain's page could begin any number of sign-ins at once, each with its cookie.
  */
-function isOpened({ headers: { 'sec-fetch-dest': into = 'document' } }: IncomingMessage): boolean {
-  return into === 'document';
+function isOpened({ headers }: IncomingMessage): boolean {
+  return (headers['sec-fetch-dest'] ?? 'document') === 'document' && headers['sec-purpose'] === undefined;
 }
 
 /** Whether the browser has a session whose person the issuer must confirm. */

@@ -12,7 +12,7 @@ export const SESSION_COOKIE = '__Host-meshpass-operator';
 const SIGN_IN_COOKIE = '__Host-meshpass-sign-in-';
 const OF_SIGN_IN = /^__Host-meshpass-sign-in-[A-Za-z0-9_-]{22}$/;
 /** Sign-ins under way at once in one browser: less than 2 KiB of each request's headers. */
-const MAX_SIGN_INS = 8;
+export const MAX_SIGN_INS = 8;
 
 /** @param state of the sign-in; in an answer, whatever somebody has written there */
 export function signInCookie(state: string): string {

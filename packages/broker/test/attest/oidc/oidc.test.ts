@@ -62,6 +62,14 @@ describe('a person of the company', () => {
   });
 });
 
+test('a logout token, which an issuer may not type, is no ID token', async () => {
+  const claims = { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } };
+  expect((await refusal(present(await world.idp.admin.idToken({ subject: 'x', claims })))).code).toBe(
+    'proof_malformed',
+  );
+  expect((await present(await world.idp.admin.idToken({ subject: 'x' }))).attestation.subject).toBe('okta:x');
+});
+
 describe('a job of GitHub Actions', () => {
   test.each([false, true])('is known by its ids (immutable subject: %s)', async (immutableSubject) => {
     const token = await world.actions.admin.idToken({ audience: 'meshpass', job: { immutableSubject } });
