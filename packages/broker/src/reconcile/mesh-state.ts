@@ -3,17 +3,14 @@
  * wrong changes nothing; a mesh that changes under a file in force takes from it what is no longer there.
  */
 import { basename } from 'node:path';
-import { type Access, type IdentityTokens, namespacesGranted } from '@meshpass/access';
+import { type Access, namespacesGranted } from '@meshpass/access';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
 import { permanentRefusal } from '../kubernetes/http.ts';
-import type { Kubernetes } from '../kubernetes/kubernetes.ts';
-import type { Log } from '../telemetry/log.ts';
 import { openAccessFile } from './access-file.ts';
 import { answersOf } from './answers-of-plan.ts';
 import { applyPlan } from './apply-plan.ts';
-import type { ClusterView } from './cluster-view.ts';
 import type { LiveMeshState } from './contract.ts';
 import { createFormerAccess } from './former-access.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
@@ -22,30 +19,7 @@ import { createPendingChange } from './pending-change.ts';
 import { policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
 import { httpServersOf } from './revocation/ended-sessions.ts';
-
-export type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
-
-export interface StateOptions {
-  readonly view: ClusterView;
-  readonly kubernetes: Kubernetes;
-  readonly mesh: MeshShape;
-  readonly accessFile: string;
-  /** As they must be recognised now. */
-  readonly tokens: () => IdentityTokens;
-  readonly log: Log;
-  /** Unix seconds. */
-  readonly now: () => number;
-  /** 0 to 1. */
-  readonly random: () => number;
-  /** Others apply what is compiled: only keys are written, and the rest is compared. */
-  readonly gitops?: boolean;
-  /** Workspaces whose grants have roles may use the API server. */
-  readonly offersKubernetes?: boolean;
-  /** Milliseconds between two repairs of what others changed. */
-  readonly resync: number;
-  /** When this broker is the active one; nothing is applied before. Absent: now. */
-  readonly activated?: Promise<void> | undefined;
-}
+import type { StateOptions } from './state-options.ts';
 
 /** Changes come in bursts: a rollout replaces Pods one by one. */
 const SETTLE_MS = 100;
@@ -69,16 +43,21 @@ export function meshState(options: StateOptions): LiveMeshState {
   const problems: MeshProblems = {};
 
   const apply = reconciler<Plan>({
-    apply: (plan) => applyPlan(plan, options),
+    apply: (plan) => {
+      // Until it is written, and where that fails half way, nothing is known to stand.
+      if (plan.content !== applied) applied = '';
+      return applyPlan(plan, options);
+    },
     onApplied: (plan) => {
       delete problems.apply;
       drift = 0;
       applied = plan.content;
       tokenKeys = plan.tokenKeys;
-      // Of the same content, a repetition may be older than what was adopted without applying. The latest is not: its Pods may
-      // be others. Nor is a file that waits.
-      const isNews = plan.access === candidate || (plan === latest && plan.access === inForce?.access);
-      if (isNews || plan.content !== inForce?.content) adopt(plan);
+      if (plan.access === candidate) adopt(plan);
+      // A file that was taken back, or replaced, while it was being applied.
+      else if (plan.access !== inForce?.access) soon();
+      // Of the same content, a repetition may be older than what was adopted without applying. The latest is not: its Pods may be others.
+      else if (plan === latest || plan.content !== inForce.content) adopt(plan);
     },
     onFailed: (error, plan) => {
       const final = permanentRefusal(error);
@@ -226,6 +205,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       if (ignoresDisk()) return tellIgnored();
       candidate = undefined;
       refuse(error);
+      soon();
     },
   });
 

@@ -38,26 +38,6 @@ it('a file that asks for what is being applied already comes into force', async 
   expect(decisions.at(-1)).toBe('allowed');
 });
 
-it('a Pod that starts while what it changes nothing of is being applied counts', async () => {
-  const { cluster, path, start } = playCluster();
-  writeFileSync(path, file('ann'));
-  const mesh = start();
-  await eventually(() => expect(mesh.inForce()).toBe(true));
-
-  const open = cluster.hold();
-  const before = cluster.applying;
-  cluster.ours = ['meshpass-guard-dev@2'];
-  cluster.changed();
-  await eventually(() => expect(cluster.applying).toBeGreaterThan(before));
-  cluster.services = [{ ...orders, workloads: [{ serviceAccount: 'orders', labels: { app: 'orders' } }] }];
-  cluster.changed();
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  open();
-  await eventually(() =>
-    expect(mesh.services(['dev'])[0]?.spiffe_ids).toEqual(['spiffe://cluster.local/ns/shop/sa/orders']),
-  );
-});
-
 it('the Pods of namespaces that are selected are followed, as long as they are', async () => {
   const { cluster, path, start } = playCluster();
   writeFileSync(path, file('ann'));

@@ -7,7 +7,8 @@ import type { Mesh } from '@meshpass/istio';
 import { afterEach, beforeEach } from 'vitest';
 import type { ClusterView } from '../../src/reconcile/cluster-view.ts';
 import type { LiveMeshState } from '../../src/reconcile/contract.ts';
-import { meshState, type StateOptions } from '../../src/reconcile/mesh-state.ts';
+import { meshState } from '../../src/reconcile/mesh-state.ts';
+import type { StateOptions } from '../../src/reconcile/state-options.ts';
 
 let dir: string;
 let state: LiveMeshState | undefined;
