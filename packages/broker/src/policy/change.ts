@@ -32,7 +32,7 @@ export interface PolicyChanges {
     event: AuditEvent,
     accept?: Acceptance,
   ): Promise<Outcome<Plan>>;
-  /** @returns refused with `plan_unknown`, and what `apply` refuses with but `plan_stale` */
+  /** @returns refused with `plan_unknown`, `plan_stale` where another file came into force first, and what `apply` refuses with */
   rollBack(
     version: number,
     reason: string,
@@ -111,14 +111,25 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
           ),
         );
       }),
-    rollBack: (version, reason, author, asked, accept) =>
-      runExclusive(mutex, 'policy', async () => {
+    rollBack: (version, reason, author, asked, accept) => {
+      // What the author may do, and whether it changes trust, was decided by this one.
+      const decidedBy = mesh.inForce();
+      return runExclusive(mutex, 'policy', async () => {
+        if (mesh.inForce() !== decidedBy)
+          return refused(
+            asked,
+            new MeshpassError(
+              'plan_stale',
+              'Another access file came into force meanwhile. Look at it, and ask again.',
+            ),
+          );
         const kept = await readVersion(store.db, version);
         if (!kept) throw new MeshpassError('plan_unknown', `There is no version ${version} of the access file.`);
         const access = read(kept);
         const event = { ...asked, reason: `Rolled back to version ${version} by ${author.by}: ${reason}` };
         return await put({ kept, access, plan: await plan(access) }, author, event, accept);
-      }),
+      });
+    },
   };
 }
 
