@@ -55,22 +55,27 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
     const expected = { method: request.method ?? '', url: publicUrl + path, accessToken: token, jkt: session.jkt };
     try {
       verifyDpop({ proof, ...expected, now, startedAt, replay: replay.sessions });
+      refuseOver(found, now);
     } catch (thrown) {
       return refused(identified, thrown);
     }
-    // The sweep comes four times a second; until then these are over all the same.
-    if (session.expiresAt <= now) return refused(identified, sessionClosed('expired'));
-    if (found.leaseUntil <= now) return refused(identified, sessionClosed('lease_lapsed'));
     connections.belongs(request.socket, session.id);
     return granted(identified, { live: found, token });
   };
   return Object.assign(authenticate, {
     still: (caller: SessionCaller): SessionCaller => {
-      const { ended } = caller.live;
-      if (ended) throw sessionClosed(ended.cause);
+      refuseOver(caller.live, seconds(context.clock));
       return caller;
     },
   });
+}
+
+/** @throws MeshpassError `session_closed` */
+function refuseOver({ session, leaseUntil, ended }: Live, now: number): void {
+  if (ended) throw sessionClosed(ended.cause);
+  // The sweep comes four times a second; until then these are over all the same.
+  if (session.expiresAt <= now) throw sessionClosed('expired');
+  if (leaseUntil <= now) throw sessionClosed('lease_lapsed');
 }
 
 export interface KeyCaller {

@@ -159,7 +159,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     return granted({ ...event, known: true, subject }, BREAK_GLASS);
   };
 
-  const andLater = (
+  const withStill = (
     mayBeUnconfirmed: boolean,
     authenticate: Authentication<OperatorCaller>,
   ): Authentication<OperatorCaller> =>
@@ -173,7 +173,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     });
 
   const byHeader = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
-    andLater(mayBeUnconfirmed, (presented) => {
+    withStill(mayBeUnconfirmed, (presented) => {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());
       const session = SESSION.exec(presented.request.headers.authorization ?? '')?.[1];
@@ -184,7 +184,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     });
 
   const byCookie = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
-    andLater(mayBeUnconfirmed, (presented) => {
+    withStill(mayBeUnconfirmed, (presented) => {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());
       const token = cookieOf(presented.request, SESSION_COOKIE) ?? '';

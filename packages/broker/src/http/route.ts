@@ -128,11 +128,12 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
     if (!caller.granted) return caller;
     known = caller.event;
     const body = await (one.schema ? readJson(request, one.schema, one.limit) : one.read?.(request));
+    const { still = (same: unknown) => same } = one.authentication;
+    const callerNow = still(caller.value);
     const members = one.auditMembers?.(body);
     known = { ...known, ...members, ...(members?.detail && { detail: { ...known.detail, ...members.detail } }) };
     const { query, params } = { query: c.req.query(), params: c.req.param() as Record<string, string> };
-    const { still = (same: unknown) => same } = one.authentication;
-    return await one.handler({ caller: still(caller.value), body, event: known, request, response, query, params });
+    return await one.handler({ caller: callerNow, body, event: known, request, response, query, params });
   } catch (thrown) {
     return refused(known, thrown);
   }
