@@ -96,6 +96,11 @@ function issuer(options: SchemaOptions) {
           ...{ code: 'custom', path: ['signIn'] },
           message: 'nobody signs in at GitHub Actions: its tokens are of jobs; leave "signIn" out',
         });
+      if (entry.signIn?.subjectType !== undefined && entry.signIn.operatorClient === undefined)
+        context.addIssue({
+          ...{ code: 'custom', path: ['signIn', 'subjectType'] },
+          message: 'it compares "client" with "operatorClient", and there is none: leave it out',
+        });
       const same = sameAsOperatorClient(entry);
       if (same !== undefined)
         context.addIssue({
