@@ -25,6 +25,7 @@ export async function endOperatorSessions(
   cause: OperatorCloseCause,
   event: AuditEvent & { readonly reason: string },
 ): Promise<void> {
+  if (ended.length === 0) return;
   const { clock } = context;
   for (const { id } of ended) context.sessions.remove(id);
   const detail = { ...event.detail, cause, closed: ended.map(({ id }) => id).slice(0, MOST_NAMED) };

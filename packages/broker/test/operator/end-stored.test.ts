@@ -94,9 +94,10 @@ const ways: readonly [string, string, (who: SignedIn, name: string) => Promise<u
 it.each(ways)('is refused from then on, and stored once the store answers, where %s', async (way, code, end) => {
   const name = `ended-${ways.findIndex(([one]) => one === way)}`;
   const who = await signIn(harness, name, ['admin']);
-  ends.lost = 2;
+  ends.lost = 1_000;
   expect(await end(who, name)).toBe(code);
   expect(ends.stored).toBe(0);
+  ends.lost = 0;
   harness.mesh.setOperators(operatorsByGroup({ confirm: 300 }));
   expect(await codeOf(who)).toBe('operator_session_ended');
   await expect.poll(() => ends.stored, { timeout: 5_000 }).toBe(1);
