@@ -101,27 +101,16 @@ function issuer(options: SchemaOptions) {
           ...{ code: 'custom', path: ['signIn', 'subjectType'] },
           message: 'it compares "client" with "operatorClient", and there is none: leave it out',
         });
-      const same = sameAsOperatorClient(entry);
-      if (same !== undefined)
+      const { client, operatorClient } = entry.signIn ?? {};
+      // What else of an issuer ID tokens of operators would be for.
+      const same = Object.entries({ client, audience: entry.audience }).find(([, id]) => id === operatorClient)?.[0];
+      if (operatorClient !== undefined && same !== undefined)
         context.addIssue({
           ...{ code: 'custom', path: ['signIn', 'operatorClient'] },
           message: `it must differ from "${same}", so that an ID token of an operator is of no use to a workspace: register a second client`,
         });
     })
     .transform((entry) => ({ ...entry, kind: entry.kind ?? kindOf(entry.issuer) }));
-}
-
-/** What else of an issuer ID tokens of operators would be for. */
-function sameAsOperatorClient({
-  audience,
-  signIn: { client, operatorClient } = {},
-}: {
-  readonly audience: string;
-  readonly signIn?: { readonly client?: string; readonly operatorClient?: string | undefined } | undefined;
-}): 'client' | 'audience' | undefined {
-  if (operatorClient === undefined) return undefined;
-  if (operatorClient === client) return 'client';
-  return operatorClient === audience ? 'audience' : undefined;
 }
 
 function parseIssuerName(name: string): Parsed<string> {

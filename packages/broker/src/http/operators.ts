@@ -13,7 +13,7 @@ import { isOfPage } from '../operator/page/browser-sign-in.ts';
 import { cookieOf, SESSION_COOKIE } from '../operator/page/cookies.ts';
 import {
   callerOf,
-  confirmedUntil,
+  isUnconfirmed,
   type OperatorSession,
   type OperatorSessions,
   whyNoRole,
@@ -96,9 +96,6 @@ export function createOperators(options: OperatorsOptions): Operators {
     ...{ now: seconds(clock), startedAt },
   });
 
-  const isUnconfirmed = (session: OperatorSession): boolean =>
-    confirmedUntil(session, options.access()) <= seconds(clock);
-
   /** Who a session is of by now. @throws MeshpassError `operator_session_ended`, `operator_unconfirmed` */
   const callerNow = (session: OperatorSession, mayBeUnconfirmed: boolean): OperatorCaller => {
     const access = options.access();
@@ -107,7 +104,7 @@ export function createOperators(options: OperatorsOptions): Operators {
       options.onRoleLost(session);
       throw ended(whyNoRole(session, access));
     }
-    if (!mayBeUnconfirmed && isUnconfirmed(session)) throw unconfirmed(session.issuer);
+    if (!mayBeUnconfirmed && isUnconfirmed(session, access, seconds(clock))) throw unconfirmed(session.issuer);
     return caller;
   };
 
@@ -131,7 +128,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     let identified: AuditEvent = { ...named, unproven: true };
     try {
       prove(session);
-      identified = { ...named, unproven: isUnconfirmed(session) };
+      identified = { ...named, unproven: isUnconfirmed(session, options.access(), seconds(clock)) };
       const caller = callerNow(session, mayBeUnconfirmed);
       connections.belongs(request.socket);
       return granted({ ...identified, known: true }, caller);
@@ -166,7 +163,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     Object.assign(authenticate, {
       still: (caller: OperatorCaller): OperatorCaller => {
         if (caller.sessionId === undefined) return caller;
-        const session = sessions.all().find(({ id }) => id === caller.sessionId);
+        const session = sessions.byId(caller.sessionId);
         if (!session) throw ended('The session of this operator is over; run meshpass login.');
         return callerNow(session, mayBeUnconfirmed);
       },

@@ -32,7 +32,7 @@ export async function confirmSignIn(context: SignInContext, asked: Confirmation)
   const event = { ...asked.event, proofHash: sha256Hex(asked.token) };
   return await runExclusive(context.confirming, asked.sessionId ?? '', async () => {
     try {
-      const session = context.sessions.all().find(({ id }) => id === asked.sessionId);
+      const session = context.sessions.byId(asked.sessionId);
       if (!session) throw ended();
       return await confirm(context, session, asked, event);
     } catch (thrown) {

@@ -34,6 +34,7 @@ export type OperatorCloseCause = 'logout' | 'operator' | 'replaced' | 'role_lost
 export interface OperatorSessions {
   /** @param hash of the token, hex */
   readonly byToken: (hash: string) => OperatorSession | undefined;
+  readonly byId: (id: string | undefined) => OperatorSession | undefined;
   readonly all: () => readonly OperatorSession[];
   /** After it is in the store. */
   readonly add: (session: OperatorSession) => void;
@@ -80,6 +81,10 @@ export async function openOperatorSessions(store: Store, clock: Clock): Promise<
   };
   return {
     byToken: (hash) => sessions.get(hash),
+    byId: (id) => {
+      forgetExpired();
+      return [...sessions.values()].find((session) => session.id === id);
+    },
     all: () => {
       forgetExpired();
       return [...sessions.values()];
@@ -132,6 +137,11 @@ export function confirmedUntil(
   { operators }: Pick<Access, 'operators'>,
 ): number {
   return kind === 'person' ? Math.min(expiresAt, confirmedAt + (operators?.confirm ?? 0)) : expiresAt;
+}
+
+/** Whether its issuer must confirm its person before it counts again. @param now Unix seconds */
+export function isUnconfirmed(session: OperatorSession, access: Access, now: number): boolean {
+  return confirmedUntil(session, access) <= now;
 }
 
 /** What it may do under this access file: nothing where that no longer names it. */

@@ -21,6 +21,12 @@ const eventually = (check: () => void) => vi.waitFor(check, { timeout: 5_000, in
 const settle = () => new Promise((resolve) => setTimeout(resolve, 300));
 const userOf = (mesh: LiveMeshState) => mesh.access().grants[0]!.who[0]!.user;
 
+async function expectToStay(mesh: LiveMeshState, user: string): Promise<void> {
+  await eventually(() => expect(userOf(mesh)).toBe(user));
+  await settle();
+  expect(userOf(mesh)).toBe(user);
+}
+
 async function started() {
   const played = playCluster();
   writeFileSync(played.path, file('ann'));
@@ -63,9 +69,7 @@ it('a file that asks for what stood before is in force afterwards, and stays', a
   await mesh.reload();
   await settle();
   open();
-  await eventually(() => expect(userOf(mesh)).toBe('eve'));
-  await settle();
-  expect(userOf(mesh)).toBe('eve');
+  await expectToStay(mesh, 'eve');
 });
 
 it('a file that came into force stays, though a Service that it names went meanwhile', async () => {
@@ -86,9 +90,7 @@ it('a file that came into force stays, though a Service that it names went meanw
   cluster.changed();
   await settle();
   open();
-  await eventually(() => expect(userOf(mesh)).toBe('eve'));
-  await settle();
-  expect(userOf(mesh)).toBe('eve');
+  await expectToStay(mesh, 'eve');
 });
 
 it('a file that is taken back on disk does not come into force', async () => {

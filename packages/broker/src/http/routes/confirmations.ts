@@ -7,7 +7,7 @@ import { type AuditEvent, newEvent } from '../../audit/log/event.ts';
 import { seconds } from '../../clock/clock.ts';
 import { mayDo, nameOf, type OperatorCaller } from '../../operator/caller.ts';
 import type { WaitingOrder } from '../../operator/confirmations.ts';
-import { callerOf, confirmedUntil } from '../../operator/sessions.ts';
+import { callerOf, isUnconfirmed } from '../../operator/sessions.ts';
 import { type MountedOperatorRoute, type OperatorCall, operatorRoute, Reason } from '../operator-route.ts';
 import type { OperatorsContext } from './operators.ts';
 
@@ -135,7 +135,7 @@ function checked(
   order: WaitingOrder,
   caller: OperatorCaller,
 ): OperatorCaller {
-  const session = sessions.all().find(({ id }) => id === order.sessionId);
+  const session = sessions.byId(order.sessionId);
   if (!session?.attestation)
     throw new MeshpassError('confirmation_void', 'Who asked is not signed in any more: they have to ask again.');
   if (!caller.attestation)
@@ -149,7 +149,7 @@ function checked(
     throw new MeshpassError('confirmation_void', 'Who asked may not do this any more.', { cause });
   }
   // It waits still.
-  if (confirmedUntil(session, access()) <= seconds(clock))
+  if (isUnconfirmed(session, access(), seconds(clock)))
     throw new MeshpassError(
       'confirmation_asker_unconfirmed',
       `${session.issuer} has not confirmed ${nameOf(asker)} for a while: they run meshpass whoami, then confirm this again.`,

@@ -121,7 +121,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly MountedOper
       operators,
       { does: 'operators.whoami', method: 'GET', path: '/operator/session', action: 'operator.list' },
       async ({ caller, event }) => {
-        const session = sessions.all().find(({ id }) => id === caller.sessionId);
+        const session = sessions.byId(caller.sessionId);
         const actions = Object.keys(OPERATOR_ACTIONS).filter((name) => may(caller, name as OperatorAction));
         return granted(event, {
           operator: describeCaller(caller),

@@ -23,7 +23,7 @@ import {
   surplusSignIns,
 } from '../../operator/page/cookies.ts';
 import { refusalPage, signInPage } from '../../operator/page/html.ts';
-import { confirmedUntil, type OperatorSession } from '../../operator/sessions.ts';
+import { isUnconfirmed, type OperatorSession } from '../../operator/sessions.ts';
 import { signIn } from '../../operator/sign-in.ts';
 import { type Call, type Route, route } from '../route.ts';
 import { createSlots } from '../slots.ts';
@@ -87,7 +87,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     // Where the person is still signed in at the issuer, they notice nothing.
     ...[LIST, `${LIST}/:id`].map((path) =>
       route({
-        ...{ ...shared, path, accepts: (request) => isUnconfirmed(context, request) },
+        ...{ ...shared, path, accepts: (request) => mustConfirm(context, request) },
         authentication: ({ event }) => granted(event, undefined),
         handler: async (call) => {
           const { data } = ApprovalId.safeParse(call.params.id);
@@ -154,13 +154,13 @@ async function confirmed(
   const session = sessionOf(context, request);
   if (idToken === undefined || !session) return granted(event, seeOther(signInAt(wanted), over));
   const { id, subject, login, issuer } = session;
-  const unproven = isUnconfirmed(context, request);
+  const unproven = mustConfirm(context, request);
   const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer, unproven };
   const asked = { sessionId: id, token: idToken, binding, event: { ...known, detail: { operator_session: id } } };
   const done = await confirmSignIn(context, asked);
   if (done.granted) return granted(done.event, seeOther(pageOf(wanted), over));
   // Another tab has had a later word of the issuer meanwhile, and the session goes on by that.
-  const isOvertaken = done.error.code === 'sign_in_stale' && !isUnconfirmed(context, request);
+  const isOvertaken = done.error.code === 'sign_in_stale' && !mustConfirm(context, request);
   return isOvertaken ? granted(event, seeOther(pageOf(wanted), over)) : done;
 }
 
@@ -173,10 +173,10 @@ function isOpened({ headers }: IncomingMessage): boolean {
 }
 
 /** Whether the browser has a session whose person the issuer must confirm. */
-function isUnconfirmed(context: PageContext, request: IncomingMessage): boolean {
+function mustConfirm(context: PageContext, request: IncomingMessage): boolean {
   const session = sessionOf(context, request);
   try {
-    return session !== undefined && confirmedUntil(session, context.access()) <= seconds(context.clock);
+    return session !== undefined && isUnconfirmed(session, context.access(), seconds(context.clock));
   } catch {
     // No access file is in force: the page says so.
     return false;
