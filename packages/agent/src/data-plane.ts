@@ -14,6 +14,7 @@ import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/ans
 import { kubernetesGrants } from './kubernetes/addresses.ts';
 import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
 import { type LoopbackProxy, newLoopbackProxy } from './proxy/loopback-proxy.ts';
+import { Principals } from './sds/principals.ts';
 import { nextExpiry, secretsOf } from './sds/secrets.ts';
 import type { ReceivedConfiguration } from './session/broker-answers.ts';
 import type { Change } from './session/credential-manager.ts';
@@ -77,6 +78,7 @@ export class DataPlane {
   #tellings = 0;
   readonly #tunnels: WarmTunnels;
   readonly #replacement: TunnelReplacement;
+  readonly #principals = new Principals();
   #drainingAt: number | undefined;
   #expiryTimer: NodeJS.Timeout | undefined;
   #firstReceived: () => void = () => {};
@@ -144,7 +146,7 @@ export class DataPlane {
   /** Session, certificates, token or services are new. A token stands in no resource but its secret. */
   credentialsChanged(what: Change): void {
     if (what === 'session') this.#lingering.clear();
-    if (what === 'session') this.#tunnels.sessionBegins([...this.#options.credentials().svids.keys()]);
+    this.#principals.given(this.#options.credentials().svids);
     this.#giveSecrets();
     if (what === 'token') return;
     if (this.#accepted || this.#received) this.#give();
@@ -178,7 +180,7 @@ export class DataPlane {
         leftOut: this.#received?.leftOut ?? [],
       },
       ...(this.#drainingAt !== undefined && {
-        draining: { at: this.#drainingAt, replaced: this.#replacement.generation },
+        draining: { at: this.#drainingAt, replaced: this.#replacement.forEdges },
       }),
       refusals: this.#refusals.last,
       proxy: { host: '127.0.0.1', port: this.proxy.port },
@@ -274,7 +276,7 @@ export class DataPlane {
       this.#rejections.set(kind, `${kind}: ${reason}`);
       this.#options.log('envoy_rejected', { type: kind, reason });
     }
-    if (type === SECRET && rejection === undefined) this.#tunnels.certificatesTaken(names);
+    if (type === SECRET && rejection === undefined && this.#principals.taken(names)) this.#replacement.atOnce();
     if (type === CLUSTER && rejection === undefined && this.#replacement.taken()) this.#tunnels.replaced();
     if (type !== LISTENER) return;
     this.#tellListening().then(

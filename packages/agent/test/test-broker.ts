@@ -126,10 +126,11 @@ export async function startBroker(
       server.close();
     },
   };
-  const sign = (asked: readonly { grant: string; csr: string }[], nowSeconds: number) =>
+  /** @param id of the session: `ses-1` has `octocat-1` */
+  const sign = (id: string, asked: readonly { grant: string; csr: string }[], nowSeconds: number) =>
     Promise.all(
       asked.map(async ({ grant, csr }) => {
-        const spiffeId = `spiffe://cluster.local/ns/meshpass-${grant}/sa/octocat-1`;
+        const spiffeId = `spiffe://cluster.local/ns/meshpass-${grant}/sa/${id.replace('ses', 'octocat')}`;
         const chain = await broker.authority.sign(csr, spiffeId, broker.svidLifetime);
         const notAfter = Math.floor(Date.parse(new X509Certificate(chain).validTo) / 1000) + broker.skew;
         return { grant, spiffe_id: spiffeId, chain, not_before: nowSeconds, not_after: notAfter };
@@ -146,12 +147,13 @@ export async function startBroker(
     return { access_token: value, issued_token_type: 'x', token_type: 'N_A', expires_in: broker.tokenLifetime };
   };
   /** @param csrs DER in base64url: the first is for the first grant */
-  const first = async (csrs: readonly string[], nowSeconds: number) => {
+  const first = async (id: string, csrs: readonly string[], nowSeconds: number) => {
     const pem = (csr: string) =>
       `-----BEGIN CERTIFICATE REQUEST-----\n${Buffer.from(csr, 'base64url').toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`;
     const asked = grants().slice(0, csrs.length);
     return {
       certificates: await sign(
+        id,
         asked.map((grant, at) => ({ grant, csr: pem(csrs[at]!) })),
         nowSeconds,
       ),
@@ -217,7 +219,7 @@ export async function startBroker(
         },
         mesh: meshInfo(),
         services: broker.services,
-        ...(broker.atOnce && (await first(form.get('csrs')?.split('.') ?? [], nowSeconds))),
+        ...(broker.atOnce && (await first(id, form.get('csrs')?.split('.') ?? [], nowSeconds))),
       });
     }
     const session = broker.sessions.get(token);
@@ -226,7 +228,7 @@ export async function startBroker(
     switch (`${request.method} ${request.url}`) {
       case 'POST /certificates': {
         const asked = JSON.parse(body).certificates as { grant: string; csr: string }[];
-        const certificates = await sign(asked, nowSeconds);
+        const certificates = await sign(session.id, asked, nowSeconds);
         return answer(200, { certificates, roots: broker.roots });
       }
       case 'POST /token': {

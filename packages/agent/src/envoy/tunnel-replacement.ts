@@ -1,6 +1,6 @@
 /**
- * When tunnels are replaced because an edge is about to end (decision 0033). Edges say so, again and again while they carry one, and an
- * edge may lie: it costs the workspace new tunnels, a bounded number of times, and no request.
+ * When tunnels are replaced: because certificates are of another session now, or an edge is about to end (decision 0033). Edges say so, again
+ * and again while they carry one, and an edge may lie: it costs the workspace new tunnels, a bounded number of times, and no request.
  */
 
 /** Edges that end together, and all of their agents, are not to have it done in the same moment, ms. */
@@ -19,13 +19,14 @@ export class TunnelReplacement {
   readonly #replace: (generation: number) => void;
   readonly #now: () => number;
   #generation = 0;
+  #forEdges = 0;
   /** Envoy has taken it. */
   #taken = 0;
   /** Since when Envoy opens tunnels of this generation. */
   #since = Number.NEGATIVE_INFINITY;
-  /** Of the last replacement. */
+  /** Of the last replacement for an edge. */
   #replacedAt = Number.NEGATIVE_INFINITY;
-  /** Replacements that are left, as of `#countedAt`. */
+  /** Replacements for edges that are left, as of `#countedAt`. */
   #left = BURST;
   #countedAt = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -50,6 +51,19 @@ export class TunnelReplacement {
     return this.#generation;
   }
 
+  /** How often tunnels were replaced because of edges. */
+  get forEdges(): number {
+    return this.#forEdges;
+  }
+
+  /** At once: what was made before must not be used any more. */
+  atOnce(): void {
+    // That of an edge would come after tunnels that are new already.
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#begin();
+  }
+
   /** An edge that is about to end carries tunnels; the newest is so many ms old. */
   draining(newestMs: number): void {
     const now = this.#now();
@@ -57,12 +71,17 @@ export class TunnelReplacement {
     if (this.#timer || now - newestMs < this.#since || !this.#mayReplace(now)) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#since = this.#now();
-      this.#replacedAt = this.#since;
+      this.#replacedAt = this.#now();
       this.#left--;
-      this.#generation++;
-      this.#replace(this.#generation);
+      this.#forEdges++;
+      this.#begin();
     }, this.#random() * SPREAD_MS).unref();
+  }
+
+  #begin(): void {
+    this.#since = this.#now();
+    this.#generation++;
+    this.#replace(this.#generation);
   }
 
   /** Envoy took clusters. @returns whether they are of another generation than those that it took before */

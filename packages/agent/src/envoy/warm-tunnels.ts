@@ -1,7 +1,6 @@
 /**
- * When tunnels are opened before the next call: with the first Envoy, with each that takes its place, with each new session, whose
- * predecessor's tunnels the edge has cut, and where tunnels were replaced. Not before Envoy has the certificates: with those of the
- * session before, the edge refuses.
+ * When tunnels are opened before the next call: with the first Envoy, with each that takes its place, and where tunnels were replaced, as they
+ * are for each new session once Envoy has its certificates.
  */
 import { openTunnels, type TunnelsOptions } from './open-tunnels.ts';
 
@@ -15,8 +14,6 @@ export class WarmTunnels {
   #begun = false;
   /** The Envoy that was told last. */
   #envoy: number | undefined;
-  /** Grants whose certificates of the present session Envoy does not have yet. */
-  readonly #awaited = new Set<string>();
 
   constructor(options: WarmTunnelsOptions) {
     this.#options = options;
@@ -25,21 +22,7 @@ export class WarmTunnels {
   /** The first Envoy listens. @param envoy its process id */
   begin(envoy: number | undefined): void {
     this.#begun = true;
-    this.#awaited.clear();
     this.#open(envoy);
-  }
-
-  /** @param grants that have a certificate */
-  sessionBegins(grants: readonly string[]): void {
-    this.#awaited.clear();
-    for (const grant of grants) this.#awaited.add(grant);
-  }
-
-  /** Envoy took secrets of these names. */
-  certificatesTaken(names: readonly string[]): void {
-    const waited = this.#awaited.size > 0;
-    for (const name of names) this.#awaited.delete(name);
-    if (this.#begun && waited && this.#awaited.size === 0) this.#open(this.#envoy);
   }
 
   /** It has all that it needs for its listeners, certificates too. @param envoy its process id */
@@ -49,7 +32,7 @@ export class WarmTunnels {
 
   /** Envoy ends those that it had. */
   replaced(): void {
-    if (this.#begun && this.#awaited.size === 0) this.#open(this.#envoy);
+    if (this.#begun) this.#open(this.#envoy);
   }
 
   #open(envoy: number | undefined): void {

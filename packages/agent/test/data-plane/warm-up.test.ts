@@ -56,6 +56,24 @@ describe('tunnels before the first call', () => {
     expect(edge.connects).toHaveLength(2);
   });
 
+  test('of the session before are not used any more, also where no edge has cut them', async () => {
+    const { broker, edge, workload } = await world({
+      adjust: (broker) => {
+        broker.heartbeatSeconds = 1;
+      },
+    });
+    await expect.poll(() => workload.seen).toHaveLength(1);
+    const [first] = [...edge.sockets];
+    broker.sessions.clear();
+    // As a connection that was made while Envoy took the certificates of the new session: its tunnel is not cut.
+    await expect.poll(() => workload.seen, { timeout: 20_000 }).toHaveLength(2);
+    expect(workload.seen[1]!.peer).not.toBe(workload.seen[0]!.peer);
+    const answer = await request(OWN_ADDRESS, 8080, '/orders/1', { host: 'orders.shop:8080' });
+    expect(answer.status).toBe(200);
+    await expect.poll(() => first!.destroyed).toBe(true);
+    expect(workload.seen).toHaveLength(2);
+  });
+
   test('of raw TCP services are not opened: they would be clients of the service', async () => {
     const { edge, agent } = await world({ services: [service({ protocol: 'tcp', allow: undefined })] });
     await agent.status();

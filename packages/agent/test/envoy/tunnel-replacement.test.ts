@@ -1,4 +1,4 @@
-/** How often a workspace replaces its tunnels because an edge says that it is about to end. */
+/** How often a workspace replaces its tunnels, above all because an edge says that it is about to end. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { TunnelReplacement } from '../../src/envoy/tunnel-replacement.ts';
 
@@ -46,6 +46,19 @@ test('Envoy is asked once for each generation whether it took it', () => {
   replacement.draining(500);
   vi.advanceTimersByTime(2_000);
   expect([replacement.taken(), replacement.taken()]).toEqual([true, false]);
+});
+
+test('what is replaced at once is not replaced again for an edge, and takes nothing from what edges may ask for', () => {
+  replacement.draining(500);
+  replacement.atOnce();
+  vi.advanceTimersByTime(2_000);
+  expect(generations).toEqual([1]);
+  expect(replacement.taken()).toBe(true);
+  for (let n = 0; n < 10; n++) replacement.atOnce();
+  expect(replacement.forEdges).toBe(0);
+  replacement.draining(0);
+  vi.advanceTimersByTime(2_000);
+  expect([generations.length, replacement.forEdges]).toEqual([12, 1]);
 });
 
 /** @param lasts ms for which an edge says it every tenth of a second. @returns when tunnels were replaced, ms */

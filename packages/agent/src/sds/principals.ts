@@ -1,0 +1,35 @@
+/**
+ * Whether Envoy has the certificates of a session that took the place of another, or of a grant that was lost and regained. It gives them to one
+ * cluster after the other. A connection that a program asks for in between may have a tunnel of the new session around the TLS of the one before:
+ * edges let it live, and workloads refuse all that comes by it. No connection of before may be used from then on.
+ */
+export class Principals {
+  /** SPIFFE id of each grant that has had a certificate. */
+  readonly #known = new Map<string, string>();
+  /** Grants whose certificates Envoy does not have yet, of those whose SPIFFE id is another one. */
+  #awaited = new Set<string>();
+  #changed = false;
+
+  /** @param svids by grant, as Envoy is given them next */
+  given(svids: ReadonlyMap<string, { readonly spiffeId: string }>): void {
+    this.#awaited = new Set([...this.#awaited].filter((grant) => svids.has(grant)));
+    for (const [grant, { spiffeId }] of svids) {
+      const before = this.#known.get(grant);
+      this.#known.set(grant, spiffeId);
+      if (before === undefined || before === spiffeId) continue;
+      this.#awaited.add(grant);
+      this.#changed = true;
+    }
+  }
+
+  /**
+   * @param names of the secrets that Envoy took
+   * @returns whether it has all of them now, where it had others before
+   */
+  taken(names: readonly string[]): boolean {
+    for (const name of names) this.#awaited.delete(name);
+    if (!this.#changed || this.#awaited.size > 0) return false;
+    this.#changed = false;
+    return true;
+  }
+}
