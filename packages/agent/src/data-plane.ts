@@ -146,7 +146,7 @@ export class DataPlane {
   /** Session, certificates, token or services are new. A token stands in no resource but its secret. */
   credentialsChanged(what: Change): void {
     if (what === 'session') this.#lingering.clear();
-    this.#principals.given(this.#options.credentials().svids);
+    if (this.#principals.given(this.#options.credentials().svids, what === 'session')) this.#replacement.atOnce();
     this.#giveSecrets();
     if (what === 'token') return;
     if (this.#accepted || this.#received) this.#give();
@@ -192,12 +192,9 @@ export class DataPlane {
   async explain(call: AskedCall): Promise<ExplainAnswer> {
     const listeners = await this.#envoy.admin.listeners().catch(() => []);
     const listening = listeners.flatMap(({ address }) => address ?? []);
-    const { resources = {}, internal = new Map<string, string>() } = this.#accepted ?? {};
-    return explainAnswer(
-      this.#options.credentials(),
-      { resources, listening, byProxyOnly: [...internal.keys()] },
-      call,
-    );
+    const { resources = {}, internal } = this.#accepted ?? {};
+    const known = { resources, listening, byProxyOnly: [...(internal?.keys() ?? [])] };
+    return explainAnswer(this.#options.credentials(), known, call);
   }
 
   /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */
@@ -268,7 +265,7 @@ export class DataPlane {
     }
   }
 
-  #answered({ type, names, rejection }: Answered): void {
+  #answered({ type, names, isNewest, rejection }: Answered): void {
     const kind = type.slice(type.lastIndexOf('.') + 1);
     if (rejection === undefined) this.#rejections.delete(kind);
     else {
@@ -276,8 +273,9 @@ export class DataPlane {
       this.#rejections.set(kind, `${kind}: ${reason}`);
       this.#options.log('envoy_rejected', { type: kind, reason });
     }
-    if (type === SECRET && rejection === undefined && this.#principals.taken(names)) this.#replacement.atOnce();
-    if (type === CLUSTER && rejection === undefined && this.#replacement.taken()) this.#tunnels.replaced();
+    // Where Envoy refused one of them, it has taken the others.
+    if (type === SECRET && isNewest && this.#principals.taken(names)) this.#replacement.atOnce();
+    if (type === CLUSTER && isNewest && this.#replacement.taken()) this.#tunnels.replaced();
     if (type !== LISTENER) return;
     this.#tellListening().then(
       () => this.#tunnels.envoyListens(this.#envoy.pid),

@@ -1,5 +1,5 @@
 /**
- * When tunnels are replaced: because certificates are of another session now, or an edge is about to end (decision 0033). Edges say so, again
+ * When tunnels are replaced (decision 0033): because certificates are of another principal now, or an edge is about to end. Edges say so, again
  * and again while they carry one, and an edge may lie: it costs the workspace new tunnels, a bounded number of times, and no request.
  */
 

@@ -25,6 +25,8 @@ export interface Answered {
   readonly type: string;
   /** That it asked for; none: all. */
   readonly names: readonly string[];
+  /** Whether that is what there is now; otherwise there will be another answer, to what has come since. */
+  readonly isNewest: boolean;
   /** Undefined where it took them. */
   readonly rejection: string | undefined;
 }
@@ -67,7 +69,7 @@ export async function* discover(
   const unsubscribe = source.subscribe(() => wake());
   const reading = (async () => {
     for await (const request of requests) {
-      take(subscriptions, request as DiscoveryRequest, answered);
+      take(subscriptions, request as DiscoveryRequest, source, answered);
       wake();
     }
   })();
@@ -89,7 +91,7 @@ export async function* discover(
         const known = source.resources(type);
         if (!known) continue;
         const found = select(known, subscription.names);
-        const versions = [...found].map(([name, { version }]) => `${name} ${version}`).join('\n');
+        const versions = versionsOf(found);
         if (versions === subscription.sent || (found.size === 0 && subscription.names.length > 0)) continue;
         nonce += 1;
         Object.assign(subscription, { sent: versions, nonce: String(nonce), answered: false });
@@ -105,6 +107,7 @@ export async function* discover(
 function take(
   subscriptions: Map<string, Subscription>,
   request: DiscoveryRequest,
+  source: ResourceSource,
   answered: (answer: Answered) => void,
 ) {
   const type = request.typeUrl.slice(TYPE_URL_PREFIX.length);
@@ -115,7 +118,11 @@ function take(
     return;
   }
   if (request.responseNonce !== subscription.nonce) return; // of an earlier response: another answer will come
-  if (!subscription.answered) answered({ type, names, rejection: request.errorDetail?.message });
+  if (!subscription.answered) {
+    const known = source.resources(type) ?? new Map<string, Resource>();
+    const isNewest = versionsOf(select(known, subscription.names)) === subscription.sent;
+    answered({ type, names, isNewest, rejection: request.errorDetail?.message });
+  }
   if (names.join() !== subscription.names.join()) subscription.sent = undefined;
   Object.assign(subscription, { names, answered: true });
 }
@@ -128,6 +135,10 @@ function* inOrder(subscriptions: ReadonlyMap<string, Subscription>) {
 function select(all: ReadonlyMap<string, Resource>, names: readonly string[]): ReadonlyMap<string, Resource> {
   if (names.length === 0) return all;
   return new Map(names.flatMap((name) => (all.has(name) ? [[name, all.get(name)!] as const] : [])));
+}
+
+function versionsOf(resources: ReadonlyMap<string, Resource>): string {
+  return [...resources].map(([name, { version }]) => `${name} ${version}`).join('\n');
 }
 
 function response(type: string, resources: readonly Resource[], nonce: number): Message {

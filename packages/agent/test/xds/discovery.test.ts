@@ -81,7 +81,11 @@ test('the next version waits for the answer to the one before, and is the newest
     [CLUSTER, 1],
     [CLUSTER, 3],
   ]);
-  expect(one.answers).toEqual([{ type: CLUSTER, names: [], rejection: undefined }]);
+  // It was asked for the newest only now.
+  expect(one.answers).toEqual([{ type: CLUSTER, names: [], isNewest: false, rejection: undefined }]);
+  one.ask(CLUSTER, { response_nonce: one.responses[1]!.nonce });
+  await settled();
+  expect(one.answers[1]).toEqual({ type: CLUSTER, names: [], isNewest: true, rejection: undefined });
   await one.end();
 });
 
@@ -93,7 +97,7 @@ test('what Envoy rejected is told, and not sent again until it is another', asyn
   await settled();
   one.ask(CLUSTER, { response_nonce: one.responses[0]!.nonce, error_detail: { code: 13, message: 'no such thing' } });
   await settled();
-  expect(one.answers).toEqual([{ type: CLUSTER, names: [], rejection: 'no such thing' }]);
+  expect(one.answers).toEqual([{ type: CLUSTER, names: [], isNewest: true, rejection: 'no such thing' }]);
   store.set(clusters('a'));
   await settled();
   expect(one.responses).toHaveLength(1);
