@@ -12,7 +12,7 @@ import {
 } from '@meshpass/identity/channel/index';
 import { dpopKey, dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Base64url } from '@meshpass/identity/hash';
-import type { TestBroker } from '../../packages/agent/test/test-broker.ts';
+import { principalOf, type TestBroker } from '../../packages/agent/test/test-broker.ts';
 import { afterThisTest, surroundingsOfAgent, type World } from '../../packages/agent/test/world.ts';
 
 export interface ChannelWorld extends World {
@@ -120,7 +120,7 @@ export function admitted(broker: TestBroker, id: string) {
     ...{ id, subject: 'github:583231', expires_at: Math.floor(Date.now() / 1000) + 3600 },
     set: setOf(broker),
     principals: [...new Set(broker.services.map(({ grant }) => grant))].map((grant) => ({
-      spiffe_id: `spiffe://cluster.local/ns/meshpass-${grant}/sa/octocat-1`,
+      spiffe_id: principalOf(grant, id),
       targets: broker.services.filter((one) => one.grant === grant).map(({ host, port }) => ({ host, port })),
     })),
   };

@@ -72,6 +72,11 @@ export interface TamperedAnswer {
   instead?: (response: ServerResponse) => void;
 }
 
+/** @param id of the session: `ses-1` is `octocat-1` in the mesh */
+export function principalOf(grant: string, id: string): string {
+  return `spiffe://cluster.local/ns/meshpass-${grant}/sa/${id.replace('ses', 'octocat')}`;
+}
+
 /** The broker's API for one workspace, with the checks of DPoP that the agent must satisfy. */
 export async function startBroker(
   issued: Issued,
@@ -126,11 +131,10 @@ export async function startBroker(
       server.close();
     },
   };
-  /** @param id of the session: `ses-1` has `octocat-1` */
   const sign = (id: string, asked: readonly { grant: string; csr: string }[], nowSeconds: number) =>
     Promise.all(
       asked.map(async ({ grant, csr }) => {
-        const spiffeId = `spiffe://cluster.local/ns/meshpass-${grant}/sa/${id.replace('ses', 'octocat')}`;
+        const spiffeId = principalOf(grant, id);
         const chain = await broker.authority.sign(csr, spiffeId, broker.svidLifetime);
         const notAfter = Math.floor(Date.parse(new X509Certificate(chain).validTo) / 1000) + broker.skew;
         return { grant, spiffe_id: spiffeId, chain, not_before: nowSeconds, not_after: notAfter };

@@ -3,6 +3,10 @@
  * cluster after the other. A connection that a program asks for in between may have a tunnel of the new session around the TLS of the one before:
  * edges let it live, and workloads refuse all that comes by it. No connection of before may be used from then on.
  */
+
+/** Grants that are remembered: a broker could name others without end. */
+const MOST = 1_000;
+
 export class Principals {
   /** SPIFFE id of each grant that has had a certificate, the oldest first. */
   readonly #known = new Map<string, string>();
@@ -42,6 +46,3 @@ export class Principals {
     return true;
   }
 }
-
-/** Grants that are remembered: a broker could name others without end. */
-const MOST = 1_000;
