@@ -9,6 +9,7 @@ import type {
 } from '@meshpass/identity/approval';
 import { granted, type Outcome, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
+import { risingClock } from '../clock/clock.ts';
 import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
 import { createRateAllowance } from '../limits/rate-allowance.ts';
 import type { Live } from '../session/live.ts';
@@ -24,7 +25,7 @@ import { unknown } from './refusals.ts';
 import { describeRequest, isOpen, needsReview, type Request } from './request.ts';
 import { openRequests, recentRequests } from './rows.ts';
 import { endPassed } from './sweep.ts';
-import { deliveriesOf, takenBackDeliveriesOf } from './webhook/deliver.ts';
+import { deliveriesOf } from './webhook/deliver.ts';
 import type { SignedHeaders } from './webhook/keys.ts';
 import { receive } from './webhook/receive.ts';
 
@@ -72,8 +73,9 @@ const MOST_LISTED = 1_000;
 
 export async function createApprovals(context: ApprovalsContext): Promise<Approvals> {
   const { store, clock } = context;
-  const tell = (request: Request) => deliveriesOf(context, request);
-  const tellTakenBack = (request: Request) => takenBackDeliveriesOf(context, request);
+  const telling = { ...context, clock: risingClock(clock) };
+  const tell = (request: Request) => deliveriesOf(telling, request);
+  const tellTakenBack = (request: Request) => deliveriesOf(telling, request, 'approval.changed');
   const stored = async (id: string) => (await recentRequests(store, { id }, 1))[0];
   const mutex: KeyedMutex = new Map();
   const parts: Parts = {

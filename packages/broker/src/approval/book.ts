@@ -118,9 +118,11 @@ export function createBook(context: BookContext, open: readonly Request[]): Book
         const { event, request } = made;
         const rule = event.grant === undefined ? undefined : audit.ruleOf?.(event.grant);
         const row = auditRow({ ...event, rule }, 'allowed', event.reason ?? '', undefined, clock());
+        const changes = { ...changesOf(request, replay), also: [row] };
         const before = byId.get(request.id) ?? neverGiven(request);
+        // Made after the message that may have told of it: webhooks get it after that one.
         const undo = { approvals: [requestRow(before)], deliveries: tellTakenBack(before) };
-        return { changes: { ...changesOf(request, replay), also: [row] }, undo };
+        return { changes, undo };
       });
       // Where it was written and the session lost it at once, the sweep ends the request.
       if (!made || (!given.granted && !given.event.row.written)) {

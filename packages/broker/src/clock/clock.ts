@@ -14,6 +14,15 @@ export function timestamp(unixSeconds: number): string {
   return new Date(unixSeconds * 1000).toISOString();
 }
 
+/** Each time is later than the one before, so that what is sorted by the millisecond that it was made in has an order. */
+export function risingClock(clock: Clock): Clock {
+  let last = 0;
+  return () => {
+    last = Math.max(clock(), last + 1);
+    return last;
+  };
+}
+
 /** A UUIDv7 (RFC 9562 section 5.7): sorts by the millisecond it was made in. */
 export function uuidv7(clock: Clock, random: Random): string {
   const bytes = Buffer.alloc(16);

@@ -29,7 +29,10 @@ export interface DeliveryContext extends Pick<Parts, 'mesh' | 'store' | 'clock' 
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Rows for the store: one for each webhook of the access file in force. */
+/**
+ * Rows for the store: one for each webhook of the access file in force.
+ * @param clock rises with each call: messages of a request are sent in the order in which they were made
+ */
 export function deliveriesOf(
   { mesh, clock, random }: Pick<Parts, 'mesh' | 'clock' | 'random'>,
   request: Request,
@@ -43,12 +46,6 @@ export function deliveriesOf(
     body: JSON.stringify({ type, timestamp: now, data }),
     ...{ created_at: now, next_at: now, attempts: '0' },
   }));
-}
-
-/** The same of what was taken back: as it was before, behind the message of the same moment that may have told of it. */
-export function takenBackDeliveriesOf(parts: Pick<Parts, 'mesh' | 'clock' | 'random'>, request: Request) {
-  const { mesh, clock, random } = parts;
-  return deliveriesOf({ mesh, random, clock: () => clock() + 1 }, request, 'approval.changed');
 }
 
 function messageType({ state, answers, emergency }: Request): string {

@@ -1,0 +1,14 @@
+import { randomBytes } from 'node:crypto';
+import { expect, it } from 'vitest';
+import { risingClock, uuidv7 } from '../../src/clock/clock.ts';
+
+it('what is named by a rising clock is in order, also within a millisecond and where the clock is set back', () => {
+  const times = [5_000, 5_000, 5_000, 4_000, 4_999, 9_000];
+  const left = [...times];
+  const clock = risingClock(() => left.shift()!);
+  const ids = times.map(() => uuidv7(clock, randomBytes));
+  expect(ids).toEqual(ids.toSorted());
+  expect(new Set(ids.map((id) => id.slice(0, 13))).size).toBe(times.length);
+  // It is no further ahead than it has to be.
+  expect(Number.parseInt(ids.at(-1)!.slice(0, 13).replace('-', ''), 16)).toBe(9_000);
+});
