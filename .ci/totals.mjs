@@ -1,12 +1,12 @@
 // Prints what Vitest's JSON reports hold: minutes by suite, what was skipped, and last the totals of all of them, alone on a line. A
-// skip that is not listed here counts as a failure: what CI does not run, nobody runs. Exits with 2 where there is one.
+// skip that is not listed here counts as a failure, because no one else runs what CI does not run. Exits with 2 if there is one.
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 
-/** By file, titles of tests that may be skipped, each with the reason. */
+/** Titles of tests that may be skipped, by file, each with the reason. */
 const MAY_BE_SKIPPED = {
   'packages/istio/test/known-fields.test.ts': {
-    'the generated fields are what its CustomResourceDefinitions say':
+    'generated fields are what its CustomResourceDefinitions say':
       'Istio is still being downloaded while unit tests run',
   },
   'test/chart/upgrade.cluster.test.ts': {

@@ -1,6 +1,6 @@
 /**
- * The executable for tests and benchmarks, of which several run side by side: a build removes the one before, whoever runs it or
- * reads it. So one builds at a time, and each keeps its own.
+ * The executable for tests and benchmarks, of which several run side by side: a build removes the previous executable, even while
+ * another process runs or reads it. So one builds at a time, and each keeps its own.
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -21,7 +21,7 @@ export interface BuiltExecutable {
   remove(): void;
 }
 
-/** @param arch as Node.js names it. @throws Error with what the build says */
+/** @param arch as Node.js names it. @throws Error with the output of the build */
 export function buildExecutable(arch: string = process.arch): Promise<BuiltExecutable> {
   return aloneInDist(async () => {
     const name = `meshpass-linux-${arch}`;
@@ -33,7 +33,7 @@ export function buildExecutable(arch: string = process.arch): Promise<BuiltExecu
   });
 }
 
-/** Runs what builds an executable into `dist`, or reads one there, while nobody else does. */
+/** Runs what builds an executable into `dist`, or reads one there, exclusively. */
 export function aloneInDist<T>(work: () => Promise<T>): Promise<T> {
   mkdirSync(DIST, { recursive: true });
   return withLock('executable', work);

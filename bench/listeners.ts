@@ -1,7 +1,7 @@
 /**
- * What a listener that is replaced costs the workspace's Envoy for as long as it drains: memory and file descriptors, by how it changes.
+ * Costs of a replaced listener in the workspace's Envoy for as long as it drains: memory and file descriptors, by how it changes.
  *   node bench/listeners.ts [updates of each listener] [seconds of the drain time]
- * With fewer than a minute of drain time it also measures what is left afterwards.
+ * With less than a minute of drain time it also measures the memory that remains afterwards.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { DRAINING } from '@meshpass/agent/envoy/supervisor';
 const UPDATES = Number(process.argv[2] ?? 100);
 const DRAIN = process.argv[3];
 const LISTENERS = 10;
-/** Envoy counts its memory anew every five seconds. */
+/** Interval at which Envoy updates its memory statistics: five seconds. */
 const FLUSH_MS = 6_000;
 const TYPE = 'type.googleapis.com/envoy';
 const CHANGES = ['in place', 'as a whole', 'another name'] as const;
@@ -90,10 +90,11 @@ function residentOf(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
-/** Like one of a service: an HTTP listener with a few filters, that says in its answer which one it is. */
+/** Listener like one of a service: HTTP with a few filters. Its answer contains its number. */
 function listener(change: Change, index: number, round: number): object {
   const http = (name: string, type: string, more: object = {}) => ({
-    ...{ name, typed_config: { '@type': `${TYPE}.extensions.filters.http.${type}`, ...more } },
+    name,
+    typed_config: { '@type': `${TYPE}.extensions.filters.http.${type}`, ...more },
   });
   const names = {
     header: { name: 'x-forwarded-host', string_match: { safe_regex: { regex: `orders\\.shop${round}` } } },

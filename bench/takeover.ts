@@ -1,6 +1,6 @@
 /**
- * How long nobody serves when the active one of two brokers on one PostgreSQL is killed (SIGKILL), with many live sessions,
- * and what the snapshot is that every edge gets then. Everything is on one machine; two cores are enough.
+ * How long no broker serves when the active one of two brokers on one PostgreSQL is killed (SIGKILL), with many live sessions,
+ * and the snapshot that every edge gets then. Everything is on one machine; two cores are enough.
  *   node bench/takeover.ts [sessions]
  */
 import { request } from 'node:https';
@@ -61,17 +61,20 @@ async function copyTheOneSession(databaseUrl: string, copies: number): Promise<v
   };
   const padded = `'copy-' || n`;
   await copy('sessions', {
-    ...{ id: padded, token_hash: padded, workspace_key: padded },
+    id: padded,
+    token_hash: padded,
+    workspace_key: padded,
     attestation: `replace(t.attestation, t.workspace_key, 'copy-' || n)`,
   });
   await copy('session_principals', {
-    ...{ session_id: padded, service_account: padded },
+    session_id: padded,
+    service_account: padded,
     spiffe_id: `'spiffe://cluster.local/ns/' || t.namespace || '/sa/' || ${padded}`,
   });
   await client.end();
 }
 
-/** Of `GET /edge/stream`: the snapshot. */
+/** Snapshot from `GET /edge/stream`. */
 function firstLine(port: number): Promise<{ line: string; ms: number }> {
   const asked = performance.now();
   const headers = { authorization: 'Bearer edge-token' };

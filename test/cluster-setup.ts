@@ -1,4 +1,4 @@
-/** Global set-up of the project `cluster`: one cluster for all its files, which attach to it by `upCluster()`. */
+/** Global set-up of the project `cluster`: one cluster for all its files, to which they attach by `upCluster()`. */
 import { upCluster } from '@meshpass/lab/cluster';
 import { CLUSTER_OF_TESTS } from './labs.ts';
 

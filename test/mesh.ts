@@ -8,6 +8,7 @@ import { codespaceEnvironment, type MeshpassOptions, startMeshpass } from '@mesh
 import { standIns } from '@meshpass/lab/stand-ins';
 import { stopUnit } from '@meshpass/lab/unit';
 import { expect } from 'vitest';
+import { afterInitdb } from '../packages/broker/test/harness/initdb.ts';
 
 export type DataPath = Awaited<ReturnType<typeof openDataPath>>;
 
@@ -39,13 +40,14 @@ export async function openDataPath(options: MeshpassOptions = {}) {
   const lab = await upLab({ with: ['workspace-2'] });
   const players = standIns(lab);
   await players.github.reset();
-  const meshpass = await startMeshpass(lab, { breakGlassWithoutAnEmergency: true, ...options }).catch(async (error) => {
-    // The lab would try to mend what is known not to start.
+  const given = { breakGlassWithoutAnEmergency: true, prepareStore: afterInitdb, ...options };
+  const meshpass = await startMeshpass(lab, given).catch(async (error) => {
+    // The lab would try to repair a unit that is known not to start.
     for (const unit of ['meshpass', 'meshpass-2', 'edge']) await stopUnit(lab.dir, unit);
     throw error;
   });
-  // A broker takes no DPoP proof of the second in which it started, or older: what was seen before is forgotten.
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  // A broker accepts no DPoP proof of the second in which it started, or older, because a restart forgets used proofs.
+  await new Promise((resolve) => setTimeout(resolve, 1_010 - (Date.now() % 1_000)));
   const secrets = new Set<string>();
   const rogues: AdversarialClient[] = [];
   const auditPage = async (query: Record<string, string | number>): Promise<readonly AuditedDecision[]> => {
@@ -55,9 +57,9 @@ export async function openDataPath(options: MeshpassOptions = {}) {
     expect(answer.status).toBe(200);
     return ((await answer.json()) as { rows: AuditedDecision[] }).rows;
   };
-  /** Remembers what must be found nowhere afterwards; returns it. */
+  /** Remembers a secret that must appear nowhere afterwards. @returns it */
   const secret = (text: string): string => {
-    // The log may cut what is long: its parts must not be found either.
+    // The log may cut a long secret, so its parts must not appear either.
     for (const part of [text, ...text.split('.')]) if (part.length >= 20) secrets.add(part.slice(0, 200));
     return text;
   };
@@ -69,7 +71,11 @@ export async function openDataPath(options: MeshpassOptions = {}) {
   };
 
   return {
-    ...{ lab, meshpass, ...players, secret, auditPage },
+    lab,
+    meshpass,
+    ...players,
+    secret,
+    auditPage,
     /** A client on a host of the lab that holds and misuses credentials. */
     adversary: (host = 'workspace'): AdversarialClient => {
       const adversary = startAdversarialClient(lab, host, meshpass.brokerUrl);
@@ -77,7 +83,7 @@ export async function openDataPath(options: MeshpassOptions = {}) {
       return adversary;
     },
     codespace: createCodespace,
-    /** Of a new Codespace, for the commands in it. */
+    /** Environment of a new Codespace, for the commands in it. */
     environment: async (owner?: string, host?: string) =>
       codespaceEnvironment(lab, meshpass, await createCodespace(owner, undefined, host)),
     /** Every row of the audit log, or of one session. */
@@ -105,20 +111,23 @@ export async function openDataPath(options: MeshpassOptions = {}) {
       }
       return found;
     },
-    /** Stops Meshpass and takes its resources away; the lab stays for whoever comes next. */
+    /** Stops Meshpass and removes its resources; the lab stays for other tests. */
     close: async () => {
       for (const adversary of rogues) adversary.end();
       await meshpass.stop();
       await removeOurs(lab.kubernetes);
       await lab.down();
     },
-    /** What was presented must stand in no audit row and no line of the log. */
+    /** Checks that no audit row and no log line contains a presented secret. */
     expectNoSecretKept: async function () {
       const kept = `${JSON.stringify(await this.audit())}\n${meshpass.log()}`;
       expect(secrets.size).toBeGreaterThan(0);
       for (const one of secrets) {
         const at = kept.indexOf(one);
-        expect(at < 0 ? '' : kept.slice(Math.max(0, at - 300), at + 20), 'a secret was kept').toBe('');
+        expect(
+          at < 0 ? '' : kept.slice(Math.max(0, at - 300), at + 20),
+          `a secret of ${one.length} characters was kept`,
+        ).toBe('');
       }
     },
   };
@@ -172,7 +181,9 @@ export interface Refusal {
 export async function expectRefused(dataPath: DataPath, answer: Answer, refusal: Refusal): Promise<AuditedDecision> {
   const body = answer.json as Record<string, string> | undefined;
   expect({ status: answer.status, error: body?.error, code: body?.error_code }).toEqual({
-    ...{ status: refusal.status, error: refusal.error, code: refusal.code },
+    status: refusal.status,
+    error: refusal.error,
+    code: refusal.code,
   });
   expect(body?.error_description).toMatch(/\w{3}/);
   const rows = await dataPath.auditPage({ decision: body?.decision_id ?? 'none was named' });
@@ -187,41 +198,66 @@ export async function expectRefused(dataPath: DataPath, answer: Answer, refusal:
   return row!;
 }
 
-/** Waits for what must come true; fails with what it last saw. */
+/** Waits until a condition is true. @throws Error with the last value */
 export async function until<T>(look: () => T | Promise<T>, ok: (seen: T) => boolean, seconds = 20): Promise<T> {
-  const end = Date.now() + seconds * 1000;
+  const began = Date.now();
+  const end = began + seconds * 1000;
   for (;;) {
     const seen = await look();
     if (ok(seen)) return seen;
     if (Date.now() > end) throw new Error(`it never came true; last seen: ${JSON.stringify(seen)?.slice(0, 2000)}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    // Polls a slow condition less often, because a poll may start a process.
+    const pause = Math.min(500, 50 + (Date.now() - began) / 20);
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 
 const SELECTOR = '?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
+const NAMESPACES = '/api/v1/namespaces';
 const KINDS = [
   '/apis/networking.istio.io/v1/gateways',
   '/apis/networking.istio.io/v1/sidecars',
   '/apis/security.istio.io/v1/authorizationpolicies',
   '/apis/security.istio.io/v1/requestauthentications',
   '/apis/rbac.authorization.k8s.io/v1/rolebindings',
-  '/api/v1/namespaces',
+  NAMESPACES,
 ];
+/** Resources in a namespace of the broker besides KINDS. */
+const LEFT_IN_NAMESPACE = ['serviceaccounts', 'configmaps'];
 
 type Kubernetes = Awaited<ReturnType<typeof upLab>>['kubernetes'];
-type Items = { items: { metadata: { name: string; namespace?: string; resourceVersion: string } }[] };
+type Items = { items: { metadata: ObjectMeta }[] };
+interface ObjectMeta {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly resourceVersion: string;
+  readonly deletionTimestamp?: string;
+}
 
 export async function removeOurs(kubernetes: Kubernetes): Promise<void> {
   const list = async (path: string) => ((await kubernetes.call('GET', path + SELECTOR)) as Items).items;
   for (const path of KINDS) {
     for (const { metadata } of await list(path)) {
       const within = metadata.namespace ? `/namespaces/${metadata.namespace}` : '';
-      await kubernetes.call('DELETE', `${path.replace(/\/(\w+)$/, `${within}/$1`)}/${metadata.name}`);
+      const object = `${path.replace(/\/(\w+)$/, `${within}/$1`)}/${metadata.name}`;
+      await kubernetes.call('DELETE', object);
+      if (path === NAMESPACES && !metadata.deletionTimestamp) await finalizeNamespace(kubernetes, metadata.name);
     }
   }
   await until(
-    () => list('/api/v1/namespaces'),
+    () => list(NAMESPACES),
     (left) => left.length === 0,
     60,
   );
+}
+
+/**
+ * Completes the deletion of a namespace of the broker. The namespace controller would wait five seconds before it begins, for the caches
+ * of other API servers, and the lab has only one.
+ */
+async function finalizeNamespace(kubernetes: Kubernetes, name: string): Promise<void> {
+  const path = `${NAMESPACES}/${name}`;
+  for (const resource of LEFT_IN_NAMESPACE) await kubernetes.call('DELETE', `${path}/${resource}`);
+  const finalized = { apiVersion: 'v1', kind: 'Namespace', metadata: { name }, spec: { finalizers: [] } };
+  await kubernetes.call('PUT', `${path}/finalize`, finalized);
 }

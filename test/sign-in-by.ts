@@ -5,10 +5,10 @@ import type { Hosts } from '@meshpass/lab/hosts';
 import { expect } from 'vitest';
 
 const BROWSE = fileURLToPath(new URL('../lab/src/try/browse.ts', import.meta.url));
-/** Of a browser on this host, or of one anywhere, which has the code in it. */
+/** Browser on this host, or browser anywhere, with the code in the URL. */
 const URL_LINE = /^(?: {4}|Or open )(https:\S+)/;
 
-/** Runs `meshpass` with these words to its end. Its browser is on the same host, where the provider may lead it back to the command. */
+/** Runs `meshpass` with these words to its end. Its browser is on the same host, so the provider can redirect it to the command. */
 export async function signInBy(
   lab: Hosts,
   host: string,

@@ -1,4 +1,4 @@
-/** What a decision costs, on one core: a workload with policies as an organisation has them, asked about calls of every kind. */
+/** Cost of a decision on one core: a workload with policies like those of an organisation, and calls of every kind. */
 
 import { type Call, createAuthorizer } from '@meshpass/analysis/evaluate';
 import { loadManifests, viewMesh } from '@meshpass/istio';
@@ -10,7 +10,7 @@ export interface EvaluateFigures {
   readonly allowed: number;
   /** Decisions a second of CPU time, medians. */
   readonly perSecond: number;
-  /** The same without tokens. */
+  /** Costs without tokens. */
   readonly withoutTokens: number;
   /** Microseconds to compile the policies of one workload. */
   readonly compileMicros: number;
@@ -80,11 +80,15 @@ function manifests(): string {
   );
   return [
     JSON.stringify({
-      ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'orders', namespace: 'shop' } },
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'orders', namespace: 'shop' },
       spec: { template: { metadata: { labels: { app: 'orders' } }, spec: { serviceAccountName: 'orders' } } },
     }),
     JSON.stringify({
-      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'orders', namespace: 'shop' } },
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'orders', namespace: 'shop' },
       spec: { selector: { app: 'orders' }, ports: [{ name: 'http', port: 8080 }] },
     }),
     object('PeerAuthentication', 'default', { mtls: { mode: 'STRICT' } }, 'istio-system'),
@@ -126,13 +130,13 @@ function callOf(index: number): Call {
   };
   return {
     principal: `cluster.local/ns/${namespace}/sa/client-${client}`,
-    ...{ sourceIp: '10.1.2.3', port: 8080, sni: 'outbound_.8080_._.orders.shop.svc.cluster.local' },
+    sourceIp: '10.1.2.3',
+    port: 8080,
+    sni: 'outbound_.8080_._.orders.shop.svc.cluster.local',
     http: {
-      ...{
-        method: index % 5 === 4 ? 'DELETE' : 'GET',
-        path: paths[index % paths.length]!,
-        authority: 'orders.shop:8080',
-      },
+      method: index % 5 === 4 ? 'DELETE' : 'GET',
+      path: paths[index % paths.length]!,
+      authority: 'orders.shop:8080',
       headers: { 'user-agent': 'bench', ...(token && { authorization: `Bearer token-${index}` }) },
     },
     ...(token && { tokens: [{ text: `token-${index}`, claims }] }),

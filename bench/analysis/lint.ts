@@ -21,7 +21,7 @@ const MAIN = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta
 
 export interface Took {
   readonly seconds: number;
-  /** Of all of its threads. */
+  /** Processor time of all threads. */
   readonly cpuSeconds: number;
 }
 
@@ -31,15 +31,15 @@ export interface RuleRow {
   /** Manifests of the corpus that have this mistake. */
   readonly bad: number;
   readonly meshpass: number;
-  /** Manifests that `analyze` says something about which it does not say of the good ones of the rule. */
+  /** Manifests for which `analyze` reports a finding that it does not report for the good ones of the rule. */
   readonly analyze: number;
-  /** Its codes; in parentheses those that it says of the good ones, too. */
+  /** Codes found; in parentheses those that are also found in good manifests. */
   readonly says: readonly string[];
 }
 
 export interface LintResult {
   readonly rules: readonly RuleRow[];
-  /** Of the good manifests: those about which something is said all the same. */
+  /** Good manifests with a finding. */
   readonly good: { readonly manifests: number; readonly meshpass: number; readonly analyze: number };
   readonly resources: number;
   readonly bytes: number;
@@ -73,7 +73,11 @@ export async function benchLint(rounds: number, progress: (line: string) => void
         meshpass: CASES.filter((one) => one.good && lintCase(one).findings.length > 0).length,
         analyze: CASES.filter((one) => one.good && said.get(one.name)!.length > 0).length,
       },
-      ...{ resources: objects, bytes: text.length, rounds, meshpass: middle(ours), analyze: middle(theirs) },
+      resources: objects,
+      bytes: text.length,
+      rounds,
+      meshpass: middle(ours),
+      analyze: middle(theirs),
     };
   } finally {
     rmSync(home, { recursive: true });
@@ -113,7 +117,9 @@ function row(code: string, name: string, said: ReadonlyMap<string, readonly stri
   const bad = own.filter(({ good }) => !good);
   const about = (one: Case) => said.get(one.name)!.filter((one) => !noise.has(one));
   return {
-    ...{ code, name, bad: bad.length },
+    code,
+    name,
+    bad: bad.length,
     meshpass: bad.filter((one) => lintCase(one).findings.some((finding) => finding.code === code)).length,
     analyze: bad.filter((one) => about(one).length > 0).length,
     says: [...new Set(bad.flatMap((one) => said.get(one.name)!))]
@@ -122,7 +128,7 @@ function row(code: string, name: string, said: ReadonlyMap<string, readonly stri
   };
 }
 
-/** Codes of what `istioctl analyze` says of a manifest; `parse` where it refuses to read it. */
+/** Codes of the findings of `istioctl analyze` for a manifest; `parse` if it refuses to read it. */
 async function analyze(istioctl: string, home: string, one: Case): Promise<readonly string[]> {
   const file = join(home, one.name);
   writeFileSync(file, one.text);
@@ -141,7 +147,7 @@ async function analyze(istioctl: string, home: string, one: Case): Promise<reado
 
 const run = promisify(execFile);
 
-/** As the shell measures a command and its children. */
+/** Processor time of a command and its children, as the shell measures it. */
 async function time(argv: readonly string[]): Promise<Took> {
   const script = 'TIMEFORMAT="took %R %U %S"; time "$@" >/dev/null 2>&1';
   const { stderr } = await run('bash', ['-c', script, 'bash', ...argv]);

@@ -1,4 +1,4 @@
-/** A mesh of many teams, as manifests: what a linter meets in a large repository. The same every time. */
+/** A mesh of many teams, as manifests, like a large repository. It is the same every time. */
 
 const PER_TEAM = 10;
 

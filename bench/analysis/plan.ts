@@ -1,4 +1,4 @@
-/** What a plan costs: 200 grants against a mesh of 2,000 services with policies of its own, from text to findings. */
+/** Cost of a plan: 200 grants against a mesh of 2,000 services with policies of its own, from text to findings. */
 
 import { parseAccess } from '@meshpass/access';
 import { type Plan, planChange } from '@meshpass/analysis/plan';
@@ -24,7 +24,9 @@ const GRANTS = 200;
 const SERVICES = 2_000;
 const NAMESPACES = 100;
 const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'bench', n: 'AQAB', e: 'AQAB' }] });
@@ -57,7 +59,9 @@ export function benchPlan(rounds: number): PlanFigures {
     times.again.push((performance.now() - again) / 1000);
   }
   return {
-    ...{ grants: GRANTS, services: SERVICES, policies },
+    grants: GRANTS,
+    services: SERVICES,
+    policies,
     readSeconds: median(times.read),
     planSeconds: median(times.plan),
     planCpuSeconds: median(times.cpu),
@@ -90,7 +94,9 @@ function mesh(): string {
     const name = `service-${index}`;
     const labels = { app: name };
     documents.push({
-      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace } },
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name, namespace },
       spec: {
         selector: labels,
         ports: [
@@ -100,7 +106,9 @@ function mesh(): string {
       },
     });
     documents.push({
-      ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name, namespace } },
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name, namespace },
       spec: { template: { metadata: { labels }, spec: { serviceAccountName: name } } },
     });
     if (index % 10 === 3) {

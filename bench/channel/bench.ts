@@ -1,6 +1,6 @@
 /**
- * What idle sessions cost broker and edge when their leases come over control connections: each agent holds one to the edge, and
- * renews its lease every 15 s. Broker and edge are processes of their own with their real listeners; issuer and mesh are played.
+ * Cost of idle sessions for broker and edge if leases come over control connections: each agent has one to the edge, and
+ * renews its lease every 15 s. Broker and edge are processes of their own with their real listeners; issuer and mesh are simulated.
  * The clients are another process, and are not counted.
  *   npm run bench -- channel [--sessions N] [--seconds N]
  */
@@ -39,12 +39,12 @@ const SAMPLE_MS = 500;
 
 export interface ChannelBenchOptions {
   readonly sessions: number;
-  /** How long it is measured. */
+  /** Duration of the measurement, s. */
   readonly seconds: number;
   readonly progress: (line: string) => void;
 }
 
-/** With a PostgreSQL where there is one, whose own work is then not counted; with the embedded store otherwise. */
+/** PostgreSQL if available, whose own work is not counted; the embedded store otherwise. */
 export async function benchChannel(options: ChannelBenchOptions): Promise<ChannelResult> {
   if (!postgresIsThere) return await onOneStore(options, undefined);
   const postgres = startPostgres();
@@ -77,7 +77,11 @@ async function onOneStore(
     await new Promise((resolve) => setTimeout(resolve, 2_000));
     progress(`${store}: opening ${sessions} sessions and their control connections`);
     const crowd: ChannelCrowd = {
-      ...{ brokerPort: port, brokerCa: ca, edgePort, sessions, perSecond: OPENED_PER_SECOND },
+      brokerPort: port,
+      brokerCa: ca,
+      edgePort,
+      sessions,
+      perSecond: OPENED_PER_SECOND,
       issuerKey: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
       heartbeatSeconds: HEARTBEAT_SECONDS,
     };

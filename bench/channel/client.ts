@@ -4,6 +4,7 @@ import { Agent } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { type Channel, openChannel } from '@meshpass/agent/channel/channel';
+import { createReceived } from '@meshpass/agent/statements/received';
 import { type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
 import { createCsr } from '@meshpass/identity/csr';
 import { createCa } from '../../packages/edge/test/mesh-ca.ts';
@@ -35,7 +36,7 @@ export interface Renewed {
 }
 
 const ARRIVING_TOGETHER = 32;
-/** One for all: nobody looks at what is signed here. */
+/** Certificate request of all clients; they share a key, because no signature is checked here. */
 const CSR = createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 const [mesh, web] = await Promise.all([createCa('mesh'), createCa('web')]);
 const server = await web.issue({ san: [{ type: 'dns', value: 'localhost' }], notAfter: Date.now() + 80_000_000 });
@@ -66,7 +67,7 @@ process.on('message', async (message: ChannelCrowd | 'measure' | 'stop') => {
       while (next < crowd.sessions) {
         const number = next++;
         await pause(Math.max(0, began + (number * 1000) / crowd.perSecond - performance.now()));
-        // A connection that the broker closed meanwhile is no failure of its own.
+        // A connection that the broker closed in the meantime is not a failure of its own.
         await arrive(number)
           .catch(() => arrive(number))
           .catch((error: Error) => {
@@ -91,16 +92,16 @@ async function arrive(number: number): Promise<void> {
   const identity = await mesh.issue({ san: [{ type: 'url', value: spiffeId }], notAfter: Date.now() + 80_000_000 });
   const secureContext = createSecureContext({ ca: web.root, cert: identity.cert, key: identity.key });
   const { statement_keys } = opened.mesh;
+  const received = createReceived({ sessionId: opened.session.id, keys: () => statement_keys });
   channels.push(
     openChannel({
-      edges: () => [{ host: 'localhost', port: crowd.edgePort }],
+      edge: () => ({ host: 'localhost', port: crowd.edgePort }),
       secureContext: () => secureContext,
       sessionId: opened.session.id,
       key,
-      statementKeys: () => statement_keys!,
+      received,
       heartbeatMs: crowd.heartbeatSeconds * 1000,
       silentMs: crowd.heartbeatSeconds * 2_500,
-      configuration: () => undefined,
       onEvent: ({ type, ...more }) => {
         if (type === 'lease') {
           counts.leases++;
@@ -113,7 +114,7 @@ async function arrive(number: number): Promise<void> {
   );
 }
 
-/** @throws Error where it is not granted */
+/** @throws Error if it is not granted */
 async function granted<T>(key: DpopKey, asked: Omit<Asked, 'port'>): Promise<T> {
   const { status, text } = await askBroker(agent, key, { ...asked, port: crowd.brokerPort });
   if (status !== 200) throw new Error(`${asked.path} answered ${status} ${text}`);

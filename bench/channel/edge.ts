@@ -2,7 +2,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { growHeapSlowly } from '@meshpass/broker/heap';
+import { growHeapSlowly } from '@meshpass/broker/start/heap';
 import { controlBroker, createDirectory, followBroker, startEdge } from '@meshpass/edge';
 import type { EdgeEvent } from '@meshpass/identity';
 

@@ -27,7 +27,7 @@ export interface Figures {
 export interface RequestSummary {
   readonly perSecond: number;
   readonly medianMicros: number;
-  /** By part, for a request. */
+  /** Times per request, by part. */
   readonly cpuMicros: CpuMicros;
 }
 
@@ -38,7 +38,7 @@ export interface DataPathResult {
 
 export interface DataPathOptions {
   readonly rounds: number;
-  /** Of one measurement. */
+  /** Results of one measurement. */
   readonly seconds: number;
   readonly progress: (line: string) => void;
 }
@@ -74,7 +74,7 @@ export interface Measured {
   readonly bulk: BulkFigures & { readonly cpu: CpuMicros };
 }
 
-/** One round of one side. CPU time is for a request, and in bulk for a megabyte. */
+/** Measures a round of one side. CPU time is per request, and in bulk per megabyte. */
 export async function measure(lab: Lab, side: Side, seconds: number): Promise<Measured> {
   const firstMs = await firstAnswer(lab, side);
   return {
@@ -115,7 +115,7 @@ function shared(cpu: CpuMicros, among: number): CpuMicros {
   return Object.fromEntries(Object.entries(cpu).map(([name, micros]) => [name, micros / among]));
 }
 
-/** Launches a side anew. @returns from then to its first 200, ms */
+/** Restarts a side. @returns time until its first 200, ms */
 export async function firstAnswer(lab: Lab, side: Side): Promise<number> {
   await side.halt();
   const poller = lab.spawn(side.host, ['node', HERE('first.ts'), ...side.service, '/orders/1', ...side.headers]);

@@ -1,4 +1,4 @@
-/** CPU time of the processes on the data path, by part: what a request costs does not depend on what else the machine does. */
+/** CPU time of the processes on the data path, by part, because the cost of a request does not depend on other work of the machine. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import type { Lab } from '@meshpass/lab';
 
@@ -15,7 +15,7 @@ export type CpuMicros = Readonly<Record<string, number>>;
 interface Part {
   readonly name: string;
   readonly host: string;
-  /** As the kernel names its processes, see proc_pid_comm(5). */
+  /** Process names as in the kernel, see proc_pid_comm(5). */
   readonly programs: readonly string[];
 }
 
@@ -66,7 +66,7 @@ function isIn(pid: number, network: number, programs: readonly string[]): boolea
     const program = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
     return programs.includes(program) && statSync(`/proc/${pid}/ns/net`).ino === network;
   } catch {
-    return false; // it ended meanwhile
+    return false; // it has ended
   }
 }
 
@@ -75,7 +75,7 @@ export function cpuMicros(pid: number): number {
   try {
     return readdirSync(`/proc/${pid}/task`).reduce((sum, task) => sum + threadMicros(pid, task), 0);
   } catch {
-    return 0; // it ended meanwhile
+    return 0; // it has ended
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * A load generator that costs little beside what it measures: raw sockets, one request in flight on each, no HTTP
+ * A load generator that costs little beside the measured parts: raw sockets, one request in flight on each, no HTTP
  * library. Prints one JSON line. Runs as a process of its own, inside a host of the lab.
  *
  *   node bench/data-path/load.ts requests HOST PORT PATH CONNECTIONS SECONDS [HEADER...]
@@ -54,7 +54,7 @@ if (import.meta.main) {
   process.exit(0);
 }
 
-/** Keeps one request in flight on each connection and counts what comes back after a warm-up. */
+/** Keeps one request in flight on each connection and counts the answers after a warm-up. */
 async function requests(aim: Aim): Promise<RequestFigures> {
   const micros: number[] = [];
   let failed = 0;
@@ -151,7 +151,7 @@ function requestBytes(aim: Aim): Buffer {
   return Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1');
 }
 
-/** Status and whole length of the answer at the start of `bytes`, once its head is there. Content-Length only. */
+/** Status and whole length of the answer at the start of `bytes`, once its head is complete. Content-Length only. */
 function measure(bytes: Buffer): { readonly status: number; readonly length: number } | undefined {
   const headEnd = bytes.indexOf('\r\n\r\n');
   if (headEnd < 0) return undefined;

@@ -44,7 +44,7 @@ export function printDataPath({ sides, rounds }: DataPathResult): void {
   for (const name of Object.keys(TITLES) as SideName[]) printCpu(TITLES[name], sides[name]);
 }
 
-/** Of all parts. */
+/** Sum over all parts. */
 export function total(byPart: Readonly<Record<string, number>>): number {
   return Object.values(byPart).reduce((sum, figure) => sum + figure, 0);
 }

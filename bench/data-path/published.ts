@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Envoy is left out: it is the lab's. @returns path of `meshpass`, which is there until this process ends */
+/** Installs the packages without Envoy, which the lab has. @returns path of `meshpass`, which exists until this process ends */
 export function installPublished(progress: (line: string) => void): string {
   progress('building and installing the packages that npm publishes');
   const folder = mkdtempSync(join(tmpdir(), 'meshpass-published-'));

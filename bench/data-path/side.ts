@@ -1,4 +1,4 @@
-/** The sides of the comparison: who carries the traffic of a workspace, by which road, and how it is launched. */
+/** Sides of the comparison: the component that carries a workspace's traffic, its path, and how it is launched. */
 import { readFileSync } from 'node:fs';
 import type { AgentStatus } from '@meshpass/agent';
 import type { Lab } from '@meshpass/lab';
@@ -10,14 +10,14 @@ import { GATEWAY_ROAD, layGatewayRoad } from './gateway-road.ts';
 
 export interface Side {
   readonly name: SideName;
-  /** Of the lab: where the programs run. */
+  /** Hosts of the lab that run the programs. */
   readonly host: string;
-  /** What they call. */
+  /** Service that the programs call. */
   readonly service: readonly [host: string, port: string];
   readonly headers: readonly string[];
   /** Ends what carries the traffic. */
   halt(): Promise<void>;
-  /** Launches it anew. @returns when the launch began, ms since the epoch */
+  /** Relaunches the side. @returns when the launch began, ms since the epoch */
   launch(): Promise<number>;
   /** Resident megabytes in the workspace, by part. */
   memory(): Readonly<Record<string, number>>;
@@ -69,7 +69,9 @@ export async function meshpassSide(lab: Lab, meshpass: Meshpass, command: string
 /** For the stock sides. Lives five minutes: the rounds that it is for must be done by then. */
 export async function identityToken(lab: Lab, meshpass: Meshpass): Promise<string> {
   const codespace = await standIns(lab).github.createCodespace({
-    ...{ owner: 'alice', repository: 'acme/payments-web', host: 'github' },
+    owner: 'alice',
+    repository: 'acme/payments-web',
+    host: 'github',
   });
   const adversary = startAdversarialClient(lab, 'github', meshpass.brokerUrl);
   const enrolled = await adversary.enrol({

@@ -1,5 +1,5 @@
 /**
- * What the edge alone costs: ping-pong of 200-byte messages at 1 and 16 connections, CPU per round trip, and bulk, beside
+ * Cost of the edge alone: ping-pong of 200-byte messages at 1 and 16 connections, CPU per round trip, and bulk, beside
  * a plain TCP proxy (the same Node, no TLS, no checks) in the same run. Client and service are processes of their own.
  *   node bench/edge/bench.ts [seconds of a measurement] [rounds; the median of them is printed]
  */
@@ -32,7 +32,7 @@ for (const [label, kind, connections] of [
   ['bulk up, 1 connection', 'up', 1],
 ] as const) {
   const samples: Record<string, Sample[]> = {};
-  // Round by round, so that what else the machine does falls on all roads alike.
+  // Measures round by round, so that other work of the machine affects all paths alike.
   for (let round = 0; round < ROUNDS; round++) {
     for (const [name, dataPath] of Object.entries(roads)) {
       const sample = await measure({ kind, connections, seconds: SECONDS, target: TARGET, ...dataPath });
@@ -68,7 +68,7 @@ function show(kind: Task['kind'], of: readonly Sample[]): string {
   return `${Math.round(middle(of, rate))}/s, median ${middle(of, (s) => s.medianMicros)} us, ${cpu} us CPU`;
 }
 
-/** Round trips, or bytes where there are none, a second. */
+/** Round trips a second, or bytes a second for bulk. */
 function rate(sample: Sample): number {
   return (sample.rounds || sample.bytes) / sample.seconds;
 }

@@ -42,7 +42,11 @@ process.send!('ready');
 async function open({ port, target, outer, resume }: Opening, tickets: Buffer[]): Promise<TLSSocket> {
   const session = resume ? tickets.pop() : undefined;
   const socket = connectTls({
-    ...{ host: '127.0.0.1', port, ...outer, servername: 'edge.test', ALPNProtocols: ['http/1.1'] },
+    host: '127.0.0.1',
+    port,
+    ...outer,
+    servername: 'edge.test',
+    ALPNProtocols: ['http/1.1'],
     ...(session && { session }),
   });
   // As many as Envoy keeps.

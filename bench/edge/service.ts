@@ -1,4 +1,4 @@
-/** The far end for bench/edge/bench.ts: after an opening TLS record that it skips, a byte says what to do. */
+/** The far end for bench/edge/bench.ts: after an opening TLS record that it skips, a byte selects the task. */
 import { createServer, type Socket } from 'node:net';
 
 const BLOCK = Buffer.alloc(262_144, 7);
@@ -20,7 +20,7 @@ process.once('disconnect', () => process.exit());
 
 function serve(socket: Socket, kind: string, rest: Buffer): void {
   if (kind === 'p') {
-    // Messages are 200 bytes in one write: what comes is sent back as it came.
+    // Messages are 200 bytes in one write: the service returns them unchanged.
     if (rest.length > 0) socket.write(rest);
     socket.on('data', (chunk) => socket.write(chunk));
   } else if (kind === 'd') {
@@ -30,7 +30,7 @@ function serve(socket: Socket, kind: string, rest: Buffer): void {
     socket.on('drain', pump);
     pump();
   } else {
-    // Bytes that arrived, once every few: the client counts what was taken, not what it could buffer.
+    // Reports received bytes once every few, so that the client does not count buffered ones.
     let taken = 0;
     socket.on('data', (chunk: Buffer) => {
       taken += chunk.length;

@@ -1,5 +1,5 @@
 /**
- * What a tunnel costs the edge from accept to end, without a byte of a request: CPU for a full TLS handshake, and for a resumed one.
+ * Cost of a tunnel for the edge from accept to end, without a byte of a request: CPU for a full TLS handshake, and for a resumed one.
  *   node bench/edge/tunnels.ts [tunnels of a measurement] [rounds; the median of them is printed]
  */
 import { once } from 'node:events';
@@ -17,7 +17,7 @@ const KINDS = { 'full handshake': false, 'resumed where there is a ticket': true
 const rows: Record<string, Record<string, string>> = {};
 const samples: Record<string, Sample[]> = {};
 for (const resume of Object.values(KINDS)) await measure(resume);
-// In turns, so that what else the machine does falls on both alike.
+// Measures in turns, so that other work of the machine affects both alike.
 for (let round = 0; round < ROUNDS; round++)
   for (const [kind, resume] of Object.entries(KINDS)) samples[kind] = [...(samples[kind] ?? []), await measure(resume)];
 for (const [kind, of] of Object.entries(samples)) {

@@ -49,7 +49,7 @@ export async function benchEnds({ runs, lapses: lapseRuns, only = '', progress }
   return rows;
 }
 
-/** What misses its goal, in words. */
+/** Misses of goals, as text. */
 export function endsMissed(rows: readonly EndsRow[]): string[] {
   return rows.flatMap(({ cause, from, times, goal }) =>
     Object.entries(times).flatMap(([kind, values]) => {

@@ -21,7 +21,7 @@ import {
 export interface ActiveCause {
   readonly cause: string;
   readonly from: string;
-  /** What `more` of a run counts from. */
+  /** Event from which `more` of a run counts. */
   readonly extra?: string;
   readonly run: (world: World, runs: number) => Promise<{ readonly times: Times; readonly more?: Times }>;
 }
@@ -31,7 +31,7 @@ interface Round {
   readonly deaths: readonly Deaths[];
 }
 
-/** What GitHub says in the first moments of a session is not held against it. */
+/** Answers of GitHub in the first moments of a session are ignored. */
 const SETTLED_MS = 10_500;
 /** Sessions that one act ends together. */
 const TOGETHER = 10;
@@ -69,7 +69,8 @@ export const ACTIVE_CAUSES: readonly ActiveCause[] = [
   }),
   byAccessFile('issuer removed', (text) => text.replace('organization: acme', 'organization: acme-labs')),
   {
-    ...{ cause: 'hard limit', from: 'the limit' },
+    cause: 'hard limit',
+    from: 'the limit',
     run: async (world, runs) => {
       const rounds: Round[] = [];
       for (let left = runs; left > 0; left -= LIMITED_TOGETHER) {
@@ -86,7 +87,7 @@ export const ACTIVE_CAUSES: readonly ActiveCause[] = [
 
 type Act = (world: World, session: Session) => Promise<number>;
 
-/** One session after the other. */
+/** Opens one session after the other. */
 function one(cause: string, from: string, act: Act): ActiveCause {
   return { cause, from, run: async (world, runs) => ({ times: timesOf(await each(world, runs, act)) }) };
 }
@@ -102,7 +103,9 @@ function settledByBroker(
   act: (world: World, session: Session) => Promise<unknown>,
 ): ActiveCause {
   return {
-    ...{ cause, from: 'the broker’s decision', extra: change },
+    cause,
+    from: 'the broker’s decision',
+    extra: change,
     run: async (world, runs) => {
       const decided: number[] = [];
       const changed = await each(
@@ -185,7 +188,7 @@ function byAccessFile(cause: string, change: (text: string) => string): ActiveCa
   );
 }
 
-/** As kubelet and editors do: whole or not at all. */
+/** Replaces a file atomically, like kubelet and editors. */
 function write(path: string, text: string): void {
   writeFileSync(`${path}.new`, text);
   renameSync(`${path}.new`, path);
@@ -197,11 +200,16 @@ async function untilInForce(world: World): Promise<void> {
   const deadline = performance.now() + 30_000;
   for (;;) {
     const space = await world.players.github.createCodespace({
-      ...{ owner: login!, repository: 'acme/payments-api', host: world.host },
+      owner: login!,
+      repository: 'acme/payments-api',
+      host: world.host,
     });
     const opened = await world.workspaces
       .order<{ grants: string[] }>({
-        ...{ do: 'open', as: space.name, broker: world.meshpass.brokerUrl, heartbeatMs: 5_000 },
+        do: 'open',
+        as: space.name,
+        broker: world.meshpass.brokerUrl,
+        heartbeatMs: 5_000,
         proof: { token: space.token, name: space.name },
       })
       .catch(() => undefined);
@@ -225,7 +233,11 @@ async function tellEvent({ lab, meshpass }: World, event: object): Promise<numbe
   const at = now();
   const { hostname: servername, port } = new URL(meshpass.brokerUrl);
   const options = {
-    ...{ host: lab.hosts.meshpass!.ip, servername, port, ca: readFileSync(lab.testCa), method: 'POST' },
+    host: lab.hosts.meshpass!.ip,
+    servername,
+    port,
+    ca: readFileSync(lab.testCa),
+    method: 'POST',
     path: '/services/collector',
     headers: { authorization: `Splunk ${EVENT_TOKEN}`, 'content-type': 'application/json' },
   };

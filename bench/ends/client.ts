@@ -14,6 +14,7 @@ import {
   token,
 } from '@meshpass/cli/drill/credentials';
 import { type HeldOpen, holdOpen, type NotHeld } from '@meshpass/cli/drill/hold-open';
+import { renewLease } from '@meshpass/cli/drill/renew-lease';
 import { chooseTargets, type Target } from '@meshpass/cli/drill/targets';
 import { PROOF_TYPES } from '@meshpass/identity/attestation';
 import { SessionResponse } from '@meshpass/identity/wire';
@@ -22,7 +23,7 @@ export interface Proof {
   readonly token: string;
   readonly name: string;
 }
-/** What a thief could take with him: everything but the key that never leaves the process. */
+/** Credentials that a thief could copy: everything except the key, which never leaves the process. */
 export interface Copied {
   readonly credentials: Omit<Credentials, 'dpop'>;
   readonly opened: SessionResponse;
@@ -73,10 +74,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 async function obey(order: Order): Promise<unknown> {
   if (order.do === 'open') {
     const one = await openSession(order.broker, order.proof);
-    one.beating = setInterval(
-      () => void callBroker(one.credentials, 'POST', '/session/heartbeat').catch(() => {}),
-      order.heartbeatMs,
-    );
+    one.beating = setInterval(() => void renewLease(one.credentials), order.heartbeatMs);
     held.set(order.as, one);
     return one.opened.session;
   }

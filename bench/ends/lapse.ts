@@ -1,6 +1,6 @@
 /**
- * The silent ends of bench/ends/bench.ts, with a short lease: an agent that was killed while somebody goes on with a copy of what it
- * held, and a workspace whose network was cut. Both count from the end of the lease that the broker had given.
+ * The silent ends of bench/ends/bench.ts, with a short lease: an agent that was killed while a thief continues with a copy of its
+ * credentials, and a workspace whose network was cut. Both count from the end of the lease that the broker had granted.
  */
 import type { Lab } from '@meshpass/lab';
 import { type Copied, type Deaths, KINDS } from './client.ts';
@@ -34,7 +34,7 @@ export const LAPSE_CAUSES: readonly LapseCause[] = [
   { cause: 'network of the workspace cut', from: FROM, goal: GOAL, run: cutOff },
 ];
 
-/** The connections are another process's, which has a copy of all but the key: they do not die with the agent. */
+/** Another process, with a copy of all but the key, has the connections, so they do not die with the agent. */
 async function killed(lab: Lab, runs: number): Promise<Times> {
   const world = await openWorld(lab, TOGETHER, FLAGS);
   const thief = startWorkspaces(lab, 'workspace');
@@ -61,7 +61,7 @@ async function killed(lab: Lab, runs: number): Promise<Times> {
   return timesOf(rounds);
 }
 
-/** Counted at the edge, which alone can know: how long it has a socket of the workspace that does not answer any more. */
+/** Time for which the edge keeps a socket of a workspace that no longer answers. Only the edge can measure it. */
 async function cutOff(lab: Lab, runs: number): Promise<Times> {
   const host = 'workspace-2';
   const world = await openWorld(lab, 1, FLAGS, host);
@@ -98,7 +98,7 @@ async function cutOff(lab: Lab, runs: number): Promise<Times> {
   return open as Times;
 }
 
-/** Unix ms, once no heartbeat is under way any more. */
+/** Waits until no heartbeat is under way. @returns the end of each lease by session id, Unix ms */
 async function leasesOf(world: Parameters<typeof liveSessions>[0], sessions: readonly Session[]) {
   await new Promise((resolve) => setTimeout(resolve, 300));
   const leases = new Map((await liveSessions(world)).map((one) => [one.id, one.lease_expires_at * 1000]));

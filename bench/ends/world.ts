@@ -1,4 +1,4 @@
-/** What bench/ends/bench.ts works on: a lab with Meshpass, developers, their sessions, and the instants at which connections die. */
+/** World of bench/ends/bench.ts: a lab with Meshpass, developers, their sessions, and the times at which connections end. */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type OperatorCall, operatorClient } from '@meshpass/cli/operator/client';
@@ -18,9 +18,9 @@ export interface World {
   readonly meshpass: Meshpass;
   readonly operator: OperatorCall;
   readonly workspaces: Workspaces;
-  /** Where they run. */
+  /** Host that runs the sessions. */
   readonly host: string;
-  /** One developer of team acme/payments for each run. */
+  /** Developers of team acme/payments, one for each run. */
   readonly developers: readonly string[];
 }
 
@@ -80,14 +80,18 @@ export async function openSessions(
   const logins = developers.slice(0, count);
   const lane = async () => {
     for (let login = logins.shift(); login !== undefined; login = logins.shift()) {
-      // An earlier cause may have taken them out of it.
+      // An earlier cause may have removed them from it.
       await players.github.addToTeam('acme/payments', login);
       const space = await players.github.createCodespace({ owner: login, repository, host });
       const as = `${space.name}`;
       const proof = { token: space.token, name: space.name };
       const { id } = await letIn(() =>
         workspaces.order<{ id: string }>({
-          ...{ do: 'open', as, broker: meshpass.brokerUrl, proof, heartbeatMs: HEARTBEAT_MS },
+          do: 'open',
+          as,
+          broker: meshpass.brokerUrl,
+          proof,
+          heartbeatMs: HEARTBEAT_MS,
         }),
       );
       sessions.push({ as, id, login, space });
@@ -97,7 +101,7 @@ export async function openSessions(
   return sessions;
 }
 
-/** So soon after somebody has left a team, the broker does not believe that they are in it again (SETTLE_SECONDS). */
+/** Time after a person left a team in which the broker does not accept that they rejoined (SETTLE_SECONDS). */
 async function letIn<T>(open: () => Promise<T>): Promise<T> {
   for (const deadline = performance.now() + LET_IN_MS; ; ) {
     try {
@@ -118,7 +122,7 @@ export async function hold(
   for (const { as } of sessions) await workspaces.order({ do: 'hold', as, grant });
 }
 
-/** @param act ends the sessions and says at which instant (Unix ms) it began to */
+/** @param act ends the sessions. It returns the instant (Unix ms) at which it began */
 export async function timeDeaths(
   { workspaces }: Pick<World, 'workspaces'>,
   sessions: readonly Session[],
@@ -133,7 +137,7 @@ export async function timeDeaths(
 }
 
 export function timesOf(rounds: readonly { readonly at: number; readonly deaths: readonly Deaths[] }[]): Times {
-  // An Envoy may wind a connection up by itself, because policies changed for another session: that one tells nothing.
+  // An Envoy may drain a connection because policies changed for another session. Such a connection measures nothing.
   const times = (kind: Kind) =>
     rounds.flatMap(({ at, deaths }) =>
       deaths.flatMap((one) => (one[kind] === null ? null : one[kind] < at ? [] : Math.round(one[kind] - at))),
@@ -155,7 +159,7 @@ export const now = () => performance.timeOrigin + performance.now();
 
 export interface EndsRow {
   readonly cause: string;
-  /** What the times count from. */
+  /** Start of the measured times. */
   readonly from: string;
   readonly times: Times;
   readonly goal: { readonly medianMs: number; readonly worstMs: number } | undefined;

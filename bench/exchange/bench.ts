@@ -13,7 +13,7 @@ import type { Load, Measured } from './client.ts';
 
 export interface ExchangeResult extends Measured {
   readonly store: string;
-  /** Of the broker's process, user and system. */
+  /** Processor time of the broker, user and system. */
   readonly cpuMsPerExchange: number;
 }
 
@@ -54,7 +54,8 @@ export function pinned(
   const path = fileURLToPath(new URL(file, import.meta.url));
   const stdio = ['ignore', 'inherit', 'inherit', 'ipc'] as ['ignore', 'inherit', 'inherit', 'ipc'];
   return spawn('taskset', ['-c', String(core), process.execPath, ...profiling(file), path], {
-    ...{ stdio, env: { ...process.env, ...env } },
+    stdio,
+    env: { ...process.env, ...env },
   });
 }
 

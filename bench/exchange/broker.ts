@@ -7,12 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { authorize, parseAccess } from '@meshpass/access';
 import { createAttest } from '@meshpass/broker/attest/attest';
-import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
-import { readBrokerConfig } from '@meshpass/broker/config';
-import { growHeapSlowly } from '@meshpass/broker/heap';
-import { serveBroker } from '@meshpass/broker/serve';
-import { createLog } from '@meshpass/broker/telemetry/log';
-import { openSigner } from '@meshpass/broker/token/signer';
+import { createLog } from '@meshpass/broker/base/telemetry/log';
+import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
+import { openSigner } from '@meshpass/broker/core/token/signer';
+import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
+import { readBrokerConfig } from '@meshpass/broker/start/config';
+import { growHeapSlowly } from '@meshpass/broker/start/heap';
+import { serveBroker } from '@meshpass/broker/start/serve';
 import { writeCertificate } from '../../packages/broker/test/harness/certificate.ts';
 import { playMesh } from '../../packages/broker/test/harness/mesh.ts';
 
@@ -71,7 +72,7 @@ process.once('message', async ({ jwks }: Start) => {
     authority: mesh.authority,
     revoker: mesh.revoker,
     mesh: { ...mesh, access: inForce },
-    signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
+    signer: await openSigner(keyFileStorage(join(dir, 'data', 'signing-key.pem'))),
     reviewEdgeToken: async (token) => token === process.env.BENCH_EDGE_TOKEN,
     log: createLog('broker', 'warn'),
   });

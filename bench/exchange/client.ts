@@ -47,7 +47,7 @@ process.on('message', async (load: Load) => {
 
 let count = 0;
 async function body(): Promise<string> {
-  const claims = { email: `dev${count}@acme.com`, groups: ['dev', 'sre'], jti: randomUUID() };
+  const claims = { email: `dev${count}@acme.com`, email_verified: true, groups: ['dev', 'sre'], jti: randomUUID() };
   const token = await new SignJWT(claims)
     .setProtectedHeader({ alg: 'RS256', kid: 'bench' })
     .setIssuer('https://idp.bench')

@@ -17,7 +17,7 @@ export interface FeatureOptions {
 export interface FeatureResult {
   readonly on: keyof typeof WORLDS;
   readonly starts: readonly (Started['milliseconds'] & {
-    /** Of the machine, over a minute, when it was started. */
+    /** Load average of the machine over a minute, at the start. */
     readonly load: number;
   })[];
 }

@@ -50,7 +50,10 @@ export async function prepareFeature(): Promise<PreparedFeature> {
   };
   const server = await serve(archives, `/v${metadata.version}/`);
   return {
-    ...{ folder, output, archive, glibc },
+    folder,
+    output,
+    archive,
+    glibc,
     entrypoint: metadata.entrypoint,
     postStartCommand: metadata.postStartCommand,
     mirror: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

@@ -1,4 +1,4 @@
-/** From the start of a dev container to the first answer of the mesh, as a Codespace does it: first process, `postStartCommand`, a call. */
+/** Measures from the start of a dev container to the first answer of the mesh, as a Codespace does it: first process, `postStartCommand`, a call. */
 import { copyFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Container, startContainer } from '@meshpass/lab/devcontainer/container';
@@ -6,21 +6,21 @@ import { REMOTE_USER } from '@meshpass/lab/devcontainer/root';
 import type { Hosts } from '@meshpass/lab/hosts';
 import type { PreparedFeature } from './prepare.ts';
 
-/** Where the roots of the lab's certificates are in the container. */
+/** Path of the lab's root certificates in the container. */
 export const CA_FILE = '/etc/meshpass-test-ca.pem';
 export const CALL = ['curl', '-sS', '-m', '10', 'http://orders.shop:8080/orders/42'];
 export const ANSWER = '{"id":"42","state":"shipped","total":4200}';
 
 export interface Started {
   readonly container: Container;
-  /** What Codespaces give the commands of the remote user. */
+  /** Environment that Codespaces set for commands of the remote user. */
   readonly env: Readonly<Record<string, string>>;
   /** Output of `postStartCommand`. */
   readonly said: string;
   readonly milliseconds: { readonly containerStarted: number; readonly up: number; readonly firstAnswer: number };
 }
 
-/** @throws Error where the first call is not answered by the mesh */
+/** @throws Error if the mesh does not answer the first call */
 export async function startToFirstAnswer(
   ground: Pick<Hosts, 'hosts' | 'spawn'> & { readonly testCa: string },
   feature: PreparedFeature,

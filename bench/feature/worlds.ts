@@ -1,4 +1,4 @@
-/** Where the prebuilt dev container is started: the lab with a broker of its own, or a real cluster with the chart installed. */
+/** Environments of the prebuilt dev container: the lab with a broker of its own, or a real cluster with the chart installed. */
 import { upLab } from '@meshpass/lab';
 import { BROKER_URL } from '@meshpass/lab/broker/rights';
 import type { Hosts } from '@meshpass/lab/hosts';
@@ -7,7 +7,7 @@ import { standIns } from '@meshpass/lab/stand-ins';
 import { clusterWithImage } from '../../test/chart/on-cluster.ts';
 
 export interface World {
-  /** Its host `workspace` is where Codespaces are. */
+  /** Cluster whose host `workspace` runs the Codespaces. */
   readonly ground: Hosts & { readonly testCa: string };
   readonly brokerUrl: string;
   close(): Promise<void>;
@@ -24,7 +24,7 @@ export const WORLDS = {
     };
     return { ground: lab, brokerUrl: BROKER_URL, close };
   },
-  /** As the chart installs it for production: PostgreSQL, two brokers, two edges, two mesh gateways, network policies. */
+  /** Installation like the chart's for production: PostgreSQL, two brokers, two edges, two mesh gateways, network policies. */
   cluster: async (progress: (line: string) => void): Promise<World> => {
     progress('starting a cluster, or taking the one that runs');
     const on = await clusterWithImage();

@@ -1,5 +1,5 @@
 /**
- * What the internet costs: a Codespace through the edge, and a stock sidecar through the east-west gateway, each over a line with a
+ * Cost of the internet: a Codespace through the edge, and a stock sidecar through the east-west gateway, each over a line with a
  * round trip and a loss, and beside them one plain TLS connection over the same line.
  */
 import type { ChildProcess } from 'node:child_process';
@@ -23,7 +23,7 @@ export interface InternetFigures {
   /** Later calls over one connection, ms. */
   readonly keptConnectionMs: number;
   readonly bulkMegabytesPerSecond: number;
-  /** One TLS connection with nothing around it, over the same line. */
+  /** Bare TLS connection over the same line. */
   readonly plainTlsMegabytesPerSecond: number;
 }
 
@@ -42,10 +42,10 @@ export interface InternetOptions {
 
 const HERE = (file: string) => fileURLToPath(new URL(file, import.meta.url));
 const LATER_CALLS = 9;
-/** After `up`: what it still does by itself is done then. */
+/** Time after `up` in which its own work ends. */
 const REST_MS = 1500;
 const BULK_BYTES = 50_000_000;
-/** Of bulk and of plain TLS, in turns. */
+/** Ratio of bulk to plain TLS, measured in turns. */
 const BULK_TURNS = 2;
 const PLAIN_TLS_PORT = 9444;
 const PLAIN_TLS_HOST = 'edge.meshpass.test';
@@ -88,7 +88,7 @@ async function measureLine(
 ): Promise<LineResult> {
   const taken: Record<InternetSide, InternetFigures[]> = { gateway: [], meshpass: [] };
   for (let round = 1; round <= rounds; round++) {
-    // Anew: it lives five minutes.
+    // Requests another token, which lives five minutes.
     const [, gateway] = await stockSides(lab, `x-meshpass-token: ${await identityToken(lab, meshpass)}`);
     for (const side of [gateway, ours]) {
       const loss = line.lossPercent ? `, ${line.lossPercent} % lost` : '';
@@ -121,8 +121,12 @@ async function measure(lab: Lab, side: Side): Promise<InternetFigures> {
     plainTls.push(await fetchPlainTls(lab, side));
   }
   return {
-    ...{ upMs, firstCallMs: firstCallMs!, newConnectionMs, keptConnectionMs },
-    ...{ bulkMegabytesPerSecond: median(bulk), plainTlsMegabytesPerSecond: median(plainTls) },
+    upMs,
+    firstCallMs: firstCallMs!,
+    newConnectionMs,
+    keptConnectionMs,
+    bulkMegabytesPerSecond: median(bulk),
+    plainTlsMegabytesPerSecond: median(plainTls),
   };
 }
 

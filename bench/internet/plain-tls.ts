@@ -1,6 +1,6 @@
 /**
- * One TLS connection with nothing around it: what a line itself can carry. `node plain-tls.ts serve PORT CERT KEY` answers each
- * number with as many bytes; `node plain-tls.ts fetch HOST PORT BYTES` asks twice over one connection, so that it has found its speed,
+ * Throughput of a line itself, by a plain TLS connection. `node plain-tls.ts serve PORT CERT KEY` answers each
+ * number with as many bytes; `node plain-tls.ts fetch HOST PORT BYTES` asks twice over one connection, which reaches its speed the first time,
  * and prints the seconds that the second time takes, from the first byte to the last.
  */
 import { readFileSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /** The figures over the internet as text, beside the goals. */
 import type { InternetFigures, InternetSide, LineResult } from './bench.ts';
 
-/** What is asked of Meshpass over a line with this round trip, ms; of bulk: the share of plain TLS. */
+/** Goals of Meshpass over a line with this round trip, ms; for bulk: share of plain TLS. */
 export const GOALS = {
   upMs: (roundTripMs: number) => 7 * roundTripMs + 400,
   firstCallMs: (roundTripMs: number) => 2 * roundTripMs,

@@ -1,4 +1,4 @@
-/** `docs/performance.md`, as text, from what was measured. */
+/** `docs/performance.md`, as text, from the measurements. */
 import type { DataPathResult, Figures } from '../data-path/bench.ts';
 import { total } from '../data-path/print.ts';
 import type { LineResult } from '../internet/bench.ts';
@@ -13,7 +13,7 @@ export interface Machine {
   readonly load: number;
 }
 
-/** What one part of the benchmarks gave, when and where. */
+/** Result of one part of the benchmarks, with time and machine. */
 export interface Taken<T> {
   /** ISO 8601, the day. */
   readonly day: string;

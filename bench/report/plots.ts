@@ -3,7 +3,7 @@ import { bar, curve, GOAL_COLOUR, goal, inkOn, legend, PALETTE, picture, rule, s
 
 export interface BarPanel {
   readonly title: string;
-  /** One for each series, in their order. */
+  /** Label per series, in their order. */
   readonly values: readonly number[];
 }
 
@@ -35,7 +35,7 @@ export function barPanels(title: string, series: readonly string[], panels: read
   return picture(WIDTH, top + height + foot, title, shapes);
 }
 
-/** One bar for each row, made of its parts; a part has one colour in all of them. */
+/** Stacked bar for each row; a part has the same colour in all bars. */
 export function stackedBars(
   title: string,
   unit: string,
@@ -43,7 +43,7 @@ export function stackedBars(
 ): string {
   const sums = rows.map(({ parts }) => Object.values(parts).reduce((sum, value) => sum + value, 0));
   const least = Math.max(...sums) / 200; // less cannot be seen
-  // The last row has the longest road, and so the order of most parts.
+  // The last row has the longest path, and so the order of most parts.
   const all = rows.toReversed().flatMap(({ parts }) => Object.keys(parts).filter((name) => parts[name]! > least));
   const names = [...new Set(all)];
   const key = legend([MARGIN, 50], WIDTH - 2 * MARGIN, names, PALETTE);
@@ -68,7 +68,7 @@ export function stackedBars(
 
 export interface CurvePanel {
   readonly title: string;
-  /** One list for each series, with a value for each place on the axis. */
+  /** Values by series, then by place on the axis. */
   readonly values: readonly (readonly number[])[];
   readonly goal: readonly number[];
 }

@@ -1,6 +1,6 @@
 /** The few shapes that plots need, as SVG text: it renders on GitHub without a script, and nothing is fetched. */
 
-/** One colour for each series, distinct without colour vision too (Okabe and Ito). */
+/** Colour per series, also distinct without colour vision (Okabe and Ito). */
 export const PALETTE = [
   '#0072B2',
   '#E69F00',
@@ -11,7 +11,7 @@ export const PALETTE = [
   '#999999',
   '#F0E442',
 ] as const;
-/** Those of them that white text is readable on. */
+/** Colours on which white text is readable. */
 const DARK: readonly string[] = ['#0072B2', '#009E73', '#D55E00'];
 
 const LEGEND_ROW = 20;
@@ -26,7 +26,7 @@ export interface TextStyle {
   readonly colour?: string;
 }
 
-/** A whole picture on white, readable on a dark page as well. @param title what it shows, for those who cannot see it */
+/** A whole picture on white, also readable on a dark page. @param title description for screen readers */
 export function picture(width: number, height: number, title: string, shapes: readonly string[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" font-family="system-ui, sans-serif">`,
@@ -64,7 +64,7 @@ export function goal(points: readonly (readonly [x: number, y: number])[]): stri
   return `<polyline points="${path(points)}" fill="none" stroke="${GOAL_COLOUR}" stroke-width="1.5" stroke-dasharray="5 4"/>`;
 }
 
-/** Of text on a bar. */
+/** Width of text on a bar. */
 export function inkOn(colour: string): string {
   return DARK.includes(colour) ? '#ffffff' : INK;
 }
@@ -95,7 +95,7 @@ export function ticks(most: number): readonly number[] {
   return Array.from({ length: Math.ceil(most / step) + 1 }, (_, index) => index * step);
 }
 
-/** At most three digits that say something. */
+/** At most three significant digits. */
 export function short(value: number): string {
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return Number(value.toFixed(digits)).toLocaleString('en-US');

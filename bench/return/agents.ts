@@ -1,7 +1,7 @@
 /**
  * The workspaces of bench/return/bench.ts, as a process on a host of the lab: a JSON order a line on standard input, a JSON report a
  * line on standard output. Each has the agent's own modules for its session, credentials, configuration and control channel, with
- * their own pauses and jitter; what it has not is an Envoy.
+ * their own pauses and jitter, but no Envoy.
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -13,7 +13,7 @@ export interface Arrival {
   readonly proof: Proof;
   /** Address that the broker sees. */
   readonly from?: string;
-  /** Which of the groups that are counted apart it belongs to. */
+  /** Group of the workspace that is counted separately. */
   readonly group: Group;
 }
 
@@ -32,7 +32,7 @@ export type Order =
   /** Counts from now on. */
   | { readonly do: 'begin' }
   | { readonly do: 'look' }
-  /** One new developer. */
+  /** Timing of one new developer. */
   | { readonly do: 'enrol'; readonly broker: string; readonly caFile: string; readonly proof: Proof };
 
 export interface Opened {
@@ -51,16 +51,16 @@ export interface Look {
   readonly lost: number;
   /** Unix ms of each certificate since `begin`. */
   readonly certificates: readonly number[];
-  /** Of the group that stays: ms that were left of the old SVID when the new one came; negative: none was valid meanwhile. */
+  /** Group that stays: ms left of the old SVID when the new one arrived; negative: a time without a valid SVID. */
   readonly leftAtRenewal: readonly number[];
-  /** Of those, not renewed yet, whose SVID has expired. */
+  /** Workspaces of that group that have not renewed and whose SVID has expired. */
   readonly overdue: number;
   /** Refusals and failures since `begin`, by task and code. */
   readonly failures: Readonly<Record<string, number>>;
 }
 
 export interface Enrolled {
-  /** From the first request to certificates and token. */
+  /** Time from the first request to certificates and token. */
   readonly milliseconds: number;
   readonly refused: readonly string[];
 }
@@ -112,7 +112,7 @@ async function open({ broker, caFile, arrivals, perSecond }: Opening): Promise<O
   return { opened: members.length, expiry: { returning: last('returning'), staying: last('staying') } };
 }
 
-/** A machine that is busy with others, or with the opening itself, is not what is measured. */
+/** Joins with retries, because the measurement excludes refusals by a machine that is busy with other work or with the opening itself. */
 async function join(joining: Omit<Joining, 'failed'>): Promise<Workspace> {
   for (let tries = 1; ; tries++) {
     try {
@@ -145,7 +145,7 @@ function look(): Look {
   };
 }
 
-/** As `meshpass up` does, and again as often as a developer would run it. */
+/** Enrols like `meshpass up` does, and retries as often as a developer would. */
 async function enrol({
   broker,
   caFile,

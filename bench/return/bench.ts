@@ -1,7 +1,7 @@
 /**
- * What happens when many agents come back at once: broker and edge are killed and stay away for longer than the SVIDs live, and then
- * start again. Every session must have valid SVIDs and a lease again, none may be lost, and meanwhile new developers enrol, and
- * those whose SVIDs are still valid renew in time. On the lab's real mesh, with a durable store; GitHub is the stand-in, which counts
+ * Return of many agents at once: broker and edge are killed and stay away for longer than the SVIDs live, and then
+ * start again. Every session must get valid SVIDs and a lease, and none may be lost, while new developers enrol and
+ * sessions with valid SVIDs renew in time. Runs on the lab's real mesh, with a durable store; GitHub is the stand-in, which counts
  * its budget. The agents are the agent's own modules without an Envoy, in one process that is not counted.
  *   npm run bench -- return [--sessions N]
  */
@@ -16,25 +16,25 @@ export interface ReturnResult {
   readonly ttlSeconds: number;
   /** How long broker and edge were away, s. */
   readonly awaySeconds: number;
-  /** From the instant at which the broker answers: until each session has its SVID; until each has that and a lease. */
+  /** Times from the broker's first answer until each session has its SVID, and until each has an SVID and a lease. */
   readonly certifiedSeconds: number;
   readonly wholeSeconds: number;
-  /** Not whole when the bench gave up. */
+  /** Sessions without both when the bench gave up. */
   readonly missing: number;
   readonly lost: number;
   readonly byChannel: number;
   /** Signatures of istiod, and in its busiest five seconds of certificates that agents got, a second. */
   readonly signed: number;
   readonly peakPerSecond: number;
-  /** Those that agents got, for each five seconds since the broker was back. */
+  /** SVIDs per five seconds since the broker returned. */
   readonly certificatesEvery5s: readonly number[];
   readonly newcomers: readonly Enrolled[];
-  /** The same before the absence, one after the other: what this machine takes when nothing else happens. */
+  /** Renewals before the outage, one after the other: the capacity of this machine without a storm. */
   readonly calm: readonly Enrolled[];
   readonly staying: number;
-  /** Of those, whose SVID expired before the next one came. */
+  /** Renewals after the old SVID had expired. */
   readonly late: number;
-  /** Least that was left of such an SVID, s; undefined where none was renewed. */
+  /** Shortest remaining life of a renewed SVID, s; undefined if none was renewed. */
   readonly leastLeftSeconds: number | undefined;
   /** Calls that counted against the App's budget in the storm, and what GitHub refused for a spent budget. */
   readonly githubCalls: number;
@@ -48,21 +48,21 @@ export interface ReturnOptions {
   readonly progress: (line: string) => void;
 }
 
-/** What istiod signs at least, a second, on a machine that does nothing else (design: 80 to 115); goals count from it. */
+/** Minimum signatures per second of istiod on an idle machine (design: 80 to 115); goals are based on it. */
 const SIGNED_PER_SECOND = 60;
 export const RETURN_GOALS = {
-  /** To have what all ask for signed, and for what does not depend on their number: the first pauses and the last. */
+  /** Time to sign all requested certificates, plus time that does not depend on their number: the first pauses and the last. */
   wholeSeconds: (sessions: number) => Math.ceil(sessions / SIGNED_PER_SECOND) + 45,
   newcomerP50Ms: 2_000,
   newcomerP99Ms: 5_000,
-  /** Of an hour's budget: what the storm may take of it, the newcomers' own calls included. */
+  /** Share of an hour's budget that the storm may use, calls of newcomers included. */
   githubCalls: 500,
 } as const;
 
 const NEWCOMERS = 20;
 const CALM = 5;
 const STAYING_SHARE = 0.05;
-/** A second, so that who has come in can renew meanwhile. */
+/** Newcomers per second, so that enrolled workspaces can renew. */
 const OPENED_PER_SECOND = 30;
 const HOUR_WHILE_OPENING_MS = 20_000;
 const LEAST_TTL = 120;
@@ -98,7 +98,7 @@ async function comeBack(world: World, { sessions, staying, ttlSeconds, progress 
   // Proofs of the second in which the broker started are refused.
   await pause(1_000);
   progress(`opening ${sessions} sessions`);
-  // A day's enrolments, in minutes: GitHub's hours pass as fast.
+  // Compresses a day's enrolments into minutes; GitHub's hours pass as fast.
   const hours = setInterval(() => void players.github.renewBudgets().catch(() => {}), HOUR_WHILE_OPENING_MS);
   const { opened } = await workspaces
     .order<Opened>({ do: 'open', ...where, arrivals, perSecond: OPENED_PER_SECOND })
@@ -138,11 +138,20 @@ async function comeBack(world: World, { sessions, staying, ttlSeconds, progress 
   }
   const { signed, parts } = await watch.stop();
   const newcomers = await enrolling;
-  // Those that stay have until their SVIDs are over, which may be after the storm.
+  // Sessions that stayed have until their SVIDs expire, which may be after the storm.
   seen = await settled(world, staying, seen);
   const githubCalls = (await installationCalls(world)) - spentBefore;
   return {
-    ...{ sessions, ttlSeconds, awaySeconds, certifiedSeconds, wholeSeconds, signed, parts, newcomers, calm, staying },
+    sessions,
+    ttlSeconds,
+    awaySeconds,
+    certifiedSeconds,
+    wholeSeconds,
+    signed,
+    parts,
+    newcomers,
+    calm,
+    staying,
     missing: sessions - seen.whole,
     lost: seen.lost,
     byChannel: seen.byChannel,
@@ -155,7 +164,7 @@ async function comeBack(world: World, { sessions, staying, ttlSeconds, progress 
     failures: seen.failures,
   };
 
-  /** The App's installation is what all share; a developer's own token has a budget of its own. */
+  /** Budget of the App's installation, which all sessions share; a developer's own token has its own. */
   async function installationCalls(_: World): Promise<number> {
     const spent = await players.github.spent();
     return Math.max(0, ...Object.entries(spent).map(([key, used]) => (key.startsWith('installation:') ? used : 0)));
@@ -195,7 +204,7 @@ function everyFive(at: readonly number[], from: number): number[] {
   return counts;
 }
 
-/** @param at Unix ms. @returns of the five seconds with the most, how many a second */
+/** @param at Unix ms. @returns count a second in the busiest five seconds */
 function busiest(at: readonly number[]): number {
   const sorted = at.toSorted((a, b) => a - b);
   let most = 0;

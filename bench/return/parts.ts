@@ -22,7 +22,7 @@ const SAMPLE_MS = 500;
 const ISTIOD_METRICS_PORT = 15014;
 const NODE = ['node', 'node-MainThread', 'MainThread'];
 
-/** From now on. All three must run. */
+/** Parts that must run from now on: all three. */
 export async function watchParts({ lab }: Pick<World, 'lab'>): Promise<PartsWatch> {
   const node = (verb: string) =>
     processesIn(lab, 'meshpass', NODE).find((pid) =>

@@ -1,8 +1,8 @@
-/** What bench/return/bench.ts measured, beside its goals. */
+/** Prints the results of bench/return/bench.ts beside its goals. */
 import { RETURN_GOALS, type ReturnResult } from './bench.ts';
 import { PARTS } from './parts.ts';
 
-/** What misses its goal, in words. */
+/** Misses of goals, as text. */
 export function returnMissed(result: ReturnResult): string[] {
   const { sessions, wholeSeconds, missing, lost, late, newcomers, githubCalls } = result;
   const whole = RETURN_GOALS.wholeSeconds(sessions);

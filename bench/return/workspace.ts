@@ -1,17 +1,11 @@
-/** One workspace of bench/return/agents.ts: a running agent without its Envoy. */
+/** Workspace of bench/return/agents.ts: a running agent without its Envoy. */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { SessionChannel } from '@meshpass/agent/channel/session-channel';
 import { BrokerAgent } from '@meshpass/agent/session/broker-agent';
-import {
-  BrokerClient,
-  CredentialManager,
-  hasChannel,
-  newDpopKey,
-  SessionConfiguration,
-} from '@meshpass/agent/session/index';
+import { BrokerClient, CredentialManager, newDpopKey, SessionConfiguration } from '@meshpass/agent/session/index';
 import type { Proof } from '@meshpass/identity/attestation';
 
 export interface Joining {
@@ -27,7 +21,7 @@ export interface Joining {
 export interface Renewal {
   /** Unix ms. */
   readonly at: number;
-  /** What was left of the certificate before, ms. */
+  /** Remaining life of the previous certificate, ms. */
   readonly left: number;
 }
 
@@ -35,7 +29,7 @@ export interface Workspace {
   session(): string;
   /** Unix ms at which its first SVID expires. */
   expiresAt(): number;
-  /** Forgets what was counted. */
+  /** Resets the counters. */
   begin(): void;
   /** When its lease was last renewed since `begin`, Unix ms. */
   leasedAt(): number | undefined;
@@ -43,7 +37,7 @@ export interface Workspace {
   hasChannel(): boolean;
   /** Since `begin`. */
   renewals(): readonly Renewal[];
-  /** Its session has been refused as over. */
+  /** Whether the broker refused its session as ended. */
   isOver(): boolean;
   leave(): Promise<void>;
 }
@@ -52,10 +46,10 @@ interface Trust {
   readonly ca: string;
   readonly secureContext: SecureContext;
 }
-/** One for all: made anew for each connection, it costs a quarter of a millisecond and some 30 KB. */
+/** Shared TLS context: creating one per connection costs a quarter of a millisecond and some 30 KB. */
 const trusts = new Map<string, Trust>();
 
-/** @throws MeshpassError where no session opens */
+/** @throws MeshpassError if no session opens */
 export async function joinMesh({ broker, caFile, proof, from, failed }: Joining): Promise<Workspace> {
   const { ca, secureContext } = trustOf(caFile);
   const agent = new BrokerAgent();
@@ -64,13 +58,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
   let leased: { readonly at: number; readonly by: 'https' | 'channel' } | undefined;
   let renewals: Renewal[] = [];
   let isOver = false;
-  const client = new (class extends BrokerClient {
-    override async heartbeat(...given: Parameters<BrokerClient['heartbeat']>) {
-      const beat = await super.heartbeat(...given);
-      leased = { at: Date.now(), by: 'https' };
-      return beat;
-    }
-  })({ url: broker, agent, key, now: Date.now, randomId: randomUUID });
+  const client = new BrokerClient({ url: broker, agent, key, now: Date.now, randomId: randomUUID });
   const log = (event: string, detail?: Readonly<Record<string, unknown>>) => {
     if (event === 'renewal_failed') failed(`${detail?.task}: ${detail?.code}`);
     if (event === 'configuration_failed') failed(`configuration: ${detail?.code}`);
@@ -80,48 +68,53 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
   };
   const expiresAt = () => Math.min(...[...manager.credentials.svids.values()].map((svid) => svid.expiresAt));
   let expiry = 0;
-  let held: { readonly version: number; readonly state: 'applied' } | undefined;
   const manager: CredentialManager = new CredentialManager({
-    ...{ client, now: Date.now, random: Math.random, report: new RefusalReport(), hasChannel, log },
+    client,
+    now: Date.now,
+    random: Math.random,
+    report: new RefusalReport(),
+    log,
     source: { kind: 'codespace', proof: async () => proof },
-    onConfigurationVersion: (version) => configuration.announced(version),
+    renewLease: () => channel.renewOverHttps(),
     onBrokerAnswer: () => channel.brokerAnswered(),
     onChange: (what) => {
       if (what === 'svids' && expiresAt() !== expiry) renewals.push({ at: Date.now(), left: expiry - Date.now() });
       expiry = expiresAt();
-      if (what === 'session') {
-        const first = manager.takeFirstConfiguration();
-        if (first) configuration.take(manager.credentials.session.id, first);
-        else configuration.ask();
-      }
+      if (what === 'session') configuration.begin(manager.takeFirstConfiguration());
       channel.follow();
     },
   });
-  const configuration = new SessionConfiguration({
-    ...{ client, random: Math.random, log },
+  const configuration: SessionConfiguration = new SessionConfiguration({
+    client,
+    random: Math.random,
+    log,
     session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
-    received: ({ version }) => {
-      held = { version, state: 'applied' };
-    },
+    keys: () => manager.credentials.mesh.statement_keys,
+    renewLease: () => channel.renewSoon(),
+    askForKeys: (id) => manager.askForKeys(id),
+    received: () => {},
   });
-  const channel = new SessionChannel({
-    ...{ configuration, key, now: Date.now, random: Math.random, log, edgeRoots: ca },
+  const channel: SessionChannel = new SessionChannel({
+    client,
+    configuration,
+    key,
+    now: Date.now,
+    random: Math.random,
+    log,
+    edgeRoots: ca,
     manager: {
       get credentials() {
         return manager.credentials;
       },
-      leaseRenewed: (id, lease) => {
-        leased = { at: Date.now(), by: 'channel' };
-        manager.leaseRenewed(id, lease);
+      leaseRenewed: (id, lease, by) => {
+        leased = { at: Date.now(), by };
+        manager.leaseRenewed(id, lease, by);
       },
       channelSilent: (id) => manager.channelSilent(id),
       sessionEnded: (id, ended) => manager.sessionEnded(id, ended),
       askForKeys: (id) => manager.askForKeys(id),
     },
-    brokerNow: () => client.brokerNow,
     tunnelsDraining: () => {},
-    read: (content) => client.readConfiguration(content),
-    held: () => held,
   });
   await manager.start();
   return {

@@ -1,4 +1,4 @@
-/** What bench/return/bench.ts works on: a lab with Meshpass and a durable store, developers, and their workspaces. */
+/** World of bench/return/bench.ts: a lab with Meshpass and a durable store, developers, and their workspaces. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,7 @@ export interface World {
   readonly players: StandIns;
   readonly meshpass: Meshpass;
   readonly workspaces: OrderedProcess<Order>;
-  /** A process of its own: what a new developer waits for is not to wait for ten thousand others here. */
+  /** Process of its own, so that a new developer does not wait here for ten thousand others. */
   readonly newcomers: OrderedProcess<Order>;
   readonly arrivals: readonly Arrival[];
   readonly newcomerProofs: readonly Arrival['proof'][];
@@ -24,7 +24,7 @@ export interface World {
 
 export interface Terms {
   readonly sessions: number;
-  /** Of them, how many have SVIDs that outlast the absence. */
+  /** Number of workspaces whose SVIDs outlast the outage. */
   readonly staying: number;
   readonly newcomers: number;
   /** Life of the SVIDs of those that return, seconds; of those that stay it is twice that. */
@@ -51,7 +51,9 @@ export async function openWorld(lab: Lab, { sessions, staying, newcomers, ttlSec
   const group = (n: number): Group => (n < staying ? 'staying' : 'returning');
   const spaces = await players.github.createCodespaces(
     Array.from({ length: sessions }, (_, n) => ({
-      ...{ owner: logins[n % logins.length]!, repository: REPOSITORIES[group(n)], host: HOST },
+      owner: logins[n % logins.length]!,
+      repository: REPOSITORIES[group(n)],
+      host: HOST,
     })),
   );
   const newSpaces = await players.github.createCodespaces(
@@ -72,9 +74,16 @@ export async function openWorld(lab: Lab, { sessions, staying, newcomers, ttlSec
       'the newcomers',
     );
     return {
-      ...{ lab, players, meshpass, workspaces, newcomers: others, newcomerProofs: newSpaces.map(proofOf) },
+      lab,
+      players,
+      meshpass,
+      workspaces,
+      newcomers: others,
+      newcomerProofs: newSpaces.map(proofOf),
       arrivals: spaces.map((space, n) => ({
-        ...{ proof: proofOf(space), group: group(n), from: addresses[n % addresses.length]! },
+        proof: proofOf(space),
+        group: group(n),
+        from: addresses[n % addresses.length]!,
       })),
       close: async () => {
         workspaces.kill();
@@ -89,7 +98,7 @@ export async function openWorld(lab: Lab, { sessions, staying, newcomers, ttlSec
   }
 }
 
-/** With PROFILE=DIR the broker that is left at the end leaves a CPU profile there. */
+/** Writes a CPU profile of the last broker to DIR if PROFILE=DIR is set. */
 function profiled() {
   const dir = process.env.PROFILE;
   const meshpass = fileURLToPath(new URL('../../node_modules/.bin/meshpass', import.meta.url));

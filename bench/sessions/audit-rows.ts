@@ -1,5 +1,5 @@
 /**
- * What sessions write into the audit log in an hour, and the space that it takes in PostgreSQL, indexes included: each session with the
+ * Audit rows that sessions write in an hour, and their space in PostgreSQL, indexes included: each session with the
  * renewals of an agent (12 certificates, 24 identity tokens) and a few tunnels. Broker, journal and database are real.
  *   node bench/sessions/audit-rows.ts [sessions]
  */
@@ -43,12 +43,14 @@ async function oneHour(who: Awaited<ReturnType<typeof session>>): Promise<void> 
   for (let n = 0; n < TOKENS; n++) await derive(harness, who);
   const tunnels = Array.from({ length: TUNNELS }, () =>
     (['allowed', 'ended'] as const).map((outcome) => ({
-      ...{ id: randomUUID(), at: Date.now(), outcome, reason: 'The target is granted.', source: '203.0.113.7:41234' },
-      ...{
-        session_id: who.session.id,
-        target: 'orders.shop.svc.cluster.local:8080',
-        sni: 'outbound_.8080_._.orders.shop.svc.cluster.local',
-      },
+      id: randomUUID(),
+      at: Date.now(),
+      outcome,
+      reason: 'The target is granted.',
+      source: '203.0.113.7:41234',
+      session_id: who.session.id,
+      target: 'orders.shop.svc.cluster.local:8080',
+      sni: 'outbound_.8080_._.orders.shop.svc.cluster.local',
       ...(outcome === 'ended' && { bytes_in: 1234, bytes_out: 56_789, duration_ms: 60_000 }),
     })),
   );

@@ -1,7 +1,7 @@
 /**
- * What idle sessions cost one broker: each agent renews its lease every 15 s, as agents do, on the TLS connection that the
+ * Cost of idle sessions for one broker: each agent renews its lease every 15 s, as agents do, on the TLS connection that the
  * broker keeps or on a new one, resumed. The broker is a process of its own with the real HTTP server, journal and durable
- * store; issuer and mesh are played. The clients are another process, and are not counted.
+ * store; issuer and mesh are simulated. The clients are another process, and are not counted.
  *   npm run bench -- sessions [--sessions N] [--seconds N] [--only postgres|pglite]
  */
 import { generateKeyPairSync } from 'node:crypto';
@@ -23,7 +23,7 @@ export interface SessionsResult {
   /** Share of one core, 0 to 1. */
   readonly cores: number;
   readonly heartbeatsPerSecond: number;
-  /** Of them, those that came with a TLS handshake. */
+  /** Heartbeats that needed a TLS handshake. */
   readonly connectedPerSecond: number;
   readonly failed: number;
   readonly lapsed: number;
@@ -32,22 +32,22 @@ export interface SessionsResult {
 
 export const HEARTBEAT_SECONDS = 15;
 export const GOALS = { megabytes: 300, cores: 0.5 } as const;
-/** What the chart gives the process, too. */
+/** Heap limit, the same as in the chart. */
 const AS_DEPLOYED = { NODE_OPTIONS: '--max-semi-space-size=8', MALLOC_ARENA_MAX: '2' } as const;
 const SAMPLE_MS = 500;
-/** Slow enough that who is there already can renew its lease meanwhile. */
+/** Slow enough that enrolled clients can renew their leases. */
 const OPENED_PER_SECOND = 100;
 
 export interface SessionsOptions {
   readonly sessions: number;
-  /** How long it is measured, after every session has beaten once. */
+  /** Duration of the measurement, s, after every session has sent one heartbeat. */
   readonly seconds: number;
-  /** A part of the store's name; undefined for each that is there. */
+  /** Part of the store's name; undefined for every store. */
   readonly only?: string | undefined;
   readonly progress: (line: string) => void;
 }
 
-/** With a PostgreSQL, its own or that of DATABASE_URL, and with the embedded store. */
+/** Stores to measure: PostgreSQL, its own or that of DATABASE_URL, and the embedded store. */
 export async function benchSessions(options: SessionsOptions): Promise<SessionsResult[]> {
   const wanted = (store: string) => store.toLowerCase().includes(options.only?.toLowerCase() ?? '');
   const results: SessionsResult[] = [];
@@ -109,7 +109,14 @@ async function onOneStore(
     broker.send('stop');
     await once(broker, 'exit');
     return {
-      ...{ store, sessions, heartbeatSeconds: HEARTBEAT_SECONDS, emptyMegabytes, megabytes, cores, failed, lapsed },
+      store,
+      sessions,
+      heartbeatSeconds: HEARTBEAT_SECONDS,
+      emptyMegabytes,
+      megabytes,
+      cores,
+      failed,
+      lapsed,
       heartbeatsPerSecond: times.length / took,
       connectedPerSecond: connected / took,
       p99Millis: times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.99)] ?? 0,

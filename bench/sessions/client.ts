@@ -4,6 +4,8 @@ import { Agent } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { type DpopKey, dpopKey } from '@meshpass/identity';
+import { createLeaseProof } from '@meshpass/identity/channel/index';
+import { decodeJwt } from 'jose';
 import { askBroker, openingForm } from './developer.ts';
 
 export interface Crowd {
@@ -12,7 +14,7 @@ export interface Crowd {
   /** Private key of their issuer, PEM. */
   readonly issuerKey: string;
   readonly sessions: number;
-  /** Opened in a second; more would make what is measured wait for what is not. */
+  /** Sessions opened in a second; more would delay the measured requests. */
   readonly perSecond: number;
   readonly heartbeatSeconds: number;
 }
@@ -22,11 +24,11 @@ export interface Ready {
 export interface Beaten {
   /** Heartbeats that were not answered, or not with 200. */
   readonly failed: number;
-  /** Heartbeats that were told that their session is over: its lease had lapsed. */
+  /** Heartbeats refused because the session has ended: its lease had lapsed. */
   readonly lapsed: number;
   /** Heartbeats that came over a new connection, with its handshake. */
   readonly connected: number;
-  /** Milliseconds that each took, with its handshake where there was one. */
+  /** Milliseconds that each took, including its handshake, if any. */
   readonly times: readonly number[];
 }
 
@@ -35,13 +37,13 @@ const ARRIVING_TOGETHER = 64;
 interface Member {
   readonly key: DpopKey;
   readonly agent: Agent;
-  readonly token: string;
+  readonly sessionId: string;
 }
 
 let beaten = nothing();
 let stopped = false;
 let crowd: Crowd;
-/** One for all: made anew for each connection, it costs a quarter of a millisecond and some 30 KB. */
+/** Shared TLS context: creating one per connection costs a quarter of a millisecond and some 30 KB. */
 let secureContext: SecureContext;
 let issuerKey: KeyObject;
 
@@ -84,7 +86,7 @@ async function arrive(number: number): Promise<Member | undefined> {
   const form = await openingForm(number, issuerKey);
   const answer = await askBroker(agent, key, { port: crowd.port, path: '/token', form });
   if (answer.status === 200)
-    return { key, agent, token: (JSON.parse(answer.text) as { access_token: string }).access_token };
+    return { key, agent, sessionId: (JSON.parse(answer.text) as { session: { id: string } }).session.id };
   console.error('refused:', answer.status, answer.text);
   return undefined;
 }
@@ -92,22 +94,33 @@ async function arrive(number: number): Promise<Member | undefined> {
 /** Spread over the interval as arrivals are in life. */
 function beatFromNowOn(member: Member): void {
   const interval = crowd.heartbeatSeconds * 1000;
+  let seq = 0;
   const beat = async () => {
     if (stopped) return;
     const began = performance.now();
-    const asked = { port: crowd.port, path: '/session/heartbeat', token: member.token };
-    const answer = await askBroker(member.agent, member.key, asked).catch((error: Error) => {
+    const { key, sessionId } = member;
+    const proof = createLeaseProof({ sid: sessionId, seq: ++seq, at: Date.now() }, key);
+    const json = { leases: [{ session_id: sessionId, proof }] };
+    const asked = { port: crowd.port, path: '/leases', json };
+    const answer = await askBroker(member.agent, key, asked).catch((error: Error) => {
       return { status: 0, text: error.message, connected: false };
     });
     if (stopped) return;
     beaten.times.push(performance.now() - began);
     if (answer.connected) beaten.connected++;
-    if (answer.status === 200) return;
-    if (answer.text.includes('"session_closed"')) beaten.lapsed++;
+    const isEnded = answer.status === 200 && kindOf(answer.text) === 'ended';
+    if (answer.status === 200 && !isEnded) return;
+    if (isEnded || answer.text.includes('"session_closed"')) beaten.lapsed++;
     if (beaten.failed++ === 0) console.error('a heartbeat failed:', answer.status, answer.text);
   };
   setTimeout(() => {
     void beat();
     setInterval(beat, interval);
   }, Math.random() * interval);
+}
+
+/** Kind of the statement in an answer. */
+function kindOf(text: string): unknown {
+  const { answers } = JSON.parse(text) as { answers: { statement: string }[] };
+  return decodeJwt(answers[0]!.statement).kind;
 }

@@ -1,4 +1,4 @@
-/** One of the developers of a benchmark: their ID token, and their requests to the broker, proven as an agent proves them. */
+/** Developer of a benchmark: their ID token, and their requests to the broker, proven like an agent's. */
 import { type KeyObject, randomUUID } from 'node:crypto';
 import { type Agent, request } from 'node:https';
 import { createDpopProof, type DpopKey } from '@meshpass/identity';
@@ -7,7 +7,7 @@ import { SignJWT } from 'jose';
 export interface BrokerAnswer {
   readonly status: number;
   readonly text: string;
-  /** It came over a new connection. */
+  /** Whether it came over a new connection. */
   readonly connected: boolean;
 }
 
@@ -16,12 +16,17 @@ export interface Asked {
   readonly path: string;
   readonly form?: Readonly<Record<string, string>>;
   readonly json?: unknown;
-  /** Of the session. */
+  /** Expiry of the session. */
   readonly token?: string;
 }
 
 export async function idTokenOf(number: number, issuerKey: KeyObject): Promise<string> {
-  return await new SignJWT({ email: `dev${number}@acme.com`, groups: ['dev', 'sre'], jti: randomUUID() })
+  return await new SignJWT({
+    email: `dev${number}@acme.com`,
+    email_verified: true,
+    groups: ['dev', 'sre'],
+    jti: randomUUID(),
+  })
     .setProtectedHeader({ alg: 'RS256', kid: 'bench' })
     .setIssuer('https://idp.bench')
     .setAudience('meshpass')
@@ -43,12 +48,17 @@ export async function openingForm(number: number, issuerKey: KeyObject): Promise
 /** POST to the broker on this machine. */
 export function askBroker(agent: Agent, key: DpopKey, { port, path, form, json, token }: Asked): Promise<BrokerAnswer> {
   const proof = createDpopProof({
-    ...{ key, method: 'POST', url: `https://broker.bench${path}`, now: Math.floor(Date.now() / 1000) },
-    ...{ jti: randomUUID(), ...(token !== undefined && { accessToken: token }) },
+    key,
+    method: 'POST',
+    url: `https://broker.bench${path}`,
+    now: Math.floor(Date.now() / 1000),
+    jti: randomUUID(),
+    ...(token !== undefined && { accessToken: token }),
   });
   const body = form ? new URLSearchParams(form).toString() : json === undefined ? '' : JSON.stringify(json);
   const headers = {
-    ...{ dpop: proof, 'content-length': Buffer.byteLength(body) },
+    dpop: proof,
+    'content-length': Buffer.byteLength(body),
     ...(body && { 'content-type': form ? 'application/x-www-form-urlencoded' : 'application/json' }),
     ...(token !== undefined && { authorization: `DPoP ${token}` }),
   };

@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { EnvoyArch } from '@meshpass/agent/envoy/release';
 import { AGENT_NODE_OPTIONS } from '@meshpass/agent/process/launch';
+import { PROVE_NODE_OPTIONS } from '@meshpass/broker/admin/policy/proof';
 import { ENGINE_FILES } from '@meshpass/broker/store/pglite-files';
 import { rolldown } from 'rolldown';
 import { copyEnvoy, ENVOY_ARCHES } from '../npm/envoy.ts';
@@ -25,6 +26,7 @@ const PGLITE = join(ROOT, 'node_modules/@electric-sql/pglite/dist');
 const PROGRAMS: readonly Embeddable[] = [
   { name: 'command', input: 'packages/cli/src/main.ts', nodeOptions: [] },
   { name: 'agent', input: 'packages/agent/src/process/daemon-main.ts', nodeOptions: AGENT_NODE_OPTIONS },
+  { name: 'prove', input: 'packages/broker/src/admin/policy/prove-main.ts', nodeOptions: PROVE_NODE_OPTIONS },
 ];
 const { arch, fresh } = parseArgs({
   options: { arch: { type: 'string', default: process.arch }, fresh: { type: 'boolean', default: false } },
@@ -74,7 +76,7 @@ async function build(envoyArch: EnvoyArch): Promise<void> {
   }
 }
 
-/** One file with everything in it; modules that are imported dynamically run only when they are. */
+/** Single file with all modules; dynamically imported modules run only when they are imported. */
 async function bundle(input: string, file: string, format: 'es' | 'cjs'): Promise<void> {
   const build = await rolldown({ input, cwd: ROOT, platform: 'node', logLevel: 'silent' });
   await build.write({ file, format, codeSplitting: false });

@@ -1,15 +1,16 @@
-/** What is in the single executable beside our own code and Node.js. */
+/** Contents of the single executable besides our own code and Node.js. */
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 import { type BundledPackage, bundledPackages } from '../npm/bundled-packages.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** The programs in it: the command, the agent's process, and the embedded store's thread. */
+/** The programs in it: the command, the agent's process, the embedded store's thread, and the process that proves access files. */
 const PROGRAMS = [
   'packages/cli/src/executable.ts',
   'packages/cli/src/main.ts',
   'packages/agent/src/process/daemon-main.ts',
   'packages/broker/src/store/pglite-thread.ts',
+  'packages/broker/src/admin/policy/prove-main.ts',
 ];
 
 /** The npm packages whose modules the bundler puts into the executable. */

@@ -7,7 +7,7 @@ import { rolldown } from 'rolldown';
 import { ascii } from '../npm/agent-process.ts';
 
 export interface Embeddable {
-  /** Of its assets: `NAME.cjs`, `NAME.cache`. */
+  /** Names of its assets: `NAME.cjs`, `NAME.cache`. */
   readonly name: string;
   /** Path in the repository. */
   readonly input: string;
@@ -19,7 +19,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const HASHBANG = /^#!.*/;
 
 /**
- * Compiles what runs at once: what is called later, most of the program, would only make the file larger.
+ * Compiles only the code that runs at once: code that is called later, most of the program, would only make the file larger.
  * Arguments: the script, and where to write.
  */
 const COMPILE = `

@@ -1,6 +1,6 @@
 /**
- * Builds that are kept in `dist/kept` by what they were made of: tests, benchmarks, image and Feature want one and the same many times
- * over, and each takes half a minute. `--fresh` builds anew.
+ * Builds that are kept in `dist/kept` by their inputs: tests, benchmarks, image and Feature need the same one many times
+ * over, and each takes half a minute. `--fresh` always rebuilds.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -10,18 +10,18 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const KEPT = join(ROOT, 'dist/kept');
-/** What an executable is made of, beside the Node.js that builds it. Packages of others are pinned by the lock. */
+/** Inputs of an executable besides the Node.js that builds it. The lock pins packages of others. */
 const EXECUTABLE = [
   ...['packages/*/src/**', 'packages/*/package.json', 'deploy/executable/**', 'deploy/npm/**'],
   ...['package-lock.json', 'lab/node.sha256', 'lab/src/install/envoy.ts', 'tsconfig.json', 'LICENSE'],
 ];
 
 export interface Build {
-  /** Of one of each name the last is kept. */
+  /** Executables kept per name: the last one. */
   readonly name: string;
   /** Files that it is made of, beside those of an executable; globs in the repository. */
   readonly sources: readonly string[];
-  /** What else it depends on. */
+  /** Other inputs. */
   readonly settings: readonly string[];
   /** Files and folders that it writes; absolute paths. */
   readonly outputs: readonly string[];
@@ -29,7 +29,7 @@ export interface Build {
 
 /**
  * Puts the outputs where they belong: kept ones, or else those of `build`, which are kept then. Others that read the outputs of an earlier
- * build keep what they have: names are replaced, and files never changed.
+ * build keep theirs: names are replaced, and files never changed.
  * @param fresh builds in any case, and keeps nothing
  * @returns whether it was built
  */
@@ -42,7 +42,7 @@ export async function keepBuild(build: Build, fresh: boolean, run: () => Promise
   // Under these names may be the files of an earlier build, which is kept: `run` must not write into them.
   for (const output of build.outputs) rmSync(output, { recursive: true, force: true });
   await run();
-  if (fresh) return true; // what is tried with another umask or time zone is not for others
+  if (fresh) return true; // builds with another umask or time zone are not for others
   mkdirSync(KEPT, { recursive: true });
   const work = mkdtempSync(join(KEPT, '.new-'));
   for (const output of build.outputs) link(output, join(work, basename(output)));
@@ -64,7 +64,7 @@ function digestOf({ sources, settings }: Build): string {
   return digest.digest('hex').slice(0, DIGITS);
 }
 
-/** By hard links: neither takes space or time, and what is removed under one name is there under the other. */
+/** Copies by hard links, which take neither space nor time; a file removed under one name remains under the other. */
 function link(from: string, to: string): void {
   mkdirSync(dirname(to), { recursive: true });
   const beside = mkdtempSync(`${to}-`);

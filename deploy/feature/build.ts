@@ -1,6 +1,6 @@
 /**
  * `npm run build:feature -- --archives FOLDER`: the devcontainer Feature with the digests of the archives in that folder, in
- * `dist/feature`. docs/releasing.md says how the archives are made.
+ * `dist/feature`. docs/releasing.md describes how the archives are made.
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';

@@ -1,4 +1,4 @@
-/** What a program for Linux asks of the system's libraries, from its ELF file (System V ABI, and the Linux Standard Base for versions). */
+/** Reads a Linux program's requirements on the system's libraries, from its ELF file (System V ABI, and the Linux Standard Base for versions). */
 import { readFileSync } from 'node:fs';
 
 export interface Needs {
@@ -20,7 +20,7 @@ const SHT_GNU_VERNEED = 0x6ffffffe;
 const DT_NEEDED = 1;
 const GLIBC = /^GLIBC_(2\.[0-9]+)(?:\.[0-9]+)?$/;
 
-/** @throws Error for what is no 64-bit little-endian ELF file that is linked to glibc */
+/** @throws Error for a file that is no 64-bit little-endian ELF file linked to glibc */
 export function needsOf(path: string): Needs {
   const file = readFileSync(path);
   if (file.readUInt32BE(0) !== 0x7f454c46 || file[4] !== 2 || file[5] !== 1)

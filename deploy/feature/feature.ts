@@ -19,7 +19,7 @@ export interface FeatureOptions {
   readonly output: string;
 }
 
-/** What is written into install.sh about one processor. */
+/** Values of one processor in install.sh. */
 interface Release {
   readonly sha256: string;
   readonly glibc: string;
@@ -34,7 +34,7 @@ const STABLE_TAR = ['--format=ustar', '--sort=name', '--mtime=@0', '--owner=0', 
 
 /**
  * @returns the oldest glibc that each processor's programs run with
- * @throws Error where an archive is missing, or the versions of Feature and packages differ
+ * @throws Error if an archive is missing, or the versions of Feature and packages differ
  */
 export function buildFeature({ archives, arches, output }: FeatureOptions): Readonly<Record<string, string>> {
   const metadata = readMetadata();

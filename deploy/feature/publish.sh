@@ -2,7 +2,7 @@
 # Pushes the Feature, and the collection that lists it, from an OCI layout.
 #   sh deploy/feature/publish.sh LAYOUT NAME VERSION
 # LAYOUT is `oci/` of what `npm run build:feature` wrote, NAME that of the collection. A version is published once. The tags X.Y, X and latest, and
-# the collection, follow the highest version: a fix of an older one does not move them back. The same bytes go on where an earlier run stopped.
+# the collection, follow the highest version: a fix of an older one does not move them back. A run with the same bytes continues where an earlier run stopped.
 set -eu
 layout="$1" name="$2" version="$3"
 registry="$(dirname "$0")/../registry"

@@ -1,5 +1,5 @@
 /**
- * Writes the plan into the one comment of a pull request: makes it, or changes the one that is there. No dependencies, and no
+ * Writes the plan into the one comment of a pull request: creates it, or updates the existing one. No dependencies, and no
  * more rights than `pull-requests: write`.
  *   node comment.mjs PLAN.md ERROR.txt
  * Environment of GitHub Actions: GITHUB_API_URL, GITHUB_REPOSITORY, GITHUB_TOKEN, GITHUB_SHA; and PULL_REQUEST.
@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { call } from './github.mjs';
 
-/** By which the comment is found again. */
+/** Marker by which the comment is found again. */
 const MARK = '<!-- meshpass-policy-plan -->';
 /** GitHub takes 65,536 characters. */
 const MOST = 60_000;
@@ -43,7 +43,7 @@ function fenced(text) {
   return `${fence}\n${text}\n${fence}`;
 }
 
-/** Our own comment: somebody else's that holds the mark is left alone. */
+/** Our own comment; a comment of another author with the mark is left alone. */
 async function find() {
   for (let page = 1; page <= PAGES; page++) {
     const list = await call('GET', `${comments}?per_page=100&page=${page}`);

@@ -22,7 +22,7 @@ export async function ask(method, path, json) {
   });
 }
 
-/** The same; fails where GitHub does not do it. */
+/** Calls GitHub, and fails if GitHub refuses. */
 export async function call(method, path, json) {
   const answer = await ask(method, path, json);
   if (!answer.ok) throw new Error(`GitHub answers ${method} ${path.split('?')[0]} with ${answer.status}.`);

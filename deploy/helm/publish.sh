@@ -1,7 +1,7 @@
 #!/bin/sh
 # Pushes the chart and signs it. Prints the digest.
 #   sh deploy/helm/publish.sh ARCHIVE IMAGE VERSION [flags of cosign...]
-# A version is published once: where another chart is there, nothing is done. The same one is signed again, where an earlier run stopped.
+# A version is published once: if another chart is published, nothing is done. The same one is signed again, where an earlier run stopped.
 set -eu
 archive="$1" image="$2" version="$3"
 shift 3

@@ -1,7 +1,7 @@
 /**
  * `npm run build:image [-- --arch arm64] [--arch x64] [--fresh]`: the container image of broker and edge, without a daemon, as
  * `dist/image/meshpass-linux-ARCH.oci.tar`, with its SBOM beside it. With several processors also `meshpass-linux.oci.tar`, the one
- * image for all of them, which a release pushes. README.md says what is in it.
+ * image for all of them, which a release pushes. README.md lists its content.
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ import { sbomOf } from './sbom.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const OUTPUT = join(ROOT, 'dist/image');
 const REPOSITORY = 'ghcr.io/meshpass/meshpass';
-/** By Node.js's names, as everywhere in this repository. */
+/** Names of processors as in Node.js, as everywhere in this repository. */
 const ARCHITECTURES: Readonly<Record<string, OciArchitecture>> = { x64: 'amd64', arm64: 'arm64' };
 
 const { version } = JSON.parse(readFileSync(join(ROOT, 'packages/cli/package.json'), 'utf8')) as { version: string };
@@ -47,7 +47,7 @@ const names = [
   ...values.arch.flatMap((arch) => [`meshpass-linux-${arch}.oci.tar`, `meshpass-linux-${arch}.cdx.json`]),
   ...(values.arch.length > 1 ? ['meshpass-linux.oci.tar'] : []),
 ];
-// Also where the image is kept: whoever asks for one finds the same program in dist.
+// Also if the image is kept: callers that request one find the same program in dist.
 for (const arch of values.arch) {
   const flags = ['--arch', arch, ...(values.fresh ? ['--fresh'] : [])];
   execFileSync(process.execPath, [join(ROOT, 'deploy/executable/build.ts'), ...flags], { stdio: 'inherit' });

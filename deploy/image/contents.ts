@@ -1,4 +1,4 @@
-/** What is in the image: two folders, one for each layer, and which package each file is of. */
+/** Contents of the image: two folders, one per layer, and the package of each file. */
 import { execFileSync } from 'node:child_process';
 import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -51,7 +51,7 @@ export function writeBase(root: string, packages: readonly DebianPackage[], arch
   const files = new Map<string, string>();
   for (const { name, files: folder, control } of packages) {
     const taken = TAKEN[name];
-    if (!taken) throw new Error(`deploy/image/contents.ts does not say what is taken of ${name}`);
+    if (!taken) throw new Error(`deploy/image/contents.ts does not list the files of ${name}`);
     const patterns = taken.map((path) => path.replace('TRIPLET', TRIPLET[architecture]));
     for (const pattern of patterns)
       if (globSync(pattern, { cwd: folder }).length === 0) throw new Error(`${name} has no ${pattern}`);
@@ -61,7 +61,7 @@ export function writeBase(root: string, packages: readonly DebianPackage[], arch
       execFileSync('cp', ['--no-dereference', '--preserve=mode', join(folder, path), join(root, path)]);
       files.set(path, name);
     }
-    // Where scanners look for the packages of an image that has no dpkg.
+    // Scanners read the packages of an image without dpkg from here.
     write(root, `var/lib/dpkg/status.d/${name}`, control);
     files.set(`var/lib/dpkg/status.d/${name}`, name);
     if (name === 'ca-certificates') {
@@ -105,7 +105,7 @@ function leaves(folder: string, patterns: readonly string[]): readonly string[] 
   return [...new Set(paths)].sort();
 }
 
-/** What `update-ca-certificates` writes: all that Debian trusts, in the order of their names. */
+/** Output of `update-ca-certificates` : all that Debian trusts, in the order of their names. */
 function authorities(folder: string): string {
   const names = globSync('usr/share/ca-certificates/mozilla/*.crt', { cwd: folder }).sort();
   return names.map((name) => `${readFileSync(join(folder, name), 'utf8').trim()}\n`).join('');

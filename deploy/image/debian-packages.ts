@@ -10,31 +10,38 @@ export interface DebianPackage {
   readonly version: string;
   /** `amd64`, `arm64` or `all`. */
   readonly architecture: string;
-  /** Of the package file. */
+  /** SHA-256 of the package file. */
   readonly sha256: string;
-  /** What dpkg would note of it: the control file, without the state of an installation. */
+  /** Entry of dpkg's status: the control file, without the state of an installation. */
   readonly control: string;
   /** Folder with its files. */
   readonly files: string;
 }
 
-const PINS = readFileSync(new URL('debian.sha256', import.meta.url), 'utf8');
+const PINS = new URL('debian.sha256', import.meta.url);
 const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'meshpass', 'image');
 /** Comes with apt: it honours the machine's configuration of apt, and needs no list of packages. */
 const DOWNLOAD = '/usr/lib/apt/apt-helper';
 
 /**
- * Downloads what is pinned for that processor, from the mirrors that apt is configured with, or from Debian's snapshot archive.
+ * Downloads the pinned packages for that processor, from the mirrors of apt's configuration, or from Debian's snapshot archive.
  * @param architecture as Debian names it
  * @param work empty folder to unpack into
+ * @param pins file of SHA-256 and path of each package
  * @throws Error if a package is nowhere to be had with its SHA-256
  */
-export function debianPackages(architecture: 'amd64' | 'arm64', work: string): readonly DebianPackage[] {
-  const pins = PINS.split('\n').filter((line) => /^[0-9a-f]{64} {2}/.test(line));
-  const wanted = pins.filter((line) => line.endsWith(`_${architecture}.deb`) || line.endsWith('_all.deb'));
+export function debianPackages(
+  architecture: 'amd64' | 'arm64',
+  work: string,
+  pins: URL = PINS,
+): readonly DebianPackage[] {
+  const text = readFileSync(pins, 'utf8');
+  const lines = text.split('\n').filter((line) => /^[0-9a-f]{64} {2}/.test(line));
+  const [, time] = /snapshot archive of this time: (\w+)/.exec(text)!;
+  const wanted = lines.filter((line) => line.endsWith(`_${architecture}.deb`) || line.endsWith('_all.deb'));
   return wanted.map((line) => {
     const [sha256, path] = line.split('  ') as [string, string];
-    const file = download(sha256, path);
+    const file = download(sha256, path, time!);
     const field = (name: string) => execFileSync('dpkg-deb', ['--field', file, name], { encoding: 'utf8' }).trim();
     const name = field('Package');
     const files = join(work, name);
@@ -44,13 +51,13 @@ export function debianPackages(architecture: 'amd64' | 'arm64', work: string): r
   });
 }
 
-function download(sha256: string, path: string): string {
+function download(sha256: string, path: string, time: string): string {
   const file = join(CACHE, sha256, basename(path));
   if (existsSync(file) && digestOf(file) === sha256) return file;
   mkdirSync(join(CACHE, sha256), { recursive: true });
   const partial = `${file}.${process.pid}`;
   try {
-    const failed = sources().every((source) => !downloaded(`${source}${path}`, partial, sha256));
+    const failed = sources(time).every((source) => !downloaded(`${source}${path}`, partial, sha256));
     if (failed) throw new Error(`No mirror has ${path} with the SHA-256 ${sha256}`);
     renameSync(partial, file);
   } finally {
@@ -68,9 +75,9 @@ function downloaded(url: string, file: string, sha256: string): boolean {
   }
 }
 
-function sources(): readonly string[] {
+/** @param time of the snapshot archive */
+function sources(time: string): readonly string[] {
   const mirrors = execFileSync('apt-get', ['indextargets', '--format', '$(REPO_URI)'], { encoding: 'utf8' });
-  const [, time] = /snapshot archive of this time: (\w+)/.exec(PINS)!;
   const debian = mirrors.split('\n').filter((uri) => /\/debian\/?$/.test(uri));
   return [...new Set(debian), `https://snapshot.debian.org/archive/debian/${time}/`];
 }

@@ -1,6 +1,6 @@
 /**
- * Layers of an image: a folder as a tar archive, by GNU tar and gzip. The same files give the same bytes, whoever builds, when and
- * where: names are sorted, times and owners fixed. Node.js's own gzip is not used, because its output depends on the processor.
+ * Layers of an image: a folder as a tar archive, by GNU tar and gzip. The same files give the same bytes on every machine at any
+ * time: names are sorted, times and owners fixed. Node.js's own gzip is not used, because its output depends on the processor.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -20,7 +20,7 @@ export interface Layer extends Blob {
   readonly uncompressedSize: number;
 }
 
-/** What belongs to the user that the image runs as, and to nobody else. */
+/** Files that belong to the user that the image runs as. */
 export interface Owned {
   readonly uid: number;
   /** Below the root, without a leading slash. */
@@ -31,9 +31,9 @@ const STABLE = ['--format=ustar', '--sort=name', '--mtime=@0', '--numeric-owner'
 const ROOT_ONLY = ['--owner=0', '--group=0', '--mode=u=rwX,go=rX'];
 
 /**
- * @param root folder with what the layer holds; everything belongs to root and is read-only for others
+ * @param root folder with the layer's content; everything belongs to root and is read-only for others
  * @param blobs folder of an OCI layout that gets the layer, by its digest
- * @param work folder for what is in between
+ * @param work folder for intermediate files
  * @param owned an empty folder that is not root's
  */
 export function writeLayer(root: string, blobs: string, work: string, owned?: Owned): Layer {
@@ -67,7 +67,7 @@ function storeBlob(bytes: Buffer, blobs: string, file: string): Blob {
   return { digest, size: bytes.length };
 }
 
-/** One archive of a folder, the same for the same files. */
+/** Archives a folder, reproducibly. */
 export function archive(folder: string, file: string): void {
   execFileSync('tar', [
     '--create',

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Blob, digestOf, type Layer } from './layer.ts';
 
-/** As Go and the OCI name processors. */
+/** Names of processors in Go and the OCI. */
 export type OciArchitecture = 'amd64' | 'arm64';
 
 export interface ImageConfig {

@@ -2,7 +2,7 @@
 # Pushes the image for all processors, signs it, and attests the bill of materials of each processor's image. Prints the digest.
 #   sh deploy/image/publish.sh FOLDER IMAGE VERSION [flags of cosign...]
 # FOLDER is what `npm run build:image -- --arch x64 --arch arm64` wrote. Without flags cosign signs with the workflow's own identity.
-# A version is published once: where it has other bytes already, nothing is done. The same bytes go on where an earlier run stopped.
+# A version is published once: if the registry has it with other bytes, nothing is done. A run with the same bytes continues where an earlier run stopped.
 set -eu
 folder="$1" image="$2" version="$3"
 shift 3

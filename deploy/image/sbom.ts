@@ -19,7 +19,7 @@ export interface Materials {
 }
 
 const NODE_DIGESTS = readFileSync(new URL('../../lab/node.sha256', import.meta.url), 'utf8');
-/** Of `process.versions`, what is no software of its own. */
+/** Parts of `process.versions` that are not separate software. */
 const NO_SOFTWARE = ['node', 'modules', 'napi', 'unicode', 'cldr', 'tz'];
 
 /** @returns the document, the same for the same image */

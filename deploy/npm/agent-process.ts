@@ -11,7 +11,7 @@ import { bundledPackages, licences } from './bundled-packages.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Writes `daemon-main.cjs`, and the licences of what is in it, into a folder. */
+/** Writes `daemon-main.cjs`, and the licences of its modules, into a folder. */
 export async function bundleAgentProcess(folder: string): Promise<void> {
   const input = 'packages/agent/src/process/daemon-main.ts';
   const build = await rolldown({ input, cwd: ROOT, platform: 'node', logLevel: 'silent' });

@@ -3,7 +3,7 @@
  * maps, licence and a package.json whose exports are closed: the entry points that its package.json names. A package that still
  * exports `./*` in the repository publishes what other packages of ours import.
  * The packages with Envoy, one for each processor, go to `dist/envoy-linux-ARCH`; the agent's names them as optional dependencies.
- * In the repository Node runs the TypeScript sources as they are; nothing there needs this.
+ * In the repository Node runs the TypeScript sources directly; nothing there needs this.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -28,7 +28,7 @@ interface Entry {
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** Its own, because `dist` also holds what others have built, and may be reading. */
+/** A separate folder, because `dist` also holds what others have built, and may be reading. */
 const COMPILED = join(ROOT, 'dist/npm');
 
 rmSync(COMPILED, { recursive: true, force: true });
@@ -108,7 +108,7 @@ async function stageAgentProcess(): Promise<void> {
   await bundleAgentProcess(folder);
 }
 
-/** By the path that is imported. */
+/** Modules by import path. */
 function entryPoints(name: string, { exports }: PackageJson): readonly (readonly [string, Entry])[] {
   const named = Object.entries(exports).filter(([path, source]) => source.endsWith('.ts') && !path.includes('*'));
   const open = Object.hasOwn(exports, './*') ? [...imported.get(name)!].sort() : [];

@@ -8,9 +8,9 @@ export interface BundledPackage {
   readonly version: string;
   /** SPDX expression. */
   readonly license: string;
-  /** Of the archive on npm, in hexadecimal. */
+  /** Digest of the archive on npm, in hexadecimal. */
   readonly sha512: string;
-  /** Text of its licence; undefined where it has none of its own in a file. */
+  /** Text of its licence; undefined if it has no licence file. */
   readonly licenceText: string | undefined;
 }
 
@@ -28,7 +28,7 @@ export function bundledPackages(modules: Iterable<string>): readonly BundledPack
   return [...unique].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
 }
 
-/** What must go with a bundle: of each package its name, licence, and the licence's text. */
+/** Notices of a bundle: name, licence and licence text of each package. */
 export function licences(packages: readonly BundledPackage[]): string {
   const texts = packages.map(({ name, version, license, licenceText }) => {
     return `${name} ${version}, ${license}\n\n${licenceText ?? 'Its notices are in its files, which npm installs beside this package.\n'}`;

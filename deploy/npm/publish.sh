@@ -1,8 +1,8 @@
 #!/bin/sh
 # Publishes the packed packages of a version, those that others depend on first.
 #   sh deploy/npm/publish.sh FOLDER VERSION [flags of npm publish...]
-# FOLDER has the archives. A version is published once: one that is there with other bytes ends this, and the same bytes are passed over, so that
-# the next run goes on where one stopped. The tag latest follows the highest version: a fix of an older one does not move it back.
+# FOLDER has the archives. A version is published once: a published one with other bytes ends the run, and the same bytes are passed over, so that
+# the next run continues where one stopped. The tag latest follows the highest version: a fix of an older one does not move it back.
 set -eu
 folder="$(cd "$1" && pwd)" version="$2"
 shift 2

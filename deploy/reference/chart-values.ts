@@ -1,4 +1,4 @@
-/** docs/install/values.md: every value of the chart, from its schema, with the defaults of values.yaml. */
+/** docs/interfaces/values.md: every value of the chart, from its schema, with the defaults of values.yaml. */
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 

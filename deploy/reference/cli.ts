@@ -2,7 +2,7 @@
 import type { Command } from '@meshpass/cli/command/define';
 import { EXIT_CODES } from '@meshpass/cli/command/failure';
 import { type Flag, longOf } from '@meshpass/cli/command/flag';
-import { leavesOf } from '@meshpass/cli/command/tree';
+import { leavesOf, type Node } from '@meshpass/cli/command/tree';
 import { TREE } from '@meshpass/cli/program';
 
 const INTRODUCTION = `# The command line
@@ -12,12 +12,12 @@ Generated from the definitions of the commands by \`npm run reference\`; do not 
 Conventions, for every command:
 
 - Output goes to standard output, errors and progress to standard error. An error is one line that ends with its
-  \`[code]\`: [troubleshooting](troubleshooting.md) explains each. With \`--output json\` it is an object with \`error_code\` and
+  \`[code]\`, and unless an argument or a setting is wrong, a second one with the address that [explains it](troubleshooting.md). With \`--output json\` it is an object with \`error_code\` and
   \`error_description\`.
 - Exit codes: ${exitCodes(EXIT_CODES)}.
-  A command with other meanings lists them. Code 4 means that a question about policy cannot be answered, because something that decides
+  A command with other meanings lists them. Code 4 means that a question about policy cannot be answered, because a deciding policy
   is not understood ([evaluator](evaluator.md)).
-- A bare \`meshpass\` explains itself, and a bare group (\`meshpass policy\`) prints its help; both exit with 0.
+- A bare \`meshpass\` or group (\`meshpass policy\`) prints its help and exits with 0.
 - \`--output json\` prints one JSON document; \`audit tail\` prints one per row and line. \`audit export\` prints the
   lines that \`--form\` names in any case. Members are in \`snake_case\`. Some older members are there in
   \`camelCase\` too, with the same values: in \`up\`, \`status\`, \`policy lint\`, \`audit verify\` and \`audit accept-restore\`.
@@ -26,20 +26,26 @@ Conventions, for every command:
 - Times are in seconds, unless the flag says otherwise.
 `;
 
-/** The whole page. */
+/** Returns the whole page, with the headings of `meshpass --help`. */
 export async function reference(): Promise<string> {
-  const sections = leavesOf(TREE).map(async ([path, { summary, load }]) =>
-    section(['meshpass', ...path].join(' '), summary, (await load()).command),
-  );
-  const contents = leavesOf(TREE).map(([path, { summary }]) => {
+  const users = Map.groupBy(Object.entries(TREE.children), ([, { heading }]) => heading!);
+  const parts = await Promise.all([...users].map(([heading, children]) => part(heading, children)));
+  return [INTRODUCTION, ...parts.map(({ contents }) => contents), ...parts.map(({ sections }) => sections)].join('\n');
+}
+
+async function part(heading: string, children: readonly (readonly [string, Node])[]) {
+  const commands = children.flatMap(([name, child]) => leavesOf(child, [name]));
+  const rows = commands.map(([path, { summary }]) => {
     const name = ['meshpass', ...path].join(' ');
     return `| [\`${name}\`](#${name.replaceAll(' ', '-')}) | ${summary} |`;
   });
-  return [
-    INTRODUCTION,
-    ['| Command | |', '| --- | --- |', ...contents, ''].join('\n'),
-    ...(await Promise.all(sections)),
-  ].join('\n');
+  const sections = commands.map(async ([path, { summary, load }]) =>
+    section(['meshpass', ...path].join(' '), summary, (await load()).command),
+  );
+  return {
+    contents: [`| ${heading} | |`, '| --- | --- |', ...rows, ''].join('\n'),
+    sections: [`## ${heading}`, '', ...(await Promise.all(sections))].join('\n'),
+  };
 }
 
 function section(name: string, summary: string, command: Command): string {
@@ -49,7 +55,7 @@ function section(name: string, summary: string, command: Command): string {
   });
   const page = command.page.replace('docs/', '');
   return [
-    `## ${name}`,
+    `### ${name}`,
     '',
     [summary, command.about, `More: [${page}](${page}).`].filter((one) => one !== undefined).join(' '),
     '',

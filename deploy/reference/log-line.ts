@@ -1,5 +1,5 @@
 /** The JSON Schema of a line of the log. */
-import { LogLine } from '@meshpass/broker/telemetry/log-line';
+import { LogLine } from '@meshpass/broker/base/telemetry/log-line';
 import { z } from 'zod';
 
 export function logLineSchema() {

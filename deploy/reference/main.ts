@@ -1,15 +1,17 @@
-/** `npm run reference`: writes what is generated from definitions in the code: the reference of the command line, and schemas. */
+/** `npm run reference`: generates files from definitions in the code: the reference of the command line, and schemas. */
 import { writeFileSync } from 'node:fs';
 import { valuesPage } from './chart-values.ts';
 import { reference } from './cli.ts';
 import { logLineSchema } from './log-line.ts';
 import { openapiDocument } from './openapi/document.ts';
+import { sessionDrawing } from './session.ts';
 
 export const GENERATED: Readonly<Record<string, () => Promise<string> | string>> = {
   'docs/cli.md': reference,
-  'docs/install/values.md': valuesPage,
+  'docs/images/session.svg': sessionDrawing,
+  'docs/interfaces/values.md': valuesPage,
   'docs/interfaces/log-line.schema.json': () => json(logLineSchema()),
-  'packages/broker/src/http/openapi.json': () => json(openapiDocument()),
+  'packages/broker/src/start/openapi.json': () => json(openapiDocument()),
 };
 
 function json(value: unknown): string {

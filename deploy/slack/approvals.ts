@@ -23,7 +23,7 @@ export interface Settings {
   readonly fetch?: typeof fetch;
 }
 
-/** What is read of a message of the broker. */
+/** Fields of a broker's message that are used. */
 interface Told {
   readonly type: string;
   readonly data: {
@@ -38,7 +38,7 @@ interface Told {
   };
 }
 
-/** What is read of a click. */
+/** Fields of a click that are used. */
 interface Click {
   readonly type: string;
   readonly user: { readonly id: string };
@@ -57,7 +57,7 @@ export function createSlackApprovals(settings: Settings): Server {
   const { broker, webhook, webhookSecret, slackToken, slackSigningSecret, channel, people } = settings;
   const call = settings.fetch ?? fetch;
   const mesh = new Webhook(webhookSecret);
-  /** Timestamp of Slack's message, by request: what comes twice is shown once. */
+  /** Timestamp of Slack's message, by request, so that a repeated event is shown once. */
   const shown = new Map<string, Promise<string>>();
 
   async function slack(method: string, body: object): Promise<string> {
@@ -76,7 +76,9 @@ export function createSlackApprovals(settings: Settings): Server {
     const { id } = data;
     const { title, text, decisions } = data.emergency ? alarmOf(data, data.emergency) : requestOf(data);
     const button = (decision: string) => ({
-      ...{ type: 'button', action_id: decision, value: id },
+      type: 'button',
+      action_id: decision,
+      value: id,
       text: { type: 'plain_text', text: decision },
     });
     // Plain text: what people wrote is no markup.
@@ -92,25 +94,29 @@ export function createSlackApprovals(settings: Settings): Server {
     return await posted;
   }
 
-  /** Throws where it is not signed, or Slack does not take it: the broker sends it again. */
+  /** Throws if it is not signed, or Slack does not accept it; the broker then sends it again. */
   async function fromBroker(headers: IncomingHttpHeaders, body: string): Promise<void> {
     const { type, data } = mesh.verify(body, headers as Record<string, string>) as Told;
     const isFirst = type === 'approval.requested' || type === 'approval.emergency';
     if (type === 'approval.changed' || (isFirst && !shown.has(data.id))) await show(data);
   }
 
-  /** Signs an answer in the name of whoever clicked. @returns what to say to them */
+  /** Signs an answer in the name of the person who clicked. @returns message for them */
   async function fromSlack({ user, actions }: Click): Promise<string> {
     const [action] = actions ?? [];
     const subject = people[user.id];
     if (subject === undefined) return 'Nobody has written down who you are: ask your platform team.';
     const body = JSON.stringify({
-      ...{ request: action?.value, decision: action?.action_id, by: { subject } },
+      request: action?.value,
+      decision: action?.action_id,
+      by: { subject },
       reason: `by ${user.id} in Slack`,
     });
     const [id, at] = [`msg_${randomUUID()}`, new Date()];
     const headers = {
-      ...{ 'content-type': 'application/json', 'webhook-id': id, 'webhook-signature': mesh.sign(id, at, body) },
+      'content-type': 'application/json',
+      'webhook-id': id,
+      'webhook-signature': mesh.sign(id, at, body),
       'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
     };
     const answer = await call(`${broker}/approvals/answers/${webhook}`, { method: 'POST', headers, body });
@@ -130,7 +136,7 @@ export function createSlackApprovals(settings: Settings): Server {
     return given.length === wanted.length && timingSafeEqual(given, wanted);
   }
 
-  /** Only whoever clicked sees it. */
+  /** Replies visibly only to the person who clicked. */
   async function tell(click: Click, text: string): Promise<void> {
     if (!click.response_url?.startsWith('https://hooks.slack.com/')) return;
     const body = JSON.stringify({ response_type: 'ephemeral', replace_original: false, text });
@@ -187,10 +193,10 @@ function alarmOf(
   const by = new Date(until * 1000).toISOString().replace('T', ' ').replace('.000Z', ' UTC');
   const said: Readonly<Record<string, string>> = {
     open: `Somebody else reviews it until ${by}`,
-    overdue: `Nobody has reviewed it until ${by}: somebody else still has to`,
+    overdue: `The review is overdue since ${by}: another person must review it`,
     void: 'The grant was not given after all',
   };
-  // What somebody objected to can be accepted after all.
+  // An emergency with an objection can still be accepted.
   const objected = state === 'objected' ? ['accept'] : [];
   return {
     title: `An emergency: ${grant} was taken without an approval`,
@@ -207,8 +213,11 @@ if (import.meta.main) {
     process.exit(2);
   };
   createSlackApprovals({
-    ...{ broker: setting('BROKER'), webhook: setting('WEBHOOK'), webhookSecret: setting('WEBHOOK_SECRET') },
-    ...{ slackToken: setting('SLACK_TOKEN'), slackSigningSecret: setting('SLACK_SIGNING_SECRET') },
+    broker: setting('BROKER'),
+    webhook: setting('WEBHOOK'),
+    webhookSecret: setting('WEBHOOK_SECRET'),
+    slackToken: setting('SLACK_TOKEN'),
+    slackSigningSecret: setting('SLACK_SIGNING_SECRET'),
     channel: setting('SLACK_CHANNEL'),
     people: JSON.parse(readFileSync(setting('PEOPLE'), 'utf8')),
   }).listen(Number(setting('PORT')));

@@ -1,5 +1,5 @@
 /**
- * The lab's own authorities, made anew for each lab: one for the `.test` names and the Kubernetes API (tls/), and the
+ * The lab's own authorities, created for each lab: one for the `.test` names and the Kubernetes API (tls/), and the
  * mesh's (ca/), which istiod gets as a plugged-in CA, so that sidecars can start before istiod is up.
  */
 import 'reflect-metadata';
@@ -11,7 +11,7 @@ import { FORWARDING_DOMAIN, type Plan, TEST_NAMES, TRUST_DOMAIN } from './plan.t
 const DAY_MS = 24 * 60 * 60 * 1000;
 const DAYS = 365;
 const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
-/** What istiod makes for itself when nothing is plugged in. */
+/** Authority that istiod creates for itself if none is plugged in. */
 const RSA = {
   name: 'RSASSA-PKCS1-v1_5',
   hash: 'SHA-256',
@@ -20,7 +20,7 @@ const RSA = {
 };
 
 export interface Certificates {
-  /** Root of the `.test` names and of the Kubernetes API: what a workspace would find in its trust store. */
+  /** Root of the `.test` names and of the Kubernetes API, which a workspace would have in its trust store. */
   readonly testCa: string;
   /** Root of the mesh. */
   readonly meshCa: string;
@@ -69,11 +69,11 @@ export async function writeTestCertificates(
   writeFileSync(join(tls, 'sa.pub'), x509.PemConverter.encode(spki, 'PUBLIC KEY'));
 }
 
-/** What a certificate says of its holder. */
+/** Holder of a certificate. */
 export interface Leaf {
   /** DNS names and addresses of a server. */
   readonly alternatives?: readonly string[];
-  /** Of a client: its user in Kubernetes, and the group that it is in. */
+  /** Kubernetes user and group of a client certificate. */
   readonly client?: { readonly user: string; readonly group: string };
 }
 
@@ -119,10 +119,12 @@ async function makeAuthority(
   const keys = (await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as KeyPair;
   const subject = `CN=${name},O=Meshpass lab`;
   const certificate = await x509.X509CertificateGenerator.create({
-    ...{ subject, issuer: issuer?.certificate.subject ?? subject },
+    subject,
+    issuer: issuer?.certificate.subject ?? subject,
     ...validity(),
     signingAlgorithm: algorithm,
-    ...{ publicKey: keys.publicKey, signingKey: (issuer?.keys ?? keys).privateKey },
+    publicKey: keys.publicKey,
+    signingKey: (issuer?.keys ?? keys).privateKey,
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),

@@ -1,4 +1,4 @@
-/** Takes a lab down, whatever state it is in. */
+/** Stops a lab in any state. */
 import { destroyNetwork, namespacesOf } from './network/destroy.ts';
 import { readRecord, removeState } from './state.ts';
 

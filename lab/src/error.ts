@@ -1,7 +1,7 @@
 /** The one error of the lab. The product's codes (packages/identity) stay free of what only the lab can say. */
 
 export type LabErrorCode =
-  /** This machine cannot run the lab; the message says what is missing. */
+  /** This machine cannot run the lab; the message names the missing part. */
   | 'lab_unsupported'
   /** A name or an option that does not exist. */
   | 'lab_usage'
@@ -18,7 +18,7 @@ export class LabError extends Error {
   override readonly name = 'LabError';
   readonly code: LabErrorCode;
 
-  /** @param message what is wrong and what to do next */
+  /** @param message the problem and the next step */
   constructor(code: LabErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.code = code;

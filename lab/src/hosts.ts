@@ -51,13 +51,13 @@ export interface HostsOptions {
   readonly hosts: Readonly<Record<string, Host>>;
   /** Path of the CA of the `.test` names. */
   readonly testCa: string;
-  /** Environment of a host beside that of all. */
+  /** Additional environment of a host. */
   readonly environment?: (host: string) => Readonly<Record<string, string>>;
   /** The command that runs `argv` on a host. Default: in its network namespace, as the user. */
   readonly enter?: (host: Host, argv: readonly string[], uid: number | undefined) => string[];
 }
 
-/** Of what runs on a host. Commands of the repository (`meshpass`) come first, then the Node.js that runs this. */
+/** PATH of commands on a host: first the commands of the repository (`meshpass`), then the Node.js that runs this. */
 const HOST_PATH = [
   fileURLToPath(new URL('../../node_modules/.bin', import.meta.url)),
   dirname(process.execPath),
@@ -66,7 +66,7 @@ const HOST_PATH = [
   '/sbin',
 ].join(':');
 
-/** What a program spawns on a host of a kept lab ends with that program. */
+/** Ends programs on a host of a kept lab together with the program that spawned them. */
 const DIE_WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL', '--'];
 
 export function hostsOf({ dir, hosts, testCa, environment, enter }: HostsOptions): Hosts {

@@ -17,9 +17,9 @@ export interface KubeObject {
 
 export interface Kubernetes {
   readonly url: string;
-  /** Server-side apply, then the status subresource where the object has a `status`. */
+  /** Server-side apply, then the status subresource if the object has a `status`. */
   apply(...objects: readonly KubeObject[]): Promise<void>;
-  /** Deletes what is there; what is not there is fine. */
+  /** Deletes an object; a missing object is not an error. */
   remove(...objects: readonly KubeObject[]): Promise<void>;
   /**
    * Any call. Resolves with the parsed body.
@@ -113,7 +113,7 @@ function pathOf({ apiVersion, kind, metadata }: KubeObject): string {
   return `${base}${inside}/${pluralOf(kind)}/${metadata.name}`;
 }
 
-/** As Kubernetes and Istio name the resources of their kinds. */
+/** Resource names of kinds, as in Kubernetes and Istio. */
 function pluralOf(kind: string): string {
   const lower = kind.toLowerCase();
   if (/[^aeiou]y$/.test(lower)) return `${lower.slice(0, -1)}ies`;

@@ -40,14 +40,14 @@ export interface Lab extends Hosts {
   readonly kubernetes: Kubernetes;
   /** Root certificate of the mesh. */
   rootCaPem(): string;
-  /** Kills it where it runs, starts it again as it was, waits until it is ready. */
+  /** Kills a running unit, starts it again unchanged, and waits until it is ready. */
   restart(unit: string): Promise<void>;
   /**
-   * Puts a line with a delay between a host and its network, in place of one that is there; without `line` it is as it was.
+   * Puts a line with a delay between a host and its network, replacing an existing line; without `line` it is as it was.
    * @throws LabError `lab_usage` for a line that cannot be
    */
   delay(host: string, line?: Line): Promise<void>;
-  /** Lets go of the lab: it goes down unless it is kept or another process uses it. @param force takes it down all the same */
+  /** Lets go of the lab: it goes down unless it is kept or another process uses it. @param force takes it down anyway */
   down(options?: { readonly force?: boolean }): Promise<void>;
 }
 
@@ -67,7 +67,7 @@ export async function upLab(options: UpOptions = {}): Promise<Lab> {
   const progress = options.progress ?? (() => {});
   const work = async (): Promise<Lab> => {
     const record = await up(name, extra, progress).catch(async (error) => {
-      // For a person the logs stay until the next `up` or `down`.
+      // If a person starts the lab, its logs stay until the next `up` or `down`.
       if (!options.keep && release(stateDir(name))) await down(name);
       throw error;
     });
@@ -115,7 +115,9 @@ function makeLab(record: LabRecord, letGo: (() => void) | undefined): Lab {
 
   const { testCa } = certificates;
   const hosts = hostsOf({
-    ...{ dir, hosts: plan.hosts, testCa },
+    dir,
+    hosts: plan.hosts,
+    testCa,
     environment: (host): Record<string, string> => (host === 'control' ? { KUBECONFIG: join(dir, 'kubeconfig') } : {}),
   });
 

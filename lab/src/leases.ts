@@ -1,5 +1,5 @@
 /**
- * Who wants a lab to live. Each process that uses it holds it; when the last one lets go or dies, the lab goes down.
+ * Users of a lab. Each process that uses it holds it; when the last one lets go or dies, the lab goes down.
  * `lab up` on the command line holds it for good.
  */
 import { spawn } from 'node:child_process';
@@ -42,7 +42,7 @@ export function holdForGood(dir: string): void {
   writeFileSync(join(dir, 'holders', KEEP), '');
 }
 
-/** Drops a hold. @returns whether nobody holds the lab any more */
+/** Drops a hold. @returns whether the lab has no holder any more */
 export function release(dir: string, id?: string): boolean {
   const folder = join(dir, 'holders');
   if (!existsSync(folder)) return true;

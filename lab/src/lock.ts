@@ -8,8 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const RETRY_MS = 50;
 
 /**
- * Runs `work` while nobody else on this machine holds `name`.
- * @param waiting called once if somebody else holds it
+ * Runs `work` while no other process on this machine holds `name`.
+ * @param waiting called once if another process holds it
  */
 export async function withLock<T>(name: string, work: () => Promise<T>, waiting?: () => void): Promise<T> {
   let held = await tryHold(name);

@@ -164,7 +164,7 @@ function exec(lab: Lab, host: string | undefined, argv: readonly string[]): numb
 
 function logs(lab: Lab, target: string | undefined, follow: boolean): number {
   const ofHost = lab.units().filter((unit) => target === undefined || unitOf(lab.dir, unit)?.host === target);
-  // A name that is no host is that of a log: of a unit, or of what a program spawned on a host.
+  // A name that is no host names a log: that of a unit, or of a process that a program spawned on a host.
   const names = ofHost.length > 0 || target === undefined ? ofHost : [basename(target)];
   const files = names.map((unit) => logFile(lab.dir, unit)).filter(existsSync);
   if (files.length === 0)

@@ -17,6 +17,8 @@ export interface MeshpassOptions {
   readonly accessFile?: string;
   /** Keep the store and the keys of an earlier start. Default: begin with nothing. */
   readonly keepData?: boolean;
+  /** Called with the empty data directory of a new store. Default: the broker runs `initdb`, which takes four seconds of processor time. */
+  readonly prepareStore?: (dataDir: string) => Promise<unknown>;
   /** The command line of the `meshpass` to run. Default: this repository's. */
   readonly command?: readonly string[];
   /** Run the edge as a process of its own. */
@@ -29,31 +31,31 @@ export interface MeshpassOptions {
   /** Lets workspaces whose grants have roles use kubectl. */
   readonly kubernetes?: boolean;
   /**
-   * Accept a static operator token (`--break-glass`), with which tests look and act without signing in: whoever has it may do nearly
+   * Accept a static operator token (`--break-glass`), so that tests read and act without a sign-in. Its holder may do nearly
    * everything. Default: as in production, operators sign in.
    */
   readonly breakGlassWithoutAnEmergency?: boolean;
   /** More flags of `meshpass serve`. */
   readonly flags?: readonly string[];
-  /** More flags of `meshpass edge`, where it runs apart. */
+  /** More flags of `meshpass edge`, for an edge as a process of its own. */
   readonly edgeFlags?: readonly string[];
   readonly progress?: (line: string) => void;
 }
 
-/** The command line of a `meshpass` whose broker LETS ENDED SESSIONS GO ON: one step of what ends them is sabotaged. */
+/** The command line of a `meshpass` whose broker LETS ENDED SESSIONS GO ON: one step of their end is sabotaged. */
 export function sabotagedMeshpass(step: string): readonly string[] {
   return [process.execPath, fileURLToPath(new URL('./broker/sabotaged-broker.ts', import.meta.url)), step];
 }
 
 export interface Meshpass {
-  /** As the workspace calls it. */
+  /** URL for the workspace. */
   readonly brokerUrl: string;
   readonly edge: { readonly host: string; readonly port: number };
   /** Operator listener, from the root namespace. */
   readonly operatorUrl: string;
-  /** The one of `meshpass-2`. */
+  /** Operator listener of `meshpass-2`. */
   readonly standbyOperatorUrl: string;
-  /** Of no use unless it was started with `breakGlassWithoutAnEmergency`. */
+  /** Operator token, which the broker accepts only if it was started with `breakGlassWithoutAnEmergency`. */
   readonly operatorToken: string;
   /** The access file in force: write to it and the broker follows. */
   readonly accessFile: string;
@@ -64,15 +66,18 @@ export interface Meshpass {
   stop(): Promise<void>;
 }
 
-/** What the environment of a Codespace tells an agent, as GitHub and a devcontainer.json would set it. */
+/** Environment of a Codespace for an agent, as GitHub and a devcontainer.json would set it. */
 export function codespaceEnvironment(
   lab: Lab,
   { brokerUrl }: Pick<Meshpass, 'brokerUrl'>,
   { name, token }: { readonly name: string; readonly token: string },
 ) {
   return {
-    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-    ...{ MESHPASS_BROKER: brokerUrl, MESHPASS_CA_FILE: lab.testCa },
+    CODESPACES: 'true',
+    CODESPACE_NAME: name,
+    GITHUB_TOKEN: token,
+    MESHPASS_BROKER: brokerUrl,
+    MESHPASS_CA_FILE: lab.testCa,
   };
 }
 
@@ -82,10 +87,11 @@ const OPERATOR_PORT = 9090;
 const EDGE_OPERATOR_PORT = 9091;
 const STANDBY_OPERATOR_PORT = 9092;
 const TOKEN_SECONDS = 86_400;
+const KEYS = { namespace: 'meshpass-system', name: 'meshpass-keys' } as const;
 
 /**
- * Starts Meshpass and waits until it is ready; what ran of it before is stopped first.
- * @throws LabError with the end of its log where it ends or is not ready in time
+ * Starts Meshpass and waits until it is ready; stops earlier processes of it first.
+ * @throws LabError with the end of its log if it ends or is not ready in time
  */
 export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Promise<Meshpass> {
   options.progress?.('starting meshpass serve');
@@ -97,12 +103,14 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   if (!options.keepData)
     for (const one of [dataDir, standbyDataDir, checkpointFile]) rmSync(one, { recursive: true, force: true });
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  if (!options.keepData) await options.prepareStore?.(dataDir);
   const accessFile = join(dir, 'access.yaml');
   copyFileSync(options.accessFile ?? fileURLToPath(new URL('./access.yaml', import.meta.url)), accessFile);
   const operatorTokenFile = join(dir, 'operator.token');
   const operatorToken = crypto.randomUUID() + crypto.randomUUID();
   writeFileSync(operatorTokenFile, `${operatorToken}\n`, { mode: 0o600 });
   await applyBrokerRights(lab.kubernetes, options.kubernetes ? KUBERNETES_AUDIENCE : '');
+  if (options.standby && !options.keepData) await makeKeysSecret(lab);
   const toApi = options.kubernetes ? ['--kubernetes-api', new URL(lab.kubernetes.url).host] : [];
 
   const names = ['meshpass', ...(options.standby ? ['meshpass-2'] : []), ...(options.edgeApart ? ['edge'] : [])];
@@ -113,15 +121,16 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...['--access', accessFile],
     ...['--public-url', BROKER_URL],
     ...['--listen', `0.0.0.0:${BROKER_PORT}`],
-    // Not on the internet's side: no workspace has any business with it.
+    // The operator listener is not on the internet's side, because no workspace needs it.
     ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`],
     ...['--tls-cert', join(lab.dir, 'tls/broker.meshpass.test.crt')],
     ...['--tls-key', join(lab.dir, 'tls/broker.meshpass.test.key')],
     ...['--data', dataDir],
-    // Of both brokers, where there are two.
+    // Logs of both brokers, if there are two.
     ...['--audit-checkpoint', checkpointFile],
     ...(options.breakGlassWithoutAnEmergency ? ['--operator-token', operatorTokenFile, '--break-glass'] : []),
     ...['--kubeconfig', await writeKubeconfig(lab, join(dir, 'kubeconfig'))],
+    ...(options.standby ? ['--signing-key-secret', `${KEYS.namespace}/${KEYS.name}`] : []),
     ...['--istiod', lab.istiodAddress],
     ...(options.kubernetes ? ['--kubernetes-audience', KUBERNETES_AUDIENCE] : []),
     ...['--github-api', GITHUB_URL],
@@ -138,23 +147,23 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
           lab.gatewayAddress,
           ...toApi,
         ]),
-    // GitHub's port forwarding is a stand-in, too, and no name server leads its names there.
+    // GitHub's port forwarding is also a stand-in, and no name server resolves its names to it.
     ...['--lab-only-send-github-tokens-to', `${lab.hosts.github!.ip}:${FORWARDING_PORT}`],
-    // Not the default: here every layer has to refuse by itself, after every end. The last of a flag counts.
+    // Differs from the default, so that every layer has to refuse by itself after every end. The last value of a flag counts.
     ...['--deny-ended', 'always'],
     ...(options.flags ?? []),
   ];
   const first = unitOf(lab, 'meshpass', serve, `${operatorUrl}/readyz`);
   if (!options.standby) await runUnit(lab.dir, first);
   else {
-    // When it is started again it may be the one that waits: then it is up as soon as it answers.
+    // After a restart this broker may be the standby, which is up as soon as it answers.
     await runUnit(lab.dir, { ...first, ready: { url: `${operatorUrl}/healthz` } });
     await waitReady(lab.dir, first);
     const second = [
       ...serve,
       ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${STANDBY_OPERATOR_PORT}`],
       ...['--data', standbyDataDir],
-      ...['--signing-key', join(dataDir, 'signing-key.pem'), '--audit-key', join(dataDir, 'audit-key.pem')],
+      ...['--audit-key', join(dataDir, 'audit-key.pem')],
     ];
     await runUnit(lab.dir, unitOf(lab, 'meshpass-2', second, `${standbyOperatorUrl}/healthz`));
   }
@@ -175,7 +184,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       ...['--broker-token', tokenFile],
       ...['--broker-ca', lab.testCa],
       ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}`],
-      // It is the only one: agents have nowhere to go.
+      // A single edge does not drain, because agents have no other edge.
       ...['--drain', '0'],
       ...(options.edgeFlags ?? []),
     ];
@@ -199,6 +208,13 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   };
 }
 
+/** The Secret as the chart's hook makes it: the brokers store their signing keys in an entry of it. */
+async function makeKeysSecret(lab: Lab): Promise<void> {
+  const secret = { apiVersion: 'v1', kind: 'Secret', metadata: KEYS };
+  await lab.kubernetes.remove(secret);
+  await lab.kubernetes.apply({ ...secret, stringData: { 'audit-key.pem': 'not of these brokers' } });
+}
+
 async function stopMeshpass(lab: Lab): Promise<void> {
   await Promise.all(['meshpass', 'meshpass-2', 'edge'].map((name) => stopUnit(lab.dir, name)));
 }
@@ -210,10 +226,16 @@ function edgeFlags(lab: Lab, prefix: string): string[] {
 
 function unitOf(lab: Lab, name: string, argv: string[], ready: string): Unit {
   const { netns } = lab.hosts.meshpass!;
-  const command = lab.commandLine('meshpass', argv, { env: { NODE_ENV: 'production' } });
+  // Compiling its modules takes a broker as long as the rest of its start.
+  const env = { NODE_ENV: 'production', NODE_COMPILE_CACHE: join(lab.dir, 'compile-cache') };
+  const command = lab.commandLine('meshpass', argv, { env });
   const environment = Object.entries(command.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return {
-    ...{ name, host: 'meshpass', netns, argv, cwd: join(lab.dir, 'meshpass') },
+    name,
+    host: 'meshpass',
+    netns,
+    argv,
+    cwd: join(lab.dir, 'meshpass'),
     env: Object.fromEntries(environment),
     ready: { url: ready },
   };

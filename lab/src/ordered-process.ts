@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Lab } from './lab.ts';
 
 export interface OrderedProcess<Order> {
-  /** @throws Error with what the process said went wrong, or with the end of its standard error where it ended */
+  /** @throws Error with the problem that the process reported, or with the end of its standard error if it ended */
   order<T>(order: Order): Promise<T>;
   /** SIGKILL. */
   kill(): void;
@@ -26,7 +26,7 @@ export function startOrdered<Order>(lab: Lab, host: string, program: URL, who: s
     if (error === undefined) waiter?.resolve(result!);
     else waiter?.reject(new Error(error));
   });
-  // What is written to one that has just ended is told by its end.
+  // Writes to a process that has just ended fail with its end.
   child.stdin?.on('error', () => {});
   child.on('exit', (code) => {
     for (const waiter of waiting.values()) waiter.reject(new Error(`${who} ended with ${code}: ${stderr}`));

@@ -1,5 +1,5 @@
 /**
- * What the lab consists of, as plain data: hosts with their addresses, and the services of the mesh. Nothing here runs.
+ * Parts of the lab, as plain data: hosts with their addresses, and the services of the mesh. Nothing here runs.
  *
  * Two networks. The cluster network is 10.201.N.0/24 with N allotted to each lab; the root namespace has a leg in it. The "internet" (203.0.113.0/24, documentation addresses) exists only between the workspaces and the
  * `meshpass` host, the one host with a leg in both; it forwards nothing.
@@ -72,11 +72,11 @@ export const TEST_NAMES: Readonly<Record<string, string>> = {
   'token.actions.test': 'github',
 };
 
-/** Of Codespaces' forwarded ports, played by host `github` on this port: a broker in the lab is told to connect there. */
+/** Domain of Codespaces' forwarded ports. Host `github` serves it on this port, to which the flags of a broker in the lab point. */
 export const FORWARDING_DOMAIN = 'app.github.dev';
 export const FORWARDING_PORT = 8444;
 
-/** Two versions of one service, for routes that tell them apart. */
+/** Two versions of one service, for routes that distinguish them. */
 const ECHO = { namespace: 'shop', serviceAccount: 'echo', app: 'echo', kind: 'sidecar' } as const;
 
 const WORKLOADS: Readonly<Record<string, Workload>> = {
@@ -146,6 +146,9 @@ export function isOptionalHost(host: string): boolean {
   return (OPTIONAL_HOSTS as readonly string[]).includes(host) || (host !== 'workspace' && WORKSPACE.test(host));
 }
 
+/** Service name of the maximum length. */
+export const LONG_NAME = `echo-${'x'.repeat(58)}`;
+
 const SERVICES: readonly MeshService[] = [
   {
     namespace: 'shop',
@@ -197,6 +200,14 @@ const SERVICES: readonly MeshService[] = [
     selector: { app: 'echo' },
   },
   {
+    namespace: 'shop',
+    name: LONG_NAME,
+    clusterIp: '10.96.1.21',
+    hosts: ['echo-v1', 'echo-v2'],
+    ports: [{ name: 'http', port: 8080, targetPort: 8080 }],
+    selector: { app: 'echo' },
+  },
+  {
     namespace: 'meshpass-system',
     name: 'meshpass-gateway',
     clusterIp: '10.96.3.10',
@@ -218,14 +229,14 @@ export function hostsFile(plan: Plan, host: Host): string {
   name(plan.hosts.control?.ip ?? '', 'istiod.istio-system.svc', 'kubernetes.default.svc');
   for (const service of plan.services) {
     const short = `${service.name}.${service.namespace}`;
-    // Without a sidecar only the gateway can be talked to; a name that leads to a refused connection helps nobody.
+    // Without a sidecar only the gateway is reachable; a name that leads to a refused connection is of no use.
     if (!host.workload && !service.hosts.includes('gateway')) continue;
     for (const ip of addressesOf(plan, host, service)) name(ip, `${short}.svc.cluster.local`, `${short}.svc`, short);
   }
   return `${lines.join('\n')}\n`;
 }
 
-/** What a name server would answer for a Service; where there is no sidecar, the address of the host itself. */
+/** Address of a Service for a name server; without a sidecar, the address of the host itself. */
 function addressesOf(plan: Plan, host: Host, { clusterIp, hosts }: MeshService): readonly string[] {
   if (host.workload && clusterIp !== 'None') return [clusterIp];
   return hosts.flatMap((one) => plan.hosts[one]?.ip ?? []);

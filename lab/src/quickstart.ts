@@ -4,6 +4,7 @@
  *
  *   --keep        leave everything running and say what to try
  *   --name NAME   lab to use (default: $MESHPASS_LAB, or "quick")
+ *   --deny-ended  ended sessions that the broker also denies in the mesh
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -30,7 +31,7 @@ if ('problem' in values) {
 else process.exitCode = await tellStory((story) => quickstart(story, values));
 
 async function quickstart(story: Story, values: QuickstartOptions): Promise<void> {
-  // The first time it takes minutes to build: what needs no mesh is shown meanwhile.
+  // The first time it takes minutes to build: parts without a mesh are shown in the meantime.
   let show: (line: string) => void = () => {};
   const starting = upLab({ name: values.name, keep: values.keep, progress: (line) => show(line) });
   starting.catch(() => {}); // awaited below
@@ -57,7 +58,11 @@ async function onAMesh(
   story.done(`Kubernetes ${kubernetes}, Istio ${istio}, Envoy ${envoy}: orders.shop, ledger-db.shop, web.dev`);
   story.aside('GitHub and the identity providers are stand-ins: a lab cannot reach the real ones.');
   const meshpass = await story.busy('starting broker and edge', (progress) =>
-    startMeshpass(lab, { accessFile: accessWithOperator(lab), progress }),
+    startMeshpass(lab, {
+      accessFile: accessWithOperator(lab),
+      flags: ['--deny-ended', values.denyEnded],
+      progress,
+    }),
   );
   story.done('Meshpass: broker and edge run with the rights that the chart gives them, the access file is in force');
 
@@ -69,12 +74,12 @@ async function onAMesh(
   await routes(scene);
   await refusals(scene);
   if (values.keep) return keepRunning(scene, codespace, values.name);
-  await auditTrail(scene, await stop(scene, codespace));
+  await auditTrail(scene, await stop(scene, codespace, values.denyEnded));
 }
 
 function keepRunning({ lab, meshpass, story }: Scene, { codespace }: OpenCodespace, name: string): void {
   const inWorkspace = `npm run lab -- exec workspace --name ${name} --`;
-  // What GitHub sets in a Codespace, so that `meshpass up` and `doctor` can be tried by hand.
+  // Environment that GitHub sets in a Codespace, so that a reader can try `meshpass up` and `doctor` by hand.
   const environment = join(lab.dir, 'codespace.env');
   const lines = Object.entries(codespaceEnvironment(lab, meshpass, codespace)).map(
     ([key, value]) => `export ${key}='${value}'\n`,

@@ -15,7 +15,7 @@ export interface RunOptions {
   readonly input?: string;
 }
 
-/** Resolves whatever the exit code; rejects with `lab_unsupported` only where the command does not exist. */
+/** Resolves for any exit code; rejects with `lab_unsupported` only if the command does not exist. */
 export function run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const [file, ...args] = argv;
   const child = spawn(file ?? '', args, {

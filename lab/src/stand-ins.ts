@@ -14,7 +14,7 @@ export const GITHUB_URL = 'https://api.github.test';
 export const IDP_ISSUER = 'https://idp.test:8443';
 export const ACTIONS_ISSUER = 'https://token.actions.test:9443';
 
-/** @param lab or a cluster of the lab, which plays them, too */
+/** @param lab or a cluster of the lab, which also runs them */
 export function standIns(lab: Pick<Lab, 'hosts' | 'testCa'>): StandIns {
   const ca = readFileSync(lab.testCa, 'utf8');
   const at = (port: number) => ({ ca, connect: `${lab.hosts.github!.ip}:${port}` });

@@ -1,7 +1,7 @@
 /**
- * What a running lab leaves on disk, so that any process can find it, attach to it or take it down:
+ * Files of a running lab, so that any process can find it, attach to it or stop it:
  *
- *     /var/lib/meshpass-lab/NAME/lab.json    name, subnet, boot, optional hosts, whether `up` got to its end
+ *     /var/lib/meshpass-lab/NAME/lab.json    name, subnet, boot, optional hosts, whether `up` has finished
  *                               units/*.json the processes (see unit.ts)
  *                               holders/     one file per process that wants the lab to live; `keep` for good
  *                               hosts/HOST/  working directory of a host

@@ -22,7 +22,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LabError } from './error.ts';
 import { enterHost } from './network/enter.ts';
 
-/** How a unit says that it is ready: an HTTP 200, or a line in its log. */
+/** Sign that a unit is ready: an HTTP 200, or a line in its log. */
 export type Ready = { readonly url: string } | { readonly log: string };
 
 export interface Unit {
@@ -42,14 +42,14 @@ export interface Unit {
 interface Running {
   readonly unit: Unit;
   readonly pid: number;
-  /** Start time of the process in clock ticks: tells it from another that got its number later. */
+  /** Start time of the process in clock ticks, which distinguishes it from a later process with the same number. */
   readonly started: string;
 }
 
 const READY_MS = 60_000;
 const STOP_MS = 15_000;
-/** What a unit that runs may take to answer before it is started anew. */
-const MEND_MS = 5_000;
+/** Time within which a running unit must answer before it is restarted: on a saturated machine it may be slow. */
+const MEND_MS = 30_000;
 const POLL_MS = 25;
 const LOG_LINES = 15;
 
@@ -59,7 +59,7 @@ export function startUnit(dir: string, unit: Unit): void {
   mkdirSync(join(dir, 'logs'), { recursive: true });
   mkdirSync(join(dir, 'units'), { recursive: true });
   const log = openSync(logFile(dir, unit.name), 'a');
-  // An access log to /dev/stdout opens this file anew, as the unit's own user.
+  // An access log to /dev/stdout reopens this file, as the unit's own user.
   if (unit.uid !== undefined) fchownSync(log, unit.uid, unit.uid);
   const [file, ...args] = unit.enter ? [...unit.enter, ...unit.argv] : enterHost(unit.netns, unit.argv, unit.uid);
   const child = spawn(file ?? '', args, { detached: true, stdio: ['ignore', log, log], cwd: unit.cwd, env: unit.env });
@@ -72,7 +72,7 @@ export function startUnit(dir: string, unit: Unit): void {
 }
 
 /**
- * @param from where in its log to look for the line that says it is ready
+ * @param from position in its log at which to search for the line that shows it is ready
  * @param within milliseconds
  * @throws LabError `lab_start` with the last lines of its log when it ends or takes too long
  */
@@ -98,7 +98,7 @@ export async function runUnit(dir: string, unit: Unit): Promise<void> {
   await waitReady(dir, unit, from);
 }
 
-/** Starts a unit that died, and one that runs without being ready anew. */
+/** Restarts a unit that died, or that runs without being ready. */
 export async function mendUnit(dir: string, unit: Unit): Promise<void> {
   if (isAlive(dir, unit.name)) {
     const ready = await waitReady(dir, unit, 0, MEND_MS).then(
@@ -123,7 +123,7 @@ export async function killUnit(dir: string, name: string): Promise<void> {
 
 /**
  * Asks a unit to end (SIGTERM) and waits; one that takes longer than `within` milliseconds is killed. It is forgotten:
- * whoever mends the lab does not start it again.
+ * a repair of the lab does not start it again.
  */
 export async function stopUnit(dir: string, name: string, within = STOP_MS): Promise<void> {
   const running = readUnit(dir, name);

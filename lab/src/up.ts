@@ -1,4 +1,4 @@
-/** Starts a lab, or what is missing of one that runs. */
+/** Starts a lab, or the missing parts of a running one. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeCertificates } from './certificates.ts';
@@ -85,7 +85,7 @@ async function start(
   return complete;
 }
 
-/** A lab that runs gets what it lacks: units that died or hang, hosts that were not asked for before. */
+/** Completes a running lab: units that died or hang, and hosts that were not requested before. */
 async function resume(
   found: LabRecord,
   extra: readonly string[],

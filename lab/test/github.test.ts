@@ -1,4 +1,4 @@
-/** The stand-in answers as GitHub's published OpenAPI description says, and says no as GitHub does. */
+/** The stand-in answers according to GitHub's published OpenAPI description, and refuses as GitHub does. */
 
 import { createPrivateKey } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -78,8 +78,11 @@ async function installationToken(): Promise<string> {
 describe('answers conform to the published description', () => {
   test('for an App that is registered by its manifest, once a code', async () => {
     const manifest = {
-      ...{ name: 'Meshpass acme', url: 'https://broker.example.com', redirect_url: 'http://127.0.0.1:1/created' },
-      ...{ public: false, hook_attributes: { url: 'https://broker.example.com', active: false } },
+      name: 'Meshpass acme',
+      url: 'https://broker.example.com',
+      redirect_url: 'http://127.0.0.1:1/created',
+      public: false,
+      hook_attributes: { url: 'https://broker.example.com', active: false },
       default_permissions: { members: 'read' },
     };
     const body = new URLSearchParams({ manifest: JSON.stringify(manifest) });
@@ -234,7 +237,7 @@ describe('the rest of a request is as on GitHub', () => {
     expect((await fetch(`${github.url}/meta`, { headers: { 'user-agent': '' } })).status).toBe(403);
   });
 
-  test('a start gives a new token and kills the one before', async () => {
+  test('a start issues a new token and invalidates the previous one', async () => {
     await github.admin.setCodespaceState(alice.name, 'Shutdown');
     expect((await get(`/user/codespaces/${alice.name}`, alice.token)).body.state).toBe('Shutdown');
     const started = await github.admin.startCodespace(alice.name);
@@ -250,7 +253,7 @@ describe('faults', () => {
     expect((await get('/meta')).status).toBe(200);
   });
 
-  test('both rate limits carry what a caller must obey', async () => {
+  test('both rate limits have the headers that a caller must obey', async () => {
     await github.admin.setFault({ mode: 'rate-limited', resetSeconds: 60 });
     const primary = await get('/user', alice.token);
     expect(primary.status).toBe(403);
@@ -278,5 +281,15 @@ test('a restart finds the state and the key again', async () => {
     await second.close();
   } finally {
     rmSync(state, { recursive: true });
+  }
+});
+
+test('without the admin API no client changes the state', async () => {
+  const trial = await startGithub({ listen: '127.0.0.1:0', withoutAdmin: true });
+  try {
+    const headers = { 'user-agent': 'test' };
+    expect((await fetch(`${trial.url}/_lab_only_admin/app`, { headers })).status).toBe(404);
+  } finally {
+    await trial.close();
   }
 });

@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { buildGoTools } from '../src/install/go.ts';
 
-/** Compiles nothing: the real builds take minutes, and run where a machine has none yet. */
+/** Compiles nothing: the real builds take minutes, and run on a machine that has none yet. */
 const GO = `#!/bin/sh
 if [ "$1" = list ]; then
   [ "$2" = -m ] && echo "$TEST_SOURCES"

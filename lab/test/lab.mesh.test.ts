@@ -57,7 +57,7 @@ describe('a running lab', () => {
     expect(lab.units()).toEqual(expect.arrayContaining(['etcd', 'istiod', 'gateway', 'sidecar-orders', 'postgres']));
   });
 
-  it('carries a call inside the mesh under mutual TLS: the service is told the principal of its caller', async () => {
+  it('carries a call inside the mesh under mutual TLS: the service gets the principal of its caller', async () => {
     const { status, body } = await curl('client', 'http://orders.shop:8080/whoami');
     expect(status).toBe(200);
     expect(JSON.parse(body)).toMatchObject({ principal: 'spiffe://cluster.local/ns/shop/sa/client', identity: {} });
@@ -95,7 +95,7 @@ describe('a running lab', () => {
     expect(stdout).toBe('3000001');
   });
 
-  it('lets the workspace reach host meshpass and nothing else', async () => {
+  it('lets the workspace reach only host meshpass', async () => {
     const targets = [
       ...Object.values(lab.hosts)
         .filter((host) => host.network === 'cluster')
@@ -129,7 +129,7 @@ describe('a running lab', () => {
     expect((await curl('meshpass', '-k', `https://${control}:6443/healthz`)).body).toContain('ok');
   });
 
-  it('does not let the workspace reach what host meshpass has on the cluster side, even by a route of its own', async () => {
+  it('does not let the workspace reach the cluster side of host meshpass, even by a route of its own', async () => {
     const inside = lab.hosts.meshpass?.ip ?? '';
     const server = `require('node:http').createServer((q, r) => r.end('here')).listen(8098, () => console.log('up'))`;
     const child = lab.spawn('meshpass', ['node', '-e', server]);
@@ -193,7 +193,7 @@ describe('a running lab', () => {
   );
 
   it(
-    'mends what died, and adds a host, when it is brought up again',
+    'restarts dead processes, and adds a host, at the next up',
     async () => {
       await lab.kill('postgres');
       const again = await upLab({ name: NAME, with: ['workspace-2', 'stock'] });
@@ -212,7 +212,7 @@ describe('a running lab', () => {
 
 describe('the end of a lab', () => {
   it(
-    'comes with the process that started it, even when that is killed, and leaves nothing',
+    'ends with the process that started it, even when that is killed, and leaves nothing',
     async () => {
       const rules = (await run(['iptables-save'])).stdout.replaceAll(/\[\d+:\d+\]|^#.*$/gm, '');
       const index = fileURLToPath(new URL('../src/index.ts', import.meta.url));

@@ -6,7 +6,7 @@ import { withLock } from '../src/lock.ts';
 
 const LOCK = fileURLToPath(new URL('../src/lock.ts', import.meta.url));
 
-it('lets one in at a time', async () => {
+it('admits one at a time', async () => {
   let inside = 0;
   let most = 0;
   const work = async (): Promise<void> => {
@@ -40,7 +40,7 @@ it('is free again when its holder is killed', async () => {
   expect(waited).toBe(true);
 });
 
-it('gives the lock back when the work fails', async () => {
+it('releases the lock when the work fails', async () => {
   const name = `test/failed-${process.pid}`;
   await expect(withLock(name, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
   expect(await withLock(name, async () => 1)).toBe(1);

@@ -97,7 +97,7 @@ describe('the identity provider of a company', () => {
 });
 
 describe('the issuer of GitHub Actions', () => {
-  test('gives a job its token for the audience it asks for', async () => {
+  test('issues a job its token for the requested audience', async () => {
     const job = await actions.admin.startJob({ environment: 'prod:eu' });
     const ask = (token: string) =>
       fetch(`${job.ACTIONS_ID_TOKEN_REQUEST_URL}&audience=meshpass`, { headers: { authorization: `bearer ${token}` } });
@@ -117,7 +117,7 @@ describe('the issuer of GitHub Actions', () => {
     expect(payload.iat! - payload.nbf!).toBe(600);
   });
 
-  test('knows the immutable subject too', async () => {
+  test('also issues the immutable subject', async () => {
     const sub = async (job: object) => decodeJwt(await actions.admin.idToken({ audience: 'x', job })).sub;
     expect(await sub({ immutableSubject: true })).toBe('repo:acme@9919001/payments-api@7001:ref:refs/heads/main');
     expect(await sub({ event: 'pull_request' })).toBe('repo:acme/payments-api:pull_request');
@@ -125,7 +125,7 @@ describe('the issuer of GitHub Actions', () => {
 });
 
 describe('a forgery is refused by an ordinary verifier', () => {
-  // jose lets these pass by design: what they lack is for the caller to demand.
+  // jose accepts these by design: the caller must demand the missing claims.
   const callers = [
     'no-subject',
     'no-expiry',
@@ -135,7 +135,7 @@ describe('a forgery is refused by an ordinary verifier', () => {
     'deep-claims',
     'deep-header',
     'huge',
-    // It reads them in one of the two ways that they can be read in, and the signature is over the bytes.
+    // It parses them in one of two possible ways, and the signature covers the bytes.
     'member-twice',
     'member-twice-in-other-writing',
     'header-member-twice',

@@ -13,7 +13,7 @@ afterEach(() => rmSync(cache, { recursive: true }));
 
 const silent = (): void => {};
 
-it('fills a folder once for all who want it at the same time', async () => {
+it('fills a folder once for all simultaneous callers', async () => {
   let fills = 0;
   const home = join(cache, `both-${process.pid}`);
   const fill = async (work: string): Promise<string> => {
@@ -51,7 +51,7 @@ it('does not wait for another cache that is filled with the same', async () => {
   expect(readdirSync(cache).sort()).toEqual(['one', 'two']);
 });
 
-it('takes what a process that knew nothing of the lock has filled meanwhile', async () => {
+it('uses a folder that a process without the lock has filled', async () => {
   const home = join(cache, `taken-${process.pid}`);
   const fill = async (work: string): Promise<string> => {
     mkdirSync(home);

@@ -7,7 +7,7 @@ describe('the plan of a lab', () => {
   const plan = planLab('one', 7, []);
   const names = (host: string): string => hostsFile(plan, plan.hosts[host]!);
 
-  it('gives a workspace no name but those of the broker and the edge, at their internet address', () => {
+  it('gives a workspace only the names of the broker and the edge, at their internet address', () => {
     expect(names('workspace').split('\n')).toEqual([
       '127.0.0.1 localhost',
       '203.0.113.10 workspace',

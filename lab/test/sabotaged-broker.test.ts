@@ -1,4 +1,4 @@
-/** What only a lab may do has an alarming name, and no way into the product. */
+/** Lab-only features have an alarming name, and no way into the product. */
 import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ it('no file of the product reads a variable of the lab, or imports it', () => {
   for (const file of globSync('packages/*/package.json', { cwd: ROOT })) expect(read(file)).not.toContain('/lab');
 });
 
-it('the one thing that `meshpass` can be told to do for a lab alone is a flag whose name warns', () => {
+it('the only lab feature of `meshpass` is a flag whose name warns', () => {
   const found = (pattern: RegExp) =>
     new Set(
       sources.filter((file) => file.startsWith('packages/cli/')).flatMap((file) => read(file).match(pattern) ?? []),

@@ -13,7 +13,7 @@ test('the kernel lists a connection as long as a process holds it', async () => 
   const [accepted] = (await once(server, 'connection')) as [Socket];
   expect(connectionsAt(port)).toEqual([{ localPort: port, remotePort: client.localPort, state: 'established' }]);
   client.end();
-  // Half closed is still held: that is how a leak looks.
+  // A half-closed socket is still open, as in a leak.
   await expect.poll(() => connectionsAt(port)[0]?.state).toBe('close-wait');
   accepted.resetAndDestroy();
   await expect.poll(() => connectionsAt(port)).toEqual([]);

@@ -1,7 +1,7 @@
 /**
- * Just-in-time access on the real mesh, in each way of approval: a developer is refused, asks, somebody else approves from a workspace, as
- * an operator, on the broker's page in a real browser, or through a signed webhook; calls pass, and end on time, or at once when it is
- * withdrawn. Own, forged, replayed and late answers give nothing.
+ * Just-in-time access on the real mesh, in each way of approval: a developer is refused and asks; another person approves from a workspace, as
+ * an operator, on the broker's page in a real browser, or through a signed webhook. Calls pass until the approval expires, or is withdrawn.
+ * Own, forged, replayed and late answers grant nothing.
  */
 import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -30,7 +30,7 @@ const told = async (id: string) =>
 describe('a developer', () => {
   const asked = new Map<Way, ApprovalRequest>();
 
-  it('is refused, learns what to ask for, and asks', async () => {
+  it('is refused, learns which grant to request, and requests it', async () => {
     for (const way of WAYS) expect(await ways.call(`/ways/${way}`), way).toBe('403');
     expect(await ways.call('/orders/1')).toBe('200');
     const why = await ways.meshpass('workspace', 'explain', 'http://orders.shop:8080/ways/page');
@@ -40,7 +40,7 @@ describe('a developer', () => {
     for (const way of WAYS) asked.set(way, await ask(way));
   }, 120_000);
 
-  it('is let in through a workspace: not by themselves, nor by whom GitHub has not in the team at this moment', async () => {
+  it('gets access by an approval from a workspace: not their own, nor that of a person who is not in the team at this moment', async () => {
     const { id } = asked.get('workspace')!;
     expect((await ways.meshpass('workspace', 'approve', id)).stderr).toContain('[approval_own]');
     expect((await ways.meshpass('workspace-2', 'approve', id)).stderr).toContain('[approval_forbidden]');
@@ -55,12 +55,12 @@ describe('a developer', () => {
       (code) => code === '404',
       60,
     );
-    // The approver has nothing by it, and the developer nothing else.
+    // The approver gains no access by it, and the developer no other.
     expect((await ways.meshpass('workspace-2', 'status')).stdout).not.toMatch(/^ {2}workspace: spiffe/m);
     expect(await ways.call('/ways/page')).toBe('403');
   }, 120_000);
 
-  it('is let in by an operator: not by themselves as one, nor by one who has signed out', async () => {
+  it('gets access by an operator: not by themselves as one, nor by one who has signed out', async () => {
     const { id } = asked.get('operator')!;
     await ways.login(ALICE);
     expect((await ways.operator('approve', id)).stderr).toContain('[approval_own]');
@@ -80,7 +80,7 @@ describe('a developer', () => {
   }, 120_000);
 
   it.skipIf(!HAS_BROWSER)(
-    'is let in on the page: not by themselves, nor by a form that is forged or sent again',
+    'gets access on the page: not by themselves, nor by a form that is forged or sent again',
     async () => {
       const { id } = asked.get('page')!;
       const path = `/approvals/${id}`;
@@ -106,7 +106,7 @@ describe('a developer', () => {
     180_000,
   );
 
-  it('is let in through a webhook: not in their own name, nor by a message that is forged, old or sent again', async () => {
+  it('gets access through a webhook: not in their own name, nor by a message that is forged, old or sent again', async () => {
     const { id } = asked.get('webhook')!;
     const [alice, bob] = [await ways.githubId('alice'), await ways.githubId('bob')];
     const code = async (by: string, how?: Parameters<Ways['answer']>[2]) =>
@@ -124,7 +124,7 @@ describe('a developer', () => {
     expect(await code(bob)).toBe('approval_unknown');
   }, 120_000);
 
-  it('loses each on time, and no answer brings it back; the audit log names who did what, and how', async () => {
+  it('loses each on time, and no later answer restores it; the audit log names each person, action and way', async () => {
     const listed = await ways.json<ApprovalsResponse>('workspace', 'requests');
     for (const way of WAYS.filter((one) => HAS_BROWSER || one !== 'page')) {
       const ends = listed.own.find(({ id }) => id === asked.get(way)!.id)!.until! * 1000;
@@ -184,7 +184,7 @@ describe('a developer', () => {
   }, 240_000);
 });
 
-it('takes back at once what is withdrawn, and cuts what was open', async () => {
+it('loses a withdrawn approval at once, with its open connections', async () => {
   const { id } = await ask('workspace', '--for', '10m');
   await ways.json('workspace-2', 'approve', id);
   await until(
@@ -201,7 +201,8 @@ it('takes back at once what is withdrawn, and cuts what was open', async () => {
     20,
   );
   expect((await ways.dataPath.audit()).filter(({ action }) => action === 'session.narrow').at(-1)).toMatchObject({
-    ...{ grant_name: 'workspace', outcome: 'ended' },
+    grant_name: 'workspace',
+    outcome: 'ended',
   });
 }, 120_000);
 

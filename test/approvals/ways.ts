@@ -25,7 +25,7 @@ interface Ran {
 
 export interface Ways {
   readonly dataPath: DataPath;
-  /** Where browsers reach the page. */
+  /** URL at which browsers reach the page. */
   readonly origin: string;
   readonly call: (path: string) => Promise<string>;
   readonly meshpass: (host: string, ...words: string[]) => Promise<Ran>;
@@ -33,9 +33,9 @@ export interface Ways {
   /** Signs an operator in, by a code. */
   readonly login: (person: string) => Promise<void>;
   readonly logout: () => Promise<void>;
-  /** `meshpass approvals ...` of the operator who is signed in. */
+  /** Runs `meshpass` with these words as the signed-in operator. */
   readonly operator: (...words: string[]) => Promise<Ran>;
-  /** A browser of its own in which somebody signs in on the page. */
+  /** A separate browser in which a person signs in on the page. */
   readonly browse: (person: string, path: string) => Promise<Page>;
   readonly githubId: (login: string) => Promise<string>;
   /** An approval through the webhook. @param by id of a GitHub user */
@@ -111,14 +111,16 @@ export async function openWays(grants: readonly string[]): Promise<Ways> {
     expect(up.code, up.stderr).toBe(0);
   }
 
-  // What operators and page know her by, so that she can be told apart from them.
-  await signInBy(lab, 'workspace', ['login', '--issuer', 'corp'], { person: ALICE });
+  // Her name for operators and on the page, which distinguishes her from them.
+  await signInBy(lab, 'workspace', ['sign-in', '--issuer', 'corp'], { person: ALICE });
 
   const env = { MESHPASS_STATE_DIR: join(directory, 'state'), MESHPASS_CA_FILE: lab.testCa };
   const at = ['--operator', dataPath.meshpass.operatorUrl];
   let browser: Browser | undefined;
   return {
-    ...{ dataPath, origin, meshpass },
+    dataPath,
+    origin,
+    meshpass,
     call: async (path) => {
       const curl = ['curl', '-sS', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}'];
       return (await lab.exec('workspace', [...curl, `http://orders.shop:8080${path}`])).stdout.trim();
@@ -133,7 +135,7 @@ export async function openWays(grants: readonly string[]): Promise<Ways> {
       const { code, stderr } = await lab.exec('meshpass', ['meshpass', 'logout', ...at], { env });
       expect(code, stderr).toBe(0);
     },
-    operator: (...words) => lab.exec('meshpass', ['meshpass', 'approvals', ...words, ...at], { env }),
+    operator: (...words) => lab.exec('meshpass', ['meshpass', ...words, ...at], { env }),
     browse: async (person, path) => {
       const args = ['--no-sandbox', `--host-resolver-rules=MAP idp.test ${lab.hosts.github!.ip}`];
       browser ??= await chromium.launch({ executablePath: PROGRAM, args });
@@ -154,7 +156,9 @@ export async function openWays(grants: readonly string[]): Promise<Ways> {
       return await ask(
         { host: to, port: Number(port), tls: { name: hostname, caFile: lab.testCa } },
         {
-          ...{ method: 'POST', path: '/approvals/answers/chat', body },
+          method: 'POST',
+          path: '/approvals/answers/chat',
+          body,
           headers: [
             ...['Content-Type', 'application/json', 'webhook-id', messageId],
             ...['webhook-timestamp', String(Math.floor(signedAt.getTime() / 1000))],

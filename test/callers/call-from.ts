@@ -1,8 +1,9 @@
-/** The same call from a pod and from a Codespace: both are hosts of the lab that run the same program. */
+/** Makes the same call from a pod and from a Codespace: both are hosts of the lab that run the same program. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Lab, upLab } from '@meshpass/lab';
 import { type OrderedProcess, startOrdered } from '@meshpass/lab/ordered-process';
+import { LONG_NAME } from '@meshpass/lab/plan';
 import { type DataPath, openDataPath, until } from '../mesh.ts';
 import type { AnswerTo, Call, Side } from './calls.ts';
 
@@ -10,11 +11,11 @@ export interface Callers {
   readonly lab: Lab;
   readonly sides: readonly Side[];
   callFrom<C extends Call>(side: Side, call: C): Promise<AnswerTo<C>>;
-  /** What gives the Codespace its access, where there is one. */
+  /** Access of the Codespace, if there is a Codespace. */
   readonly dataPath: DataPath | undefined;
-  /** Gives the Codespace, where there is one, a new session with these grants. @param more beside the usual */
+  /** Opens a new session with these grants for the Codespace, if there is one. @param more grants in addition to the usual ones */
   grant(more?: { readonly service: string; readonly port: number }): Promise<void>;
-  /** Where a side's program runs. */
+  /** Host that runs the program of a side. */
   host(side: Side): string;
   close(): Promise<void>;
 }
@@ -30,7 +31,9 @@ export async function openCallers(sides: readonly Side[]): Promise<Callers> {
     sides.map((side) => [side, startOrdered<Call>(lab, HOSTS[side], PROGRAM, `the caller of the ${side}`)]),
   );
   return {
-    ...{ lab, sides, dataPath },
+    lab,
+    sides,
+    dataPath,
     callFrom: (side, call) => programs.get(side)!.order(call),
     grant: async (more) => {
       if (!dataPath) return;
@@ -62,7 +65,7 @@ async function openCodespace(lab: Lab): Promise<DataPath> {
   return dataPath;
 }
 
-/** @returns what `meshpass up` says */
+/** @returns output of `meshpass up` */
 async function enrolAnew(lab: Lab, dataPath: DataPath): Promise<string> {
   await lab.exec(HOSTS.codespace, ['meshpass', 'down']);
   const up = await lab.exec(HOSTS.codespace, ['meshpass', 'up'], { env: await dataPath.environment() });
@@ -83,6 +86,7 @@ grants:
       - { service: echo.shop, port: 9000 }
       - { service: echo.shop, port: 2525 }
       - { service: echo-headless.shop, port: 8081 }
+      - { service: ${LONG_NAME}.shop, port: 8080 }
       - { service: orders.shop, port: 8080 }
       - { service: ledger-db.shop, port: 5432 }
     ttl: 10m

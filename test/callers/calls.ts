@@ -5,7 +5,7 @@ import type { TcpAnswer, TcpCall } from './tcp-call.ts';
 /** `pod`: host `client`, behind a stock sidecar. `codespace`: host `workspace`, after `meshpass up`. */
 export type Side = 'pod' | 'codespace';
 
-/** The pod first: what it sees is what is expected of the other. */
+/** Callers, the pod first: its outcome is the expected one of the other. */
 export const SIDES: readonly Side[] = ['pod', 'codespace'];
 
 /** An exchange in a protocol, by its name in test/protocols/exchanges. */

@@ -1,4 +1,4 @@
-/** One HTTP/1.1 request, on a connection of its own. */
+/** Sends one HTTP/1.1 request on a separate connection. */
 import { request as requestHttp } from 'node:http';
 
 export interface HttpCall {
@@ -13,11 +13,11 @@ export interface HttpCall {
 }
 
 export interface HttpAnswer {
-  /** 0 where there was no answer; `error` says why. */
+  /** 0 without an answer; `error` has the reason. */
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** From the call to the end of the answer. */
+  /** Time from the call to the end of the answer. */
   readonly ms: number;
   readonly error?: string;
 }

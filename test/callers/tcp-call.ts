@@ -7,7 +7,7 @@ export interface TcpCall {
   readonly port: number;
   /** Wait for the other side's first line before anything is sent. */
   readonly serverFirst?: boolean;
-  /** What is sent, without the ends of lines. */
+  /** Lines to send, without line ends. */
   readonly send: readonly string[];
   /** When to give up. Default: 5 s. */
   readonly timeoutMs?: number;

@@ -12,7 +12,7 @@ export interface BalancedWorld extends World {
   readonly edges: readonly [Edge, Edge];
   /** New connections go to these edges from now on. */
   lead(to: { readonly control: Edge; readonly tunnels: Edge }): void;
-  /** What the agent logged. */
+  /** Log of the agent. */
   readonly logged: readonly string[];
 }
 
@@ -46,7 +46,7 @@ export async function balancedWorld(
   return { ...world, control, edges, lead, logged, agent: await world.start() };
 }
 
-/** @param choose where a connection goes, by its ClientHello */
+/** @param choose selects the edge of a connection, by its ClientHello */
 async function startBalancer(choose: (hello: Buffer) => Edge) {
   const sockets = new Set<Socket>();
   const keep = (socket: Socket, other: () => Socket | undefined) => {

@@ -1,4 +1,4 @@
-/** An edge ends under a workspace's calls: none is lost, and an edge that only says so gains nothing. */
+/** An edge ends under a workspace's calls: no call is lost, and an edge that only claims to drain gains nothing. */
 import { Agent } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
@@ -16,7 +16,7 @@ const TUNNELS = { timeout: 30_000 };
 let stopCalling = () => {};
 afterEach(() => stopCalling());
 
-/** A workload that answers at once, and `/slow` when it is told to. */
+/** Workload that answers at once, except `/slow`, which the test releases. */
 function workload() {
   const told = Promise.withResolvers<void>();
   let slow = 0;
@@ -64,7 +64,7 @@ const tunnelsOf = (w: BalancedWorld) => w.edges.map((edge) => edge.stats().tunne
 describe.each(['first', 'second'] as const)(
   'an edge with tunnels that drains, while the control connection leads to the %s edge',
   (controlAt) => {
-    test('is left without a call that fails, whether it is by a new connection, by a kept one, or takes longer', async () => {
+    test('ends without a failed call, over a new connection, over a kept one, or while a call takes longer', async () => {
       const { onConnection, answerSlowOnes, slowOnes } = workload();
       const w = await balancedWorld(onConnection, controlAt);
       const [first, second] = w.edges;
@@ -79,7 +79,7 @@ describe.each(['first', 'second'] as const)(
       const drained = first.drain(LONG);
       await expect.poll(() => tunnelsOf(w), TUNNELS).toEqual([true, true]);
       await expect.poll(() => second.stats().control, TUNNELS).toBe(1);
-      // What is left is the slow one.
+      // The tunnel of the slow call remains.
       await expect.poll(() => first.stats().tunnels, TUNNELS).toBe(1);
       answerSlowOnes();
       expect(await slow).toMatchObject({ status: 200 });
@@ -87,7 +87,7 @@ describe.each(['first', 'second'] as const)(
 
       expect(await stop()).toEqual({ calls: expect.any(Number), failed: [] });
       expect(w.logged.filter((event) => event === 'tunnels_replaced')).toHaveLength(1);
-      // The broker's configuration is what it was, and the lease goes on.
+      // The broker's configuration is unchanged, and the lease continues.
       await expect.poll(() => w.control.renewed, TUNNELS).toBeGreaterThan(before.renewed);
       expect(asked(w.broker, 'GET /session/configuration')).toBe(before.asked);
       expect(await w.agent.status()).toMatchObject({
@@ -98,7 +98,7 @@ describe.each(['first', 'second'] as const)(
   },
 );
 
-describe('an edge that says it drains, and does not', () => {
+describe('an edge that claims to drain, and does not', () => {
   test('costs the workspace tunnels now and then, and no call', async () => {
     const w = await balancedWorld(workload().onConnection);
     const [first] = w.edges;
@@ -115,14 +115,14 @@ describe('an edge that says it drains, and does not', () => {
     expect(await stop()).toEqual({ calls: expect.any(Number), failed: [] });
   });
 
-  test('is met again ever later, while leases go on', async () => {
+  test('is retried at growing intervals, while leases continue', async () => {
     const w = await balancedWorld(workload().onConnection);
     const [only] = w.edges;
     await expect.poll(() => only.stats().control, TUNNELS).toBe(1);
     const before = { handshakes: only.stats().handshakes, renewed: w.control.renewed };
     const draining = only.drain(10_000);
     await draining;
-    // Every half second or so at first: all of ten seconds would be twenty.
+    // Without growth, retries about every half second would be twenty in these ten seconds.
     expect(only.stats().handshakes - before.handshakes).toBeLessThan(15);
     expect(w.control.renewed).toBeGreaterThan(before.renewed);
     expect((await call('/orders/1')).status).toBe(200);

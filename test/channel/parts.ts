@@ -2,7 +2,11 @@
 
 import { createSecureContext } from 'node:tls';
 import { type Channel, type ChannelEvent, type ChannelOptions, openChannel } from '@meshpass/agent/channel/channel';
-import type { ConfigurationSource } from '@meshpass/broker/channel/configurations';
+import { createReceived } from '@meshpass/agent/statements/received';
+import type { ConfigurationSource } from '@meshpass/broker/core/channel/configurations';
+import type { Verdict } from '@meshpass/cli/drill/attempt';
+import { noCredentials } from '@meshpass/cli/drill/credentials';
+import { renewByEdge } from '@meshpass/cli/drill/renew-by-edge';
 import { type ControlBroker, createDirectory, type Edge, followFeed, startEdge } from '@meshpass/edge';
 import { grantSet } from '@meshpass/identity/channel/index';
 import { type Enrolled, type Harness, session, startHarness } from '../../packages/broker/test/harness/broker.ts';
@@ -20,7 +24,7 @@ export interface PlayedConfigurations extends ConfigurationSource {
 export interface Parts {
   readonly harness: Harness;
   readonly configurations: PlayedConfigurations;
-  /** Starts an edge that the broker feeds. `lie` changes what it asks the broker. */
+  /** Starts an edge that the broker feeds. `lie` changes its requests to the broker. */
   edge(lie?: (honest: ControlBroker) => ControlBroker): Promise<Edge>;
   agent(
     subject: string,
@@ -35,15 +39,15 @@ export interface Parts {
 export interface Agent {
   readonly session: Enrolled;
   readonly events: ChannelEvent[];
-  /** Of these types, in the order they came. */
+  /** Messages of these types, in order of arrival. */
   of<T extends ChannelEvent['type']>(type: T): Extract<ChannelEvent, { type: T }>[];
   /** Whether it has a valid SVID. */
   hasSvid: boolean;
-  /** What the agent acknowledges. */
-  configuration: { version: number; state: 'applied' | 'refused' } | undefined;
   renew(): void;
   /** Another channel of the same session. */
   twin(): Channel;
+  /** Renews the lease as `meshpass drill` does. */
+  renewInDrill(): Promise<Verdict>;
   close(): Promise<void>;
 }
 
@@ -117,24 +121,31 @@ async function openAgent(
   })();
   const { cert, key } = await svid(mesh, principal!);
   const events: ChannelEvent[] = [];
-  const agent = { session: enrolled, events, configuration: undefined, hasSvid } as {
+  const agent = { session: enrolled, events, hasSvid } as {
     -readonly [K in keyof Agent]: Agent[K];
   };
+  let connections = 0;
   const options: ChannelOptions = {
-    edges: () => edges.map((edge) => ({ host: 'localhost', port: edge.address.port })),
+    // A load balancer leads each connection to the next edge.
+    edge: () => ({ host: 'localhost', port: edges[connections++ % edges.length]!.address.port }),
     secureContext: () => (agent.hasSvid ? createSecureContext({ cert, key, ca: web.root }) : undefined),
     sessionId: id,
     key: enrolled.key,
-    statementKeys: () => enrolled.mesh.statement_keys!,
+    received: createReceived({ sessionId: id, keys: () => enrolled.mesh.statement_keys }),
     heartbeatMs: HEARTBEAT_MS,
     silentMs: SILENT_MS,
-    configuration: () => agent.configuration,
     onEvent: (event) => events.push(event),
     clock: () => Date.now() + harness.clockAhead,
     ...more,
   };
   const channel = openChannel(options);
   agent.twin = () => openChannel(options);
+  agent.renewInDrill = () => {
+    const credentials = noCredentials('https://unused.invalid', web.root);
+    const svids = { dev: { key, chain: cert, spiffeId: principal! } };
+    const drilled = { ...credentials, dpop: enrolled.key, svids };
+    return renewByEdge(drilled, { ...enrolled.mesh, edge: options.edge() }, id);
+  };
   agent.of = (type) => events.filter((event) => event.type === type) as never;
   agent.renew = channel.renew;
   agent.close = channel.close;
@@ -145,12 +156,7 @@ function playConfigurations(): PlayedConfigurations {
   const held = new Map<string, { version: number; body: Buffer }>();
   const listeners = new Set<() => void>();
   const playing: PlayedConfigurations = {
-    current: (session) => held.get(grantSet(session.grants.map((grant) => grant.name))),
-    above: async (session, version) => {
-      const set = session.grants.map((grant) => grant.name);
-      const content = held.get(grantSet(set))!.body;
-      playing.set(set, version + 1, String(content));
-    },
+    current: (session) => held.get(grantSet(session.principals.map(({ grant }) => grant))),
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -1,56 +1,58 @@
-/** A running agent with its Envoy, an edge with control connections before it, and the broker's word as a test wants it. */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+/** A running agent with its Envoy, an edge with control connections before it, and a broker whose answers the test sets. */
 import { type ControlBroker, createDirectory, type Directory, type Edge, startEdge } from '@meshpass/edge';
 import type { EdgeEvent } from '@meshpass/identity';
 import {
-  type EdgeLease,
-  type EdgeLeaseAnswer,
   grantSet,
-  readLeaseProof,
+  type LeaseAnswer,
+  type ProvenLease,
   type Statement,
   signStatement,
 } from '@meshpass/identity/channel/index';
-import { dpopKey, dpopThumbprint } from '@meshpass/identity/dpop';
-import { sha256Base64url } from '@meshpass/identity/hash';
 import { principalOf, type TestBroker } from '../../packages/agent/test/test-broker.ts';
 import { afterThisTest, surroundingsOfAgent, type World } from '../../packages/agent/test/world.ts';
 
 export interface ChannelWorld extends World {
   readonly control: PlayedControl;
-  /** Starts the edge where it was, with this between it and the broker. */
+  /** Restarts the edge at its address, with this between it and the broker. */
   startEdge(lie?: (honest: ControlBroker) => ControlBroker): Promise<Edge>;
   stopEdge(): Promise<void>;
 }
 
-/** What the broker says by edges. */
+/** Statements of the broker, sent through edges. */
 export interface PlayedControl extends ControlBroker {
   /** Leases that were renewed. */
   renewed: number;
   /** Signs with another key from now on, which it gives out over HTTPS. */
   rotate(): void;
-  /** Ends a session, and says so. */
+  /** The broker gives out another key over HTTPS; what edges bring is of the key before, as from its thief. */
+  steal(): void;
+  /** Announces that a session has ended, although it continues. */
+  lieAboutEnd(sessionId: string): void;
+  /** Ends a session, and announces the end. */
   end(sessionId: string, cause: string): void;
   /** Says that the configuration of the broker is another one. */
   announce(): void;
-  /** Where it says so; set by the edge. */
+  /** Sends the announcement; set by the edge. */
   tell: (event: EdgeEvent) => void;
 }
 
 export interface ChannelWorldOptions {
-  /** What is between the first edge and the broker. */
+  /** Component between the first edge and the broker. */
   readonly lie?: (honest: ControlBroker) => ControlBroker;
   /** Seconds by which the broker's clock is ahead of the workspace's. */
   readonly skew?: number;
   /** The agent asks over HTTPS after one and a half of them without a lease: also on a machine that stalls for as long. */
   readonly heartbeatSeconds?: number;
+  readonly tokenLifetime?: number;
 }
 
 export async function channelWorld(options: ChannelWorldOptions = {}): Promise<ChannelWorld> {
-  const { lie, skew = 0, heartbeatSeconds = 1 } = options;
+  const { lie, skew = 0, heartbeatSeconds = 1, tokenLifetime } = options;
   const world = await surroundingsOfAgent();
   const { broker } = world;
   broker.heartbeatSeconds = heartbeatSeconds;
   broker.skew = skew;
+  if (tokenLifetime !== undefined) broker.tokenLifetime = tokenLifetime;
   const control = playControl(broker);
   let running: { edge: Edge; stop(): Promise<void> } | undefined;
   let port = 0;
@@ -81,7 +83,7 @@ export async function channelWorld(options: ChannelWorldOptions = {}): Promise<C
 
 export interface StartedEdge {
   readonly edge: Edge;
-  /** Who is live, as the test says; it has the roots of the mesh, and no session. */
+  /** Live sessions, set by the test; it has the roots of the mesh, and no session. */
   readonly directory: Directory;
   stop(): Promise<void>;
 }
@@ -114,10 +116,11 @@ export function asked(broker: TestBroker, call: string): number {
   return broker.calls.filter((one) => one === call).length;
 }
 
-/** A session as the broker tells edges of it. */
+/** A session as the broker announces it to edges. */
 export function admitted(broker: TestBroker, id: string) {
   return {
-    ...{ id, subject: 'github:583231', expires_at: Math.floor(Date.now() / 1000) + 3600 },
+    id,
+    expires_at: Math.floor(Date.now() / 1000) + 3600,
     set: setOf(broker),
     principals: [...new Set(broker.services.map(({ grant }) => grant))].map((grant) => ({
       spiffe_id: principalOf(grant, id),
@@ -131,48 +134,28 @@ function setOf(broker: TestBroker): string {
 }
 
 export function playControl(broker: TestBroker): PlayedControl {
-  let key: { kid: string; privateKey: KeyObject };
-  let keys = 0;
+  /** Key of the statements that edges bring. */
+  let key = broker.statementKey;
   const sign = (statement: Statement) => signStatement(statement, key);
-  const announcement = () => {
-    const content = Buffer.from(JSON.stringify(broker.configuration()));
-    return { set: setOf(broker), digest: sha256Base64url(content), content };
-  };
-  const renew = ({ session_id: sid, proof }: EdgeLease): EdgeLeaseAnswer => {
-    const read = readLeaseProof(proof);
-    const session = [...broker.sessions.values()].find(({ id }) => id === sid);
-    if (!session || !read || dpopThumbprint(read.jwk) !== session.jkt)
-      return { session_id: sid, error_code: 'session_unknown' };
-    const at = Date.now() + broker.skew * 1000;
-    const now = Math.floor(at / 1000);
-    // As the broker does: a lease is 45 seconds.
-    if (read.claims.at > at + 5_000 || read.claims.at < at - 45_000)
-      return { session_id: sid, error_code: 'dpop_expired' };
-    control.renewed++;
-    const statement = sign({
-      ...{
-        kind: 'lease',
-        sid,
-        seq: read.claims.seq,
-        at,
-        lease_expires_at: now + 45,
-        expires_at: now + 3600,
-      },
-      ...{ services_version: broker.servicesVersion, set: setOf(broker) },
-      configuration_version: broker.configurationVersion,
-    });
-    return { session_id: sid, statement };
+  const renew = (lease: ProvenLease): LeaseAnswer => {
+    const answer = broker.renew(lease, key);
+    if (answer.statement !== undefined) control.renewed++;
+    return answer;
   };
   const control: PlayedControl = {
     renewed: 0,
     tell: () => {},
     renew: async (leases) => leases.map(renew),
-    configuration: async () => announcement().content,
+    configuration: async () => broker.announcement(key).content,
     draining: async (sessions) => control.tell({ type: 'draining', sessions: [...sessions] }),
     rotate() {
-      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-      key = { kid: `key-${++keys}`, privateKey };
-      broker.statementKeys = [{ ...dpopKey(privateKey).jwk, kid: key.kid }];
+      broker.rotateStatementKey();
+      key = broker.statementKey;
+    },
+    steal: () => broker.rotateStatementKey(),
+    lieAboutEnd(sid) {
+      const statement = sign({ kind: 'ended', sid, cause: 'operator', reason: 'a thief says so' });
+      control.tell({ type: 'notice', id: sid, statement });
     },
     end(sessionId, cause) {
       for (const [token, { id }] of broker.sessions) if (id === sessionId) broker.sessions.delete(token);
@@ -181,12 +164,9 @@ export function playControl(broker: TestBroker): PlayedControl {
       control.tell({ type: 'notice', id: sessionId, statement });
     },
     announce() {
-      const { set, digest, content } = announcement();
-      const version = broker.configurationVersion;
-      const statement = sign({ kind: 'configuration', set, version, digest, size: content.length });
+      const { set, digest, statement } = broker.announcement(key);
       control.tell({ type: 'configuration', set, digest, statement });
     },
   };
-  control.rotate();
   return control;
 }

@@ -1,4 +1,4 @@
-/** Clients that neither close nor read: no control connection waits for them for long, and nobody else does. */
+/** Clients that neither close nor read: a control connection waits for them only briefly, and other clients never do. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
@@ -11,7 +11,7 @@ import { type Ca, createCa, svid } from '../../packages/edge/test/mesh-ca.ts';
 /** More than the buffers of a connection hold. */
 const CONFIGURATION = randomBytes(12 * 1024 * 1024);
 const digest = sha256Base64url(CONFIGURATION);
-/** As many as an edge sends a configuration at once. */
+/** Number of clients to which an edge sends a configuration at once. */
 const AT_ONCE = 16;
 
 let mesh: Ca;
@@ -53,10 +53,15 @@ async function control(id: string): Promise<TLSSocket> {
   const spiffe_id = `spiffe://cluster.local/ns/meshpass-dev/sa/${id}`;
   const expires_at = Math.floor(Date.now() / 1000) + 36_000;
   const principals = [{ spiffe_id, targets: [] }];
-  directory.apply({ type: 'admit', session: { id, subject: id, set: 'dev', expires_at, principals } });
+  directory.apply({ type: 'admit', session: { id, set: 'dev', expires_at, principals } });
   const client: TLSSocket = connect({
-    ...{ host: '127.0.0.1', port: edge.address.port, servername: 'localhost', ca: web.root },
-    ...{ ALPNProtocols: [CONTROL_ALPN], allowHalfOpen: true, ...(await svid(mesh, spiffe_id)) },
+    host: '127.0.0.1',
+    port: edge.address.port,
+    servername: 'localhost',
+    ca: web.root,
+    ALPNProtocols: [CONTROL_ALPN],
+    allowHalfOpen: true,
+    ...(await svid(mesh, spiffe_id)),
   } as object);
   client.on('error', () => {});
   clients = [...clients, client];
@@ -79,7 +84,7 @@ test('a client that does not close its end is cut a moment after the notice', as
   await expect.poll(() => edge.stats().connections).toBe(0);
 });
 
-test('clients that ask for a configuration and do not read it hold up nobody, and are cut after a minute', async () => {
+test('clients that request a configuration and do not read it delay no other client, and are cut after a minute', async () => {
   for (let n = 0; n < AT_ONCE; n++) await control(`s${n}`);
   directory.apply({ type: 'configuration', set: 'dev', digest, statement: 'announced' });
   for (const client of clients) ask(client.pause());

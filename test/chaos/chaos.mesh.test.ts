@@ -18,7 +18,7 @@ afterAll(async () => {
 });
 
 it.skipIf(!postgresIsThere)(
-  'whatever is killed, no session that ended has a working credential, and none that lives was cut',
+  'after each kill, no ended session has a working credential, and no live one was cut',
   async () => {
     const log: string[] = [];
     const progress = (line: string) => log.push(`${new Date().toISOString()} ${line}`);

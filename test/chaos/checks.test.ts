@@ -1,4 +1,4 @@
-/** What the judge of chaos lets pass, and what it does not (test/chaos/traffic.ts). */
+/** Traffic that the judge of chaos accepts, and traffic that it does not (test/chaos/traffic.ts). */
 import { expect, it } from 'vitest';
 import type { Failure } from './member.ts';
 import { judgeTraffic, type Row, type Traffic } from './traffic.ts';
@@ -6,8 +6,15 @@ import { judgeTraffic, type Row, type Traffic } from './traffic.ts';
 const T = Date.parse('2026-11-24T12:00:00Z');
 const at = (seconds: number) => T + seconds * 1_000;
 const row = (seconds: number, more: Partial<Row>): Row => ({
-  ...{ seq: '1', time: new Date(at(seconds)).toISOString(), action: 'tunnel', outcome: 'ended', session_id: 'one' },
-  ...{ detail: null, reason: '', code: null, ...more },
+  seq: '1',
+  time: new Date(at(seconds)).toISOString(),
+  action: 'tunnel',
+  outcome: 'ended',
+  session_id: 'one',
+  detail: null,
+  reason: '',
+  code: null,
+  ...more,
 });
 const closed = (seconds: number, cause: string) =>
   row(seconds, { action: 'session.close', detail: JSON.stringify({ cause }) });
@@ -16,7 +23,12 @@ const failure = (from: number, to: number, answered: number): Failure => {
 };
 const judge = (traffic: Partial<Traffic>, ...failures: Failure[]) =>
   judgeTraffic({
-    ...{ rows: [], over: [], ordered: new Map(), unanswered: new Map(), edgeDown: [], events: [] },
+    rows: [],
+    over: [],
+    ordered: new Map(),
+    unanswered: new Map(),
+    edgeDown: [],
+    events: [],
     sessions: { one: { calls: 1, failures } },
     ...traffic,
   }).problems;
@@ -32,7 +44,7 @@ it('excuses a call that fails while the edge is down, and until the session is b
   expect(judge({}, failure(9, 11, 8))).toHaveLength(1);
 });
 
-it('excuses a call after the end of its session, and what an order that was not answered may have cut', () => {
+it('excuses a call after the end of its session, and one that an unanswered order may have cut', () => {
   const over = { over: ['one'], ordered: new Map([['one', new Set(['operator'])]]), rows: [closed(5, 'operator')] };
   expect(judge(over, failure(4, 6, 3))).toEqual([]);
   expect(judge(over, failure(3, 4, 2))).toHaveLength(1);
@@ -40,7 +52,7 @@ it('excuses a call after the end of its session, and what an order that was not 
   expect(judge({ unanswered }, failure(16, 17, 8))).toHaveLength(1);
 });
 
-it('takes no cut by the edge of a session that lives, though its agent has connected again', () => {
+it('excuses no cut of a live session by the edge, even if its agent has reconnected', () => {
   const cut = row(11, { code: 'session_closed' });
   expect(judge({ rows: [cut] })).toHaveLength(1);
   expect(judge({ rows: [cut], edgeDown })).toHaveLength(1);

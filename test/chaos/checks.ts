@@ -1,6 +1,6 @@
-/** What must be true after chaos. Each finding is a sentence; none is the goal. */
+/** Conditions that must hold after chaos. Each finding is a sentence; the goal is none. */
 
-import { REVOCATIONS } from '@meshpass/broker/reconcile/revocation/deny-policy';
+import { REVOCATIONS } from '@meshpass/broker/mesh/reconcile/revocation/deny-policy';
 import type { OperatorCall } from '@meshpass/cli/operator/client';
 import { RELAY_ACCOUNT } from '@meshpass/identity/spiffe';
 import type { Lab } from '@meshpass/lab';
@@ -24,9 +24,9 @@ import { judgeTraffic, type Row } from './traffic.ts';
 
 export interface Checked {
   readonly problems: readonly string[];
-  /** What was looked at, and how much of it. */
+  /** Checked objects, with their number. */
   readonly checked: Readonly<Record<string, number>>;
-  /** What members met that was no answer, excused or not: who said it and its code. */
+  /** Failures that members met, excused or not: source and code. */
   readonly refusals: Readonly<Record<string, number>>;
 }
 
@@ -38,7 +38,7 @@ export interface Aftermath {
   readonly present: ReadonlyMap<string, Present>;
   readonly ordered: Ordered;
   readonly unanswered: Unanswered;
-  /** What was done, and when. */
+  /** Disasters with their times. */
   readonly events: readonly Event[];
   readonly edgeDown: readonly Span[];
   readonly random: () => number;
@@ -47,7 +47,7 @@ export interface Aftermath {
 
 const SETTLE_SECONDS = LEASE_SECONDS + GRACE_SECONDS + 60;
 const MISUSE_AT_ONCE = 8;
-/** The certificates of so many sessions that live are taken straight to the pod, so that a refusal there says something. */
+/** Number of live sessions whose certificates are also presented directly at the pod, so that a refusal there is significant. */
 const LIVE_INSIDE = 3;
 const DEAD_AT_BROKER = new Set(['session_closed', 'session_unknown']);
 const ORDERS = 'orders.shop.svc.cluster.local:8080';
@@ -69,7 +69,7 @@ export async function check(world: Aftermath): Promise<Checked> {
     return new Set(sessions.map(({ id }) => id));
   };
 
-  // Who vanished lapses; who lost a session has another one; nobody else is there.
+  // Vanished members' sessions lapse; members that lost a session have another one; there are no other sessions.
   const wanted = async () => new Set(Object.values((await all()).members));
   const agree = await within(SETTLE_SECONDS, async () =>
     same(await live().catch(() => new Set<string>()), await wanted()),
@@ -77,7 +77,7 @@ export async function check(world: Aftermath): Promise<Checked> {
   const [alive, held] = [await live(), await wanted()];
   checked['live sessions'] = alive.size;
   if (!agree) {
-    for (const id of alive) if (!held.has(id)) problems.push(`session ${id} is live, and nobody holds it`);
+    for (const id of alive) if (!held.has(id)) problems.push(`session ${id} is live, but no member has it`);
     for (const id of held) if (!alive.has(id)) problems.push(`an agent holds session ${id}, which is not live`);
   }
   if (held.size !== present.size) problems.push(`${present.size} members, but ${held.size} sessions`);
@@ -110,7 +110,7 @@ export async function check(world: Aftermath): Promise<Checked> {
       checked[`refused: ${what}`] = (checked[`refused: ${what}`] ?? 0) + 1;
       const right =
         what === 'edge' ? code === 'tunnel_session_unknown' || code === 'expired' : DEAD_AT_BROKER.has(code);
-      if (!right) problems.push(`the ${what} of session ${id}, which is over: ${code}`);
+      if (!right) problems.push(`the ${what} of session ${id}, which has ended: ${code}`);
     }
   });
 
@@ -122,7 +122,7 @@ export async function check(world: Aftermath): Promise<Checked> {
   const left = await accountsOf();
   checked.ServiceAccounts = left.size;
   for (const name of left)
-    if (!expected.has(name)) problems.push(`ServiceAccount ${name} is left, and its session is over`);
+    if (!expected.has(name)) problems.push(`ServiceAccount ${name} is left, and its session has ended`);
   for (const name of expected)
     if (!left.has(name)) problems.push(`ServiceAccount ${name} of a live session is missing`);
   problems.push(...(await fromInside(world, over, [...held], checked)));
@@ -136,7 +136,7 @@ export async function check(world: Aftermath): Promise<Checked> {
   return { problems, checked, refusals: (await all()).refusals };
 }
 
-/** From a place that no workspace has: straight to the pod. Live sessions are taken there, so a refusal says something. */
+/** Calls the pod directly, from a place that no workspace has. It accepts live sessions there, so a refusal means something. */
 async function fromInside(
   { lab, meshpass, crowds, random }: Aftermath,
   over: readonly string[],
@@ -167,9 +167,9 @@ async function fromInside(
       const seen = await attempt(id);
       if (!seen) continue;
       checked['refused: sidecar'] = (checked['refused: sidecar'] ?? 0) + 1;
-      if (seen.status === '200') problems.push(`a sidecar takes the certificate of session ${id}, which is over`);
+      if (seen.status === '200') problems.push(`a sidecar accepts the certificate of session ${id}, which has ended`);
       if (!denied.includes(`"${seen.spiffeId.slice('spiffe://'.length)}"`))
-        problems.push(`no root DENY holds ${seen.spiffeId}, whose session is over`);
+        problems.push(`no root DENY contains ${seen.spiffeId}, whose session has ended`);
     }
     for (const id of sample(live, random).slice(0, LIVE_INSIDE)) {
       const seen = await attempt(id);
@@ -191,7 +191,7 @@ async function auditRows(operator: OperatorCall): Promise<Row[]> {
   }
 }
 
-/** Those of sessions: the relay's of each grant stays. */
+/** ServiceAccounts of sessions: the relay's of each grant stays. */
 async function accounts(lab: Lab): Promise<string[]> {
   const path = '/api/v1/serviceaccounts?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
   const { items } = (await lab.kubernetes.call('GET', path)) as {
@@ -208,7 +208,7 @@ async function accountNames(crowds: readonly Crowd[], id: string): Promise<strin
 
 async function holderOf(crowds: readonly Crowd[], id: string): Promise<Crowd> {
   for (const crowd of crowds) if (await crowd.holds(id)) return crowd;
-  throw new Error(`nobody has had session ${id}`);
+  throw new Error(`no member ever had session ${id}`);
 }
 
 function sample(ids: readonly string[], random: () => number): string[] {

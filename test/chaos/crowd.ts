@@ -1,6 +1,6 @@
 /**
  * Many light workspaces in one process on a host of the lab: a JSON order a line on standard input, a JSON report a line on
- * standard output. In the end it misuses the credentials of every session that is over.
+ * standard output. In the end it misuses the credentials of every ended session.
  */
 import { randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
@@ -8,7 +8,7 @@ import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { obtainSvids } from '@meshpass/agent/session/enrol';
 import { openTunnel } from '@meshpass/cli/drill/tunnel';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type Failure, join, type Kept, type Member } from './member.ts';
+import { askForLease, type Failure, join, type Kept, type Member } from './member.ts';
 
 export type Order =
   | { readonly do: 'begin'; readonly broker: string; readonly ca: string; readonly pace: number }
@@ -16,20 +16,20 @@ export type Order =
   | { readonly do: 'leave'; readonly as: string; readonly how: 'goodbye' | 'vanish' }
   | { readonly do: 'report' }
   | { readonly do: 'holds'; readonly session: string }
-  /** Uses what the session held, at broker and edge. */
+  /** Uses the session's former credentials, at broker and edge. */
   | { readonly do: 'misuse'; readonly session: string }
-  /** What somebody inside of the cluster could misuse. */
+  /** Credentials that an insider of the cluster could misuse. */
   | { readonly do: 'steal'; readonly session: string };
 
 export interface Report {
   /** Present members and the session that each has now. */
   readonly members: Readonly<Record<string, string>>;
   readonly sessions: Readonly<Record<string, { readonly calls: number; readonly failures: readonly Failure[] }>>;
-  /** What calls and renewals met that was no answer: who said it and its code, and how often. */
+  /** Failures of calls and renewals: source and code, and how often. */
   readonly refusals: Readonly<Record<string, number>>;
 }
 
-/** What each credential obtained: the code of its refusal, or `TAKEN`. */
+/** Result of each credential: the code of its refusal, or `TAKEN`. */
 export type Misused = Readonly<Record<'heartbeat' | 'token' | 'certificate' | 'edge', string>>;
 export const TAKEN = 'TAKEN';
 
@@ -99,10 +99,10 @@ async function misuse({ key, credentials }: Kept): Promise<Misused> {
     const target = `${service!.host}:${service!.port}`;
     const order = { target, grant: service!.grant, edge: mesh.edge };
     const opened = await openTunnel(
-      { ...{ broker: '', dpop: key, ca: world.ca, sessionToken: '' }, roots: mesh.roots, svids },
+      { broker: '', dpop: key, ca: world.ca, sessionToken: '', roots: mesh.roots, svids },
       order,
     );
-    // What has expired by itself would prove nothing.
+    // Credentials that expired by themselves would prove nothing.
     if (svids[service!.grant]!.notAfter < Date.now()) return 'socket' in opened ? TAKEN : 'expired';
     if ('socket' in opened) {
       opened.end();
@@ -110,9 +110,13 @@ async function misuse({ key, credentials }: Kept): Promise<Misused> {
     }
     return opened.stage === 'edge' ? (opened.edgeCode ?? opened.error ?? '') : TAKEN;
   };
+  const lease = async () => {
+    const statement = await askForLease(client, credentials, key);
+    if (statement.kind === 'ended') throw new MeshpassError('session_closed', statement.reason);
+  };
   try {
     return {
-      heartbeat: await codeOf(client.heartbeat(accessToken)),
+      heartbeat: await codeOf(lease()),
       token: await codeOf(client.token(accessToken)),
       certificate: await codeOf(obtainSvids(client, accessToken, session.grants, Date.now)),
       edge: await edge(),

@@ -1,4 +1,4 @@
-/** What is killed, in which way, and how it comes back: as an init system, or Kubernetes, would start it again. */
+/** Processes to kill, the way to kill them, and how an init system or Kubernetes would restart them. */
 import { spawnSync } from 'node:child_process';
 import type { Lab } from '@meshpass/lab';
 import type { TestPostgres } from '../../packages/broker/test/harness/postgres.ts';
@@ -33,7 +33,7 @@ export function disasters(lab: Lab, postgres: TestPostgres, random: () => number
         const from = now();
         await lab.kill('edge');
         await deadFor();
-        // Ready is an edge that has heard of the live sessions: that may have to wait for a broker.
+        // An edge is ready once it has the live sessions, so it may have to wait for a broker.
         await restarted(lab, 'edge');
         edgeDown.push({ from, to: now() });
       },
@@ -69,7 +69,7 @@ export function disasters(lab: Lab, postgres: TestPostgres, random: () => number
   ];
 }
 
-/** A process that finds its neighbours dead may end by itself; whoever keeps it alive tries again. */
+/** A process that finds its neighbours dead may exit by itself; its supervisor tries again. */
 async function restarted(lab: Lab, unit: string): Promise<void> {
   for (let attempts = 1; ; attempts++) {
     try {

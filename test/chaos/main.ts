@@ -22,7 +22,7 @@ try {
   console.log(
     `\nSeed ${seed}, ${values.minutes} minutes, ${sessions} sessions at a time.\n\nDone to them:\n${list(events)}`,
   );
-  console.log(`\nMet meanwhile by who said it, all tried again:\n${list(refusals)}`);
+  console.log(`\nFailures by source, all retried:\n${list(refusals)}`);
   console.log(`\nLooked at afterwards:\n${list(checked)}\n`);
   for (const problem of problems) console.log(`✗ ${problem}`);
   console.log(problems.length === 0 ? 'Nothing was found that must not be.' : `${problems.length} problems.`);

@@ -1,6 +1,6 @@
 /**
- * One light workspace: the agent's own modules for its session and its credentials, without an Envoy: a hundred of them must fit into
- * a process. It calls a service at an even pace over a kept connection, and remembers every session that it has had.
+ * Light workspace: the agent's own modules for its session and its credentials, without an Envoy, because a hundred of them must fit into
+ * one process. It calls a service at an even pace over a kept connection, and remembers every session that it has had.
  */
 import { randomUUID } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
@@ -9,12 +9,13 @@ import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { CredentialManager } from '@meshpass/agent/session/credential-manager';
 import { type Credentials, newDpopKey } from '@meshpass/agent/session/enrol';
 import { expired } from '@meshpass/agent/session/expiry';
+import { renewBy } from '@meshpass/cli/drill/renew-lease';
 import { type OpenTunnel, openTunnel } from '@meshpass/cli/drill/tunnel';
 import type { Proof } from '@meshpass/identity/attestation';
 import type { DpopKey } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 
-/** A session as it was when it was last seen alive, to be misused when it is over. */
+/** Session as last seen alive, to be misused after its end. */
 export interface Kept {
   readonly key: DpopKey;
   credentials: Credentials;
@@ -48,34 +49,45 @@ export interface MemberOptions {
 
 export interface Member {
   readonly session: () => string;
-  /** Ends the session as an agent does that is told to. */
+  /** Ends the session as an agent does on request. */
   readonly goodbye: () => Promise<void>;
-  /** Ends as a process does that is killed: nobody is told. */
+  /** Ends like a killed process, without a notice. */
   readonly vanish: () => void;
 }
 
 const ANSWER_MS = 10_000;
 const SERVICE = 'orders.shop.svc.cluster.local';
 
-/** @throws MeshpassError where no session opens */
+/** @throws MeshpassError if no session opens */
 export async function join(options: MemberOptions): Promise<Member> {
   const { ca, pace, sessions, refused } = options;
   const key = newDpopKey();
   const client = new BrokerClient({ url: options.broker, key, ca, now: Date.now, randomId: randomUUID });
   let current: Kept | undefined;
   const keeper: CredentialManager = new CredentialManager({
-    ...{ client, now: Date.now, random: Math.random, report: new RefusalReport() },
+    client,
+    now: Date.now,
+    random: Math.random,
+    report: new RefusalReport(),
     log: (event, detail) => {
       if (event === 'renewal_failed') refused(`${detail?.task}: ${detail?.code}`);
     },
     source: { kind: 'codespace', proof: async () => options.proof },
+    renewLease: async () => {
+      const { session } = keeper.credentials;
+      const statement = await askForLease(client, keeper.credentials, key);
+      if (statement.kind === 'lease') keeper.leaseRenewed(session.id, statement, 'https');
+      else keeper.sessionEnded(session.id, statement);
+    },
     onChange: (what) => {
       const { credentials } = keeper;
       if (what === 'session') {
         current = { key, credentials, answeredAt: undefined, failures: [], calls: 0 };
         sessions.set(credentials.session.id, current);
+        // This member has no control channel, so that every lease goes over HTTPS.
+        keeper.channelSilent(credentials.session.id);
       } else if (current) current.credentials = credentials;
-      // What was opened under the certificate before is not used any more.
+      // Connections opened under the previous certificate are no longer used.
       if (what === 'svids' || what === 'session') connection.drop();
     },
   });
@@ -124,6 +136,11 @@ export async function join(options: MemberOptions): Promise<Member> {
   };
 }
 
+/** Renews the lease over HTTPS. @throws MeshpassError the broker's refusal */
+export function askForLease(client: BrokerClient, { session, mesh }: Credentials, key: DpopKey) {
+  return renewBy(client, { id: session.id, key, statementKeys: mesh.statement_keys });
+}
+
 /** The connection to the service, kept between calls. */
 class KeptConnection {
   readonly #credentials: () => Credentials;
@@ -137,7 +154,7 @@ class KeptConnection {
     this.#ca = ca;
   }
 
-  /** @throws MeshpassError with the code of the edge's refusal, or Error where it did not open otherwise */
+  /** @throws MeshpassError with the code of the edge's refusal, or Error if it did not open for another reason */
   async open(fresh: boolean): Promise<OpenTunnel> {
     if (!fresh && this.#kept && !this.#kept.socket.destroyed) return this.#kept;
     this.drop();
@@ -147,7 +164,11 @@ class KeptConnection {
     const { grant, host, port, spiffe_ids: peers } = service;
     const svid = svids.get(grant)!;
     const credentials = {
-      ...{ broker: '', sessionToken: '', dpop: this.#key, ca: this.#ca, roots: mesh.roots },
+      broker: '',
+      sessionToken: '',
+      dpop: this.#key,
+      ca: this.#ca,
+      roots: mesh.roots,
       svids: {
         [grant]: { spiffeId: svid.spiffeId, key: svid.privateKey, chain: svid.chain, notAfter: svid.expiresAt },
       },
@@ -168,7 +189,7 @@ class KeptConnection {
   }
 }
 
-/** A connection that an earlier call left behind may have been drained meanwhile: then once more on a new one. */
+/** A connection that an earlier call left behind may have been drained: then retry once on a new one. */
 async function callOnce(
   connection: KeptConnection,
   keeper: CredentialManager,

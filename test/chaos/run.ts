@@ -1,6 +1,6 @@
 /**
- * Chaos on the lab's real mesh: many sessions with traffic, opened and ended all the while, and whatever they stand on is killed at
- * random. Afterwards everything that Meshpass promises is looked at (checks.ts). Which disasters and ends come in which order
+ * Chaos on the lab's real mesh: many sessions with traffic open and end all the time, while the parts that they need are killed at
+ * random. Afterwards checks.ts verifies everything that Meshpass promises. The order of disasters and ends
  * follows from the seed; how they meet is up to the machine.
  */
 import { fileURLToPath } from 'node:url';
@@ -34,13 +34,13 @@ export interface ChaosOptions {
 
 export interface ChaosResult extends Checked {
   readonly seed: number;
-  /** What was done, and how often. */
+  /** Disasters, and how often each happened. */
   readonly events: Readonly<Record<string, number>>;
 }
 
 const MEMBERS_OF_A_CROWD = 130;
 const JOIN_AT_ONCE = 6;
-/** Two at a time, so that what has to come back finds something else dead. */
+/** Kills two at a time, so that a part that restarts finds another one dead. */
 const LANES = 2;
 /** A call of each member so often: as much traffic as two cores carry beside what chaos itself costs. */
 const CALLS_A_SECOND = 60;
@@ -49,7 +49,7 @@ const LEAST_PACE_MS = 1_000;
 const DEVELOPERS = 50;
 const developerOf = (number: number) => `dev-${number % DEVELOPERS}`;
 
-/** @throws where the lab itself cannot go on */
+/** @throws if the lab itself fails */
 export async function runChaos({ lab, seed, seconds, sessions, progress }: ChaosOptions): Promise<ChaosResult> {
   const random = seeded(seed);
   const { github } = standIns(lab);
@@ -95,11 +95,13 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       const as = `member-${number++}`;
       const crowd = crowds[number % crowds.length]!;
       const { name: codespace, token } = await github.createCodespace({
-        ...{ owner: developerOf(number), repository: 'acme/payments-api', host: crowd.host },
-        // One in four answers the broker; for each of those the App reads two lists, and its budget is for the watch, too.
+        owner: developerOf(number),
+        repository: 'acme/payments-api',
+        host: crowd.host,
+        // One in four workspaces calls the broker; for each of those the App reads two lists, and the watch shares its budget.
         tokenReadsCodespaces: number % 4 !== 0,
       });
-      // Like somebody who starts the agent once more when it could not start.
+      // Retries like a developer who starts the agent again after a failed start.
       for (let attempts = 1; ; attempts++) {
         try {
           const session = await crowd.join(as, { token, codespace });
@@ -139,7 +141,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       present.delete(one.as);
       if (how === 'github') await github.setCodespaceState(one.codespace, 'Shutdown');
       const cause = { goodbye: 'goodbye', vanish: 'lease_lapsed', github: 'workspace_stopped' }[how];
-      // GitHub's word or a goodbye may not reach the broker; the lease ends it then.
+      // GitHub's event or a goodbye may not reach the broker; then the lease ends the session.
       order(session, cause, 'lease_lapsed', 'workspace_stopped');
       await one.crowd.leave(one.as, how === 'goodbye' ? 'goodbye' : 'vanish');
     };

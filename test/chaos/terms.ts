@@ -1,4 +1,4 @@
-/** What run.ts and checks.ts share: the terms on which sessions live in the chaos, and who is there. */
+/** Shared by run.ts and checks.ts: lease terms of sessions in the chaos, and the members. */
 import type { Crowd } from './drive.ts';
 
 export const LEASE_SECONDS = 30;
@@ -19,14 +19,14 @@ export interface Span {
   readonly to: number;
 }
 
-/** What was done, and when. */
+/** Disasters with their times. */
 export interface Event extends Span {
   readonly what: string;
 }
 
 /**
  * Ends that an operator ordered and of which no answer came, by session: until the next broker serves, the edges may know an end
- * that no store has. What is acknowledged is durable; this was not.
+ * that no store has. Acknowledged writes are durable; this one was not acknowledged.
  */
 export type Unanswered = Map<string, readonly Span[]>;
 

@@ -1,4 +1,4 @@
-/** What the traffic of chaos must have been like: ends that somebody caused, and no live session cut or refused without a reason. */
+/** Requirements on the traffic of chaos: every end has a cause, and no live session is cut or refused without a reason. */
 import type { Report } from './crowd.ts';
 import type { Event, Ordered, Span, Unanswered } from './terms.ts';
 
@@ -24,7 +24,7 @@ export interface Traffic {
   readonly events: readonly Event[];
 }
 
-/** How far from a call that failed an explanation is looked for. */
+/** Maximum distance of an explanation from a failed call. */
 const AROUND_MS = 6_000;
 /** A tunnel that an edge's death has cut may be noticed by its client a moment later. */
 const NOTICE_MS = 3_000;
@@ -50,10 +50,10 @@ export function judgeTraffic(traffic: Traffic): {
   const endOf = (id: string) => ends.get(id)?.at ?? Number.POSITIVE_INFINITY;
   for (const id of over) {
     const end = ends.get(id);
-    if (!end) problems.push(`session ${id} is over, and no audit row says so`);
+    if (!end) problems.push(`session ${id} has ended without an audit row`);
     else if (!mayEndBy(end.cause, id, traffic))
       problems.push(
-        `session ${id} ended by ${end.cause}, which nobody caused (ordered: ${[...(ordered.get(id) ?? [])].join()})${around(traffic, id, end.at, end.at)}`,
+        `session ${id} ended by ${end.cause}, without such a cause (ordered: ${[...(ordered.get(id) ?? [])].join()})${around(traffic, id, end.at, end.at)}`,
       );
   }
 
@@ -76,7 +76,7 @@ export function judgeTraffic(traffic: Traffic): {
     }
   }
 
-  // Members try again where a kept connection is gone, so that their calls do not tell of every cut: the edge's word does.
+  // Members retry if a kept connection is gone, so their calls do not show every cut. The edge's log does.
   const cuts = rows.filter(
     ({ action, outcome, code }) => action === 'tunnel' && outcome === 'ended' && !NO_CUT.has(code),
   );
@@ -106,7 +106,7 @@ function mayEndBy(cause: string, id: string, { ordered, unanswered }: Traffic): 
   return ordered.get(id)?.has(cause) === true || (cause === 'replaced' && unanswered.has(id));
 }
 
-/** What the edges said, what became of the session, and what was done about that time. */
+/** Statements of the edges, the fate of the session, and disasters of that time. */
 function around({ rows, events, unanswered }: Traffic, id: string, from: number, at: number): string {
   const near = (time: number) => time >= from - AROUND_MS && time <= at + AROUND_MS;
   const said = rows

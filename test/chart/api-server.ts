@@ -5,7 +5,7 @@ import type { Rendered } from './helm.ts';
 export interface ApiServer {
   /** Whether it serves the kind. */
   knows(object: Rendered): Promise<boolean>;
-  /** @throws what the API server says */
+  /** @throws Error with the API server's message */
   send(object: Rendered, dryRun: boolean): Promise<unknown>;
 }
 
@@ -18,7 +18,7 @@ interface Resource {
 export function apiServerOf({ kubernetes }: Lab): ApiServer {
   const served = new Map<string, Promise<readonly Resource[]>>();
 
-  /** Path of the collection that it belongs to; undefined where the API server has none. */
+  /** Path of the collection to which it belongs; undefined if the API server has none. */
   const collectionOf = async ({ apiVersion, kind, metadata }: Rendered): Promise<string | undefined> => {
     const base = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
     const resources =

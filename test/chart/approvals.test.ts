@@ -1,8 +1,8 @@
-/** What the chart has for the page for approvals. */
+/** Objects of the chart for the page for approvals. */
 import { expect, it } from 'vitest';
 import { FIRST_INSTALL, find, type Rendered, render } from './helm.ts';
 
-it('the proxy of the page for approvals comes in where there is one, and gets to the active broker', async () => {
+it('the proxy of the page for approvals, if one is set, is admitted and reaches the active broker', async () => {
   const pageFrom = [{ podSelector: { matchLabels: { app: 'proxy' } } }];
   const rules = (objects: readonly Rendered[]) => find(objects, 'NetworkPolicy', 'meshpass-broker').spec.ingress;
   const approvals = { pageUrl: 'https://approvals.example.com', pageFrom };
@@ -10,7 +10,8 @@ it('the proxy of the page for approvals comes in where there is one, and gets to
   const { args } = find(withPage, 'Deployment', 'meshpass-broker').spec.template.spec.containers[0];
   expect(args).toContain('--operator-url=https://approvals.example.com');
   expect(find(withPage, 'Service', 'meshpass-broker-page').spec).toMatchObject({
-    ...{ type: 'ClusterIP', selector: { 'meshpass.dev/active': 'true' } },
+    type: 'ClusterIP',
+    selector: { 'meshpass.dev/active': 'true' },
     ports: [{ port: 80, targetPort: 'operator' }],
   });
   expect(rules(withPage)).toContainEqual({ from: pageFrom, ports: [{ port: 'operator', protocol: 'TCP' }] });

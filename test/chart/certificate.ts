@@ -1,4 +1,4 @@
-/** Certificates of the `.test` names for a cluster, from the authority that its Codespaces trust, of whatever life. */
+/** Certificates of the `.test` names for a cluster, with any lifetime, from the authority that its Codespaces trust. */
 import 'reflect-metadata';
 import { createPrivateKey, webcrypto } from 'node:crypto';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
@@ -28,9 +28,13 @@ export async function issue(cluster: Cluster, name: string, days: number): Promi
   const notAfter = Math.floor((Date.now() + days * DAY_MS) / 1000);
   const certificate = await x509.X509CertificateGenerator.create(
     {
-      ...{ subject: `CN=${name}`, issuer: authority.subject, signingAlgorithm: EC },
-      ...{ notBefore: new Date((notAfter - 90 * 86_400) * 1000), notAfter: new Date(notAfter * 1000) },
-      ...{ publicKey: keys.publicKey, signingKey },
+      subject: `CN=${name}`,
+      issuer: authority.subject,
+      signingAlgorithm: EC,
+      notBefore: new Date((notAfter - 90 * 86_400) * 1000),
+      notAfter: new Date(notAfter * 1000),
+      publicKey: keys.publicKey,
+      signingKey,
       extensions: [
         new x509.BasicConstraintsExtension(false),
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),

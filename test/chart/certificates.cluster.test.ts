@@ -25,13 +25,13 @@ beforeAll(async () => {
 });
 afterAll(() => inUse?.close());
 
-/** As the page says. */
+/** Command of the page. */
 const replace = async (part: Part, { certFile, keyFile }: Pair) => {
   const pair = [`--cert=${certFile}`, `--key=${keyFile}`];
   const secret = ['create', 'secret', 'tls', `meshpass-${part}-tls`, ...pair, '--dry-run=client', '-o', 'yaml'];
   await kubectl(...IN, 'apply', '-f', '-', await kubectl(...IN, ...secret));
 };
-/** The kubelet looks at a Pod that changed at once, and not when it is its turn. */
+/** Changes a Pod, because the kubelet checks a changed Pod at once and not at its turn. */
 const hurry = () =>
   kubectl(...IN, 'annotate', 'pods', '-l', 'app.kubernetes.io/name=meshpass', '--overwrite', `at=${Date.now()}`);
 const check = async () => (await developer.meshpass(...CHECK)).said;
@@ -68,7 +68,7 @@ it('helm test asks the broker, and shakes hands with the edge', async () => {
   expect(code).toBe(0);
 });
 
-it('renewed certificates are shown without a restart, no call fails meanwhile, and metrics have their end', async () => {
+it('renewed certificates are presented without a restart or a failed call, and metrics have their expiry', async () => {
   const restarts = () =>
     pods('{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{"\\n"}{end}');
   const before = await restarts();
@@ -88,7 +88,7 @@ it('renewed certificates are shown without a restart, no call fails meanwhile, a
     );
   });
   console.log(
-    `shown after ${took.broker} s by the broker and ${took.edge} s by an edge; ${seen.calls} calls meanwhile`,
+    `shown after ${took.broker} s by the broker and ${took.edge} s by an edge; ${seen.calls} calls in that time`,
   );
   expect(seen).toEqual({ calls: expect.any(Number), failed: [] });
   expect(await restarts()).toBe(before);
@@ -104,7 +104,7 @@ it('renewed certificates are shown without a restart, no call fails meanwhile, a
   );
 });
 
-it('an expired one of the edge is refused, and whoever meets it says what expired', async () => {
+it('an expired certificate of the edge is refused, and clients report which one expired', async () => {
   const expired = await issue(on.cluster, hostOf('edge'), -2);
   await replace('edge', expired);
   await hurry();
@@ -112,7 +112,7 @@ it('an expired one of the edge is refused, and whoever meets it says what expire
   await shown(`${hostOf('edge')} expired on ${dayOf(expired)}`);
   expect(await check()).toContain('create secret tls meshpass-edge-tls');
 
-  // Tunnels that are open go on; those of an edge that goes have to be opened anew.
+  // Open tunnels continue; tunnels of an edge that shuts down must be reopened.
   await kubectl(...IN, 'delete', 'pods', ...EDGES);
   await vi.waitFor(async () => expect(await developer.call()).not.toMatch(/^200 /), SOON);
   const edgeSays = `The certificate of edge.meshpass.test expired on ${dayOf(expired)}`;
@@ -123,7 +123,7 @@ it('an expired one of the edge is refused, and whoever meets it says what expire
   expect(helm.said).toContain('The certificate of edge.meshpass.test expired on');
 });
 
-it('an expired one of the broker is refused, and whoever meets it says whom to tell', async () => {
+it('clients refuse an expired certificate of the broker, and tell developers whom to ask', async () => {
   const expired = await issue(on.cluster, hostOf('broker'), -1);
   await replace('broker', expired);
   await hurry();
@@ -132,7 +132,7 @@ it('an expired one of the broker is refused, and whoever meets it says whom to t
   const up = await developer.meshpass('up');
   expect(up.code).not.toBe(0);
   expect(up.said).toContain('its certificate has expired');
-  expect(up.said).toContain('Tell your platform team');
+  expect(up.said).toContain('Ask your platform team to renew it');
   const doctor = await developer.meshpass('doctor');
   expect(doctor.said).toContain(`The certificate of broker.meshpass.test expired on ${dayOf(expired)}`);
   const helm = await helmTest('--filter', 'name=meshpass-test-broker');
@@ -143,16 +143,16 @@ it('an expired one of the broker is refused, and whoever meets it says whom to t
   await shown(`${hostOf('broker')} is good until`);
 });
 
-it('helm test fails, and says why, where the edge shows a certificate of another name, or is not there', async () => {
+it('helm test fails, and reports why, if the edge presents a certificate of another name, or does not exist', async () => {
   const elsewhere = await issue(on.cluster, 'elsewhere.meshpass.test', 30);
   await replace('edge', elsewhere);
   await hurry();
   await everyEdgeHas(elsewhere);
-  await shown('edge.meshpass.test shows a certificate for elsewhere.meshpass.test');
+  await shown('edge.meshpass.test presents a certificate for elsewhere.meshpass.test');
   const only = ['--filter', 'name=meshpass-test-edge'];
   const other = await helmTest(...only);
   expect(other.code).not.toBe(0);
-  expect(other.said).toContain('edge.meshpass.test shows a certificate for elsewhere.meshpass.test');
+  expect(other.said).toContain('edge.meshpass.test presents a certificate for elsewhere.meshpass.test');
 
   await kubectl(...IN, 'scale', 'deployment', 'meshpass-edge', '--replicas=0');
   await kubectl(...IN, 'wait', '--for=delete', 'pods', ...EDGES, '--timeout=120s');

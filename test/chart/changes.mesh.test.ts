@@ -1,6 +1,6 @@
 /**
- * Each value of the chart is changed on an installation that is there, and set back: on a real API server, with nothing deleted by hand.
- * What Kubernetes forbids is refused by the chart before that, with what to do instead.
+ * Each value of the chart is changed on an existing installation, and set back: on a real API server, with nothing deleted by hand.
+ * The chart refuses changes that Kubernetes forbids before that, with the alternative.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,8 +18,8 @@ const RESOURCES = { requests: { cpu: '2', memory: '1Gi' } };
 const PEER = [{ ipBlock: { cidr: '10.1.0.0/16' } }];
 
 /**
- * Of each value another than the default; with those that it needs beside it, in the installation before and after. Of numbers, switches and
- * choices the schema says enough.
+ * A value other than the default for each key, with the values that it needs beside it, in the installation before and after. The schema is
+ * enough for numbers, switches and choices.
  */
 const CHANGES: Readonly<Record<string, readonly [value: unknown, beside?: object]>> = {
   'broker.host': ['other.example.com'],
@@ -104,7 +104,7 @@ const installed = async (objects: readonly Rendered[]) => {
   const known = await Promise.all(mine.map((object) => api.knows(object)));
   return mine.filter((_, index) => known[index]);
 };
-/** What one has that is not in the other as it is. */
+/** Members of one object that the other lacks or has with another value. */
 const without = (some: readonly Rendered[], others: readonly Rendered[]) =>
   some.filter((object) => !others.some((other) => isDeepStrictEqual(object, other)));
 
@@ -125,20 +125,20 @@ function merged(one: object, other: object): object {
 const isRecord = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** By path, every value that the schema describes, but for what is not of the installation. */
+/** Values that the schema describes, by path, without those that are not part of the installation. */
 function documented(): ReadonlyMap<string, { readonly schema: ValueSchema; readonly given: unknown }> {
   const found = new Map<string, { readonly schema: ValueSchema; readonly given: unknown }>();
   const walk = (schema: ValueSchema, given: unknown, path: string): void => {
     if (!schema.properties) return void found.set(path, { schema, given });
     for (const [name, inner] of Object.entries(schema.properties))
-      if (!/^(?:global|acceptRestore)$/.test(name))
+      if (!/^(?:global|acceptRestore|trial)$/.test(name))
         walk(inner, (given as Record<string, unknown> | undefined)?.[name], path ? `${path}.${name}` : name);
   };
   walk(valuesSchema(), parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')), '');
   return found;
 }
 
-/** Another value than the default. @throws Error where the schema does not say enough */
+/** Makes another value than the default. @throws Error if the schema does not determine one */
 function changeOf(path: string): readonly [value: unknown, beside?: object] {
   const { schema, given } = documented().get(path)!;
   if (CHANGES[path]) return CHANGES[path];
@@ -148,7 +148,7 @@ function changeOf(path: string): readonly [value: unknown, beside?: object] {
   throw new Error(`CHANGES has no other value for ${path}`);
 }
 
-describe('on an installation that is there', () => {
+describe('on an existing installation', () => {
   it.each([...documented().keys()].filter((path) => !FORBIDDEN.includes(path)))(
     '%s may change, and be set back',
     async (path) => {
@@ -173,7 +173,7 @@ describe('on an installation that is there', () => {
       }
   });
 
-  it('bindings are of the same role whatever the values are', async () => {
+  it('bindings are of the same role for all values', async () => {
     const sets = await Promise.all([{}, { gitops: true }, DATABASE].map((values) => rendered(values)));
     const roles = new Map<string, Set<string>>();
     for (const { kind, metadata, roleRef } of sets.flat().filter(({ kind }) => /RoleBinding$/.test(kind))) {
@@ -188,7 +188,7 @@ describe('on an installation that is there', () => {
 describe('the volume of the embedded store', () => {
   const claimOf = async (embedded: object) =>
     find(await rendered({ database: { embedded } }), 'PersistentVolumeClaim', 'meshpass-data');
-  /** As `helm upgrade` renders it: the chart asks the cluster what is there. */
+  /** Renders like `helm upgrade`: the chart queries the cluster for existing objects. */
   const upgraded = async (embedded: object) => {
     const values = ['broker.host=b.example.com', 'edge.host=e.example.com', `access.configMap=a`];
     const sets = [...values, 'admission.services={orders.shop}'].flatMap((value) => ['--set', value]);
@@ -197,7 +197,7 @@ describe('the volume of the embedded store', () => {
     return await helm('template', 'meshpass', CHART, ...where, ...sets, ...json);
   };
   const PATH = `/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/meshpass-data`;
-  /** One of this class, with a volume. */
+  /** A StatefulSet of this class, with a volume. */
   const bound = async (storageClass: string) => {
     // A lab has no controller that lets go of a claim.
     const free = { metadata: { finalizers: null } };
@@ -207,8 +207,11 @@ describe('the volume of the embedded store', () => {
     for (const [name, grows] of [['chart-fixed', false] as const, ['chart-grows', true] as const])
       await api.send(
         {
-          ...{ apiVersion: 'storage.k8s.io/v1', kind: 'StorageClass', metadata: { name } },
-          ...{ provisioner: 'example.com/none', allowVolumeExpansion: grows },
+          apiVersion: 'storage.k8s.io/v1',
+          kind: 'StorageClass',
+          metadata: { name },
+          provisioner: 'example.com/none',
+          allowVolumeExpansion: grows,
         },
         false,
       );
@@ -217,7 +220,7 @@ describe('the volume of the embedded store', () => {
     await lab.kubernetes.call('PATCH', `${PATH}/status`, { status }, 'application/merge-patch+json');
   };
 
-  it('may grow where its class allows it', async () => {
+  it('may grow if its class allows it', async () => {
     await bound('chart-grows');
     for (const size of ['5Gi', '5120Mi', '5368709120', '6Gi', '1Ti'])
       expect(await upgraded({ size, storageClass: 'chart-grows' })).toContain(`storage: "${size}"`);
@@ -240,7 +243,7 @@ describe('the volume of the embedded store', () => {
     ],
     ['keeps its class', 'chart-grows', { size: '5Gi', storageClass: 'chart-fixed' }, 'database.embedded.storageClass'],
     ['keeps a class that is no longer given', 'chart-grows', { size: '5Gi' }, 'database.embedded.storageClass'],
-  ])('%s: the chart says what to do before Kubernetes refuses', async (_, storageClass, embedded, message) => {
+  ])('%s: the chart explains what to do before Kubernetes refuses', async (_, storageClass, embedded, message) => {
     await bound(storageClass);
     await expect(upgraded(embedded)).rejects.toThrow(message);
     await expect(claimOf(embedded).then((claim) => api.send(claim, true))).rejects.toThrow();

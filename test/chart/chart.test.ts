@@ -1,4 +1,4 @@
-/** What the chart installs, as Helm renders it. */
+/** Objects that the chart installs, as rendered by Helm. */
 import { VERSION } from '@meshpass/identity/version';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
@@ -42,7 +42,7 @@ describe('a first install', () => {
     [{ access: { content: '' }, admission: { services: ['*.shop'] } }, 'access.content: the access file'],
     [{ admission: { services: ['shop'] } }, '/admission/services/0'],
     [{ admission: { services: ["a.b' + 'c.d"] } }, '/admission/services/0'],
-  ])('says which value is missing or wrong: %o', async (values, message) => {
+  ])('names the missing or wrong value: %o', async (values, message) => {
     await expect(render(FIRST_INSTALL, values)).rejects.toThrow(message);
   });
 
@@ -68,12 +68,25 @@ describe('the bound of a compromised broker', () => {
       ),
     );
 
-  it('is what the access file grants, or what the owners of the mesh say', () => {
+  it('is the access file’s services, or the list of the mesh’s owners', () => {
     expect(variables(first)).toMatchObject({ services: "['orders.shop']", issuer: "'https://broker.example.com'" });
     expect(variables(production)).toMatchObject({ services: "['*.preview-*', '*.shop']", rootNamespace: "'mesh'" });
   });
 
-  it('has to be said where an access file selects services by label', async () => {
+  it('can be applied before the rights that it bounds, and is in an earlier wave of Argo CD', async () => {
+    const alone = await render(FIRST_INSTALL, {}, ['--show-only', 'templates/admission.yaml']);
+    const kinds = new Set(alone.map(({ kind }) => kind));
+    expect(kinds).toEqual(new Set(['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding']));
+    expect(alone.map(({ metadata }) => metadata.name)).toEqual(
+      expect.arrayContaining(['meshpass-policies', 'meshpass-accounts']),
+    );
+    for (const { metadata } of alone)
+      expect(metadata.annotations, metadata.name).toEqual({ 'argocd.argoproj.io/sync-wave': '-1' });
+    const rights = first.filter(({ kind }) => /^(Cluster)?Role/.test(kind));
+    expect(rights.filter(({ metadata }) => metadata.annotations?.['argocd.argoproj.io/sync-wave'])).toEqual([]);
+  });
+
+  it('must be set if an access file selects services by label', async () => {
     const content = 'grants: {a: {who: [{user: ann}], to: [{namespace: {labels: {team: a}}, port: 80}]}}';
     await expect(render(FIRST_INSTALL, { access: { content } })).rejects.toThrow('grant a selects some by label');
   });
@@ -99,7 +112,7 @@ describe('keys', () => {
     expect([...first, ...production].map(({ kind }) => kind)).not.toContain('Secret');
   });
 
-  it('are made before the broker, by a Job whose account may create Secrets and nothing else, for as long as it runs', () => {
+  it('are made before the broker, by a Job whose account may only create Secrets, while it runs', () => {
     const made = first.filter(({ metadata }) => metadata.labels?.['app.kubernetes.io/component'] === 'keys');
     const hooks = made.filter(({ kind }) => kind !== 'NetworkPolicy');
     expect(hooks.map(({ kind }) => kind).sort()).toEqual(['Job', 'Role', 'RoleBinding', 'ServiceAccount']);
@@ -116,10 +129,74 @@ describe('keys', () => {
   });
 
   it('may be a Secret of one’s own', () => {
-    expect(production.filter(({ kind }) => kind === 'Job')).toEqual([]);
+    expect(production.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).not.toContain('Job meshpass-keys');
     const secret = expect.objectContaining({ secretName: 'vault-keys', defaultMode: 0o440 });
     const broker = find(production, 'Deployment', 'meshpass-broker');
     expect(broker.spec.template.spec.volumes).toContainEqual({ name: 'keys', secret });
+  });
+});
+
+describe('labels', () => {
+  it.each([FIRST_INSTALL, PRODUCTION])('are on every object, and on Pods: %s', async (values) => {
+    const objects = await render(values);
+    expect(objects.length).toBeGreaterThan(45);
+    for (const { kind, metadata, spec } of objects)
+      for (const labels of [metadata.labels, ...(spec?.template?.metadata ? [spec.template.metadata.labels] : [])])
+        expect(labels, `${kind} ${metadata.name}`).toMatchObject({
+          'app.kubernetes.io/name': 'meshpass',
+          'app.kubernetes.io/instance': 'meshpass',
+          'app.kubernetes.io/version': VERSION,
+          'app.kubernetes.io/managed-by': 'Helm',
+          'app.kubernetes.io/component': expect.stringMatching(/^[a-z-]+$/),
+          'helm.sh/chart': `meshpass-${VERSION}`,
+        });
+  });
+});
+
+describe('the access file', () => {
+  const argsOf = (objects: readonly Rendered[]): string[] =>
+    find(objects, 'Job', 'meshpass-access-check').spec.template.spec.containers[0].args;
+
+  it('is read before any change, within the current bounds, by a Job without any right', () => {
+    for (const kind of ['ConfigMap', 'Job'])
+      expect(find(first, kind, 'meshpass-access-check').metadata.annotations).toMatchObject({
+        'helm.sh/hook': 'pre-install,pre-upgrade',
+        'helm.sh/hook-delete-policy': 'before-hook-creation,hook-succeeded',
+      });
+    expect(find(first, 'ConfigMap', 'meshpass-access-check').data).toEqual(
+      find(first, 'ConfigMap', 'meshpass-access').data,
+    );
+    const { spec } = find(first, 'Job', 'meshpass-access-check');
+    expect(spec).toMatchObject({ backoffLimit: 0, template: { spec: { automountServiceAccountToken: false } } });
+    expect(spec.template.spec.serviceAccountName).toBeUndefined();
+    const file = '/etc/meshpass/access/access.yaml';
+    expect(argsOf(first)).toEqual(['access', 'check', file, '--services=orders.shop', '--roles=view']);
+  });
+
+  it('goes before the keys, so that a refused one leaves nothing behind', () => {
+    const weight = (kind: string, name: string) =>
+      Number(find(first, kind, name).metadata.annotations?.['helm.sh/hook-weight']);
+    expect(weight('ConfigMap', 'meshpass-access-check')).toBeLessThan(weight('Job', 'meshpass-access-check'));
+    expect(weight('Job', 'meshpass-access-check')).toBeLessThan(weight('ServiceAccount', 'meshpass-keys'));
+  });
+
+  it('is in one piece, regardless of its meaning in YAML', async () => {
+    const content = 'grants: {}\n# \'{{ }}\' "---"\n---\nkind: Secret\n';
+    const objects = await render(FIRST_INSTALL, { access: { content }, admission: { services: ['*.shop'] } });
+    expect(find(objects, 'ConfigMap', 'meshpass-access-check').data).toEqual({ 'access.yaml': content });
+  });
+
+  it('is not compared with the bounds if others apply', async () => {
+    const values = { gitops: true, admission: { services: ['*.shop'] } };
+    expect(argsOf(await render(FIRST_INSTALL, values))).toEqual([
+      'access',
+      'check',
+      '/etc/meshpass/access/access.yaml',
+    ]);
+  });
+
+  it('is not read from a ConfigMap of one’s own without a cluster', () => {
+    expect(production.map(({ metadata }) => metadata.name)).not.toContain('meshpass-access-check');
   });
 });
 
@@ -166,7 +243,7 @@ describe('Pods', () => {
     expect(selectors(first)).toEqual(['broker', 'edge', 'gateway'].map((name) => [`meshpass-${name}`, by(name)]));
   });
 
-  it('are given flags that `meshpass` has, once each', async () => {
+  it('have only flags that `meshpass` has, once each', async () => {
     const { command: serve } = await import('@meshpass/cli/commands/serve');
     const { command: edge } = await import('@meshpass/cli/commands/edge');
     const { longOf } = await import('@meshpass/cli/command/flag');
@@ -181,7 +258,7 @@ describe('Pods', () => {
       }
   });
 
-  it('run the image that the values name, by digest where there is one', () => {
+  it('run the image that the values name, by digest if it has one', () => {
     const images = (objects: readonly Rendered[]) =>
       new Set(pods(objects).flatMap(({ spec }) => spec.containers.map((c: { image: string }) => c.image)));
     expect(images(first)).toEqual(new Set([`ghcr.io/meshpass/meshpass:${VERSION}`, 'auto']));
@@ -231,7 +308,7 @@ describe('network policies', () => {
       expect(labels, name).toMatchObject({ 'app.kubernetes.io/name': 'meshpass' });
   });
 
-  it('let the edge reach the broker and the mesh gateway, and nothing else', () => {
+  it('let the edge reach only the broker and the mesh gateway', () => {
     const [dns, ...others] = policy('meshpass-edge').egress;
     expect(dns.ports.map(({ port }: { port: number }) => port)).toEqual([53, 53]);
     expect(
@@ -245,7 +322,7 @@ describe('network policies', () => {
     ]);
   });
 
-  it('let nobody but the edge reach the mesh gateway, which does not leave the cluster', () => {
+  it('let only the edge reach the mesh gateway, which does not leave the cluster', () => {
     const { ingress, egress } = policy('meshpass-gateway');
     const tunnels = ingress.filter(({ ports }: { ports: object }) => allowed(ports).includes('tls'));
     expect(tunnels).toHaveLength(1);
@@ -255,7 +332,7 @@ describe('network policies', () => {
     expect(egress.slice(1)).toEqual([{ to: [{ namespaceSelector: {} }] }]);
   });
 
-  it('let only those who gather metrics reach the operators’ listeners', () => {
+  it('let only collectors of metrics reach the operators’ listeners', () => {
     for (const name of ['meshpass-broker', 'meshpass-edge']) {
       const ways = policy(name).ingress.filter(({ ports }: { ports: object }) => allowed(ports).includes('operator'));
       expect(ways.map(({ from }: { from: object }) => from)).toEqual([
@@ -264,7 +341,7 @@ describe('network policies', () => {
     }
   });
 
-  it('keep the broker from Pods where the values say which addresses those have', () => {
+  it('keep the broker from Pods if the values have the Pods’ addresses', () => {
     const { egress } = find(production, 'NetworkPolicy', 'meshpass-broker').spec;
     expect(egress).toContainEqual({
       to: [
@@ -288,7 +365,7 @@ describe('a declared restore', () => {
     'backup #12 of Monday',
     'one\n            - --operator-token=/tmp/x',
     '"\'{{ }}',
-  ])('says who and why in their own words, whatever these mean in YAML: %j', async (text) => {
+  ])('states who and why in their own words, regardless of their meaning in YAML: %j', async (text) => {
     expect((await argsOf({ by: text, reason: text })).slice(-3)).toEqual([`--by=${text}`, `--reason=${text}`, '--yes']);
   });
 

@@ -5,7 +5,7 @@ import { type ApiServer, apiServerOf } from './api-server.ts';
 import { BUILD_MS, FIRST_INSTALL, PRODUCTION, type Rendered, render } from './helm.ts';
 
 const NAMESPACE = 'chart-dry-run';
-/** Of operators that a lab does not have: their schemas are not held against anything here. */
+/** Kinds of operators that a lab does not have; their schemas are not checked here. */
 const UNKNOWN_HERE = ['Certificate', 'PrometheusRule', 'ServiceMonitor'];
 const ROOT = { mesh: { rootNamespace: 'istio-system' } };
 
@@ -37,7 +37,7 @@ afterAll(async () => {
 const known = (objects: readonly Rendered[]) => objects.filter(({ kind }) => !UNKNOWN_HERE.includes(kind));
 
 describe.each(['first install', 'production', 'production without GitOps', 'a declared restore'])('%s', (name) => {
-  it('is taken whole, but for kinds of operators that are not here', async () => {
+  it('is accepted whole, except for kinds of operators that are not installed', async () => {
     const missing = new Set<string>();
     for (const object of sets[name]!) {
       if (!(await api.knows(object))) missing.add(object.kind);
@@ -46,15 +46,17 @@ describe.each(['first install', 'production', 'production without GitOps', 'a de
     expect([...missing].filter((kind) => !UNKNOWN_HERE.includes(kind))).toEqual([]);
   });
 
-  it('has Pods that a namespace takes that enforces the restricted standard', async () => {
+  it('has Pods that a namespace with the restricted standard accepts', async () => {
     const owners = sets[name]!.filter(({ kind }) => ['Deployment', 'Job'].includes(kind));
     expect(owners.length).toBeGreaterThan(0);
     for (const { metadata, spec } of owners) {
       const pod = spec.template.spec;
-      const account = { name: pod.serviceAccountName, namespace: NAMESPACE };
+      const account = { name: pod.serviceAccountName ?? 'default', namespace: NAMESPACE };
       await lab.kubernetes.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: account });
       const object = {
-        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { ...spec.template.metadata, name: metadata.name ?? 'restore' } },
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { ...spec.template.metadata, name: metadata.name ?? 'restore' },
         // Classes are of the cluster, and this one is not there.
         spec: { ...pod, priorityClassName: undefined },
       };
@@ -64,7 +66,7 @@ describe.each(['first install', 'production', 'production without GitOps', 'a de
   });
 });
 
-it('every set of values may come in the place of every other, with nothing deleted by hand', async () => {
+it('every set of values may replace every other, without manual deletions', async () => {
   const names = Object.keys(sets).filter((name) => name !== 'a declared restore');
   // Hooks are deleted before they are made again.
   const inside = (objects: readonly Rendered[]) =>

@@ -18,7 +18,8 @@ it(
       expect(metadata.labels).toMatchObject({ 'app.kubernetes.io/component': 'test' });
       expect(spec).toMatchObject({ automountServiceAccountToken: false, securityContext: { runAsNonRoot: true } });
       expect(spec.containers[0].securityContext).toMatchObject({
-        ...{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
         capabilities: { drop: ['ALL'] },
       });
     }

@@ -11,7 +11,7 @@ import { parseAllDocuments, stringify } from 'yaml';
 export const CHART = fileURLToPath(new URL('../../deploy/helm/meshpass/', import.meta.url));
 export const FIRST_INSTALL = join(CHART, 'ci/first-install-values.yaml');
 export const PRODUCTION = join(CHART, 'ci/production-values.yaml');
-/** Its first run on a machine builds Helm. */
+/** Builds Helm on its first run on a machine. */
 export const BUILD_MS = 900_000;
 
 export interface Rendered {
@@ -30,7 +30,7 @@ export interface Rendered {
 
 let binary: Promise<string> | undefined;
 
-/** @throws Error with what Helm says */
+/** @throws Error with Helm's output */
 export async function helm(...args: readonly string[]): Promise<string> {
   binary ??= ensureHelm((line) => console.log(line));
   const { stdout } = await promisify(execFile)(await binary, args, { maxBuffer: 64 * 1024 * 1024 });

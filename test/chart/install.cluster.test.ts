@@ -34,11 +34,11 @@ it('a second installation changes no key, and a broker that goes is followed by 
   );
 });
 
-it('nobody but the edge reaches the mesh gateway, nor anybody the operators’ listeners', async () => {
+it('only the edge reaches the mesh gateway, and no Pod reaches the operators’ listeners', async () => {
   const reach = async (selector: string, port: number) => {
     const address = await kubectl(...IN, 'get', 'pods', '-l', selector, '-o', 'jsonpath={.items[0].status.podIP}');
     const argv = ['curl', '-s', '--max-time', '3', '-o', '/dev/null', `telnet://${address}:${port}`];
-    // 28: connected or not, nothing came; the time to connect says which.
+    // 28: a timeout, before or after the connection; the time to connect shows which.
     const said = ['-w', '%{time_connect}'];
     const { stdout } = await on.cluster.kubectl(['exec', '-n', 'chart-database', 'probe', '--', ...argv, ...said]);
     return Number(stdout) > 0;
@@ -62,7 +62,7 @@ it('nobody but the edge reaches the mesh gateway, nor anybody the operators’ l
   expect(await reach('app.kubernetes.io/component=edge', 9091)).toBe(false);
 });
 
-it('is removed but for what it says that it keeps', async () => {
+it('is removed except for the documented rest', async () => {
   await on.helm(undefined, 'uninstall', 'meshpass', ...IN, '--wait');
   const kinds =
     'deployments,services,configmaps,secrets,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers,jobs,roles,rolebindings';

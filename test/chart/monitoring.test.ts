@@ -1,7 +1,7 @@
 /** Alerts and dashboards of the chart: about metrics that there are, each alert with a page that says what to do. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { runInNewContext } from 'node:vm';
-import { createMetrics } from '@meshpass/broker/telemetry/metrics';
+import { createMetrics } from '@meshpass/broker/base/telemetry/metrics';
 import { formatStats } from '@meshpass/edge/stats';
 import { ERROR_CODES } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
@@ -27,23 +27,28 @@ beforeAll(async () => {
   objects = await render(PRODUCTION);
 }, BUILD_MS);
 
-/** What broker and edge show before anything has happened. */
+/** Metrics of broker and edge after their start. */
 async function atTheStart(): Promise<string> {
   const edge = formatStats({
-    ...{ connections: 0, strangers: 0, warm: 0, tunnels: 0, control: 0, sessions: 0, directory: 'fresh', silentMs: 0 },
-    ...{
-      draining: false,
-      accepted: 0,
-      evicted: 0,
-      handshakes: 0,
-      resumed: 0,
-      allowed: 0,
-      ended: 0,
-      refused: {},
-      bytesIn: 0,
-      bytesOut: 0,
-      certificate: { notBefore: 0, notAfter: 0 },
-    },
+    connections: 0,
+    strangers: 0,
+    warm: 0,
+    tunnels: 0,
+    control: 0,
+    sessions: 0,
+    directory: 'fresh',
+    silentMs: 0,
+    draining: false,
+    accepted: 0,
+    evicted: 0,
+    handshakes: 0,
+    resumed: 0,
+    allowed: 0,
+    ended: 0,
+    refused: {},
+    bytesIn: 0,
+    bytesOut: 0,
+    certificate: { notBefore: 0, notAfter: 0 },
   });
   return `${await createMetrics().registry.metrics()}\n${edge}`;
 }
@@ -69,7 +74,7 @@ it.each([['alerts', JSON.stringify(alerts.map(({ expr }) => expr))] as const, ..
 it('every metric of the edge and the broker’s own is on a dashboard', async () => {
   const shown = dashboards.map(([, text]) => text).join();
   const own = [...(await exported())].filter((name) => name.startsWith('meshpass_') && !/_(sum|count)$/.test(name));
-  // What says the version or an age by itself, and what only explains the cost of a transaction.
+  // Metrics of versions, ages and costs of transactions.
   const beside = [
     'meshpass_build_info',
     'meshpass_signing_key_since_seconds',
@@ -88,7 +93,7 @@ it('codes that alerts ask for are codes that there are', () => {
   expect(codes.filter((code) => !(ERROR_CODES as readonly string[]).includes(code))).toEqual([]);
 });
 
-it('what alerts count begins at zero: to Prometheus a series that begins at one has not increased', async () => {
+it('counters of alerts begin at zero, because to Prometheus a series that begins at one has not increased', async () => {
   const shown = await atTheStart();
   const counted = alerts.flatMap(({ expr }) => [
     ...expr.matchAll(/increase\((?<name>\w+)(?:\{(?<label>\w+)=~?"(?<values>[^"]+)"\})?\[/g),
@@ -116,7 +121,7 @@ it.each(alerts.map((alert) => [alert.alert, alert] as const))(
   },
 );
 
-/** PromQL of one series means the same in JavaScript, where it is made of comparisons and differences. */
+/** PromQL of one series means the same in JavaScript if it consists of comparisons and differences. */
 function fires(name: string, life: { readonly notBefore: number; readonly notAfter: number }, now: number): boolean {
   const { expr } = alerts.find(({ alert }) => alert === name)!;
   const text = expr
@@ -157,7 +162,7 @@ it('there is a page for no other alert, and the list has them all', () => {
   for (const { alert } of alerts) expect(list).toContain(`[${alert}]`);
 });
 
-it('are installed as they are, where they are wanted, with the labels that an operator selects', () => {
+it('are installed unchanged if enabled, with the labels that an operator selects', () => {
   const rule = find(objects, 'PrometheusRule', 'meshpass');
   // With the runbooks of the version that is installed.
   const ofVersion = (url: string) => url.replace('/blob/main/', `/blob/v${VERSION}/`);

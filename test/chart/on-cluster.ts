@@ -1,4 +1,4 @@
-/** What the cluster tests of the chart share: the image loaded, a PostgreSQL of its own, and the Secrets that an installation needs. */
+/** Shared set-up of the chart's cluster tests: the loaded image, a separate PostgreSQL, and the Secrets of an installation. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,19 +10,19 @@ import { CHART } from './helm.ts';
 
 export interface ClusterWithImage {
   readonly cluster: Cluster;
-  /** The last argument is its input where the one before it is `-`. @throws Error with what it said */
+  /** Runs kubectl. After an argument `-`, the last argument is its input. @throws Error with its output */
   kubectl(...args: string[]): Promise<string>;
-  /** @throws Error with what it said */
+  /** Runs Helm. @throws Error with its output */
   helm(input: string | undefined, ...args: string[]): Promise<string>;
-  /** `helm upgrade --install`, waited for; `changes` are merged into the values, one level deep. @param chart default: this one */
+  /** Runs `helm upgrade --install` and waits; merges `changes` into the values, one level deep. @param chart default: this one */
   install(changes?: Changes, chart?: string): Promise<string>;
   /** Names of the brokers that are active, with spaces between. */
   active(): Promise<string>;
   /** Creates the namespace of the release with the Secrets that it expects. */
   prepareNamespace(): Promise<void>;
-  /** Statements in the database of the brokers, or another. @returns unaligned rows */
+  /** Runs statements in the database of the brokers, or another. @returns unaligned rows */
   sql(statements: string, database?: string): Promise<string>;
-  /** Takes away all of it, and the cluster with its last user. */
+  /** Removes the installation, and the cluster with its last user. */
   remove(): Promise<void>;
 }
 export type Changes = Readonly<Record<string, object | string | boolean>>;
@@ -30,14 +30,14 @@ export type Changes = Readonly<Record<string, object | string | boolean>>;
 export const IN = ['-n', 'meshpass-system'];
 /** How long a Pod may take to be replaced on a busy machine. */
 export const SOON = { timeout: 120_000, interval: 500 };
-/** What the broker wrote into the mesh, as docs/install/removal.md says to remove it. */
+/** Objects that the broker wrote into the mesh, removed as in docs/install/removal.md. */
 const REMOVE_FROM_MESH = [
   'delete gateways.networking.istio.io -A -l app.kubernetes.io/managed-by=meshpass',
   'delete authorizationpolicies,requestauthentications,sidecars.networking.istio.io,rolebindings -A -l app.kubernetes.io/managed-by=meshpass',
   'delete namespaces -l app.kubernetes.io/managed-by=meshpass',
 ] as const;
 
-/** Who operates in these tests. */
+/** Operator of these tests. */
 export const OPERATOR = 'platform-team';
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const DATABASE = 'chart-database';
@@ -66,7 +66,9 @@ export async function clusterWithImage(): Promise<ClusterWithImage> {
   await kubectl('apply', '-f', '-', database());
   await kubectl('rollout', 'status', '-n', DATABASE, 'deployment/db', '--timeout=120s');
   return {
-    ...{ cluster, kubectl, helm },
+    cluster,
+    kubectl,
+    helm,
     install: async (changes = {}, chart = CHART) =>
       helm(
         stringify(await values(cluster, changes)),
@@ -91,18 +93,24 @@ export async function clusterWithImage(): Promise<ClusterWithImage> {
     sql: (statements, at = 'meshpass') =>
       kubectl('exec', '-n', DATABASE, 'deploy/db', '-c', 'postgres', '--', ...psql(at), statements),
     remove: async () => {
-      await removeInstallation(cluster);
-      await cluster.kubectl(['delete', 'namespace', DATABASE, '--ignore-not-found']);
+      await removeInstallation(cluster, DATABASE);
       await cluster.down();
     },
   };
 }
 
-/** Takes away the release, its namespace, and what the broker wrote into the mesh. The cluster is there for the next test. */
-export async function removeInstallation(cluster: Cluster): Promise<void> {
-  await cluster.helm(['uninstall', 'meshpass', ...IN, '--wait', '--ignore-not-found']);
+/**
+ * Removes the release, its namespace and others, and the broker's objects in the mesh. The cluster stays for the next
+ * test. Pods do not drain, which would take an edge a minute.
+ */
+export async function removeInstallation(cluster: Cluster, ...others: string[]): Promise<void> {
+  const all = ['meshpass-system', ...others];
+  await cluster.helm(['uninstall', 'meshpass', ...IN, '--ignore-not-found']);
+  await cluster.kubectl(['delete', 'namespace', ...all, '--ignore-not-found', '--wait=false']);
+  // Nothing creates a Pod in a namespace that is being deleted.
+  for (const one of all) await cluster.kubectl(['delete', 'pods', '--all', '-n', one, '--grace-period=1']);
+  await cluster.kubectl(['wait', '--for=delete', ...all.map((one) => `namespace/${one}`), '--timeout=120s']);
   for (const line of REMOVE_FROM_MESH) await cluster.kubectl([...line.split(' '), '--ignore-not-found']);
-  await cluster.kubectl(['delete', 'namespace', 'meshpass-system', '--ignore-not-found']);
 }
 
 /** The sample's PostgreSQL, in a namespace of its own. */

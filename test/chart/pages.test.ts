@@ -1,4 +1,4 @@
-/** The chart takes the values that the pages about installing it show, each block upon those of a first install. */
+/** The chart accepts the values that the install pages show, each block upon those of a first install. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
@@ -12,7 +12,7 @@ interface Block {
   readonly values: object;
 }
 
-/** Blocks that begin with `yaml values`. What else is YAML there is marked `yaml object`. */
+/** Blocks that begin with `yaml values`. All other YAML of the page is marked `yaml object`. */
 function blocksOf(page: string): readonly Block[] {
   const text = readFileSync(new URL(`../../docs/install/${page}.md`, import.meta.url), 'utf8');
   const blocks: Block[] = [];
@@ -30,7 +30,7 @@ const BLOCKS = PAGES.flatMap(blocksOf);
 const named = (part: string): Block => BLOCKS.find(({ name }) => name.includes(part))!;
 
 it.each(BLOCKS.map((block) => [block.name, block] as const))(
-  'the chart takes the values of %s',
+  'the chart accepts the values of %s',
   async (_name, { values }) => {
     const rendered = await render(FIRST_INSTALL, values);
     expect(rendered.map(({ kind }) => kind)).toContain('Deployment');
@@ -62,6 +62,16 @@ describe('they are in force', () => {
     expect(broker.args).toContain('--root-namespace=aks-istio-system');
     const gateway = find(objects, 'Deployment', 'meshpass-gateway').spec.template.metadata.labels;
     expect(gateway).toMatchObject({ 'istio.io/rev': 'asm-1-28' });
+  });
+
+  it('for every size: a broker that holds its processes that prove access files', async () => {
+    const sizes = BLOCKS.filter(({ name }) => name.startsWith('sizing'));
+    expect(sizes.length).toBeGreaterThan(3);
+    for (const { name, values } of sizes) {
+      const { memory } = resources(await render(FIRST_INSTALL, values), 'broker').limits;
+      const [, number, unit] = /^(\d+)(Mi|Gi)$/.exec(memory)!;
+      expect(Number(number) * (unit === 'Gi' ? 1024 : 1), name).toBeGreaterThanOrEqual(1024);
+    }
   });
 
   it('for 10,000 sessions: more than the defaults', async () => {

@@ -10,7 +10,7 @@ import { must } from '@meshpass/lab/run';
 import { nameLayout } from '../../deploy/image/oci.ts';
 
 /** Commit of the last release; before the first one, what was given out last. docs/releasing.md says when it moves. */
-export const PREVIOUS_COMMIT = '732c63aebd832fa874f26bac2b66393154f86595';
+export const PREVIOUS_COMMIT = '038e69d05e157692fbaefebb580b7f0ca7921c9b';
 
 export interface PreviousVersion {
   /** Folder of its chart. */
@@ -54,7 +54,10 @@ export async function previousVersion(): Promise<PreviousVersion> {
   return { chart: join(home, 'deploy/helm/meshpass'), image, tag: TAG, command };
 }
 
-/** The same image under another tag, in an archive that is complete as soon as it is there. */
+// .ci/run runs this file before the tests that need the version.
+if (import.meta.main && previousIsThere()) await previousVersion();
+
+/** Same image under another tag, in an archive that is complete once it exists. */
 export function renameImage(archive: string, tag: string, output: string): void {
   const work = mkdtempSync(join(tmpdir(), 'meshpass-image-'));
   try {
@@ -79,7 +82,7 @@ async function checkOut(home: string): Promise<void> {
   await git('checkout', '--quiet', '--detach', 'FETCH_HEAD');
 }
 
-/** Those of this tree where both have the same lockfile: links between packages are relative, and lead into that tree. */
+/** Modules of this tree if both have the same lockfile: links between packages are relative and lead into that tree. */
 async function installPackages(home: string): Promise<void> {
   const lockfile = (tree: string) => readFileSync(join(tree, 'package-lock.json'), 'utf8');
   if (lockfile(home) !== lockfile(ROOT)) {

@@ -1,10 +1,11 @@
 /**
  * docs/install/backup.md on a real cluster: each disaster happens to an installation that is in use, and the commands of the page, and they
- * alone, bring it back. What prevents a revoked session from coming back is looked at in each.
+ * alone, bring it back. Each test checks what prevents a revoked session from coming back.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { type Operator, operatorOf } from '../install/operator.ts';
 import { differs, type Step } from '../install/page.ts';
@@ -15,7 +16,7 @@ import { ACCESS, type ClusterWithImage, clusterWithImage, IN, removeInstallation
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const PAGE = readSections(readFileSync(join(ROOT, 'docs/install/backup.md'), 'utf8'));
-/** What the page calls otherwise. */
+/** Names that the page uses for them. */
 const HERE = [
   ['example.com', 'meshpass.test'],
   ['-n postgres ', '-n chart-database '],
@@ -91,7 +92,7 @@ const anotherSession = (than: Status) =>
     await answered();
     return now;
   }, SOON);
-/** As the page signs in, at whichever broker is active now. */
+/** Signs in as the page does, at the active broker. */
 const asOperator = async (command: string) => {
   await run(section('Sign in'));
   return await operator.run(`meshpass ${command}`);
@@ -120,7 +121,7 @@ async function expectOver(...sessions: readonly Status[]): Promise<void> {
     expect(sessions.map((one) => one.session.id)).not.toContain(session.id);
   }, SOON);
 }
-/** Of a container that has ended, too. */
+/** Log of a container, including one that has ended. */
 const logs = async () =>
   (await on.cluster.kubectl([...IN, 'logs', '-l', 'app.kubernetes.io/component=broker', '--tail=100'])).stdout;
 const deleteKeysAndPods = async () => {
@@ -143,7 +144,7 @@ async function outage(work: () => Promise<unknown>): Promise<{ readonly calls: n
   return { calls, failed: failed.length };
 }
 
-it('backs up what is needed while all runs', async () => {
+it('backs up the needed state while all runs', async () => {
   const first = await status();
   await run([...section('Sign in'), ...section('Back up')]);
   // After the backup: one that it has for live is closed, and another one that it does not know.
@@ -156,26 +157,26 @@ it('backs up what is needed while all runs', async () => {
   await expectOver(...closed);
 });
 
-it('an old backup: nobody comes back to life, and agents enrol by themselves', async () => {
+it('an old backup: no ended session returns, and agents enrol by themselves', async () => {
   const live = await status();
   await outage(() => follow('An old backup is restored'));
   await expectOver(...closed, live);
 });
 
-it('a lost database: brokers refuse an empty one, and say what to do', async () => {
+it('a lost database: brokers refuse an empty one, and explain what to do', async () => {
   await on.sql('DROP DATABASE meshpass WITH (FORCE)', 'postgres');
   await on.sql('CREATE DATABASE meshpass OWNER meshpass', 'postgres');
   await vi.waitFor(async () => {
     const said = await logs();
     expect(said).toContain('audit_log_behind');
-    expect(said).toContain('docs/install/backup.md');
+    expect(said).toContain(pageUrl('docs/install/backup.md'));
   }, SOON);
   const live = await status();
   await outage(() => follow('The database is lost'));
   await expectOver(...closed, live);
 });
 
-it('lost keys and their backup: no call fails, and the session goes on', async () => {
+it('lost keys and their backup: no call fails, and the session continues', async () => {
   const { session } = await status();
   const seen = await developer.during(async () => {
     await deleteKeysAndPods();
@@ -187,14 +188,14 @@ it('lost keys and their backup: no call fails, and the session goes on', async (
   expect((await status()).session).toEqual(session);
 });
 
-it('lost keys without a backup: new ones once that was declared, and the former ones still verify what they signed', async () => {
+it('lost keys without a backup: new ones once that was declared, and the former ones still verify their signatures', async () => {
   await deleteKeysAndPods();
   const live = await status();
   await outage(() => follow('There is no backup of them'));
   await expectOver(...closed, live);
 });
 
-it('a lost cluster: from the backup alone, and nobody touches the Codespace', async () => {
+it('a lost cluster: from the backup alone, without a change in the Codespace', async () => {
   const before = await status();
   await removeInstallation(on.cluster);
   await on.sql('DROP DATABASE meshpass WITH (FORCE)', 'postgres');

@@ -57,7 +57,7 @@ it(
 );
 
 it(
-  'GitHub’s audit log stream is taken where it is wanted, with the token beside the key of the App',
+  'GitHub’s audit log stream is accepted if it is enabled, with the token beside the key of the App',
   async () => {
     const flagsOf = async (auditStream: boolean): Promise<readonly string[]> => {
       const objects = await render(FIRST_INSTALL, { github: { auditStream } });
@@ -88,7 +88,7 @@ describe('the access file', () => {
   const content = (more: string) =>
     `# reviewed${more}\ngrants: {a: {who: [{user: ann}], to: [{service: orders.shop, port: 80}]}}\n`;
 
-  // For YAML the line ends there, so that the comment would go on as an object of its own.
+  // For YAML the line ends there, so the comment would continue as a separate object.
   it.each([
     ['CR', '\r'],
     ['NEL', '\u0085'],
@@ -117,7 +117,7 @@ describe('the access file', () => {
 
 describe('the namespace of the release', () => {
   it(
-    'is no place for grants, whatever it is called: the keys are there',
+    'contains no grants under any name, because it has the keys',
     async () => {
       const objects = await render(FIRST_INSTALL, {}, ['--namespace', 'platform']);
       const { variables } = find(objects, 'ValidatingAdmissionPolicy', 'meshpass-policies').spec;

@@ -1,4 +1,4 @@
-/** ARCHITECTURE.md has every cause by which a session ends, and where that is decided. */
+/** ARCHITECTURE.md lists every cause of a session's end, with the place that decides it. */
 import { readFileSync } from 'node:fs';
 import { CLOSE_CAUSES } from '@meshpass/broker/store/close-causes';
 import { expect, it } from 'vitest';

@@ -77,7 +77,7 @@ function codeBlocks(text: string): readonly string[] {
   return [...text.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map(([, code]) => code!);
 }
 
-/** @returns the file of the example as a module that fails where a value is another */
+/** @returns the file of the example as a module that fails if a value differs */
 function write(library: string, name: string, code: string): string {
   const path = join(folder, library, `${name.replace(/\W+/g, '-')}.ts`);
   const body = code.replace(/^(?!import |const |\/\/)(.+?);?(?: |\n)\/\/ => (.+)$/gm, 'assert.deepEqual($1, $2);');
@@ -87,7 +87,8 @@ function write(library: string, name: string, code: string): string {
 }
 
 function typecheck(directory: string): void {
-  const options = { extends: join(ROOT, 'tsconfig.json'), include: ['./*.ts'] };
+  const compilerOptions = { incremental: false };
+  const options = { extends: join(ROOT, 'tsconfig.json'), compilerOptions, include: ['./*.ts'] };
   writeFileSync(join(directory, 'tsconfig.json'), JSON.stringify(options));
   try {
     execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', directory], { stdio: 'pipe' });

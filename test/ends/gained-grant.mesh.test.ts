@@ -1,6 +1,6 @@
 /**
- * A live session gains grants on the real mesh, while calls of its other grants go on: by a wider access file and by a time window. It
- * loses them on time, and neither a broker that is killed nor an edge that starts anew loses a grant or keeps one.
+ * A live session gains grants on the real mesh, while calls of its other grants continue: by a wider access file and by a time window. It
+ * loses them on time, and neither a killed broker nor a restarted edge loses a grant or keeps one.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -68,7 +68,7 @@ const narrowed = (grant: string) =>
 const instant = (at: number) => new Date(at).toISOString().replace(/\.\d+Z$/, 'Z');
 
 it('gains a grant when its window opens, and loses it when it closes, and no call of another grant on its ports is lost', async () => {
-  // Before the traffic begins: what a policy changes, Istio has the workloads drain.
+  // Before the traffic begins, because a change of policy drains the workloads' connections.
   const opens = Math.ceil(Date.now() / 1000) * 1000 + 25_000;
   const closes = opens + 15_000;
   put(`${BASE}${same('timed', '/whoami', `    during: [{after: ${instant(opens)}, before: ${instant(closes)}}]\n`)}`);
@@ -100,8 +100,8 @@ it('gains a grant when its window opens, and loses it when it closes, and no cal
   expect(await narrowed('timed')).toMatchObject([{ outcome: 'ended' }]);
 }, 180_000);
 
-it('gains a grant that a wider file gives, first on a port of another grant, and loses it with the file', async () => {
-  // It ends before the sidecars drain, 45 s later, what is open when a policy changes.
+it('gains a grant of a wider file, first on a port of another grant, and loses it with the file', async () => {
+  // It ends before the sidecars drain connections, 45 s after a change of policy.
   const traffic = await startTraffic(dataPath.lab, 'workspace');
   const slow = dataPath.lab.exec('workspace', [...CURL, '-m', '30', 'http://orders.shop:8080/orders/1?after=8000']);
   const began = Date.now();
@@ -121,14 +121,14 @@ it('gains a grant that a wider file gives, first on a port of another grant, and
   expect((await traffic.end()).failures).toEqual([]);
 }, 120_000);
 
-it('gains it again while the principal of before is denied', async () => {
+it('gains it again while the previous principal is denied', async () => {
   const began = Date.now();
   put(BASE + same('first', '/whoami'));
   measured.push(`${await answered('200', '/whoami', began)} ms  gained again to first 200`);
   expect(await narrowed('first')).toMatchObject([{ outcome: 'ended' }]);
 }, 120_000);
 
-it('has what the store has where the broker is killed before anybody was told, and an edge starts anew', async () => {
+it('matches the store after the broker is killed before it notified the edge, and an edge restarts', async () => {
   put(BASE + same('first', '/whoami') + same('late', '/bytes/1'));
   await until(
     () => rows('session.widen'),
@@ -139,7 +139,7 @@ it('has what the store has where the broker is killed before anybody was told, a
   await dataPath.lab.kill('edge');
   await dataPath.lab.restart('meshpass');
   await dataPath.lab.restart('edge');
-  // Broker and edge are both started anew, and the agent waits a while between its attempts.
+  // Broker and edge both restart, and the agent pauses between its attempts.
   const back = Date.now();
   measured.push(`${await answered('200', '/bytes/1', back, undefined, 90)} ms  broker and edge back to first 200`);
   await until(

@@ -1,11 +1,11 @@
-/** Sessions with every credential and an open connection, and what must be true once they have ended. */
+/** Sessions with every credential and an open connection, and conditions that must hold once they have ended. */
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { expect } from 'vitest';
 import { codespaceProof, completed, type DataPath, ORDERS, until } from '../mesh.ts';
 
 export const GRANT = 'payments-dev';
-/** What GitHub says in the first moments of a session is not held against it. */
+/** Answers of GitHub in the first moments of a session are ignored. */
 const SETTLED_MS = 10_500;
 
 export interface HeldSession {
@@ -15,7 +15,7 @@ export interface HeldSession {
   readonly grant: string;
   /** Opens the connection whose death is awaited, and uses it. */
   hold(): Promise<void>;
-  /** Ends the heartbeats. */
+  /** Ends the renewals of the lease. */
   silence(): void;
 }
 
@@ -46,7 +46,7 @@ export function heldSessions(dataPath: DataPath, client: AdversarialClient, meas
       expect(report).toMatchObject({ stage: 'answer', answer: expect.stringMatching(/^HTTP\/1\.1 200 /) });
     };
     await hold();
-    const beating = setInterval(() => void adversary.speak('POST', '/session/heartbeat').catch(() => {}), 2_000);
+    const beating = setInterval(() => void adversary.renew().catch(() => {}), 2_000);
     const opened: HeldSession = {
       adversary,
       id,
@@ -65,13 +65,13 @@ export function heldSessions(dataPath: DataPath, client: AdversarialClient, meas
     let dead = adversary.cut();
     const early = await Promise.race([dead, new Promise<'open'>((resolve) => setTimeout(resolve, 50, 'open'))]);
     if (early !== 'open') {
-      // Envoy winds up what it had when a policy came, as after the end of another session: this one must be live.
+      // Envoy drains connections when a policy arrives, as after the end of another session. This one must be live.
       const ended = (await dataPath.audit({ session: id })).filter(({ action }) => action === 'session.close');
       expect(ended).toEqual([]);
       await session.hold();
       dead = adversary.cut();
     }
-    /** When the connection died that the session has when it ends: those of before Envoy winds up a little later, too. */
+    /** Time of death of the session's last connection: Envoy closes earlier ones a little later. */
     const died = async (): Promise<number> => {
       for (;;) {
         const at = await dead;
@@ -86,11 +86,15 @@ export function heldSessions(dataPath: DataPath, client: AdversarialClient, meas
     session.silence();
 
     const refused = { status: 401, json: { error_code: 'session_closed' } };
-    expect(await adversary.speak('POST', '/session/heartbeat')).toMatchObject(refused);
+    // A lapsed lease is refused even before the broker has ended the session.
+    const renewal = await adversary.renew();
+    expect(renewal).toMatchObject(renewal.kind === 'refused' ? { code: 'session_closed' } : { kind: 'ended', cause });
     expect(await adversary.certificate(grant)).toMatchObject(refused);
     expect(await adversary.token()).toMatchObject(refused);
     expect(await adversary.tunnel({ target: ORDERS, grant, edge: dataPath.meshpass.edge })).toMatchObject({
-      ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_session_unknown' },
+      stage: 'edge',
+      edgeStatus: 403,
+      edgeCode: 'tunnel_session_unknown',
     });
     const rows = await until(
       async () => (await dataPath.audit({ session: id })).filter(({ action }) => action === 'session.close'),

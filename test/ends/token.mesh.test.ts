@@ -1,6 +1,6 @@
 /**
- * An identity token is good for any certificate of its grant: but not when its session is over, although it has minutes left.
- * Shown on the real sidecar, and that nobody else feels it, HTTP or TCP.
+ * An identity token is good for any certificate of its grant: but not once its session has ended, although it has minutes left.
+ * Shown on the real sidecar, together with the absence of effects on other sessions, HTTP or TCP.
  */
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -28,16 +28,18 @@ beforeAll(async () => {
 afterAll(() => dataPath?.close());
 
 const GRANT = 'payments-dev';
-/** With the certificate of one and any token, through the whole data path. */
+/** Calls with the certificate of one session and any token, through the whole data path. */
 async function call(by: AdversarialClient, token: string): Promise<number | string> {
   const report = await by.tunnel({
-    ...{ target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge },
+    target: ORDERS,
+    grant: GRANT,
+    edge: dataPath.meshpass.edge,
     send: `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`,
   });
   return Number(/^HTTP\/1\.1 (\d{3}) /.exec(report.answer ?? '')?.[1]) || `${report.stage} ${report.edgeCode}`;
 }
 const own = async () => call(second, (await second.show()).identityToken!);
-/** PostgreSQL's request for TLS: whatever is answered, it was let through. */
+/** PostgreSQL's request for TLS; any answer shows that it got through. */
 const database = () =>
   second.tunnel({
     target: LEDGER,
@@ -54,7 +56,7 @@ async function policy() {
   return items.find(({ metadata }) => metadata.name === 'meshpass-ended-sessions')?.spec;
 }
 
-describe('the token of a session that is over', () => {
+describe('the token of an ended session', () => {
   it('is refused on the certificate of another session of the same grant, which keeps its own', async () => {
     expect(await policy()).toBeUndefined();
     expect(await own()).toBe(200);
@@ -70,7 +72,7 @@ describe('the token of a session that is over', () => {
     });
   });
 
-  it('is refused without harm to TCP, or to what was in the mesh before', async () => {
+  it('is refused without harm to TCP, or to earlier objects of the mesh', async () => {
     expect(await database()).toMatchObject({ stage: 'answer' });
     const argv = ['curl', '-s', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}', 'http://orders.shop:8080/orders/1'];
     expect((await dataPath.lab.exec('client', argv)).stdout).toBe('200');
@@ -82,7 +84,7 @@ describe('the token of a session that is over', () => {
     await dataPath.lab.restart('meshpass');
     await until(own, (status) => status === 200);
     expect(await call(second, token)).toBe(403);
-    // It has been written anew by now, or will be, from what the store says.
+    // The store rewrites the policy from its records, now or soon.
     await until(policy, (now) => JSON.stringify(now) === JSON.stringify(before));
   }, 120_000);
 });

@@ -1,6 +1,6 @@
 /**
  * The layout that is shipped: the audit log in PostgreSQL, its newest checkpoint in a ConfigMap that the broker cannot set back, and
- * nothing that survives in the pod. Who holds the database cuts the log and has the pod made anew.
+ * nothing that survives in the pod. An attacker with the database cuts the log and has the pod recreated.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ afterAll(async () => {
 const kept = async () => ((await dataPath.lab.kubernetes.call('GET', MAP)) as ConfigMap).data;
 const ready = () => fetch(`${dataPath.meshpass.operatorUrl}/readyz`).then(({ status }) => status);
 
-/** A new pod: nothing of the one before is there. */
+/** A new pod without any file of the previous one. */
 function loseThePod(): void {
   rmSync(join(dataPath.lab.dir, 'meshpass/audit-checkpoint'), { force: true });
 }
@@ -62,7 +62,7 @@ const acceptRestore = (...more: string[]) =>
     ...['--kubeconfig', join(dataPath.lab.dir, 'meshpass/kubeconfig'), ...more],
   ]);
 
-it('a cut log is not signed by a new pod; a restore takes the database, the key and somebody who may annotate', async () => {
+it('a cut log is not signed by a new pod; a restore needs the database, the key and the right to annotate', async () => {
   for (let n = 0; n < 3; n++)
     expect(
       await dataPath
@@ -72,7 +72,7 @@ it('a cut log is not signed by a new pod; a restore takes the database, the key 
     ).toMatchObject({ status: 200 });
   const signed = await until(kept, (data) => Number(data?.size) >= 5);
   expect(signed).toMatchObject({ epoch: '1', note: expect.stringMatching(/^broker\.meshpass\.test:8443\/audit\n/) });
-  // A new pod on a log that nobody touched.
+  // A new pod on an untouched log.
   await dataPath.lab.kill('meshpass');
   loseThePod();
   await dataPath.lab.restart('meshpass');

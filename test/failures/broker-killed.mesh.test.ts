@@ -1,4 +1,4 @@
-/** The broker is killed (SIGKILL): what it acknowledged is there, and agents carry on without it. */
+/** The broker is killed (SIGKILL): acknowledged writes exist, and agents continue without it. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,14 +34,16 @@ it('an edge of its own carries traffic for sessions of the broker, and has its d
   const client = adversary.as('first');
   const session = await enrolled(dataPath, client);
   const order = { target: ORDERS, grant: 'payments-dev', edge: dataPath.meshpass.edge };
-  // The edge hears of a session a moment after its developer.
+  // The edge learns of a session a moment after its developer.
   await until(
     () => client.tunnel(order),
     (report) => report.stage === 'answer',
     5,
   );
   expect(await client.tunnel({ ...order, target: 'web.dev.svc.cluster.local:80' })).toMatchObject({
-    ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_target_not_granted' },
+    stage: 'edge',
+    edgeStatus: 403,
+    edgeCode: 'tunnel_target_not_granted',
   });
   await until(
     () => dataPath.audit({ session }),
@@ -92,7 +94,7 @@ it('killed in the middle of many exchanges, it has every session and every audit
   for (const { name, session } of acknowledged) {
     expect(openedIds).toContain(session);
     const client = adversary.as(name);
-    expect(await client.speak('POST', '/session/heartbeat'), `${name} was acknowledged`).toMatchObject({ status: 200 });
+    expect(await client.renew(), `${name} was acknowledged`).toMatchObject({ kind: 'lease' });
   }
   for (const decision of refused) {
     expect(rows.filter((row) => row.id === decision)).toMatchObject([{ outcome: 'refused', code: 'grant_unknown' }]);
@@ -105,7 +107,7 @@ it('killed in the middle of many exchanges, it has every session and every audit
 }, 120_000);
 
 describe('an agent whose broker is dead', () => {
-  it('goes on carrying traffic by the edge until its credentials expire, and recovers by itself', async () => {
+  it('carries traffic through the edge until its credentials expire, and recovers by itself', async () => {
     const env = await dataPath.environment();
     const up = await dataPath.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
     expect(up.code, up.stderr).toBe(0);

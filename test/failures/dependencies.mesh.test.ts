@@ -1,4 +1,4 @@
-/** What Meshpass stands on is gone: what it says then, that nothing is half-issued, and that it recovers by itself. */
+/** Outages of Meshpass's dependencies: the reported error, the absence of half-issued credentials, and the recovery. */
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../packages/broker/test/harness/postgres.ts';
@@ -47,21 +47,21 @@ describe('while the store is gone', () => {
   });
   afterEach(() => storeComesBack());
 
-  it('nobody gets in, no certificate is given, nothing is left behind; then it goes on without a restart', async () => {
+  it('no session opens, no certificate is issued, nothing is left behind; then it recovers without a restart', async () => {
     const before = { opened: (await opened()).length, accounts: await dataPath.accounts() };
     storeDies();
     const refused = await adversary.as('new').enrol(codespaceProof(await dataPath.codespace()));
     expect(refused).toMatchObject({ status: 503, json: { error: UNAVAILABLE.error, error_code: 'store_unavailable' } });
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
     expect(refused.json).not.toHaveProperty('access_token');
-    // A first certificate has to be written down before it is asked for.
+    // A first certificate must be recorded before it is requested.
     expect(await readiness()).toMatchObject({ status: 503, reasons: ['the store does not answer'] });
     expect(await dataPath.accounts()).toEqual(before.accounts);
     const token = await holder.token();
     expect(token).toMatchObject({ status: 503, json: { error_code: 'store_unavailable' } });
-    // What was granted before lives on: the edge decides from memory.
+    // Earlier grants stay valid: the edge decides from memory.
     expect(await call(holder)).toMatchObject({ stage: 'answer' });
-    expect(await holder.speak('POST', '/session/heartbeat')).toMatchObject({ status: 200 });
+    expect(await holder.renew()).toMatchObject({ kind: 'lease' });
 
     storeComesBack();
     await until(readiness, ({ status }) => status === 200);
@@ -72,7 +72,7 @@ describe('while the store is gone', () => {
     expect(await holder.token()).toMatchObject({ status: 200 });
   });
 
-  it('a session that ends is over at once, and is written down when the store is back', async () => {
+  it('a session ends at once, and its end is stored when the store returns', async () => {
     const ending = adversary.as('ending');
     const id = await enrolled(dataPath, ending);
     storeDies();
@@ -117,7 +117,7 @@ describe('while istiod is gone', () => {
 });
 
 describe('while the Kubernetes API is gone', () => {
-  it('no certificate is given; a session that ends is denied and its account deleted when the API is back', async () => {
+  it('no certificate is issued; a session that ends is denied and its account deleted when the API is back', async () => {
     const ending = adversary.as('ending without Kubernetes');
     await enrolled(dataPath, ending);
     const { spiffeId } = (await ending.show()).svids[GRANT]!;
@@ -136,7 +136,7 @@ describe('while the Kubernetes API is gone', () => {
       expect(await call(ending)).toMatchObject({ stage: 'edge', edgeCode: 'tunnel_session_unknown' });
     } finally {
       await dataPath.lab.restart('kube-apiserver');
-      // A cluster has somebody who starts it again; without it no namespace is ever deleted.
+      // A cluster's supervisor restarts it; without it no namespace is ever deleted.
       await dataPath.lab.restart('kube-controller-manager');
     }
     const denied = async () => JSON.stringify(await dataPath.lab.kubernetes.call('GET', DENY).catch(() => undefined));
@@ -160,7 +160,7 @@ describe('while the Kubernetes API is gone', () => {
 });
 
 describe('while GitHub is gone', () => {
-  it('`meshpass up` says what to do, and works when GitHub is back', async () => {
+  it('`meshpass up` explains what to do, and works when GitHub is back', async () => {
     const env = await dataPath.environment();
     await dataPath.github.setFault({ mode: 'down' });
     const refused = await dataPath.lab.exec('workspace', ['meshpass', 'up'], { env });

@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => dataPath?.close());
 
-it('serves nobody for longer than that, and everybody again when the broker is back', async () => {
+it('serves no session for longer than that, and every session again when the broker returns', async () => {
   const client = dataPath.adversary();
   await enrolled(dataPath, client);
   const order = { target: ORDERS, grant: 'payments-dev', edge: dataPath.meshpass.edge };

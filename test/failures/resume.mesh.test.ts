@@ -43,9 +43,9 @@ async function isOverEverywhere({ client, spiffeId, account }: Awaited<ReturnTyp
     60,
   );
   await until(
-    async () => ((await client.speak('POST', '/session/heartbeat')).json as { error_code?: string }).error_code,
+    () => client.renew(),
     // The broker that ended it remembers that; the next one has never known it.
-    (code) => code === 'session_closed' || code === 'session_unknown',
+    (renewal) => renewal.kind === 'ended' || (renewal.kind === 'refused' && renewal.code === 'session_unknown'),
   );
   // A broker that is killed as it answers may not have told the edges: they learn it from the next one, when they have found that.
   await until(
@@ -54,7 +54,7 @@ async function isOverEverywhere({ client, spiffeId, account }: Awaited<ReturnTyp
   );
 }
 
-/** Answered means: in the store. Edges and mesh are told after that. */
+/** An answered request is in the store. The broker notifies edges and mesh afterwards. */
 const goodbye = async (client: AdversarialClient) =>
   expect(await client.speak('DELETE', '/session')).toMatchObject({ status: 204 });
 

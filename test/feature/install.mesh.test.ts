@@ -91,7 +91,7 @@ describe.each(['bookworm', 'trixie'] as const)('on a clean Debian %s', (release)
     expect(contents(root)).toBe(before);
   });
 
-  it('takes changed options the second time', async () => {
+  it('applies changed options the second time', async () => {
     await installFeature(root, feature.folder, options({ BROKER: 'https://other.example.com', BYNAME: 'false' }));
     const settings = readFileSync(join(root, FOLDER, 'settings'), 'utf8');
     expect(settings).toContain("meshpass_broker='https://other.example.com'");
@@ -104,13 +104,13 @@ describe.each(['bookworm', 'trixie'] as const)('on a clean Debian %s', (release)
     expect(existsSync(join(root, REMOTE_USER.home, '.meshpass'))).toBe(false);
   });
 
-  it('does not stop what comes after it where the agent cannot start', async () => {
+  it('does not stop later commands if the agent cannot start', async () => {
     const start = await asUser(root, feature.postStartCommand);
     expect(start).toMatchObject({ code: 0, stderr: expect.stringContaining('[agent_no_identity]') });
   });
 });
 
-describe('what it refuses', () => {
+describe('the installer refuses', () => {
   let root: string;
   beforeAll(async () => {
     root = await newRoot('bookworm', 'refusing');
@@ -147,7 +147,7 @@ describe('what it refuses', () => {
 
   it('a remote user whose name the shell would read', () => expectRefused('remote user', { _REMOTE_USER: "x'y" }));
 
-  it('musl, and says what to use instead', async () => {
+  it('musl, and names the alternative', async () => {
     const musl = join(root, 'lib/ld-musl-x86_64.so.1');
     writeFileSync(musl, '');
     await withGetconf('echo "getconf: GNU_LIBC_VERSION: unknown variable" >&2; exit 1', () =>

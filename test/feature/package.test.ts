@@ -77,7 +77,7 @@ describe('the package', () => {
     expect(sha256(join(again, 'oci/index.json'))).toBe(sha256(join(output, 'oci/index.json')));
   });
 
-  it('is an artefact with the media types and the metadata that tools look for', () => {
+  it('is an artefact with the media types and the metadata that tools expect', () => {
     const { config, layers, annotations } = manifest('feature');
     expect(config.mediaType).toBe('application/vnd.devcontainers');
     expect(layers).toMatchObject([
@@ -106,8 +106,8 @@ describe('the package', () => {
   });
 });
 
-describe('what a program asks of the system', () => {
-  it('is refused to be guessed for what is no program', () => {
+describe('requirements of a program', () => {
+  it('are an error for a file that is no program', () => {
     expect(() => needsOf(import.meta.filename)).toThrow('is not a 64-bit little-endian ELF file');
   });
 

@@ -70,7 +70,7 @@ describe('a dev container with the Feature', () => {
     expect(statSync(join(root, 'etc/hosts')).uid).toBe(REMOTE_USER.uid);
   });
 
-  it('says goodbye when it is stopped: the session has ended before the container has', async () => {
+  it('says goodbye when it is stopped: the session ends before the container', async () => {
     const codespace = await dataPath.codespace();
     const { container } = await start(codespace);
     await container.stop();
@@ -94,7 +94,7 @@ describe('a dev container with the Feature', () => {
     expect(await actionsOf(codespace)).toEqual(['session.open']);
   });
 
-  it('enrols nobody in a prebuild, whatever of it is run there', async () => {
+  it('enrols no session in a prebuild, whichever of its commands run there', async () => {
     const codespace = await dataPath.codespace();
     const container = await startWithoutAgent();
     const env = {
@@ -112,7 +112,7 @@ describe('a dev container with the Feature', () => {
     expect(existsSync(join(root, REMOTE_USER.home, '.meshpass', 'agent.sock'))).toBe(false);
   });
 
-  it('ends at once where no agent runs', async () => {
+  it('ends at once if no agent runs', async () => {
     const container = await startWithoutAgent();
     const begin = performance.now();
     await container.stop();
@@ -120,7 +120,7 @@ describe('a dev container with the Feature', () => {
     expect(performance.now() - begin).toBeLessThan(4_000);
   });
 
-  it('leaves the lease as the net where the container is killed', async () => {
+  it('leaves the end to the lease if the container is killed', async () => {
     const codespace = await dataPath.codespace();
     const { container } = await start(codespace);
     for (const pid of container.processes().slice(0, 1)) process.kill(pid, 'SIGKILL');

@@ -1,8 +1,8 @@
-/** What a case of the fidelity table is: a rule as data, a call, and what comes of it, in words that can be compared. */
+/** Case of the fidelity table: a rule as data, a call, and its result as comparable text. */
 import type { KubeObject } from '@meshpass/lab';
 import type { AnswerTo, Call } from '../callers/calls.ts';
 
-/** The mesh as one of the two sides sees it, and what only the lab sees. */
+/** The mesh as one of the two sides sees it, and observations that only the lab can make. */
 export interface World {
   call<C extends Call>(call: C): Promise<AnswerTo<C>>;
   /** The authorities of the requests with this `x-call-id` that reached this version of echo.shop. */
@@ -11,7 +11,7 @@ export interface World {
   setMode(version: 'v1' | 'v2', status: number): Promise<void>;
   /** The line with this text that the sidecar of echo.shop has logged. */
   loggedByService(text: string): string | undefined;
-  /** What the caller's certificate must say. */
+  /** Required content of the caller's certificate. */
   readonly principal: RegExp;
 }
 
@@ -21,13 +21,13 @@ export interface Case {
   /** The rule in a few words. */
   readonly rule: string;
   readonly apply: readonly KubeObject[];
-  /** What takes the rule away. Default: `apply` is removed. */
+  /** Objects that cancel the rule. Default: `apply` is removed. */
   readonly takeAway?: readonly KubeObject[];
-  /** For a Codespace, whose scope is its grants: what else they must hold where the rule is taken away. */
+  /** Additional grant that a Codespace, whose scope is its grants, needs once the rule is cancelled. */
   readonly grantWithout?: { readonly service: string; readonly port: number };
-  /** What the lab had before. Default: nothing that `takeAway` leaves. */
+  /** Objects that the lab had before. Default: none remain of `takeAway`. */
   readonly restore?: readonly KubeObject[];
-  /** Its calls change what later ones see, or take long: one right outcome is enough. Default: two in a row. */
+  /** Whether its calls affect later ones or take long, so that one right outcome is enough. Default: two in a row. */
   readonly once?: boolean;
   /** Makes the call or calls. @returns the outcome: few words, the same for the same behaviour */
   readonly observe: (world: World) => Promise<string>;

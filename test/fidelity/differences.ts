@@ -1,7 +1,10 @@
-/** Where a Codespace differs from a pod, or where this lab cannot tell: the second half of the table's page. */
+/** Differences between a Codespace and a pod, and limits of this lab: the second half of the table's page. */
 
-/** By the name of a case: why the Codespace's outcome is another. A case that is not here must have the pod's outcome. */
+/** Reasons by case for a Codespace's different outcome. Other cases must have the pod's outcome. */
 export const DIFFERENCES: Readonly<Record<string, string>> = {
+  CORS:
+    "On purpose: a workspace refuses each request that a page of another site had a browser send, before the service's rules are evaluated " +
+    '([browsers](../agent.md#other-processes-users-and-browsers-of-the-machine)). The page would have the identity of the developer.',
   'Undeclared protocol':
     'Not granted, on purpose: the access file refuses a port that declares no protocol (`access_port_undeclared`). There the ' +
     "client's ALPN would decide whether the service's HTTP rules or its TCP rules are evaluated.",

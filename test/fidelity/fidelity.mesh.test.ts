@@ -1,9 +1,13 @@
 /**
  * Istio's rules have their outcome from a pod: with each rule, and not without it. `npm run fidelity` compares a Codespace with it, in a lab
- * of its own. There, too, are the cases of the Telemetry API: they need sidecars on whose listeners no earlier test's connection drains.
+ * of its own, which also has the cases of the Telemetry API: they need sidecars on whose listeners no earlier test's connection drains.
  */
+import { readFileSync } from 'node:fs';
+import { bootstrap } from '@meshpass/agent/envoy/bootstrap';
+import { bootstrapFile } from '@meshpass/lab/mesh/proxy';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Callers, openCallers } from '../callers/call-from.ts';
+import { differences, REASONS, reasonFor } from './bootstrap.ts';
 import { CASES } from './cases.ts';
 import { DIFFERENCES } from './differences.ts';
 import { runCase, violationsOf } from './run-case.ts';
@@ -22,6 +26,13 @@ it.each(CASES.filter(({ feature }) => !feature.startsWith('Telemetry API')))(
     expect(violationsOf(await runCase(callers, one)).join('\n')).toBe('');
   },
 );
+
+it("the bootstrap of a workspace's Envoy differs from that of a sidecar only if a reason is listed", () => {
+  const istio = JSON.parse(readFileSync(bootstrapFile(callers.lab.dir, callers.host('pod')), 'utf8'));
+  const ours = JSON.parse(bootstrap({ agentSocket: 'agent.sock', adminSocket: 'admin.sock' }));
+  const found = differences(ours, istio).map((path) => reasonFor(path) ?? `no reason for ${path}`);
+  expect([...new Set(found)].sort()).toEqual(Object.keys(REASONS).sort());
+});
 
 it('differences are those of cases', () => {
   const features = CASES.map(({ feature }) => feature);

@@ -17,7 +17,7 @@ export async function statusOf(world: World, path: string, headers?: Headers): P
   return status === 0 ? `no answer (${error})` : String(status);
 }
 
-/** What the service says that it got. @throws Error where it was not the service that answered */
+/** Answer of the service. @throws Error if another component answered */
 export function echoed({ status, body }: HttpAnswer): Echoed {
   if (!body.startsWith('{"version"'))
     throw new Error(`the service did not answer, but ${status} ${body.slice(0, 200)}`);

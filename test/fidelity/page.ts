@@ -1,4 +1,4 @@
-/** The page docs/envoy/fidelity.md, from what a run has measured. */
+/** The page docs/envoy/fidelity.md, from the results of a run. */
 import { DIFFERENCES, UNTESTED } from './differences.ts';
 import type { CaseResult } from './run-case.ts';
 
@@ -32,7 +32,7 @@ export function fidelityPage(results: readonly CaseResult[]): string {
   ].join('\n')}\n`;
 }
 
-/** As GitHub makes them. */
+/** Anchors like GitHub's. */
 function anchorOf(heading: string): string {
   return heading
     .toLowerCase()

@@ -13,16 +13,20 @@ export const ANY = { destination: { host: ECHO_HOST } };
 /** @param http routes of echo.shop */
 export function virtualService(http: readonly object[], spec: object = {}, namespace = 'shop'): KubeObject {
   return {
-    ...{ apiVersion: NETWORKING, kind: 'VirtualService', metadata: { name: NAME, namespace } },
+    apiVersion: NETWORKING,
+    kind: 'VirtualService',
+    metadata: { name: NAME, namespace },
     spec: { hosts: [ECHO_HOST], http, ...spec },
   };
 }
 
-/** With the subsets v1 and v2. @param policy traffic policy of all of them */
+/** DestinationRule with the subsets v1 and v2. @param policy traffic policy of all of them */
 export function destinationRule(policy: object = {}): KubeObject {
   const subsets = ['v1', 'v2'].map((version) => ({ name: version, labels: { version } }));
   return {
-    ...{ apiVersion: NETWORKING, kind: 'DestinationRule', metadata: { name: NAME, namespace: 'shop' } },
+    apiVersion: NETWORKING,
+    kind: 'DestinationRule',
+    metadata: { name: NAME, namespace: 'shop' },
     spec: { host: ECHO_HOST, subsets, trafficPolicy: policy },
   };
 }
@@ -30,7 +34,9 @@ export function destinationRule(policy: object = {}): KubeObject {
 /** @param app the workload of namespace shop that it is for */
 export function telemetry(app: string, spec: object): KubeObject {
   return {
-    ...{ apiVersion: 'telemetry.istio.io/v1', kind: 'Telemetry', metadata: { name: NAME, namespace: 'shop' } },
+    apiVersion: 'telemetry.istio.io/v1',
+    kind: 'Telemetry',
+    metadata: { name: NAME, namespace: 'shop' },
     spec: { selector: { matchLabels: { app } }, ...spec },
   };
 }

@@ -6,7 +6,7 @@ import type { Case, World } from './case.ts';
 import { DIFFERENCES } from './differences.ts';
 import { worldOf } from './world.ts';
 
-/** What a side saw. */
+/** Observations of a side. */
 export interface Seen {
   readonly with: string;
   readonly without: string;
@@ -19,7 +19,7 @@ export interface CaseResult {
 
 /**
  * A rule takes less than a second to reach a proxy. One that changes the service's listener lets connections of other proxies, which are
- * pooled, go on under the old one until they are drained: 45 s.
+ * pooled, continue under the old one until they are drained: 45 s.
  */
 const PATIENCE_MS = 60_000;
 const DIFFERENCE_MS = 5_000;
@@ -59,12 +59,12 @@ async function removeAll(kubernetes: Kubernetes, objects: readonly KubeObject[])
   for (const object of objects.toReversed()) await kubernetes.remove(object);
 }
 
-/** What is known to differ is not waited for. */
+/** Known differences are not awaited. */
 function patienceFor({ feature }: Case, side: Side): number {
   return side === 'codespace' && feature in DIFFERENCES ? DIFFERENCE_MS : PATIENCE_MS;
 }
 
-/** Repeats the call until its outcome holds. @returns what was seen last */
+/** Repeats the call until its outcome holds. @returns the last outcome */
 async function settle(
   world: World,
   one: Case,
@@ -80,7 +80,7 @@ async function settle(
   }
 }
 
-/** What of a result is not as it must be, one line each; empty where all is. */
+/** Violations in a result, one line each; empty if there are none. */
 export function violationsOf({ case: one, seen }: CaseResult): string[] {
   return Object.entries(seen).flatMap(([side, outcome]) => {
     const known = side === 'codespace' && one.feature in DIFFERENCES;

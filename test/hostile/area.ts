@@ -4,21 +4,21 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-/** What became of an input. */
+/** Outcome of an input. */
 export interface Outcome {
   readonly accepted: boolean;
-  /** What the other side said: status and error code, or how it closed the connection. For the report. */
+  /** Answer of the other side, for the report: status and error code, or how it closed the connection. */
   readonly answer: string;
 }
 
 /** @typeParam World what the area's inputs work on, as `HostileArea.open` gives it */
 export interface HostileInput<World> {
-  /** What is wrong with it, as the test's name says it: `an ID token without an audience`. Unique in its area. */
+  /** Fault of the input, as the test's name says it: `an ID token without an audience`. Unique in its area. */
   readonly fault: string;
   readonly attack: (world: World) => Promise<Outcome>;
-  /** The same input without the fault. */
+  /** Sends the same input without the fault. */
   readonly control: (world: World) => Promise<Outcome>;
-  /** The error code that the refusal must carry, where the other side gives codes. */
+  /** The error code that the refusal must carry, if the other side has codes. */
   readonly code?: string;
 }
 
@@ -30,10 +30,10 @@ export interface HostileArea<World> {
   readonly inputs: readonly HostileInput<World>[];
 }
 
-/** What became of the inputs of an area, filled while its tests run. */
+/** Outcomes of the inputs of an area, filled while its tests run. */
 export interface Tally {
   readonly area: string;
-  /** By fault; of an input that was tried twice, the last. */
+  /** Outcomes by fault; the last one of an input that was tried twice. */
   readonly outcomes: Map<string, Outcome>;
 }
 

@@ -30,7 +30,8 @@ function renew(
 }
 
 const form = (fault: string, code: string, change: (renewal: Renewal, world: BrokerWorld) => void): Input => ({
-  ...{ fault, code },
+  fault,
+  code,
   control: (world) => renew(world),
   attack: (world) => renew(world, change),
 });
@@ -99,7 +100,8 @@ const raw = (
   change: (lines: string[], body: string) => string | Buffer,
   code = 'HTTP/1.1 400 Bad Request',
 ): Input => ({
-  ...{ fault, code },
+  fault,
+  code,
   control: (world) => bytes(world, (lines, body) => head(lines) + body),
   attack: (world) => bytes(world, change),
 });
@@ -109,7 +111,7 @@ const withLine = (fault: string, line: string, code?: string) =>
 const WIRE: readonly Input[] = [
   withLine('a request with a length and chunks', 'Transfer-Encoding: chunked'),
   withLine('a request with two lengths', 'Content-Length: 5'),
-  withLine('a request with a transfer coding that nobody knows', 'Transfer-Encoding: xchunked'),
+  withLine('a request with an unknown transfer coding', 'Transfer-Encoding: xchunked'),
   withLine('a request with a space before the colon of a header', 'X-Header : value'),
   withLine('a request with a NUL in a header', 'X-Header: a\0b'),
   withLine('a request with a header without a name', ': value'),
@@ -141,9 +143,10 @@ const WIRE: readonly Input[] = [
 const operators = ({ dataPath }: BrokerWorld) => ['Authorization', `Bearer ${dataPath.meshpass.operatorToken}`];
 const JSON_TYPE = ['Content-Type', 'application/json'];
 
-/** With the right token, at the listener that is not for it. */
+/** Sends the right token to the wrong listener. */
 const elsewhere = (fault: string, path: string, more: readonly string[] = []): Input => ({
-  ...{ fault, code: 'not_found' },
+  fault,
+  code: 'not_found',
   control: (world) => ask(world.operator, { method: 'GET', path: '/admin/sessions', headers: operators(world) }),
   attack: (world) => ask(world.broker, { method: 'GET', path, headers: [...operators(world), ...more] }),
 });
@@ -175,7 +178,9 @@ const LISTENERS: readonly Input[] = [
 function order(fault: string, path: string, code: string, good: object, bad: string | object): Input {
   const send = (world: BrokerWorld, body: string | object) =>
     ask(world.operator, {
-      ...{ method: 'POST', path, headers: [...JSON_TYPE, ...operators(world)] },
+      method: 'POST',
+      path,
+      headers: [...JSON_TYPE, ...operators(world)],
       body: typeof body === 'string' ? body : JSON.stringify(body),
     });
   return { fault, code, control: (world) => send(world, good), attack: (world) => send(world, bad) };
@@ -197,9 +202,9 @@ function query(fault: string, bad: string): Input {
 }
 
 const ORDERS: readonly Input[] = [
-  close('a closing of nobody in particular', {}),
+  close('a closing without a selection', {}),
   close('a closing by two selectors', { ...NOBODY, user: 'x' }),
-  close('a closing with a member that nobody knows', { ...NOBODY, force: true }),
+  close('a closing with an unknown member', { ...NOBODY, force: true }),
   close('a closing of all, as text', { all: 'true' }),
   close('a closing of a list', [NOBODY]),
   close('a closing of one member twice', '{"id":"nobody","id":"somebody"}'),
@@ -238,7 +243,8 @@ const TOKENS: readonly Input[] = WRONG.map(([fault, headers], at) => {
     return { accepted: answer.status === 200, answer: `${answer.status} ${answer.text.slice(0, 200)}` };
   };
   return {
-    ...{ fault: `operators: ${fault}`, code: 'operator_unauthorized' },
+    fault: `operators: ${fault}`,
+    code: 'operator_unauthorized',
     control: (world) => send(world, { authorization: `Bearer ${world.dataPath.meshpass.operatorToken}` }),
     attack: (world) => send(world, headers(world.dataPath.meshpass.operatorToken)),
   };

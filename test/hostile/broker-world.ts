@@ -43,10 +43,10 @@ async function open({ dataPath, broker, url }: Place): Promise<HeldSession> {
   return { id: answer.json.session.id, token: dataPath.secret(answer.json.access_token), key };
 }
 
-/** The form of an honest enrolment of somebody who has no session yet. */
+/** Form of an honest enrolment of a developer without a session. */
 export async function proofForm(dataPath: DataPath): Promise<Record<string, string>> {
   const subject = `hostile-${randomUUID()}`;
-  const claims = { email: `${subject}@acme.com`, groups: ['sre'] };
+  const claims = { email: `${subject}@acme.com`, email_verified: true, groups: ['sre'] };
   return { grant_type: EXCHANGE, ...idTokenProof(dataPath.secret(await dataPath.idp.idToken({ subject, claims }))) };
 }
 
@@ -73,7 +73,7 @@ export interface ProofParts {
 
 type Json = Record<string, unknown>;
 
-/** What an honest proof says, to be changed before it is signed. */
+/** Claims of an honest proof, to be changed before signing. */
 export interface Draft {
   header: Json;
   claims: Json;
@@ -86,7 +86,10 @@ export function draftProof({ key, method, url, token }: ProofParts): Draft {
   return {
     header: { typ: 'dpop+jwt', alg: 'ES256', jwk: publicJwk(key) },
     claims: {
-      ...{ jti: randomUUID(), htm: method, htu: url, iat: Math.floor(Date.now() / 1000) },
+      jti: randomUUID(),
+      htm: method,
+      htu: url,
+      iat: Math.floor(Date.now() / 1000),
       ...(token !== undefined && { ath: createHash('sha256').update(token).digest('base64url') }),
     },
     key,

@@ -32,7 +32,9 @@ const honest = (world: BrokerWorld) => services(world, (draft) => ['DPoP', seale
 /** @param change of an honest proof, before it is signed */
 function changed(fault: string, code: string, change: (draft: Draft, world: BrokerWorld) => unknown): Input {
   return {
-    ...{ fault, code, control: honest },
+    fault,
+    code,
+    control: honest,
     attack: (world) =>
       services(world, (draft) => {
         change(draft, world);
@@ -44,7 +46,9 @@ function changed(fault: string, code: string, change: (draft: Draft, world: Brok
 /** @param change of the finished proof */
 function rewritten(fault: string, code: string, change: (jws: string, draft: Draft) => readonly string[]): Input {
   return {
-    ...{ fault, code, control: honest },
+    fault,
+    code,
+    control: honest,
     attack: (world) => services(world, (draft) => change(sealed(draft), draft)),
   };
 }
@@ -250,11 +254,15 @@ async function twice(world: BrokerWorld, second: (jws: string) => Promise<Answer
 
 const REPLAYS: readonly Input[] = [
   {
-    ...{ fault: 'a proof that was used before', code: 'dpop_replayed', control: honest },
+    fault: 'a proof that was used before',
+    code: 'dpop_replayed',
+    control: honest,
     attack: (world) => twice(world, (jws) => services(world, () => ['DPoP', jws])),
   },
   {
-    ...{ fault: 'a jti that was used before, in a new proof', code: 'dpop_replayed', control: honest },
+    fault: 'a jti that was used before, in a new proof',
+    code: 'dpop_replayed',
+    control: honest,
     attack: (world) =>
       twice(world, (jws) =>
         services(world, (draft) => {

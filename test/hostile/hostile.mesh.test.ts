@@ -1,4 +1,4 @@
-/** Every hostile input that we know of, against the real parts; prints what was tried and let in by area. */
+/** Every known hostile input, against the real parts; prints attempts and admissions by area. */
 import { afterAll, expect, it } from 'vitest';
 import { accessFiles } from './access-files/inputs.ts';
 import { brokerToAgent } from './agent/inputs.ts';
@@ -34,10 +34,10 @@ const count = ({ outcomes }: (typeof tallies)[number]) => ({
   letIn: [...outcomes.values()].filter(({ accepted }) => accepted).length,
 });
 
-it('tried at least 300 inputs and let nothing in', () => {
+it('tried at least 300 inputs and admitted none', () => {
   const counts = tallies.map(count);
   expect(counts.filter(({ letIn }) => letIn > 0)).toEqual([]);
-  // Who runs one area (-t) has not tried the others.
+  // A run of one area (-t) has not tried the others.
   if (counts.some(({ tried }) => tried === 0)) return;
   expect(counts.reduce((sum, { tried }) => sum + tried, 0)).toBeGreaterThanOrEqual(300);
 });

@@ -1,5 +1,5 @@
 /**
- * ID tokens and the forms that carry them: signed by nobody, by somebody else, for somebody else, of another time, of a job that is not
+ * ID tokens and the forms that carry them: unsigned, of another signer, for another audience, of another time, of a job that is not
  * meant; and requests that a lenient reader would understand in two ways. Real broker, real OIDC provider.
  */
 import { randomUUID } from 'node:crypto';
@@ -15,7 +15,7 @@ import { BOB, type Input, type Issuers, outcomeOf, unique } from './issuers.ts';
 import { FORMS } from './token-forms.ts';
 
 const WORKFLOW = 'acme/payments-api/.github/workflows/ci.yml@refs/heads/main';
-/** Jobs are told apart by all that GitHub says of them, and some people are kept out. */
+/** Access file that distinguishes jobs by all of GitHub's claims, and denies some people. */
 const ACTIONS_ENTRY = `{ issuer: actions, repository_id: 7001, ref: refs/heads/main, claims: { event_name: push, job_workflow_ref: "${WORKFLOW}" } }`;
 const DENY = `deny:
   - { user_id: 666013, reason: an adversary }
@@ -32,7 +32,8 @@ async function ofPerson(world: Issuers, request: Partial<IdTokenRequest> = {}): 
 }
 
 const person = (fault: string, request: Partial<IdTokenRequest>, code: string): Input => ({
-  ...{ fault: `an ID token ${fault}`, code },
+  fault: `an ID token ${fault}`,
+  code,
   attack: (world) => ofPerson(world, request),
   control: (world) => ofPerson(world),
 });
@@ -51,20 +52,23 @@ async function ofJob(
 ) {
   const runId = 1 + Math.floor(Math.random() * 1e12);
   const token = await dataPath.actions.idToken({
-    ...{ audience, claims, job: { runId, ...job } },
+    audience,
+    claims,
+    job: { runId, ...job },
     ...(forgery && { forgery }),
   });
   return outcomeOf(await adversary.as(randomUUID()).enrol(idTokenProof(token)));
 }
 
 const job = (fault: string, what: JobFault, code = 'access_none'): Input => ({
-  ...{ fault: `a job's token ${fault}`, code },
+  fault: `a job's token ${fault}`,
+  code,
   attack: (world) => ofJob(world, what),
   control: (world) => ofJob(world),
 });
 
 const now = () => Math.floor(Date.now() / 1000);
-/** One that is huge is refused before anybody reads it. */
+/** A huge token is refused before it is read. */
 const CODES = { ...FORGERY_CODES, huge: 'request_too_large' };
 
 const PERSONS: readonly Input[] = [
@@ -93,8 +97,8 @@ const PERSONS: readonly Input[] = [
   person('with a line end in its name', { claims: { preferred_username: 'bob\nadmin: true' } }, 'proof_unprintable'),
   person('with a NUL in its subject', { claims: { sub: `${BOB}\u0000admin` } }, 'proof_unprintable'),
   person('with a C1 character in a list', { claims: { groups: ['sre', 'a\u0085b'] } }, 'proof_unprintable'),
-  person('of somebody on the deny list', { claims: { groups: ['sre', 'banned'] } }, 'access_none'),
-  person('of somebody without a grant', { subject: '00u1alice' }, 'access_none'),
+  person('of a person on the deny list', { claims: { groups: ['sre', 'banned'] } }, 'access_none'),
+  person('of a person without a grant', { subject: '00u1alice' }, 'access_none'),
   {
     fault: 'an ID token that was used before',
     code: 'proof_replayed',
@@ -121,7 +125,7 @@ const PERSONS: readonly Input[] = [
     control: async (world) => {
       world.withdrawn = await world.dataPath.idp.idToken({ subject: BOB, claims: unique() });
       await world.dataPath.idp.rotateKeys(false);
-      // Keys are asked for anew when one is unknown, but not more often than every few seconds.
+      // The broker refetches keys if one is unknown, but at most every few seconds.
       return await until(
         () => ofPerson(world),
         ({ accepted }) => accepted,
@@ -151,7 +155,7 @@ const JOBS: readonly Input[] = [
     job: { reusableWorkflowRef: 'mallory/own/.github/workflows/ci.yml@refs/heads/main' },
   }),
   job('of the workflow as another branch has it', { job: { reusableWorkflowRef: WORKFLOW.replace('/main', '/x') } }),
-  job('that somebody on the deny list set off', { job: { actor: MALLORY } }),
+  job('that a person on the deny list started', { job: { actor: MALLORY } }),
   job('that names its repository only in sub', {
     job: { repository: { name: 'own', id: 6661 }, repositoryOwner: { name: 'mallory', id: 666013 } },
     claims: { sub: 'repo:acme/payments-api:ref:refs/heads/main' },

@@ -1,4 +1,4 @@
-/** What the hostile ID tokens and forms have in common: the world they work on, and how an answer is read. */
+/** Shared by the hostile ID tokens and forms: the world, and the reader of answers. */
 import { randomUUID } from 'node:crypto';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { DataPath } from '../mesh.ts';

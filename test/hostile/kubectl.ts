@@ -21,7 +21,7 @@ const NOT_GRANTED = 'tunnel_target_not_granted';
 const MALFORMED = 'tunnel_request_malformed';
 /** RFC 7301. */
 const ALPN = 16;
-/** Of those that one session may have at once, kept below. */
+/** Number of connections that one session may have at once, kept below the limit. */
 const ASKED_OF_ONE = 4;
 
 export const kubectl: HostileArea<World> = {
@@ -54,7 +54,9 @@ function honestWay(world: World): Promise<Outcome> {
 
 function against(fault: string, code: string, wrong: (world: World) => Try): HostileInput<World> {
   return {
-    ...{ fault, code, control: honestWay },
+    fault,
+    code,
+    control: honestWay,
     attack: (world) => said(world, { target: API, inner: world.toApi, ...wrong(world) }),
   };
 }
@@ -128,7 +130,8 @@ function asking(
 ): HostileInput<World> {
   let one: AdversarialClient;
   return {
-    ...{ fault, code },
+    fault,
+    code,
     control: async (world) => {
       one = await world.developer();
       return answered(await tokenOf(one));
@@ -142,8 +145,8 @@ function bodies(): HostileInput<World>[] {
   return [
     body('a grant that the session does not have', 'grant_unknown', { grant: 'sre-bulk' }),
     body('a grant that is not there', 'grant_unknown', { grant: 'cluster-admin' }),
-    body('the namespace in place of the grant', 'grant_unknown', { grant: `meshpass-${GRANT}` }),
-    body('a path in place of the grant', 'grant_unknown', { grant: `../kube-system/${GRANT}` }),
+    body('the namespace instead of the grant', 'grant_unknown', { grant: `meshpass-${GRANT}` }),
+    body('a path instead of the grant', 'grant_unknown', { grant: `../kube-system/${GRANT}` }),
     body('two grants', 'request_malformed', { grant: [GRANT, 'sre-bulk'] }),
     body('no grant', 'request_malformed', {}),
     body('a name of a thousand characters', 'request_', { grant: 'x'.repeat(1_000) }),

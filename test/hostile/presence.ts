@@ -1,6 +1,6 @@
 /**
- * What the broker must refuse of a Codespace's proof: tokens of other kinds and other Codespaces, and whatever answers its
- * challenge in place of the agent that made the exchange. Everything goes through real TLS to the played port forwarding.
+ * Proofs of a Codespace that the broker must refuse: tokens of other kinds and other Codespaces, and any server that answers its
+ * challenge instead of the agent that made the exchange. Everything goes through real TLS to the played port forwarding.
  */
 import type { Answer } from '@meshpass/cli/broker/ask';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
@@ -45,7 +45,7 @@ async function codespace({ dataPath, started }: World, owner?: string, repositor
   return space;
 }
 
-/** What answers on the port is not what the broker wants. */
+/** Answers of the port that the broker must refuse. */
 function answering(fault: string, code: string, faults: InvalidPresence): Input {
   const attack = async (world: World) => presented(world.adversary, await codespace(world), faults);
   return { fault, code, attack, control: honest };
@@ -93,7 +93,11 @@ const OTHER_TOKENS: readonly Input[] = [
   holding('the token of a workflow, as in a prebuild', 'proof_prebuild', ({ dataPath }) =>
     dataPath.github.createActionsToken(),
   ),
-  holding('a token of the form of before 2021', 'proof_token_kind', () => 'a94a8fe5ccb19ba61c4c0873d391e987982fbbd3'),
+  holding(
+    'a token in the format from before 2021',
+    'proof_token_kind',
+    () => 'a94a8fe5ccb19ba61c4c0873d391e987982fbbd3',
+  ),
   holding('a token whose kind is in capitals', 'proof_token_kind', () => `GHU_${'a'.repeat(36)}`),
   holding('a made-up token of the right kind', 'proof_rejected', () => `ghu_${'a'.repeat(36)}`),
   holding('a token of another GitHub App, without the repository', 'workspace_repository_unreachable', ({ dataPath }) =>
@@ -125,7 +129,9 @@ const ELSEWHERE: readonly Input[] = [
       presented(
         adversary,
         await dataPath.github.createCodespace({
-          ...{ owner: 'mallory', repository: 'mallory/payments-api', tokenReadsCodespaces: true },
+          owner: 'mallory',
+          repository: 'mallory/payments-api',
+          tokenReadsCodespaces: true,
         }),
       ),
     control: honest,
@@ -188,7 +194,7 @@ const NO_ANSWERS: readonly Input[] = [
   ...['22', '0', '65536', '-1', '4e3', '47000.app.github.dev.evil.example', '47000/', ' 47000', '٤٧٠٠٠'].map((port) =>
     answering(`the port ${JSON.stringify(port)}`, 'request_malformed', { sentPort: port }),
   ),
-  answering('a nonce that nobody gave', 'presence_challenge_unknown', { sentNonce: 'A'.repeat(43) }),
+  answering('a nonce that the broker did not issue', 'presence_challenge_unknown', { sentNonce: 'A'.repeat(43) }),
   answering('a nonce of other letters', 'request_malformed', { sentNonce: 'a/../b' }),
   {
     fault: 'an answer that was taken before',
@@ -204,7 +210,7 @@ const NO_ANSWERS: readonly Input[] = [
   },
 ];
 
-/** One key, two Codespaces; the challenge of the first is answered, in the exchange of this or the other. */
+/** Uses one key for two Codespaces; the challenge of the first is answered in the exchange of either. */
 async function forAnother(world: World, other: boolean): Promise<Outcome> {
   const first = await codespace(world);
   const by = fresh(world.adversary);
@@ -214,7 +220,7 @@ async function forAnother(world: World, other: boolean): Promise<Outcome> {
   return outcomeOf(await by.enrol(codespaceProof(presented), undefined, faults));
 }
 
-/** The same challenge so many times. @param first faults of all but the last */
+/** Repeats the same challenge. @param first faults of all but the last */
 async function twice(world: World, times: number, first: InvalidPresence = {}): Promise<Outcome> {
   const space = await codespace(world);
   const by = fresh(world.adversary);

@@ -1,4 +1,4 @@
-/** Requests to the broker's listeners as nobody's HTTP client would send them: header by header, or byte by byte. */
+/** Requests to the broker's listeners that no HTTP client would send: header by header, or byte by byte. */
 import { readFileSync } from 'node:fs';
 import { request as plainRequest } from 'node:http';
 import { request as tlsRequest } from 'node:https';
@@ -7,7 +7,7 @@ import { connect as connectTls } from 'node:tls';
 import type { Outcome } from './area.ts';
 
 export interface Target {
-  /** Where it is dialled. */
+  /** Address to dial. */
   readonly host: string;
   readonly port: number;
   /** Name that its certificate has, and PEM file of the CA; absent: plain HTTP. */
@@ -16,7 +16,7 @@ export interface Target {
 
 export interface RawRequest {
   readonly method: string;
-  /** As it stands in the request line. */
+  /** Target of the request line. */
   readonly path: string;
   /** Names and values in turn, as often as they are to be sent. */
   readonly headers: readonly string[];
@@ -26,15 +26,15 @@ export interface RawRequest {
 export interface Answered extends Outcome {
   readonly status: number;
   readonly text: string;
-  /** Where it leads. */
+  /** Value of the header Location. */
   readonly location?: string | undefined;
-  // biome-ignore lint/suspicious/noExplicitAny: an answer is looked at by tests, member by member
+  // biome-ignore lint/suspicious/noExplicitAny: tests check an answer member by member
   readonly json: any;
 }
 
 const PATIENCE_MS = 20_000;
 
-/** Accepted is what is answered with 2xx. */
+/** Counts an answer with 2xx as accepted. */
 export function ask(target: Target, { method, path, headers, body }: RawRequest): Promise<Answered> {
   const { host, port, tls } = target;
   const secure = tls && { servername: tls.name, ca: readFileSync(tls.caFile) };
@@ -61,7 +61,7 @@ export function ask(target: Target, { method, path, headers, body }: RawRequest)
   });
 }
 
-/** Sends just these bytes; accepted is any answer of 2xx among what comes back. */
+/** Sends exactly these bytes; any answer with 2xx counts as accepted. */
 export function sendBytes({ host, port, tls }: Target, bytes: string | Buffer): Promise<Outcome> {
   return new Promise((resolve) => {
     const socket = tls

@@ -1,4 +1,4 @@
-/** Session tokens and exchanges that are almost right, each with an honest DPoP proof or one that enrols nobody. */
+/** Session tokens and exchanges that are almost right, each with an honest DPoP proof or a proof without an enrolment. */
 import { randomBytes } from 'node:crypto';
 import type { HostileInput } from './area.ts';
 import {
@@ -23,10 +23,12 @@ const MALFORMED = 'dpop_malformed';
 const honest = (world: BrokerWorld): Promise<Answered> =>
   ask(world.broker, { method: 'GET', path: '/services', headers: asSession(world, 'GET', '/services') });
 
-/** @param headers in place of an honest `Authorization`; the proof is honest */
+/** @param headers instead of an honest `Authorization`; the proof is honest */
 function token(fault: string, code: string, headers: (world: BrokerWorld) => readonly string[]): Input {
   return {
-    ...{ fault, code, control: honest },
+    fault,
+    code,
+    control: honest,
     attack: (world) => {
       const { key, token: held } = world.session;
       const dpop = proof({ key, method: 'GET', url: `${world.url}/services`, token: held });
@@ -58,7 +60,7 @@ export const SESSION_TOKENS: readonly Input[] = [
   token('a session token whose last character was changed', 'session_unknown', ({ session }) => [
     ...['Authorization', `DPoP ${session.token.slice(0, -5)}${session.token.endsWith('AAAAA') ? 'BBBBB' : 'AAAAA'}`],
   ]),
-  token('a session token that nobody was given', 'session_unknown', () => [
+  token('a session token that was never issued', 'session_unknown', () => [
     ...['Authorization', `DPoP mps_${randomBytes(32).toString('base64url')}`],
   ]),
   token('somebody else’s session token with one’s own key', 'dpop_key_mismatch', ({ other }) => [
@@ -88,7 +90,7 @@ function renewal(
 }
 
 export const EXCHANGES: readonly Input[] = [
-  renewal('an exchange of somebody else’s session token in one’s own session', 'request_malformed', ({ other }) => ({
+  renewal('an exchange of another person’s session token in one’s own session', 'request_malformed', ({ other }) => ({
     form: { subject_token: other.token },
   })),
   renewal('an exchange of a session token that no header names', MISSING, ({ session, url: base }) => ({

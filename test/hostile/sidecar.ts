@@ -1,5 +1,5 @@
 /**
- * What the workload's own Envoy must refuse: a thief with a live session's certificates and token stands inside the
+ * Calls that the workload's own Envoy must refuse: a thief with a live session's certificates and token stands inside the
  * cluster, past the edge, and talks to the mesh gateway or straight to a pod.
  */
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
@@ -14,7 +14,7 @@ interface Thief {
   readonly thief: AdversarialClient;
   readonly token: string;
   readonly foreign: { readonly bob: string; readonly otherAudience: string; readonly idp: string };
-  /** The issuer's public key set, as anybody can fetch it. */
+  /** The issuer's public key set, which anyone can fetch. */
   readonly jwks: { readonly keys: readonly { readonly kid: string; readonly n: string }[] };
 }
 
@@ -27,13 +27,13 @@ interface Try extends Partial<TunnelOrder> {
   readonly body?: string;
   /** Default: alice's own; null sends none. */
   readonly token?: ((thief: Thief) => string) | null;
-  /** Whose credentials. Default: alice's. */
+  /** Owner of the credentials. Default: alice. */
   readonly by?: string;
   /** Default: the mesh gateway. */
   readonly pod?: { readonly host: string; readonly port: number };
 }
 
-/** What orders.shop answers where it should not have been asked. */
+/** Answer of orders.shop to a request that should not have reached it. */
 const LEAKS = /the list of all customers|"admin":true|"x-meshpass-login":"admin"/;
 
 async function attempt(world: Thief, what: Try): Promise<Outcome> {
@@ -112,7 +112,7 @@ const REQUESTS: readonly HostileInput<Thief>[] = [
   input('a method of another path', { method: 'POST' }),
   input('a method of another path, the other way round', { path: '/refunds' }, { path: '/refunds', method: 'POST' }),
   input('a method in lower case', { method: 'get' }),
-  input('a method that nobody thought of', { method: 'PROPFIND' }),
+  input('an invented method', { method: 'PROPFIND' }),
   input('TRACE', { method: 'TRACE' }),
   input('CONNECT to the pod itself', { method: 'CONNECT', path: '127.0.0.1:9090' }),
   input('OPTIONS, which is a method like any other', { method: 'OPTIONS' }),
@@ -125,14 +125,17 @@ const REQUESTS: readonly HostileInput<Thief>[] = [
     { path: '/whoami', headers: 'x-meshpass-login: admin\r\n', token: null },
     { path: '/whoami', headers: 'x-meshpass-login: admin\r\n' },
   ),
-  input('a forwarded certificate of somebody else', {
-    ...{ path: '/admin/x', headers: 'x-forwarded-client-cert: URI=spiffe://cluster.local/ns/shop/sa/client\r\n' },
+  input('a forwarded certificate of another client', {
+    path: '/admin/x',
+    headers: 'x-forwarded-client-cert: URI=spiffe://cluster.local/ns/shop/sa/client\r\n',
   }),
   input(
     'a second request hidden behind Content-Length and Transfer-Encoding',
     {
       headers: 'content-length: 4\r\ntransfer-encoding: chunked\r\n',
-      ...{ method: 'POST', path: '/refunds', body: '0\r\n\r\nGET /admin/x HTTP/1.1\r\nHost: orders.shop\r\n\r\n' },
+      method: 'POST',
+      path: '/refunds',
+      body: '0\r\n\r\nGET /admin/x HTTP/1.1\r\nHost: orders.shop\r\n\r\n',
     },
     { method: 'POST', path: '/refunds', headers: 'transfer-encoding: chunked\r\n', body: '0\r\n\r\n' },
   ),
@@ -173,7 +176,7 @@ const TOKENS: readonly HostileInput<Thief>[] = [
     token: ({ token }) => token.replace(/[^.]+$/, (signature) => [...signature].reverse().join('')),
   }),
   input('an ID token of ours for another audience', { token: ({ foreign }) => foreign.otherAudience }),
-  input('a proof of the company’s IdP in place of our token', { token: ({ foreign }) => foreign.idp }),
+  input('a proof of the company’s IdP instead of our token', { token: ({ foreign }) => foreign.idp }),
   input("somebody else's token, of another grant", { token: ({ foreign }) => foreign.bob }),
   input('a token behind the word Bearer', { token: ({ token }) => `Bearer ${token}` }),
   input('a token and then a forged one', {
@@ -251,7 +254,10 @@ export const sidecar: HostileArea<Thief> = {
     const { access_token } = (await alice.token('sts.amazonaws.com')).json as { access_token: string };
     const jwks = (await alice.ask('GET', `${dataPath.meshpass.brokerUrl}/jwks`)).json as Thief['jwks'];
     const world: Thief = {
-      ...{ dataPath, thief, jwks, token: hers.identityToken! },
+      dataPath,
+      thief,
+      jwks,
+      token: hers.identityToken!,
       foreign: {
         bob: his.identityToken!,
         otherAudience: dataPath.secret(access_token),

@@ -37,7 +37,8 @@ async function send({ dataPath, adversary }: Issuers, fault: FormFault = {}): Pr
 }
 
 const form = (fault: string, what: FormFault, code = 'request_malformed'): Input => ({
-  ...{ fault: `a form ${fault}`, code },
+  fault: `a form ${fault}`,
+  code,
   attack: (world) => send(world, what),
   control: (world) => send(world),
 });

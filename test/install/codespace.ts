@@ -9,16 +9,16 @@ import { standIns } from '@meshpass/lab/stand-ins';
 import { type PreparedFeature, prepareFeature } from '../../bench/feature/prepare.ts';
 
 export interface Codespace {
-  /** Starts its container, and runs what the Feature runs then. @returns what that printed */
+  /** Starts its container, and runs the Feature's commands for that. @returns their output */
   start(): Promise<string>;
-  /** Runs commands of the page as the remote user. Who opens a terminal in a stopped Codespace starts it. @returns what they print */
+  /** Runs commands of the page as the remote user. A terminal in a stopped Codespace starts it. @returns their output */
   run(script: string): Promise<string>;
-  /** As GitHub stops it. */
+  /** Stops it as GitHub does. */
   stop(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Where the container trusts the CA of the `.test` names, as an organization's image trusts its own. */
+/** File of the CA of the `.test` names, which the container trusts as an organization's image trusts its own. */
 const CA_FILE = '/etc/organization-ca.pem';
 
 /** @param options of the Feature, from the page's devcontainer.json */

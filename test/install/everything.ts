@@ -1,7 +1,7 @@
 /** Every object of a cluster, to find what an installation leaves behind and what it changed of others. */
 import { isDeepStrictEqual } from 'node:util';
 
-/** From `kind namespace/name` to what people and programs write there: no status, no versions. */
+/** Content by `kind namespace/name`, as people and programs write it, without status and versions. */
 export type Snapshot = ReadonlyMap<string, unknown>;
 
 interface Item {
@@ -30,7 +30,7 @@ export async function everything(kubectl: (...args: string[]) => Promise<string>
   );
 }
 
-/** What is new, gone or other. */
+/** Objects that are new, gone or changed. */
 export function differences(before: Snapshot, after: Snapshot): string[] {
   const all = [...new Set([...before.keys(), ...after.keys()])].sort();
   return all.flatMap((key) => {

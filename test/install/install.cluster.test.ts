@@ -17,14 +17,14 @@ import { differs, readPage, type Step } from './page.ts';
 import { type Traffic, watchTraffic } from './traffic.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-/** The test takes the other way of the page's last section: what is built here stands for what would be published. */
+/** The command is built, and the image is loaded into the cluster without a registry. */
 const SKIPPED = ['a registry of your own'];
 const PAGE = stepsOf('README.md');
 const REMOVAL = stepsOf('removal.md');
 const DEVCONTAINER = '.devcontainer/devcontainer.json';
 /** Minutes that the page's commands may take, images and builds not counted. */
 const MINUTES = 15;
-/** Of Meshpass, until the first answer of the mesh. */
+/** Time until Meshpass answers the first call. */
 const OWN_COMMANDS = 5;
 const FIRST_CALL = /^curl .*orders\.shop/m;
 /** A command of Meshpass, wherever it runs. */
@@ -113,13 +113,13 @@ async function follow(step: Step): Promise<void> {
 }
 
 /** GitHub's own command stops the Codespace, as closing it does after a while. */
-async function runIn({ place, script }: Extract<Step, { kind: 'command' }>): Promise<string> {
+async function runIn({ place, script, exit }: Extract<Step, { kind: 'command' }>): Promise<string> {
   if (place === 'codespace') return await codespace!.run(script);
   if (place === 'beside') {
     await operator.beside(script);
     return '';
   }
-  if (!script.startsWith('gh codespace stop')) return await operator.run(script);
+  if (!script.startsWith('gh codespace stop')) return await operator.run(script, exit);
   await codespace!.stop();
   return '';
 }

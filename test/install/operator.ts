@@ -1,8 +1,8 @@
 /**
- * The machine of whoever follows the install page: a folder, and the commands `kubectl`, `helm` and `meshpass`. What the test adds to the
- * page stands here, and nowhere else: where GitHub is, where the chart comes from, and the values that only a lab needs.
+ * Machine of an operator who follows the install page: a folder, and the commands `kubectl`, `helm` and `meshpass`. This file has all that the
+ * test adds to the page: addresses of GitHub, source of the chart, and values that only a lab needs.
  */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,9 +13,14 @@ import { atGithub } from './browser.ts';
 
 export interface Operator {
   write(name: string, text: string): void;
-  /** Runs commands of the page by bash, and stops at the first that fails. @returns what they print @throws Error with it */
-  run(script: string): Promise<string>;
-  /** Runs it in another terminal, in place of what ran there. @returns once it prints something @throws Error where it ends before */
+  /**
+   * Runs commands of the page by bash, and stops at the first that fails.
+   * @param exit expected exit code, 0 by default
+   * @returns the output of the commands, without what client-go logs on connections that break
+   * @throws Error with that output
+   */
+  run(script: string, exit?: number): Promise<string>;
+  /** Runs it in another terminal, replacing its process. @returns once it prints something @throws Error if it ends before */
   beside(script: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -24,9 +29,11 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const CHART = join(ROOT, 'deploy/helm/meshpass');
 const PUBLISHED_CHART = 'oci://ghcr.io/meshpass/charts/meshpass';
 export const GITHUB = 'https://api.github.test';
+/** A line in klog's format: severity, month and day, time. */
+const KLOG = /^[IWEF]\d{4} \d\d:\d\d:\d\d\..*\n/gm;
 const CHECKED_PAGE = /^Open in a browser on this machine: (http:\/\/127\.0\.0\.1:\S+)$/m;
 
-/** @param labValues are added to those of whoever follows the page */
+/** @param labValues additional values of the lab */
 export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUES): Promise<Operator> {
   const folder = mkdtempSync(join(tmpdir(), 'meshpass-operator-'));
   const bin = join(folder, 'bin');
@@ -36,6 +43,7 @@ export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUE
     chmodSync(join(bin, name), 0o755);
   };
   writeFileSync(join(folder, 'lab-values.yaml'), stringify(labValues));
+  symlinkSync(ROOT, join(folder, 'meshpass'));
   command('kubectl', `exec '${cluster.binaries.kubectl}' "$@"`);
   command('meshpass', `exec '${join(ROOT, `dist/meshpass-linux-${process.arch}/meshpass`)}' "$@"`);
   command('helm', helmOfTheLab(cluster.binaries.helm, join(folder, 'lab-values.yaml')));
@@ -50,7 +58,7 @@ export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUE
   };
   let stopBeside = async () => {};
 
-  const run = (script: string): Promise<string> =>
+  const run = (script: string, exit = 0): Promise<string> =>
     new Promise((resolve, reject) => {
       const child = cluster.spawn('operator', ['bash', '--norc', '-euo', 'pipefail', '-c', script], {
         env,
@@ -67,8 +75,11 @@ export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUE
       child.stderr?.on('data', take);
       child.once('error', reject);
       child.once('close', (code) => {
-        const outcome = code === 0 ? undefined : new Error(`exit code ${code} of\n${script}\n${printed}`);
-        Promise.resolve(browsing).then(() => (outcome ? reject(outcome) : resolve(printed)), reject);
+        const outcome = code === exit ? undefined : new Error(`exit code ${code} of\n${script}\n${printed}`);
+        Promise.resolve(browsing).then(
+          () => (outcome ? reject(outcome) : resolve(printed.replaceAll(KLOG, ''))),
+          reject,
+        );
       });
     });
   return {
@@ -79,7 +90,7 @@ export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUE
     run,
     beside: async (script) => {
       await stopBeside();
-      // As one process, so that its end is the end of what it runs.
+      // Runs as one process, so that ending it ends the command.
       const child = cluster.spawn('operator', ['bash', '--norc', '-euo', 'pipefail', '-c', `exec ${script}`], {
         env,
         cwd: folder,
@@ -104,7 +115,7 @@ export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUE
   };
 }
 
-/** A stand-in plays GitHub, the CA of the `.test` names signed the certificates, and the node is small. */
+/** A stand-in plays GitHub, the CA of the `.test` names signed the certificates, the image was loaded, and the node is small. */
 const requests = { requests: { cpu: '10m', memory: '64Mi' } };
 const named = (name: string) => ({
   annotations: { 'external-dns.alpha.kubernetes.io/hostname': `${name}.example.com` },
@@ -115,17 +126,18 @@ const LAB_VALUES = {
   gateway: { resources: requests },
   github: { api: GITHUB },
   certificates: { trust: { configMap: 'lab-ca' } },
+  image: { repository: 'ghcr.io/meshpass/meshpass' },
 };
 
-/** No registry can be reached: the published chart is the one of this repository. */
+/** No registry can be reached, so the published chart, which other pages name, is the one of this repository. */
 function helmOfTheLab(helm: string, values: string): string {
   return `args=()
 for one in "$@"; do [ "$one" = '${PUBLISHED_CHART}' ] && one='${CHART}'; args+=("$one"); done
-case $1 in install|upgrade) args+=(--values '${values}') ;; esac
+case $1 in install|upgrade|template) args+=(--values '${values}') ;; esac
 exec '${helm}' "\${args[@]}"`;
 }
 
-/** What the page calls a certificate for each name. */
+/** Placeholder of the page for a certificate of each name. */
 async function certificate(cluster: Cluster, folder: string, name: string): Promise<void> {
   const host = `${name}.example.com`;
   const ca = ['-CA', join(cluster.dir, 'tls/ca.crt'), '-CAkey', join(cluster.dir, 'tls/ca.key')];

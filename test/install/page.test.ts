@@ -27,13 +27,17 @@ curl http://orders.shop:8080/whoami
 kubectl port-forward pod/x 9090
 \`\`\`
 
+\`\`\`sh exit 4
+meshpass check --before
+\`\`\`
+
 \`\`\`sh skip: needs a cloud
 gcloud container clusters list
 \`\`\`
 `;
 
 describe('a page of commands', () => {
-  it('is files, commands with what they print, and what is not run', () => {
+  it('consists of files, commands with their output, and parts that are not run', () => {
     expect(readPage(PAGE)).toEqual([
       { kind: 'file', name: 'access.yaml', text: 'grants: []\n', line: 6 },
       {
@@ -45,14 +49,16 @@ describe('a page of commands', () => {
       },
       { kind: 'command', place: 'codespace', script: 'curl http://orders.shop:8080/whoami\n', line: 19 },
       { kind: 'command', place: 'beside', script: 'kubectl port-forward pod/x 9090\n', line: 23 },
-      { kind: 'skipped', script: 'gcloud container clusters list\n', reason: 'needs a cloud', line: 27 },
+      { kind: 'command', place: 'operator', script: 'meshpass check --before\n', exit: 4, line: 27 },
+      { kind: 'skipped', script: 'gcloud container clusters list\n', reason: 'needs a cloud', line: 31 },
     ]);
   });
 
   it.each([
     ['```text\nhello\n```\n', 'line 2: output of no command'],
     ['```sh codespaces\nls\n```\n', 'line 2: "sh codespaces" is not understood'],
-    ['```yaml\na: b\n```\n', "line 2: a block of yaml that names no file is nobody's to use"],
+    ['```sh exit 0\nls\n```\n', 'line 2: "sh exit 0" is not understood'],
+    ['```yaml\na: b\n```\n', 'line 2: a block of yaml does not name a file'],
   ])('with %j is refused', (text, message) => {
     expect(() => readPage(text)).toThrow(message);
   });
@@ -73,7 +79,7 @@ describe('a page by its headings', () => {
   });
 });
 
-describe('what a command printed', () => {
+describe('output of a command', () => {
   it.each([
     ['NAME    READY\nx-…     1/1\n', 'NAME                READY\nx-5d8f9-abcde   1/1   \n'],
     ['first\n...\nlast\n', 'first\nsecond\nthird\nlast\n'],

@@ -1,12 +1,13 @@
 /** Traffic between pods that has nothing to do with Meshpass: the same calls all the time, and every answer that is another than before. */
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import type { Cluster } from '@meshpass/lab/cluster';
 
 export interface Traffic {
-  /** @returns how many calls were made, and what was otherwise than at first */
+  /** @returns number of calls, and the answers that differed from the first ones */
   stop(): Promise<{ readonly calls: number; readonly otherwise: readonly string[] }>;
 }
 
-/** Of each call: status and body as the caller sees them. */
 const CALLS = [
   'http://orders.shop:8080/orders/1',
   'http://orders.shop:8080/admin/users',
@@ -14,48 +15,83 @@ const CALLS = [
   'http://web.dev/',
 ] as const;
 const PAUSE_MS = 100;
-/** Looks in a row that must agree before they are what is answered: policies that somebody has just removed may still end a connection. */
+/** Rounds in a row that must agree at the start: a policy that has just been removed may still end a connection. */
 const AGREEING = 3;
-const LOOKS = 20;
+const ROUNDS = 20;
+/**
+ * Runs in the pod until its standard input ends, since `kubectl exec` for each call would keep the machine busy. Writes
+ * each answer as a JSON string: body and status, or 000 if there is none.
+ */
+const CALLER = `
+const [pause, ...urls] = process.argv.slice(1);
+const call = (url) => new Promise((resolve) => {
+  let text = '';
+  const none = (error) => resolve(text + error.code + '\\n000');
+  const sent = require('node:http').get(url, { agent: false, timeout: 10_000 }, (answer) => {
+    answer.setEncoding('utf8').on('data', (part) => { text += part; });
+    answer.on('error', none).on('end', () => resolve(text + '\\n' + answer.statusCode));
+  });
+  sent.on('timeout', () => sent.destroy()).on('error', none);
+});
+process.stdin.on('end', () => process.exit()).resume();
+(async () => {
+  for (;;) {
+    for (const url of urls) console.log(JSON.stringify(await call(url)));
+    await new Promise((resolve) => setTimeout(resolve, Number(pause)));
+  }
+})();`;
+const EXEC = ['exec', '-i', '-n', 'shop', 'deploy/client', '-c', 'client', '--', 'node', '-e', CALLER];
 
+/** @throws Error if the answers are not the same at the start, or a call is not answered */
 export async function watchTraffic(cluster: Cluster): Promise<Traffic> {
-  const look = async (url: string): Promise<string> => {
-    const curl = ['curl', '-s', '-m', '10', '-w', '\n%{http_code}', url];
-    const { stdout } = await cluster.kubectl(['exec', '-n', 'shop', 'deploy/client', '-c', 'client', '--', ...curl]);
-    return stdout.replaceAll(/"(?:x-request-id|traceparent|x-b3-\w+)":"[^"]*"/g, '""');
-  };
-  const agreed = async (url: string): Promise<string> => {
+  const caller = spawn(cluster.binaries.kubectl, [...EXEC, String(PAUSE_MS), ...CALLS], {
+    env: cluster.environment(),
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const answers = createInterface({ input: caller.stdout })[Symbol.asyncIterator]();
+  const round = async (): Promise<readonly string[] | undefined> => {
     const seen: string[] = [];
-    while (seen.length < LOOKS) {
-      seen.push(await look(url));
-      const last = seen.slice(-AGREEING);
-      if (last.length === AGREEING && new Set(last).size === 1) return last[0]!;
+    for (const _ of CALLS) {
+      const { value, done } = await answers.next();
+      if (done) return undefined;
+      seen.push((JSON.parse(value) as string).replaceAll(/"(?:x-request-id|traceparent|x-b3-\w+)":"[^"]*"/g, '""'));
     }
-    throw new Error(`a call is answered in more than one way to begin with: ${JSON.stringify([url, ...seen])}`);
+    return seen;
   };
-  const before = new Map<string, string>();
-  for (const url of CALLS) before.set(url, await agreed(url));
-  // 000 or 5xx: not answered. Nothing at all: the call itself could not be made, and would never be other than that.
-  if (![...before.values()].every((answer) => /(?:^|\n)[1-4]\d\d$/.test(answer)))
-    throw new Error(`a call is not answered to begin with: ${JSON.stringify([...before])}`);
+  const before = await agreed(round);
   const otherwise: string[] = [];
   let calls = 0;
   let stopped = false;
   const running = (async () => {
-    while (!stopped) {
-      for (const url of CALLS) {
-        const answer = await look(url);
-        calls += 1;
-        if (answer !== before.get(url)) otherwise.push(`${url}: ${answer}, not ${before.get(url)}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    for (let now = await round(); now; now = await round()) {
+      calls += now.length;
+      for (const [at, answer] of now.entries())
+        if (answer !== before[at]) otherwise.push(`${CALLS[at]}: ${answer}, not ${before[at]}`);
     }
+    if (!stopped) otherwise.push('the caller in the pod ended by itself');
   })();
   return {
     stop: async () => {
       stopped = true;
+      caller.stdin.end();
       await running;
       return { calls, otherwise };
     },
   };
+}
+
+async function agreed(round: () => Promise<readonly string[] | undefined>): Promise<readonly string[]> {
+  const seen: (readonly string[])[] = [];
+  while (seen.length < ROUNDS) {
+    const now = await round();
+    if (!now) throw new Error('the caller in the pod ended by itself');
+    seen.push(now);
+    const last = seen.slice(-AGREEING).map((one) => JSON.stringify(one));
+    if (last.length < AGREEING || new Set(last).size > 1) continue;
+    // 000 or 5xx: not answered.
+    if (!now.every((answer) => /(?:^|\n)[1-4]\d\d$/.test(answer)))
+      throw new Error(`a call is not answered to begin with: ${last[0]}`);
+    return now;
+  }
+  throw new Error(`a call is answered in more than one way to begin with: ${JSON.stringify(seen)}`);
 }

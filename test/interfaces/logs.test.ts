@@ -1,4 +1,4 @@
-/** What broker and edge log is as docs/interfaces/log-line.schema.json says. */
+/** Logs of broker and edge match docs/interfaces/log-line.schema.json. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -67,7 +67,7 @@ it('lines of an edge that listens and finds no broker', async () => {
   let text = '';
   edge.stdout.on('data', (chunk: Buffer) => (text += chunk));
   const ended = new Promise((resolve) => edge.on('exit', resolve));
-  await expect.poll(() => text).toContain('no broker gives the stream');
+  await expect.poll(() => text).toContain('no broker serves the stream');
   edge.kill('SIGTERM');
   await ended;
   const lines = checked(text.trim().split('\n'));

@@ -1,4 +1,4 @@
-/** kubectl in a Codespace, with the roles of a grant: what works, what does not, and that nothing works after the end. */
+/** kubectl in a Codespace, with the roles of a grant: allowed and refused commands, and none after the end. */
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
@@ -66,7 +66,7 @@ const apiAuditLog = (): ApiEvent[] =>
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line) as ApiEvent);
-/** What the API server says of a token to whoever brings it, from inside the cluster. */
+/** Asks the API server about a token, from inside the cluster. */
 function presented(token: string): Promise<number> {
   const url = `${lab.kubernetes.url}/api/v1/namespaces/shop/pods?limit=1`;
   const options = {
@@ -118,7 +118,7 @@ describe('a developer whose grant has the role view in shop', () => {
     ]);
   });
 
-  it('is told by the doctor that kubectl works', async () => {
+  it('learns from the doctor that kubectl works', async () => {
     const { stdout } = await workspace(['meshpass', 'doctor', '--output', 'json']);
     expect(stdout).toMatch(/"check": ?"kubectl",\s*"state": ?"ok"/);
   });
@@ -180,7 +180,9 @@ describe('a developer whose grant has the role view in shop', () => {
     const headers = { authorization: `Bearer ${dataPath.meshpass.operatorToken}`, 'content-type': 'application/json' };
     const began = Date.now();
     const closed = await fetch(`${dataPath.meshpass.operatorUrl}/admin/sessions/close`, {
-      ...{ method: 'POST', headers, body: JSON.stringify({ id: session }) },
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ id: session }),
     });
     expect(closed.status, await closed.text()).toBe(200);
     await watching;
@@ -214,7 +216,7 @@ describe('the role of a grant', () => {
     expect(powers(items.map(clusterRoleOf))).toEqual(powers([]));
   });
 
-  it('is taken off when it gains a power, and given again when it has lost it', async () => {
+  it('is taken off when it gains a power, and bound again when it has lost it', async () => {
     const rule = (resources: string[], verbs: string[]) => ({ apiGroups: [''], resources, verbs });
     const bindings = async () => {
       const path = '/apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings';
@@ -223,7 +225,9 @@ describe('the role of a grant', () => {
     };
     // The broker may bind view alone here, and an access file cannot change that; so it is view that changes.
     const added = (rules: unknown[]) => ({
-      ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRole', rules },
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRole',
+      rules,
       metadata: { name: 'debug', labels: { 'rbac.authorization.k8s.io/aggregate-to-view': 'true' } },
     });
     expect(await bindings()).toContain('meshpass-payments-dev.view');
@@ -235,7 +239,7 @@ describe('the role of a grant', () => {
   });
 });
 
-it('is dead after the session, says the drill', async () => {
+it('is dead after the session according to the drill', async () => {
   await workspace(['meshpass', 'down']);
   environment = await dataPath.environment();
   const { stdout, stderr } = await workspace(['meshpass', 'drill', '--output', 'json']);

@@ -1,6 +1,6 @@
 /** `meshpass check` against a real cluster in which things are broken on purpose. */
-import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
-import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/kubernetes/http';
+import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
+import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import type { CheckContext } from '@meshpass/cli/check/context';
 import { checkRoots } from '@meshpass/cli/check/istiod';
 import { checkAdmission, checkGateway, checkKubernetes } from '@meshpass/cli/check/objects';
@@ -28,14 +28,12 @@ beforeAll(async () => {
   await untilReady(await on.connect());
   http = kubernetesHttp(await kubeconfigAccess(on.lab.kubeconfig));
   cluster = {
-    ...{
-      http,
-      namespace: 'meshpass-system',
-      rootNamespace: 'istio-system',
-      istiod: 'istiod',
-      gitops: false,
-      now: Date.now,
-    },
+    http,
+    namespace: 'meshpass-system',
+    rootNamespace: 'istio-system',
+    istiod: 'istiod',
+    gitops: false,
+    now: Date.now,
     gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
   };
 });
@@ -59,7 +57,7 @@ describe('with the rights and policies of the chart', () => {
   });
 });
 
-describe('what is broken is named, with the command that shows it and the one that mends it', () => {
+describe('reports each fault, with a command that shows it and a command that fixes it', () => {
   it('a binding of the broker that is gone', async () => {
     await remove(`${RBAC}/namespaces/istio-system/rolebindings/meshpass-broker`);
     const findings = await rightsOnce((found) => found.length === 4);
@@ -70,7 +68,8 @@ describe('what is broken is named, with the command that shows it and the one th
       'The broker may not watch configmaps istio-ca-root-cert in istio-system.',
     ]);
     expect(findings[0]).toMatchObject({
-      ...{ state: 'failed', command: expect.stringContaining('helm upgrade meshpass') },
+      state: 'failed',
+      command: expect.stringContaining('helm upgrade meshpass'),
       seen: 'kubectl auth can-i create requestauthentications.security.istio.io -n istio-system --as system:serviceaccount:meshpass-system:meshpass-broker: no',
     });
   });
@@ -78,12 +77,14 @@ describe('what is broken is named, with the command that shows it and the one th
   it('a right that the broker must not have', async () => {
     const metadata = { name: 'meshpass-check-too-much' };
     await on.lab.kubernetes.apply({
-      ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding', metadata },
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRoleBinding',
+      metadata,
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
       subjects: [{ kind: 'ServiceAccount', name: 'meshpass-broker', namespace: 'meshpass-system' }],
     });
     try {
-      const tooMuch = 'The broker may get secrets, and must not: somebody has given it more rights.';
+      const tooMuch = 'The broker may get secrets, which exceeds the rights of the chart.';
       await rightsOnce((found) => found.some(({ says }) => says === tooMuch));
     } finally {
       await remove(`${RBAC}/clusterrolebindings/${metadata.name}`);
@@ -94,18 +95,19 @@ describe('what is broken is named, with the command that shows it and the one th
     await remove(`${ADMISSION}/validatingadmissionpolicybindings/meshpass-accounts`);
     await remove(`${ADMISSION}/validatingadmissionpolicies/meshpass-policies`);
     expect((await checkAdmission(cluster)).map(({ says }) => says)).toEqual([
-      expect.stringContaining('meshpass-accounts is not in force: nothing binds it.'),
-      expect.stringContaining('meshpass-policies is not in force: it is not there.'),
+      expect.stringContaining('meshpass-accounts is not in force: it has no binding.'),
+      expect.stringContaining('meshpass-policies is not in force: it does not exist.'),
     ]);
   });
 
-  it('a mesh gateway that is not there, and one that lets everything through', async () => {
+  it('a missing mesh gateway, and one that lets everything through', async () => {
     const elsewhere = { ...cluster, gateway: { ...cluster.gateway, labels: { istio: 'nothing' } } };
     expect(await checkGateway(elsewhere)).toMatchObject([
       { state: 'failed', says: expect.stringContaining('istio=nothing') },
     ]);
     const wide = {
-      ...{ apiVersion: 'networking.istio.io/v1', kind: 'Gateway' },
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'Gateway',
       metadata: { name: 'too-wide', namespace: 'meshpass-system' },
       spec: {
         selector: { istio: 'meshpass-gateway' },
@@ -121,7 +123,7 @@ describe('what is broken is named, with the command that shows it and the one th
     await on.lab.kubernetes.apply(wide);
     try {
       expect((await checkGateway(cluster)).map(({ says }) => says)).toContain(
-        'Gateway meshpass-system/too-wide lets every host of the mesh through, not only granted ones.',
+        'Gateway meshpass-system/too-wide forwards to every host of the mesh, not only to granted ones.',
       );
     } finally {
       await remove('/apis/networking.istio.io/v1/namespaces/meshpass-system/gateways/too-wide');
@@ -140,12 +142,13 @@ describe('what is broken is named, with the command that shows it and the one th
   });
 });
 
-it('whoever may not look is told so, and a cluster that does not answer', async () => {
+it('reports missing permissions, and a cluster that does not respond', async () => {
   const limited = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   try {
     const findings = await runChecks({ cluster: { ...cluster, http: limited } });
     expect(findings.find(({ check }) => check === 'rights')).toMatchObject({
-      ...{ state: 'failed', says: 'You may not look at this: use a kubeconfig of somebody who may.' },
+      state: 'failed',
+      says: 'This kubeconfig has no permission for this: use another one.',
       seen: 'POST /apis/authorization.k8s.io/v1/subjectaccessreviews: 403',
     });
     expect(findings.filter(({ state }) => state === 'skipped').map(({ check }) => check)).toEqual([

@@ -34,14 +34,14 @@ afterAll(() => {
   if (path) rmSync(path, { recursive: true, force: true });
 });
 
-/** A command line whose process finds nothing but what is in that folder. */
+/** A command line whose process finds only the programs of that folder. */
 const alone = (...argv: readonly string[]) => ['/usr/bin/env', `PATH=${path}`, ...argv];
 
 const meshpass = (...argv: readonly string[]) =>
   spawnSync(executable, argv, { cwd: SAMPLES, encoding: 'utf8', env: { PATH: path } });
 
 describe('the executable', () => {
-  it('says its version', () => {
+  it('prints its version', () => {
     const { version } = JSON.parse(readFileSync(join(ROOT, 'packages/cli/package.json'), 'utf8')) as {
       version: string;
     };
@@ -130,11 +130,16 @@ describe('the executable for arm64, emulated', () => {
   }, async () => {
     const env = await dataPath.environment();
     const workspace = (...argv: readonly string[]) => dataPath.lab.exec('workspace', alone(...argv), { env });
-    const agent = workspace(...emulated, 'up', '--foreground');
+    // An emulated handshake may take longer than the broker waits: 3 is an unreachable broker.
+    const run = async (tries = 5): Promise<number | null> => {
+      const { code } = await workspace(...emulated, 'up', '--foreground');
+      return code === 3 && tries > 1 ? await run(tries - 1) : code;
+    };
+    const agent = run();
     const call = async () =>
       (await workspace('curl', '-sS', '-m', '30', 'http://orders.shop:8080/orders/42')).stdout.trim();
     await expect.poll(call, { timeout: 500_000 }).toBe('{"id":"42","state":"shipped","total":4200}');
     expect(await workspace(...emulated, 'down')).toMatchObject({ code: 0 });
-    expect(await agent).toMatchObject({ code: 0 });
+    expect(await agent).toBe(0);
   });
 });

@@ -21,7 +21,7 @@ export async function buildImage(
   await aloneInDist(() => promisify(execFile)('sh', command, { cwd: ROOT, env: { ...process.env, ...env } }));
 }
 
-/** What `build:image` writes for a processor, or for all. */
+/** Output of `build:image` for a processor, or for all. */
 export function imageFile(suffix: string): string {
   return join(IMAGES, `meshpass-linux${suffix}`);
 }

@@ -1,4 +1,4 @@
-/** Builds that are kept by what they were made of. */
+/** Builds that are kept by their inputs. */
 import { existsSync, globSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,25 +30,25 @@ const build = (settings: readonly string[], fresh = false) => {
 };
 const built = () => readFileSync(join(folder, 'output/file'), 'utf8');
 
-it('what was built of the same is put where it belongs, and not built again', async () => {
+it('a build of the same inputs is copied to its place, and not repeated', async () => {
   expect(await build(['x64'])).toBe(true);
   rmSync(join(folder, 'output'), { recursive: true });
   expect([await build(['x64']), built()]).toEqual([false, 'x64 1']);
 });
 
-it('what is made of something else is built, and replaces what was kept', async () => {
+it('other inputs are built, and replace the kept build', async () => {
   await build(['x64']);
   expect([await build(['arm64']), built()]).toEqual([true, 'arm64 2']);
   expect(globSync(`kept/${NAME}-*`, { cwd: DIST })).toHaveLength(1);
 });
 
-it('what has to be built anew is built, and kept for nobody', async () => {
+it('rebuilds changed inputs, and keeps no stale build', async () => {
   await build(['x64']);
   expect([await build(['x64'], true), built()]).toEqual([true, 'x64 2']);
   expect([await build(['x64']), built()]).toEqual([false, 'x64 1']);
 });
 
-it('whoever reads an earlier build keeps it when another takes its name', async () => {
+it('a reader keeps an earlier build when another takes its name', async () => {
   await build(['x64']);
   const reader = join(folder, 'reader');
   mkdirSync(reader);
@@ -61,7 +61,7 @@ it('whoever reads an earlier build keeps it when another takes its name', async 
 it.each([
   ['anew, for nobody', ['x64'], true],
   ['of something else', ['arm64'], false],
-])('a build that writes into the files that are there changes no kept one: %s', async (_, settings, fresh) => {
+])('a build that writes into existing files changes no kept build: %s', async (_, settings, fresh) => {
   const output = join(folder, 'archive');
   const write = (settings: readonly string[], text: string, fresh = false) =>
     keepBuild({ name: NAME, sources: [], settings, outputs: [output] }, fresh, async () => writeFileSync(output, text));

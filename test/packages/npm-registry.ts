@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 
-/** What npm sends of a package, and is sent of it. */
+/** Package document, as npm sends and receives it. */
 export interface Packument {
   readonly 'dist-tags': Readonly<Record<string, string>>;
   readonly versions: Readonly<Record<string, object>>;
@@ -16,7 +16,7 @@ export interface PlayedNpmRegistry {
   /** For npm. */
   readonly env: Readonly<Record<string, string>>;
   readonly packages: Map<string, Packument>;
-  /** Answers 503 to whoever publishes this package, while set; `*`: to every request. */
+  /** Answers 503 to clients that publish this package, while set; `*`: to every request. */
   broken: string | undefined;
   close(): void;
 }
@@ -31,14 +31,15 @@ export async function playNpmRegistry(folder: string): Promise<PlayedNpmRegistry
   writeFileSync(join(folder, 'npmrc'), `//${host}/:_authToken=played\n`);
   const registry: PlayedNpmRegistry = {
     env: {
-      ...{ HOME: folder, npm_config_registry: `http://${host}/`, npm_config_userconfig: join(folder, 'npmrc') },
-      ...{
-        npm_config_cache: join(folder, 'cache'),
-        npm_config_fetch_retries: '0',
-        npm_config_update_notifier: 'false',
-      },
+      HOME: folder,
+      npm_config_registry: `http://${host}/`,
+      npm_config_userconfig: join(folder, 'npmrc'),
+      npm_config_cache: join(folder, 'cache'),
+      npm_config_fetch_retries: '0',
+      npm_config_update_notifier: 'false',
     },
-    ...{ packages, broken: undefined },
+    packages,
+    broken: undefined,
     close: () => server.close(),
   };
   return registry;

@@ -42,7 +42,7 @@ const publish = (folder: string, version: string) =>
   promisify(execFile)('sh', [SCRIPT, folder, version], { cwd: work, env: { ...process.env, ...registry.env } });
 const published = () => [...registry.packages.keys()].map((name) => name.replace('@meshpass/', ''));
 
-it('publishes the archives as they are, in their order, and goes on where a run was interrupted', async () => {
+it('publishes the archives unchanged and in order, and continues an interrupted run', async () => {
   const folder = packed('0.2.0');
   registry.broken = '@meshpass/istio';
   await expect(publish(folder, '0.2.0')).rejects.toThrow('503');
@@ -58,7 +58,7 @@ it('publishes the archives as they are, in their order, and goes on where a run 
   }
 });
 
-it('replaces no version that is there with other bytes', async () => {
+it('does not replace a published version that has other bytes', async () => {
   const name = '@meshpass/envoy-linux-x64';
   const dist = { integrity: 'sha512-another', tarball: 'http://127.0.0.1/x.tgz' };
   registry.packages.set(name, {
@@ -71,7 +71,7 @@ it('replaces no version that is there with other bytes', async () => {
   expect(published()).toEqual(['envoy-linux-x64']);
 });
 
-it('gives a fix of an older version a tag of its own', async () => {
+it('publishes a fix of an older version under a tag of its own', async () => {
   registry.packages.set('@meshpass/cli', {
     'dist-tags': { latest: '0.10.0' },
     versions: { '0.10.0': { name: '@meshpass/cli', version: '0.10.0' } },
@@ -81,7 +81,7 @@ it('gives a fix of an older version a tag of its own', async () => {
   expect(registry.packages.get('@meshpass/envoy-linux-x64')!['dist-tags']).toEqual({ 'release-0.9': '0.9.1' });
 });
 
-it('publishes nothing where the registry does not say what it has', async () => {
+it('publishes nothing if the registry does not list its versions', async () => {
   registry.broken = '*';
   await expect(publish(packed('0.2.0'), '0.2.0')).rejects.toThrow('503');
   expect(published()).toEqual([]);

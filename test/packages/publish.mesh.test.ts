@@ -20,7 +20,7 @@ beforeEach(async () => {
   await ensureContainerTools(() => undefined);
   work = mkdtempSync(join(tmpdir(), 'meshpass-publish-'));
   registry = await playRegistry(work);
-  // Signing needs Sigstore; which digest it is asked to sign is written down.
+  // Signing needs Sigstore; the stand-in records the digests to sign.
   mkdirSync(join(work, 'bin'));
   const command = (name: string, body: string) => {
     writeFileSync(join(work, 'bin', name), `#!/bin/sh\n${body}\n`);
@@ -78,7 +78,7 @@ describe('the image', () => {
   const publish = (folder: string, version: string) =>
     run('image/publish.sh', folder, `${registry.host}/meshpass`, version);
 
-  it('is pushed and signed by its digest, once, and what was interrupted goes on', async () => {
+  it('is pushed and signed by its digest, once, and continues after an interruption', async () => {
     const folder = built('one', '0.1.0');
     const digest = await publish(folder, '0.1.0');
     expect(registry.tags()).toEqual({ 'meshpass:0.1.0': digest });
@@ -86,7 +86,7 @@ describe('the image', () => {
     expect(await publish(folder, '0.1.0')).toBe(digest);
   });
 
-  it('of a version that is there with other bytes is refused, before anything is pushed or signed', async () => {
+  it('of a published version with other bytes is refused, before anything is pushed or signed', async () => {
     const digest = await publish(built('one', '0.1.0'), '0.1.0');
     const signed = readFileSync(join(work, 'signed'), 'utf8');
     await expect(publish(built('another', '0.1.0'), '0.1.0')).rejects.toThrow(
@@ -116,7 +116,7 @@ describe('the chart', () => {
     run('helm/publish.sh', file, `${registry.host}/charts/meshpass`, version);
   const signed = () => readFileSync(join(work, 'signed'), 'utf8').trim().split('\n');
 
-  it('is pushed once, and signed again where the run before stopped', async () => {
+  it('is pushed once, and signed again if the previous run stopped', async () => {
     const file = packed('0.1.0', 'one');
     const digest = await publish(file, '0.1.0');
     expect(registry.tags()).toEqual({ 'charts/meshpass:0.1.0': digest });
@@ -126,7 +126,7 @@ describe('the chart', () => {
     expect(signed()).toEqual([line, line]);
   });
 
-  it('of a version that is there with other content is refused, before it is pushed or signed', async () => {
+  it('of a published version with other content is refused, before it is pushed or signed', async () => {
     const digest = await publish(packed('0.1.0', 'one'), '0.1.0');
     await expect(publish(packed('0.1.0', 'another'), '0.1.0')).rejects.toThrow('is published already, as sha256:');
     expect(registry.tags()).toEqual({ 'charts/meshpass:0.1.0': digest });
@@ -175,7 +175,7 @@ describe('the Feature', () => {
     expect(registry.tags()).toEqual(before);
   });
 
-  it('of a version that is there with other bytes is refused, and no tag moves', async () => {
+  it('of a published version with other bytes is refused, and no tag moves', async () => {
     await publish('0.1.0');
     const before = registry.tags();
     await expect(publish('0.1.0', layoutOf('another'))).rejects.toThrow(

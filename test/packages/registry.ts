@@ -1,4 +1,4 @@
-/** A registry of images, played in memory: what skopeo asks of one (OCI Distribution Specification 1.1). */
+/** In-memory registry of images for the requests of skopeo (OCI Distribution Specification 1.1). */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ export interface PlayedRegistry {
   readonly env: Readonly<Record<string, string>>;
   /** `REPOSITORY:TAG` -> digest. */
   tags(): Readonly<Record<string, string>>;
-  /** As if that tag (`REPOSITORY:TAG`) had not been pushed. */
+  /** Removes a tag (`REPOSITORY:TAG`), as if it had not been pushed. */
   forget(tag: string): void;
   /** Answers everything with this status, while set. */
   broken: number | undefined;
@@ -27,7 +27,7 @@ interface Manifest {
 
 const digestOf = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
-/** @param folder becomes the home of who runs skopeo, whose configuration is there */
+/** @param folder home folder for skopeo, with its configuration */
 export async function playRegistry(folder: string): Promise<PlayedRegistry> {
   const blobs = new Map<string, Buffer>();
   const manifests = new Map<string, Manifest>();
@@ -41,7 +41,9 @@ export async function playRegistry(folder: string): Promise<PlayedRegistry> {
   const configuration = `[[registry]]\nlocation = "${host}"\ninsecure = true\n`;
   writeFileSync(join(folder, '.config/containers/registries.conf'), configuration);
   const registry: PlayedRegistry = {
-    ...{ host, env: { HOME: folder }, broken: undefined },
+    host,
+    env: { HOME: folder },
+    broken: undefined,
     tags: () => Object.fromEntries([...tags].sort()),
     forget: (tag) => void tags.delete(tag),
     close: () => server.close(),

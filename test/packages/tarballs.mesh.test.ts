@@ -1,4 +1,4 @@
-/** What npm publishes, as a stranger gets it: packed, installed in an empty folder, and run against the real mesh. */
+/** npm packages as a user gets them: packed, installed in an empty folder, and run against the real mesh. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,14 +41,14 @@ afterAll(() => {
 const meshpass = (...argv: readonly string[]) => spawnSync(installed, argv, { cwd: SAMPLES, encoding: 'utf8' });
 
 describe('the packed packages', () => {
-  it('say their version', () => {
+  it('print their version', () => {
     const { version } = JSON.parse(readFileSync(join(ROOT, 'packages/cli/package.json'), 'utf8')) as {
       version: string;
     };
     expect(meshpass('--version')).toMatchObject({ status: 0, stdout: `${version}\n` });
   });
 
-  it('leave alone what others have built, and may be reading', () => {
+  it('do not change builds of others, which may be in use', () => {
     expect(existsSync(ofOthers)).toBe(true);
   });
 
@@ -76,7 +76,7 @@ describe('the packed packages', () => {
     expect(JSON.parse(stdout)).toEqual({ path: join(home, 'bin/envoy'), version: ENVOY_VERSION });
   });
 
-  it('work without Envoy where npm leaves optional dependencies out, and then say how to get it', () => {
+  it('work without Envoy if npm leaves optional dependencies out, and then explain how to get it', () => {
     const other = mkdtempSync(join(tmpdir(), 'meshpass-no-envoy-'));
     try {
       writeFileSync(join(other, 'package.json'), '{"private": true}');
@@ -121,7 +121,7 @@ describe('the packed packages', () => {
     expect(help.stdout).toContain('--public-url');
   });
 
-  it('say in one line that Node.js is too old', () => {
+  it('report in one line that Node.js is too old', () => {
     const old = `Object.defineProperty(process, 'version', { value: 'v20.1.0' })`;
     const main = join(folder, 'node_modules/@meshpass/cli/lib/main.js');
     const { status, stderr } = spawnSync(

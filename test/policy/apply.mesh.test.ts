@@ -24,10 +24,13 @@ beforeAll(async () => {
 });
 afterAll(() => dataPath?.close());
 
-/** The command as a job runs it, with the two variables that GitHub gives it. */
+/** Number of the next run, which always increases. */
+let runs = 9_300_000_000;
+
+/** The command as a job of a new run executes it, with the two variables that GitHub gives it. */
 async function policy(job: ActionsJob, ...argv: readonly string[]) {
   const env = {
-    ...(await dataPath.actions.startJob(job)),
+    ...(await dataPath.actions.startJob({ runId: ++runs, ...job })),
     MESHPASS_BROKER: dataPath.meshpass.brokerUrl,
     MESHPASS_CA_FILE: dataPath.lab.testCa,
   };
@@ -41,7 +44,7 @@ const write = (text: string) => writeFileSync(file, text);
 const applied = async () => (await dataPath.audit()).filter(({ action }) => action === 'policy.apply');
 
 describe('a pull request', () => {
-  it('may plan: the plan says who gains what, and changes nothing', async () => {
+  it('may plan: the plan lists who gains what, and changes nothing', async () => {
     write(original.replace('GET /whoami', 'GET /whoami, DELETE /orders/*'));
     const before = await dataPath.objects();
     const { code, printed } = await policy(PULL, 'apply', '--dry-run', '--access', file);
@@ -50,7 +53,7 @@ describe('a pull request', () => {
     expect(await dataPath.objects()).toEqual(before);
   });
 
-  it('may not apply, nor may a job that runs what others wrote, nor another repository', async () => {
+  it('may not apply, nor may a job that runs code of others, nor another repository', async () => {
     const refused = await policy(PULL, 'apply', '--access', file);
     expect(refused.printed).toContain('[plan_unauthorized]');
     expect(refused.code).toBe(1);
@@ -64,11 +67,13 @@ describe('a pull request', () => {
     expect((await applied()).filter(({ code }) => code === 'plan_unauthorized')).toHaveLength(3);
   });
 
-  it('is told what the cluster would not let the broker write, before anybody merges it', async () => {
+  it('learns before its merge which objects the cluster would not let the broker write', async () => {
     const { kubernetes } = dataPath.lab;
     await kubernetes.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'payroll' } });
     await kubernetes.apply({
-      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'salaries', namespace: 'payroll' } },
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'salaries', namespace: 'payroll' },
       spec: { selector: { app: 'salaries' }, ports: [{ name: 'tcp', port: 5432 }] },
     });
     try {
@@ -84,13 +89,11 @@ describe('a pull request', () => {
     }
   });
 
-  it('is told what is refused, by the rule that stands against it', async () => {
+  it('learns which calls are refused, with the rule that refuses them', async () => {
     const deny = {
-      ...{
-        apiVersion: 'security.istio.io/v1',
-        kind: 'AuthorizationPolicy',
-        metadata: { name: 'no-deletes', namespace: 'shop' },
-      },
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
+      metadata: { name: 'no-deletes', namespace: 'shop' },
       spec: { action: 'DENY', rules: [{ to: [{ operation: { methods: ['DELETE'], ports: ['8080'] } }] }] },
     };
     await dataPath.lab.kubernetes.apply(deny);
@@ -123,11 +126,9 @@ describe('a push to main', () => {
     const { printed } = await policy(PULL, 'apply', '--dry-run', '--output', 'json', '--access', file);
     const { id } = JSON.parse(printed) as { id: string };
     const policyOfTheirs = {
-      ...{
-        apiVersion: 'security.istio.io/v1',
-        kind: 'AuthorizationPolicy',
-        metadata: { name: 'meanwhile', namespace: 'dev' },
-      },
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
+      metadata: { name: 'meanwhile', namespace: 'dev' },
       spec: { action: 'DENY', rules: [{ to: [{ operation: { paths: ['/nothing'], ports: ['8080'] } }] }] },
     };
     await dataPath.lab.kubernetes.apply(policyOfTheirs);
@@ -135,7 +136,9 @@ describe('a push to main', () => {
       const stale = await policy(MAIN, 'apply', '--plan', id, '--access', file);
       expect(stale.printed).toContain('[plan_stale]');
       expect(stale.code).toBe(1);
-      const { token } = { token: dataPath.secret(await dataPath.actions.idToken({ audience: 'meshpass-policy' })) };
+      const token = dataPath.secret(
+        await dataPath.actions.idToken({ audience: 'meshpass-policy', job: { runId: ++runs } }),
+      );
       const body = { main: 'access.yaml', files: { 'access.yaml': original }, plan: id };
       const answer = await dataPath.adversary('github').ask('POST', `${dataPath.meshpass.brokerUrl}/policy/apply`, {
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
@@ -147,7 +150,7 @@ describe('a push to main', () => {
     }
   });
 
-  it('takes a token once, and no token of another audience', async () => {
+  it('accepts the first attempt of a run, once, and no token of another audience', async () => {
     const adversary = dataPath.adversary('github');
     const send = async (token: string, path: string, body: object) =>
       adversary.ask('POST', `${dataPath.meshpass.brokerUrl}${path}`, {
@@ -155,13 +158,21 @@ describe('a push to main', () => {
         body: JSON.stringify(body),
       });
     const files = { main: 'access.yaml', files: { 'access.yaml': original } };
-    const token = dataPath.secret(await dataPath.actions.idToken({ audience: 'meshpass-policy' }));
+    const token = dataPath.secret(
+      await dataPath.actions.idToken({ audience: 'meshpass-policy', job: { runId: ++runs } }),
+    );
     const planned = await send(token, '/policy/plan', files);
     const { id: plan } = planned.json as { id: string };
     expect(await send(token, '/policy/apply', { ...files, plan })).toMatchObject({ status: 200 });
     const again = (await send(token, '/policy/plan', files)).json as { id: string };
     expect(await send(token, '/policy/apply', { ...files, plan: again.id })).toMatchObject({
-      json: { error_code: 'proof_replayed' },
+      json: { error_code: 'plan_stale' },
+    });
+    const attempt = dataPath.secret(
+      await dataPath.actions.idToken({ audience: 'meshpass-policy', job: { runId: ++runs, runAttempt: 2 } }),
+    );
+    expect(await send(attempt, '/policy/apply', { ...files, plan: again.id })).toMatchObject({
+      json: { error_code: 'plan_unauthorized' },
     });
     const foreign = dataPath.secret(await dataPath.actions.idToken({ audience: 'meshpass' }));
     expect(await send(foreign, '/policy/plan', files)).toMatchObject({ json: { error_code: 'proof_audience' } });
@@ -174,7 +185,7 @@ describe('a push to main', () => {
     expect(versions.map(({ version }) => version)).toEqual([2, 1]);
     const operator = {
       MESHPASS_OPERATOR_TOKEN: dataPath.meshpass.operatorToken,
-      MESHPASS_BROKER: dataPath.meshpass.operatorUrl,
+      MESHPASS_OPERATOR: dataPath.meshpass.operatorUrl,
     };
     const back = await dataPath.lab.exec(
       'github',
@@ -199,7 +210,7 @@ describe('a push to main', () => {
   });
 });
 
-it('says at once when a policy of somebody else breaks a grant, and when it does no more', async () => {
+it('reports at once when a foreign policy breaks a grant, and when it no longer does', async () => {
   const watched = async () => (await dataPath.audit()).filter(({ action }) => action === 'policy.watch');
   const findings = async () =>
     /^meshpass_policy_findings (\d+)$/m.exec(
@@ -208,11 +219,9 @@ it('says at once when a policy of somebody else breaks a grant, and when it does
   await until(findings, (seen) => seen === '0', 30);
   // A path on a TCP port: Istio drops it, and the rule denies everything there.
   const deny = {
-    ...{
-      apiVersion: 'security.istio.io/v1',
-      kind: 'AuthorizationPolicy',
-      metadata: { name: 'breaks', namespace: 'shop' },
-    },
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: { name: 'breaks', namespace: 'shop' },
     spec: { action: 'DENY', rules: [{ to: [{ operation: { paths: ['/nothing'] } }] }] },
   };
   await dataPath.lab.kubernetes.apply(deny);

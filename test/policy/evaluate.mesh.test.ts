@@ -42,7 +42,7 @@ afterAll(async () => {
 });
 
 const CLIENT = PEERS[0];
-/** Of a trust domain that is an alias of the mesh's, where it has aliases. */
+/** Identity in a trust domain alias of the mesh, if it has aliases. */
 const FORMER = 'old.example/ns/shop/sa/client';
 
 describe('the configuration of the mesh', () => {
@@ -97,7 +97,7 @@ describe('external authorizers', () => {
       : policy;
   };
   const service = 'web.dev.svc.cluster.local';
-  // It answers 200 to whatever it is asked.
+  // It answers 200 to every request.
   const extensionProviders = [{ name: 'grants', envoyExtAuthzHttp: { service, port: 80 } }];
   const config = { ...DEFAULT_MESH_CONFIG, authorizers: [{ name: 'grants', protocol: 'http' as const }] };
   afterAll(() => configure({}));
@@ -119,10 +119,11 @@ describe('external authorizers', () => {
 });
 
 describe('headers that a rule of tokens writes', () => {
-  /** The issuer whose rule is looked at first, and the one whose rule writes. */
+  /** The issuer whose rule Envoy evaluates first, and the one whose rule writes. */
   const rules = () => {
     const jwtRules = harness.world.issuers.map(({ name, jwks }, index) => ({
-      ...{ issuer: name, jwks },
+      issuer: name,
+      jwks,
       ...(index === 1 && { outputClaimToHeaders: [{ header: 'x-sub', claim: 'sub' }] }),
     }));
     const metadata = { name: 'tokens', namespace: NAMESPACE };
@@ -132,7 +133,7 @@ describe('headers that a rule of tokens writes', () => {
   const forgeries: readonly Readonly<Record<string, string>>[] = [{}, { 'x-sub': 'bob' }];
   const preflight = { origin: 'https://o.test', 'access-control-request-method': 'GET' };
 
-  it('are removed from whatever the caller sends, also where another rule ends the check, and in a preflight', async () => {
+  it('are removed from every call, even if another rule ends the check, and in a preflight', async () => {
     const { authorizer } = await harness.enforce([rules(), policy]);
     const signed = await Promise.all(
       harness.world.issuers.map(async (issuer) => {
@@ -213,7 +214,8 @@ function configure(more: object): void {
 
 function policyOf(spec: object): KubeObject {
   return {
-    ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
     metadata: { name: 'policy', namespace: NAMESPACE },
     spec,
   };
@@ -240,7 +242,7 @@ function policiesOf(random: Random, round: number) {
   ];
 }
 
-/** One line each: what a regression case is made of. */
+/** Prints one line per call, for a regression case. */
 function report(seed: number, disagreements: readonly object[], policies: readonly object[]): string {
   const line = (object: object) =>
     JSON.stringify(object, (key, value) => (key === 'jwks' || key === 'apiVersion' ? undefined : value));

@@ -1,4 +1,4 @@
-/** Somebody else applies what `meshpass policy compile` prints; the broker has no right to, and says what is missing. */
+/** Another account applies the output of `meshpass policy compile`; the broker has no right to, and reports missing objects. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { type Meshpass, startMeshpass } from '@meshpass/lab/meshpass';
@@ -50,14 +50,14 @@ async function lastDecision() {
   return rows.findLast(({ action }) => action === 'policy.apply');
 }
 
-it('is in force where the cluster is what the file compiles to', async () => {
+it('is in force if the cluster has the compiled objects', async () => {
   expect(await drift()).toBe('0');
   const names = (await compiled()).map(({ kind }) => kind);
   expect(names).not.toContain('RequestAuthentication');
   expect(Object.keys(await dataPath.objects())).toHaveLength(names.length + 1);
 });
 
-it('writes nothing of a new file, says what has to be applied, and takes it once that is done', async () => {
+it('writes nothing of a new file, lists the objects to apply, and adopts the file once they exist', async () => {
   const before = await dataPath.objects();
   writeFileSync(meshpass.accessFile, original.replace('GET /whoami', 'GET /whoami, PUT /orders/*'));
   await until(drift, (seen) => seen === '1', 30);
@@ -69,7 +69,7 @@ it('writes nothing of a new file, says what has to be applied, and takes it once
   expect(await drift()).toBe('0');
 });
 
-it('says that somebody took the guard away', async () => {
+it('reports that the guard was removed', async () => {
   const [guard] = (await compiled()).filter(({ metadata }) => metadata.name === 'meshpass-guard-payments-dev');
   await dataPath.lab.kubernetes.remove(guard!);
   await until(drift, (seen) => seen === '1', 30);
@@ -109,7 +109,7 @@ it('has no right to: of AuthorizationPolicies only its denials of ended sessions
 
 const guardOf = (namespace: string) => [{ from: [{ source: { namespaces: [namespace] } }] }];
 
-it('does not apply a plan either, and goes on with what was in force', async () => {
+it('does not apply a plan either, and keeps the previous file', async () => {
   const body = { main: 'access.yaml', files: { 'access.yaml': original.replace('GET /whoami', 'GET /who') } };
   const send = async (path: string, more: object) =>
     dataPath.adversary('github').ask('POST', `${meshpass.operatorUrl}${path}`, {

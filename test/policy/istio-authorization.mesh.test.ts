@@ -182,16 +182,20 @@ function compare(shape: Shape, schema: Schema, at: string): void {
   }
 }
 
-/** What the templates' policies are for, under the names that they are filled with. */
+/** Uses of the templates' policies, by the names that fill them. */
 function workload() {
   const labels = { app: 'to', version: 'v1' };
   const objects = [
     {
-      ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'to', namespace: 'default' } },
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'to', namespace: 'default' },
       spec: { template: { metadata: { labels }, spec: { serviceAccountName: 'to' } } },
     },
     {
-      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'to', namespace: 'default' } },
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'to', namespace: 'default' },
       spec: { selector: { app: 'to' }, ports: [{ name: 'http', port: 8080 }] },
     },
   ];

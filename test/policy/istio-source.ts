@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** Its directory. Downloaded, and vouched for by the checksum database, where it is not there yet. */
+/** Directory of the source. Downloads it, verified by the checksum database, if it is missing. */
 export function istioSource(): string {
   const cwd = fileURLToPath(new URL('../../lab/tools/istio/', import.meta.url));
   const env = { ...process.env, GOFLAGS: '-mod=readonly', GOWORK: 'off' };

@@ -27,7 +27,7 @@ export interface Configuration {
 }
 
 /**
- * What istiod sends to a sidecar of this ServiceAccount, by names.
+ * Configuration that istiod sends to a sidecar of this ServiceAccount, by names.
  * @param routes route configurations to ask for
  */
 export async function configurationOf(
@@ -41,8 +41,11 @@ export async function configurationOf(
     servername: 'istiod.istio-system.svc',
   });
   const stream = session.request({
-    ...{ ':method': 'POST', ':path': PATH, te: 'trailers' },
-    ...{ 'content-type': 'application/grpc', authorization: `Bearer ${token}` },
+    ':method': 'POST',
+    ':path': PATH,
+    te: 'trailers',
+    'content-type': 'application/grpc',
+    authorization: `Bearer ${token}`,
   });
   const responses = messagesOf(stream, RESPONSE);
   const metadata = { NAMESPACE: namespace, SERVICE_ACCOUNT: serviceAccount, CLUSTER_ID: 'Kubernetes' };
@@ -109,22 +112,33 @@ async function* messagesOf(stream: AsyncIterable<Buffer>, type: DescMessage): As
   }
 }
 
-/** What the validating webhook of istiod says to an object of networking.istio.io: undefined, or why it refuses. */
+/** Asks the validating webhook of istiod about an object of networking.istio.io. @returns undefined, or the reason of the refusal */
 export async function validate(lab: Lab, object: KubeObject): Promise<string | undefined> {
   const { kind, metadata } = object;
   const group = { group: 'networking.istio.io', version: 'v1' };
   const review = {
-    ...{ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview' },
+    apiVersion: 'admission.k8s.io/v1',
+    kind: 'AdmissionReview',
     request: {
-      ...{ uid: '1', kind: { ...group, kind }, resource: { ...group, resource: `${kind.toLowerCase()}s` } },
-      ...{ operation: 'CREATE', name: metadata.name, namespace: metadata.namespace, object },
+      uid: '1',
+      kind: { ...group, kind },
+      resource: { ...group, resource: `${kind.toLowerCase()}s` },
+      operation: 'CREATE',
+      name: metadata.name,
+      namespace: metadata.namespace,
+      object,
     },
   };
   const [host] = lab.istiodAddress.split(':');
   const answer = await new Promise<string>((resolve, reject) => {
     const options = {
-      ...{ host, port: 15017, path: '/validate', method: 'POST', headers: { 'content-type': 'application/json' } },
-      ...{ ca: lab.rootCaPem(), servername: 'istiod.istio-system.svc' },
+      host,
+      port: 15017,
+      path: '/validate',
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      ca: lab.rootCaPem(),
+      servername: 'istiod.istio-system.svc',
     };
     const request = https.request(options, (response) => {
       let text = '';

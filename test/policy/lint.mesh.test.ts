@@ -1,4 +1,4 @@
-/** The linter beside the real thing: Istio's own samples, a live cluster, and Envoy's word on what is reachable. */
+/** The linter compared with Istio's own samples, a live cluster, and the routes that Envoy serves. */
 import { globSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { istioSource } from './istio-source.ts';
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 
 describe("Istio's own sample applications", () => {
-  /** What is found in them, and why no maintainer would call it false. */
+  /** Expected findings, with the reason why a maintainer would agree with each. */
   const FOUND: Readonly<Record<string, readonly [codes: readonly string[], why: string]>> = {
     'bookinfo/networking/bookinfo-gateway.yaml': [['MP202', 'MP201', 'MP103'], demo()],
     'helloworld/helloworld-gateway.yaml': [['MP202', 'MP201', 'MP103'], demo()],
@@ -20,7 +20,7 @@ describe("Istio's own sample applications", () => {
     'websockets/route.yaml': [['MP202', 'MP201', 'MP103'], demo()],
     'bookinfo/networking/certmanager-gateway.yaml': [
       ['MP202', 'MP201', 'MP103'],
-      'ACME challenges come over plain HTTP under any name; whoever keeps this open can say so in a suppression',
+      'ACME challenges come over plain HTTP under any name; an owner who keeps this open can suppress it',
     ],
     'bookinfo/networking/fault-injection-details-v1.yaml': [
       ['MP105'],
@@ -38,7 +38,7 @@ describe("Istio's own sample applications", () => {
     return 'a demonstration for any address, in the clear: as it says, not for production';
   }
 
-  test('give no finding but those that are explained here', () => {
+  test('have only the findings that are explained here', () => {
     const samples = join(istioSource(), 'samples');
     const files = globSync('**/*.yaml', { cwd: samples }).toSorted();
     expect(files.length).toBeGreaterThan(100);
@@ -191,7 +191,7 @@ describe('what Envoy says is reachable', () => {
       ],
       'closed',
     ],
-  ])('is what the linter says of a live cluster: %s', async (_, policies, expected) => {
+  ])('are the linter’s findings about a live cluster: %s', async (_, policies, expected) => {
     await apply(GATEWAY, ROUTE, ...policies, ...markers());
     await inForce();
     await until(
@@ -214,7 +214,7 @@ describe('what Envoy says is reachable', () => {
     }
   });
 
-  test('a header that guards a route is no guard, and a file takes the place of what stands in the cluster', async () => {
+  test('a header that guards a route is no guard, and a file replaces the object in the cluster', async () => {
     const [http] = (ROUTE.spec as { http: { match: object[] }[] }).http;
     const guarded = { ...http, match: [{ uri: { prefix: '/orders/' }, headers: { 'x-env': { exact: 'test' } } }] };
     await apply(GATEWAY, { ...ROUTE, spec: { ...(ROUTE.spec as object), http: [guarded] } });

@@ -5,15 +5,15 @@ import type { KubeObject } from '@meshpass/lab/kubernetes';
 export type Call = readonly [grant: 'dev' | 'ops', method: string, target: string, path: string];
 
 export const policy = (namespace: string, name: string, spec: object): KubeObject => ({
-  ...{
-    apiVersion: 'security.istio.io/v1',
-    kind: 'AuthorizationPolicy',
-    metadata: { name: `habit-${name}`, namespace },
-    spec,
-  },
+  apiVersion: 'security.istio.io/v1',
+  kind: 'AuthorizationPolicy',
+  metadata: { name: `habit-${name}`, namespace },
+  spec,
 });
 const peers = (namespace: string, mode: string): KubeObject => ({
-  ...{ apiVersion: 'security.istio.io/v1', kind: 'PeerAuthentication', metadata: { name: 'habit', namespace } },
+  apiVersion: 'security.istio.io/v1',
+  kind: 'PeerAuthentication',
+  metadata: { name: 'habit', namespace },
   spec: { mtls: { mode } },
 });
 const from = (...namespaces: string[]) => ({ from: [{ source: { namespaces } }] });
@@ -114,15 +114,15 @@ export const FILES: readonly File[] = [
     ],
   },
   {
-    name: 'operations that are refused all the same, and required claims',
-    dev: '[{service: orders.shop, port: 8080, allow: ["GET /orders/*"], deny: ["GET /orders/2"], require: {level: [senior]}}]',
+    name: 'operations that are still refused, and required claims',
+    dev: '[{service: orders.shop, port: 8080, allow: ["* /orders/*"], deny: ["DELETE /orders/*"], require: {level: [senior]}}]',
     ops: '[{service: orders.shop, port: 8080, allow: ["GET /orders/*"], require: {level: [principal]}}, {service: web.dev, port: 80}]',
     granted: [
       ['dev', 'GET', 'orders.shop:8080', '/orders/1'],
       ['ops', 'GET', 'web.dev:80', '/'],
     ],
     refused: [
-      ['dev', 'GET', 'orders.shop:8080', '/orders/2'],
+      ['dev', 'DELETE', 'orders.shop:8080', '/orders/1'],
       ['ops', 'GET', 'orders.shop:8080', '/orders/1'],
       ['dev', 'GET', 'web.dev:80', '/'],
     ],

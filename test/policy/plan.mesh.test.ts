@@ -5,12 +5,12 @@
 import { generateKeyPairSync } from 'node:crypto';
 import type { Access } from '@meshpass/access';
 import { planChange, refusals } from '@meshpass/analysis/plan';
-import { certificateAuthority } from '@meshpass/broker/istiod/authority';
-import { connectIstiod } from '@meshpass/broker/istiod/istiod';
-import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
-import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
-import { kubernetes as broker } from '@meshpass/broker/kubernetes/kubernetes';
-import { applyManifests } from '@meshpass/broker/reconcile/apply';
+import { certificateAuthority } from '@meshpass/broker/mesh/istiod/authority';
+import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
+import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
+import { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { kubernetes as broker } from '@meshpass/broker/mesh/kubernetes/kubernetes';
+import { applyManifests } from '@meshpass/broker/mesh/reconcile/apply';
 import { type Credentials, noCredentials } from '@meshpass/cli/drill/credentials';
 import { openTunnel, tunnel } from '@meshpass/cli/drill/tunnel';
 import { readCluster } from '@meshpass/cli/input/cluster-manifests';
@@ -23,7 +23,9 @@ import { access, type Call, FILES, MESHES, policy } from './plan-meshes.ts';
 
 const GRANTS = ['dev', 'ops'] as const;
 const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const ISSUER = 'https://plan.meshpass.test';
@@ -75,7 +77,12 @@ async function certificates(): Promise<Credentials> {
   const istiod = connectIstiod({ address: lab.istiodAddress, serverName: 'istiod.istio-system.svc', roots });
   const now = () => Math.floor(Date.now() / 1000);
   const authority = certificateAuthority({
-    ...{ kubernetes: broker(http), istiod, trustDomain: 'cluster.local', roots, now, random: Math.random },
+    kubernetes: broker(http),
+    istiod,
+    trustDomain: 'cluster.local',
+    roots,
+    now,
+    random: Math.random,
     isRevoked: () => false,
   });
   const made = { ...noCredentials('https://nowhere.test'), roots: roots() };
@@ -99,7 +106,7 @@ async function certificates(): Promise<Credentials> {
 /** PostgreSQL's first message of protocol 3.0: the server answers it. */
 const STARTUP = '\0\0\0\x15\0\x03\0\0user\0ledger\0\0';
 
-/** By the mesh gateway, as the edge passes it on. @returns HTTP status, `answered` for TCP, or why there was none */
+/** Calls through the mesh gateway, like the edge. @returns HTTP status, `answered` for TCP, or why there was none */
 async function call([grant, method, target, path]: Call): Promise<string> {
   const [host, port] = lab.gatewayAddress.split(':') as [string, string];
   const full = target.replace(':', '.svc.cluster.local:');
@@ -112,7 +119,7 @@ async function call([grant, method, target, path]: Call): Promise<string> {
   return /^HTTP\/1\.1 (\d{3}) /.exec(report.answer ?? '')?.[1] ?? report.stage;
 }
 
-/** Whether the database answers: it is asked first, and RBAC looks at what comes first. */
+/** Whether the database answers. The client sends first, because RBAC decides at the first bytes. */
 async function connect(order: Parameters<typeof openTunnel>[1]): Promise<string> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened.stage;
@@ -131,7 +138,7 @@ async function connect(order: Parameters<typeof openTunnel>[1]): Promise<string>
 
 const worked = (answer: string) => ['200', '201', 'answered'].includes(answer);
 
-/** What a client of the mesh gets, in one process on its host. */
+/** Results of a client of the mesh, in one process on its host. */
 async function insideCalls(): Promise<string> {
   const script = `
 import http.client, socket
@@ -195,11 +202,11 @@ describe.each(MESHES)('a mesh that is $name', ({ objects, inside }) => {
       );
     }
     await lab.kubernetes.remove(...objects.filter(({ kind }) => kind !== 'Namespace'));
-    // As the broker does at once: without the ALLOW of somebody else ours has to go too.
+    // Acts like the broker: without the foreign ALLOW, ours must also go.
     await apply((await plan(access(FILES[0]!))).manifests);
   });
 
-  it.each(FILES)('keeps what a plan says of $name', async (file) => {
+  it.each(FILES)('confirms the plan of $name', async (file) => {
     const planned = await plan(access(file));
     expect(refusals(planned)).toEqual([]);
     await apply(planned.manifests);

@@ -15,14 +15,18 @@ const RELAY = { namespace: NAMESPACE, serviceAccount: 'meshpass-relay' };
 const ORDERS = 'orders.shop.svc.cluster.local';
 const WEB = 'web.dev.svc.cluster.local';
 const GRANT: GrantReach = {
-  ...{ grant: 'routes-test', namespace: NAMESPACE, place: { file: 'access.yaml', line: 1, column: 1 } },
+  grant: 'routes-test',
+  namespace: NAMESPACE,
+  place: { file: 'access.yaml', line: 1, column: 1 },
   ports: [
     { host: ORDERS, port: 8080, protocol: 'http' },
     { host: WEB, port: 80, protocol: 'http' },
   ],
 };
 const LEDGER: KubeObject = {
-  ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'ledger', namespace: 'shop' } },
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 'ledger', namespace: 'shop' },
   spec: { selector: { app: 'orders' }, ports: [{ name: 'http', port: 81 }] },
 };
 const WITH_LEDGER: GrantReach = {
@@ -30,14 +34,18 @@ const WITH_LEDGER: GrantReach = {
   ports: [...GRANT.ports, { host: 'ledger.shop.svc.cluster.local', port: 81, protocol: 'http' }],
 };
 const sidecarOf = ({ ports }: GrantReach): KubeObject => ({
-  ...{ apiVersion: 'networking.istio.io/v1', kind: 'Sidecar', metadata: { name: 'meshpass', namespace: NAMESPACE } },
+  apiVersion: 'networking.istio.io/v1',
+  kind: 'Sidecar',
+  metadata: { name: 'meshpass', namespace: NAMESPACE },
   spec: {
     egress: [{ hosts: ports.map(({ host }) => `*/${host}`) }],
     outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' },
   },
 });
 const routes = (name: string, spec: object, namespace = 'shop'): KubeObject => ({
-  ...{ apiVersion: 'networking.istio.io/v1', kind: 'VirtualService', metadata: { name, namespace } },
+  apiVersion: 'networking.istio.io/v1',
+  kind: 'VirtualService',
+  metadata: { name, namespace },
   spec,
 });
 const to = (host: string, port?: number) => ({ destination: { host, ...(port && { port: { number: port } }) } });
@@ -70,12 +78,12 @@ const CASES: readonly (readonly [string, readonly KubeObject[], readonly string[
     ['ledger:8080'],
   ],
   [
-    'to a service that nobody has',
+    'to a service that does not exist',
     [routes('a', { hosts: ['orders'], http: [{ route: [to('gone', 82)] }] })],
     ['gone:82'],
   ],
   [
-    'to the port that is called, where none is named',
+    'to the called port, if the route has none',
     [routes('a', { hosts: ['orders'], http: [{ route: [to('orders')] }] })],
     [],
   ],
@@ -203,13 +211,13 @@ const CASES: readonly (readonly [string, readonly KubeObject[], readonly string[
   ],
 ];
 
-it.each(CASES)('a route %s is found where istiod makes it', async (_, objects, expected) => {
+it.each(CASES)('a route %s is found if istiod makes it', async (_, objects, expected) => {
   const { byIstiod, found } = await compare(GRANT, objects);
   const outside = byIstiod.filter((one) => one !== `${ORDERS}:8080`);
   expect({ outside, found }).toEqual({ outside: full(expected), found: full(expected) });
 });
 
-it('a route to a port that is granted too is none, and without a port it is to the one that is called', async () => {
+it('a route to another granted port is none, and without a port it leads to the called one', async () => {
   const named = await compare(WITH_LEDGER, [routes('a', { hosts: ['orders'], http: [{ route: [to('ledger', 81)] }] })]);
   expect(named).toEqual({ byIstiod: full(['ledger:81']), found: [] });
   const unnamed = await compare(WITH_LEDGER, [routes('a', { hosts: ['orders'], http: [toLedger] })]);
@@ -218,9 +226,9 @@ it('a route to a port that is granted too is none, and without a port it is to t
 
 let round = 0;
 
-/** Where routes for calls of orders lead: by istiod, and those of them that are found to lead out of the grant. */
+/** Routes for calls of orders, from istiod, and those of them that lead out of the grant. */
 async function compare(grant: GrantReach, objects: readonly KubeObject[]) {
-  // Applied last: where it is in force, those before it are.
+  // Applied last: once it is in force, earlier objects are.
   const mark = `r${++round}`;
   const toMark = { route: [{ destination: { host: WEB, subset: mark } }] };
   const marker = routes('routes-mark', { hosts: [WEB], http: [toMark] }, 'dev');

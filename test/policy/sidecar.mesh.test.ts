@@ -9,29 +9,35 @@ import { until } from '../mesh.ts';
 import { configurationOf, validate } from './istiod.ts';
 
 const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const TOKENS = {
-  ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+  issuer: 'https://broker.example',
+  audience: 'mesh',
+  header: 'x-meshpass-token',
   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
 };
 const NAMESPACE = 'meshpass-sidecar-test';
 const RELAY = { namespace: NAMESPACE, serviceAccount: 'meshpass-relay' };
 const REFUNDS: KubeObject = {
-  ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'refunds', namespace: 'shop' } },
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 'refunds', namespace: 'shop' },
   spec: { selector: { app: 'orders' }, ports: [{ name: 'http', port: 8080 }] },
 };
 const SECOND_DATABASE: KubeObject = {
-  ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'second-db', namespace: 'shop' } },
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 'second-db', namespace: 'shop' },
   spec: { selector: { app: 'ledger-db' }, ports: [{ name: 'tcp-postgres', port: 5432 }] },
 };
 const ROUTE: KubeObject = {
-  ...{
-    apiVersion: 'networking.istio.io/v1',
-    kind: 'VirtualService',
-    metadata: { name: 'sidecar-test', namespace: 'dev' },
-  },
+  apiVersion: 'networking.istio.io/v1',
+  kind: 'VirtualService',
+  metadata: { name: 'sidecar-test', namespace: 'dev' },
   spec: {
     hosts: ['orders.shop.svc.cluster.local'],
     http: [{ route: [{ destination: { host: 'refunds.shop.svc.cluster.local' } }] }],
@@ -80,14 +86,16 @@ it('is accepted by istiod', async () => {
 
 it('could not have a listener for each host: istiod refuses two of one port number', async () => {
   const listener = (name: string, bind: string) => ({
-    ...{ port: { number: 8080, protocol: 'HTTP', name }, bind, captureMode: 'NONE' },
+    port: { number: 8080, protocol: 'HTTP', name },
+    bind,
+    captureMode: 'NONE',
     hosts: [`shop/${name}.shop.svc.cluster.local`],
   });
   const spec = { egress: [listener('orders', '127.64.0.1'), listener('refunds', '127.64.0.2')] };
   expect(await validate(lab, { ...sidecarFor(ALL), spec })).toContain('ports on IP bound listeners must be unique');
 });
 
-it('has services that share a port told apart: HTTP by host, TCP by address', async () => {
+it('distinguishes services that share a port: HTTP by host, TCP by address', async () => {
   await lab.kubernetes.apply(sidecarFor(ALL));
   const { clusters, listeners, routes } = await until(
     () => seen(['8080']),

@@ -8,7 +8,7 @@ import { type Callers, openCallers } from '../callers/call-from.ts';
 import type { GivenUp } from './given-up/main.ts';
 
 const PROGRAM = fileURLToPath(new URL('./given-up/main.ts', import.meta.url));
-/** Far more than a sidecar takes on one connection: half of 500. */
+/** Many more than a sidecar accepts on one connection: half of 500. */
 const GIVEN_UP = 1_500;
 
 let callers: Callers;
@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => callers?.close());
 
-it('what one program gives up fails no request of another', { timeout: 120_000 }, async () => {
+it('abandoned requests of one program fail no request of another', { timeout: 120_000 }, async () => {
   const argv = ['node', PROGRAM, 'echo.shop', '8080', String(GIVEN_UP)];
   const { stdout, stderr } = await callers.lab.exec(callers.host('codespace'), argv);
   expect(stdout, stderr).toMatch(/^\{/);

@@ -1,4 +1,4 @@
-/** Access files that must change nothing: not who may reach what, and not one object in the cluster. */
+/** Access files that must change nothing: neither access nor any object in the cluster. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   put(GOOD);
-  // Else the row that says so comes among those of the next test.
+  // Otherwise its audit row arrives among those of the next test.
   await until(decisions, (rows) => rows.at(-1)?.outcome === 'allowed');
 });
 afterAll(() => dataPath?.close());
@@ -100,7 +100,7 @@ const BAD: readonly (readonly [string, () => string, string, RegExp])[] = [
   ['nothing in it', () => '', 'access_file_invalid', /^access\.yaml:1:1 /m],
 ];
 
-describe('an access file is refused with its line, is audited, and nothing of it is applied, where it has', () => {
+describe('an access file is refused with its line, is audited, and no part of it is applied, if it has', () => {
   it.each(BAD)('%s', async (_, text, code, message) => {
     const before = { objects: await dataPath.objects(), seq: (await dataPath.audit()).at(-1)!.seq };
     put(text());
@@ -113,7 +113,7 @@ describe('an access file is refused with its line, is audited, and nothing of it
     expect(dataPath.meshpass.log()).toContain('the access file was refused; the one in force stays');
 
     expect(await dataPath.objects()).toEqual(before.objects);
-    // Who had access has it, and nobody else.
+    // Access stays the same.
     expect(await adversary.certificate('payments-dev')).toMatchObject({ status: 200 });
     const carol = await adversary.as('carol').enrol(codespaceProof(await dataPath.codespace('carol')));
     expect(carol).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
@@ -151,11 +151,13 @@ describe('a good access file is applied, and audited', () => {
     await enrolled(dataPath, session);
     put(changed(WHO, '{user: nobody-at-all}'));
     await until(
-      () => session.speak('POST', '/session/heartbeat'),
+      () => session.speak('GET', '/services'),
       ({ status }) => status === 401,
     );
     const report = await session.tunnel({
-      ...{ target: 'orders.shop.svc.cluster.local:8080', grant: 'payments-dev', edge: dataPath.meshpass.edge },
+      target: 'orders.shop.svc.cluster.local:8080',
+      grant: 'payments-dev',
+      edge: dataPath.meshpass.edge,
     });
     expect(report).toMatchObject({ stage: 'edge', edgeCode: 'tunnel_session_unknown' });
   });

@@ -1,4 +1,4 @@
-/** Certificate requests that must get no certificate, or one that does not say what they ask for. */
+/** Certificate requests that must get no certificate, or one without the requested names. */
 import 'reflect-metadata';
 import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { createCsr } from '@meshpass/identity/csr';
@@ -61,11 +61,14 @@ const BAD: readonly (readonly [string, () => string | Promise<string>, number, s
   ['is empty', () => '', 400, 'request_malformed'],
 ];
 
-describe('a certificate request is refused and audited where it', () => {
+describe('a certificate request is refused and audited if it', () => {
   it.each(BAD)('%s', async (_, csr, status, code) => {
     const answer = await adversary.certificate('payments-dev', await csr());
     const row = await expectRefused(dataPath, answer, {
-      ...{ status, error: 'invalid_request', code, action: 'certificate.issue' },
+      status,
+      error: 'invalid_request',
+      code,
+      action: 'certificate.issue',
     });
     expect(row).toMatchObject({ login: 'alice', subject: 'github:583231' });
   });
@@ -108,7 +111,10 @@ it('names that a request asks for are ignored: the certificate has the SPIFFE id
     { type: 'ip', value: '10.96.0.1' },
   ]);
   const request = await Pkcs10CertificateRequestGenerator.create({
-    ...{ keys, signingAlgorithm: ecdsa, name: 'CN=admin,O=system:masters', extensions: [names] },
+    keys,
+    signingAlgorithm: ecdsa,
+    name: 'CN=admin,O=system:masters',
+    extensions: [names],
   });
   const answer = await adversary.certificate('payments-dev', request.toString('pem'));
   expect(answer).toMatchObject({ status: 200 });
@@ -149,7 +155,10 @@ it('each developer has a ServiceAccount of their own, and it goes with the sessi
   expect(await other.speak('DELETE', '/session')).toMatchObject({ status: 204 });
   await expect.poll(() => dataPath.accounts(), { timeout: 10_000 }).toHaveLength(1);
   await expectRefused(dataPath, await other.certificate('sre-bulk'), {
-    ...{ status: 401, error: 'invalid_token', code: 'session_closed', action: 'certificate.issue' },
+    status: 401,
+    error: 'invalid_token',
+    code: 'session_closed',
+    action: 'certificate.issue',
   });
   expect(await dataPath.accounts()).toHaveLength(1);
 });

@@ -26,7 +26,7 @@ const LIES: readonly (readonly [string, () => InvalidProof, string])[] = [
   ['is from the future', () => ({ iat: now() + 600 }), 'dpop_expired'],
 ];
 
-describe('an exchange is refused and audited where its DPoP proof', () => {
+describe('an exchange is refused and audited if its DPoP proof', () => {
   it.each(LIES)('%s', async (_, faults, code) => {
     const answer = await adversary.as('new').enrol(codespaceProof(await dataPath.codespace()), faults());
     await expectRefused(dataPath, answer, { status: 400, error: 'invalid_dpop_proof', code });
@@ -42,7 +42,7 @@ describe('an exchange is refused and audited where its DPoP proof', () => {
   });
 });
 
-describe('a request of a session is refused and audited where its DPoP proof', () => {
+describe('a request of a session is refused and audited if its DPoP proof', () => {
   const session: readonly (readonly [string, () => InvalidProof, string])[] = [
     ...LIES,
     ['was not made with the key of the session', () => ({ otherKey: true }), 'dpop_key_mismatch'],
@@ -58,8 +58,8 @@ describe('a request of a session is refused and audited where its DPoP proof', (
     if (code === 'dpop_mismatch' && faults().method === 'GET') return; // right for this one
     const services = await adversary.speak('GET', '/services', undefined, faults());
     await expectRefused(dataPath, services, { ...refusal, action: 'services.read' });
-    const heartbeat = await adversary.speak('POST', '/session/heartbeat', undefined, faults());
-    await expectRefused(dataPath, heartbeat, { ...refusal, action: 'session.heartbeat' });
+    const report = await adversary.speak('POST', '/session/refusals', { json: { refusals: [] } }, faults());
+    await expectRefused(dataPath, report, { ...refusal, action: 'session.heartbeat' });
     const goodbye = await adversary.speak('DELETE', '/session', undefined, faults());
     await expectRefused(dataPath, goodbye, { ...refusal, action: 'session.close' });
   });
@@ -81,15 +81,16 @@ describe('a session token', () => {
     await thief.take({ sessionToken: (await adversary.show()).sessionToken });
     const refusal = { status: 401, error: 'invalid_dpop_proof', code: 'dpop_key_mismatch' };
     const row = await expectRefused(dataPath, await thief.certificate('payments-dev'), {
-      ...{ ...refusal, action: 'certificate.issue' },
+      ...refusal,
+      action: 'certificate.issue',
     });
-    // Whose token was stolen is in the audit log.
+    // The audit log identifies the owner of the stolen token.
     expect(row).toMatchObject({ login: 'alice' });
     await expectRefused(dataPath, await thief.token(), { ...refusal, action: 'token.issue' });
     await expectRefused(dataPath, await thief.speak('DELETE', '/session'), { ...refusal, action: 'session.close' });
   });
 
-  it('is refused where it is unknown, malformed, or missing', async () => {
+  it('is refused if it is unknown, malformed, or missing', async () => {
     const stranger = adversary.as('stranger');
     for (const [sessionToken, code] of [
       [`mps_${'A'.repeat(43)}`, 'session_unknown'],
@@ -103,7 +104,7 @@ describe('a session token', () => {
     }
   });
 
-  it('is not taken as a bearer', async () => {
+  it('is not accepted as a bearer token', async () => {
     const { sessionToken } = await adversary.show();
     const answer = await adversary.ask('GET', `${dataPath.meshpass.brokerUrl}/services`, {
       headers: { authorization: `Bearer ${sessionToken}` },
@@ -119,7 +120,7 @@ describe('a session token', () => {
     }
   });
 
-  it('is over with its session', async () => {
+  it('ends with its session', async () => {
     const ended = adversary.as('ended');
     await enrolled(dataPath, ended);
     expect(await ended.speak('DELETE', '/session')).toMatchObject({ status: 204 });
@@ -127,16 +128,17 @@ describe('a session token', () => {
     await expectRefused(dataPath, await ended.certificate('payments-dev'), { ...refusal, action: 'certificate.issue' });
     await expectRefused(dataPath, await ended.token(), { ...refusal, action: 'token.issue' });
     await expectRefused(dataPath, await ended.token('sts.amazonaws.com'), { ...refusal, action: 'token.issue' });
-    const heartbeat = await ended.speak('POST', '/session/heartbeat');
-    await expectRefused(dataPath, heartbeat, { ...refusal, action: 'session.heartbeat' });
+    const report = await ended.speak('POST', '/session/refusals', { json: { refusals: [] } });
+    await expectRefused(dataPath, report, { ...refusal, action: 'session.heartbeat' });
+    expect(await ended.renew()).toMatchObject({ kind: 'ended', cause: 'goodbye' });
   });
 });
 
 it('the honest session has lived through all of it', async () => {
-  expect(await adversary.speak('POST', '/session/heartbeat')).toMatchObject({ status: 200 });
+  expect(await adversary.renew()).toMatchObject({ kind: 'lease' });
 });
 
-it('what only an operator or an edge may do is refused to a session, and audited', async () => {
+it('requests for operators or edges only are refused to a session, and audited', async () => {
   const close = await adversary.speak('POST', '/admin/sessions/close', { json: { subject: 'github:583231' } });
   expect(close).toMatchObject({ status: 404, json: { error_code: 'not_found' } });
   const refusal = { status: 401, error: 'invalid_token' };
@@ -144,7 +146,8 @@ it('what only an operator or an edge may do is refused to a session, and audited
   await expectRefused(dataPath, stream, { ...refusal, code: 'edge_unauthorized', action: 'edge.stream' });
   const audit = await fetch(`${dataPath.meshpass.operatorUrl}/audit`, { headers: { authorization: 'Bearer wrong' } });
   expect({ status: audit.status, body: await audit.json() }).toMatchObject({
-    ...{ status: 401, body: { error_code: 'operator_unauthorized' } },
+    status: 401,
+    body: { error_code: 'operator_unauthorized' },
   });
 });
 

@@ -1,4 +1,4 @@
-/** A refusal explains itself, from the answer to the audit log; and what `meshpass explain` says is what the call then gets. */
+/** A refusal explains itself, from the answer to the audit log, and a call gets the outcome that `meshpass explain` states. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -44,7 +44,7 @@ async function curl(url: string, method = 'GET'): Promise<{ status: number; body
   const at = stdout.lastIndexOf('\n');
   return { status: Number(stdout.slice(at + 1)), body: stdout.slice(0, at).trim() };
 }
-/** As an operator finds it. */
+/** Audit rows as an operator sees them. */
 async function audited(ok: (row: Record<string, string | null>) => boolean) {
   const tail = ['meshpass', 'audit', 'tail', '--session', session, '--lines', '1000', '--output', 'json'];
   const { operatorUrl, operatorToken } = dataPath.meshpass;
@@ -61,18 +61,23 @@ async function audited(ok: (row: Record<string, string | null>) => boolean) {
 }
 
 describe('a call that is refused', () => {
-  it('names session and request, by which the audit log has the refusal: which hop, which grant, which line', async () => {
+  it('names session and request, so that the audit log shows its hop, grant and line', async () => {
     const { status, body } = await curl('http://orders.shop:8080/admin/users?key=a-secret-of-the-program');
     expect(status).toBe(403);
     const [, named, request] = /session (\S+), request ([0-9a-f-]{36})/.exec(body) ?? [];
     expect(named).toBe(session);
     const row = await audited((one) => one.request_id === request);
     expect(row).toMatchObject({
-      ...{ action: 'request', outcome: 'refused', code: 'agent_policy_refused', login: 'alice', session_id: session },
-      ...{ target: 'orders.shop.svc.cluster.local:8080', grant_name: 'payments-dev' },
+      action: 'request',
+      outcome: 'refused',
+      code: 'agent_policy_refused',
+      login: 'alice',
+      session_id: session,
+      target: 'orders.shop.svc.cluster.local:8080',
+      grant_name: 'payments-dev',
       rule: expect.stringMatching(/^payments-dev access\.yaml:\d+:\d+$/),
       reason: expect.stringMatching(
-        /^The workspace says, and nobody has verified: the service's policy refused a GET request/,
+        /^The workspace reports, without verification: the service's policy refused a GET request/,
       ),
     });
     expect(JSON.parse(row!.detail!)).toMatchObject({ reportedBy: 'workspace', hop: 'workload', status: 403 });
@@ -84,23 +89,22 @@ describe('a call that is refused', () => {
     expect(body).toContain('Next: meshpass explain --last');
     await until(
       () => explain('--last'),
-      ({ code, stdout }) =>
-        code === 1 && stdout.includes('GET /admin/users is not among what grant payments-dev allows'),
+      ({ code, stdout }) => code === 1 && stdout.includes('grant payments-dev does not allow GET /admin/users'),
     );
   });
 });
 
-describe('what is said of a call before it is made', () => {
+describe('the explanation of a call before it is made', () => {
   it.each([
     ['allowed', 'GET', 'http://orders.shop:8080/orders/1', 200, 'by GET /orders/*'],
     ['allowed', 'GET', 'http://orders.shop.svc.cluster.local:8080/whoami', 200, 'by GET /whoami'],
     ['allowed', 'POST', 'http://orders.shop:8080/refunds', 201, 'by POST /refunds'],
-    ['refused', 'DELETE', 'http://orders.shop:8080/orders/1', 403, 'DELETE /orders/1 is not among'],
-    ['refused', 'GET', 'http://orders.shop:8080/admin', 403, 'GET /admin is not among'],
-    ['refused', 'GET', 'http://orders.shop:8080/orders/../admin', 403, 'GET /admin is not among'],
-    ['refused', 'GET', 'http://orders.shop:9090/', 0, 'no grant of this session holds port 9090'],
-    ['refused', 'GET', 'http://web.dev:8080/', 0, 'no grant of this session holds web.dev:8080'],
-    ['refused', 'GET', 'http://nobody.nowhere:8080/', 0, 'no grant of this session holds nobody.nowhere:8080'],
+    ['refused', 'DELETE', 'http://orders.shop:8080/orders/1', 403, 'does not allow DELETE /orders/1'],
+    ['refused', 'GET', 'http://orders.shop:8080/admin', 403, 'does not allow GET /admin'],
+    ['refused', 'GET', 'http://orders.shop:8080/orders/../admin', 403, 'does not allow GET /admin'],
+    ['refused', 'GET', 'http://orders.shop:9090/', 0, 'no grant of this session contains port 9090'],
+    ['refused', 'GET', 'http://web.dev:8080/', 0, 'no grant of this session contains web.dev:8080'],
+    ['refused', 'GET', 'http://nobody.nowhere:8080/', 0, 'no grant of this session contains nobody.nowhere:8080'],
   ])('%s: %s %s gets %i', async (verdict, method, url, status, reason) => {
     const { code, stdout } = await explain(url, '--method', method);
     expect(stdout).toMatch(new RegExp(`^${verdict}: `));
@@ -110,7 +114,7 @@ describe('what is said of a call before it is made', () => {
   });
 
   it.each(['http://orders.shop:8080/orders/1', 'tcp://ledger-db.shop:5432'])(
-    '%s: the command for the platform team decides by all policies of the mesh, and says the same',
+    '%s: the command for the platform team evaluates all policies of the mesh, with the same result',
     async (url) => {
       const [command] = /meshpass policy can-i .*/.exec((await explain(url)).stdout)!;
       const { lab } = dataPath;
@@ -126,11 +130,9 @@ describe('what is said of a call before it is made', () => {
 
   it('refused: a VirtualService leads out of the grants; afterwards it is allowed again', async () => {
     const away: KubeObject = {
-      ...{
-        apiVersion: 'networking.istio.io/v1',
-        kind: 'VirtualService',
-        metadata: { name: 'away', namespace: 'shop' },
-      },
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'VirtualService',
+      metadata: { name: 'away', namespace: 'shop' },
       spec: {
         hosts: ['orders.shop.svc.cluster.local'],
         http: [{ route: [{ destination: { host: 'web.dev.svc.cluster.local', port: { number: 8080 } } }] }],
@@ -170,16 +172,16 @@ describe('a patch', () => {
     writeFileSync(file, readFileSync(dataPath.meshpass.accessFile, 'utf8'));
     const git = (...argv: readonly string[]) => execFileSync('git', argv, { cwd: repository });
     git('init', '-q');
-    const refused = await explain(...DELETE, '--access-file', file);
+    const refused = await explain(...DELETE, '--access', file);
     expect(refused.code).toBe(1);
-    expect(refused.stdout).toMatch(/workload: +REFUSED: .*access\.yaml:\d+:\d+\)/);
-    const { code, stdout, stderr } = await explain(...DELETE, '--access-file', file, '--patch');
+    expect(refused.stdout).toMatch(/refused workload: .*access\.yaml:\d+:\d+\)/);
+    const { code, stdout, stderr } = await explain(...DELETE, '--access', file, '--patch');
     expect(code).toBe(0);
     expect(stderr).toContain('widens: DELETE /orders/1 on orders.shop:8080');
     const patch = join(repository, 'allow.patch');
     writeFileSync(patch, stdout);
     git('apply', patch);
-    expect((await explain(...DELETE, '--access-file', file)).code).toBe(0);
+    expect((await explain(...DELETE, '--access', file)).code).toBe(0);
     const env = {
       ...(await dataPath.actions.startJob({})),
       MESHPASS_BROKER: dataPath.meshpass.brokerUrl,

@@ -1,4 +1,4 @@
-/** What must get nobody a session by way of GitHub, GitHub's own bad days included. */
+/** Attempts at a session through GitHub that must fail, including GitHub's own outages. */
 
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { Fault } from '@meshpass/lab/github/fault';
@@ -25,14 +25,14 @@ const refused = async (form: Record<string, string>, code: string, status = 400)
   return { row: await expectRefused(dataPath, answer, { status, error, code }), answer };
 };
 
-/** Of whom the broker remembers nothing: who is in a team is remembered for a minute. */
+/** Person that the broker has not cached: team memberships are cached for a minute. */
 async function newcomer(login: string, state: 'active' | 'pending' = 'active'): Promise<string> {
   await dataPath.github.createUser({ login, memberOf: 'acme' });
   await dataPath.github.addToTeam('acme/payments', login, state);
   return login;
 }
 
-describe('a Codespace is refused and audited where', () => {
+describe('a Codespace is refused and audited if', () => {
   it('the token is another user’s', async () => {
     const { name } = await dataPath.codespace('alice');
     const { token } = await dataPath.codespace('bob');
@@ -70,14 +70,16 @@ describe('a Codespace is refused and audited where', () => {
     const thief = dataPath.adversary('workspace-2');
     const first = await thief.enrol(codespaceProof(started), undefined, { ignore: true });
     await expectRefused(dataPath, first, {
-      ...{ status: 400, error: 'use_presence_challenge', code: 'presence_required' },
+      status: 400,
+      error: 'use_presence_challenge',
+      code: 'presence_required',
     });
     const answer = await thief.enrol(codespaceProof(started));
     const refusal = { status: 400, error: 'invalid_request', code: 'presence_unanswered' };
     const row = await expectRefused(dataPath, answer, refusal);
-    // Whose Codespace was meant is known by now, but nobody was let in as them.
+    // The broker now knows which Codespace was meant, but no session opened for it.
     expect(row).toMatchObject({ session_id: null, login: 'alice', workspace: `codespace:${started.id}` });
-    // The host is made of what GitHub said, and a number.
+    // The host consists of GitHub's name of the Codespace and a number.
     const [forwarded] = await dataPath.github.forwarded();
     expect(forwarded).toMatch(new RegExp(`^GET ${started.name}-\\d+\\.app\\.github\\.dev/[\\w-]{43}$`));
     const opened = await adversary.enrol(codespaceProof(started));
@@ -115,7 +117,7 @@ describe('a Codespace is refused and audited where', () => {
     await refused(codespaceProof(started), 'workspace_unknown');
   });
 
-  it('it is a prebuild: the token is a workflow’s, and nobody’s', async () => {
+  it('it is a prebuild: the token belongs to a workflow, not to a person', async () => {
     const token = await dataPath.github.createActionsToken();
     const { name } = await dataPath.codespace();
     await refused(codespaceProof({ name, token }), 'proof_prebuild');
@@ -160,14 +162,14 @@ describe('a Codespace is refused and audited where', () => {
       expect(['proof_malformed', 'request_malformed', 'workspace_unknown']).toContain(code);
       await expectRefused(dataPath, answer, { status: 400, error: 'invalid_request', code });
       const calls = await dataPath.github.calls();
-      // The App renews its own token meanwhile.
+      // The App renews its own token in that time.
       for (const call of calls.filter((one) => !/^POST \/app\/installations\/\d+\/access_tokens$/.test(one)))
         expect(call).toMatch(/^GET \/user(\/codespaces\/[\w%-]+)?$|^GET \/orgs/);
     },
   );
 });
 
-it('a developer who changed their login is who they were; who took the old login is not', async () => {
+it('a developer who changed their login stays the same person; the next owner of the login does not become them', async () => {
   const subjectOf = async (answer: { json: unknown }) =>
     (answer.json as { session: { subject: string; login: string } }).session;
   const before = await adversary.enrol(codespaceProof(await dataPath.codespace('alice')));
@@ -198,7 +200,7 @@ const FAULTS: readonly (readonly [string, Fault, string])[] = [
   ['hides teams', { mode: 'down', path: '/orgs' }, 'issuer_unavailable'],
 ];
 
-describe('nobody gets in, and everybody is told to come back, while GitHub', () => {
+describe('no session opens, and answers ask clients to retry, while GitHub', () => {
   it.each(FAULTS)('%s', async (_, fault, code) => {
     const started = await dataPath.codespace(await newcomer('frank'));
     await dataPath.github.setFault(fault);
@@ -208,11 +210,11 @@ describe('nobody gets in, and everybody is told to come back, while GitHub', () 
     await dataPath.github.setFault({ mode: 'none' });
   });
 
-  it('(and our token is not carried to where it sends us)', async () => {
+  it('(and the broker sends our token to no redirect target)', async () => {
     expect((await dataPath.idp.requests()).filter((one) => one.includes('stolen'))).toEqual([]);
   });
 
-  it('(and once GitHub is back, so are they, without a restart)', async () => {
+  it('(and once GitHub is back, sessions open again without a restart)', async () => {
     const opened = await adversary.enrol(codespaceProof(await dataPath.codespace()));
     expect(opened).toMatchObject({ status: 200 });
     dataPath.secret((await adversary.show()).sessionToken);

@@ -1,4 +1,4 @@
-/** A Codespace's presence over real TLS and the played forwarding, in every mode; and what `meshpass doctor` says of it. */
+/** A Codespace's presence over real TLS and simulated forwarding, in every mode, and the findings of `meshpass doctor`. */
 import type { DoctorLine } from '@meshpass/cli/doctor/run';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { codespaceProof, type DataPath, expectRefused, openDataPath } from '../mesh.ts';
@@ -27,7 +27,7 @@ describe('by default', () => {
     await dataPath?.close();
   });
 
-  it('a Codespace that the App had to read answers, and the audit log says so', async () => {
+  it('a Codespace that the App had to read answers, and the audit log records that', async () => {
     const space = await dataPath.codespace();
     expect(await dataPath.adversary().enrol(codespaceProof(space))).toMatchObject({ status: 200 });
     expect(await opened(dataPath)).toMatchObject({ presence: 'answered' });
@@ -41,20 +41,22 @@ describe('by default', () => {
     expect(await opened(dataPath)).toMatchObject({ presence: 'answered' });
   });
 
-  it('nobody gets in while the forwarding takes no connection, and at once when it does again', async () => {
+  it('no session opens while the forwarding accepts no connection, and one opens at once when it does again', async () => {
     const adversary = dataPath.adversary();
     await dataPath.github.setForwardingFault('down');
     const space = await dataPath.codespace();
     const answer = await adversary.enrol(codespaceProof(space));
     await expectRefused(dataPath, answer, {
-      ...{ status: 503, error: 'temporarily_unavailable', code: 'presence_unreachable' },
+      status: 503,
+      error: 'temporarily_unavailable',
+      code: 'presence_unreachable',
     });
     expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
     await dataPath.github.setForwardingFault('none');
     expect(await adversary.enrol(codespaceProof(space))).toMatchObject({ status: 200 });
   });
 
-  it('the agent tries again where GitHub does not forward the port at first', async () => {
+  it('the agent tries again if GitHub does not forward the port at first', async () => {
     await dataPath.github.setForwardingFault('sign-in');
     const up = dataPath.lab.exec('workspace', ['meshpass', 'up'], { env: await dataPath.environment() });
     // The first try has failed by then, and the next comes a second later.
@@ -103,29 +105,31 @@ describe('by default', () => {
       await dataPath.lab.exec('workspace', ['meshpass', 'down'], { env });
     });
 
-    it('says what to do where the forwarding brings no answer, and what of that was never tried on GitHub', async () => {
+    it('explains what to do if the forwarding brings no answer, and which part was never tried on GitHub', async () => {
       const env = await dataPath.environment();
       await dataPath.github.setForwardingFault('sign-in');
       const { code, lines } = await doctor(env);
       expect(code).toBe(1);
       expect(lines.find(({ check }) => check === 'presence')).toMatchObject({
-        ...{ state: 'failed', code: 'presence_unanswered' },
+        state: 'failed',
+        code: 'presence_unanswered',
         next: expect.stringContaining('forwardPorts'),
         untried: expect.stringContaining('X-Github-Token'),
       });
       const { stdout } = await dataPath.lab.exec('workspace', ['meshpass', 'doctor'], { env });
       expect(stdout).toMatch(
-        /^failed {2}presence: .*\[presence_unanswered\]\n {8}next: .+\n {8}note: .*nobody has tried/m,
+        /^failed {2}presence: .*\[presence_unanswered\]\n {8}next: .+\n {8}see: {2}.+\n {8}note: .*has not been tried/m,
       );
     });
 
-    it('ends with 3 where what it needs does not answer', async () => {
+    it('ends with 3 if a dependency does not answer', async () => {
       const env = await dataPath.environment();
       await dataPath.github.setForwardingFault('down');
       const forwarding = await doctor(env);
       expect(forwarding.code).toBe(3);
       expect(forwarding.lines.find(({ state }) => state === 'failed')).toMatchObject({
-        ...{ check: 'presence', code: 'presence_unreachable' },
+        check: 'presence',
+        code: 'presence_unreachable',
         next: expect.stringContaining('*.app.github.dev'),
       });
       const elsewhere = await doctor({ ...env, MESHPASS_BROKER: 'https://broker.meshpass.test:1' });
@@ -133,16 +137,18 @@ describe('by default', () => {
       expect(states(elsewhere.lines)).toContain('broker failed');
     });
 
-    it('tells a token of another kind, without asking anybody', async () => {
+    it('reports a token of another kind, without any request', async () => {
       const env = await dataPath.environment();
       const other = { ...env, GITHUB_TOKEN: await dataPath.github.createUserTokenOf('alice', 'ghp_') };
       await dataPath.github.forgetCalls();
       const { code, lines } = await doctor(other);
       expect(code).toBe(1);
       expect(lines.find(({ check }) => check === 'token')).toMatchObject({
-        ...{ state: 'failed', code: 'proof_token_kind', untried: expect.stringContaining('ghu_') },
+        state: 'failed',
+        code: 'proof_token_kind',
+        untried: expect.stringContaining('ghu_'),
       });
-      // Meanwhile the broker may look after other sessions, as the App.
+      // In the meantime the broker may poll for other sessions, as the App.
       const asApp = /^(?:GET \/orgs\/acme|POST \/app\/)/;
       expect((await dataPath.github.calls()).filter((call) => !asApp.test(call))).toEqual([]);
       expect(JSON.stringify(lines)).not.toContain(other.GITHUB_TOKEN.slice(4));
@@ -174,7 +180,7 @@ describe.each(['required', 'preferred', 'off'])('with --codespace-presence %s', 
     off: ['not_asked', 'not_asked'],
   };
 
-  it('asks those that it says', async () => {
+  it('asks every Codespace unless it is off', async () => {
     const [usual, own] = asked[mode as keyof typeof asked];
     const adversary = dataPath.adversary();
     expect(await adversary.enrol(codespaceProof(await dataPath.codespace()))).toMatchObject({ status: 200 });
@@ -183,13 +189,13 @@ describe.each(['required', 'preferred', 'off'])('with --codespace-presence %s', 
     expect(await opened(dataPath)).toMatchObject({ presence: own });
   });
 
-  it('takes a stolen token from another machine only where it says so', async () => {
+  it('accepts a stolen token from another machine only if it is off', async () => {
     const answer = await dataPath.adversary('workspace-2').enrol(codespaceProof(await dataPath.codespace()));
     if (mode === 'off') expect(answer.status).toBe(200);
     else await expectRefused(dataPath, answer, { status: 400, error: 'invalid_request', code: 'presence_unanswered' });
   });
 
-  it('lets in without an answer only where it says so, and never with a wrong one', async () => {
+  it('admits without an answer only if none is required, and with a wrong one only if it is off', async () => {
     const adversary = dataPath.adversary();
     await dataPath.github.setForwardingFault('down');
     const answer = await adversary.enrol(codespaceProof(await dataPath.codespace()));

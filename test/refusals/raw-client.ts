@@ -1,4 +1,4 @@
-/** A client of the edge that sends what it is told, however wrong. */
+/** A client of the edge that sends any given bytes. */
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import { expect } from 'vitest';
 import { type DataPath, ORDERS } from '../mesh.ts';
@@ -12,7 +12,7 @@ export interface RawOrder {
   readonly patience?: number;
 }
 
-/** Bytes as they are, from the workspace to the edge. */
+/** Sends raw bytes from the workspace to the edge. */
 export async function sendRaw(
   dataPath: DataPath,
   { key, chain }: Svid,

@@ -1,5 +1,5 @@
 /**
- * What the mesh itself refuses of stolen or misused credentials: a thief who stands inside of the cluster, past the edge,
+ * Refusals of the mesh itself for stolen or misused credentials: a thief who stands inside of the cluster, past the edge,
  * straight at the mesh gateway and at the workloads' own sidecars.
  */
 
@@ -41,7 +41,7 @@ interface Ask extends Partial<TunnelOrder> {
   readonly by?: AdversarialClient;
 }
 
-/** Where it goes, past the edge. */
+/** Address to which the call goes, past the edge. */
 async function ask(straightTo: { host: string; port: number }, path: string, more: Ask = {}): Promise<TunnelReport> {
   const { by = thief, method = 'GET', headers = '', ...order } = more;
   const token = 'token' in more ? more.token : (await by.show()).identityToken;
@@ -71,7 +71,7 @@ describe('the sidecar of orders, reached by the mesh gateway, refuses', () => {
     ['a path with a slash more', 'GET', '//admin/x'],
     ['a method that is not granted', 'DELETE', '/orders/1'],
     ['a method of another path', 'POST', '/orders/1'],
-    ['a method that nobody thought of', 'PATCH', '/whoami'],
+    ['an invented method', 'PATCH', '/whoami'],
   ])('%s', async (_, method, path) => {
     const report = await gateway(path, { method });
     expect([403, 400, 404]).toContain(status(report));
@@ -93,12 +93,12 @@ describe('the sidecar of orders, reached by the mesh gateway, refuses', () => {
       expect([401, 403]).toContain(status(await gateway('/orders/1', { token: bad })));
   });
 
-  it('an ID token of ours that was made for somebody else', async () => {
+  it('an ID token of ours that was issued for another audience', async () => {
     const { access_token: token } = (await alice.token('sts.amazonaws.com')).json as { access_token: string };
     expect([401, 403]).toContain(status(await gateway('/orders/1', { token: dataPath.secret(token) })));
   });
 
-  it('a proof of the company’s IdP in place of our token', async () => {
+  it('a proof of the company’s IdP instead of our token', async () => {
     const token = dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' }));
     expect([401, 403]).toContain(status(await gateway('/orders/1', { token })));
   });
@@ -222,7 +222,7 @@ describe('the credentials of a session that has ended', () => {
     );
   });
 
-  it('are refused beside the session of somebody else, which goes on', async () => {
+  it('are refused beside the session of another person, which continues', async () => {
     const by = thief.as('bob');
     expect(status(await gateway('/orders/1', { by, grant: 'sre-bulk' }))).toBe(200);
     // Her certificate with his token.

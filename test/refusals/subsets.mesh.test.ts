@@ -1,6 +1,6 @@
 /**
- * Subsets: where a DestinationRule has them, connections come by other server names, `outbound_.PORT_.SUBSET_.HOST`. What is
- * refused is refused by each of them, at the gateway and at the workload's own sidecar, and what is granted passes.
+ * Subsets: where a DestinationRule has them, connections come by other server names, `outbound_.PORT_.SUBSET_.HOST`. Refused
+ * calls are refused by each of them, at the gateway and at the workload's own sidecar, and granted calls pass.
  */
 import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
@@ -11,11 +11,9 @@ import { type DataPath, enrolled, LEDGER, ORDERS, openDataPath, until } from '..
 const HOST = 'orders.shop.svc.cluster.local';
 const subset = (name: string, port = 8080, host = HOST) => `outbound_.${port}_.${name}_.${host}`;
 const rule = (...names: string[]): KubeObject => ({
-  ...{
-    apiVersion: 'networking.istio.io/v1',
-    kind: 'DestinationRule',
-    metadata: { name: 'subsets', namespace: 'shop' },
-  },
+  apiVersion: 'networking.istio.io/v1',
+  kind: 'DestinationRule',
+  metadata: { name: 'subsets', namespace: 'shop' },
   spec: { host: HOST, subsets: names.map((name) => ({ name, labels: { app: 'orders' } })) },
 });
 
@@ -68,7 +66,7 @@ const REFUSED: readonly (readonly [string, Request])[] = [
   ['a granted path in another case', { path: '/Orders/1' }],
   ['a method that is not granted', { method: 'DELETE' }],
   ['a method of another path', { method: 'POST' }],
-  ['a method that nobody thought of', { method: 'PATCH', path: '/whoami' }],
+  ['an invented method', { method: 'PATCH', path: '/whoami' }],
   ['no identity token', { token: undefined }],
 ];
 
@@ -78,7 +76,7 @@ describe.each(['', 'v1', 'v2'])('by subset %j', (name) => {
     expect(status(await ask(subset(name), { ...request, pod: 'orders' }))).toBe(403);
   });
 
-  it('what is granted passes', async () => {
+  it('granted calls pass', async () => {
     expect(status(await ask(subset(name), { method: 'POST', path: '/refunds' }))).not.toBe(403);
     expect(status(await ask(subset(name), {}))).toBe(200);
   });
@@ -119,7 +117,9 @@ describe('a change of a DestinationRule', () => {
 
   it('changes no listener of a workload, so that no open connection is drained; the new subset is guarded at once', async () => {
     const connection = await thief.tunnel({
-      ...{ target: LEDGER, grant: 'payments-dev', alpn: ['istio'] },
+      target: LEDGER,
+      grant: 'payments-dev',
+      alpn: ['istio'],
       straightTo: { host: dataPath.lab.gatewayAddress.split(':')[0]!, port: 15443 },
     });
     expect(connection.stage).toBe('answer');

@@ -1,4 +1,4 @@
-/** ID tokens that must get nobody in: through the real broker, to the real audit log. */
+/** ID tokens that must not open a session: through the real broker, to the real audit log. */
 
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { FORGERIES } from '@meshpass/lab/oidc/forge';
@@ -17,10 +17,10 @@ beforeAll(async () => {
 });
 afterAll(() => dataPath?.close());
 
-/** One that is huge is refused before anybody reads it. */
+/** A huge token is refused before it is read. */
 const CODES = { ...FORGERY_CODES, huge: 'request_too_large' };
 
-describe('an ID token is refused and audited where it is', () => {
+describe('an ID token is refused and audited if it is', () => {
   it.each(FORGERIES)('%s', async (forgery) => {
     const token = await dataPath.idp.idToken({ subject: BOB, forgery, attackerUrl: 'https://idp.test:8443/attacker' });
     dataPath.secret(token);
@@ -58,7 +58,7 @@ describe('an ID token is refused and audited where it is', () => {
     await expectRefused(dataPath, await adversary.enrol(form), refusal);
   });
 
-  it('valid, of somebody whom no grant names', async () => {
+  it('valid, of a person without a grant', async () => {
     const token = dataPath.secret(await dataPath.idp.idToken({ subject: '00u1alice' }));
     const answer = await adversary.enrol(idTokenProof(token));
     const row = await expectRefused(dataPath, answer, { status: 403, error: 'invalid_request', code: 'access_none' });
@@ -89,7 +89,7 @@ it('a token is good once', async () => {
   await expectRefused(dataPath, await adversary.as('other').enrol(idTokenProof(dataPath.secret(again))), refusal);
 });
 
-describe('a form is refused and audited where it', () => {
+describe('a form is refused and audited if it', () => {
   const base = { subject_token_type: ID_TOKEN_PROOF, subject_token: 'x.y.z' };
   it.each([
     ['asks for another grant type', { ...base, grant_type: 'client_credentials' }, 'grant_type_unsupported'],

@@ -28,7 +28,7 @@ function shortLived(): string {
 }
 
 beforeAll(async () => {
-  // The edge as a process of its own: it hears of roots from the broker, as it does in production.
+  // The edge is a process of its own, which gets roots from the broker as in production.
   dataPath = await openDataPath({
     accessFile: shortLived(),
     edgeApart: true,
@@ -37,8 +37,11 @@ beforeAll(async () => {
   rotation = await prepareCaRotation(dataPath.lab);
   const { name, token } = await dataPath.codespace();
   const env = {
-    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-    ...{ MESHPASS_BROKER: dataPath.meshpass.brokerUrl, MESHPASS_CA_FILE: dataPath.lab.testCa },
+    CODESPACES: 'true',
+    CODESPACE_NAME: name,
+    GITHUB_TOKEN: token,
+    MESHPASS_BROKER: dataPath.meshpass.brokerUrl,
+    MESHPASS_CA_FILE: dataPath.lab.testCa,
   };
   const up = await dataPath.lab.exec('workspace', ['meshpass', 'up'], { env });
   expect(up.code, up.stderr).toBe(0);
@@ -70,12 +73,12 @@ async function roots(): Promise<Trust['roots']> {
   expect(stderr).toBe('');
   return (JSON.parse(stdout) as Trust).roots;
 }
-/** How often agents have read the services, which is how they hear of roots. */
+/** Number of times that agents have read the services, which is how they learn of roots. */
 async function servicesRead(): Promise<number> {
   const text = await (await fetch(`${dataPath.meshpass.operatorUrl}/metrics`)).text();
   return Number(/^meshpass_http_request_seconds_count\{route="\/services",status="200"\} (\d+)$/m.exec(text)?.[1] ?? 0);
 }
-/** Does it, and waits until the agent has heard of it. */
+/** Runs the step, and waits until the agent knows of it. */
 async function andAgentsHear(stage: () => Promise<void>): Promise<void> {
   const before = await servicesRead();
   await stage();
@@ -85,7 +88,7 @@ interface Forged {
   readonly key: string;
   readonly chain: string;
 }
-/** A certificate for somebody's SPIFFE id, as whoever stole the key of the mesh's CA would sign it. */
+/** A certificate for another person's SPIFFE id, signed by a thief of the mesh CA's key. */
 async function forge(spiffeId: string): Promise<Forged> {
   const stolen = (file: string) => readFileSync(join(dataPath.lab.dir, 'ca', file), 'utf8');
   const RSA = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
@@ -93,9 +96,13 @@ async function forge(spiffeId: string): Promise<Forged> {
   const signingKey = await crypto.subtle.importKey('pkcs8', der, RSA, false, ['sign']);
   const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
   const leaf = await x509.X509CertificateGenerator.create({
-    ...{ subject: '', issuer: new x509.X509Certificate(stolen('ca-cert.pem')).subject },
-    ...{ notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 3_600_000) },
-    ...{ publicKey: keys.publicKey, signingKey, signingAlgorithm: RSA },
+    subject: '',
+    issuer: new x509.X509Certificate(stolen('ca-cert.pem')).subject,
+    notBefore: new Date(Date.now() - 60_000),
+    notAfter: new Date(Date.now() + 3_600_000),
+    publicKey: keys.publicKey,
+    signingKey,
+    signingAlgorithm: RSA,
     extensions: [
       new x509.BasicConstraintsExtension(false),
       new x509.SubjectAlternativeNameExtension([{ type: 'url', value: spiffeId }], true),
@@ -106,15 +113,18 @@ async function forge(spiffeId: string): Promise<Forged> {
 }
 /** Through the data path, with certificates of one's choice towards the edge and towards the workload. */
 async function call(by: AdversarialClient, outer?: Forged) {
-  expect((await by.speak('POST', '/session/heartbeat')).status).toBe(200);
+  expect((await by.renew()).kind).toBe('lease');
   expect((await by.token()).status).toBe(200);
   const { identityToken } = await by.show();
   return await by.tunnel({
-    ...{ target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge, ...(outer && { outerCertificate: outer }) },
+    target: ORDERS,
+    grant: GRANT,
+    edge: dataPath.meshpass.edge,
+    ...(outer && { outerCertificate: outer }),
     send: `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${identityToken}\r\n\r\n`,
   });
 }
-/** At the workload's own sidecar, from where a thief inside of the cluster's network would stand. */
+/** Calls the workload's own sidecar, as a thief inside the cluster's network would. */
 async function straight(owner: AdversarialClient, certificate: Forged) {
   const thief = dataPath.adversary('github');
   await thief.take({ ...(await owner.show()), svids: { [GRANT]: { ...certificate, spiffeId: '' } } });
@@ -142,7 +152,7 @@ describe('the root of the mesh', () => {
     await traffic.goesOn();
     expect((await roots()).trusted.find(({ sha256 }) => sha256 === next)).toMatchObject({ certificates: 0 });
 
-    // As long as it is trusted, whoever has the old authority's key is believed: this is what its end must end.
+    // While the old root is trusted, a holder of its key is trusted: its removal must end this.
     client = dataPath.adversary('workspace-2');
     await enrolled(dataPath, client);
     forged = await forge((await client.show()).svids[GRANT]!.spiffeId);
@@ -152,20 +162,21 @@ describe('the root of the mesh', () => {
       30,
     );
     expect(await straight(client, forged)).toMatchObject({
-      ...{ stage: 'answer', answer: expect.stringMatching(/^HTTP\/1\.1 [34]/) },
+      stage: 'answer',
+      answer: expect.stringMatching(/^HTTP\/1\.1 [34]/),
     });
   }, 120_000);
 
-  it('signs no more: certificates of the new authority are given and accepted beside the old ones', async () => {
+  it('signs no more: certificates of the new authority are issued and accepted beside the old ones', async () => {
     await rotation.switchIssuer();
     expect(await client.certificate(GRANT)).toMatchObject({ status: 200 });
     expect(await call(client)).toMatchObject(served);
     expect((await roots()).trusted.find(({ sha256 }) => sha256 === next)!.certificates).toBeGreaterThan(0);
-    // Agents follow at their next renewal; then nobody needs the old root.
+    // Agents follow at their next renewal; then no agent needs the old root.
     await until(
       async () => {
         expect(traffic.seen().failures).toEqual([]);
-        expect((await client.speak('POST', '/session/heartbeat')).status).toBe(200);
+        expect((await client.renew()).kind).toBe('lease');
         return await roots();
       },
       ({ trusted, other_certificates: others }) =>
@@ -175,7 +186,7 @@ describe('the root of the mesh', () => {
     await traffic.goesOn();
   }, 240_000);
 
-  it('goes: what was signed under it is refused, and everything else goes on', async () => {
+  it('goes: certificates under it are refused, and everything else continues', async () => {
     expect(await call(client, forged)).toMatchObject(served);
     await andAgentsHear(rotation.dropOld);
     expect((await until(roots, ({ trusted }) => trusted.length === 1, 30)).trusted[0]!.sha256).toBe(next);
@@ -185,7 +196,8 @@ describe('the root of the mesh', () => {
     );
     expect(await call(client)).toMatchObject(served);
     expect(await straight(client, forged)).toMatchObject({
-      ...{ stage: 'inner', error: expect.stringMatching(/unknown ca|certificate|closed|ECONNRESET|EPIPE/i) },
+      stage: 'inner',
+      error: expect.stringMatching(/unknown ca|certificate|closed|ECONNRESET|EPIPE/i),
     });
     const { svids } = await client.show();
     expect(await straight(client, svids[GRANT]!)).toMatchObject({ stage: 'answer' });

@@ -1,4 +1,4 @@
-/** What a page tells its readers to apply. */
+/** Extracts the example that a page tells its readers to apply. */
 import { readFileSync } from 'node:fs';
 
 /** @returns the first block of YAML of a page. @param page path from the root of the repository */

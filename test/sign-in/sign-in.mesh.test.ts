@@ -60,7 +60,7 @@ const CURL = ['curl', '-sS', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}']
 const call = async (path = '/whoami') =>
   (await dataPath.lab.exec('workspace', [...CURL, `http://orders.shop:8080${path}`])).stdout.trim();
 
-const login = (person = ALICE) => signInBy(dataPath.lab, 'workspace', ['login', '--issuer', 'okta'], { person });
+const signIn = (person = ALICE) => signInBy(dataPath.lab, 'workspace', ['sign-in', '--issuer', 'okta'], { person });
 
 const cut = async (cause: string, act: () => Promise<unknown>, within: number) => {
   const began = Date.now();
@@ -74,41 +74,41 @@ const actions = async () =>
     .filter(({ action }) => action.startsWith('sign_in.'))
     .map((row) => [row.action, row.outcome]);
 
-it('lets nobody in with the proof alone, and explain names the sign-in that is lacking', async () => {
+it('opens no session with the proof alone, and explain names the missing sign-in', async () => {
   expect(await call('/orders/1')).toBe('200');
   expect(await call()).toBe('403');
   const why = await meshpass('explain', 'http://orders.shop:8080/whoami');
   expect(why.code).toBe(1);
-  expect(why.stdout).toContain('both lacks a sign-in at okta: meshpass login --issuer okta');
+  expect(why.stdout).toContain('both lacks a sign-in at okta: meshpass sign-in --issuer okta');
 });
 
-it('lets nobody in with a sign-in alone, nor with one of another person’s groups', async () => {
-  await login(BOB);
-  expect((await meshpass('whoami')).stdout).toContain('Signed in at okta as');
+it('opens no session with a sign-in alone, nor with one of another person’s groups', async () => {
+  await signIn(BOB);
+  expect((await meshpass('status')).stdout).toContain('Signed in at okta as');
   expect(await call()).toBe('403');
-  expect((await meshpass('logout')).stdout).toBe('Signed out at okta.\n');
+  expect((await meshpass('sign-out')).stdout).toBe('Signed out at okta.\n');
   const alone = dataPath.adversary();
   const token = dataPath.secret(await dataPath.idp.idToken({ subject: ALICE }));
   const form = { subject_token_type: 'urn:ietf:params:oauth:token-type:id_token', subject_token: token };
   expect(await alone.enrol(form)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
 });
 
-it('lets in who has both, and ends it by logout', async () => {
-  await login();
+it('admits a person with both, and ends it by sign-out', async () => {
+  await signIn();
   await until(call, (code) => code === '200');
-  await cut('meshpass logout', () => meshpass('logout'), 15);
+  await cut('meshpass sign-out', () => meshpass('sign-out'), 15);
   await until(call, (code) => code === '403');
 }, 120_000);
 
 it('ends it by a back-channel logout of the IdP', async () => {
-  await login();
+  await signIn();
   await until(call, (code) => code === '200');
   const now = Math.floor(Date.now() / 1000);
   const events = { 'http://schemas.openid.net/event/backchannel-logout': {} };
   const claims = { iat: now, jti: crypto.randomUUID(), events };
   const token = dataPath.secret(await dataPath.idp.idToken({ subject: ALICE, claims }));
   await cut('back-channel logout', () => backChannel(token), 15);
-  // Who signs in within the same second is not told from who had before, and is refused (sign_in_ended).
+  // A sign-in within the same second cannot be distinguished from an earlier one, and is refused (sign_in_ended).
   await sleep(2_000);
 }, 120_000);
 
@@ -119,18 +119,18 @@ function backChannel(token: string) {
   return dataPath.adversary().ask('POST', url, { headers, body });
 }
 
-it('ends it within the time of a confirmation where the person is disabled at the IdP', async () => {
-  await login();
+it('ends it within the time of a confirmation if the person is disabled at the IdP', async () => {
+  await signIn();
   await until(call, (code) => code === '200');
   await cut('disabled at the IdP', () => dataPath.idp.disable(ALICE), CONFIRM);
   await dataPath.idp.enable(ALICE);
 }, 120_000);
 
-it('ends it within that time where the agent lies, and does not ask the IdP again', async () => {
+it('ends it within that time if the agent lies, and does not ask the IdP again', async () => {
   const liar: AdversarialClient = dataPath.adversary();
   const space = await dataPath.codespace();
   await enrolledWithBase(liar, space);
-  const beating = setInterval(() => void liar.speak('POST', '/session/heartbeat').catch(() => {}), 2_000);
+  const beating = setInterval(() => void liar.renew().catch(() => {}), 2_000);
   try {
     const token = dataPath.secret(await dataPath.idp.idToken({ subject: ALICE }));
     const signedIn = await liar.speak('POST', '/session/sign-in', { json: { issuer: 'okta', id_token: token } });

@@ -49,7 +49,7 @@ beforeAll(async () => {
   };
   expect(claims).not.toBe(more);
   jwks = await keysOfIdp();
-  // istiod fetches keys that are named by URL; it has no way to the IdP of the lab.
+  // istiod fetches keys by URL and cannot reach the IdP of the lab.
   server = createServer((_request, response) => response.end(jwks));
   const network = dataPath.lab.hosts.orders!.ip.replace(/\d+$/, '1');
   await new Promise<void>((resolve) => server.listen(0, network, resolve));
@@ -61,7 +61,7 @@ afterAll(async () => {
   await dataPath?.close();
 });
 
-/** As everybody gets them: the keys by which the IdP's tokens are verified. */
+/** Public keys that verify the IdP's tokens. */
 function keysOfIdp(): Promise<string> {
   const { hosts, testCa } = dataPath.lab;
   const at = { host: hosts.github!.ip, port: 8443, servername: 'idp.test', path: '/jwks' };
@@ -181,7 +181,7 @@ describe.each(FORMS)('both tokens, %s', (_, issuer, rule) => {
     expect(await status(ours.valid, await userToken({ issuer, subject: '00u9mallory' }))).toBe(403);
   });
 
-  it('no header in place of the token', async () => {
+  it('no header instead of the token', async () => {
     const forged = `x-user-sub: ${BOB}\r\nx-user-issuer: ${issuer}\r\n`;
     expect(await status(ours.valid, undefined, forged)).toBe(403);
     expect(await status(ours.valid, await userToken({ issuer, forgery: 'expired' }), forged)).toBe(403);
@@ -194,7 +194,7 @@ describe.each(FORMS)('both tokens, %s', (_, issuer, rule) => {
   });
 });
 
-it('an issuer that is named and sorts after the broker is not looked at: everybody is refused', async () => {
+it('an issuer that sorts after the broker is not checked: every caller is refused', async () => {
   const forged = `x-user-sub: ${BOB}\r\nx-user-issuer: ${LAST}\r\n`;
   const [rule, policy] = objects({ issuer: LAST, jwks }, LAST);
   await enforce([rule!, policy!], async () => (await status(ours.valid, undefined, forged)) === 403);

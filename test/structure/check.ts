@@ -1,8 +1,10 @@
 /**
  * `npm run structure`, part of `npm run check`: the shape of the code, held to rules that a reader can rely on.
- *   - imports go downward between packages and between the rooms of the broker, and never in a circle: not between files, not
- *     between the rooms of a package; what users install imports no test
- *   - no file has more than 300 lines, no folder more than 20 files
+ *   - imports go downward between packages, and never in a circle: not between files, not between the rooms of a package; what users
+ *     install imports no test
+ *   - a part of the broker is imported through its index, which has at most 25 names for the other parts
+ *   - no file has more than 500 lines, no folder more than 20 files
+ *   - comments and messages of what users install avoid the phrases of words.txt
  * A room is a folder directly under `src`; a file directly under `src` is a room of its own. Type imports count.
  * Prints one line for each violation, and exits with 1 if there is any.
  */
@@ -11,13 +13,15 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findCircles, type Graph } from './circles.ts';
-import { specifiersOf } from './imports.ts';
+import { namesOf, specifiersOf } from './imports.ts';
+import { partViolations } from './parts.ts';
+import { findPhrases, readPhrases } from './words.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const MAX_LINES = 300;
+const MAX_LINES = 500;
 const MAX_FILES = 20;
 
-/** What a package may import, beside itself. */
+/** Packages that a package may import, besides itself. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   identity: [],
   istio: ['identity'],
@@ -30,31 +34,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ['identity', 'istio', 'access', 'analysis', 'envoy', 'broker', 'edge', 'agent'],
 };
 
-/** The rooms of the broker, lowest first; what is directly under its `src` is above them. packages/broker/README.md has their jobs. */
-const BROKER_ROOMS = [
-  ...['clock', 'limits', 'secrets', 'telemetry', 'store', 'kubernetes', 'istiod', 'reconcile', 'audit', 'attest'],
-  ...[
-    'session',
-    'sign-in',
-    'policy',
-    'operator',
-    'github',
-    'approval',
-    'certificate',
-    'token',
-    'xds',
-    'channel',
-    'config.ts',
-    'http',
-    'start',
-  ],
-];
+/** Packages that are cut into parts (parts.ts), by the folder of their parts. */
+const PARTED = ['packages/broker/src/'];
 
 /** Folders with one file for each rule, case or decision. */
 const WIDE_FOLDERS = /^(packages\/analysis\/(src\/lint\/rules|test\/lint\/corpus)|docs\/decisions)$/;
 const GENERATED = /\/generated\//;
 
-/** Of each package that was asked for: its package.json is read once. */
+/** Exports by package: each package.json is read once. */
 const EXPORTS = new Map<string, Readonly<Record<string, string>>>();
 
 const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
@@ -65,7 +52,7 @@ const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclud
   .filter((file) => file !== '' && existsSync(join(ROOT, file)));
 const sources = files.filter((file) => file.endsWith('.ts') && !GENERATED.test(file));
 const imports = new Map(sources.map((file) => [file, importsOf(file)]));
-const violations = [...longFiles(), ...wideFolders(), ...upwardImports(), ...circles()];
+const violations = [...longFiles(), ...wideFolders(), ...upwardImports(), ...circles(), ...parts(), ...phrases()];
 for (const violation of violations) console.error(violation);
 if (violations.length > 0) process.exitCode = 1;
 else console.log(`Structure: ${sources.length} files, no circles, no upward imports.`);
@@ -75,6 +62,11 @@ function longFiles(): string[] {
     const lines = readFileSync(join(ROOT, file), 'utf8').trimEnd().split('\n').length;
     return lines > MAX_LINES ? [`${file}: ${lines} lines; at most ${MAX_LINES}. Split it along its subjects.`] : [];
   });
+}
+
+function phrases(): string[] {
+  const list = readPhrases(new URL('words.txt', import.meta.url));
+  return sources.filter(isProduct).flatMap((file) => findPhrases(file, readFileSync(join(ROOT, file), 'utf8'), list));
 }
 
 function wideFolders(): string[] {
@@ -102,8 +94,6 @@ function upwardImports(): string[] {
         return [
           `${file}: imports ${target}; ${from} may import ${MAY_IMPORT[from!]?.join(', ') || 'no other package'}.`,
         ];
-      if (from === 'broker' && to === 'broker' && rank(target) > rank(file))
-        return [`${file}: imports ${target}, a room above its own (packages/broker/README.md).`];
       return [];
     });
   });
@@ -114,10 +104,29 @@ function isProduct(file: string): boolean {
   return /^packages\/[^/]+\/src\//.test(file);
 }
 
-/** Of a file of the broker: how high its room is. */
-function rank(file: string): number {
-  const at = BROKER_ROOMS.indexOf(file.split('/')[3]!);
-  return at < 0 ? BROKER_ROOMS.length : at;
+function parts(): string[] {
+  return PARTED.flatMap((folder) => {
+    const own = sources.filter((file) => file.startsWith(folder));
+    const named = own.flatMap((file) =>
+      namesOf(file, readFileSync(join(ROOT, file), 'utf8')).flatMap(({ specifier, name }) => {
+        const to = resolve(file, specifier);
+        return to?.startsWith(folder) ? [{ from: below(folder, file), to: below(folder, to), name }] : [];
+      }),
+    );
+    // Imports that are no static ones: of types, of modules that are loaded later, and of programs to start.
+    const others = own.flatMap((file) =>
+      imports.get(file)!.flatMap((to) => {
+        const [from, target] = [below(folder, file), below(folder, to)];
+        const isNamed = named.some((one) => one.from === from && one.to === target);
+        return to.startsWith(folder) && !isNamed ? [{ from, to: target, name: undefined }] : [];
+      }),
+    );
+    return partViolations([...named, ...others]).map((violation) => `${folder}${violation}`);
+  });
+}
+
+function below(folder: string, file: string): string {
+  return file.slice(folder.length);
 }
 
 function circles(): string[] {
@@ -143,7 +152,7 @@ function packageOf(file: string): string | undefined {
   return /^packages\/([^/]+)\//.exec(file)?.[1];
 }
 
-/** `packages/broker/src/session` of any file in it. */
+/** `packages/broker/src/core/session` of any file in it. */
 function roomOf(file: string): string {
   return file.split('/').slice(0, 4).join('/');
 }

@@ -11,7 +11,7 @@ describe('circles of imports', () => {
     expect(found).toContainEqual(['a', 'b', 'c', 'a']);
     expect(found).toContainEqual(['d', 'e', 'd']);
   });
-  it('are not seen where two ways lead down to one file', () => {
+  it('are not reported if two ways lead down to one file', () => {
     expect(findCircles(graph({ a: ['b', 'c'], b: ['d'], c: ['d'], d: [] }))).toEqual([]);
   });
 });

@@ -1,8 +1,8 @@
-/** What each node reaches in one step. */
+/** Nodes that each node reaches in one step. */
 export type Graph = ReadonlyMap<string, ReadonlySet<string>>;
 
 /**
- * One circle for each set of nodes that all reach one another (strongly connected components; Tarjan 1972).
+ * Finds one circle for each set of nodes that all reach one another (strongly connected components; Tarjan 1972).
  * @returns each circle as its nodes in the order in which they are followed, the first one repeated at the end
  * @example
  *   findCircles(new Map([['a', new Set(['b'])], ['b', new Set(['a'])]])); // => [['a', 'b', 'a']]

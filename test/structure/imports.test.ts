@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { specifiersOf } from './imports.ts';
+import { namesOf, specifiersOf } from './imports.ts';
 
 describe('the imports of a module', () => {
   it.each([
@@ -21,15 +21,31 @@ describe('the imports of a module', () => {
     expect(specifiersOf('a.ts', text, () => {})).toEqual(['./x.ts']);
   });
 
-  it('are not what documentation shows', () => {
+  it('exclude examples in documentation', () => {
     expect(specifiersOf('a.ts', "/** @example import { x } from './x.ts'; */\nexport const a = 1;", () => {})).toEqual(
       [],
     );
   });
 
-  it('are told of where they are no literals', () => {
+  it('are reported if they are not literals', () => {
     const lines: number[] = [];
     expect(specifiersOf('a.ts', '\nconst x = import(name);', (line) => lines.push(line))).toEqual([]);
     expect(lines).toEqual([2]);
+  });
+});
+
+describe('the names that a module imports', () => {
+  it.each([
+    ["import { type B, c as d } from './b.ts';", ['B', 'c']],
+    ["import type { B } from './b.ts';", ['B']],
+    ["import b from './b.ts';", ['default']],
+    ["import * as b from './b.ts';", [undefined]],
+    ["import './b.ts';", []],
+    ["export { b, type C as D } from './b.ts';", ['b', 'C']],
+    ["export * from './b.ts';", [undefined]],
+    ["export * as b from './b.ts';", [undefined]],
+    ['export const a = 1;', []],
+  ])('%s', (text, names) => {
+    expect(namesOf('a.ts', text)).toEqual(names.map((name) => ({ specifier: './b.ts', name })));
   });
 });

@@ -1,10 +1,10 @@
 import { parseSync, Visitor } from 'rolldown/utils';
 
 /**
- * What a module imports, as it is written there: static and dynamic imports, exports from elsewhere, types by `import('…')`, and files
+ * Specifiers that a module imports, as it writes them: static and dynamic imports, exports from elsewhere, types by `import('…')`, and files
  * named by `new URL('….ts', import.meta.url)`. Comments and documentation examples do not count.
  * @param file its name, for errors
- * @param onComputed gets the line of an import whose module is no literal, so that nobody can tell what it is
+ * @param onComputed gets the line of an import whose module is not a literal and so is unknown
  * @throws Error where the text does not parse
  * @example
  *   specifiersOf('a.ts', "import { b } from './b.ts'; const c = () => import('./c.ts');", () => {}); // => ['./b.ts', './c.ts']
@@ -33,6 +33,32 @@ export function specifiersOf(file: string, text: string, onComputed: (line: numb
     },
   }).visit(program);
   return [...new Set(found)];
+}
+
+/**
+ * Names that a module imports or exports from others, by static imports and exports. Names of `import * as` and `export *` are
+ * undefined, because they stand for all.
+ * @throws Error where the text does not parse
+ * @example
+ *   namesOf('a.ts', "import { type B, c as d } from './b.ts';"); // => [{ specifier: './b.ts', name: 'B' }, { specifier: './b.ts', name: 'c' }]
+ */
+export function namesOf(file: string, text: string): readonly { specifier: string; name: string | undefined }[] {
+  const { module, errors } = parseSync(file, text);
+  if (errors.length > 0) throw new Error(`${file}: ${errors[0]!.message}`);
+  return [
+    ...module.staticImports.flatMap(({ moduleRequest: { value: specifier }, entries }) =>
+      entries.map(({ importName }) => ({ specifier, name: importName.name ?? defaultOf(importName.kind) })),
+    ),
+    ...module.staticExports.flatMap(({ entries }) =>
+      entries.flatMap(({ moduleRequest, importName }) =>
+        moduleRequest ? [{ specifier: moduleRequest.value, name: importName.name ?? undefined }] : [],
+      ),
+    ),
+  ];
+}
+
+function defaultOf(kind: string): string | undefined {
+  return kind === 'Default' ? 'default' : undefined;
 }
 
 interface Expression {

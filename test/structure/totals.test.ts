@@ -1,4 +1,4 @@
-/** What the last lines of CI say. */
+/** Last lines of CI. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,7 +24,9 @@ interface Test {
 function totals(...reports: readonly (readonly Test[])[]) {
   const files = reports.map((tests, at) => {
     const testResults = tests.map(({ file, ...one }) => ({
-      ...{ name: join(ROOT, file), startTime: 0, endTime: 90_000 },
+      name: join(ROOT, file),
+      startTime: 0,
+      endTime: 90_000,
       assertionResults: [one],
     }));
     const count = (status: string) => tests.filter((one) => one.status === status).length;
@@ -52,7 +54,7 @@ it.each(['skipped', 'pending', 'todo'])('count a test that is %s and not listed 
 });
 
 it('name a test that may be skipped, with the reason', () => {
-  const listed = 'the generated fields are what its CustomResourceDefinitions say';
+  const listed = 'generated fields are what its CustomResourceDefinitions say';
   const { status, stdout } = totals([of('skipped', listed, 'packages/istio/test/known-fields.test.ts')]);
   expect(status).toBe(0);
   expect(stdout).toContain(`${listed}: Istio is still being downloaded`);

@@ -83,10 +83,10 @@ describe('a program in a container on a bridge', () => {
     expect(await curl({}, '--resolve', `orders.shop:8080:${BRIDGE_ADDRESS}`, ORDER)).toMatchObject({ status: 0 });
   });
 
-  it('reaches nothing that listens on the loopback of the workspace, by whatever name', async () => {
+  it('reaches no listener on the loopback of the workspace, by any name', async () => {
     const { http_proxy } = await envFile();
     const env = { http_proxy: http_proxy! };
-    // Reached from the workspace, so that what refuses is not that nobody listens.
+    // Reachable from the workspace, so a refusal does not mean that nothing listens.
     const { stdout } = await lab.exec('workspace', [...CURL, `http://127.0.0.1:${LOOPBACK_PORT}/`]);
     expect(stdout).toContain('only for the workspace');
     for (const host of ['127.0.0.1', 'localhost', '2130706433', '0.0.0.0', '[::ffff:127.0.0.1]']) {

@@ -6,7 +6,7 @@ import { type DataPath, openDataPath } from '../mesh.ts';
 import { CURL } from './traffic-in-the-mesh.ts';
 
 const EDGE = 'edge.meshpass.test';
-/** Of nobody in the internet of the lab; to a resolver that sorts (RFC 6724 rule 9) it is nearer to the workspace than the edge is. */
+/** Unused address in the lab's internet; a resolver that sorts (RFC 6724 rule 9) prefers it to the edge's. */
 const DEAD = '203.0.113.9';
 const CLUSTERS = 'curl -sS --unix-socket ~/.meshpass/admin.sock http://envoy/clusters';
 

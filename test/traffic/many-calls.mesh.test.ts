@@ -64,7 +64,7 @@ it('every call has its own answer, as the same principal, under the same policie
   }
 });
 
-it('the end of the session ends what is under way, at once', async () => {
+it('the end of the session ends its calls at once', async () => {
   const downloads = [await download(), await download(), await download()];
   const closed = await fetch(`${dataPath.meshpass.operatorUrl}/admin/sessions/close`, {
     method: 'POST',
@@ -72,7 +72,7 @@ it('the end of the session ends what is under way, at once', async () => {
     body: JSON.stringify({ id: session }),
   });
   expect(closed.status).toBe(200);
-  // What curl says of a connection that was reset, or of a body of which a part is missing.
+  // Errors of curl for a reset connection, or for an incomplete body.
   for (const { ended } of downloads) expect([18, 56]).toContain(await ended);
 });
 

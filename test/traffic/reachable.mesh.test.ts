@@ -1,4 +1,4 @@
-/** What a workspace can open a connection to: the broker and the edge, and nothing else. */
+/** Destinations that a workspace can open a connection to: only the broker and the edge. */
 import type { Lab } from '@meshpass/lab';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath } from '../mesh.ts';
@@ -36,7 +36,8 @@ describe('a workspace reaches the broker and the edge, and', () => {
 
   it('not the cluster, the operator listener, or another workspace', async () => {
     const found = await probe({
-      ...{ broker: 'broker.meshpass.test:8443', edge: 'edge.meshpass.test:443' },
+      broker: 'broker.meshpass.test:8443',
+      edge: 'edge.meshpass.test:443',
       ...inCluster(),
       'the operator listener': 'broker.meshpass.test:9090',
       'another workspace': `${lab.hosts['workspace-2']!.ip}:22`,

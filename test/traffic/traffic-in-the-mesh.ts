@@ -5,7 +5,7 @@ export const CURL = ['curl', '-sS', '-m', '10', '-w', '\n%{http_code}'];
 /** A query of the sample database; its host comes last. */
 export const SQL = ['psql', '-U', 'ledger', '-At', '-c', 'select sum(cents) from ledger', 'ledger', '-h'];
 
-/** What a workload that has always been in the mesh gets from its neighbours. */
+/** Results of a workload that has always been in the mesh. */
 export async function trafficInTheMesh(lab: Lab): Promise<Record<string, string>> {
   const orders = 'http://orders.shop:8080';
   const whoami = ['-H', 'x-request-id: same', `${orders}/whoami`];

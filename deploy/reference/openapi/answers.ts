@@ -1,4 +1,4 @@
-/** What the operator listener answers. Written here for people and their programs: inside the broker, types say it. */
+/** Responses of the operator listener, as schemas for people and their programs. Inside the broker, types describe them. */
 import { RecordedSession } from '@meshpass/identity/drill-report';
 import { z } from 'zod';
 
@@ -70,14 +70,11 @@ export const Trust = z
   })
   .meta({ id: 'Trust' });
 
-export const Rotated = z
-  .object({
-    kid: z.string(),
-    made: z.boolean().optional(),
-    dropped: z.array(z.string()).optional(),
-    signing_keys: SigningKeys,
-  })
-  .meta({ id: 'Rotated' });
+export const Rotated = Trust.extend({
+  kid: z.string(),
+  made: z.boolean().optional(),
+  dropped: z.array(z.string()).optional(),
+}).meta({ id: 'Rotated' });
 
 const nullable = z.string().nullable();
 
@@ -85,11 +82,27 @@ export const AuditRows = z
   .object({
     rows: z.array(
       z.object({
-        ...{ seq: z.number().int(), previous: sha256, hash: sha256, id: z.string(), time: instant },
-        ...{ action: z.string(), outcome: z.enum(['allowed', 'refused', 'ended']), code: nullable, reason: z.string() },
-        ...{ subject: nullable, login: nullable, issuer: nullable, session_id: nullable, workspace: nullable },
-        ...{ grant_name: nullable, rule: nullable, target: nullable, proof_hash: nullable, source: nullable },
-        ...{ request_id: nullable, detail: nullable },
+        seq: z.number().int(),
+        previous: sha256,
+        hash: sha256,
+        id: z.string(),
+        time: instant,
+        action: z.string(),
+        outcome: z.enum(['allowed', 'refused', 'ended']),
+        code: nullable,
+        reason: z.string(),
+        subject: nullable,
+        login: nullable,
+        issuer: nullable,
+        session_id: nullable,
+        workspace: nullable,
+        grant_name: nullable,
+        rule: nullable,
+        target: nullable,
+        proof_hash: nullable,
+        source: nullable,
+        request_id: nullable,
+        detail: nullable,
       }),
     ),
     next: z.number().int().meta({ description: 'To be given as `after` for the page that follows' }),
@@ -120,14 +133,14 @@ export const Plan = z
     reach: z.array(
       z.object({ grant: z.string(), does: z.enum(['gains', 'loses']), service: z.string(), what: z.string() }),
     ),
-    people: z.array(z.object({ grant: z.string(), does: z.string(), who: z.string() })),
-    trust: z.array(
+    changes: z.array(
       z.object({
-        about: z.enum(['role', 'second-person', 'operators', 'issuer', 'codespaces', 'audience', 'webhook']),
-        who: z.string(),
+        path: z.string(),
         does: z.enum(['gains', 'loses', 'changes']),
-        what: z.string(),
+        before: z.string().optional(),
+        after: z.string().optional(),
         wider: z.boolean(),
+        says: z.string(),
       }),
     ),
     findings: z.array(

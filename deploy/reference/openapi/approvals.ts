@@ -1,8 +1,8 @@
 /** Operations of the public listener about requests for approval. docs/access/approvals.md is their prose. */
 
-import { WebhookAnswer } from '@meshpass/broker/approval/webhook/receive';
-import { ListScope } from '@meshpass/broker/http/routes/approvals';
-import { RevokeOrder } from '@meshpass/broker/http/routes/operator-approvals';
+import { WebhookAnswer } from '@meshpass/broker/admin/approval/webhook/receive';
+import { ListScope } from '@meshpass/broker/admin/routes/approvals';
+import { RevokeOrder } from '@meshpass/broker/admin/routes/operator-approvals';
 import {
   AnswerOrder,
   ApprovalOrder,
@@ -17,11 +17,14 @@ import type { Operation } from './operation.ts';
 
 const session = { listener: 'public', callers: ['session'] } as const;
 const operator = { listener: 'operator', callers: ['operator'] } as const;
-const request = { description: 'The request as it is now', schema: ApprovalRequest.meta({ id: 'ApprovalRequest' }) };
+const request = { description: 'The current request', schema: ApprovalRequest.meta({ id: 'ApprovalRequest' }) };
 
 export const APPROVALS: readonly Operation[] = [
   {
-    ...{ ...session, method: 'get', path: '/approvals', id: 'listApprovals' },
+    ...session,
+    method: 'get',
+    path: '/approvals',
+    id: 'listApprovals',
     summary: 'List what the session could ask for, has asked for, and may answer',
     query: z.object({
       scope: ListScope.optional().meta({
@@ -31,44 +34,57 @@ export const APPROVALS: readonly Operation[] = [
     answers: { 200: { description: 'Grants and requests', schema: ApprovalsResponse } },
   },
   {
-    ...{ ...session, method: 'post', path: '/approvals', id: 'requestApproval' },
-    summary: 'Ask for a grant that somebody has to approve',
+    ...session,
+    method: 'post',
+    path: '/approvals',
+    id: 'requestApproval',
+    summary: 'Request a grant that another person must approve',
     request: { type: 'application/json', schema: ApprovalOrder },
     answers: { 200: request },
   },
   {
-    ...{ ...session, method: 'post', path: '/approvals/emergency', id: 'takeInEmergency' },
-    summary: 'Take a grant at once, without an approval; somebody else reviews it afterwards',
+    ...session,
+    method: 'post',
+    path: '/approvals/emergency',
+    id: 'takeInEmergency',
+    summary: 'Take a grant at once, without an approval; another person reviews it afterwards',
     request: { type: 'application/json', schema: EmergencyOrder },
     answers: { 200: request },
   },
   {
-    ...{ ...session, method: 'post', path: '/approvals/withdraw', id: 'withdrawApproval' },
+    ...session,
+    method: 'post',
+    path: '/approvals/withdraw',
+    id: 'withdrawApproval',
     summary: 'Take a request back; what it gave is lost',
     request: { type: 'application/json', schema: WithdrawOrder },
     answers: { 200: request },
   },
   {
-    ...{ ...session, method: 'post', path: '/approvals/answer', id: 'answerApproval' },
+    ...session,
+    method: 'post',
+    path: '/approvals/answer',
+    id: 'answerApproval',
     summary: "Approve or deny somebody else's request",
     request: { type: 'application/json', schema: AnswerOrder },
     answers: { 200: request },
   },
   {
-    ...{ ...session, method: 'post', path: '/approvals/review', id: 'reviewEmergency' },
-    summary: 'Accept what somebody else took in an emergency, or object to it, which ends it',
+    ...session,
+    method: 'post',
+    path: '/approvals/review',
+    id: 'reviewEmergency',
+    summary: 'Accept an emergency of another person, or object to it, which ends it',
     request: { type: 'application/json', schema: ReviewOrder },
     answers: { 200: request },
   },
   {
-    ...{
-      listener: 'public',
-      callers: ['webhook'],
-      method: 'post',
-      path: '/approvals/answers/{name}',
-      id: 'answerByWebhook',
-    },
-    summary: 'Answer a request in the name of somebody whom the webhook may speak for (Standard Webhooks)',
+    listener: 'public',
+    callers: ['webhook'],
+    method: 'post',
+    path: '/approvals/answers/{name}',
+    id: 'answerByWebhook',
+    summary: 'Answer a request in the name of a person for whom the webhook may speak (Standard Webhooks)',
     params: z.object({ name: z.string().meta({ description: 'Of the webhook in the access file' }) }),
     headers: z.object({
       'webhook-id': z.string(),
@@ -81,25 +97,37 @@ export const APPROVALS: readonly Operation[] = [
     answers: { 200: request },
   },
   {
-    ...{ ...operator, method: 'get', path: '/admin/approvals', id: 'listAllApprovals' },
+    ...operator,
+    method: 'get',
+    path: '/admin/approvals',
+    id: 'listAllApprovals',
     summary: 'List requests for approval of all sessions',
     query: z.object({ id: z.string().optional().meta({ description: 'Only this one' }) }),
     answers: { 200: { description: 'The newest first', schema: z.object({ requests: z.array(ApprovalRequest) }) } },
   },
   {
-    ...{ ...operator, method: 'post', path: '/admin/approvals/answer', id: 'answerApprovalAsOperator' },
+    ...operator,
+    method: 'post',
+    path: '/admin/approvals/answer',
+    id: 'answerApprovalAsOperator',
     summary: 'Approve or deny a request',
     request: { schema: AnswerOrder },
     answers: { 200: request },
   },
   {
-    ...{ ...operator, method: 'post', path: '/admin/approvals/review', id: 'reviewEmergencyAsOperator' },
-    summary: 'Accept what somebody took in an emergency, or object to it, which ends it',
+    ...operator,
+    method: 'post',
+    path: '/admin/approvals/review',
+    id: 'reviewEmergencyAsOperator',
+    summary: 'Accept an emergency, or object to it, which ends it',
     request: { schema: ReviewOrder },
     answers: { 200: request },
   },
   {
-    ...{ ...operator, method: 'post', path: '/admin/approvals/revoke', id: 'revokeApproval' },
+    ...operator,
+    method: 'post',
+    path: '/admin/approvals/revoke',
+    id: 'revokeApproval',
     summary: 'Take back what was approved',
     request: { schema: RevokeOrder },
     answers: { 200: request },

@@ -37,9 +37,12 @@ export function openapiDocument({ closed = false } = {}) {
   };
   return createDocument(
     {
-      ...{ openapi: '3.1.0', info, paths, servers: [SERVERS.public, SERVERS.operator] },
+      openapi: '3.1.0',
+      info,
+      paths,
+      servers: [SERVERS.public, SERVERS.operator],
       tags: [
-        { name: 'public', description: 'For agents, edges, CI and GitHub (docs/protocol.md)' },
+        { name: 'public', description: 'For agents, edges, CI and GitHub (docs/interfaces/protocol.md)' },
         { name: 'operator', description: 'For operators, probes and metrics (docs/operating-broker.md)' },
       ],
       components: { securitySchemes: SCHEMES },

@@ -3,7 +3,7 @@ import { ErrorResponse } from '@meshpass/identity';
 import { z } from 'zod';
 import type { ZodOpenApiOperationObject } from 'zod-openapi';
 
-/** Who may ask; several: any of them. */
+/** Clients that may call an operation. Several: any of them. */
 export type Caller = 'anyone' | 'proof' | 'session' | 'edge' | 'github' | 'webhook' | 'job' | 'operator';
 
 export interface Operation {
@@ -19,7 +19,7 @@ export interface Operation {
   readonly query?: z.ZodObject;
   readonly headers?: z.ZodObject;
   readonly request?: Content & { readonly required?: boolean };
-  /** By status, beside refusals. */
+  /** Responses by status, except refusals. */
   readonly answers: Readonly<Record<string, { readonly description: string } & Partial<Content>>>;
 }
 
@@ -35,7 +35,7 @@ export const SCHEMES = {
     type: 'http',
     scheme: 'DPoP',
     description:
-      'The session token, bound to the key of a DPoP proof in the header `DPoP` of each request (RFC 9449). docs/protocol.md',
+      'The session token, bound to the key of a DPoP proof in the header `DPoP` of each request (RFC 9449). docs/interfaces/protocol.md',
   },
   proof: {
     type: 'apiKey',
@@ -69,7 +69,7 @@ export const SCHEMES = {
     type: 'http',
     scheme: 'DPoP',
     description:
-      'The session of an operator (`POST /operator/session`), bound to the key of a DPoP proof in the header `DPoP` of each request (RFC 9449); or, where break-glass is on, `Bearer` and the token that the broker was started with (`--operator-token`, `--break-glass`)',
+      'The token of an operator (`POST /operator/session`), bound to the key of a DPoP proof in the header `DPoP` of each request (RFC 9449); or, where break-glass is on, `Bearer` and the token that the broker was started with (`--operator-token`, `--break-glass`)',
   },
 } as const;
 
@@ -78,7 +78,7 @@ const REFUSAL = ErrorResponse.meta({
   description: 'Every refusal. `error_code` is stable: docs/troubleshooting.md',
 });
 
-/** As the generator takes it. */
+/** Converts an operation to the generator's format. */
 export function described(one: Operation): ZodOpenApiOperationObject {
   const { id, summary, description, params, query, headers, request } = one;
   const answers = Object.entries(one.answers).map(([status, { description, ...content }]) => {

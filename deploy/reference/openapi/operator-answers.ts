@@ -15,9 +15,14 @@ export const SignIns = z.strictObject({
   broker: z.url().describe('Base of DPoP `htu` on this listener'),
   issuers: z.array(
     z.strictObject({
-      ...{ name: z.string(), issuer: z.url(), client: z.string(), scopes: z.array(z.string()) },
-      refresh: z.boolean().describe('Whether a refresh token is asked for (`offline_access`), to confirm the sign-in'),
-      consent: z.boolean().describe('Whether that is asked for with `prompt=consent`'),
+      name: z.string(),
+      issuer: z.url(),
+      client: z.string(),
+      scopes: z.array(z.string()),
+      refresh: z
+        .boolean()
+        .describe('Whether the command requests a refresh token (`offline_access`), to confirm the sign-in'),
+      consent: z.boolean().describe('Whether it requests that token with `prompt=consent`'),
     }),
   ),
 });
@@ -46,7 +51,7 @@ export const OperatorSession = z.strictObject({
   operator: Operator,
 });
 
-export const ConfirmedSignIn = z.strictObject({ operator: Operator, ...times });
+export const ConfirmedSignIn = z.strictObject({ access_token: z.string(), operator: Operator, ...times });
 
 export const WhoAmI = z.strictObject({
   operator: Operator,
@@ -62,8 +67,11 @@ export const RolesOfActions = z.strictObject({
 export const OperatorSessions = z.strictObject({
   sessions: z.array(
     Operator.extend({
-      ...{ id: z.string(), source: z.string().nullable() },
-      ...{ opened_at: time, expires_at: time, confirmed_at: time },
+      id: z.string(),
+      source: z.string().nullable(),
+      opened_at: time,
+      expires_at: time,
+      confirmed_at: time,
     }),
   ),
 });
@@ -74,25 +82,4 @@ export const AppliedFiles = z.strictObject({ main: z.string(), files: z.record(z
 
 export const Restores = z.strictObject({
   restores: z.array(z.strictObject({ epoch: z.number().int(), note: z.string(), time })),
-});
-
-const Confirmation = z.strictObject({
-  id: z.string(),
-  action: z.string(),
-  digest: z.string().describe('SHA-256 of the action, the route and every parameter'),
-  subject: z.string().describe('Who asked'),
-  login: z.string(),
-  reason: z.string().nullable(),
-  target: z.string().nullable(),
-  asked_at: time,
-  expires_at: time,
-  parameters: z.looseObject({}).optional().describe('Where one was asked for by its id'),
-});
-
-export const Confirmations = z.strictObject({ confirmations: z.array(Confirmation) });
-
-export const Withdrawn = z.strictObject({ withdrawn: z.strictObject({ id: z.string(), action: z.string() }) });
-
-export const Pending = z.strictObject({
-  confirmation: z.strictObject({ id: z.string(), action: z.string(), digest: z.string(), expires_at: time }),
 });

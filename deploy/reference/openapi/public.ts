@@ -1,24 +1,23 @@
-/** Operations of the public listener: agents, edges, CI and GitHub. docs/protocol.md is their prose. */
+/** Operations of the public listener: agents, edges, CI and GitHub. docs/interfaces/protocol.md is their prose. */
 import {
   CertificateRequest,
   CertificateResponse,
   ConfigurationResponse,
   EdgeDecisions,
   EdgeEvent,
-  HeartbeatResponse,
   ServicesResponse,
   SessionResponse,
   TokenResponse,
 } from '@meshpass/identity';
-import { EdgeConfigurationRequest, EdgeDraining, EdgeLeaseAnswers, EdgeLeases } from '@meshpass/identity/channel/index';
+import { EdgeConfigurationRequest, EdgeDraining, LeaseRequest, LeaseResponse } from '@meshpass/identity/channel/index';
 import { KubernetesTokenRequest, KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
-import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
+import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { SignInOffer, SignInRequest, SignInsResponse, SignOutRequest } from '@meshpass/identity/sign-in/wire';
 import { z } from 'zod';
 import { Version } from './answers.ts';
 import type { Operation } from './operation.ts';
 
-/** RFC 8693 section 2.1 with parameters of ours; read by packages/broker/src/token/form.ts. */
+/** RFC 8693 section 2.1 with parameters of ours; read by packages/broker/src/core/token/form.ts. */
 const TokenForm = z
   .object({
     grant_type: z.literal('urn:ietf:params:oauth:grant-type:token-exchange'),
@@ -44,7 +43,11 @@ const session = { ...on, callers: ['session'] } as const;
 const edge = { ...on, callers: ['edge'] } as const;
 
 const hec = (path: string, id: string): Operation => ({
-  ...{ ...on, method: 'post', path, callers: ['github'], id },
+  ...on,
+  method: 'post',
+  path,
+  callers: ['github'],
+  id,
   summary: "Take events of GitHub's audit log, as a Splunk HTTP Event Collector does",
   request: { type: 'application/json' },
   answers: { 200: { description: 'Taken', schema: z.object({ text: z.string(), code: z.number() }) } },
@@ -52,7 +55,11 @@ const hec = (path: string, id: string): Operation => ({
 
 export const PUBLIC: readonly Operation[] = [
   {
-    ...{ ...on, method: 'post', path: '/token', callers: ['proof', 'session'], id: 'exchangeToken' },
+    ...on,
+    method: 'post',
+    path: '/token',
+    callers: ['proof', 'session'],
+    id: 'exchangeToken',
     summary: 'Open a session with a proof, or have a token for an audience (RFC 8693)',
     request: { type: 'application/x-www-form-urlencoded', schema: TokenForm },
     answers: {
@@ -63,13 +70,19 @@ export const PUBLIC: readonly Operation[] = [
     },
   },
   {
-    ...{ ...session, method: 'post', path: '/certificates', id: 'issueCertificates' },
+    ...session,
+    method: 'post',
+    path: '/certificates',
+    id: 'issueCertificates',
     summary: 'Have CSRs signed by the CA of the mesh',
     request: { schema: CertificateRequest },
     answers: { 200: { description: 'Certificates, in the order of the CSRs', schema: CertificateResponse } },
   },
   {
-    ...{ ...session, method: 'post', path: '/kubernetes/token', id: 'issueKubernetesToken' },
+    ...session,
+    method: 'post',
+    path: '/kubernetes/token',
+    id: 'issueKubernetesToken',
     summary: 'Have a token for the API server of Kubernetes, under a grant that has roles there',
     request: { schema: KubernetesTokenRequest.meta({ id: 'KubernetesTokenRequest' }) },
     answers: {
@@ -80,89 +93,135 @@ export const PUBLIC: readonly Operation[] = [
     },
   },
   {
-    ...{ ...session, method: 'post', path: '/session/heartbeat', id: 'renewLease' },
-    summary: 'Renew the lease of the session',
-    request: { schema: HeartbeatRequest, required: false },
-    answers: { 200: { description: 'Renewed', schema: HeartbeatResponse } },
+    ...session,
+    method: 'post',
+    path: '/session/refusals',
+    id: 'reportRefusals',
+    summary: 'Report what the mesh refused to the workspace',
+    request: { schema: RefusalReportRequest },
+    answers: { 204: { description: 'Counted' } },
   },
   {
-    ...{ ...session, method: 'get', path: '/services', id: 'listServices' },
+    ...session,
+    method: 'get',
+    path: '/services',
+    id: 'listServices',
     summary: 'List what the session may reach',
     answers: { 200: { description: 'Services and mesh', schema: ServicesResponse } },
   },
   {
-    ...{ ...session, method: 'get', path: '/session/configuration', id: 'readConfiguration' },
+    ...session,
+    method: 'get',
+    path: '/session/configuration',
+    id: 'readConfiguration',
     summary: "Have the configuration of the workspace's Envoy",
     headers: z.object({
-      'if-none-match': z.string().optional(),
       prefer: z.string().optional().meta({ description: '`wait=SECONDS` (RFC 7240)' }),
     }),
     answers: {
-      200: { description: 'The newest configuration', schema: ConfigurationResponse.meta({ id: 'Configuration' }) },
-      304: { description: 'There is none that is newer' },
+      200: {
+        description: 'The newest configuration; `meshpass-configuration` is its signed header',
+        schema: ConfigurationResponse.meta({ id: 'Configuration' }),
+      },
     },
   },
   {
-    ...{ ...session, method: 'get', path: '/session/sign-in', id: 'readSignIns' },
+    ...session,
+    method: 'get',
+    path: '/session/sign-in',
+    id: 'readSignIns',
     summary: 'List the sign-ins of the session, and the grants that lack one',
     answers: { 200: { description: 'Sign-ins', schema: SignInsResponse.meta({ id: 'SignIns' }) } },
   },
   {
-    ...{ ...session, method: 'post', path: '/session/sign-in', id: 'addSignIn' },
+    ...session,
+    method: 'post',
+    path: '/session/sign-in',
+    id: 'addSignIn',
     summary: 'Add a sign-in at an identity provider, or confirm it',
     request: { schema: SignInRequest },
     answers: { 200: { description: 'The sign-ins from now on', schema: SignInsResponse } },
   },
   {
-    ...{ ...session, method: 'post', path: '/session/sign-out', id: 'endSignIn' },
+    ...session,
+    method: 'post',
+    path: '/session/sign-out',
+    id: 'endSignIn',
     summary: 'End a sign-in',
     request: { schema: SignOutRequest },
     answers: { 200: { description: 'The sign-ins from now on', schema: SignInsResponse } },
   },
   {
-    ...{ ...on, method: 'get', path: '/sign-in/{name}', callers: ['anyone'], id: 'readSignInOffer' },
+    ...on,
+    method: 'get',
+    path: '/sign-in/{name}',
+    callers: ['anyone'],
+    id: 'readSignInOffer',
     summary: 'Say with which public client people sign in at an issuer',
     params: z.object({ name: z.string() }),
     answers: { 200: { description: 'The client', schema: SignInOffer } },
   },
   {
-    ...{ ...on, method: 'post', path: '/sign-in/backchannel-logout/{name}', callers: ['anyone'], id: 'logOut' },
-    summary: 'Take the word of an identity provider that somebody has signed out there',
+    ...on,
+    method: 'post',
+    path: '/sign-in/backchannel-logout/{name}',
+    callers: ['anyone'],
+    id: 'logOut',
+    summary: 'Accept a logout token of an identity provider',
     params: z.object({ name: z.string() }),
     request: { type: 'application/x-www-form-urlencoded', schema: z.object({ logout_token: z.string().max(16_384) }) },
     answers: { 204: { description: 'Their sign-ins are over' } },
   },
   {
-    ...{ ...session, method: 'delete', path: '/session', id: 'closeSession' },
+    ...session,
+    method: 'delete',
+    path: '/session',
+    id: 'closeSession',
     summary: 'End the session',
     answers: { 204: { description: 'It has ended' } },
   },
   {
-    ...{ ...edge, method: 'get', path: '/edge/stream', id: 'followSessions' },
-    summary: 'Follow live sessions and roots, as lines of JSON that go on for ever',
+    ...edge,
+    method: 'get',
+    path: '/edge/stream',
+    id: 'followSessions',
+    summary: 'Follow live sessions and roots, as an endless stream of JSON lines',
     headers: z.object({ 'meshpass-control': z.string().optional() }),
     answers: { 200: { description: 'One event a line', type: 'application/x-ndjson', schema: EdgeEvent } },
   },
   {
-    ...{ ...edge, method: 'post', path: '/edge/decisions', id: 'reportDecisions' },
+    ...edge,
+    method: 'post',
+    path: '/edge/decisions',
+    id: 'reportDecisions',
     summary: 'Report decisions about tunnels to the audit log',
     request: { schema: EdgeDecisions },
     answers: { 204: { description: 'Written' } },
   },
   {
-    ...{ ...edge, method: 'post', path: '/edge/leases', id: 'renewLeases' },
-    summary: 'Bring leases that agents have proven',
-    request: { schema: EdgeLeases },
-    answers: { 200: { description: 'One answer for each', schema: EdgeLeaseAnswers } },
+    ...on,
+    method: 'post',
+    path: '/leases',
+    callers: ['anyone', 'edge'],
+    id: 'renewLeases',
+    summary: 'Renew leases by the proofs of their sessions: one of an agent, or many that an edge brings',
+    request: { schema: LeaseRequest },
+    answers: { 200: { description: 'One answer for each', schema: LeaseResponse } },
   },
   {
-    ...{ ...edge, method: 'post', path: '/edge/configuration', id: 'readAnnouncedConfiguration' },
+    ...edge,
+    method: 'post',
+    path: '/edge/configuration',
+    id: 'readAnnouncedConfiguration',
     summary: 'Have the bytes of an announced configuration',
     request: { schema: EdgeConfigurationRequest },
     answers: { 200: { description: 'Bytes', type: 'application/octet-stream', schema: z.string() } },
   },
   {
-    ...{ ...edge, method: 'post', path: '/edge/draining', id: 'announceDraining' },
+    ...edge,
+    method: 'post',
+    path: '/edge/draining',
+    id: 'announceDraining',
     summary: 'Say of which sessions tunnels are about to end with their edge',
     request: { schema: EdgeDraining },
     answers: { 204: { description: 'Passed on to the edges that ask for it' } },
@@ -171,29 +230,49 @@ export const PUBLIC: readonly Operation[] = [
   hec('/services/collector', 'takeSplunkEvents'),
   hec('/services/collector/event', 'takeSplunkEvent'),
   {
-    ...{ ...on, method: 'get', path: '/services/collector/health', callers: ['anyone'], id: 'collectorHealth' },
+    ...on,
+    method: 'get',
+    path: '/services/collector/health',
+    callers: ['anyone'],
+    id: 'collectorHealth',
     summary: "Answer the check of GitHub's audit log stream",
     answers: { 200: { description: 'Healthy', schema: z.object({ text: z.string(), code: z.number() }) } },
   },
   {
-    ...{ ...on, method: 'get', path: '/version', callers: ['anyone'], id: 'readVersion' },
+    ...on,
+    method: 'get',
+    path: '/version',
+    callers: ['anyone'],
+    id: 'readVersion',
     summary: 'Which version the broker has',
     answers: { 200: { description: 'Its version', schema: Version } },
   },
   {
-    ...{ ...on, method: 'get', path: '/openapi.json', callers: ['anyone'], id: 'readOpenapi' },
+    ...on,
+    method: 'get',
+    path: '/openapi.json',
+    callers: ['anyone'],
+    id: 'readOpenapi',
     summary: 'This document',
     answers: { 200: { description: 'OpenAPI 3.1', schema: z.looseObject({ openapi: z.string() }) } },
   },
   {
-    ...{ ...on, method: 'get', path: '/.well-known/openid-configuration', callers: ['anyone'], id: 'discover' },
+    ...on,
+    method: 'get',
+    path: '/.well-known/openid-configuration',
+    callers: ['anyone'],
+    id: 'discover',
     summary: 'OpenID Connect Discovery 1.0',
     answers: {
       200: { description: 'What clouds read', schema: z.looseObject({ issuer: z.string(), jwks_uri: z.string() }) },
     },
   },
   {
-    ...{ ...on, method: 'get', path: '/jwks', callers: ['anyone'], id: 'readKeys' },
+    ...on,
+    method: 'get',
+    path: '/jwks',
+    callers: ['anyone'],
+    id: 'readKeys',
     summary: 'Keys that tokens of this broker verify by (RFC 7517)',
     answers: {
       200: {

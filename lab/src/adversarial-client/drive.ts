@@ -1,6 +1,7 @@
 /** Drives an adversarial client on a host of the lab from a test or the quickstart. */
 import type { Answer } from '@meshpass/cli/broker/ask';
-import type { Svid } from '@meshpass/cli/drill/credentials';
+import type { Credentials, Svid } from '@meshpass/cli/drill/credentials';
+import type { Renewal } from '@meshpass/cli/drill/renew-lease';
 import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
 import type { Lab } from '../lab.ts';
 import { startOrdered } from '../ordered-process.ts';
@@ -16,7 +17,7 @@ export interface Shown {
 }
 
 export interface AdversarialClient {
-  /** Where it runs: a Codespace that it enrols as must be there. */
+  /** Host that runs it: a Codespace that it enrols as must exist. */
   readonly host: string;
   /** Answers the broker's challenge on this host as an agent does, but for the faults. */
   enrol(form: Record<string, string>, faults?: InvalidProof, presence?: InvalidPresence): Promise<Answer>;
@@ -28,6 +29,8 @@ export interface AdversarialClient {
     body?: { json?: unknown; form?: Record<string, string>; headers?: Record<string, string> },
     faults?: InvalidProof,
   ): Promise<Answer>;
+  /** Renews the lease by one proof, as an agent does over HTTPS. */
+  renew(): Promise<Renewal>;
   ask(method: string, url: string, options?: { headers?: Record<string, string>; body?: string }): Promise<Answer>;
   tunnel(order: TunnelOrder): Promise<TunnelReport>;
   /** A tunnel that stays open once `send` has been answered. */
@@ -39,8 +42,8 @@ export interface AdversarialClient {
   /** All that it holds. Lab only. */
   show(): Promise<Shown>;
   /** Somebody else's credentials, to misuse. */
-  take(credentials: Partial<Shown>): Promise<void>;
-  /** The same process under another name: empty-handed, with a key of its own. */
+  take(credentials: Partial<Shown & Pick<Credentials, 'session'>>): Promise<void>;
+  /** Runs the same process under another name: without credentials, with a new key. */
   as(name: string): AdversarialClient;
   end(): void;
 }
@@ -65,6 +68,7 @@ export function startAdversarialClient(lab: Lab, host: string, broker: string): 
         order({ ...base, do: 'token', ...(audience !== undefined && { audience }), ...(faults && { faults }) }),
       speak: (method, path, body, faults) =>
         order({ ...base, do: 'speak', method, path, ...body, ...(faults && { faults }) }),
+      renew: () => order({ ...base, do: 'renew' }),
       ask: (method, url, options) => order({ ...base, do: 'ask', method, url, ...options }),
       tunnel: (tunnelOrder) => order({ ...base, do: 'tunnel', ...tunnelOrder }),
       hold: (tunnelOrder) => order({ ...base, do: 'hold', ...tunnelOrder }),

@@ -1,10 +1,10 @@
-/** Answers to a presence challenge that are not what the broker wants to see. Lab only. */
+/** Invalid answers to a presence challenge. Lab only. */
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Asked, newDpopKey, type Respond } from '@meshpass/cli/drill/credentials';
 import { createPresenceProof } from '@meshpass/identity/presence';
 
-/** What is said in place of the truth; what is left out stays true. */
+/** Overrides of the true answer; omitted members stay true. */
 export interface InvalidPresence {
   /** Gives the broker's first refusal back, and answers nothing. */
   readonly ignore?: boolean;
@@ -16,11 +16,11 @@ export interface InvalidPresence {
   readonly path?: string;
   /** Seconds from now. */
   readonly expiresIn?: number;
-  /** Members of the JWS header, over those that are there; the signature stays what it was. */
+  /** Members added to the JWS header; the signature stays unchanged. */
   readonly header?: Readonly<Record<string, unknown>>;
-  /** One bit of the signature is another. */
+  /** Whether one bit of the signature is flipped. */
   readonly tampered?: boolean;
-  /** What the port answers: the signed answer where absent. */
+  /** Answer of the port; by default the signed answer. */
   readonly serve?: 'echo' | 'nothing' | 'huge' | 'never' | 'dripping' | 'hang up' | { readonly body: string };
   /** In front of the signed answer, and behind it. */
   readonly around?: readonly [string, string];
@@ -28,7 +28,7 @@ export interface InvalidPresence {
   readonly location?: string;
   /** Headers that the port answers with. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** What the second exchange says in place of nonce and port. */
+  /** Overrides of nonce and port in the second exchange. */
   readonly sentNonce?: string;
   readonly sentPort?: string;
   /** Nothing listens. */
@@ -37,7 +37,7 @@ export interface InvalidPresence {
 
 const DRIP_MS = 200;
 
-/** @returns null where the challenge is to be ignored */
+/** @returns null if the challenge must be ignored */
 export function respondWith(faults: InvalidPresence): Respond | null {
   if (faults.ignore) return null;
   return async (asked) => {

@@ -1,9 +1,9 @@
-/** DPoP proofs that say something else than the truth. Lab only. */
+/** DPoP proofs with false claims. Lab only. */
 import { randomUUID } from 'node:crypto';
 import { newDpopKey, type Prove } from '@meshpass/cli/drill/credentials';
 import { createDpopProof } from '@meshpass/identity/dpop';
 
-/** What a DPoP proof says instead of the truth. */
+/** Overrides of a DPoP proof. */
 export interface InvalidProof {
   readonly omit?: boolean;
   readonly method?: string;

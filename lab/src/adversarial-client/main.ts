@@ -12,6 +12,7 @@ import {
   noCredentials,
   token,
 } from '@meshpass/cli/drill/credentials';
+import { renewLease } from '@meshpass/cli/drill/renew-lease';
 import { exchange, openTunnel, type TunnelOrder, type TunnelReport, tunnel } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import { type InvalidPresence, respondWith } from './invalid-presence.ts';
@@ -36,6 +37,7 @@ export type Order = { readonly as: string; readonly broker: string } & (
       readonly headers?: Record<string, string>;
       readonly faults?: InvalidProof;
     }
+  | { readonly do: 'renew' }
   | {
       readonly do: 'ask';
       readonly method: string;
@@ -90,6 +92,8 @@ function obey(order: Order): Promise<unknown> {
         },
         invalidProof(order.faults),
       );
+    case 'renew':
+      return renewLease(credentials);
     case 'ask':
       return ask(order.url, order);
     case 'tunnel':

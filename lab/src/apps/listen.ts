@@ -1,4 +1,4 @@
-/** What the sample services share: JSON answers, and a line in the log when they listen. */
+/** Shared by the sample services: JSON answers, and a line in the log when they listen. */
 import { createServer, type RequestListener, type ServerResponse } from 'node:http';
 
 /** @param port on all addresses of the host */

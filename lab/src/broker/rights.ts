@@ -6,10 +6,10 @@ import type { KubeObject, Kubernetes } from '../kubernetes.ts';
 /** Public URL of the lab's broker, issuer of its tokens. */
 export const BROKER_URL = 'https://broker.meshpass.test:8443';
 
-/** Of tokens for the lab's API server. */
+/** Audience of tokens for the lab's API server. */
 export const KUBERNETES_AUDIENCE = 'https://kubernetes.default.svc.cluster.local';
 
-/** What access files may grant in the lab, as `admission.services` of the chart. */
+/** Services that access files may grant in the lab, like `admission.services` of the chart. */
 const SERVICES = ['*.shop', '*.dev', '*.preview-*', 'invoices.billing'] as const;
 
 /**
@@ -17,7 +17,13 @@ const SERVICES = ['*.shop', '*.dev', '*.preview-*', 'invoices.billing'] as const
  * @param kubernetesAudience for which it may have tokens, beside istiod's; none where empty
  */
 export async function applyBrokerRights(kubernetes: Pick<Kubernetes, 'apply'>, kubernetesAudience = ''): Promise<void> {
-  for (const file of ['accounts.yaml', 'admission.yaml', 'broker-rbac.yaml', 'audit-checkpoint.yaml']) {
+  for (const file of [
+    'accounts.yaml',
+    'admission.yaml',
+    'broker-rbac.yaml',
+    'audit-checkpoint.yaml',
+    'signing-key.yaml',
+  ]) {
     const text = readFileSync(new URL(`../../../deploy/helm/meshpass/files/${file}`, import.meta.url), 'utf8');
     for (const document of parseAllDocuments(text))
       await kubernetes.apply(edited(document.toJS() as KubeObject, kubernetesAudience));

@@ -1,12 +1,13 @@
 /**
  * `node lab/src/broker/sabotaged-broker.ts STEP serve FLAGS...`: a broker that LETS ENDED SESSIONS GO ON, because one step of
- * what ends them is sabotaged. It shows that a drill can fail (docs/drill.md). The product knows nothing of it: `meshpass serve`
- * is composed here of other parts.
+ * their end is sabotaged. It shows that a drill can fail (docs/drill.md). The product has no code for it: this file composes
+ * `meshpass serve` of other parts.
  */
-import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/connect-mesh';
-import { createRevoker } from '@meshpass/broker/reconcile/revocation/revoker';
-import { type Broker, serveBroker } from '@meshpass/broker/serve';
-import { createLiveIndex, type Live, type LiveIndex } from '@meshpass/broker/session/live';
+
+import { createLiveIndex, type Live, type LiveIndex } from '@meshpass/broker/core/session/live';
+import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/reconcile/connect-mesh';
+import { createRevoker } from '@meshpass/broker/mesh/reconcile/revocation/revoker';
+import { type Broker, serveBroker } from '@meshpass/broker/start/serve';
 import type { Command } from '@meshpass/cli/command/define';
 import { command as serve } from '@meshpass/cli/commands/serve';
 import { run, TREE } from '@meshpass/cli/program';
@@ -23,9 +24,9 @@ interface Sabotage {
 }
 
 const SABOTAGE: Readonly<Record<string, Sabotage>> = {
-  /** The edge never hears that a session has ended. */
+  /** The edge gets no event when a session ends. */
   edges: { broker: withoutCloseEvents },
-  /** The broker goes on serving the token of an ended session, and signs certificates for it. */
+  /** The broker continues to serve the token and renew the lease of an ended session, and signs certificates for it. */
   renewal: { live: undeadSessions, makeRevoker: (options) => ({ ...createRevoker(options), isRevoked: () => false }) },
   /** Ended principals and tokens are not denied in the mesh. */
   deny: {
@@ -53,7 +54,7 @@ const composition: Composition = {
   },
 };
 
-console.error(`LAB ONLY: ended sessions go on, because a step of their end is sabotaged: ${step}`);
+console.error(`LAB ONLY: ended sessions continue, because a step of their end is sabotaged: ${step}`);
 const command: Command = { ...serve, run: (options: ServeOptions) => startBroker(options, composition) };
 const load = async () => ({ command });
 const tree = { ...TREE, children: { ...TREE.children, serve: { summary: 'Run a sabotaged broker.', load } } };
@@ -73,6 +74,7 @@ function undeadSessions(): LiveIndex {
   return {
     ...index,
     byToken: (hash) => index.byToken(hash) ?? undead.get(hash),
+    byId: (id) => index.byId(id) ?? [...undead.values()].find(({ session }) => session.id === id),
     remove: (live) => {
       index.remove(live);
       const { ended: _, ...session } = live;

@@ -27,7 +27,7 @@ export interface ClusterOptions {
   readonly keep?: boolean;
 }
 
-/** Its hosts are `node` (commands run inside of all its namespaces), `github` (the stand-ins), `operator` and `workspace` (the Codespace). */
+/** Cluster with the hosts `node` (commands run inside of all its namespaces), `github` (the stand-ins), `operator` and `workspace` (the Codespace). */
 export interface Cluster extends Hosts {
   readonly name: string;
   /** State directory: kubeconfig, logs/, tls/NAME.crt and .key. */
@@ -44,9 +44,9 @@ export interface Cluster extends Hosts {
   environment(): Record<string, string | undefined>;
   kubectl(args: readonly string[], options?: Pick<RunOptions, 'input' | 'cwd'>): Promise<RunResult>;
   helm(args: readonly string[], options?: Pick<RunOptions, 'input' | 'cwd'>): Promise<RunResult>;
-  /** Imports an archive of images. @returns their names. @throws LabError `lab_start` with what containerd said */
+  /** Imports an archive of images. @returns their names. @throws LabError `lab_start` with containerd's output */
   load(file: string): Promise<string[]>;
-  /** Lets go of the cluster: it goes down unless it is kept or another process uses it. @param force takes it down all the same */
+  /** Releases the cluster, which stops unless it is kept or another process uses it. @param force stops it anyway */
   down(options?: { readonly force?: boolean }): Promise<void>;
 }
 
@@ -61,7 +61,7 @@ export async function upCluster(options: ClusterOptions = {}): Promise<Cluster> 
   const progress = options.progress ?? (() => {});
   const work = async (): Promise<Cluster> => {
     const record = await up(name, progress).catch(async (error) => {
-      // For a person the logs stay until the next `up` or `down`.
+      // If a person starts the cluster, its logs stay until the next `up` or `down`.
       if (!options.keep && release(clusterDir(name))) await down(name);
       throw error;
     });
@@ -72,7 +72,7 @@ export async function upCluster(options: ClusterOptions = {}): Promise<Cluster> 
   return withLock(lockOf(name), work, () => progress(`waiting for another process that works on cluster ${name}`));
 }
 
-/** The cluster of that name that runs. It is not held. @throws LabError `lab_not_running` */
+/** Finds the running cluster of that name, without keeping it alive. @throws LabError `lab_not_running` */
 export async function findCluster(name = clusterName()): Promise<Cluster> {
   const record = readCluster(checkName(name));
   if (!record?.complete || !isAlive(clusterDir(name), NODE))
@@ -110,14 +110,19 @@ function makeCluster(record: ClusterRecord, tools: ClusterTools, letGo: (() => v
   const testCa = join(dir, 'tls/ca.crt');
   const { kubectl, helm } = tools.cluster;
   const hosts = hostsOf({
-    ...{ dir, hosts: { ...plan.hosts }, testCa },
+    dir,
+    hosts: { ...plan.hosts },
+    testCa,
     enter: ({ name: host, netns }, argv, uid) =>
       host === NODE ? [...enterNode(dir, dir), ...argv] : enterHost(netns, argv, uid),
   });
 
   return {
     ...hosts,
-    ...{ name, dir, testCa, versions },
+    name,
+    dir,
+    testCa,
+    versions,
     kubeconfig: join(dir, 'kubeconfig'),
     kubernetes: connectKubernetes(`https://${plan.hosts.node.ip}:6443`, join(dir, 'admin.token'), testCa),
     binaries: { kubectl, helm },

@@ -1,4 +1,4 @@
-/** Takes a cluster down, whatever state it is in: what a crash left, too. */
+/** Takes a cluster down in any state, including the remains of a crash. */
 import { existsSync } from 'node:fs';
 import { destroyHosts, list } from '../network/destroy.ts';
 import { unitPid } from '../unit.ts';

@@ -32,7 +32,7 @@ const EXIT: Readonly<Partial<Record<LabError['code'], number>>> = {
   lab_not_running: 3,
   lab_unsupported: 4,
 };
-/** After these everything is for somebody else. */
+/** Arguments after these belong to the command. */
 const PASSES_ON = ['kubectl', 'helm', 'exec'];
 
 process.exitCode = await main(process.argv.slice(2));

@@ -1,4 +1,4 @@
-/** Makes the hosts of a cluster, and what lets a played internet reach only what a cloud would let it reach. */
+/** Makes the hosts of a cluster, and rules by which a simulated internet reaches only the addresses that a cloud would expose. */
 
 import { BRIDGE_ADDRESS, batch, writeNames } from '../network/create.ts';
 import { enterHost } from '../network/enter.ts';
@@ -14,7 +14,7 @@ const ANSWERS = ['-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'R
 const FROM_INTERNET: readonly (readonly string[])[] = [
   ['PREROUTING', '-i', 'internet', ...ANSWERS],
   ['PREROUTING', '-i', 'internet', '!', '-d', INTERNET.loadBalancers, '-j', 'DROP'],
-  // What is not one of the Service's ports would otherwise end at the node itself, which has the address.
+  // Other ports than the Service's would otherwise end at the node itself, which has the address.
   ['INPUT', '-i', 'internet', ...ANSWERS],
   ['INPUT', '-i', 'internet', '-j', 'DROP'],
 ];
@@ -53,7 +53,7 @@ export async function createClusterNetwork(plan: ClusterPlan): Promise<void> {
     addHost(plan, workspace, { internet: workspace.ip }),
   ]);
   await must(enterHost(plan.switch, ['sh', '-c', 'echo 0 >/proc/sys/net/ipv4/ip_forward']), 'lab_start');
-  // Programs look for a default route to find their own address; nobody answers there.
+  // Programs read the default route to find their own address; it leads nowhere.
   await batch(['-n', node.netns], ['route add default via 203.0.113.1 dev internet']);
   for (const rule of FROM_INTERNET)
     await must(enterHost(node.netns, ['iptables', '-t', 'mangle', '-A', ...rule]), 'lab_start');

@@ -1,5 +1,5 @@
 /**
- * What a cluster of the lab consists of, as plain data.
+ * Parts of a cluster of the lab, as plain data.
  *
  * Two networks, both inside namespaces. The management network is 10.202.N.0/24 with N allotted to each cluster: the machine's root
  * namespace reaches the Kubernetes API and the stand-ins there. The internet (203.0.113.0/24, documentation addresses) joins
@@ -27,7 +27,7 @@ export interface ClusterPlan {
 export const NODE = 'node';
 export const POD_RANGE = '10.244.0.0/24';
 export const SERVICE_RANGE = '10.96.0.0/16';
-/** Of Service kube-dns. */
+/** Address of Service kube-dns. */
 export const CLUSTER_DNS = '10.96.0.10';
 export const CLUSTER_DOMAIN = 'cluster.local';
 
@@ -35,7 +35,7 @@ export const CLUSTER_DOMAIN = 'cluster.local';
 export const INTERNET = {
   node: '203.0.113.2',
   github: '203.0.113.40',
-  /** Also host `github`: where names of forwarded ports lead. */
+  /** Second address of host `github`, for names of forwarded ports. */
   forwarding: '203.0.113.41',
   workspace: '203.0.113.10',
   operator: '203.0.113.20',
@@ -54,10 +54,15 @@ export const LOAD_BALANCER_ADDRESSES: readonly string[] = Array.from(
 export function planCluster(name: string, subnet: number): ClusterPlan {
   const prefix = `mpc-${name}-`;
   const host = (of: string, ip: string, network: Host['network']): Host => ({
-    ...{ name: of, ip, network, netns: `${prefix}${of}` },
+    name: of,
+    ip,
+    network,
+    netns: `${prefix}${of}`,
   });
   return {
-    ...{ name, subnet, prefix },
+    name,
+    subnet,
+    prefix,
     switch: `${prefix}switch`,
     link: `mpc${subnet}`,
     rootIp: `10.202.${subnet}.1`,

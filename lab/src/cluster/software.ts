@@ -1,4 +1,4 @@
-/** What is installed in a cluster, as its users install it: by kubectl and helm. */
+/** Software that is installed in a cluster as its users install it: by kubectl and helm. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ClusterTools } from '../install/tools.ts';
@@ -13,7 +13,7 @@ export function kubeEnvironment(dir: string): Record<string, string | undefined>
   return { ...process.env, KUBECONFIG: kubeconfigOf(dir, 'admin'), HELM_DRIVER: 'secret', HOME: join(dir, 'hosts') };
 }
 
-/** What a cluster has before anybody installs something: its name server, and a class of disks. */
+/** Basic software of a cluster: its name server, and a class of disks. */
 export async function installBasics(dir: string, tools: ClusterTools): Promise<void> {
   for (const file of ['coredns.yaml', 'storage.yaml'])
     await kubectl(dir, tools, ['apply', '-f', join(MANIFESTS, file)]);
@@ -34,7 +34,7 @@ export async function installShop(dir: string, tools: ClusterTools): Promise<voi
   await kubectl(dir, tools, ['apply', '-f', join(MANIFESTS, 'shop.yaml')]);
 }
 
-/** Until every Deployment that a fresh cluster has is available. */
+/** Waits until every Deployment of a fresh cluster is available. */
 export async function waitForShop(dir: string, tools: ClusterTools): Promise<void> {
   for (const namespace of ['kube-system', 'shop', 'dev'])
     await kubectl(dir, tools, ['wait', '--for=condition=Available', 'deployment', '--all', '-n', namespace, WAIT]);

@@ -1,7 +1,7 @@
 /**
- * What a running cluster leaves on disk:
+ * Files of a running cluster:
  *
- *     /var/lib/meshpass-cluster/NAME/cluster.json  name, subnet, boot, whether `up` got to its end
+ *     /var/lib/meshpass-cluster/NAME/cluster.json  name, subnet, boot, whether `up` has finished
  *                                    kubeconfig    the administrator's
  *                                    node/         the node's disk: containerd, kubelet, etcd
  *                                    units/ holders/ hosts/ logs/ tls/   as in a lab

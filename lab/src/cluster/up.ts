@@ -27,7 +27,7 @@ import { type ClusterRecord, clusterDir, freeClusterSubnet, readCluster, writeCl
 const CLOUD = fileURLToPath(new URL('cloud/main.ts', import.meta.url));
 
 /**
- * Call it holding the cluster's lock. What runs and is whole stays; anything else of that name is taken down first.
+ * Call it holding the cluster's lock. A complete running cluster stays; other remains of that name are taken down first.
  * @returns the record of a cluster of which everything is ready
  */
 export async function up(name: string, progress: (line: string) => void): Promise<ClusterRecord> {
@@ -112,7 +112,7 @@ async function start(
   await waitForShop(dir, tools);
 }
 
-/** The internet: its name server, and who is on it beside the cluster. */
+/** The internet: its name server, and its hosts beside the cluster. */
 async function startOutside(dir: string, plan: ClusterPlan, tools: ClusterTools): Promise<void> {
   const { github, workspace } = plan.hosts;
   const units = [
@@ -143,7 +143,7 @@ function cloudUnit(dir: string, plan: ClusterPlan): Unit {
   };
 }
 
-/** kube-router looks its node up once, when it starts. */
+/** kube-router reads its node once, when it starts. */
 async function nodeIsThere(call: (method: string, path: string) => Promise<unknown>): Promise<void> {
   const deadline = Date.now() + 60_000;
   for (;;) {

@@ -13,7 +13,7 @@ import { inRoot, REMOTE_USER, ROOT_PATH } from './root.ts';
 export interface Container {
   /** Runs a command as the remote user, with the environment that Codespaces give it. */
   exec(argv: readonly string[], env?: Readonly<Record<string, string>>): Promise<RunResult>;
-  /** As `docker stop`: SIGTERM to the first process, SIGKILL after ten seconds; resolves when the container has ended. */
+  /** Stops it like `docker stop`: SIGTERM to the first process, SIGKILL after ten seconds; resolves when the container has ended. */
   stop(): Promise<void>;
   /** Processes in it, the first included. */
   processes(): readonly number[];
@@ -38,7 +38,7 @@ export async function startContainer(
   root: string,
   entrypoint: string,
 ): Promise<Container> {
-  // Docker writes them anew at each start; they belong to root.
+  // Docker rewrites them at each start; they belong to root.
   const names = join('/etc/netns', ground.hosts[host]!.netns);
   for (const file of readdirSync(names)) {
     rmSync(join(root, 'etc', file), { force: true });
@@ -116,7 +116,7 @@ function rootOf(pid: number): string | undefined {
   }
 }
 
-/** Its process id in the container is 1. */
+/** Process id on the host; in the container it is 1. */
 function firstProcess(root: string): number | undefined {
   return processesIn(root).find((pid) => {
     try {

@@ -16,12 +16,12 @@ export const ROOT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 const MIRROR = 'http://deb.debian.org/debian';
 const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'meshpass', 'lab', 'roots');
 
-/** As `docker run` mounts them. Arguments: the root, and what to run in it. */
+/** Mounts like `docker run`. Arguments: the root, and what to run in it. */
 const MOUNTS = 'mount -t proc proc "$1/proc"; mount --rbind /dev "$1/dev"; root=$1; shift; exec "$@" || exit 127';
 
 /**
  * A root of its own: a copy of the cached one, with the remote user.
- * @param root where it shall be; what is there is removed
+ * @param root target folder, whose content is removed
  */
 export async function copyDebianRoot(
   release: DebianRelease,

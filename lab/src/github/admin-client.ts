@@ -1,4 +1,4 @@
-/** The typed client of the Lab-only admin API: how tests and the quickstart move the world of the stand-in. */
+/** Typed client of the Lab-only admin API, which tests and the quickstart use to change the state of the stand-in. */
 import { type AdminOptions, adminCall } from '../stand-in/admin-call.ts';
 import type { Fault } from './fault.ts';
 import type { ForwardingFault } from './forwarding.ts';
@@ -19,16 +19,16 @@ export interface NewCodespace {
   readonly name?: string;
   readonly state?: CodespaceState;
   readonly ref?: string;
-  /** Login of who pays; the repository's owner without it. */
+  /** Login of the billable owner. Default: the repository's owner. */
   readonly billableOwner?: string;
   readonly createdFromPrebuild?: boolean;
-  /** Its token may read Codespaces; without it, as GitHub's documentation has it, it is good for the repository and `GET /user`. */
+  /** Whether its token may read Codespaces. Default, as documented by GitHub: the token allows the repository and `GET /user`. */
   readonly tokenReadsCodespaces?: boolean;
-  /** Host of the lab that it runs on; `workspace` without it. */
+  /** Host of the lab on which it runs. Default: `workspace`. */
   readonly host?: string;
 }
 
-/** A Codespace as it starts, with what its environment holds: CODESPACE_NAME (`name`) and GITHUB_TOKEN (`token`). */
+/** A started Codespace with its environment: CODESPACE_NAME (`name`) and GITHUB_TOKEN (`token`). */
 export type StartedCodespace = Codespace & { readonly token: string };
 
 export type GithubAdmin = ReturnType<typeof githubAdmin>;
@@ -48,7 +48,7 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     setOrganizationRole: (org: string, login: string, role: 'admin' | 'member') =>
       call<void>('PUT', at(`/orgs/${part(org)}/members/${part(login)}`), { role }),
     setAppPermissions: (permissions: Record<string, string>) => call<void>('PUT', at('/app/permissions'), permissions),
-    /** Where it is not installed, it is then. */
+    /** Installs the App if it is not installed. */
     suspendInstallation: (org: string, suspended: boolean) =>
       call<void>('PUT', at(`/orgs/${part(org)}/installation`), { suspended }),
     addToTeam: (team: string, login: string, state: 'active' | 'pending' = 'active') =>
@@ -57,7 +57,7 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     renameTeam: (team: string, slug: string) => call<void>('PATCH', at(`/teams/${team}`), { slug }),
     createTeam: (team: string) => call<Team>('POST', at(`/teams/${team}`)),
     removeFromTeam: (team: string, login: string) => call<void>('DELETE', at(`/teams/${team}/members/${part(login)}`)),
-    /** As it is from now on. */
+    /** New state. */
     setJob: (job: Job) => call<void>('PUT', at('/jobs'), job),
     createCodespace: (codespace: NewCodespace) => call<StartedCodespace>('POST', at('/codespaces'), codespace),
     createCodespaces: (codespaces: readonly NewCodespace[]) =>
@@ -71,7 +71,7 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     /** A person's own token of another kind, with no scope but what `GET /user` needs, or with all. */
     createUserTokenOf: async (login: string, prefix: UserPrefix, withoutScope = true) =>
       (await call<{ token: string }>('POST', at('/tokens'), { kind: 'user', login, prefix, withoutScope })).token,
-    /** The GITHUB_TOKEN of a workflow run, which is what a prebuild has: it is nobody's. */
+    /** The GITHUB_TOKEN of a workflow run, the token of a prebuild, which belongs to no person. */
     createActionsToken: async () => (await call<{ token: string }>('POST', at('/tokens'), { kind: 'actions' })).token,
     revokeToken: (token: string) => call<void>('POST', at('/tokens/revoke'), { token }),
     setFault: (fault: Fault) => call<void>('PUT', at('/fault'), fault),
@@ -82,7 +82,7 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     calls: () => call<string[]>('GET', at('/calls')),
     /** Calls in its hour of each person (`user:ID`), installation (`installation:ID`) and App. Unchanged answers are free. */
     spent: () => call<Record<string, number>>('GET', at('/spent')),
-    /** As if an hour had passed for the budgets of all. */
+    /** Resets all budgets as if an hour had passed. */
     renewBudgets: () => call<void>('DELETE', at('/spent')),
     forgetCalls: () => call<void>('DELETE', at('/calls')),
     reset: () => call<void>('POST', at('/reset')),

@@ -1,4 +1,4 @@
-/** What only the lab may do to its GitHub: under a path that no real GitHub has. */
+/** Lab-only routes of its GitHub, under a path that no real GitHub has. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
 import { HTTPException } from 'hono/http-exception';
@@ -31,7 +31,7 @@ export interface AdminOptions {
   readonly forgetCalls: () => void;
   /** Calls of each caller in its hour. */
   readonly spent: () => Readonly<Record<string, number>>;
-  /** As if that hour were over. */
+  /** Ends that hour. */
   readonly renewBudgets: () => void;
   readonly now: () => number;
 }
@@ -174,7 +174,7 @@ export function createAdmin(options: AdminOptions): Hono {
     space.lastUsedAt = new Date(now()).toISOString();
     return c.json(space);
   });
-  /** A start: Available again, with a new token; the one before is dead. */
+  /** Starts the Codespace: Available again, with a new token; the previous one is invalid. */
   admin.post('/codespaces/:name/start', (c) => {
     const space = codespace(c.req.param('name'));
     space.state = 'Available';

@@ -1,4 +1,4 @@
-/** What the routes of the API are given, and where the API is reached. */
+/** Options of the API's routes, and its address. */
 import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
 import type { Budget } from './budget.ts';
@@ -12,7 +12,7 @@ export interface ApiOptions {
   readonly changed: () => void;
   /** Unix milliseconds. */
   readonly now: () => number;
-  /** PEM, as GitHub gives it where an App is registered. */
+  /** PEM, as GitHub returns it when an App is registered. */
   readonly appPrivateKey: string;
 }
 

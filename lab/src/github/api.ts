@@ -25,7 +25,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
     const page = '/codespaces/codespaces#get-a-codespace-for-the-authenticated-user';
     const owner = codespaceReader(c, page);
     const space = state().codespaces.find(({ name, ownerId }) => name === c.req.param('name') && ownerId === owner.id);
-    // Someone else's Codespace and one that never was look the same.
+    // GitHub gives the same answer for another person's Codespace and for an unknown one.
     if (!space || space.state === 'Deleted') throw notFound(page);
     return c.json(shape.codespace(space, state(), base(c)));
   });
@@ -48,7 +48,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
   api.get('/repos/:owner/:repo', (c) => {
     const page = '/repos/repos#get-a-repository';
     const repository = repositoryByFullName(state(), `${c.req.param('owner')}/${c.req.param('repo')}`);
-    // What one may not see and what is not there look the same; every repository here is private.
+    // Hidden and missing objects return the same answer; every repository here is private.
     if (!repository || !reaches(c.get('caller'), repository)) throw notFound(page);
     return c.json(shape.fullRepository(repository, state(), base(c)));
   });
@@ -178,7 +178,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
     }),
   );
 
-  /** A person, or the refusal that a caller who is none gets. */
+  /** A person, or the refusal for a caller who is none. */
   function person(c: Context<ApiEnv>, page: string): Account {
     const caller = c.get('caller');
     if (caller.kind === 'nobody') throw requiresAuthentication();
@@ -215,7 +215,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
     return org;
   }
 
-  /** Of a repository whose owner the installation is of, and may read. */
+  /** Repository that the installation's owner owns and that it may read. */
   function jobsOf(c: Context<ApiEnv>, page: string) {
     const caller = c.get('caller');
     const repository = state().repositories.find(({ id }) => String(id) === c.req.param('repository'));

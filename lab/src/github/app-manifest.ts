@@ -1,5 +1,5 @@
 /**
- * The manifest flow: where the browser sends the manifest, with whoever sits there saying yes at once, and the exchange of the code. The
+ * The manifest flow: the form to which the browser sends the manifest, confirmed at once, and the exchange of the code. The
  * stand-in has one App: this one takes its place, with its key, and is installed nowhere.
  */
 import { randomBytes } from 'node:crypto';
@@ -11,7 +11,7 @@ import { notFound, refusal } from './refusal.ts';
 import { type Account, accountByLogin } from './state.ts';
 
 const CODE_MS = 3_600_000;
-/** "Registering a GitHub App from a manifest": what must be there, and the form of the rest as far as it matters here. */
+/** "Registering a GitHub App from a manifest": required members, and the form of the others that matter here. */
 const Manifest = z.object({
   name: z.string().min(1).max(34),
   url: z.url(),
@@ -68,7 +68,8 @@ export function addManifestRoutes(api: Hono<ApiEnv>, { state, changed, now, appP
     return c.json(
       {
         ...integration(state().app, state(), base(c)),
-        ...{ client_secret: randomBytes(20).toString('hex'), webhook_secret: randomBytes(20).toString('hex') },
+        client_secret: randomBytes(20).toString('hex'),
+        webhook_secret: randomBytes(20).toString('hex'),
         pem: appPrivateKey,
       },
       201,

@@ -1,4 +1,4 @@
-/** What an App asks as itself: its installations, and tokens for them. */
+/** Routes for an App itself: its installations, and tokens for them. */
 import type { Context, Hono } from 'hono';
 import { type ApiEnv, type ApiOptions, base } from './api-options.ts';
 import { addManifestRoutes } from './app-manifest.ts';

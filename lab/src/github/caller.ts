@@ -1,4 +1,4 @@
-/** Who calls: a person, a workflow, an installation of the App, the App itself, or nobody. */
+/** Caller: a person, a workflow, an installation of the App, the App itself, or an anonymous client. */
 import type { KeyObject } from 'node:crypto';
 import { errors, jwtVerify } from 'jose';
 import { badCredentials, refusal } from './refusal.ts';
@@ -61,7 +61,7 @@ async function verifyApp(jwt: string, state: State, appKey: KeyObject, now: numb
   }
 }
 
-/** One budget of calls per person, installation or App (GitHub counts by these, not by token). */
+/** Call budget per person, installation or App (GitHub counts by these, not by token). */
 export function budgetKey(caller: Caller, address: string): string {
   if (caller.kind === 'nobody') return `address:${address}`;
   if (caller.kind === 'app') return 'app';

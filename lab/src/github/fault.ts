@@ -1,4 +1,4 @@
-/** How the stand-in misbehaves when a test tells it to: what a caller of the real API must also live through. */
+/** Faults of the stand-in that a test can set, because the real API may also have them. */
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, Next } from 'hono';
 
@@ -17,7 +17,7 @@ export type Fault = { /** Only paths that begin so; all without it. */ readonly 
   | { readonly mode: 'error'; readonly status: 500 | 502 | 503 }
   /** 200 and a page of HTML, as a captive proxy gives. */
   | { readonly mode: 'html' }
-  /** 200 and a body that is JSON, but not what the description says. */
+  /** 200 and a JSON body that does not match the description. */
   | { readonly mode: 'garbage' }
   /** 200 and a body without an end. */
   | { readonly mode: 'endless' }

@@ -1,13 +1,13 @@
 /**
- * GitHub's port forwarding, played: `https://NAME-PORT.app.github.dev`, for private ports. What GitHub's documentation says
- * ("Forwarding ports in your codespace") is that a request with X-Github-Token of somebody who may reach the Codespace gets
- * through, and that people are sent to sign in; which status a stranger's token gets is a guess.
+ * Stand-in for GitHub's port forwarding: `https://NAME-PORT.app.github.dev`, for private ports. According to GitHub's documentation
+ * ("Forwarding ports in your codespace"), a request with X-Github-Token of a person with access to the Codespace gets
+ * through, and people are sent to sign in. The status for a stranger's token is a guess.
  */
 import { type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Codespace, State } from './state.ts';
 
-/** `down`: no connection is taken (start.ts). `sign-in`: nobody's token is good. `stalled`: no answer. */
+/** `down`: refuses connections (start.ts). `sign-in`: accepts no token. `stalled`: never answers. */
 export const FORWARDING_FAULTS = ['none', 'down', 'sign-in', 'stalled'] as const;
 export type ForwardingFault = (typeof FORWARDING_FAULTS)[number];
 
@@ -20,12 +20,12 @@ export interface ForwardingOptions {
   readonly now: () => number;
   readonly connect: ConnectTo;
   readonly fault: () => ForwardingFault;
-  /** Told of each request before it is answered: host and path. */
+  /** Called with host and path of each request before its answer. */
   readonly called: (call: string) => void;
 }
 
 const HOST = /^([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)-([0-9]{1,5})\.app\.github\.dev$/;
-/** A port that takes no connection is not noticed, and not forwarded. */
+/** Ports that accept no connection are not forwarded. */
 const NOT_FORWARDED = 404;
 
 export function createForwarding({ state, now, connect, fault, called }: ForwardingOptions) {
@@ -43,7 +43,7 @@ export function createForwarding({ state, now, connect, fault, called }: Forward
 
   function mayReach(text: string, space: Codespace): boolean {
     const token = Object.hasOwn(state().tokens, text) ? state().tokens[text]! : undefined;
-    // A private port is its developer's; which of their tokens are good is a guess, so all of them are.
+    // A private port is its developer's. GitHub does not document which of their tokens it accepts, so this accepts all of them.
     return token !== undefined && token.expiresAt > now() && token.userId === space.ownerId;
   }
 }
@@ -54,7 +54,7 @@ function signIn(answer: ServerResponse, host: string): void {
 }
 
 function pass(incoming: IncomingMessage, answer: ServerResponse, open: () => Duplex): void {
-  // The token was for the forwarding.
+  // The port does not get the token, which was for the forwarding.
   const { 'x-github-token': _, ...headers } = incoming.headers;
   const sent = request(
     { createConnection: open as never, method: incoming.method, path: incoming.url, headers },

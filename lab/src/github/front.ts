@@ -1,4 +1,4 @@
-/** What GitHub does to every request before and after the endpoint: who calls, budget, version, ETag, request id. */
+/** Common handling of every request before and after the endpoint: caller, budget, version, ETag, request id. */
 import { createHash, type KeyObject, randomBytes } from 'node:crypto';
 import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
@@ -19,7 +19,7 @@ export interface FrontOptions extends ApiOptions {
 }
 
 const API_VERSIONS = ['2022-11-28', '2026-03-10'];
-/** Says to whoever looks that this is not GitHub. */
+/** Header that identifies this as a stand-in for GitHub. */
 const SERVER = 'meshpass-lab-github-stand-in';
 
 export function createFront(options: FrontOptions): Hono<ApiEnv> {

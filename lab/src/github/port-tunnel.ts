@@ -1,6 +1,6 @@
 /**
- * What a Codespace's machine runs for GitHub's port forwarding: the end, in the workspace, of a tunnel to the stand-in. It listens
- * on a socket file, which leads into this network namespace from any other, and takes a port in the first line of a connection.
+ * Program that a Codespace's machine runs for GitHub's port forwarding: the workspace's end of a tunnel to the stand-in. It listens
+ * on a socket file, which any other network namespace can open, and reads the port from the first line of a connection.
  *
  *   node lab/src/github/port-tunnel.ts FILE
  */

@@ -1,4 +1,4 @@
-/** GitHub's error bodies: a message, where it is documented, and the status again as text. */
+/** GitHub's error bodies: a message, as documented, and the status again as text. */
 import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 
@@ -18,5 +18,5 @@ export function refusal(
 export const badCredentials = () => refusal(401, 'Bad credentials');
 export const requiresAuthentication = () => refusal(401, 'Requires authentication');
 export const notFound = (page = '') => refusal(404, 'Not Found', page);
-/** What an App or a workflow gets where only a person may call. */
+/** Refusal for an App or a workflow at an endpoint for people. */
 export const notForIntegrations = (page = '') => refusal(403, 'Resource not accessible by integration', page);

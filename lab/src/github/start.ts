@@ -1,4 +1,4 @@
-/** Starts the stand-in: state (from its snapshot where there is one), the App's key, the API and the admin API. */
+/** Starts the stand-in: state (from its snapshot if one exists), the App's key, the API and the admin API. */
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -22,16 +22,18 @@ export interface GithubOptions {
   readonly tls?: TlsFiles;
   /** Directory for the snapshot and `github-app.pem`; without it everything is forgotten. */
   readonly state?: string;
-  /** Port forwarding, played: `HOST:PORT`, by default any free port of loopback, and its certificate. */
+  /** Stand-in for port forwarding: `HOST:PORT`, by default any free port of loopback, and its certificate. */
   readonly forwardingListen?: string;
   readonly forwardingTls?: TlsFiles;
   /** Directory with `HOST/ports.sock` of port-tunnel.ts for each host; without it every Codespace is on our own loopback. */
   readonly tunnels?: string;
+  /** Whether the admin API is left out, so that no client can change the state. */
+  readonly withoutAdmin?: boolean;
 }
 
 export interface RunningGithub extends Listening {
   readonly admin: GithubAdmin;
-  /** Where `*.app.github.dev` is played. */
+  /** Listener that stands in for `*.app.github.dev`. */
   readonly forwarding: Listening;
   /** PEM (PKCS #8) of the App's key, as GitHub would have given it to the App's owner. */
   readonly appPrivateKey: string;
@@ -87,12 +89,11 @@ export async function startGithub(options: GithubOptions): Promise<RunningGithub
     },
   });
   world.changed();
+  const isForAdmin = ({ url }: Request) => !options.withoutAdmin && new URL(url).pathname.startsWith(`${ADMIN_PATH}/`);
 
   const listening = await listen(
     options.listen,
-    getRequestListener((request, env) =>
-      (new URL(request.url).pathname.startsWith(`${ADMIN_PATH}/`) ? admin : front).fetch(request, env as HttpBindings),
-    ),
+    getRequestListener((request, env) => (isForAdmin(request) ? admin : front).fetch(request, env as HttpBindings)),
     options.tls,
   );
   const forwarding = await listen(
@@ -121,7 +122,7 @@ export async function startGithub(options: GithubOptions): Promise<RunningGithub
 
 const onOwnLoopback: ConnectTo = (_host, port) => connect(port, '127.0.0.1');
 
-/** As port-tunnel.ts takes it: the port in a line, and then what the port gives. What runs on our own host needs no tunnel. */
+/** Connects by port-tunnel.ts: sends the port in a line, and then the stream of the port. Ports of our own host need no tunnel. */
 function throughTunnel(directory: string): ConnectTo {
   return (host, port) => {
     if (host === OWN_HOST) return onOwnLoopback(host, port);
@@ -132,7 +133,7 @@ function throughTunnel(directory: string): ConnectTo {
 }
 
 const OWN_HOST = 'github';
-/** In the directory of a host of the lab. */
+/** File in the directory of a host of the lab. */
 export const TUNNEL_FILE = 'ports.sock';
 
 async function loadAppKey(directory: string | undefined): Promise<KeyObject> {

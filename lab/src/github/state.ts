@@ -1,4 +1,4 @@
-/** What the stand-in knows: plain data, every entry keyed by an id that never changes, as GitHub's own are. */
+/** State of the stand-in: plain data, every entry keyed by an id that never changes, like GitHub's. */
 import { randomBytes, randomInt } from 'node:crypto';
 
 /** The states of GitHub's published description, in its order. */
@@ -48,18 +48,18 @@ export interface Codespace {
   readonly billableOwnerId: number;
   readonly repositoryId: number;
   readonly ref: string;
-  /** "Whether the codespace was created from a prebuild": true for a person's own Codespace too. */
+  /** "Whether the codespace was created from a prebuild": may also be true for a person's own Codespace. */
   readonly prebuild: boolean;
   readonly createdAt: string;
   lastUsedAt: string;
   state: CodespaceState;
-  /** Host of the lab that it runs on: where its forwarded ports lead. */
+  /** Host of the lab that runs it and receives its forwarded ports. */
   readonly host: string;
 }
 
 /**
  * `codespace`: the GITHUB_TOKEN of a running Codespace. `user`: a person's own token with every scope that the stand-in
- * knows. `actions`: the GITHUB_TOKEN of a workflow, which a prebuild runs in; it is nobody's. `installation`: a GitHub
+ * knows. `actions`: the GITHUB_TOKEN of a workflow, such as that of a prebuild; it belongs to no person. `installation`: a GitHub
  * App's.
  */
 export interface Token {
@@ -179,7 +179,7 @@ export function newId(): number {
 }
 
 const PREFIX = { codespace: 'ghu_', user: 'ghp_', actions: 'ghs_', installation: 'ghs_' } as const;
-/** What a person may have besides: of an OAuth app, fine-grained, of another GitHub App that they authorised. */
+/** Other tokens of a person: of an OAuth app, fine-grained, of another GitHub App that they authorised. */
 export const USER_PREFIXES = ['ghp_', 'gho_', 'github_pat_', 'ghu_', 'ghr_'] as const;
 export type UserPrefix = (typeof USER_PREFIXES)[number];
 const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';

@@ -1,4 +1,4 @@
-/** Commands of the system. What is missing comes from Debian's packages; what is there is left alone. */
+/** Commands of the system. Missing ones are installed from Debian's packages. */
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { LabError } from '../error.ts';
@@ -13,14 +13,14 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
   go: 'golang-go',
   python3: 'python3',
 };
-/** What a cluster's node runs on beside the lab's commands. */
+/** Commands of a cluster's node besides the lab's. */
 const NODE_PACKAGE_OF: Readonly<Record<string, string>> = {
   containerd: 'containerd',
   runc: 'runc',
   ipset: 'ipset',
   nsenter: 'util-linux',
 };
-/** Debian's folder of CNI plugins; other distributions put them elsewhere, so that one of them is looked for here alone. */
+/** Debian's folder of CNI plugins. Other distributions have other folders, so this is the only place to check for one of them. */
 export const CNI_PLUGINS = '/usr/lib/cni';
 /** They are prerequisites: a distribution's own Go may be too old, so they are named rather than installed. */
 const PREREQUISITES = ['go', 'python3'];
@@ -82,7 +82,7 @@ export async function ensureArm64(progress: (line: string) => void): Promise<rea
   return [emulator, '-L', libraries];
 }
 
-/** What reads and runs a container image without a daemon: skopeo, umoci and runc. */
+/** Programs that read and run a container image without a daemon: skopeo, umoci and runc. */
 export async function ensureContainerTools(progress: (line: string) => void): Promise<void> {
   const absent = ['runc', 'skopeo', 'umoci'].filter((command) => !onPath(command));
   if (absent.length > 0) await install(absent, progress);

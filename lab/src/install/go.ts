@@ -42,7 +42,7 @@ export interface ClusterGoTools {
 const ISTIO_CHARTS = ['base', 'istio-control/istio-discovery', 'gateway'] as const;
 
 /**
- * etcd first: it is the smallest, and compiles the standard library for all. The sources of the others are fetched meanwhile;
+ * etcd first: it is the smallest, and compiles the standard library for all. The sources of the others are fetched at the same time;
  * then they are built side by side, because a linker uses one core.
  * @throws LabError `lab_install` with the compiler's last lines
  */
@@ -70,7 +70,7 @@ export async function buildGoTools(cache: string, progress: (line: string) => vo
 }
 
 /**
- * What a cluster runs beside the lab's tools, one after another: by then the lab's own may be built at the same time.
+ * Builds a cluster's programs besides the lab's tools, one after another: by then the lab's own may be built at the same time.
  * @throws LabError `lab_install` with the compiler's last lines
  */
 export async function buildClusterTools(cache: string, progress: (line: string) => void): Promise<ClusterGoTools> {
@@ -83,7 +83,9 @@ export async function buildClusterTools(cache: string, progress: (line: string) 
   }
   const node = (binary: string): string => join(home.node ?? '', binary);
   return {
-    ...{ kubelet: node('kubelet'), kubeScheduler: node('kube-scheduler'), kubeProxy: node('kube-proxy') },
+    kubelet: node('kubelet'),
+    kubeScheduler: node('kube-scheduler'),
+    kubeProxy: node('kube-proxy'),
     kubectl: node('kubectl'),
     helm: join(home.helm ?? '', 'helm'),
     coredns: join(home.coredns ?? '', 'coredns'),
@@ -154,7 +156,7 @@ async function buildOnce(
   return home;
 }
 
-/** For the linker: the version, where the sources do not say it. Charts ask Kubernetes for it. */
+/** Linker flags that set the version if the sources do not have it. Charts ask Kubernetes for it. */
 function flagsOf({ versionPackage }: Module, version: string): string {
   if (versionPackage === undefined) return '';
   const [major, minor] = version.replace(/^v/, '').split('.');
@@ -164,7 +166,7 @@ function flagsOf({ versionPackage }: Module, version: string): string {
     .join('');
 }
 
-/** Of what a module is built from, for this processor. */
+/** Digest of a module's inputs, for this processor. */
 async function digestOf(folder: string, flags = ''): Promise<string> {
   const digest = createHash('sha256').update(process.arch).update(flags);
   const sources = (await readdir(folder)).filter((file) => file.endsWith('.go')).sort();
@@ -172,10 +174,13 @@ async function digestOf(folder: string, flags = ''): Promise<string> {
   return digest.digest('hex').slice(0, 16);
 }
 
-/** Compilers that collect garbage less often are done sooner (15 per cent), within limits. */
+/** Makes compilers collect garbage less often, which saves 15 per cent of their time, within limits. */
 const goEnvironment = () => ({
-  ...{ GOGC: '400', GOMEMLIMIT: '1500MiB', ...process.env },
-  ...{ GOFLAGS: '-mod=readonly -buildvcs=false', GOWORK: 'off' },
+  GOGC: '400',
+  GOMEMLIMIT: '1500MiB',
+  ...process.env,
+  GOFLAGS: '-mod=readonly -buildvcs=false',
+  GOWORK: 'off',
 });
 
 async function fetchSources({ folder, binaries }: Module): Promise<void> {
@@ -187,7 +192,7 @@ async function build(module: Module, version: string, work: string): Promise<voi
   const cwd = join(TOOLS, module.folder);
   const env = goEnvironment();
   const [only, ...more] = Object.keys(module.binaries);
-  // Several are named by their packages. Nobody debugs them: without DWARF the compiler has less to do.
+  // `go build` names several binaries after their packages. Without DWARF, which only debuggers need, the compiler has less to do.
   const output = more.length === 0 ? join(work, only!) : `${work}/`;
   const flags = ['-trimpath', `-ldflags=-s -w${flagsOf(module, version)}`, '-gcflags=all=-dwarf=false'];
   await must(['go', 'build', ...flags, '-o', output, ...Object.values(module.binaries)], 'lab_install', { cwd, env });
@@ -196,7 +201,7 @@ async function build(module: Module, version: string, work: string): Promise<voi
   await module.extras(source.trim(), work);
 }
 
-/** Of the module that names the whole, as its go.mod pins it. */
+/** Version of the main module, as pinned in its go.mod. */
 async function versionOf({ folder, main }: Module): Promise<string> {
   const mod = await readFile(join(TOOLS, folder, 'go.mod'), 'utf8');
   const line = mod

@@ -1,7 +1,7 @@
-/** Says early and clearly where the lab cannot run. */
+/** Reports early that the lab cannot run on this machine. */
 import { LabError } from '../error.ts';
 
-/** @throws LabError `lab_unsupported` with what is missing */
+/** @throws LabError `lab_unsupported` with the missing parts */
 export function requireMachine(): void {
   if (process.platform !== 'linux') {
     throw new LabError('lab_unsupported', 'The lab needs Linux (network namespaces); run it in a Linux VM.');

@@ -1,4 +1,4 @@
-/** Fills a folder of the cache once, whoever else on this machine wants it filled. */
+/** Fills a folder of the cache once, although other processes may want it filled. */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
@@ -6,7 +6,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { withLock } from '../lock.ts';
 
 /**
- * @param home the folder; where it exists it is complete
+ * @param home the folder; if it exists, it is complete
  * @param fill gets an empty folder to work in, and returns the one in it (or itself) that becomes `home`
  * @param progress gets a line when another process is at it
  */
@@ -20,12 +20,12 @@ export async function fillOnce(
   await withLock(lockOf(home), () => fillNow(home, fill), waiting);
 }
 
-/** By the whole path, so that two caches never wait for each other; as a digest, because a lock's name is short. */
+/** Name of the lock: a digest, because names are short, of the whole path, so that two caches never wait for each other. */
 function lockOf(home: string): string {
   return `install/${createHash('sha256').update(resolve(home)).digest('hex')}`;
 }
 
-/** What renaming onto a folder with something in it fails with. */
+/** Errors of a rename onto a folder that is not empty. */
 const TAKEN: ReadonlySet<string> = new Set(['ENOTEMPTY', 'EEXIST']);
 
 async function fillNow(home: string, fill: (work: string) => Promise<string>): Promise<void> {
@@ -35,7 +35,7 @@ async function fillNow(home: string, fill: (work: string) => Promise<string>): P
   try {
     await rename(await fill(work), home);
   } catch (error) {
-    // A lock is of a network namespace: a process in another one may have filled it meanwhile.
+    // A lock belongs to a network namespace: a process in another one may have filled it.
     if (!existsSync(home) || !TAKEN.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
   } finally {
     await rm(work, { recursive: true, force: true });

@@ -37,7 +37,7 @@ export async function ensureTools(progress: (line: string) => void): Promise<Too
   return { ...go, envoy: envoy.path, postgresBin, versions: { ...go.versions, envoy: envoy.version } };
 }
 
-/** What a cluster runs: the lab's tools and more. */
+/** Tools of a cluster: the lab's and more. */
 export interface ClusterTools extends Tools {
   readonly cluster: ClusterGoTools;
 }
@@ -97,7 +97,7 @@ export function ensureZitadelOidc(progress: (line: string) => void): Promise<str
   return buildZitadelOidc(cacheFolder(), progress);
 }
 
-/** Keeps what was built or installed. */
+/** Folder that keeps built and installed tools. */
 export function cacheFolder(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'meshpass', 'lab');
 }

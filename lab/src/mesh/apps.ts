@@ -39,7 +39,7 @@ function echo(version: string): Program {
   return { name: `app-${host}`, host, script: 'apps/echo/main.ts', args: [version], ready: 'listening on 9000' };
 }
 
-/** What GitHub's port forwarding has in a Codespace: one for each workspace among the hosts. */
+/** Forwarding program of a Codespace, one for each workspace among the hosts. */
 function tunnelUnits(dir: string, hosts: readonly Host[], node: string): Unit[] {
   return hosts
     .filter(({ network }) => network === 'internet')

@@ -134,7 +134,7 @@ export function prepareControlPlane(dir: string, plan: Plan, tools: Tools): Cont
 
 /** Audit log of the API server, in the directory of host `control`: JSON, a request a line. */
 export const API_AUDIT_LOG = 'kubernetes-audit.log';
-/** Who uses it as a ServiceAccount; not the broker, which asks all the time. */
+/** Users of it as a ServiceAccount; not the broker, which sends requests all the time. */
 const AUDIT_POLICY = {
   apiVersion: 'audit.k8s.io/v1',
   kind: 'Policy',
@@ -151,7 +151,7 @@ const MESH_CONFIG = {
   trustDomain: TRUST_DOMAIN,
   enablePrometheusMerge: false,
   defaultConfig: { discoveryAddress: 'istiod.istio-system.svc:15012' },
-  // Used by nothing unless a Telemetry resource names it. echo.shop takes whatever is sent to it.
+  // Only a Telemetry resource that names it uses it. echo.shop accepts any request.
   extensionProviders: [
     { name: 'lab-zipkin', zipkin: { service: 'echo.shop.svc.cluster.local', port: 8080 } },
     {

@@ -6,7 +6,7 @@ import type { Host } from '../plan.ts';
 import { must } from '../run.ts';
 import type { Unit } from '../unit.ts';
 
-/** PostgreSQL refuses to run as root, and wants a user that exists: nobody. */
+/** Uid of the user `nobody`, because PostgreSQL refuses to run as root and needs an existing user. */
 const DATABASE_UID = 65534;
 
 const SETTINGS = `
@@ -19,10 +19,10 @@ dynamic_shared_memory_type = mmap
 jit = off
 `;
 
-/** After a kill its own number may still be in the process table, as that of a zombie, and stop it from starting. */
+/** After a kill, its old process id may still be in the process table as a zombie, and keep PostgreSQL from starting. */
 const FRESH_START = 'rm -f "$1/postmaster.pid" && exec "$0" -D "$1"';
 
-/** One statement a line, as the single-user mode of PostgreSQL reads them: database -> statements. */
+/** Statements for each database, one a line, in the form that PostgreSQL's single-user mode reads. */
 const LEDGER: Readonly<Record<string, readonly string[]>> = {
   postgres: ['CREATE ROLE ledger LOGIN;', 'CREATE DATABASE ledger OWNER ledger;'],
   ledger: [

@@ -2,7 +2,7 @@
 import type { KubeObject } from '../kubernetes.ts';
 import type { Host, MeshService, Plan } from '../plan.ts';
 
-/** What has to exist before anything can be in it. */
+/** Objects that must exist before others. */
 export const NAMESPACES: readonly KubeObject[] = ['istio-system', 'meshpass-system', 'shop', 'dev'].map((name) => ({
   apiVersion: 'v1',
   kind: 'Namespace',

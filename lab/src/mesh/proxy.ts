@@ -9,13 +9,18 @@ import { must } from '../run.ts';
 import type { Unit } from '../unit.ts';
 import { podLabels } from './objects.ts';
 
-/** Istio's user: what it sends is not captured again. */
+/** Istio's user, whose traffic is not captured again. */
 const PROXY_UID = 1337;
 /** Nothing renews these tokens here, as a kubelet would: they last longer than a lab. */
 const TOKEN_SECONDS = 7 * 24 * 60 * 60;
 
 export function proxyName(host: Host): string {
   return host.workload?.kind === 'router' ? host.name : `sidecar-${host.name}`;
+}
+
+/** @returns path of the bootstrap that pilot-agent has written for the host's Envoy */
+export function bootstrapFile(dir: string, host: string): string {
+  return join(dir, 'hosts', host, 'proxy/etc/istio/proxy/envoy-rev.json');
 }
 
 /** Redirects the host's traffic, writes the token the proxy proves itself to istiod with, and describes its unit. */
@@ -91,7 +96,7 @@ function proxyConfig(tools: Tools): object {
   return { binaryPath: tools.envoy, discoveryAddress: 'istiod.istio-system.svc:15012', concurrency: 2 };
 }
 
-/** What the `istio-init` container does. The rules are in the host's namespace and go when it goes. */
+/** Does the work of the `istio-init` container. The rules are in the host's namespace and go when it goes. */
 async function redirect(host: Host, tools: Tools): Promise<void> {
   // biome-ignore format: one command
   const flags = ['-p', '15001', '-z', '15006', '-u', String(PROXY_UID), '-m', 'REDIRECT', '-i', '*', '-x', '', '-b', '*', '-d', '15090,15021,15020'];

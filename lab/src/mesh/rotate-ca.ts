@@ -1,7 +1,7 @@
 /**
  * Changes the root of the mesh as an operator of Istio does: the new root is trusted beside the old one, then istiod signs
- * with the new authority, then the old root goes. Each stage is the Secret `cacerts` written anew, which istiod follows
- * without a restart where ISTIO_MULTIROOT_MESH is on, and tells its proxies of where PROXY_CONFIG_XDS_AGENT is.
+ * with the new authority, then the old root goes. Each stage rewrites the Secret `cacerts`, which istiod follows
+ * without a restart if ISTIO_MULTIROOT_MESH is on, and sends to its proxies if PROXY_CONFIG_XDS_AGENT is.
  */
 import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { killUnit, runUnit, unitOf } from '../unit.ts';
 import { proxyName } from './proxy.ts';
 
 export interface CaRotation {
-  /** Both roots are trusted by istiod, every proxy, and whoever reads the ConfigMap; the old authority signs. */
+  /** Both roots are trusted by istiod, every proxy and readers of the ConfigMap; the old authority signs. */
   trustBoth(): Promise<void>;
   /** The new authority signs. Proxies present certificates of the old one until they renew them. */
   switchIssuer(): Promise<void>;
@@ -27,7 +27,7 @@ const PATIENCE_MS = 60_000;
 const LOOK_MS = 100;
 const SWITCHES = { istiod: { ISTIO_MULTIROOT_MESH: 'true' }, proxy: { PROXY_CONFIG_XDS_AGENT: 'true' } };
 
-/** Turns Istio's switches on, where they are off, by starting istiod and the proxies anew; makes the next authority. */
+/** Turns Istio's switches on by restarting istiod and the proxies if needed, and creates the next authority. */
 export async function prepareCaRotation(lab: Lab): Promise<CaRotation> {
   await switchOn(lab, 'istiod', SWITCHES.istiod);
   const proxies = Object.values(lab.hosts).filter((host) => host.workload);
@@ -45,7 +45,7 @@ export async function prepareCaRotation(lab: Lab): Promise<CaRotation> {
     rmSync(beside, { recursive: true });
   };
   const everybodyTrusts = (roots: readonly string[]): Promise<void> =>
-    until(`not everybody trusts the ${roots.length === 1 ? 'new root' : 'two roots'} alone`, async () => {
+    until(`not every proxy trusts the ${roots.length === 1 ? 'new root' : 'two roots'} alone`, async () => {
       const trusted = await Promise.all([
         publishedRoots(lab),
         ...proxies.map(async (host) => (await ofProxy(lab, host.name)).roots),
@@ -88,7 +88,7 @@ async function publishedRoots(lab: Lab): Promise<readonly string[]> {
   return blocksOf(data?.['root-cert.pem'] ?? '').map(serialOf);
 }
 
-/** As Envoy's administration gives the secrets that it got from its pilot-agent; private keys are left out there. */
+/** Secrets of Envoy from its pilot-agent, as its administration lists them, without private keys. */
 interface Secrets {
   readonly configs?: readonly {
     readonly secret?: {
@@ -102,7 +102,7 @@ interface Inline {
   readonly inline_bytes?: string;
 }
 
-/** What a proxy has of the mesh: serial numbers of the chain that it presents, and of the roots that it trusts. */
+/** Trust of a proxy: serial numbers of the chain that it presents, and of the roots that it trusts. */
 async function ofProxy(lab: Lab, host: string): Promise<{ chain: readonly string[]; roots: readonly string[] }> {
   const url = 'http://127.0.0.1:15000/config_dump?resource=dynamic_active_secrets';
   const { stdout } = await lab.exec(host, ['curl', '-s', '-m', '5', url]);

@@ -11,7 +11,7 @@ const CLUSTER_BRIDGE = 'cluster';
 /** Without an address of its own, a bridge has that of one of its links, and changes it when that link leaves. */
 export const BRIDGE_ADDRESS = '02:00:00:00:00:01';
 
-/** Where the link of a host ends. It has the name of the host there. */
+/** Namespace in which the link of a host ends. It has the name of the host there. */
 export function bridgeOf(plan: Plan, host: Host): { netns: string; bridge: string; isolated: boolean } {
   const isolated = host.network === 'internet';
   return isolated

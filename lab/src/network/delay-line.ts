@@ -12,9 +12,9 @@ import { bridgeOf } from './create.ts';
 import { enterHost } from './enter.ts';
 
 export interface Line {
-  /** Milliseconds there and back, beyond what the machine itself takes. */
+  /** Milliseconds there and back, in addition to the machine's own delay. */
   readonly roundTripMs: number;
-  /** Of a hundred frames, each way. Default: 0. */
+  /** Loss in percent of frames, each way. Default: 0. */
   readonly lossPercent?: number;
 }
 
@@ -25,7 +25,7 @@ const WHOLE = 65_535;
 const CUT = 1;
 
 /**
- * Puts a line between a host and its bridge, in place of one that is there; connections of the host stay open.
+ * Puts a line between a host and its bridge, replacing an existing line; connections of the host stay open.
  * @param dir state directory of the lab
  * @throws LabError `lab_usage` for a line that cannot be, `lab_start` if it could not be laid
  */
@@ -50,7 +50,7 @@ export async function layLine(dir: string, plan: Plan, host: Host, line: Line): 
   await runUnit(dir, unit(dir, host, netns, [host.name, tap, String(roundTripMs / 2), String(lossPercent)]));
 }
 
-/** Puts the host back on its bridge; nothing happens where there is no line. */
+/** Puts the host back on its bridge. Does nothing without a line. */
 export async function removeLine(dir: string, plan: Plan, host: Host): Promise<void> {
   const { netns, bridge, isolated } = bridgeOf(plan, host);
   const there = await run(['ip', '-n', netns, 'link', 'show', tapOf(host)]);

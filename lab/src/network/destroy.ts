@@ -1,4 +1,4 @@
-/** Removes every trace of a lab's network, and every process in it, whatever state it is in. */
+/** Removes every trace of a lab's network in any state, and every process in it. */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -64,7 +64,7 @@ async function endProcesses(netns: readonly string[]): Promise<void> {
   }
 }
 
-/** What begins with `prefix` in a folder that need not exist. */
+/** Entries that begin with `prefix` in a folder that need not exist. */
 export function list(folder: string, prefix: string): string[] {
   return existsSync(folder) ? readdirSync(folder).filter((entry) => entry.startsWith(prefix)) : [];
 }

@@ -2,7 +2,7 @@
 
 /**
  * @param netns the host's network namespace
- * @param uid user to run as (its group has the same number); root where absent. It keeps the one right to look into
+ * @param uid user to run as (its group has the same number); default: root. It keeps the one right to read
  *   folders, because the binaries may be in a cache below a home directory that only root may enter.
  */
 export function enterHost(netns: string, argv: readonly string[], uid?: number): string[] {

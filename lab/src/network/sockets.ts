@@ -1,5 +1,5 @@
 /**
- * The kernel's own table of TCP sockets: what a process has really closed. A program that lost track of a connection does
+ * The kernel's own table of TCP sockets, which shows whether a process has closed one. A program that lost track of a connection does
  * not list it, the kernel does.
  */
 import { readFileSync } from 'node:fs';

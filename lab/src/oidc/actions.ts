@@ -13,7 +13,7 @@ import { openKeys } from './keys.ts';
 export interface ActionsOptions {
   /** `HOST:PORT`, port 0 for any free one. */
   readonly listen: string;
-  /** Issuer URL; where it listens, without it. */
+  /** Issuer URL, or by default its listen address. */
   readonly issuer?: string;
   readonly tls?: TlsFiles;
   /** Directory in which the keys survive a restart. */
@@ -28,11 +28,11 @@ export interface RunningActions extends Listening {
 const ADMIN_PATH = '/_lab_only_admin';
 const JOB_PATH = '/_apis/jobs/:id/idtoken';
 const API_VERSION = '2.0';
-/** As in real tokens: valid ten minutes back and five ahead. */
+/** Lifetime as in real tokens: valid from ten minutes ago until five minutes ahead. */
 const BACK_SECONDS = 600;
 const AHEAD_SECONDS = 300;
 
-/** What a real token's claims are, with the defaults of a push to `main` of acme/payments-api by alice. */
+/** Claims of a real token, with the defaults of a push to `main` of acme/payments-api by alice. */
 export function actionsClaims(job: ActionsJob): Record<string, string> {
   const owner = job.repositoryOwner ?? { name: 'acme', id: 9919001 };
   const repo = job.repository ?? { name: 'payments-api', id: 7001 };

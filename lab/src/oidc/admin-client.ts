@@ -6,7 +6,7 @@ import type { SigningAlgorithm } from './keys.ts';
 export interface IdTokenRequest {
   /** `sub`; a person of the directory brings e-mail and groups along. */
   readonly subject: string;
-  /** Beside or instead of what the token would hold. */
+  /** Claims in addition to, or instead of, those of the token. */
   readonly claims?: Readonly<Record<string, unknown>>;
   /** `meshpass` without it. */
   readonly audience?: string | string[];
@@ -17,7 +17,7 @@ export interface IdTokenRequest {
   readonly attackerUrl?: string;
 }
 
-/** One job of a workflow run; what is left out is a push to `main` of acme/payments-api by alice. */
+/** Job of a workflow run. Defaults: a push to `main` of acme/payments-api by alice. */
 export interface ActionsJob {
   readonly repositoryOwner?: { readonly name: string; readonly id: number };
   readonly repository?: { readonly name: string; readonly id: number };
@@ -50,11 +50,11 @@ export interface ActionsEnvironment {
 }
 
 export type IdpAdmin = ReturnType<typeof idpAdmin>;
-/** What both providers of companies have. */
+/** Shared by both company providers. */
 export type ProviderAdmin = Omit<IdpAdmin, 'idToken' | 'rotateKeys'>;
 export type ActionsAdmin = ReturnType<typeof actionsAdmin>;
 
-/** @param url where the company's provider is reached */
+/** @param url of the company's provider */
 export function idpAdmin(url: string, options: AdminOptions = {}) {
   const call = adminCall(url, options);
   return {
@@ -63,10 +63,10 @@ export function idpAdmin(url: string, options: AdminOptions = {}) {
     rotateKeys: (keepOld: boolean) => call<void>('POST', '/_lab_only_admin/rotate', { keepOld }),
     /** Whether connections drop without an answer. */
     setDown: (down: boolean) => call<void>('PUT', '/_lab_only_admin/fault', { down }),
-    /** Nobody signs in as this person any more, and no refresh token of theirs is taken. */
+    /** Disables this person: they cannot sign in, and their refresh tokens are refused. */
     disable: (subject: string) => call<void>('PUT', '/_lab_only_admin/disabled', { subject, disabled: true }),
     enable: (subject: string) => call<void>('PUT', '/_lab_only_admin/disabled', { subject, disabled: false }),
-    /** Where a client hears of logouts, and the root (PEM) of its certificate. */
+    /** Logout endpoint of a client, and the root (PEM) of its certificate. */
     setBackchannel: (client: string, uri: string, ca?: string) =>
       call<void>('PUT', '/_lab_only_admin/backchannel', { client, uri, ca }),
     /** `METHOD /path` of each request since the last forgetRequests. */
@@ -75,7 +75,7 @@ export function idpAdmin(url: string, options: AdminOptions = {}) {
   };
 }
 
-/** @param url where the Actions issuer is reached */
+/** @param url of the Actions issuer */
 export function actionsAdmin(url: string, options: AdminOptions = {}) {
   const call = adminCall(url, options);
   return {

@@ -5,9 +5,9 @@ import { request as httpsRequest } from 'node:https';
 export interface PersonOptions {
   /** PEM of the root that the provider's certificate has. */
   readonly ca: string;
-  /** What is typed into fields, by name; fields that have a value keep it. */
+  /** Input for fields, by name; fields with a value keep it. */
   readonly types: Readonly<Record<string, string>>;
-  /** Of the browser, where it is used again. */
+  /** Cookies of the browser, for reuse. */
   readonly cookies?: Map<string, string>;
   /** IPv4 address of a name that the machine does not know. */
   readonly lookup?: (name: string) => string;
@@ -22,7 +22,7 @@ interface Page {
 }
 
 /**
- * Opens a page and goes on until there is no form to send.
+ * Opens a page and submits forms until there is none.
  * @returns the text of the last page
  */
 export async function signInAs(url: string, options: PersonOptions): Promise<string> {
@@ -40,7 +40,7 @@ export async function signInAs(url: string, options: PersonOptions): Promise<str
 export async function signOutIn(end: string, options: PersonOptions): Promise<void> {
   const { cookies = new Map<string, string>() } = options;
   const form = formOf(await open(new URL(end), undefined, cookies, options), options.types);
-  // The button that says yes is outside of the form.
+  // The button that confirms is outside of the form.
   form?.fields.set('logout', 'yes');
   if (form) await open(form.action, form.fields, cookies, options);
 }

@@ -15,7 +15,7 @@ import { type Keys, openKeys } from './keys.ts';
 export interface IdpOptions {
   /** `HOST:PORT`, port 0 for any free one. */
   readonly listen: string;
-  /** Issuer URL; where it listens, without it. */
+  /** Issuer URL, or by default its listen address. */
   readonly issuer?: string;
   /** Without it plain HTTP, for unit tests on loopback. */
   readonly tls?: TlsFiles;
@@ -38,15 +38,15 @@ export const ADMIN_PATH = '/_lab_only_admin';
 export const MESHPASS_CLIENT = 'meshpass';
 /** The client with which people sign in as operators. */
 export const OPERATOR_CLIENT = 'meshpass-operators';
-/** One client for everything, as docs/identity/client.md has it registered. */
+/** A single client for everything, registered as in docs/identity/client.md. */
 export const ONE_CLIENT = 'meshpass-one';
 const ID_TOKEN_SECONDS = 600;
 
-/** Who can sign in, by `sub`. The development login form takes any of these names, and any password. */
-export const PEOPLE: Readonly<Record<string, { email: string; groups: string[] }>> = {
-  '00u1alice': { email: 'alice@acme.com', groups: ['payments', 'everyone'] },
-  '00u2bob': { email: 'bob@acme.com', groups: ['sre', 'everyone'] },
-  '00u9mallory': { email: 'mallory@evil.example', groups: [] },
+/** People who can sign in, by `sub`. The development login form accepts each of these names with any password. */
+export const PEOPLE: Readonly<Record<string, { email: string; email_verified: boolean; groups: string[] }>> = {
+  '00u1alice': { email: 'alice@acme.com', email_verified: true, groups: ['payments', 'everyone'] },
+  '00u2bob': { email: 'bob@acme.com', email_verified: true, groups: ['sre', 'everyone'] },
+  '00u9mallory': { email: 'mallory@evil.example', email_verified: true, groups: [] },
 };
 
 export async function startIdp(options: IdpOptions): Promise<RunningIdp> {
@@ -132,7 +132,7 @@ async function mint(provider: Provider, issuer: string, keys: Keys, request: IdT
   return token.issue({ use: 'idtoken' });
 }
 
-/** What tests have told the provider. */
+/** Settings that tests have changed. */
 interface Told {
   readonly disabled: Set<string>;
   readonly backchannels: Map<string, { readonly uri: string; readonly ca: string | undefined }>;
@@ -190,13 +190,15 @@ function createProvider(issuer: string, keys: Keys, told: Told): Provider {
       },
     ],
     features: {
-      ...{ deviceFlow: { enabled: true }, devInteractions: { enabled: true }, revocation: { enabled: true } },
+      deviceFlow: { enabled: true },
+      devInteractions: { enabled: true },
+      revocation: { enabled: true },
       backchannelLogout: { enabled: true },
     },
     interactions: { policy: policyOf(told) },
     scopes: ['openid', 'offline_access', 'email', 'groups'],
-    claims: { openid: ['sub'], email: ['email'], groups: ['groups'] },
-    // The device flow's ID token carries what was asked for by scope, as the providers of companies do.
+    claims: { openid: ['sub'], email: ['email', 'email_verified'], groups: ['groups'] },
+    // The device flow's ID token contains claims of the requested scopes, like those of company providers.
     conformIdTokenClaims: false,
     ttl: { IdToken: ID_TOKEN_SECONDS, AccessToken: 600, DeviceCode: 600, Grant: 3600, Session: 3600, Interaction: 600 },
     findAccount: (_ctx, sub) => {
@@ -206,7 +208,7 @@ function createProvider(issuer: string, keys: Keys, told: Told): Provider {
   });
 }
 
-/** When it has to ask somebody: also where the account of a session is gone. */
+/** Time of an interaction: also if the account of a session was deleted. */
 function policyOf({ trustsNativeClients }: Told): interactionPolicy.DefaultPolicy {
   const policy = interactionPolicy.base();
   const gone = new interactionPolicy.Check('account_gone', 'this account is disabled', 'login_required', ({ oidc }) =>

@@ -1,4 +1,4 @@
-/** The signing keys of an issuer: what it signs with, what it publishes, and how it changes from one to the next. */
+/** The signing keys of an issuer: its signing key, its published keys, and the change from one to the next. */
 import { createPrivateKey, createPublicKey, type KeyObject, randomUUID } from 'node:crypto';
 import { exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose';
 import { loadSnapshot, saveSnapshot } from '../stand-in/snapshot.ts';
@@ -20,11 +20,11 @@ export interface Keys {
   readonly publicPem: (alg?: SigningAlgorithm) => string;
   /** Signs exactly these claims. */
   sign(claims: JWTPayload, options?: { alg?: SigningAlgorithm; header?: Record<string, unknown> }): Promise<string>;
-  /** New keys; `keepOld` still publishes the ones before, as a well-behaved issuer does for a while. */
+  /** Replaces the keys; `keepOld` still publishes the previous ones, as a well-behaved issuer does for a while. */
   rotate(keepOld: boolean): Promise<void>;
 }
 
-/** @param file where they are kept from one run to the next; absent: nowhere */
+/** @param file that keeps them from one run to the next; undefined: they are not kept */
 export async function openKeys(file: string | undefined): Promise<Keys> {
   const saved = file === undefined ? undefined : loadSnapshot<KeySet>(file);
   const changed = (set: KeySet): void => {

@@ -21,7 +21,7 @@ export interface ZitadelOptions {
   readonly host?: ZitadelHost;
 }
 
-/** Where it runs instead of on this machine. */
+/** Host that runs it, instead of this machine. */
 interface ZitadelHost {
   readonly ip: string;
   readonly spawn: (argv: readonly string[]) => ChildProcess;
@@ -34,7 +34,7 @@ export interface RunningZitadel {
   close(): Promise<void>;
 }
 
-/** Its first start on a machine builds it. */
+/** Builds it at its first start on a machine. */
 export const BUILD_MS = 900_000;
 
 const CODE = 'authorization_code';
@@ -48,12 +48,14 @@ const REFRESH = 'refresh_token';
 export function startZitadelOn(lab: Pick<Lab, 'dir' | 'hosts' | 'spawn' | 'testCa'>): Promise<RunningZitadel> {
   const [cert, key] = ['crt', 'key'].map((end) => readFileSync(join(lab.dir, `tls/idp.test.${end}`), 'utf8'));
   return startZitadel({
-    ...{ listen: 'idp.test:0', tls: { cert: cert!, key: key! }, ca: readFileSync(lab.testCa, 'utf8') },
+    listen: 'idp.test:0',
+    tls: { cert: cert!, key: key! },
+    ca: readFileSync(lab.testCa, 'utf8'),
     host: { ip: lab.hosts.github!.ip, spawn: (argv) => lab.spawn('github', argv) },
   });
 }
 
-/** With the same people and clients as `startIdp`. @throws LabError `lab_install`; Error where it does not start */
+/** Starts zitadel/oidc with the people and clients of `startIdp`. @throws LabError `lab_install`; Error if it does not start */
 export async function startZitadel({ listen, tls, ca, host }: ZitadelOptions): Promise<RunningZitadel> {
   const binary = await ensureZitadelOidc(() => {});
   const folder = mkdtempSync(join(tmpdir(), 'meshpass-zitadel-'));
@@ -86,7 +88,9 @@ export async function startZitadel({ listen, tls, ca, host }: ZitadelOptions): P
   process.once('exit', kill);
   const reached = host && { connect: `${host.ip}:${new URL(url).port}` };
   return {
-    ...{ url, issuer: url, admin: idpAdmin(url, { ...(ca !== undefined && { ca }), ...reached }) },
+    url,
+    issuer: url,
+    admin: idpAdmin(url, { ...(ca !== undefined && { ca }), ...reached }),
     close: async () => {
       process.off('exit', kill);
       kill();

@@ -1,4 +1,4 @@
-/** What the audit log recorded. */
+/** Rows of the audit log. */
 import { OPERATOR_HOST } from './operator.ts';
 import { expectThat, type Scene } from './scene.ts';
 
@@ -10,7 +10,7 @@ interface Row {
 
 const SHOWN = 8;
 
-/** @param operator the environment of who has signed in */
+/** @param operator environment of the signed-in operator */
 export async function auditTrail({ lab, story }: Scene, operator: Readonly<Record<string, string>>): Promise<void> {
   story.chapter('The audit log', 'every decision, grants and refusals, durable before it is answered');
   const argv = ['meshpass', 'audit', 'tail', '--lines', '1000', '--output', 'json'];

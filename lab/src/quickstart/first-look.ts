@@ -1,4 +1,4 @@
-/** What Meshpass says of manifests alone, before any mesh is there: the exposed route, and what a grant would change. */
+/** Analysis of manifests alone, before there is a mesh: the exposed route, and the effect of a grant. */
 import { fileURLToPath } from 'node:url';
 import { run } from '../run.ts';
 import { expectThat } from './scene.ts';
@@ -18,7 +18,7 @@ export async function firstLook(story: Story): Promise<void> {
   ]);
   expectThat(plan.code === 0, `the plan ended with ${plan.code}: ${plan.stderr}`);
   story.done(
-    'a grant is a few lines; the plan shows what it compiles to, who gains which calls, and that nobody loses any',
+    'a grant is a few lines; the plan shows what it compiles to, who gains which calls, and that no one loses any',
   );
 }
 

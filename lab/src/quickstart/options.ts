@@ -1,23 +1,27 @@
-/** What `npm run quickstart` is started with. */
+/** Options of `npm run quickstart`. */
 import { parseArgs } from 'node:util';
+import { DENY_ENDED, type DenyEnded } from '@meshpass/broker/core/session/deny/ended';
 
 export interface QuickstartOptions {
   readonly help: boolean;
   /** Leave everything running. */
   readonly keep: boolean;
-  /** Of the lab. */
+  /** Name of the lab. */
   readonly name: string;
+  /** Ends that the broker also denies in the mesh. */
+  readonly denyEnded: DenyEnded;
 }
 
 export const USAGE = `A Codespace's whole life on a real mesh, step by step.
 
 Usage: npm run quickstart -- [flags]
 
-  --keep        leave everything running and say what to try
-  --name NAME   lab to use (default: $MESHPASS_LAB, or "quick"); two people on one machine need two names
-  --help        this text`;
+  --keep               leave everything running and say what to try
+  --name NAME          lab to use (default: $MESHPASS_LAB, or "quick"); two people on one machine need two names
+  --deny-ended WHICH   ended sessions that the broker also denies in the mesh: revoked (default, as meshpass serve), always
+  --help               this text`;
 
-/** @returns what is wrong with the flags, where something is */
+/** @returns problem with the flags, if there is one */
 export function quickstartOptions(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
@@ -29,9 +33,14 @@ export function quickstartOptions(
         help: { type: 'boolean', short: 'h', default: false },
         keep: { type: 'boolean', default: false },
         name: { type: 'string', default: env.MESHPASS_LAB || 'quick' },
+        'deny-ended': { type: 'string', default: 'revoked' },
       },
     });
-    return values;
+    const { 'deny-ended': which, ...rest } = values;
+    const denyEnded = DENY_ENDED.find((one) => one === which);
+    return denyEnded
+      ? { ...rest, denyEnded }
+      : { problem: `--deny-ended: ${which} is none of ${DENY_ENDED.join(', ')}` };
   } catch (thrown) {
     return { problem: (thrown as Error).message };
   }

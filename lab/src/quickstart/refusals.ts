@@ -1,4 +1,4 @@
-/** Calls that are not granted, and who refuses each. An adversarial client tries what the agent never would. */
+/** Calls that are not granted, and the part that refuses each. An adversarial client makes calls that an agent never would. */
 import type { Answer } from '@meshpass/cli/broker/ask';
 import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
 import { startAdversarialClient } from '../adversarial-client/drive.ts';

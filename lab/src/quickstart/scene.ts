@@ -1,4 +1,4 @@
-/** What every chapter of the quickstart plays with. */
+/** Shared state of the quickstart's chapters. */
 import type { Lab } from '../lab.ts';
 import type { Meshpass } from '../meshpass.ts';
 import type { RunResult } from '../run.ts';

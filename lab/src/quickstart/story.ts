@@ -5,11 +5,11 @@ export interface Story {
   /** A command as a person would type it. */
   command(line: string): void;
   done(fact: string): void;
-  /** What was tried, which layer refused it, and how. */
+  /** Attempt, layer that refused it, and how. */
   refused(attempt: string, layer: string, how: string): void;
   aside(remark: string): void;
   lines(lines: readonly string[]): void;
-  /** Shows what goes on while it does. */
+  /** Shows the current step. */
   busy<T>(what: string, work: (progress: (line: string) => void) => Promise<T>): Promise<T>;
 }
 

@@ -1,4 +1,4 @@
-/** One call to a stand-in's Lab-only admin API, with a lab's own certificate authority where it has one. */
+/** Calls a stand-in's lab-only admin API, with a lab's own certificate authority if it has one. */
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 

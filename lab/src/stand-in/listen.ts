@@ -12,7 +12,7 @@ export interface TlsFiles {
 }
 
 export interface Listening {
-  /** Scheme, host and port; the host is the one that was asked for, so `https://0.0.0.0:443` may need a name. */
+  /** Scheme, host and port; the host is the requested one, so `https://0.0.0.0:443` may need a name. */
   readonly url: string;
   readonly port: number;
   close(): Promise<void>;
@@ -21,7 +21,7 @@ export interface Listening {
 /**
  * @param address `HOST:PORT`, port 0 for any free one
  * @param handler called for each request
- * @param onConnection told of each connection before anything is read from it
+ * @param onConnection called for each connection before anything is read from it
  */
 export async function listen(
   address: string,

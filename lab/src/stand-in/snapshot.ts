@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** @returns what was saved, or undefined when there is no such file yet */
+/** @returns the saved value, or undefined if no such file exists yet */
 export function loadSnapshot<T>(file: string): T | undefined {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as T;

@@ -9,7 +9,7 @@ function having(ip: string): Pick<ServiceObject, 'status'> {
   return { status: { loadBalancer: { ingress: [{ ip }] } } };
 }
 
-it('a Service keeps its address, and a new one gets the lowest that nobody has', () => {
+it('a Service keeps its address, and a new one gets the lowest free one', () => {
   const services = [balancer('new'), balancer('old', having('203.0.113.130')), balancer('newer')];
   expect([...assignAddresses(services)]).toEqual([
     ['front/old', '203.0.113.130'],
@@ -31,7 +31,7 @@ it('two Services that claim one address do not share it', () => {
   expect(new Set(addresses.values()).size).toBe(2);
 });
 
-it('a cloud that was started again takes back addresses of Services that are gone, and no other address of the node', () => {
+it('a restarted cloud reclaims addresses of deleted Services, and no other address of the node', () => {
   const has = new Set(['203.0.113.1', '203.0.113.130', '203.0.113.131']);
   expect(addressChanges(has, new Set(['203.0.113.131', '203.0.113.132']))).toEqual({
     add: ['203.0.113.132'],

@@ -26,7 +26,9 @@ async function deployPlain(namespace: string): Promise<() => Promise<unknown>> {
   const container = { name: 'app', image: 'lab.test/apps:1', command: ['node', '-e', program] };
   const labels = { app: 'app' };
   const deployment = {
-    ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'app', namespace } },
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'app', namespace },
     spec: {
       selector: { matchLabels: labels },
       template: {
@@ -76,18 +78,16 @@ it('PostgreSQL answers by its name', async () => {
   expect(stdout.trim()).toBe('100');
 });
 
-it('a NetworkPolicy is enforced: what it does not allow gets no answer, what it allows does', async () => {
+it('a NetworkPolicy is enforced: only allowed calls get an answer', async () => {
   const remove = [await deployPlain('guarded'), await deployPlain('caller'), await deployPlain('stranger')];
   try {
     await must(['expose', 'deployment', 'app', '--port=8080', '-n', 'guarded']);
     const call = async (from: string) => (await inPod(from, 'app', [...CURL, 'http://app.guarded:8080/'])).code;
     await expect.poll(() => call('stranger'), { timeout: 60_000 }).toBe(0);
     const policy = {
-      ...{
-        apiVersion: 'networking.k8s.io/v1',
-        kind: 'NetworkPolicy',
-        metadata: { name: 'callers', namespace: 'guarded' },
-      },
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'callers', namespace: 'guarded' },
       spec: {
         podSelector: {},
         policyTypes: ['Ingress'],
@@ -98,11 +98,9 @@ it('a NetworkPolicy is enforced: what it does not allow gets no answer, what it 
     await expect.poll(() => call('stranger'), { timeout: 60_000 }).not.toBe(0);
     expect(await call('caller')).toBe(0);
     const noEgress = {
-      ...{
-        apiVersion: 'networking.k8s.io/v1',
-        kind: 'NetworkPolicy',
-        metadata: { name: 'no-way-out', namespace: 'caller' },
-      },
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'no-way-out', namespace: 'caller' },
       spec: { podSelector: {}, policyTypes: ['Egress'] },
     };
     await must(['apply', '-f', '-'], JSON.stringify(noEgress));
@@ -121,7 +119,9 @@ it('a LoadBalancer is reached from the internet by name, and sees the client wit
       const name = policy.toLowerCase();
       const annotations = { 'external-dns.alpha.kubernetes.io/hostname': `${name}.front.test` };
       const service = {
-        ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: 'front', annotations } },
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name, namespace: 'front', annotations },
         spec: {
           type: 'LoadBalancer',
           externalTrafficPolicy: policy,
@@ -136,7 +136,7 @@ it('a LoadBalancer is reached from the internet by name, and sees the client wit
     await expect.poll(() => fromWorkspace('local'), { timeout: 60_000 }).toBe(cluster.hosts.workspace!.ip);
     await expect.poll(() => fromWorkspace('cluster'), { timeout: 60_000 }).not.toBe('');
     expect(await fromWorkspace('cluster')).not.toBe(cluster.hosts.workspace!.ip);
-    // From a pod, too.
+    // Also from a pod.
     const fromPod = await inPod('front', 'app', [...CURL, 'http://local.front.test/']);
     expect(fromPod.code).toBe(0);
   } finally {
@@ -144,7 +144,7 @@ it('a LoadBalancer is reached from the internet by name, and sees the client wit
   }
 });
 
-it('nothing else of the cluster is open to the internet', async () => {
+it('no other part of the cluster is open to the internet', async () => {
   const remove = await deployPlain('closed');
   try {
     await must([
@@ -181,7 +181,7 @@ it('nothing else of the cluster is open to the internet', async () => {
   }
 });
 
-it('the stand-ins are known by name in pods and in the workspace, and can be told what to do', async () => {
+it('pods and the workspace resolve the stand-ins by name, and tests can control them', async () => {
   const fromWorkspace = await cluster.exec('workspace', [...CURL, 'https://api.github.test/meta']);
   expect(JSON.parse(fromWorkspace.stdout)).toHaveProperty('api');
   const fromPod = await inPod('shop', 'client', [
@@ -201,23 +201,29 @@ it('the stand-ins are known by name in pods and in the workspace, and can be tol
   expect(await standIns(cluster).github.app()).toHaveProperty('id');
 });
 
-it('a claim gets a disk that belongs to the group of its pod, keeps what is written, and goes with its claim', async () => {
+it('a claim gets a disk that belongs to the group of its pod, keeps its data, and is deleted with its claim', async () => {
   await must(['create', 'namespace', 'disks']);
   try {
     const claim = {
-      ...{ apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: 'data', namespace: 'disks' } },
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'data', namespace: 'disks' },
       spec: { accessModes: ['ReadWriteOncePod'], resources: { requests: { storage: '1Gi' } } },
     };
     await must(['apply', '-f', '-'], JSON.stringify(claim));
     const run = async (name: string, command: string): Promise<string> => {
       const pod = {
-        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'disks' } },
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name, namespace: 'disks' },
         spec: {
           restartPolicy: 'Never',
           securityContext: { runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532 },
           containers: [
             {
-              ...{ name: 'app', image: 'lab.test/apps:1', command: ['sh', '-c', command] },
+              name: 'app',
+              image: 'lab.test/apps:1',
+              command: ['sh', '-c', command],
               volumeMounts: [{ name: 'data', mountPath: '/data' }],
             },
           ],
@@ -239,13 +245,13 @@ it('a claim gets a disk that belongs to the group of its pod, keeps what is writ
   }
 });
 
-it('Kubernetes says its version, which charts ask for', async () => {
+it('Kubernetes reports its version, which charts ask for', async () => {
   const version = JSON.parse(await must(['version', '-o', 'json'])) as Record<string, { gitVersion: string }>;
   expect(version.serverVersion!.gitVersion).toBe(cluster.versions.kubernetes);
   expect(version.clientVersion!.gitVersion).toBe(cluster.versions.kubernetes);
 });
 
-it('helm installs what it is given, and a process of the node that is killed comes back with the next up', async () => {
+it('helm installs a chart, and the next up restarts a killed process of the node', async () => {
   const { stdout } = await cluster.helm(['list', '--all-namespaces', '--output', 'json']);
   expect((JSON.parse(stdout) as { name: string }[]).map(({ name }) => name).sort()).toEqual(['istio-base', 'istiod']);
   await cluster.kill('kube-scheduler');

@@ -1,4 +1,4 @@
-/** What is left of a cluster when the program that started it is killed, at once and later: nothing. */
+/** A cluster leaves nothing when the program that started it is killed, at once and later. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +20,7 @@ afterAll(async () => {
   await downCluster(NAME);
 });
 
-/** Starts a program that holds the cluster, and waits until it has said a line. */
+/** Starts a program that uses the cluster, and waits until it has printed a line. */
 async function holdUntil(line: RegExp): Promise<ChildProcess> {
   const child = spawn(process.execPath, [HOLD, NAME], { stdio: ['ignore', 'pipe', 'inherit'] });
   programs.push(child);
@@ -34,7 +34,7 @@ function killed(child: ChildProcess): Promise<unknown> {
   return ended;
 }
 
-it('a start that was killed half way is taken down by `down`', async () => {
+it('`down` removes a start that was killed half-way', async () => {
   await killed(await holdUntil(/^installing Istio/));
   expect(tracesOf(NAME).length).toBeGreaterThan(before.length);
   await expect(findCluster(NAME)).rejects.toMatchObject({ code: 'lab_not_running' });

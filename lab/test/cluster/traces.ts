@@ -1,4 +1,4 @@
-/** What a cluster could leave on a machine, as a sorted list: the same before and after means that nothing is left. */
+/** Traces that a cluster could leave on a machine, as a sorted list: equal lists before and after mean that nothing is left. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 
@@ -6,7 +6,7 @@ import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 const SETTINGS = ['vm/overcommit_memory', 'kernel/panic', 'kernel/panic_on_oops', 'net/ipv4/ip_forward'];
 
 /**
- * Labs come and go meanwhile, and so do other clusters: their links and namespaces do not count.
+ * Labs come and go, and so do other clusters: their links and namespaces do not count.
  * @param name of the cluster
  */
 export function tracesOf(name: string): string[] {
@@ -48,7 +48,7 @@ export function tracesOf(name: string): string[] {
   ].sort();
 }
 
-/** Those that name its folder or its hosts, those in its control groups (pods), and all that descend from any of them. */
+/** Processes that name its folder or its hosts, those in its control groups (pods), and all their descendants. */
 function processesOf(name: string): string[] {
   const marks = [`meshpass-cluster/${name}/`, `mpc-${name}-`, `meshpass-cluster-${name}/`];
   const all = readdirSync('/proc').filter((entry) => /^\d+$/.test(entry));

@@ -1,14 +1,17 @@
-/** The access file compiled to Istio objects, and what is read from a cluster for that. Does not load the CEL evaluator. */
+/**
+ * Compiles the access file to Istio objects, and lists the cluster resources that this needs. Does not load the CEL
+ * evaluator.
+ */
 export { describeApproval, describeEmergency, describeEmergencyBounds } from './authorize/describe-approval.ts';
 export { describeWho } from './authorize/describe-who.ts';
 export { checkMesh, leftOut } from './compile/check-mesh.ts';
 export { type CompileOptions, compile } from './compile/compile.ts';
 export { type GrantedPort, grantedPorts } from './compile/granted-ports.ts';
-export { ATTESTED_CLAIMS } from './compile/http-rules.ts';
+export { ATTESTED_CLAIMS, claimsDemanded } from './compile/http-rules.ts';
 export { kubernetesGrants } from './compile/kubernetes-grants.ts';
 export { loopbackAddresses } from './compile/loopback.ts';
 export { clusterRoleOf, isOurs, type MeshShape, meshOf, settingsOf } from './compile/mesh-of.ts';
-export { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SOURCE_ANNOTATION } from './compile/metadata.ts';
+export { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, sourceOf } from './compile/metadata.ts';
 export { namespacesGranted, reachableServices } from './compile/reach.ts';
 export { CLAIM_HEADERS } from './compile/request-authentication.ts';
 export {
@@ -21,7 +24,7 @@ export type { ResolvedRole } from './compile/roles/resolve-roles.ts';
 export { checkKnownRoles, knownRoles, powersOf, type RolePowers } from './compile/roles/role-powers.ts';
 export { connectionsTo, namesOfHost, namesOfPort } from './compile/server-names.ts';
 export type * from './model.ts';
+export { KUBERNETES_POWERS, OPERATOR_ROLES } from './model.ts';
 export { type AccessFileProblem, formatPlace } from './problem.ts';
 export { formatOperation, matchesGlob } from './schema/pattern.ts';
-export { KUBERNETES_POWERS } from './schema/role.ts';
 export { isSelection, selectedNamespaces } from './schema/selection.ts';

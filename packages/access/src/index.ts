@@ -1,14 +1,15 @@
-/** The access file: load it, decide by it, compile it. */
+/** Access file: loading, authorization and compilation. */
 export { approverEntry, authorize, isPerson } from './authorize/authorize.ts';
-export { type OperatorRoles, operatorClientOf, operatorRoles, serviceAccountRoles } from './authorize/operators.ts';
+export { type OperatorRoles, operatorRoles, serviceAccountRoles } from './authorize/operators.ts';
 export { claimsRequired } from './authorize/required-claims.ts';
+export { isSignInTrusted, operatorClientOf, whyUntrusted } from './authorize/trusted.ts';
 export { openUntil } from './authorize/windows.ts';
 export { formatManifests } from './compile/format.ts';
 export * from './compile.ts';
 export { allowCall, type CallToAllow } from './edit/allow-call.ts';
+export { type Bounds, checkBounds } from './load/check-bounds.ts';
 export type { ReadIncluded } from './load/include.ts';
 export { type LoadedAccess, loadAccess } from './load/load-access.ts';
 export { type ParseOptions, parseAccess, rolesMentioned, teamsDenied, teamsMentioned } from './load/parse.ts';
 export { readYaml } from './load/read-yaml.ts';
 export { accessJsonSchema, includedJsonSchema } from './schema/json-schema.ts';
-export { OPERATOR_ROLES } from './schema/operators.ts';

@@ -1,29 +1,75 @@
-/** The access file once read, and what compiling yields: the nouns of this package. */
+/** Model of the parsed access file, and of the compiler's output. */
 import type { Attestation } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
-import type { TrustedIssuer } from './model-issuer.ts';
-import type { ApprovalWebhook } from './model-webhook.ts';
 
-export type { SignInClient, TrustedIssuer } from './model-issuer.ts';
-export type { ApprovalWebhook } from './model-webhook.ts';
+/** Trusted issuer of OIDC proofs. */
+export interface TrustedIssuer {
+  readonly name: string;
+  /** URL, compared exactly as a string. */
+  readonly issuer: string;
+  /** Required `aud` of proofs. */
+  readonly audience: string;
+  readonly algorithms: readonly string[];
+  /** `actions` maps the claims of GitHub Actions to ids; `generic` uses `sub`. */
+  readonly kind: 'generic' | 'actions';
+  /** OAuth clients that people use to sign in there. */
+  readonly signIn?: SignInClient;
+}
 
-/** What a sign-in must be, beside the other members of an entry. */
+/** Public OAuth client without a secret, or two of them if operators have a separate one. */
+export interface SignInClient {
+  /** `client_id`, and the only `aud` of its ID tokens. */
+  readonly client: string;
+  /**
+   * Separate client for operators, so that their ID tokens are useless elsewhere. If absent, operators also use
+   * `client`.
+   */
+  readonly operatorClient?: string | undefined;
+  /** Whether a person has the same `sub` at both clients (OpenID Connect Core section 8); unknown if absent. */
+  readonly subjectType?: 'public' | 'pairwise' | undefined;
+  /** Scopes in addition to `openid`. */
+  readonly scopes: readonly string[];
+  /** Whether to request a refresh token. */
+  readonly refresh: boolean;
+  /**
+   * Whether an operator's browser requests it with `prompt=consent` (OpenID Connect Core section 11); defaults to true.
+   */
+  readonly consent?: boolean | undefined;
+  /** How far the issuer backdates `iat`, seconds. Defaults to 0. */
+  readonly backdated?: number | undefined;
+  /** How long a sign-in lasts without confirmation by a fresh ID token, seconds. Unused if `refresh` is false. */
+  readonly confirm: number;
+  /** Whether an ID token must contain the nonce that binds it to the session's key. */
+  readonly nonce: 'required' | 'optional';
+}
+
+/** Webhook that receives approval requests and sends answers. */
+export interface ApprovalWebhook {
+  readonly name: string;
+  readonly place: Place;
+  readonly url: string;
+  /** Issuer of the people it speaks for: `github`, or a name from `trust.issuers`. */
+  readonly speaksFor: string;
+}
+
+/** Sign-in that an entry requires in addition to its other fields. */
 export interface SignedIn {
-  /** Name of an issuer that has `signIn`. */
+  /** Name of an issuer with `signIn`. */
   readonly issuer: string;
   /** Claims of its ID token, as in Who. */
   readonly claims?: ClaimValues;
-  /** CEL, in which `claims`, `issuer`, `subject` and `login` are those of the sign-in. */
+  /** CEL expression over the sign-in's `claims`, `issuer`, `subject` and `login`. */
   readonly when?: string;
-  /** Longest time since the person was authenticated, seconds. */
+  /** Maximum time since the person authenticated, seconds. */
   readonly maxAge?: number;
-  /** Methods of authentication (RFC 8176), all of them. */
+  /** Required authentication methods (RFC 8176). */
   readonly amr?: readonly string[];
 }
 
-export type OperatorRole = 'viewer' | 'approver' | 'operator' | 'security-officer' | 'admin';
+export const OPERATOR_ROLES = ['viewer', 'approver', 'operator', 'security-officer', 'admin'] as const;
+export type OperatorRole = (typeof OPERATOR_ROLES)[number];
 
-/** Who may act on the broker itself. */
+/** The broker's operators. */
 export interface Operators {
   readonly roles: Readonly<Record<OperatorRole, readonly Who[]>>;
   readonly serviceAccounts: readonly {
@@ -32,132 +78,135 @@ export interface Operators {
     readonly name: string;
     readonly roles: readonly OperatorRole[];
   }[];
-  /** Life of an operator's session, seconds. */
+  /** Lifetime of operator sessions, seconds. */
   readonly session: number;
-  /** A session whose person the issuer has not confirmed for so long is refused, seconds. */
-  readonly confirm: number;
-  /** Whether an ID token without a nonce signs in: many issuers give none in their device flow. */
+  /** Whether an ID token without a nonce is accepted. Many issuers include none in their device flow. */
   readonly deviceFlow: boolean;
-  /** Actions that another operator has to confirm. */
-  readonly secondPerson: readonly string[];
-  /** Of `secondPerson`; absent where it is empty. */
-  readonly place?: Place;
 }
 
 export interface Trust {
-  /** Absent: Codespaces are not accepted. */
+  /** Trust in Codespaces. If absent, Codespaces are not accepted. */
   readonly codespaces?: { readonly organization: string };
   readonly issuers: readonly TrustedIssuer[];
-  /** Audiences for which sessions may have ID tokens (`sts.amazonaws.com`). */
+  /** Audiences for which sessions may request ID tokens (`sts.amazonaws.com`). */
   readonly audiences: readonly string[];
 }
 
-/** One alternative of `who`; all of its members must hold. */
+/** Alternative in `who`. All of its fields must match. */
 export interface Who {
   readonly place: Place;
-  /** GitHub login; resolved by login at attestation, never stored as an identity. */
+  /** GitHub login. Resolved at attestation, never stored as an identity. */
   readonly user?: string;
-  /** GitHub's id of a user, which stays when the login changes. */
+  /** GitHub's user id, which does not change when the login does. */
   readonly userId?: number;
   /** `org/slug`, lower case. */
   readonly team?: string;
-  /** GitHub's id of that team: then the slug only says the organization, and for people which team it is. */
+  /** GitHub's id of that team. The slug then only identifies the organization and shows readers which team is meant. */
   readonly teamId?: number;
-  /** `org/admin` or `org/member`, lower case: the role in an organization. */
+  /** Role in an organization: `org/admin` or `org/member`, lower case. */
   readonly role?: string;
-  /** `owner/name` where `*` stands for any characters but `/`; matched whole. */
+  /** `owner/name`, with `*` for any characters except `/`. The whole name must match. */
   readonly repository?: string;
-  /** GitHub's id of a repository. */
+  /** GitHub's repository id. */
   readonly repositoryId?: number;
   /** `refs/heads/main`, `refs/tags/v*`, `refs/heads/release/**`. */
   readonly ref?: string;
-  /** Deployment environment of a job of GitHub Actions, exactly. */
+  /** Deployment environment of a GitHub Actions job, compared exactly. */
   readonly environment?: string;
   /** Issuer name from `trust.issuers`, or `github`. */
   readonly issuer?: string;
-  /** Claims of the proof, each equal to one of the values or, where it is a list, with one of them in it. */
+  /** Required claims of the proof: each must equal one of the values or, if it is a list, contain one. */
   readonly claims?: ClaimValues;
-  /** CEL over `claims`, `issuer`, `subject`, `login`, `teams`, `workspace`. */
+  /** CEL expression over `claims`, `issuer`, `subject`, `login`, `teams`, `workspace`. */
   readonly when?: string;
-  /** A sign-in that the session must have as well. */
+  /** Sign-in that the session must also have. */
   readonly signedIn?: SignedIn;
 }
 
-/** By name of the claim; values as text, compared exactly. */
+/** Accepted values by claim name, as strings, compared exactly. */
 export type ClaimValues = Readonly<Record<string, readonly string[]>>;
 
-/** Who gets nothing, whatever grants say. What cannot be decided of it counts as met. */
+/** Denial that overrides all grants. An undecidable condition counts as matched. */
 export interface Denial extends Who {
-  /** For the audit log and for who is refused. */
+  /** Reason shown in the audit log and to the denied user. */
   readonly reason?: string;
 }
 
-/** `GET /orders/*`: a method or `*`, and a path: exact, with `*` at its very end, or a template of Istio. */
+/**
+ * Operation such as `GET /orders/*`: a method or `*`, and a path that is exact, ends in `*`, or is an Istio template.
+ */
 export interface Operation {
   readonly method: string;
   readonly path: string;
-  /** Claims that a call of this operation must have, beside the grant. */
+  /** Claims that a call of this operation requires. */
   readonly require?: ClaimValues;
-  /** Written as a gRPC method. */
+  /** Whether the file lists it as a gRPC method. */
   readonly grpc?: true;
 }
 
 /**
- * An entry of `to`. It names one port of one Service (`service`, `namespace` and nothing else, or `host`), or it selects
- * whatever the mesh has at any time that meets all of its members.
+ * Entry of `to`. It either identifies one port of one Service (only `service` and `namespace`, or `host`), or selects
+ * all Services that currently match all of its fields.
  */
 export interface GrantTarget {
   readonly place: Place;
-  /** Absent: every Service that the other members select. */
+  /** Service name. If absent, selects every Service that matches the other fields. */
   readonly service?: string;
-  /** A name, or a pattern that begins with a letter and has `*` for any characters. */
+  /** Name, or a pattern that begins with a letter and has `*` for any characters. */
   readonly namespace?: string;
-  /** Labels that the namespace has, all of them. */
+  /** Labels that the namespace must have. */
   readonly namespaceLabels?: Readonly<Record<string, string>>;
-  /** Labels that the Service has, all of them. */
+  /** Labels that the Service must have. */
   readonly labels?: Readonly<Record<string, string>>;
   /** Full host name of one Service. */
   readonly host?: string;
-  /** Number, or name. */
+  /** Port number or name. */
   readonly port: number | string;
-  /** Absent: the whole port. */
+  /** Allowed operations. If absent, the whole port is allowed. */
   readonly allow?: readonly Operation[];
-  /** Refused all the same. */
+  /** Operations that are denied even if allowed. */
   readonly deny?: readonly Operation[];
-  /** Claims that every call must have. */
+  /** Claims that every call requires. */
   readonly require?: ClaimValues;
 }
 
-/** A ClusterRole, bound in one namespace or in every one that is selected. */
+/** ClusterRole, bound in one namespace or in all selected ones. */
 export interface GrantRole {
   readonly place: Place;
   readonly role: string;
-  /** A name or a pattern, as in GrantTarget. */
+  /** Name or pattern, as in GrantTarget. */
   readonly namespace?: string;
   readonly namespaceLabels?: Readonly<Record<string, string>>;
 }
 
-/** What a ClusterRole may allow beside reading and changing objects. */
-export type KubernetesPower =
-  | 'exec'
-  | 'attach'
-  | 'port-forward'
-  | 'proxy'
-  | 'secrets'
-  | 'token-requests'
-  | 'impersonate'
-  | 'workloads'
-  | 'rbac'
-  | 'policies'
-  | 'custom-resources'
-  | 'wildcards';
+/**
+ * Powers that a ClusterRole may have beyond reading and changing objects. Each bypasses the mesh, yields another user's
+ * identity, or outlives the session, and is refused unless `kubernetes.allow` lists it.
+ */
+export const KUBERNETES_POWERS = {
+  exec: 'run commands in Pods',
+  attach: 'attach to processes of Pods',
+  'port-forward': 'connect to ports of Pods past the mesh',
+  proxy: 'connect to Pods and Services through the API server, past the mesh',
+  secrets: 'read or write Secrets',
+  'token-requests': 'get tokens of other ServiceAccounts',
+  impersonate: 'act as another user',
+  workloads: 'run Pods, which can have any ServiceAccount and mount any Secret of the namespace',
+  rbac: 'bind roles, which outlive the session (also escalate and bind)',
+  policies: 'change policies and routes of the mesh or the network, Services, or the labels of namespaces',
+  'custom-resources': 'change objects of API groups whose controllers may do anything',
+  wildcards: 'everything that a "*" in its rules matches, including resources added later',
+} as const;
+export type KubernetesPower = keyof typeof KUBERNETES_POWERS;
 
-/** A time in which a grant is open; all members must hold. */
+/** Time window in which a grant is open. All fields must match. */
 export interface Window {
   readonly place: Place;
   /** 0 is Sunday. */
   readonly days?: readonly number[];
-  /** Minutes since midnight in `zone`; before `from` where it ends on the next day. Both or neither. */
+  /**
+   * Minutes since midnight in `zone`. `to` is before `from` if the window ends on the next day. Set both or neither.
+   */
   readonly from?: number;
   readonly to?: number;
   /** IANA time zone. */
@@ -167,32 +216,32 @@ export interface Window {
   readonly before?: number;
 }
 
-/** Who has to agree before a grant is given, and for how long it is. Durations in seconds. */
+/** Approval that a grant requires, and its duration. All durations in seconds. */
 export interface Approval {
   readonly place: Place;
   readonly by: readonly Who[];
-  /** Where the request does not say how long. */
+  /** Default duration. */
   readonly for: number;
-  /** The longest. */
+  /** Maximum duration. */
   readonly max: number;
   /** Whether a request needs a reason. */
   readonly reason: 'required' | 'optional';
-  /** Different people who must approve. */
+  /** Number of different people who must approve. */
   readonly count: number;
-  /** Absent: nobody has the grant without an approval. */
+  /** Emergency access. If absent, the grant always requires an approval. */
   readonly emergency?: Emergency;
 }
 
-/** That people take a grant without an approval, and are reviewed afterwards. Durations in seconds. */
+/** Emergency access: people take a grant without an approval and are reviewed afterwards. All durations in seconds. */
 export interface Emergency {
   readonly place: Place;
-  /** Of those who may ask for it. Absent: all of them. */
+  /** People who may use this, among those who may request the grant. All of them if absent. */
   readonly who?: readonly Who[];
-  /** The longest. */
+  /** Maximum duration. */
   readonly for: number;
-  /** Who reviews it: one other person. */
+  /** Reviewers. One other person must review it. */
   readonly review: readonly Who[];
-  /** Time for the review, counted from when it was taken. */
+  /** Time allowed for the review after the grant is taken. */
   readonly within: number;
 }
 
@@ -200,17 +249,17 @@ export interface Grant {
   readonly name: string;
   readonly place: Place;
   readonly who: readonly Who[];
-  /** Who does not have it all the same. */
+  /** Exceptions from `who`. */
   readonly except?: readonly Denial[];
   readonly to: readonly GrantTarget[];
   readonly kubernetesRoles: readonly GrantRole[];
-  /** What the roles may allow beside reading and changing objects. Absent: nothing. */
+  /** Powers that the roles may have beyond reading and changing objects; none if absent. */
   readonly kubernetesAllow?: readonly KubernetesPower[];
-  /** Life of an SVID, seconds. */
+  /** Lifetime of an SVID, seconds. */
   readonly ttl: number;
-  /** Hard limit of a session, seconds. */
+  /** Maximum lifetime of a session, seconds. */
   readonly session: number;
-  /** Alternatives. Absent: at any time. */
+  /** Alternative windows. If absent, the grant is always open. */
   readonly during?: readonly Window[];
   readonly approval?: Approval;
 }
@@ -218,42 +267,49 @@ export interface Grant {
 export interface Access {
   /** Name of the first file. */
   readonly file: string;
-  /** Every file that was read, the first one included; absent where there is only that. */
+  /** All files that were read, including the first. Absent if there is only one. */
   readonly files?: readonly string[];
+  /** Contact for access requests. Only shown to callers with a proven identity. */
+  readonly contact?: string;
   readonly trust: Trust;
   readonly deny?: readonly Denial[];
   readonly grants: readonly Grant[];
-  /** Absent: nobody is an operator by name. */
+  /** Operators; if absent, there are no named operators. */
   readonly operators?: Operators;
   readonly webhooks?: readonly ApprovalWebhook[];
 }
 
-/** What authorize() says: the grants that match and why, or why none does. Reasons are for the audit log and people. */
+/**
+ * Result of authorize(): the matching grants, and the reasons for all grants. Reasons are for people and the audit log.
+ */
 export interface Decision {
   readonly grants: readonly {
     readonly grant: Grant;
     readonly reason: string;
-    /** Unix seconds at which its time window closes, or its sign-in is too old; absent where it has none, or none that closes within a day. */
+    /**
+     * When its time window closes or its sign-in becomes too old, Unix seconds. Absent if neither happens within a day.
+     */
     readonly until?: number;
   }[];
-  /** Grants that would be given with an approval, which is not there: they can be requested. */
+  /** Grants that lack only an approval, which can be requested. */
   readonly requestable: readonly { readonly grant: Grant; readonly approval: Approval; readonly reason: string }[];
-  /** Grants that lack nothing but a sign-in, with the name of the issuer; absent: none does. */
+  /** Grants that lack only a sign-in, with the issuer's name; absent if there are none. */
   readonly signIns?: readonly { readonly grant: string; readonly issuer: string }[];
-  /** One line per grant that does not match. */
+  /** Reasons why the other grants do not match, one line each. */
   readonly refusals: readonly string[];
 }
 
-/** Approvals that a session has: Unix seconds of their end, by name of the grant. */
+/** A session's approvals: expiry by grant, Unix seconds. */
 export type Approved = ReadonlyMap<string, number>;
 
 /**
- * @param at Unix seconds; without it no time window is open
- * @param approved what has been approved for the one session that is decided about; absent: nothing
+ * Authorizes an attestation.
+ * @param at Unix seconds; without it, no time window is open
+ * @param approved this session's approvals; none if absent
  */
 export type Authorize = (attestation: Attestation, access: Access, at?: number, approved?: Approved) => Decision;
 
-/** How identity tokens are recognised by sidecars. */
+/** Parameters that sidecars need to recognize identity tokens. */
 export interface IdentityTokens {
   readonly issuer: string;
   readonly audience: string;
@@ -262,7 +318,7 @@ export interface IdentityTokens {
   readonly jwks: string;
 }
 
-/** A Kubernetes object as server-side apply takes it. */
+/** Kubernetes object for server-side apply. */
 export interface Manifest {
   readonly apiVersion: string;
   readonly kind: string;

@@ -1,4 +1,4 @@
-/** What is wrong with an access file, and how it is said: every finding at once, each with its place. */
+/** Problems in an access file: all findings at once, each with its place. */
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 
@@ -8,18 +8,28 @@ export interface AccessFileProblem {
   readonly message: string;
 }
 
-/** What reading a piece of text gives: its meaning, or why it has none. */
+/** Result of parsing a text: its value, or why it is invalid. */
 export type Parsed<T> = { readonly value: T } | { readonly code: ErrorCode; readonly message: string };
 
-/** A refusal of text that is simply not well-formed. */
+/** Builds the problem for a malformed text. */
 export function invalid(message: string): { readonly code: ErrorCode; readonly message: string } {
   return { code: 'access_file_invalid', message };
+}
+
+/** Builds the problem for a pattern that could match more than its author intended. */
+export function unanchored(message: string): { readonly code: ErrorCode; readonly message: string } {
+  return { code: 'access_file_pattern_unanchored', message };
+}
+
+/** Builds the problem for an entry that is well formed but does not belong there. */
+export function problemAt(place: Place, message: string): AccessFileProblem {
+  return { code: 'access_file_invalid', place, message };
 }
 
 const LISTED = 100;
 
 /**
- * `access.yaml:12:7`.
+ * Formats a place: `access.yaml:12:7`.
  * @example
  * ```ts
  * import { formatPlace } from '@meshpass/access';
@@ -31,11 +41,12 @@ export function formatPlace(place: Place): string {
 }
 
 /**
- * One error for all findings, in the order of the file. Its code is that of the first; `detail.problems` has them all.
+ * Builds one error from all findings, in file order. Its code is that of the first finding. `detail.problems` contains
+ * all of them.
  * @param problems at least one
  */
 export function accessFileError(problems: readonly AccessFileProblem[]): MeshpassError {
-  // Files stay in the order in which they were met.
+  // Keeps files in the order in which they were read.
   const files = [...new Set(problems.map(({ place }) => place.file))];
   const ordered = problems.toSorted(
     ({ place: a }, { place: b }) =>

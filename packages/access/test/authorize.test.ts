@@ -38,7 +38,7 @@ describe('authorize', () => {
     ],
     ['another login', '[{user: alice2}]', ALICE, /user is Alice, not alice2/],
     ['another issuer', '[{issuer: okta}]', ALICE, /issuer is github, not okta/],
-    ['CEL that does not hold', `[{when: 'login == "zoe"'}]`, ALICE, /"when" does not hold/],
+    ['CEL that does not hold', `[{when: 'login == "zoe"'}]`, ALICE, /"when" is false/],
     ['CEL that fails', `[{when: 'claims.email == "x"'}]`, ALICE, /"when" cannot be decided: /],
     ['a login of the same spelling at another issuer', '[{user: bob}]', BOB, /attests no GitHub user/],
     [
@@ -66,18 +66,18 @@ describe('authorize', () => {
       /not a GitHub user/,
     ],
     [
-      'a job that somebody had run as Alice',
+      'a job that another person started as Alice',
       '[{user: alice}]',
       JOB,
-      /GitHub Actions needs an entry that names its repository/,
+      /a GitHub Actions token matches only entries with its repository/,
     ],
     [
       'a job of the right repository run as Alice, where the issuer is not named',
       '[{user: alice, repository: acme/payments-api}]',
       JOB,
-      /only beside issuer and repository/,
+      /user and team need issuer and repository/,
     ],
-    ['a job by its claims alone', `[{when: 'login == "alice"'}]`, JOB, /needs an entry that names its repository/],
+    ['a job by its claims alone', `[{when: 'login == "alice"'}]`, JOB, /matches only entries with its repository/],
   ])('refuses %s', (_, who, attestation, reason) => {
     const decision = decide(who, attestation);
     expect(decision.grants).toEqual([]);
@@ -102,7 +102,7 @@ describe('authorize', () => {
   });
 
   it.each<readonly [string, Attestation]>([
-    ['a Codespace, where none is trusted', ALICE],
+    ['a Codespace if none is trusted', ALICE],
     ['an issuer that left the file', BOB],
     ['an OIDC proof that calls itself github', { ...BOB, issuer: 'github' }],
     ['a Codespace that calls itself by another name', { ...ALICE, issuer: 'okta' }],
@@ -115,7 +115,7 @@ describe('authorize', () => {
     });
   });
 
-  it('matches nobody by an entry without members, should one ever come so far', () => {
+  it('never matches by an entry without members', () => {
     const access = parseAccess(fileWith({}), 'f');
     const emptied: Access = {
       ...access,

@@ -6,25 +6,25 @@ const more = (text: string) => fileWith({ more: text });
 const INVALID = 'access_file_invalid';
 
 export const BAD_APPROVALS: typeof BAD_FILES = [
-  ['an approval by nobody', more('approval: {by: []}'), INVALID, /by: nobody can approve/],
+  ['an approval by nobody', more('approval: {by: []}'), INVALID, /by: no person can approve/],
   [
     'an approval by an empty entry',
     more('approval: {by: {}}'),
     'access_file_who_empty',
-    /empty entry would be everybody/,
+    /empty entry would match everyone/,
   ],
   [
     'a reason that is neither',
     more('approval: {by: {user: bob}, reason: "yes"}'),
     INVALID,
-    /reason: "yes" is not taken: required or optional$/,
+    /reason: "yes" is not allowed: use required or optional$/,
   ],
   ['an approval by a job', more('approval: {by: [{issuer: ci}]}'), INVALID, /a job cannot approve/],
   [
-    'an approval by whom nobody calls people',
+    'an approval by an issuer without people',
     more('approval: {by: [{issuer: okta}]}'),
     INVALID,
-    /nothing says that "okta" confirms people/,
+    /"okta" may issue tokens to CI jobs instead of people/,
   ],
   [
     'an approval from a repository',
@@ -45,10 +45,10 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     /within: 1m is too short: at least 1h$/,
   ],
   [
-    'an emergency that nobody reviews',
+    'an emergency without reviewers',
     more('approval: {by: [{user_id: 5}], emergency: {review: []}}'),
     INVALID,
-    /review: nobody can review/,
+    /review: no person can review/,
   ],
   [
     'an emergency that a job takes',
@@ -60,10 +60,10 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     'an emergency that is reviewed from a repository',
     more('approval: {by: [{user_id: 5}], emergency: {review: {repository: acme/payments}}}'),
     INVALID,
-    /people review, wherever they are: leave out repository/,
+    /only people review, from any repository: leave out repository/,
   ],
   [
-    'an emergency that nobody knows how to end',
+    'an emergency with an unknown key',
     more('approval: {by: [{user_id: 5}], emergency: {max: 1h}}'),
     'access_file_unknown_key',
     /max/,
@@ -81,31 +81,19 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     /max: is shorter than "for"$/,
   ],
   [
-    'an approval in its former words',
-    more('approval: {from: [{user_id: 5}]}'),
-    'access_file_unknown_key',
-    /"from" is called "by" now/,
-  ],
-  [
-    'an approval that lasts',
-    more('approval: {by: {user_id: 5}, lasts: 1h}'),
-    'access_file_unknown_key',
-    /"lasts" is now "for"/,
-  ],
-  [
     'an approval of an endpoint',
     fileWith({ to: '[{service: orders.shop, port: 80, approval: {by: {user_id: 5}}}]' }),
     'access_file_unknown_key',
-    /an approval is of a whole grant/,
+    /an approval applies to a whole grant/,
   ],
   [
     'a webhook without TLS',
     `approvals: {webhooks: {chat: {url: 'http://chat.example', speaksFor: github}}}\n${fileWith({})}`,
     INVALID,
-    /is no address of a webhook/,
+    /is not a webhook URL/,
   ],
   [
-    'a webhook for nobody known',
+    'a webhook for an unknown issuer',
     `approvals: {webhooks: {chat: {url: 'https://chat.example', speaksFor: nobody}}}\n${fileWith({})}`,
     INVALID,
     /speaksFor: unknown issuer "nobody"/,

@@ -32,12 +32,7 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'access_file_invalid',
     /:9:11 unknown issuer "oktta" \(did you mean "okta"\?\); trusted are github, okta, ci$/,
   ],
-  [
-    'an empty who',
-    fileWith({ who: '[]' }),
-    'access_file_who_empty',
-    /:9:10 who: nobody is named: "who" needs an entry$/,
-  ],
+  ['an empty who', fileWith({ who: '[]' }), 'access_file_who_empty', /:9:10 who: "who" is empty: add an entry$/],
   [
     'a missing who',
     fileWith({}).replace(/ {4}who:.*\n/, ''),
@@ -48,7 +43,7 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'an empty entry of who',
     fileWith({ who: '[{}]' }),
     'access_file_who_empty',
-    /:9:11 an empty entry would be everybody/,
+    /:9:11 an empty entry would match everyone/,
   ],
   [
     'a who that says nothing',
@@ -67,7 +62,7 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'a capital in the name of a grant',
     EXAMPLE.replace('payments-dev:', 'Payments:'),
     'access_file_invalid',
-    /:8:3 .*"Payments" is no name of a grant/,
+    /:8:3 .*"Payments" is not a grant name/,
   ],
   [
     'a grant whose namespace would be too long',
@@ -94,19 +89,19 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'a grant that stands twice',
     `${EXAMPLE}  payments-dev: {who: [{user: eve}], to: [{service: web.dev, port: 80}]}\n`,
     'access_file_invalid',
-    /:18:3 the key "payments-dev" stands here twice$/,
+    /:18:3 the key "payments-dev" is duplicated$/,
   ],
   [
     'a key that stands twice',
     EXAMPLE.replace('ttl: 10m', 'ttl: 10m\n    ttl: 1h'),
     'access_file_invalid',
-    /:17:5 the key "ttl" stands here twice$/,
+    /:17:5 the key "ttl" is duplicated$/,
   ],
   [
     'a port that stands twice',
     fileWith({ to: '[{service: a.b, port: 1}, {service: a.b, port: 1}]' }),
     'access_file_invalid',
-    /:10:35 a\.b:1 stands in this grant already, at access\.yaml:10:10$/,
+    /:10:35 a\.b:1 is already in this grant, at access\.yaml:10:10$/,
   ],
   [
     'an operation that stands twice',
@@ -118,7 +113,7 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'a role that stands twice',
     fileWith({ more: 'kubernetes: {roles: [view@shop, view@shop]}' }),
     'access_file_invalid',
-    /view@shop stands in this grant already/,
+    /view@shop is already in this grant/,
   ],
   [
     'a duration without a unit',
@@ -130,9 +125,9 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'a duration with an unknown unit',
     EXAMPLE.replace('10m', '1d'),
     'access_file_invalid',
-    /"1d" is no duration: write 90s, 10m or 8h$/,
+    /"1d" is not a duration: write 90s, 10m or 8h$/,
   ],
-  ['a duration of two parts', EXAMPLE.replace('10m', '1m30s'), 'access_file_invalid', /is no duration/],
+  ['a duration of two parts', EXAMPLE.replace('10m', '1m30s'), 'access_file_invalid', /is not a duration/],
   [
     'certificates of over an hour',
     EXAMPLE.replace('10m', '61m'),
@@ -173,13 +168,13 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'a repository as a regular expression',
     fileWith({ who: '[{repository: "acme/(a|b)"}]' }),
     'access_file_invalid',
-    /is no repository/,
+    /is not a repository/,
   ],
   [
     'a repository with an alternative',
     fileWith({ who: '[{repository: "acme/a|evil/b"}]' }),
     'access_file_invalid',
-    /is no repository/,
+    /is not a repository/,
   ],
   [
     'teams by pattern',
@@ -219,12 +214,43 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     /in a repository of their own/,
   ],
   [
+    'a login of a person whom GitHub does not attest',
+    fileWith({ who: '[{issuer: okta, when: \'login == "alice"\'}]' }),
+    'access_file_invalid',
+    /^access\.yaml:\d+:\d+ "login" is a GitHub login, which "okta" does not attest: compare claims\.sub, or claims\.email/,
+  ],
+  [
+    'a login if GitHub attests no one',
+    fileWith({
+      trust: '  issuers: {okta: {issuer: https://acme.okta.com, audience: meshpass}}',
+      who: '[{when: \'login == "alice"\'}]',
+    }),
+    'access_file_invalid',
+    /"login" is a GitHub login, which "okta" does not attest/,
+  ],
+  [
+    'a login that is denied',
+    fileWith({ more: 'except: [{issuer: okta, when: \'login == "mallory"\'}]' }),
+    'access_file_invalid',
+    /"login" is a GitHub login, which "okta" does not attest/,
+  ],
+  [
+    'a login of a sign-in',
+    fileWith({
+      trust:
+        '  codespaces: {organization: acme}\n  issuers: {okta: {issuer: https://acme.okta.com, audience: meshpass, signIn: {client: cli}}}',
+      who: '[{user: alice, signedIn: {issuer: okta, when: \'login == "alice"\'}}]',
+    }),
+    'access_file_invalid',
+    /"login" is a GitHub login, which "okta" does not attest/,
+  ],
+  [
     'an alias',
     fileWith({ who: '&w [{user: alice}]', more: 'ttl: *w' }),
     'access_file_syntax',
-    /:9:13 anchors are not taken here.*\naccess\.yaml:11:10 what begins with \* is an alias/,
+    /:9:13 YAML anchors are not allowed.*\naccess\.yaml:11:10 a value that begins with \* is a YAML alias/,
   ],
-  ['a tag', EXAMPLE.replace('10m', '!!binary aGk='), 'access_file_syntax', /tags are not taken here/],
+  ['a tag', EXAMPLE.replace('10m', '!!binary aGk='), 'access_file_syntax', /YAML tags are not allowed/],
   [
     'a key that is a list',
     EXAMPLE.replace('    ttl', '    ? [a]\n    : 1\n    ttl'),
@@ -236,7 +262,7 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'two documents',
     `${EXAMPLE}---\n${EXAMPLE}`,
     'access_file_syntax',
-    /an access file is one document, and this has several/,
+    /expected one YAML document, but the file has several/,
   ],
   ['nothing', '', 'access_file_invalid', /^access\.yaml:1:1 expected a map, found nothing$/],
   ['a list', '- a\n', 'access_file_invalid', /expected a map, found a list/],

@@ -31,25 +31,25 @@ export const BAD_TRUST: typeof BAD_FILES = [
     'an issuer with a wildcard',
     EXAMPLE.replace('https://acme.okta.com', 'https://*.okta.com'),
     'access_file_invalid',
-    /is no issuer/,
+    /is not an issuer/,
   ],
   [
     'an issuer with a query',
     EXAMPLE.replace('https://acme.okta.com', 'https://acme.okta.com?a=b'),
     'access_file_invalid',
-    /is no issuer/,
+    /is not an issuer/,
   ],
   [
     'an issuer with a password',
     EXAMPLE.replace('https://acme.okta.com', '"https://a:b@acme.okta.com"'),
     'access_file_invalid',
-    /is no issuer/,
+    /is not an issuer/,
   ],
   [
     'no signature at all',
     EXAMPLE.replace('audience: meshpass}', 'audience: meshpass, algorithms: [none]}'),
     'access_file_invalid',
-    /"none" is not taken/,
+    /"none" is not supported/,
   ],
   [
     'ID tokens that are dated back by an hour',
@@ -61,7 +61,7 @@ export const BAD_TRUST: typeof BAD_FILES = [
     'signatures by shared secret',
     EXAMPLE.replace('audience: meshpass}', 'audience: meshpass, algorithms: [HS256]}'),
     'access_file_invalid',
-    /"HS256" is not taken/,
+    /"HS256" is not supported/,
   ],
   [
     'no algorithm',

@@ -1,6 +1,6 @@
 import type { ForeignPolicy, Mesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { compile, formatManifests, parseAccess } from '../src/index.ts';
+import { compile, formatManifests, parseAccess, sourceOf } from '../src/index.ts';
 import type { Manifest } from '../src/model.ts';
 import { EXAMPLE, fileWith, MESH, ON_ORDERS, ORDERS, TOKENS } from './shop.ts';
 
@@ -24,21 +24,36 @@ describe('compile', () => {
     ]);
   });
 
-  it('labels every object as its own and says which line asked for it', () => {
+  it('labels every object as its own, and tells where the file asks for it without writing that into the object', () => {
     const manifests = compiled();
     for (const { metadata } of manifests) expect(metadata.labels['app.kubernetes.io/managed-by']).toBe('meshpass');
-    expect(manifests.map(({ metadata }) => metadata.annotations?.['meshpass.dev/source'])).toEqual([
+    expect(manifests.map((one) => sourceOf(parseAccess(EXAMPLE, 'access.yaml'), one))).toEqual([
       'access.yaml:8',
-      'access.yaml:15',
+      'access.yaml:8',
       'access.yaml',
       'access.yaml:8',
-      'access.yaml:13',
+      'access.yaml:8',
       'access.yaml:8',
       'access.yaml',
     ]);
+    expect(manifests.flatMap(({ metadata }) => Object.keys(metadata.annotations ?? {}))).toEqual([]);
     expect(named(manifests, 'meshpass-payments-dev.orders.8080')?.metadata.labels['meshpass.dev/grant']).toBe(
       'payments-dev',
     );
+  });
+
+  it('gives the same objects for a file with a comment, another name, or another order', () => {
+    const [first, second] = [
+      '{service: orders.shop, port: 8080, allow: [GET /a, {operation: POST /b, require: {x: y}}, {operation: POST /c, require: {x: [y, z]}}], deny: [GET /a/x, GET /a/y]}',
+      '{service: ledger-db.shop, port: 5432}',
+    ];
+    const other =
+      '{service: orders.shop, port: 8080, allow: [{operation: POST /c, require: {x: [z, y]}}, {operation: POST /b, require: {x: y}}, GET /a], deny: [GET /a/y, GET /a/x]}';
+    const file = (...to: readonly string[]) =>
+      fileWith({ to: `[${to.join(', ')}]`, more: 'kubernetes: {roles: [view@shop]}' });
+    const before = compiled(MESH, file(first!, second!));
+    const after = compile(parseAccess(`# a comment\n\n${file(second!, other)}`, 'renamed.yaml'), MESH, TOKENS);
+    expect(after).toEqual(before);
   });
 
   it('binds the role to the ServiceAccounts of the grant and to no one else', () => {
@@ -48,7 +63,7 @@ describe('compile', () => {
     });
   });
 
-  it('has sidecars read the identity token from its own header, with keys that nobody must fetch', () => {
+  it('has sidecars read the identity token from its own header, with inline keys', () => {
     const manifest = compiled().find(({ kind }) => kind === 'RequestAuthentication');
     expect(manifest?.spec).toEqual({
       jwtRules: [
@@ -199,7 +214,7 @@ describe('compile', () => {
 });
 
 describe('when the mesh changes under a file in force', () => {
-  it('leaves out what is gone and goes on denying it', () => {
+  it('leaves out deleted services and continues to deny them', () => {
     const manifests = compile(access, { ...MESH, services: [ORDERS] }, TOKENS, { missing: 'leave-out' });
     expect(JSON.stringify(manifests)).not.toContain('ledger-db');
     const from = [{ source: { namespaces: ['meshpass-payments-dev'] } }];

@@ -6,6 +6,7 @@ const who = (entry: string) => fileWith({ who: `[${entry}]` });
 
 export const GOOD_FILES: readonly (readonly [string, string])[] = [
   ['the example', EXAMPLE],
+  ['a contact', `contact: "#platform in Slack, or https://acme.example/mesh?a=%20"\n${EXAMPLE}`],
   ['nothing for nobody', 'trust: {}\ngrants: {}\n'],
   ['a user by id', who('{user_id: 583231}')],
   ['a team by id', who('{team: acme/payments, team_id: 31}')],
@@ -26,7 +27,7 @@ export const GOOD_FILES: readonly (readonly [string, string])[] = [
     `deny:\n  - {user_id: 666013, reason: left}\n  - {team: acme/x, team_id: 5}\n  - {issuer: okta, claims: {department: contractors}}\n${EXAMPLE}`,
   ],
   ['workflows that are denied', `deny: [{issuer: ci, ref: refs/pull/**}, {repository_id: 78}]\n${EXAMPLE}`],
-  ['who does not have a grant all the same', fileWith({ more: 'except: [{user_id: 583232}]' })],
+  ['people who still do not have a grant', fileWith({ more: 'except: [{user_id: 583232}]' })],
   ['a host', to('{host: orders.shop.svc.cluster.local, port: 8080}')],
   ['a port by name', to('{service: orders.shop, port: http-web}')],
   ['several ports', to('{service: orders.shop, ports: [8080, metrics]}')],
@@ -44,7 +45,19 @@ export const GOOD_FILES: readonly (readonly [string, string])[] = [
   ['templates of paths', to('{service: orders.shop, port: 8080, allow: ["GET /users/{*}/orders", "* /static/{**}"]}')],
   ['a template before its end', to('{service: orders.shop, port: 8080, allow: ["GET /{*}/a/{**}/b"]}')],
   ['gRPC methods', to('{service: a.b, port: 9000, grpc: [acme.v1.Orders/Get, acme.v1.Refunds/*]}')],
-  ['what is denied at an endpoint', to('{service: a.b, port: 80, allow: [GET /*], deny: ["* /admin/{**}"]}')],
+  ['a method that is denied for a whole port', to('{service: a.b, port: 80, deny: [TRACE /*]}')],
+  [
+    'a method that is denied for all of what is allowed',
+    to('{service: a.b, port: 80, allow: ["* /orders/*", "* /users/{*}"], deny: [DELETE /orders/*, "PUT /users/{*}"]}'),
+  ],
+  [
+    'a denied path that is wider than each of what is allowed',
+    to('{service: a.b, port: 80, allow: ["* /a", "* /a/{*}/b", "* /b"], deny: [DELETE /a*]}'),
+  ],
+  [
+    'an operation with claims beside others',
+    to('{service: a.b, port: 80, allow: [GET /a, GET /b/*, {operation: GET /c/*, require: {groups: sre}}]}'),
+  ],
   ['a claim for a port', to('{service: a.b, port: 80, require: {department: finance}}')],
   [
     'a claim for an operation',

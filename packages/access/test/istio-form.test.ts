@@ -1,4 +1,4 @@
-/** What is compiled is what Istio's CRDs accept, and the rules mean what the file says under Istio's semantics. */
+/** Compiled objects match Istio's CRDs, and their rules mean what the file says under Istio's semantics. */
 
 import { Gateway } from '@kubernetes-models/istio/networking.istio.io/v1beta1/Gateway';
 import { Sidecar } from '@kubernetes-models/istio/networking.istio.io/v1beta1/Sidecar';

@@ -27,8 +27,10 @@ describe('the published JSON Schema', () => {
     expect(takes(parse(text)) || takes.errors).toBe(true);
   });
 
-  /** What an editor cannot know: YAML itself, expressions, references, and how entries fit together. */
+  /** Rules that an editor cannot check: YAML itself, expressions, references, and how entries fit together. */
   const BEYOND_FORM = new Set<string>([
+    'a contact of several lines',
+    'a contact that turns text around',
     'ID tokens that are dated back by an hour',
     'an unknown issuer',
     'a grant called system',
@@ -89,13 +91,25 @@ describe('the published JSON Schema', () => {
     'an emergency that a job takes',
     'an emergency that is reviewed from a repository',
     'an approval by a job',
-    'an approval by whom nobody calls people',
+    'an approval by an issuer without people',
     'an approval from a repository',
     'an approval for a day',
     'an approval that ends before it begins',
-    'a webhook for nobody known',
+    'a webhook for an unknown issuer',
     'a webhook for jobs',
     'a role twice by label',
+    'a login of a person whom GitHub does not attest',
+    'a login if GitHub attests no one',
+    'a login that is denied',
+    'a login of a sign-in',
+    'a method with a letter too few',
+    'a denied method that does not exist',
+    'a denied path below one that is allowed',
+    'a denied path of a whole port',
+    'a denied path below a template',
+    'a denied gRPC method of a whole service',
+    'a denied path that covers only one of what is allowed',
+    'claims for a path below one that needs none',
     'a file that includes another, given alone',
   ]);
   const all = [...BAD_FILES, ...BAD_TARGETS, ...BAD_TRUST, ...BAD_CONSTRUCTS].filter(

@@ -62,14 +62,14 @@ describe('checkMesh', () => {
         workloads: Array.from({ length: 101 }, (_, n) => ({ labels: { app: 'orders' }, serviceAccount: `o-${n}` })),
       }),
       'access_file_invalid',
-      /:10:10 orders\.shop runs under 101 ServiceAccounts, and an agent accepts 100/,
+      /:10:10 orders\.shop runs under 101 ServiceAccounts, and an agent accepts at most 100 per service/,
     ],
     [
       'claims that are too long to be told',
       `{service: orders.shop, port: 8080, allow: [GET /], require: {department: [${Array.from({ length: 40 }, (_, n) => `"${'d'.repeat(110)}${n}"`).join(', ')}]}}`,
       MESH,
       'access_file_invalid',
-      /:10:10 orders\.shop has an operation that takes \d+ characters with its claims, and 4096 are told/,
+      /:10:10 orders\.shop has an operation of \d+ characters with its claims, and an agent accepts at most 4096/,
     ],
     [
       'istiod',
@@ -90,7 +90,7 @@ describe('checkMesh', () => {
       '{service: holder.meshpass-other, port: 8080}',
       service({ name: 'holder', namespace: 'meshpass-other' }),
       'access_file_invalid',
-      /is in a namespace of Meshpass, where nothing is granted/,
+      /is in a namespace of Meshpass, whose services cannot be granted/,
     ],
     [
       'a service that selects every pod of its namespace',
@@ -123,7 +123,7 @@ describe('checkMesh', () => {
       fileWith({ more: 'kubernetes: {roles: [view@istio-system, edit@shop, view@meshpass-system]}' }),
       MESH,
     );
-    expect(error?.message.match(/no role is given there/g)).toHaveLength(2);
+    expect(error?.message.match(/grants cannot bind roles there/g)).toHaveLength(2);
   });
 
   it.each([
@@ -134,7 +134,7 @@ describe('checkMesh', () => {
     const error = refusal(fileWith({ more: `kubernetes: {roles: [${role}]}` }), MESH);
     expect(error).toMatchObject({
       code: 'access_file_invalid',
-      message: expect.stringMatching(/is a namespace of (Meshpass|Kubernetes): no role is given there/),
+      message: expect.stringMatching(/is a namespace of (Meshpass|Kubernetes), and grants cannot bind roles there/),
     });
   });
 
@@ -198,7 +198,7 @@ describe('reachableServices', () => {
     expect(hosts({ ...MESH, services: [] })).toEqual([]);
   });
 
-  it('accepts nobody where no workload runs', () => {
+  it('accepts no caller if no workload runs', () => {
     const idle = { ...MESH, services: [{ ...LEDGER, workloads: [] }] };
     expect(reachableServices(access, idle, ['payments-dev'])[0]?.spiffe_ids).toEqual([]);
   });
@@ -212,6 +212,6 @@ it('refuses more operations of one port than an agent is told', () => {
     ...access,
     grants: [{ ...dev!, to: [{ ...target!, allow: Array.from({ length: count }, () => target!.allow![0]!) }] }],
   });
-  expect(() => checkMesh(many(501), MESH)).toThrow(/^access\.yaml:10:10 orders\.shop is granted by 501 operations/);
+  expect(() => checkMesh(many(501), MESH)).toThrow(/^access\.yaml:10:10 orders\.shop has 501 allowed operations/);
   expect(() => checkMesh(many(500), MESH)).not.toThrow();
 });

@@ -77,7 +77,7 @@ describe('a good access file', () => {
     expect(parseAccess(fileWith({}), 'f').grants[0]).toMatchObject({ ttl: 600, session: 28800, kubernetesRoles: [] });
   });
 
-  it('may grant nothing to nobody', () => {
+  it('may have no grants', () => {
     expect(parseAccess('trust: {}\ngrants: {}\n', 'f')).toEqual({
       file: 'f',
       trust: { issuers: [], audiences: [] },
@@ -106,7 +106,7 @@ describe('a good access file', () => {
 
   it('takes plain HTTP issuers only where the lab says so', () => {
     const text = 'trust: {issuers: {x: {issuer: "http://idp.test", audience: a}}}\ngrants: {}\n';
-    expect(refusal(text).message).toMatch(/^access\.yaml:1:31 issuer: "http:\/\/idp\.test" is no issuer/);
+    expect(refusal(text).message).toMatch(/^access\.yaml:1:31 issuer: "http:\/\/idp\.test" is not an issuer/);
     expect(parseAccess(text, 'f', { dangerouslyAllowPlainHttpIssuers: true }).trust.issuers).toHaveLength(1);
   });
 });
@@ -135,7 +135,7 @@ describe('a bad access file is refused, by line:', () => {
       expect.stringMatching(/^access\.yaml:10:43 .*strangers/),
       expect.stringMatching(/^access\.yaml:11:15 when: not a CEL expression/),
       expect.stringMatching(/^access\.yaml:13:44 unknown key "alow"/),
-      expect.stringMatching(/^access\.yaml:16:10 ttl: "10d" is no duration/),
+      expect.stringMatching(/^access\.yaml:16:10 ttl: "10d" is not a duration/),
     ]);
     expect(error.code).toBe('access_file_pattern_unanchored');
     const problems = error.detail.problems as readonly AccessFileProblem[];
@@ -173,7 +173,7 @@ describe('the reference of the access file', () => {
     if (part.startsWith('    ')) return `${trust}grants:\n  part:\n${part}    ${missing.join('\n    ')}\n`;
     if (part.startsWith('operators'))
       return EXAMPLE.replace(/(okta: \{[^}]*)\}/, '$1, signIn: {client: cli}}').replace('grants:', `${part}grants:`);
-    return part.startsWith('include') ? `${part}${EXAMPLE}` : `${trust}${part}    ${missing.join('\n    ')}\n`;
+    return /^(?:include|contact):/.test(part) ? `${part}${EXAMPLE}` : `${trust}${part}    ${missing.join('\n    ')}\n`;
   };
 
   it.each(examples.slice(1).map((part) => [part.trim().split('\n')[0]!, part] as const))(

@@ -1,4 +1,4 @@
-/** What entries of `to` and roles mean in a mesh whose services and namespaces come and go, and what is compiled of it. */
+/** Meaning of `to` entries and roles in a mesh whose services and namespaces come and go, and the objects compiled from them. */
 
 import type { Mesh, MeshService } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
@@ -8,7 +8,10 @@ import type { Manifest } from '../src/model.ts';
 import { fileWith, LEDGER, MESH, ORDERS, onPort, TOKENS } from './shop.ts';
 
 const service = (name: string, namespace: string, parts: Partial<MeshService> = {}): MeshService => ({
-  ...{ ...ORDERS, name, namespace, ports: [{ port: 8080, targetPort: 8080, name: 'http', protocol: 'http' }] },
+  ...ORDERS,
+  name,
+  namespace,
+  ports: [{ port: 8080, targetPort: 8080, name: 'http', protocol: 'http' }],
   ...parts,
 });
 const namespaces = ['shop', 'preview-1', 'preview-2', 'prod', 'istio-system', 'kube-system', 'meshpass-system'].map(
@@ -143,7 +146,7 @@ describe('an entry of to', () => {
       /:10:10 orders\.prod:8080 speaks HTTP\/1\.1, and gRPC needs HTTP\/2: set "appProtocol: grpc"/,
     ],
     ['gRPC on TCP', '{service: ledger-db.shop, port: 5432, grpc: [a.B/C]}', /is TCP.*leave "grpc" out$/],
-    ['what is denied on TCP', '{service: ledger-db.shop, port: 5432, deny: [GET /]}', /is TCP.*leave "deny" out$/],
+    ['what is denied on TCP', '{service: ledger-db.shop, port: 5432, deny: [GET /*]}', /is TCP.*leave "deny" out$/],
     ['claims on TCP', '{service: ledger-db.shop, port: 5432, require: {a: b}}', /is TCP.*leave "require" out$/],
   ])('is refused by name: %s', (_, to, message) => {
     expect(() => compile(access(to), mesh, TOKENS)).toThrow(message);
@@ -183,11 +186,11 @@ describe('the rules of an HTTP port', () => {
   const from = [{ source: { namespaces: ['meshpass-dev'] } }];
   const sni = onPort(8080, 'orders.prod.svc.cluster.local');
 
-  it('refuse what is denied, also where the whole port is granted', () => {
-    expect(rules('{service: orders.prod, port: 8080, deny: ["* /admin/{**}", DELETE /orders/*]}')).toHaveLength(3);
-    expect(rules('{service: orders.prod, port: 8080, deny: ["* /admin/{**}", DELETE /orders/*]}').at(-1)).toEqual({
+  it('refuse denied operations, even if the whole port is granted', () => {
+    expect(rules('{service: orders.prod, port: 8080, deny: [TRACE /*, DELETE /*]}')).toHaveLength(3);
+    expect(rules('{service: orders.prod, port: 8080, deny: [TRACE /*, DELETE /*]}').at(-1)).toEqual({
       from,
-      to: [{ operation: { paths: ['/admin/{**}'] } }, { operation: { methods: ['DELETE'], paths: ['/orders/*'] } }],
+      to: [{ operation: { methods: ['DELETE'], paths: ['/*'] } }, { operation: { methods: ['TRACE'], paths: ['/*'] } }],
       when: sni,
     });
   });
@@ -200,7 +203,8 @@ describe('the rules of an HTTP port', () => {
       { from, when: [...sni, { key: 'request.auth.claims[attested][dept]', notValues: ['a', 'z'] }] },
       { from, when: [...sni, { key: 'request.auth.claims[attested][team]', notValues: ['b'] }] },
       {
-        ...{ from, to: [{ operation: { methods: ['POST'], paths: ['/b'] } }] },
+        from,
+        to: [{ operation: { methods: ['POST'], paths: ['/b'] } }],
         when: [...sni, { key: 'request.auth.claims[attested][groups]', notValues: ['sre'] }],
       },
     ]);

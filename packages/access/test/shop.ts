@@ -114,7 +114,14 @@ export const BOB: Attestation = {
   subject: 'okta:00u1',
   login: 'bob',
   teams: [],
-  claims: { email: 'bob@acme.com', groups: ['dev', 'sre'], level: 3 },
+  claims: {
+    iss: 'https://acme.okta.com',
+    aud: 'meshpass',
+    email: 'bob@acme.com',
+    email_verified: true,
+    groups: ['dev', 'sre'],
+    level: 3,
+  },
   workspace: { kind: 'other', key: 'okta:00u1', name: 'laptop' },
   proofHash: 'b'.repeat(64),
 };
@@ -127,7 +134,12 @@ export const JOB: Attestation = {
   login: 'alice',
   githubUser: { id: 583231, login: 'alice' },
   teams: [],
-  claims: { repository_owner_id: '9', ref: 'refs/heads/main' },
+  claims: {
+    iss: 'https://token.actions.githubusercontent.com',
+    aud: 'meshpass',
+    repository_owner_id: '9',
+    ref: 'refs/heads/main',
+  },
   workspace: {
     kind: 'actions',
     key: 'actions:77:1:1',

@@ -1,4 +1,4 @@
-/** Who an entry means: ids, roles, refs, environments, claims; and who is denied all the same, or not at this time. */
+/** Entries of people: ids, roles, refs, environments, claims; and denials and time windows. */
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { approverEntry, authorize, claimsRequired, parseAccess, rolesMentioned } from '../src/index.ts';
@@ -16,6 +16,8 @@ const withClaims = (attestation: Attestation, claims: Attestation['claims']): At
   ...attestation,
   claims: { ...attestation.claims, ...claims },
 });
+const UNVERIFIED = withClaims(BOB, { email_verified: false });
+const BY_EMAIL = '{issuer: okta, claims: {email: bob@acme.com}}';
 const ADMIN: Attestation = { ...ALICE, organizationRoles: ['acme/admin'] };
 
 describe('an entry of who', () => {
@@ -41,7 +43,7 @@ describe('an entry of who', () => {
     ['by id, not of who is no GitHub user', BOB, '{user_id: 583231}', false],
     ['by role', ADMIN, '{role: Acme/Admin}', true],
     ['by role, only that of this organization', ADMIN, '{role: other/admin}', false],
-    ['by role, not where GitHub did not confirm it', ALICE, '{role: acme/admin}', false],
+    ['by role, not if GitHub did not confirm it', ALICE, '{role: acme/admin}', false],
     [
       'by role, not of a job without its repository',
       { ...JOB, organizationRoles: ['acme/admin'] },
@@ -60,7 +62,7 @@ describe('an entry of who', () => {
       false,
     ],
     ['by branch, in its case', withRef(JOB, 'refs/heads/Main'), '{repository_id: 77, ref: refs/heads/main}', false],
-    ['by branch, not where none is known', JOB, '{repository_id: 77, ref: refs/heads/main}', false],
+    ['by branch, not if none is known', JOB, '{repository_id: 77, ref: refs/heads/main}', false],
     [
       'by branch, not a tag of that name',
       withRef(JOB, 'refs/tags/main'),
@@ -95,6 +97,20 @@ describe('an entry of who', () => {
     ['by several claims, all', BOB, '{issuer: okta, claims: {groups: sre, level: 4}}', false],
     ['by a claim that is missing', BOB, '{issuer: okta, claims: {department: x}}', false],
     ['by a claim that every object has', BOB, '{issuer: okta, claims: {constructor: x}}', false],
+    ['by an email that is verified', BOB, '{issuer: okta, claims: {email: bob@acme.com}}', true],
+    ['by an email, not if it has no verification', UNVERIFIED, '{issuer: okta, claims: {email: bob@acme.com}}', false],
+    ['by an email, not if its verification is text', withClaims(BOB, { email_verified: 'true' }), BY_EMAIL, false],
+    ['by an email in an expression', BOB, `{issuer: okta, when: 'claims.email == "bob@acme.com"'}`, true],
+    ['by an email in one, not unverified', UNVERIFIED, `{issuer: okta, when: 'claims.email == "bob@acme.com"'}`, false],
+    ['by the name before the @', withClaims(BOB, { email: 'bob@evil.example' }), `{when: 'login == "bob"'}`, false],
+    ['by a missing name, which no one has', BOB, `{when: 'login != "mallory"'}`, false],
+    ['by a login of GitHub', ALICE, `{when: 'login == "Alice"'}`, true],
+    [
+      'by a number whose digits JSON has lost',
+      withClaims(BOB, { id: 2 ** 60 }),
+      `{issuer: okta, claims: {id: "${2 ** 60}"}}`,
+      false,
+    ],
     ['by a claim, not a part of it', BOB, '{issuer: okta, claims: {email: acme.com}}', false],
     ['by a claim, not of another issuer', BOB, '{issuer: ci, repository: acme/a, claims: {groups: sre}}', false],
     ['by the owner of a workflow', JOB, '{issuer: ci, claims: {repository_owner_id: 9}}', true],
@@ -110,6 +126,7 @@ describe('an entry of who', () => {
 });
 
 describe('a deny list', () => {
+  const DEV_GROUP = '{issuer: okta, claims: {groups: dev}}';
   const denied = (attestation: Attestation, entry: string) => {
     const everyone = '[{user_id: 583231}, {issuer: okta}, {issuer: ci, repository: acme/payments-api}]';
     const text = fileWith({ who: everyone.replace('{issuer: okta}', '{issuer: okta, when: \'issuer == "okta"\'}') });
@@ -123,18 +140,31 @@ describe('a deny list', () => {
     ['by id', ALICE, '{user_id: 583231}', true],
     ['by id, of a job that the person set off', JOB, '{user_id: 583231}', true],
     ['by id, nobody else', ALICE, '{user_id: 583232}', false],
-    ['by id, nobody whom GitHub does not know', BOB, '{user_id: 583231}', false],
+    ['by id, not if GitHub does not know the person', BOB, '{user_id: 583231}', false],
     ['by repository', ALICE, '{repository_id: 77}', true],
     ['only where all members hold', ALICE, '{user_id: 583231, repository_id: 78}', false],
     ['by claim', BOB, '{issuer: okta, claims: {groups: dev}}', true],
-    ['by claim, not where it has other values', BOB, '{issuer: okta, claims: {groups: contractors}}', false],
-    ['by claim, also where it is missing', BOB, '{issuer: okta, claims: {department: contractors}}', true],
+    ['by claim, not if it has other values', BOB, '{issuer: okta, claims: {groups: contractors}}', false],
+    ['by claim, even if it is missing', BOB, '{issuer: okta, claims: {department: contractors}}', true],
+    ['by claim, also in a list of objects', withClaims(BOB, { groups: [{ name: 'dev' }] }), DEV_GROUP, true],
+    ['by claim, also beside objects', withClaims(BOB, { groups: ['sre', { name: 'dev' }] }), DEV_GROUP, true],
+    ['by claim, also in lists in a list', withClaims(BOB, { groups: [['dev']] }), DEV_GROUP, true],
+    ['by claim, even if it is an object', withClaims(BOB, { groups: { dev: true } }), DEV_GROUP, true],
+    ['by claim, even if it is null', withClaims(BOB, { groups: null }), DEV_GROUP, true],
+    ['by claim, not in a list of nothing', withClaims(BOB, { groups: [] }), DEV_GROUP, false],
+    [
+      'by number, even if JSON has lost digits of it',
+      withClaims(BOB, { id: 2 ** 60 }),
+      '{issuer: okta, claims: {id: 7}}',
+      true,
+    ],
+    ['by an email that is not verified', UNVERIFIED, '{issuer: okta, claims: {email: mallory@acme.com}}', true],
     ['by claim, only those of its issuer', ALICE, '{issuer: okta, claims: {department: contractors}}', false],
     ['by expression', BOB, `{issuer: okta, when: 'claims.level < 5'}`, true],
-    ['by expression, not where it is false', BOB, `{issuer: okta, when: 'claims.level > 5'}`, false],
-    ['by expression, also where it cannot be decided', BOB, `{issuer: okta, when: 'claims.nothing == 1'}`, true],
+    ['by expression, not if it is false', BOB, `{issuer: okta, when: 'claims.level > 5'}`, false],
+    ['by expression, even if it cannot be decided', BOB, `{issuer: okta, when: 'claims.nothing == 1'}`, true],
     ['by ref', withRef(JOB, 'refs/pull/1/merge'), '{issuer: ci, ref: "refs/pull/**"}', true],
-    ['by ref, also where none is known', JOB, '{issuer: ci, ref: "refs/pull/**"}', true],
+    ['by ref, even if none is known', JOB, '{issuer: ci, ref: "refs/pull/**"}', true],
     ['by ref, no other', withRef(JOB, 'refs/heads/main'), '{issuer: ci, ref: "refs/pull/**"}', false],
     ['by environment', withClaims(JOB, { environment: 'x' }), '{issuer: ci, environment: x}', true],
     ['by environment, not without one', JOB, '{issuer: ci, environment: x}', false],
@@ -166,8 +196,8 @@ describe('a grant', () => {
     expect(decide(ALICE, timed, NOON).grants).toMatchObject([{ until: NOON + 3600 }]);
   });
 
-  it('is not given while none is, nor where nobody says what time it is', () => {
-    const refusals = ['grant dev: access.yaml:11:14 it is not open at this time'];
+  it('is not granted while no window is open, or if the time is unknown', () => {
+    const refusals = ['grant dev: access.yaml:11:14 the grant is not open at this time'];
     expect(decide(ALICE, timed, NOON + 3600)).toEqual({ grants: [], requestable: [], refusals });
     expect(decide(ALICE, timed)).toEqual({ grants: [], requestable: [], refusals });
   });
@@ -181,7 +211,7 @@ describe('a grant', () => {
       more: 'approval: {by: [{team: acme/leads}, {user_id: 5}], count: 2, for: 30m, max: 2h, reason: optional}',
     });
 
-    it('is given to nobody without one, and can be requested', () => {
+    it('is not granted without one, and can be requested', () => {
       const { grants, requestable, refusals } = decide(ALICE, text, NOON);
       expect(grants).toEqual([]);
       expect(refusals).toEqual([
@@ -212,7 +242,10 @@ describe('a grant', () => {
           { place: { file: 'f', line: 11, column: 21 }, team: 'acme/leads' },
           { place: { file: 'f', line: 11, column: 41 }, userId: 5 },
         ],
-        ...{ count: 2, for: 1800, max: 7200, reason: 'optional' },
+        count: 2,
+        for: 1800,
+        max: 7200,
+        reason: 'optional',
       });
       const short = parseAccess(fileWith({ more: 'approval: {by: {team: acme/leads}}' }), 'f').grants[0]!.approval;
       expect(short).toMatchObject({ count: 1, for: 3600, max: 3600, reason: 'required' });

@@ -5,7 +5,7 @@ import { fileWith } from './shop.ts';
 
 const windows = (text: string) => parseAccess(fileWith({ more: `during: ${text}` }), 'f').grants[0]!.during!;
 const at = (instant: string) => Date.parse(instant) / 1000;
-/** Until when, as an instant; `closed` where it is. */
+/** End of the open window, as an instant; `closed` if it is closed. */
 const until = (text: string, instant: string): string => {
   const end = openUntil(windows(text), at(instant));
   return end === undefined ? 'closed' : new Date(end * 1000).toISOString().replace('.000', '');
@@ -33,13 +33,13 @@ describe('a window', () => {
     ['is a whole day', '[{days: [tue]}]', '2026-11-24T12:00:00Z', '2026-11-25T00:00:00Z'],
     ['is whole days in a row', '[{days: [tue, wed]}]', '2026-11-24T23:00:00Z', '2026-11-25T23:00:00Z'],
     [
-      'goes on where another begins',
+      'continues if another begins',
       '[{from: "08:00", to: "12:00"}, {from: "12:00", to: "13:00"}]',
       '2026-11-24T11:00:00Z',
       '2026-11-24T13:00:00Z',
     ],
     [
-      'goes on where another overlaps',
+      'continues if another overlaps',
       '[{from: "08:00", to: "12:00"}, {from: "11:30", to: "13:00"}]',
       '2026-11-24T08:00:00Z',
       '2026-11-24T13:00:00Z',
@@ -84,33 +84,65 @@ describe('a window', () => {
       '2026-10-24T23:30:00Z',
       '2026-10-25T03:00:00Z',
     ],
+    [
+      'closes where clocks go back to before it opens',
+      '[{from: "02:30", to: "04:00", zone: Europe/Berlin}]',
+      '2026-10-25T00:40:00Z',
+      '2026-10-25T01:00:00Z',
+    ],
+    [
+      'opens again in the hour that clocks repeat',
+      '[{from: "02:30", to: "04:00", zone: Europe/Berlin}]',
+      '2026-10-25T01:30:00Z',
+      '2026-10-25T03:00:00Z',
+    ],
+    [
+      'is a day of 25 hours where clocks go back at midnight',
+      '[{days: [sat], zone: America/Asuncion}]',
+      '2020-03-22T02:30:00Z',
+      '2020-03-22T04:00:00Z',
+    ],
   ])('%s', (_, text, instant, end) => {
     expect(until(text, instant)).toBe(end);
   });
 
-  it('agrees with the clocks of its zone at every minute of two days with a change of clocks', () => {
-    const [window] = windows('[{days: [sat, sun], from: "22:15", to: "02:45", zone: America/New_York}]');
-    const clock = new Intl.DateTimeFormat('en-GB', {
-      ...{ timeZone: 'America/New_York', weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' },
-    });
-    const isOpen = (seconds: number) => {
-      const parts = Object.fromEntries(clock.formatToParts(seconds * 1000).map(({ type, value }) => [type, value]));
-      const minute = Number(parts.hour) * 60 + Number(parts.minute);
-      const evening = ['Sat', 'Sun'].includes(parts.weekday!) && minute >= 22 * 60 + 15;
-      return evening || (['Sun', 'Mon'].includes(parts.weekday!) && minute < 2 * 60 + 45);
-    };
-    for (const day of ['2026-03-07T12:00:00Z', '2026-10-31T12:00:00Z']) {
-      for (let minute = 0; minute < 2 * 1440; minute += 7) {
-        const now = at(day) + minute * 60 + 13;
-        const end = openUntil([window!], now);
-        expect([new Date(now * 1000).toISOString(), end !== undefined]).toEqual([
-          new Date(now * 1000).toISOString(),
-          isOpen(now),
-        ]);
-        if (end === undefined) continue;
-        expect(isOpen(end - 1)).toBe(true);
-        expect(isOpen(end)).toBe(false);
+  // The hour from 01:00 to 02:00 comes twice in November, and that from 02:00 to 03:00 never in March.
+  it.each([
+    ['22:15', '02:45'],
+    ['01:30', '04:00'],
+    ['22:15', '01:20'],
+    ['01:10', '01:50'],
+    ['02:10', '02:50'],
+  ])(
+    'from %s to %s agrees with the clocks of its zone at every minute of two days with a change of clocks',
+    (from, to) => {
+      const [window] = windows(`[{days: [sat, sun], from: "${from}", to: "${to}", zone: America/New_York}]`);
+      const clock = new Intl.DateTimeFormat('en-GB', {
+        timeZone: 'America/New_York',
+        weekday: 'short',
+        hour: '2-digit',
+        minute: '2-digit',
+        hourCycle: 'h23',
+      });
+      const isOpen = (seconds: number) => {
+        const parts = Object.fromEntries(clock.formatToParts(seconds * 1000).map(({ type, value }) => [type, value]));
+        const time = `${parts.hour}:${parts.minute}`;
+        const opensOn = ['Sat', 'Sun'].includes(parts.weekday!);
+        if (from < to) return opensOn && time >= from && time < to;
+        return (opensOn && time >= from) || (['Sun', 'Mon'].includes(parts.weekday!) && time < to);
+      };
+      for (const day of ['2026-03-07T12:00:00Z', '2026-10-31T12:00:00Z']) {
+        const open = Array.from({ length: 2 * 1440 + 1440 }, (_, minute) => isOpen(at(day) + minute * 60));
+        for (let minute = 0; minute < 2 * 1440; minute += 7) {
+          const now = at(day) + minute * 60 + 13;
+          const closes = open.indexOf(false, minute);
+          const expected = open[minute] && closes >= 0 ? at(day) + closes * 60 : undefined;
+          expect([new Date(now * 1000).toISOString(), openUntil([window!], now)]).toEqual([
+            new Date(now * 1000).toISOString(),
+            expected,
+          ]);
+        }
       }
-    }
-  });
+    },
+  );
 });

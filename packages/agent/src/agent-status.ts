@@ -1,4 +1,4 @@
-/** What the running agent says of itself, put together from its parts. */
+/** Builds the status of the running agent from its parts. */
 import { VERSION } from '@meshpass/identity/version';
 import type { SessionChannel } from './channel/session-channel.ts';
 import type { AgentConfig } from './control/config.ts';
@@ -20,10 +20,11 @@ export interface AgentParts {
   readonly names: LoopbackNames | undefined;
   readonly kubernetes: WorkspaceKubernetes;
   readonly signIns: SignIns;
-  /** Milliseconds from the start of the process until it was ready. */
+  /** Milliseconds from process start to readiness. */
   readonly readyAfter: number;
 }
 
+/** Returns the status of a running agent for `meshpass status`. */
 export async function agentStatus(parts: AgentParts): Promise<AgentStatus> {
   const { config, manager, configuration, channel, names, signIns, readyAfter } = parts;
   const { session, identityToken, services, mesh } = manager.credentials;
@@ -48,17 +49,24 @@ export async function agentStatus(parts: AgentParts): Promise<AgentStatus> {
       identityTokenExpiresAt: identityToken.expiresAt,
     },
     services: services.map(({ grant, host, port, aliases, protocol, allow, address }) => ({
-      ...{ grant, host, port, names: aliases, protocol },
+      grant,
+      host,
+      port,
+      names: aliases,
+      protocol,
       ...(allow ? { allow } : {}),
       ...(address !== undefined && names?.isNamed(address) ? { address } : {}),
     })),
     ...(kubernetes && { kubernetes }),
     signIns: signIns.status,
     broker: {
-      ...{ url: config.broker, answeredAt },
+      url: config.broker,
+      answeredAt,
       failures: failure === undefined ? failures : { ...failures, configuration: failure },
     },
-    ...{ edge: mesh.edge, lease: { ...lease, ...(refusal && { refused: refusal }) } },
+    edge: mesh.edge,
+    ...(mesh.contact !== undefined && { contact: mesh.contact }),
+    lease: { ...lease, ...(refusal && { refused: refusal }) },
     ...plane,
     notes: [...plane.notes, ...(names?.notes ?? []), ...signIns.notes],
     readyAfter,

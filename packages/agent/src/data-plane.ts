@@ -1,4 +1,4 @@
-/** The workspace's Envoy and what it is given: checked configuration, secrets, the loopback proxy; and what it says in return. */
+/** The workspace's Envoy with its inputs (checked configuration, secrets, the loopback proxy) and outputs. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, SECRET } from '@meshpass/envoy';
 import { plainText } from '@meshpass/identity/text';
@@ -14,6 +14,7 @@ import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/ans
 import { kubernetesGrants } from './kubernetes/addresses.ts';
 import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
 import { type LoopbackProxy, newLoopbackProxy } from './proxy/loopback-proxy.ts';
+import { answerAddresses, type ListInterfaces, type NameResolver } from './proxy/outside-address.ts';
 import { Principals } from './sds/principals.ts';
 import { nextExpiry, secretsOf } from './sds/secrets.ts';
 import type { ReceivedConfiguration } from './session/broker-answers.ts';
@@ -30,36 +31,43 @@ import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
 export interface DataPlaneOptions {
   readonly launched: LaunchedEnvoy;
   readonly clusterDomain: string;
-  /** 0 for any. */
+  /** 0 for any free port. */
   readonly proxyPort: number;
-  /** Where the proxy listens for containers too. */
+  /** Address on which the proxy also listens for containers. */
   readonly bridgeAddress?: string | undefined;
-  /** PEM of the roots that the edge is verified with. */
+  /** Resolves names outside the mesh for containers. */
+  readonly resolver?: NameResolver | undefined;
+  /** Lists addresses that containers must not reach. */
+  readonly interfaces?: ListInterfaces | undefined;
+  /** PEM of the roots that verify the edge. */
   readonly edgeRoots: string;
-  /** Asked only after `credentialsChanged`. */
+  /** Read only after `credentialsChanged`. */
   readonly credentials: () => Credentials;
-  /** Takes what the broker is to be told of refusals. */
+  /** Collects the refusals to report to the broker. */
   readonly report: RefusalReport;
   /** Whether Envoy may listen on a port. */
   readonly mayListenOn: (port: number) => boolean;
-  /** Told which addresses (`127.64.1.2:8080`) Envoy listens on, when they may have changed. */
+  /** Called with the addresses (`127.64.1.2:8080`) on which Envoy listens whenever they may have changed. */
   readonly listening: (addresses: ReadonlySet<string>) => void;
-  /** Milliseconds since the epoch. */
+  /** Unix ms. */
   readonly now: () => number;
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
 const NOT_USED =
-  'The configuration that the broker sent breaks a rule of this workspace and is not used; the last good one is.';
-const NONE_YET = 'The broker has not sent a configuration yet: no service can be reached.';
+  "The broker's latest configuration violates a rule of this workspace and is not used. The last valid one remains.";
+const NONE_YET = 'The broker has not sent a configuration yet, so no service can be reached.';
 const LONGEST_REASON = 600;
-/** Longest that a timer of Node waits, ms. */
+/** Maximum delay of a Node timer, ms. */
 const LONGEST_TIMER = 2_147_483_647;
 const LISTENING_POLL = 10;
-/** Longest that names wait for listeners that do not come, ms. */
+/** Maximum time that names wait for missing listeners, ms. */
 const LONGEST_LISTENING = 3_000;
+/** First pause before retrying listeners that Envoy could not use, ms. Doubles each time. */
+const FIRST_OFFER_MS = 500;
+const LONGEST_OFFER_MS = 30_000;
 
 export class DataPlane {
   readonly #options: DataPlaneOptions;
@@ -76,6 +84,9 @@ export class DataPlane {
   #acceptedFrom: ReceivedConfiguration | undefined;
   #refused: readonly ConfigurationRefusal[] = [];
   #tellings = 0;
+  #hasTold = false;
+  #offerTimer: NodeJS.Timeout | undefined;
+  #offerMs = FIRST_OFFER_MS;
   readonly #tunnels: WarmTunnels;
   readonly #replacement: TunnelReplacement;
   readonly #principals = new Principals();
@@ -88,7 +99,8 @@ export class DataPlane {
     this.#options = options;
     this.proxy = proxy;
     this.#refusals = new Refusals({
-      ...{ now: options.now, report: options.report },
+      now: options.now,
+      report: options.report,
       services: () => options.credentials().services,
       proxyPort: proxy.port,
     });
@@ -96,8 +108,10 @@ export class DataPlane {
       this.#firstReceived = resolve;
     });
     this.#envoy = options.launched.supervisor;
+    this.#envoy.onEnded(() => this.#envoyEnded());
     this.#tunnels = new WarmTunnels({
-      ...{ socketPath: options.launched.warmUpSocket, header: CLUSTER_HEADER },
+      socketPath: options.launched.warmUpSocket,
+      header: CLUSTER_HEADER,
       clusters: () =>
         clustersToWarm(options.credentials().services, new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? [])),
     });
@@ -111,39 +125,36 @@ export class DataPlane {
       secrets: this.#secrets,
       answered: (answer) => this.#answered(answer),
       logged: (entries) => this.#refusals.take(entries),
+      addresses: answerAddresses(options.resolver, options.interfaces),
     });
   }
 
-  /** Answers an Envoy that has been started. It gets what it asks for when there are credentials, and listens once there is a configuration. */
+  /**
+   * Serves an Envoy that is already running. Envoy receives secrets once credentials exist, and listens once a
+   * configuration exists.
+   */
   static async start(options: DataPlaneOptions): Promise<DataPlane> {
     return new DataPlane(options, await newLoopbackProxy(options.proxyPort));
   }
 
-  /** Waits until Envoy listens with the first configuration, at most for so many milliseconds. */
+  /** Waits up to `within` ms until Envoy listens with its first configuration. */
   async ready(within: number): Promise<void> {
     const deadline = performance.now() + within;
     await Promise.race([this.#hasConfiguration, new Promise((resolve) => setTimeout(resolve, within).unref())]);
-    // Without a configuration of the broker there is still the way to everything else.
+    // Without a configuration from the broker, the proxy still serves everything outside the mesh.
     if (!this.#accepted) this.#give();
     await this.#envoy.ready(Math.max(deadline - performance.now(), 1_000));
     await this.#tellListening();
     this.#tunnels.begin(this.#envoy.pid);
   }
 
-  /** What the broker has for this session now. */
+  /** Applies the broker's configuration for this session. */
   configure(configuration: ReceivedConfiguration): void {
     this.#received = configuration;
     this.#give();
   }
 
-  /** What was received last, and what became of it. */
-  get received(): { readonly version: number; readonly state: 'applied' | 'refused' } | undefined {
-    if (!this.#received) return undefined;
-    const { version } = this.#received;
-    return { version, state: this.#acceptedFrom === this.#received ? 'applied' : 'refused' };
-  }
-
-  /** Session, certificates, token or services are new. A token stands in no resource but its secret. */
+  /** Handles a new session or new certificates, token or services. No resource contains the token except its secret. */
   credentialsChanged(what: Change): void {
     if (what === 'session') this.#lingering.clear();
     if (this.#principals.given(this.#options.credentials().svids, what === 'session')) this.#replacement.atOnce();
@@ -152,7 +163,7 @@ export class DataPlane {
     if (this.#accepted || this.#received) this.#give();
   }
 
-  /** Of an edge that is about to end, the newest so many ms old. An edge says so: it may be wrong. */
+  /** Handles an edge's notice that it is about to end tunnels. The notice is unsigned and may be wrong. */
   tunnelsDraining(newestMs: number): void {
     this.#drainingAt = this.#options.now();
     this.#replacement.draining(newestMs);
@@ -165,7 +176,8 @@ export class DataPlane {
     );
     return {
       envoy: {
-        ...{ version, restarts },
+        version,
+        restarts,
         ...(pid === undefined ? {} : { pid }),
         ...(lastEnd === undefined ? {} : { lastEnd }),
         listeners: listeners.filter(({ address }) => address !== undefined),
@@ -188,22 +200,27 @@ export class DataPlane {
     };
   }
 
-  /** What is known of a call before it is made. */
+  /** Explains a call before it is made. */
   async explain(call: AskedCall): Promise<ExplainAnswer> {
     const listeners = await this.#envoy.admin.listeners().catch(() => []);
     const listening = listeners.flatMap(({ address }) => address ?? []);
     const { resources = {}, internal } = this.#accepted ?? {};
-    const known = { resources, listening, byProxyOnly: [...(internal?.keys() ?? [])] };
+    const leftOut = this.#received?.leftOut ?? [];
+    const known = { resources, leftOut, listening, byProxyOnly: [...(internal?.keys() ?? [])] };
     return explainAnswer(this.#options.credentials(), known, call);
   }
 
-  /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */
+  /**
+   * Whether Envoy itself listens on the proxy's port. Any other process there would receive the secret and every
+   * request.
+   */
   async proxyListens(on = LOOPBACK): Promise<boolean> {
     return proxyListensOn(await this.#envoy.admin.listeners().catch(() => []), on, this.proxy.port);
   }
 
   async close(): Promise<void> {
     clearTimeout(this.#expiryTimer);
+    clearTimeout(this.#offerTimer);
     this.#replacement.close();
     await this.#options.launched.close();
     this.#socket.close();
@@ -215,7 +232,10 @@ export class DataPlane {
     return this.#accepted ? notes : [...notes, NONE_YET];
   }
 
-  /** Checks what was received and gives it to Envoy, with what is ours, which also changes while what was received is refused. */
+  /**
+   * Checks the received configuration and passes it to Envoy together with our own resources, which also change while
+   * the received configuration is rejected.
+   */
   #give(): void {
     const { clusterDomain, log, now } = this.#options;
     const { mesh, services, session, svids } = this.#options.credentials();
@@ -223,17 +243,19 @@ export class DataPlane {
     if (this.#received) {
       const accepted = acceptConfiguration(
         this.#received,
-        { trustDomain: mesh.trust_domain, clusterDomain, grants },
-        { services, sessionId: session.id, tokenHeader: mesh.token_header, mayListenOn: this.#options.mayListenOn },
+        { trustDomain: mesh.trust_domain, clusterDomain, tokenHeader: mesh.token_header, grants },
+        { services, sessionId: session.id, contact: mesh.contact, mayListenOn: this.#options.mayListenOn },
       );
-      // What was accepted before stays so where a grant is lost; and what names one that has no certificate yet waits for it.
+      // An accepted configuration stays in use if a grant is lost. A configuration that mentions a grant without a
+      // certificate has to wait for it.
       const isKept = this.#acceptedFrom === this.#received || grants.length < session.grants.length;
       this.#refused = isKept ? [] : (accepted.refused ?? []);
       if (accepted.refused && isKept) log('configuration_waits', { version: this.#received.version });
       else if (accepted.refused) {
         const { 0: first, length } = accepted.refused;
         log('configuration_refused', {
-          ...{ version: this.#received.version, refusals: length },
+          version: this.#received.version,
+          refusals: length,
           first: plainText(`${first!.resource} ${first!.path}: ${first!.reason}`.slice(0, LONGEST_REASON)),
         });
       } else {
@@ -245,10 +267,17 @@ export class DataPlane {
     }
     this.#configuration.set(
       resourcesOfWorkspace({
-        ...{ grants, mesh, services, clusterDomain, proxy: this.proxy, accepted: this.#accepted },
+        grants,
+        mesh,
+        services,
+        clusterDomain,
+        proxy: this.proxy,
+        accepted: this.#accepted,
         kubernetes: kubernetesGrants(this.#options.credentials()),
-        ...{ bridgeAddress: this.#options.bridgeAddress, warmUpSocket: this.#options.launched.warmUpSocket },
-        ...{ generation: this.#replacement.generation, lingering: this.#lingering },
+        bridgeAddress: this.#options.bridgeAddress,
+        warmUpSocket: this.#options.launched.warmUpSocket,
+        generation: this.#replacement.generation,
+        lingering: this.#lingering,
       }),
     );
     if (this.#received) this.#firstReceived();
@@ -273,17 +302,17 @@ export class DataPlane {
       this.#rejections.set(kind, `${kind}: ${reason}`);
       this.#options.log('envoy_rejected', { type: kind, reason });
     }
-    // Where Envoy refused one of them, it has taken the others.
+    // Even if Envoy rejected one resource, it accepted all others.
     if (type === SECRET && isNewest && this.#principals.taken(names)) this.#replacement.atOnce();
     if (type === CLUSTER && isNewest && this.#replacement.taken()) this.#tunnels.replaced();
     if (type !== LISTENER) return;
     this.#tellListening().then(
       () => this.#tunnels.envoyListens(this.#envoy.pid),
-      () => {}, // Envoy has just ended: it will ask again
+      () => {}, // Envoy has just ended, and will ask again
     );
   }
 
-  /** A listener that was taken listens a moment later, when it has its routes and clusters. */
+  /** Waits for accepted listeners, which start listening a moment later, once they have their routes and clusters. */
   async #tellListening(): Promise<void> {
     const turn = ++this.#tellings;
     for (let waited = 0; ; waited += LISTENING_POLL) {
@@ -291,8 +320,32 @@ export class DataPlane {
       if (turn !== this.#tellings) return;
       const listening = new Set(listeners.flatMap(({ address }) => (address === undefined ? [] : [address])));
       const isComplete = [...(this.#accepted?.addresses ?? [])].every((address) => listening.has(address));
-      if (isComplete || waited >= LONGEST_LISTENING) return this.#options.listening(listening);
+      if (isComplete || waited >= LONGEST_LISTENING) {
+        this.#hasTold = true;
+        this.#offerLater(isComplete && !this.#rejections.has('Listener'));
+        return this.#options.listening(listening);
+      }
       await sleep(LISTENING_POLL);
     }
+  }
+
+  /**
+   * Offers listeners again, because Envoy does not retry an address that was in use by another process.
+   * @param allListen whether Envoy has all listeners
+   */
+  #offerLater(allListen: boolean): void {
+    clearTimeout(this.#offerTimer);
+    if (allListen) {
+      this.#offerMs = FIRST_OFFER_MS;
+      return;
+    }
+    this.#offerTimer = setTimeout(() => this.#configuration.offerAgain(LISTENER), this.#offerMs).unref();
+    this.#offerMs = Math.min(this.#offerMs * 2, LONGEST_OFFER_MS);
+  }
+
+  /** Withdraws all names. Another process that takes over one of Envoy's addresses would receive requests by name. */
+  #envoyEnded(): void {
+    this.#tellings++;
+    if (this.#hasTold) this.#options.listening(new Set());
   }
 }

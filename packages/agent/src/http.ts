@@ -1,5 +1,27 @@
+/** HTTP requests without `fetch`, which needs memory and WebAssembly that the agent does not have. */
+import { once } from 'node:events';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { readBounded } from '@meshpass/identity/limits/read-bounded';
+
 /**
- * Node's HTTP. An `import` of it reads each of its exports, and with `WebSocket` loads the web's `fetch` and all around it: 14 MB of
- * memory that the agent does not need.
+ * Node's HTTP module. An `import` would read every export, and `WebSocket` loads the web's `fetch` with its
+ * dependencies: 14 MB of memory that the agent does not need.
  */
 export const { Agent, createServer, request } = process.getBuiltinModule('node:http');
+
+/**
+ * Sends a request and reads its whole response.
+ * @param most maximum bytes of the response
+ * @throws Error if the connection fails or the response is longer
+ */
+export async function exchange(
+  outgoing: ClientRequest,
+  most: number,
+  body?: string,
+): Promise<{ readonly status: number; readonly headers: IncomingHttpHeaders; readonly text: string }> {
+  // Before the response, errors reach the caller through `once`, and after it through the response.
+  outgoing.on('error', () => {});
+  const [incoming] = (await once(outgoing.end(body), 'response')) as [IncomingMessage];
+  const text = (await readBounded(incoming, most)).toString('utf8');
+  return { status: incoming.statusCode ?? 0, headers: incoming.headers, text };
+}

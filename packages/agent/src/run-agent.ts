@@ -1,4 +1,7 @@
-/** The running agent: credentials kept fresh, an Envoy that carries traffic, names for services, the control socket. */
+/**
+ * Runs the agent: keeps credentials fresh, runs the Envoy that carries traffic, maintains service names and serves the
+ * control socket.
+ */
 import { randomUUID } from 'node:crypto';
 import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
@@ -16,6 +19,7 @@ import { launchEnvoy } from './envoy/launch-envoy.ts';
 import { LoopbackNames } from './hosts/loopback-names.ts';
 import { WorkspaceKubernetes } from './kubernetes/workspace-kubernetes.ts';
 import { proxyEnvironment } from './proxy/environment.ts';
+import type { ListInterfaces, NameResolver } from './proxy/outside-address.ts';
 import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
 import type { Change } from './session/credential-manager.ts';
 import { realSurroundings, type Surroundings } from './session/discover.ts';
@@ -26,9 +30,9 @@ import { mayListenOn as mayListen } from './xds/low-ports.ts';
 
 export interface RunningAgent {
   status(): Promise<AgentStatus>;
-  /** Ends the session, restores the hosts file, drains and ends Envoy. Idempotent. */
+  /** Ends the session, restores the hosts file, then drains and stops Envoy. Idempotent. */
   close(): Promise<void>;
-  /** Resolves once `close` has been asked for and is done, here or by `meshpass down`. */
+  /** Resolves after the agent has closed, whether through `close` or `meshpass down`. */
   readonly closed: Promise<void>;
 }
 
@@ -38,33 +42,40 @@ export interface AgentDependencies {
   readonly now?: () => number;
   readonly random?: () => number;
   readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
-  /** Told what to show to the person who is to sign in. */
+  /** Called with instructions if the user must sign in. */
   readonly onPrompt?: (prompt: SignInPrompt) => void;
-  /** Closes the agent, also while it starts. */
+  /** Closes the agent, even during startup. */
   readonly stop?: AbortSignal;
   /** Whether Envoy may listen on a port. */
   readonly mayListenOn?: (port: number) => boolean;
+  /** Resolves names outside the mesh for containers. */
+  readonly resolver?: NameResolver;
+  /** Lists the interfaces whose addresses containers may not reach. */
+  readonly interfaces?: ListInterfaces;
 }
 
-/** Longest that the start waits for the first configuration and for Envoy, ms. */
+/** Maximum wait at startup for the first configuration and for Envoy, ms. */
 const FIRST_CONFIGURATION = 15_000;
-/** Between two looks whether the agent is to end while somebody signs in, ms. */
+/** How often to check during a sign-in whether the agent has ended, ms. */
 const SIGN_IN_TURN = 1_000;
-/** Longest that the end of the session is waited for, ms. */
+/** Maximum wait for the session to end, ms. */
 const LONGEST_GOODBYE = 3_000;
-/** A broker that is near is asked before the data plane is loaded, ms; while one that is far answers, there is time for that. */
+/**
+ * Maximum wait for a nearby broker before the data plane is loaded, ms. The agent loads it while it waits for a
+ * distant broker.
+ */
 const SHORT_LINE = 25;
 const PROXY_TAKEN =
-  'The proxy does not listen: another process may have its port, and would be sent the secret. Set another --proxy-port, or ask again ' +
-  'in a moment where Envoy has just been started.';
+  'The proxy does not listen: another process may have its port, and would receive the secret. Set another --proxy-port, or try again ' +
+  'in a moment if Envoy has just been started.';
 const NO_BRIDGE =
   'The proxy listens for this machine only. For containers on a bridge run meshpass up --bridge-address ADDRESS with the address of the ' +
   'bridge: ip -4 address show docker0 prints that of Docker.';
 
 /**
  * Enrols and carries traffic until closed.
- * @throws MeshpassError agent_prebuild, agent_no_identity, agent_already_running, agent_envoy_missing, agent_not_running where it was
- *   stopped before it was ready, or why the broker refused
+ * @throws MeshpassError agent_prebuild, agent_no_identity, agent_already_running, agent_envoy_missing,
+ *   agent_not_running if the agent was stopped before it was ready, or the broker's refusal
  */
 export async function runAgent(config: AgentConfig, dependencies: AgentDependencies = {}): Promise<RunningAgent> {
   const parts = new AsyncDisposableStack();
@@ -72,11 +83,11 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     return await start(config, dependencies, parts);
   } catch (error) {
     await parts.disposeAsync().catch(notClosed(dependencies.log));
-    throw error; // why it failed, also where a part did not end well after it
+    throw error; // the original error, even if a part failed to close
   }
 }
 
-/** @param parts what ends with the agent, the first last; also where this throws */
+/** @param parts resources that end with the agent, in reverse order, also if this function throws */
 async function start(
   config: AgentConfig,
   dependencies: AgentDependencies,
@@ -85,10 +96,10 @@ async function start(
   const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings } = dependencies;
   const { mayListenOn = mayListen } = dependencies;
   const proofs = proofsOf(config, surroundings, () => signIns);
-  const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
+  const ca = readCa(config.caFile);
   const url = brokerUrl(config.broker);
   const found = findEnvoy(config.envoy, surroundings.env);
-  found.catch(() => {}); // told below, when the control socket is ours
+  found.catch(() => {}); // reported below, once this agent owns the control socket
   const { clusterDomain, presencePort, runtimeDirectory: directory } = config;
   let readyAfter = 0;
   const toldToEnd = new AbortController();
@@ -100,8 +111,8 @@ async function start(
   });
   const control = await serveControl(directory, answer);
   parts.defer(() => control.close());
-  // What takes time without us begins first: handshakes with the broker, and Envoy. The rest of the agent is loaded meanwhile, with
-  // pauses in which what has come is dealt with: loading holds up everything else.
+  // Slow external work starts first: handshakes with the broker, and Envoy. The rest of the agent is loaded in
+  // parallel, with pauses in which pending events run, since loading blocks everything else.
   const agent = new BrokerAgent({ ca });
   parts.defer(() => agent.destroy());
   const launched = found.then((envoy) => launchEnvoy(envoy, { directory, log }));
@@ -112,42 +123,65 @@ async function start(
   await agent.openEarly(url);
   const { RefusalReport } = await import('./access-log/report.ts');
   const sessions = await import('./session/index.ts');
-  const { BrokerClient, CredentialManager, hasChannel, newDpopKey, SessionConfiguration } = sessions;
+  const { BrokerClient, CredentialManager, newDpopKey, SessionConfiguration } = sessions;
   const key = newDpopKey();
   const client = new BrokerClient({
-    ...{ url: config.broker, agent, key, now, randomId: randomUUID },
-    ...{ clusterDomain, presencePort },
+    url: config.broker,
+    agent,
+    key,
+    now,
+    randomId: randomUUID,
+    clusterDomain,
+    presencePort,
   });
   const report = new RefusalReport();
   const { askIssuer, signInBroker, SignIns } = await import('./sign-in/index.ts');
   const signIns = new SignIns({
-    ...{ broker: signInBroker(client), ask: askIssuer(ca), jkt: dpopThumbprint(key.jwk), now, random, log },
+    broker: signInBroker(client),
+    ask: askIssuer(ca),
+    jkt: dpopThumbprint(key.jwk),
+    now,
+    random,
+    log,
     accessToken: () => manager.accessToken,
     onWaiting: () => manager.openSoon(),
   });
   parts.defer(() => Promise.race([signIns.close(), sleep(LONGEST_GOODBYE, undefined, { ref: false })]));
   const manager = new CredentialManager({
-    ...{ client, source: proofs, now, random, log, report, hasChannel },
+    client,
+    source: proofs,
+    now,
+    random,
+    log,
+    report,
     onChange: credentialsChanged,
-    onConfigurationVersion: (version) => configuration.announced(version),
+    renewLease: async () => channel?.renewOverHttps(),
     onBrokerAnswer: () => channel?.brokerAnswered(),
   });
   parts.defer(() => Promise.race([manager.close(), sleep(LONGEST_GOODBYE, undefined, { ref: false })]));
   const names = config.byName ? new LoopbackNames(config.hostsFile, mayListenOn) : undefined;
   const configuration = new SessionConfiguration({
-    ...{ client, random, log },
+    client,
+    random,
+    log,
     session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
-    // What cannot even be checked is not used; the last good one is.
+    keys: () => manager.credentials.mesh.statement_keys,
+    renewLease: () => channel?.renewSoon(),
+    askForKeys: (sessionId) => manager.askForKeys(sessionId),
+    // A configuration that cannot be checked is discarded, and the last valid one stays in use.
     received: (received) => answering?.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
   });
   const kubernetes = new WorkspaceKubernetes({
-    ...{ client, credentials: () => manager.credentials, log },
-    ...{ runtimeDirectory: directory, command: config.command ?? ['meshpass'] },
+    client,
+    credentials: () => manager.credentials,
+    log,
+    runtimeDirectory: directory,
+    command: config.command ?? ['meshpass'],
   });
   parts.defer(() => kubernetes.remove());
   let channel: SessionChannel | undefined;
   parts.defer(() => channel?.close());
-  // What is under way may end first: with the session, the edge cuts it.
+  // Pending requests may complete first, because the edge cuts them when the session ends.
   parts.defer(endTraffic);
   parts.defer(() => configuration.close());
   parts.defer(() => names?.remove());
@@ -155,14 +189,14 @@ async function start(
   await pause();
   const enrolled = signInFirst().then(() => manager.start());
   answering = startDataPlane();
-  for (const one of [enrolled, answering]) one.catch(() => {}); // told below
+  for (const one of [enrolled, answering]) one.catch(() => {}); // reported below
   stop.addEventListener('abort', () => void close().catch(notClosed(log)));
   try {
     if (stop.aborted) throw stoppedEarly();
     await Promise.race([carryTraffic(), closed.then(() => Promise.reject(stoppedEarly()))]);
   } catch (error) {
     await close().catch(notClosed(log));
-    throw error;
+    throw stop.aborted ? stoppedEarly() : error; // closing ends pending calls, which then fail
   }
   readyAfter = Math.round(performance.now());
   log('ready', { milliseconds: readyAfter });
@@ -191,9 +225,17 @@ async function start(
     await pause();
     const { DataPlane } = await import('./data-plane.ts');
     return DataPlane.start({
-      ...{ launched: await launched, clusterDomain, now, random, log, report },
-      ...{ proxyPort: config.proxyPort, bridgeAddress: config.bridgeAddress },
+      launched: await launched,
+      clusterDomain,
+      now,
+      random,
+      log,
+      report,
+      proxyPort: config.proxyPort,
+      bridgeAddress: config.bridgeAddress,
       mayListenOn,
+      resolver: dependencies.resolver,
+      interfaces: dependencies.interfaces,
       credentials: () => manager.credentials,
       edgeRoots: ca ?? getCACertificates('default').join('\n'),
       listening: (addresses) => names?.write(manager.credentials.services, addresses),
@@ -201,7 +243,7 @@ async function start(
   }
 
   function credentialsChanged(what: Change): void {
-    if (!dataPlane) return; // it begins with what there is then
+    if (!dataPlane) return; // the data plane starts with the current credentials
     dataPlane.credentialsChanged(what);
     kubernetes.update();
     if (what === 'session') beginSession();
@@ -209,9 +251,7 @@ async function start(
   }
 
   function beginSession(): void {
-    const first = manager.takeFirstConfiguration();
-    if (first) configuration.take(manager.credentials.session.id, first);
-    else configuration.ask();
+    configuration.begin(manager.takeFirstConfiguration());
     signIns.sessionChanged().catch(failed('sign_in_failed'));
     followChannel().catch(failed('channel_failed'));
   }
@@ -224,11 +264,15 @@ async function start(
     const { SessionChannel } = await import('./channel/session-channel.ts');
     if (closing) return;
     channel ??= new SessionChannel({
-      ...{ manager, configuration, key, now, random, log, edgeRoots: ca },
-      brokerNow: () => client.brokerNow,
+      manager,
+      client,
+      configuration,
+      key,
+      now,
+      random,
+      log,
+      edgeRoots: ca,
       tunnelsDraining: (newestMs) => dataPlane?.tunnelsDraining(newestMs),
-      read: (content) => client.readConfiguration(content),
-      held: () => (configuration.version === dataPlane?.received?.version ? dataPlane?.received : undefined),
     });
     channel.follow();
   }
@@ -243,7 +287,7 @@ async function start(
     const address = ofContainer ? config.bridgeAddress : '127.0.0.1';
     if (address === undefined) throw new MeshpassError('config_invalid', NO_BRIDGE);
     if (!(await dataPlane!.proxyListens(address))) throw new MeshpassError('config_invalid', PROXY_TAKEN);
-    // A container has a loopback of its own.
+    // The kubeconfig's loopback addresses do not exist in a container.
     return { ...proxyEnvironment(dataPlane!.proxy, address), ...(!ofContainer && kubernetes.environment) };
   }
 
@@ -253,7 +297,7 @@ async function start(
       return { pid: process.pid };
     }
     if (isSignIn(request)) return signInCommand(signIns, request);
-    if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting; ask again in a moment.');
+    if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting; try again in a moment.');
     switch (request.command) {
       case 'status':
         return status();
@@ -280,7 +324,7 @@ async function start(
     return closing;
   }
 
-  /** Of Envoy alone, where the rest of the data plane did not start. */
+  /** Stops only Envoy if the rest of the data plane did not start. */
   function endTraffic(): Promise<void> {
     trafficEnded ??= (async () => {
       const started = await (answering ?? launched).catch(() => launched.catch(() => undefined));
@@ -295,5 +339,5 @@ function notClosed(log: AgentDependencies['log']): (thrown: unknown) => void {
 }
 
 function stoppedEarly(): MeshpassError {
-  return new MeshpassError('agent_not_running', 'The agent was told to end before it was ready.');
+  return new MeshpassError('agent_not_running', 'The agent was stopped before it was ready.');
 }

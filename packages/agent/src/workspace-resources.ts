@@ -1,4 +1,4 @@
-/** All that the workspace's Envoy is given: what the broker sent, as it was accepted, and what is the agent's own. */
+/** Assembles the configuration of the workspace's Envoy from the broker's accepted resources and the agent's own. */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, messageOf, pack, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
@@ -8,27 +8,27 @@ import { type LoopbackProxy, proxyClusters, proxyListeners, proxyRoutes } from '
 import { type Accepted, resourcesOf } from './xds/accept.ts';
 import type { Lingering } from './xds/lingering.ts';
 import { type EdgeAddress, edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts';
-import { WARM_UP, warmUpListener } from './xds/warm-up.ts';
+import { warmUpListener } from './xds/warm-up.ts';
 
 export interface WorkspaceParts {
-  /** That have a certificate. */
+  /** Grants with a certificate. */
   readonly grants: readonly string[];
-  readonly mesh: { readonly edge: EdgeAddress };
+  readonly mesh: { readonly edge: EdgeAddress; readonly contact?: string | undefined };
   readonly services: readonly ReachableService[];
-  /** Under which grants programs reach the API server of Kubernetes, and where. */
+  /** Grants with access to the Kubernetes API server, and the addresses to use for it. */
   readonly kubernetes: readonly KubernetesGrant[];
   readonly clusterDomain: string;
   readonly proxy: LoopbackProxy;
   readonly bridgeAddress: string | undefined;
   readonly warmUpSocket: string;
-  /** Undefined while there is none. */
+  /** Latest accepted configuration, if any. */
   readonly accepted: (Accepted & { readonly refused?: undefined }) | undefined;
-  /** Of the tunnels: another one has Envoy open new ones. */
+  /** The tunnels' generation. A new generation makes Envoy open new tunnels. */
   readonly generation: number;
   readonly lingering: Pick<Lingering, 'with'>;
 }
 
-/** @returns resources by type, then by name */
+/** Builds the resources. @returns resources by type URL and name */
 export function resourcesOfWorkspace(parts: WorkspaceParts): Readonly<Record<string, ReadonlyMap<string, Any>>> {
   const { grants, mesh, services, proxy, accepted, lingering } = parts;
   const given = accepted && lingering.with(accepted.resources, grants);
@@ -46,20 +46,21 @@ export function resourcesOfWorkspace(parts: WorkspaceParts): Readonly<Record<str
         ...grants.map(tunnelListener),
         ...parts.kubernetes.map((one) => kubernetesListener(one.grant, one)),
         ...proxyListeners(proxy, parts.bridgeAddress),
+        warmUpListener(parts.warmUpSocket),
       ]),
-      [WARM_UP, warmUpListener(parts.warmUpSocket)],
       ...received(LISTENER),
     ]),
     [ROUTE_CONFIGURATION]: new Map([
-      ...resourcesOf(ROUTE_CONFIGURATION, [proxyRoutes(services, parts.clusterDomain)]),
+      ...resourcesOf(ROUTE_CONFIGURATION, proxyRoutes(services, parts.clusterDomain, mesh.contact)),
       ...received(ROUTE_CONFIGURATION),
     ]),
   };
 }
 
 /**
- * The same clusters, and others to Envoy, which replaces what has changed: the new one opens its own connections, through new tunnels, and
- * the connections of the old one end when nothing is under way on them. Nothing reads this metadata.
+ * Marks clusters with their generation in metadata that has no other use. Envoy treats a marked cluster as changed and
+ * replaces it: the new cluster opens its own connections through new tunnels, and the old one's connections close when
+ * idle.
  */
 function ofGeneration(clusters: ReadonlyMap<string, Any>, generation: number): ReadonlyMap<string, Any> {
   if (generation === 0) return clusters;
@@ -72,7 +73,7 @@ function ofGeneration(clusters: ReadonlyMap<string, Any>, generation: number): R
   return new Map(written);
 }
 
-// What of Envoy's messages is changed here; the generated types are reflection only.
+// Fields of Envoy's messages that are changed here, since the generated types only support reflection.
 interface MetadataMessage extends Message {
   readonly filterMetadata: Record<string, { readonly generation: number }>;
 }

@@ -1,4 +1,4 @@
-/** The ID token of a job of GitHub Actions, from a server that answers as GitHub's documentation says. */
+/** The ID token of a GitHub Actions job, from a server that follows GitHub's documentation. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
@@ -19,7 +19,7 @@ afterEach(() => {
 });
 afterAll(() => setDefaultCACertificates(trusted));
 
-/** @returns the proof of a job whose token is asked for at such a server */
+/** @returns the proof of a job that requests its token from such a server */
 async function proofFrom(answer: (request: IncomingMessage, response: ServerResponse) => void) {
   const server = createServer(await github.issue('localhost'), answer);
   ends.push(() => server.close().closeAllConnections());
@@ -32,7 +32,7 @@ async function proofFrom(answer: (request: IncomingMessage, response: ServerResp
   return await source.proof();
 }
 
-test('is asked for with the audience and the token of the request', async () => {
+test("requests the token with the audience and the job's request token", async () => {
   const seen: unknown[] = [];
   const proof = await proofFrom(({ method, url, headers }, response) => {
     seen.push(method, url, headers.authorization);
@@ -45,18 +45,18 @@ test('is asked for with the audience and the token of the request', async () => 
 test.each<[string, (request: IncomingMessage, response: ServerResponse) => void]>([
   ['a refusal', (_, response) => response.writeHead(403).end('{"value": "x"}')],
   ['a redirect', (_, response) => response.writeHead(302, { location: 'https://localhost:1/' }).end()],
-  ['no JSON', (_, response) => response.end('<html>')],
+  ['a body other than JSON', (_, response) => response.end('<html>')],
   ['JSON null', (_, response) => response.end('null')],
-  ['a value that is no text', (_, response) => response.end('{"value": 7}')],
-  ['an answer without an end', (_, response) => flood(response)],
-  ['an answer that breaks off', (_, response) => response.writeHead(200).write('{', () => response.destroy())],
-])('%s is an error, which does not show the token of the request', async (_, answer) => {
+  ['a value that is not a string', (_, response) => response.end('{"value": 7}')],
+  ['an endless response', (_, response) => flood(response)],
+  ['a truncated response', (_, response) => response.writeHead(200).write('{', () => response.destroy())],
+])('fails on %s, with an error that does not contain the request token', async (_, answer) => {
   const error = await proofFrom(answer).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ code: 'issuer_unavailable' });
   expect(String(error)).not.toContain('request-token');
 });
 
-test('a server that no root vouches for gets nothing', async () => {
+test('sends nothing to a server with an untrusted certificate', async () => {
   setDefaultCACertificates(trusted);
   let isAsked = false;
   const proof = proofFrom((_, response) => {

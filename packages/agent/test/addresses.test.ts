@@ -1,13 +1,16 @@
-/** The broker's name has several addresses, and another broker may be the active one. */
+/** A broker with several addresses. Any of them may belong to the active replica. */
 import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { rememberAddresses } from '@meshpass/identity/address';
-
 import { afterEach, expect, it } from 'vitest';
+import { z } from 'zod';
 import { BrokerClient } from '../src/session/broker-client.ts';
 import { newDpopKey } from '../src/session/enrol.ts';
 import { createAuthority } from './harness.ts';
+
+const Served = z.object({ served: z.boolean() });
+const ask = (client: BrokerClient) => client.ask('token', { method: 'GET', path: '/services' }, Served);
 
 const servers: Server[] = [];
 const sockets = new Set<Socket>();
@@ -37,7 +40,7 @@ async function clientOf(answer: () => number) {
       JSON.stringify({
         error_code: 'store_unavailable',
         error_description: 'not now',
-        lease_expires_at: 1,
+        served: true,
         expires_at: 1,
       }),
     );
@@ -45,38 +48,42 @@ async function clientOf(answer: () => number) {
   const port = await listen(active, '127.0.0.2');
   const found = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }));
   const client = new BrokerClient({
-    ...{ url: `https://localhost:${port}`, key: newDpopKey(), ca: authority.root, now: Date.now },
-    ...{ randomId: () => crypto.randomUUID(), timeout: 1_000 },
+    url: `https://localhost:${port}`,
+    key: newDpopKey(),
+    ca: authority.root,
+    now: Date.now,
+    randomId: () => crypto.randomUUID(),
+    timeout: 1_000,
     addresses: rememberAddresses((_host, _options, done) => done(null, found)),
   });
   return { client, port, asked: () => asked };
 }
 
-it('an address that refuses connections costs nothing', async () => {
+it('skips an address that refuses connections without delay', async () => {
   const { client } = await clientOf(() => 200);
-  expect(await client.heartbeat('token')).toHaveProperty('lease_expires_at');
+  expect(await ask(client)).toHaveProperty('served');
   client.close();
 });
 
-it('an address that accepts connections and says nothing is tried last from then on', async () => {
+it('tries an address last after it accepted a connection but never responded', async () => {
   const { client, port } = await clientOf(() => 200);
-  // What a frozen broker looks like.
+  // A frozen broker behaves like this.
   await listen(createServer(), '127.0.0.1', port);
-  await expect(client.heartbeat('token')).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
-  expect(await client.heartbeat('token')).toHaveProperty('lease_expires_at');
+  await expect(ask(client)).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
+  expect(await ask(client)).toHaveProperty('served');
   client.close();
 });
 
-it('a broker that says that it serves nobody is tried last from then on', async () => {
+it('tries a broker last after it reported that it serves no clients', async () => {
   let status = 200;
   const { client, port, asked } = await clientOf(() => status);
-  expect(await client.heartbeat('token')).toHaveProperty('lease_expires_at');
+  expect(await ask(client)).toHaveProperty('served');
   status = 503;
-  await expect(client.heartbeat('token')).rejects.toMatchObject({ code: 'store_unavailable' });
+  await expect(ask(client)).rejects.toMatchObject({ code: 'store_unavailable' });
   const other = createServer();
   const reached = once(other, 'connection');
   await listen(other, '127.0.0.1', port);
-  void client.heartbeat('token').catch(() => {});
+  void ask(client).catch(() => {});
   await reached;
   expect(asked()).toBe(2);
   client.close();

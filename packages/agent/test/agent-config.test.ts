@@ -1,16 +1,16 @@
-/** What the agent is told is checked before anything starts. */
+/** Validation of the agent's configuration before anything starts. */
 import { expect, test } from 'vitest';
 import { agentConfig } from '../src/control/config.ts';
 
 const broker = { broker: 'https://broker.example.com' };
 
-test.each(['172.17.0.1', '10.88.0.1', '192.168.1.1'])('containers may be served on %s', (bridgeAddress) => {
+test.each(['172.17.0.1', '10.88.0.1', '192.168.1.1'])('accepts %s as a bridge address', (bridgeAddress) => {
   expect(agentConfig({ ...broker, bridgeAddress }, {})).toMatchObject({ bridgeAddress });
   expect(agentConfig(broker, { MESHPASS_BRIDGE_ADDRESS: bridgeAddress })).toMatchObject({ bridgeAddress });
 });
 
 test.each(['0.0.0.0', '127.0.0.1', '203.0.113.7', '172.32.0.1', '::', 'docker0', '172.17.0.1:80', '172.17.1'])(
-  'containers may not be served on %s',
+  'refuses %s as a bridge address',
   (bridgeAddress) => {
     expect(() => agentConfig({ ...broker, bridgeAddress }, {})).toThrow(
       expect.objectContaining({ code: 'config_invalid', message: expect.stringContaining('private IPv4 address') }),
@@ -18,6 +18,6 @@ test.each(['0.0.0.0', '127.0.0.1', '203.0.113.7', '172.32.0.1', '::', 'docker0',
   },
 );
 
-test('without a bridge address the proxy is for this machine only', () => {
+test('serves only this machine without a bridge address', () => {
   expect(agentConfig(broker, {}).bridgeAddress).toBeUndefined();
 });

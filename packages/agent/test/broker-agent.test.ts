@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { BrokerAgent, brokerUrl } from '../src/session/broker-agent.ts';
 import { createAuthority, listen } from './harness.ts';
 
-test('the first request goes over the connection that was opened early, and the next ones too', async () => {
+test('sends the first and all further requests over the connection that was opened early', async () => {
   const { url, agent, connections } = await serve();
   agent.openEarly(url);
   await expect.poll(connections).toBe(1);
@@ -14,7 +14,7 @@ test('the first request goes over the connection that was opened early, and the 
   expect(connections()).toBe(1);
 });
 
-test('a request made while the early connection still opens waits for it', async () => {
+test('makes a request wait for an early connection that is still opening', async () => {
   const { url, agent, connections } = await serve();
   agent.openEarly(url);
   expect(await ask(url, agent)).toBe(200);
@@ -24,7 +24,7 @@ test('a request made while the early connection still opens waits for it', async
 const loopbacks = Object.values(networkInterfaces()).flatMap((all = []) => all.filter(({ internal }) => internal));
 
 test.each(['127.0.0.1', ...(loopbacks.some(({ address }) => address === '::1') ? ['::1'] : [])])(
-  'a broker may be named by an address: %s',
+  'connects to a broker by its address: %s',
   async (address) => {
     const { url, agent, connections } = await serve(address);
     await agent.openEarly(url);
@@ -34,23 +34,23 @@ test.each(['127.0.0.1', ...(loopbacks.some(({ address }) => address === '::1') ?
   },
 );
 
-test('a broker whose certificate is for another address is not asked', async () => {
+test('sends no request to a broker whose certificate is for another address', async () => {
   const { url, agent } = await serve('127.0.0.1', '127.0.0.2');
   await agent.openEarly(url);
   await expect(ask(url, agent)).rejects.toMatchObject({ code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
 });
 
-test('an early connection that has ended is replaced by another', async () => {
+test('replaces an early connection that has ended', async () => {
   const { url, agent, connections, server } = await serve();
   agent.openEarly(url);
   await expect.poll(connections).toBe(1);
   server.closeAllConnections();
-  // Until its end has been noticed, a request may still be lost on it.
+  // Until the client notices the end, it may still lose a request on the connection.
   await expect.poll(() => ask(url, agent).catch(() => undefined)).toBe(200);
   expect(connections()).toBe(2);
 });
 
-test('an early connection to a broker that cannot be verified is not used', async () => {
+test('does not use an early connection to a broker that cannot be verified', async () => {
   const { url, connections } = await serve();
   const trusting = new BrokerAgent({ ca: (await createAuthority('another')).root });
   onTestFinished(() => trusting.destroy());
@@ -59,7 +59,7 @@ test('an early connection to a broker that cannot be verified is not used', asyn
   await expect(ask(url, trusting)).rejects.toMatchObject({ code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' });
 });
 
-test('a broker without https is refused', () => {
+test('refuses a broker without https', () => {
   expect(() => brokerUrl('http://broker.example.com')).toThrow(expect.objectContaining({ code: 'config_invalid' }));
 });
 
@@ -70,7 +70,7 @@ interface Served {
   readonly connections: () => number;
 }
 
-/** @param certified in its certificate */
+/** @param certified host in the certificate */
 async function serve(host = 'localhost', certified = host): Promise<Served> {
   const ca = await createAuthority('public');
   const server = createServer(await ca.issue(certified), (_request, response) => void response.end('{}'));

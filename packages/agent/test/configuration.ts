@@ -1,4 +1,6 @@
-/** A configuration as a broker gives it: what istiod has for a sidecar, with the tunnel in place of endpoints. */
+/**
+ * Builds a configuration like a broker's: istiod's configuration for a sidecar, with the tunnel instead of endpoints.
+ */
 import { toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, messageOf, pack, ROUTE_CONFIGURATION } from '@meshpass/envoy';
@@ -14,36 +16,39 @@ const FROM_AGENT = {
   resource_api_version: 'V3',
 };
 
-// biome-ignore lint/suspicious/noExplicitAny: JSON of Envoy's messages, which tests spoil at will
+// biome-ignore lint/suspicious/noExplicitAny: JSON of Envoy's messages, which tests corrupt at will
 export type Json = any;
 
-/** The resources as JSON, which tests may change before they are encoded. */
+/** Resources as JSON, which tests may change before encoding. */
 export interface Written {
-  version: number;
   listeners: Json[];
   clusters: Json[];
   routes: Json[];
+  left_out?: ConfigurationResponse['left_out'];
 }
 
-export function configurationOf(services: readonly ReachableService[], version: number): Written {
+export function configurationOf(services: readonly ReachableService[]): Written {
   const listening = services.filter(({ address }) => address !== undefined);
   return {
-    version,
     listeners: listening.map(listener),
     clusters: listening.map(cluster),
     routes: listening.filter(({ protocol }) => protocol !== 'tcp').map(routes),
   };
 }
 
-export function encoded({ version, listeners, clusters, routes: configurations }: Written): ConfigurationResponse {
+export function encoded({
+  listeners,
+  clusters,
+  routes: configurations,
+  left_out = [],
+}: Written): ConfigurationResponse {
   const all = (type: string, written: Json[]) =>
     written.map((one) => Buffer.from(toBinary(AnySchema, pack(messageOf(type, one)))).toString('base64'));
   return {
-    version,
     listeners: all(LISTENER, listeners),
     clusters: all(CLUSTER, clusters),
     routes: all(ROUTE_CONFIGURATION, configurations),
-    left_out: [],
+    left_out,
   };
 }
 

@@ -8,7 +8,7 @@ const base64 = (text: string) => Buffer.from(text).toString('base64');
 const options = { audience: 'meshpass' };
 
 describe('a Codespace', () => {
-  test('from the environment', async () => {
+  test('is discovered from the environment', async () => {
     const source = discover(
       options,
       surroundings({ CODESPACES: 'true', GITHUB_TOKEN: 'ghu_a', CODESPACE_NAME: 'fluffy-1' }),
@@ -17,7 +17,7 @@ describe('a Codespace', () => {
     expect(await source.proof()).toEqual({ type: 'github-codespace', token: 'ghu_a', codespaceName: 'fluffy-1' });
   });
 
-  test('from the shared files, where a process was started without the environment', async () => {
+  test('is discovered from the shared files if a process started without the environment', async () => {
     const source = discover(
       options,
       surroundings(
@@ -33,7 +33,7 @@ describe('a Codespace', () => {
     expect(await source.proof()).toEqual({ type: 'github-codespace', token: 'ghu_b', codespaceName: 'fluffy-1' });
   });
 
-  test('a token that is newer in the files than in the environment wins', async () => {
+  test('prefers the newer token from the files to that of the environment', async () => {
     const source = discover(
       options,
       surroundings(
@@ -44,7 +44,7 @@ describe('a Codespace', () => {
     expect(await source.proof()).toMatchObject({ token: 'ghu_new' });
   });
 
-  test('a prebuild never enrols', () => {
+  test('never enrols as a prebuild', () => {
     const env = { CODESPACES: 'true', GITHUB_TOKEN: 'a', CODESPACE_NAME: 'b' };
     const request = { ACTIONS_ID_TOKEN_REQUEST_URL: 'https://x', ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'y' };
     expect(() => discover(options, surroundings({ ...env, ...request }))).toThrow(
@@ -58,14 +58,14 @@ describe('a Codespace', () => {
     ).toThrow(expect.objectContaining({ code: 'agent_prebuild' }));
   });
 
-  test('without its token it says what is missing', () => {
+  test('reports a missing token', () => {
     expect(() => discover(options, surroundings({ CODESPACES: 'true', CODESPACE_NAME: 'b' }))).toThrow(
       expect.objectContaining({ code: 'agent_no_identity', message: expect.stringContaining('GITHUB_TOKEN') }),
     );
   });
 });
 
-test('a job of GitHub Actions', () => {
+test('discovers a GitHub Actions job', () => {
   const env = {
     ACTIONS_ID_TOKEN_REQUEST_URL: 'https://x',
     ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'y',
@@ -74,11 +74,11 @@ test('a job of GitHub Actions', () => {
   expect(discover(options, surroundings(env)).kind).toBe('actions');
 });
 
-test('a job without the permission is told which one', () => {
+test('tells a job which permission it lacks', () => {
   expect(() => discover(options, surroundings({ GITHUB_ACTIONS: 'true' }))).toThrow(/id-token: write/);
 });
 
-test('a proof file wins over everything, and is read at every enrolment', async () => {
+test('prefers a proof file to everything else, and reads it at every enrolment', async () => {
   const files: Record<string, string> = { '/proof': 'a.b.c\n' };
   const source = discover({ ...options, proofFile: '/proof' }, surroundings({ CODESPACES: 'true' }, files));
   expect(await source.proof()).toEqual({ type: 'oidc', token: 'a.b.c' });
@@ -88,6 +88,6 @@ test('a proof file wins over everything, and is read at every enrolment', async 
   await expect(source.proof()).rejects.toMatchObject({ code: 'agent_no_identity' });
 });
 
-test('nothing at all', () => {
+test('reports that there is no proof at all', () => {
   expect(() => discover(options, surroundings({}))).toThrow(expect.objectContaining({ code: 'agent_no_identity' }));
 });

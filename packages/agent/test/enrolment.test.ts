@@ -3,22 +3,23 @@ import { service } from './harness.ts';
 import type { TestBroker } from './test-broker.ts';
 import { surroundingsOfAgent, world } from './world.ts';
 
-describe('a broker that has everything at once', () => {
-  test('is asked once, over one connection, before the first request to a service', async () => {
+describe('a broker that issues everything at once', () => {
+  test('receives a single request, over one connection, before the first request to a service', async () => {
     const { agent, broker } = await world({ adjust: atOnce });
     const { session, credentials, configuration } = await agent.status();
     expect(credentials.svids.map(({ grant }) => grant)).toEqual(session.grants);
     expect(configuration.version).toBe(broker.configurationVersion);
-    // Later ones come by the control channel; this broker has none, and its heartbeats may have begun.
     expect(broker.calls.slice(0, 1)).toEqual(['POST /token']);
     expect(broker.calls).not.toContain('GET /session/configuration');
     expect(broker.connections).toBe(1);
   });
 
-  test('is asked for the certificates of the grants that its answer had none for', async () => {
+  test('receives requests for certificates that its response lacked', async () => {
     const services = Array.from({ length: 6 }, (_, at) =>
       service({
-        ...{ grant: `grant-${at}`, host: `svc-${at}.shop.svc.cluster.local`, address: `127.64.7.${at + 1}` },
+        grant: `grant-${at}`,
+        host: `svc-${at}.shop.svc.cluster.local`,
+        address: `127.64.7.${at + 1}`,
         aliases: [`svc-${at}.shop.svc`, `svc-${at}.shop`],
       }),
     );
@@ -32,7 +33,7 @@ describe('a broker that has everything at once', () => {
     ]);
   });
 
-  test('cannot have the agent take a certificate of another key', async () => {
+  test('cannot make the agent accept a certificate for another key', async () => {
     const parts = await surroundingsOfAgent({ adjust: atOnce });
     parts.broker.tamper = (call, answer) => {
       if (call !== 'POST /token' || !answer.json?.certificates) return;

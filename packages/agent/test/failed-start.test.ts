@@ -1,4 +1,4 @@
-/** A part of the agent that fails while it is made leaves nothing of those that were made before it. */
+/** Start of an agent in which one part fails, which must leave none of the earlier parts behind. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
@@ -12,7 +12,7 @@ vi.mock('../src/hosts/loopback-names.ts', () => ({
   },
 }));
 
-test('no Envoy and no control socket stay where the agent fails before it has asked for a session', async () => {
+test('leaves no Envoy and no control socket if the agent fails before it requests a session', async () => {
   const { start, runtimeDirectory, broker } = await surroundingsOfAgent();
   for (let n = 0; n < 2; n++) {
     await expect(start()).rejects.toThrow('no names today');
@@ -33,6 +33,6 @@ function commandLine(pid: string): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
   } catch {
-    return ''; // it has just ended
+    return ''; // the process has just ended
   }
 }

@@ -1,4 +1,4 @@
-/** Real TLS on loopback for the agent's tests: certificate authorities, a workload and an edge. */
+/** Real TLS on the loopback for the agent's tests: certificate authorities, a workload and an edge. */
 import 'reflect-metadata';
 import type { Server as HttpsServer } from 'node:https';
 import { type AddressInfo, isIP, connect as tcpConnect } from 'node:net';
@@ -63,13 +63,13 @@ export async function createAuthority(name: string): Promise<Authority> {
 export interface Workload {
   readonly port: number;
   readonly server: TlsServer;
-  /** SNI and ALPN of every connection, and the SPIFFE id that it presented. */
+  /** SNI, ALPN and client SPIFFE id of every connection. */
   readonly seen: { servername: string | false; alpn: string | false | null; peer: string | undefined }[];
   readonly sockets: Set<TLSSocket>;
   close(): void;
 }
 
-/** A workload's sidecar: inner TLS with a SPIFFE certificate, demanding the client's. */
+/** Starts a workload's sidecar: inner TLS with a SPIFFE certificate, which requires a client certificate. */
 export async function startWorkload(
   issued: Issued,
   root: string,
@@ -106,12 +106,14 @@ export interface TestEdge {
   readonly port: number;
   readonly connects: string[];
   readonly sockets: Set<TLSSocket>;
-  /** What CONNECT is answered with instead of a tunnel, while set. */
+  /** Response to CONNECT instead of a tunnel, while set. */
   refuse: { status: number; body: object } | undefined;
   close(): void;
 }
 
-/** CONNECT over mutual TLS to the port that `targets` gives for `host:port`. */
+/**
+ * Starts an edge that accepts CONNECT over mutual TLS and connects to the port that `targets` contains for `host:port`.
+ */
 export async function startEdge(
   issued: Issued,
   clientRoot: string,
@@ -125,6 +127,8 @@ export async function startEdge(
       ca: clientRoot,
       requestCert: true,
       rejectUnauthorized: true,
+      // Without control connections.
+      ALPNProtocols: ['http/1.1'],
       minVersion: 'TLSv1.3',
       allowHalfOpen: true,
     },
@@ -164,14 +168,14 @@ export async function startEdge(
   return Object.assign(edge, { port, sockets, close: () => closeAll(server, sockets) });
 }
 
-/** `MESHPASS_ENVOY`, or the one of the lab, which is installed where there is none yet. */
+/** Returns the path from `MESHPASS_ENVOY`, or of the lab's Envoy, which is installed if necessary. */
 export function testEnvoy(): Promise<string> {
   envoyPath ??= process.env.MESHPASS_ENVOY ? Promise.resolve(process.env.MESHPASS_ENVOY) : ensureEnvoy(() => {});
   return envoyPath;
 }
 let envoyPath: Promise<string> | undefined;
 
-/** Loopback addresses are shared by everything on the machine: test files that run side by side have one each. */
+/** All test files share the machine's loopback, so that each uses an address of its own. */
 const OWN_ADDRESS = `127.${[64 + (process.pid % 60), crypto.getRandomValues(new Uint8Array(1))[0]!, 1 + (process.pid % 250)].join('.')}`;
 
 export function service(overrides: Partial<ReachableService> = {}): ReachableService {

@@ -1,4 +1,4 @@
-/** A broker that was taken over gains nothing on the developer's machine. */
+/** A compromised broker, which gains nothing on the developer's machine. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { aliasesOf } from '../src/session/mesh-host.ts';
@@ -8,7 +8,7 @@ import { surroundingsOfAgent, world } from './world.ts';
 
 const HOSTS = '127.0.0.1 localhost\n';
 
-/** An agent is started at a broker whose answer to the proof was spoiled. */
+/** Starts an agent at a broker whose response to the proof was corrupted. */
 async function startedWith(spoil: (answer: TamperedAnswer) => void) {
   const parts = await surroundingsOfAgent({
     adjust: (broker) => {
@@ -27,7 +27,7 @@ test.each([
   ['the metadata service', { host: 'metadata.google.internal', aliases: [] }],
   ['a host of another cluster domain', { host: 'orders.shop.svc.evil.com', aliases: [] }],
   ['a second line for the hosts file', { aliases: ['orders.shop\n10.0.0.1 github.com'] }],
-])('%s is not announced', async (_, more) => {
+])('does not announce %s', async (_, more) => {
   const { started, hostsFile } = await startedWith(({ json }) => {
     json.services = [{ ...service(), ...more }];
   });
@@ -35,7 +35,7 @@ test.each([
   expect(readFileSync(hostsFile, 'utf8')).toBe(HOSTS);
 });
 
-test('a Service that is called like a host of the internet gets no short name', async () => {
+test('assigns no short name to a Service named like an internet host', async () => {
   const { started, hostsFile } = await startedWith(({ json }) => {
     const spiffe_ids = ['spiffe://cluster.local/ns/com/sa/github'];
     json.services = [{ ...service(), host: 'github.com.svc.cluster.local', aliases: ['github.com'], spiffe_ids }];
@@ -58,16 +58,16 @@ test.each([
   ['orders.shop.svc.cluster.local.', undefined],
   ['.shop.svc.cluster.local', undefined],
   ['*.shop.svc.cluster.local', undefined],
-])('the short forms of %s', (host, expected) => {
+])('derives the short forms of %s', (host, expected) => {
   expect(aliasesOf(host, 'cluster.local')).toEqual(expected);
 });
 
 test.each([
   ['a header that frames requests', 'content-length'],
   ['a header of the application', 'authorization'],
-  ['a header that proxies believe', 'x-forwarded-for'],
-  ['a header with another one behind it', 'x-token: 1\r\nx-evil'],
-])('%s does not carry the identity token', async (_, name) => {
+  ['a header that proxies trust', 'x-forwarded-for'],
+  ['a header with a second one injected', 'x-token: 1\r\nx-evil'],
+])('does not put the identity token into %s', async (_, name) => {
   const { started } = await startedWith(({ json }) => {
     json.mesh.token_header = name;
   });
@@ -75,14 +75,15 @@ test.each([
 });
 
 test.each<[string, (answer: TamperedAnswer) => void]>([
-  ['services that are none', ({ json }) => Object.assign(json, { services: 'none' })],
+  ['services of another type', ({ json }) => Object.assign(json, { services: 'none' })],
   ['a service without a name', ({ json }) => Object.assign(json, { services: [{ grant: 'payments-dev' }] })],
-  ['a header that is injected', ({ json }) => Object.assign(json.mesh, { token_header: 'x-token: 1\r\nx-evil' })],
-  ['no JSON', (answer) => Object.assign(answer, { bytes: '<html>' })],
+  ['an injected header', ({ json }) => Object.assign(json.mesh, { token_header: 'x-token: 1\r\nx-evil' })],
+  ['a contact that moves the cursor', ({ json }) => Object.assign(json.mesh, { contact: 'a\u001b[2J' })],
+  ['a body other than JSON', (answer) => Object.assign(answer, { bytes: '<html>' })],
   ['another content type', (answer) => Object.assign(answer.headers, { 'content-type': 'text/html' })],
   ['deep JSON', (answer) => Object.assign(answer, { bytes: '['.repeat(500_000) })],
   ['a redirect', (answer) => Object.assign(answer, { status: 302, headers: { location: 'https://localhost:1/' } })],
-])('a running agent that is answered %s keeps what it has', async (_, spoil) => {
+])('keeps the current state of a running agent that receives %s', async (_, spoil) => {
   const w = await world({
     adjust: (broker) => {
       broker.heartbeatSeconds = 1;
@@ -98,12 +99,12 @@ test.each<[string, (answer: TamperedAnswer) => void]>([
   await expect.poll(failure, { timeout: 60_000 }).toBeDefined();
   expect((await w.agent.status()).services).toEqual(before);
   expect(readFileSync(w.hostsFile, 'utf8')).toBe(names);
-  // The honest answer is taken up again.
+  // The honest response is accepted again.
   w.broker.tamper = undefined;
   await expect.poll(failure, { timeout: 60_000 }).toBeUndefined();
 });
 
-test('a broker that asks to wait for ever does not make the agent ask without a pause', async () => {
+test('pauses between requests although the broker asks it to wait forever', async () => {
   const w = await world({
     adjust: (broker) => {
       broker.heartbeatSeconds = 1;
@@ -111,7 +112,7 @@ test('a broker that asks to wait for ever does not make the agent ask without a 
   });
   let asked = 0;
   w.broker.tamper = (call, answer) => {
-    if (call !== 'POST /session/heartbeat') return;
+    if (call !== 'POST /leases') return;
     asked += 1;
     Object.assign(answer, { status: 503, headers: { ...answer.headers, 'retry-after': '99999999999' } });
     answer.json = { error: 'x', error_code: 'overloaded', error_description: 'wait' };
@@ -121,7 +122,7 @@ test('a broker that asks to wait for ever does not make the agent ask without a 
   expect(asked).toBe(1);
 });
 
-test('what a refusal says cannot move the cursor of a terminal', async () => {
+test('removes terminal control characters from refusals', async () => {
   const { started } = await startedWith((answer) => {
     answer.status = 403;
     answer.json = { error: 'x', error_code: 'access_none', error_description: 'No.\u001b[2J\r\nYes.\u202e' };
@@ -129,7 +130,7 @@ test('what a refusal says cannot move the cursor of a terminal', async () => {
   await expect(started).rejects.toMatchObject({ code: 'access_none', message: 'No.\ufffd[2J\ufffd\ufffdYes.\ufffd' });
 });
 
-test('a certificate with something behind it that is none is not used', async () => {
+test('does not use a certificate followed by an invalid one', async () => {
   const w = await surroundingsOfAgent();
   w.broker.tamper = (call, { json }) => {
     if (call !== 'POST /certificates') return;
@@ -138,7 +139,7 @@ test('a certificate with something behind it that is none is not used', async ()
   await expect(w.start()).rejects.toMatchObject({ code: 'agent_broker_answer_invalid' });
 });
 
-test('a certificate for another key, or another identity, is not used', async () => {
+test('does not use a certificate for another key or identity', async () => {
   const w = await surroundingsOfAgent();
   w.broker.tamper = (call, { json }) => {
     if (call === 'POST /certificates') json.certificates[0].spiffe_id = 'spiffe://cluster.local/ns/kube-system/sa/x';

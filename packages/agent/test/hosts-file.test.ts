@@ -18,7 +18,7 @@ function file(text: string): string {
 }
 
 describe('the block', () => {
-  test('is added, replaced and removed; everything else stays', () => {
+  test('is added, replaced and removed without other changes', () => {
     const once = withBlock(BASE, ENTRIES);
     expect(once).toBe(
       `${BASE}# meshpass begin (written by meshpass up, removed by meshpass down)\n` +
@@ -28,7 +28,7 @@ describe('the block', () => {
     expect(withBlock(once, [])).toBe(BASE);
   });
 
-  test('is cleaned up after a crash at any byte of writing it', () => {
+  test('is removed after a crash at any byte of a write', () => {
     const whole = withBlock(BASE, ENTRIES);
     for (let length = BASE.length + '# meshpass begin'.length; length <= whole.length; length++) {
       const cleaned = withoutBlock(whole.slice(0, length));
@@ -48,12 +48,12 @@ describe('the block', () => {
   );
 
   test('refuses an address that is not loopback', () => {
-    expect(() => withBlock(BASE, [{ address: '10.0.0.1', names: ['a.b'] }])).toThrow(/cannot stand/);
+    expect(() => withBlock(BASE, [{ address: '10.0.0.1', names: ['a.b'] }])).toThrow(/not valid in a hosts file/);
   });
 });
 
 describe('the file', () => {
-  test('is written in place: the same inode, as a bind mount needs', () => {
+  test('is written in place with the same inode, as a bind mount requires', () => {
     const path = file(BASE);
     linkSync(path, `${path}.other`);
     const before = statSync(path).ino;
@@ -64,7 +64,7 @@ describe('the file', () => {
     expect(readFileSync(path, 'utf8')).toBe(BASE);
   });
 
-  test('a lock that a crash left behind is broken', () => {
+  test('is written despite a lock left behind by a crash', () => {
     const path = file(BASE);
     writeFileSync(`${path}.meshpass-lock`, '');
     const old = new Date(Date.now() - 60_000);
@@ -73,14 +73,14 @@ describe('the file', () => {
     expect(readFileSync(path, 'utf8')).toContain('orders.shop');
   });
 
-  test('a file that is not there is told with a way out', () => {
+  test('is reported with an alternative if it does not exist', () => {
     expect(() => writeHosts('/nonexistent/hosts', ENTRIES, { sudo: false })).toThrow(
       expect.objectContaining({ code: 'agent_hosts_unwritable', message: expect.stringContaining('meshpass env') }),
     );
   });
 });
 
-test('names that were removed do not come back with what Envoy tells while it ends', () => {
+test('does not restore removed names when a draining Envoy reports its listeners', () => {
   const path = file(BASE);
   const names = new LoopbackNames(path, () => true);
   const orders = service();

@@ -12,7 +12,7 @@ import { afterThisTest, surroundingsOfAgent } from './world.ts';
 const CODESPACE = { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
 const env = { ...process.env, ...CODESPACE };
 
-test('up starts a process that outlives its parent, down ends it and leaves nothing', async () => {
+test('starts a process on up that outlives its parent, and ends it on down without a trace', async () => {
   const { config, broker, hostsFile } = await surroundingsOfAgent();
   afterThisTest(() => down(config));
   const status = await launch(config, { env });
@@ -39,7 +39,7 @@ test('up starts a process that outlives its parent, down ends it and leaves noth
   expect(log).not.toContain('head.token');
 });
 
-test('after a crash the next up works, and down cleans the hosts file', async () => {
+test('starts after a crash, and cleans the hosts file on down', async () => {
   const { config, hostsFile } = await surroundingsOfAgent();
   afterThisTest(() => down(config));
   const first = await launch(config, { env });
@@ -54,7 +54,7 @@ test('after a crash the next up works, and down cleans the hosts file', async ()
   expect(readFileSync(hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
 });
 
-test('SIGTERM says goodbye', async () => {
+test('ends the session on SIGTERM', async () => {
   const { config, broker } = await surroundingsOfAgent();
   afterThisTest(() => down(config));
   const { pid } = await launch(config, { env });
@@ -68,7 +68,7 @@ test.each([
   ['SIGTERM', 'POST /certificates'],
   ['down', 'POST /token'],
   ['down', 'POST /certificates'],
-])('%s during the start ends the agent, and the session that was opened: %s is not answered yet', async (how, held) => {
+])('ends the agent and its session on %s during the start, while %s is pending', async (how, held) => {
   let release = () => {};
   const released = new Promise<void>((resolve) => {
     release = resolve;
@@ -98,7 +98,7 @@ test.each([
   release();
 });
 
-test('why an agent was refused reaches the one who started it', async () => {
+test('reports to the caller why the broker refused the agent', async () => {
   const { config, broker } = await surroundingsOfAgent();
   await expect(launch(config, { env: { ...env, GITHUB_TOKEN: 'wrong' } })).rejects.toMatchObject({
     code: 'proof_rejected',

@@ -1,4 +1,4 @@
-/** Files that others laid out where the agent will write. */
+/** Files that other users placed where the agent will write. */
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -30,7 +30,7 @@ function place(): string {
   return path;
 }
 
-/** An agent whose runtime directory somebody else has laid out; nothing of it may run. */
+/** Starts an agent whose runtime directory another user has prepared, and expects a refusal without any effect. */
 async function refusedWith(lay: (runtimeDirectory: string) => void): Promise<void> {
   const { config, broker } = await surroundingsOfAgent();
   lay(config.runtimeDirectory);
@@ -39,14 +39,14 @@ async function refusedWith(lay: (runtimeDirectory: string) => void): Promise<voi
   expect(broker.calls).toEqual([]);
 }
 
-test('up does not change the mode of what a link points to', async () => {
+test("does not change the mode of a link's target on up", async () => {
   const victim = place();
   chmodSync(victim, 0o755);
   await refusedWith((path) => symlinkSync(victim, path));
   expect(modeOf(victim)).toBe(0o755);
 });
 
-test('up does not write through a link that is laid out as its log', async () => {
+test('does not write through a link in the place of its log on up', async () => {
   const victim = join(place(), 'victim');
   writeFileSync(victim, 'theirs');
   await refusedWith((path) => {
@@ -56,7 +56,7 @@ test('up does not write through a link that is laid out as its log', async () =>
   expect(readFileSync(victim, 'utf8')).toBe('theirs');
 });
 
-test('up does not make a file where a dangling link points', async () => {
+test('does not create the target of a dangling link on up', async () => {
   const victim = join(place(), 'victim');
   await refusedWith((path) => {
     mkdirSync(path);
@@ -65,8 +65,8 @@ test('up does not make a file where a dangling link points', async () => {
   expect(statSync(victim, { throwIfNoEntry: false })).toBeUndefined();
 });
 
-// Only root can give a directory to somebody else.
-test.skipIf(process.getuid?.() !== 0)('up takes no directory of somebody else, and leaves its mode', async () => {
+// Only root can transfer a directory to another user.
+test.skipIf(process.getuid?.() !== 0)("refuses another user's directory on up, and keeps its mode", async () => {
   let theirs = '';
   await refusedWith((path) => {
     theirs = path;
@@ -76,7 +76,7 @@ test.skipIf(process.getuid?.() !== 0)('up takes no directory of somebody else, a
   expect(modeOf(theirs)).toBe(0o755);
 });
 
-test('a log with a second name, or that is a pipe, is not written', () => {
+test('does not write to a log that has a second name or is a pipe', () => {
   const directory = place();
   const victim = join(directory, 'victim');
   writeFileSync(victim, 'ours, too');
@@ -87,7 +87,7 @@ test('a log with a second name, or that is a pipe, is not written', () => {
   expect(() => openOwnLog(join(directory, 'pipe.log'), 1)).toThrow(/no link/);
 });
 
-test('a directory and a log of our own are taken, and closed to others', () => {
+test("accepts the user's own directory and log, and closes them to other users", () => {
   const directory = join(place(), 'deep', 'run');
   ownDirectory(directory);
   chmodSync(directory, 0o777);
@@ -100,7 +100,7 @@ test('a directory and a log of our own are taken, and closed to others', () => {
     closeSync(opened);
     chmodSync(log, 0o666);
   }
-  // "one" and "two" are eight bytes: the third begins anew.
+  // "one" and "two" use eight bytes, so the third entry starts over.
   expect(readFileSync(log, 'utf8')).toBe('three\n');
   closeSync(openOwnLog(log, 6));
   expect(modeOf(log)).toBe(0o600);

@@ -1,4 +1,4 @@
-/** The agent answers a challenge on a port of its own, and serves nothing else there. */
+/** Answers to presence challenges on a port that serves nothing else. */
 import { request } from 'node:http';
 import { MeshpassError } from '@meshpass/identity/error';
 import { describe, expect, it } from 'vitest';
@@ -23,7 +23,7 @@ function get(port: number, url: string, method = 'GET'): Promise<{ status: numbe
 }
 
 describe('the listener', () => {
-  it('serves one answer, on one path, once', async () => {
+  it('serves one answer once, on one path', async () => {
     const listener = await startPresenceListener(0);
     expect((await get(listener.port, path)).status).toBe(404);
     listener.expect(path, 'answer');
@@ -36,7 +36,7 @@ describe('the listener', () => {
     await expect(get(listener.port, path)).rejects.toThrow('ECONNREFUSED');
   });
 
-  it('gives an answer for each nonce that it is asked for when it offered that, four times', async () => {
+  it("answers up to four nonces of the broker's choice if it offered that", async () => {
     const listener = await startPresenceListener(0);
     listener.offer((nonce) => `signed ${nonce}`);
     for (const url of ['/', `${path}p`, `${path}?a`, `//${'p'.repeat(42)}`, path.slice(0, -1)])
@@ -50,7 +50,7 @@ describe('the listener', () => {
     listener.close();
   });
 
-  it('says which setting is wrong where its port is taken', async () => {
+  it('reports the setting to change if its port is in use', async () => {
     const first = await startPresenceListener(0);
     await expect(startPresenceListener(first.port)).rejects.toMatchObject({
       code: 'config_invalid',
@@ -63,7 +63,7 @@ describe('the listener', () => {
 describe('an exchange', () => {
   const sign = () => 'signed';
 
-  it('is answered for while it is under way, and not before its proof is made', async () => {
+  it('is answered while it is in progress, but not before its proof exists', async () => {
     let port = 0;
     const asked: Asked[] = [];
     const exchange = async (answer?: PresenceAnswer) => {
@@ -85,7 +85,7 @@ describe('an exchange', () => {
     await expect(get(port, path)).rejects.toThrow('ECONNREFUSED');
   });
 
-  it('says nothing of presence where its port is taken, until it is challenged', async () => {
+  it('does not mention presence if its port is in use, until it is challenged', async () => {
     const taken = await startPresenceListener(0);
     const seen: unknown[] = [];
     await withPresence(async (answer) => seen.push(answer), { port: taken.port, sign });
@@ -97,7 +97,7 @@ describe('an exchange', () => {
     taken.close();
   });
 
-  it('that is challenged is repeated with nonce and port, while the answer waits there', async () => {
+  it('is repeated with nonce and port after a challenge, while the answer is available', async () => {
     let port = 0;
     const exchange = async (answer?: PresenceAnswer) => {
       if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
@@ -109,7 +109,7 @@ describe('an exchange', () => {
     await expect(get(port, path)).rejects.toThrow('ECONNREFUSED');
   });
 
-  it('is tried again on the same port while GitHub does not forward it yet, and not for ever', async () => {
+  it('is retried a few times on the same port until GitHub forwards it', async () => {
     const ports: number[] = [];
     const exchange = (fails: number) => async (answer?: PresenceAnswer) => {
       if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
@@ -127,7 +127,7 @@ describe('an exchange', () => {
     await expect(get(ports[0]!, path)).rejects.toThrow('ECONNREFUSED');
   });
 
-  it('is repeated where GitHub does not forward its port yet, and the broker gave no challenge', async () => {
+  it('is repeated if GitHub does not forward its port yet and the broker sent no challenge', async () => {
     const ports: number[] = [];
     const exchange = async (answer?: PresenceAnswer) => {
       ports.push(answer!.port);
@@ -138,7 +138,7 @@ describe('an exchange', () => {
     expect([ports.length, new Set(ports).size]).toEqual([3, 1]);
   });
 
-  it('comes through though somebody else who reaches the port uses up its answers', async () => {
+  it('succeeds although another client of the port uses up its answers', async () => {
     const exchange = async (answer?: PresenceAnswer) => {
       if (!answer) throw refusedWith('presence_required', { presence: challenge });
       answer.onProof?.('proof');
@@ -150,18 +150,21 @@ describe('an exchange', () => {
     expect(await withPresence(exchange, { port: 0, sign, pause: 1 })).toBe(challenge.nonce);
   });
 
-  it.each(['presence_mismatch', 'presence_unreachable', 'access_none'] as const)('gives up at %s', async (code) => {
-    let tries = 0;
-    const exchange = async (answer?: PresenceAnswer) => {
-      if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
-      tries++;
-      throw refusedWith(code);
-    };
-    await expect(withPresence(exchange, { port: 0, sign, pause: 1 })).rejects.toMatchObject({ code });
-    expect(tries).toBe(1);
-  });
+  it.each(['presence_mismatch', 'presence_unreachable', 'access_none'] as const)(
+    'is not retried after %s',
+    async (code) => {
+      let tries = 0;
+      const exchange = async (answer?: PresenceAnswer) => {
+        if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
+        tries++;
+        throw refusedWith(code);
+      };
+      await expect(withPresence(exchange, { port: 0, sign, pause: 1 })).rejects.toMatchObject({ code });
+      expect(tries).toBe(1);
+    },
+  );
 
-  it('that is refused with a challenge which cannot be read is refused', async () => {
+  it('fails if the challenge in a refusal is invalid', async () => {
     const exchange = async () => {
       throw refusedWith('presence_required');
     };

@@ -1,11 +1,11 @@
-/** What credentials rest on is changed by others: the agent follows, without a restart. */
+/** Changes of keys, roots and grants by others, which the agent follows without a restart. */
 import { expect, test, vi } from 'vitest';
 import { createAuthority } from './harness.ts';
 import type { TestBroker } from './test-broker.ts';
 import { world } from './world.ts';
 
 const count = (broker: TestBroker, call: string) => broker.calls.filter((one) => one === call).length;
-const heartbeats = (broker: TestBroker) => count(broker, 'POST /session/heartbeat');
+const heartbeats = (broker: TestBroker) => count(broker, 'POST /leases');
 const eventually = (look: () => void) => vi.waitFor(look, { timeout: 60_000, interval: 50 });
 const within = 40_000;
 
@@ -17,13 +17,13 @@ async function started(adjust: (broker: TestBroker) => void = () => {}) {
     },
   });
 }
-/** Until it has heard of what is now, and has had the time to do something about it. */
+/** Waits until the agent has learned of the current state and had time to react. */
 async function twoHeartbeats(broker: TestBroker): Promise<void> {
   const before = heartbeats(broker);
   await eventually(() => expect(heartbeats(broker)).toBeGreaterThanOrEqual(before + 2));
 }
 
-test('a token whose key is dropped is replaced with the next heartbeat, and only that one', {
+test('replaces a token once with the next heartbeat after its key was removed', {
   timeout: within,
 }, async () => {
   const { broker, agent } = await started((broker) => {
@@ -31,7 +31,7 @@ test('a token whose key is dropped is replaced with the next heartbeat, and only
     broker.tokenKeys = ['first'];
   });
   expect(count(broker, 'POST /token')).toBe(2);
-  // Another key beside it, or in front of it, makes the token no worse.
+  // An additional key, even in first position, does not invalidate the token.
   broker.tokenKeys = ['next', 'first'];
   await twoHeartbeats(broker);
   expect(count(broker, 'POST /token')).toBe(2);
@@ -44,14 +44,14 @@ test('a token whose key is dropped is replaced with the next heartbeat, and only
   expect((await agent.status()).broker.failures).toEqual({});
 });
 
-test('a certificate is replaced as soon as its root is gone, and not while both are trusted', {
+test('replaces a certificate as soon as its root is removed, but not while both are trusted', {
   timeout: within,
 }, async () => {
   const { broker, agent } = await started();
   const next = await createAuthority('next');
   const old = broker.roots[0]!;
   expect(count(broker, 'POST /certificates')).toBe(1);
-  // The first heartbeat reads the services, whatever they are.
+  // The first heartbeat triggers a read of the services in any case.
   await eventually(() => expect(count(broker, 'GET /services')).toBe(1));
   broker.roots = [old, next.root];
   broker.servicesVersion = 'both';

@@ -1,81 +1,112 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { signStatement } from '@meshpass/identity/channel/statement';
+import { dpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
+import { sha256Base64url } from '@meshpass/identity/hash';
 import { expect, onTestFinished, test } from 'vitest';
-import type { ReceivedConfiguration } from '../src/session/broker-answers.ts';
+import type { ConfigurationContent } from '../src/session/broker-answers.ts';
+import type { WholeConfiguration } from '../src/session/broker-client.ts';
 import { SessionConfiguration } from '../src/session/session-configuration.ts';
 
-type Answer = PromiseWithResolvers<ReceivedConfiguration | undefined>;
+type Answer = PromiseWithResolvers<WholeConfiguration>;
 
-/** A session whose requests the test answers. */
+const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const keys = [{ ...dpopKey(privateKey).jwk, kid: 'one' }];
+
+/** A session whose requests are answered by the test. */
 function asking() {
-  const asked: ({ readonly token: string; readonly known: number | undefined } & Answer)[] = [];
+  const asked: ({ readonly token: string } & Answer)[] = [];
   const received: number[] = [];
   const logged: string[] = [];
   const session = { id: 'first', accessToken: 'mps-1' };
   const configuration = new SessionConfiguration({
     client: {
-      configuration: (token: string, known?: number) => {
+      configuration: (token: string) => {
         const answer: Answer = Promise.withResolvers();
-        asked.push({ token, known, ...answer });
+        asked.push({ token, ...answer });
         return answer.promise;
       },
+      readConfiguration: () => ({}) as ConfigurationContent,
     },
     session: () => session,
+    keys: () => keys,
+    renewLease: () => logged.push('renew'),
+    askForKeys: () => logged.push('keys'),
     random: () => 0,
     received: ({ version }) => received.push(version),
     log: (event) => logged.push(event),
   });
   onTestFinished(() => configuration.close());
-  configuration.ask();
+  configuration.begin(undefined);
   return { configuration, asked, received, logged, session };
 }
 
-const version = (number: number) => ({ version: number }) as ReceivedConfiguration;
+function whole(version: number, kid = 'one'): WholeConfiguration {
+  const content = Buffer.from(`content ${version}`);
+  const digest = sha256Base64url(content);
+  const header = { kind: 'configuration' as const, set: 'dev', version, digest, size: content.length };
+  return { statement: signStatement(header, { kid, privateKey }), content };
+}
+
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-test('asks once, and again only for what differs from what it has', async () => {
-  const { configuration, asked, received } = asking();
-  asked[0]!.resolve(version(5));
-  await settled();
-  configuration.announced(5);
-  expect(asked).toHaveLength(1);
-  configuration.announced(6);
-  expect(asked[1]).toMatchObject({ token: 'mps-1', known: 5 });
-  asked[1]!.resolve(undefined);
+test('requests the configuration once, unless it came with the session', async () => {
+  const { configuration, asked, received, session } = asking();
+  asked[0]!.resolve(whole(5));
   await settled();
   expect(received).toEqual([5]);
+  Object.assign(session, { id: 'second', accessToken: 'mps-2' });
+  configuration.begin(whole(6));
+  await settled();
+  expect(received).toEqual([5, 6]);
+  expect(asked).toHaveLength(1);
 });
 
-test('takes nothing that was asked for under a session before, and asks anew under this one', async () => {
-  const { asked, received, session } = asking();
+test('discards a response to the previous session, and repeats the request under the current one', async () => {
+  const { configuration, asked, received, session } = asking();
   Object.assign(session, { id: 'second', accessToken: 'mps-2' });
-  asked[0]!.resolve(version(5));
+  configuration.begin(undefined);
+  asked[0]!.resolve(whole(5));
   await expect.poll(() => asked.length).toBe(2);
   expect(received).toEqual([]);
-  expect(asked[1]).toMatchObject({ token: 'mps-2', known: undefined });
+  expect(asked[1]).toMatchObject({ token: 'mps-2' });
 });
 
-test('what the channel has brought is not undone by an older answer that was under way', async () => {
+test('does not replace a configuration by an older response', async () => {
   const { configuration, asked, received } = asking();
-  configuration.take('first', version(8));
-  asked[0]!.resolve(version(7));
+  asked[0]!.resolve(whole(8));
   await settled();
-  configuration.take('first', version(8));
-  configuration.take('another', version(9));
+  configuration.ask();
+  asked[1]!.resolve(whole(7));
+  await settled();
+  configuration.use('another', 9, Buffer.from('x'));
   expect(received).toEqual([8]);
 });
 
-test('asks until there is an answer, and says what failed meanwhile', async () => {
+test('does not use bytes without the broker’s signature, and requests its keys for an unknown one', async () => {
+  const { asked, received, logged } = asking();
+  asked[0]!.resolve({ ...whole(5), content: Buffer.from('content 6') });
+  await expect.poll(() => asked.length).toBe(2);
+  asked[1]!.resolve(whole(5, 'two'));
+  await expect.poll(() => asked.length).toBe(3);
+  expect(received).toEqual([]);
+  expect(logged).toEqual(['configuration_failed', 'keys']);
+  asked[2]!.resolve(whole(5));
+  await expect.poll(() => received).toEqual([5]);
+});
+
+test('retries until it receives an answer, and reports failures in the meantime', async () => {
   const { configuration, asked, received, logged } = asking();
   asked[0]!.reject(new MeshpassError('configuration_unavailable', 'Not yet.'));
   await expect.poll(() => asked.length).toBe(2);
   expect(configuration.failure).toBe('Not yet.');
-  asked[1]!.resolve(version(5));
+  asked[1]!.resolve(whole(5));
   await expect.poll(() => configuration.failure).toBeUndefined();
   expect(received).toEqual([5]);
   expect(logged).toEqual(['configuration_failed']);
 });
 
-test('says nothing of the request that its own end has broken', async () => {
+test('does not report a request that failed because of its own end', async () => {
   const { configuration, asked, logged } = asking();
   configuration.close();
   asked[0]!.reject(new MeshpassError('agent_broker_unreachable', 'closed'));

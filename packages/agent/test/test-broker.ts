@@ -1,83 +1,118 @@
 /** A broker for the agent under test. */
 import 'reflect-metadata';
-import { X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
-import type { StatementKey } from '@meshpass/identity/channel/statement';
-import { dpopThumbprint } from '@meshpass/identity/dpop';
-import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
+import {
+  CONFIGURATION_HEADER,
+  grantSet,
+  type LeaseAnswer,
+  LeaseRequest,
+  type ProvenLease,
+  readLeaseProof,
+  type Statement,
+  type StatementKey,
+  signStatement,
+} from '@meshpass/identity/channel/index';
+import { dpopKey, dpopThumbprint } from '@meshpass/identity/dpop';
+import { sha256Base64url } from '@meshpass/identity/hash';
+import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { configurationOf, encoded, type Written } from './configuration.ts';
 import { type Authority, type Issued, listen } from './harness.ts';
 
 export interface TestBroker {
   readonly url: string;
-  /** Requests in order: method and path. */
+  /** Method and path of each request, in order. */
   readonly calls: string[];
-  /** TCP connections so far. */
+  /** Number of TCP connections so far. */
   connections: number;
   services: ReachableService[];
-  /** Of the configuration; to make it another is to give it out. */
+  /** Contact for access requests. */
+  contact: string | undefined;
+  /** Version of the configuration; a change publishes it. */
   configurationVersion: number;
   /** Changes the configuration before it is encoded, while set. */
   spoilConfiguration: ((written: Written) => void) | undefined;
-  /** Absent: as of a broker that has just started. */
+  /** Absent for a broker that has just started. */
   servicesVersion: string | undefined;
-  /** How many came. */
+  /** Number of leases renewed over HTTPS. */
   heartbeats: number;
-  /** Bodies of those that had one, as the broker reads them. */
-  reports: HeartbeatRequest[];
-  /** A session comes with its first certificates, token and configuration; else each is asked for. */
+  /** Refusal reports as parsed by the broker. */
+  reports: RefusalReportRequest[];
+  /**
+   * Whether a session includes its first certificates, token and configuration; otherwise the agent requests each of
+   * them.
+   */
   atOnce: boolean;
-  /** Answers everything with this, while set. */
+  /** Whether every request fails. */
   down: boolean;
-  /** Seconds by which the broker's clock is ahead. */
+  /** Offset of the broker's clock, seconds. */
   skew: number;
-  /** It started in the second of the first proof: it takes none of that second or before. */
+  /** Whether the broker started in the second of the first proof, so that it refuses proofs up to that second. */
   justStarted: boolean;
   tokenLifetime: number;
-  /** Characters added to identity tokens, to make them as long as real ones. */
+  /** Number of characters added to identity tokens to give them a realistic length. */
   tokenPadding: number;
   svidLifetime: number;
   heartbeatSeconds: number;
-  /** Key that signs identity tokens, and those that heartbeats name; absent: neither is told. */
+  /** Key that signs identity tokens, and keys listed by leases; if absent, both omit them. */
   tokenKey?: string;
   tokenKeys?: string[];
-  /** Signs certificates from now on. */
+  /** Authority that signs new certificates. */
   authority: Authority;
-  /** Roots that agents are told of. */
+  /** Roots sent to agents. */
   roots: string[];
   sessions: Map<string, { id: string; jkt: string }>;
-  /** Where agents are told that the edge is. */
+  /** Address of the edge sent to agents. */
   edge: { host: string; port: number };
-  /** Keys of statements, where an edge serves control connections. */
-  statementKeys: StatementKey[] | undefined;
-  /** Told of each session that was opened. */
+  /** Key that signs statements, and its public form as sent to agents. */
+  statementKey: SigningKey;
+  /** Signs statements with another key from now on. */
+  rotateStatementKey(): void;
+  /** Answers a lease with a statement signed by `key`. */
+  renew(lease: ProvenLease, key: SigningKey): LeaseAnswer;
+  /** Returns the configuration with its header, signed by `key`. */
+  announcement(key: SigningKey): Announcement;
+  /** Called for each opened session. */
   onSession: (id: string) => void;
-  /** The configuration as it is answered. */
+  /** Returns the content of the configuration. */
   configuration(): object;
-  /** Plays a broker that was taken over: may change what a call is answered, or answer it itself. */
+  /** Plays a compromised broker: may change a response, or send one itself. */
   tamper: ((call: string, answer: TamperedAnswer) => void) | undefined;
   close(): void;
+}
+
+export interface SigningKey {
+  readonly kid: string;
+  readonly privateKey: KeyObject;
+  readonly published: StatementKey;
+}
+
+export interface Announcement {
+  readonly set: string;
+  readonly digest: string;
+  readonly content: Buffer;
+  readonly statement: string;
 }
 
 export interface TamperedAnswer {
   status: number;
   headers: Record<string, string>;
-  // biome-ignore lint/suspicious/noExplicitAny: the honest answer, for a test to spoil
+  // biome-ignore lint/suspicious/noExplicitAny: the honest response, which a test may corrupt
   json: any;
-  /** Sent as they are in place of `json`. */
+  /** Sent unchanged instead of `json`. */
   bytes?: string | Buffer;
-  /** Answers in its place. */
+  /** Responds instead of the broker. */
   instead?: (response: ServerResponse) => void;
 }
 
-/** @param id of the session: `ses-1` is `octocat-1` in the mesh */
+/** Returns the SPIFFE id for a grant. @param id session id: `ses-1` becomes `octocat-1` in the mesh */
 export function principalOf(grant: string, id: string): string {
   return `spiffe://cluster.local/ns/meshpass-${grant}/sa/${id.replace('ses', 'octocat')}`;
 }
 
-/** The broker's API for one workspace, with the checks of DPoP that the agent must satisfy. */
+/** Starts the broker's API for one workspace, with the DPoP checks that the agent must satisfy. */
 export async function startBroker(
   issued: Issued,
   mesh: Authority,
@@ -87,20 +122,35 @@ export async function startBroker(
   const server: HttpsServer = createHttpsServer(issued);
   const port = await listen(server);
   let counter = 0;
+  let keys = 0;
   let startedAt = 0;
-  const grants = () => [...new Set(broker.services.map((service) => service.grant))];
+  let held: readonly string[] = [];
+  /** Grants of the services. A broker that does not know its services yet still knows the session's grants. */
+  const grants = () => {
+    if (broker.services.length > 0) held = [...new Set(broker.services.map((service) => service.grant))];
+    return held;
+  };
+  const heldBy = (id: string, now: number) =>
+    grants().map((grant) => ({ grant, spiffe_id: principalOf(grant, id), until: now + 3600 }));
   const meshInfo = () => ({
     trust_domain: 'cluster.local',
     roots: broker.roots,
     edge: broker.edge,
-    ...(broker.statementKeys && { statement_keys: broker.statementKeys }),
+    ...(broker.contact !== undefined && { contact: broker.contact }),
+    statement_keys: published,
     token_header: 'x-meshpass-token',
   });
+  const newKey = (): SigningKey => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const kid = `key-${++keys}`;
+    return { kid, privateKey, published: { ...dpopKey(privateKey).jwk, kid } };
+  };
   const broker: TestBroker = {
     url: `https://localhost:${port}`,
     calls: [],
     connections: 0,
     services,
+    contact: undefined,
     configurationVersion: Date.now(),
     spoilConfiguration: undefined,
     servicesVersion: '1',
@@ -118,10 +168,46 @@ export async function startBroker(
     roots: [mesh.root],
     sessions: new Map(),
     edge,
-    statementKeys: undefined,
+    statementKey: newKey(),
+    rotateStatementKey: () => {
+      broker.statementKey = newKey();
+      published = [broker.statementKey.published];
+    },
+    renew: ({ session_id, proof }, key) => {
+      const read = readLeaseProof(proof);
+      const session = [...broker.sessions.values()].find(({ id }) => id === session_id);
+      if (!session || !read || dpopThumbprint(read.jwk) !== session.jkt)
+        return { session_id, error_code: 'session_unknown' };
+      const at = Date.now() + broker.skew * 1000;
+      const now = Math.floor(at / 1000);
+      // As the broker does: a lease is 45 seconds.
+      if (read.claims.at > at + 5_000 || read.claims.at < at - 45_000)
+        return { session_id, error_code: 'dpop_expired' };
+      const statement: Statement = {
+        kind: 'lease',
+        sid: session_id,
+        seq: read.claims.seq,
+        at,
+        lease_expires_at: now + 45,
+        expires_at: now + 3600,
+        services_version: broker.servicesVersion,
+        ...(broker.tokenKeys && { token_keys: broker.tokenKeys }),
+        set: grantSet(grants()),
+        configuration_version: broker.configurationVersion,
+      };
+      return { session_id, statement: signStatement(statement, key) };
+    },
+    announcement: (key) => {
+      const version = broker.configurationVersion;
+      // The bytes of each version differ.
+      const content = Buffer.from(JSON.stringify({ ...broker.configuration(), version }));
+      const [set, digest] = [grantSet(grants()), sha256Base64url(content)];
+      const statement: Statement = { kind: 'configuration', set, version, digest, size: content.length };
+      return { set, digest, content, statement: signStatement(statement, key) };
+    },
     onSession: () => {},
     configuration: () => {
-      const written = configurationOf(broker.services, broker.configurationVersion);
+      const written = configurationOf(broker.services);
       broker.spoilConfiguration?.(written);
       return encoded(written);
     },
@@ -131,6 +217,7 @@ export async function startBroker(
       server.close();
     },
   };
+  let published = [broker.statementKey.published];
   const sign = (id: string, asked: readonly { grant: string; csr: string }[], nowSeconds: number) =>
     Promise.all(
       asked.map(async ({ grant, csr }) => {
@@ -150,11 +237,12 @@ export async function startBroker(
       : `${head}.token${counter}${'x'.repeat(broker.tokenPadding)}.sig`;
     return { access_token: value, issued_token_type: 'x', token_type: 'N_A', expires_in: broker.tokenLifetime };
   };
-  /** @param csrs DER in base64url: the first is for the first grant */
+  /** @param csrs DER in base64url, in the order of the grants */
   const first = async (id: string, csrs: readonly string[], nowSeconds: number) => {
     const pem = (csr: string) =>
       `-----BEGIN CERTIFICATE REQUEST-----\n${Buffer.from(csr, 'base64url').toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`;
     const asked = grants().slice(0, csrs.length);
+    const { statement, content } = broker.announcement(broker.statementKey);
     return {
       certificates: await sign(
         id,
@@ -162,7 +250,7 @@ export async function startBroker(
         nowSeconds,
       ),
       identity_token: newToken(null),
-      configuration: broker.configuration(),
+      configuration: { statement, content: content.toString() },
     };
   };
   server.on('connection', () => broker.connections++);
@@ -186,12 +274,17 @@ export async function startBroker(
     for await (const chunk of request) body += chunk;
     broker.calls.push(`${request.method} ${request.url}`);
     if (broker.down) return refuse(503, 'store_unavailable');
+    if (request.url === '/leases') {
+      broker.heartbeats++;
+      const given = broker.renew(LeaseRequest.parse(JSON.parse(body)).leases[0]!, broker.statementKey);
+      return given.error_code === undefined ? answer(200, { answers: [given] }) : refuse(401, given.error_code);
+    }
     if (request.headers.dpop === undefined) return refuse(401, 'dpop_missing');
     const [header, claims] = String(request.headers.dpop)
       .split('.')
       .slice(0, 2)
       .map((part) => JSON.parse(Buffer.from(part, 'base64url').toString()));
-    // As the token endpoint answers who has no session yet.
+    // The token endpoint responds with 400 to clients without a session.
     const badProof = request.headers.authorization === undefined ? 400 : 401;
     if (Math.abs(claims.iat - nowSeconds) > 60) return refuse(badProof, 'dpop_expired');
     if (broker.justStarted) startedAt ||= claims.iat;
@@ -217,9 +310,9 @@ export async function startBroker(
           login: 'octocat',
           workspace: form.get('codespace_name') ?? 'file',
           expires_at: nowSeconds + 3600,
-          lease_seconds: 45,
           heartbeat_seconds: broker.heartbeatSeconds,
           grants: grants(),
+          held: heldBy(id, nowSeconds),
         },
         mesh: meshInfo(),
         services: broker.services,
@@ -238,21 +331,19 @@ export async function startBroker(
       case 'POST /token': {
         return answer(200, newToken(new URLSearchParams(body).get('audience')));
       }
-      case 'POST /session/heartbeat':
-        broker.heartbeats++;
-        if (body !== '') broker.reports.push(HeartbeatRequest.parse(JSON.parse(body)));
-        return answer(200, {
-          lease_expires_at: nowSeconds + 45,
-          expires_at: nowSeconds + 3600,
-          services_version: broker.servicesVersion,
-          ...(broker.tokenKeys && { token_keys: broker.tokenKeys }),
-          configuration_version: broker.configurationVersion,
-        });
+      case 'POST /session/refusals':
+        broker.reports.push(RefusalReportRequest.parse(JSON.parse(body)));
+        return answer(204);
       case 'GET /services':
-        return answer(200, { services_version: broker.servicesVersion, mesh: meshInfo(), services: broker.services });
+        return answer(200, {
+          services_version: broker.servicesVersion,
+          held: heldBy(session.id, nowSeconds),
+          mesh: meshInfo(),
+          services: broker.services,
+        });
       case 'GET /session/configuration': {
-        const known = request.headers['if-none-match'];
-        return known === `"${broker.configurationVersion}"` ? answer(304) : answer(200, broker.configuration());
+        const { statement, content } = broker.announcement(broker.statementKey);
+        return answer(200, JSON.parse(content.toString()), { [CONFIGURATION_HEADER]: statement });
       }
       case 'DELETE /session':
         broker.sessions.delete(token);

@@ -1,4 +1,4 @@
-/** A whole agent on loopback, between a workload, an edge and a broker. */
+/** A complete agent on the loopback, between a workload, an edge and a broker. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type Agent, get, type IncomingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -21,7 +21,7 @@ import {
 } from './harness.ts';
 import { startBroker, type TestBroker } from './test-broker.ts';
 
-/** Kills what tests have started. */
+/** Registers a cleanup that runs after the test. */
 export function afterThisTest(cleanup: () => unknown): void {
   cleanups.push(cleanup);
 }
@@ -31,7 +31,7 @@ export interface World {
   broker: TestBroker;
   edge: TestEdge;
   workload: Workload;
-  /** Of SVIDs, and of edge and broker. */
+  /** Authorities for SVIDs (`mesh`), and for edge and broker (`public`). */
   authorities: { readonly mesh: Authority; readonly public: Authority };
   agent: RunningAgent;
   hostsFile: string;
@@ -58,7 +58,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
   return { ...parts, start, agent: await start() };
 }
 
-/** Everything but the agent. */
+/** Starts everything except the agent. */
 export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<Omit<World, 'agent'>> {
   const mesh = await createAuthority('mesh');
   const publicCa = await createAuthority('public');
@@ -95,7 +95,7 @@ export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<O
   return { config, broker, edge, workload, authorities, hostsFile, runtimeDirectory: config.runtimeDirectory, start };
 }
 
-/** An agent alone, for a broker that the test has started. */
+/** Starts only an agent, for a broker that the test has started. */
 export async function agentAt(broker: string, publicRoot: string): Promise<RunningAgent> {
   const directory = temporaryDirectory();
   const caFile = join(directory, 'ca.pem');
@@ -133,7 +133,7 @@ async function agentConfigFor(
   return { config, start };
 }
 
-/** Answers every request on a keep-alive connection with the head that it got; /admin as Envoy's RBAC does. */
+/** Responds to every request on a keep-alive connection with the received head, and to /admin like Envoy's RBAC. */
 export function echoHeads(socket: TLSSocket): void {
   let text = '';
   socket.on('data', (chunk) => {
@@ -151,7 +151,7 @@ export function echoHeads(socket: TLSSocket): void {
   socket.on('end', () => socket.end());
 }
 
-/** A GET of a program beside the agent, with the Host header of orders.shop:8080. */
+/** Sends a GET like a program in the workspace, with the Host header of orders.shop:8080. */
 export function request(host: string, port: number, path: string, headers: Record<string, string> = {}, agent?: Agent) {
   return new Promise<{ status: number; body: string; headers: IncomingHttpHeaders }>((resolve, reject) => {
     get(

@@ -1,4 +1,4 @@
-/** JSON with sorted members and without undefined ones. */
+/** Serializes JSON with sorted keys and without undefined properties. */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_, inner: unknown) =>
     typeof inner === 'object' && inner !== null && !Array.isArray(inner)

@@ -1,7 +1,7 @@
-/** Plans a change of the access file: what it writes, what it means, and whether it may be applied. */
+/** Plans a change of the access file: the resulting resources, their effect, and whether the change may be applied. */
+export { type AccessChange, accessChanges } from './plan/access-changes.ts';
 export type { Finding, FindingKind } from './plan/finding.ts';
 export { formatPlan } from './plan/format.ts';
-export type { PeopleChange } from './plan/people-changes.ts';
 export {
   type Acceptance,
   isUnknown,
@@ -13,4 +13,4 @@ export {
 } from './plan/plan.ts';
 export type { ReachChange } from './plan/reach-changes.ts';
 export { manifestsToWrite, type ResourceChange, resourceChanges } from './plan/resource-changes.ts';
-export { describeTrustChange, type TrustChange } from './plan/trust-changes.ts';
+export { NO_ACCESS } from './plan/stated.ts';

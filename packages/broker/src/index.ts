@@ -1,13 +1,4 @@
-export * from './attest/attest.ts';
-export type { AuditRow } from './audit/log/event.ts';
-export type { Clock, Random } from './clock/clock.ts';
-export * from './config.ts';
-export * from './heap.ts';
-export type { CertificateAuthority, SignRequest } from './istiod/authority.ts';
-export type { SignedCertificate } from './istiod/verify-certificate.ts';
-export type * from './reconcile/contract.ts';
-export * from './serve.ts';
-export type { Feed, FeedListener } from './session/feed.ts';
-export * from './store/active-state.ts';
-export * from './telemetry/log.ts';
-export * from './token/signer.ts';
+export { createLog } from './base/index.ts';
+export { openSigner } from './core/index.ts';
+export { type Broker, type BrokerConfig, growHeapSlowly, readBrokerConfig, serveBroker } from './start/index.ts';
+export { createActiveState } from './store/index.ts';

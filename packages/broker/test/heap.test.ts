@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 
-const heap = new URL('../src/heap.ts', import.meta.url).href;
+const heap = new URL('../src/start/heap.ts', import.meta.url).href;
 
 /** Objects that live long enough to be promoted, then die, beside 40 MB that stay. */
 const PROGRAM = `
@@ -26,7 +26,7 @@ function peakOverLive(slowly: boolean): number {
 }
 
 describe('the heap of a broker', () => {
-  it('stays near what lives in it while much passes through, where it would be a multiple otherwise', () => {
+  it('stays near its live size under a high allocation rate, instead of a multiple of it', () => {
     expect(peakOverLive(false)).toBeGreaterThan(2 * peakOverLive(true));
   });
 });

@@ -1,20 +1,30 @@
-/** What the operator listener of a broker that waits tells probes. */
-import { afterEach, expect, it } from 'vitest';
-import { startStandby } from '../src/start/standby.ts';
-import { createLog } from '../src/telemetry/log.ts';
-import { createMetrics } from '../src/telemetry/metrics.ts';
+/** Operator listener of a standby broker: its answers to probes, and the use of its keys at a takeover. */
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MeshpassError } from '@meshpass/identity';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createLog } from '../src/base/telemetry/log.ts';
+import { createMetrics } from '../src/base/telemetry/metrics.ts';
+import { keyFileStorage } from '../src/core/token/key-storage.ts';
+import { openSigner, type RotatingSigner } from '../src/core/token/signer.ts';
+import { becomeActive, startStandby } from '../src/start/standby.ts';
 import { playMesh } from './harness/mesh.ts';
 
 const open: { stop: (patienceMs: number) => Promise<void> }[] = [];
+const folders: string[] = [];
 afterEach(async () => {
   for (const one of open.splice(0)) await one.stop(0);
+  for (const one of folders.splice(0)) await rm(one, { recursive: true });
 });
 
 async function standby() {
   const mesh = playMesh();
   const base = {
     config: { operator: { host: '127.0.0.1', port: 0 } },
-    ...{ given: { mesh }, metrics: createMetrics(), log: createLog('broker', 'silent') },
+    given: { mesh },
+    metrics: createMetrics(),
+    log: createLog('broker', 'silent'),
   };
   const { operator, waitFor } = await startStandby(base as never);
   open.push(operator);
@@ -33,7 +43,7 @@ it('is well while another broker is active, and ready for none', async () => {
   expect(await status('?standby=ready')).toBe(503);
 });
 
-it('is not well while it cannot see the cluster: an update must not go on to the broker that can', async () => {
+it('is not ready while it cannot read the cluster, so that an update stops before the broker that can', async () => {
   const { mesh, waitFor, status } = await standby();
   waitFor('standing by: another is active', {}, { isPlanned: false });
   mesh.notReady = ['the cluster has not been listed yet'];
@@ -42,7 +52,7 @@ it('is not well while it cannot see the cluster: an update must not go on to the
   expect(await status('?standby=ready')).toBe(200);
 });
 
-it('is not well while its access file cannot come into force, unless it would go on with one that was applied by plan', async () => {
+it('is not ready while its access file cannot come into force, unless it would continue with an applied one', async () => {
   const { mesh, waitFor, status } = await standby();
   mesh.badFile = 'access.yaml:4:5 there is no Service orders in shop';
   waitFor('standing by: another is active', {}, { isPlanned: false });
@@ -51,7 +61,16 @@ it('is not well while its access file cannot come into force, unless it would go
   expect(await status('?standby=ready')).toBe(200);
 });
 
-it('is not well while it refuses the file that it would go on with, and says why', async () => {
+it('is ready with a refused access file if it would continue with the previous one in the store', async () => {
+  const { mesh, waitFor, status } = await standby();
+  mesh.badFile = 'access.yaml:4:5 unknown key "tll"';
+  waitFor('standing by: another is active', {}, { isPlanned: false, isKept: true });
+  expect(await status('?standby=ready')).toBe(200);
+  waitFor('standing by: another is active', {}, { isPlanned: false, isKept: false });
+  expect(await status('?standby=ready')).toBe(503);
+});
+
+it('is not ready while it refuses the file that it would continue with, and reports the reason', async () => {
   const { mesh, waitFor, status, reasons } = await standby();
   mesh.badFile = 'access.yaml:4:5 there is no Service orders in shop';
   const refused = 'The access file that was applied by plan as version 7 is refused by this version of Meshpass';
@@ -60,4 +79,49 @@ it('is not well while it refuses the file that it would go on with, and says why
   expect(await reasons()).toContain(refused);
   waitFor('standing by: another is active', {}, { isPlanned: true });
   expect(await status('?standby=ready')).toBe(200);
+});
+
+describe('the keys of a broker that takes over', () => {
+  const opened = async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'meshpass-standby-'));
+    folders.push(directory);
+    const file = join(directory, 'signing-key.pem');
+    const storage = keyFileStorage(file);
+    return { storage, signer: await openSigner(storage), text: () => readFile(file, 'utf8') };
+  };
+  const takeOver = (signer: RotatingSigner, isLeader: () => boolean) => {
+    const base = { config: { tokenSeconds: 300 }, given: { signer }, clock: Date.now };
+    return becomeActive(base as never, { waitFor: () => {} } as never, { store: { isLeader } } as never);
+  };
+  const unavailable = { code: 'store_unavailable' };
+
+  it('stay unchanged if the place of the keys answers only after another broker has taken over', async () => {
+    const { signer, text } = await opened();
+    const before = await text();
+    let asked = 0;
+    let leads = true;
+    const slow: RotatingSigner = {
+      ...signer,
+      read: () => {
+        asked += 1;
+        leads = false;
+        return asked > 1 ? signer.read() : Promise.reject(new MeshpassError('kubernetes_unavailable', 'It is away.'));
+      },
+    };
+    await expect(takeOver(slow, () => leads)).rejects.toMatchObject(unavailable);
+    expect([asked, await text()]).toEqual([1, before]);
+  });
+
+  it('stay unchanged if another broker takes over while they are read', async () => {
+    const { signer, text } = await opened();
+    const before = await text();
+    let leads = true;
+    const read = async () => {
+      const keys = await signer.read();
+      leads = false;
+      return keys;
+    };
+    await expect(takeOver({ ...signer, read }, () => leads)).rejects.toMatchObject(unavailable);
+    expect(await text()).toBe(before);
+  });
 });

@@ -1,4 +1,4 @@
-/** The parts of a broker are started in order and stopped in reverse, also where one of them fails half-way. */
+/** Parts of a broker start in order and stop in reverse, even if one of them fails half-way. */
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { readStore } from './harness/audit.ts';

@@ -1,21 +1,25 @@
 /**
- * Entry of the single executable. It holds two programs, the `meshpass` command and the agent's process that `meshpass up` starts, and
- * loads one of them: the agent must not hold the command in memory.
+ * Entry point of the single executable. It contains three programs: the `meshpass` command, the agent for workspaces,
+ * and the process that proves access files for the broker. It loads only one of them, so that the agent does not keep
+ * the command in memory.
  */
 import { createRequire } from 'node:module';
 import { getRawAsset } from 'node:sea';
 import { Script } from 'node:vm';
 import { DAEMON_VERB } from '@meshpass/agent/process/daemon-verb';
+import { PROVE_VERB } from '@meshpass/broker/admin/policy/proof';
 
-/** By what deploy/executable/build.ts embeds of each: `NAME.cjs`, and the compiled code that V8 made of it, `NAME.cache`. */
-type Embedded = 'agent' | 'command';
+/** Programs that deploy/executable/build.ts embeds, each as `NAME.cjs` with V8's code cache in `NAME.cache`. */
+type Embedded = 'agent' | 'command' | 'prove';
 
 type Wrapper = (require: NodeJS.Require, filename: string) => void;
 
 if (process.argv[2] === DAEMON_VERB) {
-  // As where Node.js runs files: the process gets its configuration as first argument.
+  // As under Node.js, the agent gets its configuration as the first argument.
   process.argv.splice(2, 1);
   run('agent');
+} else if (process.argv[2] === PROVE_VERB) {
+  run('prove');
 } else {
   run('command');
 }
@@ -29,7 +33,7 @@ function run(name: Embedded): void {
   (script.runInThisContext() as Wrapper)(createRequire(process.execPath), process.execPath);
 }
 
-/** A view of the executable itself: nothing is copied, and nothing may be written to it. */
+/** Returns a read-only view of an asset in the executable itself, without copying it. */
 function embedded(name: string): Buffer | undefined {
   try {
     return Buffer.from(getRawAsset(name));

@@ -1,87 +1,93 @@
 /**
- * Who is live and may go where: the edge's copy of the broker's sessions, fed by EdgeEvent. It fails closed: what it has
- * not been told, what has expired by the clock, and everything once the feed has been silent too long, is not live.
+ * Directory of live sessions and their targets: the edge's copy of the broker's sessions, updated by EdgeEvent. It
+ * fails closed. A session is not live if it is unknown, if it has expired, or if the feed has been silent for too long.
  */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 
 /**
- * Silence of the feed after which nothing is believed any more, ms: as long as an SVID lives by default, so that a broker
- * that is away ends no traffic before the credentials do. The broker beats every 2 s.
+ * Maximum silence of the feed before the directory is stale, ms. Equals the default lifetime of an SVID, so that a
+ * missing broker ends no traffic before the credentials do. The broker sends a beat every 2 s.
  */
 export const STALE_MS = 600_000;
 /**
- * The broker takes a grant away within a second of its end, and may prolong it then. Only of a broker that is away is nothing heard
- * in this time, ms.
+ * How long the edge keeps a grant after its end, ms. The broker removes or extends a grant within a second of its end.
+ * Only a missing broker does neither in this time.
  */
 const GRANT_GRACE_MS = 5_000;
-/** How often the clock is looked at for expiry and staleness, ms. */
+/** How often expiry and staleness are checked, ms. */
 const SWEEP_MS = 250;
 
 export interface LiveSession {
   readonly id: string;
-  readonly subject: string;
   /** Hard end, Unix ms. */
   readonly expiresAt: number;
-  /** Principal (SPIFFE id) to its targets, each `host:port`. */
+  /** Targets of each principal (SPIFFE id), as `host:port`. */
   readonly targets: ReadonlyMap<string, ReadonlySet<string>>;
-  /** Principal to when it is given up, Unix ms: the end of its grant, where the broker has told it, and GRANT_GRACE_MS. */
+  /** When each principal is dropped, Unix ms: the end of its grant, if the broker has sent it, plus GRANT_GRACE_MS. */
   readonly ends: ReadonlyMap<string, number>;
-  /** Its set of grants, by which configurations are announced. */
+  /** Grant set, which selects the announced configuration. */
   readonly set: string | undefined;
 }
 
 export interface DirectoryListener {
-  /** The session is over: cut everything it has, now. */
+  /** The session has ended. Cut all its connections now. */
   closed?(sessionId: string, reason: string): void;
-  /** The session lives on but lost something: cut what `mayReach` no longer says. */
+  /** The session continues but lost something: cut connections for which `mayReach` is now false. */
   narrowed?(session: LiveSession): void;
-  /** The mesh's roots are others now. `removed`: at least one is trusted no more. */
+  /** The mesh's roots have changed. `removed` is true if at least one root is no longer trusted. */
   roots?(roots: readonly string[], removed: boolean): void;
-  /** The broker's statement for the agent of a session that was closed. */
+  /** The broker sent a statement for a closed session's agent. */
   notice?(sessionId: string, statement: string): void;
-  /** The configuration of the sessions of a set of grants. */
+  /** The broker announced a grant set's configuration. */
   configuration?(announced: { readonly set: string; readonly digest: string; readonly statement: string }): void;
   /** An edge is about to end tunnels of these sessions. */
   draining?(sessions: readonly DrainingTunnels[]): void;
 }
 
 export interface Directory {
-  /** Takes one event in. Events are trusted: they come over an authenticated channel, parsed. */
+  /** Applies an event. Events are trusted, because they arrive parsed over an authenticated channel. */
   apply(event: EdgeEvent): void;
-  /** The live session that owns a principal. undefined: none, expired, or the directory is stale. O(1). */
+  /**
+   * Returns a principal's live session in constant time. Undefined if none exists, if it has expired, or if the
+   * directory is stale.
+   */
   find(spiffeId: string): LiveSession | undefined;
-  /** A session that was admitted and not closed; whether it is live is for `find` to say. */
+  /** Returns a session that was admitted and has not been closed. Only `find` checks whether it is live. */
   byId(sessionId: string): LiveSession | undefined;
-  /** `empty` before the first snapshot; `stale` refuses new tunnels; `abandoned` has ended the open ones. */
+  /** `empty`: before the first snapshot. `stale`: no new tunnels open. `abandoned`: open tunnels have ended. */
   state(): 'empty' | 'fresh' | 'stale' | 'abandoned';
-  /** PEM of the roots of the mesh. */
+  /** PEM of the mesh's roots. */
   roots(): readonly string[];
   size(): number;
-  /** Compares everything with the clock, as a timer does by itself every 250 ms. */
+  /** Checks expiry and staleness now. A timer does the same every 250 ms. */
   sweep(): void;
-  /** How long the feed has said nothing, ms. 0 before the first snapshot. */
+  /** Milliseconds since the feed's last beat, or 0 before the first snapshot. */
   silentFor(): number;
-  /** @returns stops listening */
+  /**
+   * Adds a listener.
+   * @returns a function that removes it
+   */
   listen(listener: DirectoryListener): () => void;
-  /** Stops the timer. The directory is stale from now on. */
+  /** Stops the timer. From then on, the directory is stale. */
   close(): void;
 }
 
 export interface DirectoryOptions {
   /** Unix ms. */
   readonly clock: () => number;
-  /** Silence after which no new tunnel opens. Default: STALE_MS. */
+  /** Maximum silence before new tunnels are refused, ms. Defaults to STALE_MS. */
   readonly staleMs?: number;
-  /** Silence after which open tunnels end too. Default: the same. */
+  /** Maximum silence before open tunnels are ended, ms. Defaults to `staleMs`. */
   readonly abandonMs?: number;
 }
 
-/** Whether a principal of a session may reach `host:port`. */
+/** Whether a session's principal may reach `host:port`. */
 export function mayReach(session: LiveSession, spiffeId: string, target: string): boolean {
   return session.targets.get(spiffeId)?.has(target) ?? false;
 }
 
+/** Creates an empty directory. */
 export function createDirectory(options: DirectoryOptions): Directory {
   const { clock, staleMs = STALE_MS, abandonMs = staleMs } = options;
   const sessions = new Map<string, LiveSession>();
@@ -93,6 +99,19 @@ export function createDirectory(options: DirectoryOptions): Directory {
   let closed = false;
   let nextExpiry = Number.POSITIVE_INFINITY;
 
+  const handlers: { readonly [Type in EdgeEvent['type']]: (event: Extract<EdgeEvent, { type: Type }>) => void } = {
+    snapshot: (event) => {
+      setRoots(event.roots);
+      replaceAll(event.sessions);
+    },
+    admit: ({ session }) => admit(session),
+    close: ({ id, reason }) => remove(id, reason),
+    roots: (event) => setRoots(event.roots),
+    beat: () => {},
+    notice: ({ id, statement }) => tell((listener) => listener.notice?.(id, statement)),
+    configuration: (event) => tell((listener) => listener.configuration?.(event)),
+    draining: (event) => tell((listener) => listener.draining?.(event.sessions)),
+  };
   const timer = setInterval(sweep, SWEEP_MS);
   timer.unref();
   return {
@@ -115,40 +134,19 @@ export function createDirectory(options: DirectoryOptions): Directory {
   };
 
   function apply(event: EdgeEvent): void {
-    // Only a snapshot ends silence after abandonment: what happened in between is unknown.
+    // Only a snapshot ends abandonment, because earlier events were missed.
     if (event.type !== 'snapshot' && (heardAt === undefined || abandoned)) return;
-    // Nothing else counts as having heard of the broker: one that cannot tell whether another has taken over does not beat.
+    // Other events are not a sign of life. A broker that cannot determine whether another broker has taken over sends
+    // no beats.
     if (event.type === 'snapshot' || event.type === 'beat') heardAt = clock();
-    switch (event.type) {
-      case 'snapshot': {
-        abandoned = false;
-        setRoots(event.roots);
-        const kept = new Set(event.sessions.map((session) => session.id));
-        for (const id of [...sessions.keys()]) if (!kept.has(id)) remove(id, 'the broker no longer knows the session');
-        for (const session of event.sessions) admit(session);
-        return;
-      }
-      case 'admit':
-        admit(event.session);
-        return;
-      case 'close':
-        remove(event.id, event.reason);
-        return;
-      case 'roots':
-        setRoots(event.roots);
-        return;
-      case 'beat':
-        return;
-      case 'notice':
-        for (const listener of listeners) listener.notice?.(event.id, event.statement);
-        return;
-      case 'configuration':
-        for (const listener of listeners) listener.configuration?.(event);
-        return;
-      case 'draining':
-        for (const listener of listeners) listener.draining?.(event.sessions);
-        return;
-    }
+    (handlers[event.type] as (event: EdgeEvent) => void)(event);
+  }
+
+  function replaceAll(next: readonly AdmittedSession[]): void {
+    abandoned = false;
+    const kept = new Set(next.map(({ id }) => id));
+    for (const id of [...sessions.keys()]) if (!kept.has(id)) remove(id, 'the broker no longer knows the session');
+    for (const session of next) admit(session);
   }
 
   function find(spiffeId: string): LiveSession | undefined {
@@ -166,7 +164,6 @@ export function createDirectory(options: DirectoryOptions): Directory {
   function admit(admitted: AdmittedSession): void {
     const session: LiveSession = {
       id: admitted.id,
-      subject: admitted.subject,
       expiresAt: admitted.expires_at * 1000,
       targets: new Map(
         admitted.principals.map((principal) => [
@@ -190,7 +187,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
     sessions.set(session.id, session);
     for (const spiffeId of session.targets.keys()) owners.set(spiffeId, session);
     nextExpiry = Math.min(nextExpiry, endOf(session));
-    if (before) for (const listener of listeners) listener.narrowed?.(session);
+    if (before) tell((listener) => listener.narrowed?.(session));
   }
 
   function remove(id: string, reason: string): void {
@@ -198,10 +195,10 @@ export function createDirectory(options: DirectoryOptions): Directory {
     if (!session) return;
     sessions.delete(id);
     disown(session);
-    for (const listener of listeners) listener.closed?.(id, reason);
+    tell((listener) => listener.closed?.(id, reason));
   }
 
-  // A principal may already belong to a newer session: only its present owner lets go of it.
+  // A principal may already belong to a newer session, so only its current owner releases it.
   function disown(session: LiveSession): void {
     for (const spiffeId of session.targets.keys()) if (owners.get(spiffeId) === session) owners.delete(spiffeId);
   }
@@ -210,16 +207,25 @@ export function createDirectory(options: DirectoryOptions): Directory {
     const removed = roots.some((root) => !next.includes(root));
     if (!removed && next.length === roots.length) return;
     roots = [...next];
-    for (const listener of listeners) listener.roots?.(roots, removed);
+    tell((listener) => listener.roots?.(roots, removed));
+  }
+
+  function tell(send: (listener: DirectoryListener) => void): void {
+    for (const listener of listeners) send(listener);
   }
 
   function sweep(): void {
     const now = clock();
-    if (heardAt !== undefined && !abandoned && now - heardAt > abandonMs) {
-      abandoned = true;
-      for (const id of [...sessions.keys()]) remove(id, 'the broker has been silent for too long');
-    }
-    if (now < nextExpiry) return;
+    if (heardAt !== undefined && !abandoned && now - heardAt > abandonMs) abandon();
+    if (now >= nextExpiry) expire(now);
+  }
+
+  function abandon(): void {
+    abandoned = true;
+    for (const id of [...sessions.keys()]) remove(id, 'the broker has been silent for too long');
+  }
+
+  function expire(now: number): void {
     nextExpiry = Number.POSITIVE_INFINITY;
     for (const session of [...sessions.values()]) {
       if (session.expiresAt <= now) remove(session.id, 'the session has expired');
@@ -229,12 +235,12 @@ export function createDirectory(options: DirectoryOptions): Directory {
   }
 }
 
-/** When something of it ends by itself. */
+/** Earliest expiry in a session, Unix ms. */
 function endOf({ expiresAt, ends }: LiveSession): number {
   return Math.min(expiresAt, ...ends.values());
 }
 
-/** The session without the principals whose grants have ended. */
+/** Removes the principals whose grants have ended. */
 function withoutEnded(session: LiveSession, now: number): LiveSession {
   const lives = ([spiffeId]: readonly [string, unknown]) => (session.ends.get(spiffeId) ?? now + 1) > now;
   const ends = new Map([...session.ends].filter(lives));

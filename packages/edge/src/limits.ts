@@ -1,39 +1,45 @@
-/** Every bound of the edge, in one place. A client that exceeds one is refused or cut, never waited for. */
+/** The edge's limits. A client that exceeds one is refused or cut. The edge never waits for it. */
 
 export interface EdgeLimits {
-  /** TCP accept to finished TLS handshake, ms. No less than an agent waits: else an edge that all come back to at once hangs up first. */
+  /**
+   * Time limit from TCP accept to the end of the TLS handshake, ms. At least as long as an agent's timeout. Otherwise
+   * an edge to which all agents return at once would hang up first.
+   */
   readonly handshakeMs: number;
-  /** Life of an authenticated connection that waits before its CONNECT, ms. */
+  /** How long an authenticated connection may wait before its CONNECT, ms. */
   readonly warmMs: number;
-  /** First byte of the CONNECT head to its last, ms. */
+  /** Time from the first to the last byte of the CONNECT head, ms. */
   readonly headMs: number;
-  /** Dialling the mesh gateway, ms. */
+  /** Connection to the mesh gateway, ms. */
   readonly dialMs: number;
-  /** The 200 to the last byte of the inner ClientHello, ms. */
+  /** Time from the 200 to the last byte of the inner ClientHello, ms. */
   readonly helloMs: number;
-  /** An open tunnel on which no byte moves either way, ms. */
+  /** How long an open tunnel may carry no traffic, ms. */
   readonly idleMs: number;
-  /** An open tunnel of which one side has closed, and on which no byte moves, ms. */
+  /** How long a tunnel may carry no traffic after one side has closed, ms. */
   readonly halfClosedMs: number;
-  /** How long a refused client may take to read its refusal, ms. */
+  /** How long a refused client has to read its refusal, ms. */
   readonly lingerMs: number;
   /** CONNECT head, bytes. */
   readonly headBytes: number;
   /** Inner ClientHello with its record headers, bytes. */
   readonly helloBytes: number;
-  /** Open connections of sessions in all. */
+  /** Open connections of all sessions. */
   readonly connections: number;
-  /** Connections behind which no live session is known yet, in all; beyond it the oldest of the most crowded network ends. */
+  /**
+   * Open connections without a known live session. Beyond the limit, the oldest connection from the most crowded
+   * network is ended.
+   */
   readonly strangers: number;
-  /** The same of one source address (an IPv6 /64 is one source). Codespaces share their NAT addresses. */
+  /** Maximum strangers per source address (an IPv6 /64 counts as one). Codespaces share NAT addresses. */
   readonly strangersPerSource: number;
-  /** Connections of one session, warm ones included. */
+  /** Connections per session, including those that are waiting. */
   readonly connectionsPerSession: number;
-  /** Decisions a second that are reported for clients without a live session; the rest are counted and summed up. */
+  /** Decisions reported per second for clients without a live session. Further decisions are summed up. */
   readonly anonymousReportsPerSecond: number;
 }
 
-/** How often deadlines are compared with the clock, ms: enough to keep the shortest limit to a quarter, and at most once a second. */
+/** How often deadlines are checked, ms: a quarter of the shortest limit, at most a second. */
 export function sweepInterval(limits: EdgeLimits): number {
   const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs } = limits;
   const shortest = Math.min(handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs);

@@ -1,4 +1,4 @@
-/** The part of a structured logger (pino's signature) that the edge uses. */
+/** Subset of a structured logger (pino's signature). */
 export interface EdgeLog {
   info(fields: Readonly<Record<string, unknown>>, message: string): void;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;

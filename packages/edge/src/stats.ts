@@ -1,27 +1,27 @@
-/** Counters of the edge, as plain numbers and in Prometheus' text format. */
+/** The edge's counters, as plain numbers and in Prometheus text format. */
 import type { CertificateLife } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 
 export interface EdgeStats {
-  /** Now. */
+  /** Current values. */
   readonly connections: number;
-  /** Those behind which no live session is known (yet). */
+  /** Connections without a known live session. */
   readonly strangers: number;
   readonly warm: number;
   readonly tunnels: number;
   /** Control connections. */
   readonly control: number;
   readonly sessions: number;
-  /** It is about to end. */
+  /** Whether the edge is about to shut down. */
   readonly draining: boolean;
   readonly directory: 'empty' | 'fresh' | 'stale' | 'abandoned';
-  /** How long the broker has said nothing, ms. */
+  /** Milliseconds since the broker's last beat. */
   readonly silentMs: number;
-  /** Of the certificate that is shown now. */
+  /** Validity of the current server certificate. */
   readonly certificate: CertificateLife;
-  /** Since the start. */
+  /** Totals since the start. */
   readonly accepted: number;
-  /** Connections without a session that were ended to make room for newer ones. */
+  /** Connections without a session that ended to make room for newer ones. */
   readonly evicted: number;
   readonly handshakes: number;
   readonly resumed: number;
@@ -33,29 +33,29 @@ export interface EdgeStats {
   readonly bytesOut: number;
 }
 
-/** What an alert counts begins at zero: to Prometheus a series that begins at one has not increased. */
+/** Counters used in alerts start at zero, because Prometheus sees no increase in a series that starts at one. */
 const ALERTED: EdgeStats['refused'] = { tunnel_gateway_unreachable: 0 };
 
-/** Prometheus text exposition format 0.0.4. */
+/** Formats the counters in Prometheus text format 0.0.4. */
 export function formatStats(stats: EdgeStats): string {
   const lines: string[] = [];
   head('meshpass_build_info', 'Always 1; the labels say what runs.', 'gauge');
   lines.push(`meshpass_build_info{component="edge",version="${VERSION}"} 1`);
   gauge('meshpass_edge_connections', 'Open connections.', stats.connections);
-  gauge('meshpass_edge_strangers', 'Connections without a live session (yet).', stats.strangers);
-  gauge('meshpass_edge_warm_connections', 'Authenticated connections that wait before their CONNECT.', stats.warm);
+  gauge('meshpass_edge_strangers', 'Connections without a known live session.', stats.strangers);
+  gauge('meshpass_edge_warm_connections', 'Authenticated connections waiting for their CONNECT.', stats.warm);
   gauge('meshpass_edge_tunnels', 'Open tunnels.', stats.tunnels);
   gauge('meshpass_edge_control_connections', 'Control connections of agents.', stats.control);
-  gauge('meshpass_edge_sessions', 'Sessions that the edge knows as live.', stats.sessions);
+  gauge('meshpass_edge_sessions', 'Live sessions in the directory.', stats.sessions);
   gauge(
     'meshpass_edge_directory_fresh',
     'Whether the feed of the broker is fresh.',
     stats.directory === 'fresh' ? 1 : 0,
   );
-  gauge('meshpass_edge_draining', 'Whether the edge is about to end.', stats.draining ? 1 : 0);
-  gauge('meshpass_edge_broker_silent_seconds', 'How long the broker has said nothing.', stats.silentMs / 1000);
-  certificate('not_before', 'Unix time from which the certificate that is shown is good.', stats.certificate.notBefore);
-  certificate('not_after', 'Unix time at which the certificate that is shown expires.', stats.certificate.notAfter);
+  gauge('meshpass_edge_draining', 'Whether the edge is about to terminate.', stats.draining ? 1 : 0);
+  gauge('meshpass_edge_broker_silent_seconds', 'Time since the last beat of the broker.', stats.silentMs / 1000);
+  certificate('not_before', 'Unix time from which the server certificate is valid.', stats.certificate.notBefore);
+  certificate('not_after', 'Unix time at which the server certificate expires.', stats.certificate.notAfter);
   counter('meshpass_edge_accepted_total', 'TCP connections accepted.', stats.accepted);
   counter('meshpass_edge_evicted_total', 'Connections without a session ended to make room.', stats.evicted);
   counter('meshpass_edge_handshakes_total', 'Outer TLS handshakes finished.', stats.handshakes);

@@ -9,7 +9,7 @@ import { followBroker } from '../src/broker/follow.ts';
 import { createDirectory } from '../src/directory.ts';
 import { createCa } from './mesh-ca.ts';
 
-test('a broker that is away is told once, not at each attempt', async () => {
+test('logs an unreachable broker once, not at each attempt', async () => {
   let asked = 0;
   const server = createServer((socket) => {
     asked += 1;
@@ -22,14 +22,16 @@ test('a broker that is away is told once, not at each attempt', async () => {
   writeFileSync(caFile, (await createCa('web')).root);
   const told: string[] = [];
   const following = followBroker({
-    ...{ urls: [`https://localhost:${(server.address() as { port: number }).port}`], tokenFile, caFile },
+    urls: [`https://localhost:${(server.address() as { port: number }).port}`],
+    tokenFile,
+    caFile,
     directory: createDirectory({ clock: Date.now }),
     log: { info: () => {}, warn: (_, message) => told.push(message) },
     random: () => 0,
   });
   try {
     await vi.waitFor(() => expect(asked).toBeGreaterThan(3), { timeout: 60_000 });
-    expect(told).toEqual(['no broker gives the stream']);
+    expect(told).toEqual(['no broker serves the stream']);
   } finally {
     await following.close();
     server.close();
@@ -37,7 +39,7 @@ test('a broker that is away is told once, not at each attempt', async () => {
   }
 });
 
-test('a certificate of a CA that the edge does not trust is told as what it is, not in the words of Node', async () => {
+test('explains an untrusted CA without the message of Node.js', async () => {
   const { issue } = await createCa('web');
   const server = createTlsServer(await issue({ san: [{ type: 'dns', value: 'localhost' }] })).listen(0, 'localhost');
   await once(server, 'listening');
@@ -46,14 +48,15 @@ test('a certificate of a CA that the edge does not trust is told as what it is, 
   writeFileSync(tokenFile, 'token', { mode: 0o600 });
   const told: string[] = [];
   const following = followBroker({
-    ...{ urls: [`https://localhost:${(server.address() as { port: number }).port}`], tokenFile },
+    urls: [`https://localhost:${(server.address() as { port: number }).port}`],
+    tokenFile,
     directory: createDirectory({ clock: Date.now }),
     log: { info: () => {}, warn: ({ err }, message) => told.push(`${message}: ${(err as Error).message}`) },
   });
   try {
     await vi.waitFor(() => expect(told).not.toEqual([]), { timeout: 60_000 });
     expect(told[0]).toBe(
-      'no broker gives the stream: The broker cannot be reached: its certificate is not trusted here.',
+      'no broker serves the stream: The broker cannot be reached: its certificate is not trusted here.',
     );
   } finally {
     await following.close();

@@ -11,7 +11,6 @@ import {
   type Directory,
   type Following,
   followBroker,
-  followEvents,
   followFeed,
   postDecisions,
 } from '../src/index.ts';
@@ -20,7 +19,7 @@ import { createCa } from './mesh-ca.ts';
 const ALICE = 'spiffe://cluster.local/ns/meshpass-shop/sa/alice';
 const SNAPSHOT = {
   type: 'snapshot',
-  sessions: [{ id: 's1', subject: 'a', expires_at: 4_000_000_000, principals: [{ spiffe_id: ALICE, targets: [] }] }],
+  sessions: [{ id: 's1', expires_at: 4_000_000_000, principals: [{ spiffe_id: ALICE, targets: [] }] }],
   roots: ['root'],
 } as const;
 
@@ -72,8 +71,8 @@ function stream(response: ServerResponse, ...events: readonly object[]): void {
   for (const event of events) response.write(`${JSON.stringify(event)}\n`);
 }
 
-describe('the edge follows the broker', () => {
-  test('from a snapshot on, event by event, wherever the network cuts the lines', async () => {
+describe('followBroker', () => {
+  test('applies a snapshot and each event, however the network splits the lines', async () => {
     let open: ServerResponse | undefined;
     answer = (_request, response) => {
       open = response;
@@ -89,7 +88,7 @@ describe('the edge follows the broker', () => {
     expect(seen).toEqual(['GET /edge/stream Bearer first']);
   });
 
-  test('again after a break, with the token that the file has then', async () => {
+  test('reconnects after a failure with the current token', async () => {
     answer = (_request, response) => {
       stream(response, SNAPSHOT);
       setTimeout(() => response.destroy(), 20);
@@ -102,7 +101,7 @@ describe('the edge follows the broker', () => {
     expect(seen.at(-1)).toBe('GET /edge/stream Bearer second');
   });
 
-  test('and leaves a connection that says nothing', async () => {
+  test('leaves a silent connection', async () => {
     answer = (_request, response) => stream(response, SNAPSHOT);
     following = followBroker({ ...access, directory, silenceMs: 100 });
     await vi.waitFor(() => expect(seen.length).toBeGreaterThan(1), { timeout: 60_000 });
@@ -112,7 +111,7 @@ describe('the edge follows the broker', () => {
     ['a line that is not JSON', 'nonsense'],
     ['an event that it does not know', { type: 'admit_everybody' }],
     [
-      'a session with a port that is none',
+      'a session with an invalid port',
       {
         ...SNAPSHOT,
         sessions: [
@@ -121,14 +120,14 @@ describe('the edge follows the broker', () => {
       },
     ],
     ['a stream that does not start with a snapshot', { type: 'beat', at: 1 }],
-  ])('but not %s: it connects again', async (_name, bad) => {
+  ])('reconnects after %s', async (_name, bad) => {
     answer = (_request, response) => response.write(`${typeof bad === 'string' ? bad : JSON.stringify(bad)}\n`);
     following = followBroker({ ...access, directory });
     await vi.waitFor(() => expect(seen.length).toBeGreaterThan(1), { timeout: 60_000 });
     expect(directory.state()).toBe('empty');
   });
 
-  test('but not a broker with a certificate of another CA', async () => {
+  test('rejects a broker with a certificate of another CA', async () => {
     answer = (_request, response) => stream(response, SNAPSHOT);
     await writeFile(access.caFile, (await createCa('other')).root);
     const warned: string[] = [];
@@ -138,14 +137,14 @@ describe('the edge follows the broker', () => {
     expect([directory.state(), seen]).toEqual(['empty', []]);
   });
 
-  test('whose certificate is for another name than the address, if it was told that name', async () => {
+  test('accepts a certificate for the configured server name', async () => {
     answer = (_request, response) => stream(response, SNAPSHOT);
     const of = { ...access, urls: access.urls.map((url) => url.replace('localhost', '127.0.0.1')), directory };
     following = followBroker({ ...of, serverName: 'localhost' });
     await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined(), { timeout: 60_000 });
   });
 
-  test('and never without TLS', async () => {
+  test('refuses a URL without TLS', async () => {
     const warned: string[] = [];
     const log = { info() {}, warn: (fields: object) => warned.push(String((fields as { err: Error }).err)) };
     following = followBroker({
@@ -158,7 +157,7 @@ describe('the edge follows the broker', () => {
     expect(seen).toEqual([]);
   });
 
-  test('whichever of several answers', async () => {
+  test('uses whichever of several brokers answers', async () => {
     const refused = await closedPort();
     answer = (_request, response) => stream(response, SNAPSHOT);
     following = followBroker({ ...access, urls: [`https://localhost:${refused}`, ...access.urls], directory });
@@ -170,15 +169,16 @@ describe('the edge follows the broker', () => {
     await post.close();
   });
 
-  test('one that does not beat is still heard until another gives a snapshot, and not after', async () => {
+  test('follows a broker without beats until another one sends a snapshot, and no longer', async () => {
     const opened: ServerResponse[] = [];
     const session = (id: string, name: string) => ({
       ...SNAPSHOT.sessions[0],
-      ...{ id, principals: [{ spiffe_id: `spiffe://cluster.local/ns/meshpass-shop/sa/${name}`, targets: [] }] },
+      id,
+      principals: [{ spiffe_id: `spiffe://cluster.local/ns/meshpass-shop/sa/${name}`, targets: [] }],
     });
     answer = (_request, response) => {
       opened.push(response);
-      // The first one has lost its store; nobody else serves yet.
+      // The first broker has lost its store, and no other serves yet.
       if (opened.length === 1)
         stream(response, { ...SNAPSHOT, sessions: [session('s1', 'alice'), session('s2', 'bob')] });
       else response.writeHead(503).end();
@@ -194,14 +194,14 @@ describe('the edge follows the broker', () => {
     };
     const CAROL = 'spiffe://cluster.local/ns/meshpass-shop/sa/carol';
     await vi.waitFor(() => expect(directory.find(CAROL)).toBeDefined(), { timeout: 60_000 });
-    // What the former one still has in its memory is of the past.
+    // The former broker's memory is out of date.
     stream(opened[0]!, { type: 'admit', session: session('s1', 'alice') });
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(directory.find(ALICE)).toBeUndefined();
     expect(directory.size()).toBe(1);
   });
 
-  test('in the same process too, and asks for a snapshot after having slept', async () => {
+  test('followFeed requests a snapshot after the machine slept', async () => {
     let now = 0;
     const slept = createDirectory({ clock: () => now, staleMs: 30_000 });
     let tell: (event: EdgeEvent) => void = () => {};
@@ -222,19 +222,9 @@ describe('the edge follows the broker', () => {
     stop();
     slept.close();
   });
-
-  test('from any iterable', async () => {
-    await followEvents(
-      (async function* () {
-        yield { ...SNAPSHOT, sessions: [], roots: ['here'] };
-      })(),
-      directory,
-    );
-    expect([directory.state(), directory.roots()]).toEqual(['fresh', ['here']]);
-  });
 });
 
-describe('decisions are brought to the broker', () => {
+describe('postDecisions', () => {
   const decision = (n: number): EdgeDecision => ({
     id: `d${n}`,
     at: n,
@@ -256,7 +246,7 @@ describe('decisions are brought to the broker', () => {
     };
   }
 
-  test('in batches, in order', async () => {
+  test('delivers decisions in batches, in order', async () => {
     take(() => 204);
     const post = postDecisions(access);
     for (let n = 0; n < 1_200; n++) post.report(decision(n));
@@ -267,7 +257,7 @@ describe('decisions are brought to the broker', () => {
     expect(post.stats()).toEqual({ queued: 0, posted: 1_200, dropped: 0 });
   });
 
-  test('again until the broker takes them', async () => {
+  test('retries until the broker accepts them', async () => {
     let failures = 2;
     take(() => (failures-- > 0 ? 503 : 204));
     const post = postDecisions({ ...access, random: () => 0 });
@@ -277,7 +267,7 @@ describe('decisions are brought to the broker', () => {
     await post.close();
   });
 
-  test('at the latest when the edge stops', async () => {
+  test('delivers remaining decisions when the edge stops', async () => {
     take(() => 204);
     const post = postDecisions(access);
     post.report(decision(1));
@@ -285,7 +275,7 @@ describe('decisions are brought to the broker', () => {
     expect(taken).toEqual(['d1']);
   });
 
-  test('from a bounded queue: what does not fit goes to the log and is counted', async () => {
+  test('logs and counts decisions that do not fit into the queue', async () => {
     take(() => 503);
     const logged: unknown[] = [];
     const log = { info() {}, warn: (fields: object) => logged.push(fields) };

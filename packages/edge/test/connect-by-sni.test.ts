@@ -1,4 +1,4 @@
-/** CONNECT as an Envoy sends it: it names the SNI of the inner connection, subset included. */
+/** CONNECT as Envoy sends it, with the SNI of the inner connection including its subset. */
 import { afterEach, describe, expect, test } from 'vitest';
 import {
   ALICE,
@@ -16,11 +16,11 @@ import { svid } from './mesh-ca.ts';
 let dataPath: DataPath;
 afterEach(() => dataPath.close());
 
-describe('a CONNECT that names an SNI', () => {
+describe('a CONNECT with an SNI', () => {
   const v2 = 'outbound_.8080_.v2_.orders.shop.svc.cluster.local';
 
   test.each(['', 'v2', 'canary'])(
-    'reaches subset "%s" of a granted target, and the audit log has the SNI',
+    'reaches subset "%s" of a granted target, and the decision contains the SNI',
     async (subset) => {
       const sni = `outbound_.8080_.${subset}_.orders.shop.svc.cluster.local`;
       const outer = await outerOfAlice();
@@ -38,7 +38,7 @@ describe('a CONNECT that names an SNI', () => {
     ['another port', v2.replace('8080', '9090')],
     ['the SNI with the port of CONNECT', `${v2}:15443`],
     ['the service', 'orders.shop.svc.cluster.local'],
-  ])('is refused when the inner ClientHello names %s', async (_what, named) => {
+  ])('is refused if the inner ClientHello contains %s', async (_what, named) => {
     const outer = await outerOfAlice();
     await say(outer, connectBySni(v2));
     const answer = await say(outer, await captureHello(named));

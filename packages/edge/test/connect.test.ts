@@ -10,8 +10,8 @@ function read(text: string): ConnectResult {
   return createConnectReader(4096).push(Buffer.from(text, 'latin1'));
 }
 
-describe('a CONNECT request', () => {
-  test('is read, other headers aside', () => {
+describe('createConnectReader', () => {
+  test('reads a CONNECT request and ignores other headers', () => {
     const target = 'orders.shop.svc.cluster.local:8080';
     const destination = { target, sni: 'outbound_.8080_._.orders.shop.svc.cluster.local', bySni: false };
     const done = { state: 'done', destination, rest: Buffer.alloc(0) };
@@ -19,7 +19,7 @@ describe('a CONNECT request', () => {
     expect(read(GOOD.replace('\r\nHost:', '\r\nUser-Agent: meshpass/1 (x)\r\nHOST:\t'))).toEqual(done);
   });
 
-  test.each(['', 'v2'])('is read when it names an SNI of subset "%s"', (subset) => {
+  test.each(['', 'v2'])('reads an SNI of subset "%s"', (subset) => {
     const sni = `outbound_.8080_.${subset}_.orders.shop.svc.cluster.local`;
     expect(read(GOOD.replaceAll('orders.shop.svc.cluster.local:8080', `${sni}:15443`))).toMatchObject({
       state: 'done',
@@ -27,7 +27,7 @@ describe('a CONNECT request', () => {
     });
   });
 
-  test('is read apart from what follows it, byte for byte', () => {
+  test('separates the head from the bytes that follow', () => {
     const rest = Buffer.from([22, 3, 1, 0, 13, 10, 13, 10, 255]);
     for (const cut of [1, GOOD.length - 3, GOOD.length, GOOD.length + 4]) {
       const bytes = Buffer.concat([Buffer.from(GOOD), rest]);
@@ -38,12 +38,12 @@ describe('a CONNECT request', () => {
     }
   });
 
-  test('is as long as its head: what follows does not count', () => {
+  test('counts only the head against the limit', () => {
     const reader = createConnectReader(GOOD.length);
     expect(reader.push(Buffer.from(GOOD + 'x'.repeat(5000))).state).toBe('done');
   });
 
-  test('is read in pieces of any size, and needs more until its end', () => {
+  test('reads pieces of any size, and needs more until the end', () => {
     for (const step of [1, 2, 3, 50]) {
       const reader = createConnectReader(4096);
       let result: ConnectResult = { state: 'more' };
@@ -59,13 +59,13 @@ describe('a CONNECT request', () => {
   test.each([
     ['of another method', GOOD.replace('CONNECT', 'GET')],
     ['in lower case', GOOD.replace('CONNECT', 'connect')],
-    ['behind a blank line', `\r\n${GOOD}`],
+    ['after a blank line', `\r\n${GOOD}`],
     ['of HTTP/1.0', GOOD.replace('HTTP/1.1', 'HTTP/1.0')],
     ['of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['with two spaces', GOOD.replace(' HTTP', '  HTTP')],
     ['without a port', GOOD.replaceAll(':8080', '')],
     ['with port 0', GOOD.replaceAll(':8080', ':0')],
-    ['with a port beyond 65535', GOOD.replaceAll(':8080', ':65536')],
+    ['with a port above 65535', GOOD.replaceAll(':8080', ':65536')],
     ['with a port that has a leading zero', GOOD.replaceAll(':8080', ':08080')],
     ['with an IPv6 address', GOOD.replaceAll('orders.shop.svc.cluster.local', '[::1]')],
     ['with user information', GOOD.replaceAll('orders', 'a@orders')],
@@ -89,17 +89,17 @@ describe('a CONNECT request', () => {
     ['with an SNI at port 015443', withAuthority(`${SNI}:015443`)],
     ['with an SNI and two ports', withAuthority(`${SNI}:15443:15443`)],
     ['with an SNI that has a leading zero', withAuthority(`${SNI.replace('8080', '08080')}:15443`)],
-    ['with an SNI whose subset is no label', withAuthority(`${SNI.replace('._.', '.v_2_.')}:15443`)],
+    ['with an SNI whose subset is not a label', withAuthority(`${SNI.replace('._.', '.v_2_.')}:15443`)],
     [
       'with an SNI and another Host',
       withAuthority(`${SNI}:15443`).replace('Host: outbound_.8080', 'Host: outbound_.9090'),
     ],
     ['with an SNI and its target as Host', withAuthority(`${SNI}:15443`).replace(`Host: ${SNI}:15443`, host)],
-  ])('is refused %s', (_name, text) => {
+  ])('rejects a request %s', (_name, text) => {
     expect(read(text).state).toBe('error');
   });
 
-  test('is refused at its first wrong byte', () => {
+  test('rejects a request at its first wrong byte', () => {
     expect(read('CONNEX').state).toBe('error');
     expect(read('\x16\x03').state).toBe('error');
   });

@@ -1,4 +1,6 @@
-/** A whole data path on loopback: client, edge, and a gateway that speaks TLS as a workload behind Istio's gateway would. */
+/**
+ * Complete data path on loopback: client, edge, and a gateway that speaks TLS like a workload behind Istio's gateway.
+ */
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { type ConnectionOptions, connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
@@ -19,7 +21,7 @@ export const STRANGER = 'spiffe://cluster.local/ns/shop/sa/orders';
 export const ORDERS: Target = { host: 'orders.shop.svc.cluster.local', port: 8080 };
 export const LEDGER: Target = { host: 'ledger-db.shop.svc.cluster.local', port: 5432 };
 
-/** Ends of the outer connection, where a test chooses them. */
+/** Addresses of the outer connection, if a test chooses them. */
 export interface Way {
   readonly host?: string;
   readonly localAddress?: string;
@@ -32,18 +34,18 @@ export interface DataPath {
   readonly directory: Directory;
   readonly edge: Edge;
   readonly decisions: EdgeDecision[];
-  /** Connections that the gateway has accepted, closed ones too. */
+  /** Connections that the gateway has accepted, including closed ones. */
   readonly arrivals: Socket[];
-  /** The clock of edge and directory, ms ahead of the real one. */
+  /** Advances the clock of edge and directory relative to the real one, ms. */
   advance(ms: number): void;
   admit(id: string, spiffeId: string, targets?: readonly Target[], expiresAt?: number): void;
-  /** The outer connection, handshake done. */
+  /** Opens an outer connection and completes its handshake. */
   outer(credential: Credential | undefined, session?: Buffer, way?: Way): Promise<TLSSocket>;
-  /** The TLS session that the edge gave to an outer connection. */
+  /** Returns the TLS session that the edge issued to an outer connection. */
   ticket(outer: TLSSocket): Promise<Buffer>;
-  /** A whole tunnel with its inner TLS. */
+  /** Opens a complete tunnel with its inner TLS. */
   tunnel(credential: Credential, target?: Target): Promise<{ outer: TLSSocket; inner: TLSSocket }>;
-  /** Resolves once the edge holds no connection. */
+  /** Resolves once the edge has no connection. */
   empty(): Promise<void>;
   close(): Promise<void>;
 }
@@ -53,15 +55,15 @@ export async function buildDataPath(
   options: {
     readonly serve?: (socket: Socket) => void;
     readonly rawGateway?: (socket: Socket) => void;
-    /** Listens on every IPv4 address of this machine, and not on 127.0.0.1 alone. */
+    /** Listens on every IPv4 address of this machine, not only on 127.0.0.1. */
     readonly everywhere?: boolean;
-    /** In place of the one that the data path makes. */
+    /** Gateway instead of the default one. */
     readonly gateway?: { readonly host: string; readonly port: number };
-    /** The API server of Kubernetes. */
+    /** Kubernetes API server. */
     readonly kubernetesApi?: { readonly host: string; readonly port: number };
-    /** What control connections ask of the broker; absent: there are none. */
+    /** Broker requests for control connections; without it there are none. */
     readonly control?: ControlBroker;
-    /** The broker has not said anything yet. */
+    /** Whether the broker has sent nothing yet. */
     readonly unheard?: boolean;
   } = {},
 ): Promise<DataPath> {
@@ -115,7 +117,7 @@ export async function buildDataPath(
     socket.on('error', () => {});
     socket.on('session', (ticket: Buffer) => tickets.set(socket, ticket));
     await once(socket, 'secureConnect');
-    // In TLS 1.3 the client is done first: wait until the edge has seen the certificate too.
+    // In TLS 1.3 the client finishes first: wait until the edge has also seen the certificate.
     greeted++;
     while (edge.stats().handshakes < greeted) await soon();
     return socket;
@@ -133,7 +135,7 @@ export async function buildDataPath(
     },
     admit(id, spiffeId, targets = [ORDERS], expiresAt = Math.floor(Date.now() / 1000) + 3600) {
       const principals = [{ spiffe_id: spiffeId, targets: targets.map((target) => ({ ...target })) }];
-      directory.apply({ type: 'admit', session: { id, subject: id, expires_at: expiresAt, principals } });
+      directory.apply({ type: 'admit', session: { id, expires_at: expiresAt, principals } });
     },
     outer,
     async ticket(socket) {
@@ -168,12 +170,12 @@ export function connectHead(target: Target): string {
   return `CONNECT ${target.host}:${target.port} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\n\r\n`;
 }
 
-/** CONNECT as Envoy sends it: by the server name of its inner connection. */
+/** CONNECT as Envoy sends it, with the server name of its inner connection. */
 export function connectBySni(sni: string): string {
   return `CONNECT ${sni}:15443 HTTP/1.1\r\nHost: ${sni}:15443\r\n\r\n`;
 }
 
-/** Writes, and waits for the next bytes. */
+/** Writes, and returns the next bytes. */
 export async function say(socket: Socket, bytes: string | Buffer): Promise<string> {
   socket.write(bytes);
   return hear(socket);
@@ -190,7 +192,7 @@ export function hear(socket: Socket): Promise<string> {
   });
 }
 
-/** The first bytes of a TLS client. */
+/** Returns the first bytes of a TLS client. */
 export async function captureHello(servername: string | undefined): Promise<Buffer> {
   const server = createTcpServer();
   server.listen(0, '127.0.0.1');
@@ -206,7 +208,7 @@ export async function captureHello(servername: string | undefined): Promise<Buff
   return hello;
 }
 
-/** The refusal in an HTTP answer: its status line and `error_code`. */
+/** Parses the refusal in an HTTP response: its status line, `error_code` and decision. */
 export function refusalOf(answer: string): {
   readonly status: string;
   readonly code: string;
@@ -222,7 +224,7 @@ export function refusalOf(answer: string): {
   return { status: head!.split('\r\n')[0]!, code: parsed.error_code, decision: parsed.decision_id };
 }
 
-/** Resolves when the far end has closed or reset the connection. */
+/** Resolves when the peer has closed or reset the connection. */
 export function closed(socket: Socket): Promise<void> {
   socket.resume();
   return new Promise((resolve) => {

@@ -6,7 +6,7 @@ const decision = (id: string, more: Partial<EdgeDecision> = {}): EdgeDecision =>
   return { id, at: 1, outcome: 'allowed', reason: 'yes', source: '192.0.2.1:1', ...more };
 };
 
-test('decisions of one moment are delivered together: each delivery is a transaction of the audit log', async () => {
+test('delivers concurrent decisions together, because each delivery is an audit log transaction', async () => {
   const deliveries: string[][] = [];
   const queue = queueDecisions({ deliver: async (batch) => void deliveries.push(batch.map(({ id }) => id)) });
   queue.report(decision('d1'));
@@ -17,11 +17,14 @@ test('decisions of one moment are delivered together: each delivery is a transac
   await queue.close();
 });
 
-test('a session that opens and closes without end takes no place of others: what it does too much is summed up', async () => {
+test('sums up the decisions of a busy session, so that it does not crowd out others', async () => {
   let away = true;
   const delivered: EdgeDecision[] = [];
   const queue = queueDecisions({
-    ...{ maxQueue: 6, maxOfSession: 4, random: () => 0, newId: () => 'sum' },
+    maxQueue: 6,
+    maxOfSession: 4,
+    random: () => 0,
+    newId: () => 'sum',
     deliver: async (batch) => {
       if (away) throw new Error('away');
       delivered.push(...batch);
@@ -39,13 +42,13 @@ test('a session that opens and closes without end takes no place of others: what
   const [opened, ended] = delivered.slice(-2);
   expect(opened).toMatchObject({ outcome: 'allowed', session_id: 'noisy', reason: expect.stringMatching(/^98 more /) });
   expect(ended).toMatchObject({ outcome: 'ended', session_id: 'noisy', bytes_in: 98, bytes_out: 196 });
-  // Its share is free again.
+  // The session's share is free again.
   queue.report(decision('later', { session_id: 'noisy' }));
   await queue.close();
   expect(delivered.at(-1)!.id).toBe('later');
 });
 
-test('what is summed up says where a session was, however much it does, and nothing that it chose itself', async () => {
+test('keeps reached targets in sums, but no targets that a client chose itself', async () => {
   const delivered: EdgeDecision[] = [];
   const queue = queueDecisions({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });
   queue.report(decision('first', { session_id: 'noisy' }));
@@ -60,7 +63,9 @@ test('what is summed up says where a session was, however much it does, and noth
   expect(sums.length).toBeLessThan(210);
   expect(sums).toContainEqual(
     expect.objectContaining({
-      ...{ outcome: 'allowed', target: 'ledger-db.shop:5432', reason: expect.stringMatching(/^1 more /) },
+      outcome: 'allowed',
+      target: 'ledger-db.shop:5432',
+      reason: expect.stringMatching(/^1 more /),
       spiffe_id: 'spiffe://cluster.local/ns/meshpass-ops/sa/ann',
     }),
   );
@@ -70,7 +75,7 @@ test('what is summed up says where a session was, however much it does, and noth
   expect(counted).toBe(1_001);
 });
 
-test('what was summed up is delivered at the end, too', async () => {
+test('delivers sums when the queue closes', async () => {
   const delivered: EdgeDecision[] = [];
   const queue = queueDecisions({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });
   for (const id of ['one', 'two', 'three']) queue.report(decision(id, { session_id: 'noisy' }));

@@ -29,14 +29,13 @@ function session(
 ): AdmittedSession {
   return {
     id,
-    subject: 'alice',
     expires_at: now / 1000 + seconds,
     principals: principals.map(([spiffe_id, targets]) => ({ spiffe_id, targets })),
   };
 }
 
-describe('the directory', () => {
-  test('knows nobody before the first snapshot, whatever else it is told', () => {
+describe('createDirectory', () => {
+  test('knows no session before the first snapshot, whatever other events arrive', () => {
     start();
     directory.apply({ type: 'admit', session: session('s1', [[A, [ORDERS]]]) });
     expect(directory.state()).toBe('empty');
@@ -63,7 +62,7 @@ describe('the directory', () => {
     expect(mayReach(found, 'spiffe://x', 'orders.shop.svc.cluster.local:8080')).toBe(false);
   });
 
-  test('closes what a new snapshot no longer has', () => {
+  test('closes sessions that a new snapshot lacks', () => {
     const { heard } = start();
     directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]]), session('s2', [[B, []]])], roots: [] });
     directory.apply({ type: 'snapshot', sessions: [session('s2', [[B, []]])], roots: [] });
@@ -96,7 +95,7 @@ describe('the directory', () => {
     expect(directory.find(B)).toBeUndefined();
   });
 
-  test('lets a session die by the clock, at once for a look-up and with the sweep for its tunnels', () => {
+  test('expires a session by the clock, at once for look-ups and at the next sweep for its tunnels', () => {
     const { heard } = start();
     directory.apply({
       type: 'snapshot',
@@ -112,7 +111,7 @@ describe('the directory', () => {
     expect(heard).toHaveLength(2);
   });
 
-  test('takes away a grant that has ended while the broker says nothing, and keeps the others', () => {
+  test('drops an ended grant while the broker is silent, and keeps the others', () => {
     const { heard } = start();
     const of = (until: number | undefined) => {
       const told = session('s1', [
@@ -134,12 +133,12 @@ describe('the directory', () => {
     expect(mayReach(directory.find(B)!, B, 'ledger-db.shop.svc.cluster.local:5432')).toBe(true);
     directory.sweep();
     expect(heard).toHaveLength(1);
-    // A snapshot of a broker that has not noticed yet gives nothing back; a grant that was prolonged is there again.
+    // The snapshot of a lagging broker does not restore the grant; an extended grant does.
     directory.apply({ type: 'snapshot', sessions: [of(end)], roots: [] });
     expect(directory.find(A)).toBeUndefined();
     directory.apply({ type: 'admit', session: of(end + 60) });
     expect(directory.find(A)?.id).toBe('s1');
-    // Of a broker that does not tell ends.
+    // Session of a broker that sends no ends.
     directory.apply({ type: 'admit', session: of(undefined) });
     now += 9_000;
     directory.apply({ type: 'beat', at: 0 });
@@ -147,7 +146,7 @@ describe('the directory', () => {
     expect(directory.find(A)?.id).toBe('s1');
   });
 
-  test('goes stale in silence, then gives everybody up, and only a snapshot brings it back', () => {
+  test('becomes stale in silence, then closes all sessions, and recovers only with a snapshot', () => {
     const { heard } = start();
     directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]])], roots: [] });
     now += 9_000;
@@ -169,7 +168,7 @@ describe('the directory', () => {
     expect(directory.find(A)?.id).toBe('s1');
   });
 
-  test('gives nobody up before an SVID could have expired, and tells how long it has heard nothing', () => {
+  test('keeps sessions until an SVID could have expired, and reports the silence', () => {
     start();
     directory.close();
     directory = createDirectory({ clock: () => now });
@@ -183,7 +182,7 @@ describe('the directory', () => {
     expect([directory.state(), directory.find(A)]).toEqual(['abandoned', undefined]);
   });
 
-  test('says when roots change, and whether one was taken away', () => {
+  test('reports changed roots, and whether one was removed', () => {
     const { heard } = start();
     directory.apply({ type: 'snapshot', sessions: [], roots: ['r1'] });
     directory.apply({ type: 'roots', roots: ['r1', 'r2'] });

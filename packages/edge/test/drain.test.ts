@@ -1,4 +1,4 @@
-/** An edge that is about to end: what it serves meanwhile, whom it tells, and when it is done. */
+/** Draining of an edge: what it continues to serve, whom it notifies, and when it is done. */
 import { afterEach, expect, test, vi } from 'vitest';
 import type { ControlBroker } from '../src/index.ts';
 import { ALICE, BOB, buildDataPath, closed, connectHead, type DataPath, ORDERS, say } from './data-path.ts';
@@ -20,7 +20,7 @@ function brokerThat(hears: ControlBroker['draining']): ControlBroker {
   return { renew: async () => [], configuration: async () => Buffer.alloc(0), draining: hears };
 }
 
-test('serves the tunnels that there are and new ones, until the last of them has ended', async () => {
+test('serves existing and new tunnels until the last of them has ended', async () => {
   const alice = await aliceOnline();
   const old = await dataPath.tunnel(alice);
   const drained = dataPath.edge.drain(LONG);
@@ -34,13 +34,13 @@ test('serves the tunnels that there are and new ones, until the last of them has
   expect(await drained).toBe(0);
 });
 
-test('is done at once where nothing is under way, whatever waits before its CONNECT', async () => {
+test('finishes at once if only connections without a CONNECT are open', async () => {
   const alice = await aliceOnline();
   await dataPath.outer(alice);
   expect(await dataPath.edge.drain(LONG)).toBe(0);
 });
 
-test('waits for a tunnel whose CONNECT is on its way', async () => {
+test('waits for a tunnel whose CONNECT is arriving', async () => {
   const alice = await aliceOnline();
   const outer = await dataPath.outer(alice);
   const head = connectHead(ORDERS);
@@ -50,7 +50,7 @@ test('waits for a tunnel whose CONNECT is on its way', async () => {
   expect(await drained).toBe(1);
 });
 
-test('says how many tunnels are left after its time, and cuts none of them before it is closed', async () => {
+test('returns the remaining tunnels after its time, and cuts none of them before it is closed', async () => {
   const alice = await aliceOnline();
   const { inner } = await dataPath.tunnel(alice);
   expect(await dataPath.edge.drain(200)).toBe(1);
@@ -60,7 +60,7 @@ test('says how many tunnels are left after its time, and cuts none of them befor
   expect(dataPath.decisions.at(-1)).toMatchObject({ outcome: 'ended', reason: 'the edge stops' });
 });
 
-test('tells the broker of each session that has tunnels how old the newest is, again and again', async () => {
+test('repeatedly reports the age of the newest tunnel of each session to the broker', async () => {
   const heard: { session_id: string; newest_ms: number }[][] = [];
   const alice = await aliceOnline(brokerThat(async (sessions) => void heard.push([...sessions])));
   dataPath.admit('s-bob', BOB);
@@ -78,7 +78,7 @@ test('tells the broker of each session that has tunnels how old the newest is, a
   expect(await drained).toBe(3);
 });
 
-test('drains without a broker that answers, too', async () => {
+test('drains even if the broker does not answer', async () => {
   const alice = await aliceOnline(brokerThat(() => Promise.reject(new Error('away'))));
   const { inner } = await dataPath.tunnel(alice);
   const drained = dataPath.edge.drain(LONG);

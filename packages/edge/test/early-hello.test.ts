@@ -1,4 +1,7 @@
-/** A ClientHello that comes in one flight with CONNECT: held until the gateway is there, and believed no more than a later one. */
+/**
+ * ClientHello in one flight with CONNECT: buffered until the gateway is connected, and trusted no more than a later
+ * one.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -35,7 +38,7 @@ async function aliceOnline(...args: Parameters<typeof buildDataPath>) {
   return dataPath.outer(await svid(dataPath.mesh, ALICE));
 }
 
-/** Everything that the edge answers until it closes. */
+/** Returns everything that the edge sends until it closes. */
 async function allOf(outer: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   outer.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -44,13 +47,13 @@ async function allOf(outer: Socket): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** What the gateway got, once it has as much as that. */
+/** Returns the gateway's input, once it has at least `length` bytes. */
 async function received(heard: readonly Buffer[], length: number): Promise<Buffer> {
   await expect.poll(() => Buffer.concat(heard).length).toBeGreaterThanOrEqual(length);
   return Buffer.concat(heard);
 }
 
-test('opens the tunnel without another round trip, and the gateway gets exactly these bytes', async () => {
+test('opens the tunnel without another round trip, and the gateway receives exactly these bytes', async () => {
   const heard: Buffer[] = [];
   const outer = await aliceOnline(
     {},
@@ -65,7 +68,7 @@ test('opens the tunnel without another round trip, and the gateway gets exactly 
   expect(dataPath.decisions).toMatchObject([{ outcome: 'allowed', target: `${ORDERS.host}:${ORDERS.port}` }]);
 });
 
-test('may be cut anywhere, and loses nothing', async () => {
+test('may be split anywhere without a loss', async () => {
   const heard: Buffer[] = [];
   const outer = await aliceOnline(
     {},
@@ -82,9 +85,9 @@ test('may be cut anywhere, and loses nothing', async () => {
   expect(await received(heard, hello.length + 4)).toEqual(Buffer.concat([hello, Buffer.from('more')]));
 });
 
-test('of a real TLS client ends in a working connection', async () => {
+test('of a real TLS client leads to a working connection', async () => {
   const outer = await aliceOnline();
-  // A TLS client that sees the 200 would fail: it is taken off the stream as it comes.
+  // A TLS client that sees the 200 would fail, so it is removed from the stream.
   const [near, far] = duplexPair();
   const inner = connect({ socket: near, servername: SNI, rejectUnauthorized: false });
   outer.write(connectHead(ORDERS));
@@ -103,16 +106,16 @@ test('of a real TLS client ends in a working connection', async () => {
   inner.destroy();
 });
 
-describe('is refused, and the gateway gets no byte,', () => {
+describe('is refused, and the gateway receives no byte,', () => {
   const nothingArrived = () => expect(dataPath.arrivals.every((socket) => socket.bytesRead === 0)).toBe(true);
 
   test.each([
-    ['when it names another target', () => captureHello('outbound_.5432_._.ledger-db.shop.svc.cluster.local'), 112],
-    ['when it names a subset that CONNECT did not', () => captureHello(SNI.replace('._.', '.v2_.')), 112],
-    ['when it has no server name', () => captureHello(undefined), 112],
-    ['when it is another request', async () => Buffer.from(`${connectHead(ORDERS)}${'x'.repeat(100)}`), 50],
-    ['when it is an answer', async () => Buffer.from(ESTABLISHED.repeat(10)), 50],
-    ['when it is a TLS record of another kind', async () => Buffer.from([23, 3, 3, 0, 1, 0]), 50],
+    ['if it names another target', () => captureHello('outbound_.5432_._.ledger-db.shop.svc.cluster.local'), 112],
+    ['if it names another subset than CONNECT', () => captureHello(SNI.replace('._.', '.v2_.')), 112],
+    ['if it has no server name', () => captureHello(undefined), 112],
+    ['if it is another request', async () => Buffer.from(`${connectHead(ORDERS)}${'x'.repeat(100)}`), 50],
+    ['if it is a response', async () => Buffer.from(ESTABLISHED.repeat(10)), 50],
+    ['if it is a TLS record of another kind', async () => Buffer.from([23, 3, 3, 0, 1, 0]), 50],
   ])('%s', async (_when, early, alert) => {
     const outer = await aliceOnline();
     outer.write(Buffer.concat([Buffer.from(connectHead(ORDERS)), await early()]));
@@ -123,7 +126,7 @@ describe('is refused, and the gateway gets no byte,', () => {
     nothingArrived();
   });
 
-  test('when its target is not granted: what follows a refused CONNECT is never read as a request', async () => {
+  test('if its target is not granted, and is never read as a request', async () => {
     const outer = await aliceOnline();
     outer.write(`${connectHead(LEDGER)}${connectHead(ORDERS)}`);
     const answer = String(await allOf(outer));
@@ -143,7 +146,7 @@ describe('is refused, and the gateway gets no byte,', () => {
     test.each([
       ['in one piece', 1],
       ['in many', 64],
-    ])('when more comes than a ClientHello may have, %s', async (_how, pieces) => {
+    ])('if it is longer than a ClientHello may be, %s', async (_how, pieces) => {
       const outer = await aliceOnline({ dialMs: 30_000 }, { gateway: busy.address });
       outer.write(connectHead(ORDERS));
       const piece = Buffer.alloc(Math.ceil(16_385 / pieces), 22);
@@ -152,7 +155,7 @@ describe('is refused, and the gateway gets no byte,', () => {
       expect(dataPath.decisions).toMatchObject([{ outcome: 'refused', code: 'tunnel_request_malformed' }]);
     });
 
-    test('when its session ends', async () => {
+    test('if its session ends', async () => {
       const outer = await aliceOnline({ dialMs: 30_000 }, { gateway: busy.address });
       outer.write(Buffer.concat([Buffer.from(connectHead(ORDERS)), await captureHello(SNI)]));
       const cut = closed(outer);
@@ -162,7 +165,7 @@ describe('is refused, and the gateway gets no byte,', () => {
       expect(dataPath.edge.stats()).toMatchObject({ connections: 0 });
     });
 
-    test('when its client goes', async () => {
+    test('if its client disconnects', async () => {
       const outer = await aliceOnline({ dialMs: 30_000 }, { gateway: busy.address });
       outer.end(Buffer.concat([Buffer.from(connectHead(ORDERS)), await captureHello(SNI)]));
       await dataPath.empty();
@@ -176,7 +179,7 @@ interface BusyGateway {
   close(): void;
 }
 
-/** A listener whose queue is full: the kernel answers no dial. */
+/** Listener with a full queue: the kernel answers no connection attempt. */
 async function startBusyGateway(): Promise<BusyGateway> {
   const program = `const server = require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
     process.stdout.write(String(server.address().port), () => process.kill(process.pid, 'SIGSTOP'));
@@ -185,7 +188,7 @@ async function startBusyGateway(): Promise<BusyGateway> {
   const port = Number(await once(listener.stdout, 'data'));
   await expect.poll(() => readFileSync(`/proc/${listener.pid}/stat`, 'latin1')).toMatch(/^\d+ \([^)]*\) T /);
   const waiting = Array.from({ length: 4 }, () => connectTcp(port, '127.0.0.1').on('error', () => {}));
-  // A queue of one takes two; the others are not answered.
+  // A queue of one accepts two connections; the others are not answered.
   await expect.poll(() => waiting.filter((socket) => !socket.connecting).length).toBe(2);
   return {
     address: { host: '127.0.0.1', port },

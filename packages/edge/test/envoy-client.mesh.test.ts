@@ -1,4 +1,4 @@
-/** The edge serves the Envoy of a workspace: its TLS, its session resumption, its CONNECT, and what it learns of a refusal. */
+/** The edge serves a workspace's Envoy: its TLS, session resumption, CONNECT, and refusals. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { ensureEnvoy } from '@meshpass/lab/install/tools';
@@ -48,9 +48,9 @@ test('an Envoy reaches a subset of a granted service through the edge, over TLS 
   socket.destroy();
 });
 
-test('an Envoy resumes its TLS session with the edge, and the edge still knows who it is', async () => {
+test('an Envoy resumes its TLS session with the edge, and the edge still knows its identity', async () => {
   await start(V2);
-  // The edge gives two tickets with a full handshake and none with a resumed one; Envoy uses each once.
+  // The edge issues two tickets with a full handshake and none with a resumed one; Envoy uses each once.
   for (let n = 0; n < 3; n++) {
     const socket = await dial();
     expect(await say(socket, 'hello')).toBe('hello');

@@ -1,4 +1,4 @@
-/** A real Envoy in the place of a workspace's: TLS of its own inside, and a CONNECT to the edge by the SNI of that TLS. */
+/** Real Envoy that plays the workspace: inner TLS, and a CONNECT to the edge with the SNI of that TLS. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,28 +11,28 @@ import type { Credential } from './mesh-ca.ts';
 export interface EnvoyOrder {
   readonly binary: string;
   readonly edgePort: number;
-  /** Of the outer connection. */
+  /** Client certificate of the outer connection. */
   readonly credential: Credential;
   readonly webRoot: string;
   /** Server name of the inner connection. */
   readonly sni: string;
-  /** Of the inner connection. */
+  /** Root that the inner connection trusts. */
   readonly meshRoot: string;
 }
 
 export interface EnvoyClient {
-  /** Where a plain connection is taken into the tunnel. */
+  /** Port for plain connections that enter the tunnel. */
   readonly port: number;
   /** Lines of the access log of the inner hop, each an object. */
   accessLog(): readonly Record<string, string>[];
-  /** Counters and gauges of the cluster that leads to the edge. */
+  /** Counters and gauges of the cluster for the edge. */
   stats(): Promise<Readonly<Record<string, number>>>;
   stop(): Promise<void>;
 }
 
 const EXTENSIONS = 'type.googleapis.com/envoy.extensions';
 
-/** Starts an Envoy; resolves when its listener is there. */
+/** Starts an Envoy; resolves when its listener is ready. */
 export async function startEnvoy(order: EnvoyOrder): Promise<EnvoyClient> {
   const home = mkdtempSync(join(tmpdir(), 'edge-envoy-'));
   const log = join(home, 'access.log');
@@ -174,7 +174,10 @@ async function ready(child: ChildProcess, stats: () => Promise<unknown>): Promis
   }
 }
 
-/** @throws while the listeners are not there yet */
+/**
+ * Reads statistics.
+ * @throws while the listeners are not ready
+ */
 async function readStats(admin: string): Promise<Readonly<Record<string, number>>> {
   const started = await ask(admin, '/ready');
   if (started.trim() !== 'LIVE') throw new Error(`Envoy is ${started}`);

@@ -24,7 +24,7 @@ function read(bytes: Buffer, limit = LIMIT): HelloResult {
   return createHelloReader(limit).push(bytes);
 }
 
-/** The same handshake message in records of `size` bytes. */
+/** Splits the same handshake message into records of `size` bytes. */
 function fragment(hello: Buffer, size: number): Buffer {
   const message = hello.subarray(5);
   const records: Buffer[] = [];
@@ -35,7 +35,7 @@ function fragment(hello: Buffer, size: number): Buffer {
   return Buffer.concat(records);
 }
 
-/** A ClientHello from its parts; `extensions` as [type, data]. */
+/** Builds a ClientHello from its parts; `extensions` as [type, data]. */
 function build(extensions: readonly (readonly [number, Buffer])[], tail: Buffer = Buffer.alloc(0)): Buffer {
   const u16 = (n: number) => Buffer.from([n >> 8, n & 255]);
   const list = Buffer.concat(extensions.flatMap(([type, data]) => [u16(type), u16(data.length), data]));
@@ -52,8 +52,8 @@ function names(...entries: readonly (readonly [number, string])[]): Buffer {
   return Buffer.concat([Buffer.from([0, list.length]), list]);
 }
 
-describe('the server name', () => {
-  test('of a real client is read', () => {
+describe('server name', () => {
+  test('is read from a real client', () => {
     expect(read(real)).toEqual({ state: 'done', sni: SNI });
   });
 
@@ -73,12 +73,12 @@ describe('the server name', () => {
     }
   });
 
-  test('is absent where the client sends none', () => {
+  test('is absent if the client sends none', () => {
     expect(read(build([]))).toEqual({ state: 'done', sni: undefined });
     expect(read(build([[0, names([0, 'a.b'])]]))).toEqual({ state: 'done', sni: 'a.b' });
   });
 
-  test('keeps what follows the ClientHello in later records', () => {
+  test('is read without losing the records after the ClientHello', () => {
     const reader = createHelloReader(LIMIT);
     const bytes = Buffer.concat([real, Buffer.from([20, 3, 3, 0, 1, 1])]);
     expect(reader.push(bytes).state).toBe('done');
@@ -92,10 +92,10 @@ describe('a ClientHello is refused', () => {
     ['whose first byte is not a handshake', () => Buffer.from([23])],
     ['that is an SSLv2 hello', () => Buffer.from([0x80, 0x2e, 1, 3, 1])],
     ['in a record of no length', () => Buffer.from([22, 3, 1, 0, 0])],
-    ['in a record too long', () => Buffer.from([22, 3, 1, 0x40, 1])],
+    ['in a record that is too long', () => Buffer.from([22, 3, 1, 0x40, 1])],
     ['in a record of another protocol', () => Buffer.from([22, 4, 1, 0, 5])],
     ['that is a ServerHello', () => Buffer.from([22, 3, 3, 0, 4, 2, 0, 0, 0])],
-    ['that promises sixteen megabytes', () => Buffer.from([22, 3, 1, 0, 4, 1, 255, 255, 255])],
+    ['that announces sixteen megabytes', () => Buffer.from([22, 3, 1, 0, 4, 1, 255, 255, 255])],
     [
       'interrupted by an alert',
       () => Buffer.concat([fragment(real, 50).subarray(0, 55), Buffer.from([21, 3, 3, 0, 2, 2, 0])]),
@@ -112,9 +112,9 @@ describe('a ClientHello is refused', () => {
     ],
     ['with an empty name', () => build([[0, names([0, ''])]])],
     ['with a NUL in the name', () => build([[0, names([0, 'a.b\0.c'])]])],
-    ['with a byte beyond ASCII in the name', () => build([[0, names([0, 'ä.b'])]])],
-    ['with bytes behind the name list', () => build([[0, Buffer.concat([names([0, 'a.b']), Buffer.from([0])])]])],
-    ['with bytes behind the extensions', () => build([[0, names([0, 'a.b'])]], Buffer.from([0]))],
+    ['with a byte outside ASCII in the name', () => build([[0, names([0, 'ä.b'])]])],
+    ['with bytes after the name list', () => build([[0, Buffer.concat([names([0, 'a.b']), Buffer.from([0])])]])],
+    ['with bytes after the extensions', () => build([[0, names([0, 'a.b'])]], Buffer.from([0]))],
     [
       'with another message in its record',
       () => {
@@ -127,12 +127,12 @@ describe('a ClientHello is refused', () => {
     expect(read(bytes()).state).toBe('error');
   });
 
-  test('larger than the limit, as soon as that is known', () => {
+  test('larger than the limit, as soon as its size is known', () => {
     const reader = createHelloReader(1_000);
     expect(reader.push(fragment(real, 10).subarray(0, 30)).state).toBe('error');
   });
 
-  test('that trickles in records of one byte beyond the limit', () => {
+  test('that exceeds the limit in records of one byte', () => {
     const reader = createHelloReader(500);
     const bytes = fragment(build([[0, names([0, 'a'.repeat(200)])]]), 1);
     let state = 'more';
@@ -141,12 +141,12 @@ describe('a ClientHello is refused', () => {
   });
 });
 
-describe('whatever the bytes', () => {
-  test('a truncated ClientHello needs more, and never is done', () => {
+describe('for any bytes', () => {
+  test('a truncated ClientHello needs more, and is never done', () => {
     for (let end = 1; end < real.length; end++) expect(read(real.subarray(0, end)).state).toBe('more');
   });
 
-  test('changed bytes give an answer, never a throw, and never a name longer than allowed', () => {
+  test('changed bytes have a result, never an exception, and never a name above the limit', () => {
     let seed = 42;
     const random = (below: number) => {
       seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;

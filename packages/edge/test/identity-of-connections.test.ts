@@ -1,4 +1,6 @@
-/** A connection is itself, not its addresses; what an end leaves is asked of the kernel. */
+/**
+ * Connections are identified by their socket, not their addresses; the kernel confirms that none is left after an end.
+ */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { connectionsAt } from '@meshpass/lab/network/sockets';
@@ -12,13 +14,14 @@ afterEach(() => dataPath.close());
 const atTheEdge = () => connectionsAt(dataPath.edge.address.port);
 const atTheGateway = () => connectionsAt((dataPath.arrivals[0]!.address() as { port: number }).port);
 
-/** Two tunnels of two sessions, from one source port towards two addresses of the edge. */
+/** Opens two tunnels of two sessions, from one source port to two addresses of the edge. */
 async function twins() {
   dataPath = await buildDataPath({}, { everywhere: true });
   dataPath.admit('s-alice', ALICE);
   dataPath.admit('s-bob', BOB);
   const first = await dataPath.outer(await svid(dataPath.mesh, ALICE), undefined, {
-    ...{ host: '127.0.0.1', localAddress: '127.0.0.1' },
+    host: '127.0.0.1',
+    localAddress: '127.0.0.1',
   });
   const way = { host: '127.0.0.2', localAddress: '127.0.0.1', localPort: first.localPort! };
   const second = await dataPath.outer(await svid(dataPath.mesh, BOB), undefined, way);
@@ -35,7 +38,7 @@ test.each([
   ['first', 's-alice', 's-bob'],
   ['second', 's-bob', 's-alice'],
 ])(
-  'of two connections with one source port the %s ends with its session, and the other stays',
+  'of two connections with one source port, the %s ends with its session and the other remains',
   async (which, ended, other) => {
     const { first, second } = await twins();
     expect(dataPath.edge.stats()).toMatchObject({ connections: 2 });
@@ -54,7 +57,7 @@ test.each([
   },
 );
 
-test('after the end of a session the kernel has no socket of it, in whatever stage its connections were', async () => {
+test('after the end of a session the kernel has none of its sockets, whatever their stage', async () => {
   dataPath = await buildDataPath();
   dataPath.admit('s-alice', ALICE);
   const alice = await svid(dataPath.mesh, ALICE);
@@ -69,7 +72,7 @@ test('after the end of a session the kernel has no socket of it, in whatever sta
   await expect.poll(atTheGateway).toEqual([]);
 });
 
-test('a failed handshake ends the connection that failed, and not one with the same source', async () => {
+test('a failed handshake ends only its own connection, not one with the same source', async () => {
   dataPath = await buildDataPath({}, { everywhere: true });
   dataPath.admit('s-alice', ALICE);
   const outer = await dataPath.outer(await svid(dataPath.mesh, ALICE), undefined, { localAddress: '127.0.0.1' });

@@ -1,4 +1,4 @@
-/** Plays the mesh's CA, and the web PKI of the edge's own certificate: real certificates, made with real keys. */
+/** CA of the mesh and of the edge's own web certificate: real certificates with real keys. */
 import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
@@ -15,7 +15,7 @@ export interface Ca {
   readonly root: string;
   issue(options: {
     readonly san: readonly { readonly type: 'url' | 'dns' | 'ip'; readonly value: string }[];
-    /** Unix ms; from a minute ago for ten minutes where left out. */
+    /** Unix ms; by default valid from a minute ago for ten minutes. */
     readonly notBefore?: number;
     readonly notAfter?: number;
     readonly ca?: boolean;

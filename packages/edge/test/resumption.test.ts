@@ -5,7 +5,7 @@ import { type Credential, createCa, svid } from './mesh-ca.ts';
 let dataPath: DataPath;
 afterEach(() => dataPath.close());
 
-/** A ticket of a connection that got through. */
+/** Returns a ticket of a connection that was accepted. */
 async function ticketOf(credential: Credential): Promise<Buffer> {
   const outer = await dataPath.outer(credential);
   const session = await dataPath.ticket(outer);
@@ -15,7 +15,7 @@ async function ticketOf(credential: Credential): Promise<Buffer> {
 }
 
 describe('a resumed TLS session', () => {
-  test('gets through while its session is live', async () => {
+  test('is accepted while its session is live', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     const alice = await svid(dataPath.mesh, ALICE);
@@ -25,7 +25,7 @@ describe('a resumed TLS session', () => {
     expect(dataPath.edge.stats().resumed).toBe(1);
   });
 
-  test('keeps the identity of its ticket, even when the client presents no certificate now', async () => {
+  test('keeps the identity of its ticket, even if the client now presents no certificate', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     const ticket = await ticketOf(await svid(dataPath.mesh, ALICE));
@@ -47,7 +47,7 @@ describe('a resumed TLS session', () => {
     expect(refusalOf(await hear(resumed)).code).toBe('tunnel_session_unknown');
   });
 
-  test('is refused once the SVID of its ticket has expired, though the client holds a new one', async () => {
+  test('is refused once the SVID of its ticket has expired, even if the client has a new one', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     const ticket = await ticketOf(await svid(dataPath.mesh, ALICE, { notAfter: Date.now() + 20_000 }));
@@ -60,7 +60,7 @@ describe('a resumed TLS session', () => {
     expect(await say(await dataPath.outer(renewed), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
   });
 
-  test('of a client without a certificate stays without one', async () => {
+  test('of a client without a certificate has none either', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     const nobody = await dataPath.outer(undefined);
@@ -70,8 +70,8 @@ describe('a resumed TLS session', () => {
   });
 });
 
-describe('when the roots of the mesh change', () => {
-  test('a new root is trusted without a restart, and open tunnels live on', async () => {
+describe("after a change of the mesh's roots", () => {
+  test('a new root is trusted without a restart, and open tunnels continue', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     const { inner } = await dataPath.tunnel(await svid(dataPath.mesh, ALICE));
@@ -88,7 +88,7 @@ describe('when the roots of the mesh change', () => {
     expect(await say(inner, 'still here')).toBe('still here');
   });
 
-  test('a removed root is distrusted at once: warm connections are cut, and tickets worth nothing', async () => {
+  test('a removed root is distrusted at once: warm connections are cut and tickets are invalid', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     const alice = await svid(dataPath.mesh, ALICE);
@@ -102,7 +102,7 @@ describe('when the roots of the mesh change', () => {
     expect(refusalOf(await hear(resumed)).code).toBe('tunnel_certificate_untrusted');
   });
 
-  test('without any root nobody is trusted, not even a certificate of the public web', async () => {
+  test('no client is trusted without a root, not even one with a certificate of the public web', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     dataPath.directory.apply({ type: 'roots', roots: [] });
@@ -110,7 +110,7 @@ describe('when the roots of the mesh change', () => {
     expect(refusalOf(await hear(outer)).code).toBe('tunnel_certificate_untrusted');
   });
 
-  test('roots that cannot be read mean that nobody is trusted', async () => {
+  test('no client is trusted if the roots cannot be parsed', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     dataPath.directory.apply({
@@ -122,7 +122,7 @@ describe('when the roots of the mesh change', () => {
   });
 });
 
-test('a renewed certificate of the edge serves new connections', async () => {
+test('a renewed certificate of the edge is used for new connections', async () => {
   dataPath = await buildDataPath();
   dataPath.admit('s-alice', ALICE);
   const alice = await svid(dataPath.mesh, ALICE);

@@ -1,10 +1,8 @@
-/** Connections that lead nowhere keep nobody out. */
+/** Connections without a session cannot keep sessions out. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { createStrangers } from '../src/listener/strangers.ts';
 import { createTurns } from '../src/listener/turns.ts';
-import { groupOf, sourceOf } from '../src/source.ts';
 import { ALICE, buildDataPath, captureHello, connectHead, type DataPath, ORDERS, say } from './data-path.ts';
 import { svid } from './mesh-ca.ts';
 
@@ -22,7 +20,7 @@ async function aliceOnline(...[limits]: Parameters<typeof buildDataPath>) {
   return { ...dataPath, alice: await svid(dataPath.mesh, ALICE) };
 }
 
-/** Connections that say nothing, or begin a handshake and do not finish it, in this order at the edge. */
+/** Opens connections that stay silent, or start a handshake without finishing it, in this order at the edge. */
 async function idle(count: number, localAddress = '127.0.0.1', begin = false): Promise<Socket[]> {
   const before = dataPath!.edge.stats().accepted;
   const hello = await captureHello('edge.test');
@@ -41,18 +39,18 @@ async function idle(count: number, localAddress = '127.0.0.1', begin = false): P
   return made;
 }
 
-test('1,100 silent connections of a shared address do not keep their neighbour out', async () => {
+test('1,100 silent connections from a shared address do not keep another client out', async () => {
   const { alice, edge, decisions, outer } = await aliceOnline();
   const silent = await idle(1_100);
   expect(await say(await outer(alice), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
-  // The last to go made room for the session's own connection.
+  // The last one made room for the session's own connection.
   await expect.poll(() => silent.filter((socket) => socket.destroyed).length).toBe(77);
   expect(silent.slice(0, 77).every((socket) => socket.destroyed)).toBe(true);
   expect(edge.stats()).toMatchObject({ evicted: 77, strangers: 1_023, refused: { tunnel_limit: 77 } });
   expect(decisions.filter(({ code }) => code === 'tunnel_limit').length).toBeGreaterThan(0);
 });
 
-test('connections that have spoken do not keep their places from a newcomer that has not yet', async () => {
+test('connections that have sent bytes have no priority over a new silent one', async () => {
   const { alice, edge, outer } = await aliceOnline({ strangersPerSource: 4 });
   const flood = await idle(3, '127.0.0.1', true);
   const [newcomer] = await idle(1);
@@ -64,7 +62,7 @@ test('connections that have spoken do not keep their places from a newcomer that
   await expect.poll(() => newcomer!.destroyed).toBe(true);
 });
 
-test('the oldest goes: a newcomer is never refused', async () => {
+test('the oldest connection ends, and a new one is never refused', async () => {
   const { alice, edge, outer } = await aliceOnline({ strangersPerSource: 2 });
   const begun = await idle(2, '127.0.0.1', true);
   expect(await say(await outer(alice), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
@@ -72,7 +70,7 @@ test('the oldest goes: a newcomer is never refused', async () => {
   expect(edge.stats()).toMatchObject({ evicted: 1, strangers: 1, connections: 2 });
 });
 
-test('connections of a session do not count, and are never ended for strangers', async () => {
+test('connections of a session do not count, and are never evicted for strangers', async () => {
   const { alice, edge, outer } = await aliceOnline({ strangersPerSource: 2, strangers: 2 });
   const warm = [await outer(alice), await outer(alice), await outer(alice), await outer(alice)];
   expect(edge.stats()).toMatchObject({ evicted: 0, strangers: 0, warm: 4 });
@@ -81,7 +79,7 @@ test('connections of a session do not count, and are never ended for strangers',
   for (const one of warm) expect(await say(one, connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
 });
 
-test('over all sources the most crowded one makes room', async () => {
+test('the most crowded source makes room when the total limit is reached', async () => {
   const { edge } = await aliceOnline({ strangers: 6 });
   const few = await idle(2, '127.0.0.3', true);
   const many = await idle(4, '127.0.0.2');
@@ -91,43 +89,7 @@ test('over all sources the most crowded one makes room', async () => {
   expect(edge.stats()).toMatchObject({ evicted: 2, strangers: 6 });
 });
 
-test('the most crowded network is known while others come and go', () => {
-  const ended: string[] = [];
-  const strangers = createStrangers({ strangers: 6, strangersPerSource: 10 });
-  const enter = (source: string, name: string) => {
-    const stranger = { source, evict: () => ended.push(name) };
-    strangers.enter(stranger);
-    return stranger;
-  };
-  const [a1] = ['a1', 'a2', 'a3'].map((name) => enter('192.0.2.1', name));
-  for (const name of ['b1', 'b2']) enter('192.0.2.2', name);
-  const c1 = enter('2001:db8:1:1::/64', 'c1');
-  strangers.leave(a1!);
-  strangers.leave(a1!);
-  enter('2001:db8:1:2::/64', 'c2');
-  enter('2001:db8:1:3::/64', 'c3');
-  expect(ended).toEqual(['b1']);
-  enter('2001:db8:1:4::/64', 'c4');
-  expect(ended).toEqual(['b1', 'c1']);
-  strangers.leave(c1);
-  expect(strangers.size).toBe(6);
-  // Networks that hold as many as each other: whichever has held so many the longest.
-  enter('192.0.2.3', 'd1');
-  enter('192.0.2.4', 'e1');
-  enter('192.0.2.5', 'f1');
-  enter('192.0.2.6', 'g1');
-  expect(ended.slice(2)).toEqual(['c2', 'a2', 'c3', 'b2']);
-  expect(strangers).toMatchObject({ size: 6, evicted: 6 });
-});
-
-test('an IPv6 /64 is one source, and a /48 one network', () => {
-  expect(sourceOf('2001:db8:1:2::5')).toBe('2001:db8:1:2::/64');
-  expect(groupOf(sourceOf('2001:db8:1:2::5'))).toBe(groupOf(sourceOf('2001:db8:1:ffff:1::')));
-  expect(groupOf(sourceOf('2001:db8:2:2::5'))).not.toBe(groupOf(sourceOf('2001:db8:1:2::5')));
-  expect(groupOf(sourceOf('::ffff:192.0.2.1'))).toBe('192.0.2.1');
-});
-
-test('handshakes of one source do not stand before those of another', () => {
+test('handshakes of one source do not delay those of another', () => {
   const started: string[] = [];
   const steps: (() => void)[] = [];
   const turns = createTurns<string>(
@@ -147,7 +109,7 @@ test('handshakes of one source do not stand before those of another', () => {
   while (steps.length > 0) steps.shift()!();
   expect(started).toHaveLength(7);
   expect(turns.waiting).toBe(0);
-  // Nothing waits: the next one starts at once.
+  // The queue is empty, so the next one starts at once.
   turns.add('neighbour', 'neighbour 2');
   expect(started.at(-1)).toBe('neighbour 2');
 });

@@ -1,4 +1,7 @@
-/** What the edge refuses: connections without the SVID of a live session, targets, and inner connections of another name. */
+/**
+ * Refusals of the edge: connections without the SVID of a live session, targets, and inner connections with another
+ * name.
+ */
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { connect } from 'node:tls';
@@ -50,7 +53,7 @@ describe('an outer connection is refused', () => {
     await refused(await svid(await createCa('other'), ALICE), 'tunnel_certificate_untrusted', '401 Unauthorized');
   });
 
-  test('with the same name from another CA that calls itself as the mesh does', async () => {
+  test("with the same name from another CA with the name of the mesh's CA", async () => {
     await aliceOnline();
     await refused(await svid(await createCa('mesh'), ALICE), 'tunnel_certificate_untrusted', '401 Unauthorized');
   });
@@ -73,7 +76,7 @@ describe('an outer connection is refused', () => {
     for (const bad of [two, none, ca]) await refused(bad, 'tunnel_certificate_untrusted', '401 Unauthorized');
   });
 
-  test('with a certificate of the mesh that is no session', async () => {
+  test('with a certificate of the mesh that belongs to no session', async () => {
     await aliceOnline();
     await refused(await svid(dataPath.mesh, STRANGER), 'tunnel_session_unknown', '403 Forbidden');
   });
@@ -90,14 +93,14 @@ describe('an outer connection is refused', () => {
     await refused(alice, 'tunnel_session_unknown', '403 Forbidden');
   });
 
-  test('when the broker has been silent for too long', async () => {
+  test('if the broker has been silent for too long', async () => {
     await aliceOnline();
     const longLived = await svid(dataPath.mesh, ALICE, { notAfter: Date.now() + 3_600_000 });
     dataPath.advance(601_000);
     await refused(longLived, 'tunnel_directory_stale', '503 Service Unavailable');
   });
 
-  test('when it came before the broker had said anything, in words that do not blame its certificate', async () => {
+  test('if it precedes the first snapshot, with a message that does not blame its certificate', async () => {
     dataPath = await buildDataPath({}, { unheard: true });
     const alice = await svid(dataPath.mesh, ALICE);
     const early = connectTcp(dataPath.edge.address.port, '127.0.0.1');
@@ -109,7 +112,7 @@ describe('an outer connection is refused', () => {
     await dataPath.tunnel(alice);
   });
 
-  test('beyond what a session may have', async () => {
+  test('beyond the limit of its session', async () => {
     const alice = await aliceOnline({ connectionsPerSession: 2 });
     await dataPath.outer(alice);
     await dataPath.outer(alice);
@@ -120,7 +123,7 @@ describe('an outer connection is refused', () => {
     });
   });
 
-  test('beyond what all sessions may have', async () => {
+  test('beyond the limit of all sessions', async () => {
     const alice = await aliceOnline({ connections: 1 });
     await dataPath.outer(alice);
     expect(refusalOf(await hear(await dataPath.outer(alice)))).toMatchObject({ code: 'tunnel_limit' });
@@ -140,7 +143,7 @@ describe('an outer connection is refused', () => {
     await vi.waitFor(() => expect(dataPath.decisions.at(-1)).toMatchObject({ code: 'tunnel_request_malformed' }));
   });
 
-  test('when it is not TLS at all', async () => {
+  test('if it is not TLS', async () => {
     await aliceOnline();
     const plain = connectTcp(dataPath.edge.address.port, '127.0.0.1');
     plain.on('error', () => {});
@@ -180,7 +183,7 @@ describe('a CONNECT is refused', () => {
     await refused(`CONNECT ${'a'.repeat(5000)}`, 'tunnel_request_malformed');
   });
 
-  test('when the session closed, or the SVID expired, while the connection was warm', async () => {
+  test('if the session closed, or the SVID expired, while the connection was warm', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);
     const outer = await dataPath.outer(await svid(dataPath.mesh, ALICE, { notAfter: Date.now() + 20_000 }));
@@ -192,7 +195,7 @@ describe('a CONNECT is refused', () => {
     await closed(warm);
   });
 
-  test('when the mesh gateway does not answer', async () => {
+  test('if the mesh gateway does not answer', async () => {
     const alice = await aliceOnline();
     const gone = await buildDataPath();
     await gone.close();
@@ -221,7 +224,7 @@ describe('a CONNECT is refused', () => {
   });
 });
 
-describe('an inner connection is refused with a TLS alert, and the gateway gets no byte', () => {
+describe('an inner connection is refused with a TLS alert, and the gateway receives no byte', () => {
   async function alerted(bytes: Buffer, description: number) {
     const alice = await aliceOnline();
     const outer = await dataPath.outer(alice);
@@ -238,23 +241,23 @@ describe('an inner connection is refused with a TLS alert, and the gateway gets 
     await dataPath.empty();
   }
 
-  test('when the server name is that of another target', async () => {
+  test('if the server name is that of another target', async () => {
     await alerted(await captureHello('outbound_.5432_._.ledger-db.shop.svc.cluster.local'), 112);
   });
 
-  test('when the server name differs in case only', async () => {
+  test('if the server name differs only in case', async () => {
     await alerted(await captureHello('outbound_.8080_._.ORDERS.shop.svc.cluster.local'), 112);
   });
 
-  test('when there is no server name', async () => {
+  test('if the server name is missing', async () => {
     await alerted(await captureHello(undefined), 112);
   });
 
-  test('when it is no ClientHello', async () => {
+  test('if it does not begin with a ClientHello', async () => {
     await alerted(Buffer.from('GET /orders/1 HTTP/1.1\r\n\r\n'), 50);
   });
 
-  test('as a real TLS client understands it', async () => {
+  test('in a way that a real TLS client understands', async () => {
     const alice = await aliceOnline();
     const outer = await dataPath.outer(alice);
     await say(outer, connectHead(ORDERS));

@@ -21,7 +21,7 @@ describe('a slow client is cut', () => {
     expect(dataPath.decisions.at(-1)).toMatchObject({ code: 'tunnel_handshake_timeout' });
   });
 
-  test('in the request head, however it trickles', async () => {
+  test('in the request head, even if bytes keep arriving', async () => {
     const alice = await aliceOnline({ headMs: 120 });
     const outer = await dataPath.outer(alice);
     const trickle = setInterval(() => outer.write('s'), 20);
@@ -42,7 +42,7 @@ describe('a slow client is cut', () => {
     await vi.waitFor(() => expect(dataPath.arrivals.every((socket) => socket.destroyed)).toBe(true));
   });
 
-  test('when it waits too long before its CONNECT, and no sooner', async () => {
+  test('if it waits too long before its CONNECT, and no sooner', async () => {
     const alice = await aliceOnline({ warmMs: 150 });
     const outer = await dataPath.outer(alice);
     const at = Date.now();
@@ -50,7 +50,7 @@ describe('a slow client is cut', () => {
     expect(Date.now() - at).toBeGreaterThanOrEqual(140);
   });
 
-  test('when a tunnel moves no byte; one that does lives on', async () => {
+  test('if its tunnel is idle, while an active one continues', async () => {
     const alice = await aliceOnline({ idleMs: 300 });
     const idle = await dataPath.tunnel(alice);
     const busy = await dataPath.tunnel(alice);
@@ -61,7 +61,7 @@ describe('a slow client is cut', () => {
     expect(dataPath.decisions.find((decision) => decision.outcome === 'ended')).toMatchObject({ code: 'tunnel_idle' });
   });
 
-  test('when it does not read its refusal', async () => {
+  test('if it does not read its refusal', async () => {
     await aliceOnline({ lingerMs: 80 });
     const outer = await dataPath.outer(undefined);
     await hear(outer);

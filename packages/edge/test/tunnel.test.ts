@@ -1,4 +1,4 @@
-/** Tunnels of live sessions: what they carry, and how they end. */
+/** Tunnels of live sessions: their traffic, and their end. */
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
@@ -74,8 +74,8 @@ describe('a live session', () => {
     expect([got, wrong]).toEqual([sent.length, 0]);
   });
 
-  test('that reads late gets its own bytes, and so does its neighbour', async () => {
-    // All tunnels share one read buffer: what waits for one client must not be overwritten by what comes for another.
+  test('receives its own bytes if it reads late, as does its neighbour', async () => {
+    // All tunnels share one read buffer: bytes waiting for one client must not be overwritten by those for another.
     const size = 16 * 1024 * 1024;
     const alice = await aliceOnline(
       {},
@@ -111,7 +111,7 @@ describe('a live session', () => {
     expect(all).toEqual(all.map(() => [size, 0]));
   });
 
-  test('may end its half and still hear the answer', async () => {
+  test('may end its half and still receive the response', async () => {
     const heard: Buffer[] = [];
     const alice = await aliceOnline(
       {},
@@ -130,7 +130,7 @@ describe('a live session', () => {
     expect(Buffer.concat(heard)[0]).toBe(22);
   });
 
-  test('is let go soon after the service has closed, even if the client never closes', async () => {
+  test('is cut soon after the service has closed, even if the client never closes', async () => {
     const rawGateway = (socket: Socket) => socket.once('data', () => socket.end('bye')).resume();
     const alice = await aliceOnline({ halfClosedMs: 80 }, { rawGateway });
     const outer = await dataPath.outer(alice);
@@ -152,8 +152,8 @@ describe('a live session', () => {
   });
 });
 
-describe('at once, a tunnel ends', () => {
-  test('when its session closes, on both sides', async () => {
+describe('a tunnel ends at once', () => {
+  test('if its session closes, on both sides', async () => {
     const alice = await aliceOnline();
     const tunnels = await Promise.all(Array.from({ length: 10 }, () => dataPath.tunnel(alice)));
     const warm = await dataPath.outer(alice);
@@ -170,7 +170,7 @@ describe('at once, a tunnel ends', () => {
     expect(dataPath.decisions.at(-1)!.reason).toContain('the Codespace has stopped');
   });
 
-  test('when its target is taken away, while others of the session stay', async () => {
+  test('if its target is lost, while others of the session remain', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE, [ORDERS, LEDGER]);
     const alice = await svid(dataPath.mesh, ALICE);
@@ -182,7 +182,7 @@ describe('at once, a tunnel ends', () => {
     expect(dataPath.decisions.at(-1)).toMatchObject({ outcome: 'ended', code: 'tunnel_target_not_granted' });
   });
 
-  test('when its session expires by the clock', async () => {
+  test('if its session expires by the clock', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE, [ORDERS], Math.floor(Date.now() / 1000) + 20);
     const { inner } = await dataPath.tunnel(await svid(dataPath.mesh, ALICE));
@@ -192,7 +192,7 @@ describe('at once, a tunnel ends', () => {
     expect(dataPath.decisions.at(-1)).toMatchObject({ outcome: 'ended', code: 'session_closed' });
   });
 
-  test('when the broker has been silent for too long', async () => {
+  test('if the broker has been silent for too long', async () => {
     const alice = await aliceOnline();
     const { inner } = await dataPath.tunnel(alice);
     dataPath.advance(500_000);
@@ -204,7 +204,7 @@ describe('at once, a tunnel ends', () => {
     await closed(inner);
   });
 
-  test('even when its client reads nothing and much is on the way', async () => {
+  test('even if its client reads nothing and much data is in transit', async () => {
     const alice = await aliceOnline({}, { serve: flood });
     const { outer, inner } = await dataPath.tunnel(alice);
     inner.pause();
@@ -216,13 +216,13 @@ describe('at once, a tunnel ends', () => {
   });
 });
 
-test('a client that does not read stops the gateway from sending, and the edge holds little', async () => {
+test('a client that does not read stops the gateway from sending, and the edge buffers little', async () => {
   const alice = await aliceOnline({}, { serve: flood });
   const { outer, inner } = await dataPath.tunnel(alice);
   inner.pause();
   outer.pause();
   const passed = await settled(() => dataPath.edge.stats().bytesOut);
-  // What the kernel buffers hold, and the high-water mark: not what the service could have sent.
+  // Kernel buffers and the high-water mark, far less than the service could have sent.
   expect(passed).toBeLessThan(32 * 1024 * 1024);
   inner.resume();
   await vi.waitFor(() => expect(dataPath.edge.stats().bytesOut).toBeGreaterThan(passed + 64 * 1024 * 1024), {
@@ -257,7 +257,7 @@ function flood(socket: Socket): void {
   pump();
 }
 
-/** The value once it has stopped growing. */
+/** Returns the value once it has stopped growing. */
 async function settled(value: () => number): Promise<number> {
   for (let before = -1; ; ) {
     await new Promise((resolve) => setTimeout(resolve, 150));

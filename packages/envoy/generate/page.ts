@@ -1,14 +1,14 @@
-/** `npm run page -w @meshpass/envoy`: writes the tables of docs/envoy/configuration.md anew, from the allow list. */
+/** Rewrites the tables of allow-list.md from the allow list: `npm run page -w @meshpass/envoy`. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { FORMAT_COMMANDS } from '../src/allow/format.ts';
 import { ALLOW_LIST } from '../src/allow/list.ts';
-import { FORMAT_COMMANDS } from '../src/allow/text.ts';
 
-const PAGE = fileURLToPath(new URL('../../../docs/envoy/configuration.md', import.meta.url));
+const PAGE = fileURLToPath(new URL('../allow-list.md', import.meta.url));
 const BEGIN = '<!-- Written by `npm run page -w @meshpass/envoy`. -->';
-const END = '<!-- End of what is written. -->';
+const END = '<!-- End of the generated tables. -->';
 
-/** Of the page: what stands between the marks, now and as it must be. */
+/** Returns the tables of the page, as they are and as they must be. */
 export function tablesOfPage(): { readonly written: string; readonly expected: string } {
   const page = readFileSync(PAGE, 'utf8');
   return { written: page.slice(page.indexOf(BEGIN), page.indexOf(END)), expected: `${BEGIN}\n\n${tables()}\n` };
@@ -25,7 +25,9 @@ function tables(): string {
       ];
       return `| \`${type.slice('envoy.'.length)}\` | ${names.join(', ') || 'none'} | ${whole ? 'no' : 'yes'} |`;
     });
-  const commands = FORMAT_COMMANDS.map((command) => `\`%${command}%\``).sort();
+  const commands = Object.keys(FORMAT_COMMANDS)
+    .map((command) => `\`%${command}%\``)
+    .sort();
   return [
     '| Message | Accepted fields | May lose a part |',
     '| --- | --- | --- |',

@@ -1,6 +1,6 @@
 /**
- * `npm run generate -w @meshpass/envoy`: writes src/generated/descriptors.ts from Envoy's API as Envoy's own Go module has it
- * (version and digests in go.mod and go.sum). Needs Go.
+ * Generates src/generated/descriptors.ts from Envoy's API in Envoy's own Go module: `npm run generate -w
+ * @meshpass/envoy`. Version and digests are in go.mod and go.sum. Needs Go.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';

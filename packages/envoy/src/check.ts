@@ -1,11 +1,12 @@
-/** The agent's side of the allow list: a configuration is accepted as a whole, or refused with every reason. */
-import { fromBinary, type Message } from '@bufbuild/protobuf';
+/** Applies the allow list in the agent, which accepts a configuration as a whole or rejects it with every reason. */
+import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { shown } from './allow/names.ts';
 import type { Reference } from './allow/rule.ts';
 import {
   type Expected,
   MAX_CONFIGURATION_BYTES,
+  MAX_COST_KIB,
   MAX_DEPTH,
   MAX_REFUSALS,
   MAX_RESOURCE_BYTES,
@@ -15,10 +16,10 @@ import {
   type WorkspaceConfiguration,
 } from './configuration.ts';
 import { KINDS, type Kind, kindOf } from './resource.ts';
-import { visitResource } from './walk.ts';
+import { decode, visitResource } from './walk.ts';
 import { type Checked, checkWhole } from './whole.ts';
 
-/** A configuration as it was checked. To be accepted, `refusals` must be empty. */
+/** Result of a check. The configuration is accepted if `refusals` is empty. */
 export interface ReadConfiguration {
   readonly refusals: readonly Refusal[];
   readonly listeners: readonly Message[];
@@ -27,15 +28,15 @@ export interface ReadConfiguration {
 }
 
 /**
- * Holds what a broker sends against the allow list.
- * @returns every reason against it, at most MAX_REFUSALS; none where it is accepted. Give Envoy what `readConfiguration` read,
- * not the bytes of the broker: two parsers may read the same bytes differently
+ * Checks a broker's configuration against the allow list.
+ * @returns all refusals, at most MAX_REFUSALS, or none if the configuration is accepted. Pass Envoy the messages of
+ *   `readConfiguration`, not the broker's bytes: two parsers may decode the same bytes differently
  */
 export function checkConfiguration(configuration: WorkspaceConfiguration, expected: Expected): readonly Refusal[] {
   return readConfiguration(configuration, expected).refusals;
 }
 
-/** As `checkConfiguration`, with the messages that were checked: their unknown parts, if any, are among the refusals. */
+/** Like `checkConfiguration`, but returns the checked messages. Any unknown parts are among the refusals. */
 export function readConfiguration(configuration: WorkspaceConfiguration, expected: Expected): ReadConfiguration {
   const refusals: Refusal[] = [];
   const refuse = (resource: string, path: string, reason: string): void => {
@@ -57,7 +58,7 @@ export function readConfiguration(configuration: WorkspaceConfiguration, expecte
   return result;
 }
 
-/** Ends the check: what is known is enough to refuse the configuration. */
+/** Ends the check early, because the configuration has already been rejected. */
 class Enough extends Error {}
 
 function checkAll(
@@ -68,19 +69,30 @@ function checkAll(
 ): void {
   const checked: Checked[] = [];
   let values = 0;
-  const count = (): void => {
-    if (++values <= MAX_VALUES) return;
+  const count = (more: number): void => {
+    values += more;
+    if (values <= MAX_VALUES) return;
     refuse('configuration', '', `more than ${MAX_VALUES} values`);
+    throw new Enough();
+  };
+  let kib = 0;
+  const spend = (more: number): void => {
+    kib += more;
+    if (kib <= MAX_COST_KIB) return;
+    refuse('configuration', '', `Envoy would need more than ${MAX_COST_KIB / 1_024} MiB`);
     throw new Enough();
   };
   for (const kind of KINDS) {
     for (const [index, any] of configuration[kind.list].entries()) {
-      const message = decode(any, kind, (reason) => refuse(`${kind.list}[${index}]`, '', reason));
+      const message = readResource(any, kind, count, (reason) => refuse(`${kind.list}[${index}]`, '', reason));
       if (!message) continue;
       const resource = `${kind.title} ${shown(nameOf(message)).slice(1, -1)}`;
       const references: [Reference, string][] = [];
       visitResource(message, {
-        ...{ expected, repair: false, count },
+        expected,
+        repair: false,
+        count,
+        spend,
         found: ({ where, reason, what }) => refuse(resource, where, `${what}: ${reason}`),
         refer: (to, name) => references.push([to, name]),
       });
@@ -91,7 +103,7 @@ function checkAll(
   checkWhole(checked, refuse);
 }
 
-/** Before anything is decoded. */
+/** Checks limits that do not require decoding. */
 function bound({ listeners, clusters, routes }: WorkspaceConfiguration): string | undefined {
   const count = listeners.length + clusters.length + routes.length;
   if (count > MAX_RESOURCES) return `${count} resources; at most ${MAX_RESOURCES} are accepted`;
@@ -101,15 +113,17 @@ function bound({ listeners, clusters, routes }: WorkspaceConfiguration): string 
     : undefined;
 }
 
-function decode(any: Any, kind: Kind, refuse: (reason: string) => void): Message | undefined {
+function readResource(
+  any: Any,
+  kind: Kind,
+  count: (values: number) => void,
+  refuse: (reason: string) => void,
+): Message | undefined {
   if (kindOf(any) !== kind) return void refuse(`${shown(any.typeUrl)} is not a ${kind.title}`);
   if (any.value.length > MAX_RESOURCE_BYTES)
     return void refuse(`${any.value.length} bytes; at most ${MAX_RESOURCE_BYTES} are accepted`);
-  try {
-    return fromBinary(kind.type, any.value, { recursionLimit: MAX_DEPTH });
-  } catch {
-    return void refuse('it cannot be read, or is nested too deep');
-  }
+  const message = decode(kind.type, any.value, MAX_DEPTH, count);
+  return message ?? void refuse('it cannot be decoded, or is nested too deeply');
 }
 
 function nameOf(message: Message): string {

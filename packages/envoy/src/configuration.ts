@@ -1,54 +1,67 @@
-/** What a workspace is given to run, and the bounds of it. */
+/** Configuration of a workspace's Envoy, and its limits. */
 import type { Any } from '@bufbuild/protobuf/wkt';
 
-/** A workspace's configuration, as the broker sends it. */
+/** Workspace configuration as sent by the broker. */
 export interface WorkspaceConfiguration {
   readonly version: number;
   readonly listeners: readonly Any[];
   readonly clusters: readonly Any[];
-  /** Each a RouteConfiguration. */
+  /** RouteConfigurations. */
   readonly routes: readonly Any[];
 }
 
-/** What the workspace knows by itself, whatever the broker sends. */
+/** Values that the workspace knows independently of the configuration. */
 export interface Expected {
-  /** Of the mesh: every certificate must name a workload in it. */
+  /** The mesh's trust domain. Every certificate must name a workload in it. */
   readonly trustDomain: string;
-  /** `cluster.local` mostly: every service is below `svc.` and this. */
+  /** The cluster's DNS domain, usually `cluster.local`. Every service is below `svc.` and this domain. */
   readonly clusterDomain: string;
-  /** Of the session: every name of the configuration begins with one of them. */
+  /** Header of the identity token, in lower case; no header format may read it. */
+  readonly tokenHeader: string;
+  /** The session's grants. Every name in the configuration begins with one of them. */
   readonly grants: readonly string[];
 }
 
-/** One reason why a configuration is not accepted. */
+/** Reason for rejecting a configuration. */
 export interface Refusal {
-  /** Kind and name of the resource, for example `Cluster dev/outbound|80||web.shop.svc.cluster.local`. */
+  /** The resource's kind and name, such as `Cluster dev/outbound|80||web.shop.svc.cluster.local`. */
   readonly resource: string;
-  /** Where in it, for example `filter_chains[0].filters[0].typed_config.access_log[0]`; empty for the resource itself. */
+  /**
+   * Path within the resource, such as `filter_chains[0].filters[0].typed_config.access_log[0]`. Empty for the resource
+   * itself.
+   */
   readonly path: string;
   readonly reason: string;
 }
 
-/** One part that a workspace would not accept, and that was therefore left out. */
+/** A part that the broker removed because a workspace would reject it. */
 export interface LeftOut {
-  /** Type URL of what is not known, or full name of the field. */
+  /** Type URL of the unknown type, or full name of the field. */
   readonly what: string;
-  /** What was removed because of it, for example `filter_chains[0].filters[0].typed_config.http_filters[2]`. */
+  /** Path of the removed part, such as `filter_chains[0].filters[0].typed_config.http_filters[2]`. */
   readonly where: string;
   readonly reason: string;
 }
 
+/** Maximum number of resources. */
 export const MAX_RESOURCES = 4_096;
-/** Bytes of one resource. */
+/** Maximum size of one resource, bytes. */
 export const MAX_RESOURCE_BYTES = 1024 * 1024;
-/** Bytes of all resources. */
+/** Maximum size of all resources, bytes. */
 export const MAX_CONFIGURATION_BYTES = 16 * MAX_RESOURCE_BYTES;
-/** Messages within messages, those in an `Any` included. */
+/** Maximum nesting of messages, including those in an `Any`. */
 export const MAX_DEPTH = 64;
-/** Single values, in all resources. */
-export const MAX_VALUES = 1_000_000;
-/** Refusals that are listed, then the check ends: a configuration of nothing but mistakes must neither fill a log nor take long. */
+/** Maximum number of individual values in all resources. A resource usually has 80. Counted before decoding. */
+export const MAX_VALUES = 400_000;
+/**
+ * Maximum Envoy memory for all resources, KiB, by the charges in allow/cost.ts. A service with TLS costs about 200 KiB.
+ */
+export const MAX_COST_KIB = 512 * 1_024;
+/**
+ * Maximum number of refusals to list. The check then stops, so that a configuration full of errors neither fills a log
+ * nor takes long.
+ */
 export const MAX_REFUSALS = 100;
 
-/** Parts of one resource that are named; the others are left out in silence. */
+/** Maximum number of omissions to list per resource. */
 export const MAX_LEFT_OUT = 1_000;

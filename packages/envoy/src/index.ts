@@ -1,4 +1,4 @@
-/** Envoy's configuration as data: its types, and what a workspace accepts of it. */
+/** Envoy configuration as data: its types, and the parts that a workspace accepts. */
 
 export { AGENT_CLUSTER, AGENT_SOURCE } from './agent-source.ts';
 export { checkConfiguration, type ReadConfiguration, readConfiguration } from './check.ts';

@@ -1,4 +1,4 @@
-/** The broker's side of the allow list: what a workspace would not accept is left out, and named. */
+/** Applies the allow list in the broker, which removes and reports every part that a workspace would reject. */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { type Expected, type LeftOut, MAX_DEPTH, MAX_LEFT_OUT, MAX_RESOURCE_BYTES } from './configuration.ts';
@@ -7,16 +7,17 @@ import { pack } from './types.ts';
 import { visitResource } from './walk.ts';
 
 export interface Reduced {
-  /** Undefined where no part of it may be left out. */
+  /** Undefined if no part of the resource may be omitted. */
   readonly resource: Any | undefined;
   readonly leftOut: readonly LeftOut[];
 }
 
 /**
- * Leaves out of a resource what `checkConfiguration` would refuse for its type, its field or its value: filters, access
- * loggers, routes and so on, and the whole resource where less of it would mean something else. One team's EnvoyFilter
- * must not make every workspace reject its configuration.
- * @param expected of the workspace. Without it nothing is held against names: call it with `expected` once all are final
+ * Removes from a resource all parts whose type, field or value `checkConfiguration` would refuse: filters, access
+ * loggers, routes and so on. Removes the whole resource if less of it would mean something else. One team's EnvoyFilter
+ * must not make every workspace refuse its configuration.
+ * @param expected values of the workspace. Without them names are not checked; call again with `expected` once all
+ *   names are final
  * @example
  * ```ts
  * import { messageOf, pack, reduceResource, CLUSTER } from '@meshpass/envoy';
@@ -36,13 +37,17 @@ export function reduceResource(resource: Any, expected?: Expected): Reduced {
   try {
     const message = fromBinary(kind.type, resource.value, { recursionLimit: MAX_DEPTH });
     const failed = visitResource(message, {
-      ...{ expected, repair: true, refer: () => {}, count: () => {} },
+      expected,
+      repair: true,
+      refer: () => {},
+      count: () => {},
+      spend: () => {},
       found: (finding) => {
         if (leftOut.length < MAX_LEFT_OUT) leftOut.push(finding);
       },
     });
     return failed ? { resource: undefined, leftOut: [...leftOut, failed] } : { resource: pack(message), leftOut };
   } catch {
-    return none('it cannot be read');
+    return none('it cannot be decoded');
   }
 }

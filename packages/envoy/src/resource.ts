@@ -1,12 +1,12 @@
-/** The three kinds of resources that a workspace takes. */
+/** Resource kinds that a workspace accepts. */
 import type { DescMessage } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, messageType, ROUTE_CONFIGURATION, TYPE_URL_PREFIX } from './types.ts';
 
 export interface Kind {
-  /** For people: `Cluster`. */
+  /** Display name: `Cluster`. */
   readonly title: string;
-  /** Where it stands in a configuration. */
+  /** Field of the configuration. */
   readonly list: 'clusters' | 'listeners' | 'routes';
   readonly type: DescMessage;
 }
@@ -17,6 +17,7 @@ export const KINDS: readonly Kind[] = [
   { title: 'RouteConfiguration', list: 'routes', type: messageType(ROUTE_CONFIGURATION) },
 ];
 
+/** Returns the kind of a packed resource, or undefined for types that a workspace does not accept. */
 export function kindOf({ typeUrl }: Any): Kind | undefined {
   return KINDS.find(({ type }) => typeUrl === TYPE_URL_PREFIX + type.typeName);
 }

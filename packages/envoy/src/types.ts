@@ -1,4 +1,4 @@
-/** Envoy's API, version 3, as protobuf descriptors: messages are read, written and walked by reflection. */
+/** Protobuf descriptors of Envoy's API, version 3. Messages are read, written and visited by reflection. */
 import { gunzipSync } from 'node:zlib';
 import {
   createFileRegistry,
@@ -15,12 +15,12 @@ import {
 import { type Any, AnySchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { DESCRIPTORS } from './generated/descriptors.ts';
 
-/** Every message, enum and service of Envoy that Meshpass knows (packages/envoy/generate/main.go lists them). */
+/** All supported Envoy messages, enums and services (listed in packages/envoy/generate/main.go). */
 export const registry: FileRegistry = createFileRegistry(
   fromBinary(FileDescriptorSetSchema, gunzipSync(Buffer.from(DESCRIPTORS, 'base64'))),
 );
 
-/** Of an `Any`: `type.googleapis.com/FULL.NAME` (protobuf, any.proto). */
+/** Prefix of an `Any`'s type URL: `type.googleapis.com/FULL.NAME` (protobuf, any.proto). */
 export const TYPE_URL_PREFIX = 'type.googleapis.com/';
 
 export const CLUSTER = 'envoy.config.cluster.v3.Cluster';
@@ -29,28 +29,39 @@ export const ROUTE_CONFIGURATION = 'envoy.config.route.v3.RouteConfiguration';
 export const CLUSTER_LOAD_ASSIGNMENT = 'envoy.config.endpoint.v3.ClusterLoadAssignment';
 export const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
 
-/** @param name full name, as `envoy.config.cluster.v3.Cluster`. @throws Error where Meshpass does not know it: a mistake of ours */
+/**
+ * Returns a message's descriptor.
+ * @param name full name, such as `envoy.config.cluster.v3.Cluster`
+ * @throws Error if the type was not generated, which is a bug
+ */
 export function messageType(name: string): DescMessage {
   const found = registry.getMessage(name);
   if (!found) throw new Error(`${name} is not among the generated types of Envoy`);
   return found;
 }
 
-/** @param name full name, as `envoy.service.discovery.v3.AggregatedDiscoveryService`. @throws Error where it is not known */
+/**
+ * Returns a service's descriptor.
+ * @param name full name, such as `envoy.service.discovery.v3.AggregatedDiscoveryService`
+ * @throws Error if the type was not generated, which is a bug
+ */
 export function serviceType(name: string): DescService {
   const found = registry.getService(name);
   if (!found) throw new Error(`${name} is not among the generated types of Envoy`);
   return found;
 }
 
-/** A message as protobuf's JSON, with the names of Envoy's documentation (`connect_timeout`) and `@type` where one is embedded. */
+/**
+ * Converts a message to protobuf JSON, with the field names from Envoy's documentation (`connect_timeout`) and `@type`
+ * for embedded messages.
+ */
 export function asJson(message: Message): JsonValue {
   return toJson(messageType(message.$typeName), message, { registry, useProtoFieldName: true });
 }
 
 /**
- * A message out of protobuf's JSON.
- * @throws Error where a member is unknown or of another type
+ * Creates a message from protobuf's JSON.
+ * @throws Error if a member is unknown or of another type
  * @example
  * ```ts
  * import { asJson, messageOf } from '@meshpass/envoy';
@@ -62,13 +73,16 @@ export function messageOf(name: string, json: JsonValue): Message {
   return fromJson(messageType(name), json, { registry });
 }
 
-/** The message in an `Any`; undefined where its type is not known. @throws Error where its bytes are no such message */
+/**
+ * Decodes the message in an `Any`. Returns undefined if its type is unknown.
+ * @throws Error if the bytes are invalid
+ */
 export function unpack(any: Any): Message | undefined {
   const type = registry.getMessage(any.typeUrl.slice(any.typeUrl.lastIndexOf('/') + 1));
   return type && fromBinary(type, any.value);
 }
 
-/** An `Any` that holds the message. */
+/** Encodes a message as an `Any`. */
 export function pack(message: Message): Any {
   return {
     $typeName: AnySchema.typeName,

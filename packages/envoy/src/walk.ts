@@ -1,17 +1,27 @@
-/** Holds a message against the allow list. One walk serves both sides: the agent's, which refuses, and the broker's, which leaves out. */
-import { type DescEnum, type DescField, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+/** Checks a message against the allow list. One walk serves both sides: the agent rejects, the broker omits. */
+import {
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  fromBinary,
+  type Message,
+  ScalarType,
+  toBinary,
+} from '@bufbuild/protobuf';
 import { type ReflectList, type ReflectMap, type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
 import type { Any } from '@bufbuild/protobuf/wkt';
+import { boundsOf, checkDuration } from './allow/bounds.ts';
+import { costOf } from './allow/cost.ts';
 import { ALLOW_LIST } from './allow/list.ts';
 import { shown } from './allow/names.ts';
 import type { Check, Context, Entry, Reference, Rule } from './allow/rule.ts';
-import { checkText } from './allow/text.ts';
-import { type Expected, MAX_DEPTH } from './configuration.ts';
+import { type Expected, MAX_DEPTH, MAX_VALUES } from './configuration.ts';
+import { countValues } from './count-values.ts';
 import { messageType, registry, TYPE_URL_PREFIX } from './types.ts';
 
-/** Something that is not accepted. */
+/** Rejected part. */
 export interface Finding {
-  /** Type URL of what is not known, or full name of the field. */
+  /** Type URL of the unknown type, or full name of the field. */
   readonly what: string;
   readonly where: string;
   readonly reason: string;
@@ -19,19 +29,21 @@ export interface Finding {
 
 export interface Visit {
   readonly expected: Expected | undefined;
-  /** Leave out what is not accepted, as little as possible, instead of refusing it. */
+  /** Whether to omit rejected parts, as few as possible, instead of rejecting the message. */
   readonly repair: boolean;
-  /** What is refused; with `repair`, what was left out. */
+  /** Called with each refusal or, with `repair`, each omission. */
   found(finding: Finding): void;
   refer(kind: Reference, name: string): void;
-  /** Called for every single value. May throw to end the walk. */
-  count(): void;
+  /** Called with the number of values that are about to be decoded. May throw to end the walk. */
+  count(values: number): void;
+  /** Called with the KiB that Envoy needs for each message. May throw to end the walk. */
+  spend(kib: number): void;
 }
 
 /**
- * Walks a resource. Every `Any` in it is written anew from what was read of it, so that Envoy reads exactly what was checked.
- * @param message is changed
- * @returns why the whole of it is not accepted; undefined where it is, or where `repair` made it so
+ * Walks a resource. Re-encodes every `Any` from its decoded message, so that Envoy decodes exactly what was checked.
+ * @param message message to modify
+ * @returns the reason for rejecting the whole message, or undefined if it is acceptable, possibly after `repair`
  */
 export function visitResource(message: Message, visit: Visit): Finding | undefined {
   return new Walk(visit).message(reflect(messageType(message.$typeName), message), '', 0);
@@ -53,6 +65,7 @@ class Walk {
     const entry = ALLOW_LIST[type];
     if (!entry) return this.#refuse(TYPE_URL_PREFIX + type, where, 'the type is not accepted');
     if (depth > MAX_DEPTH) return this.#refuse(TYPE_URL_PREFIX + type, where, `more than ${MAX_DEPTH} messages deep`);
+    this.#visit.spend(costOf(message));
     this.#context.parents.push(message);
     const failed = this.#parts(message, entry, where, depth);
     this.#context.parents.pop();
@@ -60,17 +73,7 @@ class Walk {
   }
 
   #parts(message: ReflectMessage, entry: Entry, where: string, depth: number): Result {
-    let failed: Result;
-    const unknown = message.getUnknown();
-    if (unknown?.length) {
-      const what = `${message.desc.typeName}: field number ${unknown[0]!.no}`;
-      const finding = this.#refuse(what, where, 'the field is not known');
-      if (entry.whole || !this.#visit.repair) failed = finding;
-      else {
-        message.setUnknown([]);
-        this.#visit.found(finding);
-      }
-    }
+    let failed = this.#unknown(message, entry, where);
     for (const field of message.fields) {
       if (!message.isSet(field)) continue;
       const at = where === '' ? field.name : `${where}.${field.name}`;
@@ -79,21 +82,59 @@ class Walk {
         ? this.#field(message, field, rule, at, depth)
         : this.#refuse(nameOf(field), at, 'the field is not accepted');
       if (!finding) continue;
-      const vital = entry.whole || rule?.needed || (!rule && field.oneof !== undefined);
-      if (vital || !this.#visit.repair) failed ??= finding;
+      if (!this.#visit.repair || isVital(entry, rule, field)) failed ??= finding;
       else {
         message.clear(field);
         this.#visit.found({ ...finding, where: at });
       }
     }
-    if (failed) return failed;
+    if (failed && entry.conditions && this.#visit.repair) this.#fewer(message, entry, where, depth);
+    return failed ?? this.#complete(message, entry, where);
+  }
+
+  #unknown(message: ReflectMessage, entry: Entry, where: string): Result {
+    const unknown = message.getUnknown();
+    if (!unknown?.length) return undefined;
+    const what = `${message.desc.typeName}: field number ${unknown[0]!.no}`;
+    const finding = this.#refuse(what, where, 'the field is unknown');
+    if (entry.whole || !this.#visit.repair) return finding;
+    message.setUnknown([]);
+    this.#visit.found(finding);
+    return undefined;
+  }
+
+  /** Checks required fields, and the message as a whole. */
+  #complete(message: ReflectMessage, entry: Entry, where: string): Result {
     const missing = missingOf(message, entry);
     if (missing) return this.#refuse(`${message.desc.typeName}.${missing}`, where, `${missing} must be set`);
     const reason = entry.check?.(message, this.#context);
     return reason === undefined ? undefined : this.#refuse(message.desc.typeName, where, reason);
   }
 
+  /**
+   * Omits every rejected condition from a rejected message. The rest matches the requests in question and some more.
+   */
+  #fewer(message: ReflectMessage, entry: Entry, where: string, depth: number): void {
+    message.setUnknown([]);
+    for (const field of message.fields) {
+      if (!message.isSet(field)) continue;
+      const rule = ruleOf(entry, field.name);
+      if (rule && field.fieldKind === 'list') {
+        const list = message.get(field);
+        const fit = (item: unknown) => !this.#value(item, field, field.enum, rule, where, depth, () => {});
+        const kept = [...list].filter(fit);
+        list.clear();
+        for (const item of kept) list.add(item);
+      } else if (!rule || this.#field(message, field, rule, where, depth)) message.clear(field);
+    }
+  }
+
   #field(message: ReflectMessage, field: DescField, rule: Rule, where: string, depth: number): Result {
+    if (field.fieldKind === 'list' || field.fieldKind === 'map') {
+      const { size } = message.get(field) as ReflectList | ReflectMap;
+      const { items } = boundsOf(field.parent.typeName, field.name);
+      if (size > items) return this.#refuse(nameOf(field), where, `${size} items; at most ${items} are accepted`);
+    }
     if (field.fieldKind === 'list') return this.#list(message.get(field), field, rule, where, depth);
     if (field.fieldKind === 'map') return this.#map(message.get(field), field, rule, where, depth);
     return this.#value(message.get(field), field, field.enum, rule, where, depth, (value) => message.set(field, value));
@@ -111,7 +152,12 @@ class Walk {
       });
       if (!finding) kept.push(value);
       else if (this.#visit.repair && rule.each) this.#visit.found({ ...finding, where: at });
-      else failed ??= finding;
+      else if (this.#visit.repair && rule.instead) {
+        this.#visit.found({ ...finding, where: at });
+        const instead = rule.instead(item as ReflectMessage, finding);
+        list.set(index, instead);
+        kept.push(instead);
+      } else failed ??= finding;
     }
     if (!failed && kept.length < list.size) {
       list.clear();
@@ -122,9 +168,10 @@ class Walk {
 
   #map(map: ReflectMap, field: DescField & { fieldKind: 'map' }, rule: Rule, where: string, depth: number): Result {
     let failed: Result;
+    const { text } = boundsOf(field.parent.typeName, field.name);
     for (const [key, item] of [...map]) {
       const at = `${where}[${shown(String(key))}]`;
-      const reason = checkText(String(key)) ?? rule.keys?.(String(key), this.#context);
+      const reason = checkText(String(key), text) ?? rule.keys?.(String(key), this.#context);
       const finding =
         reason === undefined
           ? this.#value(item, field, field.enum, rule, at, depth, (written) => map.set(key, written))
@@ -147,7 +194,8 @@ class Walk {
     depth: number,
     write: (value: ReflectMessage) => void,
   ): Result {
-    this.#visit.count();
+    const outOfBounds = checkBounds(value, field);
+    if (outOfBounds !== undefined) return this.#refuse(nameOf(field), where, outOfBounds);
     if (isMessage(value)) {
       if (rule.leaf) return this.#checked(value, field, rule, where);
       const inner =
@@ -157,14 +205,15 @@ class Walk {
       return inner ?? this.#checked(value, field, rule, where);
     }
     if (type && !type.values.some(({ number }) => number === value))
-      return this.#refuse(nameOf(field), where, `there is no value ${Number(value)}`);
+      return this.#refuse(nameOf(field), where, `unknown value ${Number(value)}`);
     const text =
       typeof value === 'string'
         ? value
         : value instanceof Uint8Array
           ? Buffer.from(value).toString('latin1')
           : undefined;
-    const reason = text === undefined ? undefined : checkText(text);
+    const { text: longest } = boundsOf(field.parent.typeName, field.name);
+    const reason = text === undefined ? undefined : checkText(text, longest);
     return reason === undefined ? this.#checked(value, field, rule, where) : this.#refuse(nameOf(field), where, reason);
   }
 
@@ -173,14 +222,10 @@ class Walk {
     const name = typeUrl.startsWith(TYPE_URL_PREFIX) ? typeUrl.slice(TYPE_URL_PREFIX.length) : undefined;
     const type = name !== undefined && rule.any?.includes(name) ? registry.getMessage(name) : undefined;
     if (!type) return this.#refuse(typeUrl.slice(0, 200), where, 'the type is not accepted here');
-    let inner: Message;
-    try {
-      inner = fromBinary(type, value, { recursionLimit: Math.max(1, MAX_DEPTH - depth) });
-    } catch {
-      return this.#refuse(typeUrl, where, 'it cannot be read, or is nested too deep');
-    }
+    const inner = decode(type, value, MAX_DEPTH - depth, (values) => this.#visit.count(values));
+    if (!inner) return this.#refuse(typeUrl, where, 'it cannot be decoded, or is nested too deeply');
     const failed = any.getUnknown()?.length
-      ? this.#refuse(typeUrl, where, 'the field is not known')
+      ? this.#refuse(typeUrl, where, 'the field is unknown')
       : this.message(reflect(type, inner), where, depth + 1);
     if (failed) return failed;
     write(reflect(any.desc, { ...any.message, value: toBinary(type, inner) } as Message));
@@ -192,12 +237,71 @@ class Walk {
     return reason === undefined ? undefined : this.#refuse(nameOf(field), where, reason);
   }
 
-  /** Said at once where everything is refused; otherwise by whoever leaves it out. */
+  /** Reports a refusal at once. With `repair`, the caller that omits the part reports it instead. */
   #refuse(what: string, where: string, reason: string): Finding {
     const finding = { what, where, reason };
     if (!this.#visit.repair) this.#visit.found(finding);
     return finding;
   }
+}
+
+/**
+ * Counts a message's values, then decodes it.
+ * @returns undefined if the bytes are invalid
+ */
+export function decode(
+  type: DescMessage,
+  bytes: Uint8Array,
+  depth: number,
+  count: (values: number) => void,
+): Message | undefined {
+  let values = 0;
+  try {
+    countValues(type, bytes, depth, (more) => {
+      values += more;
+      if (values > MAX_VALUES) throw new Error('too many');
+    });
+  } catch {
+    if (values <= MAX_VALUES) return undefined;
+  }
+  count(values);
+  try {
+    return fromBinary(type, bytes, { recursionLimit: Math.max(1, depth) });
+  } catch {
+    return undefined;
+  }
+}
+
+const WRAPPED_NUMBERS = ['google.protobuf.UInt32Value', 'google.protobuf.UInt64Value', 'google.protobuf.DoubleValue'];
+
+/** Checks a duration or a number, even in a wrapper, against its field's bounds. */
+function checkBounds(value: unknown, field: DescField): string | undefined {
+  const { typeName } = field.parent;
+  if (isMessage(value)) {
+    if (value.desc.typeName === 'google.protobuf.Duration') {
+      const { seconds, nanos } = value.message as Message & { readonly seconds: bigint; readonly nanos: number };
+      return checkDuration(seconds, nanos, boundsOf(typeName, field.name).seconds);
+    }
+    if (!WRAPPED_NUMBERS.includes(value.desc.typeName)) return undefined;
+    const isDouble = value.desc.typeName === 'google.protobuf.DoubleValue';
+    return checkNumber((value.message as Message & { readonly value: number | bigint }).value, isDouble, field);
+  }
+  // Their fields are checked as parts of the message.
+  if (typeName.startsWith('google.protobuf.') || field.enum) return undefined;
+  return checkNumber(value, field.scalar === ScalarType.DOUBLE, field);
+}
+
+function checkNumber(value: unknown, isDouble: boolean, field: DescField): string | undefined {
+  if (typeof value !== 'bigint' && typeof value !== 'number') return undefined;
+  const { integer, double } = boundsOf(field.parent.typeName, field.name);
+  const most = isDouble ? double : integer;
+  // NaN fails every comparison, so it is rejected.
+  return Number(value) <= most ? undefined : `${value} is more than ${most}`;
+}
+
+/** Explains why a text is too long, or returns undefined if it is not. Applies to all texts. */
+function checkText(text: string, longest: number): string | undefined {
+  return text.length > longest ? `text of ${text.length} characters; at most ${longest} are accepted` : undefined;
 }
 
 const ANYTHING: Rule = {};
@@ -209,7 +313,12 @@ function ruleOf(entry: Entry, name: string): Rule | undefined {
   return entry.fields?.[name] ?? (names.has(name) ? ANYTHING : undefined);
 }
 
-/** The first field or choice that must be set, and is not. */
+/** Whether omitting the field changes the message's meaning. */
+function isVital(entry: Entry, rule: Rule | undefined, field: DescField): boolean {
+  return entry.whole || rule?.needed || (!rule && field.oneof !== undefined);
+}
+
+/** Returns the first required field or oneof that is not set. */
 function missingOf(message: ReflectMessage, { set = [], oneOf = [] }: Entry): string | undefined {
   const { fields, oneofs } = message.desc;
   const field = set.find((name) => !message.isSet(fields.find((one) => one.name === name)!));

@@ -1,11 +1,11 @@
-/** What is checked of a configuration as a whole: names are unique, and references lead somewhere. */
+/** Checks of a configuration as a whole: names are unique, and references resolve. */
 import type { Message } from '@bufbuild/protobuf';
 import { shown } from './allow/names.ts';
 import type { Reference } from './allow/rule.ts';
 import type { Kind } from './resource.ts';
 
 export interface Checked {
-  /** For people. */
+  /** Display name. */
   readonly resource: string;
   readonly kind: Kind;
   readonly name: string;
@@ -16,22 +16,11 @@ export interface Checked {
 type Refuse = (resource: string, path: string, reason: string) => void;
 
 /**
- * A route configuration that is missing would keep Envoy waiting for it, and an internal listener that is missing may be
- * the agent's own: both are refused. A cluster may be missing: Envoy answers 503, as it does in a pod.
+ * Rejects missing references. If a route configuration is missing, Envoy would wait for it, and a missing internal
+ * listener may be the agent's own. A cluster may be missing: Envoy then responds with 503, as in a Pod.
  */
 export function checkWhole(checked: readonly Checked[], refuse: Refuse): void {
-  const byName = new Map<string, Checked>();
-  const sockets = new Map<string, string>();
-  for (const one of checked) {
-    const key = `${one.kind.list} ${one.name}`;
-    if (byName.has(key)) refuse(one.resource, 'name', 'there is another of this name');
-    byName.set(key, one);
-    const socket = one.kind.list === 'listeners' ? socketOf(one.message) : undefined;
-    if (socket === undefined) continue;
-    if (sockets.has(socket))
-      refuse(one.resource, 'address', `${shown(sockets.get(socket)!)} listens on the same address`);
-    sockets.set(socket, one.name);
-  }
+  const byName = indexNames(checked, refuse);
   const internal = (name: string): Checked | undefined => {
     const found = byName.get(`listeners ${name}`);
     return found && socketOf(found.message) === undefined ? found : undefined;
@@ -47,10 +36,33 @@ export function checkWhole(checked: readonly Checked[], refuse: Refuse): void {
   const leads = leadsToInternal(byName);
   for (const one of checked)
     if (one.kind.list === 'listeners' && socketOf(one.message) === undefined && leads(one))
-      refuse(one.resource, '', 'an internal listener may not lead to another one: requests could go round for ever');
+      refuse(one.resource, '', 'an internal listener must not lead to another one, because requests could loop');
 }
 
-/** Whether there is a way from a resource to an internal listener, through routes and clusters. Each is looked at once. */
+/**
+ * Rejects a second resource with the same name, and a second listener on the same socket. Returns the resources by list
+ * and name.
+ */
+function indexNames(checked: readonly Checked[], refuse: Refuse): ReadonlyMap<string, Checked> {
+  const byName = new Map<string, Checked>();
+  const sockets = new Map<string, string>();
+  for (const one of checked) {
+    const key = `${one.kind.list} ${one.name}`;
+    if (byName.has(key)) refuse(one.resource, 'name', 'another resource has this name');
+    byName.set(key, one);
+    const socket = one.kind.list === 'listeners' ? socketOf(one.message) : undefined;
+    if (socket === undefined) continue;
+    if (sockets.has(socket))
+      refuse(one.resource, 'address', `${shown(sockets.get(socket)!)} listens on the same address`);
+    sockets.set(socket, one.name);
+  }
+  return byName;
+}
+
+/**
+ * Creates a function that reports whether a resource leads to an internal listener through routes and clusters. Each
+ * resource is visited only once.
+ */
 function leadsToInternal(byName: ReadonlyMap<string, Checked>): (from: Checked) => boolean {
   const list = { cluster: 'clusters', route: 'routes' } as const;
   const known = new Map<Checked, boolean>();

@@ -1,13 +1,13 @@
-/** Changes messages at random, anywhere in them, as no honest and no careful sender would. */
+/** Random changes at any depth of a message. */
 import { create, type DescField, type DescMessage, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import { type ReflectList, type ReflectMap, type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageType, registry, TYPE_URL_PREFIX } from '../src/index.ts';
 
-/** @returns a whole number from 0 up to, not including, `bound` */
+/** Returns a random integer from 0 up to, but not including, `bound`. */
 export type Random = (bound: number) => number;
 
-/** A fixed sequence of numbers (mulberry32). */
+/** Creates a deterministic random source (mulberry32). */
 export function seeded(seed: number): Random {
   let state = seed >>> 0;
   return (bound) => {
@@ -32,7 +32,10 @@ const TEXTS = [
 ];
 const KNOWN = [...registry].filter((one) => one.kind === 'message').map(({ typeName }) => typeName);
 
-/** @param times changes, each at a place of its own */
+/**
+ * Applies random changes.
+ * @param times number of changes, each at its own place
+ */
 export function mutate(resource: Any, random: Random, times: number): Any {
   const type = messageType(resource.typeUrl.slice(TYPE_URL_PREFIX.length));
   const message = fromBinary(type, resource.value);
@@ -40,7 +43,7 @@ export function mutate(resource: Any, random: Random, times: number): Any {
   return { ...resource, value: toBinary(type, message) };
 }
 
-/** Goes down a random way, and changes what it finds at its end. */
+/** Descends along a random path and changes its end. */
 function into(message: ReflectMessage, random: Random, depth: number): void {
   const isAny = message.desc.typeName === 'google.protobuf.Any';
   if (isAny && random(8) > 0 && inAny(message.message as Any, random, depth)) return;
@@ -60,7 +63,7 @@ function inAny(any: Any, random: Random, depth: number): boolean {
   return true;
 }
 
-/** Undefined where the type was changed before, and the bytes are of another one. */
+/** Decodes a message; undefined if an earlier change of its type left bytes of another one. */
 function read(type: DescMessage, bytes: Uint8Array): Message | undefined {
   try {
     return fromBinary(type, bytes);
@@ -80,7 +83,7 @@ function innerOf(message: ReflectMessage): ReflectMessage[] {
   return all.filter(isPlainMessage);
 }
 
-/** Not those that reflection converts: what is set in these is lost. */
+/** Whether a value is a message that reflection does not convert; changes to converted messages would be lost. */
 function isPlainMessage(value: unknown): value is ReflectMessage {
   if (typeof value !== 'object' || value === null || !('desc' in value)) return false;
   const name = (value as ReflectMessage).desc.typeName;
@@ -110,7 +113,7 @@ function setEntry(map: ReflectMap, field: DescField & { fieldKind: 'map' }, rand
   map.set(field.mapKey === 9 ? TEXTS[random(TEXTS.length)]! : random(9), randomValue(field, random));
 }
 
-/** Of the field's type; of an item of a list, and of a value of a map. */
+/** Returns a random value of the field's type, of its item type, or of its map value type. */
 function randomValue(field: DescField, random: Random): unknown {
   if (field.message) return messageFor(field.message.typeName, random);
   if (field.enum) return random(4) === 0 ? 77 : field.enum.values[random(field.enum.values.length)]!.number;

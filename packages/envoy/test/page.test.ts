@@ -3,7 +3,7 @@ import { tablesOfPage } from '../generate/page.ts';
 import { ALLOW_LIST } from '../src/allow/list.ts';
 import { messageType } from '../src/index.ts';
 
-it('docs/envoy/configuration.md has the tables of the allow list', () => {
+it('allow-list.md contains the tables of the allow list', () => {
   const { written, expected } = tablesOfPage();
   expect(written).toBe(expected);
 });
@@ -24,7 +24,7 @@ it('the allow list names only types, fields and choices that Envoy has', () => {
   }
 });
 
-it('the allow list has every type that an accepted field can hold, or a check in its place', () => {
+it('the allow list covers every type of an accepted field, by an entry or a check', () => {
   for (const [name, { free, fields }] of Object.entries(ALLOW_LIST)) {
     for (const field of messageType(name).fields) {
       const rule = fields?.[field.name];

@@ -1,4 +1,4 @@
-/** Resources as JSON that people can read, and back. Of a type that Meshpass does not know, only the type URL is kept. */
+/** Converts resources to readable JSON and back. For a type that Meshpass does not know, only the type URL is kept. */
 import {
   fromBinary,
   fromJson,
@@ -16,14 +16,14 @@ const lenient: Registry = Object.assign(Object.create(registry), {
   getExtensionFor: () => undefined,
 });
 
-/** With `@type`, as JSON of an `Any`. */
+/** Converts a resource to JSON with `@type`, like the JSON of an `Any`. */
 export function readable(resource: Any): JsonObject {
   const type = lenient.getMessage(resource.typeUrl.slice(TYPE_URL_PREFIX.length))!;
   const json = toJson(type, fromBinary(type, resource.value), { registry: lenient, useProtoFieldName: true });
   return { '@type': resource.typeUrl, ...(json as JsonObject) };
 }
 
-/** What `readable` made. */
+/** Converts the output of `readable` back. */
 export function resourceOf({ '@type': typeUrl, ...json }: JsonObject): Any {
   const type = lenient.getMessage((typeUrl as string).slice(TYPE_URL_PREFIX.length))!;
   const value = toBinary(type, fromJson(type, json as JsonValue, { registry: lenient }));

@@ -1,4 +1,4 @@
-/** What a real Envoy makes of configurations: that the accepted ones are good, and why some are refused. */
+/** Validates configurations with a real Envoy: accepted ones are valid, and some refusals are justified. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,18 +29,16 @@ function bootstrap(resources: Spoiled, more: Spoiled = {}): string {
   return file;
 }
 
-it('Envoy accepts what istiod sent, reduced: every listener, route and cluster of it', () => {
+it('Envoy accepts every reduced listener, route and cluster of istiod', () => {
   const reduced = relayed(captured(), (resource) => reduceResource(resource, EXPECTED).resource);
   const { refusals, listeners, clusters, routes } = readConfiguration(reduced, EXPECTED);
   expect(refusals).toEqual([]);
   const json = (messages: readonly Message[]): Spoiled[] => messages.map((message) => asJson(message));
   const socket = { endpoint: { address: { pipe: { path: join(folder, 'agent.sock') } } } };
   const agent = {
-    ...{
-      name: 'agent',
-      type: 'STATIC',
-      load_assignment: { cluster_name: 'agent', endpoints: [{ lb_endpoints: [socket] }] },
-    },
+    name: 'agent',
+    type: 'STATIC',
+    load_assignment: { cluster_name: 'agent', endpoints: [{ lb_endpoints: [socket] }] },
     typed_extension_protocol_options: {
       'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': typed(
         'envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
@@ -50,7 +48,7 @@ it('Envoy accepts what istiod sent, reduced: every listener, route and cluster o
       ),
     },
   };
-  // Inline, so that Envoy reads the routes, too.
+  // Inline, so that Envoy also validates the routes.
   const byName = new Map(json(routes).map((route) => [route.name, { ...route, validate_clusters: false }]));
   const inlined = JSON.parse(JSON.stringify(json(listeners)), (_key, value) =>
     value?.rds ? { ...value, rds: undefined, route_config: byName.get(value.rds.route_config_name) } : value,
@@ -68,7 +66,7 @@ it('Envoy accepts what istiod sent, reduced: every listener, route and cluster o
   expect(said).toContain('OK');
 });
 
-it('a header value can read the environment of Envoy, which is why format commands are listed', async () => {
+it("a header value can read Envoy's environment, which is why only listed format commands are accepted", async () => {
   const lab = await upLab();
   const route = { match: { prefix: '/' }, direct_response: { status: 200 } };
   const host = { name: 'x', domains: ['*'], routes: [route] };

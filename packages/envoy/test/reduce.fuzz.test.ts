@@ -7,10 +7,10 @@ import { EXPECTED, relayed } from './relayed.ts';
 
 const SEED = Number(process.env.MESHPASS_FUZZ_SEED ?? 11);
 const CASES = Number(process.env.MESHPASS_FUZZ_CASES ?? 5_000);
-/** What only the configuration as a whole can be refused for (src/whole.ts): no resource can be reduced to avoid it. */
-const AS_A_WHOLE = /^(route configuration|internal listener) ".*" is missing$|^there is another of this name$/;
+/** Refusals for the configuration as a whole (src/whole.ts), which no reduction of a single resource can avoid. */
+const AS_A_WHOLE = /^(route configuration|internal listener) ".*" is missing$|^another resource has this name$/;
 
-it('what the broker reduced is never refused for a type, a field or a value, however it was before', () => {
+it('a reduced resource is never refused for a type, a field or a value, however it was mutated', () => {
   const raw = resources();
   const all = [...raw, ...raw.flatMap((resource) => reduceResource(resource, EXPECTED).resource ?? [])];
   const random = seeded(SEED);
@@ -35,7 +35,7 @@ it('what the broker reduced is never refused for a type, a field or a value, how
     expect(count).toBeGreaterThan(CASES / 100);
 }, 600_000);
 
-it('reducing what was reduced changes nothing', () => {
+it('reducing a resource twice changes nothing', () => {
   for (const resource of resources()) {
     const once = reduceResource(resource, EXPECTED).resource;
     if (once) expect(reduceResource(once, EXPECTED)).toEqual({ resource: once, leftOut: [] });

@@ -1,4 +1,6 @@
-/** A workspace's configuration from what istiod sent, as the broker's relay makes it: names, tunnel and keys of one grant. */
+/**
+ * Builds a workspace's configuration from istiod's like the broker's relay, with names, tunnel and keys of one grant.
+ */
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { Expected, WorkspaceConfiguration } from '../src/index.ts';
@@ -13,18 +15,23 @@ export interface Captured {
 export const EXPECTED: Expected = {
   trustDomain: 'cluster.local',
   clusterDomain: 'cluster.local',
+  tokenHeader: 'x-meshpass-token',
   grants: ['dev', 'ops'],
 };
 
 export const AGENT_SOURCE = {
-  ...{ resource_api_version: 'V3' },
+  resource_api_version: 'V3',
   api_config_source: {
-    ...{ api_type: 'GRPC', transport_api_version: 'V3' },
+    api_type: 'GRPC',
+    transport_api_version: 'V3',
     grpc_services: [{ envoy_grpc: { cluster_name: 'agent' } }],
   },
 };
 
-/** @param reduce as the relay's last step */
+/**
+ * Converts captured resources.
+ * @param reduce last step of the relay
+ */
 export function relayed(
   { listeners, clusters, routes }: Captured,
   reduce: (resource: Any) => Any | undefined = (resource) => resource,
@@ -59,7 +66,10 @@ function renamed(value: JsonValue, grant: string, key = ''): JsonValue {
   );
 }
 
-/** STATIC, behind the tunnel; verified by the ids that istiod named. Without any, istiod knows no workload: no endpoint. */
+/**
+ * Makes a cluster STATIC behind the tunnel, verified by the ids from istiod. Without ids, istiod knows no workload, so
+ * the cluster has no endpoint.
+ */
 function tunnelled({ eds_cluster_config: _, ...cluster }: JsonObject, grant: string): JsonObject {
   const text = JSON.stringify(cluster)
     .replaceAll(/"match_subject_alt_names":(\[[^\]]*\])/g, (_all, list: string) => {

@@ -13,17 +13,17 @@ const CLUSTER_JSON = {
   },
 };
 
-it('reads and writes the JSON of Envoy, messages within messages included', () => {
+it("reads and writes Envoy's JSON, including embedded messages", () => {
   expect(asJson(messageOf(CLUSTER, CLUSTER_JSON))).toEqual(CLUSTER_JSON);
 });
 
-it('packs and unpacks, and does not know what was not generated', () => {
+it('packs and unpacks messages, and returns undefined for types that were not generated', () => {
   const any = pack(messageOf(CLUSTER, CLUSTER_JSON));
   expect(asJson(unpack(any)!)).toEqual(CLUSTER_JSON);
   expect(unpack({ ...any, typeUrl: 'type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm' })).toBeUndefined();
 });
 
-it('has the services that carry configuration, secrets and access logs', () => {
+it('contains the services that carry configuration, secrets and access logs', () => {
   for (const name of [
     'envoy.service.discovery.v3.AggregatedDiscoveryService',
     'envoy.service.secret.v3.SecretDiscoveryService',

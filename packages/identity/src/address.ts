@@ -1,14 +1,15 @@
 /**
- * A name with several addresses, of which one answers at a time. Node.js tries them in turn when a connection is refused, but
- * begins anew with the first one each time: whoever accepts connections and then says nothing would be asked for ever.
+ * Remembers which of a host name's addresses failed last. Node.js tries the addresses in turn when a connection is
+ * refused, but starts with the first one on every request. If the first address accepts connections but never responds,
+ * it would block every request.
  */
 import { type LookupAddress, type LookupOptions, lookup as resolve } from 'node:dns';
 import type { LookupFunction } from 'node:net';
 
 export interface Addresses {
-  /** For `lookup` of a request or an agent. */
+  /** `lookup` option for requests or agents. */
   readonly lookup: LookupFunction;
-  /** From now on this address (as in `socket.remoteAddress`) is tried last. */
+  /** Moves this address (as in `socket.remoteAddress`) to the end of later lookup results. */
   readonly failed: (address: string | undefined) => void;
 }
 
@@ -18,7 +19,10 @@ type Resolve = (
   done: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void;
 
-/** @param system resolves names; dns.lookup where absent */
+/**
+ * Creates a lookup that orders addresses by recent failure.
+ * @param system resolver; defaults to `dns.lookup`
+ */
 export function rememberAddresses(system: Resolve = resolve): Addresses {
   let last: string | undefined;
   return {

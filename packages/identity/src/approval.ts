@@ -1,84 +1,83 @@
-/** What is said of requests for approval: by workspaces, their agents and the broker. docs/access/approvals.md is the prose of this file. */
+/** Wire schemas for approval requests, shared by workspaces, agents and the broker. See docs/access/approvals.md. */
 import { z } from 'zod';
-import { isDnsLabel } from './spiffe.ts';
-import { isPlainText } from './text.ts';
+import { grant, port, text, unixSeconds } from './schema/fields.ts';
 
-const unixSeconds = z.number().int().nonnegative().max(253_402_300_799);
 const duration = z.number().int().positive().max(43_200);
-const text = (longest: number) => z.string().max(longest).refine(isPlainText, 'has control characters');
-const grant = z.string().refine(isDnsLabel, 'is not the name of a grant');
 
 export const ApprovalSeconds = duration;
-/** Id of a request: 24 hexadecimal digits, drawn at random. */
+/** Request id: 24 random hexadecimal digits. */
 export const ApprovalId = z.string().regex(/^[0-9a-f]{24}$/, 'is not the id of a request');
-/** Why somebody asks, or answers. */
+/** Reason given for a request or an answer. */
 export const ApprovalReason = text(300).refine((reason) => reason.trim() !== '', 'must not be empty');
 
 export const ApprovalState = z.enum([
-  /** Waits for answers. */
+  /** Waiting for answers. */
   'pending',
-  /** The grant is given. */
+  /** The grant is active. */
   'approved',
   'denied',
-  /** By whoever asked. */
+  /** Withdrawn by the requester. */
   'withdrawn',
-  /** Nobody answered in time, or the session ended first. */
+  /** Not answered in time, or the session ended before that. */
   'expired',
-  /** The time for which it was given has passed, or the session has ended. */
+  /** The approved period or the session has ended. */
   'ended',
-  /** Taken back by an approver. */
+  /** Revoked by an approver. */
   'revoked',
 ]);
 export type ApprovalState = z.infer<typeof ApprovalState>;
 
-/** `POST /approvals`. */
+/** Body of `POST /approvals`. */
 export const ApprovalOrder = z.strictObject({
   grant,
-  /** How long; what the access file says where absent. */
+  /** Duration in seconds. Defaults to the access file's value. */
   seconds: duration.optional(),
   reason: ApprovalReason.optional(),
 });
 export type ApprovalOrder = z.infer<typeof ApprovalOrder>;
 
-/** `POST /approvals/emergency`: the grant is given at once, without an approval, and reviewed afterwards. */
+/**
+ * Body of `POST /approvals/emergency`. The grant becomes active at once, without an approval, and is reviewed
+ * afterwards.
+ */
 export const EmergencyOrder = z.strictObject({
   grant,
-  /** How long; what the access file says where absent, and at most. */
+  /** Duration in seconds. Defaults to the access file's value and is capped at it. */
   seconds: duration.optional(),
   reason: ApprovalReason,
 });
 export type EmergencyOrder = z.infer<typeof EmergencyOrder>;
 
-/** `POST /approvals/review`. */
+/** Body of `POST /approvals/review`. */
 export const ReviewOrder = z.strictObject({
   id: ApprovalId,
-  /** `object`: it was not right to take it. While the grant is held, it is lost at once. */
+  /** `object` rejects the use of the emergency grant. If still active, the grant ends at once. */
   decision: z.enum(['accept', 'object']),
   reason: ApprovalReason,
 });
 export type ReviewOrder = z.infer<typeof ReviewOrder>;
 
-/** `POST /approvals/withdraw`. */
+/** Body of `POST /approvals/withdraw`. */
 export const WithdrawOrder = z.strictObject({ id: ApprovalId });
 
-/** `POST /approvals/answer`. */
+/** Body of `POST /approvals/answer`. */
 export const AnswerOrder = z.strictObject({
   id: ApprovalId,
   decision: z.enum(['approve', 'deny']),
-  /** Of the approval, where it is to be another time than was asked for. */
+  /** Duration in seconds that the approver sets instead of the requested one. */
   seconds: duration.optional(),
   reason: ApprovalReason.optional(),
 });
 export type AnswerOrder = z.infer<typeof AnswerOrder>;
 
-/** Ports that a grant opens: the first of them, where it has many. */
+/** Maximum ports listed for a grant. */
 export const MAX_OPENS = 50;
 const opens = z
   .array(
     z.object({
       host: z.string().min(1).max(253),
-      port: z.number().int().min(1).max(65_535),
-      /** Operations; absent: the whole port. */
+      port,
+      /** Operations; absent if the whole port is granted. */
       allow: z.array(text(4_096)).max(500).optional(),
     }),
   )
@@ -88,30 +87,28 @@ const person = z.object({ issuer: text(256), subject: text(1_024), login: text(2
 
 export const ApprovalAnswer = person.extend({
   decision: z.enum(['approve', 'deny']),
-  /** How it came. */
+  /** Channel through which the answer arrived. */
   via: text(64),
   at: unixSeconds,
   reason: text(300).optional(),
 });
 
 export const ReviewState = z.enum([
-  /** Waits for a review. */
+  /** Waiting for a review. */
   'open',
-  /** Nobody has reviewed it in time; it waits still. */
+  /** The review deadline has passed, but the grant can still be reviewed. */
   'overdue',
   'accepted',
   'objected',
-  /** There is nothing to review: the grant was not given after all. */
-  'void',
 ]);
 export type ReviewState = z.infer<typeof ReviewState>;
 
-/** Of a grant that somebody has taken without an approval. */
+/** Review of a grant that was activated in an emergency, without an approval. */
 export const EmergencyReview = z.object({
   state: ReviewState,
-  /** It is overdue after that. */
+  /** Review deadline, Unix seconds. */
   review_by: unixSeconds,
-  /** Each review, the last one decides. */
+  /** All reviews in order. The last one decides. */
   reviews: z
     .array(
       person.extend({
@@ -129,60 +126,60 @@ export const ApprovalRequest = z.object({
   id: ApprovalId,
   grant,
   state: ApprovalState,
-  /** Session that asked, and that alone gets the grant. */
+  /** Session that requested the grant. No other session receives it. */
   session: text(128),
   person,
   workspace: text(1_024),
-  /** Ports of the grant; absent where a list would become too long. */
+  /** The grant's ports. Absent if the list would be too long. */
   opens: opens.optional(),
   seconds: duration,
   reason: text(300).optional(),
   asked_at: unixSeconds,
-  /** It waits for answers until then. */
+  /** Deadline for answers, Unix seconds. */
   answer_by: unixSeconds,
-  /** People who must approve. */
+  /** Number of people who must approve. */
   needed: z.number().int().positive().max(100),
   answers: z.array(ApprovalAnswer).max(100),
-  /** End of the grant, once approved. */
+  /** When the approved grant ends, Unix seconds. */
   until: unixSeconds.optional(),
-  /** Present: it was taken in an emergency, and nobody approved it. */
+  /** Present if the grant was activated in an emergency, without an approval. */
   emergency: EmergencyReview.optional(),
 });
 export type ApprovalRequest = z.infer<typeof ApprovalRequest>;
 
 export const RequestableGrant = z.object({
   grant,
-  /** Who must approve, in words. */
+  /** Description of the required approvers. */
   approval: text(4_096),
-  /** Absent where the list would become too long. */
+  /** Absent if the list would be too long. */
   opens: opens.optional(),
   seconds: duration,
   longest: duration,
   reason_required: z.boolean(),
-  /** Present: its developer may take it in an emergency. */
+  /** Present if the developer may activate the grant in an emergency. */
   emergency: z
     .object({
       longest: duration,
-      /** Who reviews it, and until when, in words. */
+      /** Description of the reviewers and the review deadline. */
       review: text(4_096),
-      /** Why they may not now, in words; absent where they may. */
+      /** Why the developer may not use emergency access now. Absent if they may. */
       barred: text(1_024).optional(),
     })
     .optional(),
 });
 export type RequestableGrant = z.infer<typeof RequestableGrant>;
 
-/** Answer of `GET /approvals` to a session. */
+/** Response of `GET /approvals` to a session. */
 export const ApprovalsResponse = z.object({
-  /** What it could ask for. */
+  /** Grants that the session may request. */
   requestable: z.array(RequestableGrant).max(1_000),
-  /** Its own requests, the newest first. */
+  /** The session's own requests, newest first. */
   own: z.array(ApprovalRequest).max(100),
-  /** Requests of others that wait for its developer's answer. */
+  /** Other sessions' requests that this developer may answer. */
   to_answer: z.array(ApprovalRequest).max(1_000),
-  /** Emergencies of others that its developer may review. */
+  /** Other sessions' emergencies that this developer may review. */
   to_review: z.array(ApprovalRequest).max(1_000).default([]),
-  /** Why `to_answer` and `to_review` may lack some, in words; absent where they have all. */
+  /** Why `to_answer` and `to_review` may be incomplete. Absent if they are complete. */
   incomplete: text(1_024).optional(),
 });
 export type ApprovalsResponse = z.infer<typeof ApprovalsResponse>;

@@ -1,18 +1,18 @@
-/** What a proof becomes once its issuer has been asked: what we know, and nothing that we merely were told. */
+/** Types of a verified proof. They only contain what the broker has verified, never what a client claimed. */
 
-/** RFC 8693 section 3 token types that the broker takes as a subject token, and our own one for Codespaces. */
+/** Subject token types (RFC 8693 section 3) that the broker accepts, including our own type for Codespaces. */
 export const PROOF_TYPES = {
-  /** An OIDC ID token of an allowed issuer. */
+  /** OIDC ID token of an allowed issuer. */
   oidc: 'urn:ietf:params:oauth:token-type:id_token',
-  /** A Codespace's GITHUB_TOKEN, beside the parameter `codespace_name`. */
+  /** A Codespace's GITHUB_TOKEN, sent with the parameter `codespace_name`. */
   codespace: 'urn:meshpass:token-type:github-codespace',
 } as const;
 
-/** The subject token type of a live session's own token, exchanged for identity and ID tokens. */
+/** Subject token type of a live session's own token, which can be exchanged for identity and ID tokens. */
 export const SESSION_TOKEN_TYPE = 'urn:meshpass:token-type:session';
-/** The token type of a session of an operator. */
+/** Token type of an operator session. */
 export const OPERATOR_SESSION_TYPE = 'urn:meshpass:token-type:operator-session';
-/** RFC 8693 section 3. */
+/** Token types of RFC 8693 section 3. */
 export const ID_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:id_token';
 export const JWT_TYPE = 'urn:ietf:params:oauth:token-type:jwt';
 
@@ -22,48 +22,51 @@ export type Proof =
       readonly type: 'github-codespace';
       readonly token: string;
       readonly codespaceName: string;
-      /** A sign-in beside it. */
+      /** ID token of a sign-in that accompanies the proof. */
       readonly signIn?: { readonly issuer: string; readonly token: string };
     };
 
-/** GitHub ids are the key of everything; names are for people and may change. */
+/** A session's workspace. GitHub ids are the keys. Names are for display and may change. */
 export interface Workspace {
   readonly kind: 'codespace' | 'actions' | 'other';
-  /** Stable key, e.g. `codespace:8412`, `actions:REPOSITORY_ID:RUN_ID:RUN_ATTEMPT`. One live session each. */
+  /**
+   * Stable key, e.g. `codespace:8412`, `actions:REPOSITORY_ID:RUN_ID:RUN_ATTEMPT`. Each key has at most one live
+   * session.
+   */
   readonly key: string;
   readonly name: string;
   readonly repository?: { readonly id: number; readonly fullName: string; readonly ownerId: number };
   readonly ref?: string;
 }
 
-/** A person's sign-in at an issuer of the access file, as its ID token tells it. Times are Unix seconds. */
+/** A person's sign-in at an issuer of the access file, read from its ID token. Times are Unix seconds. */
 export interface SignIn {
-  /** Name in `trust.issuers`. */
+  /** Issuer name in `trust.issuers`. */
   readonly issuer: string;
-  /** Stable subject, as in Attestation. */
+  /** Stable subject, in the form of `Attestation.subject`. */
   readonly subject: string;
-  /** For people to read: never decided on. */
+  /** Display name, never used for decisions. */
   readonly login: string;
   readonly claims: Readonly<Record<string, unknown>>;
-  /** When the person was authenticated (`auth_time`), where the issuer says so. */
+  /** When the person authenticated (`auth_time`), if the issuer reports it. */
   readonly authTime?: number;
-  /** Methods of authentication (RFC 8176); empty where the issuer names none. */
+  /** Authentication methods (RFC 8176); empty if the issuer lists none. */
   readonly amr: readonly string[];
   /** `sid` of the issuer's own session (OpenID Connect Back-Channel Logout 1.0). */
   readonly sid?: string;
-  /** When the session got it. */
+  /** Time when the session received the sign-in. */
   readonly since: number;
   /** `iat` of its newest ID token. */
   readonly confirmedAt: number;
-  /** It counts until then, unless a newer ID token confirms it. */
+  /** When the sign-in expires, unless a newer ID token confirms it. */
   readonly until: number;
-  /** Within how many seconds each ID token must be followed by the next; absent: it counts as long as its ID token. */
+  /** Maximum seconds between two ID tokens. If absent, the sign-in ends when its ID token expires. */
   readonly confirm?: number;
-  /** A broker that took over has once given it time to be confirmed. */
+  /** Whether a broker has already extended the sign-in once after it took over. */
   readonly graced?: true;
 }
 
-/** The provider has reported the end of a sign-in that this session had: what rests on the same authentication does not bring it back. */
+/** A sign-in of this session that the provider has ended. A token from the same authentication does not restore it. */
 export interface EndedSignIn extends Pick<SignIn, 'issuer' | 'subject' | 'sid'> {
   /** `iat` of the logout token, Unix seconds. */
   readonly signedOutAt: number;
@@ -71,34 +74,37 @@ export interface EndedSignIn extends Pick<SignIn, 'issuer' | 'subject' | 'sid'> 
 
 export interface Attestation {
   readonly attestor: 'github-codespace' | 'oidc';
-  /** Name of the issuer in the access file (`trust.issuers` key), or `github` for Codespaces. */
+  /** Issuer name in the access file (`trust.issuers` key), or `github` for Codespaces. */
   readonly issuer: string;
-  /** Stable subject within the issuer, without `/` (Istio splits request principals at it), e.g. `github:583231`. */
+  /**
+   * Stable subject within the issuer, e.g. `github:583231`. Contains no `/`, because Istio splits request principals
+   * there.
+   */
   readonly subject: string;
-  /** Short name for people and for the ServiceAccount: GitHub login, e-mail local part. */
+  /** Short name for display and for the ServiceAccount: GitHub login or e-mail local part. */
   readonly login: string;
-  /** Set when the subject is a GitHub user. */
+  /** Present if the subject is a GitHub user. */
   readonly githubUser?: { readonly id: number; readonly login: string };
   /**
-   * `ORG/SLUG` in lower case, or `ORG/#ID` where the access file has the team's id; only teams that were asked for and confirmed by
-   * GitHub.
+   * `ORG/SLUG` in lower case, or `ORG/#ID` if the access file refers to the team by id. Contains only teams that were
+   * queried and that GitHub confirmed.
    */
   readonly teams: readonly string[];
-  /** Teams, in the same form, of which GitHub said that they are there and that the user is not in them. */
+  /** Teams, in the same form, that exist but, according to GitHub, do not include the user. */
   readonly notInTeams?: readonly string[];
-  /** `ORG/admin` and `ORG/member` in lower case, only roles that were asked for and confirmed by GitHub. */
+  /** `ORG/admin` and `ORG/member` in lower case. Contains only roles that were queried and that GitHub confirmed. */
   readonly organizationRoles?: readonly string[];
-  /** Verified claims of the proof (OIDC) or of GitHub's answers; what CEL sees as `claims`. */
+  /** Verified claims from the proof (OIDC) or from GitHub's responses. The `claims` variable of CEL expressions. */
   readonly claims: Readonly<Record<string, unknown>>;
   readonly workspace: Workspace;
-  /** Sign-ins of the session beside its proof, one for each issuer. */
+  /** The session's sign-ins in addition to its proof, one per issuer. */
   readonly signIns?: readonly SignIn[];
-  /** Those that the provider has ended, the last ones of each issuer. */
+  /** Sign-ins that the provider has ended, the latest of each issuer. */
   readonly endedSignIns?: readonly EndedSignIn[];
-  /** The proof was itself such a sign-in: the session ends with it. */
+  /** Whether the proof was itself such a sign-in, so that the session ends with it. */
   readonly provenBySignIn?: true;
-  /** SHA-256 of the proof, hex: the most of it that is ever stored. */
+  /** SHA-256 of the proof, hex. The proof itself is never stored. */
   readonly proofHash: string;
-  /** Unix seconds after which the proof itself is dead, when it says so. */
+  /** When the proof itself expires, Unix seconds, if it does. */
   readonly proofExpiresAt?: number;
 }

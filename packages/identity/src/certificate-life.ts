@@ -1,15 +1,17 @@
-/** How long the certificate of a server is good. */
+/** Validity period of certificates. */
 import { X509Certificate } from 'node:crypto';
 
-/** Unix seconds. */
+/** Validity period, Unix seconds. */
 export interface CertificateLife {
   readonly notBefore: number;
   readonly notAfter: number;
 }
 
 /**
- * @param certificate parsed, or PEM of it or of a chain that begins with it: what follows may be over sooner, such as a cross-signed root, and nobody minds
- * @throws Error of Node where it is none
+ * Reads the validity period of a certificate.
+ * @param certificate parsed certificate or PEM. In a PEM chain only the first certificate counts: a later one, such
+ *   as a cross-signed root, may expire sooner without effect.
+ * @throws Error of Node.js if the text contains no certificate
  */
 export function lifeOf(certificate: X509Certificate | string | Buffer): CertificateLife {
   const { validFromDate, validToDate } =

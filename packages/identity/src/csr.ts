@@ -1,6 +1,6 @@
 /**
- * A PKCS#10 certificate request (RFC 2986) with an empty subject and no attributes, over a P-256 key. istiod takes the
- * SPIFFE id from the ServiceAccount token, never from the CSR, so there is nothing else to say in one. Written here
+ * PKCS#10 certificate request (RFC 2986) with an empty subject and no attributes, for a P-256 key. istiod reads the
+ * SPIFFE id from the ServiceAccount token, never from the CSR, so the CSR needs no other content. Written by hand
  * because the agent must start in milliseconds and an ASN.1 library takes a tenth of a second to load.
  */
 import { createPublicKey, type KeyObject, sign } from 'node:crypto';
@@ -10,7 +10,10 @@ const VERSION_0 = Buffer.from('020100', 'hex');
 const EMPTY_NAME = Buffer.from('3000', 'hex');
 const NO_ATTRIBUTES = Buffer.from('a000', 'hex');
 
-/** @returns PEM of the request, signed by the key it asks a certificate for */
+/**
+ * Creates a CSR.
+ * @returns PEM, signed with the key to be certified
+ */
 export function createCsr(privateKey: KeyObject): string {
   const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
   const info = sequence(VERSION_0, EMPTY_NAME, publicKey, NO_ATTRIBUTES);

@@ -1,7 +1,9 @@
-/** DPoP proofs (RFC 9449), as the agent makes them. Node's own crypto: the agent carries no library for this. */
-import { createHash, type KeyObject, sign } from 'node:crypto';
+/** Creates DPoP proofs (RFC 9449). */
+import type { KeyObject } from 'node:crypto';
+import { sha256Base64url } from './hash.ts';
+import { signJws } from './jws/es256.ts';
 
-/** The public half of a P-256 key as a JWK with the members that RFC 7638 hashes. */
+/** P-256 key pair. The public half is a JWK with the members that RFC 7638 hashes. */
 export interface DpopKey {
   readonly privateKey: KeyObject;
   readonly jwk: { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string };
@@ -10,17 +12,17 @@ export interface DpopKey {
 export interface DpopProofOptions {
   readonly key: DpopKey;
   readonly method: string;
-  /** Absolute URL of the request; query and fragment are left out of `htu` (RFC 9449 section 4.2). */
+  /** Absolute URL of the request. `htu` omits query and fragment (RFC 9449 section 4.2). */
   readonly url: string;
   /** Unix seconds. */
   readonly now: number;
   /** Unique per proof. */
   readonly jti: string;
-  /** The session token the request carries; its hash goes into `ath`. */
+  /** The request's session token. Its hash becomes `ath`. */
   readonly accessToken?: string;
 }
 
-/** The key a DPoP proof is signed with, from a private P-256 key object. */
+/** Derives the DPoP key from a private P-256 key object. */
 export function dpopKey(privateKey: KeyObject): DpopKey {
   const { x, y } = privateKey.export({ format: 'jwk' });
   return { privateKey, jwk: { kty: 'EC', crv: 'P-256', x: x!, y: y! } };
@@ -28,38 +30,27 @@ export function dpopKey(privateKey: KeyObject): DpopKey {
 
 /** JWK SHA-256 thumbprint (RFC 7638): the value of `cnf.jkt`. */
 export function dpopThumbprint(jwk: DpopKey['jwk']): string {
-  return createHash('sha256')
-    .update(`{"crv":"${jwk.crv}","kty":"${jwk.kty}","x":"${jwk.x}","y":"${jwk.y}"}`)
-    .digest('base64url');
+  return sha256Base64url(`{"crv":"${jwk.crv}","kty":"${jwk.kty}","x":"${jwk.x}","y":"${jwk.y}"}`);
 }
 
 /** Signs a DPoP proof JWT with ES256 (RFC 9449 section 4.2). */
 export function createDpopProof(options: DpopProofOptions): string {
   const url = new URL(options.url);
-  const header = { typ: 'dpop+jwt', alg: 'ES256', jwk: options.key.jwk };
   const claims = {
     jti: options.jti,
     htm: options.method,
     htu: url.origin + url.pathname,
     iat: options.now,
-    ...(options.accessToken === undefined
-      ? {}
-      : { ath: createHash('sha256').update(options.accessToken).digest('base64url') }),
+    ...(options.accessToken !== undefined && { ath: sha256Base64url(options.accessToken) }),
   };
-  const input = `${encode(header)}.${encode(claims)}`;
-  const signature = sign('sha256', Buffer.from(input), { key: options.key.privateKey, dsaEncoding: 'ieee-p1363' });
-  return `${input}.${signature.toString('base64url')}`;
+  return signJws({ typ: 'dpop+jwt', jwk: options.key.jwk }, claims, options.key.privateKey);
 }
 
 /**
- * The `nonce` of an operator's sign-in (OpenID Connect Core section 3.1.2.1): it follows from the key that the session will be bound to,
- * so that an ID token is worth nothing to whoever has another key.
+ * Derives the `nonce` of an operator's sign-in (OpenID Connect Core section 3.1.2.1) from the key that the session will
+ * be bound to. A stolen ID token is useless without that key.
  * @param jkt thumbprint of the key (RFC 7638)
  */
 export function operatorNonce(jkt: string): string {
-  return createHash('sha256').update(`meshpass operator sign-in ${jkt}`).digest('base64url');
-}
-
-function encode(json: unknown): string {
-  return Buffer.from(JSON.stringify(json)).toString('base64url');
+  return sha256Base64url(`meshpass operator sign-in ${jkt}`);
 }

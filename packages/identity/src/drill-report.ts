@@ -1,13 +1,13 @@
 /**
- * The report of a drill: a session was ended, everything that it held was tried again at every layer, and this is what
- * became of it. The broker signs it as evidence, with what it knows itself of the session (docs/drill.md).
+ * Drill report: after a session ended, the drill tried all its credentials again at every layer and recorded the
+ * results. The broker signs the report as evidence, together with its own record of the session (docs/drill.md).
  */
 import { z } from 'zod';
 
 export const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'] as const;
 export type DrillCause = (typeof DRILL_CAUSES)[number];
 
-/** Where a credential is refused, or should be. */
+/** Layer that refuses a credential, or should refuse it. */
 export const DRILL_LAYERS = [
   'token endpoint',
   'session renewal',
@@ -25,7 +25,7 @@ export const DRILL_LAYERS = [
 ] as const;
 export type DrillLayer = (typeof DRILL_LAYERS)[number];
 
-/** `dead` and `lives` are as they should be, `stale` and `broken` are not; the others prove nothing either way. */
+/** `dead` and `lives` are the expected outcomes, `stale` and `broken` are failures. Other outcomes prove nothing. */
 export const DRILL_OUTCOMES = ['dead', 'stale', 'lives', 'broken', 'not_tried', 'noted'] as const;
 
 const instant = z.iso.datetime();
@@ -36,11 +36,11 @@ export const DrillRow = z.strictObject({
   layer: z.enum(DRILL_LAYERS),
   tried: short,
   outcome: z.enum(DRILL_OUTCOMES),
-  /** How it was refused, or why it was not tried. */
+  /** How the layer refused the credential, or why the drill did not try it. */
   how: short,
-  /** From the cause to the end of the connection, or to the first refusal. */
+  /** Time from the cause to the end of the connection or to the first refusal. */
   ms: z.number().int().nonnegative().optional(),
-  /** What `ms` may be. */
+  /** Maximum for `ms`. */
   limit_ms: z.number().int().positive().optional(),
 });
 export type DrillRow = z.infer<typeof DrillRow>;
@@ -59,13 +59,13 @@ export const DrillReport = z.strictObject({
     workspace: short,
     grants: z.array(z.string().max(63)).max(64),
   }),
-  /** SPIFFE ids whose certificates were tried. */
+  /** SPIFFE ids of the certificates that the drill tried. */
   principals: z.array(short).max(64),
   rows: z.array(DrillRow).max(400),
 });
 export type DrillReport = z.infer<typeof DrillReport>;
 
-/** What the store of the broker has of a session. */
+/** Broker's stored record of a session. */
 export const RecordedSession = z.strictObject({
   id: z.string(),
   opened_at: instant,
@@ -76,7 +76,10 @@ export const RecordedSession = z.strictObject({
       spiffe_id: z.string(),
       namespace: z.string(),
       last_not_after: instant.nullable(),
-      /** Whether the root DENY holds it once it is over; older brokers, which always did, do not say. */
+      /**
+       * Whether the root DENY covers the principal after the session has ended. Older brokers always denied it and omit
+       * this field.
+       */
       denied: z.boolean().optional(),
     }),
   ),
@@ -84,8 +87,8 @@ export const RecordedSession = z.strictObject({
 export type RecordedSession = z.infer<typeof RecordedSession>;
 
 /**
- * Payload of an evidence file, a compact JWS (RFC 7515). It has none of the claims `iss`, `sub`, `aud`: no sidecar takes
- * it for an identity token, though the same key signs both.
+ * Payload of an evidence file, a compact JWS (RFC 7515). It omits the claims `iss`, `sub` and `aud`, so that a sidecar
+ * cannot mistake it for an identity token, which is signed with the same key.
  */
 export const DrillEvidence = z.strictObject({
   drill: DrillReport,
@@ -93,10 +96,10 @@ export const DrillEvidence = z.strictObject({
 });
 export type DrillEvidence = z.infer<typeof DrillEvidence>;
 
-/** `typ` in the header of the JWS. */
+/** `typ` header of the JWS. */
 export const EVIDENCE_TYPE = 'meshpass-drill+jws';
 
-/** What was not as it should be; a drill without any has passed. */
+/** Rows that failed. The drill has passed if there are none. */
 export function failedRows({ rows }: DrillReport): readonly DrillRow[] {
   return rows.filter(({ outcome }) => outcome === 'stale' || outcome === 'broken');
 }

@@ -1,11 +1,11 @@
 /**
- * The one error type of Meshpass. Its code is stable, its message is for the person who meets it and says what to do
- * next; what only an operator may see goes into `detail` and `cause`, which reach the log and never the wire.
+ * Meshpass's only error type. Its code is stable. Its message addresses the person who sees it and states the next
+ * step. Operator-only information belongs in `detail` and `cause`, which reach the log but never the wire.
  */
 
-/** Every code, with the HTTP status that carries it. Codes are never renamed; docs/troubleshooting.md explains each. */
+/** Every code with its HTTP status. Codes are never renamed. docs/troubleshooting.md explains each. */
 const STATUS = {
-  // What was presented as a proof (RFC 8693 section 2.2.2 answers these as invalid_request)
+  // Proofs (RFC 8693 section 2.2.2: invalid_request)
   proof_malformed: 400,
   proof_too_large: 413,
   proof_type_unsupported: 400,
@@ -21,19 +21,19 @@ const STATUS = {
   proof_prebuild: 400,
   proof_unprintable: 400,
   proof_token_kind: 400,
-  // What the issuer says of the workspace
+  // Workspaces, according to the issuer
   workspace_unknown: 400,
   workspace_not_owned: 400,
   workspace_not_available: 400,
   workspace_not_trusted: 400,
   workspace_repository_unreachable: 400,
-  // Whether a Codespace's proof comes from within the Codespace
+  // Presence of a Codespace
   presence_required: 400,
   presence_challenge_unknown: 400,
   presence_unanswered: 400,
   presence_mismatch: 400,
   presence_unreachable: 503,
-  // The issuer does not answer: never a grant
+  // Unavailable issuers, which never result in a grant
   issuer_unavailable: 503,
   issuer_rate_limited: 503,
   // Authorization
@@ -52,7 +52,7 @@ const STATUS = {
   emergency_not_offered: 403,
   emergency_barred: 403,
   emergency_too_many: 429,
-  // Sign-ins of people beside the proof
+  // Sign-ins in addition to the proof
   sign_in_required: 403,
   sign_in_unknown: 404,
   sign_in_foreign: 400,
@@ -60,7 +60,7 @@ const STATUS = {
   sign_in_rejected: 400,
   sign_in_ended: 409,
   logout_token_invalid: 400,
-  // RFC 8693 section 2.2.2 answers invalid_target, and that with 400
+  // RFC 8693 section 2.2.2 requires invalid_target with status 400
   audience_not_allowed: 400,
   kubernetes_not_granted: 403,
   kubernetes_off: 403,
@@ -94,19 +94,14 @@ const STATUS = {
   operator_no_role: 403,
   operator_forbidden: 403,
   operator_reason_required: 400,
-  confirmation_pending: 202,
-  confirmation_unknown: 404,
-  confirmation_void: 409,
-  confirmation_asker_unconfirmed: 409,
-  confirmations_too_many: 429,
   operator_form_forged: 403,
   too_many_attempts: 429,
-  signing_key_fixed: 409,
   edge_unauthorized: 401,
   github_unauthorized: 401,
-  // What the broker stands on
+  // Dependencies of the broker
   store_unavailable: 503,
   store_newer: 409,
+  store_older: 409,
   ca_unavailable: 503,
   kubernetes_unavailable: 503,
   configuration_unavailable: 503,
@@ -117,7 +112,7 @@ const STATUS = {
   audit_checkpoint_invalid: 409,
   audit_retained: 403,
   internal: 500,
-  // The edge
+  // Edge
   tunnel_certificate_missing: 401,
   tunnel_certificate_untrusted: 401,
   tunnel_session_unknown: 403,
@@ -130,7 +125,7 @@ const STATUS = {
   tunnel_gateway_unreachable: 502,
   tunnel_kubernetes_off: 403,
   tunnel_directory_stale: 503,
-  // The access file
+  // Access file
   access_file_syntax: 400,
   access_file_unknown_key: 400,
   access_file_invalid: 400,
@@ -142,12 +137,12 @@ const STATUS = {
   access_port_undeclared: 400,
   access_role_unknown: 400,
   access_role_powers: 400,
-  // Manifests of Kubernetes and Istio
+  // Kubernetes and Istio manifests
   manifest_syntax: 400,
   manifest_too_large: 413,
   manifest_invalid: 400,
   manifest_unknown_field: 400,
-  // Comparing, testing and planning policy
+  // Policy comparison, tests and plans
   policy_too_large: 413,
   policy_cases_invalid: 400,
   policy_test_failed: 409,
@@ -158,7 +153,7 @@ const STATUS = {
   plan_unauthorized: 403,
   policy_forbidden: 409,
   policy_drift: 503,
-  // The agent
+  // Agent
   agent_no_identity: 400,
   agent_prebuild: 400,
   agent_not_running: 409,
@@ -173,6 +168,7 @@ const STATUS = {
   agent_direct_unreachable: 502,
   agent_policy_refused: 403,
   agent_route_not_granted: 403,
+  agent_route_unsupported: 502,
   agent_credentials_expired: 503,
   agent_envoy_missing: 409,
   agent_sign_in_refused: 403,
@@ -188,11 +184,13 @@ export type ErrorCode = keyof typeof STATUS;
 
 export interface MeshpassErrorOptions {
   readonly cause?: unknown;
-  /** For the log only. Never a token, a key or a whole proof. */
+  /** Log-only context. Never contains a token, a key or a whole proof. */
   readonly detail?: Readonly<Record<string, unknown>>;
-  /** Seconds after which trying again makes sense (Retry-After). */
+  /** Seconds until a retry makes sense (Retry-After). */
   readonly retryAfter?: number;
-  /** What the other side needs to go on: more members of the refusal's body on the wire. Never a secret of ours. */
+  /**
+   * Additional fields of the error response that the client needs for its next step. Never contains any of our secrets.
+   */
   readonly members?: Readonly<Record<string, unknown>>;
 }
 
@@ -204,8 +202,9 @@ export class MeshpassError extends Error {
   readonly members: Readonly<Record<string, unknown>>;
 
   /**
+   * Creates an error.
    * @param code stable code, see docs/troubleshooting.md
-   * @param message for the person who meets it: what is wrong and what to do; safe to send over the wire
+   * @param message problem and next step, for the person who sees it; safe to send over the wire
    */
   constructor(code: ErrorCode, message: string, options: MeshpassErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -215,18 +214,18 @@ export class MeshpassError extends Error {
     this.members = options.members ?? {};
   }
 
-  /** The HTTP status that carries this error. */
+  /** HTTP status of this error. */
   get status(): number {
     return STATUS[this.code];
   }
 
-  /** Whether the same request may succeed later without a change. */
+  /** Whether the same request may succeed later. */
   get retryable(): boolean {
     return this.status === 503 || this.status === 502 || this.status === 408 || this.status === 429;
   }
 }
 
-/** Whether `text` is one of our codes (for errors that come over the wire). */
+/** Whether `text` is one of our codes; for errors received over the wire. */
 export function isErrorCode(text: unknown): text is ErrorCode {
   return typeof text === 'string' && Object.hasOwn(STATUS, text);
 }
@@ -234,7 +233,7 @@ export function isErrorCode(text: unknown): text is ErrorCode {
 /** Every code, for documentation and tests. */
 export const ERROR_CODES = Object.keys(STATUS) as readonly ErrorCode[];
 
-/** Wraps whatever was thrown; a MeshpassError passes unchanged. */
+/** Wraps any thrown value; returns a MeshpassError unchanged. */
 export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', message?: string): MeshpassError {
   if (thrown instanceof MeshpassError) return thrown;
   return new MeshpassError(code, message ?? 'Something failed inside Meshpass; the log of the broker has the cause.', {
@@ -242,7 +241,10 @@ export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', m
   });
 }
 
-/** Why a file cannot be read, in words: `it does not exist`. @param cause what Node.js threw */
+/**
+ * Explains why a file cannot be read: `it does not exist`.
+ * @param cause error thrown by Node.js
+ */
 export function fileProblem(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException;
   return FILE_PROBLEMS[code ?? ''] ?? code ?? message;

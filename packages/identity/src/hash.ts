@@ -1,10 +1,12 @@
-/** SHA-256: the only form in which a token may be stored, logged or compared. */
+/** SHA-256 digests: the only form in which a token may be stored, logged or compared. */
 import { createHash } from 'node:crypto';
 
+/** Returns the SHA-256 digest of a string or bytes in lower-case hexadecimal. */
 export function sha256Hex(text: string | Uint8Array): string {
   return createHash('sha256').update(text).digest('hex');
 }
 
+/** Returns the SHA-256 digest of a string or bytes in base64url without padding. */
 export function sha256Base64url(text: string | Uint8Array): string {
   return createHash('sha256').update(text).digest('base64url');
 }

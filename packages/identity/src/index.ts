@@ -1,4 +1,5 @@
 export * from './attestation.ts';
+export * from './documentation/url.ts';
 export * from './dpop.ts';
 export * from './error.ts';
 export * from './presence.ts';

@@ -1,67 +1,74 @@
 /**
- * What an agent tells the broker of calls that were refused, in the body of a heartbeat (docs/protocol.md). Counted by what they have
- * in common. No path, header or address of a client is in it: what a program asked for may be secret, and who reads the audit log
- * needs to know that and where it was refused.
+ * Refused calls that an agent reports to the broker (docs/interfaces/protocol.md), aggregated by kind. A report
+ * contains no path, header or client address, because requests may be secret. Readers of the audit log only need to
+ * know that a call was refused and where.
  */
 import { z } from 'zod';
 import { isErrorCode } from './error.ts';
+import { port } from './schema/fields.ts';
 
-/** Who refused: the workspace's Envoy, the edge, something between edge and workload, or the workload. */
+/**
+ * Components that can refuse a call: the workspace's Envoy, the edge, anything between edge and workload, or the
+ * workload.
+ */
 export const HOPS = ['workspace', 'edge', 'mesh', 'workload'] as const;
 export type Hop = (typeof HOPS)[number];
 
-/** RFC 9110 section 9.3, and PATCH; every other one is `OTHER`: a program chooses that text. */
+/** Methods of RFC 9110 section 9.3, and PATCH. Programs may send any other text, so it becomes `OTHER`. */
 export const REPORTED_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'OTHER'] as const;
 export type ReportedMethod = (typeof REPORTED_METHODS)[number];
 
-/** Kinds of refusals in one report. */
+/** Maximum kinds of refusals per report. */
 export const MAX_REPORTED = 32;
-/** Ids that a kind names. */
+/** Maximum ids per kind. */
 export const MAX_REPORTED_IDS = 4;
 const MAX_COUNT = 1_000_000_000;
-/** Envoy makes UUIDs, and so does the edge; what else a program sends as its request's id is not taken. */
+/** Envoy and the edge create UUIDs. Other request ids come from programs and are dropped. */
 const ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Refusals of one kind since the last report. */
 export const ReportedRefusal = z.strictObject({
   hop: z.enum(HOPS),
-  /** Full name of a service that the session was granted. */
+  /** Full name of a service granted to the session. */
   host: z
     .string()
     .max(253)
     .regex(/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/),
-  port: z.number().int().min(1).max(65_535),
-  /** Absent: a connection. */
+  port,
+  /** Absent for a connection. */
   method: z.enum(REPORTED_METHODS).optional(),
   status: z.number().int().min(400).max(599).optional(),
-  /** As in docs/troubleshooting.md. */
+  /** Code from docs/troubleshooting.md. */
   code: z.string().max(64).refine(isErrorCode, 'is no error code'),
   count: z.number().int().min(1).max(MAX_COUNT),
-  /** Of some of them: the id of the request, or of the edge's decision. */
+  /** Sample ids of requests or of edge decisions. */
   ids: z.array(z.string().regex(ID)).max(MAX_REPORTED_IDS),
 });
 export type ReportedRefusal = z.infer<typeof ReportedRefusal>;
 
 const counts = {
   refusals: z.array(ReportedRefusal).max(MAX_REPORTED).optional(),
-  /** Refusals of further kinds. */
+  /** Number of refusals of other kinds. */
   more_refusals: z.number().int().min(0).max(MAX_COUNT).optional(),
 };
 
-/** Body of `POST /session/heartbeat`; it may be left out. */
-export const HeartbeatRequest = z.object({
+/** Body of `POST /session/refusals`. */
+export const RefusalReportRequest = z.object({
   ...counts,
-  /** Of this workspace's session before, which was over before it had told them. */
+  /** Refusals not yet reported from the workspace's previous session. */
   earlier: z.object({ session_id: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/), ...counts }).optional(),
 });
-export type HeartbeatRequest = z.infer<typeof HeartbeatRequest>;
+export type RefusalReportRequest = z.infer<typeof RefusalReportRequest>;
 
-/** Whether an id may stand in a report. */
+/** Whether an id is allowed in a report. */
 export function isReportedId(text: string | undefined): text is string {
   return text !== undefined && ID.test(text);
 }
 
-/** @param method of a request, as it was sent */
+/**
+ * Maps a request method to the one to report.
+ * @param method as sent by the program
+ */
 export function reportedMethod(method: string): ReportedMethod {
   return (REPORTED_METHODS as readonly string[]).includes(method) ? (method as ReportedMethod) : 'OTHER';
 }

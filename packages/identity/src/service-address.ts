@@ -1,18 +1,21 @@
-/** The loopback addresses under which a workspace reaches services of the mesh: 127.64.0.0/10. */
+/** Loopback addresses that a workspace uses to reach mesh services: 127.64.0.0/10. */
 
 const ADDRESS =
   /^127\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])\.([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-4])$/;
 
-/** How many there are: in each of 64 times 256 networks the addresses that end in 1 to 254. */
+/** Number of addresses: those ending in 1 to 254 in each of 64 times 256 networks. */
 export const SERVICE_ADDRESSES = 64 * 256 * 254;
 
-/** Whether a text is such an address, in the usual form. Those that end in 0 or 255 are none: programs take them for networks. */
+/**
+ * Whether `text` is such an address in canonical form. Addresses ending in 0 or 255 are excluded, because programs
+ * treat them as networks.
+ */
 export function isServiceAddress(text: string): boolean {
   return ADDRESS.test(text);
 }
 
 /**
- * One of the addresses.
+ * Maps an index to an address.
  * @param index from 0 to SERVICE_ADDRESSES - 1; others wrap around
  * @example
  * ```ts

@@ -1,4 +1,4 @@
-/** SPIFFE ids in Istio's form, and the SNI by which Istio's gateways route (both strict: parse, do not search). */
+/** SPIFFE ids in Istio's form, and the SNI that Istio's gateways route by. Both are parsed strictly, as whole texts. */
 import { MeshpassError } from './error.ts';
 
 export interface SpiffeId {
@@ -16,7 +16,7 @@ export function formatSpiffe(id: SpiffeId): string {
   return `spiffe://${id.trustDomain}/ns/${id.namespace}/sa/${id.serviceAccount}`;
 }
 
-/** Parses Istio's SPIFFE id; undefined for any other text. */
+/** Parses Istio's SPIFFE id. Returns undefined for any other text. */
 export function parseSpiffe(uri: string): SpiffeId | undefined {
   const match = SPIFFE.exec(uri);
   if (!match) return undefined;
@@ -24,8 +24,9 @@ export function parseSpiffe(uri: string): SpiffeId | undefined {
 }
 
 /**
- * The SPIFFE id in an X.509-SVID: exactly one URI SAN (X509-SVID specification, section 2).
- * @param subjectAltName as Node prints it, e.g. `URI:spiffe://...` (X509Certificate.subjectAltName, getPeerCertificate)
+ * Returns the SPIFFE id of an X.509-SVID, which has exactly one URI SAN (X509-SVID specification, section 2).
+ * @param subjectAltName in Node's format, e.g. `URI:spiffe://...` (X509Certificate.subjectAltName,
+ *   getPeerCertificate)
  */
 export function spiffeOfSan(subjectAltName: string | undefined): string | undefined {
   if (!subjectAltName) return undefined;
@@ -35,38 +36,48 @@ export function spiffeOfSan(subjectAltName: string | undefined): string | undefi
   return parseSpiffe(uri) ? uri : undefined;
 }
 
-/** The namespace in which the ServiceAccounts of a grant live. */
+/** Namespace of a grant's ServiceAccounts. */
 export function grantNamespace(grant: string): string {
   return `meshpass-${grant}`;
 }
 
-/** The ServiceAccount in the namespace of each grant as which the broker asks istiod how workspaces are configured; no session's. */
+/**
+ * ServiceAccount in each grant's namespace that the broker uses to query istiod for workspace configuration. No session
+ * uses it.
+ */
 export const RELAY_ACCOUNT = 'meshpass-relay';
 
-/** Begin names of the agent's own in a workspace's Envoy, or are one (`roots`): no grant is called so. */
+/**
+ * Prefixes of the agent's own names in a workspace's Envoy, and its name `roots`. Grants must not use any of them as
+ * their name.
+ */
 export const RESERVED_GRANTS: readonly string[] = ['agent', 'edge', 'roots', 'tunnel'];
 
-/** Whether a name may be a trust domain, or a Kubernetes label (RFC 1123). */
+/** Whether `text` is a valid trust domain. */
 export function isTrustDomain(text: string): boolean {
   return TRUST_DOMAIN.test(text);
 }
+/** Whether `text` is a Kubernetes label (RFC 1123). */
 export function isDnsLabel(text: string): boolean {
   return LABEL.test(text);
 }
 
-/** A service of the mesh: full host name and service port. */
+/** Mesh service: full host name and service port. */
 export interface Target {
   readonly host: string;
   readonly port: number;
 }
 
-/** A cluster of Istio's: a service port, or a subset of it that a DestinationRule names. */
+/** Istio cluster: a service port, or a subset of it from a DestinationRule. */
 export interface ClusterName extends Target {
-  /** Absent: all endpoints of the service. */
+  /** Absent if all of the service's endpoints are meant. */
   readonly subset?: string;
 }
 
-/** SNI by which Istio's AUTO_PASSTHROUGH gateway finds a cluster: `outbound_.PORT_.SUBSET_.HOST`, without a subset `outbound_.PORT_._.HOST`. */
+/**
+ * Formats the SNI that selects a cluster at Istio's AUTO_PASSTHROUGH gateway: `outbound_.PORT_.SUBSET_.HOST`, or
+ * `outbound_.PORT_._.HOST` without a subset.
+ */
 export function formatSni(cluster: ClusterName): string {
   return `outbound_.${cluster.port}_.${cluster.subset ?? ''}_.${cluster.host}`;
 }
@@ -74,8 +85,8 @@ export function formatSni(cluster: ClusterName): string {
 const SNI = /^outbound_\.([1-9][0-9]{0,4})_\.([a-z0-9-]{0,63})_\.([a-z0-9.-]{1,253})$/;
 
 /**
- * Parses an SNI of Istio's; undefined for any other text. Every accepted text is the one that `formatSni` makes of the result:
- * a subset is a DNS label (as Istio requires), so that no `_` can be read as a part of it, and the host consists of DNS labels.
+ * Parses an Istio SNI. Returns undefined for any other text. `formatSni` of the result always returns the same text. A
+ * subset is a DNS label (as Istio requires), so it contains no `_`, and the host consists of DNS labels.
  */
 export function parseSni(text: string): ClusterName | undefined {
   if (text.length > MAX_SNI) return undefined;
@@ -88,12 +99,12 @@ export function parseSni(text: string): ClusterName | undefined {
   return isDnsLabel(subset) ? { host, port, subset } : undefined;
 }
 
-/** Longest server name of a ClientHello that the edge reads, bytes. */
+/** Maximum length of a ClientHello's server name that the edge reads, bytes. */
 const MAX_SNI = 255;
 
 const HOST_PORT = /^([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?):([0-9]{1,5})$/;
 
-/** Parses `host:port` as a CONNECT request carries it (RFC 9110 section 9.3.6); undefined where it is anything else. */
+/** Parses the `host:port` of a CONNECT request (RFC 9110 section 9.3.6). Returns undefined for any other text. */
 export function parseTarget(authority: string): Target | undefined {
   const match = HOST_PORT.exec(authority);
   if (!match) return undefined;
@@ -103,9 +114,10 @@ export function parseTarget(authority: string): Target | undefined {
 }
 
 /**
- * A ServiceAccount name `OWNER-SHORTID`.
- * @param login of the owner; anything that a DNS label cannot hold becomes `-`
- * @param shortId lower-case hex that makes it unique
+ * Builds a ServiceAccount name, `OWNER-SHORTID`.
+ * @param login the owner's login; characters not allowed in a DNS label become `-`
+ * @param shortId unique lower-case hex
+ * @throws MeshpassError `internal` if the result is not a DNS label
  */
 export function serviceAccountName(login: string, shortId: string): string {
   const owner = login
@@ -114,6 +126,6 @@ export function serviceAccountName(login: string, shortId: string): string {
     .slice(0, 40)
     .replace(/^-+|-+$/g, '');
   const name = owner ? `${owner}-${shortId}` : shortId;
-  if (!LABEL.test(name)) throw new MeshpassError('internal', 'A ServiceAccount name could not be made.');
+  if (!LABEL.test(name)) throw new MeshpassError('internal', 'Could not build a ServiceAccount name.');
   return name;
 }

@@ -1,28 +1,28 @@
-/** Why a TLS handshake with broker or edge failed, for people: Node says it with a code of OpenSSL. */
+/** Explains failed TLS handshakes with broker or edge. Node.js reports them with OpenSSL codes. */
 
 export interface TlsFailure {
-  /** What is wrong with the certificate, as the end of a sentence about whoever shows it. */
+  /** Problem with the certificate. Completes a sentence about its server. */
   readonly what: string;
-  /** For whoever works in the workspace, as a sentence. */
+  /** Next step for the workspace's user, as a sentence. */
   readonly next: string;
 }
 
 const UNTRUSTED: TlsFailure = {
   what: 'its certificate is not trusted here',
-  next: 'If that is your own CA, give its certificate with --ca-file. If it is of a proxy, have broker and edge exempted from its inspection.',
+  next: 'If your own CA issued it, pass the CA certificate with --ca-file. If a proxy issued it, have broker and edge exempted from TLS inspection.',
 };
 const FAILURES: Readonly<Record<string, TlsFailure>> = {
   CERT_HAS_EXPIRED: {
     what: 'its certificate has expired',
-    next: 'Tell your platform team, who must renew it; if it is good elsewhere, the clock here is wrong.',
+    next: 'Ask your platform team to renew it. If other machines accept it, correct the clock of this one.',
   },
   CERT_NOT_YET_VALID: {
     what: 'its certificate is not valid yet',
-    next: 'Check the clock here; if it is right, tell your platform team.',
+    next: 'Check the clock of this machine. If it is right, notify your platform team.',
   },
   ERR_TLS_CERT_ALTNAME_INVALID: {
     what: 'its certificate is for another name',
-    next: 'Tell your platform team: the name leads elsewhere, or another certificate is installed.',
+    next: 'Notify your platform team: the name resolves to another server, or the wrong certificate is installed.',
   },
   DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
   SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
@@ -31,7 +31,11 @@ const FAILURES: Readonly<Record<string, TlsFailure>> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED,
 };
 
-/** @param cause what the connection threw, or its code. @returns undefined where no certificate was refused */
+/**
+ * Explains why a certificate was rejected.
+ * @param cause error of the connection, or its code
+ * @returns undefined if no certificate was rejected
+ */
 export function tlsFailure(cause: unknown): TlsFailure | undefined {
   const code = typeof cause === 'string' ? cause : (cause as { readonly code?: unknown } | null | undefined)?.code;
   return typeof code === 'string' && Object.hasOwn(FAILURES, code) ? FAILURES[code] : undefined;

@@ -6,7 +6,7 @@ const FOUND: LookupAddress[] = ['192.0.2.1', '192.0.2.2', '192.0.2.3'].map((addr
 const resolve = (addresses: ReturnType<typeof rememberAddresses>, all: boolean) =>
   new Promise((done) => addresses.lookup('broker.example', { all }, (...answer) => done(answer)));
 
-it('the address that failed last is tried last', async () => {
+it('tries the address that failed last after all others', async () => {
   const addresses = rememberAddresses((_host, _options, done) => done(null, FOUND));
   const [first, second, third] = FOUND;
   expect(await resolve(addresses, true)).toEqual([null, FOUND]);
@@ -15,12 +15,12 @@ it('the address that failed last is tried last', async () => {
   expect(await resolve(addresses, false)).toEqual([null, '192.0.2.2', 4]);
   addresses.failed('192.0.2.2');
   expect(await resolve(addresses, true)).toEqual([null, [first, third, second]]);
-  // A failure before any connection says nothing of an address.
+  // A failure before any connection reveals nothing about an address.
   addresses.failed(undefined);
   expect(await resolve(addresses, true)).toEqual([null, [first, third, second]]);
 });
 
-it('a name that is not known is not', async () => {
+it('passes on the error for an unknown name', async () => {
   const error = Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
   const addresses = rememberAddresses((_host, _options, done) => done(error, []));
   for (const all of [true, false]) expect(await resolve(addresses, all)).toMatchObject([{ code: 'ENOTFOUND' }, []]);

@@ -1,4 +1,4 @@
-/** How long a certificate is good, and what a refused one means. */
+/** Validity periods of certificates, and explanations of refused ones. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,8 +11,8 @@ import { tlsFailure } from '../src/tls-failure.ts';
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-life-'));
 afterAll(() => rmSync(dir, { recursive: true }));
 
-describe('the life of a certificate', () => {
-  it('is that of the first of a chain, in Unix seconds', async () => {
+describe('lifeOf', () => {
+  it('returns the validity of the first certificate in a chain, in Unix seconds', async () => {
     const { pem } = await writeCertificate(dir, { from: -3_600_000, until: 7_200_000 });
     const { notBefore, notAfter } = lifeOf(`${pem}\n${rootCertificates[0]}`);
     expect(notAfter - notBefore).toBe(10_800);
@@ -20,24 +20,24 @@ describe('the life of a certificate', () => {
     expect(lifeOf(Buffer.from(pem))).toEqual({ notBefore, notAfter });
   });
 
-  it('is none of what is no certificate', () => {
+  it('throws if the text contains no certificate', () => {
     expect(() => lifeOf('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n')).toThrow();
   });
 });
 
-describe('a refused certificate', () => {
+describe('tlsFailure', () => {
   it.each([
     ['CERT_HAS_EXPIRED', 'its certificate has expired', 'platform team'],
     ['ERR_TLS_CERT_ALTNAME_INVALID', 'its certificate is for another name', 'platform team'],
     ['SELF_SIGNED_CERT_IN_CHAIN', 'its certificate is not trusted here', '--ca-file'],
-  ])('%s is told in words, with the next step', (code, what, next) => {
+  ])('explains %s and the next step', (code, what, next) => {
     const failure = tlsFailure(Object.assign(new Error(), { code }));
     expect(failure).toMatchObject({ what, next: expect.stringContaining(next) });
     expect(tlsFailure(code)).toBe(failure);
   });
 
   it.each([new Error('no code'), undefined, null, { code: 'ECONNREFUSED' }, { code: 'constructor' }])(
-    '%o is none',
+    'returns undefined for %o',
     (cause) => {
       expect(tlsFailure(cause)).toBeUndefined();
     },

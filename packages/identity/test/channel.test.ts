@@ -1,9 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { publicKeyOf, readJws, signJws, verifyJws } from '../src/channel/jws.ts';
 import { createLeaseProof, readLeaseProof } from '../src/channel/lease-proof.ts';
 import { createStatementReader, grantSet, type Statement, signStatement } from '../src/channel/statement.ts';
 import { dpopKey, dpopThumbprint } from '../src/dpop.ts';
+import { publicKeyOf, readJws, signJws, verifyJws } from '../src/jws/es256.ts';
 
 const newKey = () => dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 const key = newKey();
@@ -14,11 +14,10 @@ function withHeader(header: object, claims: object = CLAIMS): string {
 }
 const LEASE = { typ: 'meshpass-lease+jwt', jwk: key.jwk };
 
-describe('the proof of a lease', () => {
-  test('is read as it was made, and verifies by the key in it', () => {
-    const claims = { ...CLAIMS, configuration: { version: 3, state: 'applied' as const } };
-    const read = readLeaseProof(createLeaseProof(claims, key))!;
-    expect(read.claims).toEqual(claims);
+describe('lease proof', () => {
+  test('is parsed unchanged and verifies with its own key', () => {
+    const read = readLeaseProof(createLeaseProof(CLAIMS, key))!;
+    expect(read.claims).toEqual(CLAIMS);
     expect(read.jkt).toBe(dpopThumbprint(key.jwk));
     expect(verifyJws(read.jws, publicKeyOf(read.jwk)!)).toBe(true);
     expect(verifyJws(read.jws, publicKeyOf(newKey().jwk)!)).toBe(false);
@@ -33,39 +32,42 @@ describe('the proof of a lease', () => {
     ['with another member in its claims', withHeader(LEASE, { ...CLAIMS, exp: 1 })],
     ['without a session', withHeader(LEASE, { seq: 1, at: 1 })],
     ['with a sequence number that is no integer', withHeader(LEASE, { ...CLAIMS, seq: 1.5 })],
-    ['with a sequence number beyond what is exact', withHeader(LEASE, { ...CLAIMS, seq: 2 ** 53 })],
-    ['with an unknown state', withHeader(LEASE, { ...CLAIMS, configuration: { version: 1, state: 'x' } })],
-    ['that is too long', withHeader(LEASE, { ...CLAIMS, sid: 'x'.repeat(2_000) })],
-    ['that is not three parts', withHeader(LEASE).replace('.', '')],
-    ['of four parts', `${withHeader(LEASE)}.x`],
+    ['with a sequence number above the safe integers', withHeader(LEASE, { ...CLAIMS, seq: 2 ** 53 })],
+    ['that exceeds the maximum length', withHeader(LEASE, { ...CLAIMS, sid: 'x'.repeat(2_000) })],
+    ['with two parts', withHeader(LEASE).replace('.', '')],
+    ['with four parts', `${withHeader(LEASE)}.x`],
     ['with a line break', `${withHeader(LEASE)}\n`],
-    ['with a short signature', withHeader(LEASE).slice(0, -1)],
-    ['that is nothing', ''],
-  ])('is not read when it is one %s', (_what, proof) => {
+    ['that is empty', ''],
+  ])('rejects a proof %s', (_what, proof) => {
     expect(readLeaseProof(proof)).toBeUndefined();
   });
 
-  test('is not read when it says that it is not signed', () => {
+  test('does not verify a proof with a short signature', () => {
+    const read = readLeaseProof(withHeader(LEASE).slice(0, -1))!;
+    expect(verifyJws(read.jws, publicKeyOf(read.jwk)!)).toBe(false);
+  });
+
+  test('rejects a proof whose header claims no signature', () => {
     const [, claims, signature] = withHeader(LEASE).split('.');
     const header = Buffer.from(JSON.stringify({ ...LEASE, alg: 'none' })).toString('base64url');
     expect(readLeaseProof(`${header}.${claims}.${signature}`)).toBeUndefined();
   });
 
-  test('of a key that is no point of the curve has no key to verify by', () => {
+  test('has no verification key if the coordinates are not on the curve', () => {
     expect(publicKeyOf({ ...key.jwk, y: key.jwk.x })).toBeUndefined();
   });
 });
 
-describe('a statement', () => {
+describe('statement', () => {
   const signer = { kid: 'k-1', privateKey: key.privateKey };
   const read = createStatementReader([{ ...key.jwk, kid: 'k-1' }]);
   const ended: Statement = { kind: 'ended', sid: 's-1', cause: 'admin', reason: 'an operator ended it' };
 
-  test('is read as it was signed', () => {
+  test('is parsed as it was signed', () => {
     expect(read(signStatement(ended, signer))).toEqual({ state: 'verified', statement: ended });
   });
 
-  test('of an unknown key is neither believed nor called a lie', () => {
+  test('reports an unknown key instead of an invalid statement', () => {
     expect(read(signStatement(ended, { ...signer, kid: 'k-2' }))).toEqual({ state: 'unknown_key' });
   });
 
@@ -74,14 +76,14 @@ describe('a statement', () => {
     ['that is a lease proof', signJws({ typ: 'meshpass-lease+jwt', kid: 'k-1' }, ended, key.privateKey)],
     ['that is a DPoP proof', signJws({ typ: 'dpop+jwt', kid: 'k-1' }, ended, key.privateKey)],
     [
-      'that brings its own key',
+      'with its own key in the header',
       signJws({ typ: 'meshpass-statement+jwt', kid: 'k-1', jwk: key.jwk }, ended, key.privateKey),
     ],
-    ['of an unknown kind', signJws({ typ: 'meshpass-statement+jwt', kid: 'k-1' }, { kind: 'x' }, key.privateKey)],
-    ['with claims that were changed', changed(signStatement(ended, signer))],
-    ['that is longer than any', signStatement({ ...ended, reason: 'x'.repeat(20_000) }, signer)],
-    ['that is nothing', ''],
-  ])('is invalid when it is one %s', (_what, text) => {
+    ['with an unknown kind', signJws({ typ: 'meshpass-statement+jwt', kid: 'k-1' }, { kind: 'x' }, key.privateKey)],
+    ['with altered claims', changed(signStatement(ended, signer))],
+    ['that exceeds the maximum length', signStatement({ ...ended, reason: 'x'.repeat(20_000) }, signer)],
+    ['that is empty', ''],
+  ])('rejects a statement %s', (_what, text) => {
     expect(read(text)).toEqual({ state: 'invalid' });
   });
 
@@ -95,7 +97,7 @@ describe('a statement', () => {
   }
 });
 
-test('a set of grants has one name, whatever their order', () => {
+test('names a set of grants independently of their order', () => {
   expect(grantSet(['dev', 'ops'])).toBe('dev,ops');
   expect(grantSet(['ops', 'dev'])).toBe('dev,ops');
   expect(grantSet(['dev'])).not.toBe(grantSet(['dev', 'ops']));

@@ -4,7 +4,7 @@ import { Pkcs10CertificateRequest } from '@peculiar/x509';
 import { expect, test } from 'vitest';
 import { createCsr } from '../src/csr.ts';
 
-test('a CSR is read and its signature verified by an independent implementation', async () => {
+test('creates a CSR that an independent implementation parses and verifies', async () => {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const csr = new Pkcs10CertificateRequest(createCsr(privateKey));
   expect(await csr.verify()).toBe(true);

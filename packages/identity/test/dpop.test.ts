@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { createDpopProof, dpopKey, dpopThumbprint } from '../src/dpop.ts';
 import { sha256Base64url } from '../src/hash.ts';
 
-test('a DPoP proof is one that jose verifies, bound to method, URL and token', async () => {
+test('creates a DPoP proof that jose verifies, bound to method, URL and token', async () => {
   const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
   const proof = createDpopProof({
     key,

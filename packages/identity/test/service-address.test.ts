@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { isServiceAddress, SERVICE_ADDRESSES, serviceAddress } from '../src/service-address.ts';
 import { ReachableService } from '../src/wire.ts';
 
-describe('addresses of services', () => {
+describe('service addresses', () => {
   it('are in 127.64.0.0/10 and never end in 0 or 255', () => {
     const indexes = [0, 1, 253, 254, 255 * 254, 256 * 254, SERVICE_ADDRESSES - 1];
     expect(indexes.map(serviceAddress)).toEqual([
@@ -16,17 +16,17 @@ describe('addresses of services', () => {
     ]);
   });
 
-  it('are all different, and each is recognised', () => {
+  it('are distinct, and each is recognized', () => {
     const seen = new Set<string>();
     for (let index = 0; index < SERVICE_ADDRESSES; index += 61) {
       const address = serviceAddress(index);
-      if (!isServiceAddress(address)) throw new Error(`${address} is not recognised`);
+      if (!isServiceAddress(address)) throw new Error(`${address} is not recognized`);
       seen.add(address);
     }
     expect(seen.size).toBe(Math.ceil(SERVICE_ADDRESSES / 61));
   });
 
-  it('wrap around after the last', () => {
+  it('wrap around after the last index', () => {
     expect(serviceAddress(SERVICE_ADDRESSES)).toBe(serviceAddress(0));
   });
 
@@ -49,16 +49,14 @@ describe('addresses of services', () => {
     expect(isServiceAddress(text)).toBe(false);
   });
 
-  it('are checked where an agent is told of a service', () => {
+  it('are validated in the service list of an agent', () => {
     const service = {
-      ...{
-        grant: 'dev',
-        host: 'orders.shop.svc.cluster.local',
-        port: 80,
-        aliases: [],
-        protocol: 'http',
-        spiffe_ids: [],
-      },
+      grant: 'dev',
+      host: 'orders.shop.svc.cluster.local',
+      port: 80,
+      aliases: [],
+      protocol: 'http',
+      spiffe_ids: [],
     };
     const accepts = (address: string) => ReachableService.safeParse({ ...service, address }).success;
     expect(ReachableService.safeParse(service).success).toBe(true);

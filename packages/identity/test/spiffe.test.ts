@@ -12,7 +12,7 @@ import {
 const ID = 'spiffe://cluster.local/ns/meshpass-payments-dev/sa/alice-0a1b2c';
 
 describe('SPIFFE ids', () => {
-  test('are parsed into what they were formatted from', () => {
+  test('are parsed back into their parts', () => {
     expect(formatSpiffe(parseSpiffe(ID)!)).toBe(ID);
   });
   test.each([
@@ -26,7 +26,7 @@ describe('SPIFFE ids', () => {
   ])('refuse %j', (text) => {
     expect(parseSpiffe(text)).toBeUndefined();
   });
-  test('come from a certificate only when it has exactly one URI SAN', () => {
+  test('are read only from a certificate with exactly one URI SAN', () => {
     expect(spiffeOfSan(`URI:${ID}`)).toBe(ID);
     expect(spiffeOfSan(`DNS:a, URI:${ID}`)).toBe(ID);
     expect(spiffeOfSan(`URI:${ID}, URI:${ID}`)).toBeUndefined();
@@ -36,7 +36,7 @@ describe('SPIFFE ids', () => {
 });
 
 describe('targets', () => {
-  test('are host and port and nothing else', () => {
+  test('consist of host and port only', () => {
     expect(parseTarget('orders.shop.svc.cluster.local:8080')).toEqual({
       host: 'orders.shop.svc.cluster.local',
       port: 8080,
@@ -54,14 +54,14 @@ describe('targets', () => {
   ])('refuse %j', (text) => {
     expect(parseTarget(text)).toBeUndefined();
   });
-  test('have the SNI that istio gives a cluster', () => {
+  test('have the SNI of their Istio cluster', () => {
     expect(formatSni({ host: 'orders.shop.svc.cluster.local', port: 8080 })).toBe(
       'outbound_.8080_._.orders.shop.svc.cluster.local',
     );
   });
 });
 
-describe('SNIs of Istio', () => {
+describe('Istio SNIs', () => {
   const host = 'orders.shop.svc.cluster.local';
 
   test.each([
@@ -69,7 +69,7 @@ describe('SNIs of Istio', () => {
     [`outbound_.8080_.v2_.${host}`, { host, port: 8080, subset: 'v2' }],
     [`outbound_.65535_.canary-2026_.${host}`, { host, port: 65_535, subset: 'canary-2026' }],
     [`outbound_.1_.${'a'.repeat(63)}_.db`, { host: 'db', port: 1, subset: 'a'.repeat(63) }],
-  ])('%s is parsed into what it is formatted from', (sni, cluster) => {
+  ])('%s is parsed back into its parts', (sni, cluster) => {
     expect(parseSni(sni)).toEqual(cluster);
     expect(formatSni(cluster)).toBe(sni);
   });
@@ -95,28 +95,28 @@ describe('SNIs of Istio', () => {
     ['a subset that ends with a hyphen', `outbound_.8080_.v2-_.${host}`],
     ['a subset of 64 letters', `outbound_.8080_.${'a'.repeat(64)}_.${host}`],
     ['two SNIs in one', `outbound_.8080_._.outbound_.5432_._.${host}`],
-    ['a subset that holds an SNI', `outbound_.8080_.v2_.web.dev_._.${host}`],
+    ['a subset that contains an SNI', `outbound_.8080_.v2_.web.dev_._.${host}`],
     ['no host', 'outbound_.8080_._.'],
     ['an empty label', 'outbound_.8080_._.orders..shop'],
     ['a host that begins with a dot', `outbound_.8080_._..${host}`],
     ['a host that ends with a dot', `outbound_.8080_._.${host}.`],
     ['a label that begins with a hyphen', 'outbound_.8080_._.-orders.shop'],
     ['a wildcard', 'outbound_.8080_._.*.shop.svc.cluster.local'],
-    ['a port behind the host', `outbound_.8080_._.${host}:15443`],
+    ['a port after the host', `outbound_.8080_._.${host}:15443`],
     ['an IPv6 address', 'outbound_.8080_._.[::1]'],
     ['a space', `outbound_.8080_._.${host} `],
     ['a line break', `outbound_.8080_._.${host}\n`],
     ['a NUL', `outbound_.8080_._.${host}\0`],
-    ['letters beyond ASCII', 'outbound_.8080_._.örders.shop'],
+    ['letters outside ASCII', 'outbound_.8080_._.örders.shop'],
     ['an Arabic digit', `outbound_.٨080_._.${host}`],
     ['a slash', `outbound_.8080_._.${host}/x`],
-    ['more than a server name may have', `outbound_.8080_._.${'a.'.repeat(130)}b`],
+    ['more than 255 bytes', `outbound_.8080_._.${'a.'.repeat(130)}b`],
     ['text before it', `xoutbound_.8080_._.${host}`],
-  ])('are refused with %s', (_what, sni) => {
+  ])('are rejected with %s', (_what, sni) => {
     expect(parseSni(sni)).toBeUndefined();
   });
 
-  test('are never read in two ways: each accepted text is the one that its parts make', () => {
+  test('are unambiguous: formatting the parsed parts returns the accepted text', () => {
     const pieces = ['outbound', '_', '.', '8080', '0', '-', 'v2', 'orders', 'shop', ':', ' '];
     let seed = 7;
     const random = (below: number) => {
@@ -143,7 +143,7 @@ describe('ServiceAccount names', () => {
     ['--', 'ab12'],
     ['a'.repeat(80), `${'a'.repeat(40)}-ab12`],
     [`${'a'.repeat(39)}--b`, `${'a'.repeat(39)}-ab12`],
-  ])('of %s is %s', (login, name) => {
+  ])('for %s is %s', (login, name) => {
     expect(serviceAccountName(login, 'ab12')).toBe(name);
   });
 });

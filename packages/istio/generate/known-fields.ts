@@ -1,6 +1,6 @@
 /**
- * Writes `src/generated/known-fields.ts` from the CustomResourceDefinitions of Istio and of the Gateway API, as they are in the Istio
- * module that the lab builds: `npm run generate -w @meshpass/istio`. A test fails when that is due.
+ * Generates `src/generated/known-fields.ts` from the CustomResourceDefinitions of Istio and of the Gateway API in the
+ * Istio module that the lab builds: `npm run generate -w @meshpass/istio`. A test fails if the file is out of date.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -10,12 +10,12 @@ import { readValues } from '../src/manifest/read-yaml.ts';
 import type { Shape } from '../src/manifest/shape.ts';
 
 export interface IstioModule {
-  /** Directory of its source. */
+  /** Source directory. */
   readonly source: string;
   readonly version: string;
 }
 
-/** Kinds that are read, by the name that `Resource` gives them. */
+/** Supported kinds, with their names in `Resource`. */
 const KINDS: Readonly<Record<string, string>> = {
   ...Object.fromEntries(
     ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'].map((kind) => [
@@ -58,15 +58,18 @@ interface Definition {
 }
 
 /**
- * The Istio module that the lab builds, at the version that lab/tools/istio/go.mod pins.
- * @param offline do not download it; undefined is returned where it is not in Go's module cache, or there is no Go
+ * Locates the Istio module that the lab builds, at the version pinned in lab/tools/istio/go.mod.
+ * @param offline do not download it; returns undefined if it is not in Go's module cache or Go is not installed
  */
 export function istioModule(offline: boolean): IstioModule | undefined {
   const cwd = fileURLToPath(new URL('../../../lab/tools/istio/', import.meta.url));
   const env = { ...process.env, GOFLAGS: '-mod=readonly', GOWORK: 'off', ...(offline && { GOPROXY: 'off' }) };
   try {
     const answer = execFileSync('go', ['mod', 'download', '-json', 'istio.io/istio'], {
-      ...{ cwd, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+      cwd,
+      env,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
     });
     const { Dir: source, Version: version } = JSON.parse(answer) as { Dir: string; Version: string };
     return { source, version };
@@ -76,7 +79,7 @@ export function istioModule(offline: boolean): IstioModule | undefined {
   }
 }
 
-/** The text of the generated file. */
+/** Renders the generated file. */
 export function knownFields({ source, version }: IstioModule): string {
   const shapes = new Map<string, Shape>();
   for (const file of DEFINITIONS) {
@@ -99,7 +102,7 @@ function definitionsIn(text: string): readonly Definition[] {
   );
 }
 
-/** What the API server would prune or refuse, of types; bounds and patterns are left to it. */
+/** Keeps what the API server checks about types, and omits its bounds and patterns. */
 function toShape(schema: Schema): Shape {
   if (schema.enum && schema.type === 'string') return { oneOf: schema.enum };
   if (schema['x-kubernetes-int-or-string']) return 'any';
@@ -126,7 +129,7 @@ function toShape(schema: Schema): Shape {
   }
 }
 
-/** Shapes that occur more than once are constants: schemas of routes and traffic policies repeat themselves dozens of times. */
+/** Prints each repeated shape as one constant: schemas of routes and traffic policies repeat dozens of times. */
 function print(kinds: ReadonlyMap<string, Shape>, version: string): string {
   const uses = new Map<string, number>();
   const countUses = (shape: Shape): void => {

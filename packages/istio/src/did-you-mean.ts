@@ -1,7 +1,7 @@
-/** The nearest known word to a mistyped one. */
+/** Suggestions for mistyped words. */
 
 /**
- * Says ` (did you mean "allow"?)`, or nothing where no candidate is near.
+ * Formats a suggestion such as ` (did you mean "allow"?)`, or an empty text if no candidate is similar.
  * @example
  * ```ts
  * import { didYouMean } from '@meshpass/istio';
@@ -14,9 +14,9 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
 }
 
 /**
- * The nearest candidate, if at most a third of the word differs.
- * @param word what was written
- * @param candidates what would have been understood
+ * Finds the nearest candidate, if at most a third of the word differs.
+ * @param word as written
+ * @param candidates accepted words
  * @example
  * ```ts
  * import { nearest } from '@meshpass/istio';
@@ -35,7 +35,7 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return best?.candidate;
 }
 
-/** Optimal string alignment: a swap of neighbours counts once, as it does for fingers. */
+/** Optimal string alignment distance. Counts swapping two neighbours, a common typing error, as one edit. */
 function editDistance(a: string, b: string): number {
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {

@@ -1,6 +1,6 @@
 /**
- * One model of an Istio mesh: manifests become objects with their places, objects become workloads, ports and hosts, and
- * policies attach to workloads as istiod attaches them.
+ * Model of an Istio mesh: manifests become objects with source positions, objects become workloads, ports and hosts,
+ * and policies attach to workloads by istiod's rules.
  */
 export { didYouMean, nearest } from './did-you-mean.ts';
 export { decodeText } from './manifest/decode.ts';
@@ -79,3 +79,4 @@ export { foreignPolicyOf } from './policy/foreign.ts';
 export { attachedLayers, type Layers } from './policy/layers.ts';
 export { isTemplate, readTemplate, SEGMENT_CHARACTERS, type TemplatePiece } from './policy/path-template.ts';
 export { type PeerMode, type PeerModes, peerModes, peerModesOf } from './policy/peer-authentication.ts';
+export { SOURCE_FIELDS } from './policy/rule-fields.ts';

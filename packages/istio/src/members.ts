@@ -1,2 +1,2 @@
-/** Members of objects that were not validated: a list where a list should be, text where text should be, or nothing. */
-export { items, labels, listed, record, text, texts } from './object/members.ts';
+/** Typed access to the fields of unvalidated objects. */
+export { compare, distinct, items, labels, listed, record, text, texts } from './object/members.ts';

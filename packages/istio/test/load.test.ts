@@ -31,8 +31,8 @@ const said = (text: string | Uint8Array) =>
     ({ code, place, message }) => `${code} ${place.line}:${place.column} ${message}`,
   );
 
-describe('manifests', () => {
-  it('are read with the place of every member', () => {
+describe('loadManifests', () => {
+  it('records the position of every member', () => {
     const { resources, problems } = loadManifests(`${POLICY}${SERVICE}`, 'a.yaml');
     expect(problems).toEqual([]);
     expect(resources.map(({ kind, metadata }) => `${kind} ${metadata.namespace}/${metadata.name}`)).toEqual([
@@ -54,7 +54,7 @@ describe('manifests', () => {
     expect(service!.origin.at(['spec', 'ports', 0, 'port'])).toEqual({ file: 'a.yaml', line: 22, column: 23 });
   });
 
-  it('are read from Lists, with their own lines', () => {
+  it('reads the items of Lists with their own lines', () => {
     const list = `apiVersion: v1
 kind: List
 items:
@@ -74,7 +74,7 @@ items:
     expect(resources[1]!.origin.at(['metadata', 'name'])).toEqual({ file: 'l.yaml', line: 9, column: 22 });
   });
 
-  it('are read from JSON, and from what a cluster answers', () => {
+  it('reads JSON and responses of a cluster', () => {
     const object = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } };
     const fromText = loadManifests(JSON.stringify(object, null, '\t'), 'n.json');
     expect(fromText.problems).toEqual([]);
@@ -85,7 +85,7 @@ items:
     expect(fromCluster.resources[0]!.origin).toMatchObject({ file: 'cluster lab', line: 0 });
   });
 
-  it('tell a Gateway of the Gateway API from one of Istio, and keep kinds that they do not know', () => {
+  it('distinguishes the two kinds of Gateways and keeps objects of unknown kinds', () => {
     const gateway = (version: string) => `---\napiVersion: ${version}\nkind: Gateway\nmetadata: {name: g}\nspec: {}\n`;
     const other = '---\napiVersion: acme.dev/v1\nkind: Widget\nmetadata: {name: w}\nspec: {what: ever}\n';
     const text = gateway('networking.istio.io/v1') + gateway('gateway.networking.k8s.io/v1') + other;
@@ -95,7 +95,7 @@ items:
     expect(loaded.others).toMatchObject([{ kind: 'Widget', spec: { what: 'ever' } }]);
   });
 
-  it('may use anchors and merge keys', () => {
+  it('accepts anchors and merge keys', () => {
     const text = `apiVersion: v1
 kind: Service
 metadata: {name: a, labels: &labels {app: a}}
@@ -107,7 +107,7 @@ spec:
     expect(resources[0]).toMatchObject({ spec: { selector: { app: 'a', tier: 'web' } } });
   });
 
-  it('may close brackets at the left, as the tools of Kubernetes allow, and keep their places', () => {
+  it('accepts closing brackets in the first column, like the tools of Kubernetes, and keeps positions', () => {
     const text = `apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: a}
@@ -124,7 +124,7 @@ three"
     expect(resources[0]).toMatchObject({ spec: { hosts: ['one.example.com', 'two three'], gateways: ['mesh'] } });
     expect(resources[0]!.origin.at(['spec', 'hosts', 1])).toMatchObject({ line: 7, column: 1 });
     expect(resources[0]!.origin.at(['spec', 'gateways', 0])).toMatchObject({ line: 10, column: 14 });
-    // Where the end of a line has a meaning, it is not taken away.
+    // A line end that has a meaning is kept.
     for (const before of ['# note', ''])
       expect(said(text.replace('"one.example.com",', `"one.example.com", ${before}${before ? '' : '\n'}`))).not.toEqual(
         [],
@@ -132,7 +132,7 @@ three"
   });
 });
 
-describe('what is wrong is said by line', () => {
+describe('loadManifests reports problems by line', () => {
   it.each([
     ['an unknown field', POLICY.replace('paths:', 'path:'), 'manifest_unknown_field 15:13 '],
     ['a field of the wrong type', POLICY.replace('- /admin', '- 80'), 'manifest_invalid 16:17 '],
@@ -141,9 +141,13 @@ describe('what is wrong is said by line', () => {
     ['an object without a name', 'apiVersion: v1\nkind: Pod\nmetadata: {}', 'manifest_invalid 3:'],
     ['no object', '- 1\n- 2', 'manifest_invalid 1:1 '],
     ['a duplicate key', 'apiVersion: v1\nkind: Pod\nkind: Service', 'manifest_syntax 3:1 '],
-    ['a prototype', 'apiVersion: v1\nkind: Pod\n__proto__: {polluted: true}', 'manifest_syntax 3:1 '],
+    [
+      'a key that would change the prototype',
+      'apiVersion: v1\nkind: Pod\n__proto__: {polluted: true}',
+      'manifest_syntax 3:1 ',
+    ],
     ['a tag', 'apiVersion: !!js/function "x"', 'manifest_syntax 1:13 '],
-    ['an alias of nothing', 'apiVersion: *nothing', 'manifest_syntax 1:'],
+    ['an alias without an anchor', 'apiVersion: *nothing', 'manifest_syntax 1:'],
     ['a tab', 'apiVersion: v1\nkind:\n\tPod: x', 'manifest_syntax 3:'],
     ['invalid UTF-8', Buffer.from('a: b\nc: \xff\n', 'latin1'), 'manifest_syntax 2:1 '],
   ])('%s', (_, text, start) => {
@@ -152,21 +156,21 @@ describe('what is wrong is said by line', () => {
     expect(more).toEqual([]);
   });
 
-  it('and a document that cannot be read does not hide the others', () => {
+  it('reads the other documents after an unreadable one', () => {
     const { resources, problems } = loadManifests(`${POLICY}---\na: [\n${SERVICE}`, 'a.yaml');
     expect(resources.map(({ kind }) => kind)).toEqual(['AuthorizationPolicy', 'Service']);
     expect(problems).toMatchObject([{ code: 'manifest_syntax', place: { line: 20 } }]);
   });
 
-  it('and a misspelled field is met with what was meant', () => {
+  it('suggests the intended name for a misspelled field', () => {
     expect(said(POLICY.replace('notPrincipals', 'notPrincipal'))).toEqual([
       'manifest_unknown_field 12:20 AuthorizationPolicy orders: spec.rules.0.from.0.source.notPrincipal: the field ' +
-        '"notPrincipal" is not known (did you mean "notPrincipals"?)',
+        '"notPrincipal" is unknown (did you mean "notPrincipals"?)',
     ]);
   });
 });
 
-describe('hostile text ends with an error, in bounded memory', () => {
+describe('loadManifests rejects hostile text in bounded memory', () => {
   const laughs = Array.from({ length: 30 }, (_, n) => `a${n}: &a${n} [${Array(10).fill(n ? `*a${n - 1}` : 'x')}]`);
   const merges = Array.from(
     { length: 30 },
@@ -196,7 +200,7 @@ describe('hostile text ends with an error, in bounded memory', () => {
     expect(problems[0]!.place.line).toBeGreaterThan(0);
   });
 
-  it('many documents that are no objects', () => {
+  it('reports many documents that are not objects', () => {
     const { problems } = loadManifests('--- x\n'.repeat(100_000), 'hostile.yaml');
     expect(problems).toHaveLength(1000);
   });

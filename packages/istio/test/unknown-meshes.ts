@@ -1,4 +1,7 @@
-/** One workload, shop/orders, behind what is not a sidecar as we understand it: each with the reason that every command must give. */
+/**
+ * Meshes in which an unmodified sidecar does not guard the workload shop/orders, each with the reason that every
+ * command must report.
+ */
 const meta = (name: string, more = '') => `{name: ${name}, namespace: shop${more}}`;
 
 export const SERVICE = `
@@ -7,7 +10,7 @@ kind: Service
 metadata: ${meta('orders')}
 spec: {selector: {app: orders}, ports: [{name: http, port: 8080}]}
 `;
-/** With an ALLOW, so that policies alone say yes to some and no to others. */
+/** Includes an ALLOW, so that policies alone would allow some calls and deny others. */
 export const POLICY = `---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -45,13 +48,13 @@ metadata: {name: lua, namespace: ${at}}
 spec: {configPatches: [{${patch}}]}
 `;
 
-/** What is understood: a name, and the mesh without Service and policy. */
+/** Meshes with a standard sidecar: name, and manifests without Service and policy. */
 export const UNDERSTOOD: readonly (readonly [string, string])[] = [
   ['manifests without a Namespace', ''],
   ['a Deployment without a Namespace', deployment()],
   ['a namespace that is injected', INJECTED + deployment()],
   ['a namespace with a revision', namespace('istio.io/rev: stable') + deployment()],
-  ['a Pod that asks for its sidecar', namespace('') + deployment({ labels: ', sidecar.istio.io/inject: "true"' })],
+  ['a Pod that requests its sidecar', namespace('') + deployment({ labels: ', sidecar.istio.io/inject: "true"' })],
   ['a Pod that runs with a proxy, in a namespace without labels', namespace('') + pod({ containers: PROXY })],
   [
     'a proxy as a sidecar of Kubernetes',
@@ -59,7 +62,7 @@ export const UNDERSTOOD: readonly (readonly [string, string])[] = [
   ],
   ['a Deployment whose Pods run with a proxy', namespace('') + deployment() + pod({ containers: PROXY })],
   [
-    'a Pod with a sidecar in an ambient namespace, which the CNI agent leaves alone',
+    'a Pod with a sidecar in an ambient namespace, which the CNI agent skips',
     namespace('istio.io/dataplane-mode: ambient') + pod({ containers: PROXY }),
   ],
   [
@@ -72,14 +75,14 @@ export const UNDERSTOOD: readonly (readonly [string, string])[] = [
   ['an EnvoyFilter of another namespace', filter('applyTo: HTTP_FILTER', 'dev')],
 ];
 
-/** A name, the mesh without Service and policy, and the reason. */
+/** Name, manifests without Service and policy, and reason. */
 export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
   [
     'an ambient namespace',
     namespace('istio.io/dataplane-mode: ambient') + deployment(),
     /namespace shop is in ambient mode/,
   ],
-  ['an ambient namespace of which no Pod is known', namespace('istio.io/dataplane-mode: ambient'), /ambient mode/],
+  ['an ambient namespace without a known Pod', namespace('istio.io/dataplane-mode: ambient'), /ambient mode/],
   ['an ambient Pod', INJECTED + deployment({ labels: ', istio.io/dataplane-mode: ambient' }), /it is in ambient mode/],
   [
     'a Pod that runs in ambient mode',
@@ -100,11 +103,15 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
   [
     'injection off by label',
     INJECTED + deployment({ labels: ', sidecar.istio.io/inject: "false"' }),
-    /gets no sidecar/,
+    /disables its sidecar/,
   ],
-  ['injection off by annotation', deployment({ annotations: 'sidecar.istio.io/inject: "false"' }), /gets no sidecar/],
+  [
+    'injection off by annotation',
+    deployment({ annotations: 'sidecar.istio.io/inject: "false"' }),
+    /disables its sidecar/,
+  ],
   ['a namespace without labels', namespace('') + deployment(), /neither istio-injection nor istio\.io\/rev/],
-  ['a namespace without labels of which no Pod is known', namespace(''), /neither istio-injection nor istio\.io\/rev/],
+  ['a namespace without labels and without a known Pod', namespace(''), /neither istio-injection nor istio\.io\/rev/],
   ['a namespace that is never injected', namespace('istio-injection: disabled'), /namespace shop gets no sidecars/],
   ['a Pod that runs without a proxy', INJECTED + pod(), /runs without a container istio-proxy/],
   [
@@ -113,7 +120,7 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
     /without a container/,
   ],
   [
-    'an init container that is no sidecar',
+    'an init container that is not restartable',
     pod({ spec: ', initContainers: [{name: istio-proxy}]' }),
     /without a container/,
   ],
@@ -122,12 +129,12 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
   [
     'a port that is excluded',
     deployment({ annotations: 'traffic.sidecar.istio.io/excludeInboundPorts: "9090, 8080"' }),
-    /around the sidecar/,
+    /bypasses the sidecar/,
   ],
   [
-    'ports that are included, without this',
+    'included ports that omit this one',
     deployment({ annotations: 'traffic.sidecar.istio.io/includeInboundPorts: "9090"' }),
-    /around the sidecar/,
+    /bypasses the sidecar/,
   ],
   [
     'a port that istio-init excluded',
@@ -135,18 +142,14 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
       containers: PROXY,
       spec: ', initContainers: [{name: istio-init, args: [istio-iptables, -d, "15021,8080"]}]',
     }),
-    /port 8080 is served around the sidecar/,
+    /port 8080 bypasses the sidecar/,
   ],
   [
     'interception switched off',
     deployment({ annotations: 'sidecar.istio.io/interceptionMode: NONE' }),
     /intercepts nothing/,
   ],
-  [
-    'a bootstrap of its own',
-    deployment({ annotations: 'sidecar.istio.io/bootstrapOverride: mine' }),
-    /bootstrapOverride/,
-  ],
+  ['a custom bootstrap', deployment({ annotations: 'sidecar.istio.io/bootstrapOverride: mine' }), /bootstrapOverride/],
   [
     'an EnvoyFilter',
     filter('applyTo: HTTP_FILTER, match: {context: SIDECAR_INBOUND}'),
@@ -164,7 +167,7 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
     /TrafficExtension shop\/code changes its proxy/,
   ],
   [
-    'a Gateway that selects it',
+    'a Gateway that selects the workload',
     `---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: ${meta('public')}\nspec: {selector: {app: orders}, servers: []}\n`,
     /it is a gateway/,
   ],
@@ -175,13 +178,13 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
   ],
   ['a waypoint', deployment({ labels: ', gateway.istio.io/managed: istio.io-mesh-controller' }), /it is a waypoint/],
   [
-    'a ServiceEntry that declares its port, too',
+    'a ServiceEntry that also declares its port',
     `---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: ${meta('entry')}\nspec: {hosts: [a.test], ports: [{number: 8080, name: tcp, protocol: TCP}], resolution: STATIC, workloadSelector: {labels: {app: orders}}}\n`,
-    /ServiceEntry shop\/entry declares port 8080/,
+    /ServiceEntry shop\/entry also declares port 8080/,
   ],
   [
-    'a Sidecar that ends TLS',
+    'a Sidecar that terminates TLS',
     `---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: ${meta('tls')}\nspec: {ingress: [{port: {number: 8080, protocol: HTTPS, name: https}, tls: {mode: SIMPLE}}]}\n`,
-    /Sidecar shop\/tls ends TLS/,
+    /Sidecar shop\/tls terminates TLS/,
   ],
 ];

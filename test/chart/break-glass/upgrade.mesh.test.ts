@@ -1,4 +1,4 @@
-/** An upgrade after which nobody could operate Meshpass is refused: as `helm upgrade` renders it, the chart asks the cluster what is there. */
+/** An upgrade that would leave Meshpass without operators is refused: during `helm upgrade`, the chart queries the cluster for existing objects. */
 import { type Lab, upLab } from '@meshpass/lab';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type ApiServer, apiServerOf } from '../api-server.ts';
@@ -39,7 +39,7 @@ const there = async (enabled: boolean) => {
   await api.send(find(objects, 'Deployment', 'meshpass-broker'), false);
 };
 
-it('where there was a token until now, and the access file gives nobody a role', async () => {
+it('if there was a token until now, and the access file has no operators', async () => {
   await there(true);
   await expect(withFile(GRANTS)).rejects.toThrow(REFUSED);
   await expect(withFile(NOBODY)).rejects.toThrow(REFUSED);
@@ -49,7 +49,7 @@ it('where there was a token until now, and the access file gives nobody a role',
   expect(await withFile(GRANTS, 'breakGlass.enabled=true')).toContain('MESHPASS_BREAK_GLASS');
 });
 
-it('also where the access file is in a ConfigMap of somebody else', async () => {
+it('even if the access file is in a foreign ConfigMap', async () => {
   const inMap = () => upgraded('access.content=', 'access.configMap=access-file', 'admission.services={orders.shop}');
   await expect(inMap()).rejects.toThrow(REFUSED);
   const metadata = { name: 'access-file', namespace: NAMESPACE };
@@ -57,7 +57,7 @@ it('also where the access file is in a ConfigMap of somebody else', async () => 
   expect(await inMap()).toContain('name: meshpass-broker');
 });
 
-it('but not where there was none: the broker says that nobody can operate it', async () => {
+it('but not if there was none: the broker warns that it has no operators', async () => {
   await there(false);
   expect(await withFile(GRANTS)).toContain('name: meshpass-broker');
 });

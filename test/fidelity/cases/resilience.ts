@@ -1,4 +1,4 @@
-/** What a proxy does when things go wrong, and how it makes them go wrong. */
+/** Behaviour of a proxy when things go wrong, and ways to make them go wrong. */
 import type { Case, World } from '../case.ts';
 import { countAnswers, get, kinds, newId, statusOf } from '../observe.ts';
 import { ANY, destinationRule, V1, virtualService } from '../rules.ts';
@@ -11,7 +11,7 @@ const EJECT = { consecutive5xxErrors: 3, interval: '1s', baseEjectionTime: '8s',
 /** An earlier try may have ejected v2: it comes back after 8 s, after 16 s the second time, and so on. */
 const BACK_MS = 30_000;
 const ONE_POD = 'one pod alone is asked';
-/** An Envoy ejects on its main thread, at the next interval at the latest; until then its workers go on asking. */
+/** An Envoy ejects on its main thread, at the next interval at the latest; until then its workers keep sending requests. */
 const EJECTED_MS = 5_000;
 
 /** Ten calls at a time, until their answers are as wanted. @returns whether that came in time */
@@ -82,7 +82,7 @@ export const resilience: readonly Case[] = [
     observe: async (world) => {
       const id = newId();
       const { headers } = await get(world, '/mirrored', { 'x-call-id': id });
-      // The copy is not waited for by whoever calls.
+      // Callers do not wait for the copy.
       for (let tries = 0; tries < 20 && headers['x-version'] === 'v1'; tries++) {
         const copies = await world.seenBy('v2', id);
         if (copies.length > 0) return 'v1 answers, v2 gets a copy';

@@ -1,7 +1,9 @@
 /** VirtualServices and DestinationRules: where a request goes, and as what. */
 import { type Case, ECHO_URL } from '../case.ts';
-import { countAnswers, echoed, get, kinds } from '../observe.ts';
+import { countAnswers, echoed, get, kinds, newId, statusOf } from '../observe.ts';
 import { ANY, destinationRule, V1, V2, virtualService } from '../rules.ts';
+
+const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
 
 export const routing: readonly Case[] = [
   {
@@ -39,6 +41,23 @@ export const routing: readonly Case[] = [
     expected: 'a tenth from v1',
   },
   {
+    feature: 'Regular expression',
+    rule: '418 for a path with two UUIDs',
+    apply: [
+      virtualService([
+        {
+          match: [{ uri: { regex: `/orders/${UUID}/items/${UUID}` } }],
+          fault: { abort: { httpStatus: 418, percentage: { value: 100 } } },
+          route: [ANY],
+        },
+        { route: [ANY] },
+      ]),
+    ],
+    observe: async (world) =>
+      `${await statusOf(world, `/orders/${newId()}/items/${newId()}`)} with them, ${await statusOf(world, '/orders/1')} without`,
+    expected: '418 with them, 200 without',
+  },
+  {
     feature: 'Rewrite',
     rule: '`/old/` to `/new/`, another authority',
     apply: [
@@ -55,6 +74,21 @@ export const routing: readonly Case[] = [
       return `${path} at ${headers.host}`;
     },
     expected: '/new/1 at echo.internal',
+  },
+  {
+    feature: 'Encoded path',
+    rule: '`/caf%C3%A9BAR` to `/th%C3%A9BAR`',
+    apply: [
+      virtualService([
+        { match: [{ uri: { exact: '/caf%C3%A9BAR' } }], rewrite: { uri: '/th%C3%A9BAR' }, route: [ANY] },
+        { route: [ANY] },
+      ]),
+    ],
+    observe: async (world) => {
+      const path = async (asked: string): Promise<string> => echoed(await get(world, asked)).path;
+      return `${await path('/caf%C3%A9BAR')}, and ${await path('/other')}`;
+    },
+    expected: '/th%C3%A9BAR, and /other',
   },
   {
     feature: 'Redirect',
@@ -103,11 +137,12 @@ export const routing: readonly Case[] = [
       const preflight = async (origin: string): Promise<string> => {
         const headers = { origin, 'access-control-request-method': 'PUT' };
         const answer = await world.call({ do: 'http', method: 'OPTIONS', url: `${ECHO_URL}/cors`, headers });
-        return answer.headers['access-control-allow-origin'] ?? 'nothing';
+        const allowed = answer.headers['access-control-allow-origin'];
+        return allowed ? `${allowed} allowed` : answer.status === 421 ? 'refused with 421' : 'nothing allowed';
       };
-      return `${await preflight('https://app.example')} allowed, of another origin ${await preflight('https://b.example')}`;
+      return `${await preflight('https://app.example')}, of another origin ${await preflight('https://b.example')}`;
     },
-    expected: 'https://app.example allowed, of another origin nothing',
+    expected: 'https://app.example allowed, of another origin nothing allowed',
   },
 ];
 

@@ -1,4 +1,4 @@
-/** The Telemetry API. What istiod tells the workspace's own proxy to report is not seen by these calls. */
+/** Telemetry API. These calls do not see reports of the workspace's own proxy. */
 import { randomBytes } from 'node:crypto';
 import type { Case, World } from '../case.ts';
 import { echoed, get, newId } from '../observe.ts';

@@ -1,12 +1,13 @@
-/** Who sees which rule, and services and ports of unusual kinds. */
+/** Visibility of rules, and services and ports of unusual kinds. */
 import type { KubeObject } from '@meshpass/lab';
 import { serviceObjects } from '@meshpass/lab/mesh/objects';
-import { planLab } from '@meshpass/lab/plan';
+import { LONG_NAME, planLab } from '@meshpass/lab/plan';
 import type { Case, World } from '../case.ts';
 import { statusOf } from '../observe.ts';
 import { ANY, virtualService } from '../rules.ts';
 
 const TEAPOT = [{ fault: { abort: { httpStatus: 418, percentage: { value: 100 } } }, route: [ANY] }];
+const LONG = `${LONG_NAME}.shop.svc.cluster.local`;
 const HEADLESS = 'echo-headless.shop.svc.cluster.local';
 
 export const visibility: readonly Case[] = [
@@ -23,7 +24,9 @@ export const visibility: readonly Case[] = [
     rule: 'namespace `shop` and no other; in a Codespace, its grants',
     apply: [
       {
-        ...{ apiVersion: 'networking.istio.io/v1', kind: 'Sidecar', metadata: { name: 'fidelity', namespace: 'shop' } },
+        apiVersion: 'networking.istio.io/v1',
+        kind: 'Sidecar',
+        metadata: { name: 'fidelity', namespace: 'shop' },
         spec: {
           workloadSelector: { labels: { app: 'client' } },
           egress: [{ hosts: ['shop/*', 'istio-system/*'] }],
@@ -43,6 +46,16 @@ export const visibility: readonly Case[] = [
     rule: '418 for its name',
     apply: [virtualService([{ ...TEAPOT[0], route: [{ destination: { host: HEADLESS } }] }], { hosts: [HEADLESS] })],
     observe: async (world) => `${(await world.call({ do: 'http', url: 'http://echo-headless.shop:8081/' })).status}`,
+    expected: '418',
+  },
+  {
+    feature: 'Service with a long name',
+    rule: `418 for its name, of ${LONG.length} characters`,
+    apply: [virtualService([{ ...TEAPOT[0], route: [{ destination: { host: LONG } }] }], { hosts: [LONG] })],
+    observe: async (world) => {
+      const { status } = await world.call({ do: 'http', url: `http://${LONG_NAME}.shop:8080/` });
+      return `${status || 'no answer'}`;
+    },
     expected: '418',
   },
   {

@@ -8,7 +8,7 @@ export interface AccessFileWorld {
 /** Texts by path; the first is the main file. A link exists on disk alone. */
 export type Bundle = Readonly<Record<string, string | { readonly link: string }>>;
 
-/** A file with one grant, of which each member can be said. */
+/** A file with one grant whose members the caller sets. */
 function file(
   parts: Readonly<Record<'trust' | 'who' | 'to' | 'more' | 'top', string>> | Partial<Record<string, string>> = {},
 ) {
@@ -27,7 +27,7 @@ function file(
 
 type Parts = Parameters<typeof file>[0];
 
-/** The same file without and with a fault. */
+/** Returns the file without and with a fault. */
 export function pair(
   fault: string,
   good: Bundle,

@@ -25,7 +25,7 @@ const UNANCHORED = 'access_file_pattern_unanchored';
 const EXPRESSION = 'access_file_expression';
 
 const INPUTS: readonly HostileInput<AccessFileWorld>[] = [
-  // YAML that means another thing than it looks like, or costs more.
+  // YAML with another meaning or a higher cost than it appears to have.
   text('aliases that double twelve times', 'grants:', `bomb:\n${bomb}grants:`, SYNTAX),
   text('an anchor', 'who: [', 'who: &people [', SYNTAX),
   text('an alias', 'user: alice', 'user: *people', SYNTAX),
@@ -46,7 +46,7 @@ const INPUTS: readonly HostileInput<AccessFileWorld>[] = [
   text('a raw NUL', 'alice', 'ali\u0000ce'),
   text('a mark of byte order inside', 'alice', 'ali\ufeffce'),
   text('a second document', 'grants:', 'grants: {}\n---\ngrants:', SYNTAX),
-  text('a document that is ended and begun anew', 'grants:', '...\n---\ngrants:', SYNTAX),
+  text('a document that ends and starts again', 'grants:', '...\n---\ngrants:', SYNTAX),
   text('a tag of JavaScript', 'alice', '!!js/function "function () { return 1 }"', SYNTAX),
   text('a tag of bytes', 'alice', '!!binary YWxpY2U=', SYNTAX),
   text('a tag of its own', '[{user: alice}]', '!everybody [{user: alice}]', SYNTAX),
@@ -69,6 +69,10 @@ const INPUTS: readonly HostileInput<AccessFileWorld>[] = [
     CLAIM,
     `{issuer: okta, claims: {group: [${Array.from({ length: 50_001 }, (_, n) => `g${n}`).join(',')}]}}`,
   ),
+  text('a mebibyte of commas', 'grants:', `junk: [${','.repeat(900_000)}]\ngrants:`, 'access_file_invalid'),
+  text('escapes that are none', 'grants:', `junk: "${'\\x'.repeat(400_000)}"\ngrants:`, 'access_file_invalid'),
+  text('anchors without end', 'grants:', `junk:\n${'  - &a b\n'.repeat(40_000)}grants:`, 'access_file_invalid'),
+  text('keys that are maps', 'grants:', `${'? {a: b}\n: c\n'.repeat(40_000)}grants:`, 'access_file_invalid'),
 
   // Includes that lead out.
   include('an include of the directory above', including('../team.yaml', { 'team.yaml': OTHER })),
@@ -90,12 +94,12 @@ const INPUTS: readonly HostileInput<AccessFileWorld>[] = [
   ),
   include('an included grant of the same name', including('team.yaml', { 'team.yaml': OTHER.replace('ops', 'dev') })),
 
-  // Who: more than somebody.
+  // Who: more than one person.
   who('every repository', '{repository: acme/api}', '{repository: "*"}', UNANCHORED),
   who('every repository of everybody', '{repository: acme/*}', '{repository: "*/*"}', UNANCHORED),
   who('owners that begin alike', '{repository: acme/*}', '{repository: "acme*/api"}', UNANCHORED),
   who('nobody in particular', '{user: alice}', '{}', 'access_file_who_empty'),
-  who('an issuer that nobody trusts', CLAIM, CLAIM.replace('okta', 'evil')),
+  who('an untrusted issuer', CLAIM, CLAIM.replace('okta', 'evil')),
   who('a team with a letter of another alphabet', '{team: acme/payments}', '{team: аcme/payments}'),
   who('a login with a letter of no width', '{user: alice}', '{user: "ali\u200bce"}'),
   who('a login that is written backwards', '{user: alice}', '{user: "\u202eecila"}'),
@@ -121,6 +125,36 @@ const INPUTS: readonly HostileInput<AccessFileWorld>[] = [
     '{issuer: okta, when: claims.a == "b"}',
     `{issuer: okta, when: '${'('.repeat(2_000)}true${')'.repeat(2_000)}'}`,
     EXPRESSION,
+  ),
+  who(
+    'a regular expression that repeats repetitions',
+    `{issuer: okta, when: 'subject.matches("^(([a-z]{2}){2}){2}$")'}`,
+    `{issuer: okta, when: 'subject.matches("^(([a-z]{99}){99}){99}$")'}`,
+    EXPRESSION,
+  ),
+  who(
+    'a regular expression of which each part may be empty',
+    `{issuer: okta, when: 'subject.matches("^(x?y?){9}$")'}`,
+    `{issuer: okta, when: 'subject.matches("^(${'x?'.repeat(300)}){1000}$")'}`,
+    EXPRESSION,
+  ),
+  who(
+    'a repetition whose braces are escaped',
+    `{issuer: okta, when: 'subject.matches("^a\\x7b3}$")'}`,
+    `{issuer: okta, when: 'subject.matches("^(a\\x7b1000}\\x7b1000})$")'}`,
+    EXPRESSION,
+  ),
+  who(
+    'regular expressions that are too much together',
+    Array.from({ length: 9 }, (_, n) => `{issuer: okta, when: 'subject.matches("^${n}[a-z]{300}$")'}`).join(', '),
+    Array.from({ length: 190 }, (_, n) => `{issuer: okta, when: 'subject.matches("^${n}[a-z]{300}$")'}`).join(', '),
+    EXPRESSION,
+  ),
+
+  who(
+    'the name before the @, which anybody can have at another domain',
+    '{issuer: okta, when: claims.sub == "alice"}',
+    `{issuer: okta, when: 'login == "alice"'}`,
   ),
 
   // To: more than something.
@@ -161,6 +195,17 @@ const INPUTS: readonly HostileInput<AccessFileWorld>[] = [
   allow('a path with an escape', 'GET /orders/*', '"GET /orders/%2e%2e/admin"'),
   allow('a path with a star inside', 'GET /orders/*', '"GET /*/admin"', UNANCHORED),
   allow('a method as an alternative', 'GET /orders/*', '"GET|POST /orders/*"'),
+  allow('a method that no server has', 'DELETE /orders/*', 'DELTE /orders/*'),
+  to(
+    'a denied path that // and ;x get around',
+    '{service: orders.shop, port: 8080, allow: ["* /orders/*"], deny: [DELETE /orders/*]}',
+    '{service: orders.shop, port: 8080, allow: ["* /orders/*"], deny: ["* /orders/internal/{**}"]}',
+  ),
+  to(
+    'a demanded claim that // and ;x get around',
+    '{service: orders.shop, port: 8080, allow: [GET /orders/*, {operation: POST /refunds, require: {groups: sre}}]}',
+    '{service: orders.shop, port: 8080, allow: [GET /orders/*, {operation: GET /orders/all, require: {groups: sre}}]}',
+  ),
   allow('a line break in a path', 'GET /orders/*', '"GET /orders/\\nx"'),
 
   // How long, and what else.

@@ -7,19 +7,15 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { loadAccess } from '@meshpass/access';
 import { planChange, refuseUnsafe } from '@meshpass/analysis/plan';
-import { type PolicyChanges, policyChanges } from '@meshpass/broker/policy/change';
-import { Files } from '@meshpass/broker/policy/history';
+import { type PolicyChanges, policyChanges } from '@meshpass/broker/admin/policy/change';
+import { Files } from '@meshpass/broker/admin/policy/history';
+import { createProver } from '@meshpass/broker/admin/policy/prover';
 import { toMeshpassError } from '@meshpass/identity';
 import { loadManifests } from '@meshpass/istio';
+import { playPolicyMesh } from '../../../packages/broker/test/harness/policy-mesh.ts';
 import type { Outcome } from '../area.ts';
 import { type Bundle, OTHER } from './bundles.ts';
 
-const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
-  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
-};
-const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
-const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
 const service = (name: string, namespace: string, port = '{name: http, port: 8080}') =>
   `---\napiVersion: v1\nkind: Service\nmetadata: {name: ${name}, namespace: ${namespace}}\nspec: {selector: {app: ${name}}, ports: [${port}]}\n`;
 const CLUSTER = loadManifests(
@@ -34,14 +30,30 @@ const CLUSTER = loadManifests(
   'cluster.yaml',
 ).resources;
 
+const unreached = () => {
+  throw new Error('a plan does not come here');
+};
+const MESH = playPolicyMesh({
+  read: async () => CLUSTER,
+  take: unreached,
+  onChange: unreached,
+  drift: unreached,
+  resume: unreached,
+  onDisk: unreached,
+  followDisk: unreached,
+});
+
+/** Stops its process. */
+const PROVER = createProver();
+
 /** Offered both ways. */
 export async function offer(bundle: Bundle): Promise<Outcome> {
   const answers = [await attempt(() => fromDisk(bundle))];
-  // What is sent to a broker has no links.
+  // Files sent to a broker have no links.
   if (!Object.values(bundle).some((one) => typeof one !== 'string'))
     answers.push(await attempt(() => toBroker(bundle)));
   const refused = answers.filter(({ accepted }) => !accepted);
-  // A control is taken by both, and whatever either takes was let in: they must agree.
+  // Both accept a control, and an input that either accepts counts as accepted: they must agree.
   if (refused.length > 0 && refused.length < answers.length)
     return { accepted: true, answer: `one of two takes it: ${answers.map(({ answer }) => answer).join(' | ')}` };
   return answers.find(({ accepted }) => !accepted) ?? answers[0]!;
@@ -70,7 +82,7 @@ async function fromDisk(bundle: Bundle): Promise<string> {
       else symlinkSync(content.link, at);
     }
     const { access } = loadAccess(join(directory, Object.keys(bundle)[0]!));
-    const plan = planChange({ access, cluster: CLUSTER, shape: SHAPE, tokens: TOKENS });
+    const plan = planChange({ access, cluster: CLUSTER, shape: MESH.shape, tokens: MESH.tokens() });
     refuseUnsafe(plan);
     return plan.id;
   } finally {
@@ -87,13 +99,7 @@ async function toBroker(bundle: Bundle): Promise<string> {
 }
 
 function changes(): Pick<PolicyChanges, 'plan'> {
-  const unreached = () => {
-    throw new Error('a plan does not come here');
-  };
-  const mesh = {
-    ...{ read: async () => CLUSTER, shape: SHAPE, tokens: () => TOKENS, inForce: () => undefined },
-    ...{ rehearse: async () => {}, take: unreached, onChange: unreached, drift: unreached, resume: unreached },
-  };
-  const audit = { journal: { write: unreached, flush: unreached }, clock: Date.now, observe: unreached };
-  return policyChanges(mesh, { db: undefined as never }, audit);
+  const journal = { transaction: unreached, settled: unreached, flush: unreached };
+  const audit = { journal, clock: Date.now, observe: unreached };
+  return policyChanges(MESH, PROVER, { db: undefined as never }, audit);
 }

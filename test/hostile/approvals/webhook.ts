@@ -46,7 +46,7 @@ interface Message {
   id: string;
   time: string;
   body: string | Buffer;
-  /** What is signed in place of that. */
+  /** Signed content instead of that. */
   signs: { id?: string; at?: Date; body?: string };
   /** Changes the headers that are sent. */
   headers: (headers: string[]) => string[];
@@ -58,12 +58,17 @@ let sent = 0;
 
 /** A signature that counts leads to a request that there is not: that is as far as an honest message gets here. */
 async function send({ harness, broker }: WebhookWorld, change: (message: Message) => void): Promise<Outcome> {
-  // What a source and a person may send is bounded, and no subject here.
+  // Rate limits per source and person are not tested here.
   harness.clockAhead += 60_000;
   const now = new Date();
   const message: Message = {
-    ...{ method: 'POST', path: '/approvals/answers/chat', key: 'chat', id: `msg_${sent++}` },
-    ...{ time: String(Math.floor(now.getTime() / 1000)), body: JSON.stringify(honest), signs: {} },
+    method: 'POST',
+    path: '/approvals/answers/chat',
+    key: 'chat',
+    id: `msg_${sent++}`,
+    time: String(Math.floor(now.getTime() / 1000)),
+    body: JSON.stringify(honest),
+    signs: {},
     headers: (headers) => headers,
   };
   change(message);
@@ -79,7 +84,8 @@ async function send({ harness, broker }: WebhookWorld, change: (message: Message
 
 type Input = HostileInput<WebhookWorld>;
 const message = (fault: string, code: string, change: (message: Message) => void): Input => ({
-  ...{ fault, code },
+  fault,
+  code,
   control: (world) => send(world, () => {}),
   attack: (world) => send(world, change),
 });
@@ -171,7 +177,7 @@ const PATHS: readonly Input[] = [
   message('an answer by GET', 'not_found', (one) => Object.assign(one, { method: 'GET' })),
 ];
 const BODIES: readonly Input[] = [
-  bodied('with a member that nobody knows', { more: 1 }),
+  bodied('with an unknown member', { more: 1 }),
   bodied('with one member twice', JSON.stringify(honest).replace('{', '{"decision":"deny",')),
   bodied(
     'with one member twice within another',
@@ -213,7 +219,8 @@ const BODIES: readonly Input[] = [
 ];
 const OTHERS: readonly Input[] = [
   {
-    ...{ fault: 'a message that is sent again', code: 'proof_replayed' },
+    fault: 'a message that is sent again',
+    code: 'proof_replayed',
     control: (world) => send(world, () => {}),
     attack: async (world) => {
       const id = `msg_again_${sent++}`;
@@ -222,7 +229,8 @@ const OTHERS: readonly Input[] = [
     },
   },
   {
-    ...{ fault: 'a body that never comes', code: '408' },
+    fault: 'a body that never comes',
+    code: '408',
     control: (world) => send(world, () => {}),
     attack: ({ broker }) =>
       sendBytes(
@@ -231,7 +239,8 @@ const OTHERS: readonly Input[] = [
       ),
   },
   {
-    ...{ fault: 'more messages than a source may send', code: 'too_many_attempts' },
+    fault: 'more messages than a source may send',
+    code: 'too_many_attempts',
     control: (world) => send(world, () => {}),
     attack: async ({ broker, harness }) => {
       const stands = harness.clockStandsAt;

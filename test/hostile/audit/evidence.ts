@@ -2,7 +2,7 @@
 import { type NoteVerifier, noteVerifier } from '@meshpass/broker/audit/checkpoint/note';
 import { readExport } from '@meshpass/broker/audit/export/export';
 import { verifyExport } from '@meshpass/broker/audit/export/verify';
-import { rowHash, type SealedRow } from '@meshpass/broker/audit/log/leaf';
+import { rowHash, type SealedRow } from '@meshpass/broker/audit/log/chain';
 import { growTree } from '@meshpass/broker/audit/log/tree';
 import type { HostileInput, Outcome } from '../area.ts';
 import { type AuditWorld, checkpointText, type Evidence, ROWS } from './world.ts';
@@ -24,7 +24,7 @@ async function verify({ lines, anchors = [], keys }: Verified): Promise<Outcome>
   return { accepted: report.ok, answer: report.problems.map(({ kind, message }) => `${kind}: ${message}`).join('; ') };
 }
 
-/** An export is verified, by somebody who knows the key. */
+/** Verifies an export with a known key. */
 function evidence(
   fault: string,
   code: string,
@@ -48,7 +48,7 @@ const withHeader = (of: Evidence, edit: (header: Record<string, unknown>) => obj
   JSON.stringify(edit(JSON.parse(of.lines[0]!))),
   ...of.lines.slice(1),
 ];
-/** All hashes of an export made anew. */
+/** Recomputes all hashes of an export. */
 function rehashed(lines: readonly string[]): string[] {
   let previous = '0'.repeat(64);
   return lines.map((line) => {
@@ -74,7 +74,7 @@ export const EVIDENCE: Input[] = [
   evidence('a row with a new hash', 'replaced', (of) =>
     edited(of, 5, (row) => ({ ...row, subject: 'mallory', hash: rowHash({ ...row, subject: 'mallory' }) })),
   ),
-  evidence('rows whose hashes were all made anew', 'rewritten', (of) => ({
+  evidence('rows whose hashes were all recomputed', 'rewritten', (of) => ({
     lines: rehashed(edited(of, 5, (row) => ({ ...row, subject: 'mallory' })).lines),
   })),
   evidence('a row that was added at the end', 'added', (of) => {
@@ -91,7 +91,7 @@ export const EVIDENCE: Input[] = [
       checkpoint: String(header.checkpoint).replace('\n15\n', '\n14\n'),
     })),
   })),
-  evidence('a log that was made anew with another key', 'unsigned', async (of, { forge, key }) => {
+  evidence('a log that was rewritten with another key', 'unsigned', async (of, { forge, key }) => {
     const rows = rehashed(edited(of, 5, (row) => ({ ...row, subject: 'mallory' })).lines).filter((line) =>
       line.includes('"seq":'),
     );
@@ -133,7 +133,7 @@ export const EVIDENCE: Input[] = [
     'restored',
   ),
   evidence(
-    'a checkpoint of before the restore as the last one',
+    'a checkpoint from before the restore as the last one',
     'another log',
     (of) => ({
       lines: withHeader(of, (header) => ({ ...header, checkpoint: of.anchors.get(ROWS) })).slice(0, -2),
@@ -158,7 +158,7 @@ export const EVIDENCE: Input[] = [
     }),
     'restored',
   ),
-  evidence('a row that tells of a restore, which nobody signed', 'restore', (of) =>
+  evidence('a row of a restore without a signature', 'restore', (of) =>
     edited(of, 3, (row) => ({ ...row, action: 'audit.restore', outcome: 'allowed' })),
   ),
 ];

@@ -1,4 +1,4 @@
-/** What the audit log must not survive unseen: tampering with the store, with checkpoints, with exported evidence. */
+/** Tampering that the audit log must reveal: with the store, with checkpoints, with exported evidence. */
 import type { HostileArea } from '../area.ts';
 import { EVIDENCE } from './evidence.ts';
 import { STARTS } from './starts.ts';

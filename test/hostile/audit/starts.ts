@@ -1,6 +1,6 @@
-/** Logs on which no broker may start: cut, changed, or signed by nobody. */
+/** Logs on which no broker may start: cut, changed, or unsigned. */
 import { rmSync } from 'node:fs';
-import { rowHash, type SealedRow } from '@meshpass/broker/audit/log/leaf';
+import { rowHash, type SealedRow } from '@meshpass/broker/audit/log/chain';
 import { growTree } from '@meshpass/broker/audit/log/tree';
 import type { HostileInput } from '../area.ts';
 import { type AuditWorld, change, checkpointText, type Fresh, ROWS } from './world.ts';
@@ -39,14 +39,14 @@ const everywhere = (edit: (text: string) => string): Tamper => {
   return ({ places }) => places.forEach((place) => void change(place, edit));
 };
 const nowhere: Tamper = ({ places }) => places.forEach((place) => void rmSync(place));
-/** What was signed over the first rows that are there. */
+/** Checkpoint over the first existing rows. */
 async function textOver({ sql, key }: AuditWorld, size: number, origin = key.origin, line = ''): Promise<string> {
   const rows = await sql(`select hash from audit where seq <= ${size} order by seq`);
   const tree = growTree();
   for (const { hash } of rows) tree.append(String(hash));
   return checkpointText(origin, size, tree.root(), line);
 }
-/** Makes all hashes anew from a row on, as somebody would who knows how. */
+/** Recomputes all hashes from a row on, as a skilled attacker would. */
 async function rehash({ sql }: AuditWorld, from: number): Promise<void> {
   let previous = '0'.repeat(64);
   for (const row of await sql('select * from audit order by seq')) {
@@ -126,7 +126,7 @@ export const STARTS: Input[] = [
     const note = world.sign(await textOver(world, ROWS, `${world.key.origin}/02`));
     await everywhere(() => note)(world, fresh);
   }),
-  start('the record of a pruning in place of a checkpoint', INVALID, async (world, fresh) => {
+  start('the record of a pruning instead of a checkpoint', INVALID, async (world, fresh) => {
     const note = world.sign(await textOver(world, ROWS, undefined, 'meshpass.dev/pruned-up-to-here\n'));
     await everywhere(() => note)(world, fresh);
   }),
@@ -151,11 +151,11 @@ export const STARTS: Input[] = [
     await world.sql(`update audit set subject = 'mallory' where seq = ${ROWS}`);
     await rehash(world, ROWS);
   }),
-  start('all hashes made anew from a row on', TAMPERED, async (world) => {
+  start('all hashes recomputed from a row on', TAMPERED, async (world) => {
     await world.sql(MALLORY);
     await rehash(world, 10);
   }),
-  start('all hashes made anew, without the checkpoints of the store', TAMPERED, async (world) => {
+  start('all hashes recomputed, without the checkpoints of the store', TAMPERED, async (world) => {
     await world.sql(MALLORY, 'delete from audit_checkpoints');
     await rehash(world, 10);
   }),
@@ -167,24 +167,24 @@ export const STARTS: Input[] = [
   start('rows that were pruned by a checkpoint', TAMPERED, ({ sql }) =>
     sql('insert into audit_cuts select * from audit_checkpoints where size = 8', 'delete from audit where seq <= 8'),
   ),
-  start('rows that were pruned by somebody else', TAMPERED, async (world) => {
+  start('rows that were pruned by an attacker', TAMPERED, async (world) => {
     const note = world.forge(await textOver(world, 8, undefined, 'meshpass.dev/pruned-up-to-here\n'));
     await world.sql(
       `insert into audit_cuts select size, hash, peaks, '${note}', time from audit_checkpoints where size = 8`,
       'delete from audit where seq <= 8',
     );
   }),
-  start('a restore that somebody else declared', TAMPERED, async (world) => {
+  start('a restore that an attacker declared', TAMPERED, async (world) => {
     await world.sql(...CUT);
     const line = `meshpass.dev/restored ${world.key.origin} kept 5 agreed 4 signed ${ROWS}\n`;
     const note = world.forge(await textOver(world, 6, `${world.key.origin}/2`, line));
     await world.sql(`insert into audit_restores values (2, '${note}', now())`);
   }),
-  start('a checkpoint in place of the record of a restore', TAMPERED, async ({ sql }, { notes }) => {
+  start('a checkpoint instead of the record of a restore', TAMPERED, async ({ sql }, { notes }) => {
     await sql(...CUT, `insert into audit_restores values (2, '${notes.get(4)}', now())`);
   }),
   start(
-    'a store of before a restore that was declared',
+    'a store from before a declared restore',
     BEHIND,
     ({ sql }) => sql('delete from audit where seq > 6', 'delete from audit_restores', 'delete from audit_checkpoints'),
     async (world) => {

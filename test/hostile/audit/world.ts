@@ -1,4 +1,4 @@
-/** A log on a real PostgreSQL, as often as an input needs one; whoever holds the database tampers with it; a real broker starts on it. */
+/** World with a log on a real PostgreSQL for each input: an attacker with the database tampers with it, and a real broker starts on it. */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,18 +8,19 @@ import { readKnownCheckpoints } from '@meshpass/broker/audit/checkpoint/known-ch
 import { noteVerifier, signNote } from '@meshpass/broker/audit/checkpoint/note';
 import { type CheckpointSink, fileSink } from '@meshpass/broker/audit/checkpoint/sink';
 import { exportLines, exportLog } from '@meshpass/broker/audit/export/export';
-import { createChain } from '@meshpass/broker/audit/log/chain';
 import { createCheckpointSigner } from '@meshpass/broker/audit/log/checkpoint-signer';
 import { auditRow, newEvent } from '@meshpass/broker/audit/log/event';
 import { createJournal } from '@meshpass/broker/audit/log/journal';
+import { createChain } from '@meshpass/broker/audit/log/log-end';
 import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
 import { admitLog } from '@meshpass/broker/audit/restore/admit';
 import { surveyRestore } from '@meshpass/broker/audit/restore/survey-restore';
-import { readBrokerConfig } from '@meshpass/broker/config';
-import { serveBroker } from '@meshpass/broker/serve';
+import { createLog } from '@meshpass/broker/base/telemetry/log';
+import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
+import { openSigner } from '@meshpass/broker/core/token/signer';
+import { readBrokerConfig } from '@meshpass/broker/start/config';
+import { serveBroker } from '@meshpass/broker/start/serve';
 import { openStore } from '@meshpass/broker/store/open';
-import { createLog } from '@meshpass/broker/telemetry/log';
-import { openSigner } from '@meshpass/broker/token/signer';
 import { MeshpassError } from '@meshpass/identity';
 import pg from 'pg';
 import { writeCertificate } from '../../../packages/broker/test/harness/certificate.ts';
@@ -36,22 +37,22 @@ export interface AuditWorld {
   readonly postgres: TestPostgres;
   readonly dir: string;
   readonly key: AuditKey;
-  /** Signs under the name of the log with a key that nobody believes. */
+  /** Signs under the name of the log with an untrusted key. */
   readonly forge: (text: string) => string;
-  /** Signs with the key of the log, whatever it is told to: what the broker itself would never sign. */
+  /** Signs any content with the key of the log, including content that the broker would never sign. */
   readonly sign: (text: string) => string;
   /** Files that keep the newest checkpoint. */
   readonly places: readonly [string, string];
-  /** An export of a log that nobody touched, and one of a log with a declared restore; lines. */
+  /** Export of an untouched log, and export of a log with a declared restore; lines. */
   readonly evidence: Evidence;
   readonly restored: Evidence;
-  /** Writes a new log in place of what there was. @returns the checkpoints of it, by size */
+  /** Replaces the log by a new one. @returns its checkpoints, by size */
   readonly fresh: () => Promise<Fresh>;
-  /** As who owns the database. */
+  /** Runs SQL as the owner of the database. */
   readonly sql: (...statements: string[]) => Promise<Record<string, unknown>[]>;
-  /** Starts a broker on what is there, and stops it. */
+  /** Starts a broker on the current store, and stops it. */
   readonly start: () => Promise<Outcome>;
-  /** Declares a restore of what is there. */
+  /** Declares a restore of the current store. */
   readonly declare: () => Promise<void>;
   readonly end: () => Promise<void>;
 }
@@ -76,14 +77,17 @@ export async function openAuditWorld(): Promise<AuditWorld> {
   const places = [join(dir, 'kept'), join(dir, 'kept-2')] as const;
   const sinks = places.map((place) => fileSink(place, key.verifiers));
   const tls = await writeCertificate(dir);
-  const signer = await openSigner(join(dir, 'signing-key.pem'), true);
+  const signer = await openSigner(keyFileStorage(join(dir, 'signing-key.pem')));
   const client = new pg.Client({ connectionString: postgres.url });
   await client.connect();
   await client.query(`set session_replication_role = 'replica'`);
   const opened = () => openStore({ dataDir: dir, databaseUrl: postgres.url });
 
   const world = {
-    ...{ postgres, dir, key, places },
+    postgres,
+    dir,
+    key,
+    places,
     forge: (text: string) => signNote(text, strange, stranger.privateKey),
     sign: (text: string) => key.sign(text),
     sql: async (...statements: string[]) => {
@@ -124,10 +128,15 @@ export async function openAuditWorld(): Promise<AuditWorld> {
       const admitted = await admitLog(store.db, key, sinks);
       const chain = createChain(store.db, { verifiers: key.verifiers });
       const checkpoints = createCheckpointSigner({
-        ...{ db: store.db, chain, key: admitted.key, sinks, clock: Date.now, onFailure: () => {} },
+        db: store.db,
+        chain,
+        key: admitted.key,
+        sinks,
+        clock: Date.now,
+        onFailure: () => {},
       });
       const journal = createJournal({ store, chain });
-      for (let n = 0; n < 3; n++) await journal.write({ audit: [row(n)] });
+      for (let n = 0; n < 3; n++) await journal.transaction((tx) => tx.audit(row(n)));
       const lines: string[] = [];
       for await (const line of exportLines(await exportLog({ db: store.db, key: admitted.key, checkpoints })))
         lines.push(line.slice(0, -1));
@@ -156,11 +165,16 @@ async function writeLog(
   const chain = createChain(store.db, { verifiers: key.verifiers });
   const journal = createJournal({ store, chain });
   const checkpoints = createCheckpointSigner({
-    ...{ db: store.db, chain, key, sinks, clock: Date.now, onFailure: () => {} },
+    db: store.db,
+    chain,
+    key,
+    sinks,
+    clock: Date.now,
+    onFailure: () => {},
   });
   const notes = new Map<number, string>();
   for (let n = 1; n <= ROWS; n++) {
-    await journal.write({ audit: [row(n)] });
+    await journal.transaction((tx) => tx.audit(row(n)));
     if (SIGNED.has(n)) notes.set(n, (await checkpoints.sign()).note);
   }
   return notes;
@@ -179,14 +193,23 @@ async function startOn({ postgres, dir, auditKeyFile, places, tls, signer }: Sta
   const mesh = playMesh();
   mesh.setAccess([grant('dev')]);
   const config = readBrokerConfig({
-    ...{ publicUrl: `https://${HOST}`, listen: { host: '127.0.0.1', port: 0 } },
-    ...{ operator: { host: '127.0.0.1', port: 0 }, tls: { certFile: tls.certFile, keyFile: tls.keyFile } },
-    ...{ dataDir: dir, databaseUrl: postgres.url, edge: { host: 'edge.example', port: 443 } },
-    ...{ auditKeyFile, auditCheckpointFile: places[0] },
+    publicUrl: `https://${HOST}`,
+    listen: { host: '127.0.0.1', port: 0 },
+    operator: { host: '127.0.0.1', port: 0 },
+    tls: { certFile: tls.certFile, keyFile: tls.keyFile },
+    dataDir: dir,
+    databaseUrl: postgres.url,
+    edge: { host: 'edge.example', port: 443 },
+    auditKeyFile,
+    auditCheckpointFile: places[0],
   });
   try {
     const broker = await serveBroker(config, {
-      ...{ authorize: mesh.authorize, authority: mesh.authority, revoker: mesh.revoker, mesh, signer },
+      authorize: mesh.authorize,
+      authority: mesh.authority,
+      revoker: mesh.revoker,
+      mesh,
+      signer,
       attest: async () => {
         throw new MeshpassError('proof_rejected', 'Nobody enrols here.');
       },

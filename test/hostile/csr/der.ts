@@ -1,4 +1,4 @@
-/** Certificate requests (PKCS#10, RFC 2986) written byte by byte, with whatever is wrong in them. */
+/** Certificate requests (PKCS#10, RFC 2986) written byte by byte, with any fault. */
 import { type KeyObject, sign } from 'node:crypto';
 
 export function tlv(tag: number, ...parts: readonly Buffer[]): Buffer {
@@ -55,7 +55,7 @@ export interface CsrParts {
   readonly subject?: Buffer;
   readonly attributes?: readonly Buffer[];
   readonly digest?: string;
-  /** Says how it is signed, whatever the truth. */
+  /** Stated signature algorithm, which may be false. */
   readonly algorithm?: Buffer;
   readonly signature?: Buffer;
 }

@@ -9,7 +9,8 @@ const HONEST = csr({ keys });
 const TEXT = pem(HONEST);
 
 const input = (fault: string, text: string, code = 'csr_malformed'): HostileInput<CsrWorld> => ({
-  ...{ fault, code },
+  fault,
+  code,
   attack: (world) => ask(world, text),
   control: (world) => ask(world, TEXT),
 });
@@ -25,7 +26,7 @@ function indefinite(): Buffer {
   return Buffer.concat([Buffer.of(0x30, 0x80), body, Buffer.of(0, 0)]);
 }
 
-/** So many elements inside each other that a recursive reader runs out of stack. */
+/** Number of nested elements at which a recursive reader overflows its stack. */
 function nested(depth: number): Buffer {
   let inner = tlv(0x05);
   for (let level = 0; level < depth; level += 1) inner = tlv(0x30, inner);
@@ -66,7 +67,8 @@ const TEXTS: readonly HostileInput<CsrWorld>[] = [
 
 const one = { grant: 'payments-dev', csr: TEXT };
 const body = (fault: string, json: unknown, code = 'request_malformed'): HostileInput<CsrWorld> => ({
-  ...{ fault, code },
+  fault,
+  code,
   attack: (world) => send(world, json),
   control: (world) => send(world, { certificates: [one] }),
 });

@@ -1,6 +1,6 @@
 /**
- * Certificates that nobody must get: by requests that prove no key, hold a weak one, are no request, or ask for more than an identity
- * of the session's own; and from istiod itself, with what a session holds.
+ * Certificates that the broker must not issue: by requests that prove no key, have a weak one, are no request, or ask for more than an identity
+ * of the session's own; and certificates from istiod itself, by credentials of a session.
  */
 import type { HostileArea } from '../area.ts';
 import { ENCODINGS } from './encodings.ts';

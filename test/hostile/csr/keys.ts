@@ -13,7 +13,8 @@ const spkiOf = ({ publicKey }: { readonly publicKey: KeyObject }): Buffer =>
 /** The control is the same request of a P-256 key that signs it, or of the strong key of its kind. */
 function input(fault: string, code: string, parts: () => CsrParts, honest: () => CsrParts = () => ({ keys: ec() })) {
   return {
-    ...{ fault, code },
+    fault,
+    code,
     attack: (world: CsrWorld) => ask(world, pem(csr(parts()))),
     control: (world: CsrWorld) => ask(world, pem(csr(honest()))),
   };

@@ -7,13 +7,14 @@ import { ask, askIstiod, type CsrWorld, GRANT, send } from './world.ts';
 const honest = () => createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 
 const forGrant = (fault: string, grant: string): HostileInput<CsrWorld> => ({
-  ...{ fault, code: 'grant_unknown' },
+  fault,
+  code: 'grant_unknown',
   attack: (world) => ask(world, honest(), grant),
   control: (world) => ask(world, honest()),
 });
 
 const GRANTS: readonly HostileInput<CsrWorld>[] = [
-  forGrant('a grant of somebody else', 'sre-bulk'),
+  forGrant('a grant of another person', 'sre-bulk'),
   forGrant('a grant that does not exist', 'no-such-grant'),
   forGrant('a grant that leads out of its namespace', '../payments-dev'),
   forGrant('a namespace of workloads for a grant', 'shop'),
@@ -104,7 +105,7 @@ function unsigned(): string {
 
 async function tunnel({ dataPath, adversary }: CsrWorld, target: string): Promise<Outcome> {
   const { edge } = dataPath.meshpass;
-  // What the other inputs asked for is not signed for a key that it has.
+  // Other requests of these inputs are not signed for a key of the session.
   await adversary.certificate(GRANT);
   const token = (await adversary.show()).identityToken!;
   const send = `GET /whoami HTTP/1.1\r\nHost: ${target}\r\nx-meshpass-token: ${token}\r\n\r\n`;

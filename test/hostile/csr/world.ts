@@ -1,6 +1,6 @@
 /** A session that asks for certificates, and istiod, asked past the broker. */
 import { X509Certificate } from 'node:crypto';
-import { connectIstiod, type Istiod } from '@meshpass/broker/istiod/istiod';
+import { connectIstiod, type Istiod } from '@meshpass/broker/mesh/istiod/istiod';
 import { MeshpassError } from '@meshpass/identity';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { completed, type DataPath, enrolled, idTokenProof, openDataPath } from '../../mesh.ts';
@@ -37,12 +37,12 @@ export async function closeCsr({ dataPath, istiod }: CsrWorld): Promise<void> {
   await dataPath.close();
 }
 
-/** What the broker signs for a request. */
+/** Response of the broker to a certificate request. */
 export async function ask({ adversary }: CsrWorld, csr: string, grant = GRANT): Promise<Outcome> {
   return outcomeOf(await adversary.certificate(grant, csr));
 }
 
-/** The same, with a body of the sender's own making. */
+/** Sends a request with a custom body. */
 export async function send({ adversary }: CsrWorld, json: unknown): Promise<Outcome> {
   return outcomeOf(await adversary.speak('POST', '/certificates', { json }));
 }
@@ -69,7 +69,7 @@ export async function askFor(
   return { accepted, answer: `200, for ${certificate.subject} ${certificate.subjectAltName}` };
 }
 
-/** istiod itself, from inside of the cluster, where no workspace is. */
+/** istiod itself, from inside the cluster's network, which no workspace reaches. */
 export async function askIstiod({ istiod }: CsrWorld, token: string, csr: string): Promise<Outcome> {
   try {
     await istiod.sign({ csr, ttl: 600, token });

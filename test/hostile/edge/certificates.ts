@@ -1,7 +1,7 @@
 /** Certificates with which a client of the edge must get nowhere. */
 import 'reflect-metadata';
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { connectIstiod } from '@meshpass/broker/istiod/istiod';
+import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import { createCsr } from '@meshpass/identity/csr';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
@@ -30,11 +30,14 @@ export async function fromIstiod({ lab }: DataPath, spiffeId: string, ttl = 600)
   }
 }
 
-/** Its holder vouches for itself. */
+/** Self-signed certificate. */
 export async function selfSigned(spiffeId: string): Promise<Credential> {
   const keys = await newKeys();
   const chain = await x509.X509CertificateGenerator.createSelfSigned({
-    ...{ name: 'O=me', keys, signingAlgorithm: EC, notAfter: inAnHour() },
+    name: 'O=me',
+    keys,
+    signingAlgorithm: EC,
+    notAfter: inAnHour(),
     extensions: [san(spiffeId)],
   });
   return { key: await pemOf(keys.privateKey), chain: chain.toString('pem') };
@@ -58,7 +61,12 @@ export async function signedBy(svid: Svid, victim: string): Promise<Credential> 
 async function issuedBy(issuer: string, signingKey: CryptoKey, spiffeId: string): Promise<Credential> {
   const keys = await newKeys();
   const chain = await x509.X509CertificateGenerator.create({
-    ...{ subject: '', issuer, signingKey, publicKey: keys.publicKey, signingAlgorithm: EC, notAfter: inAnHour() },
+    subject: '',
+    issuer,
+    signingKey,
+    publicKey: keys.publicKey,
+    signingAlgorithm: EC,
+    notAfter: inAnHour(),
     extensions: [san(spiffeId)],
   });
   return { key: await pemOf(keys.privateKey), chain: chain.toString('pem') };

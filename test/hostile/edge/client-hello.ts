@@ -1,4 +1,4 @@
-/** ClientHellos to spoil: what a real TLS client says, taken apart and put together again (RFC 8446 section 4.1.2). */
+/** ClientHellos to spoil: that of a real TLS client, parsed and encoded again (RFC 8446 section 4.1.2). */
 import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import { connect } from 'node:tls';
@@ -30,7 +30,7 @@ export async function clientHello(servername: string): Promise<Buffer> {
   return bytes;
 }
 
-/** The same ClientHello with other extensions. */
+/** Replaces the extensions of a ClientHello. */
 export function withExtensions(hello: Buffer, change: (extensions: Extension[]) => Extension[]): Buffer {
   const body = hello.subarray(9);
   let at = 2 + 32;

@@ -5,14 +5,14 @@ import { connect as connectTls, type SecureVersion, type TLSSocket } from 'node:
 
 export interface EdgeOrder {
   readonly edge: { readonly host: string; readonly port: number };
-  /** Without TLS: `head` is what the edge hears first. */
+  /** Sends `head` first, without TLS. */
   readonly plain?: boolean;
   readonly credential?: { readonly key: string; readonly chain: string };
   readonly version?: SecureVersion;
   readonly alpn?: readonly string[];
   /** A TLS session to resume, base64. */
   readonly ticket?: string;
-  /** Sent when the connection is there, base64. */
+  /** Bytes to send once the connection is open, base64. */
   readonly head: string;
   /** Sent when the edge has answered 200, base64. */
   readonly inner: string;
@@ -29,7 +29,7 @@ export interface EdgeReport {
   readonly ticket?: string;
 }
 
-/** Longer than any limit of the edge on a client that must say more. */
+/** Longer than any limit of the edge on a client that must send more. */
 const PATIENCE_MS = 15_000;
 const ESTABLISHED = 'HTTP/1.1 200 OK\r\n\r\n';
 
@@ -38,7 +38,10 @@ function speak(order: EdgeOrder): Promise<EdgeReport> {
   const socket: Socket | TLSSocket = order.plain
     ? connectTcp({ host, port })
     : connectTls({
-        ...{ host, port, servername: host, ALPNProtocols: [...(order.alpn ?? ['http/1.1'])] },
+        host,
+        port,
+        servername: host,
+        ALPNProtocols: [...(order.alpn ?? ['http/1.1'])],
         ...(order.credential && { key: order.credential.key, cert: order.credential.chain }),
         ...(order.version && { minVersion: order.version, maxVersion: order.version }),
         ...(order.ticket && { session: Buffer.from(order.ticket, 'base64') }),

@@ -13,12 +13,12 @@ export interface Internet {
   readonly dataPath: DataPath;
   readonly adversary: AdversarialClient;
   readonly client: OrderedProcess<EdgeOrder>;
-  /** Of alice's live session. */
+  /** Credentials of alice's live session. */
   readonly alice: Credential;
   readonly spiffeId: string;
-  /** Of another grant's. */
+  /** Credentials of another grant. */
   readonly bob: Credential;
-  /** Of a workload of the mesh. */
+  /** Credentials of a workload of the mesh. */
   readonly workload: Credential;
   /** ClientHello for ORDERS. */
   readonly hello: Buffer;
@@ -38,24 +38,26 @@ export interface Try extends Omit<Partial<EdgeOrder>, 'head' | 'inner' | 'creden
 export const GRANT = 'payments-dev';
 export const ORDERS_SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
 
-/** What an agent sends. */
+/** Requests like an agent's. */
 export function connectHead(target: string): string {
   return `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`;
 }
 
-/** Says it all, whatever comes of it. */
+/** Sends all of it, regardless of errors. */
 export async function spoken(internet: Internet, order: Try): Promise<EdgeReport> {
   const { credential = internet.alice, target = ORDERS, head = connectHead(target), inner, ...more } = order;
   const [host, port] = target.split(':');
   const hello = inner ?? (target === ORDERS ? internet.hello : await clientHello(`outbound_.${port}_._.${host}`));
   return internet.client.order<EdgeReport>({
-    ...{ edge: internet.dataPath.meshpass.edge, ...more, ...(credential && { credential }) },
+    edge: internet.dataPath.meshpass.edge,
+    ...more,
+    ...(credential && { credential }),
     head: Buffer.from(head, 'latin1').toString('base64'),
     inner: hello.toString('base64'),
   });
 }
 
-/** What came of it: accepted is what the workload has answered. */
+/** Result: accepted if the workload answered. */
 export async function said(internet: Internet, order: Try): Promise<Outcome> {
   const { answer, ended, tls } = await spoken(internet, order);
   const bytes = Buffer.from(answer, 'base64');
@@ -81,7 +83,9 @@ export async function openInternet(options?: MeshpassOptions): Promise<Internet>
   await completed(dataPath, other, await other.enrol(idTokenProof(token)), 'sre-bulk');
   const { spiffeId } = (await adversary.show()).svids[GRANT]!;
   return {
-    ...{ dataPath, adversary, spiffeId },
+    dataPath,
+    adversary,
+    spiffeId,
     client: startOrdered(dataPath.lab, 'workspace', new URL('./client-main.ts', import.meta.url), 'the client'),
     alice: await svidOf(adversary),
     bob: await svidOf(other, 'sre-bulk'),

@@ -85,7 +85,7 @@ function certificates(): HostileInput<Internet>[] {
         return ticket ? said(internet, { credential, ticket }) : { accepted: false, answer: 'the edge gave no ticket' };
       },
       attack: async (internet) => {
-        // The first was that of the control; a ticket that is used once more comes from a connection of its own.
+        // The first ticket was that of the control; a ticket to be reused comes from a connection of its own.
         const credential = await sessionNamed(internet, 'resumed');
         const { ticket } = await spoken(internet, { credential });
         await goodbye(internet, 'resumed');
@@ -155,7 +155,7 @@ function requests(): HostileInput<Internet>[] {
     fields('headers of 8 KiB', `X-A: ${'x'.repeat(8_192)}\r\n`),
     head('line feeds alone', `CONNECT ${ORDERS} HTTP/1.1\nHost: ${ORDERS}\n\n${'x'.repeat(4_096)}`),
     fields('a carriage return alone', `X-A: 1\rHost: ${LEDGER}\r\n`),
-    // What comes with CONNECT is taken for the inner ClientHello, and is none: a TLS alert, decode_error.
+    // The edge reads bytes after CONNECT as the inner ClientHello, and they are none: a TLS alert, decode_error.
     against('a second CONNECT behind the first', 'alert 50', async () => ({
       head: connectHead(ORDERS) + connectHead(LEDGER),
     })),
@@ -236,10 +236,11 @@ function innerBytes(): HostileInput<Internet>[] {
   ];
 }
 
-/** The same without the fault is the honest way in. */
+/** Hostile input whose control is the same connection without the fault. */
 function against(fault: string, code: string, wrong: (internet: Internet) => Promise<Try>): HostileInput<Internet> {
   return {
-    ...{ fault, ...(code !== '' && { code }) },
+    fault,
+    ...(code !== '' && { code }),
     attack: async (internet) => said(internet, await wrong(internet)),
     control: (internet) => said(internet, {}),
   };

@@ -1,4 +1,4 @@
-/** The lab's API server, asked as whoever holds the token of the broker's ServiceAccount. */
+/** Calls the lab's API server as an attacker with the token of the broker's ServiceAccount. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Lab } from '@meshpass/lab';

@@ -14,7 +14,10 @@ const NOTHING_ELSE = 'a note of at most 4,096 characters, its time, and nothing 
 const METADATA = 'nor change other metadata';
 const SAME = 'about the epoch and the size beside it';
 const owner = {
-  ...{ apiVersion: 'v1', kind: 'ConfigMap', name: 'not-there', uid: '00000000-0000-0000-0000-000000000001' },
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  name: 'not-there',
+  uid: '00000000-0000-0000-0000-000000000001',
 };
 
 export const CHECKPOINTS: readonly Row[] = [
@@ -43,7 +46,7 @@ export const CHECKPOINTS: readonly Row[] = [
   ['data beside the checkpoint', beside({ other: 'x' }), NEXT, NOTHING_ELSE],
   ['all data taken away', also({ data: null }), NEXT, NOTHING_ELSE],
   [
-    'a restore that nobody accepted',
+    'a restore without acceptance',
     beside({ epoch: '2', note: checkpointData('5001').note.replace('/audit', '/audit/2') }),
     NEXT,
     'accept-restore names it',

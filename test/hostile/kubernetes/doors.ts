@@ -1,5 +1,5 @@
-/** Gateway, RoleBinding, and whatever else an API server has. */
-import { BINDING, GATEWAY, GUARD, group, HOST, RECOGNISE, roleBinding } from './honest.ts';
+/** Gateway, RoleBinding, and other kinds of an API server. */
+import { BINDING, boundTo, GATEWAY, GUARD, group, HOST, RECOGNISE, roleBinding } from './honest.ts';
 import type { Row } from './identities.ts';
 import { apply, changed, get, pathOf, type Request, remove } from './requests.ts';
 
@@ -92,7 +92,7 @@ const BINDINGS: readonly Row[] = [
   ['cluster-admin bound to a grant', apply(roleBinding('shop', 'cluster-admin')), BOUND, 'forbidden'],
   ['a Role of a namespace bound', bind('roleRef kind', 'Role'), BOUND, 'not found'],
   ['a role bound to itself', bind('subjects', [SUBJECT]), BOUND, ITS_ACCOUNTS],
-  ['a role bound to everybody', bind('subjects', [group('system:authenticated')]), BOUND, ITS_ACCOUNTS],
+  ['a role bound to all users', bind('subjects', [group('system:authenticated')]), BOUND, ITS_ACCOUNTS],
   ['a role bound to strangers', bind('subjects', [group('system:unauthenticated')]), BOUND, ITS_ACCOUNTS],
   ['a role bound to all ServiceAccounts', bind('subjects', [group('system:serviceaccounts')]), BOUND, ITS_ACCOUNTS],
   [
@@ -101,10 +101,16 @@ const BINDINGS: readonly Row[] = [
     BOUND,
     ITS_ACCOUNTS,
   ],
+  [
+    'a role bound to a meshpass-* namespace of others',
+    apply(boundTo('meshpass-theirs')),
+    apply(boundTo('meshpass-hostile')),
+    'only to the ServiceAccounts of namespaces that it made',
+  ],
   ['a role bound to workloads', bind('subjects', [group('system:serviceaccounts:shop')]), BOUND, ITS_ACCOUNTS],
   ['a role bound to a user of that name', bind('subjects', [user]), BOUND, ITS_ACCOUNTS],
-  ['a role bound to somebody beside', bind('subjects', [mine, SUBJECT]), BOUND, ITS_ACCOUNTS],
-  ['a role bound to nobody', bind('subjects', undefined), BOUND, ITS_ACCOUNTS],
+  ['a role bound to a second subject', bind('subjects', [mine, SUBJECT]), BOUND, ITS_ACCOUNTS],
+  ['a role bound to no subject', bind('subjects', undefined), BOUND, ITS_ACCOUNTS],
   ['a binding under another name', bind('metadata name', 'view'), BOUND, ITS_ACCOUNTS],
   [
     'a binding of others',
@@ -121,7 +127,7 @@ const SERVICES = get('/api/v1/services');
 const of = (method: Request['method'], path: string): Request => ({ method, path, body: {}, dryRun: true });
 const patch = (path: string): Request => ({ ...of('PATCH', path), contentType: 'application/merge-patch+json' });
 
-/** What RBAC alone refuses, beside something that it does not. */
+/** Requests that RBAC alone refuses, beside requests that it allows. */
 const RIGHTS: readonly Row[] = [
   ['Secrets read', get('/api/v1/namespaces/istio-system/secrets'), SERVICES, 'cannot list resource'],
   [
@@ -160,8 +166,8 @@ const RIGHTS: readonly Row[] = [
   ['its own role widened', patch(`${rbac}/clusterroles/meshpass-broker`), OPENED, 'cannot patch resource'],
   ['a role made', of('POST', `${rbac}/namespaces/shop/roles`), OPENED, 'cannot create resource'],
   ...[
-    ...['meshpass-accounts', 'meshpass-namespaces', 'meshpass-policies'],
-    ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion'],
+    ...['meshpass-accounts', 'meshpass-grants', 'meshpass-namespaces', 'meshpass-policies', 'meshpass-workloads'],
+    ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion', 'meshpass-signing-key'],
   ].flatMap((name): Row[] => [
     [
       `the policy ${name} loosened`,

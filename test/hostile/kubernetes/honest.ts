@@ -1,4 +1,4 @@
-/** What the broker writes for a grant `hostile` to orders.shop: what every attack differs from in one thing. */
+/** Objects of the broker for a grant `hostile` to orders.shop: every attack differs from them in one thing. */
 import type { KubeObject } from '@meshpass/lab';
 import { BROKER_URL } from '@meshpass/lab/broker/rights';
 
@@ -12,19 +12,26 @@ export const onThisPort = [
   { key: 'connection.sni', values: [OF_PORT] },
   { key: 'connection.sni', values: [OF_HOST] },
 ];
+/** Labels by which the Service billing/invoices selects its workloads. */
+export const INVOICES_LABELS = { app: 'invoices', tier: 'api' };
 const source = { namespaces: ['meshpass-hostile'] };
 
 export const NAMESPACE: KubeObject = {
-  ...{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'meshpass-hostile', labels } },
+  apiVersion: 'v1',
+  kind: 'Namespace',
+  metadata: { name: 'meshpass-hostile', labels },
 };
 
 export const account = (name: string, namespace: string): KubeObject => ({
-  ...{ apiVersion: 'v1', kind: 'ServiceAccount', automountServiceAccountToken: false },
+  apiVersion: 'v1',
+  kind: 'ServiceAccount',
+  automountServiceAccountToken: false,
   metadata: { name, namespace, labels: OURS },
 });
 
 export const GUARD: KubeObject = {
-  ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+  apiVersion: 'security.istio.io/v1',
+  kind: 'AuthorizationPolicy',
   metadata: { name: 'meshpass-guard-hostile', namespace: 'istio-system', labels },
   spec: {
     action: 'DENY',
@@ -33,7 +40,8 @@ export const GUARD: KubeObject = {
 };
 
 export const ALLOW: KubeObject = {
-  ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+  apiVersion: 'security.istio.io/v1',
+  kind: 'AuthorizationPolicy',
   metadata: { name: 'meshpass-hostile.orders.8080.allow', namespace: 'shop', labels },
   spec: {
     selector: { matchLabels: { app: 'orders' } },
@@ -49,7 +57,8 @@ export const DENY: KubeObject = {
 };
 
 export const RECOGNISE: KubeObject = {
-  ...{ apiVersion: 'security.istio.io/v1', kind: 'RequestAuthentication' },
+  apiVersion: 'security.istio.io/v1',
+  kind: 'RequestAuthentication',
   metadata: { name: 'meshpass', namespace: 'istio-system', labels: OURS },
   spec: {
     jwtRules: [
@@ -66,7 +75,8 @@ export const RECOGNISE: KubeObject = {
 };
 
 export const GATEWAY: KubeObject = {
-  ...{ apiVersion: 'networking.istio.io/v1', kind: 'Gateway' },
+  apiVersion: 'networking.istio.io/v1',
+  kind: 'Gateway',
   metadata: { name: 'meshpass', namespace: 'meshpass-system', labels: OURS },
   spec: {
     selector: { istio: 'meshpass-gateway' },
@@ -81,7 +91,8 @@ export const GATEWAY: KubeObject = {
 };
 
 export const SIDECAR: KubeObject = {
-  ...{ apiVersion: 'networking.istio.io/v1', kind: 'Sidecar' },
+  apiVersion: 'networking.istio.io/v1',
+  kind: 'Sidecar',
   metadata: { name: 'meshpass', namespace: 'meshpass-hostile', labels },
   spec: { egress: [{ hosts: [`*/${HOST}`] }], outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' } },
 };
@@ -89,21 +100,38 @@ export const SIDECAR: KubeObject = {
 const RBAC = 'rbac.authorization.k8s.io';
 export const group = (name: string) => ({ apiGroup: RBAC, kind: 'Group', name });
 export const roleBinding = (namespace: string, role = 'view'): KubeObject => ({
-  ...{ apiVersion: `${RBAC}/v1`, kind: 'RoleBinding' },
+  apiVersion: `${RBAC}/v1`,
+  kind: 'RoleBinding',
   metadata: { name: `meshpass-hostile.${role}`, namespace, labels },
   roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: role },
   subjects: [group('system:serviceaccounts:meshpass-hostile')],
 });
 export const BINDING = roleBinding('shop');
+/** RoleBinding of the same role in the same place, for the ServiceAccounts of a namespace. */
+export const boundTo = (namespace: string): KubeObject => ({
+  ...BINDING,
+  metadata: { ...BINDING.metadata, name: `${namespace}.view` },
+  subjects: [group(`system:serviceaccounts:${namespace}`)],
+});
 
 const ROOT = Buffer.alloc(32).toString('base64');
-/** The data of a checkpoint as the broker keeps it; Kubernetes does not look at the signature. */
+/** The data of a checkpoint as the broker stores it; Kubernetes does not verify the signature. */
 export const checkpointData = (size: string, ofRows = size) => ({
-  ...{ epoch: '1', size, time: '2026-01-01T00:00:00.000Z' },
+  epoch: '1',
+  size,
+  time: '2026-01-01T00:00:00.000Z',
   note: `broker.meshpass.test:8443/audit\n${ofRows}\n${ROOT}\n\nsignature\n`,
 });
-/** As the chart has it: empty. */
+/** ConfigMap like the chart's: empty. */
 export const CHECKPOINT: KubeObject = {
-  ...{ apiVersion: 'v1', kind: 'ConfigMap' },
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
   metadata: { name: 'meshpass-audit-checkpoint', namespace: 'meshpass-system' },
+};
+/** Secret like the chart hook's, with break-glass. */
+export const SECRET: KubeObject = {
+  apiVersion: 'v1',
+  kind: 'Secret',
+  type: 'Opaque',
+  metadata: { name: 'meshpass-keys', namespace: 'meshpass-system' },
 };

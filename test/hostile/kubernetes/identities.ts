@@ -1,4 +1,4 @@
-/** Namespaces, ServiceAccounts and their tokens: becoming somebody whom no grant makes one. */
+/** Attacks with namespaces, ServiceAccounts and their tokens that give an identity outside of grants. */
 import type { KubeObject } from '@meshpass/lab';
 import { account, NAMESPACE, OURS } from './honest.ts';
 import { apply, changed, merge, post, type Request, remove } from './requests.ts';
@@ -6,7 +6,9 @@ import { apply, changed, merge, post, type Request, remove } from './requests.ts
 export type Row = readonly [fault: string, attack: Request, control: Request, code: string];
 
 const token = (namespace: string, name: string, spec: object): Request => ({
-  ...{ method: 'POST', path: `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`, dryRun: true },
+  method: 'POST',
+  path: `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`,
+  dryRun: true,
   body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec },
 });
 const spec = { audiences: ['istio-ca'], expirationSeconds: 600 };

@@ -1,6 +1,6 @@
 /** AuthorizationPolicy and RequestAuthentication: who may call whom, beyond what may be granted. */
 import type { KubeObject } from '@meshpass/lab';
-import { ALLOW, DENY, GUARD, OF_HOST, onThisPort, RECOGNISE } from './honest.ts';
+import { ALLOW, DENY, GUARD, INVOICES_LABELS, OF_HOST, onThisPort, RECOGNISE } from './honest.ts';
 import type { Row } from './identities.ts';
 import { apply, changed, merge, pathOf, post, type Request, remove } from './requests.ts';
 
@@ -10,6 +10,7 @@ const GUARDED = apply(GUARD);
 const ONLY_GRANTS = 'only about the identities of its grants';
 const ONLY_WHERE = 'only where services may be granted';
 const ONLY_SERVICES = 'allows only services that may be granted';
+const ONLY_ITS_WORKLOADS = 'only at the workloads that its Service selects';
 const FOR_SIDECARS = 'policies that allow or deny, for sidecars';
 const ITS_OWN = 'only policies, gateways, Sidecars and bindings of its own';
 
@@ -24,21 +25,64 @@ const sni = (...values: string[]) => allow('spec rules 0 when 1 values', values)
 const inside = (object: KubeObject, namespace: string) => changed(object, 'metadata namespace', namespace);
 const old = (object: KubeObject) => changed(object, 'apiVersion', 'security.istio.io/v1beta1');
 
-const inBilling = (service: string) =>
-  apply(changed(inside(ALLOW, 'billing'), 'spec rules 0 when 1 values', [`*_.${service}.billing.svc.cluster.local`]));
+const sniOf = (service: string) => `*_.${service}.svc.cluster.local`;
+/** An honest ALLOW for a service, at the workloads with these labels. */
+const toService = (name: string, namespace: string, matchLabels: Readonly<Record<string, string>>) =>
+  changed(changed(inside(ALLOW, namespace), 'spec selector matchLabels', matchLabels), 'spec rules 0 when 1 values', [
+    sniOf(`${name}.${namespace}`),
+  ]);
+const INVOICES = toService('invoices', 'billing', INVOICES_LABELS);
+const toLedger = changed(ALLOW, 'spec rules 0 when 1 values', [sniOf('ledger-db.shop')]);
+const [ledgerRule] = (toLedger.spec as { rules: [object] }).rules;
 
 const ALLOWS: readonly Row[] = [
   [
     'an ALLOW for a service beside one that may be granted',
-    inBilling('salaries'),
-    inBilling('invoices'),
+    apply(toService('salaries', 'billing', { app: 'salaries' })),
+    apply(INVOICES),
     ONLY_SERVICES,
   ],
-  ['an ALLOW of everything to everybody', allow('spec rules', [{}]), ALLOWED, ONLY_GRANTS],
+  [
+    'an ALLOW for a service that may be granted, at a workload of another',
+    apply(toService('invoices', 'billing', { app: 'salaries' })),
+    apply(INVOICES),
+    ONLY_ITS_WORKLOADS,
+  ],
+  [
+    'an ALLOW at some of the labels of a Service, which others have as well',
+    apply(toService('invoices', 'billing', { app: 'invoices' })),
+    apply(toService('invoices', 'billing', { ...INVOICES_LABELS, track: 'stable' })),
+    ONLY_ITS_WORKLOADS,
+  ],
+  [
+    'an ALLOW for two services, at workloads of one',
+    sni(OF_HOST, sniOf('ledger-db.shop')),
+    ALLOWED,
+    ONLY_ITS_WORKLOADS,
+  ],
+  [
+    'an ALLOW for a second service in a second rule',
+    allow('spec rules', [honestRule, ledgerRule]),
+    allow('spec rules', [honestRule, honestRule]),
+    ONLY_ITS_WORKLOADS,
+  ],
+  [
+    'an ALLOW for a service at workloads of another by v1beta1',
+    apply(old(changed(ALLOW, 'spec selector matchLabels', { app: 'web' }))),
+    apply(old(ALLOW)),
+    ONLY_ITS_WORKLOADS,
+  ],
+  [
+    'an ALLOW for a Service that selects nothing',
+    apply(toService('theirs', 'shop', { app: 'orders' })),
+    ALLOWED,
+    ONLY_ITS_WORKLOADS,
+  ],
+  ['an ALLOW of everything to every caller', allow('spec rules', [{}]), ALLOWED, ONLY_GRANTS],
   ['an ALLOW of everything by v1beta1', apply(old(changed(ALLOW, 'spec rules', [{}]))), apply(old(ALLOW)), ONLY_GRANTS],
-  ['an ALLOW that closes a workload to everybody', allow('spec rules', []), ALLOWED, ONLY_GRANTS],
+  ['an ALLOW that closes a workload to every caller', allow('spec rules', []), ALLOWED, ONLY_GRANTS],
   ['an ALLOW with no rules at all', allow('spec rules', undefined), ALLOWED, ONLY_GRANTS],
-  ['an ALLOW with a second rule for everybody', allow('spec rules', [honestRule, {}]), ALLOWED, ONLY_GRANTS],
+  ['an ALLOW with a second rule for every caller', allow('spec rules', [honestRule, {}]), ALLOWED, ONLY_GRANTS],
   ['an ALLOW from nowhere', allow('spec rules 0 from', []), ALLOWED, ONLY_GRANTS],
   ['an ALLOW from anybody', allow('spec rules 0 from', undefined), ALLOWED, ONLY_GRANTS],
   [
@@ -68,7 +112,7 @@ const ALLOWS: readonly Row[] = [
   ['an ALLOW to the namespace of the broker', callers({ namespaces: ['meshpass-system'] }), ALLOWED, ONLY_GRANTS],
   ['an ALLOW to another namespace beside', callers({ namespaces: ['meshpass-hostile', 'dev'] }), ALLOWED, ONLY_GRANTS],
   ['an ALLOW to addresses', callers({ ipBlocks: ['0.0.0.0/0'] }), ALLOWED, ONLY_GRANTS],
-  ['an ALLOW to whoever has a token', callers({ requestPrincipals: ['*'] }), ALLOWED, ONLY_GRANTS],
+  ['an ALLOW for every caller with a token', callers({ requestPrincipals: ['*'] }), ALLOWED, ONLY_GRANTS],
   ['an ALLOW to service accounts of a workload', callers({ serviceAccounts: ['dev/web'] }), ALLOWED, ONLY_GRANTS],
   ['an ALLOW in the whole mesh', apply(inside(ALLOW, 'istio-system')), ALLOWED, ONLY_WHERE],
   ['an ALLOW where nothing may be granted', apply(inside(ALLOW, 'payroll')), ALLOWED, ONLY_WHERE],
@@ -127,17 +171,21 @@ const theirs = inside(
 const taken = changed(ALLOW, 'metadata name', 'meshpass-theirs');
 const relabel = { metadata: { labels: ALLOW.metadata.labels } };
 const json = (object: KubeObject, body: readonly unknown[]): Request => ({
-  ...{ method: 'PATCH', path: pathOf(object), body, contentType: 'application/json-patch+json', dryRun: true },
+  method: 'PATCH',
+  path: pathOf(object),
+  body,
+  contentType: 'application/json-patch+json',
+  dryRun: true,
 });
 const generated = (prefix: string) =>
   post(changed(changed(ALLOW, 'metadata name', undefined), 'metadata generateName', prefix));
 const noAction = json(ALLOW, [{ op: 'test', path: '/spec/action', value: 'ALLOW' }]);
 
 const OTHERS: readonly Row[] = [
-  ['a DENY of everything to everybody', guard('spec rules', [{}]), GUARDED, ONLY_GRANTS],
+  ['a DENY of everything to every caller', guard('spec rules', [{}]), GUARDED, ONLY_GRANTS],
   ['a DENY of every principal', denied({ principals: ['*'] }), GUARDED, ONLY_GRANTS],
   ['a DENY of all but its grants', denied({ notNamespaces: ['meshpass-hostile'] }), GUARDED, ONLY_GRANTS],
-  ['a DENY of whoever has no token', denied({ notRequestPrincipals: ['*'] }), GUARDED, ONLY_GRANTS],
+  ['a DENY of callers without a token', denied({ notRequestPrincipals: ['*'] }), GUARDED, ONLY_GRANTS],
   ['a DENY of a workload', denied({ namespaces: ['shop'] }), GUARDED, ONLY_GRANTS],
   ['a DENY where nothing may be granted', apply(inside(DENY, 'payroll')), apply(DENY), ONLY_WHERE],
   [

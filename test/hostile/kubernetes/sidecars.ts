@@ -1,4 +1,4 @@
-/** Sidecar: of which services istiod configures workspaces, and nobody else's configuration. */
+/** Sidecar objects, which select the services in a workspace's configuration and in no other configuration. */
 import { HOST, SIDECAR } from './honest.ts';
 import type { Row } from './identities.ts';
 import { apply, changed, remove } from './requests.ts';

@@ -1,4 +1,4 @@
-/** What the hostile requests to Kubernetes find there: what the broker made for a grant, and what belongs to others. */
+/** World of the hostile requests to Kubernetes: objects of the broker for a grant, and objects of others. */
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights } from '@meshpass/lab/broker/rights';
 import { removeOurs, until } from '../../mesh.ts';
@@ -7,12 +7,15 @@ import {
   ALLOW,
   account,
   BINDING,
+  boundTo,
   CHECKPOINT,
   checkpointData,
   GATEWAY,
   GUARD,
+  INVOICES_LABELS,
   NAMESPACE,
   RECOGNISE,
+  SECRET,
   SIDECAR,
 } from './honest.ts';
 import { apply, changed, merge, post, type Request } from './requests.ts';
@@ -23,10 +26,17 @@ export interface KubernetesWorld extends AsBroker {
 
 const AS_ALLOW = { apiVersion: ALLOW.apiVersion, kind: ALLOW.kind, spec: ALLOW.spec };
 const plain = (kind: string, name: string, namespace?: string): KubeObject => ({
-  ...{ apiVersion: 'v1', kind, metadata: { name, ...(namespace && { namespace }) } },
+  apiVersion: 'v1',
+  kind,
+  metadata: { name, ...(namespace && { namespace }) },
 });
 
-/** What belongs to others, with names as near to the broker's as may be. */
+const service = (name: string, namespace: string, spec: object): KubeObject => ({
+  ...plain('Service', name, namespace),
+  spec: { ...spec, ports: [{ name: 'http', port: 8080 }] },
+});
+
+/** Objects of others, with names as similar to the broker's as possible. */
 const THEIRS: readonly KubeObject[] = [
   { ...AS_ALLOW, metadata: { name: 'meshpass-theirs', namespace: 'shop' } },
   { ...AS_ALLOW, metadata: { name: 'meshpass-theirs', namespace: 'istio-system' }, spec: GUARD.spec },
@@ -40,17 +50,24 @@ const THEIRS: readonly KubeObject[] = [
   account('theirs', 'meshpass-theirs'),
 ];
 const THEIR_NAMESPACES = ['meshpass-theirs', 'payroll', 'billing'].map((name) => plain('Namespace', name));
+const THEIR_SERVICES: readonly KubeObject[] = [
+  service('invoices', 'billing', { selector: INVOICES_LABELS }),
+  service('salaries', 'billing', { selector: { app: 'salaries' } }),
+  service('theirs', 'shop', {}),
+];
 const MINE = [NAMESPACE, GUARD, ALLOW, RECOGNISE, SIDECAR, GATEWAY, BINDING];
 
 export async function openKubernetes(): Promise<KubernetesWorld> {
   const lab = await upLab({ with: ['workspace-2'] });
   await applyBrokerRights(lab.kubernetes);
-  // Of an earlier run: made anew, empty.
+  // Objects of an earlier run: recreated, empty.
   await lab.kubernetes.remove(CHECKPOINT);
   await applyBrokerRights(lab.kubernetes);
   const { ask, forget } = await asBroker(lab);
+  await lab.kubernetes.apply(...THEIR_NAMESPACES, ...THEIR_SERVICES);
   await untilInForce(ask);
-  await lab.kubernetes.apply(...THEIR_NAMESPACES);
+  await lab.kubernetes.remove(SECRET);
+  await lab.kubernetes.apply({ ...SECRET, stringData: { 'audit-key.pem': 'a key', 'signing-key.pem': 'a key' } });
   for (const object of MINE) await mustBeAccepted(ask, apply(object));
   await mustBeAccepted(ask, post(account('honest', 'meshpass-hostile')));
   await mustBeAccepted(ask, merge(CHECKPOINT, { data: checkpointData('5000') }));
@@ -60,10 +77,10 @@ export async function openKubernetes(): Promise<KubernetesWorld> {
 
 export async function closeKubernetes({ lab, forget }: KubernetesWorld): Promise<void> {
   forget();
-  await lab.kubernetes.remove(...THEIRS);
+  await lab.kubernetes.remove(...THEIRS, ...THEIR_SERVICES);
   await lab.kubernetes.remove(...THEIR_NAMESPACES);
   await removeOurs(lab.kubernetes);
-  await lab.kubernetes.remove(CHECKPOINT);
+  await lab.kubernetes.remove(CHECKPOINT, SECRET);
   await until(
     async () => ((await lab.kubernetes.call('GET', '/api/v1/namespaces')) as { items: KubeObject[] }).items,
     (left) => !left.some(({ metadata }) => THEIR_NAMESPACES.some((one) => one.metadata.name === metadata.name)),
@@ -74,7 +91,11 @@ export async function closeKubernetes({ lab, forget }: KubernetesWorld): Promise
 
 /** The API server compiles admission policies some time after they are written. */
 async function untilInForce(ask: KubernetesWorld['ask']): Promise<void> {
-  const refused = [account('x', 'shop'), plain('Namespace', 'x'), changed(ALLOW, 'metadata labels', {})];
+  const refused = [
+    ...[account('x', 'shop'), plain('Namespace', 'x'), changed(ALLOW, 'metadata labels', {})],
+    changed(ALLOW, 'spec selector matchLabels', { app: 'web' }),
+    boundTo('meshpass-theirs'),
+  ];
   for (const request of [...refused.map((object) => post(object)), merge(CHECKPOINT, { data: { size: 'x' } })]) {
     await until(
       () => ask(request),

@@ -1,4 +1,4 @@
-/** What the access file can say, said to a real mesh: each construct lets through what it means, and nothing else. */
+/** Constructs of the access file on a real mesh: each lets through exactly what it means. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { codespaceProof, completed, ORDERS, until } from '../../mesh.ts';
 import { type AccessLanguage, openAccessLanguage, statusOf, TRUST, WHO } from './world.ts';
@@ -35,7 +35,7 @@ describe('time windows', () => {
       expect(statusOf(held)).toBe(200);
       cutAt = await one.cut();
     } while (cutAt < closes - 1_000); // windows are bounded to the second
-    // The edge knows nobody of that name any more: each grant has a principal of its own.
+    // The edge no longer has that name: each grant has a principal of its own.
     expect(await world.call(one, '/orders/1', { grant: 'brief' })).toBe('edge tunnel_session_unknown');
     expect(await one.certificate('brief')).toMatchObject({ status: 403 });
     expect(await one.token()).toMatchObject({ status: 200 });
@@ -49,7 +49,7 @@ describe('time windows', () => {
     expect(late).toMatchObject({ status: 200, json: { session: { grants: ['open'] } } });
   });
 
-  it('give a grant from when they open, and not before', async () => {
+  it('add a grant when they open, and not before', async () => {
     world.put(`${TRUST}grants:\n${grant('later', `{after: ${instant(12)}}`)}`);
     const first = await until(
       async () => world.adversary.as('early').enrol(await world.proof()),
@@ -57,7 +57,7 @@ describe('time windows', () => {
     );
     expect(first).toMatchObject({ json: { error_code: 'access_none' } });
     const why = (await world.dataPath.audit()).findLast(({ code }) => code === 'access_none');
-    expect(why?.reason).toContain('grant later: access.yaml:9:14 it is not open at this time');
+    expect(why?.reason).toContain('grant later: access.yaml:9:14 the grant is not open at this time');
     const one = await world.session('early', 'later');
     await until(
       () => world.call(one, '/orders/1', { grant: 'later' }),
@@ -68,7 +68,7 @@ describe('time windows', () => {
 });
 
 describe('a deny list', () => {
-  it('takes everything at once from who is on it, and from nobody else', async () => {
+  it('takes everything at once from people on it, and from no other person', async () => {
     const both = `    who: [{user_id: 583231}, {user_id: 583233}]\n    to: [{service: orders.shop, port: 8080}]\n`;
     world.put(`${TRUST}grants:\n  people:\n${both}`);
     const enrolled = async (owner: string) => {
@@ -91,12 +91,12 @@ describe('a deny list', () => {
     );
     world.put(`${TRUST}deny: [{user_id: 583231, reason: on leave}]\ngrants:\n  people:\n${both}`);
     await until(
-      () => alice.speak('POST', '/session/heartbeat'),
+      () => alice.speak('GET', '/services'),
       ({ status }) => status === 401,
     );
     expect(await world.call(alice, '/orders/1', { grant: 'people' })).toBe('edge tunnel_session_unknown');
     expect(await world.call(carol, '/orders/1', { grant: 'people' })).toBe(200);
-    // Whoever takes her login is not denied, and whatever she is called now, she is.
+    // A person who takes her login is not denied, and she is denied under any login.
     await world.dataPath.github.renameUser('alice', 'alice-the-second');
     const again = await world.adversary
       .as('again')

@@ -1,4 +1,4 @@
-/** A mesh with a broker whose access file a test writes again and again, and people who try what it grants. */
+/** A mesh with a broker whose access file a test rewrites, and people who try its grants. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -45,8 +45,8 @@ export async function openAccessLanguage() {
   const created: KubeObject[] = [];
   /** Sessions that an agent would keep alive. */
   const alive = new Set<AdversarialClient>();
-  const heartbeat = setInterval(() => {
-    for (const one of alive) one.speak('POST', '/session/heartbeat').catch(() => alive.delete(one));
+  const renewals = setInterval(() => {
+    for (const one of alive) one.renew().catch(() => alive.delete(one));
   }, 10_000);
   let people = 0;
 
@@ -54,11 +54,15 @@ export async function openAccessLanguage() {
   function serviceOn(host: string, name: string, port: ServicePort, labels: Record<string, string> = {}): KubeObject[] {
     const objects: KubeObject[] = [
       {
-        ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: 'shop', labels } },
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name, namespace: 'shop', labels },
         spec: { selector: { app: host }, ports: [port] },
       },
       {
-        ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', addressType: 'IPv4' },
+        apiVersion: 'discovery.k8s.io/v1',
+        kind: 'EndpointSlice',
+        addressType: 'IPv4',
         metadata: { name: `${name}-lab`, namespace: 'shop', labels: { 'kubernetes.io/service-name': name } },
         ports: [{ name: port.name, port: port.targetPort, protocol: 'TCP' }],
         endpoints: [
@@ -82,7 +86,7 @@ export async function openAccessLanguage() {
       'application/merge-patch+json',
     );
 
-  /** Writes the access file, and what it includes first. */
+  /** Writes the included files, and then the access file. */
   function put(text: string, included: Readonly<Record<string, string>> = {}): void {
     const dir = dirname(meshpass.accessFile);
     for (const [name, inner] of Object.entries(included)) {
@@ -92,7 +96,7 @@ export async function openAccessLanguage() {
     writeFileSync(meshpass.accessFile, text);
   }
 
-  /** A proof of somebody in the group sre, with more claims. */
+  /** Proof of a member of the group sre, with more claims. */
   const proof = async (claims: Readonly<Record<string, unknown>> = {}) =>
     idTokenProof(
       dataPath.secret(
@@ -138,9 +142,14 @@ export async function openAccessLanguage() {
     adversary,
     keepAlive: (one: AdversarialClient) => void alive.add(one),
     removeAtTheEnd: (object: KubeObject) => void created.push(object),
-    ...{ serviceOn, label, put, proof, session, call },
+    serviceOn,
+    label,
+    put,
+    proof,
+    session,
+    call,
     async close() {
-      clearInterval(heartbeat);
+      clearInterval(renewals);
       for (const object of created.reverse()) await lab.kubernetes.remove(object).catch(() => undefined);
       await label('dev', null);
       await label('shop', null);

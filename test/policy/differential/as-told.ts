@@ -3,11 +3,11 @@
 import type { Call as ToldCall } from '@meshpass/analysis/diff';
 import { type Call, type CallToken, normalizePath } from '@meshpass/analysis/evaluate';
 import type { TokenPlaces } from '../../../packages/analysis/src/diff/token-condition.ts';
-import { CallFacts } from '../../../packages/analysis/src/evaluate/facts.ts';
+import { Facts } from '../../../packages/analysis/src/evaluate/facts.ts';
 import { withoutQuery } from '../../../packages/analysis/src/evaluate/rule/path.ts';
 
 const SPACED = ['scope', 'permission', 'tags'];
-/** What a RequestAuthentication writes into headers and takes out of them is not a part of what diff tells. */
+/** Headers that a RequestAuthentication writes or removes are not part of a difference. */
 const WRITTEN = ['x-sub', 'x-payload', 'authorization'];
 
 /**
@@ -47,7 +47,7 @@ export function asTold(
   const http = as === 'http' ? call.http : undefined;
   const path = http && normalizePath(http.path, 'BASE');
   if (http && path === undefined) return undefined;
-  addresses.set('remote.ip', new CallFacts(call, call.principal ?? '', '', http, path ?? '').remoteIp ?? '');
+  addresses.set('remote.ip', new Facts(call, call.principal ?? '', '', http, path ?? '').remoteIp ?? '');
   if (http) {
     const { method, authority, headers = {} } = http;
     if (method === 'OPTIONS' && headers.origin) return undefined;
@@ -67,7 +67,7 @@ interface Told {
   readonly lists: Map<string, readonly string[]>;
 }
 
-/** @returns false where it cannot be told */
+/** @returns false if `diff` cannot describe it */
 function tellTokens(
   call: Call,
   http: NonNullable<Call['http']>,
@@ -82,7 +82,7 @@ function tellTokens(
     const looked = place.startsWith('header') ? prefixes.get(name) : undefined;
     const value = looked && http.headers?.[name];
     if (value !== undefined && looked) {
-      // Rules that look at the same header in two ways may find different things there.
+      // Rules that read the same header in two ways may get different values.
       if (looked.size > 1) return false;
       if (![...looked].every((prefix) => value.startsWith(prefix))) {
         if ([...looked].every((prefix) => !value.includes(prefix))) continue;
@@ -129,7 +129,7 @@ function textAt({ headers = {}, path }: NonNullable<Call['http']>, place: string
   const [kind, name] = place.split(' ') as [string, string];
   if (kind === 'header') {
     const value = headers[name];
-    // With a prefix or without: what is no token is none that verifies.
+    // With or without a prefix, other text is no token that verifies.
     return value === undefined ? undefined : value.replace(/^(?:Bearer|Token) /, '');
   }
   if (kind === 'parameter') return new URLSearchParams(path.split('?')[1] ?? '').get(name) ?? undefined;

@@ -1,16 +1,16 @@
-/** Makes calls as they are described, straight at a workload's sidecar, and reports what comes back. */
+/** Makes the described calls, directly at a workload's sidecar, and reports the answers. */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Call } from '@meshpass/analysis/evaluate';
 import type { Identity } from './identities.ts';
 
-/** Status of an HTTP answer; `open` where bytes come back, `closed` where the connection ends instead. */
+/** Status of an HTTP answer; `open` if bytes come back, `closed` if the connection ends instead. */
 export type Seen = number | 'open' | 'closed';
 
 export interface Caller {
-  /** @param plain no TLS, even where the call has a principal: the port takes none */
+  /** @param plain no TLS, even if the call has a principal: the port accepts none */
   call(call: Call, plain: boolean): Promise<Seen>;
-  /** Forgets kept connections: after a change of policies they would go on under the old ones. */
+  /** Forgets kept connections: after a change of policies they would continue under the old ones. */
   renew(): void;
 }
 
@@ -64,7 +64,7 @@ function settle(socket: Socket, event: 'connect' | 'secureConnect'): Promise<Soc
     socket.setNoDelay(true);
     socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error('no answer')));
     socket.once(event, () => resolve(socket));
-    // Whatever goes wrong later shows as the end of the connection.
+    // Later failures show as the end of the connection.
     socket.on('error', reject);
     socket.once('close', () => reject(new Error('closed')));
   });

@@ -13,7 +13,7 @@ export const PEERS = [
   'cluster.local/ns/dev/k/v/sa/web/x',
 ] as const;
 
-/** As clients send them: plain, strange and hostile. */
+/** Paths as clients send them: plain, strange and hostile. */
 export const PATHS = [
   ...[
     '/',

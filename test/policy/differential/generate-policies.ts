@@ -29,7 +29,7 @@ const REQUEST_PRINCIPALS = [
   ...['*', 'https://a.test/alice', 'https://a.test/*', '*/alice', 'https://b.test/bob', '*alice', 'https://a*'],
   ...['*.test/bob', 'https://a.test/al*', 'https://a.test', 'https://a.test/te/am', 'alice'],
 ];
-/** Of a port, by how they begin, and of a host, by how they end: with two conditions, connections to a port of a Service. */
+/** SNIs by prefix for a port, and by suffix for a host: two conditions select connections to a port of a Service. */
 const OF_PORTS = ['outbound_.80_.*', 'outbound_.8080_.*'];
 const OF_HOSTS = ['*_.orders.shop', '*_.web.dev'];
 const HOSTS = [
@@ -63,14 +63,15 @@ const CLAIMS = [
   '[permission]',
 ];
 
-/** What Go takes for true, for false, and for neither. */
+/** Texts that Go parses as true, as false, and as neither. */
 const DRY_RUNS = ['true', 'True', 'TRUE', 'T', 't', '1', 'false', 'F', '0', 'yes', 'on', 'tRUE'];
 
 export function authorizationPolicy(random: Random, world: World, name: string): KubeObject {
   const action = random.pick(['ALLOW', 'ALLOW', 'ALLOW', 'DENY', 'DENY', 'AUDIT']);
   const rules = Array.from({ length: random.chance(0.06) ? 0 : 1 + random.below(3) }, () => rule(random, world));
   return {
-    ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
     metadata: {
       name,
       namespace: random.pick([NAMESPACE, NAMESPACE, ROOT]),
@@ -82,7 +83,8 @@ export function authorizationPolicy(random: Random, world: World, name: string):
 
 export function requestAuthentication(random: Random, world: World, name: string): KubeObject {
   return {
-    ...{ apiVersion: 'security.istio.io/v1', kind: 'RequestAuthentication' },
+    apiVersion: 'security.istio.io/v1',
+    kind: 'RequestAuthentication',
     metadata: { name, namespace: random.pick([NAMESPACE, NAMESPACE, ROOT]) },
     spec: {
       ...selection(random),
@@ -91,7 +93,7 @@ export function requestAuthentication(random: Random, world: World, name: string
   };
 }
 
-/** For the workload, its namespace or the mesh; `selected` stands in the root namespace with a selector, and is for nobody. */
+/** Policy for the workload, its namespace or the mesh. `selected` is in the root namespace with a selector, and applies to no workload. */
 export function peerAuthentication(
   random: Random,
   scope: 'mesh' | 'namespace' | 'workload' | 'selected',
@@ -101,7 +103,8 @@ export function peerAuthentication(
   const mode = () => random.pick(['UNSET', 'DISABLE', 'PERMISSIVE', 'STRICT', 'STRICT']);
   const ports = random.some(PORT_NUMBERS, 2).map((port) => [port, { mode: mode() }]);
   return {
-    ...{ apiVersion: 'security.istio.io/v1', kind: 'PeerAuthentication' },
+    apiVersion: 'security.istio.io/v1',
+    kind: 'PeerAuthentication',
     metadata: { name, namespace: scope === 'mesh' || scope === 'selected' ? ROOT : NAMESPACE },
     spec: {
       ...(chooses && { selector: { matchLabels: LABELS } }),
@@ -134,8 +137,13 @@ function rule(random: Random, world: World): object {
 function source(random: Random, world: World): object {
   const blocks = [...world.addresses, ...BLOCKS];
   const whole: Record<string, readonly string[]> = {
-    ...{ principals: PRINCIPALS, requestPrincipals: REQUEST_PRINCIPALS, namespaces: NAMESPACES },
-    ...{ serviceAccounts: ACCOUNTS, trustDomains: DOMAINS, ipBlocks: blocks, remoteIpBlocks: blocks },
+    principals: PRINCIPALS,
+    requestPrincipals: REQUEST_PRINCIPALS,
+    namespaces: NAMESPACES,
+    serviceAccounts: ACCOUNTS,
+    trustDomains: DOMAINS,
+    ipBlocks: blocks,
+    remoteIpBlocks: blocks,
   };
   const chosen = fields(random, whole);
   // The API server takes accounts and principals or namespaces only apart.
@@ -148,7 +156,7 @@ function operation(random: Random): object {
   return fields(random, { hosts: HOSTS, methods: METHODS, paths: PATHS, ports: PORT_NUMBERS });
 }
 
-/** One or two of the fields, each as it is or negated. */
+/** Picks one or two of the fields, each plain or negated. */
 function fields(random: Random, from: Readonly<Record<string, readonly string[]>>): Record<string, string[]> {
   const chosen: Record<string, string[]> = {};
   for (const name of random.some(Object.keys(from), 2)) {
@@ -158,7 +166,7 @@ function fields(random: Random, from: Readonly<Record<string, readonly string[]>
   return chosen;
 }
 
-/** As compiled guards and rules have it: all of one key, in one condition or in two. */
+/** Conditions as in compiled guards and rules: all of one key, in one condition or in two. */
 function connectionTo(random: Random): readonly object[] {
   const [ports, hosts] = [random.some(OF_PORTS, 2), random.some(OF_HOSTS, 2)];
   if (random.chance(0.3)) return [{ key: 'connection.sni', values: ports, notValues: hosts }];

@@ -18,7 +18,9 @@ const WITNESS = PEERS[0];
 const KINDS = ['authorizationpolicies', 'requestauthentications', 'peerauthentications'] as const;
 
 const SERVICE: KubeObject = {
-  ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'probe', namespace: NAMESPACE } },
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 'probe', namespace: NAMESPACE },
   spec: {
     selector: LABELS,
     ports: [
@@ -63,12 +65,12 @@ export async function openHarness(lab: Lab, peers: readonly string[] = []) {
   const before = await strict();
   let round = 0;
 
-  /** What was in force before, to be put back. */
+  /** Previous policies, to be restored. */
   async function strict(): Promise<readonly KubeObject[]> {
     const { items } = (await lab.kubernetes.call('GET', pathOf('peerauthentications', ROOT))) as {
       items: KubeObject[];
     };
-    return items.map((item) => ({ ...item, ...{ apiVersion: 'security.istio.io/v1', kind: 'PeerAuthentication' } }));
+    return items.map((item) => ({ ...item, apiVersion: 'security.istio.io/v1', kind: 'PeerAuthentication' }));
   }
   const clear = async (): Promise<void> => {
     for (const namespace of [NAMESPACE, ROOT])
@@ -87,7 +89,7 @@ export async function openHarness(lab: Lab, peers: readonly string[] = []) {
     destination,
     caller,
     /**
-     * Puts these policies in the place of those that were there, and waits until Envoy works with them.
+     * Replaces the policies by these, and waits until Envoy applies them.
      * @param config of the mesh, where the lab's is not Istio's own
      * @param signs texts of Envoy's configuration by which `config` is known to be in force
      * @returns the objects as the API server has them, and what guards the workload by the evaluator's account of them
@@ -100,7 +102,7 @@ export async function openHarness(lab: Lab, peers: readonly string[] = []) {
       const mark = `mark-${++round}`;
       await clear();
       for (const policy of policies) {
-        // Ages are told in whole seconds.
+        // Kubernetes records ages in whole seconds.
         if (policy.metadata.name.startsWith(LATER)) await nextSecond();
         await lab.kubernetes.apply(policy);
       }
@@ -132,7 +134,7 @@ export async function openHarness(lab: Lab, peers: readonly string[] = []) {
       caller.renew();
       return { authorizer, resources: all };
     },
-    /** What the real sidecar does with a call. */
+    /** Sends a call through the real sidecar. */
     see: (authorizer: Authorizer, call: Call): Promise<Seen> =>
       caller.call(call, authorizer.peerMode(call.port).mode === 'DISABLE'),
     close: async (): Promise<void> => {
@@ -149,14 +151,15 @@ export async function openHarness(lab: Lab, peers: readonly string[] = []) {
   };
 }
 
-/** One object of each kind, applied last: where it is in force, those before it are. */
+/** Marker objects, one of each kind, applied last: once they are in force, earlier objects are. */
 function marks(
   mark: string,
   round: number,
   jwks: string,
 ): { needles: readonly string[]; objects: readonly KubeObject[] } {
   const of = (kind: string, spec: object): KubeObject => ({
-    ...{ apiVersion: 'security.istio.io/v1', kind },
+    apiVersion: 'security.istio.io/v1',
+    kind,
     metadata: { name: mark, namespace: NAMESPACE },
     spec: { selector: { matchLabels: LABELS }, ...spec },
   });

@@ -28,7 +28,7 @@ function serve(socket: Socket): void {
   });
 }
 
-/** What the listener that takes all inbound connections works with now, as text. */
+/** Current configuration of the listener for all inbound connections, as text. */
 async function inbound(): Promise<string> {
   const query = 'resource=dynamic_listeners&name_regex=virtualInbound';
   const answer = await fetch(`http://127.0.0.1:15000/config_dump?${query}`);

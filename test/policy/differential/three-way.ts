@@ -1,4 +1,4 @@
-/** The third voice: what `diff` says of the calls that Envoy and the evaluator decide, by its formulas and by its list of changes. */
+/** The third vote: the result of `diff` for the calls that Envoy and the evaluator decide, by its formulas and by its list of changes. */
 
 import { compareMeaning, type Call as ToldCall } from '@meshpass/analysis/diff';
 import type { Call } from '@meshpass/analysis/evaluate';
@@ -13,7 +13,7 @@ import { PORTS } from './target.ts';
 /** The state of the round before. */
 export interface Before extends Enforced {
   readonly calls: readonly Call[];
-  /** What Envoy did with a call. */
+  /** Response of Envoy to a call. */
   readonly seen: ReadonlyMap<Call, boolean>;
 }
 
@@ -29,11 +29,15 @@ export function threeWay(before: Before | undefined, { authorizer, resources }: 
   const prefixes = prefixesOf([...old, ...unapplied]);
   const at = { ...workload, name: workload.name };
   const result = {
-    ...{ asked: 0, pairs: 0, changed: 0, unknown: 0, seen: new Map<Call, boolean>() },
-    /** @returns what diff says otherwise */
+    asked: 0,
+    pairs: 0,
+    changed: 0,
+    unknown: 0,
+    seen: new Map<Call, boolean>(),
+    /** @returns disagreements of `diff` */
     ask: (call: Call, open: boolean): readonly object[] => {
       result.seen.set(call, open);
-      // Of plain text the first bytes tell, whatever is announced.
+      // In plain text the first bytes decide, regardless of the announced protocol.
       const mutual = call.principal !== undefined && authorizer.peerMode(call.port).mode !== 'DISABLE';
       const spoken = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
       const told = asTold(call, call.port === PORTS.tcp ? 'tcp' : spoken, places, prefixes, headersAsked);
@@ -67,7 +71,7 @@ function withoutAge(one: Resource): Resource {
   return Object.defineProperty({ ...one, metadata }, 'origin', { value: one.origin, enumerable: false }) as Resource;
 }
 
-/** With which each header is looked at; a header without its prefix is not looked at. */
+/** Prefix that a header needs to be read; a header without its prefix is ignored. */
 function prefixesOf(resources: readonly Resource[]): ReadonlyMap<string, ReadonlySet<string>> {
   const found = new Map<string, Set<string>>([['authorization', new Set(['Bearer '])]]);
   for (const one of resources) {

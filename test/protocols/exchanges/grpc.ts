@@ -50,7 +50,7 @@ export const grpcClientStreaming: Exchange = async (authority) => {
   return (await clientOf(authority).gather(words())).value;
 };
 
-/** Each message is sent only after the answer to the one before: neither direction waits for the other's end. */
+/** Each message is sent only after the previous answer: neither direction waits for the other's end. */
 export const grpcBidirectional: Exchange = async (authority) => {
   let answered = Promise.withResolvers<void>();
   async function* turns() {

@@ -67,7 +67,7 @@ export const upload: Exchange = async (authority) => {
   return `${body.bytes} bytes, ${body.sha256 === hash.digest('hex') ? 'unchanged' : 'changed'}`;
 };
 
-/** A service that refuses a body without reading it is heard, although the body is still being sent. */
+/** The refusal of a service that does not read a body arrives, although the client still sends the body. */
 export const early413: Exchange = async (authority) => {
   const headers = { 'content-length': UPLOAD_BYTES };
   const call = open(authority, { path: '/refuse', method: 'POST', headers });

@@ -1,8 +1,8 @@
-/** Reads the answers on an HTTP/1.1 connection one after the other: enough of RFC 9112 for what a proxy sends. */
+/** Reads the answers on an HTTP/1.1 connection one after the other: enough of RFC 9112 for the answers of a proxy. */
 import type { Received } from './tally.ts';
 
 export interface AnswerReader {
-  /** @returns the answers that are complete with these bytes; throws where they are no HTTP */
+  /** @returns the answers that are complete with these bytes. @throws Error if they are no HTTP */
   read(part: Buffer): readonly Received[];
 }
 

@@ -9,8 +9,11 @@ const PROGRAMS = 24;
 
 const [host, port, seed, requests] = process.argv.slice(2);
 const report = await runMixedLoad({
-  ...{ host: host!, port: Number(port), programs: PROGRAMS },
-  ...{ seed: Number(seed), requests: Number(requests) },
+  host: host!,
+  port: Number(port),
+  programs: PROGRAMS,
+  seed: Number(seed),
+  requests: Number(requests),
 });
 console.log(JSON.stringify(report));
 process.exit(0);

@@ -1,4 +1,4 @@
-/** What a program may do with an HTTP/1.1 connection of its own: pipelining, half-closes, aborts at any byte. */
+/** Behaviours of a program on its own HTTP/1.1 connection: pipelining, half-closes, aborts at any byte. */
 import { connect, type Socket } from 'node:net';
 import { readAnswers } from './http1-answers.ts';
 import type { Random } from './random.ts';
@@ -14,7 +14,7 @@ export async function pipeline(target: Target, requests: readonly Sent[], random
   await converse(target, requests, tally, async (socket) => writeInParts(socket, requests, random));
 }
 
-/** As `pipeline`, but says at once that nothing more comes. What is not answered is abandoned: a proxy may give it up. */
+/** Works like `pipeline`, but half-closes at once. Unanswered requests count as abandoned, because a proxy may drop them. */
 export async function halfClose(
   target: Target,
   requests: readonly Sent[],
@@ -84,8 +84,8 @@ function converse(
     socket.on('close', () => {
       for (const request of due.splice(0)) {
         if (mayGiveUp) tally.abandon(request);
-        // RFC 9112, 9.3.2: of a pipeline, what is not answered when the connection is closed is to be sent again.
-        // 9.6: where requests behind it were not read when it was closed, TCP may throw its answer away.
+        // RFC 9112, 9.3.2: a client sends requests of a pipeline again that have no answer when the connection closes.
+        // 9.6: if later requests were unread at the close, TCP may discard the answer.
         else if (request !== requests[0] || (isReset && requests.length > 1)) tally.leave(request);
         else tally.lose(request, why);
       }

@@ -13,7 +13,7 @@ export interface MixedLoad extends Target {
   readonly programs: number;
 }
 
-/** What takes longer hangs: no answer is asked to be late by more than a hundredth of that. */
+/** Time after which a request counts as hanging: no answer is requested later than a hundredth of that. */
 const HANG_MS = 30_000;
 
 type Act = (make: (kind: string, more?: Readonly<Record<string, string>>) => Sent, random: Random) => Promise<void>;

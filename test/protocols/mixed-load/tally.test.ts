@@ -1,4 +1,4 @@
-/** The mixed load would notice what it is there to find. */
+/** The mixed load detects the faults for which it exists. */
 import { describe, expect, it } from 'vitest';
 import { readAnswers } from './http1-answers.ts';
 import { seeded } from './random.ts';
@@ -41,7 +41,7 @@ describe('an answer', () => {
     expect(tally.report().wrong).toHaveLength(1);
   });
 
-  it('of a proxy is a loss unless the service was asked to reset', () => {
+  it('of a proxy is a loss unless the request made the service reset', () => {
     const tally = openTally();
     const refusal = { status: 503, headers: {}, body: 'no healthy upstream' };
     tally.receive(sent, refusal);

@@ -1,4 +1,4 @@
-/** What became of each request of a mixed load. */
+/** Counts the outcomes of the requests of a mixed load. */
 import { createHash } from 'node:crypto';
 import type { Echoed } from '@meshpass/lab/apps/echo/http';
 
@@ -18,20 +18,20 @@ export interface Received {
 }
 
 export interface Report {
-  /** All that were sent, by what was done with them. */
+  /** All sent requests, by their treatment. */
   readonly sent: Readonly<Record<string, number>>;
   readonly answered: number;
-  /** Answers of a proxy in place of the service's, by status; only where the service was asked to reset. */
+  /** Answers of a proxy instead of the service's, by status, to requests that made the service reset. */
   readonly refused: Readonly<Record<string, number>>;
   /** Given up by the caller: no answer is due. */
   readonly abandoned: number;
   /** Later requests of a pipeline whose connection was closed in order after earlier answers, as HTTP allows. */
   readonly unanswered: number;
-  /** What must not be: answers of another request, none at all, no end within the time limit. The first few, in words. */
+  /** Failures: answers of another request, no answer, no end within the time limit. The first few, as text. */
   readonly wrong: readonly string[];
   readonly lost: readonly string[];
   readonly hung: readonly string[];
-  /** What took longer than the limit, but ended. */
+  /** Requests that took longer than the limit, but ended. */
   readonly late: readonly string[];
 }
 
@@ -83,8 +83,15 @@ export function openTally(): Tally {
     delay: (what) => keep(late!, what),
     total: () => total,
     report: () => ({
-      ...{ sent, answered, refused, abandoned, unanswered },
-      ...{ wrong: wrong!, lost: lost!, hung: hung!, late: late! },
+      sent,
+      answered,
+      refused,
+      abandoned,
+      unanswered,
+      wrong: wrong!,
+      lost: lost!,
+      hung: hung!,
+      late: late!,
     }),
   };
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs Meshpass into the image of a dev container: as root, while the image is built. Starts nothing and enrols nobody.
+# Installs Meshpass into the image of a dev container: as root, while the image is built. Starts nothing and enrols no workspace.
 # Options come as environment variables (devcontainer-feature.json). `npm run build:feature` writes the release into this file.
 set -eu
 umask 022
@@ -163,7 +163,7 @@ download() {
   fi
 }
 
-# The scripts of this Feature, and what devcontainer.json says. Written anew each time: options may have changed.
+# Scripts of this Feature, and options of devcontainer.json. Rewritten each time, because options may have changed.
 install_scripts() {
   for script in start command; do
     cp "$HERE/$script.sh" "$FOLDER/$script.new"

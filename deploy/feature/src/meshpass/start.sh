@@ -1,7 +1,7 @@
 #!/bin/sh
 # shellcheck disable=SC2154 # install.sh writes the settings
 # postStartCommand: starts the agent, after create and after every resume, as the remote user.
-# Always succeeds: where it failed, the commands that devcontainer.json has after it would not run.
+# Always succeeds: a failure would prevent the commands that devcontainer.json runs after it.
 # shellcheck source=/dev/null
 . /usr/local/lib/meshpass/settings
 

@@ -1,4 +1,4 @@
-{{/* What `meshpass serve` and `meshpass audit accept-restore` have in common: where the log and its keys are. */}}
+{{/* Common flags of `meshpass serve` and `meshpass audit accept-restore`: places of the log and its keys. */}}
 {{- define "meshpass.logArgs" -}}
 - --public-url={{ include "meshpass.publicUrl" . }}
 - --data=/var/lib/meshpass/data
@@ -14,7 +14,7 @@
 {{- end }}
 {{- include "meshpass.trustEnv" . }}
 {{- if .Values.breakGlass.enabled }}
-# Commands that run in this Pod use the token, too.
+# Commands that run in this Pod also use the token.
 - {name: MESHPASS_OPERATOR_TOKEN_FILE, value: /etc/meshpass/keys/operator-token}
 - {name: MESHPASS_BREAK_GLASS, value: "true"}
 {{- end }}
@@ -34,16 +34,16 @@
   secret:
     secretName: {{ .Values.keys.secret }}
     defaultMode: 0440
-    # What else is in the Secret, such as an operator token that nobody is to use, is not in the Pod.
+    # Other entries of the Secret, such as an operator token while break-glass is off, are not mounted. The broker's ServiceAccount can
+    # still read them: the broker reads its signing key from the Secret itself, because it replaces it (files/signing-key.yaml).
     items:
-      - {key: signing-key.pem, path: signing-key.pem}
       - {key: audit-key.pem, path: audit-key.pem}
       {{- if .Values.breakGlass.enabled }}
       - {key: operator-token, path: operator-token}
       {{- end }}
 - name: data
 {{- if .Values.database.secret }}
-  # A copy of the audit log's last checkpoint, for a container that starts again. What must last is in PostgreSQL, in the Secrets, and, so
+  # A copy of the audit log's last checkpoint, for a container that starts again. Durable state is in PostgreSQL, in the Secrets, and, so
   # that PostgreSQL alone cannot take it back, in the ConfigMap meshpass-audit-checkpoint.
   emptyDir: {sizeLimit: 64Mi}
 {{- else }}
@@ -59,7 +59,7 @@
 
 {{/*
 The text of the access file, for a block of YAML. YAML ends lines not only at a line feed: behind another end, a comment of the file would
-go on as an object of its own, with all the rights of whoever installs the chart.
+continue as an object of its own, with all the rights of the user who installs the chart.
 */}}
 {{- define "meshpass.access" -}}
 {{- $text := required "access.content: the access file (--set-file access.content=access.yaml), or access.configMap" .Values.access.content | replace "\r\n" "\n" -}}
@@ -68,8 +68,8 @@ go on as an object of its own, with all the rights of whoever installs the chart
 {{- end }}
 
 {{/*
-Refuses an upgrade after which nobody could operate Meshpass: until now there was a token, and now there is neither that nor anybody with a role.
-Under `helm template`, and so under Argo CD, nothing can be looked up: there the broker says so.
+Refuses an upgrade that leaves Meshpass without operators: it removes the operator token, and the access file gives no person a role.
+Under `helm template`, and so under Argo CD, the chart cannot look anything up: there the broker warns.
 */}}
 {{- define "meshpass.checkOperators" -}}
 {{- if not .Values.breakGlass.enabled -}}
@@ -77,19 +77,19 @@ Under `helm template`, and so under Argo CD, nothing can be looked up: there the
 {{- $text := $.Values.access.content | default "" -}}
 {{- with $.Values.access.configMap }}{{ $text = dig "data" "access.yaml" "" (lookup "v1" "ConfigMap" $.Release.Namespace .) }}{{ end -}}
 {{- if and (contains "MESHPASS_OPERATOR_TOKEN_FILE" (toJson .)) (not (include "meshpass.givesRoles" $text)) -}}
-{{- fail (printf "breakGlass.enabled: until now operators of this release used the token of the Secret %s. It is off by default now, and the access file gives nobody a role, so that nobody could operate Meshpass. Set breakGlass.enabled: true for this upgrade, then give operators roles in the access file, sign in (docs/install/operators.md), and take it away. %s" $.Values.keys.secret (include "meshpass.onlyThisFile" .)) -}}
+{{- fail (printf "breakGlass.enabled: this upgrade removes the operator token (Secret %s), and the access file gives nobody a role, so that nobody could operate Meshpass. Set breakGlass.enabled: true for this upgrade, then give operators roles in the access file, sign in (docs/install/operators.md), and take it away. %s" $.Values.keys.secret (include "meshpass.onlyThisFile" .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* What to do where the access file of the values is not the one in force. */}}
+{{/* Advice if the access file of the values is not the one in force. */}}
 {{- define "meshpass.onlyThisFile" -}}
 The chart sees only the access file of its values, not one that was applied by plan. Where one was, copy its "operators" (and the "trust" that they name) into the file of the values, too: the broker does not use that file any more
 {{- end }}
 
-{{/* "true" where an access file gives somebody a role. */}}
+{{/* "true" if an access file gives a person or a ServiceAccount a role. */}}
 {{- define "meshpass.givesRoles" -}}
 {{- $operators := get (fromYaml .) "operators" | default dict -}}
-{{- if omit $operators "session" "confirm" "secondPerson" "deviceFlow" | values | compact }}true{{ end -}}
+{{- if omit $operators "session" "confirm" "deviceFlow" | values | compact }}true{{ end -}}
 {{- end }}

@@ -37,10 +37,12 @@ https://{{ $host }}
 {{ .Values.mesh.istiod }}.{{ .Values.mesh.rootNamespace }}.svc
 {{- end }}
 
-{{/* A plain file of this chart, for this namespace and this mesh. Arguments: root, name. */}}
+{{/* A plain file of this chart, for this namespace and this mesh, with labels. Arguments: root, component, name. */}}
 {{- define "meshpass.file" -}}
 {{- $text := required (printf "%s is missing" .name) (.root.Files.Get .name) -}}
-{{- $text | replace "meshpass-system" .root.Release.Namespace | replace "istio-system" .root.Values.mesh.rootNamespace -}}
+{{- $text = $text | replace "meshpass-system" .root.Release.Namespace | replace "istio-system" .root.Values.mesh.rootNamespace -}}
+{{- $labels := include "meshpass.labels" . | nindent 4 -}}
+{{- regexReplaceAll "(?m)^metadata:$" $text (printf "metadata:\n  labels:%s" $labels) -}}
 {{- end }}
 
 {{/*
@@ -52,7 +54,7 @@ installed as it is. Arguments: text, old, new.
 {{- .text | replace .old .new -}}
 {{- end }}
 
-{{/* What access files may grant: as given, or else exactly what the access file grants now. As a list of CEL. */}}
+{{/* Services that access files may grant, as a list of CEL: those of the values, or else exactly those that the access file grants now. */}}
 {{- define "meshpass.services" -}}
 {{- $services := .Values.admission.services -}}
 {{- if not $services -}}
@@ -72,7 +74,7 @@ installed as it is. Arguments: text, old, new.
 ['{{ $services | uniq | sortAlpha | join "', '" }}']
 {{- end }}
 
-{{/* Audience of the tokens with which workspaces use the API server; empty: they do not. */}}
+{{/* Audience of the tokens with which workspaces use the API server. Empty if they do not use it. */}}
 {{- define "meshpass.kubernetesAudience" -}}
 {{- if .Values.kubernetes.enabled }}{{ .Values.kubernetes.audience | default (printf "https://kubernetes.default.svc.%s" .Values.mesh.clusterDomain) }}{{ end }}
 {{- end }}

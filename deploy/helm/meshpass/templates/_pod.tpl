@@ -1,4 +1,4 @@
-{{/* What every Pod of this chart has: the restricted Pod Security Standard, and where it may run. */}}
+{{/* Settings of every Pod of this chart: the restricted Pod Security Standard, and its placement. */}}
 
 {{- define "meshpass.podSecurity" -}}
 runAsNonRoot: true

@@ -6,7 +6,7 @@ Refuses what Kubernetes would refuse of the claim that is there: another class, 
 {{- $wanted := .Values.database.embedded -}}
 {{- with lookup "v1" "PersistentVolumeClaim" .Release.Namespace "meshpass-data" -}}
 {{- $class := .spec.storageClassName | default "" -}}
-{{- /* Once it was given, it cannot be left out: Helm would take it away. */ -}}
+{{- /* Once it is set, it cannot be omitted: Helm would remove it. */ -}}
 {{- $given := dig "annotations" "meshpass.dev/storage-class" "" .metadata -}}
 {{- $keep := printf "the volume meshpass-data is of the class %q, and Kubernetes lets nobody change that. Set database.embedded.storageClass to it again, or move to PostgreSQL (database.secret)" $class -}}
 {{- if and $wanted.storageClass (ne $wanted.storageClass $class) }}{{ fail (printf "database.embedded.storageClass: %s" $keep) }}{{ end -}}

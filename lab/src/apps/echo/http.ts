@@ -31,7 +31,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { sendJson } from '../listen.ts';
 import { echoWebSocket } from './websocket.ts';
 
-/** What a caller is told about its own request. */
+/** Description of a caller's request that the service returns. */
 export interface Echoed {
   readonly version: string;
   readonly method: string;
@@ -124,7 +124,7 @@ function refuse(response: ServerResponse): void {
   sendJson(response, 413, { error: 'too_large' });
 }
 
-/** Each when the one before has gone, with its number. */
+/** Sends each event after the previous one, with its number. */
 async function sendEvents(response: ServerResponse, count: number): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
   for (let n = 1; n <= count && !response.destroyed; n++) {

@@ -1,4 +1,4 @@
-/** What `lab.Echo` does. */
+/** Behaviour of `lab.Echo`. */
 import { create } from '@bufbuild/protobuf';
 import { type StringValue, StringValueSchema } from '@bufbuild/protobuf/wkt';
 import { ConnectError, type ConnectRouter, type HandlerContext } from '@connectrpc/connect';

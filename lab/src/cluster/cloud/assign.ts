@@ -1,7 +1,7 @@
-/** Which Service has which address of the internet, and under which names. */
+/** Assigns internet addresses and names to Services. */
 import { LOAD_BALANCER_ADDRESSES } from '../plan.ts';
 
-/** The members of a Service that a load balancer looks at. */
+/** The members of a Service that a load balancer reads. */
 export interface ServiceObject {
   readonly metadata: {
     readonly namespace: string;
@@ -39,8 +39,8 @@ export function assignAddresses(services: readonly ServiceObject[]): Map<string,
 }
 
 /**
- * What the node has to answer to from now on, and what no longer. Nothing is remembered for it: a cloud that was started again takes
- * back what the one before it gave.
+ * Addresses that the node must add and remove. The function keeps no state: a cloud that was started again takes
+ * back the addresses of its predecessor.
  * @param has addresses that the node answers to; those that are not the cloud's are left alone
  * @param wanted addresses that Services have
  */

@@ -21,7 +21,7 @@ const kubernetes = connectKubernetes(url, join(dir, 'admin.token'), join(dir, 't
 let told = '';
 process.stdout.write('the cloud is open\n');
 for (;;) {
-  // Kubernetes may be away for a while: a cloud goes on.
+  // Kubernetes may be unavailable for a while: the cloud keeps running.
   for (const work of [lookAfterServices, () => lookAfterDisks(kubernetes, nodePath(dir, 'disks'))])
     await work().catch((error: Error) => process.stderr.write(`${error.message}\n`));
   await sleep(INTERVAL_MS);

@@ -10,7 +10,7 @@ import { pipeline } from 'node:stream/promises';
 import { must } from '../../run.ts';
 
 export interface Image {
-  /** With its tag, for example `lab.test/apps:1`. */
+  /** Name with its tag, for example `lab.test/apps:1`. */
   readonly name: string;
   /** Names of layers, the lowest first. */
   readonly layers: readonly string[];
@@ -18,7 +18,7 @@ export interface Image {
   readonly user?: string;
 }
 
-/** As Go names processors. */
+/** Names of processors in Go. */
 const ARCHITECTURE: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' };
 const PATH = 'PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 

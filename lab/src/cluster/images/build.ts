@@ -22,7 +22,7 @@ const APPS: Readonly<Record<string, string>> = {
   web: 'apps/web.ts',
   echo: 'apps/echo/main.ts',
 };
-/** What a person wants in a container that is looked at. */
+/** Tools for a person who debugs a container. */
 const SHELL = ['sh', 'cat', 'ls', 'env', 'sleep', 'rm', 'mkdir', 'dirname', 'basename', 'id'];
 
 const IMAGES: readonly Image[] = [

@@ -13,7 +13,7 @@ import { basename, dirname, join } from 'node:path';
 import { LabError } from '../../error.ts';
 import { must } from '../../run.ts';
 
-/** Where Debian keeps commands; the PATH of whoever starts a cluster does not matter. */
+/** Directories of Debian's commands, independent of the caller's PATH. */
 const COMMAND_FOLDERS = ['/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 const PASSWD = `root:x:0:0:root:/root:/bin/sh
@@ -71,7 +71,7 @@ export async function layLibraries(root: string, files: readonly string[]): Prom
   for (const file of files) await layProgram(root, file);
 }
 
-/** A name for a program that is there under another. */
+/** Alias of a program. */
 export function link(root: string, target: string, path: string): void {
   mkdirSync(join(root, dirname(path)), { recursive: true });
   symlinkSync(dirname(target) === dirname(path) ? basename(target) : target, join(root, path));
@@ -82,7 +82,7 @@ function put(root: string, from: string, to: string): void {
   cpSync(realpathSync(from), join(root, to), { force: true });
 }
 
-/** As the dynamic linker finds them: `NAME => PATH (ADDRESS)`, and the linker itself without an arrow. */
+/** Libraries as the dynamic linker finds them: `NAME => PATH (ADDRESS)`, and the linker itself without an arrow. */
 async function librariesOf(program: string): Promise<string[]> {
   const text = await must(['ldd', program], 'lab_install').catch((error: LabError) => {
     if (error.message.includes('not a dynamic executable')) return '';

@@ -8,7 +8,7 @@ import type { Unit } from '../../unit.ts';
 import { CLUSTER_DOMAIN, type ClusterPlan, NODE, POD_RANGE, SERVICE_RANGE } from '../plan.ts';
 import { enterNode, environment, nodePath } from './namespaces.ts';
 
-/** Who has a token of the Kubernetes API, and the group that it is in. */
+/** Users with a token of the Kubernetes API, and their group. */
 const USERS = {
   admin: { user: 'admin', group: 'system:masters' },
   kubelet: { user: `system:node:${NODE}`, group: 'system:nodes' },

@@ -37,18 +37,18 @@ export function enterNode(dir: string, cwd: string): string[] {
   return [...enter, 'sh', '-c', 'cd "$0" && exec "$@"', cwd];
 }
 
-/** What the node's first process lays over files of the machine. */
+/** Files that the node's first process mounts over files of the machine. */
 export function writeNodeFiles(dir: string): void {
   mkdirSync(nodePath(dir), { recursive: true });
   writeFileSync(nodePath(dir, 'resolv.conf'), `nameserver ${INTERNET.nameServer}\n`);
 }
 
-/** Of the node's own processes. Go programs collect garbage sooner than by default: several clusters have to fit on a machine. */
+/** Environment of the node's own processes. Go programs collect garbage sooner than by default: several clusters share a machine. */
 export function environment(): Record<string, string> {
   return { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, HOME: '/root', LANG: 'C.UTF-8', GOGC: '50' };
 }
 
-/** Where the node keeps what it would have on a disk. */
+/** Directory that replaces the node's disk. */
 export function nodePath(dir: string, ...path: string[]): string {
   return join(dir, 'node', ...path);
 }

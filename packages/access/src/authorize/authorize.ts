@@ -1,23 +1,25 @@
-/** The decision: which grants an attestation has, and why. Default deny; nothing is looked up, nothing is remembered. */
+/** Authorization: which grants an attestation receives, and why. Pure, and denies by default. */
 import type { Attestation } from '@meshpass/identity';
-import type { Access, Approval, Approved, Decision, Denial, Grant, Who } from '../model.ts';
+import type { Access, Approval, Approved, Authorize, Decision, Denial, Grant, Trust, Who } from '../model.ts';
 import { formatPlace } from '../problem.ts';
+import { withinBudget } from '../schema/work.ts';
 import { describeApproval } from './describe-approval.ts';
 import { describeWho } from './describe-who.ts';
 import { isHidden } from './operators.ts';
-import { holdsSignIn } from './signed-in.ts';
+import { asSignedIn, holdsSignIn } from './signed-in.ts';
+import { isSignInTrusted, trustedAnywhere, trustedInWorkspace } from './trusted.ts';
 import { type Kind, whyDenied, whyNot } from './who.ts';
 import { openUntil } from './windows.ts';
 
 /**
- * Decides. One alternative of a grant's `who` must hold with all of its members, no deny list may name the holder, and
- * one of its time windows must be open.
+ * Authorizes an attestation. One alternative of a grant's `who` must hold with all of its members, no deny list may
+ * match, and one of its time windows must be open.
  *
- * GitHub Actions is special: everyone on GitHub may obtain a token of that issuer, and may have a workflow of their own
- * run as somebody else (an issue comment is enough). So such an attestation matches only entries that name a
- * repository, or that name the issuer and say of whom in `when` or `claims`; and `user`, `team` and `role` hold for it
- * only beside issuer and repository.
- * @param at Unix seconds; without it no time window is open, and no sign-in counts
+ * GitHub Actions is a special case: everyone on GitHub can obtain a token from that issuer, and can make a workflow of
+ * their own run as another user (an issue comment suffices). So such an attestation matches only entries that contain a
+ * repository, or that contain the issuer and restrict its workflows by `when` or `claims`. `user`, `team` and `role`
+ * match it only beside issuer and repository.
+ * @param at Unix seconds; without it, no time window is open and no sign-in counts
  * @example
  * ```ts
  * import { authorize, parseAccess } from '@meshpass/access';
@@ -27,7 +29,7 @@ import { openUntil } from './windows.ts';
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const alice: Attestation = {
- *   ...{ attestor: 'github-codespace', issuer: 'github', subject: 'github:1', login: 'alice', claims: {}, teams: [] },
+ *   attestor: 'github-codespace', issuer: 'github', subject: 'github:1', login: 'alice', claims: {}, teams: [],
  *   githubUser: { id: 1, login: 'alice' },
  *   workspace: { kind: 'codespace', key: 'codespace:1', name: 'space' },
  *   proofHash: 'a'.repeat(64),
@@ -36,9 +38,11 @@ import { openUntil } from './windows.ts';
  * authorize({ ...alice, githubUser: { id: 2, login: 'bob' } }, access).grants; // => []
  * ```
  */
-export function authorize(attestation: Attestation, access: Access, at?: number, approved?: Approved): Decision {
-  const kind = trustedKind(attestation, access);
-  if (!kind) return nothing(access, `issuer ${attestation.issuer} is not trusted by the access file`);
+export const authorize: Authorize = withinBudget((attestation, access, at, approved) => {
+  const trusted = trustedInWorkspace(attestation, access.trust);
+  if ('untrusted' in trusted)
+    return nothing(access, `issuer ${attestation.issuer} is not trusted by the access file: ${trusted.untrusted}`);
+  const { kind } = trusted;
   const denied = denial(access.deny, attestation, kind);
   if (denied) return nothing(access, denied);
   const grants: { grant: Grant; reason: string; until?: number }[] = [];
@@ -46,85 +50,90 @@ export function authorize(attestation: Attestation, access: Access, at?: number,
   const refusals: string[] = [];
   const signIns: { grant: string; issuer: string }[] = [];
   for (const grant of access.grants) {
-    const found = decide(grant, attestation, kind, at);
-    const lacking = 'refusal' in found ? undefined : withApproval(grant, found, at, approved);
-    if ('refusal' in found) {
-      refusals.push(`grant ${grant.name}: ${found.refusal}`);
-      if (found.signIn !== undefined) signIns.push({ grant: grant.name, issuer: found.signIn });
-    } else if (lacking === undefined || !('approval' in lacking)) grants.push({ grant, ...(lacking ?? found) });
-    else {
-      requestable.push({ grant, approval: lacking.approval, reason: found.reason });
-      refusals.push(`grant ${grant.name}: ${needsApproval(lacking.approval)}`);
+    const found = withApproval(grant, decide(grant, attestation, access.trust, kind, at), at, approved);
+    if (!('refusal' in found)) {
+      grants.push({ grant, ...found });
+      continue;
     }
+    refusals.push(`grant ${grant.name}: ${found.refusal}`);
+    if ('approval' in found) requestable.push({ grant, approval: found.approval, reason: found.reason });
+    else if (found.signIn !== undefined) signIns.push({ grant: grant.name, issuer: found.signIn });
   }
   return { grants, requestable, refusals, ...(signIns.length > 0 && { signIns }) };
-}
+});
 
-/** `signIn`: the issuer of the sign-in that alone is lacking. */
+/** Outcome for a grant. `signIn` is the issuer if a sign-in there is the only missing condition. */
 type Found =
   | { readonly reason: string; readonly until?: number }
   | { readonly refusal: string; readonly signIn?: string };
 
-function decide(grant: Grant, attestation: Attestation, kind: Kind, at: number | undefined): Found {
-  const held = whoHolds(grant.who, attestation, kind, at);
+function decide(grant: Grant, attestation: Attestation, trust: Trust, kind: Kind, at: number | undefined): Found {
+  const held = whoHolds(grant.who, attestation, trust, kind, at);
   const signIn = 'refusal' in held ? held.signIn : undefined;
   if ('refusal' in held && signIn === undefined) return held;
   const denied = denial(grant.except, attestation, kind);
   if (denied) return { refusal: denied };
   const closes = grant.during && (at === undefined ? undefined : openUntil(grant.during, at));
   if (grant.during && closes === undefined)
-    return { refusal: `${formatPlace(grant.during[0]!.place)} it is not open at this time` };
+    return { refusal: `${formatPlace(grant.during[0]!.place)} the grant is not open at this time` };
   if ('refusal' in held) return held;
   const until = Math.min(closes ?? Number.POSITIVE_INFINITY, held.until ?? Number.POSITIVE_INFINITY);
   return { reason: held.reason, ...(grant.during || Number.isFinite(until) ? { until } : {}) };
 }
 
-/** The alternative that holds longest; of equal ones the first. */
-function whoHolds(alternatives: readonly Who[], attestation: Attestation, kind: Kind, at: number | undefined): Found {
+/** Returns the alternative that lasts longest, or the first of several that tie. */
+function whoHolds(
+  alternatives: readonly Who[],
+  attestation: Attestation,
+  trust: Trust,
+  kind: Kind,
+  at: number | undefined,
+): Found {
   const failures: string[] = [];
   let best: { reason: string; until: number } | undefined;
   let signIn: string | undefined;
   for (const who of alternatives) {
     const place = formatPlace(who.place);
     const failure = whyNot(who, attestation, kind);
-    const signed = failure === undefined ? holdsSignIn(who, attestation, at) : { failure };
+    const signed = failure === undefined ? holdsSignIn(who, attestation, trust, at) : { failure };
     if ('failure' in signed) {
       failures.push(`${place} ${signed.failure}`);
       if (failure === undefined) signIn ??= who.signedIn?.issuer;
     } else if (!best || signed.until > best.until)
       best = { reason: `${place} ${describeWho(who)}`, until: signed.until };
   }
-  if (!best) return { refusal: failures.join('; ') || 'nobody is named', ...(signIn !== undefined && { signIn }) };
+  if (!best)
+    return { refusal: failures.join('; ') || 'the grant has no entries', ...(signIn !== undefined && { signIn }) };
   return { reason: best.reason, ...(Number.isFinite(best.until) && { until: best.until }) };
 }
 
-/** @returns what is granted until when, where it is approved; the approval that it lacks; undefined where it needs none */
+/** Requires approval if the grant needs it. */
 function withApproval(
-  grant: Grant,
-  found: { readonly reason: string; readonly until?: number },
+  { name, approval }: Grant,
+  found: Found,
   at: number | undefined,
   approved: Approved | undefined,
-): { readonly reason: string; readonly until: number } | { readonly approval: Approval } | undefined {
-  if (!grant.approval) return undefined;
-  const until = approved?.get(grant.name);
-  if (until === undefined || at === undefined || until <= at) return { approval: grant.approval };
+): Found | { readonly refusal: string; readonly approval: Approval; readonly reason: string } {
+  if (!approval || 'refusal' in found) return found;
+  const until = approved?.get(name);
+  if (until === undefined || at === undefined || until <= at) {
+    const refusal = `${formatPlace(approval.place)} it needs ${describeApproval(approval)}`;
+    return { refusal, approval, reason: found.reason };
+  }
   return { reason: `${found.reason}, approved`, until: Math.min(until, found.until ?? until) };
 }
 
-function needsApproval(approval: Approval): string {
-  return `${formatPlace(approval.place)} it needs ${describeApproval(approval)}`;
-}
-
-/** A denial that names the issuer of a sign-in looks at the sign-in, too: nobody signs in to be denied less. */
+/**
+ * Returns why a denial matches. A denial with an issuer also matches sign-ins at that issuer, so signing in never lifts
+ * a denial.
+ */
 function denial(denials: readonly Denial[] | undefined, attestation: Attestation, kind: Kind): string | undefined {
   for (const one of denials ?? []) {
     const why =
       whyDenied(one, attestation, kind) ??
       attestation.signIns
         ?.filter(({ issuer }) => issuer === one.issuer)
-        .map(({ issuer, subject, login, claims }) =>
-          whyDenied(one, { ...attestation, issuer, subject, login, claims }, 'generic'),
-        )
+        .map((signIn) => whyDenied(one, asSignedIn(attestation, signIn), 'generic'))
         .find((reason) => reason !== undefined);
     if (why !== undefined) return `${formatPlace(one.place)} denied: ${why}`;
   }
@@ -136,10 +145,10 @@ function nothing(access: Access, why: string): Decision {
 }
 
 /**
- * Whether somebody may approve: the first entry of `by` that names them. Jobs and other workloads approve nothing: they run in the
- * name of whoever set them off.
- * @param at Unix seconds; without it no sign-in counts
- * @returns its place and words; undefined where none does
+ * Finds the first entry of `by` that lets a person approve. Jobs and other workloads cannot approve, because they run
+ * in the name of whichever user triggered them.
+ * @param at Unix seconds; without it, no sign-in counts
+ * @returns the entry's place and description; undefined if none matches
  * @example
  * ```ts
  * import { approverEntry, parseAccess } from '@meshpass/access';
@@ -149,7 +158,7 @@ function nothing(access: Access, why: string): Decision {
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}], approval: {by: {team: acme/leads}}}`, 'access.yaml');
  * const lead: Attestation = {
- *   ...{ attestor: 'github-codespace', issuer: 'github', subject: 'github:2', login: 'bob', claims: {}, teams: ['acme/leads'] },
+ *   attestor: 'github-codespace', issuer: 'github', subject: 'github:2', login: 'bob', claims: {}, teams: ['acme/leads'],
  *   githubUser: { id: 2, login: 'bob' },
  *   workspace: { kind: 'codespace', key: 'codespace:2', name: 'space' },
  *   proofHash: 'a'.repeat(64),
@@ -159,27 +168,31 @@ function nothing(access: Access, why: string): Decision {
  * approverEntry(approval!, { ...lead, teams: [] }, access); // => undefined
  * ```
  */
-export function approverEntry(
+export const approverEntry = withinBudget(findApproverEntry);
+
+function findApproverEntry(
   approval: Pick<Approval, 'by'>,
   attestation: Attestation,
   access: Access,
   at?: number,
 ): string | undefined {
-  const kind = trustedKind(attestation, access);
-  if (!kind || !isPerson(attestation, access, at) || denial(access.deny, attestation, kind) !== undefined)
-    return undefined;
-  // Of a file that names them the parser has said so. Whoever reviews may be named by an earlier one.
+  const trusted = trustedAnywhere(attestation, access.trust);
+  if ('untrusted' in trusted || !isPerson(attestation, access, at)) return undefined;
+  const { kind } = trusted;
+  if (denial(access.deny, attestation, kind) !== undefined) return undefined;
+  // The parser rejects files with such an approver, but a reviewer may come from an earlier file.
   if (isHidden(attestation, access)) return undefined;
   const match = approval.by.find(
-    (who) => whyNot(who, attestation, kind) === undefined && 'until' in holdsSignIn(who, attestation, at),
+    (who) => whyNot(who, attestation, kind) === undefined && 'until' in holdsSignIn(who, attestation, access.trust, at),
   );
   return match && `${formatPlace(match.place)} ${describeWho(match)}`;
 }
 
 /**
- * Whether an attestation is of a person: a Codespace, an issuer at which people sign in (`signIn`), or a session in which somebody has
- * signed in. Tokens of CI systems and other workloads are of nobody: they name a branch or a job, and carry the name of whoever set it off.
- * @param at Unix seconds: a sign-in whose time has passed by then makes nobody a person; without it none counts
+ * Whether an attestation belongs to a person: a Codespace, an issuer at which people sign in (`signIn`), or a session
+ * with a sign-in. Tokens of CI systems and other workloads belong to no person; they identify a branch or a job, and
+ * carry the name of the user who triggered it.
+ * @param at Unix seconds: an expired sign-in does not count; without it, none counts
  * @example
  * ```ts
  * import { isPerson, parseAccess } from '@meshpass/access';
@@ -188,7 +201,7 @@ export function approverEntry(
  * trust: {issuers: {gitlab: {issuer: https://gitlab.com, audience: meshpass}}}
  * grants: {}`, 'access.yaml');
  * const job: Attestation = {
- *   ...{ attestor: 'oidc', issuer: 'gitlab', subject: 'gitlab:1', login: 'alice', claims: { user_login: 'alice' }, teams: [] },
+ *   attestor: 'oidc', issuer: 'gitlab', subject: 'gitlab:1', login: 'alice', claims: { iss: 'https://gitlab.com', aud: 'meshpass' }, teams: [],
  *   workspace: { kind: 'other', key: 'gitlab:1', name: 'job' },
  *   proofHash: 'a'.repeat(64),
  * };
@@ -196,17 +209,12 @@ export function approverEntry(
  * ```
  */
 export function isPerson(attestation: Attestation, access: Access, at: number | undefined): boolean {
-  const kind = trustedKind(attestation, access);
-  if (kind !== 'generic') return kind === 'codespace';
+  const trusted = trustedAnywhere(attestation, access.trust);
+  if ('untrusted' in trusted) return false;
+  if (trusted.kind !== 'generic') return trusted.kind === 'codespace';
   const issuer = access.trust.issuers.find(({ name }) => name === attestation.issuer);
   return (
-    issuer?.signIn !== undefined || (attestation.signIns ?? []).some(({ until }) => at !== undefined && until > at)
+    issuer?.signIn !== undefined ||
+    (attestation.signIns ?? []).some((one) => at !== undefined && one.until > at && isSignInTrusted(one, access.trust))
   );
-}
-
-function trustedKind(attestation: Attestation, access: Access): Kind | undefined {
-  if (attestation.attestor === 'github-codespace') {
-    return attestation.issuer === 'github' && access.trust.codespaces ? 'codespace' : undefined;
-  }
-  return access.trust.issuers.find(({ name }) => name === attestation.issuer)?.kind;
 }

@@ -1,11 +1,11 @@
-/** The approval of a grant in words. */
+/** Describes approvals as text. */
 import { durationText } from '@meshpass/identity/text';
 import type { Approval, Emergency, Who } from '../model.ts';
 import { describeWho } from './describe-who.ts';
 
 /**
- * Who has to approve, and for how long it is given.
- * @param room most characters for the people; those who do not fit are counted
+ * Describes who must approve, and for how long an approval lasts.
+ * @param room maximum characters for the people; the rest is counted
  * @example
  * ```ts
  * import { describeApproval } from '@meshpass/access/compile';
@@ -15,27 +15,32 @@ import { describeWho } from './describe-who.ts';
  * ```
  */
 export function describeApproval({ by, count, max, emergency }: Approval, room = Number.POSITIVE_INFINITY): string {
-  const without = emergency ? `; in an emergency taken without it ${describeEmergency(emergency)}` : '';
+  const without = emergency ? `; in an emergency taken without it ${describeEmergency(emergency, room)}` : '';
   return `approval by ${anyOf(by, room)}${count > 1 ? ` (${count} people)` : ''}, at most ${durationText(max)}${without}`;
 }
 
 /**
- * Who may take a grant without an approval, for how long, and who reviews it until when.
+ * Describes who may take a grant without an approval, for how long, and who must review it by when.
+ * @param room maximum characters for each group of people
  * @example
  * ```ts
  * import { describeEmergency } from '@meshpass/access/compile';
  * const place = { file: 'access.yaml', line: 4, column: 12 };
  * const review = [{ team: 'acme/leads', place }];
- * describeEmergency({ for: 1800, review, within: 86_400 }); // => 'by whoever may ask, at most 30m, reviewed within 24h by team acme/leads'
+ * describeEmergency({ for: 1800, review, within: 86_400 }); // => 'by anyone who may request it, at most 30m, reviewed within 24h by team acme/leads'
  * ```
  */
-export function describeEmergency({ who, review, within, for: longest }: Omit<Emergency, 'place'>): string {
-  return `by ${who ? anyOf(who) : 'whoever may ask'}, ${describeEmergencyBounds({ review, within, for: longest })}`;
+export function describeEmergency(
+  { who, review, within, for: longest }: Omit<Emergency, 'place'>,
+  room = Number.POSITIVE_INFINITY,
+): string {
+  const bounds = describeEmergencyBounds({ review, within, for: longest }, room);
+  return `by ${who ? anyOf(who, room) : 'anyone who may request it'}, ${bounds}`;
 }
 
 /**
- * The same without who takes it.
- * @param room most characters for the people; those who do not fit are counted
+ * Describes the limits of an emergency, without the people who may take it.
+ * @param room maximum characters for the people; the rest is counted
  * @example
  * ```ts
  * import { describeEmergencyBounds } from '@meshpass/access/compile';
@@ -54,10 +59,14 @@ export function describeEmergencyBounds(
 
 function anyOf(people: readonly Who[], room = Number.POSITIVE_INFINITY): string {
   const all = people.map(describeWho);
-  for (let named = all.length; named > 0; named--) {
-    const left = all.length - named;
-    const text = `${all.slice(0, named).join(' or ')}${left > 0 ? ` ... and ${left} more` : ''}`;
-    if (text.length <= room) return text;
+  let named = '';
+  let text = 'people of the access file';
+  for (const [index, one] of all.entries()) {
+    named += `${index > 0 ? ' or ' : ''}${one}`;
+    if (named.length > room) break;
+    const left = all.length - index - 1;
+    const shown = `${named}${left > 0 ? ` ... and ${left} more` : ''}`;
+    if (shown.length <= room) text = shown;
   }
-  return 'whom the access file names';
+  return text;
 }

@@ -1,8 +1,8 @@
-/** Entries of `who`, `except` and `deny` in words. */
+/** Describes entries of `who`, `except` and `deny` as text. */
 import type { SignedIn, Who } from '../model.ts';
 
 /**
- * An entry in words, without its place.
+ * Describes an entry, without its place.
  * @example
  * ```ts
  * import { describeWho } from '@meshpass/access/compile';
@@ -10,8 +10,8 @@ import type { SignedIn, Who } from '../model.ts';
  * describeWho({ team: 'acme/payments', repository: 'acme/payments-*', place }); // => 'team acme/payments, repository acme/payments-*'
  * ```
  */
-export function describeWho(who: Who): string {
-  const { user, userId, team, teamId, role, repository, repositoryId, ref, environment, issuer, claims, when } = who;
+export function describeWho(who: Omit<Who, 'place'> & Partial<Pick<Who, 'place'>>): string {
+  const { user, userId, team, teamId, role, repository, repositoryId, ref, environment, issuer } = who;
   const named = {
     user,
     'user id': userId,
@@ -26,18 +26,21 @@ export function describeWho(who: Who): string {
   const members = Object.entries({ ...named, issuer }).filter(([, value]) => value !== undefined);
   return [
     ...members.map(([name, value]) => `${name} ${value}`),
-    ...Object.entries(claims ?? {}).map(([name, values]) => `claim ${name} ${values.join(' or ')}`),
-    ...(when === undefined ? [] : [`when ${when}`]),
+    ...describeClaims(who),
     ...(who.signedIn ? [describeSignedIn(who.signedIn)] : []),
   ].join(', ');
 }
 
-function describeSignedIn({ issuer, claims, when, maxAge, amr }: SignedIn): string {
+function describeSignedIn({ issuer, maxAge, amr, ...who }: SignedIn): string {
   const demands = [
-    ...Object.entries(claims ?? {}).map(([name, values]) => `claim ${name} ${values.join(' or ')}`),
-    ...(when === undefined ? [] : [`when ${when}`]),
+    ...describeClaims(who),
     ...(maxAge === undefined ? [] : [`for ${maxAge} seconds at most`]),
     ...(amr === undefined ? [] : [`by ${amr.join(' and ')}`]),
   ];
   return `signed in at ${issuer}${demands.length > 0 ? ` (${demands.join(', ')})` : ''}`;
+}
+
+function describeClaims({ claims = {}, when }: Pick<Who, 'claims' | 'when'>): readonly string[] {
+  const demands = Object.entries(claims).map(([name, values]) => `claim ${name} ${values.join(' or ')}`);
+  return when === undefined ? demands : [...demands, `when ${when}`];
 }

@@ -1,23 +1,26 @@
-/** Which roles of `operators` somebody has. Default deny; nothing is looked up, nothing is remembered. */
+/** Operator roles. Pure, and denies by default. */
 import type { Attestation } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
-import type { Access, OperatorRole, SignInClient, TrustedIssuer } from '../model.ts';
+import { type Access, OPERATOR_ROLES, type OperatorRole, type TrustedIssuer } from '../model.ts';
 import { formatPlace } from '../problem.ts';
-import { OPERATOR_ROLES } from '../schema/operators.ts';
+import { withinBudget } from '../schema/work.ts';
+import { isOperatorTrusted } from './trusted.ts';
 import { whyDenied, whyNot } from './who.ts';
 
 export interface OperatorRoles {
-  /** Each role that holds, with the first entry that gives it. */
+  /** Matching roles, each with the first entry that assigns it. */
   readonly roles: readonly { readonly role: OperatorRole; readonly place: Place }[];
-  /** Why the others do not; for the audit log. */
+  /** Reasons why the other roles do not match, for the audit log. */
   readonly refusals: readonly string[];
-  /** Nothing is said of their roles: they signed in at another issuer, or with another client, than the file has now. */
+  /**
+   * Set if the operator must sign in again: the file now has another issuer or client. Their roles are then unknown.
+   */
   readonly signInAgain?: true;
 }
 
 /**
- * Roles of a person who signed in. Whom `deny` of the file names has none.
- * @param attestation of an ID token that was issued to the issuer's client of operators (`signIn`)
+ * Returns the roles of a person who signed in; none if `deny` matches them.
+ * @param attestation attestation of an ID token for the issuer's operator client (`signIn`)
  * @example
  * ```ts
  * import { operatorRoles, parseAccess } from '@meshpass/access';
@@ -27,23 +30,23 @@ export interface OperatorRoles {
  * grants: {}`, 'access.yaml');
  * const claims = { iss: 'https://acme.okta.com', aud: 'cli', groups: ['dev'] };
  * const mona = {
- *   ...{ attestor: 'oidc' as const, issuer: 'okta', subject: 'okta:00u1', login: 'mona', teams: [], claims },
+ *   attestor: 'oidc' as const, issuer: 'okta', subject: 'okta:00u1', login: 'mona', teams: [], claims,
  *   workspace: { kind: 'other' as const, key: 'other:okta:00u1', name: 'mona' },
  *   proofHash: 'a'.repeat(64),
  * };
  * operatorRoles(mona, access).roles.map(({ role }) => role); // => ['viewer']
  * ```
  */
-export function operatorRoles(attestation: Attestation, access: Access): OperatorRoles {
+export const operatorRoles = withinBudget(decideRoles);
+
+function decideRoles(attestation: Attestation, access: Access): OperatorRoles {
   const { operators, trust, deny = [] } = access;
   if (!operators) return { roles: [], refusals: ['the access file has no "operators"'] };
-  const issuer = trust.issuers.find(({ name }) => name === attestation.issuer);
-  // Another issuer may have come under the name, or another client.
-  const isSame = issuer?.signIn !== undefined && issuer.issuer === attestation.claims.iss;
-  if (!isSame || !isFor(attestation.claims.aud, operatorClientOf(issuer.signIn!)))
+  if (!isOperatorTrusted(attestation, trust))
     return {
-      ...{ roles: [], signInAgain: true },
-      refusals: [`the access file no longer has operators sign in at ${attestation.issuer} like this`],
+      roles: [],
+      signInAgain: true,
+      refusals: [`the access file no longer accepts this sign-in of operators at ${attestation.issuer}`],
     };
   for (const denial of deny) {
     const why = whyDenied(denial, attestation, 'generic');
@@ -62,7 +65,7 @@ export function operatorRoles(attestation: Attestation, access: Access): Operato
 }
 
 /**
- * Roles of a Kubernetes ServiceAccount.
+ * Returns the roles of a Kubernetes ServiceAccount.
  * @example
  * ```ts
  * import { parseAccess, serviceAccountRoles } from '@meshpass/access';
@@ -76,7 +79,7 @@ export function operatorRoles(attestation: Attestation, access: Access): Operato
  */
 export function serviceAccountRoles(namespace: string, name: string, access: Access): OperatorRoles {
   const entry = access.operators?.serviceAccounts.find((one) => one.namespace === namespace && one.name === name);
-  if (!entry) return { roles: [], refusals: [`"operators.serviceAccounts" does not name ${namespace}/${name}`] };
+  if (!entry) return { roles: [], refusals: [`"operators.serviceAccounts" does not contain ${namespace}/${name}`] };
   const { place } = entry;
   return {
     roles: OPERATOR_ROLES.filter((role) => entry.roles.includes(role)).map((role) => ({ role, place })),
@@ -85,37 +88,15 @@ export function serviceAccountRoles(namespace: string, name: string, access: Acc
 }
 
 /**
- * With which client operators sign in; the only `aud` of their ID tokens.
- * @example
- * ```ts
- * import { operatorClientOf, parseAccess } from '@meshpass/access';
- * const of = (signIn: string) => {
- *   const okta = `okta: {issuer: https://acme.okta.com, audience: meshpass, signIn: {${signIn}}}`;
- *   const { trust } = parseAccess(`{trust: {issuers: {${okta}}}, grants: {}}`, 'access.yaml');
- *   return operatorClientOf(trust.issuers[0]!.signIn!);
- * };
- * of('client: cli'); // => 'cli'
- * of('client: cli, operatorClient: ops'); // => 'ops'
- * ```
- */
-export function operatorClientOf({ client, operatorClient = client }: SignInClient): string {
-  return operatorClient;
-}
-
-/**
- * Whether operators of an issuer may have another `sub` than in their workspaces: then nothing shows that two sign-ins are of one person,
- * and they approve nothing.
+ * Whether an issuer may use a different `sub` for operators than in their workspaces. Two sign-ins then cannot be
+ * matched to one person, so these operators cannot approve.
  */
 export function hidesPeople({ signIn }: TrustedIssuer): boolean {
   return signIn?.operatorClient !== undefined && signIn.subjectType !== 'public';
 }
 
-/** Whether somebody came as an operator whom nothing tells from whoever has asked for something in a workspace. */
-export function isHidden({ issuer: name, claims }: Attestation, { trust }: Pick<Access, 'trust'>): boolean {
-  const issuer = trust.issuers.find((one) => one.name === name);
-  return issuer?.signIn !== undefined && hidesPeople(issuer) && isFor(claims.aud, operatorClientOf(issuer.signIn));
-}
-
-function isFor(aud: unknown, client: string): boolean {
-  return Array.isArray(aud) ? aud.includes(client) : aud === client;
+/** Whether an operator cannot be told apart from the person who made a request in a workspace. */
+export function isHidden(attestation: Attestation, { trust }: Pick<Access, 'trust'>): boolean {
+  const issuer = trust.issuers.find(({ name }) => name === attestation.issuer);
+  return issuer !== undefined && hidesPeople(issuer) && isOperatorTrusted(attestation, trust);
 }

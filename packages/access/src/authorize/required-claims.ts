@@ -1,12 +1,13 @@
-/** Which claims of a proof have to be in an identity token, because some endpoint demands them. */
+/** Proof claims that an identity token must contain, because an endpoint requires them. */
+import { claimsDemanded } from '../compile/http-rules.ts';
 import type { Access, ClaimValues } from '../model.ts';
 import { claimTexts } from './who.ts';
 
 /**
- * What some of the grants require somewhere and a proof has: claims by name, and of their values only those that are
- * asked for. Everything else stays out of tokens.
- * @param grants names
- * @param claims of the attestation
+ * Selects the claims that the grants require somewhere and the proof has, with only the required values. All others
+ * stay out of tokens.
+ * @param grants grant names
+ * @param claims claims of the attestation
  * @example
  * ```ts
  * import { claimsRequired, parseAccess } from '@meshpass/access';
@@ -24,25 +25,11 @@ export function claimsRequired(
   grants: readonly string[],
   claims: Readonly<Record<string, unknown>>,
 ): ClaimValues {
-  const wanted = new Map<string, Set<string>>();
-  const ask = (require: ClaimValues | undefined) => {
-    for (const [name, values] of Object.entries(require ?? {})) {
-      wanted.set(name, new Set([...(wanted.get(name) ?? []), ...values]));
-    }
-  };
-  for (const grant of access.grants) {
-    if (!grants.includes(grant.name)) continue;
-    for (const { require, allow } of grant.to) {
-      ask(require);
-      for (const operation of allow ?? []) ask(operation.require);
-    }
-  }
+  const demanded = claimsDemanded(access.grants.filter(({ name }) => grants.includes(name)).flatMap(({ to }) => to));
   return Object.fromEntries(
-    [...wanted]
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .flatMap(([name, values]) => {
-        const texts = claimTexts(claims, name)?.filter((text) => values.has(text)) ?? [];
-        return texts.length > 0 ? [[name, texts]] : [];
-      }),
+    Object.entries(demanded).flatMap(([name, values]) => {
+      const texts = claimTexts(claims, name)?.filter((text) => values.includes(text)) ?? [];
+      return texts.length > 0 ? [[name, texts]] : [];
+    }),
   );
 }

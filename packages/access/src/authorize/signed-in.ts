@@ -1,21 +1,26 @@
-/** Whether a session has the sign-in that an entry demands beside everything else. */
+/** Sign-ins that entries require in addition to their other fields. */
 import type { Attestation, SignIn } from '@meshpass/identity';
-import type { SignedIn, Who } from '../model.ts';
+import type { SignedIn, Trust, Who } from '../model.ts';
+import { isSignInTrusted } from './trusted.ts';
 import { whyNotClaims, whyNotWhen } from './who.ts';
 
 /**
- * @param at Unix seconds; without it no sign-in counts
- * @returns until when it holds, Unix seconds: infinite where nothing bounds it; or why it does not
+ * Checks whether a session has the required sign-in.
+ * @param at Unix seconds; without it, no sign-in counts
+ * @returns until when it counts, Unix seconds (infinite if unlimited), or why it does not count
  */
 export function holdsSignIn(
   { signedIn }: Who,
   attestation: Attestation,
+  trust: Trust,
   at: number | undefined,
 ): { readonly until: number } | { readonly failure: string } {
   if (!signedIn) return { until: Number.POSITIVE_INFINITY };
   const { issuer, maxAge, amr } = signedIn;
   const signIn = at === undefined ? undefined : attestation.signIns?.find((one) => one.issuer === issuer);
   if (!signIn || at === undefined) return { failure: `not signed in at ${issuer}` };
+  if (!isSignInTrusted(signIn, trust))
+    return { failure: `the sign-in belongs to another issuer or client than ${issuer} of the access file` };
   if (signIn.until <= at) return { failure: `the sign-in at ${issuer} was not confirmed in time` };
   const old = maxAge === undefined ? undefined : whyTooOld(signIn, maxAge, at);
   const lacking = amr?.find((method) => !signIn.amr.includes(method));
@@ -29,13 +34,19 @@ export function holdsSignIn(
 
 function whyTooOld({ issuer, authTime }: SignIn, maxAge: number, at: number): string | undefined {
   if (authTime === undefined)
-    return `the ID token of ${issuer} does not say when the person was authenticated (auth_time)`;
+    return `the ID token of ${issuer} does not contain the time of authentication (auth_time)`;
   return authTime + maxAge <= at ? `the sign-in at ${issuer} is older than ${maxAge} seconds` : undefined;
 }
 
 function whyNotAsDemanded(demanded: SignedIn, signIn: SignIn, attestation: Attestation): string | undefined {
+  const why = whyNotClaims(demanded, signIn) ?? whyNotWhen(demanded, asSignedIn(attestation, signIn));
+  return why === undefined ? undefined : `of the sign-in at ${signIn.issuer}: ${why}`;
+}
+
+/**
+ * Returns the session with the identity from a sign-in. Drops the GitHub user, because the issuer does not attest it.
+ */
+export function asSignedIn({ githubUser: _, ...attestation }: Attestation, signIn: SignIn): Attestation {
   const { issuer, subject, login, claims } = signIn;
-  const why =
-    whyNotClaims(demanded, signIn) ?? whyNotWhen(demanded, { ...attestation, issuer, subject, login, claims });
-  return why === undefined ? undefined : `of the sign-in at ${issuer}: ${why}`;
+  return { ...attestation, issuer, subject, login, claims };
 }

@@ -1,58 +1,59 @@
-/** Whether an entry of `who` holds for an attestation, and if not, why. */
+/** Matches entries of `who` and `deny` against attestations. */
 import type { Attestation } from '@meshpass/identity';
+import { remembered } from '@meshpass/identity/memory/remembered';
 import type { Denial, Who } from '../model.ts';
 import { type Expression, parseExpression } from '../schema/expression.ts';
 import { matchesRef, matchesRepository } from '../schema/pattern.ts';
 import { describeWho } from './describe-who.ts';
 
-/** What kind of issuer has attested: it decides what the attestation can be believed to say. */
+/** Kind of issuer. Determines which fields of an attestation can be trusted. */
 export type Kind = 'codespace' | 'actions' | 'generic';
 
-/** Claims of GitHub Actions that a stranger's workflow cannot have. */
-export const BINDING_CLAIMS: readonly string[] = [
+/** GitHub Actions claims that a stranger's workflow cannot have. */
+const BINDING_CLAIMS: readonly string[] = [
   ...['repository', 'repository_id', 'repository_owner', 'repository_owner_id'],
   ...['enterprise', 'enterprise_id'],
 ];
 
-/** Whether an entry names whose workflows are meant: everyone on GitHub may run some. */
+/** Whether an entry restricts workflows to an owner. Required because anyone on GitHub can run workflows. */
 export function bindsWorkflows({ repository, repositoryId, issuer, claims, when }: Who): boolean {
   if (repository !== undefined || repositoryId !== undefined) return true;
   const bound = when !== undefined || Object.keys(claims ?? {}).some((name) => BINDING_CLAIMS.includes(name));
   return issuer !== undefined && bound;
 }
 
-/** Whether an entry says who, rather than from where. */
+/** Whether an entry identifies people instead of places. */
 export function namesPerson({ user, userId, team, role }: Who): boolean {
   return (user ?? userId ?? team ?? role) !== undefined;
 }
 
 /**
- * The team of an entry as attestations name it.
- * @returns `org/slug`; `org/#31` where the entry has the team's id
+ * Returns an entry's team in the form used by attestations.
+ * @returns `org/slug`, or `org/#31` if the entry has the team's id
  */
 export function teamOf({ team, teamId }: Who): string | undefined {
   return team === undefined || teamId === undefined ? team : `${team.split('/')[0]}/#${teamId}`;
 }
 
-/** Whether an entry has members that only GitHub attests. */
+/** Whether an entry has fields that only GitHub attests. */
 export function needsGithub(who: Who): boolean {
   return namesPerson(who) || (who.repository ?? who.repositoryId ?? who.ref ?? who.environment) !== undefined;
 }
 
-/** Why an entry does not hold, or undefined where it does. */
+/** Returns why an entry does not match, or undefined if it does. */
 export function whyNot(who: Who, attestation: Attestation, kind: Kind): string | undefined {
   const { issuer } = who;
-  // Entries without any member are refused by the parser; here they still match nobody.
+  // The parser rejects empty entries. Any that get here match no one.
   if (isEmpty(who)) return 'the entry is empty';
   if (issuer !== undefined && issuer !== attestation.issuer) return `issuer is ${attestation.issuer}, not ${issuer}`;
   if (kind === 'generic' && needsGithub(who)) {
     return `issuer ${attestation.issuer} attests no GitHub user, team or repository`;
   }
   if (kind === 'actions') {
-    if (!bindsWorkflows(who)) return 'a token of GitHub Actions needs an entry that names its repository';
+    if (!bindsWorkflows(who)) return 'a GitHub Actions token matches only entries with its repository';
     const repository = who.repository ?? who.repositoryId;
     if (namesPerson(who) && (issuer === undefined || repository === undefined)) {
-      return 'user and team hold for GitHub Actions only beside issuer and repository';
+      return 'for GitHub Actions, user and team need issuer and repository';
     }
   }
   return (
@@ -64,28 +65,38 @@ export function whyNot(who: Who, attestation: Attestation, kind: Kind): string |
 }
 
 /**
- * Why a denial holds, or undefined where it does not. The other way round than above: nothing has to be proved to be
- * denied, so what cannot be decided counts as met.
+ * Returns why a denial matches, or undefined if it does not. Fails closed: an undecidable condition counts as matched.
  */
 export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind): string | undefined {
-  const { issuer, claims, when, reason, userId, repositoryId, ref, environment } = denial;
+  if (isEmpty(denial) || isAnother(denial, attestation, kind) || hasOtherClaims(denial, attestation)) return undefined;
+  if (denial.when !== undefined && evaluateWhen(denial, attestation) === false) return undefined;
+  return denial.reason ?? describeWho(denial);
+}
+
+/** Whether an attestation is certainly of another person, job or repository. */
+function isAnother(denial: Denial, attestation: Attestation, kind: Kind): boolean {
+  const { issuer, userId, repositoryId, ref, environment } = denial;
+  const { githubUser, notInTeams = [], workspace, claims } = attestation;
   const team = teamOf(denial);
-  if (isEmpty(denial)) return undefined;
-  if (issuer !== undefined && issuer !== attestation.issuer) return undefined;
-  if (userId !== undefined && attestation.githubUser?.id !== userId) return undefined;
-  const { githubUser, notInTeams = [] } = attestation;
-  // Not in it is only who GitHub says is not: of a team that it does not show it says nothing.
-  if (team !== undefined && (!githubUser || notInTeams.includes(team))) return undefined;
-  if (repositoryId !== undefined && attestation.workspace.repository?.id !== repositoryId) return undefined;
   const attested = fullRef(attestation, kind);
-  if (ref !== undefined && attested !== undefined && !matchesRef(ref, attested)) return undefined;
-  if (environment !== undefined && attestation.claims.environment !== environment) return undefined;
-  for (const [name, values] of Object.entries(claims ?? {})) {
+  return [
+    issuer !== undefined && issuer !== attestation.issuer,
+    userId !== undefined && githubUser?.id !== userId,
+    // Only an explicit answer from GitHub proves that a user is not in a team. It does not report hidden teams.
+    team !== undefined && (!githubUser || notInTeams.includes(team)),
+    repositoryId !== undefined && workspace.repository?.id !== repositoryId,
+    ref !== undefined && attested !== undefined && !matchesRef(ref, attested),
+    environment !== undefined && claims.environment !== environment,
+  ].includes(true);
+}
+
+function hasOtherClaims({ claims }: Denial, attestation: Attestation): boolean {
+  return Object.entries(claims ?? {}).some(([name, values]) => {
     const claim = claimTexts(attestation.claims, name);
-    if (claim !== undefined && !values.some((value) => claim.includes(value))) return undefined;
-  }
-  if (when !== undefined && compiledWhen(denial, when).evaluate(attestation) === false) return undefined;
-  return reason ?? describeWho(denial);
+    return (
+      claim !== undefined && isDecidable(attestation.claims[name]) && !values.some((value) => claim.includes(value))
+    );
+  });
 }
 
 function isEmpty(who: Who): boolean {
@@ -112,30 +123,28 @@ function whyNotPerson(who: Who, { githubUser, ...attestation }: Attestation) {
 function whyNotWorkspace(who: Who, attestation: Attestation, kind: Kind): string | undefined {
   const { repository, repositoryId, ref, environment } = who;
   const attested = attestation.workspace.repository;
+  const known = (value: string | number | undefined) => value ?? 'not known';
   if (repository !== undefined && (!attested || !matchesRepository(repository, attested.fullName))) {
-    return `repository is ${attested?.fullName ?? 'not known'}, not ${repository}`;
+    return `repository is ${known(attested?.fullName)}, not ${repository}`;
   }
   if (repositoryId !== undefined && attested?.id !== repositoryId) {
-    return `repository id is ${attested?.id ?? 'not known'}, not ${repositoryId}`;
+    return `repository id is ${known(attested?.id)}, not ${repositoryId}`;
   }
   const attestedRef = fullRef(attestation, kind);
   if (ref !== undefined && (attestedRef === undefined || !matchesRef(ref, attestedRef))) {
-    return `ref is ${attestedRef ?? 'not known'}, not ${ref}`;
+    return `ref is ${known(attestedRef)}, not ${ref}`;
   }
-  if (environment !== undefined) {
-    const claim = kind === 'actions' ? attestation.claims.environment : undefined;
-    if (claim !== environment)
-      return `environment is ${typeof claim === 'string' ? claim : 'none'}, not ${environment}`;
-  }
-  return undefined;
+  const claim = kind === 'actions' ? attestation.claims.environment : undefined;
+  if (environment === undefined || claim === environment) return undefined;
+  return `environment is ${typeof claim === 'string' ? claim : 'none'}, not ${environment}`;
 }
 
-/** GitHub Actions gives `refs/heads/main`, Codespaces give `main`. */
+/** Returns the full ref. GitHub Actions sends `refs/heads/main`, Codespaces send `main`. */
 function fullRef({ workspace: { ref } }: Attestation, kind: Kind): string | undefined {
   return ref === undefined || kind !== 'codespace' || ref.startsWith('refs/') ? ref : `refs/heads/${ref}`;
 }
 
-/** Why claims are not as an entry has them, or undefined where they are. */
+/** Returns why an entry's claims do not match, or undefined if they do. */
 export function whyNotClaims(
   { claims }: Pick<Who, 'claims'>,
   attestation: Pick<Attestation, 'claims'>,
@@ -149,35 +158,54 @@ export function whyNotClaims(
 }
 
 /**
- * A claim's values as text: itself, or the elements of a list.
- * @returns undefined where there is no such claim, or nothing in it that can be compared
+ * Returns a claim's values as strings: the claim itself, or the elements of a list. An unverified email does not count,
+ * because anyone may have entered it (OpenID Connect Core section 5.1).
+ * @returns undefined if the claim is missing or has no comparable value
  */
 export function claimTexts(claims: Readonly<Record<string, unknown>>, name: string): readonly string[] | undefined {
-  if (!Object.hasOwn(claims, name)) return undefined;
+  if (!Object.hasOwn(claims, name) || (name === 'email' && !hasVerifiedEmail(claims))) return undefined;
   const claim = claims[name];
   const texts = (Array.isArray(claim) ? claim : [claim]).flatMap((value) =>
-    typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? [String(value)] : [],
+    isComparable(value) ? [String(value)] : [],
   );
   return texts.length > 0 || Array.isArray(claim) ? texts : undefined;
 }
 
-/** Why an expression does not hold, or undefined where it does. */
+function hasVerifiedEmail({ email_verified: verified }: Readonly<Record<string, unknown>>): boolean {
+  return verified === true;
+}
+
+/** Whether a claim can be compared completely. An object, or a list that contains one, may hide a denied value. */
+function isDecidable(claim: unknown): boolean {
+  return (Array.isArray(claim) ? claim : [claim]).every(isComparable);
+}
+
+/**
+ * Whether a value can be compared. JSON loses digits of integers above 2^53, so different integers may compare equal.
+ */
+function isComparable(value: unknown): value is string | number | boolean {
+  return typeof value === 'number'
+    ? Number.isSafeInteger(value) || !Number.isInteger(value)
+    : typeof value === 'string' || typeof value === 'boolean';
+}
+
+/** Returns why an expression is not true, or undefined if it is. */
 export function whyNotWhen(who: Pick<Who, 'when'>, attestation: Attestation): string | undefined {
   if (who.when === undefined) return undefined;
-  const result = compiledWhen(who, who.when).evaluate(attestation);
+  const result = evaluateWhen(who, attestation);
   if (result === true) return undefined;
-  return result === false ? '"when" does not hold' : `"when" cannot be decided: ${result.error}`;
+  return result === false ? '"when" is false' : `"when" cannot be decided: ${result.error}`;
 }
 
-/** Compiled once per entry of a file. */
-const compiled = new WeakMap<object, Expression>();
-
-function compiledWhen(who: object, when: string): Expression {
-  let expression = compiled.get(who);
-  if (!expression) {
-    const parsed = parseExpression(when);
-    expression = 'value' in parsed ? parsed.value : { evaluate: () => ({ error: parsed.message }) };
-    compiled.set(who, expression);
-  }
-  return expression;
+/** Evaluates an expression on the same claims that `claims` sees, without an unverified email. */
+function evaluateWhen(who: Pick<Who, 'when'>, attestation: Attestation): ReturnType<Expression['evaluate']> {
+  const { email: _, ...others } = attestation.claims;
+  const claims = hasVerifiedEmail(attestation.claims) ? attestation.claims : others;
+  return compiledWhen(who)({ ...attestation, claims });
 }
+
+/** Compiles an entry's expression. */
+const compiledWhen = remembered(({ when = '' }: Pick<Who, 'when'>): Expression['evaluate'] => {
+  const parsed = parseExpression(when);
+  return 'value' in parsed ? parsed.value.evaluate : () => ({ error: parsed.message });
+});

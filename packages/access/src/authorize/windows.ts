@@ -1,15 +1,17 @@
-/** Whether a grant is open at an instant, and until when. Times of day are those of a time zone, daylight saving included. */
+/** Time windows of grants. Times of day belong to a time zone and follow daylight saving time. */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import type { Window } from '../model.ts';
 
-/** Nothing is asked about that lies farther ahead: a session lives 12 hours at most. */
+/** How far ahead to search. A session lasts at most 12 hours. */
 const HORIZON_SECONDS = 24 * 3600;
 const DAY_MINUTES = 24 * 60;
 
 /**
+ * Returns when windows close.
  * @param windows alternatives
  * @param at Unix seconds
- * @returns Unix seconds at which all of them are closed for the first time after `at`, at most a day ahead; undefined
- * where all of them are closed at `at`
+ * @returns Unix seconds of the first time after `at` at which all windows are closed, at most a day ahead; undefined if
+ *   all are closed at `at`
  * @example
  * ```ts
  * import { openUntil, parseAccess } from '@meshpass/access';
@@ -35,7 +37,7 @@ export function openUntil(windows: readonly Window[], at: number): number | unde
   return at + HORIZON_SECONDS;
 }
 
-/** The first closing of one window that is open at `at`; undefined where it is closed. */
+/** Returns when a window that is open at `at` first closes, or undefined if it is closed. */
 function closesAt({ days, from, to, zone, after, before }: Window, at: number): number | undefined {
   if ((after !== undefined && at < after) || (before !== undefined && at >= before)) return undefined;
   const ends = [before ?? Number.POSITIVE_INFINITY, at + HORIZON_SECONDS];
@@ -61,7 +63,10 @@ interface Opening {
   readonly to: number;
 }
 
-/** Minutes from the beginning of the present one to the closing; what crosses midnight belongs to the day it began on. */
+/**
+ * Returns the minutes from the start of the current minute to closing time. A window that crosses midnight belongs to
+ * the day on which it opens.
+ */
 function minutesLeft({ days, from, to }: Opening, { day, minute }: WallClock): number | undefined {
   const opensOn = (one: number) => days === undefined || days.includes(one);
   const overnight = to <= from;
@@ -71,16 +76,24 @@ function minutesLeft({ days, from, to }: Opening, { day, minute }: WallClock): n
   return overnight && opensOn((day + 6) % 7) && minute < to ? to - minute : undefined;
 }
 
-/** The instant at which clocks of the zone show so many minutes more, to the full minute. */
+/**
+ * Returns the time after this many minutes, to the full minute. If the zone changes its clocks before that, returns the
+ * time of the change, and the caller computes again from there.
+ */
 function later(zone: string, at: number, minutes: number): number {
-  const minute = at - wallClock(zone, at).second;
-  const target = minute + minutes * 60;
-  // Where the offset changes meanwhile, the clock reaches that time so much sooner or later; or never, where it jumps
-  // over it: then the caller looks again every minute.
-  return Math.max(minute + 60, target - (offset(zone, target) - offset(zone, at)));
+  const target = at - wallClock(zone, at).second + minutes * 60;
+  const before = offset(zone, at);
+  if (offset(zone, target) === before) return target;
+  let [unchanged, changed] = [at, target];
+  while (changed - unchanged > 1) {
+    const middle = Math.floor((unchanged + changed) / 2);
+    if (offset(zone, middle) === before) unchanged = middle;
+    else changed = middle;
+  }
+  return changed;
 }
 
-/** Seconds east of UTC. */
+/** Returns the zone's UTC offset, seconds east. */
 function offset(zone: string, at: number): number {
   const parts = partsOf(zone, at);
   return Date.UTC(parts.year!, parts.month! - 1, parts.day!, parts.hour!, parts.minute!, parts.second!) / 1000 - at;
@@ -95,16 +108,24 @@ function wallClock(zone: string, at: number): WallClock {
   };
 }
 
-const formats = new Map<string, Intl.DateTimeFormat>();
+const formatOf = remembered(
+  (timeZone: string) =>
+    new Intl.DateTimeFormat('en-US', {
+      timeZone,
+      hourCycle: 'h23',
+      calendar: 'gregory',
+      numberingSystem: 'latn',
+      year: 'numeric',
+      month: 'numeric',
+      day: 'numeric',
+      hour: 'numeric',
+      minute: 'numeric',
+      second: 'numeric',
+    }),
+  new Map(),
+);
 
 function partsOf(zone: string, at: number): Readonly<Record<string, number>> {
-  let format = formats.get(zone);
-  if (!format) {
-    format = new Intl.DateTimeFormat('en-US', {
-      ...{ timeZone: zone, hourCycle: 'h23', calendar: 'gregory', numberingSystem: 'latn' },
-      ...{ year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric', second: 'numeric' },
-    });
-    formats.set(zone, format);
-  }
-  return Object.fromEntries(format.formatToParts(at * 1000).map(({ type, value }) => [type, Number(value)] as const));
+  const parts = formatOf(zone).formatToParts(at * 1000);
+  return Object.fromEntries(parts.map(({ type, value }) => [type, Number(value)] as const));
 }

@@ -1,16 +1,17 @@
 /**
- * ALLOW, only where somebody else's ALLOW governs the workload already. The first ALLOW on a workload turns its default
- * from open to closed, so one of ours must never be the first: its selector is that of the service together with that
- * of the foreign policy, which selects no workload that the foreign one does not.
+ * ALLOW policies, only for workloads that a foreign ALLOW already governs. The first ALLOW on a workload changes its
+ * default from open to closed, so ours must never be the first. Its selector combines the service's with the foreign
+ * policy's, so it never selects a workload that the foreign policy does not.
  */
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { ForeignPolicy, Mesh, MeshService } from '@meshpass/istio';
+import { byName, type ForeignPolicy, type Mesh, type MeshService, selects } from '@meshpass/istio';
 import type { IdentityTokens, Manifest, Operation } from '../model.ts';
 import { anyoneOf, policyName } from './http-rules.ts';
 import { metadata } from './metadata.ts';
 import type { ResolvedGrant, ResolvedTarget } from './resolve.ts';
 import { connectionsTo } from './server-names.ts';
 
+/** Compiles the ALLOW policies of a granted port. */
 export function allowPolicies(
   granted: ResolvedGrant,
   resolved: ResolvedTarget,
@@ -18,7 +19,7 @@ export function allowPolicies(
   tokens: IdentityTokens,
 ): Manifest[] {
   const { grant, namespace } = granted;
-  const { target, service } = resolved;
+  const { service } = resolved;
   const bySelector = new Map<
     string,
     { readonly selector: Readonly<Record<string, string>>; readonly foreign: ForeignPolicy }
@@ -38,7 +39,6 @@ export function allowPolicies(
       service.namespace,
       {
         grant: grant.name,
-        source: target.place,
         because: `ALLOW ${policy.namespace}/${policy.name} governs the workload`,
       },
     ),
@@ -46,7 +46,10 @@ export function allowPolicies(
   }));
 }
 
-/** HTTP fields only on HTTP ports: with them, an ALLOW rule would be dropped on TCP. */
+/**
+ * Builds the rule. HTTP fields are only set for HTTP ports, because an ALLOW rule with such fields has no effect on
+ * TCP.
+ */
 function allowRule(
   { grant, namespace }: ResolvedGrant,
   { target, port, host }: ResolvedTarget,
@@ -69,21 +72,9 @@ function allowedOperations(allow: readonly Operation[]): readonly unknown[] {
   }));
 }
 
-/** Whether an ALLOW of somebody else closes workloads of this service. In the root namespace it reaches every namespace. */
+/** Whether a foreign ALLOW closes this service's workloads. In the root namespace, it applies to every namespace. */
 function governs(policy: ForeignPolicy, service: MeshService, mesh: Mesh): boolean {
   if (policy.action !== 'ALLOW') return false;
   if (policy.namespace !== service.namespace && policy.namespace !== mesh.rootNamespace) return false;
-  const wanted = Object.entries(policy.selector ?? {});
-  return (
-    wanted.length === 0 ||
-    service.workloads.some(({ labels }) => wanted.every(([name, value]) => labels[name] === value))
-  );
-}
-
-function byName(a: ForeignPolicy, b: ForeignPolicy): number {
-  return compare(`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`);
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+  return policy.selector === undefined || service.workloads.some(({ labels }) => selects(policy.selector, labels));
 }

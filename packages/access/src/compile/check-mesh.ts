@@ -1,4 +1,4 @@
-/** Whether the mesh has what the access file grants. */
+/** Checks the access file against the mesh. */
 
 import type { Mesh } from '@meshpass/istio';
 import type { Access } from '../model.ts';
@@ -7,8 +7,8 @@ import { resolveAccess } from './resolve.ts';
 
 /**
  * Checks every target of the file against the mesh.
- * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`, `access_file_invalid`, with
- * all findings by FILE:LINE:COLUMN
+ * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`,
+ *   `access_file_invalid`, with all findings by FILE:LINE:COLUMN
  * @example
  * ```ts
  * import { checkMesh, meshOf, parseAccess } from '@meshpass/access';
@@ -18,7 +18,7 @@ import { resolveAccess } from './resolve.ts';
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -33,7 +33,8 @@ export function checkMesh(access: Access, mesh: Mesh): void {
 }
 
 /**
- * What entries select by pattern or label and cannot be granted, each with its reason. It is left out of what is compiled.
+ * Lists targets that entries select by pattern or label but that cannot be granted, with reasons. Compilation leaves
+ * them out.
  * @example
  * ```ts
  * import { leftOut, meshOf, parseAccess } from '@meshpass/access';
@@ -43,7 +44,7 @@ export function checkMesh(access: Access, mesh: Mesh): void {
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},

@@ -1,6 +1,6 @@
-/** The access file compiled for a mesh, to ordinary Kubernetes and Istio resources. */
+/** Compilation of the access file for a mesh, to ordinary Kubernetes and Istio resources. */
 import { MeshpassError } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio';
+import { byName, type Mesh } from '@meshpass/istio';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
 import { accessFileError } from '../problem.ts';
 import { allowPolicies } from './allow.ts';
@@ -14,16 +14,16 @@ import { sidecar } from './sidecar.ts';
 
 export interface CompileOptions {
   /**
-   * What to do about targets that the mesh does not have, or that cannot be guarded: `refuse` (default) is for a new file;
-   * `leave-out` is for a file in force whose mesh changed under it, and grants the less.
+   * How to handle targets that the mesh lacks or that cannot be guarded. `refuse` (default) is for new files.
+   * `leave-out` is for an active file whose mesh has changed: it then grants less.
    */
   readonly missing?: 'refuse' | 'leave-out';
 }
 
 /**
- * Compiles an access file to Istio objects, in the order in which to apply them: what denies comes before what allows.
- * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`, `access_file_invalid` with
- * every finding by line; `config_invalid` for a JWKS that must not be published
+ * Compiles an access file to Istio objects in the order of applying: denials before permissions.
+ * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`,
+ *   `access_file_invalid` with every finding by line; `config_invalid` for a JWKS that must not be published
  * @example
  * ```ts
  * import { compile, meshOf, parseAccess } from '@meshpass/access';
@@ -33,14 +33,14 @@ export interface CompileOptions {
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
  *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
  * const mesh = meshOf(loadManifests(orders, 'cluster.yaml').resources, shape);
  * const tokens = {
- *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token',
  *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
  * };
  * compile(access, mesh, tokens).map(({ kind, metadata }) => `${kind} ${metadata.name}`).slice(0, 3);
@@ -58,29 +58,25 @@ export function compile(
   if (access.trust.audiences.includes(tokens.audience)) {
     throw new MeshpassError(
       'access_file_invalid',
-      `${access.file}: the audience ${tokens.audience} is the mesh's own, take it out of trust.audiences.`,
+      `${access.file}: the audience ${tokens.audience} belongs to the mesh: remove it from trust.audiences.`,
     );
   }
   const ports = grants.flatMap((grant) => grant.targets.map((target) => ({ grant, target })));
   return [
-    ...grants.map(grantNamespaceManifest).sort(byName),
-    ...grants.flatMap(roleBindings).sort(byName),
-    requestAuthentication(mesh, tokens, access.file),
-    ...grants.map((grant) => guard(grant, mesh)).sort(byName),
+    ...grants.map(grantNamespaceManifest).sort(inOrder),
+    ...grants.flatMap(roleBindings).sort(inOrder),
+    requestAuthentication(mesh, tokens),
+    ...grants.map((grant) => guard(grant, mesh)).sort(inOrder),
     ...ports
       .filter(({ target }) => target.port.protocol !== 'tcp')
       .map(({ grant, target }) => httpRules(grant, target, tokens))
-      .sort(byName),
-    ...ports.flatMap(({ grant, target }) => allowPolicies(grant, target, mesh, tokens)).sort(byName),
-    ...grants.map(sidecar).sort(byName),
-    ...gateway(grants, mesh, access.file),
+      .sort(inOrder),
+    ...ports.flatMap(({ grant, target }) => allowPolicies(grant, target, mesh, tokens)).sort(inOrder),
+    ...grants.map(sidecar).sort(inOrder),
+    ...gateway(grants, mesh),
   ];
 }
 
-function byName(a: Manifest, b: Manifest): number {
-  const [left, right] = [a, b].map(({ metadata }) => `${metadata.namespace ?? ''}/${metadata.name}`) as [
-    string,
-    string,
-  ];
-  return left < right ? -1 : left > right ? 1 : 0;
+function inOrder({ metadata: a }: Manifest, { metadata: b }: Manifest): number {
+  return byName({ namespace: '', ...a }, { namespace: '', ...b });
 }

@@ -1,8 +1,11 @@
-/** What a target allows, in words. */
+/** Describes allowed operations as text. */
 import type { ClaimValues, GrantTarget } from '../model.ts';
 import { formatOperation } from '../schema/pattern.ts';
 
-/** For the developer: the sidecar decides. @returns nothing where the whole port is granted */
+/**
+ * Describes for the developer what a target allows. The sidecar decides.
+ * @returns no description if the whole port is granted
+ */
 export function describeAllowed({ allow, deny, require }: GrantTarget): { allow?: string[] } {
   if (!allow && !deny && !require) return {};
   const operations = allow?.map((operation) => `${formatOperation(operation)}${demanded(operation.require)}`);
@@ -15,7 +18,7 @@ export function describeAllowed({ allow, deny, require }: GrantTarget): { allow?
   };
 }
 
-/** ` (with department finance or audit)`. */
+/** Describes required claims: ` (with department finance or audit)`. */
 function demanded(require: ClaimValues | undefined): string {
   return Object.entries(require ?? {})
     .map(([name, values]) => ` (with ${name} ${values.join(' or ')})`)

@@ -1,9 +1,9 @@
-/** Manifests as YAML text: the same text for the same manifests. */
+/** Formats manifests as YAML. Equal manifests produce equal text. */
 import { stringify } from 'yaml';
 import type { Manifest } from '../model.ts';
 
 /**
- * One YAML document per manifest, in the order given.
+ * Formats one YAML document per manifest, in the given order.
  * @example
  * ```ts
  * import { formatManifests } from '@meshpass/access';

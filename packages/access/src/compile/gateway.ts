@@ -1,4 +1,4 @@
-/** Per mesh: which hosts the mesh gateway passes on. */
+/** The mesh's Gateway: which hosts it forwards. */
 
 import type { Mesh } from '@meshpass/istio';
 import type { Manifest } from '../model.ts';
@@ -6,20 +6,20 @@ import { metadata } from './metadata.ts';
 import type { ResolvedGrant } from './resolve.ts';
 
 /**
- * The Gateway with exactly the granted hosts; none where nothing is granted.
+ * Compiles the Gateway with exactly the granted hosts; none if nothing is granted.
  *
- * Hosts are full names: Istio does not restrict `namespace/host` in this mode. Ports are not restricted by a Gateway
- * either; the edge and the guard do that. Istio builds these passthrough listeners without authorization filters
- * (pilot/pkg/networking/core/gateway.go), so no policy of anybody's applies here and none is needed.
+ * Hosts are full names, because Istio does not restrict `namespace/host` in this mode. A Gateway does not restrict
+ * ports either; the edge and the guard do. Istio builds these passthrough listeners without authorization filters
+ * (pilot/pkg/networking/core/gateway.go), so no policy applies here and none is needed.
  */
-export function gateway(grants: readonly ResolvedGrant[], mesh: Mesh, source: string): Manifest[] {
+export function gateway(grants: readonly ResolvedGrant[], mesh: Mesh): Manifest[] {
   const hosts = [...new Set(grants.flatMap(({ targets }) => targets.map(({ host }) => host)))].sort();
   if (hosts.length === 0) return [];
   return [
     {
       apiVersion: 'networking.istio.io/v1',
       kind: 'Gateway',
-      metadata: metadata('meshpass', mesh.gateway.namespace, { source }),
+      metadata: metadata('meshpass', mesh.gateway.namespace),
       spec: {
         selector: mesh.gateway.labels,
         servers: [

@@ -1,23 +1,23 @@
-/** What the grants hold at each port, for whoever configures proxies: rules as data, and where the mesh has the port. */
+/** Granted ports for proxy configuration: the rules as data, and the port's addresses in the mesh. */
 import type { Mesh } from '@meshpass/istio';
 import type { Access, Operation } from '../model.ts';
 import { resolveAccess } from './resolve.ts';
 
 export interface GrantedPort {
   readonly grant: string;
-  /** Full name. */
+  /** Full host name. */
   readonly host: string;
   readonly port: number;
-  /** Addresses of the Service in the cluster; none where it is headless. */
+  /** The Service's cluster addresses, empty if it is headless. */
   readonly clusterIps: readonly string[];
-  /** Absent: the whole port. */
+  /** Allowed operations. If absent, the whole port is allowed. */
   readonly allow?: readonly Operation[] | undefined;
-  /** Refused all the same. */
+  /** Operations that are denied even if allowed. */
   readonly deny?: readonly Operation[] | undefined;
 }
 
 /**
- * The ports of all grants, in the order of the file.
+ * Lists the ports of all grants, in the order of the file.
  * @example
  * ```ts
  * import { grantedPorts, meshOf, parseAccess } from '@meshpass/access';
@@ -27,7 +27,7 @@ export interface GrantedPort {
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -40,8 +40,12 @@ export interface GrantedPort {
 export function grantedPorts(access: Access, mesh: Mesh): readonly GrantedPort[] {
   return resolveAccess(access, mesh).grants.flatMap(({ grant, targets }) =>
     targets.map(({ host, port, service, target }) => ({
-      ...{ grant: grant.name, host, port: port.port, clusterIps: service.addresses ?? [] },
-      ...{ allow: target.allow, deny: target.deny },
+      grant: grant.name,
+      host,
+      port: port.port,
+      clusterIps: service.addresses ?? [],
+      allow: target.allow,
+      deny: target.deny,
     })),
   );
 }

@@ -1,4 +1,6 @@
-/** Per grant: the mesh-wide DENY of everything that is not granted. It names only the grant's own namespace as source. */
+/**
+ * A grant's guard: a mesh-wide DENY for everything that is not granted. Its only source is the grant's own namespace.
+ */
 
 import type { Mesh } from '@meshpass/istio';
 import type { Manifest } from '../model.ts';
@@ -9,9 +11,9 @@ import { namesOfHost, namesOfPort } from './server-names.ts';
 const SNI = 'connection.sni';
 
 /**
- * Denies the grant's identities on every workload of the mesh unless the connection's SNI is of a granted port, in whatever
- * subset: first what is of no granted port number, then for each number what is of no host that is granted there. Only
- * connection attributes: the rules mean the same on HTTP and on TCP ports.
+ * Denies the grant's identities on every workload of the mesh unless the connection's SNI belongs to a granted port, in
+ * any subset. The first rule denies other port numbers, and one rule per number denies other hosts. All conditions are
+ * about the connection, so the rules mean the same on HTTP and TCP ports.
  */
 export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh): Manifest {
   const from = [{ source: { namespaces: [namespace] } }];
@@ -22,11 +24,12 @@ export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh):
   return {
     apiVersion: 'security.istio.io/v1',
     kind: 'AuthorizationPolicy',
-    metadata: metadata(`meshpass-guard-${grant.name}`, mesh.rootNamespace, { grant: grant.name, source: grant.place }),
+    metadata: metadata(`meshpass-guard-${grant.name}`, mesh.rootNamespace, { grant: grant.name }),
     spec: {
       action: 'DENY',
       rules: [
-        // An empty notValues would make the whole condition, and with it the policy, invalid: leave it out and deny all.
+        // An empty notValues would invalidate the condition and thereby the policy. Without a condition, the rule
+        // denies everything.
         { from, ...(ports.length > 0 && { when: [{ key: SNI, notValues: ports.map(({ names }) => names) }] }) },
         ...ports.map(({ names, hosts }) => ({ from, when: [{ key: SNI, values: [names], notValues: hosts }] })),
       ],
@@ -34,7 +37,7 @@ export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh):
   };
 }
 
-/** Granted hosts of each port number, both in order. */
+/** Groups granted hosts by port number, both sorted. */
 function hostsByPort(
   targets: readonly ResolvedTarget[],
 ): readonly (readonly [port: number, hosts: readonly string[]])[] {

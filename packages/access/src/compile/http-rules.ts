@@ -1,14 +1,15 @@
 /**
- * Per granted HTTP port: what the workload's sidecar refuses of the grant's identities. Every rule is bound to the
- * grant's namespace and to the SNIs of this very port, in whatever subset, so that neither other callers nor other ports feel it. On a TCP
- * port of the same workload a DENY rule loses its HTTP fields and would deny all that is left: the connections of these
- * SNIs, of which there are none.
+ * HTTP rules: for each granted HTTP port, the requests from the grant's identities that the workload's sidecar refuses.
+ * Every rule is bound to the grant's namespace and to this port's SNIs, in any subset, so other callers and ports are
+ * unaffected. On a TCP port of the same workload, a DENY rule loses its HTTP fields and would deny everything that
+ * still matches: connections with these SNIs. There are none.
  */
-import type { ClaimValues, IdentityTokens, Manifest, Operation } from '../model.ts';
+import type { ClaimValues, GrantTarget, IdentityTokens, Manifest, Operation } from '../model.ts';
 import { metadata } from './metadata.ts';
 import type { ResolvedGrant, ResolvedTarget } from './resolve.ts';
 import { connectionsTo } from './server-names.ts';
 
+/** Compiles the DENY policy of a granted HTTP port. */
 export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, tokens: IdentityTokens): Manifest {
   const { grant, namespace } = granted;
   const { target, service, port, host } = resolved;
@@ -17,7 +18,7 @@ export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, toke
   return {
     apiVersion: 'security.istio.io/v1',
     kind: 'AuthorizationPolicy',
-    metadata: metadata(policyName(resolved, namespace), service.namespace, { grant: grant.name, source: target.place }),
+    metadata: metadata(policyName(resolved, namespace), service.namespace, { grant: grant.name }),
     spec: {
       selector: { matchLabels: service.selector },
       action: 'DENY',
@@ -30,11 +31,13 @@ export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, toke
         ...(target.allow
           ? refusedOperations(target.allow).map((operation) => ({ from, to: [{ operation }], when: onThisPort }))
           : []),
-        ...(target.deny ? [{ from, to: target.deny.map(toOperation), when: onThisPort }] : []),
+        ...(target.deny ? [{ from, to: inOrder(target.deny).map(toOperation), when: onThisPort }] : []),
         ...lacking(target.require).map((lacks) => ({ from, when: [...onThisPort, lacks] })),
-        ...(target.allow ?? []).flatMap((operation) =>
+        ...inOrder(target.allow ?? []).flatMap((operation) =>
           lacking(operation.require).map((lacks) => ({
-            ...{ from, to: [toOperation(operation)], when: [...onThisPort, lacks] },
+            from,
+            to: [toOperation(operation)],
+            when: [...onThisPort, lacks],
           })),
         ),
       ],
@@ -42,20 +45,44 @@ export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, toke
   };
 }
 
-/** `meshpass-GRANT.SERVICE.PORT`: labels hold no dots, so that no two triples share a name. At most 133 characters. */
+/**
+ * Returns `meshpass-GRANT.SERVICE.PORT`, at most 133 characters. DNS labels contain no dots, so names never collide.
+ */
 export function policyName({ service, port }: ResolvedTarget, namespace: string): string {
   return `${namespace}.${service.name}.${port.port}`;
 }
 
-/** Istio splits at the last `/`: this is "issuer exactly ours, any subject". */
+/** Returns the principal that matches any subject of our issuer. Istio splits at the last `/`. */
 export function anyoneOf(tokens: IdentityTokens): string {
   return `${tokens.issuer}/*`;
 }
 
-/** Claim of the identity token that holds those claims of the proof that an access file requires somewhere. */
+/** Identity token claim that contains those proof claims that an access file requires somewhere. */
 export const ATTESTED_CLAIMS = 'attested';
 
-/** One condition a claim: that it has none of the wanted values, as it has not where it is missing. */
+/**
+ * Collects the values of every claim that calls of some targets require, by claim in alphabetical order.
+ * @example
+ * ```ts
+ * import { claimsDemanded } from '@meshpass/access/compile';
+ * const place = { file: 'access.yaml', line: 4, column: 12 };
+ * claimsDemanded([{ place, port: 80, require: { department: ['finance'] } }]); // => { department: ['finance'] }
+ * ```
+ */
+export function claimsDemanded(targets: readonly GrantTarget[]): ClaimValues {
+  const demands = targets.flatMap(({ require, allow = [] }) => [require, ...allow.map((one) => one.require)]);
+  const byName = Map.groupBy(
+    demands.flatMap((one) => Object.entries(one ?? {})),
+    ([name]) => name,
+  );
+  return Object.fromEntries(
+    [...byName]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, some]) => [name, [...new Set(some.flatMap(([, values]) => values))]]),
+  );
+}
+
+/** Builds a condition for each claim. It matches if the claim is missing or has none of the required values. */
 function lacking(require: ClaimValues | undefined): readonly { readonly key: string; readonly notValues: string[] }[] {
   return Object.entries(require ?? {})
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -63,6 +90,12 @@ function lacking(require: ClaimValues | undefined): readonly { readonly key: str
       key: `request.auth.claims[${ATTESTED_CLAIMS}][${name}]`,
       notValues: [...values].sort(),
     }));
+}
+
+/** Sorts operations so that reordering them in the file changes no object. */
+function inOrder(operations: readonly Operation[]): readonly Operation[] {
+  const key = ({ method, path, require }: Operation) => JSON.stringify([path, method, lacking(require)]);
+  return operations.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
 function toOperation({ method, path }: Operation): unknown {
@@ -76,8 +109,8 @@ interface RefusedOperation {
 }
 
 /**
- * The complement of the granted operations, as Istio operations: methods that are not named at all, and per method every
- * path but the granted ones. HEAD and OPTIONS are methods like any other: not granted unless listed.
+ * Returns the complement of the granted operations as Istio operations: all other methods, and for each method every
+ * path except the granted ones. HEAD and OPTIONS are granted only if listed.
  */
 export function refusedOperations(allow: readonly Operation[]): readonly RefusedOperation[] {
   const pathsOf = (method: string) => allow.filter((operation) => operation.method === method).map(({ path }) => path);

@@ -1,10 +1,10 @@
-/** Which grants have roles in Kubernetes, and where: what sessions are told, and what edges let them reach. */
+/** Grants with Kubernetes roles and their namespaces, for sessions and edges. */
 import type { Mesh } from '@meshpass/istio';
 import type { Access } from '../model.ts';
 import { resolveAccess } from './resolve.ts';
 
 /**
- * Namespaces in which each grant has a role now, sorted. A grant whose roles are all refused is not in it.
+ * Lists the namespaces in which each grant has a role now, sorted. Omits a grant whose roles are all refused.
  * @example
  * ```ts
  * import { kubernetesGrants, meshOf, parseAccess } from '@meshpass/access';
@@ -13,7 +13,7 @@ import { resolveAccess } from './resolve.ts';
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}], kubernetes: {roles: [view@shop]}}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * kubernetesGrants(access, meshOf([], shape)).get('dev'); // => ['shop']

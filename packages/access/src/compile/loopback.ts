@@ -1,12 +1,12 @@
-/** Under which loopback address workspaces reach each host: the same in every workspace, and as lasting as can be. */
+/** Loopback addresses of hosts in workspaces. They are the same in every workspace and as stable as possible. */
 import { sha256Hex } from '@meshpass/identity/hash';
 import { SERVICE_ADDRESSES, serviceAddress } from '@meshpass/identity/service-address';
 
 /**
- * An address in 127.64.0.0/10 for each host, no two alike. It follows from the host's name alone, unless a host before it has that
- * address already; then the next free one is taken. So hosts that are added at the end move nobody, and those that are added in
- * between move a host only where both hash to one of four million addresses.
- * @param hosts full names; at most SERVICE_ADDRESSES
+ * Assigns each host a distinct address in 127.64.0.0/10. It depends only on the host's name, unless an earlier host has
+ * that address; then it is the next free one. So hosts that are added at the end move none, and hosts that are added in
+ * between move another only if both hash to the same of four million addresses.
+ * @param hosts full names, at most SERVICE_ADDRESSES
  * @example
  * ```ts
  * import { loopbackAddresses } from '@meshpass/access/compile';
@@ -27,7 +27,10 @@ export function loopbackAddresses(hosts: Iterable<string>): ReadonlyMap<string, 
   return new Map([...indexes].map(([host, index]) => [host, serviceAddress(index)]));
 }
 
-/** 48 bits of the hash: more than an address has, so that each is as likely as any other. */
+/**
+ * Returns a host's preferred address index. 48 bits of the hash are far more than an address has, so all indexes are
+ * equally likely.
+ */
 function preferred(host: string): number {
   return Number.parseInt(sha256Hex(host).slice(0, 12), 16) % SERVICE_ADDRESSES;
 }

@@ -1,4 +1,4 @@
-/** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
+/** Builds the compiler's mesh model from the resources of a cluster or of files. */
 
 import {
   byName,
@@ -21,18 +21,18 @@ import {
 } from '@meshpass/istio';
 import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
 
-/** What no resource tells. */
+/** Mesh settings that no resource contains. */
 export type MeshShape = Pick<Mesh, 'trustDomain' | 'rootNamespace' | 'clusterDomain' | 'gateway'>;
 
 /**
- * The mesh as the compiler needs it: Services with their workloads, namespaces, and policies of others.
- * @param shape what no resource tells
+ * Builds the mesh for the compiler: Services with their workloads, namespaces, and foreign policies.
+ * @param shape settings that no resource contains
  * @example
  * ```ts
  * import { meshOf } from '@meshpass/access/compile';
  * import { loadManifests } from '@meshpass/istio';
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -58,14 +58,14 @@ export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
 }
 
 /**
- * What of the mesh's configuration policies depend on, from the ConfigMap of istiod where it is among the resources. Without it no
- * external authorizer is known, and any may be there.
- * @param aliases of the trust domain, instead of what the ConfigMap says
+ * Reads the mesh settings that policies depend on, from istiod's ConfigMap if it is among the resources. Without it,
+ * external authorizers are unknown, and any may exist.
+ * @param aliases trust domain aliases, instead of those in the ConfigMap
  * @example
  * ```ts
  * import { settingsOf } from '@meshpass/access/compile';
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * settingsOf([], shape, ['old.example']).trustDomainAliases; // => ['old.example']
@@ -86,7 +86,7 @@ export function settingsOf(
 }
 
 /**
- * Whether Meshpass wrote it.
+ * Whether Meshpass wrote an object.
  * @example
  * ```ts
  * import { isOurs, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
@@ -99,7 +99,7 @@ export function isOurs({ metadata }: Pick<Resource, 'metadata'>): boolean {
 }
 
 /**
- * What a ClusterRole allows, without the rest of the object.
+ * Extracts the rules of a ClusterRole.
  * @example
  * ```ts
  * import { clusterRoleOf } from '@meshpass/access/compile';
@@ -127,7 +127,7 @@ function withWorkloads(service: ResourceOf<'Service'>, pods: ReadonlyMap<string,
   const found = meshServiceOf(service);
   if (!found) return [];
   const workloads = distinctWorkloads(found.selector, pods.get(found.namespace) ?? []);
-  // Whoever comes has these labels at least. An ALLOW for them selects nobody that somebody else's ALLOW does not.
+  // Future Pods have at least these labels, so an ALLOW for them selects no Pod that the foreign ALLOW does not.
   return [
     { ...found, workloads: workloads.length > 0 ? workloads : [{ labels: found.selector, serviceAccount: 'default' }] },
   ];

@@ -1,33 +1,47 @@
-/** Names, labels and annotations by which compiled objects are found again and traced to their line. */
+/** Names, labels and annotations that identify compiled objects and their grant. */
 
-import type { Place } from '@meshpass/istio';
-import type { Manifest } from '../model.ts';
+import type { Access, Manifest } from '../model.ts';
 
-/** On every object of ours, and on nothing else. */
+/** Label on all of our objects, and on no others. */
 export const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by';
 export const MANAGED_BY = 'meshpass';
-/** Name of the grant, on objects that exist for one. */
+/** Label with the grant's name, on objects that belong to a grant. */
 export const GRANT_LABEL = 'meshpass.dev/grant';
-/** FILE:LINE of the entry that asked for the object. */
-export const SOURCE_ANNOTATION = 'meshpass.dev/source';
-
 export interface Origin {
   readonly grant?: string;
-  /** A whole file, or a line of it. */
-  readonly source: string | Place;
-  /** Why the object exists, where that is not plain. */
+  /** Reason why the object exists, if it is not obvious. */
   readonly because?: string;
 }
 
-export function metadata(name: string, namespace: string | undefined, origin: Origin): Manifest['metadata'] {
-  const { grant, source, because } = origin;
+/** Builds the metadata of a compiled object. */
+export function metadata(name: string, namespace: string | undefined, origin: Origin = {}): Manifest['metadata'] {
+  const { grant, because } = origin;
   return {
     name,
     ...(namespace !== undefined && { namespace }),
     labels: { [MANAGED_BY_LABEL]: MANAGED_BY, ...(grant !== undefined && { [GRANT_LABEL]: grant }) },
-    annotations: {
-      [SOURCE_ANNOTATION]: typeof source === 'string' ? source : `${source.file}:${source.line}`,
-      ...(because !== undefined && { 'meshpass.dev/because': because }),
-    },
+    // Omits the place in the file, because adding a comment to the file must not change any object.
+    ...(because !== undefined && { annotations: { 'meshpass.dev/because': because } }),
   };
+}
+
+/**
+ * Returns the source of a compiled object: FILE:LINE of its grant, or the file for an object that exists once.
+ * @example
+ * ```ts
+ * import { parseAccess, sourceOf } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * sourceOf(access, { metadata: { labels: { 'meshpass.dev/grant': 'dev' } } }); // => 'access.yaml:4'
+ * sourceOf(access, { metadata: { labels: {} } }); // => 'access.yaml'
+ * ```
+ */
+export function sourceOf(
+  { file, grants }: Pick<Access, 'file' | 'grants'>,
+  { metadata: { labels } }: { readonly metadata: Pick<Manifest['metadata'], 'labels'> },
+): string {
+  const place = grants.find(({ name }) => name === labels[GRANT_LABEL])?.place;
+  return place ? `${place.file}:${place.line}` : file;
 }

@@ -1,4 +1,4 @@
-/** What a session may reach, as the agent is told. */
+/** Services that a session can reach, for the agent. */
 import { formatSpiffe, type ReachableService } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio';
 import type { Access } from '../model.ts';
@@ -7,8 +7,8 @@ import { loopbackAddresses } from './loopback.ts';
 import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
 
 /**
- * The services of some grants, in the order of the file. What the mesh does not have (any more) is left out.
- * @param grants names of grants; unknown ones give nothing
+ * Lists the services of some grants, in the order of the file. Omits services that the mesh does not have (any more).
+ * @param grants grant names; unknown ones give nothing
  * @example
  * ```ts
  * import { meshOf, parseAccess, reachableServices } from '@meshpass/access';
@@ -18,7 +18,7 @@ import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -31,7 +31,7 @@ import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
 export function reachableServices(access: Access, mesh: Mesh, grants: readonly string[]): readonly ReachableService[] {
   const wanted = new Set(grants);
   const resolved = resolveAccess(access, mesh).grants;
-  // Of all grants, so that a host has one address in every session.
+  // Computed over all grants, so that a host has the same address in every session.
   const addresses = loopbackAddresses(resolved.flatMap(({ targets }) => targets.map(({ host }) => host)));
   return resolved
     .filter(({ grant }) => wanted.has(grant.name))
@@ -39,7 +39,7 @@ export function reachableServices(access: Access, mesh: Mesh, grants: readonly s
 }
 
 /**
- * Namespaces of all Services that the file grants now.
+ * Lists the namespaces of all Services that the file grants now.
  * @example
  * ```ts
  * import { meshOf, namespacesGranted, parseAccess } from '@meshpass/access';
@@ -49,7 +49,7 @@ export function reachableServices(access: Access, mesh: Mesh, grants: readonly s
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},

@@ -1,10 +1,13 @@
-/** Per mesh: how every sidecar recognises an identity token. Requests without one are not touched by it. */
+/**
+ * The mesh's RequestAuthentication. It makes every sidecar recognize identity tokens and does not affect requests
+ * without one.
+ */
 import { MeshpassError } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio';
 import type { IdentityTokens, Manifest } from '../model.ts';
 import { metadata } from './metadata.ts';
 
-/** Claim of the identity token -> request header that the application sees. Envoy removes these headers from requests first. */
+/** Request headers for the application, by identity token claim. Envoy first removes these headers from requests. */
 export const CLAIM_HEADERS = {
   sub: 'x-meshpass-sub',
   login: 'x-meshpass-login',
@@ -12,13 +15,16 @@ export const CLAIM_HEADERS = {
   workspace: 'x-meshpass-workspace',
 } as const;
 
-/** @throws MeshpassError `config_invalid` where the JWKS has no key, or a private one */
-export function requestAuthentication(mesh: Mesh, tokens: IdentityTokens, source: string): Manifest {
+/**
+ * Compiles the RequestAuthentication.
+ * @throws MeshpassError `config_invalid` if the JWKS has no key, or a private one
+ */
+export function requestAuthentication(mesh: Mesh, tokens: IdentityTokens): Manifest {
   checkJwks(tokens.jwks);
   return {
     apiVersion: 'security.istio.io/v1',
     kind: 'RequestAuthentication',
-    metadata: metadata('meshpass', mesh.rootNamespace, { source }),
+    metadata: metadata('meshpass', mesh.rootNamespace),
     spec: {
       jwtRules: [
         {
@@ -34,7 +40,10 @@ export function requestAuthentication(mesh: Mesh, tokens: IdentityTokens, source
   };
 }
 
-/** Without inline keys istiod would go and ask the issuer; with private ones they would be on every Envoy. */
+/**
+ * Checks the JWKS. Without inline keys, istiod would fetch them from the issuer. Private keys would be sent to every
+ * Envoy.
+ */
 function checkJwks(text: string): void {
   const problem = whatIsWrong(text);
   if (problem)

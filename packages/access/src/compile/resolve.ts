@@ -1,8 +1,9 @@
-/** The access file laid over the mesh: every granted port found, or said why it cannot be granted. */
+/** Resolves the access file against the mesh: which ports are granted, and why others are not. */
 import { formatSni, grantNamespace, MAX_ALLOWED, MAX_ALLOWED_TEXT, MAX_PEERS } from '@meshpass/identity';
-import { didYouMean, type Mesh, type MeshService, type Place, selects } from '@meshpass/istio';
+import { didYouMean, type Mesh, type MeshService, selects } from '@meshpass/istio';
+import { distinct } from '@meshpass/istio/members';
 import type { Access, Grant, GrantTarget } from '../model.ts';
-import type { AccessFileProblem } from '../problem.ts';
+import { type AccessFileProblem, problemAt } from '../problem.ts';
 import { isSelection, selectedNamespaces } from '../schema/selection.ts';
 import { describeAllowed } from './describe-allowed.ts';
 import { isMeshOwn, type ResolvedRole, resolveRoles } from './roles/resolve-roles.ts';
@@ -15,7 +16,7 @@ export interface ResolvedTarget {
   readonly port: MeshPort;
   /** Full host name. */
   readonly host: string;
-  /** By which the mesh gateway routes to exactly this port. */
+  /** SNI that the mesh gateway routes to exactly this port. */
   readonly sni: string;
 }
 
@@ -24,24 +25,26 @@ export interface ResolvedGrant {
   /** `meshpass-GRANT`. */
   readonly namespace: string;
   readonly targets: readonly ResolvedTarget[];
-  /** Only those that are given: one that the grant does not allow is not among them. */
+  /** Roles that the grant assigns, without those that it does not allow. */
   readonly roles: readonly ResolvedRole[];
 }
 
 export interface Resolved {
-  /** In the order of the file, with only what can be granted. */
+  /** Grants in file order, reduced to what can be granted. */
   readonly grants: readonly ResolvedGrant[];
   readonly problems: readonly AccessFileProblem[];
-  /** What an entry selects and cannot be granted: no reason to refuse the file, since anybody may make such a Service. */
+  /**
+   * Selected targets that cannot be granted. They do not invalidate the file, because anyone may create such a Service.
+   */
   readonly leftOut: readonly AccessFileProblem[];
 }
 
-/** More ports would make guard and Gateway of a grant larger than Envoys and people can bear. */
+/** Maximum ports per grant, to keep its guard and Gateway manageable for Envoy and for people. */
 export const MAX_PORTS = 1_000;
 
 /**
- * Looks up everything that the file grants. Pure; problems are collected, not thrown. Where several entries of a grant
- * mean the same port, the first one decides.
+ * Resolves all targets of the file. Pure; problems are collected instead of thrown. If several entries of a grant cover
+ * the same port, the first one decides.
  * @example
  * ```ts
  * import { meshOf, parseAccess, resolveAccess } from '@meshpass/access';
@@ -51,7 +54,7 @@ export const MAX_PORTS = 1_000;
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -67,28 +70,27 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
   const leftOut: AccessFileProblem[] = [];
   const grants = access.grants.flatMap((grant): ResolvedGrant[] => {
     const namespace = grantNamespace(grant.name);
-    if (namespace === mesh.rootNamespace || namespace === mesh.gateway.namespace) {
+    if (isMeshOwn(namespace, mesh)) {
       problems.push(
-        invalid(grant.place, `namespace ${namespace} is the mesh's own: choose another name for the grant`),
+        problemAt(grant.place, `namespace ${namespace} is the mesh's own: choose another name for the grant`),
       );
       return [];
     }
     if (isServed(namespace, mesh)) {
-      problems.push(invalid(grant.place, `namespace ${namespace} runs services: choose another name for the grant`));
-      // The grant itself stays, with nothing: its certificates may still live, and the guard must go on denying them.
+      problems.push(problemAt(grant.place, `namespace ${namespace} runs services: choose another name for the grant`));
+      // Keeps the grant without targets. Its certificates may still be valid, and the guard must keep denying them.
       return [{ grant, namespace, targets: [], roles: [] }];
     }
     const found = grant.to.map((target) => resolveTarget(target, mesh));
     problems.push(...found.flatMap((one) => one.problems));
     leftOut.push(...found.flatMap((one) => one.leftOut));
-    const distinct = new Map<string, ResolvedTarget>();
-    for (const target of found.flatMap((one) => one.targets)) {
-      if (!distinct.has(target.sni)) distinct.set(target.sni, target);
-    }
-    const targets = [...distinct.values()];
+    const targets = distinct(
+      found.flatMap((one) => one.targets),
+      ({ sni }) => sni,
+    );
     if (targets.length > MAX_PORTS) {
       const message = `selects ${targets.length} ports: only the first ${MAX_PORTS} are granted, so narrow it down`;
-      leftOut.push(invalid(grant.place, message));
+      leftOut.push(problemAt(grant.place, message));
     }
     const { roles, problems: untrusted } = resolveRoles(grant, mesh);
     problems.push(...untrusted);
@@ -117,12 +119,12 @@ function resolveTarget(target: GrantTarget, mesh: Mesh): Found {
   const name = `${named.service}.${named.namespace}`;
   const refuse = (problem: AccessFileProblem): Found => ({ targets: [], problems: [problem], leftOut: [] });
   if (isMeshOwn(named.namespace, mesh)) {
-    // istiod renews certificates for whoever shows one: port 15012 in a workspace would undo every expiry.
-    return refuse(invalid(place, `${name} belongs to the mesh itself, which no workspace may reach`));
+    // istiod renews any certificate that is presented to it, so access to port 15012 would undo every expiry.
+    return refuse(problemAt(place, `${name} belongs to the mesh itself, which no workspace may reach`));
   }
   if (named.namespace.startsWith('meshpass-')) {
-    // The broker may write there, and whoever holds a grant has a ServiceAccount there.
-    return refuse(invalid(place, `${name} is in a namespace of Meshpass, where nothing is granted`));
+    // The broker may write there, and every holder of a grant has a ServiceAccount there.
+    return refuse(problemAt(place, `${name} is in a namespace of Meshpass, whose services cannot be granted`));
   }
   const service = mesh.services.find((one) => one.name === named.service && one.namespace === named.namespace);
   if (!service) {
@@ -149,7 +151,7 @@ function resolveTarget(target: GrantTarget, mesh: Mesh): Found {
   return 'sni' in fit ? { targets: [fit], problems: [], leftOut: [] } : refuse(fit);
 }
 
-/** The Services that are selected now and have such a port. */
+/** Lists the currently selected Services that have such a port. */
 function selectTargets(target: GrantTarget, mesh: Mesh): Found {
   const namespaces = new Set(selectedNamespaces(target, mesh));
   const fits = mesh.services.flatMap((service) => {
@@ -166,7 +168,7 @@ function selectTargets(target: GrantTarget, mesh: Mesh): Found {
   };
 }
 
-/** A port as it is granted, or why it cannot be. */
+/** Returns the granted port, or why it cannot be granted. */
 function fitPort(
   target: GrantTarget,
   service: MeshService,
@@ -185,42 +187,42 @@ function fitPort(
   const http = (['allow', 'deny', 'require'] as const).find((member) => target[member] !== undefined);
   if (port.protocol === 'tcp' && http) {
     const written = http === 'allow' && target.allow?.every(({ grpc }) => grpc) ? 'grpc' : http;
-    return invalid(
+    return problemAt(
       place,
-      `${name}:${port.port} is TCP, where nobody sees methods, paths and claims: leave "${written}" out`,
+      `${name}:${port.port} is TCP, and the mesh cannot see methods, paths and claims there: leave "${written}" out`,
     );
   }
   if (port.protocol === 'http' && target.allow?.some(({ grpc }) => grpc)) {
-    return invalid(
+    return problemAt(
       place,
       `${name}:${port.port} speaks HTTP/1.1, and gRPC needs HTTP/2: set "appProtocol: grpc" on this port of the Service, or leave "grpc" out`,
     );
   }
   if (Object.keys(service.selector).length === 0) {
     // A policy with an empty selector would govern the whole namespace.
-    return invalid(place, `${name} selects no pods by label, so no policy can be bound to them`);
+    return problemAt(place, `${name} selects no pods by label, so no policy can be bound to them`);
   }
   const untold = beyondTelling(target, service);
-  if (untold !== undefined) return invalid(place, `${name} ${untold}`);
+  if (untold !== undefined) return problemAt(place, `${name} ${untold}`);
   const host = `${service.name}.${service.namespace}.svc.${mesh.clusterDomain}`;
   return { target, service, port, host, sni: formatSni({ host, port: port.port }) };
 }
 
-/** An agent refuses a whole answer that has more than these bounds; so such a target is refused before it can be in one. */
+/** Returns why a target exceeds the agents' limits. An agent rejects the whole response if anything exceeds them. */
 function beyondTelling(target: GrantTarget, service: MeshService): string | undefined {
   const accounts = accountsOf(service).length;
   if (accounts > MAX_PEERS)
-    return `runs under ${accounts} ServiceAccounts, and an agent accepts ${MAX_PEERS} for a service at most: grant a Service that selects fewer`;
+    return `runs under ${accounts} ServiceAccounts, and an agent accepts at most ${MAX_PEERS} per service: grant a Service that selects fewer`;
   const { allow = [] } = describeAllowed(target);
   if (allow.length > MAX_ALLOWED)
-    return `is granted by ${allow.length} operations, of which an agent is told ${MAX_ALLOWED} at most: use patterns, or split the entry into several grants`;
+    return `has ${allow.length} allowed operations, and an agent accepts at most ${MAX_ALLOWED}: use patterns, or split the entry into several grants`;
   const longest = Math.max(0, ...allow.map(({ length }) => length));
   if (longest > MAX_ALLOWED_TEXT)
-    return `has an operation that takes ${longest} characters with its claims, and ${MAX_ALLOWED_TEXT} are told at most: require fewer values`;
+    return `has an operation of ${longest} characters with its claims, and an agent accepts at most ${MAX_ALLOWED_TEXT}: require fewer values`;
   return undefined;
 }
 
-/** ServiceAccounts of the workloads behind a Service, sorted. */
+/** Lists the ServiceAccounts of a Service's workloads, sorted. */
 export function accountsOf({ workloads }: Pick<MeshService, 'workloads'>): readonly string[] {
   return [...new Set(workloads.map(({ serviceAccount }) => serviceAccount))].sort();
 }
@@ -239,11 +241,7 @@ function split(
   return { code: 'access_service_unknown', place, message };
 }
 
-/** A grant's namespace holds ServiceAccounts and nothing else. */
+/** Whether a namespace runs services. A grant's namespace may contain only ServiceAccounts. */
 function isServed(namespace: string, mesh: Mesh): boolean {
   return mesh.services.some((service) => service.namespace === namespace);
-}
-
-function invalid(place: Place, message: string): AccessFileProblem {
-  return { code: 'access_file_invalid', place, message };
 }

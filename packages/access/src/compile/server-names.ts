@@ -1,9 +1,9 @@
 /**
- * The server names (SNI) of connections to a port of a Service, in rules of AuthorizationPolicies. A sidecar that calls writes
- * `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey), with the subset that a VirtualService chose or none. Subsets are DNS
- * labels and not known here: they come and go with DestinationRules, and a policy that named them would change with each, which
- * drains open connections. So a name is of a port by how it begins, and of a host by how it ends; no host ends as another one does
- * with `_.` before it.
+ * Server names (SNI) of connections to a Service port, in AuthorizationPolicy conditions. A calling sidecar writes
+ * `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey), with the subset that a VirtualService chose, or none.
+ * Subsets are DNS labels and unknown here, because they come and go with DestinationRules. A policy that listed them
+ * would change with each, which drains open connections. So the start of a name identifies the port and its end the
+ * host. No host name ends with another one preceded by `_.`.
  */
 
 interface Condition {
@@ -12,7 +12,7 @@ interface Condition {
 }
 
 /**
- * How server names of the port begin, as a value of a condition.
+ * Returns the beginning of the port's server names, as a value of a condition.
  * @example
  * ```ts
  * import { namesOfPort } from '@meshpass/access/compile';
@@ -24,7 +24,7 @@ export function namesOfPort(port: number): string {
 }
 
 /**
- * How server names of the host end, as a value of a condition.
+ * Returns the end of the host's server names, as a value of a condition.
  * @example
  * ```ts
  * import { namesOfHost } from '@meshpass/access/compile';
@@ -36,7 +36,8 @@ export function namesOfHost(host: string): string {
 }
 
 /**
- * Conditions of a rule, which all must hold: the connection is to this port of one of the hosts, in whatever subset.
+ * Builds the conditions of a rule, all of which must hold: the connection is to this port of one of the hosts, in any
+ * subset.
  * @example
  * ```ts
  * import { connectionsTo } from '@meshpass/access/compile';

@@ -1,6 +1,6 @@
 /**
- * The smallest change of an access file that allows one more call: an operation in the entry that names the service, or an entry in the
- * grant. The text is spliced at places that the YAML parser names, so that comments, order and style of everything else stay as they are.
+ * Minimal edit of an access file that allows one more call: an operation in the service's entry, or an entry in the
+ * grant. It inserts text at positions from the YAML parser, so that comments, order and style are otherwise preserved.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { isMap, isScalar, isSeq, type Node, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml';
@@ -11,14 +11,15 @@ export interface CallToAllow {
   readonly service: string;
   readonly namespace: string;
   readonly port: number;
-  /** As an operation is written; absent: the whole port, for a service that is not HTTP. */
+  /** Operation. If absent, the whole port is allowed, for a service without HTTP. */
   readonly operation?: { readonly method: string; readonly path: string };
 }
 
 /**
- * @param text of the file that has the grant; it must have been loaded without an error
- * @returns the text with the change
- * @throws MeshpassError `patch_refused` where no such change can be made without a decision of somebody
+ * Adds a call to a grant.
+ * @param text text of the file with the grant, which must have loaded without an error
+ * @returns the changed text
+ * @throws MeshpassError `patch_refused` if the change requires a human decision
  * @example
  * ```ts
  * import { allowCall } from '@meshpass/access';
@@ -37,7 +38,10 @@ export function allowCall(text: string, call: CallToAllow): string {
   return splice(text, entry ? inEntry(text, entry, call) : appendToList(text, to as YAMLSeq<Node>, newEntry(call)));
 }
 
-/** The first entry that names the port of the service decides; of one that selects, only the mesh tells what it means. */
+/**
+ * Finds the first entry that lists the service's port, because that one decides. Only the mesh can resolve an entry
+ * that selects services.
+ */
 function entryFor(to: YAMLSeq, { service, namespace, port, grant }: CallToAllow): YAMLMap | undefined {
   const named = to.items.filter((item): item is YAMLMap => {
     if (!isMap(item)) return false;
@@ -58,7 +62,7 @@ function entryFor(to: YAMLSeq, { service, namespace, port, grant }: CallToAllow)
   if (exact) return exact;
   if (named.some((item) => ports(item).some((one) => typeof one === 'string')))
     throw refusal(
-      `Grant ${grant} names ports of ${service}.${namespace} by their names, and which one ${port} is only the mesh tells: edit the file by hand.`,
+      `Grant ${grant} lists ports of ${service}.${namespace} by name, and only the mesh knows which of them is ${port}: edit the file by hand.`,
     );
   return undefined;
 }
@@ -67,9 +71,10 @@ function inEntry(text: string, entry: YAMLMap, { operation, grant }: CallToAllow
   const allow = entry.get('allow', true) as unknown;
   const grpc = entry.get('grpc', true) as unknown;
   if (!isSeq(allow) && !isSeq(grpc))
-    throw refusal(`Grant ${grant} gives the whole port already, so what refuses is not a missing operation.`);
-  if (!operation)
-    throw refusal(`Grant ${grant} gives operations of this port: a connection that is no HTTP cannot be one.`);
+    throw refusal(
+      `Grant ${grant} already allows the whole port, so the refusal has another cause than a missing operation.`,
+    );
+  if (!operation) throw refusal(`Grant ${grant} allows HTTP operations of this port, and this connection is not HTTP.`);
   const asGrpc = grpcMethod(operation);
   if (isSeq(grpc) && !isSeq(allow) && asGrpc) return appendToList(text, grpc as YAMLSeq<Node>, { flow: asGrpc });
   const written = scalar(`${operation.method} ${operation.path}`);
@@ -77,7 +82,7 @@ function inEntry(text: string, entry: YAMLMap, { operation, grant }: CallToAllow
   return appendToMap(text, entry, `allow: [${written}]`);
 }
 
-/** A gRPC method is the path of a POST (gRPC over HTTP/2, "Requests"). */
+/** Returns an operation's gRPC method. A gRPC call is a POST to the method's path (gRPC over HTTP/2, "Requests"). */
 function grpcMethod({ method, path }: { readonly method: string; readonly path: string }): string | undefined {
   return method === 'POST' && /^\/[A-Za-z_][\w.]*\/[A-Za-z_]\w*$/.test(path) ? path.slice(1) : undefined;
 }
@@ -88,7 +93,7 @@ function newEntry({ service, namespace, port, operation }: CallToAllow) {
   return { flow: `{ ${members.join(', ')} }`, block: members };
 }
 
-/** Plain where that is surely the same text, else in quotes. */
+/** Formats a scalar: plain if unambiguous, otherwise quoted. */
 function scalar(text: string): string {
   return /^[A-Za-z][A-Za-z0-9 /._~*@-]*$/.test(text) ? text : JSON.stringify(text);
 }

@@ -1,4 +1,4 @@
-/** Insertions into the text of a YAML document that follow the style around them: in brackets, or a line of their own. */
+/** Inserts text into YAML in the surrounding style: inside brackets, or on a new line. */
 import { isMap, type Node, type YAMLMap, type YAMLSeq } from 'yaml';
 
 export interface Splice {
@@ -6,24 +6,28 @@ export interface Splice {
   readonly insert: string;
 }
 
-/** One more item: on one line, and as the lines of a map where it is one. */
+/** Item in flow style, plus its block-style lines if it is a map. */
 export interface Item {
   readonly flow: string;
   readonly block?: readonly string[];
 }
 
+/** Inserts text at an offset. */
 export function splice(text: string, { at, insert }: Splice): string {
   return text.slice(0, at) + insert + text.slice(at);
 }
 
-/** @param list with at least one item */
+/**
+ * Appends an item to a list.
+ * @param list list with at least one item
+ */
 export function appendToList(text: string, list: YAMLSeq<Node>, { flow, block }: Item): Splice {
   const last = list.items.at(-1)!;
   const end = valueEnd(last);
   if (list.flow) return { at: end, insert: `, ${flow}` };
   const dash = text.lastIndexOf('-', last.range![0] - 1);
   const indent = ' '.repeat(dash - lineStart(text, dash));
-  // As the item before it is written.
+  // Uses the style of the previous item.
   const asLines = block && isMap(last) && !last.flow;
   const lines = asLines
     ? block.map((line, index) => `${indent}${index === 0 ? '- ' : '  '}${line}`)
@@ -31,7 +35,11 @@ export function appendToList(text: string, list: YAMLSeq<Node>, { flow, block }:
   return afterLine(text, end, lines);
 }
 
-/** @param map with at least one pair; @param pair `KEY: VALUE` on one line */
+/**
+ * Appends a pair to a map.
+ * @param map map with at least one pair
+ * @param pair `KEY: VALUE` on one line
+ */
 export function appendToMap(text: string, map: YAMLMap, pair: string): Splice {
   const last = map.items.at(-1)!;
   const end = valueEnd((last.value ?? last.key) as Node);
@@ -40,7 +48,7 @@ export function appendToMap(text: string, map: YAMLMap, pair: string): Splice {
   return afterLine(text, end, [`${' '.repeat(key - lineStart(text, key))}${pair}`]);
 }
 
-/** Where the value ends, without the comments and blank lines after it. */
+/** Returns where a value ends, before any comments and blank lines that follow it. */
 function valueEnd(node: Node): number {
   const nested = (node as { readonly items?: readonly unknown[]; readonly flow?: boolean }).items;
   if (!nested || (node as { readonly flow?: boolean }).flow) return node.range![1];
@@ -48,7 +56,7 @@ function valueEnd(node: Node): number {
   return valueEnd('key' in last ? (last.value ?? last.key) : last);
 }
 
-/** What stands behind a value on its line, a comment for example, stays there. */
+/** Inserts lines after a value's line. Its trailing comment stays in place. */
 function afterLine(text: string, end: number, lines: readonly string[]): Splice {
   const newline = text.indexOf('\n', end);
   const eol = text.includes('\r\n') ? '\r\n' : '\n';

@@ -1,9 +1,11 @@
-/** What entries of an access file mean beside each other: references, duplicates, and who could never match or anybody. */
+/** Checks of entries against each other: references, duplicates, and entries that match no one or everyone. */
 import { didYouMean, type Place } from '@meshpass/istio';
 import { hidesPeople } from '../authorize/operators.ts';
 import { bindsWorkflows, type Kind, namesPerson, needsGithub } from '../authorize/who.ts';
 import type { Access, ApprovalWebhook, Denial, Grant, GrantTarget, TrustedIssuer, Who } from '../model.ts';
-import { type AccessFileProblem, formatPlace } from '../problem.ts';
+import { type AccessFileProblem, formatPlace, problemAt } from '../problem.ts';
+import { checkDeniedPaths } from './check-denied-paths.ts';
+import { type Acts, actingPeople, checkLogin } from './check-login.ts';
 import { checkOperators } from './check-operators.ts';
 
 /** @returns every finding, in no particular order */
@@ -14,20 +16,21 @@ export function checkReferences(
   return [
     ...duplicateIssuers(access.trust.issuers, issuerPlaces),
     ...checkOperators(access),
+    ...checkLogin(access),
     ...(access.deny ?? []).flatMap((denial) => checkDenial(denial, access)),
     ...(access.webhooks ?? []).flatMap((webhook) => checkWebhook(webhook, access)),
     ...access.grants.flatMap((grant) => [
       ...grant.who.flatMap((who) => checkWho(who, access)),
       ...(grant.except ?? []).flatMap((denial) => checkDenial(denial, access)),
-      ...(grant.approval?.by ?? []).flatMap((who) => checkPerson(who, access, 'approve')),
-      ...emergencyPeople(grant).flatMap(({ who, acts }) => checkPerson(who, access, acts)),
+      ...actingPeople(grant).flatMap(({ who, acts }) => checkPerson(who, access, acts)),
       ...duplicateTargets(grant),
+      ...grant.to.flatMap(checkDeniedPaths),
       ...duplicateRoles(grant),
     ]),
   ];
 }
 
-const TEAM_ID_ALONE = 'team_id needs "team" beside it, which says the organization: {team: acme/payments, team_id: 31}';
+const TEAM_ID_ALONE = 'team_id needs "team" for the organization: {team: acme/payments, team_id: 31}';
 
 function checkWho(who: Who, access: Access): readonly AccessFileProblem[] {
   return [...checkMembers(who, access), ...checkSignedIn(who, access)];
@@ -35,90 +38,82 @@ function checkWho(who: Who, access: Access): readonly AccessFileProblem[] {
 
 function checkSignedIn({ signedIn, place }: Who, access: Access): readonly AccessFileProblem[] {
   if (!signedIn) return [];
-  const problem = (message: string): AccessFileProblem => ({ code: 'access_file_invalid', place, message });
   const known = access.trust.issuers.find(({ name }) => name === signedIn.issuer);
   if (known) {
-    const message = `nobody can sign in at "${signedIn.issuer}": give it signIn: {client: CLIENT_ID} in trust.issuers`;
-    return known.signIn ? [] : [problem(message)];
+    const message = `people cannot sign in at "${signedIn.issuer}": add signIn: {client: CLIENT_ID} to it in trust.issuers`;
+    return known.signIn ? [] : [problemAt(place, message)];
   }
   const names = access.trust.issuers.filter(({ signIn }) => signIn).map(({ name }) => name);
   return [
-    problem(
+    problemAt(
+      place,
       `signedIn: unknown issuer "${signedIn.issuer}"${didYouMean(signedIn.issuer, names)}; people can sign in at ${names.join(', ') || 'none'}`,
     ),
   ];
 }
 
 function checkMembers(who: Who, access: Access): readonly AccessFileProblem[] {
-  const problem = (message: string): AccessFileProblem => ({ code: 'access_file_invalid', place: who.place, message });
-  const { codespaces, issuers } = access.trust;
-  if (who.teamId !== undefined && who.team === undefined) return [problem(TEAM_ID_ALONE)];
-  const hasRepository = who.repository !== undefined || who.repositoryId !== undefined;
-  if (who.issuer === undefined) {
-    const jobs = (hasRepository || who.environment !== undefined) && issuers.some(({ kind }) => kind === 'actions');
-    if (who.environment !== undefined && !jobs)
-      return [
-        problem('nobody can match: only jobs of GitHub Actions have an environment, and no such issuer is trusted'),
-      ];
-    if (who.environment !== undefined && !hasRepository)
-      return [problem('every repository on GitHub can have an environment of this name: add "repository"')];
-    return needsGithub(who) && !codespaces && !jobs
-      ? [problem('nobody can match: set trust.codespaces.organization, so that Codespaces are accepted')]
-      : [];
-  }
+  const message = whyNoOne(who, access);
+  return message === undefined ? [] : [problemAt(who.place, message)];
+}
+
+/** Explains why an entry matches no one, or anyone on GitHub. Undefined if it does neither. */
+function whyNoOne(who: Who, access: Access): string | undefined {
+  if (who.teamId !== undefined && who.team === undefined) return TEAM_ID_ALONE;
+  if (who.issuer === undefined) return whyNoGithub(who, access.trust);
   const known = findIssuer(who.issuer, access);
-  if ('message' in known) return [problem(known.message)];
-  if (known.kind === 'codespace') {
-    return who.environment === undefined
-      ? []
-      : [problem('a Codespace has no environment: name an issuer of GitHub Actions')];
+  if ('message' in known) return known.message;
+  switch (known.kind) {
+    case 'codespace':
+      return who.environment === undefined
+        ? undefined
+        : 'a Codespace has no environment: use an issuer of GitHub Actions';
+    case 'generic':
+      return needsGithub(who)
+        ? `issuer "${who.issuer}" attests no GitHub user, team or repository: use "when" or "claims"`
+        : undefined;
+    case 'actions':
+      if (!bindsWorkflows(who)) return `issuer "${who.issuer}" serves every repository on GitHub: add "repository"`;
+      return namesPerson(who) && !namesRepository(who)
+        ? 'anyone can make a workflow run as another user in a repository of their own: add "repository"'
+        : undefined;
   }
-  if (known.kind === 'generic') {
-    return needsGithub(who)
-      ? [problem(`issuer "${who.issuer}" attests no GitHub user, team or repository: use "when" or "claims"`)]
-      : [];
-  }
-  if (!bindsWorkflows(who)) {
-    return [problem(`issuer "${who.issuer}" serves every repository on GitHub: add "repository"`)];
-  }
-  if (namesPerson(who) && !hasRepository) {
-    return [problem('anyone can make a workflow run as another user in a repository of their own: add "repository"')];
-  }
-  return [];
 }
 
-/** Reviewers are the approvers where the file names none. */
-function emergencyPeople({ approval }: Grant): readonly { readonly who: Who; readonly acts: Acts }[] {
-  const { who = [], review = [] } = approval?.emergency ?? {};
-  const others = review === approval?.by ? [] : review;
-  return [
-    ...who.map((one) => ({ who: one, acts: 'take a grant in an emergency' as const })),
-    ...others.map((one) => ({ who: one, acts: 'review' as const })),
-  ];
+function whyNoGithub(who: Who, { codespaces, issuers }: Access['trust']): string | undefined {
+  const mayBeJob = namesRepository(who) || who.environment !== undefined;
+  const jobs = mayBeJob && issuers.some(({ kind }) => kind === 'actions');
+  if (who.environment !== undefined && !jobs)
+    return 'the entry matches nothing: only GitHub Actions jobs have an environment, and trust.issuers has no issuer of GitHub Actions';
+  if (who.environment !== undefined && !namesRepository(who))
+    return 'every repository on GitHub can have an environment of this name: add "repository"';
+  return needsGithub(who) && !codespaces && !jobs
+    ? 'the entry matches nothing: set trust.codespaces.organization, so that Codespaces are accepted'
+    : undefined;
 }
 
-type Acts = 'approve' | 'take a grant in an emergency' | 'review';
+function namesRepository({ repository, repositoryId }: Who): boolean {
+  return repository !== undefined || repositoryId !== undefined;
+}
 
-/** Whoever approves is a person, and asked as one: from where they do says nothing of them. */
+/** Checks that an approver is a person, regardless of repository. */
 function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileProblem[] {
-  const problem = (message: string): readonly AccessFileProblem[] => [
-    { code: 'access_file_invalid', place: who.place, message },
-  ];
+  const problem = (message: string) => [problemAt(who.place, message)];
   const { repository, repositoryId, ref, environment } = who;
   if ([repository, repositoryId, ref, environment].some((member) => member !== undefined))
-    return problem(`people ${acts}, wherever they are: leave out repository, ref and environment`);
+    return problem(`only people ${acts}, from any repository: leave out repository, ref and environment`);
   const known = who.issuer === undefined ? undefined : findIssuer(who.issuer, access);
   if (known && 'kind' in known && known.kind === 'actions')
-    return problem(`a job cannot ${acts}: name people, by GitHub or by an identity provider`);
+    return problem(`a job cannot ${acts}: use people of GitHub or of an identity provider`);
   if (who.issuer !== undefined && known && 'kind' in known && !isOfPeople(who.issuer, access) && !who.signedIn)
     return problem(notOfPeople(who.issuer));
-  // An entry without an issuer is of any, unless it is about GitHub.
+  // An entry without an issuer matches any issuer, unless it requires GitHub.
   const isMeant = ({ name }: TrustedIssuer) => (who.issuer === undefined ? !needsGithub(who) : name === who.issuer);
   const hiding = access.trust.issuers.find((issuer) => isMeant(issuer) && hidesPeople(issuer));
   if (acts !== 'take a grant in an emergency' && hiding)
     return problem(
-      `people who ${acts} are told from those who ask by "sub", and "${hiding.name}" may give operators another one at "operatorClient": ` +
-        `if it gives the same at both clients, set trust.issuers.${hiding.name}.signIn.subjectType: public${who.issuer === undefined ? ', or say "issuer" of the others' : ''}`,
+      `the broker compares "sub" of people who ${acts} and of people who request, and "${hiding.name}" may issue another "sub" for "operatorClient": ` +
+        `if both clients get the same "sub", set trust.issuers.${hiding.name}.signIn.subjectType: public${who.issuer === undefined ? ', or add another "issuer" to the entry' : ''}`,
     );
   return checkWho(who, access);
 }
@@ -127,46 +122,55 @@ function isOfPeople(issuer: string, { trust }: Access): boolean {
   return issuer === 'github' || trust.issuers.some(({ name, signIn }) => name === issuer && signIn !== undefined);
 }
 
-/** Its tokens may be of CI jobs, which carry the name of whoever set them off. */
+/**
+ * Explains why an issuer is not known to serve people: its tokens may belong to CI jobs, which carry the name of the
+ * user who triggered them.
+ */
 function notOfPeople(issuer: string): string {
-  return `nothing says that "${issuer}" confirms people: set trust.issuers.${issuer}.signIn with its public OAuth client`;
+  return `"${issuer}" may issue tokens to CI jobs instead of people: set trust.issuers.${issuer}.signIn with its public OAuth client`;
 }
 
-/** It speaks for people of an issuer that confirms people. */
+/** Checks a webhook. Its issuer must authenticate people. */
 function checkWebhook({ place, speaksFor }: ApprovalWebhook, access: Access): readonly AccessFileProblem[] {
   const known = findIssuer(speaksFor, access);
-  if ('message' in known) return [{ code: 'access_file_invalid', place, message: `speaksFor: ${known.message}` }];
+  if ('message' in known) return [problemAt(place, `speaksFor: ${known.message}`)];
   if (isOfPeople(speaksFor, access)) return [];
-  const job = 'a job cannot approve: name github, or an identity provider';
-  const message = `speaksFor: ${known.kind === 'actions' ? job : notOfPeople(speaksFor)}`;
-  return [{ code: 'access_file_invalid', place, message }];
+  const job = 'a job cannot approve: use github, or an identity provider';
+  return [problemAt(place, `speaksFor: ${known.kind === 'actions' ? job : notOfPeople(speaksFor)}`)];
 }
 
-/** A denial must stand on what the denied cannot change or hide. */
+/** Checks a denial. The denied person must not be able to change or hide what its conditions test. */
 function checkDenial(denial: Denial, access: Access): readonly AccessFileProblem[] {
-  const problem = (message: string): readonly AccessFileProblem[] => [
-    { code: 'access_file_invalid', place: denial.place, message },
-  ];
-  if (denial.user !== undefined)
-    return problem('a login can be renamed to get around this: write user_id (`gh api users/LOGIN --jq .id`)');
-  if (denial.repository !== undefined)
-    return problem(
+  const { user, repository, team, teamId, role, issuer, claims, when, ref, environment, place } = denial;
+  const known = issuer === undefined ? undefined : findIssuer(issuer, access);
+  const kind = known && 'kind' in known ? known.kind : undefined;
+  const problems: readonly (readonly [boolean, string])[] = [
+    [user !== undefined, 'a login can be renamed to get around this: write user_id (`gh api users/LOGIN --jq .id`)'],
+    [
+      repository !== undefined,
       'a repository can be renamed to get around this: write repository_id (`gh api repos/OWNER/NAME --jq .id`)',
-    );
-  if (denial.teamId !== undefined && denial.team === undefined) return problem(TEAM_ID_ALONE);
-  if ((denial.team !== undefined && denial.teamId === undefined) || denial.role !== undefined)
-    return problem(
-      'GitHub says the same of who is in no team as of a team that it does not show, and a team can be renamed to get around this: deny by user_id or claims, by team_id beside team, or name in "who" those who may',
-    );
-  const known = denial.issuer === undefined ? undefined : findIssuer(denial.issuer, access);
-  if (known && 'message' in known) return problem(known.message);
-  if ((denial.claims !== undefined || denial.when !== undefined) && !known)
-    return problem('claims differ by issuer, and what is missing counts as denied: say "issuer" beside it');
-  if ((denial.ref !== undefined || denial.environment !== undefined) && known?.kind !== 'actions')
-    return problem('only of jobs of GitHub Actions is this known for certain: say "issuer" beside it');
-  if (known?.kind === 'generic' && needsGithub(denial))
-    return problem(`issuer "${denial.issuer}" attests no GitHub user or repository: use "when" or "claims"`);
-  return [];
+    ],
+    [teamId !== undefined && team === undefined, TEAM_ID_ALONE],
+    [
+      (team !== undefined && teamId === undefined) || role !== undefined,
+      'GitHub hides some teams, and a team can be renamed to get around this: deny by user_id or claims, add team_id to team, or list the allowed people in "who"',
+    ],
+    [known !== undefined && 'message' in known, known && 'message' in known ? known.message : ''],
+    [
+      (claims !== undefined || when !== undefined) && !known,
+      'claims differ by issuer, and a missing claim counts as denied: add "issuer"',
+    ],
+    [
+      (ref !== undefined || environment !== undefined) && kind !== 'actions',
+      'only GitHub Actions attests this reliably: add its "issuer"',
+    ],
+    [
+      kind === 'generic' && needsGithub(denial),
+      `issuer "${issuer}" attests no GitHub user or repository: use "when" or "claims"`,
+    ],
+  ];
+  const message = problems.find(([applies]) => applies)?.[1];
+  return message === undefined ? [] : [problemAt(place, message)];
 }
 
 function findIssuer(
@@ -191,15 +195,8 @@ function duplicateIssuers(
 ): readonly AccessFileProblem[] {
   return issuers.flatMap((issuer, index) => {
     const earlier = issuers.slice(0, index).find((other) => other.issuer === issuer.issuer);
-    return earlier
-      ? [
-          {
-            code: 'access_file_invalid',
-            place: places.get(issuer.name)!,
-            message: `issuers "${earlier.name}" and "${issuer.name}" are the same`,
-          } as const,
-        ]
-      : [];
+    const message = `issuers "${earlier?.name}" and "${issuer.name}" are the same`;
+    return earlier ? [problemAt(places.get(issuer.name)!, message)] : [];
   });
 }
 
@@ -212,19 +209,13 @@ function duplicateTargets(grant: Grant): readonly AccessFileProblem[] {
     const operations = new Set((allow ?? []).map(({ method, path }) => `${method} ${path}`));
     seen.set(key, earlier ?? place);
     const problems: AccessFileProblem[] = [];
-    if (earlier)
-      problems.push({
-        code: 'access_file_invalid',
-        place,
-        message: `${words} stands in this grant already, at ${formatPlace(earlier)}`,
-      });
-    if (operations.size < (allow?.length ?? 0))
-      problems.push({ code: 'access_file_invalid', place, message: `${words} allows an operation twice` });
+    if (earlier) problems.push(problemAt(place, `${words} is already in this grant, at ${formatPlace(earlier)}`));
+    if (operations.size < (allow?.length ?? 0)) problems.push(problemAt(place, `${words} allows an operation twice`));
     return problems;
   });
 }
 
-/** What tells one target of a grant from another. */
+/** Returns a key that distinguishes a grant's targets. */
 function nameTarget({ service, namespace, namespaceLabels, labels, host, port }: GrantTarget) {
   const key = JSON.stringify([service, namespace, host, port, sorted(namespaceLabels), sorted(labels)]);
   const selected = host ?? `${service ?? '*'}.${namespace ?? '*'}`;
@@ -236,8 +227,7 @@ function duplicateRoles(grant: Grant): readonly AccessFileProblem[] {
   return grant.kubernetesRoles.flatMap(({ role, namespace, namespaceLabels, place }) => {
     const key = JSON.stringify([role, namespace, sorted(namespaceLabels)]);
     if (seen.has(key)) {
-      const message = `${role}@${namespace ?? 'labelled namespaces'} stands in this grant already`;
-      return [{ code: 'access_file_invalid', place, message } as const];
+      return [problemAt(place, `${role}@${namespace ?? 'labelled namespaces'} is already in this grant`)];
     }
     seen.add(key);
     return [];

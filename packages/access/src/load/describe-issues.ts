@@ -1,15 +1,19 @@
-/** What the schema finds wrong, in words and with its place in the file. */
+/** Describes schema errors with their place in the file. */
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean, nearest } from '@meshpass/istio';
 import type { z } from 'zod';
 import type { AccessFileProblem } from '../problem.ts';
-import { ENDPOINT_APPROVAL, formerKey } from '../schema/approval.ts';
+import { ENDPOINT_APPROVAL } from '../schema/approval.ts';
+import { formerKey } from '../schema/former-keys.ts';
 import { type JsonSchema, keysAt } from '../schema/json-schema.ts';
 import type { YamlFile } from './read-yaml.ts';
 
 type Issue = z.core.$ZodIssue;
 
-/** @param schema of the same document, for suggestions */
+/**
+ * Describes schema errors.
+ * @param schema schema of the same document, for suggestions
+ */
 export function describeIssues(
   issues: readonly Issue[],
   yaml: YamlFile,
@@ -20,7 +24,7 @@ export function describeIssues(
   return withoutEchoes(flat, yaml, known).flatMap((issue) => toProblems(issue, yaml, known));
 }
 
-/** The findings of the alternative that was meant: the one whose type fits what stands there. */
+/** Reduces a union's errors to the intended alternative, whose type fits the value. */
 function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
   if (issue.code !== 'invalid_union') return [issue];
   if (!exists(yaml.value, issue.path))
@@ -33,7 +37,7 @@ function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
   return [{ code: 'custom', path: issue.path, message, input: issue.input }];
 }
 
-/** The types that would have fitted in the place of the whole value. */
+/** Lists the types that the whole value could have had. */
 function expected(issue: Issue): readonly string[] {
   if (issue.path.length > 0) return [];
   if (issue.code === 'invalid_type') return [named(issue.expected)];
@@ -42,14 +46,12 @@ function expected(issue: Issue): readonly string[] {
 
 type KnownKeys = (path: readonly PropertyKey[]) => readonly string[];
 
-/** Leaves out `"who" is missing`, and that an entry says nothing, where a mistyped key stands in its place. */
+/** Removes follow-up errors: a missing key, or an empty entry, if a mistyped key is in its place. */
 function withoutEchoes(issues: readonly Issue[], yaml: YamlFile, known: KnownKeys): readonly Issue[] {
   const meant = new Set(
     issues.flatMap((issue) =>
       issue.code === 'unrecognized_keys'
-        ? issue.keys.map((key) =>
-            JSON.stringify([...issue.path, formerKey(issue.path, key)?.now ?? nearest(key, known(issue.path))]),
-          )
+        ? issue.keys.map((key) => JSON.stringify([...issue.path, nearest(key, known(issue.path))]))
         : [],
     ),
   );
@@ -86,12 +88,12 @@ function toProblems(issue: Issue, yaml: YamlFile, known: KnownKeys): readonly Ac
   ];
 }
 
-/** A key that has another name or another place. */
+/** Explains a key that was renamed or moved. */
 function misplaced(path: readonly PropertyKey[], key: string): string | undefined {
-  return key === 'approval' && path.at(-2) === 'to' ? ENDPOINT_APPROVAL : formerKey(path, key)?.message;
+  return key === 'approval' && path.at(-2) === 'to' ? ENDPOINT_APPROVAL : formerKey(path, key);
 }
 
-/** `port: `; nothing for an element of a list, whose text the message quotes. */
+/** Returns a prefix like `port: `, or nothing for a list element, whose text the message quotes. */
 function fieldName(path: readonly PropertyKey[]): string {
   const last = path.at(-1);
   return typeof last === 'string' ? `${last}: ` : '';
@@ -99,36 +101,30 @@ function fieldName(path: readonly PropertyKey[]): string {
 
 function describe(issue: Issue, yaml: YamlFile): string {
   if (issue.code === 'invalid_value' && issue.message.startsWith('Invalid'))
-    return `${JSON.stringify(valueAt(yaml.value, issue.path))} is not taken: ${issue.values.map(String).join(' or ')}`;
+    return `${JSON.stringify(valueAt(yaml.value, issue.path))} is not allowed: use ${issue.values.map(String).join(' or ')}`;
   if (issue.code !== 'invalid_type') return issue.message;
-  // A message of the schema's own says more.
+  // The schema's own message is more specific.
   if (!issue.message.startsWith('Invalid input')) return issue.message;
   return `expected ${named(issue.expected)}, found ${typeName(valueAt(yaml.value, issue.path))}`;
 }
 
-function named(expected: string): string {
-  const names: Readonly<Record<string, string>> = {
-    string: 'text',
-    object: 'a map',
-    record: 'a map',
-    array: 'a list',
-    int: 'a whole number',
-    number: 'a number',
-    boolean: 'true or false',
-  };
-  return names[expected] ?? expected;
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'text',
+  object: 'a map',
+  record: 'a map',
+  array: 'a list',
+  int: 'a whole number',
+  number: 'a number',
+  boolean: 'true or false',
+};
+
+function named(type: string): string {
+  return TYPES[type] ?? type;
 }
 
 function typeName(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
-  if (Array.isArray(value)) return 'a list';
-  const names: Readonly<Record<string, string>> = {
-    object: 'a map',
-    string: 'text',
-    number: 'a number',
-    boolean: 'true or false',
-  };
-  return names[typeof value] ?? typeof value;
+  return named(Array.isArray(value) ? 'array' : typeof value);
 }
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {

@@ -1,30 +1,30 @@
 /**
- * Several files that are one access file. Paths are relative to the file that includes and stay inside the directory of
- * the first one; each file is read once.
+ * Includes: several files that form one access file. Paths are relative to the including file and stay inside the first
+ * file's directory. Each file is read once.
  */
 import { posix } from 'node:path';
 import type { Place } from '@meshpass/istio';
-import { type AccessFileProblem, formatPlace } from '../problem.ts';
+import { type AccessFileProblem, formatPlace, problemAt } from '../problem.ts';
 
-/** Files inside each other, the first one not counted. */
-export const MAX_INCLUDE_DEPTH = 4;
+/** Maximum include depth, excluding the root file. */
+const MAX_INCLUDE_DEPTH = 4;
 export const MAX_FILES = 100;
-/** Of all files together. */
-export const MAX_TOTAL_BYTES = 4 * 1024 * 1024;
+/** Maximum size of all files together, bytes. */
+const MAX_TOTAL_BYTES = 1024 * 1024;
 
 /**
- * Gives the text of a file.
- * @param path relative to the directory of the first file, normalised, never leading out of it
- * @returns why it cannot be read, in words, instead of throwing
+ * Reads an included file.
+ * @param path relative to the directory of the first file, normalised, never outside of it
+ * @returns the text, or the reason why it cannot be read
  */
 export type ReadIncluded = (path: string) => { readonly text: string } | { readonly problem: string };
 
-export interface Included {
+interface Included {
   readonly path: string;
   readonly text: string;
 }
 
-/** What has been read of one access file so far. */
+/** Files read so far for one access file. */
 export class IncludeTree {
   readonly #read: ReadIncluded;
   readonly #seen = new Map<string, Place | undefined>();
@@ -41,13 +41,13 @@ export class IncludeTree {
   }
 
   /**
-   * Opens what a file includes.
-   * @param wanted as it is written
-   * @param chain the files that led here, the first one first
-   * @param place of the entry
+   * Opens an included file.
+   * @param wanted path as written
+   * @param chain including files, first file first
+   * @param place where the entry is
    */
   open(wanted: string, chain: readonly string[], place: Place): Included | AccessFileProblem {
-    const problem = (message: string): AccessFileProblem => ({ code: 'access_file_invalid', place, message });
+    const problem = (message: string) => problemAt(place, message);
     const refusal = whyNoPath(wanted);
     if (refusal) return problem(`${JSON.stringify(wanted)} ${refusal}`);
     const path = posix.join(posix.dirname(chain.at(-1)!), wanted);
@@ -60,12 +60,12 @@ export class IncludeTree {
       return problem(`${path} is included already${earlier ? `, at ${formatPlace(earlier)}` : ''}`);
     }
     if (chain.length > MAX_INCLUDE_DEPTH) return problem(`${path} is included deeper than ${MAX_INCLUDE_DEPTH} files`);
-    if (this.#seen.size >= MAX_FILES) return problem(`${path} is one more than the ${MAX_FILES} files that are taken`);
+    if (this.#seen.size >= MAX_FILES) return problem(`${path} exceeds the limit of ${MAX_FILES} files`);
     this.#seen.set(path, place);
     const found = this.#read(path);
     if ('problem' in found) return problem(`${path} ${found.problem}`);
     this.#bytes += Buffer.byteLength(found.text);
-    if (this.#bytes > MAX_TOTAL_BYTES) return problem(`${path} makes all files together larger than 4 MiB`);
+    if (this.#bytes > MAX_TOTAL_BYTES) return problem(`${path} brings the total size of all files above 1 MiB`);
     return { path, text: found.text };
   }
 }
@@ -74,6 +74,6 @@ function whyNoPath(path: string): string | undefined {
   if (posix.isAbsolute(path) || /^[A-Za-z]:/.test(path)) return 'is absolute: write it relative to this file';
   if (path.includes('\\')) return 'has a backslash: write / between directories';
   if (/\p{Cc}/u.test(path)) return 'has a control character';
-  if (path.includes('*')) return 'is a pattern: files are named one by one';
-  return /\.ya?ml$/.test(path) ? undefined : 'is no YAML file by its name';
+  if (path.includes('*')) return 'is a pattern: list files one by one';
+  return /\.ya?ml$/.test(path) ? undefined : 'does not end in .yaml or .yml';
 }

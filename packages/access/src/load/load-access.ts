@@ -1,4 +1,4 @@
-/** An access file and what it includes, from disk. */
+/** Loads an access file and its includes from disk. */
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 import { fileProblem, MeshpassError } from '@meshpass/identity';
@@ -8,25 +8,27 @@ import { parseAccess } from './parse.ts';
 
 export interface LoadedAccess {
   readonly access: Access;
-  /** Every file that was read, as a path on disk. */
+  /** Disk paths of all files that were read. */
   readonly paths: readonly string[];
 }
 
-export interface LoadOptions extends SchemaOptions {
-  /** Name of the first file in messages. Default: its base name. */
+interface LoadOptions extends SchemaOptions {
+  /** The first file's name in messages. Defaults to its base name. */
   readonly name?: string;
-  /** Told of every file that is read, also where the whole is refused. */
-  readonly onRead?: (path: string, text: string) => void;
+  /**
+   * Called with every file that is read, even if the access file is rejected.
+   * @param name path as `parseAccess` requests it
+   */
+  readonly onRead?: (path: string, text: string, name: string) => void;
 }
 
-/** One file; what is larger is refused by the reader of YAML, and need not be read to the end. */
+/** Maximum size of a file, bytes. The YAML reader rejects larger files, so they are not read to the end. */
 const MAX_BYTES = 1024 * 1024;
 
 /**
- * Reads an access file with all that it includes. Links are followed once, for the directory of the first file: a
- * mounted ConfigMap is such a link, and what it is exchanged for meanwhile is not mixed in. A link that leads out of
- * the directory is refused.
- * @throws MeshpassError `access_file_*`; `config_invalid` where the first file cannot be read
+ * Reads an access file with its includes. Links are resolved once, for the directory of the first file: a mounted
+ * ConfigMap is such a link, and its later replacement is not mixed in. A link out of the directory is refused.
+ * @throws MeshpassError `access_file_*`; `config_invalid` if the first file cannot be read
  * @example
  * ```ts
  * import { mkdtempSync, writeFileSync } from 'node:fs';
@@ -43,22 +45,22 @@ const MAX_BYTES = 1024 * 1024;
 export function loadAccess(path: string, options: LoadOptions = {}): LoadedAccess {
   const { name = basename(path), onRead = () => {}, ...schema } = options;
   const paths: string[] = [];
-  const take = (from: string): string => {
+  const take = (from: string, as: string): string => {
     const about = statSync(from);
-    // A pipe would be waited for.
+    // Reading a pipe would block.
     if (!about.isFile())
       throw Object.assign(new Error('it is not a regular file'), about.isDirectory() && { code: 'EISDIR' });
     if (about.size > MAX_BYTES) return ' '.repeat(MAX_BYTES + 1);
     const text = readFileSync(from, 'utf8');
     paths.push(from);
-    onRead(from, text);
+    onRead(from, text, as);
     return text;
   };
   let first: string;
   let text: string;
   try {
     first = realpathSync(path);
-    text = take(first);
+    text = take(first, name);
   } catch (cause) {
     throw new MeshpassError('config_invalid', `${path} cannot be read: ${fileProblem(cause)}.`, { cause });
   }
@@ -67,9 +69,9 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
     try {
       const found = realpathSync(join(root, relative));
       if (!found.startsWith(root.endsWith(sep) ? root : root + sep)) {
-        return { problem: 'is a link that leads out of the directory of the first file' };
+        return { problem: 'is a symbolic link out of the directory of the first file' };
       }
-      return { text: take(found) };
+      return { text: take(found, relative) };
     } catch (cause) {
       return {
         problem:

@@ -1,28 +1,55 @@
 /**
- * YAML text to plain data that remembers where everything stood. Only the plain part of YAML is taken: no aliases, no
- * tags, no duplicate keys, bounded in size and depth, so that a file means what it looks like.
+ * Reads YAML as plain data with the place of every value. It accepts only plain YAML, without aliases, tags and
+ * duplicate keys, and limits size and depth, so that a file means what it appears to.
  */
 
 import type { Place } from '@meshpass/istio';
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument } from 'yaml';
-import type { AccessFileProblem } from '../problem.ts';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
+import { type AccessFileProblem, problemAt } from '../problem.ts';
 
 const MAX_BYTES = 1024 * 1024;
 const MAX_DEPTH = 16;
 const MAX_NODES = 50_000;
+/**
+ * Maximum words, marks, line ends and backslashes. Each may become an error, for which the library allocates up to a
+ * kilobyte. A mebibyte of commas took a gigabyte.
+ */
+export const MAX_PIECES = 150_000;
+const MAX_PROBLEMS = 100;
+const MAX_MESSAGE = 300;
+
+/** Remaining budget for all files of one access file. */
+export interface ReadBudget {
+  pieces: number;
+}
 
 type Path = readonly PropertyKey[];
 
 export interface YamlFile {
   readonly value: unknown;
-  /** Where the key or the value at `path` stands; the nearest thing around it where it is missing. */
+  /**
+   * Returns the place of the key or the value at `path`, or of the nearest enclosing value if the path does not exist.
+   */
   readonly locate: (path: Path, part: 'key' | 'value') => Place;
 }
 
 /**
- * Reads the plain part of YAML, with the place of every value: no aliases, tags or duplicate keys, bounded in size and depth.
+ * Reads plain YAML with the place of every value: no aliases, tags or duplicate keys, limited size and depth.
  * @param text at most 1 MiB
  * @param file name for messages
+ * @param budget shared by files that are read together
  * @returns the file, or every problem with its place
  * @example
  * ```ts
@@ -34,10 +61,15 @@ export interface YamlFile {
 export function readYaml(
   text: string,
   file: string,
+  budget: ReadBudget = { pieces: MAX_PIECES },
 ): { readonly yaml: YamlFile } | { readonly problems: readonly AccessFileProblem[] } {
   const start: Place = { file, line: 1, column: 1 };
   if (Buffer.byteLength(text) > MAX_BYTES) {
-    return { problems: [{ code: 'access_file_invalid', place: start, message: 'the file is larger than 1 MiB' }] };
+    return { problems: [problemAt(start, 'the file is larger than 1 MiB')] };
+  }
+  if (!spend(text, budget)) {
+    const message = `this file and the files read before it have more than ${MAX_PIECES} words, punctuation marks and line ends`;
+    return { problems: [problemAt(start, message)] };
   }
   const counter = new LineCounter();
   const place = (offset: number | undefined): Place => {
@@ -45,7 +77,7 @@ export function readYaml(
     return { file, line: Math.max(1, line), column: Math.max(1, col) };
   };
   try {
-    // Keys are compared below instead: the library does so in quadratic time.
+    // Keys are compared below, because the library's own check is quadratic.
     const document = parseDocument(text, {
       lineCounter: counter,
       prettyErrors: false,
@@ -53,90 +85,99 @@ export function readYaml(
       version: '1.2',
       schema: 'core',
     });
-    // It catches the end of its own stack, too.
+    // The library also catches its own stack overflow.
     if (document.errors.some(({ message }) => message.includes('call stack'))) return { problems: [tooDeep(start)] };
-    const problems: AccessFileProblem[] = [...document.errors, ...document.warnings].map((error) => ({
-      code: 'access_file_syntax',
-      place: place(error.pos[0]),
-      message:
-        error.code === 'MULTIPLE_DOCS' ? 'an access file is one document, and this has several (`---`)' : error.message,
-    }));
+    const problems: AccessFileProblem[] = [...document.errors, ...document.warnings]
+      .slice(0, MAX_PROBLEMS)
+      .map((error) => ({
+        code: 'access_file_syntax',
+        place: place(error.pos[0]),
+        message:
+          error.code === 'MULTIPLE_DOCS'
+            ? 'expected one YAML document, but the file has several (`---`)'
+            : error.message.slice(0, MAX_MESSAGE),
+      }));
     if (problems.length === 0) problems.push(...unplain(document.contents, place));
     if (problems.length > 0) return { problems };
     return {
       yaml: { value: document.toJS({ maxAliasCount: 0 }), locate: (path, part) => place(find(document, path, part)) },
     };
   } catch (error) {
-    // The library descends by recursion: a stack that ends is nesting without measure.
+    // The library is recursive, so a stack overflow means excessive nesting.
     if (error instanceof RangeError) return { problems: [tooDeep(start)] };
     throw error;
   }
 }
 
-function tooDeep(place: Place): AccessFileProblem {
-  return { code: 'access_file_invalid', place, message: `the file is nested deeper than ${MAX_DEPTH} levels` };
+/**
+ * Charges the text's pieces to the budget. Costs a tenth of parsing.
+ * @returns false if there are more pieces than the budget allows
+ */
+function spend(text: string, budget: ReadBudget): boolean {
+  for (let at = text.indexOf('\\'); at >= 0; at = text.indexOf('\\', at + 1)) budget.pieces--;
+  for (const _ of new Lexer().lex(text)) if (--budget.pieces < 0) return false;
+  return budget.pieces >= 0;
 }
+
+function tooDeep(place: Place): AccessFileProblem {
+  return problemAt(place, `the file is nested deeper than ${MAX_DEPTH} levels`);
+}
+
+const ALIAS =
+  'a value that begins with * is a YAML alias, and aliases are not allowed: write it out, or quote a pattern';
 
 function unplain(root: Node | null, place: (offset: number | undefined) => Place): AccessFileProblem[] {
   const problems: AccessFileProblem[] = [];
-  const say = (node: Node | null, message: string, code: AccessFileProblem['code'] = 'access_file_syntax') =>
-    problems.push({ code, place: place(node?.range?.[0]), message });
+  const say = (node: Node | null, message: string, code: AccessFileProblem['code'] = 'access_file_syntax') => {
+    if (problems.length < MAX_PROBLEMS) problems.push({ code, place: place(node?.range?.[0]), message });
+  };
   let nodes = 0;
   const walk = (node: Node | null, depth: number): void => {
     if (!node || ++nodes > MAX_NODES) return;
-    if (depth > MAX_DEPTH) {
-      say(node, `nested deeper than ${MAX_DEPTH} levels`, 'access_file_invalid');
-      return;
-    }
-    if (isAlias(node)) {
-      say(
-        node,
-        'what begins with * is an alias in YAML, which is not taken here: write it out (a pattern goes in quotes)',
-      );
-      return;
-    }
-    if ('anchor' in node && node.anchor) say(node, 'anchors are not taken here: write it out');
-    if (node.tag) say(node, 'tags are not taken here');
+    if (depth > MAX_DEPTH) say(node, `nested deeper than ${MAX_DEPTH} levels`, 'access_file_invalid');
+    else if (isAlias(node)) say(node, ALIAS);
+    else walkContent(node, depth);
+  };
+  const walkContent = (node: Node, depth: number): void => {
+    if ('anchor' in node && node.anchor) say(node, 'YAML anchors are not allowed: write the value out');
+    if (node.tag) say(node, 'YAML tags are not allowed: remove it');
     if (isSeq(node)) for (const item of node.items) walk(item as Node, depth + 1);
-    if (isMap(node)) {
-      const seen = new Set<string>();
-      for (const { key, value } of node.items as Pair<Node, Node | null>[]) {
-        if (!isScalar(key) || (typeof key.value !== 'string' && typeof key.value !== 'number')) {
-          say(key, 'a key must be a plain word');
-          continue;
-        }
-        const name = String(key.value);
-        if (seen.has(name)) say(key, `the key "${name}" stands here twice`, 'access_file_invalid');
-        if (name === '__proto__') say(key, 'unknown key "__proto__"', 'access_file_unknown_key');
-        seen.add(name);
-        walk(value, depth + 1);
+    if (isMap(node)) walkMembers(node.items as Pair<Node, Node | null>[], depth);
+  };
+  const walkMembers = (pairs: readonly Pair<Node, Node | null>[], depth: number): void => {
+    const seen = new Set<string>();
+    for (const { key, value } of pairs) {
+      if (!isScalar(key) || (typeof key.value !== 'string' && typeof key.value !== 'number')) {
+        say(key, 'a key must be a plain word');
+        continue;
       }
+      const name = String(key.value);
+      if (seen.has(name)) say(key, `the key "${name}" is duplicated`, 'access_file_invalid');
+      if (name === '__proto__') say(key, 'unknown key "__proto__"', 'access_file_unknown_key');
+      seen.add(name);
+      walk(value, depth + 1);
     }
   };
   walk(root, 1);
-  if (nodes > MAX_NODES) say(root, `the file holds more than ${MAX_NODES} values`, 'access_file_invalid');
+  if (nodes > MAX_NODES) say(root, `the file has more than ${MAX_NODES} values`, 'access_file_invalid');
   return problems;
 }
 
-/** Offset of the thing at `path`, or of the nearest around it that exists. */
+/** Returns the offset of the node at `path`, or of its nearest existing ancestor. */
 function find(document: Document, path: Path, part: 'key' | 'value'): number {
   let node: Node | null = document.contents;
   let offset = node?.range?.[0] ?? 0;
   for (const [index, step] of path.entries()) {
-    const last = index === path.length - 1;
-    if (isSeq(node)) {
-      node = (node.items[Number(step)] as Node | undefined) ?? null;
-    } else if (isMap(node)) {
-      const pair = (node.items as Pair<Node, Node | null>[]).find(
-        ({ key }) => isScalar(key) && String(key.value) === String(step),
-      );
-      if (!pair) return offset;
-      if (last && part === 'key') return pair.key.range?.[0] ?? offset;
-      offset = pair.key.range?.[0] ?? offset;
-      node = pair.value;
-    } else return offset;
+    const pair = isMap(node) ? pairAt(node, step) : undefined;
+    offset = pair?.key.range?.[0] ?? offset;
+    if (pair && part === 'key' && index === path.length - 1) return offset;
+    node = isSeq(node) ? ((node.items[Number(step)] as Node | undefined) ?? null) : (pair?.value ?? null);
     if (!node) return offset;
     offset = node.range?.[0] ?? offset;
   }
   return offset;
+}
+
+function pairAt({ items }: YAMLMap, step: Path[number]): Pair<Node, Node | null> | undefined {
+  return (items as Pair<Node, Node | null>[]).find(({ key }) => isScalar(key) && String(key.value) === String(step));
 }

@@ -1,30 +1,31 @@
-/** From what the schema has read to the model, each entry with its place. */
+/** Conversion from the schema's output to the model, with a place for each entry. */
 
 import type { Place } from '@meshpass/istio';
-import type {
-  Access,
-  Approval,
-  ApprovalWebhook,
-  Denial,
-  Grant,
-  GrantRole,
-  GrantTarget,
-  OperatorRole,
-  Operators,
-  Trust,
-  Who,
-  Window,
+import {
+  type Access,
+  type Approval,
+  type ApprovalWebhook,
+  type Denial,
+  type Grant,
+  type GrantRole,
+  type GrantTarget,
+  OPERATOR_ROLES,
+  type OperatorRole,
+  type Operators,
+  type Trust,
+  type Who,
+  type Window,
 } from '../model.ts';
 import type { AccessDocument, GrantEntry, IncludedDocument } from '../schema/access-file.ts';
-import { OPERATOR_ROLES } from '../schema/operators.ts';
 import type { TargetEntry } from '../schema/target.ts';
 import { DAYS } from '../schema/time.ts';
 import type { WhoEntry } from '../schema/who.ts';
 import type { YamlFile } from './read-yaml.ts';
 
-/** Places of a path below an entry. */
+/** Returns the place of a path below an entry. */
 type At = (...path: PropertyKey[]) => Place;
 
+/** Converts `trust`. */
 export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDocument): Trust {
   return {
     ...(codespaces && { codespaces }),
@@ -37,20 +38,22 @@ export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDoc
   };
 }
 
+/** Converts the approval webhooks. */
 export function toWebhooks(
   { webhooks }: NonNullable<AccessDocument['approvals']>,
   yaml: YamlFile,
 ): readonly ApprovalWebhook[] {
   return Object.entries(webhooks).map(([name, webhook]) => ({
-    ...{ name, ...webhook },
+    name,
+    ...webhook,
     place: yaml.locate(['approvals', 'webhooks', name], 'key'),
   }));
 }
 
-/** Who may act on the broker itself; nothing where the file does not say. */
+/** Converts `operators`. Empty if the file has none. */
 export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick<Access, 'operators'> {
   if (!operators) return {};
-  const { serviceAccounts, session, confirm, deviceFlow, secondPerson } = operators;
+  const { serviceAccounts, session, deviceFlow } = operators;
   const entries = (role: OperatorRole) =>
     (operators[role] ?? []).map((entry, index) => toWho(entry, yaml.locate(['operators', role, index], 'value')));
   const roles = Object.fromEntries(
@@ -58,24 +61,27 @@ export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick
   ) as unknown as Operators['roles'];
   return {
     operators: {
-      ...{ roles, session, confirm, deviceFlow, secondPerson },
-      ...(secondPerson.length > 0 && { place: yaml.locate(['operators', 'secondPerson'], 'value') }),
+      roles,
+      session,
+      deviceFlow,
       serviceAccounts: serviceAccounts.map(({ serviceAccount, roles }, index) => ({
-        ...{ ...serviceAccount, roles },
+        ...serviceAccount,
+        roles,
         place: yaml.locate(['operators', 'serviceAccounts', index], 'value'),
       })),
     },
   };
 }
 
-/** What a file of either kind says beside whom it trusts. */
-export function toGrants(document: AccessDocument | IncludedDocument, yaml: YamlFile): Pick<Access, 'deny' | 'grants'> {
-  const { deny, grants } = document;
-  const at: At = (...path) => yaml.locate(path, 'value');
-  return {
-    ...(deny && { deny: deny.map((entry, index) => toDenial(entry, at('deny', index))) }),
-    grants: Object.entries(grants).map(([name, grant]) => toGrant(name, grant, yaml)),
-  };
+/** Converts `deny`. Empty if the file has none. */
+export function toDeny({ deny }: AccessDocument, yaml: YamlFile): Pick<Access, 'deny'> {
+  if (!deny) return {};
+  return { deny: deny.map((entry, index) => toDenial(entry, yaml.locate(['deny', index], 'value'))) };
+}
+
+/** Converts a file's grants. */
+export function toGrants({ grants }: Pick<IncludedDocument, 'grants'>, yaml: YamlFile): Grant[] {
+  return Object.entries(grants).map(([name, grant]) => toGrant(name, grant, yaml));
 }
 
 function toGrant(name: string, grant: GrantEntry, yaml: YamlFile): Grant {
@@ -104,10 +110,17 @@ function toApproval(entry: NonNullable<GrantEntry['approval']>, at: At): Approva
     entries.map((one, index) => toWho(one, at(...path, index)));
   const by = people(entry.by, 'by');
   return {
-    ...{ place: at(), by, for: entry.for, max: entry.max ?? entry.for, reason: entry.reason, count: entry.count },
+    place: at(),
+    by,
+    for: entry.for,
+    max: entry.max ?? entry.for,
+    reason: entry.reason,
+    count: entry.count,
     ...(emergency && {
       emergency: {
-        ...{ place: at('emergency'), for: emergency.for, within: emergency.within },
+        place: at('emergency'),
+        for: emergency.for,
+        within: emergency.within,
         ...(emergency.who && { who: people(emergency.who, 'emergency', 'who') }),
         review: emergency.review ? people(emergency.review, 'emergency', 'review') : by,
       },
@@ -131,7 +144,7 @@ function toDenial(entry: WhoEntry, place: Place): Denial {
   return { ...toWho(entry, place), ...(entry.reason !== undefined && { reason: entry.reason }) };
 }
 
-/** One for each of its ports. */
+/** Converts an entry of `to`, with one target per port. */
 function toTargets(entry: TargetEntry, place: Place): readonly GrantTarget[] {
   const { service, host, labels, allow, grpc, deny, require } = entry;
   const operations = allow || grpc ? [...(allow ?? []), ...(grpc ?? [])] : undefined;
@@ -139,8 +152,16 @@ function toTargets(entry: TargetEntry, place: Place): readonly GrantTarget[] {
   return ports.map(
     (port) =>
       present({
-        ...{ place, service: service?.service, namespace: service?.namespace ?? entry.namespace },
-        ...{ namespaceLabels: entry.namespace_labels, labels, host, port, allow: operations, deny, require },
+        place,
+        service: service?.service,
+        namespace: service?.namespace ?? entry.namespace,
+        namespaceLabels: entry.namespace_labels,
+        labels,
+        host,
+        port,
+        allow: operations,
+        deny,
+        require,
       }) as unknown as GrantTarget,
   );
 }
@@ -158,7 +179,7 @@ function toWindow({ days, ...rest }: WindowEntry, place: Place): Window {
   return present({ place, days: days?.map((day) => DAYS.indexOf(day)), ...rest }) as unknown as Window;
 }
 
-/** Without the members that are not there: `undefined` is not "absent" under exact optional types. */
+/** Removes undefined members, which exact optional types distinguish from absent ones. */
 function present<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }

@@ -1,23 +1,22 @@
-/** The form of the access file. What one entry means beside another is checked in check-references.ts. */
+/** Schema of the access file. check-references.ts checks the entries against each other. */
 import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity';
 import { z } from 'zod';
-import type { KubernetesPower } from '../model.ts';
+import { KUBERNETES_POWERS, type KubernetesPower } from '../model.ts';
 import { invalid, type Parsed } from '../problem.ts';
 import { approval, approvals } from './approval.ts';
-import { type DurationBounds, parseDuration } from './duration.ts';
+import { duration } from './duration.ts';
 import { operators } from './operators.ts';
-import { KUBERNETES_POWERS, parseRole, parseRoleName } from './role.ts';
+import { parseRole, parseRoleName } from './role.ts';
 import { labels, namespacePattern, target } from './target.ts';
-import { checked, named, read, text } from './text.ts';
+import { checked, named, read, report, text, words } from './text.ts';
 import { window } from './time.ts';
 import { type SchemaOptions, trust } from './trust.ts';
 import { denialList, whoList } from './who.ts';
 
 export { GITHUB_ACTIONS_ISSUER, type SchemaOptions } from './trust.ts';
 
-const TTL: DurationBounds = { least: '2m', most: '1h' };
-const SESSION: DurationBounds = { least: '10s', most: '12h' };
-const DURATION = '^[1-9][0-9]{0,5}[smh]$';
+/** Maximum length of `contact`. */
+const CONTACT_CHARACTERS = 200;
 
 const role = z.union([
   read(parseRole, {
@@ -32,14 +31,14 @@ const role = z.union([
     })
     .superRefine((entry, context) => {
       if (entry.namespace === undefined && entry.namespace_labels === undefined)
-        context.addIssue({ code: 'custom', message: 'it is bound nowhere: say namespace or namespace_labels' });
+        report(context, 'it selects no namespace: add namespace or namespace_labels');
     })
     .meta({ anyOf: ['namespace', 'namespace_labels'].map((name) => ({ required: [name] })) }),
 ]);
 
 const grant = z.strictObject({
   who: whoList,
-  except: denialList.optional().describe('Who does not have this grant, whatever "who" says'),
+  except: denialList.optional().describe('People and jobs that do not get this grant, even if "who" matches them'),
   to: z.array(target).min(1, 'nothing is granted: "to" needs an entry').max(200, 'more than 200 services'),
   kubernetes: z
     .strictObject({
@@ -47,26 +46,20 @@ const grant = z.strictObject({
       allow: z
         .array(z.enum(Object.keys(KUBERNETES_POWERS) as [KubernetesPower, ...KubernetesPower[]]))
         .min(1, 'must not be empty: leave it out')
-        .max(Object.keys(KUBERNETES_POWERS).length, 'names something twice')
+        .max(Object.keys(KUBERNETES_POWERS).length, 'lists a power twice')
         .optional()
-        .describe('What these roles may allow beside reading and changing objects; a role that allows more is refused'),
+        .describe('Powers that these roles may have beyond reading and changing objects; a role with more is refused'),
     })
     .optional(),
-  ttl: read((input) => parseDuration(input, TTL), {
-    description: 'Life of a certificate, 2m to 1h',
-    pattern: DURATION,
-  }).prefault('10m'),
-  session: read((input) => parseDuration(input, SESSION), {
-    description: 'Hard end of a session, 10s to 12h',
-    pattern: DURATION,
-  }).prefault('8h'),
+  ttl: duration('Certificate lifetime, 2m to 1h', { least: '2m', most: '1h' }).prefault('10m'),
+  session: duration('Maximum session length, 10s to 12h', { least: '10s', most: '12h' }).prefault('8h'),
   during: z
     .array(window)
-    .min(1, 'never: leave "during" out for always')
+    .min(1, 'an empty list never opens the grant: leave "during" out to open it always')
     .max(20, 'more than 20 windows')
     .optional()
     .describe('Times in which the grant is open'),
-  approval: approval.optional().describe('Who must approve it; without an approval nobody has the grant'),
+  approval: approval.optional().describe('People who must approve the grant before a session gets it'),
 });
 
 const grants = named(grant, parseGrantName).meta({
@@ -77,26 +70,34 @@ const include = z
   .array(text.describe('Path of another file, relative to this one'))
   .max(100, 'more than 100 files')
   .optional()
-  .describe('Files whose grants and deny lists count as if they stood here');
+  .describe('Files whose grants are added to those of this file');
 
 /**
- * The schema of the first file.
- * @returns zod schema whose output is ready to become `Access`
+ * Creates the schema of the first file.
+ * @returns zod schema whose output can be converted to `Access`
  */
 export function accessSchema(options: SchemaOptions = {}) {
   return z.strictObject({
     include,
+    contact: words
+      .max(CONTACT_CHARACTERS, `is longer than ${CONTACT_CHARACTERS} characters`)
+      .optional()
+      .describe('Contact for access requests: an e-mail address, a URL or a channel. Refusals show it'),
     trust: trust(options),
-    deny: denialList.optional().describe('Who gets nothing, whatever grants say'),
-    operators: operators.optional().describe('Who may act on the broker itself, by role'),
+    deny: denialList.optional().describe('People and jobs that get no grant and no role, even if entries match them'),
+    operators: operators.optional().describe('Operators of the broker, by role'),
     grants,
-    approvals: approvals.optional().describe('Where requests for approval are sent, and from where answers come'),
+    approvals: approvals
+      .optional()
+      .describe('Webhooks to which approval requests are sent, and whose answers are accepted'),
   });
 }
 
-/** The schema of a file that is included: whose word is taken is said in one place. */
+/**
+ * Creates the schema of an included file, which contains only grants. Settings for all grants are in the first file.
+ */
 export function includedSchema() {
-  return z.strictObject({ include, deny: denialList.optional(), grants: grants.default({}) });
+  return z.strictObject({ include, grants: grants.default({}) });
 }
 
 export type AccessDocument = z.output<ReturnType<typeof accessSchema>>;
@@ -105,12 +106,12 @@ export type GrantEntry = z.output<typeof grant>;
 
 function parseGrantName(name: string): Parsed<string> {
   if (!isDnsLabel(name) || !isDnsLabel(grantNamespace(name))) {
-    return invalid(`"${name}" is no name of a grant: lower-case letters, digits and inner hyphens, at most 54`);
+    return invalid(`"${name}" is not a grant name: lower-case letters, digits and inner hyphens, at most 54`);
   }
-  // Helm releases live in such a namespace; a grant must not take it over.
+  // Helm releases use such a namespace, and a grant must not take it over.
   if (name === 'system') return invalid('a grant cannot be called "system": its namespace would be Meshpass\' own');
   if (RESERVED_GRANTS.includes(name)) {
-    return invalid(`a grant cannot be called "${name}": the Envoy of a workspace has something else of that name`);
+    return invalid(`a grant cannot be called "${name}": a workspace's Envoy uses this name for something else`);
   }
   return { value: name };
 }

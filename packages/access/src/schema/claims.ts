@@ -1,12 +1,12 @@
-/** Claims and the values that are wanted of them: `{department: finance, groups: [sre, dev]}`. */
+/** Schema of required claims: `{department: finance, groups: [sre, dev]}`. */
 import { z } from 'zod';
 import type { ClaimValues } from '../model.ts';
 import { invalid, type Parsed } from '../problem.ts';
-import { named } from './text.ts';
+import { named, report } from './text.ts';
 
-// Brackets would end the name in a condition of Istio; `https://acme.example/roles` is a usual name.
+// A bracket would end the name in an Istio condition. Names such as `https://acme.example/roles` are common.
 const NAME = /^[A-Za-z0-9_.:/-]{1,128}$/;
-// `*` at either end would be a pattern to Istio.
+// In Istio, `*` at either end would be a pattern.
 const VALUE = /^[^*\p{Cc}]{1,256}$/u;
 
 const scalar = z
@@ -14,21 +14,20 @@ const scalar = z
   .transform((value) => String(value))
   .superRefine((value, context) => {
     if (!VALUE.test(value))
-      context.addIssue({
-        code: 'custom',
-        message: `${JSON.stringify(value.slice(0, 80))} cannot be a value: 1 to 256 characters without *, compared exactly`,
-      });
+      report(
+        context,
+        `${JSON.stringify(value.slice(0, 80))} cannot be a value: 1 to 256 characters without *, compared exactly`,
+      );
   });
 
 const values = z
   .union([scalar, z.array(scalar).min(1, 'must not be empty').max(50, 'more than 50 values')])
   .transform((value): readonly string[] => [...new Set(Array.isArray(value) ? value : [value])]);
 
-/** At least one claim, each with the values of which one must be there. */
+/** At least one claim, each with its accepted values. */
 export const claimValues = named(values, parseClaimName, 20)
   .superRefine((entries, context) => {
-    if (Object.keys(entries).length === 0)
-      context.addIssue({ code: 'custom', message: 'no claim is named: leave it out' });
+    if (Object.keys(entries).length === 0) report(context, 'it has no claims: add one, or leave it out');
   })
   .transform((entries): ClaimValues => entries)
   .meta({ minProperties: 1 });
@@ -36,5 +35,5 @@ export const claimValues = named(values, parseClaimName, 20)
 function parseClaimName(name: string): Parsed<string> {
   return NAME.test(name)
     ? { value: name }
-    : invalid(`"${name}" is no name of a claim at the top of a token: use "when" for what lies deeper`);
+    : invalid(`"${name}" is not the name of a top-level claim: use "when" for nested claims`);
 }

@@ -1,22 +1,26 @@
-/** Durations as the access file writes them: a whole number and one unit. */
+/** Durations in the access file: a whole number and a unit. */
 import { invalid, type Parsed } from '../problem.ts';
+import { read } from './text.ts';
 
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
 const DURATION = /^([1-9][0-9]{0,5})([smh])$/;
 
-/** Bounds in seconds, with the words that a person reads. */
-export interface DurationBounds {
+/** Limits as durations, for comparison and for messages. */
+interface DurationBounds {
   readonly least: string;
   readonly most: string;
 }
 
-/**
- * Reads `90s`, `10m` or `8h`.
- * @returns seconds
- */
-export function parseDuration(text: string, bounds: DurationBounds): Parsed<number> {
+/** Creates the schema of a duration. Its output is in seconds. */
+export function duration(description: string, bounds: DurationBounds) {
+  const pattern = '^[1-9][0-9]{0,5}[smh]$';
+  return read((input) => parseDuration(input, bounds), { description, pattern });
+}
+
+/** Parses `90s`, `10m` or `8h` to seconds. */
+function parseDuration(text: string, bounds: DurationBounds): Parsed<number> {
   const seconds = toSeconds(text);
-  if (seconds === undefined) return invalid(`${JSON.stringify(text)} is no duration: write 90s, 10m or 8h`);
+  if (seconds === undefined) return invalid(`${JSON.stringify(text)} is not a duration: write 90s, 10m or 8h`);
   if (seconds < toSeconds(bounds.least)!) return invalid(`${text} is too short: at least ${bounds.least}`);
   if (seconds > toSeconds(bounds.most)!) return invalid(`${text} is too long: at most ${bounds.most}`);
   return { value: seconds };

@@ -1,67 +1,215 @@
 /**
- * The `when` of the access file: CEL (https://cel.dev) over what an attestation knows. Checked as far as can be when
- * the file is read; bounded when it runs: no loop in a loop in a loop, no more than a thousand values to look at, and
- * regular expressions by RE2, which is linear.
+ * Schema of `when`: CEL (https://cel.dev) over an attestation. Expressions are checked as far as possible when the file
+ * is read. Compiled size is limited before compilation, and work at run time. Regular expressions are RE2.
  */
-import { type CelInput, celEnv, isCelError, parse, plan } from '@bufbuild/cel';
+import { type CelInput, CelScalar, celEnv, celFunc, celList, isCelError, listType, parse, plan } from '@bufbuild/cel';
+import { RE2JS } from '@bufbuild/re2';
 import type { Attestation } from '@meshpass/identity';
 import type { Parsed } from '../problem.ts';
+import { patternSize } from './pattern-size.ts';
+import { metered, spend, withinBudget } from './work.ts';
 
-/** What an expression may look at. */
-export const EXPRESSION_VARIABLES = ['claims', 'issuer', 'subject', 'login', 'teams', 'workspace'] as const;
+/** Variables that an expression can use. */
+const EXPRESSION_VARIABLES = ['claims', 'issuer', 'subject', 'login', 'teams', 'workspace'] as const;
 
 export interface Expression {
-  /** True or false, or why neither can be said. */
+  /** Returns true or false, or why the result is undecided. */
   readonly evaluate: (attestation: Attestation) => boolean | { readonly error: string };
 }
 
+/** Expression that has been parsed but not compiled. */
+interface ReadExpression {
+  /** Characters, plus instructions of its regular expressions. */
+  readonly size: number;
+  /** Variables that it reads. */
+  readonly variables: ReadonlySet<string>;
+  /** Compiles the expression, once. */
+  readonly compile: () => Parsed<Expression>;
+}
+
 const MAX_LENGTH = 2000;
+/** Maximum instructions of one regular expression. */
+const MAX_PATTERN = 1_000;
+/** Cost of a regular expression in addition to its instructions. */
+const PATTERN = 100;
+/**
+ * Maximum cached states per regular expression, and instructions in all of its states. Beyond that, RE2 processes every
+ * character again.
+ */
+const MAX_STATES = 128;
+const MAX_KEPT = 64_000;
 const MAX_LOOPS = 2;
 const MAX_VALUES = 1000;
+/** Units of work (work.ts) for each evaluation of a part of an expression, without its functions. */
+const PART = 15;
+/** Additional units in case a field or element is missing. */
+const MEMBER = 120;
+/** Units for converting a value of the attestation. */
+const MADE_READY = 20;
+/** Units per character and instruction of a regular expression. */
+const INSTRUCTION = 2;
+/** Additional units if it has more states than fit in the cache. */
+const ANEW = 5;
+/** Maximum characters times instructions per match. */
+const MAX_STEPS = 500_000;
 const TYPES = new Set(['int', 'uint', 'double', 'bool', 'string', 'bytes', 'list', 'map', 'null_type', 'type']);
-/** Handled by the evaluator itself rather than found by name. */
+/** Operators that the evaluator handles itself instead of by name. */
 const OPERATORS = new Set(['_&&_', '_||_', '_?_:_', '_[_]', '@not_strictly_false']);
+/**
+ * Functions inserted before a loop's condition, with the units per round, and around its range. No expression can
+ * contain their names.
+ */
+const [ROUND, RANGE] = ['@round', '@range'];
 
-const environment = celEnv();
+/** Regular expressions of the expression being evaluated. Evaluation is synchronous. */
+let running: ReadonlyMap<string, RE2JS> = new Map();
+
+const { BOOL, DYN, INT } = CelScalar;
+const LIST = listType(DYN);
+const environment = metered(
+  celEnv({
+    re2: { compile: (pattern) => ({ test: (text) => match(running.get(pattern)!, text) }) },
+    funcs: [
+      celFunc(ROUND, [INT], BOOL, () => true),
+      celFunc(RANGE, [DYN], DYN, (values) => values),
+      // The library's concatenation keeps references to both lists, so iterating over a list built in a loop would be
+      // quadratic.
+      celFunc('_+_', [LIST, LIST], LIST, (a, b) => celList([...a, ...b])),
+    ],
+  }),
+  {
+    [ROUND]: ([units]) => Number(units),
+    matches: ([text, pattern]) => {
+      const compiled = running.get(String(pattern));
+      return compiled ? unitsToMatch(compiled, String(text)) : 0;
+    },
+  },
+);
+
+function unitsToMatch(pattern: RE2JS, { length }: string): number {
+  const { dfa, prog } = pattern.re2();
+  const steps = length * prog.numInst();
+  if (steps > MAX_STEPS) return Number.POSITIVE_INFINITY;
+  return steps * (dfa.failed ? INSTRUCTION + ANEW : INSTRUCTION);
+}
+
+function match(pattern: RE2JS, text: string): boolean {
+  const { dfa } = pattern.re2();
+  const { failed, cacheClears } = dfa;
+  const isMatch = pattern.test(text);
+  if (!failed && dfa.cacheClears > cacheClears) spend(text.length * pattern.re2().prog.numInst() * ANEW);
+  return isMatch;
+}
+
+/** Parsed expressions by text, so that each is parsed and compiled once for checking and use. */
+const known = new Map<string, Parsed<ReadExpression>>();
+/** Cache limit, larger than the expressions of one access file. */
+const MAX_KNOWN = 4 * MAX_LENGTH * 100;
+let knownCharacters = 0;
 
 /**
- * Compiles an expression and refuses what could not mean what its writer thinks: unknown variables and functions,
- * expressions that look at nothing, regular expressions and searches that are not anchored.
+ * Parses an expression and rejects misleading ones: unknown variables and functions, expressions without variables,
+ * unanchored regular expressions and searches, and expressions whose compiled size exceeds a limit.
  */
+export function readExpression(text: string): Parsed<ReadExpression> {
+  const seen = known.get(text);
+  if (seen) return seen;
+  const read =
+    text.length > MAX_LENGTH ? refuse(`the expression is longer than ${MAX_LENGTH} characters`) : parsed(text);
+  if (text.length > MAX_LENGTH) return read;
+  if (knownCharacters + text.length > MAX_KNOWN) {
+    known.clear();
+    knownCharacters = 0;
+  }
+  known.set(text, read);
+  knownCharacters += text.length;
+  return read;
+}
+
+/** Parses and compiles an expression. */
 export function parseExpression(text: string): Parsed<Expression> {
-  if (text.length > MAX_LENGTH) return refuse(`the expression is longer than ${MAX_LENGTH} characters`);
-  let run: ReturnType<typeof plan>;
+  const read = readExpression(text);
+  return 'value' in read ? read.value.compile() : read;
+}
+
+function parsed(text: string): Parsed<ReadExpression> {
   try {
-    const parsed = parse(text);
-    const problem = parsed.expr ? inspect(parsed.expr as unknown as Node) : 'the expression is empty';
+    const expression = parse(text);
+    const [patterns, variables] = [new Set<string>(), new Set<string>()];
+    const root = expression.expr as unknown as Node | undefined;
+    const problem = root ? inspect(root, patterns, variables) : 'the expression is empty';
     if (problem) return refuse(problem);
-    run = plan(environment, parsed);
+    const sizes = [...patterns].map((pattern) => PATTERN + patternSize(pattern));
+    let compiled: Parsed<Expression> | undefined;
+    return {
+      value: {
+        size: sizes.reduce((sum, size) => sum + size, text.length),
+        variables,
+        compile: () => {
+          compiled ??= compile(expression, patterns, root ? unitsOf(root) : 0);
+          return compiled;
+        },
+      },
+    };
   } catch (error) {
     return refuse(`not a CEL expression: ${error instanceof Error ? error.message : String(error)}`);
   }
-  return { value: { evaluate: (attestation) => evaluate(run, attestation) } };
 }
 
-function evaluate(run: ReturnType<typeof plan>, attestation: Attestation): boolean | { readonly error: string } {
-  const budget = { values: MAX_VALUES };
+function compile(expression: ReturnType<typeof parse>, texts: ReadonlySet<string>, units: number): Parsed<Expression> {
+  const patterns = new Map<string, RE2JS>();
   try {
-    const { claims, issuer, subject, login, teams, workspace } = attestation;
-    const bindings = Object.fromEntries(
-      Object.entries({ claims, issuer, subject, login, teams, workspace }).map(([name, value]) => [
-        name,
-        toCel(value, budget),
-      ]),
-    );
+    for (const text of texts) {
+      const pattern = RE2JS.compile(text);
+      const { dfa, prog } = pattern.re2();
+      dfa.stateLimit = Math.min(MAX_STATES, Math.floor(MAX_KEPT / prog.numInst()));
+      patterns.set(text, pattern);
+    }
+  } catch (error) {
+    return refuse(`matches(): ${error instanceof Error ? error.message : String(error)}`);
+  }
+  const run = plan(environment, expression);
+  return {
+    value: { evaluate: withinBudget((attestation: Attestation) => evaluate(run, units, patterns, attestation)) },
+  };
+}
+
+function evaluate(
+  run: ReturnType<typeof plan>,
+  units: number,
+  patterns: ReadonlyMap<string, RE2JS>,
+  attestation: Attestation,
+): boolean | { readonly error: string } {
+  const budget = { values: MAX_VALUES };
+  // The library uses errors as values, and creates and drops them in every round of a loop.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    const { claims, issuer, subject, teams, workspace } = attestation;
+    // Only GitHub's login identifies one person. From other issuers it is part of an email address: `alice` of
+    // alice@evil.example.
+    const login = attestation.githubUser?.login;
+    const known = { claims, issuer, subject, ...(login !== undefined && { login }), teams, workspace };
+    const bindings = Object.fromEntries(Object.entries(known).map(([name, value]) => [name, toCel(value, budget)]));
     if (budget.values < 0) return { error: `the claims hold more than ${MAX_VALUES} values` };
+    spend(units + (MAX_VALUES - budget.values) * MADE_READY);
+    running = patterns;
     const result = run(bindings as Record<string, CelInput>);
+    // An exceeded budget only fails the part that exceeded it, and another part could mask that error.
+    spend(0);
     if (typeof result === 'boolean') return result;
     return { error: isCelError(result) ? result.message : 'the expression gives neither true nor false' };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 
-/** Own members only, whole numbers as CEL `int` (JSON does not tell them apart, people compare them with `1`). */
+/**
+ * Converts own properties only. Integers become CEL `int`, because JSON does not distinguish them and people compare
+ * them with `1`.
+ */
 function toCel(value: unknown, budget: { values: number }): CelInput {
   if (--budget.values < 0) return null;
   if (typeof value === 'number') return Number.isSafeInteger(value) ? BigInt(value) : value;
@@ -73,7 +221,7 @@ function toCel(value: unknown, budget: { values: number }): CelInput {
   return typeof value === 'string' || typeof value === 'boolean' ? value : null;
 }
 
-/** The parts of cel.expr.Expr (cel-spec, syntax.proto) that are looked at here. */
+/** Fields of cel.expr.Expr (cel-spec, syntax.proto) that are used here. */
 interface Node {
   readonly exprKind:
     | { readonly case: 'identExpr'; readonly value: { readonly name: string } }
@@ -81,100 +229,164 @@ interface Node {
         readonly case: 'constExpr';
         readonly value: { readonly constantKind: { readonly case?: string; readonly value?: unknown } };
       }
-    | { readonly case: 'selectExpr'; readonly value: { readonly operand?: Node } }
+    | { readonly case: 'selectExpr'; readonly value: { readonly operand?: Node; readonly field: string } }
     | {
         readonly case: 'callExpr';
-        readonly value: { readonly function: string; readonly target?: Node; readonly args: readonly Node[] };
+        readonly value: { function: string; readonly target?: Node; readonly args: (Node | undefined)[] };
       }
     | { readonly case: 'listExpr'; readonly value: { readonly elements: readonly Node[] } }
     | { readonly case: 'structExpr' }
     | {
         readonly case: 'comprehensionExpr';
         readonly value: Readonly<Record<'accuVar' | 'iterVar', string>> &
-          Readonly<Record<'iterRange' | 'accuInit' | 'loopCondition' | 'loopStep' | 'result', Node | undefined>>;
+          Readonly<Record<'accuInit' | 'loopStep' | 'result', Node | undefined>> & {
+            loopCondition: Node | undefined;
+            iterRange: Node | undefined;
+          };
       }
     | { readonly case: undefined };
 }
 
-/** The first thing wrong with an expression, or undefined. */
-function inspect(root: Node): string | undefined {
-  let looked = false;
+type ValueOf<Case extends 'callExpr' | 'comprehensionExpr'> = Extract<Node['exprKind'], { case: Case }>['value'];
+
+/**
+ * Returns the first problem of an expression, or undefined. Also instruments its loops to count their rounds.
+ * @param patterns receives its regular expressions
+ * @param looked receives the variables that it reads
+ */
+function inspect(root: Node, patterns: Set<string>, looked: Set<string>): string | undefined {
   const walk = (node: Node | undefined, bound: ReadonlySet<string>, loops: number): string | undefined => {
     const kind = node?.exprKind;
     switch (kind?.case) {
-      case 'identExpr': {
-        const { name } = kind.value;
-        if (bound.has(name) || TYPES.has(name)) return undefined;
-        looked = true;
-        return EXPRESSION_VARIABLES.some((variable) => variable === name)
-          ? undefined
-          : `unknown variable "${name}": there are ${EXPRESSION_VARIABLES.join(', ')}`;
-      }
+      case 'identExpr':
+        return bound.has(kind.value.name) || TYPES.has(kind.value.name) ? undefined : variable(kind.value.name);
       case 'selectExpr':
         return walk(kind.value.operand, bound, loops);
       case 'listExpr':
         return first(kind.value.elements, (element) => walk(element, bound, loops));
       case 'callExpr': {
-        const { function: name, target, args } = kind.value;
-        if (!OPERATORS.has(name) && !environment.funcs.find(name)) return `unknown function "${name}"`;
-        const search = name === 'matches' || name === 'contains' ? unanchored(name, args.at(-1)) : undefined;
-        return search ?? first([target, ...args], (part) => walk(part, bound, loops));
+        const { target, args } = kind.value;
+        return whyNoCall(kind.value, patterns) ?? first([target, ...args], (part) => walk(part, bound, loops));
       }
-      case 'comprehensionExpr': {
-        if (loops === MAX_LOOPS) return `more than ${MAX_LOOPS} loops (exists, all, map, filter) inside each other`;
-        const { iterVar, accuVar, iterRange, accuInit, loopCondition, loopStep, result } = kind.value;
-        const inner = new Set([...bound, iterVar, accuVar]);
-        return (
-          first([iterRange, accuInit], (part) => walk(part, bound, loops)) ??
-          first([loopCondition, loopStep, result], (part) => walk(part, inner, loops + 1))
-        );
-      }
+      case 'comprehensionExpr':
+        return loop(kind.value, bound, loops);
       case 'structExpr':
         return 'maps and messages cannot be made here';
       default:
         return undefined;
     }
   };
+  const variable = (name: string): string | undefined => {
+    looked.add(name);
+    return EXPRESSION_VARIABLES.some((known) => known === name)
+      ? undefined
+      : `unknown variable "${name}": there are ${EXPRESSION_VARIABLES.join(', ')}`;
+  };
+  const loop = (value: ValueOf<'comprehensionExpr'>, bound: ReadonlySet<string>, loops: number): string | undefined => {
+    if (loops === MAX_LOOPS) return `more than ${MAX_LOOPS} loops (exists, all, map, filter) inside each other`;
+    const { iterVar, accuVar, iterRange, accuInit, loopCondition, loopStep, result } = value;
+    const inner = new Set([...bound, iterVar, accuVar]);
+    const problem =
+      first([iterRange, accuInit], (part) => walk(part, bound, loops)) ??
+      first([loopCondition, loopStep, result], (part) => walk(part, inner, loops + 1));
+    const units = unitsOf(loopCondition) + unitsOf(loopStep);
+    value.loopCondition = parsedWith(`round(${units}) && true`, ROUND, loopCondition);
+    value.iterRange = parsedWith('round(true)', RANGE, iterRange);
+    return problem;
+  };
   return (
     walk(root, new Set(), 0) ??
-    (looked ? undefined : 'the expression looks at nothing, so it holds for everyone or no one')
+    (looked.size > 0 ? undefined : 'the expression looks at nothing, so it holds for everyone or no one')
   );
 }
 
-/** Searches within a string: `x@acme.com.evil.example` contains `@acme.com`. */
-function unanchored(name: 'matches' | 'contains', argument: Node | undefined): string | undefined {
+function whyNoCall({ function: name, args }: ValueOf<'callExpr'>, patterns: Set<string>): string | undefined {
+  if (!OPERATORS.has(name) && !environment.funcs.find(name)) return `unknown function "${name}"`;
+  return name === 'matches' || name === 'contains' ? unanchored(name, args.at(-1), patterns) : undefined;
+}
+
+/** @returns the parsed text, with this function name and with this node instead of `true` */
+function parsedWith(text: string, name: string, node: Node | undefined): Node {
+  const root = parse(text).expr as unknown as Node;
+  const outer = callOf(root);
+  const inner = outer.function === 'round' ? outer : callOf(outer.args[0]!);
+  inner.function = name;
+  outer.args[outer.args.length - 1] = node;
+  return root;
+}
+
+function callOf(node: Node): ValueOf<'callExpr'> {
+  return (node.exprKind as Extract<Node['exprKind'], { case: 'callExpr' }>).value;
+}
+
+/**
+ * Returns the units for evaluating all parts of an expression once, excluding rounds of loops and operands of
+ * functions.
+ */
+function unitsOf(node: Node | undefined): number {
+  const kind = node?.exprKind;
+  const sum = (parts: readonly (Node | undefined)[]) => parts.reduce((units, part) => units + unitsOf(part), PART);
+  switch (kind?.case) {
+    case 'selectExpr':
+      return sum([kind.value.operand]) + MEMBER + pathLength(node);
+    case 'listExpr':
+      return sum(kind.value.elements);
+    case 'callExpr':
+      return (
+        sum([kind.value.target, ...kind.value.args]) + (kind.value.function === '_[_]' ? MEMBER + pathLength(node) : 0)
+      );
+    case 'comprehensionExpr':
+      return sum([kind.value.iterRange, kind.value.accuInit, kind.value.result]);
+    default:
+      return PART;
+  }
+}
+
+/** Returns the length of `a.b.c`, because the evaluator looks up each of its prefixes as a variable. */
+function pathLength(node: Node | undefined): number {
+  const kind = node?.exprKind;
+  if (kind?.case === 'selectExpr') return pathLength(kind.value.operand) + kind.value.field.length + 1;
+  if (kind?.case === 'callExpr' && kind.value.function === '_[_]') {
+    const [operand, index] = kind.value.args;
+    const text = index?.exprKind.case === 'constExpr' ? index.exprKind.value.constantKind.value : '';
+    return pathLength(operand) + String(text).length + 1;
+  }
+  return kind?.case === 'identExpr' ? kind.value.name.length : 0;
+}
+
+/** Rejects searches within a string: `x@acme.com.evil.example` contains `@acme.com`. */
+function unanchored(
+  name: 'matches' | 'contains',
+  argument: Node | undefined,
+  patterns: Set<string>,
+): string | undefined {
   if (name === 'contains') return 'contains() is not anchored: use ==, startsWith, endsWith or exists';
   const constant = argument?.exprKind.case === 'constExpr' ? argument.exprKind.value.constantKind.value : undefined;
   if (typeof constant !== 'string') return 'matches() needs its pattern written out as text';
-  const tried = plan(environment, parse(`"".matches(${JSON.stringify(constant)})`))();
-  if (isCelError(tried)) return `matches(): ${tried.message}`;
-  return isAnchored(constant)
-    ? undefined
-    : 'matches() is not anchored: begin with ^, end with $, put alternatives in ( )';
+  if (!isAnchored(constant)) return 'matches() is not anchored: begin with ^, end with $, put alternatives in ( )';
+  const size = patternSize(constant);
+  if (size > MAX_PATTERN)
+    return (
+      `matches() compiles to ${size} steps, more than ${MAX_PATTERN}: {n} repeats what stands before it n times. ` +
+      'Shorten the repetition, or use startsWith, endsWith and size'
+    );
+  patterns.add(constant);
+  return undefined;
 }
 
-/** `^...$` with no alternative outside of a group, which would escape both. */
+/** Whether a pattern is `^...$` without alternatives outside of a group, which would escape both anchors. */
 function isAnchored(pattern: string): boolean {
   if (!pattern.startsWith('^') || !/(?:^|[^\\])(?:\\\\)*\$$/.test(pattern) || pattern.startsWith('^*')) return false;
+  // Escaped characters and classes count as letters here, except \Q...\E, which quotes text and is not supported.
+  if (/^(?:[^\\]|\\[^Q])*\\Q/.test(pattern)) return false;
+  const bare = pattern.replace(/\\[\s\S]?/g, 'a').replace(/\[\^?\]?[^\]]*\]?/g, 'a');
+  // (?m) makes ^ and $ match lines.
+  if (/\(\?(?!:)/.test(bare)) return false;
   let depth = 0;
-  let inClass = false;
-  for (let i = 0; i < pattern.length; i++) {
-    const character = pattern[i];
-    if (character === '\\') {
-      // \Q...\E quotes and hides what follows: not worth understanding
-      if (pattern[i + 1] === 'Q') return false;
-      i++;
-    } else if (inClass) inClass = character !== ']';
-    else if (character === '[') {
-      inClass = true;
-      if (pattern[i + 1] === '^') i++;
-      if (pattern[i + 1] === ']') i++;
-    } else if (character === '(') {
-      // (?m) makes ^ and $ mean lines
-      if (pattern[i + 1] === '?' && pattern[i + 2] !== ':') return false;
-      depth++;
-    } else if (character === ')') depth--;
-    else if (character === '|' && depth === 0) return false;
+  for (const character of bare) {
+    if (character === '|' && depth === 0) return false;
+    if (character === '(') depth++;
+    if (character === ')') depth--;
   }
   return true;
 }

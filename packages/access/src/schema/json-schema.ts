@@ -1,6 +1,6 @@
 /**
- * The access file as JSON Schema (draft 2020-12), for editors: completion, and the errors that its form can have. What
- * only our own readers can tell (CEL, references, services of the mesh) is not in it.
+ * JSON Schema (draft 2020-12) of the access file, for completion and validation in editors. It excludes checks that
+ * need our own parsers (CEL, references, services of the mesh).
  */
 import { z } from 'zod';
 import { accessSchema, includedSchema } from './access-file.ts';
@@ -8,11 +8,11 @@ import type { SchemaOptions } from './trust.ts';
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-export const ACCESS_SCHEMA_ID = 'https://meshpass.dev/schema/access.schema.json';
-export const INCLUDED_SCHEMA_ID = 'https://meshpass.dev/schema/access-included.schema.json';
+const ACCESS_SCHEMA_ID = 'https://meshpass.dev/schema/access.schema.json';
+const INCLUDED_SCHEMA_ID = 'https://meshpass.dev/schema/access-included.schema.json';
 
 /**
- * JSON Schema (draft 2020-12) of an access file, for editors.
+ * Returns the JSON Schema (draft 2020-12) of an access file, for editors.
  * @example
  * ```ts
  * import { accessJsonSchema } from '@meshpass/access';
@@ -24,7 +24,7 @@ export function accessJsonSchema(options: SchemaOptions = {}): JsonSchema {
 }
 
 /**
- * JSON Schema (draft 2020-12) of a file that an access file includes.
+ * Returns the JSON Schema (draft 2020-12) of an included file.
  * @example
  * ```ts
  * import { includedJsonSchema } from '@meshpass/access';
@@ -40,7 +40,7 @@ function toJsonSchema(schema: z.ZodType, id: string, title: string): JsonSchema 
   return { $schema, $id: id, title, ...rest };
 }
 
-/** The keys that may stand at a path of a document, for suggestions. */
+/** Lists the keys that a document may have at a path, for suggestions. */
 export function keysAt(schema: JsonSchema, path: readonly PropertyKey[]): readonly string[] {
   const [step, ...rest] = path;
   if (step === undefined) return [...new Set(alternatives(schema).flatMap((one) => Object.keys(one.properties ?? {})))];

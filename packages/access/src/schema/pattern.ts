@@ -1,38 +1,47 @@
 /**
- * The patterns of the access file. None is a regular expression: a pattern is matched whole by comparing characters, so
- * that nothing in it can escape its anchors.
+ * Patterns in the access file. None of them is a regular expression: a pattern is compared with the whole text, so
+ * nothing in it can escape its anchors.
  */
+import { didYouMean } from '@meshpass/istio';
 import type { Operation } from '../model.ts';
-import { invalid, type Parsed } from '../problem.ts';
+import { invalid, type Parsed, unanchored } from '../problem.ts';
 
-// GitHub logins: letters, digits and inner hyphens; `_SHORTCODE` ends the logins of enterprise-managed users.
+/**
+ * HTTP methods of IANA's registry (https://www.iana.org/assignments/http-methods), without `PRI`, which no request has.
+ */
+const HTTP_METHODS: readonly string[] = (
+  'ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY ' +
+  'MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PUT QUERY ' +
+  'REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL'
+).split(' ');
+
+// GitHub logins: letters, digits and inner hyphens. The logins of enterprise-managed users end in `_SHORTCODE`.
 const LOGIN = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:_[A-Za-z0-9]{1,16})?$/;
 const REPOSITORY_NAME = /^[A-Za-z0-9._*-]{1,100}$/;
 const TEAM_SLUG = /^[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?$/i;
-const METHOD = /^(?:\*|[A-Z][A-Z-]{0,19})$/;
-// RFC 3986 pchar and `/`, without `%`: Envoy normalises a path before it compares, an escape in a pattern would never match.
+// RFC 3986 pchar and `/`, without `%`: Envoy normalises a path before comparing, so an escape would never match.
 const PATH = /^\/[A-Za-z0-9\-._~!$&'()+,;=:@/]{0,500}\*?$/;
 const SEGMENT = /^[A-Za-z0-9\-._~!$&'()+,;=:@]+$/;
 const GRPC_METHOD = /^([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\/([A-Za-z_][A-Za-z0-9_]*|\*)$/;
 const MAX_PATH = 501;
 
-/** A GitHub login or organization. */
+/** Parses a GitHub login or organization. */
 export function parseLogin(text: string): Parsed<string> {
   if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: a login has no pattern, name it in full`);
-  return LOGIN.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is no GitHub login`);
+  return LOGIN.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not a GitHub login`);
 }
 
-/** `org/slug`; in lower case, as GitHub compares them. */
+/** Parses `org/slug` to lower case, because GitHub ignores case. */
 export function parseTeam(text: string): Parsed<string> {
   if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: a team has no pattern, name it in full`);
   const [organization, slug, ...rest] = text.split('/');
   if (!organization || !slug || rest.length > 0 || !LOGIN.test(organization) || !TEAM_SLUG.test(slug)) {
-    return invalid(`${JSON.stringify(text)} is no team: write ORGANIZATION/TEAM-SLUG`);
+    return invalid(`${JSON.stringify(text)} is not a team: write ORGANIZATION/TEAM-SLUG`);
   }
   return { value: text.toLowerCase() };
 }
 
-/** `owner/name` where the owner is literal and `*` in the name stands for any characters. */
+/** Parses `owner/name`. The owner is literal, and `*` in the name matches any characters. */
 export function parseRepository(text: string): Parsed<string> {
   const [owner, name, ...rest] = text.split('/');
   if (owner?.includes('*')) {
@@ -41,15 +50,15 @@ export function parseRepository(text: string): Parsed<string> {
     );
   }
   if (!owner || !name || rest.length > 0 || !LOGIN.test(owner) || !REPOSITORY_NAME.test(name)) {
-    return invalid(`${JSON.stringify(text)} is no repository: write OWNER/NAME, with * for any part of NAME`);
+    return invalid(`${JSON.stringify(text)} is not a repository: write OWNER/NAME, with * for any part of NAME`);
   }
-  if (name.includes('**')) return invalid(`${JSON.stringify(text)}: write * once where anything may stand`);
+  if (name.includes('**')) return invalid(`${JSON.stringify(text)}: write a single * for any characters`);
   return { value: text };
 }
 
 /**
- * Whether a repository is meant by a pattern: whole, without regard to case, as GitHub compares names.
- * @param fullName `owner/name` as GitHub gives it
+ * Whether a pattern matches a whole repository name. Ignores case, as GitHub does.
+ * @param fullName `owner/name` from GitHub
  */
 export function matchesRepository(pattern: string, fullName: string): boolean {
   const [owner, name, ...rest] = fullName.toLowerCase().split('/');
@@ -58,22 +67,22 @@ export function matchesRepository(pattern: string, fullName: string): boolean {
   return owner === wantedOwner && matchesGlob(wantedName, name);
 }
 
-/** `ORG/admin` or `ORG/member`; in lower case, as GitHub compares logins. */
+/** Parses `ORG/admin` or `ORG/member` to lower case, because GitHub ignores case. */
 export function parseOrganizationRole(text: string): Parsed<string> {
   const [organization, role, ...rest] = text.toLowerCase().split('/');
   if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: a role has no pattern, name the organization`);
   if (!organization || !LOGIN.test(organization) || rest.length > 0 || (role !== 'admin' && role !== 'member')) {
-    return invalid(`${JSON.stringify(text)} is no role: write ORGANIZATION/admin or ORGANIZATION/member`);
+    return invalid(`${JSON.stringify(text)} is not a role: write ORGANIZATION/admin or ORGANIZATION/member`);
   }
   return { value: `${organization}/${role}` };
 }
 
-/** A full ref: `*` stands for any characters but `/`, `**` at the end for everything below. */
+/** Parses a full ref. `*` matches any characters except `/`, and `**` at the end matches everything below. */
 export function parseRef(text: string): Parsed<string> {
   const [refs, kind, ...name] = text.split('/');
   if (refs !== 'refs' || !kind) {
     const tried = `refs/heads/${text.replace(/^(?:heads|branches)\//, '')}`;
-    return invalid(`${JSON.stringify(text)} is no full ref: write ${tried}, or refs/tags/... for a tag`);
+    return invalid(`${JSON.stringify(text)} is not a full ref: write ${tried}, or refs/tags/... for a tag`);
   }
   if (!['heads', 'tags', 'pull'].includes(kind)) {
     return unanchored(`${JSON.stringify(text)}: a ref begins with refs/heads/, refs/tags/ or refs/pull/`);
@@ -82,11 +91,13 @@ export function parseRef(text: string): Parsed<string> {
   const bad = name.length === 0 || name.some((part) => !/^[^\s~^:?[\\]+$/.test(part) || part.includes('..'));
   const deep = name.slice(0, -1).some((part) => part.includes('**')) || (name.at(-1) !== '**' && text.includes('**'));
   return bad || deep
-    ? invalid(`${JSON.stringify(text)} is no ref: * stands for any characters but /, ** only for all of the end`)
+    ? invalid(
+        `${JSON.stringify(text)} is not a valid ref: * matches any characters except /, and ** may only stand at the end`,
+      )
     : { value: text };
 }
 
-/** Whether a full ref is meant by a pattern: whole and in its case, as git compares refs. */
+/** Whether a pattern matches a whole ref. Case-sensitive, as in git. */
 export function matchesRef(pattern: string, ref: string): boolean {
   const wanted = pattern.split('/');
   const given = ref.split('/');
@@ -95,28 +106,30 @@ export function matchesRef(pattern: string, ref: string): boolean {
   return wanted.every((part, index) => (open && index === wanted.length - 1) || matchesGlob(part, given[index]!));
 }
 
-/** Name of a deployment environment. */
+/** Parses the name of a deployment environment. */
 export function parseEnvironment(text: string): Parsed<string> {
   if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: an environment has no pattern, name it in full`);
-  return /^[^\p{Cc}]{1,255}$/u.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is no environment`);
+  return /^[^\p{Cc}]{1,255}$/u.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not an environment`);
 }
 
-/** `GET /orders/*`: a method or `*`, a path, exact, with `*` as its last character, or a template of Istio. */
+/** Parses `GET /orders/*`: a method or `*`, and a path that is exact, ends in `*`, or is an Istio template. */
 export function parseOperation(text: string): Parsed<Operation> {
   const [method, path, ...rest] = text.split(' ');
   if (!method || !path || rest.length > 0)
     return invalid(`${JSON.stringify(text)}: write METHOD /path, as in GET /orders/*`);
-  if (!METHOD.test(method)) return invalid(`${JSON.stringify(method)} is no method: capital letters, or * for any`);
+  if (method !== '*' && !HTTP_METHODS.includes(method))
+    return invalid(
+      `${JSON.stringify(method)} is not an HTTP method${didYouMean(method.toUpperCase(), HTTP_METHODS)}; write it in capital letters, or * for any`,
+    );
   if (!path.startsWith('/'))
     return unanchored(`${JSON.stringify(path)} does not begin with "/": a path is matched from its beginning`);
-  if (path.includes('?'))
-    return invalid(`${JSON.stringify(path)}: the query is not part of what is matched, leave it out`);
+  if (path.includes('?')) return invalid(`${JSON.stringify(path)}: only the path is matched: leave the query out`);
   const problem = path.includes('{') || path.includes('}') ? whyNoTemplate(path) : undefined;
   if (problem) return invalid(`${JSON.stringify(path)}: ${problem}`);
   if (!path.includes('{')) {
     if (path.slice(0, -1).includes('*')) {
       return unanchored(
-        `${JSON.stringify(path)}: * may only be the last character, where it stands for everything that follows; {*} stands for one segment`,
+        `${JSON.stringify(path)}: * may only be the last character and matches everything that follows; use {*} for one segment`,
       );
     }
     if (!PATH.test(path))
@@ -128,36 +141,44 @@ export function parseOperation(text: string): Parsed<Operation> {
 }
 
 /**
- * Istio's path templates: `{*}` is one segment, `{**}` any number of them and the last template of a path
- * (istio.io, Authorization Policy, `paths`). Envoy takes a bare `*` beside them for a segment too, so it is refused.
+ * Returns why a path is not an Istio template. `{*}` is one segment. `{**}` is any number of segments and must be the
+ * last template (istio.io, Authorization Policy, `paths`). Next to templates, Envoy also accepts a bare `*` as a
+ * segment, so it is rejected.
  */
 function whyNoTemplate(path: string): string | undefined {
   if (path.length > MAX_PATH) return `is longer than ${MAX_PATH} characters`;
+  let isOpen = false;
   const segments = path.slice(1).split('/');
-  let open = false;
   for (const [index, segment] of segments.entries()) {
     const isTemplate = segment === '{*}' || segment === '{**}';
-    if (isTemplate && open) return '{**} stands for all that follows: no template may come after it';
-    if (isTemplate) open = segment === '{**}';
-    else if (/[{}]/.test(segment)) return 'only the whole segments {*} (one) and {**} (any number) are templates';
-    else if (segment.includes('*')) return 'write {*} or {**} instead of * in a path with templates';
-    else if (!SEGMENT.test(segment) && !(segment === '' && index === segments.length - 1))
-      return 'has a character that no normalised path has, such as %';
+    if (isTemplate && isOpen) return '{**} matches the rest of the path: no template may follow it';
+    const why = isTemplate ? undefined : whyNoSegment(segment, index === segments.length - 1);
+    if (why) return why;
+    if (isTemplate) isOpen = segment === '{**}';
   }
   return undefined;
 }
 
-/** `package.Service/Method` or `package.Service/*`: an HTTP/2 POST (gRPC over HTTP/2, "Requests"). */
+function whyNoSegment(segment: string, isLast: boolean): string | undefined {
+  if (/[{}]/.test(segment)) return 'only the whole segments {*} (one) and {**} (any number) are templates';
+  if (segment.includes('*')) return 'write {*} or {**} instead of * in a path with templates';
+  const isPlain = SEGMENT.test(segment) || (segment === '' && isLast);
+  return isPlain ? undefined : 'has a character that no normalised path has, such as %';
+}
+
+/** Parses `package.Service/Method` or `package.Service/*`, an HTTP/2 POST (gRPC over HTTP/2, "Requests"). */
 export function parseGrpcMethod(text: string): Parsed<Operation> {
   const match = GRPC_METHOD.exec(text);
   if (match) return { value: { method: 'POST', path: `/${match[1]}/${match[2]}`, grpc: true } };
   return text.includes('*')
-    ? unanchored(`${JSON.stringify(text)}: * stands only for all methods of one service, as in acme.orders.v1.Orders/*`)
-    : invalid(`${JSON.stringify(text)} is no gRPC method: write it like acme.orders.v1.Orders/Get`);
+    ? unanchored(
+        `${JSON.stringify(text)}: * may only stand for all methods of one service, as in acme.orders.v1.Orders/*`,
+      )
+    : invalid(`${JSON.stringify(text)} is not a gRPC method: write it like acme.orders.v1.Orders/Get`);
 }
 
 /**
- * Writes an operation as the file does.
+ * Formats an operation as in the file.
  * @example
  * ```ts
  * import { formatOperation } from '@meshpass/access/compile';
@@ -169,7 +190,8 @@ export function formatOperation(operation: Operation): string {
 }
 
 /**
- * Whether a text matches a pattern in which `*` stands for any characters. Greedy with one step back: never exponential.
+ * Whether a text matches a pattern with `*` for any characters. Greedy with one backtracking point, so never
+ * exponential.
  * @example
  * ```ts
  * import { matchesGlob } from '@meshpass/access/compile';
@@ -198,8 +220,4 @@ export function matchesGlob(pattern: string, text: string): boolean {
   }
   while (pattern[p] === '*') p++;
   return p === pattern.length;
-}
-
-function unanchored(message: string): Parsed<never> {
-  return { code: 'access_file_pattern_unanchored', message };
 }

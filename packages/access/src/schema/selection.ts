@@ -1,91 +1,87 @@
-/** Which Services and namespaces of a mesh an entry of the access file means. */
+/** How access file entries select Services and namespaces. */
 import { isDnsLabel } from '@meshpass/identity';
 import { type Mesh, selects } from '@meshpass/istio';
-import { invalid, type Parsed } from '../problem.ts';
+import { invalid, type Parsed, unanchored } from '../problem.ts';
 import { matchesGlob } from './pattern.ts';
 
-/** `NAME.NAMESPACE`, or `NAME` where the namespace is said beside it. */
+/** Parses `NAME.NAMESPACE`, or `NAME` if the namespace is given separately. */
 export function parseServiceName(
   text: string,
 ): Parsed<{ readonly service: string; readonly namespace: string | undefined }> {
-  if (text.includes('*')) {
-    return {
-      code: 'access_file_pattern_unanchored',
-      message: `${JSON.stringify(text)}: services are granted one by one, by name; namespace and labels select several`,
-    };
-  }
+  if (text.includes('*'))
+    return unanchored(
+      `${JSON.stringify(text)}: services are granted one by one, by name; namespace and labels select several`,
+    );
   const [service, namespace, ...rest] = text.split('.');
   if (service && namespace && rest.length > 0 && rest[0] === 'svc') {
     return invalid(`${JSON.stringify(text)}: write the service as ${service}.${namespace}`);
   }
   const named = service && isDnsLabel(service) && rest.length === 0;
   if (!named || (namespace !== undefined && !isDnsLabel(namespace))) {
-    return invalid(`${JSON.stringify(text)} is no service: write NAME.NAMESPACE`);
+    return invalid(`${JSON.stringify(text)} is not a service: write NAME.NAMESPACE`);
   }
   return { value: { service, namespace } };
 }
 
-/** `orders.shop.svc.cluster.local`. Whether that is the cluster's domain is for the mesh to say. */
+/** Parses `orders.shop.svc.cluster.local`. The domain is checked later, against the mesh. */
 export function parseHost(text: string): Parsed<string> {
-  if (text.includes('*')) {
-    return { code: 'access_file_pattern_unanchored', message: `${JSON.stringify(text)}: name the host in full` };
-  }
+  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: name the host in full`);
   const [service, namespace, svc, ...domain] = text.split('.');
   const names = [service ?? '', namespace ?? '', ...domain];
   if (svc !== 'svc' || domain.length === 0 || !names.every(isDnsLabel)) {
-    return invalid(`${JSON.stringify(text)} is no host of a Service: write it like orders.shop.svc.cluster.local`);
+    return invalid(`${JSON.stringify(text)} is not the host of a Service: write it like orders.shop.svc.cluster.local`);
   }
   return { value: text };
 }
 
-/** A namespace, or a pattern with `*` for any characters that does not begin with one. */
+/** Parses a namespace, or a pattern in which `*` matches any characters but must not come first. */
 export function parseNamespacePattern(text: string): Parsed<string> {
-  if (text.startsWith('*')) {
-    return {
-      code: 'access_file_pattern_unanchored',
-      message: `${JSON.stringify(text)} begins with * and so matches namespaces of anybody: begin it with letters, or use namespace_labels`,
-    };
-  }
+  if (text.startsWith('*'))
+    return unanchored(
+      `${JSON.stringify(text)} begins with *, so it matches namespaces of any team: begin it with letters, or use namespace_labels`,
+    );
   return isDnsLabel(text.replaceAll('*', 'x')) && !text.includes('**')
     ? { value: text }
-    : invalid(`${JSON.stringify(text)} is no namespace: lower-case letters, digits, inner hyphens, * for any of them`);
+    : invalid(
+        `${JSON.stringify(text)} is not a namespace: lower-case letters, digits, inner hyphens, * for any of them`,
+      );
 }
 
-/** Name of a port, as Kubernetes takes it (RFC 6335 section 5.1): at least one letter. */
+/** Parses a Kubernetes port name (RFC 6335 section 5.1), which has at least one letter. */
 export function parsePortName(text: string): Parsed<string> {
   if (/^[0-9]+$/.test(text)) return invalid(`expected a number, found text: write ${text} without quotes`);
   return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)
     ? { value: text }
-    : invalid(`${JSON.stringify(text)} is no name of a port: write its number, or the name that the Service gives it`);
+    : invalid(`${JSON.stringify(text)} is not a port name: write its number, or its name in the Service`);
 }
 
 const LABEL_NAME = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 
-/** Labels as Kubernetes takes them, at least one: none would select everything. */
+/** Parses Kubernetes labels. Requires at least one, because an empty set would select everything. */
 export function parseLabels(labels: Readonly<Record<string, string>>): Parsed<Readonly<Record<string, string>>> {
   const entries = Object.entries(labels);
-  if (entries.length === 0) return invalid('no label is named, which would select everything');
+  if (entries.length === 0) return invalid('it has no labels, which would select everything: add one');
   if (entries.length > 20) return invalid('more than 20 labels');
   const bad = entries.find(([name, value]) => !LABEL_NAME.test(name) || !LABEL_VALUE.test(value));
   if (!bad) return { value: labels };
   const pattern = bad[1].includes('*') ? ': labels have no pattern' : '';
-  return invalid(`${JSON.stringify(`${bad[0]}: ${bad[1]}`)} is no label of Kubernetes${pattern}`);
+  return invalid(`${JSON.stringify(`${bad[0]}: ${bad[1]}`)} is not a Kubernetes label${pattern}`);
 }
 
-/** What selects namespaces; both members must hold. */
-export interface NamespaceSelection {
+/** Selects namespaces. Both fields must match. */
+interface NamespaceSelection {
   readonly namespace?: string;
   readonly namespaceLabels?: Readonly<Record<string, string>>;
 }
 
-/** What of a mesh decides which namespaces an entry selects. */
-export interface NamespacesOfMesh extends Pick<Mesh, 'rootNamespace' | 'namespaces'> {
+/** Part of a mesh that determines which namespaces an entry selects. */
+interface NamespacesOfMesh extends Pick<Mesh, 'rootNamespace' | 'namespaces'> {
   readonly gateway: Pick<Mesh['gateway'], 'namespace'>;
 }
 
 /**
- * Whether it selects, rather than naming one namespace.
+ * Whether an entry selects namespaces instead of listing one.
  * @example
  * ```ts
  * import { isSelection } from '@meshpass/access/compile';
@@ -98,14 +94,14 @@ export function isSelection({ namespace, namespaceLabels }: NamespaceSelection):
 }
 
 /**
- * The namespaces that are selected now. What belongs to the mesh, to Kubernetes or to grants is never selected, only
- * named.
+ * Lists the namespaces that are selected now. Those of the mesh, Kubernetes and grants are never selected, only listed
+ * explicitly.
  * @example
  * ```ts
  * import { meshOf, selectedNamespaces } from '@meshpass/access/compile';
  * import { loadManifests } from '@meshpass/istio';
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const namespace = '{apiVersion: v1, kind: Namespace, metadata: {name: team-a, labels: {env: test}}}';
@@ -126,7 +122,7 @@ export function selectedNamespaces(selection: NamespaceSelection, mesh: Namespac
     .sort();
 }
 
-/** Whether it belongs to the mesh, to Kubernetes or to grants. */
+/** Whether a namespace belongs to the mesh, Kubernetes or grants. */
 export function isReserved(namespace: string, mesh: NamespacesOfMesh): boolean {
   return (
     namespace === mesh.rootNamespace ||

@@ -1,10 +1,10 @@
-/** The form of an entry of `to`: which ports of which Services, and what may be done there. */
+/** Schema of `to` entries: Service ports and the allowed operations. */
 import { z } from 'zod';
 import type { Operation } from '../model.ts';
 import { claimValues } from './claims.ts';
 import { parseGrpcMethod, parseOperation } from './pattern.ts';
 import { parseHost, parseLabels, parseNamespacePattern, parsePortName, parseServiceName } from './selection.ts';
-import { checked, read } from './text.ts';
+import { acceptedBy, checked, read, report } from './text.ts';
 
 const OPERATION = {
   description: 'METHOD /path: exact, ending in * for everything that follows, or with {*} and {**} as segments',
@@ -19,12 +19,8 @@ const port = z.union([
 
 export const labels = z
   .record(z.string(), z.string().meta({ pattern: '^[^*]*$' }))
-  .superRefine((entries, context) => {
-    const result = parseLabels(entries);
-    if ('message' in result)
-      context.addIssue({ code: 'custom', message: result.message, params: { code: result.code } });
-  })
-  .meta({ description: 'Labels, all of which must be there', minProperties: 1 });
+  .superRefine(acceptedBy(parseLabels))
+  .meta({ description: 'Labels, all of which the object must have', minProperties: 1 });
 
 export const namespacePattern = checked(parseNamespacePattern, {
   description: 'A namespace, or a pattern that begins with a letter or digit, with * for any characters',
@@ -71,24 +67,34 @@ export const target = z
     require: claimValues.optional(),
   })
   .superRefine((entry, context) => {
-    const say = (message: string, ...path: string[]) => context.addIssue({ code: 'custom', message, path });
-    const { service, host, namespace, namespace_labels: namespaceLabels } = entry;
+    const { service, host, namespace, namespace_labels: namespaceLabels, labels } = entry;
     const beside = namespace !== undefined || namespaceLabels !== undefined;
-    if (entry.port === undefined && entry.ports === undefined) say('"port" is missing');
-    if (entry.port !== undefined && entry.ports !== undefined) say('write either port or ports', 'ports');
-    if (host !== undefined && (service !== undefined || beside || entry.labels !== undefined))
-      say('a host is one Service: leave out service, namespace and labels beside it', 'host');
-    if (service?.namespace !== undefined && beside)
-      say(`write service: ${service.service} beside namespace, which tells where`, 'service');
-    if (service !== undefined && service.namespace === undefined && !beside)
-      say(`"${service.service}" is no service: write NAME.NAMESPACE`, 'service');
-    if (service === undefined && host === undefined && !beside) {
-      const message =
-        entry.labels === undefined
-          ? 'no service is named: write service, host, or what selects: namespace, namespace_labels, labels'
-          : 'labels select in every namespace: say namespace or namespace_labels too';
-      say(message);
-    }
+    const unnamed = service === undefined && host === undefined && !beside;
+    const wrong: readonly (readonly [boolean, string, ...path: string[]])[] = [
+      [entry.port === undefined && entry.ports === undefined, '"port" is missing'],
+      [entry.port !== undefined && entry.ports !== undefined, 'write either port or ports', 'ports'],
+      [
+        host !== undefined && (service !== undefined || beside || labels !== undefined),
+        'a host is one Service: leave out service, namespace and labels beside it',
+        'host',
+      ],
+      [
+        service?.namespace !== undefined && beside,
+        `write service: ${service?.service} if "namespace" is set`,
+        'service',
+      ],
+      [
+        service !== undefined && service.namespace === undefined && !beside,
+        `"${service?.service}" is not a service: write NAME.NAMESPACE`,
+        'service',
+      ],
+      [
+        unnamed && labels === undefined,
+        'the target has no service: add service, host, or a selection by namespace, namespace_labels or labels',
+      ],
+      [unnamed && labels !== undefined, 'labels alone select in every namespace: add namespace or namespace_labels'],
+    ];
+    for (const [applies, message, ...path] of wrong) if (applies) report(context, message, { path });
   })
   .meta({
     oneOf: [{ required: ['port'] }, { required: ['ports'] }],

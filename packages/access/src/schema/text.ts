@@ -1,39 +1,61 @@
-/** Pieces of text that readers of ours understand, as zod schemas that editors can check by a pattern. */
+/** Zod schemas for strings with their own parsers, and patterns for editors. */
+
+import type { ErrorCode } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Parsed } from '../problem.ts';
 
-/** What an editor is told of a piece of text: no more than a hint, the reader decides. */
+/** Hints for editors. The parser decides. */
 export interface Form {
   readonly description?: string;
-  /** ECMA-262, whole. Must take everything that the reader takes. */
+  /** ECMA-262 pattern for the whole text. Must match everything that the parser accepts. */
   readonly pattern?: string;
   readonly examples?: string[];
 }
 
 export const text = z.string().min(1, 'must not be empty').max(512, 'is longer than 512 characters');
 
-/** Words for people, which stand in logs and on terminals. */
+/** Text for readers, which appears in logs and terminals. */
 export const words = text.refine(
-  (value) => !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(value),
-  'has a control character, or one that is not seen',
+  (value) => !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value),
+  'has a control character or an invisible character',
 );
 
-/** GitHub logins, for patterns of editors. */
+/** GitHub login pattern for editors. */
 export const LOGIN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
 
-/** Text that one of our own readers understands; its refusal keeps its code. */
+/**
+ * Reports a problem with a value, or with the field at `path`. Its code is `access_file_invalid` by default.
+ * @param at whether the key or the value has the problem
+ */
+export function report(
+  context: z.RefinementCtx,
+  message: string,
+  { path = [], ...params }: { readonly path?: PropertyKey[]; readonly code?: ErrorCode; readonly at?: 'key' } = {},
+): void {
+  context.addIssue({ code: 'custom', message, path, params });
+}
+
+/** Returns a refinement that reports whatever a parser rejects. */
+export function acceptedBy<T>(parser: (input: T) => Parsed<unknown>): (input: T, context: z.RefinementCtx) => void {
+  return (input, context) => {
+    const result = parser(input);
+    if ('message' in result) report(context, result.message, { code: result.code });
+  };
+}
+
+/** Creates the schema of a string with its own parser. Errors keep the parser's code. */
 export function read<T>(reader: (input: string) => Parsed<T>, form: Form = {}) {
   return text
     .transform((input, context): T => {
       const result = reader(input);
       if ('value' in result) return result.value;
-      context.addIssue({ code: 'custom', message: result.message, params: { code: result.code } });
+      report(context, result.message, { code: result.code });
       return z.NEVER;
     })
     .meta({ ...form, ...(form.examples && { examples: [...form.examples] }) });
 }
 
-/** Keeps the text itself of what a reader accepts. */
+/** Creates the schema of a string that a parser must accept. The output is the unparsed string. */
 export function checked(reader: (input: string) => Parsed<unknown>, form: Form = {}) {
   return read((input) => {
     const result = reader(input);
@@ -41,19 +63,13 @@ export function checked(reader: (input: string) => Parsed<unknown>, form: Form =
   }, form);
 }
 
-/** A map whose keys are names; a bad name is reported at the key. */
+/** Creates the schema of a map keyed by name. Invalid names are reported at the key. */
 export function named<T extends z.ZodType>(value: T, name: (input: string) => Parsed<unknown>, most = 500) {
   return z.record(z.string(), value).superRefine((entries, context) => {
     for (const key of Object.keys(entries)) {
       const result = name(key);
-      if ('message' in result)
-        context.addIssue({
-          code: 'custom',
-          path: [key],
-          message: result.message,
-          params: { code: result.code, at: 'key' },
-        });
+      if ('message' in result) report(context, result.message, { path: [key], code: result.code, at: 'key' });
     }
-    if (Object.keys(entries).length > most) context.addIssue({ code: 'custom', message: `more than ${most} entries` });
+    if (Object.keys(entries).length > most) report(context, `more than ${most} entries`);
   });
 }

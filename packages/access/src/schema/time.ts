@@ -1,7 +1,7 @@
-/** The form of what bounds a grant in time: its windows. */
+/** Schema of a grant's time windows. */
 import { z } from 'zod';
 import { invalid, type Parsed } from '../problem.ts';
-import { read } from './text.ts';
+import { read, report } from './text.ts';
 
 export const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 
@@ -28,31 +28,31 @@ export const window = z
     before: instant.optional(),
   })
   .superRefine((entry, context) => {
-    const say = (message: string, ...path: string[]) => context.addIssue({ code: 'custom', message, path });
+    const say = (message: string, ...path: string[]) => report(context, message, { path });
     const { days, from, to, after, before } = entry;
     if ((from === undefined) !== (to === undefined)) say('from and to go together');
     if (from !== undefined && from === to) say('it opens and closes at the same time', 'to');
     if (from === 1440) say('24:00 is an end, not a beginning: write 00:00', 'from');
     if (after !== undefined && before !== undefined && after >= before) say('it ends before it begins', 'before');
     if ([days, from, after, before].every((member) => member === undefined))
-      say('an empty entry is always: say days, from and to, after or before');
+      say('an empty entry is always open: set days, from and to, after or before');
   })
   .meta({ minProperties: 1, dependentRequired: { from: ['to'], to: ['from'] } });
 
 function parseTimeOfDay(input: string): Parsed<number> {
   const match = /^(?:([01]\d|2[0-3]):([0-5]\d)|24:00)$/.exec(input);
-  if (!match) return invalid(`${JSON.stringify(input)} is no time of day: write "09:00", "17:30" or "24:00"`);
+  if (!match) return invalid(`${JSON.stringify(input)} is not a time of day: write "09:00", "17:30" or "24:00"`);
   return { value: match[1] === undefined ? 1440 : Number(match[1]) * 60 + Number(match[2]) };
 }
 
-/** RFC 3339 section 5.6, without fractions. */
+/** Parses RFC 3339 section 5.6 times without fractions. */
 function parseInstant(input: string): Parsed<number> {
   const form = /^\d{4}-\d{2}-(\d{2})T\d{2}:\d{2}:\d{2}(?:Z|[+-]\d{2}:\d{2})$/.exec(input);
   const at = form ? Date.parse(input) : Number.NaN;
-  // Date.parse takes the 31st of February for a day of March.
+  // Date.parse accepts February 31 as a day in March.
   const local = Date.parse(`${input.slice(0, 19)}Z`);
   if (Number.isNaN(at) || new Date(local).getUTCDate() !== Number(form?.[1]))
-    return invalid(`${JSON.stringify(input)} is no instant: write 2026-12-31T18:00:00Z`);
+    return invalid(`${JSON.stringify(input)} is not an instant: write 2026-12-31T18:00:00Z`);
   return { value: at / 1000 };
 }
 
@@ -60,6 +60,6 @@ function parseZone(input: string): Parsed<string> {
   try {
     return { value: new Intl.DateTimeFormat('en-US', { timeZone: input }).resolvedOptions().timeZone };
   } catch {
-    return invalid(`${JSON.stringify(input)} is no time zone: write one like Europe/Berlin, or UTC`);
+    return invalid(`${JSON.stringify(input)} is not a time zone: write one like Europe/Berlin, or UTC`);
   }
 }

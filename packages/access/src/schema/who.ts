@@ -1,7 +1,7 @@
-/** The form of an entry of `who`, `deny` and `except`. */
+/** Schema of `who`, `deny` and `except` entries. */
 import { z } from 'zod';
 import { claimValues } from './claims.ts';
-import { type DurationBounds, parseDuration } from './duration.ts';
+import { duration } from './duration.ts';
 import { parseExpression } from './expression.ts';
 import {
   parseEnvironment,
@@ -11,16 +11,16 @@ import {
   parseRepository,
   parseTeam,
 } from './pattern.ts';
-import { checked, LOGIN, read, text, words } from './text.ts';
+import { acceptedBy, checked, LOGIN, read, report, text, words } from './text.ts';
 
 const githubId = z
-  .int('expected a whole number: the id that GitHub gives')
+  .int('expected a whole number, the id at GitHub')
   .min(1, 'ids begin at 1')
   .meta({ examples: [583231] });
 
 const members = {
   user: read(parseLogin, {
-    description: 'GitHub login. Logins can be renamed and taken by others: user_id is better.',
+    description: 'GitHub login. Logins can be renamed and reused by others: prefer user_id.',
     pattern: `^${LOGIN}$`,
   }),
   user_id: githubId.describe('GitHub id of a user: `gh api users/LOGIN --jq .id`. It stays when the login changes.'),
@@ -51,50 +51,38 @@ const members = {
   when: expression('CEL over claims, issuer, subject, login, teams, workspace'),
 };
 
-const MAX_AGE: DurationBounds = { least: '1m', most: '12h' };
-
 const signedIn = z
   .strictObject({
     issuer: text.describe('A name of trust.issuers that has signIn'),
     claims: claimValues.optional(),
-    when: expression('CEL over claims, issuer, subject and login of the sign-in, and teams and workspace').optional(),
-    maxAge: read((input) => parseDuration(input, MAX_AGE), {
-      description: 'Longest time since the person was authenticated (auth_time), 1m to 12h',
-      pattern: '^[1-9][0-9]{0,5}[smh]$',
+    when: expression('CEL over claims, issuer and subject of the sign-in, and teams and workspace').optional(),
+    maxAge: duration('Longest time since the person was authenticated (auth_time), 1m to 12h', {
+      least: '1m',
+      most: '12h',
     }).optional(),
     amr: z
-      .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, 'is no method of authentication (RFC 8176)'))
+      .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, 'is not an authentication method reference (RFC 8176)'))
       .min(1, 'must not be empty')
       .max(10, 'more than 10 methods')
       .optional()
-      .describe('Methods of authentication (RFC 8176) of which the sign-in must have all'),
+      .describe('Authentication methods (RFC 8176), all of which the sign-in must have used'),
   })
-  .describe('A sign-in at this issuer, beside everything else of the entry');
+  .describe('A sign-in at this issuer, required in addition to the rest of the entry');
 
 const shape = z.strictObject(members).partial();
 
 function expression(description: string) {
-  return z
-    .string()
-    .max(8192)
-    .superRefine((input, context) => {
-      const result = parseExpression(input);
-      if ('message' in result)
-        context.addIssue({ code: 'custom', message: result.message, params: { code: result.code } });
-    })
-    .describe(description);
+  return z.string().max(8192).superRefine(acceptedBy(parseExpression)).describe(description);
 }
 
 function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.RefinementCtx): void {
   if (Object.entries(entry).some(([name, member]) => name !== 'reason' && member !== undefined)) return;
-  context.addIssue({
-    code: 'custom',
-    message: `an empty entry would be everybody: say ${Object.keys(members).join(', ')}`,
-    params: { code: 'access_file_who_empty' },
+  report(context, `an empty entry would match everyone: set ${Object.keys(members).join(', ')}`, {
+    code: 'access_file_who_empty',
   });
 }
 
-/** The team says the organization. */
+/** `team_id` requires `team`, which contains the organization. */
 const TEAM_ID = { team_id: ['team'] };
 
 export const who = shape
@@ -113,17 +101,13 @@ export const denial = shape
 
 export type WhoEntry = z.output<typeof denial> & Pick<z.output<typeof who>, 'signedIn'>;
 
-/** Alternatives: at least one. */
+/** At least one alternative. */
 export const whoList = z
   .array(who)
   .max(200, 'more than 200 entries')
   .superRefine((entries, context) => {
     if (entries.length > 0) return;
-    context.addIssue({
-      code: 'custom',
-      message: 'nobody is named: "who" needs an entry',
-      params: { code: 'access_file_who_empty' },
-    });
+    report(context, '"who" is empty: add an entry', { code: 'access_file_who_empty' });
   })
   .meta({ minItems: 1 });
 

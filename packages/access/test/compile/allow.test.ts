@@ -12,7 +12,7 @@ const allows = (manifests: readonly Manifest[]) => manifests.filter((manifest) =
 describe('ALLOW', () => {
   const withForeign = (...foreignPolicies: ForeignPolicy[]) => allows(compiled({ ...MESH, foreignPolicies }));
 
-  it('is not written where no one else allows: it would close the workload to everybody', () => {
+  it('is not written where no one else allows: it would close the workload to every caller', () => {
     expect(allows(compiled())).toEqual([]);
     expect(
       withForeign({ name: 'x', namespace: 'shop', action: 'DENY' }, { name: 'y', namespace: 'shop', action: 'CUSTOM' }),

@@ -1,4 +1,4 @@
-/** Which ClusterRoles a grant may give: what their rules allow, and what nobody understands. */
+/** ClusterRoles that a grant may bind: powers of their rules, and rules that are not understood. */
 import type { Mesh, MeshClusterRole, RbacRule } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { checkKnownRoles, compile, parseAccess, powersOf } from '../../src/index.ts';
@@ -68,6 +68,8 @@ describe('powersOf', () => {
     ['policies', rule('security.istio.io', 'authorizationpolicies', 'delete')],
     ['policies', rule('networking.istio.io', 'anything', 'create')],
     ['policies', rule('networking.k8s.io', 'networkpolicies', 'delete')],
+    ['policies', rule('networking.k8s.io', 'ingresses/status', 'patch')],
+    ['policies', rule('extensions', 'ingresses/status', 'update')],
   ])('finds %s', (power, one) => {
     expect([...powersOf(roleOf(one), []).powers]).toEqual([power]);
   });
@@ -109,7 +111,7 @@ describe('powersOf', () => {
     ['rules that are no list', { name: 'ours', rules: {} as never }],
     ['a rule that is no object', roleOf('everything' as never)],
     ['verbs that are no list', roleOf({ ...rule('', 'pods', 'get'), verbs: '*' as never })],
-    ['a member that nobody knows', roleOf({ ...rule('', 'pods', 'get'), celSelector: 'true' } as RbacRule)],
+    ['an unknown member', roleOf({ ...rule('', 'pods', 'get'), celSelector: 'true' } as RbacRule)],
     [
       'an aggregation by expressions',
       { name: 'ours', aggregationRule: { clusterRoleSelectors: [{ matchExpressions: [] }] } },
@@ -163,7 +165,8 @@ describe('a grant', () => {
   it('loses `view` where somebody aggregates Secrets to it', () => {
     const label = 'rbac.authorization.k8s.io/aggregate-to-view';
     const view = {
-      ...{ name: 'view', rules: [rule('', 'pods', 'get')] },
+      name: 'view',
+      rules: [rule('', 'pods', 'get')],
       aggregationRule: { clusterRoleSelectors: [{ matchLabels: { [label]: 'true' } }] },
     };
     const added = { ...roleOf(rule('', 'secrets', 'get')), name: 'added', labels: { [label]: 'true' } };

@@ -1,4 +1,4 @@
-/** One more call in an access file: the smallest change of its text, and everything else as it was. */
+/** Adds one call to an access file: the smallest change of its text, and everything else stays. */
 import { describe, expect, it } from 'vitest';
 import { allowCall, parseAccess } from '../../src/index.ts';
 
@@ -11,7 +11,10 @@ grants:
     to:
 `;
 const call = (more: object = {}) => ({
-  ...{ grant: 'dev', service: 'orders', namespace: 'shop', port: 8080 },
+  grant: 'dev',
+  service: 'orders',
+  namespace: 'shop',
+  port: 8080,
   operation: { method: 'DELETE', path: '/orders/1' },
   ...more,
 });
@@ -43,7 +46,7 @@ describe('an operation is added to the entry that names the service', () => {
     ],
     [
       'a list of lines, with comments and what follows',
-      '      - service: orders.shop\n        port: 8080\n        allow:\n          # reads\n          - GET /orders/* # all\n\n        # nothing internal\n        deny: [GET /orders/internal]\n',
+      '      - service: orders.shop\n        port: 8080\n        allow:\n          # reads\n          - GET /orders/* # all\n\n        # no probes\n        deny: [HEAD /orders/*]\n',
       ['          - DELETE /orders/1'],
     ],
     [
@@ -125,7 +128,7 @@ describe('an entry is added to the grant that has none', () => {
       '      - { service: orders.shop, port: 80 }\n',
       ['      - { service: orders.shop, port: 8080, allow: [DELETE /orders/1] }'],
     ],
-  ])('as the one before it is written: %s', (_, entries, fresh) => {
+  ])('in the style of the previous one: %s', (_, entries, fresh) => {
     const result = edited(entries);
     expect(result.fresh).toEqual(fresh);
     expect(result.gone).toEqual([]);
@@ -153,12 +156,17 @@ describe('an entry is added to the grant that has none', () => {
 
 describe('no change is made', () => {
   it.each([
-    ['where the whole port is given', '      - { service: orders.shop, port: 8080 }\n', {}, 'the whole port already'],
+    [
+      'where the whole port is given',
+      '      - { service: orders.shop, port: 8080 }\n',
+      {},
+      'already allows the whole port',
+    ],
     [
       'where a port has a name that only the mesh knows',
       '      - { service: orders.shop, port: http, allow: [GET /x] }\n',
       {},
-      'only the mesh tells',
+      'only the mesh knows',
     ],
     [
       'where the grant is not in the file',
@@ -170,7 +178,7 @@ describe('no change is made', () => {
       'for a connection beside operations',
       '      - { service: orders.shop, port: 8080, allow: [GET /x] }\n',
       { operation: undefined },
-      'cannot be one',
+      'this connection is not HTTP',
     ],
   ])('%s', (_, entries, more, message) => {
     expect(() => allowCall(HEAD + entries, call(more))).toThrow(message);

@@ -1,17 +1,17 @@
-/** The access loggers that the agent puts into Envoy's listeners: only what failed is sent to it. */
+/** Access loggers that the agent adds to Envoy's listeners. They only report failures. */
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AGENT_CLUSTER, TYPE_URL_PREFIX } from '@meshpass/envoy';
 
-/** Filter state in which Envoy keeps what the edge answered to CONNECT. */
+/** Filter state key under which Envoy keeps the edge's CONNECT response. */
 export const CONNECT_ANSWER = 'envoy.tcp_proxy.propagate_response_headers';
-/** By which programs, and the agent, recognise an answer of the agent's own. */
+/** Header that identifies the agent's own responses. */
 export const CODE_HEADER = 'x-meshpass-code';
 const GRPC = 'envoy.extensions.access_loggers.grpc.v3';
 const BUFFER = 16_384;
-/** Istio's Telemetry may log to the agent, too, under other names. */
+/** The agent's log name. Istio's Telemetry may also log to the agent, under other names. */
 export const LOG_NAME = 'meshpass';
 
-/** Requests that were answered with an error, or not at all. */
+/** Logger for requests that failed or received an error response. */
 export function httpAccessLog(): JsonObject {
   return {
     name: 'envoy.access_loggers.http_grpc',
@@ -35,7 +35,7 @@ export function httpAccessLog(): JsonObject {
   };
 }
 
-/** Connections that failed. */
+/** Logger for failed connections. */
 export function tcpAccessLog(): JsonObject {
   return {
     name: 'envoy.access_loggers.tcp_grpc',

@@ -1,6 +1,7 @@
 /**
- * The last refusals, from Envoy's access log: which hop refused, and why as far as it said. What it reads comes from the agent's own
- * Envoy, but paths and answers in it come from programs and from the mesh: everything is cut and made plain.
+ * Latest refusals from Envoy's access log, with the refusing hop and, if known, its reason. The entries come from the
+ * agent's own Envoy but contain paths and responses from programs and from the mesh, so all text is truncated and
+ * sanitized.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { asJson } from '@meshpass/envoy';
@@ -12,61 +13,62 @@ import { CODE_HEADER, CONNECT_ANSWER } from './loggers.ts';
 import type { RefusalReport } from './report.ts';
 
 export interface Refusal {
-  /** Milliseconds since the epoch. */
+  /** Unix ms. */
   readonly at: number;
   readonly hop: Hop;
-  /** What was tried: `GET orders.shop:8080/admin`, or the service of a connection. */
+  /** Attempted call: `GET orders.shop:8080/admin`, or the service for a connection. */
   readonly what: string;
-  /** HTTP status, where there is one. */
+  /** HTTP status, if any. */
   readonly status?: number;
-  /** Ours (docs/troubleshooting.md), where the hop told one. */
+  /** Meshpass error code (docs/troubleshooting.md), if the hop sent one. */
   readonly code?: ErrorCode;
-  /** In Envoy's words, or ours. */
+  /** Reason from Envoy or from Meshpass. */
   readonly reason: string;
-  /** Id of the edge's decision in the broker's audit log. */
+  /** The edge's decision id in the broker's audit log. */
   readonly decision?: string;
-  /** Id of the request, which the answer names, and so does the audit log. */
+  /** Request id, also included in the response and the audit log. */
   readonly request?: string;
-  /** Of a request: what `meshpass explain` can be asked about; absent where it is too long to be kept. */
+  /** Input for `meshpass explain`; absent for connections and for URLs that are too long. */
   readonly call?: { readonly method: string; readonly url: string };
-  /** How often it happened in a row. */
+  /** Number of consecutive occurrences. */
   readonly count: number;
 }
 
 const KEPT = 20;
 const LONGEST = 200;
-/** A path that was cut is another one. */
+/** Maximum URL length. A truncated path would be a different path. */
 const LONGEST_URL = 2_000;
-/** Not refused: nobody answered, or nobody could ask. */
+/** Failures that are not refusals: no response, or no valid credentials to send the request. */
 const FAILURES: readonly (string | undefined)[] = ['agent_edge_unreachable', 'agent_credentials_expired'];
-/** Of a workload's own answers, those that may be its sidecar's: everything else is an answer of the program. */
+/** Response statuses that a workload's sidecar may have sent. All other statuses come from the program. */
 const REFUSED = [401, 403];
-/** What the caller did, or a fault that a VirtualService asks for. */
+/** Failures caused by the caller or by a VirtualService's fault injection. */
 const NO_REFUSAL = [
   ...['downstream_connection_termination', 'downstream_protocol_error', 'downstream_remote_reset'],
   ...['fault_injected', 'delay_injected'],
 ];
 
 export interface RefusalsOptions {
-  /** Milliseconds since the epoch. */
+  /** Unix ms. */
   readonly now: () => number;
   readonly report: RefusalReport;
-  /** Only refusals at these are reported: no name that a program makes up. */
+  /** Only refusals at these services are reported, never names that a program made up. */
   readonly services: () => readonly ReachableService[];
   /** Port of the loopback proxy, on each of its addresses. */
   readonly proxyPort: number;
 }
 
-/** Of answers that Envoy gives by a route, in place of its word for all of them. */
+/** Per-route explanations that replace Envoy's generic response reason. */
 const ANSWERS: Readonly<Record<string, string>> = {
-  agent_service_unknown: 'no grant gives it',
-  agent_route_not_granted: 'its route leads to a service that the grant does not give',
+  agent_service_unknown: 'no grant includes it',
+  agent_route_not_granted: 'its route leads to a service outside the grant',
+  agent_route_unsupported: 'its route needs what a workspace does not support',
 };
 
-/** Envoy does not say what is wrong with it. */
+/** Envoy does not report why it rejected the certificate. */
 const EDGE_NOT_BELIEVED = "the edge's certificate is not believed here; meshpass doctor says why";
 
-/** What an entry of the log says. */
+/** Parsed log entry. */
 interface Found extends Omit<Refusal, 'at' | 'count'> {
   /** `HOST:PORT` of a service, or `ADDRESS:PORT` of its listener. */
   readonly at: string;
@@ -81,7 +83,7 @@ export class Refusals {
     this.#options = options;
   }
 
-  /** The newest first. */
+  /** Latest refusals, newest first. */
   get last(): readonly Refusal[] {
     return this.#last;
   }
@@ -90,14 +92,14 @@ export class Refusals {
   take(message: Message): void {
     const { logEntries: entries } = message as LoggedEntries;
     for (const entry of entries.value?.logEntry ?? []) {
-      // What cannot be read is left out: the log explains, it does not decide.
+      // Skips entries that cannot be decoded. The log only explains and decides nothing.
       const json = asJsonOrNothing(entry);
       const found = json && (entries.case === 'httpLogs' ? this.#ofRequest(json) : ofConnection(json));
       if (found) this.#add(found);
     }
   }
 
-  /** What the proxy passes on, the service's own listener logs too, or it is an answer of somebody outside of the mesh. */
+  /** Ignores proxied requests: either the service's own listener logs them, or a host outside the mesh has answered. */
   #ofRequest(entry: HttpEntry): Found | undefined {
     const { address, port_value: port } = entry.common_properties?.downstream_local_address?.socket_address ?? {};
     const isByProxy =
@@ -118,7 +120,10 @@ export class Refusals {
     const isRefusal = status !== undefined && status >= 400 && status <= 599;
     report.add(
       {
-        ...{ hop, host, port, code },
+        hop,
+        host,
+        port,
+        code,
         ...(method !== undefined && { method: reportedMethod(method) }),
         ...(isRefusal && { status }),
       },
@@ -142,26 +147,40 @@ function ofRequest(entry: HttpEntry): Found | undefined {
   const { response_code: status, response_code_details: details = '', response_headers: headers = {} } = response;
   const code = headers[CODE_HEADER];
   const failed = Object.keys(common.response_flags ?? {});
-  const answered = details === 'via_upstream' || code === 'agent_policy_refused';
-  if (answered && code === undefined && !REFUSED.includes(status ?? 0)) return undefined;
-  // A VirtualService may answer as it likes, too.
-  const byRule =
-    details === 'direct_response' || (failed.length > 0 && failed.every((one) => NO_REFUSAL.includes(one)));
-  if (!answered && code === undefined && byRule) return undefined;
-  const hop: Hop = answered ? 'workload' : isOnTheWay(failed) ? 'mesh' : 'workspace';
-  const url = `http://${request.authority ?? ''}${path}`;
+  const hop = hopOf(details, code, status, failed);
+  if (!hop) return undefined;
+  const target = `${request.authority ?? ''}${path}`;
+  const url = `http://${target}`;
   return {
-    ...{ hop, method, at: listenerOf(common) },
-    what: short(`${method} ${request.authority ?? ''}${path}`),
+    hop,
+    method,
+    at: listenerOf(common),
+    what: short(`${method} ${target}`),
     ...(status === undefined ? {} : { status }),
     ...(isErrorCode(code) ? { code } : {}),
-    reason: short(answered ? `answered ${status}` : wordsOf(details, code) || failed.join(', ')),
+    reason: short(hop === 'workload' ? `answered ${status}` : wordsOf(details, code) || failed.join(', ')),
     ...(isReportedId(common.stream_id) ? { request: common.stream_id } : {}),
     ...(URL.canParse(url) && url.length <= LONGEST_URL ? { call: { method, url } } : {}),
   };
 }
 
-/** `ADDRESS:PORT`, also of a listener that has no socket: its name says where it would be. */
+/** Returns the hop that refused a request, or undefined if none did. */
+function hopOf(
+  details: string,
+  code: string | undefined,
+  status: number | undefined,
+  failed: readonly string[],
+): Hop | undefined {
+  if (details === 'via_upstream' || code === 'agent_policy_refused')
+    return code === undefined && !REFUSED.includes(status ?? 0) ? undefined : 'workload';
+  // A VirtualService may also respond directly.
+  const byRule =
+    details === 'direct_response' || (failed.length > 0 && failed.every((one) => NO_REFUSAL.includes(one)));
+  if (code === undefined && byRule) return undefined;
+  return isOnTheWay(failed) ? 'mesh' : 'workspace';
+}
+
+/** `ADDRESS:PORT` of a listener. For a listener without a socket, the address in its name. */
 function listenerOf({
   downstream_local_address: { socket_address: socket, envoy_internal_address: internal } = {},
 }: Common): string {
@@ -198,7 +217,7 @@ function ofConnection(entry: TcpEntry): Found {
   };
 }
 
-/** `outbound_.8080_.v2_.orders.shop.svc.cluster.local` is `orders.shop.svc.cluster.local:8080`. */
+/** Maps `outbound_.8080_.v2_.orders.shop.svc.cluster.local` to `orders.shop.svc.cluster.local:8080`. */
 function serviceOf(name: string): string {
   const [, port, host] = /outbound[_|]\.?([0-9]+)[_|]\.?[^|]*?[_|]\.?([a-z0-9.-]+)$/.exec(name) ?? [];
   return host === undefined ? name : `${host}:${port}`;

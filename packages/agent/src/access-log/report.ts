@@ -1,18 +1,18 @@
 /**
- * What the broker is told of refusals, with the heartbeat: how many of each kind since the last time. Bounded: a program that is
- * refused ten thousand times a second is one kind with a large number.
+ * Refusals to report to the broker, counted by kind. Bounded: ten thousand refusals per second from one program become
+ * one kind with a large count.
  */
 import {
-  type HeartbeatRequest,
   isReportedId,
   MAX_REPORTED,
   MAX_REPORTED_IDS,
+  type RefusalReportRequest,
   type ReportedRefusal,
 } from '@meshpass/identity/refusal-report';
 
 export class RefusalReport {
   #own = new Kinds();
-  /** Of the session before, which was over before all had been told. */
+  /** The previous session's unreported refusals. */
   #earlier: { readonly sessionId: string; readonly kinds: Kinds } | undefined;
   #session = 0;
 
@@ -20,25 +20,22 @@ export class RefusalReport {
     return this.#own.isEmpty && (this.#earlier?.kinds.isEmpty ?? true);
   }
 
-  /** @param id of the request, or of the edge's decision */
+  /** @param id request id, or the edge's decision id */
   add(kind: Omit<ReportedRefusal, 'count' | 'ids'>, id: string | undefined): void {
     this.#own.add({ ...kind, count: 1, ids: isReportedId(id) ? [id] : [] });
   }
 
-  /**
-   * Has sent what is to be reported now. What did not arrive is kept for the next time.
-   * @param send gets undefined where there is nothing to report
-   */
-  async send<T>(send: (report: HeartbeatRequest | undefined) => Promise<T>): Promise<T> {
+  /** Sends the current report unless it is empty. Keeps the report for the next attempt if sending fails. */
+  async send(send: (report: RefusalReportRequest) => Promise<void>): Promise<void> {
     const session = this.#session;
     const before = this.#earlier;
     const own = this.#own.take();
     const left = before?.kinds.take();
     const earlier = before && left && { session_id: before.sessionId, ...left };
     try {
-      return await send(own || earlier ? { ...own, ...(earlier && { earlier }) } : undefined);
+      if (own || earlier) await send({ ...own, ...(earlier && { earlier }) });
     } catch (error) {
-      // Where that session is over meanwhile, it is the one before; of the one before that nothing is kept.
+      // If that session has ended by now, its counts belong to the previous session. Older counts are dropped.
       const isCurrent = session === this.#session;
       if (own)
         (isCurrent ? this.#own : session + 1 === this.#session ? this.#earlier?.kinds : undefined)?.giveBack(own);
@@ -47,7 +44,10 @@ export class RefusalReport {
     }
   }
 
-  /** There is another session: what was refused under the one before is told with the next one's heartbeats, as that one's. */
+  /**
+   * Starts a new session. The previous session's unreported refusals are sent with the next reports, under that
+   * session's id.
+   */
   sessionChanged(before: string): void {
     this.#session += 1;
     this.#earlier = { sessionId: before, kinds: this.#own };
@@ -55,7 +55,7 @@ export class RefusalReport {
   }
 }
 
-type Counts = Pick<HeartbeatRequest, 'refusals' | 'more_refusals'>;
+type Counts = Pick<RefusalReportRequest, 'refusals' | 'more_refusals'>;
 
 class Kinds {
   #kinds = new Map<string, ReportedRefusal>();

@@ -1,34 +1,25 @@
-/** Requests for approval, as the commands have the agent make them: it has the session's key. The broker decides all of it. */
+/**
+ * Sends approvals commands to the broker, which makes all decisions. They go through the agent because only the agent
+ * has the session's key.
+ */
 import { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 import type { BrokerClient } from '../session/broker-client.ts';
-import type { ApprovalsCommand } from './command.ts';
+import { type ApprovalsCommand, ORDER_PATHS } from './command.ts';
 
-/** @throws MeshpassError `approval_*`, `approvals_too_many`, `emergency_*`, `request_malformed`, `agent_broker_unreachable` and other refusals of the broker */
+/**
+ * Sends an approvals command.
+ * @throws MeshpassError `approval_*`, `approvals_too_many`, `emergency_*`, `request_malformed`,
+ *   `agent_broker_unreachable` and the broker's other refusals
+ */
 export async function approvals(
   client: BrokerClient,
   accessToken: string,
   command: ApprovalsCommand,
 ): Promise<ApprovalsResponse | ApprovalRequest> {
-  switch (command.act) {
-    case 'list':
-      return await client.ask(
-        accessToken,
-        { method: 'GET', path: `/approvals${command.scope === undefined ? '' : '?scope=own'}` },
-        ApprovalsResponse,
-      );
-    case 'ask':
-      return await client.ask(accessToken, post('/approvals', command.order), ApprovalRequest);
-    case 'emergency':
-      return await client.ask(accessToken, post('/approvals/emergency', command.order), ApprovalRequest);
-    case 'review':
-      return await client.ask(accessToken, post('/approvals/review', command.order), ApprovalRequest);
-    case 'withdraw':
-      return await client.ask(accessToken, post('/approvals/withdraw', { id: command.id }), ApprovalRequest);
-    case 'answer':
-      return await client.ask(accessToken, post('/approvals/answer', command.order), ApprovalRequest);
+  if (command.act === 'list') {
+    const path = command.scope === undefined ? '/approvals' : `/approvals?scope=${command.scope}`;
+    return await client.ask(accessToken, { method: 'GET', path }, ApprovalsResponse);
   }
-}
-
-function post(path: string, json: unknown) {
-  return { method: 'POST', path, json } as const;
+  const order = { method: 'POST', path: ORDER_PATHS[command.act], json: command.order } as const;
+  return await client.ask(accessToken, order, ApprovalRequest);
 }

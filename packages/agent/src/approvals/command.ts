@@ -1,21 +1,39 @@
-/** What the commands ask of the agent about approvals. Loads nothing: the control socket is there before the rest of the agent. */
+/**
+ * Approvals commands on the control socket. Imports no code, because the socket opens before the rest of the agent is
+ * loaded.
+ */
 import type { AnswerOrder, ApprovalOrder, EmergencyOrder, ReviewOrder } from '@meshpass/identity/approval';
 
-export type ApprovalsCommand =
-  | { readonly act: 'list'; readonly scope?: 'own' }
-  | { readonly act: 'ask'; readonly order: ApprovalOrder }
-  | { readonly act: 'emergency'; readonly order: EmergencyOrder }
-  | { readonly act: 'review'; readonly order: ReviewOrder }
-  | { readonly act: 'withdraw'; readonly id: string }
-  | { readonly act: 'answer'; readonly order: AnswerOrder };
+/** Request body that the broker expects for each change. */
+interface Orders {
+  readonly ask: ApprovalOrder;
+  readonly emergency: EmergencyOrder;
+  readonly review: ReviewOrder;
+  readonly withdraw: { readonly id: string };
+  readonly answer: AnswerOrder;
+}
 
-const ACTS: readonly unknown[] = ['list', 'ask', 'emergency', 'review', 'withdraw', 'answer'];
+export type ApprovalsChange = {
+  [Act in keyof Orders]: { readonly act: Act; readonly order: Orders[Act] };
+}[keyof Orders];
+export interface ApprovalsList {
+  readonly act: 'list';
+  readonly scope?: 'own';
+}
+export type ApprovalsCommand = ApprovalsList | ApprovalsChange;
 
-/** What the broker is not asked with at all. */
+/** Broker route for each change. */
+export const ORDER_PATHS: Readonly<Record<keyof Orders, string>> = {
+  ask: '/approvals',
+  emergency: '/approvals/emergency',
+  review: '/approvals/review',
+  withdraw: '/approvals/withdraw',
+  answer: '/approvals/answer',
+};
+
+/** Whether a value has the shape of a command. The broker validates the order itself. */
 export function isApprovalsCommand(value: unknown): value is ApprovalsCommand {
-  const { act, order, id, scope } = (value ?? {}) as Record<string, unknown>;
-  if (!ACTS.includes(act)) return false;
-  if (act === 'withdraw') return typeof id === 'string';
+  const { act, order, scope } = (value ?? {}) as Record<string, unknown>;
   if (act === 'list') return scope === undefined || scope === 'own';
-  return typeof order === 'object' && order !== null;
+  return typeof act === 'string' && Object.hasOwn(ORDER_PATHS, act) && typeof order === 'object' && order !== null;
 }

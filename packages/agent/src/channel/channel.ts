@@ -1,6 +1,7 @@
 /**
- * The control channel of a session: one connection to an edge that renews the lease, and brings the session's configuration and
- * its end. The edge is not trusted. When the broker's answers stay away the session's owner is told, and renews over HTTPS.
+ * A session's control channel: one connection to an edge that renews the lease and delivers the session's configuration
+ * and its end. The edge is not trusted. If the broker's answers stop, the session's owner is notified and renews over
+ * HTTPS.
  */
 import type { SecureContext, TLSSocket } from 'node:tls';
 import {
@@ -9,88 +10,94 @@ import {
   formatFrame,
   type LeaseStatement,
   MAX_STATEMENT,
-  type StatementKey,
 } from '@meshpass/identity/channel/index';
 import type { DpopKey } from '@meshpass/identity/dpop';
+import { MeshpassError } from '@meshpass/identity/error';
+import { parseJson } from '@meshpass/identity/jws/json';
+import type { LeaseWay } from '../session/health.ts';
+import type { Belief, Received } from '../statements/received.ts';
 import { type ChannelEdge, connectControl } from './connect.ts';
 import { createLineReader } from './lines.ts';
-import { type Belief, createReceived } from './received.ts';
 import { createReconnection } from './reconnection.ts';
 
 export type ChannelEvent =
   /** The broker renewed the lease. */
-  | { readonly type: 'lease'; readonly lease: LeaseStatement }
-  /** The session is over: the channel is closed. */
+  | { readonly type: 'lease'; readonly lease: LeaseStatement; readonly by: LeaseWay }
+  /** The session has ended, and the channel is closed. */
   | { readonly type: 'ended'; readonly cause: string; readonly reason: string }
-  /** A new configuration, as `GET /session/configuration` would answer it. */
+  /** A new configuration, as the bytes returned by `GET /session/configuration`. */
   | { readonly type: 'configuration'; readonly version: number; readonly content: Buffer }
-  /** There is a newer configuration, and no edge brings it: ask for it over HTTPS. */
-  | { readonly type: 'configuration_missing'; readonly version: number }
-  /** No lease was acknowledged for `silentMs`: renew over HTTPS until `lease` comes. */
+  /** A newer configuration exists, but no edge delivers it. Request it over HTTPS. */
+  | { readonly type: 'configuration_missing' }
+  /** No lease was acknowledged for `silentMs`. Renew over HTTPS until `lease` arrives. */
   | { readonly type: 'silent' }
-  /** The broker's statements are signed with a key that is not known: ask for the keys over HTTPS. */
+  /** The broker's statements are signed with an unknown key. Request the keys over HTTPS. */
   | { readonly type: 'unknown_key' }
-  /** Nobody's word: an edge that is about to end carries tunnels of the session; the newest is so many ms old. */
+  /** Unsigned: a terminating edge carries this session's tunnels, the newest of which is `newestMs` old. */
   | { readonly type: 'tunnels_draining'; readonly newestMs: number }
-  /** Nobody's word: an edge says that it, or the broker, refused. */
+  /** Unsigned: the edge reports that it, or the broker, refused. */
   | { readonly type: 'refused'; readonly code: string };
 
 export interface ChannelOptions {
-  /** As they are now; tried in this order, and those that brought nothing last. */
-  readonly edges: () => readonly ChannelEdge[];
-  /** With the session's SVID, and what the edge's certificate is verified by; undefined while there is no valid SVID. */
+  /** The edges' public address, for the next connection. */
+  readonly edge: () => ChannelEdge;
+  /** TLS context with the session's SVID and the edge's roots. Undefined without a valid SVID. */
   readonly secureContext: () => SecureContext | undefined;
   readonly sessionId: string;
   readonly key: DpopKey;
-  /** What the broker gave over HTTPS; another array when they are others. */
-  readonly statementKeys: () => readonly StatementKey[];
+  /** Verifies the session's statements. Shared with HTTPS. */
+  readonly received: Received;
   readonly heartbeatMs: number;
-  /** Without an acknowledged lease for so long the channel is silent. */
+  /** Maximum time without an acknowledged lease before the channel counts as silent, ms. */
   readonly silentMs: number;
-  /** The configuration that the agent has taken last, by this channel or over HTTPS, and what became of it. */
-  readonly configuration: () => { readonly version: number; readonly state: 'applied' | 'refused' } | undefined;
   readonly onEvent: (event: ChannelEvent) => void;
-  /** Unix ms, as the broker has it, as far as is known: a lease that is too old by the broker's clock, or from its future, is refused. */
+  /** Best estimate of the broker's time, Unix ms. The broker rejects a lease that is too old or from the future. */
   readonly clock?: () => number;
-  /** 0 to 1, for the jitter. */
+  /** Random number from 0 to 1 for jitter. */
   readonly random?: () => number;
 }
 
 export interface Channel {
-  /** Renews the lease now, to acknowledge a configuration. */
+  /** Renews the lease soon, through the edge. */
   renew(): void;
-  /** The broker has answered over HTTPS: where there is no connection, the next attempt comes within a second. */
+  /**
+   * Renews the lease over HTTPS, with the same counter and the same checks.
+   * @param post sends a fresh proof with each attempt and returns the broker's statement
+   * @throws MeshpassError agent_broker_answer_invalid, or any error of `post`
+   */
+  renewBy(post: (proof: () => string) => Promise<string>): Promise<void>;
+  /** Reports that the broker responded over HTTPS. A disconnected channel then reconnects within a second. */
   brokerAnswered(): void;
-  /** Resolves when the connection is gone. */
+  /** Resolves when the connection is closed. */
   close(): Promise<void>;
 }
 
 const CONNECT_MS = 10_000;
-/** Least time between two leases, ms: an edge that calls for them gets no more. */
+/** Minimum time between two leases, ms. An edge that requests leases more often receives no more of them. */
 const LEAST_MS = 1_000;
-/** An edge that is about to end is left within this time, ms: it tells all of its agents in one moment, and goes on serving. */
+/** Maximum time before leaving a terminating edge, ms. The edge notifies all agents at once and continues to serve. */
 const LEAVE_MS = 2_000;
-/** Where one is left so soon after it was met, the load balancer still leads there: it is met again ever later, ms. */
+/**
+ * If the agent leaves an edge this soon after connecting, the load balancer still routes to that edge, so pauses grow,
+ * ms.
+ */
 const SOON_MS = 5_000;
-/** An edge that brings bytes, and no lease, is left after so many times `silentMs`. */
+/** The agent leaves an edge that sends bytes but no lease after this many `silentMs` periods. */
 const PATIENCE = 4;
-/** Longest frame that is no configuration, bytes. */
+/** Maximum size of a frame without a configuration, bytes. */
 const MAX_SMALL_FRAME = MAX_STATEMENT + 256;
 
-/** Keeps a control connection until the session ends, or it is closed. */
+/** Opens a control connection and keeps it until the session ends or the channel is closed. */
 export function openChannel(options: ChannelOptions): Channel {
-  const { sessionId, key, onEvent, clock = Date.now, random = Math.random } = options;
+  const { sessionId, key, received, onEvent, clock = Date.now, random = Math.random } = options;
   const stop = new AbortController();
-  const received = createReceived({
-    sessionId,
-    keys: options.statementKeys,
-    heldVersion: () => options.configuration()?.version ?? 0,
-  });
-  // Greater than in the process before this one, as long as no clock is set back.
+  // Greater than in the previous process, unless the clock was set back.
   let seq = clock();
-  /** The broker's clock as its last answer had it, less this one, ms. */
+  /** Broker time of its last answer minus local time, ms. */
   let offset = 0;
-  /** When the last lease was asked for that the broker acknowledged, by this clock; that of the one asked for now. */
+  /** Whether a lease is being renewed over HTTPS. */
+  let isPosting = false;
+  /** Local times at which the edge's last acknowledged lease and the current one were requested. */
   let heardAt = clock();
   let askedAt = heardAt;
   let silent = false;
@@ -98,7 +105,6 @@ export function openChannel(options: ChannelOptions): Channel {
   let movedBefore = 0;
   let missing: number | undefined;
   let lookedAt = heardAt;
-  let turn = 0;
   let socket: TLSSocket | undefined;
   let leaseTimer: NodeJS.Timeout | undefined;
   let leaveTimer: NodeJS.Timeout | undefined;
@@ -110,6 +116,7 @@ export function openChannel(options: ChannelOptions): Channel {
   const done = run();
   return {
     renew: () => schedule(0),
+    renewBy,
     brokerAnswered: reconnection.wake,
     async close() {
       end();
@@ -130,8 +137,6 @@ export function openChannel(options: ChannelOptions): Channel {
       const before = heardAt;
       await serve().catch(() => {});
       if (stop.signal.aborted) return;
-      // Whoever brought nothing is tried last.
-      turn++;
       const isMetAgain = leaveTimer !== undefined && clock() - connectedAt < SOON_MS;
       clearTimeout(leaveTimer);
       leaveTimer = undefined;
@@ -142,14 +147,12 @@ export function openChannel(options: ChannelOptions): Channel {
   async function serve(): Promise<void> {
     const context = options.secureContext();
     if (!context) return;
-    const edges = options.edges();
-    const first = turn % Math.max(1, edges.length);
-    const inTurn = [...edges.slice(first), ...edges.slice(0, first)];
-    const connected = await connectControl(inTurn, context, CONNECT_MS, stop.signal);
+    const limit = AbortSignal.timeout(CONNECT_MS);
+    const connected = await connectControl(options.edge(), context, AbortSignal.any([stop.signal, limit]));
     if (stop.signal.aborted) return void connected.destroy();
     socket = connected;
     connectedAt = clock();
-    // No more than what is expected now: a configuration is as long as the broker said.
+    // Accepts no more than currently expected. The broker has announced the size of a configuration.
     const lines = createLineReader(() => MAX_SMALL_FRAME + Math.ceil((received.wanted()?.size ?? 0) / 3) * 4);
     connected.on('data', (chunk: Buffer) => {
       if (!lines.push(chunk, (line) => take(connected, line))) connected.destroy();
@@ -161,13 +164,13 @@ export function openChannel(options: ChannelOptions): Channel {
 
   function take(from: TLSSocket, line: string): void {
     if (from.destroyed) return;
-    const frame = parse(line);
+    const frame = EdgeFrame.safeParse(parseJson(line)).data;
     switch (frame?.type) {
       case 'statement':
-        believe(from, received.statement(frame.statement));
+        believe(received.statement(frame.statement), from);
         return;
       case 'configuration':
-        believe(from, received.content(frame.digest, frame.content));
+        believe(received.content(frame.digest, frame.content), from);
         return;
       case 'changed':
         schedule(0);
@@ -187,16 +190,19 @@ export function openChannel(options: ChannelOptions): Channel {
     }
   }
 
-  function believe(from: TLSSocket, belief: Belief): void {
+  /** @param from connection to the edge, absent for an answer over HTTPS */
+  function believe(belief: Belief, from?: TLSSocket): void {
     switch (belief.type) {
       case 'lease':
-        // Not when the answer came: the lease counts from what was said, and an edge may have kept the answer back.
-        heardAt = askedAt;
-        // Never ahead: the way back is not taken off.
+        // Never ahead of the broker, because transit time is not subtracted.
         offset = belief.lease.at - clock();
-        silent = false;
-        schedule(options.heartbeatMs * (0.9 + random() / 10));
-        onEvent(belief);
+        if (from) {
+          // The lease period starts at the request, because an edge may have delayed the answer.
+          heardAt = askedAt;
+          silent = false;
+          schedule(options.heartbeatMs * (0.9 + random() / 10));
+        }
+        onEvent({ ...belief, by: from ? 'channel' : 'https' });
         fetch();
         return;
       case 'ended':
@@ -213,16 +219,44 @@ export function openChannel(options: ChannelOptions): Channel {
         onEvent(belief);
         return;
       case 'unknown_key':
-        // An edge can say so as often as it likes; the answer costs a request.
-        if (performance.now() < unknownKeyAt + options.heartbeatMs) return;
-        unknownKeyAt = performance.now();
-        onEvent(belief);
+        lackKey();
         return;
       case 'stale':
         return;
       case 'forged':
-        from.destroy();
+        from?.destroy();
     }
+  }
+
+  function lackKey(): void {
+    // Rate-limited, because an edge can trigger it at will and each time costs a request.
+    if (performance.now() < unknownKeyAt + options.heartbeatMs) return;
+    unknownKeyAt = performance.now();
+    onEvent({ type: 'unknown_key' });
+  }
+
+  async function renewBy(post: (proof: () => string) => Promise<string>): Promise<void> {
+    if (stop.signal.aborted) return;
+    // No lease goes through the edge during the request, because only the answer to the latest lease is accepted.
+    isPosting = true;
+    let attempts = 0;
+    const statement = await post(() => {
+      // HTTPS has corrected the clock before any further attempt.
+      if (attempts++ > 0) offset = 0;
+      return proveLease();
+    }).finally(() => {
+      isPosting = false;
+    });
+    if (stop.signal.aborted) return;
+    const belief = received.statement(statement);
+    if (belief.type !== 'lease' && belief.type !== 'ended' && belief.type !== 'unknown_key') {
+      throw new MeshpassError(
+        'agent_broker_answer_invalid',
+        "The agent rejected the broker's answer: it is no signed statement about this lease.",
+      );
+    }
+    believe(belief);
+    if (belief.type === 'lease' && received.missing() !== undefined) onEvent({ type: 'configuration_missing' });
   }
 
   function fetch(): void {
@@ -230,7 +264,7 @@ export function openChannel(options: ChannelOptions): Channel {
     if (wanted) socket?.write(formatFrame({ type: 'configuration', digest: wanted.digest }));
   }
 
-  /** The next lease goes out in so many ms, if none goes before. */
+  /** Schedules the next lease, unless one is sent earlier. */
   function schedule(ms: number): void {
     clearTimeout(leaseTimer);
     const due = Math.max(ms, leaseAt + LEAST_MS - performance.now());
@@ -239,18 +273,27 @@ export function openChannel(options: ChannelOptions): Channel {
 
   function lease(): void {
     if (!socket || stop.signal.aborted) return;
+    if (isPosting) {
+      schedule(LEAST_MS);
+      return;
+    }
     leaseAt = performance.now();
-    seq++;
-    const configuration = options.configuration();
     askedAt = clock();
-    const claims = { sid: sessionId, seq, at: askedAt + offset, ...(configuration && { configuration }) };
-    received.sent(seq);
-    socket.write(formatFrame({ type: 'lease', proof: createLeaseProof(claims, key) }));
-    // An answer that stays away: ask again, before the lease is in danger.
+    socket.write(formatFrame({ type: 'lease', proof: proveLease() }));
+    // If no answer arrives, try again before the lease is at risk.
     schedule(options.heartbeatMs);
   }
 
-  /** Where this clock was set back, what it said before counts from there: else silence would come as much later. */
+  function proveLease(): string {
+    seq++;
+    received.sent(seq);
+    return createLeaseProof({ sid: sessionId, seq, at: clock() + offset }, key);
+  }
+
+  /**
+   * Shifts all recorded times back if the local clock was set back. Otherwise silence would be detected that much
+   * later.
+   */
   function followClock(): void {
     const back = Math.max(0, lookedAt - clock());
     heardAt -= back;
@@ -267,26 +310,17 @@ export function openChannel(options: ChannelOptions): Channel {
       silent = true;
       onEvent({ type: 'silent' });
     }
-    // Another edge may do better; but a configuration that is still coming over a slow line is waited for.
+    // Try another edge, unless a configuration is still arriving over a slow connection.
     const waited = clock() - Math.max(heardAt, connectedAt);
     const moved = socket?.bytesRead ?? 0;
     if (waited > options.silentMs * (moved > movedBefore ? PATIENCE : 1)) socket?.destroy();
     movedBefore = moved;
-    const current = received.currentVersion() ?? 0;
-    if (current <= received.takenVersion()) missing = undefined;
+    if (received.missing() === undefined) missing = undefined;
     else {
       missing ??= clock();
       if (clock() - missing < options.silentMs) return;
       missing = clock();
-      onEvent({ type: 'configuration_missing', version: current });
+      onEvent({ type: 'configuration_missing' });
     }
-  }
-}
-
-function parse(line: string): EdgeFrame | undefined {
-  try {
-    return EdgeFrame.safeParse(JSON.parse(line)).data;
-  } catch {
-    return undefined;
   }
 }

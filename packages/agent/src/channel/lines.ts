@@ -1,16 +1,23 @@
-/** Lines of a byte stream, none longer than what is expected at the moment. */
+/** Reads lines from a byte stream, each limited to the currently expected length. */
 
 export interface LineReader {
-  /** Calls `take` with each line that is complete. @returns false where a line is longer than the limit */
+  /**
+   * Calls `take` with each complete line.
+   * @returns false if a line exceeds the limit
+   */
   push(chunk: Buffer, take: (line: string) => void): boolean;
 }
 
-/** Bytes that are held at first. */
+/** Initial buffer size, bytes. */
 const SMALL = 4_096;
 
-/** @param limit longest line now, bytes; asked for each line */
+/**
+ * Creates a reader.
+ * @param limit current maximum line length, bytes; called for each line
+ */
 export function createLineReader(limit: () => number): LineReader {
-  // One buffer that doubles: whoever sends a byte at a time makes of each a buffer of its own, a hundred times its size.
+  // A single buffer that doubles. Otherwise a peer that sends single bytes would make us allocate a buffer per byte, a
+  // hundred times its size.
   let line = Buffer.allocUnsafeSlow(SMALL);
   let held = 0;
   return {

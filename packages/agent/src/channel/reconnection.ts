@@ -1,29 +1,30 @@
-/** The pauses between two attempts to connect: longer each time, with jitter, and cut short by an answer of the broker. */
+/** Pauses between connection attempts. They grow, have jitter, and are cut short by a response from the broker. */
 
 export interface Reconnection {
   /**
    * Waits before the next attempt; never rejects.
-   * @param afresh the attempt before brought something: the first pause again
+   * @param afresh whether the previous attempt delivered anything, which resets the pause to the first one
    */
   pause(afresh: boolean): Promise<void>;
-  /** The broker has answered over HTTPS: the pause of this moment, if there is one, ends soon. */
+  /** Reports that the broker responded over HTTPS, which soon ends the current pause. */
   wake(): void;
 }
 
 export interface ReconnectionOptions {
   /** Ends every pause. */
   readonly signal: AbortSignal;
-  /** 0 to 1, for the jitter. */
+  /** Random number from 0 to 1 for jitter. */
   readonly random: () => number;
 }
 
 const BACKOFF_MS = { first: 250, most: 15_000 } as const;
 /**
- * Longest from an answer of the broker to the attempt that comes of it, ms. All agents find out at once that a broker is back, but it
- * answers one after the other: as many connections come to the edge as the broker gives answers, and no more.
+ * Maximum time from a broker response to the next attempt, ms. All agents notice a recovered broker at once, but it
+ * answers them one by one, so the edge receives connections no faster than the broker responds.
  */
 const WAKE_MS = 1_000;
 
+/** Creates the timer for connection attempts, with exponential backoff and jitter. */
 export function createReconnection({ signal, random }: ReconnectionOptions): Reconnection {
   let backoff: number = BACKOFF_MS.first;
   let timer: NodeJS.Timeout | undefined;
@@ -33,7 +34,7 @@ export function createReconnection({ signal, random }: ReconnectionOptions): Rec
   signal.addEventListener('abort', end);
   return {
     pause(afresh) {
-      // An answer does not make it shorter: it says nothing of the edge.
+      // A broker response does not reset the backoff, because it proves nothing about the edge.
       backoff = afresh ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, backoff * 2);
       isWoken = false;
       return new Promise((resolve) => {
@@ -43,7 +44,7 @@ export function createReconnection({ signal, random }: ReconnectionOptions): Rec
       });
     },
     wake() {
-      // One attempt, however many answers come before it.
+      // One attempt per pause, however many responses arrive.
       if (!over || isWoken) return;
       isWoken = true;
       endIn(Math.min(WAKE_MS * random(), endsAt - performance.now()));

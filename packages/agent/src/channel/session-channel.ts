@@ -1,10 +1,8 @@
-/** The control channel of the session of this moment: opened anew for each session, with the certificates that it has then. */
+/** Control channel of the current session, opened for each session with its current certificates. */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { DpopKey } from '@meshpass/identity/dpop';
-import { toMeshpassError } from '@meshpass/identity/error';
-import type { ReceivedConfiguration } from '../session/broker-answers.ts';
+import type { BrokerClient } from '../session/broker-client.ts';
 import type { CredentialManager } from '../session/credential-manager.ts';
-import { hasChannel } from '../session/granted.ts';
 import type { SessionConfiguration } from '../session/session-configuration.ts';
 import { type Channel, type ChannelEvent, openChannel } from './channel.ts';
 
@@ -13,34 +11,31 @@ export interface SessionChannelOptions {
     CredentialManager,
     'credentials' | 'leaseRenewed' | 'channelSilent' | 'sessionEnded' | 'askForKeys'
   >;
-  readonly configuration: Pick<SessionConfiguration, 'ask' | 'take'>;
-  /** The session's own. */
+  readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>;
+  readonly configuration: Pick<SessionConfiguration, 'ask' | 'use' | 'received'>;
+  /** Session key. */
   readonly key: DpopKey;
-  /** PEM of the roots that the edge is verified with; Node's own where absent. */
+  /** PEM of the roots that verify the edge; defaults to Node's own. */
   readonly edgeRoots: string | undefined;
-  /** Reads what the channel brought. @throws MeshpassError agent_broker_answer_invalid */
-  readonly read: (content: Buffer) => ReceivedConfiguration;
-  /** The configuration that was received last, and what became of it. */
-  readonly held: () => { readonly version: number; readonly state: 'applied' | 'refused' } | undefined;
-  /** Milliseconds since the epoch. */
+  /** Unix ms. */
   readonly now: () => number;
-  /** The same as the broker sees it: the workspace's clock may be wrong. */
-  readonly brokerNow: () => number;
-  /** An edge that is about to end carries tunnels of the session; the newest is so many ms old. */
+  /** Reports that a terminating edge carries this session's tunnels, the newest of which is `newestMs` old. */
   readonly tunnelsDraining: (newestMs: number) => void;
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
-/** What an edge says of a lease that it does not renew: nobody's word, and a hint for a person. */
+/** The edge's reason for not renewing a lease. Unsigned, so only a hint for the user. */
 export interface EdgeRefusal {
   readonly code: string;
-  /** Milliseconds since the epoch. */
+  /** Unix ms. */
   readonly at: number;
 }
 
-/** Without an acknowledged lease for so many periods, it is renewed over HTTPS: a lease is three by default. */
+/**
+ * Lease periods without an acknowledgement before the agent renews over HTTPS. A lease lasts three periods by default.
+ */
 const SILENT_PERIODS = 1.5;
 
 export class SessionChannel {
@@ -54,16 +49,14 @@ export class SessionChannel {
     this.#options = options;
   }
 
-  /** The last refusal since the lease was last renewed by this way. */
+  /** Last refusal since the channel renewed the lease. */
   get refusal(): EdgeRefusal | undefined {
     return this.#refusal;
   }
 
-  /** The session, or what is known of the mesh, is new. */
+  /** Follows a new session, or new information about the mesh. */
   follow(): void {
-    const { credentials } = this.#options.manager;
-    if (!hasChannel(credentials)) return;
-    const { session, mesh } = credentials;
+    const { session, mesh } = this.#options.manager.credentials;
     if (this.#open?.sessionId !== session.id) {
       void this.#open?.channel.close();
       this.#refusal = undefined;
@@ -72,7 +65,19 @@ export class SessionChannel {
     this.#keys = mesh.statement_keys;
   }
 
-  /** The broker has answered over HTTPS. */
+  /** Renews the current session's lease soon, because its grants may have changed. */
+  renewSoon(): void {
+    this.#open?.channel.renew();
+  }
+
+  /** Renews the current session's lease over HTTPS. @throws MeshpassError the broker's refusal */
+  async renewOverHttps(): Promise<void> {
+    if (!this.#open) return;
+    const { channel, sessionId } = this.#open;
+    await channel.renewBy((proof) => this.#options.client.renewLease(sessionId, proof));
+  }
+
+  /** Reports that the broker responded over HTTPS. */
   brokerAnswered(): void {
     this.#open?.channel.brokerAnswered();
   }
@@ -82,19 +87,22 @@ export class SessionChannel {
   }
 
   #channel(sessionId: string, heartbeatMs: number): Channel {
-    const { manager, key, held, brokerNow, random } = this.#options;
+    const { manager, client, configuration, key, random } = this.#options;
     return openChannel({
-      edges: () => [manager.credentials.mesh.edge],
+      edge: () => manager.credentials.mesh.edge,
       secureContext: () => this.#secureContext(),
-      ...{ sessionId, key, heartbeatMs, silentMs: heartbeatMs * SILENT_PERIODS },
-      statementKeys: () => manager.credentials.mesh.statement_keys ?? NO_KEYS,
-      configuration: held,
+      sessionId,
+      key,
+      heartbeatMs,
+      silentMs: heartbeatMs * SILENT_PERIODS,
+      received: configuration.received,
       onEvent: (event) => this.#take(sessionId, event),
-      ...{ clock: brokerNow, random },
+      clock: () => client.brokerNow,
+      random,
     });
   }
 
-  /** Each connection with another one of the SVIDs that are valid: an edge may not admit a grant that was taken away. */
+  /** Rotates through the valid SVIDs, because an edge may reject an SVID whose grant was lost. */
   #secureContext(): SecureContext | undefined {
     const { manager, edgeRoots, now } = this.#options;
     const valid = [...manager.credentials.svids.values()].filter(({ expiresAt }) => expiresAt > now());
@@ -106,8 +114,8 @@ export class SessionChannel {
     const { manager, configuration, now, log } = this.#options;
     switch (event.type) {
       case 'lease':
-        this.#refusal = undefined;
-        manager.leaseRenewed(sessionId, event.lease);
+        if (event.by === 'channel') this.#refusal = undefined;
+        manager.leaseRenewed(sessionId, event.lease, event.by);
         return;
       case 'silent':
         log('channel_silent');
@@ -117,7 +125,7 @@ export class SessionChannel {
         manager.sessionEnded(sessionId, event);
         return;
       case 'configuration':
-        this.#takeConfiguration(sessionId, event.content);
+        configuration.use(sessionId, event.version, event.content);
         return;
       case 'configuration_missing':
         configuration.ask();
@@ -132,17 +140,4 @@ export class SessionChannel {
         this.#refusal = { code: /^[a-z_]+$/.test(event.code) ? event.code : 'unknown', at: now() };
     }
   }
-
-  #takeConfiguration(sessionId: string, content: Buffer): void {
-    const { configuration, read, log } = this.#options;
-    try {
-      configuration.take(sessionId, read(content));
-    } catch (thrown) {
-      // The broker signed what no agent reads; over HTTPS it says the same, which the status then shows.
-      log('configuration_failed', { code: toMeshpassError(thrown).code });
-      configuration.ask();
-    }
-  }
 }
-
-const NO_KEYS = [] as const;

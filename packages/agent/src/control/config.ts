@@ -1,86 +1,109 @@
-/** What the agent is told. Only the broker's address has no default. */
+/** Agent configuration. Only the broker's address has no default. */
 import { BlockList, isIPv4 } from 'node:net';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isClusterDomain } from '../session/mesh-host.ts';
 import { runtimeDirectory } from './control.ts';
 
 export interface AgentConfig {
-  /** Public URL of the broker. */
+  /** The broker's public URL. */
   readonly broker: string;
-  /** PEM file of the roots that broker and edge are verified with, instead of Node's own. */
+  /** PEM file with the roots for broker and edge, instead of Node's own. */
   readonly caFile?: string | undefined;
   readonly proofFile?: string | undefined;
-  /** `aud` of the proof where the agent asks for it itself (GitHub Actions). */
+  /** `aud` of the proof if the agent requests it itself (GitHub Actions). */
   readonly audience: string;
-  /** Names through a hosts file; false leaves the proxy only. */
+  /** Whether to make names resolvable through a hosts file. If false, only the proxy is available. */
   readonly byName: boolean;
   readonly hostsFile: string;
-  /** Domain of the cluster: no name outside of it is taken from the broker. */
+  /** The cluster's DNS domain. The agent accepts no name outside it from the broker. */
   readonly clusterDomain: string;
   /** 0 for any free port. */
   readonly proxyPort: number;
-  /** An address of this machine on which the proxy listens for containers too, as Docker's 172.17.0.1. */
+  /** Address on which the proxy also listens for containers, such as Docker's 172.17.0.1. */
   readonly bridgeAddress?: string | undefined;
-  /** Where the broker's challenges are answered, so that a devcontainer.json can forward it; 0 for any free one. */
+  /** Port for the broker's challenges, which a devcontainer.json can forward; 0 for any free port. */
   readonly presencePort: number;
   readonly runtimeDirectory: string;
-  /** How `meshpass` is started, for kubectl's credentials; by its name where absent. */
+  /** Command with which kubectl starts `meshpass`; defaults to its name. */
   readonly command?: readonly string[] | undefined;
-  /** Name of an issuer of the access file at which the developer signs in before the session opens. */
+  /** Issuer in the access file at which the developer signs in before the session opens. */
   readonly signIn?: string | undefined;
-  /** Path of the Envoy to run, instead of the one that is installed. */
+  /** Path of the Envoy to run, instead of the installed one. */
   readonly envoy?: string | undefined;
 }
 
 /**
- * From the environment (MESHPASS_...), over which the given options win.
+ * Reads the configuration from the environment (MESHPASS_...); explicit options take precedence.
  * @throws MeshpassError config_invalid
  */
 export function agentConfig(
   options: { readonly [Key in keyof AgentConfig]?: AgentConfig[Key] | undefined },
   env: Readonly<Record<string, string | undefined>>,
 ): AgentConfig {
-  const broker = options.broker ?? env.MESHPASS_BROKER;
-  if (!broker) {
-    throw new MeshpassError('config_invalid', 'Where is the broker? Give --broker https://... or set MESHPASS_BROKER.');
-  }
-  const proxyPort = options.proxyPort ?? Number(env.MESHPASS_PROXY_PORT || 0);
-  if (!Number.isInteger(proxyPort) || proxyPort < 0 || proxyPort > 65_535) {
-    throw new MeshpassError('config_invalid', 'The proxy port must be a number from 0 to 65535.');
-  }
-  const bridgeAddress = options.bridgeAddress ?? (env.MESHPASS_BRIDGE_ADDRESS || undefined);
-  if (bridgeAddress !== undefined && !isBridgeAddress(bridgeAddress)) {
-    throw new MeshpassError(
-      'config_invalid',
-      'The bridge address must be a private IPv4 address of this machine, as 172.17.0.1 is: every address (0.0.0.0) or a public one ' +
-        'would offer the proxy to the network.',
-    );
-  }
-  const clusterDomain = options.clusterDomain ?? (env.MESHPASS_CLUSTER_DOMAIN || 'cluster.local');
-  if (!isClusterDomain(clusterDomain)) {
-    throw new MeshpassError('config_invalid', 'The cluster domain must be a lower-case DNS name, as cluster.local is.');
-  }
-  const presencePort = options.presencePort ?? Number(env.MESHPASS_PRESENCE_PORT || 0);
-  if (!Number.isInteger(presencePort) || (presencePort !== 0 && (presencePort < 1024 || presencePort > 65_535))) {
-    throw new MeshpassError('config_invalid', 'The presence port must be a number from 1024 to 65535, or 0 for any.');
-  }
+  const config = {
+    ...DEFAULTS,
+    runtimeDirectory: runtimeDirectory(env),
+    ...fromEnvironment(env),
+    ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
+  };
+  const problem = PROBLEMS.find(([isWrong]) => isWrong(config))?.[1];
+  if (problem) throw new MeshpassError('config_invalid', problem);
+  return config as AgentConfig;
+}
+
+type Settings = Omit<AgentConfig, 'broker'> & { readonly broker?: string };
+
+const DEFAULTS = {
+  audience: 'meshpass',
+  byName: true,
+  clusterDomain: 'cluster.local',
+  hostsFile: '/etc/hosts',
+  proxyPort: 0,
+  presencePort: 0,
+};
+
+/** Settings that the environment provides. */
+function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Partial<AgentConfig> {
+  const texts = {
+    broker: env.MESHPASS_BROKER,
+    caFile: env.MESHPASS_CA_FILE,
+    proofFile: env.MESHPASS_PROOF_FILE,
+    audience: env.MESHPASS_AUDIENCE,
+    hostsFile: env.MESHPASS_HOSTS_FILE,
+    clusterDomain: env.MESHPASS_CLUSTER_DOMAIN,
+    bridgeAddress: env.MESHPASS_BRIDGE_ADDRESS,
+    signIn: env.MESHPASS_SIGN_IN,
+    envoy: env.MESHPASS_ENVOY,
+  };
   return {
-    broker,
-    caFile: options.caFile ?? (env.MESHPASS_CA_FILE || undefined),
-    proofFile: options.proofFile ?? (env.MESHPASS_PROOF_FILE || undefined),
-    audience: options.audience ?? (env.MESHPASS_AUDIENCE || 'meshpass'),
-    byName: options.byName ?? env.MESHPASS_BY_NAME !== 'false',
-    clusterDomain,
-    hostsFile: options.hostsFile ?? (env.MESHPASS_HOSTS_FILE || '/etc/hosts'),
-    proxyPort,
-    bridgeAddress,
-    presencePort,
-    runtimeDirectory: options.runtimeDirectory ?? runtimeDirectory(env),
-    command: options.command,
-    signIn: options.signIn ?? (env.MESHPASS_SIGN_IN || undefined),
-    envoy: options.envoy ?? (env.MESHPASS_ENVOY || undefined),
+    ...Object.fromEntries(Object.entries(texts).filter(([, text]) => text)),
+    ...(env.MESHPASS_PROXY_PORT && { proxyPort: Number(env.MESHPASS_PROXY_PORT) }),
+    ...(env.MESHPASS_PRESENCE_PORT && { presencePort: Number(env.MESHPASS_PRESENCE_PORT) }),
+    ...(env.MESHPASS_BY_NAME === 'false' && { byName: false }),
   };
 }
+
+const PROBLEMS: readonly (readonly [isWrong: (config: Settings) => boolean, problem: string])[] = [
+  [({ broker }) => !broker, "The broker's URL is missing. Pass --broker https://... or set MESHPASS_BROKER."],
+  [
+    ({ proxyPort }) => !Number.isInteger(proxyPort) || proxyPort < 0 || proxyPort > 65_535,
+    'The proxy port must be a number from 0 to 65535.',
+  ],
+  [
+    ({ bridgeAddress }) => bridgeAddress !== undefined && !isBridgeAddress(bridgeAddress),
+    'The bridge address must be a private IPv4 address of this machine, such as 172.17.0.1: all addresses (0.0.0.0) or a public one ' +
+      'would expose the proxy to the network.',
+  ],
+  [
+    ({ clusterDomain }) => !isClusterDomain(clusterDomain),
+    'The cluster domain must be a lower-case DNS name, such as cluster.local.',
+  ],
+  [
+    ({ presencePort }) =>
+      !Number.isInteger(presencePort) || (presencePort !== 0 && (presencePort < 1024 || presencePort > 65_535)),
+    'The presence port must be a number from 1024 to 65535, or 0 for any.',
+  ],
+];
 
 const PRIVATE = new BlockList();
 for (const [network, prefix] of [
@@ -91,7 +114,7 @@ for (const [network, prefix] of [
   PRIVATE.addSubnet(network, prefix);
 }
 
-/** RFC 1918. */
+/** Whether an address is private (RFC 1918). */
 function isBridgeAddress(address: string): boolean {
   return isIPv4(address) && PRIVATE.check(address);
 }

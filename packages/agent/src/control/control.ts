@@ -1,4 +1,6 @@
-/** How the commands reach the running agent: a Unix socket that only its owner can open; one JSON line each way. */
+/**
+ * The running agent's control socket: a Unix socket that only its owner can open, with one JSON line in each direction.
+ */
 import { chmodSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
@@ -12,29 +14,30 @@ import { ownDirectory } from './own-files.ts';
 
 export type ControlRequest =
   | { readonly command: 'status' | 'down' }
-  /** `container`: for a program in a container on a bridge. */
+  /** `container`: variables for a program in a bridged container. */
   | { readonly command: 'env'; readonly container?: boolean }
   | { readonly command: 'token'; readonly audience: string }
   | SignInRequest
-  /** A token for the API server of Kubernetes, under the first grant that has roles where none is named. */
+  /** Requests a token for the Kubernetes API server, by default for the first grant with roles. */
   | { readonly command: 'kubernetes'; readonly grant?: string }
   | { readonly command: 'explain'; readonly call: AskedCall }
   | { readonly command: 'approvals'; readonly approvals: ApprovalsCommand };
 
 const MAX_LINE = 65_536;
 
-/** `MESHPASS_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/meshpass` or `~/.meshpass`. */
+/** Returns `MESHPASS_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/meshpass` or `~/.meshpass`. */
 export function runtimeDirectory(env: Readonly<Record<string, string | undefined>>): string {
   if (env.MESHPASS_RUNTIME_DIR) return env.MESHPASS_RUNTIME_DIR;
   return env.XDG_RUNTIME_DIR ? join(env.XDG_RUNTIME_DIR, 'meshpass') : join(env.HOME || homedir(), '.meshpass');
 }
 
+/** Returns the path of the control socket in a runtime directory. */
 export function controlPath(directory: string): string {
   return join(directory, 'agent.sock');
 }
 
 /**
- * Claims the socket; a dead agent's one is replaced.
+ * Opens the control socket, replacing the socket of an agent that has died.
  * @throws MeshpassError agent_already_running, config_invalid
  */
 export async function serveControl(
@@ -46,7 +49,7 @@ export async function serveControl(
   if (await answers(path)) {
     throw new MeshpassError(
       'agent_already_running',
-      'The agent is running already; meshpass status shows it, meshpass down ends it.',
+      'The agent is already running. meshpass status shows it, and meshpass down stops it.',
     );
   }
   rmSync(path, { force: true });
@@ -76,7 +79,10 @@ export async function serveControl(
   };
 }
 
-/** Asks the running agent. @throws MeshpassError agent_not_running, or what the agent answers */
+/**
+ * Sends a request to the running agent.
+ * @throws MeshpassError agent_not_running, or the agent's error
+ */
 export function askAgent<T>(directory: string, request: ControlRequest): Promise<T> {
   return new Promise((resolve, reject) => {
     const socket = connect(controlPath(directory));
@@ -115,22 +121,40 @@ async function reply(line: string, answer: (request: ControlRequest) => Promise<
 }
 
 function parse(line: string): ControlRequest {
-  const request = JSON.parse(line) as Readonly<Record<string, unknown>>;
-  const { command, audience, call, grant, approvals, issuer } = request;
-  if (command === 'status' || command === 'down' || command === 'sign-in-lacking') return { command };
-  if (command === 'env') return { command, container: request.container === true };
-  if (command === 'token' && typeof audience === 'string' && audience !== '') return { command, audience };
-  if (command === 'kubernetes' && (grant === undefined || typeof grant === 'string'))
-    return { command, ...(grant !== undefined && { grant }) };
-  if (command === 'sign-in-result' && typeof issuer === 'string') return { command, issuer };
-  if ((command === 'sign-in' || command === 'sign-out') && (issuer === undefined || typeof issuer === 'string'))
-    return { command, ...(issuer !== undefined && { issuer }) };
-  if (command === 'explain' && isCall(call)) return { command, call };
-  if (command === 'approvals' && isApprovalsCommand(approvals)) return { command, approvals };
+  const request = JSON.parse(line) as Fields;
+  const command = request.command as ControlRequest['command'];
+  const isKnown = typeof command === 'string' && Object.hasOwn(FIELDS, command);
+  const fields = isKnown ? FIELDS[command](request) : undefined;
+  if (fields) return { command, ...fields } as ControlRequest;
   throw new MeshpassError(
     'usage',
     `The agent of version ${VERSION} does not know this command: run meshpass down and up again.`,
   );
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+type ReadFields = (request: Fields) => Fields | undefined;
+
+/** Field parsers for each command. They return undefined if a field is invalid. */
+const FIELDS: Readonly<Record<ControlRequest['command'], ReadFields>> = {
+  status: () => ({}),
+  down: () => ({}),
+  env: ({ container }) => ({ container: container === true }),
+  token: ({ audience }) => (typeof audience === 'string' && audience !== '' ? { audience } : undefined),
+  kubernetes: optionalText('grant'),
+  'sign-in': optionalText('issuer'),
+  'sign-in-result': ({ issuer }) => (typeof issuer === 'string' ? { issuer } : undefined),
+  'sign-in-lacking': () => ({}),
+  'sign-out': optionalText('issuer'),
+  explain: ({ call }) => (isCall(call) ? { call } : undefined),
+  approvals: ({ approvals }) => (isApprovalsCommand(approvals) ? { approvals } : undefined),
+};
+
+function optionalText(name: string): ReadFields {
+  return ({ [name]: text }) => {
+    if (text === undefined) return {};
+    return typeof text === 'string' ? { [name]: text } : undefined;
+  };
 }
 
 function isCall(call: unknown): call is AskedCall {
@@ -139,7 +163,7 @@ function isCall(call: unknown): call is AskedCall {
   return texts.every((text) => typeof text === 'string') && typeof port === 'number' && typeof headers === 'object';
 }
 
-/** Whether an agent runs, also where it has no session yet. */
+/** Whether an agent is running, even without a session. */
 export function isAgentRunning(directory: string): Promise<boolean> {
   return answers(controlPath(directory));
 }

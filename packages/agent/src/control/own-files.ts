@@ -1,6 +1,6 @@
 /**
- * The runtime directory and the log, which may lie where others can write (`/tmp`). Each is opened without following a link,
- * then looked at, then changed: by its descriptor, so that it cannot be exchanged in between.
+ * Runtime directory and log, which may be in a directory that others can write to (`/tmp`). Each is opened without
+ * following links, checked, and then changed through its descriptor, so that it cannot be replaced in between.
  */
 import {
   closeSync,
@@ -20,8 +20,8 @@ import { MeshpassError } from '@meshpass/identity/error';
 const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 /**
- * Makes the directory, or takes one of our own; it is ours alone afterwards (mode 0700).
- * @throws MeshpassError config_invalid where it is a link, no directory, or somebody else's
+ * Creates the directory or reuses our own, with mode 0700.
+ * @throws MeshpassError config_invalid if it is a link, not a directory, or owned by another user
  */
 export function ownDirectory(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -37,14 +37,14 @@ export function ownDirectory(path: string): void {
 }
 
 /**
- * Opens a log for appending, for us alone (mode 0600); one that has grown beyond `largest` begins anew.
+ * Opens a log for appending, with mode 0600. Truncates it if it is larger than `largest`.
  * @param largest bytes
- * @returns its descriptor, which the caller closes
- * @throws MeshpassError config_invalid where it is a link, no file, somebody else's, or has a second name
+ * @returns a descriptor that the caller must close
+ * @throws MeshpassError config_invalid if it is a link, not a file, owned by another user, or has several hard links
  */
 export function openOwnLog(path: string, largest: number): number {
   const what = `${path} must be a file of your own and no link; remove it, or set MESHPASS_RUNTIME_DIR.`;
-  // O_NONBLOCK: to open a pipe that nobody reads would wait for ever.
+  // O_NONBLOCK, because opening a pipe that has no reader would block forever.
   const opened = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, what);
   try {
     const found = fstatSync(opened);
@@ -59,7 +59,7 @@ export function openOwnLog(path: string, largest: number): number {
 }
 
 /**
- * Writes a file for us alone (mode 0600) in place of what had its name, at once: whoever reads it has the old one or the new one.
+ * Atomically replaces a file, with mode 0600, so that readers see either the old or the new content.
  * @throws MeshpassError config_invalid
  */
 export function writeOwnFile(path: string, text: string): void {

@@ -1,9 +1,14 @@
-/** The CA that the configuration names. */
+/** Reads the configured CA file. */
 import { readFileSync } from 'node:fs';
 import { fileProblem, MeshpassError } from '@meshpass/identity/error';
 
-/** @returns PEM. @throws MeshpassError config_invalid */
-export function readCa(path: string): string {
+/**
+ * Reads a CA file.
+ * @returns the PEM, or undefined if no path is given
+ * @throws MeshpassError config_invalid
+ */
+export function readCa(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {

@@ -1,4 +1,4 @@
-/** What the agent tells about itself. Nothing in it is secret. */
+/** Agent status. Contains no secrets. */
 import type { Refusal } from '../access-log/refusals.ts';
 import type { ClusterState, ListenerState } from '../envoy/admin.ts';
 import type { LeftOut } from '../session/broker-answers.ts';
@@ -13,7 +13,7 @@ export interface AgentStatus extends DataPlaneStatus {
     readonly login: string;
     readonly workspace: string;
     readonly grants: readonly string[];
-    /** Milliseconds since the epoch, as all times here. */
+    /** Unix ms, like all times here. */
     readonly expiresAt: number;
   };
   readonly credentials: {
@@ -21,75 +21,79 @@ export interface AgentStatus extends DataPlaneStatus {
       readonly grant: string;
       readonly spiffeId: string;
       readonly expiresAt: number;
-      /** When the session loses the grant; absent where the broker does not say. */
+      /** Time at which the session loses the grant. Absent if the broker does not support it. */
       readonly heldUntil?: number;
-      /** Why the session gained it while it was live: `window_opened`, `access_widened`, `approved`, `emergency`, `signed_in`. */
+      /**
+       * Why the live session gained the grant: `window_opened`, `access_widened`, `approved`, `emergency`, `signed_in`.
+       */
       readonly gained?: string;
     }[];
     readonly identityTokenExpiresAt: number;
   };
-  /** At identity providers, beside the proof. */
+  /** Sign-ins at identity providers, in addition to the proof. */
   readonly signIns: readonly SignInStatus[];
   readonly services: readonly ServiceStatus[];
-  /** Absent: no grant has roles of Kubernetes. */
+  /** Absent if no grant has Kubernetes roles. */
   readonly kubernetes?: KubernetesStatus;
   readonly broker: {
     readonly url: string;
     readonly answeredAt: number;
-    /** The last failure of each task that has not succeeded since. */
+    /** Last failure of each task that has not succeeded since then. */
     readonly failures: Readonly<Record<string, string>>;
   };
-  /** Public address of the edge. */
+  /** The edge's public address. */
   readonly edge?: { readonly host: string; readonly port: number };
+  /** Contact for access requests. Absent if the access file lists none. */
+  readonly contact?: string;
   readonly lease: {
-    /** How it is renewed: by the control channel of an edge, or at the broker, where no edge does. */
+    /** How the lease is renewed: through an edge's control channel, or at the broker if no edge does. */
     readonly by: 'channel' | 'https';
     readonly since: number;
-    /** What an edge said last of a lease that it did not renew: nobody's word, and a hint. */
+    /** The edge's last reason for not renewing a lease. Unsigned, so only a hint. */
     readonly refused?: { readonly code: string; readonly at: number };
   };
-  /** Milliseconds from the start of the process until it was ready. */
+  /** Milliseconds from process start to readiness. */
   readonly readyAfter: number;
 }
 
-/** What Envoy does, and what it was given. */
+/** State of Envoy and of its configuration. */
 export interface DataPlaneStatus {
   readonly envoy: {
     readonly version: string;
-    /** Absent while it is being started. */
+    /** Absent while Envoy is starting. */
     readonly pid?: number;
     readonly restarts: number;
-    /** How the one before ended. */
+    /** How the previous process ended. */
     readonly lastEnd?: string;
-    /** Those for programs; empty where Envoy does not answer. */
+    /** Listeners for programs; empty if Envoy does not respond. */
     readonly listeners: readonly ListenerState[];
     readonly clusters: readonly ClusterState[];
   };
   readonly configuration: {
-    /** Of what the broker sent last and this workspace accepted. */
+    /** Last version that the broker sent and this workspace accepted. */
     readonly version?: number;
-    /** Why what the broker sent last is not used, in place of which the one before is. */
+    /** Why the agent rejected the latest configuration and kept the previous one. */
     readonly refused: readonly string[];
-    /** What Envoy itself did not take, by kind of resource. */
+    /** Resources that Envoy itself rejected, by kind. */
     readonly rejected: readonly string[];
-    /** What istiod sent and no workspace accepts: filters of other teams, for example. */
+    /** Parts from istiod that no workspace accepts, such as other teams' filters. */
     readonly leftOut: readonly LeftOut[];
   };
-  /** What edges said of tunnels of this workspace that they are about to end: nobody's word. Absent: nothing. */
+  /** Notices from edges that are about to end this workspace's tunnels. Unsigned. Absent if there were none. */
   readonly draining?: {
-    /** When one said so last. */
+    /** Time of the last notice. */
     readonly at: number;
-    /** How often tunnels were replaced because of it. */
+    /** Number of tunnel replacements caused by a notice. */
     readonly replaced: number;
   };
-  /** The last requests and connections that were refused, the newest first. */
+  /** Latest refused requests and connections, newest first. */
   readonly refusals: readonly Refusal[];
   readonly proxy: { readonly host: '127.0.0.1'; readonly port: number };
-  /** What does not work here, and what to do instead. */
+  /** Limitations in this workspace, each with an alternative. */
   readonly notes: readonly string[];
 }
 
-/** For kubectl. */
+/** kubectl configuration. */
 export interface KubernetesStatus {
   /** Path of the kubeconfig. */
   readonly kubeconfig: string;
@@ -97,7 +101,7 @@ export interface KubernetesStatus {
     readonly name: string;
     readonly grant: string;
     readonly server: string;
-    /** Where the grant has a role. */
+    /** Namespaces in which the grant has a role. */
     readonly namespaces: readonly string[];
   }[];
 }
@@ -109,6 +113,6 @@ export interface ServiceStatus {
   readonly names: readonly string[];
   readonly protocol: 'http' | 'http2' | 'tcp';
   readonly allow?: readonly string[];
-  /** Own loopback address, where the service is reached by name. */
+  /** Loopback address, if the service is reachable by name. */
   readonly address?: string;
 }

@@ -1,17 +1,17 @@
-/** Envoy's administration interface, on a Unix socket that only its owner can open. */
+/** Envoy's admin interface, on a Unix socket that only its owner can open. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isServiceAddress } from '@meshpass/identity/service-address';
-import { request } from '../http.ts';
+import { exchange, request } from '../http.ts';
 
 export interface ListenerState {
   readonly name: string;
-  /** `127.64.1.2:8080`; undefined for an internal listener. */
+  /** `127.64.1.2:8080`, or undefined for an internal listener. */
   readonly address: string | undefined;
 }
 
 export interface ClusterState {
   readonly name: string;
-  /** Connections that are open, those that were opened, those that failed. */
+  /** Connections that are open, were opened, and failed. */
   readonly active: number;
   readonly opened: number;
   readonly failed: number;
@@ -37,7 +37,10 @@ export class EnvoyAdmin {
     }
   }
 
-  /** @throws Error where Envoy does not answer */
+  /**
+   * Lists the listeners.
+   * @throws Error if Envoy does not respond
+   */
   async listeners(): Promise<ListenerState[]> {
     const { listener_statuses: statuses = [] } = await this.#json<{ listener_statuses?: ListenerStatus[] }>(
       '/listeners?format=json',
@@ -48,7 +51,10 @@ export class EnvoyAdmin {
     }));
   }
 
-  /** @throws Error where Envoy does not answer */
+  /**
+   * Lists the clusters.
+   * @throws Error if Envoy does not respond
+   */
   async clusters(): Promise<ClusterState[]> {
     const { cluster_statuses: statuses = [] } = await this.#json<{ cluster_statuses?: ClusterStatus[] }>(
       '/clusters?format=json',
@@ -68,56 +74,38 @@ export class EnvoyAdmin {
   }
 
   /**
-   * Listeners stop accepting; returns when no request is under way and no TCP connection is open, or after `longest` milliseconds.
-   * @throws Error where Envoy does not answer
+   * Makes listeners stop accepting connections, then waits until no request or TCP connection is open, but at most
+   * `longest` ms.
+   * @throws Error if Envoy does not respond
    */
   async drain(longest: number): Promise<void> {
     const end = performance.now() + longest;
     const left = () => Math.max(1, Math.ceil(end - performance.now()));
     await this.#ask('POST', '/drain_listeners?graceful&skip_exit', left());
     while (performance.now() < end) {
-      const { body } = await this.#ask('GET', '/stats?usedonly&filter=downstream_(rq|cx)_active', left());
-      if (openIn(body) === 0) return;
+      const { text } = await this.#ask('GET', '/stats?usedonly&filter=downstream_(rq|cx)_active', left());
+      if (openIn(text) === 0) return;
       await sleep(Math.min(DRAIN_POLL, left()));
     }
   }
 
   async #json<T>(path: string): Promise<T> {
-    const { status, body } = await this.#ask('GET', path);
+    const { status, text } = await this.#ask('GET', path);
     if (status !== 200) throw new Error(`Envoy answered ${status} to ${path}`);
-    return JSON.parse(body) as T;
+    return JSON.parse(text) as T;
   }
 
   /** @param timeout milliseconds */
-  #ask(
-    method: 'GET' | 'POST',
-    path: string,
-    timeout = TIMEOUT,
-  ): Promise<{ readonly status: number; readonly body: string }> {
-    return new Promise((resolve, reject) => {
-      const outgoing = request({ socketPath: this.#socketPath, method, path, timeout, agent: false }, (incoming) => {
-        const chunks: Buffer[] = [];
-        let size = 0;
-        incoming.on('data', (chunk: Buffer) => {
-          size += chunk.length;
-          if (size > LARGEST) outgoing.destroy(new Error('Envoy answered too much'));
-          else chunks.push(chunk);
-        });
-        incoming.on('error', reject);
-        incoming.on('end', () =>
-          resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
-        );
-      });
-      outgoing.on('timeout', () => outgoing.destroy(new Error('Envoy did not answer in time')));
-      outgoing.on('error', reject);
-      outgoing.end();
-    });
+  #ask(method: 'GET' | 'POST', path: string, timeout = TIMEOUT) {
+    const outgoing = request({ socketPath: this.#socketPath, method, path, timeout, agent: false });
+    outgoing.on('timeout', () => outgoing.destroy(new Error('Envoy did not answer in time')));
+    return exchange(outgoing, LARGEST);
   }
 }
 
 /**
- * Requests under way and open TCP connections to services, from Envoy's gauges. An idle HTTP connection is neither: of a listener's
- * connections, those count that no HTTP connection manager has. Managers are named `GRANT/ADDRESS_PORT`.
+ * Counts open requests and TCP connections to services from Envoy's gauges. An idle HTTP connection is neither, so only
+ * a listener's connections without an HTTP connection manager count. Manager names have the form `GRANT/ADDRESS_PORT`.
  */
 export function openIn(stats: string): number {
   let requests = 0;
@@ -125,7 +113,7 @@ export function openIn(stats: string): number {
   for (const line of stats.split('\n')) {
     const [, kind, name = '', gauge, value] =
       /^(http|listener)\.(.+)\.downstream_(rq|cx)_active: ([0-9]+)$/.exec(line) ?? [];
-    // The administration's own request is one of them.
+    // Excludes the admin request itself.
     if (kind === 'http' && gauge === 'rq' && name !== 'admin') requests += Number(value);
     const [, at, address] = /^(?:.*\/)?((127(?:\.[0-9]+){3})_[0-9]+)$/.exec(name) ?? [];
     if (gauge !== 'cx' || at === undefined || !isServiceAddress(address!)) continue;

@@ -1,22 +1,39 @@
-/** What Envoy is started with: where the agent is. Everything else, and every secret, comes from there. */
+/**
+ * Envoy's bootstrap, which contains only the agent's address. All other configuration and all secrets come from the
+ * agent.
+ */
 import { AGENT_CLUSTER } from '@meshpass/envoy/agent-source';
 
 export interface BootstrapOptions {
-  /** Unix socket of the agent: configuration, secrets and access log. */
+  /** The agent's Unix socket for configuration, secrets and access log. */
   readonly agentSocket: string;
-  /** Unix socket of Envoy's own administration, of mode 0600. */
+  /** Unix socket of Envoy's admin interface, mode 0600. */
   readonly adminSocket: string;
 }
 
-/** Connections that programs may have open at once: far more than a workspace needs, far fewer than its memory holds. */
+/** Maximum open connections from programs: far more than a workspace needs, far fewer than its memory allows. */
 const MAX_CONNECTIONS = 10_000;
 
-/** @returns Envoy's bootstrap (`envoy.config.bootstrap.v3.Bootstrap`) as JSON; nothing in it is secret */
+/**
+ * Runtime settings that Istio uses for every sidecar and that routes may depend on. Without the first, Envoy rejects
+ * any regular expression that compiles to more than 100 instructions, and the whole resource with it.
+ */
+const RUNTIME = {
+  're2.max_program_size.error_level': '32768',
+  'envoy.reloadable_features.http_reject_path_with_fragment': false,
+  'envoy.reloadable_features.coalesce_lb_rebuilds_on_batch_update': false,
+};
+
+/**
+ * Creates the bootstrap.
+ * @returns `envoy.config.bootstrap.v3.Bootstrap` as JSON, without secrets
+ */
 export function bootstrap({ agentSocket, adminSocket }: BootstrapOptions): string {
   const ads = { ads: {}, resource_api_version: 'V3' };
   return JSON.stringify({
     node: { id: 'meshpass-agent', cluster: 'workspace' },
     admin: { address: { pipe: { path: adminSocket, mode: 0o600 } } },
+    layered_runtime: { layers: [{ name: 'global config', static_layer: RUNTIME }] },
     bootstrap_extensions: [
       {
         name: 'envoy.bootstrap.internal_listener',

@@ -1,4 +1,4 @@
-/** Finds the Envoy that the agent runs: the one that the user named, the one that came with Meshpass, or one on the PATH. */
+/** Finds the Envoy to run: the configured one, the one shipped with Meshpass, or one on the PATH. */
 import { execFile } from 'node:child_process';
 import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -14,26 +14,27 @@ export interface FoundEnvoy {
   readonly version: string;
 }
 
-/** Where Meshpass itself is installed. */
+/** Location of the Meshpass installation. */
 export interface Installation {
-  /** The single executable, where Meshpass runs as one: `envoy` lies beside it. */
+  /** The single executable if Meshpass runs as one. `envoy` is next to it. */
   readonly executable?: string;
-  /** A file or URL from which the npm package of Envoy can be resolved. */
+  /** File or URL from which Envoy's npm package can be resolved. */
   readonly module?: string;
 }
 
 /** Patch releases have the same API. */
 const SERIES = ENVOY_VERSION.replace(/[0-9]+$/, '');
-/** Longest that it may take to say its version, ms. */
+/** Timeout for printing the version, ms. */
 const TIMEOUT = 10_000;
 const ADVICE =
   `Install the package ${envoyPackage('x64')} or ${envoyPackage('arm64')} beside Meshpass, put Envoy ` +
   `${SERIES}x on the PATH, or set MESHPASS_ENVOY to its path.`;
 
 /**
- * @param configured path that the user named (`MESHPASS_ENVOY`); no other is tried then
- * @param env of which only `PATH` is read
- * @throws MeshpassError `agent_envoy_missing` where there is none, or it is of another version
+ * Finds Envoy and checks its version.
+ * @param configured path from `MESHPASS_ENVOY`; if set, no other is tried
+ * @param env only `PATH` is used
+ * @throws MeshpassError `agent_envoy_missing` if none is found or its version is not supported
  */
 export async function findEnvoy(
   configured: string | undefined,
@@ -41,7 +42,7 @@ export async function findEnvoy(
   installation: Installation = ours(),
 ): Promise<FoundEnvoy> {
   const path = configured ?? besideExecutable(installation) ?? inPackage(installation) ?? onPath(env.PATH ?? '');
-  if (path === undefined) throw missing(`There is no Envoy here. ${ADVICE}`);
+  if (path === undefined) throw missing(`Envoy is not installed. ${ADVICE}`);
   const version = await versionOf(path);
   if (!version.startsWith(SERIES))
     throw missing(`${path} is Envoy ${version}, and Meshpass needs ${SERIES}x. ${ADVICE}`);
@@ -66,7 +67,7 @@ function inPackage({ module }: Installation): string | undefined {
   }
 }
 
-/** Folders that are relative, which also means the working directory, are left out. */
+/** Searches the PATH. Relative folders, including the working directory, are skipped. */
 function onPath(path: string): string | undefined {
   return path
     .split(delimiter)
@@ -93,7 +94,7 @@ async function versionOf(path: string): Promise<string> {
     throw missing(`${path} cannot be run (${typeof why === 'string' ? why : 'it failed'}). ${ADVICE}`, cause);
   }
   const version = /version: [0-9a-f]+\/([0-9]+\.[0-9]+\.[0-9]+)/.exec(output)?.[1];
-  if (version === undefined) throw missing(`${path} does not say that it is Envoy. ${ADVICE}`);
+  if (version === undefined) throw missing(`${path} does not identify itself as Envoy. ${ADVICE}`);
   return version;
 }
 

@@ -1,22 +1,22 @@
 /**
- * A process that ends with this one, however this one ends. A shell stands between the two: it holds the other end of a pipe, and
- * when that closes, because the agent was killed, it kills what it started. This works wherever there is a POSIX shell.
+ * Child process that ends with this process, however this process ends. A shell between the two reads one end of a
+ * pipe. When the pipe closes because the agent was killed, the shell kills the child. Needs only a POSIX shell.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
 export interface GuardedProcess {
-  /** Of the process itself, not of its guard; undefined until it runs. */
+  /** Pid of the process itself, not of its guard. Undefined until the process runs. */
   readonly pid: number | undefined;
-  /** Resolves when it has ended, with how: `exit 1`, `SIGKILL`. */
+  /** Resolves with the cause when the process has ended: `exit 1`, `SIGKILL`. */
   readonly ended: Promise<string>;
-  /** Ends it at once. */
+  /** Kills the process. */
   kill(): void;
 }
 
 /**
- * Its standard input is the pipe; it prints the process id, waits, and exits as the process did. A crash leaves no core file: it would
- * hold the keys that are in memory.
+ * Guard script. Its standard input is the pipe. It prints the process id, waits, and exits with the process's status.
+ * Core dumps are disabled because they would contain the keys in memory.
  */
 const GUARD = `ulimit -c 0
 exec 3<&0
@@ -30,8 +30,9 @@ kill "$watch"
 exit "$code"`;
 
 /**
- * @param line gets each line of its standard error
- * @param env all of its environment
+ * Starts a process.
+ * @param line called with each line of standard error
+ * @param env complete environment of the process
  */
 export function startGuarded(
   argv: readonly string[],
@@ -49,14 +50,14 @@ export function startGuarded(
       resolve(signal ?? (code! > 128 ? `signal ${code! - 128}` : `exit ${code}`));
     });
   });
-  // Without a file descriptor for them (EMFILE) it has no pipes.
+  // If file descriptors run out (EMFILE), the guard has no pipes.
   const { stdin, stdout, stderr } = guard;
   if (stdout)
     createInterface({ input: stdout }).once('line', (text) => {
       pid = Number(text);
     });
   if (stderr) createInterface({ input: stderr }).on('line', line);
-  stdin?.on('error', () => {}); // it has ended: `ended` tells
+  stdin?.on('error', () => {}); // it has ended, which `ended` reports
   return {
     get pid() {
       return pid;
@@ -70,6 +71,6 @@ function killQuietly(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // It has ended, too.
+    // The process has already ended.
   }
 }

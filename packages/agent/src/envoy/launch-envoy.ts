@@ -1,4 +1,4 @@
-/** Starts Envoy before there is a session: it needs a tenth of a second, in which the broker is asked. It waits for configuration. */
+/** Starts Envoy (≈100 ms) in parallel with the first broker request. Envoy then waits for its configuration. */
 import { join } from 'node:path';
 import type { FoundEnvoy } from './find.ts';
 import { type EnvoySocket, openEnvoySocket } from './socket.ts';
@@ -6,15 +6,18 @@ import { EnvoySupervisor, type SupervisorOptions } from './supervisor.ts';
 
 export interface LaunchedEnvoy {
   readonly supervisor: EnvoySupervisor;
-  /** Where it asks for configuration and secrets. */
+  /** Socket from which Envoy requests configuration and secrets. */
   readonly socket: EnvoySocket;
-  /** Where it is asked to open tunnels. */
+  /** Unix socket for requests that make Envoy open tunnels. */
   readonly warmUpSocket: string;
-  /** Drains and ends it. */
+  /** Drains and stops Envoy. */
   close(): Promise<void>;
 }
 
-/** @param directory one that is ours alone */
+/**
+ * Starts Envoy.
+ * @param directory the agent's private directory
+ */
 export async function launchEnvoy(
   envoy: FoundEnvoy,
   { directory, log }: Pick<SupervisorOptions, 'directory' | 'log'>,

@@ -1,4 +1,4 @@
-/** Has Envoy open a connection to each of some clusters, through its warm-up listener (xds/warm-up.ts). */
+/** Makes Envoy connect to some clusters through its warm-up listener (xds/warm-up.ts). */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, request } from '../http.ts';
 
@@ -9,12 +9,12 @@ export interface TunnelsOptions {
   readonly clusters: readonly string[];
 }
 
-/** Longest that the listener is waited for, ms. */
+/** Maximum time to wait for the listener, ms. */
 const PATIENCE = 3_000;
 const POLL = 50;
 const TIMEOUT = 2_000;
 
-/** Returns when Envoy has begun to connect. What fails is left to the first call, which tells why. */
+/** Returns once Envoy has started to connect. Failures show up in the first call, which reports the reason. */
 export async function openTunnels({ socketPath, header, clusters }: TunnelsOptions): Promise<void> {
   const [first, ...others] = clusters;
   if (first === undefined) return;

@@ -1,22 +1,23 @@
 /**
- * The Unix socket on which Envoy finds the agent, from before the agent can answer: an Envoy that was started early connects at once,
- * and what it asks waits until somebody serves it. Refused, it would come back only after a pause of its own.
+ * Unix socket through which Envoy reaches the agent. It opens before the agent can answer: an Envoy that starts early
+ * connects at once, and its requests wait until the agent serves them. A refused connection would cost Envoy its retry
+ * delay.
  */
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 
 export interface EnvoySocket {
   readonly path: string;
-  /** From now on connections are given to `take`, those that wait first. */
+  /** Passes all connections to `take`, waiting ones first. */
   serve(take: (connection: Socket) => void): void;
-  /** Takes no more connections. */
+  /** Accepts no further connections. */
   close(): void;
 }
 
-/** Connections that may wait: an Envoy opens one for each of its threads. */
+/** Maximum waiting connections. Envoy opens one per thread. */
 const MAX_WAITING = 16;
 
-/** Listens on a new Unix socket of mode 0600. */
+/** Listens on a new Unix socket with mode 0600. */
 export async function openEnvoySocket(path: string): Promise<EnvoySocket> {
   const waiting = new Set<Socket>();
   const hold = (connection: Socket) => {

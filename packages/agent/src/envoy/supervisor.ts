@@ -1,4 +1,4 @@
-/** Keeps an Envoy running: starts it, starts it again when it ends, drains and ends it. */
+/** Keeps Envoy running: starts, restarts, drains and stops it. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,27 +11,30 @@ import { type GuardedProcess, startGuarded } from './guarded-process.ts';
 
 export interface SupervisorOptions {
   readonly envoy: FoundEnvoy;
-  /** A directory that is ours alone. */
+  /** The agent's private directory. */
   readonly directory: string;
   readonly agentSocket: string;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Threads that carry traffic: one moves more than an edge takes from one workspace, and each keeps tunnels of its own. */
+/**
+ * Worker threads. A single thread carries more traffic than an edge accepts from a workspace, and each thread has its
+ * own tunnels.
+ */
 const THREADS = '1';
 /**
- * Where a listener is another one, because the session gained a grant on its port: connections of TCP stay for an hour, and those of HTTP end
- * with their next answer, so that programs that keep them soon come by the new listener.
+ * How a replaced listener drains, for example after a new grant on its port. TCP connections stay for an hour. HTTP
+ * connections end with their next response, so that programs soon use the new listener.
  */
 export const DRAINING = ['--drain-time-s', String(DRAIN_SECONDS), '--drain-strategy', 'immediate'] as const;
-/** Warnings, but not about what of its configuration Envoy calls work in progress: it would say so with every update. */
+/** Warnings, except those about work-in-progress configuration, which Envoy would repeat on every update. */
 const LOG = ['--log-level', 'warning', '--component-log-level', 'misc:error'];
 const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 5_000;
-/** One that ran for this long did not fail because of how it was started. */
+/** A failure after this run time is not a failed start, ms. */
 const SETTLED = 10_000;
 const READY_POLL = 10;
-/** Longest that `close` waits for requests under way, ms. */
+/** Maximum time that `close` waits for open requests, ms. */
 const DRAIN = 2_000;
 const MAX_LINE = 500;
 const LINES_PER_MINUTE = 60;
@@ -44,6 +47,7 @@ export class EnvoySupervisor {
   #closed = false;
   #restarts = 0;
   #lastEnd: string | undefined;
+  #ended: () => void = () => {};
   #lines = { minute: 0, count: 0 };
 
   constructor(options: SupervisorOptions) {
@@ -64,9 +68,17 @@ export class EnvoySupervisor {
     return this.#restarts;
   }
 
-  /** How the last one ended; undefined while the first runs. */
+  /** How the last process ended. Undefined while the first one runs. */
   get lastEnd(): string | undefined {
     return this.#lastEnd;
+  }
+
+  /**
+   * @param ended called immediately when Envoy ends by itself, because other users of this machine can then take over
+   *   its addresses
+   */
+  onEnded(ended: () => void): void {
+    this.#ended = ended;
   }
 
   start(): void {
@@ -76,7 +88,7 @@ export class EnvoySupervisor {
   /**
    * Waits until Envoy has its first configuration and listens.
    * @param within milliseconds
-   * @returns whether it is ready
+   * @returns whether Envoy is ready
    */
   async ready(within: number): Promise<boolean> {
     for (const end = performance.now() + within; !this.#closed && performance.now() < end; await sleep(READY_POLL)) {
@@ -85,13 +97,13 @@ export class EnvoySupervisor {
     return false;
   }
 
-  /** Lets requests under way finish, for a moment, and ends Envoy. */
+  /** Waits briefly for open requests, then stops Envoy. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     const running = this.#process;
     if (!running) return;
-    await this.admin.drain(DRAIN).catch(() => {}); // where it does not answer, there is nothing to drain
+    await this.admin.drain(DRAIN).catch(() => {}); // without a response there is nothing to drain
     running.kill();
     await running.ended;
   }
@@ -99,11 +111,12 @@ export class EnvoySupervisor {
   async #run(): Promise<void> {
     for (let pause = FIRST_PAUSE; !this.#closed; ) {
       const started = performance.now();
-      // A full disk, or no process left, must not end the agent: its traffic begins again when there is room.
+      // A full disk or process table must not end the agent. Traffic resumes when there is room again.
       const how = await this.#once().catch(
         (error: NodeJS.ErrnoException) => `not started: ${error.code ?? error.message}`,
       );
       if (this.#closed) return;
+      this.#ended();
       this.#restarts += 1;
       this.#lastEnd = how;
       this.#options.log('envoy_ended', { how });
@@ -113,21 +126,26 @@ export class EnvoySupervisor {
     }
   }
 
-  /** @returns how it ended. @throws Error where it cannot be started */
+  /**
+   * Runs Envoy once.
+   * @returns how Envoy ended
+   * @throws Error if Envoy cannot be started
+   */
   async #once(): Promise<string> {
     const { envoy, directory, agentSocket } = this.#options;
     const file = join(directory, 'envoy.json');
-    // Made anew each time: of an earlier run they may be anything.
+    // Recreated each time, because files of an earlier run may have any content.
     rmSync(this.#adminSocket, { force: true });
     writeFileSync(file, bootstrap({ agentSocket, adminSocket: this.#adminSocket }), { mode: 0o600 });
-    // Envoy's shared memory for hot restarts is one per machine, and is not used.
+    // Disables Envoy's shared memory for hot restarts, because it is shared by the whole machine.
     const argv = [envoy.path, '--config-path', file, '--disable-hot-restart', '--concurrency', THREADS, ...DRAINING];
-    // Nothing of the agent's environment, where a Codespace keeps its tokens: Envoy needs none, and has formats that read it.
+    // Omits the agent's environment, which contains a Codespace's tokens: Envoy needs none of it and has formats that
+    // can read it.
     this.#process = startGuarded([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
     return this.#process.ended;
   }
 
-  /** What Envoy says goes to the agent's log, as much of it as a person would read. */
+  /** Logs Envoy's output, limited to an amount that a person would read. */
   #line(text: string): void {
     const minute = Math.floor(performance.now() / 60_000);
     if (minute !== this.#lines.minute) this.#lines = { minute, count: 0 };

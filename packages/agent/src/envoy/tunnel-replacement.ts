@@ -1,15 +1,17 @@
 /**
- * When tunnels are replaced (decision 0033): because certificates are of another principal now, or an edge is about to end. Edges say so, again
- * and again while they carry one, and an edge may lie: it costs the workspace new tunnels, a bounded number of times, and no request.
+ * Decides when to replace tunnels (decision 0033): after a certificate's principal changed, or before an edge shuts
+ * down. A draining edge announces its shutdown repeatedly while it carries a tunnel. A lying edge can cause only a
+ * bounded number of new tunnels and no failed requests.
  */
 
-/** Edges that end together, and all of their agents, are not to have it done in the same moment, ms. */
+/** Maximum random delay in ms, so that agents of draining edges do not all replace their tunnels at once. */
 const SPREAD_MS = 1_500;
-/** Least time between two replacements, ms. What is left out is said again. */
+/** Minimum time between two replacements, ms. Edges repeat announcements that are ignored. */
 const LEAST_MS = 5_000;
 /**
- * Replacements that follow each other so, and after how many ms there is another one. Edges that drain say so for longer (`--drain`, 20 s by
- * default), so that whatever an edge said before, one that tells the truth is heard before it ends.
+ * Replacement burst size, and the time in ms until another replacement is allowed. Draining edges repeat their
+ * announcement for longer than that (`--drain`, 20 s by default), so an honest edge is heard before it ends, no matter
+ * what other edges announced before.
  */
 const BURST = 4;
 const REGAINED_MS = 12_000;
@@ -20,21 +22,21 @@ export class TunnelReplacement {
   readonly #now: () => number;
   #generation = 0;
   #forEdges = 0;
-  /** Envoy has taken it. */
+  /** Generation that Envoy has accepted. */
   #taken = 0;
-  /** Since when Envoy opens tunnels of this generation. */
+  /** When Envoy began to open tunnels of this generation. */
   #since = Number.NEGATIVE_INFINITY;
-  /** Of the last replacement for an edge. */
+  /** When tunnels were last replaced for an edge. */
   #replacedAt = Number.NEGATIVE_INFINITY;
-  /** Replacements for edges that are left, as of `#countedAt`. */
+  /** Replacements left for edges, as of `#countedAt`. */
   #left = BURST;
   #countedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
   /**
-   * @param random in [0, 1)
-   * @param replace gives Envoy the clusters of a new generation
-   * @param now milliseconds of a clock that nobody sets
+   * @param random returns a number in [0, 1)
+   * @param replace sends Envoy the clusters of a new generation
+   * @param now monotonic clock, ms
    */
   constructor(
     random: () => number,
@@ -46,28 +48,28 @@ export class TunnelReplacement {
     this.#now = now;
   }
 
-  /** Of what Envoy is given. */
+  /** Generation of the clusters sent to Envoy. */
   get generation(): number {
     return this.#generation;
   }
 
-  /** How often tunnels were replaced because of edges. */
+  /** Number of replacements that edges caused. */
   get forEdges(): number {
     return this.#forEdges;
   }
 
-  /** At once: what was made before must not be used any more. */
+  /** Replaces all tunnels immediately: the existing ones must not carry further requests. */
   atOnce(): void {
-    // That of an edge would come after tunnels that are new already.
+    // A replacement scheduled for an edge would only replace new tunnels.
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#begin();
   }
 
-  /** An edge that is about to end carries tunnels; the newest is so many ms old. */
+  /** Handles a draining edge's announcement. @param newestMs age of its newest tunnel */
   draining(newestMs: number): void {
     const now = this.#now();
-    // Those that are older than the last replacement end by themselves, with what is under way on them.
+    // Tunnels from before the last replacement end on their own once their requests are complete.
     if (this.#timer || now - newestMs < this.#since || !this.#mayReplace(now)) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
@@ -84,7 +86,7 @@ export class TunnelReplacement {
     this.#replace(this.#generation);
   }
 
-  /** Envoy took clusters. @returns whether they are of another generation than those that it took before */
+  /** Records that Envoy accepted clusters. @returns whether their generation is new */
   taken(): boolean {
     if (this.#taken === this.#generation) return false;
     this.#taken = this.#generation;

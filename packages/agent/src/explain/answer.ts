@@ -1,14 +1,19 @@
-/** What the agent knows of a call before it is made. Nothing in it is secret; whether the call is allowed is for the command to say. */
+/**
+ * Collects what the agent knows about a call before it is made. The answer contains no secrets. The command decides
+ * whether the call is allowed.
+ */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { asJson, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
+import { asJson, CLUSTER, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
+import { parseJwsPart } from '@meshpass/identity/jws/json';
 import type { ReachableService } from '@meshpass/identity/wire';
+import type { LeftOut } from '../session/broker-answers.ts';
 import type { Credentials } from '../session/enrol.ts';
-import { type RouteAnswer, routeOf, targetOf } from './route.ts';
+import { type RouteAnswer, type RouteTarget, routeOf, targetOf } from './route.ts';
 import type { AskedRequest } from './route-match.ts';
 
 export interface AskedCall extends Omit<AskedRequest, 'authority'> {
-  /** As the program writes it. */
+  /** Host as written by the program. */
   readonly host: string;
   readonly port: number;
 }
@@ -20,26 +25,28 @@ export interface ExplainAnswer {
     readonly login: string;
     readonly grants: readonly string[];
   };
+  /** Contact for access requests. Absent if the access file lists none. */
+  readonly contact?: string | undefined;
   readonly trustDomain: string;
   readonly tokenHeader: string;
-  /** Claims of the identity token that goes along; empty where it cannot be read. */
+  /** Claims of the identity token sent with the call. Empty if they cannot be read. */
   readonly claims: Readonly<Record<string, unknown>>;
-  /** What the session may reach, in the order of its grants. */
+  /** Services that the session can reach, in the order of its grants. */
   readonly services: readonly ReachableService[];
   /** SPIFFE id by grant. */
   readonly principals: Readonly<Record<string, string>>;
-  /** `127.64.1.2:8080` of what Envoy listens on. */
+  /** Addresses of Envoy's listeners, such as `127.64.1.2:8080`. */
   readonly listening: readonly string[];
-  /** The same of what only the proxy leads to: this user may not listen there. */
+  /** Addresses available only through the proxy, because this user may not listen on their ports. */
   readonly byProxyOnly: readonly string[];
-  /** By grant, for those that hold host and port. */
+  /** Route by grant, for the grants that include the host and port. */
   readonly routes: Readonly<Record<string, RouteAnswer>>;
 }
 
-/** By type, then by name: what Envoy was given. */
+/** Envoy's current configuration, by type URL and name. */
 export type Resources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
-/** The services that are meant by a name and a port, as the hosts file has them: one for each grant. */
+/** Returns the services with this host (or hosts file alias) and port, one per grant. */
 export function servicesAt(
   services: readonly ReachableService[],
   { host, port }: Pick<AskedCall, 'host' | 'port'>,
@@ -48,22 +55,69 @@ export function servicesAt(
   return services.filter((one) => one.port === port && (one.host === name || one.aliases.includes(name)));
 }
 
+/** Envoy's configuration and listeners. */
+export interface KnownOfEnvoy extends Pick<ExplainAnswer, 'listening' | 'byProxyOnly'> {
+  readonly resources: Resources;
+  /** Parts of istiod's configuration that the broker omitted for this session. */
+  readonly leftOut: readonly LeftOut[];
+}
+
+/** Explains a call from the session's credentials and Envoy's configuration. */
 export function explainAnswer(
   { session, mesh, services, svids, identityToken }: Credentials,
-  { resources, ...listeners }: Pick<ExplainAnswer, 'listening' | 'byProxyOnly'> & { readonly resources: Resources },
+  { resources, leftOut, ...listeners }: KnownOfEnvoy,
   call: AskedCall,
 ): ExplainAnswer {
   const { id, subject, login, grants } = session;
   return {
     session: { id, subject, login, grants },
-    ...{ trustDomain: mesh.trust_domain, tokenHeader: mesh.token_header, claims: claimsOf(identityToken.value) },
-    ...{ services, ...listeners },
+    contact: mesh.contact,
+    trustDomain: mesh.trust_domain,
+    tokenHeader: mesh.token_header,
+    claims: claimsOf(identityToken.value),
+    services,
+    ...listeners,
     principals: Object.fromEntries([...svids.values()].map(({ grant, spiffeId }) => [grant, spiffeId])),
-    routes: Object.fromEntries(servicesAt(services, call).map((one) => [one.grant, routeIn(resources, one, call)])),
+    routes: Object.fromEntries(
+      servicesAt(services, call).map((one) => {
+        const route = routeIn(resources, one, call);
+        return [one.grant, { ...route, notes: [...route.notes, ...omissions(leftOut)] }];
+      }),
+    ),
   };
 }
 
+/** The broker reports omissions for all routes together, so the affected route is unknown here. */
+function omissions(leftOut: readonly LeftOut[]): readonly string[] {
+  const parts = leftOut.filter(({ where }) => where === 'RouteConfiguration').map(({ what }) => what);
+  return parts.length === 0
+    ? []
+    : [`the broker left out of routes of this workspace: ${[...new Set(parts)].join(', ')}`];
+}
+
 function routeIn(resources: Resources, service: ReachableService, call: AskedCall): RouteAnswer {
+  const route = routeBy(resources, service, call);
+  if (route.kind !== 'forward') return route;
+  return {
+    ...route,
+    to: route.to.map((target) => ({
+      ...target,
+      ...(isEmpty(resources, service.grant, target) && { hasNoEndpoint: true as const }),
+    })),
+  };
+}
+
+/** Whether the cluster exists but is empty. The broker omits endpoints that do not accept a sidecar's mutual TLS. */
+function isEmpty(resources: Resources, grant: string, { host, port, subset = '' }: RouteTarget): boolean {
+  const cluster = read(resources[CLUSTER]?.get(`${grant}/outbound|${port}|${subset}|${host}`));
+  return cluster !== undefined && !(cluster.load_assignment?.endpoints ?? []).some(hasEndpoints);
+}
+
+function hasEndpoints({ lb_endpoints: endpoints = [] }: Json): boolean {
+  return endpoints.length > 0;
+}
+
+function routeBy(resources: Resources, service: ReachableService, call: AskedCall): RouteAnswer {
   const { grant, address, port } = service;
   const listener = read(resources[LISTENER]?.get(`${grant}/${address}_${port}`));
   const filters = [...(listener?.filter_chains ?? []), listener?.default_filter_chain ?? {}].flatMap(
@@ -73,7 +127,7 @@ function routeIn(resources: Resources, service: ReachableService, call: AskedCal
   const http = configs.find((config: Json) => config.rds || config.route_config);
   if (http) {
     const routes = http.route_config ?? read(resources[ROUTE_CONFIGURATION]?.get(http.rds.route_config_name));
-    if (!routes) return { kind: 'unknown', why: 'its routes have not come from the broker yet', notes: [] };
+    if (!routes) return { kind: 'unknown', why: 'its routes have not arrived from the broker yet', notes: [] };
     return routeOf(routes, { ...call, authority: `${call.host}:${call.port}` });
   }
   const clusters: string[] = configs.flatMap((config: Json) =>
@@ -84,8 +138,7 @@ function routeIn(resources: Resources, service: ReachableService, call: AskedCal
         : [],
   );
   const to = clusters.flatMap((name) => targetOf(name) ?? []);
-  if (to.length === 0)
-    return { kind: 'unknown', why: 'the broker has sent no configuration for it that this workspace uses', notes: [] };
+  if (to.length === 0) return { kind: 'unknown', why: 'the broker has sent no usable configuration for it', notes: [] };
   return { kind: 'forward', to, notes: [] };
 }
 
@@ -98,12 +151,6 @@ function read(any: Any | undefined): Json | undefined {
 }
 
 function claimsOf(token: string): Readonly<Record<string, unknown>> {
-  try {
-    const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'));
-    return typeof claims === 'object' && claims !== null && !Array.isArray(claims)
-      ? (claims as Readonly<Record<string, unknown>>)
-      : {};
-  } catch {
-    return {};
-  }
+  const claims = parseJwsPart(token.split('.')[1] ?? '');
+  return typeof claims === 'object' && !Array.isArray(claims) ? { ...claims } : {};
 }

@@ -1,24 +1,25 @@
 /**
- * Whether a request takes a route, by the match that Envoy was given (envoy.config.route.v3.RouteMatch, as JSON). Three answers: what
- * is not understood here, and what only a request under way can tell, is neither yes nor no.
+ * Evaluates a route's match as configured in Envoy (envoy.config.route.v3.RouteMatch, as JSON) against a request. The
+ * result is `unknown` for unsupported conditions and for conditions that depend on the actual request.
  */
 export type Matched = 'yes' | 'no' | 'unknown';
 
 export interface AskedRequest {
   readonly method: string;
-  /** As the program sends it, with its query. */
+  /** Path as sent by the program, with its query. */
   readonly path: string;
-  /** `orders.shop:8080` */
+  /** Host and port: `orders.shop:8080`. */
   readonly authority: string;
-  /** Names in lower case. */
+  /** Headers by lower-case name. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Members of a match that say where the path leads, or how; every other one is a further condition. */
+/** Match fields that concern the path. All other fields are additional conditions. */
 const PATHS = ['prefix', 'path', 'safe_regex', 'path_separated_prefix', 'case_sensitive'];
 
+/** Evaluates all conditions of a match. */
 export function matches(match: Json, request: AskedRequest): Matched {
   const { headers, query_parameters: parameters, ...rest } = match;
   const further = Object.keys(rest).filter((name) => !PATHS.includes(name));
@@ -30,7 +31,7 @@ export function matches(match: Json, request: AskedRequest): Matched {
   ]);
 }
 
-/** Whether some headers decide, so that a request with others may go elsewhere. */
+/** Whether the match depends on headers, so that a request with other headers may take another route. */
 export function asksForHeaders(match: Json): boolean {
   return ((match.headers ?? []) as Json[]).some(({ name }) => !String(name).startsWith(':'));
 }
@@ -44,7 +45,7 @@ function matchesPath(
   if (typeof prefix === 'string') return told(given.startsWith(fold(prefix)));
   if (typeof path === 'string') return told(given === fold(path));
   if (typeof below === 'string') return told(given === fold(below) || given.startsWith(`${fold(below)}/`));
-  // RouteMatch with nothing at all takes everything.
+  // A RouteMatch without any condition matches every request.
   return regex === undefined ? 'unknown' : matchesRegex(regex as Json, asked);
 }
 
@@ -61,7 +62,7 @@ function matchesHeader(header: Json, { method, authority, path, headers }: Asked
   const others = Object.keys(more).filter((one) => one !== 'treat_missing_header_as_empty');
   if (others.length > 0) return 'unknown';
   if (text !== undefined) {
-    // A header that is not there matches no text, inverted or not, unless it counts as empty.
+    // An absent header matches no text, even when inverted, unless it is treated as empty.
     const seen = value ?? (more.treat_missing_header_as_empty === true ? '' : undefined);
     if (seen === undefined) return 'no';
     matched = matchesText(text as Json, seen);
@@ -90,10 +91,13 @@ function matchesText(matcher: Json, value: string): Matched {
   return regex === undefined ? 'unknown' : matchesRegex(regex as Json, value);
 }
 
-/** What RE2 and JavaScript read alike. */
+/** Expressions that mean the same in RE2 and JavaScript. */
 const PLAIN_REGEX = /^(?:[A-Za-z0-9/_=&%:,;@~ -]|\\[./_-]|\[\^?[A-Za-z0-9/?._-]+\][+*?]?|\.[*+]?|[()|^$])*$/;
 const LONGEST = 300;
-/** Ways through an expression that JavaScript may try; RE2 tries all at once, and the pattern comes from the mesh. */
+/**
+ * Maximum number of paths through an expression. JavaScript tries them one by one and RE2 all at once, and the pattern
+ * comes from the mesh.
+ */
 const MOST_WAYS = 100_000;
 
 function matchesRegex({ regex }: Json, value: string): Matched {
@@ -107,7 +111,9 @@ function matchesRegex({ regex }: Json, value: string): Matched {
   }
 }
 
-/** At most: each repetition ends anywhere, each option and alternative is taken or not. */
+/**
+ * Returns an upper bound: each repetition may end at any character, and each option or alternative doubles the paths.
+ */
 function waysThrough(pattern: string, length: number): number {
   const count = (sign: RegExp) => pattern.match(sign)?.length ?? 0;
   return (length + 1) ** count(/[*+]/g) * 2 ** count(/[?|]/g);

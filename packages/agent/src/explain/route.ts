@@ -1,4 +1,7 @@
-/** Where a request goes by the routes that Envoy has now: to which service, by which VirtualService, or who answers instead. */
+/**
+ * Finds a request's destination in Envoy's current routes: the service and its VirtualService, or the hop that responds
+ * instead.
+ */
 import { refusalIn } from '../xds/route-refusals.ts';
 import { type AskedRequest, asksForHeaders, matches } from './route-match.ts';
 
@@ -6,26 +9,29 @@ export interface RouteTarget {
   readonly host: string;
   readonly port: number;
   readonly subset?: string;
-  /** Of several. */
+  /** Weight, if the route has several targets. */
   readonly weight?: number;
+  /** Envoy received no endpoint for the target, so every call fails with 503. */
+  readonly hasNoEndpoint?: true;
 }
 
 export type RouteAnswer = {
-  /** `NAMESPACE/NAME` of the VirtualService; absent where there is none, or it is not said. */
+  /** `NAMESPACE/NAME` of the VirtualService, if the route has one and identifies it. */
   readonly rule?: string;
-  /** What else it does, in words. */
+  /** Further effects of the route, as text. */
   readonly notes: readonly string[];
 } & (
   | {
       readonly kind: 'forward';
       readonly to: readonly RouteTarget[];
-      /** Where a rewrite changes it; null where that is not understood here. */
+      /** Path after a rewrite, or null for rewrites that this module does not support. */
       readonly path?: string | null;
     }
   | {
       readonly kind: 'answer';
-      readonly status: number /** Why: the route leads out of the grants. */;
-      readonly notGranted?: string;
+      readonly status: number;
+      /** Refusal that the broker put in the route's place. */
+      readonly refusal?: { readonly code: string; readonly description: string };
     }
   | { readonly kind: 'redirect' }
   | { readonly kind: 'no-route' }
@@ -35,7 +41,10 @@ export type RouteAnswer = {
 // biome-ignore lint/suspicious/noExplicitAny: JSON of Envoy's messages, read member by member
 type Json = any;
 
-/** @param configuration JSON of `envoy.config.route.v3.RouteConfiguration` that has passed the check */
+/**
+ * Finds a request's route.
+ * @param configuration JSON of a checked `envoy.config.route.v3.RouteConfiguration`
+ */
 export function routeOf(configuration: Json, request: AskedRequest): RouteAnswer {
   const host = virtualHost(configuration.virtual_hosts ?? [], request.authority.toLowerCase());
   for (const route of host?.routes ?? []) {
@@ -46,7 +55,7 @@ export function routeOf(configuration: Json, request: AskedRequest): RouteAnswer
       const of = rule === undefined ? 'a route' : `VirtualService ${rule}`;
       return {
         kind: 'unknown',
-        why: `whether ${of} takes it depends on a condition that is not understood here`,
+        why: `whether ${of} matches depends on a condition that meshpass explain does not support`,
         notes: [],
       };
     }
@@ -55,7 +64,7 @@ export function routeOf(configuration: Json, request: AskedRequest): RouteAnswer
   return { kind: 'no-route', notes: [] };
 }
 
-/** Exact names first, then `*` (envoy.config.route.v3.VirtualHost, `domains`); the longest of patterns is not needed: there are none. */
+/** Prefers exact names to `*` (envoy.config.route.v3.VirtualHost, `domains`). Other patterns do not occur. */
 function virtualHost(hosts: Json[], authority: string): Json | undefined {
   const name = authority.replace(/:[0-9]+$/, '');
   const of = (wanted: string) => hosts.find(({ domains = [] }) => domains.includes(wanted));
@@ -71,7 +80,7 @@ function actionOf(route: Json, request: AskedRequest): RouteAnswer {
       kind: 'answer',
       status: Number(answer.status),
       notes,
-      ...(said && { notGranted: said.error_description }),
+      ...(said && { refusal: { code: said.error_code, description: said.error_description } }),
     };
   }
   if (redirect) return { kind: 'redirect', notes };
@@ -81,7 +90,7 @@ function actionOf(route: Json, request: AskedRequest): RouteAnswer {
     return target ? [{ ...target, ...(clusters.length > 1 && { weight: Number(weight ?? 0) }) }] : [];
   });
   if (to.length === 0 || to.length < clusters.length)
-    return { kind: 'unknown', why: 'its route leads to a cluster that is not understood here', notes };
+    return { kind: 'unknown', why: 'its route leads to a cluster that meshpass explain does not recognize', notes };
   const path = rewritten(route, action, request.path);
   return {
     kind: 'forward',
@@ -100,7 +109,7 @@ function notesOf(route: Json): string[] {
   ];
 }
 
-/** `GRANT/outbound|PORT|SUBSET|HOST`, and the same of a WebSocket. */
+/** Parses a cluster name, `GRANT/outbound|PORT|SUBSET|HOST`, including the variant for WebSockets. */
 export function targetOf(cluster: string): RouteTarget | undefined {
   const [, port, subset, host] = /\/outbound\|([0-9]+)\|([^|]*)\|([^|]+)$/.exec(cluster) ?? [];
   return host === undefined ? undefined : { host, port: Number(port), ...(subset && { subset }) };
@@ -115,7 +124,7 @@ function rewritten(route: Json, action: Json, asked: string): string | null {
   return typeof replaced === 'string' ? by + asked.slice(replaced.length) : null;
 }
 
-/** From `/apis/networking.istio.io/v1/namespaces/NAMESPACE/virtual-service/NAME`. */
+/** Extracts namespace and name from `/apis/networking.istio.io/v1/namespaces/NAMESPACE/virtual-service/NAME`. */
 function virtualServiceOf(route: Json): string | undefined {
   const config = String(route.metadata?.filter_metadata?.istio?.config ?? '');
   const [, namespace, name] = /\/namespaces\/([^/]+)\/virtual-service\/([^/]+)$/.exec(config) ?? [];

@@ -1,6 +1,6 @@
 /**
- * The marked block in /etc/hosts. The file is written in place, never replaced: in a container it is a bind mount, and
- * a rename would leave the container with the old one. A block that a crash left behind is found by its marks.
+ * Maintains the marked block in /etc/hosts. The file is written in place: in a container it is a bind mount, and a
+ * rename would leave the container with the old file. The markers also identify a block left behind by a crash.
  */
 import { execFileSync } from 'node:child_process';
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
@@ -17,25 +17,28 @@ const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9]
 const ADDRESS = /^127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$/;
 const STALE_LOCK = 5000;
 
-/** @returns the text without the block, and without the blank line before it */
+/** Removes the block and the blank line before it. @returns the remaining text */
 export function withoutBlock(text: string): string {
   let rest = text;
   for (let begin = rest.indexOf('# meshpass begin'); begin >= 0; begin = rest.indexOf('# meshpass begin')) {
     const end = rest.indexOf(END, begin);
-    // A block without an end was cut by a crash: only lines that look like ours belong to it.
+    // A crash left a block without an end marker, so only lines in the agent's own format belong to it.
     const after = end >= 0 ? rest.indexOf('\n', end) + 1 || rest.length : endOfOwnLines(rest, begin);
     rest = rest.slice(0, begin) + rest.slice(after);
   }
   return rest;
 }
 
-/** @throws MeshpassError config_invalid where a name or an address does not belong into a block */
+/** Replaces the block. @throws MeshpassError config_invalid if a name or address is not allowed in the block */
 export function withBlock(text: string, entries: readonly HostsEntry[]): string {
   const base = withoutBlock(text);
   if (entries.length === 0) return base;
   const lines = entries.map(({ address, names }) => {
     if (!ADDRESS.test(address) || !names.every((name) => NAME.test(name) && name.length <= 253)) {
-      throw new MeshpassError('config_invalid', `A name that cannot stand in a hosts file was announced: ${names[0]}`);
+      throw new MeshpassError(
+        'config_invalid',
+        `The broker announced a name that is not valid in a hosts file: ${names[0]}`,
+      );
     }
     return `${address} ${names.join(' ')}\n`;
   });
@@ -44,7 +47,8 @@ export function withBlock(text: string, entries: readonly HostsEntry[]): string 
 }
 
 /**
- * Writes the block; no entries remove it. Under root, or with sudo that asks for no password.
+ * Writes the block, or removes it if there are no entries. Uses passwordless sudo if `options.sudo` is set and the file
+ * is not writable.
  * @throws MeshpassError agent_hosts_unwritable
  */
 export function writeHosts(path: string, entries: readonly HostsEntry[], options: { readonly sudo: boolean }): void {
@@ -65,7 +69,7 @@ export function writeHosts(path: string, entries: readonly HostsEntry[], options
   }
 }
 
-/** In place, and never shorter than it must be for a moment longer than needed: first the bytes, then the length. */
+/** Overwrites the file in place: first the bytes, then the length, so that readers never see a truncated file. */
 function overwrite(path: string, text: string): void {
   const file = openSync(path, constants.O_RDWR);
   try {
@@ -90,7 +94,10 @@ function overwriteWithSudo(path: string, text: string): boolean {
   }
 }
 
-/** Two agents must not write at once. Where no lock can be made beside the file, there is nobody to share it with. */
+/**
+ * Locks the file against concurrent agents. If the directory is not writable, the write proceeds without a lock, since
+ * no other agent can create one either.
+ */
 function lock(path: string): () => void {
   for (let attempt = 0; attempt < 50; attempt++) {
     try {
@@ -130,7 +137,7 @@ function endOfOwnLines(text: string, begin: number): number {
 function unwritable(path: string, cause: unknown): MeshpassError {
   return new MeshpassError(
     'agent_hosts_unwritable',
-    `${path} cannot be written, so services have no names here; use the proxy: eval "$(meshpass env)".`,
+    `${path} is not writable, so services have no names here; use the proxy: eval "$(meshpass env)".`,
     { cause },
   );
 }

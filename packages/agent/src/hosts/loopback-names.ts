@@ -1,4 +1,4 @@
-/** The names of services that listen, kept in the hosts file while the agent runs. */
+/** Keeps the names of listening services in the hosts file while the agent runs. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { writeHosts } from './hosts-file.ts';
@@ -16,7 +16,7 @@ export class LoopbackNames {
     this.#mayListenOn = mayListenOn;
   }
 
-  /** What does not work, and what to do instead. */
+  /** Limitations and remedies to show to the user. */
   get notes(): readonly string[] {
     return this.#notes;
   }
@@ -25,7 +25,10 @@ export class LoopbackNames {
     return this.#named.has(address);
   }
 
-  /** @param listening `ADDRESS:PORT` of every listener: a service that has none gets no name */
+  /**
+   * Writes the names of services. @param listening `ADDRESS:PORT` of every listener; services without a listener get no
+   * name
+   */
   write(services: readonly ReachableService[], listening: ReadonlySet<string>): void {
     if (this.#removed) return;
     const names = new Map<string, Set<string>>();
@@ -56,14 +59,14 @@ export class LoopbackNames {
     this.#notes = notes;
   }
 
-  /** For good: Envoy may still tell of its listeners while it drains. */
+  /** Removes all names for good, because a draining Envoy may still report its listeners. */
   remove(): void {
     this.#removed = true;
     this.#named = new Set();
     try {
       writeHosts(this.#hostsFile, [], { sudo: true });
     } catch {
-      // It could not be written at the start either.
+      // The file was not writable at startup either.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Where programs reach the API server under each grant: a loopback address that follows from the grant's name. */
+/** Assigns each grant a loopback address for the API server, derived from the grant's name. */
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
 import type { Credentials } from '../session/enrol.ts';
@@ -10,12 +10,12 @@ export interface KubernetesGrant {
   readonly port: number;
 }
 
-/** As API servers have it; not 443, which needs a right that an agent may not have. */
+/** The usual API server port. Port 443 would require a privilege that the agent may lack. */
 const PORT = 6443;
-/** 127.63.0.0/16: beside the addresses of services, which are in 127.64.0.0/10. */
+/** 127.63.0.0/16: adjacent to the addresses of services in 127.64.0.0/10. */
 const ADDRESSES = 65_536;
 
-/** Those that have a certificate, in the order of the session; no two have one address. */
+/** Returns the grants with roles and a certificate, in the session's order, each with a distinct address. */
 export function kubernetesGrants({ kubernetes, svids, session }: Credentials): readonly KubernetesGrant[] {
   const taken = new Set<number>();
   return (kubernetes?.grants ?? [])

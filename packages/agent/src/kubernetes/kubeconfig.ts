@@ -1,4 +1,4 @@
-/** The kubeconfig of the workspace: one context for each grant that has roles. */
+/** Builds the workspace's kubeconfig, with one context for each grant that has roles. */
 import { rmSync } from 'node:fs';
 import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
 import { writeOwnFile } from '../control/own-files.ts';
@@ -6,26 +6,30 @@ import type { KubernetesGrant } from './addresses.ts';
 
 export interface KubeconfigParts {
   readonly grants: readonly KubernetesGrant[];
-  /** PEM; absent: the roots of the system. */
+  /** PEM. If absent, kubectl uses the system's roots. */
   readonly certificateAuthority: string | undefined;
-  /** How `meshpass` is started. */
+  /** Command that starts `meshpass`. */
   readonly command: readonly string[];
   readonly runtimeDirectory: string;
 }
 
-/** Name of cluster, user and context: that of the grant's namespace, so that it meets no other of the user's. */
+/** Returns the name for cluster, user and context. The prefix avoids conflicts with the user's own contexts. */
 export function contextOf(grant: string): string {
   return `meshpass-${grant}`;
 }
 
 /**
- * A kubeconfig (client.authentication.k8s.io/v1 for the credentials) as JSON, which is YAML. It holds no secret. The server is a
- * loopback address; by `tls-server-name` kubectl verifies the API server by the name that each has in its certificate.
+ * Builds a kubeconfig (client.authentication.k8s.io/v1 for the credentials) as JSON, a subset of YAML. It contains no
+ * secrets. The server is a loopback address, and `tls-server-name` makes kubectl verify the API server by a name that
+ * is in every API server certificate.
  */
 export function kubeconfig({ grants, certificateAuthority, command, runtimeDirectory }: KubeconfigParts): string {
   const [executable, ...words] = command;
   const document = {
-    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': contextOf(grants[0]!.grant), preferences: {} },
+    apiVersion: 'v1',
+    kind: 'Config',
+    'current-context': contextOf(grants[0]!.grant),
+    preferences: {},
     clusters: grants.map(({ grant, host, port }) => ({
       name: contextOf(grant),
       cluster: {
@@ -46,7 +50,7 @@ export function kubeconfig({ grants, certificateAuthority, command, runtimeDirec
           env: [{ name: 'MESHPASS_RUNTIME_DIR', value: runtimeDirectory }],
           interactiveMode: 'Never',
           provideClusterInfo: false,
-          installHint: 'The agent of Meshpass gives the credentials: run "meshpass up".',
+          installHint: 'The Meshpass agent provides the credentials: run "meshpass up".',
         },
       },
     })),
@@ -58,11 +62,14 @@ export function kubeconfig({ grants, certificateAuthority, command, runtimeDirec
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
-/** For its owner alone, in place of the one before. @throws MeshpassError config_invalid where it cannot be written */
+/**
+ * Writes the kubeconfig, readable only by its owner. @throws MeshpassError config_invalid if the path is not writable
+ */
 export function writeKubeconfig(path: string, text: string): void {
   writeOwnFile(path, text);
 }
 
+/** Deletes the kubeconfig, if it exists. */
 export function removeKubeconfig(path: string): void {
   rmSync(path, { force: true });
 }

@@ -1,4 +1,4 @@
-/** kubectl in the workspace: its kubeconfig, and the tokens that it asks the agent for. */
+/** Supports kubectl in the workspace with a kubeconfig and with tokens that kubectl requests from the agent. */
 import { join } from 'node:path';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
@@ -12,18 +12,21 @@ export interface WorkspaceKubernetesOptions {
   readonly client: Pick<BrokerClient, 'ask' | 'brokerNow'>;
   readonly credentials: () => Credentials;
   readonly runtimeDirectory: string;
-  /** How `meshpass` is started. */
+  /** Command that starts `meshpass`. */
   readonly command: readonly string[];
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
 export interface KubernetesCredential {
   readonly token: string;
-  /** RFC 3339: when kubectl is to ask again. */
+  /** When kubectl requests the next token, as an RFC 3339 time. */
   readonly expirationTimestamp: string;
 }
 
-/** A token is not given out in the last two minutes of its life, and kubectl is told to ask again a minute before its end. */
+/**
+ * Seconds. A token is no longer issued in its last two minutes, and kubectl requests the next one a minute before
+ * expiry.
+ */
 const LEAST_LEFT = 120;
 const EARLIER = 60;
 
@@ -31,17 +34,17 @@ export class WorkspaceKubernetes {
   readonly #options: WorkspaceKubernetesOptions;
   readonly #path: string;
   #written: string | undefined;
-  /** By session, grant and principal: a new one has none. */
+  /** Tokens by session, grant and principal. A change of any of these starts without tokens. */
   readonly #tokens = new Map<string, Promise<KubernetesTokenResponse>>();
 
   constructor(options: WorkspaceKubernetesOptions) {
     this.#options = options;
     this.#path = join(options.runtimeDirectory, 'kubeconfig');
-    // Of an agent that did not end well.
+    // A crashed agent may have left a kubeconfig behind.
     removeKubeconfig(this.#path);
   }
 
-  /** Session, certificates or services are new: writes the kubeconfig anew where that changes it. */
+  /** Rewrites the kubeconfig if a new session, certificate or service list changes it. */
   update(): void {
     const { credentials, command, runtimeDirectory, log } = this.#options;
     const current = credentials();
@@ -61,14 +64,17 @@ export class WorkspaceKubernetes {
     }
   }
 
-  /** Undefined where no grant has roles. */
+  /** Status for `meshpass status`, or undefined if no grant has roles. */
   get status(): KubernetesStatus | undefined {
     if (this.#written === undefined) return undefined;
     const grants = kubernetesGrants(this.#options.credentials());
     return {
       kubeconfig: this.#path,
       contexts: grants.map(({ grant, namespaces, host, port }) => ({
-        ...{ name: contextOf(grant), grant, server: `https://${host}:${port}`, namespaces },
+        name: contextOf(grant),
+        grant,
+        server: `https://${host}:${port}`,
+        namespaces,
       })),
     };
   }
@@ -78,9 +84,9 @@ export class WorkspaceKubernetes {
   }
 
   /**
-   * What kubectl shows the API server.
-   * @param grant the first that has roles where absent
-   * @throws MeshpassError `grant_unknown`, `kubernetes_not_granted`, `kubernetes_off`, and others of the broker
+   * Returns a token for the API server.
+   * @param grant defaults to the first grant with roles
+   * @throws MeshpassError `grant_unknown`, `kubernetes_not_granted`, `kubernetes_off`, and the broker's other codes
    */
   async credential(grant?: string): Promise<KubernetesCredential> {
     const current = this.#options.credentials();
@@ -95,13 +101,13 @@ export class WorkspaceKubernetes {
     removeKubeconfig(this.#path);
   }
 
-  /** Why there is no token: that kubectl is off only the broker knows. */
+  /** Determines why there is no token. Only the broker knows whether kubectl access is off. */
   async #without(current: Credentials, grant: string | undefined): Promise<MeshpassError> {
     const held = current.session.grants;
     if (grant !== undefined && !held.includes(grant))
       return new MeshpassError(
         'grant_unknown',
-        `This session does not have the grant ${grant}; "meshpass status" lists those that it has.`,
+        `This session does not have the grant ${grant}; "meshpass status" lists its grants.`,
       );
     const asked = grant ?? held[0];
     if (asked !== undefined) {
@@ -112,11 +118,11 @@ export class WorkspaceKubernetes {
     const which = grant === undefined ? 'No grant of this session has' : `The grant ${grant} does not have`;
     return new MeshpassError(
       'kubernetes_not_granted',
-      `${which} a role in Kubernetes that the agent knows of; "meshpass status" lists the grants that have one.`,
+      `${which} a role in Kubernetes known to the agent; "meshpass status" lists the grants that have one.`,
     );
   }
 
-  /** One that is asked for already is waited for; one that is old is asked for anew. */
+  /** Returns a cached token, joins a pending request, or requests a new token if the cached one is about to expire. */
   async #token(current: Credentials, grant: string): Promise<KubernetesTokenResponse> {
     const key = keyOf(current, grant);
     const { client } = this.#options;
@@ -124,7 +130,7 @@ export class WorkspaceKubernetes {
     if (before && before.expires_at - LEAST_LEFT > client.brokerNow / 1000) return before;
     const asked = request(client, current.accessToken, grant);
     this.#tokens.set(key, asked);
-    // What was refused is not kept.
+    // Failed requests are not cached.
     asked.catch(() => this.#tokens.delete(key));
     return asked;
   }
@@ -143,7 +149,7 @@ async function request(
   );
 }
 
-/** A grant that was lost and comes back has another ServiceAccount. */
+/** Cache key. A grant that was lost and regained has a different ServiceAccount. */
 function keyOf({ session, svids }: Credentials, grant: string): string {
   return `${session.id} ${grant} ${svids.get(grant)?.spiffeId}`;
 }

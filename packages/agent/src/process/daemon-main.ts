@@ -1,4 +1,4 @@
-/** Entry of the agent's process where Node.js runs files; a single executable begins with its own entry. */
+/** Entry point of the agent process under Node.js. A single executable has its own entry point. */
 import { runDaemon } from './daemon.ts';
 
 void runDaemon(process.argv[2] ?? '');

@@ -1,2 +1,2 @@
-/** First word of the command line by which a single executable knows that it is to be the agent's process. */
+/** First argument that makes a single executable run as the agent process. */
 export const DAEMON_VERB = '__agent';

@@ -1,4 +1,7 @@
-/** The process behind `meshpass up`: runs the agent until a signal or `meshpass down`, and tells its parent when ready. */
+/**
+ * The process behind `meshpass up`. Runs the agent until a signal or `meshpass down`, and reports readiness to its
+ * parent.
+ */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { AgentConfig } from '../control/config.ts';
 import type { AgentStatus } from '../control/status.ts';
@@ -10,7 +13,10 @@ export type DaemonMessage =
   | { readonly prompt: SignInPrompt }
   | { readonly refused: { readonly code: string; readonly message: string } };
 
-/** Runs the agent in this process until SIGTERM, SIGINT or `meshpass down`. @throws MeshpassError as `runAgent` does */
+/**
+ * Runs the agent in this process until SIGTERM, SIGINT, SIGHUP or `meshpass down`. @throws MeshpassError like
+ * `runAgent`
+ */
 export async function runUntilSignal(
   config: AgentConfig,
   onReady: (status: AgentStatus) => void,
@@ -23,13 +29,13 @@ export async function runUntilSignal(
   await agent.closed;
 }
 
-/** One JSON line an event on standard error; never a token or a key. */
+/** Logs events to standard error, one JSON object per line. Callers never pass a token or a key. */
 function log(event: string, detail: Readonly<Record<string, unknown>> = {}): void {
   process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...detail })}\n`);
 }
 
 /**
- * The whole life of the process that `launch` starts.
+ * Runs the process that `launch` starts, from configuration to exit.
  * @param config JSON text of an `AgentConfig`
  */
 export async function runDaemon(config: string): Promise<void> {
@@ -50,7 +56,7 @@ export async function runDaemon(config: string): Promise<void> {
   } catch (thrown) {
     const error = thrown instanceof MeshpassError ? thrown : toMeshpassError(thrown);
     log('refused', { code: error.code, message: error.message });
-    // Whatever was started already ends with the process.
+    // Parts that have already started end with this process.
     tell({ refused: { code: error.code, message: error.message } }, () => process.exit(1));
   }
 }

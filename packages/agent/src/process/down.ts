@@ -1,11 +1,11 @@
-/** `meshpass down`: ends the agent, and cleans up after one that ended without cleaning up. */
+/** `meshpass down`: stops the agent, or cleans up after an agent that crashed. */
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 import { askAgent } from '../control/control.ts';
 import { writeHosts } from '../hosts/hosts-file.ts';
 
-/** @returns whether an agent was running. @throws MeshpassError agent_hosts_unwritable */
+/** Stops the agent. @returns whether it was running. @throws MeshpassError agent_hosts_unwritable */
 export async function down(config: {
   readonly runtimeDirectory: string;
   readonly hostsFile: string;
@@ -22,7 +22,7 @@ export async function down(config: {
   return true;
 }
 
-/** A process that has ended but that nobody has waited for is not alive: in containers process 1 may be slow at that. */
+/** Whether a process is running. Zombies do not count, because process 1 in a container may be slow to reap them. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -32,6 +32,6 @@ export function isAlive(pid: number): boolean {
   try {
     return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
-    return !existsSync('/proc/self/stat'); // without /proc (macOS) the signal's answer stands
+    return !existsSync('/proc/self/stat'); // without /proc (macOS), the result of the signal counts
   }
 }

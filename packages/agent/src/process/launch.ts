@@ -1,4 +1,4 @@
-/** `meshpass up`: starts the agent as a process of its own and waits until it carries traffic. */
+/** `meshpass up`: starts the agent as a separate process and waits until it carries traffic. */
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -15,13 +15,16 @@ import { DAEMON_VERB } from './daemon-verb.ts';
 
 export interface LaunchOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Milliseconds until the agent must be ready. */
+  /** Time limit for becoming ready, ms. */
   readonly timeout?: number;
-  /** Told what to show to the person who is to sign in; from then on there is as much time as that takes. */
+  /** Called with instructions if the user must sign in. The time limit then starts when the code expires. */
   readonly onPrompt?: (prompt: SignInPrompt) => void;
 }
 
-/** @throws MeshpassError config_invalid; what the agent was refused for; agent_not_running where it died silently */
+/**
+ * Starts the agent process. @throws MeshpassError config_invalid; the agent's own error; agent_not_running if the
+ * process exits without one
+ */
 export async function launch(config: AgentConfig, options: LaunchOptions): Promise<AgentStatus> {
   ownDirectory(config.runtimeDirectory);
   const logPath = join(config.runtimeDirectory, 'agent.log');
@@ -33,7 +36,7 @@ export async function launch(config: AgentConfig, options: LaunchOptions): Promi
       ...options.env,
       ...(isSea() && { NODE_OPTIONS: [options.env.NODE_OPTIONS, ...AGENT_NODE_OPTIONS].filter(Boolean).join(' ') }),
       NODE_COMPILE_CACHE: options.env.NODE_COMPILE_CACHE ?? compileCache(options.env),
-      // One heap of the C library for all threads: each of its own holds half a megabyte that nobody uses.
+      // A single malloc arena for all threads: each additional arena reserves half a megabyte.
       MALLOC_ARENA_MAX: options.env.MALLOC_ARENA_MAX ?? '1',
     },
   });
@@ -74,13 +77,13 @@ export async function launch(config: AgentConfig, options: LaunchOptions): Promi
 }
 
 /**
- * What the agent's process runs: this executable, or the file beside this one; TypeScript in the repository, and what
- * deploy/npm/agent-process.ts makes of it where it is published.
+ * Returns the agent process's command line: this executable, or the file next to this one, which is TypeScript in the
+ * repository and the output of deploy/npm/agent-process.ts in the published package.
  */
 function entry(): readonly string[] {
   if (isSea()) return [DAEMON_VERB];
   const beside = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-  // Node compiles WebAssembly to read TypeScript.
+  // Node loads TypeScript with WebAssembly, so --jitless is not possible here.
   if (import.meta.url.endsWith('.ts')) return [YOUNG, '--no-opt', beside('./daemon-main.ts')];
   return [...AGENT_NODE_OPTIONS, beside('./daemon-main.cjs')];
 }
@@ -90,13 +93,14 @@ const MAX_LOG = 1_048_576;
 const YOUNG = '--max-semi-space-size=1';
 
 /**
- * For memory: a small young generation, and no compiler, which the agent does too little to need. To check the configuration of 500
- * services takes half a second without one, and a tenth with the simplest, which costs 6 MB. A single executable, whose command line is the
- * program's own, gets them in `NODE_OPTIONS`.
+ * Options that reduce memory: a small young generation and no compiler, since the agent computes little. Checking the
+ * configuration for 500 services takes half a second without a compiler, and a tenth of that with the simplest
+ * compiler, which costs 6 MB. A single executable, whose command line belongs to the program, receives these options in
+ * `NODE_OPTIONS`.
  */
 export const AGENT_NODE_OPTIONS = [YOUNG, '--jitless'] as const;
 
-/** Compiled code of the agent is kept between starts: it halves the time until the first call. */
+/** Compile cache directory for the agent's code. The cache halves the time until the first call. */
 function compileCache(env: Readonly<Record<string, string | undefined>>): string {
   return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'meshpass', 'compile');
 }

@@ -1,9 +1,10 @@
-/** The environment that sends programs through the proxy. */
+/** Environment variables that send programs through the proxy. */
 export const PROXY_USER = 'meshpass';
 
 /**
- * Both spellings: some programs read only one, and curl reads http_proxy only in lower case.
- * @param address where the program reaches the proxy
+ * Returns the variables in upper and lower case: some programs read only one spelling, and curl reads http_proxy only
+ * in lower case.
+ * @param address the proxy's address as the program sees it
  */
 export function proxyEnvironment(
   proxy: { readonly port: number; readonly secret: string },
@@ -23,14 +24,17 @@ export function proxyEnvironment(
   };
 }
 
-/** Lines for `eval "$(meshpass env)"`. Values are in single quotes. */
+/** Returns lines for `eval "$(meshpass env)"`, with values in single quotes. */
 export function exportLines(environment: Readonly<Record<string, string>>): string {
   return Object.entries(environment)
     .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
     .join('');
 }
 
-/** Lines for `docker run --env-file` and `env_file` of Compose: everything behind the first `=` is the value. */
+/**
+ * Returns lines for `docker run --env-file` and Compose's `env_file`, which treat everything after the first `=` as the
+ * value.
+ */
 export function envFileLines(environment: Readonly<Record<string, string>>): string {
   return Object.entries(environment)
     .map(([name, value]) => `${name}=${value}\n`)

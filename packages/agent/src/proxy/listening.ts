@@ -1,13 +1,14 @@
-/** Whether the proxy listens where it should, from what Envoy says of its listeners. */
+/** Compares Envoy's listeners with the addresses on which the proxy should listen. */
 import type { ListenerState } from '../envoy/admin.ts';
 
 export const LOOPBACK = '127.0.0.1';
 
+/** Whether Envoy listens on an address and port. */
 export function proxyListensOn(listeners: readonly ListenerState[], on: string, port: number): boolean {
   return listeners.some(({ address }) => address === `${on}:${port}`);
 }
 
-/** @returns for a person: where it does not listen, and what to do */
+/** Returns notes for the user about addresses without a listener, with the remedy. */
 export function proxyNotes(
   listeners: readonly ListenerState[],
   port: number,

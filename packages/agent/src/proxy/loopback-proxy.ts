@@ -1,8 +1,8 @@
 /**
- * The loopback proxy as Envoy's configuration: HTTP/1.1 requests in absolute form (RFC 9112 section 3.2.2) and CONNECT, for programs
- * that cannot use names. A service of the mesh is reached through its own loopback listener, so that by proxy it is treated as by name;
- * everything else as if there were no proxy. It asks for the secret of this run, because a Codespace may forward any listening port to
- * the internet.
+ * Builds Envoy's configuration for the loopback proxy, which serves programs that cannot use names: HTTP/1.1 requests
+ * in absolute form (RFC 9112 section 3.2.2) and CONNECT. A request to a mesh service goes to the service's own loopback
+ * listener and is treated like a request by name. All other requests go out as if there were no proxy. The proxy
+ * requires this run's secret, because a Codespace may forward any listening port to the internet.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
@@ -12,37 +12,51 @@ import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog } from '../access-log/loggers.ts';
 import { code, isStatus, literal, replies, shortName } from '../xds/http-filters.ts';
 import { PROXY_USER } from './environment.ts';
-import { withoutLoopback } from './without-loopback.ts';
+import { addressFilter, askForAddress, outsideCluster } from './outside-address.ts';
 
 const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const NAME = 'agent/proxy';
 const ELSEWHERE = 'agent/elsewhere';
 const DNS_CACHE: JsonObject = { name: ELSEWHERE, dns_lookup_family: 'ALL', max_hosts: 4_096 };
+const BRIDGE = `${NAME}/bridge`;
+const ELSEWHERE_FROM_BRIDGE = `${ELSEWHERE}/bridge`;
 const FORWARD = `${TYPE_URL_PREFIX}envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig`;
 
 export interface LoopbackProxy {
   readonly port: number;
-  /** The secret of this run; `meshpass env` puts it into the proxy URL. It is not in Envoy's configuration: a hash of it is. */
+  /** This run's secret, which `meshpass env` puts into the proxy URL. Envoy's configuration contains only its hash. */
   readonly secret: string;
 }
 
-/** @param port 0 for any that is free */
+/** Creates a proxy with a new secret. @param port 0 selects any free port */
 export async function newLoopbackProxy(port: number): Promise<LoopbackProxy> {
   return { port: port === 0 ? await freePort() : port, secret: randomBytes(24).toString('base64url') };
 }
 
-/** @returns `envoy.config.listener.v3.Listener` as JSON: one for the workspace's own programs, one for those of its containers */
+/**
+ * Builds the listeners. @returns `envoy.config.listener.v3.Listener` as JSON: one for the workspace's own programs, and
+ * one for containers if they have a bridge
+ */
 export function proxyListeners(proxy: LoopbackProxy, bridgeAddress: string | undefined): JsonObject[] {
-  const own = proxyListener(NAME, '127.0.0.1', proxy, []);
+  const own = proxyListener(NAME, '127.0.0.1', proxy, resolveFilter());
   if (bridgeAddress === undefined) return [own];
-  return [own, proxyListener(`${NAME}/bridge`, bridgeAddress, proxy, [withoutLoopback()])];
+  return [own, proxyListener(BRIDGE, bridgeAddress, proxy, addressFilter())];
 }
 
+/** Builds the filter that resolves names for the workspace's own programs. Envoy tries each address of a name. */
+function resolveFilter(): JsonObject {
+  return {
+    name: 'envoy.filters.http.dynamic_forward_proxy',
+    typed_config: { '@type': `${HTTP}.dynamic_forward_proxy.v3.FilterConfig`, dns_cache_config: DNS_CACHE },
+  };
+}
+
+/** @param resolve filter that resolves a host outside the mesh */
 function proxyListener(
   name: string,
   address: string,
   { port, secret }: LoopbackProxy,
-  further: readonly JsonObject[],
+  resolve: JsonObject,
 ): JsonObject {
   const digest = createHash('sha1').update(secret).digest('base64');
   return {
@@ -57,8 +71,8 @@ function proxyListener(
             typed_config: {
               '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
               stat_prefix: name,
-              rds: { route_config_name: NAME, config_source: { ads: {}, resource_api_version: 'V3' } },
-              // It is no hop that says so: what a program asks for is what goes out.
+              rds: { route_config_name: name, config_source: { ads: {}, resource_api_version: 'V3' } },
+              // The proxy is transparent: it forwards programs' requests unchanged.
               server_header_transformation: 'PASS_THROUGH',
               skip_xff_append: true,
               generate_request_id: false,
@@ -77,15 +91,7 @@ function proxyListener(
                     authentication_header: 'Proxy-Authorization',
                   },
                 },
-                {
-                  name: 'envoy.filters.http.dynamic_forward_proxy',
-                  typed_config: {
-                    '@type': `${HTTP}.dynamic_forward_proxy.v3.FilterConfig`,
-                    dns_cache_config: DNS_CACHE,
-                    save_upstream_address: true,
-                  },
-                },
-                ...further,
+                resolve,
                 {
                   name: 'envoy.filters.http.router',
                   typed_config: { '@type': `${HTTP}.router.v3.Router`, suppress_envoy_headers: true },
@@ -100,8 +106,9 @@ function proxyListener(
 }
 
 /**
- * @param internal names of the listeners that have no socket, by the address that they would have
- * @returns `envoy.config.cluster.v3.Cluster` as JSON, one for each service and one for everything else
+ * Builds the proxy's clusters.
+ * @param internal names of listeners without a socket, keyed by the address that they would have
+ * @returns `envoy.config.cluster.v3.Cluster` as JSON: one per service, and one per listener for all other hosts
  */
 export function proxyClusters(
   services: readonly ReachableService[],
@@ -129,18 +136,48 @@ export function proxyClusters(
         typed_config: { '@type': FORWARD, dns_cache_config: DNS_CACHE },
       },
     },
+    outsideCluster(ELSEWHERE_FROM_BRIDGE),
   ];
 }
 
 /**
- * @param clusterDomain names below it are the mesh's, granted or not
- * @returns `envoy.config.route.v3.RouteConfiguration` as JSON
+ * Builds the proxy's routes.
+ * @param clusterDomain domain whose names belong to the mesh, granted or not
+ * @param contact contact for access requests, defaults to the platform team
+ * @returns `envoy.config.route.v3.RouteConfiguration` as JSON, one per listener
  */
-export function proxyRoutes(services: readonly ReachableService[], clusterDomain: string): JsonObject {
+export function proxyRoutes(
+  services: readonly ReachableService[],
+  clusterDomain: string,
+  contact?: string,
+): JsonObject[] {
+  const elsewhere = { name: 'elsewhere', domains: ['*'] };
+  return [
+    routesOf(NAME, { ...elsewhere, routes: routesTo(ELSEWHERE) }, { services, clusterDomain, contact }),
+    routesOf(
+      BRIDGE,
+      { ...elsewhere, routes: routesTo(ELSEWHERE_FROM_BRIDGE), typed_per_filter_config: askForAddress },
+      { services, clusterDomain, contact },
+    ),
+  ];
+}
+
+interface Reachable {
+  readonly services: readonly ReachableService[];
+  readonly clusterDomain: string;
+  readonly contact?: string | undefined;
+}
+
+/** @param elsewhere virtual host for all hosts outside the mesh */
+function routesOf(
+  name: string,
+  elsewhere: JsonObject,
+  { services, clusterDomain, contact = 'your platform team' }: Reachable,
+): JsonObject {
   const reachable = services.map((service) => `${shortName(service)}:${service.port}`);
   const known =
     reachable.length === 0
-      ? 'and neither is any other service now; ask your platform team for a grant.'
+      ? `and neither is any other service now; ask ${contact} for a grant.`
       : `you may reach ${reachable.slice(0, 20).join(', ')}` +
         (reachable.length > 20 ? ` and ${reachable.length - 20} more (meshpass status)` : '');
   const text = `meshpass: %REQ(:AUTHORITY)% is not granted to you${reachable.length === 0 ? ', ' : '; '}${literal(known)}\n`;
@@ -154,8 +191,8 @@ export function proxyRoutes(services: readonly ReachableService[], clusterDomain
   ];
   const hosts = Map.groupBy(services, ({ host }) => host);
   return {
-    name: NAME,
-    // The port decides within a host: of a request for port 80 it may be missing.
+    name,
+    // Routes within a host match the port, since a request to port 80 may omit it.
     ignore_port_in_host_matching: true,
     request_headers_to_remove: ['proxy-authorization', 'proxy-connection', 'x-forwarded-proto', 'x-request-id'],
     virtual_hosts: [
@@ -165,7 +202,7 @@ export function proxyRoutes(services: readonly ReachableService[], clusterDomain
         routes: [...ofHost.flatMap((service) => routesTo(clusterOf(service), service.port)), ...refused],
       })),
       { name: 'not granted', domains: [`*.svc.${clusterDomain}`, '*.svc'], routes: refused },
-      { name: 'elsewhere', domains: ['*'], routes: routesTo(ELSEWHERE) },
+      elsewhere,
     ],
   };
 }
@@ -183,13 +220,13 @@ function routesTo(cluster: string, port?: number): JsonObject[] {
   ];
 }
 
-/** Answers of the proxy itself. */
+/** Builds the proxy's own error responses. */
 function ownReplies(): JsonObject[] {
   return [
     ...replies(isStatus(401), {
       code: 'agent_proxy_unauthorized',
       text:
-        'This proxy belongs to one run of the agent and asks for its secret: eval "$(meshpass env)" sets it. For a container, ' +
+        'This proxy belongs to one run of the agent and requires its secret: eval "$(meshpass env)" sets it. For a container, ' +
         'meshpass env --container in the workspace prints it.',
       more: {
         status_code: 407,

@@ -1,24 +1,27 @@
 /**
- * Whether Envoy has the certificates of a session that took the place of another, or of a grant that was lost and regained. It gives them to one
- * cluster after the other. A connection that a program asks for in between may have a tunnel of the new session around the TLS of the one before:
- * edges let it live, and workloads refuse all that comes by it. No connection of before may be used from then on.
+ * Tracks whether Envoy has the certificates of a new session, or of a grant that was lost and regained. Envoy updates
+ * its clusters one after the other. A connection opened during that time may combine a tunnel of the new session with
+ * TLS of the previous one. Edges accept it, but workloads refuse all of its requests. Once Envoy has all certificates,
+ * earlier connections must not be used.
  */
 
-/** Grants that are remembered: a broker could name others without end. */
+/** Maximum number of remembered grants. A broker could keep inventing new ones. */
 const MOST = 1_000;
 
 export class Principals {
-  /** SPIFFE id of each grant that has had a certificate, the oldest first. */
+  /** SPIFFE id of every grant that has had a certificate, oldest first. */
   readonly #known = new Map<string, string>();
-  /** Grants whose certificates Envoy does not have yet, of those whose SPIFFE id is another one. */
+  /** Grants with a changed SPIFFE id whose certificates Envoy does not have yet. */
   #awaited = new Set<string>();
   #changed = false;
   #begun = false;
 
   /**
-   * @param svids by grant, as Envoy is given them next
-   * @param isSession they are of another session, or the first: what it has for the first time is told as well, except at the first
-   * @returns as `taken`: what was still awaited may have been lost
+   * Records certificates before they are sent to Envoy.
+   * @param svids certificates by grant
+   * @param isSession whether they belong to a new session. New grants then count as changed, except in the first
+   *   session
+   * @returns like `taken`, since awaited grants may have been lost
    */
   given(svids: ReadonlyMap<string, { readonly spiffeId: string }>, isSession: boolean): boolean {
     this.#awaited = new Set([...this.#awaited].filter((grant) => svids.has(grant)));
@@ -36,8 +39,9 @@ export class Principals {
   }
 
   /**
-   * @param names of the secrets that Envoy took, as they are now
-   * @returns whether it has all of them now, where it had others before; told once
+   * Records secrets that Envoy accepted.
+   * @param names current names of these secrets
+   * @returns true once, when Envoy has all changed certificates
    */
   taken(names: readonly string[]): boolean {
     for (const name of names) this.#awaited.delete(name);

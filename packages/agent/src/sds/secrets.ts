@@ -1,24 +1,33 @@
-/** What Envoy may ask for by SDS: a certificate for each grant, roots, the identity token. Keys are in memory only. */
+/**
+ * Secrets that Envoy requests through SDS: a certificate for each grant, roots and the identity token. Keys exist only
+ * in memory.
+ */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageOf, pack, SECRET } from '@meshpass/envoy';
 import type { Credentials } from '../session/enrol.ts';
 
-/** Names of secrets that are no grant's. Those that the agent alone uses can be no grant's name: they have a dot. */
+/**
+ * Names of secrets that belong to no grant. Those for the agent's own use contain a dot, so they cannot collide with a
+ * grant.
+ */
 export const MESH_ROOTS = 'roots';
 export const EDGE_ROOTS = 'edge.roots';
-/** A credential that is never there. */
+
+/** Credential that never exists. */
 export const NO_CREDENTIAL = 'no.credential';
 
-/** Name of the identity token as the requests under a grant carry it. */
+/** Returns the secret name of the identity token for requests under a grant. */
 export function tokenOf(grant: string): string {
   return `token.${grant}`;
 }
 
 /**
- * @param edgeRoots PEM of the roots that the edge is verified with
- * @param now milliseconds since the epoch: once the identity token or a grant's certificate has expired, requests under the grant get no
- *   token, and are refused here; over a connection that was made before they would go on
+ * Builds the secrets for a session's credentials.
+ * @param edgeRoots PEM of the roots that verify the edge
+ * @param now milliseconds since the epoch. After the identity token or a grant's certificate has expired, requests
+ *   under the grant receive no token and are refused locally; existing connections would otherwise continue to carry
+ *   them
  */
 export function secretsOf(credentials: Credentials, edgeRoots: string, now: number): ReadonlyMap<string, Any> {
   const { svids, mesh, identityToken } = credentials;
@@ -37,7 +46,9 @@ export function secretsOf(credentials: Credentials, edgeRoots: string, now: numb
   return secrets;
 }
 
-/** When the next of the credentials expires, milliseconds since the epoch; undefined where none is left. */
+/**
+ * Returns the time of the next expiry in milliseconds since the epoch, or undefined if all credentials have expired.
+ */
 export function nextExpiry({ svids, identityToken }: Credentials, now: number): number | undefined {
   const ends = [identityToken.expiresAt, ...[...svids.values()].map(({ expiresAt }) => expiresAt)].filter(
     (at) => at > now,

@@ -1,16 +1,17 @@
-/** Whether a certificate that the broker gave is one for the key that was made for it, with a chain that can be read. */
+/** Checks a certificate from the broker. It must match the key generated for it, and its chain must be readable. */
 import type { KeyObject, X509Certificate } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity/error';
 import { spiffeOfSan } from '@meshpass/identity/spiffe';
 import type { CertificateResponse } from '@meshpass/identity/wire';
 import { certificatesIn } from './chains-to-root.ts';
 
-/** Longest that an SVID is used before the next one is asked for, seconds. */
+/** Maximum lifetime of an SVID, seconds. */
 const LONGEST_LIFE = 86_400;
 
 /**
- * A certificate for another key would fail in every connection, long after the cause. So it is looked at when it comes.
- * @param now Unix seconds by the broker's clock
+ * Checks a certificate on receipt. A certificate for a different key would fail in every connection, long after the
+ * cause.
+ * @param now Unix seconds on the broker's clock
  * @throws MeshpassError agent_broker_answer_invalid
  */
 export function acceptCertificate(given: CertificateResponse['certificates'][number], key: KeyObject, now: number) {
@@ -31,6 +32,6 @@ function readLeaf(chain: string): X509Certificate | undefined {
 function invalid(grant: string, what: string): MeshpassError {
   return new MeshpassError(
     'agent_broker_answer_invalid',
-    `The certificate that the broker gave for grant ${grant} ${what}; it is not used.`,
+    `The broker's certificate for grant ${grant} ${what}; the agent does not use it.`,
   );
 }

@@ -1,37 +1,38 @@
-/** The ID token of a job of GitHub Actions (docs.github.com, "OpenID Connect reference", "Requesting the JWT"). */
+/**
+ * Requests the ID token of a GitHub Actions job (docs.github.com, "OpenID Connect reference", "Requesting the JWT").
+ */
 import { request } from 'node:https';
+import { MeshpassError } from '@meshpass/identity/error';
+import { exchange } from '../http.ts';
 
-/** Milliseconds until the whole answer must be there. */
+/** Time limit for the complete response, ms. */
 const TIMEOUT = 10_000;
-/** Characters of an answer. */
+/** Maximum response size, bytes. */
 const LARGEST = 65_536;
 
 /**
- * Not by `fetch`, which needs 7 MB of memory, and WebAssembly, which the agent's process does without.
- * @returns `value` of the answer
- * @throws Error where there is none
+ * Requests the token without `fetch`, which needs 7 MB of memory and WebAssembly, which is disabled in the agent
+ * process.
+ * @param requestUrl ACTIONS_ID_TOKEN_REQUEST_URL of the job
+ * @param requestToken ACTIONS_ID_TOKEN_REQUEST_TOKEN of the job
+ * @throws MeshpassError `issuer_unavailable`
  */
-export function requestActionsToken(url: URL, requestToken: string): Promise<unknown> {
+export async function requestActionsToken(requestUrl: string, requestToken: string, audience: string): Promise<string> {
   const headers = { authorization: `Bearer ${requestToken}`, accept: 'application/json' };
-  return new Promise((resolve, reject) => {
-    const outgoing = request(url, { headers, signal: AbortSignal.timeout(TIMEOUT), agent: false }, (incoming) => {
-      let text = '';
-      incoming.setEncoding('utf8');
-      incoming.on('error', reject);
-      incoming.on('data', (part: string) => {
-        text += part;
-        if (text.length > LARGEST) outgoing.destroy(new Error('the answer is too large'));
-      });
-      incoming.on('end', () => {
-        if (incoming.statusCode !== 200) return reject(new Error(`status ${incoming.statusCode}`));
-        try {
-          resolve((JSON.parse(text) as { value?: unknown } | null)?.value);
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
-    outgoing.on('error', reject);
-    outgoing.end();
-  });
+  try {
+    const url = new URL(requestUrl);
+    url.searchParams.set('audience', audience);
+    const outgoing = request(url, { headers, signal: AbortSignal.timeout(TIMEOUT), agent: false });
+    const { status, text } = await exchange(outgoing, LARGEST);
+    if (status !== 200) throw new Error(`status ${status}`);
+    const { value } = JSON.parse(text) as { value?: unknown };
+    if (typeof value === 'string') return value;
+    throw new Error('the response contains no ID token');
+  } catch (cause) {
+    throw new MeshpassError(
+      'issuer_unavailable',
+      'GitHub Actions issued no ID token for this job. Check that it has id-token: write, and try again.',
+      { cause },
+    );
+  }
 }

@@ -1,6 +1,6 @@
 /**
- * Connections to the broker. The first can be opened before there is anything to ask: its handshakes go back and forth while the rest
- * of the agent is loaded.
+ * Connections to the broker. The first one opens before there is any request, so that its handshakes overlap with
+ * loading the agent.
  */
 import { Agent, type RequestOptions } from 'node:https';
 import { isIP } from 'node:net';
@@ -11,15 +11,15 @@ import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface BrokerAgentOptions {
-  /** PEM; undefined: Node's own roots (and NODE_EXTRA_CA_CERTS). */
+  /** PEM. If undefined, Node's own roots (and NODE_EXTRA_CA_CERTS) apply. */
   readonly ca?: string | undefined;
-  /** How the broker's name is resolved; by the system where absent. */
+  /** Resolver for the broker's name. Defaults to the system's. */
   readonly addresses?: Addresses;
 }
 
-/** Certificates, token and configuration are asked for side by side at the start. */
+/** At startup, the agent requests certificates, token and configuration concurrently. */
 const MAX_CONNECTIONS = 3;
-/** Longest that is waited for the broker's address before the rest of the agent is loaded, ms. */
+/** Maximum time that loading the rest of the agent waits for the broker's address, ms. */
 const LONGEST_LOOKUP = 50;
 
 export class BrokerAgent extends Agent {
@@ -34,13 +34,16 @@ export class BrokerAgent extends Agent {
     this.#addresses = addresses;
   }
 
-  /** Returns when it has begun to connect. Whether that succeeds, the first request tells. */
+  /** Starts connecting. Errors surface with the first request. */
   async openEarly({ hostname, port }: URL): Promise<void> {
-    // A URL has an IPv6 address in brackets.
+    // URLs contain IPv6 addresses in brackets.
     const host = hostname.replace(/^\[(.*)\]$/, '$1');
     const early = connect({
-      ...{ host, port: Number(port || 443), lookup: this.#addresses.lookup, ALPNProtocols: ['http/1.1'] },
-      // An address is no server name (RFC 6066 section 3); the certificate is held against it all the same.
+      host,
+      port: Number(port || 443),
+      lookup: this.#addresses.lookup,
+      ALPNProtocols: ['http/1.1'],
+      // An IP address is not a valid server name (RFC 6066 section 3). Node still verifies the certificate against it.
       ...(isIP(host) === 0 && { servername: host }),
       ...(this.#ca ? { ca: this.#ca } : {}),
     });
@@ -50,7 +53,7 @@ export class BrokerAgent extends Agent {
     await Promise.race([first(early, 'lookup', 'connect', 'close'), sleep(LONGEST_LOOKUP)]);
   }
 
-  /** Waits until the early connection can carry a request, at most for so many milliseconds. */
+  /** Waits until the early connection can carry a request. @param within maximum wait, ms */
   async opened(within: number): Promise<void> {
     await Promise.race([this.#opened, sleep(within)]);
   }
@@ -64,7 +67,7 @@ export class BrokerAgent extends Agent {
     return early && !early.destroyed ? early : super.createConnection(options, done);
   }
 
-  /** Of several brokers another may be the active one now: connections that wait for their next use are of the former. */
+  /** Avoids an address that failed and closes idle connections, because another broker replica may be active now. */
   avoid(address: string | undefined): void {
     this.#addresses.failed(address);
     for (const socket of Object.values(this.freeSockets).flat()) socket?.destroy();
@@ -76,11 +79,11 @@ export class BrokerAgent extends Agent {
   }
 }
 
-/** @throws MeshpassError config_invalid where it is not https */
+/** Parses the broker's URL. @throws MeshpassError config_invalid unless it is https */
 export function brokerUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:') {
-    throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${text}.`);
+    throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, not ${text}.`);
   }
   return url;
 }

@@ -1,6 +1,6 @@
 /**
- * What the broker answers, read as input from outside. The agent runs on the developer's machine, and a broker that was
- * taken over must gain nothing there: not a name that is not the mesh's, a header, a line of the hosts file or of a terminal.
+ * Validates the broker's responses as untrusted input. The agent runs on the developer's machine, and a compromised
+ * broker must not be able to inject names outside the mesh, headers, or lines into the hosts file or a terminal.
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
@@ -10,7 +10,6 @@ import { parseSpiffe } from '@meshpass/identity/spiffe';
 import {
   CertificateResponse,
   ConfigurationResponse,
-  HeartbeatResponse,
   type ReachableService,
   ServicesResponse,
   SessionResponse,
@@ -19,27 +18,27 @@ import {
 import type { ZodType } from 'zod';
 import { aliasesOf } from './mesh-host.ts';
 
-/** Each takes parsed JSON. @throws MeshpassError agent_broker_answer_invalid, naming the member and never its value */
+/**
+ * Response parsers. Each takes parsed JSON. @throws MeshpassError agent_broker_answer_invalid with the field's path,
+ * never its value
+ */
 export interface BrokerAnswers {
-  session(json: unknown): OpenedSession;
+  session(json: unknown): SessionResponse;
   services(json: unknown): ServicesResponse;
   certificates(json: unknown): CertificateResponse;
   token(json: unknown): TokenResponse;
-  heartbeat(json: unknown): HeartbeatResponse;
-  configuration(json: unknown): ReceivedConfiguration;
+  configuration(json: unknown): ConfigurationContent;
 }
 
-/** A session, with its first configuration where that came with it. */
-export interface OpenedSession extends Omit<SessionResponse, 'configuration'> {
-  readonly configuration: ReceivedConfiguration | undefined;
-}
-
-/** A configuration as it came: nothing in it has been checked. */
+/** Configuration as received, with unchecked contents. */
 export interface ReceivedConfiguration extends WorkspaceConfiguration {
   readonly leftOut: readonly LeftOut[];
 }
 
-/** What the broker left out of istiod's configuration because no workspace would accept it. */
+/** Configuration without its version, which is in the header. */
+export type ConfigurationContent = Omit<ReceivedConfiguration, 'version'>;
+
+/** Parts of istiod's configuration that the broker omitted because every workspace would reject them. */
 export interface LeftOut {
   /** Type URL. */
   readonly what: string;
@@ -47,32 +46,22 @@ export interface LeftOut {
   readonly count: number;
 }
 
-/** @param clusterDomain that the names of services must end in: `cluster.local` */
+/** Creates parsers. @param clusterDomain required suffix of service names, such as `cluster.local` */
 export function brokerAnswers(clusterDomain: string): BrokerAnswers {
   const withNames = <Answer extends { readonly services: ReachableService[] }>(answer: Answer): Answer => ({
     ...answer,
     services: answer.services.map((service, at) => checkedNames(service, at, clusterDomain)),
   });
   return {
-    session: (json) => {
-      const { configuration, ...opened } = withNames(readAnswer(SessionResponse, json));
-      return { ...opened, configuration: configuration && received(configuration) };
-    },
+    session: (json) => withNames(readAnswer(SessionResponse, json)),
     services: (json) => withNames(readAnswer(ServicesResponse, json)),
     certificates: (json) => readAnswer(CertificateResponse, json),
     token: (json) => readAnswer(TokenResponse, json),
-    heartbeat: (json) => readAnswer(HeartbeatResponse, json),
     configuration: (json) => received(readAnswer(ConfigurationResponse, json)),
   };
 }
 
-function received({
-  left_out: leftOut,
-  version,
-  listeners,
-  clusters,
-  routes,
-}: ConfigurationResponse): ReceivedConfiguration {
+function received({ left_out: leftOut, listeners, clusters, routes }: ConfigurationResponse): ConfigurationContent {
   const anys = (texts: readonly string[], member: string) =>
     texts.map((text, at) => {
       try {
@@ -82,19 +71,19 @@ function received({
       }
     });
   return {
-    ...{ version, leftOut },
+    leftOut,
     listeners: anys(listeners, 'listeners'),
     clusters: anys(clusters, 'clusters'),
     routes: anys(routes, 'routes'),
   };
 }
 
-/** @throws MeshpassError agent_broker_answer_invalid, naming the member and never its value */
+/** Parses a response. @throws MeshpassError agent_broker_answer_invalid with the field's path, never its value */
 export function readAnswer<T>(schema: ZodType<T>, json: unknown): T {
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  throw invalid(issue?.path.join('.') || 'its top', issue?.message ?? 'unexpected');
+  throw invalid(issue?.path.join('.') || 'its root', issue?.message ?? 'unexpected');
 }
 
 function checkedNames(service: ReachableService, at: number, clusterDomain: string): ReachableService {
@@ -108,7 +97,7 @@ function checkedNames(service: ReachableService, at: number, clusterDomain: stri
   const short = aliases[0]!.slice(0, -'.svc'.length);
   const foreign = service.aliases.findIndex((alias) => alias !== short && alias !== aliases[0]);
   if (foreign >= 0) throw invalid(`services.${at}.aliases.${foreign}`, 'not a short form of the host');
-  // Istio names a workload by the namespace it runs in, which is the one of its Service.
+  // Istio's SPIFFE ids contain the workload's namespace, which is the same as its Service's.
   const namespace = service.host.split('.')[1];
   const stranger = service.spiffe_ids.findIndex((id) => parseSpiffe(id)?.namespace !== namespace);
   if (stranger >= 0) throw invalid(`services.${at}.spiffe_ids.${stranger}`, 'a workload of another namespace');
@@ -118,6 +107,6 @@ function checkedNames(service: ReachableService, at: number, clusterDomain: stri
 function invalid(where: string, what: string): MeshpassError {
   return new MeshpassError(
     'agent_broker_answer_invalid',
-    `The answer of the broker was not taken, because of ${where}: ${what}. What was valid before stays in use.`,
+    `The agent rejected the broker's answer because of ${where}: ${what}. The last valid answer stays in use.`,
   );
 }

@@ -1,46 +1,41 @@
-/** The broker's API as the agent calls it (docs/protocol.md). Knows nothing of when to call. */
+/** Client of the broker's API (docs/interfaces/protocol.md). Callers decide when to send requests. */
 import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
+import { CONFIGURATION_HEADER, LeaseResponse, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { createPresenceProof } from '@meshpass/identity/presence';
-import type { HeartbeatRequest } from '@meshpass/identity/refusal-report';
+import type { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import type {
   CertificateRequest,
   CertificateResponse,
-  HeartbeatResponse,
   ServicesResponse,
+  SessionResponse,
   TokenResponse,
 } from '@meshpass/identity/wire';
 import type { ZodType } from 'zod';
 import { BrokerAgent, type BrokerAgentOptions, brokerUrl } from './broker-agent.ts';
-import {
-  type BrokerAnswers,
-  brokerAnswers,
-  type OpenedSession,
-  type ReceivedConfiguration,
-  readAnswer,
-} from './broker-answers.ts';
+import { type BrokerAnswers, brokerAnswers, type ConfigurationContent, readAnswer } from './broker-answers.ts';
 import { type Answer, parseJson, refusal, tooLong, unreachable } from './broker-refusal.ts';
 import { type PresenceAnswer, withPresence } from './presence.ts';
 
 export interface BrokerClientOptions extends BrokerAgentOptions {
-  /** Public URL of the broker, https. */
+  /** The broker's public https URL. */
   readonly url: string;
   readonly key: DpopKey;
-  /** Connections to it; where absent, new ones. */
+  /** Connections to the broker; new ones by default. */
   readonly agent?: BrokerAgent;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly randomId: () => string;
-  /** Milliseconds for a whole exchange. */
+  /** Time limit for an exchange, ms. */
   readonly timeout?: number;
-  /** Of the mesh: names of services must end in it. Default: `cluster.local`. */
+  /** The mesh's cluster domain, required suffix of service names. Default: `cluster.local`. */
   readonly clusterDomain?: string;
-  /** Port of this workspace on which the broker's challenges are answered; any free one where absent. */
+  /** Port of this workspace on which the broker's challenges are answered. Any free port by default. */
   readonly presencePort?: number;
-  /** Told on which port a challenge is answered. */
+  /** Called with the port before a challenge is answered. */
   readonly onChallenge?: (port: number) => void;
 }
 
@@ -48,27 +43,33 @@ export interface Call {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Bytes; `MAX_ANSWER` where absent. */
+  /** Maximum response size in bytes; defaults to `MAX_ANSWER`. */
   readonly largest?: number;
-  /** Milliseconds by which the broker may be slower than with other calls, because it is asked to wait. */
+  /** Additional time for a response if the request asks the broker to wait, ms. */
   readonly patience?: number;
   readonly accessToken?: string;
   readonly form?: Readonly<Record<string, string>>;
   readonly json?: unknown;
-  /** Told the DPoP proof before it is sent. */
+  /** Creates the body for each attempt. The body proves the session's key, so that the request needs no DPoP proof. */
+  readonly proven?: () => unknown;
+  /** Called with the DPoP proof before it is sent. */
   readonly onProof?: (dpop: string) => void;
 }
 
-/** Most that a call waits before its second try, ms. */
+/** A configuration as sent by the broker over HTTPS: its signed header and its bytes. */
+export interface WholeConfiguration {
+  readonly statement: string;
+  readonly content: Buffer;
+}
+
+/** Maximum wait before a call's second attempt, ms. */
 const LONGEST_WAIT = 2000;
 const MAX_ANSWER = 1_048_576;
-/** Of what names services: a session may have thousands, each with what it allows. */
+/** Maximum size of responses that list services: a session may have thousands, each with its permissions. */
 const MAX_SERVICES = 16 * 1_048_576;
-/** Of a configuration: as much as one may have, in base64. */
-const MAX_CONFIGURATION = 24 * 1_048_576;
-/** Longest that the broker is asked to wait for a session's first configuration, seconds. */
+/** How long the agent asks the broker to wait for a session's first configuration, seconds. */
 const LONGEST_CONFIGURATION_WAIT = 25;
-/** Longest that the broker may ask to wait, seconds: more would overflow the timer, which then does not wait at all. */
+/** Maximum `Retry-After` in seconds. A larger value would overflow the timer, which then fires immediately. */
 const LONGEST_RETRY_AFTER = 300;
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
@@ -77,10 +78,10 @@ export class BrokerClient {
   readonly #base: string;
   readonly #agent: BrokerAgent;
   readonly #read: BrokerAnswers;
-  /** Milliseconds by which the broker's clock is ahead of ours. */
+  /** Offset of the broker's clock from the local one, ms. */
   #skew = 0;
 
-  /** @throws MeshpassError config_invalid where the URL is not https */
+  /** @throws MeshpassError config_invalid if the URL is not https */
   constructor(options: BrokerClientOptions) {
     this.#base = brokerUrl(options.url).href.replace(/\/+$/, '');
     this.#options = options;
@@ -88,16 +89,18 @@ export class BrokerClient {
     this.#agent = options.agent ?? new BrokerAgent(options);
   }
 
-  /** Milliseconds since the epoch as the broker sees it. */
+  /** Current time on the broker's clock, milliseconds since the epoch. */
   get brokerNow(): number {
     return this.#options.now() + this.#skew;
   }
 
   /**
-   * `POST /token` with a proof: opens a session, and shows the broker that we are in the Codespace where it wants to see it.
-   * @param csrs PEM, for the session's first grants: what it begins with is then in the answer, as far as the broker has it
+   * Opens a session with a proof (`POST /token`), and proves to the broker that the agent runs in the Codespace, if
+   * required.
+   * @param csrs PEM, for the session's first grants. The response then includes the certificates that the broker can
+   *   issue immediately
    */
-  openSession(proof: Proof, csrs: readonly string[] = []): Promise<OpenedSession> {
+  openSession(proof: Proof, csrs: readonly string[] = []): Promise<SessionResponse> {
     const form: Record<string, string> = {
       ...(csrs.length > 0 && { csrs: csrs.map(base64url).join('.') }),
       ...(proof.type === 'oidc'
@@ -112,9 +115,12 @@ export class BrokerClient {
     const exchange = (answer?: PresenceAnswer) =>
       this.call(
         {
-          ...{ method: 'POST', path: '/token', largest: MAX_SERVICES },
+          method: 'POST',
+          path: '/token',
+          largest: MAX_SERVICES,
           form: {
-            ...{ grant_type: GRANT_TYPE, ...form },
+            grant_type: GRANT_TYPE,
+            ...form,
             ...(answer && presenceParameters(answer)),
           },
           ...(answer?.onProof && { onProof: answer.onProof }),
@@ -124,17 +130,21 @@ export class BrokerClient {
     if (proof.type === 'oidc') return exchange();
     const { key, presencePort: port = 0, onChallenge } = this.#options;
     return withPresence(exchange, {
-      ...{ port, onChallenge },
+      port,
+      onChallenge,
       sign: ({ dpop, expires_in, ...challenge }) =>
         createPresenceProof({
-          ...{ key, challenge, broker: this.#base, codespaceName: proof.codespaceName },
+          key,
+          challenge,
+          broker: this.#base,
+          codespaceName: proof.codespaceName,
           expiresAt: Math.floor(this.brokerNow / 1000) + expires_in,
           ...(dpop !== undefined && { dpop }),
         }),
     });
   }
 
-  /** `POST /certificates`: one CSR per grant. */
+  /** Requests certificates (`POST /certificates`) with one CSR per grant. */
   certificates(accessToken: string, certificates: CertificateRequest['certificates']): Promise<CertificateResponse> {
     return this.call(
       { method: 'POST', path: '/certificates', accessToken, json: { certificates } },
@@ -143,8 +153,8 @@ export class BrokerClient {
   }
 
   /**
-   * `POST /token` with the session token.
-   * @param audience of an ID token for elsewhere; undefined: the identity token of the mesh
+   * Requests a token with the session token (`POST /token`).
+   * @param audience audience of an ID token for use outside the mesh. If undefined, requests the mesh's identity token
    */
   token(accessToken: string, audience?: string): Promise<TokenResponse> {
     const form = {
@@ -157,12 +167,22 @@ export class BrokerClient {
     return this.call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
   }
 
-  /** `POST /session/heartbeat`. @param report refusals that the broker has not been told of */
-  heartbeat(accessToken: string, report?: HeartbeatRequest): Promise<HeartbeatResponse> {
-    return this.call(
-      { method: 'POST', path: '/session/heartbeat', accessToken, ...(report && { json: report }) },
-      this.#read.heartbeat,
-    );
+  /** Reports refusals that the broker does not have yet (`POST /session/refusals`). */
+  reportRefusals(accessToken: string, report: RefusalReportRequest): Promise<void> {
+    return this.call({ method: 'POST', path: '/session/refusals', accessToken, json: report }, () => undefined);
+  }
+
+  /**
+   * Renews the lease (`POST /leases`).
+   * @param proof creates the lease proof for each attempt
+   * @returns the broker's signed statement, unverified
+   */
+  renewLease(sessionId: string, proof: () => string): Promise<string> {
+    const proven = () => ({ leases: [{ session_id: sessionId, proof: proof() }] });
+    return this.call({ method: 'POST', path: '/leases', proven }, (json) => {
+      const [answer] = readAnswer(LeaseResponse, json).answers;
+      return answer?.statement ?? '';
+    });
   }
 
   services(accessToken: string): Promise<ServicesResponse> {
@@ -170,35 +190,32 @@ export class BrokerClient {
   }
 
   /**
-   * `GET /session/configuration`: waits for the first one (RFC 7240, `Prefer: wait`), which istiod may not have given yet.
-   * @param known version that the agent has
-   * @returns undefined where it is still that version
+   * Requests the configuration (`GET /session/configuration`). The broker waits for the first one (RFC 7240, `Prefer:
+   * wait`), which istiod may not have sent yet.
    */
-  configuration(accessToken: string, known?: number): Promise<ReceivedConfiguration | undefined> {
-    const headers: Record<string, string> = {
-      prefer: `wait=${LONGEST_CONFIGURATION_WAIT}`,
-      ...(known !== undefined && { 'if-none-match': `"${known}"` }),
-    };
-    return this.call(
-      {
-        ...{ method: 'GET', path: '/session/configuration', accessToken, headers },
-        ...{ largest: MAX_CONFIGURATION, patience: LONGEST_CONFIGURATION_WAIT * 1000 },
-      },
-      (json) => (json === undefined ? undefined : this.#read.configuration(json)),
-    );
+  async configuration(accessToken: string): Promise<WholeConfiguration> {
+    const { body, statement } = await this.#answer({
+      method: 'GET',
+      path: '/session/configuration',
+      accessToken,
+      headers: { prefer: `wait=${LONGEST_CONFIGURATION_WAIT}` },
+      largest: MAX_CONFIGURATION,
+      patience: LONGEST_CONFIGURATION_WAIT * 1000,
+    });
+    return { statement: statement ?? '', content: Buffer.from(body) };
   }
 
-  /** Any other question of a session. @throws MeshpassError what the broker refuses with, agent_broker_answer_invalid */
+  /** Sends any other session request. @throws MeshpassError the broker's refusal, agent_broker_answer_invalid */
   ask<T>(accessToken: string, call: Pick<Call, 'method' | 'path' | 'json'>, schema: ZodType<T>): Promise<T> {
     return this.call({ ...call, accessToken }, (json) => readAnswer(schema, json));
   }
 
-  /** The same as a control channel brings it. @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable */
-  readConfiguration(content: Buffer): ReceivedConfiguration {
+  /** Parses configuration bytes. @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable */
+  readConfiguration(content: Buffer): ConfigurationContent {
     return this.#read.configuration(parseJson(this.#base, content.toString('utf8')));
   }
 
-  /** `DELETE /session`: the session and everything issued under it ends at once. */
+  /** Ends the session and everything issued under it immediately (`DELETE /session`). */
   async goodbye(accessToken: string): Promise<void> {
     await this.call({ method: 'DELETE', path: '/session', accessToken }, () => undefined);
   }
@@ -207,42 +224,47 @@ export class BrokerClient {
     this.#agent.destroy();
   }
 
-  /** Any call. @param read takes the parsed body; undefined where there is none. @throws MeshpassError of the broker */
+  /**
+   * Sends a request. @param read called with the parsed body, or undefined if it is empty. @throws MeshpassError the
+   * broker's refusal
+   */
   async call<T>(call: Call, read: (json: unknown) => T): Promise<T> {
+    const { body } = await this.#answer(call);
+    return read(body === '' ? undefined : parseJson(this.#base, body));
+  }
+
+  /** Sends a request. @throws MeshpassError the broker's refusal */
+  async #answer(call: Call): Promise<Answer> {
     let answer = await this.#exchange(call);
-    // At the token endpoint a proof is refused with 400 (RFC 6749 section 5.2), elsewhere with 401.
+    // The token endpoint refuses a proof with 400 (RFC 6749 section 5.2), others with 401.
     if (answer.status < 500 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {
-      // Our clock is wrong, and a Codespace that slept may well have such a one: take the broker's (RFC 9449 section 8).
+      // The local clock is wrong, perhaps because a Codespace slept. Adjust to the broker's clock (RFC 9449 section 8).
       this.#skew = answer.date - this.#options.now();
-      // A broker takes no proof that was made in the second in which it started: it says so by asking to wait.
+      // A broker rejects proofs from the second in which it started, and then sends Retry-After.
       if (answer.retryAfter !== undefined) await sleep(Math.min(answer.retryAfter * 1000, LONGEST_WAIT));
       answer = await this.#exchange(call);
     }
-    if ((answer.status >= 200 && answer.status < 300) || (answer.status === 304 && call.headers?.['if-none-match'])) {
-      if (answer.body !== '' && !answer.isJson) throw unreachable(this.#base, 'its answer is not JSON', undefined);
-      return read(answer.body === '' ? undefined : parseJson(this.#base, answer.body));
-    }
-    throw refusal(this.#base, answer);
+    if (answer.status < 200 || answer.status >= 300) throw refusal(this.#base, answer);
+    if (answer.body !== '' && !answer.isJson) throw unreachable(this.#base, 'its answer is not JSON', undefined);
+    return answer;
   }
 
   #exchange(call: Call): Promise<Answer> {
     const { key, randomId, timeout = 10_000 } = this.#options;
     const url = this.#base + call.path;
-    const dpop = createDpopProof({
-      key,
-      method: call.method,
-      url,
-      now: Math.floor(this.brokerNow / 1000),
-      jti: randomId(),
-      ...(call.accessToken === undefined ? {} : { accessToken: call.accessToken }),
-    });
-    call.onProof?.(dpop);
+    const headers: Record<string, string | number> = { ...call.headers, accept: 'application/json' };
+    if (!call.proven) {
+      const now = Math.floor(this.brokerNow / 1000);
+      const { method, accessToken } = call;
+      headers.dpop = createDpopProof({ key, method, url, now, jti: randomId(), ...(accessToken && { accessToken }) });
+      call.onProof?.(headers.dpop);
+    }
+    const json = call.proven ? call.proven() : call.json;
     const body = call.form
       ? new URLSearchParams(call.form).toString()
-      : call.json === undefined
+      : json === undefined
         ? undefined
-        : JSON.stringify(call.json);
-    const headers: Record<string, string | number> = { ...call.headers, accept: 'application/json', dpop };
+        : JSON.stringify(json);
     if (call.accessToken !== undefined) headers.authorization = `DPoP ${call.accessToken}`;
     headers['content-length'] = body === undefined ? 0 : Buffer.byteLength(body);
     if (body !== undefined) {
@@ -277,6 +299,7 @@ export class BrokerClient {
             isJson: /^application\/json(?:[ ;]|$)/i.test(incoming.headers['content-type'] ?? ''),
             body: Buffer.concat(chunks).toString('utf8'),
             date: Number.isNaN(date) ? undefined : date,
+            statement: incoming.headers[CONFIGURATION_HEADER]?.toString(),
             retryAfter: retryAfter > 0 ? Math.min(retryAfter, LONGEST_RETRY_AFTER) : undefined,
           });
         });
@@ -293,7 +316,7 @@ function presenceParameters({ nonce, port }: PresenceAnswer): Record<string, str
   return { presence_nonce: nonce, presence_port: String(port) };
 }
 
-/** The DER within PEM. */
+/** Encodes the DER inside a PEM block. */
 function base64url(pem: string): string {
   return Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64').toString('base64url');
 }

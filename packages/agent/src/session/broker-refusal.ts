@@ -1,4 +1,4 @@
-/** What a broker's refusal becomes, and what no broker answers. */
+/** Converts a broker's refusals, and responses that did not come from a broker, to errors. */
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
@@ -8,12 +8,14 @@ export interface Answer {
   readonly status: number;
   readonly isJson: boolean;
   readonly body: string;
-  /** Milliseconds since the epoch by the broker's clock, where it told. */
+  /** The broker's time in milliseconds since the epoch, if the response has a date. */
   readonly date: number | undefined;
   readonly retryAfter: number | undefined;
+  /** A configuration's signed header. */
+  readonly statement: string | undefined;
 }
 
-/** @throws MeshpassError agent_broker_unreachable: it is no broker that answers so */
+/** Parses JSON. @throws MeshpassError agent_broker_unreachable, since a broker would have responded with JSON */
 export function parseJson(base: string, text: string): unknown {
   try {
     return JSON.parse(text);
@@ -22,7 +24,7 @@ export function parseJson(base: string, text: string): unknown {
   }
 }
 
-/** The broker's refusal, with its own code where it is one. */
+/** Converts a refusal to an error, with the broker's own code if it has one. */
 export function refusal(base: string, answer: Answer): MeshpassError {
   const options = answer.retryAfter === undefined ? {} : { retryAfter: answer.retryAfter };
   try {
@@ -37,11 +39,12 @@ export function refusal(base: string, answer: Answer): MeshpassError {
       });
     }
   } catch {
-    // Not the broker's own answer: told below.
+    // Not a broker response: handled below.
   }
   return unreachable(base, `it answered ${answer.status}`, undefined, options);
 }
 
+/** Creates the error for an unreachable broker, or for a response that no broker would send. */
 export function unreachable(base: string, why: string, cause: unknown, options: { readonly retryAfter?: number } = {}) {
   const { what, next } = tlsFailure(cause) ?? {
     what: why,
@@ -53,9 +56,10 @@ export function unreachable(base: string, why: string, cause: unknown, options: 
   });
 }
 
+/** Creates the error for a response that exceeds the size limit. */
 export function tooLong(path: string, largest: number): MeshpassError {
   return new MeshpassError(
     'agent_broker_answer_invalid',
-    `The answer of the broker to ${path} was not taken: it is longer than ${largest} bytes. What was valid before stays in use.`,
+    `The agent rejected the broker's answer to ${path}: it is longer than ${largest} bytes. The last valid answer stays in use.`,
   );
 }

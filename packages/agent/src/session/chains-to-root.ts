@@ -1,17 +1,17 @@
-/** The certificates in what the broker gave, and whether ours is still vouched for. */
+/** Parses the broker's certificates and checks whether the workspace's own certificates still chain to a root. */
 import { X509Certificate } from 'node:crypto';
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-/** @throws Error where one of them cannot be read */
+/** Parses the certificates in a PEM text. @throws Error if any of them is invalid */
 export function certificatesIn(pem: string): X509Certificate[] {
   return (pem.match(BLOCK) ?? []).map((block) => new X509Certificate(block));
 }
 
 /**
+ * Whether one of the roots issued the last certificate in a chain. False if a certificate is invalid.
  * @param chain PEM, leaf first, without its root
- * @param roots PEM; each may hold several
- * @returns whether the last of the chain was issued by one of them; what cannot be read is not
+ * @param roots PEM, each with one or more certificates
  */
 export function chainsToRoot(chain: string, roots: readonly string[]): boolean {
   try {

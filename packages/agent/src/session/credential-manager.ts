@@ -1,41 +1,52 @@
 /**
- * Keeps credentials fresh. Renews at half life with jitter, renews the lease where the control channel does not, follows changes of
- * services and roots, and comes back by itself: while the broker is away, traffic goes on until the credentials expire; when the
- * session is gone, a new one is asked for with a new proof.
+ * Keeps credentials fresh. Renews them at half of their lifetime with jitter, renews the lease unless the control
+ * channel does, and follows changes to services and roots. Recovers on its own: while the broker is unavailable,
+ * traffic continues until the credentials expire. After the session has ended, the manager opens a new one with a new
+ * proof.
  */
+
+import type { LeaseStatement } from '@meshpass/identity/channel/statement';
 import { toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
-import type { ReceivedConfiguration } from './broker-answers.ts';
+import type { WholeConfiguration } from './broker-client.ts';
 import { chainsToRoot } from './chains-to-root.ts';
 import { isFinal, isOver, isUnhurried } from './endings.ts';
-import { type Credentials, enrol, obtainIdentityToken, obtainSvids, withCertificates } from './enrol.ts';
+import {
+  type Credentials,
+  enrol,
+  type IdentityToken,
+  obtainIdentityToken,
+  obtainSvids,
+  withCertificates,
+} from './enrol.ts';
 import { expired } from './expiry.ts';
-import { isGained, type LeaseNews, withoutCertificate, withServices } from './granted.ts';
-import type { CredentialManagerOptions, Health } from './health.ts';
+import { isGained, withoutCertificate, withServices } from './granted.ts';
+import type { CredentialManagerOptions, Health, LeaseWay } from './health.ts';
 import { longestPause, svidsDue, tokenDue, waitsForLease } from './renewal-times.ts';
 import { TaskTimers } from './task-timers.ts';
 
 export type { Change, CredentialManagerOptions } from './health.ts';
 
-type Task = 'heartbeat' | 'svids' | 'token' | 'services' | 'session';
+type Task = 'heartbeat' | 'refusals' | 'svids' | 'token' | 'services' | 'session';
 
-/** Of a heartbeat's period, over which agents that hear of a change at once spread their questions. */
+/**
+ * Fraction of the heartbeat period over which agents spread their requests after a change that reaches all of them at
+ * once.
+ */
 const SPREAD = 0.5;
 export class CredentialManager {
   readonly #options: CredentialManagerOptions;
   readonly #tasks: TaskTimers<Task>;
   #credentials: Credentials | undefined;
-  #firstConfiguration: ReceivedConfiguration | undefined;
-  /** Token of the session that was, or is being, opened last; undefined where none was given. */
+  #firstConfiguration: WholeConfiguration | undefined;
+  /** Token of the latest session, open or being opened. Undefined if opening it failed. */
   #opening: Promise<string | undefined> | undefined;
   #brokerAnsweredAt = 0;
   #lease: Health['lease'] = { by: 'https', since: 0 };
-  /** The lease is renewed by the control channel, as far as is known. */
-  #hasChannel = false;
-  /** Grants of the session, as the last lease had them. */
+  /** The session's grants as of the last lease. */
   #set: string | undefined;
   #closed = false;
-  /** The session is gone, and another one has not been given yet. */
+  /** Whether the session has ended and the next one is not open yet. */
   #reopening = false;
 
   constructor(options: CredentialManagerOptions) {
@@ -52,35 +63,35 @@ export class CredentialManager {
         options.log('renewal_failed', { task, code });
         return !(task === 'session' ? isFinal(code) : isOver(code));
       },
-      // One asks whether the broker is back: with each of four, all that come back at once bring four connections.
+      // A single task checks whether the broker is back. If four did, every agent would return with four connections.
       waitsForOthers: (task, { code }) =>
         code === 'agent_broker_unreachable' && waitsForLease(task) && this.#tasks.failures.heartbeat !== undefined,
     });
   }
 
-  /** Enrols. @throws MeshpassError as `enrol` does */
+  /** Enrols. @throws MeshpassError like `enrol` */
   async start(): Promise<void> {
     await this.#enrol();
   }
 
-  /** @throws MeshpassError agent_credentials_expired before the first enrolment */
+  /** Current credentials. @throws MeshpassError agent_credentials_expired before the first enrolment */
   get credentials(): Credentials {
     if (!this.#credentials) throw expired('session');
     return this.#credentials;
   }
 
-  /** Token of the session that is in use; undefined while there is none. */
+  /** Token of the current session, if any. */
   get accessToken(): string | undefined {
     return this.#reopening ? undefined : this.#credentials?.accessToken;
   }
 
-  /** There is something new to open a session with. */
+  /** Retries opening a session now, since a new proof is available. */
   openSoon(): void {
     if (this.#reopening) this.#tasks.later('session', 0);
   }
 
-  /** The configuration that came with the session that is in use, if one did and was not taken before. */
-  takeFirstConfiguration(): ReceivedConfiguration | undefined {
+  /** Returns the configuration that came with the current session, but only once. */
+  takeFirstConfiguration(): WholeConfiguration | undefined {
     const first = this.#firstConfiguration;
     this.#firstConfiguration = undefined;
     return first;
@@ -90,35 +101,39 @@ export class CredentialManager {
     return { brokerAnsweredAt: this.#brokerAnsweredAt, failures: this.#tasks.failures, lease: this.#lease };
   }
 
-  /** An ID token for an audience outside the mesh. @throws MeshpassError of the broker */
+  /** Obtains an ID token for an audience outside the mesh. @throws MeshpassError the broker's refusal */
   async idToken(audience: string): Promise<{ readonly token: string; readonly expiresIn: number }> {
     const answer = await this.#options.client.token(this.credentials.accessToken, audience);
     return { token: answer.access_token, expiresIn: answer.expires_in };
   }
 
-  /** The control channel has renewed the lease of this session: nothing is to be done over HTTPS. */
-  leaseRenewed(sessionId: string, lease: LeaseNews): void {
+  /**
+   * Handles a renewal of this session's lease. A renewal through the control channel makes a heartbeat over HTTPS
+   * unnecessary.
+   */
+  leaseRenewed(sessionId: string, lease: LeaseStatement, by: LeaseWay): void {
     if (!this.#isCurrent(sessionId)) return;
-    this.#hasChannel = true;
-    if (this.#options.report.isEmpty) this.#tasks.settle('heartbeat');
-    else this.#tasks.later('heartbeat', 0);
-    this.#brokerAnsweredAt = this.#options.now();
-    this.#renewedBy('channel');
-    // What changes for one session may change for all, and all hear of it at once. What is gained the broker gives to one after the other.
-    const spread = this.#options.random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000;
+    const { now, random, report } = this.#options;
+    if (this.#lease.by !== by) this.#lease = { by, since: now() };
+    if (by === 'channel') {
+      this.#tasks.settle('heartbeat');
+      this.#brokerAnsweredAt = now();
+    }
+    if (!report.isEmpty) this.#tasks.later('refusals', 0);
+    // A change for one session may affect all sessions at once, so reads after a renewal through the channel are
+    // spread. Gained grants are read immediately, since the broker announces them to one session after another.
+    const spread = by === 'https' ? 0 : random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000;
     const gained = isGained(this.credentials, lease.set, this.#set);
     this.#set = lease.set;
     this.#learn(lease, gained ? 0 : spread, gained);
   }
 
-  /** The control channel does not renew the lease of this session: it is renewed over HTTPS until it does. */
+  /** Resumes renewing this session's lease over HTTPS, until the control channel renews it again. */
   channelSilent(sessionId: string): void {
-    if (!this.#isCurrent(sessionId)) return;
-    this.#hasChannel = false;
-    this.#tasks.later('heartbeat', 0);
+    if (this.#isCurrent(sessionId)) this.#tasks.later('heartbeat', 0);
   }
 
-  /** The broker says by the control channel that this session is over. */
+  /** Handles the end of this session, announced through the control channel. */
   sessionEnded(sessionId: string, { cause, reason }: { readonly cause: string; readonly reason: string }): void {
     if (!this.#isCurrent(sessionId)) return;
     const { log, random } = this.#options;
@@ -128,12 +143,15 @@ export class CredentialManager {
     this.#tasks.note('session', `The session has ended: ${plainText(reason)}.`);
   }
 
-  /** The broker signs with a key that is not known: its keys come with the services. */
+  /** Requests the services after a statement with an unknown key, because that response includes the broker's keys. */
   askForKeys(sessionId: string): void {
     if (this.#isCurrent(sessionId)) this.#tasks.later('services', 0);
   }
 
-  /** Stops renewing and ends the session, also one that is being opened. Never throws: the lease ends what a goodbye could not. */
+  /**
+   * Stops renewals and ends the session, even one that is still being opened. Never throws: if the goodbye fails, the
+   * session ends with its lease.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     this.#tasks.close();
@@ -147,24 +165,22 @@ export class CredentialManager {
   }
 
   async #enrol(): Promise<void> {
-    const { client, source, now, onChange, hasChannel, log } = this.#options;
+    const { client, source, now, onChange, log } = this.#options;
     const opening = Promise.withResolvers<string | undefined>();
     this.#opening = opening.promise;
     const enrolling = source.proof().then((proof) => enrol(client, proof, now, opening.resolve));
     const { credentials, configuration } = await enrolling.finally(() => opening.resolve(undefined));
-    if (this.#closed) return; // with a goodbye to this session
+    if (this.#closed) return; // close() ends this session
     if (this.#credentials) this.#options.report.sessionChanged(this.#credentials.session.id);
     this.#credentials = credentials;
     this.#firstConfiguration = configuration;
     this.#reopening = false;
     this.#brokerAnsweredAt = now();
     this.#lease = { by: 'https', since: now() };
-    this.#hasChannel = false;
     this.#tasks.forgive();
     log('enrolled', { session: credentials.session.id, grants: credentials.session.grants.join(',') });
+    // The response to a proof lacks the services version. The first lease renewal supplies it.
     onChange('session');
-    // The version of the services is not in the answer to a proof; the first renewal of the lease brings it.
-    if (!hasChannel?.(credentials)) this.#tasks.later('heartbeat', credentials.session.heartbeat_seconds * 1000);
     this.#scheduleRenewals();
   }
 
@@ -175,7 +191,7 @@ export class CredentialManager {
     this.#tasks.later('token', this.#jittered(tokenDue(this.credentials, now)));
   }
 
-  /** Up to a fifth earlier, so that many agents do not come at once. */
+  /** Shortens a delay by up to a fifth, so that many agents do not renew at once. */
   #jittered(milliseconds: number): number {
     return Math.max(milliseconds * (1 - 0.2 * this.#options.random()), 500);
   }
@@ -185,14 +201,15 @@ export class CredentialManager {
     try {
       await this.#do(task);
     } catch (thrown) {
-      // Several tasks may be told so, the last of them when there is a new session already: that must not be thrown away.
+      // Several tasks may fail for the same reason. The last failure may come after a new session was opened, which
+      // must not be discarded.
       const isGone = task !== 'session' && isOver(toMeshpassError(thrown).code);
       if (isGone && !this.#reopening && this.#credentials?.accessToken === used) this.#restart(0);
       throw thrown;
     }
   }
 
-  /** The session is gone: everything under it is dead already, so there is only one task left. */
+  /** Schedules only the opening of a session, since nothing in the ended one can be renewed. */
   #restart(pause: number): void {
     this.#reopening = true;
     this.#tasks.stop();
@@ -203,14 +220,11 @@ export class CredentialManager {
     return !this.#closed && !this.#reopening && this.#credentials?.session.id === sessionId;
   }
 
-  #renewedBy(by: 'channel' | 'https'): void {
-    if (this.#lease.by !== by) this.#lease = { by, since: this.#options.now() };
-  }
-
   #do(task: Task): Promise<void> {
     const tasks: Readonly<Record<Task, () => Promise<void>>> = {
       session: () => this.#enrol(),
       heartbeat: () => this.#heartbeat(),
+      refusals: () => this.#reportRefusals(),
       services: () => this.#refreshServices(),
       svids: () => this.#renewSvids(this.credentials.session.grants),
       token: () => this.#renewToken(),
@@ -219,23 +233,27 @@ export class CredentialManager {
   }
 
   async #heartbeat(): Promise<void> {
-    const { client, report } = this.#options;
-    const { accessToken, session } = this.credentials;
-    const beat = await report.send((refusals) => client.heartbeat(accessToken, refusals));
-    // The channel may have come back meanwhile, or ended the session.
-    if (!this.#isCurrent(session.id) || this.#hasChannel) return;
-    this.#renewedBy('https');
-    this.#tasks.later('heartbeat', session.heartbeat_seconds * 1000);
-    this.#learn(beat, 0);
-    if (beat.configuration_version !== undefined) this.#options.onConfigurationVersion?.(beat.configuration_version);
+    const { session } = this.credentials;
+    await this.#options.renewLease();
+    // The channel renews no lease during the request. Its next renewal settles this task.
+    if (this.#isCurrent(session.id)) this.#tasks.later('heartbeat', session.heartbeat_seconds * 1000);
   }
 
-  /** @param pause ms before the services are read anew @param sooner also where they would be later */
-  #learn({ services_version: version, token_keys: keys }: LeaseNews, pause: number, sooner = false): void {
+  async #reportRefusals(): Promise<void> {
+    const { client, report } = this.#options;
+    const { accessToken } = this.credentials;
+    await report.send((refusals) => client.reportRefusals(accessToken, refusals));
+  }
+
+  /**
+   * Schedules everything that the lease shows to be stale. @param pause delay in ms before the services are read @param
+   * sooner whether to replace a later time that is already set
+   */
+  #learn({ services_version: version, token_keys: keys }: LeaseStatement, pause: number, sooner = false): void {
     const { servicesVersion, identityToken } = this.credentials;
     if (version !== undefined && version !== servicesVersion && (sooner || !this.#tasks.isDue('services')))
       this.#tasks.later('services', pause);
-    // Its key was dropped: no sidecar accepts it any more, however long it would live.
+    // The token's key was removed, so sidecars no longer accept the token, regardless of its lifetime.
     if (identityToken.kid !== undefined && keys?.includes(identityToken.kid) === false) this.#tasks.later('token', 0);
   }
 
@@ -253,12 +271,12 @@ export class CredentialManager {
     if (fresh.length > 0) await this.#renewSvids(fresh, true);
     log('services_changed', { services: answer.services.length });
     onChange('services');
-    // Where a root is gone, nobody trusts what was signed under it any more, however long it would live.
+    // A root was removed, so certificates below it are no longer trusted, regardless of their lifetime.
     const { svids } = this.credentials;
     if (rerooted && [...svids.values()].some(({ chain }) => !chainsToRoot(chain, roots))) this.#tasks.later('svids', 0);
   }
 
-  /** @param withToken whether a token is to come with them: sidecars refuse one that does not name a grant that is new */
+  /** @param withToken whether to renew the token as well: sidecars reject a token that lacks a newly gained grant */
   async #renewSvids(grants: readonly string[], withToken = false): Promise<void> {
     const { client, now, onChange } = this.#options;
     const { accessToken } = this.credentials;
@@ -267,6 +285,7 @@ export class CredentialManager {
       withToken ? obtainIdentityToken(client, accessToken, now) : undefined,
     ]);
     if (this.#credentials?.accessToken !== accessToken) return;
+    if (identityToken) this.#followKey(identityToken);
     this.#credentials = withCertificates(this.credentials, certificates, identityToken);
     onChange('svids');
     this.#scheduleRenewals();
@@ -277,8 +296,18 @@ export class CredentialManager {
     const { accessToken } = this.credentials;
     const identityToken = await obtainIdentityToken(client, accessToken, now);
     if (this.#credentials?.accessToken !== accessToken) return;
+    this.#followKey(identityToken);
     this.#credentials = { ...this.credentials, identityToken };
     onChange('token');
     this.#scheduleRenewals();
+  }
+
+  /**
+   * Requests new statement keys after the token key changed, as reported by the broker itself. Otherwise an attacker
+   * (or an edge) with the previous statement keys could continue to impersonate the broker, and the agent would never
+   * request new ones.
+   */
+  #followKey({ kid }: IdentityToken): void {
+    if (kid !== this.credentials.identityToken.kid) this.#tasks.later('services', 0);
   }
 }

@@ -1,33 +1,35 @@
-/** Finds the proof of who this workspace is, without being told anything. */
+/** Discovers the proof of this workspace's identity without configuration. */
 import { readFileSync } from 'node:fs';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError } from '@meshpass/identity/error';
+import { parseJson } from '@meshpass/identity/jws/json';
 import { requestActionsToken } from './actions-token.ts';
 
-/** Where a Codespace keeps what its shells get as environment; some processes start without it. */
+/** Directory in which a Codespace stores its shells' environment. Some processes start without it. */
 export const CODESPACES_SHARED = '/workspaces/.codespaces/shared';
 
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** @returns the text, or undefined where there is no such file or no right to it */
+  /** @returns the text, or undefined if the file does not exist or is not readable */
   readonly readText: (path: string) => string | undefined;
-  /** Directory of the Codespaces shared environment files. */
+  /** Directory of the Codespace's shared environment files. */
   readonly sharedDirectory: string;
 }
 
 export interface DiscoverOptions {
-  /** File that holds an OIDC ID token; it wins over what the surroundings say. */
+  /** File with an OIDC ID token. Takes precedence over the environment. */
   readonly proofFile?: string | undefined;
-  /** `aud` to ask GitHub Actions for. */
+  /** Audience of the token requested from GitHub Actions. */
   readonly audience: string;
 }
 
-/** A way to a proof. Asked again at every enrolment, because proofs are short-lived and used once. */
+/** Source of proofs. Proofs are short-lived and used once, so each enrolment obtains a new one. */
 export interface ProofSource {
   readonly kind: 'codespace' | 'actions' | 'file' | 'sign-in';
   proof(): Promise<Proof>;
 }
 
+/** This process's environment and files. */
 export const realSurroundings: Surroundings = {
   env: process.env,
   readText: (path) => {
@@ -41,7 +43,7 @@ export const realSurroundings: Surroundings = {
 };
 
 /**
- * Looks for, in this order: a proof file, a Codespace, a job of GitHub Actions.
+ * Tries, in this order: a proof file, a Codespace, a GitHub Actions job.
  * @throws MeshpassError agent_prebuild, agent_no_identity
  */
 export function discover(options: DiscoverOptions, surroundings: Surroundings = realSurroundings): ProofSource {
@@ -55,7 +57,7 @@ export function discover(options: DiscoverOptions, surroundings: Surroundings = 
     if (requestUrl || shared.has('ACTIONS_ID_TOKEN_REQUEST_URL')) {
       throw new MeshpassError(
         'agent_prebuild',
-        'This is a prebuild: its disk is cloned to many developers, so it gets no identity. ' +
+        'This is a prebuild: its disk is cloned to many developers, so it receives no identity. ' +
           'Start meshpass from postStartCommand, which runs in each Codespace and never in a prebuild.',
       );
     }
@@ -66,9 +68,9 @@ export function discover(options: DiscoverOptions, surroundings: Surroundings = 
   throw new MeshpassError(
     'agent_no_identity',
     env.GITHUB_ACTIONS === 'true'
-      ? 'This job has no permission to prove who it is: add "permissions: {id-token: write}" to the workflow.'
-      : 'Nothing here says who you are: this is neither a Codespace nor a job of GitHub Actions. ' +
-          'Give the file of an OIDC ID token with --proof-file.',
+      ? 'This job has no permission to prove its identity: add "permissions: {id-token: write}" to the workflow.'
+      : 'This workspace has no proof of identity: it is neither a Codespace nor a GitHub Actions job. ' +
+          'Provide a file with an OIDC ID token through --proof-file.',
   );
 }
 
@@ -76,13 +78,13 @@ function codespace(token: string | undefined, name: string | undefined, surround
   if (!token || !name) {
     throw new MeshpassError(
       'agent_no_identity',
-      `This Codespace does not show its ${token ? 'CODESPACE_NAME' : 'GITHUB_TOKEN'}, neither in the environment nor in ` +
+      `This Codespace does not provide its ${token ? 'CODESPACE_NAME' : 'GITHUB_TOKEN'}, neither in the environment nor in ` +
         `${surroundings.sharedDirectory}. Run meshpass from a terminal of the Codespace or from postStartCommand.`,
     );
   }
   return {
     kind: 'codespace',
-    // The token is written anew at every start; the files are newer than the environment of an old process.
+    // Each start of the Codespace writes a new token, so the files are newer than an old process's environment.
     proof: async () => ({
       type: 'github-codespace',
       token: readShared(surroundings).get('GITHUB_TOKEN') || token,
@@ -94,20 +96,7 @@ function codespace(token: string | undefined, name: string | undefined, surround
 function actions(requestUrl: string, requestToken: string, audience: string): ProofSource {
   return {
     kind: 'actions',
-    proof: async () => {
-      const url = new URL(requestUrl);
-      url.searchParams.set('audience', audience);
-      let value: unknown;
-      try {
-        value = await requestActionsToken(url, requestToken);
-      } catch (cause) {
-        throw new MeshpassError('issuer_unavailable', 'GitHub Actions did not give this job an ID token; try again.', {
-          cause,
-        });
-      }
-      if (typeof value !== 'string') throw new MeshpassError('issuer_unavailable', 'GitHub Actions gave no ID token.');
-      return { type: 'oidc', token: value };
-    },
+    proof: async () => ({ type: 'oidc', token: await requestActionsToken(requestUrl, requestToken, audience) }),
   };
 }
 
@@ -122,17 +111,13 @@ function proofFile(path: string, surroundings: Surroundings): ProofSource {
   };
 }
 
-/** `environment-variables.json`, `.env` (NAME=VALUE) and `.env-secrets` (NAME=BASE64), later ones win. */
+/** Reads `environment-variables.json`, `.env` (NAME=VALUE) and `.env-secrets` (NAME=BASE64). Later files win. */
 function readShared(surroundings: Surroundings): Map<string, string> {
   const found = new Map<string, string>();
   const read = (name: string) => surroundings.readText(`${surroundings.sharedDirectory}/${name}`);
-  try {
-    for (const [name, value] of Object.entries(JSON.parse(read('environment-variables.json') ?? '{}') as object)) {
-      if (typeof value === 'string') found.set(name, value);
-    }
-  } catch {
-    // Half written: the other files say the same.
-  }
+  // If this file is incomplete, the other files contain the same variables.
+  const variables = (parseJson(read('environment-variables.json') ?? '') ?? {}) as object;
+  for (const [name, value] of Object.entries(variables)) if (typeof value === 'string') found.set(name, value);
   for (const [name, value] of assignments(read('.env'))) found.set(name, value.replace(/^(["'])(.*)\1$/, '$2'));
   for (const [name, value] of assignments(read('.env-secrets'))) {
     const plain = Buffer.from(value, 'base64').toString('utf8');

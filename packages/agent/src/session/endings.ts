@@ -1,7 +1,7 @@
-/** What it means for an agent that a session has ended, or that no new one is given. */
+/** Classifies the reasons why a session ends or the broker refuses a new one. */
 
 const OVER = new Set(['session_unknown', 'session_closed']);
-/** No new session will be given: asking again and again would only be noise. */
+/** Codes after which the broker will not open a session, so there is no point in trying again. */
 const FINAL = new Set([
   'agent_prebuild',
   'proof_prebuild',
@@ -9,20 +9,23 @@ const FINAL = new Set([
   'proof_type_unsupported',
   'proof_token_kind',
 ]);
-/** Ends that come to many sessions at once, or that another agent of the same workspace would answer with the same. */
+/**
+ * Causes that affect many sessions at once, or that could make two agents of one workspace replace each other's session
+ * in a loop.
+ */
 const UNHURRIED = new Set(['access_removed', 'issuer_removed', 'membership_lost', 'store_restored', 'replaced']);
 
-/** Whether the broker's refusal says that the session is gone. */
+/** Whether a refusal means that the session has ended. */
 export function isOver(code: string): boolean {
   return OVER.has(code);
 }
 
-/** Whether a refusal of a new session is the last word. */
+/** Whether a refusal of a new session is final. */
 export function isFinal(code: string): boolean {
   return FINAL.has(code);
 }
 
-/** Whether another session is asked for only after a random pause. */
+/** Whether the agent waits for a random time before it opens another session. */
 export function isUnhurried(cause: string): boolean {
   return UNHURRIED.has(cause);
 }

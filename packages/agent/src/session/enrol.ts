@@ -1,27 +1,28 @@
-/** From a proof to working credentials: a session, one SVID per grant, an identity token. */
+/** Turns a proof into working credentials: a session, one SVID per grant and an identity token. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { Proof } from '@meshpass/identity/attestation';
 import { createCsr } from '@meshpass/identity/csr';
 import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
+import { parseJwsPart } from '@meshpass/identity/jws/json';
 import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
 import type {
   CertificateResponse,
   MeshInfo,
   ReachableService,
   SessionInfo,
+  SessionResponse,
   TokenResponse,
 } from '@meshpass/identity/wire';
 import { acceptCertificate } from './accept-certificate.ts';
-import type { OpenedSession, ReceivedConfiguration } from './broker-answers.ts';
-import type { BrokerClient } from './broker-client.ts';
+import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
 
-/** A grant's certificate and key. All times are milliseconds by our own clock. */
+/** A grant's certificate and key. All times are milliseconds on the local clock. */
 export interface Svid {
   readonly grant: string;
   readonly spiffeId: string;
   readonly chain: string;
-  /** PEM, PKCS#8. Only ever in memory. */
+  /** PEM, PKCS#8. Kept only in memory. */
   readonly privateKey: string;
   readonly issuedAt: number;
   readonly expiresAt: number;
@@ -29,43 +30,47 @@ export interface Svid {
 
 export interface IdentityToken {
   readonly value: string;
-  /** Of the key that signed it; undefined where its header does not tell. */
+  /** Id of the signing key. Undefined if the token's header has none. */
   readonly kid: string | undefined;
   readonly issuedAt: number;
   readonly expiresAt: number;
 }
 
 export interface Credentials {
-  /** The session token; bound to the DPoP key, useless without it. */
+  /** Session token, bound to the DPoP key and useless without it. */
   readonly accessToken: string;
   readonly session: SessionInfo;
   readonly mesh: MeshInfo;
   readonly services: readonly ReachableService[];
-  /** Absent: no grant has roles of Kubernetes. */
+  /** Kubernetes access. Absent if no grant has roles. */
   readonly kubernetes?: KubernetesAccess | undefined;
   readonly servicesVersion: string | undefined;
   readonly svids: ReadonlyMap<string, Svid>;
   readonly identityToken: IdentityToken;
 }
 
-/** A fresh P-256 key for DPoP. */
+/** Generates a P-256 key for DPoP. */
 export function newDpopKey(): DpopKey {
   return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 }
 
-/** CSRs that go with a proof, before the session's grants are known. Most workspaces have no more. */
+/**
+ * Number of CSRs sent with a proof, before the session's grants are known. Most workspaces have no more grants than
+ * that.
+ */
 const FIRST_CSRS = 4;
 
 export interface Enrolled {
   readonly credentials: Credentials;
-  /** Where it came with the session. */
-  readonly configuration: ReceivedConfiguration | undefined;
+  /** First configuration, if the response included it. */
+  readonly configuration: WholeConfiguration | undefined;
 }
 
 /**
- * Opens a session and fetches everything that it carries, in one exchange where the broker has all of it at once; or ends it again.
- * @param token told the session's as soon as there is one
- * @throws MeshpassError of the broker, or agent_broker_unreachable
+ * Opens a session and fetches its credentials, in one exchange if the broker has all of them ready. Ends the session on
+ * failure.
+ * @param token called with the session token as soon as it exists
+ * @throws MeshpassError the broker's refusal, or agent_broker_unreachable
  */
 export async function enrol(
   client: BrokerClient,
@@ -73,21 +78,24 @@ export async function enrol(
   now: () => number,
   token: (accessToken: string) => void,
 ): Promise<Enrolled> {
-  // A CSR names nothing but its key. The broker takes the first for the first grant, and so on.
+  // A CSR identifies only its key, so the broker assigns CSRs to grants in order.
   const keys = Array.from({ length: FIRST_CSRS }, newKey);
   const opened = await client.openSession(proof, keys.map(createCsr));
   token(opened.access_token);
   try {
-    return { credentials: await fetched(client, opened, keys, now), configuration: opened.configuration };
+    const credentials = await fetched(client, opened, keys, now);
+    const { statement, content } = opened.configuration ?? {};
+    const configuration = statement === undefined ? undefined : { statement, content: Buffer.from(content!) };
+    return { credentials, configuration };
   } catch (error) {
-    await client.goodbye(opened.access_token).catch(() => {}); // then its lease ends it
+    await client.goodbye(opened.access_token).catch(() => {}); // otherwise the session ends with its lease
     throw error;
   }
 }
 
 async function fetched(
   client: BrokerClient,
-  opened: OpenedSession,
+  opened: SessionResponse,
   keys: readonly KeyObject[],
   now: () => number,
 ): Promise<Credentials> {
@@ -104,14 +112,18 @@ async function fetched(
     opened.identity_token ? tokenOf(opened.identity_token, now) : obtainIdentityToken(client, accessToken, now),
   ]);
   return {
-    ...{ accessToken, session, services, kubernetes, identityToken },
+    accessToken,
+    session,
+    services,
+    kubernetes,
+    identityToken,
     mesh: { ...mesh, roots: rest.roots ?? mesh.roots },
     servicesVersion: undefined,
     svids: new Map([...first, ...rest.svids]),
   };
 }
 
-/** One new key and certificate for each grant. */
+/** Obtains a certificate with a new key for each grant. */
 export async function obtainSvids(
   client: BrokerClient,
   accessToken: string,
@@ -127,19 +139,20 @@ export async function obtainSvids(
   const svids = svidsOf(client, answer.certificates, keys, now);
   for (const grant of grants) {
     if (!svids.has(grant))
-      throw new MeshpassError('ca_unavailable', `The broker gave no certificate for grant ${grant}.`);
+      throw new MeshpassError('ca_unavailable', `The broker issued no certificate for grant ${grant}.`);
   }
   return { svids, roots: answer.roots };
 }
 
-/** @param identityToken absent: the one before stays */
+/** Returns credentials with new certificates and roots. @param identityToken defaults to the previous one */
 export function withCertificates(
   before: Credentials,
   { svids, roots }: Awaited<ReturnType<typeof obtainSvids>>,
   identityToken = before.identityToken,
 ): Credentials {
   return {
-    ...{ ...before, identityToken },
+    ...before,
+    identityToken,
     svids: new Map([...before.svids, ...svids]),
     mesh: roots ? { ...before.mesh, roots } : before.mesh,
   };
@@ -149,7 +162,10 @@ function newKey(): KeyObject {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 }
 
-/** @param keys by grant; of another grant nothing is taken. @throws MeshpassError where a certificate is not of its grant's key */
+/**
+ * Checks certificates and pairs each with its key. @param keys keys by grant. Certificates for other grants are
+ * ignored. @throws MeshpassError if a certificate does not match its grant's key
+ */
 function svidsOf(
   client: BrokerClient,
   certificates: CertificateResponse['certificates'],
@@ -174,7 +190,7 @@ function svidsOf(
   return svids;
 }
 
-/** The JWT that rides on requests. */
+/** Obtains the JWT that is sent with requests. */
 export async function obtainIdentityToken(
   client: BrokerClient,
   accessToken: string,
@@ -188,12 +204,8 @@ function tokenOf({ access_token: value, expires_in: seconds }: TokenResponse, no
   return { value, kid: keyOf(value), issuedAt, expiresAt: issuedAt + seconds * 1000 };
 }
 
-/** RFC 7515 section 4.1.4. */
+/** Reads the key id from a token's header (RFC 7515 section 4.1.4). */
 function keyOf(token: string): string | undefined {
-  try {
-    const { kid } = JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()) as { kid?: unknown };
-    return typeof kid === 'string' ? kid : undefined;
-  } catch {
-    return undefined;
-  }
+  const { kid } = (parseJwsPart(token.split('.')[0]!) ?? {}) as { kid?: unknown };
+  return typeof kid === 'string' ? kid : undefined;
 }

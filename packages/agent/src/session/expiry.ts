@@ -1,16 +1,16 @@
-/** When a credential is due, and what is said when it is over. */
+/** Computes when a credential is due for renewal, and creates the error for an expired one. */
 import { MeshpassError } from '@meshpass/identity/error';
 
-/** @returns milliseconds */
+/** Returns half of a credential's lifetime in milliseconds. */
 export function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: number }): number {
   return (credential.expiresAt - credential.issuedAt) / 2;
 }
 
-/** What a caller reads when nothing valid is left. */
+/** Creates the error that callers receive when no valid credential is left. */
 export function expired(what: string): MeshpassError {
   return new MeshpassError(
     'agent_credentials_expired',
-    `The ${what} has expired and the broker has not given another one yet; the agent keeps trying. meshpass status tells why.`,
+    `The ${what} has expired and the broker has not issued another one yet; the agent keeps trying. meshpass status shows the reason.`,
     { retryAfter: 5 },
   );
 }

@@ -1,16 +1,18 @@
-/** What the credential manager is given, and what it tells. */
+/** Options and health of the credential manager. */
 import type { RefusalReport } from '../access-log/report.ts';
 import type { BrokerClient } from './broker-client.ts';
 import type { ProofSource } from './discover.ts';
-import type { Credentials } from './enrol.ts';
+
+/** How the lease was renewed: by an edge, or over HTTPS. */
+export type LeaseWay = 'channel' | 'https';
 
 export interface Health {
-  /** When the broker last answered, milliseconds since the epoch. */
+  /** Time of the broker's last response, milliseconds since the epoch. */
   readonly brokerAnsweredAt: number;
-  /** The last failure, until the next success of the same task. */
+  /** Last failure of each task, until the task next succeeds. */
   readonly failures: Readonly<Record<string, string>>;
-  /** The way by which the lease was renewed last, and when that began; opening the session counts as HTTPS. */
-  readonly lease: { readonly by: 'channel' | 'https'; readonly since: number };
+  /** How the lease was last renewed, and since when that way. Opening a session counts as HTTPS. */
+  readonly lease: { readonly by: LeaseWay; readonly since: number };
 }
 
 export interface CredentialManagerOptions {
@@ -18,18 +20,16 @@ export interface CredentialManagerOptions {
   readonly source: ProofSource;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   readonly random: () => number;
-  /** Called after every change; `what` tells which part is new. */
+  /** Called after every change. @param what the part that changed */
   readonly onChange: (what: Change) => void;
-  /** Told of each time that the broker did over HTTPS what it was asked for. */
+  /** Called each time the broker completes a request over HTTPS. */
   readonly onBrokerAnswer?: () => void;
-  /** Told which version of the configuration the broker has now, where the lease is renewed over HTTPS. */
-  readonly onConfigurationVersion?: (version: number) => void;
-  /** Whether a control channel renews the lease of such a session, and says when it does not; absent: there is none. */
-  readonly hasChannel?: (credentials: Credentials) => boolean;
+  /** Renews the current session's lease over HTTPS, and calls `leaseRenewed` or `sessionEnded`. */
+  readonly renewLease: () => Promise<void>;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
-  /** What goes along with a heartbeat; where a channel renews the lease, it is what a heartbeat is sent for. */
+  /** Refusals to report, at most once per lease renewal. */
   readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'sessionChanged'>;
 }
 

@@ -1,6 +1,6 @@
-/** What of the session the running agent creates: loaded in one step, while the first connection to the broker opens. */
+/** Session modules that the running agent loads in one step while the first connection to the broker opens. */
 export { BrokerClient } from './broker-client.ts';
 export { CredentialManager } from './credential-manager.ts';
 export { newDpopKey } from './enrol.ts';
-export { certificatesOf, hasChannel } from './granted.ts';
+export { certificatesOf } from './granted.ts';
 export { SessionConfiguration } from './session-configuration.ts';

@@ -1,13 +1,13 @@
 /**
- * Which names the broker may announce. A name that is announced is taken over: programs here that ask for it reach the mesh
- * instead. So it must be a Service under the cluster domain that this agent was configured with, and its short forms are
- * made here, never taken from the broker.
+ * Restricts the names that the broker may announce. Programs in this workspace reach the mesh under an announced name
+ * instead of its original host. A name must therefore be a Service under the agent's configured cluster domain, and the
+ * agent derives its short forms itself.
  */
 import { isDnsLabel } from '@meshpass/identity/spiffe';
 
 /**
- * Last labels of names that lead somewhere else than to a Service: of `NAME.com` the internet's DNS knows hosts, `NAME.local`
- * is multicast DNS (RFC 6762). All of two letters belong to countries and are left out by their length (ISO 3166-1).
+ * Last labels of names that do not belong to a Service: hosts exist under `NAME.com` in public DNS, and `NAME.local` is
+ * multicast DNS (RFC 6762). Two-letter labels belong to countries and are excluded by length (ISO 3166-1).
  */
 const TAKEN = new Set([
   ...['com', 'org', 'net', 'edu', 'gov', 'mil', 'int', 'arpa'],
@@ -28,18 +28,18 @@ const TAKEN = new Set([
     'travel',
     'xxx',
   ],
-  // RFC 6761, RFC 6762 appendix G, RFC 7686, RFC 9476, and what ICANN keeps for private networks.
+  // RFC 6761, RFC 6762 appendix G, RFC 7686, RFC 9476, and names that ICANN reserves for private networks.
   ...['alt', 'corp', 'example', 'home', 'internal', 'intranet', 'invalid', 'lan', 'local', 'localdomain', 'localhost'],
   ...['onion', 'private'],
 ]);
-/** A last label of this form makes the whole name an IPv4 address (WHATWG URL, "ends in a number"; inet_aton). */
+/** Matches last labels that turn the whole name into an IPv4 address (WHATWG URL, "ends in a number"; inet_aton). */
 const NUMBER = /^(?:[0-9]+|0x[0-9a-f]*)$/;
 
 /**
- * The other names of a Service.
- * @param host as the broker announced it
- * @param clusterDomain of the mesh: `cluster.local`
- * @returns `NAME.NAMESPACE.svc` and, where that cannot mean another host, `NAME.NAMESPACE`; undefined where the host is not
+ * Derives the short names of a Service.
+ * @param host host from the broker
+ * @param clusterDomain domain of the cluster, such as `cluster.local`
+ * @returns `NAME.NAMESPACE.svc` and, unless it may be another host, `NAME.NAMESPACE`; undefined if the host is not
  *   `NAME.NAMESPACE.svc.CLUSTERDOMAIN`
  */
 export function aliasesOf(host: string, clusterDomain: string): string[] | undefined {
@@ -52,7 +52,7 @@ export function aliasesOf(host: string, clusterDomain: string): string[] | undef
   return ambiguous ? [`${short}.svc`] : [`${short}.svc`, short];
 }
 
-/** Whether a text may be the domain of a cluster: lower-case labels. */
+/** Whether a text is a valid cluster domain: lower-case labels. */
 export function isClusterDomain(text: string): boolean {
   return text.length <= 200 && text.split('.').every(isDnsLabel);
 }

@@ -1,7 +1,8 @@
 /**
- * Answers the broker on a port of this workspace: GitHub's port forwarding brings its request here, and to nowhere else. The agent
- * listens before it asks for a session, and says so. A broker that does not know that gives a challenge first. The listener answers
- * for one exchange at a time, a few requests at most, and is closed as soon as the exchange is over.
+ * Answers the broker on a port of this workspace, which the broker's request can reach only through GitHub's port
+ * forwarding. The agent listens before it requests a session and announces this in the request. A broker without
+ * support for it sends a challenge first. The listener serves one exchange at a time with at most a few responses, and
+ * closes as soon as the exchange is complete.
  */
 
 import type { AddressInfo } from 'node:net';
@@ -13,36 +14,39 @@ import { createServer } from '../http.ts';
 
 export interface PresenceListener {
   readonly port: number;
-  /** From now on the first GET of this path gets this answer, and nothing else gets anything. */
+  /** Replaces the handler. The first GET of this path receives this answer, and all other requests receive 404. */
   expect(path: string, answer: string): void;
   /**
-   * From now on a GET of a path that is a nonce gets its answer, four times at most: another program of the workspace that asks
-   * first must not take the broker's turn. What it learns is of use to this exchange alone.
+   * Replaces the handler. A GET whose path is a nonce receives the nonce's answer, at most four times, so that another
+   * program in the workspace that asks first cannot use up the broker's turn. Such an answer is valid only for this
+   * exchange.
    */
   offer(answer: (nonce: string) => string): void;
   close(): void;
 }
 
-/** What an exchange says. */
+/** Presence parameters of an exchange. */
 export interface PresenceAnswer {
   readonly port: number;
-  /** Of the challenge whose answer waits there; absent: the agent listens there for whatever the broker asks now. */
+  /**
+   * Nonce of the challenge whose answer is available. Absent if the agent answers any nonce that the broker chooses.
+   */
   readonly nonce?: string;
-  /** To be told the DPoP proof of the exchange before it is sent. */
+  /** Called with the exchange's DPoP proof before it is sent. */
   readonly onProof?: (dpop: string) => void;
 }
 
-/** What an answer is for. */
+/** Challenge to sign. */
 export type Asked = Pick<PresenceChallenge, 'nonce' | 'path' | 'expires_in'> & { readonly dpop?: string };
 
 export interface PresenceOptions {
-  /** 0 for any free one. */
+  /** Port, or 0 for any free port. */
   readonly port: number;
   /** Signs the answer to a challenge. */
   readonly sign: (asked: Asked) => string;
-  /** Milliseconds between two tries. */
+  /** Pause between two attempts, ms. */
   readonly pause?: number;
-  /** Told on which port the broker is answered. */
+  /** Called with the port before the broker is answered. */
   readonly onChallenge?: ((port: number) => void) | undefined;
 }
 
@@ -51,22 +55,22 @@ const REQUEST_MS = 5_000;
 const OFFERED_ANSWERS = 4;
 const OFFERED_SECONDS = 60;
 const OFFERED_PATH = /^\/([A-Za-z0-9_-]{43})$/;
-/** GitHub has to notice a port before it forwards it. */
+/** Number of attempts: GitHub must detect a port before it forwards it. */
 const TRIES = 5;
 const PAUSE_MS = 1_000;
-/** Another try may bring what this one did not; a wrong answer stays wrong. */
+/** Codes of failures that another attempt may fix. A wrong answer is not one of them. */
 const WORTH_ANOTHER = new Set(['presence_unanswered', 'presence_challenge_unknown']);
 
 /**
- * Opens a session where the broker may want to see that we are in the workspace.
- * @param exchange the exchange, with what it is to say of presence
- * @throws MeshpassError as the exchange does
+ * Opens a session with a broker that may require proof that the agent is in the workspace.
+ * @param exchange performs the exchange with the given presence parameters
+ * @throws MeshpassError like the exchange
  */
 export async function withPresence<T>(
   exchange: (answer?: PresenceAnswer) => Promise<T>,
   { port, sign, pause = PAUSE_MS, onChallenge }: PresenceOptions,
 ): Promise<T> {
-  // A port that is taken matters only to a broker that wants to see us.
+  // A port that is in use matters only if the broker requires presence.
   let listener = await startPresenceListener(port).catch(() => undefined);
   const offered = (): PresenceAnswer | undefined =>
     listener && { port: listener.port, onProof: (dpop) => offer(listener!, dpop) };
@@ -82,10 +86,10 @@ export async function withPresence<T>(
     return await exchange({ nonce: challenge.nonce, port: listener.port });
   };
   try {
-    // The same port for every try: it is what GitHub has to notice.
+    // All attempts use the same port, since GitHub must detect it.
     for (let left = TRIES; ; ) {
       try {
-        // The last try asks for a challenge: nobody else knows its path, so nobody else can use up the answer.
+        // The last attempt requests a challenge. No other program knows its path, so none can use up the answer.
         const first = await exchange(left > 1 ? offered() : undefined).then(
           (value) => ({ value }),
           (thrown: unknown) => ({ challenge: challengeIn(thrown) }),
@@ -102,7 +106,7 @@ export async function withPresence<T>(
   }
 }
 
-/** @throws what is no challenge */
+/** Returns the challenge in a refusal. @throws the error itself if it contains none */
 function challengeIn(thrown: unknown): PresenceChallenge {
   if (thrown instanceof MeshpassError && thrown.code === 'presence_required' && thrown.members.presence)
     return thrown.members.presence as PresenceChallenge;
@@ -110,9 +114,9 @@ function challengeIn(thrown: unknown): PresenceChallenge {
 }
 
 /**
- * On 127.0.0.1 only.
- * @param port 0 for any free one
- * @throws MeshpassError `config_invalid` where the port is taken
+ * Starts the listener, on 127.0.0.1 only.
+ * @param port 0 for any free port
+ * @throws MeshpassError `config_invalid` if the port is in use
  */
 export async function startPresenceListener(port: number): Promise<PresenceListener> {
   let answerTo: (path: string) => string | undefined = () => undefined;
@@ -127,7 +131,7 @@ export async function startPresenceListener(port: number): Promise<PresenceListe
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
       reject(
-        new MeshpassError('config_invalid', `Port ${port} of this workspace is taken; set another --presence-port.`, {
+        new MeshpassError('config_invalid', `Port ${port} of this workspace is in use; set another --presence-port.`, {
           cause,
         }),
       ),
@@ -152,7 +156,7 @@ export async function startPresenceListener(port: number): Promise<PresenceListe
   };
 }
 
-/** So many answers, and no more. */
+/** Limits the number of answers. */
 function limited(most: number, answerTo: (path: string) => string | undefined) {
   let left = most;
   return (path: string) => {

@@ -1,17 +1,26 @@
 /**
- * The configuration that the broker has for this session. A control channel brings it; it is asked for over HTTPS at the start of a
- * session, and when there is one that no channel has brought. What is older than what has come already is not taken.
+ * Tracks the broker's configuration for the current session. A control channel delivers it. At the start of a session,
+ * or if the channel has not delivered a known version, it is requested over HTTPS. Both ways deliver the same signed
+ * header and bytes, which `received` verifies.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { toMeshpassError } from '@meshpass/identity/error';
+import type { StatementKey } from '@meshpass/identity/channel/statement';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { createReceived, type Received } from '../statements/received.ts';
 import type { ReceivedConfiguration } from './broker-answers.ts';
-import type { BrokerClient } from './broker-client.ts';
+import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
 
 export interface SessionConfigurationOptions {
-  readonly client: Pick<BrokerClient, 'configuration'>;
-  /** The session of this moment. */
+  readonly client: Pick<BrokerClient, 'configuration' | 'readConfiguration'>;
+  /** Current session. */
   readonly session: () => { readonly id: string; readonly accessToken: string };
-  /** In [0, 1). */
+  /** Keys that verify the broker's statements. A change replaces the array. */
+  readonly keys: () => readonly StatementKey[];
+  /** Renews this session's lease soon, because its grants may have changed. */
+  readonly renewLease: () => void;
+  /** Requests the broker's keys for this session. */
+  readonly askForKeys: (sessionId: string) => void;
+  /** Returns a number in [0, 1). */
   readonly random: () => number;
   readonly received: (configuration: ReceivedConfiguration) => unknown;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
@@ -23,7 +32,7 @@ const LONGEST_PAUSE = 15_000;
 export class SessionConfiguration {
   readonly #options: SessionConfigurationOptions;
   readonly #closing = new AbortController();
-  #known: { readonly version: number; readonly sessionId: string } | undefined;
+  #session: { readonly id: string; readonly received: Received } | undefined;
   #failure: string | undefined;
   #isWanted = false;
   #isAsking = false;
@@ -32,17 +41,32 @@ export class SessionConfiguration {
     this.#options = options;
   }
 
-  /** Why the last request failed; undefined where it did not. */
+  /** Why the last request failed, if it did. */
   get failure(): string | undefined {
     return this.#failure;
   }
 
-  /** Of what came last for the session of this moment. */
-  get version(): number | undefined {
-    return this.#knownOf(this.#options.session().id);
+  /** Verifies the current session's statements. */
+  get received(): Received {
+    return this.#session!.received;
   }
 
-  /** Asks the broker now, and until it has answered. */
+  /** Follows a new session. @param first configuration that came with the session, if any */
+  begin(first: WholeConfiguration | undefined): void {
+    const { id } = this.#options.session();
+    this.#session = { id, received: createReceived({ sessionId: id, keys: this.#options.keys }) };
+    try {
+      if (first) {
+        this.#take(id, first);
+        return;
+      }
+    } catch (thrown) {
+      this.#options.log('configuration_failed', { code: toMeshpassError(thrown).code });
+    }
+    this.ask();
+  }
+
+  /** Requests the configuration and retries until the broker answers. */
   ask(): void {
     this.#isWanted = true;
     if (this.#isAsking) return;
@@ -50,28 +74,41 @@ export class SessionConfiguration {
     void this.#ask();
   }
 
-  /** The broker has this version now. */
-  announced(version: number): void {
-    if (version !== this.version) this.ask();
-  }
-
-  /** Takes what has come for a session, unless it is another one's, or older than what came before. */
-  take(sessionId: string, configuration: ReceivedConfiguration): void {
-    const { session, received } = this.#options;
-    if (this.#closing.signal.aborted || sessionId !== session().id) return;
-    const { version } = configuration;
-    if (version <= (this.#knownOf(sessionId) ?? 0)) return;
-    this.#known = { version, sessionId };
-    received(configuration);
+  /** Uses a configuration that `received` has verified. Requests it over HTTPS if it cannot be parsed. */
+  use(sessionId: string, version: number, content: Buffer): void {
+    if (!this.#isCurrent(sessionId)) return;
+    try {
+      this.#options.received({ version, ...this.#options.client.readConfiguration(content) });
+    } catch (thrown) {
+      // HTTPS returns the same configuration, and the status then shows the error.
+      this.#options.log('configuration_failed', { code: toMeshpassError(thrown).code });
+      this.ask();
+    }
   }
 
   close(): void {
     this.#closing.abort();
   }
 
-  /** Another session may have other grants: what was known of the one before says nothing. */
-  #knownOf(sessionId: string): number | undefined {
-    return this.#known?.sessionId === sessionId ? this.#known.version : undefined;
+  #isCurrent(sessionId: string): boolean {
+    return !this.#closing.signal.aborted && this.#session?.id === sessionId && this.#options.session().id === sessionId;
+  }
+
+  /** Verifies and uses a configuration from HTTPS. @throws MeshpassError agent_broker_answer_invalid */
+  #take(sessionId: string, { statement, content }: WholeConfiguration): void {
+    if (!this.#isCurrent(sessionId)) return;
+    const { client, received, renewLease, askForKeys } = this.#options;
+    const parsed = client.readConfiguration(content);
+    const belief = this.received.whole(statement, content);
+    if (belief.type === 'configuration') received({ version: belief.version, ...parsed });
+    else if (belief.type === 'unsure') renewLease();
+    else if (belief.type !== 'stale') {
+      if (belief.type === 'unknown_key') askForKeys(sessionId);
+      throw new MeshpassError(
+        'agent_broker_answer_invalid',
+        'The agent rejected the configuration: its signature or digest is invalid. The last valid answer stays in use.',
+      );
+    }
   }
 
   async #ask(): Promise<void> {
@@ -81,8 +118,7 @@ export class SessionConfiguration {
       this.#isWanted = false;
       const { id, accessToken } = session();
       try {
-        const configuration = await client.configuration(accessToken, this.#knownOf(id));
-        if (configuration) this.take(id, configuration);
+        this.#take(id, await client.configuration(accessToken));
         if (session().id !== id) this.#isWanted = true;
         this.#failure = undefined;
         failures = 0;

@@ -1,25 +1,27 @@
-/** Tasks that run when they are due, and again after a failure: later each time, with jitter, until they succeed. */
+/** Runs tasks when they are due, and retries failed ones with backoff and jitter until they succeed. */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 
 export interface TaskTimersOptions<Task extends string> {
   readonly run: (task: Task) => Promise<void>;
-  /** Longest pause after a failure, ms. */
+  /** Returns the maximum pause after a failure, ms. */
   readonly longestPause: (task: Task) => number;
-  /** Told of each failure. @returns whether the task is to be tried again */
+  /** Handles a failure. @returns whether to retry the task */
   readonly failed: (task: Task, error: MeshpassError) => boolean;
-  /** Whether a task that failed so waits until another one has succeeded, which is tried meanwhile; at most for its longest pause. */
+  /**
+   * Whether a failed task waits for another task that is still being retried, but at most for its own maximum pause.
+   */
   readonly waitsForOthers: (task: Task, error: MeshpassError) => boolean;
   readonly succeeded: () => void;
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   readonly random: () => number;
 }
 
 const FIRST_RETRY = 1_000;
-/** Longest from the success of one task to those that waited for it, ms. */
+/** Maximum delay in ms from the success of one task to the start of tasks that waited for it. */
 const AFTER_ANOTHER = 1_000;
-/** Longest that a task comes later than the broker asked, ms. */
+/** Maximum delay in addition to the time that the broker requested, ms. */
 const LONGEST_SPREAD = 5_000;
-/** Longest that a timer of Node waits, ms; one of more fires at once. */
+/** Maximum delay of a Node timer, ms. Larger values fire immediately. */
 const LONGEST_TIMER = 2_147_483_647;
 
 export class TaskTimers<Task extends string> {
@@ -28,9 +30,9 @@ export class TaskTimers<Task extends string> {
   readonly #attempts = new Map<Task, number>();
   readonly #failures = new Map<Task, string>();
   readonly #running = new Set<Task>();
-  /** Was due again while it ran. */
+  /** Tasks that became due again while running. */
   readonly #again = new Set<Task>();
-  /** Come when another has succeeded. */
+  /** Tasks that wait for another task to succeed. */
   readonly #waiting = new Set<Task>();
   #closed = false;
 
@@ -38,12 +40,12 @@ export class TaskTimers<Task extends string> {
     this.#options = options;
   }
 
-  /** The last failure of each task that has not succeeded since. */
+  /** Last failure by task, until the task succeeds. */
   get failures(): Readonly<Record<string, string>> {
     return Object.fromEntries(this.#failures);
   }
 
-  /** The task is due in so many milliseconds, and not at the time that was set before. While it runs it waits for its own end. */
+  /** Schedules a task, replacing its previous time. A task that is still running by then runs again afterwards. */
   later(task: Task, milliseconds: number): void {
     clearTimeout(this.#timers.get(task));
     this.#again.delete(task);
@@ -55,12 +57,12 @@ export class TaskTimers<Task extends string> {
     );
   }
 
-  /** Whether a time is set for it. */
+  /** Whether a task has a scheduled time. */
   isDue(task: Task): boolean {
     return this.#timers.has(task) || this.#again.has(task);
   }
 
-  /** The task is done by others: it is not due, and not failing. */
+  /** Records that a task was completed in another way. It is no longer scheduled or failing. */
   settle(task: Task): void {
     clearTimeout(this.#timers.get(task));
     this.#timers.delete(task);
@@ -69,7 +71,7 @@ export class TaskTimers<Task extends string> {
     this.forgive(task);
   }
 
-  /** Forgets that tasks have failed. */
+  /** Clears failures of the given tasks, or of all by default. */
   forgive(...tasks: readonly Task[]): void {
     for (const task of tasks.length > 0 ? tasks : [...this.#attempts.keys(), ...this.#failures.keys()]) {
       this.#attempts.delete(task);
@@ -77,7 +79,7 @@ export class TaskTimers<Task extends string> {
     }
   }
 
-  /** No task is due any more. */
+  /** Cancels all scheduled tasks. */
   stop(): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
@@ -85,20 +87,20 @@ export class TaskTimers<Task extends string> {
     this.#waiting.clear();
   }
 
-  /** Stops for good; what is under way is not heard any more. */
+  /** Stops permanently. Results of running tasks are ignored. */
   close(): void {
     this.#closed = true;
     this.stop();
   }
 
-  /** What a person reads of a task until it has succeeded. */
+  /** Sets the failure shown to users until the task succeeds. */
   note(task: Task, failure: string): void {
     this.#failures.set(task, failure);
   }
 
   async #run(task: Task): Promise<void> {
     this.#timers.delete(task);
-    // Its own success must not bring it once more.
+    // The task's own success must not schedule it again.
     this.#waiting.delete(task);
     if (this.#running.has(task)) return void this.#again.add(task);
     this.#running.add(task);
@@ -126,7 +128,8 @@ export class TaskTimers<Task extends string> {
     const attempt = this.#attempts.get(task) ?? 0;
     this.#attempts.set(task, attempt + 1);
     const growing = Math.min(FIRST_RETRY * 2 ** attempt, Math.max(FIRST_RETRY, longestPause(task)));
-    // What a broker asks for, it asks of all that come at once: the same pause would bring them all back at once.
+    // The broker sends the same Retry-After to all agents that connect at once. Identical pauses would bring them all
+    // back together.
     const asked = (error.retryAfter ?? 0) * 1000;
     return Math.max(growing * (0.5 + 0.5 * random()), asked + Math.min(asked / 2, LONGEST_SPREAD) * random());
   }

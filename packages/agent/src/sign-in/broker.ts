@@ -1,17 +1,20 @@
-/** The part of the broker's API that is about sign-ins (docs/protocol.md). */
+/** Client for the broker's sign-in endpoints (docs/interfaces/protocol.md). */
 import { SignInOffer, SignInsResponse } from '@meshpass/identity/sign-in/wire';
 import { readAnswer } from '../session/broker-answers.ts';
 import type { BrokerClient } from '../session/broker-client.ts';
 
 export interface SignInBroker {
-  /** With which client people sign in at an issuer of the access file. */
+  /** Returns the client with which users sign in at an issuer from the access file. */
   offer(name: string): Promise<SignInOffer>;
   read(accessToken: string): Promise<SignInsResponse>;
   signIn(accessToken: string, issuer: string, idToken: string): Promise<SignInsResponse>;
   signOut(accessToken: string, issuer: string): Promise<SignInsResponse>;
 }
 
-/** @throws (each) MeshpassError of the broker, agent_broker_unreachable, agent_broker_answer_invalid */
+/**
+ * Creates the client. Its methods throw MeshpassError: the broker's refusal, agent_broker_unreachable,
+ * agent_broker_answer_invalid.
+ */
 export function signInBroker(client: Pick<BrokerClient, 'call'>): SignInBroker {
   const path = '/session/sign-in';
   const read = (json: unknown) => readAnswer(SignInsResponse, json);

@@ -1,37 +1,41 @@
-/** What `meshpass login` and `meshpass logout` ask of the agent. */
+/** Commands that `meshpass sign-in` and `meshpass sign-out` send to the agent. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SignInsResponse } from '@meshpass/identity/sign-in/wire';
 import type { SignInPrompt } from './device-flow.ts';
 import type { SignIns } from './sign-ins.ts';
 
-/** On the control socket. */
+/** Control socket requests. */
 export type SignInRequest =
-  /** `issuer` absent: the one that the session's grants lack, or all of them. */
+  /**
+   * `issuer` defaults to the issuer that the session's grants lack for `sign-in`, and to all issuers for `sign-out`.
+   */
   | { readonly command: 'sign-in' | 'sign-out'; readonly issuer?: string }
-  /** Waits for the end of a sign-in that has begun. */
+  /** Waits for a started sign-in to end. */
   | { readonly command: 'sign-in-result'; readonly issuer: string }
-  /** Which grants the session would have if it had a sign-in more. */
+  /** Lists the grants that the session would gain with an additional sign-in. */
   | { readonly command: 'sign-in-lacking' };
 
-/** A grant that lacks nothing but a sign-in at this issuer. */
+/** Grant that lacks only a sign-in at this issuer. */
 export type LackingSignIn = SignInsResponse['lacking'][number];
 
-/** Answers of the agent: to `sign-in`, to `sign-in-result`, to `sign-out`, to `sign-in-lacking`. */
+/** The agent's responses, in the order of the requests: `sign-in`, `sign-in-result`, `sign-out`, `sign-in-lacking`. */
 export type SignInAnswer =
   | SignInPrompt
   | { readonly done: boolean }
   | { readonly signedOut: readonly string[] }
   | { readonly lacking: readonly LackingSignIn[] };
 
+/** Whether a request on the control socket concerns sign-ins. */
 export function isSignIn<Request extends { readonly command: string }>(
   request: Request | SignInRequest,
 ): request is SignInRequest {
   return request.command.startsWith('sign-');
 }
 
-/** Less than the patience of the control socket, ms. */
+/** Shorter than the control socket's time limit, ms. */
 const PATIENCE_MS = 15_000;
 
+/** Executes a command. @throws MeshpassError usage; failures of the sign-in */
 export async function signInCommand(signIns: SignIns, request: SignInRequest): Promise<SignInAnswer> {
   switch (request.command) {
     case 'sign-in':
@@ -45,7 +49,10 @@ export async function signInCommand(signIns: SignIns, request: SignInRequest): P
   }
 }
 
-/** The one that the session's grants lack, or where they lack none the only one there is. @throws MeshpassError usage */
+/**
+ * Returns the only issuer that the session's grants lack or, if they lack none, the only existing issuer. @throws
+ * MeshpassError usage
+ */
 async function onlyIssuer(signIns: SignIns): Promise<string> {
   const { lacking, issuers } = await signIns.ofSession();
   const wanted = [...new Set(lacking.map(({ issuer }) => issuer))];
@@ -53,11 +60,11 @@ async function onlyIssuer(signIns: SignIns): Promise<string> {
   const [first, ...more] = among;
   if (first !== undefined && more.length === 0) return first;
   if (first !== undefined)
-    throw new MeshpassError('usage', `Name the issuer: meshpass login --issuer NAME, one of ${among.join(', ')}.`);
+    throw new MeshpassError('usage', `Specify the issuer: meshpass sign-in --issuer NAME, one of ${among.join(', ')}.`);
   throw new MeshpassError(
     'usage',
     issuers
-      ? 'The access file has no issuer at which people sign in (trust.issuers with "signIn").'
-      : 'Name the issuer: meshpass login --issuer NAME (none of your grants lacks a sign-in).',
+      ? 'The access file has no issuer at which users sign in (trust.issuers with "signIn").'
+      : 'Specify the issuer: meshpass sign-in --issuer NAME (none of your grants lacks a sign-in).',
   );
 }

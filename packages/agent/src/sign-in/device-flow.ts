@@ -1,6 +1,7 @@
 /**
- * The device flow of OAuth 2.0 (RFC 8628) for a public client: a person signs in on any device with a browser, and the workspace is given
- * the tokens. Four requests, written out here: a client library would cost every workspace 14 MB of memory.
+ * Implements the OAuth 2.0 device flow (RFC 8628) for a public client: the user signs in on any device with a browser,
+ * and the workspace receives the tokens. The four requests are implemented here because a client library would cost
+ * every workspace 14 MB of memory.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
@@ -8,15 +9,15 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { type AskIssuer, signInFailed } from './issuer-http.ts';
 
-/** What a person is shown. */
+/** Instructions for the user. */
 export interface SignInPrompt {
   readonly issuer: string;
-  /** https URL that the person opens. */
+  /** https URL for the user to open. */
   readonly verificationUri: string;
-  /** The same with the code in it, where the provider offers that. */
+  /** URL that already contains the code, if the provider supports that. */
   readonly verificationUriComplete?: string;
   readonly userCode: string;
-  /** Milliseconds since the epoch at which the code is worth nothing any more. */
+  /** When the code expires, milliseconds since the epoch. */
   readonly expiresAt: number;
 }
 
@@ -34,7 +35,7 @@ export interface Endpoints {
 export interface DeviceFlow {
   readonly prompt: SignInPrompt;
   readonly deviceCode: string;
-  /** Milliseconds between two questions. */
+  /** Polling interval, ms. */
   readonly interval: number;
 }
 
@@ -61,24 +62,26 @@ const Tokens = z.object({ id_token: plain(16_384), refresh_token: plain(8_192).o
 const Failure = z.object({ error: plain(64) });
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
-/** RFC 8628 section 3.5: each `slow_down` adds so many milliseconds. */
+/** Added to the interval for each `slow_down`, ms (RFC 8628 section 3.5). */
 const SLOW_DOWN = 5_000;
 
-/** OpenID Connect Discovery 1.0 section 4. @throws MeshpassError agent_sign_in_failed */
+/**
+ * Fetches the discovery document (OpenID Connect Discovery 1.0 section 4). @throws MeshpassError agent_sign_in_failed
+ */
 export async function discoverEndpoints(offer: SignInOffer, ask: AskIssuer): Promise<Endpoints> {
   const base = offer.issuer.replace(/\/$/, '');
   const { status, json } = await ask(`${base}/.well-known/openid-configuration`);
   const read = Discovery.safeParse(json);
   if (status !== 200 || !read.success) throw signInFailed(`${offer.name} has no usable discovery document`);
-  // Section 4.3: it must be identical, or the document speaks for somebody else.
+  // Section 4.3 requires an exact match. Otherwise the document belongs to another issuer.
   if (read.data.issuer !== offer.issuer)
-    throw signInFailed(`the discovery document of ${offer.name} is of another issuer`);
+    throw signInFailed(`the discovery document of ${offer.name} belongs to another issuer`);
   const { device_authorization_endpoint: device, token_endpoint: token, revocation_endpoint: revocation } = read.data;
   if (device === undefined) throw signInFailed(`${offer.name} offers no device flow (RFC 8628)`);
   return { device, token, revocation };
 }
 
-/** @param nonce that binds the ID token to the session's key. @throws MeshpassError agent_sign_in_failed */
+/** Starts the flow. @param nonce binds the ID token to the session's key. @throws MeshpassError agent_sign_in_failed */
 export async function beginDeviceFlow(
   offer: SignInOffer,
   { device }: Endpoints,
@@ -88,11 +91,14 @@ export async function beginDeviceFlow(
   const form = { client_id: offer.client_id, scope: offer.scopes.join(' '), nonce };
   const { status, json } = await ask(device, form);
   const read = DeviceAuthorization.safeParse(json);
-  if (status !== 200 || !read.success) throw signInFailed(`${offer.name} refused to begin (${failureOf(json)})`);
+  if (status !== 200 || !read.success)
+    throw signInFailed(`${offer.name} refused to start the sign-in (${failureOf(json)})`);
   const { device_code: deviceCode, user_code: userCode, interval, expires_in: seconds, ...uris } = read.data;
   return {
     prompt: {
-      ...{ issuer: offer.name, userCode, verificationUri: uris.verification_uri },
+      issuer: offer.name,
+      userCode,
+      verificationUri: uris.verification_uri,
       ...(uris.verification_uri_complete !== undefined && { verificationUriComplete: uris.verification_uri_complete }),
       expiresAt: now() + seconds * 1000,
     },
@@ -102,9 +108,10 @@ export async function beginDeviceFlow(
 }
 
 /**
- * Asks until the person has answered.
- * @param pause waits so many milliseconds, or throws where nobody waits for the answer any more
- * @throws MeshpassError agent_sign_in_refused where the person or the provider said no, or too late; agent_sign_in_failed
+ * Polls until the user has responded.
+ * @param pause waits for the given milliseconds, or throws if the result is no longer needed
+ * @throws MeshpassError agent_sign_in_refused if the user or provider denied the sign-in or the code expired;
+ *   agent_sign_in_failed
  */
 export async function finishDeviceFlow(
   offer: SignInOffer,
@@ -120,7 +127,7 @@ export async function finishDeviceFlow(
   while (now() < flow.prompt.expiresAt) {
     await pause(interval);
     const form = { grant_type: DEVICE_CODE, device_code: flow.deviceCode, client_id: offer.client_id };
-    // A connection that fails is no answer: RFC 8628 section 3.5 asks to go on, more slowly.
+    // RFC 8628 section 3.5 requires slower polling after a connection failure.
     const answer = await ask(token, form).catch(() => undefined);
     if (answer?.status === 200) return readTokens(offer, answer.json);
     const error = answer ? failureOf(answer.json) : 'slow_down';
@@ -130,13 +137,14 @@ export async function finishDeviceFlow(
     else if (error !== 'authorization_pending' && answer!.status < 500)
       throw signInFailed(`${offer.name} answered ${error}`);
   }
-  throw refused(`nobody signed in at ${offer.name} in time`);
+  throw refused(`the sign-in at ${offer.name} was not completed in time`);
 }
 
 /**
- * A fresh ID token (OpenID Connect Core section 12).
- * @returns undefined where the provider refuses: the person has signed out there, is disabled, or the refresh token is too old
- * @throws MeshpassError agent_sign_in_failed where the provider cannot be asked
+ * Obtains a fresh ID token (OpenID Connect Core section 12).
+ * @returns undefined if the provider refuses, because the user has signed out there or is disabled, or the refresh
+ *   token is too old
+ * @throws MeshpassError agent_sign_in_failed if the provider is unreachable
  */
 export async function refreshTokens(
   offer: SignInOffer,
@@ -148,14 +156,14 @@ export async function refreshTokens(
   const { status, json } = await ask(token, form);
   if (status === 200) {
     const tokens = readTokens(offer, json);
-    // RFC 6749 section 6: without a new one the old one stays.
+    // RFC 6749 section 6: if there is no new refresh token, the old one remains valid.
     return { ...tokens, refreshToken: tokens.refreshToken ?? refreshToken };
   }
   if (status >= 400 && status < 500 && status !== 429 && status !== 408) return undefined;
   throw signInFailed(`${offer.name} answered ${status}`);
 }
 
-/** RFC 7009: what is given up must not live on. Never throws. */
+/** Revokes a refresh token that is no longer used (RFC 7009). Never throws. */
 export async function revokeToken(
   offer: SignInOffer,
   { revocation }: Endpoints,
@@ -164,16 +172,16 @@ export async function revokeToken(
 ): Promise<void> {
   if (revocation === undefined) return;
   const form = { token, token_type_hint: 'refresh_token', client_id: offer.client_id };
-  await ask(revocation, form).catch(() => {}); // it expires by itself
+  await ask(revocation, form).catch(() => {}); // the token expires on its own
 }
 
 function readTokens(offer: SignInOffer, json: unknown): IssuerTokens {
   const read = Tokens.safeParse(json);
-  if (!read.success) throw signInFailed(`${offer.name} gave no ID token`);
+  if (!read.success) throw signInFailed(`${offer.name} returned no ID token`);
   return { idToken: read.data.id_token, refreshToken: read.data.refresh_token };
 }
 
-/** The code alone: descriptions are the provider's own words. */
+/** Returns only the error code, since descriptions are free text from the provider. */
 function failureOf(json: unknown): string {
   const read = Failure.safeParse(json);
   return read.success ? read.data.error : 'no OAuth error';
@@ -182,6 +190,6 @@ function failureOf(json: unknown): string {
 function refused(why: string): MeshpassError {
   return new MeshpassError(
     'agent_sign_in_refused',
-    `${why[0]!.toUpperCase()}${why.slice(1)}; run meshpass login again.`,
+    `${why[0]!.toUpperCase()}${why.slice(1)}; run meshpass sign-in again.`,
   );
 }

@@ -1,4 +1,4 @@
-/** What the agent needs to sign people in; loaded after the first connection is under way. */
+/** The agent's sign-in modules, loaded once the first connection has been started. */
 export { signInBroker } from './broker.ts';
 export { askIssuer } from './issuer-http.ts';
 export { SignIns } from './sign-ins.ts';

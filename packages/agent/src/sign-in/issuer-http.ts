@@ -1,69 +1,47 @@
-/** Asks an identity provider over HTTPS: bounded in time and size, and never redirected. */
+/** Sends HTTPS requests to an identity provider, with time and size limits and without redirects. */
 import { request } from 'node:https';
 import { getCACertificates } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity/error';
+import { parseJson } from '@meshpass/identity/jws/json';
+import { exchange } from '../http.ts';
 
 export interface IssuerAnswer {
   readonly status: number;
-  /** Parsed JSON; undefined where it is none. */
+  /** Parsed JSON, or undefined if the body is not JSON. */
   readonly json: unknown;
 }
 
-/** @throws MeshpassError agent_sign_in_failed where there is no answer */
+/** @throws MeshpassError agent_sign_in_failed if there is no response */
 export type AskIssuer = (url: string, form?: Readonly<Record<string, string>>) => Promise<IssuerAnswer>;
 
 const MAX_ANSWER = 262_144;
 const PATIENCE_MS = 10_000;
 
-/** @param extraCa PEM of roots that are trusted beside those of the system */
+/** Creates the request function. @param extraCa PEM of roots to trust in addition to the system's */
 export function askIssuer(extraCa: string | undefined): AskIssuer {
   const ca = extraCa === undefined ? undefined : [...getCACertificates('default'), extraCa];
-  return (url, form) =>
-    new Promise((resolve, reject) => {
-      const body = form && new URLSearchParams(form).toString();
-      const fail = (cause: Error) => {
-        outgoing.destroy();
-        const why = (cause as NodeJS.ErrnoException).code ?? cause.message;
-        reject(signInFailed(`${new URL(url).origin} gives no answer: ${why}`, cause));
-      };
-      const outgoing = request(
-        url,
-        {
-          method: body === undefined ? 'GET' : 'POST',
-          headers: {
-            ...{ accept: 'application/json', 'user-agent': 'meshpass' },
-            ...(body !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
-          },
-          signal: AbortSignal.timeout(PATIENCE_MS),
-          ...(ca && { ca }),
-        },
-        (incoming) => {
-          const chunks: Buffer[] = [];
-          let size = 0;
-          incoming.on('data', (chunk: Buffer) => {
-            size += chunk.length;
-            if (size > MAX_ANSWER) fail(new Error('its answer is too long'));
-            else chunks.push(chunk);
-          });
-          incoming.on('error', fail);
-          incoming.on('end', () =>
-            resolve({ status: incoming.statusCode ?? 0, json: parse(Buffer.concat(chunks).toString('utf8')) }),
-          );
-        },
-      );
-      outgoing.on('error', fail);
-      outgoing.end(body);
+  return async (url, form) => {
+    const outgoing = request(url, {
+      method: form === undefined ? 'GET' : 'POST',
+      headers: {
+        accept: 'application/json',
+        'user-agent': 'meshpass',
+        ...(form && { 'content-type': 'application/x-www-form-urlencoded' }),
+      },
+      signal: AbortSignal.timeout(PATIENCE_MS),
+      ...(ca && { ca }),
     });
+    try {
+      const { status, text } = await exchange(outgoing, MAX_ANSWER, form && new URLSearchParams(form).toString());
+      return { status, json: parseJson(text) };
+    } catch (cause) {
+      const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
+      throw signInFailed(`${new URL(url).origin} did not respond: ${why}`, cause);
+    }
+  };
 }
 
+/** Creates the error for a failed sign-in. */
 export function signInFailed(why: string, cause?: unknown): MeshpassError {
-  return new MeshpassError('agent_sign_in_failed', `The sign-in did not work: ${why}.`, { cause });
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  return new MeshpassError('agent_sign_in_failed', `The sign-in failed: ${why}.`, { cause });
 }

@@ -1,6 +1,6 @@
 /**
- * The sign-ins of this workspace. Refresh tokens are in memory alone; the broker is shown a fresh ID token again and again, because it
- * does not take the agent's word for it that somebody is still signed in.
+ * Manages this workspace's sign-ins. Refresh tokens are kept only in memory. The agent regularly sends the broker a
+ * fresh ID token, because the broker does not trust the agent's own claim that a user is still signed in.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type SignInOffer, type SignInState, type SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
@@ -20,15 +20,15 @@ import type { AskIssuer } from './issuer-http.ts';
 export interface SignInsOptions {
   readonly broker: SignInBroker;
   readonly ask: AskIssuer;
-  /** RFC 7638 thumbprint of the session's key. */
+  /** RFC 7638 thumbprint of the session key. */
   readonly jkt: string;
-  /** Token of the live session; undefined: there is none. */
+  /** The current session's token, or undefined if there is none. */
   readonly accessToken: () => string | undefined;
-  /** A sign-in is there that a new session may be opened with. */
+  /** Called when a sign-in is available for a new session. */
   readonly onWaiting: () => void;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** In [0, 1). */
+  /** Returns a number in [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
@@ -47,18 +47,18 @@ interface Flow {
   readonly abort: AbortController;
 }
 
-/** What a status shows of a sign-in. Times are milliseconds since the epoch. */
+/** Sign-in as shown by `meshpass status`. Times are milliseconds since the epoch. */
 export interface SignInStatus {
   readonly issuer: string;
   readonly subject: string;
   readonly login: string;
   readonly since: number;
   readonly until: number;
-  /** Why it was not confirmed last. */
+  /** Why the last confirmation failed. */
   readonly failure?: string;
 }
 
-/** Shares of the time within which the broker wants the next ID token. */
+/** Fractions of the broker's time limit for the next ID token. */
 const EARLIEST = 0.3;
 const LATEST = 0.42;
 const RETRY_MS = 3_000;
@@ -74,7 +74,10 @@ export class SignIns {
     this.#options = options;
   }
 
-  /** Begins to sign in. @returns what the person is shown. @throws MeshpassError sign_in_unknown, agent_sign_in_failed, of the broker */
+  /**
+   * Starts a sign-in. @returns instructions for the user. @throws MeshpassError sign_in_unknown, agent_sign_in_failed,
+   * the broker's refusal
+   */
   async begin(name: string): Promise<SignInPrompt> {
     this.#flows.get(name)?.abort.abort();
     const { broker, ask, jkt, now } = this.#options;
@@ -86,18 +89,19 @@ export class SignIns {
     const done = finishDeviceFlow(offer, endpoints, flow, { ask, now, pause }).then((tokens) =>
       this.#signedIn({ offer, endpoints, tokens, state: undefined, timer: undefined }),
     );
-    done.catch(() => {}); // told by result()
+    done.catch(() => {}); // reported by result()
     this.#flows.set(name, { prompt: flow.prompt, done, abort });
     return flow.prompt;
   }
 
   /**
-   * @param patience ms
-   * @returns whether it is done. @throws MeshpassError why it did not work
+   * Waits for a sign-in to end.
+   * @param patience maximum wait, ms
+   * @returns whether the sign-in is complete. @throws MeshpassError the reason if it failed
    */
   async result(name: string, patience: number): Promise<boolean> {
     const flow = this.#flows.get(name);
-    if (!flow) throw new MeshpassError('usage', 'No sign-in is under way; run meshpass login.');
+    if (!flow) throw new MeshpassError('usage', 'No sign-in is in progress; run meshpass sign-in.');
     const timeout = new AbortController();
     const done = flow.done.then(() => true);
     const isDone = await Promise.race([done, wait(patience, timeout.signal).then(() => false)]).finally(() => {
@@ -106,35 +110,35 @@ export class SignIns {
     return isDone;
   }
 
-  /** Which issuers the session's grants lack, and what it has. @throws MeshpassError of the broker */
+  /** Returns the session's sign-ins and those that its grants lack. @throws MeshpassError the broker's refusal */
   async ofSession(): Promise<SignInsResponse> {
     const token = this.#options.accessToken();
     return token === undefined ? { sign_ins: [], lacking: [] } : await this.#options.broker.read(token);
   }
 
-  /** For a new session: the ID token of a sign-in that no session has had yet. It is given once. */
+  /** Returns the ID token of a sign-in that no session has used yet, at most once. */
   takeWaiting(): { readonly issuer: string; readonly token: string } | undefined {
     for (const held of this.#held.values()) {
       if (held.state) continue;
-      // The broker says until when it counts; the session that opens with it asks.
+      // Only the broker knows the expiry. `sessionChanged()` obtains it for the session opened with this token.
       held.state = unconfirmed(held.offer, this.#options.now());
       return { issuer: held.offer.name, token: held.tokens.idToken };
     }
     return undefined;
   }
 
-  /** There is another session than before: it has the sign-ins that it opened with, and no others. */
+  /** Adopts a new session, which has only the sign-ins that it was opened with. */
   async sessionChanged(): Promise<void> {
     if (this.#held.size === 0) return;
     const { sign_ins: states } = await this.ofSession();
     for (const [name, held] of this.#held) {
       const state = states.find(({ issuer }) => issuer === name);
       if (state) this.#schedule(held, state);
-      else if (held.state) this.#drop(name, 'The session that was signed in has ended; run meshpass login.');
+      else if (held.state) this.#drop(name, 'The session with this sign-in has ended; run meshpass sign-in.');
     }
   }
 
-  /** @returns the names of those that were signed out */
+  /** Signs out. @returns the names of the affected issuers */
   async signOut(name?: string): Promise<readonly string[]> {
     const names = [...this.#held.keys()].filter((one) => name === undefined || one === name);
     for (const one of names) await this.#end(one);
@@ -151,14 +155,14 @@ export class SignIns {
     });
   }
 
-  /** Of sign-ins that are over, by issuer. */
+  /** Why sign-ins ended, by issuer. */
   get notes(): readonly string[] {
     return [...this.#failures]
       .filter(([name]) => !this.#held.has(name))
       .map(([name, why]) => `Sign-in at ${name}: ${why}`);
   }
 
-  /** Forgets everything, and gives the refresh tokens up. */
+  /** Revokes all refresh tokens and discards the sign-ins. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const { abort } of this.#flows.values()) abort.abort();
@@ -215,7 +219,10 @@ export class SignIns {
       if (this.#held.get(name) !== held) return;
       if (!fresh) {
         log('sign_in_over', { issuer: name });
-        return await this.#end(name, `${name} has not confirmed the sign-in: it was ended there. Run meshpass login.`);
+        return await this.#end(
+          name,
+          `${name} has not confirmed the sign-in, which has ended there. Run meshpass sign-in.`,
+        );
       }
       held.tokens = fresh;
       const token = accessToken();
@@ -232,10 +239,10 @@ export class SignIns {
       log('sign_in_not_confirmed', { issuer: name, code });
       if (this.#held.get(name) !== held) return;
       this.#failures.set(name, message);
-      // The broker does not take it any more: only the person can sign in again.
+      // The broker no longer accepts the sign-in, so the user must sign in again.
       if (code.startsWith('sign_in_') && code !== 'sign_in_stale') {
         this.#drop(name, message);
-        // The provider may go on to take it, also of somebody who has signed out.
+        // Otherwise the provider may keep accepting the token, even after the user signed out.
         await revokeToken(offer, endpoints, held.tokens.refreshToken!, ask);
       } else this.#later(held, RETRY_MS * (1 + this.#options.random()));
     }
@@ -249,7 +256,7 @@ export class SignIns {
     const token = accessToken();
     if (token !== undefined)
       await broker.signOut(token, name).catch((thrown: unknown) => {
-        // Without a confirmation the broker ends it by itself.
+        // Without confirmations, the broker ends the sign-in on its own.
         log('sign_out_failed', { issuer: name, code: toMeshpassError(thrown).code });
       });
     const { refreshToken } = held.tokens;
@@ -274,7 +281,10 @@ function wait(ms: number, signal: AbortSignal): Promise<void> {
     const stop = () => {
       clearTimeout(timer);
       reject(
-        new MeshpassError('agent_sign_in_refused', 'Another sign-in at this issuer has begun; this one was given up.'),
+        new MeshpassError(
+          'agent_sign_in_refused',
+          'Another sign-in at this issuer has started, so this one was canceled.',
+        ),
       );
     };
     const timer = setTimeout(() => {

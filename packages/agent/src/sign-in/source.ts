@@ -1,10 +1,10 @@
-/** A proof with a sign-in beside it, or a sign-in where the workspace has no other proof. */
+/** Combines proofs with sign-ins: an additional sign-in, or one that replaces the workspace's proof. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type DiscoverOptions, discover, type ProofSource, type Surroundings } from '../session/discover.ts';
 import type { SignIns } from './sign-ins.ts';
 
 /**
- * Where the proofs of this workspace come from. Who signs in first needs no other proof.
+ * Returns this workspace's proof source. If the user signs in first, no other proof is needed.
  * @throws MeshpassError agent_prebuild, agent_no_identity
  */
 export function proofsOf(
@@ -21,7 +21,7 @@ export function proofsOf(
   }
 }
 
-/** @param issuer name of the issuer whose sign-in is the proof */
+/** Creates a source that uses a sign-in as the proof. @param issuer name of the issuer */
 function signInSource(signIns: () => SignIns, issuer: string): ProofSource {
   return {
     kind: 'sign-in',
@@ -30,14 +30,14 @@ function signInSource(signIns: () => SignIns, issuer: string): ProofSource {
       if (!waiting)
         throw new MeshpassError(
           'sign_in_required',
-          `A new session needs a new sign-in at ${issuer}: run meshpass login --issuer ${issuer}.`,
+          `A new session requires a new sign-in at ${issuer}: run meshpass sign-in --issuer ${issuer}.`,
         );
       return { type: 'oidc', token: waiting.token };
     },
   };
 }
 
-/** Adds a sign-in that waits for a session to the proofs of a Codespace. */
+/** Adds a sign-in that no session includes yet to a Codespace's proofs. */
 function withSignIns(source: ProofSource, signIns: () => SignIns): ProofSource {
   if (source.kind !== 'codespace') return source;
   return {

@@ -1,6 +1,6 @@
 /**
- * From what the broker sent to what Envoy gets: checked as a whole, then completed with what only the agent adds. A configuration
- * that breaks one rule is not used at all, and the one before stays.
+ * Turns the broker's configuration into Envoy's: checks it as a whole, then adds the agent's own parts. A configuration
+ * that violates any rule is discarded, and the previous one stays in use.
  */
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -18,18 +18,21 @@ import {
 } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog, tcpAccessLog } from '../access-log/loggers.ts';
-import { explainFilter, foreignHostFilter, localReplies, tokenFilter } from './http-filters.ts';
+import { dropForgedToken, explainFilter, foreignCallerFilter, localReplies } from './http-filters.ts';
 import { explainRoutes } from './route-refusals.ts';
+import { withUpstreamFilters } from './upstream-filters.ts';
 
 const MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
+const ACCESS_LOG = 'envoy.config.accesslog.v3.AccessLog';
 const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter';
 
-/** What the agent knows of the session beside the configuration. */
+/** Session properties that are not part of the configuration itself. */
 export interface SessionFacts {
   readonly services: readonly ReachableService[];
   readonly sessionId: string;
-  readonly tokenHeader: string;
+  /** Contact of the access file. */
+  readonly contact?: string | undefined;
   /** Whether Envoy may listen on a port. */
   readonly mayListenOn: (port: number) => boolean;
 }
@@ -38,15 +41,18 @@ export type Accepted =
   | { readonly refused: readonly Refusal[] }
   | {
       readonly refused?: undefined;
-      /** By type, then by name. */
+      /** Resources by type URL and name. */
       readonly resources: Readonly<Record<string, ReadonlyMap<string, Any>>>;
-      /** `127.64.1.2:8080` of every listener for programs. */
+      /** Addresses of all listeners that serve programs, such as `127.64.1.2:8080`. */
       readonly addresses: ReadonlySet<string>;
-      /** Those that Envoy may not listen on, with the names of their listeners: only the proxy leads there. */
+      /**
+       * Listener names by address, for addresses on which Envoy may not listen. Programs reach these listeners only
+       * through the proxy.
+       */
       readonly internal: ReadonlyMap<string, string>;
     };
 
-/** @returns the resources for Envoy, or why none of them is used */
+/** Checks a configuration. @returns the resources for Envoy, or the reasons why the agent discards it */
 export function acceptConfiguration(
   configuration: WorkspaceConfiguration,
   expected: Expected,
@@ -54,13 +60,14 @@ export function acceptConfiguration(
 ): Accepted {
   const read = readConfiguration(configuration, expected);
   if (read.refusals.length > 0) return { refused: read.refusals };
+  const own = new OwnParts(facts, expected.tokenHeader);
   const addresses = new Set<string>();
   const internal = new Map<string, string>();
   const listeners = read.listeners.map((message) => {
     const listener = message as ListenerMessage;
     const at = addressOf(listener);
     if (at === undefined) return listener;
-    completed(listener, at, facts);
+    completed(listener, at, own);
     if (facts.mayListenOn(Number(at.slice(at.lastIndexOf(':') + 1)))) {
       addresses.add(at);
       return opened(listener);
@@ -68,12 +75,14 @@ export function acceptConfiguration(
     internal.set(at, listener.name);
     return closed(listener);
   });
-  // Written anew from what was checked: what the broker's bytes might mean to another reader is left behind.
+  // Encoding the checked messages again removes anything in the broker's bytes that another parser might interpret
+  // differently.
   const byName = (messages: readonly Message[]) => new Map(messages.map((one) => [(one as Named).name, pack(one)]));
   return {
-    ...{ addresses, internal },
+    addresses,
+    internal,
     resources: {
-      [CLUSTER]: byName(read.clusters),
+      [CLUSTER]: byName(read.clusters.map((one) => withUpstreamFilters(one, expected.tokenHeader))),
       [LISTENER]: byName(listeners),
       [ROUTE_CONFIGURATION]: byName(read.routes.map((one) => explainRoutes(one, facts.sessionId))),
     },
@@ -81,8 +90,8 @@ export function acceptConfiguration(
 }
 
 /**
- * One socket, shared fairly by the threads: where each has its own (SO_REUSEPORT), another process of the same user could listen beside
- * them and take a part of the connections.
+ * Configures a single socket that all threads share fairly. With a socket per thread (SO_REUSEPORT), another process of
+ * the same user could listen on the same address and receive some of the connections.
  */
 function opened(listener: ListenerMessage): ListenerMessage {
   listener.enableReusePort = false;
@@ -92,7 +101,7 @@ function opened(listener: ListenerMessage): ListenerMessage {
   return listener;
 }
 
-/** Without a socket. */
+/** Turns a listener into an internal one without a socket. */
 function closed(listener: ListenerMessage): ListenerMessage {
   listener.address = undefined;
   listener.listenerSpecifier = {
@@ -102,10 +111,8 @@ function closed(listener: ListenerMessage): ListenerMessage {
   return listener;
 }
 
-/** Adds to a listener for programs what is the agent's. */
-function completed(listener: ListenerMessage, at: string, facts: SessionFacts): void {
-  const grant = listener.name.split('/')[0]!; // the check has seen that it is one of the session
-  const service = facts.services.find(({ address, port }) => `${address}:${port}` === at);
+/** Adds the agent's own parts to a listener for programs. */
+function completed(listener: ListenerMessage, at: string, own: OwnParts): void {
   for (const { filters } of [
     ...listener.filterChains,
     ...(listener.defaultFilterChain ? [listener.defaultFilterChain] : []),
@@ -114,31 +121,53 @@ function completed(listener: ListenerMessage, at: string, facts: SessionFacts): 
       const found = filter.configType.value && unpack(filter.configType.value);
       if (found?.$typeName === MANAGER) {
         const manager = found as ManagerMessage;
-        const own = [
-          // Of a service that is not in the list yet, any name may be a foreign one.
-          foreignHostFilter(service ? [service.host, ...service.aliases] : []),
-          ...(service ? [explainFilter(service, facts.sessionId)] : []),
-          tokenFilter(facts.tokenHeader, grant),
-        ];
-        manager.httpFilters.unshift(...own.map((one) => messageOf(HTTP_FILTER, one)));
-        // Answers name the request, and so does the broker's audit log.
+        manager.httpFilters.unshift(...own.filters(at));
+        manager.earlyHeaderMutationExtensions.push(own.dropForgedToken);
+        // Error responses and the broker's audit log contain the request id.
         manager.generateRequestId = true;
-        manager.accessLog.push(messageOf(ACCESS_LOG, httpAccessLog()));
-        manager.localReplyConfig = messageOf(
-          `${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`,
-          localReplies(facts.sessionId),
-        );
+        manager.accessLog.push(own.httpLog);
+        manager.localReplyConfig = own.localReplies;
         filter.configType.value = pack(manager);
       } else if (found?.$typeName === TCP_PROXY) {
         const proxy = found as TcpProxyMessage;
-        proxy.accessLog.push(messageOf(ACCESS_LOG, tcpAccessLog()));
+        proxy.accessLog.push(own.tcpLog);
         filter.configType.value = pack(proxy);
       }
     }
   }
 }
 
-const ACCESS_LOG = 'envoy.config.accesslog.v3.AccessLog';
+/**
+ * The agent's own listener parts. Each is created only once, since a configuration may contain thousands of listeners.
+ */
+class OwnParts {
+  readonly #facts: SessionFacts;
+  readonly #filters = new Map<string, readonly Message[]>();
+  readonly dropForgedToken: Message;
+  readonly httpLog = messageOf(ACCESS_LOG, httpAccessLog());
+  readonly tcpLog = messageOf(ACCESS_LOG, tcpAccessLog());
+  readonly localReplies: Message;
+
+  constructor(facts: SessionFacts, tokenHeader: string) {
+    this.#facts = facts;
+    this.dropForgedToken = messageOf('envoy.config.core.v3.TypedExtensionConfig', dropForgedToken(tokenHeader));
+    this.localReplies = messageOf(`${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`, localReplies(facts.sessionId));
+  }
+
+  filters(at: string): readonly Message[] {
+    const known = this.#filters.get(at);
+    if (known) return known;
+    const { services } = this.#facts;
+    const service = services.find(({ address, port }) => `${address}:${port}` === at);
+    const made = [
+      // If a service is not in the list yet, its names are unknown, so every name counts as foreign.
+      foreignCallerFilter(service ? [service.host, ...service.aliases] : []),
+      ...(service ? [explainFilter(service, this.#facts)] : []),
+    ].map((one) => messageOf(HTTP_FILTER, one));
+    this.#filters.set(at, made);
+    return made;
+  }
+}
 
 function addressOf(listener: ListenerMessage): string | undefined {
   const { address } = listener;
@@ -147,12 +176,12 @@ function addressOf(listener: ListenerMessage): string | undefined {
   return `${host}:${portSpecifier.value}`;
 }
 
-/** Resources of ours, written as JSON. */
+/** Creates the agent's own resources from JSON. @returns resources by name */
 export function resourcesOf(type: string, written: readonly JsonObject[]): ReadonlyMap<string, Any> {
   return new Map(written.map((one) => [String(one.name), pack(messageOf(type, one))]));
 }
 
-// What of Envoy's messages is read or changed here; the generated types are reflection only.
+// Fields of Envoy's messages that are used here, since the generated types only support reflection.
 interface Named extends Message {
   readonly name: string;
 }
@@ -176,6 +205,7 @@ interface ListenerMessage extends Named {
 }
 interface ManagerMessage extends Message {
   readonly httpFilters: Message[];
+  readonly earlyHeaderMutationExtensions: Message[];
   readonly accessLog: Message[];
   localReplyConfig?: Message;
   generateRequestId?: boolean;

@@ -1,6 +1,6 @@
 /**
- * The state of the world of Envoy's discovery protocol (xDS, version 3), for one stream: what was asked for, what was sent, and
- * whether it was taken. ADS and SDS are both served by it.
+ * Serves one stream of Envoy's state-of-the-world discovery protocol (xDS, version 3), both for ADS and SDS. Tracks
+ * subscriptions, sent resources and their acknowledgements.
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -8,30 +8,30 @@ import { messageOf, TYPE_URL_PREFIX } from '@meshpass/envoy';
 
 export interface Resource {
   readonly any: Any;
-  /** Differs whenever the resource does. */
+  /** Changes whenever the resource changes. */
   readonly version: string;
 }
 
-/** Where the resources of a stream come from. */
+/** Provides the resources for a stream. */
 export interface ResourceSource {
-  /** Those of a type, by name; undefined while they are not known yet. */
+  /** Returns a type's resources by name, or undefined if they are not known yet. */
   resources(type: string): ReadonlyMap<string, Resource> | undefined;
-  /** @returns ends the subscription */
+  /** Registers a callback for changes. @returns a function that unsubscribes it */
   subscribe(changed: () => void): () => void;
 }
 
-/** What Envoy answered to resources that it was sent. */
+/** Envoy's reaction to a response. */
 export interface Answered {
   readonly type: string;
-  /** That it asked for; none: all. */
+  /** Requested names; empty for all resources. */
   readonly names: readonly string[];
-  /** Whether that is what there is now; otherwise there will be another answer, to what has come since. */
+  /** Whether the response contained the current resources. Otherwise another response follows. */
   readonly isNewest: boolean;
-  /** Undefined where it took them. */
+  /** Envoy's error message, or undefined if it accepted the resources. */
   readonly rejection: string | undefined;
 }
 
-/** `envoy.service.discovery.v3.DiscoveryRequest`, as far as it is read here. */
+/** Fields of `envoy.service.discovery.v3.DiscoveryRequest` that are used here. */
 export interface DiscoveryRequest extends Message {
   readonly typeUrl: string;
   readonly resourceNames: readonly string[];
@@ -41,22 +41,22 @@ export interface DiscoveryRequest extends Message {
 
 interface Subscription {
   names: readonly string[];
-  /** What was sent last: versions of the resources, and the nonce that the answer must carry. */
+  /** Resource versions in the last response, and the nonce that Envoy must repeat. */
   sent: string | undefined;
   nonce: string;
   answered: boolean;
 }
 
-/** Types in the order in which Envoy needs them: a listener names routes, and both name clusters. */
+/** Types in dependency order: listeners refer to routes, and both refer to clusters. */
 const ORDER = ['Cluster', 'Listener', 'RouteConfiguration', 'Secret'];
-/** Types and names that one stream may ask for: Envoy asks for as many as it was given. */
+/** Maximum number of types and names per stream. Envoy requests only resources that its configuration refers to. */
 const MAX_TYPES = 8;
 const MAX_NAMES = 4_096;
 
 /**
  * Answers a stream of discovery requests.
- * @param answered told whether Envoy took what it was sent
- * @yields responses, as JSON-made messages of `envoy.service.discovery.v3.DiscoveryResponse`
+ * @param answered called with Envoy's reaction to each response
+ * @yields messages of `envoy.service.discovery.v3.DiscoveryResponse`
  */
 export async function* discover(
   requests: AsyncIterable<Message>,
@@ -85,23 +85,35 @@ export async function* discover(
       const woken = new Promise<void>((resolve) => {
         wake = resolve;
       });
-      for (const [type, subscription] of inOrder(subscriptions)) {
-        // One response at a time: what changes meanwhile goes with the next.
-        if (!subscription.answered) continue;
-        const known = source.resources(type);
-        if (!known) continue;
-        const found = select(known, subscription.names);
-        const versions = versionsOf(found);
-        if (versions === subscription.sent || (found.size === 0 && subscription.names.length > 0)) continue;
+      // Checks again after each response, because the resources may have changed in between.
+      for (let due = nextDue(subscriptions, source); due; due = nextDue(subscriptions, source)) {
         nonce += 1;
-        Object.assign(subscription, { sent: versions, nonce: String(nonce), answered: false });
-        yield response(type, [...found.values()], nonce);
+        Object.assign(due.subscription, { sent: due.sent, nonce: String(nonce), answered: false });
+        yield response(due.type, [...due.found.values()], nonce);
       }
       if (!ended) await woken;
     }
   } finally {
     unsubscribe();
   }
+}
+
+/**
+ * Returns the first subscription with resources that Envoy does not have. At most one response per type is pending.
+ * Later changes wait for its acknowledgement, and so do the types that may refer to its resources. Envoy rejects a
+ * listener with an unknown cluster, and if that listener replaced another one, nothing listens on its address until the
+ * next offer.
+ */
+function nextDue(subscriptions: ReadonlyMap<string, Subscription>, source: ResourceSource) {
+  for (const [type, subscription] of inOrder(subscriptions)) {
+    const known = source.resources(type);
+    if (!known) continue;
+    const found = select(known, subscription.names);
+    const sent = versionsOf(found);
+    if (sent === subscription.sent || (found.size === 0 && subscription.names.length > 0)) continue;
+    return subscription.answered ? { type, subscription, found, sent } : undefined;
+  }
+  return undefined;
 }
 
 function take(
@@ -117,7 +129,8 @@ function take(
     if (subscriptions.size < MAX_TYPES) subscriptions.set(type, { names, sent: undefined, nonce: '', answered: true });
     return;
   }
-  if (request.responseNonce !== subscription.nonce) return; // of an earlier response: another answer will come
+  // The nonce belongs to an earlier response. Envoy will also answer the latest one.
+  if (request.responseNonce !== subscription.nonce) return;
   if (!subscription.answered) {
     const known = source.resources(type) ?? new Map<string, Resource>();
     const isNewest = versionsOf(select(known, subscription.names)) === subscription.sent;
@@ -127,9 +140,9 @@ function take(
   Object.assign(subscription, { names, answered: true });
 }
 
-function* inOrder(subscriptions: ReadonlyMap<string, Subscription>) {
+function inOrder(subscriptions: ReadonlyMap<string, Subscription>) {
   const rank = (type: string) => ORDER.indexOf(type.slice(type.lastIndexOf('.') + 1));
-  yield* [...subscriptions].sort(([a], [b]) => rank(a) - rank(b));
+  return [...subscriptions].sort(([a], [b]) => rank(a) - rank(b));
 }
 
 function select(all: ReadonlyMap<string, Resource>, names: readonly string[]): ReadonlyMap<string, Resource> {
@@ -143,7 +156,9 @@ function versionsOf(resources: ReadonlyMap<string, Resource>): string {
 
 function response(type: string, resources: readonly Resource[], nonce: number): Message {
   const message = messageOf('envoy.service.discovery.v3.DiscoveryResponse', {
-    ...{ version_info: String(nonce), type_url: TYPE_URL_PREFIX + type, nonce: String(nonce) },
+    version_info: String(nonce),
+    type_url: TYPE_URL_PREFIX + type,
+    nonce: String(nonce),
   }) as Message & { resources: Any[] };
   message.resources = resources.map(({ any }) => any);
   return message;

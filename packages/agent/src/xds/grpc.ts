@@ -1,12 +1,13 @@
 /**
- * The server's side of gRPC over HTTP/2 for streams of messages (grpc.io, "gRPC over HTTP2"), as far as Envoy needs it: no compression,
- * no deadlines, no metadata. A library for all of gRPC would bring the web's `fetch` into the agent's process: 8 MB of memory.
+ * Implements the server side of gRPC over HTTP/2 for message streams (grpc.io, "gRPC over HTTP2") to the extent that
+ * Envoy needs it: no compression, deadlines or metadata. A complete gRPC library would load the web's `fetch` into the
+ * agent process: 8 MB of memory.
  */
 import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { type DescMethod, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 
-/** Answers one call. It ends with the messages that it reads, also where Envoy went away. */
+/** Call handler. It must end when its requests end, including when Envoy disconnects. */
 export type Answer = (requests: AsyncIterable<Message>) => AsyncIterable<Message>;
 
 export interface GrpcMethod {
@@ -14,15 +15,15 @@ export interface GrpcMethod {
   readonly answer: Answer;
 }
 
-/** https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
+/** Status codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
 const STATUS = { ok: 0, invalidArgument: 3, resourceExhausted: 8, unimplemented: 12, internal: 13 } as const;
 const CONTENT_TYPE = 'application/grpc';
-/** Compression flag and length. */
+/** Size of the compression flag and the length, bytes. */
 const PREFIX = 5;
-/** Bytes of one message. */
+/** Maximum message size, bytes. */
 const LARGEST_MESSAGE = 4_194_304;
 
-/** @returns takes connections, until it is closed */
+/** Creates a server. `take` adopts a connection. */
 export function serveGrpc(methods: readonly GrpcMethod[]): { take(connection: Socket): void; close(): void } {
   const byPath = new Map(
     methods.map((method) => [`/${method.described.parent.typeName}/${method.described.name}`, method]),
@@ -35,7 +36,7 @@ export function serveGrpc(methods: readonly GrpcMethod[]): { take(connection: So
     session.on('error', () => session.destroy());
   });
   server.on('stream', (stream, headers) => {
-    stream.on('error', () => {}); // it closes, too
+    stream.on('error', () => {}); // the stream also closes
     void call(stream as ServerHttp2Stream, headers, byPath).catch(() => stream.destroy());
   });
   return {
@@ -69,7 +70,7 @@ async function call(
   }
   if (stream.destroyed) return;
   stream.end();
-  stream.resume(); // what still comes is of no use
+  stream.resume(); // discards further data
 }
 
 async function send(
@@ -87,7 +88,7 @@ async function send(
   }
 }
 
-/** Ends where something else comes than messages that are taken. @param refuse told the status that says why */
+/** Parses messages and stops at the first invalid one. @param refuse called with the status of the refusal */
 async function* messagesOf(
   stream: ServerHttp2Stream,
   { input }: DescMethod,
@@ -101,11 +102,10 @@ async function* messagesOf(
     held += chunk.length;
     if (held < needed) continue;
     let bytes = Buffer.concat(chunks);
-    for (needed = PREFIX; bytes.length >= PREFIX; needed = PREFIX) {
-      if (bytes[0] !== 0) return refuse(STATUS.unimplemented); // compressed
-      const length = bytes.readUInt32BE(1);
-      if (length > LARGEST_MESSAGE) return refuse(STATUS.resourceExhausted);
-      needed = PREFIX + length;
+    for (;;) {
+      const frame = readFrame(bytes);
+      if (frame.refused !== undefined) return refuse(frame.refused);
+      needed = frame.size;
       if (bytes.length < needed) break;
       const message = parsed(input, bytes.subarray(PREFIX, needed));
       if (!message) return refuse(STATUS.invalidArgument);
@@ -116,6 +116,16 @@ async function* messagesOf(
     held = bytes.length;
   }
   if (held > 0) refuse(STATUS.invalidArgument);
+}
+
+/** Reads the next message's size, including its prefix, as far as it is known from the bytes. */
+function readFrame(
+  bytes: Buffer,
+): { readonly size: number; readonly refused?: undefined } | { readonly refused: number } {
+  if (bytes.length < PREFIX) return { size: PREFIX };
+  if (bytes[0] !== 0) return { refused: STATUS.unimplemented }; // compressed
+  const length = bytes.readUInt32BE(1);
+  return length > LARGEST_MESSAGE ? { refused: STATUS.resourceExhausted } : { size: PREFIX + length };
 }
 
 function parsed(input: DescMethod['input'], bytes: Buffer): Message | undefined {

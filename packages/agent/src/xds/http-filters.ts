@@ -1,73 +1,94 @@
 /**
- * What the agent puts into every HTTP listener on the loopback: the identity token, and answers that explain themselves. Routes of the
- * broker may configure filters by their names, but none that begins with `meshpass` (packages/envoy).
+ * HTTP filters that the agent adds to every loopback listener: refusals of foreign callers, and explanatory error
+ * responses. The broker's routes may configure filters by name, except those whose name begins with `meshpass`
+ * (packages/envoy).
  */
 import type { JsonObject } from '@bufbuild/protobuf';
-import { AGENT_SOURCE, TYPE_URL_PREFIX } from '@meshpass/envoy';
+import { TYPE_URL_PREFIX } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { CODE_HEADER } from '../access-log/loggers.ts';
-import { tokenOf } from '../sds/secrets.ts';
 
 const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const FORWARDED_HOST = 'x-forwarded-host';
-/** What Envoy's RBAC filter answers, and nothing else but by chance: 403, as text, of this length. */
+const FETCH_SITE = 'sec-fetch-site';
+const FOREIGN_ORIGIN = 'foreign-origin';
+/**
+ * Content length of the text that Envoy's RBAC filter sends with a 403. Other responses match it only by coincidence.
+ */
 const POLICY_ANSWER_LENGTH = '19';
 
-/** The token goes with every request; what a program sent in that header does not. @param header of the mesh */
-export function tokenFilter(header: string, grant: string): JsonObject {
+/**
+ * Builds the mutation that removes a program's own token header before route selection. @param header header of the
+ * mesh's identity token
+ */
+export function dropForgedToken(header: string): JsonObject {
   return {
-    name: 'meshpass.token',
+    name: 'envoy.http.early_header_mutation.header_mutation',
     typed_config: {
-      '@type': `${HTTP}.credential_injector.v3.CredentialInjector`,
-      overwrite: true,
-      credential: {
-        name: 'envoy.http.injected_credentials.generic',
-        typed_config: {
-          '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.injected_credentials.generic.v3.Generic`,
-          credential: { name: tokenOf(grant), sds_config: AGENT_SOURCE },
-          header,
-        },
-      },
+      '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation`,
+      mutations: [{ remove: header }],
     },
   };
 }
 
 /**
- * Refuses what came through a forwarded port: a Codespace may forward any port that listens, and its forwarding names the host by
- * which it was called.
- * @param names of the service
+ * Builds a filter that refuses callers other than programs in the workspace. Requests through a forwarded port are
+ * refused because a Codespace may forward any listening port. They are recognized by the original host, which
+ * forwarding adds. Requests that a browser sends for another site's page are refused as well. A browser sends the
+ * page's origin with every WebSocket and every request except plain reads (Fetch, "Origin header"; RFC 6455, section
+ * 10.2). With `Sec-Fetch-Site: same-origin`, no other site is involved: a page called its own server, which forwards
+ * the request with the browser's headers, as development servers do.
+ * @param names the service's names
  */
-export function foreignHostFilter(names: readonly string[]): JsonObject {
-  const header = { name: FORWARDED_HOST };
+export function foreignCallerFilter(names: readonly string[]): JsonObject {
   const own = `(${names.map((name) => name.replaceAll('.', '\\.')).join('|')})(:[0-9]+)?`;
   return {
-    name: 'meshpass.foreign_host',
+    name: 'meshpass.foreign_caller',
     typed_config: {
       '@type': `${HTTP}.rbac.v3.RBAC`,
       rules: {
         action: 'DENY',
         policies: {
-          'foreign-host': {
-            principals: [{ any: true }],
-            permissions: [
-              {
-                and_rules: {
-                  rules: [
-                    { header: { ...header, present_match: true } },
-                    { not_rule: { header: { ...header, string_match: { safe_regex: { regex: own } } } } },
-                  ],
-                },
-              },
-            ],
-          },
+          'foreign-host': deniesAny([isOther(FORWARDED_HOST, own)]),
+          [FOREIGN_ORIGIN]: deniesAny([
+            isOther(FETCH_SITE, 'same-origin|none'),
+            allOf(isAbsent(FETCH_SITE), isOther('origin', `https?://${own}`)),
+          ]),
         },
       },
     },
   };
 }
 
-/** Replaces the answer of a sidecar's policy by one that says what is granted. */
-export function explainFilter(service: ReachableService, sessionId: string): JsonObject {
+function deniesAny(rules: JsonObject[]): JsonObject {
+  return { principals: [{ any: true }], permissions: rules };
+}
+
+/** Matches a header that is present with a different value. @param own regular expression for the entire value */
+function isOther(name: string, own: string): JsonObject {
+  return allOf(
+    { header: { name, present_match: true } },
+    { not_rule: { header: { name, string_match: { safe_regex: { regex: own } } } } },
+  );
+}
+
+function isAbsent(name: string): JsonObject {
+  return { not_rule: { header: { name, present_match: true } } };
+}
+
+function allOf(one: JsonObject, other: JsonObject): JsonObject {
+  return { and_rules: { rules: [one, other] } };
+}
+
+/** The refused caller's session. */
+interface Caller {
+  readonly sessionId: string;
+  /** Contact for access requests. Defaults to the platform team. */
+  readonly contact?: string | undefined;
+}
+
+/** Builds a filter that replaces a sidecar's policy refusal with a response that lists what the grant allows. */
+export function explainFilter(service: ReachableService, { sessionId, contact }: Caller): JsonObject {
   const equals = (name: string, value: string) => ({
     single_predicate: {
       input: {
@@ -102,7 +123,9 @@ export function explainFilter(service: ReachableService, sessionId: string): Jso
                   name: 'explain',
                   typed_config: {
                     '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy`,
-                    body_format: { text_format_source: { inline_string: policyRefusal(service, sessionId) } },
+                    body_format: {
+                      text_format_source: { inline_string: policyRefusal(service, { sessionId, contact }) },
+                    },
                     response_headers_to_add: [code('agent_policy_refused')],
                   },
                 },
@@ -116,21 +139,25 @@ export function explainFilter(service: ReachableService, sessionId: string): Jso
 }
 
 /**
- * What to run after a refusal. It names no path: somebody else may have chosen that, and what stands here is pasted into shells.
+ * Command that explains the last refusal. It omits the path, which an attacker may have chosen, because users paste the
+ * command into shells.
  */
 export const NEXT_COMMAND = 'meshpass explain --last';
 
-/** In Envoy's format: `%` is doubled in what is not one of its operators. */
-function policyRefusal(service: ReachableService, sessionId: string): string {
+/** Returns the text in Envoy's format, in which a literal `%` is doubled. */
+function policyRefusal(service: ReachableService, { sessionId, contact = 'your platform team' }: Caller): string {
   const allowed = service.allow?.length ? service.allow.join(', ') : 'the whole port';
   return (
     `meshpass: %REQ(:METHOD)% %REQ(:PATH)% refused by policy at ${literal(shortName(service))}: your grant ` +
     `${literal(service.grant)} allows ${literal(allowed)} (hop workload, session ${literal(sessionId)}, request %STREAM_ID%: ` +
-    `give them to your platform team, they are in the audit log). Next: ${NEXT_COMMAND}\n`
+    `give them to ${literal(contact)}, they are in the audit log). Next: ${NEXT_COMMAND}\n`
   );
 }
 
-/** The answers that Envoy gives itself, as `local_reply_config` of an HTTP connection manager: as text, or as JSON where that is asked for. */
+/**
+ * Builds Envoy's own error responses as `local_reply_config` of an HTTP connection manager: JSON if the request accepts
+ * it, otherwise text.
+ */
 export function localReplies(sessionId: string): JsonObject {
   const lost = { response_flag_filter: { flags: ['UF', 'UC', 'UH', 'UT', 'LR', 'UR', 'URX', 'NC'] } };
   return {
@@ -139,14 +166,22 @@ export function localReplies(sessionId: string): JsonObject {
         code: 'agent_credentials_expired',
         sessionId,
         text:
-          'The credentials of this workspace have expired and the broker has not given others yet; the agent keeps trying. ' +
-          'meshpass status tells why.',
+          'The credentials of this workspace have expired and the broker has not issued new ones yet; the agent keeps trying. ' +
+          'meshpass status shows the reason.',
         more: { status_code: 503 },
       }),
       ...replies(both(isStatus(403), { header_filter: { header: { name: FORWARDED_HOST, present_match: true } } }), {
         code: 'agent_foreign_host',
         sessionId,
-        text: 'This listener answers for services of the mesh only, and the request names %REQ(X-FORWARDED-HOST)%.',
+        text: 'This listener serves only services of the mesh, but the request is for %REQ(X-FORWARDED-HOST)%.',
+        more: { status_code: 421 },
+      }),
+      ...replies(isDetailed(`rbac_access_denied_matched_policy[${FOREIGN_ORIGIN}]`), {
+        code: 'agent_foreign_host',
+        sessionId,
+        text:
+          'This listener serves only programs in this workspace, but a browser sent this request for a page of another site. Have your ' +
+          'own server call the service.',
         more: { status_code: 421 },
       }),
       ...replies(lost, {
@@ -154,7 +189,7 @@ export function localReplies(sessionId: string): JsonObject {
         sessionId,
         text:
           'The mesh did not answer (%RESPONSE_CODE_DETAILS%). Your access may have just ended, or the service is down: ' +
-          'meshpass status tells which.',
+          'meshpass status shows which.',
       }),
     ],
   };
@@ -163,15 +198,17 @@ export function localReplies(sessionId: string): JsonObject {
 interface Reply {
   readonly code: string;
   readonly sessionId?: string;
-  /** In Envoy's format. */
+  /** Text in Envoy's format. */
   readonly text: string;
   readonly more?: JsonObject;
 }
 
-/** Two mappers of local replies: the first for programs that ask for JSON. */
+/** Builds two local reply mappers, the first for requests that accept JSON. */
 export function replies(filter: JsonObject, { code: errorCode, sessionId, text, more = {} }: Reply): JsonObject[] {
   const mapper = (when: JsonObject, body: JsonObject) => ({
-    ...{ filter: when, body_format_override: body, headers_to_add: [code(errorCode)] },
+    filter: when,
+    body_format_override: body,
+    headers_to_add: [code(errorCode)],
     ...more,
   });
   const known =
@@ -180,7 +217,9 @@ export function replies(filter: JsonObject, { code: errorCode, sessionId, text, 
   return [
     mapper(both(filter, { header_filter: { header: json } }), {
       json_format: {
-        ...{ error: 'access_denied', error_code: errorCode, error_description: text },
+        error: 'access_denied',
+        error_code: errorCode,
+        error_description: text,
         ...(sessionId !== undefined && {
           session_id: literal(sessionId),
           request_id: '%STREAM_ID%',
@@ -196,13 +235,23 @@ function both(one: JsonObject, other: JsonObject): JsonObject {
   return { and_filter: { filters: [one, other] } };
 }
 
+/** Matches the response code details. @param details value as it appears in Envoy's access log */
+function isDetailed(details: string): JsonObject {
+  const typed_config = {
+    '@type': `${TYPE_URL_PREFIX}envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter`,
+    expression: `response.code_details == '${details}'`,
+  };
+  return { extension_filter: { name: 'cel', typed_config } };
+}
+
+/** Matches a status code. */
 export function isStatus(status: number): JsonObject {
   return {
     status_code_filter: { comparison: { op: 'EQ', value: { default_value: status, runtime_key: 'meshpass.none' } } },
   };
 }
 
-/** The header by which programs recognise an answer of the agent. */
+/** Builds the header with the error code that marks the agent's own responses. */
 export function code(errorCode: string): JsonObject {
   return {
     header: { key: CODE_HEADER, value: errorCode },
@@ -210,12 +259,12 @@ export function code(errorCode: string): JsonObject {
   };
 }
 
-/** Text as part of a format of Envoy, in which `%` begins an operator. */
+/** Escapes text for Envoy's formats, in which `%` starts an operator. */
 export function literal(text: string): string {
   return text.replaceAll('%', '%%');
 }
 
-/** The shortest name of a service. */
+/** Returns the shortest name of a service. */
 export function shortName(service: ReachableService): string {
   return service.aliases.reduce((short, alias) => (alias.length < short.length ? alias : short), service.host);
 }

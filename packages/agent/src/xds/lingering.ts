@@ -1,7 +1,8 @@
 /**
- * What a newer configuration does not have any more, and connections of before still lead through: Envoy lets a connection go on under the
- * listener that it was made by, and its next request looks for the cluster that this listener names. Where several grants hold a port, that is
- * a cluster, and an internal listener, of each grant; with one grant fewer there are none.
+ * Keeps resources that are no longer in the configuration but that existing connections still need. Envoy keeps a
+ * connection on its original listener, and further requests look up the cluster in that listener's configuration. If
+ * several grants include a port, each has its own cluster and internal listener for it, which would be missing once the
+ * grant is lost.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
@@ -9,7 +10,7 @@ import { DRAIN_SECONDS } from '../envoy/drain-time.ts';
 
 export type Resources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
-/** A program that has kept a connection for longer without a request gets one 503. */
+/** How long resources are kept. A program whose connection was idle for longer receives a single 503. */
 const LINGERS_MS = DRAIN_SECONDS * 1_000;
 const MOST = 1_000;
 const TYPES = [CLUSTER, LISTENER, ROUTE_CONFIGURATION];
@@ -22,10 +23,10 @@ interface Lingers {
 }
 
 export class Lingering {
-  /** The oldest first. */
+  /** Kept resources, oldest first. */
   #kept = new Map<string, Lingers>();
 
-  /** Another configuration takes the place of one that Envoy had. @param now ms, of the same clock each time */
+  /** Records that a configuration replaces another one. @param now monotonic clock, ms */
   replaced(before: Resources | undefined, after: Resources, now: number): void {
     for (const type of TYPES) {
       for (const [name, any] of before?.[type] ?? []) {
@@ -38,12 +39,12 @@ export class Lingering {
     for (const [key, { until }] of this.#kept) if (until <= now || this.#kept.size > MOST) this.#kept.delete(key);
   }
 
-  /** Of another session nothing lingers. */
+  /** Discards everything, because nothing is kept across sessions. */
   clear(): void {
     this.#kept.clear();
   }
 
-  /** The same resources, and what lingers. @param grants that are held: what another one had is gone at once */
+  /** Adds the kept resources. @param grants current grants: resources of other grants are omitted immediately */
   with(resources: Resources, grants: readonly string[]): Resources {
     const all: Record<string, ReadonlyMap<string, Any>> = { ...resources };
     for (const { type, name, any } of this.#kept.values()) {

@@ -1,11 +1,14 @@
-/** Which ports Envoy may listen on: it has the rights of the agent's user, and on Linux those below a number need another one. */
+/**
+ * Determines which ports Envoy may listen on. Envoy runs with the privileges of the agent's user, and Linux requires an
+ * additional privilege for low ports.
+ */
 import { readFileSync } from 'node:fs';
 
 const FIRST_OF_ALL = 1024;
 /** Bit of CAP_NET_BIND_SERVICE (capabilities(7)). */
 const BIND_SERVICE = 10n;
 
-/** Whether what this process starts may listen on a port of the loopback. True where nothing tells. */
+/** Whether a child of this process may listen on a loopback port. */
 export function mayListenOn(port: number): boolean {
   return port >= FIRST_OF_ALL || port >= firstUnprivileged() || mayBindAll();
 }
@@ -31,9 +34,9 @@ function isRoot(): boolean {
 }
 
 /**
- * Whether a program that is started has the right. Of root's it is what root has itself. Of another user's only the ambient
- * capabilities count: a right that its executable gave to this process (setcap) ends with it.
- * @param status of this process (proc_pid_status(5))
+ * Whether a child process has the privilege. As root, it inherits root's own capabilities. As any other user, only the
+ * ambient capabilities count, since this process's file capabilities (setcap) are not inherited.
+ * @param status this process's status (proc_pid_status(5))
  */
 export function passesOn(status: string, byRoot: boolean): boolean {
   const [, set] = (byRoot ? /^CapEff:\s*([0-9a-f]+)$/m : /^CapAmb:\s*([0-9a-f]+)$/m).exec(status) ?? [];

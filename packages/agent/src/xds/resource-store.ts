@@ -1,4 +1,4 @@
-/** Resources that Envoy may ask for, by type and name, and those who wait for changes. */
+/** Stores Envoy's resources by type and name, and notifies subscribers of changes. */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { Resource, ResourceSource } from './discovery.ts';
 
@@ -7,7 +7,7 @@ export class ResourceStore implements ResourceSource {
   readonly #waiting = new Set<() => void>();
   #versions = 0;
 
-  /** Undefined while nothing of that type has been set: Envoy then waits. */
+  /** Returns the resources of a type. Undefined until they are first set, so that Envoy waits. */
   resources(type: string): ReadonlyMap<string, Resource> | undefined {
     return this.#types.get(type);
   }
@@ -17,7 +17,7 @@ export class ResourceStore implements ResourceSource {
     return () => this.#waiting.delete(changed);
   }
 
-  /** Replaces all of these types at once. What is the same as before keeps its version. */
+  /** Replaces all resources of the given types at once. Unchanged resources keep their version. */
   set(types: Readonly<Record<string, ReadonlyMap<string, Any>>>): void {
     for (const [type, resources] of Object.entries(types)) {
       const before = this.#types.get(type);
@@ -25,11 +25,27 @@ export class ResourceStore implements ResourceSource {
       for (const [name, any] of resources) {
         const known = before?.get(name);
         const isSame = known !== undefined && Buffer.compare(known.any.value, any.value) === 0;
-        after.set(name, isSame ? known : { any, version: String(++this.#versions) });
+        after.set(name, isSame ? known : { any, version: this.#newVersion() });
       }
       this.#types.set(type, after);
     }
-    // A stream sends only what differs from what it has sent.
+    this.#wake();
+  }
+
+  /** Resends all resources of a type. Envoy keeps the ones in use and retries the ones that failed. */
+  offerAgain(type: string): void {
+    const resources = [...(this.#types.get(type) ?? [])];
+    this.#types.set(type, new Map(resources.map(([name, { any }]) => [name, { any, version: this.#newVersion() }])));
+    this.#wake();
+  }
+
+  /** Wakes all streams. Each sends only what changed. */
+  #wake(): void {
     for (const wake of this.#waiting) wake();
+  }
+
+  #newVersion(): string {
+    this.#versions += 1;
+    return String(this.#versions);
   }
 }

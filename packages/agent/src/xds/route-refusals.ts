@@ -1,14 +1,18 @@
 /**
- * Routes that lead out of the session's grants answer 403 in place of that; the broker wrote the answer, for every session with these
- * grants. What only this workspace knows is added here: the session, and how a program recognises the answer.
+ * Completes the broker's refusals in routes: 403 for routes outside the session's grants, and 502 for routes that
+ * workspaces do not support. The broker writes one response for all sessions with the same grants. The agent adds the
+ * session and the header by which programs recognize the response.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { messageOf } from '@meshpass/envoy';
+import { parseJson } from '@meshpass/identity/jws/json';
 import { code, NEXT_COMMAND } from './http-filters.ts';
 
-export const NOT_GRANTED = 'agent_route_not_granted';
+const CODES = ['agent_route_not_granted', 'agent_route_unsupported'];
 
-/** Changes the message. @param configuration `envoy.config.route.v3.RouteConfiguration` */
+/**
+ * Adds the session to refusals. Modifies the message. @param configuration `envoy.config.route.v3.RouteConfiguration`
+ */
 export function explainRoutes<T extends Message>(configuration: T, sessionId: string): T {
   for (const { routes } of (configuration as unknown as RouteConfigurationMessage).virtualHosts) {
     for (const route of routes) {
@@ -17,21 +21,23 @@ export function explainRoutes<T extends Message>(configuration: T, sessionId: st
       const said = body?.case === 'inlineString' ? refusalIn(body.value) : undefined;
       if (!body || !said) continue;
       body.value = JSON.stringify({ ...said, hop: 'workspace', session_id: sessionId, next: NEXT_COMMAND });
-      route.responseHeadersToAdd.push(messageOf('envoy.config.core.v3.HeaderValueOption', code(NOT_GRANTED)));
+      route.responseHeadersToAdd.push(messageOf('envoy.config.core.v3.HeaderValueOption', code(said.error_code)));
     }
   }
   return configuration;
 }
 
-/** What the broker wrote, where it is that: a VirtualService may answer as it likes. */
-export function refusalIn(text: string): { readonly error_description: string } | undefined {
-  try {
-    const said = JSON.parse(text) as Record<string, unknown> | null;
-    if (said?.error_code !== NOT_GRANTED || typeof said.error_description !== 'string') return undefined;
-    return { ...said, error_description: said.error_description };
-  } catch {
-    return undefined;
-  }
+/**
+ * Parses a refusal from the broker. Returns undefined for any other text, since a VirtualService may return any
+ * response.
+ */
+export function refusalIn(
+  text: string,
+): { readonly error_code: string; readonly error_description: string } | undefined {
+  const said = (parseJson(text) ?? {}) as Readonly<Record<string, unknown>>;
+  const { error_code, error_description } = said;
+  if (typeof error_code !== 'string' || !CODES.includes(error_code)) return undefined;
+  return typeof error_description === 'string' ? { ...said, error_code, error_description } : undefined;
 }
 
 interface RouteConfigurationMessage {

@@ -1,21 +1,23 @@
 /**
- * The agent's side of Envoy's control socket: configuration (ADS), secrets (SDS) and access log entries (ALS) by gRPC on a Unix
- * socket that only its owner can open.
+ * Serves the agent's side of Envoy's control socket, a Unix socket that only its owner can open: configuration (ADS),
+ * secrets (SDS) and access log entries (ALS) over gRPC.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { messageOf, serviceType } from '@meshpass/envoy';
 import { LOG_NAME } from '../access-log/loggers.ts';
 import type { EnvoySocket } from '../envoy/socket.ts';
 import { type Answered, discover, type ResourceSource } from './discovery.ts';
-import { type GrpcMethod, serveGrpc } from './grpc.ts';
+import { type Answer, type GrpcMethod, serveGrpc } from './grpc.ts';
 
 export interface EnvoySocketOptions {
   readonly socket: EnvoySocket;
   readonly configuration: ResourceSource;
   readonly secrets: ResourceSource;
-  /** Told what Envoy took of the configuration, and what it did not. */
+  /** Called with Envoy's reaction to each configuration. */
   readonly answered: (answer: Answered) => void;
-  /** A message of `envoy.service.accesslog.v3.StreamAccessLogsMessage`. */
+  /** Decides on containers' requests: `envoy.service.auth.v3.Authorization.Check`. */
+  readonly addresses: Answer;
+  /** Called with each `envoy.service.accesslog.v3.StreamAccessLogsMessage`. */
   readonly logged: (entries: Message) => void;
 }
 
@@ -23,9 +25,9 @@ interface StreamedLog extends Message {
   readonly identifier?: { readonly logName: string };
 }
 
-/** Answers on the socket until it is closed. */
+/** Serves the socket until it is closed. */
 export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void } {
-  const { socket, configuration, secrets, answered, logged } = options;
+  const { socket, configuration, secrets, answered, logged, addresses } = options;
   const described = (service: string, method: string) => serviceType(service).method[method]!;
   const methods: readonly GrpcMethod[] = [
     {
@@ -40,6 +42,7 @@ export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void }
       described: described('envoy.service.accesslog.v3.AccessLogService', 'streamAccessLogs'),
       answer: (entries) => takeLogs(entries, logged),
     },
+    { described: described('envoy.service.auth.v3.Authorization', 'check'), answer: addresses },
   ];
   const server = serveGrpc(methods);
   socket.serve((connection) => server.take(connection));
@@ -54,7 +57,7 @@ export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void }
 async function* takeLogs(entries: AsyncIterable<Message>, logged: (entries: Message) => void): AsyncGenerator<Message> {
   let name: string | undefined;
   for await (const one of entries) {
-    // Only the first message of a stream says whose it is.
+    // Only a stream's first message identifies its logger.
     name ??= (one as StreamedLog).identifier?.logName;
     if (name === LOG_NAME) logged(one);
   }

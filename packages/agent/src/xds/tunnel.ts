@@ -1,6 +1,6 @@
 /**
- * The way out of the workspace, one for each grant: an internal listener that takes an inner TLS connection, and asks the edge, over
- * TLS with the grant's certificate, to connect it to where its ClientHello says.
+ * Builds each grant's path out of the workspace. An internal listener accepts an inner TLS connection and asks the
+ * edge, over TLS with the grant's certificate, to connect it to the server name in its ClientHello.
  */
 import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
@@ -15,17 +15,22 @@ export interface EdgeAddress {
   readonly port: number;
 }
 
-/** Port of the mesh gateway's AUTO_PASSTHROUGH listener: with the server name, it is what the edge is asked for. */
+/**
+ * Port of the mesh gateway's AUTO_PASSTHROUGH listener. It is part of the target in the CONNECT request to the edge.
+ */
 const GATEWAY_PORT = 15443;
 
-/** @returns `envoy.config.listener.v3.Listener` as JSON */
+/** Builds a grant's tunnel. @returns `envoy.config.listener.v3.Listener` as JSON */
 export function tunnelListener(grant: string): JsonObject {
   const name = `tunnel/${grant}`;
-  // The connection's other end, the listener that a program called, decides how long it may be idle.
+  // The idle timeout of the listener that the program connected to applies.
   return { ...toEdge(name, grant, `%REQUESTED_SERVER_NAME%:${GATEWAY_PORT}`), internal_listener: {} };
 }
 
-/** To the API server of Kubernetes, under one grant: programs speak TLS to it themselves. The edge decides how long it may be idle. */
+/**
+ * Builds the listener for the Kubernetes API server for one grant. Programs use TLS themselves, and the edge limits
+ * idle time.
+ */
 export function kubernetesListener(
   grant: string,
   address: { readonly host: string; readonly port: number },
@@ -37,7 +42,7 @@ export function kubernetesListener(
   };
 }
 
-/** Takes a TLS connection, and has the edge connect it to `hostname`. */
+/** Forwards TLS connections to the edge, with `hostname` as the target. */
 function toEdge(name: string, grant: string, hostname: string): JsonObject {
   return {
     name,
@@ -67,12 +72,12 @@ function toEdge(name: string, grant: string, hostname: string): JsonObject {
   };
 }
 
-/** @returns `envoy.config.cluster.v3.Cluster` as JSON */
+/** Builds the edge's cluster. @returns `envoy.config.cluster.v3.Cluster` as JSON */
 export function edgeCluster(grant: string, edge: EdgeAddress): JsonObject {
   const isAddress = isIP(edge.host) !== 0;
   return {
     name: `edge/${grant}`,
-    // Of several addresses the next is tried where one does not answer at once (RFC 8305).
+    // If there are several addresses, Envoy tries the next one when one does not respond promptly (RFC 8305).
     type: 'LOGICAL_DNS',
     dns_lookup_family: 'ALL',
     connect_timeout: '5s',
@@ -84,7 +89,7 @@ export function edgeCluster(grant: string, edge: EdgeAddress): JsonObject {
         },
       ],
     },
-    // An edge that vanished without a word must not hold a connection for hours.
+    // Keepalive detects an edge that disappeared without closing the connection.
     upstream_connection_options: {
       tcp_keepalive: { keepalive_time: 20, keepalive_interval: 10, keepalive_probes: 3 },
     },
@@ -93,7 +98,7 @@ export function edgeCluster(grant: string, edge: EdgeAddress): JsonObject {
       typed_config: {
         '@type': `${TYPE_URL_PREFIX}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext`,
         ...(isAddress ? {} : { sni: edge.host }),
-        // As many tickets as the edge gives with a full handshake; each is good for one more connection.
+        // The edge issues this many tickets per full handshake. Each is valid for one more connection.
         max_session_keys: 2,
         common_tls_context: {
           tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },

@@ -1,5 +1,5 @@
-/** What an agent counts of refusals until the broker has been told. */
-import { HeartbeatRequest, MAX_REPORTED } from '@meshpass/identity/refusal-report';
+/** The agent's report of refusals, which accumulates them until the broker has received them. */
+import { MAX_REPORTED, RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { expect, test } from 'vitest';
 import { RefusalReport } from '../../src/access-log/report.ts';
 
@@ -7,14 +7,14 @@ const kind = (port = 8080) =>
   ({ hop: 'edge', host: 'orders.shop.svc.cluster.local', port, code: 'tunnel_target_not_granted' }) as const;
 const id = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 const sent = async (report: RefusalReport) => {
-  let seen: HeartbeatRequest | undefined;
+  let seen: RefusalReportRequest | undefined;
   await report.send(async (one) => {
     seen = one;
   });
   return seen;
 };
 
-test('refusals of one kind are one entry with their number and the newest ids, and are told once', async () => {
+test('reports refusals of one kind once, as one entry with a count and the newest ids', async () => {
   const report = new RefusalReport();
   for (let n = 0; n < 9; n++) report.add(kind(), id(n));
   expect(await sent(report)).toEqual({
@@ -23,7 +23,7 @@ test('refusals of one kind are one entry with their number and the newest ids, a
   expect(await sent(report)).toBeUndefined();
 });
 
-test('what the broker did not take goes with the next heartbeat, and adds up', async () => {
+test('sends what the broker did not accept with the next heartbeat, added up', async () => {
   const report = new RefusalReport();
   report.add(kind(), id(1));
   const failing = report.send(async () => {
@@ -34,7 +34,7 @@ test('what the broker did not take goes with the next heartbeat, and adds up', a
   expect(await sent(report)).toEqual({ refusals: [{ ...kind(), count: 2, ids: [1, 2].map(id) }] });
 });
 
-test('what was refused under a session that is over is told with the next one, as of that session, and once', async () => {
+test('reports the refusals of an ended session once, through the next session but under its own id', async () => {
   const report = new RefusalReport();
   report.add(kind(), id(1));
   const failing = report.send(async () => {
@@ -50,12 +50,12 @@ test('what was refused under a session that is over is told with the next one, a
     refusals: [{ ...kind(9090), count: 1, ids: [id(3)] }],
     earlier: { session_id: 'ses-1', refusals: [{ ...kind(), count: 2, ids: [1, 2].map(id) }] },
   });
-  expect(HeartbeatRequest.parse(told)).toEqual(told);
+  expect(RefusalReportRequest.parse(told)).toEqual(told);
   expect(report.isEmpty).toBe(true);
   expect(await sent(report)).toBeUndefined();
 });
 
-test('what of the session before did not arrive is kept for the next time, and of the one before that nothing', async () => {
+test('keeps undelivered refusals of the previous session, but not of earlier ones', async () => {
   const report = new RefusalReport();
   report.add(kind(), id(1));
   report.sessionChanged('ses-1');
@@ -67,12 +67,12 @@ test('what of the session before did not arrive is kept for the next time, and o
   expect(await sent(report)).toBeUndefined();
 });
 
-test('a report has a bounded number of kinds, counts the others, and is what a broker takes', async () => {
+test('limits the number of kinds, counts the rest, and produces a report that the broker accepts', async () => {
   const report = new RefusalReport();
   for (let port = 1; port <= MAX_REPORTED + 5; port++) report.add(kind(port), 'made up by a program');
   const seen = await sent(report);
   expect(seen?.refusals).toHaveLength(MAX_REPORTED);
   expect(seen?.more_refusals).toBe(5);
   expect(JSON.stringify(seen)).not.toContain('made up');
-  expect(HeartbeatRequest.parse(seen)).toEqual(seen);
+  expect(RefusalReportRequest.parse(seen)).toEqual(seen);
 });

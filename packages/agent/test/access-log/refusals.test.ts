@@ -1,4 +1,4 @@
-/** What of Envoy's access log is a refusal. */
+/** Classification of access log entries as refusals. */
 import type { JsonObject } from '@bufbuild/protobuf';
 import { messageOf } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
@@ -24,14 +24,14 @@ function refusalOf(details: string, status: number, common: JsonObject, headers:
 }
 
 test.each([
-  ['a 404 of the service', 'via_upstream', 404, {}],
-  ['a 500 of the service', 'via_upstream', 500, {}],
-  ['an answer that was delayed by a VirtualService', 'via_upstream', 200, { delay_injected: true }],
-  ['a fault that a VirtualService asks for', 'fault_filter_abort', 418, { fault_injected: true }],
-  ['an answer that a VirtualService gives', 'direct_response', 403, {}],
-  ['a request that its caller gave up', 'downstream_remote_disconnect', 0, { downstream_connection_termination: true }],
-  ['a request that is no HTTP', 'http1.codec_error', 400, { downstream_protocol_error: true }],
-])('%s is none', (_, details, status, flags) => {
+  ['a 404 from the service', 'via_upstream', 404, {}],
+  ['a 500 from the service', 'via_upstream', 500, {}],
+  ['a response delayed by a VirtualService', 'via_upstream', 200, { delay_injected: true }],
+  ['a fault injected by a VirtualService', 'fault_filter_abort', 418, { fault_injected: true }],
+  ['a direct response of a VirtualService', 'direct_response', 403, {}],
+  ['a request aborted by its caller', 'downstream_remote_disconnect', 0, { downstream_connection_termination: true }],
+  ['a request that is not HTTP', 'http1.codec_error', 400, { downstream_protocol_error: true }],
+])('does not count %s as a refusal', (_, details, status, flags) => {
   expect(refusedBy(details, status, flags)).toBeUndefined();
 });
 
@@ -40,7 +40,7 @@ test.each([
   ['the token at the workload', 'workload', 'via_upstream', 401, {}, {}],
   ['a filter of the workspace', 'workspace', 'rbac_access_denied_matched_policy[foreign-host]', 403, {}, {}],
   [
-    'a route out of the grant',
+    'a route outside the grant',
     'workspace',
     'direct_response',
     403,
@@ -49,27 +49,27 @@ test.each([
   ],
   ['no route', 'workspace', 'route_not_found', 404, { no_route_found: true }, {}],
   ['the way', 'mesh', 'upstream_reset_before_response_started', 503, { upstream_connection_termination: true }, {}],
-])('what is refused by %s is one', (_, hop, details, status, flags, headers) => {
+])('counts a refusal by %s', (_, hop, details, status, flags, headers) => {
   expect(refusedBy(details, status, flags, headers)).toBe(hop);
 });
 
-test('what the proxy passes on is counted at the listener of the service only', () => {
+test('counts proxied requests only at the listener of the service', () => {
   const byProxy = { downstream_local_address: { socket_address: PROXY } };
   const code = { 'x-meshpass-code': 'agent_policy_refused' };
   expect(refusalOf('via_upstream', 403, byProxy, code)).toBeUndefined();
   expect(refusalOf('via_upstream', 403, {}, code)?.hop).toBe('workload');
 });
 
-test('what the proxy itself refuses is one, in words', () => {
+test('explains a refusal by the proxy itself', () => {
   const byProxy = { downstream_local_address: { socket_address: PROXY } };
   const refusal = refusalOf('direct_response', 403, byProxy, { 'x-meshpass-code': 'agent_service_unknown' });
-  expect(refusal).toMatchObject({ hop: 'workspace', reason: 'no grant gives it' });
+  expect(refusal).toMatchObject({ hop: 'workspace', reason: 'no grant includes it' });
 });
 
 test.each([
   ['edge/payments-dev', "the edge's certificate is not believed here; meshpass doctor says why"],
   ['outbound|8080||orders.shop.svc.cluster.local', 'TLS_error:|268435581:SSL_routines:CERTIFICATE_VERIFY_FAILED'],
-])('a certificate that is refused on the way to %s is told as %s', (cluster, reason) => {
+])('reports a certificate error on the way to %s as: %s', (cluster, reason) => {
   const options = { now: () => 1, report: new RefusalReport(), services: () => [], proxyPort: PROXY.port_value };
   const refusals = new Refusals(options);
   const common = {

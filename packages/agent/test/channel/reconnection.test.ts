@@ -1,26 +1,36 @@
-/** A channel without a connection is tried ever later, and soon after each answer of the broker: once, and not by all at one moment. */
+/**
+ * Reconnection of a channel: with growing pauses, and once soon after each response of the broker, spread across
+ * agents.
+ */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { openChannel } from '../../src/channel/channel.ts';
 import { createReconnection } from '../../src/channel/reconnection.ts';
 import { newDpopKey } from '../../src/session/enrol.ts';
+import { createReceived } from '../../src/statements/received.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** A channel that finds no edge. */
+/** A channel without any edge. */
 function edgeless(random: () => number) {
   const attempts: number[] = [];
   const channel = openChannel({
-    ...{ edges: () => [], statementKeys: () => [], configuration: () => undefined, onEvent: () => {} },
-    ...{ sessionId: 'session', key: newDpopKey(), heartbeatMs: 15_000, silentMs: 22_500, random },
+    edge: () => ({ host: 'localhost', port: 9 }),
+    received: createReceived({ sessionId: 'session', keys: () => [] }),
+    onEvent: () => {},
+    sessionId: 'session',
+    key: newDpopKey(),
+    heartbeatMs: 15_000,
+    silentMs: 22_500,
+    random,
     secureContext: () => void attempts.push(Date.now()),
   });
   return { attempts, channel };
 }
 
-test('an answer of the broker brings the next attempt within a second, and one attempt only', async () => {
+test('makes a single attempt within a second after a response of the broker', async () => {
   const { attempts, channel } = edgeless(() => 0.5);
-  // The pauses are 15 s by now, and one has just begun.
+  // The pauses have grown to 15 s, and one has just begun.
   await vi.advanceTimersByTimeAsync(60_000);
   const before = attempts.length;
   await vi.advanceTimersByTimeAsync(attempts.at(-1)! + 15_001 - Date.now());
@@ -28,7 +38,7 @@ test('an answer of the broker brings the next attempt within a second, and one a
   for (let answers = 0; answers < 3; answers++) channel.brokerAnswered();
   await vi.advanceTimersByTimeAsync(1_000);
   expect(attempts).toHaveLength(before + 2);
-  // An answer says nothing of the edge: the pause that follows is as long as before.
+  // A response says nothing about the edge, so the next pause is as long as before.
   await vi.advanceTimersByTimeAsync(14_000);
   expect(attempts).toHaveLength(before + 2);
   await vi.advanceTimersByTimeAsync(1_000);
@@ -36,7 +46,7 @@ test('an answer of the broker brings the next attempt within a second, and one a
   await channel.close();
 });
 
-test('an answer that comes while an attempt is under way, or after the end, brings none', async () => {
+test('makes no attempt for a response during another attempt or after the end', async () => {
   const stop = new AbortController();
   const { pause, wake } = createReconnection({ signal: stop.signal, random: () => 0.5 });
   wake();
@@ -55,7 +65,7 @@ test('an answer that comes while an attempt is under way, or after the end, brin
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('agents that have their answer in the same moment come spread over a second', async () => {
+test('spreads the attempts of agents that received a response at the same time over a second', async () => {
   const AGENTS = 1_000;
   const stop = new AbortController();
   const came: number[] = [];

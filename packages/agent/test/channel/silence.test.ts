@@ -1,7 +1,8 @@
-/** A channel without an edge says so in time, whatever happens to the workspace's clock. */
+/** A channel without an edge, which must report so in time regardless of changes to the workspace's clock. */
 import { afterEach, expect, test, vi } from 'vitest';
 import { type ChannelEvent, openChannel } from '../../src/channel/channel.ts';
 import { newDpopKey } from '../../src/session/enrol.ts';
+import { createReceived } from '../../src/statements/received.ts';
 
 const HOUR = 3_600_000;
 
@@ -10,13 +11,18 @@ afterEach(() => vi.useRealTimers());
 test.each([
   ['goes on', 0],
   ['is set back by an hour', -HOUR],
-])('silence is told where the clock %s', async (_, change) => {
+])('reports silence if the clock %s', async (_, change) => {
   vi.useFakeTimers();
   let shift = 0;
   const events: ChannelEvent[] = [];
   const channel = openChannel({
-    ...{ edges: () => [], secureContext: () => undefined, statementKeys: () => [], configuration: () => undefined },
-    ...{ sessionId: 'session', key: newDpopKey(), heartbeatMs: 15_000, silentMs: 22_500 },
+    edge: () => ({ host: 'localhost', port: 9 }),
+    secureContext: () => undefined,
+    received: createReceived({ sessionId: 'session', keys: () => [] }),
+    sessionId: 'session',
+    key: newDpopKey(),
+    heartbeatMs: 15_000,
+    silentMs: 22_500,
     onEvent: (event) => events.push(event),
     clock: () => Date.now() + shift,
   });

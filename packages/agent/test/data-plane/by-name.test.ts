@@ -6,11 +6,11 @@ import { expect, test } from 'vitest';
 import { askAgent } from '../../src/control/control.ts';
 import type { ExplainAnswer } from '../../src/explain/answer.ts';
 import { service } from '../harness.ts';
-import { request, type World, world } from '../world.ts';
+import { echoHeads, request, type World, world } from '../world.ts';
 
 const addressOf = async ({ agent }: World) => (await agent.status()).services[0]!.address!;
 
-test('a request reaches the workload with the identity token and the SVID', async () => {
+test('sends a request to the workload with the identity token and the SVID', async () => {
   const w = await world();
   const address = await addressOf(w);
   const { status, body } = await request(address, 8080, '/orders/1', { 'x-meshpass-token': 'forged' });
@@ -29,7 +29,7 @@ test('a request reaches the workload with the identity token and the SVID', asyn
   expect(readFileSync(w.hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
 });
 
-test('a refusal of the policy says what is allowed and names the session', async () => {
+test('explains a policy refusal with the allowed calls and the session', async () => {
   const w = await world({
     services: [service({ allow: ['GET /orders/*', 'GET /100%'] })],
   });
@@ -49,7 +49,7 @@ test('a refusal of the policy says what is allowed and names the session', async
     ]);
 });
 
-test('the broker is told of refusals with the next heartbeat: where, how often, and no path', async () => {
+test('reports refusals with the next renewal of the lease: hop and count, but no path', async () => {
   const w = await world({
     services: [service({ allow: ['GET /orders/*'] })],
     adjust: (broker) => {
@@ -69,14 +69,18 @@ test('the broker is told of refusals with the next heartbeat: where, how often, 
   const told = w.broker.reports.flatMap(({ refusals }) => refusals ?? []);
   for (const { ids: _, count: __, ...kind } of told)
     expect(kind).toEqual({
-      ...{ hop: 'workload', host: 'orders.shop.svc.cluster.local', port: 8080 },
-      ...{ method: 'GET', status: 403, code: 'agent_policy_refused' },
+      hop: 'workload',
+      host: 'orders.shop.svc.cluster.local',
+      port: 8080,
+      method: 'GET',
+      status: 403,
+      code: 'agent_policy_refused',
     });
   expect(told.flatMap((one) => one.ids).sort()).toEqual(ids.sort());
   expect(JSON.stringify(w.broker.reports)).not.toContain('secret');
 });
 
-test('the agent says what it knows of a call before it is made: services, listeners and routes', async () => {
+test('explains a call before it is made, with services, listeners and routes', async () => {
   const w = await world({
     services: [service({ allow: ['GET /orders/*'] })],
   });
@@ -94,18 +98,83 @@ test('the agent says what it knows of a call before it is made: services, listen
   expect(await nameless).toMatchObject({ routes: {} });
 });
 
-test('a foreign Host or X-Forwarded-Host is refused and nothing is sent', async () => {
-  const w = await world();
+test('refuses a foreign Host or X-Forwarded-Host and sends nothing', async () => {
+  const heads: string[] = [];
+  const w = await world({
+    onConnection: (socket) => {
+      socket.on('data', (data) => heads.push(data.toString('latin1')));
+      echoHeads(socket);
+    },
+  });
   const address = await addressOf(w);
   const forwarded = await request(address, 8080, '/orders/1', { 'x-forwarded-host': 'x-8080.app.github.dev' });
   expect(forwarded.status).toBe(421);
-  expect(forwarded.body).toContain('the request names x-8080.app.github.dev');
+  expect(forwarded.body).toContain('the request is for x-8080.app.github.dev');
   expect((await request(address, 8080, '/orders/1', { host: 'x-8080.app.github.dev' })).status).toBe(502);
-  expect(w.workload.seen).toEqual([]);
+  // The connection opens before the first call.
+  expect(heads).toEqual([]);
   expect((await request(address, 8080, '/orders/1', { 'x-forwarded-host': 'orders.shop:8080' })).status).toBe(200);
 });
 
-test('a workload with another SPIFFE id gets no request', async () => {
+test("does not let another site's page use the identity through a browser, by any method or WebSocket", async () => {
+  const heard: unknown[] = [];
+  const w = await world({
+    onConnection: (socket) => socket.on('data', (data) => heard.push(String(data))),
+    adjust: (broker) => {
+      broker.spoilConfiguration = ({ listeners }) => {
+        const [{ filters }] = listeners[0].filter_chains;
+        filters[0].typed_config.upgrade_configs = [{ upgrade_type: 'websocket' }];
+      };
+    },
+  });
+  const address = await addressOf(w);
+  const webSocket = { connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-key': 'MDEyMzQ1Njc4OWFiY2RlZg==' };
+  for (const headers of [
+    { origin: 'https://evil.example' },
+    { origin: 'https://evil.example', ...webSocket, 'sec-websocket-version': '13' },
+    { origin: 'null' },
+    { origin: 'http://orders.shop.evil.example:8080' },
+    { origin: 'http://orders.shop:8080@evil.example' },
+    { origin: 'http://orders.shop:8080, https://evil.example' },
+    { origin: 'http://127.0.0.1:3000' },
+    { 'sec-fetch-site': 'cross-site' },
+    { 'sec-fetch-site': 'same-site', origin: 'http://orders.shop:8080' },
+    { 'sec-fetch-site': 'same-origin, cross-site' },
+    // As with DNS rebinding, where the name of the page's site now leads here: no route has that name.
+    { host: 'evil.example:8080', origin: 'http://evil.example:8080' },
+  ] as Record<string, string>[]) {
+    const { status, headers: answered, body } = await request(address, 8080, '/orders/1', headers);
+    expect({ headers, status, code: answered['x-meshpass-code'] }).toEqual({
+      headers,
+      status: 421,
+      code: 'agent_foreign_host',
+    });
+    expect(body).toContain('a browser sent this request for a page of another site');
+  }
+  expect((await request(address, 8080, '/orders/1', { host: 'evil.example:8080' })).status).toBe(502);
+  expect(heard).toEqual([]);
+  await expect
+    .poll(async () => (await w.agent.status()).refusals.map(({ hop, code }) => ({ hop, code })))
+    .toContainEqual({ hop: 'workspace', code: 'agent_foreign_host' });
+});
+
+test("serves programs, the service's own pages, and a page's own server that forwards a request", async () => {
+  const w = await world();
+  const address = await addressOf(w);
+  for (const headers of [
+    {},
+    { 'sec-fetch-mode': 'cors' },
+    { 'sec-fetch-site': 'none' },
+    { origin: 'http://orders.shop:8080' },
+    { origin: 'http://orders.shop.svc.cluster.local:8080', 'sec-fetch-site': 'same-origin' },
+    { origin: 'https://fluffy-8412-3000.app.github.dev', 'sec-fetch-site': 'same-origin' },
+  ] as Record<string, string>[]) {
+    const { status } = await request(address, 8080, '/orders/1', headers);
+    expect({ headers, status }).toEqual({ headers, status: 200 });
+  }
+});
+
+test('sends no request to a workload with another SPIFFE id', async () => {
   const w = await world({
     services: [service({ spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/somebody-else'] })],
   });
@@ -115,7 +184,7 @@ test('a workload with another SPIFFE id gets no request', async () => {
   expect(body).toContain('CERTIFICATE_VERIFY_FAILED');
 });
 
-test("the edge's refusal is in the status, with its code and the id of its decision", async () => {
+test("shows the edge's refusal in the status, with its code and decision id", async () => {
   const w = await world();
   w.edge.refuse = { status: 429, body: { error_code: 'tunnel_limit', error_description: 'Too many connections.' } };
   expect((await request(await addressOf(w), 8080, '/orders/1')).status).toBe(503);
@@ -123,12 +192,15 @@ test("the edge's refusal is in the status, with its code and the id of its decis
     .poll(async () => (await w.agent.status()).refusals)
     .toContainEqual(
       expect.objectContaining({
-        ...{ hop: 'edge', what: 'orders.shop.svc.cluster.local:8080', code: 'tunnel_limit', decision: 'dec-1' },
+        hop: 'edge',
+        what: 'orders.shop.svc.cluster.local:8080',
+        code: 'tunnel_limit',
+        decision: 'dec-1',
       }),
     );
 });
 
-test('bytes of a raw TCP connection pass both ways; a refused one just ends, and the status tells why', async () => {
+test('carries raw TCP both ways; a refused connection ends, and the status shows the reason', async () => {
   const w = await world({
     services: [service({ protocol: 'tcp' })],
     onConnection: (socket) => socket.pipe(socket),
@@ -147,13 +219,16 @@ test('bytes of a raw TCP connection pass both ways; a refused one just ends, and
     .toContainEqual(expect.objectContaining({ hop: 'edge', code: 'tunnel_session_unknown' }));
 });
 
-test('of two services each has its own grant, certificate and workload', async () => {
+test('connects each of two services with its own grant, certificate and workload', async () => {
   const [network] = service().address!.match(/^127\.\d+\.\d+/)!;
   const w = await world({
     services: [
       service(),
       service({
-        ...{ host: 'ledger.shop.svc.cluster.local', aliases: ['ledger.shop'], grant: 'audit', port: 8081 },
+        host: 'ledger.shop.svc.cluster.local',
+        aliases: ['ledger.shop'],
+        grant: 'audit',
+        port: 8081,
         address: `${network}.253`,
       }),
     ],
@@ -166,4 +241,93 @@ test('of two services each has its own grant, certificate and workload', async (
     'outbound_.8080_._.orders.shop.svc.cluster.local URI:spiffe://cluster.local/ns/meshpass-payments-dev/sa/octocat-1',
     'outbound_.8081_._.ledger.shop.svc.cluster.local URI:spiffe://cluster.local/ns/meshpass-audit/sa/octocat-1',
   ]);
+});
+
+const ID = '6b1d3c2e-6f0e-4a0a-9b53-0d6f7c0f8a11';
+const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
+
+test('configures Envoy to accept the regular expressions that a sidecar accepts, such as one with two UUIDs', async () => {
+  const w = await world({
+    adjust: (broker) => {
+      broker.spoilConfiguration = ({ routes }) => {
+        const [first] = routes[0].virtual_hosts[0].routes;
+        const answer = (regex: string, status: number) => ({
+          match: { safe_regex: { regex } },
+          direct_response: { status },
+        });
+        routes[0].virtual_hosts[0].routes = [
+          answer(`/uuid/${UUID}/${UUID}`, 418),
+          answer(`/${'x'.repeat(1_000)}`, 419),
+          first,
+        ];
+      };
+    },
+  });
+  const address = await addressOf(w);
+  expect((await w.agent.status()).configuration.rejected).toEqual([]);
+  const status = async (path: string) => (await request(address, 8080, path)).status;
+  expect(await status(`/uuid/${ID}/${ID}`)).toBe(418);
+  expect(await status(`/${'x'.repeat(1_000)}`)).toBe(419);
+  expect(await status('/uuid/none')).toBe(200);
+});
+
+test('builds a listener that Envoy accepts for a service with long names', async () => {
+  const [name, namespace] = ['a'.repeat(63), 'b'.repeat(63)];
+  const aliases = [`${name}.${namespace}.svc`, `${name}.${namespace}`];
+  const host = `${aliases[0]}.cluster.local`;
+  const spiffe_ids = [`spiffe://cluster.local/ns/${namespace}/sa/orders`];
+  const w = await world({ services: [service({ host, aliases, spiffe_ids })] });
+  const address = await addressOf(w);
+  expect((await w.agent.status()).configuration.rejected).toEqual([]);
+  const named = (forwarded: string) =>
+    request(address, 8080, '/orders/1', { host: `${host}:8080`, 'x-forwarded-host': forwarded });
+  // The workload in this test has another name.
+  expect((await named(`${aliases[1]}:8080`)).status).toBe(503);
+  expect((await named('8080.example')).status).toBe(421);
+});
+
+test('explains what the broker left out of routes, and its response instead of a route', async () => {
+  const error_description = 'A route of this service needs what a workspace does not support (x: y).';
+  const refusal = { error: 'access_denied', error_code: 'agent_route_unsupported', error_description };
+  const w = await world({
+    adjust: (broker) => {
+      broker.spoilConfiguration = (written) => {
+        written.left_out = [{ what: 'envoy.config.core.v3.HeaderValue.value', where: 'RouteConfiguration', count: 2 }];
+        const body = { inline_string: JSON.stringify(refusal) };
+        const answer = { match: { prefix: '/unsupported' }, direct_response: { status: 502, body } };
+        written.routes[0].virtual_hosts[0].routes.unshift(answer);
+      };
+    },
+  });
+  const address = await addressOf(w);
+  const explained = (path: string) =>
+    askAgent<ExplainAnswer>(w.runtimeDirectory, {
+      command: 'explain',
+      call: { method: 'GET', path, host: 'orders.shop', port: 8080, headers: {} },
+    });
+  const notes = [
+    expect.stringContaining('left out of routes of this workspace: envoy.config.core.v3.HeaderValue.value'),
+  ];
+  expect((await explained('/orders/1')).routes['payments-dev']).toMatchObject({ kind: 'forward', notes });
+  expect((await explained('/unsupported')).routes['payments-dev']).toMatchObject({
+    kind: 'answer',
+    status: 502,
+    refusal: { code: 'agent_route_unsupported', description: error_description },
+  });
+  const answer = await request(address, 8080, '/unsupported');
+  expect(answer.status).toBe(502);
+  expect(answer.headers['x-meshpass-code']).toBe('agent_route_unsupported');
+  expect(JSON.parse(answer.body)).toMatchObject({ ...refusal, session_id: 'ses-1' });
+});
+
+test('names the contact of the access file in refusals', async () => {
+  const w = await world({
+    services: [service({ allow: ['GET /orders/*'] })],
+    adjust: (broker) => {
+      broker.contact = 'https://acme.example/mesh?for=100%';
+    },
+  });
+  const { body } = await request(await addressOf(w), 8080, '/admin/users');
+  expect(body).toContain(': give them to https://acme.example/mesh?for=100%, they are in the audit log)');
+  expect((await w.agent.status()).contact).toBe('https://acme.example/mesh?for=100%');
 });

@@ -1,16 +1,18 @@
-/** The Envoy of an agent: its life is tied to the agent's, and nothing of it is for others. */
+/** The agent's Envoy: its lifetime depends on the agent's, and it is closed to other users. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { down, isAlive } from '../../src/process/down.ts';
 import { launch } from '../../src/process/launch.ts';
 import { runAgent } from '../../src/run-agent.ts';
+import { service } from '../harness.ts';
 import { afterThisTest, request, surroundingsOfAgent, world } from '../world.ts';
 
 const env = { ...process.env, CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
 
-test('it is started again when it was killed, and traffic comes back', async () => {
+test('restarts Envoy after it was killed, and traffic resumes', async () => {
   const { agent } = await world();
   const { envoy, services } = await agent.status();
   process.kill(envoy.pid!, 'SIGKILL');
@@ -20,7 +22,59 @@ test('it is started again when it was killed, and traffic comes back', async () 
   expect((await agent.status()).envoy).toMatchObject({ lastEnd: 'signal 9' });
 });
 
-test('it ends with the agent, however the agent ends', async () => {
+test('removes the names at once after Envoy was killed, and keeps them away while another process has the address', async () => {
+  const { agent, hostsFile } = await world();
+  const { envoy, services } = await agent.status();
+  const address = services[0]!.address!;
+  const isNamed = () => readFileSync(hostsFile, 'utf8').includes('orders.shop');
+  expect(isNamed()).toBe(true);
+  const killedAt = performance.now();
+  process.kill(envoy.pid!, 'SIGKILL');
+  const other = await holding(address, 8080);
+  afterThisTest(() => other.close());
+  while (isNamed()) await nextTurn();
+  expect(performance.now() - killedAt).toBeLessThan(1_000);
+  await expect
+    .poll(async () => (await agent.status()).configuration.rejected)
+    .toEqual([expect.stringContaining('cannot bind')]);
+  await sleep(4_000);
+  expect(isNamed()).toBe(false);
+  expect((await agent.status()).services[0]!.address).toBeUndefined();
+  other.close();
+  await expect.poll(isNamed, { timeout: 15_000 }).toBe(true);
+  expect((await request(address, 8080, '/orders/1')).status).toBe(200);
+});
+
+test('retries a listener whose address is in use when the agent starts until Envoy accepts it', async () => {
+  const { start, hostsFile } = await surroundingsOfAgent();
+  const address = service().address!;
+  const other = await holding(address, 8080);
+  afterThisTest(() => other.close());
+  const agent = await start();
+  await expect
+    .poll(async () => (await agent.status()).notes)
+    .toContainEqual(expect.stringContaining('not reachable by name now'));
+  expect(readFileSync(hostsFile, 'utf8')).not.toContain('orders.shop');
+  other.close();
+  await expect.poll(() => readFileSync(hostsFile, 'utf8'), { timeout: 15_000 }).toContain(`${address} orders.shop`);
+  expect((await request(address, 8080, '/orders/1')).status).toBe(200);
+  expect((await agent.status()).configuration.rejected).toEqual([]);
+});
+
+/** Another process that binds an address as soon as it is free. */
+async function holding(address: string, port: number): Promise<Server> {
+  for (;;) {
+    const server = createServer((socket) => socket.destroy());
+    const taken = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, address, () => resolve(true));
+    });
+    if (taken) return server;
+    await nextTurn();
+  }
+}
+
+test('ends Envoy with the agent, however the agent ends', async () => {
   const { config } = await surroundingsOfAgent();
   afterThisTest(() => down(config));
   const crashed = await launch(config, { env });
@@ -31,7 +85,7 @@ test('it ends with the agent, however the agent ends', async () => {
   expect(isAlive(ended.envoy.pid!)).toBe(false);
 });
 
-test('its files hold no secret, and nobody else may open them', async () => {
+test('writes files without secrets that no other user can open', async () => {
   const { runtimeDirectory, agent } = await world();
   const { accessToken } = { accessToken: 'mps_1' };
   for (const name of readdirSync(runtimeDirectory)) {
@@ -50,7 +104,7 @@ test('its files hold no secret, and nobody else may open them', async () => {
   expect(command).not.toMatch(/PRIVATE KEY|head\.token/);
 });
 
-test('it knows nothing of the environment of the agent, and leaves no core file with its keys', async () => {
+test("starts Envoy without the agent's environment, and without core files that would contain keys", async () => {
   const { envoy } = await (await world()).agent.status();
   const names = readFileSync(`/proc/${envoy.pid}/environ`, 'utf8')
     .split('\0')
@@ -59,12 +113,12 @@ test('it knows nothing of the environment of the agent, and leaves no core file 
   expect(readFileSync(`/proc/${envoy.pid}/limits`, 'utf8')).toMatch(/^Max core file size +0 +0 /m);
 });
 
-test('it listens on the loopback only, and its administration on no port', async () => {
+test('makes Envoy listen on the loopback only, and its administration on no port', async () => {
   const { agent, runtimeDirectory } = await world();
   const { envoy } = await agent.status();
   expect(envoy.listeners.length).toBe(2);
   for (const { address } of envoy.listeners) expect(address).toMatch(/^127\./);
-  // The sockets of its process, by their inodes (proc(5)).
+  // The sockets of the process by inode (proc(5)).
   const inodes = readdirSync(`/proc/${envoy.pid}/fd`).map((fd) => {
     try {
       return statSync(`/proc/${envoy.pid}/fd/${fd}`).ino;
@@ -82,7 +136,7 @@ test('it listens on the loopback only, and its administration on no port', async
   admin.destroy();
 });
 
-test('a request under way when the agent is ended gets its answer', async () => {
+test('completes a request that is in progress when the agent is stopped', async () => {
   let answer: (() => void) | undefined;
   const { agent } = await world({
     onConnection: (socket) =>
@@ -98,7 +152,7 @@ test('a request under way when the agent is ended gets its answer', async () => 
   await closed;
 });
 
-test('without an Envoy the agent says what to install', async () => {
+test('tells the user what to install if there is no Envoy', async () => {
   const { config, broker } = await surroundingsOfAgent();
   const surroundings = { env, readText: () => undefined, sharedDirectory: '/nowhere' };
   await expect(runAgent({ ...config, envoy: '/nowhere/envoy' }, { surroundings })).rejects.toMatchObject({
@@ -107,7 +161,7 @@ test('without an Envoy the agent says what to install', async () => {
   await expect.poll(() => broker.sessions.size).toBe(0);
 });
 
-test('a renewed token is given to Envoy without reading the configuration again', async () => {
+test('sends Envoy a renewed token without parsing the configuration again', async () => {
   const events: string[] = [];
   const { broker } = await world({
     adjust: (one) => {

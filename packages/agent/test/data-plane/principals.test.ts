@@ -6,7 +6,7 @@ const svids = (of: Readonly<Record<string, string>>) =>
     Object.entries(of).map(([grant, name]) => [grant, { spiffeId: `spiffe://cluster.local/ns/${grant}/sa/${name}` }]),
   );
 
-test('the first certificates, and those that are renewed, are of nobody else', () => {
+test('reports no change of principal for first or renewed certificates', () => {
   const principals = new Principals();
   for (const isSession of [true, false]) {
     expect(principals.given(svids({ payments: 'first', audit: 'first' }), isSession)).toBe(false);
@@ -15,7 +15,7 @@ test('the first certificates, and those that are renewed, are of nobody else', (
   }
 });
 
-test('those of another session are told once, when Envoy has all of them', () => {
+test("reports another session's certificates once, when Envoy has all of them", () => {
   const principals = new Principals();
   principals.given(svids({ payments: 'first', audit: 'first' }), true);
   expect(principals.given(svids({ payments: 'second', audit: 'second' }), true)).toBe(false);
@@ -25,7 +25,7 @@ test('those of another session are told once, when Envoy has all of them', () =>
   expect(principals.taken(['audit'])).toBe(false);
 });
 
-test('another session with other grants is told as well, and a grant that a session gains is not', () => {
+test('reports another session with other grants, but not a grant that a session gains', () => {
   const principals = new Principals();
   principals.given(svids({}), true);
   principals.given(svids({ payments: 'second' }), true);
@@ -34,7 +34,7 @@ test('another session with other grants is told as well, and a grant that a sess
   expect(principals.taken(['audit'])).toBe(false);
 });
 
-test('a grant that was lost and regained has another principal', () => {
+test('reports a grant that was lost and regained, since its principal changed', () => {
   const principals = new Principals();
   principals.given(svids({ payments: 'first', audit: 'first' }), true);
   principals.given(svids({ payments: 'first' }), false);
@@ -43,7 +43,7 @@ test('a grant that was lost and regained has another principal', () => {
   expect(principals.taken(['audit'])).toBe(true);
 });
 
-test('a grant that is lost meanwhile is not waited for', () => {
+test('does not wait for a grant that is lost in the meantime', () => {
   const principals = new Principals();
   principals.given(svids({ payments: 'first', audit: 'first' }), true);
   principals.given(svids({ payments: 'second', audit: 'second' }), true);
@@ -52,11 +52,11 @@ test('a grant that is lost meanwhile is not waited for', () => {
   expect(principals.taken(['payments'])).toBe(false);
 });
 
-test('of grants that a broker names without end, the oldest are forgotten', () => {
+test('discards the oldest grants of a broker that invents them without end', () => {
   const principals = new Principals();
   for (let n = 0; n <= 1_000; n++) principals.given(svids({ [`grant-${n}`]: 'first' }), true);
   principals.taken(['grant-1000']);
-  // The oldest is not known, and gained in a running session.
+  // The oldest grant is no longer known, and the session gains it while it runs.
   expect(principals.given(svids({ 'grant-0': 'second' }), false)).toBe(false);
   expect(principals.taken(['grant-0'])).toBe(false);
 });

@@ -1,4 +1,4 @@
-/** By proxy: HTTP in absolute form and CONNECT, with the secret of the run. */
+/** Requests through the proxy: HTTP in absolute form and CONNECT, with the secret of the run. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ async function proxied(options: WorldOptions = {}) {
 test.each([
   ['in absolute form', []],
   ['by CONNECT', ['-p']],
-])('a service is reached %s, with the token and without the secret', async (_, how) => {
+])('reaches a service %s, with the token and without the secret', async (_, how) => {
   const { proxy, curl } = await proxied();
   const { status, body } = await curl(...how, '-x', proxy, 'http://orders.shop:8080/orders/7');
   expect(status).toBe('200');
@@ -38,24 +38,21 @@ test.each([
 test.each([
   ['in absolute form', []],
   ['by CONNECT', ['-p']],
-])(
-  'a service on whose port this user may not listen is reached %s, and the status says why only so',
-  async (_, how) => {
-    const { proxy, curl, agent, hostsFile } = await proxied({ mayListenOn: (port) => port !== 8080 });
-    const { status, body } = await curl(...how, '-x', proxy, 'http://orders.shop:8080/orders/7');
-    expect(status).toBe('200');
-    expect(body).toMatch(/x-meshpass-token: head\.token\d+\.sig\r\n/);
-    const { notes, configuration } = await agent.status();
-    expect(configuration.rejected).toEqual([]);
-    expect(notes).toEqual([
-      'orders.shop.svc.cluster.local:8080 is reachable through the proxy only (eval "$(meshpass env)"): this user may not listen on ' +
-        'port 8080. To allow it: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=8080, then meshpass down and up',
-    ]);
-    expect(readFileSync(hostsFile, 'utf8')).not.toContain('orders.shop');
-  },
-);
+])('reaches a service on a port closed to this user %s, and explains the limitation in the status', async (_, how) => {
+  const { proxy, curl, agent, hostsFile } = await proxied({ mayListenOn: (port) => port !== 8080 });
+  const { status, body } = await curl(...how, '-x', proxy, 'http://orders.shop:8080/orders/7');
+  expect(status).toBe('200');
+  expect(body).toMatch(/x-meshpass-token: head\.token\d+\.sig\r\n/);
+  const { notes, configuration } = await agent.status();
+  expect(configuration.rejected).toEqual([]);
+  expect(notes).toEqual([
+    'orders.shop.svc.cluster.local:8080 is reachable through the proxy only (eval "$(meshpass env)"): this user may not listen on ' +
+      'port 8080. To allow it: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=8080, then meshpass down and up',
+  ]);
+  expect(readFileSync(hostsFile, 'utf8')).not.toContain('orders.shop');
+});
 
-test('what is refused at a service on whose port this user may not listen is explained and reported as anything else', async () => {
+test('explains and reports refusals by a service on a port closed to this user like all others', async () => {
   const { proxy, curl, broker, runtimeDirectory } = await proxied({
     mayListenOn: (port) => port !== 8080,
     adjust: (played) => {
@@ -72,7 +69,7 @@ test('what is refused at a service on whose port this user may not listen is exp
   });
 });
 
-test('without the secret nothing is carried', async () => {
+test('carries nothing without the secret', async () => {
   const heard: unknown[] = [];
   const { proxy, curl } = await proxied({ onConnection: (socket) => socket.on('data', (data) => heard.push(data)) });
   for (const wrong of [proxy.replace(/\/\/.*@/, '//'), proxy.replace(/:[^:@]*@/, ':wrong@')]) {
@@ -84,7 +81,7 @@ test('without the secret nothing is carried', async () => {
   expect(heard).toEqual([]);
 });
 
-test('a service of the mesh that is not granted is refused by name, the outside is not', async () => {
+test('refuses a service that is not granted by name, but not hosts outside the mesh', async () => {
   const { proxy, curl, broker } = await proxied();
   const { status, body } = await curl('-x', proxy, 'http://orders.shop:9090/');
   expect(status).toBe('403');
@@ -94,14 +91,14 @@ test('a service of the mesh that is not granted is refused by name, the outside 
   expect((await curl('-k', '-x', proxy, `${broker.url}/nothing`)).status).toBe('401');
 });
 
-test('an outside host that is not there is told so', async () => {
+test('reports that an outside host is unreachable', async () => {
   const { proxy, curl } = await proxied();
   const { status, body } = await curl('-x', proxy, 'http://127.0.0.1:1/');
   expect(status).toBe('502');
   expect(body).toContain('127.0.0.1:1 could not be reached');
 });
 
-test('a port that another process has is given to nobody as the proxy', async () => {
+test("never hands out a port that belongs to another process as the proxy's", async () => {
   const other = createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
   afterThisTest(() => other.close());
@@ -114,7 +111,7 @@ test('a port that another process has is given to nobody as the proxy', async ()
   expect((await agent.status()).notes).toEqual([`The proxy does not listen on 127.0.0.1:${port} now.`]);
 });
 
-test('an address of a bridge that is not there is told with what to do, and costs nothing else', async () => {
+test('reports a missing bridge address with the remedy, and continues otherwise', async () => {
   const { config } = await surroundingsOfAgent();
   const surroundings = { env: codespace, readText: () => undefined, sharedDirectory: '/nowhere' };
   const agent = await runAgent({ ...config, bridgeAddress: '10.254.253.252' }, { surroundings });

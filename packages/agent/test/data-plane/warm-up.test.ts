@@ -7,8 +7,8 @@ import { echoHeads, request, world } from '../world.ts';
 
 const OWN_ADDRESS = service().address!;
 
-describe('tunnels before the first call', () => {
-  test('are open, carry nothing, and the first call takes one of them', async () => {
+describe('tunnels opened before the first call', () => {
+  test('are open and unused, and the first call uses one of them', async () => {
     const heads: string[] = [];
     const { edge, workload, runtimeDirectory } = await world({
       onConnection: (socket) => {
@@ -27,7 +27,7 @@ describe('tunnels before the first call', () => {
     expect(edge.connects).toHaveLength(1);
   });
 
-  test('are opened again by an Envoy that takes the place of another', async () => {
+  test('are opened again by an Envoy that replaces another', async () => {
     const { edge, agent } = await world();
     await expect.poll(() => edge.connects).toHaveLength(1);
     process.kill((await agent.status()).envoy.pid!, 'SIGKILL');
@@ -37,7 +37,7 @@ describe('tunnels before the first call', () => {
     expect(edge.connects).toHaveLength(2);
   });
 
-  test('are opened again for a new session, with its certificates, when the edge has cut those of the one before', async () => {
+  test("are opened again with a new session's certificates after the edge cut the previous ones", async () => {
     const { broker, edge } = await world({
       adjust: (broker) => {
         broker.heartbeatSeconds = 1;
@@ -56,7 +56,7 @@ describe('tunnels before the first call', () => {
     expect(edge.connects).toHaveLength(2);
   });
 
-  test('of the session before are not used any more, also where no edge has cut them', async () => {
+  test('are no longer used after their session has ended, even if no edge has cut them', async () => {
     const { broker, edge, workload } = await world({
       adjust: (broker) => {
         broker.heartbeatSeconds = 1;
@@ -65,7 +65,7 @@ describe('tunnels before the first call', () => {
     await expect.poll(() => workload.seen).toHaveLength(1);
     const [first] = [...edge.sockets];
     broker.sessions.clear();
-    // As a connection that was made while Envoy took the certificates of the new session: its tunnel is not cut.
+    // As with a connection opened while Envoy received the new session's certificates: its tunnel is not cut.
     await expect.poll(() => workload.seen, { timeout: 20_000 }).toHaveLength(2);
     expect(workload.seen[1]!.peer).not.toBe(workload.seen[0]!.peer);
     const answer = await request(OWN_ADDRESS, 8080, '/orders/1', { host: 'orders.shop:8080' });
@@ -74,7 +74,7 @@ describe('tunnels before the first call', () => {
     expect(workload.seen).toHaveLength(2);
   });
 
-  test('of raw TCP services are not opened: they would be clients of the service', async () => {
+  test('are not opened for raw TCP services, which would see them as clients', async () => {
     const { edge, agent } = await world({ services: [service({ protocol: 'tcp', allow: undefined })] });
     await agent.status();
     const answer = await request(OWN_ADDRESS, 8080, '/orders/1', {});
@@ -83,7 +83,7 @@ describe('tunnels before the first call', () => {
   });
 });
 
-test('only the first services are warmed, of those that Envoy has a cluster for', () => {
+test('warms only the first services for which Envoy has a cluster', () => {
   const services = Array.from({ length: 500 }, (_, at) => service({ host: `svc-${at}.shop.svc.cluster.local` }));
   const clusters = new Set(services.slice(1).map(({ host }) => `payments-dev/outbound|8080||${host}`));
   expect(clustersToWarm(services, clusters)).toEqual(

@@ -1,4 +1,4 @@
-/** `meshpass down` waits for what is under way, and for nothing else. */
+/** `meshpass down`, which waits only for requests and connections in use. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { EnvoyAdmin, openIn } from '../../src/envoy/admin.ts';
 import { service } from '../harness.ts';
 import { world } from '../world.ts';
 
-test('an idle HTTP connection is not waited for; a request under way and a TCP connection are', () => {
+test('waits for a request in progress and a TCP connection, but not for an idle HTTP connection', () => {
   const stats = (...lines: string[]) => openIn(lines.join('\n'));
   const idle = [
     'http.payments-dev/127.64.0.1_8080.downstream_cx_active: 2',
@@ -26,7 +26,7 @@ test('an idle HTTP connection is not waited for; a request under way and a TCP c
   expect(stats(...idle, 'listener.127.64.0.2_5432.downstream_cx_active: 3')).toBe(3);
 });
 
-test('a drain ends when the last TCP connection does', async () => {
+test('ends a drain with the last TCP connection', async () => {
   const w = await world({ services: [service({ protocol: 'tcp' })], onConnection: (socket) => socket.pipe(socket) });
   const { address } = (await w.agent.status()).services[0]!;
   const socket = connect(8080, address!);
@@ -34,7 +34,7 @@ test('a drain ends when the last TCP connection does', async () => {
   socket.write('hello');
   await once(socket, 'data');
   let isOver = false;
-  // Far longer than the test may take.
+  // Far longer than the test's time limit.
   const drained = new EnvoyAdmin(join(w.runtimeDirectory, 'admin.sock')).drain(600_000).then(() => {
     isOver = true;
   });

@@ -1,4 +1,4 @@
-/** Which Envoy the agent runs. The programs here only say a version, as Envoy does. */
+/** Selection of the agent's Envoy. The programs in this test only print a version, like Envoy. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -24,7 +24,7 @@ function write(path: string, text: string, mode = 0o755): string {
   return file;
 }
 
-/** As npm installs it, for a module in `app`. */
+/** Places a package where npm installs it for a module in `app`. */
 function placePackage(version?: string): string {
   const home = join('app/node_modules', envoyPackage(process.arch));
   write(join(home, 'package.json'), '{}', 0o644);
@@ -33,13 +33,13 @@ function placePackage(version?: string): string {
 
 const module = () => join(folder, 'app/agent.js');
 
-it('takes the one that the user named before any other', async () => {
+it('prefers the Envoy that the user specified', async () => {
   placePackage();
   const named = place('named/envoy');
   expect(await findEnvoy(named, {}, { module: module() })).toEqual({ path: named, version: ENVOY_VERSION });
 });
 
-it('tries no other where the one that the user named cannot be run', async () => {
+it('tries no other if the specified one cannot run', async () => {
   placePackage();
   const found = findEnvoy(join(folder, 'absent'), {}, { module: module() });
   await expect(found).rejects.toMatchObject({
@@ -48,20 +48,20 @@ it('tries no other where the one that the user named cannot be run', async () =>
   });
 });
 
-it('takes the one of the npm package before one on the PATH', async () => {
+it('prefers the npm package to the PATH', async () => {
   const installed = placePackage();
   place('bin/envoy');
   const found = await findEnvoy(undefined, { PATH: join(folder, 'bin') }, { module: module() });
   expect(found.path).toBe(installed);
 });
 
-it('takes the one beside the single executable, and no npm package', async () => {
+it('uses the Envoy beside the single executable, and no npm package', async () => {
   placePackage();
   const beside = place('opt/envoy');
   expect((await findEnvoy(undefined, {}, { executable: join(folder, 'opt/meshpass') })).path).toBe(beside);
 });
 
-it('takes a patch release from the PATH, and passes by what is no program', async () => {
+it('accepts a patch release on the PATH, and skips entries that are not programs', async () => {
   write('data/envoy', 'text', 0o644);
   mkdirSync(join(folder, 'directory/envoy'), { recursive: true });
   const found = place('bin/envoy', '1.40.7');
@@ -69,7 +69,7 @@ it('takes a patch release from the PATH, and passes by what is no program', asyn
   expect(await findEnvoy(undefined, { PATH }, {})).toEqual({ path: found, version: '1.40.7' });
 });
 
-it('runs nothing from the working directory', async () => {
+it('runs no program from the working directory', async () => {
   place('envoy');
   const before = process.cwd();
   process.chdir(folder);
@@ -80,7 +80,7 @@ it('runs nothing from the working directory', async () => {
   }
 });
 
-it('refuses another version, and says which it needs', async () => {
+it('refuses another version, and states the required one', async () => {
   const old = place('named/envoy', '1.4.0');
   await expect(findEnvoy(old, {}, {})).rejects.toMatchObject({
     code: 'agent_envoy_missing',
@@ -91,13 +91,13 @@ it('refuses another version, and says which it needs', async () => {
 it('refuses a program that is not Envoy', async () => {
   const other = write('named/envoy', '#!/bin/sh\necho "version 1.40.0"\n');
   await expect(findEnvoy(other, {}, {})).rejects.toMatchObject({
-    message: expect.stringContaining('does not say that it is Envoy'),
+    message: expect.stringContaining('does not identify itself as Envoy'),
   });
 });
 
-it('says how to get one where there is none', async () => {
+it('explains how to install Envoy if there is none', async () => {
   await expect(findEnvoy(undefined, {}, { module: module() })).rejects.toMatchObject({
     code: 'agent_envoy_missing',
-    message: expect.stringMatching(/There is no Envoy here\. Install the package .*MESHPASS_ENVOY/),
+    message: expect.stringMatching(/Envoy is not installed\. Install the package .*MESHPASS_ENVOY/),
   });
 });

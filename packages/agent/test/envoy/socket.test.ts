@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { openEnvoySocket } from '../../src/envoy/socket.ts';
 
-test('what is asked before somebody serves the socket is answered when somebody does', async () => {
+test('answers requests that arrived before the socket was served', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'socket-'));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const socket = await openEnvoySocket(join(directory, 'envoy.sock'));
@@ -27,7 +27,7 @@ test('what is asked before somebody serves the socket is answered when somebody 
   await expect.poll(() => heard).toEqual(['asked early', 'asked late']);
 });
 
-test('only so many connections wait', async () => {
+test('limits the number of waiting connections', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'socket-'));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const socket = await openEnvoySocket(join(directory, 'envoy.sock'));

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
 import { EnvoySupervisor } from '../../src/envoy/supervisor.ts';
 
-test('an Envoy that cannot be started now is tried again, and does not end the agent', async () => {
+test('retries an Envoy that cannot start, without ending the agent', async () => {
   const parent = mkdtempSync(join(tmpdir(), 'supervisor-'));
   onTestFinished(() => rmSync(parent, { recursive: true, force: true }));
   const path = join(parent, 'envoy');
@@ -15,11 +15,13 @@ test('an Envoy that cannot be started now is tried again, and does not end the a
   const directory = join(parent, 'run');
   const ends: unknown[] = [];
   const supervisor = new EnvoySupervisor({
-    ...{ envoy: { path, version: '1.40.0' }, directory, agentSocket: join(directory, 'envoy.sock') },
+    envoy: { path, version: '1.40.0' },
+    directory,
+    agentSocket: join(directory, 'envoy.sock'),
     log: (event, detail) => event === 'envoy_ended' && ends.push(detail?.how),
   });
   onTestFinished(() => supervisor.close());
-  // Its directory is gone, as on a disk that cannot be written.
+  // The directory is missing, which has the effect of an unwritable disk.
   supervisor.start();
   await expect.poll(() => ends).toContain('not started: ENOENT');
   mkdirSync(directory);
@@ -27,7 +29,7 @@ test('an Envoy that cannot be started now is tried again, and does not end the a
   expect(supervisor.restarts).toBe(ends.length);
 });
 
-test('what cannot be started for want of file descriptors, or at all, says so and ends nothing', async () => {
+test('reports an Envoy that cannot start, for lack of file descriptors or altogether, and ends nothing', async () => {
   const program = `
     const { openSync } = await import('node:fs');
     const { startGuarded } = await import(process.argv[1]);

@@ -1,4 +1,4 @@
-/** How often a workspace replaces its tunnels, above all because an edge says that it is about to end. */
+/** Limits on the replacement of a workspace's tunnels, especially for edges that announce their shutdown. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { TunnelReplacement } from '../../src/envoy/tunnel-replacement.ts';
 
@@ -18,12 +18,12 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('many edges that drain at once cost one replacement', () => {
+test('replaces tunnels once for many edges that drain at the same time', () => {
   for (const age of [500, 60_000, 3_000]) replacement.draining(age);
   vi.advanceTimersByTime(2_000);
   expect(generations).toEqual([1]);
   expect(replacement.taken()).toBe(true);
-  // They say so again while something is under way there.
+  // Edges repeat the announcement while a tunnel is in use there.
   for (let waited = 2_000; waited < 30_000; waited += 2_000) {
     for (const age of [500, 60_000, 3_000]) replacement.draining(age + waited);
     vi.advanceTimersByTime(2_000);
@@ -31,7 +31,7 @@ test('many edges that drain at once cost one replacement', () => {
   expect(generations).toEqual([1]);
 });
 
-test('a tunnel that was opened after the last replacement costs another one', () => {
+test('replaces tunnels again for one that was opened after the last replacement', () => {
   replacement.draining(500);
   vi.advanceTimersByTime(2_000);
   replacement.taken();
@@ -41,14 +41,14 @@ test('a tunnel that was opened after the last replacement costs another one', ()
   expect(generations).toEqual([1, 2]);
 });
 
-test('Envoy is asked once for each generation whether it took it', () => {
+test('reports once for each generation that Envoy accepted it', () => {
   expect(replacement.taken()).toBe(false);
   replacement.draining(500);
   vi.advanceTimersByTime(2_000);
   expect([replacement.taken(), replacement.taken()]).toEqual([true, false]);
 });
 
-test('what is replaced at once is not replaced again for an edge, and takes nothing from what edges may ask for', () => {
+test('does not repeat an immediate replacement for an edge, or count it against the limit for edges', () => {
   replacement.draining(500);
   replacement.atOnce();
   vi.advanceTimersByTime(2_000);
@@ -61,7 +61,10 @@ test('what is replaced at once is not replaced again for an edge, and takes noth
   expect([generations.length, replacement.forEdges]).toEqual([12, 1]);
 });
 
-/** @param lasts ms for which an edge says it every tenth of a second. @returns when tunnels were replaced, ms */
+/**
+ * Makes an edge announce its shutdown every tenth of a second. @param lasts duration, ms. @returns times of the
+ * replacements, ms
+ */
 function lies(lasts: number): readonly number[] {
   const times: number[] = [];
   for (let passed = 0; passed < lasts; passed += 100) {
@@ -74,7 +77,7 @@ function lies(lasts: number): readonly number[] {
   return times;
 }
 
-test('an edge that says so all the time has tunnels replaced four times, five seconds apart, and then once in twelve seconds', () => {
+test('limits a constantly announcing edge to four replacements, five seconds apart, and then one every twelve seconds', () => {
   const times = lies(600_000);
   expect(times.length).toBeGreaterThan(40);
   const gaps = times.slice(1).map((at, n) => at - times[n]!);
@@ -85,11 +88,11 @@ test('an edge that says so all the time has tunnels replaced four times, five se
 });
 
 test.each([20_000, 60_000, 300_000])(
-  'an edge that has said so for %i ms keeps no other one that drains from being heard in time',
+  'acts on a draining edge in time although another one has announced its shutdown for %i ms',
   (lasts) => {
     lies(lasts);
     const before = generations.length;
-    // A tunnel that was opened at the other edge after the last lie, and 20 seconds until that edge cuts it.
+    // A tunnel opened at the other edge after the last lie, 20 seconds before that edge cuts it.
     let cutIn = 20_000;
     for (; generations.length === before && cutIn > 0; cutIn -= 2_000) {
       replacement.draining(20_000 - cutIn);
@@ -99,7 +102,7 @@ test.each([20_000, 60_000, 300_000])(
   },
 );
 
-test('an agent that ends replaces nothing', () => {
+test('replaces nothing after the agent has closed', () => {
   replacement.draining(0);
   replacement.close();
   vi.advanceTimersByTime(10_000);

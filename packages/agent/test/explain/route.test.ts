@@ -1,10 +1,15 @@
-/** Which route a request takes, by the configuration that Envoy has; what is not understood is said to be unknown. */
+/** The route of a request in Envoy's configuration; unsupported conditions make the result unknown. */
+import { CLUSTER, LISTENER, messageOf, pack } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
+import { explainAnswer, type Resources } from '../../src/explain/answer.ts';
 import { routeOf } from '../../src/explain/route.ts';
 import { matches } from '../../src/explain/route-match.ts';
 
 const request = (path: string, more: object = {}) => ({
-  ...{ method: 'GET', path, authority: 'orders.shop:8080', headers: {} as Record<string, string> },
+  method: 'GET',
+  path,
+  authority: 'orders.shop:8080',
+  headers: {} as Record<string, string>,
   ...more,
 });
 const canary = { headers: { 'x-version': 'v2' } };
@@ -13,29 +18,29 @@ describe('a match', () => {
   it.each([
     ['a prefix', { prefix: '/orders' }, request('/orders/1?a=b'), 'yes'],
     ['another prefix', { prefix: '/orders' }, request('/order'), 'no'],
-    ['an exact path, without the query', { path: '/orders' }, request('/orders?a=b'), 'yes'],
-    ['an exact path and more', { path: '/orders' }, request('/orders/1'), 'no'],
-    ['a path without case', { path: '/Orders', case_sensitive: false }, request('/orDers'), 'yes'],
+    ['an exact path, regardless of the query', { path: '/orders' }, request('/orders?a=b'), 'yes'],
+    ['an exact path with a suffix', { path: '/orders' }, request('/orders/1'), 'no'],
+    ['a path regardless of case', { path: '/Orders', case_sensitive: false }, request('/orDers'), 'yes'],
     ['whole segments', { path_separated_prefix: '/orders' }, request('/orders/1'), 'yes'],
     ['half a segment', { path_separated_prefix: '/orders' }, request('/orders1'), 'no'],
     ['a plain expression', { safe_regex: { regex: '/orders/[0-9]+' } }, request('/orders/12'), 'yes'],
-    ['a part of it only', { safe_regex: { regex: '/orders' } }, request('/orders/12'), 'no'],
-    ['an expression of RE2 alone', { safe_regex: { regex: '(?i)/orders' } }, request('/orders'), 'unknown'],
-    ['an expression that may take for ever', { safe_regex: { regex: '(a*)*b' } }, request('/aaaa'), 'unknown'],
+    ['an expression for a part only', { safe_regex: { regex: '/orders' } }, request('/orders/12'), 'no'],
+    ['an expression that only RE2 supports', { safe_regex: { regex: '(?i)/orders' } }, request('/orders'), 'unknown'],
+    ['an expression that may never finish', { safe_regex: { regex: '(a*)*b' } }, request('/aaaa'), 'unknown'],
     [
-      'one of alternatives alone',
+      'an expression of alternatives only',
       { safe_regex: { regex: `/${'(a|a)'.repeat(50)}` } },
       request(`/${'a'.repeat(50)}b`),
       'unknown',
     ],
     [
-      'one of options alone',
+      'an expression of options only',
       { safe_regex: { regex: `/${'[a]?'.repeat(50)}b` } },
       request(`/${'a'.repeat(50)}`),
       'unknown',
     ],
     [
-      'one that repeats much in a long path',
+      'an expression with many repetitions on a long path',
       { safe_regex: { regex: '/.*a.*a.*b' } },
       request(`/${'a'.repeat(250)}`),
       'unknown',
@@ -48,7 +53,7 @@ describe('a match', () => {
       'yes',
     ],
     [
-      'no such header',
+      'an absent header',
       { prefix: '/', headers: [{ name: 'x-version', string_match: { exact: 'v2' } }] },
       request('/'),
       'no',
@@ -61,7 +66,7 @@ describe('a match', () => {
       'no',
     ],
     [
-      'a header that must be absent',
+      'a header required to be absent',
       { prefix: '/', headers: [{ name: 'x-version', present_match: true, invert_match: true }] },
       request('/'),
       'yes',
@@ -78,8 +83,8 @@ describe('a match', () => {
       request('/?v=2'),
       'yes',
     ],
-    ['a share of requests', { prefix: '/', runtime_fraction: {} }, request('/'), 'unknown'],
-    ['a share of others', { prefix: '/x', runtime_fraction: {} }, request('/'), 'no'],
+    ['a fraction of requests', { prefix: '/', runtime_fraction: {} }, request('/'), 'unknown'],
+    ['a fraction of other requests', { prefix: '/x', runtime_fraction: {} }, request('/'), 'no'],
   ])('by %s', (_, match, asked, expected) => {
     expect(matches(match, asked)).toBe(expected);
   });
@@ -93,7 +98,7 @@ const istio = (name: string) => ({
 const configuration = (routes: object[]) => ({ virtual_hosts: [{ domains: [HOST, 'orders.shop'], routes }] });
 
 describe('a route', () => {
-  it('is the first that matches, and is named by its VirtualService', () => {
+  it('is the first match, identified by its VirtualService', () => {
     const routes = configuration([
       {
         match: { prefix: '/', headers: [{ name: 'x-version', string_match: { exact: 'v2' } }] },
@@ -113,7 +118,9 @@ describe('a route', () => {
       },
     ]);
     expect(routeOf(routes, request('/', canary))).toEqual({
-      ...{ kind: 'forward', rule: 'shop/canary', to: [{ host: HOST, port: 8080, subset: 'v2' }] },
+      kind: 'forward',
+      rule: 'shop/canary',
+      to: [{ host: HOST, port: 8080, subset: 'v2' }],
       notes: ['a call with other headers may take another route'],
     });
     expect(routeOf(routes, request('/'))).toMatchObject({
@@ -124,7 +131,7 @@ describe('a route', () => {
     });
   });
 
-  it('that leads out of the grants says so, and an answer of the mesh is no such refusal', () => {
+  it('outside the grants is a refusal, while a direct response of the mesh is not', () => {
     const said = {
       error: 'access_denied',
       error_code: 'agent_route_not_granted',
@@ -138,12 +145,12 @@ describe('a route', () => {
     expect(answer(JSON.stringify(said))).toMatchObject({
       kind: 'answer',
       status: 403,
-      notGranted: 'VirtualService shop/x leads away.',
+      refusal: { code: 'agent_route_not_granted', description: 'VirtualService shop/x leads away.' },
     });
     expect(answer('gone')).toEqual({ kind: 'answer', status: 403, notes: [] });
   });
 
-  it('changes the path, where that is plain, and says that it does not know where it is not', () => {
+  it('rewrites the path if that is simple, and otherwise reports it as unknown', () => {
     const rewriting = (route: object) =>
       routeOf(
         configuration([{ match: { prefix: '/v1/' }, route: { cluster: cluster(''), ...route } }]),
@@ -153,11 +160,67 @@ describe('a route', () => {
     expect(rewriting({ regex_rewrite: {} })).toMatchObject({ path: null });
   });
 
-  it('is none for a name that the routes do not have, and unknown where a condition is', () => {
+  it('is absent for a name that the routes lack, and unknown if a condition is', () => {
     expect(routeOf(configuration([]), request('/'))).toEqual({ kind: 'no-route', notes: [] });
     const routes = configuration([{ match: { prefix: '/', grpc: {} }, route: { cluster: cluster('') } }]);
     expect(routeOf(routes, request('/'))).toMatchObject({ kind: 'unknown' });
     const byHeader = configuration([{ match: { prefix: '/' }, route: { cluster_header: 'x' } }]);
     expect(routeOf(byHeader, request('/'))).toMatchObject({ kind: 'unknown' });
+  });
+});
+
+describe('a cluster', () => {
+  const service = {
+    grant: 'dev',
+    host: 'orders.shop.svc.cluster.local',
+    port: 8080,
+    address: '127.64.0.1',
+    spiffe_ids: [],
+    aliases: ['orders.shop'],
+    protocol: 'tcp' as const,
+  };
+  const name = `dev/outbound|8080||${service.host}`;
+  const endpoint = {
+    endpoint: { address: { envoy_internal_address: { server_listener_name: 'tunnel', endpoint_id: name } } },
+  };
+  const proxy = {
+    '@type': 'type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy',
+    stat_prefix: 'orders',
+    cluster: name,
+  };
+  const listener = messageOf(LISTENER, {
+    name: 'dev/127.64.0.1_8080',
+    filter_chains: [{ filters: [{ name: 'tcp', typed_config: proxy }] }],
+  });
+  const targets = (endpoints: object[] | undefined) => {
+    const cluster = messageOf(CLUSTER, {
+      name,
+      load_assignment: { cluster_name: name, endpoints: (endpoints ?? []) as never },
+    });
+    const resources: Resources = {
+      [LISTENER]: new Map([['dev/127.64.0.1_8080', pack(listener)]]),
+      [CLUSTER]: new Map(endpoints ? [[name, pack(cluster)]] : []),
+    };
+    const credentials = {
+      session: { id: 's', subject: 'github:1', login: 'alice', grants: ['dev'] },
+      services: [service],
+      mesh: { trust_domain: 'cluster.local', token_header: 'x' },
+      svids: new Map(),
+      identityToken: { value: '' },
+    };
+    const call = { host: 'orders.shop', port: 8080, method: 'GET', path: '/', headers: {} };
+    const known = { resources, leftOut: [], listening: [], byProxyOnly: [] };
+    const { dev } = explainAnswer(credentials as never, known, call).routes;
+    return dev?.kind === 'forward' ? dev.to : dev;
+  };
+  const { host, port } = service;
+
+  it.each<[string, object[] | undefined, boolean]>([
+    ['with an endpoint has one', [{ lb_endpoints: [endpoint] }], false],
+    ['without an endpoint has none', [], true],
+    ['with an empty locality has none', [{ lb_endpoints: [] }], true],
+    ['that has not arrived counts as having one', undefined, false],
+  ])('%s', (_, endpoints, isEmpty) => {
+    expect(targets(endpoints)).toEqual([{ host, port, ...(isEmpty && { hasNoEndpoint: true }) }]);
   });
 });

@@ -1,4 +1,4 @@
-/** kubectl in the workspace: what the kubeconfig says, and when the broker is asked for a token. */
+/** kubectl in the workspace: contents of the kubeconfig, and token requests to the broker. */
 import { lstatSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -60,7 +60,7 @@ function start(): WorkspaceKubernetes {
 }
 
 describe('the kubeconfig', () => {
-  it('has a context for each grant, leads to the loopback, and verifies the API server by its name', () => {
+  it('has a context for each grant with a loopback server, and verifies the API server by its name', () => {
     credentials = holding([
       { grant: 'dev', namespaces: ['shop', 'web'] },
       { grant: 'ops', namespaces: ['infra'] },
@@ -78,7 +78,9 @@ describe('the kubeconfig', () => {
       'certificate-authority-data': Buffer.from('PEM').toString('base64'),
     });
     expect(config.users[1].user.exec).toMatchObject({
-      ...{ apiVersion: 'client.authentication.k8s.io/v1', command: '/usr/bin/node', interactiveMode: 'Never' },
+      apiVersion: 'client.authentication.k8s.io/v1',
+      command: '/usr/bin/node',
+      interactiveMode: 'Never',
       args: ["/opt/it's/meshpass", 'kubectl-credential', '--grant', 'ops'],
       env: [{ name: 'MESHPASS_RUNTIME_DIR', value: directory }],
     });
@@ -86,7 +88,7 @@ describe('the kubeconfig', () => {
     expect(kubernetes.status!.contexts.map(({ name }) => name)).toEqual(['meshpass-dev', 'meshpass-ops']);
   });
 
-  it('is for its owner alone, and follows no link', () => {
+  it('is accessible only to its owner, and follows no link', () => {
     const elsewhere = join(directory, 'elsewhere');
     writeFileSync(elsewhere, 'theirs');
     symlinkSync(elsewhere, `${kubeconfig}.new`);
@@ -96,7 +98,7 @@ describe('the kubeconfig', () => {
     expect(readFileSync(elsewhere, 'utf8')).toBe('theirs');
   });
 
-  it('goes when the session has no roles, and with the agent; one that an agent left is removed', () => {
+  it('is removed when the session has no roles, when the agent ends, and after a crash', () => {
     writeFileSync(kubeconfig, 'of an agent that was killed');
     credentials = holding([]);
     const kubernetes = start();
@@ -109,13 +111,13 @@ describe('the kubeconfig', () => {
     expect(() => statSync(kubeconfig)).toThrow();
   });
 
-  it('names no grant that has no certificate: no tunnel could be opened', () => {
+  it('omits grants without a certificate, which could not open a tunnel', () => {
     credentials = holding([{ grant: 'dev', namespaces: ['shop'] }], 'session-1', []);
     expect(start().status).toBeUndefined();
   });
 });
 
-it('has an address of its own for each grant, which stays the same', () => {
+it('assigns each grant an address of its own, which stays the same', () => {
   const grants = Array.from({ length: 32 }, (_, at) => ({ grant: `g${at}`, namespaces: ['shop'] }));
   const found = kubernetesGrants(holding(grants));
   expect(new Set(found.map(({ host }) => host)).size).toBe(32);
@@ -126,7 +128,7 @@ it('has an address of its own for each grant, which stays the same', () => {
 });
 
 describe('a token', () => {
-  it('is kept for most of its life, and asked for once by many', async () => {
+  it('is cached for most of its lifetime, and requested once for concurrent callers', async () => {
     const kubernetes = start();
     const first = await kubernetes.credential('dev');
     expect(first).toEqual({ token: 'dev.token.1', expirationTimestamp: new Date((NOW + 540) * 1000).toISOString() });
@@ -137,7 +139,7 @@ describe('a token', () => {
     expect(asked).toHaveLength(2);
   });
 
-  it('of another session is not given out', async () => {
+  it('of another session is not handed out', async () => {
     const kubernetes = start();
     await kubernetes.credential();
     credentials = holding([{ grant: 'dev', namespaces: ['shop'] }], 'session-2');
@@ -146,7 +148,7 @@ describe('a token', () => {
     expect(asked.map(({ accessToken }) => accessToken)).toEqual(['token of session-1', 'token of session-2']);
   });
 
-  it('that was refused is asked for again', async () => {
+  it('is requested again after a refusal', async () => {
     const kubernetes = start();
     refusal = new MeshpassError('too_many_attempts', 'Wait.');
     await expect(kubernetes.credential()).rejects.toBe(refusal);
@@ -154,7 +156,7 @@ describe('a token', () => {
     expect((await kubernetes.credential()).token).toBe('dev.token.2');
   });
 
-  it('is not asked for under a grant that the session does not have', async () => {
+  it('is not requested under a grant that the session lacks', async () => {
     const kubernetes = start();
     await expect(kubernetes.credential('ops')).rejects.toMatchObject({ code: 'grant_unknown' });
     credentials = holding([]);
@@ -162,7 +164,7 @@ describe('a token', () => {
     expect(asked).toEqual([]);
   });
 
-  it('is refused in the words of the broker under a grant without roles: it alone knows whether kubectl is off', async () => {
+  it("is refused with the broker's message under a grant without roles, since only the broker knows whether kubectl is off", async () => {
     const kubernetes = start();
     credentials = { ...holding([{ grant: 'dev', namespaces: ['shop'] }]), kubernetes: undefined };
     refusal = new MeshpassError('kubernetes_off', 'kubectl is off at this broker.');

@@ -1,23 +1,23 @@
-/** What an agent says of a broker that it does not reach. */
+/** Error messages about a broker that the agent cannot reach. */
 import { expect, it } from 'vitest';
 import { unreachable } from '../../src/session/broker-refusal.ts';
 
 const because = (code: string) =>
   unreachable('https://broker.example.com', code, Object.assign(new Error(code), { code })).message;
 
-it('names an expired certificate, and whom to tell', () => {
+it('reports an expired certificate, and whom to contact', () => {
   expect(because('CERT_HAS_EXPIRED')).toBe(
-    'The broker https://broker.example.com cannot be reached (its certificate has expired). Tell your platform team, who must renew it; if it is good elsewhere, the clock here is wrong.',
+    'The broker https://broker.example.com cannot be reached (its certificate has expired). Ask your platform team to renew it. If other machines accept it, correct the clock of this one.',
   );
 });
 
-it('names a CA that is not trusted here, and how to have it trusted', () => {
+it('reports an untrusted CA, and how to trust it', () => {
   expect(because('SELF_SIGNED_CERT_IN_CHAIN')).toContain(
-    '(its certificate is not trusted here). If that is your own CA',
+    '(its certificate is not trusted here). If your own CA issued it',
   );
 });
 
-it('says of anything else what Node says', () => {
+it("passes on Node's error code in all other cases", () => {
   expect(because('ECONNREFUSED')).toBe(
     'The broker https://broker.example.com cannot be reached (ECONNREFUSED). Check the address and that this workspace may connect to it.',
   );

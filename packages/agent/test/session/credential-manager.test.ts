@@ -13,11 +13,15 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const session = { id: 'one', grants: [], heartbeat_seconds: HEARTBEAT, lease_seconds: 45 };
+const session = { id: 'one', grants: [], heartbeat_seconds: HEARTBEAT };
 const opening = (token: string) => ({ access_token: token, session, mesh: { roots: [] }, services: [] });
 
-/** With a broker that opens a session and gives a token, and of which `more` says what else it does. */
-function keeperOf(more: object): CredentialManager {
+/**
+ * Creates a manager without a control channel, with a broker that opens a session and issues a token.
+ * @param heartbeat renews the lease of the session with this token, and returns the version of its services
+ * @param more further methods of the broker's client
+ */
+function keeperOf(heartbeat: (token: string) => Promise<string | undefined>, more: object = {}): CredentialManager {
   const client = {
     brokerNow: Date.now(),
     openSession: async () => opening('mps'),
@@ -26,20 +30,31 @@ function keeperOf(more: object): CredentialManager {
     close: () => {},
     ...more,
   };
-  return new CredentialManager({
+  const keeper: CredentialManager = new CredentialManager({
     client: client as unknown as BrokerClient,
     source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
-    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {}, report: new RefusalReport() },
+    now: Date.now,
+    random: () => 0.999,
+    onChange: (what) => {
+      if (what === 'session') setTimeout(() => keeper.channelSilent('one'), HEARTBEAT * 1000);
+    },
+    renewLease: async () => {
+      const version = await heartbeat(keeper.credentials.accessToken);
+      const times = { at: 0, lease_expires_at: 0, expires_at: 0 };
+      const lease = { kind: 'lease' as const, sid: 'one', seq: 1, set: '', ...times };
+      keeper.leaseRenewed('one', { ...lease, ...(version !== undefined && { services_version: version }) }, 'https');
+    },
+    log: () => {},
+    report: new RefusalReport(),
   });
+  return keeper;
 }
 
-test('while the broker is away, the lease is tried no more seldom than it would be renewed', async () => {
+test('retries the lease at least as often as renewals while the broker is unavailable', async () => {
   const beats: number[] = [];
-  const keeper = keeperOf({
-    heartbeat: async () => {
-      beats.push(Date.now());
-      throw new MeshpassError('agent_broker_unreachable', 'It does not answer.');
-    },
+  const keeper = keeperOf(async () => {
+    beats.push(Date.now());
+    throw new MeshpassError('agent_broker_unreachable', 'It does not answer.');
   });
   await keeper.start();
   await vi.advanceTimersByTimeAsync(10 * 60_000);
@@ -49,18 +64,18 @@ test('while the broker is away, the lease is tried no more seldom than it would 
   expect(Math.max(...gaps)).toBeLessThanOrEqual(HEARTBEAT * 1000);
 });
 
-test('while the broker is away one task asks whether it is back, and the others follow at once', async () => {
+test('retries with a single task while the broker is unavailable, and runs the others after its success', async () => {
   const calls: { readonly what: string; readonly at: number }[] = [];
   const start = Date.now();
   let isAway = false;
-  const answer = (what: string, value: object) => async () => {
+  const answer = (what: string) => async () => {
     calls.push({ what, at: Date.now() - start });
     if (isAway) throw new MeshpassError('agent_broker_unreachable', 'It does not answer.');
-    return value;
+    return undefined;
   };
-  const keeper = keeperOf({
-    token: answer('token', { access_token: 'a.b.c', expires_in: 60 }),
-    heartbeat: answer('heartbeat', { lease_expires_at: 0 }),
+  const renewal = answer('token');
+  const keeper = keeperOf(answer('heartbeat'), {
+    token: async () => (await renewal()) ?? { access_token: 'a.b.c', expires_in: 60 },
   });
   await keeper.start();
   isAway = true;
@@ -77,17 +92,16 @@ test('while the broker is away one task asks whether it is back, and the others 
   expect(token!.at - beat!.at).toBeLessThanOrEqual(1_000);
 });
 
-test('what is about to expire is asked for more and more often, so that a broker that comes and goes is met in time', async () => {
+test('retries more frequently as expiry approaches, to reach an intermittent broker in time', async () => {
   const life = 300_000;
   const asked: number[] = [];
   const start = Date.now();
-  const keeper = keeperOf({
+  const keeper = keeperOf(async () => undefined, {
     token: async () => {
       asked.push(Date.now() - start);
       if (asked.length > 1) throw new MeshpassError('store_unavailable', 'Not now.');
       return { access_token: 'a.b.c', expires_in: life / 1000 };
     },
-    heartbeat: async () => ({ lease_expires_at: 0 }),
   });
   await keeper.start();
   await vi.advanceTimersByTimeAsync(life);
@@ -98,24 +112,24 @@ test('what is about to expire is asked for more and more often, so that a broker
   }
 });
 
-test('where two tasks are told that the session is gone, one new session is asked for', async () => {
+test('opens a single new session if two tasks fail because the session has ended', async () => {
   let opened = 0;
   const gone = () => new MeshpassError('session_closed', 'It is over.');
   const late = Promise.withResolvers<never>();
-  const keeper = keeperOf({
+  const heartbeat = async (token: string) => {
+    if (token !== 'mps-1') return undefined;
+    beats += 1;
+    if (beats === 1) return '2';
+    throw gone();
+  };
+  const keeper = keeperOf(heartbeat, {
     openSession: async () => {
       opened += 1;
-      // What is under way under the former session is answered when the new one has been opened.
+      // The request under the previous session is answered after the new one has been opened.
       if (opened === 2) setTimeout(() => late.reject(gone()), 5_000);
       return opening(`mps-${opened}`);
     },
     services: () => late.promise,
-    heartbeat: async (token: string) => {
-      if (token !== 'mps-1') return { lease_expires_at: 0, services_version: undefined };
-      beats += 1;
-      if (beats === 1) return { lease_expires_at: 0, services_version: '2' };
-      throw gone();
-    },
   });
   let beats = 0;
   await keeper.start();
@@ -124,19 +138,19 @@ test('where two tasks are told that the session is gone, one new session is aske
   expect(opened).toBe(2);
 });
 
-test('a session that is gone is asked for anew within seconds of a failure, and once: the notice that it was replaced is about the former one', async () => {
+test('opens one new session within seconds after a failure, and ignores the notice that the previous one was replaced', async () => {
   const opened: number[] = [];
-  const keeper = keeperOf({
+  const heartbeat = async (token: string) => {
+    if (token === 'mps-1') throw new MeshpassError('session_unknown', 'It is not known.');
+    return undefined;
+  };
+  const keeper = keeperOf(heartbeat, {
     openSession: async () => {
       opened.push(Date.now());
       if (opened.length === 2) throw new MeshpassError('agent_broker_unreachable', 'It does not answer.');
       if (opened.length > 2)
         keeper.sessionEnded('one', { cause: 'replaced', reason: 'its workspace opened a new one' });
       return opening(`mps-${opened.length}`);
-    },
-    heartbeat: async (token: string) => {
-      if (token === 'mps-1') throw new MeshpassError('session_unknown', 'It is not known.');
-      return { lease_expires_at: 0 };
     },
   });
   await keeper.start();

@@ -1,4 +1,4 @@
-/** A part of the agent that does not end well hides nothing, and keeps none of the others from their end. */
+/** A part of the agent that fails to close, which must neither hide errors nor prevent others from closing. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
@@ -17,7 +17,7 @@ vi.mock('../../src/hosts/loopback-names.ts', () => ({
   },
 }));
 
-test('an agent that is refused says why, though its names cannot be removed', async () => {
+test('reports the refusal of an agent even if its names cannot be removed', async () => {
   const events: string[] = [];
   const { start, runtimeDirectory } = await surroundingsOfAgent({
     adjust: (broker) => {

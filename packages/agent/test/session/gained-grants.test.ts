@@ -5,7 +5,7 @@ import type { BrokerClient } from '../../src/session/broker-client.ts';
 import { CredentialManager } from '../../src/session/credential-manager.ts';
 import { type Authority, createAuthority } from '../harness.ts';
 
-/** A change that concerns all agents is spread over half of it: far more than a test waits. */
+/** Seconds. A change that affects all agents is spread over half of it, far longer than a test waits. */
 const HEARTBEAT = 3_600;
 
 let authority: Authority;
@@ -14,18 +14,19 @@ beforeAll(async () => {
 });
 
 const held = (grant: string, account = 'alice') => ({
-  ...{ grant, spiffe_id: `spiffe://cluster.local/ns/meshpass-${grant}/sa/${account}`, until: 4_000_000_000 },
+  grant,
+  spiffe_id: `spiffe://cluster.local/ns/meshpass-${grant}/sa/${account}`,
+  until: 4_000_000_000,
 });
 
-/** With a broker of which the session holds what `now` says, from the next answer on. */
+/** Creates a manager whose broker lists `broker.now` as held grants, starting with the next response. */
 async function managerOf(first: readonly ReturnType<typeof held>[]) {
   const asked: string[] = [];
-  const broker = { now: first, says: true };
+  const broker = { now: first };
   const session = {
     id: 'one',
     grants: first.map(({ grant }) => grant),
     heartbeat_seconds: HEARTBEAT,
-    lease_seconds: 45,
   };
   const client = {
     brokerNow: Date.now(),
@@ -34,7 +35,7 @@ async function managerOf(first: readonly ReturnType<typeof held>[]) {
       asked.push('services');
       const services = broker.now.map(({ grant }) => ({ grant }));
       const mesh = { roots: [] };
-      return { services_version: 'new', mesh, services, ...(broker.says && { held: [...broker.now] }) };
+      return { services_version: 'new', mesh, services, held: [...broker.now] };
     },
     certificates: async (_: string, wanted: readonly { grant: string; csr: string }[]) => {
       asked.push(`certificates ${wanted.map(({ grant }) => grant).join(',')}`);
@@ -55,19 +56,25 @@ async function managerOf(first: readonly ReturnType<typeof held>[]) {
   const manager = new CredentialManager({
     client: client as unknown as BrokerClient,
     source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
-    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {}, report: new RefusalReport() },
-    hasChannel: () => true,
+    now: Date.now,
+    random: () => 0.999,
+    onChange: () => {},
+    log: () => {},
+    report: new RefusalReport(),
+    renewLease: async () => {},
   });
   await manager.start();
   asked.splice(0);
   const hears = (version: string) => {
     const set = grantSet(broker.now.map(({ grant }) => grant));
-    manager.leaseRenewed('one', { services_version: version, set });
+    const times = { at: 0, lease_expires_at: 0, expires_at: 0 };
+    const lease = { kind: 'lease' as const, sid: 'one', seq: 1, ...times, services_version: version, set };
+    manager.leaseRenewed('one', lease, 'channel');
   };
   return { manager, broker, asked, hears };
 }
 
-test('a grant that the session gained is asked for at once: with a certificate of its own key, and a token that names it', async () => {
+test('immediately requests a certificate with its own key and a token for a gained grant', async () => {
   const { manager, broker, asked, hears } = await managerOf([held('dev')]);
   const before = manager.credentials.svids.get('dev');
   broker.now = [held('dev'), held('prod')];
@@ -79,7 +86,7 @@ test('a grant that the session gained is asked for at once: with a certificate o
   expect(manager.credentials.session).toMatchObject({ grants: ['dev', 'prod'], held: broker.now });
 });
 
-test('a grant that was lost and gained again has another certificate, and one that is lost has none', async () => {
+test('replaces the certificate of a grant that was lost and regained, and removes that of a lost one', async () => {
   const { manager, broker, asked, hears } = await managerOf([held('dev'), held('prod')]);
   broker.now = [held('prod', 'alice-2'), held('new')];
   hears('others');
@@ -89,7 +96,7 @@ test('a grant that was lost and gained again has another certificate, and one th
   expect(asked).toContain('certificates prod,new');
 });
 
-test('a grant that is gained again is asked for at once, also where its loss was not looked at yet', async () => {
+test('immediately requests a regained grant, even if its loss was not processed yet', async () => {
   const { manager, broker, asked, hears } = await managerOf([held('dev'), held('prod')]);
   broker.now = [held('dev')];
   hears('fewer');
@@ -98,14 +105,4 @@ test('a grant that is gained again is asked for at once, also where its loss was
   await expect.poll(() => manager.credentials.svids.get('prod')?.spiffeId).toBe(held('prod', 'alice-2').spiffe_id);
   await manager.close();
   expect(asked.sort()).toEqual(['certificates prod', 'services', 'token']);
-});
-
-test('a broker that does not say what is held is believed by the services, as before', async () => {
-  const { manager, broker, hears } = await managerOf([held('dev')]);
-  broker.says = false;
-  broker.now = [held('dev'), held('prod')];
-  hears('more');
-  await expect.poll(() => [...manager.credentials.svids.keys()]).toEqual(['dev', 'prod']);
-  await manager.close();
-  expect(manager.credentials.session.held).toBeUndefined();
 });

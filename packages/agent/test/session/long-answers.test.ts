@@ -1,4 +1,4 @@
-/** Answers of a broker that names many services, and of one that does not stop. */
+/** Responses with thousands of services, and endless ones. */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -26,7 +26,10 @@ async function answering(body: string): Promise<BrokerClient> {
   await once(server, 'listening');
   const url = `https://localhost:${(server.address() as AddressInfo).port}`;
   const client = new BrokerClient({
-    ...{ url, key: newDpopKey(), ca: authority.root, now: Date.now },
+    url,
+    key: newDpopKey(),
+    ca: authority.root,
+    now: Date.now,
     randomId: () => crypto.randomUUID(),
   });
   open.push({ server, client });
@@ -35,21 +38,28 @@ async function answering(body: string): Promise<BrokerClient> {
 
 function service(n: number): ReachableService {
   return {
-    ...{ grant: 'platform-dev', host: `service-number-${n}.shop.svc.cluster.local`, port: 8080, protocol: 'http' },
-    ...{ aliases: [], spiffe_ids: [`spiffe://cluster.local/ns/shop/sa/service-number-${n}`] },
+    grant: 'platform-dev',
+    host: `service-number-${n}.shop.svc.cluster.local`,
+    port: 8080,
+    protocol: 'http',
+    aliases: [],
+    spiffe_ids: [`spiffe://cluster.local/ns/shop/sa/service-number-${n}`],
     allow: Array.from({ length: 8 }, (_, at) => `GET /api/v1/customers/*/orders/*/positions/${at}/**`),
   } as ReachableService;
 }
 
-it('a session may reach thousands of services', async () => {
+it('accepts thousands of services for a session', async () => {
   const answer: ServicesResponse = {
     mesh: {
       roots: [],
       trust_domain: 'cluster.local',
       token_header: 'x-meshpass-token',
       edge: { host: 'e', port: 443 },
+      statement_keys: [{ ...newDpopKey().jwk, kid: 'one' }],
     },
-    ...{ services: Array.from({ length: 2_000 }, (_, n) => service(n)), services_version: 'v1' },
+    services: Array.from({ length: 2_000 }, (_, n) => service(n)),
+    services_version: 'v1',
+    held: [],
   };
   const body = JSON.stringify(answer);
   expect(body.length).toBeGreaterThan(1_048_576);
@@ -57,15 +67,15 @@ it('a session may reach thousands of services', async () => {
   expect((await client.services('token')).services).toHaveLength(2_000);
 });
 
-it('an answer without end is refused by its size, and not as a broker that cannot be reached', async () => {
+it('refuses an endless response because of its size, not as an unreachable broker', async () => {
   const client = await answering(`{"filling":"${'x'.repeat(17 * 1_048_576)}"}`);
   await expect(client.services('token')).rejects.toMatchObject({
     code: 'agent_broker_answer_invalid',
     message:
-      'The answer of the broker to /services was not taken: it is longer than 16777216 bytes. What was valid before stays in use.',
+      "The agent rejected the broker's answer to /services: it is longer than 16777216 bytes. The last valid answer stays in use.",
   });
-  await expect(client.heartbeat('token')).rejects.toMatchObject({
+  await expect(client.token('token')).rejects.toMatchObject({
     code: 'agent_broker_answer_invalid',
-    message: expect.stringMatching(/heartbeat was not taken: it is longer than 1048576 bytes/),
+    message: expect.stringMatching(/answer to \/token: it is longer than 1048576 bytes/),
   });
 });

@@ -1,4 +1,4 @@
-/** When tasks run: never twice at once, later after a failure, and as a broker asks. */
+/** Scheduling of tasks: never twice at once, with backoff after failures, and as the broker requests. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TaskTimers } from '../../src/session/task-timers.ts';
@@ -23,7 +23,7 @@ function tasks({ random = 0.5, waits = false } = {}) {
   return { timers, runs };
 }
 
-describe('a task that is due while it runs', () => {
+describe('a task that becomes due while it runs', () => {
   it('does not run twice at once, and runs again after its end', async () => {
     const { timers, runs } = tasks();
     timers.later('heartbeat', 0);
@@ -40,7 +40,7 @@ describe('a task that is due while it runs', () => {
     expect(runs).toHaveLength(2);
   });
 
-  it('waits for its pause where it fails', async () => {
+  it('waits for its pause after a failure', async () => {
     const { timers, runs } = tasks();
     timers.later('heartbeat', 0);
     await vi.advanceTimersByTimeAsync(0);
@@ -53,7 +53,7 @@ describe('a task that is due while it runs', () => {
     expect(runs).toHaveLength(2);
   });
 
-  it('does not run again where others have done it', async () => {
+  it('does not run again if it was done in another way', async () => {
     const { timers, runs } = tasks();
     timers.later('heartbeat', 0);
     await vi.advanceTimersByTimeAsync(0);
@@ -66,7 +66,7 @@ describe('a task that is due while it runs', () => {
   });
 });
 
-it('a task that waited for others and was done by itself does not come again', async () => {
+it('does not repeat a task that waited for others and then succeeded itself', async () => {
   const { timers, runs } = tasks({ waits: true });
   timers.later('heartbeat', 0);
   await vi.advanceTimersByTimeAsync(0);
@@ -79,8 +79,8 @@ it('a task that waited for others and was done by itself does not come again', a
 
 it.each([
   ['no sooner than the broker asked', 0, 9_999],
-  ['up to five seconds later, since many were told the same', 0.999, 14_900],
-])('a refused task comes again %s', async (_, random, silent) => {
+  ['up to five seconds later, since many agents received the same time', 0.999, 14_900],
+])('repeats a refused task %s', async (_, random, silent) => {
   const { timers, runs } = tasks({ random });
   timers.later('heartbeat', 0);
   await vi.advanceTimersByTimeAsync(0);

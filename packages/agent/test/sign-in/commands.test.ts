@@ -1,11 +1,11 @@
-/** At which issuer `meshpass login` signs in where none is named. */
+/** Selection of the issuer for `meshpass sign-in` without `--issuer`. */
 import { expect, it } from 'vitest';
 import { signInCommand } from '../../src/sign-in/commands.ts';
 import type { SignIns } from '../../src/sign-in/sign-ins.ts';
 
 const lacks = (issuer: string) => ({ grant: `needs-${issuer}`, issuer });
 
-/** @returns the issuer at which it began */
+/** @returns the issuer of the started sign-in */
 async function begin(lacking: readonly { grant: string; issuer: string }[], issuers?: readonly string[]) {
   let begun: string | undefined;
   const signIns = {
@@ -21,17 +21,17 @@ async function begin(lacking: readonly { grant: string; issuer: string }[], issu
 
 it.each([
   ['the one that a grant lacks', [lacks('okta')], ['okta', 'corp'], 'okta'],
-  ['the only one there is, where no grant lacks any', [], ['okta'], 'okta'],
+  ['the only one if no grant lacks any', [], ['okta'], 'okta'],
 ])('signs in at %s', async (_, lacking, issuers, expected) => {
   expect(await begin(lacking, issuers)).toBe(expected);
 });
 
 it.each([
   ['those that grants lack', [lacks('okta'), lacks('corp')], ['okta', 'corp', 'other'], /one of okta, corp\.$/],
-  ['all, where no grant lacks any', [], ['okta', 'corp'], /--issuer NAME, one of okta, corp\.$/],
-  ['none, where nobody can sign in', [], [], /has no issuer at which people sign in/],
-  ['none, with a broker that does not tell', [], undefined, /none of your grants lacks a sign-in/],
-])('asks for a name, and lists %s', async (_, lacking, issuers, message) => {
+  ['all if no grant lacks any', [], ['okta', 'corp'], /--issuer NAME, one of okta, corp\.$/],
+  ['none if no user can sign in', [], [], /has no issuer at which users sign in/],
+  ['none without a session', [], undefined, /none of your grants lacks a sign-in/],
+])('requires an issuer and lists %s', async (_, lacking, issuers, message) => {
   await expect(begin(lacking, issuers)).rejects.toMatchObject({
     code: 'usage',
     message: expect.stringMatching(message),

@@ -1,4 +1,4 @@
-/** The agent signs a person in with real providers of two code bases, over TLS, and keeps the sign-in confirmed. */
+/** Sign-ins with real providers from two code bases, over TLS, which the agent keeps confirmed. */
 import { dpopThumbprint } from '@meshpass/identity';
 import type { SignInState } from '@meshpass/identity/sign-in/wire';
 import { idpAdmin, type ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
@@ -32,7 +32,7 @@ const PROVIDERS = {
 interface World {
   readonly signIns: SignIns;
   readonly jkt: string;
-  /** ID tokens that the broker was shown, decoded, in order. */
+  /** ID tokens sent to the broker, decoded, in order. */
   readonly shown: ReturnType<typeof decodeJwt>[];
   readonly signedOut: string[];
   accessToken: string | undefined;
@@ -46,19 +46,28 @@ afterEach(async () => {
   started = [];
 });
 
-/** A broker that takes every ID token; the real one has its own tests. */
+/** Creates a broker that accepts every ID token; the real one has its own tests. */
 function world(offered: Partial<{ issuer: string; refresh: boolean }> = {}): World {
   const own = { shown: [], signedOut: [], accessToken: 'mps_1', confirmSeconds: 3, waiting: 0 } as unknown as {
     -readonly [Key in keyof World]: World[Key];
   };
   const jkt = dpopThumbprint(newDpopKey().jwk);
   const state = (): SignInState => ({
-    ...{ issuer: 'okta', subject: 'okta:1', login: 'alice', since: 1, until: Math.floor(Date.now() / 1000) + 3 },
-    ...{ amr: [], ...(own.confirmSeconds !== undefined && { confirm_seconds: own.confirmSeconds }) },
+    issuer: 'okta',
+    subject: 'okta:1',
+    login: 'alice',
+    since: 1,
+    until: Math.floor(Date.now() / 1000) + 3,
+    amr: [],
+    ...(own.confirmSeconds !== undefined && { confirm_seconds: own.confirmSeconds }),
   });
   const broker: SignInBroker = {
     offer: async (name) => ({
-      ...{ name, issuer: idp.issuer, client_id: 'meshpass', refresh: true, ...offered },
+      name,
+      issuer: idp.issuer,
+      client_id: 'meshpass',
+      refresh: true,
+      ...offered,
       scopes: ['openid', 'offline_access', 'email', 'groups'],
     }),
     read: async () => ({ sign_ins: own.shown.length > 0 ? [state()] : [], lacking: [] }),
@@ -72,7 +81,12 @@ function world(offered: Partial<{ issuer: string; refresh: boolean }> = {}): Wor
     },
   };
   const signIns = new SignIns({
-    ...{ broker, ask: askIssuer(ca.root), jkt, now: Date.now, random: Math.random, log: () => {} },
+    broker,
+    ask: askIssuer(ca.root),
+    jkt,
+    now: Date.now,
+    random: Math.random,
+    log: () => {},
     accessToken: () => own.accessToken,
     onWaiting: () => {
       own.waiting++;
@@ -83,7 +97,7 @@ function world(offered: Partial<{ issuer: string; refresh: boolean }> = {}): Wor
   return own;
 }
 
-/** What the person does with the prompt. */
+/** Signs a user in at the prompt's URL. */
 const signIn = ({ verificationUriComplete }: SignInPrompt, person = ALICE) =>
   signInAs(verificationUriComplete!, { ca: ca.root, types: { login: person, password: 'any' } });
 
@@ -100,7 +114,7 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
   }, BUILD_MS);
   afterAll(() => idp?.close());
 
-  it('shows a link and a code, and brings the broker the ID token', async () => {
+  it('shows a link and a code, and sends the broker the ID token', async () => {
     const own = world();
     const prompt = await own.signIns.begin('okta');
     expect(prompt.verificationUri).toBe(`${idp.issuer}/device`);
@@ -108,13 +122,13 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
     expect(await own.signIns.result('okta', 10)).toBe(false);
     await signIn(prompt);
     await vi.waitFor(async () => expect(await own.signIns.result('okta', 5_000)).toBe(true), 20_000);
-    // One audience is written as a text, or as a list (RFC 7519 section 4.1.3).
+    // A single audience is a string or a list (RFC 7519 section 4.1.3).
     expect([own.shown[0]!.aud].flat()).toEqual(['meshpass']);
     expect(own.shown[0]).toMatchObject({ sub: ALICE, email: 'alice@acme.com', groups: ['payments', 'everyone'] });
     expect(own.signIns.status).toMatchObject([{ issuer: 'okta', login: 'alice' }]);
   }, 30_000);
 
-  it('confirms the sign-in by fresh ID tokens, within the time that the broker gives', async () => {
+  it("confirms the sign-in with fresh ID tokens within the broker's time limit", async () => {
     const own = world();
     await signedIn(own);
     await vi.waitFor(() => expect(own.shown.length).toBeGreaterThanOrEqual(3), 10_000);
@@ -123,7 +137,7 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
     expect(third!.iat! - first!.iat!).toBeLessThan(6);
   }, 30_000);
 
-  it('ends the sign-in where the provider refuses to confirm it, and says why', async () => {
+  it('ends the sign-in if the provider refuses to confirm it, and reports the reason', async () => {
     const own = world();
     await signedIn(own);
     await admin.disable(ALICE);
@@ -136,18 +150,18 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
     }
   }, 30_000);
 
-  it('goes on where the provider is away for a moment', async () => {
+  it('continues if the provider is briefly unavailable', async () => {
     const own = world();
     await signedIn(own);
     await admin.setDown(true);
-    await vi.waitFor(() => expect(own.signIns.status[0]?.failure).toContain('gives no answer'), 10_000);
+    await vi.waitFor(() => expect(own.signIns.status[0]?.failure).toContain('did not respond'), 10_000);
     await admin.setDown(false);
     const before = own.shown.length;
     await vi.waitFor(() => expect(own.shown.length).toBeGreaterThan(before), 15_000);
     expect(own.signIns.status[0]?.failure).toBeUndefined();
   }, 40_000);
 
-  it('signs out at the broker, and gives the refresh token up', async () => {
+  it('signs out at the broker, and revokes the refresh token', async () => {
     const own = world();
     await signedIn(own);
     await admin.forgetRequests();
@@ -157,7 +171,7 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
     expect(await own.signIns.signOut()).toEqual([]);
   }, 30_000);
 
-  it('keeps the ID token for the next session where there is none, and gives it once', async () => {
+  it('keeps the ID token for the next session if there is none, and returns it once', async () => {
     const own = world();
     own.accessToken = undefined;
     await signedIn(own);
@@ -169,12 +183,12 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
     expect(own.signIns.takeWaiting()).toBeUndefined();
   }, 30_000);
 
-  it('does not take a discovery document that speaks for another issuer', async () => {
+  it('refuses the discovery document of another issuer', async () => {
     const own = world({ issuer: `${idp.issuer}/` });
     await expect(own.signIns.begin('okta')).rejects.toMatchObject({ code: 'agent_sign_in_failed' });
   });
 
-  it('gives up a sign-in when another one at the same issuer begins', async () => {
+  it('cancels a sign-in when another one at the same issuer starts', async () => {
     const own = world();
     await own.signIns.begin('okta');
     const first = own.signIns.result('okta', 20_000);

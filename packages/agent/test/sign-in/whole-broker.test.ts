@@ -1,18 +1,21 @@
-/** A sign-in from the device flow to its end: the agent's own parts, a whole broker, and real providers of two code bases over TLS. */
+/**
+ * A sign-in from the device flow to its end: the agent's own code, a complete broker, and real providers from two code
+ * bases over TLS.
+ */
 import { readFileSync } from 'node:fs';
 import { get } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { authorize, parseAccess } from '@meshpass/access';
 import { createAttestSignIn } from '@meshpass/broker/attest/attest';
-import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
-import { createVerifyLogout } from '@meshpass/broker/attest/oidc/logout-token';
+import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
+import { createVerifyLogout } from '@meshpass/broker/issuers/oidc/logout-token';
 import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
 import { idpAdmin, type ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { signInAs, signOutIn } from '@meshpass/lab/oidc/browser';
 import { MESHPASS_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { BUILD_MS, startZitadel } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Enrolled, type Harness, heartbeat, session, startHarness } from '../../../broker/test/harness/broker.ts';
+import { type Enrolled, type Harness, renewLease, session, startHarness } from '../../../broker/test/harness/broker.ts';
 import { grantsOf, signIn, signOut } from '../../../broker/test/harness/sign-in.ts';
 import type { SignInBroker } from '../../src/sign-in/broker.ts';
 import { askIssuer } from '../../src/sign-in/issuer-http.ts';
@@ -20,7 +23,7 @@ import { SignIns } from '../../src/sign-in/sign-ins.ts';
 import { type Authority, createAuthority } from '../harness.ts';
 
 const ALICE = '00u1alice';
-/** Seconds after which the agent believes that it must have confirmed a sign-in; the broker waits for longer. */
+/** Time limit in seconds for confirmations as reported to the agent; the broker's actual limit is longer. */
 const HURRY = 3;
 
 const PROVIDERS = {
@@ -47,7 +50,7 @@ function fetchFromIdp(url: unknown): Promise<Response> {
   });
 }
 
-/** The broker's API, as the agent's client calls it. */
+/** Calls the broker's API like the agent's client. */
 function brokerOf(who: Enrolled): SignInBroker {
   const read = ({ status, json }: Awaited<ReturnType<typeof signIn>>) => {
     if (status !== 200) throw new MeshpassError(json.error_code, json.error_description);
@@ -68,7 +71,7 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
   const cookies = new Map<string, string>();
   const person = () => ({ ca: ca.root, cookies, types: { login: ALICE, password: 'any' } });
   const grants = async () => {
-    await heartbeat(harness, who);
+    await renewLease(harness, who);
     return await grantsOf(harness, who);
   };
   const login = async () => {
@@ -111,8 +114,14 @@ grants:
     await admin.setBackchannel(MESHPASS_CLIENT, logout, readFileSync(harness.caFile, 'utf8'));
     who = await session(harness, 'ann');
     signIns = new SignIns({
-      ...{ broker: brokerOf(who), ask: askIssuer(ca.root), jkt: dpopThumbprint(who.key.jwk), now: Date.now },
-      ...{ random: Math.random, log: () => {}, accessToken: () => who.access_token, onWaiting: () => {} },
+      broker: brokerOf(who),
+      ask: askIssuer(ca.root),
+      jkt: dpopThumbprint(who.key.jwk),
+      now: Date.now,
+      random: Math.random,
+      log: () => {},
+      accessToken: () => who.access_token,
+      onWaiting: () => {},
     });
   }, BUILD_MS);
   afterAll(async () => {
@@ -121,7 +130,7 @@ grants:
     await idp?.close();
   });
 
-  it('gives what it is demanded for, and is confirmed by refresh tokens', async () => {
+  it('grants what requires it, and is confirmed with refresh tokens', async () => {
     await login();
     const [first] = signIns.status;
     await expect.poll(() => signIns.status[0]?.until).toBeGreaterThan(first!.until);
@@ -129,14 +138,14 @@ grants:
     expect(await grants()).toEqual(['open', 'both']);
   });
 
-  it('ends when the person is disabled', async () => {
+  it('ends when the user is disabled', async () => {
     await admin.disable(ALICE);
     await expect.poll(grants).toEqual(['open']);
     expect(signIns.notes.join()).toContain('has not confirmed the sign-in');
     await admin.enable(ALICE);
   });
 
-  it('ends at once when the person signs out at the provider, also where that goes on to take the refresh token', async () => {
+  it('ends immediately when the user signs out at the provider, even if the refresh token stays valid there', async () => {
     await login();
     const configuration = await fetchFromIdp(`${idp.issuer}/.well-known/openid-configuration`);
     const { end_session_endpoint: end } = (await configuration.json()) as { end_session_endpoint: string };
@@ -147,7 +156,7 @@ grants:
     await login();
   });
 
-  it('ends in the workspace, and the refresh token is worth nothing any more', async () => {
+  it('ends from the workspace, which invalidates the refresh token', async () => {
     await admin.forgetRequests();
     expect(await signIns.signOut()).toEqual(['okta']);
     expect(await grants()).toEqual(['open']);

@@ -1,4 +1,4 @@
-/** What the agent adds to every HTTP listener of a configuration. */
+/** The agent's additions to every HTTP listener of a configuration. */
 import type { Message } from '@bufbuild/protobuf';
 import { asJson, LISTENER, unpack } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
@@ -9,14 +9,18 @@ import { service } from '../harness.ts';
 
 const ORDERS = service();
 
-/** Names of the HTTP filters of the one listener, and the names that its filter of foreign hosts lets pass. */
+/** Returns the names of the single listener's HTTP filters, and the host names that its foreign-host filter accepts. */
 function filtersWith(services: readonly (typeof ORDERS)[]) {
-  const received = brokerAnswers('cluster.local').configuration(encoded(configurationOf([ORDERS], 1)));
-  const expected = { trustDomain: 'cluster.local', clusterDomain: 'cluster.local', grants: [ORDERS.grant] };
-  const accepted = acceptConfiguration(received, expected, {
+  const content = brokerAnswers('cluster.local').configuration(encoded(configurationOf([ORDERS])));
+  const expected = {
+    trustDomain: 'cluster.local',
+    clusterDomain: 'cluster.local',
+    tokenHeader: 'x-meshpass-token',
+    grants: [ORDERS.grant],
+  };
+  const accepted = acceptConfiguration({ version: 1, ...content }, expected, {
     services,
     sessionId: 's',
-    tokenHeader: 'x-meshpass-token',
     mayListenOn: () => true,
   });
   if (accepted.refused) throw new Error(JSON.stringify(accepted.refused));
@@ -26,16 +30,16 @@ function filtersWith(services: readonly (typeof ORDERS)[]) {
   return { names: filters.map(({ name }) => name), regex: /"regex":"([^"]*)"/.exec(text)?.[1] };
 }
 
-test('a listener gets the token, an answer that explains, and refuses foreign hosts', () => {
+test('adds filters that explain refusals and refuse foreign hosts, but none for the token', () => {
   const { names, regex } = filtersWith([ORDERS]);
-  expect(names.slice(0, 3)).toEqual(['meshpass.foreign_host', 'meshpass.explain', 'meshpass.token']);
+  expect(names.slice(0, 3)).toEqual(['meshpass.foreign_caller', 'meshpass.explain', 'envoy.filters.http.router']);
   expect(JSON.parse(`"${regex}"`)).toBe(
     '(orders\\.shop\\.svc\\.cluster\\.local|orders\\.shop\\.svc|orders\\.shop)(:[0-9]+)?',
   );
 });
 
-test('of a service that is not in the list yet, every forwarded host is refused', () => {
+test('refuses every forwarded host for a service that is not in the list yet', () => {
   const { names, regex } = filtersWith([]);
-  expect(names.slice(0, 2)).toEqual(['meshpass.foreign_host', 'meshpass.token']);
+  expect(names.slice(0, 2)).toEqual(['meshpass.foreign_caller', 'envoy.filters.http.router']);
   expect(regex).toBe('()(:[0-9]+)?');
 });

@@ -1,4 +1,6 @@
-/** The state-of-the-world protocol on one stream: what is sent when, and what Envoy's answers mean. */
+/**
+ * The state-of-the-world protocol on one stream: the order of responses, and the meaning of Envoy's acknowledgements.
+ */
 import type { Message } from '@bufbuild/protobuf';
 import { CLUSTER, LISTENER, messageOf, pack } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
@@ -12,7 +14,7 @@ interface Response extends Message {
   readonly resources: readonly unknown[];
 }
 
-function stream(store: ResourceStore) {
+function stream(store: ResourceStore, taken: () => void = () => {}) {
   const waiting: Message[] = [];
   let wake = () => {};
   let ended = false;
@@ -27,11 +29,14 @@ function stream(store: ResourceStore) {
   const answers: Answered[] = [];
   const responses: Response[] = [];
   const done = (async () => {
-    for await (const one of discover(requests(), store, (answer) => answers.push(answer)))
+    for await (const one of discover(requests(), store, (answer) => answers.push(answer))) {
       responses.push(one as Response);
+      taken();
+    }
   })();
   return {
-    ...{ answers, responses },
+    answers,
+    responses,
     ask: (type: string, more: object = {}) => {
       const json = { type_url: TYPE + type, ...more };
       waiting.push(messageOf('envoy.service.discovery.v3.DiscoveryRequest', json));
@@ -50,10 +55,10 @@ const clusters = (...names: string[]) => ({
 });
 const sent = ({ responses }: ReturnType<typeof stream>) =>
   responses.map(({ typeUrl, resources }) => [typeUrl.slice(TYPE.length), resources.length]);
-/** Until everything that was asked for has been dealt with. */
+/** Waits until all requests have been processed. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
 
-test('what is not known yet is sent once it is', async () => {
+test('sends resources once they are known', async () => {
   const store = new ResourceStore();
   const one = stream(store);
   one.ask(CLUSTER);
@@ -65,7 +70,7 @@ test('what is not known yet is sent once it is', async () => {
   await one.end();
 });
 
-test('the next version waits for the answer to the one before, and is the newest then', async () => {
+test('sends the latest version after Envoy has acknowledged the previous one', async () => {
   const store = new ResourceStore();
   store.set(clusters('a'));
   const one = stream(store);
@@ -81,7 +86,7 @@ test('the next version waits for the answer to the one before, and is the newest
     [CLUSTER, 1],
     [CLUSTER, 3],
   ]);
-  // It was asked for the newest only now.
+  // The latest version was sent only after this acknowledgement.
   expect(one.answers).toEqual([{ type: CLUSTER, names: [], isNewest: false, rejection: undefined }]);
   one.ask(CLUSTER, { response_nonce: one.responses[1]!.nonce });
   await settled();
@@ -89,7 +94,7 @@ test('the next version waits for the answer to the one before, and is the newest
   await one.end();
 });
 
-test('what Envoy rejected is told, and not sent again until it is another', async () => {
+test('reports rejected resources, and does not send them again until they change', async () => {
   const store = new ResourceStore();
   store.set(clusters('a'));
   const one = stream(store);
@@ -107,7 +112,7 @@ test('what Envoy rejected is told, and not sent again until it is another', asyn
   await one.end();
 });
 
-test('an answer to an earlier response changes nothing', async () => {
+test('ignores an acknowledgement of an earlier response', async () => {
   const store = new ResourceStore();
   store.set(clusters('a'));
   const one = stream(store);
@@ -119,7 +124,7 @@ test('an answer to an earlier response changes nothing', async () => {
   await one.end();
 });
 
-test('of named resources those are sent that exist, and new names at once', async () => {
+test('sends the named resources that exist, and new names immediately', async () => {
   const store = new ResourceStore();
   store.set(clusters('a', 'b'));
   const one = stream(store);
@@ -132,7 +137,7 @@ test('of named resources those are sent that exist, and new names at once', asyn
   await one.end();
 });
 
-test('clusters go before the listeners that name them', async () => {
+test('sends clusters before the listeners that refer to them', async () => {
   const store = new ResourceStore();
   const one = stream(store);
   one.ask(LISTENER);
@@ -145,4 +150,49 @@ test('clusters go before the listeners that name them', async () => {
     [LISTENER, 1],
   ]);
   await one.end();
+});
+
+const listeners = (...names: string[]) => ({
+  [LISTENER]: new Map(names.map((name) => [name, pack(messageOf(LISTENER, { name }))])),
+});
+
+/** Acknowledges the first response with clusters; then both types of the change arrive in order. */
+async function expectBothAfter(one: ReturnType<typeof stream>, responses: number) {
+  expect(sent(one)).toHaveLength(responses);
+  one.ask(CLUSTER, { response_nonce: one.responses[0]!.nonce });
+  await settled();
+  expect(sent(one).slice(responses)).toEqual([
+    [CLUSTER, 2],
+    [LISTENER, 2],
+  ]);
+  await one.end();
+}
+
+test('sends no listeners while the clusters that they refer to wait for an acknowledgement', async () => {
+  const store = new ResourceStore();
+  const one = stream(store);
+  one.ask(CLUSTER);
+  one.ask(LISTENER);
+  await settled();
+  store.set({ ...clusters('a'), ...listeners('l') });
+  await settled();
+  one.ask(LISTENER, { response_nonce: one.responses[1]!.nonce });
+  store.set({ ...clusters('a', 'b'), ...listeners('l', 'm') });
+  await settled();
+  await expectBothAfter(one, 2);
+});
+
+test('sends no listeners of a change that arrives while the stream takes the previous clusters', async () => {
+  const store = new ResourceStore();
+  let changes = 0;
+  const one = stream(store, () => {
+    if (changes++ === 0) store.set({ ...clusters('a', 'b'), ...listeners('l', 'm') });
+  });
+  one.ask(CLUSTER);
+  one.ask(LISTENER);
+  await settled();
+  store.set({ ...clusters('a'), ...listeners('l') });
+  await settled();
+  expect(sent(one)).toEqual([[CLUSTER, 1]]);
+  await expectBothAfter(one, 1);
 });

@@ -1,4 +1,4 @@
-/** gRPC on the wire, against Node's own HTTP/2 client: what is answered, and what is refused with which status. */
+/** gRPC on the wire, against Node's own HTTP/2 client: responses, and statuses of refusals. */
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect } from 'node:http2';
 import { createServer, type Server } from 'node:net';
@@ -57,7 +57,7 @@ function request(typeUrl: string): Uint8Array {
   return toBinary(messageType(REQUEST), messageOf(REQUEST, { type_url: typeUrl }));
 }
 
-/** Sends these bytes, each a frame of its own. @returns all that came back */
+/** Sends byte sequences, each in its own frame. @returns everything received */
 async function call(chunks: readonly Uint8Array[], path = PATH, contentType = 'application/grpc') {
   const stream = client.request({ ':method': 'POST', ':path': path, 'content-type': contentType, te: 'trailers' });
   const got: { status?: number; grpc?: string } = {};
@@ -73,7 +73,7 @@ async function call(chunks: readonly Uint8Array[], path = PATH, contentType = 'a
   return { ...got, body };
 }
 
-test('answers each message, however it is cut into frames', async () => {
+test('answers each message, however it is split into frames', async () => {
   const [first, second, third] = ['a', 'b'.repeat(40_000), 'c'].map((one) => framed(request(one)));
   const all = Buffer.concat([first!, second!, third!]);
   const answer = Buffer.concat(
@@ -90,16 +90,11 @@ test('answers each message, however it is cut into frames', async () => {
 });
 
 test.each([
-  [
-    'a method that there is not',
-    [framed(request('a'))],
-    '/envoy.service.discovery.v3.AggregatedDiscoveryService/Other',
-    '12',
-  ],
+  ['an unknown method', [framed(request('a'))], '/envoy.service.discovery.v3.AggregatedDiscoveryService/Other', '12'],
   ['a compressed message', [framed(request('a'), { flag: 1 })], PATH, '12'],
-  ['a message that is announced as larger than is taken', [framed(request('a'), { length: LIMIT + 1 })], PATH, '8'],
-  ['bytes that are no message', [framed(Buffer.from([0xff, 0xff]))], PATH, '3'],
-  ['a message that does not end', [framed(request('a'), { length: 1_000 })], PATH, '3'],
+  ['a message with a length above the limit', [framed(request('a'), { length: LIMIT + 1 })], PATH, '8'],
+  ['bytes that are not a message', [framed(Buffer.from([0xff, 0xff]))], PATH, '3'],
+  ['an incomplete message', [framed(request('a'), { length: 1_000 })], PATH, '3'],
 ])('refuses %s', async (_what, chunks, path, code) => {
   expect(await call(chunks, path)).toMatchObject({ status: 200, grpc: code });
 });
@@ -108,7 +103,7 @@ test('refuses what is not gRPC', async () => {
   expect(await call([], PATH, 'application/json')).toMatchObject({ status: 415 });
 });
 
-test('ends the answer of a call that the client gives up', async () => {
+test('ends the response to a call that the client cancels', async () => {
   const stream = client.request({ ':method': 'POST', ':path': PATH, 'content-type': 'application/grpc' });
   stream.on('error', () => {});
   stream.write(framed(request('a')));

@@ -28,7 +28,7 @@ const names = (resources: Resources) =>
     .flatMap((all) => [...all.keys()])
     .sort();
 
-test('what connections of before lead through stays for grants that are held, and no listener with a socket does', () => {
+test('keeps resources of existing connections for current grants, but no listener with a socket', () => {
   const lingering = new Lingering();
   lingering.replaced(SHARED, ALONE, 0);
   const now = ['dev/80', 'dev/alone', 'dev/inner', 'dev/orders', 'dev/shared'];
@@ -36,7 +36,7 @@ test('what connections of before lead through stays for grants that are held, an
   expect(names(lingering.with(SHARED, ['dev', 'sre']))).toEqual(names(SHARED));
 });
 
-test('it stays for an hour after it was used last, and not into another session', () => {
+test('keeps resources for an hour after their last use, but not for another session', () => {
   const lingering = new Lingering();
   lingering.replaced(SHARED, ALONE, 0);
   lingering.replaced(ALONE, ALONE, HOUR - 1);
@@ -48,7 +48,7 @@ test('it stays for an hour after it was used last, and not into another session'
   expect(names(lingering.with(ALONE, ['dev']))).toEqual(names(ALONE));
 });
 
-test('no more than a bounded number of them are kept, the newest', () => {
+test('keeps a limited number of resources, the newest', () => {
   const lingering = new Lingering();
   const many = Array.from({ length: 1_500 }, (_, n) => `dev/${n}`);
   lingering.replaced({ [CLUSTER]: one(CLUSTER, ...many) }, ALONE, 0);

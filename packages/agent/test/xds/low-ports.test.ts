@@ -5,25 +5,25 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { mayListenOn, passesOn } from '../../src/xds/low-ports.ts';
 
-it('ports that need no right may be listened on', () => {
+it('allows ports that require no privilege', () => {
   expect(mayListenOn(1024)).toBe(true);
   expect(mayListenOn(8080)).toBe(true);
 });
 
 it.each([
-  ['root that has it', '400', '0', true, true],
-  ['root that lost it, as in some containers', 'fffffbff', '0', true, false],
-  ['a user who passes it on', '400', '400', false, true],
-  ['a user whose node alone has it, by setcap', '400', '0', false, false],
+  ['root with it', '400', '0', true, true],
+  ['root without it, as in some containers', 'fffffbff', '0', true, false],
+  ['a user whose children inherit it', '400', '400', false, true],
+  ['a user whose node binary has it through setcap', '400', '0', false, false],
   ['a user without it', '0', '0', false, false],
-])('the right of %s counts as far as Envoy has it', (_, effective, ambient, byRoot, may) => {
+])('evaluates the privilege of %s as Envoy inherits it', (_, effective, ambient, byRoot, may) => {
   const padded = (set: string) => set.padStart(16, '0');
   expect(passesOn(`Uid:\t1\nCapEff:\t${padded(effective)}\nCapBnd:\t0\nCapAmb:\t${padded(ambient)}\n`, byRoot)).toBe(
     may,
   );
 });
 
-it('is what the system lets a user without rights do', async () => {
+it('agrees with the system for an unprivileged user', async () => {
   const file = fileURLToPath(new URL('../../src/xds/low-ports.ts', import.meta.url));
   const program = `
     const { mayListenOn } = await import(${JSON.stringify(file)});

@@ -1,7 +1,7 @@
 /**
- * Two states of a mesh's policies, compared by what they mean: for every port of every workload, the calls that one lets in
- * and the other does not. Exact: sets of calls are subtracted as formulas, and each difference comes with a call that proves
- * it; without a difference there is no such call.
+ * Compares two states of a mesh's policies by meaning: for every port of every workload, the calls that one state
+ * allows and the other does not. The comparison is exact: it subtracts sets of calls as formulas, and each difference
+ * includes a call that proves it. If no difference is found, no such call exists.
  */
 
 import { type MeshSettings, type Resource, trustedPeerDomains, withCreationTimes } from '@meshpass/istio';
@@ -18,9 +18,9 @@ import { dataPlanes, type UnknownPorts, unknownPorts } from './unknown.ts';
 
 export interface Change extends Description {
   readonly kind: 'gains' | 'loses';
-  /** Where it is the same change. */
+  /** Ports with this change. */
   readonly where: readonly Endpoint[];
-  /** A call that proves it. */
+  /** Call that proves the change. */
   readonly example: Call;
   readonly before: Decision;
   readonly after: Decision;
@@ -28,24 +28,27 @@ export interface Change extends Description {
 
 export interface Comparison {
   readonly changes: readonly Change[];
-  /** There are more changes than are listed. */
+  /** Whether more changes exist than are listed. */
   readonly more: boolean;
-  /** Ports that were compared. */
+  /** Number of compared ports. */
   readonly endpoints: number;
-  /** Of which nothing is said, though something differs there. */
+  /** Ports with differences whose effect is unknown. */
   readonly unknown: readonly UnknownPorts[];
-  /** Namespaces whose Pods are taken to have a sidecar. */
+  /** Namespaces whose Pods are assumed to have a sidecar. */
   readonly assumed: readonly string[];
 }
 
 export interface CompareOptions {
-  /** Changes listed for the same two sets of policies. Default: 20. */
+  /** Maximum number of changes listed per pair of policy sets; defaults to 20. */
   readonly listed?: number;
-  /** Why not everything was read of the states: nothing is said of any port then. */
+  /** Reason why some policies may not have been read. If set, every port is unknown. */
   readonly unread?: string;
 }
 
-/** Calls that exist: without mutual TLS there is no SNI to be seen, and with it the peer is of a domain that the mesh trusts. */
+/**
+ * Condition that every possible call meets: without mutual TLS no SNI is visible, and with it the peer belongs to a
+ * trust domain of the mesh.
+ */
 export function realCalls(settings: MeshSettings): Condition {
   return any([
     all([
@@ -56,7 +59,10 @@ export function realCalls(settings: MeshSettings): Condition {
   ]);
 }
 
-/** Products of a set that hold a real call, each with one. What is real goes without saying, so products are not cut by it. */
+/**
+ * Yields the products of a set that contain a real call, each with an example. Products are not restricted to real
+ * calls, so that descriptions can omit that obvious condition.
+ */
 export function* realProducts(
   space: Space,
   set: Node,
@@ -70,10 +76,10 @@ export function* realProducts(
 }
 
 /**
- * Compares two states of a mesh by the calls that they allow. Exact: without a change in the answer there is no call that one state
- * allows and the other does not, but for the ports in `unknown`.
- * @param before resources of one state: policies, and whatever is known of Services and workloads
- * @param after of the other; objects that are in both keep their age
+ * Compares two states of a mesh by the calls that they allow. Exact: if the result has no change, no call is allowed by
+ * one state and not by the other, except on the ports in `unknown`.
+ * @param before resources of one state: policies, and all known Services and workloads
+ * @param after resources of the other; objects in both states keep their age
  * @throws MeshpassError `policy_too_large`
  * @example
  * ```ts
@@ -95,12 +101,11 @@ export function compareMeaning(
   settings: MeshSettings,
   options: CompareOptions = {},
 ): Comparison {
-  // What is there already is updated by applying, and keeps its age.
+  // Applying updates existing objects, which keep their creation times.
   const applied = withCreationTimes(after, before);
   const indexes = indexStates(before, applied, settings);
   const endpoints = endpointsOf([...before, ...applied], indexes, settings);
-  const states = [before, applied] as const;
-  const known = dataPlanes(states, settings.rootNamespace, options.unread);
+  const known = dataPlanes(indexes, options.unread);
   const understood = endpoints.filter((one) => known.unknownAt(one) === undefined);
   const pairs = pairUp(understood, indexes);
   const conditions = pairs.flatMap(({ portPolicies }) => portPolicies.map(({ allowed }) => allowed));
@@ -121,12 +126,15 @@ export function compareMeaning(
     }
   }
   return {
-    ...{ changes, more, endpoints: understood.length, assumed: known.assumed(understood) },
-    unknown: unknownPorts(endpoints, known, states, settings.rootNamespace),
+    changes,
+    more,
+    endpoints: understood.length,
+    assumed: known.assumed(understood),
+    unknown: unknownPorts(endpoints, known, [before, applied], settings.rootNamespace),
   };
 }
 
-/** Both states, so that the same call means the same to each. */
+/** Indexes both states together, so that the same call has the same meaning in each. */
 export function indexStates(
   before: readonly Resource[],
   after: readonly Resource[],
@@ -137,7 +145,8 @@ export function indexStates(
 }
 
 /**
- * A change as text: who gains or loses what and where, with an example call and the deciding rule before and after.
+ * Formats a change: the callers, what they gain or lose and where, an example call, and the deciding rules before and
+ * after.
  * @example
  * ```ts
  * import { compareMeaning, formatChange } from '@meshpass/analysis/diff';

@@ -1,21 +1,21 @@
-/** Why a call is let in or not, at one port: by which rule, and where that is written. */
-import { SOURCE_ANNOTATION } from '@meshpass/access/compile';
+/** Explains why a port allows or denies a call: the deciding rule and its source position. */
+import { GRANT_LABEL } from '@meshpass/access/compile';
 import { type AuthorizationPolicy, actionOf } from '@meshpass/istio';
 import { type Call, meets } from './formula/call.ts';
 import type { PortPolicy } from './policy-index.ts';
 
 export interface Decision {
   readonly allowed: boolean;
-  /** For people. */
+  /** Explanation for display. */
   readonly reason: string;
-  /** The policy whose rule decides, with the number of the rule; absent where no rule does. */
+  /** Policy of the deciding rule and the rule's index; absent if no rule decides. */
   readonly policy?: AuthorizationPolicy;
   readonly rule?: number;
-  /** Refused only where the external authorizer that is asked does not agree. */
+  /** Whether an external authorizer decides. The call is then denied only if the authorizer disagrees. */
   readonly undecided?: true;
 }
 
-/** In Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
+/** Explains a decision in Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
 export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
   const policies = portPolicy.policies();
   const isAllowed = meets(call, portPolicy.allowed);
@@ -30,45 +30,44 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
   if (isAllowed) {
     const by = deciding('ALLOW');
     if (by) return { allowed: true, reason: `allowed by ${formatRule(by.policy, by.rule)}`, ...by };
-    return { allowed: true, reason: 'no policy denies it, and no ALLOW policy is there' };
+    return { allowed: true, reason: 'no policy denies it, and no ALLOW policy applies' };
   }
   if (portPolicy.closed !== undefined) return { allowed: false, reason: portPolicy.closed };
   const custom = deciding('CUSTOM');
-  if (custom?.refuses) {
-    const { policy, rule } = custom;
+  if (custom?.refuses)
     return {
       allowed: false,
-      reason: `refused by ${formatRule(policy, rule)}, whose authorizer is not asked`,
-      policy,
-      rule,
+      reason: `refused by ${formatRule(custom.policy, custom.rule)}, whose authorizer is not asked`,
+      ...custom,
     };
-  }
   const denied = deciding('DENY');
   if (denied) return { allowed: false, reason: `denied by ${formatRule(denied.policy, denied.rule)}`, ...denied };
   const allowing = policies.filter(({ policy }) => actionOf(policy) === 'ALLOW');
   if (allowing.length > 0 && !deciding('ALLOW')) {
-    const names = allowing.slice(0, 3).map(({ policy }) => formatPolicy(policy));
+    const names = allowing.slice(0, 3).map(({ policy }) => formatRule(policy));
     const more = allowing.length > 3 ? ` and ${allowing.length - 3} more` : '';
     return { allowed: false, reason: `no rule of ${names.join(', ')}${more} allows it` };
   }
   if (custom) {
-    const { policy, rule } = custom;
-    const reason = `left to an authorizer by ${formatRule(policy, rule)}`;
-    return { allowed: false, reason, policy, rule, undecided: true };
+    const reason = `left to an authorizer by ${formatRule(custom.policy, custom.rule)}`;
+    return { allowed: false, reason, ...custom, undecided: true };
   }
-  return { allowed: false, reason: 'mutual TLS or the token on it is not what this port asks for' };
+  return { allowed: false, reason: 'its mutual TLS or its token does not meet the requirements of this port' };
 }
 
-/** `AuthorizationPolicy shop/orders (orders.yaml:3)`. */
-export function formatPolicy({ kind, metadata, origin }: AuthorizationPolicy): string {
-  const place = origin.line > 0 ? `${origin.file}:${origin.line}` : metadata.annotations?.[SOURCE_ANNOTATION];
-  return `${kind} ${metadata.namespace}/${metadata.name}${place === undefined ? '' : ` (${place})`}`;
+/**
+ * Formats `AuthorizationPolicy shop/orders, rule 2 (orders.yaml:12)`, counting from 1. Without a rule, formats the
+ * policy.
+ */
+function formatRule({ kind, metadata, origin }: AuthorizationPolicy, rule?: number): string {
+  const { file, line } = rule === undefined ? origin : origin.at(['spec', 'rules', rule]);
+  const place = origin.line > 0 ? `${file}:${line}` : grantOf(metadata);
+  const name = `${kind} ${metadata.namespace}/${metadata.name}${rule === undefined ? '' : `, rule ${rule + 1}`}`;
+  return place === undefined ? name : `${name} (${place})`;
 }
 
-/** `AuthorizationPolicy shop/orders, rule 2 (orders.yaml:12)`, counted from 1. */
-export function formatRule(policy: AuthorizationPolicy, rule: number): string {
-  const { kind, metadata, origin } = policy;
-  const written = origin.line > 0 ? origin.at(['spec', 'rules', rule]) : undefined;
-  const place = written ? `${written.file}:${written.line}` : metadata.annotations?.[SOURCE_ANNOTATION];
-  return `${kind} ${metadata.namespace}/${metadata.name}, rule ${rule + 1}${place === undefined ? '' : ` (${place})`}`;
+/** Formats `grant payments-dev` for a policy compiled from a grant. */
+function grantOf({ labels }: AuthorizationPolicy['metadata']): string | undefined {
+  const grant = labels?.[GRANT_LABEL];
+  return grant === undefined ? undefined : `grant ${grant}`;
 }

@@ -1,25 +1,28 @@
-/** Sets of calls in words: who calls what, under which circumstances, only as far as it matters. */
+/** Describes sets of calls: callers, operations and circumstances, limited to what matters. */
 import type { Call } from './formula/call.ts';
 import type { Explained } from './formula/explain.ts';
 
 export interface Description {
-  /** `workloads of namespace shop` */
+  /** Callers: `workloads of namespace shop`. */
   readonly who: string;
-  /** `GET /orders/*` */
+  /** Operations: `GET /orders/*`. */
   readonly what: string;
-  /** `with a token of https://...`; empty where nothing else matters. */
+  /** Further conditions: `with a token of https://...`; empty if there are none. */
   readonly circumstances: string;
   /** Fields that make the difference. */
   readonly matters: ReadonlySet<string>;
 }
 
-/** @param given fields that go without saying */
+/**
+ * Describes the fields of a product.
+ * @param given fields to omit because the context implies them
+ */
 export function describe(explained: readonly Explained[], given: ReadonlySet<string> = new Set()): Description {
   const by = new Map(explained.map((one) => [one.field, one]));
   const who = describeWho(by);
   const what = describeWhat(by);
   const circumstances = explained
-    .filter(({ field }) => !SAID_ELSEWHERE.has(field) && !given.has(field))
+    .filter(({ field }) => !CALL_FIELDS.has(field) && !given.has(field))
     .map(describeCircumstance)
     .filter((text) => text !== '');
   return {
@@ -30,7 +33,10 @@ export function describe(explained: readonly Explained[], given: ReadonlySet<str
   };
 }
 
-/** One call, with what matters of it. @param matters fields that make the difference */
+/**
+ * Formats one call with the fields that matter.
+ * @param matters fields that make the difference
+ */
 export function formatCall(call: Call, protocol: 'http' | 'tcp', matters: ReadonlySet<string>): string {
   const of = <T>(all: Iterable<readonly [string, T]>) => new Map([...all].filter(([field]) => matters.has(field)));
   const [texts, lists, addresses] = [of(call.texts), of(call.lists), of(call.addresses)];
@@ -46,14 +52,13 @@ export function formatCall(call: Call, protocol: 'http' | 'tcp', matters: Readon
     ...[...texts].filter(([field]) => !CALL_FIELDS.has(field)).map(([field, value]) => `${label(field)} ${value}`),
     ...[...lists].map(([field, values]) => `${label(field)} ${values.join(' and ')}`),
     ...[...addresses].map(([field, value]) => `${field} ${value}`),
-    ...[...flags].filter((name) => name !== 'peer' && matters.has(name)).map(describeFlag),
+    ...[...flags].filter((name) => name !== 'peer' && matters.has(name)).map((name) => describeFlag(name, true)),
   ];
   return `${peer}: ${what}${rest.length > 0 ? ` (${rest.join(', ')})` : ''}`;
 }
 
 const PEER_FIELDS = ['peer', 'peer.namespace', 'peer.account', 'peer.trustDomain'];
 const CALL_FIELDS = new Set([...PEER_FIELDS, 'method', 'path']);
-const SAID_ELSEWHERE = CALL_FIELDS;
 
 function describeWho(by: ReadonlyMap<string, Explained>): string {
   const proven = by.get('peer');
@@ -79,11 +84,7 @@ function describeWhat(by: ReadonlyMap<string, Explained>): string {
 function describeCircumstance(one: Explained): string {
   switch (one.kind) {
     case 'flag':
-      return one.value
-        ? describeFlag(one.field)
-        : /^(?:unverified|custom):/.test(one.field)
-          ? describeNoFlag(one.field)
-          : '';
+      return describeFlag(one.field, one.value);
     case 'member':
       return `${one.has ? 'with' : 'without'} ${label(one.field)} ${one.value}`;
     default: {
@@ -96,22 +97,16 @@ function describeCircumstance(one: Explained): string {
   }
 }
 
-function describeFlag(field: string): string {
+function describeFlag(field: string, value: boolean): string {
   const [kind, ...rest] = field.split(':');
   const name = rest.join(':');
-  if (kind === 'unverified') return `with a token in ${name} that does not verify`;
-  return kind === 'custom' ? `where the authorizer ${name} agrees` : name;
+  if (kind === 'unverified')
+    return value ? `with a token in ${name} that does not verify` : `without an unverifiable token in ${name}`;
+  if (kind === 'custom') return `if the authorizer ${name} ${value ? 'agrees' : 'does not agree'}`;
+  return value ? name : '';
 }
 
-function describeNoFlag(field: string): string {
-  const [kind, ...rest] = field.split(':');
-  const name = rest.join(':');
-  return kind === 'unverified'
-    ? `without an unverifiable token in ${name}`
-    : `where the authorizer ${name} does not agree`;
-}
-
-/** A field as a person calls it. */
+/** Display name of a field. */
 function label(field: string): string {
   if (field === 'connection.sni') return 'SNI';
   if (field === 'token.issuer') return 'a token of';

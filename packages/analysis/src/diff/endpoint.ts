@@ -1,19 +1,19 @@
-/** The ports that a comparison speaks of, and which of them have the same policies. */
+/** Ports of a comparison, grouped by equal policies. */
 
 import type { MeshSettings, Resource, Workload } from '@meshpass/istio';
 import type { PolicyIndex, PortPolicy } from './policy-index.ts';
 import { type Protocol, workloadsOf } from './workloads.ts';
 
-/** One port of a workload, as both states know it. */
+/** Workload port to compare in both states. */
 export interface Endpoint {
   readonly workload: Workload;
-  /** On the pod; undefined stands for all that neither a Service nor a policy names. */
+  /** Pod port, or undefined for all ports that neither a Service nor a policy names. */
   readonly port: number | undefined;
   readonly protocol: Protocol;
   readonly services: readonly string[];
 }
 
-/** Every port of every workload that either state knows, on which protocols it may be spoken to. */
+/** Lists every port of every workload in either state, with the protocols that clients may speak. */
 export function endpointsOf(
   resources: readonly Resource[],
   indexes: readonly PolicyIndex[],
@@ -30,7 +30,7 @@ export function endpointsOf(
       .flatMap(([port, states]) => {
         const services = [...new Set(states.flatMap(({ reachedAs }) => reachedAs))].sort();
         const spoken = new Set(indexes.map((index) => index.portsOf(workload).get(port)?.protocol ?? 'undeclared'));
-        // On a port that declares nothing, the client's first bytes choose.
+        // On an undeclared port, the client's first bytes determine the protocol.
         const protocols = (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
         return protocols.map((protocol): Endpoint => ({ workload, port, protocol, services }));
       });
@@ -49,7 +49,7 @@ export interface Pair {
   readonly where: readonly Endpoint[];
 }
 
-/** Endpoints at which the same stands before, and the same after. */
+/** Groups endpoints that share both their old and their new policies. */
 export function pairUp(
   endpoints: readonly Endpoint[],
   [before, after]: readonly [PolicyIndex, PolicyIndex],
@@ -69,7 +69,8 @@ export function pairUp(
 const SHOWN = 5;
 
 /**
- * The ports of a change in words: `orders in shop, port 8080 (orders.shop:8080)`. Five of them are named, the others counted.
+ * Formats the ports of a change: `orders in shop, port 8080 (orders.shop:8080)`. Lists five ports and counts the
+ * others.
  * @example
  * ```ts
  * import { compareMeaning, formatWhere } from '@meshpass/analysis/diff';

@@ -1,6 +1,6 @@
 /**
- * What policies ask of the peer, by the parts of its identity. A workload of the mesh is
- * `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`, and no part has a `/` in it, so that a pattern over the whole comes apart into
+ * Conditions on the peer, by the parts of its identity. A workload of the mesh is
+ * `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`, and no part contains a `/`, so a pattern over the whole splits into
  * patterns over the parts. Sources: Istio's pilot/pkg/security/authz/model and pilot/pkg/security/trustdomain.
  */
 import { expandTrustDomain, type TrustDomains, trustDomainsOf, withAliases } from '@meshpass/istio';
@@ -9,43 +9,46 @@ import { readGlob, readText, type TextTest } from './formula/text-test.ts';
 
 const PEER = flag('peer');
 
-/** `principals`: td/ns/NAMESPACE/sa/ACCOUNT, exact or with `*` at one end. */
+/** Condition for `principals`: td/ns/NAMESPACE/sa/ACCOUNT, exact or with `*` at one end. */
 export function principal(value: string, trust: TrustDomains): Condition {
   return any(withAliases(value, trustDomainsOf(trust)).map((one) => all([PEER, ofWhole(readText(one))])));
 }
 
-/** `namespaces`: Istio makes it the regular expression `.*\/ns/VALUE/.*` with `*` for any characters. */
+/**
+ * Condition for `namespaces`: Istio compiles it to the regular expression `.*\/ns/VALUE/.*` with `*` for any
+ * characters.
+ */
 export function namespace(value: string): Condition {
   if (value === '*') return PEER;
-  const asked: Condition[] = [of('peer.namespace', globTest(value))];
-  // `*` runs over slashes, so VALUE may also end within "NAMESPACE/sa".
+  const asked: Condition[] = [text('peer.namespace', globTest(value))];
+  // `*` matches slashes, so VALUE may also end within "NAMESPACE/sa".
   if (value.startsWith('*') && '/sa'.endsWith(value.slice(1))) return PEER;
-  if (value.includes('*') && value.endsWith('/sa')) asked.push(of('peer.namespace', globTest(value.slice(0, -3))));
+  if (value.includes('*') && value.endsWith('/sa')) asked.push(text('peer.namespace', globTest(value.slice(0, -3))));
   return all([PEER, any(asked)]);
 }
 
-/** `serviceAccounts`: ACCOUNT of the policy's own namespace, or NAMESPACE/ACCOUNT. */
+/** Condition for `serviceAccounts`: ACCOUNT of the policy's own namespace, or NAMESPACE/ACCOUNT. */
 export function account(value: string, policyNamespace: string): Condition {
   const at = value.indexOf('/');
   const inNamespace = at < 0 ? policyNamespace : value.slice(0, at);
   return all([
     PEER,
-    of('peer.namespace', { form: 'exact', text: inNamespace }),
-    of('peer.account', { form: 'exact', text: value.slice(at + 1) }),
+    text('peer.namespace', { form: 'exact', text: inNamespace }),
+    text('peer.account', { form: 'exact', text: value.slice(at + 1) }),
   ]);
 }
 
-/** `trustDomains`: exact, or with one `*`. */
+/** Condition for `trustDomains`: exact, or with one `*`. */
 export function trustDomains(value: string, trust: TrustDomains): Condition {
   if (value === '*') return PEER;
   const values = expandTrustDomain(value, trustDomainsOf(trust));
-  return all([PEER, any(values.map((one) => of('peer.trustDomain', readGlob(one, 'label'))))]);
+  return all([PEER, any(values.map((one) => text('peer.trustDomain', readGlob(one, 'label'))))]);
 }
 
-/** A test over td/ns/NAMESPACE/sa/ACCOUNT, as tests of its parts. */
+/** Splits a test over td/ns/NAMESPACE/sa/ACCOUNT into tests of its parts. */
 function ofWhole(test: TextTest): Condition {
   if (test.form === 'present') return ALWAYS;
-  if (test.form === 'pattern') return NEVER; // principals have none
+  if (test.form === 'pattern') return NEVER; // principals have no patterns
   const parts = test.text.split('/');
   if (parts.length > PARTS.length || (test.form === 'exact' && parts.length < PARTS.length)) return NEVER;
   const first = test.form === 'suffix' ? PARTS.length - parts.length : 0;
@@ -54,7 +57,7 @@ function ofWhole(test: TextTest): Condition {
       const cut = test.form === 'prefix' ? index === parts.length - 1 : test.form === 'suffix' && index === 0;
       const form = cut ? test.form : 'exact';
       const place = PARTS[first + index]!;
-      if (place.field) return part === '' && cut ? ALWAYS : of(place.field, { form, text: part });
+      if (place.field) return part === '' && cut ? ALWAYS : text(place.field, { form, text: part });
       const fits = {
         exact: place.name === part,
         prefix: place.name.startsWith(part),
@@ -76,11 +79,7 @@ const PARTS: readonly (
   { field: 'peer.account' },
 ];
 
-/** Prefixes and suffixes are compared faster than patterns. */
+/** Prefixes and suffixes are faster to compare than patterns. */
 function globTest(value: string): TextTest {
   return value.split('*').length === 2 && /^\*|\*$/.test(value) ? readText(value) : readGlob(value);
-}
-
-function of(field: TextField, test: TextTest): Condition {
-  return text(field, test);
 }

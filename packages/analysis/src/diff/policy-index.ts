@@ -1,8 +1,9 @@
 /**
- * What is let in at each port of each workload, by all policies of one state of a mesh. Formulas are made once for equal
- * sets of policies: two ports with the same key mean the same.
+ * Index of the calls that each port of each workload allows under all policies of one mesh state. Formulas are built
+ * once per set of policies: two ports with the same key have the same meaning.
  */
 
+import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -14,6 +15,7 @@ import {
   type JwtRule,
   type Layers,
   type MeshSettings,
+  type MeshView,
   peerModesOf,
   providerOf,
   type RequestAuthentication,
@@ -28,45 +30,48 @@ import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-cond
 import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
 import type { Protocol } from './workloads.ts';
 
-/** What stands at one port of one workload. */
+/** Policies that apply at one port of one workload. */
 export interface PortPolicy {
-  /** Equal where the same policies mean the same. */
+  /** Equal keys imply equal policies. */
   readonly key: string;
   readonly allowed: Condition;
-  /** Policies that are enforced here, CUSTOM, DENY and ALLOW. */
+  /** Enforced policies: CUSTOM, DENY and ALLOW. */
   readonly policies: () => readonly EnforcedPolicy[];
   /**
-   * The port takes no mutual TLS: sidecars that call it send plain text, and come as nobody. Who insists on TLS, as workspaces do, is
-   * not understood there.
+   * Whether the port disables mutual TLS. Sidecars then call it in plain text, without an identity. Clients that
+   * require TLS, such as workspaces, cannot use it.
    */
   readonly plain?: boolean;
-  /** Why nothing is let in, whatever policies say. */
+  /** Reason why no call is allowed, regardless of policies. */
   readonly closed?: string;
 }
 
-/** Each rule as a formula, so that it can be told which one decides about a call. */
-export interface EnforcedPolicy {
+/** Policy with each rule as a formula, to identify the rule that decides a call. */
+interface EnforcedPolicy {
   readonly policy: AuthorizationPolicy;
   readonly rules: readonly Condition[];
-  /** A CUSTOM policy whose authorizer is not asked: whom it matches is refused. */
+  /** Whether this CUSTOM policy refuses every match because its authorizer is not asked. */
   readonly refuses: boolean;
 }
 
-export interface PolicyIndex {
+export interface PolicyIndex extends Pick<MeshView, 'dataPlane'> {
   /**
-   * @param port of the pod; undefined for a port that nobody names
-   * @param spoken by the client: what a port is declared to speak decides which rules it meets, and where it declares nothing, this does
+   * @param port the Pod's port; undefined for a port that no object names
+   * @param spoken the client's protocol, which selects the rules of an undeclared port
    */
   readonly at: (workload: Workload, port: number | undefined, spoken: Protocol) => PortPolicy;
-  /** Ports to which Services lead in this state. */
+  /** Ports that Services route to in this state. */
   readonly portsOf: (workload: Workload) => ReadonlyMap<number, WorkloadPort>;
-  /** Ports that policies name, though no Service may. */
+  /** Ports that policies name, even without a Service. */
   readonly portsNamed: readonly number[];
 }
 
 type Policy = AuthorizationPolicy | RequestAuthentication;
 
-/** @param places where tokens stand, of all states that are compared */
+/**
+ * Indexes the policies of one state.
+ * @param places token locations of all compared states
+ */
 export function indexPolicies(
   resources: readonly Resource[],
   settings: MeshSettings,
@@ -74,7 +79,7 @@ export function indexPolicies(
 ): PolicyIndex {
   const view = viewMesh(resources, { ...DEFAULT_MESH_CONFIG, rootNamespace: settings.rootNamespace });
   const { rootNamespace } = settings;
-  // A dry run of CUSTOM may refuse all the same.
+  // A CUSTOM policy in dry run can still refuse.
   const enforced = view.all('AuthorizationPolicy').filter((one) => !isDryRun(one) || actionOf(one) === 'CUSTOM');
   const authorization = remembered(attachedLayers(enforced, rootNamespace, view.proxyKind));
   const request = remembered(attachedLayers(view.all('RequestAuthentication'), rootNamespace, view.proxyKind));
@@ -84,7 +89,10 @@ export function indexPolicies(
   const numbers = new Map<Policy, number>();
   for (const resource of resources) numbers.set(resource as Policy, numbers.size);
   const listed = new Map<string, number>();
-  /** Short, and the same for the same policies. Layers of the mesh and of a namespace are the same array for every workload. */
+  /**
+   * Returns a short id that is equal for equal policies. All workloads share the arrays of the mesh and namespace
+   * layers.
+   */
   const idOf = remembered((policies: readonly Policy[]): number => {
     const names = policies.map((one) => numbers.get(one)).join();
     const id = listed.get(names) ?? listed.size;
@@ -111,25 +119,25 @@ export function indexPolicies(
         protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests), places));
       const plain = mode === 'DISABLE';
       const place: Place = { protocol, port, trust: settings, accepted, plain };
-      // Envoy asks authorizers before it has looked at tokens (pilot/pkg/networking/core/listener_builder.go).
+      // Envoy asks authorizers before it verifies tokens (pilot/pkg/networking/core/listener_builder.go).
       const early: Place = { ...place, accepted: NEVER };
       const placeOf = (policy: AuthorizationPolicy) => (actionOf(policy) === 'CUSTOM' ? early : place);
       const rulesOf = (policy: AuthorizationPolicy): readonly Condition[] => {
         const id = `rules ${numbers.get(policy)}|${protocol}|${tokenKey}|${namesPorts(policy) ? (port ?? 'other') : ''}|${plain}`;
         return once(id, () => (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, placeOf(policy))));
       };
-      /** By layers, which many workloads share: each is one formula for all of them. */
+      const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
+      /** Conditions per layer. Many workloads share a layer, and each layer has one formula for all of them. */
       const matching = (action: string): readonly Condition[] =>
         layers.flatMap((layer) => {
           const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer)}|${plain}`;
           const some = once(id, () => layer.filter((policy) => actionOf(policy) === action));
-          return some.length === 0 ? [] : [once(`any ${id}`, () => any(some.map((policy) => any(rulesOf(policy)))))];
+          return some.length === 0 ? [] : [once(`any ${id}`, () => matched(some))];
         });
       const allowing = matching('ALLOW');
       const customs = layers.flat().filter((policy) => actionOf(policy) === 'CUSTOM');
       const effectOf = customEffects(customs, settings.authorizers, protocol);
       const customOf = (effect: CustomEffect) => customs.filter((policy) => effectOf(policy) === effect);
-      const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
       const allowed = all([
         mode === 'STRICT' ? flag('peer') : ALWAYS,
         tolerable,
@@ -148,7 +156,7 @@ export function indexPolicies(
       const policies = () =>
         inForce.map((policy) => ({
           policy,
-          // Most are asked for a few of hundreds of policies.
+          // Computed on demand, because callers need the rules of only a few policies.
           get rules() {
             return rulesOf(policy);
           },
@@ -159,6 +167,7 @@ export function indexPolicies(
   };
   return {
     at,
+    dataPlane: view.dataPlane,
     portsOf,
     portsNamed: [
       ...new Set([
@@ -166,14 +175,6 @@ export function indexPolicies(
         ...view.all('PeerAuthentication').flatMap(({ spec }) => Object.keys(spec.portLevelMtls ?? {}).map(Number)),
       ]),
     ].sort((a, b) => a - b),
-  };
-}
-
-function memory() {
-  const known = new Map<string, unknown>();
-  return <T>(key: string, make: () => T): T => {
-    if (!known.has(key)) known.set(key, make());
-    return known.get(key) as T;
   };
 }
 
@@ -186,18 +187,8 @@ const NO_LAYERS: Layers<never> = [[], [], []];
 const NO_TOKENS: TokenConditions = { accepted: NEVER, tolerable: ALWAYS };
 
 const NOT_HTTP: PortPolicy = {
-  ...{ key: 'not-http', allowed: NEVER, policies: () => [] },
-  closed: 'the port is declared to speak HTTP, and this is none',
+  key: 'not-http',
+  allowed: NEVER,
+  policies: () => [],
+  closed: 'the port is declared to speak HTTP, and the call is not HTTP',
 };
-
-function remembered<Key extends object, T>(make: (key: Key) => T): (key: Key) => T {
-  const known = new WeakMap<Key, T>();
-  return (key) => {
-    let value = known.get(key);
-    if (value === undefined) {
-      value = make(key);
-      known.set(key, value);
-    }
-    return value;
-  };
-}

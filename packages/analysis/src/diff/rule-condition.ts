@@ -1,45 +1,54 @@
 /**
- * One rule of an AuthorizationPolicy as a formula, as istiod translates it for Envoy. What cannot be said on a port (HTTP fields
- * on TCP, an address that is none) drops an ALLOW rule whole, and only its own value from a rule that denies, which
- * then denies more. Source: Istio's pilot/pkg/security/authz/model, Generate and checkError.
+ * Formula of one AuthorizationPolicy rule, as istiod translates the rule for Envoy. A value that the port does not
+ * support (HTTP fields on TCP, an invalid address) drops a whole ALLOW rule. From any denying rule, only the value is
+ * dropped, so that the rule denies more. Source: Istio's pilot/pkg/security/authz/model, Generate and checkError.
  */
 
-import { type AuthorizationPolicy, type AuthorizationRule, actionOf, type TrustDomains } from '@meshpass/istio';
-import { readRange } from './formula/address-classes.ts';
+import {
+  type AuthorizationPolicy,
+  type AuthorizationRule,
+  actionOf,
+  SOURCE_FIELDS,
+  type TrustDomains,
+} from '@meshpass/istio';
+import { readRange } from '../address.ts';
 import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, path, text } from './formula/condition.ts';
 import { readText, type TextTest } from './formula/text-test.ts';
 import { account, namespace, principal, trustDomains } from './peer-condition.ts';
 import { claim, requestPrincipal } from './token-condition.ts';
 
-/** Where a rule is enforced. */
+/** Enforcement context. */
 export interface Place {
   readonly protocol: 'http' | 'tcp';
-  /** Of the pod; undefined for a port that nobody names. */
+  /** Pod port, or undefined for a port that no object names. */
   readonly port: number | undefined;
   readonly trust: TrustDomains;
-  /** A token that the workload takes. */
+  /** Condition that the workload accepts a token. */
   readonly accepted: Condition;
-  /** Nobody comes by mutual TLS here, so rules see neither a peer nor a server name. */
+  /** Whether mutual TLS is disabled, so that rules see neither a peer nor a server name. */
   readonly plain: boolean;
 }
 
 type Read = (value: string) => Condition | undefined;
-/** A key that Istio does not know: it leaves the whole rule out, whatever its action. */
+/** Key that Istio does not recognize. Istio drops the whole rule, whatever the action. */
 const UNKNOWN = Symbol('unknown key');
 const DROPPED = Symbol('rule dropped');
 
-/** @returns NEVER for a rule that istiod leaves out */
+/**
+ * Translates a rule.
+ * @returns NEVER for a rule that istiod drops
+ */
 export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPolicy, place: Place): Condition {
   const tolerant = actionOf(policy) !== 'ALLOW';
   const own = policy.metadata.namespace;
   try {
-    const when = (rule.when ?? []).map(({ key, values, notValues }) => {
+    const when = (rule.when ?? []).map(({ key = '', values, notValues }) => {
       const read = readKey(key, own, place);
       if (read === UNKNOWN) throw DROPPED;
       return asked(values, notValues, read, tolerant);
     });
     const from = (rule.from ?? []).map(({ source = {} }) =>
-      all(SOURCES.map(([yes, no, key]) => asked(source[yes], source[no], known(key, own, place), tolerant))),
+      all(SOURCE_FIELDS.map(([yes, no, key]) => asked(source[yes], source[no], known(key, own, place), tolerant))),
     );
     const to = (rule.to ?? []).map(({ operation = {} }) =>
       all(OPERATIONS.map(([yes, no, key]) => asked(operation[yes], operation[no], known(key, own, place), tolerant))),
@@ -51,7 +60,7 @@ export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPoli
   }
 }
 
-/** Whether what a policy means depends on the port. */
+/** Whether a policy's meaning depends on the port. */
 export function looksAtPorts({ spec }: AuthorizationPolicy): boolean {
   return (spec.rules ?? []).some(
     ({ to = [], when = [] }) =>
@@ -60,7 +69,7 @@ export function looksAtPorts({ spec }: AuthorizationPolicy): boolean {
   );
 }
 
-/** Ports that a policy names. */
+/** Lists the ports that a policy names. */
 export function portsNamed({ spec }: AuthorizationPolicy): readonly number[] {
   const values = (spec.rules ?? []).flatMap(({ to = [], when = [] }) => [
     ...to.flatMap(({ operation }) => [...(operation?.ports ?? []), ...(operation?.notPorts ?? [])]),
@@ -71,15 +80,6 @@ export function portsNamed({ spec }: AuthorizationPolicy): readonly number[] {
   return values.map(Number).filter((port) => Number.isInteger(port));
 }
 
-const SOURCES = [
-  ['principals', 'notPrincipals', 'source.principal'],
-  ['requestPrincipals', 'notRequestPrincipals', 'request.auth.principal'],
-  ['namespaces', 'notNamespaces', 'source.namespace'],
-  ['serviceAccounts', 'notServiceAccounts', 'source.serviceAccount'],
-  ['trustDomains', 'notTrustDomains', 'source.trustDomain'],
-  ['ipBlocks', 'notIpBlocks', 'source.ip'],
-  ['remoteIpBlocks', 'notRemoteIpBlocks', 'remote.ip'],
-] as const;
 const OPERATIONS = [
   ['hosts', 'notHosts', 'host'],
   ['ports', 'notPorts', 'destination.port'],
@@ -101,7 +101,7 @@ function known(key: string, own: string, place: Place): Read {
   }
 }
 
-/** The keys of `when` (Istio: "Authorization Policy Conditions"). */
+/** Reads the keys of `when` (Istio: "Authorization Policy Conditions"). */
 function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN {
   const { trust } = place;
   const ofPeer = (test: (value: string) => Condition) => (place.plain ? () => NEVER : test);
@@ -145,7 +145,7 @@ function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN 
   return UNKNOWN;
 }
 
-/** A header that is there may be empty. */
+/** A header can be present but empty. */
 const ANY_TEXT: TextTest = { form: 'prefix', text: '' };
 
 function address(field: AddressField, range: string): Condition | undefined {

@@ -1,6 +1,7 @@
 /**
- * What policies ask of the token on a request. Its facts count only where the workload takes its issuer, which depends on the
- * RequestAuthentications there. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator and others).
+ * Conditions on a request's token. A token counts only if the workload accepts its issuer, which its
+ * RequestAuthentications determine. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator and
+ * others).
  */
 import type { JwtRule, Resource } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './formula/condition.ts';
@@ -9,16 +10,19 @@ import { readText, type TextTest } from './formula/text-test.ts';
 const PRESENT: TextTest = { form: 'present' };
 
 export interface TokenConditions {
-  /** A token of an issuer and an audience that the workload takes. */
+  /** The workload accepts the token's issuer and audience. */
   readonly accepted: Condition;
-  /** No token that the workload has to refuse: unverified, or of a foreign audience. */
+  /** The call has no token that the workload must reject because it is unverified or has a foreign audience. */
   readonly tolerable: Condition;
 }
 
-/** Where a token stands that verifies, by its issuer: wherever some rule about that issuer looks. */
+/** Locations of valid tokens by issuer: every location that a rule for the issuer reads. */
 export type TokenPlaces = ReadonlyMap<string, ReadonlySet<string>>;
 
-/** @param resources of all states that are compared: the same token is shown to each */
+/**
+ * Collects the token locations.
+ * @param resources resources of all compared states, because each state receives the same token
+ */
 export function tokenPlaces(resources: readonly Resource[]): TokenPlaces {
   const places = new Map<string, Set<string>>();
   for (const one of resources) {
@@ -32,10 +36,10 @@ export function tokenPlaces(resources: readonly Resource[]): TokenPlaces {
 }
 
 /**
- * As Envoy carries out the requirement that istiod writes, "any of the rules, or no token": a rule takes a token of its issuer and
- * audiences where nothing that it finds in its places fails to verify. One rule that takes a token is enough, whatever stands in
- * places of others. Otherwise none of the rules may find a token, also not one of an issuer that none of them is about.
- * @param rules of every RequestAuthentication of a workload; without any, tokens are not looked at
+ * Translates istiod's requirement, "any of the rules, or no token", as Envoy enforces it. A rule accepts a token of its
+ * issuer and audiences if nothing in its locations fails verification. One accepting rule is enough, whatever the
+ * locations of other rules contain. Otherwise no rule may find a token, not even one from an issuer without a rule.
+ * @param rules rules of every RequestAuthentication of a workload; without rules, tokens are ignored
  */
 export function tokenConditions(rules: readonly JwtRule[], places: TokenPlaces): TokenConditions {
   const of = (issuer: string | undefined) => text('token.issuer', issuer ? { form: 'exact', text: issuer } : PRESENT);
@@ -53,8 +57,11 @@ export function tokenConditions(rules: readonly JwtRule[], places: TokenPlaces):
   return { accepted, tolerable: any([accepted, not(any(found))]) };
 }
 
-/** Where a workload with these rules looks for tokens: `header x-token`, `parameter token`, `cookie token`. */
-export function locationsOf(rules: readonly JwtRule[]): readonly string[] {
+/**
+ * Lists the locations that a workload with these rules reads tokens from: `header x-token`, `parameter token`, `cookie
+ * token`.
+ */
+function locationsOf(rules: readonly JwtRule[]): readonly string[] {
   const all = rules.flatMap(({ fromHeaders = [], fromParams = [], fromCookies = [] }) => {
     if (fromHeaders.length + fromParams.length + fromCookies.length === 0) {
       return ['header authorization', 'parameter access_token'];
@@ -68,7 +75,7 @@ export function locationsOf(rules: readonly JwtRule[]): readonly string[] {
   return [...new Set(all)].sort();
 }
 
-/** `requestPrincipals`: ISSUER/SUBJECT, split at the last slash. */
+/** Condition for `requestPrincipals`: ISSUER/SUBJECT, split at the last slash. */
 export function requestPrincipal(value: string): Condition {
   const at = value.lastIndexOf('/');
   const [issuer, subject] = at < 0 ? [value, ''] : [value.slice(0, at), value.slice(at + 1)];
@@ -85,11 +92,14 @@ export function requestPrincipal(value: string): Condition {
     const forSubject: TextTest = subject === '*' ? PRESENT : { form: 'prefix', text: subject.slice(0, -1) };
     return both({ form: 'exact', text: issuer }, forSubject);
   }
-  // Without a slash it names an issuer whose token has an empty subject: none.
+  // Without a slash, the value requires an empty subject, which no token has.
   return at < 0 ? NEVER : both({ form: 'exact', text: issuer }, { form: 'exact', text: subject });
 }
 
-/** A claim, by the names that lead to it. */
+/**
+ * Condition on a claim.
+ * @param names path to the claim
+ */
 export function claim(names: readonly string[], value: string): Condition {
   const single: Partial<Record<string, TextField>> = { iss: 'token.issuer', sub: 'token.subject' };
   const field = (names.length === 1 && single[names[0]!]) || (`token.claim:${names.join('][')}` as const);

@@ -1,8 +1,13 @@
-/** Where a comparison says nothing: ports before which something stands that is not understood, and about which something differs. */
+/**
+ * Ports for which a comparison has no result: they are not guarded by a standard sidecar, and something about them
+ * differs.
+ */
 
-import { type DataPlane, DEFAULT_MESH_CONFIG, type Resource, viewMesh, type Workload } from '@meshpass/istio';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import type { Resource, Workload } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 import type { Endpoint } from './endpoint.ts';
+import type { PolicyIndex } from './policy-index.ts';
 
 export interface UnknownPorts {
   readonly reason: string;
@@ -10,31 +15,29 @@ export interface UnknownPorts {
 }
 
 export interface DataPlanes {
-  /** Why not everything was read; what differs is not known either then. */
+  /** Reason why some policies may not have been read. If set, differences are unknown as well. */
   readonly unread: string | undefined;
-  /** Why nothing can be said of an endpoint in one of the states; undefined where both are understood. */
+  /**
+   * Returns the reason why an endpoint's decisions are unknown in one of the states, or undefined if both states are
+   * understood.
+   */
   readonly unknownAt: (endpoint: Pick<Endpoint, 'workload' | 'port'>) => string | undefined;
-  /** Whether a workload is there, and does not only stand for what may come. */
+  /** Whether a workload exists and does not just represent possible workloads. */
   readonly isThere: (workload: Workload) => boolean;
-  /** Namespaces whose Pods are taken to have a sidecar because nothing that was read says otherwise. */
+  /** Namespaces whose Pods are assumed to have a sidecar because nothing indicates otherwise. */
   readonly assumed: (endpoints: readonly Endpoint[]) => readonly string[];
 }
 
 /**
- * @param states resources of each
- * @param unread why not everything was read that may hold policies
+ * Determines the data planes of all states.
+ * @param unread reason why some policies may not have been read
  */
-export function dataPlanes(
-  states: readonly (readonly Resource[])[],
-  rootNamespace: string,
-  unread?: string,
-): DataPlanes {
-  const planes: readonly DataPlane[] = [...new Set(states)].map((state) =>
-    viewMesh(state, { ...DEFAULT_MESH_CONFIG, rootNamespace }, unread).dataPlane(),
-  );
+export function dataPlanes(states: readonly PolicyIndex[], unread?: string): DataPlanes {
+  const planes = states.map(({ dataPlane }) => dataPlane());
   return {
     unread,
     unknownAt: ({ workload, port }) => {
+      if (unread !== undefined) return unread;
       for (const plane of planes) {
         const reason = plane.unknownAt(workload, port);
         if (reason !== undefined) return reason;
@@ -51,8 +54,8 @@ export function dataPlanes(
 }
 
 /**
- * Of endpoints that are not understood, those about which something differs: an object of their own namespace or, where it is not only
- * a workload that may come, of the root namespace. Where nothing differs, nothing changes, whatever guards it.
+ * Lists the unknown endpoints that a difference can affect, either in their own namespace or, for workloads that exist,
+ * in the root namespace. Without a difference nothing changes, whatever guards the port.
  */
 export function unknownPorts(
   endpoints: readonly Endpoint[],
@@ -75,7 +78,10 @@ export function unknownPorts(
   return [...found].map(([reason, where]) => ({ reason, where }));
 }
 
-/** Whether two states differ in a namespace. Of metadata only what policies depend on counts: states come from different places. */
+/**
+ * Compares two states by namespace. Only metadata that affects policies counts, because the states come from different
+ * sources.
+ */
 function differences(before: readonly Resource[], after: readonly Resource[]): (namespace: string) => boolean {
   const contents = [before, after].map((state) => {
     const groups = Map.groupBy(state, ({ kind, metadata }) =>
@@ -83,16 +89,10 @@ function differences(before: readonly Resource[], after: readonly Resource[]): (
     );
     return (namespace: string) => (groups.get(namespace) ?? []).map(content).sort().join('\n');
   });
-  const known = new Map<string, boolean>();
-  return (namespace) => {
-    let differs = known.get(namespace);
-    if (differs === undefined) {
-      const [was, is] = contents.map((of) => of(namespace));
-      differs = was !== is;
-      known.set(namespace, differs);
-    }
-    return differs;
-  };
+  return remembered((namespace: string) => {
+    const [was, is] = contents.map((of) => of(namespace));
+    return was !== is;
+  }, new Map());
 }
 
 function content(one: Resource): string {

@@ -1,6 +1,7 @@
 /**
- * The workloads that policies can tell apart, and their ports: those that are known, and one that stands for each kind that
- * a policy could select and nobody knows yet. So a comparison speaks of every workload, also of those to come.
+ * Workloads that policies can distinguish, and their ports: all known workloads, and one representative of each kind
+ * that a policy could select but that does not exist yet. A comparison therefore covers every workload, including
+ * future ones.
  */
 
 import {
@@ -21,7 +22,10 @@ import {
 
 export type Protocol = 'http' | 'tcp';
 
-/** @param resources of all states that are compared: each state is asked about the same workloads */
+/**
+ * Lists the workloads.
+ * @param resources resources of all compared states, because each state is evaluated for the same workloads
+ */
 export function workloadsOf(resources: readonly Resource[], rootNamespace: string): readonly Workload[] {
   const { all } = indexObjects(resources);
   const kindOf = proxyKinds(all('Gateway'));
@@ -37,9 +41,9 @@ export function workloadsOf(resources: readonly Resource[], rootNamespace: strin
     if (inside) inside.push(kept);
     else labelsIn.set(namespace, [kept]);
   };
-  for (const { object, namespace, labels, name, pod } of podTemplates(all)) {
-    const called = object.kind === 'Pod' ? (labels.app ?? name) : name;
-    add(namespace, labels, `${called} in ${namespace}`, portNamesOf(pod));
+  for (const template of podTemplates(all)) {
+    const { namespace, labels, pod } = template;
+    add(namespace, labels, `${nameOf(template)} in ${namespace}`, portNamesOf(pod));
   }
   const selected = (namespace: string, selector: Labels): boolean =>
     (namespace === '' ? [...labelsIn.values()].flat() : (labelsIn.get(namespace) ?? [])).some((labels) =>
@@ -50,25 +54,25 @@ export function workloadsOf(resources: readonly Resource[], rootNamespace: strin
     if (Object.keys(selector).length > 0 && !selected(metadata.namespace, selector))
       add(metadata.namespace, selector, `${metadata.name} in ${metadata.namespace}`, standInPorts(spec));
   }
-  const namespaces = new Set(['']);
-  for (const { kind, metadata } of resources) {
-    if (kind === 'Namespace') namespaces.add(metadata.name);
-    else if (metadata.namespace !== '') namespaces.add(metadata.namespace);
-  }
-  const selectors = resources.flatMap((one) => {
-    const selector = isPolicy(one) ? selectorOf(one) : undefined;
-    return selector
-      ? [{ namespace: one.metadata.namespace === rootNamespace ? '' : one.metadata.namespace, selector }]
-      : [];
-  });
-  for (const { namespace, selector } of selectors) {
-    if (selected(namespace, selector)) continue;
+  for (const policy of resources.filter(isPolicy)) {
+    const selector = selectorOf(policy);
+    const namespace = policy.metadata.namespace === rootNamespace ? '' : policy.metadata.namespace;
+    if (!selector || selected(namespace, selector)) continue;
     const labels = Object.entries(selector).map(([name, value]) => `${name}=${value}`);
     add(namespace, selector, `pods with ${labels.join(', ')} in ${namespace || 'any namespace'}`);
   }
-  for (const namespace of namespaces)
-    add(namespace, {}, namespace === '' ? 'any pod of another namespace' : `any other pod in ${namespace}`);
+  add('', {}, 'any pod of another namespace');
+  for (const namespace of namespacesIn(resources)) add(namespace, {}, `any other pod in ${namespace}`);
   return [...found.values()];
+}
+
+function nameOf({ object, labels, name }: ReturnType<typeof podTemplates>[number]): string {
+  return object.kind === 'Pod' ? (labels.app ?? name) : name;
+}
+
+function namespacesIn(resources: readonly Resource[]): ReadonlySet<string> {
+  const names = resources.map(({ kind, metadata }) => (kind === 'Namespace' ? metadata.name : metadata.namespace));
+  return new Set(names.filter((name) => name !== ''));
 }
 
 type Policy = ResourceOf<'AuthorizationPolicy' | 'RequestAuthentication' | 'PeerAuthentication'>;

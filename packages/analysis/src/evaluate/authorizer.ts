@@ -1,4 +1,4 @@
-/** Everything that guards a workload, compiled once: calls are then decided without looking at a policy again. */
+/** Compiled guard of a workload. Policies are compiled once and not read again for each call. */
 
 import {
   type AttachedService,
@@ -22,28 +22,28 @@ import {
   workloadPorts,
 } from '@meshpass/istio';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
-import { CallFacts, type Facts, type Test } from './facts.ts';
+import { Facts, type Test } from './facts.ts';
 import { NONE, type TokenOutcome, tokenCheck } from './request-authentication.ts';
 import { compileRule, namedPrincipals } from './rule/compile.ts';
 import { normalizePath } from './rule/path.ts';
-import { peerRule, policyRule, tokenRule } from './rule/refs.ts';
+import { ruleRef } from './rule/refs.ts';
 
 export interface Authorizer {
   readonly workload: Workload;
-  /** Decides about a call to this workload. Pure, and fast: policies are compiled. */
+  /** Decides a call to this workload. Pure and fast, because policies are compiled. */
   readonly decide: (call: Call) => Decision;
   readonly protocolOf: (port: number) => SpokenProtocol;
   readonly peerMode: (port: number) => PeerMode;
   /** AuthorizationPolicies that apply. */
   readonly policies: readonly AuthorizationPolicy[];
-  /** Rules about tokens that apply. */
+  /** Token rules that apply. */
   readonly tokenRules: readonly JwtRule[];
 }
 
 /**
  * Compiles everything that applies to a workload into one decision function.
- * @param service for a waypoint: what the call is addressed to
- * @param protocols instead of what Services declare, by port of the workload
+ * @param service destination of the call, for a waypoint
+ * @param protocols protocols by port of the workload, instead of those that Services declare
  * @example
  * ```ts
  * import { createAuthorizer } from '@meshpass/analysis/evaluate';
@@ -88,26 +88,27 @@ export function createAuthorizer(
   const decide = (call: Call): Decision => {
     const { port } = call;
     const mode = modeOf(port);
-    const protocol = protocolOf(port);
-    // Only the handshake of mutual TLS can announce one thing for another: of plain text the first bytes tell.
     const mutual = call.principal !== undefined && mode.mode !== 'DISABLE';
-    const announced = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
-    const asHttp = protocol === 'http' || (protocol === 'undeclared' && announced === 'http');
-    const as = asHttp ? 'http' : 'tcp';
+    const as = spokenAs(protocolOf(port), call, mutual);
     if (mode.mode === 'STRICT' && call.principal === undefined)
-      return { allowed: false, reason: 'plaintext', as, ...(mode.policy && { rule: peerRule(mode) }) };
+      return { allowed: false, reason: 'plaintext', as, ...(mode.policy && { rule: ruleRef(mode.policy) }) };
     if (mutual && !isOurs(call.principal!)) return { allowed: false, reason: 'foreign-peer', as };
-    // A sidecar that calls knows that the port takes no TLS and sends plain text.
+    // A calling sidecar knows that the port disables TLS, and sends plain text.
     const principal = mutual ? call.principal! : '';
     const sni = mode.mode === 'DISABLE' ? '' : (call.sni ?? '');
-    if (!asHttp) return decideByPolicies(tcp, new CallFacts(call, principal, sni), call, as);
+    return as === 'http'
+      ? decideHttp(call, principal, sni)
+      : decideByPolicies(tcp, new Facts(call, principal, sni), call, as);
+  };
+
+  const decideHttp = (call: Call, principal: string, sni: string): Decision => {
     if (!call.http) return NOT_HTTP;
     const path = normalizePath(call.http.path, pathNormalization);
     if (path === undefined) return MALFORMED_PATH;
-    const factsOf = () => new CallFacts(call, principal, sni, call.http, path);
-    const custom = decideByAuthorizers(http, factsOf(), call, as);
+    const factsOf = () => new Facts(call, principal, sni, call.http, path);
+    const custom = decideByAuthorizers(http, factsOf(), call, 'http');
     if (custom && !custom.allowed) return custom;
-    if (!checkTokens) return decideByPolicies(http, factsOf(), call, as, custom);
+    if (!checkTokens) return decideByPolicies(http, factsOf(), call, 'http', custom);
     const { outcome, older } = checkTokens(call, call.http);
     const decision = decideByTokens(http, outcome, factsOf(), call, custom);
     if (!older || decideByTokens(http, older.outcome, factsOf(), call, custom).allowed === decision.allowed)
@@ -115,6 +116,15 @@ export function createAuthorizer(
     return { ...decision, headersOfOlderEnvoy: older.headers };
   };
   return { workload, decide, protocolOf, peerMode: modeOf, policies, tokenRules };
+}
+
+/**
+ * Protocol that a port treats a call as. Only a mutual TLS handshake can announce a protocol other than the one it
+ * carries. Plain text is recognized by its first bytes.
+ */
+function spokenAs(declared: SpokenProtocol, { announces, http }: Call, mutual: boolean): 'http' | 'tcp' {
+  if (declared !== 'undeclared') return declared;
+  return (mutual && announces) || (http ? 'http' : 'tcp');
 }
 
 const NOT_HTTP: Decision = { allowed: false, reason: 'not-http', as: 'http' };
@@ -127,22 +137,22 @@ const OPEN = {
 interface CompiledRule {
   readonly ref: RuleRef;
   readonly test: Test;
-  /** What is decided where it matches; made once. */
+  /** Decision for a match, created once. */
   readonly decision: Decision;
   readonly provider?: string;
-  /** Whoever else calls, the rule does not match. */
+  /** Principals that can match. The rule matches no other caller. */
   readonly principals?: readonly string[];
 }
 
 interface RuleSets {
   readonly deny: RuleIndex;
-  /** Undefined: no ALLOW policy is enforced. */
+  /** Undefined if no ALLOW policy is enforced. */
   readonly allow: RuleIndex | undefined;
   readonly noAllow: Decision;
   readonly audit: readonly CompiledRule[];
-  /** Where one of them matches, its authorizer is asked. */
+  /** Rules whose matches require a request to an authorizer. */
   readonly customAsks: readonly CompiledRule[];
-  /** Where one of them matches, the proxy refuses by itself. */
+  /** Rules whose matches the proxy refuses without a request. */
   readonly customRefuses: readonly CompiledRule[];
   readonly dryDeny: RuleIndex | undefined;
   readonly dryAllow: RuleIndex | undefined;
@@ -157,7 +167,7 @@ function ruleSets(
   const as = forTcp ? 'tcp' : 'http';
   const customs = policies.filter((policy) => actionOf(policy) === 'CUSTOM');
   const several = new Set(customs.map(providerOf)).size > 1;
-  /** A configuration that was not read may know the provider, and then it is asked. */
+  /** A configuration that was not read may define the provider, whose authorizer would then be asked. */
   const mayBeKnown = (provider: string | undefined): boolean =>
     provider !== undefined && !isRead && !several && !authorizers.some(({ name }) => name === provider);
   const of = (action: AuthorizationAction, dry: boolean) =>
@@ -168,13 +178,14 @@ function ruleSets(
         const context = { namespace: policy.metadata.namespace, action, forTcp, trustDomains };
         const test = compileRule(rule, context);
         if (!test) return [];
-        const ref = policyRule(policy, index);
+        const ref = ruleRef(policy, index);
         const provider = action === 'CUSTOM' ? providerOf(policy) : undefined;
         const decision = decisionOf(action, ref, as);
         const principals = namedPrincipals(rule, trustDomains);
         return [
           {
-            ...{ ref, test },
+            ref,
+            test,
             decision: mayBeKnown(provider) ? { ...decision, unknownProvider: provider! } : decision,
             ...(provider !== undefined && { provider }),
             ...(principals && { principals }),
@@ -191,9 +202,11 @@ function ruleSets(
     deny: indexed(compile(of('DENY', false), 'DENY')),
     allow: allow.length === 0 ? undefined : indexed(compile(allow, 'ALLOW')),
     noAllow: {
-      ...{ allowed: false, reason: 'no-allow-rule', as },
+      allowed: false,
+      reason: 'no-allow-rule',
+      as,
       ...(!forTcp && { status: 403 }),
-      ...(allow[0] && { rule: policyRule(allow[0]) }),
+      ...(allow[0] && { rule: ruleRef(allow[0]) }),
     },
     audit: compile(of('AUDIT', false), 'AUDIT'),
     customAsks: compile(custom('asked'), 'CUSTOM'),
@@ -210,7 +223,7 @@ function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tc
   return { allowed, reason, rule, as, ...(!allowed && as === 'http' && { status: 403 }) };
 }
 
-/** The external authorizers' part; undefined where none is asked. */
+/** Decides by external authorizers. Returns undefined if none applies. */
 function decideByAuthorizers(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp'): Decision | undefined {
   if (sets.customAsks.length === 0 && sets.customRefuses.length === 0) return undefined;
   for (const { test, decision } of sets.customRefuses) if (test(facts)) return decision;
@@ -223,19 +236,13 @@ function decideByAuthorizers(sets: RuleSets, facts: Facts, call: Call, as: 'http
   return asked.length === 0 ? undefined : { ...OPEN[as], external: asked };
 }
 
-function decideByTokens(
-  sets: RuleSets,
-  outcome: TokenOutcome,
-  facts: CallFacts,
-  call: Call,
-  custom?: Decision,
-): Decision {
+function decideByTokens(sets: RuleSets, outcome: TokenOutcome, facts: Facts, call: Call, custom?: Decision): Decision {
   if (!outcome.valid)
     return {
       allowed: false,
       reason: 'invalid-token',
       status: outcome.status,
-      rule: tokenRule(outcome.rule),
+      rule: ruleRef(outcome.rule.policy, outcome.rule.index),
       as: 'http',
     };
   if (outcome !== NONE) {
@@ -246,7 +253,7 @@ function decideByTokens(
 }
 
 function decideByPolicies(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp', custom?: Decision): Decision {
-  // On connections that are no HTTP the authorizers come here; those that speak HTTP only are not asked.
+  // Non-HTTP connections reach the authorizers here. Authorizers that speak only HTTP are skipped.
   const asked = custom ?? (as === 'tcp' ? decideByAuthorizers(sets, facts, call, as) : undefined);
   if (asked && !asked.allowed) return asked;
   const decision = decideByRules(sets, facts, as);
@@ -277,7 +284,7 @@ function matching({ byPrincipal, others }: RuleIndex, facts: Facts): CompiledRul
   return undefined;
 }
 
-/** Rules by the principals that they name one by one, where they do: most of a mesh's rules are about somebody else. */
+/** Rules indexed by their exact principals, because most rules of a mesh concern other callers. */
 interface RuleIndex {
   readonly byPrincipal: ReadonlyMap<string, readonly CompiledRule[]>;
   readonly others: readonly CompiledRule[];

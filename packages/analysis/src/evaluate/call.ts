@@ -1,53 +1,61 @@
-/** A call as the proxy that guards a workload sees it, and what is decided about it. */
+/** Call as seen by the proxy that guards a workload, and the decision about it. */
 import type { Place } from '@meshpass/istio';
 
-/** A JSON Web Token that a call carries somewhere in its headers, query or cookies. */
+/** JSON Web Token in the headers, query or cookies of a call. */
 export interface CallToken {
-  /** As it stands there; base64url and dots. It is compared, never parsed. */
+  /** Token text, base64url and dots. Only compared, never parsed. */
   readonly text: string;
-  /** Its payload; undefined where it is no token at all. */
+  /** Payload; undefined if the text is not a token. */
   readonly claims?: Readonly<Record<string, unknown>>;
-  /** Whether keys of its issuer signed it (default: true). */
+  /** Whether it is signed with the issuer's keys; defaults to true. */
   readonly genuine?: boolean;
 }
 
 export interface HttpCall {
   readonly method: string;
-  /** As the client sends it, with its query. */
+  /** Path as the client sends it, including its query. */
   readonly path: string;
-  /** `Host`, with its port where the client sends one. */
+  /** `Host`, with its port if the client sends one. */
   readonly authority: string;
-  /** Names in lower case; several values joined by `,`. */
+  /** Names in lower case. Multiple values are joined by `,`. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** What is unknown (an absent address, say) matches nothing. */
+/** Request to an endpoint. The authority defaults to the endpoint's own. */
+export type HttpRequest = Omit<HttpCall, 'authority'> & Partial<Pick<HttpCall, 'authority'>>;
+
+/** Call. Fields that are unknown, such as an absent address, match nothing. */
 export interface Call {
-  /** Of the peer's certificate: `cluster.local/ns/shop/sa/web`. Absent: plain text, nobody. */
+  /** Principal of the peer's certificate, `cluster.local/ns/shop/sa/web`; absent for plain text. */
   readonly principal?: string;
   /** Address of the peer itself. */
   readonly sourceIp?: string;
-  /** Address of the client behind proxies, where it is another; by default what `x-forwarded-for` says, as the proxy reads it. */
+  /**
+   * Address of the client behind proxies, if different. Defaults to the proxy's interpretation of `x-forwarded-for`.
+   */
   readonly remoteIp?: string;
   readonly destinationIp?: string;
-  /** Port of the workload, not of the Service. */
+  /** Workload port, not Service port. */
   readonly port: number;
   /** Server name of the TLS handshake. */
   readonly sni?: string;
-  /** Absent: bytes that are no HTTP. */
+  /** Absent for bytes that are not HTTP. */
   readonly http?: HttpCall;
-  /** Whether the client announces HTTP (by ALPN or its first bytes); by default it does where it speaks it. Matters on undeclared ports. */
+  /**
+   * Protocol that the client announces (by ALPN or its first bytes); defaults to the protocol that it speaks. Only
+   * matters on undeclared ports.
+   */
   readonly announces?: 'http' | 'tcp';
   readonly tokens?: readonly CallToken[];
-  /** Unix time in seconds, for `exp` and `nbf`; absent: they are not looked at. */
+  /** Unix time in seconds, for `exp` and `nbf`; if absent, both are ignored. */
   readonly now?: number;
   /** Dynamic metadata of other Envoy filters: filter -> key -> value. */
   readonly metadata?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  /** What external authorizers answer, by provider; allowed where nothing is said. */
+  /** External authorizers' answers by provider; default to allowed. */
   readonly external?: Readonly<Record<string, boolean>>;
 }
 
-/** A rule of a policy, and where it is written. */
+/** Rule of a policy, and its source position. */
 export interface RuleRef {
   readonly kind: 'AuthorizationPolicy' | 'RequestAuthentication' | 'PeerAuthentication';
   readonly namespace: string;
@@ -55,48 +63,54 @@ export interface RuleRef {
   readonly action?: 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
   /** Index of the rule in its policy; absent for a policy as a whole. */
   readonly rule?: number;
-  /** Made when asked for. */
+  /** Computed on demand. */
   readonly place: () => Place;
 }
 
 export type Reason =
-  /** No ALLOW policy applies: everything that is not denied passes. */
+  /** No ALLOW policy applies, so everything that is not denied is allowed. */
   | 'open'
   /** An ALLOW rule matches. */
   | 'allow-rule'
-  /** ALLOW policies apply, and no rule of them matches. */
+  /** ALLOW policies apply, and none of their rules matches. */
   | 'no-allow-rule'
   | 'deny-rule'
-  /** A CUSTOM rule matches whose external authorizer refuses, or is not known to the mesh. */
+  /** A CUSTOM rule matches, and its external authorizer refuses or is unknown to the mesh. */
   | 'custom-rule'
-  /** The token is not valid. */
+  /** The token is invalid. */
   | 'invalid-token'
-  /** Mutual TLS is demanded, and the peer has none. */
+  /** Mutual TLS is required, and the peer does not use it. */
   | 'plaintext'
-  /** The peer's certificate is of a trust domain that the mesh does not take. */
+  /** The peer's certificate belongs to a trust domain that the mesh does not trust. */
   | 'foreign-peer'
-  /** A port that is declared as HTTP is spoken to otherwise. */
+  /** The port is declared as HTTP, but the call does not speak HTTP. */
   | 'not-http'
-  /** Envoy refuses the path itself. */
+  /** Envoy itself rejects the path. */
   | 'malformed-path';
 
 export interface Decision {
   readonly allowed: boolean;
   readonly reason: Reason;
-  /** Of the proxy's answer, where it gives one: 400, 401, 403. A refused connection has none. */
+  /** Status of the proxy's HTTP response: 400, 401 or 403. Refused connections have none. */
   readonly status?: number;
-  /** What decided; absent where nothing did (`open`). */
+  /** Deciding rule. Absent if no rule decides (`open`). */
   readonly rule?: RuleRef;
-  /** Which rules were evaluated: those for HTTP, or those for TCP. */
+  /** Protocol whose rules were evaluated. */
   readonly as: 'http' | 'tcp';
   /** AUDIT rules that match. */
   readonly audited?: readonly RuleRef[];
-  /** CUSTOM rules that match: the decision depends on their authorizers. */
+  /** CUSTOM rules that match. The decision depends on their authorizers. */
   readonly external?: readonly { readonly provider: string; readonly rule: RuleRef }[];
-  /** Refused by a CUSTOM rule whose authorizer the mesh's configuration might know, if it had been read. */
+  /**
+   * Provider of the CUSTOM rule that refused the call. It may be defined in the mesh's configuration, which was not
+   * read.
+   */
   readonly unknownProvider?: string;
-  /** Request headers of the call by which a proxy whose Envoy is older than 1.40 decides otherwise: RequestAuthentication writes them. */
+  /**
+   * Request headers that RequestAuthentication writes and that change the decision of a proxy with Envoy older than
+   * 1.40.
+   */
   readonly headersOfOlderEnvoy?: readonly string[];
-  /** What policies in dry run would have done. */
+  /** Effect that dry-run policies would have had. */
   readonly dryRun?: { readonly denied?: RuleRef; readonly allowed?: RuleRef | 'no-rule' };
 }

@@ -1,18 +1,19 @@
-/** Who calls: a service account of the mesh, somebody with a token, or nobody. */
+/** Callers: a mesh service account, a token holder, or an unauthenticated client. */
 import { MeshpassError } from '@meshpass/identity';
 import type { JwtRule } from '@meshpass/istio';
-import type { Call, HttpCall } from './call.ts';
+import type { Call, HttpCall, HttpRequest } from './call.ts';
 import type { Endpoint } from './target.ts';
 
 export interface Caller {
-  /** Absent: plain text, nobody. */
+  /** Absent for plain text. */
   readonly principal?: string;
-  /** Payload of the token that is carried. */
+  /** Payload of the caller's token. */
   readonly claims?: Readonly<Record<string, unknown>>;
 }
 
 /**
- * `shop/client` is a service account, `cluster.local/ns/shop/sa/client` its whole principal, `nobody` plain text.
+ * Parses a caller: `shop/client` is a service account, `cluster.local/ns/shop/sa/client` its complete principal,
+ * `nobody` plain text.
  * @throws MeshpassError `usage`
  * @example
  * ```ts
@@ -28,13 +29,13 @@ export function parseCaller(text: string, trustDomain: string): Caller {
   if (parts.length >= 5 && parts[1] === 'ns') return { principal: parts.join('/') };
   throw new MeshpassError(
     'usage',
-    `${JSON.stringify(text)}: write NAMESPACE/SERVICEACCOUNT, a whole principal, or nobody.`,
+    `${JSON.stringify(text)}: expected NAMESPACE/SERVICEACCOUNT, a complete principal, or nobody.`,
   );
 }
 
 /**
- * The call that a caller makes to an endpoint. A token is carried where the workload's own RequestAuthentication looks for one.
- * @param http undefined: a TCP connection without HTTP
+ * Builds the call of a caller to an endpoint. Its token is placed where the workload's RequestAuthentication reads it.
+ * @param request undefined for a TCP connection without HTTP
  * @param more members of the call that do not follow from caller and endpoint
  * @example
  * ```ts
@@ -50,7 +51,13 @@ export function parseCaller(text: string, trustDomain: string): Caller {
  * call; // => { port: 80, principal: 'cluster.local/ns/web/sa/shop' }
  * ```
  */
-export function callOf(endpoint: Endpoint, caller: Caller, http: HttpCall | undefined, more: Partial<Call> = {}): Call {
+export function callOf(
+  endpoint: Endpoint,
+  caller: Caller,
+  request: HttpRequest | undefined,
+  more: Partial<Call> = {},
+): Call {
+  const http = request && { ...request, authority: request.authority ?? endpoint.authority };
   const token = caller.claims && { text: 'caller-token', claims: caller.claims };
   return {
     ...more,
@@ -61,7 +68,7 @@ export function callOf(endpoint: Endpoint, caller: Caller, http: HttpCall | unde
   };
 }
 
-/** Where the workload's own rules look for a token of that issuer; else as a bearer token. */
+/** Puts a token in a location that the workload's rules read for its issuer, or else sends it as a bearer token. */
 function carrying(
   http: HttpCall,
   text: string,

@@ -1,27 +1,31 @@
-/** Can this identity make this call: yes or no, by which rule, in which file and line. */
+/** Answers whether an identity can make a call, with the deciding rule, its file and its line. */
 
 import type { MeshView } from '@meshpass/istio';
-import type { Call, HttpCall } from './call.ts';
+import type { Call, HttpRequest } from './call.ts';
 import { type Caller, callOf } from './caller.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 import { combineVerdicts, type Evaluation, evaluate, type Verdict } from './verdict.ts';
 
 export interface Answer extends Evaluation {
   readonly endpoint: Endpoint;
-  /** On a port that declares no protocol the client chooses between rules for HTTP and for TCP. */
+  /** Whether the client's choice of protocol selects between HTTP and TCP rules, because the port declares none. */
   readonly chosenByClient: boolean;
 }
 
 export interface CanI {
-  /** `some`: workloads behind the name, or what the client announces, differ. `unknown`: of one of them nothing can be said. */
+  /**
+   * `some`: the result depends on the workload behind the name or on the announced protocol. `unknown`: the result for
+   * one of them is unknown.
+   */
   readonly allowed: Verdict | 'some';
   readonly answers: readonly Answer[];
 }
 
 /**
+ * Evaluates a call on every workload behind a target.
  * @param target `orders.shop:80`, or `shop/orders:8080`
- * @param http absent: bytes that are no HTTP
- * @throws MeshpassError `usage` for a target that is not there
+ * @param http absent for bytes that are not HTTP
+ * @throws MeshpassError `usage` for a target that does not exist
  * @example
  * ```ts
  * import { canI, parseCaller } from '@meshpass/analysis/evaluate';
@@ -40,15 +44,14 @@ export function canI(
   view: MeshView,
   caller: Caller,
   target: string,
-  http: (Omit<HttpCall, 'authority'> & { readonly authority?: string }) | undefined,
+  http: HttpRequest | undefined,
   more: Partial<Call> = {},
 ): CanI {
   const answers = findEndpoints(view, target).flatMap((endpoint) => {
-    const full = http && { ...http, authority: http.authority ?? endpoint.authority };
-    const call = callOf(endpoint, caller, full, more);
+    const call = callOf(endpoint, caller, http, more);
     const chosenByClient =
       call.principal !== undefined && endpoint.authorizer.protocolOf(endpoint.port) === 'undeclared';
-    const ways: readonly Call[] = chosenByClient && full ? [call, { ...call, announces: 'tcp' }] : [call];
+    const ways: readonly Call[] = chosenByClient && http ? [call, { ...call, announces: 'tcp' }] : [call];
     return ways.map((one) => ({ endpoint, ...evaluate(endpoint, one), chosenByClient }));
   });
   return { allowed: combineVerdicts(answers.map(({ verdict }) => verdict)), answers };

@@ -1,53 +1,35 @@
-/** What rules are tested against: a call after Envoy has normalised it and its tokens have been looked at. */
+/** Input of rules: a call after Envoy has normalized it and verified its tokens. */
+import { parseAddress } from '../address.ts';
 import type { Call, HttpCall } from './call.ts';
-import { parseAddress } from './rule/address.ts';
 import { withoutQuery } from './rule/path.ts';
-
-export interface Facts {
-  /** SPIFFE id without its scheme; empty where the peer is not authenticated. */
-  readonly principal: string;
-  readonly sourceIp: string | undefined;
-  readonly remoteIp: string | undefined;
-  readonly destinationIp: string | undefined;
-  readonly port: number;
-  readonly sni: string;
-  readonly method: string;
-  /** Normalised, without its query. */
-  readonly path: string;
-  readonly authority: string;
-  /** A request header by its name in lower case, pseudo-headers included. */
-  header(name: string): string | undefined;
-  /** Of the token that was taken; undefined where there is none. */
-  readonly claims: Readonly<Record<string, unknown>> | undefined;
-  readonly metadata: Call['metadata'];
-}
-
-export type Test = (facts: Facts) => boolean;
 
 type Headers = Readonly<Record<string, string | undefined>>;
 
-/** One class for both, so that every test meets objects of one form. */
-export class CallFacts implements Facts {
+/** Single class for HTTP and TCP, so that every test receives objects of the same shape. */
+export class Facts {
+  /** SPIFFE id without its scheme; empty if the peer is not authenticated. */
   readonly principal: string;
   readonly sourceIp: string | undefined;
   readonly destinationIp: string | undefined;
   readonly port: number;
   readonly sni: string;
   readonly method: string;
+  /** Normalized path without its query. */
   readonly path: string;
   readonly authority: string;
   readonly metadata: Call['metadata'];
+  /** Claims of the accepted token; undefined if there is none. */
   claims: Readonly<Record<string, unknown>> | undefined = undefined;
-  /** As the rules see them: what a valid token adds and takes away is in it. */
+  /** Headers as the rules see them, after changes by a valid token. */
   headers: Headers | undefined;
   readonly #call: Call;
   readonly #http: HttpCall | undefined;
   readonly #wholePath: string;
 
   /**
-   * @param principal empty where the peer is not authenticated
-   * @param sni empty where there is no handshake that has one
-   * @param path normalised, with its query; absent for what is no HTTP
+   * @param principal empty if the peer is not authenticated
+   * @param sni empty if the handshake has none
+   * @param path normalized, with its query; absent for calls that are not HTTP
    */
   constructor(call: Call, principal: string, sni: string, http?: HttpCall, path = '') {
     this.principal = principal;
@@ -65,15 +47,16 @@ export class CallFacts implements Facts {
     this.#wholePath = path;
   }
 
-  /** A proxy that trusts no other believes the last address: that is what the one before it has seen. */
+  /** Client address. A proxy that trusts no other proxies uses the last address, which the previous hop observed. */
   get remoteIp(): string | undefined {
     const { remoteIp, sourceIp } = this.#call;
     if (remoteIp !== undefined) return remoteIp;
     const value = this.#http?.headers?.['x-forwarded-for'];
     const last = value?.slice(value.lastIndexOf(',') + 1).trim();
-    return last !== undefined && parseAddress(last) ? last : sourceIp;
+    return last !== undefined && parseAddress(last) !== undefined ? last : sourceIp;
   }
 
+  /** Returns a request header or pseudo-header by its lowercase name. */
   header(name: string): string | undefined {
     if (name === ':method') return this.method;
     if (name === ':path') return this.#wholePath;
@@ -81,3 +64,5 @@ export class CallFacts implements Facts {
     return this.headers?.[name];
   }
 }
+
+export type Test = (facts: Facts) => boolean;

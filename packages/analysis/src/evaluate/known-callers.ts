@@ -1,18 +1,21 @@
-/** Whom a mesh knows: identities that its objects and policies name, one of each kind that policies can tell apart. */
+/** Known identities of a mesh, from its objects and policies: one of each kind that policies can distinguish. */
 
 import type { AuthorizationRule, MeshView } from '@meshpass/istio';
 import type { Caller } from './caller.ts';
 import type { Endpoint } from './target.ts';
 
 export interface Known extends Caller {
-  /** `shop/client`, `nobody`, `a stranger in the mesh`, with `and a token of ISSUER for SUBJECT`. */
+  /** `shop/client`, `nobody` or `a stranger in the mesh`, optionally with `and a token of ISSUER for SUBJECT`. */
   readonly name: string;
 }
 
-/** Not any name that somebody has. */
+/** Name that no real identity has. */
 const STRANGER = 'meshpass-stranger';
 
-/** Service accounts of objects, workloads and policies; nobody; and somebody in the mesh whom nothing names. */
+/**
+ * Lists service accounts of objects, workloads and policies; an unauthenticated caller; and a mesh identity that no
+ * object mentions.
+ */
 export function knownPeers(view: MeshView): readonly Known[] {
   const { trustDomain } = view.config;
   const names = new Set<string>();
@@ -37,7 +40,10 @@ export function knownPeers(view: MeshView): readonly Known[] {
   ];
 }
 
-/** Tokens that the endpoint's own rules take: of each issuer for a stranger, and as its policies demand them. */
+/**
+ * Lists tokens that the endpoint's own rules accept: one per issuer for a stranger, and the tokens that its policies
+ * require.
+ */
 export function knownTokens(
   endpoint: Endpoint,
 ): readonly { readonly name: string; readonly claims: Record<string, unknown> }[] {
@@ -60,7 +66,8 @@ export function knownTokens(
   });
 }
 
-function principalsOf(rule: AuthorizationRule): readonly string[] {
+/** Lists the principals that a rule names. */
+export function principalsOf(rule: AuthorizationRule): readonly string[] {
   const sources = (rule.from ?? []).flatMap(({ source }) => [
     ...(source?.principals ?? []),
     ...(source?.notPrincipals ?? []),
@@ -69,7 +76,10 @@ function principalsOf(rule: AuthorizationRule): readonly string[] {
   return [...sources, ...conditions.flatMap(({ values = [], notValues = [] }) => [...values, ...notValues])];
 }
 
-/** Claims with which a rule may match, for exact values: the first of each condition, with each subject that it names. */
+/**
+ * Lists claims that a rule can match, for exact values only: the first value of each condition, with each subject in
+ * the rule.
+ */
 function claimsRequiredBy(rule: AuthorizationRule, issuer: string): readonly Record<string, unknown>[] {
   const claims: Record<string, unknown> = {};
   const subjects: string[] = [];

@@ -1,4 +1,4 @@
-/** Identities by endpoints: who reaches what, wholly, in part or not at all. */
+/** Matrix of identities and endpoints: full, partial or no access. */
 
 import type { AuthorizationOperation, MeshView } from '@meshpass/istio';
 import type { Call } from './call.ts';
@@ -10,11 +10,11 @@ import { combineVerdicts, evaluate, type Verdict } from './verdict.ts';
 export interface Cell {
   readonly who: string;
   readonly endpoint: Endpoint;
-  /** `some`: it depends on method, path or host, or on the workload behind the name. */
+  /** `some`: the result depends on method, path or host, or on the workload behind the name. */
   readonly allowed: Verdict | 'some';
-  /** Of `some`: a call that is allowed. */
+  /** Allowed call, if `allowed` is `some`. */
   readonly example?: string;
-  /** Of `unknown`: why. */
+  /** Reason, if `allowed` is `unknown`. */
   readonly unknown?: string;
 }
 
@@ -22,14 +22,14 @@ export interface Matrix {
   readonly identities: readonly string[];
   readonly endpoints: readonly string[];
   readonly cells: readonly Cell[];
-  /** Namespaces whose Pods are taken to have a sidecar. */
+  /** Namespaces whose Pods are assumed to have a sidecar. */
   readonly assumed: readonly string[];
 }
 
 const MOST_OPERATIONS = 400;
 
 /**
- * Every known identity against every port of every Service.
+ * Evaluates every known identity on every port of every Service.
  * @example
  * ```ts
  * import { matrixOf } from '@meshpass/analysis/evaluate';
@@ -79,7 +79,10 @@ export function matrixOf(view: MeshView): Matrix {
   };
 }
 
-/** One request for each combination that policies speak of, and one that none does; one bytes on a port that is no HTTP. */
+/**
+ * Lists one request for each combination that the policies name, and one that they do not name. For a TCP port, lists
+ * one connection without HTTP.
+ */
 function operationsOf({ authorizer, port, authority }: Endpoint): readonly Call['http'][] {
   if (authorizer.protocolOf(port) === 'tcp') return [undefined];
   const named: AuthorizationOperation[] = authorizer.policies

@@ -1,10 +1,11 @@
 /**
- * RequestAuthentication as Envoy's `jwt_authn` filter carries it out with the requirements that istiod writes: the first
- * rule (by issuer) whose tokens are all valid wins; where none is, there must be no token in any place that a rule names.
+ * Evaluates RequestAuthentication like Envoy's `jwt_authn` filter with istiod's requirements: the first rule (by
+ * issuer) whose tokens are all valid wins. If there is no such rule, no location of any rule may contain a token.
  */
 import type { JwtRule, RequestAuthentication } from '@meshpass/istio';
+import { compare } from '@meshpass/istio/members';
 import type { Call, CallToken, HttpCall } from './call.ts';
-import { change, compare, type Found, type Headers, type Run, tokenPlaces } from './token-places.ts';
+import { change, type Found, type Headers, type Run, tokenPlaces } from './token-places.ts';
 
 export interface TokenRule {
   readonly policy: RequestAuthentication;
@@ -15,33 +16,35 @@ export interface TokenRule {
 export type TokenOutcome =
   | {
       readonly valid: true;
-      /** Absent: there was no token. */
+      /** Absent if there was no token. */
       readonly claims?: Readonly<Record<string, unknown>>;
-      /** Request headers as they are then; what was taken away is undefined. */
+      /** Resulting request headers. Removed headers are undefined. */
       readonly headers: Headers | undefined;
     }
   | { readonly valid: false; readonly status: 401 | 403; readonly rule: TokenRule };
 
-export interface CheckedTokens {
+interface CheckedTokens {
   readonly outcome: TokenOutcome;
   /**
-   * Of a call that brings headers which a rule writes: what an Envoy before 1.40 makes of it. It removes the headers of a rule only when
-   * it looks at that rule, so that the caller's own stay where an earlier rule ends the check, and in a preflight.
+   * Result with Envoy older than 1.40, for a call that sends headers which a rule writes. Older versions remove a
+   * rule's headers only when they evaluate the rule. The caller's own headers remain in a preflight, or if an earlier
+   * rule ends the check.
    */
   readonly older?: { readonly outcome: TokenOutcome; readonly headers: readonly string[] };
 }
 
-export type TokenCheck = (call: Call, http: HttpCall) => CheckedTokens;
+type TokenCheck = (call: Call, http: HttpCall) => CheckedTokens;
 
-/** Envoy's own: seconds by which clocks may differ. */
+/** Envoy's clock skew tolerance, seconds. */
 const CLOCK_SKEW = 60;
-/** Nothing to look at, and nothing changed. */
+/** No token and no changed headers. */
 export const NONE: TokenOutcome = { valid: true, headers: undefined };
 const NOTHING: CheckedTokens = { outcome: NONE };
 
 /**
- * @param policies those that apply, in the order of istiod: of the workload's namespace before those of the root namespace
- * @returns undefined where nothing is checked
+ * Compiles the token rules.
+ * @param policies applicable policies in istiod's order: the workload's namespace before the root namespace
+ * @returns undefined if nothing is checked
  */
 export function tokenCheck(policies: readonly RequestAuthentication[]): TokenCheck | undefined {
   const rules = policies
@@ -54,14 +57,14 @@ export function tokenCheck(policies: readonly RequestAuthentication[]): TokenChe
     if (!http.headers && !http.path.includes('?')) return NOTHING;
     const headers = written.filter((name) => http.headers?.[name] !== undefined);
     if (headers.length === 0) return { outcome: checked(rules, call, http, http.headers) };
-    // Envoy does so before anything else since 1.40 (`jwt_authn_sanitize_payload_headers_filter_wide`).
+    // Since 1.40 Envoy does this first (`jwt_authn_sanitize_payload_headers_filter_wide`).
     const removed = { ...http.headers, ...Object.fromEntries(headers.map((name) => [name, undefined])) };
     const outcome = checked(rules, call, http, removed);
     return { outcome, older: { headers, outcome: checked(rules, call, http, http.headers) } };
   };
 }
 
-/** @param headers those of the request when the rules are looked at */
+/** @param headers request headers when the rules are evaluated */
 function checked(rules: readonly Provider[], call: Call, http: HttpCall, headers: Headers | undefined): TokenOutcome {
   const run: Run = { call, headers, path: http.path, claims: undefined };
   if (isPreflight(http)) return done(run, http);
@@ -71,8 +74,8 @@ function checked(rules: readonly Provider[], call: Call, http: HttpCall, headers
     if (outcome === 'ok') return done(run, http);
     outcomes.push({ one, outcome });
   }
-  // No rule is content. Then none may find a token: that is looked at anew (a token that was taken is gone), and ends
-  // with the first rule that finds one.
+  // No rule accepts the request, so no rule may find a token. The check runs again, because an accepted token has been
+  // removed, and ends with the first rule that finds one.
   const again = (rules.length > 1 ? rules : []).map((one) => ({ one, outcome: one.verify(run) }));
   const found = again.find(({ outcome }) => outcome !== 'ok' && outcome !== 'missing');
   if (rules.length > 1 && !found) return done(run, http);
@@ -83,14 +86,14 @@ function checked(rules: readonly Provider[], call: Call, http: HttpCall, headers
   return { valid: false, status: failed.outcome === 'audience' ? 403 : 401, rule: failed.one.source };
 }
 
-/** `foreign`: of an issuer that the rule is not about. */
+/** `foreign`: the token's issuer differs from the rule's. */
 type Outcome = 'ok' | 'missing' | 'foreign' | 'invalid' | 'audience';
 
 interface Provider {
   readonly source: TokenRule;
-  /** Headers that it writes, in lower case. Those of the caller are removed. */
+  /** Headers that the rule writes, in lower case. The caller's own values are removed. */
   readonly outputs: readonly string[];
-  /** Every token that is found must be valid; the last of them is looked at first. */
+  /** Verifies all tokens that the rule finds, last one first. All of them must be valid. */
   readonly verify: (run: Run) => Outcome;
 }
 
@@ -142,7 +145,7 @@ function verifyToken(
   return token.genuine === false ? 'invalid' : 'ok';
 }
 
-/** As the verifier compares them: without scheme, and without a slash at the end. */
+/** Normalizes an audience like the verifier does, by removing the scheme and a trailing slash. */
 function audience(text: string): string {
   return text.replace(/^https?:\/\//, '').replace(/\/$/, '');
 }
@@ -204,7 +207,10 @@ function claimText(claims: unknown, name: string): string | undefined {
   return Number.isInteger(found) && found >= 0 ? String(found) : found.toFixed(6);
 }
 
-/** The CORS preflight carries no credentials and is let through (Fetch standard, section "CORS-preflight fetch"). */
+/**
+ * Whether a request is a CORS preflight, which carries no credentials and is always allowed (Fetch standard, section
+ * "CORS-preflight fetch").
+ */
 function isPreflight({ method, headers }: HttpCall): boolean {
   return method === 'OPTIONS' && Boolean(headers?.origin) && Boolean(headers?.['access-control-request-method']);
 }

@@ -1,5 +1,6 @@
-/** What a call is addressed to, as people write it, and the workloads and ports that answer there. */
+/** Parses the target of a call, and finds the workloads and ports behind it. */
 import { MeshpassError } from '@meshpass/identity';
+import { memory } from '@meshpass/identity/memory/remembered';
 import {
   type AttachedService,
   didYouMean,
@@ -14,22 +15,23 @@ import {
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
 
 export interface Endpoint {
-  /** As asked for: `orders.shop:80`. */
+  /** Target as requested: `orders.shop:80`. */
   readonly name: string;
   readonly authorizer: Authorizer;
   /** Port of the workload. */
   readonly port: number;
-  /** What `Host` says by default. */
+  /** Default `Host` header. */
   readonly authority: string;
-  /** Why nothing can be said of calls to it; absent where a sidecar as we understand it guards it. */
+  /** Reason why decisions about calls to the endpoint are unknown; absent if an unmodified sidecar guards it. */
   readonly unknown?: string;
 }
 
 /**
- * `orders.shop:80` or `orders.shop.svc.cluster.local:80` is a Service, `shop/orders:8080` a workload by its own port.
- * A Service without known workloads stands for one that has just the labels of its selector.
+ * Finds the endpoints of a target. `orders.shop:80` or `orders.shop.svc.cluster.local:80` is a Service,
+ * `shop/orders:8080` a workload by its own port. A Service without known workloads has one stand-in with exactly the
+ * labels of its selector.
  * @returns one endpoint for each workload behind it
- * @throws MeshpassError `usage` for what is not so written, or names nothing that is there
+ * @throws MeshpassError `usage` for a malformed target, or one that does not exist
  * @example
  * ```ts
  * import { findEndpoints } from '@meshpass/analysis/evaluate';
@@ -49,19 +51,19 @@ export function findEndpoints(view: MeshView, text: string): readonly Endpoint[]
   if (!place)
     throw new MeshpassError(
       'usage',
-      `${JSON.stringify(text)}: write SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT.`,
+      `${JSON.stringify(text)}: expected SERVICE.NAMESPACE:PORT or NAMESPACE/WORKLOAD:PORT.`,
     );
   const port = number === undefined ? undefined : Number(number);
   return place.includes('/') ? ofWorkload(view, place, port) : ofService(view, place, port);
 }
 
-/** Every port of every Service, and every workload behind it. */
+/** Lists every port of every Service, and every workload behind it. */
 export function allEndpoints(view: MeshView): readonly Endpoint[] {
-  const authorizers = new Map<string, Authorizer>();
+  const once = memory();
   return view
     .all('Service')
     .flatMap((service) =>
-      (service.spec.ports ?? []).filter(isTcp).flatMap(({ port }) => behind(view, service, port, authorizers)),
+      (service.spec.ports ?? []).filter(isTcp).flatMap(({ port }) => behind(view, service, port, once)),
     );
 }
 
@@ -78,11 +80,11 @@ function ofService(view: MeshView, host: string, port: number | undefined): read
   }
   const ports = (service.spec.ports ?? []).map((one) => one.port);
   if (port === undefined && ports.length !== 1)
-    throw new MeshpassError('usage', `${name}.${namespace} has the ports ${ports.join(', ')}: say which.`);
+    throw new MeshpassError('usage', `${name}.${namespace} has the ports ${ports.join(', ')}: specify one.`);
   const wanted = port ?? ports[0]!;
   if (!ports.includes(wanted))
     throw new MeshpassError('usage', `${name}.${namespace} has no port ${wanted}, only ${ports.join(', ') || 'none'}.`);
-  return behind(view, service, wanted, new Map());
+  return behind(view, service, wanted, memory());
 }
 
 function ofWorkload(view: MeshView, place: string, port: number | undefined): readonly Endpoint[] {
@@ -92,46 +94,42 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
     const known = view.workloads.map((one) => `${one.namespace}/${one.name}`);
     throw new MeshpassError('usage', `There is no workload ${place}${didYouMean(place, known)}.`);
   }
-  if (port === undefined) throw new MeshpassError('usage', `${place}: say which port of the workload.`);
-  const endpoint = {
-    name: `${place}:${port}`,
-    authorizer: createAuthorizer(view, workload),
-    port,
-    authority: `${name}.${namespace}`,
-  };
-  return [{ ...endpoint, ...unknownOf(view, workload, port) }];
+  if (port === undefined) throw new MeshpassError('usage', `${place}: specify a port of the workload.`);
+  const at = { name: `${place}:${port}`, authority: `${name}.${namespace}` };
+  return [{ ...at, authorizer: createAuthorizer(view, workload), port, ...unknownOf(view, workload, port) }];
 }
 
 function behind(
   view: MeshView,
   service: ResourceOf<'Service'>,
   port: number,
-  authorizers: Map<string, Authorizer>,
+  once: ReturnType<typeof memory>,
 ): readonly Endpoint[] {
   const { name, namespace } = service.metadata;
   const { selector = {} } = service.spec;
-  const nobody = (why: string): Endpoint => {
-    const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
-    return { ...at, authorizer: createAuthorizer(view, standInFor(service, view.proxyKind)), port, unknown: why };
-  };
-  if (service.spec.type === 'ExternalName' || Object.keys(selector).length === 0)
-    return [nobody(`Service ${namespace}/${name} selects no Pods, so what answers there is not known`)];
-  const known = view.workloads.filter((one) => one.namespace === namespace && selects(selector, one.labels));
   const host = `${name}.${namespace}:${port}`;
-  return (known.length > 0 ? known : [standInFor(service, view.proxyKind)]).map((workload) => {
+  const at = { name: host, authority: host };
+  const standIn = () => standInFor(service, view.proxyKind);
+  const nobody = (why: string): Endpoint => ({
+    ...at,
+    authorizer: createAuthorizer(view, standIn()),
+    port,
+    unknown: why,
+  });
+  if (service.spec.type === 'ExternalName' || Object.keys(selector).length === 0)
+    return [nobody(`Service ${namespace}/${name} selects no Pods, so the workload behind it is unknown`)];
+  const known = view.workloads.filter((one) => one.namespace === namespace && selects(selector, one.labels));
+  return (known.length > 0 ? known : [standIn()]).map((workload) => {
     const reached = [...workloadPorts(view, view.config, workload).values()].find(({ reachedAs }) =>
       reachedAs.includes(host),
     );
     if (!reached)
-      return nobody(
-        `${workload.namespace}/${workload.name} has no port of the name that the Service's targetPort says`,
-      );
-    const key = `${workload.namespace}/${workload.name}`;
+      return nobody(`${workload.namespace}/${workload.name} has no port with the name in the Service's targetPort`);
     const attached: AttachedService | undefined =
       workload.kind === 'waypoint' ? { kind: 'Service', namespace, name } : undefined;
-    const authorizer = authorizers.get(key) ?? createAuthorizer(view, workload, attached ? { service: attached } : {});
-    authorizers.set(key, authorizer);
-    const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
+    const authorizer = once(`${workload.namespace}/${workload.name}`, () =>
+      createAuthorizer(view, workload, attached ? { service: attached } : {}),
+    );
     return { ...at, authorizer, port: reached.port, ...unknownOf(view, workload, reached.port) };
   });
 }
@@ -142,7 +140,7 @@ function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpo
 }
 
 /**
- * Namespaces whose Pods are taken to have a sidecar because nothing that was read says otherwise.
+ * Lists namespaces whose Pods are assumed to have a sidecar because nothing contradicts it.
  * @example
  * ```ts
  * import { assumedNamespaces, findEndpoints } from '@meshpass/analysis/evaluate';

@@ -1,13 +1,14 @@
-/** Where the rules of RequestAuthentication look for tokens in a request, and how a token is taken out of it. */
+/** Finds the tokens in a request that RequestAuthentication rules read, and removes them from it. */
 import type { JwtRule } from '@meshpass/istio';
+import { compare } from '@meshpass/istio/members';
 import type { Call } from './call.ts';
 
 export type Headers = Readonly<Record<string, string | undefined>>;
 
-/** A request while its tokens are looked at. */
+/** Request whose tokens are being checked. */
 export interface Run {
   readonly call: Call;
-  /** Those of the call until one is changed; then a copy. */
+  /** The call's headers until one of them changes, then a copy. */
   headers: Headers | undefined;
   path: string;
   claims: Readonly<Record<string, unknown>> | undefined;
@@ -15,11 +16,14 @@ export interface Run {
 
 export interface Found {
   readonly text: string;
-  /** Takes it out of what the workload gets; cookies stay. */
+  /** Removes the token from the request that the workload receives. Cookies stay. */
   readonly takeAway: (run: Run) => void;
 }
 
-/** Where a rule looks: headers by name and prefix, then parameters, then cookies, each in alphabetical order. */
+/**
+ * Creates a function that finds a rule's tokens: in headers by name and prefix, then parameters, then cookies, each in
+ * alphabetical order.
+ */
 export function tokenPlaces(rule: JwtRule): (run: Run) => readonly Found[] {
   const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
   const usual = fromHeaders.length + fromParams.length + fromCookies.length === 0;
@@ -39,20 +43,23 @@ export function tokenPlaces(rule: JwtRule): (run: Run) => readonly Found[] {
       const text = value === undefined ? undefined : afterPrefix(value, prefix);
       if (text !== undefined) found.push({ text, takeAway: (all) => change(all, name, undefined) });
     }
-    const mark = inParams.length > 0 ? run.path.indexOf('?') : -1;
-    if (mark >= 0) {
-      const query = new URLSearchParams(run.path.slice(mark + 1));
-      for (const name of inParams) {
-        const text = query.get(name);
-        if (text !== null) found.push({ text, takeAway: (all) => removeParameter(all, name) });
-      }
-    }
+    if (inParams.length > 0) found.push(...tokensInQuery(run.path, inParams));
     for (const name of inCookies) {
       const text = cookie(run.headers?.cookie, name);
       if (text !== undefined) found.push({ text, takeAway: () => {} });
     }
     return found;
   };
+}
+
+function tokensInQuery(path: string, names: readonly string[]): readonly Found[] {
+  const mark = path.indexOf('?');
+  if (mark < 0) return [];
+  const query = new URLSearchParams(path.slice(mark + 1));
+  return names.flatMap((name) => {
+    const text = query.get(name);
+    return text === null ? [] : [{ text, takeAway: (all: Run) => removeParameter(all, name) }];
+  });
 }
 
 function removeParameter(run: Run, name: string): void {
@@ -64,7 +71,10 @@ function removeParameter(run: Run, name: string): void {
 
 const TOKEN_START = /[A-Za-z0-9\-_.]/;
 
-/** Envoy finds the prefix anywhere in the value, and the token at the first character after it that a token can have. */
+/**
+ * Returns the token after a prefix. Envoy finds the prefix anywhere in the value, and the token at the next character
+ * that a token may contain.
+ */
 function afterPrefix(value: string, prefix: string): string | undefined {
   if (prefix === '') return value;
   const at = value.indexOf(prefix);
@@ -87,10 +97,7 @@ function cookie(header: string | undefined, name: string): string | undefined {
   return undefined;
 }
 
+/** Sets a request header, or removes it if the value is undefined. */
 export function change(run: Run, name: string, value: string | undefined): void {
   run.headers = { ...run.headers, [name]: value };
-}
-
-export function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

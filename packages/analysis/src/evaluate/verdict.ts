@@ -1,4 +1,4 @@
-/** What is said of a call at an endpoint: yes, no, or that nobody here knows. */
+/** Verdict on a call to an endpoint: yes, no or unknown. */
 import type { Call, Decision } from './call.ts';
 import type { Endpoint } from './target.ts';
 
@@ -6,15 +6,15 @@ export type Verdict = 'yes' | 'no' | 'unknown';
 
 export interface Evaluation {
   readonly verdict: Verdict;
-  /** What the policies say, were a sidecar as we understand it there. */
+  /** Decision of the policies, assuming a standard sidecar. */
   readonly decision: Decision;
-  /** Why it is unknown. */
+  /** Reason why the verdict is unknown. */
   readonly unknown?: string;
 }
 
 /**
- * Decides by the endpoint's policies. The verdict is `unknown` where something else decides, too: a proxy that is not understood, an
- * external authorizer, a provider that the mesh's configuration was not read for, the version of Envoy.
+ * Evaluates a call by the endpoint's policies. The verdict is `unknown` if something else also decides: a nonstandard
+ * proxy, an external authorizer, a provider from a mesh configuration that was not read, or the version of Envoy.
  * @example
  * ```ts
  * import { evaluate, findEndpoints } from '@meshpass/analysis/evaluate';
@@ -36,19 +36,19 @@ export function evaluate(endpoint: Endpoint, call: Call): Evaluation {
   return { verdict: decision.allowed ? 'yes' : 'no', decision };
 }
 
-/** Of what is not known here, what could still turn the decision. */
+/** Explains which unknown fact could reverse the decision. Returns undefined if none could. */
 function whyOpen(decision: Decision, call: Call): string | undefined {
   const { allowed, external, unknownProvider, headersOfOlderEnvoy: headers } = decision;
   if (unknownProvider !== undefined)
-    return `a CUSTOM policy leaves it to the authorizer ${unknownProvider}, and the mesh's configuration, which would know it, was not read`;
+    return `a CUSTOM policy delegates to the authorizer ${unknownProvider}, and the mesh configuration that would define it was not read`;
   if (headers !== undefined)
-    return `the caller sends ${headers.join(', ')}, which a RequestAuthentication writes: Envoy 1.40 and newer remove it first, older ones may leave it, and then the answer is ${allowed ? 'no' : 'yes'}`;
+    return `the caller sends ${headers.join(', ')}, which a RequestAuthentication writes: Envoy 1.40 and newer remove it first, but older versions may keep it, and then the answer is ${allowed ? 'no' : 'yes'}`;
   const asked = allowed ? external?.find(({ provider }) => call.external?.[provider] === undefined) : undefined;
   return asked && `the external authorizer ${asked.provider} decides`;
 }
 
 /**
- * Of several answers: `unknown` where one is, `some` where they differ, `no` where there are none.
+ * Combines verdicts: `unknown` if one is unknown, `some` if they differ, `no` if there are none.
  * @example
  * ```ts
  * import { combineVerdicts } from '@meshpass/analysis/evaluate';

@@ -1,7 +1,7 @@
-/** Who reaches an endpoint with a call: of the identities that the mesh knows, and of one of each kind that it does not. */
+/** Lists the identities that can make a call: identities known to the mesh, and one of each unknown kind. */
 
 import type { MeshView } from '@meshpass/istio';
-import type { Call, Decision, HttpCall } from './call.ts';
+import type { Call, Decision, HttpRequest } from './call.ts';
 import { callOf } from './caller.ts';
 import { knownPeers, knownTokens } from './known-callers.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
@@ -10,21 +10,25 @@ import { evaluate } from './verdict.ts';
 export interface Reacher {
   readonly endpoint: Endpoint;
   readonly who: string;
-  /** Absent: no token is needed. */
+  /** Absent if no token is needed. */
   readonly token?: string;
   readonly decision: Decision;
 }
 
 export interface WhoCan {
-  /** Whoever is allowed; those who need no token are not listed with one. */
+  /** Allowed identities. An identity that needs no token is listed without one. */
   readonly reachers: readonly Reacher[];
-  /** Of whom nothing can be said, for a reason each; of an endpoint as a whole there is nobody named. */
+  /**
+   * Identities whose result is unknown, each with its reason. Entries without an identity concern an endpoint as a
+   * whole.
+   */
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly who?: string; readonly why: string }[];
 }
 
 /**
- * @param http absent: bytes that are no HTTP
- * @throws MeshpassError `usage` for a target that is not there
+ * Evaluates a call for every known identity.
+ * @param http absent for bytes that are not HTTP
+ * @throws MeshpassError `usage` for a target that does not exist
  * @example
  * ```ts
  * import { whoCan } from '@meshpass/analysis/evaluate';
@@ -41,7 +45,7 @@ export interface WhoCan {
 export function whoCan(
   view: MeshView,
   target: string,
-  http: (Omit<HttpCall, 'authority'> & { readonly authority?: string }) | undefined,
+  http: HttpRequest | undefined,
   more: Partial<Call> = {},
 ): WhoCan {
   const unknown: { endpoint: Endpoint; who?: string; why: string }[] = [];
@@ -50,23 +54,19 @@ export function whoCan(
       unknown.push({ endpoint, why: endpoint.unknown });
       return [];
     }
-    const full = http && { ...http, authority: http.authority ?? endpoint.authority };
-    const tokens = full ? knownTokens(endpoint) : [];
+    const tokens = http ? knownTokens(endpoint) : [];
     return knownPeers(view).flatMap((peer): Reacher[] => {
-      const bare = evaluate(endpoint, callOf(endpoint, peer, full, more));
+      const bare = evaluate(endpoint, callOf(endpoint, peer, http, more));
       if (bare.unknown !== undefined) {
         unknown.push({ endpoint, who: peer.name, why: bare.unknown });
         return [];
       }
       if (bare.verdict === 'yes') return [{ endpoint, who: peer.name, decision: bare.decision }];
       return tokens.flatMap(({ name, claims }) => {
-        const {
-          verdict,
-          decision,
-          unknown: why,
-        } = evaluate(endpoint, callOf(endpoint, { ...peer, claims }, full, more));
-        if (why !== undefined) unknown.push({ endpoint, who: `${peer.name} with ${name}`, why });
-        return verdict === 'yes' ? [{ endpoint, who: peer.name, token: name, decision }] : [];
+        const found = evaluate(endpoint, callOf(endpoint, { ...peer, claims }, http, more));
+        if (found.unknown !== undefined)
+          unknown.push({ endpoint, who: `${peer.name} with ${name}`, why: found.unknown });
+        return found.verdict === 'yes' ? [{ endpoint, who: peer.name, token: name, decision: found.decision }] : [];
       });
     });
   });

@@ -1,4 +1,4 @@
-/** What rules look at: the mesh, and what the access file makes of it. */
+/** Input for lint rules: the mesh, and the access file's effect on it. */
 
 import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
@@ -9,19 +9,19 @@ import type { LintOptions } from './model.ts';
 export interface LintContext {
   readonly mesh: MeshView;
   readonly access: Access | undefined;
-  /** Whether the resources are the whole mesh, so that what is missing does not exist. */
+  /** Whether the resources cover the whole mesh, so that a missing object does not exist. */
   readonly complete: boolean;
-  /** What is reachable through gateways. */
+  /** Routes that are reachable through gateways. */
   readonly exposures: readonly Exposure[];
-  /** The state to compare with, where one is given. */
+  /** State to compare with, if given. */
   readonly base: LintContext | undefined;
-  /** Hosts of Services that the access file grants, with the ports and the grants. */
+  /** Hosts of granted Services, with ports and grants. */
   readonly granted: Granted;
 }
 
 /**
- * Puts together what rules look at.
- * @param options what they say of the mesh is taken instead of its own configuration (ConfigMap `istio`), or of Istio's defaults
+ * Creates the input for lint rules.
+ * @param options mesh settings here override the mesh's own configuration (ConfigMap `istio`) and Istio's defaults
  */
 export function lintContext(resources: readonly Resource[], options: LintOptions): LintContext {
   const found = findMeshConfig(resources);
@@ -33,7 +33,9 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
   const mesh = viewMesh(resources, { ...found, ...settings });
   let exposures: readonly Exposure[] | undefined;
   return {
-    ...{ mesh, access: options.access, complete: options.complete ?? false },
+    mesh,
+    access: options.access,
+    complete: options.complete ?? false,
     get exposures() {
       exposures ??= exposuresOf(mesh);
       return exposures;

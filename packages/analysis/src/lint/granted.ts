@@ -1,22 +1,22 @@
-/** Hosts of Services that the access file grants, as far as the manifests show what its entries select. */
+/** Hosts of granted Services, as far as the manifests show which Services the access file's entries select. */
 
 import { type Access, type GrantTarget, isSelection, selectedNamespaces } from '@meshpass/access/compile';
 import { fullHost, type MeshView, type Namespace, selects } from '@meshpass/istio';
 
 export type Granted = ReadonlyMap<string, { readonly grants: readonly string[]; readonly ports: ReadonlySet<number> }>;
 
+/** Returns the granted hosts with their grants and ports. */
 export function grantedHosts(access: Access | undefined, mesh: MeshView): Granted {
   const granted = new Map<string, { grants: string[]; ports: Set<number> }>();
-  for (const grant of access?.grants ?? []) {
-    for (const target of grant.to) {
-      for (const host of hostsOf(target, mesh)) {
-        const known = granted.get(host) ?? { grants: [], ports: new Set<number>() };
-        if (!known.grants.includes(grant.name)) known.grants.push(grant.name);
-        const port = typeof target.port === 'number' ? target.port : portNamed(target.port, host, mesh);
-        if (port !== undefined) known.ports.add(port);
-        granted.set(host, known);
-      }
-    }
+  const reached = (access?.grants ?? []).flatMap(({ name, to }) =>
+    to.flatMap((target) => hostsOf(target, mesh).map((host) => ({ name, target, host }))),
+  );
+  for (const { name, target, host } of reached) {
+    const known = granted.get(host) ?? { grants: [], ports: new Set<number>() };
+    if (!known.grants.includes(name)) known.grants.push(name);
+    const port = typeof target.port === 'number' ? target.port : portNamed(target.port, host, mesh);
+    if (port !== undefined) known.ports.add(port);
+    granted.set(host, known);
   }
   return granted;
 }

@@ -1,4 +1,4 @@
-/** The linter: manifests to findings, each with its place, what becomes of it, and what to do. */
+/** Linter: turns manifests into findings, each with its position, consequence and fix. */
 
 import {
   decodeText,
@@ -10,14 +10,15 @@ import {
   type Resource,
   withCreationTimes,
 } from '@meshpass/istio';
+import { compare } from '@meshpass/istio/members';
 import { lintContext } from './context.ts';
 import {
   type Finding,
   type LintOptions,
   type LintResult,
-  PAGE,
   type RuleCode,
   type RuleText,
+  ruleUrl,
   type SuppressedFinding,
 } from './model.ts';
 import type { Report } from './rule.ts';
@@ -25,18 +26,18 @@ import { RULES } from './rules.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { type UnreadKind, unreadKinds } from './unread-kinds.ts';
 
-/** A file, or what was given on stdin. */
+/** File, or standard input. */
 export interface LintFile {
   readonly name: string;
   readonly text: string | Uint8Array;
 }
 
 export interface LintedFiles extends LintResult {
-  /** What could not be read as manifests: what is in there was not looked at. */
+  /** Text that could not be read as manifests and was therefore not linted. */
   readonly problems: readonly ManifestProblem[];
-  /** Kinds that were given and that no rule reads, with how many objects there are of each. */
+  /** Kinds of objects that no rule reads, with their counts. */
   readonly notLookedAt: readonly UnreadKind[];
-  /** Files and directories that may hold objects and were not read. */
+  /** Files and directories that may contain objects and were not read. */
   readonly leftOut: readonly LeftOut[];
 }
 
@@ -45,16 +46,16 @@ export interface LeftOut {
   readonly why: string;
 }
 
-/** Objects that are in the mesh already. */
+/** Objects that are already in the mesh. */
 export interface LintedCluster {
   readonly resources: readonly Resource[];
-  /** Of kinds that are not understood. */
+  /** Objects of unsupported kinds. */
   readonly others?: readonly KubeObject[];
   /** Kinds that could not be listed. */
   readonly unlisted?: readonly UnreadKind[];
 }
 
-/** Found while reading; the rest of the object is looked at all the same. */
+/** Loader finding. Rules still check the rest of the object. */
 const UNKNOWN_FIELD: RuleText = {
   code: 'MP005',
   name: 'unknown-field',
@@ -63,15 +64,15 @@ const UNKNOWN_FIELD: RuleText = {
   fix: 'Correct its name. The restriction that it was meant to add is not in force.',
 };
 
-/** Every rule there is, for documentation and for SARIF. */
+/** Every rule, for documentation and SARIF. */
 export const ALL_RULES: readonly RuleText[] = [...SUPPRESSION_RULES, UNKNOWN_FIELD, ...RULES];
 
 const TEXT_OF = new Map(ALL_RULES.map((rule) => [rule.code, rule]));
 
 /**
- * Reads files and lints what is in them together: a Gateway in one file is known to a VirtualService in another.
- * Never throws for what the files say.
- * @param cluster objects that are in the mesh already; one of the same name in a file takes its place
+ * Reads files and lints them together, so that a VirtualService in one file finds its Gateway in another. Invalid files
+ * result in `problems`, never in an exception.
+ * @param cluster objects that are already in the mesh; a file's object with the same name replaces one
  * @example
  * ```ts
  * import { lintFiles } from '@meshpass/analysis/lint';
@@ -110,14 +111,15 @@ export function lintFiles(
   return {
     ...lint(all, options, unknown, suppressions),
     leftOut: [],
-    ...{ problems, notLookedAt: unreadKinds(all, others, cluster.unlisted) },
+    problems,
+    notLookedAt: unreadKinds(all, others, cluster.unlisted),
   };
 }
 
 /**
- * Lints objects that are at hand, as a cluster gives them.
- * @param before findings of whoever read them
- * @param comments suppressions of whoever read them
+ * Lints objects, for example those of a cluster.
+ * @param before loader findings
+ * @param comments suppressions that the loader found
  */
 export function lint(
   resources: readonly Resource[],
@@ -135,7 +137,7 @@ export function lint(
       found.push({ finding, on: report.on });
     }
   }
-  // A rule that knows what a wrong field does says it better.
+  // A rule that knows the effect of the wrong field describes it better.
   for (const finding of before) if (!taken.has(placeKey(finding.place))) found.push({ finding, on: undefined });
   return { ...suppress(found, [...comments, ...suppressionsOn(resources, options.now)]), objects: resources.length };
 }
@@ -159,19 +161,18 @@ function suppress(
       findings.push(finding(TEXT_OF.get(code)!, one.place, message, undefined));
     const strange = one.codes.filter((code) => !TEXT_OF.has(code as RuleCode));
     if (one.fault) say(one.fault.code, one.fault.message);
-    else if (strange.length > 0) say('MP003', `there is no rule ${strange.join(', ')}.`);
-    else if (!used.has(one)) say('MP004', `nothing here is a finding of ${one.codes.join(', ')}.`);
+    else if (strange.length > 0) say('MP003', `unknown rule ${strange.join(', ')}.`);
+    else if (!used.has(one)) say('MP004', `no finding of ${one.codes.join(', ')} exists here.`);
   }
   return { findings: findings.sort(byPlace), suppressed: suppressed.sort(byPlace) };
 }
 
 function toFinding(rule: RuleText, report: Report): Finding {
-  const { on, path, part, message, severity, fix } = report;
+  const { on, path, part, message, severity } = report;
   const place = on.origin.at(path, part);
   return {
     ...finding(rule, place, message, on),
     ...(severity && { severity }),
-    ...(fix !== undefined && { fix }),
     ...(on.origin.template !== undefined && { template: on.origin.template }),
   };
 }
@@ -180,7 +181,7 @@ function finding(rule: RuleText, place: Place, message: string, on: KubeObject |
   const { code, name, severity, fix } = rule;
   const kind = on?.kind === 'KubernetesGateway' ? 'Gateway' : (on?.kind ?? '');
   const object = { kind, namespace: on?.metadata.namespace ?? '', name: on?.metadata.name ?? '' };
-  return { code, name, severity, message, fix, page: `${PAGE}#${code.toLowerCase()}`, place, object };
+  return { code, name, severity, message, fix, page: ruleUrl(code), place, object };
 }
 
 function unknownField({ place, message }: ManifestProblem): Finding {
@@ -192,10 +193,6 @@ function placeKey({ file, line, column }: Place): string {
 }
 
 function byPlace(a: Finding, b: Finding): number {
-  return (
-    (a.place.file < b.place.file ? -1 : a.place.file > b.place.file ? 1 : 0) ||
-    a.place.line - b.place.line ||
-    a.place.column - b.place.column ||
-    (a.code < b.code ? -1 : 1)
-  );
+  const [one, other] = [a.place, b.place];
+  return compare(one.file, other.file) || one.line - other.line || one.column - other.column || compare(a.code, b.code);
 }

@@ -1,28 +1,29 @@
-/** What a rule is, what it says, and what the reader gets: the nouns of the linter. */
+/** Types of the linter: rules, findings and options. */
 
 import type { Access } from '@meshpass/access/compile';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Place, Resource } from '@meshpass/istio';
 
 /**
- * `error`: something is open that should not be, or a policy does not say what it seems to. `warning`: likely so, or open
- * only under a condition that the files do not show. `note`: worth knowing.
+ * `error`: something is open that should not be, or a policy does not mean what it seems to. `warning`: likely so, or
+ * open only under a condition that the files do not show. `note`: worth knowing.
  */
 export const SEVERITIES = ['note', 'warning', 'error'] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
-/** `MP` and three digits. Never renamed, never given to another rule. */
+/** `MP` and three digits. Never renamed or reused. */
 export type RuleCode = `MP${number}`;
 
-/** What a rule says of itself; docs/lint.md has a section for each. */
+/** Describes a rule. Each rule has a section in docs/lint.md. */
 export interface RuleText {
   readonly code: RuleCode;
-  /** kebab-case, for people. */
+  /** Display name in kebab-case. */
   readonly name: string;
-  /** The severity of most of its findings; a report may say another. */
+  /** Default severity of findings; a report may override it. */
   readonly severity: Severity;
-  /** One line: what is wrong. */
+  /** Problem, in one line. */
   readonly title: string;
-  /** What to do, in general. */
+  /** General fix. */
   readonly fix: string;
 }
 
@@ -32,43 +33,45 @@ export interface Finding {
   readonly severity: Severity;
   readonly message: string;
   readonly fix: string;
-  /** Address of the rule's page. */
+  /** URL of the rule's documentation. */
   readonly page: string;
   readonly place: Place;
   readonly object: { readonly kind: string; readonly namespace: string; readonly name: string };
-  /** The Helm template that the object was made of. */
+  /** Helm template of the object. */
   readonly template?: string;
 }
 
-/** A finding that somebody decided to live with, for a reason and until a day. */
+/** Finding that was accepted, with a reason and an expiry date. */
 export interface SuppressedFinding extends Finding {
   readonly suppressedBy: { readonly place: Place; readonly reason: string; readonly until: string };
 }
 
 export interface LintResult {
-  /** By file, line and column. */
+  /** Sorted by file, line and column. */
   readonly findings: readonly Finding[];
   readonly suppressed: readonly SuppressedFinding[];
-  /** How many objects were looked at. */
+  /** Number of linted objects. */
   readonly objects: number;
 }
 
 export interface LintOptions {
-  /** What is granted; without it, rules about grants are silent. */
+  /** Access file. Without it, rules about grants report nothing. */
   readonly access?: Access;
-  /** The state to compare with: what it exposes already is not new. */
+  /** State to compare with: its existing exposures are not new. */
   readonly base?: readonly Resource[];
-  /** Everything that is in the mesh is given (a live cluster), so that what is missing does not exist. */
+  /** Whether the resources cover the whole mesh (a live cluster), so that a missing object does not exist. */
   readonly complete?: boolean;
-  /** Istio's root namespace. Default `istio-system`. */
+  /** Istio's root namespace; defaults to `istio-system`. */
   readonly rootNamespace?: string;
-  /** DNS domain of the cluster. Default `cluster.local`. */
+  /** DNS domain of the cluster; defaults to `cluster.local`. */
   readonly clusterDomain?: string;
-  /** As `meshConfig.pathNormalization` says. Default `BASE`, Istio's own. */
+  /** `meshConfig.pathNormalization`; defaults to `BASE`, Istio's own default. */
   readonly pathNormalization?: 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
-  /** Now, for the expiry of suppressions: milliseconds since 1970. */
+  /** Current time for the expiry of suppressions, Unix ms. */
   readonly now: number;
 }
 
-/** Where the sections of the rules are, within the project. */
-export const PAGE = 'docs/lint.md';
+/** Returns the URL of a rule's documentation section. */
+export function ruleUrl(code: string): string {
+  return pageUrl(`docs/lint.md#${code.toLowerCase()}`);
+}

@@ -1,95 +1,49 @@
-/** Every rule, in the order of its code. */
+/** All rules, ordered by code. */
 import type { Rule } from './rule.ts';
-import { anyAudience } from './rules/any-audience.ts';
-import { anyHostRoute } from './rules/any-host-route.ts';
-import { authenticationNotRequired } from './rules/authentication-not-required.ts';
-import { caseInsensitiveRoute } from './rules/case-insensitive-route.ts';
-import { claimsWithoutAuthentication } from './rules/claims-without-authentication.ts';
-import { clientTlsDisabled } from './rules/client-tls-disabled.ts';
-import { denyWithoutMtls } from './rules/deny-without-mtls.ts';
-import { dryRun } from './rules/dry-run.ts';
-import { emptyRule } from './rules/empty-rule.ts';
+import { DENIED_PATH_RULES } from './rules/denied-paths.ts';
 import { envoyFilterBypass } from './rules/envoy-filter-bypass.ts';
-import { exportedEverywhere } from './rules/exported-everywhere.ts';
+import { EXPOSED_ROUTE_RULES } from './rules/exposed-routes.ts';
 import { firstAllow } from './rules/first-allow.ts';
-import { gatewayAnyHost } from './rules/gateway-any-host.ts';
-import { gatewayPlainHttp } from './rules/gateway-plain-http.ts';
-import { gatewaySelectsAll } from './rules/gateway-selects-all.ts';
-import { headerOnlyGuard } from './rules/header-only-guard.ts';
-import { hostPortBypass } from './rules/host-port-bypass.ts';
+import { GATEWAY_SERVER_RULES } from './rules/gateway-servers.ts';
 import { httpOnTcp } from './rules/http-on-tcp.ts';
 import { istiodReachable } from './rules/istiod-reachable.ts';
-import { jwksByUrl } from './rules/jwks-by-url.ts';
-import { methodFormat } from './rules/method-format.ts';
 import { mirroredToTest } from './rules/mirrored-to-test.ts';
-import { negativeOnly } from './rules/negative-only.ts';
-import { newExposure } from './rules/new-exposure.ts';
-import { notARegex } from './rules/not-a-regex.ts';
-import { openTestRoute } from './rules/open-test-route.ts';
-import { optionalClientCertificate } from './rules/optional-client-certificate.ts';
-import { passthroughBeyondGrants } from './rules/passthrough-beyond-grants.ts';
-import { passthroughNamespaceForm } from './rules/passthrough-namespace-form.ts';
+import { MUTUAL_TLS_RULES } from './rules/mutual-tls.ts';
 import { pathBypass } from './rules/path-bypass.ts';
-import { permissiveMtls } from './rules/permissive-mtls.ts';
-import { principalFormat } from './rules/principal-format.ts';
-import { rbacBeyondGrant } from './rules/rbac-beyond-grant.ts';
-import { rbacBypass } from './rules/rbac-bypass.ts';
-import { rewriteBypass } from './rules/rewrite-bypass.ts';
+import { POLICY_EFFECT_RULES } from './rules/policy-effect.ts';
+import { POLICY_VALUE_RULES } from './rules/policy-values.ts';
+import { RBAC_RULES } from './rules/rbac.ts';
+import { ROUTE_HOST_RULES } from './rules/route-hosts.ts';
 import { routeOutsideGrant } from './rules/route-outside-grant.ts';
-import { selectsNothing } from './rules/selects-nothing.ts';
+import { SELECTOR_RULES } from './rules/selectors.ts';
 import { serviceEntryBypass } from './rules/service-entry-bypass.ts';
 import { shadowedRoute } from './rules/shadowed-route.ts';
 import { sidecarBypass } from './rules/sidecar-bypass.ts';
-import { subjectWithSlash } from './rules/subject-with-slash.ts';
-import { unboundHost } from './rules/unbound-host.ts';
+import { TOKEN_RULES } from './rules/tokens.ts';
 import { unboundedDelegate } from './rules/unbounded-delegate.ts';
-import { unknownCondition } from './rules/unknown-condition.ts';
-import { wrongSelector } from './rules/wrong-selector.ts';
 
 export const RULES: readonly Rule[] = [
-  openTestRoute,
-  newExposure,
-  anyHostRoute,
-  unboundHost,
+  EXPOSED_ROUTE_RULES,
+  ROUTE_HOST_RULES,
+  DENIED_PATH_RULES,
   shadowedRoute,
-  headerOnlyGuard,
-  exportedEverywhere,
   unboundedDelegate,
-  caseInsensitiveRoute,
   mirroredToTest,
-  rewriteBypass,
   routeOutsideGrant,
-  gatewayAnyHost,
-  gatewayPlainHttp,
-  passthroughBeyondGrants,
-  passthroughNamespaceForm,
+  GATEWAY_SERVER_RULES,
   istiodReachable,
-  gatewaySelectsAll,
-  optionalClientCertificate,
-  unknownCondition,
+  POLICY_EFFECT_RULES,
+  POLICY_VALUE_RULES,
+  SELECTOR_RULES,
   httpOnTcp,
-  emptyRule,
-  negativeOnly,
   firstAllow,
-  notARegex,
-  subjectWithSlash,
-  wrongSelector,
-  selectsNothing,
   pathBypass,
-  principalFormat,
-  methodFormat,
-  hostPortBypass,
-  denyWithoutMtls,
-  dryRun,
-  claimsWithoutAuthentication,
-  authenticationNotRequired,
-  permissiveMtls,
-  jwksByUrl,
-  anyAudience,
+  TOKEN_RULES,
+  MUTUAL_TLS_RULES,
   serviceEntryBypass,
   envoyFilterBypass,
   sidecarBypass,
-  clientTlsDisabled,
-  rbacBeyondGrant,
-  rbacBypass,
-];
+  RBAC_RULES,
+]
+  .flat()
+  .sort((a, b) => (a.code < b.code ? -1 : 1));

@@ -1,14 +1,15 @@
 /**
- * Findings that somebody decided to live with: a comment at the line, or an annotation on the object, each with a reason
- * and a day on which it ends. What is not complete, or over, suppresses nothing and is a finding itself.
+ * Suppressions of accepted findings: a comment at the line, or an annotation on the object, each with a reason and an
+ * end date. An incomplete or expired suppression has no effect and is a finding itself.
  *
  *     # meshpass-lint: ignore MP201 until 2027-03-31: the shop is public under every name it has
  *     meshpass.dev/lint-ignore: "MP202, MP201 until 2027-03-31: behind the CDN, which redirects"
  */
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { KubeObject, Place, Resource } from '@meshpass/istio';
 import type { Finding, RuleCode, RuleText } from './model.ts';
 
-export const IGNORE_ANNOTATION = 'meshpass.dev/lint-ignore';
+const IGNORE_ANNOTATION = 'meshpass.dev/lint-ignore';
 
 const COMMENT = /#\s*meshpass-lint:\s*ignore\b(.*)$/;
 const FORM =
@@ -36,7 +37,7 @@ export const SUPPRESSION_RULES = [
     name: 'suppression-unknown-rule',
     severity: 'warning',
     title: 'A suppression names a rule that does not exist',
-    fix: 'Use a code of docs/lint.md.',
+    fix: `Use a code of ${pageUrl('docs/lint.md')}.`,
   },
   {
     code: 'MP004',
@@ -52,15 +53,15 @@ export interface Suppression {
   readonly codes: readonly string[];
   readonly reason: string;
   readonly until: string;
-  /** Whether a finding is in its reach. */
+  /** Whether the suppression covers a finding. */
   readonly reaches: (finding: Finding, on: KubeObject | undefined) => boolean;
-  /** What is wrong with it; then it has no effect. */
+  /** Error that makes the suppression ineffective. */
   readonly fault: { readonly code: 'MP001' | 'MP002'; readonly message: string } | undefined;
 }
 
 /**
- * Every suppression in the text of a file.
- * @param now milliseconds since 1970
+ * Finds every suppression comment in a file.
+ * @param now Unix ms
  */
 export function suppressionsIn(text: string, file: string, now: number): readonly Suppression[] {
   const found: Suppression[] = [];
@@ -80,7 +81,7 @@ export function suppressionsIn(text: string, file: string, now: number): readonl
   return found;
 }
 
-/** Suppressions by annotation: they reach every finding on their object. One a line. */
+/** Finds suppressions by annotation, one per line. They apply to every finding on their object. */
 export function suppressionsOn(resources: readonly Resource[], now: number): readonly Suppression[] {
   const found: Suppression[] = [];
   for (const resource of resources) {
@@ -94,7 +95,7 @@ export function suppressionsOn(resources: readonly Resource[], now: number): rea
   return found;
 }
 
-/** The first line after a comment that is more than a comment, counted from 1. */
+/** Number of the first line after a comment that is neither blank nor a comment, counting from 1. */
 function nextLine(lines: readonly string[], index: number): number {
   let next = index + 1;
   while (next < lines.length && /^\s*(?:#.*)?$/.test(lines[next]!)) next++;
@@ -121,7 +122,7 @@ function read(text: string, now: number): Omit<Suppression, 'place' | 'reaches'>
       ...given,
       fault: { code: 'MP001', message: `this suppression lacks ${missing.join(', ')}: it has no effect.` },
     };
-  // The day itself still counts, wherever on earth it is read.
+  // The suppression still applies on its end date in every time zone.
   const over = Date.parse(`${until}T00:00:00Z`) + 36 * 3600_000 < now;
   return {
     ...given,
@@ -133,6 +134,7 @@ function isDay(text: string): boolean {
   return DAY.test(text) && new Date(`${text}T00:00:00Z`).toISOString().startsWith(text);
 }
 
+/** Whether a comment may suppress a rule. Findings about suppressions themselves cannot be suppressed. */
 export function isSuppressible(code: RuleCode): boolean {
   return !SUPPRESSION_RULES.some((rule) => rule.code === code);
 }

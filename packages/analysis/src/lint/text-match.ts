@@ -1,41 +1,61 @@
-/**
- * How an Istio string form (`exact`, `prefix*`, `*suffix`, `*`) relates to what a route lets through. Only as exact as the
- * linter needs: `some` is said wherever neither `all` nor `none` is certain.
- */
-import type { StringMatch } from '@meshpass/istio';
-
-/** Of what is asked about, the pattern takes everything, nothing, or possibly some. */
-export type Share = 'all' | 'some' | 'none';
-
-/** Whether an Istio string form takes a text. */
-export function takes(pattern: string, value: string): boolean {
-  if (pattern === '*') return value !== '';
-  if (pattern.startsWith('*')) return value.endsWith(pattern.slice(1));
-  return pattern.endsWith('*') ? value.startsWith(pattern.slice(0, -1)) : pattern === value;
-}
+/** Compares route matches with each other and with the string forms of policies. */
+import type { HttpMatch, StringMatch } from '@meshpass/istio';
+import { record } from '@meshpass/istio/members';
+import { passes, readPath, type TextTest } from '../diff/formula/text-test.ts';
 
 /**
- * How much of the paths that a route's match lets through a policy's path pattern takes.
- * @param uri undefined: every path
+ * Parses a route's string match. Returns undefined if it may match any text, as a regular expression may. Every path
+ * begins with a slash, and the API server rejects an empty prefix.
  */
-export function shareOfPaths(pattern: string, uri: StringMatch | undefined): Share {
-  if (pattern === '*' || pattern === '/*' || pattern === '/{**}') return 'all';
-  if (uri?.exact !== undefined) return takesTemplate(pattern, uri.exact);
-  const prefix = uri?.prefix;
-  if (prefix === undefined || prefix === '/') return 'some';
-  const brace = pattern.indexOf('{');
-  const literal = brace >= 0 ? pattern.slice(0, brace) : pattern.endsWith('*') ? pattern.slice(0, -1) : pattern;
-  if (literal.startsWith('*')) return 'some';
-  if (prefix.startsWith(literal) && pattern.endsWith('*') && brace < 0) return 'all';
-  return prefix.startsWith(literal) || literal.startsWith(prefix) ? 'some' : 'none';
+export function readMatch(field: string, match: StringMatch | undefined): TextTest | undefined {
+  const { exact, prefix = '' } = match ?? {};
+  if (exact !== undefined) return { form: 'exact', text: exact };
+  return prefix === '' || (field === 'path' && prefix === '/') ? undefined : { form: 'prefix', text: prefix };
 }
 
-function takesTemplate(pattern: string, path: string): Share {
-  if (!pattern.includes('{')) return takes(pattern, path) ? 'all' : 'none';
-  return path.startsWith(pattern.slice(0, pattern.indexOf('{'))) ? 'some' : 'none';
+/** Whether all texts that pass `wanted` pass the test (true) or fail it (false); undefined if they differ. */
+export function answerOf(test: TextTest, wanted: TextTest | undefined): boolean | undefined {
+  if (wanted?.form === 'exact') return passes(test, wanted.text);
+  if (wanted?.form === 'suffix') return test.form === 'exact' && !test.text.endsWith(wanted.text) ? false : undefined;
+  if (wanted?.form !== 'prefix') return undefined;
+  const head = headOf(test);
+  if (test.form === 'prefix' && wanted.text.startsWith(head)) return true;
+  if (head.startsWith(wanted.text)) return undefined;
+  return test.form === 'exact' || !wanted.text.startsWith(head) ? false : undefined;
 }
 
-/** The paths that two matches of routes let through: does `wide` take all that `narrow` takes? Regular expressions only where equal. */
+/** Whether a policy's path pattern may match a path of a route. */
+export function mayMatch(pattern: string, uri: StringMatch | undefined): boolean {
+  const test = readPath(pattern);
+  return test !== undefined && answerOf(test, readMatch('path', uri)) !== false;
+}
+
+/** Prefix common to every text that passes. */
+function headOf(test: TextTest): string {
+  if (test.form === 'exact' || test.form === 'prefix') return test.text;
+  if (test.form !== 'pattern') return '';
+  const any = test.pieces.findIndex((piece) => 'any' in piece);
+  return test.pieces.slice(0, any).reduce((head, piece) => head + ('text' in piece ? piece.text : ''), '');
+}
+
+/** Whether `wide` matches every call that `narrow` matches, as far as the request determines it. */
+export function coversMatch(wide: HttpMatch, narrow: HttpMatch): boolean {
+  return (
+    coversUri(wide.uri, narrow.uri) &&
+    (['scheme', 'method', 'authority'] as const).every(
+      (part) => wide[part] === undefined || JSON.stringify(wide[part]) === JSON.stringify(narrow[part]),
+    ) &&
+    (['headers', 'queryParams', 'withoutHeaders'] as const).every((part) => isWithin(wide[part], narrow[part]))
+  );
+}
+
+/** Whether `narrow` has every field of `wide`, with the same value. */
+export function isWithin(wide: unknown, narrow: unknown): boolean {
+  const given = record(narrow);
+  return Object.entries(record(wide)).every(([name, value]) => JSON.stringify(value) === JSON.stringify(given[name]));
+}
+
+/** Whether `wide` matches every path that `narrow` matches. Regular expressions are compared only for equality. */
 export function coversUri(wide: StringMatch | undefined, narrow: StringMatch | undefined): boolean {
   if (!wide || Object.keys(wide).length === 0) return true;
   if (wide.prefix === '/' || wide.prefix === '' || (wide.regex !== undefined && EVERYTHING.has(wide.regex)))

@@ -1,4 +1,4 @@
-/** What was given and no rule reads: counted by kind, so that silence about it is not taken for "nothing found". */
+/** Counts objects that no rule reads, by kind, so that the absence of findings is not mistaken for a passed check. */
 
 import type { KubeObject, Resource } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
@@ -6,17 +6,18 @@ import { listed } from '@meshpass/istio/members';
 export interface UnreadKind {
   readonly apiVersion: string;
   readonly kind: string;
-  /** Objects of it; absent where the cluster has the kind and does not let it be listed. */
+  /** Number of objects; absent if the cluster has the kind but does not allow listing it. */
   readonly count?: number;
 }
 
-/** Kinds that are understood elsewhere, and of which no rule of the linter asks. */
+/** Kinds that other commands read but no lint rule does. */
 const READ_BY_NO_RULE: ReadonlySet<Resource['kind']> = new Set(['KubernetesGateway', 'ServiceAccount']);
 
 /**
- * @param resources what is understood
- * @param others objects of kinds that are not
- * @param unlisted kinds of a cluster that could not be listed
+ * Counts the unread kinds.
+ * @param resources objects of supported kinds
+ * @param others objects of unsupported kinds
+ * @param unlisted cluster kinds that could not be listed
  */
 export function unreadKinds(
   resources: readonly Resource[],
@@ -33,16 +34,16 @@ export function unreadKinds(
   return [...counts.values(), ...unlisted].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
 }
 
-/** `2 HTTPRoute (gateway.networking.k8s.io/v1), 1 Ingress (networking.k8s.io/v1)`. */
+/** Formats `2 HTTPRoute (gateway.networking.k8s.io/v1), 1 Ingress (networking.k8s.io/v1)`. */
 export function describeUnread(kinds: readonly UnreadKind[]): string {
   const named = kinds.map(({ apiVersion, kind, count }) => `${count ?? 'unlisted'} ${kind} (${apiVersion})`);
   return listed(named, MOST_NAMED);
 }
 
-/** Files may hold any number of invented kinds. */
+/** Maximum number of kinds listed, because files may contain any number of invented kinds. */
 const MOST_NAMED = 30;
 
-/** Of ConfigMaps the mesh's own configuration alone is read. */
+/** True if no rule reads the object. The only ConfigMap that rules read is the mesh configuration. */
 function isUnread({ kind, metadata }: Resource): boolean {
   return READ_BY_NO_RULE.has(kind) || (kind === 'ConfigMap' && metadata.name !== 'istio');
 }

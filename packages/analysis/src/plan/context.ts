@@ -1,7 +1,7 @@
-/** What a change of the access file is judged on: both states of the mesh, every port in them, and the sets that matter. */
+/** Input for evaluating an access file change: both mesh states, all ports, and the relevant sets of calls. */
 
 import { type IdentityTokens, isOurs, type ResolvedGrant, type ResolvedTarget } from '@meshpass/access/compile';
-import { grantNamespace } from '@meshpass/identity';
+import { formatSni, grantNamespace } from '@meshpass/identity';
 import { actionOf, type Mesh, type MeshSettings, ofKind, type Resource } from '@meshpass/istio';
 import { indexStates, realCalls } from '../diff/compare.ts';
 import { type Endpoint, endpointsOf, type Pair, pairUp } from '../diff/endpoint.ts';
@@ -19,15 +19,15 @@ export interface Change {
   readonly mesh: Pick<Mesh, 'trustDomain' | 'clusterDomain' | 'gateway'>;
   readonly settings: MeshSettings;
   readonly tokens: IdentityTokens;
-  /** Grants that are now or were before: their holders are not other traffic. */
+  /** Grants before and after the change, whose holders do not count as other traffic. */
   readonly holders: readonly string[];
-  /** Formulas that will be asked for as well. */
+  /** Additional formulas whose sets are needed. */
   readonly also?: readonly Condition[];
-  /** Why not everything was read that may hold policies. */
+  /** Reason why some policies may not have been read. */
   readonly unread?: string | undefined;
 }
 
-/** A port of a Service that is granted, and the calls that the access file gives there. */
+/** Granted port of a Service, and the calls that the access file allows there. */
 export interface GrantedPort {
   readonly grant: ResolvedGrant;
   readonly target: ResolvedTarget;
@@ -37,39 +37,42 @@ export interface GrantedPort {
 export interface AnalysisContext {
   readonly space: Space;
   readonly indexes: readonly [PolicyIndex, PolicyIndex];
-  /** Those that are understood: of others nothing is proven. */
+  /** Endpoints whose decisions are known. Nothing is proven about other endpoints. */
   readonly endpoints: readonly Endpoint[];
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly reason: string }[];
   readonly dataPlanes: DataPlanes;
-  /** Our own: it passes connections on, and no policy is enforced there. */
+  /** Mesh gateway, which forwards connections and enforces no policy. */
   readonly gateway: Mesh['gateway'];
   readonly pairs: readonly Pair[];
   readonly ports: readonly GrantedPort[];
-  /** Certificates of grants. */
+  /** Callers with a grant's certificate. */
   readonly holders: Condition;
-  /** A holder with an identity token of its own grant. */
+  /** Holders with an identity token of their own grant. */
   readonly prepared: Condition;
-  /** By a granted port's plain server name: connections to it, in whatever subset. */
+  /** Connections to each granted port, in any subset, keyed by the port's plain server name. */
   readonly names: ReadonlyMap<string, Condition>;
-  /** Connections by the name of a granted port. */
+  /** Connections that use the name of a granted port. */
   readonly grantedNames: Condition;
-  /** Requests that carry an identity token, or what stands in its place. */
+  /** Requests with an identity token, or another value in its place. */
   readonly ourTokens: Condition;
-  /** Calls that exist: see realCalls(). */
+  /** Calls that can exist (see `realCalls`). */
   readonly real: Condition;
-  /** Calls that nothing unknown stands against: see `agreeing`. */
+  /** Calls that no unknown fact can block (see `agreeing`). */
   readonly agreed: Condition;
-  /** Fields of what every holder brings: its own SNI and token. */
+  /** Fields that every holder provides: its own SNI and token. */
   readonly given: readonly string[];
-  /** Hosts that the mesh gateway passes on, before and after. */
+  /** Hosts that the mesh gateway forwards, before and after the change. */
   readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
 }
 
-/** @throws MeshpassError `policy_too_large` */
+/**
+ * Computes the input.
+ * @throws MeshpassError `policy_too_large`
+ */
 export function analysisContext(change: Change): AnalysisContext {
   const { before, after, settings, tokens } = change;
   const indexes = indexStates(before, after, settings);
-  const known = dataPlanes([after], settings.rootNamespace, change.unread);
+  const known = dataPlanes([indexes[1]], change.unread);
   const found = endpointsOf([...before, ...after], indexes, settings);
   const unknown = found.flatMap((endpoint) => {
     const reason = known.unknownAt(endpoint);
@@ -97,7 +100,7 @@ export function analysisContext(change: Change): AnalysisContext {
   const conditions = [
     ...names.values(),
     ...portPolicies.map(({ allowed }) => allowed),
-    // Asked for one by one: what a whole formula leaves out stands in them still.
+    // Added individually, because simplified formulas may omit some of their tests.
     ...portPolicies.flatMap(customRules),
     ...ports.map(({ calls }) => calls),
     ...Object.values(sets),
@@ -106,7 +109,10 @@ export function analysisContext(change: Change): AnalysisContext {
   return {
     space,
     indexes,
-    ...{ endpoints, unknown, dataPlanes: known, gateway: change.mesh.gateway },
+    endpoints,
+    unknown,
+    dataPlanes: known,
+    gateway: change.mesh.gateway,
     pairs,
     ports,
     names,
@@ -117,7 +123,9 @@ export function analysisContext(change: Change): AnalysisContext {
   };
 }
 
-/** What a port lets in. Workspaces always come by mutual TLS, so a port that takes none lets no holder in. */
+/**
+ * Returns the calls that a port allows. Workspaces always use mutual TLS, so a port that disables it allows no holder.
+ */
 export function letIn(
   { space, holders }: Pick<AnalysisContext, 'space' | 'holders'>,
   { allowed, plain }: PortPolicy,
@@ -126,9 +134,19 @@ export function letIn(
   return plain ? diagram.minus(set(allowed), set(holders)) : set(allowed);
 }
 
-/** As Endpoint.services names it. */
+/** Formats a Service port like `Endpoint.services`. */
 export function serviceOf({ service, port }: ResolvedTarget): string {
   return `${service.name}.${service.namespace}:${port.port}`;
+}
+
+/**
+ * Returns the host and server name of a Service port.
+ * @param service formatted as in `Endpoint.services`
+ */
+export function serverOf(service: string, clusterDomain: string): { readonly host: string; readonly sni: string } {
+  const [name, port] = service.split(':') as [string, string];
+  const host = `${name}.svc.${clusterDomain}`;
+  return { host, sni: formatSni({ host, port: Number(port) }) };
 }
 
 function givenOf({ header }: IdentityTokens): readonly string[] {
@@ -146,8 +164,8 @@ function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
 }
 
 /**
- * External authorizers agree, whose word is not known here, and there is no second token that does not verify. A grant is not
- * broken by either.
+ * Assumes that all external authorizers agree, because their decisions are unknown, and that no second, invalid token
+ * is present. Neither breaks a grant.
  */
 function agreeing(portPolicies: readonly PortPolicy[]): Condition {
   const seen = new Set<Condition>();

@@ -1,4 +1,4 @@
-/** What is wrong with a change, each with a call that proves it and the rule that decides about that call. */
+/** Problems with a change, each with a call that proves it and the rule that decides the call. */
 import { realProducts } from '../diff/compare.ts';
 import { explainDecision } from '../diff/decision.ts';
 import { type Description, describe, formatCall } from '../diff/describe.ts';
@@ -11,40 +11,43 @@ export type FindingKind =
   | 'grant-does-not-work'
   | 'reaches-more'
   | 'changes-others'
-  /** Something decides that is not understood. Keeps the change from being applied until somebody accepts that. */
+  /** The result is unknown. The change is refused until an operator accepts the risk. */
   | 'not-known'
-  /** Does not keep the change from being applied. */
+  /** Does not prevent the change. */
   | 'note';
 
 export interface Finding {
   readonly kind: FindingKind;
   readonly grant?: string;
-  /** What and where, in words. */
+  /** Describes the calls and their ports. */
   readonly message: string;
   readonly example: string;
-  /** By which rule. */
+  /** Deciding rule. */
   readonly because: string;
 }
 
-/** Of calls that are not as they should be: where, and by which rules of the state after the change. */
+/** Unwanted calls, with their ports and the rules after the change. */
 export interface Suspicion {
   readonly kind: FindingKind;
   readonly calls: Node;
   readonly where: readonly Endpoint[];
   readonly portPolicy: PortPolicy;
   readonly grant?: string;
-  /** From what is said of the calls to a sentence, without the place. */
+  /** Builds a sentence from the description of the calls, without the ports. */
   readonly sentence: (said: Description) => string;
-  /** Fields that go without saying. */
+  /** Fields that the context implies. */
   readonly given?: ReadonlySet<string>;
-  /** Place in the access file. */
+  /** Position in the access file. */
   readonly source?: string;
 }
 
-/** Findings for one suspicion; more of them say the same again. */
+/** Maximum findings per suspicion. Any further findings are similar. */
 const LISTED = 3;
 
-/** @returns nothing where no such call exists */
+/**
+ * Lists findings for a suspicion.
+ * @returns an empty list if no such call exists
+ */
 export function findingsOf(
   { space, real }: Pick<AnalysisContext, 'space' | 'real'>,
   suspicion: Suspicion,

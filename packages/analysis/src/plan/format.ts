@@ -1,12 +1,10 @@
-/** A plan for people: on a terminal, and as the comment on a pull request. */
+/** Formats a plan for a terminal, or as a comment on a pull request. */
 import { describeAssumption } from '@meshpass/istio';
 import type { Finding } from './finding.ts';
 import { isUnknown, type Plan, refusals } from './plan.ts';
-import { describeTrustChange } from './trust-changes.ts';
 import { NOTHING_PROVEN } from './unknown.ts';
 
-/** An older broker says nothing of what it assumes, and nothing of trust. */
-type Shown = Omit<Plan, 'manifests' | 'assumed' | 'trust'> & Partial<Pick<Plan, 'assumed' | 'trust'>>;
+type Shown = Omit<Plan, 'manifests'>;
 
 const TITLES: Readonly<Record<Finding['kind'], string>> = {
   'grant-does-not-work': 'A grant would not work',
@@ -17,7 +15,7 @@ const TITLES: Readonly<Record<Finding['kind'], string>> = {
 };
 
 /**
- * A plan for people, or as Markdown for a comment on a pull request.
+ * Formats a plan as text, or as Markdown for a comment on a pull request.
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -28,11 +26,11 @@ const TITLES: Readonly<Record<Finding['kind'], string>> = {
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const tokens = {
- *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token',
  *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -46,42 +44,41 @@ export function formatPlan(plan: Shown, form: 'text' | 'markdown'): string {
   return (form === 'markdown' ? markdown(plan) : text(plan)).join('\n');
 }
 
-/** `payments-dev gains GET /orders/* on orders.shop:8080`. */
-function meaning({ reach, people }: Shown): readonly string[] {
-  return [
-    ...reach.map(({ grant, does, what, service }) => `${grant} ${does} ${what} on ${service}`),
-    ...people.map(({ grant, does, who }) => `${who} ${does} ${grant}`),
-  ];
+/** Lists changes to the file and to calls, wider changes first, without duplicates. */
+function meaning({ reach, changes = [] }: Shown): readonly string[] {
+  const said = (isWider: boolean) => changes.filter(({ wider }) => wider === isWider).map(({ says }) => says);
+  const calls = reach.map(({ grant, does, what, service }) => `${grant} ${does} ${what} on ${service}`);
+  return [...new Set([...said(true), ...calls, ...said(false)])];
 }
 
-function trusted({ trust = [] }: Shown): readonly string[] {
-  return trust.map(describeTrustChange);
+/** Lists caveats about the changes. */
+function remarks({ changes }: Shown): readonly string[] {
+  if (changes) return [];
+  return ['Not shown: changes of the file other than calls. To see them, pass the file in force (--from).'];
 }
 
 function conclusion(plan: Shown): string {
   if (isUnknown(plan)) return 'This change is refused: it is unknown whether every grant works.';
   if (refusals(plan).length > 0) return 'This change is refused.';
-  const { resources, people, trust = [] } = plan;
-  if (resources.length + people.length + trust.length === 0) return 'Nothing changes.';
-  const proven = 'Every grant works, workspaces reach nothing else, and all other traffic is as before';
+  const { resources, changes } = plan;
+  if (resources.length + (changes ?? []).length === 0) return changes ? 'Nothing changes.' : 'No object changes.';
+  const proven = 'Every grant works, workspaces reach nothing more, and all other traffic is unchanged';
   const left = plan.findings.some(({ kind, message }) => kind === 'note' && message.startsWith(NOTHING_PROVEN));
-  return left ? `${proven}, but for what the notes leave out.` : `${proven}.`;
+  return left ? `${proven}, except for the ports in the notes.` : `${proven}.`;
 }
 
-function assumption({ assumed = [], unplaced }: Pick<Shown, 'assumed' | 'unplaced'>): readonly string[] {
+function assumption({ assumed, unplaced }: Pick<Shown, 'assumed' | 'unplaced'>): readonly string[] {
   return [describeAssumption(assumed), unplaced].filter((one) => one !== undefined);
 }
 
 function text(plan: Shown): readonly string[] {
   const changes = meaning(plan);
-  const trust = trusted(plan);
   return [
     ...plan.findings.flatMap(({ kind, message, example, because }) => [
       `${TITLES[kind]}:`,
       ...[message, `for example ${example}`, because].map((line) => `  ${line}`),
       '',
     ]),
-    ...(trust.length > 0 ? ['Whom the broker trusts:', ...trust.map((line) => `  ${line}`), ''] : []),
     ...(changes.length > 0 ? ['What it means:', ...changes.map((line) => `  ${line}`), ''] : []),
     ...(plan.resources.length > 0 ? ['What it writes:'] : []),
     ...plan.resources.map(
@@ -89,24 +86,25 @@ function text(plan: Shown): readonly string[] {
     ),
     ...(plan.resources.length > 0 ? [''] : []),
     conclusion(plan),
+    ...remarks(plan),
     ...assumption(plan),
     `Plan ${plan.id}`,
   ];
 }
 
-/** Of a comment that GitHub takes (65,536 characters), with room for what stands around it. */
+/** Maximum objects listed, so that the comment stays within GitHub's limit (65,536 characters). */
 const LISTED = 100;
 
 function markdown(plan: Shown): readonly string[] {
   const changes = meaning(plan);
-  const trust = trusted(plan);
   const listed = (lines: readonly string[]) => [
     ...lines.slice(0, LISTED).map((line) => `- ${line}`),
     ...(lines.length > LISTED ? [`- and ${lines.length - LISTED} more`] : []),
   ];
   return [
     `**${conclusion(plan)}**`,
-    ...assumption({ assumed: plan.assumed ?? [] }).flatMap((line) => ['', line]),
+    ...remarks(plan).flatMap((line) => ['', line]),
+    ...assumption({ assumed: plan.assumed }).flatMap((line) => ['', line]),
     ...(plan.unplaced === undefined ? [] : ['', inline(plan.unplaced)]),
     ...plan.findings
       .slice(0, LISTED)
@@ -115,8 +113,8 @@ function markdown(plan: Shown): readonly string[] {
         `**${TITLES[kind]}**: ${inline(message)}`,
         ...['', `- for example ${inline(example)}`, `- ${inline(because)}`],
       ]),
-    ...(trust.length > 0 ? ['', '### Whom the broker trusts', '', ...listed(trust.map(inline))] : []),
-    ...(changes.length > 0 ? ['', '### What it means', '', ...listed(changes.map(inline))] : []),
+    // Not truncated, because a reviewer must not miss one change after a hundred others.
+    ...(changes.length > 0 ? ['', '### What it means', '', ...changes.map((line) => `- ${inline(line)}`)] : []),
     ...(plan.resources.length > 0
       ? [
           ...['', `<details><summary>What it writes: ${plan.resources.length} objects</summary>`, ''],
@@ -128,7 +126,7 @@ function markdown(plan: Shown): readonly string[] {
   ];
 }
 
-/** As code: names of services and paths are text of others, and must not become links or markup. */
+/** Formats text as code, because service names and paths are untrusted and must not become links or markup. */
 function inline(text: string): string {
   return `\`${text.replaceAll('`', "'").replace(/\s+/g, ' ')}\``;
 }

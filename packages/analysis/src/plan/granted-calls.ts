@@ -1,6 +1,6 @@
 /**
- * What an access file grants, as a set of calls. Made from the file alone and not from what it compiles to, so that the one
- * can be held against the other.
+ * Set of calls that an access file grants. Derived from the file alone and not from its compiled policies, so that the
+ * two can be compared.
  */
 
 import {
@@ -14,12 +14,12 @@ import {
 import { all, any, type Condition, flag, not, path, text } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';
 
-/** A certificate of one of these namespaces. */
+/** Certificate from one of these namespaces. */
 export function holderOf(namespaces: readonly string[]): Condition {
   return all([flag('peer'), any(namespaces.map((name) => text('peer.namespace', exactly(name))))]);
 }
 
-/** An identity token that names the grant, and nothing in its place that does not verify. */
+/** Valid identity token for this grant, and no invalid token in its place. */
 export function perfectToken(grant: string, tokens: IdentityTokens): Condition {
   return all([
     text('token.issuer', exactly(tokens.issuer)),
@@ -30,7 +30,7 @@ export function perfectToken(grant: string, tokens: IdentityTokens): Condition {
   ]);
 }
 
-/** A connection by a server name of this port and host, in whatever subset: `outbound_.PORT_.SUBSET_.HOST`. */
+/** Connection whose server name has this port and host, in any subset: `outbound_.PORT_.SUBSET_.HOST`. */
 export function namedBy(host: string, port: number): Condition {
   return all([
     text('connection.sni', { form: 'prefix', text: `outbound_.${port}_.` }),
@@ -38,7 +38,7 @@ export function namedBy(host: string, port: number): Condition {
   ]);
 }
 
-/** The calls that a grant gives at one port of one Service. */
+/** Calls that a grant allows at one port of one Service. */
 export function grantedCalls(
   { grant, namespace }: Pick<ResolvedGrant, 'grant' | 'namespace'>,
   { target, port, host }: ResolvedTarget,
@@ -56,7 +56,7 @@ export function grantedCalls(
   ]);
 }
 
-/** Claims of the proof that the identity token has to repeat, one of the values of each. */
+/** Required proof claims in the identity token. One listed value of each is enough. */
 function has(require: ClaimValues = {}): Condition {
   return all(
     Object.entries(require).map(([name, values]) =>

@@ -1,6 +1,6 @@
 /**
- * A change of the access file before it is made: which objects it writes, what it means, and whether it may be made. Made for
- * one state of the cluster, which its hash names; for another state it is worth nothing.
+ * Plan for an access file change: the objects it writes, its effect, and whether it may be applied. A plan is valid for
+ * one cluster state, identified by its hash.
  */
 
 import {
@@ -13,54 +13,51 @@ import {
   type MeshShape,
   meshOf,
   resolveAccess,
-  SOURCE_ANNOTATION,
   settingsOf,
+  sourceOf,
 } from '@meshpass/access/compile';
 import { grantNamespace, MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { describeUnplaced, loadObject, type Resource, withCreationTimes } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
+import { type AccessChange, accessChanges } from './access-changes.ts';
 import { analysisContext } from './context.ts';
 import type { Finding } from './finding.ts';
-import { type PeopleChange, peopleChanges } from './people-changes.ts';
 import { prove } from './prove.ts';
 import { type ReachChange, reachChanges } from './reach-changes.ts';
 import { type ResourceChange, resourceChanges } from './resource-changes.ts';
 import { routeNotes } from './route-notes.ts';
 import { isRevocation, stateOf } from './state.ts';
-import { type TrustChange, trustChanges } from './trust-changes.ts';
 import { ofUnread } from './unknown.ts';
 
 export interface PlanInput {
   readonly access: Access;
-  /** The access file in force, where it is known. */
+  /** Access file in force, if known. */
   readonly inForce?: Access | undefined;
-  /** Everything of the cluster that is known: Services, workloads, policies, and what Meshpass has written before. */
+  /** All known cluster objects: Services, workloads, policies, and objects that Meshpass wrote earlier. */
   readonly cluster: readonly Resource[];
   readonly shape: MeshShape;
   readonly trustDomainAliases?: readonly string[];
   readonly tokens: IdentityTokens;
-  /** Why not everything was read that may hold policies: whether the change may be made is not known then. */
+  /** Reason why some policies may not have been read. If set, the result is unknown. */
   readonly unread?: string | undefined;
 }
 
 export interface Plan {
-  /** SHA-256 of the access file's content and of the state that it was made for, hex. */
+  /** SHA-256, hex, of the access file's content, the file in force that it replaces, and the cluster state. */
   readonly id: string;
-  /** SHA-256 of that state alone. */
+  /** SHA-256 of the cluster state alone. */
   readonly state: string;
   readonly manifests: readonly Manifest[];
   readonly resources: readonly ResourceChange[];
-  /** What holders of each grant gain and lose. */
+  /** Calls that each grant's holders gain and lose. */
   readonly reach: readonly ReachChange[];
-  /** Who may hold each grant, as far as that changes; empty where the access file in force is not known. */
-  readonly people: readonly PeopleChange[];
-  /** Whom the broker itself trusts, as far as that changes; empty where the access file in force is not known. */
-  readonly trust: readonly TrustChange[];
+  /** Everything that the access file grants and revokes; absent if the file in force is unknown. */
+  readonly changes?: readonly AccessChange[];
   readonly findings: readonly Finding[];
-  /** Namespaces whose Pods are taken to have a sidecar because they were not read. */
+  /** Namespaces whose Pods are assumed to have a sidecar because they were not read. */
   readonly assumed: readonly string[];
-  /** Objects that name no namespace and are taken to be in `default`, in words. */
+  /** Warning about objects without a namespace, which are assumed to be in `default`. */
   readonly unplaced?: string;
 }
 
@@ -69,8 +66,8 @@ const COMPILED_KINDS: readonly string[] = [
 ];
 
 /**
- * Plans a change of the access file against one state of the cluster.
- * @throws MeshpassError `access_service_unknown` and others of `compile`; `policy_too_large`
+ * Plans a change of the access file for one state of the cluster.
+ * @throws MeshpassError `access_service_unknown` and other codes of `compile`; `policy_too_large`
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -81,11 +78,11 @@ const COMPILED_KINDS: readonly string[] = [
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const tokens = {
- *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token',
  *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -107,7 +104,12 @@ export function planChange(input: PlanInput): Plan {
   const before = present.flatMap((one) => (one.kind === 'Namespace' ? [one.metadata.labels![GRANT_LABEL]!] : []));
   const after = [
     ...cluster.filter((one) => !isCompiled(one)),
-    ...withCreationTimes([...manifests, ...retired(before, access, shape)].flatMap(toResource), cluster),
+    ...withCreationTimes(
+      [...manifests, ...retired(before, access, shape)].flatMap(
+        (one) => loadObject(one, sourceOf(access, one)).resources,
+      ),
+      cluster,
+    ),
   ];
   const holders = [...new Set([...access.grants.map(({ name }) => name), ...before])].sort();
   const context = analysisContext({
@@ -124,12 +126,11 @@ export function planChange(input: PlanInput): Plan {
   const state = stateOf(cluster);
   return {
     state,
-    id: sha256Hex(canonicalJson([access, state])),
+    id: sha256Hex(canonicalJson([access, input.inForce ?? null, state])),
     manifests,
-    resources: resourceChanges(present, manifests),
+    resources: resourceChanges(present, manifests, (manifest) => sourceOf(access, manifest)),
     reach: reachChanges(context, mesh.clusterDomain, labelled(present)),
-    people: input.inForce ? peopleChanges(input.inForce, access) : [],
-    trust: input.inForce ? trustChanges(input.inForce, access) : [],
+    ...(input.inForce && { changes: accessChanges(input.inForce, access) }),
     findings: [
       ...(input.unread === undefined ? [] : [ofUnread(input.unread)]),
       ...prove(context),
@@ -141,12 +142,12 @@ export function planChange(input: PlanInput): Plan {
 }
 
 export interface Acceptance {
-  /** Somebody answers for what is not known. */
+  /** Whether an operator accepts unknown results. */
   readonly acceptUnknown?: boolean;
 }
 
 /**
- * The findings that keep a change from being applied.
+ * Lists the findings that prevent a change.
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -157,11 +158,11 @@ export interface Acceptance {
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const tokens = {
- *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token',
  *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -178,7 +179,7 @@ export function refusals(
 }
 
 /**
- * Whether a change may not be applied only because something is not known.
+ * Whether only unknown results prevent a change.
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -189,11 +190,11 @@ export function refusals(
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const tokens = {
- *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token',
  *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -208,8 +209,8 @@ export function isUnknown(plan: Pick<Plan, 'findings'>): boolean {
 }
 
 /**
- * Refuses a change that must not be applied.
- * @throws MeshpassError `plan_refused` with every finding that stands against it
+ * Rejects a change that must not be applied.
+ * @throws MeshpassError `plan_refused` with every finding that prevents it
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -220,11 +221,11 @@ export function isUnknown(plan: Pick<Plan, 'findings'>): boolean {
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const tokens = {
- *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token',
  *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -242,32 +243,28 @@ export function refuseUnsafe(plan: Pick<Plan, 'findings'>, acceptance: Acceptanc
   });
 }
 
-/** Grants of which anything is there: an export may lack the Namespaces. */
+/** Lists grants with at least one object. An export may lack the Namespaces. */
 function labelled(present: readonly Resource[]): readonly string[] {
   return [...new Set(present.flatMap(({ metadata }) => metadata.labels?.[GRANT_LABEL] ?? []))];
 }
 
-/** Whoever applies denies the certificates of a grant that goes, until the last of them has expired. */
+/** Adds the DENY that the broker applies to a removed grant's certificates until the last of them has expired. */
 function retired(before: readonly string[], access: Access, { rootNamespace }: MeshShape): readonly Manifest[] {
   const gone = before.filter((name) => !access.grants.some((grant) => grant.name === name));
   if (gone.length === 0) return [];
   const rules = [{ from: [{ source: { namespaces: gone.map(grantNamespace) } }] }];
   return [
     {
-      ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
       metadata: { name: 'meshpass-retired', namespace: rootNamespace, labels: {} },
       spec: { action: 'DENY', rules },
     },
   ];
 }
 
-/** Written by compiling an access file; a Namespace only where it was made for a grant. */
+/** Whether an object was compiled from an access file. A Namespace only counts if it belongs to a grant. */
 function isCompiled(one: Resource): boolean {
   if (!isOurs(one) || !COMPILED_KINDS.includes(one.kind)) return false;
   return one.kind !== 'Namespace' || one.metadata.labels?.[GRANT_LABEL] !== undefined;
-}
-
-/** A compiled object as if it had been read, so that whoever is told of it finds the line of the access file. */
-function toResource(manifest: Manifest): readonly Resource[] {
-  return loadObject(manifest, manifest.metadata.annotations?.[SOURCE_ANNOTATION] ?? 'access file').resources;
 }

@@ -1,6 +1,6 @@
 /**
- * What must hold of every change of the access file, shown for all calls: every grant works, its holders reach nothing else,
- * and all other traffic of the mesh is as before.
+ * Proves for all calls what every access file change requires: each grant works, its holders reach nothing more, and
+ * all other mesh traffic is unchanged.
  */
 
 import { actionOf, providerOf } from '@meshpass/istio';
@@ -10,12 +10,15 @@ import { type AnalysisContext, type GrantedPort, letIn, serviceOf } from './cont
 import { type Finding, findingsOf, type Suspicion } from './finding.ts';
 import { findUnknown } from './unknown.ts';
 
-/** @returns nothing where the change may be applied as it is */
+/**
+ * Lists violations.
+ * @returns an empty list if the change may be applied
+ */
 export function prove(context: AnalysisContext): readonly Finding[] {
   return [...findUnknown(context), ...proveGrants(context), ...proveRest(context)];
 }
 
-/** At the ports that are granted: what is granted works, and by the name of that port nothing else does. */
+/** Checks granted ports: everything granted works, and the port's name allows no other calls. */
 function proveGrants(context: AnalysisContext): readonly Finding[] {
   const { space, indexes, endpoints, ports } = context;
   const { diagram, set } = space;
@@ -27,8 +30,9 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
     return endpoint.services.flatMap((service) => {
       const here = byService.get(service) ?? [];
       if (here.length === 0) return [];
-      // All are of one port of one Service. Something else than that may declare what the workload's port speaks: then the holder's
-      // calls are judged as that, and on a port where the client chooses nothing is granted to who chooses otherwise.
+      // All grants here concern one port of one Service. If another object declares the protocol of the workload's
+      // port, that protocol applies to the holder's calls. On an undeclared port the client chooses the protocol, and
+      // only the granted protocol is granted.
       const spoken = speaks(here[0]!.target);
       const meant = spoken === protocol || !offered.has(nameOf(endpoint, spoken));
       const portPolicy = indexes[1].at(workload, port, meant ? spoken : protocol);
@@ -37,10 +41,14 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
       const granted = meant ? here : [];
       const refused = granted.map(({ grant: { grant }, target, calls }): Suspicion => {
         const wanted = diagram.and(set(calls), set(context.agreed));
-        // What is written out is promised. A whole port is what the mesh lets through on it, if that is anything.
+        // An explicit operation must work. A whole port is granted as far as the mesh allows calls on it, provided that
+        // it allows any.
         const works = !target.target.allow && diagram.and(wanted, lets) !== NONE;
         return {
-          ...{ ...at, kind: works ? 'note' : 'grant-does-not-work', grant: grant.name, given },
+          ...at,
+          kind: works ? 'note' : 'grant-does-not-work',
+          grant: grant.name,
+          given,
           calls: diagram.minus(wanted, lets),
           sentence: ({ what }) =>
             works
@@ -49,7 +57,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
           source: `${target.target.place.file}:${target.target.place.line}`,
         };
       });
-      // That they agree is assumed of what works: so it is said.
+      // The proof assumes that authorizers agree, so report that in a note.
       const authorizers = portPolicy
         .policies()
         .filter(({ policy, refuses }) => actionOf(policy) === 'CUSTOM' && !refuses)
@@ -57,10 +65,13 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
           here.map(({ grant: { grant }, target, calls }): Suspicion => {
             const works = diagram.andAll([set(calls), set(context.agreed), lets]);
             return {
-              ...{ ...at, kind: 'note', grant: grant.name, given },
+              ...at,
+              kind: 'note',
+              grant: grant.name,
+              given,
               calls: diagram.and(works, diagram.orAll(rules.map(set))),
               sentence: ({ what }) =>
-                `grant ${grant.name} works only where the external authorizer ${providerOf(policy)} agrees: ${what}`,
+                `grant ${grant.name} works only if the external authorizer ${providerOf(policy)} agrees: ${what}`,
               source: `${target.target.place.file}:${target.target.place.line}`,
             };
           }),
@@ -68,7 +79,8 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
       const named = set(context.names.get(here[0]!.target.sni)!);
       const reached = diagram.andAll([lets, named, set(context.holders)]);
       const more: Suspicion = {
-        ...{ ...at, kind: 'reaches-more' },
+        ...at,
+        kind: 'reaches-more',
         calls: diagram.minus(reached, diagram.orAll(granted.map(({ calls }) => set(calls)))),
         sentence: ({ who, what }) => `${who} would reach more than is granted: ${what}`,
       };
@@ -77,7 +89,9 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
   });
 }
 
-/** Everywhere: holders pass by no other name, and nobody else gains or loses anything. */
+/**
+ * Checks all other ports: holders are not accepted under any other name, and no other caller gains or loses anything.
+ */
 function proveRest(context: AnalysisContext): readonly Finding[] {
   const { space, pairs, holders, grantedNames, ourTokens, agreed } = context;
   const { diagram, set } = space;
@@ -85,28 +99,33 @@ function proveRest(context: AnalysisContext): readonly Finding[] {
     const [passed, passes] = [letIn(context, was), letIn(context, is)];
     const gained = diagram.minus(diagram.minus(passes, passed), set(holders));
     const lost = diagram.minus(diagram.minus(passed, passes), set(holders));
+    const at = { where, portPolicy: is };
     const suspicions: Suspicion[] = [
       {
-        ...{ kind: 'reaches-more', where, portPolicy: is },
+        ...at,
+        kind: 'reaches-more',
         calls: diagram.minus(diagram.and(passes, set(holders)), set(grantedNames)),
         sentence: ({ who, what }) => `${who} would reach more than is granted: ${what}`,
       },
       {
-        ...{ kind: 'changes-others', where, portPolicy: is },
+        ...at,
+        kind: 'changes-others',
         calls: diagram.minus(lost, set(ourTokens)),
         sentence: ({ who, what }) => `${who} would lose ${what}`,
       },
       {
-        ...{ kind: 'changes-others', where, portPolicy: is },
+        ...at,
+        kind: 'changes-others',
         calls: diagram.minus(gained, set(ourTokens)),
         sentence: ({ who, what }) => `${who} would gain ${what}`,
       },
       {
-        ...{ kind: 'note', where, portPolicy: is },
-        // Beside a token that does not verify, which nobody has to carry, it is let past that one: no gain.
+        ...at,
+        kind: 'note',
+        // A call with an additional invalid token is not counted as a gain, because no caller has to send one.
         calls: diagram.andAll([gained, set(ourTokens), set(agreed)]),
         sentence: ({ who, what }) =>
-          `a policy asks for any token, and an identity token of a workspace is one: with it ${who} would gain ${what}`,
+          `a policy accepts any token, including identity tokens of workspaces: with one, ${who} would gain ${what}`,
       },
     ];
     return suspicions.flatMap((suspicion) => findingsOf(context, suspicion));

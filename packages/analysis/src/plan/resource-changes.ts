@@ -1,22 +1,23 @@
-/** Which objects a change creates, changes and removes. */
+/** Objects that a change creates, modifies and removes. */
 
-import { type Manifest, SOURCE_ANNOTATION } from '@meshpass/access/compile';
+import type { Manifest } from '@meshpass/access/compile';
 import type { Resource } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 
 export interface ResourceChange {
   readonly kind: string;
-  /** `NAMESPACE/NAME`, or the name of what is in no namespace. */
+  /** `NAMESPACE/NAME`, or the name of a cluster-scoped object. */
   readonly name: string;
   readonly does: 'create' | 'change' | 'remove';
-  /** FILE:LINE of the access file that asks for it. */
+  /** FILE:LINE of the grant that requires it, or the file. */
   readonly source?: string;
 }
 
 /**
- * The objects that an apply creates, changes and deletes.
- * @param present what Meshpass wrote before
- * @param wanted what the access file compiles to
+ * Lists the objects that an apply creates, changes and deletes.
+ * @param present objects that Meshpass wrote before
+ * @param wanted manifests compiled from the access file
+ * @param sourceOf returns an object's source in the access file, like the function of that name in `@meshpass/access`
  * @example
  * ```ts
  * import { resourceChanges } from '@meshpass/analysis/plan';
@@ -24,13 +25,17 @@ export interface ResourceChange {
  * resourceChanges([], [{ apiVersion: 'v1', kind: 'Namespace', metadata }]).map(({ does, name }) => [does, name]); // => [['create', 'meshpass-dev']]
  * ```
  */
-export function resourceChanges(present: readonly Resource[], wanted: readonly Manifest[]): readonly ResourceChange[] {
+export function resourceChanges(
+  present: readonly Resource[],
+  wanted: readonly Manifest[],
+  sourceOf: (manifest: Manifest) => string | undefined = () => undefined,
+): readonly ResourceChange[] {
   const before = new Map(present.map((one) => [keyOf(one), one]));
   const after = new Map(wanted.map((one) => [keyOf(one), one]));
   const changed = wanted.flatMap((manifest): ResourceChange[] => {
     const was = before.get(keyOf(manifest));
     if (was && contentOf(was, manifest) === contentOf(manifest, manifest)) return [];
-    const source = manifest.metadata.annotations?.[SOURCE_ANNOTATION];
+    const source = sourceOf(manifest);
     return [{ ...nameOf(manifest), does: was ? 'change' : 'create', ...(source !== undefined && { source }) }];
   });
   const removed = present
@@ -40,8 +45,8 @@ export function resourceChanges(present: readonly Resource[], wanted: readonly M
 }
 
 /**
- * Those of the manifests that an apply writes.
- * @param changes what `resourceChanges` said of them
+ * Filters the manifests that an apply writes.
+ * @param changes result of `resourceChanges`
  * @example
  * ```ts
  * import { manifestsToWrite, resourceChanges } from '@meshpass/analysis/plan';
@@ -68,7 +73,7 @@ function keyOf(object: Named): string {
   return `${object.kind} ${nameOf(object).name}`;
 }
 
-/** Of an object, the members that we write: others belong to the API server. */
+/** Content of the fields that Meshpass writes. All other fields belong to the API server. */
 function contentOf(object: object, ours: object): string {
   const { metadata, ...members } = object as Record<string, unknown>;
   const { labels = {}, annotations = {} } = metadata as { labels?: object; annotations?: object };

@@ -1,10 +1,16 @@
-/** Routes that lead out of a grant, as notes of a plan: no call gets further than policy lets it, but some get less far than a pod's. */
+/**
+ * Plan notes about routes that lead out of a grant. Policies still limit every call, but some workspace calls fail
+ * although the same calls from a Pod succeed.
+ */
 import type { MeshShape, ResolvedGrant } from '@meshpass/access/compile';
 import { findMeshConfig, type Resource, viewMesh } from '@meshpass/istio';
 import { describeOutside, type GrantReach, type RouteOutside, routesOutside } from '../routes/outside-grant.ts';
 import type { Finding } from './finding.ts';
 
-/** @param grants what each holds after the change */
+/**
+ * Creates the notes.
+ * @param grants grants after the change
+ */
 export function routeNotes(
   cluster: readonly Resource[],
   grants: readonly ResolvedGrant[],
@@ -13,17 +19,24 @@ export function routeNotes(
   const mesh = viewMesh(cluster, { ...findMeshConfig(cluster), rootNamespace, clusterDomain });
   const reaches = grants.map(
     ({ grant, namespace, targets }): GrantReach => ({
-      ...{ grant: grant.name, namespace, place: grant.place },
+      grant: grant.name,
+      namespace,
+      place: grant.place,
       ports: targets.map(({ host, port }) => ({
-        ...{ host, port: port.port, protocol: port.protocol === 'tcp' ? ('tcp' as const) : ('http' as const) },
+        host,
+        port: port.port,
+        protocol: port.protocol === 'tcp' ? ('tcp' as const) : ('http' as const),
       })),
     }),
   );
   return routesOutside(mesh, reaches).map((route): Finding => {
     const { grant, called, does } = route;
     return {
-      ...{ kind: 'note', grant: grant.grant, message: describeOutside(route), because: whereOf(route) },
-      example: `a ${does === 'closed' ? 'connection' : 'call'} to ${called[0]} that this route takes`,
+      kind: 'note',
+      grant: grant.grant,
+      message: describeOutside(route),
+      because: whereOf(route),
+      example: `a ${does === 'closed' ? 'connection' : 'call'} to ${called[0]} on this route`,
     };
   });
 }

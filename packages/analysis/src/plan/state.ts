@@ -1,15 +1,15 @@
-/** The state of the cluster that a plan is made for. */
+/** Cluster state of a plan. */
 import { isOurs } from '@meshpass/access/compile';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { hasProxy, type PodSpec, portNamesOf, type Resource, serviceAccountOf } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 
-/** Objects that exist for sessions and not for the access file. */
+/** Marks objects that exist for sessions rather than for the access file. */
 const COMPONENT = 'app.kubernetes.io/component';
 
 /**
- * What a plan depends on, whatever the order in which the cluster lists it. Not VirtualServices: a plan only has notes about them, and
- * rollouts write them all the time.
+ * Hash of everything that a plan depends on, independent of object order. Excludes VirtualServices, because a plan only
+ * has notes about them and rollouts change them often.
  */
 export function stateOf(cluster: readonly Resource[]): string {
   const parts = cluster
@@ -19,7 +19,7 @@ export function stateOf(cluster: readonly Resource[]): string {
       const { spec, roleRef, subjects, data } = one as unknown as Record<string, unknown>;
       const { namespace, name, labels, annotations } = metadata;
       const kept = kind === 'Pod' ? ofPod(spec as PodSpec) : spec;
-      // Replicas of one workload are one: a rollout makes no plan stale.
+      // Replicas of one workload count as one, so that a rollout does not make a plan stale.
       const { 'pod-template-hash': _, ...stable } = labels ?? {};
       const own = Object.entries(annotations ?? {}).filter(([key]) => DECIDING.test(key));
       return canonicalJson([kind, namespace, kind === 'Pod' ? '' : name, stable, own, kept, roleRef, subjects, data]);
@@ -27,15 +27,19 @@ export function stateOf(cluster: readonly Resource[]): string {
   return sha256Hex([...new Set(parts)].sort().join('\n'));
 }
 
-/** Annotations on which policies and proxies depend. What the injector writes down of itself differs between its versions. */
+/**
+ * Annotations that affect policies and proxies. The injector's status is excluded, because it differs between versions
+ * of Istio.
+ */
 const DECIDING = /^(?:meshpass\.dev|(?!sidecar\.istio\.io\/status$)(?:[a-z.]+\.)?istio\.io)\//;
 
-/** Of a running Pod, what policies and what stands before it depend on: the rest differs between replicas. */
+/** Fields of a running Pod that affect policies and its data plane. Other fields differ between replicas. */
 function ofPod(spec: PodSpec): unknown {
   const ports = [...portNamesOf(spec)];
   return [serviceAccountOf(spec), spec.hostNetwork === true, hasProxy({ pod: spec }), ports];
 }
 
+/** Whether an object is one of the broker's revocations. */
 export function isRevocation(one: Resource): boolean {
   return isOurs(one) && one.metadata.labels?.[COMPONENT] === 'revocation';
 }

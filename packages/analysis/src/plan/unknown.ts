@@ -1,16 +1,16 @@
-/** What a plan says of ports before which something stands that is not understood: a grant there is not known to work. */
+/** Plan findings for ports without a standard sidecar. It is unknown whether a grant works there. */
 import { grantNamespace } from '@meshpass/identity';
 import { selects } from '@meshpass/istio';
 import { type Endpoint, formatWhere } from '../diff/endpoint.ts';
 import { type AnalysisContext, type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
 
-/** How a note begins that leaves ports out. */
+/** Start of a note about ports without a proof. */
 export const NOTHING_PROVEN = 'nothing is proven of';
 
 /**
- * Of granted ports, one finding for each grant and reason, which keeps the change from being applied. Of others a note for each
- * reason: what a plan writes there speaks of holders of grants only, and these have no way there.
+ * For granted ports, creates one finding per grant and reason, which prevents the change. For other ports, creates one
+ * note per reason. A plan's policies there only concern grant holders, who have no access.
  */
 export function findUnknown({
   unknown,
@@ -34,7 +34,7 @@ export function findUnknown({
   return [...findings.values(), ...[...others].map(([reason, where]) => ofOthers(where, reason))];
 }
 
-/** Of everything at once: policies that were not read may open or close any port. */
+/** Finding for a cluster that was not fully read: a missing policy may open or close any port. */
 export function ofUnread(reason: string): Finding {
   return {
     kind: 'not-known',
@@ -49,7 +49,8 @@ function ofGrant({ grant: { grant }, target }: GrantedPort, reason: string): Fin
   const [first] = allow ?? [];
   const call = target.port.protocol === 'tcp' ? 'a connection' : first ? `${first.method} ${first.path}` : 'any call';
   return {
-    ...{ kind: 'not-known', grant: grant.name },
+    kind: 'not-known',
+    grant: grant.name,
     message: `it is not known whether grant ${grant.name} works on ${serviceOf(target)}, nor who else reaches it`,
     example: `${grantNamespace(grant.name)}/any account: ${call}`,
     because: `${reason}; granted at ${place.file}:${place.line}`,

@@ -1,39 +1,41 @@
-/** Where a VirtualService sends what a sidecar calls: as istiod's translation for sidecars reads it (pilot/pkg/networking/core/route). */
+/**
+ * Destinations that a VirtualService routes a sidecar's calls to, as istiod translates it for sidecars
+ * (pilot/pkg/networking/core/route).
+ */
 
-import type { HttpMatch, HttpRoute, L4Match, MeshView, Path, VirtualService } from '@meshpass/istio';
-import { items, record, text, texts } from '@meshpass/istio/members';
+import type { Destination, HttpMatch, HttpRoute, L4Match, MeshView, Path, VirtualService } from '@meshpass/istio';
 
-/** A sidecar of whom nothing but its namespace is known, and what it calls. */
+/** Call from a sidecar of which only the namespace is known. */
 export interface Called {
-  /** Of the caller. */
+  /** Namespace of the caller. */
   readonly from: string;
   readonly host: string;
   readonly port: number | undefined;
   readonly protocol: 'http' | 'tcp';
 }
 
-export interface RoutedTo {
-  /** The VirtualService that holds the route: a delegate, or the root itself. */
+interface RoutedTo {
+  /** VirtualService with the route: a delegate, or the root itself. */
   readonly on: VirtualService;
-  /** Of the destination's host. */
+  /** Path of the destination's host. */
   readonly path: Path;
-  /** As written. */
+  /** Host as written. */
   readonly host: string;
   readonly port: number | undefined;
   readonly mirrored: boolean;
 }
 
-/** Every destination that the call may have by this VirtualService, up to the first route that takes whatever is left. */
+/**
+ * Lists all destinations that this VirtualService may route the call to, up to the first route that matches all
+ * remaining calls.
+ */
 export function destinationsOf(root: VirtualService, called: Called, mesh: MeshView): readonly RoutedTo[] {
   if (called.protocol === 'http') return routesOf(root, called).flatMap((at) => ofRoute(root, at, called, mesh));
-  const [tls, tcp] = (['tls', 'tcp'] as const).map((kind) => {
-    const index = items<{ readonly match?: readonly L4Match[] }>(root.spec[kind]).findIndex(({ match }) => {
-      const matches = items(match as readonly (L4Match & { readonly sniHosts?: readonly string[] })[]);
-      return matches.length === 0 || matches.some((one) => mayMeet(one, called));
-    });
-    return index < 0 ? [] : ofL4(root, ['spec', kind, index], items(root.spec[kind])[index]!.route);
-  }) as [RoutedTo[], RoutedTo[]];
-  return [...tls, ...tcp];
+  return (['tls', 'tcp'] as const).flatMap((kind) => {
+    const routes: NonNullable<VirtualService['spec']['tcp']> = root.spec[kind] ?? [];
+    const index = routes.findIndex(({ match = [] }) => match.length === 0 || match.some((one) => mayMeet(one, called)));
+    return index < 0 ? [] : ofL4(root, ['spec', kind, index], routes[index]!.route);
+  });
 }
 
 interface RouteAt {
@@ -43,8 +45,8 @@ interface RouteAt {
 
 function routesOf({ spec }: VirtualService, called: Called): readonly RouteAt[] {
   const found: RouteAt[] = [];
-  for (const [index, route] of items(spec.http).entries()) {
-    const matches = items(route.match);
+  for (const [index, route] of (spec.http ?? []).entries()) {
+    const matches = route.match ?? [];
     const met = matches.filter((one) => mayMeet(one, called));
     if (matches.length > 0 && met.length === 0) continue;
     found.push({ route, index });
@@ -60,69 +62,71 @@ function ofRoute(root: VirtualService, { route, index }: RouteAt, called: Called
   return routesOf(delegate, called).flatMap((at) => (at.route.delegate ? [] : ofHttp(delegate, at.index, at.route)));
 }
 
-/** A delegate has no hosts, and the root's namespace sees it. */
+/** Returns the delegate. It must have no hosts and be exported to the root's namespace. */
 function delegateOf(root: VirtualService, { delegate }: HttpRoute, mesh: MeshView): VirtualService | undefined {
   const namespace = delegate?.namespace || root.metadata.namespace;
   const found = mesh.within('VirtualService', namespace).find(({ metadata }) => metadata.name === delegate?.name);
-  if (!found || texts(found.spec.hosts).length > 0) return undefined;
+  if (!found || found.spec.hosts?.length) return undefined;
   return isExportedTo(found, root.metadata.namespace) ? found : undefined;
 }
 
-/** Without `exportTo` it is exported everywhere. */
+/** Whether a VirtualService is exported to a namespace. Without `exportTo` it is exported everywhere. */
 export function isExportedTo({ metadata, spec }: VirtualService, namespace: string): boolean {
-  const exported = texts(spec.exportTo);
-  if (exported.length === 0) return true;
-  return exported.some((one) => one === '*' || (one === '.' ? metadata.namespace : one) === namespace);
+  const { exportTo = [] } = spec;
+  return (
+    exportTo.length === 0 ||
+    exportTo.some((one) => one === '*' || (one === '.' ? metadata.namespace : one) === namespace)
+  );
 }
 
 function ofHttp(on: VirtualService, index: number, route: HttpRoute): readonly RoutedTo[] {
   if (route.redirect || route.directResponse) return [];
   const at: Path = ['spec', 'http', index];
-  const mirrors = [
-    { destination: route.mirror, path: [...at, 'mirror'] },
-    ...items(route.mirrors).map(({ destination }, nth) => ({
-      ...{ destination, path: [...at, 'mirrors', nth, 'destination'] },
-    })),
-  ];
   return [
     ...ofL4(on, at, route.route),
-    ...mirrors.flatMap(({ destination, path }) => toDestination(on, destination, path, true)),
+    ...mirrorsOf(route, at).flatMap(({ destination, path }) => toDestination(on, destination, path, true)),
   ];
 }
 
-function ofL4(on: VirtualService, at: Path, route: HttpRoute['route']): RoutedTo[] {
-  const several = items(route).length > 1;
-  return items(route).flatMap(({ destination, weight = 0 }, nth) =>
-    // Istio leaves those of weight 0 out where there are others.
+/**
+ * Lists the mirrors of a route.
+ * @param at path of the route
+ */
+export function mirrorsOf({ mirror, mirrors = [] }: HttpRoute, at: Path) {
+  return [
+    { destination: mirror, path: [...at, 'mirror'] },
+    ...mirrors.map(({ destination }, nth) => ({ destination, path: [...at, 'mirrors', nth, 'destination'] })),
+  ];
+}
+
+function ofL4(on: VirtualService, at: Path, route: HttpRoute['route'] = []): readonly RoutedTo[] {
+  const several = route.length > 1;
+  return route.flatMap(({ destination, weight = 0 }, nth) =>
+    // Istio drops destinations with weight 0 if there are others.
     several && weight === 0 ? [] : toDestination(on, destination, [...at, 'route', nth, 'destination'], false),
   );
 }
 
-function toDestination(on: VirtualService, destination: unknown, path: Path, mirrored: boolean): readonly RoutedTo[] {
-  const { host: written, port } = record(destination);
-  const host = text(written);
-  const number = record(port).number;
-  if (host === undefined) return [];
-  return [{ on, path: [...path, 'host'], host, port: typeof number === 'number' ? number : undefined, mirrored }];
+function toDestination(
+  on: VirtualService,
+  { host, port }: Destination = {},
+  path: Path,
+  mirrored: boolean,
+): readonly RoutedTo[] {
+  return host === undefined ? [] : [{ on, path: [...path, 'host'], host, port: port?.number, mirrored }];
 }
 
-type Match = Partial<HttpMatch & L4Match> & { readonly sniHosts?: readonly string[] };
-
-/** Whether some call of this kind may meet a match. Callers here have no labels that a route could ask for. */
-function mayMeet({ gateways, port, sourceNamespace, sourceLabels }: Match, called: Called): boolean {
-  const bound = texts(gateways);
-  if (bound.length > 0 && !bound.includes('mesh')) return false;
+/** Whether some call of this kind may match. Callers here lack any labels that a route could require. */
+function mayMeet({ gateways = [], port, sourceNamespace, sourceLabels = {} }: L4Match, called: Called): boolean {
+  if (gateways.length > 0 && !gateways.includes('mesh')) return false;
   if (port !== undefined && called.port !== undefined && port !== called.port) return false;
   if (sourceNamespace !== undefined && sourceNamespace !== '' && sourceNamespace !== called.from) return false;
-  return Object.keys(record(sourceLabels)).length === 0;
+  return Object.keys(sourceLabels).length === 0;
 }
 
-/** What has been looked at already: whoever comes meets it. */
+/** Match fields that were already evaluated and therefore match every remaining call. */
 const ANY_CALL = new Set(['name', 'statPrefix', 'gateways', 'port', 'sourceNamespace', 'sourceLabels']);
 
 function takesAll(match: HttpMatch): boolean {
-  return Object.entries(match).every(([member, value]) => {
-    const prefix = member === 'uri' ? text(record(value).prefix) : undefined;
-    return ANY_CALL.has(member) || prefix === '/';
-  });
+  return Object.keys(match).every((member) => ANY_CALL.has(member) || (member === 'uri' && match.uri?.prefix === '/'));
 }

@@ -1,13 +1,13 @@
 /**
- * Routes that lead out of a grant: a VirtualService sends what is called by a granted name to a service that the grant does not
- * give. istiod hands the route to the grant's workspaces as to any sidecar, and what they were not granted is refused there.
+ * Routes that lead out of a grant: a VirtualService sends calls for a granted name to a service outside the grant.
+ * istiod sends the route to the grant's workspaces as to any sidecar, and their calls to the other service are refused.
  */
 
 import { coversHost, fullHost, type MeshView, type Path, type Place, type VirtualService } from '@meshpass/istio';
 import { listed, texts } from '@meshpass/istio/members';
 import { type Called, destinationsOf, isExportedTo } from './destinations.ts';
 
-/** What a grant holds: an absent port is any, where it is not known which. */
+/** A grant's ports. An absent port number means that it is unknown and may be any. */
 export interface GrantReach {
   readonly grant: string;
   /** `meshpass-GRANT`. */
@@ -20,14 +20,14 @@ export interface RouteOutside {
   readonly on: VirtualService;
   readonly path: Path;
   readonly grant: GrantReach;
-  /** `orders.shop.svc.cluster.local:8080`, each. */
+  /** Granted ports whose calls take the route: `orders.shop.svc.cluster.local:8080`. */
   readonly called: readonly string[];
   readonly to: string;
-  /** What becomes of what is called. */
+  /** Effect on a workspace's calls. */
   readonly does: 'refused' | 'closed' | 'not mirrored';
 }
 
-/** In the order of the grants; each destination once for each grant. */
+/** Lists such routes in grant order, each destination once per grant. */
 export function routesOutside(mesh: MeshView, grants: readonly GrantReach[]): readonly RouteOutside[] {
   const governing = governingRoutes(mesh);
   return grants.flatMap((grant) => {
@@ -53,7 +53,10 @@ export function routesOutside(mesh: MeshView, grants: readonly GrantReach[]): re
   });
 }
 
-/** Of the VirtualServices for sidecars of a namespace, those that name a host most exactly: istiod takes no other for it. */
+/**
+ * Creates a function that returns the VirtualServices for a host and the sidecars of a namespace: only those with the
+ * most specific matching host, because istiod ignores all others.
+ */
 function governingRoutes(mesh: MeshView): (host: string, namespace: string) => readonly VirtualService[] {
   const exact = new Map<string, VirtualService[]>();
   const wild: { readonly name: string; readonly on: VirtualService }[] = [];
@@ -80,8 +83,8 @@ function holds({ ports }: GrantReach, host: string, port: number | undefined): b
 }
 
 /**
- * For connections istiod takes the port of a destination that has only one. For requests it looks among the services of the port that
- * is called, so that it is that port (buildSidecarOutboundHTTPRouteConfig).
+ * Port of a destination without a port number. For connections, istiod uses the destination's only port. For requests,
+ * it searches the services of the called port and therefore uses that port (buildSidecarOutboundHTTPRouteConfig).
  */
 function onlyPort(mesh: MeshView, host: string): number | undefined {
   const ports = mesh.serviceAt(host)?.spec.ports ?? [];
@@ -92,17 +95,20 @@ function withPort(host: string, port: number | undefined): string {
   return port === undefined ? host : `${host}:${port}`;
 }
 
-/** `calls of orders.shop... go to ledger.shop..., which grant dev (access.yaml:12) does not give: ...`, without a full stop. */
+/**
+ * Formats `calls of orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`, without a
+ * full stop.
+ */
 export function describeOutside({ grant, called, to, does }: RouteOutside): string {
   const { file, line } = grant.place;
-  const which = `${to}, which grant ${grant.grant} (${file}:${line}) does not give`;
+  const which = `${to}, which is outside grant ${grant.grant} (${file}:${line})`;
   const from = listed(called);
   switch (does) {
     case 'not mirrored':
-      return `calls of ${from} are mirrored to ${which}: those of a Codespace are not`;
+      return `calls of ${from} are mirrored to ${which}: those of a Codespace are not mirrored`;
     case 'closed':
-      return `connections to ${from} go to ${which}: those of a Codespace are not let through`;
+      return `connections to ${from} go to ${which}: those of a Codespace are refused`;
     case 'refused':
-      return `calls of ${from} go to ${which}: a Codespace that takes this route is refused with agent_route_not_granted`;
+      return `calls of ${from} go to ${which}: a Codespace on this route is refused with agent_route_not_granted`;
   }
 }

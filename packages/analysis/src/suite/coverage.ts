@@ -1,27 +1,28 @@
-/** What of the rules the cases have decided by, and what nobody has asked about. */
+/** Coverage of a test suite: rules that decided a case, and rules that decided none. */
 
 import { formatOperation, formatPlace, type ResolvedGrant } from '@meshpass/access/compile';
 import { ofKind, type Resource } from '@meshpass/istio';
 import { passes, readPath } from '../diff/formula/text-test.ts';
 import type { CaseCall } from './read-suite.ts';
 
-/** What cases came by. */
+/** Elements that decided cases. */
 export interface Touched {
-  /** Places of entries of `who`, FILE:LINE:COLUMN. */
+  /** Positions of `who` entries, FILE:LINE:COLUMN. */
   readonly who: Set<string>;
   /** JSON of grant and call. */
   readonly ports: Set<string>;
-  /** NAMESPACE/NAME#RULE of policies that are not ours. */
+  /** NAMESPACE/NAME#RULE of policies from outside Meshpass. */
   readonly rules: Set<string>;
 }
 
 export interface Coverage {
   readonly covered: number;
   readonly total: number;
-  /** What no case decides by: FILE:LINE and what stands there. */
+  /** Elements that decide no case: FILE:LINE and a description. */
   readonly missed: readonly string[];
 }
 
+/** Computes which entries, granted ports and rules the cases cover. */
 export function coverageOf(grants: readonly ResolvedGrant[], others: readonly Resource[], touched: Touched): Coverage {
   const calls = [...touched.ports].map((one) => JSON.parse(one) as [string, CaseCall]);
   const entries: { readonly what: string; readonly covered: boolean }[] = [];

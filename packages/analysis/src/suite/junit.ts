@@ -1,8 +1,8 @@
-/** The result as JUnit's XML, which every CI reads. */
+/** Test results as JUnit XML, which every CI supports. */
 import type { SuiteResult } from './run-suite.ts';
 
 /**
- * The outcomes of test files as JUnit XML, for CI.
+ * Formats the outcomes of test files as JUnit XML, for CI.
  * @example
  * ```ts
  * import { formatJunit } from '@meshpass/analysis/suite';
@@ -34,7 +34,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   '\n': '&#10;',
 };
 
-/** XML 1.0 has no characters below U+0020 but these; what it cannot hold is replaced. */
+/** Escapes text for XML 1.0, which allows only these characters below U+0020. Other control characters are replaced. */
 function escaped(text: string): string {
   return (
     text

@@ -1,4 +1,4 @@
-/** What a property of a suite speaks of, and whether it holds for every such call. */
+/** Proves a suite's properties for all their calls. */
 
 import type { Access } from '@meshpass/access/compile';
 import { grantNamespace } from '@meshpass/identity';
@@ -9,17 +9,17 @@ import type { Endpoint } from '../diff/endpoint.ts';
 import { all, type Condition, flag, path as pathTest, text } from '../diff/formula/condition.ts';
 import { EVERY, NONE, type Node } from '../diff/formula/diagram.ts';
 import { readText } from '../diff/formula/text-test.ts';
-import { type AnalysisContext, letIn } from '../plan/context.ts';
+import { type AnalysisContext, letIn, serverOf } from '../plan/context.ts';
 import { holderOf } from '../plan/granted-calls.ts';
 import type { PolicyProperty } from './read-suite.ts';
 
 export interface Result {
   readonly passed: boolean;
-  /** What was decided and why; of a property that fails, a call that shows it. */
+  /** Decision and its reason; for a failed property, a call that disproves it. */
   readonly said: string;
 }
 
-/** The calls that a property speaks of, wherever they go. */
+/** Calls that a property covers, at any destination. */
 export function calls({ who, method, path }: PolicyProperty, access: Access): Condition {
   const callers: Record<PolicyProperty['who']['kind'], () => Condition> = {
     everybody: () => all([]),
@@ -38,59 +38,64 @@ export function calls({ who, method, path }: PolicyProperty, access: Access): Co
   ]);
 }
 
-/** At every port that the property speaks of, by its own name: not one call may come out otherwise. */
+/**
+ * Checks a property at every port that it covers, by the port's own name. It fails if even one call has a different
+ * result.
+ */
 export function show(
   property: PolicyProperty,
   condition: Condition,
   { context, mesh }: { readonly context: AnalysisContext; readonly mesh: Mesh },
 ): Result {
   const { space, indexes, endpoints, open } = context;
-  const { diagram, set, withText } = space;
-  const ofWorkspaces = property.who.kind === 'workspaces' || property.who.kind === 'grant';
+  const { diagram, set } = space;
   const http = property.method !== undefined || property.path !== undefined;
-  let looked = context.unknown.filter(({ endpoint }) => endpoint.services.some((one) => isMeant(property, one))).length;
-  for (const endpoint of endpoints) {
-    if (http && endpoint.protocol === 'tcp') continue;
-    for (const service of endpoint.services) {
-      if (!isMeant(property, service)) continue;
-      const [name, port] = service.split(':') as [string, string];
-      const host = `${name}.svc.${mesh.clusterDomain}`;
-      const through = !ofWorkspaces || open[1].has(host);
-      looked++;
-      const plain = `outbound_.${port}_._.${host}`;
-      const granted = context.names.get(plain);
-      const byName = granted ? set(granted) : withText('connection.sni', plain);
-      const named = property.who.kind === 'everybody' ? EVERY : byName;
-      const asked = diagram.andAll([
-        set(condition),
-        named,
-        set(context.real),
-        property.expect === 'allowed' ? set(context.agreed) : EVERY,
-      ]);
-      const allowed = through
-        ? letIn(context, indexes[1].at(endpoint.workload, endpoint.port, endpoint.protocol))
-        : NONE;
-      const otherwise = property.expect === 'refused' ? diagram.and(asked, allowed) : diagram.minus(asked, allowed);
-      if (otherwise !== NONE) return { passed: false, said: tell(context, otherwise, endpoint, property.expect) };
-    }
+  const covered = endpoints
+    .filter(({ protocol }) => !http || protocol === 'http')
+    .flatMap((endpoint) => endpoint.services.map((service) => ({ endpoint, service })))
+    .filter(({ service }) => isMeant(property, service));
+  for (const { endpoint, service } of covered) {
+    const { host, sni } = serverOf(service, mesh.clusterDomain);
+    const asked = diagram.andAll([
+      set(condition),
+      property.who.kind === 'everybody' ? EVERY : namedBy(context, sni),
+      set(context.real),
+      property.expect === 'allowed' ? set(context.agreed) : EVERY,
+    ]);
+    const through = open[1].has(host) || !isOfWorkspaces(property);
+    const allowed = through ? letIn(context, indexes[1].at(endpoint.workload, endpoint.port, endpoint.protocol)) : NONE;
+    const otherwise = property.expect === 'refused' ? diagram.and(asked, allowed) : diagram.minus(asked, allowed);
+    if (otherwise !== NONE) return { passed: false, said: tell(context, otherwise, endpoint, property.expect) };
   }
   const unknown = unknownTo(property, context, mesh);
   if (unknown !== undefined) return { passed: false, said: unknown };
-  if (looked === 0) return { passed: false, said: 'it speaks of no port of the mesh, so it shows nothing' };
+  const looked =
+    covered.length +
+    context.unknown.filter(({ endpoint }) => endpoint.services.some((one) => isMeant(property, one))).length;
+  if (looked === 0) return { passed: false, said: 'it covers no port of the mesh, so it proves nothing' };
   return { passed: true, said: `${property.expect} for every such call at ${looked} ports` };
 }
 
-/** Why a property is not shown: of some port that it speaks of, and that its callers could come to, nothing is known. */
+/** Calls that use a port's server name, in any granted subset. */
+function namedBy({ names, space }: AnalysisContext, plain: string): Node {
+  const granted = names.get(plain);
+  return granted ? space.set(granted) : space.withText('connection.sni', plain);
+}
+
+/**
+ * Explains why a property is not proven: the result is unknown at a port that the property covers and its callers could
+ * reach.
+ */
 function unknownTo(property: PolicyProperty, { unknown, open }: AnalysisContext, mesh: Mesh): string | undefined {
-  const { who, expect } = property;
+  const { expect } = property;
   for (const { endpoint, reason } of unknown) {
     const service = endpoint.services.find((one) => {
-      const through = open[1].has(`${one.split(':')[0]}.svc.${mesh.clusterDomain}`);
-      // What the mesh gateway does not pass on is refused, whatever guards it.
-      const refused = !through && (who.kind === 'workspaces' || who.kind === 'grant');
+      const through = open[1].has(serverOf(one, mesh.clusterDomain).host);
+      // A port that the mesh gateway does not forward is refused, whatever guards it.
+      const refused = !through && isOfWorkspaces(property);
       return isMeant(property, one) && !(refused && expect === 'refused');
     });
-    if (service !== undefined) return `expected to be ${expect} everywhere, and at ${service} it is unknown: ${reason}`;
+    if (service !== undefined) return `expected to be ${expect} everywhere, but at ${service} it is unknown: ${reason}`;
   }
   return undefined;
 }
@@ -106,7 +111,11 @@ function tell(
   const { matters } = describe(space.explain(product!));
   const { reason } = explainDecision(indexes[1].at(endpoint.workload, endpoint.port, endpoint.protocol), example);
   const call = formatCall(example, endpoint.protocol, matters);
-  return `expected to be ${expect} everywhere, and at ${endpoint.services.join(', ')} this is not: ${call}: ${reason}`;
+  return `expected to be ${expect} everywhere, but at ${endpoint.services.join(', ')} this call is not: ${call}: ${reason}`;
+}
+
+function isOfWorkspaces({ who }: PolicyProperty): boolean {
+  return who.kind === 'workspaces' || who.kind === 'grant';
 }
 
 function isMeant({ at }: PolicyProperty, service: string): boolean {

@@ -1,4 +1,4 @@
-/** A file of test cases, beside the access file: who calls what, and what is expected. docs/policy.md is its reference. */
+/** Reads a test suite of an access file: callers, calls and expected results. docs/policy.md is its reference. */
 
 import { readYaml } from '@meshpass/access';
 import { formatPlace } from '@meshpass/access/compile';
@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 import { z } from 'zod';
 
-/** `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a connection. */
+/** Call of a case: `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a connection. */
 export interface CaseCall {
   readonly service: string;
   readonly namespace: string;
@@ -15,7 +15,7 @@ export interface CaseCall {
   readonly http?: { readonly method: string; readonly path: string };
 }
 
-/** A workspace with a proof, a holder of a grant, a workload of the mesh, or a caller without mutual TLS. */
+/** Caller of a case: a workspace with a proof, a grant holder, a mesh workload, or a caller without mutual TLS. */
 export type CaseWho =
   | {
       readonly kind: 'proof';
@@ -40,14 +40,14 @@ export interface PolicyCase {
   readonly who: CaseWho;
   readonly call: CaseCall;
   readonly headers: Readonly<Record<string, string>>;
-  /** Without its identity token, where it is a workspace. */
+  /** True if a workspace sends no identity token. */
   readonly tokenless: boolean;
   readonly expect: 'allowed' | 'refused';
-  /** Name of the grant, or NAMESPACE/NAME of the policy, that has to decide. */
+  /** Name of the grant, or NAMESPACE/NAME of the policy, that must decide. */
   readonly by?: string;
 }
 
-/** All calls of a kind, and not one of them that is otherwise. */
+/** Property of all calls of a kind, without exception. */
 export interface PolicyProperty {
   readonly place: Place;
   readonly name: string;
@@ -56,10 +56,10 @@ export interface PolicyProperty {
     | { readonly kind: 'workspaces' | 'everybody' }
     | { readonly kind: 'grant'; readonly grant: string }
     | { readonly kind: 'workload'; readonly namespace: string; readonly account?: string };
-  /** As policies write them; absent: any. */
+  /** Method in policy notation; absent for any. */
   readonly method?: string;
   readonly path?: string;
-  /** `SERVICE.NAMESPACE` or `*.NAMESPACE`, with a port or without; absent: everywhere. */
+  /** `SERVICE.NAMESPACE` or `*.NAMESPACE`, with or without a port; absent for all ports. */
   readonly at?: { readonly service: string; readonly namespace: string; readonly port?: number };
   readonly expect: 'allowed' | 'refused';
 }
@@ -92,7 +92,7 @@ const one = z
   .refine(({ grant, workload, plain, ...proof }) => {
     const given = [grant, workload, plain, Object.values(proof).find((value) => value !== undefined)];
     return given.filter((value) => value !== undefined).length === 1;
-  }, 'say a proof (login, teams, repository, issuer, claims), or one of grant, workload, plain');
+  }, 'expected a proof (login, teams, repository, issuer, claims), or one of grant, workload, plain');
 
 const CALL = /^(?:(\S+) )?([a-z0-9-]+)\.([a-z0-9-]+):(\d{1,5})(\/\S*)?$/;
 const EVERY = /^(\S+)(?: (?:(\*|[a-z0-9-]+)\.([a-z0-9-]+)(?::(\d{1,5}))?)?(\/\S*|\*\S*)?)?$/;
@@ -104,7 +104,7 @@ const schema = z.strictObject({
       z.strictObject({
         name: text.optional(),
         who: one,
-        call: text.regex(CALL, 'write METHOD SERVICE.NAMESPACE:PORT/PATH, or SERVICE.NAMESPACE:PORT for TCP'),
+        call: text.regex(CALL, 'expected METHOD SERVICE.NAMESPACE:PORT/PATH, or SERVICE.NAMESPACE:PORT for TCP'),
         headers: z.record(z.string(), z.string()).default({}),
         token: z.literal('none').optional(),
         expect,
@@ -122,7 +122,7 @@ const schema = z.strictObject({
           z.strictObject({ grant: text }),
           z.strictObject({ workload }),
         ]),
-        call: text.regex(EVERY, 'write METHOD [SERVICE.NAMESPACE[:PORT]]/PATH, with * for any'),
+        call: text.regex(EVERY, 'expected METHOD [SERVICE.NAMESPACE[:PORT]]/PATH, with * for any'),
         expect,
       }),
     )
@@ -133,7 +133,7 @@ const schema = z.strictObject({
 /**
  * Reads a suite.
  * @param file name for messages
- * @throws MeshpassError `policy_cases_invalid` with every finding by FILE:LINE:COLUMN
+ * @throws MeshpassError `policy_cases_invalid` with every problem by FILE:LINE:COLUMN
  * @example
  * ```ts
  * import { readSuite } from '@meshpass/analysis/suite';
@@ -160,8 +160,13 @@ export function readSuite(content: string, file: string): PolicySuite {
     file,
     manifests: parsed.data.manifests,
     cases: parsed.data.cases.map(({ name, who, call, headers, token, expect, by }, index) => ({
-      ...{ place: at('cases', index), name: name ?? `${call} is ${expect}`, who: toWho(who), call: toCall(call) },
-      ...{ headers, tokenless: token === 'none', expect },
+      place: at('cases', index),
+      name: name ?? `${call} is ${expect}`,
+      who: toWho(who),
+      call: toCall(call),
+      headers,
+      tokenless: token === 'none',
+      expect,
       ...(by !== undefined && { by }),
     })),
     properties: parsed.data.properties.map((property, index) => toProperty(property, at('properties', index))),
@@ -178,7 +183,11 @@ function toWho({ grant, workload, plain, ...proof }: z.output<typeof one>): Case
   const { issuer = 'github', login, teams = [], roles = [], at, repository, ref, claims = {} } = proof;
   const lower = (names: readonly string[]) => names.map((name) => name.toLowerCase());
   return {
-    ...{ kind: 'proof', issuer, teams: lower(teams), roles: lower(roles), claims },
+    kind: 'proof',
+    issuer,
+    teams: lower(teams),
+    roles: lower(roles),
+    claims,
     ...(at !== undefined && { at: Math.floor(Date.parse(at) / 1000) }),
     ...(login !== undefined && { login }),
     ...(repository !== undefined && { repository }),
@@ -189,7 +198,9 @@ function toWho({ grant, workload, plain, ...proof }: z.output<typeof one>): Case
 function toCall(written: string): CaseCall {
   const [, method, service, namespace, port, path] = CALL.exec(written)!;
   return {
-    ...{ service: service!, namespace: namespace!, port: Number(port) },
+    service: service!,
+    namespace: namespace!,
+    port: Number(port),
     ...(method !== undefined && { http: { method, path: path ?? '/' } }),
   };
 }
@@ -200,7 +211,10 @@ function toProperty(
 ): PolicyProperty {
   const [, method, service, namespace, port, path] = EVERY.exec(call)!;
   return {
-    ...{ place, name: name ?? `${call} is ${expect}`, expect, who: toCallers(who) },
+    place,
+    name: name ?? `${call} is ${expect}`,
+    expect,
+    who: toCallers(who),
     ...(method !== '*' && { method: method! }),
     ...(path !== undefined && { path }),
     ...(service !== undefined && {

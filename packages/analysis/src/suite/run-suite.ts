@@ -1,24 +1,23 @@
-/** Decides every case of a suite, and shows every property for all of its calls. */
+/** Decides every case of a suite, and proves every property for all of its calls. */
 
 import { authorize, claimsRequired } from '@meshpass/access';
 import {
   type Access,
   ATTESTED_CLAIMS,
-  compile,
   type IdentityTokens,
   isOurs,
   type MeshShape,
-  meshOf,
   resolveAccess,
   settingsOf,
 } from '@meshpass/access/compile';
 import { type Attestation, grantNamespace } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { loadObject, type Mesh, type Resource } from '@meshpass/istio';
+import type { Mesh, Resource } from '@meshpass/istio';
 import { type Decision, explainDecision } from '../diff/decision.ts';
 import type { Endpoint } from '../diff/endpoint.ts';
 import type { Call } from '../diff/formula/call.ts';
-import { type AnalysisContext, analysisContext } from '../plan/context.ts';
+import { applyAccess } from '../evaluate/grants-that-can.ts';
+import { type AnalysisContext, analysisContext, serverOf } from '../plan/context.ts';
 import { type Coverage, coverageOf, type Touched } from './coverage.ts';
 import { calls, type Result, show } from './property.ts';
 import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-suite.ts';
@@ -26,15 +25,15 @@ import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-s
 export interface SuiteInput {
   readonly suites: readonly PolicySuite[];
   readonly access: Access;
-  /** Services, workloads and policies of the mesh; what Meshpass wrote there is put out of account. */
+  /** Services, workloads and policies of the mesh. Meshpass's own objects are ignored. */
   readonly cluster: readonly Resource[];
   readonly shape: MeshShape;
   readonly tokens: IdentityTokens;
-  /** Why not everything was read that may hold policies: cases that depend on them fail. */
+  /** Reason why some policies may not have been read. Cases that depend on them fail. */
   readonly unread?: string | undefined;
 }
 
-/** What became of one case or property. */
+/** Outcome of one case or property. */
 export interface Outcome extends Result {
   readonly file: string;
   readonly line: number;
@@ -48,7 +47,7 @@ export interface SuiteResult {
 
 /**
  * Runs the cases and properties of test files against an access file, without a cluster.
- * @throws MeshpassError `access_service_unknown` and others of `compile`; `policy_too_large`
+ * @throws MeshpassError `access_service_unknown` and other codes of `compile`; `policy_too_large`
  * @example
  * ```ts
  * import { parseAccess } from '@meshpass/access';
@@ -59,11 +58,11 @@ export interface SuiteResult {
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
  * const shape = {
- *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
  *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
  * };
  * const tokens = {
- *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token',
  *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
  * };
  * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
@@ -80,17 +79,18 @@ export interface SuiteResult {
  * ```
  */
 export function runSuites(input: SuiteInput): SuiteResult {
-  const { access, shape, tokens, suites } = input;
-  const others = input.cluster.filter((one) => !isOurs(one));
-  const mesh = meshOf(others, shape);
-  const state = [...others, ...compile(access, mesh, tokens).flatMap((one) => loadObject(one, access.file).resources)];
+  const { access, cluster, shape, tokens, suites } = input;
+  const { resources: state, mesh } = applyAccess(access, cluster, shape, tokens);
   const { grants } = resolveAccess(access, mesh);
   const properties = suites.flatMap((suite) => suite.properties);
   const sets = new Map(properties.map((one) => [one, calls(one, access)]));
   const context = analysisContext({
-    ...{ before: state, after: state, mesh, tokens },
+    before: state,
+    after: state,
+    mesh,
+    tokens,
     grants,
-    settings: settingsOf(input.cluster, shape),
+    settings: settingsOf(cluster, shape),
     holders: access.grants.map(({ name }) => name),
     also: [...sets.values()],
     unread: input.unread,
@@ -102,7 +102,11 @@ export function runSuites(input: SuiteInput): SuiteResult {
       ...suite.cases.map((one) => ({ ...at(one), ...decideCase(one, bench) })),
       ...suite.properties.map((one) => ({ ...at(one), ...show(one, sets.get(one)!, bench) })),
     ]),
-    coverage: coverageOf(grants, others, touched),
+    coverage: coverageOf(
+      grants,
+      cluster.filter((one) => !isOurs(one)),
+      touched,
+    ),
   };
 }
 
@@ -119,54 +123,71 @@ function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' 
 }
 
 function decideCase(one: PolicyCase, bench: Bench): Result {
-  const { context, touched } = bench;
+  const { context } = bench;
   const endpoints = endpointsAt(context.endpoints, one.call);
   const unknown = context.unknown.find(({ endpoint }) => endpointsAt([endpoint], one.call).length > 0);
-  if (endpoints.length === 0 && !unknown) {
-    return { passed: false, said: `the mesh has no port ${one.call.service}.${one.call.namespace}:${one.call.port}` };
-  }
-  if (!unknown && endpoints.every(({ protocol }) => (protocol === 'http') !== (one.call.http !== undefined))) {
-    const protocol = endpoints[0]!.protocol.toUpperCase();
-    return { passed: false, said: `this port speaks ${protocol}: write the call so` };
-  }
+  const impossible = whyImpossible(one, endpoints);
+  if (impossible && !unknown) return { passed: false, said: impossible };
   const tries = identities(one, bench);
-  if (tries.length === 0) return compareToExpected(one, false, 'nobody grants it anything', []);
-  const host = `${one.call.service}.${one.call.namespace}.svc.${bench.mesh.clusterDomain}`;
+  if (tries.length === 0) return compareToExpected(one, false, 'no grant applies to it', []);
+  const { host } = serverOf(nameOf(one.call), bench.mesh.clusterDomain);
   const told: string[] = [];
   let undecided: string | undefined;
-  for (const { grant, call, who } of tries) {
-    if (grant !== undefined && !context.open[1].has(host)) {
-      told.push('the mesh gateway does not pass it on');
+  for (const identity of tries) {
+    if (identity.grant !== undefined && !context.open[1].has(host)) {
+      told.push('the mesh gateway does not forward it');
       continue;
     }
     if (unknown) return unknownResult(one, unknown.reason);
-    const verdicts = endpoints.map(({ workload, port, protocol }): Decision => {
-      const portPolicy = context.indexes[1].at(workload, port, protocol);
-      return grant !== undefined && portPolicy.plain ? NO_MUTUAL_TLS : explainDecision(portPolicy, call);
-    });
-    const refusal = verdicts.find(({ allowed }) => !allowed);
-    const decisive = refusal ?? verdicts[0]!;
-    if (decisive.policy) touched.rules.add(`${keyOf(decisive.policy)}#${decisive.rule}`);
-    if (!refusal) {
-      if (who !== undefined) touched.who.add(who);
-      if (grant !== undefined) touched.ports.add(JSON.stringify([grant, one.call]));
-      const names = [...(grant === undefined ? [] : [grant]), ...(decisive.policy ? [keyOf(decisive.policy)] : [])];
-      return compareToExpected(one, true, decisive.reason, names);
-    }
-    told.push(refusal.reason);
-    undecided ??= refusal.undecided && refusal.reason;
-    if (refusal.policy && one.by === keyOf(refusal.policy))
-      return compareToExpected(one, false, refusal.reason, [one.by]);
+    const { allowed, reason, names, undecided: isUndecided } = decideAs(identity, endpoints, bench);
+    if (allowed) return compareToExpected(one, true, reason, [...touch(identity, one, bench), ...names]);
+    told.push(reason);
+    undecided ??= isUndecided && reason;
+    if (names.some((name) => name === one.by)) return compareToExpected(one, false, reason, names);
   }
   if (undecided !== undefined) return unknownResult(one, undecided);
   return compareToExpected(one, false, told.join('; '), []);
 }
 
-/** Workspaces come by no other way. */
-const NO_MUTUAL_TLS: Decision = { allowed: false, reason: 'the port takes no mutual TLS' };
+function whyImpossible({ call }: PolicyCase, endpoints: readonly Endpoint[]): string | undefined {
+  if (endpoints.length === 0) return `the mesh has no port ${nameOf(call)}`;
+  return endpoints.every(({ protocol }) => (protocol === 'http') !== (call.http !== undefined))
+    ? `this port speaks ${endpoints[0]!.protocol.toUpperCase()}: write the call accordingly`
+    : undefined;
+}
+
+/**
+ * Returns the first refusal by an endpoint, or else the first endpoint's decision, with the name of its policy. Its
+ * rule counts as touched.
+ */
+function decideAs(
+  { grant, call }: Identity,
+  endpoints: readonly Endpoint[],
+  { context, touched }: Bench,
+): Decision & { readonly names: readonly string[] } {
+  const verdicts = endpoints.map(({ workload, port, protocol }): Decision => {
+    const portPolicy = context.indexes[1].at(workload, port, protocol);
+    return grant !== undefined && portPolicy.plain ? NO_MUTUAL_TLS : explainDecision(portPolicy, call);
+  });
+  const decisive = verdicts.find(({ allowed }) => !allowed) ?? verdicts[0]!;
+  const names = decisive.policy ? [keyOf(decisive.policy)] : [];
+  for (const name of names) touched.rules.add(`${name}#${decisive.rule}`);
+  return { ...decisive, names };
+}
+
+/** Records the entry and port that admitted an identity. Returns the name of its grant. */
+function touch({ grant, who }: Identity, { call }: PolicyCase, { touched }: Bench): readonly string[] {
+  if (who !== undefined) touched.who.add(who);
+  if (grant === undefined) return [];
+  touched.ports.add(JSON.stringify([grant, call]));
+  return [grant];
+}
+
+/** Decision for workspaces, which always use mutual TLS. */
+const NO_MUTUAL_TLS: Decision = { allowed: false, reason: 'the port disables mutual TLS' };
 
 function unknownResult({ expect }: PolicyCase, reason: string): Result {
-  return { passed: false, said: `expected to be ${expect}, and it is unknown: ${reason}` };
+  return { passed: false, said: `expected to be ${expect}, but it is unknown: ${reason}` };
 }
 
 function compareToExpected(
@@ -176,7 +197,7 @@ function compareToExpected(
   names: readonly string[],
 ): Result {
   const verdict = allowed ? 'allowed' : 'refused';
-  if (verdict !== expect) return { passed: false, said: `expected to be ${expect}, and it is ${verdict}: ${reason}` };
+  if (verdict !== expect) return { passed: false, said: `expected to be ${expect}, but it is ${verdict}: ${reason}` };
   if (by !== undefined && !names.includes(by))
     return { passed: false, said: `it is ${verdict}, but not by ${by}: ${reason}` };
   return { passed: true, said: `${verdict}: ${reason}` };
@@ -185,11 +206,11 @@ function compareToExpected(
 interface Identity {
   readonly call: Call;
   readonly grant?: string;
-  /** Place of the entry of `who`. */
+  /** Position of the `who` entry. */
   readonly who?: string;
 }
 
-/** As whom the caller may come: a workspace once for each of its grants. */
+/** Lists the identities of the caller: for a workspace, one for each of its grants. */
 function identities(one: PolicyCase, bench: Bench): readonly Identity[] {
   const { who } = one;
   switch (who.kind) {
@@ -200,9 +221,10 @@ function identities(one: PolicyCase, bench: Bench): readonly Identity[] {
     case 'grant':
       return [{ grant: who.grant, call: ofHolder(one, bench, who.grant) }];
     case 'proof': {
-      const decision = authorize(attestationOf(who), bench.access, who.at);
+      const decision = authorize(attestationOf(who, bench.access), bench.access, who.at);
       return decision.grants.map(({ grant, reason }) => ({
-        ...{ grant: grant.name, call: ofHolder(one, bench, grant.name, who.claims) },
+        grant: grant.name,
+        call: ofHolder(one, bench, grant.name, who.claims),
         ...(/^\S+:\d+:\d+ /.test(reason) && { who: reason.slice(0, reason.indexOf(' ')) }),
       }));
     }
@@ -231,13 +253,13 @@ function callOf(
   { mesh }: Bench,
   peer: { readonly namespace: string; readonly account: string } | undefined,
 ): Call {
-  const host = `${call.service}.${call.namespace}.svc.${mesh.clusterDomain}`;
+  const { host, sni } = serverOf(nameOf(call), mesh.clusterDomain);
   const texts = new Map<string, string>(
     Object.entries(headers).map(([name, value]) => [`header:${name.toLowerCase()}`, value]),
   );
   if (peer) {
     texts.set('peer.namespace', peer.namespace).set('peer.account', peer.account);
-    texts.set('peer.trustDomain', mesh.trustDomain).set('connection.sni', `outbound_.${call.port}_._.${host}`);
+    texts.set('peer.trustDomain', mesh.trustDomain).set('connection.sni', sni);
   }
   if (call.http) {
     const path = call.http.path.split('?')[0]!;
@@ -246,23 +268,40 @@ function callOf(
   return { flags: new Set(peer ? ['peer'] : []), texts, lists: new Map(), addresses: new Map() };
 }
 
-function attestationOf(who: Extract<PolicyCase['who'], { kind: 'proof' }>): Attestation {
-  const { issuer, login, teams, roles, repository, ref, claims } = who;
+/** Builds an attestation that the file trusts, with the issuer and audience from its `trust.issuers` entry. */
+function attestationOf(who: Extract<PolicyCase['who'], { kind: 'proof' }>, { trust }: Access): Attestation {
+  const { issuer, login, teams, roles, repository, ref } = who;
   const isGithub = issuer === 'github';
+  const trusted = trust.issuers.find(({ name }) => name === issuer);
+  const claims = { ...(trusted && { iss: trusted.issuer, aud: trusted.audience }), ...who.claims };
+  const isGithubUser = isGithub || trusted?.kind === 'actions';
   return {
-    ...{ attestor: isGithub ? 'github-codespace' : 'oidc', issuer, subject: `${issuer}:case`, login: login ?? 'case' },
-    ...(login !== undefined && { githubUser: { id: 1, login } }),
-    ...{ teams, organizationRoles: roles, claims, proofHash: sha256Hex('case') },
+    attestor: isGithub ? 'github-codespace' : 'oidc',
+    issuer,
+    subject: `${issuer}:case`,
+    login: login ?? 'case',
+    ...(login !== undefined && isGithubUser && { githubUser: { id: 1, login } }),
+    teams,
+    organizationRoles: roles,
+    claims,
+    proofHash: sha256Hex('case'),
     workspace: {
-      ...{ kind: isGithub ? 'codespace' : repository ? 'actions' : 'other', key: 'case', name: 'case' },
+      kind: isGithub ? 'codespace' : repository ? 'actions' : 'other',
+      key: 'case',
+      name: 'case',
       ...(repository !== undefined && { repository: { id: 1, fullName: repository, ownerId: 1 } }),
       ...(ref !== undefined && { ref }),
     },
   };
 }
 
-function endpointsAt(endpoints: readonly Endpoint[], { service, namespace, port }: CaseCall): readonly Endpoint[] {
-  return endpoints.filter(({ services }) => services.includes(`${service}.${namespace}:${port}`));
+function endpointsAt(endpoints: readonly Endpoint[], call: CaseCall): readonly Endpoint[] {
+  return endpoints.filter(({ services }) => services.includes(nameOf(call)));
+}
+
+/** Formats a Service port like `Endpoint.services`. */
+function nameOf({ service, namespace, port }: CaseCall): string {
+  return `${service}.${namespace}:${port}`;
 }
 
 function keyOf({ metadata }: Pick<Resource, 'metadata'>): string {

@@ -1,4 +1,4 @@
-/** Server names are tested at both ends, by port and by host: the diagram keeps the ends apart. */
+/** Server names are tested at both ends, by port and by host; the diagram represents the ends independently. */
 
 import { connectionsTo } from '@meshpass/access/compile';
 import { DEFAULT_MESH_CONFIG, loadObject } from '@meshpass/istio';
@@ -14,11 +14,13 @@ import { pick, type Random, seeded } from './random-policies.ts';
 const named = (test: TextTest | string): Condition =>
   text('connection.sni', typeof test === 'string' ? readText(test) : test);
 const callOf = (name: string | undefined): Call => ({
-  ...{ flags: new Set<string>(), lists: new Map(), addresses: new Map() },
+  flags: new Set<string>(),
+  lists: new Map(),
+  addresses: new Map(),
   texts: new Map(name === undefined ? [] : [['connection.sni', name]]),
 });
 
-/** Few letters, so that beginnings and ends hold each other and overlap. */
+/** Few letters, so that beginnings and ends contain each other and overlap. */
 const TEXTS = ['', 'a', 'ab', 'aba', 'abab', 'b', 'ba', 'bab', 'abb', 'xa', 'abx', 'axb', 'xx'];
 const FORMS = ['exact', 'prefix', 'suffix', 'present'] as const;
 
@@ -38,7 +40,7 @@ function formula(random: Random, depth: number): Condition {
   }
 }
 
-it('tells names apart as each test does, whatever beginnings and ends hold each other', () => {
+it('distinguishes names like each test, even if beginnings and ends contain each other', () => {
   for (let seed = 0; seed < 400; seed++) {
     const random = seeded(seed);
     const formulas = Array.from({ length: 3 }, () => formula(random, 3));
@@ -57,7 +59,7 @@ it('tells names apart as each test does, whatever beginnings and ends hold each 
   }
 });
 
-it('needs no more for a hundred ports of a thousand hosts than for each of them', () => {
+it('needs classes for ports and hosts separately, not for every combination', () => {
   const hosts = Array.from({ length: 1_000 }, (_, index) => `service-${index}.shop.svc.cluster.local`);
   const rules = hosts.map((host, index) =>
     all(connectionsTo(8_000 + (index % 100), [host]).map(({ values }) => any(values.map(named)))),
@@ -67,10 +69,12 @@ it('needs no more for a hundred ports of a thousand hosts than for each of them'
   expect(diagram.size).toBeLessThan(25_000);
 });
 
-it('says a name in words by how it begins and how it ends', () => {
+it('describes a name by its beginning and its end', () => {
   const rules = [{ when: connectionsTo(80, ['orders.shop', 'web.dev']) }];
   const policy = {
-    ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy', metadata: { name: 'p', namespace: 'shop' } },
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: { name: 'p', namespace: 'shop' },
     spec: { action: 'DENY', rules },
   };
   const { changes } = compareMeaning([], loadObject(policy, 'p.yaml').resources, DEFAULT_MESH_CONFIG);

@@ -13,7 +13,7 @@ const REAL = realCalls(MESH);
 
 describe('random rule sets', () => {
   // Each seed: two states, all their endpoints, 150 calls.
-  it.each(Array.from({ length: 60 }, (_, seed) => seed))('are compared as each call is decided, seed %i', (seed) => {
+  it.each(Array.from({ length: 60 }, (_, seed) => seed))('are compared like each call is decided, seed %i', (seed) => {
     const random = seeded(seed);
     const [before, after] = [randomState(random), randomState(random)];
     const indexes = [indexPolicies(before, MESH), indexPolicies(after, MESH)] as const;
@@ -33,7 +33,7 @@ describe('random rule sets', () => {
         expect(has(gained, call)).toBe(passes && !passed && meets(call, REAL));
         expect(has(lost, call)).toBe(passed && !passes && meets(call, REAL));
       }
-      // What is claimed to differ does, and every call of a product is one.
+      // Claimed differences are real, and every call of a product differs.
       for (const [claimed, from, to] of [
         [gained, was, is],
         [lost, is, was],
@@ -48,7 +48,7 @@ describe('random rule sets', () => {
     }
   });
 
-  it('mean the same as themselves in another order', () => {
+  it('have the same meaning in another order', () => {
     for (let seed = 0; seed < 60; seed++) {
       const state = randomState(seeded(seed));
       const turned = state.toReversed();
@@ -86,7 +86,7 @@ const changesOf = (before: string, after: string) =>
     after: change.after.reason,
   }));
 
-describe('a change is said in words', () => {
+describe('formatChange', () => {
   test('the first ALLOW closes a workload', () => {
     const after = policy(
       '{selector: {matchLabels: {app: orders}}, action: ALLOW, rules: [{to: [{operation: {methods: [GET]}}]}]}',
@@ -97,9 +97,13 @@ describe('a change is said in words', () => {
       where: ['orders in shop 8080 http', 'orders in shop other http'],
       after: 'no rule of AuthorizationPolicy shop/p (mesh.yaml:9) allows it',
     });
-    // Its rule has an HTTP field and is dropped on TCP, so that nothing is allowed there.
+    // The rule has an HTTP field and is dropped on TCP, so nothing is allowed there.
     expect(changes[1]).toMatchObject({ change: 'everybody loses every call', where: ['orders in shop other tcp'] });
     expect(changes).toHaveLength(2);
+  });
+
+  test('a condition without a key, whose rule Istio drops', () => {
+    expect(changesOf('', policy('{action: DENY, rules: [{when: [{values: [a]}]}]}'))).toEqual([]);
   });
 
   test('a template that is wider than the prefix before it', () => {
@@ -116,7 +120,7 @@ describe('a change is said in words', () => {
     for (const path of examples) expect(path).toMatch(/^\/orders\/(.*\/.*)?$/);
   });
 
-  test('two ways to write the same are no change', () => {
+  test('two notations of the same policy are no change', () => {
     const one = policy(
       '{action: DENY, rules: [{from: [{source: {namespaces: [dev]}}], to: [{operation: {paths: [/a, /b]}}]}]}',
     );
@@ -134,7 +138,7 @@ describe('a change is said in words', () => {
     expect(http(changesOf(one, two))).toEqual([]);
   });
 
-  test('whoever gains is named, and the rule that denied it', () => {
+  test('the gaining caller is named, with the rule that denied it', () => {
     const deny = policy(
       '{selector: {matchLabels: {app: orders}}, action: DENY, rules: [{from: [{source: {namespaces: [dev, test]}}]}]}',
     );
@@ -147,12 +151,12 @@ describe('a change is said in words', () => {
         'workloads of namespace test gain every call on orders in shop, port 8080 (orders.shop:80); orders in shop, any other port spoken to in HTTP',
         '  for example test/any account: GET /',
         '  before: denied by AuthorizationPolicy shop/p, rule 1 (mesh.yaml:12)',
-        '  after:  no policy denies it, and no ALLOW policy is there',
+        '  after:  no policy denies it, and no ALLOW policy applies',
       ].join('\n'),
     );
   });
 
-  test('strict mutual TLS shuts plain callers out', () => {
+  test('strict mutual TLS excludes plain-text callers', () => {
     const strict = `
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -161,7 +165,7 @@ spec: {mtls: {mode: STRICT}}`;
     expect(changesOf('', strict)[0]).toMatchObject({ change: 'callers without mutual TLS loses every call' });
   });
 
-  test('a token that does not verify is refused once somebody looks for it', () => {
+  test('an invalid token is refused once a rule reads it', () => {
     const tokens = `
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication

@@ -1,4 +1,4 @@
-/** What is compared symbolically is what the evaluator decides call by call: two readings of Istio, held against each other. */
+/** Compares the symbolic comparison with the evaluator's decisions, call by call: two independent readings of Istio. */
 
 import { DEFAULT_MESH_CONFIG, loadObject, type Resource, viewMesh } from '@meshpass/istio';
 import { expect, it } from 'vitest';
@@ -17,19 +17,23 @@ const PORTS = [
 ] as const;
 
 const deployment = (name: string): object => ({
-  ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name, namespace: 'shop' } },
+  apiVersion: 'apps/v1',
+  kind: 'Deployment',
+  metadata: { name, namespace: 'shop' },
   spec: { template: { metadata: { labels: { app: name } }, spec: { serviceAccountName: name } } },
 });
 const DEPLOYED = ['orders', 'web'].flatMap((name) => [...loadObject(deployment(name), 'deployed').resources]);
 
-/** Which issuers a workload looks for; a token of another does not verify there. */
+/** Issuers whose tokens a workload accepts; a token of another issuer does not verify there. */
 function issuersOf(state: readonly Resource[]): readonly string[] {
   return state.flatMap((one) =>
     one.kind === 'RequestAuthentication' ? (one.spec.jwtRules ?? []).map(({ issuer = '' }) => issuer) : [],
   );
 }
 
-/** The same call, told to each; undefined for one that cannot be on a wire: a token of nobody's, or of two kinds. */
+/**
+ * Converts a call for the evaluator; undefined if it cannot exist: a token without an issuer, or two kinds of tokens.
+ */
 function asEvaluated(call: Call, port: number, http: boolean, issuers: readonly string[]): EvaluatedCall | undefined {
   const { texts, lists, flags } = call;
   const domain = texts.get('peer.trustDomain')!;
@@ -39,8 +43,10 @@ function asEvaluated(call: Call, port: number, http: boolean, issuers: readonly 
   if (issuer !== undefined && (unverified || !issuers.includes(issuer))) return undefined;
   if (unverified && issuers.length === 0) return undefined;
   const claims = {
-    ...{ iss: issuer, sub: texts.get('token.subject') },
-    ...{ groups: lists.get('token.claim:groups'), aud: lists.get('token.claim:aud') },
+    iss: issuer,
+    sub: texts.get('token.subject'),
+    groups: lists.get('token.claim:groups'),
+    aud: lists.get('token.claim:aud'),
   };
   const headers: Record<string, string> = {};
   if (issuer !== undefined || unverified) headers.authorization = 'Bearer a.b.c';
@@ -50,7 +56,9 @@ function asEvaluated(call: Call, port: number, http: boolean, issuers: readonly 
     ...(flags.has('peer') && {
       principal: `${domain}/ns/${texts.get('peer.namespace')}/sa/${texts.get('peer.account')}`,
     }),
-    ...{ port, sourceIp: call.addresses.get('source.ip')!, remoteIp: call.addresses.get('remote.ip')! },
+    port,
+    sourceIp: call.addresses.get('source.ip')!,
+    remoteIp: call.addresses.get('remote.ip')!,
     ...(texts.has('connection.sni') && { sni: texts.get('connection.sni')! }),
     ...(http && {
       http: { method: texts.get('method')!, path: texts.get('path')!, authority: texts.get('host')!, headers },
@@ -59,7 +67,7 @@ function asEvaluated(call: Call, port: number, http: boolean, issuers: readonly 
   };
 }
 
-/** Left to authorizers is neither allowed nor refused, and policies of it are compared elsewhere. */
+/** Excludes CUSTOM policies, whose calls are neither allowed nor denied; other tests compare them. */
 function state(random: Random): readonly Resource[] {
   return randomState(random).filter((one) => one.kind !== 'AuthorizationPolicy' || one.spec.action !== 'CUSTOM');
 }
@@ -94,7 +102,7 @@ it('agrees with the evaluator about random policies and calls', () => {
     }
   }
   expect(compared).toBeGreaterThan(5_000);
-  // Neither all nor none: otherwise agreement would say little.
+  // Neither all nor none: otherwise agreement would mean little.
   expect(allowed / compared).toBeGreaterThan(0.1);
   expect(allowed / compared).toBeLessThan(0.9);
 });

@@ -1,11 +1,11 @@
-/** Policies and calls made at random from few words, so that they meet each other often; the same for the same seed. */
+/** Random policies and calls from few words, so that they often match; deterministic by seed. */
 
 import { loadObject, type Resource } from '@meshpass/istio';
 import type { Call } from '../../src/diff/formula/call.ts';
 
 export type Random = () => number;
 
-/** mulberry32. */
+/** Creates a random source (mulberry32). */
 export function seeded(seed: number): Random {
   let state = seed;
   return () => {
@@ -26,7 +26,7 @@ const SNIS = [
   ...['outbound_.8080_._.orders.shop', 'outbound_.8080_.v1_.orders.shop', 'outbound_.80_.v1_.orders.shop'],
   ...['outbound_.80_._.web.dev', 'outbound_.8080_.orders.shop', 'x'],
 ];
-/** How server names of a port begin, and those of a host end. */
+/** Beginnings of a port's server names, and ends of a host's. */
 const SERVER_NAMES = ['outbound_.8080_.*', 'outbound_.80_.*', '*_.orders.shop', '*_.web.dev'];
 export const ISSUERS = ['https://a.example', 'https://b.example/', 'https://c.example'];
 const SUBJECTS = ['alice', 'alina', 'bob'];
@@ -37,7 +37,7 @@ const TEMPLATES = ['/a/{*}', '/a/{**}', '/{*}/b', '/{*}/x/{**}', '/admin/{*}/y']
 
 export const pick = <T>(random: Random, from: readonly T[]): T => from[Math.floor(random() * from.length)]!;
 
-/** A value as a policy may write it: whole, or with a star at one end. */
+/** Returns a value as in a policy: exact, or with a star at one end. */
 function wild(random: Random, word: string): string {
   const kind = random();
   const cut = 1 + Math.floor(random() * word.length);
@@ -56,7 +56,7 @@ export const some = <T>(random: Random, make: () => T): T[] =>
 export const maybe = (random: Random, likely: number, name: string, make: () => unknown): object =>
   random() < likely ? { [name]: make() } : {};
 
-/** A rule of everything that may stand in one. */
+/** Returns a rule with any possible members. */
 export function rule(random: Random): object {
   const source = () => ({
     ...maybe(random, 0.25, 'principals', () => some(random, () => principal(random))),
@@ -109,7 +109,7 @@ export function rule(random: Random): object {
   };
 }
 
-/** A state of a mesh: workloads orders and web in shop, and what governs them. */
+/** Returns a state of a mesh: workloads orders and web in shop, and their policies. */
 export function randomState(random: Random): readonly Resource[] {
   const objects: object[] = [service('orders'), service('web')];
   const count = 1 + Math.floor(random() * 4);
@@ -159,7 +159,7 @@ function service(name: string): object {
   };
 }
 
-/** A call that may or may not meet such rules; without mutual TLS it has no SNI. */
+/** Returns a call that may or may not match such rules; without mutual TLS it has no SNI. */
 export function randomCall(random: Random): Call {
   const peer = random() < 0.85;
   const token = random() < 0.6;

@@ -1,4 +1,4 @@
-/** Two states are not compared where something decides that is not understood: neither a change nor "the same" is said there. */
+/** Two states are not compared at ports without a standard sidecar: neither a change nor equality is reported there. */
 
 import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
@@ -11,7 +11,7 @@ const atOrders = ({ where }: ReturnType<typeof compare>['unknown'][number]) =>
   where.some(({ services }) => services.includes('orders.shop:8080'));
 
 describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
-  it('is unknown where a policy comes, and no gain or loss', () => {
+  it('is unknown if a policy is added, without a gain or a loss', () => {
     const { unknown, changes } = compare(SERVICE + mesh, SERVICE + POLICY + mesh);
     const there = unknown.filter(atOrders);
     expect(there.some((one) => reason.test(one.reason))).toBe(true);
@@ -23,12 +23,12 @@ describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
     ).toEqual([]);
   });
 
-  it('is unknown where it comes itself, with the policies as they were', () => {
+  it('is unknown if the object itself is added, with unchanged policies', () => {
     const { unknown } = compare(SERVICE + POLICY, SERVICE + POLICY + mesh);
     expect(unknown.filter(atOrders).some((one) => reason.test(one.reason))).toBe(true);
   });
 
-  it('is the same where nothing differs', () => {
+  it('is equal if nothing differs', () => {
     expect(compare(SERVICE + POLICY + mesh, SERVICE + POLICY + mesh).unknown).toEqual([]);
   });
 });
@@ -39,21 +39,21 @@ it.each(UNDERSTOOD)('%s is compared', (_, mesh) => {
   expect(changes.some(({ where }) => where.some(({ services }) => services.includes('orders.shop:8080')))).toBe(true);
 });
 
-it('is unknown for workloads that only a policy speaks of', () => {
+it('is unknown for workloads that only a policy mentions', () => {
   const ambient = namespace('istio.io/dataplane-mode: ambient');
   const { unknown, changes } = compare(ambient, POLICY + ambient);
   expect(unknown[0]!.reason).toMatch(/ambient/);
   expect(changes).toEqual([]);
 });
 
-it('is not said of a namespace about which nothing differs, nor of Pods to come where the mesh changes', () => {
+it('is not reported for an unchanged namespace, nor for future Pods if the mesh changes', () => {
   const other = '---\napiVersion: v1\nkind: Namespace\nmetadata: {name: kube-system}\n';
   const root = POLICY.replaceAll('namespace: shop', 'namespace: istio-system');
   expect(compare(other + SERVICE, other + SERVICE + POLICY).unknown).toEqual([]);
   expect(compare(other + SERVICE, other + SERVICE + root).unknown).toEqual([]);
 });
 
-it('names the namespaces that it takes to be injected', () => {
+it('lists the namespaces that are assumed to be injected', () => {
   expect(compare(SERVICE, SERVICE + POLICY).assumed).toEqual(['shop']);
   expect(
     compare(SERVICE + namespace('istio-injection: enabled'), SERVICE + namespace('istio-injection: enabled')).assumed,

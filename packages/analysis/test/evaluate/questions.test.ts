@@ -33,14 +33,14 @@ describe('can-i', () => {
     expect(canI(MESH, as('dev/web'), 'orders.shop.svc.cluster.local:80', get('/admin')).allowed).toBe('no');
     expect(canI(MESH, as('dev/web'), 'shop/orders:8080', get('/orders/1')).allowed).toBe('yes');
   });
-  it('carries the token where the workload looks for it', () => {
+  it('places the token where the workload reads it', () => {
     const claims = { iss: 'https://okta.test', sub: 'a', aud: 'shop', groups: ['sre'] };
     expect(canI(MESH, { ...as('nobody'), claims }, 'orders.shop:80', get('/')).allowed).toBe('yes');
     const other = { ...claims, aud: 'other' };
     const { answers } = canI(MESH, { ...as('nobody'), claims: other }, 'orders.shop:80', get('/'));
     expect(say(answers[0]!.decision)).toBe('refused 403 by tokens[0]');
   });
-  it('says that it depends where the client chooses how a port is guarded', () => {
+  it("answers `some` if the client's choice of protocol decides", () => {
     const open = policy({ action: 'DENY', rules: [{ to: [{ operation: { ports: ['7002'], notPaths: ['/a'] } }] }] });
     const { allowed, answers } = canI(view(`${ORDERS}---\n${open}`), as('dev/web'), 'orders.shop:7002', get('/a'));
     expect(allowed).toBe('some');
@@ -49,23 +49,23 @@ describe('can-i', () => {
       ['refused by p[0]', 'tcp', true],
     ]);
   });
-  it('answers for a Service whose workloads are not known, by its selector', () => {
+  it('answers for a Service without known workloads by its selector', () => {
     const text = `${ORDERS.slice(ORDERS.indexOf('---'))}---\n${policy({ selector: { matchLabels: { app: 'orders' } }, rules: [] })}`;
     expect(canI(view(text), as('dev/web'), 'orders.shop:80', get('/')).allowed).toBe('no');
   });
   it.each([
     ['orders.shop:81', /no port 81, only 80, 5432, 7002/],
-    ['orders.shop', /80, 5432, 7002: say which/],
+    ['orders.shop', /80, 5432, 7002: specify one/],
     ['order.shop:80', /did you mean "orders.shop"/],
     ['shop/order:80', /did you mean "shop\/orders"/],
-    ['http://orders', /write SERVICE.NAMESPACE:PORT/],
-  ])('tells what is wrong with the target %s', (target, message) => {
+    ['http://orders', /expected SERVICE.NAMESPACE:PORT/],
+  ])('explains the problem with the target %s', (target, message) => {
     expect(() => canI(MESH, as('dev/web'), target, get('/'))).toThrow(message);
   });
 });
 
 describe('who-can', () => {
-  it('names who reaches it, and with which token', () => {
+  it('lists the identities that reach it, and their tokens', () => {
     const found = whoCan(MESH, 'orders.shop:80', get('/orders/7')).reachers;
     const sre = 'a token of https://okta.test for anybody with groups="sre"';
     expect(found.map(({ who, token, decision }) => [who, token, say(decision)])).toEqual([
@@ -75,14 +75,14 @@ describe('who-can', () => {
       ['nobody (plain text)', sre, 'allowed by orders[1]'],
     ]);
   });
-  it('finds that everybody reaches what is open', () => {
+  it('lists all identities for an open port', () => {
     const names = whoCan(view(ORDERS), 'orders.shop:80', get('/')).reachers.map(({ who }) => who);
     expect(names).toEqual(['shop/orders', 'a stranger in the mesh', 'nobody (plain text)']);
   });
 });
 
 describe('matrix', () => {
-  it('tells wholly from partly and not at all', () => {
+  it('distinguishes full, partial and no access', () => {
     const { cells, endpoints } = matrixOf(MESH);
     expect(endpoints).toEqual(['orders.shop:80', 'orders.shop:5432', 'orders.shop:7002']);
     const row = (name: string) => cells.filter(({ who }) => who === name).map(({ allowed }) => allowed);

@@ -1,4 +1,4 @@
-/** A small mesh for the evaluator's tests: one workload, and the policies that a test writes down. */
+/** Small mesh for the evaluator's tests: one workload, and policies from each test. */
 
 import { DEFAULT_MESH_CONFIG, loadManifests, type MeshConfig, viewMesh } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
@@ -34,13 +34,13 @@ export function view(text: string, config: Partial<MeshConfig> = {}) {
   return viewMesh(resources, { ...DEFAULT_MESH_CONFIG, ...config });
 }
 
-/** What guards orders under these policies. */
+/** Creates the authorizer of orders under these policies. */
 export function guard(policies: string, config: Partial<MeshConfig> = {}): Authorizer {
   const mesh = view(`${ORDERS}---\n${policies}`, config);
   return createAuthorizer(mesh, mesh.workloads.find(({ name }) => name === 'orders')!);
 }
 
-/** An AuthorizationPolicy in the namespace of orders, for all of its workloads. */
+/** Returns an AuthorizationPolicy in the namespace of orders, for all of its workloads. */
 export function policy(spec: object, { name = 'p', namespace = 'shop', annotations = {} } = {}): string {
   const metadata = { name, namespace, annotations };
   return `${JSON.stringify({ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy', metadata, spec })}\n---\n`;
@@ -51,7 +51,7 @@ export function tokens(...jwtRules: readonly object[]): string {
   return `${JSON.stringify({ apiVersion: 'security.istio.io/v1', kind: 'RequestAuthentication', metadata, spec: { jwtRules } })}\n---\n`;
 }
 
-/** A request of the client in the same namespace. */
+/** Returns a request of the client in the same namespace. */
 export function get(path: string, more: Partial<Call> & { readonly headers?: Record<string, string> } = {}): Call {
   const { headers, ...call } = more;
   return {
@@ -62,7 +62,7 @@ export function get(path: string, more: Partial<Call> & { readonly headers?: Rec
   };
 }
 
-/** `allowed by p[0]`, `refused 403 by p`, `allowed: open`. */
+/** Formats `allowed by p[0]`, `refused 403 by p`, `allowed: open`. */
 export function say({ allowed, status, rule, reason }: Decision): string {
   const by = rule ? ` by ${rule.name}${rule.rule === undefined ? '' : `[${rule.rule}]`}` : `: ${reason}`;
   return `${allowed ? 'allowed' : 'refused'}${status === undefined ? '' : ` ${status}`}${by}`;

@@ -12,26 +12,26 @@ const bearer = (token: CallToken, more: object = {}) =>
 const decide = (policies: string, call = bearer(ALICE)) => say(guard(policies).decide(call));
 
 describe('a token', () => {
-  it('that is valid gives the request its principal', () => {
+  it('provides the principal of the request if it is valid', () => {
     expect(decide(tokens(A) + needsAlice)).toBe('allowed by p[0]');
   });
-  it('that is missing is no fault, until a policy demands one', () => {
+  it('may be missing unless a policy requires one', () => {
     expect(decide(tokens(A), get('/a'))).toBe('allowed: open');
     expect(decide(tokens(A) + needsAlice, get('/a'))).toBe('refused 403 by p');
   });
   it.each<[string, CallToken, string]>([
     ['forged', { ...ALICE, genuine: false }, '401'],
     ['of an unknown issuer', { text: 't', claims: { iss: 'https://c.test', sub: 'alice' } }, '401'],
-    ['no token at all', { text: 'garbage' }, '401'],
+    ['malformed', { text: 'garbage' }, '401'],
     ['expired', { text: 't', claims: { ...ALICE.claims, exp: 1_000 } }, '401'],
-    ['of a subject that is no text', { text: 't', claims: { ...ALICE.claims, sub: 7 } }, '401'],
+    ['with a subject that is not text', { text: 't', claims: { ...ALICE.claims, sub: 7 } }, '401'],
   ])('that is %s is refused', (_, token, status) => {
     expect(decide(tokens(A), bearer(token, { now: 2_000 }))).toBe(`refused ${status} by tokens[0]`);
   });
-  it('that nobody told of is refused as well', () => {
+  it('without known claims is refused', () => {
     expect(decide(tokens(A), get('/a', { headers: { authorization: 'Bearer xyz' } }))).toBe('refused 401 by tokens[0]');
   });
-  it('of another audience is refused as forbidden, also beside rules of other issuers', () => {
+  it('of another audience is refused with 403, even beside rules for other issuers', () => {
     const other = { ...ALICE, claims: { ...ALICE.claims, aud: 'dev' } };
     expect(decide(tokens({ ...A, audiences: ['shop'] }), bearer(other))).toBe('refused 403 by tokens[0]');
     expect(decide(tokens({ issuer: 'https://0.test' }, { ...A, audiences: ['shop'] }), bearer(other))).toBe(
@@ -40,7 +40,7 @@ describe('a token', () => {
     const slash = { ...ALICE, claims: { ...ALICE.claims, aud: 'http://shop.test' } };
     expect(decide(tokens({ ...A, audiences: ['https://shop.test/'] }), bearer(slash))).toBe('allowed: open');
   });
-  it('is looked for where the rule says', () => {
+  it('is read from the locations of the rule', () => {
     const rule = { ...A, fromHeaders: [{ name: 'X-Token', prefix: 'T ' }], fromParams: ['t'], fromCookies: ['c'] };
     const policies = tokens(rule) + needsAlice;
     const at = (path: string, headers: Record<string, string>) => get(path, { tokens: [ALICE], headers });
@@ -49,12 +49,12 @@ describe('a token', () => {
     expect(decide(policies, at('/a', { cookie: 'b=1; c=t-alice' }))).toBe('allowed by p[0]');
     expect(decide(policies, at('/a', { authorization: 'Bearer t-alice' }))).toBe('refused 403 by p');
   });
-  it('beside a bad one of the same rule does not help', () => {
+  it('is refused beside an invalid one of the same rule', () => {
     const call = get('/a?access_token=bad', { tokens: [ALICE], headers: { authorization: 'Bearer t-alice' } });
     expect(decide(tokens(A), call)).toBe('refused 401 by tokens[0]');
   });
-  it('that was taken from a header is not found there by the next look', () => {
-    // Both places are the same header; once the token is taken, nothing is left to be wrong.
+  it('is removed from a header before the next check', () => {
+    // Both locations are the same header; after the token is removed, nothing invalid is left.
     const places = { ...A, fromHeaders: [{ name: 'x-token', prefix: 'T ' }, { name: 'x-token' }] };
     const call = get('/a', { tokens: [ALICE], headers: { 'x-token': 'T t-alice' } });
     expect(decide(tokens(A, places) + needsAlice, call)).toBe('allowed by p[0]');
@@ -66,7 +66,7 @@ describe('a token', () => {
     const call = get('/a', { tokens: [ALICE, bob], headers: { authorization: 'Bearer t-alice', 'x-token': 't-bob' } });
     expect(decide(tokens(inX, A) + needsAlice, call)).toBe('allowed by p[0]');
   });
-  it('is taken out of the request unless it is to be forwarded', () => {
+  it('is removed from the request unless it is forwarded', () => {
     const seen = policy({
       action: 'DENY',
       rules: [{ when: [{ key: 'request.headers[authorization]', values: ['*'] }] }],
@@ -74,7 +74,7 @@ describe('a token', () => {
     expect(decide(tokens(A) + seen)).toBe('allowed: open');
     expect(decide(tokens({ ...A, forwardOriginalToken: true }) + seen)).toBe('refused 403 by p[0]');
   });
-  it('is not asked of a CORS preflight', () => {
+  it('is not required of a CORS preflight', () => {
     const headers = { authorization: 'Bearer bad', origin: 'https://o.test', 'access-control-request-method': 'GET' };
     const call = get('/a', { http: { method: 'OPTIONS', path: '/a', authority: 'orders', headers } });
     expect(decide(tokens(A), call)).toBe('allowed: open');
@@ -99,7 +99,7 @@ describe('claims', () => {
   ])('%s = %s of %j: %s', (key, value, claims, allowed) => {
     expect(guard(demand(key, value)).decide(having(claims)).allowed).toBe(allowed);
   });
-  it('in headers are those of the token, never those of the client', () => {
+  it('in headers come from the token, never from the client', () => {
     const out = tokens({ ...A, outputClaimToHeaders: [{ header: 'x-sub', claim: 'sub' }] });
     const isAlice = policy({ rules: [{ when: [{ key: 'request.headers[x-sub]', values: ['alice'] }] }] });
     expect(decide(out + isAlice)).toBe('allowed by p[0]');
@@ -112,19 +112,19 @@ describe('headers that a rule writes', () => {
   const first = tokens(A, { ...B, outputClaimToHeaders: [{ header: 'X-Sub', claim: 'sub' }] });
   const forged = { headers: { authorization: 'Bearer t-alice', 'x-sub': 'bob' }, tokens: [ALICE] };
 
-  it('are removed from a request whose token another rule takes; Envoy before 1.40 leaves them', () => {
+  it('are removed from a request whose token another rule accepts, except by Envoy before 1.40', () => {
     const decision = guard(first + isBob).decide(get('/a', forged));
     expect(say(decision)).toBe('refused 403 by p');
     expect(decision.headersOfOlderEnvoy).toEqual(['x-sub']);
   });
-  it('are removed from a preflight, which is asked for no token', () => {
+  it('are removed from a preflight, which needs no token', () => {
     const headers = { origin: 'https://o.test', 'access-control-request-method': 'GET', 'x-sub': 'bob' };
     const call = get('/a', { http: { method: 'OPTIONS', path: '/a', authority: 'orders', headers } });
     const decision = guard(first + isBob).decide(call);
     expect(say(decision)).toBe('refused 403 by p');
     expect(decision.headersOfOlderEnvoy).toEqual(['x-sub']);
   });
-  it('are of no matter where nothing asks for them', () => {
+  it('have no effect if no rule reads them', () => {
     const decision = guard(first).decide(get('/a', forged));
     expect(say(decision)).toBe('allowed: open');
     expect(decision.headersOfOlderEnvoy).toBeUndefined();

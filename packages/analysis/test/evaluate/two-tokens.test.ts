@@ -1,4 +1,7 @@
-/** The evaluator on the example of docs/identity/two-tokens.md, which test/sign-in/two-tokens.mesh.test.ts applies to a real mesh. */
+/**
+ * Evaluates the example of docs/identity/two-tokens.md, which test/sign-in/two-tokens.mesh.test.ts applies to a real
+ * mesh.
+ */
 import { readFileSync } from 'node:fs';
 import { loadManifests, viewMesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
@@ -55,7 +58,10 @@ const theirsOf = (issuer: string): Record<string, CallToken | undefined> => {
 };
 const PAIRS = Object.keys(theirsOf('')).flatMap((user) => Object.keys(OURS).map((own) => [user, own] as const));
 
-/** A request with these tokens. @param forged whether the caller writes the headers of the rule, too */
+/**
+ * Returns a request with these tokens.
+ * @param forged whether the caller also sends the headers that the rule writes
+ */
 function callWith(issuer: string, user: string, own: string, forged: boolean): Call {
   const [theirs, mine] = [theirsOf(issuer)[user], OURS[own]];
   const headers = {
@@ -64,16 +70,17 @@ function callWith(issuer: string, user: string, own: string, forged: boolean): C
     ...(forged && { 'x-user-sub': '00u1example', 'x-user-issuer': issuer }),
   };
   return {
-    ...{ port: 8080, principal: 'cluster.local/ns/meshpass-dev/sa/a' },
+    port: 8080,
+    principal: 'cluster.local/ns/meshpass-dev/sa/a',
     tokens: [theirs, mine].filter((one) => one !== undefined),
     http: { method: 'GET', path: '/orders/1', authority: 'orders.shop', headers },
   };
 }
 
 const FORMS = [
-  ['with the issuer named', 'https://accounts.example.com', EXAMPLE],
+  ['with a configured issuer', 'https://accounts.example.com', EXAMPLE],
   [
-    'with the keys alone',
+    'with keys only',
     'https://login.example.com',
     EXAMPLE.replace(/- issuer: \S+\n +/, '- ').replaceAll('https://accounts.example.com', 'https://login.example.com'),
   ],
@@ -84,19 +91,19 @@ describe.each(FORMS)('both tokens, %s', (_, issuer, example) => {
   const view = viewMesh(resources);
   const authorizer = createAuthorizer(view, view.workloads[0]!);
 
-  it('is read without a problem', () => {
+  it('is loaded without a problem', () => {
     expect(problems).toEqual([]);
   });
 
   it.each(PAIRS)('the provider’s %s, ours %s', (user, own) => {
-    // What the caller writes there is removed.
+    // Headers from the caller are removed.
     const decided = authorizer.decide(callWith(issuer, user, own, user !== 'valid'));
     expect(decided.allowed).toBe(user === 'valid' && own === 'valid');
     expect(decided.headersOfOlderEnvoy).toBeUndefined();
   });
 });
 
-describe('an issuer that is named and sorts after the broker', () => {
+describe('a configured issuer that sorts after the broker', () => {
   const issuer = 'https://login.example.com';
   const { resources } = loadManifests(
     MESH + EXAMPLE.replaceAll('https://accounts.example.com', issuer),
@@ -104,16 +111,16 @@ describe('an issuer that is named and sorts after the broker', () => {
   );
   const [endpoint] = findEndpoints(viewMesh(resources), 'orders.shop:8080');
 
-  it.each(PAIRS)('lets nobody in: the provider’s %s, ours %s', (user, own) => {
+  it.each(PAIRS)('allows no call: the provider’s %s, ours %s', (user, own) => {
     expect(evaluate(endpoint!, callWith(issuer, user, own, false)).verdict).toBe('no');
   });
 
   it.each(PAIRS)(
-    'is unknown for who forges its headers beside our valid token: the provider’s %s, ours %s',
+    'is unknown if the caller forges its headers beside our valid token: the provider’s %s, ours %s',
     (user, own) => {
       const { verdict, unknown, decision } = evaluate(endpoint!, callWith(issuer, user, own, true));
       expect(decision.allowed).toBe(false);
-      // An older Envoy does not look at the rule, and leaves the headers of the caller in place.
+      // An older Envoy does not evaluate the rule, and leaves the caller's headers.
       const open = own === 'valid';
       expect(verdict).toBe(open ? 'unknown' : 'no');
       if (open) expect(unknown).toMatch(/x-user-sub, x-user-issuer.*Envoy 1\.40 and newer.*the answer is yes/);

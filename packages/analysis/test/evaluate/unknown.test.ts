@@ -1,4 +1,4 @@
-/** Where something decides that is not understood, can-i, who-can and matrix say so, whatever the policies say. */
+/** can-i, who-can and matrix report an unknown result without a standard sidecar, whatever the policies say. */
 
 import { loadManifests, viewMesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
@@ -21,7 +21,7 @@ const ask = (text: string, who = 'dev/web', target = 'orders.shop:8080') =>
 describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
   const text = SERVICE + POLICY + mesh;
 
-  it('can-i answers unknown, with the reason, to whom policies allow and to whom they refuse', () => {
+  it('can-i answers unknown, with the reason, whether policies allow or deny the caller', () => {
     for (const who of ['dev/web', 'nobody']) {
       const { allowed, answers } = ask(text, who);
       expect(allowed).toBe('unknown');
@@ -29,13 +29,13 @@ describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
     }
   });
 
-  it('who-can names nobody, and says why', () => {
+  it('who-can lists no identity, and explains why', () => {
     const { reachers, unknown } = whoCan(read(text), 'orders.shop:8080', GET);
     expect(reachers.filter(({ endpoint }) => endpoint.unknown !== undefined)).toEqual([]);
     expect(unknown[0]!.why).toMatch(reason);
   });
 
-  it('matrix has no yes and no no for it', () => {
+  it('matrix contains neither yes nor no for it', () => {
     const cells = matrixOf(read(text)).cells.filter(({ endpoint }) => endpoint.unknown !== undefined);
     expect(cells.length).toBeGreaterThan(0);
     for (const { allowed, unknown } of cells) {
@@ -50,20 +50,20 @@ it.each(UNDERSTOOD)('%s is understood', (_, mesh) => {
   expect(ask(SERVICE + POLICY + mesh, 'nobody').allowed).toBe('no');
 });
 
-describe('what answers behind a Service', () => {
+describe('the workload behind a Service', () => {
   const other = (spec: string) =>
     `---\napiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\nspec: {${spec}}\n`;
   it.each([
     ['without a selector', 'ports: [{port: 5432}]', /selects no Pods/],
     [
-      'of another name',
+      'with an external name',
       'type: ExternalName, externalName: db.test, selector: {app: orders}, ports: [{port: 5432}]',
       /selects no Pods/,
     ],
     [
-      'on a port that the Pods do not name',
+      'with a port name that the Pods lack',
       'selector: {app: orders}, ports: [{port: 5432, targetPort: pg}]',
-      /no port of the name/,
+      /no port with the name/,
     ],
   ])('%s is unknown', (_, spec, reason) => {
     const { allowed, answers } = ask(
@@ -92,7 +92,7 @@ data: {mesh: 'extensionProviders: [${providers}]'}
   const at = (text: string, path: string, more = {}) =>
     canI(read(text), parseCaller('dev/web', 'cluster.local'), 'orders.shop:8080', { method: 'GET', path }, more);
 
-  it('whose authorizer is known leaves the answer to it', () => {
+  it('with a known authorizer leaves the decision to it', () => {
     const text = SERVICE + custom + config('{name: opa, envoyExtAuthzGrpc: {service: opa, port: 1}}');
     expect(at(text, '/asked')).toMatchObject({
       allowed: 'unknown',
@@ -103,13 +103,13 @@ data: {mesh: 'extensionProviders: [${providers}]'}
     expect(at(text, '/free').allowed).toBe('yes');
   });
 
-  it('whose authorizer a configuration that was not read may know is unknown, and refused where it was read', () => {
+  it('with an unknown authorizer is unknown if the configuration was not read, and refuses otherwise', () => {
     expect(at(SERVICE + custom, '/asked').allowed).toBe('unknown');
     expect(at(SERVICE + custom + config(''), '/asked').allowed).toBe('no');
   });
 });
 
-it('is assumed of a namespace that was not read, and not of one that was', () => {
+it('assumes a sidecar for a namespace that was not read, and not for others', () => {
   const assumed = (text: string) => {
     const view = read(text);
     return assumedNamespaces(view, findEndpoints(view, 'orders.shop:8080'));

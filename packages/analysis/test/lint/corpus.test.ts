@@ -4,7 +4,7 @@ import { CASES, lintCase } from './corpus.ts';
 
 describe('the corpus', () => {
   test.each(CASES.map((one) => [one.name, one] as const))(
-    '%s: exactly what is said at its lines is found',
+    '%s: finds exactly the findings marked on its lines',
     (_, one) => {
       const { findings, problems } = lintCase(one);
       expect(problems).toEqual([]);
@@ -16,7 +16,7 @@ describe('the corpus', () => {
     },
   );
 
-  test('has at least sixty manifests, and for every rule a good one and a bad one', () => {
+  test('contains at least sixty manifests, and a good and a bad one for every rule', () => {
     expect(CASES.length).toBeGreaterThanOrEqual(60);
     for (const { code } of ALL_RULES) {
       const own = CASES.filter((one) => one.code === code);

@@ -1,6 +1,6 @@
 /**
- * The corpus: one file a case, named after the rule that it is about. What must be found stands at its line: `#! MP101`.
- * A first line `#? access base complete path=NONE` says what is known besides the file.
+ * Corpus of manifests: one file per case, named after its rule. The expected finding is marked on its line: `#! MP101`.
+ * A first line `#? access base complete path=NONE` sets the options.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseAccess } from '@meshpass/access';
@@ -12,12 +12,12 @@ const HOME = new URL('./corpus/', import.meta.url);
 const GIVEN = new URL('./given/', import.meta.url);
 export const ACCESS = parseAccess(readFileSync(new URL('access.yaml', GIVEN), 'utf8'), 'access.yaml');
 
-/** In the life of the suppressions of the corpus. */
+/** Date within the validity of the corpus's suppressions. */
 export const TODAY = Date.parse('2026-11-24T12:00:00Z');
 
 export interface Case {
   readonly name: string;
-  /** The rule it is about. */
+  /** Rule under test. */
   readonly code: RuleCode;
   readonly good: boolean;
   readonly text: string;

@@ -15,11 +15,11 @@ test.each<[string, string | Uint8Array, string]>([
     Array.from({ length: 3000 }, (_, n) => `${' '.repeat(n)}a:`).join('\n'),
     'manifest_too_large',
   ],
-  ['a key that stands twice', `${gateway}\n  selector: {a: b}\n  selector: {}\n`, 'manifest_syntax'],
+  ['a duplicate key', `${gateway}\n  selector: {a: b}\n  selector: {}\n`, 'manifest_syntax'],
   ['text that is not UTF-8', Buffer.from([0x61, 0x3a, 0x20, 0xff, 0xfe, 0x0a]), 'manifest_syntax'],
-  ['a prototype', `${gateway}{__proto__: {a: b}}`, 'manifest_syntax'],
+  ['a key that would change the prototype', `${gateway}{__proto__: {a: b}}`, 'manifest_syntax'],
   ['a tag', `${gateway}!!js/function "x"`, 'manifest_syntax'],
-])('%s is an error with file and line, and nothing is looked at', (_, text, code) => {
+])('%s is an error with file and line, and nothing is linted', (_, text, code) => {
   const { problems, findings } = lintText(text);
   expect(problems.map((problem) => problem.code)).toContain(code);
   expect(problems[0]!.place.file).toBe('hostile.yaml');
@@ -27,7 +27,7 @@ test.each<[string, string | Uint8Array, string]>([
   expect(findings).toEqual([]);
 });
 
-test('what follows hostile text in another file is looked at all the same', () => {
+test('files after hostile text are linted', () => {
   const { findings, problems } = lintFiles(
     [
       { name: 'hostile.yaml', text: bomb },
@@ -39,13 +39,13 @@ test('what follows hostile text in another file is looked at all the same', () =
   expect(findings.map(({ code, place }) => [code, place.file])).toEqual([['MP206', 'b.yaml']]);
 });
 
-test('a suppression of a megabyte is read in one go', () => {
+test('a suppression of a megabyte is parsed in linear time', () => {
   const words = `${'MP201, '.repeat(100_000)}until ${'x'.repeat(500_000)}`;
   const { findings } = lintText(`${gateway}{selector: {a: b}} # meshpass-lint: ignore ${words}`);
   expect(findings.map(({ code }) => code)).toEqual(['MP001']);
 });
 
-test('members of any type and depth in place of the expected ones never make a rule fail', () => {
+test('members of any type and depth never make a rule throw', () => {
   const odd = [
     'null',
     '7',
@@ -70,7 +70,7 @@ test('members of any type and depth in place of the expected ones never make a r
   let looked = 0;
   for (const { name, text, options } of CASES) {
     for (let round = 0; round < 25; round++) {
-      // Some value of a flow mapping or of a line is exchanged for something else.
+      // Replaces a random value of a flow mapping or of a line.
       const values = [...text.matchAll(/: (?!#)(\{[^{}\n]*\}|\[[^[\]\n]*\]|[^\s{}[\],#][^\n{}[\],#]*)/g)];
       const chosen = values[random(values.length)]!;
       const at = chosen.index + 2;
@@ -88,7 +88,7 @@ test('members of any type and depth in place of the expected ones never make a r
 });
 
 test.each(['name: tcp, port: {}', 'name: tcp, port: 9000, targetPort: {}', 'name: {}, port: 9000'])(
-  'a port of a Service that is {%s} is not shown as what it is not',
+  'a malformed Service port {%s} is not reported as a valid one',
   (port) => {
     const { text } = CASES.find(({ name }) => name.startsWith('MP305-bad-closes-a-port'))!;
     const changed = text.replace('name: tcp-admin, port: 9000', port);

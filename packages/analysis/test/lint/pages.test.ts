@@ -4,7 +4,7 @@ import { ALL_RULES } from '../../src/lint/lint.ts';
 
 const PAGE = readFileSync(new URL('../../../../docs/lint.md', import.meta.url), 'utf8');
 
-test('every rule has its section with an anchor, its name and its severity, and every section its rule', () => {
+test('every rule has a section with its anchor, name and severity, and every section has a rule', () => {
   const sections = [...PAGE.matchAll(/<a id="(mp\d{3})"><\/a>\n\n### (MP\d{3}) ([a-z0-9-]+) \((\w+)\)\n/g)].map(
     (match) => match.slice(1),
   );

@@ -27,8 +27,8 @@ const linted = lintFiles(
   { now: TODAY },
 );
 
-describe('what becomes reachable by whom', () => {
-  test('is said for a test route that the world can call, by name and line', () => {
+describe('an exposure', () => {
+  test('is reported for a public test route, with name and line', () => {
     expect(linted.findings.map(({ code, place, object }) => [code, place.line, place.column, object])).toEqual([
       ['MP101', 10, 31, { kind: 'VirtualService', namespace: 'shop', name: 'orders' }],
     ]);
@@ -37,7 +37,7 @@ describe('what becomes reachable by whom', () => {
     );
   });
 
-  test('a caller who has to send a header is said to send it, and that it is no identity', () => {
+  test('is described with the header that a caller must send, which requires no identity', () => {
     const text = TEXT.replace('{uri: {prefix: /debug/}}', '{headers: {x-env: {exact: test}}, uri: {prefix: /debug/}}');
     const [finding] = lintFiles([{ name: FILE, text }], { now: TODAY }).findings.filter(({ code }) => code === 'MP101');
     expect(finding!.message).toContain(
@@ -46,7 +46,7 @@ describe('what becomes reachable by whom', () => {
   });
 });
 
-describe('what no rule reads', () => {
+describe('a kind that no rule reads', () => {
   const OTHERS = `${TEXT}---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -73,7 +73,7 @@ metadata: {name: shop, namespace: shop}
   const NAMED =
     '1 Gateway (gateway.networking.k8s.io/v1), 2 HTTPRoute (gateway.networking.k8s.io/v1), 1 Ingress (networking.k8s.io/v1)';
 
-  test('is counted by kind in text', () => {
+  test('is counted in text', () => {
     const lines = printText(unread, { sources: new Map(), colour: false }).split('\n');
     expect(lines.join(' ').replaceAll('  ', ' ')).toContain(`not looked at: ${NAMED}`);
   });
@@ -87,7 +87,7 @@ metadata: {name: shop, namespace: shop}
     expect(JSON.parse(printJson(linted)).notLookedAt).toEqual([]);
   });
 
-  test('is a notification of the run in SARIF, and no finding', () => {
+  test('is a notification of the run in SARIF, not a finding', () => {
     const [run] = (JSON.parse(printSarif(unread)) as Log).runs;
     expect(run!.invocations![0]!.toolExecutionNotifications).toMatchObject([
       { level: 'note', descriptor: { id: 'not-looked-at' }, message: { text: `No rule reads ${NAMED}.` } },
@@ -100,7 +100,7 @@ metadata: {name: shop, namespace: shop}
     expect(printGithub(linted)).not.toContain('not looked at');
   });
 
-  test('names no more kinds than can be read, whoever invents them', () => {
+  test('is listed only up to a limit', () => {
     const kind = (index: number) => `---\napiVersion: x/v1\nkind: K${index}\nmetadata: {name: a}\n`;
     const text = Array.from({ length: 200 }, (_, index) => kind(index)).join('');
     expect(printGithub(lintFiles([{ name: FILE, text }], { now: TODAY }))).toContain('and 170 more');
@@ -117,7 +117,7 @@ describe('text', () => {
     expect(lines.at(-2)).toBe('1 object: 1 error, 0 warnings, 0 notes, 1 suppressed');
   });
 
-  test('cuts a long line around the caret, and lets no control character reach a terminal', () => {
+  test('cuts a long line around the caret, and removes control characters', () => {
     const name = `\u009b2J\u202e${'x'.repeat(400)}`;
     const text = `{"apiVersion":"networking.istio.io/v1","kind":"Gateway","metadata":{"name":"a","annotations":{"b":"${name}"}},"spec":{"servers":[]}}`;
     const long = lintFiles([{ name: 'long.json', text }], { now: TODAY });
@@ -129,7 +129,7 @@ describe('text', () => {
   });
 });
 
-test('json holds findings, what is suppressed and why, and what could not be read', () => {
+test('JSON contains findings, suppressions with reasons, and unreadable text', () => {
   const read = JSON.parse(printJson(linted));
   expect(read.findings).toEqual(linted.findings);
   expect(read.suppressed).toMatchObject([
@@ -145,15 +145,15 @@ test('json holds findings, what is suppressed and why, and what could not be rea
 describe('github', () => {
   const lines = printGithub(linted).trimEnd().split('\n');
 
-  test('one workflow command a finding, on its line', () => {
+  test('prints one workflow command per finding, on its line', () => {
     expect(lines).toHaveLength(2);
     expect(lines[0]).toMatch(/^::error file=broken\.yaml,line=1,col=\d+,title=manifest_syntax::/);
     expect(lines[1]).toMatch(
-      /^::error file=\.\/shop routes\/orders%2Cv2\.yaml,line=10,col=31,title=MP101 open-test-route::any method .*%0Afix: .*%0Asee docs\/lint\.md#mp101$/,
+      /^::error file=\.\/shop routes\/orders%2Cv2\.yaml,line=10,col=31,title=MP101 open-test-route::any method .*%0Afix: .*%0Asee https:\/\/meshpass\.dev\/docs\/lint#mp101$/,
     );
   });
 
-  test('whoever writes a manifest cannot write workflow commands', () => {
+  test('prevents a manifest from injecting workflow commands', () => {
     const evil = 'x\\n::set-output name=a::b%0A';
     const text = TEXT.replace('name: orders', `name: "${evil}"`).replace('host: orders', `host: "${evil}"`);
     const printed = printGithub(lintFiles([{ name: 'a\n::stop-commands::x', text }], { now: TODAY }));
@@ -166,27 +166,28 @@ describe('sarif', () => {
   const log = JSON.parse(printSarif(linted)) as Log;
   const [run] = log.runs;
 
-  test('is a log of version 2.1.0 whose results name rules that it describes', () => {
+  test('is a log of version 2.1.0 that describes every rule in its results', () => {
     expect(log.version).toBe('2.1.0');
     expect(run!.tool.driver.rules!.map(({ id }) => id)).toEqual(ALL_RULES.map(({ code }) => code));
     for (const { ruleId, ruleIndex, level } of run!.results!) {
       expect(run!.tool.driver.rules![ruleIndex!]!.id).toBe(ruleId);
       expect(['error', 'warning', 'note']).toContain(level);
     }
-    for (const { name, defaultConfiguration, help, shortDescription } of run!.tool.driver.rules!) {
+    for (const { id, name, defaultConfiguration, help, helpUri, shortDescription } of run!.tool.driver.rules!) {
+      expect(helpUri).toBe(`https://meshpass.dev/docs/lint#${id.toLowerCase()}`);
       expect(name).toMatch(/^[A-Z][A-Za-z0-9]+$/);
       expect(['error', 'warning', 'note']).toContain(defaultConfiguration!.level);
       expect(help!.text.length * shortDescription!.text.length).toBeGreaterThan(0);
     }
   });
 
-  test('places are relative URIs with lines and columns from 1', () => {
+  test('uses relative URIs with lines and columns from 1', () => {
     const { artifactLocation, region } = run!.results![0]!.locations![0]!.physicalLocation!;
     expect(artifactLocation!.uri).toBe('shop%20routes/orders%2Cv2.yaml');
     expect(region).toEqual({ startLine: 10, startColumn: 31 });
   });
 
-  test('a suppressed finding is there with its reason; what could not be read is a notification of a run that failed', () => {
+  test('includes suppressed findings with their reasons, and reports unreadable text as a notification of a failed run', () => {
     expect(run!.results!.map(({ ruleId, suppressions }) => [ruleId, suppressions?.[0]?.justification])).toEqual([
       ['MP101', undefined],
       ['MP103', 'the shop is public under every name (until 2027-01-31)'],
@@ -199,7 +200,7 @@ describe('sarif', () => {
     ]);
   });
 
-  test('a finding keeps its fingerprint when lines are added above it, and twins have different ones', () => {
+  test('keeps fingerprints if lines are added above, and distinguishes equal findings', () => {
     const printsOf = (text: string) =>
       (JSON.parse(printSarif(lintFiles([{ name: FILE, text }], { now: TODAY }))) as Log).runs[0]!.results!.map(
         ({ partialFingerprints }) => partialFingerprints!['meshpass/v1'],
@@ -209,7 +210,7 @@ describe('sarif', () => {
     expect(new Set(twins).size).toBe(twins.length);
   });
 
-  test('an object of a cluster has no line', () => {
+  test("omits the line of a cluster's object", () => {
     const findings = [{ ...linted.findings[0]!, place: { file: 'VirtualService/shop/orders', line: 0, column: 0 } }];
     const one = JSON.parse(printSarif({ ...linted, findings, suppressed: [] })) as Log;
     expect(one.runs[0]!.results![0]!.locations![0]!.physicalLocation).toEqual({

@@ -19,7 +19,7 @@ const HOSTS = '      hosts: ["*"]';
 const WHY = 'until 2027-03-31: public under every name';
 
 describe('a comment', () => {
-  test('reaches its own line, or the next that is more than a comment', () => {
+  test('applies to its own line, or to the next line that is more than a comment', () => {
     expect(codes(gateway(HOSTS))).toEqual(['MP202', 'MP201']);
     expect(codes(gateway(`${HOSTS} # meshpass-lint: ignore MP201 ${WHY}`))).toEqual(['MP202']);
     expect(codes(gateway(`      # meshpass-lint: ignore MP201 ${WHY}\n\n      # more\n${HOSTS}`))).toEqual(['MP202']);
@@ -41,19 +41,19 @@ describe('a comment', () => {
     ['until 2027-03-31: public under every name', 'MP001'],
     ['MP201 until 2026-01-01: public under every name', 'MP002'],
     ['MP211 until 2027-03-31: public under every name', 'MP003'],
-  ])('"%s" hides nothing and is %s', (words, code) => {
+  ])('"%s" suppresses nothing and is %s', (words, code) => {
     const found = codes(gateway(`${HOSTS} # meshpass-lint: ignore ${words}`));
     expect(found).toContain('MP201');
     expect(found).toContain(code);
   });
 
-  test('ends after its day, wherever on earth that is', () => {
+  test('ends after its date in every time zone', () => {
     const text = gateway(`${HOSTS} # meshpass-lint: ignore MP201 until 2026-11-30: public under every name`);
     expect(codes(text, Date.parse('2026-12-01T11:00:00Z'))).toEqual(['MP202']);
     expect(codes(text, Date.parse('2026-12-01T13:00:00Z'))).toEqual(['MP202', 'MP201', 'MP002']);
   });
 
-  test('that says something about itself cannot be suppressed', () => {
+  test('cannot suppress findings about suppressions', () => {
     const text = gateway(
       `${HOSTS} # meshpass-lint: ignore MP201, MP001, MP002 until 2026-01-01: public under every name`,
     );
@@ -62,7 +62,7 @@ describe('a comment', () => {
 });
 
 describe('an annotation', () => {
-  test('reaches every finding on its object, one suppression a line, and no other object', () => {
+  test('applies to every finding on its object, one suppression per line, and to no other object', () => {
     const annotated = gateway(
       HOSTS,
       `  annotations:\n    meshpass.dev/lint-ignore: |\n      MP201 ${WHY}\n      MP202 until 2027-01-01: behind the CDN\n`,

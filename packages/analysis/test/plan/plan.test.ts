@@ -8,7 +8,9 @@ import { prove } from '../../src/plan/prove.ts';
 import { stateOf } from '../../src/plan/state.ts';
 
 const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
@@ -56,12 +58,14 @@ const plan = (cluster: string, file = access(), inForce?: ReturnType<typeof acce
 const asCluster = (manifests: readonly object[]) =>
   `---\n${JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests })}`;
 
-describe('a plan says', () => {
-  test('what is created, and what holders gain', () => {
+describe('a plan shows', () => {
+  test('created objects, and gains of holders', () => {
     const { resources, reach, findings } = plan(SERVICES);
     expect(resources).toContainEqual({
-      ...{ kind: 'AuthorizationPolicy', name: 'istio-system/meshpass-guard-payments-dev' },
-      ...{ does: 'create', source: 'access.yaml:4' },
+      kind: 'AuthorizationPolicy',
+      name: 'istio-system/meshpass-guard-payments-dev',
+      does: 'create',
+      source: 'access.yaml:4',
     });
     expect(resources.map(({ does }) => does)).toEqual(resources.map(() => 'create'));
     expect(reach.map(({ grant, does, service, what }) => `${grant} ${does} ${what} on ${service}`)).toEqual([
@@ -72,7 +76,7 @@ describe('a plan says', () => {
     expect(findings).toEqual([]);
   });
 
-  test('only gains for a grant that is new, on services that another grant opens and on those that it does not', () => {
+  test('only gains for a new grant, on services of other grants and on others', () => {
     const applied = SERVICES + asCluster(plan(SERVICES).manifests);
     const withSecond = access(`${GRANT}
   search:
@@ -86,7 +90,7 @@ describe('a plan says', () => {
     expect(findings).toEqual([]);
   });
 
-  test('only losses for a grant that goes, though another one keeps the service open', () => {
+  test('only losses for a removed grant, even if another one keeps the service open', () => {
     const second = `
   search:
     who: [{team: acme/search}]
@@ -98,25 +102,29 @@ describe('a plan says', () => {
     ]);
   });
 
-  test('nothing where everything is applied', () => {
+  test('nothing if everything is applied', () => {
     const first = plan(SERVICES);
     const again = plan(SERVICES + asCluster(first.manifests));
     expect(again).toMatchObject({ resources: [], reach: [], findings: [] });
   });
 
-  test('what a smaller grant loses, and what is removed', () => {
+  test('losses of a reduced grant, and removed objects', () => {
     const applied = SERVICES + asCluster(plan(SERVICES).manifests);
     const smaller = access(`
   payments-dev:
     who: [{team: acme/payments, repository: acme/payments-*}, {user: bob}]
     to:
       - {service: orders.shop, port: 8080, allow: [GET /orders/*]}`);
-    const { resources, reach, people } = plan(applied, smaller, access());
+    const { resources, reach, changes } = plan(applied, smaller, access());
     expect(reach.map(({ does, service, what }) => `${does} ${what} on ${service}`)).toEqual([
       'loses connections on ledger-db.shop:5432',
       'loses POST /refunds on orders.shop:8080',
     ]);
-    expect(people).toEqual([{ grant: 'payments-dev', does: 'may now hold', who: 'user bob' }]);
+    expect(changes?.map(({ says }) => says)).toEqual([
+      'user bob may now hold payments-dev',
+      'payments-dev loses POST /refunds on orders.shop:8080',
+      'payments-dev loses every call on ledger-db.shop:5432',
+    ]);
     expect(resources.map(({ does, kind }) => `${does} ${kind}`).sort()).toEqual([
       'change AuthorizationPolicy',
       'change AuthorizationPolicy',
@@ -134,15 +142,15 @@ describe('a plan says', () => {
   });
 });
 
-test('templates, refused operations and required claims are compiled to just what the file says', () => {
+test('templates, denied operations and required claims are compiled exactly', () => {
   const file = access(`
   dev:
     who: [{user: bob}]
     to:
       - service: orders.shop
         port: 8080
-        allow: ['GET /orders/{*}', 'GET /reports/{**}', {operation: POST /refunds, require: {group: [finance, sre]}}]
-        deny: [GET /orders/secret]
+        allow: ['* /orders/{*}', 'GET /reports/{**}', {operation: POST /refunds, require: {group: [finance, sre]}}]
+        deny: ['DELETE /orders/{*}']
         require: {level: [senior]}`);
   const closed = policy('shop', '{action: ALLOW, rules: [{from: [{source: {namespaces: [dev]}}]}]}');
   for (const theirs of ['', closed]) {
@@ -155,7 +163,7 @@ test('templates, refused operations and required claims are compiled to just wha
 describe('a plan is refused', () => {
   const kinds = (cluster: string) => plan(SERVICES + cluster).findings.map(({ kind }) => kind);
 
-  it('where somebody else denies what is granted, by the line of their rule', () => {
+  it('if another policy denies a granted call, with the line of its rule', () => {
     const { findings } = plan(
       SERVICES + policy('shop', '{action: DENY, rules: [{to: [{operation: {methods: [POST], ports: ["8080"]}}]}]}'),
     );
@@ -172,7 +180,7 @@ describe('a plan is refused', () => {
     expect(() => refuseUnsafe({ findings })).toThrow(/does not work: POST \/refunds/);
   });
 
-  it('where an HTTP rule of theirs closes a database: on TCP it loses its fields and denies everything', () => {
+  it('if another HTTP rule closes a database, because on TCP it loses its fields and denies everything', () => {
     const { findings } = plan(
       SERVICES + policy('shop', '{action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}'),
     );
@@ -181,18 +189,18 @@ describe('a plan is refused', () => {
     ]);
   });
 
-  it('not where their ALLOW closes the workload: ours is added beside it, and changes nothing for others', () => {
+  it('but not if another ALLOW closes the workload, because ours is added beside it and changes nothing for others', () => {
     const closed = policy('shop', '{action: ALLOW, rules: [{from: [{source: {namespaces: [dev]}}]}]}');
     expect(kinds(closed)).toEqual([]);
     const everywhere = policy('istio-system', '{action: ALLOW, rules: [{from: [{source: {namespaces: [dev]}}]}]}');
     expect(kinds(everywhere)).toEqual([]);
   });
 
-  it('nor where a deny-all of theirs closes a namespace', () => {
+  it('nor if an allow-nothing policy closes a namespace', () => {
     expect(kinds(policy('shop', '{}'))).toEqual([]);
   });
 
-  it('where mutual TLS is disabled for a granted port', () => {
+  it('if mutual TLS is disabled for a granted port', () => {
     const disabled = `---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -201,7 +209,7 @@ spec: {selector: {matchLabels: {app: orders}}, mtls: {mode: DISABLE}}`;
     expect(new Set(kinds(disabled))).toEqual(new Set(['grant-does-not-work']));
   });
 
-  it('with a note only, where a part of a whole port is denied', () => {
+  it('only with a note if a part of a whole port is denied', () => {
     const whole = access('\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080}]');
     const deny = policy(
       'shop',
@@ -217,8 +225,8 @@ spec: {selector: {matchLabels: {app: orders}}, mtls: {mode: DISABLE}}`;
     expect(() => refuseUnsafe({ findings })).not.toThrow();
   });
 
-  it('where somebody took the guard away and put their own in its place', () => {
-    // As if compiling were wrong: a state after the change in which holders are not guarded.
+  it('if the guard was replaced by another policy', () => {
+    // Simulates a compiler bug: a state after the change in which holders are not guarded.
     const { manifests } = plan(SERVICES);
     const weak = manifests.map((manifest) =>
       manifest.metadata.name === 'meshpass-guard-payments-dev'
@@ -228,7 +236,7 @@ spec: {selector: {matchLabels: {app: orders}}, mtls: {mode: DISABLE}}`;
     expect(proveAfter(SERVICES, weak).map(({ kind }) => kind)).toContain('reaches-more');
   });
 
-  it('where an ALLOW of ours would be the first on a workload', () => {
+  it('if our ALLOW would be the first on a workload', () => {
     const { manifests } = plan(SERVICES);
     const first = {
       apiVersion: 'security.istio.io/v1',
@@ -242,20 +250,24 @@ spec: {selector: {matchLabels: {app: orders}}, mtls: {mode: DISABLE}}`;
   });
 });
 
-/** The proof alone, for a state that no access file compiles to. */
+/** Runs the proof alone, for a state that no access file compiles to. */
 function proveAfter(cluster: string, manifests: readonly object[]) {
   const before = read(cluster);
   const mesh = meshOf(before, SHAPE);
   return prove(
     analysisContext({
-      ...{ before, after: [...before, ...read(asCluster(manifests))], mesh, tokens: TOKENS, holders: ['payments-dev'] },
+      before,
+      after: [...before, ...read(asCluster(manifests))],
+      mesh,
+      tokens: TOKENS,
+      holders: ['payments-dev'],
       grants: resolveAccess(access(), mesh).grants,
       settings: { ...SHAPE, trustDomainAliases: [] },
     }),
   );
 }
 
-test('a plan names the state it was made for: whatever matters changes it, and a rollout does not', () => {
+test('a plan identifies its cluster state, which relevant objects change and a rollout does not', () => {
   const pod = (hash: string, app = 'orders') => `---
 apiVersion: v1
 kind: Pod

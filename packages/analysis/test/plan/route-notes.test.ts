@@ -1,11 +1,13 @@
-/** A plan names routes that lead out of a grant, and is not kept from being applied by them. */
+/** A plan notes routes that lead out of a grant, which do not prevent its application. */
 import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { planChange, refusals } from '../../src/plan/plan.ts';
 
 const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
@@ -46,30 +48,31 @@ const planWith = (more: string) => {
 const HOST = 'orders.shop.svc.cluster.local:8080';
 
 describe('a route out of a grant', () => {
-  it('is a note about the grants that do not give where it leads, and no other', () => {
+  it('is noted only for grants without its destination', () => {
     const plan = planWith(
       routes('{hosts: [orders], http: [{route: [{destination: {host: ledger, port: {number: 80}}}]}]}'),
     );
     expect(plan.findings).toEqual([
       {
-        ...{ kind: 'note', grant: 'dev' },
-        message: `calls of ${HOST} go to ledger.shop.svc.cluster.local:80, which grant dev (access.yaml:3) does not give: a Codespace that takes this route is refused with agent_route_not_granted`,
-        example: `a call to ${HOST} that this route takes`,
+        kind: 'note',
+        grant: 'dev',
+        message: `calls of ${HOST} go to ledger.shop.svc.cluster.local:80, which is outside grant dev (access.yaml:3): a Codespace on this route is refused with agent_route_not_granted`,
+        example: `a call to ${HOST} on this route`,
         because: 'routed by VirtualService shop/routes (cluster.yaml:20)',
       },
     ]);
     expect(refusals(plan)).toEqual([]);
   });
 
-  it('is none where it leads to a port that is granted too', () => {
+  it('is not noted if its destination is granted', () => {
     const to = (destination: string) => routes(`{hosts: [orders], http: [{route: [{destination: ${destination}}]}]}`);
     const grants = (destination: string) => planWith(to(destination)).findings.map(({ grant }) => grant);
     expect(grants('{host: ledger, port: {number: 80}}')).toEqual(['dev']);
-    // Without a port it is the one that is called, which the ledger does not have.
+    // Without a port the called port applies, which the ledger does not have.
     expect(grants('{host: ledger}')).toEqual(['dev', 'all']);
   });
 
-  it('of connections, and of mirrored calls, says what becomes of them', () => {
+  it('describes the effect on connections and on mirrored calls', () => {
     const messages = planWith(
       routes('{hosts: [db], tcp: [{route: [{destination: {host: old-db.shop.svc.cluster.local}}]}]}', 'db') +
         routes(
@@ -77,8 +80,8 @@ describe('a route out of a grant', () => {
         ),
     ).findings.map(({ message }) => message);
     expect(messages).toEqual([
-      `calls of ${HOST} are mirrored to ledger.shop.svc.cluster.local:80, which grant dev (access.yaml:3) does not give: those of a Codespace are not`,
-      'connections to db.shop.svc.cluster.local:5432 go to old-db.shop.svc.cluster.local:5432, which grant dev (access.yaml:3) does not give: those of a Codespace are not let through',
+      `calls of ${HOST} are mirrored to ledger.shop.svc.cluster.local:80, which is outside grant dev (access.yaml:3): those of a Codespace are not mirrored`,
+      'connections to db.shop.svc.cluster.local:5432 go to old-db.shop.svc.cluster.local:5432, which is outside grant dev (access.yaml:3): those of a Codespace are refused',
     ]);
   });
 
@@ -88,16 +91,16 @@ describe('a route out of a grant', () => {
     ['is for callers of another namespace', '{hosts: [orders], http: [{match: [{sourceNamespace: web}], ROUTE}]}'],
     ['leads to a subset', '{hosts: [orders], http: [{route: [{destination: {host: orders, subset: v2}}]}]}'],
     [
-      'is behind one that takes everything',
+      'follows one that matches everything',
       '{hosts: [orders], http: [{route: [{destination: {host: orders}}]}, TO_LEDGER]}',
     ],
-  ])('is no note where it %s', (_, spec) => {
+  ])('is not noted if it %s', (_, spec) => {
     const route = 'route: [{destination: {host: ledger}}]';
     const text = spec.replaceAll('TO_LEDGER', `{${route}}`).replaceAll('ROUTE', route);
     expect(planWith(routes(text)).findings).toEqual([]);
   });
 
-  it('makes no plan stale: rollouts shift weights while a plan is reviewed', () => {
+  it('makes no plan stale, because rollouts shift weights while a plan is reviewed', () => {
     const weights = (other: number) =>
       routes(
         `{hosts: [orders], http: [{route: [{destination: {host: orders}, weight: ${100 - other}}, {destination: {host: ledger, port: {number: 80}}, weight: ${other}}]}]}`,

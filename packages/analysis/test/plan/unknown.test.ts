@@ -1,4 +1,4 @@
-/** A plan proves nothing where something decides that is not understood: it is refused there until somebody accepts that. */
+/** A plan proves nothing for ports without a standard sidecar, and is refused until an operator accepts that. */
 
 import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
@@ -9,7 +9,9 @@ import { isUnknown, planChange, refusals, refuseUnsafe } from '../../src/plan/pl
 import { stateOf } from '../../src/plan/state.ts';
 
 const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
@@ -36,7 +38,7 @@ describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
     expect(() => refuseUnsafe(planned)).toThrow(/it is not known whether grant dev works/);
   });
 
-  it('may be applied by whoever accepts it', () => {
+  it('may be applied if an operator accepts it', () => {
     expect(refusals(planned, { acceptUnknown: true })).toEqual([]);
     expect(isUnknown(planned)).toBe(true);
     refuseUnsafe(planned, { acceptUnknown: true });
@@ -60,16 +62,16 @@ metadata: {name: x, namespace: other}
 spec: {selector: {app: x}, ports: [{name: http, port: 80}]}
 `;
 
-it('of a workload that nobody is granted is a note, which does not keep the change from being applied', () => {
+it('is only noted for a workload outside all grants, and does not prevent the change', () => {
   const planned = plan(AMBIENT_OTHER);
   expect(planned.findings).toMatchObject([
     { kind: 'note', because: expect.stringMatching(/namespace other is in ambient mode/) },
   ]);
   expect(refusals(planned)).toEqual([]);
-  expect(formatPlan(planned, 'text')).toContain('all other traffic is as before, but for what the notes leave out.');
+  expect(formatPlan(planned, 'text')).toContain('all other traffic is unchanged, except for the ports in the notes.');
 });
 
-it('does not accept what is known to be wrong', () => {
+it('does not accept a proven violation', () => {
   const deny =
     '---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny, namespace: shop}\nspec: {action: DENY, rules: [{}]}\n';
   const other = `---\napiVersion: v1\nkind: Service\nmetadata: {name: y, namespace: other}\nspec: {selector: {app: y}, ports: [{name: http, port: 80}]}\n`;
@@ -82,27 +84,27 @@ it('does not accept what is known to be wrong', () => {
   expect(refusals(planned, { acceptUnknown: true }).map(({ kind }) => kind)).toContain('grant-does-not-work');
 });
 
-it('says so in text and in the comment on a pull request, and what it assumes', () => {
+it('reports unknown results and assumptions in text and in the comment on a pull request', () => {
   const planned = plan(UNKNOWN[0]![1]);
   for (const form of ['text', 'markdown'] as const) {
     expect(formatPlan(planned, form)).toContain('This change is refused: it is unknown whether every grant works.');
     expect(formatPlan(planned, form)).toContain('ambient mode');
   }
   expect(plan('').assumed).toEqual(['istio-system', 'meshpass-system', 'shop']);
-  expect(formatPlan(plan(''), 'text')).toMatch(/^Pods of .*shop are taken to have a sidecar/m);
-  expect(formatPlan(plan(''), 'markdown')).toMatch(/^Pods of .*shop are taken to have a sidecar/m);
+  expect(formatPlan(plan(''), 'text')).toMatch(/^Pods of .*shop are assumed to have a sidecar/m);
+  expect(formatPlan(plan(''), 'markdown')).toMatch(/^Pods of .*shop are assumed to have a sidecar/m);
 });
 
-it('says of a grant that it works only where an authorizer agrees', () => {
+it('notes that a grant works only if an authorizer agrees', () => {
   const custom =
     '---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ext, namespace: shop}\nspec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}\n';
   const { findings } = plan(custom);
   expect(findings.filter(({ kind }) => kind === 'note').map(({ message }) => message)).toEqual([
-    expect.stringMatching(/^grant dev works only where the external authorizer opa agrees: GET \/orders\/\*/),
+    expect.stringMatching(/^grant dev works only if the external authorizer opa agrees: GET \/orders\/\*/),
   ]);
 });
 
-it('is stale when a Pod loses its sidecar, and not when the injector changes its version', () => {
+it("is stale if a Pod loses its sidecar, but not if the injector's version changes", () => {
   const pod = (containers: string, status: string) =>
     read(
       `apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop, uid: x, labels: {app: orders}, annotations: {sidecar.istio.io/status: "${status}"}}\nspec: {containers: [${containers}]}\n`,

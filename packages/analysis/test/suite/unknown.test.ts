@@ -1,4 +1,4 @@
-/** A test that meets an unknown fails and says so, whatever it expects: in the outcome and in JUnit. */
+/** A test with an unknown result fails and reports it, whatever it expects, in the outcome and in JUnit. */
 
 import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
@@ -9,7 +9,9 @@ import { readSuite } from '../../src/suite/read-suite.ts';
 import { runSuites } from '../../src/suite/run-suite.ts';
 
 const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
@@ -28,7 +30,10 @@ properties:
 `;
 const suite = (mesh: string, cases = CASES) =>
   runSuites({
-    ...{ suites: [readSuite(cases, 'cases.yaml')], access: ACCESS, shape: SHAPE, tokens: TOKENS },
+    suites: [readSuite(cases, 'cases.yaml')],
+    access: ACCESS,
+    shape: SHAPE,
+    tokens: TOKENS,
     cluster: loadManifests(SERVICE + mesh, 'mesh.yaml').resources,
   });
 
@@ -43,17 +48,17 @@ it.each(UNKNOWN)('%s: every case and property of it fails', (_, mesh, reason) =>
   expect(formatJunit(result)).toContain('it is unknown: ');
 });
 
-it.each(UNDERSTOOD)('%s: is decided', (_, mesh) => {
+it.each(UNDERSTOOD)('%s: every case is decided', (_, mesh) => {
   expect(suite(mesh).outcomes.map(({ passed, said }) => [passed, said.includes('unknown')])).toEqual(
     Array.from({ length: 5 }, () => [true, false]),
   );
 });
 
-describe('what is known all the same', () => {
+describe('results that remain known', () => {
   const other = `---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other, labels: {istio.io/dataplane-mode: ambient}}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: other}\nspec: {selector: {app: x}, ports: [{name: http, port: 80}]}\n`;
   const shown = (cases: string) => suite(other, cases).outcomes;
 
-  it('a workspace does not come where the mesh gateway does not pass it on', () => {
+  it('a workspace is refused if the mesh gateway does not forward its call', () => {
     expect(
       shown(
         `cases:\n  - {who: {grant: dev}, call: GET x.other:80/, expect: refused}\nproperties:\n  - {who: workspaces, call: 'GET x.other/*', expect: refused}\n`,
@@ -61,12 +66,12 @@ describe('what is known all the same', () => {
     ).toEqual([true, true]);
   });
 
-  it('nobody who is granted nothing comes anywhere', () => {
+  it('a caller without grants is refused everywhere', () => {
     expect(shown(`cases:\n  - {who: {login: eve}, call: GET x.other:80/, expect: refused}\n`)[0]!.passed).toBe(true);
   });
 });
 
-it('leaves to an authorizer what it decides', () => {
+it('leaves decisions to an authorizer', () => {
   const custom = `---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ext, namespace: shop}\nspec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}\n`;
   for (const expected of ['allowed', 'refused']) {
     const [outcome] = suite(

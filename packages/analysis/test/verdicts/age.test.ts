@@ -17,14 +17,14 @@ describe('a PeerAuthentication that is not applied yet, beside one that is', () 
   const before = read(ORDERS + LIVE);
   const after = read(ORDERS + LIVE + peer('a', 'PERMISSIVE'));
 
-  it('changes nothing: the live one is older, whatever the names', () => {
+  it('changes nothing, because the live one is older, whatever the names', () => {
     expect(nobodyMay(before)).toBe(false);
     expect(nobodyMay(after)).toBe(false);
     expect(differences(before, after)).toEqual([]);
   });
 });
 
-describe('a manifest of an object that is there', () => {
+describe('a manifest of an existing object', () => {
   const before = read(ORDERS + LIVE + peer('other', 'PERMISSIVE', '2026-02-01T00:00:00Z'));
   const manifest = read(peer('live', 'STRICT'));
   const after = [...before.filter(({ metadata }) => metadata.name !== 'live'), ...manifest];
@@ -39,7 +39,7 @@ describe('a manifest of an object that is there', () => {
   });
 });
 
-it('sorts by time, then name, then namespace; what has no time or none that can be read comes last', () => {
+it('sorts by time, then name, then namespace, with missing or invalid times last', () => {
   const at = (name: string, namespace: string, creationTimestamp?: unknown) =>
     ({ metadata: { name, namespace, creationTimestamp } }) as { metadata: Resource['metadata'] };
   const sorted = oldestFirst([

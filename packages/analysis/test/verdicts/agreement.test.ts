@@ -1,6 +1,7 @@
 /**
- * No command contradicts the evaluator: on generated meshes, what diff, plan, compile and lint say is asked of can-i, call by call.
- * 100,000 questions at every run; MESHPASS_VERDICTS_QUESTIONS and MESHPASS_VERDICTS_SEED ask more, and others.
+ * No command contradicts the evaluator: on generated meshes, the results of diff, plan, compile and lint are checked
+ * with can-i, call by call. Each run checks 100,000 questions; MESHPASS_VERDICTS_QUESTIONS and MESHPASS_VERDICTS_SEED
+ * change their number and selection.
  */
 
 import { findMeshConfig, loadObject, type Resource } from '@meshpass/istio';
@@ -34,7 +35,7 @@ it(`agrees with the evaluator in ${QUESTIONS} questions`, { timeout: 600_000 }, 
   console.log(`${tally.summary()}, in ${round} meshes`);
   expect(tally.contradictions, explain(tally)).toEqual([]);
   expect(tally.unknown / tally.questions).toBeLessThanOrEqual(0.05);
-  // Neither all nor none: otherwise agreement would say little.
+  // Neither all nor none: otherwise agreement would mean little.
   expect(tally.allowed / tally.questions).toBeGreaterThan(0.1);
   expect(tally.allowed / tally.questions).toBeLessThan(0.9);
 });

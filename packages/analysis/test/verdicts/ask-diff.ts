@@ -1,4 +1,4 @@
-/** diff against can-i: the calls of which diff says that they are let in before and after, and the examples that it gives. */
+/** Compares diff with can-i: the calls that diff considers allowed before and after, and its examples. */
 
 import { type MeshConfig, type MeshView, type Resource, viewMesh, withCreationTimes } from '@meshpass/istio';
 import { type Change, compareMeaning, indexStates } from '../../src/diff/compare.ts';
@@ -12,7 +12,7 @@ import { pick, type Random } from '../diff/random-policies.ts';
 import { asCall, randomTold } from './same-call.ts';
 import type { Tally } from './tally.ts';
 
-/** Any of them stands for a port that nobody names, where nobody does. */
+/** Representatives of ports that no object names. */
 const OTHER_PORTS = [61_234, 7070, 9999];
 
 export interface Pair {
@@ -21,10 +21,10 @@ export interface Pair {
   readonly config: MeshConfig;
 }
 
-/** @param most questions about single calls */
+/** @param most maximum questions about single calls */
 export function askDiff(tally: Tally, round: number, random: Random, pair: Pair, most: number): void {
   const { before, config } = pair;
-  // Both commands read what is applied over what is there.
+  // Both commands read manifests as applied to the existing objects.
   const after = withCreationTimes(pair.after, before);
   const views = [viewMesh(before, config), viewMesh(after, config)] as const;
   const books = indexStates(before, after, config);
@@ -33,7 +33,7 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
   const endpoints = endpointsOf([...before, ...after], books, config).filter(
     ({ workload }) => workload.namespace === 'shop',
   );
-  const known = dataPlanes([before, after], config.rootNamespace);
+  const known = dataPlanes(books);
   const authorizers = guardsOf(views);
   const portOf = ({ workload, port }: Endpoint): number => {
     if (port !== undefined) return port;
@@ -70,7 +70,7 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
   }
 }
 
-/** A change's example is let in by one state and not by the other, as diff says. */
+/** Checks that one state allows a change's example and the other does not. */
 function askExample(
   tally: Tally,
   round: number,
@@ -121,18 +121,24 @@ function askCall(
     const decision = authorizer.decide(call);
     const said = meets(told, books[index]!.at(workload, port, protocol).allowed);
     tally.ask('diff: call', round, said === decision.allowed, decision.allowed, () => ({
-      ...{ endpoint: nameOf(endpoint), state: index === 0 ? 'before' : 'after', said, decision, call },
+      endpoint: nameOf(endpoint),
+      state: index === 0 ? 'before' : 'after',
+      said,
+      decision,
+      call,
     }));
     return decision.allowed;
   });
-  // Where diff lists no change at a port, no call changes there.
+  // If diff lists no change at a port, no call changes there.
   const listed = more || changes.some(({ where }) => where.some((one) => nameOf(one) === nameOf(endpoint)));
   tally.ask('diff: no change', round, decided[0] === decided[1] || listed, decided[1]!, () => ({
-    ...{ endpoint: nameOf(endpoint), decided, call },
+    endpoint: nameOf(endpoint),
+    decided,
+    call,
   }));
 }
 
-/** What guards a workload that diff knows in either state, also one that only stands for others. */
+/** Returns the authorizers of a workload in both states, including representatives of others. */
 function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) => readonly [Authorizer, Authorizer] {
   const known = new Map<string, readonly [Authorizer, Authorizer]>();
   return ({ workload }) => {

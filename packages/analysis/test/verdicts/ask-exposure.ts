@@ -1,6 +1,6 @@
 /**
- * lint against can-i: whether an anonymous call through a gateway is let in. A route of which MP101 says that it is open has a call that
- * the evaluator lets in at the gateway, and one that it lets in at a workload; of one of which MP101 is silent, it refuses every call.
+ * Compares lint with can-i: whether an anonymous call through a gateway is allowed. For a route that MP101 reports, the
+ * evaluator allows a call at the gateway and one at a workload. For other routes it denies every call.
  */
 
 import { type HttpMatch, type MeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
@@ -17,18 +17,19 @@ import {
   enforcementAtWorkload,
 } from '../../src/lint/exposure/requires-identity.ts';
 import { findAllowedCall } from '../../src/lint/exposure/unauthenticated.ts';
-import { openTestRoute } from '../../src/lint/rules/open-test-route.ts';
+import { RULES } from '../../src/lint/rules.ts';
 import { METHODS, PATHS, pick, type Random } from '../diff/random-policies.ts';
 import { GATEWAY } from './random-exposure.ts';
 import { asCall, randomTold } from './same-call.ts';
 import type { Tally } from './tally.ts';
 
-/** No policy names it. */
+const openTestRoute = RULES.find(({ code }) => code === 'MP101')!;
+/** Port that no policy names. */
 const OTHER_PORT = 61_234;
-/** In no range that a generated policy lists. */
+/** Addresses outside all generated ranges. */
 const OUTSIDERS = ['198.51.100.1', '11.0.0.0', '203.0.113.9'];
 
-/** @param most questions about single calls of a route of which MP101 is silent */
+/** @param most maximum questions about single calls of a route without MP101 */
 export function askExposure(
   tally: Tally,
   round: number,
@@ -73,7 +74,7 @@ export function askExposure(
           const authorizer = where === 'gateway' ? gatewayGuard(view) : guardFor(view, one);
           return [decide(authorizer, example, one.port ?? OTHER_PORT)];
         });
-        // An example that cannot be on a wire as it is told.
+        // The example cannot exist as described.
         if (decisions.length > 0 && decisions.every((one) => one === undefined)) {
           tally.skip();
           continue;
@@ -90,7 +91,7 @@ export function askExposure(
       if (!first || then.includes(undefined)) tally.skip();
       else {
         const passes = first.allowed && then.some((one) => one!.allowed);
-        tally.ask('lint: nobody passes', round, !passes, passes, () => ({
+        tally.ask('lint: no call passes', round, !passes, passes, () => ({
           ...about(),
           atGateway,
           atWorkload,
@@ -102,7 +103,7 @@ export function askExposure(
   }
 }
 
-/** Servers of a Gateway say what is spoken there, not Services. */
+/** Creates a gateway's authorizer. Its own servers determine the protocol, not Services. */
 function gatewayGuard(view: MeshView): Authorizer {
   const pods = view.workloads.find((one) => one.namespace === GATEWAY.namespace && one.name === GATEWAY.name)!;
   return createAuthorizer(view, pods, { protocols: new Map() });
@@ -112,7 +113,7 @@ function guardFor(view: MeshView, { proxy }: EnforcementPoint): Authorizer {
   return createAuthorizer(view, proxy);
 }
 
-/** One call that the route takes, as the gateway sees it, and as the workload does. */
+/** Returns a call on the route, as the gateway and as the workload see it. */
 function anonymousCall(random: Random, { hosts, matches, route }: Exposure, config: MeshConfig) {
   const told = randomTold(random, config);
   const match: HttpMatch = matches.length > 0 ? pick(random, matches) : {};
@@ -145,7 +146,9 @@ function anonymousCall(random: Random, { hosts, matches, route }: Exposure, conf
     addresses: new Map([['source.ip', outsider], remote]),
   };
   const atWorkload = {
-    ...{ flags: new Set(['peer']), texts: new Map([...shared, ...own]), lists },
+    flags: new Set(['peer']),
+    texts: new Map([...shared, ...own]),
+    lists,
     addresses: new Map([['source.ip', source], remote]),
   };
   return { atGateway, atWorkload } satisfies Record<string, DiffCall>;

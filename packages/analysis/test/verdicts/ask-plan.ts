@@ -1,4 +1,7 @@
-/** plan and compile against can-i: the mesh with an access file applied, asked for holders of its grants and for everybody else. */
+/**
+ * Compares plan and compile with can-i: the mesh with an access file applied, for holders of its grants and for other
+ * callers.
+ */
 
 import { parseAccess } from '@meshpass/access';
 import { type Access, meshOf, type ResolvedTarget, resolveAccess } from '@meshpass/access/compile';
@@ -12,7 +15,7 @@ import type { Tally } from './tally.ts';
 const NAMESPACES = ['dev', 'shop', 'shop-eu', 'else'];
 const ACCOUNTS = ['orders', 'web', 'order', 'nobody'];
 
-/** @param most questions about calls of others */
+/** @param most maximum questions about other callers */
 export function askPlan(
   tally: Tally,
   round: number,
@@ -36,7 +39,7 @@ export function askPlan(
 
 const PORTS = ['orders.shop:80', 'orders.shop:90', 'web.shop:80', 'web.shop:90'];
 
-/** Grants to whatever port declares its protocol; undefined where none does. */
+/** Creates an access file that grants ports with a declared protocol; undefined if there are none. */
 function accessTo(random: Random, cluster: readonly Resource[]): Access | undefined {
   const services = cluster.flatMap((one) => (one.kind === 'Service' ? [one] : []));
   const entries = services.flatMap(({ metadata, spec }) =>
@@ -60,7 +63,7 @@ function accessTo(random: Random, cluster: readonly Resource[]): Access | undefi
   return parseAccess(text, 'access.yaml');
 }
 
-/** Where a plan finds nothing against a grant, its holder gets what is granted, and nothing else. */
+/** Checks that the holder of a grant without findings reaches exactly the granted calls. */
 function askHolder(
   tally: Tally,
   round: number,
@@ -88,20 +91,26 @@ function askHolder(
       tally.skip();
       return;
     }
-    // To a port without mutual TLS can-i takes a caller to send plain text; a workspace never does, so it is not let in.
+    // can-i assumes plain text for a port without mutual TLS; a workspace never sends it, so it is refused.
     if (answer.answers.some(({ endpoint }) => endpoint.authorizer.peerMode(endpoint.port).mode === 'DISABLE')) {
       if (wanted)
         tally.ask('plan: no grant works without mutual TLS', round, false, false, () => ({ grant, at, findings }));
       return;
     }
-    // What is granted is let in by every workload behind the name; what is not, by none.
-    // Where a client may choose, the agent says what the port is granted as.
+    // Every workload behind the name allows a granted call, and none allows another. If a client may choose the
+    // protocol, the agent announces the granted one.
     const ways = answer.answers.filter(
       ({ chosenByClient, decision }) => !wanted || !chosenByClient || decision.as === 'http',
     );
     const agrees = ways.every(({ decision }) => decision.allowed === wanted);
     tally.ask(claim, round, agrees, answer.allowed !== 'no', () => ({
-      ...{ grant, at, http, sni: name, wanted, answer: answer.allowed, findings },
+      grant,
+      at,
+      http,
+      sni: name,
+      wanted,
+      answer: answer.allowed,
+      findings,
       decisions: answer.answers.map(({ endpoint, decision }) => ({
         workload: endpoint.authorizer.workload.name,
         decision,
@@ -123,7 +132,7 @@ function askHolder(
     );
 }
 
-/** Whoever holds no grant is let in as before: compile adds no first ALLOW, and a DENY for holders alone. */
+/** Checks that callers without a grant are unaffected: compile adds no first ALLOW, and a DENY only for holders. */
 function askOther(
   tally: Tally,
   round: number,
@@ -138,7 +147,7 @@ function askOther(
       : {};
   const http = at.endsWith(':90') ? undefined : { method: pick(random, METHODS), path: pick(random, PATHS) };
   const more = {
-    ...{ sourceIp: pick(random, ['10.1.2.3', '198.51.100.1']) },
+    sourceIp: pick(random, ['10.1.2.3', '198.51.100.1']),
     ...(caller.principal && maybe(random, 0.8, 'sni', () => 'outbound_.80_._.orders.shop.svc.cluster.local')),
   };
   const [before, after] = views.map((view) => canI(view, caller, at, http, more)) as [
@@ -152,10 +161,16 @@ function askOther(
   const same = before.answers.every(
     ({ decision }, index) => decision.allowed === after.answers[index]?.decision.allowed,
   );
-  tally.ask('compile: others as before', round, same, after.allowed !== 'no', () => ({
-    ...{ caller, at, http, more, before: before.answers, after: after.answers, findings },
+  tally.ask('compile: others are unaffected', round, same, after.allowed !== 'no', () => ({
+    caller,
+    at,
+    http,
+    more,
+    before: before.answers,
+    after: after.answers,
+    findings,
   }));
-  // What opens a workload to nobody in particular stays so: the first ALLOW would close it.
+  // An open workload must stay open; a first ALLOW would close it.
   const open = before.answers.every(({ decision }) => decision.reason === 'open');
   if (open)
     tally.ask(
@@ -164,7 +179,11 @@ function askOther(
       after.answers.every(({ decision }) => decision.reason === 'open'),
       true,
       () => ({
-        ...{ caller, at, http, before: before.answers, after: after.answers },
+        caller,
+        at,
+        http,
+        before: before.answers,
+        after: after.answers,
       }),
     );
 }

@@ -1,4 +1,4 @@
-/** One mesh, and what each command says about it: for tests that hold the commands against each other. */
+/** Mesh and results of each command, for tests that compare commands. */
 
 import { parseAccess } from '@meshpass/access';
 import { compile, type Manifest, meshOf } from '@meshpass/access/compile';
@@ -7,16 +7,20 @@ import { compareMeaning } from '../../src/diff/compare.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
 
 export const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
 export const TOKENS = {
-  ...{ issuer: 'https://broker.example.com', audience: 'meshpass' },
-  ...{ header: 'x-meshpass-token', jwks: JWKS },
+  issuer: 'https://broker.example.com',
+  audience: 'meshpass',
+  header: 'x-meshpass-token',
+  jwks: JWKS,
 };
 
-/** A workload `orders` in `shop`, with one HTTP port. */
+/** Workload `orders` in `shop`, with one HTTP port. */
 export const ORDERS = `
 apiVersion: v1
 kind: Service
@@ -44,12 +48,12 @@ export function mayCall(mesh: readonly Resource[], principal = 'cluster.local/ns
   }).answers.every(({ decision }) => decision.allowed);
 }
 
-/** Who gains and loses what, in words. */
+/** Describes gains and losses. */
 export function differences(before: readonly Resource[], after: readonly Resource[]): readonly string[] {
   return compareMeaning(before, after, DEFAULT_MESH_CONFIG).changes.map(({ kind, who }) => `${who} ${kind}`);
 }
 
-/** ALLOW policies that compiling a grant to `orders.shop:8080` writes. */
+/** Returns the ALLOW policies that a grant of `orders.shop:8080` compiles to. */
 export function compiledAllows(mesh: readonly Resource[]): readonly Manifest[] {
   const access = parseAccess(
     'trust:\n  codespaces: {organization: acme}\ngrants:\n  a:\n    who: [{user: octocat}]\n    to: [{service: orders.shop, port: 8080}]\n',

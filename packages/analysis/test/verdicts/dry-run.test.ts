@@ -1,9 +1,9 @@
-/** `istio.io/dry-run` in every spelling is a dry run for every command, or for none. */
+/** Every spelling of `istio.io/dry-run` is a dry run for all commands, or for none. */
 import { describe, expect, it } from 'vitest';
 import { lint } from '../../src/lint/lint.ts';
 import { compiledAllows, differences, mayCall, ORDERS, read } from './commands.ts';
 
-/** What Go's strconv.ParseBool says of each. */
+/** Results of Go's strconv.ParseBool. */
 const SPELLINGS: readonly (readonly [string, boolean])[] = [
   ...(['1', 't', 'T', 'true', 'TRUE', 'True'] as const).map((text) => [text, true] as const),
   ...(['0', 'false', 'False', 'yes', 'on', 'tRUE', ' true', ''] as const).map((text) => [text, false] as const),
@@ -21,7 +21,7 @@ describe.each(SPELLINGS)('istio.io/dry-run: %j', (spelling, dry) => {
   const allowed = read(ORDERS + policy(spelling, '{action: ALLOW, rules: [{from: [{source: {namespaces: [else]}}]}]}'));
   const denied = read(ORDERS + policy(spelling, '{action: DENY, rules: [{}]}'));
 
-  it(dry ? 'refuses nobody, for can-i' : 'is in force, for can-i', () => {
+  it(dry ? 'refuses no caller, for can-i' : 'is in force, for can-i', () => {
     expect(mayCall(allowed)).toBe(dry);
     expect(mayCall(denied)).toBe(dry);
   });
@@ -31,11 +31,11 @@ describe.each(SPELLINGS)('istio.io/dry-run: %j', (spelling, dry) => {
     expect(differences(open, denied).length === 0).toBe(dry);
   });
 
-  it(dry ? 'is no ALLOW that compile adds another to' : 'is an ALLOW that compile adds another to', () => {
+  it(dry ? 'is not an ALLOW that compile adds another to' : 'is an ALLOW that compile adds another to', () => {
     expect(compiledAllows(allowed)).toHaveLength(dry ? 0 : 1);
   });
 
-  it('is told so by lint', () => {
+  it('is reported by lint', () => {
     const codes = (mesh: typeof open) => lint(mesh, { now: 0 }).findings.map(({ code }) => code);
     expect(codes(denied).includes('MP315')).toBe(dry);
   });
@@ -48,12 +48,12 @@ kind: AuthorizationPolicy
 metadata: {name: demands, namespace: shop}
 spec: {action: ALLOW, rules: [{from: [{source: {requestPrincipals: ["https://a.example/*"]}}]}]}
 `;
-    // With the keys of the issuer its tokens let somebody in.
+    // With the issuer's keys, its tokens are accepted.
     expect(differences(read(ORDERS + demands), read(ORDERS + demands + tokens))).not.toEqual([]);
   });
 });
 
-it('says of an ALLOW in dry run not that it closes a port', () => {
+it('does not report that an ALLOW in dry run closes a port', () => {
   const two = ORDERS.replace('port: 8080}', 'port: 8080}, {name: tcp, port: 9090}');
   const only =
     '{selector: {matchLabels: {app: orders}}, action: ALLOW, rules: [{to: [{operation: {ports: ["8080"]}}]}]}';

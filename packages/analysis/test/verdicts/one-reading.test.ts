@@ -1,4 +1,6 @@
-/** Readings of Istio that can-i, diff, plan, compile and lint once had each for itself: what one says, the others say. */
+/**
+ * Interpretations of Istio that once differed between can-i, diff, plan, compile and lint: all commands agree on them.
+ */
 
 import { DEFAULT_MESH_CONFIG, type MeshConfig, type Resource, viewMesh } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
@@ -26,7 +28,7 @@ describe('a PeerAuthentication', () => {
     ['of the namespace', 'shop', `{${STRICT}}`, false],
     ['of the workload', 'shop', `{${selected}, ${STRICT}}`, false],
     ['with ports and without a selector', 'shop', '{portLevelMtls: {"8080": {mode: STRICT}}}', true],
-  ])('%s: plain text is let in, or not, for can-i and diff', (_what, namespace, spec, letIn) => {
+  ])('%s: can-i and diff agree whether plain text is accepted', (_what, namespace, spec, letIn) => {
     const mesh = read(ORDERS + object('PeerAuthentication', 'p', namespace, spec));
     expect(mayCall(mesh, '')).toBe(letIn);
     const lost = compareMeaning(open, mesh, DEFAULT_MESH_CONFIG).changes.flatMap(({ where }) =>
@@ -35,7 +37,7 @@ describe('a PeerAuthentication', () => {
     expect(lost.length === 0).toBe(letIn);
   });
 
-  test('of the mesh does not concern the Pods of a gateway', () => {
+  test('of the mesh does not apply to the Pods of a gateway', () => {
     const gateway = `---
 apiVersion: v1
 kind: Service
@@ -93,12 +95,12 @@ spec: {selector: {app: orders}, ports: [{name: ${name}, port: 8080}]}
         .join('') + object('AuthorizationPolicy', 'p', 'shop', '{rules: [{to: [{operation: {methods: [GET]}}]}]}'),
     );
 
-  it('changes what a policy means, for diff as for can-i', () => {
+  it('changes the meaning of a policy, for diff and can-i', () => {
     expect([mayCall(services('http')), mayCall(services('tcp'))]).toEqual([true, false]);
     expect(differences(services('http'), services('tcp'))).toEqual(['everybody loses']);
   });
 
-  it('is that of the oldest of several', () => {
+  it('is that of the oldest Service', () => {
     expect(mayCall(services('tcp', 'http'))).toBe(false);
     expect(differences(services('tcp'), services('tcp', 'http'))).toEqual([]);
   });
@@ -129,13 +131,13 @@ spec: {workloadSelector: {labels: {app: orders}}, ingress: [{port: {number: 8080
     const mesh = read(
       ORDERS.slice(ORDERS.indexOf('---')) + services + object('AuthorizationPolicy', 'p', 'shop', policy),
     );
-    // On a TCP port the method is dropped from the rule, which then denies a GET too.
+    // On a TCP port the method is dropped from the rule, which then also denies a GET.
     expect(mayCall(mesh)).toBe(isHttp);
     expect(lint(mesh, { now: 0 }).findings.some(({ code }) => code === 'MP302')).toBe(!isHttp);
   });
 });
 
-test('a pattern that begins like the trust domain means all of its names, for can-i and diff', () => {
+test('a pattern with the beginning of the trust domain matches all of its names, for can-i and diff', () => {
   const settings: MeshConfig = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };
   const allow = '{rules: [{from: [{source: {principals: ["cluster.l*/ns/dev/sa/web"]}}]}]}';
   const closed = read(ORDERS + object('AuthorizationPolicy', 'p', 'shop', '{}'));
@@ -166,26 +168,27 @@ describe('CUSTOM', () => {
   const mayGet = (mesh: readonly Resource[]) =>
     // An authorizer that is asked agrees.
     canI(viewMesh(mesh, settings), { principal: 'cluster.local/ns/dev/sa/web' }, 'orders.shop:8080', {
-      ...{ method: 'GET', path: '/' },
+      method: 'GET',
+      path: '/',
     }).answers.every(({ decision }) => decision.allowed);
 
   test.each([
-    ['of a provider that the mesh knows asks it', custom('a', 'known'), true, true],
-    ['of one that it does not know refuses', custom('a', 'unknown'), false, false],
+    ['of a known provider asks it', custom('a', 'known'), true, true],
+    ['of an unknown provider refuses', custom('a', 'unknown'), false, false],
     ['of two providers refuses', custom('a', 'known') + custom('b', 'other'), false, false],
-    ['in dry run refuses where the mesh knows the provider', custom('a', 'known', true), false, false],
-    ['in dry run does nothing where it does not', custom('a', 'unknown', true), true, false],
+    ['in dry run refuses if the mesh knows the provider', custom('a', 'known', true), false, false],
+    ['in dry run does nothing otherwise', custom('a', 'unknown', true), true, false],
   ])('%s', (_what, policies, allowed, asked) => {
     const mesh = read(ORDERS + policies);
     expect(mayGet(mesh)).toBe(allowed);
     const { changes } = compareMeaning(read(ORDERS), mesh, settings);
     expect(changes.length > 0).toBe(!allowed || asked);
-    // Where an authorizer is asked, its word is a part of the answer.
+    // If an authorizer is asked, the description contains its decision.
     expect(changes.some(({ circumstances }) => circumstances.includes('authorizer'))).toBe(asked);
   });
 });
 
-test('Pods of a StatefulSet are not one workload where a policy selects one of them', () => {
+test('Pods of a StatefulSet are separate workloads if a policy selects one of them', () => {
   const pod = (index: number) => `---
 apiVersion: v1
 kind: Pod
@@ -198,13 +201,14 @@ spec: {}
     `{selector: {matchLabels: {statefulset.kubernetes.io/pod-name: db-1}}, ${DENY_ALL.slice(1)}`,
   );
   const { allowed } = canI(viewMesh(read(mesh + one), DEFAULT_MESH_CONFIG), {}, 'orders.shop:8080', {
-    ...{ method: 'GET', path: '/' },
+    method: 'GET',
+    path: '/',
   });
   expect(allowed).toBe('some');
   expect(differences(read(mesh), read(mesh + one))).not.toEqual([]);
 });
 
-test('a Pod that has ended is no workload', () => {
+test('a Pod that has ended is not a workload', () => {
   const ended = `---
 apiVersion: v1
 kind: Pod

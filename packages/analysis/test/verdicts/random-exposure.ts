@@ -1,11 +1,13 @@
-/** What makes a mesh reachable from outside, at random: a gateway, routes through it, and policies at it. */
+/** Random exposures of a mesh: a gateway, routes through it, and policies at it. */
 import { METHODS, maybe, PATHS, pick, type Random } from '../diff/random-policies.ts';
 import { deployment, type KubeManifest, type Manifests, meshConfig, object, randomPolicy } from './random-mesh.ts';
 
-/** Its service account is one that generated policies name. */
+/** Gateway workload; generated policies name its service account. */
 export const GATEWAY = { namespace: 'dev', name: 'web', labels: { app: 'edge', istio: 'edge' } } as const;
 
-/** The mesh, exposed. Its configuration is known: without it the linter warns where it may be anything. */
+/**
+ * Adds an exposure to the mesh. Its configuration is read, because otherwise the linter warns about every possible one.
+ */
 export function exposed(random: Random, mesh: Manifests): Manifests {
   const pods = deployment(GATEWAY.name, GATEWAY.labels, 8443);
   const servers = [{ port: { number: 80, protocol: 'HTTP', name: 'http' }, hosts: ['*/*'] }];
@@ -46,7 +48,7 @@ function atGateway(policy: KubeManifest): KubeManifest {
   return { ...policy, metadata: { ...policy.metadata, namespace: GATEWAY.namespace } };
 }
 
-/** As people demand an identity. */
+/** Returns a policy that requires an identity in a common form. */
 function demanding(random: Random): KubeManifest {
   const atEdge = random() < 0.5;
   const spec = pick(random, [

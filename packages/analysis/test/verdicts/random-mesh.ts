@@ -1,7 +1,7 @@
-/** Meshes made at random: everything that two commands could read in two ways, often. The same for the same seed. */
+/** Random meshes with everything that two commands could interpret differently; deterministic by seed. */
 import { ISSUERS, maybe, pick, type Random, rule, some } from '../diff/random-policies.ts';
 
-/** Manifests; what is not applied yet has no `creationTimestamp`. */
+/** Manifests; an object that is not applied yet has no `creationTimestamp`. */
 export type Manifests = readonly KubeManifest[];
 
 export interface KubeManifest {
@@ -23,7 +23,7 @@ const PROTOCOLS = ['http', 'http', 'grpc', 'tcp', 'x', 'http2-web'];
 
 const chance = (random: Random, likely: number): boolean => random() < likely;
 
-/** Of the objects of a cluster each has its time; of two policies in three. */
+/** Returns a creation time for two policies in three; cluster objects always have one. */
 function age(random: Random): object {
   return chance(random, 0.65) ? { creationTimestamp: `2026-0${1 + Math.floor(random() * 9)}-01T00:00:00Z` } : {};
 }
@@ -36,7 +36,7 @@ export function randomMesh(random: Random): Manifests {
   ];
 }
 
-/** The same mesh after a change or three: policies come and go, and are applied again; a Service changes a protocol. */
+/** Applies up to three changes: policies are added, removed or reapplied; a Service changes a protocol. */
 export function changed(random: Random, mesh: Manifests): Manifests {
   let objects = [...mesh];
   for (let left = 1 + Math.floor(random() * 3); left > 0; left--) {
@@ -46,7 +46,7 @@ export function changed(random: Random, mesh: Manifests): Manifests {
     if (kind < 0.45 || !one) objects.push(randomPolicy(random, `n${left}`));
     else if (kind < 0.65) objects = objects.filter((other) => other !== one);
     else if (kind < 0.75) {
-      // Applied again from its file, it is the object that it was.
+      // Applied again from its file, it is the same object.
       const { creationTimestamp: _, ...metadata } = one.metadata;
       objects = objects.map((other) => (other === one ? { ...one, metadata } : other));
     } else if (kind < 0.9) {
@@ -87,7 +87,9 @@ function workloads(random: Random): Manifests {
 function service(random: Random, name: string, app: string): KubeManifest {
   const target = pick(random, ['web', 8080, 8080]);
   return {
-    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: 'shop', ...age(random) } },
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, namespace: 'shop', ...age(random) },
     spec: {
       selector: { app },
       ports: [
@@ -101,7 +103,9 @@ function service(random: Random, name: string, app: string): KubeManifest {
 export function deployment(name: string, labels: object, port: number): KubeManifest {
   const containers = [{ name: 'app', ports: [{ name: 'web', containerPort: port }] }];
   return {
-    ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name, namespace: 'shop' } },
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name, namespace: 'shop' },
     spec: { template: { metadata: { labels }, spec: { serviceAccountName: name, containers } } },
   };
 }
@@ -109,12 +113,15 @@ export function deployment(name: string, labels: object, port: number): KubeMani
 function pod(name: string, phase: string): KubeManifest {
   const labels = { app: 'web', 'statefulset.kubernetes.io/pod-name': name };
   return {
-    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'shop', labels } },
-    ...{ spec: { serviceAccountName: 'web' }, status: { phase } },
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace: 'shop', labels },
+    spec: { serviceAccountName: 'web' },
+    status: { phase },
   };
 }
 
-/** The alias is there in every mesh, since calls come under it. */
+/** Contains the alias in every mesh, because calls use it. */
 export function meshConfig(random: Random): KubeManifest {
   const provider = chance(random, 0.5) ? 'envoyExtAuthzGrpc' : 'envoyExtAuthzHttp';
   const mesh = [
@@ -122,7 +129,7 @@ export function meshConfig(random: Random): KubeManifest {
     ...(chance(random, 0.3) ? ['caCertificates: [{trustDomains: [other.example]}]'] : []),
     `extensionProviders: [{name: opa, ${provider}: {service: opa.shop.svc.cluster.local, port: 80}}]`,
   ].join('\n');
-  return { ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'istio', namespace: ROOT } }, data: { mesh } };
+  return { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'istio', namespace: ROOT }, data: { mesh } };
 }
 
 export function randomPolicy(random: Random, name: string): KubeManifest {
@@ -151,7 +158,8 @@ function authorizationPolicy(random: Random, name: string): KubeManifest {
 
 function requestAuthentication(random: Random, name: string): KubeManifest {
   const jwtRules = some(random, () => ({
-    ...{ issuer: pick(random, ISSUERS), jwks: '{}' },
+    issuer: pick(random, ISSUERS),
+    jwks: '{}',
     ...maybe(random, 0.3, 'audiences', () => ['meshpass']),
     ...maybe(random, 0.25, 'fromHeaders', () => [{ name: 'x-token' }]),
   }));

@@ -1,4 +1,4 @@
-/** The same call, as diff tells it and as the evaluator takes it. */
+/** Converts calls of diff to calls of the evaluator. */
 
 import { type MeshConfig, trustedPeerDomains } from '@meshpass/istio';
 import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
@@ -10,10 +10,11 @@ import { pick, type Random, randomCall } from '../diff/random-policies.ts';
 const GOOD = 'good.good.good';
 
 /**
- * @param spoken by the client
- * @param places where tokens stand that verify
- * @returns undefined for a call that cannot be on a wire as diff tells it: a token that verifies and one that does not in the same
- *   place, a peer that the mesh does not trust, a path that Envoy would change
+ * Converts a call.
+ * @param spoken protocol of the client
+ * @param places locations of valid tokens
+ * @returns undefined for a call that cannot exist as described: a valid and an invalid token in one location, a peer
+ *   that the mesh does not trust, a path that Envoy would change
  */
 export function asCall(
   told: DiffCall,
@@ -34,11 +35,11 @@ export function asCall(
   if (http === undefined) return undefined;
   return {
     ...(mutual && { principal }),
-    ...{ port, external, announces: spoken },
-    ...{
-      sourceIp: addresses.get('source.ip') ?? '198.51.100.1',
-      remoteIp: addresses.get('remote.ip') ?? '198.51.100.1',
-    },
+    port,
+    external,
+    announces: spoken,
+    sourceIp: addresses.get('source.ip') ?? '198.51.100.1',
+    remoteIp: addresses.get('remote.ip') ?? '198.51.100.1',
     ...(texts.has('connection.sni') && { sni: texts.get('connection.sni')! }),
     ...http,
   };
@@ -60,7 +61,7 @@ function httpOf(
   const claims: Record<string, unknown> = { iss: issuer, sub: texts.get('token.subject') };
   for (const [field, values] of lists) nest(claims, field.slice('token.claim:'.length).split(']['), values);
   const query = new Map(parameters.map((name) => [name, 'bad']));
-  // A token of an issuer that no rule is about stands nowhere.
+  // A token of an issuer without a rule has no location.
   for (const place of places.get(issuer ?? '') ?? []) {
     const [where, name] = place.split(' ') as [string, string];
     if (where === 'header') headers[name] ??= name === 'authorization' ? `Bearer ${GOOD}` : GOOD;
@@ -79,7 +80,7 @@ function httpOf(
   };
 }
 
-/** A call made at random that can be on a wire: its peer is one that the mesh trusts, and it has no two tokens in one place. */
+/** Returns a random call that can exist: the mesh trusts its peer, and no two tokens share a location. */
 export function randomTold(random: Random, config: MeshConfig): DiffCall {
   const call = randomCall(random);
   const texts = new Map(call.texts);

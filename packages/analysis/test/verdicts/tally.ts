@@ -1,4 +1,4 @@
-/** Counts what was asked and what could not be answered, and keeps the first contradictions. */
+/** Counts questions and unknown results, and records the first contradictions. */
 export interface Contradiction {
   readonly round: number;
   readonly claim: string;
@@ -12,7 +12,7 @@ export class Tally {
   readonly contradictions: Contradiction[] = [];
   readonly byClaim = new Map<string, number>();
 
-  /** One question: what the evaluator says, and whether a command says otherwise. */
+  /** Records one question: the evaluator's decision, and whether a command agrees. */
   ask(claim: string, round: number, agrees: boolean, allowed: boolean, detail: () => unknown): void {
     this.questions++;
     if (allowed) this.allowed++;
@@ -20,7 +20,7 @@ export class Tally {
     if (!agrees && this.contradictions.length < MOST) this.contradictions.push({ round, claim, detail: detail() });
   }
 
-  /** A question that one of the two cannot be asked, or does not answer. */
+  /** Records a question that one of the two cannot answer. */
   skip(): void {
     this.questions++;
     this.unknown++;

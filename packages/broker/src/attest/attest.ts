@@ -1,41 +1,62 @@
-/** From a proof to an attestation: one attestor for each kind of proof. */
+/** Dispatches a proof to the attestor for its kind, which turns it into an attestation. */
 
 import type { Access } from '@meshpass/access';
 import { MeshpassError, PROOF_TYPES, type Proof } from '@meshpass/identity';
-import type { Attested } from './attested.ts';
-import { attestCodespace, type CodespaceOptions } from './github/codespace.ts';
-import { membershipQuery } from './github/memberships.ts';
-import { attestOidc, type OidcOptions } from './oidc/oidc.ts';
-import { type SignInBinding, unknownIssuer, type VerifiedSignIn, verifySignIn } from './oidc/sign-in.ts';
+import {
+  type Attested,
+  attestOidc,
+  type OidcOptions,
+  type SignInBinding,
+  unknownIssuer,
+  type VerifiedSignIn,
+  verifySignIn,
+} from '../issuers/index.ts';
+import type { GithubApp } from './github/app.ts';
+import { attestCodespace, type CodespaceOptions, limitCodespaceTokens } from './github/codespace.ts';
+import { confirmMemberships, membershipQuery } from './github/memberships.ts';
 import type { Presenter } from './presence/presence.ts';
-import { createTokenAttempts } from './token-attempts.ts';
 
-/** @throws MeshpassError `proof_*`, `workspace_*`, `presence_*`, `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded` */
+/**
+ * Attests a proof.
+ * @throws MeshpassError `proof_*`, `workspace_*`, `presence_*`, `too_many_attempts`, `issuer_unavailable`,
+ *   `issuer_rate_limited`, `overloaded`
+ */
 export type Attest = (proof: Proof, presenter: Presenter) => Promise<Attested>;
 
 export interface AttestOptions {
-  /** The access file in force, asked anew for each proof. */
+  /** Returns the access file in force. Called for every proof. */
   readonly access: () => Access;
   readonly codespaces: CodespaceOptions;
-  readonly oidc: OidcOptions;
+  readonly oidc: Pick<OidcOptions, 'keys' | 'clock'> & {
+    /** Confirms the teams and roles of GitHub users. Without an App, none are confirmed. */
+    readonly app?: GithubApp;
+  };
 }
 
+/** Creates the attestor that dispatches by the kind of proof. */
 export function createAttest(options: AttestOptions): Attest {
-  const codespaces = { ...options.codespaces, attempts: createTokenAttempts(options.codespaces.api.clock) };
+  const codespaces = { ...options.codespaces, guesses: limitCodespaceTokens(options.codespaces.api.clock) };
+  const { app, ...oidc } = options.oidc;
   return async (proof, presenter) => {
     const access = options.access();
+    const asked = membershipQuery(access);
+    const memberships: OidcOptions['memberships'] = (user) => confirmMemberships(user, asked, app);
     switch (proof.type) {
       case 'oidc':
-        return await attestOidc(proof, access.trust.issuers, membershipQuery(access), options.oidc, presenter.jkt);
+        return await attestOidc(proof, access.trust.issuers, { ...oidc, memberships }, presenter.jkt);
       case 'github-codespace':
-        return await attestCodespace(proof, presenter, access.trust, membershipQuery(access), codespaces);
+        return await attestCodespace(proof, presenter, access.trust, asked, codespaces);
     }
   };
 }
 
-/** An ID token of a sign-in, for a session. @throws MeshpassError as verifySignIn() */
+/**
+ * Verifies an ID token from a sign-in for a session.
+ * @throws MeshpassError as verifySignIn()
+ */
 export type AttestSignIn = (issuer: string, token: string, binding: SignInBinding) => Promise<VerifiedSignIn>;
 
+/** Creates the verifier of sign-ins for the issuers in the access file. */
 export function createAttestSignIn(options: Pick<AttestOptions, 'access' | 'oidc'>): AttestSignIn {
   return async (name, token, binding) => {
     const issuer = options.access().trust.issuers.find((one) => one.name === name);
@@ -45,7 +66,7 @@ export function createAttestSignIn(options: Pick<AttestOptions, 'access' | 'oidc
 }
 
 /**
- * The proof in a token exchange request (RFC 8693 section 2.1, and `codespace_name`, which is ours).
+ * Reads the proof from a token exchange request (RFC 8693 section 2.1; `codespace_name` is our extension).
  * @throws MeshpassError `proof_type_unsupported`, `proof_malformed`
  */
 export function readProof(subjectTokenType: string, subjectToken: string, codespaceName: string | undefined): Proof {

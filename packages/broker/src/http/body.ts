@@ -1,15 +1,23 @@
-/** Request bodies, bounded while they arrive: what is too long is never held. */
+/** Reads request bodies and enforces the size limit while they arrive, so an oversized body is never buffered. */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
-import type { z } from 'zod';
-import { hasDuplicateMember } from '../attest/duplicate-members.ts';
+import { z } from 'zod';
+import { hasDuplicateMember } from '../base/index.ts';
 
+/** Default limit of a body, bytes. */
 export const MAX_BODY = 64 * 1024;
-/** ms in which a body must be there: a small one fits into a few packets; a large one is sent by those who may. */
+/**
+ * How long a body may take to arrive, ms. A small body fits into a few packets, and only authorized callers send large
+ * ones.
+ */
 const PATIENCE_MS = 5_000;
 const LARGE_PATIENCE_MS = 30_000;
 
-/** @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout` */
+/**
+ * Reads a UTF-8 body.
+ * @param limit bytes
+ * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
+ */
 export async function readBody(request: IncomingMessage, limit = MAX_BODY): Promise<string> {
   const bytes = await readBytes(request, limit);
   try {
@@ -19,11 +27,12 @@ export async function readBody(request: IncomingMessage, limit = MAX_BODY): Prom
   }
 }
 
-/** What is not UTF-8 would be read as something else than was sent. */
+/** Strict decoding, because replacement characters would change the content. */
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * @param limit in bytes
+ * Reads a body.
+ * @param limit bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
 export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
@@ -31,7 +40,7 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
   const chunks: Buffer[] = [];
   let size = 0;
   await new Promise<void>((resolve, reject) => {
-    // Every request closes; only one that has not ended has failed by it. Errors cost a stack trace each.
+    // Every request emits `close`, which is an error only before `end`. Creating an error costs a stack trace.
     const early = () => {
       if (!request.readableEnded) reject(new MeshpassError('request_malformed', 'The request ended early.'));
     };
@@ -54,7 +63,11 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
   return chunks.length === 1 ? only! : Buffer.concat(chunks);
 }
 
-/** @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout` */
+/**
+ * Reads a JSON body and validates it.
+ * @param limit bytes
+ * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
+ */
 export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>, limit = MAX_BODY): Promise<T> {
   const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json')
@@ -67,15 +80,29 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
     throw new MeshpassError('request_malformed', 'The body is not JSON.', { cause: thrown });
   }
   if (hasDuplicateMember(text, json)) throw new MeshpassError('request_malformed', 'The body has a duplicate member.');
-  const parsed = schema.safeParse(json);
+  return readInput(json, schema, 'body');
+}
+
+/**
+ * Validates a part of a request.
+ * @throws MeshpassError `request_malformed`
+ */
+export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' | 'query'): T {
+  const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
+  const names = part === 'query' && schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+  const hint = names.length > 0 ? ` Its parameters are ${names.join(', ')}.` : '';
   throw new MeshpassError(
     'request_malformed',
-    `The body is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
+    `The ${part} is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.${hint}`,
   );
 }
 
+/**
+ * Builds the error for a body over the limit.
+ * @param limit bytes
+ */
 export function tooLarge(limit: number): MeshpassError {
   return new MeshpassError('request_too_large', `The body may have at most ${limit} bytes.`);
 }

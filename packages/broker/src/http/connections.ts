@@ -1,88 +1,91 @@
 /**
- * Who holds connections. One whose last answered request was made by a live session, an edge or an operator belongs to it; every
- * other is a stranger's, and waits: strangers' connections are bounded by source and in all, and a new one beyond the bound takes the
- * place of the oldest. So nobody is kept out by connections that say nothing, not even behind the same address.
+ * Assigns connections to owners. A connection belongs to the live session, edge or operator that sent its last answered
+ * request. All other connections belong to strangers.
  */
 import type { Socket } from 'node:net';
-import { groupOf } from '../limits/source-address.ts';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import { createStrangers, type Stranger } from '@meshpass/identity/limits/strangers';
 
-/** Connections of one session beyond this many: the oldest goes. */
+/** Maximum connections per session. Beyond it, the session's oldest connection is evicted. */
 const PER_SESSION = 32;
-/** Strangers' connections in all. A TLS connection costs some 70 KB. */
+/** Maximum connections from strangers. A TLS connection costs about 70 KB. */
 const STRANGERS = 4_096;
 
+/** Limits that depend on the configuration. */
 export interface ConnectionLimits {
-  /** Strangers' connections of one source: an IPv4 address, or an IPv6 /64. */
+  /** Maximum strangers' connections per source: an IPv4 address or an IPv6 /64. */
   readonly perSource: number;
-  /** Whether the peer bounds its own clients: its connections are not counted by source. */
+  /** Whether the peer limits its own clients. If so, its connections are exempt from the limits. */
   readonly isProxy: (address: string) => boolean;
 }
 
+/** Open connections and their owners. */
 export interface Connections {
-  /** A connection that was accepted, by its TCP socket; before TLS, which costs the most. */
+  /** Registers an accepted connection by its TCP socket, before the expensive TLS handshake. */
   readonly add: (raw: Socket) => void;
-  /** What an HTTP request names as its socket, where that is another one than the TCP socket. */
+  /** Registers the socket of HTTP requests, if it differs from the TCP socket. */
   readonly alias: (socket: Socket, raw: Socket | undefined) => void;
-  /** A request has begun on it. @returns to be called when it is answered: where nobody was named, it is a stranger's from then on */
+  /**
+   * Marks the start of a request.
+   * @returns a function to call when the request ends. If no caller was authenticated, the connection then belongs to a
+   *   stranger.
+   */
   readonly began: (socket: Socket) => () => void;
-  /** Its request is proven to be this session's; without one, that of an edge or an operator, which nothing bounds. */
+  /**
+   * Assigns the connection to the authenticated session of its request. Without a session it belongs to an edge or
+   * operator and has no limit.
+   */
   readonly belongs: (socket: Socket, session?: string) => void;
-  /** What is asked is being done: it does not count among those that wait. @returns ends that */
+  /**
+   * Marks the connection as not waiting while its request is processed.
+   * @returns a function that marks it as waiting again
+   */
   readonly working: (socket: Socket) => () => void;
-  /** Connections that are open now. */
+  /** Number of open connections. */
   readonly open: () => number;
-  /** Of those, strangers'. */
+  /** Number of open connections of strangers. */
   readonly strangers: () => number;
-  /** Strangers' connections that others took the place of, so far. */
+  /** Number of evicted connections of strangers so far. */
   readonly evicted: () => number;
 }
 
-interface Entry {
+interface Entry extends Stranger {
   readonly raw: Socket;
-  readonly source: string;
   readonly viaProxy: boolean;
-  /** Absent: it waits, or is being worked for. */
+  /** Absent while the connection is waiting or its request is being processed. */
   owner?: { readonly session: string | undefined } | undefined;
-  /** Whether somebody was named since the last request began. */
+  /** Whether a caller has been authenticated since the last request began. */
   proven: boolean;
 }
 
+/** Creates an empty registry of connections. */
 export function createConnections({ perSource, isProxy }: ConnectionLimits): Connections {
   const entries = new WeakMap<Socket, Entry>();
-  // In the order in which they began to wait: the first is the oldest.
-  const waiting = new Map<string, Set<Entry>>();
+  const strangers = createStrangers({ strangers: STRANGERS, strangersPerSource: perSource });
+  /** Connections of each session, oldest first. */
   const owned = new Map<string, Set<Entry>>();
   let open = 0;
-  let strangers = 0;
-  let evicted = 0;
 
   function leave(entry: Entry): void {
-    if (remove(waiting, entry.source, entry)) strangers--;
-    if (entry.owner?.session !== undefined) remove(owned, entry.owner.session, entry);
+    strangers.leave(entry);
+    const session = entry.owner?.session;
     entry.owner = undefined;
+    if (session === undefined) return;
+    owned.get(session)?.delete(entry);
+    if (owned.get(session)?.size === 0) owned.delete(session);
   }
 
   function wait(entry: Entry): void {
     leave(entry);
-    if (entry.viaProxy || entry.raw.destroyed) return;
-    insert(waiting, entry.source, entry);
-    strangers++;
-    if (waiting.get(entry.source)!.size > perSource) evictOldest(waiting.get(entry.source)!);
-    else if (strangers > STRANGERS) evictOldest(largest(waiting));
-  }
-
-  function evictOldest(of: Set<Entry>): void {
-    const [oldest] = of;
-    evicted++;
-    leave(oldest!);
-    oldest!.raw.resetAndDestroy();
+    if (!entry.viaProxy && !entry.raw.destroyed) strangers.enter(entry);
   }
 
   return {
     add: (raw) => {
       open++;
       const address = raw.remoteAddress ?? 'unknown';
-      const entry: Entry = { raw, source: groupOf(address), viaProxy: isProxy(address), proven: false };
+      const evict = () => void raw.resetAndDestroy();
+      const entry: Entry = { raw, source: sourceGroup(address), viaProxy: isProxy(address), proven: false, evict };
       entries.set(raw, entry);
       raw.once('close', () => {
         open--;
@@ -98,7 +101,7 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
       const entry = entries.get(socket);
       if (!entry) return () => {};
       entry.proven = false;
-      // One that belongs to a session does not become a stranger's to prove it again: it would push out a stranger each time.
+      // A session keeps its connection while it authenticates again. Otherwise every request would evict a stranger.
       if (entry.owner === undefined) wait(entry);
       return () => {
         if (entry.owner !== undefined && !entry.proven) wait(entry);
@@ -111,8 +114,12 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
       entry.owner = { session };
       entry.proven = true;
       if (session === undefined) return;
-      insert(owned, session, entry);
-      if (owned.get(session)!.size > PER_SESSION) evictOldest(owned.get(session)!);
+      const own = owned.get(session) ?? new Set();
+      owned.set(session, own.add(entry));
+      if (own.size <= PER_SESSION) return;
+      const [oldest] = own;
+      leave(oldest!);
+      oldest!.raw.resetAndDestroy();
     },
     working: (socket) => {
       const entry = entries.get(socket);
@@ -123,26 +130,7 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
       };
     },
     open: () => open,
-    strangers: () => strangers,
-    evicted: () => evicted,
+    strangers: () => strangers.size,
+    evicted: () => strangers.evicted,
   };
-}
-
-function insert(into: Map<string, Set<Entry>>, key: string, entry: Entry): void {
-  const found = into.get(key);
-  if (found) found.add(entry);
-  else into.set(key, new Set([entry]));
-}
-
-function remove(from: Map<string, Set<Entry>>, key: string, entry: Entry): boolean {
-  const found = from.get(key);
-  if (!found?.delete(entry)) return false;
-  if (found.size === 0) from.delete(key);
-  return true;
-}
-
-function largest(of: Map<string, Set<Entry>>): Set<Entry> {
-  let most = new Set<Entry>();
-  for (const one of of.values()) if (one.size > most.size) most = one;
-  return most;
 }

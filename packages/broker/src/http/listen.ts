@@ -1,4 +1,4 @@
-/** Listening sockets, with bounds on everything a stranger can make a server wait for or hold. */
+/** Listening sockets, with limits on everything that an unauthenticated client can occupy or delay. */
 import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -9,47 +9,57 @@ import { MeshpassError } from '@meshpass/identity';
 import { type CertificateLife, lifeOf } from '@meshpass/identity/certificate-life';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
-import { type KeyPairFiles, readKeyPair } from '../secrets/key-pair.ts';
 import type { Connections } from './connections.ts';
+import { type KeyPairFiles, readKeyPair } from './key-pair.ts';
 import type { Env } from './route.ts';
 
+/** An open listening socket. */
 export interface Listening {
-  /** `host:port` as bound. */
+  /** Bound port. */
   readonly port: number;
-  /** Stops accepting, lets what is under way finish, cuts what is left after `patienceMs`. */
+  /**
+   * Stops accepting connections, finishes requests in progress and closes the remaining connections after `patienceMs`.
+   */
   readonly stop: (patienceMs: number) => Promise<void>;
 }
 
 const LIMITS = {
   requestTimeout: 30_000,
-  // From the connection on, and from the first byte of each request: silent and dribbling ones end by it.
+  // Counted from when a client connects and from the first byte of each request, against silent and slow clients.
   headersTimeout: 5_000,
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 16 * 1024,
 };
+/** Maximum header size on the operator listener, bytes. An operator's token contains the claims of an ID token. */
+const OPERATOR_HEADERS = 32 * 1024;
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 20_000;
 const RELOAD_MS = 30_000;
 
-/** A listener with a certificate. */
+/** A listener with a TLS certificate. */
 export interface ListeningTls extends Listening {
-  /** Of the certificate that is shown now. */
+  /** Returns the lifetime of the current certificate. */
   readonly certificate: () => CertificateLife;
 }
 
+/** Address to bind. */
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
 }
 
+/** Certificate and connections of a TLS listener. */
 export interface TlsOptions {
   readonly files: KeyPairFiles;
   readonly connections: Connections;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** @throws MeshpassError `config_invalid` where the certificate or key cannot be used */
+/**
+ * Opens a TLS listener that reloads its certificate when the files change.
+ * @throws MeshpassError `config_invalid` if the certificate or key is unusable
+ */
 export async function listenTls(
   app: Hono<Env>,
   address: ListenAddress,
@@ -68,7 +78,7 @@ export async function listenTls(
   );
   let seen = changed(files);
   let life = lifeOf(first.cert);
-  // cert-manager and the like replace the files; a half-replaced pair does not load and is tried again.
+  // cert-manager and similar tools replace the files. A half-replaced pair does not load and is retried.
   const reload = setInterval(() => {
     try {
       const now = changed(files);
@@ -88,9 +98,9 @@ export async function listenTls(
 }
 
 /**
- * Links each TLS socket to the TCP socket under it: by object, since an address may come again. Where one is not found, its
- * connection stays a stranger's, whoever speaks on it.
- * @param onFailure told once, since every connection would be like the first
+ * Links each TLS socket to its TCP socket by object, because addresses are reused. A connection without a TCP socket
+ * always counts as a stranger's.
+ * @param onFailure called only once, because every connection would fail in the same way
  */
 export function linkTo(
   connections: Pick<Connections, 'alias'>,
@@ -111,16 +121,21 @@ export function linkTo(
   };
 }
 
+/** Opens a plain HTTP listener. */
 export async function listenPlain(
   app: Pick<Hono<Env>, 'fetch'>,
   address: ListenAddress,
   connections: Connections,
 ): Promise<Listening> {
-  return await listening(createServer(LIMITS, listener(app)), address, connections);
+  return await listening(
+    createServer({ ...LIMITS, maxHeaderSize: OPERATOR_HEADERS }, listener(app)),
+    address,
+    connections,
+  );
 }
 
 function listener(app: Pick<Hono<Env>, 'fetch'>) {
-  // The global Request and Response stay as Node has them: other libraries in this process use them.
+  // Keeps Node's global Request and Response, which other libraries in this process use.
   return getRequestListener(app.fetch as Parameters<typeof getRequestListener>[0], { overrideGlobalObjects: false });
 }
 

@@ -1,7 +1,12 @@
-/** A refusal on the wire: OAuth 2.0's members and ours. Details and causes stay in the log. */
+/** Responses for refusals, with the fields of OAuth 2.0 and our own. Details and causes go only to the log. */
 import type { ErrorCode, ErrorResponse, MeshpassError } from '@meshpass/identity';
 
-/** @param atTokenEndpoint RFC 9449 section 5: a bad DPoP proof at the token endpoint is answered 400, elsewhere 401 */
+/**
+ * Builds the response for a refusal.
+ * @param decisionId id of the audit row, if one exists
+ * @param atTokenEndpoint whether a bad DPoP proof gets status 400, as at the token endpoint (RFC 9449 section 5),
+ *   instead of 401
+ */
 export function refusal(error: MeshpassError, decisionId: string | undefined, atTokenEndpoint = false): Response {
   const oauth = oauthError(error);
   const body: ErrorResponse = {
@@ -16,12 +21,12 @@ export function refusal(error: MeshpassError, decisionId: string | undefined, at
   if (status === 401) headers['www-authenticate'] = challenge(oauth, error);
   if (error.retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(error.retryAfter));
   else if (status === 503) headers['retry-after'] = '2';
-  // What is left of a body that is too long or too slow is not read; the connection cannot go on.
+  // If a body is too long or too slow, the rest of it is not read, so the connection cannot be reused.
   if (status === 413 || status === 408) headers.connection = 'close';
   return new Response(JSON.stringify(body), { status, headers });
 }
 
-/** Whoever is no session has a token without a key of its own. */
+/** Errors of callers that authenticate with a bearer token instead of a session. */
 const BEARERS: ReadonlySet<string> = new Set([
   'operator_unauthorized',
   'break_glass_off',
@@ -31,12 +36,12 @@ const BEARERS: ReadonlySet<string> = new Set([
 
 function challenge(oauth: string, error: MeshpassError): string {
   if (BEARERS.has(error.code)) return `Bearer error="${oauth}"`;
-  // RFC 6750 section 3.1: a request without credentials is told no error.
+  // RFC 6750 section 3.1: the response to a request without credentials includes no error code.
   if (error.code === 'session_token_missing') return 'DPoP algs="ES256"';
   return `DPoP error="${oauth}", algs="ES256"`;
 }
 
-/** The OAuth 2.0 error code for one of ours (RFC 6749 section 5.2, RFC 8693 section 2.2.2, RFC 9449, RFC 6750). */
+/** Maps an error code to OAuth 2.0 (RFC 6749 section 5.2, RFC 8693 section 2.2.2, RFC 9449, RFC 6750). */
 function oauthError(error: MeshpassError): string {
   const known = EXACT[error.code];
   if (known) return known;
@@ -50,7 +55,7 @@ function oauthError(error: MeshpassError): string {
 const EXACT: Partial<Record<ErrorCode, string>> = {
   grant_type_unsupported: 'unsupported_grant_type',
   audience_not_allowed: 'invalid_target',
-  // In the manner of RFC 9449 section 8 (`use_dpop_nonce`).
+  // Modeled on RFC 9449 section 8 (`use_dpop_nonce`).
   presence_required: 'use_presence_challenge',
   session_token_missing: 'invalid_token',
   session_unknown: 'invalid_token',

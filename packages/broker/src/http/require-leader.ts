@@ -1,13 +1,16 @@
 /**
- * A broker that cannot tell whether it is the active one serves nobody: neither who asks then, nor who asked before and is
- * answered then. What only takes access away is heard all the same; it is answered when the store has it.
+ * Refuses requests while the broker cannot prove that it is active, including requests that began earlier. Requests
+ * that only revoke access are accepted, and answered once they are stored.
  */
 import type { MiddlewareHandler } from 'hono';
-import { leadershipUnknown } from '../store/leader-guard.ts';
+import { leadershipUnknown } from '../store/index.ts';
 import { refusal } from './refusal.ts';
 import type { Env } from './route.ts';
 
-/** @param isLeader whether this process is known, at this instant, to be the active broker */
+/**
+ * Creates the middleware.
+ * @param isLeader whether this process is known to be the active broker at this instant
+ */
 export function requireLeader(isLeader: () => boolean): MiddlewareHandler<Env> {
   return async (c, next) => {
     const asked = `${c.req.method} ${c.req.path}`;

@@ -1,81 +1,101 @@
 /**
- * A route of the HTTP API is a plain object, and every request takes the same way through it: authenticate, read the body, handle,
- * write the refusal if there is one, answer.
+ * Routes of the HTTP API as plain objects. Every request goes through the same steps: authenticate, read the body,
+ * handle, record a refusal, respond.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { Context, Hono } from 'hono';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { type AuditContext, isWithheld, type Outcome, recordRefusal, refused } from '../audit/log/decision.ts';
-import { type Action, type AuditEvent, newEvent } from '../audit/log/event.ts';
-import type { Clock, Random } from '../clock/clock.ts';
-import type { SourceOf } from '../limits/source-address.ts';
-import { readJson } from './body.ts';
+import {
+  type Action,
+  type AuditContext,
+  type AuditEvent,
+  isWithheld,
+  newEvent,
+  type Outcome,
+  recordRefusal,
+  refused,
+} from '../audit/index.ts';
+import type { Clock, Random } from '../base/index.ts';
+import { readInput, readJson } from './body.ts';
 import { refusal } from './refusal.ts';
+import type { SourceOf } from './source-address.ts';
 
+/** Hono environment of all listeners. */
 export interface Env {
   Bindings: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse };
   Variables: { requestId: string };
 }
 
+/** Definition of a route. */
 export interface Route<Caller = unknown, Body = unknown> {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
-  /** Of the audit event. */
+  /** Action of the audit event. */
   readonly action: Action;
-  /** For two routes of one path: whether the request is meant for this one. */
+  /** Whether the request is for this route, if two routes share a path. */
   readonly accepts?: (request: IncomingMessage) => boolean;
   readonly authentication: Authentication<Caller>;
-  /** Of a JSON body; absent: the request has none, or `read` reads it. */
+  /** Schema of a JSON body, or of the query of a GET; absent if neither is read, or if `read` reads the body. */
   readonly schema?: z.ZodType<Body>;
-  /** Longest JSON body, in bytes. */
+  /** Maximum size of a JSON body, bytes. */
   readonly limit?: number;
-  /** Reads a body that is not JSON. @throws MeshpassError */
+  /**
+   * Reads a body that is not JSON.
+   * @throws MeshpassError
+   */
   readonly read?: (request: IncomingMessage) => Promise<Body>;
-  /** What the body adds to the audit event, also where the handler throws. */
+  /** Returns the parts of the audit event that come from the body. They are recorded even if the handler throws. */
   auditMembers?(body: Body): Pick<AuditEvent, 'target' | 'detail'>;
-  /** How a refusal is told; absent: as JSON. @param decisionId absent where there is no row of it */
+  /**
+   * Builds the response to a refusal. Defaults to JSON.
+   * @param decisionId absent if no audit row was written
+   */
   readonly refusal?: (
     error: MeshpassError,
     decisionId: string | undefined,
     request: IncomingMessage,
   ) => Promise<Response>;
-  /** RFC 9449 section 5: a bad DPoP proof is answered 400 here, elsewhere 401. */
+  /** Whether a bad DPoP proof is answered with 400 instead of 401 (RFC 9449 section 5). */
   readonly atTokenEndpoint?: boolean;
   /**
-   * Decides, and writes what it grants (recordGrant); a read that is granted leaves no row. What it throws is a refusal.
-   * @returns a value that becomes JSON, a Response, or undefined for 204; or why it refuses
+   * Makes the decision and records what it grants (recordGrant). Allowed reads leave no row. A thrown error is a
+   * refusal.
+   * @returns a value to serialize as JSON, a Response, or undefined for 204; or a refusal
    */
   handler(call: Call<Caller, Body>): Promise<Outcome<unknown>>;
 }
 
-/** What is presented, before anything of the body is read. */
+/** A request before its body is read. */
 export interface Presented {
   readonly request: IncomingMessage;
   readonly event: AuditEvent;
-  /** Of the route. */
+  /** Path of the route. */
   readonly path: string;
 }
 
-/** Who calls; the event has it from then on, also where it refuses. What it throws is a refusal. */
+/**
+ * Identifies the caller. The event includes the identity from then on, even in a refusal. A thrown error is a refusal.
+ */
 export interface Authentication<Caller> {
   (presented: Presented): Outcome<Caller> | Promise<Outcome<Caller>>;
   /**
-   * Who that is by now, where it can change: called once the body is there, which its sender may have held back until the session was
-   * over. What it throws is a refusal.
+   * Rechecks the caller once the body has arrived, because the sender may have delayed the body until the session
+   * ended. A thrown error is a refusal.
    */
   still?(caller: Caller): Caller;
 }
 
+/** Authenticated call with its body. */
 export interface Call<Caller, Body> {
   readonly caller: Caller;
+  /** Body, or query of a GET. */
   readonly body: Body;
   readonly event: AuditEvent;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly query: Readonly<Record<string, string>>;
-  /** From the path. */
+  /** Path parameters. */
   readonly params: Readonly<Record<string, string>>;
 }
 
@@ -87,11 +107,12 @@ export interface RouteContext {
   readonly log: Logger;
 }
 
-/** Infers what the authentication and the body give to the handler. */
+/** Infers the types that authentication and body pass to the handler. */
 export function route<Caller, Body>(one: Route<Caller, Body>): Route {
   return one;
 }
 
+/** Mounts routes on an app, with authentication, audit and refusals. */
 export function mount(app: Hono<Env>, context: RouteContext, routes: readonly Route[]): void {
   for (const one of routes)
     app.on(one.method, one.path, (c, next) =>
@@ -113,7 +134,7 @@ async function answer(context: RouteContext, c: Context<Env>, one: Route): Promi
   }
   try {
     const { metered } = await recordRefusal(context.audit, outcome);
-    return await tell(outcome.error, metered ? undefined : event.id);
+    return await tell(outcome.error, metered ? undefined : outcome.event.id);
   } catch (thrown) {
     return await tell(toMeshpassError(thrown), event.id);
   }
@@ -123,20 +144,27 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
   const { incoming: request, outgoing: response } = c.env;
   let known = event;
   try {
-    // What the headers prove comes before the body is waited for: nothing of a stranger's body is read.
+    // Verifies the headers before waiting for the body, so that a stranger's body is read only if it is itself the
+    // proof.
     const caller = await one.authentication({ request, event, path: one.path });
     if (!caller.granted) return caller;
     known = caller.event;
-    const body = await (one.schema ? readJson(request, one.schema, one.limit) : one.read?.(request));
+    const body = await readAsked(one, c);
     const { still = (same: unknown) => same } = one.authentication;
     const callerNow = still(caller.value);
     const members = one.auditMembers?.(body);
     known = { ...known, ...members, ...(members?.detail && { detail: { ...known.detail, ...members.detail } }) };
-    const { query, params } = { query: c.req.query(), params: c.req.param() as Record<string, string> };
-    return await one.handler({ caller: callerNow, body, event: known, request, response, query, params });
+    const params = c.req.param() as Record<string, string>;
+    return await one.handler({ caller: callerNow, body, event: known, request, response, params });
   } catch (thrown) {
     return refused(known, thrown);
   }
+}
+
+async function readAsked({ method, schema, limit, read }: Route, c: Context<Env>): Promise<unknown> {
+  const { incoming } = c.env;
+  if (!schema) return await read?.(incoming);
+  return method === 'GET' ? readInput(c.req.query(), schema, 'query') : await readJson(incoming, schema, limit);
 }
 
 const NO_STORE = { 'content-type': 'application/json', 'cache-control': 'no-store', pragma: 'no-cache' };
@@ -148,7 +176,10 @@ function respond(value: unknown): Response {
     : jsonResponse(JSON.stringify(value));
 }
 
-/** @param text JSON */
+/**
+ * Builds a JSON response that must not be cached.
+ * @param text JSON
+ */
 export function jsonResponse(text: string): Response {
   return new Response(text, { headers: NO_STORE });
 }

@@ -1,18 +1,21 @@
-/** How much may be under way at once: in all, and for each of those who ask, so that one cannot take the places of all. */
+/** Limits concurrent work in total and per holder, so that no holder can occupy all slots. */
 import { MeshpassError } from '@meshpass/identity';
 
+/** Slots for concurrent work. */
 export interface Slots {
   /**
-   * @param holder who takes the place: a source, or a session
-   * @returns gives it back
+   * Takes a slot.
+   * @param holder source or session that takes the slot
+   * @returns a function that releases the slot
    * @throws MeshpassError `overloaded`
    */
   readonly take: (holder: string) => () => void;
 }
 
 /**
- * @param total places in all
- * @param perHolder places of one holder
+ * Creates the slots, all free.
+ * @param total total number of slots
+ * @param perHolder maximum number of slots per holder
  */
 export function createSlots(total: number, perHolder: number): Slots {
   const held = new Map<string, number>();

@@ -1,46 +1,51 @@
-/** The operator listener of a broker that waits: alive, not ready, and why. */
+/** Operator listener of a waiting broker. Reports that the broker is alive but not ready, and why. */
 import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
-import type { Metrics } from '../telemetry/metrics.ts';
+import type { Metrics } from '../base/index.ts';
 import { type Connections, createConnections } from './connections.ts';
 import { type ListenAddress, type Listening, listenPlain } from './listen.ts';
 import { refusal } from './refusal.ts';
 import type { Env } from './route.ts';
 
+/** State of a waiting broker. */
 export interface StandbyContext {
   readonly metrics: Metrics;
-  /** Why it does not serve, in words. */
+  /** Returns the reasons why the broker does not serve. */
   readonly reasons: () => readonly string[];
-  /** Whether all that it waits for is that another one ends: it could take over now. */
+  /** Whether the broker could take over now and only waits for another broker to end. */
   readonly couldTakeOver: () => boolean;
 }
 
+/** Operator listener whose app can be replaced. */
 export interface OperatorListener extends Listening {
-  /** From now on this answers. */
+  /** Switches to another app. */
   readonly show: (app: Hono<Env>) => void;
   readonly connections: Connections;
 }
 
-/** Probes, scrapes and operators need a few. */
+/** Maximum strangers' connections per source. Probes, scrapes and operators need only a few. */
 const STRANGERS_PER_SOURCE = 256;
 
-/** Listens for operators and probes from the first moment on, whatever the broker turns out to be. */
+/** Opens the operator listener at startup, before the broker knows whether it is active. */
 export async function listenForOperators(first: Hono<Env>, address: ListenAddress): Promise<OperatorListener> {
   let shown = first;
   const connections = createConnections({ perSource: STRANGERS_PER_SOURCE, isProxy: () => false });
   const listening = await listenPlain({ fetch: (...request) => shown.fetch(...request) }, address, connections);
   return {
-    ...{ ...listening, connections },
+    ...listening,
+    connections,
     show: (app) => {
       shown = app;
     },
   };
 }
 
+/** Creates the app of a waiting broker. */
 export function createStandbyApp({ metrics, reasons, couldTakeOver }: StandbyContext): Hono<Env> {
   const app = new Hono<Env>();
   app.get('/healthz', (c) => c.json({ status: 'alive' }));
-  // With `?standby=ready`, for whoever routes by the label of the active one and asks whether a Pod is well.
+  // `?standby=ready` is for deployments that route by the label of the active Pod and check only whether a Pod is
+  // healthy.
   app.get('/readyz', (c) =>
     c.json(
       { status: 'standby', reasons: reasons() },
@@ -59,6 +64,7 @@ export function createStandbyApp({ metrics, reasons, couldTakeOver }: StandbyCon
   return app;
 }
 
+/** Mounts `GET /metrics`. */
 export function metricsRoute(app: Hono<Env>, { registry }: Metrics): void {
   app.get('/metrics', async (c) => c.body(await registry.metrics(), 200, { 'content-type': registry.contentType }));
 }

@@ -1,9 +1,14 @@
-/** What is to be mended about operators, though the broker serves. */
-import type { Operators } from '@meshpass/access';
-import type { BrokerConfig } from '../config.ts';
-import type { MeshState } from '../reconcile/contract.ts';
+/** Warns about operator settings that need fixing even though the broker is serving. */
 
-/** Each says what to do, and begins in lower case: `/readyz`, the log and `meshpass check` make sentences of them. */
+import type { Operators } from '@meshpass/access';
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import type { MeshState } from '../mesh/index.ts';
+import type { BrokerConfig } from './config.ts';
+
+/**
+ * Returns warnings with instructions. Each begins in lower case, because `/readyz`, the log and `meshpass check` build
+ * it into sentences.
+ */
 export function operatorWarnings(
   { breakGlass, operatorTokenFile }: Pick<BrokerConfig, 'breakGlass' | 'operatorTokenFile'>,
   mesh: Pick<MeshState, 'inForce' | 'access'>,
@@ -16,7 +21,7 @@ export function operatorWarnings(
     );
   if (mesh.inForce() && !namesAnybody(mesh.access().operators))
     warnings.push(
-      'nobody can operate this broker: the access file in force gives nobody a role, and break-glass is off. Add "operators" to the access file (docs/install/operators.md)',
+      `this broker has no operator: the access file in force grants no role, and break-glass is off. Add "operators" to the access file (${pageUrl('docs/install/operators.md')})`,
     );
   return warnings;
 }

@@ -1,107 +1,59 @@
-/** What a broker is given, what it gives, and what all of its parts have in common. */
+/** A broker's input and output, and the context that all of its parts share. */
 import { randomBytes } from 'node:crypto';
-import type { Authorize } from '@meshpass/access';
-import type { EdgeDecision, MeshpassError } from '@meshpass/identity';
+import type { MeshpassError } from '@meshpass/identity';
 import type { Logger } from 'pino';
-import type { Attest, AttestSignIn } from '../attest/attest.ts';
-import type { Losses } from '../attest/github/losses.ts';
-import type { VerifyLogout } from '../attest/oidc/logout-token.ts';
-import type { CheckpointSink } from '../audit/checkpoint/sink.ts';
-import type { Outcome } from '../audit/log/decision.ts';
-import type { ConfigurationSource } from '../channel/configurations.ts';
-import type { ControlChannel } from '../channel/control.ts';
-import type { Clock, Random } from '../clock/clock.ts';
-import type { BrokerConfig } from '../config.ts';
-import type { RateLimiter } from '../github/rate-limiter.ts';
-import type { ReadGithub } from '../github/reader.ts';
-import type { CertificateAuthority } from '../istiod/authority.ts';
-import type { KubernetesTokens } from '../kubernetes/session-tokens.ts';
-import type { OperatorProofs } from '../operator/sign-in.ts';
-import type { AuthorOf } from '../policy/author.ts';
-import type { MeshState, PolicyMesh, Revoker } from '../reconcile/contract.ts';
-import type { PolicyDecisions } from '../reconcile/policy-decisions.ts';
-import type { Feed } from '../session/feed.ts';
-import type { LiveIndex } from '../session/live.ts';
-import type { HeldGrant } from '../session/session.ts';
-import type { GainRequest } from '../session/widen.ts';
-import type { ActiveState } from '../store/active-state.ts';
-import { createLog } from '../telemetry/log.ts';
-import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
-import type { RotatingSigner } from '../token/signer.ts';
-import type { RelaySource } from '../xds/relay-source.ts';
+import type { AdminParts } from '../admin/index.ts';
+import type { CheckpointSink } from '../audit/index.ts';
+import { type Clock, createLog, createMetrics, type Metrics, type Random } from '../base/index.ts';
+import type { SessionParts, Sessions } from '../core/index.ts';
+import type { ActiveState } from '../store/index.ts';
+import type { BrokerConfig } from './config.ts';
 
-/** What the caller makes, because it depends on the installation or on the mesh. */
-export interface BrokerParts {
-  readonly attest: Attest;
-  /** createAttestSignIn(); absent: nobody can sign in. */
-  readonly attestSignIn?: AttestSignIn;
-  /** Verifies logout tokens of issuers; absent: none is taken. */
-  readonly verifyLogout?: VerifyLogout;
-  readonly authorize: Authorize;
-  readonly authority: CertificateAuthority;
-  readonly revoker: Revoker;
-  readonly mesh: MeshState;
-  /** How sessions get tokens for the API server of Kubernetes; absent: they do not. */
-  readonly kubernetesTokens?: KubernetesTokens | undefined;
-  /** What an operator has to mend, though the broker serves. */
+/** Parts that the caller creates, because they depend on the installation or the mesh. */
+export interface BrokerParts extends SessionParts, AdminParts {
+  readonly github?: NonNullable<SessionParts['github']>;
+  /** Returns problems that an operator should fix even though the broker is serving. */
   readonly warnings?: () => readonly string[];
-  /** Subscribes to the outcome of each access file, which goes into the audit log. */
-  readonly onPolicyDecision?: PolicyDecisions['listen'];
-  /** openSigner(): made by the caller, because the mesh must know its JWKS before the broker serves. */
-  readonly signer: RotatingSigner;
-  /** TokenReview of an edge's bearer token; absent where the edge runs in this process. */
-  readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
-  /** How to ask GitHub about the Codespaces and teams of live sessions, and how often; absent: leases alone decide. */
-  readonly github?: { readonly read: ReadGithub; readonly rateLimiter: RateLimiter };
-  /** The same that `attest` uses; of the broker's own where absent. */
-  readonly losses?: Losses;
-  /** How operators prove who they are; absent: nobody can sign in. */
-  readonly operators?: OperatorProofs;
-  /** Where access files are applied by plan. */
-  readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: AuthorOf | undefined };
-  /** Where the newest checkpoint of the audit log is stored, beside the file. */
+  /** Sinks for the newest audit log checkpoint, in addition to the file. */
   readonly checkpointSinks?: readonly CheckpointSink[];
-  /** Where Envoy's configuration of sessions comes from; absent: they get none. */
-  readonly relay?: RelaySource;
-  /** Configurations that agents are given through edges; those of the relay where absent. */
-  readonly configurations?: ConfigurationSource;
-  /** The index of live sessions; createLiveIndex() where absent. */
-  readonly live?: LiveIndex;
-  /** Sends messages to webhooks; Node's own where absent. */
-  readonly fetch?: typeof fetch;
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
-  /** Is told when this broker becomes the active one. */
+  /** Notified when this broker becomes active. */
   readonly activeState?: Pick<ActiveState, 'activate'>;
-  /** Ends the waiting of a standby. */
+  /** Ends a standby's wait. */
   readonly signal?: AbortSignal;
 }
 
+/** A running broker. */
 export interface Broker {
-  /** As bound: useful where the configuration says port 0. */
+  /** Bound port, for configurations with port 0. */
   readonly port: number;
   readonly operatorPort: number;
-  /** For an edge in this process. */
-  readonly feed: Feed;
-  /** @throws MeshpassError `store_unavailable`, `overloaded` */
-  readonly reportEdgeDecisions: (decisions: readonly EdgeDecision[]) => Promise<void>;
-  /** What an edge in this process brings of control connections. */
-  readonly control: Pick<ControlChannel, 'renew' | 'configuration'>;
-  /** Gives a live session a grant, see session/widen.ts. @returns refused with `session_unknown` and what gain() refuses with */
-  readonly gain: (sessionId: string, grant: string, request: GainRequest) => Promise<Outcome<HeldGrant>>;
-  /** Resolves when the mesh knows of every revocation so far. */
+  /** Event feed for an edge in this process. */
+  readonly feed: Sessions['feed'];
+  /**
+   * Records an edge's decisions.
+   * @throws MeshpassError `store_unavailable`, `overloaded`
+   */
+  readonly reportEdgeDecisions: Sessions['recordEdgeDecisions'];
+  /** Handles messages that an edge in this process receives on control connections. */
+  readonly control: Pick<Sessions['control'], 'renew' | 'configuration'>;
+  /** Resolves when the mesh has applied all revocations so far. */
   readonly revocationsSettled: () => Promise<void>;
   /**
-   * Resolves, with the reason, when another broker has taken over. By then this one accepts no requests, and has closed what it
-   * can: its process must end.
+   * Resolves with the reason when another broker has taken over. By then, this broker accepts no requests and has
+   * closed its parts. The process must exit.
    */
   readonly lost: Promise<MeshpassError>;
-  /** Stops accepting, finishes requests in flight within 10 s, makes everything durable. Sessions live on. */
+  /**
+   * Stops accepting connections, finishes requests in progress within 10 s and completes all writes. Sessions remain
+   * live.
+   */
   readonly close: () => Promise<void>;
 }
 
-/** What every part of the broker is given. */
+/** Context shared by all parts of the broker. */
 export interface Base {
   readonly config: BrokerConfig;
   readonly given: BrokerParts;
@@ -109,10 +61,11 @@ export interface Base {
   readonly random: Random;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Counts and logs a failure that is retried or survived. */
+  /** Returns a callback that counts and logs a failure. After the failure, the broker retries or continues. */
   readonly failed: (where: string) => (cause: unknown) => void;
 }
 
+/** Creates the context with its defaults. */
 export function createBase(config: BrokerConfig, given: BrokerParts): Base {
   const { clock = Date.now, random = randomBytes, log = createLog('broker') } = given;
   const metrics = createMetrics();

@@ -1,21 +1,24 @@
-/** Everything that the broker reads from files: a standby must find out about a missing one before it is needed. */
-import { join } from 'node:path';
+/** Reads all secrets from files at startup, so that a standby detects a missing file before the file is needed. */
 import { fileProblem, MeshpassError } from '@meshpass/identity';
-import { type AuditKey, openAuditKey } from '../audit/checkpoint/key.ts';
-import { readPrivateFile } from '../secrets/key-file.ts';
-import { readKeyPair } from '../secrets/key-pair.ts';
+import { type ClosedLog, openClosedLog } from '../audit/index.ts';
+import { readPrivateFile } from '../base/index.ts';
+import { readKeyPair } from '../http/index.ts';
 import type { Base } from './parts.ts';
 
+/** Secrets from files. */
 export interface Secrets {
-  /** The break-glass token; undefined where break-glass is off. */
+  /** Break-glass token; undefined if break-glass is disabled. */
   readonly operatorToken: string | undefined;
   readonly githubEventToken: string | undefined;
-  readonly auditKey: AuditKey;
+  readonly auditLog: ClosedLog;
 }
 
 const MIN_TOKEN = 32;
 
-/** @throws MeshpassError `config_invalid` */
+/**
+ * Reads the secrets.
+ * @throws MeshpassError `config_invalid`
+ */
 export async function readSecrets({ config, given }: Base): Promise<Secrets> {
   if (config.breakGlass && config.operatorTokenFile === undefined)
     throw new MeshpassError(
@@ -29,16 +32,15 @@ export async function readSecrets({ config, given }: Base): Promise<Secrets> {
       'config_invalid',
       "GitHub's audit log stream is useful only if the broker can query GitHub: configure a GitHub App or a token file.",
     );
-  const auditKey = await openAuditKey(
-    config.auditKeyFile ?? join(config.dataDir, 'audit-key.pem'),
-    config.publicUrl,
-    config.auditKeyFile === undefined,
-  );
+  const auditLog = await openClosedLog(config, given.checkpointSinks ?? []);
   readKeyPair(config.tls);
-  return { operatorToken, githubEventToken, auditKey };
+  return { operatorToken, githubEventToken, auditLog };
 }
 
-/** @param whose for messages */
+/**
+ * Reads a token file.
+ * @param whose owner of the token, for messages
+ */
 function readToken(file: string | undefined, whose: string): string | undefined {
   if (file === undefined) return undefined;
   let token: string;

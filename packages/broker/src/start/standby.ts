@@ -1,40 +1,49 @@
-/** The time before this broker is the active one: only the operator listener answers, and nothing is written. */
+/** Waits until this broker is active. Until then, only the operator listener responds and nothing is written. */
 import { hostname } from 'node:os';
-import type { CheckpointSink } from '../audit/checkpoint/sink.ts';
-import { type AdmittedLog, admitLog } from '../audit/restore/admit.ts';
-import { createAdoption } from '../audit/restore/adopt.ts';
-import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/standby.ts';
-import { untilItAnswers } from '../kubernetes/until-it-answers.ts';
-import { createAppliedCheck, readNewest, toAccess } from '../policy/applied.ts';
-import { readInForce } from '../policy/in-force.ts';
-import type { LeaderRecord, Shared } from '../store/leader-record.ts';
-import { openStore, type Store } from '../store/open.ts';
+import { createAppliedCheck, createKeptReader, readInForce, readNewest, toAccess } from '../admin/index.ts';
+import { untilItAnswers } from '../base/index.ts';
+import { claimKeys } from '../core/index.ts';
+import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/index.ts';
+import { type LeaderRecord, openStore, type Shared, type Store } from '../store/index.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 
+/** A broker that waits. */
 export interface Standby {
   readonly operator: OperatorListener;
-  /** Changes the reason that probes and operators are told, and logs it where it is new. */
+  /** Changes the reason reported to probes and operators, and logs it if it is new. */
   readonly waitFor: (reason: string, detail: object, active?: ActiveBroker) => void;
 }
 
-/** What is known of the broker that is active, where one is. */
+/** State of the active broker, if one exists. */
 export interface ActiveBroker {
-  /** It has an access file that was applied by plan: whoever takes over goes on with that, not with the one on disk. */
+  /**
+   * Whether its access file was applied by a plan. The next active broker continues with that file instead of the one
+   * on disk.
+   */
   readonly isPlanned: boolean;
-  /** Why this version does not accept that file. */
+  /** Why this version refuses that file. */
   readonly refused?: string | undefined;
+  /**
+   * Whether the store has the access file in force, with text that this version accepts. It is the fallback if the file
+   * on disk is refused.
+   */
+  readonly isKept?: boolean;
 }
 
+/** Opens the operator listener and reports why the broker waits. */
 export async function startStandby({ config, given, metrics, log }: Base): Promise<Standby> {
   let waitsFor = 'the store is being opened';
   let behind: ActiveBroker | undefined;
   const reasons = () => [waitsFor, ...(behind?.refused ? [behind.refused] : []), ...given.mesh.unready()];
-  // One that cannot see the cluster, or put its access file in force, must not count as ready: an update would go on, and replace the one that can.
+  // A broker that cannot see the cluster or load any access file must not count as ready. Otherwise a rolling update
+  // would replace the broker that can.
   const couldTakeOver = () =>
     behind !== undefined &&
     given.mesh.unseen().length === 0 &&
-    (behind.isPlanned ? behind.refused === undefined : given.mesh.fileProblem() === undefined);
+    (behind.isPlanned
+      ? behind.refused === undefined
+      : behind.isKept === true || given.mesh.fileProblem() === undefined);
   const app = createStandbyApp({ metrics, reasons, couldTakeOver });
   return {
     operator: await listenForOperators(app, config.operator),
@@ -47,17 +56,20 @@ export async function startStandby({ config, given, metrics, log }: Base): Promi
   };
 }
 
-/** What all brokers of one store must have in common, as it is now. */
-export function sharedSettings({ config, given }: Base, { auditKey }: Secrets): Shared {
+/** Returns the current settings that all brokers using the same store must share. */
+export function sharedSettings({ config, given }: Base, { auditLog }: Secrets): Shared {
   const { publicUrl, trustDomain, tokenAudience } = config;
   const { keys } = JSON.parse(given.signer.jwks) as { keys: { kid: string }[] };
   return {
-    ...{ publicUrl, trustDomain, tokenAudience },
+    publicUrl,
+    trustDomain,
+    tokenAudience,
     signingKeys: keys.map(({ kid }) => kid),
-    auditKeys: auditKey.verifiers.map(({ text }) => text),
+    auditKeys: [...auditLog.verifiers],
   };
 }
 
+/** The active broker's store. */
 export interface Leadership {
   readonly store: Store;
   /** Whether another broker was active until now. */
@@ -65,23 +77,29 @@ export interface Leadership {
 }
 
 /**
- * Resolves when this is the active broker: at once, or on PostgreSQL when no other one is.
- * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`; the reason of the signal
+ * Resolves when this broker is active: immediately, or on PostgreSQL once no other broker is active.
+ * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`, `store_older`; the reason of the signal
  */
 export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: Shared): Promise<Leadership> {
   const { config, given, metrics } = base;
   const refusedOf = createAppliedCheck();
+  const keptOf = createKeptReader();
   let waited = false;
   const store = await openStore({
-    ...{ dataDir: config.dataDir, databaseUrl: config.databaseUrl, signal: given.signal },
+    dataDir: config.dataDir,
+    databaseUrl: config.databaseUrl,
+    signal: given.signal,
     self: { instance: `${hostname()} process ${process.pid}`, shared },
     onWaiting: ({ active, applied, inForce }) => {
       waited = true;
-      if (inForce !== undefined) given.mesh.wasInForce(inForce);
+      const kept = inForce && keptOf(inForce);
+      if (kept) given.mesh.wasInForce(kept);
       const detail = { active: active?.instance, since: active?.since };
       const planned = given.policy && applied;
       waitFor(`standing by: ${nameOf(active)} is active`, detail, {
-        ...{ isPlanned: planned !== undefined, refused: planned && refusedOf(planned) },
+        isPlanned: planned !== undefined,
+        refused: planned && refusedOf(planned),
+        isKept: kept?.access !== undefined,
       });
     },
     onFailure: (err) => {
@@ -93,39 +111,42 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
 }
 
 /**
- * Whether the audit log may be extended. Without its signed checkpoint nobody can tell, so a sink that does not answer is waited for.
- * @throws MeshpassError those of admitLog(); the reason of the signal
+ * Waits until the audit log may be extended. This cannot be determined without its signed checkpoint, so an
+ * unresponsive sink is retried.
+ * @throws errors from admitLog(); the reason of the signal
  */
 export async function waitForAuditLog(
-  { given, clock, random }: Base,
+  { given }: Base,
   { waitFor }: Standby,
-  { store, key, sinks }: { store: Store; key: Secrets['auditKey']; sinks: readonly CheckpointSink[] },
-): Promise<AdmittedLog> {
-  const adopt = createAdoption({ store, key, sinks, clock, random });
-  const admit = async () => {
-    await adopt();
-    return await admitLog(store.db, key, sinks);
-  };
-  return await untilItAnswers(admit, {
+  store: Store,
+  closed: Secrets['auditLog'],
+) {
+  return await untilItAnswers(() => closed.admit(store.db), {
     signal: given.signal,
     onFailure: (err) => waitFor("standing by: the place of the audit log's checkpoint does not answer", { err }),
   });
 }
 
 /**
- * From here on this is the active broker, and what the one before it changed is in force here, too.
- * @throws MeshpassError `access_*` where this version refuses the access file that was applied by plan
+ * Makes this broker active, with the previous broker's changes in force.
+ * @throws MeshpassError `store_unavailable` if another broker may be active by now; `access_*` if this version refuses
+ *   the access file that a plan applied
  */
-export async function becomeActive({ given }: Base, { store, waited }: Leadership): Promise<void> {
-  const { signer, policy, activeState } = given;
-  // The other broker may have changed its keys; the mesh must not be told of those that were read at the start.
-  if (waited) signer.adopt(await signer.read());
-  // The access file that was applied last is in force again, before anything is applied: the one on disk is older.
+export async function becomeActive(base: Base, { waitFor }: Standby, { store }: Leadership): Promise<void> {
+  const { config, given } = base;
+  const { signer, policy, activeState, signal } = given;
+  // The other broker may have changed its keys, so the mesh must not receive the keys read at startup.
+  const { isLeader } = store;
+  await untilItAnswers(() => claimKeys({ signer, tokenSeconds: config.tokenSeconds, isLeader }), {
+    signal,
+    onFailure: (err) => waitFor('standing by: the place of the signing keys does not answer', { err }),
+  });
+  // Restores the last applied access file before any other is applied, because the file on disk is older.
   const applied = policy && (await readNewest(store.db));
   if (applied) policy.mesh.resume(toAccess(applied));
-  const inForce = await readInForce(store.db);
-  if (inForce !== undefined) given.mesh.wasInForce(inForce);
-  activeState?.activate(store.isLeader);
+  const kept = await readInForce(store.db);
+  if (kept) given.mesh.wasInForce(kept);
+  activeState?.activate(isLeader);
 }
 
 function nameOf(active: LeaderRecord | undefined): string {

@@ -1,13 +1,14 @@
-/** Whether this broker is the active one, for those of its parts that are made before that is decided. */
+/** Announces whether this broker is active, for parts that are created before that is known. */
 export interface ActiveState {
-  /** Resolves when it becomes the active one. */
+  /** Resolves when this broker becomes active. */
   readonly activated: Promise<void>;
-  /** Whether it is known, at this instant, to be it. */
+  /** Whether this broker is known to be active at this instant. */
   readonly isLeader: () => boolean;
-  /** To be called by who decides. */
+  /** Marks this broker as active. */
   readonly activate: (isLeader: () => boolean) => void;
 }
 
+/** Creates the state of a broker that is not active yet. */
 export function createActiveState(): ActiveState {
   const activated = Promise.withResolvers<void>();
   let current = () => false;

@@ -1,41 +1,44 @@
-/** Why a session ended, as the store and the audit log have it. */
+/** Session close causes. */
 
-/** Each is in the audit log (`detail.cause`), in the store and in `meshpass_sessions_closed_total`; docs/ending-sessions.md. */
+/**
+ * Causes in the audit log (`detail.cause`), in the store and in `meshpass_sessions_closed_total`
+ * (docs/ending-sessions.md).
+ */
 export const CLOSE_CAUSES = [
-  /** The agent said so. */
+  /** The agent closed the session. */
   'goodbye',
-  /** No heartbeat for the length of a lease. */
+  /** No heartbeat came within the lease period. */
   'lease_lapsed',
-  /** The hard limit: 12 hours, or what the grants say. */
+  /** The session reached its hard limit: 12 hours, or the limits of its grants. */
   'expired',
-  /** A new session of the same workspace: it was rebuilt, or its agent began anew. */
+  /** The workspace opened a new session: it was rebuilt, or its agent restarted. */
   'replaced',
-  /** An operator. */
+  /** An operator closed the session. */
   'operator',
-  /** The access file grants it nothing any more. */
+  /** The access file no longer grants it anything. */
   'access_removed',
-  /** The access file trusts its issuer, or its organisation, no more. */
+  /** The access file no longer trusts its issuer or organization. */
   'issuer_removed',
-  /** GitHub says that its developer is not in the team, or the organisation, by which it had access. */
+  /** GitHub reports that its developer left the team or organization that had access. */
   'membership_lost',
   /** GitHub reports that its Codespace is not running. */
   'workspace_stopped',
-  /** GitHub reports that its Codespace is deleted, or that the name is another's now. */
+  /** GitHub reports that its Codespace was deleted, or that its name now belongs to another Codespace. */
   'workspace_deleted',
-  /** GitHub says that its job of GitHub Actions is over. */
+  /** GitHub reports that its GitHub Actions job has ended. */
   'job_ended',
-  /** What was approved for it was withdrawn or taken back, and it held nothing else. */
+  /** The approval of its only grants was withdrawn or revoked. */
   'approval_revoked',
-  /** What it stood on was a sign-in at the company's identity provider, which was signed out there or in the workspace. */
+  /** The sign-in that its grants required was ended at the identity provider or in the workspace. */
   'signed_out',
-  /** The same, which was not confirmed in time. */
+  /** The sign-in that its grants required was not confirmed in time. */
   'sign_in_lapsed',
-  /** The store was restored from a backup: whether it had ended since is not known. */
+  /** The store was restored from a backup, so whether the session had ended is unknown. */
   'store_restored',
 ] as const;
 export type CloseCause = (typeof CLOSE_CAUSES)[number];
 
-/** What a person is told of a session that is over. */
+/** Explanations for users whose sessions have ended. */
 export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
   goodbye: 'its agent ended it',
   lease_lapsed: 'its agent sent no heartbeat for too long',

@@ -1,10 +1,10 @@
 /**
- * Keeps two processes out of one PGlite directory. PostgreSQL's own lock (postmaster.pid) does not: under WebAssembly
- * every process believes that its pid is 42 and so takes the other's lock for its own stale one.
+ * Prevents two processes from using the same PGlite directory. PostgreSQL's own lock (postmaster.pid) cannot do this:
+ * under WebAssembly, every process believes that its pid is 42, so it mistakes another's lock for its own stale one.
  *
- * Node has no flock(2), so the lock is a file that names its owner by boot, pid and start time of the process; it is
- * taken over when that process is gone. It sees processes of this machine and pid namespace only: on Kubernetes a
- * volume that one node mounts (ReadWriteOncePod) and the `Recreate` strategy keep others out.
+ * Node has no flock(2), so the lock is a file that identifies its owner by boot, pid and start time of the process. It
+ * is stale once that process has ended. Only processes on the same machine and in the same pid namespace are visible.
+ * On Kubernetes, a volume that one node mounts (ReadWriteOncePod) and the `Recreate` strategy exclude others.
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,9 +13,10 @@ import { MeshpassError } from '@meshpass/identity';
 const FILE = 'meshpass.lock';
 
 /**
- * @param dir directory of the store, which exists
- * @returns releases the lock
- * @throws MeshpassError `store_unavailable` while another live process holds it
+ * Locks a directory.
+ * @param dir existing directory of the store
+ * @returns a function that releases the lock
+ * @throws MeshpassError `store_unavailable` if another live process has the lock
  */
 export function lockDirectory(dir: string): () => void {
   const path = join(dir, FILE);
@@ -33,7 +34,7 @@ export function lockDirectory(dir: string): () => void {
     const pid = Number(owner?.split(' ')[1]);
     if (owner !== undefined && Number.isInteger(pid) && owner === identityOf(pid))
       throw new MeshpassError('store_unavailable', `Another broker (process ${pid}) uses this data directory.`);
-    // Rename before removing: of two processes that both see a stale lock, only one moves it away.
+    // Renamed before it is removed: if two processes see a stale lock, only one can move it.
     const stale = `${path}.${process.pid}`;
     try {
       renameSync(path, stale);
@@ -47,7 +48,7 @@ export function lockDirectory(dir: string): () => void {
 
 function identityOf(pid: number): string {
   const boot = read('/proc/sys/kernel/random/boot_id')?.trim() ?? 'unknown';
-  // Field 22 of stat is the start time; the command in field 2 may hold spaces and parentheses.
+  // Field 22 of stat is the start time. The command in field 2 may contain spaces and parentheses.
   const started = read(`/proc/${pid}/stat`)?.split(') ').at(-1)?.split(' ')[19];
   return started === undefined && !alive(pid) ? '' : `${boot} ${pid} ${started ?? ''}`;
 }

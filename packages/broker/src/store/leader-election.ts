@@ -1,71 +1,81 @@
 /**
- * Which of several brokers is the active one: whose connection holds an advisory lock of PostgreSQL. The others ask for it four
- * times a second. The active one confirms every second, on that very connection, that it still has it.
+ * Elects the active broker with a PostgreSQL advisory lock on its connection. Waiting brokers try to get the lock four
+ * times a second. The active broker confirms every second on the same connection that it still has the lock.
  *
- * PostgreSQL passes the lock on when the connection ends: at once when the process dies, and after LOCK_IDLE_MS of silence
- * (`idle_session_timeout`) when it is frozen or cut off. LEADERSHIP_MS is shorter: whoever is cut off stops before another starts,
- * by its own clock and without asking anybody. What was sent before then is refused by the epoch (write-batch.ts).
+ * PostgreSQL releases the lock when the connection ends: at once if the process dies, and after LOCK_IDLE_MS of silence
+ * (`idle_session_timeout`) if the process is frozen or cut off. LEADERSHIP_MS is shorter, so a broker that is cut off
+ * stops by its own clock before another one starts. Because of the epoch, writes that it sent earlier are rejected
+ * (tables/brokers.ts).
  */
 import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import { type LeaderRecord, readLeaderRecord } from './leader-record.ts';
-import type { AccessVersionsTable } from './tables.ts';
+import type { Tables } from './schema.ts';
 
+/** Leadership of the active broker. */
 export interface Leadership {
-  /** Whether this process is known, at this instant, to be the active broker. */
+  /** Whether this process is known to be the active broker at this instant. */
   readonly isLeader: () => boolean;
-  /** Calls back whenever `holds` is true again after it was not. */
+  /** Registers a callback that runs each time `isLeader` becomes true again. */
   readonly onLeaderAgain: (listener: () => void) => void;
-  /** Resolves when another broker has taken over; this one never becomes active again. */
+  /** Resolves when another broker has taken over. This broker never becomes active again. */
   readonly lost: Promise<void>;
-  /** The store has refused a write: another broker has taken over. */
+  /** Reports that the store rejected a write because another broker has taken over. */
   readonly lose: () => void;
-  /** From now on another epoch in the store means that another broker has taken over. */
+  /** Sets the expected epoch. Any other epoch in the store means that another broker has taken over. */
   readonly watchEpoch: (epoch: number) => void;
-  /** Gives the lock up. */
+  /** Releases the lock. */
   readonly end: () => Promise<void>;
 }
 
-/** What one that waits sees of the store. */
+/** State of the store as a waiting broker sees it. */
 export interface Seen {
-  /** Undefined where it has not said who it is yet. */
+  /** Undefined if the active broker has not recorded itself yet. */
   readonly active: LeaderRecord | undefined;
   /** Names of the migrations in the store. */
   readonly executed: readonly string[];
   /**
-   * The access file that was applied by plan last: it goes before the one on disk of whoever becomes active. The same object until another is applied.
+   * Last access file applied by a plan, which takes precedence over the file on disk of the next active broker. Remains
+   * the same object until another file is applied.
    */
   readonly applied: AppliedRow | undefined;
-  /** Digest of the access file on disk that came into force last; undefined where there is none yet. */
-  readonly inForce: string | undefined;
+  /**
+   * Access file on disk that last came into force; undefined if there was none. Remains the same object until the file
+   * changes.
+   */
+  readonly inForce: InForceRow | undefined;
 }
 
-export type AppliedRow = Readonly<Pick<AccessVersionsTable, 'version' | 'main' | 'files'>>;
+/** Access file applied by a plan. */
+export type AppliedRow = Readonly<Pick<Tables['access_versions'], 'version' | 'main' | 'files'>>;
+/** Access file on disk. */
+export type InForceRow = Readonly<Pick<Tables['access_in_force'], 'digest' | 'main' | 'files'>>;
 
+/** Database and callbacks of a waiting broker. */
 export interface LeadershipOptions {
   readonly databaseUrl: string;
-  /** Called with every look at the lock that found it taken. What it throws ends the waiting. */
+  /** Called after each attempt that finds the lock taken. Throwing ends the wait. */
   readonly onWaiting: (seen: Seen) => void;
-  /** Called where the store does not answer one that waits. */
+  /** Called if the store does not respond while the broker waits. */
   readonly onFailure: (cause: unknown) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
 const POLL_MS = 250;
 const CONFIRM_MS = 1_000;
-/** This long after the last confirmation was asked for, a broker no longer believes that it is the active one. */
+/** How long after requesting its last confirmation a broker stops acting as the active one, ms. */
 export const LEADERSHIP_MS = 6_000;
 const LOCK_IDLE_MS = 8_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const QUERY_TIMEOUT_MS = 5_000;
 
-/** Of the database and the schema: two installations may share a server. */
+/** Includes the schema, because two installations may share a database. */
 const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('meshpass broker ' || current_schema(), 0)) as locked`;
 
 /**
  * Waits until this process is the active broker.
- * @throws what the database throws where it cannot be reached at first; the reason of the signal
+ * @throws the database's error if the first connection fails; the signal's abort reason
  */
 export async function awaitLeadership(options: LeadershipOptions): Promise<Leadership> {
   const { databaseUrl, onWaiting, onFailure, signal } = options;
@@ -112,7 +122,7 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant): Lead
     lost.resolve();
   };
 
-  /** The lock went with its connection. It can be had again as long as nobody else has had it: the epoch tells. */
+  /** Reacquires the lock after a lost connection. The epoch shows whether another broker has had it in the meantime. */
   const lockAgain = async (): Promise<LockConnection | undefined> => {
     const again = await openLockConnection(databaseUrl);
     try {
@@ -129,7 +139,7 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant): Lead
   const confirm = async () => {
     try {
       const asked = now();
-      // Before it had an epoch it left no trace by which to know whether another had the lock meanwhile.
+      // Without an epoch, this broker cannot detect whether another one had the lock in the meantime.
       if (!connection && epoch === undefined) return lose();
       connection ??= await lockAgain();
       if (!connection) return;
@@ -169,10 +179,10 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant): Lead
   };
 }
 
-/** A connection for the lock alone: no statement of anybody else's delays its own. */
+/** Connection used only for the lock, so that no other statement delays it. */
 interface LockConnection {
   readonly lock: () => Promise<boolean>;
-  /** Undefined where the schema is not there yet. */
+  /** Undefined before the schema exists. */
   readonly epoch: () => Promise<number | undefined>;
   readonly look: () => Promise<Seen>;
   readonly ended: Promise<void>;
@@ -184,8 +194,11 @@ interface LockConnection {
 async function openLockConnection(databaseUrl: string): Promise<LockConnection> {
   const socket = new Socket();
   const client = new pg.Client({
-    ...{ connectionString: databaseUrl, application_name: 'meshpass-broker-lock', keepAlive: true },
-    ...{ connectionTimeoutMillis: CONNECT_TIMEOUT_MS, query_timeout: QUERY_TIMEOUT_MS },
+    connectionString: databaseUrl,
+    application_name: 'meshpass-broker-lock',
+    keepAlive: true,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: QUERY_TIMEOUT_MS,
     stream: () => socket,
   });
   client.on('error', () => {});
@@ -212,24 +225,34 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
     }
   };
   let applied: AppliedRow | undefined;
-  // The files may be large, and are looked for four times a second: they are read only where the version is another one.
+  let newestVersion: unknown;
+  // The files may be large and are checked four times a second, so they are read only after the version changes.
   const newest = async (): Promise<AppliedRow | undefined> => {
-    const version = (await row('version', NEWEST_VERSION))?.version;
-    if (version === undefined) applied = undefined;
-    else if (version !== applied?.version)
-      applied = (await row('version, main, files', NEWEST_VERSION)) as AppliedRow | undefined;
+    const { version, on_disk } = (await row('version, on_disk', NEWEST_VERSION)) ?? {};
+    if (version === newestVersion) return applied;
+    const isApplied = version !== undefined && on_disk !== true;
+    applied = isApplied ? ((await row('version, main, files', NEWEST_VERSION)) as AppliedRow | undefined) : undefined;
+    newestVersion = version;
     return applied;
+  };
+  let inForce: InForceRow | undefined;
+  const newestInForce = async (): Promise<InForceRow | undefined> => {
+    const digest = (await row('digest', 'access_in_force'))?.digest as string | undefined;
+    if (digest === undefined) inForce = undefined;
+    else if (digest !== inForce?.digest)
+      inForce = (await row('digest, main, files', 'access_in_force')) as InForceRow | undefined;
+    return inForce;
   };
   return {
     lock: async () => (await client.query(TRY_LOCK)).rows[0].locked === true,
     epoch: async () => (await row('epoch'))?.epoch as number | undefined,
     look: async () => {
-      const seen = await row('holder, array(select name::text from kysely_migration) as executed');
+      const seen = await row('holder, array(select name::text from kysely_migration order by name) as executed');
       return {
         active: readLeaderRecord(seen?.holder),
         executed: (seen?.executed as string[] | undefined) ?? [],
         applied: await newest(),
-        inForce: (await row('digest', 'access_in_force'))?.digest as string | undefined,
+        inForce: await newestInForce(),
       };
     },
     ended,
@@ -257,7 +280,7 @@ function now(): Instant {
   return { monotonic: performance.now(), wall: Date.now() };
 }
 
-/** Milliseconds. The monotonic clock stands still while a machine is suspended, the other one may be set back. */
+/** Elapsed milliseconds. The monotonic clock stops while a machine is suspended; the wall clock may be set back. */
 function elapsed(since: Instant): number {
   return Math.max(performance.now() - since.monotonic, Date.now() - since.wall);
 }

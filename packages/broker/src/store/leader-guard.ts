@@ -1,8 +1,11 @@
-/** Nothing is asked of the store by a broker that does not know whether it is the active one. */
+/** Blocks queries from a broker that may no longer be active. */
 import { MeshpassError } from '@meshpass/identity';
 import type { KyselyPlugin } from 'kysely';
 
-/** @param isLeader whether this process is known, at this instant, to be the active broker */
+/**
+ * Creates a plugin that rejects queries unless this broker is active.
+ * @param isLeader whether this process is known to be the active broker at this instant
+ */
 export function queryOnlyAsLeader(isLeader: () => boolean): KyselyPlugin {
   return {
     transformQuery: ({ node }) => {
@@ -13,7 +16,7 @@ export function queryOnlyAsLeader(isLeader: () => boolean): KyselyPlugin {
   };
 }
 
-/** Why a broker serves nobody while it cannot tell whether another has taken its place. */
+/** Builds the error for requests while leadership is uncertain. */
 export function leadershipUnknown(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',
@@ -22,7 +25,7 @@ export function leadershipUnknown(): MeshpassError {
   );
 }
 
-/** Why a broker ends. */
+/** Builds the error with which a superseded broker exits. */
 export function superseded(): MeshpassError {
   return new MeshpassError('store_unavailable', 'Another broker has taken over; this one exits, to be restarted.');
 }

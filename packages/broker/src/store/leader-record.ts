@@ -1,13 +1,13 @@
-/** What the active broker says of itself in the store, so that one that waits can tell whether it could take its place. */
+/** Record of the active broker in the store. A waiting broker uses it to check whether it could take over. */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 
-/** What all brokers of one store must have in common. Of keys, only their public names. */
+/** Settings that all brokers of a store must share. Keys are represented by their public names. */
 const Shared = z.object({
   publicUrl: z.string(),
   trustDomain: z.string(),
   tokenAudience: z.string(),
-  /** `kid` of each key that its tokens may be signed with. */
+  /** `kid` of each key that may sign tokens. */
   signingKeys: z.array(z.string()),
   /** Verifier keys of the audit log (c2sp.org/signed-note). */
   auditKeys: z.array(z.string()),
@@ -15,7 +15,7 @@ const Shared = z.object({
 export type Shared = Readonly<z.infer<typeof Shared>>;
 
 const LeaderRecord = z.object({
-  /** For people: host and process. */
+  /** Host and process, for operators. */
   instance: z.string(),
   /** RFC 3339. */
   since: z.string(),
@@ -23,7 +23,10 @@ const LeaderRecord = z.object({
 });
 export type LeaderRecord = Readonly<z.infer<typeof LeaderRecord>>;
 
-/** @returns undefined where nobody, or a broker of another version, has said anything */
+/**
+ * Parses the record.
+ * @returns undefined if it is absent or was written by another version
+ */
 export function readLeaderRecord(text: unknown): LeaderRecord | undefined {
   if (typeof text !== 'string') return undefined;
   try {
@@ -34,9 +37,9 @@ export function readLeaderRecord(text: unknown): LeaderRecord | undefined {
 }
 
 /**
- * A broker that took over with other keys would void every token of the one before, and break the audit log.
- * Of keys one in common is enough: a file that is being changed has the old and the new one.
- * @returns what differs, in words for an operator
+ * Compares settings. A takeover with different keys would invalidate every previous token and break the audit log. One
+ * common key suffices, because a file contains both the old and the new key during a key change.
+ * @returns the differences, as text for an operator
  */
 function differences(own: Shared, active: Shared): string[] {
   const equal = (['publicUrl', 'trustDomain', 'tokenAudience'] as const)
@@ -52,11 +55,14 @@ const WORDS = {
   publicUrl: 'the public URL (--public-url)',
   trustDomain: 'the trust domain (--trust-domain)',
   tokenAudience: 'the audience of tokens (--token-audience)',
-  signingKeys: 'the signing key (--signing-key)',
+  signingKeys: 'the signing key (--signing-key-secret)',
   auditKeys: 'the key of the audit log (--audit-key)',
 } as const;
 
-/** @throws MeshpassError `config_invalid` where this broker could not take the place of the active one */
+/**
+ * Refuses to wait for an active broker with different settings.
+ * @throws MeshpassError `config_invalid` if this broker could not take over
+ */
 export function refuseDifferent(own: Shared, { instance, shared }: LeaderRecord): void {
   const problems = differences(own, shared);
   if (problems.length === 0) return;

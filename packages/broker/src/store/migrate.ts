@@ -1,41 +1,42 @@
 /**
- * Brings the schema up to date. A migration is never edited once released; the next one mends it. From 009 on its name says which
- * versions can go on after it: README.md, "A migration".
+ * Creates the schema in an empty store and applies numbered migrations to an existing one. A migration's name states
+ * which older versions continue to work after it: README.md ("A migration") and decision 34.
  */
 
 import { MeshpassError } from '@meshpass/identity';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { type Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
-import { MIGRATIONS_TO_008 } from './migrations-to-008.ts';
-import { newerMigrations } from './schema-level.ts';
-import type { Tables } from './tables.ts';
-import { WRITE_BATCH } from './write-batch.ts';
+import type { Tables } from './schema.ts';
+import { SCHEMA } from './schema.ts';
 
-/** The first migration of a version that keeps the newest checkpoint outside of the store, too. */
-const KEEPS_CHECKPOINTS_OUTSIDE = '007-audit-restores';
-
-export interface Migrated {
-  /** The store was made by a version that kept no checkpoint outside of it, and this very call has migrated it from there. */
-  readonly fromInsideOnly: boolean;
-}
-
+/** Migrations by name. */
 export type Migrations = Readonly<Record<string, Migration>>;
 
+/** Migrations in order. Smaller numbers belong to unreleased versions. A released migration is never edited. */
+export const MIGRATIONS: Migrations = {
+  '022-schema': {
+    async up(db) {
+      for (const statement of SCHEMA) await sql.raw(statement).execute(db);
+    },
+  },
+};
+
 /**
- * Applies every missing migration in one transaction each. Those of a newer version stay as they are.
- * @throws MeshpassError `store_newer` where a newer version left this one behind, before anything is written; `store_unavailable`
+ * Applies all missing migrations in one transaction, and ignores compatible migrations from newer versions.
+ * @throws MeshpassError `store_newer`, `store_older`, before anything is written; `store_unavailable`
  */
-export async function migrate(db: Kysely<Tables>, migrations: Migrations = MIGRATIONS): Promise<Migrated> {
-  const before = await executedMigrations(db);
-  const newer = newerMigrations(before, Object.keys(migrations)).map((name) => [name, NEWER] as const);
-  const all = { ...migrations, ...Object.fromEntries(newer) };
+export async function migrate(db: Kysely<Tables>, migrations: Migrations = MIGRATIONS): Promise<void> {
+  const newer = newerMigrations(await executedMigrations(db), Object.keys(migrations));
+  const all = { ...migrations, ...Object.fromEntries(newer.map((name) => [name, NEWER])) };
   const migrator = new Migrator({ db, provider: { getMigrations: async () => all } });
   const { error } = await migrator.migrateToLatest();
   if (error) throw new MeshpassError('store_unavailable', 'The store could not be migrated.', { cause: error });
-  return { fromInsideOnly: before.length > 0 && !before.includes(KEEPS_CHECKPOINTS_OUTSIDE) };
 }
 
-/** Kysely refuses a store with migrations that it is not given. These are in the store, so that they are not run. */
+/**
+ * Kysely rejects a store with unknown migrations. These are already recorded in the store, so Kysely does not run them.
+ */
 const NEWER: Migration = {
   async up() {
     throw new Error('a migration of a newer version cannot be run by this one');
@@ -43,135 +44,65 @@ const NEWER: Migration = {
 };
 
 async function executedMigrations(db: Kysely<Tables>): Promise<readonly string[]> {
-  const table = await sql<{ there: boolean }>`select to_regclass('kysely_migration') is not null as there`.execute(db);
-  if (!table.rows[0]?.there) return [];
-  const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db);
+  const table = await sql<{ exists: boolean }>`select to_regclass('kysely_migration') is not null as exists`.execute(
+    db,
+  );
+  if (!table.rows[0]?.exists) return [];
+  const { rows } = await sql<{ name: string }>`select name from kysely_migration order by name`.execute(db);
   return rows.map(({ name }) => name);
 }
 
-export const MIGRATIONS: Migrations = {
-  ...MIGRATIONS_TO_008,
-  '009-access-in-force.compatible-with-008': {
-    async up(db) {
-      await sql`
-        create table access_in_force (
-          singleton boolean primary key default true check (singleton),
-          digest text not null
-        )`.execute(db);
-    },
-  },
-  '010-gained-grants.compatible-with-008': {
-    async up(db) {
-      // A grant that is lost and gained again is another principal's: the one before may still be denied.
-      await sql`
-        alter table session_principals drop constraint session_principals_pkey,
-        add primary key (session_id, grant_name, service_account)`.execute(db);
-    },
-  },
-  '011-approval-requests.compatible-with-008': {
-    async up(db) {
-      await sql`
-        create table approval_requests (
-          id text primary key,
-          session_id text not null,
-          issuer text not null,
-          subject text not null,
-          login text not null,
-          workspace text not null,
-          identities text not null,
-          grant_name text not null,
-          seconds integer not null,
-          reason text,
-          asked_at timestamptz not null,
-          answer_by timestamptz not null,
-          needed integer not null,
-          state text not null,
-          answers text not null,
-          until timestamptz
-        )`.execute(db);
-      await sql`
-        create index approval_requests_open on approval_requests (session_id)
-        where state in ('pending', 'approved')`.execute(db);
-      await sql`create index approval_requests_asked on approval_requests (asked_at)`.execute(db);
-      await sql.raw(WRITE_BATCH).execute(db);
-    },
-  },
-  '012-approval-deliveries.compatible-with-008': {
-    async up(db) {
-      await sql`
-        create table approval_deliveries (
-          id text primary key,
-          webhook text not null,
-          request_id text not null,
-          body text not null,
-          created_at timestamptz not null,
-          next_at timestamptz not null,
-          attempts integer not null
-        )`.execute(db);
-      await sql`create index approval_deliveries_next on approval_deliveries (next_at)`.execute(db);
-      await sql.raw(WRITE_BATCH).execute(db);
-    },
-  },
-  '013-operators.compatible-with-008': {
-    async up(db) {
-      await sql`
-        create table operator_sessions (
-          id text primary key,
-          token_hash text not null unique,
-          jkt text not null,
-          kind text not null,
-          issuer text not null,
-          subject text not null,
-          login text not null,
-          attestation text,
-          source text,
-          opened_at timestamptz not null,
-          expires_at timestamptz not null,
-          closed_at timestamptz,
-          close_cause text
-        )`.execute(db);
-      await sql.raw(WRITE_BATCH).execute(db);
-    },
-  },
-  '014-sign-ins.compatible-with-008': {
-    async up(db) {
-      await sql`alter table sessions add column sign_ins text`.execute(db);
-      await sql.raw(WRITE_BATCH).execute(db);
-    },
-  },
-  '015-confirmations.compatible-with-008': {
-    async up(db) {
-      await sql`
-        create table operator_confirmations (
-          id text primary key,
-          action text not null,
-          method text not null,
-          path text not null,
-          body text not null,
-          digest text not null,
-          session_id text not null,
-          subject text not null,
-          login text not null,
-          reason text,
-          target text,
-          asked_at timestamptz not null,
-          expires_at timestamptz not null,
-          closed_at timestamptz,
-          confirmed_by text
-        )`.execute(db);
-      await sql.raw(WRITE_BATCH).execute(db);
-    },
-  },
-  '016-emergencies.compatible-with-008': {
-    async up(db) {
-      await sql`alter table approval_requests add column review_state text, add column review text`.execute(db);
-      await sql.raw(WRITE_BATCH).execute(db);
-    },
-  },
-  '017-operators-confirmed.compatible-with-008': {
-    async up(db) {
-      await sql`alter table operator_sessions add column confirmed_at timestamptz`.execute(db);
-      await sql.raw(WRITE_BATCH).execute(db);
-    },
-  },
-};
+interface MigrationName {
+  /** Level of a broker: its newest migration. */
+  readonly level: number;
+  /** Lowest level of a broker that continues to work after this migration; by default its own. */
+  readonly compatibleWith: number;
+}
+
+const NAME = /^(\d{3})-[a-z0-9-]+(?:\.compatible-with-(\d{3}))?$/;
+
+/**
+ * Parses the name of a migration.
+ * @returns undefined if no version of Meshpass uses such names
+ */
+export function readMigrationName(name: string): MigrationName | undefined {
+  const [, level, compatibleWith] = NAME.exec(name) ?? [];
+  if (level === undefined) return undefined;
+  return { level: Number(level), compatibleWith: Math.min(Number(level), Number(compatibleWith ?? level)) };
+}
+
+/**
+ * Lists the store's migrations from newer versions that this version can work with.
+ * @param executed names of all migrations in the store; none if it is empty
+ * @param known names of this version's migrations, starting with the one that creates the schema
+ * @throws MeshpassError `store_newer` if a newer migration excludes this version; `store_older` if the schema was
+ *   created by a version whose stores this version cannot migrate
+ */
+export function newerMigrations(executed: readonly string[], known: readonly string[]): readonly string[] {
+  const own = Math.max(...known.map((name) => readMigrationName(name)?.level ?? 0));
+  const newer = executed.filter((name) => !known.includes(name) && !(levelOf(name) <= own));
+  const beyond = newer.find((name) => !((readMigrationName(name)?.compatibleWith ?? Number.POSITIVE_INFINITY) <= own));
+  if (beyond !== undefined)
+    throw new MeshpassError(
+      'store_newer',
+      `A newer version has migrated the store (${printable(beyond)}), and this one cannot use it: it knows migrations up to ${own}. ` +
+        'Start the newer version again, or restore a backup from before the upgrade with this one.',
+    );
+  if (executed.length > 0 && !executed.includes(known[0]!))
+    throw new MeshpassError(
+      'store_older',
+      `An earlier version created the store (its newest migration is ${printable(executed.at(-1)!)}), and this version cannot upgrade it. ` +
+        `Export the audit log with the earlier version, bring the access file that was applied by plan to the disk, then start this one on an empty store, as after the loss of a database (${pageUrl('docs/install/backup.md#the-database-is-lost')}).`,
+    );
+  return newer;
+}
+
+/** Unknown names count as newest: only a newer version can have written them. */
+function levelOf(name: string): number {
+  return readMigrationName(name)?.level ?? Number.POSITIVE_INFINITY;
+}
+
+/** Makes a name from the database safe for a log line. */
+function printable(name: string): string {
+  return name.replace(/[^\w.-]/g, '?').slice(0, 100);
+}

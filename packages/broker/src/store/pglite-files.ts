@@ -1,16 +1,17 @@
-/** Where the code of PGlite's thread is. */
+/** Locates the code of the PGlite thread. */
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { getRawAsset, isSea } from 'node:sea';
 import { pathToFileURL } from 'node:url';
 
-/** What a single executable carries for the thread: its code, bundled, and what PGlite reads beside it. */
+/** Assets in a single executable that the thread needs: its bundled code, and the files that PGlite reads beside it. */
 export const ENGINE_FILES = ['pglite-thread.mjs', 'pglite.wasm', 'pglite.data', 'initdb.wasm'] as const;
 
 /**
- * Beside this file, in the same form: TypeScript in the repository, JavaScript as published. A thread cannot run from within a
- * single executable, which therefore writes it to the data directory, anew at every start: what may have been changed there counts for nothing.
- * @param dataDir exists, and is the broker's own (mode 0700)
+ * Returns the location of the thread's code. It is next to this file, in the same form: TypeScript in the repository,
+ * JavaScript in the package. A thread cannot run from inside a single executable, so the executable writes the code to
+ * the data directory at every start, replacing anything found there.
+ * @param dataDir existing directory that only the broker can access (mode 0700)
  */
 export function threadFile(dataDir: string): URL {
   if (!isSea()) return new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);

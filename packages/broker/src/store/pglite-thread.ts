@@ -1,21 +1,34 @@
 /**
- * The thread that PGlite runs in: the disk's time to sync is this thread's, not the event loop's that answers requests.
+ * The PGlite thread. Syncing to disk blocks this thread instead of the event loop that serves requests.
  *
- * As it comes, PGlite starts PostgreSQL with `-F` (fsync off), and its file system has no fsync: a commit survives `kill -9`,
- * being in the page cache, but not a power failure. Here fsync is on and reaches the disk, and a commit returns after it.
+ * By default PGlite starts PostgreSQL with `-F` (fsync off), and its file system has no fsync. A commit then survives
+ * `kill -9`, because it is in the page cache, but not a power failure. Here fsync is on and reaches the disk before a
+ * commit returns.
  */
 import { fsyncSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
+import { checkRows, type Step, UnexpectedRows } from './statement.ts';
 
-/** A statement, or `close`. */
-export type EngineRequest =
-  | { readonly id: number; readonly sql: string; readonly parameters: readonly unknown[] }
-  | { readonly id: number; readonly close: true };
+/** A statement, the steps of a transaction, or `close`. */
+export type EngineCommand =
+  | { readonly sql: string; readonly parameters: readonly unknown[] }
+  | { readonly steps: readonly Step[] }
+  | { readonly close: true };
 
+/** A numbered command. */
+export type EngineRequest = EngineCommand & { readonly id: number };
+
+/** Result or failure of a request. */
 export type EngineReply =
-  | { readonly id: number; readonly rows: unknown[]; readonly affected: number | undefined }
+  | {
+      readonly id: number;
+      readonly rows: unknown[];
+      readonly affected: number | undefined;
+      /** Step with an unexpected number of rows. Its transaction was rolled back. */
+      readonly unexpected?: { readonly index: number; readonly rows: readonly unknown[] };
+    }
   | {
       readonly id: number;
       readonly failure: { message: string; code: string | undefined; detail: string | undefined; fatal: boolean };
@@ -40,7 +53,7 @@ const opening = PGlite.create({
   startParams: [
     ...PGlite.defaultStartParams.filter((param) => param !== '-F'),
     ...['-c', 'fsync=on', '-c', 'wal_sync_method=fsync', '-c', 'synchronous_commit=on'],
-    // Its own 128 MB would all become resident; the system caches the same files anyway.
+    // The default of 128 MB would become fully resident, although the system caches the same files.
     ...['-c', 'shared_buffers=16MB'],
   ],
 });
@@ -56,6 +69,7 @@ async function answer(request: EngineRequest): Promise<EngineReply> {
       await pglite.close();
       return { id: request.id, rows: [], affected: undefined };
     }
+    if ('steps' in request) return await transact(pglite, request.id, request.steps);
     const { rows, affectedRows } = await pglite.query(request.sql, [...request.parameters]);
     return { id: request.id, rows, affected: affectedRows };
   } catch (thrown) {
@@ -63,4 +77,35 @@ async function answer(request: EngineRequest): Promise<EngineReply> {
     const failure = { message, code, detail, fatal: severity === undefined || /^(?:PANIC|FATAL)$/.test(severity) };
     return { id: request.id, failure };
   }
+}
+
+/** Names of the statements that this engine has prepared. */
+const prepared = new Set<string>();
+
+/** Runs steps in one transaction. Planning a statement costs more than running it, so each is prepared once. */
+async function transact(pglite: PGlite, id: number, steps: readonly Step[]): Promise<EngineReply> {
+  for (const { name, sql } of steps) {
+    if (prepared.has(name)) continue;
+    await pglite.exec(`prepare ${name} (jsonb) as ${sql}`);
+    prepared.add(name);
+  }
+  const script = steps.map(({ name, parameter }) => `execute ${name} (${quoted(parameter)})`).join(';');
+  try {
+    await pglite.transaction(async (transaction) => {
+      const results = await transaction.exec(script);
+      for (const [index, step] of steps.entries()) {
+        const { rows, rowCount = rows.length } = results[index]!;
+        checkRows(step, rowCount, rows);
+      }
+    });
+  } catch (thrown) {
+    if (!(thrown instanceof UnexpectedRows)) throw thrown;
+    return { id, rows: [], affected: undefined, unexpected: { index: steps.indexOf(thrown.step), rows: thrown.rows } };
+  }
+  return { id, rows: [], affected: undefined };
+}
+
+/** Returns an SQL string literal, because EXECUTE does not accept protocol parameters. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
 }

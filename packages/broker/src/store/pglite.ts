@@ -1,6 +1,7 @@
 /**
- * PGlite (PostgreSQL as WebAssembly) as a Kysely dialect, in a thread of its own (pglite-thread.ts). A thread that dies, say of
- * a full disk, fails the statements it had; the next statement starts another one, which recovers as PostgreSQL does.
+ * Kysely dialect for PGlite (PostgreSQL as WebAssembly) in its own thread (pglite-thread.ts). If the thread dies, for
+ * example because the disk is full, its statements fail. The next statement starts another thread, which recovers as
+ * PostgreSQL does.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,27 +18,38 @@ import {
 } from 'kysely';
 import { lockDirectory } from './directory-lock.ts';
 import { threadFile } from './pglite-files.ts';
-import type { EngineReply, EngineRequest } from './pglite-thread.ts';
+import type { EngineCommand, EngineReply, EngineRequest } from './pglite-thread.ts';
+import { type Step, UnexpectedRows } from './statement.ts';
 
+/** An opened PGlite store. */
 export interface EmbeddedStore {
   readonly dialect: Dialect;
+  /** Runs steps in one transaction; see Store.commit. */
+  readonly commit: (steps: readonly Step[]) => Promise<void>;
   /** Closes the engine and releases the directory. */
   readonly close: () => Promise<void>;
 }
 
 /**
- * @param dataDir parent directory, made with mode 0700 where missing
- * @throws MeshpassError `store_unavailable` when another process has it open
+ * Opens PGlite and locks its directory.
+ * @param dataDir parent directory, created with mode 0700 if missing
+ * @throws MeshpassError `store_unavailable` if another process has it open
  */
 export function openPglite(dataDir: string): EmbeddedStore {
   const dir = join(dataDir, 'store');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const release = lockDirectory(dataDir);
   const engine = createEngine(dir, threadFile(dataDir));
+  const turns = oneAfterAnother();
   return {
+    commit: async (steps) => {
+      const done = await turns();
+      const { unexpected } = await engine.send({ steps }).finally(done);
+      if (unexpected) throw new UnexpectedRows(steps[unexpected.index]!, unexpected.rows);
+    },
     dialect: {
       createAdapter: () => new PGliteAdapter(),
-      createDriver: () => oneConnection(engine),
+      createDriver: () => oneConnection(engine, turns),
       createIntrospector: (db) => new PostgresIntrospector(db),
       createQueryCompiler: () => new PostgresQueryCompiler(),
     },
@@ -52,37 +64,38 @@ export function openPglite(dataDir: string): EmbeddedStore {
 }
 
 interface Engine {
-  readonly query: (sql: string, parameters: readonly unknown[]) => Promise<EngineRows>;
+  readonly send: (command: EngineCommand) => Promise<EngineRows>;
   readonly close: () => Promise<void>;
 }
 type EngineRows = Extract<EngineReply, { rows: unknown[] }>;
 
-/** An engine that has not answered by then never will. */
+/** Maximum time for a response, ms, after which the engine is considered dead. */
 const PATIENCE_MS = 30_000;
-/** The first answer includes compiling the engine, and recovering: on a busy machine that alone has taken half a minute. */
+/**
+ * Maximum time for the first response, ms. It includes compilation and recovery, which took half a minute on a busy
+ * machine.
+ */
 const START_PATIENCE_MS = 120_000;
 
 function createEngine(dir: string, file: URL): Engine {
   let thread: Thread | undefined;
   return {
-    query: async (sql, parameters) => {
+    send: async (command) => {
       if (thread && !thread.alive()) {
-        // Two engines in one directory would destroy it.
+        // Two engines in one directory would corrupt it.
         await thread.ended;
         thread = undefined;
       }
       thread ??= startThread(dir, file);
-      return await thread.send({ sql, parameters });
+      return await thread.send(command);
     },
     close: async () => {
-      // An engine that cannot close is left as after a crash: what was acknowledged is on the disk.
+      // An engine that fails to close leaves the same state as a crash; acknowledged writes are on disk.
       if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
       await thread?.end();
     },
   };
 }
-
-type EngineCommand = { readonly sql: string; readonly parameters: readonly unknown[] } | { readonly close: true };
 
 interface Thread {
   readonly send: (question: EngineCommand) => Promise<EngineRows>;
@@ -108,7 +121,7 @@ function startThread(dir: string, file: URL): Thread {
     pending.delete(told.id);
     if ('rows' in told) return waiting?.resolve(told);
     waiting?.reject(Object.assign(new Error(told.failure.message), told.failure));
-    // After a panic the engine answers nothing any more; the next one recovers.
+    // After a panic, the engine never responds again. The next engine recovers.
     if (told.failure.fatal) void end();
   });
   worker.on('error', (error) => {
@@ -143,13 +156,27 @@ function startThread(dir: string, file: URL): Thread {
   };
 }
 
-/** PGlite has one connection; who wants it waits for its turn, and a transaction keeps it. */
-function oneConnection(engine: Engine): Driver {
+/**
+ * Serializes access to PGlite's single connection.
+ * @returns a function that waits for its turn and returns a function to end it
+ */
+function oneAfterAnother(): () => Promise<() => void> {
   let turn = Promise.resolve();
+  return async () => {
+    const before = turn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    turn = promise;
+    await before;
+    return resolve;
+  };
+}
+
+/** The single connection. A transaction keeps it until its end. */
+function oneConnection(engine: Engine, turns: () => Promise<() => void>): Driver {
   let free = () => {};
   const connection: DatabaseConnection = {
     async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-      const { rows, affected } = await engine.query(query.sql, query.parameters);
+      const { rows, affected } = await engine.send({ sql: query.sql, parameters: query.parameters });
       return { rows: rows as R[], ...(affected === undefined ? {} : { numAffectedRows: BigInt(affected) }) };
     },
     // biome-ignore lint/correctness/useYield: PGlite has no cursors
@@ -158,18 +185,12 @@ function oneConnection(engine: Engine): Driver {
     },
   };
   const run = async (sql: string) => {
-    await engine.query(sql, []);
+    await engine.send({ sql, parameters: [] });
   };
   return {
     init: async () => {},
     acquireConnection: async () => {
-      const before = turn;
-      let done = () => {};
-      turn = new Promise((resolve) => {
-        done = resolve;
-      });
-      await before;
-      free = done;
+      free = await turns();
       return connection;
     },
     releaseConnection: async () => free(),

@@ -1,4 +1,4 @@
-/** Requests and answers over the API of a whole broker: who asks, who answers, what the session gains, and what is refused. */
+/** Requests and answers over the API of a whole broker: requesters, approvers, gains of the session, and refusals. */
 import { authorize, parseAccess } from '@meshpass/access';
 import { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -10,7 +10,7 @@ import {
   openWorkspace,
   post,
 } from '../harness/approval/approvals.ts';
-import { asSession, type Enrolled, type Harness, startHarness } from '../harness/broker.ts';
+import { asSession, type Enrolled, type Harness, renewLease, startHarness } from '../harness/broker.ts';
 
 const file = (more = '', leads = '["idp:bob", "idp:carol"]') => `
 trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-cli}}, other: {issuer: 'https://other.example', audience: meshpass}}}
@@ -41,12 +41,12 @@ describe('approvals', () => {
   });
   beforeEach(() => {
     use(file());
-    // What others in this file have asked is allowed again.
+    // Requests of other tests in this file are allowed again.
     harness.clockAhead += 200_000;
   });
   afterAll(() => harness.stop());
 
-  it('give a grant to the session that asked, at once, and to no other of the same person', async () => {
+  it('add a grant to the session that asked, at once, and to no other of the same person', async () => {
     const [alice, elsewhere, bob] = await people('alice', 'alice', 'bob');
     expect((await overview(alice!)).requestable).toMatchObject([
       { grant: 'prod', seconds: 1800, longest: 7200, reason_required: true, opens: [{ port: 8080 }] },
@@ -58,7 +58,8 @@ describe('approvals', () => {
     expect((await overview(bob!)).to_answer.map(({ id }) => id)).toEqual([asked.json.id]);
     const answered = await answer(bob!, asked.json.id, { reason: 'fine' });
     expect(answered.json).toMatchObject({
-      ...{ state: 'approved', until: expect.closeTo(harness.now() + 3600, -1) },
+      state: 'approved',
+      until: expect.closeTo(harness.now() + 3600, -1),
       answers: [{ decision: 'approve', subject: 'idp:bob', via: 'workspace', reason: 'fine' }],
     });
     expect(await services(alice!)).toEqual(['dev', 'prod']);
@@ -67,7 +68,9 @@ describe('approvals', () => {
     const row = rows.findLast(({ action }) => action === 'approval.answer');
     expect(row).toMatchObject({ outcome: 'allowed', subject: 'idp:bob', grant_name: 'prod', target: asked.json.id });
     expect(JSON.parse(row!.detail!)).toMatchObject({
-      ...{ decision: 'approve', via: 'workspace', state: 'approved' },
+      decision: 'approve',
+      via: 'workspace',
+      state: 'approved',
       requester: { subject: 'idp:alice', session: alice!.session.id },
       entry: expect.stringMatching(/^access.yaml:8:/),
     });
@@ -93,7 +96,7 @@ describe('approvals', () => {
     expect((await answer(bob!, id)).json.error_code).toBe('approval_unknown');
   });
 
-  it('refuse one’s own, of another workspace of the same person too', async () => {
+  it('refuse a person’s own request, even one of another workspace of theirs', async () => {
     use(file('', '["idp:alice", "idp:bob"]'));
     const [alice, elsewhere] = await people('alice', 'alice');
     const { id } = (await ask(alice!)).json;
@@ -105,7 +108,7 @@ describe('approvals', () => {
     expect(await services(alice!)).toEqual(['dev']);
   });
 
-  it('refuse whom "by" does not name, or names no more when they answer', async () => {
+  it('refuse people whom "by" does not name, or names no more when they answer', async () => {
     const [alice, bob, dave] = await people('alice', 'bob', 'dave');
     const { id } = (await ask(alice!)).json;
     expect((await answer(dave!, id)).json.error_code).toBe('approval_forbidden');
@@ -126,7 +129,7 @@ describe('approvals', () => {
     expect(await services(alice!)).toEqual(['dev', 'prod']);
   });
 
-  it('refuse workloads: nothing says that their issuer confirms people', async () => {
+  it('refuse workloads, because their issuer is not known to confirm people', async () => {
     const [alice, bob] = await people('alice', 'bob');
     const { id } = (await ask(bob!)).json;
     const { grants, deny } = parseAccess(file(), 'access.yaml');
@@ -137,7 +140,7 @@ describe('approvals', () => {
     expect((await answer(alice!, id)).json.error_code).toBe('approval_forbidden');
   });
 
-  it('count nobody who may no longer approve when the last one answers', async () => {
+  it('do not count approvers who have lost their right when the last one answers', async () => {
     const everybody = '["idp:bob", "idp:carol", "idp:dora"]';
     const later = [
       file(', count: 2', '["idp:carol", "idp:dora"]'),
@@ -159,14 +162,14 @@ describe('approvals', () => {
     }
   });
 
-  it('of two answers at once to the same request one is too late', async () => {
+  it('accept one of two simultaneous answers to the same request', async () => {
     const [alice, bob, carol] = await people('alice', 'bob', 'carol');
     const { id } = (await ask(alice!)).json;
     const both = await Promise.all([answer(bob!, id), answer(carol!, id, { decision: 'deny' })]);
     expect(both.map(({ status }) => status).sort()).toEqual([200, 404]);
   });
 
-  it('are over once denied, with the reason, and can be asked for again', async () => {
+  it('end once denied, with the reason, and can be requested again', async () => {
     const [alice, bob] = await people('alice', 'bob');
     const { id } = (await ask(alice!)).json;
     const denied = await answer(bob!, id, { decision: 'deny', reason: 'freeze' });
@@ -196,7 +199,7 @@ describe('approvals', () => {
     expect(await services(alice!)).toEqual(['dev']);
   });
 
-  it('are refused of what is not offered, too long, without a reason, or open already', async () => {
+  it('are refused for a grant that is not offered, for too long, without a reason, or twice', async () => {
     const [alice, mallory] = await people('alice', 'mallory');
     const code = async (who: Enrolled, order: object) => (await ask(who, order)).json.error_code;
     expect(await code(mallory!, {})).toBe('approval_not_offered');
@@ -209,7 +212,7 @@ describe('approvals', () => {
     expect(await code(alice!, {})).toBe('approval_open');
   });
 
-  it('expire when nobody answers, and with the session that asked', async () => {
+  it('expire without an answer, and with the requesting session', async () => {
     const [alice, bob, carol] = await people('alice', 'bob', 'carol');
     const { id } = (await ask(alice!)).json;
     await asSession(harness, alice!, { method: 'DELETE', path: '/session' });
@@ -228,7 +231,7 @@ describe('approvals', () => {
     expect(codes).toContain('too_many_attempts');
   });
 
-  it('can be looked for once a second, and answered by whoever has looked', async () => {
+  it('can be listed once a second, and answered by people who listed them', async () => {
     const [alice, bob] = await people('alice', 'bob');
     const { id } = (await ask(alice!)).json;
     const look = async (who: Enrolled, scope: string) =>
@@ -244,7 +247,7 @@ describe('approvals', () => {
     expect((await withdraw(alice!, id)).json.state).toBe('withdrawn');
   });
 
-  it('are the same after a restart: open, given, and no longer than before', async () => {
+  it('are the same after a restart: open, approved, and no longer than before', async () => {
     const [alice, bob, carol] = await people('alice', 'bob', 'carol');
     const given = (await ask(alice!)).json.id;
     await answer(bob!, given, { seconds: 300 });
@@ -257,7 +260,7 @@ describe('approvals', () => {
     expect(await services(alice!)).toEqual(['dev']);
   });
 
-  /** Each in a workspace of their own. */
+  /** Opens a session for each subject, in a workspace of their own. */
   async function people(...subjects: string[]): Promise<Enrolled[]> {
     const enrolled: Enrolled[] = [];
     for (const subject of subjects) enrolled.push(await openWorkspace(harness, subject));
@@ -265,6 +268,6 @@ describe('approvals', () => {
   }
 
   async function beat(...all: Enrolled[]): Promise<void> {
-    for (const who of all) await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
+    for (const who of all) await renewLease(harness, who);
   }
 });

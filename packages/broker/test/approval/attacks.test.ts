@@ -1,8 +1,8 @@
-/** What somebody may try with a request for approval, or with what was gained by one, after it is over; restarts do not help. */
+/** Attacks with a request for approval, or with credentials gained by one, after its end; restarts do not help. */
 import { authorize } from '@meshpass/access';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { answer as answerOf, ask as askFor, openWorkspace, post } from '../harness/approval/approvals.ts';
-import { certificates, derive, type Enrolled, type Harness, heartbeat, startHarness } from '../harness/broker.ts';
+import { certificates, derive, type Enrolled, type Harness, renewLease, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
 const place = { file: 'access.yaml', line: 9, column: 5 };
@@ -34,14 +34,14 @@ describe('an attack on approvals', () => {
   });
   const NOTHING = { grants: ['dev'], certificate: 403 };
 
-  it('by a gained grant whose time is over gets no certificate and no token, after a restart neither', async () => {
+  it('by an expired grant gets no certificate and no token, even after a restart', async () => {
     const [alice, bob] = [await open('alice'), await open('bob')];
     const id = await ask(alice);
     expect((await answer(bob, id, { seconds: 60 })).state).toBe('approved');
     expect(await has(alice)).toEqual({ grants: ['dev', 'prod'], certificate: 200 });
     for (let n = 0; n < 3; n++) {
       harness.clockAhead += 21_000;
-      for (const one of [alice, bob]) await heartbeat(harness, one);
+      for (const one of [alice, bob]) await renewLease(harness, one);
     }
     await expect.poll(() => has(alice)).toEqual(NOTHING);
     expect((await answer(bob, id)).error_code).toBe('approval_unknown');
@@ -50,7 +50,7 @@ describe('an attack on approvals', () => {
     expect((await answer(bob, id)).error_code).toBe('approval_unknown');
   });
 
-  it('by answering what was denied, withdrawn or approved and taken back gives nothing, after a restart neither', async () => {
+  it('by answering a denied, withdrawn or revoked request gains nothing, even after a restart', async () => {
     const [alice, bob, carol] = [await open('anna'), await open('bob'), await open('carol')];
     const denied = await ask(alice);
     await answer(bob, denied, { decision: 'deny' });
@@ -67,7 +67,7 @@ describe('an attack on approvals', () => {
     }
   });
 
-  it('by the next session of the workspace, or another of the person, has nothing of what was approved', async () => {
+  it('by the next session of the workspace, or another of the person, has none of the approved access', async () => {
     const [alice, bob] = [await open('astrid', 'w:same'), await open('bob')];
     const waits = await ask(alice);
     const next = await open('astrid', 'w:same');
@@ -77,7 +77,7 @@ describe('an attack on approvals', () => {
     for (const one of [await open('astrid'), await open('astrid', 'w:same')]) expect(await has(one)).toEqual(NOTHING);
   });
 
-  it('by an answer for longer than the file allows is given what it allows', async () => {
+  it('by an answer for longer than the file allows gains only the allowed time', async () => {
     const [alice, bob] = [await open('agnes'), await open('bob')];
     const { until, error_code } = await answer(bob, await ask(alice), { seconds: 12 * 3600 });
     expect(error_code ?? until - harness.now()).toBeLessThanOrEqual(1200);

@@ -2,9 +2,9 @@
 import { type Access, authorize, parseAccess } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { answer } from '../../src/approval/answer.ts';
-import type { Parts } from '../../src/approval/parts.ts';
-import type { Request } from '../../src/approval/request.ts';
+import { answer } from '../../src/admin/approval/answer.ts';
+import type { Parts } from '../../src/admin/approval/parts.ts';
+import type { Request } from '../../src/admin/approval/request.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import { refused } from '../../src/audit/log/decision.ts';
 import { newEvent } from '../../src/audit/log/event.ts';
@@ -19,22 +19,31 @@ grants:
     'access.yaml',
   );
 const person = (id: number, login: string): Attestation => ({
-  ...{ attestor: 'github-codespace', issuer: 'github', subject: `github:${id}`, login, claims: {}, teams: [] },
+  attestor: 'github-codespace',
+  issuer: 'github',
+  subject: `github:${id}`,
+  login,
+  claims: {},
+  teams: [],
   githubUser: { id, login },
   workspace: { kind: 'codespace', key: `codespace:${id}`, name: 'space' },
   proofHash: 'a'.repeat(64),
 });
 const REQUEST: Request = {
-  ...{
-    id: 'a'.repeat(24),
-    sessionId: 's',
-    issuer: 'github',
-    subject: 'github:1',
-    login: 'alice',
-    workspace: 'codespace:1',
-  },
-  ...{ identities: [{ issuer: 'github', subject: '1' }], grant: 'dev', seconds: 600, askedAt: 1, answerBy: 9e9 },
-  ...{ needed: 1, state: 'pending', answers: [] },
+  id: 'a'.repeat(24),
+  sessionId: 's',
+  issuer: 'github',
+  subject: 'github:1',
+  login: 'alice',
+  workspace: 'codespace:1',
+  identities: [{ issuer: 'github', subject: '1' }],
+  grant: 'dev',
+  seconds: 600,
+  askedAt: 1,
+  answerBy: 9e9,
+  needed: 1,
+  state: 'pending',
+  answers: [],
 };
 
 describe('an access file that changes while GitHub is asked', () => {
@@ -69,7 +78,7 @@ describe('an access file that changes while GitHub is asked', () => {
 
 function decide(access: () => Access, teams: readonly string[], onAsked: () => void) {
   const live = {
-    session: { id: 's', attestation: { ...person(1, 'alice'), notInTeams: ['acme/#7'] }, grants: [], principals: [] },
+    session: { id: 's', attestation: { ...person(1, 'alice'), notInTeams: ['acme/#7'] }, principals: [] },
   };
   const answers = new Map<string, unknown>([
     ['/orgs/acme', { id: 9 }],
@@ -84,15 +93,15 @@ function decide(access: () => Access, teams: readonly string[], onAsked: () => v
     book: {
       get: () => REQUEST,
       decideWith: async (event: unknown, decide: (until: number) => { readonly request: Request }) => ({
-        ...{ granted: true, event, value: decide(9e9).request },
+        granted: true,
+        event,
+        value: decide(9e9).request,
       }),
     },
-    ...{
-      clock: Date.now,
-      authorize,
-      losses: createLosses(Date.now),
-      live: { byId: () => live, all: () => [live].values() },
-    },
+    clock: Date.now,
+    authorize,
+    losses: createLosses(Date.now),
+    live: { byId: () => live, all: () => [live].values() },
     mesh: { inForce: () => true, access },
     read: async (_: string, path: string) => {
       onAsked();

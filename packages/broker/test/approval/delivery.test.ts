@@ -1,4 +1,4 @@
-/** Queues of webhooks: one that is dead delays no other, messages of a request keep their order, and what is given up is counted. */
+/** Queues of webhooks: a dead one delays no other, messages of a request keep their order, and dropped ones are counted. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -81,7 +81,7 @@ describe('messages to webhooks', () => {
     await expect.poll(() => of('dead').length).toBe(12);
   });
 
-  it('keep the order of what happens to a request, and wait for no other request', async () => {
+  it('keep the order of a request’s events, and wait for no other request', async () => {
     use('chat');
     let isBack = false;
     let blocked = '';
@@ -131,7 +131,7 @@ describe('messages to webhooks', () => {
     await expect.poll(alarms).toBeGreaterThan(0);
     const before = Number((await counted('chat', 'given_up')) ?? 0);
     harness.clockAhead += 20 * 3_600_000;
-    // Those of the request that nobody answered are given up, which may not take those of the emergency with them.
+    // Messages of the unanswered request are dropped, which must not drop those of the emergency.
     await expect.poll(() => counted('chat', 'given_up')).toBeGreaterThan(before);
     tried.length = 0;
     take = () => 200;
@@ -154,7 +154,7 @@ describe('messages to webhooks', () => {
     expect(ofLate()).toBe(0);
   });
 
-  it('are dropped and counted where the access file no longer has the webhook', async () => {
+  it('are dropped and counted if the access file no longer has the webhook', async () => {
     use('chat', 'gone');
     take = ({ webhook }) => (webhook === 'gone' ? 503 : 200);
     const { id } = await askAnew(harness, 'alice');

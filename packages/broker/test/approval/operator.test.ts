@@ -1,4 +1,4 @@
-/** Operators see every request, answer those whose "by" names them, and take back what was approved. */
+/** Operators list every request, answer those whose "by" names them, and revoke approvals. */
 import { authorize, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { askAnew, grantsOf } from '../harness/approval/approvals.ts';
@@ -39,7 +39,7 @@ describe('operators', () => {
     expect(shown.json.requests).toMatchObject([{ id, state: 'approved', person: { subject: 'idp:alice' } }]);
   });
 
-  it('cannot answer by their role alone, nor what they have asked for in a workspace', async () => {
+  it('cannot answer by their role alone, nor answer their own request of a workspace', async () => {
     const { id } = await ask('olga');
     const code = async (subject: string, roles: Parameters<typeof signIn>[2]) =>
       (await answer(await signIn(harness, subject, roles), id)).json.error_code;
@@ -49,17 +49,18 @@ describe('operators', () => {
     expect(await code('bob', ['operator'])).toBe('operator_forbidden');
   });
 
-  it('are people: nobody answers with the break-glass token', async () => {
+  it('are people: the break-glass token cannot answer', async () => {
     const { id } = await ask('carol');
     const refused = await harness.operatorCall({
-      ...{ method: 'POST', path: '/admin/approvals/answer' },
+      method: 'POST',
+      path: '/admin/approvals/answer',
       headers: { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' },
       body: JSON.stringify({ id, decision: 'approve' }),
     });
     expect([refused.status, refused.json.error_code]).toEqual([403, 'operator_forbidden']);
   });
 
-  it('take back what was approved, with a reason, at once', async () => {
+  it('revoke an approval, with a reason, at once', async () => {
     const { id, who } = await ask('frank');
     const olga = await signIn(harness, 'olga', ['approver']);
     const max = await signIn(harness, 'max', ['operator']);

@@ -1,7 +1,7 @@
 /** Lists of requests stay within what an agent reads. */
 import { describe, expect, it } from 'vitest';
-import { firstWithin, opensWithin } from '../../src/approval/overview.ts';
-import type { MeshState } from '../../src/reconcile/contract.ts';
+import { firstWithin, opensWithin } from '../../src/admin/approval/overview.ts';
+import type { MeshState } from '../../src/mesh/reconcile/contract.ts';
 
 describe('lists of requests', () => {
   const allow = Array.from({ length: 20 }, (_, n) => `GET /api/v1/resource/${n}/*`);
@@ -14,7 +14,7 @@ describe('lists of requests', () => {
     },
   } as unknown as MeshState;
 
-  it('say of so many what they open, look at each grant once, and name the others without', () => {
+  it('describe the targets of so many, evaluate each grant once, and list the others without targets', () => {
     const opens = opensWithin(mesh, 256 * 1024);
     const all = Array.from({ length: 40 }, (_, n) => ({ id: n, opens: opens(n % 2 === 0 ? 'a' : 'b') }));
     expect(asked).toEqual([['a'], ['b']]);

@@ -1,6 +1,6 @@
-/** Answers on the broker's page: what it shows and takes, and what it refuses. */
+/** Answers on the broker's page: its content, accepted forms, and refusals. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { formToken } from '../../src/operator/page/cookies.ts';
+import { formToken } from '../../src/admin/operator/page/cookies.ts';
 import { Browser, formsOf } from '../harness/approval/browser.ts';
 import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
 
@@ -12,7 +12,7 @@ describe('the page', () => {
   beforeEach(() => world.harness.mesh.setOperators(world.operators));
   afterAll(() => world?.stop());
 
-  it('lets an approver sign in, shows what is asked for, and takes the answer', async () => {
+  it('lets an approver sign in, shows the request, and accepts the answer', async () => {
     const { id, who } = await world.ask('00u1alice', 'INC-4711 <script>alert(1)</script>');
     const browser = new Browser();
     const shown = await world.signIn(browser, '00u2bob', `/approvals/${id}`);
@@ -66,7 +66,7 @@ describe('the page', () => {
     expect([mallory.status, codeOf(mallory)]).toEqual([403, 'operator_no_role']);
   });
 
-  it('shows what was taken in an emergency, and takes the review of somebody else', async () => {
+  it('shows an emergency, and accepts the review of another person', async () => {
     const own = await world.ask('00u2bob', 'INC-1', '/approvals/emergency');
     const { id, who } = await world.ask('00u1alice', 'INC-2 <b>', '/approvals/emergency');
     expect(await world.services(who)).toEqual(['dev', 'prod']);
@@ -115,7 +115,7 @@ describe('the page', () => {
     expect(await world.services(who)).toEqual(['dev']);
   });
 
-  /** What a form of this session holds for a path, as only the session's own cookie tells. */
+  /** Hidden field of a form for a path, which only the session's own cookie yields. */
   function tokenFor(browser: Browser, path: string): string {
     return formToken(browser.cookies.get(world.origin)!.get(SESSION)!, path);
   }

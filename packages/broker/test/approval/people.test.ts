@@ -1,16 +1,22 @@
-/** Who is who, and what GitHub says of them when they answer. */
+/** Identities of approvers, and GitHub's statements about them when they answer. */
 import { parseAccess } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { askedOf, withFreshMemberships } from '../../src/approval/memberships.ts';
-import { comparePeople, identitiesOf, peopleOf, refuseOwn, signInFirst } from '../../src/approval/people.ts';
+import { comparePeople, identitiesOf, peopleOf, refuseOwn, signInFirst } from '../../src/admin/approval/people.ts';
+import { askedOf, withFreshMemberships } from '../../src/attest/github/approvers.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import type { ReadGithub } from '../../src/github/reader.ts';
-import type { LiveIndex } from '../../src/session/live.ts';
+import type { ReadGithub } from '../../src/attest/watch/reader.ts';
+import type { LiveIndex } from '../../src/core/session/live.ts';
 
 const LEAD: Attestation = {
-  ...{ attestor: 'github-codespace', issuer: 'github', subject: 'github:2', login: 'bob', claims: {} },
-  ...{ teams: ['acme/leads'], organizationRoles: ['acme/admin'], notInTeams: ['acme/#7'] },
+  attestor: 'github-codespace',
+  issuer: 'github',
+  subject: 'github:2',
+  login: 'bob',
+  claims: {},
+  teams: ['acme/leads'],
+  organizationRoles: ['acme/admin'],
+  notInTeams: ['acme/#7'],
   githubUser: { id: 2, login: 'bob' },
   workspace: { kind: 'codespace', key: 'codespace:2', name: 'space' },
   proofHash: 'a'.repeat(64),
@@ -36,18 +42,19 @@ describe('two people', () => {
     expect(comparePeople(other, one)).toBe(expected);
   });
 
-  it('are refused as one, or as not comparable, with the next step', () => {
-    expect(() => refuseOwn([a], [a])).toThrow(expect.objectContaining({ code: 'approval_own' }));
-    expect(() => refuseOwn([a], [okta('x')])).toThrow(
+  it('are refused as one person, or as not comparable, with the next step', () => {
+    const trust = { issuers: [], audiences: [] };
+    expect(() => refuseOwn([a], [a], trust)).toThrow(expect.objectContaining({ code: 'approval_own' }));
+    expect(() => refuseOwn([a], [okta('x')], trust)).toThrow(
       expect.objectContaining({
         code: 'approval_not_comparable',
         message: expect.stringMatching(/github confirmed them, and https:\/\/acme.okta.com you/),
       }),
     );
-    expect(() => refuseOwn([a], [b])).not.toThrow();
+    expect(() => refuseOwn([a], [b], trust)).not.toThrow();
   });
 
-  it('of whom nothing is comparable are told what makes them so, by the names of the access file', () => {
+  it('without a comparable identity learn how to get one, in the names of the access file', () => {
     const { trust } = parseAccess(
       `trust:
   codespaces: {organization: acme}
@@ -58,21 +65,19 @@ grants: {}`,
       'access.yaml',
     );
     expect(() => refuseOwn([a], [okta('x')], trust)).toThrow(
-      'github confirmed them, and okta you. Ask them to run "meshpass login --issuer okta" in their workspace, then answer again, or ' +
+      'github confirmed them, and okta you. Ask them to run "meshpass sign-in --issuer okta" in their workspace, then answer again, or ' +
         'answer with an identity of github.',
     );
     expect(() => refuseOwn([okta('x')], [a], trust)).toThrow('and github you. Answer with an identity of okta.');
-    expect(() => refuseOwn([a], [a], trust)).toThrow('This is your own request: somebody else has to answer it.');
-    expect(() => refuseOwn([a], [a])).toThrow('You asked for this yourself: another operator has to confirm it.');
-    expect(() => refuseOwn([okta('x')], [a])).toThrow('Another operator, of the same issuer as whoever asked');
+    expect(() => refuseOwn([a], [a], trust)).toThrow('This is your own request: another person has to answer it.');
     const place = { file: 'access.yaml', line: 1, column: 1 };
     const leads = { place, issuer: 'okta', claims: { groups: ['leads'] } };
     expect(signInFirst({ by: [leads] }, [a], trust)).toBe(
-      'Who may approve is known at okta, and you are not: "meshpass login --issuer okta" first, or nobody may be able to answer.',
+      'Approvers are known at okta, and you are not: run "meshpass sign-in --issuer okta" first. Otherwise no approver may be able to act.',
     );
     expect(signInFirst({ by: [leads] }, [a, okta('x')], trust), 'signed in').toBeUndefined();
     expect(signInFirst({ by: [leads, { place, team: 'acme/leads' }] }, [a], trust), 'a team of GitHub').toBeUndefined();
-    expect(signInFirst({ by: [{ place, issuer: 'ci' }] }, [a], trust), 'nobody can sign in there').toBeUndefined();
+    expect(signInFirst({ by: [{ place, issuer: 'ci' }] }, [a], trust), 'an issuer without sign-in').toBeUndefined();
   });
 
   it('are known by the id of GitHub and the issuer’s own name for itself, not by logins', () => {
@@ -82,10 +87,16 @@ grants: {}`,
     expect(identitiesOf(signed)).toEqual([{ issuer: 'https://acme.okta.com', subject: 'okta:x' }]);
   });
 
-  it('are known by their sign-ins too: two accounts of one person are one', () => {
+  it('are also compared by their sign-ins: two accounts of one person count as one', () => {
     const signIn = (subject: string) => ({
-      ...{ issuer: 'okta', subject: `okta:${subject}`, login: subject, claims: { iss: 'https://acme.okta.com' } },
-      ...{ amr: [], since: 0, confirmedAt: 0, until: 60 },
+      issuer: 'okta',
+      subject: `okta:${subject}`,
+      login: subject,
+      claims: { iss: 'https://acme.okta.com' },
+      amr: [],
+      since: 0,
+      confirmedAt: 0,
+      until: 60,
     });
     const account = (id: number, subject: string) =>
       identitiesOf({ ...LEAD, githubUser: { id, login: 'bob' }, signIns: [signIn(subject)] });
@@ -110,22 +121,27 @@ grants: {}`,
       'access.yaml',
     );
     const signIn = (subject: string) => ({
-      ...{ issuer: 'okta', subject, login: subject, claims: { iss: 'https://acme.okta.com' } },
-      ...{ amr: [], since: 0, confirmedAt: 0, until: 60 },
+      issuer: 'okta',
+      subject,
+      login: subject,
+      claims: { iss: 'https://acme.okta.com' },
+      amr: [],
+      since: 0,
+      confirmedAt: 0,
+      until: 60,
     });
     const session = (id: number, ...subjects: string[]) => ({
       ...LEAD,
-      ...{ githubUser: { id, login: 'bob' }, signIns: subjects.map(signIn) },
+      githubUser: { id, login: 'bob' },
+      signIns: subjects.map(signIn),
     });
     const { githubUser: _, ...other } = LEAD;
     const job = (subject: string) => ({
-      ...{
-        ...other,
-        attestor: 'oidc' as const,
-        issuer: 'ci',
-        subject: 'ci:main',
-        claims: { iss: 'https://ci.example' },
-      },
+      ...other,
+      attestor: 'oidc' as const,
+      issuer: 'ci',
+      subject: 'ci:main',
+      claims: { iss: 'https://ci.example' },
       signIns: [signIn(subject)],
     });
     const shown = [session(1, 'x'), session(2, 'x'), session(2, 'y'), session(3, 'z'), job('x'), job('z')];
@@ -156,7 +172,7 @@ describe('memberships at the moment of an answer', () => {
       answers[path] === undefined ? undefined : ({ status: 200, headers: new Headers(), body: answers[path] } as never);
   const member = { state: 'active', role: 'member', user: { id: 2 } };
 
-  it('are those that GitHub confirms now, whatever the session was opened with', async () => {
+  it('are those that GitHub confirms now, not those at the opening of the session', async () => {
     const read = github({
       '/orgs/acme/memberships/bob': member,
       '/orgs/acme': { id: 9 },
@@ -168,7 +184,7 @@ describe('memberships at the moment of an answer', () => {
     expect(fresh).not.toHaveProperty('notInTeams');
   });
 
-  it('are none of whoever has the login now, under another id', async () => {
+  it('do not include the current owner of the login, under another id', async () => {
     const read = github({
       '/orgs/acme/memberships/bob': { ...member, user: { id: 99 } },
       '/orgs/acme/teams/leads/memberships/bob': { state: 'active' },
@@ -176,7 +192,7 @@ describe('memberships at the moment of an answer', () => {
     expect((await withFreshMemberships(LEAD, askedOf(by), read, losses)).teams).toEqual([]);
   });
 
-  it('are none where GitHub cannot be asked, and none that was lost a moment ago', async () => {
+  it('are none if GitHub does not answer, and exclude one that was lost a moment ago', async () => {
     expect((await withFreshMemberships(LEAD, askedOf(by), undefined, losses)).teams).toEqual([]);
     const lately = createLosses(Date.now);
     lately.lose({ kind: 'team', team: 'acme/leads', user: { id: 2, login: 'bob' } });
@@ -188,7 +204,7 @@ describe('memberships at the moment of an answer', () => {
     expect((await withFreshMemberships(LEAD, askedOf(by.slice(0, 1)), read, losses)).teams).toEqual(['acme/leads']);
   });
 
-  it('name the denied teams that GitHub shows and somebody is not in, and none that it may be hiding', async () => {
+  it('name the denied teams that GitHub shows and that lack the person, and no team that it may hide', async () => {
     const asked = askedOf(
       [],
       [

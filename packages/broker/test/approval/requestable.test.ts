@@ -1,4 +1,4 @@
-/** What a session is told of the grants that it could ask for. Agents take no text that is longer than 4,096 characters, or has lines. */
+/** Description of the grants that a session can request. Agents accept no text that is longer than 4,096 characters, or has several lines. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { accessFile, startWorld, type World } from './given/world.ts';
 
@@ -19,7 +19,7 @@ const requestable = async (text: string) => {
   return (await world.overview(alice!)).requestable[0]!;
 };
 
-it('counts the people for whom there is no room', async () => {
+it('counts the people that do not fit', async () => {
   const entry = (n: number) =>
     `{issuer: idp, when: 'subject == "idp:00u1abcdefghijklmnop${n}" && claims.department == "platform-engineering" && claims.region == "emea"'}`;
   const many = `[${Array.from({ length: 50 }, (_, n) => entry(n)).join(', ')}]`;
@@ -40,13 +40,13 @@ it('puts an expression of several lines into one', async () => {
     expect(text).toContain("when subject == 'idp:bob' || subject == 'idp:carol'");
 });
 
-it('names the sign-in without which nobody could review an emergency', async () => {
+it('names the sign-in that a review of an emergency needs', async () => {
   const okta = '{issuer: okta, claims: {groups: security}}';
   const text = (review: string) => prod('{issuer: idp}', review).replace('other: {', 'okta: {signIn: {client: cli}, ');
   const hint =
-    'Who may review is known at okta, and you are not: "meshpass login --issuer okta" first, or nobody may be able to review it.';
+    'Reviewers are known at okta, and you are not: run "meshpass sign-in --issuer okta" first. Otherwise no reviewer may be able to act.';
   const { approval, emergency } = await requestable(text(okta));
   expect(emergency!.review.endsWith(`. ${hint}`)).toBe(true);
-  expect(approval).not.toContain('login');
-  expect((await requestable(text(`[${okta}, {issuer: idp}]`))).emergency!.review).not.toContain('login');
+  expect(approval).not.toContain('sign-in');
+  expect((await requestable(text(`[${okta}, {issuer: idp}]`))).emergency!.review).not.toContain('sign-in');
 });

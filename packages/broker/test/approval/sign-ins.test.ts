@@ -1,4 +1,4 @@
-/** Sign-ins tell people apart, and tell that two accounts are one person's. */
+/** Sign-ins distinguish people, and show that two accounts belong to one person. */
 import { type Access, authorize, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { answer as answerOf, openWorkspace, post } from '../harness/approval/approvals.ts';
@@ -46,7 +46,7 @@ describe('sign-ins', () => {
   };
   const answer = async (who: Enrolled, id: string) => (await answerOf(harness, who, id)).json;
 
-  it('that two accounts share make them one person, also when the requester has signed in since', async () => {
+  it('that two accounts share make them one person, even if the requester signs in later', async () => {
     const [alice, second, bob] = [await workspace('alice'), await workspace('alice-2'), await workspace('bob')];
     const { id } = (await post(harness, alice, '/approvals', { grant: 'prod' })).json;
     await signedIn(second, '00u1');
@@ -58,7 +58,7 @@ describe('sign-ins', () => {
     expect(await answer(bob, id)).toMatchObject({ state: 'approved', answers: [{ subject: 'idp:bob' }] });
   });
 
-  it('in any live session tell whose an account is, also of a workspace that shows none', async () => {
+  it('in any live session identify the person of an account, even of a workspace without a sign-in', async () => {
     const [asks, first, second, answers, bob] = [
       ...[await workspace('greta'), await workspace('greta')],
       ...[await workspace('greta-2'), await workspace('greta-2'), await workspace('bob')],
@@ -83,7 +83,7 @@ describe('sign-ins', () => {
     const { id } = (await post(harness, dave, '/approvals', { grant: 'prod' })).json;
     const refused = await answer(carol, id);
     expect(refused).toMatchObject({ error_code: 'approval_not_comparable' });
-    expect(refused.error_description).toContain('meshpass login');
+    expect(refused.error_description).toContain('meshpass sign-in');
     await signedIn(dave, '00u4');
     expect((await answer(himself, id)).error_code).toBe('approval_own');
     expect(await answer(carol, id)).toMatchObject({ state: 'approved', answers: [{ subject: 'okta:00u3' }] });

@@ -42,8 +42,13 @@ beforeAll(async () => {
     return new Response(JSON.stringify(json), { status });
   };
   program = createSlackApprovals({
-    ...{ broker: 'https://broker.example', webhook: 'chat', webhookSecret: SECRET, channel: 'C1' },
-    ...{ slackToken: 'xoxb-1', slackSigningSecret: SIGNING, people: { UBOB: 'bob', UALICE: 'alice' } },
+    broker: 'https://broker.example',
+    webhook: 'chat',
+    webhookSecret: SECRET,
+    channel: 'C1',
+    slackToken: 'xoxb-1',
+    slackSigningSecret: SIGNING,
+    people: { UBOB: 'bob', UALICE: 'alice' },
     fetch: (async (to: string, init: RequestInit) => {
       const { hostname, pathname } = new URL(to);
       if (hostname === 'broker.example') return await toBroker(pathname, init);
@@ -72,7 +77,9 @@ async function asked(path = '/approvals'): Promise<{ readonly id: string; readon
   const proof = await harness.idp.prove('alice', { workspace: `w:${crypto.randomUUID()}` });
   const who = { ...(await enrol(harness, 'alice', key, proof)).json, key } as Enrolled;
   const { json } = await asSession(harness, who, {
-    ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
+    method: 'POST',
+    path,
+    headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ grant: 'prod', reason: '<!channel> INC-1' }),
   });
   await expect.poll(() => slack.length).toBe(1);
@@ -92,7 +99,7 @@ async function click(id: string, user: string, { decision = 'approve', signing =
 const said = () =>
   slack.filter(({ url: to }) => to.startsWith('https://hooks.slack.com/')).map(({ body }) => body.text);
 
-it('shows a request with two buttons, as plain text, and gives the grant when the right person clicks', async () => {
+it('shows a request with two buttons, as plain text, and adds the grant when an approver clicks', async () => {
   const { id, who } = await asked();
   expect(slack[0]).toMatchObject({ url: 'https://slack.com/api/chat.postMessage', body: { channel: 'C1' } });
   const [section, buttons] = slack[0]!.body.blocks;
@@ -111,7 +118,7 @@ it('denies', async () => {
   await expect.poll(() => JSON.stringify(slack.at(-1)?.body)).toContain('(denied)');
 });
 
-it('shows an emergency as an alarm with two buttons, and signs the review of who clicks', async () => {
+it('shows an emergency as an alarm with two buttons, and signs the review of the person who clicks', async () => {
   const { id, who } = await asked('/approvals/emergency');
   const { text: title, blocks } = slack[0]!.body;
   expect(title).toBe('An emergency: prod was taken without an approval');
@@ -141,7 +148,7 @@ it('shows an emergency as an alarm with two buttons, and signs the review of who
   await expect.poll(said).toHaveLength(3);
 });
 
-it('says why to whoever may not answer, or is not known', async () => {
+it('reports the reason to people who may not answer, or are unknown', async () => {
   const { id } = await asked();
   await click(id, 'UALICE');
   await expect.poll(said).toEqual([expect.stringContaining('your own request')]);
@@ -149,7 +156,7 @@ it('says why to whoever may not answer, or is not known', async () => {
   await expect.poll(said).toEqual([expect.anything(), expect.stringContaining('Nobody has written down who you are')]);
 });
 
-it('takes no click that Slack did not sign, or signed long ago, and no message that the broker did not', async () => {
+it('refuses a click that Slack did not sign, or signed long ago, and a message that the broker did not sign', async () => {
   const { id } = await asked();
   expect(await click(id, 'UBOB', { signing: 'another' })).toBe(401);
   expect(await click(id, 'UBOB', { age: 400 })).toBe(401);

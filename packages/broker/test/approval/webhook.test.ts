@@ -1,4 +1,4 @@
-/** Webhooks: what they are sent and how often, and which answers are taken. */
+/** Webhooks: their messages and retries, and the answers that the broker accepts. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -50,7 +50,7 @@ describe('a webhook', () => {
     const to = () => `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
     const parts = () => ({
       authorize,
-      // The name in the access file leads to the test's own server; everything else is as it is.
+      // The name in the access file resolves to the test's own server; everything else is real.
       fetch: ((url, init) => fetch(String(url).replace('https://chat.example', to()), init)) as typeof fetch,
     });
     harness = await startHarness({ parts, config: { approvalWebhookKeys: keys } });
@@ -69,7 +69,7 @@ describe('a webhook', () => {
     rmSync(keys, { recursive: true });
   });
 
-  it('is sent a request, signed, and what becomes of it', async () => {
+  it('receives a signed request, and its outcome', async () => {
     const { id } = await ask('alice');
     await expect.poll(() => received.length).toBe(1);
     const { body, headers } = received[0]!;
@@ -84,7 +84,7 @@ describe('a webhook', () => {
     expect(JSON.parse(received[1]!.body)).toMatchObject({ type: 'approval.changed', data: { id, state: 'approved' } });
   });
 
-  it('is told of an emergency, and reviews it in the name of a person whom "review" names', async () => {
+  it('receives an emergency, and reviews it in the name of a person in "review"', async () => {
     const { id, who } = await ask('eve', '/approvals/emergency');
     const told = (): readonly { readonly type: string }[] =>
       received.map(({ body }) => JSON.parse(body)).filter(({ data }) => data.id === id);
@@ -111,7 +111,7 @@ describe('a webhook', () => {
     expect(told()[1]).toMatchObject({ type: 'approval.changed', data: { id, state: 'revoked' } });
   });
 
-  it('takes nothing by a message that was refused before', async () => {
+  it('gains nothing by a message that was refused before', async () => {
     const { id, who } = await ask('fay', '/approvals/emergency');
     const object = async (subject: string, messageId: string) =>
       (await answer({ request: id, decision: 'object', reason: 'why?', by: { subject } }, { messageId })).json;
@@ -122,7 +122,7 @@ describe('a webhook', () => {
     expect(await services(who)).toEqual(['dev']);
   });
 
-  it('is sent a message again, under its id, until it takes it, and after a restart', async () => {
+  it('receives a message again, under its id, until it accepts it, even after a restart', async () => {
     status = 503;
     const { id } = await ask('alice');
     const ids = () =>
@@ -147,17 +147,17 @@ describe('a webhook', () => {
     expect(text).toMatch(/meshpass_approval_webhooks_total\{webhook="chat",outcome="failed"\} [1-9]/);
   });
 
-  it('answers in the name of a person whom "by" names', async () => {
+  it('answers for a person whom "by" names', async () => {
     const { id, who } = await ask('alice');
     const done = await answer({ request: id, reason: 'from chat' });
     expect(done.json).toMatchObject({
-      ...{ state: 'approved' },
+      state: 'approved',
       answers: [{ subject: 'idp:bob', via: 'webhook chat', reason: 'from chat' }],
     });
     expect(await services(who)).toEqual(['dev', 'prod']);
   });
 
-  it('cannot approve for whoever asked, for a stranger, or for somebody of another issuer', async () => {
+  it('cannot approve for the requester, for a stranger, or for a person of another issuer', async () => {
     const { id } = await ask('alice');
     const code = async (subject: string) => (await answer({ request: id, by: { subject } })).json.error_code;
     expect(await code('alice')).toBe('approval_own');
@@ -165,7 +165,7 @@ describe('a webhook', () => {
     expect(await code('github:1')).toBe('approval_forbidden');
   });
 
-  it('is refused a forged, changed, old or repeated answer, and one of a name that nobody configured', async () => {
+  it('is refused a forged, changed, old or repeated answer, and one under an unknown name', async () => {
     const { id, who } = await ask('alice');
     const code = async (order: object, more: Parameters<typeof answer>[1] = {}) =>
       (await answer(order, more)).json.error_code;
@@ -177,7 +177,7 @@ describe('a webhook', () => {
     expect(await code({ request: id }, { headers: {} })).toBe(unauthorized);
     expect(await code({ request: id, more: 1 })).toBe('request_malformed');
     expect(await services(who)).toEqual(['dev']);
-    // What was refused once is not taken when it would be granted.
+    // A refused answer is not accepted once it would be granted.
     expect(await code({ request: id, by: { subject: 'eve' } }, { messageId: 'msg_1' })).toBe('approval_forbidden');
     expect(await code({ request: id }, { messageId: 'msg_1' })).toBe('proof_replayed');
     expect((await answer({ request: id }, { messageId: 'msg_2' })).status).toBe(200);
@@ -185,7 +185,7 @@ describe('a webhook', () => {
     expect(await code({ request: again }, { messageId: 'msg_2' })).toBe('proof_replayed');
   });
 
-  it('rotates its secret under load: no message fails while both are there, and the old one is refused afterwards', async () => {
+  it('rotates its secret under load: no message fails while both exist, and the old one is refused afterwards', async () => {
     const { id } = await ask('alice');
     const statuses: string[] = [];
     const tries = async (secrets: readonly string[]) => {
@@ -229,11 +229,9 @@ describe('a webhook', () => {
       'webhook-signature': new Webhook(key).sign(messageId, at, body),
     };
     return await harness.call({
-      ...{
-        method: 'POST',
-        path: `/approvals/answers/${name}`,
-        headers: { 'content-type': 'application/json', ...headers },
-      },
+      method: 'POST',
+      path: `/approvals/answers/${name}`,
+      headers: { 'content-type': 'application/json', ...headers },
       body: change ? change(body) : body,
     });
   }

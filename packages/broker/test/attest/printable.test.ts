@@ -1,7 +1,7 @@
 import type { Attestation } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { printable } from '../../src/attest/printable.ts';
 import { auditRow, newEvent } from '../../src/audit/log/event.ts';
+import { printable } from '../../src/issuers/printable.ts';
 import { enrol, type Harness, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
@@ -17,7 +17,7 @@ const FAULTS: readonly (readonly [string, string])[] = [
   ['a line separator', 'alice\u2028'],
 ];
 
-describe('a proof is refused and nothing is signed or opened where', () => {
+describe('a proof is refused and nothing is signed or opened if', () => {
   let harness: Harness;
   beforeAll(async () => {
     harness = await startHarness();
@@ -42,7 +42,7 @@ describe('a proof is refused and nothing is signed or opened where', () => {
     expect([answer.status, answer.json.error_code]).toEqual([400, 'proof_unprintable']);
   });
 
-  it('and not where a name has letters of any script, or an address has lines', async () => {
+  it('and not if a name has letters of any script, or an address has lines', async () => {
     await session(harness, 'honest');
     const claims = { login: 'Ålice Ünïcode 山田 محمد', address: { formatted: 'Street 1\nTown' } };
     const answer = await enrol(harness, 'unicode', undefined, await harness.idp.prove('unicode', claims));
@@ -58,11 +58,12 @@ it('the claim that may have line breaks is not kept', () => {
   expect(printable(attestation).claims).toEqual({ email: 'a@b.c' });
 });
 
-it('no row of the audit log has one, wherever its text comes from', () => {
+it('no row of the audit log has one, from any source of its text', () => {
   const clock = () => 0;
   const event = {
     ...newEvent('policy.apply', { source: '192.0.2.7' }, clock, (bytes) => Buffer.alloc(bytes)),
-    ...{ target: 'a\u001b[2Jb', detail: { because: 'x\u202ey', n: 'line\nbreak' } },
+    target: 'a\u001b[2Jb',
+    detail: { because: 'x\u202ey', n: 'line\nbreak' },
   };
   const row = auditRow(event, 'refused', 'one\u009btwo', 'plan_refused', 0);
   expect(row).toMatchObject({ target: 'a\ufffd[2Jb', reason: 'one\ufffdtwo' });

@@ -8,13 +8,13 @@ import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import { type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
 import { type Attest, createAttest } from '../../src/attest/attest.ts';
-import type { Attested } from '../../src/attest/attested.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { type IssuerHttpOptions, plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
-import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
 import { forwardingHostOnlyInALab } from '../../src/attest/presence/forwarded-port.ts';
 import { createPresence, type PresenceMode } from '../../src/attest/presence/presence.ts';
+import type { Attested } from '../../src/issuers/attested.ts';
+import { type IssuerHttpOptions, plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
+import { createIssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 import { newKey, PUBLIC_URL } from '../harness/broker.ts';
 
 export interface World {
@@ -29,10 +29,10 @@ export interface World {
 export interface WorldOptions {
   readonly withoutApp?: true;
   readonly presence?: PresenceMode;
-  /** Port of loopback where forwarded ports are looked for, in place of the stand-in's. */
+  /** Loopback port to which the broker connects for forwarded ports, instead of the stand-in's. */
   readonly forwardingPort?: number;
   readonly timeoutMs?: number;
-  /** What each question to GitHub waits for. */
+  /** Promise that delays each answer of GitHub. */
   readonly beforeGithub?: () => Promise<unknown>;
   readonly clock?: () => number;
   readonly coolDownMs?: number;
@@ -81,7 +81,10 @@ ${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.sh
     const { coolDownMs } = options;
     const keys = createIssuerKeys({ ...how, ...(coolDownMs === undefined ? {} : { coolDownMs }) });
     const presence = createPresence({
-      ...{ mode: options.presence ?? 'required', broker: PUBLIC_URL, clock, random: randomBytes },
+      mode: options.presence ?? 'required',
+      broker: PUBLIC_URL,
+      clock,
+      random: randomBytes,
       forwarding: forwardingAt(options.forwardingPort ?? github.forwarding.port, timeoutMs),
     });
     return createAttest({
@@ -105,7 +108,10 @@ export async function presentCodespace(attest: Attest, space: { name: string; to
   const jkt = dpopThumbprint(key.jwk);
   const sign = ({ dpop, expires_in, ...challenge }: Asked) =>
     createPresenceProof({
-      ...{ key, challenge, broker: PUBLIC_URL, codespaceName: space.name },
+      key,
+      challenge,
+      broker: PUBLIC_URL,
+      codespaceName: space.name,
       expiresAt: Math.floor(Date.now() / 1000) + expires_in,
       ...(dpop !== undefined && { dpop }),
     });
@@ -119,7 +125,7 @@ export async function presentCodespace(attest: Attest, space: { name: string; to
   return await withPresence(exchange, { port: 0, sign, pause: 1 });
 }
 
-/** The code and message of a refusal; fails where there is none. */
+/** Reads code and message of a refusal. Fails if the call succeeds. */
 export async function refusal(promise: Promise<unknown>): Promise<{ code: string; status: number; text: string }> {
   try {
     await promise;

@@ -1,20 +1,34 @@
-/** What the audit log can say: the code, docs/audit.md and the export say the same. */
+/** Actions of the audit log: the code, docs/audit.md and the export agree. */
 import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { ocsfEvents } from '../../src/audit/export/ocsf.ts';
+import { NO_ROW, seal } from '../../src/audit/log/chain.ts';
 import { ACTIONS } from '../../src/audit/log/event.ts';
-import { NO_ROW, seal } from '../../src/audit/log/leaf.ts';
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
 const PAGE = readFileSync(new URL('../../../../docs/audit.md', import.meta.url), 'utf8');
 const SECTION = /^## Actions$(.*?)^## /ms.exec(PAGE)![1]!;
 const ROWS = [...SECTION.matchAll(/^\| `([^`]+)` \| (.+) \| ([^|]+) \|$/gm)].map(([, action, when, name]) => ({
-  ...{ action: action!, when: when!, className: name!.trim() },
+  action: action!,
+  when: when!,
+  className: name!.trim(),
 }));
 const NOTHING = {
-  ...{ subject: null, login: null, issuer: null, session_id: null, workspace: null, grant_name: null, rule: null },
-  ...{ target: null, proof_hash: null, source: null, request_id: null, detail: null, code: null, reason: '' },
+  subject: null,
+  login: null,
+  issuer: null,
+  session_id: null,
+  workspace: null,
+  grant_name: null,
+  rule: null,
+  target: null,
+  proof_hash: null,
+  source: null,
+  request_id: null,
+  detail: null,
+  code: null,
+  reason: '',
 };
 
 describe('actions of the audit log', () => {

@@ -18,7 +18,7 @@ describeLog((world) => {
     expect(report).toMatchObject({ ok: true, rows: 5, first: 7, last: 11 });
   });
 
-  it('grows on from where another process left it', async () => {
+  it('continues after the last row of another process', async () => {
     const { dir, log, store } = world;
     await log.write(5);
     await log.checkpoints.sign();
@@ -32,11 +32,11 @@ describeLog((world) => {
     const { log } = world;
     const row = () => auditRow(newEvent('tunnel', {}, Date.now, randomBytes), 'allowed', 'edge', undefined, START);
     const twice = row();
-    await log.journal.write({ audit: [twice, row()] });
+    await log.journal.transaction((tx) => tx.audit(twice, row()));
     await Promise.all([
-      log.journal.write({ audit: [row(), twice] }),
-      log.journal.write({ audit: [twice] }),
-      log.journal.write({ audit: [row()] }),
+      log.journal.transaction((tx) => tx.audit(row(), twice)),
+      log.journal.transaction((tx) => tx.audit(twice)),
+      log.journal.transaction((tx) => tx.audit(row())),
     ]);
     expect(await verifyExport(await log.export())).toMatchObject({ ok: true, rows: 4, last: 4 });
   });

@@ -8,10 +8,10 @@ import { formatCheckpoint } from '../../src/audit/checkpoint/checkpoint.ts';
 import { inEpoch } from '../../src/audit/checkpoint/epoch.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from '../../src/audit/checkpoint/sink.ts';
-import { createChain } from '../../src/audit/log/chain.ts';
 import { createCheckpointSigner, signFirst } from '../../src/audit/log/checkpoint-signer.ts';
 import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
+import { createChain } from '../../src/audit/log/log-end.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 
@@ -44,7 +44,7 @@ describe('checkpoints of the audit log', () => {
     });
     const write = async () => {
       const event = newEvent('token.issue', {}, Date.now, randomBytes);
-      await journal.write({ audit: [auditRow(event, 'allowed', 'tested', undefined, Date.now())] });
+      await journal.transaction((tx) => tx.audit(auditRow(event, 'allowed', 'tested', undefined, Date.now())));
     };
     return { checkpoints, snapshot, write, onFailure };
   }
@@ -78,7 +78,7 @@ describe('checkpoints of the audit log', () => {
     expect(log.onFailure).not.toHaveBeenCalled();
   });
 
-  it('stores the one that is asked for, though only the sinks have it so far', async () => {
+  it('stores the requested one, even if only the sinks have it', async () => {
     let now = Date.now();
     const log = open([], () => now);
     await log.write();
@@ -101,7 +101,7 @@ describe('checkpoints of the audit log', () => {
     await stop();
   });
 
-  it('says of a first one that cannot be kept that the broker is to be started again', async () => {
+  it('asks for a restart of the broker if the first one cannot be stored', async () => {
     const write = async () => {
       throw new MeshpassError('kubernetes_unavailable', 'The cluster does not answer.', { retryAfter: 5 });
     };
@@ -115,7 +115,7 @@ describe('checkpoints of the audit log', () => {
     });
   });
 
-  it('keeps in a file what is newer than the one that is to be written', async () => {
+  it('keeps a newer checkpoint in a file than the one to write', async () => {
     const sink = fileSink(join(dir, 'kept'), key.verifiers);
     const note = (epoch: number, size: number, by = key) => {
       const { origin, sign } = inEpoch(by, epoch);
@@ -128,7 +128,7 @@ describe('checkpoints of the audit log', () => {
     expect((await sink.read())?.note).toBe(note(1, 5));
     await write(2, 3);
     await expect(write(1, 9)).rejects.toMatchObject({ code: 'store_unavailable' });
-    // What no key of ours has signed says nothing, and is not in the way of a restore.
+    // A checkpoint without a signature of our keys is ignored, and does not block a restore.
     const other = await openAuditKey(join(dir, 'other-key.pem'), 'https://broker.example', true);
     await fileSink(join(dir, 'kept'), other.verifiers).write(note(7, 9, other), { epoch: 7, size: 9 });
     await write(2, 4);

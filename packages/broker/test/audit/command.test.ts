@@ -39,12 +39,13 @@ async function audit(...args: string[]) {
   return await meshpass(['audit', ...args, '--operator-token', tokenFile]);
 }
 
-/** As a security officer who has signed in: the operator token does not prune. */
+/** Acts as a signed-in security officer: the operator token does not prune. */
 async function prune(...args: string[]) {
   const { key, token } = await signIn(harness, 'olga', ['security-officer']);
   const environment = { MESHPASS_STATE_DIR: join(harness.dir, 'state') };
   const expiresAt = Math.floor(Date.now() / 1000) + 600;
-  writeOperatorSession(operator(), { broker: PUBLIC_URL, token, key: key.privateKey, expiresAt }, environment);
+  const signedIn = { broker: PUBLIC_URL, token, key: key.privateKey, expiresAt, confirmUntil: expiresAt };
+  writeOperatorSession(operator(), signedIn, environment);
   return await meshpass(['audit', 'prune', '--reason', 'kept long enough', ...args], environment);
 }
 
@@ -73,7 +74,7 @@ it(
     const known = ['--key', key, '--checkpoint', checkpoint];
     const online = await audit('verify', ...known);
     expect(online).toMatchObject({ code: 0, err: '' });
-    expect(online.out).toMatch(/^The log verifies: \d+ rows.*Signed by the key you gave/s);
+    expect(online.out).toMatch(/^The log verifies: \d+ rows.*Signed by the key that you passed/s);
 
     const file = join(harness.dir, 'export.jsonl');
     expect(await audit('export', '--to', file)).toMatchObject({ code: 0, err: '' });
@@ -88,7 +89,7 @@ it(
     const tampered = await audit('verify', '--file', file, ...known);
     expect(tampered.code).toBe(1);
     expect(tampered.out).toMatch(/DOES NOT VERIFY: 1 finding.*changed +Row \d+ was changed/s);
-    // It does not replace a file that is there.
+    // It does not replace an existing file.
     expect(await audit('export', '--to', file)).toMatchObject({ code: 2 });
   },
   SLOW,
@@ -104,8 +105,13 @@ it(
       .map((line) => JSON.parse(line));
     expect(rows.map((row) => row.action)).toEqual(['session.open', 'session.close']);
     expect(rows[0]).toMatchObject({
-      ...{ login: 'alice', outcome: 'allowed', grant_name: 'dev', rule: 'dev access.yaml:1:1', source: '127.0.0.1' },
-      ...{ session_id: alice.session.id, proof_hash: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      login: 'alice',
+      outcome: 'allowed',
+      grant_name: 'dev',
+      rule: 'dev access.yaml:1:1',
+      source: '127.0.0.1',
+      session_id: alice.session.id,
+      proof_hash: expect.stringMatching(/^[0-9a-f]{64}$/),
     });
     expect((await audit('tail', '--lines', '2')).out.trim().split('\n')).toHaveLength(2);
   },
@@ -149,7 +155,7 @@ it(
 );
 
 it(
-  'is for operators only, and says in the log who tried',
+  'is for operators only, and logs who tried',
   async () => {
     const url = `http://127.0.0.1:${harness.broker.operatorPort}`;
     for (const path of ['/audit', '/audit/export', '/audit/checkpoint', '/audit/key'])

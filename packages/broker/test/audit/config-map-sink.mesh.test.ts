@@ -1,4 +1,4 @@
-/** The ConfigMap of the chart's audit-checkpoint.yaml on a real API server: the broker moves it forward, nobody sets it back. */
+/** ConfigMap of the chart's audit-checkpoint.yaml on a real API server: the broker moves it forward, and no client sets it back. */
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MeshpassError } from '@meshpass/identity';
@@ -6,8 +6,8 @@ import { connectKubernetes } from '@meshpass/lab/kubernetes';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openCheckpointMap } from '../../src/audit/checkpoint/config-map-sink.ts';
 import type { CheckpointSink } from '../../src/audit/checkpoint/sink.ts';
-import { kubeconfigAccess } from '../../src/kubernetes/access.ts';
-import { type KubernetesHttp, kubernetesHttp } from '../../src/kubernetes/http.ts';
+import { kubeconfigAccess } from '../../src/mesh/kubernetes/access.ts';
+import { type KubernetesHttp, kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
 import { applyFile, type OnLab, onLab } from '../harness/on-lab.ts';
 
 const PATH = '/api/v1/namespaces/meshpass-system/configmaps/meshpass-audit-checkpoint';
@@ -38,7 +38,7 @@ beforeEach(async () => {
   await applyFile(on.lab, 'audit-checkpoint.yaml');
   opened = await openCheckpointMap({ kubeconfig: on.kubeconfig, ...NAMES });
   another = await openCheckpointMap({ kubeconfig: on.kubeconfig, ...NAMES });
-  // A policy is in force a moment after it is there.
+  // A policy takes effect a moment after its creation.
   await expect
     .poll(() => asAdmin('PATCH', `${PATH}?dryRun=All`, { data: { x: 'y' } }))
     .toContain('only the broker writes the checkpoint');
@@ -53,7 +53,7 @@ afterAll(async () => {
   await on?.end();
 });
 
-/** @returns what the API server says; 200 where it does it */
+/** @returns status and message of the API server; 200 if it accepts the request */
 async function asAdmin(method: string, path: string, body?: unknown): Promise<string> {
   const type = method === 'PATCH' ? [MERGE] : [];
   return on.lab.kubernetes.call(method as 'PATCH', path, body, ...type).then(
@@ -74,7 +74,7 @@ const said = (writing: Promise<void>) =>
     (thrown: MeshpassError) => `${thrown.code} ${thrown.detail.message ?? thrown.message}`,
   );
 const kept = async () => (await opened.sink.read())?.note.split('\n')[3];
-/** As a checkpoint is signed; the signature is not what Kubernetes looks at. @param name to tell one from another */
+/** Note in the format of a checkpoint; Kubernetes does not verify the signature. @param name distinguishes notes */
 function note(name: string, { epoch, size }: { epoch: number; size: number }): string {
   const origin = `broker.test:8443/audit${epoch === 1 ? '' : `/${epoch}`}`;
   return [origin, size, Buffer.alloc(32).toString('base64'), name].map((line) => `${line}\n`).join('');
@@ -90,7 +90,7 @@ describe('the checkpoint in a ConfigMap', () => {
     await write(opened, 'one', { epoch: 1, size: 5 });
     await write(opened, 'two', { epoch: 1, size: 9 });
     expect(await kept()).toBe('two');
-    // The next broker goes on from it, and the one before is told when it comes too late.
+    // The next broker continues from it, and the previous one is refused when it comes too late.
     await write(another, 'three', { epoch: 1, size: 12 });
     expect(await said(write(opened, 'late', { epoch: 1, size: 10 }))).toMatch(/store_unavailable A newer checkpoint/);
     await write(opened, 'four', { epoch: 1, size: 13 });
@@ -119,7 +119,7 @@ describe('the checkpoint in a ConfigMap', () => {
       [{ ...next(10), time: 'now' }, 'has an epoch'],
       [{ ...next(10), other: 'x' }, 'has an epoch'],
       [{ size: '10', note: next(10).note.padEnd(4_097, 'x') }, 'has an epoch'],
-      // What an earlier broker signed, over fewer rows than are named beside it.
+      // Note of an earlier broker, over fewer rows than stated beside it.
       [{ size: '10', note: note('early', { epoch: 1, size: 3 }) }, 'is about the epoch and the size'],
       [{ size: '10', note: note('other log', { epoch: 2, size: 10 }) }, 'is about the epoch and the size'],
       [{ size: '10', note: 'rows' }, 'is about the epoch and the size'],
@@ -137,7 +137,7 @@ describe('the checkpoint in a ConfigMap', () => {
     expect(await kept()).toBe('one');
   });
 
-  it('is not written by anybody else, nor made anew with an old one; one that is gone is not the same as none', async () => {
+  it('is not written by other accounts, nor recreated with an old one; a deleted one differs from none', async () => {
     await write(opened, 'one', { epoch: 1, size: 9 });
     const data = { epoch: '1', size: '3', note: note('old', { epoch: 1, size: 3 }) };
     for (const more of [{ metadata: { ownerReferences: [OWNER] } }, { immutable: true }, { binaryData: { x: 'AAAA' } }])
@@ -152,7 +152,7 @@ describe('the checkpoint in a ConfigMap', () => {
     expect(await kept()).toBeUndefined();
   });
 
-  it('is deleted by nobody who could not delete its policy', async () => {
+  it('is deleted only by accounts that could delete its policy', async () => {
     const { kubernetes } = on.lab;
     const name = 'checkpoint-test-editor';
     const subjects = [{ kind: 'ServiceAccount', name, namespace: NAMES.namespace }];
@@ -176,7 +176,7 @@ describe('the checkpoint in a ConfigMap', () => {
       const refused = 'only who may delete this policy deletes the checkpoint';
       for (const path of [PATH, COLLECTION]) await expect.poll(() => deleted(`${path}?dryRun=All`)).toContain(refused);
       expect(await deleted(PATH)).toContain(refused);
-      // What has no name yet is another one.
+      // A note without a name yet counts as another one.
       const other = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { generateName: 'meshpass-' } };
       expect(await asAdmin('POST', `${COLLECTION}?dryRun=All`, other)).toBe('200');
       expect(await kept()).toBeUndefined();
@@ -185,7 +185,7 @@ describe('the checkpoint in a ConfigMap', () => {
     }
   });
 
-  it('begins an epoch only where an annotation that the broker cannot make allows it', async () => {
+  it('begins an epoch only if an annotation that the broker cannot make allows it', async () => {
     await write(opened, 'one', { epoch: 1, size: 9 });
     const next = { epoch: 2, size: 4 };
     expect(await said(rehearse('two', next))).toMatch(/audit_checkpoint_invalid .*accept-restore names it/);

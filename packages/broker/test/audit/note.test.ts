@@ -21,7 +21,7 @@ describe('signed notes', () => {
     expect(openNote(GO_NOTE.replace('answer', 'problem'), [verifier])).toHaveProperty('problem');
   });
 
-  it('may be signed by others as well, and by somebody whom we trust at least', () => {
+  it('may have further signatures, and needs one of a trusted key', () => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
     const ours = noteVerifier('broker.example/audit', publicKey);
     const note = signNote(GO_TEXT, ours, privateKey);
@@ -33,7 +33,7 @@ describe('signed notes', () => {
     });
     const another = noteVerifier(ours.name, generateKeyPairSync('ed25519').publicKey);
     expect(openNote(note, [another])).toEqual({ problem: 'it is not signed by a trusted key' });
-    // A signature of a key that is known counts even where another one is good.
+    // A bad signature of a known key counts even if another one is good.
     const flipped = witnessed.replace('x08go/ZJ', 'x08go/ZK');
     expect(openNote(flipped, [ours, parseVerifier(GO_KEY)])).toHaveProperty('problem');
   });
@@ -51,7 +51,7 @@ describe('signed notes', () => {
   });
 
   it.each(['', 'a', 'a+00000000+AAAA', GO_KEY.replace('c74f20a3', 'c74f20a4'), GO_KEY.replace('+ARpc', '+AhpC')])(
-    'take no verifier key that is none: %s',
+    'refuse an invalid verifier key: %s',
     (text) => {
       expect(() => parseVerifier(text)).toThrow('verifier key');
     },
@@ -109,7 +109,7 @@ function definedRoot(leaves: readonly Buffer[]): Buffer {
 describe('the tree', () => {
   const leaves = Array.from({ length: 70 }, (_, n) => createHash('sha256').update(`\0leaf ${n}`).digest());
 
-  it('is that of RFC 6962 at every size, also grown from a frontier', () => {
+  it('is that of RFC 6962 at every size, even if grown from a frontier', () => {
     let tree = growTree(EMPTY);
     for (let size = 0; size <= leaves.length; size++) {
       expect(tree.root()).toBe(definedRoot(leaves.slice(0, size)).toString('hex'));
@@ -119,7 +119,7 @@ describe('the tree', () => {
     }
   });
 
-  it('takes no frontier that cannot be one', () => {
+  it('refuses an impossible frontier', () => {
     const hash = 'ab'.repeat(32);
     for (const frontier of [
       { size: 3, peaks: [hash] },

@@ -1,15 +1,29 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { type OcsfEvent, ocsfEvents } from '../../src/audit/export/ocsf.ts';
+import { NO_ROW, type SealedRow, seal } from '../../src/audit/log/chain.ts';
 import { ACTIONS } from '../../src/audit/log/event.ts';
-import { NO_ROW, type SealedRow, seal } from '../../src/audit/log/leaf.ts';
 
 function row(changes: Partial<SealedRow> = {}): SealedRow {
   const full = {
-    ...{ id: '01a', time: '2026-05-01T10:00:00.123Z', action: 'session.open', outcome: 'allowed', code: null },
-    ...{ reason: 'team acme/payments', subject: 'github:1', login: 'alice', issuer: 'github', session_id: 'abc' },
-    ...{ workspace: 'codespace:7', grant_name: 'dev,ops', rule: 'dev access.yaml:4:3, ops access.yaml:9:3' },
-    ...{ target: 'orders.shop:8080', proof_hash: 'ab', source: '192.0.2.7', request_id: 'r', detail: null },
+    id: '01a',
+    time: '2026-05-01T10:00:00.123Z',
+    action: 'session.open',
+    outcome: 'allowed',
+    code: null,
+    reason: 'team acme/payments',
+    subject: 'github:1',
+    login: 'alice',
+    issuer: 'github',
+    session_id: 'abc',
+    workspace: 'codespace:7',
+    grant_name: 'dev,ops',
+    rule: 'dev access.yaml:4:3, ops access.yaml:9:3',
+    target: 'orders.shop:8080',
+    proof_hash: 'ab',
+    source: '192.0.2.7',
+    request_id: 'r',
+    detail: null,
     ...changes,
   };
   return seal([full], { seq: 4, hash: NO_ROW })[0]!;
@@ -23,7 +37,7 @@ const endpoint = some({ ip: text.optional(), name: text.optional(), hostname: te
 const actor = some({ user: user.optional(), app_name: text.optional(), session: z.looseObject({}).optional() });
 const entity = some({ name: text.optional(), uid: text.optional() });
 
-/** Of version 1.8.0: what base_event requires, and then what each class does, with its constraints. */
+/** Version 1.8.0: requirements of base_event, and then of each class, with its constraints. */
 const base = {
   activity_id: z.number().int(),
   category_uid: z.number().int(),
@@ -80,7 +94,7 @@ const NOBODY = { subject: null, login: null, issuer: null, session_id: null, wor
 const NOTHING = { ...NOBODY, grant_name: null, rule: null, target: null, proof_hash: null, request_id: null };
 
 describe('OCSF', () => {
-  it.each(ACTIONS)('has what its class requires: %s', (action) => {
+  it.each(ACTIONS)('has the required members of its class: %s', (action) => {
     for (const outcome of ['allowed', 'refused', 'ended'])
       for (const rest of [{}, NOBODY, NOTHING, { detail: '{"bytesIn":1,"bytesOut":2}' }, { detail: '{"cut' }])
         for (const event of ocsfEvents(
@@ -89,7 +103,7 @@ describe('OCSF', () => {
           check(event);
   });
 
-  it('names what every action does; only Authorize Session has no word for what a session loses', () => {
+  it('names the activity of every action; only Authorize Session has no activity for a loss', () => {
     const other = ACTIONS.filter((action) => ocsfEvents(row({ action })).some(({ activity_id: id }) => id === 99));
     expect(other).toEqual(['session.narrow']);
   });
@@ -97,14 +111,14 @@ describe('OCSF', () => {
   it.each([
     ['operator.sign-in', 'Authentication', 'Logon'],
     ['operator.sign-out', 'Authentication', 'Logoff'],
-    ['operator.withdraw', 'API Activity', 'Delete'],
+    ['operator.close', 'API Activity', 'Delete'],
     ['request', 'Network Activity', 'Refuse'],
   ] as const)('has %s as %s: %s', (action, className, activity) => {
     const outcome = action === 'request' ? 'refused' : 'allowed';
     expect(ocsfEvents(row({ action, outcome }))[0]).toMatchObject({ class_name: className, activity_name: activity });
   });
 
-  it('tells of an opened session that somebody logged on, and what the session may', () => {
+  it('reports an opened session as a logon, with the privileges of the session', () => {
     const [logon, authorized] = ocsfEvents(row());
     expect(logon).toMatchObject({
       class_uid: 3002,
@@ -123,7 +137,7 @@ describe('OCSF', () => {
     });
   });
 
-  it('tells of a refusal why, and nothing that was not given', () => {
+  it('states the reason of a refusal, and no ungranted access', () => {
     const events = ocsfEvents(row({ outcome: 'refused', code: 'access_none', reason: 'No grant applies.' }));
     expect(events).toHaveLength(1);
     expect(events[0]).toMatchObject({ status_id: 2, status_code: 'access_none', status_detail: 'No grant applies.' });

@@ -15,7 +15,7 @@ import { surveyRestore } from '../../src/audit/restore/survey-restore.ts';
 import { describeLog, openLog, START, tamper } from '../harness/audit-log.ts';
 
 describeLog((world) => {
-  it('prunes, verifies from the cut, and says in the log that it did', async () => {
+  it('prunes, verifies from the cut, and writes an audit row about it', async () => {
     const { dir, log, store } = world;
     await log.write(6);
     const { note: before } = await log.checkpoints.sign();
@@ -27,11 +27,14 @@ describeLog((world) => {
     const last = await store.db.selectFrom('audit').selectAll().orderBy('seq', 'desc').limit(1).executeTakeFirst();
     expect(last).toMatchObject({ action: 'audit.prune', outcome: 'allowed', target: '2026-01-01T00:00:09.000Z' });
     expect(JSON.parse(last!.detail!)).toMatchObject({
-      ...{ from: 1, size: 8, rows: 8, root: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      from: 1,
+      size: 8,
+      rows: 8,
+      root: expect.stringMatching(/^[0-9a-f]{64}$/),
       checkpoint: sha256Hex(pruned.note),
     });
     expect(last!.reason).toBe('An operator asked for it.');
-    // A checkpoint over rows that are gone holds against nothing, and that is said.
+    // A checkpoint over pruned rows cannot be checked, which the export reports.
     expect(await log.verify({ anchored: [{ label: 'old.txt', note: before }] })).toEqual([
       'old.txt covers the first 6 rows, and the rows up to 8 are not here.',
     ]);
@@ -42,7 +45,7 @@ describeLog((world) => {
     expect(await verifyExport(await next.export())).toMatchObject({ ok: true, prunedUpTo: 14, first: 15 });
   });
 
-  it('prunes after a restore that was declared, and the gap is still told', async () => {
+  it('prunes after a declared restore, and still reports the gap', async () => {
     const { dir, log, store } = world;
     await log.write(6);
     await log.checkpoints.sign();
@@ -51,7 +54,7 @@ describeLog((world) => {
     const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
     const survey = await surveyRestore(store.db, log.key, await readKnownCheckpoints(sinks, log.key.verifiers));
     const order = { by: 'olga', reason: 'the disk broke' };
-    // The number of the writer goes on, as for every process: the test's own store keeps it.
+    // The writer's number continues, as for every process: the test's own store keeps it.
     const { epoch } = await store.db.selectFrom('broker_epoch').select('epoch').executeTakeFirstOrThrow();
     await acceptRestore({ store, key: log.key, sinks }, survey, order, log.clock, randomBytes);
     await store.db.updateTable('broker_epoch').set({ epoch }).execute();
@@ -64,7 +67,7 @@ describeLog((world) => {
     expect((await admitLog(store.db, log.key, sinks)).key.origin).toBe('broker.example/audit/2');
   });
 
-  it('goes on after a restore, a pruning and the loss of its key, once that was declared', async () => {
+  it('continues after a restore, a pruning and the loss of its key, once declared', async () => {
     const { dir, log, store } = world;
     const { epoch } = await store.db.selectFrom('broker_epoch').select('epoch').executeTakeFirstOrThrow();
     const declare = async (key: AuditKey, reason: string) => {
@@ -91,16 +94,16 @@ describeLog((world) => {
     await next.write(2);
     const gaps = [{ epoch: 3, unproven: [1, 16], reason: 'the key was lost' }];
     expect(await verifyExport(await next.export())).toMatchObject({ problems: [], prunedUpTo: 3, gaps });
-    // Whoever kept the public half of the key that was lost sees the earlier restore, too.
+    // A verifier with the public half of the lost key also sees the earlier restore.
     const keys = [...key.verifiers, ...log.key.verifiers];
     const both = await verifyExport(await next.export(), { keys });
     expect(both).toMatchObject({ problems: [], prunedUpTo: 3, gaps: [{ epoch: 2 }, ...gaps] });
-    // What was taken over without proof may not be changed from then on.
+    // Rows that were adopted without proof may not change from then on.
     await tamper(store, `update audit set reason = 'another' where seq = 5`);
     expect(await next.verify()).toEqual(['Row 5 was changed: its hash does not match its content.']);
   });
 
-  it('takes no checkpoint for a cut, and no cut that the log does not tell of', async () => {
+  it('accepts no checkpoint as a cut, and no cut without its row in the log', async () => {
     const { dir, log, store } = world;
     await log.write(8);
     await log.checkpoints.sign();
@@ -116,13 +119,13 @@ describeLog((world) => {
     await expect(again.checkpoints.sign()).rejects.toMatchObject({ code: 'audit_tampered' });
   });
 
-  it('keeps what is younger than the retention, whoever asks, and the row that tells of a pruning', async () => {
+  it('keeps rows younger than the retention, for every caller, and the row of a pruning', async () => {
     const { log, store } = world;
     await log.write(6);
     for (const date of [START + 1, START + 5_000])
       await expect(log.prune(new Date(date), 3_600)).rejects.toMatchObject({ code: 'audit_retained' });
     expect(await log.prune(new Date(START + 4_000), 2)).toMatchObject({ rows: 3 });
-    // Just after it has pruned, nothing reaches the row that says so.
+    // Right after a pruning, no checkpoint covers its own row yet.
     await expect(log.prune(new Date(START + 5_000), 2)).rejects.toMatchObject({ code: 'audit_retained' });
     const rows = await store.db.selectFrom('audit').select(['action', 'outcome', 'code']).orderBy('seq').execute();
     expect(rows.filter(({ action }) => action === 'audit.prune')).toEqual([
@@ -133,7 +136,7 @@ describeLog((world) => {
     expect(await log.verify()).toEqual([]);
   });
 
-  it('refuses to prune what is to come', async () => {
+  it('refuses to prune future rows', async () => {
     const { log, store } = world;
     await log.write(2);
     await expect(log.prune(new Date(START + 3_600_000))).rejects.toMatchObject({ code: 'request_malformed' });

@@ -6,9 +6,9 @@ import { openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { parseVerifier } from '../../src/audit/checkpoint/note.ts';
 import { fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { verifyExport } from '../../src/audit/export/verify.ts';
-import { rowHash, type SealedRow } from '../../src/audit/log/leaf.ts';
+import { rowHash, type SealedRow } from '../../src/audit/log/chain.ts';
 import { admitLog } from '../../src/audit/restore/admit.ts';
-import { APPEND_ONLY } from '../../src/store/audit-guards.ts';
+import { APPEND_ONLY } from '../../src/store/tables/audit.ts';
 import { describeLog, lines, openLog, rehash, tamper, verifyLines } from '../harness/audit-log.ts';
 
 describeLog((world) => {
@@ -83,11 +83,11 @@ describeLog((world) => {
     expect(await log.verify()).toEqual([cutOff]);
     await tamper(store, 'delete from audit where seq > 3');
     await tamper(store, 'delete from audit_checkpoints');
-    // A broker that starts anew has the last checkpoint in a file, and will not sign another one.
+    // A restarted broker has the last checkpoint in a file, and does not sign another one.
     const again = await openLog(store, dir);
     await expect(again.checkpoints.sign()).rejects.toMatchObject({ code: 'audit_tampered' });
     expect(await again.verify()).toContain('Rows 4 to 10 were cut off: the checkpoint of the export covers 10 rows.');
-    // A broker does not start without the file. Who has a copy of the key, too, is found only by what was kept elsewhere.
+    // A broker does not start without the file. Only copies elsewhere reveal an attacker who also has the key.
     rmSync(join(dir, 'audit-checkpoint'));
     const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
     await expect(admitLog(store.db, log.key, sinks)).rejects.toMatchObject({ code: 'audit_checkpoint_missing' });
@@ -108,7 +108,7 @@ describeLog((world) => {
     expect((await log.verify())[0]).toBe('Row 5 is not the one that row 6 was chained to.');
   });
 
-  it('finds what was rewritten with all hashes made anew, between two checkpoints', async () => {
+  it('finds rewritten rows with recomputed hashes, between two checkpoints', async () => {
     const { dir, log, store } = world;
     await log.write(4);
     await log.checkpoints.sign();
@@ -127,7 +127,7 @@ describeLog((world) => {
     expect(problem).toMatch(/^A row from 1 to 8 .*checkpoint of may/);
   });
 
-  it('goes on writing after rows that were taken away behind its back, and will not sign them', async () => {
+  it('continues writing after rows were deleted behind its back, and will not sign them', async () => {
     const { log, store } = world;
     await log.write(3);
     await log.checkpoints.sign();
@@ -137,7 +137,7 @@ describeLog((world) => {
     expect((await log.verify()).length).toBeGreaterThan(0);
   });
 
-  it('verifies from an export, and finds there what was done to the file', async () => {
+  it('verifies from an export, and detects changes of the file', async () => {
     const { dir, log } = world;
     await log.write(5);
     await log.checkpoints.sign();

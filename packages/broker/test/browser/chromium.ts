@@ -20,9 +20,9 @@ export interface BrowserWorld extends PageWorld {
 export interface Visit {
   readonly context: BrowserContext;
   readonly page: Page;
-  /** What the broker's page itself asked for, beside navigations: URL and type. */
+  /** Requests of the broker's page itself, besides navigations: URL and type. */
   readonly loaded: string[];
-  /** What the browser wrote to its console about the broker's page, such as violations of the content policy. */
+  /** Console output of the browser about the broker's page, such as violations of the content policy. */
   readonly said: string[];
 }
 
@@ -59,7 +59,9 @@ export async function openBrowser(): Promise<BrowserWorld> {
   const { stop } = world;
   return {
     ...world,
-    ...{ browser, visit, signInAs },
+    browser,
+    visit,
+    signInAs,
     stop: async () => {
       await browser.close();
       await stop();
@@ -80,7 +82,7 @@ export async function signInOnPage(page: Page, origin: string, login: string, pa
 
 export interface Site {
   readonly origin: string;
-  /** What it shows at every path from now on. */
+  /** Page to show at every path from now on. */
   readonly show: (html: string) => void;
   /** Paths that browsers asked for. */
   readonly asked: readonly string[];

@@ -1,6 +1,6 @@
-/** Other people's sites in the browser of somebody who is signed in on the page, and text that wants to be markup. */
+/** Other sites in the browser of a signed-in person, and text that tries to be markup. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { formToken } from '../../src/operator/page/cookies.ts';
+import { formToken } from '../../src/admin/operator/page/cookies.ts';
 import { SESSION } from '../harness/approval/page.ts';
 import { type BrowserWorld, HAS_BROWSER, openBrowser, openSite, type Visit } from './chromium.ts';
 
@@ -73,7 +73,7 @@ ${fields.map(([name, value]) => `<input name="${name}" value="${value}">`).join(
     const site = await openSite('127.0.0.1');
     site.show('<h1>evil</h1>');
     await page.goto(site.origin);
-    // The new window is cut off once its page is there.
+    // The new window is cut off once its page has loaded.
     const read = await page.evaluate(`(async () => {
       const fetched = await fetch('${world.origin}/approvals', { credentials: 'include' }).then(
         (answer) => answer.text(),
@@ -126,7 +126,7 @@ ${fields.map(([name, value]) => `<input name="${name}" value="${value}">`).join(
     expect(await page.getByText(reason).count()).toBe(1);
     expect(await page.locator('script,img,iframe,object,link').count()).toBe(0);
     expect([visit.loaded, visit.said]).toEqual([[], []]);
-    // As if somebody had found a way to write markup into it.
+    // Simulates an injection of markup into it.
     const site = await openSite('127.0.0.1');
     const title = await page.title();
     const markup = [

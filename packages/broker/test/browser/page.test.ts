@@ -7,7 +7,7 @@ import { type BrowserWorld, HAS_BROWSER, openBrowser } from './chromium.ts';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** What axe finds against WCAG 2.2 AA and its own good practice: contrast, labels, landmarks, headings. */
+/** Findings of axe against WCAG 2.2 AA and its own good practice: contrast, labels, landmarks, headings. */
 async function findings(page: Page): Promise<string[]> {
   // By the driver: the page itself would not load it.
   await page.evaluate(AXE);
@@ -45,7 +45,7 @@ describe.skipIf(!HAS_BROWSER)('the page in a browser', () => {
     await visit.context.close();
   });
 
-  it('lets an approver deny, and says by itself that a denial needs a reason', async () => {
+  it('lets an approver deny, and asks for the reason that a denial needs', async () => {
     const { id, who } = await world.ask('00u1alice');
     const visit = await world.visit();
     const page = await world.signInAs(visit, '00u2bob', `/approvals/${id}`);
@@ -63,7 +63,7 @@ describe.skipIf(!HAS_BROWSER)('the page in a browser', () => {
     await visit.context.close();
   });
 
-  it('lets somebody sign in in two tabs at once, and keeps no cookie of it', async () => {
+  it('lets a person sign in in two tabs at once, and keeps no cookie of it', async () => {
     const { context, page } = await world.visit();
     const tabs = [page, await context.newPage()];
     for (const tab of tabs) {

@@ -1,17 +1,16 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { createAnnouncements } from '../../src/channel/configurations.ts';
-import { createStatementKeys } from '../../src/channel/statement-key.ts';
-import type { Session } from '../../src/session/session.ts';
+import { createAnnouncements } from '../../src/core/channel/configurations.ts';
+import { createStatementKeys } from '../../src/core/channel/statement-key.ts';
+import type { Session } from '../../src/core/session/session.ts';
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const keys = createStatementKeys({ ring: { signing: { kid: 'one', privateKey } } } as never);
-const holder = (grant: string) => ({ grants: [{ name: grant }] }) as unknown as Session;
+const holder = (grant: string) => ({ principals: [{ grant }] }) as unknown as Session;
 
-test('configurations of sets that nobody asks for any more are not kept for ever', () => {
+test('configurations of sets without requests are dropped', () => {
   const source = {
-    current: ({ grants }: Session) => ({ version: 1, body: Buffer.from(grants[0]!.name) }),
-    above: async () => undefined,
+    current: ({ principals }: Session) => ({ version: 1, body: Buffer.from(principals[0]!.grant) }),
     onChange: () => () => {},
   };
   const announcements = createAnnouncements(source, keys);

@@ -1,12 +1,12 @@
-/** Leases that an edge brings: what renews one, and what does not. */
+/** Leases that agents send themselves, or through an edge: accepted renewals and refused ones. */
 
 import { join } from 'node:path';
 import type { DpopKey } from '@meshpass/identity';
 import {
   createLeaseProof,
   createStatementReader,
-  type EdgeLease,
   type LeaseStatement,
+  type ProvenLease,
 } from '@meshpass/identity/channel/index';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readStore } from '../harness/audit.ts';
@@ -15,8 +15,8 @@ import {
   certificates,
   type Enrolled,
   type Harness,
-  heartbeat,
   newKey,
+  renewLease,
   session,
   startHarness,
 } from '../harness/broker.ts';
@@ -39,9 +39,15 @@ beforeEach(async () => {
 
 const now = () => Date.now() + harness.clockAhead;
 
-async function renew(leases: readonly EdgeLease[], token = 'edge-token') {
+async function renew(leases: readonly ProvenLease[], token = 'edge-token') {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-  return harness.call({ method: 'POST', path: '/edge/leases', headers, body: JSON.stringify({ leases }) });
+  return harness.call({ method: 'POST', path: '/leases', headers, body: JSON.stringify({ leases }) });
+}
+
+/** Renews as an agent does that reaches no edge. */
+async function renewOwn(...leases: readonly ProvenLease[]) {
+  const headers = { 'content-type': 'application/json' };
+  return harness.call({ method: 'POST', path: '/leases', headers, body: JSON.stringify({ leases }) });
 }
 
 function leaseOf(who: Enrolled, more: { key?: DpopKey; at?: number; seq?: number; sid?: string; as?: string } = {}) {
@@ -50,12 +56,12 @@ function leaseOf(who: Enrolled, more: { key?: DpopKey; at?: number; seq?: number
 }
 
 function statementOf(text: string) {
-  const read = createStatementReader(alice.mesh.statement_keys!)(text);
+  const read = createStatementReader(alice.mesh.statement_keys)(text);
   if (read.state !== 'verified') throw new Error(read.state);
   return read.statement;
 }
 
-async function codeOf(lease: EdgeLease): Promise<string> {
+async function codeOf(lease: ProvenLease): Promise<string> {
   const answer = await renew([lease]);
   expect(answer.status).toBe(200);
   return answer.json.answers[0].error_code;
@@ -70,7 +76,7 @@ describe('a lease that is proven by the session’s key', () => {
     expect(statement.lease_expires_at).toBeGreaterThanOrEqual(harness.now() + LEASE_SECONDS - 2);
     expect(statement.expires_at).toBe(alice.session.expires_at);
     harness.clockAhead += 30_000;
-    expect(await heartbeat(harness, alice)).toMatchObject({ status: 200 });
+    expect(await renewLease(harness, alice)).toMatchObject({ kind: 'lease' });
   });
 
   test('is one of many, each answered for itself and in order', async () => {
@@ -90,7 +96,7 @@ describe('a lease that is proven by the session’s key', () => {
 });
 
 describe('no lease is renewed', () => {
-  test('to who is no edge', async () => {
+  test('to clients that are no edges', async () => {
     expect(await renew([leaseOf(alice)], 'x')).toMatchObject({
       status: 401,
       json: { error_code: 'edge_unauthorized' },
@@ -130,7 +136,7 @@ describe('no lease is renewed', () => {
     );
   });
 
-  test('to a session that has ended; its agent is told why, by the broker', async () => {
+  test('to a session that has ended; the broker tells its agent why', async () => {
     expect(await asSession(harness, alice, { method: 'DELETE', path: '/session' })).toMatchObject({ status: 204 });
     const { json } = await renew([leaseOf(alice)]);
     expect(statementOf(json.answers[0].statement)).toMatchObject({
@@ -154,16 +160,59 @@ describe('no lease is renewed', () => {
   });
 });
 
-test('statements verify by the same keys after a restart, and no private key is given out', async () => {
-  const { statement_keys } = alice.mesh;
-  expect(statement_keys).toHaveLength(1);
-  expect(Object.keys(statement_keys![0]!).sort()).toEqual(['crv', 'kid', 'kty', 'x', 'y']);
-  await harness.restart();
-  const again = await session(harness, 'carol');
-  expect(again.mesh.statement_keys).toEqual(statement_keys);
+describe('a lease that its agent sends itself', () => {
+  test('is renewed, and answered with the broker’s signed word', async () => {
+    harness.clockAhead += 30_000;
+    const { status, json } = await renewOwn(leaseOf(alice, { seq: 4711 }));
+    expect(status).toBe(200);
+    expect(statementOf(json.answers[0].statement)).toMatchObject({ kind: 'lease', sid: alice.session.id, seq: 4711 });
+    harness.clockAhead += 30_000;
+    expect(await renewLease(harness, alice)).toMatchObject({ kind: 'lease' });
+  });
+
+  test('counts with those that edges bring: a proof is accepted once, whichever way it arrives', async () => {
+    const [first, second, third] = [leaseOf(alice), leaseOf(alice), leaseOf(alice)];
+    expect(await renewOwn(second)).toMatchObject({ status: 200 });
+    expect(await codeOf(first)).toBe('dpop_replayed');
+    expect((await renew([third])).json.answers[0].statement).toBeDefined();
+    expect(await renewOwn(third)).toMatchObject({ status: 401, json: { error_code: 'dpop_replayed' } });
+  });
+
+  test('of an ended session is answered with its end, but only if its key proved it', async () => {
+    await asSession(harness, alice, { method: 'DELETE', path: '/session' });
+    const { json } = await renewOwn(leaseOf(alice));
+    expect(statementOf(json.answers[0].statement)).toMatchObject({ kind: 'ended', cause: 'goodbye' });
+    const stranger = leaseOf(alice, { key: newKey() });
+    expect(await renewOwn(stranger)).toMatchObject({ status: 401, json: { error_code: 'dpop_key_mismatch' } });
+  });
+
+  test.each([
+    ['of no proof', () => [{ session_id: alice.session.id, proof: 'x' }], 401, 'dpop_malformed'],
+    ['of an unknown session', () => [leaseOf(alice, { sid: 's-none', as: 's-none' })], 401, 'session_unknown'],
+    ['of too old a proof', () => [leaseOf(alice, { at: now() - 46_000 })], 401, 'dpop_expired'],
+    ['of many sessions, as only an edge may', () => [leaseOf(alice), leaseOf(alice)], 400, 'request_malformed'],
+    ['of none', () => [], 400, 'request_malformed'],
+  ])('is refused: %s', async (_what, leases, status, code) => {
+    expect(await renewOwn(...leases())).toMatchObject({ status, json: { error_code: code } });
+  });
+
+  test('reads no more than the longest proof', async () => {
+    const long = { session_id: alice.session.id, proof: 'x'.repeat(8_192) };
+    expect(await renewOwn(long)).toMatchObject({ status: 413, json: { error_code: 'request_too_large' } });
+  });
 });
 
-test('a configuration that was not announced is not given', async () => {
+test('statements verify by the same key after a restart, and the broker publishes no private key', async () => {
+  const [signing, next, ...others] = alice.mesh.statement_keys;
+  expect(others).toEqual([]);
+  for (const key of [signing!, next!]) expect(Object.keys(key).sort()).toEqual(['crv', 'kid', 'kty', 'x', 'y']);
+  await harness.restart();
+  const again = await session(harness, 'carol');
+  // The next signing key, and with it its statement key, was in the memory of the process.
+  expect(again.mesh.statement_keys).toEqual([signing, expect.not.objectContaining({ kid: next!.kid })]);
+});
+
+test('the broker answers no request for an unannounced configuration', async () => {
   const answer = await harness.call({
     method: 'POST',
     path: '/edge/configuration',
@@ -173,7 +222,7 @@ test('a configuration that was not announced is not given', async () => {
   expect(answer).toMatchObject({ status: 404, json: { error_code: 'not_found' } });
 });
 
-test('a session whose SVIDs have expired goes on by its key, over HTTPS, in a line that keeps none waiting whose are valid', async () => {
+test('a session whose SVIDs have expired continues by its key, over HTTPS, in a line that keeps none waiting whose are valid', async () => {
   const queues: string[] = [];
   const certify = async () => {
     expect(await certificates(harness, alice, ['dev'])).toMatchObject({ status: 200 });
@@ -183,7 +232,7 @@ test('a session whose SVIDs have expired goes on by its key, over HTTPS, in a li
   await certify();
   for (let n = 0; n < 30; n++) {
     harness.clockAhead += 30_000;
-    expect(await heartbeat(harness, alice)).toMatchObject({ status: 200 });
+    expect(await renewLease(harness, alice)).toMatchObject({ kind: 'lease' });
   }
   await certify();
   expect(queues).toEqual(['arrival', 'renewal', 'return']);

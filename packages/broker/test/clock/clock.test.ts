@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { risingClock, uuidv7 } from '../../src/clock/clock.ts';
+import { risingClock, uuidv7 } from '../../src/base/clock/clock.ts';
 
-it('what is named by a rising clock is in order, also within a millisecond and where the clock is set back', () => {
+it('names of a rising clock are in order, even within a millisecond or after the clock is set back', () => {
   const times = [5_000, 5_000, 5_000, 4_000, 4_999, 9_000];
   const left = [...times];
   const clock = risingClock(() => left.shift()!);

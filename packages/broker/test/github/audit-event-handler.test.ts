@@ -1,28 +1,33 @@
 /** Events that come close together: none is lost because another is being followed. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import type { AuditEvent } from '../../src/github/audit-events.ts';
-import { createRateLimiter } from '../../src/github/rate-limiter.ts';
-import { startWatching } from '../../src/github/watch.ts';
-import type { Live } from '../../src/session/live.ts';
-import type { RecheckContext } from '../../src/session/recheck.ts';
+import type { AuditEvent } from '../../src/attest/watch/audit-events.ts';
+import { createRateLimiter } from '../../src/attest/watch/rate-limiter.ts';
+import { startWatching } from '../../src/attest/watch/watch.ts';
+import type { WatchedSession, WatchedSessions } from '../../src/attest/watch/watched-sessions.ts';
 
 const START = 1_800_000_000_000;
 const left = (org: string): AuditEvent => ({
-  ...{ action: 'team.remove_member', user: 'alice', organization: org, team: `${org}/payments` },
+  action: 'team.remove_member',
+  user: 'alice',
+  organization: org,
+  team: `${org}/payments`,
 });
 
 /** A live session of a job of alice's, in a team of each of two organizations; GitHub says she is in all of them. */
 function world() {
   const clock = () => Date.now();
   const session = {
-    ...{ id: 's1', openedAt: START / 1000 - 3600 },
+    id: 's1',
+    openedAt: START / 1000 - 3600,
     attestation: {
-      ...{ attestor: 'github-actions', claims: {}, githubUser: { id: 1, login: 'alice' } },
+      attestor: 'github-actions',
+      claims: {},
+      githubUser: { id: 1, login: 'alice' },
       teams: ['acme/payments', 'beta/payments'],
     },
   };
-  const lives = [{ session } as unknown as Live];
+  const lives = [{ session } as unknown as WatchedSession];
   const asked: string[] = [];
   let answer = async () => {};
   const options = {
@@ -35,9 +40,11 @@ function world() {
     },
     rateLimiter: createRateLimiter(clock),
     sessions: {
-      ...{ clock, losses: createLosses(clock), live: { all: () => lives, size: () => 0 } },
+      clock,
+      losses: createLosses(clock),
+      live: { all: () => lives, size: () => 0 },
       mesh: { inForce: () => true, access: () => ({ trust: {} }) },
-    } as unknown as RecheckContext,
+    } as unknown as WatchedSessions,
     onFailure: (cause: unknown) => {
       throw cause;
     },
@@ -63,7 +70,7 @@ describe('events of one session', () => {
     expect(here.asked.filter((one) => one === 'beta')).toHaveLength(4);
   });
 
-  it('begin the questions again also while the last of them is being answered', async () => {
+  it('restart the questions even while GitHub answers the last of them', async () => {
     const here = world();
     const watch = start(here);
     watch.handle([left('acme')]);

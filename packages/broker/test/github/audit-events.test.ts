@@ -1,6 +1,6 @@
-/** GitHub's audit log as a Splunk collector gets it: which events are ours, and what is no such thing. */
+/** GitHub's audit log as a Splunk collector gets it: relevant events, and input that is no event. */
 import { describe, expect, it } from 'vitest';
-import { readAuditEvents } from '../../src/github/audit-events.ts';
+import { readAuditEvents } from '../../src/attest/watch/audit-events.ts';
 
 const stop = { action: 'codespaces.suspend_environment', name: 'space-1', owner: 'alice', _document_id: 'abc' };
 const gone = { action: 'codespaces.destroy', name: 'space-2', user: 'bob' };
@@ -38,7 +38,7 @@ describe('readAuditEvents reads', () => {
     expect(readAuditEvents(JSON.stringify(nameless))[0]).not.toHaveProperty('name');
   });
 
-  it('who is said to have left a team or an organization, or a team that is gone', () => {
+  it('members who left a team or an organization, or a deleted team', () => {
     const events = [
       {
         action: 'team.remove_member',
@@ -54,8 +54,12 @@ describe('readAuditEvents reads', () => {
     ];
     expect(readAuditEvents(JSON.stringify(events))).toEqual([
       {
-        ...{ action: 'team.remove_member', team: 'acme/payments', user: 'alice', organization: 'acme' },
-        ...{ userId: 7, id: 'd1' },
+        action: 'team.remove_member',
+        team: 'acme/payments',
+        user: 'alice',
+        organization: 'acme',
+        userId: 7,
+        id: 'd1',
       },
       { action: 'org.remove_member', organization: 'acme', user: 'alice' },
       { action: 'org.block_user', organization: 'acme', user: 'bob' },
@@ -63,7 +67,7 @@ describe('readAuditEvents reads', () => {
     ]);
   });
 
-  it('nothing of a change of members that names nobody', () => {
+  it('nothing of a membership change without a person', () => {
     const events = [
       { action: 'org.remove_member', org: 'acme' },
       { action: 'team.remove_member', team: 'acme/payments' },

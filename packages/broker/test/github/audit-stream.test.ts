@@ -22,7 +22,10 @@ describe('the audit log stream', () => {
   const json = { 'content-type': 'application/json' };
   const post = (body: string, more: Record<string, string> = {}, path = '/services/collector') =>
     watch.harness.call({
-      ...{ method: 'POST', path, body, headers: { ...json, authorization: `Splunk ${EVENT_TOKEN}`, ...more } },
+      method: 'POST',
+      path,
+      body,
+      headers: { ...json, authorization: `Splunk ${EVENT_TOKEN}`, ...more },
     });
 
   beforeAll(async () => {
@@ -35,7 +38,7 @@ describe('the audit log stream', () => {
       githubEventTokenFile: eventTokenFile,
     });
     trusting();
-    // The first sweep is over before there is anything to see.
+    // The first sweep ends before there is anything to see.
     await opened();
     await new Promise((resolve) => setTimeout(resolve, 1_500));
   });
@@ -45,7 +48,7 @@ describe('the audit log stream', () => {
     // An event asks about every live session of its developer: none is left of the test before.
     trusting(GRANTS, 'somebody-else');
     trusting();
-    // What the test before has lost is believed again after this.
+    // The previous test's losses are accepted again after this.
     settle();
   });
   afterAll(() => watch.harness?.stop());
@@ -81,7 +84,7 @@ describe('the audit log stream', () => {
     await lives(who);
   });
 
-  /** As GitHub streams them: no ids but GitHub's own of the event. */
+  /** Events as GitHub streams them: without ids except GitHub's own id of the event. */
   const tell = async (event: object) => expect(await post(JSON.stringify({ event }))).toMatchObject({ status: 200 });
   const left = { action: 'team.remove_member', org: 'acme', team: 'acme/payments', user: 'alice' };
   const grantsOf = async (who: Enrolled) =>
@@ -90,7 +93,7 @@ describe('the audit log stream', () => {
     );
 
   it.each([left, { action: 'team.destroy', org: 'acme', team: 'Acme/Payments' }])(
-    'takes away what a team gave once GitHub agrees: $action',
+    'revokes the access of a team once GitHub agrees: $action',
     async (event) => {
       const { who } = await opened();
       settle();
@@ -102,7 +105,9 @@ describe('the audit log stream', () => {
 
   it.each(['org.remove_member', 'org.block_user'])('ends a session by %s once GitHub agrees', async (action) => {
     const space = await watch.github.admin.createCodespace({
-      ...{ owner: 'alice', repository: 'acme/payments-api', billableOwner: 'alice' },
+      owner: 'alice',
+      repository: 'acme/payments-api',
+      billableOwner: 'alice',
     });
     const who = await enrolled(space);
     settle();
@@ -111,7 +116,7 @@ describe('the audit log stream', () => {
     await ended(who, 'no longer in the team');
   });
 
-  it('takes away what a role gave once GitHub agrees', async () => {
+  it('revokes the access of a role once GitHub agrees', async () => {
     trusting([grantBy('admins', { role: 'acme/admin' }), grantBy('members', { role: 'acme/member' })]);
     const { who } = await opened('bob', 'acme/orders');
     settle();
@@ -125,13 +130,13 @@ describe('the audit log stream', () => {
     ['while their login is another’s', async () => void (await watch.github.admin.renameUser('alice', 'alice-smith'))],
     ['while the App may not read members', () => watch.github.admin.suspendInstallation('acme', true)],
     [
-      'while the organization shows nobody',
+      'while the organization shows no members',
       async () => {
         watch.onTheWay = async (url, answer) =>
           /\/orgs\/acme\/(members|memberships|teams)/.test(url.pathname) ? new Response('{}', { status: 404 }) : answer;
       },
     ],
-  ])('takes nobody’s membership on its word alone: %s', async (_, change) => {
+  ])('ends no membership by an event alone: %s', async (_, change) => {
     const { who } = await opened();
     settle();
     await change();
@@ -154,7 +159,7 @@ describe('the audit log stream', () => {
     await vi.waitFor(async () => expect(await grantsOf(who)).toEqual(['person']), { timeout: 60_000 });
   });
 
-  it('is taken compressed, and in no more than its bounds', async () => {
+  it('is accepted compressed, within its bounds', async () => {
     const { space, who } = await opened();
     settle();
     await watch.github.admin.setCodespaceState(space.name, 'Shutdown');
@@ -168,17 +173,18 @@ describe('the audit log stream', () => {
     expect(await post('hello')).toMatchObject({ status: 400, json: { error_code: 'request_malformed' } });
   });
 
-  it('is taken from whoever has its token, and from nobody else', async () => {
+  it('is accepted only from clients with its token', async () => {
     for (const authorization of ['', 'Splunk', `Splunk ${EVENT_TOKEN}x`, `Basic ${EVENT_TOKEN}`, 'Splunk undefined'])
       expect(await post('{}', { authorization })).toMatchObject({
-        ...{ status: 401, json: { error: 'invalid_token', error_code: 'github_unauthorized' } },
+        status: 401,
+        json: { error: 'invalid_token', error_code: 'github_unauthorized' },
       });
     expect(await post('{}', { authorization: `Bearer ${EVENT_TOKEN}` })).toMatchObject({ status: 200 });
     expect(await watch.harness.call({ path: '/services/collector/health' })).toMatchObject({ status: 200 });
   });
 
-  it('asks nothing about people whom no live session is of, or who are elsewhere', async () => {
-    // What was heard of alice before is of no session that opens now.
+  it('asks nothing about people without a live session, or elsewhere', async () => {
+    // Earlier events about alice do not affect a session that opens now.
     watch.harness.clockAhead += 61_000;
     await opened();
     settle();
@@ -190,7 +196,7 @@ describe('the audit log stream', () => {
     expect(await watch.github.admin.calls()).toEqual([]);
   });
 
-  it('does nothing but count what concerns no live session', async () => {
+  it('only counts events that concern no live session', async () => {
     await watch.github.admin.forgetCalls();
     expect(await post(JSON.stringify({ event: { action: 'codespaces.destroy', name: 'nobody-s' } }))).toMatchObject({
       status: 200,

@@ -1,7 +1,7 @@
-/** What GitHub's lists mean for a session. */
+/** Effects of GitHub's lists on a session. */
 import { CODESPACE_STATES } from '@meshpass/lab/github/state';
 import { describe, expect, it } from 'vitest';
-import { indexCodespaces, statusOf } from '../../src/github/codespace-status.ts';
+import { indexCodespaces, statusOf } from '../../src/attest/watch/codespace-status.ts';
 
 const space = { id: 7, name: 'one' };
 const list = (...items: { id: number; name: string; state: string }[]) =>
@@ -12,7 +12,7 @@ describe('wordOn', () => {
     [...CODESPACE_STATES, 'Invented'].map((state) => [state, statusOf(space, list({ ...space, state })).kind]),
   );
 
-  it('lets one state alone live, ends at once where the container is gone, and doubts the rest', () => {
+  it('accepts one state only, ends at once if the container is gone, and doubts the rest', () => {
     const by = (status: string) => Object.keys(kind).filter((state) => kind[state] === status);
     expect(by('available')).toEqual(['Available']);
     expect(by('over').sort()).toEqual(
@@ -25,14 +25,15 @@ describe('wordOn', () => {
     );
   });
 
-  it('tells stopped from deleted', () => {
+  it('distinguishes stopped from deleted', () => {
     expect(statusOf(space, list({ ...space, state: 'Shutdown' }))).toMatchObject({ cause: 'workspace_stopped' });
     expect(statusOf(space, list({ ...space, state: 'Deleted' }))).toMatchObject({ cause: 'workspace_deleted' });
   });
 
   it('goes by id: a successor under the same name ends it, a new name does not', () => {
     expect(statusOf(space, list({ id: 8, name: 'one', state: 'Available' }))).toMatchObject({
-      ...{ kind: 'over', cause: 'workspace_deleted' },
+      kind: 'over',
+      cause: 'workspace_deleted',
     });
     expect(statusOf(space, list({ id: 7, name: 'two', state: 'Available' })).kind).toBe('available');
     expect(statusOf(space, list({ id: 8, name: 'two', state: 'Available' })).kind).toBe('absent');

@@ -1,4 +1,4 @@
-/** What watching 5,000 Codespaces and as many members costs of GitHub's budget, counted at the stand-in. */
+/** Cost of watching 5,000 Codespaces and as many members in GitHub's budget, counted at the stand-in. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,12 +7,12 @@ import { ACME, type Codespace, type State, seed } from '@meshpass/lab/github/sta
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
-import { createRateLimiter } from '../../src/github/rate-limiter.ts';
-import { readAsApp } from '../../src/github/reader.ts';
-import { startWatching } from '../../src/github/watch.ts';
-import { createLiveIndex } from '../../src/session/live.ts';
-import type { RecheckContext } from '../../src/session/recheck.ts';
+import { createRateLimiter } from '../../src/attest/watch/rate-limiter.ts';
+import { readAsApp } from '../../src/attest/watch/reader.ts';
+import { startWatching } from '../../src/attest/watch/watch.ts';
+import type { WatchedSessions } from '../../src/attest/watch/watched-sessions.ts';
+import { createLiveIndex } from '../../src/core/session/live.ts';
+import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
 
 const MANY = 5_000;
 let dir: string;
@@ -55,8 +55,8 @@ function codespaceOf(ownerId: number, n: number): Codespace {
   };
 }
 
-/** One live session of each developer; what would end one is called out. */
-function sessions(clock: () => number): RecheckContext & { readonly failures: unknown[] } {
+/** A live session for each developer. `failures` collects what the watcher reports. */
+function sessions(clock: () => number): WatchedSessions & { readonly failures: unknown[] } {
   const live = createLiveIndex();
   const failures: unknown[] = [];
   for (let n = 0; n < MANY; n++) {
@@ -64,35 +64,36 @@ function sessions(clock: () => number): RecheckContext & { readonly failures: un
     const claims = { codespace_id: 2_000_000 + n, codespace_name: `dev-${n}-space`, billable_owner: 'acme' };
     live.add({
       session: {
-        ...{
-          id: `session-${n}`,
-          tokenHash: `hash-${n}`,
-          jkt: '',
-          openedAt: 0,
-          expiresAt: 0,
-          grants: [],
-          principals: [],
-        },
+        id: `session-${n}`,
+        tokenHash: `hash-${n}`,
+        jkt: '',
+        openedAt: 0,
+        principals: [],
         attestation: {
-          ...{ attestor: 'github-codespace', issuer: 'github', subject: `github:${user.id}`, login: user.login },
-          ...{ githubUser: user, teams: ['acme/payments'], claims, proofHash: '' },
+          attestor: 'github-codespace',
+          issuer: 'github',
+          subject: `github:${user.id}`,
+          login: user.login,
+          githubUser: user,
+          teams: ['acme/payments'],
+          claims,
+          proofHash: '',
           workspace: { kind: 'codespace', key: `codespace:${claims.codespace_id}`, name: claims.codespace_name },
         },
       },
-      ...{
-        leaseUntil: 0,
-        awaitingHeartbeat: false,
-        lastNotAfter: new Map(),
-        certified: new Map(),
-        signedUnder: new Map(),
-        abort: new AbortController(),
-      },
+      leaseUntil: 0,
+      awaitingHeartbeat: false,
+      lastNotAfter: new Map(),
+      recorded: new Map(),
+      certified: new Map(),
+      signedUnder: new Map(),
+      abort: new AbortController(),
     });
   }
   const trust = { codespaces: { organization: 'acme' }, issuers: [], audiences: [] };
   const mesh = { inForce: () => true, access: () => ({ file: '', trust, grants: [] }) };
   const onFailure = (cause: unknown) => failures.push(cause);
-  return { live, mesh, clock, onFailure, failures } as unknown as RecheckContext & { failures: unknown[] };
+  return { live, mesh, clock, onFailure, failures } as unknown as WatchedSessions & { failures: unknown[] };
 }
 
 /**
@@ -113,7 +114,10 @@ async function watchFor(seconds: number, changed: () => boolean) {
     [plainHttpIssuersOnlyInALab]: true,
   } as const;
   const app = createGithubApp({
-    ...{ ...api, appId: '4242', privateKey: github.appPrivateKey, losses: createLosses(clock) },
+    ...api,
+    appId: '4242',
+    privateKey: github.appPrivateKey,
+    losses: createLosses(clock),
     onInstallationAnswer: (answer) => {
       asked++;
       if (answer.status !== 304) counted++;
@@ -128,7 +132,11 @@ async function watchFor(seconds: number, changed: () => boolean) {
     const watch = startWatching({
       read: (organization, path, { headers = {}, ...question } = {}) =>
         ask(organization, path, { ...question, ...(changed() ? {} : { headers }) }),
-      ...{ rateLimiter, sessions: context, sweepSeconds: 10, memberSeconds: 60, onFailure: context.onFailure },
+      rateLimiter,
+      sessions: context,
+      sweepSeconds: 10,
+      memberSeconds: 60,
+      onFailure: context.onFailure,
       wait: async (ms) => {
         now += ms;
         if (watch.sweepAge() !== undefined) ages.push(watch.sweepAge()!);
@@ -143,7 +151,7 @@ async function watchFor(seconds: number, changed: () => boolean) {
   return { asked, counted, oldest: Math.max(...ages) };
 }
 
-it('costs less than 5,000 calls an hour where every page has changed every time', async () => {
+it('costs less than 5,000 calls an hour if every page has changed every time', async () => {
   const { counted, oldest } = await watchFor(3600, () => true);
   console.log(`all changed: ${counted} calls in an hour; the oldest look was ${oldest.toFixed(0)} s old`);
   // The shares of an hour, what may be saved up for a burst, and the round under way at the end.
@@ -152,12 +160,12 @@ it('costs less than 5,000 calls an hour where every page has changed every time'
   expect(oldest).toBeLessThan(120);
 }, 180_000);
 
-it('costs next to nothing where nothing changes, and then looks as often as it may', async () => {
+it('costs next to nothing while nothing changes, and then reads as often as it may', async () => {
   const { asked, counted, oldest } = await watchFor(600, () => false);
   console.log(
     `none changed: ${counted} of ${asked} calls counted in 600 s; the oldest look was ${oldest.toFixed(0)} s old`,
   );
-  // The first look, with its pages of Codespaces, members and team, is what counts.
+  // Only the first round counts, with its pages of Codespaces, members and team.
   expect(counted).toBeLessThan(160);
   expect(asked).toBeGreaterThan(counted * 2);
 }, 180_000);

@@ -4,7 +4,7 @@ import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asSession, type Enrolled, enrol, type Harness, newKey } from '../harness/broker.ts';
+import { type Enrolled, enrol, type Harness, newKey, renewLease } from '../harness/broker.ts';
 import { grantBy, startGithubHarness } from '../harness/github.ts';
 
 const REPOSITORY = 7001;
@@ -55,17 +55,17 @@ async function session(job: Running): Promise<Enrolled> {
   return { ...(answer.json as SessionResponse), key };
 }
 
-const heartbeat = (who: Enrolled) => asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
-const lives = async (who: Enrolled) => expect(await heartbeat(who)).toMatchObject({ status: 200 });
+const lives = async (who: Enrolled) => expect(await renewLease(harness, who)).toMatchObject({ kind: 'lease' });
 const over = async (who: Enrolled, because: string) =>
   await vi.waitFor(
     async () =>
-      expect((await heartbeat(who)).json).toMatchObject({
-        ...{ error_code: 'session_closed', error_description: expect.stringContaining(because) },
+      expect(await renewLease(harness, who)).toMatchObject({
+        kind: 'ended',
+        reason: expect.stringContaining(because),
       }),
     { timeout: 60_000, interval: 100 },
   );
-/** Until GitHub has been asked about it so many times more. Meanwhile the session is kept alive. */
+/** Waits for this many further requests to GitHub about it, while the session is kept alive. */
 const asked = async (times: number, who: Enrolled) => {
   await github.admin.forgetCalls();
   await vi.waitFor(
@@ -79,7 +79,7 @@ const asked = async (times: number, who: Enrolled) => {
 };
 
 describe('the session of a job', () => {
-  it('ends when the job is over, and no other does', async () => {
+  it('ends when the job has ended, and no other session does', async () => {
     const [one, other] = [await running(), await running()];
     const [who, stays] = [await session(one), await session(other)];
     await asked(3, who);
@@ -88,7 +88,7 @@ describe('the session of a job', () => {
     await lives(stays);
   });
 
-  it('ends with the attempt of its run, where the token does not name the job', async () => {
+  it('ends with the attempt of its run if the token does not name the job', async () => {
     const job = await running({ checkRunId: null });
     const who = await session(job);
     await asked(2, who);
@@ -107,7 +107,7 @@ describe('the session of a job', () => {
     expect(await enrol(harness, '', newKey(), more)).toMatchObject(refused);
   });
 
-  it('that opens after the job was over ends at the next look', async () => {
+  it('that opens after the job has ended ends at the next check', async () => {
     const job = await running();
     const token = await job.token();
     await job.set('completed');
@@ -116,7 +116,7 @@ describe('the session of a job', () => {
     await over({ ...(answer.json as SessionResponse), key }, 'its job has ended');
   });
 
-  it('goes on while GitHub cannot be asked, for as long as its lease does', async () => {
+  it('continues while GitHub is unavailable, for as long as its lease', async () => {
     const job = await running();
     const who = await session(job);
     await asked(1, who);
@@ -128,7 +128,7 @@ describe('the session of a job', () => {
     await github.admin.setFault({ mode: 'none' });
   });
 
-  it('goes on where the App may not read jobs', async () => {
+  it('continues if the App may not read jobs', async () => {
     const job = await running();
     const who = await session(job);
     await github.admin.suspendInstallation('acme', true);

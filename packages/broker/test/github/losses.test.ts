@@ -1,4 +1,4 @@
-/** What the broker has learnt to be over is believed of nobody any more: not by memory, not by an answer under way, not after a restart. */
+/** A loss that the broker has recorded overrides caches, answers under way and restarts. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SETTLE_SECONDS } from '../../src/attest/github/losses.ts';
-import { asSession, type Enrolled } from '../harness/broker.ts';
+import { asSession, type Enrolled, renewLease } from '../harness/broker.ts';
 import { type GithubHarness, grantBy, opened, present, startGithubHarness } from '../harness/github.ts';
 
 const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
@@ -26,28 +26,27 @@ const settle = () => {
 };
 const codespace = (more: { billableOwner?: string } = {}) =>
   github.admin.createCodespace({
-    ...{ owner: 'alice', repository: 'acme/payments-api', tokenReadsCodespaces: true, ...more },
+    owner: 'alice',
+    repository: 'acme/payments-api',
+    tokenReadsCodespaces: true,
+    ...more,
   });
 const over = async (who: Enrolled) =>
-  await vi.waitFor(
-    async () =>
-      expect((await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' })).json).toMatchObject({
-        error_code: 'session_closed',
-      }),
-    PATIENCE,
-  );
+  await vi.waitFor(async () => expect((await renewLease(harness, who)).kind).toBe('ended'), PATIENCE);
 const grantsOf = async (who: Enrolled) =>
   (await asSession(harness, who, { path: '/services' })).json.services?.map((one: { grant: string }) => one.grant);
 const tell = async (event: object) =>
   expect(
     await harness.call({
-      ...{ method: 'POST', path: '/services/collector', body: JSON.stringify({ event }) },
+      method: 'POST',
+      path: '/services/collector',
+      body: JSON.stringify({ event }),
       headers: { 'content-type': 'application/json', authorization: `Splunk ${EVENT_TOKEN}` },
     }),
   ).toMatchObject({ status: 200 });
 const LEFT = { action: 'team.remove_member', org: 'acme', team: 'acme/payments', user: 'alice' };
 const isMembership = (url: URL) => url.pathname.endsWith('/teams/payments/memberships/alice');
-/** As a server of GitHub's answers that does not know yet. */
+/** Answers like a GitHub server that does not know yet. */
 const stillMember = async (url: URL, answer: Response) =>
   isMembership(url) ? Response.json({ state: 'active', role: 'member', url: '' }) : answer;
 /** Holds the answer to the next such question until it is let go. */
@@ -78,11 +77,11 @@ const fresh = async () => {
   await github.admin.reset();
   trusting(TEAM, 'somebody-else');
   trusting();
-  // What GitHub said before its reset is remembered by no process.
+  // No process caches GitHub's answers from before its reset.
   await harness.restart();
   settle();
 };
-/** Until the broker has looked once at the Codespaces and once at the members. */
+/** Waits until the broker has swept Codespaces and members once. */
 const looked = async () =>
   await vi.waitFor(async () => {
     const { text } = await harness.operatorCall('/metrics');
@@ -104,7 +103,7 @@ describe('by an event', () => {
   beforeEach(fresh);
   afterAll(() => harness?.stop());
 
-  it('who left a team does not come back, whoever remembers the membership', async () => {
+  it('a former team member does not return through a cached membership', async () => {
     const space = await codespace();
     const who = await opened(harness, space);
     settle();
@@ -114,7 +113,7 @@ describe('by an event', () => {
     expect(await present(harness, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
   });
 
-  it('nor while a server of GitHub’s does not know yet; who is taken in again does a moment later', async () => {
+  it('nor while a server of GitHub’s has old data; a person who is added again gets in a moment later', async () => {
     const space = await codespace();
     const who = await opened(harness, space);
     settle();
@@ -129,7 +128,7 @@ describe('by an event', () => {
     await getsIn(space);
   });
 
-  it('an answer that was under way when the event came is asked for again', async () => {
+  it('an answer that was under way at the event is requested again', async () => {
     const space = await codespace();
     const held = holdNext(isMembership);
     const answer = present(harness, space);
@@ -152,7 +151,7 @@ describe('by an event', () => {
     await over(who);
   });
 
-  it('who left the organization does not come back in a Codespace that it still pays for', async () => {
+  it('a person who left the organization gets no session in a Codespace that it still pays for', async () => {
     trusting([grantBy('person', { user: 'alice' })]);
     const mine = await codespace({ billableOwner: 'alice' });
     const paid = await codespace();
@@ -171,7 +170,7 @@ describe('by an event', () => {
     await getsIn(paid);
   });
 
-  it('the broker that takes over believes no server of GitHub’s that does not know yet', async () => {
+  it('the broker that takes over trusts no server of GitHub’s with old data', async () => {
     const space = await codespace();
     const who = await opened(harness, space);
     settle();
@@ -185,7 +184,7 @@ describe('by an event', () => {
     expect(await present(harness, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
   });
 
-  it('nor what a session was opened with: a team that it lost stays lost', async () => {
+  it('nor the attestation of a session: a team that it lost stays lost', async () => {
     const either = grantBy('either', { team: 'acme/payments' });
     const grant = { ...either, who: [...either.who, { ...either.who[0]!, team: 'acme/sre' }] };
     trusting([grant]);
@@ -197,7 +196,7 @@ describe('by an event', () => {
     await tell(LEFT);
     await vi.waitFor(() => expect(harness.lost.slice(before).join()).toMatch(/^team acme\/payments \d+$/), PATIENCE);
     expect(await grantsOf(who)).toEqual(['either']);
-    // No look finds it out again.
+    // No later poll detects it again.
     onTheWay = stillMember;
     await harness.restart();
     trusting([either]);
@@ -212,7 +211,7 @@ describe('by a request', () => {
   });
   beforeEach(async () => {
     await fresh();
-    // The first look is over before there is anything to see.
+    // The first sweep ends before there is anything to see.
     await opened(harness, await codespace());
     await looked();
     trusting(TEAM, 'somebody-else');
@@ -225,7 +224,7 @@ describe('by a request', () => {
     const who = await opened(harness, await codespace());
     trusting();
     settle();
-    // Another process has not asked about the team yet; its first look finds nothing wrong.
+    // Another process has not asked about the team yet; its first poll detects no change.
     await github.admin.forgetCalls();
     await harness.restart();
     await vi.waitFor(
@@ -239,7 +238,7 @@ describe('by a request', () => {
     await vi.waitFor(async () => expect(await grantsOf(who)).toEqual(['person']), PATIENCE);
   });
 
-  it('a Codespace that GitHub says has stopped ends, whoever asked', async () => {
+  it('a session ends if GitHub reports its Codespace as stopped, to any caller', async () => {
     const space = await codespace();
     const who = await opened(harness, space);
     settle();
@@ -257,7 +256,7 @@ describe('by a sweep', () => {
   beforeEach(fresh);
   afterAll(() => harness?.stop());
 
-  it('who left a team does not come back', async () => {
+  it('a person who left a team gets no access again', async () => {
     const space = await codespace();
     const who = await opened(harness, space);
     settle();
@@ -266,7 +265,7 @@ describe('by a sweep', () => {
     expect(await present(harness, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
   });
 
-  it('a Codespace that stopped does not come back by an answer from before', async () => {
+  it('a stopped Codespace gets no session by an earlier answer', async () => {
     const space = await codespace();
     const who = await opened(harness, space);
     settle();

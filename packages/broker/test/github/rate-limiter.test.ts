@@ -1,7 +1,7 @@
-/** How often GitHub is asked: within what it says is left, and not at all while it says to wait. */
+/** Rate of calls to GitHub: within the remaining calls that it reports, and none while it asks to wait. */
 import { describe, expect, it } from 'vitest';
-import type { IssuerResponse } from '../../src/attest/issuer-http.ts';
-import { createRateLimiter, SHARE } from '../../src/github/rate-limiter.ts';
+import { createRateLimiter, SHARE } from '../../src/attest/watch/rate-limiter.ts';
+import type { IssuerResponse } from '../../src/issuers/issuer-http.ts';
 
 const START = 1_800_000_000_000;
 
@@ -25,7 +25,7 @@ function world() {
 }
 
 describe('createPace', () => {
-  /** Seconds between rounds of so many calls once what was saved up is spent. */
+  /** Seconds between rounds of so many calls once the saved calls are spent. */
   const steady = ({ rateLimiter, pass }: ReturnType<typeof world>, cost: number, again = () => {}) => {
     const rounds = rateLimiter.rounds(SHARE.codespaces);
     let seconds = 0;
@@ -44,7 +44,7 @@ describe('createPace', () => {
     expect(steady(one, 5)).toBe(10);
   });
 
-  it('uses half of the hourly calls for Codespaces, where every page has changed', () => {
+  it('uses half of the hourly calls for Codespaces if every page has changed', () => {
     const one = world();
     expect(steady(one, 50, () => one.told(5000, 3600))).toBeCloseTo(72, 0);
   });
@@ -57,12 +57,12 @@ describe('createPace', () => {
     expect(rounds.delay(50, 10_000)).toBeGreaterThan(40_000);
   });
 
-  it('is faster where GitHub gives more', () => {
+  it('is faster if GitHub allows more', () => {
     const one = world();
     expect(steady(one, 50, () => one.told(15_000, 3600, 15_000))).toBeCloseTo(24, 0);
   });
 
-  it('is slower where others have spent, and waits for the next hour where nothing may be spent any more', () => {
+  it('is slower if others have spent calls, and waits for the next hour if none are left', () => {
     const one = world();
     expect(steady(one, 50, () => one.told(1500, 1800))).toBeGreaterThan(100);
     one.told(100, 1800);
@@ -80,14 +80,14 @@ describe('createPace', () => {
     expect(rateLimiter.rounds(SHARE.codespaces).delay(0, 10_000)).toBe(10_000);
   });
 
-  it('assumes the least where GitHub says nothing', () => {
+  it('assumes the lowest limit if GitHub states none', () => {
     const one = world();
     one.rateLimiter.observe(one.answer({}));
     expect(one.rateLimiter.left()).toBeUndefined();
     expect(steady(one, 50)).toBeCloseTo(72, 0);
   });
 
-  it('keeps silent for Retry-After, and until the reset where nothing is left', () => {
+  it('sends nothing for Retry-After, and until the reset if no calls are left', () => {
     const { rateLimiter, answer, pass } = world();
     rateLimiter.observe(answer({ 'retry-after': 30 }, 429));
     expect(rateLimiter.pausedFor()).toBe(30_000);
@@ -99,7 +99,7 @@ describe('createPace', () => {
     expect(rateLimiter.pausedFor()).toBe(600_000);
   });
 
-  it('believes no pause of more than an hour, and no answer about another resource or to nobody', () => {
+  it('believes no pause of more than an hour, and no answer about another resource or without a caller', () => {
     const { rateLimiter, answer } = world();
     rateLimiter.observe(answer({ 'retry-after': 10_000_000 }, 429));
     expect(rateLimiter.pausedFor()).toBe(3_600_000);

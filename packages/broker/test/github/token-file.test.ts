@@ -1,12 +1,12 @@
-/** The sweep with a token in a file in place of an App. */
+/** The sweep with a token in a file instead of an App. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
-import { readWithTokenFile } from '../../src/github/reader.ts';
+import { readWithTokenFile } from '../../src/attest/watch/reader.ts';
+import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
 import { createWatch } from '../harness/github-watch.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-tokens-'));
@@ -29,7 +29,7 @@ describe('with a token in a file', () => {
   });
   afterAll(() => watch.harness?.stop());
 
-  it('the sweep goes on when the token is replaced, and fails loudly and harmlessly while it is none', async () => {
+  it('the sweep continues when the token is replaced, and fails loudly and harmlessly while it is none', async () => {
     const { space, who } = await opened();
     settle();
     await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('the token file cannot be read'), {
@@ -43,8 +43,13 @@ describe('with a token in a file', () => {
     await lives(who);
     let issued = '';
     const app = createGithubApp({
-      ...{ url: watch.github.url, timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const },
-      ...{ appId: '4242', privateKey: watch.github.appPrivateKey, losses: createLosses(Date.now) },
+      url: watch.github.url,
+      timeoutMs: 1000,
+      clock: Date.now,
+      [plainHttpIssuersOnlyInALab]: true as const,
+      appId: '4242',
+      privateKey: watch.github.appPrivateKey,
+      losses: createLosses(Date.now),
       fetch: async (input, init) => {
         issued = new Headers(init?.headers).get('authorization') ?? '';
         return await fetch(input, init);

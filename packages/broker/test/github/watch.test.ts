@@ -1,4 +1,4 @@
-/** What the sweep of GitHub ends, and what it does not end: a whole broker and the fake of GitHub. */
+/** Sessions that the sweep of GitHub ends, and sessions that it does not end: a whole broker and the fake of GitHub. */
 import type { Fault } from '@meshpass/lab/github/fault';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asSession } from '../harness/broker.ts';
@@ -6,7 +6,7 @@ import { grantBy } from '../harness/github.ts';
 import { createWatch, GRANTS, isListing } from '../harness/github-watch.ts';
 
 const watch = createWatch();
-const { opened, heartbeat, settle, ended, lives, asked, detailOf, trusting } = watch;
+const { opened, renewed, settle, ended, lives, asked, detailOf, trusting } = watch;
 
 beforeAll(watch.begin);
 afterAll(watch.end);
@@ -19,7 +19,7 @@ describe('the sweep', () => {
     watch.onTheWay = async (_, answer) => answer;
     await watch.github.admin.reset();
     trusting();
-    // What the test before has lost is believed again after this.
+    // The previous test's losses are accepted again after this.
     settle();
   });
   afterAll(() => watch.harness?.stop());
@@ -42,7 +42,7 @@ describe('the sweep', () => {
     expect(await detailOf(who)).toMatchObject({ row: { cause }, stored: cause });
   });
 
-  it('lets a state pass that comes and goes, and ends with one that stays', async () => {
+  it('ignores a brief state, and ends the session at one that stays', async () => {
     const { space, who } = await opened();
     settle();
     let doubts = 1;
@@ -67,7 +67,7 @@ describe('the sweep', () => {
     await ended(who, 'is deleted');
   });
 
-  it('does not believe what was said before the session had settled', async () => {
+  it('ignores reports from before the session had settled', async () => {
     const { space, who } = await opened();
     await watch.github.admin.setCodespaceState(space.name, 'Shutdown');
     await asked(2);
@@ -91,7 +91,7 @@ describe('the sweep', () => {
     await lives(who);
   });
 
-  it('believes no list that lost most of what it had at once', async () => {
+  it('ignores a list that lost most of its entries at once', async () => {
     const spaces = [];
     for (let n = 0; n < 12; n++) spaces.push(await opened());
     settle();
@@ -154,7 +154,7 @@ describe('the sweep', () => {
     await lives(last.who);
   });
 
-  it('takes away what a team gave when its developer leaves it, and the rest when they leave the organization', async () => {
+  it('revokes the access of a team when its developer leaves it, and the rest when they leave the organization', async () => {
     const { who } = await opened();
     expect(who.session.grants).toEqual(['team', 'person']);
     settle();
@@ -172,7 +172,7 @@ describe('the sweep', () => {
     expect(await detailOf(who)).toMatchObject({ row: { cause: 'membership_lost', left: 'acme' } });
   });
 
-  it('takes away what a role gave when its holder loses it, and the rest when they leave the organization', async () => {
+  it('revokes the access of a role when its holder loses it, and the rest when they leave the organization', async () => {
     trusting([grantBy('admins', { role: 'acme/admin' }), grantBy('members', { role: 'acme/member' })]);
     const { who } = await opened('bob', 'acme/orders');
     expect(who.session.grants).toEqual(['admins', 'members']);
@@ -217,7 +217,7 @@ describe('the sweep', () => {
     expect((await asSession(watch.harness, who, { path: '/services' })).json.services).toHaveLength(2);
   });
 
-  it('keeps silent as long as GitHub says, and says in its metrics how things stand', async () => {
+  it('sends nothing for as long as GitHub asks, and reports its state in metrics', async () => {
     await opened();
     await asked(1);
     const { text } = await watch.harness.operatorCall('/metrics');
@@ -233,14 +233,12 @@ describe('the sweep', () => {
     await watch.github.admin.setFault({ mode: 'none' });
   });
 
-  it('ends what an access file no longer trusts, or grants for less time', async () => {
+  it('ends sessions that an access file no longer trusts, or grants for less time', async () => {
     const { who } = await opened();
     trusting([grantBy('team', { team: 'acme/payments' }), { ...GRANTS[1]!, session: 600 }]);
-    const beat = await heartbeat(who);
-    expect(beat.json.expires_at).toBe(who.session.expires_at);
+    expect(await renewed(who)).toMatchObject({ expires_at: who.session.expires_at });
     trusting(GRANTS.map((one) => ({ ...one, session: 600 })));
-    const shorter = await heartbeat(who);
-    expect(shorter.json.expires_at).toBe(who.session.expires_at - 3000);
+    expect(await renewed(who)).toMatchObject({ expires_at: who.session.expires_at - 3000 });
     trusting(GRANTS, 'somebody-else');
     await ended(who, 'no longer trusts');
     trusting();

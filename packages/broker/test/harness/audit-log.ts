@@ -1,4 +1,4 @@
-/** An audit log on a real store of either engine, as a broker opens it, and what whoever owns the database can do to it. */
+/** An audit log on a real store of either engine, opened as a broker does, and the changes that the owner of its database can make. */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,12 +11,12 @@ import { readKnownCheckpoints } from '../../src/audit/checkpoint/known-checkpoin
 import { fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { type AuditExport, exportLines, exportLog, readExport } from '../../src/audit/export/export.ts';
 import { type VerifyOptions, verifyExport } from '../../src/audit/export/verify.ts';
-import { type Chain, createChain } from '../../src/audit/log/chain.ts';
+import { rowHash } from '../../src/audit/log/chain.ts';
 import { type CheckpointSigner, createCheckpointSigner } from '../../src/audit/log/checkpoint-signer.ts';
 import { type AuditContext, isWithheld, recordRefusal } from '../../src/audit/log/decision.ts';
 import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal, type Journal } from '../../src/audit/log/journal.ts';
-import { rowHash } from '../../src/audit/log/leaf.ts';
+import { type Chain, createChain } from '../../src/audit/log/log-end.ts';
 import { type Pruned, prune } from '../../src/audit/log/prune.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { afterInitdb } from './initdb.ts';
@@ -25,12 +25,12 @@ import { ENGINES, startPostgres, type TestPostgres } from './postgres.ts';
 export const SLOW = 180_000;
 export const START = Date.UTC(2026, 0, 1);
 
-/** The log of a broker, on a store that others can get at. */
+/** A broker's log, on a store that tests can change behind it. */
 export interface Log {
   readonly store: Store;
   readonly key: AuditKey;
   readonly chain: Chain;
-  /** One second later with each row. */
+  /** Clock that advances by one second with each row. */
   readonly clock: () => number;
   readonly journal: Journal;
   readonly checkpoints: CheckpointSigner;
@@ -55,18 +55,30 @@ export async function openLog(store: Store, dir: string): Promise<Log> {
   const clock = () => START + written * 1000;
   const journal = createJournal({ store, chain });
   const checkpoints = createCheckpointSigner({
-    ...{ db: store.db, chain, key, sinks, before: newest?.note, clock, onFailure: () => {} },
+    db: store.db,
+    chain,
+    key,
+    sinks,
+    before: newest?.note,
+    clock,
+    onFailure: () => {},
   });
   const exported = (after = 0) => exportLog({ db: store.db, key, checkpoints }, after);
   const context: AuditContext = { journal, clock, observe: () => {} };
   return {
-    ...{ store, key, chain, clock, journal, checkpoints },
+    store,
+    key,
+    chain,
+    clock,
+    journal,
+    checkpoints,
     write: async (rows) => {
       for (let n = 0; n < rows; n++) {
         written += 1;
         const event = { ...newEvent('token.issue', { source: '192.0.2.7' }, clock, randomBytes), subject: `s${n}` };
         const detail = { text: 'ünïcödé “quotes” \u2028 \n and \\' };
-        await journal.write({ audit: [auditRow({ ...event, detail }, 'allowed', 'tested', undefined, clock())] });
+        const row = auditRow({ ...event, detail }, 'allowed', 'tested', undefined, clock());
+        await journal.transaction((tx) => tx.audit(row));
       }
     },
     export: exported,
@@ -81,7 +93,7 @@ export async function openLog(store: Store, dir: string): Promise<Log> {
   };
 }
 
-/** What who owns the database can do, and nobody else. */
+/** Changes stored rows past the triggers, which only the owner of the database can do. */
 export async function tamper(store: Store, statement: string): Promise<void> {
   await sql.raw('alter table audit disable trigger all').execute(store.db);
   await sql.raw('alter table audit_checkpoints disable trigger all').execute(store.db);
@@ -90,7 +102,7 @@ export async function tamper(store: Store, statement: string): Promise<void> {
   await sql.raw('alter table audit_checkpoints enable trigger all').execute(store.db);
 }
 
-/** Makes all hashes anew, as somebody would who knows how. */
+/** Recomputes the hash chain from a row on, as a forger who knows the format would. @param from seq of the first row to change */
 export async function rehash(store: Store, from: number): Promise<void> {
   const rows = await store.db.selectFrom('audit').selectAll().orderBy('seq').execute();
   let previous = '0'.repeat(64);
@@ -117,7 +129,7 @@ export async function verifyLines(all: readonly string[], options?: VerifyOption
   return await verifyExport(await readExport(each()), options);
 }
 
-/** The log of one test, anew for each; the store is that of the file. */
+/** A new log for each test; all tests of a file share its store. */
 export interface LogWorld {
   readonly kind: (typeof ENGINES)[number][0];
   readonly dir: string;
@@ -126,7 +138,7 @@ export interface LogWorld {
   readonly log: Log;
 }
 
-/** Declares these tests for each engine that is there. */
+/** Declares these tests for each engine that this machine has. */
 export function describeLog(tests: (world: LogWorld) => void): void {
   describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     if (!there) {

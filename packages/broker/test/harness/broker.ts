@@ -5,11 +5,19 @@ import { Agent, request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDpopProof, type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
+import {
+  createLeaseProof,
+  createStatementReader,
+  type EndedStatement,
+  type LeaseStatement,
+} from '@meshpass/identity/channel/index';
 import { createCsr } from '@meshpass/identity/csr';
-import { type BrokerConfigInput, readBrokerConfig } from '../../src/config.ts';
-import { type Broker, type BrokerParts, serveBroker } from '../../src/serve.ts';
-import { createLog } from '../../src/telemetry/log.ts';
-import { openSigner } from '../../src/token/signer.ts';
+import { CONFIRM_SECONDS, confirmSecondsOnlyInALab } from '../../src/admin/operator/sessions.ts';
+import { createLog } from '../../src/base/telemetry/log.ts';
+import { keyFileStorage } from '../../src/core/token/key-storage.ts';
+import { openSigner } from '../../src/core/token/signer.ts';
+import { type BrokerConfigInput, readBrokerConfig } from '../../src/start/config.ts';
+import { type Broker, type BrokerParts, serveBroker } from '../../src/start/serve.ts';
 import { writeCertificate } from './certificate.ts';
 import { type PlayedIdp, playIdp } from './idp.ts';
 import { afterInitdb } from './initdb.ts';
@@ -37,18 +45,20 @@ export interface Call {
 
 export interface Harness {
   readonly dir: string;
-  /** Of the broker's certificate, PEM. */
+  /** PEM file with the broker's certificate. */
   readonly caFile: string;
   readonly mesh: PlayedMesh;
   readonly idp: PlayedIdp;
   readonly broker: Broker;
   /** ms that the broker's clock runs ahead of the real one. */
   clockAhead: number;
-  /** What the real clock says, while set: Unix ms. */
+  /** Fixed time that replaces the real clock while it is set, Unix ms. */
   clockStandsAt: number | undefined;
+  /** Seconds after which the issuer must confirm an operator again. */
+  confirmSeconds: number;
   readonly call: (call: Call) => Promise<Answer>;
   readonly operatorCall: (call: string | Call) => Promise<Answer>;
-  /** @param meanwhile happens while no broker runs */
+  /** Stops the broker, runs the callback, and starts the broker again. */
   readonly restart: (meanwhile?: () => void | Promise<void>) => Promise<void>;
   readonly stop: () => Promise<void>;
   /** Lines of the log, JSON. */
@@ -58,7 +68,7 @@ export interface Harness {
 
 export interface HarnessOptions {
   readonly config?: Partial<BrokerConfigInput>;
-  /** In place of the harness's own; given the clock that the broker has, and what there is before it starts. */
+  /** Replace the harness's own parts. The function gets the broker's clock and the parts that exist before the broker starts. */
   readonly parts?: (clock: () => number, harness: Pick<Harness, 'idp' | 'mesh'>) => Partial<BrokerParts>;
 }
 
@@ -86,22 +96,36 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       ...options.config,
     });
     const clock = () => (harness.clockStandsAt ?? Date.now()) + harness.clockAhead;
-    return await serveBroker(config, {
+    const parts: BrokerParts = {
       attest: idp.attest,
       authorize: mesh.authorize,
       authority: mesh.authority,
       revoker: mesh.revoker,
       mesh,
-      signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
+      signer: await openSigner(keyFileStorage(join(dir, 'data', 'signing-key.pem'))),
       operators: { keys: idp.keys },
       reviewEdgeToken: async (token) => ['edge-token', 'another-edge-token'].includes(token),
       clock,
       log: createLog('broker', 'info', { write: (line) => log.push(line) }),
       ...options.parts?.(clock, harness),
+    };
+    const lab = { [confirmSecondsOnlyInALab]: () => harness.confirmSeconds };
+    return await serveBroker(config, {
+      ...parts,
+      ...(parts.operators && { operators: { ...parts.operators, ...lab } }),
     });
   };
   const agent = new Agent({ ca: tls.pem, keepAlive: true, maxSockets: 32 });
-  const harness = { dir, caFile: tls.certFile, mesh, idp, log, clockAhead: 0, clockStandsAt: undefined } as {
+  const harness = {
+    dir,
+    caFile: tls.certFile,
+    mesh,
+    idp,
+    log,
+    clockAhead: 0,
+    clockStandsAt: undefined,
+    confirmSeconds: CONFIRM_SECONDS,
+  } as {
     -readonly [K in keyof Harness]: Harness[K];
   };
   harness.now = () => Math.floor(((harness.clockStandsAt ?? Date.now()) + harness.clockAhead) / 1000);
@@ -257,8 +281,35 @@ export async function certificates(
   });
 }
 
-export async function heartbeat(harness: Harness, who: Enrolled): Promise<Answer> {
-  return await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
+/** Answer to a proven lease: the broker's verified statement, or its refusal. */
+export type Renewal =
+  | LeaseStatement
+  | EndedStatement
+  | { readonly kind: 'refused'; readonly status: number; readonly error_code: string };
+
+/** Renews the lease as an agent does over HTTPS. @throws Error if the broker did not sign the answer */
+export async function renewLease(harness: Harness, who: Enrolled): Promise<Renewal> {
+  const at = (harness.clockStandsAt ?? Date.now()) + harness.clockAhead;
+  return readRenewal(who, await harness.call(leaseCall(who, at)));
+}
+
+let seq = Date.now();
+
+/** Returns the request with which an agent renews its lease. @param at Unix ms */
+export function leaseCall({ session, key }: Enrolled, at: number): Call {
+  const proof = createLeaseProof({ sid: session.id, seq: ++seq, at }, key);
+  const headers = { 'content-type': 'application/json' };
+  const body = JSON.stringify({ leases: [{ session_id: session.id, proof }] });
+  return { method: 'POST', path: '/leases', headers, body };
+}
+
+/** Reads the answer to `leaseCall`. @throws Error if the broker did not sign it */
+export function readRenewal({ mesh }: Enrolled, { status, json }: Answer): Renewal {
+  if (status !== 200) return { kind: 'refused', status, error_code: json?.error_code };
+  const read = createStatementReader(mesh.statement_keys)(json.answers[0].statement);
+  if (read.state !== 'verified' || read.statement.kind === 'configuration')
+    throw new Error(`a lease with ${read.state}`);
+  return read.statement;
 }
 
 /** The harness runs ahead so that proofs of its first second are taken: for clients in other programs, whose clock is the real one. */

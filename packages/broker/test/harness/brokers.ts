@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DpopKey, SessionResponse } from '@meshpass/identity';
 import { openAuditKey } from '../../src/audit/checkpoint/key.ts';
-import { openSigner } from '../../src/token/signer.ts';
+import { keyFileStorage } from '../../src/core/token/key-storage.ts';
+import { openSigner } from '../../src/core/token/signer.ts';
 import {
   type Answer,
   dpop,
@@ -17,9 +18,12 @@ import {
   FORM,
   form,
   ID_TOKEN,
+  leaseCall,
   newKey,
   OPERATOR_TOKEN,
   PUBLIC_URL,
+  type Renewal,
+  readRenewal,
   send,
 } from './broker.ts';
 import { writeCertificate } from './certificate.ts';
@@ -31,17 +35,18 @@ export interface BrokerProcess {
   readonly port: number;
   readonly url: string;
   readonly child: ChildProcess;
-  /** What it wrote so far: what the mesh was told, and its log. */
+  /** Output so far: calls to the mesh, and the log. */
   readonly said: () => string;
   readonly logged: () => string;
   readonly exited: Promise<number | null>;
-  /** Of its operator listener; status 0 where nothing answers. */
-  readonly operator: (path: string) => Promise<{ readonly status: number; readonly text: string }>;
+  /** Calls its operator listener; status 0 if it does not respond. */
+  /** Posts the body, if there is one. */
+  readonly operator: (path: string, json?: unknown) => Promise<{ readonly status: number; readonly text: string }>;
 }
 
 export interface Held extends SessionResponse {
   readonly key: DpopKey;
-  /** Who gave it. */
+  /** Broker that issued it. */
   readonly by: BrokerProcess;
 }
 
@@ -54,9 +59,10 @@ export interface Brokers {
   readonly auditKeyFile: string;
   readonly auditCheckpointFile: string;
   readonly get: (from: BrokerProcess, path: string) => Promise<Answer>;
-  /** @param other in place of what all have in common */
+  /** @param other overrides of the common options */
   readonly start: (name: string, other?: Partial<Beside>) => Promise<BrokerProcess>;
   readonly call: (to: BrokerProcess, who: Held, method: string, path: string, json?: unknown) => Promise<Answer>;
+  readonly renew: (at: BrokerProcess, who: Held) => Promise<Renewal>;
   /** Opens a session at whichever of them answers. */
   readonly open: (of: readonly BrokerProcess[], subject: string) => Promise<Held>;
   readonly close: () => Promise<void>;
@@ -71,7 +77,7 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
   const signingKeyFile = join(dir, 'signing-key.pem');
   const auditKeyFile = join(dir, 'audit-key.pem');
   const auditCheckpointFile = join(dir, 'audit-checkpoint');
-  await openSigner(signingKeyFile, true);
+  await openSigner(keyFileStorage(signingKeyFile));
   await openAuditKey(auditKeyFile, PUBLIC_URL, true);
   const key = newIdpKey();
   const idp = await playIdp(key);
@@ -84,8 +90,18 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
     mkdirSync(dataDir, { recursive: true });
     const [port, operatorPort] = [await freePort(), await freePort()];
     const beside: Beside = {
-      ...{ name, port, operatorPort, databaseUrl: postgres.url, dataDir, operatorTokenFile },
-      ...{ certFile: tls.certFile, keyFile: tls.keyFile, signingKeyFile, auditKeyFile, idpKey, leaseSeconds },
+      name,
+      port,
+      operatorPort,
+      databaseUrl: postgres.url,
+      dataDir,
+      operatorTokenFile,
+      certFile: tls.certFile,
+      keyFile: tls.keyFile,
+      signingKeyFile,
+      auditKeyFile,
+      idpKey,
+      leaseSeconds,
       auditCheckpointFile,
       ...other,
     };
@@ -95,13 +111,18 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
     child.stdout.on('data', (chunk: Buffer) => (text.out += chunk));
     child.stderr.on('data', (chunk: Buffer) => (text.err += chunk));
     const broker: BrokerProcess = {
-      ...{ port, url: `https://localhost:${port}`, child, said: () => text.out, logged: () => text.err },
+      port,
+      url: `https://localhost:${port}`,
+      child,
+      said: () => text.out,
+      logged: () => text.err,
       exited: once(child, 'close').then(() => child.exitCode),
-      operator: async (path) => {
+      operator: async (path, json) => {
         try {
-          const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
+          const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
           const signal = AbortSignal.timeout(5_000);
-          const answer = await fetch(`http://127.0.0.1:${operatorPort}${path}`, { headers, signal });
+          const posted = json !== undefined && { method: 'POST', body: JSON.stringify(json) };
+          const answer = await fetch(`http://127.0.0.1:${operatorPort}${path}`, { headers, signal, ...posted });
           return { status: answer.status, text: await answer.text() };
         } catch {
           return { status: 0, text: '' };
@@ -113,12 +134,21 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
   };
   const now = () => Math.floor(Date.now() / 1000);
   return {
-    ...{ postgres, idp, dir, tlsCa: tls.certFile, signingKeyFile, auditKeyFile, auditCheckpointFile, start },
+    postgres,
+    idp,
+    dir,
+    tlsCa: tls.certFile,
+    signingKeyFile,
+    auditKeyFile,
+    auditCheckpointFile,
+    start,
     get: (from, path) => send(agent, from.port, { path }),
+    renew: async (at, who) => readRenewal(who, await send(agent, at.port, leaseCall(who, Date.now()))),
     call: (to, who, method, path, json) => {
       const proof = dpop({ key: who.key, method, path, now: now(), accessToken: who.access_token });
       return send(agent, to.port, {
-        ...{ method, path },
+        method,
+        path,
         headers: { authorization: `DPoP ${who.access_token}`, dpop: proof, 'content-type': 'application/json' },
         ...(json !== undefined && { body: JSON.stringify(json) }),
       });
@@ -129,7 +159,9 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
         for (const broker of of) {
           const token = await idp.prove(subject);
           const answer = await send(agent, broker.port, {
-            ...{ method: 'POST', path: '/token', headers: { ...FORM, dpop: dpop({ key, now: now() }) } },
+            method: 'POST',
+            path: '/token',
+            headers: { ...FORM, dpop: dpop({ key, now: now() }) },
             body: form({ grant_type: EXCHANGE, subject_token: token, subject_token_type: ID_TOKEN }),
           }).catch(() => undefined);
           if (answer?.status === 200) return { ...answer.json, key, by: broker };

@@ -6,7 +6,7 @@ import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { expect, vi } from 'vitest';
 import { SETTLE_SECONDS } from '../../src/attest/github/losses.ts';
 import { readStore } from './audit.ts';
-import { type Enrolled, type Harness, heartbeat as heartbeatOf } from './broker.ts';
+import { type Enrolled, type Harness, renewLease } from './broker.ts';
 import { type GithubHarnessOptions, grantBy, opened as openedBy, startGithubHarness } from './github.ts';
 
 export const GRANTS: readonly Grant[] = [
@@ -29,7 +29,9 @@ export function createWatch() {
   const end = async () => await watch.github?.close();
   const start = (config: object, read?: GithubHarnessOptions['read']) =>
     startGithubHarness({
-      ...{ github: watch.github, config, onTheWay: (url, answer) => watch.onTheWay(url, answer) },
+      github: watch.github,
+      config,
+      onTheWay: (url, answer) => watch.onTheWay(url, answer),
       ...(read && { read }),
     });
   const trusting = (grants: readonly Grant[] = GRANTS, organization = 'acme') =>
@@ -39,23 +41,19 @@ export function createWatch() {
     const space = await watch.github.admin.createCodespace({ owner, repository, tokenReadsCodespaces: true });
     return { space, who: await enrolled(space) };
   };
-  const heartbeat = (who: Enrolled) => heartbeatOf(watch.harness, who);
+  const renewed = (who: Enrolled) => renewLease(watch.harness, who);
   const settle = () => {
     watch.harness.clockAhead += SETTLE_SECONDS * 1000 + 500;
   };
   const ended = async (who: Enrolled, because: string) =>
     await vi.waitFor(
       async () => {
-        const { json } = await heartbeat(who);
-        expect(json).toMatchObject({
-          error_code: 'session_closed',
-          error_description: expect.stringContaining(because),
-        });
+        expect(await renewed(who)).toMatchObject({ kind: 'ended', reason: expect.stringContaining(because) });
       },
       { timeout: 60_000, interval: 100 },
     );
-  const lives = async (who: Enrolled) => expect(await heartbeat(who)).toMatchObject({ status: 200 });
-  /** Until GitHub has been asked for so many whole lists, from now on. */
+  const lives = async (who: Enrolled) => expect(await renewed(who)).toMatchObject({ kind: 'lease' });
+  /** Waits until GitHub has received this many requests for whole lists from now on. */
   const asked = async (times: number, path = '/orgs/acme/codespaces') => {
     await watch.github.admin.forgetCalls();
     await vi.waitFor(
@@ -74,6 +72,6 @@ export function createWatch() {
     await watch.harness.restart();
     return { row: JSON.parse(row?.detail ?? '{}'), stored: stored?.close_cause };
   };
-  const actions = { begin, end, start, trusting, enrolled, opened, heartbeat, settle, ended, lives, asked, detailOf };
+  const actions = { begin, end, start, trusting, enrolled, opened, renewed, settle, ended, lives, asked, detailOf };
   return Object.assign(watch, actions);
 }

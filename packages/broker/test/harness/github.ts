@@ -1,4 +1,4 @@
-/** A whole broker that asks the stand-in for GitHub, and whatever stands on the way between the two. */
+/** A whole broker that asks the stand-in for GitHub, and a proxy between the two. */
 
 import { authorize, type Grant } from '@meshpass/access';
 import type { SessionResponse } from '@meshpass/identity';
@@ -8,11 +8,11 @@ import { createAttest } from '../../src/attest/attest.ts';
 import type { GithubApiOptions } from '../../src/attest/github/api.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
-import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
 import type { Presence } from '../../src/attest/presence/presence.ts';
-import { createRateLimiter } from '../../src/github/rate-limiter.ts';
-import { type ReadGithub, readAsApp } from '../../src/github/reader.ts';
+import { createRateLimiter } from '../../src/attest/watch/rate-limiter.ts';
+import { type ReadGithub, readAsApp } from '../../src/attest/watch/reader.ts';
+import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
+import { createIssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 import {
   type Answer,
   dpop,
@@ -31,16 +31,16 @@ export interface GithubHarnessOptions {
   readonly config?: object;
   /** Changes what GitHub answers on its way; may throw. */
   readonly onTheWay?: (url: URL, answer: Response) => Promise<Response>;
-  /** Who asks for the watcher; default: the App. */
+  /** Credentials of the watcher; default: the App. */
   readonly read?: (asking: GithubApiOptions) => ReadGithub;
 }
 
 export interface GithubHarness extends Harness {
-  /** What its brokers have learnt to be lost, in order: facts as the store keeps them. */
+  /** Losses that its brokers have recorded, in order, as stored. */
   readonly lost: readonly string[];
 }
 
-/** Of the watch, not of enrolment, are its tests. */
+/** Tests of the watch, not of enrolment. */
 const NOT_ASKED: Presence = { show: async () => 'not_asked' };
 
 export async function startGithubHarness(options: GithubHarnessOptions): Promise<GithubHarness> {
@@ -52,13 +52,19 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
       const asking = {
         fetch: async (...[input, init]: Parameters<typeof fetch>) =>
           await onTheWay(new URL(String(input)), await fetch(input, init)),
-        ...{ timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const, url: github.url },
+        timeoutMs: 1000,
+        clock: Date.now,
+        [plainHttpIssuersOnlyInALab]: true as const,
+        url: github.url,
       };
       const rateLimiter = createRateLimiter(clock);
       const losses = createLosses(clock);
       losses.onLoss(({ fact }) => void lost.push(fact));
       const app = createGithubApp({
-        ...{ ...asking, losses, appId: '4242', privateKey: github.appPrivateKey },
+        ...asking,
+        losses,
+        appId: '4242',
+        privateKey: github.appPrivateKey,
         onInstallationAnswer: rateLimiter.observe,
       });
       return {
@@ -67,7 +73,8 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
           codespaces: { api: asking, app, presence: NOT_ASKED },
           oidc: { keys: createIssuerKeys(asking), clock: Date.now },
         }),
-        ...{ authorize, losses },
+        authorize,
+        losses,
         github: { rateLimiter, read: options.read?.({ ...asking, onAnswer: rateLimiter.observe }) ?? readAsApp(app) },
       };
     },
@@ -77,23 +84,27 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
 
 const place = { file: 'access.yaml', line: 1, column: 1 };
 
-/** A grant of whoever meets this one entry. */
+/** Grant for everyone who matches this one entry. */
 export function grantBy(name: string, who: Omit<Grant['who'][number], 'place'>): Grant {
   return grant(name, [], { who: [{ place, ...who }] });
 }
 
-/** `POST /token` with what a Codespace has. */
+/** Sends `POST /token` with a Codespace's proof. */
 export async function present(harness: Harness, space: Pick<StartedCodespace, 'token' | 'name'>, key = newKey()) {
   return await harness.call({
-    ...{ method: 'POST', path: '/token', headers: { ...FORM, dpop: dpop({ key, now: harness.now() }) } },
+    method: 'POST',
+    path: '/token',
+    headers: { ...FORM, dpop: dpop({ key, now: harness.now() }) },
     body: form({
-      ...{ grant_type: EXCHANGE, subject_token: space.token, codespace_name: space.name },
+      grant_type: EXCHANGE,
+      subject_token: space.token,
+      codespace_name: space.name,
       subject_token_type: 'urn:meshpass:token-type:github-codespace',
     }),
   });
 }
 
-/** A session of this Codespace; fails where it is refused. */
+/** Opens a session of this Codespace. Fails if it is refused. */
 export async function opened(harness: Harness, space: Pick<StartedCodespace, 'token' | 'name'>): Promise<Enrolled> {
   const key = newKey();
   const answer: Answer = await present(harness, space, key);

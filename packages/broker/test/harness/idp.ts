@@ -4,14 +4,14 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type JWTPayload, jwtVerify, SignJWT } from 'jose';
 import type { Attest } from '../../src/attest/attest.ts';
-import type { IssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
+import type { IssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 
 export interface PlayedIdp {
   readonly attest: Attest;
-  /** Its keys, for who verifies its tokens. */
+  /** Public keys that verify its tokens. */
   readonly keys: IssuerKeys;
   readonly prove: (subject: string, claims?: JWTPayload) => Promise<string>;
-  /** What attest() does before anything else. */
+  /** First step of attest(). */
   before: () => Promise<void>;
 }
 

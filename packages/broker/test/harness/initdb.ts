@@ -1,6 +1,6 @@
 /**
- * What PGlite's `initdb` leaves in an empty directory. It takes four seconds of processor time, and its outcome is the same each
- * time: it is run once, kept beside the dependencies, and copied into the data directories of tests.
+ * Files that PGlite's `initdb` writes into an empty directory. `initdb` takes four seconds of processor time and writes the same each
+ * time, so it runs once; the files are kept beside the dependencies and copied into the data directories of tests.
  */
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -16,7 +16,7 @@ const MADE_FROM = [
   join(dirname(createRequire(import.meta.url).resolve('@electric-sql/pglite')), '../package.json'),
 ];
 
-/** Makes the next `openStore` on an empty data directory a quick one. @returns dataDir */
+/** Fills an empty data directory, so that the next `openStore` on it skips `initdb`. @returns dataDir */
 export async function afterInitdb(dataDir: string): Promise<string> {
   const store = join(dataDir, 'store');
   if (existsSync(store)) return dataDir;

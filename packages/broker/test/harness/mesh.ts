@@ -1,9 +1,9 @@
-/** The mesh, played in memory: signs what it is asked, remembers what it was told. The real one has its own tests. */
+/** In-memory mesh that signs each request and remembers each change. The real one has its own tests. */
 import { rootCertificates } from 'node:tls';
 import type { Access, Authorize, Denial, Grant, Operators, Trust, TrustedIssuer } from '@meshpass/access';
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
-import type { CertificateAuthority, SignRequest } from '../../src/istiod/authority.ts';
-import type { MeshPrincipal, MeshState, RevokedPrincipal, Revoker } from '../../src/reconcile/contract.ts';
+import type { CertificateAuthority, SignRequest } from '../../src/mesh/istiod/authority.ts';
+import type { MeshPrincipal, MeshState, RevokedPrincipal, Revoker } from '../../src/mesh/reconcile/contract.ts';
 
 export interface PlayedMesh extends MeshState {
   readonly authority: CertificateAuthority;
@@ -14,26 +14,26 @@ export interface PlayedMesh extends MeshState {
     audiences?: readonly string[],
     trust?: Partial<Trust>,
     deny?: readonly Denial[],
-    more?: Pick<Access, 'webhooks'>,
+    more?: Pick<Access, 'webhooks' | 'contact'>,
   ) => void;
-  /** Who operates the broker from now on. */
+  /** Changes the operators of the broker. */
   readonly setOperators: (operators: Operators | undefined) => void;
   readonly signed: SignRequest[];
-  /** Lines of the CA in which nobody else may wait. */
+  /** Queues of the CA without a free place. */
   readonly full: Set<SignRequest['queue']>;
   /** The last list that the revoker was given. */
   revoked: readonly RevokedPrincipal[];
   /** Awaited before a signature is given. */
   beforeSigning: (request: SignRequest) => Promise<void>;
   revokerDown: boolean;
-  /** Whom the cluster knows of sessions, beside those that the broker was told of. */
+  /** Sessions known to the cluster, besides those that the broker knows. */
   principals: readonly MeshPrincipal[];
   /** Namespaces in which grants have roles of Kubernetes. */
   readonly roles: Map<string, readonly string[]>;
   notReady: string[];
   /** Why the access file on disk cannot come into force. */
   badFile: string | undefined;
-  /** What sidecars know of token keys. */
+  /** Token keys known to sidecars. */
   keys: ReadonlySet<string>;
   keyChanges: number;
 }
@@ -41,7 +41,11 @@ export interface PlayedMesh extends MeshState {
 /** Whom access files trust here: the harness's own IdP (idp.ts). */
 export const ISSUERS: readonly TrustedIssuer[] = [
   {
-    ...{ name: 'idp', issuer: 'https://idp.example', audience: 'meshpass', algorithms: ['ES256'], kind: 'generic' },
+    name: 'idp',
+    issuer: 'https://idp.example',
+    audience: 'meshpass',
+    algorithms: ['ES256'],
+    kind: 'generic',
     signIn: {
       client: 'meshpass-operators',
       scopes: ['groups'],
@@ -54,7 +58,7 @@ export const ISSUERS: readonly TrustedIssuer[] = [
 
 const place = { file: 'access.yaml', line: 1, column: 1 };
 
-/** @param subjects who has it; everybody where empty */
+/** @param subjects holders of the grant; every person if empty */
 export function grant(name: string, subjects: readonly string[] = [], more: Partial<Grant> = {}): Grant {
   const who = subjects.map((subject) => ({ place, when: `subject == "${subject}"` }));
   const to = [{ place, service: 'orders', namespace: 'shop', port: 8080 }];
@@ -128,7 +132,7 @@ export function playMesh(): PlayedMesh {
       version++;
       for (const listener of listeners) listener();
     },
-    // Who has a grant is said by subject here; reading the access file has its own tests.
+    // Grants are by subject here; other tests cover reading the access file.
     authorize: (attestation, { grants }) => {
       const holds = (one: Grant) =>
         one.who.length === 0 || one.who.some((who) => who.when === `subject == "${attestation.subject}"`);

@@ -1,4 +1,4 @@
-/** The broker's hold on the mesh of a lab, with the rights that the chart gives it and no more. */
+/** Access of the broker to the mesh of a lab, with exactly the rights of the chart. */
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,12 @@ import { createCsr } from '@meshpass/identity/csr';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights, BROKER_URL } from '@meshpass/lab/broker/rights';
 import { parseAllDocuments, stringify } from 'yaml';
-import { type ConnectedMesh, connectMesh, type MeshConfig, type MeshParts } from '../../src/reconcile/connect-mesh.ts';
+import {
+  type ConnectedMesh,
+  connectMesh,
+  type MeshConfig,
+  type MeshParts,
+} from '../../src/mesh/reconcile/connect-mesh.ts';
 
 export interface OnLab {
   readonly lab: Lab;
@@ -16,10 +21,10 @@ export interface OnLab {
   readonly kubeconfig: string;
   /** Everything that was logged, as text. */
   readonly logged: () => string;
-  /** Another access file in the place of the one that is there. */
+  /** Replaces the access file. */
   writeAccess(text: string): Promise<void>;
   connect(overrides?: Partial<MeshConfig>, parts?: Partial<MeshParts>): Promise<ConnectedMesh>;
-  /** Takes away what was made, leaves the lab to whoever uses it. */
+  /** Removes created objects and leaves the lab to other tests. */
   end(): Promise<void>;
 }
 
@@ -37,12 +42,15 @@ export async function onLab(access: string): Promise<OnLab> {
   const open: ConnectedMesh[] = [];
   const tokens = identityTokens();
   return {
-    ...{ lab, kubeconfig, logged: () => lines.join('\n') },
+    lab,
+    kubeconfig,
+    logged: () => lines.join('\n'),
     writeAccess: (text) => writeFile(accessFile, text),
     connect: async (overrides = {}, parts = {}) => {
       const config = { kubeconfig, accessFile, istiod: { address: lab.istiodAddress }, ...overrides };
       const mesh = await connectMesh(config, {
-        ...{ tokens: () => tokens, log: { info: log, warn: log, error: log } },
+        tokens: () => tokens,
+        log: { info: log, warn: log, error: log },
         ...parts,
       });
       open.push(mesh);
@@ -57,7 +65,7 @@ export async function onLab(access: string): Promise<OnLab> {
   };
 }
 
-/** Waits for what must come true; fails with what it last saw. */
+/** Waits until a condition is true. @throws Error with the last value */
 export async function until<T>(look: () => T | Promise<T>, ok: (seen: T) => boolean, seconds = 20): Promise<T> {
   const end = Date.now() + seconds * 1000;
   for (;;) {
@@ -123,7 +131,9 @@ async function brokerKubeconfig(lab: Lab): Promise<string> {
   const audience = 'https://kubernetes.default.svc.cluster.local';
   const token = await lab.kubernetes.serviceAccountToken('meshpass-system', 'meshpass-broker', [audience], 3600);
   return stringify({
-    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'broker' },
+    apiVersion: 'v1',
+    kind: 'Config',
+    'current-context': 'broker',
     clusters: [{ name: 'lab', cluster: { server: lab.kubernetes.url, 'certificate-authority': lab.testCa } }],
     users: [{ name: 'broker', user: { token } }],
     contexts: [{ name: 'broker', context: { cluster: 'lab', user: 'broker' } }],

@@ -1,17 +1,29 @@
-/** What a journal is given when a session opens, with its audit row: of nobody, for tests of the store. */
+/** Changes that open a session of an invented person, with its audit row, for tests of the store. */
 import { randomBytes } from 'node:crypto';
 import { auditRow, newEvent } from '../../src/audit/log/event.ts';
-import type { Entry } from '../../src/audit/log/journal.ts';
+import type { Changes } from '../../src/audit/log/unit.ts';
+import { OPEN_SESSIONS } from '../../src/core/statements.ts';
 
 /** @param id of the session; its token hash is the same @param workspace its key */
-export function openingOf(id: string, workspace = id) {
+export function openingOf(id: string, workspace = id): Changes {
   const at = new Date().toISOString();
   const session = {
-    ...{ id, token_hash: id, jkt: 'jkt', attestor: 'oidc', issuer: 'idp', subject: 'idp:alice', login: 'alice' },
-    ...{ workspace_key: workspace, workspace_name: id, attestation: '{}', grants: '[]', opened_at: at, expires_at: at },
-    ...{ closed_at: null, close_cause: null },
+    id,
+    token_hash: id,
+    jkt: 'jkt',
+    issuer: 'idp',
+    subject: 'idp:alice',
+    login: 'alice',
+    workspace_key: workspace,
+    attestation: '{}',
+    opened_at: at,
+    closed_at: null,
+    close_cause: null,
   };
-  return { opened: { session, principals: [] }, audit: [openingRow(id)] } satisfies Entry;
+  return (tx) => {
+    tx.write(OPEN_SESSIONS, session);
+    tx.audit(openingRow(id));
+  };
 }
 
 export function openingRow(id: string) {

@@ -4,7 +4,7 @@ import type { OperatorRole, Operators } from '@meshpass/access';
 import { OPERATOR_ROLES } from '@meshpass/access';
 import { type DpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity';
 import type { JWTPayload } from 'jose';
-import { createVerifyLogout } from '../../src/attest/oidc/logout-token.ts';
+import { createVerifyLogout } from '../../src/issuers/oidc/logout-token.ts';
 import {
   type Answer,
   type Call,
@@ -13,6 +13,7 @@ import {
   FORM,
   form,
   type Harness,
+  type HarnessOptions,
   ID_TOKEN,
   newKey,
   startHarness,
@@ -30,25 +31,34 @@ export function operatorsByGroup(more: Partial<Operators> = {}): Operators {
     return [role, [who]] as const;
   });
   const roles = Object.fromEntries(entries) as unknown as Operators['roles'];
-  return { roles, serviceAccounts: [], session: 3600, confirm: 3600, deviceFlow: false, secondPerson: [], ...more };
+  return { roles, serviceAccounts: [], session: 3600, deviceFlow: false, ...more };
+}
+
+/** Starts a broker whose access file gives each operator role to the group of its name. */
+export async function startWithOperators(options?: HarnessOptions): Promise<Harness> {
+  const harness = await startHarness(options);
+  harness.mesh.setAccess([grant('dev')]);
+  harness.mesh.setOperators(operatorsByGroup());
+  return harness;
 }
 
 export interface SignedIn {
   readonly key: DpopKey;
-  readonly token: string;
+  /** Replaced by each confirmation. */
+  token: string;
   readonly subject: string;
 }
 
 export interface SignInOptions {
   readonly key?: DpopKey;
-  /** In place of what a sign-in of this key has. */
+  /** Override the claims of a sign-in with this key. */
   readonly claims?: JWTPayload;
-  /** In place of a token of this person. */
+  /** Replaces the ID token of this person. */
   readonly token?: string;
   readonly tokenType?: string;
 }
 
-/** `POST /operator/session` of somebody in these groups. */
+/** Calls `POST /operator/session` as a person in these groups. */
 export async function exchange(
   harness: Harness,
   subject: string,
@@ -64,14 +74,14 @@ export async function exchange(
   });
 }
 
-/** What the ID token of a sign-in with this key says, at the time of the harness. */
+/** Claims of the ID token of a sign-in with this key, at the time of the harness. */
 export function personClaims(harness: Harness, key: DpopKey, groups: readonly string[]): JWTPayload {
   const now = harness.now();
   const nonce = operatorNonce(dpopThumbprint(key.jwk));
   return { aud: OPERATOR_CLIENT, nonce, groups: [...groups], iat: now, exp: now + 300 };
 }
 
-/** Signs somebody in who has these roles by their groups. */
+/** Signs in a person whose groups have these roles. */
 export async function signIn(harness: Harness, subject: string, roles: readonly OperatorRole[]): Promise<SignedIn> {
   const key = newKey();
   const answer = await exchange(harness, subject, roles, { key });
@@ -79,7 +89,7 @@ export async function signIn(harness: Harness, subject: string, roles: readonly 
   return { key, token: answer.json.access_token, subject: `idp:${subject}` };
 }
 
-/** A request of an operator, as the command makes it. */
+/** Sends an operator's request as the command does. */
 export async function asOperator(harness: Harness, who: SignedIn, call: Call): Promise<Answer> {
   const { method = 'GET', path } = call;
   const proof = dpop({ key: who.key, method, path: path.split('?')[0]!, now: harness.now(), accessToken: who.token });
@@ -88,6 +98,16 @@ export async function asOperator(harness: Harness, who: SignedIn, call: Call): P
     ...call,
     headers: { ...json, authorization: `DPoP ${who.token}`, dpop: proof, ...call.headers },
   });
+}
+
+/** Asks who the operator is. */
+export function whoAmI(harness: Harness, who: SignedIn): Promise<Answer> {
+  return asOperator(harness, who, { path: '/operator/session' });
+}
+
+/** Code of the refusal, or `signed in`. */
+export async function codeOf(harness: Harness, who: SignedIn): Promise<string> {
+  return (await whoAmI(harness, who)).json.error_code ?? 'signed in';
 }
 
 /** An ID token as a refresh brings it: without a nonce. */
@@ -101,10 +121,12 @@ export function refreshedIdToken(
   return harness.idp.prove(subject, { aud: OPERATOR_CLIENT, groups: [...groups], iat: now, exp: now + 300, ...more });
 }
 
-/** `POST /operator/session/confirm` */
+/** `POST /operator/session/confirm`; the next request has the new token. */
 export async function confirmSignIn(harness: Harness, who: SignedIn, token: string | Promise<string>): Promise<Answer> {
   const body = JSON.stringify({ id_token: await token });
-  return await asOperator(harness, who, { method: 'POST', path: '/operator/session/confirm', body });
+  const answer = await asOperator(harness, who, { method: 'POST', path: '/operator/session/confirm', body });
+  if (answer.status === 200) who.token = answer.json.access_token;
+  return answer;
 }
 
 /** A broker that takes the logout tokens of its issuers, with one grant. */

@@ -1,4 +1,4 @@
-/** A PostgreSQL server of our own, where its programs are installed; otherwise the one of DATABASE_URL; otherwise none. */
+/** PostgreSQL server for tests if its programs are installed; otherwise that of DATABASE_URL; otherwise none. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 export interface TestPostgres {
   readonly url: string;
   readonly stop: () => void;
-  /** Stops the server at once, as a crash does; absent where it is not ours. */
+  /** Stops the server at once, like a crash; absent for a foreign server. */
   readonly crash?: () => void;
   readonly start?: () => void;
 }
@@ -23,7 +23,7 @@ function binaries(): string | undefined {
 
 export const postgresIsThere = binaries() !== undefined || process.env.DATABASE_URL !== undefined;
 
-/** What the store runs on, and whether it is there. */
+/** Engine of the store, and whether it is available. */
 export const ENGINES: readonly (readonly ['pglite' | 'postgres', boolean])[] = [
   ['pglite', true],
   ['postgres', postgresIsThere],

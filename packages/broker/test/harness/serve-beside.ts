@@ -5,10 +5,11 @@
 import { createPrivateKey } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { parseSpiffe } from '@meshpass/identity';
-import { readBrokerConfig } from '../../src/config.ts';
-import { serveBroker } from '../../src/serve.ts';
-import { createLog } from '../../src/telemetry/log.ts';
-import { openSigner } from '../../src/token/signer.ts';
+import { createLog } from '../../src/base/telemetry/log.ts';
+import { keyFileStorage } from '../../src/core/token/key-storage.ts';
+import { openSigner } from '../../src/core/token/signer.ts';
+import { readBrokerConfig } from '../../src/start/config.ts';
+import { serveBroker } from '../../src/start/serve.ts';
 import { PUBLIC_URL } from './broker.ts';
 import { playIdp } from './idp.ts';
 import { grant, playMesh } from './mesh.ts';
@@ -53,7 +54,6 @@ const broker = await serveBroker(
     edge: { host: 'edge.example', port: 443 },
     operatorTokenFile: given.operatorTokenFile,
     breakGlass: true,
-    signingKeyFile: given.signingKeyFile,
     auditKeyFile: given.auditKeyFile,
     auditCheckpointFile: given.auditCheckpointFile,
     auditCheckpointSeconds: given.checkpointSeconds,
@@ -73,7 +73,7 @@ const broker = await serveBroker(
       },
     },
     mesh,
-    signer: await openSigner(given.signingKeyFile, false),
+    signer: await openSigner(keyFileStorage(given.signingKeyFile)),
     reviewEdgeToken: async (token) => token === 'edge-token',
     log: createLog('broker', 'info', { write: (line) => void writeSync(2, line) }),
     signal: stop.signal,

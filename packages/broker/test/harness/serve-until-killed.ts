@@ -1,4 +1,4 @@
-/** A whole broker in a process of its own, to be killed. Says where it is, and gives proofs to enrol with. */
+/** A whole broker in a process of its own, to be killed. It prints its address, and issues proofs for enrolment. */
 import { readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { startHarness } from './broker.ts';

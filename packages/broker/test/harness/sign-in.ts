@@ -4,10 +4,10 @@ import { dpopThumbprint } from '@meshpass/identity';
 import { signInNonce } from '@meshpass/identity/sign-in/wire';
 import { decodeJwt, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { createAttestSignIn } from '../../src/attest/attest.ts';
-import { createIssuerKeys, type IssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
-import { createVerifyLogout } from '../../src/attest/oidc/logout-token.ts';
-import { attestOidc } from '../../src/attest/oidc/oidc.ts';
-import type { BrokerParts } from '../../src/serve.ts';
+import { createIssuerKeys, type IssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
+import { createVerifyLogout } from '../../src/issuers/oidc/logout-token.ts';
+import { attestOidc } from '../../src/issuers/oidc/oidc.ts';
+import type { BrokerParts } from '../../src/start/serve.ts';
 import {
   type Answer,
   asSession,
@@ -37,11 +37,11 @@ grants:
 
 export interface SignInProvider {
   readonly parts: (idp: PlayedIdp, access: () => Access, clock: () => number) => Partial<BrokerParts>;
-  /** Its keys, for operators who sign in there. */
+  /** Public keys, for operators who sign in there. */
   readonly keys: (clock: () => number) => IssuerKeys;
   /** An ID token as this provider signs it. */
   readonly sign: (claims: JWTPayload, header?: Record<string, unknown>) => Promise<string>;
-  /** By a key that is not the provider's. */
+  /** Signs with a foreign key. */
   readonly forge: (claims: JWTPayload) => Promise<string>;
 }
 
@@ -64,7 +64,7 @@ export async function signInProvider(): Promise<SignInProvider> {
         attest: async (proof, presenter) => {
           const { iss, sub } = decodeJwt(proof.token);
           if (iss === OKTA && proof.type === 'oidc')
-            return attestOidc(proof, access().trust.issuers, { teams: [], roles: [] }, oidc, presenter.jkt);
+            return attestOidc(proof, access().trust.issuers, oidc, presenter.jkt);
           const { replay, ...attested } = await idp.attest(proof, presenter);
           return { ...attested, ...(replay && !String(sub).startsWith('codespace') && { replay }) };
         },
@@ -82,14 +82,23 @@ export async function signInProvider(): Promise<SignInProvider> {
 export function claimsFor(harness: Harness, who: Pick<Enrolled, 'key'>, more: JWTPayload = {}): JWTPayload {
   const now = harness.now();
   return {
-    ...{ iss: OKTA, aud: CLIENT, sub: '00u1', iat: now, exp: now + 3_600, auth_time: now - 10, amr: ['pwd', 'mfa'] },
-    ...{ preferred_username: 'alice@acme.com', groups: ['payments'], nonce: signInNonce(dpopThumbprint(who.key.jwk)) },
+    iss: OKTA,
+    aud: CLIENT,
+    sub: '00u1',
+    iat: now,
+    exp: now + 3_600,
+    auth_time: now - 10,
+    amr: ['pwd', 'mfa'],
+    preferred_username: 'alice@acme.com',
+    groups: ['payments'],
+    nonce: signInNonce(dpopThumbprint(who.key.jwk)),
     ...more,
   };
 }
 
 const json = (path: string, body: unknown): Call => ({
-  ...{ method: 'POST', path },
+  method: 'POST',
+  path,
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify(body),
 });
@@ -125,7 +134,7 @@ export function enrolSignedIn(harness: Harness, key: Enrolled['key'], token: str
   });
 }
 
-/** Grants that the session has, by what it may reach; undefined where it is over. */
+/** Grants of the session, by service; undefined if it has ended. */
 export async function grantsOf(harness: Harness, who: Enrolled): Promise<readonly string[] | undefined> {
   const { status, json: answer } = await asSession(harness, who, { path: '/services' });
   return status === 200 ? answer.services.map((service: { grant: string }) => service.grant) : undefined;

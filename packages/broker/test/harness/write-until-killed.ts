@@ -1,5 +1,5 @@
 /**
- * A process that opens sessions and says so on its standard output only once each is durable, until it is killed.
+ * A process that opens sessions until it is killed, and prints each on its standard output only once it is durable.
  * Arguments: data directory, and optionally a database URL.
  */
 
@@ -15,8 +15,8 @@ const journal = createJournal({ store });
 async function lane(name: string): Promise<void> {
   for (let n = 0; ; n++) {
     const id = `${process.pid}-${name}-${n}`;
-    await journal.write(openingOf(id));
-    // Synchronous: once written, the reader has it, whatever becomes of this process.
+    await journal.transaction(openingOf(id));
+    // Synchronous, so that the reader has each line even if this process is killed.
     writeSync(1, `${id}\n`);
   }
 }

@@ -1,46 +1,49 @@
 /** `GET /session/configuration` while there is none yet: the request waits, and for what the session holds by then. */
 import { EventEmitter } from 'node:events';
-import { configurationRoutes } from '@meshpass/broker/http/routes/configuration';
-import { type LifecycleContext, narrowSession } from '@meshpass/broker/session/lifecycle';
-import type { Live } from '@meshpass/broker/session/live';
-import type { Configurations, Configured } from '@meshpass/broker/xds/configurations';
+import type { Announcement } from '@meshpass/broker/core/channel/configurations';
+import { configurationRoutes } from '@meshpass/broker/core/routes/configuration';
+import type { LifecycleContext } from '@meshpass/broker/core/session/lifecycle';
+import type { Live } from '@meshpass/broker/core/session/live';
+import { narrowSession } from '@meshpass/broker/core/session/narrow';
+import type { Configurations } from '@meshpass/broker/mesh/xds/relay';
 import { expect, test } from 'vitest';
 
 const HELD = [
-  { name: 'dev', until: 2_000_000_000 },
-  { name: 'ops', until: 2_000_000_000 },
+  { grant: 'dev', until: 2_000_000_000 },
+  { grant: 'ops', until: 2_000_000_000 },
 ];
 
 /** A session of two grants that asks, and is willing to wait. */
-function asking(headers: Record<string, string> = {}) {
-  const held = new Map<string, Configured>();
+function asking() {
+  const held = new Map<string, Announcement>();
   const listeners = new Set<(key: string) => void>();
-  const keyOf: Configurations['keyOf'] = ({ grants }) => grants.map(({ name }) => name).join(',');
+  const keyOf: Configurations['keyOf'] = ({ principals }) => principals.map(({ grant }) => grant).join(',');
   const configurations = {
     keyOf,
     current: (one: Live['session']) => held.get(keyOf(one)),
-    above: async (one: Live['session']) => held.get(keyOf(one)),
     onChange: (listener: (key: string) => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
   } as unknown as Configurations;
   const set = (key: string, version: number) => {
-    held.set(key, { version, body: Buffer.from('{}') });
+    const content = Buffer.from('{}');
+    held.set(key, { set: key, version, digest: '', statement: `header ${version}`, content });
     for (const listener of listeners) listener(key);
   };
-  const session = { id: 'ses', grants: HELD, principals: [], attestation: { workspace: {} } };
+  const session = { id: 'ses', principals: HELD, attestation: { workspace: {} } };
   const live = { session, abort: new AbortController(), lastNotAfter: new Map() } as unknown as Live;
-  const [route] = configurationRoutes({ configurations }, async () => {
+  const control = { announced: (one: Live['session']) => held.get(keyOf(one)) };
+  const [route] = configurationRoutes({ configurations, control }, async () => {
     throw new Error('not asked');
   });
   const ask = async () => {
-    const request = { headers: { prefer: 'wait=20', ...headers }, socket: new EventEmitter() };
+    const request = { headers: { prefer: 'wait=20' }, socket: new EventEmitter() };
     const call = { caller: { live }, event: {}, request, response: new EventEmitter() };
     const outcome = await route!.handler(call as never);
     if (!outcome.granted) return outcome.error.code;
     const { status, headers: answered } = outcome.value as Response;
-    return `${status} ${answered.get('etag')}`;
+    return `${status} ${answered.get('meshpass-configuration')}`;
   };
   return { ask, set, live, isWaiting: () => live.waiting !== undefined };
 }
@@ -50,7 +53,7 @@ test('it is answered as soon as there is one', async () => {
   const answer = ask();
   await expect.poll(isWaiting).toBe(true);
   set('dev,ops', 5);
-  expect(await answer).toBe('200 "5"');
+  expect(await answer).toBe('200 header 5');
   expect(isWaiting()).toBe(false);
 });
 
@@ -61,23 +64,27 @@ test('it does not wait for what came, or for a session that ended, before it lis
   Object.assign(ended.live, { ended: { cause: 'operator', at: 0 } }).abort.abort();
   await new Promise(setImmediate);
   expect([one.isWaiting(), ended.isWaiting()]).toEqual([false, false]);
-  expect(await Promise.all(answers)).toEqual(['200 "5"', 'session_closed']);
+  expect(await Promise.all(answers)).toEqual(['200 header 5', 'session_closed']);
 });
 
-test('it is answered with the configuration of what is left when a grant is taken away meanwhile', async () => {
+test('returns the configuration of the remaining grants if one was lost while it waited', async () => {
   const { ask, set, live, isWaiting } = asking();
   set('dev', 7);
   const answer = ask();
   await expect.poll(isWaiting).toBe(true);
   const context = {
-    ...{ denies: () => false, clock: Date.now, random: () => 'id' },
-    ...{ feed: { admit: () => {} }, revocations: { add: () => {} } },
+    denies: () => false,
+    clock: Date.now,
+    random: () => 'id',
+    feed: { admit: () => {} },
+    revocations: { add: () => {} },
   };
   // There is no store, and who waits does not wait for it.
-  await narrowSession(context as unknown as LifecycleContext, live, HELD.slice(0, 1) as never, {
-    ...{ cause: 'access_removed', reason: 'it is gone' },
+  await narrowSession(context as unknown as LifecycleContext, live, new Map([['dev', 2_000_000_000]]), {
+    cause: 'access_removed',
+    reason: 'it is gone',
   }).catch(() => {});
-  expect(await answer).toBe('200 "7"');
+  expect(await answer).toBe('200 header 7');
 });
 
 test('a newer request takes the place of the one that waits', async () => {
@@ -87,7 +94,7 @@ test('a newer request takes the place of the one that waits', async () => {
   const second = ask();
   expect(await first).toBe('503 null');
   set('dev,ops', 5);
-  expect(await second).toBe('200 "5"');
+  expect(await second).toBe('200 header 5');
 });
 
 test('the end of the session ends the wait', async () => {
@@ -97,10 +104,4 @@ test('the end of the session ends the wait', async () => {
   live.ended = { cause: 'operator', at: 0 };
   live.abort.abort();
   expect(await answer).toBe('session_closed');
-});
-
-test('it does not wait for another version than the session has', async () => {
-  const { ask, set } = asking({ 'if-none-match': '"7"' });
-  set('dev,ops', 7);
-  expect(await ask()).toBe('304 "7"');
 });

@@ -1,4 +1,4 @@
-/** What edges report, in the audit log. */
+/** Reports of edges in the audit log. */
 import { join } from 'node:path';
 import type { EdgeEvent } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,11 +14,17 @@ describe('the broker', () => {
   });
   afterAll(() => harness.stop());
 
-  it('audits what edges report, once however often they report it', async () => {
+  it('audits decisions of edges once, even if they report them again', async () => {
     const who = await session(harness, 'tunnel');
     const decision = {
-      ...{ id: 'edge-decision-1', at: Date.now(), outcome: 'refused', code: 'tunnel_target_not_granted', reason: 'no' },
-      ...{ session_id: who.session.id, target: 'web.dev:80', source: '192.0.2.1' },
+      id: 'edge-decision-1',
+      at: Date.now(),
+      outcome: 'refused',
+      code: 'tunnel_target_not_granted',
+      reason: 'no',
+      session_id: who.session.id,
+      target: 'web.dev:80',
+      source: '192.0.2.1',
     };
     const report = () =>
       harness.call({
@@ -38,7 +44,24 @@ describe('the broker', () => {
     await harness.restart();
   });
 
-  it('names the person behind what edges report when the session is over already', async () => {
+  it.each([
+    ['id', '\0'],
+    ['id', 'x'.repeat(65)],
+    ['session_id', 'x'.repeat(65)],
+    ['code', 'x'.repeat(65)],
+    ['at', 1e300],
+  ])('refuses a report whose %s is out of bounds: %j', async (member, value) => {
+    const decision = { id: 'bounded', at: 1, outcome: 'refused', reason: 'no', source: '192.0.2.1', [member]: value };
+    const { status } = await harness.call({
+      method: 'POST',
+      path: '/edge/decisions',
+      headers: { authorization: 'Bearer edge-token', 'content-type': 'application/json' },
+      body: JSON.stringify({ decisions: [decision] }),
+    });
+    expect(status).toBe(400);
+  });
+
+  it('names the person behind reports of edges after the session has ended', async () => {
     const who = await session(harness, 'left');
     const heard: EdgeEvent[] = [];
     harness.broker.feed.subscribe((event) => heard.push(event))();
@@ -47,8 +70,14 @@ describe('the broker', () => {
     const [principal] = admitted ? admitted.principals : [];
     expect((await asSession(harness, who, { method: 'DELETE', path: '/session' })).status).toBe(204);
     const decision = {
-      ...{ id: 'edge-decision-2', at: Date.now(), outcome: 'allowed', reason: 'yes', source: '192.0.2.1:1' },
-      ...{ session_id: who.session.id, spiffe_id: principal!.spiffe_id, target: 'web.dev:80' },
+      id: 'edge-decision-2',
+      at: Date.now(),
+      outcome: 'allowed',
+      reason: 'yes',
+      source: '192.0.2.1:1',
+      session_id: who.session.id,
+      spiffe_id: principal!.spiffe_id,
+      target: 'web.dev:80',
     };
     const { status } = await harness.call({
       method: 'POST',

@@ -1,4 +1,4 @@
-/** An edge says which tunnels it is about to end: other edges hear it, and only those that know the word. */
+/** An edge reports the tunnels that it is about to end. The broker notifies other edges that know the event. */
 import { Agent, request } from 'node:https';
 import { CONTROL_HEADER } from '@meshpass/identity/channel/index';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
@@ -16,7 +16,7 @@ afterEach(() => {
 });
 afterAll(() => harness.stop());
 
-/** An edge that follows. @param control what it asks for */
+/** Starts an edge that follows the feed. @param control requested version of the control channel */
 async function follow(control: string): Promise<{ type: string; sessions?: unknown }[]> {
   const events: { type: string }[] = [];
   const agent = new Agent({ rejectUnauthorized: false });
@@ -45,7 +45,7 @@ function say(sessions: readonly object[], token = 'edge-token') {
 
 const heard = (events: readonly { type: string }[]) => events.filter(({ type }) => type === 'draining');
 
-it('edges that ask for it, or for more than is known here, hear of live sessions, and an older edge hears nothing', async () => {
+it('edges that request notices, even of a later version, get those of live sessions, and an older edge gets none', async () => {
   const alice = await session(harness, 'alice');
   const [present, newer, older] = [await follow('2'), await follow('3'), await follow('1')];
   const of = (session_id: string) => ({ session_id, newest_ms: 1_200 });
@@ -72,7 +72,7 @@ it.each([
   expect(await say(sessions)).toMatchObject({ status: 400 });
 });
 
-it('an edge that says it without end is passed on only now and then', async () => {
+it('an edge that reports it without end is forwarded only now and then', async () => {
   const { id } = (await session(harness, 'bob')).session;
   const events = await follow('2');
   const asked = 120;

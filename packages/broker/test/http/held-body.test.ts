@@ -1,4 +1,4 @@
-/** A request counts as that of whoever its sender is once all of it is there: a body that is held back outlives no session. */
+/** The broker checks the sender once the whole body has arrived: a request with a delayed body does not outlive its session. */
 import { once } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { request as tlsRequest } from 'node:https';
@@ -30,11 +30,11 @@ beforeEach(async () => {
 });
 afterEach(() => harness?.stop());
 
-/** @param meanwhile happens once the broker has let the headers in, and waits for the body (RFC 9110 section 10.1.1) */
+/** Sends the body after the callback, which runs while the broker waits for the body (RFC 9110 section 10.1.1). */
 async function sendHeld(made: ClientRequest, body: string, meanwhile: () => unknown) {
   made.flushHeaders();
   await once(made, 'continue');
-  // The broker says so before it has looked at the headers.
+  // The broker answers 100 before it has checked the headers.
   await new Promise((resolve) => setTimeout(resolve, 100));
   await meanwhile();
   made.end(body);
@@ -69,12 +69,12 @@ async function breakGlass(path: string, order: object): Promise<void> {
   expect(await harness.operatorCall(asked)).toMatchObject({ status: 200 });
 }
 
-describe('an operator whose body comes after', () => {
+describe('an operator whose body arrives after', () => {
   const CLOSE = '/operator/sessions/close';
 
   it.each([
     [
-      'somebody has closed the session',
+      'another operator has closed the session',
       'operator_session_ended',
       (bad: SignedIn) => breakGlass(CLOSE, { subject: bad.subject, reason: 'left' }),
     ],
@@ -86,7 +86,9 @@ describe('an operator whose body comes after', () => {
     [
       'the issuer would have had to confirm the person',
       'operator_unconfirmed',
-      () => harness.mesh.setOperators(operatorsByGroup({ confirm: 0 })),
+      () => {
+        harness.confirmSeconds = 0;
+      },
     ],
   ])('%s is refused, and nothing happens', async (_, code, meanwhile) => {
     const bad = await signIn(harness, 'bad', ['admin']);
@@ -95,10 +97,11 @@ describe('an operator whose body comes after', () => {
     const answer = await heldOperator(bad, CLOSE, order, () => meanwhile(bad));
     expect(answer).toMatchObject({ status: 401, body: expect.stringContaining(code) });
     harness.mesh.setOperators(operatorsByGroup());
+    harness.confirmSeconds = 300;
     expect((await asOperator(harness, victim, { path: '/operator/session' })).status).toBe(200);
   });
 
-  it('nothing has changed is let in', async () => {
+  it('nothing has changed is accepted', async () => {
     const admin = await signIn(harness, 'admin', ['admin']);
     const other = await signIn(harness, 'other', ['viewer']);
     const answer = await heldOperator(admin, CLOSE, { subject: other.subject, reason: 'left' }, () => undefined);
@@ -107,7 +110,7 @@ describe('an operator whose body comes after', () => {
   });
 });
 
-describe('a workspace whose body comes after its session was closed', () => {
+describe('a workspace whose body arrives after its session was closed', () => {
   it.each([
     [
       'no certificate',
@@ -119,7 +122,7 @@ describe('a workspace whose body comes after its session was closed', () => {
       '/approvals',
       () => ({ body: JSON.stringify({ grant: 'dev', reason: 'please' }), type: JSON_BODY }),
     ],
-    ['no lease', '/session/heartbeat', () => ({ body: '{}', type: JSON_BODY })],
+    ['no place for its report', '/session/refusals', () => ({ body: '{}', type: JSON_BODY })],
     [
       'no identity token',
       '/token',

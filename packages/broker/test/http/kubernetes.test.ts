@@ -1,8 +1,8 @@
-/** `POST /kubernetes/token`: who gets a token for the API server, how many, and what is written of it. */
+/** `POST /kubernetes/token`: the sessions that get a token for the API server, their limit, and the audit rows. */
 import { randomUUID } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { kubernetesTokens } from '../../src/kubernetes/session-tokens.ts';
+import { kubernetesTokens } from '../../src/mesh/kubernetes/session-tokens.ts';
 import {
   type Answer,
   asSession,
@@ -53,7 +53,9 @@ afterEach(async () => {
 
 function ask(who: Enrolled, name: string): Promise<Answer> {
   return asSession(harness, who, {
-    ...{ method: 'POST', path: '/kubernetes/token', headers: { 'content-type': 'application/json' } },
+    method: 'POST',
+    path: '/kubernetes/token',
+    headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ grant: name }),
   });
 }
@@ -70,7 +72,7 @@ async function rowsOf(action: string): Promise<readonly Row[]> {
 }
 
 describe('a session whose grant has roles', () => {
-  it('is told so, and gets a token of its own ServiceAccount for the API server alone', async () => {
+  it('is told so, and gets a token of its own ServiceAccount for the API server only', async () => {
     const ann = await session(harness, 'ann');
     expect(ann.kubernetes).toEqual({ certificate_authority: 'CA', grants: [{ grant: 'dev', namespaces: ['shop'] }] });
     expect((await asSession(harness, ann, { path: '/services' })).json.kubernetes).toEqual(ann.kubernetes);
@@ -82,7 +84,9 @@ describe('a session whose grant has roles', () => {
     ]);
     const [row] = await rowsOf('kubernetes.token');
     expect(row).toMatchObject({
-      ...{ outcome: 'allowed', session_id: ann.session.id, grant_name: 'dev' },
+      outcome: 'allowed',
+      session_id: ann.session.id,
+      grant_name: 'dev',
       target: `system:serviceaccount:meshpass-dev:${requested[0]!.name}`,
     });
     expect(JSON.parse(row!.detail!)).toEqual({
@@ -113,7 +117,7 @@ describe('a session whose grant has roles', () => {
   });
 });
 
-describe('no token is given', () => {
+describe('the broker issues no token', () => {
   it.each([
     ['a grant without roles', 'ops', 403, 'kubernetes_not_granted'],
     ['a grant that it does not have', 'payments', 403, 'grant_unknown'],
@@ -131,7 +135,9 @@ describe('no token is given', () => {
     const proof = dpop({ key: ann.key, path: '/kubernetes/token', now: harness.now(), accessToken: ann.access_token });
     const call = (accessToken: string, one: string) =>
       harness.call({
-        ...{ method: 'POST', path: '/kubernetes/token', body: '{"grant":"dev"}' },
+        method: 'POST',
+        path: '/kubernetes/token',
+        body: '{"grant":"dev"}',
         headers: { 'content-type': 'application/json', authorization: `DPoP ${accessToken}`, dpop: one },
       });
     expect((await call(ann.access_token, proof)).status).toBe(200);
@@ -148,7 +154,7 @@ describe('no token is given', () => {
     expect(requested).toHaveLength(1);
   });
 
-  it('before the ServiceAccount is there, nor where Kubernetes is away', async () => {
+  it('before the ServiceAccount exists, or while Kubernetes is unavailable', async () => {
     const ann = await session(harness, 'ann');
     answer = () => undefined;
     expect(await ask(ann, 'dev')).toMatchObject({ status: 503, json: { error_code: 'kubernetes_unavailable' } });
@@ -170,7 +176,7 @@ it('keeps no token in log or audit log', async () => {
   for (const part of tokens[0]!.split('.').slice(1)) expect(kept).not.toContain(part);
 });
 
-it('says that kubectl is off where the broker gives no tokens, whatever the access file gives', async () => {
+it('reports that kubectl is off if the broker issues no tokens, regardless of the access file', async () => {
   await harness.stop();
   harness = await startHarness();
   harness.mesh.setAccess([grant('dev')]);

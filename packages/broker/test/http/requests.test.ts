@@ -5,8 +5,18 @@ import { join } from 'node:path';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { EdgeEvent } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { sourceReader } from '../../src/limits/source-address.ts';
-import { asSession, enrol, type Harness, newKey, send, session, startHarness } from '../harness/broker.ts';
+import { sourceReader } from '../../src/http/source-address.ts';
+import {
+  asSession,
+  enrol,
+  type Harness,
+  leaseCall,
+  newKey,
+  renewLease,
+  send,
+  session,
+  startHarness,
+} from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
 describe('a broker that keeps few connections', () => {
@@ -17,7 +27,7 @@ describe('a broker that keeps few connections', () => {
   });
   afterAll(() => harness.stop());
 
-  it('closes what it has answered beyond them, keeps the rest, and the session goes on over a resumed handshake', async () => {
+  it('closes what it has answered beyond them, keeps the rest, and the session continues over a resumed handshake', async () => {
     const alice = await session(harness, 'alice');
     const other = new Agent({ ca: readFileSync(join(harness.dir, 'tls.crt')), keepAlive: true, maxSockets: 1 });
     const crowding: Harness = { ...harness, call: (call) => send(other, harness.broker.port, call) };
@@ -28,7 +38,7 @@ describe('a broker that keeps few connections', () => {
       heard.add(socket);
     });
     const beat = async (by: Harness) => {
-      const { status, headers } = await asSession(by, alice, { method: 'POST', path: '/session/heartbeat' });
+      const { status, headers } = await by.call(leaseCall(alice, harness.now() * 1000));
       return [status, headers.connection];
     };
     try {
@@ -54,10 +64,13 @@ describe('the broker as a server', () => {
   });
   afterAll(() => harness.stop());
 
-  it('is ready when store and mesh are, and says why it is not', async () => {
+  it('is ready when store and mesh are, and otherwise states why not', async () => {
     expect((await harness.operatorCall('/healthz')).status).toBe(200);
     expect((await harness.operatorCall('/readyz')).json).toEqual({
-      ...{ status: 'ready', reasons: [], warnings: [], break_glass: true },
+      status: 'ready',
+      reasons: [],
+      warnings: [],
+      break_glass: true,
     });
     harness.mesh.notReady = ['istiod does not answer'];
     const answer = await harness.operatorCall('/readyz');
@@ -113,7 +126,7 @@ describe('the broker as a server', () => {
     expect((await Promise.all(slow)).map((answer) => answer.status)).toEqual([200, 200]);
   });
 
-  it('does not tell a stranger what failed inside', async () => {
+  it('does not show strangers internal errors', async () => {
     harness.idp.before = async () => {
       throw new Error('secret detail of the inside');
     };
@@ -183,7 +196,7 @@ describe('the broker as a server', () => {
     expect([report.status, report.json.error_code]).toEqual([401, 'edge_unauthorized']);
   });
 
-  it('finishes what is under way when it stops, and makes it durable', async () => {
+  it('finishes requests in progress when it stops, and makes them durable', async () => {
     let release = () => {};
     let began = () => {};
     const attesting = new Promise<void>((resolve) => {
@@ -208,8 +221,7 @@ describe('the broker as a server', () => {
     const refused = new Promise((_resolve, reject) => connect(harness.broker.port, '127.0.0.1').on('error', reject));
     await expect(refused).rejects.toThrow('ECONNREFUSED');
     await harness.restart();
-    const heartbeat = await asSession(harness, { ...answer.json, key }, { method: 'POST', path: '/session/heartbeat' });
-    expect(heartbeat.status).toBe(200);
+    expect((await renewLease(harness, { ...answer.json, key })).kind).toBe('lease');
   });
 
   it('answers a client that sends its body and goes without harm', async () => {
@@ -245,7 +257,7 @@ describe('sourceReader', () => {
     expect(read(from('192.0.2.7', '203.0.113.1'))).toBe('192.0.2.7');
   });
 
-  it('refuses what is no CIDR block', () => {
+  it('refuses an invalid CIDR block', () => {
     expect(() => sourceReader(['10.0.0.0/99'])).toThrow('10.0.0.0/99');
     expect(() => sourceReader(['example.com'])).toThrow('example.com');
   });

@@ -25,7 +25,7 @@ it('finds the TCP socket under a TLS socket, in this version of Node', async () 
   rmSync(dir, { recursive: true });
 });
 
-it('says once that it is not found', () => {
+it('logs once that it is not found', () => {
   const [alias, onFailure] = [vi.fn(), vi.fn()];
   const link = linkTo({ alias }, onFailure);
   const raw = {} as Socket;

@@ -3,8 +3,8 @@ import { X509Certificate } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { splitRoots } from '../../src/istiod/roots.ts';
-import type { ConnectedMesh } from '../../src/reconcile/connect-mesh.ts';
+import { splitRoots } from '../../src/mesh/istiod/roots.ts';
+import type { ConnectedMesh } from '../../src/mesh/reconcile/connect-mesh.ts';
 import { freshCsr, type OnLab, onLab, until, untilReady } from '../harness/on-lab.ts';
 
 const ACCESS = `
@@ -61,12 +61,14 @@ describe('a certificate of istiod', () => {
     expect(roots.map(({ fingerprint256 }) => fingerprint256)).toContain(ofTheLab);
   });
 
-  it('takes nothing from names in the request', async () => {
+  it('ignores names in the request', async () => {
     const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
     const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
     const victim = 'spiffe://cluster.local/ns/shop/sa/orders';
     const request = await Pkcs10CertificateRequestGenerator.create({
-      ...{ name: 'CN=orders.shop', keys, signingAlgorithm: algorithm },
+      name: 'CN=orders.shop',
+      keys,
+      signingAlgorithm: algorithm,
       extensions: [new SubjectAlternativeNameExtension([{ type: 'url', value: victim }])],
     });
     const signed = await sign('ann-2', request.toString('pem'));
@@ -76,13 +78,13 @@ describe('a certificate of istiod', () => {
     expect(signed.chain).not.toContain('orders');
   });
 
-  it('is renewed though somebody deleted the ServiceAccount', async () => {
+  it('is renewed after its ServiceAccount was deleted', async () => {
     await sign('ann-3');
     await on.lab.kubernetes.call('DELETE', `/api/v1/namespaces/${namespace}/serviceaccounts/ann-3`);
     expect((await sign('ann-3', freshCsr(), mesh, 'renewal')).spiffeId).toMatch(/ann-3$/);
   });
 
-  it('is not given to a session that is over', async () => {
+  it('is not issued to a session that has ended', async () => {
     await sign('ann-4');
     const spiffeId = 'spiffe://cluster.local/ns/meshpass-signing/sa/ann-4';
     await mesh.revoker.apply([{ namespace, serviceAccount: 'ann-4', spiffeId, until: Date.now() / 1000 + 60 }]);
@@ -90,14 +92,14 @@ describe('a certificate of istiod', () => {
     await mesh.revoker.apply([]);
   });
 
-  it('is not given in a namespace of no grant', async () => {
+  it('is refused in a namespace of no grant', async () => {
     for (const namespace of ['shop', 'meshpass-system', 'meshpass-unknown']) {
       const request = { namespace, serviceAccount: 'ann-5', csr: freshCsr(), ttl: 600, queue: 'arrival' } as const;
       expect((await failure(mesh.authority.sign(request))).code).toBe('kubernetes_unavailable');
     }
   });
 
-  it('is given to many at once, each its own', async () => {
+  it('is issued to many sessions at once, to each its own', async () => {
     const names = Array.from({ length: 100 }, (_, index) => `crowd-${index}`);
     const began = performance.now();
     const signed = await Promise.all(names.map((name) => sign(name)));
@@ -154,7 +156,7 @@ describe('when istiod is not itself or not there', () => {
     expect(error.code).toBe('kubernetes_unavailable');
     expect(JSON.stringify(error.detail)).toContain('ECONNREFUSED');
     await on.lab.restart('kube-apiserver');
-    await on.lab.restart('kube-controller-manager'); // else it takes minutes to look again
+    await on.lab.restart('kube-controller-manager'); // otherwise it takes minutes to check again
     await until(
       () =>
         sign('ann-8').then(
@@ -171,7 +173,7 @@ describe('tokens of edges', () => {
   const edge = (audience: string, name = 'meshpass-edge') =>
     on.lab.kubernetes.serviceAccountToken('meshpass-system', name, [audience], 600);
 
-  it('say who presents them, if they are for the broker', async () => {
+  it('identify the presenter, if they are for the broker', async () => {
     const name = 'system:serviceaccount:meshpass-system:meshpass-edge';
     expect(await mesh.reviewEdgeToken(await edge('meshpass-broker'))).toBe(name);
     expect(await mesh.reviewEdgeToken(await edge('istio-ca'))).toBeUndefined();

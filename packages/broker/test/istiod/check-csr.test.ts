@@ -8,7 +8,7 @@ import {
   SubjectAlternativeNameExtension,
 } from '@peculiar/x509';
 import { describe, expect, it } from 'vitest';
-import { checkCsr } from '../../src/istiod/check-csr.ts';
+import { checkCsr } from '../../src/mesh/istiod/check-csr.ts';
 
 const p256 = () => generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
@@ -34,7 +34,7 @@ const rsa = (modulusLength: number, exponent = [1, 0, 1]) =>
   request({ name: 'RSASSA-PKCS1-v1_5', modulusLength, publicExponent: new Uint8Array(exponent), hash: 'SHA-256' });
 
 describe('a certificate request', () => {
-  it('of the agent is taken, with its public key', async () => {
+  it('of the agent is accepted, with its public key', async () => {
     const { privateKey, publicKey } = p256();
     const checked = await checkCsr(createCsr(privateKey));
     expect(checked.key).toBe('P-256');
@@ -46,7 +46,7 @@ describe('a certificate request', () => {
     ['P-256', () => request({ name: 'ECDSA', namedCurve: 'P-256' })],
     ['P-384', () => request({ name: 'ECDSA', namedCurve: 'P-384' }, 'SHA-384')],
     ['RSA-2048', () => rsa(2048)],
-  ])('with a key %s is taken', async (key, make) => {
+  ])('with a key %s is accepted', async (key, make) => {
     expect(await code(await make())).toBe(`accepted ${key}`);
   });
 
@@ -58,7 +58,7 @@ describe('a certificate request', () => {
     expect(await code(await make())).toBe('csr_weak_key');
   });
 
-  it('may name others: nobody reads it', async () => {
+  it('may name others, because it is ignored', async () => {
     const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
     const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
     const names = new SubjectAlternativeNameExtension([{ type: 'dns', value: 'orders.shop' }]);
@@ -98,7 +98,7 @@ describe('a certificate request', () => {
     expect(await code(pem)).toBe('csr_malformed');
   });
 
-  it('of more than 8 KiB is too large, whatever is in it', async () => {
+  it('of more than 8 KiB is too large, regardless of its content', async () => {
     expect(await code(`${good}${' '.repeat(8192)}`)).toBe('csr_too_large');
   });
 });

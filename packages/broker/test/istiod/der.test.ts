@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { derElements } from '../../src/istiod/der.ts';
+import { derElements } from '../../src/mesh/istiod/der.ts';
 
 const read = (hex: string) => derElements(Buffer.from(hex, 'hex'))?.map(({ tag, content }) => [tag, content.length]);
 

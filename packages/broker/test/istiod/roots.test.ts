@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
-import { openRootsFile, type RootsFile, splitRoots } from '../../src/istiod/roots.ts';
-import type { KubernetesHttp } from '../../src/kubernetes/http.ts';
-import { viewCluster } from '../../src/reconcile/cluster-view.ts';
+import { openRootsFile, type RootsFile, splitRoots } from '../../src/mesh/istiod/roots.ts';
+import type { KubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
+import { viewCluster } from '../../src/mesh/reconcile/cluster-view.ts';
 
 const [A, B] = rootCertificates as [string, string];
 const pem = (...certificates: string[]) => splitRoots(certificates.join('\n'));
@@ -18,7 +18,7 @@ describe('a file with the roots of the mesh', () => {
   let file: RootsFile | undefined;
   afterEach(() => file?.close());
 
-  it('is followed, and what cannot be used changes nothing', async () => {
+  it('is followed, and an unusable one changes nothing', async () => {
     const path = join(directory, 'roots.pem');
     writeFileSync(path, A);
     file = await openRootsFile(path, silent, 20);
@@ -53,7 +53,7 @@ describe('a file with the roots of the mesh', () => {
 });
 
 describe('the ConfigMap with the roots of the mesh', () => {
-  it('is followed, and its deletion or emptiness cuts nobody off', async () => {
+  it('is followed, and its deletion or emptiness cuts off no session', async () => {
     let tell: (event: object) => void = () => {};
     const version = { resourceVersion: '1' };
     const configMap = (text: string | undefined) => ({

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { createPublicKey, generateKeyPairSync, type KeyObject, type webcrypto } from 'node:crypto';
 import { BasicConstraintsExtension, SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { verifyCertificate } from '../../src/istiod/verify-certificate.ts';
+import { verifyCertificate } from '../../src/mesh/istiod/verify-certificate.ts';
 
 const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const SPIFFE = 'spiffe://cluster.local/ns/meshpass-dev/sa/ann-1';
@@ -17,7 +17,10 @@ interface Authority {
 async function authority(name: string, signer?: Authority): Promise<Authority> {
   const keys = await crypto.subtle.generateKey(EC, true, ['sign', 'verify']);
   const certificate = await X509CertificateGenerator.create({
-    ...{ subject: name, issuer: signer?.name ?? name, publicKey: keys.publicKey, signingAlgorithm: EC },
+    subject: name,
+    issuer: signer?.name ?? name,
+    publicKey: keys.publicKey,
+    signingAlgorithm: EC,
     signingKey: (signer?.keys ?? keys).privateKey,
     extensions: [new BasicConstraintsExtension(true, undefined, true)],
   });
@@ -49,7 +52,11 @@ async function leaf(
 ): Promise<string> {
   const publicKey = await crypto.subtle.importKey('spki', new Uint8Array(spki(of)), EC, true, ['verify']);
   const certificate = await X509CertificateGenerator.create({
-    ...{ subject: '', issuer: signer.name, publicKey, signingKey: signer.keys.privateKey, signingAlgorithm: EC },
+    subject: '',
+    issuer: signer.name,
+    publicKey,
+    signingKey: signer.keys.privateKey,
+    signingAlgorithm: EC,
     notBefore: new Date((NOW + from) * 1000),
     notAfter: new Date((NOW + life) * 1000),
     extensions: [

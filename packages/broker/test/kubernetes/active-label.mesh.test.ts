@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights } from '@meshpass/lab/broker/rights';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createActiveLabel } from '../../src/kubernetes/active-label.ts';
-import { type KubernetesHttp, kubernetesHttp } from '../../src/kubernetes/http.ts';
+import { createActiveLabel } from '../../src/mesh/kubernetes/active-label.ts';
+import { type KubernetesHttp, kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
 
 const NAMESPACE = 'meshpass-system';
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
@@ -20,7 +20,8 @@ beforeAll(async () => {
   const account = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/meshpass-broker/token`;
   const boundObjectRef = { apiVersion: 'v1', kind: 'Pod', name: 'label-a', uid: made[0] };
   const { status } = (await lab.kubernetes.call('POST', account, {
-    ...{ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest' },
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenRequest',
     spec: { audiences: [], expirationSeconds: 3600, boundObjectRef },
   })) as { status: { token: string } };
   own = await as(status.token);
@@ -45,9 +46,12 @@ afterAll(async () => {
 
 async function create(name: string): Promise<string> {
   const { metadata } = (await lab.kubernetes.call('POST', PODS, {
-    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, labels: { app: 'broker' } } },
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels: { app: 'broker' } },
     spec: {
-      ...{ serviceAccountName: 'meshpass-broker', automountServiceAccountToken: false },
+      serviceAccountName: 'meshpass-broker',
+      automountServiceAccountToken: false,
       containers: [{ name: 'broker', image: 'meshpass' }],
     },
   })) as { metadata: { uid: string } };
@@ -65,8 +69,8 @@ const labels = async (name: string) =>
 const patch = (http: KubernetesHttp, pod: string, body: object) =>
   http.call({ method: 'PATCH', path: `${PODS}/${pod}`, body, contentType: 'application/merge-patch+json' });
 
-it('says of its own Pod whether that is the active one, last call last', async () => {
-  const label = createActiveLabel({ ...{ http: own, namespace: NAMESPACE, pod: 'label-a' }, onFailure: () => {} });
+it('labels its own Pod as the active one or not, in the order of the calls', async () => {
+  const label = createActiveLabel({ http: own, namespace: NAMESPACE, pod: 'label-a', onFailure: () => {} });
   label.set(false);
   await vi.waitFor(async () =>
     expect(await labels('label-a')).toEqual({ app: 'broker', 'meshpass.dev/active': 'false' }),
@@ -78,10 +82,10 @@ it('says of its own Pod whether that is the active one, last call last', async (
   label.close();
 });
 
-it('is tried again until Kubernetes takes it, or nobody wants it any more', async () => {
+it('is retried until Kubernetes accepts it, or it is no longer wanted', async () => {
   const failures: unknown[] = [];
   const onFailure = (cause: unknown) => void failures.push(cause);
-  const label = createActiveLabel({ ...{ http: own, namespace: NAMESPACE, pod: 'label-b' }, onFailure });
+  const label = createActiveLabel({ http: own, namespace: NAMESPACE, pod: 'label-b', onFailure });
   label.set(true);
   await vi.waitFor(() => expect(failures.length).toBeGreaterThan(1), { timeout: 60_000 });
   label.close();

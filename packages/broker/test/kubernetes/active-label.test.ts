@@ -1,8 +1,8 @@
 /** When the label of the active broker's Pod is written. */
 import { expect, it } from 'vitest';
-import { createActiveLabel } from '../../src/kubernetes/active-label.ts';
+import { createActiveLabel } from '../../src/mesh/kubernetes/active-label.ts';
 
-/** A Kubernetes that has one Pod, and takes each write when it is told to. */
+/** Plays a Kubernetes with one Pod, which completes each write on request. */
 function pod() {
   const asked: { readonly active: string; readonly take: () => void; readonly fail: () => void }[] = [];
   const call = ({ body }: { readonly body?: unknown }) =>
@@ -17,13 +17,15 @@ function pod() {
   const failures: unknown[] = [];
   const label = createActiveLabel({
     http: { call } as never,
-    ...{ namespace: 'meshpass-system', pod: 'broker', intervalMs: 1 },
+    namespace: 'meshpass-system',
+    pod: 'broker',
+    intervalMs: 1,
     onFailure: (cause) => failures.push(cause),
   });
   return { label, asked, failures };
 }
 
-it('is written again while it stays, because a label that somebody removed would lead every request away', async () => {
+it('is written again while it stays, because a removed label would divert every request', async () => {
   const { label, asked } = pod();
   label.set(true);
   for (const count of [1, 2, 3]) {
@@ -47,12 +49,12 @@ it.each(['take', 'fail'] as const)(
     await expect.poll(() => asked.map(({ active }) => active)).toEqual(['false', 'true']);
     label.close();
     asked[1]!.take();
-    // What nobody wants any more has not failed.
+    // A write that is no longer wanted has not failed.
     expect(failures).toEqual([]);
   },
 );
 
-it('of a broker that ends is taken back, after what is under way, and not waited for without end', async () => {
+it('of a broker that ends is removed after calls in progress, within a limit', async () => {
   const { label, asked } = pod();
   label.set(true);
   await expect.poll(() => asked.length).toBe(1);

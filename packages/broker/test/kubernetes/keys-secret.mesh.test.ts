@@ -1,4 +1,4 @@
-/** The Secret with the broker's keys, made by an account that may create Secrets and nothing else. */
+/** Secret with the broker's keys: created by an account that may only create Secrets, and changed by brokers. */
 import { createPrivateKey } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,12 @@ import { join } from 'node:path';
 import { type Lab, upLab } from '@meshpass/lab';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import { createKeysSecret } from '../../src/kubernetes/keys-secret.ts';
+import { untilItAnswers } from '../../src/base/clock/until-it-answers.ts';
+import { signWithNextOnly } from '../../src/core/token/key-ring.ts';
+import { openKeySecret } from '../../src/core/token/key-secret.ts';
+import { claimKeys } from '../../src/core/token/rotation.ts';
+import { openSigner, type RotatingSigner } from '../../src/core/token/signer.ts';
+import { createKeysSecret } from '../../src/mesh/kubernetes/keys-secret.ts';
 
 const NAMESPACE = 'keys-secret';
 const SECRET = `/api/v1/namespaces/${NAMESPACE}/secrets/meshpass-keys`;
@@ -17,7 +22,9 @@ let kubeconfig: string;
 beforeAll(async () => {
   lab = await upLab({ name: process.env.MESHPASS_LAB ?? 'mesh' });
   const of = (kind: string, apiVersion: string, more: object) => ({
-    ...{ apiVersion, kind, metadata: { name: 'maker', namespace: NAMESPACE } },
+    apiVersion,
+    kind,
+    metadata: { name: 'maker', namespace: NAMESPACE },
     ...more,
   });
   const rbac = 'rbac.authorization.k8s.io';
@@ -34,7 +41,9 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'meshpass-keys-'));
   kubeconfig = join(folder, 'kubeconfig');
   const text = stringify({
-    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'maker' },
+    apiVersion: 'v1',
+    kind: 'Config',
+    'current-context': 'maker',
     clusters: [{ name: 'lab', cluster: { server: lab.kubernetes.url, 'certificate-authority': lab.testCa } }],
     users: [{ name: 'maker', user: { token } }],
     contexts: [{ name: 'maker', context: { cluster: 'lab', user: 'maker' } }],
@@ -53,18 +62,17 @@ const data = async () => {
   return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]));
 };
 
-it('is made with keys that the broker takes, once: the next time it stays as it is', async () => {
+it('is made once, with a key that the broker accepts, and stays unchanged the next time', async () => {
   expect(await createKeysSecret({ ...secret, kubeconfig })).toBe(true);
   const made = await data();
-  expect(Object.keys(made).sort()).toEqual(['audit-key.pem', 'signing-key.pem']);
-  const rsa = createPrivateKey(made['signing-key.pem']!);
-  expect([rsa.asymmetricKeyType, rsa.asymmetricKeyDetails?.modulusLength]).toEqual(['rsa', 2048]);
+  // The broker makes the key that signs tokens itself.
+  expect(Object.keys(made)).toEqual(['audit-key.pem']);
   expect(createPrivateKey(made['audit-key.pem']!).asymmetricKeyType).toBe('ed25519');
   expect(await createKeysSecret({ ...secret, kubeconfig })).toBe(false);
   expect(await data()).toEqual(made);
 });
 
-it('has a token for break-glass where that is wanted, and not later', async () => {
+it('has a token for break-glass only if that is requested when it is made', async () => {
   expect(await createKeysSecret({ ...secret, kubeconfig, withOperatorToken: true })).toBe(false);
   expect(Object.keys(await data())).not.toContain('operator-token');
   await lab.kubernetes.call('DELETE', SECRET);
@@ -72,9 +80,62 @@ it('has a token for break-glass where that is wanted, and not later', async () =
   expect((await data())['operator-token']!.length).toBeGreaterThanOrEqual(43);
 });
 
-it('is not made where the right is missing, and says so', async () => {
+it('is not made without the right, with that error', async () => {
   await expect(createKeysSecret({ namespace: 'default', name: 'meshpass-keys', kubeconfig })).rejects.toMatchObject({
     code: 'kubernetes_unavailable',
     detail: { status: 403 },
   });
 });
+
+it('stores signing keys for several brokers: the one that was written last by another is not overwritten', async () => {
+  const at = (name: string) => ({ ...secret, name, kubeconfig: lab.kubeconfig });
+  await lab.kubernetes.apply({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'shared', namespace: NAMESPACE },
+    stringData: { 'audit-key.pem': 'another entry' },
+  });
+  await using opened = new AsyncDisposableStack();
+  const [first, second] = await Promise.all([openKeySecret(at('shared')), openKeySecret(at('shared'))]);
+  opened.defer(first.close);
+  opened.defer(second.close);
+  const entries = async () => {
+    const { data } = (await lab.kubernetes.call('GET', SECRET.replace('meshpass-keys', 'shared'))) as Held;
+    return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, `${Buffer.from(value, 'base64')}`]));
+  };
+  // Both start at once on a Secret that has no signing key: one makes it, the other takes that.
+  const patience = { onFailure: () => {} };
+  const signers = await Promise.all(
+    [first, second].map(({ storage }) => untilItAnswers(() => openSigner(storage), patience)),
+  );
+  const [active, waiting] = signers as [RotatingSigner, RotatingSigner];
+  expect(active.kid).toBe(waiting.kid);
+  const claim = (signer: RotatingSigner) => claimKeys({ signer, tokenSeconds: 300, isLeader: () => true });
+  await claim(active);
+  const { ring } = active;
+  await active.replace({ ...signWithNextOnly(ring, 1, 300), next: ring.next });
+  // A person adds an entry: it stays, and the broker continues.
+  await lab.kubernetes.call('PATCH', SECRET.replace('meshpass-keys', 'shared'), { stringData: { note: 'x' } }, MERGE);
+  await active.replace({ ...active.ring, requestedAt: 2 });
+  expect(await entries()).toMatchObject({ 'audit-key.pem': 'another entry', note: 'x' });
+  expect((await entries())['signing-key.pem']).toMatch(/^Meshpass-Broker: .*\nMeshpass-Rotation-Requested-At: 2\n/);
+
+  await claim(waiting);
+  expect(waiting.kid).toBe(active.kid);
+  const stored = await entries();
+  // It does not know yet that another has taken over.
+  await expect(active.replace({ ...active.ring, requestedAt: undefined })).rejects.toMatchObject({
+    code: 'kubernetes_unavailable',
+    message: expect.stringContaining('has changed signing-key.pem'),
+  });
+  expect(await entries()).toEqual(stored);
+  await waiting.replace({ ...waiting.ring, requestedAt: undefined });
+
+  await lab.kubernetes.call('DELETE', SECRET.replace('meshpass-keys', 'shared'));
+  await expect(claim(waiting)).rejects.toMatchObject({ code: 'config_invalid' });
+});
+
+const MERGE = 'application/merge-patch+json';
+interface Held {
+  readonly data: Record<string, string>;
+}

@@ -1,7 +1,7 @@
 import type { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { kubeconfigAccess } from '../../src/kubernetes/access.ts';
-import { type KubernetesHttp, kubernetesHttp } from '../../src/kubernetes/http.ts';
+import { kubeconfigAccess } from '../../src/mesh/kubernetes/access.ts';
+import { type KubernetesHttp, kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
 import { type OnLab, onLab, untilReady } from '../harness/on-lab.ts';
 
 const ACCESS = `
@@ -39,7 +39,7 @@ afterAll(async () => {
   await on?.end();
 });
 
-/** Status and message of the API server's refusal; 200 where it does not refuse. */
+/** Status and message of the API server's refusal; 200 if it does not refuse. */
 async function answer(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<string> {
   const apply =
     method === 'PATCH'
@@ -61,8 +61,11 @@ const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'x
 const token = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { audiences: ['istio-ca'] } };
 const labels = { 'app.kubernetes.io/managed-by': 'meshpass' };
 const binding = (namespace: string, subjects: unknown[], role = 'view') => ({
-  ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'RoleBinding', metadata: { name: 'x', namespace, labels } },
-  ...{ roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role }, subjects },
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind: 'RoleBinding',
+  metadata: { name: 'x', namespace, labels },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role },
+  subjects,
 });
 const group = (namespace: string) => ({
   apiGroup: 'rbac.authorization.k8s.io',
@@ -121,7 +124,7 @@ describe('with its own identity, the broker cannot', () => {
     expect(await answer('PATCH', path, binding('shop', [group('meshpass-rights')], 'edit'))).toMatch(/^403 /);
   });
 
-  it('touch a policy of somebody else', async () => {
+  it('touch a foreign policy', async () => {
     const path = '/apis/security.istio.io/v1/namespaces/dev/authorizationpolicies/theirs';
     const ours = {
       apiVersion: 'security.istio.io/v1',

@@ -1,18 +1,17 @@
-/** Whether the operator token is accepted, what becomes known when somebody acts with it, and what it never allows. */
+/** Whether the broker accepts the break-glass token, how it records each use, and which actions the token never allows. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OPERATOR_ROLES, type Operators } from '@meshpass/access';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Answer, type Call, type Harness, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
-import { asOperator, operatorsByGroup, signIn } from '../harness/operators.ts';
+import { asOperator, operatorsByGroup, signIn, startWithOperators } from '../harness/operators.ts';
 
 const NO_ROLES = Object.fromEntries(OPERATOR_ROLES.map((role) => [role, []])) as unknown as Operators['roles'];
 const PLACE = { file: 'access.yaml', line: 20, column: 7 };
 
 let harness: Harness;
 beforeAll(async () => {
-  harness = await startHarness();
-  harness.mesh.setOperators(operatorsByGroup());
+  harness = await startWithOperators();
 });
 afterAll(() => harness?.stop());
 
@@ -24,11 +23,12 @@ const asBreakGlass = (call: Call, token = OPERATOR_TOKEN) =>
 const counted = async () =>
   Number(/^meshpass_break_glass_requests_total (\d+)$/m.exec((await harness.operatorCall('/metrics')).text)?.[1]);
 const prune: Call = {
-  ...{ method: 'POST', path: '/audit/prune' },
+  method: 'POST',
+  path: '/audit/prune',
   body: JSON.stringify({ before: '2020-01-01T00:00:00Z', reason: 'old' }),
 };
 
-it('each request with it is counted, reads and refusals too; nothing else is', async () => {
+it('the broker counts each request with it, including reads and refusals, and no other request', async () => {
   expect(await counted()).toBe(0);
   const ada = await signIn(harness, 'ada', ['admin']);
   expect((await asOperator(harness, ada, { path: '/admin/sessions' })).status).toBe(200);
@@ -49,22 +49,21 @@ it('rows of the audit log name it', async () => {
   expect(row.reason).toContain('whoever has the break-glass token');
 });
 
-it('it can neither prune nor accept a restore', async () => {
+it('it allows neither pruning nor accepting a restore', async () => {
   expect((await asBreakGlass(prune)).json.error_code).toBe('operator_forbidden');
   expect((await asBreakGlass({ method: 'POST', path: '/audit/restores', body: '{}' })).status).toBe(404);
 });
 
-describe('where break-glass is off, as by default', () => {
+describe('while break-glass is off, as by default', () => {
   let off: Harness;
   beforeAll(async () => {
-    off = await startHarness({ config: { breakGlass: false } });
-    off.mesh.setOperators(operatorsByGroup());
+    off = await startWithOperators({ config: { breakGlass: false } });
   });
   afterAll(() => off?.stop());
   const withToken = (token: string): Promise<Answer> =>
     off.operatorCall({ path: '/admin/sessions', headers: { authorization: `Bearer ${token}` } });
 
-  it('the token that is configured is refused like any other, and the answer says how to sign in and how to switch it on', async () => {
+  it('the token that is configured is refused like any other, and the answer explains how to sign in and how to switch it on', async () => {
     for (const token of [OPERATOR_TOKEN, 'a-wrong-token']) {
       const answer = await withToken(token);
       expect(answer).toMatchObject({ status: 401, json: { error_code: 'break_glass_off' } });
@@ -76,7 +75,7 @@ describe('where break-glass is off, as by default', () => {
     expect(without).toMatchObject({ status: 401, json: { error_code: 'operator_unauthorized' } });
   });
 
-  it('each refusal is in the audit log and counted, and locks out nobody at the same address', async () => {
+  it('each refusal is audited and counted, and locks out no operator at the same address', async () => {
     for (let n = 0; n < 12; n++) expect((await withToken(OPERATOR_TOKEN)).json.error_code).toBe('break_glass_off');
     const ada = await signIn(off, 'ada', ['admin']);
     const { rows } = (await asOperator(off, ada, { path: '/audit?last=100' })).json;
@@ -96,10 +95,10 @@ describe('where break-glass is off, as by default', () => {
     expect(text).toContain('meshpass_break_glass_requests_total 0');
   });
 
-  it('readiness and the log say that a token is configured for nothing, and that nobody can operate the broker', async () => {
+  it('readiness and the log warn of a token that is configured in vain, and of a broker without any operator', async () => {
     const ready = async () => (await off.operatorCall('/readyz')).json;
     const idle = expect.stringContaining('an operator token is configured');
-    const nobody = expect.stringContaining('nobody can operate this broker');
+    const nobody = expect.stringContaining('this broker has no operator');
     expect(await ready()).toMatchObject({ status: 'ready', break_glass: false, warnings: [idle] });
     off.mesh.setOperators({ ...operatorsByGroup(), roles: NO_ROLES });
     expect((await ready()).warnings).toEqual([idle, nobody]);
@@ -111,10 +110,10 @@ describe('where break-glass is off, as by default', () => {
     off.mesh.setOperators(undefined);
     await off.restart();
     expect((await ready()).status).toBe('ready');
-    expect(off.log.join('')).toContain('nobody can operate this broker');
+    expect(off.log.join('')).toContain('this broker has no operator');
   });
 
-  it('the file of the token is not even read', async () => {
+  it('the broker does not read the token file', async () => {
     writeFileSync(join(off.dir, 'operator-token'), 'too short');
     await off.restart();
     expect((await off.operatorCall('/readyz')).status).toBe(200);
@@ -129,7 +128,7 @@ it('is not switched on without a token', async () => {
   });
 });
 
-it('is said in the log and in readiness where it is on', async () => {
+it('appears in the log and in readiness while it is on', async () => {
   expect((await harness.operatorCall('/readyz')).json).toMatchObject({ break_glass: true, warnings: [] });
   expect(harness.log.join('')).toContain('break-glass is on');
 });

@@ -1,20 +1,19 @@
 /** An operator whom their issuer does not confirm any more, and who keeps trying. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Harness, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
-import { grant } from '../harness/mesh.ts';
-import { asOperator, confirmSignIn, operatorsByGroup, refreshedIdToken, signIn } from '../harness/operators.ts';
+import { type Harness, OPERATOR_TOKEN } from '../harness/broker.ts';
+import { asOperator, confirmSignIn, refreshedIdToken, signIn, startWithOperators } from '../harness/operators.ts';
 
 let harness: Harness;
 beforeAll(async () => {
-  harness = await startHarness();
-  harness.mesh.setAccess([grant('dev')]);
-  harness.mesh.setOperators(operatorsByGroup({ confirm: 300 }));
+  harness = await startWithOperators();
 });
 afterAll(() => harness?.stop());
 
 it('an operator who is not confirmed any more does not fill the audit log', async () => {
   const who = await signIn(harness, 'flo', ['viewer']);
   harness.clockAhead += 301_000;
+  // No allowance grows back while a busy machine is slow.
+  harness.clockStandsAt = Date.now();
   const codes = new Set<string>();
   for (let n = 0; n < 130; n++)
     codes

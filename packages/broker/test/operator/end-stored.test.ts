@@ -1,14 +1,18 @@
-/** Ends of operators' sessions that the store does not take at once: nobody gets in here, and soon nobody does at the next broker. */
+/** Ends of operators' sessions that the store does not accept at once: this broker refuses the session immediately, the next broker soon. */
 import { randomBytes } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import type { Entry, Journal } from '../../src/audit/log/journal.ts';
-import { endForLostRole } from '../../src/operator/end-sessions.ts';
-import type { OperatorSession, OperatorSessions } from '../../src/operator/sessions.ts';
+import type { OperatorSession } from '../../src/admin/operator/caller.ts';
+import { endForLostRole } from '../../src/admin/operator/end-sessions.ts';
+import { createOperatorSessions } from '../../src/admin/operator/sessions.ts';
+import type { Unit } from '../../src/audit/log/unit.ts';
+import { createRecentLogouts } from '../../src/core/sign-in/recent-logouts.ts';
 import { type Harness, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
+import { journalVia, playJournal } from '../harness/journal.ts';
 import { grant } from '../harness/mesh.ts';
 import {
   asOperator,
+  codeOf,
   confirmSignIn,
   operatorsByGroup,
   refreshedIdToken,
@@ -16,20 +20,17 @@ import {
   signIn,
 } from '../harness/operators.ts';
 
-/** How many ends the store fails to take from now on, and how many it has taken. */
+/** Ends that the store will still fail to accept, and ends that it has accepted. */
 const ends = vi.hoisted(() => ({ lost: 0, stored: 0 }));
 vi.mock('../../src/audit/log/journal.ts', async (original) => {
   const real = await original<typeof import('../../src/audit/log/journal.ts')>();
-  const createJournal = (options: Parameters<typeof real.createJournal>[0]): Journal => {
-    const journal = real.createJournal(options);
-    const write = async (entry: Entry) => {
-      const isEnd = (entry.operatorsClosed?.length ?? 0) > 0;
+  const createJournal = (options: Parameters<typeof real.createJournal>[0]) =>
+    journalVia(real.createJournal(options), async (unit, write) => {
+      const isEnd = unit.audit.some(({ action, outcome }) => action === 'operator.sign-out' && outcome !== 'refused');
       if (isEnd && ends.lost-- > 0) throw new MeshpassError('store_unavailable', 'The store does not answer.');
-      await journal.write(entry);
+      await write();
       if (isEnd) ends.stored++;
-    };
-    return { ...journal, write };
-  };
+    });
   return { ...real, createJournal };
 });
 
@@ -40,15 +41,14 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   Object.assign(ends, { lost: 0, stored: 0 });
-  harness.mesh.setOperators(operatorsByGroup({ confirm: 300 }));
+  harness.mesh.setOperators(operatorsByGroup());
 });
 afterAll(() => harness?.stop());
 
 const path = '/operator/session';
-const codeOf = async (who: SignedIn) => (await asOperator(harness, who, { path })).json.error_code ?? 'signed in';
 const withoutAdmins = () => {
   const { roles } = operatorsByGroup();
-  harness.mesh.setOperators(operatorsByGroup({ confirm: 300, roles: { ...roles, admin: [] } }));
+  harness.mesh.setOperators(operatorsByGroup({ roles: { ...roles, admin: [] } }));
 };
 const endOf = async (subject: string) => {
   const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
@@ -59,14 +59,14 @@ const endOf = async (subject: string) => {
   );
 };
 
-/** Ways in which a session ends, each with what is answered where the store does not take the end. */
+/** Ways in which a session ends, each with the error code if the store does not accept the end. */
 const ways: readonly [string, string, (who: SignedIn, name: string) => Promise<unknown>][] = [
   [
     'the access file takes the last role',
     'operator_session_ended',
     async (who) => {
       withoutAdmins();
-      return await codeOf(who);
+      return await codeOf(harness, who);
     },
   ],
   [
@@ -98,28 +98,28 @@ it.each(ways)('is refused from then on, and stored once the store answers, where
   expect(await end(who, name)).toBe(code);
   expect(ends.stored).toBe(0);
   ends.lost = 0;
-  harness.mesh.setOperators(operatorsByGroup({ confirm: 300 }));
-  expect(await codeOf(who)).toBe('operator_session_ended');
+  harness.mesh.setOperators(operatorsByGroup());
+  expect(await codeOf(harness, who)).toBe('operator_session_ended');
   await expect.poll(() => ends.stored, { timeout: 5_000 }).toBe(1);
   expect(await endOf(name)).toMatchObject({ outcome: 'ended', reason: expect.stringMatching(/role|signed out|left/) });
   await harness.restart();
-  expect(await codeOf(who)).toBe('operator_session_ended');
+  expect(await codeOf(harness, who)).toBe('operator_session_ended');
 });
 
-it('is asked of the access file again at a broker that takes over before the store has it', async () => {
+it('is decided by the access file again if a broker takes over before the store has it', async () => {
   const who = await signIn(harness, 'lost-in-file', ['admin']);
   ends.lost = 1_000;
   withoutAdmins();
-  expect(await codeOf(who)).toBe('operator_session_ended');
+  expect(await codeOf(harness, who)).toBe('operator_session_ended');
   await harness.restart();
   ends.lost = 0;
-  expect(await codeOf(who)).toBe('operator_session_ended');
+  expect(await codeOf(harness, who)).toBe('operator_session_ended');
   await expect.poll(() => ends.stored, { timeout: 5_000 }).toBe(1);
-  harness.mesh.setOperators(operatorsByGroup({ confirm: 300 }));
-  expect(await codeOf(who)).toBe('operator_session_ended');
+  harness.mesh.setOperators(operatorsByGroup());
+  expect(await codeOf(harness, who)).toBe('operator_session_ended');
 });
 
-it('counts there for the rest of operators.confirm at most, where the issuer took the role', async () => {
+it('counts there for the rest of five minutes at most, where the issuer took the role', async () => {
   const who = await signIn(harness, 'lost-at-issuer', ['admin']);
   harness.clockAhead += 200_000;
   ends.lost = 1_000;
@@ -127,23 +127,25 @@ it('counts there for the rest of operators.confirm at most, where the issuer too
   expect((await taken()).json.error_code).toBe('operator_no_role');
   await harness.restart();
   ends.lost = 0;
-  expect(await codeOf(who)).toBe('signed in');
+  expect(await codeOf(harness, who)).toBe('signed in');
   harness.clockAhead += 101_000;
-  expect(await codeOf(who)).toBe('operator_unconfirmed');
+  expect(await codeOf(harness, who)).toBe('operator_unconfirmed');
   expect((await taken()).json.error_code).toBe('operator_no_role');
-  expect(await codeOf(who)).toBe('operator_session_ended');
+  expect(await codeOf(harness, who)).toBe('operator_session_ended');
 });
 
-it('has one row where two requests find the role gone at the same time', () => {
-  const written: Entry[] = [];
-  const here = new Set(['one']);
+it('has one row if two requests find the role lost at the same time', () => {
+  const written: Unit[] = [];
   const context = {
-    ...{ clock: Date.now, random: randomBytes, onFailure: () => {} },
-    journal: { write: async (entry: Entry) => void written.push(entry), flush: async () => {} },
-    sessions: { remove: (id: string) => here.delete(id) } as unknown as OperatorSessions,
+    clock: Date.now,
+    random: randomBytes,
+    onFailure: () => {},
+    journal: playJournal(async (unit) => void written.push(unit)),
+    sessions: createOperatorSessions(Date.now),
+    recentLogouts: createRecentLogouts(Date.now),
   };
   const session = { id: 'one', subject: 'idp:one', login: 'one', issuer: 'idp' } as OperatorSession;
   endForLostRole(context, session);
   endForLostRole(context, session);
-  expect(written).toMatchObject([{ operatorsClosed: [{ id: 'one', close_cause: 'role_lost' }], audit: [{}] }]);
+  expect(written).toMatchObject([{ audit: [{ detail: '{"cause":"role_lost","closed":["one"]}' }] }]);
 });

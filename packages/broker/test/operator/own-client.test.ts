@@ -1,10 +1,10 @@
-/** `signIn.operatorClient`: what one of the two clients of an issuer was given is of no use where the other one is wanted. */
+/** `signIn.operatorClient`: tokens for one of an issuer's two clients are refused at the other client's sign-in. */
 import { authorize, parseAccess } from '@meshpass/access';
 import { dpopThumbprint, operatorNonce } from '@meshpass/identity';
 import type { JWTPayload } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Enrolled, type Harness, newKey, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
-import { asOperator, confirmSignIn, exchange, type SignedIn } from '../harness/operators.ts';
+import { codeOf, confirmSignIn, exchange, type SignedIn, whoAmI } from '../harness/operators.ts';
 import {
   ACCESS,
   backChannelLogout,
@@ -38,7 +38,8 @@ beforeAll(async () => {
   okta = await signInProvider();
   harness = await startHarness({
     parts: (clock, { idp, mesh }) => ({
-      ...{ authorize, ...okta.parts(idp, mesh.access, clock) },
+      authorize,
+      ...okta.parts(idp, mesh.access, clock),
       operators: { keys: okta.keys(clock) },
     }),
   });
@@ -48,10 +49,10 @@ afterAll(() => harness?.stop());
 
 type Key = Enrolled['key'];
 const ofWorkspace = (key: Key, more?: JWTPayload) => okta.sign(claimsFor(harness, { key }, more));
-/** As a sign-in of an operator brings it. */
+/** ID token of an operator's sign-in. */
 const ofOperator = (key: Key, more: JWTPayload = {}) =>
   ofWorkspace(key, { aud: OWN, nonce: operatorNonce(dpopThumbprint(key.jwk)), ...more });
-/** As a refresh brings it: it is bound to no key. */
+/** ID token of a refresh, which is bound to no key. */
 const refreshed = (more: JWTPayload = {}) => ofWorkspace(newKey(), { aud: OWN, nonce: undefined, ...more });
 
 const open = (key: Key, token: string) => exchange(harness, '', [], { key, token });
@@ -73,11 +74,9 @@ async function workspace(more?: JWTPayload): Promise<Enrolled> {
 const later = (seconds: number) => {
   harness.clockAhead += seconds * 1_000;
 };
-const whoAmI = async (who: SignedIn) => (await asOperator(harness, who, { path: '/operator/session' })).json;
-const codeOf = async (who: SignedIn) => (await whoAmI(who)).error_code ?? 'signed in';
 const hasBoth = async (who: Enrolled) => (await grantsOf(harness, who))?.includes('both');
 
-it('is the client that operators are told, and that workspaces are not', async () => {
+it('is the client that the broker announces to operators, and not to workspaces', async () => {
   const clients = async () => {
     const [{ json: operators }, { json: workspaces }] = [
       await harness.operatorCall('/operator/sign-in'),
@@ -91,10 +90,10 @@ it('is the client that operators are told, and that workspaces are not', async (
 });
 
 describe('an ID token of an operator', () => {
-  it('signs in and confirms, and each is taken for what it is', async () => {
+  it('signs in and, from a refresh, confirms', async () => {
     const who = await operator();
     expect((await confirmSignIn(harness, who, refreshed())).status).toBe(200);
-    expect(await codeOf(who)).toBe('signed in');
+    expect(await codeOf(harness, who)).toBe('signed in');
   });
 
   const entries: readonly [string, (who: Enrolled, token: string) => Promise<{ json: { error_code: string } }>][] = [
@@ -122,7 +121,7 @@ describe('an ID token of an operator', () => {
     expect((await present(who, bound)).json.error_code).toBe('proof_audience');
   });
 
-  it('would be taken there by an access file without this client', async () => {
+  it('would be accepted there under an access file without this client', async () => {
     use('');
     const who = await session(harness, 'eve');
     expect((await signIn(harness, who, await refreshed({ aud: CLIENT }))).status).toBe(200);
@@ -133,38 +132,38 @@ describe('an ID token of a workspace', () => {
   it.each<[string, JWTPayload]>([
     ['as it is', { aud: CLIENT }],
     ['of both clients', { aud: [OWN, CLIENT] }],
-    ['that was given to this client for the other one', { aud: OWN, azp: CLIENT }],
+    ['issued to the workspace client for the operator client', { aud: OWN, azp: CLIENT }],
   ])('is refused as that of an operator, at the sign-in and at a confirmation: %s', async (_, claims) => {
     const key = newKey();
     expect((await open(key, await ofOperator(key, claims))).json.error_code).toBe('proof_audience');
     const who = await operator();
     later(301);
     const answer = await confirmSignIn(harness, who, refreshed(claims));
-    expect([answer.json.error_code, await codeOf(who)]).toEqual(['proof_audience', 'operator_unconfirmed']);
+    expect([answer.json.error_code, await codeOf(harness, who)]).toEqual(['proof_audience', 'operator_unconfirmed']);
     const own = await confirmSignIn(harness, who, ofOperator(who.key));
-    expect([own.status, await codeOf(who)]).toEqual([200, 'signed in']);
+    expect([own.status, await codeOf(harness, who)]).toEqual([200, 'signed in']);
   });
 });
 
-describe('a session of an operator that was opened with another client than the file names now', () => {
+describe('an operator session that was opened with another client than the file names now', () => {
   const OTHER = [
     ['a client that is new', '', `, operatorClient: ${OWN}`, CLIENT, OWN],
     ['none any more', `, operatorClient: ${OWN}`, '', OWN, CLIENT],
     ['another one', `, operatorClient: ${OWN}`, ', operatorClient: another', OWN, 'another'],
   ] as const;
-  it.each(OTHER)('is over, says so, and is brought back by no ID token: %s', async (_, before, after, was, is) => {
+  it.each(OTHER)('has ended, says so, and no ID token revives it: %s', async (_, before, after, was, is) => {
     use(before);
     const who = await operator({ aud: was });
     use(after);
     const token = await refreshed({ aud: is });
-    const { error_code, error_description } = await whoAmI(who);
+    const { error_code, error_description } = (await whoAmI(harness, who)).json;
     expect(error_code).toBe('operator_session_ended');
     expect(error_description).toBe(
       'The access file no longer has operators sign in at okta with the client of this session: run meshpass login.',
     );
     expect((await confirmSignIn(harness, who, token)).json.error_code).toBe('operator_session_ended');
     use(before);
-    expect(await codeOf(who)).toBe('operator_session_ended');
+    expect(await codeOf(harness, who)).toBe('operator_session_ended');
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
     const { json } = await harness.operatorCall({ path: '/audit?last=20', headers });
     expect(json.rows.map(({ reason }: { reason: string }) => reason)).toContain(error_description);
@@ -179,36 +178,36 @@ describe('a back-channel logout', () => {
     const [one, other] = [await operator(), await workspace()];
     later(1);
     expect(await logout({ aud })).toBe(204);
-    expect([await codeOf(one), await hasBoth(other)]).toEqual(['operator_session_ended', false]);
-    // What was made before it brings nobody back, at either place.
+    expect([await codeOf(harness, one), await hasBoth(other)]).toEqual(['operator_session_ended', false]);
+    // No ID token that was issued before the logout signs the person in again, with either client.
     const iat = harness.now() - 5;
     const key = newKey();
     expect((await open(key, await ofOperator(key, { iat }))).json.error_code).toBe('sign_in_ended');
     later(61);
   });
 
-  it('of one session of the provider ends what was signed in there, and nothing else', async () => {
+  it('of one session of the provider ends the sign-ins of that session only', async () => {
     const sids = ['a', 'b'];
     const [a, b] = await Promise.all(sids.map((sid) => operator({ sid, auth_time: harness.now() })));
     const other = await workspace({ sid: 'c', auth_time: harness.now() });
     expect(await logout({ aud: OWN, sid: 'a' })).toBe(204);
-    expect([await codeOf(a!), await codeOf(b!), await hasBoth(other)]).toEqual([
+    expect([await codeOf(harness, a!), await codeOf(harness, b!), await hasBoth(other)]).toEqual([
       ...['operator_session_ended', 'signed in'],
       true,
     ]);
-    // Providers that have one `sid` for both clients, and tell only one of them.
+    // Some providers have one `sid` for both clients, and notify only one of them.
     expect(await logout({ aud: CLIENT, sid: 'b' })).toBe(204);
-    expect([await codeOf(b!), await hasBoth(other)]).toEqual(['operator_session_ended', true]);
+    expect([await codeOf(harness, b!), await hasBoth(other)]).toEqual(['operator_session_ended', true]);
     expect(await logout({ aud: OWN, sid: 'c' })).toBe(204);
     expect(await hasBoth(other)).toBe(false);
   });
 
-  it('is taken for neither of them where it is for another client, or for that of operators where there is none', async () => {
+  it('ends neither if it is for another client, or for an operator client that the file does not have', async () => {
     const who = await operator({ sub: '00u7', auth_time: harness.now() });
     expect(await logout({ aud: 'another', sub: '00u7' })).toBe(400);
     use('');
     expect(await logout({ aud: OWN, sub: '00u7' })).toBe(400);
     use();
-    expect(await codeOf(who)).toBe('signed in');
+    expect(await codeOf(harness, who)).toBe('signed in');
   });
 });

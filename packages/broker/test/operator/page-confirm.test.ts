@@ -1,33 +1,34 @@
-/** The page has the issuer confirm whom it shows something: without a word where they are still signed in there, and not at all otherwise. */
+/** The issuer confirms each person before the page shows them anything: silently if they are still signed in there, and not at all otherwise. */
 import { createHmac, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { signInCookie } from '../../src/operator/page/cookies.ts';
+import { signInCookie } from '../../src/admin/operator/page/cookies.ts';
 import { Browser, type Page } from '../harness/approval/browser.ts';
 import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
 
 const BOB = '00u2bob';
 
-describe('the page, where the issuer has not confirmed the person in time', () => {
+describe('the page, if the issuer has not confirmed the person in time', () => {
   let world: PageWorld;
   beforeAll(async () => {
     world = await startPage({ trustsNativeClients: true });
+    world.harness.mesh.setOperators(world.operators);
   });
   beforeEach(async () => {
-    world.harness.mesh.setOperators(world.operators);
+    world.harness.confirmSeconds = 300;
     await world.admin.enable(BOB);
   });
   afterAll(() => world?.stop());
 
-  /** As `operators.confirm`, but shorter than a file may have it, because the provider's time is the real one. */
+  /** Waits until the confirmation has expired. The period is short because the provider uses the real clock. */
   async function untilUnconfirmed(): Promise<void> {
-    world.harness.mesh.setOperators({ ...world.operators, confirm: 2 });
+    world.harness.confirmSeconds = 2;
     await new Promise((resolve) => setTimeout(resolve, 2_100));
   }
 
   const tokenOf = (browser: Browser) => browser.cookies.get(world.origin)!.get(SESSION);
   const list = (browser: Browser, follow = true) => browser.open(`${world.origin}/approvals`, follow);
 
-  it('asks it with prompt=none, and goes on with the same session and the page that was wanted', async () => {
+  it('asks it with prompt=none, and continues with the same session and the requested page', async () => {
     const { id } = await world.ask('00u1alice');
     const browser = new Browser();
     await world.signIn(browser, BOB, `/approvals/${id}`);
@@ -58,7 +59,7 @@ describe('the page, where the issuer has not confirmed the person in time', () =
     expect((await list(browser)).url.pathname).toBe('/page/sign-in');
   });
 
-  it('does not go on with the session of one for another who is signed in there now', async () => {
+  it('does not continue the session of one person for another who is signed in at the issuer now', async () => {
     const [bob, alice] = [new Browser(), new Browser()];
     await world.signIn(bob, BOB, '/approvals');
     await world.signIn(alice, '00u1alice', '/approvals');
@@ -71,7 +72,7 @@ describe('the page, where the issuer has not confirmed the person in time', () =
     expect(codeOf(again)).toBe('sign_in_rejected');
   });
 
-  it('refuses a form, says how to have it confirmed, and takes it when it is sent again', async () => {
+  it('refuses a form, explains how to be confirmed, and accepts the form when it is sent again', async () => {
     const { id, who } = await world.ask('00u1alice');
     const browser = new Browser();
     const shown = await world.signIn(browser, BOB, `/approvals/${id}`);
@@ -99,7 +100,7 @@ describe('the page, where the issuer has not confirmed the person in time', () =
     expect(codeOf(await other.open(callback))).toBe('proof_rejected');
     const kept = new Map(browser.cookies.get(world.origin)!);
     const session = kept.get(SESSION)!;
-    // Without the session that it was asked for: nobody is signed in by it.
+    // An answer for a session that the browser no longer has signs no one in.
     browser.cookies.get(world.origin)!.delete(SESSION);
     const without = await browser.open(callback, false);
     expect(without.headers.get('location')).toBe('/page/sign-in');
@@ -108,7 +109,41 @@ describe('the page, where the issuer has not confirmed the person in time', () =
     expect(codeOf(await browser.open(callback))).toBe('proof_rejected');
   });
 
-  it('lets who is unconfirmed sign out', async () => {
+  it('continues after a restart with a new cookie and the same end if the person is still signed in there', async () => {
+    const { id } = await world.ask('00u1alice');
+    const browser = new Browser();
+    await world.signIn(browser, BOB, `/approvals/${id}`);
+    const before = tokenOf(browser)!;
+    await world.harness.restart();
+    const shown = await browser.open(`${world.origin}/approvals/${id}`);
+    expect([shown.url.pathname, shown.status], shown.text).toEqual([`/approvals/${id}`, 200]);
+    const after = tokenOf(browser)!;
+    expect(after.split('.')[0]).not.toBe(before.split('.')[0]);
+    // Time of the sign-in, and issuer.
+    expect(after.split('.').slice(2)).toEqual(before.split('.').slice(2));
+  });
+
+  it.each([
+    ['the person', () => world.closeOperator({ subject: `corp:${BOB}` })],
+    ['the session', (session: string) => world.closeOperator({ id: session })],
+  ])('does not continue after a restart if an operator has closed %s', async (_, close) => {
+    const browser = new Browser();
+    await world.signIn(browser, BOB, '/approvals');
+    await close(tokenOf(browser)!.split('.')[1]!);
+    await world.harness.restart();
+    const ended = await list(browser);
+    expect([ended.status, codeOf(ended)]).toEqual([401, 'operator_session_ended']);
+  });
+
+  it('does not continue after a restart if the person has signed out there', async () => {
+    const browser = new Browser();
+    await world.signIn(browser, BOB, '/approvals');
+    await world.harness.restart();
+    browser.cookies.delete(new URL(world.corp).origin);
+    expect((await list(browser)).url.pathname).toBe('/page/sign-in');
+  });
+
+  it('allows an unconfirmed person to sign out', async () => {
     const browser = new Browser();
     const shown = await world.signIn(browser, BOB, '/approvals');
     await untilUnconfirmed();
@@ -117,23 +152,23 @@ describe('the page, where the issuer has not confirmed the person in time', () =
   });
 });
 
-it('is signed in anew where the provider does not answer for native clients without asking people (RFC 8252 section 8.6)', async () => {
+it('requires a new sign-in if the provider does not answer native clients without a prompt (RFC 8252 section 8.6)', async () => {
   const world = await startPage();
   world.harness.mesh.setOperators(world.operators);
   try {
     const browser = new Browser();
     await world.signIn(browser, BOB, '/approvals');
-    world.harness.mesh.setOperators({ ...world.operators, confirm: 0 });
+    world.harness.confirmSeconds = 0;
     const shown = await browser.open(`${world.origin}/approvals`);
     expect([shown.url.pathname, shown.text.includes('Sign in with corp')]).toEqual(['/page/sign-in', true]);
-    world.harness.mesh.setOperators(world.operators);
+    world.harness.confirmSeconds = 300;
     expect((await world.signIn(browser, BOB, '/approvals')).url.pathname).toBe('/approvals');
   } finally {
     await world.stop();
   }
 });
 
-it('does not have the provider asked without end by strangers who make answers up', async () => {
+it('limits the requests to the provider that strangers cause with invented answers', async () => {
   const world = await startPage();
   world.harness.mesh.setOperators(world.operators);
   const answer = async (silent: string) => {
@@ -145,7 +180,7 @@ it('does not have the provider asked without end by strangers who make answers u
     return status;
   };
   try {
-    // What is not even an answer to a sign-in of this browser does not count: it may have been too long ago.
+    // An answer to no sign-in of this browser does not count: the sign-in may have expired.
     for (let n = 0; n < 15; n++)
       expect((await new Browser().open(`${world.origin}/page/callback/corp?code=a&state=b`)).status).toBe(400);
     const all: number[] = [];

@@ -1,4 +1,4 @@
-/** The page, where operators have a client of their own (`signIn.operatorClient`): it is the one with which browsers sign in there. */
+/** The page signs browsers in with the operators' own client, if they have one (`signIn.operatorClient`). */
 import { ONE_CLIENT, OPERATOR_CLIENT } from '@meshpass/lab/oidc/idp';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { Browser } from '../harness/approval/browser.ts';
@@ -10,12 +10,15 @@ let world: PageWorld;
 beforeAll(async () => {
   world = await startPage({ trustsNativeClients: true, ownClient: true });
 });
-beforeEach(() => world.harness.mesh.setOperators(world.operators));
+beforeEach(() => {
+  world.harness.mesh.setOperators(world.operators);
+  world.harness.confirmSeconds = 300;
+});
 afterAll(() => world?.stop());
 
-/** As `operators.confirm`, but shorter than a file may have it, because the provider's time is the real one. */
+/** Waits until the confirmation has expired. The period is short because the provider uses the real clock. */
 async function untilUnconfirmed(): Promise<void> {
-  world.harness.mesh.setOperators({ ...world.operators, confirm: 2 });
+  world.harness.confirmSeconds = 2;
   await new Promise((resolve) => setTimeout(resolve, 2_100));
 }
 
@@ -27,7 +30,7 @@ function use(change: object): () => void {
   return () => world.harness.mesh.setAccess(grants, [], trust);
 }
 
-it('signs in with it, is confirmed with it, and answers a request of somebody else and none of their own', async () => {
+it("signs in and is confirmed with that client, and answers another person's request but not their own", async () => {
   const begun = await new Browser().open(`${world.origin}/page/sign-in/corp`, false);
   expect(new URL(begun.headers.get('location')!).searchParams.get('client_id')).toBe(OPERATOR_CLIENT);
   const [others, own] = [await world.ask('00u1alice'), await world.ask(BOB)];

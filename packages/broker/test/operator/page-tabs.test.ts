@@ -1,6 +1,6 @@
 /** Several tabs of one browser at the page's sign-in: each has its own answer, and no other browser has a use for it. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { signInCookie } from '../../src/operator/page/cookies.ts';
+import { signInCookie } from '../../src/admin/operator/page/cookies.ts';
 import { Browser, type Page } from '../harness/approval/browser.ts';
 import { codeOf, type PageWorld, SESSION, signInsOf, startPage } from '../harness/approval/page.ts';
 
@@ -10,7 +10,7 @@ const MOST = 8;
 
 describe('sign-ins under way in one browser', () => {
   let world: PageWorld;
-  /** Holds the next exchange of a code, after the provider has answered it. */
+  /** Delays the next exchange of a code after the provider has answered it. */
   let hold: Promise<void> | undefined;
   let isHeld = () => {};
   beforeAll(async () => {
@@ -25,7 +25,10 @@ describe('sign-ins under way in one browser', () => {
     };
     world = await startPage({ trustsNativeClients: true, fetch: held });
   });
-  beforeEach(() => world.harness.mesh.setOperators(world.operators));
+  beforeEach(() => {
+    world.harness.mesh.setOperators(world.operators);
+    world.harness.confirmSeconds = 300;
+  });
   afterAll(() => world?.stop());
 
   const begin = (browser: Browser) => browser.open(`${world.origin}/page/sign-in/corp`, false);
@@ -35,14 +38,14 @@ describe('sign-ins under way in one browser', () => {
   /** Two tabs that wait for a silent answer, which the provider has given. */
   async function twoUnconfirmed(browser: Browser): Promise<readonly [string, string]> {
     await world.signIn(browser, BOB, '/approvals');
-    world.harness.mesh.setOperators({ ...world.operators, confirm: 0 });
+    world.harness.confirmSeconds = 0;
     const callbacks: string[] = [];
     for (let n = 0; n < 2; n++) {
       const asked = await browser.open(`${world.origin}/approvals`, false);
       const answered = await browser.open(asked.headers.get('location')!, false);
       callbacks.push(answered.headers.get('location')!);
     }
-    world.harness.mesh.setOperators(world.operators);
+    world.harness.confirmSeconds = 300;
     expect(signInsOf(browser, world.origin)).toHaveLength(2);
     return callbacks as [string, string];
   }
@@ -76,7 +79,7 @@ describe('sign-ins under way in one browser', () => {
     expect(namesOf(browser)).toEqual([SESSION]);
   });
 
-  it('shows the page also where the other tab has brought a later word of the provider meanwhile', async () => {
+  it('shows the page even if the other tab has brought a later answer of the provider by then', async () => {
     const browser = new Browser();
     const [early, late] = await twoUnconfirmed(browser);
     let release = () => {};
@@ -135,7 +138,7 @@ describe('sign-ins under way in one browser', () => {
     const browser = new Browser();
     await world.signIn(browser, BOB, '/approvals');
     const cookie = `${SESSION}=${browser.cookies.get(world.origin)!.get(SESSION)}`;
-    world.harness.mesh.setOperators({ ...world.operators, confirm: 0 });
+    world.harness.confirmSeconds = 0;
     const asked = async (path: string, into: string, more: Record<string, string> = {}) => {
       const headers = { cookie, 'sec-fetch-dest': into, ...more };
       const answer = await fetch(world.origin + path, { headers, redirect: 'manual' });

@@ -24,7 +24,9 @@ describe('the page', () => {
       /^default-src 'none'; style-src 'sha256-[^']+'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$/,
     );
     expect(Object.fromEntries(shown.headers)).toMatchObject({
-      ...{ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'referrer-policy': 'same-origin' },
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'same-origin',
     });
     const jar = browser.cookies.get(world.origin)!;
     expect([...jar.keys()]).toEqual([SESSION]);
@@ -35,7 +37,7 @@ describe('the page', () => {
       path: '/admin/sessions',
       headers: { authorization: `DPoP ${token}`, dpop: proof },
     });
-    expect(api.json.error_code).toBe('dpop_key_mismatch');
+    expect(api.json.error_code).toBe('operator_unauthorized');
     const withCookie = await world.harness.operatorCall({
       path: '/admin/sessions',
       headers: { cookie: `${SESSION}=${token}` },
@@ -60,7 +62,7 @@ describe('the page', () => {
   it('takes the answer to a sign-in once, in the browser that began it, of the issuer that was asked', async () => {
     const [bob, victim] = [new Browser(), new Browser()];
     const callback = await world.callbackOf(bob, '00u2bob');
-    // Somebody else's answer, where nothing or another sign-in was begun.
+    // Another person's answer, in a browser that has begun no sign-in or another one.
     expect(codeOf(await victim.open(callback))).toBe('proof_rejected');
     await victim.open(`${world.origin}/page/sign-in/corp`, false);
     expect(codeOf(await victim.open(callback))).toBe('proof_rejected');
@@ -102,7 +104,32 @@ describe('the page', () => {
     expect(strange.headers.get('location')).toBe('/page/sign-in');
   });
 
-  it('is over when somebody signs out, and when the access file takes the role', async () => {
+  it('keeps its sessions if a client at the same address invents cookies, or answers that the issuer refuses', async () => {
+    // Refusals of other tests no longer count.
+    world.harness.clockAhead += 120_000;
+    const bob = new Browser();
+    await world.signIn(bob, '00u2bob', '/approvals');
+    const cookies: (string | undefined)[] = [];
+    for (let n = 0; n < 11; n++) {
+      const eve = new Browser();
+      eve.cookies.set(world.origin, new Map([[SESSION, `mpo_${String(n).padStart(43, 'A')}`]]));
+      cookies.push(codeOf(await eve.open(`${world.origin}/approvals`)));
+    }
+    expect(new Set(cookies)).toEqual(new Set(['operator_session_ended']));
+    await world.signIn(new Browser(), '00u2bob', '/approvals');
+    const eve = new Browser();
+    const callback = new URL(await world.callbackOf(eve, '00u2bob'));
+    const answers: (string | undefined)[] = [];
+    for (let n = 0; n < 11; n++) {
+      callback.searchParams.set('code', `invented-${n}`);
+      answers.push(codeOf(await eve.open(callback)));
+    }
+    expect(answers).toEqual([...Array(10).fill('proof_rejected'), 'too_many_attempts']);
+    expect((await bob.open(`${world.origin}/approvals`)).status).toBe(200);
+    world.harness.clockAhead += 120_000;
+  });
+
+  it('ends when the operator signs out, and when the access file removes the role', async () => {
     const browser = new Browser();
     const shown = await world.signIn(browser, '00u2bob', '/approvals');
     const token = browser.cookies.get(world.origin)!.get(SESSION)!;
@@ -120,7 +147,7 @@ describe('the page', () => {
     expect([lost.status, codeOf(lost)]).toEqual([401, 'operator_session_ended']);
   });
 
-  it('is not there where the broker has no address for browsers', async () => {
+  it('does not exist if the broker has no address for browsers', async () => {
     const without = await startHarness();
     try {
       expect((await without.operatorCall('/approvals')).status).toBe(404);

@@ -1,13 +1,12 @@
-/** Orders to prune that are refused, each beside one that is accepted; by a security officer, because nobody else may. */
+/** Refused orders to prune, each beside an accepted one. A security officer sends them, because no other role may prune. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Harness, startHarness } from '../harness/broker.ts';
-import { asOperator, operatorsByGroup, type SignedIn, signIn } from '../harness/operators.ts';
+import type { Harness } from '../harness/broker.ts';
+import { asOperator, type SignedIn, signIn, startWithOperators } from '../harness/operators.ts';
 
 let harness: Harness;
 let officer: SignedIn;
 beforeAll(async () => {
-  harness = await startHarness();
-  harness.mesh.setOperators(operatorsByGroup());
+  harness = await startWithOperators();
   officer = await signIn(harness, 'olga', ['security-officer']);
 });
 afterAll(() => harness?.stop());

@@ -1,17 +1,14 @@
-/** Operators list live sessions in pages: whole and without doubles, whatever opens or ends between two of them. */
+/** Operators list live sessions in pages: complete and without duplicates, even if sessions open or end between two of them. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Harness, session, startHarness } from '../harness/broker.ts';
-import { grant } from '../harness/mesh.ts';
-import { asOperator, operatorsByGroup, type SignedIn, signIn } from '../harness/operators.ts';
+import { type Harness, session } from '../harness/broker.ts';
+import { asOperator, type SignedIn, signIn, startWithOperators } from '../harness/operators.ts';
 
 let harness: Harness;
 let ada: SignedIn;
 let ids: string[];
 
 beforeAll(async () => {
-  harness = await startHarness();
-  harness.mesh.setAccess([grant('dev')]);
-  harness.mesh.setOperators(operatorsByGroup());
+  harness = await startWithOperators();
   ada = await signIn(harness, 'ada', ['viewer', 'operator']);
   const opened = await Promise.all(['ann', 'ben', 'cid', 'dot', 'eve'].map((who) => session(harness, who)));
   ids = opened.map((one) => one.session.id).sort();
@@ -52,6 +49,8 @@ it.each(['limit=0', 'limit=1001', 'limit=some', 'after=', `after=${'x'.repeat(25
   async (query) => {
     const answer = await asOperator(harness, ada, { path: `/admin/sessions?${query}` });
     expect(answer).toMatchObject({ status: 400, json: { error_code: 'request_malformed' } });
-    expect(answer.json.error_description).toContain('limit (1 to 1000)');
+    expect(answer.json.error_description).toContain(
+      'Its parameters are id, user, subject, workspace, grant, after, limit.',
+    );
   },
 );

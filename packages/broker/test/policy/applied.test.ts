@@ -4,17 +4,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { createAppliedCheck } from '../../src/policy/applied.ts';
+import { createAppliedCheck } from '../../src/admin/policy/applied.ts';
+import { createLog } from '../../src/base/telemetry/log.ts';
+import { createMetrics } from '../../src/base/telemetry/metrics.ts';
+import { keyFileStorage } from '../../src/core/token/key-storage.ts';
+import { openSigner } from '../../src/core/token/signer.ts';
 import { becomeActive, startStandby, waitForLeadership } from '../../src/start/standby.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { createLog } from '../../src/telemetry/log.ts';
-import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 import { playMesh } from '../harness/mesh.ts';
 import { postgresIsThere, startPostgres } from '../harness/postgres.ts';
 
 const SLOW = 120_000;
-/** Versions before this one took a file with one admin who would need a second one. */
+/** Earlier versions accepted a list of actions that needed a second person. */
 const REFUSED = `trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: c}}}}
 operators: {admin: [{issuer: idp, claims: {sub: ada}}], secondPerson: [rotation.revoke]}
 grants: {dev: {who: [{issuer: idp}], to: [{service: orders.shop, port: 8080}]}}
@@ -53,10 +55,12 @@ describe('a broker that becomes the active one', () => {
     rmSync(dataDir, { recursive: true, force: true });
   });
 
-  it('goes on with the newest, and says which one it cannot go on with', async () => {
+  it('continues with the newest, and reports versions that it cannot continue with', async () => {
     const resume = vi.fn();
-    const base = { given: { signer: {}, policy: { mesh: { resume } }, mesh: playMesh() } };
-    const become = () => becomeActive(base as never, { store, waited: false });
+    const signer = await openSigner(keyFileStorage(join(dataDir, 'signing-key.pem')));
+    const given = { signer, policy: { mesh: { resume } }, mesh: playMesh() };
+    const base = { given, config: { tokenSeconds: 300 }, clock: Date.now };
+    const become = () => becomeActive(base as never, { waitFor: () => {} } as never, { store, waited: false });
     await become();
     expect(resume).not.toHaveBeenCalled();
     await apply(store, 1, TAKEN);
@@ -64,7 +68,8 @@ describe('a broker that becomes the active one', () => {
     expect(resume.mock.lastCall![0].grants).toHaveLength(1);
     await apply(store, 2, REFUSED);
     await expect(become()).rejects.toMatchObject({
-      ...{ code: 'access_file_invalid', message: expect.stringMatching(WHY) },
+      code: 'access_file_unknown_key',
+      message: expect.stringMatching(WHY),
     });
     expect(resume).toHaveBeenCalledTimes(1);
   });

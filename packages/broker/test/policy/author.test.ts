@@ -1,11 +1,11 @@
-/** Which jobs plan and apply access files: by the claims of real tokens of the stand-in for GitHub Actions. */
+/** Jobs that plan and apply access files: by the claims of real tokens of the stand-in for GitHub Actions. */
 
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
-import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
-import { type AuthorOf, PolicyAuthors, policyAuthors } from '../../src/policy/author.ts';
+import { type AuthorOf, PolicyAuthors, policyAuthors } from '../../src/admin/policy/author.ts';
+import { plainHttpIssuersOnlyInALab } from '../../src/issuers/issuer-http.ts';
+import { createIssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';
 
 const WORKFLOW = 'acme/platform/.github/workflows/policy.yml@refs/heads/main';
 const REPOSITORY = { name: 'platform', id: 77 };
@@ -49,7 +49,7 @@ describe('a job applies', () => {
     expect(await applies({ ...GOOD, environment: 'mesh' }, { environment: 'mesh' })).toMatch(/platform/);
   });
 
-  it('whatever its sub has been made to say', async () => {
+  it('regardless of a customized sub', async () => {
     expect(await applies(GOOD, {}, { sub: 'repo:mallory/own:ref:refs/heads/x' })).toMatch(/platform/);
   });
 });
@@ -74,6 +74,7 @@ describe('a job does not apply', () => {
     ['of a workflow in another case', { ...GOOD, reusableWorkflowRef: WORKFLOW.replace('acme', 'Acme') }],
     ['that names no workflow', GOOD, {}, { job_workflow_ref: null }],
     ['that names a list of workflows', GOOD, {}, { job_workflow_ref: [WORKFLOW] }],
+    ['that runs again', { ...GOOD, runAttempt: 2 }],
     ['of pull_request_target', { ...GOOD, event: 'pull_request_target' as 'push' }],
     ['of workflow_run', { ...GOOD, event: 'workflow_run' as 'push' }],
     ['of a comment', { ...GOOD, event: 'issue_comment' as 'push' }],
@@ -95,7 +96,7 @@ describe('a job does not apply', () => {
   });
 });
 
-it('any workflow of the repository plans, of a pull request too', async () => {
+it('any workflow of the repository plans, even of a pull request', async () => {
   const job = { ...GOOD, workflow: 'ci.yml', event: 'pull_request' as const, ref: 'refs/pull/7/merge' };
   expect((await authorOf({ environment: 'mesh' })(await token(job), 'plan')).by).toContain('of pull_request');
   await expect(authorOf({ ownerId: 5 })(await token(job), 'plan')).rejects.toMatchObject(refused);

@@ -1,10 +1,19 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { keepInForce, readInForce } from '../../src/policy/in-force.ts';
+import { MeshpassError } from '@meshpass/identity';
+import { sql } from 'kysely';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { createKeptReader, readInForce } from '../../src/admin/policy/in-force.ts';
+import { recordPolicy } from '../../src/admin/policy/record.ts';
+import { createJournal } from '../../src/audit/log/journal.ts';
+import { createLog } from '../../src/base/telemetry/log.ts';
+import { type DiskFile, digestOfTexts } from '../../src/mesh/reconcile/access-file.ts';
+import type { KeptAccess } from '../../src/mesh/reconcile/former-access.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
+import { journalVia } from '../harness/journal.ts';
 
 let dataDir: string;
 let store: Store;
@@ -17,33 +26,76 @@ afterAll(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-const failed = (cause: unknown) => {
-  throw cause;
-};
+/** Records files in force. The store loses the first `refusals` attempts. */
+function recording(refusals = 0) {
+  const failures: unknown[] = [];
+  const real = createJournal({ store });
+  const journal = journalVia(real, async (_, write) => {
+    if (refusals-- > 0) throw new MeshpassError('store_unavailable', 'The store does not answer.');
+    await write();
+  });
+  const context = {
+    journal,
+    clock: Date.now,
+    random: randomBytes,
+    onFailure: (cause: unknown) => failures.push(cause),
+  };
+  const { decision } = recordPolicy(context, createLog('broker', 'silent'));
+  return {
+    failures,
+    keep: (disk: DiskFile) => decision({ outcome: 'allowed', reason: 'in force', file: 'access.yaml', disk }),
+    stored: real.flush,
+  };
+}
 
-it('keeps the digest of the file that came into force last, and only for the broker that is active', async () => {
+/** A file that includes another. */
+function diskFile(user: string): DiskFile {
+  const files = {
+    'access.yaml': `include: [teams/shop.yaml]
+trust: {codespaces: {organization: acme}}
+grants:
+  dev: {who: [{user: ${user}}], to: [{service: orders.shop, port: 80}]}
+`,
+    'teams/shop.yaml': `grants:
+  shop: {who: [{user: ${user}}], to: [{service: orders.shop, port: 80}]}
+`,
+  };
+  return { digest: digestOfTexts(files), main: 'access.yaml', files };
+}
+const userOf = (kept: KeptAccess | undefined) => kept?.access?.grants[0]?.who[0]?.user;
+
+it('keeps the text of the file that came into force last', async () => {
   expect(await readInForce(store.db)).toBeUndefined();
-  const keep = keepInForce(store, failed);
-  await keep('a'.repeat(64));
-  await keep('b'.repeat(64));
-  expect(await readInForce(store.db)).toBe('b'.repeat(64));
-  await keepInForce({ ...store, db: store.db, epoch: store.epoch - 1, isLeader: () => true }, failed)('c'.repeat(64));
-  expect(await readInForce(store.db)).toBe('b'.repeat(64));
+  const { keep, stored } = recording();
+  keep(diskFile('ann'));
+  keep(diskFile('bob'));
+  await stored();
+  const kept = await readInForce(store.db);
+  expect([kept?.digest, userOf(kept)]).toEqual([diskFile('bob').digest, 'bob']);
 });
 
-it('asks a store that does not answer again, and gives up for a newer digest', async () => {
-  let left = 1;
-  const failures: unknown[] = [];
-  // A closed door once, then the store.
-  const doors = {
-    get db() {
-      if (left-- > 0) throw new Error('closed');
-      return store.db;
-    },
-    epoch: store.epoch,
-    isLeader: () => true,
-  };
-  await keepInForce(doors, (cause) => failures.push(cause))('d'.repeat(64));
+it('goes without a text that does not have the digest', async () => {
+  const { keep, stored } = recording();
+  keep(diskFile('ann'));
+  await stored();
+  await sql`update access_in_force set digest = ${'f'.repeat(64)}`.execute(store.db);
+  expect(await readInForce(store.db)).toEqual({ digest: 'f'.repeat(64), access: undefined });
+});
+
+it('goes without a text that this version refuses', () => {
+  const files = { 'access.yaml': 'grants: [' };
+  const digest = digestOfTexts(files);
+  const row = { digest, main: 'access.yaml', files: JSON.stringify(files) };
+  expect(createKeptReader()(row)).toEqual({ digest, access: undefined });
+});
+
+it('keeps a newer file although the store takes the one before it later', async () => {
+  const rows = () => store.db.selectFrom('audit').select('id').where('action', '=', 'policy.apply').execute();
+  const before = (await rows()).length;
+  const { keep, failures } = recording(1);
+  keep(diskFile('carl'));
+  keep(diskFile('dora'));
+  await vi.waitFor(async () => expect(await rows()).toHaveLength(before + 2), { timeout: 10_000 });
   expect(failures).toHaveLength(1);
-  expect(await readInForce(store.db)).toBe('d'.repeat(64));
+  expect(userOf(await readInForce(store.db))).toBe('dora');
 });

@@ -1,10 +1,13 @@
-/** The broker applies nothing of which it does not know whether it works, unless somebody answers for it; then the audit log says what. */
+/** The broker refuses a policy if it does not know whether a grant works, unless an operator accepts that; the audit log then says so. */
 import { randomBytes } from 'node:crypto';
 import { loadManifests } from '@meshpass/istio';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
+import { policyChanges } from '../../src/admin/policy/change.ts';
+import { createProver } from '../../src/admin/policy/prover.ts';
 import type { AuditContext } from '../../src/audit/log/decision.ts';
 import { type AuditRow, newEvent } from '../../src/audit/log/event.ts';
-import { policyChanges } from '../../src/policy/change.ts';
+import { playJournal } from '../harness/journal.ts';
+import { playPolicyMesh } from '../harness/policy-mesh.ts';
 
 const CLUSTER = loadManifests(
   `apiVersion: v1
@@ -18,7 +21,6 @@ metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}
 `,
   'cluster.yaml',
 ).resources;
-const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
 const KEPT = {
   main: 'access.yaml',
   files: {
@@ -27,26 +29,22 @@ const KEPT = {
   },
 };
 
-it('refuses a grant on an ambient workload, and applies it where that is accepted', async () => {
+it('refuses a grant on an ambient workload, and applies it once an operator accepts it', async () => {
   const taken: unknown[] = [];
-  const mesh = {
-    shape: {
-      ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
-      gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
-    },
-    tokens: () => ({ issuer: 'https://broker.test', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS }),
-    ...{ read: async () => CLUSTER, inForce: () => undefined, onChange: () => () => {}, drift: () => undefined },
-    rehearse: async () => {},
-    take: async (access: unknown) => void taken.push(access),
-    resume: () => {},
-  };
+  const mesh = playPolicyMesh({
+    read: async () => CLUSTER,
+    take: async (access) => void taken.push(access),
+    onDisk: () => KEPT,
+  });
   const rows: AuditRow[] = [];
   const audit: AuditContext = {
     clock: Date.now,
-    journal: { write: async (entry) => void rows.push(...entry.audit), flush: async () => {} },
+    journal: playJournal(async ({ audit }) => void rows.push(...audit)),
     observe: () => {},
   };
-  const changes = policyChanges(mesh, { db: undefined as never }, audit);
+  const prover = createProver();
+  onTestFinished(prover.close);
+  const changes = policyChanges(mesh, prover, { db: undefined as never }, audit);
   const { id, findings } = await changes.plan(KEPT);
   expect(findings.map(({ kind }) => kind)).toEqual(['not-known']);
   const event = newEvent('policy.apply', {}, Date.now, randomBytes);

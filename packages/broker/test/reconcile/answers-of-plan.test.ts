@@ -1,9 +1,9 @@
-/** What a plan gives is found once, however many sessions ask. */
+/** A plan is computed once for any number of sessions. */
 import { meshOf, parseAccess } from '@meshpass/access';
 import { loadManifests, type MeshClusterRole } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { answersOf } from '../../src/reconcile/answers-of-plan.ts';
-import type { Plan } from '../../src/reconcile/make-plan.ts';
+import { answersOf } from '../../src/mesh/reconcile/answers-of-plan.ts';
+import type { Plan } from '../../src/mesh/reconcile/make-plan.ts';
 
 const access = parseAccess(
   `trust: {codespaces: {organization: acme}}
@@ -16,11 +16,12 @@ grants:
 const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
 
-/** @param verbs of `view`; each look at them is counted */
+/** @param verbs of `view`; the test counts each read of them */
 function planOf(verbs: readonly string[]) {
   let looks = 0;
   const rule = {
-    ...{ apiGroups: [''], resources: ['pods', 'secrets'] },
+    apiGroups: [''],
+    resources: ['pods', 'secrets'],
     get verbs() {
       looks++;
       return verbs;
@@ -29,7 +30,9 @@ function planOf(verbs: readonly string[]) {
   const clusterRoles: readonly MeshClusterRole[] = [{ name: 'view', rules: [rule] }];
   const mesh = {
     ...meshOf(loadManifests(orders, 'cluster.yaml').resources, {
-      ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+      trustDomain: 'cluster.local',
+      rootNamespace: 'istio-system',
+      clusterDomain: 'cluster.local',
       gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
     }),
     clusterRoles,
@@ -39,7 +42,7 @@ function planOf(verbs: readonly string[]) {
 }
 
 describe('answersOf', () => {
-  it('looks at the rules of a ClusterRole no more often for many sessions and grants', () => {
+  it('reads the rules of a ClusterRole no more often for many sessions and grants', () => {
     const { plan, looks } = planOf([]);
     const { services, kubernetes } = answersOf(() => plan, { offersKubernetes: true });
     kubernetes();

@@ -1,6 +1,6 @@
 import { protocolOf } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
-import { toPod, toPolicy, toService, withWorkloads } from '../../src/reconcile/mesh-objects.ts';
+import { toPod, toPolicy, toService, withWorkloads } from '../../src/mesh/reconcile/mesh-objects.ts';
 
 describe('the protocol of a port, as istiod sees it', () => {
   it.each([
@@ -36,7 +36,8 @@ describe('a Service', () => {
       { name: 'dns', port: 53, protocol: 'UDP' },
     ];
     expect(toService({ metadata: { ...metadata, labels }, spec: { selector: { app: 'orders' }, ports } })).toEqual({
-      ...{ ...metadata, labels },
+      ...metadata,
+      labels,
       selector: { app: 'orders' },
       ports: [{ name: 'tcp-x', port: 8080, targetPort: 8080, protocol: 'http' }],
     });
@@ -50,7 +51,8 @@ describe('a Service', () => {
     const pod = (hash: string, namespace = 'shop', phase = 'Running') =>
       toPod({
         metadata: { name: hash, namespace, labels: { app: 'orders', 'pod-template-hash': hash } },
-        ...{ spec: { serviceAccountName: 'orders' }, status: { phase } },
+        spec: { serviceAccountName: 'orders' },
+        status: { phase },
       });
     const pods = [pod('a'), pod('b'), pod('c', 'dev'), pod('d', 'shop', 'Succeeded')].filter(
       (one) => one !== undefined,
@@ -63,7 +65,7 @@ describe('a Service', () => {
 });
 
 describe('an AuthorizationPolicy', () => {
-  it('of somebody else is an ALLOW of every workload unless it says otherwise', () => {
+  it('of another owner is an ALLOW of every workload unless it selects some', () => {
     const metadata = { name: 'a', namespace: 'shop' };
     expect(toPolicy({ metadata })).toEqual({ ours: false, policy: { ...metadata, action: 'ALLOW' } });
   });

@@ -1,6 +1,6 @@
 import type { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { ConnectedMesh } from '../../src/reconcile/connect-mesh.ts';
+import type { ConnectedMesh } from '../../src/mesh/reconcile/connect-mesh.ts';
 import {
   GATEWAYS,
   items,
@@ -66,7 +66,7 @@ describe('start', () => {
     ]);
   });
 
-  it('knows what grants reach, and by whom it is served', () => {
+  it('knows the services of grants, and their workloads', () => {
     expect(mesh.state.services(['dev', 'support'])).toMatchObject([
       {
         grant: 'dev',
@@ -144,7 +144,7 @@ describe('the access file changes', () => {
     expect(await ours(on.lab, '/api/v1/namespaces')).toEqual(['meshpass-dev', 'meshpass-support']);
   });
 
-  it('only in who may do what: nothing is written, and it is in force', async () => {
+  it('only in its people: the broker writes nothing, and it is in force', async () => {
     const [before] = await items(on.lab, GATEWAYS);
     await on.writeAccess(ORDERS_AND_LEDGER.replace('user: bob', 'user: eve'));
     await until(
@@ -154,7 +154,7 @@ describe('the access file changes', () => {
     expect((await items(on.lab, GATEWAYS))[0]?.metadata).toEqual(before?.metadata);
   });
 
-  it('to one that binds a role which the broker may not give: refused by Kubernetes, and the old one stays', async () => {
+  it('to one that binds a role which the broker may not grant: refused by Kubernetes, and the old one stays', async () => {
     const all = 'exec, attach, port-forward, proxy, secrets, token-requests, impersonate, workloads, policies';
     await on.writeAccess(ORDERS_AND_LEDGER.replace('[view@shop]', `[edit@shop], allow: [${all}]`));
     await until(on.logged, (logged) => /the access file was refused.*meshpass-dev\.edit/.test(logged));
@@ -171,7 +171,7 @@ describe('the access file changes', () => {
 });
 
 describe('the cluster changes', () => {
-  it('what somebody deleted or changed by hand is put right', async () => {
+  it('repairs objects that were deleted or changed by hand', async () => {
     await on.lab.kubernetes.call('DELETE', `${ROOT_POLICIES}/meshpass-guard-dev`);
     await until(
       () => ours(on.lab, ROOT_POLICIES),
@@ -183,9 +183,10 @@ describe('the cluster changes', () => {
     await until(hosts, (now) => JSON.stringify(now) === JSON.stringify([LEDGER, ORDERS]));
   });
 
-  it('an ALLOW of somebody else is seen and answered, and forgotten when it goes', async () => {
+  it('a foreign ALLOW is noticed and answered, and forgotten when it is deleted', async () => {
     const policy = {
-      ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
       metadata: { name: 'orders-callers', namespace: 'shop' },
       spec: {
         selector: { matchLabels: { app: 'orders' } },
@@ -207,7 +208,7 @@ describe('the cluster changes', () => {
     );
   });
 
-  it('a granted Service that goes is left out and said; when it comes back it is granted again', async () => {
+  it('a granted Service that disappears is left out and reported; when it returns it is granted again', async () => {
     const path = '/api/v1/namespaces/shop/services/ledger-db';
     const { metadata, spec } = (await on.lab.kubernetes.call('GET', path)) as { metadata: object; spec: object };
     await on.lab.kubernetes.call('DELETE', path);
@@ -230,13 +231,13 @@ describe('the cluster changes', () => {
     expect(mesh.state.problems()).toEqual([]);
   });
 
-  it('goes on being followed after Kubernetes was killed and came back', async () => {
+  it('is still followed after Kubernetes was killed and returned', async () => {
     await on.lab.kill('kube-apiserver');
     await until(on.logged, (logged) => logged.includes('a watch of the cluster was interrupted'));
     expect(mesh.state.unready()).toEqual([]);
     expect(hostsOf('support')).toEqual([`${ORDERS}:8080`]);
     await on.lab.restart('kube-apiserver');
-    await on.lab.restart('kube-controller-manager'); // else it takes minutes to look again
+    await on.lab.restart('kube-controller-manager'); // otherwise it takes minutes to check again
     await on.writeAccess(
       ORDERS_AND_LEDGER.replace('{service: orders.shop, port: 8080}', '{service: orders.shop, port: 9090}'),
     );
@@ -244,7 +245,8 @@ describe('the cluster changes', () => {
     await until(offered, (host) => host === `${ORDERS}:9090`, FOLLOWED_AGAIN);
     const before = mesh.state.version();
     const pod = {
-      ...{ apiVersion: 'v1', kind: 'Pod' },
+      apiVersion: 'v1',
+      kind: 'Pod',
       metadata: { name: 'orders-2', namespace: 'shop', labels: { app: 'orders' } },
       spec: { serviceAccountName: 'orders-next', containers: [{ name: 'app', image: 'lab' }] },
     };
@@ -263,7 +265,7 @@ describe('the cluster changes', () => {
 });
 
 describe('a start that cannot succeed yet', () => {
-  it('says why, applies nothing, and becomes ready when the cause is gone', async () => {
+  it('reports why, applies nothing, and becomes ready when the cause is gone', async () => {
     mesh.close();
     await on.writeAccess(ORDERS_AND_LEDGER.replace('orders.shop', 'refunds.shop'));
     const policies = (await items(on.lab, POLICIES)).map(({ metadata }) => metadata);
@@ -282,7 +284,7 @@ describe('a start that cannot succeed yet', () => {
     await on.lab.kubernetes.call('DELETE', '/api/v1/namespaces/shop/services/refunds');
   });
 
-  it('says what admission does not let it write', async () => {
+  it('reports objects that admission refuses', async () => {
     mesh.close();
     await on.writeAccess(ORDERS_AND_LEDGER.replace('ledger-db.shop', 'salaries.payroll'));
     await on.lab.kubernetes.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'payroll' } });

@@ -1,9 +1,12 @@
-/** Orders of events that a real cluster seldom gives: the cluster is played, everything else is as it is. */
+/** Rare orders of events: the cluster is played, and everything else is real. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseAccess } from '@meshpass/access';
+import { type Manifest, parseAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
+import { readAccessFile } from '../../src/mesh/reconcile/access-file.ts';
+import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
+import type { KeptAccess } from '../../src/mesh/reconcile/former-access.ts';
 import { orders, playCluster } from './played-cluster.ts';
 
 const file = (user: string) => `trust: {codespaces: {organization: acme}}
@@ -15,19 +18,19 @@ grants:
 
 const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000, interval: 20 });
 
-it('a file that asks for what is being applied already comes into force', async () => {
+it('a file that compiles to the objects that are being applied comes into force', async () => {
   const { cluster, path, start } = playCluster();
   writeFileSync(path, file('ann'));
   const mesh = start();
   await eventually(() => expect(mesh.inForce()).toBe(true));
 
-  // Somebody changed a policy of ours: it is being written again, for the file in force, ...
+  // Another user changed a policy of ours: the broker is writing it again, for the file in force, ...
   const open = cluster.hold();
   const before = cluster.applying;
   cluster.ours = ['meshpass-guard-dev@2'];
   cluster.changed();
   await eventually(() => expect(cluster.applying).toBeGreaterThan(before));
-  // ... when a file comes that differs only in who, and so asks for the same objects.
+  // ... when a file arrives that differs only in `who`, and so compiles to the same objects.
   const decisions: string[] = [];
   mesh.onDecision(({ outcome }) => decisions.push(outcome));
   writeFileSync(path, file('eve'));
@@ -65,7 +68,7 @@ it('a selected Service that cannot be granted is said, and forgotten when it can
   expect(mesh.problems()).toEqual([]);
 });
 
-it('an included file that changes is read, also where only it does', async () => {
+it('reads a changed included file, even if only it changed', async () => {
   const { dir, path, start } = playCluster();
   const more = (user: string) => `grants:\n  more: {who: [{user: ${user}}], to: [{service: orders.shop, port: 80}]}\n`;
   writeFileSync(path, `include: [more.yaml]\n${file('ann')}`);
@@ -81,13 +84,13 @@ it('an included file that changes is read, also where only it does', async () =>
   await eventually(() => expect(mesh.access().grants[1]!.who[0]!.user).toBe('eve'));
 });
 
-it('a file that was given and is refused leaves the one on disk in charge: what changes there comes into force', async () => {
+it('after a refused plan the file on disk stays in charge: its changes come into force', async () => {
   const { cluster, path, start } = playCluster();
   writeFileSync(path, file('ann'));
   const mesh = start();
   await eventually(() => expect(mesh.inForce()).toBe(true));
   cluster.refusal = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 422, message: 'denied' } });
-  const wider = file('eve').replace('port: 80', 'port: http');
+  const wider = file('eve').replace('dev:', 'other:');
   const refused = { code: 'policy_forbidden', message: expect.stringContaining('denied') };
   await expect(mesh.take(parseAccess(wider, 'given.yaml'))).rejects.toMatchObject(refused);
   cluster.refusal = undefined;
@@ -115,7 +118,7 @@ it('a file on disk that changes while another one is being put in force is read 
   await eventually(() => expect(mesh.access().grants[0]!.who[0]!.user).toBe('bob'));
 });
 
-it('a file that comes while Kubernetes refuses the one before comes into force, and nothing more is said of that one', async () => {
+it('a file that arrives while Kubernetes refuses the previous one comes into force without further reports about that one', async () => {
   const { cluster, path, start } = playCluster();
   writeFileSync(path, file('ann'));
   const mesh = start();
@@ -138,7 +141,7 @@ it('a file that comes while Kubernetes refuses the one before comes into force, 
   expect([mesh.problems(), mesh.fileProblem()]).toEqual([[], undefined]);
 });
 
-it('from the first file on that was given and came into force, the one on disk is ignored', async () => {
+it('the file on disk is ignored from the first applied plan on', async () => {
   const { path, start } = playCluster();
   writeFileSync(path, file('ann'));
   const mesh = start();
@@ -150,18 +153,40 @@ it('from the first file on that was given and came into force, the one on disk i
   expect(mesh.access().grants[0]!.who[0]!.user).toBe('eve');
 });
 
-it('says that the file on disk was changed and is ignored, also after a restart, and that it is not where it says the same', async () => {
+it('the file on disk is in charge again after it was handed back, with each of its changes', async () => {
+  const { path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  await mesh.take(parseAccess(file('eve'), 'given.yaml'));
+  writeFileSync(path, file('bob'));
+  await mesh.reload();
+  expect(mesh.problems()).toEqual([expect.stringContaining('is ignored')]);
+  const kept = readAccessFile(path);
+  await mesh.take(parseAccess(kept.files[kept.main]!, kept.main));
+  await mesh.followDisk();
+  const who = () => mesh.access().grants[0]!.who[0]!.user;
+  expect(who()).toBe('bob');
+  expect(mesh.problems()).toEqual([]);
+  for (const user of ['cleo', 'dan']) {
+    writeFileSync(path, file(user));
+    await mesh.reload();
+    await eventually(() => expect(who()).toBe(user));
+  }
+});
+
+it('reports a changed and ignored file on disk, even after a restart, and the end of that state if both agree', async () => {
   const { path, start, warnings } = playCluster();
   writeFileSync(path, file('ann'));
   const mesh = start();
   let digest: string | undefined;
   mesh.onDecision((decision) => {
-    digest ??= decision.digest;
+    digest ??= decision.disk?.digest;
   });
   await eventually(() => expect(digest).toMatch(/^[0-9a-f]{64}$/));
   await mesh.take(parseAccess(file('eve'), 'given.yaml'));
   await mesh.reload();
-  expect(mesh.problems(), 'the file of before, which nobody touched').toEqual([]);
+  expect(mesh.problems(), 'the previous file, unchanged').toEqual([]);
   const ignored = expect.stringMatching(/^the access file on disk was changed, and is ignored.*meshpass policy apply/);
   for (const changed of [file('bob'), 'grants: [']) {
     writeFileSync(path, changed);
@@ -177,12 +202,12 @@ it('says that the file on disk was changed and is ignored, also after a restart,
   writeFileSync(path, file('bob'));
   const next = start();
   next.resume(parseAccess(file('eve'), 'given.yaml'));
-  next.wasInForce(digest!);
+  next.wasInForce({ digest: digest!, access: undefined });
   await eventually(() => expect(next.inForce()).toBe(true));
   expect(next.problems()).toEqual([ignored]);
 });
 
-it('a broker that stands by says why its access file could not come into force, for as long as it could not', async () => {
+it('a broker that stands by reports why its access file could not come into force, for as long as it could not', async () => {
   const { cluster, path, start } = playCluster();
   writeFileSync(path, 'grants: [');
   const mesh = start({ activated: new Promise(() => {}) });
@@ -200,14 +225,14 @@ it('a broker that stands by says why its access file could not come into force, 
 
 const two = file('ann').replace('to: [', 'to: [{service: ledger.shop, port: 80}, ');
 
-it('of the file that was in force before a restart, what is gone is left out; a new file is refused for it', async () => {
+it('after a restart, missing services of the previous file are left out, while a new file is refused for them', async () => {
   const { cluster, path, start } = playCluster();
   cluster.services = [orders, { ...orders, name: 'ledger' }];
   writeFileSync(path, two);
   const before = start();
   let digest: string | undefined;
   before.onDecision((decision) => {
-    digest = decision.digest;
+    digest = decision.disk?.digest;
   });
   await eventually(() => expect(digest).toMatch(/^[0-9a-f]{64}$/));
   before.close();
@@ -216,7 +241,7 @@ it('of the file that was in force before a restart, what is gone is left out; a 
   const mesh = start();
   await eventually(() => expect(mesh.unready()[0]).toMatch(/ledger/));
   expect(mesh.inForce()).toBe(false);
-  mesh.wasInForce(digest!);
+  mesh.wasInForce({ digest: digest!, access: undefined });
   await eventually(() => expect(mesh.inForce()).toBe(true));
   expect(mesh.services(['dev'])).toMatchObject([{ host: 'orders.shop.svc.cluster.local' }]);
   expect([mesh.unready(), mesh.fileProblem()]).toEqual([[], undefined]);
@@ -225,7 +250,7 @@ it('of the file that was in force before a restart, what is gone is left out; a 
 
   writeFileSync(path, `${two}# another file\n`);
   const other = start();
-  other.wasInForce(digest!);
+  other.wasInForce({ digest: digest!, access: undefined });
   await eventually(() => expect(other.fileProblem()).toMatch(/ledger/));
   expect(other.inForce()).toBe(false);
 });
@@ -237,4 +262,103 @@ it('the same goes for a file that was applied by plan before the restart', async
   mesh.resume(parseAccess(two, 'given.yaml'));
   await eventually(() => expect(mesh.inForce()).toBe(true));
   expect(mesh.services(['dev'])).toMatchObject([{ host: 'orders.shop.svc.cluster.local' }]);
+});
+
+const denied = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 422, message: 'denied' } });
+const LESS = ', allow: [GET /orders/*]';
+
+/** @returns the file that came into force, as the store keeps it */
+async function keptFrom(mesh: LiveMeshState): Promise<KeptAccess> {
+  let kept: KeptAccess | undefined;
+  mesh.onDecision(({ disk }) => {
+    if (disk) kept = { digest: disk.digest, access: parseAccess(disk.files[disk.main]!, disk.main) };
+  });
+  await eventually(() => expect(kept).toBeDefined());
+  return kept!;
+}
+
+it.each([
+  ['does not parse', 'grants: [', undefined],
+  ['names a service that the mesh does not have', file('eve').replace(/orders.*?}/, 'nowhere.shop'), undefined],
+  ['grants what Kubernetes does not let the broker write', file('eve').replace('port: 80', `port: 80${LESS}`), denied],
+])(
+  'a file on disk that %s is refused, and after a start the previous one is in force again',
+  async (_, text, refusal) => {
+    const { cluster, path, start, warnings } = playCluster();
+    writeFileSync(path, file('ann'));
+    const before = start();
+    const kept = await keptFrom(before);
+    before.close();
+
+    writeFileSync(path, text);
+    cluster.refuses = (manifest) => (JSON.stringify(manifest).includes('/orders/*') ? refusal : undefined);
+    const mesh = start();
+    mesh.wasInForce(kept);
+    await eventually(() => expect(mesh.inForce()).toBe(true));
+    expect(mesh.access().grants[0]!.who[0]!.user).toBe('ann');
+    expect([mesh.unready(), mesh.fileProblem()]).toEqual([[], expect.any(String)]);
+    expect(mesh.problems()).toEqual([expect.stringContaining('the previous file stays in force: ')]);
+    expect(warnings).toEqual([expect.stringContaining('was in force before the start is in force again')]);
+
+    writeFileSync(path, file('bob'));
+    await eventually(() => expect(mesh.access().grants[0]!.who[0]!.user).toBe('bob'));
+    expect([mesh.fileProblem(), mesh.problems()]).toEqual([undefined, []]);
+  },
+);
+
+it('a new file on disk that is good comes into force at a start instead of the previous one', async () => {
+  const { path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const before = start();
+  const kept = await keptFrom(before);
+  before.close();
+
+  writeFileSync(path, file('bob'));
+  const mesh = start();
+  mesh.wasInForce(kept);
+  const seen: string[] = [];
+  mesh.onChange(() => {
+    if (mesh.inForce()) seen.push(mesh.access().grants[0]!.who[0]!.user!);
+  });
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  expect(seen).toEqual(['bob']);
+});
+
+it('with GitOps, a new file that compiles to the cluster’s objects comes into force at a start by itself', async () => {
+  const { cluster, path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const before = start();
+  const kept = await keptFrom(before);
+  cluster.listed = [...cluster.written.values()];
+  before.close();
+  writeFileSync(path, file('eve'));
+  const mesh = start({ gitops: true });
+  mesh.wasInForce(kept);
+  await eventually(() => expect(mesh.inForce() && mesh.access().grants[0]!.who[0]!.user).toBe('eve'));
+});
+
+it.each([
+  ['of the former one, and then of the new one', 'ann'],
+  ['of the new one already', 'eve'],
+])('with GitOps, the file from which the cluster was compiled comes into force at a start: %s', async (_, first) => {
+  const { cluster, path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const before = start();
+  const kept = await keptFrom(before);
+  const compiled = { ann: [...cluster.written.values()], eve: [] as Manifest[] };
+  cluster.written.clear();
+  writeFileSync(path, file('eve').replace('port: 80', `port: 80${LESS}`));
+  await eventually(() => expect(before.access().grants[0]!.who[0]!.user).toBe('eve'));
+  compiled.eve = [...cluster.written.values()];
+  before.close();
+
+  cluster.listed = compiled[first as 'ann' | 'eve'];
+  const mesh = start({ gitops: true });
+  mesh.wasInForce(kept);
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  expect(mesh.access().grants[0]!.who[0]!.user).toBe(first);
+  cluster.listed = compiled.eve;
+  cluster.changed();
+  await eventually(() => expect(mesh.access().grants[0]!.who[0]!.user).toBe('eve'));
+  expect(mesh.problems()).toEqual([]);
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readRetired, retire } from '../../src/reconcile/revocation/retired-grants.ts';
+import { readRetired, retire } from '../../src/mesh/reconcile/revocation/retired-grants.ts';
 
 const at = { now: 1_000, life: 600, rootNamespace: 'istio-system' };
 

@@ -1,11 +1,11 @@
 import { RELAY_ACCOUNT } from '@meshpass/identity';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { kubeconfigAccess } from '../../src/kubernetes/access.ts';
-import { kubernetesHttp } from '../../src/kubernetes/http.ts';
-import { kubernetes } from '../../src/kubernetes/kubernetes.ts';
-import type { ConnectedMesh } from '../../src/reconcile/connect-mesh.ts';
-import type { RevokedPrincipal } from '../../src/reconcile/contract.ts';
-import { createRevoker } from '../../src/reconcile/revocation/revoker.ts';
+import { kubeconfigAccess } from '../../src/mesh/kubernetes/access.ts';
+import { kubernetesHttp } from '../../src/mesh/kubernetes/http.ts';
+import { kubernetes } from '../../src/mesh/kubernetes/kubernetes.ts';
+import type { ConnectedMesh } from '../../src/mesh/reconcile/connect-mesh.ts';
+import type { RevokedPrincipal } from '../../src/mesh/reconcile/contract.ts';
+import { createRevoker } from '../../src/mesh/reconcile/revocation/revoker.ts';
 import { freshCsr, items, type OnLab, onLab, ours, ROOT_POLICIES, untilReady } from '../harness/on-lab.ts';
 
 const namespace = 'meshpass-ending';
@@ -28,11 +28,13 @@ beforeAll(async () => {
 });
 afterAll(() => on?.end());
 
-/** Nothing is said of tokens here. */
+/** Tokens are not tested here. */
 const httpServers = () => undefined;
 const seconds = () => Math.floor(Date.now() / 1000);
 const revoked = (serviceAccount: string, until = seconds() + 300): RevokedPrincipal => ({
-  ...{ namespace, serviceAccount, until },
+  namespace,
+  serviceAccount,
+  until,
   spiffeId: `spiffe://cluster.local/ns/${namespace}/sa/${serviceAccount}`,
 });
 
@@ -52,7 +54,7 @@ async function denied(): Promise<Record<string, number>> {
 
 const accounts = () => ours(on.lab, `/api/v1/namespaces/${namespace}/serviceaccounts`);
 
-it('denies a principal everywhere and takes its ServiceAccount, until its last certificate has expired', async () => {
+it('denies a principal everywhere and deletes its ServiceAccount, until its last certificate has expired', async () => {
   await mesh.authority.sign({ namespace, serviceAccount: 'ann-1', csr: freshCsr(), ttl: 600, queue: 'arrival' });
   expect(await accounts()).toEqual(['ann-1']);
   await mesh.revoker.apply([revoked('ann-1')]);
@@ -89,7 +91,7 @@ it('spreads many over several policies, and one more rewrites one of them', asyn
   expect(await denied()).toEqual({});
 });
 
-it('holds thousands with the longest names in objects that Kubernetes takes, and lets all of them go', async () => {
+it('stores thousands with the longest names in objects that Kubernetes accepts, and releases all of them', async () => {
   const long = (index: number) => `${'x'.repeat(58)}-${String(index).padStart(4, '0')}`;
   const many = Array.from({ length: 3_000 }, (_, index): RevokedPrincipal => {
     const one = revoked(long(index));
@@ -117,7 +119,7 @@ it('holds thousands with the longest names in objects that Kubernetes takes, and
   http.close();
 });
 
-it('puts right what somebody else wrote, or a broker that was late', async () => {
+it('repairs foreign writes and writes of a late broker', async () => {
   let ahead = 0;
   const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: () => seconds() + ahead, httpServers };
@@ -134,7 +136,7 @@ it('puts right what somebody else wrote, or a broker that was late', async () =>
   http.close();
 });
 
-it('denies the tokens of sessions that are over, on granted HTTP ports only, until they have expired', async () => {
+it('denies the tokens of ended sessions, on granted HTTP ports only, until they have expired', async () => {
   const policies = async () =>
     (await items(on.lab, ROOT_POLICIES)).filter(({ metadata }) => metadata.name.startsWith('meshpass-ended-sessions'));
   const ended = (account: string) => ({ ...revoked(account), sessionId: `session of ${account}` });
@@ -170,7 +172,7 @@ it('denies the tokens of sessions that are over, on granted HTTP ports only, unt
   await mesh.revoker.apply([]);
 });
 
-it('knows whom the cluster knows of sessions: who has a ServiceAccount, and who is denied', async () => {
+it('lists the principals of sessions in the cluster: those with a ServiceAccount, and those denied', async () => {
   await mesh.authority.sign({ namespace, serviceAccount: 'ann-10', csr: freshCsr(), ttl: 600, queue: 'arrival' });
   await mesh.authority.sign({ namespace, serviceAccount: RELAY_ACCOUNT, csr: freshCsr(), ttl: 600, queue: 'arrival' });
   await mesh.revoker.apply([revoked('ann-11')]);
@@ -204,6 +206,6 @@ it('collects ServiceAccounts that no session has, but not young ones and not tho
   await mesh.authority.sign({ ...relay, csr: freshCsr(), ttl: 600, queue: 'arrival' });
   expect(await later.collectOrphans(new Set())).toContain(spiffeId);
   http.close();
-  // It belongs to no session, and is needed as long as the grant is there.
+  // It belongs to no session, and is needed while the grant exists.
   expect(await accounts()).toEqual([RELAY_ACCOUNT]);
 });

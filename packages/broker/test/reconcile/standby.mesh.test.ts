@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 afterAll(() => on?.end());
 
-it('applies nothing, signs nothing, denies nobody; then what it applies first has the keys of then', async () => {
+it('applies, signs and denies nothing; its first policies then have the current keys', async () => {
   const activeState = createActiveState();
   let isLeader = true;
   let tokens = identityTokens();
@@ -54,11 +54,11 @@ it('applies nothing, signs nothing, denies nobody; then what it applies first ha
     metadata.name.startsWith('meshpass'),
   );
   expect(JSON.stringify(authentication?.spec)).toContain('k2');
-  // It was written once: at no time with the keys of before.
+  // It was written once, never with the previous keys.
   expect(authentication?.metadata).toMatchObject({ generation: 1 });
   await deny();
 
-  // It cannot tell any more.
+  // It no longer knows.
   isLeader = false;
   await expect(mesh.revoker.apply([])).rejects.toMatchObject(NOT_ACTIVE);
   expect(await ours(on.lab, POLICIES)).toContain('meshpass-revoked');

@@ -1,9 +1,9 @@
-/** What changes while policies are being applied: what was asked for last is in force afterwards. The cluster is played. */
+/** Changes while policies are being applied: the last request is in force afterwards. The cluster is played. */
 import { writeFileSync } from 'node:fs';
 import { parseAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
-import type { LiveMeshState } from '../../src/reconcile/contract.ts';
+import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
 import { orders, playCluster } from './played-cluster.ts';
 
 const file = (user: string, more = '') => `trust: {codespaces: {organization: acme}}
@@ -34,7 +34,7 @@ async function started() {
   await eventually(() => expect(mesh.inForce()).toBe(true));
   await settle();
   const { cluster } = played;
-  /** Applying waits, until what is returned is called. */
+  /** Delays each apply. @returns function that lets them continue */
   const hold = async (change: () => void) => {
     const open = cluster.hold();
     const before = cluster.applying;
@@ -60,7 +60,7 @@ it('a Pod that starts is known afterwards, though it changes no policy', async (
   await eventually(() => expect(mesh.services(['dev'])[0]?.spiffe_ids).toEqual(known));
 });
 
-it('a file that asks for what stood before is in force afterwards, and stays', async () => {
+it('a file that compiles to the previous objects is in force afterwards, and stays', async () => {
   const { path, mesh, hold, ours } = await started();
   const open = await hold(() => ours(2));
   ours(1);
@@ -72,7 +72,7 @@ it('a file that asks for what stood before is in force afterwards, and stays', a
   await expectToStay(mesh, 'eve');
 });
 
-it('a file that came into force stays, though a Service that it names went meanwhile', async () => {
+it('a file that came into force stays, though one of its Services was deleted in the meantime', async () => {
   const { cluster, path, mesh, hold } = await started();
   const ledger = { ...orders, name: 'ledger', selector: { app: 'ledger' } };
   cluster.services = [orders, ledger];
@@ -93,7 +93,7 @@ it('a file that came into force stays, though a Service that it names went meanw
   await expectToStay(mesh, 'eve');
 });
 
-it('a file that is taken back on disk does not come into force', async () => {
+it('a file that is reverted on disk does not come into force', async () => {
   const { path, mesh, hold } = await started();
   const open = await hold(() => {
     writeFileSync(path, file('eve', LESS));
@@ -106,7 +106,7 @@ it('a file that is taken back on disk does not come into force', async () => {
   expect(userOf(mesh)).toBe('ann');
 });
 
-it('a file that Kubernetes refuses for now, and that is taken back, is not tried again', async () => {
+it('a file that Kubernetes refuses for now, and that is reverted, is not tried again', async () => {
   const { cluster, path, mesh } = await started();
   cluster.refusal = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 503 } });
   writeFileSync(path, file('eve', LESS));
@@ -120,13 +120,13 @@ it('a file that Kubernetes refuses for now, and that is taken back, is not tried
   expect(userOf(mesh)).toBe('ann');
 });
 
-it('a given file that another one replaced while it was being applied does not come into force', async () => {
+it('a plan’s file that another one replaced while it was being applied does not come into force', async () => {
   const { mesh, hold } = await started();
   let refused: Promise<unknown> = Promise.resolve();
   const open = await hold(() => {
     refused = mesh.take(parseAccess(file('eve', LESS), 'given.yaml')).catch((error: MeshpassError) => error.code);
   });
-  // Who gives another one meanwhile takes its place.
+  // A file that arrives in the meantime takes its place.
   const later = mesh.take(parseAccess(file('bob', LESS), 'later.yaml'));
   open();
   expect(await refused).toBe('plan_stale');

@@ -3,9 +3,10 @@ import { chmodSync, chownSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
-import { readPrivateFile } from '../../src/secrets/key-file.ts';
-import { readKeyPair } from '../../src/secrets/key-pair.ts';
-import { openSigner } from '../../src/token/signer.ts';
+import { readPrivateFile } from '../../src/base/secrets/key-file.ts';
+import { keyFileStorage } from '../../src/core/token/key-storage.ts';
+import { openSigner } from '../../src/core/token/signer.ts';
+import { readKeyPair } from '../../src/http/key-pair.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-key-file-'));
 chmodSync(dir, 0o755);
@@ -27,27 +28,25 @@ const outcome = (mode: number, read: () => unknown = () => readPrivateFile(file)
 };
 
 describe('a file with a key or a token', () => {
-  it.each([0o600, 0o400, 0o700])('is read where it is the broker’s own: %o', (mode) =>
-    expect(outcome(mode)).toBe('read'),
-  );
+  it.each([0o600, 0o400, 0o700])('is read if it is the broker’s own: %o', (mode) => expect(outcome(mode)).toBe('read'));
 
   it.each([0o640, 0o660, 0o610, 0o604, 0o602, 0o601, 0o644, 0o666, 0o777])(
     'is refused where others have access: %o',
     (mode) => expect(outcome(mode)).toBe('config_invalid'),
   );
 
-  it('is looked at where a link leads, as a mounted Secret is', () => {
+  it('is checked at the target of a link, as in a mounted Secret', () => {
     const link = join(dir, 'link');
     symlinkSync('secret', link);
     expect(outcome(0o600, () => readPrivateFile(link))).toBe('read');
     expect(outcome(0o644, () => readPrivateFile(link))).toBe('config_invalid');
   });
 
-  it('is refused as the TLS key and as the signing key, with a message that names it and not what is in it', async () => {
+  it('is refused as the TLS key and as the signing key, with a message that contains its name and not its content', async () => {
     chmodSync(file, 0o640);
     const pair = { certFile: file, keyFile: file };
     expect(outcome(0o640, () => readKeyPair(pair))).toBe('config_invalid');
-    await expect(openSigner(file, true)).rejects.toThrow(
+    await expect(openSigner(keyFileStorage(file))).rejects.toThrow(
       /secret contains a secret, and others have access to it: make it 0600/,
     );
   });
@@ -59,7 +58,7 @@ describe.runIf(process.getuid?.() === 0)('a mounted Secret, for a broker that is
   const asBroker = (mode: number, owner = 0) => {
     chownSync(file, owner, GROUP);
     chmodSync(file, mode);
-    const module = new URL('../../src/secrets/key-file.ts', import.meta.url).href;
+    const module = new URL('../../src/base/secrets/key-file.ts', import.meta.url).href;
     const script = `import(${JSON.stringify(module)}).then(({ readPrivateFile }) => {
       process.setgroups([${GROUP}]); process.setgid(${GROUP}); process.setuid(${GROUP});
       try { readPrivateFile(${JSON.stringify(file)}); console.log('read'); } catch (e) { console.log(e.code); }
@@ -70,7 +69,7 @@ describe.runIf(process.getuid?.() === 0)('a mounted Secret, for a broker that is
   it.each([
     ['with defaultMode 0440', 0o440, 0, 'read'],
     ['with mode 0640', 0o640, 0, 'read'],
-    ['that everybody may read, as by default', 0o644, 0, 'config_invalid'],
+    ['that all users may read, as by default', 0o644, 0, 'config_invalid'],
     ['that its group may write', 0o660, 0, 'config_invalid'],
     ['that is somebody else’s', 0o440, 65_533, 'config_invalid'],
     ['of its own user, and open to the group', 0o640, GROUP, 'config_invalid'],

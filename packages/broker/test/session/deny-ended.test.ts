@@ -2,36 +2,41 @@ import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import { createCsr } from '@meshpass/identity/csr';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { readBrokerConfig } from '../../src/config.ts';
-import type { RevokedPrincipal } from '../../src/reconcile/contract.ts';
-import { type DenyEnded, deniesEnded, undeniedDetail } from '../../src/session/deny-ended.ts';
-import { createRevocations } from '../../src/session/revocations.ts';
+import { type DenyEnded, deniesEnded, undeniedDetail } from '../../src/core/session/deny/ended.ts';
+import { createRevocations } from '../../src/core/session/revocations.ts';
+import type { RevokedPrincipal } from '../../src/mesh/reconcile/contract.ts';
+import { readBrokerConfig } from '../../src/start/config.ts';
 import { CLOSE_CAUSES } from '../../src/store/close-causes.ts';
 import { readStore } from '../harness/audit.ts';
 import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
 const principal = (name: string, more: Partial<RevokedPrincipal> = {}): RevokedPrincipal => ({
-  ...{ namespace: 'meshpass-dev', serviceAccount: name, until: Math.floor(Date.now() / 1000) + 600 },
-  ...{ spiffeId: `spiffe://cluster.local/ns/meshpass-dev/sa/${name}`, ...more },
+  namespace: 'meshpass-dev',
+  serviceAccount: name,
+  until: Math.floor(Date.now() / 1000) + 600,
+  spiffeId: `spiffe://cluster.local/ns/meshpass-dev/sa/${name}`,
+  ...more,
 });
 
 describe('which ends are denied in the mesh', () => {
-  it('are by default those where access was taken away', () => {
+  it('are by default those that revoke access', () => {
     const config = readBrokerConfig({
-      ...{ publicUrl: 'https://broker.example', listen: { host: '127.0.0.1', port: 0 }, dataDir: '/data' },
+      publicUrl: 'https://broker.example',
+      listen: { host: '127.0.0.1', port: 0 },
+      dataDir: '/data',
       tls: { certFile: '/tls.crt', keyFile: '/tls.key' },
       edge: { host: 'edge.example', port: 443 },
     });
     expect(config.denyEnded).toBe('revoked');
   });
 
-  it('are all of them with "always", and also one whose cause is not known', () => {
+  it('are all of them with "always", even one of unknown cause', () => {
     const denies = deniesEnded('always');
     for (const cause of [...CLOSE_CAUSES, undefined, 'a later one']) expect(denies(cause)).toBe(true);
   });
 
-  it('are with "revoked" those that take access from a workspace that may run on, and what is not known', () => {
+  it('are with "revoked" those that revoke access of a workspace that may still run, and those of unknown cause', () => {
     const denies = deniesEnded('revoked');
     expect(CLOSE_CAUSES.filter(denies)).toEqual([
       ...[
@@ -48,7 +53,7 @@ describe('which ends are denied in the mesh', () => {
     for (const cause of [undefined, 'a later one', 'constructor']) expect(denies(cause)).toBe(true);
   });
 
-  it('are said in the audit row only where they are not', () => {
+  it('appear in the audit row only if they are not denied', () => {
     expect(undeniedDetail([principal('a'), principal('b', { undenied: false })])).toEqual({});
     const until = Date.parse('2026-11-24T12:00:00Z') / 1000;
     expect(undeniedDetail([principal('a', { undenied: true, until })])).toMatchObject({
@@ -59,7 +64,7 @@ describe('which ends are denied in the mesh', () => {
 });
 
 describe('the list for the mesh', () => {
-  it('keeps what was denied once, and takes many ends during one write together into the next', async () => {
+  it('keeps a principal denied once it was, and collects the ends during one write for the next', async () => {
     const told: (readonly RevokedPrincipal[])[] = [];
     let release = () => {};
     const first = new Promise<void>((resolve) => {
@@ -74,7 +79,9 @@ describe('the list for the mesh', () => {
         collectOrphans: async () => [],
         principals: async () => [],
       },
-      ...{ clock: Date.now, initial: [], onFailure: () => undefined },
+      clock: Date.now,
+      initial: [],
+      onFailure: () => undefined,
     });
     for (let one = 0; one < 50; one += 1) revocations.add([principal(`many-${one}`, { undenied: true })]);
     revocations.add([principal('denied', { undenied: false })]);
@@ -118,19 +125,20 @@ describe('a broker that denies revoked sessions only', () => {
         .map(({ namespace, undenied }) => [namespace, !undenied]),
     );
 
-  it('tells the mesh and the drill by cause, and the same after a restart', async () => {
+  it('reports denials to the mesh and the drill by cause, and the same after a restart', async () => {
     const gone = await open('gerd');
     const closed = await open('olga');
     const late = await open('lena');
     await asSession(harness, gone, { method: 'DELETE', path: '/session' });
     await asSession(harness, late, { method: 'DELETE', path: '/session' });
     const answer = await harness.operatorCall({
-      ...{ method: 'POST', path: '/admin/sessions/close' },
+      method: 'POST',
+      path: '/admin/sessions/close',
       headers: { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' },
       body: JSON.stringify({ id: closed.session.id }),
     });
     expect(answer.status).toBe(200);
-    // A grant that is taken away is denied, whatever ends the rest of the session.
+    // A removed grant stays denied, regardless of what ends the rest of the session.
     const narrowed = await open('nora');
     harness.mesh.setAccess([grant('dev'), grant('ops', ['idp:nobody'])]);
     const neither = { 'meshpass-dev': false, 'meshpass-ops': false };
@@ -156,7 +164,7 @@ describe('a broker that denies revoked sessions only', () => {
     expect(await drilled(closed)).toEqual([true, true]);
     expect((await drilled(narrowed)).sort()).toEqual([false, true]);
 
-    // An operator has one denied by hand that is over, and the broker after this one knows.
+    // An operator closes an ended session to deny it, and the next broker still denies it.
     const again = async () => {
       const order = { method: 'POST', path: '/admin/sessions/close', body: JSON.stringify({ id: late.session.id }) };
       return (await harness.operatorCall({ ...order, headers: { ...headers, 'content-type': 'application/json' } }))
@@ -169,7 +177,7 @@ describe('a broker that denies revoked sessions only', () => {
     await harness.restart();
     await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]));
 
-    // Who starts it again with `always` has the last ends denied, too.
+    // After a restart with `always`, the broker also denies the last ends.
     config.denyEnded = 'always';
     await harness.restart();
     await vi.waitFor(() => expect([denied(gone), denied(narrowed)]).toEqual([both, both]));

@@ -1,9 +1,18 @@
 /** A lease across restarts: a broker that was away ends no session by that, and keeps none alive that is dead. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createLeases, leaseAfterAbsence } from '../../src/session/leases.ts';
-import type { Live } from '../../src/session/live.ts';
-import { createLiveIndex } from '../../src/session/live.ts';
-import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
+import { createLeases, leaseAfterAbsence } from '../../src/core/session/leases.ts';
+import type { Live } from '../../src/core/session/live.ts';
+import { createLiveIndex } from '../../src/core/session/live.ts';
+import {
+  asSession,
+  type Enrolled,
+  type Harness,
+  OPERATOR_TOKEN,
+  renewLease,
+  session,
+  startHarness,
+} from '../harness/broker.ts';
+import { playJournal } from '../harness/journal.ts';
 import { grant } from '../harness/mesh.ts';
 
 const LEASE = 45;
@@ -32,7 +41,11 @@ describe('a session whose agent is silent', { timeout: 120_000 }, () => {
     expect(given - harness.now()).toBeLessThanOrEqual(LEASE + GRACE);
     expect(given - harness.now()).toBeGreaterThan(LEASE);
   };
-  const beat = (who: Enrolled) => asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
+  const expectEnded = async (who: Enrolled) => {
+    expect((await renewLease(harness, who)).kind).not.toBe('lease');
+    const refused = await asSession(harness, who, { path: '/services' });
+    expect(refused).toMatchObject({ status: 401, json: { error_code: 'session_closed' } });
+  };
 
   it('gets a lease and a grace from the first restart, and nothing more from the next', async () => {
     await harness.restart();
@@ -47,37 +60,37 @@ describe('a session whose agent is silent', { timeout: 120_000 }, () => {
     const last = (await leaseOf(silent.session.id))!;
     expect(last - harness.now()).toBeLessThanOrEqual(2 * HEARTBEAT);
     harness.clockAhead = last * 1000 - Date.now();
-    const refused = await beat(silent);
-    expect(refused).toMatchObject({ status: 401, json: { error_code: 'session_closed' } });
+    await expectEnded(silent);
   });
 
-  it('has all of it again at the next restart once its agent has been heard', async () => {
+  it('is full again at the next restart once its agent has renewed it', async () => {
     await harness.restart();
     const given = (await leaseOf(silent.session.id))!;
     harness.clockAhead += 70_000;
-    expect(await beat(silent)).toMatchObject({ status: 200 });
+    expect(await renewLease(harness, silent)).toMatchObject({ kind: 'lease' });
     await harness.restart();
     const again = (await leaseOf(silent.session.id))!;
     expect(again).toBeGreaterThan(given);
     expectWhole(again);
   });
 
-  it('is over at the second that its lease ends, not one later', async () => {
+  it('ends at the second at which its lease ends, not one later', async () => {
     const end = (await leaseOf(silent.session.id))!;
     harness.clockAhead = (end - 1) * 1000 - Date.now();
     expect(await leaseOf(silent.session.id)).toBe(end);
     harness.clockAhead = end * 1000 - Date.now();
-    expect(await beat(silent)).toMatchObject({ status: 401, json: { error_code: 'session_closed' } });
+    await expectEnded(silent);
   });
 });
 
-it('a store that comes and goes lengthens a lease once', () => {
+it('an intermittent store lengthens a lease once', () => {
   let now = 1_000_000;
   let holdsAgain = () => {};
   const live = createLiveIndex();
   const one = {
     session: { id: 'one', tokenHash: 'hash', attestation: { workspace: { key: 'workspace' } } },
-    ...{ leaseUntil: now + LEASE, awaitingHeartbeat: false },
+    leaseUntil: now + LEASE,
+    awaitingHeartbeat: false,
   } as Live;
   live.add(one);
   const store = {
@@ -86,7 +99,11 @@ it('a store that comes and goes lengthens a lease once', () => {
     },
   };
   createLeases({
-    ...{ store: store as never, live, clock: () => now * 1000, onFailure: (cause) => expect.fail(String(cause)) },
+    store,
+    journal: playJournal(async () => expect.fail('nothing to write')),
+    live,
+    clock: () => now * 1000,
+    onFailure: (cause) => expect.fail(String(cause)),
     terms: { leaseSeconds: LEASE, restartGraceSeconds: GRACE, heartbeatSeconds: HEARTBEAT },
   });
   holdsAgain();
@@ -98,10 +115,10 @@ it('a store that comes and goes lengthens a lease once', () => {
   expect(one.leaseUntil).toBe(1_000_000 + LEASE + GRACE);
 });
 
-it('gives ten thousand sessions that come back at once the time that a broker needs to hear all of them', () => {
+it('allows ten thousand sessions that return at once the time that a broker needs to renew all of them', () => {
   const terms = { leaseSeconds: LEASE, restartGraceSeconds: GRACE, heartbeatSeconds: HEARTBEAT };
   expect(leaseAfterAbsence(1_000, terms, 59, undefined)).toBe(1_000 + LEASE + GRACE);
   expect(leaseAfterAbsence(1_000, terms, 10_000, undefined)).toBe(1_000 + LEASE + GRACE + 166);
-  // Who has had it gets no more than the time to speak.
+  // An agent that had it gets only the time to respond.
   expect(leaseAfterAbsence(1_000, terms, 10_000, 1_005)).toBe(1_000 + 2 * HEARTBEAT);
 });

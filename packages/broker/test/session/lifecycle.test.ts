@@ -1,7 +1,7 @@
 /** How long a session lives, and what ends, replaces or narrows it. */
 import { Agent } from 'node:https';
 import { join } from 'node:path';
-import { type EdgeEvent, HeartbeatResponse, ServicesResponse } from '@meshpass/identity';
+import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readStore } from '../harness/audit.ts';
 import {
@@ -14,10 +14,10 @@ import {
   FORM,
   form,
   type Harness,
-  heartbeat,
   ID_TOKEN,
   newKey,
   OPERATOR_TOKEN,
+  renewLease,
   send,
   session,
   startHarness,
@@ -44,7 +44,7 @@ describe('a live session', () => {
     return { events, stop };
   };
 
-  it('goes at once from store, edges and mesh when its agent says goodbye', async () => {
+  it('ends at once in store, edges and mesh when its agent says goodbye', async () => {
     const who = await session(harness, 'alice');
     await certificates(harness, who, ['dev']);
     const { events, stop } = listen();
@@ -60,17 +60,19 @@ describe('a live session', () => {
     stop();
     await harness.broker.revocationsSettled();
     expect(harness.mesh.revoked.some((one) => one.spiffeId.includes(who.session.id.slice(0, 12)))).toBe(true);
-    const after = await heartbeat(harness, who);
+    expect(await renewLease(harness, who)).toMatchObject({ kind: 'ended', reason: 'its agent ended it' });
+    const after = await asSession(harness, who, { path: '/services' });
     expect([after.status, after.json.error_code]).toEqual([401, 'session_closed']);
     expect(after.json.error_description).toContain('its agent ended it');
   });
 
-  it('is replaced by the next session of its workspace, also when both arrive at once', async () => {
+  it('is replaced by the next session of its workspace, even when both arrive at once', async () => {
     const first = await session(harness, 'alice');
     const { events, stop } = listen();
     const [a, b] = await Promise.all([session(harness, 'alice'), session(harness, 'alice')]);
     const alive = [];
-    for (const one of [first, a!, b!]) if ((await heartbeat(harness, one)).status === 200) alive.push(one.session.id);
+    for (const one of [first, a!, b!])
+      if ((await renewLease(harness, one)).kind === 'lease') alive.push(one.session.id);
     expect(alive).toHaveLength(1);
     expect(events.filter((event) => event.type === 'close')).toHaveLength(2);
     stop();
@@ -96,7 +98,7 @@ describe('a live session', () => {
       const second = await session(harness, 'ines');
       hold.resolve();
       await vi.waitFor(() => expect(harness.log.join('')).toContain('disconnected before its session could be opened'));
-      expect((await heartbeat(harness, second)).status).toBe(200);
+      expect((await renewLease(harness, second)).kind).toBe('lease');
     } finally {
       harness.idp.before = async () => {};
       hold.resolve();
@@ -110,32 +112,32 @@ describe('a live session', () => {
     expect([answer.status, answer.json.error_code]).toEqual([400, 'workspace_not_owned']);
   });
 
-  it('lives as long as heartbeats come, and lapses without', async () => {
+  it('lives while its lease is renewed, and lapses without them', async () => {
     const quiet = await session(harness, 'quiet');
     const loud = await session(harness, 'loud');
     harness.clockAhead += 30_000;
-    const beat = await heartbeat(harness, loud);
-    expect(HeartbeatResponse.parse(beat.json).lease_expires_at).toBe(harness.now() + 45);
+    const renewed = await renewLease(harness, loud);
+    expect(renewed).toMatchObject({ kind: 'lease', lease_expires_at: harness.now() + 45 });
     harness.clockAhead += 20_000;
-    await vi.waitFor(async () => expect((await heartbeat(harness, quiet)).json.error_code).toBe('session_closed'), {
+    await vi.waitFor(async () => expect((await renewLease(harness, quiet)).kind).toBe('ended'), {
       timeout: 60_000,
     });
-    expect((await heartbeat(harness, loud)).status).toBe(200);
+    expect((await renewLease(harness, loud)).kind).toBe('lease');
   });
 
-  it('is not told that it reaches nothing while a broker that starts has no access file in force', async () => {
+  it('gets no empty list of services while a starting broker has no access file in force', async () => {
     const who = await session(harness, 'early');
     harness.mesh.notReady = ['the access file has not been applied yet'];
     try {
-      const beat = await heartbeat(harness, who);
-      expect(beat.status).toBe(200);
-      expect(HeartbeatResponse.parse(beat.json)).not.toHaveProperty('services_version');
+      const renewed = await renewLease(harness, who);
+      expect(renewed.kind).toBe('lease');
+      expect(renewed).not.toHaveProperty('services_version');
       const services = await asSession(harness, who, { path: '/services' });
       expect([services.status, services.json.error_code]).toEqual([503, 'kubernetes_unavailable']);
     } finally {
       harness.mesh.notReady = [];
     }
-    expect((await heartbeat(harness, who)).json).toHaveProperty('services_version');
+    expect(await renewLease(harness, who)).toHaveProperty('services_version');
     expect((await asSession(harness, who, { path: '/services' })).json.services).toHaveLength(1);
   });
 
@@ -145,14 +147,15 @@ describe('a live session', () => {
     expect(who.session.expires_at - who.expires_in - harness.now()).toBeLessThanOrEqual(0);
     expect(who.expires_in).toBeLessThanOrEqual(120);
     for (let n = 0; n < 4; n++) {
-      await heartbeat(harness, who);
+      await renewLease(harness, who);
       harness.clockAhead += 31_000;
     }
-    const answer = await heartbeat(harness, who);
+    expect((await renewLease(harness, who)).kind).not.toBe('lease');
+    const answer = await asSession(harness, who, { path: '/services' });
     expect([answer.status, answer.json.error_code]).toEqual([401, 'session_closed']);
   });
 
-  it('loses a grant that the access file takes away, and ends with the last', async () => {
+  it('loses a grant that the access file removes, and ends with the last', async () => {
     const who = await session(harness, 'olga');
     await certificates(harness, who, ['dev', 'ops']);
     const { events, stop } = listen();
@@ -167,10 +170,11 @@ describe('a live session', () => {
     expect([own('meshpass-ops'), own('meshpass-dev')]).toEqual([true, false]);
     expect((await certificates(harness, who, ['ops'])).json.error_code).toBe('grant_unknown');
     harness.mesh.setAccess([grant('dev', ['idp:other'])]);
-    await vi.waitFor(async () => expect((await heartbeat(harness, who)).json.error_code).toBe('session_closed'), {
+    await vi.waitFor(async () => expect((await renewLease(harness, who)).kind).toBe('ended'), {
       timeout: 60_000,
     });
-    expect(events.at(-1)?.type).toBe('close');
+    // Edges hear of it once the store has it.
+    await vi.waitFor(() => expect(events.at(-1)).toMatchObject({ type: 'close', id: who.session.id }));
     stop();
   });
 
@@ -186,7 +190,7 @@ describe('a live session', () => {
     expect(harness.mesh.revoked.some((one) => one.spiffeId.includes(who.session.id.slice(0, 12)))).toBe(true);
   });
 
-  it('is closed by an operator, and by nobody who merely says so', async () => {
+  it('is closed only by an authenticated operator', async () => {
     const who = await session(harness, 'alice');
     const close = (token: string, body: object) =>
       harness.operatorCall({
@@ -201,7 +205,7 @@ describe('a live session', () => {
     expect((await close(OPERATOR_TOKEN, { id: 'x', subject: 'y' })).status).toBe(400);
     const closed = await close(OPERATOR_TOKEN, { subject: 'idp:alice' });
     expect(closed.json.closed).toContain(who.session.id);
-    expect((await heartbeat(harness, who)).json.error_code).toBe('session_closed');
+    expect((await renewLease(harness, who)).kind).toBe('ended');
   });
 
   it('survives a restart of the broker, with a new lease, and keeps what was revoked', async () => {
@@ -212,8 +216,8 @@ describe('a live session', () => {
     const kid = (await harness.call({ path: '/jwks' })).json.keys[0].kid;
     harness.mesh.revoked = [];
     await harness.restart();
-    expect((await heartbeat(harness, who)).status).toBe(200);
-    expect((await heartbeat(harness, gone)).status).toBe(401);
+    expect((await renewLease(harness, who)).kind).toBe('lease');
+    expect(await renewLease(harness, gone)).toMatchObject({ kind: 'refused', status: 401 });
     expect((await harness.call({ path: '/jwks' })).json.keys[0].kid).toBe(kid);
     await harness.broker.revocationsSettled();
     expect(harness.mesh.revoked.some((one) => one.spiffeId.includes(gone.session.id.slice(0, 12)))).toBe(true);

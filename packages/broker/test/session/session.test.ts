@@ -1,6 +1,6 @@
-/** What a live session is given, and to whom. */
+/** Credentials of a live session, and their recipients. */
 import { CertificateResponse, ServicesResponse } from '@meshpass/identity';
-import { createLocalJWKSet, jwtVerify } from 'jose';
+import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   asSession,
@@ -8,6 +8,7 @@ import {
   derive,
   dpop,
   EXCHANGE,
+  enrol,
   FORM,
   form,
   type Harness,
@@ -37,7 +38,7 @@ describe('a live session', () => {
     const who = await session(harness, 'alice');
     const answer = await derive(harness, who, { requested_token_type: JWT });
     expect(answer.json).toMatchObject({ token_type: 'N_A', issued_token_type: JWT });
-    // What is left of 300 seconds: signing and answering may cross the boundary of a second.
+    // Rest of 300 seconds: signing and answering may cross a second boundary.
     expect(answer.json.expires_in).toBeGreaterThan(290);
     expect(answer.json.expires_in).toBeLessThanOrEqual(300);
     const { json: jwks } = await harness.call({ path: '/jwks' });
@@ -55,6 +56,19 @@ describe('a live session', () => {
       login: 'alice',
     });
     expect((await derive(harness, who)).json.access_token).toBe(answer.json.access_token);
+  });
+
+  it.each<[string, unknown, string | undefined]>([
+    ['is verified', true, 'alice@acme.com'],
+    ['is not', false, undefined],
+    ['is stated in another way', 'true', undefined],
+    ['may be anything', undefined, undefined],
+  ])('has an identity token with the email of its proof, if it %s: %s', async (_, verified, expected) => {
+    const key = newKey();
+    const proof = await harness.idp.prove('alice', { email: 'alice@acme.com', email_verified: verified });
+    const who = { ...(await enrol(harness, 'alice', key, proof)).json, key };
+    const { json } = await derive(harness, who, { requested_token_type: JWT });
+    expect(decodeJwt(json.access_token).email).toBe(expected);
   });
 
   it('has an ID token for an audience that the access file allows, and for no other', async () => {
@@ -124,7 +138,7 @@ describe('a live session', () => {
     expect([again.status, again.json.error_code]).toEqual([401, 'dpop_replayed']);
   });
 
-  it('compares htu with its public URL, whatever the Host header says', async () => {
+  it('compares htu with its public URL, regardless of the Host header', async () => {
     const who = await session(harness, 'alice');
     const answer = await asSession(harness, who, { path: '/services', headers: { host: 'evil.example' } });
     expect(ServicesResponse.parse(answer.json).services).toHaveLength(1);
@@ -153,7 +167,7 @@ describe('a live session', () => {
     expect(harness.mesh.signed.slice(before).map((one) => one.queue)).toEqual(['arrival', 'renewal']);
   });
 
-  it('is told when to come again where the line at the CA is full, and is still an arrival then', async () => {
+  it('learns when to retry if the line at the CA is full, and is still an arrival then', async () => {
     const who = await session(harness, 'alice');
     const before = harness.mesh.signed.length;
     harness.mesh.full.add('arrival');
@@ -176,8 +190,11 @@ describe('a live session', () => {
       return given.promise;
     };
     const call = asSession(harness, who, {
-      ...{ method: 'POST', path: '/certificates', headers: { 'content-type': 'application/json' } },
-      ...{ body: JSON.stringify({ certificates: [{ grant: 'dev', csr: newCsr() }] }), signal: gone.signal },
+      method: 'POST',
+      path: '/certificates',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ certificates: [{ grant: 'dev', csr: newCsr() }] }),
+      signal: gone.signal,
     }).catch((error: Error) => error.name);
     const signal = await asked.promise;
     expect(signal.aborted).toBe(false);
@@ -197,7 +214,7 @@ describe('a live session', () => {
     expect([answer.status, answer.json.error_code]).toEqual([status, code]);
   });
 
-  it('is told nothing of a certificate when it ends while the CA signs, and the principal stays revoked long enough', async () => {
+  it('gets no certificate if it ends while the CA signs, and the principal stays revoked long enough', async () => {
     const who = await session(harness, 'alice');
     let signing = () => {};
     const began = new Promise<void>((resolve) => {

@@ -1,35 +1,27 @@
-/** The store has a gain, and its answer is lost: nobody was told of it, so nothing is left of it. Also after a broker that ended between two writes. */
+/** The store's answer is lost: the broker reads what the store has before it decides again, and that counts. */
 import { join } from 'node:path';
 import { authorize } from '@meshpass/access';
-import { MeshpassError, ServicesResponse } from '@meshpass/identity';
+import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Entry, Journal } from '../../src/audit/log/journal.ts';
+import { PUT_REQUESTS } from '../../src/admin/approval/statements.ts';
+import { REVOKE_PRINCIPALS } from '../../src/core/statements.ts';
 import { openStore } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';
-import { asSession, certificates, type Enrolled, type Harness, session, startHarness } from '../harness/broker.ts';
+import {
+  asSession,
+  certificates,
+  type Enrolled,
+  type Harness,
+  OPERATOR_TOKEN,
+  session,
+  startHarness,
+} from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
+import { fate, loseOnce, resetFate, type Written } from './fate.ts';
 
-/** What becomes of the next entries: asked before each; `lost`: it is written, and the writer hears that it was not. */
-const fate = vi.hoisted(() => ({ of: (_entry: unknown): 'written' | 'lost' | 'refused' => 'written' }));
+vi.mock('../../src/store/open.ts', async (original) => (await import('./fate.ts')).withFate(original));
 
-vi.mock('../../src/audit/log/journal.ts', async (original) => {
-  const real = await original<typeof import('../../src/audit/log/journal.ts')>();
-  return {
-    ...real,
-    createJournal: (options: Parameters<typeof real.createJournal>[0]): Journal => {
-      const journal = real.createJournal(options);
-      return {
-        ...journal,
-        write: async (entry) => {
-          const what = fate.of(entry);
-          if (what !== 'refused') await journal.write(entry);
-          if (what !== 'written') throw new MeshpassError('store_unavailable', 'The answer was lost.');
-        },
-      };
-    },
-  };
-});
-
+const isGain = ({ audit }: Written) => audit.some(({ action }) => action === 'session.widen');
 const place = { file: 'access.yaml', line: 9, column: 5 };
 const who = [{ place, issuer: 'idp' }];
 const leads = [{ place, issuer: 'idp', when: 'subject in ["idp:bob", "idp:carol"]' }];
@@ -42,32 +34,26 @@ describe('what the store did not confirm', () => {
     harness = await startHarness({ parts: () => ({ authorize }) });
   });
   beforeEach(() => {
-    fate.of = () => 'written';
+    resetFate();
     harness.mesh.setAccess([grant('dev', [], { who }), grant('prod', [], { who, approval })]);
     harness.clockAhead += 100_000;
   });
   afterAll(() => harness.stop());
 
-  const lose = (which: (entry: Entry) => boolean) => {
-    let once = false;
-    fate.of = (entry) => {
-      if (once || !which(entry as Entry)) return 'written';
-      once = true;
-      return 'lost';
-    };
-  };
   const post = async (one: Enrolled, path: string, body: object) =>
     await asSession(harness, one, {
-      ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
+      method: 'POST',
+      path,
+      headers: { 'content-type': 'application/json' },
       body: JSON.stringify(body),
     });
   const ask = async (one: Enrolled): Promise<string> =>
     (await post(one, '/approvals', { grant: 'prod', reason: 'INC-1' })).json.id;
   const answer = (one: Enrolled, id: string, decision = 'approve') => post(one, '/approvals/answer', { id, decision });
   const held = async (one: Enrolled) =>
-    ServicesResponse.parse((await asSession(harness, one, { path: '/services' })).json).held!;
+    ServicesResponse.parse((await asSession(harness, one, { path: '/services' })).json).held;
   const names = async (one: Enrolled) => (await held(one)).map((has) => has.grant);
-  /** Once it is known again what the store has. */
+  /** Answers a request once the broker knows again what the store has. */
   const answered = async (one: Enrolled, id: string, decision?: string) => {
     const last = await vi.waitFor(
       async () => {
@@ -79,6 +65,8 @@ describe('what the store did not confirm', () => {
     );
     return last.json.error_code ?? last.json.state;
   };
+  const closeCauseOf = async ({ session: { id } }: Enrolled) =>
+    (await stored()).sessions.find((one) => one.id === id)!.close_cause;
   const stored = async () => {
     await harness.broker.close();
     const read = await readStore({ dataDir: join(harness.dir, 'data') });
@@ -86,163 +74,212 @@ describe('what the store did not confirm', () => {
     return read;
   };
 
-  it('of an approval is taken back, so that a later denial leaves nothing in the store', async () => {
+  it('of an operator’s end is stored with its cause, although the workspace has opened another session', async () => {
+    const mallory = await session(harness, 'mallory');
+    await certificates(harness, mallory, ['dev']);
+    let refusals = 0;
+    fate.of = ({ audit }) =>
+      audit.some(({ action }) => action === 'session.close') && refusals++ === 0 ? 'refused' : 'written';
+    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
+    const body = JSON.stringify({ id: mallory.session.id });
+    const closing = harness.operatorCall({ method: 'POST', path: '/admin/sessions/close', headers, body });
+    await vi.waitFor(() => expect(refusals).toBeGreaterThan(0));
+    await session(harness, 'mallory');
+    expect((await closing).status).toBe(200);
+    expect(await closeCauseOf(mallory)).toBe('operator');
+  });
+
+  it('of an end by an operator is stored with its cause, although a replacement was stored before', async () => {
+    const first = await session(harness, 'mallory');
+    await certificates(harness, first, ['dev']);
+    const written = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    fate.after = async ({ audit }) => {
+      if (!audit.some(({ action }) => action === 'session.open')) return;
+      written.resolve();
+      await answer.promise;
+    };
+    const second = session(harness, 'mallory');
+    await written.promise;
+    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
+    const body = JSON.stringify({ id: first.session.id });
+    const events: EdgeEvent[] = [];
+    const stop = harness.broker.feed.subscribe((event) => events.push(event));
+    const closing = harness.operatorCall({ method: 'POST', path: '/admin/sessions/close', headers, body });
+    // Edges know it before the store.
+    await vi.waitFor(() =>
+      expect(events).toContainEqual(expect.objectContaining({ type: 'close', id: first.session.id })),
+    );
+    stop();
+    answer.resolve();
+    expect((await closing).status).toBe(200);
+    await second;
+    expect(await closeCauseOf(first)).toBe('operator');
+  });
+
+  it('of an approval counts if the store has it, and a later denial is refused', async () => {
     const alice = await session(harness, 'alice');
     const bob = await session(harness, 'bob');
     const id = await ask(alice);
-    lose((entry) => entry.gained !== undefined);
+    loseOnce(isGain);
     expect((await answer(bob, id)).json.error_code).toBe('store_unavailable');
-    expect(await names(alice)).toEqual(['dev']);
-    expect(await answered(bob, id, 'deny')).toBe('denied');
-    const { audit, principals, sessions } = await stored();
-    expect(JSON.parse(sessions.find((one) => one.id === alice.session.id)!.grants)).toHaveLength(1);
-    const own = principals.filter((one) => one.session_id === alice.session.id && one.grant_name === 'prod');
-    expect(own.map((one) => one.revoked_at !== null)).toEqual([true]);
-    const rows = audit.filter((row) => row.session_id === alice.session.id && row.grant_name === 'prod');
-    expect(rows.map((row) => [row.action, row.outcome]).filter(([action]) => action?.startsWith('session'))).toEqual([
-      ['session.widen', 'allowed'],
-      ['session.narrow', 'ended'],
-    ]);
-    expect(await names(alice)).toEqual(['dev']);
-  });
-
-  it('of an approval can be approved again, with one principal', async () => {
-    const alice = await session(harness, 'anna');
-    const bob = await session(harness, 'bob');
-    const id = await ask(alice);
-    lose((entry) => entry.gained !== undefined);
-    expect((await answer(bob, id)).json.error_code).toBe('store_unavailable');
-    expect(await answered(bob, id)).toBe('approved');
+    expect(await answered(bob, id, 'deny')).toBe('approval_unknown');
     const before = (await held(alice)).find((one) => one.grant === 'prod')!;
     await certificates(harness, alice, ['prod']);
-    const { principals } = await stored();
-    const live = principals.filter(
-      (one) => one.session_id === alice.session.id && one.grant_name === 'prod' && one.revoked_at === null,
-    );
-    expect(live.map((one) => one.spiffe_id)).toEqual([before.spiffe_id]);
+    const { audit, principals } = await stored();
+    const own = principals.filter((one) => one.session_id === alice.session.id && one.grant_name === 'prod');
+    expect(own.map((one) => [one.spiffe_id, one.revoked_at])).toEqual([[before.spiffe_id, null]]);
+    const rows = audit.filter((row) => row.session_id === alice.session.id && row.grant_name === 'prod');
+    expect(rows.map((row) => [row.action, row.outcome]).filter(([action]) => action === 'session.widen')).toEqual([
+      ['session.widen', 'allowed'],
+    ]);
     expect((await held(alice)).find((one) => one.grant === 'prod')).toEqual(before);
   });
 
-  it('of an emergency is taken back, needs no review, and can be taken again', async () => {
+  it('of an approval counts, although nobody calls and the answer of the store stays away for a while', async () => {
+    const alice = await session(harness, 'anna');
+    const bob = await session(harness, 'bob');
+    const id = await ask(alice);
+    let lost = 0;
+    fate.of = (written) => {
+      if (!isGain(written) && (lost === 0 || lost > 3)) return 'written';
+      lost++;
+      return 'lost';
+    };
+    expect((await answer(bob, id)).json.error_code).toBe('store_unavailable');
+    await vi.waitFor(async () => expect(await names(alice)).toEqual(['dev', 'prod']), { timeout: 20_000 });
+  });
+
+  it('of an approval does not count if the store does not have it', async () => {
+    const alice = await session(harness, 'aline');
+    const bob = await session(harness, 'bob');
+    const id = await ask(alice);
+    let refused = false;
+    fate.of = (written) => {
+      if (!isGain(written) || refused) return 'written';
+      refused = true;
+      return 'refused';
+    };
+    expect((await answer(bob, id)).json.error_code).toBe('store_unavailable');
+    expect(await answered(bob, id, 'deny')).toBe('denied');
+    expect(await names(alice)).toEqual(['dev']);
+  });
+
+  it('of an emergency counts if the store has it, with its review', async () => {
     const alice = await session(harness, 'ada');
     const take = async () => (await post(alice, '/approvals/emergency', { grant: 'prod', reason: 'INC-1' })).json;
-    lose((entry) => entry.gained !== undefined);
+    loseOnce(isGain);
     expect((await take()).error_code).toBe('store_unavailable');
-    expect(await names(alice)).toEqual(['dev']);
-    const again = await vi.waitFor(
-      async () => {
-        const taken = await take();
-        expect(taken.error_code).toBeUndefined();
-        return taken;
-      },
-      { timeout: 20_000 },
-    );
-    await stored();
+    await vi.waitFor(async () => expect((await take()).error_code).toBe('approval_open'), { timeout: 20_000 });
     const { own } = (await asSession(harness, alice, { path: '/approvals' })).json;
-    const states = own.map((one: { id: string; state: string; emergency: { state: string } }) => [
-      ...[one.id === again.id, one.state, one.emergency.state],
-    ]);
-    expect(states.sort()).toEqual([
-      [false, 'ended', 'void'],
-      [true, 'approved', 'open'],
-    ]);
+    expect(own.map((one: { state: string; emergency: { state: string } }) => [one.state, one.emergency.state])).toEqual(
+      [['approved', 'open']],
+    );
     expect(await names(alice)).toEqual(['dev', 'prod']);
   });
 
-  it('of an emergency or an approval is taken back at webhooks, too, behind what they were told of it', async () => {
-    harness.mesh.setAccess([grant('dev', [], { who }), grant('prod', [], { who, approval })], undefined, {}, [], {
-      webhooks: [{ name: 'chat', url: 'https://chat.example', speaksFor: 'idp', place }],
-    });
-    const [alice, bob] = [await session(harness, 'abby'), await session(harness, 'bob')];
-    lose((entry) => entry.gained !== undefined);
-    expect((await post(alice, '/approvals/emergency', { grant: 'prod', reason: 'INC-1' })).json.error_code).toBe(
-      'store_unavailable',
-    );
-    const carol = await session(harness, 'abe');
-    const id = await ask(carol);
-    lose((entry) => entry.gained !== undefined);
-    expect((await answer(bob, id)).json.error_code).toBe('store_unavailable');
-    expect(await answered(bob, id, 'deny')).toBe('denied');
-    await harness.broker.close();
-    const store = await openStore({ dataDir: join(harness.dir, 'data') });
-    const rows = await store.db.selectFrom('approval_deliveries').selectAll().orderBy('id').execute();
-    await store.close();
-    await harness.restart();
-    const told = rows.map(({ body }) => JSON.parse(body));
-    const of = (login: string) =>
-      told
-        .filter(({ data }) => data.person.login === login)
-        .map(({ type, data }) => [type, data.state, ...(data.emergency ? [data.emergency.state] : [])]);
-    expect(of('abby')).toEqual([
-      ['approval.emergency', 'approved', 'open'],
-      ['approval.changed', 'ended', 'void'],
-    ]);
-    expect(of('abe')).toEqual([
-      ['approval.requested', 'pending'],
-      ['approval.changed', 'approved'],
-      ['approval.changed', 'pending'],
-      ['approval.changed', 'denied'],
+  it('of a loss and an approval after it leaves the approval', async () => {
+    const [dev, ops, prod] = [
+      grant('dev', [], { who }),
+      grant('ops', [], { who }),
+      grant('prod', [], { who, approval }),
+    ];
+    harness.mesh.setAccess([dev, ops, prod]);
+    const alice = await session(harness, 'amelie');
+    const bob = await session(harness, 'bob');
+    const id = await ask(alice);
+    loseOnce((written) => written.rows(REVOKE_PRINCIPALS).some((one) => one.session_id === alice.session.id));
+    harness.mesh.setAccess([dev, prod]);
+    expect(await answered(bob, id)).toBe('approved');
+    expect(await names(alice)).toEqual(['dev', 'prod']);
+    const { principals } = await stored();
+    const own = principals.filter((one) => one.session_id === alice.session.id && one.revoked_at === null);
+    expect(own.map((one) => one.grant_name).sort()).toEqual(['dev', 'prod']);
+  });
+
+  it('of an opening leaves one session, which the next one of the workspace replaces', async () => {
+    loseOnce(({ audit }) => audit.some(({ action }) => action === 'session.open'));
+    await expect(session(harness, 'aurora')).rejects.toThrow('store_unavailable');
+    const again = await session(harness, 'aurora');
+    expect(await names(again)).toEqual(['dev']);
+    const { sessions } = await stored();
+    const own = sessions.filter(({ login }) => login === 'aurora');
+    expect(own.map(({ id, close_cause }) => [id === again.session.id, close_cause]).sort()).toEqual([
+      [false, 'replaced'],
+      [true, null],
     ]);
   });
 
-  it('of a denial counts, where the store has it', async () => {
+  it('of a denial counts if the store has it', async () => {
     const alice = await session(harness, 'astrid');
     const bob = await session(harness, 'bob');
     const carol = await session(harness, 'carol');
     const id = await ask(alice);
-    lose((entry) => entry.approvals !== undefined);
+    loseOnce((written) => written.rows(PUT_REQUESTS).length > 0);
     expect((await answer(bob, id, 'deny')).json.error_code).toBe('store_unavailable');
     expect(await answered(carol, id)).toBe('approval_unknown');
     expect(await names(alice)).toEqual(['dev']);
   });
 
-  it('of a broker that ended meanwhile leaves one principal of each grant that is held', async () => {
+  it('cannot leave two principals for one grant of a session', async () => {
     const alice = await session(harness, 'agnes');
-    await certificates(harness, alice, ['dev']);
-    const [dev] = await held(alice);
     await harness.broker.close();
     const store = await openStore({ dataDir: join(harness.dir, 'data') });
-    const { id } = alice.session;
-    const left = (name: string, account: string) => ({
-      ...{ session_id: id, grant_name: name, namespace: `meshpass-${name}`, service_account: account },
-      ...{ spiffe_id: `spiffe://x/ns/meshpass-${name}/sa/${account}`, last_not_after: null },
-      ...{ revoked_at: null, revoke_cause: null },
-    });
-    await store.db
-      .insertInto('session_principals')
-      .values([left('dev', 'a-0'), left('prod', 'a-1')])
+    const [dev] = await store.db
+      .selectFrom('session_principals')
+      .selectAll()
+      .where('session_id', '=', alice.session.id)
       .execute();
+    const second = { ...dev!, service_account: 'a-0', spiffe_id: 'spiffe://x/ns/meshpass-dev/sa/a-0' };
+    await expect(store.db.insertInto('session_principals').values(second).execute()).rejects.toThrow(
+      'session_principals_held',
+    );
     await store.close();
     await harness.restart();
-    expect(await held(alice)).toEqual([dev]);
-    expect((await certificates(harness, alice, ['prod'])).status).toBe(403);
-    const { principals } = await stored();
-    const live = principals.filter((one) => one.session_id === id && one.revoked_at === null);
-    expect(live.map((one) => one.spiffe_id)).toEqual([dev!.spiffe_id]);
   });
 
-  it('of a loss is written again with what was gained meanwhile', async () => {
+  it('decides again for each cause, if the file changed while a gain of another cause was stored', async () => {
+    const alice = await session(harness, 'agatha');
+    const opens = harness.now() + 50;
+    const during = [{ place, zone: 'UTC', after: opens, before: opens + 1_000 }] as never;
+    fate.after = async ({ audit }) => {
+      if (audit.some(({ action, grant_name }) => action === 'session.widen' && grant_name === 'timed'))
+        harness.mesh.setAccess([grant('dev', [], { who }), grant('timed', [], { who, during })]);
+    };
+    await harness.restart(() => {
+      harness.clockAhead += 51_000;
+      harness.mesh.setAccess([
+        grant('dev', [], { who }),
+        grant('timed', [], { who, during }),
+        grant('wide', [], { who }),
+      ]);
+    });
+    await vi.waitFor(async () => expect(await names(alice)).toEqual(['dev', 'timed']), { timeout: 20_000 });
+    const { audit } = await stored();
+    const own = audit.filter((row) => row.session_id === alice.session.id && row.action === 'session.widen');
+    expect(own.map((row) => row.grant_name)).toEqual(['timed']);
+  });
+
+  it('of a loss is written again, together with grants gained since', async () => {
     harness.mesh.setAccess([
       grant('dev', [], { who }),
       grant('ops', [], { who }),
       grant('prod', [], { who, approval }),
     ]);
     const alice = await session(harness, 'agathe');
+    const bob = await session(harness, 'bob');
+    const id = await ask(alice);
     let refused = 0;
-    fate.of = (entry) => {
-      const isLoss = (entry as Entry).revoked?.some((one) => one.session_id === alice.session.id);
+    fate.of = (written) => {
+      const isLoss = written.rows(REVOKE_PRINCIPALS).some((one) => one.session_id === alice.session.id);
       return isLoss && refused++ === 0 ? 'refused' : 'written';
     };
     harness.mesh.setAccess([grant('dev', [], { who }), grant('prod', [], { who, approval })]);
     await vi.waitFor(() => expect(refused).toBe(1));
-    const given = await harness.broker.gain(alice.session.id, 'prod', {
-      cause: 'approved',
-      until: harness.now() + 900,
-    });
-    expect(given.granted).toBe(true);
+    expect(await answered(bob, id)).toBe('approved');
     await vi.waitFor(() => expect(refused).toBe(2), { timeout: 20_000 });
-    const { sessions } = await stored();
-    const grants = JSON.parse(sessions.find((one) => one.id === alice.session.id)!.grants) as { name: string }[];
-    expect(grants.map((one) => one.name)).toEqual(['dev', 'prod']);
+    const { principals } = await stored();
+    const own = principals.filter((one) => one.session_id === alice.session.id && one.revoked_at === null);
+    expect(own.map((one) => one.grant_name).sort()).toEqual(['dev', 'prod']);
   });
 });

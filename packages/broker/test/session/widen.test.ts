@@ -1,9 +1,10 @@
-/** What a live session gains: by a time window, a wider access file, an approval; and how it loses it again. */
+/** Grants that a live session gains: by a time window, a wider access file, an approval; and how it loses them again. */
 import { join } from 'node:path';
 import { authorize } from '@meshpass/access';
 import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
+import type { LeaseStatement } from '@meshpass/identity/channel/index';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { GainRequest } from '../../src/session/widen.ts';
+import { type GainRequest, gain, type WidenContext } from '../../src/core/session/widen.ts';
 import { readStore } from '../harness/audit.ts';
 import {
   asSession,
@@ -11,11 +12,22 @@ import {
   derive,
   type Enrolled,
   type Harness,
-  heartbeat,
+  renewLease,
   session,
   startHarness,
 } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
+
+/** Sessions of the running broker. */
+const running = vi.hoisted(() => ({}) as { sessions: WidenContext });
+vi.mock('../../src/core/session/gain/queue.ts', async (original) => {
+  const real = await original<typeof import('../../src/core/session/gain/queue.ts')>();
+  const startGaining: typeof real.startGaining = (sessions, ...given) => {
+    running.sessions = sessions;
+    return real.startGaining(sessions, ...given);
+  };
+  return { ...real, startGaining };
+});
 
 const place = { file: 'access.yaml', line: 9, column: 5 };
 const approval = { place, by: [{ place, user: 'lead' }], for: 3600, max: 7200, reason: 'optional', count: 1 } as const;
@@ -55,18 +67,21 @@ describe('a live session', () => {
   };
   const heldBy = async (who: Enrolled) => {
     const answer = await asSession(harness, who, { path: '/services' });
-    return Object.fromEntries(ServicesResponse.parse(answer.json).held!.map((one) => [one.grant, one]));
+    return Object.fromEntries(ServicesResponse.parse(answer.json).held.map((one) => [one.grant, one]));
   };
+  const servicesVersion = async (who: Enrolled) =>
+    ((await renewLease(harness, who)) as LeaseStatement).services_version;
   const holds = (who: Enrolled, names: readonly string[]) =>
     vi.waitFor(async () => expect(Object.keys(await heldBy(who)).sort()).toEqual([...names].sort()), {
       timeout: 20_000,
     });
-  const approve = (who: Enrolled, name: string, seconds: number, more: Partial<GainRequest> = {}) =>
-    harness.broker.gain(who.session.id, name, { cause: 'approved', until: harness.now() + seconds, ...more });
+  const liveOf = (who: Enrolled) => running.sessions.live.byId(who.session.id)!;
+  const approve = (who: Enrolled, name: string, seconds: number, more: Partial<GainRequest> = {}, live = liveOf(who)) =>
+    gain(running.sessions, live, name, { cause: 'approved', until: harness.now() + seconds, ...more });
 
-  it('gains what a wider access file gives it, and edges, certificates and tokens follow', async () => {
+  it('gains the grants of a wider access file, and edges, certificates and tokens follow', async () => {
     const who = await session(harness, 'alice');
-    const before = (await heartbeat(harness, who)).json.services_version;
+    const before = await servicesVersion(who);
     const { admitted, stop } = listen(who);
     harness.mesh.setAccess([everybody('first'), everybody('dev')]);
     await holds(who, ['first', 'dev']);
@@ -76,7 +91,7 @@ describe('a live session', () => {
         ?.principals.map((one) => one.targets),
     ).toHaveLength(2);
     stop();
-    expect((await heartbeat(harness, who)).json.services_version).not.toBe(before);
+    expect(await servicesVersion(who)).not.toBe(before);
     const held = await heldBy(who);
     expect([held.first?.gained, held.dev?.gained]).toEqual(['access_widened', undefined]);
     const issued = await certificates(harness, who, ['first']);
@@ -86,7 +101,7 @@ describe('a live session', () => {
     expect(JSON.parse(Buffer.from(token, 'base64url').toString()).grants).toEqual(['dev', 'first']);
   });
 
-  it('gains what a file gives, or a window, that came while it opened', async () => {
+  it('gains a grant of a file, or a window, that came into force while it opened', async () => {
     const opening = async (subject: string, meanwhile: () => void) => {
       opensWhile = { subject, happens: meanwhile };
       const who = await session(harness, subject);
@@ -106,7 +121,7 @@ describe('a live session', () => {
     expect((await heldBy(timed)).timed?.gained).toBe('window_opened');
   });
 
-  it('is told the right cause by a broker that takes over and finds what nobody had looked at', async () => {
+  it('gets the right cause from a broker that takes over and finds an unchecked change', async () => {
     const opens = harness.now() + 100;
     const during = [{ place, zone: 'UTC', after: opens, before: opens + 1_000 }] as never;
     const open = [{ place, zone: 'UTC', after: opens - 1_000, before: opens + 1_000 }] as never;
@@ -117,13 +132,13 @@ describe('a live session', () => {
       harness.clockAhead += 101_000;
       harness.mesh.setAccess([everybody('dev'), everybody('timed', { during }), everybody('wide', { during: open })]);
     });
-    await heartbeat(harness, who);
+    await renewLease(harness, who);
     await holds(who, ['dev', 'timed', 'wide']);
     const held = await heldBy(who);
     expect([held.timed?.gained, held.wide?.gained]).toEqual(['window_opened', 'access_widened']);
   });
 
-  it('gains nothing that the file gives others, or that is denied to it', async () => {
+  it('gains no grant that the file has for others, or that is denied to it', async () => {
     const who = await session(harness, 'mallory');
     const other = await session(harness, 'nina');
     const denied = { place, issuer: 'idp', when: 'subject == "idp:mallory"' };
@@ -137,7 +152,7 @@ describe('a live session', () => {
     await holds(who, ['dev']);
   });
 
-  it('gains a grant when its time window opens, loses it when it closes, and gains it again as somebody else', async () => {
+  it('gains a grant when its time window opens, loses it when it closes, and gains it again as another principal', async () => {
     const opens = harness.now() + 100;
     harness.mesh.setAccess([
       everybody('dev'),
@@ -151,10 +166,10 @@ describe('a live session', () => {
     const who = await session(harness, 'tim');
     const advance = async (seconds: number) => {
       for (let left = seconds; left > 0; left -= 30) {
-        await heartbeat(harness, who);
+        await renewLease(harness, who);
         harness.clockAhead += Math.min(left, 30) * 1000;
       }
-      await heartbeat(harness, who);
+      await renewLease(harness, who);
     };
     await holds(who, ['dev']);
     await advance(101);
@@ -176,21 +191,21 @@ describe('a live session', () => {
     expect([isDenied(first.spiffe_id), isDenied(second.spiffe_id)]).toEqual([true, false]);
   });
 
-  it('gains what is approved, keeps it through other changes and a restart, and loses it on time', async () => {
+  it('gains an approved grant, keeps it through other changes and a restart, and loses it on time', async () => {
     harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
     const who = await session(harness, 'petra');
     await holds(who, ['dev']);
     const given = await approve(who, 'prod', 40, { reason: 'INC-4711', detail: { approvers: ['github:1'] } });
-    expect(given).toMatchObject({ granted: true, value: { name: 'prod', gained: { cause: 'approved' } } });
+    expect(given).toMatchObject({ granted: true, value: { grant: 'prod', gained: { cause: 'approved' } } });
     await certificates(harness, who, ['prod']);
     harness.mesh.setAccess([everybody('dev', { ttl: 300 }), everybody('prod', { approval })]);
     await holds(who, ['dev', 'prod']);
     await harness.restart();
     await holds(who, ['dev', 'prod']);
-    await heartbeat(harness, who);
+    await renewLease(harness, who);
     const { spiffe_id } = (await heldBy(who)).prod!;
     harness.clockAhead += 41_000;
-    await heartbeat(harness, who);
+    await renewLease(harness, who);
     await holds(who, ['dev']);
     await harness.broker.revocationsSettled();
     expect(harness.mesh.revoked.map((one) => one.spiffeId)).toContain(spiffe_id);
@@ -212,29 +227,28 @@ describe('a live session', () => {
     await harness.restart();
   });
 
-  it('is given nothing that the file does not give it otherwise, and nothing after its end', async () => {
+  it('gains no grant that the file does not offer it, and none after its end', async () => {
     harness.mesh.setAccess([everybody('dev'), grant('prod', ['idp:other'], { approval })]);
     const who = await session(harness, 'gustav');
+    const live = liveOf(who);
     const refused = async (name: string, seconds: number) => {
-      const outcome = await approve(who, name, seconds);
+      const outcome = await approve(who, name, seconds, {}, live);
       return outcome.granted ? undefined : [outcome.error.code, outcome.error.detail.reason];
     };
-    expect(await refused('prod', 40)).toEqual(['access_none', expect.stringContaining('"when" does not hold')]);
+    expect(await refused('prod', 40)).toEqual(['access_none', expect.stringContaining('"when" is false')]);
     expect(await refused('nothing', 40)).toEqual(['access_none', 'the access file has no such grant']);
     harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
     expect(await refused('prod', -1)).toEqual(['access_none', 'its time is over']);
     await asSession(harness, who, { method: 'DELETE', path: '/session' });
     expect((await refused('prod', 40))?.[0]).toBe('session_closed');
-    const unknown = await harness.broker.gain('0'.repeat(24), 'prod', { cause: 'approved' });
-    expect(!unknown.granted && unknown.error.code).toBe('session_unknown');
   });
 
-  it('has one principal of a grant that is given twice at once, for the longer time', async () => {
+  it('has one principal of a grant that it gains twice at once, for the longer time', async () => {
     harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
     const who = await session(harness, 'zoe');
     await Promise.all([approve(who, 'prod', 40), approve(who, 'prod', 80), approve(who, 'prod', 60)]);
     const answer = await asSession(harness, who, { path: '/services' });
-    const held = ServicesResponse.parse(answer.json).held!;
+    const held = ServicesResponse.parse(answer.json).held;
     expect(held.map((one) => one.grant)).toEqual(['dev', 'prod']);
     expect(held[1]?.until).toBeGreaterThan(harness.now() + 70);
     expect(held[1]?.until).toBeLessThanOrEqual(harness.now() + 80);
@@ -245,7 +259,7 @@ describe('a live session', () => {
     await harness.restart();
   });
 
-  it('does not keep by a gain what it loses at the same moment, in memory or in the store', async () => {
+  it('does not keep, by a gain, a grant that it loses at the same moment, in memory or in the store', async () => {
     harness.mesh.setAccess([everybody('dev'), everybody('ops'), everybody('prod', { approval })]);
     const who = await session(harness, 'ralf');
     const given = approve(who, 'prod', 400);
@@ -256,7 +270,7 @@ describe('a live session', () => {
     await holds(who, ['dev', 'prod']);
   });
 
-  it('cannot be given more grants than an agent takes', async () => {
+  it('cannot gain more grants than an agent accepts', async () => {
     const many = Array.from({ length: 31 }, (_, n) => everybody(`g${n}`));
     harness.mesh.setAccess([everybody('dev'), ...many, everybody('prod', { approval })]);
     const who = await session(harness, 'max');

@@ -1,8 +1,8 @@
-/** After the back-channel logout of an issuer: what a refresh token brings that the issuer still takes, or an ID token of before. */
+/** Refreshed ID tokens after the back-channel logout of an issuer, and ID tokens from before it. */
 import { authorize, parseAccess } from '@meshpass/access';
 import type { JWTPayload } from 'jose';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Enrolled, enrol, type Harness, heartbeat, startHarness } from '../harness/broker.ts';
+import { type Enrolled, enrol, type Harness, renewLease, startHarness } from '../harness/broker.ts';
 import {
   ACCESS,
   backChannelLogout,
@@ -50,14 +50,14 @@ async function logout(claims: JWTPayload): Promise<void> {
 async function pass(who: Enrolled, seconds: number): Promise<void> {
   for (let left = seconds; left > 0; left -= 20) {
     harness.clockAhead += Math.min(left, 20) * 1_000;
-    await heartbeat(harness, who);
+    await renewLease(harness, who);
   }
 }
 
-/** So long that no broker remembers the logout itself. */
+/** Seconds after which no ID token from before a logout is accepted. */
 const LONG = 760;
 
-it('two sessions of the provider, one after the other: neither comes back, where it says no time of authentication', async () => {
+it('two consecutive sessions of the provider: neither returns if it has no time of authentication', async () => {
   const who = await open('ann');
   const of = (sid: string) => ({ sub: 'ann', sid, auth_time: undefined });
   for (const sid of ['a', 'b']) {
@@ -68,18 +68,18 @@ it('two sessions of the provider, one after the other: neither comes back, where
   await pass(who, LONG);
   expect([await comeIn(who, of('a')), await comeIn(who, of('b'))]).toEqual(['sign_in_ended', 'sign_in_ended']);
   await harness.restart();
-  await heartbeat(harness, who);
+  await renewLease(harness, who);
   expect([await comeIn(who, of('a')), await comeIn(who, of('c'))]).toEqual(['sign_in_ended', 'signed in']);
 });
 
-it('somebody else signed in and out in the same session: the first does not come back', async () => {
+it('another person signed in and out in the same session: the first does not return', async () => {
   const who = await open('bob');
-  const first = { sub: 'bob', sid: 'a', auth_time: harness.now() };
+  const first = { sub: 'bob', sid: 'bob-1', auth_time: harness.now() };
   expect(await comeIn(who, first)).toBe('signed in');
-  await logout({ sub: 'bob', sid: 'a' });
+  await logout({ sub: 'bob', sid: 'bob-1' });
   await pass(who, 5);
-  expect(await comeIn(who, { sub: 'eve', sid: 'b' })).toBe('signed in');
-  await logout({ sub: 'eve', sid: 'b' });
+  expect(await comeIn(who, { sub: 'eve', sid: 'eve-1' })).toBe('signed in');
+  await logout({ sub: 'eve', sid: 'eve-1' });
   await pass(who, LONG);
   expect(await comeIn(who, first)).toBe('sign_in_ended');
 });
@@ -98,12 +98,12 @@ it.each<[string, JWTPayload]>([
   expect(await comeIn(anew, { sub: shown.sub, sid: 'new', auth_time: harness.now() })).toBe('signed in');
 });
 
-it('an ID token of before comes after it, to a broker that took over', async () => {
+it('an earlier ID token arrives later, at a broker that took over', async () => {
   const who = await open('flo');
   const made = await token(who.key, { sub: 'flo' });
   harness.clockAhead += 1_000;
   await logout({ sub: 'flo' });
   await harness.restart();
-  await heartbeat(harness, who);
+  await renewLease(harness, who);
   expect(await comeIn(who, made)).toBe('sign_in_ended');
 });

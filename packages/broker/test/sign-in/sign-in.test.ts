@@ -51,7 +51,7 @@ async function signedIn(subject: string, more: JWTPayload = {}): Promise<Enrolle
 }
 
 describe('a grant that demands a sign-in beside the proof', () => {
-  it('is given to who has both, and to nobody who has one', async () => {
+  it('is granted only to people with both, not with one of them', async () => {
     expect((await signedIn('ann')).session.grants).toEqual(['open', 'both']);
     expect((await session(harness, 'bob')).session.grants).toEqual(['open']);
     const key = newKey();
@@ -63,11 +63,11 @@ describe('a grant that demands a sign-in beside the proof', () => {
     ['is in another group', { groups: ['sre'] }],
     ['has no second factor', { amr: ['pwd'] }],
     ['does not say how it was done', { amr: undefined }],
-  ])('is not given where the sign-in %s', async (_, more) => {
+  ])('is refused if the sign-in %s', async (_, more) => {
     expect((await signedIn('cid', more)).session.grants).toEqual(['open']);
   });
 
-  it('says what is lacking, where that is all', async () => {
+  it('reports the missing sign-in if all other conditions are met', async () => {
     const { grants, trust } = parseAccess(ACCESS(DEMANDED), 'access.yaml');
     harness.mesh.setAccess([grants[1]!], [], trust);
     const refused = await enrol(harness, 'dan');
@@ -80,14 +80,15 @@ describe('a grant that demands a sign-in beside the proof', () => {
     const who = await session(harness, 'eve');
     const { json } = await asSession(harness, who, { path: '/session/sign-in' });
     expect(json).toEqual({
-      ...{ sign_ins: [], lacking: [{ grant: 'both', issuer: 'okta' }] },
+      sign_ins: [],
+      lacking: [{ grant: 'both', issuer: 'okta' }],
       issuers: ['okta'],
     });
   });
 });
 
 describe('the sign-in of a live session', () => {
-  it('is shown with who it is, and until when', async () => {
+  it('is listed with the person and its expiry', async () => {
     const who = await session(harness, 'flo');
     const answer = await signIn(harness, who, await token(who.key));
     expect(answer.status, answer.text).toBe(200);
@@ -120,14 +121,14 @@ describe('the sign-in of a live session', () => {
     ['nobody', 'proof_malformed', ({ key }) => token(key, { sub: undefined })],
     ['who turns the terminal around', 'proof_unprintable', ({ key }) => token(key, { name: 'a\u202eb' })],
   ];
-  it.each(bad)('is refused where its ID token is of %s', async (_, code, made) => {
+  it.each(bad)('is refused if its ID token is of %s', async (_, code, made) => {
     const who = await session(harness, 'gus');
     const refused = await signIn(harness, who, await made(who));
     expect([refused.json.error_code, refused.status >= 400], refused.text).toEqual([code, true]);
     expect(await grantsOf(harness, who)).toEqual(['open']);
   });
 
-  it('is refused where its ID token is unsigned, or signed with what everybody has', async () => {
+  it('is refused if its ID token is unsigned, or signed with a public value', async () => {
     const who = await session(harness, 'hal');
     const [, payload] = (await token(who.key)).split('.');
     const unsigned = (alg: string) => `${Buffer.from(JSON.stringify({ alg })).toString('base64url')}.${payload}.`;
@@ -137,7 +138,7 @@ describe('the sign-in of a live session', () => {
     }
   });
 
-  it('is refused at an issuer where nobody can sign in', async () => {
+  it('is refused at an issuer without sign-in', async () => {
     const who = await session(harness, 'ida');
     for (const issuer of ['idp', 'unknown']) {
       const refused = await signIn(harness, who, await token(who.key), issuer);
@@ -151,7 +152,7 @@ describe('the sign-in of a live session', () => {
     expect(refused.status).toBe(413);
   });
 
-  it('takes an ID token once, also from another session of the same key', async () => {
+  it('takes an ID token once, even from another session of the same key', async () => {
     const who = await session(harness, 'kim');
     const once = await token(who.key);
     expect((await signIn(harness, who, once)).status).toBe(200);
@@ -163,7 +164,7 @@ describe('the sign-in of a live session', () => {
     expect(again.json.error_code).toBe('proof_replayed');
   });
 
-  it('must come with the nonce of this session where the access file demands one', async () => {
+  it('must come with the nonce of this session if the access file demands one', async () => {
     use(DEMANDED, ', nonce: required');
     const who = await session(harness, 'lea');
     const without = await signIn(harness, who, await token(who.key, { nonce: undefined }));
@@ -189,7 +190,7 @@ describe('the sign-in of a live session', () => {
     expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
   });
 
-  it('is taken, and lasts, where the provider dates its ID tokens back, as Entra ID does', async () => {
+  it('is accepted, and lasts, if the provider backdates its ID tokens, as Entra ID does', async () => {
     use(DEMANDED, ', backdated: 5m');
     const dated = () => ({ iat: harness.now() - 300, exp: harness.now() + 3_600 });
     const who = await signedIn('eva', dated());
@@ -241,11 +242,14 @@ describe('the sign-in of a live session', () => {
   });
 });
 
-describe('what people are told of a sign-in', () => {
+describe('the public description of a sign-in', () => {
   it('is with which public client they sign in, and nothing of other issuers', async () => {
     const { json } = await harness.call({ path: '/sign-in/okta' });
     expect(json).toEqual({
-      ...{ name: 'okta', issuer: OKTA, client_id: CLIENT, refresh: true },
+      name: 'okta',
+      issuer: OKTA,
+      client_id: CLIENT,
+      refresh: true,
       scopes: ['openid', 'offline_access'],
     });
     const none = await harness.call({ path: '/sign-in/idp' });

@@ -1,11 +1,19 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createJournal, type Entry } from '../../src/audit/log/journal.ts';
+import { PUT_REQUESTS } from '../../src/admin/approval/statements.ts';
+import type { AuditRow } from '../../src/audit/log/event.ts';
+import { createJournal } from '../../src/audit/log/journal.ts';
+import { APPEND_ROWS, USE_PROOFS } from '../../src/audit/log/statements.ts';
+import type { Changes } from '../../src/audit/log/unit.ts';
+import { ADD_PRINCIPALS, OPEN_SESSIONS, RECORD_EXPIRY } from '../../src/core/statements.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';
 import { openingOf, openingRow } from '../harness/opening.ts';
@@ -13,14 +21,31 @@ import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.t
 
 const SLOW = 60_000;
 
-function opening(id: string, workspace = id): Entry {
-  const { opened, audit } = openingOf(id, workspace);
+function opening(id: string, workspace = id): Changes {
   const principal = {
-    ...{ session_id: id, grant_name: 'dev', namespace: 'meshpass-dev', service_account: id, spiffe_id: id },
-    ...{ last_not_after: null, revoked_at: null },
+    session_id: id,
+    grant_name: 'dev',
+    namespace: 'meshpass-dev',
+    service_account: id,
+    spiffe_id: id,
+    until: soon(),
+    gained: null,
+    last_not_after: null,
+    revoked_at: null,
   };
-  return { opened: { ...opened, principals: [principal] }, audit };
+  return (tx) => {
+    openingOf(id, workspace)(tx);
+    tx.write(ADD_PRINCIPALS, principal);
+  };
 }
+
+/** Adds the use of a proof to the changes. */
+const withProof =
+  (key: string, changes: Changes): Changes =>
+  (tx) => {
+    changes(tx);
+    tx.once({ key, expiresAt: soon() });
+  };
 
 const soon = () => new Date(Date.now() + 60_000).toISOString();
 const codeOf = (promise: Promise<unknown>) =>
@@ -29,11 +54,16 @@ const codeOf = (promise: Promise<unknown>) =>
     (error) => error.code as string,
   );
 
-/** Writes in another process until it is killed, then looks at what is there. */
+/** Starts another process that writes. */
+function spawnWriter({ dataDir, databaseUrl }: StoreOptions) {
+  const args = [fileURLToPath(new URL('../harness/write-until-killed.ts', import.meta.url)), dataDir];
+  if (databaseUrl) args.push(databaseUrl);
+  return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
+/** Kills a process that writes, then reads what the store has. */
 async function killWhileWriting(options: StoreOptions) {
-  const args = [fileURLToPath(new URL('../harness/write-until-killed.ts', import.meta.url)), options.dataDir];
-  if (options.databaseUrl) args.push(options.databaseUrl);
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawnWriter(options);
   let said = '';
   await new Promise<void>((resolve, reject) => {
     child.once('exit', () => reject(new Error('the writer ended by itself')));
@@ -81,8 +111,8 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
 
   it('writes the entries of many requests in few transactions', async () => {
     const batches: number[] = [];
-    const journal = createJournal({ store, observe: (entries) => batches.push(entries) });
-    await Promise.all(Array.from({ length: 100 }, (_, n) => journal.write(opening(`group-${n}`))));
+    const journal = createJournal({ store, observe: (transactions) => batches.push(transactions) });
+    await Promise.all(Array.from({ length: 100 }, (_, n) => journal.transaction(opening(`group-${n}`))));
     expect(batches.reduce((a, b) => a + b)).toBe(100);
     expect(batches.length).toBeLessThan(10);
     const { count } = await store.db
@@ -93,48 +123,66 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     expect(Number(count)).toBe(100);
   });
 
+  it('runs each statement once for all transactions of a batch', async () => {
+    const batches: string[][] = [];
+    const commit: Store['commit'] = async (steps) => {
+      batches.push(steps.map(({ name }) => name));
+      await store.commit(steps);
+    };
+    const journal = createJournal({ store: { ...store, commit } });
+    const ids = Array.from({ length: 50 }, (_, n) => `counted-${n}`);
+    await Promise.all(ids.map((id) => journal.transaction(withProof(id, opening(id)))));
+    expect(batches).toEqual([[USE_PROOFS, OPEN_SESSIONS, ADD_PRINCIPALS, APPEND_ROWS].map(({ name }) => name)]);
+  });
+
   it('takes a proof once, in one batch and over several', async () => {
     const journal = createJournal({ store });
-    const entry = (id: string): Entry => ({ ...opening(id), replay: { key: 'the-proof', expiresAt: soon() } });
-    const other = journal.write({ ...opening('other'), replay: { key: 'another-proof', expiresAt: soon() } });
-    const answers = await Promise.all(['r1', 'r2', 'r3'].map((id) => codeOf(journal.write(entry(id)))));
+    const entry = (id: string) => withProof('the-proof', opening(id));
+    const other = journal.transaction(withProof('another-proof', opening('other')));
+    const answers = await Promise.all(['r1', 'r2', 'r3'].map((id) => codeOf(journal.transaction(entry(id)))));
     expect(answers).toEqual(['written', 'proof_replayed', 'proof_replayed']);
     await other;
-    const again = [codeOf(journal.write(entry('r4'))), codeOf(journal.write(opening('innocent')))];
+    const again = [codeOf(journal.transaction(entry('r4'))), codeOf(journal.transaction(opening('innocent')))];
     expect(await Promise.all(again)).toEqual(['proof_replayed', 'written']);
     const rows = await store.db.selectFrom('audit').select('session_id').where('session_id', 'like', 'r%').execute();
     expect(rows).toEqual([{ session_id: 'r1' }]);
   });
 
-  it('refuses the entry that is at fault, not those that share its batch', async () => {
+  it.each([
+    ['violates a constraint', { outcome: 'no such outcome' }],
+    ['is too large for an index', { session_id: randomBytes(3_000).toString('base64') }],
+    ['cannot be stored', { session_id: '\0' }],
+  ])('refuses the entry whose row %s, not those that share its batch', async (what, fault) => {
+    const [first, bad, second] = [`first ${what}`, `bad ${what}`, `second ${what}`];
     const journal = createJournal({ store });
-    const bad: Entry = { ...opening('bad'), audit: [{ ...openingRow('bad'), outcome: 'no such outcome' }] };
+    const faulty: Changes = (tx) => {
+      opening(bad)(tx);
+      tx.audit({ ...openingRow(bad), ...fault } as AuditRow);
+    };
     const answers = await Promise.all([
-      codeOf(journal.write(opening('good-1'))),
-      codeOf(journal.write(bad)),
-      codeOf(journal.write(opening('good-2'))),
+      codeOf(journal.transaction(opening(first))),
+      codeOf(journal.transaction(faulty)),
+      codeOf(journal.transaction(opening(second))),
     ]);
     expect(answers).toEqual(['written', 'store_unavailable', 'written']);
-    const rows = await store.db
-      .selectFrom('sessions')
-      .select('id')
-      .where('id', 'in', ['good-1', 'bad', 'good-2'])
-      .execute();
-    expect(rows.map(({ id }) => id).sort()).toEqual(['good-1', 'good-2']);
+    const rows = await store.db.selectFrom('sessions').select('id').where('id', 'in', [first, bad, second]).execute();
+    expect(rows.map(({ id }) => id).sort()).toEqual([first, second]);
   });
 
   it('writes entries of one batch that change the same request for approval, in their order, and what is settled stays so', async () => {
     const journal = createJournal({ store });
     const at = soon();
-    const request = (id: string, state: string): Entry => {
+    const request = (id: string, state: string): Changes => {
       const asked = { id, session_id: 's', issuer: 'i', subject: 's', login: 'l', workspace: 'w', identities: '[]' };
-      const terms = { grant_name: 'dev', seconds: '60', reason: null, asked_at: at, answer_by: at, needed: '1' };
+      const terms = { grant_name: 'dev', seconds: 60, reason: null, asked_at: at, answer_by: at, needed: 1 };
       const answered = { state, answers: '[]', until: null, review_state: null, review: null };
-      return { approvals: [{ ...asked, ...terms, ...answered }], audit: [] };
+      return (tx) => tx.write(PUT_REQUESTS, { ...asked, ...terms, ...answered });
     };
     const answers = await Promise.all([
-      ...['approved', 'pending', 'denied', 'pending'].map((state) => codeOf(journal.write(request('twice', state)))),
-      codeOf(journal.write({ ...opening('beside'), replay: { key: 'proof-beside', expiresAt: soon() } })),
+      ...['approved', 'pending', 'denied', 'pending'].map((state) =>
+        codeOf(journal.transaction(request('twice', state))),
+      ),
+      codeOf(journal.transaction(withProof('proof-beside', opening('beside')))),
     ]);
     expect(answers).toEqual(Array.from({ length: 5 }, () => 'written'));
     expect(await store.db.selectFrom('approval_requests').select(['id', 'state']).execute()).toEqual([
@@ -142,30 +190,30 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     ]);
   });
 
-  it('has one live session a workspace, and lets no lost one block it', async () => {
+  it('has one live session for each workspace', async () => {
     const journal = createJournal({ store });
-    await journal.write(opening('lost', 'codespace:1'));
-    await journal.write(opening('next', 'codespace:1'));
+    const own = (id: string) => codeOf(journal.transaction(opening(id, 'codespace:1')));
+    expect([await own('first'), await own('second')]).toEqual(['written', 'store_unavailable']);
     const live = await store.db
       .selectFrom('sessions')
       .select('id')
       .where('workspace_key', '=', 'codespace:1')
       .where('closed_at', 'is', null)
       .execute();
-    expect(live).toEqual([{ id: 'next' }]);
+    expect(live).toEqual([{ id: 'first' }]);
   });
 
   it('keeps the latest end of a principal’s certificates', async () => {
     const journal = createJournal({ store });
-    await journal.write(opening('certified'));
+    await journal.transaction(opening('certified'));
     const end = (seconds: number) => ({
       session_id: 'certified',
       grant_name: 'dev',
       spiffe_id: 'certified',
       last_not_after: new Date(1_800_000_000_000 + seconds * 1000).toISOString(),
     });
-    await Promise.all([10, 30, 20].map((n) => journal.write({ certificates: [end(n)], audit: [] })));
-    await journal.write({ certificates: [end(5)], audit: [] });
+    await Promise.all([10, 30, 20].map((n) => journal.transaction((tx) => tx.write(RECORD_EXPIRY, end(n)))));
+    await journal.transaction((tx) => tx.write(RECORD_EXPIRY, end(5)));
     const principal = await store.db
       .selectFrom('session_principals')
       .selectAll()
@@ -180,7 +228,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
       .updateTable('broker_epoch')
       .set((eb) => ({ epoch: eb('epoch', '+', 1) }))
       .execute();
-    expect(await codeOf(journal.write(opening('too-late')))).toBe('store_unavailable');
+    expect(await codeOf(journal.transaction(opening('too-late')))).toBe('store_unavailable');
     await store.lost;
     expect(store.isLeader()).toBe(false);
     await store.close();
@@ -191,10 +239,10 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
 
   it('refuses more than it can hold', async () => {
     const journal = createJournal({ store });
-    const all = Array.from({ length: 9_000 }, () => codeOf(journal.write({ audit: [] })));
+    const all = Array.from({ length: 9_000 }, () => codeOf(journal.transaction(() => {})));
     const answers = await Promise.all(all);
     expect(answers.filter((answer) => answer === 'overloaded').length).toBeGreaterThan(0);
-    expect(await codeOf(journal.write({ audit: [] }))).toBe('written');
+    expect(await codeOf(journal.transaction(() => {}))).toBe('written');
   });
 
   it(
@@ -212,13 +260,49 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
 
   if (kind === 'postgres')
     it(
-      'refuses while the database is away, and goes on when it is back',
+      'does not wait longer than the timeout for a writer that is frozen in a transaction',
+      async () => {
+        await store.close();
+        const child = spawnWriter(options);
+        const database = new pg.Client({ connectionString: options.databaseUrl });
+        await database.connect();
+        try {
+          child.stdout.resume();
+          await once(child.stdout, 'data');
+          const isInTransaction = async () => {
+            const { rowCount } = await database.query(
+              `select from pg_stat_activity where application_name = 'meshpass-broker' and state = 'idle in transaction'`,
+            );
+            return rowCount === 1;
+          };
+          // The database runs what it has received, and then waits for the commit.
+          for (let tries = 0; ; tries++) {
+            child.kill('SIGSTOP');
+            await setTimeout(200);
+            if (await isInTransaction()) break;
+            expect(tries).toBeLessThan(100);
+            child.kill('SIGCONT');
+            await setTimeout(10);
+          }
+          store = await openStore(options);
+          expect(await codeOf(createJournal({ store }).transaction(opening('after-frozen')))).toBe('written');
+        } finally {
+          child.kill('SIGKILL');
+          await database.end();
+        }
+      },
+      SLOW,
+    );
+
+  if (kind === 'postgres')
+    it(
+      'refuses while the database is away, and continues when it is back',
       async () => {
         const journal = createJournal({ store });
         postgres!.crash?.();
-        expect(await codeOf(journal.write(opening('while-away')))).toBe('store_unavailable');
+        expect(await codeOf(journal.transaction(opening('while-away')))).toBe('store_unavailable');
         postgres!.start?.();
-        expect(await codeOf(journal.write(opening('back')))).toBe('written');
+        expect(await codeOf(journal.transaction(opening('back')))).toBe('written');
       },
       SLOW,
     );
@@ -228,7 +312,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
       await expect(openStore(options)).rejects.toMatchObject({ code: 'store_unavailable' });
     });
 
-    it('that cannot be opened says where it is, and why', async () => {
+    it('that cannot be opened reports its path and the reason', async () => {
       const dataDir = join(dir, 'a-file/data');
       writeFileSync(join(dir, 'a-file'), '');
       const message = `The embedded store in ${dataDir} could not be opened: a part of its path is not a directory.`;
@@ -236,10 +320,11 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     });
 
     it('is opened again after a crash that left its lock behind', async () => {
+      const { epoch } = store;
       await store.close();
       writeFileSync(join(dir, 'meshpass.lock'), 'another-boot 1 12345');
       store = await openStore(options);
-      expect(store.epoch).toBeGreaterThan(1);
+      expect(store.epoch).toBeGreaterThan(epoch);
     });
 
     it('keeps its write-ahead log short', async () => {

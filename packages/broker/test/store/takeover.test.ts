@@ -1,14 +1,14 @@
-/** Several brokers on one PostgreSQL: one serves, and another takes its place, whatever becomes of it. */
+/** Several brokers on one PostgreSQL: one serves, and another takes its place in each way of ending. */
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { createCsr } from '@meshpass/identity/csr';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readExport } from '../../src/audit/export/export.ts';
 import { verifyExport } from '../../src/audit/export/verify.ts';
-import { openSigner } from '../../src/token/signer.ts';
+import { keyFileStorage } from '../../src/core/token/key-storage.ts';
+import { openSigner } from '../../src/core/token/signer.ts';
 import { type BrokerProcess, type Brokers, brokersOnPostgres, type Held, until } from '../harness/brokers.ts';
 import { postgresIsThere } from '../harness/postgres.ts';
 
@@ -41,18 +41,17 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
       () => readiness(second),
       ({ status }) => status === 200,
     );
-  const heartbeat = (at: BrokerProcess, who: Held) => brokers.call(at, who, 'POST', '/session/heartbeat');
   /** Keeps asking while a broker refuses the proofs of the second in which it began. */
   const lives = (at: BrokerProcess, who: Held) =>
     until(
-      async () => (await heartbeat(at, who)).json,
-      ({ error_code: code }) => code !== 'dpop_expired',
+      () => brokers.renew(at, who),
+      (answer) => answer.kind !== 'refused' || answer.error_code !== 'dpop_expired',
     );
   const rows = async (at: BrokerProcess) =>
     JSON.parse((await at.operator('/audit?limit=1000')).text).rows as Record<string, string>[];
 
   it(
-    'one waits, says so, and takes no connection; another key, or another name, is found before it is needed',
+    'one waits, reports that, and accepts no connection; a wrong key, or a wrong name, is found before it matters',
     async () => {
       await standBy();
       const waiting = await second.operator('/readyz');
@@ -73,7 +72,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
       ]);
 
       const signingKeyFile = `${brokers.dir}/other.pem`;
-      await openSigner(signingKeyFile, true);
+      await openSigner(keyFileStorage(signingKeyFile));
       const third = await brokers.start('third', { signingKeyFile });
       expect(await third.exited).toBe(2);
       expect(third.logged()).toMatch(/config_invalid .*cannot stand by .*the signing key .*differs/);
@@ -86,7 +85,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
   );
 
   it(
-    'killed in the middle of exchanges, one loses nothing that it acknowledged, and the other goes on',
+    'killed in the middle of exchanges, one loses nothing that it acknowledged, and the other continues',
     async () => {
       await standBy();
       const held: Held[] = [];
@@ -113,17 +112,16 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
       const log = await rows(second);
       const opened = new Set(log.filter((row) => row.action === 'session.open').map((row) => row.session_id));
       expect(held.filter(({ session }) => !opened.has(session.id))).toEqual([]);
-      expect(log.filter((row) => row.action === 'broker.start').map((row) => JSON.parse(row.detail!))).toMatchObject([
-        { epoch: 1, restored: 0 },
-        { epoch: 2, after: expect.stringContaining(`process ${first.child.pid}`) },
-      ]);
+      const starts = log.filter((row) => row.action === 'broker.start').map((row) => JSON.parse(row.detail!));
+      expect(starts).toMatchObject([{ restored: 0 }, { after: expect.stringContaining(`process ${first.child.pid}`) }]);
+      expect(starts[1].epoch).toBeGreaterThan(starts[0].epoch);
       expect(await verified(second)).toMatchObject({ ok: true, problems: [] });
     },
     SLOW,
   );
 
   it(
-    'what ended just before one was killed stays ended, and the mesh is told by the other',
+    'sessions that ended just before a kill stay ended, and the other broker updates the mesh',
     async () => {
       await standBy();
       const [ending, staying] = [await brokers.open([first], 'ending'), await brokers.open([first], 'staying')];
@@ -139,25 +137,28 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
   );
 
   it(
-    'the one that waits takes over with the signing keys of then',
+    'the one that waits takes over with the current signing keys, and never with one that was dropped as stolen',
     async () => {
-      const { signingKeyFile } = brokers;
-      const old = await readFile(signingKeyFile, 'utf8');
+      const { kid: stolen } = await openSigner(keyFileStorage(brokers.signingKeyFile));
       await standBy();
-      const added = `${brokers.dir}/added.pem`;
-      await openSigner(added, true);
-      // As a mounted Secret is changed, behind both of them.
-      await writeFile(signingKeyFile, (await readFile(added, 'utf8')) + old);
-      const { kid } = await openSigner(added, false);
+      const answer = await first.operator('/admin/trust/rotate', { revoke: true, reason: 'stolen' });
+      expect(answer.status, answer.text).toBe(200);
+      const { kid, dropped } = JSON.parse(answer.text) as { kid: string; dropped: string[] };
+      expect(dropped).toEqual([stolen]);
       first.child.kill('SIGKILL');
       await takenOver();
-      const { keys } = (await brokers.get(second, '/jwks')).json;
-      expect(keys).toHaveLength(2);
-      expect(keys.map((key: { kid: string }) => key.kid)).toContain(kid);
+      const published = async () =>
+        ((await brokers.get(second, '/jwks')).json.keys as { kid: string }[]).map((key) => key.kid);
+      const [signing, next, ...others] = await published();
+      expect([signing, others]).toEqual([kid, []]);
+      expect(next).not.toBe(stolen);
       await until(
         async () => JSON.parse((await holder(brokers)) ?? '{}').shared?.signingKeys as string[] | undefined,
-        (announced) => announced?.length === 2 && announced.includes(kid),
+        (announced) => announced?.join() === [kid, next].join(),
       );
+      // It changes them like the previous broker.
+      const again = await second.operator('/admin/trust/rotate', { revoke: true, reason: 'stolen again' });
+      expect(JSON.parse(again.text)).toMatchObject({ kid: next, dropped: [kid] });
     },
     SLOW,
   );
@@ -167,15 +168,15 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
     async () => {
       await standBy();
       const session = await brokers.open([first], 'alice');
-      expect((await heartbeat(first, session)).status).toBe(200);
+      expect((await brokers.renew(first, session)).kind).toBe('lease');
       first.child.kill('SIGSTOP');
       const frozenAt = performance.now();
       // These wait in its sockets until it wakes up: one that would write, one that would not.
       const asked = [
-        heartbeat(first, session),
-        brokers.call(first, session, 'GET', '/services'),
-        brokers.call(first, session, 'DELETE', '/session'),
-      ].map((answer) => answer.catch(() => undefined));
+        brokers.renew(first, session).then((answer) => (answer.kind === 'refused' ? answer.status : answer.kind)),
+        brokers.call(first, session, 'GET', '/services').then(({ status }) => status),
+        brokers.call(first, session, 'DELETE', '/session').then(({ status }) => status),
+      ].map((answer) => answer.catch(() => 503));
       await takenOver();
       console.log(`frozen; the other one ready after ${Math.round(performance.now() - frozenAt)} ms`);
       const fresh = await brokers.open([second], 'bob');
@@ -184,7 +185,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
 
       first.child.kill('SIGCONT');
       expect(await first.exited).toBe(3);
-      for (const answer of await Promise.all(asked)) expect(answer?.status ?? 503).toBe(503);
+      expect(await Promise.all(asked)).toEqual([503, 503, 503]);
       expect(first.logged()).toContain('another broker has taken over');
       expect(await lives(second, session)).toHaveProperty('lease_expires_at');
       expect(await lives(second, fresh)).toHaveProperty('lease_expires_at');
@@ -195,7 +196,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
   );
 
   it(
-    'told to end, one gives its place up at once',
+    'one releases its place at once on a request to end',
     async () => {
       await standBy();
       const session = await brokers.open([first], 'alice');
@@ -213,7 +214,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
   );
 
   it(
-    'one that loses its connections takes the lock again, and goes on as it was',
+    'one that loses its connections takes the lock again, and continues unchanged',
     async () => {
       const session = await brokers.open([first], 'alice');
       const admin = new pg.Client({ connectionString: brokers.postgres.url });
@@ -223,7 +224,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
       );
       await admin.end();
       expect(rowCount).toBeGreaterThan(1);
-      expect((await heartbeat(first, session)).status).toBe(200);
+      expect((await brokers.renew(first, session)).kind).toBe('lease');
       await brokers.open([first], 'bob');
       expect((await rows(first)).filter(({ action }) => action === 'broker.start')).toHaveLength(1);
       // Somebody has the lock: one that comes now waits.
@@ -233,7 +234,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
   );
 
   it(
-    'without its database one serves nobody after a while, lets no lease lapse by that, and goes on by itself',
+    'without its database one stops serving after a while, lets no lease lapse by that, and recovers by itself',
     async () => {
       const LEASE = 5;
       first.child.kill('SIGTERM');
@@ -246,12 +247,12 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
       const session = await brokers.open([first], 'alice');
       brokers.postgres.crash!();
       await until(
-        () => heartbeat(first, session),
-        ({ status, json }) => status === 503 && json.error_code === 'store_unavailable',
+        () => brokers.renew(first, session),
+        (answer) => answer.kind === 'refused' && answer.error_code === 'store_unavailable' && answer.status === 503,
       );
       expect((await readiness(first)).reasons).toContain('the broker cannot tell whether another one has taken over');
       expect((await first.operator('/metrics')).text).toContain('\nmeshpass_broker_active 0\n');
-      // By now the lease is over, and over again.
+      // The lease has expired long ago.
       await new Promise((resolve) => setTimeout(resolve, (LEASE + 1) * 1_000));
       brokers.postgres.start!();
       await until(
@@ -264,7 +265,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
     SLOW,
   );
 
-  /** Has a certificate for it: what is to be revoked. */
+  /** Issues a certificate for the session, so that its end has something to revoke. */
   async function certified(at: BrokerProcess, who: Held): Promise<string> {
     const csr = createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
     const answer = await brokers.call(at, who, 'POST', '/certificates', { certificates: [{ grant: 'dev', csr }] });
@@ -278,7 +279,7 @@ async function readiness(of: BrokerProcess): Promise<{ status: number; reasons: 
   return { status, reasons: status === 0 ? [] : JSON.parse(text).reasons };
 }
 
-/** What the active broker says of itself in the store. */
+/** Entry of the active broker in the store. */
 async function holder({ postgres }: Brokers): Promise<string | undefined> {
   const client = new pg.Client({ connectionString: postgres.url });
   await client.connect();

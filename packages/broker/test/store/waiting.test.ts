@@ -1,4 +1,4 @@
-/** What a broker that stands by sees of the store, beside which broker is active. */
+/** View of a standby broker on the store, besides the active broker's identity. */
 import { tmpdir } from 'node:os';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -1,8 +1,8 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { type DpopKey, dpopKey, dpopThumbprint } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { type DpopRequest, verifyDpop } from '../../src/token/dpop.ts';
-import { createReplayMemory } from '../../src/token/replay.ts';
+import { type DpopRequest, verifyDpop } from '../../src/core/token/dpop.ts';
+import { createReplayMemory } from '../../src/core/token/replay.ts';
 
 const NOW = 1_800_000_000;
 const URL = 'https://broker.example/token';
@@ -111,30 +111,28 @@ describe('verifyDpop', () => {
 describe('createReplayMemory', () => {
   it('remembers for the whole window and refuses rather than forgets when it is full', () => {
     const memory = createReplayMemory(10, 2);
-    expect(memory.claim('a', 100)).toBe('fresh');
-    expect(memory.claim('b', 100)).toBe('fresh');
-    expect(memory.claim('c', 100)).toBe('full');
-    expect(memory.claim('a', 110)).toBe('seen');
-    expect(memory.claim('c', 111)).toBe('fresh');
-    expect(memory.claim('b', 111)).toBe('seen');
-    expect(memory.claim('b', 200)).toBe('fresh');
+    expect(memory.claim('a', 100, 'key')).toBe('fresh');
+    expect(memory.claim('b', 100, 'key')).toBe('fresh');
+    expect(memory.claim('c', 100, 'key')).toBe('full');
+    expect(memory.claim('a', 110, 'key')).toBe('seen');
+    expect(memory.claim('c', 111, 'key')).toBe('fresh');
+    expect(memory.claim('b', 111, 'key')).toBe('seen');
+    expect(memory.claim('b', 200, 'key')).toBe('fresh');
   });
 
-  it('forgets the oldest of a source that makes proofs without end, and refuses neither it nor others', () => {
-    const memory = createReplayMemory(10, 10, 2);
-    expect(memory.claim('before', 100, 'another')).toBe('fresh');
-    for (const id of ['a', 'b', 'c']) expect(memory.claim(id, 100, 'one')).toBe('fresh');
-    expect(memory.claim('c', 100, 'one')).toBe('seen');
-    expect(memory.claim('b', 100, 'another')).toBe('seen');
-    expect(memory.claim('before', 100, 'one')).toBe('seen');
-    expect(memory.claim('a', 100, 'one')).toBe('fresh');
-    expect(memory.claim('c', 111, 'one')).toBe('seen');
+  it('with `forget`, forgets the oldest instead and refuses none', () => {
+    const memory = createReplayMemory(10, 3, 'forget');
+    for (let n = 0; n < 1_000; n++) expect(memory.claim(`${n}`, 100, 'key')).toBe('fresh');
+    for (const n of [997, 998, 999]) expect(memory.claim(`${n}`, 100, 'key')).toBe('seen');
+    expect(memory.claim('996', 100, 'key')).toBe('fresh');
+    expect(memory.claim('999', 111, 'key')).toBe('seen');
   });
 
-  it('stays within its bounds where sources are many, and refuses none', () => {
-    const memory = createReplayMemory(10, 3, 2);
-    for (let n = 0; n < 1_000; n++) expect(memory.claim(`${n}`, 100, `source ${n}`)).toBe('fresh');
-    for (const n of [997, 998, 999]) expect(memory.claim(`${n}`, 100, 'one')).toBe('seen');
-    expect(memory.claim('996', 100, 'one')).toBe('fresh');
+  it('is full for an owner who fills the share of one, and for no other owner', () => {
+    const memory = createReplayMemory(10, 100, 'refuse', 2);
+    for (const id of ['a', 'b']) expect(memory.claim(id, 100, 'greedy')).toBe('fresh');
+    expect(memory.claim('c', 100, 'greedy')).toBe('full');
+    expect(memory.claim('d', 100, 'other')).toBe('fresh');
+    expect(memory.claim('c', 111, 'greedy')).toBe('fresh');
   });
 });

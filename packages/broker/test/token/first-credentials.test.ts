@@ -34,8 +34,11 @@ describe('POST /token with a proof and CSRs', () => {
       path: '/token',
       headers: { ...FORM, dpop: dpop({ key, now: harness.now() }) },
       body: form({
-        ...{ grant_type: EXCHANGE, subject_token: await harness.idp.prove('alice'), subject_token_type: ID_TOKEN },
-        ...{ csrs, ...more },
+        grant_type: EXCHANGE,
+        subject_token: await harness.idp.prove('alice'),
+        subject_token_type: ID_TOKEN,
+        csrs,
+        ...more,
       }),
     });
   const rowsOf = async (sessionId: string) => {
@@ -46,7 +49,7 @@ describe('POST /token with a proof and CSRs', () => {
     return json.rows as readonly Record<'action' | 'outcome' | 'code', string>[];
   };
 
-  it('gives the first grants their certificates in order, and the identity token, each with its row in the audit log', async () => {
+  it('issues certificates for the first grants in order, and the identity token, each with its row in the audit log', async () => {
     const csrs = [newCsr(), newCsr(), newCsr()];
     const answer = await post(csrs.map(der).join('.'));
     expect(answer.status).toBe(200);
@@ -70,7 +73,7 @@ describe('POST /token with a proof and CSRs', () => {
     expect(opened.certificates?.map((one) => one.grant)).toEqual(['first']);
   });
 
-  it('opens the session without certificates where a CSR is bad, and records why', async () => {
+  it('opens the session without certificates if a CSR is bad, and records why', async () => {
     const foreign = Buffer.from(der(newCsr()), 'base64url');
     foreign[foreign.length - 1]! ^= 1;
     const opened = SessionResponse.parse((await post(foreign.toString('base64url'))).json);
@@ -94,7 +97,7 @@ describe('POST /token with a proof and CSRs', () => {
     expect(rows.find(({ action }) => action === 'certificate.issue')).toMatchObject({ code: 'ca_unavailable' });
   });
 
-  it('keeps who comes again after that among the arrivals, behind what is renewed', async () => {
+  it('queues an agent that retries after that with the arrivals, behind renewals', async () => {
     harness.mesh.beforeSigning = async () => {
       throw new MeshpassError('ca_unavailable', 'The CA did not answer in time.');
     };

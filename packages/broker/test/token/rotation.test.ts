@@ -1,11 +1,10 @@
 /** The signing key is changed in a whole broker: by an operator, by age, at once; through restarts; and never unaudited. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { HeartbeatResponse } from '@meshpass/identity';
+import type { EdgeEvent } from '@meshpass/identity';
 import { decodeProtectedHeader } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openSigner } from '../../src/token/signer.ts';
 import {
   type Answer,
   asSession,
@@ -15,6 +14,7 @@ import {
   form,
   type Harness,
   OPERATOR_TOKEN,
+  renewLease,
   session,
   startHarness,
 } from '../harness/broker.ts';
@@ -33,9 +33,9 @@ beforeAll(async () => {
   harness.mesh.setAccess([grant('dev')]);
 });
 beforeEach(async () => {
-  // One key that signs, and nothing else.
+  // One key that signs, and the next one, which the mesh has never had.
   expect((await rotate({ revoke: true })).status).toBe(200);
-  await meshHears();
+  harness.mesh.keys = new Set((await published()).slice(0, 1));
   before = (await audit()).at(-1)!.seq;
 });
 afterAll(() => harness.stop());
@@ -43,13 +43,15 @@ afterAll(() => harness.stop());
 const keyFile = () => readFileSync(join(harness.dir, 'data', 'signing-key.pem'), 'utf8');
 const published = async (): Promise<string[]> =>
   ((await harness.call({ path: '/jwks' })).json as { keys: { kid: string }[] }).keys.map(({ kid }) => kid);
-/** What the reconciler and istiod would do. */
+/** Plays the reconciler and istiod. */
 async function meshHears(): Promise<void> {
   harness.mesh.keys = new Set(await published());
 }
 const rotate = (body: object = {}, headers: Record<string, string> = OPERATOR): Promise<Answer> =>
   harness.operatorCall({
-    ...{ method: 'POST', path: '/admin/trust/rotate', headers: { 'content-type': 'application/json', ...headers } },
+    method: 'POST',
+    path: '/admin/trust/rotate',
+    headers: { 'content-type': 'application/json', ...headers },
     body: JSON.stringify({ reason: 'a test', ...body }),
   });
 const keys = async () => {
@@ -58,12 +60,20 @@ const keys = async () => {
   return answer.json.signing_keys as { kid: string; part: string; in_mesh: boolean }[];
 };
 const parts = async () => (await keys()).map(({ kid, part }) => `${part} ${kid}`);
+/** There is always a next one. */
+const withoutNext = async () => (await parts()).filter((one) => !one.startsWith('next '));
+/** Resolves when the broker has seen that the mesh has the next key. */
+const noted = () => new Promise((resolve) => setTimeout(resolve, 2_000));
 const eventually = (look: () => Promise<void>) => vi.waitFor(look, { timeout: 60_000, interval: 100 });
 async function identityToken(who: Enrolled): Promise<string> {
   const answer = await asSession(harness, who, {
-    ...{ method: 'POST', path: '/token', headers: FORM },
+    method: 'POST',
+    path: '/token',
+    headers: FORM,
     body: form({
-      ...{ grant_type: EXCHANGE, subject_token: who.access_token, requested_token_type: JWT },
+      grant_type: EXCHANGE,
+      subject_token: who.access_token,
+      requested_token_type: JWT,
       subject_token_type: 'urn:meshpass:token-type:session',
     }),
   });
@@ -73,6 +83,7 @@ async function identityToken(who: Enrolled): Promise<string> {
 const signedBy = async (who: Enrolled) => decodeProtectedHeader(await identityToken(who)).kid;
 interface Row {
   readonly seq: number;
+  readonly id: string;
   readonly action: string;
   readonly outcome: string;
   readonly code: string | null;
@@ -92,33 +103,37 @@ const rows = async () => (await audit(before)).filter((row) => row.action.endsWi
 
 describe('a change that an operator asks for', () => {
   it('publishes first, signs when the mesh has had the key, and drops the old key after its last token', async () => {
-    const [old] = await published();
+    const [old, ahead] = await published();
+    harness.mesh.keys = new Set([old!]);
     const { status, json } = await rotate({ reason: 'spring cleaning' });
     expect(status).toBe(200);
-    expect(json).toMatchObject({ made: true });
+    expect(json).toMatchObject({ made: true, kid: ahead });
     const { kid } = json as { kid: string };
     expect(await published()).toEqual([old, kid]);
     expect(await parts()).toEqual([`signing ${old}`, `next ${kid}`]);
     expect(harness.mesh.keyChanges).toBeGreaterThan(0);
+    // A copy of the file does not contain the key that replaces the one in it.
+    expect(keyFile().match(/PRIVATE KEY-----\n/g)).toHaveLength(2);
 
     // The mesh has not taken it: it does not sign, however long that takes.
     harness.clockAhead += 10 * WAIT * 1000;
     await new Promise((resolve) => setTimeout(resolve, 2_500));
     expect(await signedBy(await session(harness, 'alice'))).toBe(old);
     await meshHears();
-    await eventually(async () => expect(keyFile()).toContain('publishedAt'));
+    await noted();
     expect(await signedBy(await session(harness, 'bob'))).toBe(old);
     harness.clockAhead += WAIT * 1000;
-    await eventually(async () => expect(await parts()).toEqual([`signing ${kid}`, `retired ${old}`]));
+    await eventually(async () => expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]));
     expect(await signedBy(await session(harness, 'carol'))).toBe(kid);
 
     // The last token of the old key lives five minutes; verifiers allow one more.
     harness.clockAhead += 300_000;
     await new Promise((resolve) => setTimeout(resolve, 1_500));
-    expect(await published()).toEqual([kid, old]);
+    expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]);
     harness.clockAhead += 61_000;
-    await eventually(async () => expect(await published()).toEqual([kid]));
+    await eventually(async () => expect(await withoutNext()).toEqual([`signing ${kid}`]));
     expect(keyFile()).not.toContain('PUBLIC KEY');
+    expect(await published()).toHaveLength(2);
 
     const written = await rows();
     expect(written.map(({ action, outcome, target }) => [action, outcome, target])).toEqual([
@@ -126,48 +141,65 @@ describe('a change that an operator asks for', () => {
       ['key.rotate', 'allowed', kid],
       ['key.rotate', 'allowed', old],
     ]);
-    // Evidence that the old key signed is verified by what the log keeps of it.
+    // The log keeps the public half of the old key, which verifies evidence that it signed.
     expect(JSON.parse(written[2]!.detail!)).toMatchObject({ jwk: { kty: 'RSA', kid: old } });
     expect(JSON.parse(written[0]!.detail!)).toMatchObject({ because: 'spring cleaning' });
     expect(JSON.stringify(written) + harness.log.join('')).not.toMatch(/PRIVATE|"d":/);
   });
 
-  it('is one change, however often it is asked for', async () => {
+  it('is one change for any number of requests', async () => {
     const answers = await Promise.all([rotate(), rotate(), rotate()]);
     expect(new Set(answers.map(({ json }) => json.kid)).size).toBe(1);
     expect(answers.filter(({ json }) => json.made)).toHaveLength(1);
     expect(await published()).toHaveLength(2);
   });
 
-  it('goes on where it was after every restart, also of a broker that was cut off while it wrote', async () => {
-    const [old] = await published();
-    const { kid } = (await rotate()).json as { kid: string };
-    await harness.restart();
-    expect(await parts()).toEqual([`signing ${old}`, `next ${kid}`]);
+  it('happens at once if the mesh has had the next key for long enough', async () => {
+    const [old, next] = await published();
     await meshHears();
-    await eventually(async () => expect(keyFile()).toContain('publishedAt'));
+    await noted();
+    harness.clockAhead += (WAIT + 3) * 1000;
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    harness.clockAhead += (WAIT + 3) * 1000;
+    const { json } = await rotate();
+    expect(json.kid).toBe(next);
+    expect(await withoutNext()).toEqual([`signing ${next}`, `retired ${old}`]);
+    // The one after it is another one.
+    expect(await published()).toEqual([next, expect.not.stringMatching(`^(${old}|${next})$`), old]);
+  });
+
+  it('continues after every restart, even of a broker that was interrupted while it wrote, with a key that no file had', async () => {
+    const [old, first] = await published();
+    harness.mesh.keys = new Set([old!]);
+    expect((await rotate()).json.kid).toBe(first);
     await harness.restart();
     execFileSync('sh', ['-c', `echo cut > ${join(harness.dir, 'data', 'signing-key.pem.next')}`]);
-    expect(await parts()).toEqual([`signing ${old}`, `next ${kid}`]);
+    const [still, kid] = await published();
+    expect(still).toBe(old);
+    expect(kid).not.toBe(first);
+    expect((await rotate()).json).toMatchObject({ kid, made: false });
+    await meshHears();
+    await noted();
     harness.clockAhead += (WAIT + 1) * 1000;
-    await eventually(async () => expect(await parts()).toEqual([`signing ${kid}`, `retired ${old}`]));
+    await eventually(async () => expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]));
     await harness.restart();
-    expect(await parts()).toEqual([`signing ${kid}`, `retired ${old}`]);
+    expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]);
     harness.clockAhead += 361_000;
-    await eventually(async () => expect(await published()).toEqual([kid]));
+    await eventually(async () => expect(await withoutNext()).toEqual([`signing ${kid}`]));
   });
 
   it('is refused to strangers, and that is audited', async () => {
     for (const headers of [{}, { authorization: 'Bearer of-nothing' }]) {
       expect(await rotate({}, headers as Record<string, string>)).toMatchObject({
-        ...{ status: 401, json: { error_code: 'operator_unauthorized' } },
+        status: 401,
+        json: { error_code: 'operator_unauthorized' },
       });
       expect(
         (await harness.operatorCall({ path: '/admin/trust', headers: headers as Record<string, string> })).status,
       ).toBe(401);
     }
     expect(await rotate({ all: true })).toMatchObject({ status: 400, json: { error_code: 'request_malformed' } });
-    expect(await published()).toHaveLength(1);
+    expect(await withoutNext()).toHaveLength(1);
     expect((await rows()).map(({ outcome, code }) => [outcome, code])).toEqual([
       ['refused', 'operator_unauthorized'],
       ['refused', 'operator_unauthorized'],
@@ -177,78 +209,96 @@ describe('a change that an operator asks for', () => {
 });
 
 describe('a revocation of every key', () => {
-  it('leaves one new key, gives no token of another, and agents hear of it with their next heartbeat', async () => {
-    const [old] = await published();
+  it('signs with the key that the mesh has already, publishes no other that signed, and calls agents at once', async () => {
+    const [old, ahead] = await published();
     const who = await session(harness, 'alice');
     expect(await signedBy(who)).toBe(old);
-    const ahead = (await rotate()).json as { kid: string };
+    const told: EdgeEvent[] = [];
+    const unsubscribe = harness.broker.feed.subscribe((event) => told.push(event));
+    told.length = 0;
     const { status, json } = await rotate({ revoke: true, reason: 'stolen' });
     expect(status).toBe(200);
-    expect(json.dropped).toEqual([old, ahead.kid]);
-    expect(await published()).toEqual([json.kid]);
+    expect(json).toMatchObject({ kid: ahead, dropped: [old] });
+    // An edge that gets a session again makes its agent renew the lease.
+    expect(told).toContainEqual(
+      expect.objectContaining({ type: 'admit', session: expect.objectContaining({ id: who.session.id }) }),
+    );
+    unsubscribe();
+    const [signing, next, ...others] = await published();
+    expect([signing, others]).toEqual([ahead, []]);
+    expect([old, ahead]).not.toContain(next);
     expect(keyFile().match(/-----BEGIN/g)).toHaveLength(1);
     // The token that it was given a moment ago is not given again.
-    expect(await signedBy(who)).toBe(json.kid);
-    const beat = await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
-    expect(HeartbeatResponse.parse(beat.json).token_keys).toEqual([json.kid]);
+    expect(await signedBy(who)).toBe(ahead);
+    expect(await renewLease(harness, who)).toMatchObject({ kind: 'lease', token_keys: [ahead, next] });
     const last = (await rows()).at(-1)!;
-    expect(last).toMatchObject({ action: 'operator.rotate', outcome: 'allowed', target: json.kid });
-    expect(JSON.parse(last.detail!)).toMatchObject({ revoke: true, because: 'stolen', dropped: [old, ahead.kid] });
+    expect(last).toMatchObject({ action: 'operator.rotate', outcome: 'allowed', target: ahead });
+    expect(JSON.parse(last.detail!)).toMatchObject({ revoke: true, because: 'stolen', dropped: [old] });
+  });
+
+  it('also drops the key of statements: agents get statement keys of the remaining keys', async () => {
+    const who = await session(harness, 'alice');
+    const statementKids = async () => {
+      const { json } = await asSession(harness, who, { path: '/services' });
+      return (json.mesh.statement_keys as { kid: string }[]).map(({ kid }) => kid);
+    };
+    const [stolen, next] = await statementKids();
+    await rotate({ revoke: true });
+    expect(await statementKids()).toEqual([next, expect.not.stringMatching(stolen!)]);
+  });
+
+  it('is audited as refused if the keys were not stored, and can be requested again', async () => {
+    const [old, next] = await published();
+    const blocked = join(harness.dir, 'data', 'signing-key.pem.next');
+    mkdirSync(blocked);
+    try {
+      const { status, json } = await rotate({ revoke: true, reason: 'stolen' });
+      expect({ status, code: json.error_code }).toEqual({ status: 400, code: 'config_invalid' });
+      expect(await published()).toEqual([old, next]);
+      const written = await rows();
+      expect(written.map(({ action, outcome, code, target }) => [action, outcome, code, target])).toEqual([
+        ['operator.rotate', 'allowed', null, next],
+        ['operator.rotate', 'refused', 'config_invalid', next],
+      ]);
+      expect(written[1]).toMatchObject({ id: json.decision_id });
+      expect(JSON.parse(written[1]!.detail!)).toMatchObject({ revoke: true, because: 'stolen', dropped: [old] });
+    } finally {
+      rmdirSync(blocked);
+    }
+    expect(await rotate({ revoke: true })).toMatchObject({ status: 200, json: { kid: next, dropped: [old] } });
+  });
+
+  it('also drops earlier signing keys', async () => {
+    const [old] = await published();
+    await meshHears();
+    await noted();
+    harness.clockAhead += (WAIT + 3) * 1000;
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    harness.clockAhead += (WAIT + 3) * 1000;
+    const { kid } = (await rotate()).json as { kid: string };
+    expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]);
+    expect((await rotate({ revoke: true })).json.dropped).toEqual([kid, old]);
+    expect(await withoutNext()).toHaveLength(1);
   });
 });
 
 describe('a key that has reached its age', () => {
-  it('is changed by itself', async () => {
-    const [old] = await published();
-    harness.clockAhead += 31 * 86_400_000;
-    await eventually(async () => expect(await published()).toHaveLength(2));
+  it('is changed by itself, and its age is that of the key, not of the process', async () => {
+    const [old, next] = await published();
+    const since = async () => {
+      const { text } = await harness.operatorCall('/metrics');
+      return Number(/^meshpass_signing_key_since_seconds (\S+)$/m.exec(text)![1]);
+    };
+    const signs = await since();
+    harness.clockAhead += 20 * 86_400_000;
+    await harness.restart();
+    expect(await since()).toBe(signs);
+    const [, after] = await published();
+    expect(after).not.toBe(next);
     await meshHears();
-    await eventually(async () => expect(keyFile()).toContain('publishedAt'));
-    harness.clockAhead += (WAIT + 1) * 1000;
-    await eventually(async () => expect((await parts())[1]).toBe(`retired ${old}`));
-    expect((await rows()).map(({ action }) => action)).toEqual(['key.rotate', 'key.rotate']);
-  });
-});
-
-describe('a key of the operator’s own', () => {
-  it('is not touched, but followed', async () => {
-    const file = join(harness.dir, 'mounted.pem');
-    execFileSync('openssl', ['genrsa', '-out', file, '2048'], { stdio: 'pipe' });
-    const before = readFileSync(file, 'utf8');
-    const signer = await openSigner(file, false);
-    const other = await startHarness({ parts: () => ({ signer }) });
-    try {
-      for (const body of [{}, { revoke: true }]) {
-        const answer = await other.operatorCall({
-          ...{ method: 'POST', path: '/admin/trust/rotate', body: JSON.stringify({ reason: 'a test', ...body }) },
-          headers: { ...OPERATOR, 'content-type': 'application/json' },
-        });
-        expect(answer).toMatchObject({ status: 409, json: { error_code: 'signing_key_fixed' } });
-      }
-      other.clockAhead += 400 * 86_400_000;
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
-      expect(readFileSync(file, 'utf8')).toBe(before);
-
-      // Somebody puts another key in front.
-      const seen = async () =>
-        ((await other.call({ path: '/jwks' })).json as { keys: { kid: string }[] }).keys.map(({ kid }) => kid);
-      const [old] = await seen();
-      const more = execFileSync('openssl', ['genrsa', '2048'], { stdio: 'pipe' }).toString();
-      writeFileSync(file, more + before);
-      await eventually(async () => expect(await seen()).toHaveLength(2));
-      const [, added] = await seen();
-      expect(await seen()).toEqual([old, added]);
-      other.mesh.keys = new Set([old!, added!]);
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
-      expect(await seen()).toEqual([old, added]);
-      other.clockAhead += 301_000;
-      await eventually(async () => expect(await seen()).toEqual([added, old]));
-      // What cannot be used changes nothing.
-      writeFileSync(file, 'no key');
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
-      expect(await seen()).toEqual([added, old]);
-    } finally {
-      await other.stop();
-    }
+    await noted();
+    harness.clockAhead += 11 * 86_400_000;
+    await eventually(async () => expect(await withoutNext()).toEqual([`signing ${after}`, `retired ${old}`]));
+    expect((await rows()).map(({ action }) => action)).toEqual(['key.rotate']);
   });
 });

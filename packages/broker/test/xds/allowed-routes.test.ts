@@ -1,6 +1,6 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
-import { type Allowed, matchesOf } from '../../src/xds/transform/allowed-routes.ts';
+import { type Allowed, matchesOf } from '../../src/mesh/xds/transform/allowed-routes.ts';
 
 interface Match {
   readonly path?: string;
@@ -15,7 +15,7 @@ interface Header {
   readonly string_match: { readonly exact?: string; readonly safe_regex?: { readonly regex: string } };
 }
 
-/** As Envoy does (config.route.v3.RouteMatch): the path without its query, headers with it, expressions whole. */
+/** Matches as Envoy does (config.route.v3.RouteMatch): the path without its query, headers with it, expressions whole. */
 function allows(allowed: Allowed, request: string): boolean {
   const [method = '', target = ''] = request.split(' ');
   const [path = ''] = target.split('?');
@@ -56,7 +56,7 @@ describe('the routes of a grant', () => {
     ['PUT /orders/1', true],
     ['DELETE /orders/1', false],
     ['DELETE /orders/2', true],
-  ])('leave out what is denied: %s is %s', (request, expected) => {
+  ])('exclude denied paths: %s is %s', (request, expected) => {
     const allowed: Allowed = {
       allow: [{ method: '*', path: '/orders/*' }],
       deny: [
@@ -65,5 +65,21 @@ describe('the routes of a grant', () => {
       ],
     };
     expect(allows(allowed, request)).toBe(expected);
+  });
+
+  it.each([
+    ['a template', `/${'$'.repeat(494)}/{**}`],
+    ['a prefix', `/${'$'.repeat(500)}*`],
+    ['templates', '/{*}'.repeat(125)],
+  ])('are expressions that agents accept, even for the longest path: %s', (_, path) => {
+    const longest = Math.max(
+      ...(matchesOf({ allow: [{ method: 'GET', path }], deny: [{ method: 'GET', path }] }) as readonly Match[]).flatMap(
+        ({ safe_regex, headers = [] }) => [
+          safe_regex?.regex.length ?? 0,
+          ...headers.map(({ string_match }) => string_match.safe_regex?.regex.length ?? 0),
+        ],
+      ),
+    );
+    expect(longest).toBeLessThanOrEqual(1_024);
   });
 });

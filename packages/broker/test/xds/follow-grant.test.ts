@@ -1,11 +1,11 @@
-/** The stream to istiod, over Connect's own transport: what is asked for and acknowledged, and how a stream is replaced. */
+/** Stream to istiod, over Connect's own transport: requests and acknowledgements, and the replacement of a stream. */
 import { create, type Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { createRouterTransport } from '@connectrpc/connect';
 import { messageOf, messageType, pack, serviceType } from '@meshpass/envoy';
 import { afterEach, expect, it, vi } from 'vitest';
-import { type Following, type FollowOptions, followGrant } from '../../src/xds/istiod/follow-grant.ts';
-import type { RawResources } from '../../src/xds/transform/resources.ts';
+import { type Following, type FollowOptions, followGrant } from '../../src/mesh/xds/istiod/follow-grant.ts';
+import type { RawResources } from '../../src/mesh/xds/transform/resources.ts';
 import { istiodAnswers, ORDERS_CLUSTER, rawOf } from './istiod-answers.ts';
 
 interface Request extends Message {
@@ -27,7 +27,7 @@ const kinds: Record<string, ReadonlyMap<string, Any>> = {
   'endpoint.v3.ClusterLoadAssignment': raw.endpoints,
 };
 
-/** Answers what is asked for the first time, and nothing that is only acknowledged. */
+/** Answers first requests, and no acknowledgements. */
 const honest: Answer = ({ typeUrl, resourceNames, responseNonce }) => {
   const all = [...(kinds[typeUrl.slice(PREFIX.length)] ?? [])];
   const named = resourceNames.length === 0 ? all : all.filter(([name]) => resourceNames.includes(name));
@@ -60,14 +60,19 @@ function follow(answer: Answer, more: Partial<FollowOptions> = {}) {
           answered.add(key);
           nonce += 1;
           yield create(messageType('envoy.service.discovery.v3.DiscoveryResponse'), {
-            ...{ typeUrl: request.typeUrl, resources: [...resources], nonce: `n${nonce}`, versionInfo: `v${nonce}` },
+            typeUrl: request.typeUrl,
+            resources: [...resources],
+            nonce: `n${nonce}`,
+            versionInfo: `v${nonce}`,
           } as Record<string, unknown>);
         }
       },
     } as never);
   });
   following = followGrant({
-    ...{ namespace: 'meshpass-dev', clusterDomain: 'cluster.local', random: () => 0 },
+    namespace: 'meshpass-dev',
+    clusterDomain: 'cluster.local',
+    random: () => 0,
     connection: { transport: () => transport, close: () => {} },
     token: async () => `token-${streams.length}`,
     wants: () => true,
@@ -78,7 +83,7 @@ function follow(answer: Answer, more: Partial<FollowOptions> = {}) {
   return { streams, received, failures };
 }
 
-it('asks for clusters, listeners, routes and endpoints, and for nothing else', async () => {
+it('requests only clusters, listeners, routes and endpoints', async () => {
   const { streams, received } = follow(honest);
   await vi.waitFor(() => expect(received.length).toBeGreaterThan(0), PATIENCE);
   const types = new Set(streams[0]!.requests.map(({ typeUrl }) => typeUrl.slice(PREFIX.length)));
@@ -86,7 +91,7 @@ it('asks for clusters, listeners, routes and endpoints, and for nothing else', a
   expect(streams[0]!.authorization).toBe('Bearer token-0');
 });
 
-it('says on the first request that it is the relay of the namespace', async () => {
+it('identifies itself on the first request as the relay of the namespace', async () => {
   const { streams, received } = follow(honest);
   await vi.waitFor(() => expect(received.length).toBeGreaterThan(0), PATIENCE);
   const [first, ...rest] = streams[0]!.requests;
@@ -97,7 +102,7 @@ it('says on the first request that it is the relay of the namespace', async () =
   expect(rest.every(({ node }) => node === undefined)).toBe(true);
 });
 
-it('gives on only what is whole: every cluster with its endpoints, every listener with its routes', async () => {
+it('forwards only complete sets: every cluster with its endpoints, every listener with its routes', async () => {
   const held: string[] = [];
   const { received, streams } = follow((request) => {
     if (!request.typeUrl.endsWith('ClusterLoadAssignment')) return honest(request);
@@ -134,14 +139,14 @@ it('opens a stream with a new token when istiod ends it', async () => {
   expect(streams.map(({ authorization }) => authorization).slice(0, 2)).toEqual(['Bearer token-0', 'Bearer token-1']);
 });
 
-it('asks anew at once when it is told that more is wanted', async () => {
+it('requests again at once when more is wanted', async () => {
   const { streams, received } = follow(honest);
   await vi.waitFor(() => expect(received.length).toBeGreaterThan(0), PATIENCE);
   following!.restart();
   await vi.waitFor(() => expect(streams).toHaveLength(2), PATIENCE);
 });
 
-it('reports a failure without the token, and goes on', async () => {
+it('reports a failure without the token, and continues', async () => {
   let attempts = 0;
   const { failures, received } = follow(honest, {
     connection: {

@@ -1,12 +1,12 @@
-/** What the istiod of a lab answered a relay with five granted services, and ways to change it. */
+/** Answers of a lab's istiod to a relay with five granted services, and ways to change them. */
 import { readFileSync } from 'node:fs';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { asJson, messageOf, pack, unpack } from '@meshpass/envoy';
-import { grantConfiguration } from '../../src/xds/transform/grant-configuration.ts';
-import { type GrantedService, grantedBy } from '../../src/xds/transform/granted.ts';
-import { mergeGrants, type SetConfiguration } from '../../src/xds/transform/merge.ts';
-import type { RawResources } from '../../src/xds/transform/resources.ts';
+import { grantConfiguration } from '../../src/mesh/xds/transform/grant-configuration.ts';
+import { type GrantedService, grantedBy } from '../../src/mesh/xds/transform/granted.ts';
+import { mergeGrants, type SetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
+import type { RawResources } from '../../src/mesh/xds/transform/resources.ts';
 
 export type Answers = Record<'clusters' | 'endpoints' | 'listeners' | 'routes', JsonObject[]>;
 
@@ -17,7 +17,7 @@ const TYPES = {
   routes: 'envoy.config.route.v3.RouteConfiguration',
 } as const;
 
-/** A copy of its own each time. */
+/** Reads a new copy each time. */
 export function istiodAnswers(): Answers {
   return JSON.parse(readFileSync(new URL('./istiod-answers.json', import.meta.url), 'utf8')) as Answers;
 }
@@ -48,27 +48,32 @@ const service = (
   address: string,
   ...clusterIps: string[]
 ): GrantedService => ({
-  ...{ host: `${name}.shop.svc.cluster.local`, port, protocol, address, clusterIps },
+  host: `${name}.shop.svc.cluster.local`,
+  port,
+  protocol,
+  address,
+  clusterIps,
   aliases: [`${name}.shop.svc`, `${name}.shop`],
 });
 
 export const ORDERS = service('orders', 8080, 'http', '127.64.0.1', '10.96.1.10');
 export const LEDGER = service('ledger-db', 5432, 'tcp', '127.64.0.2', '10.96.1.11');
 export const HEADLESS = service('headless', 5433, 'tcp', '127.64.0.3');
-/** Its port has no declared protocol: istiod has proxies find out. */
+/** Service whose port declares no protocol, so proxies detect it. */
 export const CATALOG = service('undecl', 9090, 'http', '127.64.0.4', '10.96.1.77');
 export const ALL = [ORDERS, LEDGER, HEADLESS];
 
 export function grant(services: readonly GrantedService[], name = 'dev') {
-  return grantedBy({ grant: name, services, trustDomain: 'cluster.local', clusterDomain: 'cluster.local' });
+  return grantedBy({ grant: name, services, ...MESH });
 }
 
-export const EXPECTED = { trustDomain: 'cluster.local', clusterDomain: 'cluster.local', grants: ['dev', 'sre'] };
+const MESH = { trustDomain: 'cluster.local', clusterDomain: 'cluster.local', tokenHeader: 'x-meshpass-token' };
+export const EXPECTED = { ...MESH, grants: ['dev', 'sre'] };
 export const ORDERS_CLUSTER = 'outbound|8080||orders.shop.svc.cluster.local';
 export const ORDERS_ROUTES = '8080';
 export const ORDERS_LISTENER = '0.0.0.0_8080';
 
-/** One grant, `dev`, as a workspace gets it. */
+/** Configuration that a workspace gets for the grant `dev`. */
 export function transformed(change: (answers: Answers) => void = () => {}, services: readonly GrantedService[] = ALL) {
   const answers = istiodAnswers();
   change(answers);

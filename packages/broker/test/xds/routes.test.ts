@@ -1,7 +1,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import type { SetConfiguration } from '../../src/xds/transform/merge.ts';
+import type { SetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
 import {
   type Answers,
   at,
@@ -28,7 +28,7 @@ describe('routes', () => {
     expect(at(routeOf(set), 'route').cluster).toBe('dev/outbound|8080|v2|orders.shop.svc.cluster.local');
   });
 
-  it.each(['cluster', 'weighted_clusters'])('answer 403 where %s leads out of the grant, and name the rule', (kind) => {
+  it.each(['cluster', 'weighted_clusters'])('answer 403 if %s leads out of the grant, and name the rule', (kind) => {
     const set = transformed((answers) => {
       const one = route(answers);
       one.metadata = { filter_metadata: { istio: { config } } };
@@ -50,7 +50,7 @@ describe('routes', () => {
     expect(checkConfiguration({ version: 1, ...set }, EXPECTED)).toEqual([]);
   });
 
-  it('answer 403 where the request would choose the cluster', () => {
+  it('answer 403 if the request would choose the cluster', () => {
     const set = transformed((answers) => {
       route(answers).route = { cluster_header: 'x-anywhere' };
     });

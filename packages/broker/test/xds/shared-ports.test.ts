@@ -1,9 +1,9 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import type { Allowed } from '../../src/xds/transform/allowed-routes.ts';
-import { grantConfiguration } from '../../src/xds/transform/grant-configuration.ts';
-import { mergeGrants } from '../../src/xds/transform/merge.ts';
+import type { Allowed } from '../../src/mesh/xds/transform/allowed-routes.ts';
+import { grantConfiguration } from '../../src/mesh/xds/transform/grant-configuration.ts';
+import { mergeGrants } from '../../src/mesh/xds/transform/merge.ts';
 import { ALL, at, EXPECTED, find, grant, istiodAnswers, jsonOf, managerOf, rawOf } from './istiod-answers.ts';
 
 describe('two grants that hold the same port', () => {
@@ -27,7 +27,7 @@ describe('two grants that hold the same port', () => {
     }
   });
 
-  it('give a request to the first that allows it, and to the first of all otherwise', () => {
+  it('send a request to the first grant that allows it, and otherwise to the first of all', () => {
     const merged = set({ allow: [{ method: 'GET', path: '/orders/*' }] }, { allow: [{ method: '*', path: '/*' }] });
     const hosts = at(
       managerOf(find(merged.listeners, 'dev/shared/127.64.0.1_8080')),
@@ -42,7 +42,7 @@ describe('two grants that hold the same port', () => {
     ]);
   });
 
-  it('use no name that the port’s listener has while one grant holds it: Envoy binds its address anew only where it is removed', () => {
+  it('use no name that the port’s listener has while one grant holds it: Envoy rebinds its address only after a removal', () => {
     const names = (merged: ReturnType<typeof set>) => merged.listeners.map((any) => String(jsonOf(any).name));
     const alone = ['dev', 'sre'].map((name) =>
       names(mergeGrants([grantConfiguration(rawOf(istiodAnswers()), grant(ALL, name))], () => ({}))),

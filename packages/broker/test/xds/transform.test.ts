@@ -1,7 +1,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import type { SetConfiguration } from '../../src/xds/transform/merge.ts';
+import type { SetConfiguration } from '../../src/mesh/xds/transform/merge.ts';
 import {
   at,
   CATALOG,
@@ -64,7 +64,7 @@ describe('the configuration of a grant', () => {
     expect(checkConfiguration({ version: 1, ...set }, EXPECTED)).toEqual([]);
   });
 
-  it('has none where a certificate of another trust domain would have to be accepted', () => {
+  it('has none if a certificate of another trust domain would have to be accepted', () => {
     const set = transformed(({ clusters }) => {
       const match = at(named(clusters, ORDERS_CLUSTER), 'transport_socket_matches', 0, 'transport_socket');
       const names = at(match, 'typed_config', 'common_tls_context', 'combined_validation_context');
@@ -78,7 +78,7 @@ describe('the configuration of a grant', () => {
     expect(managerOf(listener).cluster).toBe('dev/outbound|5433||headless.shop.svc.cluster.local');
   });
 
-  it('has no listener where TCP is routed out of the grant', () => {
+  it('has no listener if TCP is routed out of the grant', () => {
     const set = transformed(() => {}, [LEDGER]);
     expect(set.listeners).toEqual([]);
     expect(set.leftOut).toContainEqual(
@@ -86,7 +86,7 @@ describe('the configuration of a grant', () => {
     );
   });
 
-  it('has a listener for a headless service without endpoints, too', () => {
+  it('also has a listener for a headless service without endpoints', () => {
     const set = transformed(
       ({ listeners }) => {
         listeners.splice(0, listeners.length);
@@ -134,7 +134,7 @@ describe('HTTP inside', () => {
     expect(alpnOf(transformed())).toEqual(['istio-h2', 'istio', 'h2']);
   });
 
-  it('is HTTP/1.1 for WebSockets, which sidecars do not take over HTTP/2', () => {
+  it('is HTTP/1.1 for WebSockets, which sidecars do not accept over HTTP/2', () => {
     const set = transformed();
     const name = `dev/websocket/${ORDERS_CLUSTER}`;
     expect(find(set.clusters, name)).not.toHaveProperty('typed_extension_protocol_options');
@@ -148,7 +148,7 @@ describe('HTTP inside', () => {
   it.each([
     ['max_connections', 10],
     ['max_pending_requests', 1],
-  ])('is HTTP/1.1 where a DestinationRule sets %s', (limit, value) => {
+  ])('is HTTP/1.1 if a DestinationRule sets %s', (limit, value) => {
     const set = transformed(({ clusters }) => {
       at(named(clusters, ORDERS_CLUSTER), 'circuit_breakers', 'thresholds', 0)[limit] = value;
     });
@@ -156,7 +156,7 @@ describe('HTTP inside', () => {
     expect(alpnOf(set)).toEqual(['istio-http/1.1', 'istio', 'http/1.1']);
   });
 
-  it('is what the program speaks where a DestinationRule says so', () => {
+  it('is the program’s own if a DestinationRule demands that', () => {
     const options = { use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} } };
     expect(httpOptionsOf(withOptions(options))).toMatchObject(options);
   });
@@ -177,7 +177,7 @@ describe('HTTP inside', () => {
     },
   );
 
-  it('closes a connection that nobody uses: it takes memory at the edge and behind it', () => {
+  it('closes an unused connection, which needs memory at the edge and behind it', () => {
     expect(at(httpOptionsOf(withOptions({})), 'common_http_protocol_options').idle_timeout).toBe('600s');
   });
 

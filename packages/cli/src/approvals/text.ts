@@ -1,4 +1,4 @@
-/** Requests for approval as people read them. */
+/** Approval requests as text. */
 
 import type {
   ApprovalRequest,
@@ -6,10 +6,20 @@ import type {
   EmergencyReview,
   RequestableGrant,
 } from '@meshpass/identity/approval';
-import { MeshpassError } from '@meshpass/identity/error';
 import { durationText } from '@meshpass/identity/text';
+import type { Output } from '../command/failure.ts';
 
-/** One line, and one for each answer and review. @param now Unix seconds */
+/** Prints a request as JSON, or as `requestText` formats it now. */
+export function printRequest(request: ApprovalRequest, output: Output): void {
+  console.log(
+    output === 'json' ? JSON.stringify(request, null, 2) : requestText(request, Math.floor(Date.now() / 1000)),
+  );
+}
+
+/**
+ * Formats a request as one line, plus a line for each answer and review.
+ * @param now Unix seconds
+ */
 export function requestText(request: ApprovalRequest, now: number): string {
   const { id, grant, person, seconds, reason, answers, needed, emergency } = request;
   const given = answers.filter(({ decision }) => decision === 'approve').length;
@@ -19,7 +29,7 @@ export function requestText(request: ApprovalRequest, now: number): string {
     denied: 'denied',
     withdrawn: 'withdrawn',
     expired: 'not answered in time',
-    ended: emergency ? 'taken in an emergency, over' : 'over',
+    ended: emergency ? 'taken in an emergency, ended' : 'ended',
     revoked: 'taken back',
   }[request.state];
   return [
@@ -35,10 +45,11 @@ export function requestText(request: ApprovalRequest, now: number): string {
 
 function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readonly string[] {
   const waits = {
-    open: [`  to be reviewed by somebody else until ${clock(by)}`],
-    overdue: [`  should have been reviewed until ${clock(by)}, and still has to be`],
-    ...{ accepted: [], objected: [] },
-    void: ['  was not given after all'],
+    open: [`  to be reviewed by another person until ${clock(by)}`],
+    overdue: [`  review overdue since ${clock(by)}`],
+    accepted: [],
+    objected: [],
+    void: ['  was not granted after all'],
   }[state];
   return [
     ...reviews.map(
@@ -49,8 +60,12 @@ function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readon
   ];
 }
 
-/** @param now Unix seconds */
-export function overviewText(overview: ApprovalsResponse, now: number): string {
+/**
+ * Formats the overview of `meshpass requests`.
+ * @param now Unix seconds
+ * @param contact contact for access requests; absent if the access file names no contact
+ */
+export function overviewText(overview: ApprovalsResponse, now: number, contact?: string): string {
   const { requestable, own, to_answer: toAnswer, to_review: toReview, incomplete } = overview;
   const lines = (title: string, all: readonly string[]) => (all.length === 0 ? [] : [title, ...all]);
   const text = [
@@ -69,15 +84,16 @@ export function overviewText(overview: ApprovalsResponse, now: number): string {
     ...(incomplete === undefined ? [] : [incomplete]),
     ...offersText(requestable),
   ];
-  return text.length === 0 ? 'No requests, and no grant that you could ask for.' : text.join('\n');
+  if (text.length > 0) return text.join('\n');
+  return `No requests, and no grant that you can request.${contact === undefined ? '' : ` For access, ask ${contact}.`}`;
 }
 
-/** What `status`, `up` and `explain` say of grants that could be asked for. */
+/** Formats the grants that can be requested, for `status`, `up` and `explain`. */
 export function offersText(offers: readonly RequestableGrant[]): readonly string[] {
-  return offers.length === 0 ? [] : ['You can ask for:', ...offers.map(requestableText)];
+  return offers.length === 0 ? [] : ['You can request:', ...offers.map(requestableText)];
 }
 
-/** Whether a grant opens the port of a call: what of it is for the access file to say. */
+/** Whether a grant opens a call's port. The access file decides which requests on that port are allowed. */
 export function opens(
   one: RequestableGrant,
   { host, port }: { readonly host: string; readonly port: number },
@@ -85,23 +101,13 @@ export function opens(
   return (one.opens ?? []).some((to) => to.port === port && (to.host === host || to.host.startsWith(`${host}.`)));
 }
 
+/** Formats a requestable grant, with the command that requests it. */
 export function requestableText(offer: RequestableGrant): string {
   const { grant, approval, seconds, reason_required: reason, emergency } = offer;
   const asked = `  ${grant}, with ${approval}: meshpass request ${grant} --for ${durationText(seconds)}${reason ? ' --reason "WHY"' : ''}`;
   if (!emergency) return asked;
   const how = emergency.barred ?? `${emergency.review}: meshpass request ${grant} --emergency --reason "WHY"`;
   return `${asked}\n    in an emergency without it, ${emergency.barred === undefined ? '' : 'not now. '}${how}`;
-}
-
-/**
- * `90s`, `10m`, `8h`.
- * @returns seconds
- * @throws MeshpassError `usage`
- */
-export function readDuration(text: string, flag: string): number {
-  const match = /^([1-9][0-9]{0,5})([smh])$/.exec(text);
-  if (!match) throw new MeshpassError('usage', `${flag} is a duration such as 90s, 30m or 2h, not ${text}.`);
-  return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
 }
 
 function clock(unixSeconds: number): string {

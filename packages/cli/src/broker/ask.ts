@@ -1,6 +1,10 @@
-/** One request and its whole answer, whatever its status. */
+/** Sends an HTTP request and reads its complete response, whatever the status. */
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
+import { exchange } from '@meshpass/agent/http';
+import { MeshpassError } from '@meshpass/identity/error';
+import { parseJson } from '@meshpass/identity/jws/json';
+import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 export interface Answer {
   readonly status: number;
@@ -13,45 +17,52 @@ export interface Question {
   readonly method: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** PEM; absent: Node's own roots. */
+  /** PEM; defaults to Node's own roots. */
   readonly ca?: string | undefined;
+  /** Name in the server's certificate; defaults to the URL's host. */
+  readonly servername?: string;
 }
 
 const PATIENCE_MS = 20_000;
 const MAX_ANSWER = 8 * 1024 * 1024;
 
-/** @throws what the connection threw, or an Error where no whole answer came in 20 s */
-export function ask(url: string, { method, headers, body, ca }: Question): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const options = { method, headers: { ...headers }, ...(ca !== undefined && { ca }) };
-    const request = url.startsWith('http://') ? requestPlain : requestTls;
-    const sent = request(url, options, (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('data', (part: string) => {
-        text += part;
-        if (text.length > MAX_ANSWER) sent.destroy(new Error(`the answer of ${url} is too long`));
-      });
-      response.on('error', reject);
-      response.on('end', () => {
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, text, json: jsonOf(text) });
-      });
-    });
-    // Of the whole: who answers a byte now and then is never silent.
-    const late = setTimeout(() => {
-      reject(new Error(`no answer from ${url} in ${PATIENCE_MS / 1000} s`));
-      sent.destroy();
-    }, PATIENCE_MS);
-    sent.on('close', () => clearTimeout(late));
-    sent.on('error', reject);
-    sent.end(body);
+/**
+ * Sends a request.
+ * @throws the connection's error, or an Error if the response is not complete within 20 s
+ */
+export async function ask(url: string, { method, headers, body, ca, servername }: Question): Promise<Answer> {
+  const request = url.startsWith('http://') ? requestPlain : requestTls;
+  const stop = new AbortController();
+  // A timeout for the whole response, because a server that sends a byte now and then is never idle.
+  const late = setTimeout(() => stop.abort(new Error(`no answer from ${url} in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
+  const more = { ...(ca !== undefined && { ca }), ...(servername !== undefined && { servername }) };
+  try {
+    const sent = request(url, { method, headers: { ...headers }, signal: stop.signal, ...more });
+    const answer = await exchange(sent, MAX_ANSWER, body);
+    return { ...answer, json: parseJson(answer.text) };
+  } catch (thrown) {
+    stop.signal.throwIfAborted();
+    throw thrown;
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+/**
+ * Sends a GET request to a broker.
+ * @param base broker's public URL, without a trailing slash
+ * @param hint sentence to append to the error
+ * @throws MeshpassError `agent_broker_unreachable`
+ */
+export async function askBroker(base: string, path: string, ca: string | undefined, hint = ''): Promise<Answer> {
+  return await ask(base + path, { method: 'GET', ca }).catch((cause: NodeJS.ErrnoException) => {
+    const why = tlsFailure(cause)?.what ?? cause.code ?? cause.message;
+    const message = `The broker ${base} cannot be reached (${why}).${hint}`;
+    throw new MeshpassError('agent_broker_unreachable', message, { cause });
   });
 }
 
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+/** Builds the error for a response that no broker would send. */
+export function notABroker(base: string, { status }: Answer): MeshpassError {
+  return new MeshpassError('agent_broker_unreachable', `The server at ${base} is not a broker (status ${status}).`);
 }

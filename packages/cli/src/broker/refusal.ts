@@ -1,10 +1,11 @@
-/** What a broker says where it refuses. */
+/** Refusals in a broker's responses. */
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 
 /**
- * @param answer JSON of an answer
- * @returns the refusal that it is, whose words a terminal may show whoever wrote them; undefined where it is none
+ * Reads a refusal.
+ * @param answer JSON of a response
+ * @returns the refusal with its text made safe for a terminal; undefined if the response is not a refusal
  */
 export function refusalIn(answer: unknown): MeshpassError | undefined {
   const { error_code: code, error_description: said } = (answer ?? {}) as Readonly<Record<string, unknown>>;

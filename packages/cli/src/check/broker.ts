@@ -1,82 +1,79 @@
-/** What the broker says of itself. */
+/** Check of the broker's own readiness report. */
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { ask } from '../broker/ask.ts';
-import { type Finding, failed, wrong } from '../doctor/line.ts';
-import { fine } from './context.ts';
+import { type Finding, failed, ok, warning, wrong } from '../diagnosis/finding.ts';
+import type { Findings } from '../diagnosis/run.ts';
 
-/** As far as it is looked at here; anything may answer at the address. */
+/** Fields of the report that are checked. Any server may answer at the address. */
 const Readiness = z.object({
   status: z.string().optional(),
   reasons: z.array(z.string()).default([]),
   warnings: z.array(z.string()).default([]),
-  /** Absent: a version before it could be off. */
+  /** Absent in versions that could not turn it off. */
   break_glass: z.boolean().optional(),
 });
 
-/** Store, istiod's roots, access file and leadership, as its readiness has them. */
-export async function checkBroker(operator: string, namespace: string): Promise<readonly Finding[]> {
+/** Checks the store, istiod's roots, the access file and leadership, as reported by the broker. */
+export async function checkBroker(operator: string, namespace: string): Promise<Findings> {
   const url = `${operator.replace(/\/+$/, '')}/readyz`;
   const answer = await ask(url, { method: 'GET' }).catch(() => undefined);
   if (!answer) {
     const error = new MeshpassError('agent_broker_unreachable', `The operator listener ${operator} cannot be reached.`);
-    return [
-      failed('broker', error, {
-        ...{ seen: `GET ${url}`, next: 'Forward its port, and give it with --operator.' },
-        command: forwardToActive(namespace),
-      }),
-    ];
+    return failed('broker', error, {
+      seen: `GET ${url}`,
+      next: 'Forward its port, and pass the local URL as --operator.',
+      command: forwardToActive(namespace),
+    });
   }
   const said = Readiness.safeParse(answer.json).data;
   const { status, reasons, warnings } = said ?? { reasons: [], warnings: [] };
   if (status === 'ready') {
-    const serves = fine('broker', 'It serves: database, istiod and access file are as they should be.', url);
-    const found = warnings.length === 0 ? [serves] : warnings.map((warning) => toMend(warning, url, namespace));
-    return [...found, ...breakGlass(said?.break_glass, url, namespace)];
+    const serves = ok('broker', 'The broker serves: database, istiod and access file are healthy.', url);
+    const found = warnings.length === 0 ? serves : warnings.map((one) => toMend(one, url, namespace));
+    return [found, breakGlass(said?.break_glass, url, namespace)].flat();
   }
   if (status === 'standby') {
-    const says = `It stands by: ${reasons.join('; ')}.`;
-    const advice = { next: 'Ask the active one.', command: forwardToActive(namespace) };
-    return [{ check: 'broker', state: 'warning', says, seen: `GET ${url}`, ...advice }];
+    const says = `The broker stands by: ${reasons.join('; ')}.`;
+    const advice = { next: 'Query the active broker.', command: forwardToActive(namespace) };
+    return warning('broker', says, { seen: `GET ${url}`, ...advice });
   }
   if (reasons.length === 0)
-    return [
-      wrong('broker', `What answers at ${operator} is not a broker: status ${answer.status}.`, {
-        ...{ seen: `GET ${url}`, command: `kubectl -n ${namespace} get services` },
-      }),
-    ];
-  return reasons.map((reason) =>
-    wrong(/\bstore\b/.test(reason) ? 'database' : 'broker', `It is not ready: ${reason}.`, {
+    return wrong('broker', `The server at ${operator} is not a broker (status ${answer.status}).`, {
       seen: `GET ${url}`,
-      next: 'docs/operating-broker.md, "When something fails".',
+      command: `kubectl -n ${namespace} get services`,
+    });
+  return reasons.map((reason) =>
+    wrong(/\bstore\b/.test(reason) ? 'database' : 'broker', `The broker is not ready: ${reason}.`, {
+      seen: `GET ${url}`,
+      next: `See ${pageUrl('docs/operating-broker.md#when-something-fails')}.`,
       command: `kubectl -n ${namespace} logs deployment/meshpass-broker --tail 50`,
     }),
   );
 }
 
-function breakGlass(isOn: boolean | undefined, url: string, namespace: string): readonly Finding[] {
+function breakGlass(isOn: boolean | undefined, url: string, namespace: string): Findings {
   if (isOn === undefined) return [];
-  if (!isOn) return [fine('operators', 'Break-glass is off: operators sign in by name.', url)];
+  if (!isOn) return ok('operators', 'Break-glass is off: operators sign in by name.', url);
   const says =
-    'Break-glass is on: whoever has the operator token may do nearly everything, and nobody knows who it is.';
-  return [
-    {
-      ...{ check: 'operators', state: 'warning', says, seen: `GET ${url}` },
-      next: 'Sign in (docs/install/operators.md), then switch it off: breakGlass.enabled of the chart, or --break-glass.',
-      command: `kubectl -n ${namespace} get deployment meshpass-broker -o yaml | grep -i break.glass`,
-    },
-  ];
+    'Break-glass is on: any holder of the operator token may do nearly everything, and the audit log cannot identify them.';
+  return warning('operators', says, {
+    seen: `GET ${url}`,
+    next: `Sign in (${pageUrl('docs/install/operators.md')}), then switch it off: breakGlass.enabled of the chart, or --break-glass.`,
+    command: `kubectl -n ${namespace} get deployment meshpass-broker -o yaml | grep -i break.glass`,
+  });
 }
 
-function toMend(warning: string, url: string, namespace: string): Finding {
-  return {
-    ...{ check: 'broker', state: 'warning', says: `It serves, but: ${warning}.`, seen: `GET ${url}` },
-    next: 'docs/operating-broker.md, "When something fails".',
+function toMend(what: string, url: string, namespace: string): Finding {
+  return warning('broker', `The broker serves, but: ${what}.`, {
+    seen: `GET ${url}`,
+    next: `See ${pageUrl('docs/operating-broker.md#when-something-fails')}.`,
     command: `kubectl -n ${namespace} logs "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" --tail 50`,
-  };
+  });
 }
 
-/** The Service of the listeners leads to any broker, also one that stands by. */
+/** Returns the port-forward command for the active broker. The listeners' Service may select a standby. */
 function forwardToActive(namespace: string): string {
   return `kubectl -n ${namespace} port-forward "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" 9090`;
 }

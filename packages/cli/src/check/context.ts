@@ -1,14 +1,14 @@
-/** What the checks of an installation are given, and how they ask the cluster. */
-import type { KubernetesHttp } from '@meshpass/broker/kubernetes/http';
-import { toMeshpassError } from '@meshpass/identity/error';
-import { type Finding, failed, type More } from '../doctor/line.ts';
+/** Context of the installation checks, their requests to the cluster, and the evidence for a refusal. */
+import type { KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import type { MeshpassError } from '@meshpass/identity/error';
+import type { Finding } from '../diagnosis/finding.ts';
 
 export interface CheckContext {
   readonly http: Pick<KubernetesHttp, 'call'>;
-  /** Of the release. */
+  /** Namespace of the release. */
   readonly namespace: string;
   readonly rootNamespace: string;
-  /** Name of its Service. */
+  /** Name of istiod's Service. */
   readonly istiod: string;
   readonly gateway: {
     readonly namespace: string;
@@ -20,20 +20,33 @@ export interface CheckContext {
   readonly now: () => number;
 }
 
-/** An object of Kubernetes, as far as a check looks at it. */
+/** Kubernetes object with the fields that a check reads. */
 export interface Seen {
-  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Record<string, string> };
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly labels?: Record<string, string>;
+    readonly annotations?: Record<string, string>;
+  };
   // biome-ignore lint/suspicious/noExplicitAny: looked at member by member, each of which may be absent
   readonly [member: string]: any;
 }
 
-/** @returns undefined where it is not there @throws MeshpassError `kubernetes_unavailable` */
+/**
+ * Reads an object.
+ * @returns undefined if it does not exist
+ * @throws MeshpassError `kubernetes_unavailable`
+ */
 export async function read(http: CheckContext['http'], path: string): Promise<Seen | undefined> {
   const { status, body } = await http.call({ method: 'GET', path, expect: [404] });
   return status === 404 ? undefined : (body as Seen);
 }
 
-/** @returns nothing where the kind is not installed @throws MeshpassError `kubernetes_unavailable` */
+/**
+ * Lists objects.
+ * @returns an empty list if the kind is not installed
+ * @throws MeshpassError `kubernetes_unavailable`
+ */
 export async function list(
   http: CheckContext['http'],
   path: string,
@@ -47,24 +60,10 @@ export async function list(
   return (body as { items?: readonly Seen[] } | undefined)?.items ?? [];
 }
 
-/** Runs a check; what Kubernetes refuses to show is a finding, too. */
-export async function attempt(
-  check: string,
-  look: () => Promise<readonly Finding[]>,
-  more: More = {},
-): Promise<readonly Finding[]> {
-  try {
-    return await look();
-  } catch (thrown) {
-    const error = toMeshpassError(thrown);
-    const { status, method, path } = error.detail;
-    const seen = path === undefined ? {} : { seen: `${method} ${path}${status === undefined ? '' : `: ${status}`}` };
-    if (status !== 403) return [failed(check, error, { ...seen, ...more })];
-    const what = 'You may not look at this: use a kubeconfig of somebody who may.';
-    return [{ check, state: 'failed', code: error.code, says: what, ...seen, command: 'kubectl auth whoami' }];
-  }
-}
-
-export function fine(check: string, says: string, seen?: string): Finding {
-  return { check, state: 'ok', says, ...(seen !== undefined && { seen }) };
+/** Returns the evidence for a failed request to the cluster. */
+export function kubernetesEvidence({ detail: { status, method, path } }: MeshpassError): Partial<Finding> {
+  const seen = path === undefined ? {} : { seen: `${method} ${path}${status === undefined ? '' : `: ${status}`}` };
+  if (status !== 403) return seen;
+  const says = 'This kubeconfig has no permission for this: use another one.';
+  return { ...seen, says, command: 'kubectl auth whoami' };
 }

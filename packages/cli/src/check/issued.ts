@@ -1,6 +1,9 @@
-/** What cert-manager says of the chart's Certificates, where the values name an issuer; a Secret of the operator's own has none. */
+/**
+ * cert-manager's status for the chart's Certificates, if the values contain an issuer. A Secret provided by an operator
+ * has none.
+ */
 import { plainText } from '@meshpass/identity/text';
-import { type Finding, wrong } from '../doctor/line.ts';
+import { type Finding, wrong } from '../diagnosis/finding.ts';
 import { type CheckContext, list } from './context.ts';
 
 interface Condition {
@@ -11,7 +14,7 @@ interface Condition {
 
 const LONGEST = 300;
 
-/** @returns nothing where all is well: how long they are good is seen where they are shown */
+/** @returns no findings if all are issued; their lifetime is checked where they are served */
 export async function checkIssued({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
   const found = await list(http, `/apis/cert-manager.io/v1/namespaces/${namespace}/certificates`);
   return found
@@ -22,10 +25,10 @@ export async function checkIssued({ http, namespace }: CheckContext): Promise<re
       if (ready?.status === 'True') return [];
       const why = ready
         ? plainText(String(ready.message ?? '').slice(0, LONGEST)) || 'it is not ready'
-        : 'nothing has looked at it: cert-manager does not run';
+        : 'it has no status, because cert-manager is not running';
       return wrong('certificates', `cert-manager has not issued the certificate ${name}: ${why}.`, {
         seen: `kubectl -n ${namespace} get certificates.cert-manager.io ${name}`,
-        next: 'Its events and those of its CertificateRequest name the reason.',
+        next: 'Check the events of the Certificate and its CertificateRequest.',
         command: `kubectl -n ${namespace} describe certificates.cert-manager.io,certificaterequests.cert-manager.io`,
       });
     });

@@ -1,11 +1,13 @@
-/** istiod: whether it runs, of which version, and how long the roots of the mesh are good. */
+/** Checks of istiod: readiness, version, and lifetime of the mesh's roots. */
+
 import { X509Certificate } from 'node:crypto';
-import { type Finding, wrong } from '../doctor/line.ts';
-import { type CheckContext, fine, list, read, type Seen } from './context.ts';
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import { type CheckContext, list, read, type Seen } from './context.ts';
 import { expiry } from './expiry.ts';
 
-/** Of minor versions: the oldest whose xDS and CA are tested. */
-export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext): Promise<readonly Finding[]> {
+/** Checks that istiod is ready and runs a single version. */
+export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext): Promise<Finding> {
   const slices = await list(http, `/apis/discovery.k8s.io/v1/namespaces/${rootNamespace}/endpointslices`, {
     'kubernetes.io/service-name': istiod,
   });
@@ -15,30 +17,33 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
     return hasCa ? (endpoints ?? []).filter((one: Seen) => one.conditions?.ready !== false) : [];
   });
   if (ready.length === 0)
-    return [
-      wrong(
-        'istiod',
-        `The Service ${istiod} in ${rootNamespace} has no ready endpoint on port 15012: no certificate is signed.`,
-        {
-          seen,
-          next: 'Name the namespace of istiod with --root-namespace, and its Service with --istiod-service: that of a revision is istiod-REVISION.',
-          command: `kubectl -n ${rootNamespace} get pods,services -l app=istiod`,
-        },
-      ),
-    ];
-  const pods = await list(http, `/api/v1/namespaces/${rootNamespace}/pods`, { app: 'istiod' });
-  const versions = [...new Set(pods.flatMap(versionsOf))].sort();
+    return wrong(
+      'istiod',
+      `The Service ${istiod} in ${rootNamespace} has no ready endpoint on port 15012, so istiod signs no certificates.`,
+      {
+        seen,
+        next: 'Pass the namespace of istiod as --root-namespace, and its Service as --istiod-service (istiod-REVISION for a revision).',
+        command: `kubectl -n ${rootNamespace} get pods,services -l app=istiod`,
+      },
+    );
+  const versions = await istiodVersions({ http, rootNamespace });
   const told = versions.length === 0 ? 'its version is not in its image' : versions.join(', ');
   if (versions.length > 1)
-    return [
-      {
-        ...{ check: 'istiod', state: 'warning', seen: `kubectl -n ${rootNamespace} get pods -l app=istiod -o wide` },
-        says: `istiod runs in ${versions.length} versions: ${told}.`,
-        next: 'During an upgrade that is as it should be; finish it.',
-        command: 'istioctl version',
-      },
-    ];
-  return [fine('istiod', `${ready.length} ready; ${told}.`, seen)];
+    return warning('istiod', `istiod runs in ${versions.length} versions: ${told}.`, {
+      seen: `kubectl -n ${rootNamespace} get pods -l app=istiod -o wide`,
+      next: 'This is normal during an upgrade; finish it.',
+      command: 'istioctl version',
+    });
+  return ok('istiod', `${ready.length} ready; ${told}.`, seen);
+}
+
+/** Lists the versions of istiod's Pods from their image tags, and omits images without a version. */
+export async function istiodVersions({
+  http,
+  rootNamespace,
+}: Pick<CheckContext, 'http' | 'rootNamespace'>): Promise<readonly string[]> {
+  const pods = await list(http, `/api/v1/namespaces/${rootNamespace}/pods`, { app: 'istiod' });
+  return [...new Set(pods.flatMap(versionsOf))].sort();
 }
 
 function versionsOf({ spec }: Seen): readonly string[] {
@@ -46,6 +51,7 @@ function versionsOf({ spec }: Seen): readonly string[] {
   return containers.flatMap(({ image }) => /:([0-9]+\.[0-9][\w.-]*)(?:@|$)/.exec(image ?? '')?.[1] ?? []);
 }
 
+/** Checks the lifetime of the mesh's roots. */
 export async function checkRoots({ http, rootNamespace, now }: CheckContext): Promise<readonly Finding[]> {
   const map = await read(http, `/api/v1/namespaces/${rootNamespace}/configmaps/istio-ca-root-cert`);
   const pem: unknown = map?.data?.['root-cert.pem'];
@@ -55,7 +61,8 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
   if (roots.length === 0)
     return [
       wrong('roots', `ConfigMap istio-ca-root-cert in ${rootNamespace} has no certificate.`, {
-        ...{ seen, next: 'istiod writes it: see its log.' },
+        seen,
+        next: 'istiod writes it: check its log.',
         command: `kubectl -n ${rootNamespace} logs -l app=istiod --tail 100`,
       }),
     ];
@@ -63,8 +70,10 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
     const certificate = new X509Certificate(one);
     const name = certificate.subject.replaceAll('\n', ', ') || certificate.fingerprint256.slice(0, 23);
     return expiry('roots', `The root of the mesh ${name}`, certificate.validToDate.getTime(), now(), {
-      ...{ seen, days: 30, command: 'meshpass rotate --help' },
-      next: 'Change the root of the mesh: docs/rotation.md has the order.',
+      seen,
+      days: 30,
+      command: 'meshpass rotate --help',
+      next: `Change the root of the mesh in the order of ${pageUrl('docs/rotation.md')}.`,
     });
   });
 }

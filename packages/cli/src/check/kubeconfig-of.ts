@@ -1,12 +1,13 @@
-/** Which kubeconfig kubectl would use, so that `meshpass check` looks at the same cluster. */
+/** Kubeconfig that kubectl would use, so that `meshpass check` examines the same cluster. */
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
 
 /**
+ * Finds the kubeconfig.
  * @returns KUBECONFIG, or `~/.kube/config`
- * @throws MeshpassError `usage` where neither is there, or KUBECONFIG names several files, which kubectl would merge
+ * @throws MeshpassError `usage` if neither exists, or KUBECONFIG lists several files, which kubectl would merge
  */
 export function kubeconfigOf(
   { KUBECONFIG }: Readonly<Record<string, string | undefined>>,
@@ -16,10 +17,10 @@ export function kubeconfigOf(
   if (more.length > 0)
     throw new MeshpassError(
       'usage',
-      'KUBECONFIG names several files, which are not merged here: name one with --kubeconfig, such as kubectl config view --flatten prints.',
+      'KUBECONFIG lists several files, which meshpass does not merge: pass one as --kubeconfig, for example the output of kubectl config view --flatten.',
     );
   const usual = join(home, '.kube', 'config');
   if (file !== undefined) return file;
   if (existsSync(usual)) return usual;
-  throw new MeshpassError('usage', 'Name the cluster by --kubeconfig or KUBECONFIG: there is no ~/.kube/config.');
+  throw new MeshpassError('usage', 'No kubeconfig found at ~/.kube/config: set --kubeconfig or KUBECONFIG.');
 }

@@ -1,15 +1,19 @@
-/** Whether kubectl in workspaces is on in all of its parts, or in none, and what the roles allow that are bound for it. */
+/**
+ * Checks kubectl in workspaces: whether all of its parts or none are enabled, and what the roles bound for it permit.
+ */
 import { clusterRoleOf, knownRoles, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { type Finding, wrong } from '../doctor/line.ts';
-import { type CheckContext, fine, list, read, type Seen } from './context.ts';
+import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import type { Findings } from '../diagnosis/run.ts';
+import { type CheckContext, list, read, type Seen } from './context.ts';
 
 const RBAC = '/apis/rbac.authorization.k8s.io/v1';
 
+/** Checks the parts and the bound roles. */
 export async function checkKubectl(context: CheckContext): Promise<readonly Finding[]> {
-  return [...(await checkParts(context)), ...(await checkBoundRoles(context))];
+  return [await checkParts(context), await checkBoundRoles(context)].flat();
 }
 
-async function checkParts({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
+async function checkParts({ http, namespace }: CheckContext): Promise<Finding> {
   const deployment = (part: string) => read(http, `/apis/apps/v1/namespaces/${namespace}/deployments/meshpass-${part}`);
   const [broker, edge, policy] = await Promise.all([
     deployment('broker'),
@@ -20,52 +24,58 @@ async function checkParts({ http, namespace }: CheckContext): Promise<readonly F
   const api = flagOf(edge, '--kubernetes-api');
   const seen = `kubectl -n ${namespace} get deployment meshpass-broker meshpass-edge -o yaml`;
   if (audience === undefined && api === undefined)
-    return [fine('kubectl', 'kubectl in workspaces is off (kubernetes.enabled of the chart).', seen)];
+    return ok('kubectl', 'kubectl in workspaces is off (kubernetes.enabled of the chart).', seen);
   const command = `helm upgrade meshpass CHART --namespace ${namespace} --reset-then-reuse-values --set kubernetes.enabled=true`;
-  const half = (says: string) => wrong('kubectl', says, { seen, next: 'Set both by the chart.', command });
-  if (audience === undefined) return [half('The edge leads to the API server, but the broker gives no tokens for it.')];
-  if (api === undefined) return [half('The broker gives tokens for the API server, but the edge does not lead there.')];
+  const half = (says: string) => wrong('kubectl', says, { seen, next: 'Configure both through the chart.', command });
+  if (audience === undefined)
+    return half('The edge connects to the API server, but the broker issues no tokens for it.');
+  if (api === undefined)
+    return half('The broker issues tokens for the API server, but the edge does not connect to it.');
   const variables: readonly { name?: string; expression?: string }[] = policy?.spec?.variables ?? [];
   if (variables.some(({ name, expression }) => name === 'kubernetesAudience' && expression === `'${audience}'`))
-    return [fine('kubectl', `Workspaces whose grants have roles reach ${api}, with tokens for ${audience}.`, seen)];
-  return [
-    wrong('kubectl', `The admission policy meshpass-accounts does not let the broker have tokens for ${audience}.`, {
+    return ok('kubectl', `Workspaces whose grants have roles reach ${api}, with tokens for ${audience}.`, seen);
+  return wrong(
+    'kubectl',
+    `The admission policy meshpass-accounts does not allow the broker to request tokens for ${audience}.`,
+    {
       seen: 'kubectl get validatingadmissionpolicy meshpass-accounts -o yaml',
-      ...{ next: 'Install policies and Deployments of the same values.', command },
-    }),
-  ];
+      next: 'Install the policies and Deployments with the same values.',
+      command,
+    },
+  );
 }
 
-/** What an argument of the first container says; the last of several counts. */
+/** Returns the value of an argument of the first container; the last of several wins. */
 function flagOf(deployment: Seen | undefined, flag: string): string | undefined {
   const args: readonly unknown[] = deployment?.spec?.template?.spec?.containers?.[0]?.args ?? [];
   const found = args.findLast((one) => typeof one === 'string' && one.startsWith(`${flag}=`));
   return found === undefined ? undefined : String(found).slice(flag.length + 1);
 }
 
-async function checkBoundRoles({ http }: CheckContext): Promise<readonly Finding[]> {
+async function checkBoundRoles({ http }: CheckContext): Promise<Findings> {
   const [bindings, roles] = await Promise.all([
     list(http, `${RBAC}/rolebindings`, { [MANAGED_BY_LABEL]: MANAGED_BY }),
     list(http, `${RBAC}/clusterroles`),
   ]);
   const known = knownRoles(roles.map((role) => clusterRoleOf(role as Parameters<typeof clusterRoleOf>[0])));
   const there = new Set(roles.map(({ metadata }) => metadata.name));
-  return bindings.flatMap(({ metadata, roleRef }): Finding[] => {
+  return bindings.flatMap(({ metadata, roleRef }): Findings => {
     const name = String(roleRef?.name);
     const where = `${metadata.namespace}/${metadata.name}`;
     const about = { seen: `kubectl -n ${metadata.namespace} get rolebinding ${metadata.name} -o yaml` };
     const command = `kubectl describe clusterrole ${name}`;
     if (!there.has(name))
-      return [
-        wrong('kubectl', `${where} binds the ClusterRole ${name}, which is not there.`, {
-          ...{ ...about, next: 'Create it, or take it out of the access file.', command: 'kubectl get clusterroles' },
-        }),
-      ];
+      return wrong('kubectl', `${where} binds the ClusterRole ${name}, which does not exist.`, {
+        ...about,
+        next: 'Create it, or remove it from the access file.',
+        command: 'kubectl get clusterroles',
+      });
     const { powers, unknown } = known.get(name)!;
     if (unknown === undefined && powers.size === 0) return [];
     const what = unknown === undefined ? `allows ${[...powers].join(', ')}` : `is not understood: ${unknown}`;
     const says = `The ClusterRole ${name} of ${where} ${what}.`;
-    const next = 'Meshpass binds it because the access file names this; with GitOps it may have gained it since.';
-    return [{ check: 'kubectl', state: 'warning', says, ...about, next, command }];
+    const next =
+      'Meshpass binds it because the access file allows this; with GitOps the role may have gained it since.';
+    return warning('kubectl', says, { ...about, next, command });
   });
 }

@@ -1,11 +1,15 @@
-/** What an installation leaves that was interrupted while its keys were made: Helm removes the Job's right only where it comes to an end itself. */
-import type { Finding } from '../doctor/line.ts';
+/**
+ * Objects left by an installation that was interrupted while it created its keys. Helm removes the Job's permission
+ * only if the Job finishes.
+ */
+import { warning } from '../diagnosis/finding.ts';
+import type { Findings } from '../diagnosis/run.ts';
 import { type CheckContext, read } from './context.ts';
 
 const NAME = 'meshpass-keys';
 
-/** @returns nothing where there is no such right, or its Job is at work */
-export async function checkLeftovers({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
+/** @returns no findings if there is no such permission, or its Job is running */
+export async function checkLeftovers({ http, namespace }: CheckContext): Promise<Findings> {
   const [role, job] = await Promise.all([
     read(http, `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}/roles/${NAME}`),
     read(http, `/apis/batch/v1/namespaces/${namespace}/jobs/${NAME}`),
@@ -13,12 +17,13 @@ export async function checkLeftovers({ http, namespace }: CheckContext): Promise
   const isAtWork = job?.status?.active > 0;
   if (!role || isAtWork) return [];
   const objects = `job,rolebinding,role,serviceaccount ${NAME}`;
-  return [
+  return warning(
+    'rights',
+    `An interrupted installation left the right to create Secrets in ${namespace} behind (Role ${NAME}).`,
     {
-      ...{ check: 'rights', state: 'warning', seen: `kubectl -n ${namespace} get ${objects}` },
-      says: `An interrupted installation left the right to create Secrets in ${namespace} behind (Role ${NAME}).`,
-      next: 'Remove it: each installation and upgrade makes it anew for as long as it makes keys.',
+      seen: `kubectl -n ${namespace} get ${objects}`,
+      next: 'Remove it: each installation and upgrade recreates it while it creates keys.',
       command: `kubectl -n ${namespace} delete --ignore-not-found ${objects}`,
     },
-  ];
+  );
 }

@@ -1,32 +1,38 @@
-/** Whether what the chart installs is there and in force: admission policies, the mesh gateway; and the cluster's version. */
-import { type Finding, wrong } from '../doctor/line.ts';
-import { type CheckContext, fine, list, read, type Seen } from './context.ts';
+/**
+ * Checks that the chart's admission policies and mesh gateway exist and take effect, and checks the cluster's version.
+ */
+import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
+import { type Finding, ok, wrong } from '../diagnosis/finding.ts';
+import { type CheckContext, list, read, type Seen } from './context.ts';
 
-/** Of the chart, by name. */
+/** Names of the chart's admission policies. */
 export const POLICIES = [
-  ...['meshpass-accounts', 'meshpass-active', 'meshpass-namespaces', 'meshpass-policies'],
-  ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion'],
+  ...['meshpass-accounts', 'meshpass-active', 'meshpass-grants', 'meshpass-namespaces'],
+  ...['meshpass-policies', 'meshpass-workloads'],
+  ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion', 'meshpass-signing-key'],
 ] as const;
-/** Admission policies are stable from here on. */
+/** First Kubernetes minor version with stable admission policies. */
 const OLDEST_KUBERNETES = 30;
 
+/** Checks the version of Kubernetes. */
 export async function checkKubernetes({ http }: CheckContext): Promise<readonly Finding[]> {
   const { body } = await http.call({ method: 'GET', path: '/version' });
   const { gitVersion = 'unknown', minor = '0' } = body as { gitVersion?: string; minor?: string };
-  if (Number.parseInt(minor, 10) >= OLDEST_KUBERNETES) return [fine('kubernetes', `Kubernetes ${gitVersion}.`)];
+  if (Number.parseInt(minor, 10) >= OLDEST_KUBERNETES) return [ok('kubernetes', `Kubernetes ${gitVersion}.`)];
   return [
     wrong(
       'kubernetes',
       `Kubernetes ${gitVersion} has no stable admission policies: 1.${OLDEST_KUBERNETES} is needed.`,
       {
-        ...{ seen: 'kubectl version', command: 'kubectl version' },
+        seen: 'kubectl version',
+        command: 'kubectl version',
         next: 'Upgrade the cluster.',
       },
     ),
   ];
 }
 
-/** A policy without a binding that denies does nothing. */
+/** Checks the admission policies. A policy without a denying binding has no effect. */
 export async function checkAdmission({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
   const path = '/apis/admissionregistration.k8s.io/v1';
   const bindings = await list(http, `${path}/validatingadmissionpolicybindings`);
@@ -46,7 +52,7 @@ export async function checkAdmission({ http, namespace }: CheckContext): Promise
           },
         );
   });
-  return findings.length > 0 ? findings : [fine('admission', `${POLICIES.length} admission policies are in force.`)];
+  return findings.length > 0 ? findings : [ok('admission', `${POLICIES.length} admission policies are in force.`)];
 }
 
 function reasonAgainst(
@@ -55,21 +61,43 @@ function reasonAgainst(
   namespace: string,
   bindings: readonly Seen[],
 ): string | undefined {
-  if (!policy) return 'it is not there';
-  if (policy.spec?.failurePolicy === 'Ignore') return 'where it fails, everything is allowed (failurePolicy: Ignore)';
-  if (!policy.spec?.validations?.length) return 'it says nothing';
-  if (!isAbout(namespace, policy)) return `it is not about the broker in ${namespace}, or not about all that it does`;
+  if (!policy) return 'it does not exist';
+  if (policy.spec?.failurePolicy === 'Ignore') return 'requests are allowed if it fails (failurePolicy: Ignore)';
+  if (!policy.spec?.validations?.length) return 'it has no validations';
+  if (!isAbout(namespace, policy)) return `it does not match all requests of the broker in ${namespace}`;
   const own = bindings.filter(({ spec }) => spec?.policyName === name);
-  if (own.length === 0) return 'nothing binds it';
-  const isWhole = ({ spec }: Seen) => spec.validationActions?.includes('Deny') && !spec.matchResources;
-  if (!own.some(isWhole)) return 'no binding of it denies everywhere';
+  if (own.length === 0) return 'it has no binding';
+  if (!own.some((binding) => isWhole(policy, binding))) return 'none of its bindings denies in all namespaces';
   const warnings: readonly { warning?: string }[] = policy.status?.typeChecking?.expressionWarnings ?? [];
   return warnings[0]
     ? `one of its expressions does not type-check (${String(warnings[0].warning).split('\n')[0]})`
     : undefined;
 }
 
-/** Of the chart each has one condition: that the broker asks, or that the request is about its namespace. */
+/**
+ * Whether a binding covers everything. A policy with parameters must be bound to all of them, for Meshpass objects.
+ * meshpass-policies denies the broker all other objects.
+ */
+function isWhole({ spec: policy }: Seen, { spec }: Seen): boolean {
+  if (!spec.validationActions?.includes('Deny')) return false;
+  if (!policy.paramKind) return !spec.matchResources;
+  const { selector, ...param } = spec.paramRef ?? {};
+  const { objectSelector, matchPolicy: _, ...narrower } = spec.matchResources ?? {};
+  return (
+    selector !== undefined &&
+    [selector, ...Object.values(narrower)].every((one) => Object.keys(one as object).length === 0) &&
+    Object.keys(param).every((key) => key === 'parameterNotFoundAction') &&
+    Object.keys(objectSelector ?? {}).every((key) => key === 'matchLabels') &&
+    Object.entries(objectSelector?.matchLabels ?? {}).every(
+      ([key, value]) => key === MANAGED_BY_LABEL && value === MANAGED_BY,
+    )
+  );
+}
+
+/**
+ * Whether a policy applies to this broker. Each of the chart's policies has one condition: the request comes from the
+ * broker, or concerns its namespace.
+ */
 function isAbout(namespace: string, { spec }: Seen): boolean {
   const conditions: readonly { expression?: string }[] = spec.matchConditions ?? [];
   const { namespaceSelector = {}, objectSelector = {}, excludeResourceRules = [] } = spec.matchConstraints ?? {};
@@ -80,6 +108,7 @@ function isAbout(namespace: string, { spec }: Seen): boolean {
   return !isNarrowed && conditions.length === 1 && names.some((name) => conditions[0]!.expression?.includes(name));
 }
 
+/** Checks that the mesh gateway is ready and opens only the granted hosts. */
 export async function checkGateway({ http, gateway }: CheckContext): Promise<readonly Finding[]> {
   const { namespace, labels, port } = gateway;
   const selector = Object.entries(labels)
@@ -92,9 +121,9 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
   const seen = `kubectl -n ${namespace} get pods -l ${selector}`;
   if (pods.length === 0)
     return [
-      wrong('gateway', `No Pod in ${namespace} has the label ${selector}: nothing is the mesh gateway.`, {
+      wrong('gateway', `No Pod in ${namespace} has the label ${selector}: the mesh gateway was not found.`, {
         seen,
-        next: 'Give the labels of the gateway with --gateway-label, or install it with the chart.',
+        next: 'Pass the labels of the gateway as --gateway-label, or install it with the chart.',
         command: `kubectl get pods --all-namespaces -l istio --show-labels`,
       }),
     ];
@@ -103,9 +132,10 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
     status?.conditions?.some((one: { type: string; status: string }) => one.type === 'Ready' && one.status === 'True');
   if (!pods.some(isReady))
     findings.push(
-      wrong('gateway', `${pods.length} Pods are the mesh gateway, and none is ready.`, {
-        ...{ seen, command: `kubectl -n ${namespace} describe pods -l ${selector}` },
-        next: 'Without istiod and its certificate a gateway does not become ready.',
+      wrong('gateway', `None of the ${pods.length} Pods of the mesh gateway is ready.`, {
+        seen,
+        command: `kubectl -n ${namespace} describe pods -l ${selector}`,
+        next: 'A gateway becomes ready once istiod has issued its certificate.',
       }),
     );
   const own = gateways.filter(({ spec }) => matches(spec?.selector, labels));
@@ -117,7 +147,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
     findings.push(
       wrong(
         'gateway',
-        `No Gateway opens port ${port} of it in mode AUTO_PASSTHROUGH: granted services are not reachable.`,
+        `No Gateway opens its port ${port} in mode AUTO_PASSTHROUGH, so granted services are unreachable.`,
         {
           seen: look,
           next: 'The broker writes it from the access file; with --gitops it comes from meshpass policy compile.',
@@ -132,19 +162,20 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
     findings.push(
       wrong(
         'gateway',
-        `Gateway ${namespace}/${wide.metadata.name} lets every host of the mesh through, not only granted ones.`,
+        `Gateway ${namespace}/${wide.metadata.name} forwards to every host of the mesh, not only to granted ones.`,
         {
-          ...{ seen: look, next: 'Remove it: the one that is compiled from the access file names its hosts.' },
+          seen: look,
+          next: 'Remove it: the Gateway compiled from the access file lists its hosts.',
           command: `kubectl -n ${namespace} delete gateways.networking.istio.io ${wide.metadata.name}`,
         },
       ),
     );
   return findings.length > 0
     ? findings
-    : [fine('gateway', `${selector} in ${namespace}: ready, and open for granted hosts.`, seen)];
+    : [ok('gateway', `${selector} in ${namespace}: ready, and open for granted hosts.`, seen)];
 }
 
-/** Whether a selector takes Pods with these labels. */
+/** Whether a selector selects Pods with these labels. */
 function matches(selector: Record<string, string> | undefined, labels: Readonly<Record<string, string>>): boolean {
   return Object.entries(selector ?? {}).every(([key, value]) => labels[key] === value);
 }

@@ -1,22 +1,27 @@
-/** Whether the broker's ServiceAccount may do what it must, and nothing that it must never. */
-import { type Finding, wrong } from '../doctor/line.ts';
-import { type CheckContext, fine } from './context.ts';
+/**
+ * Checks the permissions of the broker's ServiceAccount: it must have all required permissions and no dangerous ones.
+ */
+import { type Finding, ok, wrong } from '../diagnosis/finding.ts';
+import type { CheckContext } from './context.ts';
 
 export interface Right {
   readonly group: string;
   readonly resource: string;
   readonly verbs: readonly string[];
-  /** Absent: in the whole cluster. */
+  /** Namespace of the permission; absent for the whole cluster. */
   readonly where?: 'release' | 'root';
   readonly name?: string;
 }
 
 const AUDIT_CHECKPOINT: Right = {
-  ...{ group: '', resource: 'configmaps', verbs: ['get', 'patch'], where: 'release' },
+  group: '',
+  resource: 'configmaps',
+  verbs: ['get', 'patch'],
+  where: 'release',
   name: 'meshpass-audit-checkpoint',
 };
 
-/** As in files/broker-rbac.yaml of the chart. Of `bind` the names are the installation's own. */
+/** Same permissions as in the chart's files/broker-rbac.yaml. The names for `bind` depend on the installation. */
 export const BROKER_RIGHTS: readonly Right[] = [
   { group: '', resource: 'serviceaccounts', verbs: ['create', 'delete', 'list'] },
   { group: '', resource: 'serviceaccounts/token', verbs: ['create'] },
@@ -24,7 +29,8 @@ export const BROKER_RIGHTS: readonly Right[] = [
   { group: '', resource: 'services', verbs: ['list', 'watch'] },
   { group: '', resource: 'pods', verbs: ['list', 'watch'] },
   {
-    ...{ group: 'security.istio.io', resource: 'authorizationpolicies' },
+    group: 'security.istio.io',
+    resource: 'authorizationpolicies',
     verbs: ['create', 'delete', 'list', 'patch', 'watch'],
   },
   { group: 'security.istio.io', resource: 'requestauthentications', verbs: ['list', 'watch'] },
@@ -40,11 +46,15 @@ export const BROKER_RIGHTS: readonly Right[] = [
   { group: 'rbac.authorization.k8s.io', resource: 'clusterroles', verbs: ['list', 'watch'] },
   { group: 'authentication.k8s.io', resource: 'tokenreviews', verbs: ['create'] },
   {
-    ...{ group: 'networking.istio.io', resource: 'gateways', verbs: ['create', 'delete', 'list', 'patch'] },
+    group: 'networking.istio.io',
+    resource: 'gateways',
+    verbs: ['create', 'delete', 'list', 'patch'],
     where: 'release',
   },
   {
-    ...{ group: 'security.istio.io', resource: 'requestauthentications', verbs: ['create', 'list', 'patch'] },
+    group: 'security.istio.io',
+    resource: 'requestauthentications',
+    verbs: ['create', 'list', 'patch'],
     where: 'root',
   },
   { group: '', resource: 'configmaps', verbs: ['list', 'watch'], where: 'root', name: 'istio-ca-root-cert' },
@@ -52,7 +62,10 @@ export const BROKER_RIGHTS: readonly Right[] = [
   AUDIT_CHECKPOINT,
 ];
 
-/** With any of these, in the whole cluster or in a namespace of its own, whoever takes over the broker takes over more. */
+/**
+ * Permissions that would let an attacker who controls the broker take over more, in the whole cluster or in one of its
+ * namespaces.
+ */
 export const NEVER: readonly Right[] = [
   { group: '', resource: 'secrets', verbs: ['get', 'list', 'watch'] },
   { group: '', resource: 'pods', verbs: ['create'] },
@@ -64,22 +77,24 @@ export const NEVER: readonly Right[] = [
   { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies', verbs: ['delete', 'patch'] },
 ];
 
-/** Rights that GitOps needs less of: what is not written is not to be writable. */
+/** Resources that GitOps writes, so the broker must not be able to write them. */
 const WRITTEN_BY_OTHERS: readonly string[] = [
   ...['rolebindings', 'sidecars', 'namespaces', 'gateways', 'authorizationpolicies'],
 ];
 const READS: readonly string[] = ['get', 'list', 'watch'];
 
-/** As in files/broker-rbac-gitops.yaml. */
+/** Same permissions as files/broker-rbac-gitops.yaml. */
 export const GITOPS_RIGHTS: readonly Right[] = [
   ...BROKER_RIGHTS.flatMap(withoutWriting),
   {
-    ...{ group: 'security.istio.io', resource: 'authorizationpolicies', verbs: ['create', 'delete', 'list', 'patch'] },
+    group: 'security.istio.io',
+    resource: 'authorizationpolicies',
+    verbs: ['create', 'delete', 'list', 'patch'],
     where: 'root',
   },
 ];
 
-/** Asks the API server (SubjectAccessReview), which knows every binding and every other authorizer. */
+/** Checks with SubjectAccessReview, because the API server evaluates every binding and every other authorizer. */
 export async function checkRights(context: CheckContext): Promise<readonly Finding[]> {
   const user = `system:serviceaccount:${context.namespace}:meshpass-broker`;
   const wanted = context.gitops ? GITOPS_RIGHTS : BROKER_RIGHTS;
@@ -98,17 +113,19 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
     ...excess.map(({ right, verb, namespace }) =>
       wrong(
         'rights',
-        `The broker may ${verb} ${nameOf(right)}${placeOf(namespace)}, and must not: somebody has given it more rights.`,
+        `The broker may ${verb} ${nameOf(right)}${placeOf(namespace)}, which exceeds the rights of the chart.`,
         {
           seen: `kubectl auth can-i ${asked(right, verb, namespace)} --as ${user}: yes`,
-          next: 'Find the binding that gives it, and remove it.',
+          next: 'Find the binding that grants it, and remove it.',
           command: `kubectl get rolebindings,clusterrolebindings -A -o json | jq '.items[] | select(.subjects[]?.name == "meshpass-broker") | .metadata | {namespace, name}'`,
         },
       ),
     ),
   ];
   if (findings.length > 0) return findings;
-  return [fine('rights', `${user} may do what it must, and nothing of what it must not.`, 'SubjectAccessReview')];
+  return [
+    ok('rights', `${user} has every right that it needs, and none that it must not have.`, 'SubjectAccessReview'),
+  ];
 
   async function questions(rights: readonly Right[]) {
     return await Promise.all(
@@ -122,12 +139,15 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
   }
 }
 
-/** A Role in the namespace with the broker's keys, or with istiod's, gives what no question about the whole cluster finds. */
+/**
+ * Adds the namespaces that contain the broker's keys and istiod's, because a cluster-wide query misses Roles in a
+ * namespace.
+ */
 function everywhere(right: Right): readonly Right[] {
   return [right, { ...right, where: 'release' }, { ...right, where: 'root' }];
 }
 
-/** What is given in the whole cluster is not told again of each namespace. */
+/** Omits permissions in a namespace that also apply to the whole cluster. */
 function widest<T extends { right: Right; verb: string }>(given: readonly T[]): readonly T[] {
   const of = ({ right, verb }: T) => `${verb} ${right.group}/${right.resource}`;
   const whole = new Set(given.filter(({ right }) => right.where === undefined).map(of));
@@ -140,32 +160,45 @@ function withoutWriting(right: Right): readonly Right[] {
   return verbs.length === 0 ? [] : [{ ...right, verbs }];
 }
 
-async function isAllowed(
-  { http }: CheckContext,
-  user: string,
-  { group, resource, name }: Right,
+/**
+ * Asks the API server whether a right is granted.
+ * @param user a ServiceAccount; undefined for the kubeconfig's user
+ */
+export async function isAllowed(
+  { http }: Pick<CheckContext, 'http'>,
+  user: string | undefined,
+  { group, resource, name }: Omit<Right, 'verbs' | 'where'>,
   verb: string,
   namespace: string | undefined,
 ): Promise<boolean> {
   const [plural, subresource] = resource.split('/');
-  const groups = ['system:serviceaccounts', `system:serviceaccounts:${user.split(':')[2]}`, 'system:authenticated'];
   const resourceAttributes = {
-    ...{ group, resource: plural, verb },
+    group,
+    resource: plural,
+    verb,
     ...(subresource && { subresource }),
     ...(name && { name }),
     ...(namespace && { namespace }),
   };
+  const kind = user === undefined ? 'SelfSubjectAccessReview' : 'SubjectAccessReview';
+  const subject = user !== undefined && {
+    user,
+    groups: ['system:serviceaccounts', `system:serviceaccounts:${user.split(':')[2]}`, 'system:authenticated'],
+  };
   const { body } = await http.call({
-    ...{ method: 'POST', path: '/apis/authorization.k8s.io/v1/subjectaccessreviews' },
+    method: 'POST',
+    path: `/apis/authorization.k8s.io/v1/${kind.toLowerCase()}s`,
     body: {
-      ...{ apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview' },
-      spec: { user, groups, resourceAttributes },
+      apiVersion: 'authorization.k8s.io/v1',
+      kind,
+      spec: { ...subject, resourceAttributes },
     },
   });
   return (body as { status?: { allowed?: boolean } }).status?.allowed === true;
 }
 
-function nameOf({ group, resource, name }: Right): string {
+/** Returns the resource as kubectl names it: `roles.rbac.authorization.k8s.io`. */
+export function nameOf({ group, resource, name }: Omit<Right, 'verbs' | 'where'>): string {
   const of = group === '' ? resource : `${resource}.${group}`;
   return name ? `${of} ${name}` : of;
 }

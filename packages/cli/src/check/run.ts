@@ -1,8 +1,9 @@
-/** Every check of an installation, in the order in which one needs the other. */
+/** All checks of an installation, in dependency order. */
 import type { HostPort } from '../command/host-port.ts';
-import type { Finding } from '../doctor/line.ts';
+import { type Finding, skipped } from '../diagnosis/finding.ts';
+import { type Check, diagnose, type Findings } from '../diagnosis/run.ts';
 import { checkBroker } from './broker.ts';
-import { attempt, type CheckContext } from './context.ts';
+import { type CheckContext, kubernetesEvidence } from './context.ts';
 import { checkIssued } from './issued.ts';
 import { checkIstiod, checkRoots } from './istiod.ts';
 import { checkKubectl } from './kubectl.ts';
@@ -16,74 +17,88 @@ export interface CheckOptions extends Omit<OutsideOptions, 'namespace' | 'now'> 
   readonly cluster: CheckContext;
 }
 
-/** What needs no right in the cluster. */
+/** Options of the checks that need no permission in the cluster. */
 export interface OutsideOptions {
-  /** Of the release, for the commands that are named. */
+  /** Namespace of the release, for suggested commands. */
   readonly namespace: string;
-  /** Origin of the operator listener; absent: not asked. */
+  /** Origin of the operator listener; if absent, it is not checked. */
   readonly operator?: string | undefined;
   readonly broker?: HostPort | undefined;
   readonly edge?: HostPort | undefined;
-  /** PEM of a CA that agents trust, too; absent: Node's own roots. */
+  /** PEM of an additional CA that agents trust; defaults to Node's own roots. */
   readonly ca?: string | undefined;
-  /** What GitHub says of the App; absent: not asked. */
-  readonly github?: (() => Promise<readonly Finding[]>) | undefined;
+  /** Checks the GitHub App; if absent, it is not checked. */
+  readonly github?: Check | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
-/** Never throws for what it looks at: that is in the findings. */
+/** Number of checks that run concurrently. */
+export const CONCURRENCY = 8;
+
+/** Runs the checks. Never throws because a check fails: failures are findings. */
 export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<readonly Finding[]> {
-  const reached = await attempt('kubernetes', () => checkKubernetes(cluster), {
-    next: 'Check the kubeconfig.',
-    command: 'kubectl cluster-info',
+  const inCluster = (name: string, ...looks: readonly ((context: CheckContext) => Promise<Findings>)[]) => ({
+    names: [name],
+    needs: ['kubernetes'],
+    run: async () => (await Promise.all(looks.map((look) => look(cluster)))).flat(),
+    onError: kubernetesEvidence,
   });
-  const inCluster = [
-    ['workloads', checkWorkloads],
-    ['rights', checkRights],
-    ['rights', checkLeftovers],
-    ['admission', checkAdmission],
-    ['istiod', checkIstiod],
-    ['roots', checkRoots],
-    ['gateway', checkGateway],
-    ['certificates', checkIssued],
-    ['kubectl', checkKubectl],
-  ] as const;
-  const isReached = reached.every(({ state }) => state !== 'failed');
-  const skipped = [...new Set(inCluster.map(([check]) => check))].map((check) => notAsked(check, 'Not reached.'));
-  const found = isReached
-    ? await Promise.all(inCluster.map(([check, look]) => attempt(check, () => look(cluster))))
-    : [skipped];
-  const asked = await runOutside({ ...outside, namespace: cluster.namespace, now: cluster.now });
-  return [...reached, ...found.flat(), ...asked];
+  const checks = [
+    kubernetesCheck(cluster),
+    inCluster('workloads', checkWorkloads),
+    inCluster('rights', checkRights, checkLeftovers),
+    inCluster('admission', checkAdmission),
+    inCluster('istiod', checkIstiod),
+    inCluster('roots', checkRoots),
+    inCluster('gateway', checkGateway),
+    inCluster('certificates', checkIssued),
+    inCluster('kubectl', checkKubectl),
+    ...outsideChecks({ ...outside, namespace: cluster.namespace, now: cluster.now }),
+  ];
+  return await diagnose(checks, CONCURRENCY);
 }
 
-/** Those that need no right in the cluster. */
-export async function runOutside({
-  namespace,
-  operator,
-  broker,
-  edge,
-  ca,
-  github,
-  now,
-}: OutsideOptions): Promise<readonly Finding[]> {
+/** Returns the check of the cluster's version, which the in-cluster checks depend on. */
+export function kubernetesCheck(cluster: CheckContext): Check {
+  return {
+    names: ['kubernetes'],
+    run: () => checkKubernetes(cluster),
+    onError: (error) => ({
+      next: 'Check the kubeconfig.',
+      command: 'kubectl cluster-info',
+      ...kubernetesEvidence(error),
+    }),
+  };
+}
+
+/** Runs the checks that need no permission in the cluster. */
+export async function runOutside(options: OutsideOptions): Promise<readonly Finding[]> {
+  return await diagnose(outsideChecks(options), CONCURRENCY);
+}
+
+function outsideChecks({ namespace, operator, broker, edge, ca, github, now }: OutsideOptions): readonly Check[] {
+  const check = (name: string, run: (() => Promise<Findings>) | undefined, otherwise: string): Check => ({
+    names: [name],
+    run: run ?? (() => skipped(name, otherwise)),
+  });
   const shown = { namespace, ca, now: now() };
-  const found = await Promise.all([
-    operator
-      ? checkBroker(operator, namespace)
-      : [notAsked('broker', 'Give --operator to ask the broker about database and readiness.')],
-    broker
-      ? checkShown('broker', broker, shown)
-      : [notAsked('certificates', 'Give --broker-address to look at its certificate.')],
-    edge
-      ? checkShown('edge', edge, shown)
-      : [notAsked('certificates', 'Give --edge-address to look at its certificate.')],
-    github ? github() : [notAsked('github', 'Give --github-app and --github-app-key to ask GitHub.')],
-  ]);
-  return found.flat();
-}
-
-function notAsked(check: string, says: string): Finding {
-  return { check, state: 'skipped', says };
+  return [
+    check(
+      'broker',
+      operator === undefined ? undefined : () => checkBroker(operator, namespace),
+      'Pass --operator to query the broker for database and readiness.',
+    ),
+    check(
+      'certificates',
+      broker && (() => checkShown('broker', broker, shown)),
+      'Pass --broker-address to check its certificate.',
+    ),
+    check(
+      'certificates',
+      edge && (() => checkShown('edge', edge, shown)),
+      'Pass --edge-address to check its certificate.',
+    ),
+    github ?? check('github', undefined, 'Pass --github-app and --github-app-key to query GitHub.'),
+  ];
 }

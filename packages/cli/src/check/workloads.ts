@@ -1,13 +1,14 @@
-/** Whether the chart's Deployments are there and run, and what keeps their Pods from it. */
+/** Checks the chart's Deployments: whether they exist and run, and what blocks their Pods. */
 import { plainText } from '@meshpass/identity/text';
-import { type Finding, wrong } from '../doctor/line.ts';
-import { type CheckContext, fine, list, read, type Seen } from './context.ts';
+import { type Finding, ok, wrong } from '../diagnosis/finding.ts';
+import { type CheckContext, list, read, type Seen } from './context.ts';
 
 const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
 const LONGEST = 300;
-/** How commands say why they end, among lines of JSON. */
+/** Line among the JSON output in which a command explains why it exited. */
 const FAREWELL = /^meshpass: .+$/gm;
 
+/** Checks the Deployments. */
 export async function checkWorkloads(context: CheckContext): Promise<readonly Finding[]> {
   const { http, namespace } = context;
   return await Promise.all(
@@ -22,7 +23,7 @@ export async function checkWorkloads(context: CheckContext): Promise<readonly Fi
 function missing(namespace: string, name: string): Finding {
   return wrong('workloads', `There is no Deployment ${name} in ${namespace}.`, {
     seen: `kubectl -n ${namespace} get deployment ${name}`,
-    next: 'Install the chart, or name its namespace with --namespace.',
+    next: 'Install the chart, or pass its namespace as --namespace.',
     command: `helm list --all-namespaces --filter meshpass`,
   });
 }
@@ -34,31 +35,38 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
   const wanted: number = spec?.replicas ?? 1;
   const ready: number = status?.readyReplicas ?? 0;
   if (wanted === 0)
-    return wrong('workloads', `${name} is scaled to 0: none runs.`, {
+    return wrong('workloads', `${name} is scaled to 0, so no Pod runs.`, {
       seen,
-      next: 'Scale it up; an autoscaler leaves a Deployment alone that is scaled to 0.',
+      next: 'Scale it up; an autoscaler does not change a Deployment that is scaled to 0.',
       command: `kubectl -n ${namespace} scale deployment ${name} --replicas ${part === 'broker' ? 1 : 2}`,
     });
-  if (ready >= wanted) return fine('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
-  // Who may not look at Pods or events still learns that they are not ready.
+  if (ready >= wanted) return ok('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
+  // Without permission to read Pods or events, the finding still reports that they are not ready.
   const { why, hasStarted } = await reasonOf(context, part).catch((): Reason => ({ hasStarted: false }));
   const labels = `app.kubernetes.io/name=meshpass,app.kubernetes.io/component=${part}`;
   return wrong('workloads', `${name}: ${ready} of ${wanted} ready${why === undefined ? '' : `; ${why}`}.`, {
     seen,
     ...(hasStarted
-      ? { next: 'Its log says why.', command: `kubectl -n ${namespace} logs -l ${labels} --prefix --tail 5` }
-      : { next: 'Its Pods say why.', command: `kubectl -n ${namespace} describe pods -l ${labels}` }),
+      ? { next: 'Check its log.', command: `kubectl -n ${namespace} logs -l ${labels} --prefix --tail 5` }
+      : { next: 'Check its Pods.', command: `kubectl -n ${namespace} describe pods -l ${labels}` }),
   });
 }
 
 interface Reason {
   readonly why?: string;
-  /** Then Kubernetes has given it all that it needs, and only its own log says more. */
+  /**
+   * Whether a container has started. By then, Kubernetes has provided everything it needs, and only its log explains
+   * more.
+   */
   readonly hasStarted: boolean;
 }
 
-/** Of the first Pod that waits for something, an image, a Secret, a node, or that has ended; else whether one runs and is not ready. */
-async function reasonOf({ http, namespace }: CheckContext, part: string): Promise<Reason> {
+/**
+ * Returns the reason for the first Pod that is waiting (for an image, a Secret or a node) or has ended; otherwise,
+ * whether a Pod runs without being ready.
+ */
+async function reasonOf(context: CheckContext, part: string): Promise<Reason> {
+  const { http, namespace } = context;
   const pods = await list(http, `/api/v1/namespaces/${namespace}/pods`, {
     'app.kubernetes.io/name': 'meshpass',
     'app.kubernetes.io/component': part,
@@ -71,7 +79,11 @@ async function reasonOf({ http, namespace }: CheckContext, part: string): Promis
     const waiting = containers.find((one) => one.state?.waiting)?.state.waiting;
     const ended = containers.map(lastWords).find(Boolean);
     if (ended !== undefined) return { why: oneLine(ended), hasStarted: true };
-    const said = unscheduled?.message ?? (await mountFailure(http, namespace, metadata.name)) ?? waiting?.message;
+    const isMounted = containers.some(
+      ({ state, lastState }) => state?.running ?? state?.terminated ?? lastState?.terminated,
+    );
+    const unmounted = isMounted ? undefined : await mountFailure(context, metadata.name);
+    const said = unscheduled?.message ?? unmounted ?? waiting?.message;
     const why = said ?? (waiting?.reason === 'ContainerCreating' ? undefined : waiting?.reason);
     const hasEnded = containers.some((one) => one.lastState?.terminated);
     if (why !== undefined) return { why: oneLine(String(why).split('\n')[0]!), hasStarted: hasEnded };
@@ -80,7 +92,10 @@ async function reasonOf({ http, namespace }: CheckContext, part: string): Promis
   return { hasStarted };
 }
 
-/** From the end of its log, which the kubelet keeps of a container that fails (`terminationMessagePolicy` of the chart). */
+/**
+ * Returns the last line of the log, which the kubelet keeps for a failed container (the chart's
+ * `terminationMessagePolicy`).
+ */
 function lastWords({ state, lastState, ready }: Seen): string | undefined {
   const said: unknown = (state?.terminated ?? lastState?.terminated)?.message;
   return ready || typeof said !== 'string' ? undefined : said.match(FAREWELL)?.at(-1);
@@ -90,11 +105,48 @@ function oneLine(text: string): string {
   return plainText(text.slice(0, LONGEST)).replace(/\.$/, '');
 }
 
-/** Only an event has it: a Secret or ConfigMap that is not there. */
-async function mountFailure(http: CheckContext['http'], namespace: string, pod: string): Promise<string | undefined> {
+/** Maximum age of an event. The kubelet retries at least every two minutes, so an older event's cause may be fixed. */
+const LATEST_MS = 5 * 60_000;
+/** Media type that excludes the content of a Secret. */
+const METADATA_ONLY = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
+
+/** Finds a missing Secret, ConfigMap or key. Only events report it, and they outlive their cause by an hour. */
+async function mountFailure(context: CheckContext, pod: string): Promise<string | undefined> {
+  const { http, namespace, now } = context;
   const fieldSelector = `involvedObject.name=${pod},reason=FailedMount`;
   const path = `/api/v1/namespaces/${namespace}/events`;
-  const { body } = await http.call({ method: 'GET', path, query: { fieldSelector, limit: '5' } });
-  const events = (body as { items?: readonly Seen[] }).items ?? [];
-  return events.map(({ message }) => /(?:secret|configmap) "[^"]+" not found/.exec(String(message))?.[0]).find(Boolean);
+  const { body } = await http.call({ method: 'GET', path, query: { fieldSelector, limit: '100' } });
+  const events = ((body as { items?: readonly Seen[] }).items ?? [])
+    .map(({ message, lastTimestamp, eventTime }) => ({
+      said: MOUNT_FAILURE.exec(String(message)),
+      at: Date.parse(lastTimestamp ?? eventTime),
+    }))
+    .toSorted((one, other) => other.at - one.at);
+  for (const { said, at } of events) {
+    const isLatest = now() - at < LATEST_MS;
+    if (said && (await isMissing(context, said.groups!, isLatest))) return said[0];
+  }
+  return undefined;
+}
+
+const MOUNT_FAILURE =
+  /(?<kind>secret|configmap) "(?<name>[^"]+)" not found|references non-existent (?:secret|config) key: [\w.-]+/;
+
+/**
+ * Whether an event's object is still missing.
+ * @param isLatest result if the object has no name, or may not be read
+ */
+async function isMissing(
+  { http, namespace }: CheckContext,
+  { kind, name }: Readonly<Record<string, string | undefined>>,
+  isLatest: boolean,
+): Promise<boolean> {
+  if (name === undefined) return isLatest;
+  const path = `/api/v1/namespaces/${namespace}/${kind}s/${encodeURIComponent(name)}`;
+  try {
+    const { status } = await http.call({ method: 'GET', path, accept: METADATA_ONLY, expect: [404] });
+    return status === 404;
+  } catch {
+    return isLatest;
+  }
 }

@@ -1,4 +1,4 @@
-/** Turns the tree and the definition of the selected command into a parser. */
+/** Parser for the command tree, with the definition of the selected command. */
 import { VERSION } from '@meshpass/identity/version';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
 import type { Command, ConfigValues } from './define.ts';
@@ -8,10 +8,11 @@ import { afterHelp, flagText, UNKNOWN } from './help.ts';
 import { type Group, isLeaf, type Node } from './tree.ts';
 
 /**
+ * Builds the parser.
  * @param path names of the selected command
- * @param command its definition; absent where the command line names a group
- * @param done gets the exit code of what ran
- * @param config values that the command line and the environment win over
+ * @param command its definition; absent if the command line selects a group
+ * @param done receives the exit code of the command
+ * @param config values that the command line and the environment override
  */
 export function buildParser(
   root: Group,
@@ -22,7 +23,7 @@ export function buildParser(
 ): Commander {
   const program = new Commander('meshpass').version(VERSION);
   program
-    // Reported by us, in the format that --output asks for.
+    // We report errors ourselves, in the format of --output.
     .configureOutput({ outputError: () => {} })
     .configureHelp({ optionDescription: (option) => DESCRIPTIONS.get(option) ?? option.description })
     .exitOverride();
@@ -44,7 +45,9 @@ function addNode(parser: Commander, node: Node, path: readonly string[] | undefi
     parser.helpCommand(false).addHelpText('after', () => afterHelp({ exitCodes: { 4: UNKNOWN }, env: {}, ...node }));
     for (const [name, child] of Object.entries(node.children)) {
       const isOnPath = path?.[0] === name;
-      addNode(parser.command(name), child, isOnPath ? path.slice(1) : undefined, selected);
+      const below = parser.command(name);
+      if (child.heading !== undefined) below.helpGroup(`${child.heading}:`);
+      addNode(below, child, isOnPath ? path.slice(1) : undefined, selected);
     }
   } else if (path !== undefined && selected.command) addDefinition(parser, node.summary, selected.command, selected);
 }
@@ -83,13 +86,19 @@ function argumentOf(name: string, { summary, isRequired, isVariadic, choices }: 
   return choices ? argument.choices(choices) : argument;
 }
 
-/** An empty variable is one that is not set. One that says no does not switch anything on. */
+/**
+ * Whether an environment variable counts as set. An empty variable does not, and a negative value does not enable a
+ * toggle.
+ */
 function isGiven(variable: string | undefined, { kind }: Flag<unknown>): boolean {
   if (variable === '') return false;
   return kind !== 'on' || !/^(?:0|false|no|off)$/i.test(variable ?? '');
 }
 
-/** @param source where the value so far comes from: a list that is typed takes the place of a configured one */
+/**
+ * Builds an option.
+ * @param source returns the current value's source, because a typed list replaces a configured one
+ */
 function optionOf(name: string, flag: Flag<unknown>, source: () => string | undefined): Option {
   const long = longOf(name, flag);
   const option = new Option(flag.value === undefined ? long : `${long} ${flag.value}`, flag.summary);

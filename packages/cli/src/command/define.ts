@@ -1,7 +1,7 @@
 /**
- * A command as one definition: flags, help and what it does. The type of its options follows from the flags, and so do the help, the
- * parser (build.ts), the reference (docs/cli.md) and the tests of both. It is data rather than calls to commander's typed builder,
- * because flags that commands share can then be spread, listed and documented; commander parses.
+ * A command as a single definition: flags, help and action. The type of its options is derived from the flags, as are
+ * the help, the parser (build.ts), the reference (docs/cli.md) and their tests. It is data rather than calls to
+ * commander's typed builder, so that shared flags can be spread, listed and documented. Parsing is left to commander.
  */
 import type { ExitCode } from './failure.ts';
 import type { Argument, Flag, OptionsOf } from './flag.ts';
@@ -9,24 +9,24 @@ import type { Argument, Flag, OptionsOf } from './flag.ts';
 type Inputs<Kind> = Readonly<Record<string, Kind>>;
 
 export interface Definition<Args extends Inputs<Argument<unknown>>, Flags extends Inputs<Flag<unknown>>> {
-  /** What the summary in the tree leaves out; a few sentences. */
+  /** A few sentences to add to the summary in the tree. */
   readonly about?: string;
-  /** In the order they are typed. */
+  /** Arguments in order. */
   readonly args?: Args;
   readonly flags: Flags;
-  /** What its exit codes mean, where they mean more than EXIT_CODES. */
+  /** Meanings of exit codes that differ from EXIT_CODES. */
   readonly exitCodes?: Readonly<Partial<Record<ExitCode, string>>>;
-  /** Environment variables that no flag names. */
+  /** Environment variables without a flag. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Whole shell lines. */
+  /** Complete command lines. */
   readonly examples: readonly [string, ...string[]];
-  /** Page that explains it, below the repository's root. */
+  /** Documentation page, relative to the repository's root. */
   readonly page: string;
-  /** Returns its exit code; nothing: 0. Fails by throwing. */
+  /** Runs the command and returns its exit code, 0 by default. Throws on failure. */
   readonly run: (options: OptionsOf<Args & Flags>) => ExitCode | void | Promise<ExitCode> | Promise<void>;
 }
 
-/** A definition whose types are checked; what follows it reads it as data. */
+/** Definition after type checking, as data for all other parts. */
 export interface Command {
   readonly about?: string;
   readonly args: Inputs<Argument<unknown>>;
@@ -38,10 +38,11 @@ export interface Command {
   readonly run: (options: never) => ExitCode | void | Promise<ExitCode> | Promise<void>;
 }
 
-/** Values of flags by member of the options, as if they had been typed. */
+/** Flag values by option name, as if they had been typed. */
 export type ConfigValues = Readonly<Record<string, readonly string[] | boolean>>;
 
 /**
+ * Defines a command, inferring the types of its options.
  * @example
  * export const command = defineCommand({
  *   flags: { lines: wholeNumber('<number>', 'rows to print', { default: '20' }) },

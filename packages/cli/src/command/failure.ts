@@ -1,45 +1,62 @@
-/** How a command ends: an exit code for scripts and, where it fails, one line with the cause, the next step and a stable code. */
-import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+/**
+ * A command's outcome: an exit code for scripts and, on failure, one line with the cause, the next step, a stable code
+ * and the address that explains it.
+ */
+import { errorCodeUrl } from '@meshpass/identity/documentation/url';
+import { type ErrorCode, type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 
 export const EXIT = {
   ok: 0,
-  /** Refused or failed; trying again changes nothing. */
+  /** Refused or failed; a retry does not help. */
   failed: 1,
   /** Wrong flags, arguments or configuration. */
   usage: 2,
-  /** Something needed does not answer; trying again may help. */
+  /** A required component does not answer; a retry may help. */
   unavailable: 3,
-  /** Undecidable: something that decides is not understood. Neither yes nor no. */
+  /** Neither yes nor no, because a deciding object is not understood. */
   unknown: 4,
 } as const;
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** What they mean where a command does not define more; `unknown` only occurs where one does. */
+/** Default meanings of exit codes. `unknown` occurs only in commands that define it. */
 export const EXIT_CODES: Readonly<Partial<Record<ExitCode, string>>> = {
   0: 'done',
   1: 'refused or failed',
   2: 'wrong flags, arguments or configuration',
-  3: 'a component that is needed does not answer; try again',
+  3: 'a required component does not respond; try again',
 };
 
 export type Output = 'text' | 'json';
 
-/** Prints what was thrown and returns the exit code. */
+/** Prints an error and returns the exit code. */
 export function reportFailure(thrown: unknown, output: Output): ExitCode {
   const error = toMeshpassError(thrown, 'internal', thrown instanceof Error ? thrown.message : String(thrown));
   if (output === 'json') {
     console.error(JSON.stringify({ error_code: error.code, error_description: error.message }));
   } else {
-    console.error(`meshpass: ${error.message} [${error.code}]`);
+    const page = explanationOf(error.code);
+    console.error(`meshpass: ${error.message} [${error.code}]${page === undefined ? '' : `\nsee ${page}`}`);
     if (error.code === 'internal' && thrown instanceof Error && thrown.stack) console.error(thrown.stack);
   }
   return exitCodeOf(error);
 }
 
+/**
+ * Returns the address that explains an error code. Wrong input has none, because its message names the flag or setting
+ * and the cause.
+ */
+export function explanationOf(code: ErrorCode): string | undefined {
+  return isWrongInput(code) ? undefined : errorCodeUrl(code);
+}
+
+function isWrongInput(code: ErrorCode): boolean {
+  return code === 'usage' || code === 'config_invalid';
+}
+
 function exitCodeOf(error: MeshpassError): ExitCode {
-  if (error.code === 'usage' || error.code === 'config_invalid') return EXIT.usage;
-  // `meshpass up` starts it: nothing was refused.
+  if (isWrongInput(error.code)) return EXIT.usage;
+  // `meshpass up` starts the agent, so nothing was refused.
   if (error.code === 'agent_not_running') return EXIT.unavailable;
   return error.retryable ? EXIT.unavailable : EXIT.failed;
 }

@@ -1,41 +1,52 @@
-/** The flags and arguments of a command as data: the type of the value that `run` gets follows from how it is read. */
+/** A command's flags and arguments as data. The type of a value in `run` follows from its reader. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { type HostPort, hostPort, portNumber, wholeNumber as readWholeNumber } from './host-port.ts';
+import {
+  type HostPort,
+  hostPort,
+  type ObjectName,
+  objectNameOf,
+  portNumber,
+  wholeNumber as readWholeNumber,
+} from './host-port.ts';
 
 export interface Flag<T> {
-  /** Its value as the help shows it: `<file>`, `<path...>` for several words. Absent: it takes none. */
+  /** Placeholder in the help: `<file>`, or `<path...>` for several words. Absent if the flag takes no value. */
   readonly value?: string;
-  /** What it sets, with its unit. */
+  /** Meaning of the value, with its unit. */
   readonly summary: string;
   readonly env?: string;
   readonly isRequired: boolean;
-  /** As it would be typed. */
+  /** Default, as it would be typed. */
   readonly default?: string;
-  /** How the help shows what happens without the flag, where that is no plain value. */
+  /** Description of the behaviour without the flag, if the default is not a plain value. */
   readonly defaultText?: string;
   readonly choices?: readonly string[];
   readonly kind: 'value' | 'list' | 'on' | 'off';
-  /** Its value may contain a secret: a file that has it must not be everybody's. */
+  /** Whether the value may contain a secret. A file that sets it must then be private. */
   readonly isSecret?: boolean;
-  /** Never taken from a file: whoever looks at the process must see it. */
+  /** Whether the flag is rejected in a file, because it must be visible in the process list. */
   readonly isCommandLineOnly?: boolean;
-  /** @param name the flag, for messages; @param before what earlier occurrences gave, for a list */
+  /**
+   * Reads a value.
+   * @param name flag name, for messages
+   * @param before result of earlier occurrences, for a list
+   */
   readonly read: (text: string, name: string, before: unknown) => T;
 }
 
-/** A word without a flag, in the order of the definition. */
+/** Positional argument, in the order of the definition. */
 export interface Argument<T> {
   readonly summary: string;
   readonly isRequired: boolean;
   readonly isVariadic: boolean;
   readonly choices?: readonly string[];
-  /** Never called; carries the type. */
+  /** Never called; only carries the type. */
   readonly read: () => T;
 }
 
 type ValueOf<One> = One extends { readonly read: (...words: never[]) => infer T } ? T : never;
 
-/** What `run` gets for flags and arguments: a member for each, optional where the value may be absent. */
+/** Options of `run`: a property for each flag and argument, optional if the value may be absent. */
 export type OptionsOf<Inputs> = {
   readonly [Name in keyof Inputs as undefined extends ValueOf<Inputs[Name]> ? never : Name]: ValueOf<Inputs[Name]>;
 } & {
@@ -58,26 +69,44 @@ interface ValueFlag<T> {
 function valueFlag<T>(read: (text: string, name: string) => T): ValueFlag<T> {
   return (value: string, summary: string, more: Optional & { required?: true; default?: string } = {}) => {
     const { required = false, ...rest } = more;
-    return { ...{ value, summary, kind: 'value', isRequired: required, read }, ...rest };
+    return { value, summary, kind: 'value', isRequired: required, read, ...rest };
   };
 }
 
 export const text = valueFlag((given) => given);
-/** @throws MeshpassError `usage` when read */
+/**
+ * Flag that takes a whole number.
+ * @throws MeshpassError `usage` when read
+ */
 export const wholeNumber = valueFlag(readWholeNumber);
-/** 0 to 65535. @throws MeshpassError `usage` when read */
+/**
+ * Flag that takes a port, 0 to 65535.
+ * @throws MeshpassError `usage` when read
+ */
 export const port = valueFlag(portNumber);
-/** `HOST:PORT`. @throws MeshpassError `usage` when read */
+/**
+ * Flag that takes `HOST:PORT`.
+ * @throws MeshpassError `usage` when read
+ */
 export const address: ValueFlag<HostPort> = valueFlag(hostPort);
 
-/** `KEY=VALUE`. @throws MeshpassError `usage` when read */
+/**
+ * Flag that takes the `NAMESPACE/NAME` of a Kubernetes object.
+ * @throws MeshpassError `usage` when read
+ */
+export const objectName: ValueFlag<ObjectName> = valueFlag(objectNameOf);
+
+/**
+ * Flag that takes `KEY=VALUE`.
+ * @throws MeshpassError `usage` when read
+ */
 export const label: ValueFlag<Readonly<Record<string, string>>> = valueFlag((given, name) => {
   const [key, value] = given.split('=');
   if (!key || !value) throw new MeshpassError('usage', `${name} must be KEY=VALUE, not "${given}".`);
   return { [key]: value };
 });
 
-/** One of a few words. */
+/** Defines a flag with a fixed set of values. */
 export function choice<const Choice extends string>(
   choices: readonly Choice[],
   summary: string,
@@ -86,39 +115,61 @@ export function choice<const Choice extends string>(
   return {
     value: '<word>',
     ...more,
-    ...{ summary, choices, kind: 'value', isRequired: false },
+    summary,
+    choices,
+    kind: 'value',
+    isRequired: false,
     read: (given) => given as Choice,
   };
 }
 
-/** May be given again; every value counts. */
+/** Defines a repeatable flag that collects its values. */
 export function list(value: string, summary: string): Flag<readonly string[]> {
   return {
-    ...{ value, summary: `${summary}; repeatable`, kind: 'list', isRequired: false },
+    value,
+    summary: `${summary}; repeatable`,
+    kind: 'list',
+    isRequired: false,
     read: (given, _name, before) => [...(before as readonly string[]), given],
   };
 }
 
-/** True where it is given. */
+/** Defines a flag that is true if given. */
 export function toggle(summary: string, more: { readonly env?: string } = {}): Flag<boolean> {
   return { summary, kind: 'on', isRequired: false, read: () => true, ...more };
 }
 
-/** Member `byName` becomes `--no-by-name`; true where the flag is not given. */
+/** Defines a flag that is false if given: the property `byName` becomes `--no-by-name`. */
 export function turnOff(summary: string): Flag<boolean> {
   return { summary, kind: 'off', isRequired: false, read: () => false };
 }
 
-/** @param choices the words that are taken; absent: any */
+/**
+ * Defines a required argument.
+ * @param choices accepted words; any word if absent
+ */
 export function argument(summary: string, choices?: readonly string[]): Argument<string> {
   return { summary, isRequired: true, isVariadic: false, ...(choices && { choices }), read: () => '' };
 }
 
+/** Defines an argument that takes any number of words. */
 export function argumentsOf(summary: string, { required = false } = {}): Argument<readonly string[]> {
   return { summary, isRequired: required, isVariadic: true, read: () => [] };
 }
 
-/** `--fail-on` of `failOn`. */
+/**
+ * Gives each flag an environment variable named after it, such as `MESHPASS_LOG_LEVEL` for `logLevel`, unless it has
+ * one.
+ */
+export function inEnvironment<const Flags extends Readonly<Record<string, Flag<unknown>>>>(flags: Flags): Flags {
+  const named = Object.entries(flags).map(([name, flag]) => {
+    const env = `MESHPASS_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+    return [name, { env, ...flag }];
+  });
+  return Object.fromEntries(named) as Flags;
+}
+
+/** Returns the long form of a flag: `--fail-on` for `failOn`. */
 export function longOf(name: string, { kind }: Pick<Flag<unknown>, 'kind'>): string {
   return `--${kind === 'off' ? 'no-' : ''}${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

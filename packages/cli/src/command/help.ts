@@ -1,9 +1,10 @@
-/** The parts of the help that commands have in common. */
+/** Common parts of the help. */
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Command } from './define.ts';
 import { EXIT_CODES, type ExitCode } from './failure.ts';
 import type { Flag } from './flag.ts';
 
-/** `lease of a session, seconds (default: 45; env: MESHPASS_LEASE)`. */
+/** Formats a flag: `lease of a session, seconds (default: 45; env: MESHPASS_LEASE)`. */
 export function flagText({ summary, choices, isRequired, default: value, defaultText, env }: Flag<unknown>): string {
   const byDefault = defaultText ?? value;
   const more = [
@@ -15,10 +16,10 @@ export function flagText({ summary, choices, isRequired, default: value, default
   return more.length === 0 ? summary : `${summary} (${more.join('; ')})`;
 }
 
-/** Exit code 4, which only questions about policy have. */
-export const UNKNOWN = 'policy commands: unknown, because something that decides is not understood';
+/** Meaning of exit code 4, which only policy queries use. */
+export const UNKNOWN = 'policy commands: unknown, because a deciding policy is not understood';
 
-/** What follows the flags of a command, or the commands of a group. */
+/** Formats the help that follows a command's flags, or a group's commands. */
 export function afterHelp(command: Pick<Command, 'exitCodes' | 'env' | 'examples' | 'page'>): string {
   const variables = Object.entries(command.env);
   const width = Math.max(...variables.map(([name]) => name.length));
@@ -33,10 +34,11 @@ export function afterHelp(command: Pick<Command, 'exitCodes' | 'env' | 'examples
     'Examples:',
     ...command.examples.map((line) => `  ${line}`),
     '',
-    `More: ${command.page}. Every error ends with its [code]; docs/troubleshooting.md explains each.`,
+    `More: ${pageUrl(command.page)}. Every error has a [code], which ${pageUrl('docs/troubleshooting.md')} explains.`,
   ].join('\n');
 }
 
+/** Lists the exit codes of a command with their meanings. */
 export function exitCodesOf({ exitCodes }: Pick<Command, 'exitCodes'>): readonly (readonly [ExitCode, string])[] {
   const all = { ...EXIT_CODES, ...exitCodes };
   return Object.entries(all).map(([code, meaning]) => [Number(code) as ExitCode, meaning]);

@@ -1,4 +1,4 @@
-/** `HOST:PORT` of a flag. */
+/** Parsers for flag values such as `HOST:PORT` and `NAMESPACE/NAME`. */
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface HostPort {
@@ -6,7 +6,10 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** @throws MeshpassError `usage`, naming the flag */
+/**
+ * Parses `HOST:PORT`.
+ * @throws MeshpassError `usage`, naming the flag
+ */
 export function hostPort(text: string, flag: string): HostPort {
   const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(text);
   const port = Number(match?.[2]);
@@ -14,15 +17,38 @@ export function hostPort(text: string, flag: string): HostPort {
   return { host: match[1]!.replace(/^\[|\]$/g, ''), port };
 }
 
-/** @throws MeshpassError `usage`, naming the flag */
+/**
+ * Parses a whole number.
+ * @throws MeshpassError `usage`, naming the flag
+ */
 export function wholeNumber(text: string, flag: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new MeshpassError('usage', `${flag} must be a whole number, not "${text}".`);
   return Number(text);
 }
 
-/** @returns 0 to 65535. @throws MeshpassError `usage`, naming the flag */
+/**
+ * Parses a port.
+ * @returns 0 to 65535
+ * @throws MeshpassError `usage`, naming the flag
+ */
 export function portNumber(text: string, flag: string): number {
   if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535)
     throw new MeshpassError('usage', `${flag} must be 0 to 65535, not "${text}".`);
   return Number(text);
+}
+
+/** Name of a Kubernetes object. */
+export interface ObjectName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/**
+ * Parses `NAMESPACE/NAME`.
+ * @throws MeshpassError `usage`, naming the flag
+ */
+export function objectNameOf(text: string, flag: string): ObjectName {
+  const [, namespace, name] = /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(text) ?? [];
+  if (namespace !== undefined && name !== undefined) return { namespace, name };
+  throw new MeshpassError('usage', `${flag} must be NAMESPACE/NAME, not "${text}".`);
 }

@@ -1,11 +1,11 @@
-/** Flags that several commands have: one name, one meaning and one environment variable everywhere. */
-import { choice, label, text, wholeNumber } from './flag.ts';
+/** Flags shared by several commands, with the same name, meaning and environment variable everywhere. */
+import { choice, inEnvironment, label, objectName, text, wholeNumber } from './flag.ts';
 
 export const output = choice(['text', 'json'], 'output format', { value: '<format>', default: 'text' });
 
 const caFile = text('<file>', 'CA certificates of broker and edge, PEM', {
   env: 'MESHPASS_CA_FILE',
-  defaultText: 'those of the system',
+  defaultText: 'the system CAs',
 });
 
 export const broker = text('<url>', 'public URL of the broker, https://...', { env: 'MESHPASS_BROKER' });
@@ -16,42 +16,35 @@ export const STATE_ENV = {
   MESHPASS_STATE_DIR: 'directory of operator sessions, instead of meshpass in XDG_STATE_HOME or ~/.local/state',
 };
 export const TOKEN_ENV = {
-  [TOKEN_VARIABLE]: 'the operator token itself, instead of a file; accepted where break-glass is on',
+  [TOKEN_VARIABLE]: 'the operator token itself, instead of a file; accepted if break-glass is on',
   ...STATE_ENV,
 };
 
 const operatorToken = text(
   '<file>',
-  'file with the operator token, instead of the session of meshpass login; accepted where break-glass is on',
+  'file with the operator token, instead of the session of meshpass login; accepted if break-glass is on',
   {
     env: 'MESHPASS_OPERATOR_TOKEN_FILE',
     defaultText: `${TOKEN_VARIABLE}, else the session`,
   },
 );
 
-/** How an operator reaches the broker. */
-export const operatorFlags = {
+/** An operator's access to the broker. */
+export const operatorFlags = inEnvironment({
   operator: text('<url>', "origin of the broker's operator listener, for example through kubectl port-forward", {
-    env: 'MESHPASS_OPERATOR',
     default: OPERATOR_ORIGIN,
   }),
   operatorToken,
   caFile,
-};
+});
 
-/** How a workspace proves who its developer is, and where to. */
-export const proofFlags = {
+/** Flags for the developer's identity proof in a workspace, and for the broker that receives it. */
+export const proofFlags = inEnvironment({
   broker,
   caFile,
-  proofFile: text('<file>', 'file with an OIDC ID token', {
-    env: 'MESHPASS_PROOF_FILE',
-    defaultText: 'found in the workspace',
-  }),
-  audience: text('<name>', 'audience of the ID token, where the agent requests it itself', {
-    env: 'MESHPASS_AUDIENCE',
-    defaultText: 'meshpass',
-  }),
-};
+  proofFile: text('<file>', 'file with an OIDC ID token', { defaultText: 'found in the workspace' }),
+  audience: text('<name>', 'audience of the ID token, if the agent requests it itself', { defaultText: 'meshpass' }),
+});
 
 export const AGENT_ENV = { MESHPASS_RUNTIME_DIR: "directory of the agent's socket and log" };
 export const HOSTS_ENV = { MESHPASS_HOSTS_FILE: 'hosts file to write, instead of /etc/hosts' };
@@ -63,32 +56,20 @@ export const tokenAudience = text('<name>', 'audience of identity tokens', {
   default: 'meshpass',
 });
 
-/** Where the mesh gateway runs. */
-export const gatewayFlags = {
-  gatewayNamespace: text('<name>', 'namespace of the mesh gateway', {
-    env: 'MESHPASS_GATEWAY_NAMESPACE',
-    default: 'meshpass-system',
-  }),
-  gatewayLabel: label('<key=value>', "label of the mesh gateway's pods", {
-    env: 'MESHPASS_GATEWAY_LABEL',
-    default: 'istio=meshpass-gateway',
-  }),
-  gatewayPort: wholeNumber('<port>', 'AUTO_PASSTHROUGH port of the mesh gateway', {
-    env: 'MESHPASS_GATEWAY_PORT',
-    default: '15443',
-  }),
-};
+/** Location of the mesh gateway. */
+export const gatewayFlags = inEnvironment({
+  gatewayNamespace: text('<name>', 'namespace of the mesh gateway', { default: 'meshpass-system' }),
+  gatewayLabel: label('<key=value>', "label of the mesh gateway's pods", { default: 'istio=meshpass-gateway' }),
+  gatewayPort: wholeNumber('<port>', 'AUTO_PASSTHROUGH port of the mesh gateway', { default: '15443' }),
+});
 
-/** Where the newest checkpoint of the audit log is stored, beside the store itself. */
-export const checkpointFlags = {
+/** Locations of the newest audit log checkpoint, in addition to the store. */
+export const checkpointFlags = inEnvironment({
   auditCheckpoint: text('<file>', 'newest checkpoint of the audit log; shared by the brokers of one database', {
-    env: 'MESHPASS_AUDIT_CHECKPOINT',
     defaultText: 'audit-checkpoint in --data',
   }),
-  auditCheckpointConfigmap: text('<namespace/name>', 'also store the newest checkpoint in this ConfigMap', {
-    env: 'MESHPASS_AUDIT_CHECKPOINT_CONFIGMAP',
-  }),
-};
+  auditCheckpointConfigmap: objectName('<namespace/name>', 'also store the newest checkpoint in this ConfigMap'),
+});
 
 export const auditKey = text('<file>', 'Ed25519 keys that sign the audit log, PEM', {
   env: 'MESHPASS_AUDIT_KEY',

@@ -1,16 +1,20 @@
-/** The tree of commands: a name, a one-line summary, and how to load the definition; nothing of a command is loaded before it is called. */
+/** Command tree: names, one-line summaries and loaders. A definition is not loaded until its command is called. */
 import type { Command } from './define.ts';
 
-export interface Leaf {
+interface Listed {
   readonly summary: string;
+  /** Heading under which the parent's help lists it. */
+  readonly heading?: string;
+}
+
+export interface Leaf extends Listed {
   readonly load: () => Promise<{ readonly command: Command }>;
 }
 
-export interface Group {
-  readonly summary: string;
-  /** Whole shell lines. */
+export interface Group extends Listed {
+  /** Complete command lines. */
   readonly examples: readonly string[];
-  /** Page that explains its commands, below the repository's root. */
+  /** Documentation page of its commands, relative to the repository's root. */
   readonly page: string;
   readonly children: Readonly<Record<string, Leaf | Group>>;
 }
@@ -18,18 +22,18 @@ export interface Group {
 export type Node = Leaf | Group;
 
 export interface Selection {
-  /** Names of the groups and of the command, without `meshpass`. */
+  /** Names of the groups and the command, without `meshpass`. */
   readonly path: readonly string[];
   readonly node: Node;
-  /** The command line to parse. */
+  /** Command line to parse. */
   readonly words: readonly string[];
 }
 
 const HELP_FLAGS = ['--help', '-h'];
 
 /**
- * Finds the command that a command line names. `help policy lint`, `policy help lint` and `--help policy lint` become
- * `policy lint --help`. Where the next word names no command, help flags are dropped, so that the parser reports the word.
+ * Finds the command of a command line. `help policy lint`, `policy help lint` and `--help policy lint` become
+ * `policy lint --help`. If the next word is not a command, help flags are dropped, so that the parser reports the word.
  */
 export function select(root: Group, words: readonly string[]): Selection {
   const path: string[] = [];
@@ -52,12 +56,18 @@ export function select(root: Group, words: readonly string[]): Selection {
   return { path, node, words: [...path, ...rest, ...(isHelpWanted ? ['--help'] : [])] };
 }
 
-/** Every command with its path, in the order of the tree. */
+/** Sets the heading under which the help lists commands. */
+export function under(heading: string, children: Group['children']): Group['children'] {
+  return Object.fromEntries(Object.entries(children).map(([name, child]) => [name, { ...child, heading }]));
+}
+
+/** Lists all commands with their paths, in tree order. */
 export function leavesOf(node: Node, path: readonly string[] = []): readonly (readonly [readonly string[], Leaf])[] {
   if (isLeaf(node)) return [[path, node]];
   return Object.entries(node.children).flatMap(([name, child]) => leavesOf(child, [...path, name]));
 }
 
+/** Whether a node is a command. */
 export function isLeaf(node: Node): node is Leaf {
   return 'load' in node;
 }

@@ -1,10 +1,13 @@
-/** A wrong command line, reported like every other failure, with the help that explains it. */
+/** Command line errors, reported like every other failure and with a pointer to the help. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { CommanderError } from 'commander';
 import type { Command } from './define.ts';
 import { longOf } from './flag.ts';
 
-/** @param path of the command, as `meshpass policy lint` */
+/**
+ * Converts a parser error.
+ * @param path command, such as `meshpass policy lint`
+ */
 export function usageError(thrown: CommanderError, path: string, command: Command | undefined): MeshpassError {
   const message = thrown.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
   const flags = Object.entries(command?.flags ?? {});

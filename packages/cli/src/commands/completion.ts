@@ -3,7 +3,10 @@ import { argument } from '../command/flag.ts';
 import type { Group } from '../command/tree.ts';
 import { completionScript, SHELLS, type Shell } from '../completion/script.ts';
 
-/** @param tree that the command itself is in */
+/**
+ * Defines the command.
+ * @param tree returns the tree that contains the command
+ */
 export function completionOf(tree: () => Group): Command {
   return defineCommand({
     about:

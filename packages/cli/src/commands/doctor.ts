@@ -1,16 +1,16 @@
 import { agentConfig } from '@meshpass/agent/control/config';
+import { readCa } from '@meshpass/agent/control/read-ca';
 import { realSurroundings } from '@meshpass/agent/session/discover';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
-import { exitCodeFor, findingText } from '../doctor/line.ts';
+import { printFindings } from '../diagnosis/print.ts';
 import { runDoctor } from '../doctor/run.ts';
-import { readTextFile } from '../input/text-file.ts';
 
 export const command = defineCommand({
   about:
-    'Run it in the Codespace. Where no agent runs it opens a session and ends it at once; it names the next step for each check that fails.',
+    'Run it in the Codespace. If no agent runs, the command opens a session and ends it at once. Each failed check has a next step.',
   flags: {
     ...proofFlags,
     presencePort: wholeNumber('<port>', "port that answers the broker's presence challenges", {
@@ -22,20 +22,15 @@ export const command = defineCommand({
   exitCodes: {
     0: 'every check passed',
     1: 'a check failed; trying again changes nothing',
-    3: 'a check failed because something does not answer; try again',
+    3: 'a check failed because a component does not respond; try again',
   },
   examples: ['meshpass doctor', 'meshpass doctor --output json'],
   page: 'docs/agent.md',
   run: async ({ output, ...options }) => {
     const config = agentConfig(options, process.env);
     if (!config.broker.startsWith('https://'))
-      throw new MeshpassError('usage', `--broker is ${config.broker}: give an https:// URL.`);
+      throw new MeshpassError('usage', `--broker is ${config.broker}: pass an https:// URL.`);
     const lines = await runDoctor({ config, ca: readCa(config.caFile), surroundings: realSurroundings, now: Date.now });
-    console.log(output === 'json' ? JSON.stringify({ lines }, null, 2) : lines.map(findingText).join('\n'));
-    return exitCodeFor(lines);
+    return printFindings(lines, output, 'lines');
   },
 });
-
-function readCa(file: string | undefined): string | undefined {
-  return file === undefined ? undefined : readTextFile(file, '--ca-file', 'config_invalid');
-}

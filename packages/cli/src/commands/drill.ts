@@ -1,11 +1,13 @@
-/** `meshpass drill` */
+/** Defines `meshpass drill`. */
+
 import { existsSync, writeFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/control/config';
 import { controlPath } from '@meshpass/agent/control/control';
+import { readCa } from '@meshpass/agent/control/read-ca';
 import { discover } from '@meshpass/agent/session/discover';
 import { DRILL_CAUSES, type DrillReport, failedRows } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import { ask } from '../broker/ask.ts';
+import { askBroker, notABroker } from '../broker/ask.ts';
 import { defineCommand } from '../command/define.ts';
 import { EXIT, type ExitCode, type Output } from '../command/failure.ts';
 import { address, choice, list, type OptionsOf, text, toggle, wholeNumber } from '../command/flag.ts';
@@ -23,13 +25,13 @@ import { operatorClient } from '../operator/client.ts';
 
 const flags = {
   ...proofFlags,
-  cause: choice(DRILL_CAUSES, 'what ends the session; outside: wait until somebody else ends it', {
+  cause: choice(DRILL_CAUSES, 'how the session ends; outside: wait until another person or process ends it', {
     value: '<cause>',
     default: 'goodbye',
   }),
   wait: wholeNumber('<seconds>', 'how long to wait for --cause outside', { default: '300' }),
   rebuild: toggle('then open a new session of the same workspace, to show that it works while the old one stays dead'),
-  service: text('<host:port>', 'granted HTTP service to call', { defaultText: 'the first that is granted' }),
+  service: text('<host:port>', 'granted HTTP service to call', { defaultText: 'the first granted service' }),
   path: text('<path>', 'path to GET there', { defaultText: '/' }),
   ...operatorFlags,
   kubeconfig: text('<file>', 'also check ServiceAccounts, their tokens and the root DENY in this cluster', {
@@ -39,8 +41,8 @@ const flags = {
     env: 'MESHPASS_ROOT_NAMESPACE',
     default: 'istio-system',
   }),
-  insideGateway: address('<host:port>', 'mesh gateway, where the drill runs inside the cluster'),
-  insidePod: list('<service:port=host:port...>', 'pod of a granted service, where the drill runs inside the cluster'),
+  insideGateway: address('<host:port>', 'mesh gateway, if the drill runs inside the cluster'),
+  insidePod: list('<service:port=host:port...>', 'pod of a granted service, if the drill runs inside the cluster'),
   evidence: text('<file>', 'write the report here, signed by the broker; needs an operator (meshpass login)'),
   verify: text('<file>', 'only verify and print a report that --evidence wrote'),
   jwks: text('<file>', "verify with these keys, instead of the broker's current ones"),
@@ -50,7 +52,7 @@ type DrillFlags = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
   about:
-    'Opens a session, ends it, and tries again everything it held at every layer. As an operator (meshpass login) it can also close the session, look into the store and have the report signed.',
+    'Opens a session, ends it, and tries all of its credentials and connections again at every layer. With an operator session (meshpass login) it can also close the session, check the store and have the report signed.',
   flags,
   exitCodes: { 0: 'nothing stale works', 1: 'something stale works, or the drill failed' },
   env: TOKEN_ENV,
@@ -84,24 +86,25 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
   ] as const)
     if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} needs an operator: meshpass login.`);
   const call = isOperator ? operatorClient({ ...flags, caFile }, process.env) : undefined;
-  // A wrong --operator or token must show before a session is opened and ended.
+  // Called first, so that a wrong --operator or token fails before a session is opened and ended.
   await call?.('GET', '/admin/trust');
   const operator = call && asOperator(call);
   const cluster = flags.kubeconfig ? await openCluster(flags.kubeconfig, flags.rootNamespace) : undefined;
   try {
     const report = await runDrill({
-      ...{
-        broker,
-        ca,
-        presencePort,
-        proofs: discover({ proofFile, audience }),
-        cause: flags.cause,
-        rebuild: flags.rebuild,
-      },
-      ...{ wait: flags.wait * 1000, choice: { service: flags.service, path: flags.path } },
-      ...{ inside: insideOf(flags), operator, cluster },
+      broker,
+      ca,
+      presencePort,
+      proofs: discover({ proofFile, audience }),
+      cause: flags.cause,
+      rebuild: flags.rebuild,
+      wait: flags.wait * 1000,
+      choice: { service: flags.service, path: flags.path },
+      inside: insideOf(flags),
+      operator,
+      cluster,
       progress: (what) => {
-        // Whoever ends the session from outside must see when.
+        // An operator who ends the session from outside must see when to do so.
         if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY)) console.error(`… ${what}`);
       },
     });
@@ -143,9 +146,10 @@ async function keysOf(flags: DrillFlags): Promise<unknown> {
       '--verify needs the keys that signed the report: --jwks FILE (offline), or --broker https://... to get them.',
     );
   const { broker, caFile } = config(flags);
-  const { status, json } = await ask(`${broker.replace(/\/+$/, '')}/jwks`, { method: 'GET', ca: readCa(caFile) });
-  if (status === 200) return json;
-  throw new MeshpassError('agent_broker_unreachable', `The broker answered /jwks with status ${status}.`);
+  const base = broker.replace(/\/+$/, '');
+  const answer = await askBroker(base, '/jwks', readCa(caFile));
+  if (answer.status === 200) return answer.json;
+  throw notABroker(base, answer);
 }
 
 function print(report: DrillReport, output: Output): void {
@@ -154,10 +158,6 @@ function print(report: DrillReport, output: Output): void {
 
 function config({ broker, caFile, proofFile, audience }: DrillFlags) {
   return agentConfig({ broker, caFile, proofFile, audience }, process.env);
-}
-
-function readCa(file: string | undefined): string | undefined {
-  return file === undefined ? undefined : readTextFile(file, '--ca-file', 'config_invalid');
 }
 
 function insideOf({ insideGateway, insidePod }: DrillFlags): Inside {

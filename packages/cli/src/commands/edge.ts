@@ -1,43 +1,34 @@
-import { createLog } from '@meshpass/broker/telemetry/log';
+import { createLog } from '@meshpass/broker/base/telemetry/log';
 import { controlBroker, createDirectory, followBroker, postDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
-import { address, type OptionsOf, text, wholeNumber } from '../command/flag.ts';
+import { address, inEnvironment, type OptionsOf, text, wholeNumber } from '../command/flag.ts';
 import { logLevel } from '../command/shared-flags.ts';
 import { configFlag } from '../input/config-file.ts';
 import { runEdge } from '../serve/edge-process.ts';
 import { untilSignal } from '../serve/until-signal.ts';
 
-const flags = {
+const flags = inEnvironment({
   config: configFlag,
   listen: address('<host:port>', 'address that agents connect to', {
     env: 'MESHPASS_EDGE_LISTEN',
     default: '0.0.0.0:443',
   }),
-  broker: text('<url,...>', 'URL of the broker; the URLs of all brokers, if there are several', {
-    env: 'MESHPASS_BROKER',
-    required: true,
-  }),
+  broker: text('<url,...>', 'URL of the broker; the URLs of all brokers, if there are several', { required: true }),
   brokerToken: text('<file>', 'ServiceAccount token with audience meshpass-broker', {
     env: 'MESHPASS_BROKER_TOKEN_FILE',
     required: true,
   }),
-  brokerCa: text('<file>', "CA of the broker's certificate, PEM", {
-    env: 'MESHPASS_BROKER_CA',
-    defaultText: 'those of the system',
-  }),
-  brokerName: text('<name>', "DNS name in the broker's certificate", {
-    env: 'MESHPASS_BROKER_NAME',
-    defaultText: 'the host of --broker',
-  }),
+  brokerCa: text('<file>', "CA of the broker's certificate, PEM", { defaultText: 'the system CAs' }),
+  brokerName: text('<name>', "DNS name in the broker's certificate", { defaultText: 'the host of --broker' }),
   stale: wholeNumber(
     '<seconds>',
-    'refuse and cut everything when the broker has been silent for this long; until then the edge learns of no ended session either',
+    'refuse and close everything once the broker has been silent for this long; until then the edge does not learn of ended sessions',
     { env: 'MESHPASS_EDGE_STALE', default: '600' },
   ),
   drain: wholeNumber(
     '<seconds>',
-    'after SIGTERM, serve until no tunnel is left, but no longer than this: agents open theirs at other edges; a second signal ends at once',
+    'after SIGTERM, serve until no tunnel is left, at most this long: agents move to other edges; a second signal ends the process at once',
     { env: 'MESHPASS_EDGE_DRAIN', default: '20' },
   ),
   tlsCert: text('<file>', 'certificate chain of the edge, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_CERT' }),
@@ -45,21 +36,18 @@ const flags = {
   meshGateway: address(
     '<host:port>',
     'the mesh gateway, the only address the edge dials beside --kubernetes-api; always needed',
-    {
-      env: 'MESHPASS_MESH_GATEWAY',
-    },
   ),
   kubernetesApi: address(
     '<host:port>',
     'the API server of Kubernetes, for kubectl in workspaces whose grants have roles',
-    { env: 'MESHPASS_KUBERNETES_API', defaultText: 'nobody reaches it through this edge' },
+    { defaultText: 'this edge does not connect to it' },
   ),
   operatorListen: address('<host:port>', 'probes and metrics of the edge, plain HTTP', {
     env: 'MESHPASS_EDGE_OPERATOR_LISTEN',
     defaultText: 'none',
   }),
   logLevel,
-};
+});
 
 export const command = defineCommand({
   flags,

@@ -24,7 +24,7 @@ export const command = defineCommand({
   },
 });
 
-/** Beside the kubeconfigs that kubectl uses without us, which it merges: the first one's current context counts. */
+/** Puts the kubeconfig before the user's own. kubectl merges the files, and the first file's current context wins. */
 function besideOwn({ KUBECONFIG: ours, ...rest }: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   if (ours === undefined) return rest;
   const own = process.env.KUBECONFIG || join(homedir(), '.kube', 'config');

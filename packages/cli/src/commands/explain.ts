@@ -10,28 +10,29 @@ import { defineCommand } from '../command/define.ts';
 import { EXIT, type ExitCode } from '../command/failure.ts';
 import { argumentsOf, list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
+import { exitCodeFor } from '../diagnosis/finding.ts';
 import { type AccessFiles, readAccessFiles } from '../explain/access-files.ts';
 import { type WantedCall, wantedCall } from '../explain/call.ts';
 import { explainCall } from '../explain/explain-call.ts';
 import { type Patch, type PatchInput, proposePatch } from '../explain/patch.ts';
-import { lackingSignIns, lackingText } from '../login/workspace.ts';
 import { explainJson, explainText, patchText } from '../output/explain-text.ts';
+import { lackingSignIns, lackingText } from '../sign-in/sign-in.ts';
 
 const args = { url: argumentsOf('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
 const flags = {
   method: text('<method>', 'HTTP method', { default: 'GET' }),
   header: list('<line>', 'header of the request, "NAME: VALUE"'),
-  last: toggle('explain the request that was refused here last, in place of a URL'),
-  accessFile: text('<file>', 'access file of a checkout: decide by it, and name its lines'),
-  patch: toggle('with --access-file: print the smallest change of it that allows the call, as a diff for git apply'),
+  last: toggle('explain the last request that was refused here, instead of a URL'),
+  access: text('<file>', 'access file of a checkout: evaluate it, and print its lines', { env: 'MESHPASS_ACCESS' }),
+  patch: toggle('with --access: print its smallest change that allows the call, as a diff for git apply'),
   grant: text('<name>', 'with --patch: the grant to change', { defaultText: 'the one that serves the call' }),
   output,
 };
 
 export const command = defineCommand({
   about:
-    'Asks the running agent and makes no call. Says for each hop whether the call passes, and why. What other policies of the mesh ' +
-    'decide, no workspace knows: the answer says so.',
+    'Queries the running agent and makes no call. Prints for each hop whether the call passes, and why. A workspace does not know ' +
+    'other policies of the mesh, and the answer says so.',
   args,
   flags,
   env: AGENT_ENV,
@@ -42,28 +43,28 @@ export const command = defineCommand({
   },
   examples: [
     'meshpass explain http://orders.shop:8080/orders/1',
-    'meshpass explain http://orders.shop:8080/orders --method POST --access-file access.yaml',
+    'meshpass explain http://orders.shop:8080/orders --method POST --access access.yaml',
     'meshpass explain --last',
-    'meshpass explain http://orders.shop:8080/refunds --method POST --access-file access.yaml --patch | git apply',
+    'meshpass explain http://orders.shop:8080/refunds --method POST --access access.yaml --patch | git apply',
   ],
   page: 'docs/agent.md',
   run: explain,
 });
 
-/** @throws MeshpassError `usage`, `agent_not_running`, `access_file_*`, `config_invalid` */
+/**
+ * Explains a call.
+ * @throws MeshpassError `usage`, `agent_not_running`, `access_file_*`, `config_invalid`
+ */
 async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
   if (options.last && (options.method !== 'GET' || options.header.length > 0))
-    throw new MeshpassError(
-      'usage',
-      '--last has the method of the request that was refused: name the URL for another call.',
-    );
+    throw new MeshpassError('usage', '--last uses the method of the refused request: pass a URL for another call.');
   const directory = runtimeDirectory(process.env);
   const { call, request } = options.last
     ? await lastRefused(directory, url)
     : { call: asked(url, options.method, options.header) };
   const { protocol: _, ...wanted } = call;
   const known = await askAgent<ExplainAnswer>(directory, { command: 'explain', call: wanted });
-  const files = options.accessFile === undefined ? undefined : readAccessFiles(options.accessFile, '--access-file');
+  const files = options.access === undefined ? undefined : readAccessFiles(options.access, '--access');
   if (options.patch) return printPatch(patchOf({ call, known, grant: options.grant }, files), call, options.output);
   if (options.grant !== undefined) throw new MeshpassError('usage', '--grant is for --patch.');
   const access = files?.access;
@@ -80,16 +81,19 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
         )
       : [explainText(explanation, request), ...offersText(offers), ...lackingText(lacking)].join('\n'),
   );
-  return { allowed: EXIT.ok, refused: EXIT.failed, unknown: EXIT.unknown }[explanation.verdict];
+  return exitCodeFor(explanation.hops);
 }
 
-/** @throws MeshpassError `patch_refused`, `usage` */
+/**
+ * Proposes a change.
+ * @throws MeshpassError `patch_refused`, `usage`
+ */
 function patchOf(input: Omit<PatchInput, 'files'>, files: AccessFiles | undefined): Patch {
-  if (!files) throw new MeshpassError('usage', '--patch changes a file: name it with --access-file.');
+  if (!files) throw new MeshpassError('usage', '--patch needs --access, the file to change.');
   return proposePatch({ ...input, files });
 }
 
-/** The diff alone on standard output, so that it can be piped. */
+/** Prints the patch. Standard output contains only the diff, so that it can be piped. */
 function printPatch(patch: Patch, call: WantedCall, format: 'text' | 'json'): ExitCode {
   if (format === 'json') console.log(JSON.stringify(patch, null, 2));
   else {
@@ -100,25 +104,25 @@ function printPatch(patch: Patch, call: WantedCall, format: 'text' | 'json'): Ex
 }
 
 function asked(urls: readonly string[], method: string, headers: readonly string[]): WantedCall {
-  if (urls.length !== 1) throw new MeshpassError('usage', 'Name one URL, or --last.');
+  if (urls.length !== 1) throw new MeshpassError('usage', 'Pass exactly one URL, or --last.');
   return wantedCall(urls[0]!, method, headers);
 }
 
 interface LastRefused {
   readonly call: WantedCall;
-  /** Its id, which the audit log has. */
+  /** Request id, as in the audit log. */
   readonly request?: string;
 }
 
 async function lastRefused(directory: string, urls: readonly string[]): Promise<LastRefused> {
-  if (urls.length > 0) throw new MeshpassError('usage', 'Name either a URL or --last.');
+  if (urls.length > 0) throw new MeshpassError('usage', 'Pass either a URL or --last, not both.');
   const { refusals } = await askAgent<AgentStatus>(directory, { command: 'status' });
   const { call, request } = refusals.find((one) => one.call !== undefined) ?? {};
-  if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started: name a URL.');
+  if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started: pass a URL.');
   return { call: wantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
 }
 
-/** To something that is not one of this workspace's listeners. */
+/** Whether a host resolves to an address other than this workspace's own listeners. */
 async function resolves(host: string): Promise<boolean> {
   const found = await lookup(host, { all: true }).catch(() => []);
   return found.some(({ address }) => !isServiceAddress(address));

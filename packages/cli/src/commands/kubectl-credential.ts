@@ -6,7 +6,7 @@ import { AGENT_ENV } from '../command/shared-flags.ts';
 
 export const command = defineCommand({
   about:
-    'An exec credential plugin (client.authentication.k8s.io/v1): kubectl runs it, by the kubeconfig that `meshpass up` writes. Prints an ExecCredential with a token of this session, which is a secret.',
+    'An exec credential plugin (client.authentication.k8s.io/v1): kubectl runs it as configured in the kubeconfig of `meshpass up`. Prints an ExecCredential with a token of this session, which is a secret.',
   flags: {
     grant: text('<grant>', 'grant whose roles are used', { defaultText: 'the first that has roles' }),
   },

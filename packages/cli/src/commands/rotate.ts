@@ -10,7 +10,7 @@ const flags = {
   status: toggle('only show the keys, the roots of the mesh, and how many certificates still need each root'),
   wait: toggle('return once the new key signs'),
   revokeNow: toggle(
-    'drop every key at once: all tokens so far become invalid, and requests fail until agents have renewed them',
+    'drop every key that has signed, at once: all issued tokens become invalid, and agents renew theirs',
   ),
   yes: toggle('confirm --revoke-now'),
   reason: text('<text>', 'reason for the audit log'),
@@ -28,17 +28,20 @@ export const command = defineCommand({
   run: rotate,
 });
 
-interface Rotated {
+interface Rotated extends Trust {
   readonly kid: string;
-  /** Absent: it was not revoked. */
+  /** Revoked keys; absent if no key was revoked. */
   readonly dropped?: readonly string[];
-  /** Whether the key was made now; another rotation may have been under way. */
+  /** Whether this request started the rotation, rather than finding one in progress. */
   readonly made?: boolean;
 }
 
 const LOOK_MS = 1_000;
 
-/** @throws MeshpassError `usage` where flags contradict each other or a revocation is not confirmed; what the broker answers */
+/**
+ * Rotates the signing key.
+ * @throws MeshpassError `usage` if flags conflict or a revocation is not confirmed; errors of the broker
+ */
 async function rotate(options: RotateOptions): Promise<void> {
   const call = operatorClient(options, process.env);
   if (options.status) {
@@ -50,47 +53,52 @@ async function rotate(options: RotateOptions): Promise<void> {
   if (options.revokeNow && !options.yes)
     throw new MeshpassError(
       'usage',
-      '--revoke-now invalidates every identity token and ID token issued so far, at once. Agents get new ones within a ' +
-        'heartbeat; until then their requests are refused with 401. Confirm with --yes.',
+      '--revoke-now invalidates every identity token, ID token and operator token issued so far, at once. Agents renew theirs at once; ' +
+        'requests of an agent that misses the notice are refused with 401 until its next heartbeat. Confirm with --yes.',
     );
   const order = { ...(options.revokeNow && { revoke: true }), ...(options.reason && { reason: options.reason }) };
-  const rotated = (await call('POST', '/admin/trust/rotate', order)) as Rotated;
-  if (options.wait) await untilItSigns(call, rotated.kid);
-  const now = await trust(call);
+  const before = options.wait ? signingKey(await trust(call)) : undefined;
+  const { kid, dropped, made, ...at } = (await call('POST', '/admin/trust/rotate', order)) as Rotated;
+  const rotated = { kid, dropped, made };
+  if (before !== undefined) await untilAnotherSigns(call, before);
+  // A revocation signs operators out, so the broker would refuse this call.
+  const now = dropped ? at : await trust(call);
   if (options.output === 'text') console.log(`${whatWasDone(rotated)}\n`);
   print(options, now, rotated);
 }
 
-function whatWasDone({ kid, dropped, made }: Rotated): string {
-  if (dropped) return `Key ${kid} signs from now on. Dropped: ${dropped.join(', ')}.`;
+function whatWasDone({ kid, dropped, made }: Omit<Rotated, keyof Trust>): string {
+  if (dropped)
+    return `Key ${kid} signs from now on. Dropped: ${dropped.join(', ')}. Operators who signed in by meshpass login are signed out.`;
   return made
-    ? `Key ${kid} was made. It signs once it has been published for long enough.`
+    ? `Key ${kid} is next. It signs once it has been published for long enough.`
     : `A rotation is already in progress: key ${kid} is the next one.`;
 }
 
-/** A broker that restarts continues the rotation, so errors that are worth a retry are ignored. */
-async function untilItSigns(call: OperatorCall, kid: string): Promise<void> {
+/**
+ * Waits until another key signs. Ignores retryable errors, because a restarted broker continues the rotation, with
+ * another key if the previous one had not signed yet.
+ */
+async function untilAnotherSigns(call: OperatorCall, before: string): Promise<void> {
   for (;;) {
     const found = await trust(call).catch((thrown: unknown) => {
       if (thrown instanceof MeshpassError && thrown.retryable) return undefined;
       throw thrown;
     });
-    const key = found?.signing_keys.find((one) => one.kid === kid);
-    if (key?.part === 'signing' || key?.part === 'retired') return;
-    if (found && !key)
-      throw new MeshpassError(
-        'not_found',
-        `Key ${kid} was dropped by another rotation before it signed. Run meshpass rotate --status.`,
-      );
+    if (found && signingKey(found) !== before) return;
     await sleep(LOOK_MS);
   }
+}
+
+function signingKey({ signing_keys }: Trust): string | undefined {
+  return signing_keys.find(({ part }) => part === 'signing')?.kid;
 }
 
 async function trust(call: OperatorCall): Promise<Trust> {
   return (await call('GET', '/admin/trust')) as Trust;
 }
 
-function print(options: RotateOptions, now: Trust, rotated?: Rotated): void {
+function print(options: RotateOptions, now: Trust, rotated?: Omit<Rotated, keyof Trust>): void {
   const { kid, dropped, made } = rotated ?? {};
   if (options.output === 'text') console.log(trustText(now));
   else console.log(JSON.stringify({ ...(rotated && { kid, dropped, made }), ...now }, null, 2));

@@ -2,12 +2,12 @@ import { defineCommand } from '../command/define.ts';
 import { serveFlags } from '../serve/flags.ts';
 
 export const command = defineCommand({
-  about: 'Runs until SIGTERM or SIGINT. With PostgreSQL several brokers may run; one serves, the others stand by.',
+  about: 'Runs until SIGTERM or SIGINT. With PostgreSQL several brokers may run: one serves, and the others stand by.',
   flags: serveFlags,
   exitCodes: {
     0: 'ended by a signal',
     1: 'failed',
-    3: 'lost the store to another broker, or something needed does not answer; start again',
+    3: 'lost the store to another broker, or a required component does not respond; start again',
   },
   examples: [
     'meshpass serve --access access.yaml --public-url https://broker.example.com --tls-cert tls.crt --tls-key tls.key --data /var/lib/meshpass --edge-public edge.example.com:443',

@@ -6,9 +6,9 @@ import { offersText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle, turnOff, wholeNumber } from '../command/flag.ts';
 import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
-import { printPrompt } from '../login/workspace.ts';
 import { formatJson } from '../output/json.ts';
 import { statusText } from '../output/status-text.ts';
+import { printPrompt } from '../sign-in/sign-in.ts';
 
 const flags = {
   ...proofFlags,
@@ -16,7 +16,7 @@ const flags = {
     env: 'MESHPASS_PROXY_PORT',
     defaultText: 'any free port',
   }),
-  bridgeAddress: text('<address>', 'private address of this machine where the proxy listens for containers too', {
+  bridgeAddress: text('<address>', 'private address of this machine on which the proxy also listens for containers', {
     env: 'MESHPASS_BRIDGE_ADDRESS',
     defaultText: 'none',
   }),
@@ -25,7 +25,7 @@ const flags = {
     defaultText: 'any free port',
   }),
   byName: turnOff('do not write /etc/hosts; carry traffic through the proxy only'),
-  signIn: text('<issuer>', 'sign in there first, by its name in the access file', {
+  signIn: text('<issuer>', 'sign in at this issuer of the access file first', {
     env: 'MESHPASS_SIGN_IN',
     defaultText: 'nowhere',
   }),
@@ -62,7 +62,7 @@ async function up({ output, foreground, byName, ...options }: OptionsOf<typeof f
   await runUntilSignal(config, print, printPrompt);
 }
 
-/** How this program was started: kubectl starts it again, wherever it is. */
+/** Returns the command line that started this program, so that kubectl can start it again from anywhere. */
 function ownCommand(): readonly string[] {
   const [node, script] = process.argv as [string, string | undefined];
   return isSea() || script === undefined ? [process.execPath] : [node, script];

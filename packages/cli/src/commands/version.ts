@@ -1,18 +1,19 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { readCa } from '@meshpass/agent/control/read-ca';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
-import { readTextFile } from '../input/text-file.ts';
 
 export const command = defineCommand({
   about:
-    'With --broker it also asks the broker, and says where the two are further apart than is supported. It works without a session.',
+    'With --broker the command also queries the broker, and warns if the two versions are too far apart. Works without a session.',
   flags: {
     broker: proofFlags.broker,
     caFile: proofFlags.caFile,
-    wait: wholeNumber('<seconds>', 'how long to ask again while the broker does not answer', { default: '0' }),
+    wait: wholeNumber('<seconds>', 'how long to retry while the broker does not respond', { default: '0' }),
     output,
   },
   examples: ['meshpass version', 'meshpass version --broker https://broker.example.com --output json'],
@@ -39,7 +40,7 @@ async function askVersion(
   waitSeconds: number,
 ): Promise<{ readonly version: string }> {
   const { brokerVersion } = await import('../broker/version.ts');
-  const ca = caFile === undefined ? undefined : readTextFile(caFile, '--ca-file', 'config_invalid');
+  const ca = readCa(caFile);
   const until = performance.now() + waitSeconds * 1000;
   for (;;) {
     try {
@@ -52,16 +53,16 @@ async function askVersion(
 }
 
 /**
- * What docs/versioning.md does not support: agent and broker may be one minor version apart.
- * @returns a sentence; undefined where it is supported
+ * Explains an unsupported version skew: agent and broker may differ by one minor version (docs/versioning.md).
+ * @returns a sentence; undefined if the skew is supported
  */
 export function skewOf(client: string, broker: string): string | undefined {
   const [ours, theirs] = [client, broker].map(minorOf);
   if (!ours || !theirs || (ours[0] === theirs[0] && Math.abs(ours[1] - theirs[1]) <= 1)) return undefined;
   const isNewer = ours[0] > theirs[0] || (ours[0] === theirs[0] && ours[1] > theirs[1]);
   return isNewer
-    ? 'this command is more than one minor version newer than the broker: update the broker (docs/versioning.md).'
-    : 'this command is more than one minor version older than the broker: update it (docs/versioning.md).';
+    ? `this command is more than one minor version newer than the broker: update the broker (${pageUrl('docs/versioning.md')}).`
+    : `this command is more than one minor version older than the broker: update it (${pageUrl('docs/versioning.md')}).`;
 }
 
 function minorOf(version: string): readonly [number, number] | undefined {

@@ -1,7 +1,7 @@
-/** Completion for bash 3.2 and later, without the package bash-completion. */
+/** Completion for bash 3.2 and later, without the bash-completion package. */
 import type { CommandWords, Value } from './words.ts';
 
-/** @returns a script to be sourced */
+/** @returns a script to source */
 export function bashScript(commands: readonly CommandWords[]): string {
   const steps = commands.filter(({ path }) => path !== '').map(({ path }) => `      '${path}') at='${path}' ;;`);
   const values = commands.flatMap(({ path, flags }) =>
@@ -41,7 +41,7 @@ complete -o default -F _meshpass meshpass
 `;
 }
 
-/** Where nothing is proposed, bash proposes files. */
+/** Builds the completion for a value. If it offers no candidates, bash completes file names. */
 function bashValue(value: Value): string {
   if (value === 'file') return ':';
   if (value === 'directory') return `COMPREPLY=($(compgen -d -- "$cur"))`;

@@ -1,7 +1,7 @@
 /** Completion for fish. */
 import type { CommandWords, Value } from './words.ts';
 
-/** @returns a script to be sourced, or to be stored as `meshpass.fish` among fish's completions */
+/** @returns a script to source, or to store as `meshpass.fish` in fish's completions directory */
 export function fishScript(commands: readonly CommandWords[]): string {
   const paths = commands.filter(({ path }) => path !== '').map(({ path }) => quoted(path));
   return `# fish completion for meshpass: meshpass completion fish | source

@@ -1,4 +1,4 @@
-/** The completion script of a shell. */
+/** Completion script for a shell. */
 import type { Group } from '../command/tree.ts';
 import { bashScript } from './bash.ts';
 import { fishScript } from './fish.ts';
@@ -10,7 +10,7 @@ const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript } as const;
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
-/** @returns a script that the shell sources, for every command of the tree */
+/** @returns a script for the shell to source, with every command of the tree */
 export async function completionScript(shell: Shell, tree: Group): Promise<string> {
   return SCRIPTS[shell](await commandWords(tree));
 }

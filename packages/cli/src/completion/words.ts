@@ -1,31 +1,31 @@
-/** What can be typed, from the tree of commands and their definitions: the shells' scripts are made from this. */
+/** Command line words, from the command tree and its definitions. Every shell's script is built from them. */
 import type { Command } from '../command/define.ts';
 import { type Flag, longOf } from '../command/flag.ts';
 import { type Group, isLeaf, type Node } from '../command/tree.ts';
 
-/** What follows a flag, or stands as an argument. */
+/** Value of a flag or an argument. */
 export type Value = 'nothing' | 'word' | 'file' | 'directory' | { readonly choices: readonly string[] };
 
 export interface FlagWords {
-  /** With its dashes. */
+  /** Long form, with its dashes. */
   readonly long: string;
   readonly summary: string;
   readonly value: Value;
 }
 
 export interface CommandWords {
-  /** Names of the groups and of the command, joined by a blank; empty for `meshpass` itself. */
+  /** Names of the groups and the command, separated by spaces; empty for `meshpass` itself. */
   readonly path: string;
   readonly children: readonly { readonly name: string; readonly summary: string }[];
   readonly flags: readonly FlagWords[];
-  /** Words without a flag. */
+  /** Positional arguments. */
   readonly args: Value;
 }
 
 const HELP: FlagWords = { long: '--help', summary: 'explain the command', value: 'nothing' };
 const VERSION: FlagWords = { long: '--version', summary: 'print the version', value: 'nothing' };
 
-/** Every group and command, in the order of the tree. */
+/** Lists all groups and commands, in tree order. */
 export async function commandWords(tree: Group): Promise<readonly CommandWords[]> {
   const [root, ...others] = await below(tree, []);
   return [{ ...root!, flags: [HELP, VERSION] }, ...others];
@@ -43,7 +43,9 @@ async function below(node: Node, names: readonly string[]): Promise<readonly Com
 function wordsOf({ flags, args }: Command): Pick<CommandWords, 'flags' | 'args'> {
   const [first] = Object.values(args);
   const known = Object.entries(flags).map(([name, flag]) => ({
-    ...{ long: longOf(name, flag), summary: flag.summary, value: valueAfter(flag) },
+    long: longOf(name, flag),
+    summary: flag.summary,
+    value: valueAfter(flag),
   }));
   const argument = first?.choices
     ? { choices: first.choices }

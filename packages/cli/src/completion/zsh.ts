@@ -1,7 +1,7 @@
 /** Completion for zsh. */
 import type { CommandWords, Value } from './words.ts';
 
-/** @returns a script to be sourced after compinit, or to be stored as `_meshpass` in a folder of `fpath` */
+/** @returns a script to source after compinit, or to store as `_meshpass` in a directory in `fpath` */
 export function zshScript(commands: readonly CommandWords[]): string {
   const steps = commands
     .filter(({ path }) => path !== '')
@@ -52,7 +52,7 @@ function action(value: Value): string {
   return typeof value === 'object' ? `(${value.choices.join(' ')})` : ' ';
 }
 
-/** What separates the parts of an argument of _arguments. */
+/** Escapes the separators inside an argument of _arguments. */
 function plain(text: string): string {
   return text.replace(/[[\]:\\]/g, (mark) => `\\${mark}`);
 }

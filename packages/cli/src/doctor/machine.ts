@@ -1,4 +1,4 @@
-/** What the workspace itself must have: Envoy, a hosts file that can be written, ports that can be listened on. */
+/** Checks the workspace itself: Envoy, a writable hosts file, and free ports. */
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -6,23 +6,23 @@ import type { AgentConfig } from '@meshpass/agent/control/config';
 import { findEnvoy } from '@meshpass/agent/envoy/find';
 import { mayListenOn } from '@meshpass/agent/xds/low-ports';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { type Finding, failed } from './line.ts';
+import { type Finding, failed, ok, skipped, warning } from '../diagnosis/finding.ts';
 
 export type MachineCheck = 'envoy' | 'hosts' | 'ports';
 
 export interface MachineOptions {
   readonly config: AgentConfig;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Whether an agent runs here, and so has its ports. */
+  /** Whether an agent runs here and uses its ports. */
   readonly isRunning: boolean;
-  /** Ports of the services that may be called, where they are known. */
+  /** Ports of granted services, if known. */
   readonly servicePorts: readonly number[];
 }
 
-/** Of 127.64.0.0/10, where services listen; no service has it. */
+/** Unused address in 127.64.0.0/10, the range that services listen in. */
 const PROBE = '127.127.255.254';
 
-/** One line for each check. Never throws. */
+/** Runs the checks of the machine, with one finding each. Never throws. */
 export async function lookAtMachine(options: MachineOptions): Promise<readonly Finding<MachineCheck>[]> {
   return [await lookAtEnvoy(options), lookAtHosts(options), await lookAtPorts(options)];
 }
@@ -30,7 +30,7 @@ export async function lookAtMachine(options: MachineOptions): Promise<readonly F
 async function lookAtEnvoy({ config, env }: MachineOptions): Promise<Finding<MachineCheck>> {
   try {
     const { path, version } = await findEnvoy(config.envoy, env);
-    return { check: 'envoy', state: 'ok', says: `Envoy ${version}.`, seen: path };
+    return ok('envoy', `Envoy ${version}.`, path);
   } catch (thrown) {
     return failed('envoy', toMeshpassError(thrown), {
       seen: config.envoy ?? `PATH=${env.PATH ?? ''}`,
@@ -41,25 +41,29 @@ async function lookAtEnvoy({ config, env }: MachineOptions): Promise<Finding<Mac
 
 function lookAtHosts({ config }: MachineOptions): Finding<MachineCheck> {
   const { byName, hostsFile } = config;
-  const line = { check: 'hosts', seen: hostsFile } as const;
-  if (!byName) return { ...line, state: 'skipped', says: 'Names are switched off (--no-by-name).' };
+  if (!byName) return skipped('hosts', 'Names are switched off (--no-by-name).');
   try {
     readFileSync(hostsFile);
   } catch (cause) {
     const error = new MeshpassError('agent_hosts_unwritable', `${hostsFile} cannot be read.`, { cause });
     return failed('hosts', error, {
       seen: hostsFile,
-      next: 'Set MESHPASS_HOSTS_FILE, or give --no-by-name and use the proxy.',
+      next: 'Set MESHPASS_HOSTS_FILE, or pass --no-by-name and use the proxy.',
     });
   }
-  if (mayWrite(hostsFile)) return { ...line, state: 'ok', says: `${hostsFile} can be written.` };
-  if (maySudo())
-    return { ...line, state: 'ok', says: `${hostsFile} can be written with sudo, which asks for no password.` };
+  if (mayWrite(hostsFile)) return ok('hosts', `${hostsFile} can be written.`, hostsFile);
+  if (maySudo()) return ok('hosts', `${hostsFile} can be written with sudo, which asks for no password.`, hostsFile);
   return {
-    ...{ ...line, state: 'warning', code: 'agent_hosts_unwritable' },
-    says: `${hostsFile} cannot be written, and sudo asks for a password: services have no names here, only the proxy leads to them.`,
-    next: 'Use the proxy in each shell, or let this user write the hosts file.',
-    command: 'eval "$(meshpass env)"',
+    ...warning(
+      'hosts',
+      `${hostsFile} cannot be written, and sudo asks for a password: services have no names here and can only be reached through the proxy.`,
+      {
+        seen: hostsFile,
+        next: 'Use the proxy in each shell, or let this user write the hosts file.',
+        command: 'eval "$(meshpass env)"',
+      },
+    ),
+    code: 'agent_hosts_unwritable',
   };
 }
 
@@ -74,10 +78,10 @@ async function lookAtPorts({ config, isRunning, servicePorts }: MachineOptions):
     if (code !== undefined)
       return failed(
         'ports',
-        new MeshpassError('config_invalid', `The port ${what}, ${port}, cannot be listened on (${code}).`),
+        new MeshpassError('config_invalid', `The agent cannot listen on port ${port}, the port ${what} (${code}).`),
         {
           seen: `listen on ${host}:${port}`,
-          next: `See who has it, or give another one with ${flag}.`,
+          next: `Find the process that uses it, or pass another port as ${flag}.`,
           command: `ss -ltnp 'sport = :${port}'`,
         },
       );
@@ -86,7 +90,7 @@ async function lookAtPorts({ config, isRunning, servicePorts }: MachineOptions):
   if (code !== undefined)
     return failed(
       'ports',
-      new MeshpassError('config_invalid', `Nothing can listen on addresses of 127.64.0.0/10 (${code}).`),
+      new MeshpassError('config_invalid', `The agent cannot listen on addresses of 127.64.0.0/10 (${code}).`),
       {
         seen: `listen on ${PROBE}`,
         next: 'The loopback of this machine is not all of 127.0.0.0/8: use the proxy, meshpass up --no-by-name.',
@@ -94,13 +98,16 @@ async function lookAtPorts({ config, isRunning, servicePorts }: MachineOptions):
     );
   const low = [...new Set(servicePorts)].filter((port) => !mayListenOn(port)).sort((a, b) => a - b);
   if (low.length > 0)
-    return {
-      ...{ check: 'ports', state: 'warning', seen: '/proc/sys/net/ipv4/ip_unprivileged_port_start' },
-      says: `This user may not listen on port ${low.join(', ')}: services there are reached through the proxy only.`,
-      next: 'Allow it, and start the agent anew.',
-      command: `sudo sysctl -w net.ipv4.ip_unprivileged_port_start=${low[0]} && meshpass down && meshpass up`,
-    };
-  return { check: 'ports', state: 'ok', says: 'Every port that is needed can be listened on.' };
+    return warning(
+      'ports',
+      `This user may not listen on port ${low.join(', ')}: services on these ports can only be reached through the proxy.`,
+      {
+        seen: '/proc/sys/net/ipv4/ip_unprivileged_port_start',
+        next: 'Allow it, and restart the agent.',
+        command: `sudo sysctl -w net.ipv4.ip_unprivileged_port_start=${low[0]} && meshpass down && meshpass up`,
+      },
+    );
+  return ok('ports', 'The agent can listen on every port that it needs.');
 }
 
 function mayWrite(file: string): boolean {
@@ -121,7 +128,7 @@ function maySudo(): boolean {
   }
 }
 
-/** @returns why not */
+/** @returns the error code if the port is not free */
 function listenOn(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer();

@@ -1,18 +1,19 @@
+/** The `meshpass doctor` checks, in the order in which an enrolment depends on them. */
 import { askAgent } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { discover, type ProofSource } from '@meshpass/agent/session/discover';
 import type { Proof } from '@meshpass/identity/attestation';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { tlsFailure } from '@meshpass/identity/tls-failure';
-import { ask } from '../broker/ask.ts';
-import { enrolOnce, lookAtAgent, lookAtEdge } from './credentials.ts';
+import { MeshpassError } from '@meshpass/identity/error';
+import { askBroker, notABroker } from '../broker/ask.ts';
+import { type Finding, ok, skipped } from '../diagnosis/finding.ts';
+import { type Check, diagnose } from '../diagnosis/run.ts';
+import { nextAfter, resolve, shakeHands } from '../diagnosis/tls.ts';
+import { lookAtAgent, lookAtEdge, lookAtEnrolment } from './credentials.ts';
 import { lookAtKubectl } from './kubectl.ts';
-import { type Finding, failed, type More } from './line.ts';
 import { lookAtMachine, type MachineCheck } from './machine.ts';
-import { nextAfter, resolve, shakeHands } from './network.ts';
 import type { DoctorOptions } from './options.ts';
 
-export type DoctorLine = Finding<
+type DoctorCheck =
   | 'environment'
   | 'token'
   | 'dns'
@@ -24,108 +25,104 @@ export type DoctorLine = Finding<
   | 'credentials'
   | 'edge'
   | 'kubectl'
-  | MachineCheck
->;
+  | MachineCheck;
+export type DoctorLine = Finding<DoctorCheck>;
 
-/** What goes with a failure, which may depend on the error. */
-type MoreAbout = More | ((error: MeshpassError) => More);
-
-/** Certificates of the mesh live for minutes, and are compared with this clock. */
+/**
+ * Maximum clock difference. Mesh certificates are valid for minutes, and this clock decides whether they have expired.
+ */
 const MOST_SKEW_MS = 60_000;
-/** GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN, as the broker knows it. */
+/** GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN that the broker uses. */
 const FORWARDING_DOMAIN = 'app.github.dev';
 
-/** Never throws for what it looks at: that is in the lines. */
+const SESSION = ['presence', 'session', 'credentials', 'edge'] as const;
+
+/** Runs the checks. Never throws because a check fails: failures are findings. */
 export async function runDoctor(options: DoctorOptions): Promise<readonly DoctorLine[]> {
-  const lines: DoctorLine[] = [];
-  const attempt = async <T>(
-    check: DoctorLine['check'],
-    look: () => Promise<T>,
-    more?: MoreAbout,
-  ): Promise<T | undefined> => {
-    try {
-      return await look();
-    } catch (thrown) {
-      const error = toMeshpassError(thrown);
-      lines.push(failed(check, error, typeof more === 'function' ? more(error) : more));
-      return undefined;
-    }
-  };
-  const ok = (check: DoctorLine['check'], says: string) => lines.push({ check, state: 'ok', says });
-  const skipped = (check: DoctorLine['check'], says: string): undefined => {
-    lines.push({ check, state: 'skipped', says });
-  };
+  const { config, surroundings } = options;
+  let source: ProofSource;
+  let proof: Proof;
+  let skew: number;
+  let running: AgentStatus | undefined;
+  const checks: readonly Check<DoctorCheck>[] = [
+    {
+      names: ['environment'],
+      run: () => {
+        source = findSource(options);
+        return ok('environment', WHERE[source.kind]);
+      },
+    },
+    {
+      names: ['token'],
+      needs: ['environment'],
+      run: async () => {
+        proof = refuseOtherKinds(await source.proof());
+        if (source.kind === 'file')
+          return skipped(
+            'token',
+            'The proof file contains an ID token, which opens only one session, so doctor does not use it.',
+          );
+        const says =
+          proof.type === 'oidc'
+            ? 'GitHub Actions issued an ID token.'
+            : 'It is the kind of token that Codespaces have.';
+        return ok('token', says);
+      },
+    },
+    ...reachability(options),
+    {
+      names: ['broker'],
+      needs: ['dns', 'tls'],
+      run: async () => {
+        skew = await lookAtBroker(options);
+        return ok('broker', `${config.broker} answers, with the URL that is configured here.`);
+      },
+      onError: { seen: `GET ${base(options)}/.well-known/openid-configuration` },
+    },
+    {
+      names: ['clock'],
+      needs: ['broker'],
+      run: () => ok('clock', `The clock differs from the broker's by ${secondsOff(skew)} s.`),
+      onError: CLOCK,
+    },
+    {
+      names: SESSION,
+      needs: ['token', 'broker'],
+      run: async () => {
+        if (source.kind === 'file') return SESSION.map((check) => skipped(check, 'Not reached.'));
+        running = await askAgent<AgentStatus>(config.runtimeDirectory, { command: 'status' }).catch(() => undefined);
+        return running ? await ofAgent(running, options) : await lookAtEnrolment(options, proof);
+      },
+    },
+    {
+      names: ['envoy', 'hosts', 'ports'],
+      run: () =>
+        lookAtMachine({
+          config,
+          env: surroundings.env,
+          isRunning: running !== undefined,
+          servicePorts: running?.services.map(({ port }) => port) ?? [],
+        }),
+    },
+  ];
+  return await diagnose(checks);
+}
 
-  const machine = (running: AgentStatus | undefined, servicePorts: readonly number[]) =>
-    lookAtMachine({
-      ...{ config: options.config, env: options.surroundings.env, isRunning: running !== undefined, servicePorts },
-    });
-
-  const source = await attempt('environment', async () => findSource(options));
-  if (source) ok('environment', WHERE[source.kind]);
-  const proof = source && (await attempt('token', () => source.proof()));
-  const right = proof !== undefined && (await attempt('token', async () => refuseOtherKinds(proof))) !== undefined;
-  // What is in a proof file is good for one session: it is not for us to use it up.
-  const usable = right && source?.kind !== 'file';
-  if (usable)
-    ok(
-      'token',
-      proof.type === 'oidc' ? 'GitHub Actions issued an ID token.' : 'It is the kind of token that Codespaces have.',
-    );
-  else if (right)
-    skipped('token', 'The proof file holds an ID token, which opens only one session, so it is not used here.');
-
-  const skew = (await lookOutside(options, attempt, { ok, skipped }))
-    ? await attempt('broker', () => lookAtBroker(options), {
-        seen: `GET ${base(options)}/.well-known/openid-configuration`,
-      })
-    : skipped('broker', 'Not reached.');
-  if (skew !== undefined) {
-    ok('broker', `${options.config.broker} answers, with the URL that is configured here.`);
-    if ((await attempt('clock', async () => refuseWrongClock(skew), CLOCK)) !== undefined)
-      ok('clock', `It differs from the broker's by ${Math.round(Math.abs(skew) / 1000)} s.`);
-  }
-  if (!usable || skew === undefined) {
-    for (const check of ['presence', 'session', 'credentials', 'edge'] as const) skipped(check, 'Not reached.');
-    lines.push(...(await machine(undefined, [])));
-    return lines;
-  }
-
-  const running = await askAgent<AgentStatus>(options.config.runtimeDirectory, { command: 'status' }).catch(
-    () => undefined,
-  );
-  if (running) {
+/** Checks the running agent. Opening a second session would end its session. */
+async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions): Promise<readonly DoctorLine[]> {
+  const [credentials, edge] = lookAtAgent(running, now());
+  // If the edge does not serve the agent, the agent's status is only a hint.
+  const shown = edge.state === 'ok' || !running.edge ? edge : await lookAtEdge(running.edge, ca);
+  return [
     skipped(
       'presence',
       'An agent is running here, and a second session would end its session: run meshpass down first.',
-    );
-    ok('session', `The agent has session ${running.session.id}.`);
-    const [credentials, edge] = lookAtAgent(running, options.now());
-    // What the agent is told of an edge that does not serve it is no more than that.
-    const shown = edge.state === 'ok' || !running.edge ? edge : await lookAtEdge(running.edge, options.ca);
-    lines.push(credentials, shown.state === 'failed' ? shown : edge);
-    if (running.kubernetes) lines.push(await lookAtKubectl(running, options.config.runtimeDirectory));
-    lines.push(
-      ...(await machine(
-        running,
-        running.services.map(({ port }) => port),
-      )),
-    );
-    return lines;
-  }
-  const { opened, port, error, credentials, edge } = await enrolOnce(options, proof);
-  if (error?.code.startsWith('presence_')) lines.push(failed('presence', error));
-  else if (port !== undefined) ok('presence', `The broker saw this Codespace answer on port ${port}.`);
-  else skipped('presence', 'The broker did not request it.');
-  if (opened) ok('session', `A session opened, and was ended again (grants: ${opened.length}).`);
-  else if (error && !error.code.startsWith('presence_')) lines.push(failed('session', error));
-  else skipped('session', 'Not reached.');
-  if (opened && error) lines.push(failed('credentials', error));
-  else if (credentials) ok('credentials', credentials);
-  else skipped('credentials', 'Not reached.');
-  lines.push(edge ?? { check: 'edge', state: 'skipped', says: 'Not reached.' });
-  lines.push(...(await machine(undefined, [])));
-  return lines;
+    ),
+    ok('session', `The agent has session ${running.session.id}.`),
+    credentials,
+    shown.state === 'failed' ? shown : edge,
+    ...(running.kubernetes ? [await lookAtKubectl(running, config.runtimeDirectory)] : []),
+  ];
 }
 
 const WHERE: Readonly<Record<ProofSource['kind'], string>> = {
@@ -146,7 +143,7 @@ function findSource({ config, surroundings }: DoctorOptions): ProofSource {
   return source;
 }
 
-/** The checks of the broker that need no call to GitHub. */
+/** Repeats the broker's checks that need no request to GitHub. */
 function refuseOtherKinds(proof: Proof): Proof {
   if (proof.type === 'oidc') {
     if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(proof.token)) return proof;
@@ -159,45 +156,39 @@ function refuseOtherKinds(proof: Proof): Proof {
   );
 }
 
-/** Names and TLS. @returns whether it is of use to ask the broker */
-async function lookOutside(
-  options: DoctorOptions,
-  attempt: <T>(check: 'dns' | 'tls', look: () => Promise<T>, more?: MoreAbout) => Promise<T | undefined>,
-  { ok, skipped }: Record<'ok' | 'skipped', (check: 'dns' | 'tls', says: string) => void>,
-): Promise<boolean> {
+/** Returns the checks of the broker's name and TLS. */
+function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
   const url = base(options);
-  const { hostname, port } = URL.canParse(url) ? new URL(url) : { hostname: url, port: '' };
-  const addresses = await attempt('dns', () => resolve(hostname), {
-    seen: `look up ${hostname}`,
-    next: 'Check the name in --broker, and the name servers of this workspace.',
-    command: `getent hosts ${hostname}; cat /etc/resolv.conf`,
-  });
-  if (!addresses) {
-    skipped('tls', 'Not reached.');
-    return false;
-  }
-  ok('dns', `${hostname} is ${addresses.slice(0, 4).join(', ')}.`);
-  let isOther = true;
-  const handshake = { host: hostname, port: Number(port || 443), ca: options.ca };
-  const shaken = await attempt(
-    'tls',
-    async () => {
-      const done = await shakeHands(handshake);
-      isOther = false;
-      return done;
+  const { hostname: host, port } = URL.canParse(url) ? new URL(url) : { hostname: url, port: '' };
+  const handshake = { host, port: Number(port || 443), ca: options.ca };
+  return [
+    {
+      names: ['dns'],
+      run: async () => ok('dns', `${host} is ${(await resolve(host)).slice(0, 4).join(', ')}.`),
+      onError: {
+        seen: `look up ${host}`,
+        next: 'Check the name in --broker, and the name servers of this workspace.',
+        command: `getent hosts ${host}; cat /etc/resolv.conf`,
+      },
     },
-    (error) => ({
-      seen: `TLS handshake with ${hostname}:${handshake.port}`,
-      next: nextAfter(error, 'Have broker and edge exempted from the inspection of TLS.'),
-      command: `openssl s_client -connect ${hostname}:${handshake.port} -servername ${hostname} -showcerts </dev/null`,
-    }),
-  );
-  if (shaken) ok('tls', `${shaken.protocol}; the certificate was signed by ${shaken.issuer}.`);
-  else if (!isOther) skipped('tls', 'No connection.');
-  return !isOther;
+    {
+      names: ['tls'],
+      needs: ['dns'],
+      run: async () => {
+        const shaken = await shakeHands(handshake);
+        if (!shaken) return skipped('tls', 'No connection.');
+        return ok('tls', `${shaken.protocol}; the certificate was signed by ${shaken.issuer}.`);
+      },
+      onError: (error) => ({
+        seen: `TLS handshake with ${host}:${handshake.port}`,
+        next: nextAfter(error, 'Exempt broker and edge from TLS inspection.'),
+        command: `openssl s_client -connect ${host}:${handshake.port} -servername ${host} -showcerts </dev/null`,
+      }),
+    },
+  ];
 }
 
-const CLOCK: More = {
+const CLOCK = {
   seen: "the Date of the broker's answer",
   command: 'sudo chronyc makestep || sudo timedatectl set-ntp true',
 };
@@ -206,7 +197,7 @@ function base({ config }: Pick<DoctorOptions, 'config'>): string {
   return URL.canParse(config.broker) ? new URL(config.broker).href.replace(/\/+$/, '') : config.broker;
 }
 
-/** A workspace that reaches the internet only through a proxy has its address in the environment. */
+/** Hints at a proxy in the environment, through which the workspace may reach the internet. */
 function throughProxy(env: Readonly<Record<string, string | undefined>>): string {
   const proxy = env.HTTPS_PROXY || env.https_proxy;
   return proxy
@@ -214,25 +205,14 @@ function throughProxy(env: Readonly<Record<string, string | undefined>>): string
     : '';
 }
 
-/** @returns ms by which the broker's clock is ahead of ours */
+/** @returns how far the broker's clock is ahead of ours, ms */
 async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): Promise<number> {
   const url = base({ config });
   if (!url.startsWith('https://'))
     throw new MeshpassError('config_invalid', "The broker's URL must begin with https://.");
-  const answer = await ask(`${url}/.well-known/openid-configuration`, { method: 'GET', ca }).catch((cause: Error) => {
-    const why = tlsFailure(cause)?.what ?? (cause as NodeJS.ErrnoException).code ?? cause.message;
-    throw new MeshpassError(
-      'agent_broker_unreachable',
-      `The broker ${url} cannot be reached (${why}).${throughProxy(surroundings.env)}`,
-      { cause },
-    );
-  });
+  const answer = await askBroker(url, '/.well-known/openid-configuration', ca, throughProxy(surroundings.env));
   const issuer = (answer.json as { issuer?: unknown } | undefined)?.issuer;
-  if (answer.status !== 200 || typeof issuer !== 'string')
-    throw new MeshpassError(
-      'agent_broker_unreachable',
-      `What answers at ${url} is not a broker: status ${answer.status}.`,
-    );
+  if (answer.status !== 200 || typeof issuer !== 'string') throw notABroker(url, answer);
   if (issuer !== url)
     throw new MeshpassError(
       'config_invalid',
@@ -242,10 +222,15 @@ async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): P
   return Number.isNaN(date) ? 0 : date - now();
 }
 
-function refuseWrongClock(skew: number): true {
-  if (Math.abs(skew) <= MOST_SKEW_MS) return true;
+/**
+ * Returns the clock difference in seconds.
+ * @throws MeshpassError `dpop_expired` if it is too large
+ */
+function secondsOff(skew: number): number {
+  const seconds = Math.round(Math.abs(skew) / 1000);
+  if (Math.abs(skew) <= MOST_SKEW_MS) return seconds;
   throw new MeshpassError(
     'dpop_expired',
-    `The clock here is ${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? 'behind' : 'ahead of'} the broker's; certificates that are valid for minutes may seem expired or not yet valid.`,
+    `The clock here is ${seconds} s ${skew > 0 ? 'behind' : 'ahead of'} the broker's; certificates that are valid for minutes may seem expired or not yet valid.`,
   );
 }

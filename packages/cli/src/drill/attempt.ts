@@ -1,7 +1,7 @@
-/** One use of a credential at one layer, and how long after the cause it was refused for the first time. */
+/** Attempt to use a credential at one layer, and the time from the cause to its first refusal. */
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
 
-/** `unclear`: neither taken nor refused, for example because nothing answered. It proves nothing. */
+/** `unclear` means neither accepted nor refused, for example because no server answered. It proves nothing. */
 export interface Verdict {
   readonly verdict: 'taken' | 'refused' | 'unclear';
   readonly how: string;
@@ -9,30 +9,30 @@ export interface Verdict {
 
 export interface Attempt {
   readonly layer: DrillLayer;
-  /** What is tried, as text. */
+  /** Description of the attempt. */
   readonly tried: string;
-  /** Whether it must work while the session lives. Otherwise its refusal afterwards proves nothing. */
+  /** Verdict required while the session lives. Otherwise, a later refusal proves nothing. */
   readonly before: 'taken' | 'refused';
-  /** How long after the cause it may be taken, ms. */
+  /** How long after the cause the credential may still be accepted, ms. */
   readonly limit: number;
-  /** Between two uses, ms. */
+  /** Pause between attempts, ms. */
   readonly pause?: number;
-  /** Default: replays. */
+  /** Part of the report; defaults to replays. */
   readonly part?: 'replays' | 'left';
   readonly use: () => Promise<Verdict>;
 }
 
 const AGAIN_MS = 25;
 
-/** How long the first success may take, and what is done between two attempts. */
+/** Time limit for the first success, and the action between attempts. */
 export interface Patience {
   readonly limit: number;
   readonly between: () => Promise<unknown>;
 }
 
 /**
- * Uses each while the session lives, and retries what must work until it does or the limit has passed.
- * @returns what does not behave as a live credential does, by attempt
+ * Uses each credential while the session lives, and retries those that must work until they do or the limit has passed.
+ * @returns why attempts do not behave as they would with live credentials
  */
 export async function tryBefore(
   attempts: readonly Attempt[],
@@ -42,7 +42,9 @@ export async function tryBefore(
   const rows: DrillRow[] = [];
   await Promise.all(
     attempts.map(async (attempt) => {
-      const { verdict, how } = await (attempt.before === 'taken' ? untilTaken(attempt, patience) : used(attempt));
+      const use = () => used(attempt);
+      const { verdict, how } =
+        attempt.before === 'taken' ? await repeat(use, (one) => one.verdict === 'taken', patience) : await use();
       if (verdict !== attempt.before) unfit.set(attempt, `${verdict} while the session lived (${how})`);
       else if (verdict === 'taken') rows.push(row('before', attempt, 'lives', how));
     }),
@@ -50,7 +52,10 @@ export async function tryBefore(
   return { rows, unfit };
 }
 
-/** Uses each repeatedly until it is refused or its limit has passed. @param cause instant of the cause, performance.now() */
+/**
+ * Uses each credential repeatedly until it is refused or its limit has passed.
+ * @param cause time of the cause, performance.now()
+ */
 export async function tryAfter(
   attempts: readonly Attempt[],
   unfit: ReadonlyMap<Attempt, string>,
@@ -66,11 +71,19 @@ export async function tryAfter(
   );
 }
 
-async function untilTaken(attempt: Attempt, { limit, between }: Patience): Promise<Verdict> {
+/**
+ * Repeats a step until its result is good or the limit has passed.
+ * @returns the last result
+ */
+export async function repeat<T>(
+  step: () => Promise<T>,
+  isGood: (result: T) => boolean,
+  { limit, between }: Patience,
+): Promise<T> {
   const deadline = performance.now() + limit;
   for (;;) {
-    const verdict = await used(attempt);
-    if (verdict.verdict === 'taken' || performance.now() > deadline) return verdict;
+    const result = await step();
+    if (isGood(result) || performance.now() > deadline) return result;
     await between();
   }
 }
@@ -90,7 +103,7 @@ async function untilRefused(attempt: Attempt, cause: number): Promise<DrillRow> 
   }
 }
 
-/** Uses each once more, long after it must be dead. */
+/** Uses each credential once more, long after it should be dead. */
 export async function tryAgain(attempts: readonly Attempt[], unfit: ReadonlyMap<Attempt, string>): Promise<DrillRow[]> {
   return await Promise.all(
     attempts
@@ -103,6 +116,7 @@ export async function tryAgain(attempts: readonly Attempt[], unfit: ReadonlyMap<
   );
 }
 
+/** Builds a row of the report. */
 export function row(
   part: DrillRow['part'],
   { layer, tried }: Pick<Attempt, 'layer' | 'tried'>,

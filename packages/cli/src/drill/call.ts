@@ -1,11 +1,11 @@
-/** Calls of a service in the mesh with given credentials, through the edge or from inside the cluster. */
+/** Calls to a service in the mesh with given credentials, through the edge or from inside the cluster. */
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
 import type { Credentials } from './credentials.ts';
 import type { Target } from './targets.ts';
 import { openTunnel, stillOpen, type TunnelOrder, type TunnelReport, tunnel } from './tunnel.ts';
 
-/** Bytes that no protocol accepts as a complete message. */
+/** Byte that no protocol accepts as a complete message. */
 export const FIRST_BYTE = '\0';
 
 export interface Way {
@@ -14,18 +14,19 @@ export interface Way {
 }
 
 export interface Presented {
-  /** Whether the certificate of the target's grant is presented. */
+  /** Whether to present the certificate of the target's grant. */
   readonly svid: boolean;
   readonly identityToken: boolean;
 }
 
+/** Builds the tunnel order for a target. */
 export function orderFor(target: Target, way: Way, svid: boolean): TunnelOrder {
   const { service, authority } = target;
   const alpn = service.protocol === 'tcp' ? ['istio'] : ['istio-http/1.1', 'istio', 'http/1.1'];
   return { target: authority, grant: svid ? service.grant : 'none', ...way, alpn, peers: service.spiffe_ids };
 }
 
-/** A GET with the identity token, or without one. */
+/** Formats a GET request, with or without the identity token. */
 export function requestText(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -36,7 +37,7 @@ export function requestText(
   return `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: meshpass-drill\r\n${token}\r\n`;
 }
 
-/** Whether the edge opens a tunnel. What happens behind the edge is ignored: other layers would mask the edge. */
+/** Checks whether the edge opens a tunnel. Later layers are ignored, because they would mask the edge. */
 export async function passEdge(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -53,7 +54,10 @@ export async function passEdge(
   return { verdict: 'taken', how: 'the edge opened a tunnel' };
 }
 
-/** One call, and whether the mesh accepted it. Any HTTP status of the service itself, even 404, means that the call arrived. */
+/**
+ * Makes one call and reports whether the mesh accepted it. Any HTTP status of the service itself, even 404, means that
+ * the call arrived.
+ */
 export async function call(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -79,6 +83,7 @@ export async function call(
   }
 }
 
+/** Converts a tunnel's result into a verdict. */
 export function judge(report: TunnelReport, way: Way): Verdict {
   const { stage, edgeStatus, edgeCode, error, answer } = report;
   if (stage === 'edge') {
@@ -99,7 +104,7 @@ export function judge(report: TunnelReport, way: Way): Verdict {
   return { verdict: status === '403' || status === '401' ? 'refused' : 'taken', how: `HTTP ${status}` };
 }
 
-/** The TLS alert says that the peer rejects the certificate, or requires one. */
+/** Whether a TLS alert says that the peer rejects the certificate, or requires one. */
 function isTlsRefusal(error: string | undefined): boolean {
   return /ALERT|alert|CERTIFICATE_(?:REQUIRED|UNKNOWN|REVOKED|EXPIRED)/.test(error ?? '');
 }

@@ -1,21 +1,22 @@
-/** The ways in which a drill can end its own session. */
+/** Causes that a drill can use to end its own session. */
 import type { DrillCause } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SessionInfo } from '@meshpass/identity/wire';
 import { type Credentials, callBroker } from './credentials.ts';
 import type { Operator } from './operator.ts';
+import { renewLease, verdictOf } from './renew-lease.ts';
 
 export interface CauseContext {
   readonly credentials: Credentials;
   readonly session: SessionInfo;
   readonly operator: Operator | undefined;
-  /** Opens a new session of the same workspace. */
+  /** Opens a new session for the same workspace. */
   readonly rebuild: () => Promise<void>;
-  /** How long to wait for a cause from outside, ms. */
+  /** Maximum wait for a cause from outside, ms. */
   readonly wait: number;
 }
 
-/** What the store calls each of them (sessions.close_cause); from outside any may come. */
+/** Names of the causes in the store (sessions.close_cause). A cause from outside may have any name. */
 export const RECORDED_AS: Readonly<Record<Exclude<DrillCause, 'outside'>, string>> = {
   goodbye: 'goodbye',
   admin: 'operator',
@@ -28,8 +29,8 @@ const SECOND_MS = 1_000;
 
 /**
  * Ends the session, or waits until it has ended.
- * @returns instant of the cause, performance.now()
- * @throws MeshpassError where the session cannot be ended so
+ * @returns time of the cause, performance.now()
+ * @throws MeshpassError if the session cannot be ended by this cause
  */
 export async function end(cause: DrillCause, context: CauseContext): Promise<number> {
   const { credentials, session, operator } = context;
@@ -51,10 +52,10 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       return at;
     }
     case 'lapse': {
-      const answer = await callBroker(credentials, 'POST', '/session/heartbeat');
-      if (answer.status !== 200) throw notEnded(`the broker answered a heartbeat with ${answer.status}`);
-      const lapses = performance.now() + session.lease_seconds * 1000;
-      // The broker counts whole seconds: until the next has begun, a heartbeat would bring it back to life.
+      const renewal = await renewLease(credentials);
+      if (renewal.kind !== 'lease') throw notEnded(`the broker did not renew its lease: ${verdictOf(renewal).how}`);
+      const lapses = performance.now() + renewal.lease_expires_at * 1000 - renewal.at;
+      // A renewal shortly before the end would prolong the session, and the broker's clock may run slower than this one.
       await pause(lapses + SECOND_MS - performance.now());
       return lapses;
     }
@@ -62,8 +63,7 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       const deadline = performance.now() + context.wait;
       for (;;) {
         const asked = performance.now();
-        const answer = await callBroker(credentials, 'POST', '/session/heartbeat');
-        if (answer.status === 401) return asked;
+        if (verdictOf(await renewLease(credentials)).verdict === 'refused') return asked;
         if (performance.now() > deadline) throw notEnded(`nothing ended it in ${context.wait / 1000} s`);
         await pause(POLL_MS);
       }

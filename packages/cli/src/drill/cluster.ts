@@ -1,28 +1,31 @@
-/** What remains of a session in Kubernetes: its ServiceAccounts, their tokens, and the root DENY. */
+/** A session's traces in Kubernetes: its ServiceAccounts, their tokens, and the root DENY. */
 import { X509Certificate } from 'node:crypto';
-import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
-import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
-import { type Kubernetes, kubernetes } from '@meshpass/broker/kubernetes/kubernetes';
-import { REVOCATIONS } from '@meshpass/broker/reconcile/revocation/deny-policy';
+import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
+import { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { type Kubernetes, kubernetes } from '@meshpass/broker/mesh/kubernetes/kubernetes';
+import { REVOCATIONS } from '@meshpass/broker/mesh/reconcile/revocation/deny-policy';
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
 import type { Attempt, Verdict } from './attempt.ts';
 import type { Svid } from './credentials.ts';
 
 export interface Cluster {
-  /** Tokens of the session's ServiceAccounts, created now and reviewed later. */
+  /** Creates tokens for the session's ServiceAccounts now, to review them later. */
   tokenReviews(svids: readonly Svid[], limit: number): Promise<{ attempts: Attempt[]; rows: DrillRow[] }>;
-  /** What must be gone from Kubernetes, and what must be there. */
+  /** Attempts for objects that must be gone from Kubernetes, and for objects that must exist. */
   remains(svids: readonly Svid[], limit: number): Attempt[];
   close(): void;
 }
 
-/** istiod reviews with this audience before it signs. */
+/** Audience with which istiod reviews a token before signing. */
 const AUDIENCE = 'istio-ca';
 const TOKEN_SECONDS = 600;
 const TOKENS = 20;
 
-/** @throws MeshpassError `config_invalid` */
+/**
+ * Opens the cluster.
+ * @throws MeshpassError `config_invalid`
+ */
 export async function openCluster(kubeconfig: string, rootNamespace: string): Promise<Cluster> {
   const http = kubernetesHttp(await kubeconfigAccess(kubeconfig));
   const api = kubernetes(http);
@@ -58,14 +61,22 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
         const until = new X509Certificate(chain).validToDate.toISOString();
         return [
           {
-            ...{ layer: 'ServiceAccount', tried: display, before: 'taken', limit, part: 'left' },
+            layer: 'ServiceAccount',
+            tried: display,
+            before: 'taken',
+            limit,
+            part: 'left',
             use: async () => {
               const there = (await api.list('ServiceAccount', '', namespace)).some((one) => one.metadata.name === name);
               return there ? { verdict: 'taken', how: 'it exists' } : { verdict: 'refused', how: 'deleted' };
             },
           },
           {
-            ...{ layer: 'root DENY', tried: spiffeId, before: 'taken', limit, part: 'left' },
+            layer: 'root DENY',
+            tried: spiffeId,
+            before: 'taken',
+            limit,
+            part: 'left',
             use: async () => {
               const policies = await api.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
               const holder = policies.find(({ spec }) =>

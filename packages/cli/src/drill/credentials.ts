@@ -1,9 +1,10 @@
 /**
- * The credentials of one session, in a client that keeps them after the session has ended, to replay them when they must
- * be dead. Every answer of the broker is returned unchanged, refusals too.
+ * Client that keeps a session's credentials after the session ends, to replay them when they must be dead. It returns
+ * every broker response unchanged, including refusals.
  */
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { startPresenceListener } from '@meshpass/agent/session/presence';
+import type { StatementKey } from '@meshpass/identity/channel/statement';
 import { createCsr } from '@meshpass/identity/csr';
 import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { createPresenceProof } from '@meshpass/identity/presence';
@@ -16,21 +17,23 @@ export interface Svid {
   readonly spiffeId: string;
 }
 
-/** The credentials of one session; in memory only. */
+/** Credentials of one session; in memory only. */
 export interface Credentials {
   readonly broker: string;
   readonly dpop: DpopKey;
-  /** PEM of the CA of broker and edge; absent: Node's own roots. */
+  /** PEM of the CA for the broker and the edge; defaults to Node's own roots. */
   readonly ca?: string | undefined;
-  /** Port on which the broker's challenges are answered; any free one where absent. */
+  /** Port that answers the broker's challenges; any free port if absent. */
   readonly presencePort?: number;
   sessionToken: string;
+  /** Most recently opened session, and the keys of the broker's statements about it. */
+  session?: { readonly id: string; readonly statementKeys: readonly StatementKey[] };
   roots: readonly string[];
   readonly svids: Record<string, Svid>;
   identityToken?: string;
 }
 
-/** A session as it was opened, with its credentials. */
+/** Session as it was opened, with its credentials. */
 export interface Held {
   readonly credentials: Credentials;
   readonly opened: SessionResponse;
@@ -43,34 +46,38 @@ export interface ProvenRequest {
   readonly accessToken: string | undefined;
 }
 
-/** Makes the DPoP proof of a request; undefined sends none. */
+/** Creates a request's DPoP proof; if undefined, the request has none. */
 export type Prove = (request: ProvenRequest) => string | undefined;
 
-/** A presence challenge of the broker. */
+/** Presence challenge from the broker. */
 export interface Asked {
   readonly challenge: PresenceChallenge;
   readonly codespaceName: string;
   readonly credentials: Credentials;
 }
 
-/** Answers a challenge: returns the form members for the second exchange, and how to stop answering. */
+/** Answers a challenge. Returns the form fields for the second exchange, and a function that stops answering. */
 export type Respond = (
   asked: Asked,
 ) => Promise<{ readonly members: Record<string, string>; readonly close: () => void }>;
 
-/** @param broker base URL */
+/**
+ * Creates empty credentials with a new key.
+ * @param broker base URL
+ */
 export function noCredentials(broker: string, ca?: string, presencePort = 0): Credentials {
   const empty = { dpop: newDpopKey(), sessionToken: '', roots: [], svids: {} };
   return { broker, presencePort, ...empty, ...(ca !== undefined && { ca }) };
 }
 
+/** Creates a new DPoP key. */
 export function newDpopKey(): DpopKey {
   return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 }
 
 /**
- * POST /token with these form members. Fills the credentials when a session comes back.
- * @param respond to a challenge of the broker; null returns its refusal
+ * Sends POST /token with these form fields. Fills in the credentials if the response contains a session.
+ * @param respond answers a challenge from the broker; if null, the broker's refusal is returned
  */
 export async function enrol(
   credentials: Credentials,
@@ -80,7 +87,8 @@ export async function enrol(
 ): Promise<Answer> {
   const exchange = (members: Readonly<Record<string, string>>) =>
     ask(`${credentials.broker}/token`, {
-      ...{ method: 'POST', ca: credentials.ca },
+      method: 'POST',
+      ca: credentials.ca,
       body: new URLSearchParams({
         grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
         ...members,
@@ -105,14 +113,15 @@ export async function enrol(
     }
   }
   if (answer.status === 200) {
-    const session = answer.json as { access_token: string; mesh: { roots: string[] } };
-    credentials.sessionToken = session.access_token;
-    credentials.roots = session.mesh.roots;
+    const { access_token: token, session, mesh } = answer.json as SessionResponse;
+    credentials.sessionToken = token;
+    credentials.session = { id: session.id, statementKeys: mesh.statement_keys };
+    credentials.roots = mesh.roots;
   }
   return answer;
 }
 
-/** As the agent answers: on a port of this workspace, signed with the key of the exchange. */
+/** Answers as the agent does: on a port of this workspace, signed with the exchange's key. */
 export const respondHonestly: Respond = async ({ challenge, codespaceName, credentials }) => {
   const listener = await startPresenceListener(credentials.presencePort ?? 0);
   const expiresAt = Math.floor(Date.now() / 1000) + challenge.expires_in;
@@ -122,7 +131,7 @@ export const respondHonestly: Respond = async ({ challenge, codespaceName, crede
   return { members, close: listener.close };
 };
 
-/** A request of the session, with its token and a DPoP proof. */
+/** Sends a request for the session, with its token and a DPoP proof. */
 export function callBroker(
   credentials: Credentials,
   method: string,
@@ -155,7 +164,7 @@ export function callBroker(
   });
 }
 
-/** An SVID for a grant; kept under the grant's name. `csr` replaces the regular request. */
+/** Requests an SVID for a grant and stores it under the grant's name. `csr` replaces the regular request. */
 export async function certificate(
   credentials: Credentials,
   grant: string,
@@ -173,7 +182,7 @@ export async function certificate(
   return answer;
 }
 
-/** A JWT for one audience; without one, the identity token, which is kept. */
+/** Requests a JWT for an audience or, without one, the identity token, which is stored. */
 export async function token(credentials: Credentials, audience?: string, prove: Prove = honest): Promise<Answer> {
   const form = {
     grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
@@ -189,10 +198,12 @@ export async function token(credentials: Credentials, audience?: string, prove: 
   return answer;
 }
 
-/** A DPoP proof as the agent makes it. */
+/** Creates a DPoP proof like the agent's. */
 export function honest({ key, method, url, accessToken }: ProvenRequest): string {
   return createDpopProof({
-    ...{ key, method, url },
+    key,
+    method,
+    url,
     now: Math.floor(Date.now() / 1000),
     jti: randomUUID(),
     ...(accessToken !== undefined && { accessToken }),

@@ -1,11 +1,12 @@
-/** The evidence file: a report and what the broker knows of the session, as a JWS of the broker (RFC 7515, compact). */
+/** Evidence file: a report and the broker's record of the session, signed by the broker as a compact JWS (RFC 7515). */
 import { type DrillEvidence, EVIDENCE_TYPE, DrillEvidence as Evidence } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
 
 /**
+ * Verifies an evidence file.
  * @param jws content of the file
- * @param jwks of the broker, at the time of the drill
+ * @param jwks broker's keys at the time of the drill
  * @throws MeshpassError `evidence_invalid`
  */
 export async function verifyEvidence(jws: string, jwks: unknown): Promise<DrillEvidence> {
@@ -17,7 +18,7 @@ export async function verifyEvidence(jws: string, jwks: unknown): Promise<DrillE
     if (verified.protectedHeader.typ !== EVIDENCE_TYPE) throw new Error(`typ is ${verified.protectedHeader.typ}`);
     payload = JSON.parse(Buffer.from(verified.payload).toString('utf8'));
   } catch (cause) {
-    throw invalid(`This is no evidence that the broker signed (${(cause as Error).message}).`, cause);
+    throw invalid(`The broker did not sign this evidence (${(cause as Error).message}).`, cause);
   }
   const read = Evidence.safeParse(payload);
   if (!read.success) throw invalid('The broker signed it, but this version cannot read it.', read.error);

@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
-import type { Patience } from './attempt.ts';
+import { type Patience, repeat } from './attempt.ts';
 import { FIRST_BYTE, orderFor, requestText, type Way } from './call.ts';
 import type { Credentials } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
@@ -15,21 +15,21 @@ const STREAM_PATIENCE_MS = 5_000;
 export interface HeldOpen {
   readonly layer: DrillLayer;
   readonly tried: string;
-  /** Instant of its death (performance.now()), undefined while it lives. */
+  /** Time at which the connection ended (performance.now()); undefined while it is open. */
   readonly diedAt: () => number | undefined;
-  /** How it behaved, for the report. */
+  /** How the connection behaved, for the report. */
   readonly how: () => string;
   readonly end: () => void;
 }
 
-/** What could not be opened, with the reason. */
+/** Connection that could not be opened, with the reason. */
 export interface NotHeld {
   readonly layer: DrillLayer;
   readonly tried: string;
   readonly why: string;
 }
 
-/** The session whose connections are opened, and the path they take. */
+/** Session to open connections for, and the path that they take. */
 export interface Hold {
   readonly credentials: Credentials;
   readonly mesh: MeshInfo;
@@ -39,8 +39,8 @@ export interface Hold {
 }
 
 /**
- * One of each kind that there is a target for.
- * @throws MeshpassError `drill_proves_nothing` where a granted service refuses what a live session asks
+ * Opens one connection of each kind to a target.
+ * @throws MeshpassError `drill_proves_nothing` if a granted service refuses a live session
  */
 export async function holdOpen(
   hold: Hold,
@@ -56,8 +56,8 @@ export async function holdOpen(
 }
 
 /**
- * An Envoy whose policies have just changed drains its connections, including one that is being opened: retrying reaches
- * the new listener.
+ * Opens a connection that stays open. An Envoy whose policies have just changed drains its connections, including one
+ * that is being opened; a retry reaches the new listener.
  */
 async function steady(
   open: () => Promise<HeldOpen | NotHeld>,
@@ -76,8 +76,8 @@ async function steady(
 }
 
 /**
- * Waits until all are dead or the limit has passed. Connections that bypass the edge are ended by Istio: it refuses new
- * ones, and drains open ones within Envoy's drain time. That is noted and does not fail the drill.
+ * Waits until all connections are dead or the limit has passed. For connections that bypass the edge, Istio refuses new
+ * ones and drains open ones within Envoy's drain time. That is noted and does not fail the drill.
  */
 export async function whenDead(
   held: readonly (HeldOpen | NotHeld)[],
@@ -138,7 +138,9 @@ async function http2(hold: Hold, target: Target): Promise<HeldOpen | NotHeld> {
   let served = 0;
   const ask = () => {
     const stream = session.request({
-      ...{ ':method': 'GET', ':path': target.path!, [mesh.token_header]: credentials.identityToken },
+      ':method': 'GET',
+      ':path': target.path!,
+      [mesh.token_header]: credentials.identityToken,
     });
     const status = new Promise<number>((resolve, reject) => {
       stream.on('response', (headers) => {
@@ -163,7 +165,7 @@ async function http2(hold: Hold, target: Target): Promise<HeldOpen | NotHeld> {
       why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}`,
     };
   }
-  // No room for the body of the next answer: its stream stays open, whatever the service is.
+  // Leaves no room for the body of the next response, so that its stream stays open with any service.
   await new Promise<void>((resolve, reject) => {
     session.once('close', () => reject(new Error('the connection was wound up')));
     session.settings({ initialWindowSize: 0 }, () => resolve());
@@ -189,16 +191,14 @@ async function rawTcp(hold: Hold, target: Target): Promise<HeldOpen> {
   return held(hold, opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
 }
 
-async function mustOpen({ credentials, way, patience: { limit, between } }: Hold, target: Target): Promise<OpenTunnel> {
-  const deadline = performance.now() + limit;
-  for (;;) {
-    const opened = await openTunnel(credentials, orderFor(target, way, true));
-    if ('socket' in opened) return opened;
-    if (performance.now() > deadline) throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
-    await between();
-  }
+async function mustOpen({ credentials, way, patience }: Hold, target: Target): Promise<OpenTunnel> {
+  const open = () => openTunnel(credentials, orderFor(target, way, true));
+  const opened = await repeat(open, (one) => 'socket' in one, patience);
+  if ('socket' in opened) return opened;
+  throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
 }
 
+/** Tracks an open connection until it dies. */
 export function held(
   { layer }: Pick<Hold, 'layer'>,
   { socket, end }: OpenTunnel,
@@ -226,7 +226,7 @@ export function held(
 function provesNothing(target: Target, how: string): MeshpassError {
   return new MeshpassError(
     'drill_proves_nothing',
-    `${target.authority} refuses a live session already (${how}), so nothing would be proven by what it refuses later. ` +
-      'Name a call that is granted with --service and --path.',
+    `${target.authority} already refuses a live session (${how}), so a later refusal would prove nothing. ` +
+      'Pass a granted call as --service and --path.',
   );
 }

@@ -1,4 +1,4 @@
-/** What a session whose grants have roles could do at the API server of Kubernetes. */
+/** Drill attempts at the API server, for a session with Kubernetes grants. */
 import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 import { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
 import type { SessionResponse } from '@meshpass/identity/wire';
@@ -9,29 +9,35 @@ import { type HeldOpen, held, type NotHeld } from './hold-open.ts';
 import { ofBroker } from './replays.ts';
 import { exchange, openTunnel, type TunnelOrder } from './tunnel.ts';
 
-/** Says who asks, to whoever has a valid token. */
+/** Endpoint that any authenticated caller may read. */
 const PATH = '/apis/authentication.k8s.io/v1';
 
-/** For each grant with roles: a new token, and the way with the token of before. None where no grant has roles. */
+/**
+ * Returns two attempts for each Kubernetes grant: requesting a new token, and calling the API server with the first
+ * token.
+ */
 export function ofKubernetes({ credentials, opened }: Held, limit: number): Attempt[] {
   return grantsOf(opened).flatMap((grant): Attempt[] => {
     let kept: Promise<string> | undefined;
     const about = { before: 'taken', limit } as const;
     return [
       {
-        ...{ ...about, layer: 'Kubernetes token' },
+        ...about,
+        layer: 'Kubernetes token',
         tried: `session token and DPoP key, for a token of ${grant} for the API server`,
         use: async () => ofBroker(await ask(credentials, grant)),
       },
       {
-        ...{ ...about, layer: 'edge', tried: `SVID and token of ${grant} for the API server, a new tunnel to it` },
+        ...about,
+        layer: 'edge',
+        tried: `SVID and token of ${grant} for the API server, a new tunnel to it`,
         use: async () => {
           kept ??= ask(credentials, grant).then(({ json }) => KubernetesTokenResponse.parse(json).token);
           const token = await kept.catch((error: Error) => {
             kept = undefined;
             return error;
           });
-          if (token instanceof Error) return { verdict: 'unclear', how: 'there is no token to try' };
+          if (token instanceof Error) return { verdict: 'unclear', how: 'the broker issued no token' };
           return await present(credentials, orderFor(opened, grant), token);
         },
       },
@@ -39,7 +45,7 @@ export function ofKubernetes({ credentials, opened }: Held, limit: number): Atte
   });
 }
 
-/** A connection to the API server that is open when the session ends. */
+/** Opens a connection to the API server that stays open until the session ends. */
 export async function holdKubernetes({ credentials, opened }: Held): Promise<readonly (HeldOpen | NotHeld)[]> {
   const [grant] = grantsOf(opened);
   if (grant === undefined) return [];

@@ -1,15 +1,16 @@
 /**
- * A broker may deny only revoked sessions in the mesh (`--deny-ended revoked`). Its record says whether it denied this one. If not,
- * what an SVID can still do from inside the cluster is the operator's choice: it is noted, and does not fail the drill.
+ * Rows that do not fail a drill because the broker denies only revoked sessions in the mesh (`--deny-ended revoked`).
+ * The session's record shows whether the broker denied its principals. If not, the operator accepted what an SVID can
+ * still do inside the cluster until it expires.
  */
 import type { DrillLayer, DrillRow, RecordedSession } from '@meshpass/identity/drill-report';
 
-/** Layers where only the root DENY stops an SVID that has not expired. */
+/** Layers at which only the root DENY stops an unexpired SVID. */
 const BY_DENY: ReadonlySet<DrillLayer> = new Set(['mesh gateway', 'sidecar', 'root DENY']);
 
 /**
- * @param recorded the broker's record of the session after its end; undefined without an operator token
- * @returns the rows, with `stale` ones of these layers as `noted` where the broker says that it denies none of the principals
+ * Turns `stale` rows of these layers into `noted` if the broker denied none of the principals.
+ * @param recorded the broker's record of the closed session; undefined without an operator token
  */
 export function noteUndenied(rows: readonly DrillRow[], recorded: RecordedSession | undefined): DrillRow[] {
   const { principals = [], closed_at: closedAt = null } = recorded ?? {};

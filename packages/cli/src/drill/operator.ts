@@ -1,16 +1,17 @@
-/** What a drill requests as an operator: to close a session, its record, and a signature of the report. */
+/** Operator calls of a drill: closing a session, reading its record and signing the report. */
 import { RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { OperatorCall } from '../operator/client.ts';
 
-/** Each throws MeshpassError with the broker's own code. */
+/** Operator calls; each throws MeshpassError with the broker's code. */
 export interface Operator {
   close(session: string): Promise<void>;
   recorded(session: string): Promise<RecordedSession>;
-  /** @returns a compact JWS */
+  /** @returns the signed report as a compact JWS */
   sign(report: unknown): Promise<string>;
 }
 
+/** Wraps the broker's admin API for a drill. */
 export function asOperator(call: OperatorCall): Operator {
   return {
     close: async (id) => {

@@ -1,80 +1,71 @@
-/** Renews the lease of a session by a control connection of its edge, as its agent does, and says how that was answered. */
-import { connect } from 'node:tls';
-import {
-  CONTROL_ALPN,
-  createLeaseProof,
-  createStatementReader,
-  EdgeFrame,
-  formatFrame,
-  MAX_STATEMENT,
-} from '@meshpass/identity/channel/index';
+/** Renews a lease over an edge's control connection, as the agent does. */
+import { createSecureContext, type TLSSocket } from 'node:tls';
+import { connectControl } from '@meshpass/agent/channel/connect';
+import { createLineReader } from '@meshpass/agent/channel/lines';
+import { createReceived, type Received } from '@meshpass/agent/statements/received';
+import { createLeaseProof, EdgeFrame, formatFrame, MAX_STATEMENT } from '@meshpass/identity/channel/index';
+import { parseJson } from '@meshpass/identity/jws/json';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
 import type { Credentials, Svid } from './credentials.ts';
+import { nextSeq } from './renew-lease.ts';
 
 const PATIENCE_MS = 5_000;
 const MAX_LINE = MAX_STATEMENT + 256;
-/** Refusals that say that the session is over; any other proves nothing. */
+/** Refusals that prove that the session has ended. Any other refusal proves nothing. */
 const OVER = new Set(['tunnel_session_unknown', 'session_closed', 'session_unknown']);
-let last = 0;
 
-/** Never throws: a refusal is a result. */
-export function renewByEdge(credentials: Credentials, mesh: MeshInfo, sid: string): Promise<Verdict> {
-  const [svid] = Object.values(credentials.svids) as [Svid | undefined];
-  const { host, port } = mesh.edge;
-  last = Math.max(last + 1, Date.now());
-  const seq = last;
-  return new Promise((resolve) => {
-    const socket = connect({
-      ...{ host, port, servername: host, ALPNProtocols: [CONTROL_ALPN], minVersion: 'TLSv1.3' },
-      ...(credentials.ca !== undefined && { ca: credentials.ca }),
-      ...(svid && { key: svid.key, cert: svid.chain }),
-    });
-    const done = (verdict: Verdict['verdict'], how: string) => {
-      socket.destroy();
-      resolve({ verdict, how });
-    };
-    const read = createStatementReader(mesh.statement_keys ?? []);
-    let held = '';
-    socket.setTimeout(PATIENCE_MS, () => done('unclear', 'no answer'));
-    socket.on('error', (error) => done('unclear', error.message.slice(0, 200)));
-    socket.once('close', () => done('unclear', 'closed without an answer'));
-    socket.once('secureConnect', () => {
-      if (socket.alpnProtocol !== CONTROL_ALPN) return done('unclear', 'this edge serves no control connections');
-      socket.write(
-        formatFrame({ type: 'lease', proof: createLeaseProof({ sid, seq, at: Date.now() }, credentials.dpop) }),
-      );
-    });
-    socket.setEncoding('latin1');
-    socket.on('data', (chunk: string) => {
-      const lines = (held + chunk).split('\n');
-      held = lines.pop()!;
-      if (held.length > MAX_LINE) return done('unclear', 'too long an answer');
-      for (const line of lines) take(frameOf(line));
-    });
-
-    function take(frame: EdgeFrame | undefined): void {
-      if (frame?.type === 'refused') {
-        done(OVER.has(frame.error_code) ? 'refused' : 'unclear', frame.error_code);
-        return;
-      }
-      if (frame?.type !== 'statement') return;
-      const statement = read(frame.statement);
-      if (statement.state !== 'verified') {
-        done('unclear', 'a statement that the broker did not sign');
-        return;
-      }
-      const { statement: said } = statement;
-      if (said.kind === 'ended' && said.sid === sid) done('refused', `ended: ${said.cause}`);
-      if (said.kind === 'lease' && said.sid === sid && said.seq === seq) done('taken', 'renewed');
-    }
+/** Renews a session's lease over a control connection to the edge. Never throws: a refusal is a result. */
+export async function renewByEdge(credentials: Credentials, mesh: MeshInfo, sid: string): Promise<Verdict> {
+  const { ca, dpop, svids } = credentials;
+  const [svid] = Object.values(svids) as [Svid | undefined];
+  const context = createSecureContext({
+    ...(ca !== undefined && { ca }),
+    ...(svid && { key: svid.key, cert: svid.chain }),
   });
+  const received = createReceived({ sessionId: sid, keys: () => mesh.statement_keys });
+  const seq = nextSeq();
+  try {
+    const socket = await connectControl(mesh.edge, context, AbortSignal.timeout(PATIENCE_MS));
+    socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error('no answer')));
+    received.sent(seq);
+    socket.write(formatFrame({ type: 'lease', proof: createLeaseProof({ sid, seq, at: Date.now() }, dpop) }));
+    return await firstVerdict(socket, received);
+  } catch (thrown) {
+    const { cause, message } = thrown as Error;
+    return unclear((cause instanceof Error ? cause.message : message).slice(0, 200));
+  }
 }
 
-function frameOf(line: string): EdgeFrame | undefined {
-  try {
-    return EdgeFrame.safeParse(JSON.parse(line)).data;
-  } catch {
-    return undefined;
+async function firstVerdict(socket: TLSSocket, received: Received): Promise<Verdict> {
+  const lines = createLineReader(() => MAX_LINE);
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    const verdicts: Verdict[] = [];
+    if (!lines.push(chunk, (line) => verdicts.push(...verdictIn(line, received)))) return unclear('too long an answer');
+    if (verdicts[0]) return verdicts[0];
   }
+  return unclear('closed without an answer');
+}
+
+function verdictIn(line: string, received: Received): readonly Verdict[] {
+  const frame = EdgeFrame.safeParse(parseJson(line)).data;
+  if (frame?.type === 'refused')
+    return [{ verdict: OVER.has(frame.error_code) ? 'refused' : 'unclear', how: frame.error_code }];
+  if (frame?.type !== 'statement') return [];
+  const belief = received.statement(frame.statement);
+  switch (belief.type) {
+    case 'lease':
+      return [{ verdict: 'taken', how: 'renewed' }];
+    case 'ended':
+      return [{ verdict: 'refused', how: `ended: ${belief.ended.cause}` }];
+    case 'forged':
+    case 'unknown_key':
+      return [unclear('a statement that the broker did not sign')];
+    default:
+      return [];
+  }
+}
+
+function unclear(how: string): Verdict {
+  return { verdict: 'unclear', how };
 }

@@ -1,4 +1,4 @@
-/** Every credential of a session, and every layer at which it could be used. */
+/** Drill attempts: each credential of a session, at each layer that accepts it. */
 import type { DrillReport } from '@meshpass/identity/drill-report';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Answer } from '../broker/ask.ts';
@@ -6,12 +6,13 @@ import type { Attempt, Verdict } from './attempt.ts';
 import { call, type Presented, passEdge } from './call.ts';
 import { type Credentials, callBroker, certificate, token } from './credentials.ts';
 import { renewByEdge } from './renew-by-edge.ts';
+import { renewLease, verdictOf } from './renew-lease.ts';
 import { shortName, type Target } from './targets.ts';
 
-/** Addresses that are reachable only inside the cluster's network. */
+/** Addresses inside the cluster's network. */
 export interface Inside {
   readonly gateway?: { readonly host: string; readonly port: number } | undefined;
-  /** A pod behind a granted service, by `HOST:PORT` of the service. */
+  /** Pod behind a granted service, by the service's `HOST:PORT`. */
   readonly pods: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
 }
 
@@ -19,40 +20,53 @@ const SVID_AND_TOKEN: Presented = { svid: true, identityToken: true };
 const SVID_ALONE: Presented = { svid: true, identityToken: false };
 const TOKEN_ALONE: Presented = { svid: false, identityToken: true };
 
-/** Uses of the session token and its key. */
+/**
+ * Returns attempts to use the session token and its DPoP key at the broker.
+ * @param limit how soon after the session's end they must fail, ms
+ */
 export function atTheBroker(credentials: Credentials, grants: readonly string[], limit: number): Attempt[] {
   const taken = { before: 'taken', limit } as const;
   return [
     {
-      ...{ layer: 'token endpoint', tried: 'session token, for an identity token', ...taken },
+      layer: 'token endpoint',
+      tried: 'session token, for an identity token',
+      ...taken,
       use: async () => ofBroker(await token(copyOf(credentials))),
     },
     {
-      ...{ layer: 'session renewal', tried: 'session token and DPoP key, to renew the lease', ...taken },
-      use: async () => ofBroker(await callBroker(credentials, 'POST', '/session/heartbeat')),
+      layer: 'session renewal',
+      tried: 'DPoP key, to renew the lease',
+      ...taken,
+      use: async () => verdictOf(await renewLease(credentials)),
     },
     ...grants.map((grant): Attempt => {
       return {
-        ...{
-          layer: 'certificate renewal',
-          tried: `session token and DPoP key, for a certificate of ${grant}`,
-          ...taken,
-        },
+        layer: 'certificate renewal',
+        tried: `session token and DPoP key, for a certificate of ${grant}`,
+        ...taken,
         use: async () => ofBroker(await certificate(copyOf(credentials), grant)),
       };
     }),
     {
-      ...{ layer: 'configuration', tried: 'session token and DPoP key, for the configuration of an Envoy', ...taken },
+      layer: 'configuration',
+      tried: 'session token and DPoP key, for the configuration of an Envoy',
+      ...taken,
       use: async () => ofBroker(await callBroker(credentials, 'GET', '/session/configuration')),
     },
     {
-      ...{ layer: 'token endpoint', tried: 'identity token alone, in place of the session token' },
-      ...{ before: 'refused', limit },
+      layer: 'token endpoint',
+      tried: 'identity token alone, instead of the session token',
+      before: 'refused',
+      limit,
       use: async () => ofBroker(await token({ ...copyOf(credentials), sessionToken: credentials.identityToken ?? '' })),
     },
   ];
 }
 
+/**
+ * Returns attempts to open a tunnel to each target through the edge.
+ * @param limit how soon after the session's end they must fail, ms
+ */
 export function atTheEdge(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -63,18 +77,22 @@ export function atTheEdge(
     const about = { layer: 'edge', limit } as const;
     return [
       {
-        ...{ ...about, tried: `SVID, a new tunnel to ${shortName(target)}`, before: 'taken' },
+        ...about,
+        tried: `SVID, a new tunnel to ${shortName(target)}`,
+        before: 'taken',
         use: () => passEdge(credentials, mesh, target, true),
       },
       {
-        ...{ ...about, tried: `identity token alone, a new tunnel to ${shortName(target)}`, before: 'refused' },
+        ...about,
+        tried: `identity token alone, a new tunnel to ${shortName(target)}`,
+        before: 'refused',
         use: () => passEdge(credentials, mesh, target, false),
       },
     ];
   });
 }
 
-/** The lease, proven to the broker through an edge. */
+/** Returns an attempt to renew the lease through an edge. */
 export function byTheControlChannel(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -83,14 +101,16 @@ export function byTheControlChannel(
 ): Attempt[] {
   return [
     {
-      ...{ layer: 'control channel', tried: 'SVID and DPoP key, to renew the lease by the edge' },
-      ...{ before: 'taken', limit },
+      layer: 'control channel',
+      tried: 'SVID and DPoP key, to renew the lease by the edge',
+      before: 'taken',
+      limit,
       use: () => renewByEdge(credentials, mesh, sessionId),
     },
   ];
 }
 
-/** From inside the cluster, bypassing the edge: through the mesh gateway, and directly to pods. */
+/** Returns attempts that bypass the edge from inside the cluster: through the mesh gateway, and directly to Pods. */
 export function fromInside(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -109,7 +129,10 @@ export function fromInside(
   function attempts(layer: 'mesh gateway' | 'sidecar', target: Target, straightTo: { host: string; port: number }) {
     const at = (tried: string, before: 'taken' | 'refused', presented: Presented): Attempt => {
       return {
-        ...{ layer, tried: `${tried}, ${shortName(target)}`, before, limit },
+        layer,
+        tried: `${tried}, ${shortName(target)}`,
+        before,
+        limit,
         use: () => call(credentials, mesh, target, { straightTo }, presented),
       };
     };
@@ -122,36 +145,43 @@ export function fromInside(
   }
 }
 
-/** Rows for what could not be tried from here. */
+/** Returns rows for attempts that need an address inside the cluster. */
 export function untried(targets: readonly Target[], { gateway, pods }: Inside): DrillReport['rows'] {
   const rows: DrillReport['rows'] = [];
   if (!gateway)
     rows.push({
-      ...{ part: 'replays', layer: 'mesh gateway', tried: 'SVID and identity token, past the edge' },
-      ...{ outcome: 'not_tried', how: 'needs a place inside of the cluster and --inside-gateway' },
+      part: 'replays',
+      layer: 'mesh gateway',
+      tried: 'SVID and identity token, past the edge',
+      outcome: 'not_tried',
+      how: 'needs a place inside of the cluster and --inside-gateway',
     });
   for (const name of targets.filter((target) => !podOf(target, pods)).map(shortName))
     rows.push({
-      ...{ part: 'replays', layer: 'sidecar', tried: `SVID and identity token, straight to a pod of ${name}` },
-      ...{ outcome: 'not_tried', how: `needs a place inside of the cluster and --inside-pod ${name}=ADDRESS` },
+      part: 'replays',
+      layer: 'sidecar',
+      tried: `SVID and identity token, straight to a pod of ${name}`,
+      outcome: 'not_tried',
+      how: `needs a place inside of the cluster and --inside-pod ${name}=ADDRESS`,
     });
   return rows;
 }
 
-/** The service may be given by its short name. */
+/** Finds a target's Pod by any of the service's names, short ones included. */
 export function podOf({ service }: Target, pods: Inside['pods']) {
   return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
 }
 
+/** Converts a broker's answer into a verdict. */
 export function ofBroker({ status, json }: Answer): Verdict {
   const code = (json as { error_code?: string } | undefined)?.error_code;
   if (status >= 200 && status < 300) return { verdict: 'taken', how: `${status}` };
-  // Only these codes mean that the credential is dead; an overloaded or failing broker answers with others.
+  // Only these codes prove that the credential is dead; an overloaded or failing broker answers with others.
   const dead = status === 401 && (code?.startsWith('session_') ?? false);
   return { verdict: dead ? 'refused' : 'unclear', how: `${status} ${code ?? ''}`.trim() };
 }
 
-/** The result of a use is discarded: later attempts use the credentials that the session had when it ended. */
+/** Copies credentials, so that an attempt cannot replace those that the session had when it ended. */
 function copyOf(credentials: Credentials): Credentials {
   return { ...credentials, svids: { ...credentials.svids } };
 }

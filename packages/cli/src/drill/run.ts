@@ -1,14 +1,15 @@
 /**
- * A drill: opens a session, uses all its credentials, ends it, and uses them again. What worked before and is refused
- * afterwards is dead; what is still accepted is stale, and the drill fails.
+ * A drill opens a session, uses all of its credentials, ends it, and uses them again. Credentials that worked before
+ * and are refused afterwards are dead; those still accepted are stale, and fail the drill.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ProofSource } from '@meshpass/agent/session/discover';
 import { PROOF_TYPES } from '@meshpass/identity/attestation';
 import type { DrillCause, DrillReport, DrillRow } from '@meshpass/identity/drill-report';
-import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity/error';
 import { SessionResponse } from '@meshpass/identity/wire';
 import type { Answer } from '../broker/ask.ts';
+import { refusalIn } from '../broker/refusal.ts';
 import { type Attempt, tryAfter, tryAgain, tryBefore } from './attempt.ts';
 import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';
@@ -18,21 +19,22 @@ import { holdKubernetes, ofKubernetes } from './kubernetes.ts';
 import { noteUndenied } from './not-denied.ts';
 import type { Operator } from './operator.ts';
 import { rebuilt } from './rebuilt.ts';
+import { renewLease } from './renew-lease.ts';
 import { atTheBroker, atTheEdge, byTheControlChannel, fromInside, type Inside, podOf, untried } from './replays.ts';
 import { chooseTargets, type Target, type TargetChoice } from './targets.ts';
 
 export interface DrillOptions {
   /** Public URL of the broker. */
   readonly broker: string;
-  /** PEM of the CA of broker and edge. */
+  /** CA of the broker and the edge, PEM. */
   readonly ca?: string | undefined;
   /** See AgentConfig. */
   readonly presencePort: number;
   readonly proofs: ProofSource;
   readonly cause: DrillCause;
-  /** Open a session of the same workspace once more, afterwards. */
+  /** Opens another session for the same workspace afterwards. */
   readonly rebuild: boolean;
-  /** How long to wait for a cause from outside, ms. */
+  /** Milliseconds to wait for an external cause. */
   readonly wait: number;
   readonly choice: TargetChoice;
   readonly inside: Inside;
@@ -41,19 +43,23 @@ export interface DrillOptions {
   readonly progress: (what: string) => void;
 }
 
-/** Active causes end everything at the edge and the broker within this. */
+/** An active cause takes effect at the edge and the broker within this time. */
 const EDGE_LIMIT_MS = 2_000;
-/** Leases are whole seconds, checked every second. */
+/** A lease lasts whole seconds and is checked every second. */
 const LAPSE_LIMIT_MS = 3_000;
-/** Kubernetes, then istiod's push to every Envoy. */
+/** Covers the write to Kubernetes and istiod's push to every Envoy. */
 const MESH_LIMIT_MS = 10_000;
-/** After a grant was applied or a pod started, istiod needs a while to configure gateway and sidecars. */
+/** istiod needs this long to configure gateway and sidecars after a grant is applied or a Pod starts. */
 const PUSH_PATIENCE_MS = 20_000;
 const PUSH_PAUSE_MS = 250;
 const PRESENCE_TRIES = 5;
 const PRESENCE_PAUSE_MS = 1_000;
 
-/** @throws MeshpassError of the broker where no session opens; `drill_proves_nothing` where nothing works before */
+/**
+ * Runs a drill.
+ * @throws MeshpassError with the broker's code if no session opens; `drill_proves_nothing` if no call passes the edge
+ *   before the session's end
+ */
 export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   const startedAt = new Date().toISOString();
   const { progress, cause, cluster, operator } = options;
@@ -85,7 +91,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       limit: PUSH_PATIENCE_MS,
       between: async () => {
         await pause(PUSH_PAUSE_MS);
-        await callBroker(credentials, 'POST', '/session/heartbeat'); // waiting must not cost the session its lease
+        await renewLease(credentials);
       },
     };
     const before = await tryBefore(attempts, patience);
@@ -102,11 +108,8 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const rebuild = async () => {
       second ??= await openAgain(options);
       const { credentials: fresh, opened: again } = second;
-      // The remaining checks may take longer than a lease.
-      beating ??= setInterval(
-        () => void callBroker(fresh, 'POST', '/session/heartbeat').catch(() => undefined),
-        again.session.heartbeat_seconds * 1000,
-      );
+      // The remaining checks may outlast a lease.
+      beating ??= setInterval(() => void renewLease(fresh), again.session.heartbeat_seconds * 1000);
     };
     const at = await end(cause, { credentials, session, operator, rebuild, wait: options.wait });
     const [connections, connectionsInside, replays] = await Promise.all([
@@ -132,12 +135,14 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const { id, subject, login, workspace, grants } = session;
     const recorded = await operator?.recorded(id);
     return {
-      ...{ version: 1, broker: options.broker, started_at: startedAt, ended_at: new Date().toISOString(), cause },
-      ...{
-        session: { id, subject, login, workspace, grants },
-        principals: svids.map(({ spiffeId }) => spiffeId),
-        rows: noteUndenied(rows, recorded),
-      },
+      version: 1,
+      broker: options.broker,
+      started_at: startedAt,
+      ended_at: new Date().toISOString(),
+      cause,
+      session: { id, subject, login, workspace, grants },
+      principals: svids.map(({ spiffeId }) => spiffeId),
+      rows: noteUndenied(rows, recorded),
     };
   } finally {
     clearInterval(beating);
@@ -146,7 +151,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   }
 }
 
-/** Connections that pass Istio's own components only. */
+/** Opens connections inside the cluster that bypass the edge. */
 async function holdInside(
   hold: Pick<Hold, 'credentials' | 'mesh' | 'patience'>,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
@@ -166,7 +171,10 @@ async function holdInside(
   return held;
 }
 
-/** @throws MeshpassError with the broker's own code */
+/**
+ * Opens a session with a certificate for each grant and an identity token.
+ * @throws MeshpassError with the broker's code
+ */
 async function open({ broker, ca, presencePort, proofs }: DrillOptions): Promise<Held> {
   const credentials = noCredentials(broker, ca, presencePort);
   const proof = await proofs.proof();
@@ -180,7 +188,7 @@ async function open({ broker, ca, presencePort, proofs }: DrillOptions): Promise
   return { credentials, opened };
 }
 
-/** GitHub has to notice a new port before it forwards it. */
+/** Retries until GitHub notices the port and forwards it for the presence challenge, which takes a while. */
 async function enrolPatiently(credentials: Credentials, form: Readonly<Record<string, string>>): Promise<Answer> {
   for (let left = PRESENCE_TRIES; ; left--) {
     const answer = await enrol(credentials, form);
@@ -202,7 +210,11 @@ async function openAgain(options: DrillOptions): Promise<Held> {
 
 function inTheStore(operator: Operator, session: string, cause: DrillCause, limit: number): Attempt {
   return {
-    ...{ layer: 'store', tried: `session ${session}`, before: 'taken', limit, part: 'left' },
+    layer: 'store',
+    tried: `session ${session}`,
+    before: 'taken',
+    limit,
+    part: 'left',
     use: async () => {
       const { closed_at: closedAt, close_cause: recorded } = await operator.recorded(session);
       if (closedAt === null) return { verdict: 'taken', how: 'open' };
@@ -228,9 +240,5 @@ function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
 
 function granted({ status, json }: Answer): unknown {
   if (status === 200) return json;
-  const { error_code: code, error_description: text } = (json ?? {}) as Record<string, unknown>;
-  throw new MeshpassError(
-    isErrorCode(code) ? code : 'internal',
-    typeof text === 'string' ? text.slice(0, 1000) : `The broker answered ${status}.`,
-  );
+  throw refusalIn(json) ?? new MeshpassError('internal', `The broker answered ${status}.`);
 }

@@ -1,19 +1,27 @@
-/** A report as text: what was tried at which layer, the result, and after how many milliseconds. */
+/** Drill report as text: each attempt with its layer, result and milliseconds. */
 import { type DrillReport, type DrillRow, failedRows } from '@meshpass/identity/drill-report';
+import { linesText } from '../diagnosis/print.ts';
 
 const MARKS: Readonly<Record<DrillRow['outcome'], string>> = {
-  ...{ dead: '✓ dead', stale: '✗ STALE', lives: '✓ lives', broken: '✗ BROKEN' },
-  ...{ not_tried: '- not tried', noted: '· noted' },
+  dead: '✓ dead',
+  stale: '✗ STALE',
+  lives: '✓ lives',
+  broken: '✗ BROKEN',
+  not_tried: '- not tried',
+  noted: '· noted',
 };
 
 const PARTS: readonly (readonly [DrillRow['part'], string])[] = [
   ['connections', 'Open connections'],
   ['replays', 'Credentials, used again'],
-  ['left', 'What Kubernetes and the store still hold'],
+  ['left', 'Remains in Kubernetes and in the store'],
   ['rebuild', 'The workspace, rebuilt'],
 ];
 
-/** Lines without colour. Rows of `before` are only counted: they are the baseline of the others. */
+/**
+ * Formats a report, without color. Rows of part `before` are only counted, because they are the baseline for the other
+ * rows.
+ */
 export function drillTable(report: DrillReport): string[] {
   const { session, rows, cause } = report;
   const worked = rows.filter(({ part }) => part === 'before').length;
@@ -21,34 +29,38 @@ export function drillTable(report: DrillReport): string[] {
     `Session ${session.id} of ${session.login} in ${session.workspace}: ${worked} checks found it alive, then it was ended (${cause}).`,
   ];
   const shown = rows.filter(({ part }) => part !== 'before');
-  const wide = (read: (row: DrillRow) => string) => Math.max(...shown.map((row) => read(row).length));
-  const [mark, layer, tried] = [
-    wide(({ outcome }) => MARKS[outcome]),
-    wide((row) => row.layer),
-    wide((row) => row.tried),
-  ];
+  const isRepeated = ({ part, outcome }: DrillRow) => part === 'rebuild' && outcome === 'dead';
+  const listed = shown.filter((row) => !isRepeated(row));
+  const tried = Math.max(...listed.map((row) => row.tried.length));
+  const text = linesText(
+    listed.map((row) => {
+      const ms = row.ms === undefined ? '' : `${row.ms} ms`;
+      const says = `${row.tried.padEnd(tried)}  ${ms.padStart(8)}  ${row.how}`.trimEnd();
+      return { check: row.layer, state: row.outcome, says };
+    }),
+    MARKS,
+  );
   for (const [part, title] of PARTS) {
     const own = shown.filter((row) => row.part === part);
     if (own.length === 0) continue;
-    lines.push('', title);
-    const again = own.filter((row) => part === 'rebuild' && row.outcome === 'dead');
-    for (const row of own.filter((one) => !again.includes(one))) {
-      const ms = row.ms === undefined ? '' : `${row.ms} ms`;
-      const cells = [MARKS[row.outcome].padEnd(mark), row.layer.padEnd(layer), row.tried.padEnd(tried), ms.padStart(8)];
-      lines.push(`  ${cells.join('  ')}  ${row.how}`.trimEnd());
-    }
-    if (again.length > 0)
-      lines.push(`  ${MARKS.dead.padEnd(mark)}  all layers: ${again.length} uses of the old credentials, repeated`);
+    lines.push('', title, ...text.filter((_, index) => listed[index]!.part === part).map((line) => `  ${line}`));
+    const again = own.filter(isRepeated).length;
+    if (again > 0) lines.push(`  ${MARKS.dead} all layers: ${again} uses of the old credentials, repeated`);
   }
   return [...lines, '', conclusion(report)];
 }
 
+/** Summarizes a report in one sentence. */
 export function conclusion(report: DrillReport): string {
   const failed = failedRows(report);
   const layers = (rows: readonly DrillRow[]) => [...new Set(rows.map(({ layer }) => layer))].join(', ');
   const dead = report.rows.filter(({ outcome }) => outcome === 'dead').length;
   const untried = report.rows.filter(({ outcome }) => outcome === 'not_tried');
-  const rest = untried.length > 0 ? ` Not tried: ${layers(untried)}.` : '';
+  const noted = report.rows.filter(({ outcome }) => outcome === 'noted');
+  const rest = [
+    ...(noted.length > 0 ? [` Noted: ${layers(noted)}.`] : []),
+    ...(untried.length > 0 ? [` Not tried: ${layers(untried)}.`] : []),
+  ].join('');
   if (failed.length === 0) return `Nothing stale works: ${dead} checks.${rest}`;
   return `FAILED at: ${layers(failed)} (${failed.length} of ${dead + failed.length} checks).${rest}`;
 }

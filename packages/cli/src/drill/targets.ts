@@ -1,24 +1,24 @@
-/** Which granted services a drill calls, and how: with requests that change nothing. */
+/** Granted services that a drill calls, with requests that have no side effects. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 
 export interface Target {
   readonly service: ReachableService;
-  /** `host:port`, as CONNECT has it. */
+  /** `host:port`, as in CONNECT. */
   readonly authority: string;
-  /** Path of a GET; undefined for services that do not speak HTTP. */
+  /** Path of a GET request; undefined for services that do not speak HTTP. */
   readonly path?: string;
 }
 
 export interface TargetChoice {
-  /** `HOST:PORT` of a granted HTTP service, short names too. */
+  /** `HOST:PORT` of a granted HTTP service; short names are allowed. */
   readonly service?: string | undefined;
   readonly path?: string | undefined;
 }
 
 /**
- * One HTTP and one TCP service, among those that have a workload now.
- * @throws MeshpassError `usage` where the named one is not granted, or none can be called
+ * Chooses one HTTP and one TCP service that have running workloads.
+ * @throws MeshpassError `usage` if the named service is not granted, or no service can be called
  */
 export function chooseTargets(services: readonly ReachableService[], choice: TargetChoice) {
   const running = services.filter(({ spiffe_ids }) => spiffe_ids.length > 0);
@@ -27,7 +27,7 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
       choice.service === undefined || [host, ...aliases].some((name) => `${name}:${port}` === choice.service),
   );
   if (choice.service !== undefined && named.length === 0)
-    throw new MeshpassError('usage', `${choice.service} is not among what this session may reach.`);
+    throw new MeshpassError('usage', `This session may not reach ${choice.service}.`);
   const http = named
     .filter(({ protocol }) => protocol !== 'tcp')
     .flatMap((service) => {
@@ -36,24 +36,23 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
     })[0];
   const raw = running.find(({ protocol }) => protocol === 'tcp');
   const tcp = raw && { service: raw, authority: authorityOf(raw) };
-  if (!http && !tcp)
-    throw new MeshpassError('usage', 'The session reaches nothing that can be called with a GET: name --path.');
+  if (!http && !tcp) throw new MeshpassError('usage', 'This session has no service that a GET can call: pass --path.');
   return { http, tcp } satisfies { http: Target | undefined; tcp: Target | undefined };
 }
 
-/** A path that a GET may request; wildcards are replaced by a fixed word. */
+/** Returns a path that the grant allows for GET, with wildcards replaced by a fixed word. */
 function harmlessPath({ allow }: ReachableService): string | undefined {
   if (allow === undefined) return '/';
   for (const operation of allow) {
     const [method, path, ...demands] = operation.split(' ');
-    // Whether this session has a required claim is not known here.
+    // Skips operations that require claims, because the drill does not know the session's claims.
     if (demands.length > 0) continue;
     if ((method === 'GET' || method === '*') && path?.startsWith('/')) return path.replace(/\*+|\{[^}]*\}/g, 'drill');
   }
   return undefined;
 }
 
-/** The short name: `orders.shop:8080`. */
+/** Shortest name of a target, such as `orders.shop:8080`. */
 export function shortName({ service }: Target): string {
   const [name] = [...service.aliases, service.host].sort((a, b) => a.length - b.length);
   return `${name}:${service.port}`;

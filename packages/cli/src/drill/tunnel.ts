@@ -1,50 +1,51 @@
 /**
- * A tunnel through the edge (or straight to a gateway or a pod), as the agent makes it, but with every part
- * configurable, and with a report of the layer that ended it.
+ * Tunnel through the edge, or directly to a gateway or a Pod. It works as the agent's tunnels do, but each part is
+ * configurable, and the report names the layer that ended it.
  */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
+import { parseJson } from '@meshpass/identity/jws/json';
 import { formatSni, parseTarget, spiffeOfSan } from '@meshpass/identity/spiffe';
 import type { Credentials } from './credentials.ts';
 
 export interface TunnelOrder {
-  /** `host:port` of the CONNECT. */
+  /** `host:port` for CONNECT. */
   readonly target: string;
-  /** More header lines of the CONNECT, each ended. */
+  /** Additional header lines of CONNECT, each with CRLF. */
   readonly connectHeaders?: string;
-  /** Grant whose SVID is presented to the edge and to the workload; `none` presents nothing. */
+  /** Grant whose SVID is presented to edge and workload; `none` presents no SVID. */
   readonly grant: string;
-  /** Presented to the edge instead, PEM. */
+  /** Certificate to present to the edge instead of the SVID, PEM. */
   readonly outerCertificate?: { readonly key: string; readonly chain: string };
-  /** Where the edge is; absent with `straightTo`. */
+  /** Address of the edge; absent with `straightTo`. */
   readonly edge?: { readonly host: string; readonly port: number };
-  /** Leaves the edge out: TLS straight to this address (a gateway, a pod), as from inside the mesh. */
+  /** Address of a gateway or a Pod to dial directly, as from inside the mesh. */
   readonly straightTo?: { readonly host: string; readonly port: number };
   readonly sni?: string;
   readonly alpn?: readonly string[];
-  /** SPIFFE ids that the workload may present. Absent: whoever the roots of the mesh vouch for. */
+  /** SPIFFE ids that the workload may present; by default, any id under the mesh's roots. */
   readonly peers?: readonly string[];
-  /** It is no workload: who it is says a name in its certificate, and it is shown no SVID. */
+  /** Set for a server outside the mesh, which is identified by a DNS name in its certificate and receives no SVID. */
   readonly outside?: { readonly name: string; readonly ca?: string };
-  /** Text sent over the inner connection; absent: only the connection is made. */
+  /** Text to send over the inner connection; without it, the tunnel is only opened. */
   readonly send?: string;
 }
 
 export interface TunnelReport {
-  /** The layer at which it ended: the edge, the inner TLS handshake, or the answer of the service. */
+  /** Layer at which the tunnel ended: the edge, the inner TLS handshake, or the service's answer. */
   readonly stage: 'edge' | 'inner' | 'answer';
   readonly edgeStatus?: number;
   /** `error_code` of the edge's refusal. */
   readonly edgeCode?: string;
   readonly error?: string;
-  /** What came back over the inner connection, at most 64 KiB of it. */
+  /** Bytes from the inner connection, at most 64 KiB. */
   readonly answer?: string;
 }
 
 export interface OpenTunnel {
-  /** Inner TLS: what is written here reaches the workload. */
+  /** Inner TLS connection to the workload. */
   readonly socket: TLSSocket;
-  /** Ends it with everything below. */
+  /** Closes both connections. */
   readonly end: () => void;
 }
 
@@ -53,7 +54,7 @@ const PATIENCE_MS = 5_000;
 const STILL_OPEN_MS = 300;
 const MAX_ANSWER = 65_536;
 
-/** Opens one tunnel, sends, and reports how far it got. Never throws: a refusal is a result. */
+/** Opens a tunnel, sends the text, and reports how far it got. Never throws: a refusal is a result. */
 export async function tunnel(credentials: Credentials, order: TunnelOrder): Promise<TunnelReport> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
@@ -70,7 +71,7 @@ export async function tunnel(credentials: Credentials, order: TunnelOrder): Prom
   }
 }
 
-/** Opens a tunnel and leaves it open. Never throws: a refusal is returned as a report. */
+/** Opens a tunnel and keeps it open. Never throws: a refusal is returned as a report. */
 export async function openTunnel(credentials: Credentials, order: TunnelOrder): Promise<OpenTunnel | TunnelReport> {
   const svid = credentials.svids[order.grant];
   let below: Socket;
@@ -143,21 +144,16 @@ async function connectThrough(socket: Socket, target: string, headers: string): 
   const start = head.indexOf('\r\n\r\n') + 4;
   const whole =
     head.length - start >= length ? head : head + (await readUntil(socket, (text) => text.length >= length));
-  let edgeCode: string | undefined;
-  try {
-    edgeCode = (JSON.parse(whole.slice(start)) as { error_code?: string }).error_code;
-  } catch {
-    edgeCode = undefined;
-  }
+  const { error_code: edgeCode } = (parseJson(whole.slice(start)) ?? {}) as { error_code?: string };
   return { stage: 'edge', edgeStatus: status, ...(edgeCode !== undefined && { edgeCode }) };
 }
 
 /**
- * Waits briefly for the peer to close: a TLS 1.3 client learns of a refused certificate only after its own
+ * Waits briefly for the peer to close. A TLS 1.3 client finds out about a rejected certificate only after its own
  * handshake, and Envoy evaluates its TCP rules only on the first byte.
- * @param say the first bytes, where any are to be sent
- * @returns what came back meanwhile
- * @throws Error where it was closed
+ * @param say first bytes to send, if any
+ * @returns bytes received while waiting
+ * @throws Error if the peer closed the connection
  */
 export function stillOpen(socket: TLSSocket, say?: string): Promise<string> {
   if (say !== undefined) socket.write(say, 'latin1');
@@ -178,7 +174,10 @@ export function stillOpen(socket: TLSSocket, say?: string): Promise<string> {
   });
 }
 
-/** Sends a request over an open connection. @returns its answer, with what of the body came along */
+/**
+ * Sends a request over an open connection.
+ * @returns the answer, at most 64 KiB
+ */
 export async function exchange(socket: TLSSocket, text: string): Promise<string> {
   socket.write(text);
   return readUntil(socket, (answer) => {
@@ -228,7 +227,7 @@ function open<T extends Socket>(socket: T, event: 'connect' | 'secureConnect'): 
 
 function reasonOf(thrown: unknown): string {
   const error = thrown as NodeJS.ErrnoException;
-  // OpenSSL: thread, code, library, function, what happened, place in its sources.
+  // OpenSSL formats errors as thread, code, library, function, reason and source location.
   const tls = /SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1];
   if (tls !== undefined) return `${error.code}: ${tls}`;
   return error.code ? `${error.code}: ${error.message}` : String(error.message ?? thrown);

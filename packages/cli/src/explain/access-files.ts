@@ -1,16 +1,21 @@
-/** An access file of a checkout with the texts of all its files, so that one of them can be changed and the whole be read again. */
+/**
+ * A checkout's access file with the texts of all its files, so that one file can be changed and the whole parsed again.
+ */
 import { type Access, loadAccess, parseAccess } from '@meshpass/access';
 import { namingFlag } from '../input/text-file.ts';
 
 export interface AccessFiles {
   readonly access: Access;
-  /** By name as in places: the first file as it was given, others below its directory. */
+  /** Texts by file name, as in places: the first file's name as given, included files relative to its directory. */
   readonly texts: ReadonlyMap<string, string>;
-  /** On disk, by the same names. */
+  /** Paths on disk, by the same names. */
   readonly paths: ReadonlyMap<string, string>;
 }
 
-/** @throws MeshpassError `access_file_*`, `config_invalid` */
+/**
+ * Reads an access file with all of its includes.
+ * @throws MeshpassError `access_file_*`, `config_invalid`
+ */
 export function readAccessFiles(file: string, flag: string): AccessFiles {
   return namingFlag(flag, () => {
     const read = new Map<string, string>();
@@ -24,7 +29,10 @@ export function readAccessFiles(file: string, flag: string): AccessFiles {
   });
 }
 
-/** The access file with other text in one of its files. @throws MeshpassError `access_file_*` */
+/**
+ * Parses the access file again, with a new text for one of its files.
+ * @throws MeshpassError `access_file_*`
+ */
 export function withText({ access, texts }: AccessFiles, name: string, text: string): Access {
   const all = new Map([...texts, [name, text]]);
   const prefix = access.file.slice(0, access.file.lastIndexOf('/') + 1);

@@ -1,32 +1,37 @@
-/** What `meshpass explain` says: a verdict, and a line for each hop with its reason. */
+/** Result of `meshpass explain`: a verdict, and a finding for each hop. */
+import { type Finding, overall } from '../diagnosis/finding.ts';
 import type { WantedCall } from './call.ts';
 
 export type Verdict = 'allowed' | 'refused' | 'unknown';
-
-export interface HopLine {
-  readonly hop: 'workspace' | 'edge and gateway' | 'workload';
-  readonly verdict: Verdict;
-  readonly reason: string;
-  /** `access.yaml:12`, where a line of a file decides. */
-  readonly place?: string;
-}
+/** Finding about a hop: `ok` lets the call pass, `failed` refuses it. */
+export type Hop = Finding<'workspace' | 'edge and gateway' | 'workload'>;
 
 export interface Explanation {
   readonly verdict: Verdict;
   readonly call: WantedCall;
-  /** The session, for whoever is asked to change something. */
+  /** Session id, for the platform team. */
   readonly session: string;
-  /** Full name and port of the service that answers; absent where none is known. */
+  /** Contact for access requests; absent if the access file names no contact. */
+  readonly contact?: string | undefined;
+  /** Full name and port of the destination service; absent if unknown. */
   readonly endpoint?: string;
-  /** The grant that serves the call. */
+  /** Grant that serves the call. */
   readonly grant?: string;
-  readonly hops: readonly HopLine[];
-  /** What no workspace can know, and how to find out; absent where it makes no difference. */
+  readonly hops: readonly Hop[];
+  /** Facts that a workspace cannot know, and how to find out; absent if they make no difference. */
   readonly beyond?: string;
 }
 
-/** One refusal refuses; what is not known leaves the rest open. */
-export function verdictOf(hops: readonly HopLine[]): Verdict {
-  if (hops.some(({ verdict }) => verdict === 'refused')) return 'refused';
-  return hops.some(({ verdict }) => verdict === 'unknown') ? 'unknown' : 'allowed';
+/** Words for hop states. */
+export const VERDICTS = { ok: 'allowed', failed: 'refused', unknown: 'unknown' } as const;
+
+/** Combines the hops. Any refusal refuses the call; otherwise, any unknown hop makes the verdict unknown. */
+export function verdictOf(hops: readonly Hop[]): Verdict {
+  return VERDICTS[overall(hops)];
+}
+
+/** Builds a finding about a hop. */
+export function hop(check: Hop['check'], verdict: Verdict, says: string, place?: string): Hop {
+  const state = verdict === 'allowed' ? 'ok' : verdict === 'refused' ? 'failed' : 'unknown';
+  return { check, state, says, ...(place !== undefined && { place }) };
 }

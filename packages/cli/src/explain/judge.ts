@@ -1,30 +1,34 @@
-/** What guard and rules of one grant decide about one call: by the evaluator of `meshpass policy can-i`, on what the grant compiles to. */
+/** Decides a call by one grant's guard and rules, with the `meshpass policy can-i` evaluator on the compiled grant. */
 import type { Access, Grant, GrantTarget } from '@meshpass/access';
 import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
 import { applyAccess, type CanI, canI } from '@meshpass/analysis/evaluate';
 import { formatSni } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { viewMesh } from '@meshpass/istio';
+import { NO_KEYS } from '../input/policy-input.ts';
 import type { WantedCall } from './call.ts';
 import { sessionMesh } from './session-access.ts';
 
-/** Who asks: what the agent says of its session. */
+/** Caller, as the agent describes its session. */
 export type Asking = Pick<ExplainAnswer, 'claims' | 'principals' | 'trustDomain' | 'tokenHeader' | 'session'>;
 
-/** Where the call arrives. */
+/** Destination of the call. */
 export type Destination = Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>;
 
+/** Returns Meshpass's default mesh shape with the given domains. */
 export const shapeOf = (trustDomain: string, clusterDomain: string) => ({
-  ...{ trustDomain, clusterDomain, rootNamespace: 'istio-system' },
+  trustDomain,
+  clusterDomain,
+  rootNamespace: 'istio-system',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15_443 },
 });
 
-/** The rest of `NAME.NAMESPACE.svc.DOMAIN`. */
+/** Returns the cluster domain of a host `NAME.NAMESPACE.svc.DOMAIN`. */
 export function clusterDomainOf(host: string): string {
   return host.split('.').slice(3).join('.') || 'cluster.local';
 }
 
-/** How sidecars recognise the session's identity token. */
+/** Returns how sidecars recognize the session's identity token. */
 export function tokensOf({ claims, tokenHeader }: Pick<Asking, 'claims' | 'tokenHeader'>) {
   const { iss, aud } = claims;
   const [audience] = Array.isArray(aud) ? (aud as unknown[]) : [aud];
@@ -32,13 +36,13 @@ export function tokensOf({ claims, tokenHeader }: Pick<Asking, 'claims' | 'token
     issuer: typeof iss === 'string' ? iss : 'https://broker.invalid',
     audience: typeof audience === 'string' ? audience : 'meshpass',
     header: tokenHeader,
-    jwks: JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] }),
+    jwks: NO_KEYS,
   };
 }
 
 /**
- * Decides for the holder of `grant` in `access`, and for nothing else that the mesh has.
- * @throws MeshpassError `access_*` where the grant cannot be compiled
+ * Decides for the holder of `grant` in `access`, without the mesh's other policies.
+ * @throws MeshpassError `access_*` if the grant cannot be compiled
  */
 export function judge(access: Access, grant: string, to: Destination, call: WantedCall, asking: Asking): CanI {
   const { trustDomain, claims, principals, session } = asking;
@@ -58,13 +62,13 @@ export function judge(access: Access, grant: string, to: Destination, call: Want
   return canI(viewMesh(resources), { principal, claims: token }, target, http, { sni: formatSni(to) });
 }
 
-/** Of a grant, only what it gives at one port: the rest may name services that are not known here. */
+/** Reduces a grant to one port, because its other entries may name services that are unknown here. */
 function narrowed(grant: Grant, to: Destination): Grant {
   const targets = targetsNaming(grant, to).map((one) => ({ ...one, port: to.port }));
   return { ...grant, to: targets, kubernetesRoles: [] };
 }
 
-/** The entries that name this service and port; of several, the first decides. */
+/** Returns the entries that name this service and port. If there are several, the first decides. */
 export function targetsNaming({ to }: Pick<Grant, 'to'>, { host, port }: Pick<Destination, 'host' | 'port'>) {
   const [service, namespace] = host.split('.');
   const named = to.filter(
@@ -72,11 +76,11 @@ export function targetsNaming({ to }: Pick<Grant, 'to'>, { host, port }: Pick<De
       one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace)),
   );
   const exact = named.filter((one) => one.port === port);
-  // A port by its name: which number that is, only the mesh knows. One entry alone can mean no other.
+  // Only the mesh knows the number of a named port. If a single entry names the service, it must mean this port.
   return exact.length > 0 || named.length !== 1 || typeof named[0]!.port === 'number' ? exact : named;
 }
 
-/** The grant without demands on claims: which grant a call is given to, Envoy chooses by method and path. */
+/** Removes required claims from all grants, because Envoy chooses a call's grant by method and path. */
 export function withoutClaims(access: Access): Access {
   const bare = (target: GrantTarget): GrantTarget => {
     const { require: _, allow, ...rest } = target;

@@ -1,4 +1,7 @@
-/** `meshpass explain --patch`: the smallest change of the access file that allows a call, proven, and what else it would widen. */
+/**
+ * `meshpass explain --patch`: the smallest change to the access file that allows a call, proven by the evaluator, along
+ * with everything else that it would allow.
+ */
 import { type Access, allowCall, describeWho, formatOperation, formatPlace, type Grant } from '@meshpass/access';
 import { matchesGlob } from '@meshpass/access/compile';
 import { type ExplainAnswer, servicesAt } from '@meshpass/agent/explain/answer';
@@ -15,13 +18,13 @@ import { nameInRepository, unifiedDiff } from './unified-diff.ts';
 
 export interface Patch {
   readonly grant: string;
-  /** For `git apply`. */
+  /** Diff for `git apply`. */
   readonly diff: string;
-  /** What its holders gain, this call included: `POST /orders on orders.shop:8080`. */
+  /** Operations that holders gain, including this call, such as `POST /orders on orders.shop:8080`. */
   readonly widens: readonly string[];
-  /** Whom it widens for. */
+  /** Holders of the grant. */
   readonly holders: readonly string[];
-  /** What was taken for granted, because no workspace knows it. */
+  /** Assumptions that a workspace cannot check. */
   readonly assumed: readonly string[];
 }
 
@@ -29,11 +32,14 @@ export interface PatchInput {
   readonly call: WantedCall;
   readonly known: ExplainAnswer;
   readonly files: AccessFiles;
-  /** Where it is to be allowed; absent: the grant that serves the service, or the only one of the session. */
+  /** Grant to change; defaults to the grant that serves the service, or the session's only grant. */
   readonly grant?: string | undefined;
 }
 
-/** @throws MeshpassError `patch_refused`; `access_file_*` for a file that cannot be read */
+/**
+ * Proposes a patch.
+ * @throws MeshpassError `patch_refused`; `access_file_*` for an unreadable file
+ */
 export function proposePatch(input: PatchInput): Patch {
   const { call, known, files } = input;
   const { to, isNew } = destinationOf(call, known);
@@ -43,15 +49,15 @@ export function proposePatch(input: PatchInput): Patch {
   refuseWhatSomebodyMustDecide(entry, to, call);
   if (targetsNaming(entry, to).length > 0 && judge(files.access, grant, to, call, known).allowed === 'yes')
     throw refusal(
-      `${formatPlace(place)}: grant ${grant} of this file allows ${formatWanted(call)} already. Have the file applied.`,
+      `${formatPlace(place)}: grant ${grant} of this file already allows ${formatWanted(call)}. Apply the file.`,
     );
   const before = files.texts.get(place.file)!;
   const [service, namespace] = to.host.split('.') as [string, string];
   const operation = call.protocol === 'tcp' ? undefined : { method: call.method, path: pathOf(call) };
-  const after = allowCall(before, { ...{ grant, service, namespace, port: to.port }, ...(operation && { operation }) });
+  const after = allowCall(before, { grant, service, namespace, port: to.port, ...(operation && { operation }) });
   const access = read(files, place.file, after, call);
   if (judge(access, grant, to, call, known).allowed !== 'yes')
-    throw refusal(`An operation more in grant ${grant} would not allow ${formatWanted(call)}: edit the file by hand.`);
+    throw refusal(`Another operation in grant ${grant} would not allow ${formatWanted(call)}: edit the file by hand.`);
   return {
     grant,
     diff: unifiedDiff(nameInRepository(files.paths.get(place.file)!), before, after),
@@ -61,14 +67,14 @@ export function proposePatch(input: PatchInput): Patch {
   };
 }
 
-/** The service as the session knows it, or as its name says. */
+/** Returns the service as the session knows it, or as its name implies. */
 function destinationOf(call: WantedCall, known: ExplainAnswer): { readonly to: Destination; readonly isNew: boolean } {
   const [held] = servicesAt(known.services, call);
   if (held) return { to: held, isNew: false };
   const [service, namespace, svc = 'svc', ...domain] = call.host.replace(/\.$/, '').split('.');
   const clusterDomain = known.services[0] ? clusterDomainOf(known.services[0].host) : 'cluster.local';
   if (!service || !namespace || svc !== 'svc' || (domain.length > 0 && domain.join('.') !== clusterDomain))
-    throw refusal(`${call.host} is no name of a service: write SERVICE.NAMESPACE.`);
+    throw refusal(`${call.host} is not a service name: write SERVICE.NAMESPACE.`);
   const host = `${service}.${namespace}.svc.${clusterDomain}`;
   return { to: { host, port: call.port, protocol: call.protocol, spiffe_ids: [] }, isNew: true };
 }
@@ -78,7 +84,7 @@ function grantFor({ call, known, files, grant }: PatchInput, to: Destination): G
   if (grant !== undefined) {
     const named = own.find(({ name }) => name === grant);
     if (named) return named;
-    throw refusal(`Grant ${grant} is not one of this session in ${files.access.file}: ${namesOf(own)}.`);
+    throw refusal(`Grant ${grant} is not a grant of this session in ${files.access.file}: ${namesOf(own)}.`);
   }
   const serving = servicesAt(known.services, call).map((one) => one.grant);
   const holding = own.filter((one) => serving.includes(one.name) || targetsNaming(one, to).length > 0);
@@ -87,53 +93,58 @@ function grantFor({ call, known, files, grant }: PatchInput, to: Destination): G
   if (candidates.length === 0)
     throw refusal(`${files.access.file} has none of the grants of this session (${known.session.grants.join(', ')}).`);
   const why =
-    holding.length > 0 ? 'Several grants of this session hold the service' : 'This session has several grants';
-  throw refusal(`${why}: name one with --grant: ${namesOf(candidates)}.`);
+    holding.length > 0 ? 'Several grants of this session contain the service' : 'This session has several grants';
+  throw refusal(`${why}. Select one with --grant: ${namesOf(candidates)}.`);
 }
 
 function namesOf(grants: readonly Grant[]): string {
   return grants.map(({ name }) => name).join(', ') || 'it has none of them';
 }
 
-/** The rules of another service decide then, and it is another entry that has to change. */
+/** Refuses if a route leads to another service. That service's rules decide, so another entry must change. */
 function refuseWhereRoutesLeadElsewhere({ host, port }: Destination, route: RouteAnswer | undefined): void {
-  if (route?.kind === 'answer' && route.notGranted !== undefined)
+  if (route?.kind === 'answer' && route.refusal?.code === 'agent_route_not_granted')
     throw refusal(
-      `${route.notGranted} Ask for that service: meshpass explain http://SERVICE.NAMESPACE:PORT/PATH --access-file FILE --patch.`,
+      `${route.refusal.description} Explain that service instead: meshpass explain http://SERVICE.NAMESPACE:PORT/PATH --access FILE --patch.`,
     );
   if (route?.kind !== 'forward') return;
   const [away] = route.to.filter((one) => one.host !== host || one.port !== port);
   if (!away && route.path === undefined) return;
   const by = route.rule === undefined ? 'A route' : `VirtualService ${route.rule}`;
   const to = `${away?.host ?? host}:${away?.port ?? port}${route.path ? ` with the path ${route.path}` : ''}`;
-  throw refusal(`${by} leads to ${to}, whose rules decide: ask for a patch for that call.`);
+  throw refusal(`${by} leads to ${to}, whose rules decide: request a patch for that call.`);
 }
 
-/** A denial and a demand were written on purpose: an operation beside them would be the way around. */
+/**
+ * Refuses if the file denies the call or requires claims for it. Such rules are deliberate, and an additional operation
+ * would circumvent them.
+ */
 function refuseWhatSomebodyMustDecide(grant: Grant, to: Destination, call: WantedCall): void {
   for (const { deny, require, allow, place } of targetsThatMayHold(grant, to)) {
     const demands = require ?? allow?.find((one) => one.require && meets(one, call));
     if (!demands && !deny?.some((one) => meets(one, call))) continue;
-    const does = demands ? 'demands claims for' : 'denies';
+    const does = demands ? 'requires claims for' : 'denies';
     throw refusal(
-      `${formatPlace(place)}: grant ${grant.name} ${does} ${formatWanted(call)} on services that it selects; whether ${to.host} is one of them only the mesh tells: edit the file by hand.`,
+      `${formatPlace(place)}: grant ${grant.name} ${does} ${formatWanted(call)} on services that it selects, and only the mesh knows whether ${to.host} is one of them: edit the file by hand.`,
     );
   }
   for (const { deny, require, allow, place } of targetsNaming(grant, to)) {
     const at = `${formatPlace(place)}: grant ${grant.name}`;
     const denied = deny?.find((one) => meets(one, call));
     if (denied)
-      throw refusal(`${at} denies ${formatOperation(denied)}; somebody decided that, and has to decide otherwise.`);
+      throw refusal(
+        `${at} denies ${formatOperation(denied)} on purpose: ask the owner of the access file to change it.`,
+      );
     const demanding = allow?.find((one) => one.require && meets(one, call));
     const claims = Object.keys({ ...require, ...demanding?.require });
     if (claims.length > 0)
       throw refusal(
-        `${at} demands claims for ${formatWanted(call)} (${claims.join(', ')}), which only your identity provider can give.`,
+        `${at} requires claims for ${formatWanted(call)} (${claims.join(', ')}), which only your identity provider can issue.`,
       );
   }
 }
 
-/** Entries that may hold the service without naming it: by a pattern or by labels. */
+/** Returns entries that may select the service by a pattern or by labels. */
 function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: Destination): Grant['to'] {
   const { host, port } = to;
   const [service, namespace] = host.split('.');
@@ -147,7 +158,7 @@ function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: Destination)
   );
 }
 
-/** As sidecars compare it. A pattern would allow more than was asked for. */
+/** Returns the path as sidecars compare it. Rejects patterns, which would also allow other paths. */
 function pathOf(call: WantedCall): string {
   const path = normalizePath(call.path.split('?')[0]!, 'BASE');
   if (path === undefined || /[*{}]/.test(path))
@@ -168,7 +179,7 @@ function read(files: AccessFiles, name: string, text: string, call: WantedCall):
   }
 }
 
-/** By a plan of the change on what is known of the mesh: this service, alone. */
+/** Returns the operations that holders gain, by planning the change for this service. */
 function widens(
   before: Access,
   after: Access,
@@ -202,7 +213,7 @@ function widens(
   ];
 }
 
-/** Ports that the changed entry gives by their names: which numbers those are only the mesh tells. */
+/** Returns the changed entry's named ports, whose numbers only the mesh knows. */
 function widenedByName(before: Access, after: Access, grant: string, to: Destination): readonly string[] {
   const of = (access: Access) =>
     new Map(
@@ -220,7 +231,7 @@ function isOf(one: Grant['to'][number], { host }: Destination): boolean {
   return one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace));
 }
 
-/** Entries of every port of the service: one entry may give several. */
+/** Returns entries for all ports of the service, because one entry may cover several. */
 function targetsOfService({ to: targets }: Grant, to: Destination): Grant['to'] {
   return targets
     .filter((one) => isOf(one, to))

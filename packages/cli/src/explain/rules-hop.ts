@@ -1,11 +1,11 @@
-/** The last hop that Meshpass decides: guard and rules at the workload, with the line of the access file where one is given. */
+/** Last hop that Meshpass decides: guard and rules at the workload, with the access file's line if a file is given. */
 import { type Access, formatOperation, formatPlace, type GrantTarget, matchesGlob } from '@meshpass/access/compile';
 import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
 import { normalizePath, templateTest } from '@meshpass/analysis/evaluate';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { isTemplate } from '@meshpass/istio';
 import { formatWanted, type WantedCall } from './call.ts';
-import type { HopLine } from './explanation.ts';
+import { type Hop, hop, type Verdict } from './explanation.ts';
 import { judge, targetsNaming } from './judge.ts';
 import { sessionAccess, UnreadOperation } from './session-access.ts';
 
@@ -16,11 +16,10 @@ export interface RulesInput {
 }
 
 /**
- * By the access file where one is given, else by what the broker told the session.
- * @throws MeshpassError `access_*` where the grant cannot be compiled
+ * Evaluates a call by the access file or, if no file is given, by the broker's answer to the session.
+ * @throws MeshpassError `access_*` if the grant cannot be compiled
  */
-export function rulesHop(to: ReachableService, { call, known, access }: RulesInput): HopLine {
-  const hop = 'workload';
+export function rulesHop(to: ReachableService, { call, known, access }: RulesInput): Hop {
   const { grant } = to;
   try {
     const used = access ?? sessionAccess([to]);
@@ -29,31 +28,27 @@ export function rulesHop(to: ReachableService, { call, known, access }: RulesInp
     if (!entry || !target) return notInFile(to, used, entry !== undefined);
     const { allowed, answers } = judge(used, grant, to, call, known);
     const place = access && formatPlace(target.place);
-    const more = others.length > 0 ? ' (the first entry of several that name it)' : '';
-    const said = { hop, ...(place !== undefined && { place }) } as const;
-    if (allowed === 'yes') return { ...said, verdict: 'allowed', reason: `${whyAllowed(call, target, grant)}${more}` };
+    const more = others.length > 0 ? ' (first of several entries)' : '';
+    const said = (verdict: Verdict, reason: string) => hop('workload', verdict, reason, place);
+    if (allowed === 'yes') return said('allowed', `${whyAllowed(call, target, grant)}${more}`);
     const [answer] = answers;
-    if (allowed !== 'no') return { ...said, verdict: 'unknown', reason: answer?.unknown ?? 'its workloads differ' };
-    return { ...said, verdict: 'refused', reason: `${whyRefused(call, target, to, known)}${more}` };
+    if (allowed !== 'no') return said('unknown', answer?.unknown ?? 'its workloads differ');
+    return said('refused', `${whyRefused(call, target, to, known)}${more}`);
   } catch (error) {
     if (!(error instanceof UnreadOperation)) throw error;
-    return {
-      hop,
-      verdict: 'unknown',
-      reason: `${JSON.stringify(error.message)} of grant ${grant} is not understood here`,
-    };
+    return hop('workload', 'unknown', `${JSON.stringify(error.message)} of grant ${grant} is not understood here`);
   }
 }
 
-function notInFile({ host, port, grant }: ReachableService, { file }: Access, hasGrant: boolean): HopLine {
+function notInFile({ host, port, grant }: ReachableService, { file }: Access, hasGrant: boolean): Hop {
   const reason = hasGrant
-    ? `grant ${grant} of ${file} does not name ${host}:${port}: an entry that selects by label or pattern may hold it, which only the mesh tells`
-    : `${file} has no grant ${grant}, so it is another file than the one in force`;
-  return { hop: 'workload', verdict: 'unknown', reason };
+    ? `grant ${grant} of ${file} does not name ${host}:${port}: an entry that selects by label or pattern may contain it, which only the mesh knows`
+    : `${file} has no grant ${grant}, so it is not the file in force`;
+  return hop('workload', 'unknown', reason);
 }
 
 function whyAllowed(call: WantedCall, { allow, require }: GrantTarget, grant: string): string {
-  if (!allow) return `grant ${grant} gives the whole port${require ? ', with the claims of your token' : ''}`;
+  if (!allow) return `grant ${grant} allows the whole port${require ? ', with the claims of your token' : ''}`;
   const operation = allow.find((one) => meets(one, call));
   return `grant ${grant} allows ${formatWanted(call)}${operation ? ` by ${formatOperation(operation)}` : ''}`;
 }
@@ -71,20 +66,21 @@ function whyRefused(
   const demands = { ...target.require, ...operation?.require };
   if ((operation || !target.allow) && Object.keys(demands).length > 0) {
     const wanted = Object.entries(demands).map(([name, values]) => `${name} ${values.join(' or ')}`);
-    const read = typeof known.claims.iss === 'string' ? 'your token does not say that' : 'your token could not be read';
+    const read =
+      typeof known.claims.iss === 'string' ? 'your token does not have them' : 'your token could not be read';
     return `grant ${grant} allows ${what} only with ${wanted.join(' and ')}, and ${read}`;
   }
   const listed = told ?? target.allow?.map(formatOperation) ?? [];
   const shown = listed.slice(0, SHOWN).join(', ');
   const rest = listed.length > SHOWN ? ` and ${listed.length - SHOWN} more` : '';
-  return `${what} is not among what grant ${grant} allows: ${shown}${rest}`;
+  return `grant ${grant} does not allow ${what}, only: ${shown}${rest}`;
 }
 
 const SHOWN = 10;
 
 /**
- * Whether an operation of the access file covers the call. In `explain` it finds words for what the evaluator has decided; `--patch` refuses by
- * it what somebody denied or demanded.
+ * Whether an operation of the access file covers the call. `explain` uses it to describe the evaluator's decision;
+ * `--patch` uses it to refuse calls that the file denies or requires claims for.
  */
 export function meets({ method, path }: { readonly method: string; readonly path: string }, call: WantedCall): boolean {
   if (method !== '*' && method !== call.method) return false;

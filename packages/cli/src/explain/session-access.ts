@@ -1,28 +1,36 @@
 /**
- * What the broker tells a session it may reach, as an access file, and the part of the mesh that it is about, as objects: so that one
- * evaluator decides calls here and for the platform team, and nothing about rules is written twice.
+ * Converts the broker's answer about a session into an access file and mesh objects, so that one evaluator decides
+ * calls here and for the platform team, and no rule is implemented twice.
  */
 import type { Access, ClaimValues, GrantTarget, Operation } from '@meshpass/access';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { loadObject, type Resource } from '@meshpass/istio';
 
-/** What stands for a file where none was given. */
-export const SESSION_FILE = 'what the broker tells this session';
+/** File name in places if no file is given. */
+export const SESSION_FILE = "the broker's answer for this session";
 const PLACE = { file: SESSION_FILE, line: 1, column: 1 };
 
-/** Where an operation is written in words that are not understood; nothing is concluded from it then. */
+/** Thrown for an operation in an unknown format; the result is then unknown. */
 export class UnreadOperation extends Error {}
 
-/** @throws UnreadOperation */
+/**
+ * Builds an access file from the session's reachable services.
+ * @throws UnreadOperation
+ */
 export function sessionAccess(services: readonly ReachableService[]): Access {
   const grants = [...Map.groupBy(services, ({ grant }) => grant)];
   return {
     file: SESSION_FILE,
     trust: { codespaces: { organization: 'this-session' }, issuers: [], audiences: [] },
     grants: grants.map(([name, own]) => ({
-      ...{ name, place: PLACE, who: [{ place: PLACE, user: 'this-session' }], kubernetesRoles: [] },
-      ...{ ttl: 600, session: 28_800, to: own.map(targetOf) },
+      name,
+      place: PLACE,
+      who: [{ place: PLACE, user: 'this-session' }],
+      kubernetesRoles: [],
+      ttl: 600,
+      session: 28_800,
+      to: own.map(targetOf),
     })),
   };
 }
@@ -32,7 +40,10 @@ function targetOf({ host, port, allow }: ReachableService): GrantTarget {
   const denied = (allow ?? []).flatMap((text) => (text.startsWith(NOT) ? [operationOf(text.slice(NOT.length))] : []));
   const allowed = (allow ?? []).flatMap((text) => (text.startsWith(NOT) ? [] : [operationOf(text)]));
   return {
-    ...{ place: PLACE, service, namespace, port },
+    place: PLACE,
+    service,
+    namespace,
+    port,
     ...(allow && { allow: allowed }),
     ...(denied.length > 0 && { deny: denied }),
   };
@@ -40,14 +51,14 @@ function targetOf({ host, port, allow }: ReachableService): GrantTarget {
 
 const NOT = 'but not ';
 
-/** `POST /refunds (with department finance or audit)`, as describeAllowed() of @meshpass/access writes it. */
+/** Parses `POST /refunds (with department finance or audit)`, as describeAllowed() of @meshpass/access formats it. */
 function operationOf(text: string): Operation {
   const [, method, path, demands = ''] = /^(\*|[A-Z-]+) (\/\S*)((?: \(with [^()]+\))*)$/.exec(text) ?? [];
   if (method === undefined || path === undefined) throw new UnreadOperation(text);
   const require: Record<string, string[]> = {};
   for (const [, demand] of demands.matchAll(/ \(with ([^()]+)\)/g)) {
     const [name, ...values] = demand!.split(' ');
-    // A claim that is demanded twice must meet both; that is rare, and not said in one set.
+    // If a claim is required twice, both sets must match. That is rare, and one set cannot express it.
     if (require[name!]) throw new UnreadOperation(text);
     require[name!] = values.join(' ').split(' or ');
   }
@@ -55,8 +66,8 @@ function operationOf(text: string): Operation {
 }
 
 /**
- * A Service for each host, with a workload for each ServiceAccount behind it.
- * @param services of which each host and port counts once
+ * Builds a Service for each host, and a Pod for each ServiceAccount behind it.
+ * @param services duplicates of host and port are ignored
  */
 export function sessionMesh(
   services: readonly Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>[],
@@ -69,14 +80,18 @@ export function sessionMesh(
       own.flatMap((one) => one.spiffe_ids.map((id) => parseSpiffe(id)?.serviceAccount ?? 'default')),
     );
     const service = {
-      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace } },
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name, namespace },
       spec: {
         selector: labels,
         ports: ports.map(({ port, protocol }) => ({ port, name: `p${port}`, appProtocol: protocol })),
       },
     };
     const pods = [...accounts].map((serviceAccountName, index) => ({
-      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: `${name}-${index}`, namespace, labels } },
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: `${name}-${index}`, namespace, labels },
       spec: {
         serviceAccountName,
         containers: [

@@ -1,10 +1,13 @@
-/** One change of one file as a unified diff, as `git apply` takes it. */
+/** Unified diff of one change in one file, as `git apply` accepts it. */
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 
 const CONTEXT = 3;
 
-/** @param name with slashes, from the top of the repository */
+/**
+ * Formats the diff.
+ * @param name path from the repository's root, with slashes
+ */
 export function unifiedDiff(name: string, before: string, after: string): string {
   const [old, fresh] = [linesOf(before), linesOf(after)];
   let same = 0;
@@ -20,7 +23,7 @@ export function unifiedDiff(name: string, before: string, after: string): string
   const range = (changed: number) => `${from + 1},${above.length + changed + below.length}`;
   const marked = (mark: string, lines: readonly string[]) =>
     lines.map((line) => (line.endsWith('\n') ? `${mark}${line}` : `${mark}${line}\n\\ No newline at end of file\n`));
-  // A name with a space ends with a tab, as git writes it.
+  // git appends a tab to a name that contains spaces.
   const shown = name.includes(' ') ? `${name}\t` : name;
   return [
     `--- a/${shown}\n`,
@@ -33,12 +36,12 @@ export function unifiedDiff(name: string, before: string, after: string): string
   ].join('');
 }
 
-/** With their ends. */
+/** Splits a text into lines with their line endings. */
 function linesOf(text: string): string[] {
   return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
 }
 
-/** The file's name as a patch names it: from the top of its git repository, or of its directory where it is in none. */
+/** Returns a file's path relative to its repository's root, or its base name outside a repository. */
 export function nameInRepository(path: string): string {
   for (let directory = dirname(path); ; directory = dirname(directory)) {
     if (existsSync(join(directory, '.git'))) return relative(directory, path).split(sep).join('/');

@@ -1,6 +1,6 @@
-/** Questions to GitHub as the App itself. */
+/** Requests to GitHub's API as the App. */
 import { createPrivateKey } from 'node:crypto';
-import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
+import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
 import { MeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import { SignJWT } from 'jose';
@@ -14,18 +14,21 @@ export interface GithubAnswer {
   readonly json: any;
 }
 
-/** A login or the short name of an App. */
+/** Login, or short name of an App. */
 export const Slug = z.string().regex(/^[A-Za-z0-9][\w-]{0,99}$/);
-/** An address of a page at GitHub: printed as it is, also in commands. */
+/** URL of a page at GitHub, safe to print and to use in commands. */
 export const Page = z.string().regex(/^https?:\/\/[\w.~:/-]{1,290}$/);
 
 const PATIENCE_MS = 15_000;
 const MAX_ANSWER = 2 * 1024 * 1024;
-/** GitHub takes at most ten minutes, and its clock may be behind ours. */
+/** GitHub accepts at most ten minutes, and its clock may be behind. */
 const JWT_SECONDS = 540;
 const DRIFT_SECONDS = 60;
 
-/** @throws MeshpassError `issuer_unavailable` where it does not answer with JSON */
+/**
+ * Sends a request to GitHub's API.
+ * @throws MeshpassError `issuer_unavailable` if the answer is not JSON
+ */
 export async function askGithub(
   api: string,
   path: string,
@@ -35,7 +38,8 @@ export async function askGithub(
     const answer = await fetch(`${api.replace(/\/+$/, '')}${path}`, {
       method,
       headers: {
-        ...{ accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28' },
+        accept: 'application/vnd.github+json',
+        'x-github-api-version': '2022-11-28',
         'user-agent': `meshpass/${VERSION}`,
         ...(authorization && { authorization }),
       },
@@ -46,15 +50,16 @@ export async function askGithub(
     if (text.length > MAX_ANSWER) throw new Error('the answer is too long');
     return { status: answer.status, headers: answer.headers, json: text === '' ? undefined : JSON.parse(text) };
   } catch (cause) {
-    throw new MeshpassError('issuer_unavailable', `GitHub (${new URL(api).host}) does not answer as expected.`, {
+    throw new MeshpassError('issuer_unavailable', `GitHub (${new URL(api).host}) sent an unexpected answer.`, {
       cause,
     });
   }
 }
 
 /**
- * `Bearer JWT` of an App (RFC 7519, RS256).
- * @throws MeshpassError `config_invalid` where the key is none, or others may read it
+ * Returns an Authorization header `Bearer JWT` for an App (RFC 7519, RS256).
+ * @param now Unix milliseconds
+ * @throws MeshpassError `config_invalid` if the key is invalid, or other users can read it
  */
 export async function appAuthorization(appId: string, keyFile: string, now: number): Promise<string> {
   const seconds = Math.floor(now / 1000);
@@ -72,6 +77,6 @@ function keyOf(file: string) {
   try {
     return createPrivateKey(pem);
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `--github-app-key: ${file} is no private key in PEM.`, { cause });
+    throw new MeshpassError('config_invalid', `--github-app-key: ${file} is not a PEM private key.`, { cause });
   }
 }

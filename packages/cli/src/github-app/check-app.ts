@@ -1,19 +1,21 @@
-/** What an App lacks: it asks GitHub about the App, its installations, their permissions, and the calls that are left. */
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+/** Checks a GitHub App, its installations, their permissions and the remaining rate limit. */
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import { MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type Finding, failed, wrong } from '../doctor/line.ts';
+import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import type { Check, Findings } from '../diagnosis/run.ts';
 import { appAuthorization, askGithub, Page, Slug } from './ask-github.ts';
 import { PERMISSIONS, type Permission } from './permissions.ts';
 
 export interface AppOptions {
-  /** `https://api.github.com` */
+  /** Such as `https://api.github.com`. */
   readonly api: string;
   /** App id or client id. */
   readonly appId: string;
-  /** File with its key. */
+  /** Path of the private key. */
   readonly keyFile: string;
-  /** Organizations in which it must be installed; none: those in which it is are looked at. */
+  /** Organizations that must have the App installed; if empty, all installations are checked. */
   readonly organizations: readonly string[];
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -31,29 +33,23 @@ const Installation = z.object({
 type Installation = z.infer<typeof Installation>;
 const Budget = z.object({ limit: z.number(), remaining: z.number(), reset: z.number().max(8.64e12).default(0) });
 
-/** Below this share of the hour's calls it is a warning. */
+/** Warns below this share of the hourly limit. */
 const FEW = 0.2;
 
-/** Never throws for what GitHub says. */
-export async function checkApp(options: AppOptions): Promise<readonly Finding[]> {
-  try {
-    return await look(options);
-  } catch (thrown) {
-    return [failed('github', toMeshpassError(thrown), { seen: options.api })];
-  }
+/** Returns the check of an App. */
+export function checkApp(options: AppOptions): Check {
+  return { names: ['github'], run: () => look(options), onError: { seen: options.api } };
 }
 
-async function look({ api, appId, keyFile, organizations, now }: AppOptions): Promise<readonly Finding[]> {
+async function look({ api, appId, keyFile, organizations, now }: AppOptions): Promise<Findings> {
   const authorization = await appAuthorization(appId, keyFile, now());
   const app = await askGithub(api, '/app', { authorization });
   if (app.status !== 200)
-    return [
-      wrong('github', `GitHub does not know App ${appId} by this key.`, {
-        seen: `GET ${api}/app: ${app.status} ${messageOf(app.json)}`,
-        next: 'Check the App id and that the key is one of the keys on its page; the clock must be right, too.',
-        command: 'meshpass github-app create --help',
-      }),
-    ];
+    return wrong('github', `GitHub does not accept this key for App ${appId}.`, {
+      seen: `GET ${api}/app: ${app.status} ${messageOf(app.json)}`,
+      next: 'Check the App id, that the key is on the page of the App, and that the clock of this machine is correct.',
+      command: 'meshpass github-app create --help',
+    });
   const { slug, html_url: page } = taken(App, app.json, 'about the App');
   const listed = await askGithub(api, '/app/installations?per_page=100', { authorization });
   if (listed.status !== 200 || !Array.isArray(listed.json))
@@ -70,42 +66,45 @@ async function look({ api, appId, keyFile, organizations, now }: AppOptions): Pr
   for (const one of missing.length === 0 && installations.length === 0 ? ['any organization'] : missing)
     findings.push(
       wrong('github', `App ${slug} is not installed in ${one}.`, {
-        ...{ seen: `GET ${api}/app/installations`, next: `An owner of the organization installs it: ${install}` },
+        seen: `GET ${api}/app/installations`,
+        next: `An owner of the organization installs it: ${install}`,
         command: `xdg-open ${install}`,
       }),
     );
   for (const one of installations.filter(({ account }) => isWanted(account.login, organizations)))
-    findings.push(...(await lookAt(one, api, authorization)));
+    findings.push(...[await lookAt(one, api, authorization)].flat());
   return findings.some(({ state }) => state === 'failed')
     ? findings
-    : [{ check: 'github', state: 'ok', says: `App ${slug} (${appId}) has what the broker needs.` }, ...findings];
+    : [ok('github', `App ${slug} (${appId}) has what the broker needs.`), ...findings];
 }
 
 function isWanted(login: string, organizations: readonly string[]): boolean {
   return organizations.length === 0 || organizations.some((one) => one.toLowerCase() === login.toLowerCase());
 }
 
-async function lookAt(one: Installation, api: string, authorization: string): Promise<readonly Finding[]> {
+async function lookAt(one: Installation, api: string, authorization: string): Promise<Findings> {
   const where = one.account.login;
   const seen = `GET ${api}/app/installations: ${where}`;
   if (one.suspended_at != null)
-    return [
-      wrong('github', `The installation in ${where} is suspended.`, {
-        ...{ seen, next: 'An owner of the organization resumes it on its page.', command: `xdg-open ${one.html_url}` },
-      }),
-    ];
+    return wrong('github', `The installation in ${where} is suspended.`, {
+      seen,
+      next: 'An owner of the organization resumes it on its page.',
+      command: `xdg-open ${one.html_url}`,
+    });
   const lacking = PERMISSIONS.filter(({ name }) => one.permissions[name] === undefined);
   const findings = lacking.map((permission) => lacks(permission, one, seen));
   const more = Object.entries(one.permissions).filter(
     ([name, level]) => level !== 'read' || !PERMISSIONS.some((known) => known.name === name),
   );
   if (more.length > 0)
-    findings.push({
-      ...{ check: 'github', state: 'warning', seen },
-      says: `In ${where} it may more than the broker needs: ${more.map(([name, level]) => `${name} (${level})`).join(', ')}.`,
-      next: "Take that away on the App's page: whoever has its key has it, too.",
-    });
-  return [...findings, ...(await budgetOf(one, api, authorization))];
+    findings.push(
+      warning(
+        'github',
+        `In ${where} it has more permissions than the broker needs: ${more.map(([name, level]) => `${name} (${level})`).join(', ')}.`,
+        { seen, next: "Remove them on the App's page, because a holder of its key also has them." },
+      ),
+    );
+  return [...findings, await budgetOf(one, api, authorization)].flat();
 }
 
 function lacks(
@@ -114,50 +113,46 @@ function lacks(
   seen: string,
 ): Finding {
   const says = `In ${account.login} it lacks the ${of} permission ${name} (read). ${reason}`;
-  const next = `Give it on the App's page, and accept the change in the organization: ${page}`;
-  if (onlyFor !== undefined)
-    return { check: 'github', state: 'warning', says: `${says} Needed only for ${onlyFor}.`, seen, next };
+  const next = `Add it on the App's page, and accept the change in the organization: ${page}`;
+  if (onlyFor !== undefined) return warning('github', `${says} Needed only for ${onlyFor}.`, { seen, next });
   return wrong('github', says, { seen, next, command: `xdg-open ${page}` });
 }
 
-/** Of the installation: each has a budget of its own. */
-async function budgetOf(one: Installation, api: string, authorization: string): Promise<readonly Finding[]> {
+/** Checks the installation's own rate limit. */
+async function budgetOf(one: Installation, api: string, authorization: string): Promise<Findings> {
   const path = `/app/installations/${one.id}/access_tokens`;
   const issued = await askGithub(api, path, { method: 'POST', authorization });
   const token: unknown = issued.json?.token;
   if (issued.status !== 201 || typeof token !== 'string')
-    return [
-      wrong('github', `GitHub gives no token for the installation in ${one.account.login}.`, {
-        ...{
-          seen: `POST ${api}${path}: ${issued.status} ${messageOf(issued.json)}`,
-          command: `xdg-open ${one.html_url}`,
-        },
-      }),
-    ];
+    return wrong('github', `GitHub issues no token for the installation in ${one.account.login}.`, {
+      seen: `POST ${api}${path}: ${issued.status} ${messageOf(issued.json)}`,
+      command: `xdg-open ${one.html_url}`,
+    });
   const answer = await askGithub(api, '/rate_limit', { authorization: `Bearer ${token}` });
   const core = Budget.safeParse(answer.json?.resources?.core);
   if (!core.success) return [];
   const { limit, remaining, reset } = core.data;
   const says = `${remaining} of ${limit} calls of this hour are left in ${one.account.login}`;
   const seen = `GET ${api}/rate_limit`;
-  if (remaining >= limit * FEW) return [{ check: 'github', state: 'ok', says: `${says}.`, seen }];
+  if (remaining >= limit * FEW) return ok('github', `${says}.`, seen);
   const until = new Date(reset * 1000).toISOString().slice(11, 16);
-  return [
-    {
-      ...{ check: 'github', state: 'warning', seen, says: `${says}, until ${until} UTC: polls are stretched.` },
-      next: 'See who else uses this App; raise --github-sweep and --github-members, or stream the audit log (docs/github/audit-log.md).',
-    },
-  ];
+  return warning('github', `${says}, until ${until} UTC: the broker polls less often.`, {
+    seen,
+    next: `Find other users of this App; raise --github-sweep and --github-members, or stream the audit log (${pageUrl('docs/github/audit-log.md')}).`,
+  });
 }
 
-/** What is printed is of GitHub's own form: it can move no terminal's cursor, and is one word where a command has it. */
+/**
+ * Validates an answer, because its values are printed: none may contain control characters, or more than one word
+ * inside a command.
+ */
 function taken<T>(form: z.ZodType<T>, json: unknown, what: string): T {
   const read = form.safeParse(json);
   if (read.success) return read.data;
   const where = read.error.issues[0]?.path.join('.') || 'the answer';
   throw new MeshpassError(
     'issuer_unavailable',
-    `What GitHub says ${what} is not as it is documented (${plainText(where)}).`,
+    `GitHub's answer ${what} differs from its documentation (${plainText(where)}).`,
   );
 }
 

@@ -1,7 +1,8 @@
 /**
- * Registers the App by GitHub's manifest flow: a page on the loopback sends the manifest to GitHub, GitHub sends the browser back with a
- * code, and the code is exchanged for the key, once. The key goes into a file that only its owner may read, and nowhere else; the
- * App's client secret and webhook secret are not kept, because nothing uses them.
+ * Registers the App with GitHub's manifest flow. A page on the loopback interface sends the manifest to GitHub, GitHub
+ * redirects the browser back with a code, and the code is exchanged once for the private key. The key is written only
+ * to a file that only its owner can read. The App's client secret and webhook secret are discarded, because nothing
+ * uses them.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
@@ -14,22 +15,22 @@ import { createdPage, failedPage, startPage } from './pages.ts';
 import { manifest } from './permissions.ts';
 
 export interface CreateOptions {
-  /** Absent: the App is the user's own. */
+  /** Organization that owns the App; by default, the user owns it. */
   readonly organization: string | undefined;
   readonly name: string;
   /** Home page of the App. */
   readonly url: string;
-  /** `https://github.com` */
+  /** Such as `https://github.com`. */
   readonly web: string;
-  /** `https://api.github.com` */
+  /** Such as `https://api.github.com`. */
   readonly api: string;
-  /** Must not exist. */
+  /** Path for the key; must not exist yet. */
   readonly keyFile: string;
-  /** Of the page on the loopback; 0 for any free one. */
+  /** Port of the loopback page; 0 for any free port. */
   readonly port: number;
-  /** How long it is waited for the browser, ms. GitHub's code is good for an hour. */
+  /** Milliseconds to wait for the browser. GitHub's code is valid for an hour. */
   readonly patienceMs: number;
-  /** Told where the browser must go. */
+  /** Receives the URL to open in a browser. */
   readonly onStart: (url: string) => void;
   readonly signal?: AbortSignal;
 }
@@ -39,7 +40,7 @@ export interface CreatedApp {
   readonly clientId: string;
   readonly slug: string;
   readonly owner: string;
-  /** The App's page at GitHub. */
+  /** URL of the App's page at GitHub. */
   readonly page: string;
 }
 
@@ -57,11 +58,12 @@ const Created = z.object({
 });
 
 /**
- * @throws MeshpassError `config_invalid` where the file is there or cannot be written; `issuer_unavailable` where GitHub does not
- *   answer as it should; `request_timeout` where nobody comes back from GitHub
+ * Registers an App and stores its key.
+ * @throws MeshpassError `config_invalid` if the file exists or cannot be written; `issuer_unavailable` if GitHub
+ *   answers unexpectedly; `request_timeout` if the browser does not return
  */
 export async function createApp(options: CreateOptions): Promise<CreatedApp> {
-  // First: an App whose key cannot be written would be of no use, and GitHub shows the key only once.
+  // Reserves the file first: GitHub shows the key only once, so an App whose key cannot be written would be useless.
   const file = reserve(options.keyFile);
   let isWritten = false;
   try {
@@ -83,25 +85,25 @@ function reserve(path: string): number {
   } catch (cause) {
     const why =
       (cause as NodeJS.ErrnoException).code === 'EEXIST'
-        ? 'it is there already, and is not overwritten'
+        ? 'the file exists and will not be overwritten'
         : fileProblem(cause);
     throw new MeshpassError('config_invalid', `--key-file: ${path} cannot be written: ${why}.`, { cause });
   }
 }
 
-/** From the first page to the answer with the key. */
+/** Serves the loopback pages until GitHub has answered with the key. */
 async function converse(options: CreateOptions): Promise<z.infer<typeof Created>> {
   const { web, organization, port, patienceMs, onStart, signal } = options;
   const state = randomBytes(32).toString('base64url');
-  // Whoever else is on this machine can reach the port: they must not guess the page that has the state.
+  // Other users of this machine can reach the port, but must not be able to guess the page that contains the state.
   const start = `/${randomBytes(16).toString('base64url')}`;
   const { promise, resolve, reject } = Promise.withResolvers<z.infer<typeof Created>>();
   let isTaken = false;
   let origin = '';
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    // Any page of the browser can ask for what is no URL: that must not end what the owner waits for.
+    // Any page in the browser can request an invalid URL, which must not end the flow.
     const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
-    // A name that leads here is no way in (DNS rebinding).
+    // Rejects other host names (DNS rebinding).
     if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET')
       return send(response, 404, failedPage('There is nothing here.'));
     if (url.pathname === start) {
@@ -122,7 +124,7 @@ async function converse(options: CreateOptions): Promise<z.infer<typeof Created>
       return send(
         response,
         400,
-        failedPage('This does not come from the page that meshpass opened, or it came before.'),
+        failedPage('This request does not come from the page that meshpass opened, or was already used.'),
       );
     isTaken = true;
     try {
@@ -130,7 +132,7 @@ async function converse(options: CreateOptions): Promise<z.infer<typeof Created>
       send(response, 200, createdPage(created));
       resolve(created);
     } catch (thrown) {
-      send(response, 502, failedPage('GitHub did not give the App. The terminal says why.'));
+      send(response, 502, failedPage('GitHub did not return the App. The terminal shows the reason.'));
       reject(thrown);
     }
   };
@@ -138,14 +140,14 @@ async function converse(options: CreateOptions): Promise<z.infer<typeof Created>
   server.requestTimeout = 10_000;
   await new Promise<void>((listening, failed) => {
     server.once('error', (cause: NodeJS.ErrnoException) =>
-      failed(new MeshpassError('usage', `--port: ${port} cannot be listened on (${cause.code}).`, { cause })),
+      failed(new MeshpassError('usage', `--port: cannot listen on ${port} (${cause.code}).`, { cause })),
     );
     server.listen(port, '127.0.0.1', listening);
   });
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const late = new MeshpassError(
     'request_timeout',
-    'Nobody came back from GitHub. Nothing was stored; an App that was registered all the same can be deleted on its page.',
+    'The browser did not return from GitHub, and nothing was stored. If GitHub registered the App, delete it on its page and try again.',
   );
   const timer = setTimeout(reject, patienceMs, late);
   signal?.addEventListener('abort', () => reject(late));
@@ -159,17 +161,17 @@ async function converse(options: CreateOptions): Promise<z.infer<typeof Created>
   }
 }
 
-/** `POST /app-manifests/{code}/conversions`: the code is the only credential, and good once. */
+/** Exchanges the code (`POST /app-manifests/{code}/conversions`). It is the only credential, and works once. */
 async function convert(api: string, code: string): Promise<z.infer<typeof Created>> {
   const { status, json } = await askGithub(api, `/app-manifests/${encodeURIComponent(code)}/conversions`, {
     method: 'POST',
   });
   const read = Created.safeParse(json);
   if (status === 201 && read.success) return read.data;
-  // Never the body: it may hold the key.
+  // The message must not contain the body, which may contain the key.
   throw new MeshpassError(
     'issuer_unavailable',
-    `GitHub answered the exchange of the code with status ${status}, and not with an App.`,
+    `GitHub answered the code exchange with status ${status} instead of an App.`,
   );
 }
 
@@ -178,12 +180,17 @@ function isSame(given: string, wanted: string): boolean {
   return one.length === other.length && timingSafeEqual(one, other);
 }
 
-/** @param target origin that the page's form may be sent to */
+/**
+ * Sends a page.
+ * @param target origin to which the page's form may be sent
+ */
 function send(response: ServerResponse, status: number, html: string, target = "'none'"): void {
   response.writeHead(status, {
     'content-type': 'text/html; charset=utf-8',
     'content-security-policy': `default-src 'none'; style-src 'unsafe-inline'; form-action ${target}; frame-ancestors 'none'; base-uri 'none'`,
-    ...{ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' },
+    'cache-control': 'no-store',
+    'referrer-policy': 'no-referrer',
+    'x-content-type-options': 'nosniff',
     connection: 'close',
   });
   response.end(html);

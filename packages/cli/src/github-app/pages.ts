@@ -1,14 +1,15 @@
-/** The pages that a browser sees on the loopback. */
+/** Pages for the browser on the loopback interface. */
 import { PERMISSIONS } from './permissions.ts';
 
 export interface StartPage {
-  /** Where the form goes. */
+  /** Target of the form. */
   readonly action: string;
-  /** JSON. */
+  /** Manifest as JSON. */
   readonly manifest: string;
   readonly organization: string | undefined;
 }
 
+/** Renders the page with the App's permissions and a form that sends the manifest to GitHub. */
 export function startPage({ action, manifest, organization }: StartPage): string {
   const rows = PERMISSIONS.map(
     ({ name, level, of, reason, onlyFor }) =>
@@ -27,14 +28,16 @@ change nothing; it has no webhook and subscribes to no events.
   );
 }
 
+/** Renders the page after a successful registration. */
 export function createdPage({ slug, html_url: url }: { readonly slug: string; readonly html_url: string }): string {
   return page(
     `${escaped(slug)} is registered`,
     `<p>Its key is stored where meshpass runs. Now <a href="${escaped(url)}/installations/new">install it in your organization</a>, for
-all repositories or for those whose Codespaces and jobs may join. The terminal says how to go on.`,
+all repositories or for those whose Codespaces and jobs may join. The terminal shows the next steps.`,
   );
 }
 
+/** Renders an error page. */
 export function failedPage(why: string): string {
   return page('This did not work', `<p>${escaped(why)}`);
 }

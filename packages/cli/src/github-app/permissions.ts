@@ -1,53 +1,64 @@
-/** What the GitHub App of a broker may do, each with its reason. It has no webhook and hears of no events. */
+/** Permissions of a broker's GitHub App, each with a reason. The App has no webhook and receives no events. */
 
 export interface Permission {
   readonly name: string;
   readonly level: 'read';
   readonly of: 'organization' | 'repository';
   readonly reason: string;
-  /** What fails without it; a permission without one is needed by everybody. */
+  /** Feature that needs it; absent for permissions that every broker needs. */
   readonly onlyFor?: string;
 }
 
 export const PERMISSIONS: readonly Permission[] = [
   {
-    ...{ name: 'metadata', level: 'read', of: 'repository' },
-    reason: 'GitHub gives it to every App: names and ids of repositories.',
+    name: 'metadata',
+    level: 'read',
+    of: 'repository',
+    reason: 'GitHub grants this to every App: names and ids of repositories.',
   },
   {
-    ...{ name: 'members', level: 'read', of: 'organization' },
+    name: 'members',
+    level: 'read',
+    of: 'organization',
     reason:
-      'Whether a developer is a member, and of which teams: what access files grant by, and what ends a session when it is lost.',
+      'Organization and team memberships of developers: access files grant by them, and losing one ends a session.',
   },
   {
-    ...{ name: 'organization_codespaces', level: 'read', of: 'organization' },
+    name: 'organization_codespaces',
+    level: 'read',
+    of: 'organization',
     reason:
       'Which Codespaces of the organization run: the broker confirms one before it opens a session, and ends the session when it stops.',
   },
   {
-    ...{ name: 'actions', level: 'read', of: 'repository' },
-    reason: 'Whether a job of GitHub Actions that holds a session still runs.',
+    name: 'actions',
+    level: 'read',
+    of: 'repository',
+    reason: 'Whether a GitHub Actions job with a session still runs.',
     onlyFor: 'jobs of GitHub Actions that join the mesh',
   },
 ];
 
-/** Events that the App subscribes to: GitHub has none about Codespaces, so the broker asks. */
+/** Events that the App subscribes to. GitHub has none about Codespaces, so the broker polls. */
 export const EVENTS: readonly string[] = [];
 
 export interface ManifestOptions {
   readonly name: string;
-  /** Of the project or the broker: shown on the App's page. */
+  /** URL of the project or the broker, shown on the App's page. */
   readonly url: string;
-  /** Where GitHub sends the browser with the code. */
+  /** URL to which GitHub redirects the browser with the code. */
   readonly redirectUrl: string;
 }
 
-/** As GitHub takes it ("Registering a GitHub App from a manifest"). */
+/** Builds a manifest in GitHub's format ("Registering a GitHub App from a manifest"). */
 export function manifest({ name, url, redirectUrl }: ManifestOptions) {
   return {
-    ...{ name, url, redirect_url: redirectUrl, public: false },
+    name,
+    url,
+    redirect_url: redirectUrl,
+    public: false,
     description: 'Read by the Meshpass broker: members, teams and Codespaces.',
-    // A manifest must name a webhook; none is delivered.
+    // A manifest must name a webhook; this one is inactive.
     hook_attributes: { url, active: false },
     default_events: EVENTS,
     default_permissions: Object.fromEntries(PERMISSIONS.map(({ name, level }) => [name, level])),

@@ -1,8 +1,10 @@
-/** Everything in a live cluster that policy depends on, by list calls. Secrets are not read. */
-import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
-import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/kubernetes/http';
+/** Objects in a live cluster that policy depends on, read with list calls. Secrets are not read. */
+import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
+import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type KubeObject, loadObject, type ManifestProblem, type Resource } from '@meshpass/istio';
+
+type Client = Pick<KubernetesHttp, 'call'>;
 
 interface Collection {
   readonly apiVersion: string;
@@ -13,7 +15,9 @@ interface Collection {
 
 const PAGE = 500;
 const of = (apiVersion: string, kind: string, plural: string, query?: Collection['query']): Collection => ({
-  ...{ apiVersion, kind, path: `${apiVersion.includes('/') ? '/apis' : '/api'}/${apiVersion}/${plural}` },
+  apiVersion,
+  kind,
+  path: `${apiVersion.includes('/') ? '/apis' : '/api'}/${apiVersion}/${plural}`,
   ...(query && { query }),
 });
 
@@ -34,7 +38,7 @@ const COLLECTIONS: readonly Collection[] = [
   of('v1', 'Namespace', 'namespaces'),
   of('v1', 'ServiceAccount', 'serviceaccounts'),
   of('v1', 'Pod', 'pods'),
-  // The mesh's own configuration, and no other ConfigMap.
+  // Only the mesh's own ConfigMap.
   of('v1', 'ConfigMap', 'configmaps', { fieldSelector: 'metadata.name=istio' }),
   of('rbac.authorization.k8s.io/v1', 'Role', 'roles'),
   of('rbac.authorization.k8s.io/v1', 'ClusterRole', 'clusterroles'),
@@ -42,7 +46,7 @@ const COLLECTIONS: readonly Collection[] = [
   of('rbac.authorization.k8s.io/v1', 'ClusterRoleBinding', 'clusterrolebindings'),
 ];
 
-/** API groups whose kinds affect traffic; kinds of these that are not understood are counted. */
+/** API groups whose kinds affect traffic. Kinds in these groups that Meshpass does not understand are counted. */
 const TRAFFIC_GROUPS = /^(?:[a-z]+\.istio\.io|gateway\.networking\.k8s\.io|networking\.k8s\.io)\//;
 
 export interface ClusterObjects {
@@ -50,12 +54,13 @@ export interface ClusterObjects {
   readonly problems: readonly ManifestProblem[];
   /** Objects of other kinds that affect traffic; empty unless requested. */
   readonly others: readonly KubeObject[];
-  /** Such kinds that the kubeconfig may not list. */
+  /** Other kinds that affect traffic, but that the kubeconfig may not list. */
   readonly unlisted: readonly { readonly apiVersion: string; readonly kind: string }[];
 }
 
 /**
- * @param options.others also list kinds that are not understood
+ * Reads the objects of a cluster.
+ * @param options.others also lists kinds that Meshpass does not understand
  * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
  */
 export async function readCluster(
@@ -64,30 +69,39 @@ export async function readCluster(
 ): Promise<ClusterObjects> {
   const http = kubernetesHttp(await kubeconfigAccess(kubeconfig));
   try {
-    const installed = await groupVersions(http);
-    const there = COLLECTIONS.filter(({ apiVersion }) => !apiVersion.includes('/') || installed.has(apiVersion));
-    const lists = await Promise.all(there.map((collection) => list(http, collection)));
-    const loaded = lists.flat().map(({ object, name }) => loadObject(object, name));
-    return {
-      resources: loaded.flatMap(({ resources }) => resources),
-      problems: loaded.flatMap(({ problems }) => problems),
-      ...(options.others ? await listOthers(http, installed) : { others: [], unlisted: [] }),
-    };
+    return await readObjects(http, options);
   } finally {
     http.close();
   }
 }
 
-/** What the API server has, as `group/version`; a kind that is not installed has no objects. */
-async function groupVersions(http: KubernetesHttp): Promise<ReadonlySet<string>> {
+/**
+ * Reads the objects of a cluster with an open client.
+ * @param options as for readCluster()
+ * @throws MeshpassError `kubernetes_unavailable`
+ */
+export async function readObjects(http: Client, options: { readonly others?: boolean } = {}): Promise<ClusterObjects> {
+  const installed = await groupVersions(http);
+  const there = COLLECTIONS.filter(({ apiVersion }) => !apiVersion.includes('/') || installed.has(apiVersion));
+  const lists = await Promise.all(there.map((collection) => list(http, collection)));
+  const loaded = lists.flat().map(({ object, name }) => loadObject(object, name));
+  return {
+    resources: loaded.flatMap(({ resources }) => resources),
+    problems: loaded.flatMap(({ problems }) => problems),
+    ...(options.others ? await listOthers(http, installed) : { others: [], unlisted: [] }),
+  };
+}
+
+/** Returns the API server's `group/version` pairs; a kind that is not installed has no objects. */
+async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
   const { body } = await http.call({ method: 'GET', path: '/apis' });
   const { groups = [] } = body as { groups?: readonly { versions?: readonly { groupVersion?: string }[] }[] };
   return new Set(groups.flatMap(({ versions = [] }) => versions.map(({ groupVersion }) => groupVersion ?? '')));
 }
 
-/** Kinds of the traffic groups that are not in COLLECTIONS, from the API server's discovery. */
+/** Lists the kinds in the traffic groups that COLLECTIONS does not contain, from the API server's discovery. */
 async function listOthers(
-  http: KubernetesHttp,
+  http: Client,
   installed: ReadonlySet<string>,
 ): Promise<Pick<ClusterObjects, 'others' | 'unlisted'>> {
   const understood = new Set(COLLECTIONS.map(({ apiVersion, kind }) => `${groupOf(apiVersion)}/${kind}`));
@@ -121,19 +135,20 @@ function groupOf(apiVersion: string): string {
   return apiVersion.slice(0, apiVersion.indexOf('/'));
 }
 
-async function list(http: KubernetesHttp, { apiVersion, kind, path, query }: Collection) {
+async function list(http: Client, { apiVersion, kind, path, query }: Collection) {
   const found: { readonly object: object; readonly name: string }[] = [];
   let next: string | undefined;
   do {
     const answer = await http
       .call({ method: 'GET', path, query: { ...query, limit: String(PAGE), ...(next && { continue: next }) } })
       .catch((cause) => {
-        const { status, reason } = toMeshpassError(cause).detail as {
-          readonly status?: number;
-          readonly reason?: string;
-        };
+        const { detail } = toMeshpassError(cause);
+        const { status, reason } = detail as { readonly status?: number; readonly reason?: string };
         const why = status === undefined ? 'no answer' : `${status} ${reason ?? ''}`.trim();
-        throw new MeshpassError('kubernetes_unavailable', `The cluster does not list ${path}: ${why}.`, { cause });
+        throw new MeshpassError('kubernetes_unavailable', `The cluster does not list ${path}: ${why}.`, {
+          cause,
+          detail,
+        });
       });
     const page = answer.body as { items?: readonly unknown[]; metadata?: { continue?: string } };
     for (const item of page.items ?? []) {

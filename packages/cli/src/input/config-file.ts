@@ -1,4 +1,7 @@
-/** Values for flags from a file of YAML (`--config`): the names of the flags, with errors by line. Flags and environment win. */
+/**
+ * Flag values from a YAML file (`--config`), keyed by flag name, with line numbers in errors. Flags and environment
+ * variables override them.
+ */
 import { statSync } from 'node:fs';
 import { readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -6,19 +9,20 @@ import type { Command, ConfigValues } from '../command/define.ts';
 import { type Flag, longOf, text } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';
 
-/** The flag of commands that take such a file; its member must be called `config`. */
+/** Flag for commands that accept such a file. Its property must be named `config`. */
 export const configFlag = text(
   '<file>',
-  'YAML with values of flags by their names; flags and environment variables win',
+  'YAML file with flag names and values; flags and environment variables override it',
   {
     env: 'MESHPASS_CONFIG',
   },
 );
 
 /**
- * What the configuration file of a command line says, for a command that takes one.
- * @param words the command line, without the names of the commands
- * @throws MeshpassError `config_invalid` with `FILE:LINE:COLUMN` of each problem; where the file holds a secret that others may read
+ * Reads the configuration file that a command line names, if the command accepts one.
+ * @param words command line without the command names
+ * @throws MeshpassError `config_invalid` with `FILE:LINE:COLUMN` for each problem, or if the file contains a secret and
+ *   other users can read it
  */
 export function configValues(command: Command, words: readonly string[], env: NodeJS.ProcessEnv): ConfigValues {
   const { config } = command.flags;
@@ -27,7 +31,7 @@ export function configValues(command: Command, words: readonly string[], env: No
   return file === undefined ? {} : readConfig(file, readTextFile(file, '--config', 'config_invalid'), command.flags);
 }
 
-/** The last one counts, as for the parser. */
+/** Returns the last occurrence, as the parser does. */
 function wordOf(long: string, words: readonly string[]): string | undefined {
   const end = words.indexOf('--');
   const given = (end < 0 ? words : words.slice(0, end)).flatMap((word, index, all) => {
@@ -51,7 +55,7 @@ function readConfig(file: string, content: string, flags: Command['flags']): Con
   for (const [key, given] of Object.entries(value)) {
     const [name, flag] = known.get(key) ?? [];
     const problem = (part: 'key' | 'value', message: string) => problems.push(`${at(locate([key], part))}: ${message}`);
-    if (name === undefined || !flag || name === 'config') problem('key', `there is no setting "${key}"`);
+    if (name === undefined || !flag || name === 'config') problem('key', `unknown setting "${key}"`);
     else if (flag.isCommandLineOnly) problem('key', `"${key}" may only be given on the command line`);
     else {
       const words = wordsOf(flag, given);
@@ -71,21 +75,21 @@ function readConfig(file: string, content: string, flags: Command['flags']): Con
   return values;
 }
 
-/** `no-by-name` of a flag that turns something off: as it would be typed. */
+/** A flag's name as typed, such as `no-by-name` for a flag that turns something off. */
 function nameOf(name: string, flag: Flag<unknown>): string {
   return longOf(name, flag).slice(2);
 }
 
-/** What would be typed; a sentence about what is wrong with it. */
+/** @returns the value as typed words, or a sentence about the problem */
 function wordsOf({ value, kind }: Flag<unknown>, given: unknown): readonly string[] | boolean | string {
   if (value === undefined) return typeof given === 'boolean' ? given : 'must be true or false';
   const items: readonly unknown[] = Array.isArray(given) ? given : [given];
   if (!items.every((one) => ['string', 'number', 'boolean'].includes(typeof one)))
-    return 'must be a word or a number, or a list of them';
+    return 'must be a string, a number, or a list of these';
   const words = items.map(String);
   if (kind === 'list') return words;
   if (value.endsWith(',...>')) return [words.join(',')];
-  return Array.isArray(given) ? 'must be one word or number' : words;
+  return Array.isArray(given) ? 'must be a single string or number' : words;
 }
 
 function checkWord(flag: Flag<unknown>, word: string, key: string): void {
@@ -99,7 +103,7 @@ function refuseReadableSecret(file: string, flags: Command['flags'], values: Con
   if (secret === undefined || (statSync(file).mode & 0o007) === 0) return;
   throw new MeshpassError(
     'config_invalid',
-    `${file} holds ${nameOf(secret, flags[secret]!)}, which may contain a password, and every user of this machine may read it: chmod 0640, or give it by its environment variable.`,
+    `${file} contains ${nameOf(secret, flags[secret]!)}, which may include a password, and every user of this machine may read the file: run chmod 0640, or use the environment variable.`,
   );
 }
 

@@ -1,4 +1,7 @@
-/** Manifests from files, directories and standard input. A file over the size limit is read only far enough to be refused. */
+/**
+ * Manifests from files, directories and standard input. A file above the size limit is read only as far as needed to
+ * reject it.
+ */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -8,20 +11,20 @@ import { unreadable } from './text-file.ts';
 export interface ManifestFile {
   readonly name: string;
   readonly text: Uint8Array;
-  /** It was found in a directory, not named. */
+  /** Whether the file was found in a directory, rather than named. */
   readonly isFound: boolean;
 }
 
 export interface LeftOut {
   readonly path: string;
   readonly why: string;
-  /** It may hold objects that `kubectl apply` takes. */
+  /** Whether it may contain objects that `kubectl apply` accepts. */
   readonly mayHold: boolean;
 }
 
 export interface ManifestFiles {
   readonly files: readonly ManifestFile[];
-  /** Found in a directory, but not read as manifests. */
+  /** Files in directories that were not read as manifests. */
   readonly leftOut: readonly LeftOut[];
 }
 
@@ -30,9 +33,9 @@ const MANIFEST = /\.(?:ya?ml|json)$/;
 const ACTION = '{{';
 
 /**
- * Files as they are named; of a directory, every `.yaml`, `.yml` and `.json` below it that contains objects, as `kubectl apply -R` finds them,
- * in hidden directories too.
- * @throws MeshpassError `usage` where something cannot be read
+ * Reads named files and, in directories, every `.yaml`, `.yml` and `.json` file that contains objects, recursively and
+ * including hidden directories, as `kubectl apply -R` does.
+ * @throws MeshpassError `usage` if something cannot be read
  */
 export async function readManifestFiles(paths: readonly string[]): Promise<ManifestFiles> {
   const files: ManifestFile[] = [];
@@ -42,7 +45,7 @@ export async function readManifestFiles(paths: readonly string[]): Promise<Manif
     else if (attempt(path, () => statSync(path)).isDirectory()) {
       let found = 0;
       for (const { path: file, isTemplate } of walk(path, leftOut)) {
-        if (++found > MOST_FILES) throw new MeshpassError('usage', `${path} holds more than ${MOST_FILES} files.`);
+        if (++found > MOST_FILES) throw new MeshpassError('usage', `${path} contains more than ${MOST_FILES} files.`);
         const text = read(file);
         if (isTemplate && Buffer.from(text.buffer, text.byteOffset, text.byteLength).includes(ACTION))
           leftOut.push({ path: file, why: TEMPLATE, mayHold: true });
@@ -58,11 +61,14 @@ const TEMPLATE = 'Helm templates must be rendered first: helm template ... | mes
 
 interface Found {
   readonly path: string;
-  /** It is below the templates of a Helm chart. */
+  /** Whether the file is below a Helm chart's templates. */
   readonly isTemplate: boolean;
 }
 
-/** Links to directories are not followed: they may form a loop, and kubectl does not follow them either. */
+/**
+ * Lists files below a directory. Links to directories are not followed: they may form a loop, and kubectl does not
+ * follow them either.
+ */
 function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Generator<Found> {
   const isChart = existsSync(join(directory, 'Chart.yaml'));
   const entries = attempt(directory, () => readdirSync(directory, { withFileTypes: true }));
@@ -80,7 +86,7 @@ function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Gener
   }
 }
 
-/** Directories of tools, with more files than all manifests together. Nobody commits files to `.git`. */
+/** Tool directories, which contain more files than all manifests together. `.git` has no committed files. */
 const NOT_FOLLOWED = new Map([
   ['.git', { why: 'a directory of Git', mayHold: false }],
   ['node_modules', { why: 'a directory of npm', mayHold: true }],

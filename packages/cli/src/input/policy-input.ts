@@ -1,4 +1,4 @@
-/** What the commands of `meshpass policy` read: an access file, the mesh from files or a cluster, and how it is set up. */
+/** Input for the `meshpass policy` commands: an access file, the mesh from files or a cluster, and its setup. */
 import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -8,11 +8,17 @@ import { gatewayFlags, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { namingFlag, readTextFile } from './text-file.ts';
 
-/** How the mesh is set up. What is not given comes from the mesh's own configuration, if it is read, or is Istio's default. */
+/** Flag for the cluster that manifests are compared with. */
+export const kubeconfig = text('<file>', 'also read this live cluster; manifests override its objects', {
+  env: 'MESHPASS_KUBECONFIG',
+});
+
+/**
+ * Flags for the mesh's setup. Missing values come from the mesh's own configuration, if it is read, or are Istio's
+ * defaults.
+ */
 export const meshFlags = {
-  kubeconfig: text('<file>', 'also read this live cluster; the manifests win over what it has', {
-    env: 'MESHPASS_KUBECONFIG',
-  }),
+  kubeconfig,
   trustDomain: text('<name>', 'trust domain of the mesh', {
     env: 'MESHPASS_TRUST_DOMAIN',
     defaultText: "that of the mesh's configuration",
@@ -44,23 +50,18 @@ export interface PolicyInput {
   readonly unread: string | undefined;
 }
 
-/** Header in which workspaces carry the identity token. */
+/** Header in which workspaces send the identity token. */
 const TOKEN_HEADER = 'x-meshpass-token';
 
-/** Placeholder for keys that only the broker knows; what is compiled with it is never written. */
-const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
+/** Placeholder for keys that only the broker knows; objects compiled with it are never written. */
+export const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
 
-/** @throws MeshpassError `usage`, `manifest_*` for what cannot be read, `kubernetes_unavailable` */
+/**
+ * Reads the mesh and its setup.
+ * @throws MeshpassError `usage`, `manifest_*` for unreadable input, `kubernetes_unavailable`
+ */
 export async function readPolicyInput(paths: readonly string[], flags: MeshFlags & TokenFlags): Promise<PolicyInput> {
-  const { resources: given, unread } = await readManifests(paths);
-  const standing: Resource[] = [];
-  if (flags.kubeconfig !== undefined) {
-    const { readCluster } = await import('./cluster-manifests.ts');
-    const cluster = await readCluster(flags.kubeconfig);
-    refuse(cluster.problems);
-    standing.push(...cluster.resources);
-  }
-  const resources = applyResources(standing, given);
+  const { resources, unread } = await readSources(paths, flags.kubeconfig);
   const config = findMeshConfig(resources);
   return {
     resources,
@@ -80,21 +81,43 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
   };
 }
 
-/** How sidecars recognise identity tokens of the broker. @throws MeshpassError `usage` */
+/**
+ * Returns how sidecars recognize identity tokens of the broker.
+ * @throws MeshpassError `usage`
+ */
 export function identityTokens(flags: TokenFlags): IdentityTokens {
   return {
-    ...{ issuer: flags.publicUrl, audience: flags.tokenAudience, header: TOKEN_HEADER },
+    issuer: flags.publicUrl,
+    audience: flags.tokenAudience,
+    header: TOKEN_HEADER,
     jwks: flags.jwks === undefined ? NO_KEYS : readTextFile(flags.jwks, '--jwks'),
   };
 }
 
 export interface Manifests {
   readonly resources: readonly Resource[];
-  /** Files below a directory that were left out and may contain objects, as text: the answer is then unknown. */
+  /** Text about skipped files that may contain objects. If set, answers are unknown. */
   readonly unread: string | undefined;
 }
 
-/** A named file must be readable; an unreadable file that was found in a directory makes answers unknown. @throws MeshpassError `usage`, `manifest_*` */
+/**
+ * Reads manifests and, if given, a cluster. Objects in files replace those in the cluster, as if the files were
+ * applied.
+ * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
+ */
+export async function readSources(paths: readonly string[], cluster: string | undefined): Promise<Manifests> {
+  const given = await readManifests(paths);
+  if (cluster === undefined) return { ...given, resources: applyResources([], given.resources) };
+  const { readCluster } = await import('./cluster-manifests.ts');
+  const { resources, problems } = await readCluster(cluster);
+  refuse(problems);
+  return { ...given, resources: applyResources(resources, given.resources) };
+}
+
+/**
+ * Reads manifests. A named file must be readable; an unreadable file in a directory makes answers unknown.
+ * @throws MeshpassError `usage`, `manifest_*`
+ */
 export async function readManifests(paths: readonly string[]): Promise<Manifests> {
   const { files, leftOut } = await readManifestFiles(paths);
   const unread = leftOut.filter(({ mayHold }) => mayHold).map(({ path, why }) => `${path}: ${why}`);
@@ -119,12 +142,15 @@ function describeUnread(places: readonly string[]): string | undefined {
 
 const MOST_NAMED = 5;
 
-/** With all that it includes. @throws MeshpassError `config_invalid`, `access_file_*` */
+/**
+ * Reads an access file with all of its includes.
+ * @throws MeshpassError `config_invalid`, `access_file_*`
+ */
 export function readAccessFile(file: string, flag = '--access'): Access {
   return namingFlag(flag, () => loadAccess(file, { name: file }).access);
 }
 
-/** An object that is not understood may mean anything, so nothing is concluded. */
+/** Throws if there are problems, because an object that Meshpass does not understand may mean anything. */
 export function refuse(problems: readonly ManifestProblem[]): void {
   const [first] = problems;
   if (!first) return;

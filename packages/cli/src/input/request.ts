@@ -1,15 +1,16 @@
-/** Requests and claims, as flags describe them. */
+/** Requests and claims from flags. */
 import { isIP } from 'node:net';
 import type { Call, HttpCall } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
+import { parseJson } from '@meshpass/identity/jws/json';
 import { list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';
 
-/** The call that a question is about. */
+/** Flags for the call that a question is about. */
 export const requestFlags = {
   method: text('<method>', 'HTTP method', { default: 'GET' }),
   path: text('<path>', 'path as the client sends it', { default: '/' }),
-  host: text('<host>', 'Host header', { defaultText: 'the name in the target' }),
+  host: text('<host>', 'Host header', { defaultText: 'the host of the target' }),
   header: list('<line>', 'header of the request, "NAME: VALUE"'),
   tcp: toggle('a connection that does not carry HTTP'),
   sourceIp: text('<address>', 'IP address of the peer'),
@@ -19,35 +20,43 @@ export type RequestFlags = OptionsOf<typeof requestFlags>;
 
 type Request = (Omit<HttpCall, 'authority'> & { readonly authority?: string }) | undefined;
 
-/** @throws MeshpassError `usage` */
+/**
+ * Builds a request from flags.
+ * @throws MeshpassError `usage`
+ */
 export function requestOf(flags: RequestFlags): { readonly http: Request; readonly more: Partial<Call> } {
   const { method, path, host, header, tcp, sourceIp, sni } = flags;
   if (!path.startsWith('/')) throw new MeshpassError('usage', '--path must begin with "/".');
   if (sourceIp !== undefined && (isIP(sourceIp) === 0 || sourceIp.includes('%')))
     throw new MeshpassError('usage', `--source-ip must be an IPv4 or IPv6 address, not ${JSON.stringify(sourceIp)}.`);
-  const headers = Object.fromEntries(
-    header.map((line) => {
-      const [, name, value] = /^([^:\s]+):\s*(.*)$/.exec(line) ?? [];
-      if (name === undefined) throw new MeshpassError('usage', `--header ${JSON.stringify(line)}: write NAME: VALUE.`);
-      return [name.toLowerCase(), value!];
-    }),
-  );
-  const http = { method, path, headers, ...(host !== undefined && { authority: host }) };
+  const http = { method, path, headers: headersOf(header), ...(host !== undefined && { authority: host }) };
   return {
     http: tcp ? undefined : http,
     more: { ...(sourceIp !== undefined && { sourceIp }), ...(sni !== undefined && { sni }) },
   };
 }
 
-/** Claims as JSON, from a file after `@`. @throws MeshpassError `usage` */
+/**
+ * Parses `NAME: VALUE` lines.
+ * @throws MeshpassError `usage`
+ */
+export function headersOf(lines: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [, name, value] = /^([^:\s]+):\s*(.*)$/.exec(line) ?? [];
+      if (name === undefined) throw new MeshpassError('usage', `--header ${JSON.stringify(line)}: write NAME: VALUE.`);
+      return [name.toLowerCase(), value!];
+    }),
+  );
+}
+
+/**
+ * Parses claims from JSON, or from a file named after `@`.
+ * @throws MeshpassError `usage`
+ */
 export function claimsOf(given: string | undefined): Readonly<Record<string, unknown>> | undefined {
   if (given === undefined) return undefined;
-  try {
-    const claims: unknown = JSON.parse(given.startsWith('@') ? readTextFile(given.slice(1), '--claims') : given);
-    if (typeof claims === 'object' && claims !== null && !Array.isArray(claims))
-      return claims as Record<string, unknown>;
-  } catch (cause) {
-    if (cause instanceof MeshpassError) throw cause;
-  }
+  const claims = parseJson(given.startsWith('@') ? readTextFile(given.slice(1), '--claims') : given);
+  if (typeof claims === 'object' && claims !== null && !Array.isArray(claims)) return claims as Record<string, unknown>;
   throw new MeshpassError('usage', '--claims must be a JSON object, or @FILE with one.');
 }

@@ -1,9 +1,10 @@
-/** Files that flags and arguments name. */
+/** Files named by flags and arguments. */
 import { readFileSync } from 'node:fs';
 import { type ErrorCode, fileProblem, MeshpassError } from '@meshpass/identity/error';
 
 /**
- * @param flag that named the file, for the message; undefined for an argument
+ * Reads a file.
+ * @param flag flag that named the file, for the message; undefined for an argument
  * @throws MeshpassError `code`, by default `usage`
  */
 export function readTextFile(file: string, flag?: string, code?: ErrorCode): string {
@@ -14,13 +15,13 @@ export function readTextFile(file: string, flag?: string, code?: ErrorCode): str
   }
 }
 
-/** `--jwks: keys.json cannot be read: it does not exist.` */
+/** Builds an error such as `--jwks: keys.json cannot be read: it does not exist.` */
 export function unreadable(file: string, cause: unknown, flag?: string, code: ErrorCode = 'usage'): MeshpassError {
   const from = flag === undefined ? '' : `${flag}: `;
   return new MeshpassError(code, `${from}${file} cannot be read: ${fileProblem(cause)}.`, { cause });
 }
 
-/** Names the flag in what `load` throws about a file that cannot be read. */
+/** Adds the flag's name to errors that `load` throws about an unreadable file. */
 export function namingFlag<T>(flag: string, load: () => T): T {
   try {
     return load();

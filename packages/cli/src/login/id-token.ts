@@ -1,4 +1,7 @@
-/** Tokens of an issuer, by the public client of the access file: authorization code with PKCE, or the device flow. */
+/**
+ * Tokens that an issuer issues to the access file's public client, by authorization code with PKCE or by the device
+ * flow.
+ */
 import { MeshpassError } from '@meshpass/identity/error';
 import * as oidc from 'openid-client';
 import { listenForRedirect } from './redirect.ts';
@@ -6,27 +9,27 @@ import { listenForRedirect } from './redirect.ts';
 export interface Issuer {
   readonly issuer: string;
   readonly client: string;
-  /** Beside `openid`. */
+  /** Scopes besides `openid`. */
   readonly scopes: readonly string[];
-  /** Whether a refresh token is asked for. */
+  /** Whether to request a refresh token. */
   readonly refresh: boolean;
-  /** Whether a browser asks for it with `prompt=consent` (OpenID Connect Core section 11). */
+  /** Whether the browser flow requests it with `prompt=consent` (OpenID Connect Core section 11). */
   readonly consent: boolean;
 }
 
 export interface Tokens {
   readonly idToken: string;
-  /** Absent: the issuer gave none, or none was asked for. */
+  /** Absent if none was requested or issued. */
   readonly refreshToken?: string;
 }
 
 export interface SignInOptions {
-  /** What the ID token must have as `nonce`. */
+  /** Expected `nonce` of the ID token. */
   readonly nonce: string;
-  /** Of the loopback redirect; 0 for any free one. */
+  /** Port of the loopback redirect; 0 for any free port. */
   readonly port: number;
   readonly patienceMs: number;
-  /** Told where the browser must go. */
+  /** Receives the URL to open in a browser. */
   readonly onUrl: (url: string) => void;
 }
 
@@ -39,7 +42,8 @@ export interface DeviceOptions extends Pick<SignInOptions, 'nonce' | 'patienceMs
 }
 
 /**
- * RFC 6749 section 4.1 with PKCE (RFC 7636, S256), `state`, `nonce`, and the issuer of the answer (RFC 9207).
+ * Signs in with a browser: RFC 6749 section 4.1 with PKCE (RFC 7636, S256), `state`, `nonce`, and the answer's issuer
+ * (RFC 9207).
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`, `usage`
  */
 export async function tokensByBrowser(issuer: Issuer, options: SignInOptions): Promise<Tokens> {
@@ -47,27 +51,34 @@ export async function tokensByBrowser(issuer: Issuer, options: SignInOptions): P
   await using redirect = await listenForRedirect(options.port, options.patienceMs);
   const [verifier, state] = [oidc.randomPKCECodeVerifier(), oidc.randomState()];
   const url = oidc.buildAuthorizationUrl(config, {
-    ...{ redirect_uri: redirect.url, scope: scopeOf(issuer), state, nonce: options.nonce },
-    ...{ code_challenge: await oidc.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256' },
+    redirect_uri: redirect.url,
+    scope: scopeOf(issuer),
+    state,
+    nonce: options.nonce,
+    code_challenge: await oidc.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: 'S256',
     ...(issuer.refresh && issuer.consent && { prompt: 'consent' }),
   });
   const answered = redirect.answer(state);
   options.onUrl(url.href);
   const answer = await answered;
-  // RFC 9207: also of an issuer that does not announce that it says who it is. The answer of another one is not for us.
+  // Rejects an answer from another issuer (RFC 9207), even if the issuer does not announce support for it.
   const said = answer.searchParams.get('iss');
   if (said !== null && said !== config.serverMetadata().issuer)
     throw new MeshpassError('proof_rejected', 'Another issuer answered than was asked (iss): you are not signed in.');
   const tokens = await understood(issuer, () =>
     oidc.authorizationCodeGrant(config, answer, {
-      ...{ pkceCodeVerifier: verifier, expectedState: state, expectedNonce: options.nonce, idTokenExpected: true },
+      pkceCodeVerifier: verifier,
+      expectedState: state,
+      expectedNonce: options.nonce,
+      idTokenExpected: true,
     }),
   );
   return tokensOf(tokens);
 }
 
 /**
- * RFC 8628. The nonce is asked for as well, which not every issuer heeds.
+ * Signs in with the device flow (RFC 8628). It also sends the nonce, which not every issuer supports.
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
 export async function tokensByDevice(issuer: Issuer, options: DeviceOptions): Promise<Tokens> {
@@ -87,23 +98,32 @@ function scopeOf({ scopes, refresh }: Issuer): string {
   return [...new Set(['openid', ...(refresh ? ['offline_access'] : []), ...scopes])].join(' ');
 }
 
-/** @throws MeshpassError `proof_rejected` */
+/**
+ * Extracts the tokens from a token response.
+ * @throws MeshpassError `proof_rejected`
+ */
 export function tokensOf(given: { readonly id_token?: string; readonly refresh_token?: string }): Tokens {
   const { id_token: idToken, refresh_token: refreshToken } = given;
   if (idToken !== undefined) return { idToken, ...(refreshToken !== undefined && { refreshToken }) };
   throw new MeshpassError('proof_rejected', 'The issuer gave no ID token: its client needs the scope openid.');
 }
 
-/** @throws MeshpassError `issuer_unavailable` */
+/**
+ * Discovers an issuer's metadata.
+ * @throws MeshpassError `issuer_unavailable`
+ */
 export async function discover({ issuer, client }: Pick<Issuer, 'issuer' | 'client'>): Promise<oidc.Configuration> {
   const url = new URL(issuer);
-  // Without TLS only what is on this very machine.
+  // Allows plain HTTP only on the loopback interface.
   const isLocal = url.protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname);
   const execute = isLocal ? [oidc.allowInsecureRequests] : [];
   return await understood({ issuer }, () => oidc.discovery(url, client, undefined, oidc.None(), { execute }));
 }
 
-/** Never the answer itself: it may hold tokens. @throws MeshpassError `proof_rejected`, `issuer_unavailable`, `request_timeout` */
+/**
+ * Converts errors from `ask`. Messages never contain the answer, which may contain tokens.
+ * @throws MeshpassError `proof_rejected`, `issuer_unavailable`, `request_timeout`
+ */
 export async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();

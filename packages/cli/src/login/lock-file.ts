@@ -1,6 +1,6 @@
 /**
- * A lock between the commands of one user: a file that names its owner. One that is left behind, because its owner was killed, is taken
- * over. Node has no flock(2), and a socket in the abstract namespace is Linux alone.
+ * Lock between a user's commands: a file that names its owner. If the owner was killed, another command takes over the
+ * lock. Node.js has no flock(2), and only Linux has sockets in an abstract namespace.
  */
 import { randomUUID } from 'node:crypto';
 import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -9,14 +9,15 @@ import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 
 const RETRY_MS = 50;
-/** What is done under it has time limits of its own, which are shorter. */
+/** Work under the lock has shorter time limits. */
 const STALE_MS = 120_000;
 
 /**
  * Runs `work` while no other process holds the lock.
- * @param path in a directory that exists
- * @param patienceMs how long to wait for it
- * @throws MeshpassError `config_invalid` where another one keeps it, or the file cannot be written; what `work` throws
+ * @param path in an existing directory
+ * @param patienceMs milliseconds to wait for the lock
+ * @throws MeshpassError `config_invalid` if another process keeps the lock, or the file cannot be written; errors of
+ *   `work`
  */
 export async function withLockFile<T>(path: string, patienceMs: number, work: () => Promise<T>): Promise<T> {
   const self = `${process.pid} ${place()} ${randomUUID()}`;
@@ -43,13 +44,14 @@ function take(path: string, self: string): boolean {
   }
   const owner = read(path);
   if (owner === undefined || !isStale(path, owner)) return false;
-  // Moved away, not deleted: of several that see it, one gets it; and what is not the one that was stale is put back.
+  // Moves the file instead of deleting it, so that only one of several processes gets it, and a file that is not the
+  // stale one is put back.
   const moved = `${path}.${self.slice(-12)}`;
   try {
     renameSync(path, moved);
     if (read(moved) !== owner) linkSync(moved, path);
   } catch {
-    // Another one was faster.
+    // Another process was faster.
   }
   rmSync(moved, { force: true });
   return false;
@@ -59,9 +61,9 @@ function isStale(path: string, owner: string): boolean {
   const [pid, at] = owner.split(' ');
   try {
     if (Date.now() - statSync(path).mtimeMs > STALE_MS) return true;
-    // Between its creation and its content.
+    // The owner has created the file, but not yet written its content.
     if (owner === '') return false;
-    // A home directory may be shared with containers and other machines: whether that one still runs is not to be seen from here.
+    // Containers and other machines may share a home directory, and their processes are not visible here.
     if (at !== place()) return false;
     process.kill(Number(pid), 0);
     return false;
@@ -78,12 +80,12 @@ function read(path: string): string | undefined {
   }
 }
 
-/** Where the number of a process means something. */
+/** Machine and PID namespace in which a process id is valid. */
 export function place(): string {
   try {
     return `${hostname()}/${readlinkSync('/proc/self/ns/pid')}`;
   } catch {
-    // Only Linux has more than one.
+    // Only Linux has PID namespaces.
     return hostname();
   }
 }

@@ -1,7 +1,10 @@
-/** Opens a page in the user's browser, where there is one. */
+/** Pages in the user's browser. */
 import { spawn } from 'node:child_process';
 
-/** Failure is silent: the URL is printed in any case. @param url of an issuer; it is given as one argument, to no shell */
+/**
+ * Opens a page if there is a browser. Failures are ignored, because the URL is printed anyway.
+ * @param url from an issuer; passed as one argument, without a shell
+ */
 export function openBrowser(url: string): void {
   const [program, ...words] = process.platform === 'darwin' ? ['open'] : ['xdg-open'];
   const child = spawn(program!, [...words, url], { stdio: 'ignore', detached: true });

@@ -1,12 +1,11 @@
-/** Opens a session of an operator with a broker: who you are says your issuer, what you may the access file. */
-import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
-import { text as textOf } from 'node:stream/consumers';
-import { createDpopProof, dpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity/dpop';
+/**
+ * Opens an operator's session at a broker. The issuer identifies the operator, and the access file assigns their roles.
+ */
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { dpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
-import { refusalIn } from '../broker/refusal.ts';
+import { byKey, createSend, jsonOf, type Method, type Send } from '../broker/send.ts';
 import { readTextFile } from '../input/text-file.ts';
 import { type DeviceOptions, type Issuer, type SignInOptions, tokensByBrowser, tokensByDevice } from './id-token.ts';
 import { revokeRefreshToken } from './refresh.ts';
@@ -16,10 +15,10 @@ export interface OperatorLogin {
   /** Origin of the operator listener. */
   readonly operator: string;
   readonly caFile?: string | undefined;
-  /** Name in the access file; needed where there are several. */
+  /** Issuer name in the access file; required if there are several. */
   readonly issuer?: string | undefined;
   readonly device: boolean;
-  /** File with the token of a Kubernetes ServiceAccount, in place of a person. */
+  /** Path of a Kubernetes ServiceAccount's token, to log in as the ServiceAccount instead of as a person. */
   readonly serviceAccountToken?: string | undefined;
   readonly port: number;
   readonly patienceMs: number;
@@ -31,7 +30,10 @@ export interface LoggedIn {
   readonly operator: Operator;
   /** Unix seconds. */
   readonly expiresAt: number;
-  /** Unix seconds at which a person has to sign in again, because no refresh token confirms them; absent: not before the end. */
+  /**
+   * Unix seconds at which a person without a refresh token must sign in again; absent if that is not before
+   * `expiresAt`.
+   */
   readonly signInAgainAt?: number;
 }
 
@@ -48,15 +50,21 @@ const SignIns = z.object({
   broker: z.url(),
   issuers: z.array(
     z.object({
-      ...{ name: z.string(), issuer: z.url(), client: z.string().min(1), scopes: z.array(z.string()) },
-      ...{ refresh: z.boolean().default(false), consent: z.boolean().default(true) },
+      name: z.string(),
+      issuer: z.url(),
+      client: z.string().min(1),
+      scopes: z.array(z.string()),
+      refresh: z.boolean(),
+      consent: z.boolean(),
     }),
   ),
 });
+/** A signed token: a compact JWS. */
+export const OPERATOR_TOKEN = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const Session = z.object({
-  access_token: z.string().regex(/^mpo_[A-Za-z0-9_-]{43}$/),
+  access_token: z.string().regex(OPERATOR_TOKEN),
   expires_in: z.number().positive(),
-  confirm_in: z.number().optional(),
+  confirm_in: z.number(),
   broker: z.url(),
   operator: Operator,
 });
@@ -65,35 +73,30 @@ const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 const PATIENCE_MS = 30_000;
-const MAX_ANSWER = 1024 * 1024;
 
 /**
- * @throws MeshpassError `usage`, `issuer_unavailable`, `proof_*`, `request_timeout`, `agent_broker_unreachable`, and what the broker
- *   answers: `operator_no_role`, `operator_unauthorized`
+ * Signs in and stores the session.
+ * @throws MeshpassError `usage`, `issuer_unavailable`, `proof_*`, `request_timeout`, `agent_broker_unreachable`, and
+ *   the broker's `operator_no_role`, `operator_unauthorized`
  */
 export async function loginOperator(login: OperatorLogin, environment: NodeJS.ProcessEnv): Promise<LoggedIn> {
-  if (!/^https?:\/\/[^/]+\/?$/.test(login.operator) || !URL.canParse(login.operator))
-    throw new MeshpassError(
-      'usage',
-      `--operator must be an origin such as http://127.0.0.1:9090, not ${login.operator}.`,
-    );
-  const { broker, issuers } = await ask(login, 'GET', '/operator/sign-in', SignIns);
-  // A key of this sign-in alone: the ID token is made for it, and the session bound to it.
+  const stranger = createSend(login, () => ({}), PATIENCE_MS);
+  const { broker, issuers } = await ask(login, stranger, 'GET', '/operator/sign-in', SignIns);
+  // Each sign-in has a new key, to which the ID token's nonce and the session are bound.
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const { token, type, refresh } = await proofOf(login, issuers, privateKey);
-  const path = '/operator/session';
-  const proof = createDpopProof({
-    ...{ key: dpopKey(privateKey), method: 'POST', url: new URL(path, broker).href },
-    ...{ now: Math.floor(Date.now() / 1000), jti: randomUUID() },
-  });
   const form = new URLSearchParams({ grant_type: EXCHANGE, subject_token: token, subject_token_type: type });
   try {
-    const session = await ask(login, 'POST', path, Session, form.toString(), proof);
+    const send = createSend(login, byKey({ broker, key: dpopKey(privateKey) }), PATIENCE_MS);
+    const session = await ask(login, send, 'POST', '/operator/session', Session, form);
     const now = Math.floor(Date.now() / 1000);
     const { broker: of, access_token, expires_in, confirm_in } = session;
     const opened = {
-      ...{ broker: of, token: access_token, key: privateKey, expiresAt: now + expires_in },
-      ...(confirm_in !== undefined && { confirmUntil: now + confirm_in }),
+      broker: of,
+      token: access_token,
+      key: privateKey,
+      expiresAt: now + expires_in,
+      confirmUntil: now + confirm_in,
       ...(refresh && { refresh }),
     };
     const replaced = await exclusively(login.operator, environment, async () => {
@@ -103,7 +106,7 @@ export async function loginOperator(login: OperatorLogin, environment: NodeJS.Pr
     });
     if (replaced) await revokeRefreshToken(replaced);
     const { confirmUntil, expiresAt } = opened;
-    const again = !refresh && confirmUntil !== undefined && confirmUntil < expiresAt;
+    const again = !refresh && confirmUntil < expiresAt;
     return { operator: session.operator, expiresAt, ...(again && { signInAgainAt: confirmUntil }) };
   } catch (thrown) {
     if (refresh) await revokeRefreshToken(refresh);
@@ -111,7 +114,7 @@ export async function loginOperator(login: OperatorLogin, environment: NodeJS.Pr
   }
 }
 
-/** Of a session that this one replaces. What cannot be read is replaced all the same. */
+/** Returns the refresh token of the session to replace, if it is readable. */
 function refreshOf(operator: string, environment: NodeJS.ProcessEnv): Refresh | undefined {
   try {
     return readRefresh(operator, environment);
@@ -151,51 +154,23 @@ function choose<T extends { readonly name: string }>(issuers: readonly T[], name
     throw new MeshpassError('usage', `Say where you sign in (--issuer): ${names}.`);
   const chosen = name === undefined ? issuers[0] : issuers.find((one) => one.name === name);
   if (!chosen)
-    throw new MeshpassError('usage', `--issuer: this broker has nobody sign in at ${name}; it has ${names}.`);
+    throw new MeshpassError('usage', `--issuer: operators of this broker do not sign in at ${name}, but at ${names}.`);
   return chosen;
 }
 
+/**
+ * Sends a request and validates the answer.
+ * @throws MeshpassError `agent_broker_unreachable`, and the broker's codes
+ */
 async function ask<T>(
-  { operator, caFile }: Pick<OperatorLogin, 'operator' | 'caFile'>,
-  method: 'GET' | 'POST',
+  login: OperatorLogin,
+  send: Send,
+  method: Method,
   path: string,
   schema: z.ZodType<T>,
-  form?: string,
-  proof?: string,
+  form?: URLSearchParams,
 ): Promise<T> {
-  const url = new URL(path, operator);
-  const unreachable = (cause?: unknown) =>
-    new MeshpassError(
-      'agent_broker_unreachable',
-      `No broker answers at ${url.origin}: is the port-forward running? It ends when the active broker changes.`,
-      { cause },
-    );
-  const ca = caFile === undefined ? undefined : readTextFile(caFile, '--ca-file');
-  const headers = {
-    ...(form !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
-    ...(proof !== undefined && { dpop: proof }),
-  };
-  const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-  const answer = await new Promise<{ status: number; text: string }>((resolve, reject) => {
-    const sent = send(url, { method, headers, agent: false, timeout: PATIENCE_MS, ...(ca && { ca }) }, (response) => {
-      textOf(response).then((text) => resolve({ status: response.statusCode ?? 0, text }), reject);
-    });
-    sent.on('timeout', () => sent.destroy(new Error('no answer')));
-    sent.on('error', reject);
-    sent.end(form);
-  }).catch((cause) => Promise.reject(unreachable(cause)));
-  const json = answer.text.length > MAX_ANSWER ? undefined : parse(answer.text);
-  if (answer.status === 200) {
-    const read = schema.safeParse(json);
-    if (read.success) return read.data;
-  }
-  throw refusalIn(json) ?? unreachable();
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const read = schema.safeParse(await jsonOf(await send(method, path, form), login));
+  if (read.success) return read.data;
+  throw new MeshpassError('agent_broker_unreachable', `What answers at ${login.operator} is not a broker.`);
 }

@@ -1,6 +1,6 @@
 /**
- * The loopback redirect of a native application (RFC 8252 section 7.3): a page on 127.0.0.1 that the issuer sends the browser back to,
- * once. What does not carry the state of this sign-in is no answer to it, and does not end it.
+ * Loopback redirect of a native application (RFC 8252 section 7.3): a page on 127.0.0.1 to which the issuer redirects
+ * the browser once. Requests without this sign-in's state are rejected, and do not end the sign-in.
  */
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type ServerResponse } from 'node:http';
@@ -10,13 +10,21 @@ import { MeshpassError } from '@meshpass/identity/error';
 export interface Redirect extends AsyncDisposable {
   /** `http://127.0.0.1:PORT/callback` */
   readonly url: string;
-  /** Resolves with the URL that the browser came back to. @throws MeshpassError `request_timeout` */
+  /**
+   * Waits for the redirect.
+   * @returns the URL that the browser requested
+   * @throws MeshpassError `request_timeout`
+   */
   readonly answer: (state: string) => Promise<URL>;
 }
 
 const PATH = '/callback';
 
-/** @param port 0 for any free one. @throws MeshpassError `usage` where it is taken */
+/**
+ * Listens on the loopback interface.
+ * @param port 0 for any free port
+ * @throws MeshpassError `usage` if the port is in use
+ */
 export async function listenForRedirect(port: number, patienceMs: number): Promise<Redirect> {
   const { promise, resolve, reject } = Promise.withResolvers<URL>();
   promise.catch(() => {});
@@ -24,7 +32,7 @@ export async function listenForRedirect(port: number, patienceMs: number): Promi
   let origin = '';
   const server = createServer((request, response) => {
     const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
-    // A name that leads here is no way in (DNS rebinding).
+    // Rejects other host names (DNS rebinding).
     if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET' || url.pathname !== PATH)
       return page(response, 404, 'There is nothing here.');
     const states = url.searchParams.getAll('state');
@@ -63,12 +71,14 @@ function isSame(given: string, wanted: string): boolean {
   return one.length === other.length && timingSafeEqual(one, other);
 }
 
-/** Nothing of the request is in it, and it leads nowhere. */
+/** Sends a page that contains no data from the request, and no link. */
 function page(response: ServerResponse, status: number, sentence: string): void {
   response.writeHead(status, {
     'content-type': 'text/html; charset=utf-8',
     'content-security-policy': "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-    ...{ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' },
+    'cache-control': 'no-store',
+    'referrer-policy': 'no-referrer',
+    'x-content-type-options': 'nosniff',
     connection: 'close',
   });
   response.end(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Meshpass</title><p>${sentence}</p></html>`);

@@ -1,13 +1,15 @@
-/** Refresh tokens of operators: a fresh ID token by which the issuer confirms them, and the end of it. */
+/** Operators' refresh tokens. An ID token from a refresh confirms the operator; logout revokes the refresh token. */
 import { MeshpassError } from '@meshpass/identity/error';
 import * as oidc from 'openid-client';
 import { discover, type Tokens, tokensOf, understood } from './id-token.ts';
 import type { Refresh } from './session-file.ts';
 
 /**
- * OpenID Connect Core section 12. The refresh token may be another one from then on (RFC 9700 section 4.14.2).
- * @returns undefined where the issuer refuses the refresh token for good: the person is disabled there, has signed out, or it is too old; and
- *   where it gives no ID token for it, which it need not: then what it gave is taken back
+ * Requests new tokens (OpenID Connect Core section 12). The issuer may rotate the refresh token (RFC 9700 section
+ * 4.14.2).
+ * @returns undefined if the issuer permanently rejects the refresh token, because the person was disabled or has signed
+ *   out or the token has expired. Also undefined if the issuer returns no ID token, which is optional; the refresh
+ *   token is then revoked
  * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
  */
 export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Tokens | undefined> {
@@ -21,14 +23,17 @@ export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Toke
     } catch (thrown) {
       if (!(thrown instanceof oidc.ResponseBodyError)) throw thrown;
       const { status } = thrown;
-      // An issuer that is busy, or broken, has not refused.
+      // A busy or failing issuer has not rejected the token.
       if (status < 500 && status !== 408 && status !== 429) return undefined;
       throw new MeshpassError('issuer_unavailable', `${issuer.issuer} answered ${status}.`, { cause: thrown });
     }
   });
 }
 
-/** RFC 7009. @returns whether the issuer took it back */
+/**
+ * Revokes a refresh token (RFC 7009).
+ * @returns whether the issuer accepted the revocation
+ */
 export async function revokeRefreshToken({ token, ...issuer }: Refresh): Promise<boolean> {
   try {
     const config = await discover(issuer);

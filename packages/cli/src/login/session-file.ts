@@ -1,7 +1,7 @@
 /**
- * Where an operator's session, its key and the issuer's refresh token are kept: one file a broker, in the user's state directory, which
- * nobody else may read. A session is over after an hour or so, and its token is worth nothing without the key; the refresh token is taken
- * back by `meshpass logout`, and by the next sign-in.
+ * Storage of an operator's token, its key and the issuer's refresh token: one file per broker in the user's state
+ * directory, readable only by its owner. A token lasts five minutes and is useless without the key, which stays until
+ * the session ends. `meshpass logout` and the next sign-in revoke the refresh token.
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -13,31 +13,31 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
 import { withLockFile } from './lock-file.ts';
 
-/** Another command asks issuer and broker meanwhile. */
+/** Long enough for another command's requests to issuer and broker. */
 const LOCK_MS = 90_000;
 
 const Refresh = z.object({
-  /** Name in the access file. */
+  /** Issuer name in the access file. */
   name: z.string(),
   issuer: z.url(),
   client: z.string(),
   token: z.string().min(1),
 });
-/** A refresh token, and where it is good. */
+/** Refresh token, with its issuer and client. */
 export type Refresh = z.infer<typeof Refresh>;
 
 const Stored = z.object({
-  /** Origin that it is for. */
+  /** Origin of the operator listener. */
   operator: z.string(),
-  /** The broker's own name for itself: what proofs are made for. */
+  /** The broker's public URL, for which DPoP proofs are made. */
   broker: z.url(),
-  token: z.string().regex(/^mpo_[A-Za-z0-9_-]{43}$/),
+  token: z.string().min(1),
   /** PKCS #8, PEM. */
   key: z.string(),
   /** Unix seconds. */
   expiresAt: z.number(),
-  /** Unix seconds until which the issuer need not confirm the person. */
-  confirmUntil: z.number().optional(),
+  /** When the issuer must next confirm the person, Unix seconds. */
+  confirmUntil: z.number(),
   refresh: Refresh.optional(),
 });
 type Stored = z.infer<typeof Stored>;
@@ -48,15 +48,18 @@ export interface OperatorSessionFile {
   readonly key: DpopKey;
   /** Unix seconds. */
   readonly expiresAt: number;
-  readonly confirmUntil?: number | undefined;
-  /** Absent: the issuer gave none. */
+  /** Unix seconds. */
+  readonly confirmUntil: number;
+  /** Absent if the issuer issued none. */
   readonly refresh?: Refresh | undefined;
 }
 
 /**
+ * Reads a session.
  * @param operator origin of the operator listener
- * @returns undefined where nobody has signed in there, or the session is over
- * @throws MeshpassError `config_invalid` where others may read the file, or it is damaged
+ * @param now Unix seconds
+ * @returns undefined if there is no session, or it has expired
+ * @throws MeshpassError `config_invalid` if the file is damaged, or other users can read it
  */
 export function readOperatorSession(
   operator: string,
@@ -74,14 +77,18 @@ export function readOperatorSession(
 }
 
 /**
- * What is to be taken back: also where the session is over, and where others could read the file, for these have it then.
- * @throws MeshpassError `config_invalid` where the file cannot be read or is damaged
+ * Reads a refresh token in order to revoke it, even if the session has expired or other users could read the file: they
+ * may have copied the token.
+ * @throws MeshpassError `config_invalid` if the file is damaged or cannot be read
  */
 export function readRefresh(operator: string, environment: NodeJS.ProcessEnv): Refresh | undefined {
   return read(operator, environment, 0)?.refresh;
 }
 
-/** @throws MeshpassError `config_invalid` where it cannot be written */
+/**
+ * Stores a session, replacing the previous one.
+ * @throws MeshpassError `config_invalid` if the file cannot be written
+ */
 export function writeOperatorSession(
   operator: string,
   { key, ...session }: Omit<OperatorSessionFile, 'key'> & { readonly key: KeyObject },
@@ -92,26 +99,28 @@ export function writeOperatorSession(
 }
 
 /**
- * What changes while a session goes on; where another one has come in its place, nothing does. To be called by who holds the lock.
+ * Updates fields of a stored session, unless another session, with another key, has replaced it. The caller must hold
+ * the lock.
  * @throws MeshpassError `config_invalid`
  */
 export function changeOperatorSession(
   operator: string,
-  { token }: Pick<OperatorSessionFile, 'token'>,
-  change: Partial<Pick<OperatorSessionFile, 'expiresAt' | 'confirmUntil' | 'refresh'>>,
+  { key }: Pick<OperatorSessionFile, 'key'>,
+  change: Partial<Pick<OperatorSessionFile, 'token' | 'expiresAt' | 'confirmUntil' | 'refresh'>>,
   environment: NodeJS.ProcessEnv,
 ): void {
   const stored = read(operator, environment);
-  if (stored?.token === token) write({ ...stored, ...change }, environment);
+  if (stored && dpopKey(createPrivateKey(stored.key)).jwk.x === key.jwk.x) write({ ...stored, ...change }, environment);
 }
 
+/** Deletes a stored session. */
 export function removeOperatorSession(operator: string, environment: NodeJS.ProcessEnv): void {
   rmSync(fileOf(operator, environment), { force: true });
 }
 
 /**
- * Runs `work` while no other command changes what is kept for this broker: most issuers take a refresh token once.
- * @throws MeshpassError `config_invalid` where another one does so for too long; what `work` throws
+ * Runs `work` while no other command changes this broker's file, because most issuers accept a refresh token only once.
+ * @throws MeshpassError `config_invalid` if another command holds the lock too long; errors of `work`
  */
 export async function exclusively<T>(
   operator: string,
@@ -122,7 +131,10 @@ export async function exclusively<T>(
   return await withLockFile(`${fileOf(operator, environment)}.lock`, LOCK_MS, work);
 }
 
-/** @param forbidden bits of the file's mode */
+/**
+ * Reads and validates the file.
+ * @param forbidden mode bits that must not be set
+ */
 function read(operator: string, environment: NodeJS.ProcessEnv, forbidden = 0o077): Stored | undefined {
   const path = fileOf(operator, environment);
   let text: string;

@@ -1,25 +1,26 @@
-/** The broker's audit log: whole answers, and lines as they arrive. */
+/** Client for the broker's audit log: complete answers, and lines as they arrive. */
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
+import { unreachable } from '../broker/send.ts';
 import { unreadable } from '../input/text-file.ts';
 import { type OperatorOptions, openOperator } from './client.ts';
-import { unreachable } from './send.ts';
 
 export interface AuditClient {
   readonly json: (path: string, order?: unknown) => Promise<unknown>;
   readonly text: (path: string) => Promise<string>;
-  /** @throws MeshpassError `agent_broker_unreachable` also where the answer breaks off */
+  /** @throws MeshpassError `agent_broker_unreachable`, also if the answer is cut off */
   readonly lines: (path: string) => Promise<AsyncIterable<string>>;
 }
 
-/** Until the answer begins: a checkpoint is signed, or rows are pruned, before that. */
+/** How long the answer may take to begin, ms. The broker first signs a checkpoint or prunes rows. */
 const PATIENCE_MS = 10 * 60_000;
 
 /**
- * @param environment where the token is looked for when no file is named
- * @throws MeshpassError `usage`; the calls: what the broker answered, or `agent_broker_unreachable`
+ * Creates a client.
+ * @param environment source of the token if no file is named
+ * @throws MeshpassError `usage`; the client's functions throw the broker's codes or `agent_broker_unreachable`
  */
 export function auditClient(options: OperatorOptions, environment: NodeJS.ProcessEnv): AuditClient {
   const send = openOperator(options, environment, PATIENCE_MS);
@@ -35,7 +36,10 @@ export function auditClient(options: OperatorOptions, environment: NodeJS.Proces
   };
 }
 
-/** @throws MeshpassError `usage`, when it is read, where the file cannot be */
+/**
+ * Reads a file line by line.
+ * @throws MeshpassError `usage` while iterating, if the file cannot be read
+ */
 export function fileLines(file: string, flag: string): AsyncIterable<string> {
   return linesOf(createReadStream(file), (cause) => unreadable(file, cause, flag));
 }
@@ -50,7 +54,7 @@ async function* linesOf(input: Readable, failure: (cause: unknown) => Error): As
   try {
     yield* reader;
   } catch (cause) {
-    // Since Node.js 24 the reader throws the input's error itself.
+    // Since Node.js 24, the reader throws the input's error itself.
     throw failure(cause);
   }
   if (failed !== undefined) throw failure(failed);

@@ -2,9 +2,12 @@
 
 import type { Gap } from '@meshpass/broker/audit/export/gaps';
 import type { Report } from '@meshpass/broker/audit/export/verify';
-import type { SealedRow } from '@meshpass/broker/audit/log/leaf';
+import type { SealedRow } from '@meshpass/broker/audit/log/chain';
 
-/** One row as one line. Control characters from outside are replaced: they must not start a line or reach the terminal. */
+/**
+ * Formats a row as one line. Control characters from outside are replaced, because they must not start a line or reach
+ * the terminal.
+ */
 export function rowLine(row: SealedRow): string {
   const who = row.login ?? row.subject ?? '-';
   const parts = [
@@ -17,7 +20,7 @@ export function rowLine(row: SealedRow): string {
     row.rule ?? row.grant_name ?? '',
     row.source === null ? '' : `from ${row.source}`,
     row.session_id === null ? '' : `session ${row.session_id}`,
-    // A developer who was refused has it from the answer.
+    // Refused developers get the request id in the answer, and quote it.
     row.action === 'request' && row.request_id !== null ? `request ${row.request_id}` : '',
     row.code === null ? '' : `[${row.code}]`,
     row.reason,
@@ -28,18 +31,19 @@ export function rowLine(row: SealedRow): string {
     .replace(/\p{Cc}/gu, ' ');
 }
 
-/** A gap that a restore left and an operator declared: no tampering, but not complete either. */
+/** Formats a gap that an operator declared after a restore. It is not tampering, but the log is incomplete. */
 function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, reason }: Gap): string {
   const gone = missing
     ? `rows ${missing[0]} to ${missing[1]} that were signed are not in this log`
     : isEndKnown
       ? 'no signed row is missing'
-      : `how many rows there were after row ${kept} is not known`;
-  const doubtful = unproven ? `; rows ${unproven[0]} to ${unproven[1]} are proven only from then on` : '';
+      : `the number of rows after row ${kept} is unknown`;
+  const doubtful = unproven ? `; rows ${unproven[0]} to ${unproven[1]} are only proven from that row on` : '';
   const told = row === undefined ? 'its row was pruned' : `row ${row}, ${time}, by ${by}: ${reason}`;
   return `DECLARED GAP  a restore began epoch ${epoch}: ${gone}${doubtful} (${told})`.replace(/\p{Cc}/gu, ' ');
 }
 
+/** Formats a verification report. */
 export function reportText(report: Report): string {
   const { ok, rows, first, last, prunedUpTo, checkpoints, problems, more, keysPinned, keys } = report;
   const head = ok
@@ -53,7 +57,7 @@ export function reportText(report: Report): string {
     ...(prunedUpTo > 0 ? [`Rows up to ${prunedUpTo} were pruned; a signed cut and a row of the log say so.`] : []),
     `Log ${report.origin}, root ${report.root}`,
     keysPinned
-      ? `Signed by the key you gave.`
-      : `Signed by the key that the log itself names: give --key to compare it with a key that you trust.\n${keys.join('\n')}`,
+      ? `Signed by the key that you passed.`
+      : `Signed by the key in the log itself: pass --key to compare it with a key that you trust.\n${keys.join('\n')}`,
   ].join('\n');
 }

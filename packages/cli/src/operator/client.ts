@@ -1,80 +1,80 @@
-/** The broker as an operator calls it, signed in or with a token, at its operator listener; or as a job calls it, at its public URL. */
+/**
+ * Client for the broker's operator listener, with an operator's session or a token; or for its public URL, with a job's
+ * token.
+ */
 import { MeshpassError } from '@meshpass/identity/error';
+import { byKey, createSend, type Destination, jsonOf, type Method, type Send } from '../broker/send.ts';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
 import { readTextFile } from '../input/text-file.ts';
 import { type OperatorSessionFile, readOperatorSession } from '../login/session-file.ts';
 import { confirmOperator, forgetEnded } from './confirm-sign-in.ts';
-import { bySession, createSend, type Destination, jsonOf, type Method, type Send } from './send.ts';
 
 export interface OperatorOptions extends Destination {
-  /** File whose only line is the token; absent: MESHPASS_OPERATOR_TOKEN, else the session of meshpass login. */
+  /** Path of a file with the token; by default, MESHPASS_OPERATOR_TOKEN or the session of `meshpass login` is used. */
   readonly operatorToken?: string;
 }
 
 const PATIENCE_MS = 30_000;
-/** Before the end of what the issuer last confirmed, seconds: a request takes its time, too. */
+/** Confirms this many seconds before the deadline, because the request itself takes time. */
 const AHEAD_SECONDS = 5;
 
 export type OperatorCall = (method: Method, path: string, body?: unknown) => Promise<unknown>;
 
 /**
- * @param environment where the token is looked for when no file is named
- * @throws MeshpassError `usage` where there is no token or the URL is no origin; the call: what the broker answered,
- *   `confirmation_pending`, or `agent_broker_unreachable`
+ * Creates a client for JSON requests.
+ * @param environment source of the token if no file is named
+ * @throws MeshpassError `usage` if there is no token, or the URL is not an origin; calls throw the broker's codes or
+ *   `agent_broker_unreachable`
  */
 export function operatorClient(options: OperatorOptions, environment: NodeJS.ProcessEnv): OperatorCall {
   const send = openOperator(options, environment, PATIENCE_MS);
-  return async (method, path, body) => {
-    const response = await send(method, path, body);
-    const json = await jsonOf(response, options);
-    if (json !== undefined && response.statusCode === 202) throwIfPending(json);
-    return json;
-  };
+  return async (method, path, body) => await jsonOf(await send(method, path, body), options);
 }
 
-/** @param patienceMs how long the broker may be silent. @throws MeshpassError as `operatorClient` */
+/**
+ * Creates a client for requests of any kind. It confirms the operator with the issuer when due.
+ * @param patienceMs how long the broker may be silent, ms
+ * @throws MeshpassError as operatorClient()
+ */
 export function openOperator(options: OperatorOptions, environment: NodeJS.ProcessEnv, patienceMs: number): Send {
   const token = readToken(options.operatorToken, environment);
   if (token !== undefined) return createSend(options, () => ({ authorization: `Bearer ${token}` }), patienceMs);
-  const session = sessionOf(options, environment);
-  const send = createSend(options, bySession(session), patienceMs);
+  let session = sessionOf(options, environment);
+  const send = createSend(options, (method, url) => byKey(session)(method, url), patienceMs);
   return async (method, path, body) => {
-    const before = readOperatorSession(options.operator, environment) ?? session;
-    if (isDue(before)) await confirmOperator(options, environment, before);
+    session = readOperatorSession(options.operator, environment) ?? session;
+    if (isDue(session)) session = await confirmOperator(options, environment, session);
     try {
       return await send(method, path, body);
     } catch (thrown) {
       const code = thrown instanceof MeshpassError ? thrown.code : undefined;
       if (code === 'operator_session_ended') await forgetEnded(options, environment, session);
       if (code !== 'operator_unconfirmed') throw thrown;
-      // The clocks differ, or the access file wants it sooner now. Nothing was done yet.
-      await confirmOperator(options, environment, readOperatorSession(options.operator, environment) ?? session);
+      // The clocks differ. The broker has not executed the request, so it can be repeated.
+      session = await confirmOperator(
+        options,
+        environment,
+        readOperatorSession(options.operator, environment) ?? session,
+      );
       return await send(method, path, body);
     }
   };
 }
 
 function isDue({ confirmUntil, refresh }: OperatorSessionFile): boolean {
-  return refresh !== undefined && confirmUntil !== undefined && confirmUntil - AHEAD_SECONDS <= Date.now() / 1000;
+  return refresh !== undefined && confirmUntil - AHEAD_SECONDS <= Date.now() / 1000;
 }
 
-/** @throws MeshpassError `confirmation_pending` where it waits for a second person */
-function throwIfPending({ confirmation }: Readonly<Record<string, unknown>>): void {
-  const { id, expires_at: until } = (confirmation ?? {}) as { readonly id?: unknown; readonly expires_at?: unknown };
-  if (typeof id !== 'string') return;
-  throw new MeshpassError(
-    'confirmation_pending',
-    `Not done yet: another operator has to confirm it until ${until}: meshpass operators confirm ${id}`,
-  );
-}
-
-/** @throws MeshpassError `usage` where nobody has signed in */
+/**
+ * Reads the session of `meshpass login`.
+ * @throws MeshpassError `usage` if there is no session
+ */
 function sessionOf({ operator }: Destination, environment: NodeJS.ProcessEnv): OperatorSessionFile {
   const session = readOperatorSession(operator, environment);
   if (session) return session;
   throw new MeshpassError(
     'usage',
-    `You are not signed in at ${operator}: run meshpass login. Where break-glass is on, --operator-token or ${TOKEN_VARIABLE} does, too.`,
+    `You are not signed in at ${operator}: run meshpass login. If break-glass is on, you can also pass --operator-token or set ${TOKEN_VARIABLE}.`,
   );
 }
 
@@ -82,5 +82,5 @@ function readToken(file: string | undefined, environment: NodeJS.ProcessEnv): st
   const token = (file === undefined ? environment[TOKEN_VARIABLE] : readTextFile(file, '--operator-token'))?.trim();
   if (!token) return undefined;
   if (/^[\x21-\x7e]+$/.test(token)) return token;
-  throw new MeshpassError('usage', `What is named as an operator token (--operator-token, ${TOKEN_VARIABLE}) is none.`);
+  throw new MeshpassError('usage', `The value of --operator-token or ${TOKEN_VARIABLE} is not an operator token.`);
 }

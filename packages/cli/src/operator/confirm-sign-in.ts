@@ -1,7 +1,12 @@
-/** Has the issuer confirm an operator again, with the refresh token of `meshpass login`: OpenID Connect Core section 12. */
+/**
+ * Confirmation of an operator by the issuer, with the refresh token of `meshpass login` (OpenID Connect Core section
+ * 12).
+ */
 import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
+import { byKey, createSend, type Destination, jsonOf } from '../broker/send.ts';
+import { OPERATOR_TOKEN } from '../login/operator.ts';
 import { refreshTokens, revokeRefreshToken } from '../login/refresh.ts';
 import {
   changeOperatorSession,
@@ -11,44 +16,53 @@ import {
   readOperatorSession,
   removeOperatorSession,
 } from '../login/session-file.ts';
-import { bySession, createSend, type Destination, jsonOf } from './send.ts';
 
-const Confirmed = z.object({ expires_in: z.number(), confirm_in: z.number() });
+const Confirmed = z.object({
+  access_token: z.string().regex(OPERATOR_TOKEN),
+  expires_in: z.number(),
+  confirm_in: z.number(),
+});
 
 const PATIENCE_MS = 30_000;
-/** After which no provider gives the same ID token again. */
+/** Milliseconds after which no provider returns the same ID token again. */
 const NEXT_SECOND_MS = 1_100;
-/** What the broker says of somebody whose refresh token is of no use any more. */
+/** Codes after which the refresh token is useless. */
 const OVER = new Set<string>(['operator_no_role', 'sign_in_ended']);
 
 /**
- * Another command may have done it meanwhile: then nothing is asked.
- * @param seen the session that was not confirmed
- * @throws MeshpassError `operator_unconfirmed` where the issuer has given no refresh token, or does not take it any more;
- *   `issuer_unavailable`, and what the broker answers
+ * Confirms an operator, unless another command has done so in the meantime.
+ * @param seen the session that needs confirmation
+ * @returns the session with its new token
+ * @throws MeshpassError `operator_unconfirmed` if there is no refresh token, or the issuer no longer accepts it;
+ *   `issuer_unavailable`, and the broker's codes
  */
 export async function confirmOperator(
   destination: Destination,
   environment: NodeJS.ProcessEnv,
   seen: OperatorSessionFile,
-): Promise<void> {
+): Promise<OperatorSessionFile> {
   const { operator } = destination;
   if (!seen.refresh) throw unconfirmed('There is no refresh token by which the issuer could confirm you');
-  await exclusively(operator, environment, async () => {
+  return await exclusively(operator, environment, async () => {
     const session = readOperatorSession(operator, environment);
-    if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return;
+    if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return session ?? seen;
     if (!session.refresh) throw unconfirmed('The issuer takes the refresh token no more');
     await confirm(destination, environment, session, session.refresh).catch(async (thrown: unknown) => {
-      // In one second a provider that gives no `jti` may give the same ID token twice: the person's workspace, or another command, had it.
+      // A provider without `jti` may return the same ID token twice within a second, and the person's workspace or
+      // another command may have used it already.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'proof_replayed') throw thrown;
       await setTimeout(NEXT_SECOND_MS);
       const { refresh } = readOperatorSession(operator, environment) ?? session;
       if (refresh) await confirm(destination, environment, session, refresh);
     });
+    return readOperatorSession(operator, environment) ?? session;
   });
 }
 
-/** Refreshes, keeps the new refresh token, and shows the broker the ID token. @throws MeshpassError as confirmOperator() */
+/**
+ * Requests new tokens, stores the new refresh token, and sends the ID token to the broker.
+ * @throws MeshpassError as confirmOperator()
+ */
 async function confirm(
   destination: Destination,
   environment: NodeJS.ProcessEnv,
@@ -61,31 +75,29 @@ async function confirm(
     changeOperatorSession(operator, session, { refresh: undefined }, environment);
     throw unconfirmed(`${refresh.name} does not confirm you any more`);
   }
-  // Before the broker is asked: the one before may be worth nothing now, and whoever brings it again ends them all.
-  const renewed = { ...refresh, token: tokens.refreshToken ?? refresh.token };
-  changeOperatorSession(operator, session, { refresh: renewed }, environment);
-  const send = createSend(destination, bySession(session), PATIENCE_MS);
+  // Stores the new refresh token before calling the broker: the old one may be invalid now, and an issuer that detects
+  // its reuse revokes the new one too.
+  const next = { ...refresh, token: tokens.refreshToken ?? refresh.token };
+  changeOperatorSession(operator, session, { refresh: next }, environment);
+  const send = createSend(destination, byKey(session), PATIENCE_MS);
   try {
     const answer = await send('POST', '/operator/session/confirm', { id_token: tokens.idToken });
-    const { expires_in, confirm_in } = Confirmed.parse(await jsonOf(answer, destination));
+    const { access_token: token, expires_in, confirm_in } = Confirmed.parse(await jsonOf(answer, destination));
     const now = Math.floor(Date.now() / 1000);
-    const times = { expiresAt: now + expires_in, confirmUntil: now + confirm_in };
-    changeOperatorSession(operator, session, times, environment);
+    const renewed = { token, expiresAt: now + expires_in, confirmUntil: now + confirm_in };
+    changeOperatorSession(operator, session, renewed, environment);
   } catch (thrown) {
-    // A broker of an earlier version has taken over, or was gone back to: it asks for no confirmation.
-    if (thrown instanceof MeshpassError && thrown.code === 'not_found')
-      return changeOperatorSession(operator, session, { confirmUntil: undefined }, environment);
     if (thrown instanceof MeshpassError && OVER.has(thrown.code)) {
       changeOperatorSession(operator, session, { refresh: undefined }, environment);
-      await revokeRefreshToken(renewed);
+      await revokeRefreshToken(next);
     }
     throw thrown;
   }
 }
 
 /**
- * A broker says that a session is over. If it is the broker of this session, and not another one behind the same port-forward, what is kept is
- * of no use any more, and the refresh token is taken back.
+ * Deletes a session that the broker has ended, and revokes its refresh token. First checks that the answer came from
+ * the session's own broker, not from another broker behind the same port-forward.
  */
 export async function forgetEnded(
   destination: Destination,
@@ -103,7 +115,7 @@ export async function forgetEnded(
       if (session.refresh) await revokeRefreshToken(session.refresh);
     });
   } catch {
-    // The next login, or logout, does it.
+    // The next login or logout deletes it.
   }
 }
 

@@ -6,7 +6,7 @@ export interface SessionRow {
   readonly login: string;
   readonly workspace: string;
   readonly grants: readonly string[];
-  /** Unix seconds, as the two below. */
+  /** Unix seconds, like the next two. */
   readonly opened_at: number;
   readonly expires_at: number;
   readonly lease_expires_at: number;
@@ -14,7 +14,10 @@ export interface SessionRow {
 
 const HEAD = ['ID', 'USER', 'SUBJECT', 'WORKSPACE', 'GRANTS', 'OPEN FOR', 'ENDS IN', 'LEASE'];
 
-/** @param now milliseconds since the epoch */
+/**
+ * Formats sessions as a table, sorted by login.
+ * @param now Unix milliseconds
+ */
 export function sessionsTable(sessions: readonly SessionRow[], now: number): string {
   const rows = [...sessions]
     .sort((a, b) => a.login.localeCompare(b.login) || a.opened_at - b.opened_at)
@@ -47,7 +50,7 @@ function span(seconds: number): string {
   return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Names come from an issuer: they must not send control characters to the terminal. */
-function printable(text: string): string {
+/** Replaces control characters, because names of issuers and certificates must not reach the terminal unfiltered. */
+export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
 }

@@ -1,4 +1,5 @@
 /** Signing keys and roots as text. */
+import { printable } from './sessions-table.ts';
 
 export interface Trust {
   readonly signing_keys: readonly {
@@ -14,7 +15,7 @@ export interface Trust {
       readonly sha256: string;
       readonly subject: string;
       readonly not_after: string;
-      /** Of live sessions, under this root. */
+      /** Number of live sessions' certificates under this root. */
       readonly certificates: number;
     }[];
     readonly other_certificates: number;
@@ -23,10 +24,11 @@ export interface Trust {
 
 type Key = Trust['signing_keys'][number];
 
+/** Formats signing keys and roots. */
 export function trustText({ signing_keys: keys, roots }: Trust): string {
   return [
     'Signing keys of tokens',
-    ...keys.map((key) => `  ${key.kid}  ${part(key)}${key.in_mesh ? '' : ' (the mesh does not have it yet)'}`),
+    ...keys.map((key) => `  ${key.kid}  ${part(key)}${key.in_mesh ? '' : ' (not yet in the mesh)'}`),
     '',
     'Roots of the mesh, with the number of live certificates under each',
     ...roots.trusted.map(
@@ -49,11 +51,6 @@ function part({ part, signs_from, until }: Key): string {
     case 'next':
       return signs_from === undefined ? 'is next' : `is next, and signs from ${signs_from}`;
     case 'retired':
-      return until === undefined ? 'is published, and signs no more' : `signs no more, and goes ${until}`;
+      return until === undefined ? 'is published, and no longer signs' : `no longer signs, and is removed ${until}`;
   }
-}
-
-/** Names in certificates are untrusted: they must not send control characters to the terminal. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
 }

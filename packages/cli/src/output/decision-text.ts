@@ -1,21 +1,21 @@
-/** A decision as text: the answer, the reason, and the file and line of the rule. */
+/** Decision as text: the answer, the reason, and the rule's file and line. */
 import type { Decision, Evaluation, RuleRef } from '@meshpass/analysis/evaluate';
 import { describeAssumption } from '@meshpass/istio';
 
 const WHY: Readonly<Record<Decision['reason'], string>> = {
-  open: 'no ALLOW policy applies, so what is not denied passes',
+  open: 'no ALLOW policy applies, so calls pass unless they are denied',
   'allow-rule': 'this rule allows it',
   'no-allow-rule': 'ALLOW policies apply, and none of their rules matches',
   'deny-rule': 'this rule denies it',
   'custom-rule': 'an external authorizer refuses it, or the mesh does not know it',
   'invalid-token': 'the token is not valid for this rule',
-  plaintext: 'mutual TLS is demanded',
-  'foreign-peer': 'the peer is of a trust domain that the mesh does not take',
-  'not-http': 'the port is declared as HTTP, and this is not',
+  plaintext: 'mutual TLS is required',
+  'foreign-peer': 'the mesh does not accept the trust domain of the peer',
+  'not-http': 'the port is declared as HTTP, and the connection is not HTTP',
   'malformed-path': 'Envoy refuses the path',
 };
 
-/** `refused (403): this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`. */
+/** Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`. */
 export function decisionText(decision: Decision): string {
   const { allowed, status, reason, rule, as } = decision;
   const verdict = `${allowed ? 'allowed' : 'refused'}${status === undefined ? '' : ` (${status})`}`;
@@ -31,23 +31,22 @@ export function decisionText(decision: Decision): string {
   return `${verdict} as ${as.toUpperCase()}: ${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}${tail}`;
 }
 
-/** A decision, or why it is unknown and what the policies alone would decide. */
+/** Formats a decision, or why it is unknown: components other than the sidecar's policies may decide. */
 export function judgedText({ decision, unknown }: Evaluation): string {
-  const text = decisionText(decision);
-  return unknown === undefined ? text : `unknown: ${unknown}\n    its policies alone: ${text}`;
+  return unknown === undefined ? decisionText(decision) : `unknown: ${unknown}`;
 }
 
 /**
- * A line for each thing that was assumed; none where nothing was.
- * @param namespaces whose Pods are taken to have a sidecar
- * @param unplaced objects that name no namespace, in words
+ * Formats a decision's assumptions, one per line; empty if there are none.
+ * @param namespaces namespaces whose Pods are assumed to have a sidecar
+ * @param unplaced objects without a namespace, in words
  */
 export function assumptionLines(namespaces: readonly string[], unplaced: string | undefined): readonly string[] {
   const texts = assumptions(namespaces, unplaced);
   return texts.length === 0 ? [] : ['', ...texts];
 }
 
-/** The same for `--output json`. */
+/** Returns the assumptions for `--output json`. */
 export function assumptionJson(namespaces: readonly string[], unplaced: string | undefined): object {
   const assumed = assumptions(namespaces, unplaced);
   return assumed.length === 0 ? {} : { assumed };
@@ -57,13 +56,14 @@ function assumptions(namespaces: readonly string[], unplaced: string | undefined
   return [describeAssumption(namespaces), unplaced].filter((one) => one !== undefined);
 }
 
+/** Formats a rule reference, with its place. */
 export function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {
   const at = place();
   const where = at.line > 0 ? `${at.file}:${at.line}` : at.file;
   return `${action ?? kind} ${namespace}/${name}${rule === undefined ? '' : ` rule ${rule}`}, ${where}`;
 }
 
-/** Plain data for `--output json`. */
+/** Converts a decision into plain data for `--output json`. */
 export function decisionJson({ rule, audited, external, dryRun, ...rest }: Decision): object {
   return {
     ...rest,

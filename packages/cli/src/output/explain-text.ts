@@ -1,42 +1,33 @@
-/** An explanation as text and as JSON. */
+/** Explanations as text and as JSON. */
 import { plainText } from '@meshpass/identity/text';
+import { linesText } from '../diagnosis/print.ts';
 import { formatWanted, type WantedCall } from '../explain/call.ts';
-import type { Explanation, HopLine } from '../explain/explanation.ts';
+import { type Explanation, VERDICTS } from '../explain/explanation.ts';
 import type { Patch } from '../explain/patch.ts';
 
 /**
- * The verdict, then a line for each hop. Names and paths come from outside: nothing of them moves a terminal's cursor.
- * @param request id of the request that was refused, where one was
+ * Formats the verdict, and a line for each hop. Control characters are replaced, because names and paths come from
+ * outside.
+ * @param request id of a refused request, if any
  */
 export function explainText(
-  { verdict, call, session, endpoint, grant, hops, beyond }: Explanation,
+  { verdict, call, session, contact = 'your platform team', endpoint, grant, hops, beyond }: Explanation,
   request?: string,
 ): string {
   const to = endpoint ?? `${call.host}:${call.port}`;
   const by = grant === undefined ? '' : `, by grant ${grant}`;
   const lines = [
     `${verdict}: ${formatWanted(call)} to ${to}${by}`,
-    ...hops.map((one) => `  ${`${one.hop}:`.padEnd(WIDTH)}${MARK[one.verdict]}${one.reason}${placeText(one)}`),
+    ...linesText(hops, { ...VERDICTS, warning: '', skipped: '' }).map((line) => `  ${line}`),
     ...(beyond === undefined ? [] : [`  ${beyond}`]),
     ...(verdict === 'refused' || request !== undefined
-      ? [`  for your platform team: session ${session}${request === undefined ? '' : `, request ${request}`}`]
+      ? [`  for ${contact}: session ${session}${request === undefined ? '' : `, request ${request}`}`]
       : []),
   ];
   return lines.map(plainText).join('\n');
 }
 
-const WIDTH = 'edge and gateway: '.length;
-const MARK: Readonly<Record<Explanation['verdict'], string>> = {
-  allowed: '',
-  refused: 'REFUSED: ',
-  unknown: 'UNKNOWN: ',
-};
-
-function placeText({ place }: HopLine): string {
-  return place === undefined ? '' : ` (${place})`;
-}
-
-/** What a patch means, for whoever reviews it. */
+/** Describes a patch for its reviewers. */
 export function patchText({ grant, widens, holders, assumed }: Patch, call: WantedCall): string {
   const lines = [
     `With this change, grant ${grant} allows ${formatWanted(call)}: proven on what it compiles to.`,
@@ -47,12 +38,19 @@ export function patchText({ grant, widens, holders, assumed }: Patch, call: Want
   return lines.map(plainText).join('\n');
 }
 
-/** Plain data for `--output json`. */
+/** Converts an explanation into plain data for `--output json`. */
 export function explainJson(
-  { verdict, call, session, endpoint, grant, hops, beyond }: Explanation,
+  { verdict, call, session, contact, endpoint, grant, hops, beyond }: Explanation,
   request?: string,
 ): object {
   const { protocol, host, port, method, path } = call;
   const http = protocol === 'http' && { method, path: path.split('?')[0] };
-  return { verdict, call: { protocol, host, port, ...http }, session, request, endpoint, grant, hops, beyond };
+  const shown = hops.map(({ check, state, says, place }) => ({
+    hop: check,
+    verdict: VERDICTS[state as keyof typeof VERDICTS],
+    reason: says,
+    place,
+  }));
+  const to = { protocol, host, port, ...http };
+  return { verdict, call: to, session, contact, request, endpoint, grant, hops: shown, beyond };
 }

@@ -1,8 +1,8 @@
-/** JSON output. Members are in snake_case; some that are older are in camelCase, and stay beside the new name. */
+/** JSON output. Fields are in snake_case; older camelCase fields remain beside their new names. */
 
 const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z]+)+$/;
 
-/** @returns indented JSON in which every member in camelCase is followed by its twin in snake_case */
+/** @returns indented JSON, in which each camelCase field is followed by its snake_case twin */
 export function formatJson(value: unknown): string {
   return JSON.stringify(value, (_, member) => (isRecord(member) ? withTwins(member) : member), 2);
 }

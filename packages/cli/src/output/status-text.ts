@@ -1,12 +1,11 @@
-/** What `meshpass up` and `meshpass status` print as text. */
+/** Text output of `meshpass up` and `meshpass status`. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
+import { signInLine } from '../sign-in/sign-in.ts';
 
-import { signInLine } from '../login/workspace.ts';
-
-/** Why a live session gained a grant, as the broker names it. */
+/** Descriptions of the broker's reasons for a grant that a live session gained. */
 const GAINED: Readonly<Record<string, string>> = {
   window_opened: 'its time window opened',
-  access_widened: 'the access file gives it now',
+  access_widened: 'the access file grants it now',
   approved: 'it was approved',
   emergency: 'taken in an emergency',
   signed_in: 'you signed in',
@@ -14,7 +13,10 @@ const GAINED: Readonly<Record<string, string>> = {
 
 const STILL_DRAINING_MS = 10_000;
 
-/** @param now milliseconds since the epoch */
+/**
+ * Formats the agent's status.
+ * @param now Unix milliseconds
+ */
 export function statusText(status: AgentStatus, now: number): string {
   const { session, credentials } = status;
   const lines = [
@@ -23,23 +25,28 @@ export function statusText(status: AgentStatus, now: number): string {
     ...credentials.svids.map(
       ({ grant, spiffeId, expiresAt, heldUntil, gained }) =>
         `  ${grant}: ${spiffeId}, expires in ${left(expiresAt, now)} and is renewed before` +
-        (heldUntil === undefined || heldUntil === session.expiresAt ? '' : `, held until ${clock(heldUntil)}`) +
+        (heldUntil === undefined || heldUntil === session.expiresAt ? '' : `, granted until ${clock(heldUntil)}`) +
         (gained === undefined ? '' : ` (${GAINED[gained] ?? gained})`),
     ),
     ...status.signIns.map(signInLine),
-    status.services.length > 0 ? 'You may reach:' : 'No service is granted yet. Ask the owner of the access file.',
-    ...status.services.map(serviceLine),
+    status.services.length > 0
+      ? 'You may reach:'
+      : `No service is granted yet. Ask ${status.contact ?? 'the owner of the access file'}.`,
+    ...serviceLines(status.services),
+    ...(status.contact !== undefined && status.services.length > 0 ? [`For more access, ask ${status.contact}.`] : []),
     ...kubernetesLines(status),
     `For programs that need a proxy: eval "$(meshpass env)" (proxy on ${status.proxy.host}:${status.proxy.port})`,
     envoyLine(status),
     leaseLine(status),
     ...drainingLines(status, now),
     ...status.refusals.map((refusal) => refusalLine(refusal)),
-    ...status.configuration.refused.slice(0, 5).map((reason) => `Not used of the broker's configuration: ${reason}`),
-    ...status.configuration.rejected.map((reason) => `Envoy does not take: ${reason}`),
+    ...status.configuration.refused
+      .slice(0, 5)
+      .map((reason) => `Part of the broker's configuration not used: ${reason}`),
+    ...status.configuration.rejected.map((reason) => `Envoy rejects: ${reason}`),
     ...leftOutLines(status),
     ...status.notes.map((note) => `Note: ${note}`),
-    ...Object.entries(status.broker.failures).map(([task, failure]) => `Not well: ${task}: ${failure}`),
+    ...Object.entries(status.broker.failures).map(([task, failure]) => `Failing: ${task}: ${failure}`),
   ];
   return lines.join('\n');
 }
@@ -47,7 +54,7 @@ export function statusText(status: AgentStatus, now: number): string {
 function kubernetesLines({ kubernetes }: AgentStatus): string[] {
   if (!kubernetes) return [];
   return [
-    `For kubectl: export KUBECONFIG='${kubernetes.kubeconfig}' (meshpass env does so, too)`,
+    `For kubectl: export KUBECONFIG='${kubernetes.kubeconfig}' (meshpass env also does this)`,
     ...kubernetes.contexts.map(({ name, namespaces }) => {
       const more = namespaces.length > 5 ? ` and ${namespaces.length - 5} more` : '';
       return `  context ${name}: ${namespaces.slice(0, 5).join(', ')}${more}`;
@@ -71,14 +78,14 @@ function counted(count: number, what: string): string {
 
 function leaseLine({ lease: { by, since, refused } }: AgentStatus): string {
   const way = by === 'channel' ? 'by the control channel of an edge' : 'over HTTPS at the broker';
-  const hint = refused === undefined ? '' : `; an edge did not renew it at ${clock(refused.at)} [${refused.code}]`;
+  const hint = refused === undefined ? '' : `; an edge refused it at ${clock(refused.at)} [${refused.code}]`;
   return `Lease renewed ${way} since ${clock(since)}${hint}`;
 }
 
-/** An edge that carries tunnels of the workspace says so every two seconds until it ends. */
+/** Warns about a draining edge, which repeats its announcement every two seconds until it ends. */
 function drainingLines({ draining }: AgentStatus, now: number): string[] {
   if (draining === undefined || now - draining.at > STILL_DRAINING_MS) return [];
-  return ['An edge is about to end: new requests go by another one, and what is still under way there may be cut.'];
+  return ['An edge is shutting down: new requests use another edge, and requests in progress may be cut off.'];
 }
 
 function refusalLine({
@@ -101,7 +108,7 @@ function refusalLine({
   );
 }
 
-/** Filters of other teams, by kind. */
+/** Summarizes other teams' filters that the broker omits, by kind. */
 function leftOutLines({ configuration }: AgentStatus): string[] {
   const kinds = Map.groupBy(configuration.leftOut, ({ what }) => what);
   return [...kinds].map(([what, all]) => {
@@ -110,11 +117,20 @@ function leftOutLines({ configuration }: AgentStatus): string[] {
   });
 }
 
-function serviceLine(service: ServiceStatus): string {
+/** Formats one line per port, even if several grants contain it. */
+function serviceLines(services: readonly ServiceStatus[]): string[] {
+  const ports = Map.groupBy(services, ({ host, port }) => `${host}:${port}`);
+  return [...ports.values()].map((held) => serviceLine(held[0]!, held));
+}
+
+function serviceLine(service: ServiceStatus, held: readonly ServiceStatus[]): string {
   const name = service.names.at(-1) ?? service.host;
   const where = service.protocol === 'tcp' ? `${name}:${service.port}` : `http://${name}:${service.port}`;
-  const what = service.allow ? `  ${service.allow.join(', ')}` : '';
-  return `  ${where}${what}${service.address ? '' : '  (through the proxy)'}`;
+  const allowed =
+    held.length === 1
+      ? service.allow?.join(', ')
+      : held.map(({ grant, allow = ['everything'] }) => `${allow.join(', ')} (grant ${grant})`).join('; ');
+  return `  ${where}${allowed ? `  ${allowed}` : ''}${service.address ? '' : '  (through the proxy)'}`;
 }
 
 function clock(at: number): string {

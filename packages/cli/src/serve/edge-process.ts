@@ -1,7 +1,9 @@
-/** An edge in a process: reloads its certificate when the file changes, and serves probes and metrics on a separate listener. */
+/**
+ * Edge process: reloads its certificate when the file changes, and serves probes and metrics on a separate listener.
+ */
 import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
-import { readKeyPair } from '@meshpass/broker/secrets/key-pair';
+import { readKeyPair } from '@meshpass/broker/http/key-pair';
 import { type ControlBroker, type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
 import type { HostPort } from '../command/host-port.ts';
@@ -11,7 +13,7 @@ export interface EdgeProcessOptions {
   readonly tlsCert: string;
   readonly tlsKey: string;
   readonly gateway: HostPort;
-  /** The API server of Kubernetes; absent: nobody reaches it here. */
+  /** Kubernetes API server; absent if this edge does not connect to it. */
   readonly kubernetesApi?: HostPort | undefined;
   readonly operatorListen?: HostPort | undefined;
   readonly directory: Directory;
@@ -21,14 +23,18 @@ export interface EdgeProcessOptions {
 }
 
 export interface EdgeProcess {
-  /** Is not ready any more, and goes on serving until no tunnel is left, or for `longestMs`. */
+  /** Fails the readiness probe, and serves until no tunnel is left or `longestMs` has passed. */
   drain(longestMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
 const CERTIFICATE_POLL_MS = 10_000;
 
-/** @throws MeshpassError `config_invalid` where certificate and key cannot be used, or others may read the key; what startEdge throws */
+/**
+ * Starts an edge.
+ * @throws MeshpassError `config_invalid` if certificate and key are unusable, or other users can read the key; errors
+ *   of startEdge()
+ */
 export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
   const { listen, gateway, kubernetesApi, directory, report, control, log } = options;
   const read = () => readKeyPair({ certFile: options.tlsCert, keyFile: options.tlsKey });
@@ -43,9 +49,8 @@ export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess>
       [taken, problem] = [now, undefined];
       log.info({}, 'the edge took its renewed certificate');
     } catch (err) {
-      // It is tried again: a pair may be half replaced, or its mode be wrong.
-      if (String(err) !== problem)
-        log.warn({ err }, "the edge's new certificate is unusable; it goes on with the old one");
+      // Retried at the next poll: the pair may be half replaced, or the key's mode wrong.
+      if (String(err) !== problem) log.warn({ err }, "the edge's new certificate is unusable; it keeps the old one");
       problem = String(err);
     }
   }, CERTIFICATE_POLL_MS);

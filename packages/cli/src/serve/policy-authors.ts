@@ -1,33 +1,26 @@
-/** The flags of `meshpass serve` for the jobs that plan and apply access files. */
+/** Flags of `meshpass serve` for the jobs that plan and apply access files. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { type OptionsOf, text } from '../command/flag.ts';
+import { inEnvironment, type OptionsOf, text } from '../command/flag.ts';
 import { wholeNumber } from '../command/host-port.ts';
 
-export const policyAuthorFlags = {
+export const policyAuthorFlags = inEnvironment({
   policyRepository: text('<id>', 'GitHub id of the repository whose jobs plan and apply access files', {
-    env: 'MESHPASS_POLICY_REPOSITORY',
-    defaultText: 'only operators do',
+    defaultText: 'only operators',
   }),
-  policyOwner: text('<id>', "GitHub id of the repository's owner", { env: 'MESHPASS_POLICY_OWNER' }),
+  policyOwner: text('<id>', "GitHub id of the repository's owner"),
   policyWorkflow: text(
     '<workflow>',
     'job_workflow_ref of jobs that apply: OWNER/REPOSITORY/.github/workflows/FILE@REF',
-    {
-      env: 'MESHPASS_POLICY_WORKFLOW',
-    },
   ),
-  policyEnvironment: text('<name>', 'GitHub environment of jobs that apply', { env: 'MESHPASS_POLICY_ENVIRONMENT' }),
-  policyRef: text('<ref>', 'Git ref whose jobs apply', { env: 'MESHPASS_POLICY_REF', default: 'refs/heads/main' }),
-  policyIssuer: text('<url>', "issuer of the jobs' tokens", {
-    env: 'MESHPASS_POLICY_ISSUER',
-    default: 'https://token.actions.githubusercontent.com',
-  }),
-};
+  policyEnvironment: text('<name>', 'GitHub environment of jobs that apply'),
+  policyRef: text('<ref>', 'Git ref whose jobs apply', { default: 'refs/heads/main' }),
+  policyIssuer: text('<url>', "issuer of the jobs' tokens", { default: 'https://token.actions.githubusercontent.com' }),
+});
 export type PolicyAuthorFlags = OptionsOf<typeof policyAuthorFlags>;
 
 /**
- * @returns the member `policyAuthors` of the broker's configuration; undefined where only operators apply
- * @throws MeshpassError `config_invalid` where a flag needs another one
+ * @returns the broker configuration's `policyAuthors`; undefined if only operators apply access files
+ * @throws MeshpassError `config_invalid` if a flag requires another one
  */
 export function policyAuthorsOf(flags: PolicyAuthorFlags) {
   const { policyRepository, policyOwner, policyWorkflow, policyEnvironment } = flags;
@@ -37,7 +30,7 @@ export function policyAuthorsOf(flags: PolicyAuthorFlags) {
     if (given === undefined) return undefined;
     throw new MeshpassError(
       'config_invalid',
-      `--policy-${given} has no effect without --policy-repository: give both.`,
+      `--policy-${given} has no effect without --policy-repository: pass both.`,
     );
   }
   if (policyWorkflow === undefined)

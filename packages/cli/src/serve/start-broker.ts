@@ -1,5 +1,6 @@
-/** Composes the broker, and the edge in the same process with --edge-listen. */
+/** Composes the broker and, with --edge-listen, an edge in the same process. */
 import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { authorize } from '@meshpass/access';
 import {
@@ -12,34 +13,39 @@ import {
   readBrokerConfig,
   serveBroker,
 } from '@meshpass/broker';
+import { policyAuthors } from '@meshpass/broker/admin/policy/author';
 import { createAttest, createAttestSignIn } from '@meshpass/broker/attest/attest';
 import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github/app';
 import { createLosses } from '@meshpass/broker/attest/github/losses';
-import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
-import { createVerifyLogout } from '@meshpass/broker/attest/oidc/logout-token';
 import { type ForwardingOptions, forwardingHostOnlyInALab } from '@meshpass/broker/attest/presence/forwarded-port';
 import { createPresence } from '@meshpass/broker/attest/presence/presence';
-import { createRateLimiter } from '@meshpass/broker/github/rate-limiter';
-import { readAsApp, readWithTokenFile } from '@meshpass/broker/github/reader';
-import { policyAuthors } from '@meshpass/broker/policy/author';
-import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/connect-mesh';
-import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
-import { relayTokens } from '@meshpass/broker/xds/istiod/relay-token';
+import { createRateLimiter } from '@meshpass/broker/attest/watch/rate-limiter';
+import { readAsApp, readWithTokenFile } from '@meshpass/broker/attest/watch/reader';
+import { openCheckpointMap } from '@meshpass/broker/audit/checkpoint/config-map-sink';
+import { untilItAnswers } from '@meshpass/broker/base/clock/until-it-answers';
+import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
+import { openKeySecret } from '@meshpass/broker/core/token/key-secret';
+import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
+import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
+import { createVerifyLogout } from '@meshpass/broker/issuers/oidc/logout-token';
+import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/reconcile/connect-mesh';
+import { relayTokens } from '@meshpass/broker/mesh/xds/istiod/relay-token';
 import { createDirectory, followFeed, queueDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';
 import { activeLabelOf } from './active-label.ts';
-import { checkpointMapOf } from './checkpoint-map.ts';
 import { type EdgeProcess, runEdge } from './edge-process.ts';
 import type { ServeOptions } from './flags.ts';
 import { policyAuthorsOf } from './policy-authors.ts';
-import { requireDirectory } from './require-directory.ts';
 import { untilSignal } from './until-signal.ts';
 
-/** In one process, silence of this many ms means that the process was suspended, and may have missed events. */
+/**
+ * Silence between broker and edge in one process, ms, after which the process must have been suspended and may have
+ * missed events.
+ */
 const OWN_SILENCE_MS = 30_000;
 
-/** How the two halves of a broker are started. */
+/** Functions that start the two halves of a broker. */
 export interface Composition {
   readonly connectMesh: typeof connectMesh;
   readonly serveBroker: typeof serveBroker;
@@ -47,15 +53,19 @@ export interface Composition {
 
 type Log = ReturnType<typeof createLog>;
 
-/** Timeout of GitHub and identity providers; the agent retries. */
+/** Timeout for GitHub and identity providers, milliseconds; the agent retries. */
 const ISSUER_PATIENCE_MS = 5_000;
 const LAST_WORDS_MS = 2_000;
 
 const PRODUCT: Composition = { connectMesh, serveBroker };
 
-/** Runs a broker until a signal. @throws MeshpassError where it cannot start or has lost its store */
+/**
+ * Runs a broker until a signal arrives.
+ * @throws MeshpassError if it cannot start, or has lost its store
+ */
 export async function startBroker(options: ServeOptions, { connectMesh, serveBroker } = PRODUCT): Promise<void> {
-  // With an edge in the process, forwarded bytes are garbage too; collecting it more often costs a tenth of the throughput.
+  // With an edge in the process, forwarded bytes also become garbage, and more frequent collections cost a tenth of the
+  // throughput.
   if (options.edgeListen === undefined) growHeapSlowly();
   const log = createLog('broker', options.logLevel);
   const signalled = untilSignal();
@@ -69,7 +79,6 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     tls: { certFile: options.tlsCert, keyFile: options.tlsKey },
     dataDir: options.data,
     databaseUrl: options.databaseUrl,
-    signingKeyFile: options.signingKey,
     auditKeyFile: options.auditKey,
     auditCheckpointFile: options.auditCheckpoint,
     auditRetentionDays: options.auditRetention,
@@ -93,23 +102,32 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     approvalWebhookKeys: options.approvalWebhookKeys,
     policyAuthors: policyAuthorsOf(options),
   });
-  if (options.approvalWebhookKeys !== undefined)
-    requireDirectory(options.approvalWebhookKeys, '--approval-webhook-keys');
-  const signer = await openSigner(
-    options.signingKey ?? join(options.data, 'signing-key.pem'),
-    options.signingKey === undefined,
-  );
+  const { approvalWebhookKeys: keys } = options;
+  // Checked now, so that a missing mount is noticed before a key is needed.
+  if (keys !== undefined && !statSync(keys, { throwIfNoEntry: false })?.isDirectory())
+    throw new MeshpassError('config_invalid', `--approval-webhook-keys: ${keys} is not a directory.`);
   const activeState = createActiveState();
   const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
-  // Whatever ends this, a wrong flag included, ends all that has begun: watches would keep the process alive.
+  // Any failure, even a wrong flag, must close what was opened before: open watches would keep the process alive.
   await using begun = new AsyncDisposableStack();
+  const { data, signingKeySecret, auditCheckpointConfigmap, kubeconfig } = options;
+  const signingKeys =
+    signingKeySecret === undefined
+      ? { storage: keyFileStorage(join(data, 'signing-key.pem')), close: () => {} }
+      : await openKeySecret({ kubeconfig, ...signingKeySecret });
+  begun.defer(signingKeys.close);
+  const signer = await untilItAnswers(() => openSigner(signingKeys.storage), {
+    signal: givingUp.signal,
+    onFailure: (err) => log.warn({ err }, 'the signing keys cannot be read from their Secret yet'),
+  });
   const edgeFlags = edgeFlagsOf(options);
   const github = askGithub(options);
   const activeLabel = await activeLabelOf(options, (err) => log.warn({ err }, 'the label of the Pod was not written'));
   begun.defer(() => activeLabel?.close());
-  // A container that starts again finds the label of the one before.
+  // After a restart, the container finds its predecessor's label.
   activeLabel?.set(false);
-  const checkpointMap = await checkpointMapOf(options);
+  const checkpointMap =
+    auditCheckpointConfigmap && (await openCheckpointMap({ kubeconfig, ...auditCheckpointConfigmap }));
   begun.defer(() => checkpointMap?.close());
   const mesh = await connectMesh(meshConfig(options), {
     tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
@@ -117,7 +135,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     activeState,
   });
   begun.defer(() => mesh.close());
-  // A key that GitHub refuses is said before the first developer comes.
+  // Logs at startup if GitHub refuses the key, before the first developer arrives.
   github.app?.signIn().catch((err) => log.warn({ err }, 'the GitHub App could not sign in'));
   const broker = await serveBroker(config, {
     ...attestors(options, config, mesh, github.app, log),
@@ -126,7 +144,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     authorize,
     authority: mesh.authority,
     revoker: mesh.revoker,
-    relay: { ...mesh.istiod, token: relayTokens(mesh.istiod.kubernetes) },
+    relay: { ...mesh.istiod, token: relayTokens(mesh.istiod.kubernetes), tokenHeader: header },
     mesh: mesh.state,
     kubernetesTokens: mesh.kubernetesTokens,
     warnings: () => [...mesh.state.problems(), ...[github.app?.refused()].filter((one) => one !== undefined)],
@@ -148,14 +166,15 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   }).catch((thrown) => {
     if (!givingUp.signal.aborted) throw thrown;
   });
-  // A signal ended it while it was on standby.
+  // A signal ended the standby broker.
   if (!broker) return;
   let lost: MeshpassError | undefined;
   begun.defer(async () => {
     if (!lost) await broker.close();
   });
   activeLabel?.set(true);
-  // Before anything ends: until another container runs here, this Pod would go on to be called the active one.
+  // Deferred after the broker, so it runs before the broker closes: the Pod would otherwise be labeled active until the
+  // next container starts.
   begun.defer(() => activeLabel?.leave());
   const edge = await edgeBeside(broker, edgeFlags, createLog('edge', options.logLevel));
   begun.defer(() => edge?.close());
@@ -165,7 +184,10 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   throw lost;
 }
 
-/** Another broker is active now: it must not wait for connections that this process still holds. */
+/**
+ * Exits soon, because another broker is active now and must not wait for connections that this process still keeps
+ * open.
+ */
 function endSoon(): void {
   setTimeout(() => process.exit(EXIT.unavailable), LAST_WORDS_MS).unref();
 }
@@ -193,7 +215,7 @@ function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
 
 const ASKING = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
 
-/** Clients that call GitHub for the organization, and the rate limit that they share. */
+/** Creates clients that call GitHub for the organization, with a shared rate limit. */
 function askGithub(options: ServeOptions) {
   const api = { url: options.githubApi, ...ASKING };
   const rateLimiter = createRateLimiter(Date.now);
@@ -206,7 +228,10 @@ function askGithub(options: ServeOptions) {
   const app =
     appId !== undefined && githubAppKey !== undefined
       ? createGithubApp({
-          ...{ ...api, appId, privateKey: readPrivateFile(githubAppKey), losses },
+          ...api,
+          appId,
+          privateKey: readPrivateFile(githubAppKey),
+          losses,
           ...(onInstallationAnswer && { onInstallationAnswer }),
         })
       : undefined;
@@ -225,7 +250,10 @@ function attestors(
 ) {
   const confirming = app ? { app } : {};
   const presence = createPresence({
-    ...{ mode: config.codespacePresence, broker: config.publicUrl, clock: Date.now, random: randomBytes },
+    mode: config.codespacePresence,
+    broker: config.publicUrl,
+    clock: Date.now,
+    random: randomBytes,
     forwarding: forwardingOf(options, log),
   });
   const { access } = mesh.state;
@@ -238,6 +266,7 @@ function attestors(
   };
 }
 
+/** Returns how presence challenges reach Codespaces. Logs a fatal warning if the lab flag redirects GitHub tokens. */
 export function forwardingOf(
   { labOnlySendGithubTokensTo: address }: Pick<ServeOptions, 'labOnlySendGithubTokensTo'>,
   log: Pick<Log, 'fatal'>,
@@ -251,7 +280,10 @@ export function forwardingOf(
   return { timeoutMs, [forwardingHostOnlyInALab]: address };
 }
 
-/** What the flags say of an edge in this process. @throws MeshpassError `usage` where they say half of it */
+/**
+ * Returns the flags for an edge in this process; undefined if there is none.
+ * @throws MeshpassError `usage` if the flags are incomplete
+ */
 function edgeFlagsOf({ edgeListen: listen, edgeTlsCert: tlsCert, edgeTlsKey: tlsKey, ...more }: ServeOptions) {
   if (!listen) return undefined;
   const { meshGateway: gateway, edgeOperatorListen: operatorListen, kubernetesApi } = more;
@@ -279,7 +311,7 @@ async function edgeBeside(
       renew: (leases) => broker.control.renew(leases, undefined),
       configuration: async ({ set, digest }) => {
         const content = broker.control.configuration(set, digest);
-        if (!content) throw new MeshpassError('not_found', 'This configuration is not announced.');
+        if (!content) throw new MeshpassError('not_found', 'The broker does not announce this configuration.');
         return content;
       },
       draining: async (sessions) => broker.feed.draining(sessions),

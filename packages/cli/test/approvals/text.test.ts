@@ -1,29 +1,42 @@
-/** How requests, emergencies and their reviews read. */
+/** Text of requests, emergencies and their reviews. */
 import type { ApprovalRequest, RequestableGrant } from '@meshpass/identity/approval';
 import { expect, it } from 'vitest';
-import { reviewOrder } from '../../src/approvals/review-order.ts';
 import { overviewText, requestableText, requestText } from '../../src/approvals/text.ts';
 
 const AT = Date.UTC(2026, 10, 26, 3) / 1000;
 const person = { issuer: 'github', subject: 'github:1', login: 'alice' };
 const taken: ApprovalRequest = {
-  ...{ id: 'a'.repeat(24), grant: 'prod', state: 'approved', session: 's', person, workspace: 'codespace:1' },
-  ...{ seconds: 1800, reason: 'INC-1', asked_at: AT, answer_by: AT, needed: 1, answers: [], until: AT + 1800 },
+  id: 'a'.repeat(24),
+  grant: 'prod',
+  state: 'approved',
+  session: 's',
+  person,
+  workspace: 'codespace:1',
+  seconds: 1800,
+  reason: 'INC-1',
+  asked_at: AT,
+  answer_by: AT,
+  needed: 1,
+  answers: [],
+  until: AT + 1800,
   emergency: { state: 'open', review_by: AT + 86_400, reviews: [] },
 };
 const offer: RequestableGrant = {
-  ...{ grant: 'prod', approval: 'approval by team acme/leads, at most 2h', seconds: 3600, longest: 7200 },
+  grant: 'prod',
+  approval: 'approval by team acme/leads, at most 2h',
+  seconds: 3600,
+  longest: 7200,
   reason_required: true,
 };
 
-it('says of an emergency until when it is held, and must be reviewed', () => {
+it('shows until when an emergency lasts and must be reviewed', () => {
   expect(requestText(taken, AT)).toBe(
     `${taken.id}  prod for 30m, alice (github): taken in an emergency until 2026-11-26 03:30:00 UTC - INC-1\n` +
-      '  to be reviewed by somebody else until 2026-11-27 03:00:00 UTC',
+      '  to be reviewed by another person until 2026-11-27 03:00:00 UTC',
   );
 });
 
-it('says who reviewed it, and what they said', () => {
+it('shows the reviewer and their comment', () => {
   const bob = { issuer: 'github', subject: 'github:2', login: 'bob', via: 'workspace', at: AT + 60, reason: 'why?' };
   const emergency = {
     ...taken.emergency!,
@@ -41,15 +54,18 @@ it('lists emergencies to review with the command for it', () => {
   );
 });
 
-it('says why the requests of others are missing', () => {
+it('explains why requests of others are missing', () => {
   const none = { requestable: [], own: [], to_answer: [], to_review: [] };
-  const incomplete = 'What others wait for is not listed: GitHub does not answer.';
+  const incomplete = 'Requests of others are not listed: GitHub does not answer.';
   expect(overviewText({ ...none, incomplete }, AT)).toBe(incomplete);
-  expect(overviewText({ ...none, incomplete, requestable: [offer] }, AT)).toContain(`${incomplete}\nYou can ask for:`);
-  expect(overviewText(none, AT)).toBe('No requests, and no grant that you could ask for.');
+  expect(overviewText({ ...none, incomplete, requestable: [offer] }, AT)).toContain(`${incomplete}\nYou can request:`);
+  expect(overviewText(none, AT)).toBe('No requests, and no grant that you can request.');
+  expect(overviewText(none, AT, '#mesh')).toBe(
+    'No requests, and no grant that you can request. For access, ask #mesh.',
+  );
 });
 
-it('says how a grant is taken in an emergency, or why not now', () => {
+it('shows the command for emergency access, or why it is refused now', () => {
   const review = 'at most 30m, reviewed within 24h by team acme/leads';
   expect(requestableText({ ...offer, emergency: { longest: 1800, review } })).toContain(
     `in an emergency without it, ${review}: meshpass request prod --emergency --reason "WHY"`,
@@ -57,11 +73,4 @@ it('says how a grant is taken in an emergency, or why not now', () => {
   const barred = 'bob objected to your emergency.';
   expect(requestableText({ ...offer, emergency: { longest: 1800, review, barred } })).toContain(`not now. ${barred}`);
   expect(requestableText(offer)).not.toContain('emergency');
-});
-
-it('takes one of --accept and --object', () => {
-  const given = { id: taken.id, reason: 'seen' };
-  expect(reviewOrder({ ...given, accept: true, object: false }).decision).toBe('accept');
-  for (const both of [true, false])
-    expect(() => reviewOrder({ ...given, accept: both, object: both })).toThrow('Say --accept or --object');
 });

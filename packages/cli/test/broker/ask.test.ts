@@ -20,12 +20,12 @@ async function serve(answer: Parameters<typeof createServer>[1]): Promise<string
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-it('gives the whole answer, whatever its status', async () => {
+it('returns the whole answer, with any status', async () => {
   const url = await serve((_request, response) => void response.writeHead(503).end('{"status":"standby"}'));
   expect(await ask(url, { method: 'GET' })).toMatchObject({ status: 503, json: { status: 'standby' } });
 });
 
-it('gives up an answer that goes on and on', async () => {
+it('aborts an endless answer', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const begun = Promise.withResolvers<void>();
   const url = await serve((_request, response) => {

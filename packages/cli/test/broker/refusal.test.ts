@@ -1,8 +1,8 @@
-/** What a refusal says is shown in a terminal, whoever answered. */
+/** Text of a refusal is printed safely to a terminal, from any server. */
 import { expect, it } from 'vitest';
 import { refusalIn } from '../../src/broker/refusal.ts';
 
-it('keeps lines, and nothing that a terminal would take as an order', () => {
+it('keeps lines, and no control characters', () => {
   const said = 'first\n\u001b[31msecond\u001b]0;title\u0007';
   const refusal = refusalIn({ error_code: 'not_found', error_description: said });
   expect(refusal).toMatchObject({ code: 'not_found', message: 'first\n\ufffd[31msecond\ufffd]0;title\ufffd' });

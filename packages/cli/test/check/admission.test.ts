@@ -11,13 +11,13 @@ const KINDS: Readonly<Record<string, string>> = {
 };
 
 function chart(): Seen[] {
-  return ['admission.yaml', 'audit-checkpoint.yaml'].flatMap((file) => {
+  return ['admission.yaml', 'audit-checkpoint.yaml', 'signing-key.yaml'].flatMap((file) => {
     const url = new URL(`../../../../deploy/helm/meshpass/files/${file}`, import.meta.url);
     return parseAllDocuments(readFileSync(url, 'utf8')).map((document) => document.toJS() as Seen);
   });
 }
 
-/** What is said of a cluster that has these objects. */
+/** Findings about a cluster with these objects. */
 async function says(objects: readonly Seen[], namespace = 'meshpass-system'): Promise<readonly string[]> {
   const call = async ({ path }: { readonly path: string }) => {
     const [kind = '', name] = path.split('/').slice(4);
@@ -27,15 +27,13 @@ async function says(objects: readonly Seen[], namespace = 'meshpass-system'): Pr
   };
   const gateway = { namespace, labels: {}, port: 15443 };
   const findings = await checkAdmission({
-    ...{
-      http: { call } as never,
-      namespace,
-      rootNamespace: 'istio-system',
-      istiod: 'istiod',
-      gateway,
-      gitops: false,
-      now: Date.now,
-    },
+    http: { call } as never,
+    namespace,
+    rootNamespace: 'istio-system',
+    istiod: 'istiod',
+    gateway,
+    gitops: false,
+    now: Date.now,
   });
   return findings.map(({ says }) => says);
 }
@@ -51,19 +49,37 @@ describe('the admission policies', () => {
   it('of another namespace do not bound this broker', async () => {
     const found = await says(chart(), 'platform');
     expect(found).toHaveLength(POLICIES.length);
-    expect(found[0]).toContain('it is not about the broker in platform');
+    expect(found[0]).toContain('it does not match all requests of the broker in platform');
   });
 
   it.each<[string, (policy: Seen) => void, string]>([
-    ['that validates nothing', ({ spec }) => (spec.validations = []), 'it says nothing'],
-    ['of a namespace with a label', ({ spec }) => (spec.matchConstraints.namespaceSelector = LABELS), 'not about all'],
-    ['of objects with a label', ({ spec }) => (spec.matchConstraints.objectSelector = LABELS), 'not about all'],
-    ['with a second condition', ({ spec }) => spec.matchConditions.push({ expression: 'false' }), 'not about all'],
+    ['that validates nothing', ({ spec }) => (spec.validations = []), 'it has no validations'],
+    [
+      'of a namespace with a label',
+      ({ spec }) => (spec.matchConstraints.namespaceSelector = LABELS),
+      'does not match all',
+    ],
+    ['of objects with a label', ({ spec }) => (spec.matchConstraints.objectSelector = LABELS), 'does not match all'],
+    ['with a second condition', ({ spec }) => spec.matchConditions.push({ expression: 'false' }), 'does not match all'],
     ['that lets pass where it fails', ({ spec }) => (spec.failurePolicy = 'Ignore'), 'failurePolicy: Ignore'],
   ])('of which one is %s are not', async (_, change, why) => {
     const objects = chart();
     change(accounts(objects));
     expect(await says(objects)).toEqual([expect.stringContaining(why)]);
+  });
+});
+
+describe('an admission policy with parameters', () => {
+  it.each<[string, (binding: Seen) => void]>([
+    ['some of them', ({ spec }) => (spec.paramRef.selector = LABELS)],
+    ['one of them', ({ spec }) => (spec.paramRef = { name: 'orders', parameterNotFoundAction: 'Allow' })],
+    ['those of one namespace', ({ spec }) => (spec.paramRef.namespace = 'shop')],
+    ['objects of one team', ({ spec }) => (spec.matchResources.objectSelector = LABELS)],
+    ['namespaces of one team', ({ spec }) => (spec.matchResources.namespaceSelector = LABELS)],
+  ])('that is bound to %s is not in force', async (_, change) => {
+    const objects = chart();
+    change(objects.find(({ kind, spec }) => kind === KINDS.validatingadmissionpolicybindings && spec.paramRef)!);
+    expect(await says(objects)).toEqual([expect.stringContaining('none of its bindings denies in all namespaces')]);
   });
 });
 

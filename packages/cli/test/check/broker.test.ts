@@ -1,9 +1,9 @@
-/** What `meshpass check` makes of what answers at the address of the operator listener. */
+/** Findings of `meshpass check` about the operator listener. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
 import { checkBroker } from '../../src/check/broker.ts';
-import { findingText } from '../../src/doctor/line.ts';
+import { findingsText } from '../../src/diagnosis/print.ts';
 
 let end = () => {};
 afterEach(() => end());
@@ -12,25 +12,25 @@ async function look(answer: unknown) {
   const server = createServer((_request, response) => response.end(JSON.stringify(answer)));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   end = () => void server.close();
-  return await checkBroker(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 'mine');
+  return [await checkBroker(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 'mine')].flat();
 }
 
 it('names each reason why the broker is not ready', async () => {
   expect(await look({ status: 'unready', reasons: ['the store does not answer', 'no roots'] })).toMatchObject([
-    { check: 'database', state: 'failed', says: 'It is not ready: the store does not answer.' },
-    { check: 'broker', state: 'failed', says: 'It is not ready: no roots.' },
+    { check: 'database', state: 'failed', says: 'The broker is not ready: the store does not answer.' },
+    { check: 'broker', state: 'failed', says: 'The broker is not ready: no roots.' },
   ]);
 });
 
-it('says what there is to mend of a broker that serves', async () => {
+it('reports the warnings of a broker that serves', async () => {
   const warnings = ['GitHub refuses the id or the private key of the GitHub App 4242'];
   expect(await look({ status: 'ready', reasons: [], warnings })).toMatchObject([
-    { check: 'broker', state: 'warning', says: `It serves, but: ${warnings[0]}.` },
+    { check: 'broker', state: 'warning', says: `The broker serves, but: ${warnings[0]}.` },
   ]);
   expect(await look({ status: 'ready', reasons: [] })).toMatchObject([{ state: 'ok' }]);
 });
 
-it('says whether break-glass is on, which is a warning, or off', async () => {
+it('reports whether break-glass is off, or on, which is a warning', async () => {
   const ready = { status: 'ready', reasons: [], warnings: [] };
   expect(await look({ ...ready, break_glass: false })).toMatchObject([
     { check: 'broker', state: 'ok' },
@@ -43,7 +43,7 @@ it('says whether break-glass is on, which is a warning, or off', async () => {
 });
 
 it.each([[null], ['ready'], [{ reasons: 'abc' }], [{ status: 'standby', reasons: 5 }], [{ reasons: [{}] }], [[]]])(
-  'says that %j is not the answer of a broker',
+  'reports that %j is not the answer of a broker',
   async (answer) => {
     expect(await look(answer)).toMatchObject([{ state: 'failed', says: expect.stringContaining('is not a broker') }]);
   },
@@ -51,5 +51,5 @@ it.each([[null], ['ready'], [{ reasons: 'abc' }], [{ status: 'standby', reasons:
 
 it('prints nothing of the answer that moves a cursor or turns the direction of text', async () => {
   const findings = await look({ reasons: ['\u001b[2Jgone\u009b31m \u202ekcab'] });
-  expect(findings.map(findingText).join('\n')).toMatch(/It is not ready: \ufffd\[2Jgone\ufffd31m \ufffdkcab\./);
+  expect(findingsText(findings)).toMatch(/The broker is not ready: \ufffd\[2Jgone\ufffd31m \ufffdkcab\./);
 });

@@ -1,4 +1,4 @@
-/** Which istiod an operator's check looks at. */
+/** Selection of istiod for an operator's check. */
 import { expect, it } from 'vitest';
 import { checkIstiod } from '../../src/check/istiod.ts';
 
@@ -13,17 +13,22 @@ async function look(istiod: string) {
   };
   const gateway = { namespace: 'meshpass-system', labels: {}, port: 15443 };
   return await checkIstiod({
-    ...{ http: { call } as never, namespace: 'meshpass-system', rootNamespace: 'istio-system', istiod },
-    ...{ gateway, gitops: false, now: Date.now },
+    http: { call } as never,
+    namespace: 'meshpass-system',
+    rootNamespace: 'istio-system',
+    istiod,
+    gateway,
+    gitops: false,
+    now: Date.now,
   });
 }
 
 it('finds the istiod of a revision by the name of its Service', async () => {
-  expect(await look('istiod-1-28')).toMatchObject([{ check: 'istiod', state: 'ok', says: '1 ready; 1.28.1.' }]);
+  expect(await look('istiod-1-28')).toMatchObject({ check: 'istiod', state: 'ok', says: '1 ready; 1.28.1.' });
 });
 
-it('says how to name it where there is none of the usual name', async () => {
-  const [finding] = await look('istiod');
+it('explains how to name it if none has the usual name', async () => {
+  const finding = await look('istiod');
   expect(finding).toMatchObject({ check: 'istiod', state: 'failed' });
-  expect(finding!.next).toContain('--istiod-service');
+  expect(finding.next).toContain('--istiod-service');
 });

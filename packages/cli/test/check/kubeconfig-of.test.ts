@@ -1,4 +1,4 @@
-/** Which cluster `meshpass check` looks at where no flag names one. */
+/** Cluster that `meshpass check` inspects if no flag names one. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,11 +8,11 @@ import { kubeconfigOf } from '../../src/check/kubeconfig-of.ts';
 const home = mkdtempSync(join(tmpdir(), 'meshpass-home-'));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 
-it('refuses where nothing names a cluster', () => {
-  expect(() => kubeconfigOf({}, home)).toThrow('there is no ~/.kube/config');
+it('refuses to run if neither flag nor file names a cluster', () => {
+  expect(() => kubeconfigOf({}, home)).toThrow('No kubeconfig found at ~/.kube/config');
 });
 
-it('takes KUBECONFIG, and without it the file that kubectl takes', () => {
+it('reads KUBECONFIG, and without it the file that kubectl reads', () => {
   mkdirSync(join(home, '.kube'));
   writeFileSync(join(home, '.kube/config'), '');
   expect(kubeconfigOf({ KUBECONFIG: '/a' }, home)).toBe('/a');
@@ -20,6 +20,6 @@ it('takes KUBECONFIG, and without it the file that kubectl takes', () => {
   expect(kubeconfigOf({}, home)).toBe(join(home, '.kube/config'));
 });
 
-it('refuses several files, of which another one may name the cluster', () => {
+it('refuses several files, because any of them may name the cluster', () => {
   expect(() => kubeconfigOf({ KUBECONFIG: '/a:/b' }, home)).toThrow('--kubeconfig');
 });

@@ -1,4 +1,4 @@
-/** What `meshpass check` says of kubectl in workspaces: on, off, or half, and of the roles that are bound. */
+/** Findings of `meshpass check` about kubectl in workspaces: on, off or half on, and the bound roles. */
 import { expect, it } from 'vitest';
 import type { CheckContext } from '../../src/check/context.ts';
 import { checkKubectl } from '../../src/check/kubectl.ts';
@@ -10,7 +10,11 @@ const cluster = (objects: Readonly<Record<string, unknown>>): CheckContext => ({
   http: {
     call: async ({ path }) => ({ status: objects[path] === undefined ? 404 : 200, body: objects[path] ?? {} }),
   },
-  ...{ namespace: 'mine', rootNamespace: 'istio-system', istiod: 'istiod', gitops: false, now: Date.now },
+  namespace: 'mine',
+  rootNamespace: 'istio-system',
+  istiod: 'istiod',
+  gitops: false,
+  now: Date.now,
   gateway: { namespace: 'mine', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 });
 const deployment = (part: string, ...args: string[]) => ({
@@ -40,27 +44,31 @@ it('is off by default', async () => {
   ]);
 });
 
-it('is on where broker, edge and admission say the same', async () => {
+it('is on if broker, edge and admission agree', async () => {
   expect(await said({ ...BROKER, ...EDGE, ...policy(AUDIENCE) })).toEqual([
     `ok: Workspaces whose grants have roles reach kubernetes.default.svc:443, with tokens for ${AUDIENCE}.`,
   ]);
 });
 
 it.each([
-  ['the edge alone', { ...EDGE, ...policy(AUDIENCE) }, /the broker gives no tokens/],
-  ['the broker alone', { ...BROKER, ...policy(AUDIENCE) }, /the edge does not lead there/],
-  ['admission of another audience', { ...BROKER, ...EDGE, ...policy('https://other') }, /does not let the broker have/],
-  ['no admission', { ...BROKER, ...EDGE }, /does not let the broker have/],
+  ['the edge alone', { ...EDGE, ...policy(AUDIENCE) }, /the broker issues no tokens/],
+  ['the broker alone', { ...BROKER, ...policy(AUDIENCE) }, /the edge does not connect to it/],
+  [
+    'admission of another audience',
+    { ...BROKER, ...EDGE, ...policy('https://other') },
+    /does not allow the broker to request/,
+  ],
+  ['no admission', { ...BROKER, ...EDGE }, /does not allow the broker to request/],
 ])('is wrong with %s', async (_, objects, message) => {
   const [first] = await said(objects);
   expect(first).toMatch(/^failed: /);
   expect(first).toMatch(message);
 });
 
-it('tells roles that are not there, and what others allow', async () => {
+it('reports missing roles, and what the others allow', async () => {
   const rule = (resources: string[], verbs: string[]) => ({ apiGroups: [''], resources, verbs });
   expect((await said(bound('gone'))).at(-1)).toBe(
-    'failed: shop/meshpass-dev.gone binds the ClusterRole gone, which is not there.',
+    'failed: shop/meshpass-dev.gone binds the ClusterRole gone, which does not exist.',
   );
   expect((await said(bound('debug', rule(['pods/exec'], ['create'])))).at(-1)).toBe(
     'warning: The ClusterRole debug of shop/meshpass-dev.debug allows exec.',

@@ -1,4 +1,4 @@
-/** What `meshpass check` says of what broker and edge show to whoever connects to their public names. */
+/** Findings of `meshpass check` about the certificates that broker and edge present at their public names. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer as createPlainServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
@@ -41,55 +41,55 @@ describe('a certificate', () => {
     ['of a day with 8 hours left', { from: -(16 / 24) * DAY, until: (8 / 24) * DAY }, 'ok', 'is good until'],
     ['of a day with 4 hours left', { from: -(20 / 24) * DAY, until: (4 / 24) * DAY }, 'warning', 'expires in 0 days'],
     ['that has expired', { from: -9 * DAY, until: -2 * DAY }, 'failed', 'expired on'],
-    ['of another name', { name: 'elsewhere.test' }, 'failed', 'shows a certificate for 127.0.0.1, elsewhere.test.'],
+    ['of another name', { name: 'elsewhere.test' }, 'failed', 'presents a certificate for 127.0.0.1, elsewhere.test.'],
   ] as const)('%s', async (_, certificate, state, says) => {
     const { port, ca } = await shows(certificate);
-    const [finding] = await look(port, ca);
+    const finding = await look(port, ca);
     expect(finding).toMatchObject({ check: 'certificates', state });
-    expect(finding!.says).toMatch(says);
+    expect(finding.says).toMatch(says);
     if (state !== 'ok') expect(finding).toMatchObject({ next: expect.any(String), command: expect.any(String) });
   });
 
   it('that has expired is replaced in the Secret of its part and namespace', async () => {
     const { port, ca } = await shows({ from: -9 * DAY, until: -2 * DAY });
-    expect((await look(port, ca))[0]!.command).toContain('kubectl -n mine create secret tls meshpass-edge-tls');
+    expect((await look(port, ca)).command).toContain('kubectl -n mine create secret tls meshpass-edge-tls');
   });
 
-  it('of a CA that nobody here trusts is not believed, and says how to have it believed', async () => {
+  it('of a CA that is not trusted here is refused, with the way to trust it', async () => {
     const { port } = await shows({});
-    const [finding] = await look(port);
+    const finding = await look(port);
     expect(finding).toMatchObject({ state: 'failed', code: 'config_invalid' });
-    expect(finding!.says).toContain('its certificate is not trusted here (DEPTH_ZERO_SELF_SIGNED_CERT)');
-    expect(finding!.next).toContain('--ca-file');
+    expect(finding.says).toContain('its certificate is not trusted here (DEPTH_ZERO_SELF_SIGNED_CERT)');
+    expect(finding.next).toContain('--ca-file');
   });
 });
 
-describe('what shows none is said as it is', () => {
-  it('a name that does not resolve, and which Service it shall lead to', async () => {
-    const [finding] = await look(443, undefined, 'edge.invalid');
+describe('without a certificate, the finding names the cause', () => {
+  it('a name that does not resolve, with the Service to which it must point', async () => {
+    const finding = await look(443, undefined, 'edge.invalid');
     expect(finding).toMatchObject({
       state: 'failed',
       says: expect.stringContaining('edge.invalid cannot be resolved'),
     });
-    expect(finding!.next).toContain('load balancer of the Service meshpass-edge');
-    expect(finding!.seen).toBe('look up edge.invalid');
+    expect(finding.next).toContain('load balancer of the Service meshpass-edge');
+    expect(finding.seen).toBe('look up edge.invalid');
   });
 
-  it('a port at which nobody listens', async () => {
+  it('a port without a listener', async () => {
     const server = createTcpServer();
     const port = await listen(server);
     await new Promise((resolve) => server.close(resolve));
-    const [finding] = await look(port);
-    expect(finding!.says).toMatch(/^localhost:\d+ \(.+\) cannot be reached from here: the connection is refused\.$/);
+    const finding = await look(port);
+    expect(finding.says).toMatch(/^localhost:\d+ \(.+\) cannot be reached from here: the connection is refused\.$/);
   });
 
   it('something that does not speak TLS', async () => {
-    const [finding] = await look(await listen(createPlainServer()));
-    expect(finding!.says).toContain('cannot be reached from here: what answers does not speak TLS.');
+    const finding = await look(await listen(createPlainServer()));
+    expect(finding.says).toContain('cannot be reached from here: the server does not speak TLS.');
   });
 
   it('something that hangs up', async () => {
-    const [finding] = await look(await listen(createTcpServer((socket) => socket.destroy())));
-    expect(finding!.says).toContain('cannot be reached from here: the connection is closed before TLS.');
+    const finding = await look(await listen(createTcpServer((socket) => socket.destroy())));
+    expect(finding.says).toContain('cannot be reached from here: the connection is closed before TLS.');
   });
 });

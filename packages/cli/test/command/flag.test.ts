@@ -1,4 +1,4 @@
-/** What commands get for their flags, from the command line and the environment. */
+/** Values of flags, from the command line and the environment. */
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it, vi } from 'vitest';
 import { buildParser } from '../../src/command/build.ts';
 import { type Command, defineCommand } from '../../src/command/define.ts';
@@ -18,7 +18,7 @@ import { type Group, select } from '../../src/command/tree.ts';
 
 const FORM = { examples: ['meshpass try'], page: 'docs/cli.md' } as const;
 
-/** What `run` gets, as its type and as its value. */
+/** Options that `run` receives, as their type and as their value. */
 async function optionsOf(command: Command, ...words: string[]): Promise<unknown> {
   let given: unknown;
   const recorded: Command = {
@@ -37,7 +37,7 @@ async function optionsOf(command: Command, ...words: string[]): Promise<unknown>
 beforeEach(() => vi.stubEnv('MESHPASS_TEST', undefined));
 afterEach(() => vi.unstubAllEnvs());
 
-it('have the types that follow from how they are read', async () => {
+it('have the type that their reader returns', async () => {
   const command = defineCommand({
     ...FORM,
     args: { from: argument('where from'), to: argumentsOf('where to') },
@@ -64,13 +64,27 @@ it('have the types that follow from how they are read', async () => {
     },
   });
   const byDefault = {
-    ...{ from: 'a', to: [], surely: 'word', seconds: 45, at: { host: '::1', port: 8443 }, of: { app: 'web' } },
-    ...{ failOn: 'note', base: [], yes: false, byName: true },
+    from: 'a',
+    to: [],
+    surely: 'word',
+    seconds: 45,
+    at: { host: '::1', port: 8443 },
+    of: { app: 'web' },
+    failOn: 'note',
+    base: [],
+    yes: false,
+    byName: true,
   };
   expect(await optionsOf(command, 'a')).toEqual(byDefault);
   const given = ['--seconds', '5', '--fail-on', 'error', '--base', 'x', '--base', 'y', '--yes', '--no-by-name'];
   expect(await optionsOf(command, 'a', 'b', 'c', ...given)).toEqual({
-    ...{ ...byDefault, to: ['b', 'c'], seconds: 5, failOn: 'error', base: ['x', 'y'], yes: true, byName: false },
+    ...byDefault,
+    to: ['b', 'c'],
+    seconds: 5,
+    failOn: 'error',
+    base: ['x', 'y'],
+    yes: true,
+    byName: false,
   });
 });
 
@@ -90,7 +104,8 @@ describe('an environment variable', () => {
   it('is refused like its flag, by the name of the flag', async () => {
     vi.stubEnv('MESHPASS_TEST', 'long');
     await expect(optionsOf(command)).rejects.toMatchObject({
-      ...{ code: 'usage', message: '--lease must be a whole number, not "long".' },
+      code: 'usage',
+      message: '--lease must be a whole number, not "long".',
     });
   });
 
@@ -102,7 +117,7 @@ describe('an environment variable', () => {
     ['no', false],
     ['1', true],
     ['true', true],
-  ])('switches on a toggle unless it is empty or says no: %j', async (value, gitops) => {
+  ])('switches on a toggle unless it is empty or a no: %j', async (value, gitops) => {
     vi.stubEnv('MESHPASS_TEST', value);
     const toggled = defineCommand({
       ...FORM,
@@ -117,6 +132,6 @@ it.each([
   [address, 'elsewhere', '--at must be HOST:PORT, not "elsewhere".'],
   [label, 'app', '--at must be KEY=VALUE, not "app".'],
   [wholeNumber, '-1', '--at must be a whole number, not "-1".'],
-])('refuses what cannot be read, and names the flag: %#', (kind, given, message) => {
+])('refuses an unreadable value, and names the flag: %#', (kind, given, message) => {
   expect(() => kind('<value>', 'a value').read(given, '--at', undefined)).toThrow(message);
 });

@@ -1,11 +1,11 @@
-/** What commands are, and what they print of themselves, for tests. */
+/** Commands and their help, for tests. */
 import { buildParser } from '../../src/command/build.ts';
 import type { Command } from '../../src/command/define.ts';
 import { type Group, isLeaf, leavesOf, type Node, select } from '../../src/command/tree.ts';
 import { TREE } from '../../src/program.ts';
 
 export interface NamedCommand {
-  /** As it is typed: `meshpass policy lint`. */
+  /** Command line without flags: `meshpass policy lint`. */
   readonly name: string;
   readonly words: readonly string[];
   readonly summary: string;
@@ -49,7 +49,7 @@ export function wordsOf(line: string): readonly string[] {
   return [...call.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!);
 }
 
-/** Parses a command line as the command does, and carries nothing out. @throws CommanderError, MeshpassError */
+/** Parses a command line as the command does, without running it. @throws CommanderError, MeshpassError */
 export async function parse(words: readonly string[], command: Command): Promise<readonly string[]> {
   const selected = select(TREE, words);
   let isRun = false;

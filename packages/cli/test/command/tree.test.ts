@@ -1,4 +1,4 @@
-/** Which command a command line names, and that nothing of the others is loaded. */
+/** Selection of a command by a command line, without loading the others. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { defineCommand } from '../../src/command/define.ts';
 import { type Group, select } from '../../src/command/tree.ts';

@@ -24,7 +24,7 @@ describe('meshpass version', () => {
     ['1.0.0', '0.9.0', /newer than the broker/],
     ['0.1.0', '0.3.0', /older than the broker/],
     ['unknown', '0.3.0', undefined],
-  ])('of %s beside a broker of %s says %s', (ours, theirs, said) => {
+  ])('of %s beside a broker of %s reports %s', (ours, theirs, said) => {
     if (said === undefined) expect(skewOf(ours, theirs)).toBeUndefined();
     else expect(skewOf(ours, theirs)).toMatch(said);
   });
@@ -37,7 +37,7 @@ describe('meshpass version', () => {
     expect(JSON.parse(out.join('\n'))).toEqual({ client: { version: VERSION, node: process.versions.node } });
   });
 
-  it('asks again, where it is told to, until a broker answers', async () => {
+  it('retries until a broker answers, if requested', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'meshpass-version-'));
     const { certFile, keyFile } = await writeCertificate(dir);
     let asked = 0;
@@ -57,7 +57,7 @@ describe('meshpass version', () => {
     rmSync(dir, { recursive: true });
   });
 
-  it('says that a broker cannot be reached, and that trying again may help', async () => {
+  it('reports that a broker cannot be reached, and that a retry may help', async () => {
     const errors: string[] = [];
     vi.spyOn(console, 'error').mockImplementation((text: string) => void errors.push(text));
     expect(await run(['node', 'meshpass', 'version', '--broker', 'https://127.0.0.1:1'])).toBe(3);

@@ -36,7 +36,7 @@ afterEach(() => {
   process.exitCode = undefined;
 });
 
-/** `@name` is a path in the folder. */
+/** Calls the program; `@name` becomes a path in the folder. */
 const call = (...words: string[]) =>
   run(['node', 'meshpass', ...words.map((word) => word.replace(/^@/, `${folder}/`))]);
 
@@ -83,29 +83,32 @@ describe('a value that cannot be used', () => {
     expect(await call('policy', 'who-can', 'orders.shop:80', '@mesh.yaml', '--source-ip', address)).toBe(2);
   });
 
-  it('an agent that is not there is named by its directory, which another user or environment may have elsewhere', async () => {
+  it('an agent that does not run is reported with its directory, which another user or environment may have elsewhere', async () => {
     vi.stubEnv('MESHPASS_RUNTIME_DIR', join(folder, 'nobody'));
     expect(await call('status')).toBe(3);
     expect(errors).toEqual([
-      `meshpass: No agent is running in ${folder}/nobody; meshpass up starts it. [agent_not_running]`,
+      `meshpass: No agent is running in ${folder}/nobody; meshpass up starts it. [agent_not_running]\nsee https://meshpass.dev/docs/troubleshooting#agent_not_running`,
     ]);
   });
 
-  it.each(['--method POST', '--header a:b'])('explain --last takes no %s: it is not what was refused', async (flag) => {
-    expect(await call('explain', '--last', ...flag.split(' '))).toBe(2);
-    expect(errors.join()).toMatch(/name the URL for another call. \[usage\]$/);
-  });
+  it.each(['--method POST', '--header a:b'])(
+    'explain --last refuses %s, which may differ from the refused call',
+    async (flag) => {
+      expect(await call('explain', '--last', ...flag.split(' '))).toBe(2);
+      expect(errors.join()).toMatch(/pass a URL for another call. \[usage\]$/);
+    },
+  );
 
-  it('who-can says that the target comes first', async () => {
+  it('who-can explains that the target comes first', async () => {
     expect(await call('policy', 'who-can', '@mesh.yaml', 'orders.shop:80')).toBe(2);
     expect(errors).toEqual([
-      `meshpass: ${folder}/mesh.yaml is a file: the target comes first: HOST:PORT, then files. [usage]`,
+      `meshpass: Expected HOST:PORT before the files, but ${folder}/mesh.yaml is a file. [usage]`,
     ]);
   });
 
   it('doctor refuses a broker without TLS before any check', async () => {
     expect(await call('doctor', '--broker', 'http://x')).toBe(2);
-    expect(errors).toEqual(['meshpass: --broker is http://x: give an https:// URL. [usage]']);
+    expect(errors).toEqual(['meshpass: --broker is http://x: pass an https:// URL. [usage]']);
     expect(out).toEqual([]);
   });
 
@@ -122,29 +125,58 @@ it('access check does not claim that services were checked', async () => {
   ]);
 });
 
-describe('what is typed of a request for approval, or of a port', () => {
+it('access check names the line of a key of earlier versions, and what replaces it', async () => {
+  writeFileSync(join(folder, 'former.yaml'), `operators:\n  secondPerson: [audit.prune]\n${ACCESS}`);
+  expect(await call('access', 'check', '@former.yaml')).toBe(1);
+  expect(errors).toEqual([
+    expect.stringMatching(
+      /former\.yaml:2:3 "secondPerson" is gone, and review in Git replaces it: .*access_file_unknown_key/,
+    ),
+  ]);
+});
+
+describe('access check with the bounds of the chart', () => {
+  const forbidden = (what: string) =>
+    expect.stringContaining(
+      `access.yaml:6:10 access files may not grant ${what} here: admission.services of the chart has `,
+    );
+
+  it.each([['orders.shop'], ['*.shop'], ['ord*.*']])('accepts services that %s covers', async (services) => {
+    expect(await call('access', 'check', '@access.yaml', '--services', 'ledger.bank', '--services', services)).toBe(0);
+  });
+
+  it.each([['orders.shop2'], ['orders'], ['.*.shop'], ['orders.sho?']])(
+    'refuses services that %s does not cover',
+    async (services) => {
+      expect(await call('access', 'check', '@access.yaml', '--services', services)).toBe(1);
+      expect(errors).toEqual([forbidden('orders.shop')]);
+    },
+  );
+});
+
+describe('the id of a request for approval, or a port', () => {
   const id = '0123456789abcdef01234567';
   it.each([
     [
       ['approve', '5f0c...'],
-      '"5f0c..." is no id of a request: it has 24 characters, and meshpass requests shows it. [usage]',
+      '"5f0c..." is not a request id, which has 24 characters: run meshpass requests to see the ids. [usage]',
     ],
     [
       ['deny', 'x', '--reason', 'no'],
-      '"x" is no id of a request: it has 24 characters, and meshpass requests shows it. [usage]',
+      '"x" is not a request id, which has 24 characters: run meshpass requests to see the ids. [usage]',
     ],
     [
       ['requests', '--withdraw', 'x'],
-      '"x" is no id of a request: it has 24 characters, and meshpass requests shows it. [usage]',
+      '"x" is not a request id, which has 24 characters: run meshpass requests to see the ids. [usage]',
     ],
     [
       ['approvals', 'show', 'x'],
-      '"x" is no id of a request: it has 24 characters, and meshpass approvals list shows it. [usage]',
+      '"x" is not a request id, which has 24 characters: run meshpass approvals list to see the ids. [usage]',
     ],
-    [['approvals', 'revoke', id, '--reason', ' '], '--reason is empty: say why. [usage]'],
-    [['request', 'dev', '--reason', ''], '--reason is empty: say why. [usage]'],
+    [['approvals', 'revoke', id, '--reason', ' '], '--reason is empty: give a reason. [usage]'],
+    [['request', 'dev', '--reason', ''], '--reason is empty: give a reason. [usage]'],
     [['login', '--port', '99999'], '--port must be 0 to 65535, not "99999". [usage]'],
-  ])('%j is refused before anybody is asked', async (words, message) => {
+  ])('%j is refused before any request is sent', async (words, message) => {
     expect(await call(...words)).toBe(2);
     expect(errors.join('\n')).toContain(message);
   });

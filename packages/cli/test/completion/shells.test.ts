@@ -1,4 +1,4 @@
-/** The scripts of `meshpass completion`, asked in the shells that they are for. */
+/** The scripts of `meshpass completion`, run in their shells. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** What bash proposes for the last word of a line; `=` separates words, as readline has it. */
+/** Bash's proposals for the last word of a line; `=` separates words, as in readline. */
 function inBash(line: string): readonly string[] {
   const words = line.split(/ |(?==)|(?<==)/);
   const quoted = words.map((word) => `'${word}'`).join(' ');
@@ -36,7 +36,7 @@ function inFish(line: string): readonly string[] {
     .sort();
 }
 
-/** What stands on the line of an interactive zsh after the tabulator. */
+/** Text on the line of an interactive zsh after the tab key. */
 function inZsh(line: string): string {
   const script = `
     zmodload zsh/zpty; zpty z zsh -f -i
@@ -54,7 +54,7 @@ function run(shell: string, args: readonly string[]): string {
     cwd: folder,
     encoding: 'utf8',
     env: { ...process.env, TERM: 'dumb', HOME: folder },
-    // It blocks the test's own thread: nobody else would end a shell that waits.
+    // It blocks the test's own thread: no other code would end a shell that waits.
     timeout: 120_000,
   });
 }
@@ -74,7 +74,7 @@ describe('bash', () => {
     expect(inBash(line)).toEqual(proposed);
   });
 
-  it('leaves files to bash, where a file is wanted', () => {
+  it('leaves the completion of files to bash', () => {
     expect(inBash('meshpass access check acc')).toEqual([]);
     expect(run('bash', ['--norc', '-c', 'source ./bash; complete -p meshpass'])).toContain('-o default');
   });

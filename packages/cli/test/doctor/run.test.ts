@@ -1,4 +1,4 @@
-/** What `meshpass doctor` says of a broker that is not what it should be; test/refusals/presence.mesh.test.ts has the rest. */
+/** Findings of `meshpass doctor` about a wrong broker; test/refusals/presence.mesh.test.ts has the rest. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -11,9 +11,9 @@ import { ENVOY_VERSION } from '@meshpass/agent/envoy/release';
 import { ERROR_CODES } from '@meshpass/identity/error';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeCertificate } from '../../../broker/test/harness/certificate.ts';
-import { adviceFor } from '../../src/doctor/advice.ts';
+import { adviceFor } from '../../src/diagnosis/advice.ts';
+import { exitCodeFor } from '../../src/diagnosis/finding.ts';
 import { lookAtAgent } from '../../src/doctor/credentials.ts';
-import { exitCodeFor } from '../../src/doctor/line.ts';
 import { type DoctorLine, runDoctor } from '../../src/doctor/run.ts';
 
 const TOKEN = `ghu_${'a'.repeat(36)}`;
@@ -22,7 +22,7 @@ let server: Server;
 let ca: string;
 let url: string;
 let issuer: string;
-/** Of `POST /token`. */
+/** Refusal that answers `POST /token`. */
 let refusal: { status: number; code: string };
 
 beforeAll(async () => {
@@ -76,7 +76,7 @@ const doctor = (
   });
 const line = (lines: readonly DoctorLine[], check: DoctorLine['check']) => lines.find((one) => one.check === check);
 
-test('a broker of another name is told, whose proofs would be refused', async () => {
+test('a broker of another name is reported, because it would refuse the proofs', async () => {
   issuer = 'https://broker.example.com';
   const lines = await doctor();
   expect(line(lines, 'broker')).toMatchObject({ state: 'failed', code: 'config_invalid' });
@@ -90,7 +90,7 @@ test('the same name written in another way is the same', async () => {
   });
 });
 
-test('a clock that is a minute off is told, in which direction', async () => {
+test('a clock that is a minute off is reported, with the direction', async () => {
   expect(line(await doctor({}, -120_000), 'clock')).toMatchObject({
     state: 'failed',
     says: expect.stringContaining('behind'),
@@ -116,7 +116,7 @@ test('a refusal that has nothing to do with presence is the session’s', async 
   expect(exitCodeFor(await doctor())).toBe(3);
 });
 
-test('no token is in what is said', async () => {
+test('no finding contains a token', async () => {
   const other = `ghp_${'b'.repeat(36)}`;
   const lines = await doctor({ GITHUB_TOKEN: other });
   expect(line(lines, 'token')).toMatchObject({ state: 'failed', says: expect.stringContaining('ghp_') });
@@ -127,7 +127,7 @@ test('every failure has a next step', () => {
   for (const code of ERROR_CODES) expect(adviceFor(code).next).toMatch(/\w{3}/);
 });
 
-test('a proof file is read, but what is in it is not presented', async () => {
+test('a proof file is read, but its proof is not presented', async () => {
   const file = join(dir, 'proof');
   const look = async (content: string | undefined) => {
     const lines = await runDoctor({
@@ -151,20 +151,18 @@ describe('of a machine', () => {
     for (const check of ['envoy', 'hosts', 'ports'] as const) expect(line(lines, check)).toMatchObject({ state: 'ok' });
   });
 
-  test('the name that nobody knows is told, and nothing is asked', async () => {
+  test('a name that does not resolve is reported, and the broker is not called', async () => {
     const lines = await doctor({}, 0, 'https://broker.invalid');
     expect(line(lines, 'dns')).toMatchObject({
-      ...{
-        state: 'failed',
-        says: expect.stringContaining('broker.invalid cannot be resolved'),
-        seen: 'look up broker.invalid',
-      },
+      state: 'failed',
+      says: expect.stringContaining('broker.invalid cannot be resolved'),
+      seen: 'look up broker.invalid',
       command: expect.stringContaining('getent hosts broker.invalid'),
     });
     expect(line(lines, 'broker')).toMatchObject({ state: 'skipped' });
   });
 
-  test('whoever else answers the TLS of the broker is named', async () => {
+  test('the signer of an untrusted certificate is named', async () => {
     const lines = await doctor({}, 0, url, {}, rootCertificates[0]);
     expect(line(lines, 'tls')).toMatchObject({
       state: 'failed',
@@ -175,7 +173,7 @@ describe('of a machine', () => {
     expect(line(lines, 'broker')).toMatchObject({ state: 'skipped' });
   });
 
-  test('a certificate that has expired is told by its day, with whom to tell', async () => {
+  test('an expired certificate is reported with its day and whom to notify', async () => {
     const own = mkdtempSync(join(dir, 'expired-'));
     const { pem, keyFile } = await writeCertificate(own, { from: -9 * 86_400_000, until: -86_400_000 });
     const expired = createServer({ cert: pem, key: readFileSync(keyFile, 'utf8') });
@@ -186,12 +184,12 @@ describe('of a machine', () => {
     expect(line(lines, 'tls')).toMatchObject({
       state: 'failed',
       says: expect.stringMatching(/^The certificate of localhost expired on \d{4}-\d\d-\d\d by the clock/),
-      next: expect.stringContaining('Tell your platform team'),
+      next: expect.stringContaining('Ask your platform team to renew it'),
     });
     expect(line(lines, 'broker')).toMatchObject({ state: 'skipped' });
   });
 
-  test('a proxy in the environment is told where the broker cannot be reached', async () => {
+  test('a proxy in the environment is reported if the broker cannot be reached', async () => {
     const closed = createServer();
     await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve));
     const { port } = closed.address() as AddressInfo;
@@ -204,7 +202,7 @@ describe('of a machine', () => {
     expect(exitCodeFor(lines)).toBe(3);
   });
 
-  test('no Envoy, one of another version, no hosts file and a port that is taken are told', async () => {
+  test('no Envoy, one of another version, no hosts file and an occupied port are reported', async () => {
     writeFileSync(join(dir, 'old'), "#!/bin/sh\necho 'envoy  version: 0/1.20.0/Clean/RELEASE/BoringSSL'\n", {
       mode: 0o755,
     });
@@ -221,7 +219,9 @@ describe('of a machine', () => {
     });
     expect(line(lines, 'hosts')).toMatchObject({ state: 'failed', code: 'agent_hosts_unwritable' });
     expect(line(lines, 'ports')).toMatchObject({
-      ...{ state: 'failed', says: expect.stringContaining('EADDRINUSE'), command: `ss -ltnp 'sport = :${port}'` },
+      state: 'failed',
+      says: expect.stringContaining('EADDRINUSE'),
+      command: `ss -ltnp 'sport = :${port}'`,
     });
     const old = await doctor({}, 0, url, { envoy: join(dir, 'old'), byName: false });
     expect(line(old, 'envoy')).toMatchObject({ state: 'failed', says: expect.stringContaining('1.20.0') });
@@ -233,10 +233,13 @@ describe('of an agent that runs', () => {
   const status = (more: object) =>
     ({
       credentials: { svids: [{ expiresAt: 2_000 }], identityTokenExpiresAt: 9_000 },
-      ...{ broker: { failures: {} }, lease: { by: 'channel', since: 0 }, notes: [], ...more },
+      broker: { failures: {} },
+      lease: { by: 'channel', since: 0 },
+      notes: [],
+      ...more,
     }) as unknown as AgentStatus;
 
-  test('credentials and edge are judged by what it says', () => {
+  test('credentials and edge are judged by its answer', () => {
     expect(lookAtAgent(status({}), 1_000)).toMatchObject([{ state: 'ok' }, { state: 'ok' }]);
     const [expired, alone] = lookAtAgent(
       status({

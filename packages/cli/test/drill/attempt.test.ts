@@ -9,7 +9,11 @@ const UNCLEAR: Verdict = { verdict: 'unclear', how: 'no answer' };
 function attempt(...verdicts: (Verdict | Error)[]): Attempt {
   const left = [...verdicts];
   return {
-    ...{ layer: 'edge', tried: 'SVID', before: 'taken', limit: 60, pause: 1 },
+    layer: 'edge',
+    tried: 'SVID',
+    before: 'taken',
+    limit: 60,
+    pause: 1,
     use: async () => {
       const next = left.length > 1 ? left.shift()! : left[0]!;
       if (next instanceof Error) throw next;
@@ -31,7 +35,7 @@ describe('a credential that is used after its session has ended is', () => {
     expect(row!.ms).toBeGreaterThan(0);
   });
 
-  test('stale when it is taken beyond the limit', async () => {
+  test('stale when it is accepted beyond the limit', async () => {
     expect(await after(attempt(TAKEN))).toMatchObject([{ outcome: 'stale', how: TAKEN.how }]);
   });
 
@@ -51,7 +55,7 @@ describe('a credential that is used after its session has ended is', () => {
     expect(await tryAgain([broken], unfit)).toEqual([]);
   });
 
-  test('waited for when it takes the mesh a while to know of it', async () => {
+  test('awaited while the mesh does not know of it yet', async () => {
     const late = attempt(REFUSED, UNCLEAR, TAKEN);
     let waited = 0;
     const between = async () => {
@@ -63,7 +67,7 @@ describe('a credential that is used after its session has ended is', () => {
     expect(waited).toBe(2);
   });
 
-  test('stale once more when it comes back to life after a rebuild', async () => {
+  test('stale again when it works again after a rebuild', async () => {
     expect(await tryAgain([attempt(TAKEN)], new Map())).toMatchObject([{ part: 'rebuild', outcome: 'stale' }]);
   });
 });

@@ -3,18 +3,27 @@ import { expect, test } from 'vitest';
 import { noteUndenied } from '../../src/drill/not-denied.ts';
 
 const row = (layer: DrillRow['layer'], outcome: DrillRow['outcome']): DrillRow => ({
-  ...{ part: 'replays', layer, tried: 'SVID', outcome, how: 'HTTP 200' },
+  part: 'replays',
+  layer,
+  tried: 'SVID',
+  outcome,
+  how: 'HTTP 200',
 });
 const session = (...denied: (boolean | undefined)[]): RecordedSession => ({
-  ...{ id: 's1', opened_at: '2026-11-24T16:00:00.000Z', closed_at: '2026-11-24T16:01:00.000Z', close_cause: 'goodbye' },
+  id: 's1',
+  opened_at: '2026-11-24T16:00:00.000Z',
+  closed_at: '2026-11-24T16:01:00.000Z',
+  close_cause: 'goodbye',
   principals: denied.map((one, index) => ({
-    ...{ spiffe_id: `${index}`, namespace: 'meshpass-dev', last_not_after: `2026-11-24T16:0${index + 5}:00.000Z` },
+    spiffe_id: `${index}`,
+    namespace: 'meshpass-dev',
+    last_not_after: `2026-11-24T16:0${index + 5}:00.000Z`,
     ...(one !== undefined && { denied: one }),
   })),
 });
 const outcomes = (rows: readonly DrillRow[]) => rows.map(({ outcome }) => outcome);
 
-test('what lives only for want of a DENY is noted, with the time until when', () => {
+test('a credential that lives only for want of a DENY is noted, with its end', () => {
   const rows = [row('sidecar', 'stale'), row('mesh gateway', 'stale'), row('root DENY', 'stale')];
   const noted = noteUndenied(rows, session(false, false));
   expect(outcomes(noted)).toEqual(['noted', 'noted', 'noted']);
@@ -23,7 +32,7 @@ test('what lives only for want of a DENY is noted, with the time until when', ()
   );
 });
 
-test('what edge, broker or Kubernetes should have ended, and what is unclear, fails as ever', () => {
+test('a credential that edge, broker or Kubernetes should have ended, or an unclear one, still fails', () => {
   const rows = [
     row('edge', 'stale'),
     row('token endpoint', 'stale'),
@@ -33,7 +42,7 @@ test('what edge, broker or Kubernetes should have ended, and what is unclear, fa
   expect(noteUndenied(rows, session(false))).toEqual(rows);
 });
 
-test('nothing is noted where the broker was not asked, does not say, denies one of them, or has the session open', () => {
+test('nothing is noted if the broker was not asked, gives no answer, denies one of them, or has the session open', () => {
   const rows = [row('sidecar', 'stale')];
   for (const recorded of [undefined, session(), session(undefined), session(true), session(false, true)])
     expect(noteUndenied(rows, recorded)).toEqual(rows);

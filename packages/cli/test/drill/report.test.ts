@@ -1,15 +1,19 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openSigner, type Signer } from '@meshpass/broker/token/signer';
+import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
+import { openSigner, type Signer } from '@meshpass/broker/core/token/signer';
 import { DrillReport, EVIDENCE_TYPE, failedRows } from '@meshpass/identity/drill-report';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyEvidence } from '../../src/drill/evidence.ts';
 import { drillTable } from '../../src/drill/table.ts';
 
 const REPORT: DrillReport = {
-  ...{ version: 1, broker: 'https://broker.example.com', cause: 'goodbye' },
-  ...{ started_at: '2026-11-24T16:00:00.000Z', ended_at: '2026-11-24T16:00:02.000Z' },
+  version: 1,
+  broker: 'https://broker.example.com',
+  cause: 'goodbye',
+  started_at: '2026-11-24T16:00:00.000Z',
+  ended_at: '2026-11-24T16:00:02.000Z',
   session: { id: 's1', subject: 'github:1', login: 'alice', workspace: 'space', grants: ['dev'] },
   principals: ['spiffe://cluster.local/ns/meshpass-dev/sa/alice-s1'],
   rows: [
@@ -20,25 +24,24 @@ const REPORT: DrillReport = {
   ],
 };
 const WITNESS = {
-  ...{ broker: 'https://broker.example.com', signed_at: '2026-11-24T16:00:03.000Z' },
+  broker: 'https://broker.example.com',
+  signed_at: '2026-11-24T16:00:03.000Z',
   session: {
-    ...{
-      id: 's1',
-      opened_at: '2026-11-24T16:00:00.000Z',
-      closed_at: '2026-11-24T16:00:01.000Z',
-      close_cause: 'goodbye',
-    },
+    id: 's1',
+    opened_at: '2026-11-24T16:00:00.000Z',
+    closed_at: '2026-11-24T16:00:01.000Z',
+    close_cause: 'goodbye',
     principals: [],
   },
 };
 
 describe('the table of a drill', () => {
   const lines = drillTable(REPORT);
-  test('names the layer at which something stale works, and what was not tried', () => {
+  test('names the layer at which a stale credential works, and the layers that were not tried', () => {
     expect(lines.at(-1)).toBe('FAILED at: sidecar (1 of 2 checks). Not tried: TokenReview.');
-    expect(lines.find((line) => line.includes('STALE'))).toMatch(/STALE +sidecar +SVID +2001 ms {2}HTTP 200/);
+    expect(lines.find((line) => line.includes('STALE'))).toMatch(/STALE +sidecar: +SVID +2001 ms {2}HTTP 200/);
   });
-  test('counts only what is not as it should be as failed', () => {
+  test('counts only wrong outcomes as failed', () => {
     expect(failedRows(REPORT).map(({ layer }) => layer)).toEqual(['sidecar']);
   });
 });
@@ -50,8 +53,8 @@ describe('an evidence file', () => {
   const jwks = (of: Signer) => JSON.parse(of.jwks) as unknown;
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'drill-'));
-    signer = await openSigner(join(directory, 'a.pem'), true);
-    other = await openSigner(join(directory, 'b.pem'), true);
+    signer = await openSigner(keyFileStorage(join(directory, 'a.pem')));
+    other = await openSigner(keyFileStorage(join(directory, 'b.pem')));
   });
   afterAll(() => rmSync(directory, { recursive: true }));
 
@@ -65,7 +68,7 @@ describe('an evidence file', () => {
     await expect(verifyEvidence(jws, jwks(signer))).rejects.toMatchObject({ code: 'evidence_invalid' });
   });
 
-  test('is not a token of the same key, whatever that says', async () => {
+  test('is not a token of the same key, whatever its content', async () => {
     const jws = await signer.sign({ drill: REPORT, witness: WITNESS });
     await expect(verifyEvidence(jws, jwks(signer))).rejects.toMatchObject({ code: 'evidence_invalid' });
   });

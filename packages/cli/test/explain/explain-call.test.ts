@@ -4,7 +4,7 @@ import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
 import { describe, expect, it } from 'vitest';
 import { wantedCall } from '../../src/explain/call.ts';
 import { explainCall } from '../../src/explain/explain-call.ts';
-import { explainText } from '../../src/output/explain-text.ts';
+import { explainJson, explainText } from '../../src/output/explain-text.ts';
 import { known, service } from './known.ts';
 
 const OPERATIONS = [
@@ -21,7 +21,7 @@ const ask = (url: string, answer: ExplainAnswer, more: { method?: string; access
     resolves: async () => more.resolves ?? false,
   });
 
-describe('by what the broker told the session', () => {
+describe('by the broker’s answer to the session', () => {
   it.each([
     ['GET', 'http://orders.shop:8080/orders/1', 'allowed', 'grant dev allows GET /orders/1 by GET /orders/*'],
     ['GET', 'http://orders.shop.svc.cluster.local:8080/orders/1?key=secret', 'allowed', 'GET /orders/1 by'],
@@ -30,24 +30,24 @@ describe('by what the broker told the session', () => {
       'DELETE',
       'http://orders.shop:8080/orders/1',
       'refused',
-      'DELETE /orders/1 is not among what grant dev allows: GET /orders/*, ',
+      'grant dev does not allow DELETE /orders/1, only: GET /orders/*, ',
     ],
-    ['GET', 'http://orders.shop:8080/admin', 'refused', 'GET /admin is not among what grant dev allows'],
+    ['GET', 'http://orders.shop:8080/admin', 'refused', 'grant dev does not allow GET /admin, only: '],
     ['GET', 'http://orders.shop:8080/orders/internal/1', 'refused', 'grant dev denies GET /orders/internal/*'],
     [
       'POST',
       'http://orders.shop:8080/refunds',
       'refused',
-      'only with department finance or audit, and your token does not say that',
+      'only with department finance or audit, and your token does not have them',
     ],
     [
       'GET',
       'http://orders.shop:9090/',
       'refused',
-      'no grant of this session holds port 9090 of orders.shop, only 8080',
+      'no grant of this session contains port 9090 of orders.shop, only 8080',
     ],
-    ['GET', 'http://ordres.shop:8080/', 'refused', 'no grant of this session holds ordres.shop:8080 (did you mean'],
-    ['GET', 'tcp://orders.shop:8080', 'refused', 'where a connection that is none is refused'],
+    ['GET', 'http://ordres.shop:8080/', 'refused', 'no grant of this session contains ordres.shop:8080 (did you mean'],
+    ['GET', 'tcp://orders.shop:8080', 'refused', 'is HTTP and refuses other connections'],
   ])('%s %s is %s', async (method, url, verdict, reason) => {
     const explained = await ask(url, known([ORDERS]), { method });
     expect(explainText(explained)).toContain(reason);
@@ -55,9 +55,19 @@ describe('by what the broker told the session', () => {
     expect(explainText(explained)).not.toContain('secret');
   });
 
-  it('names session and request of what was refused, for whoever looks into the audit log', async () => {
+  it('is refused if the broker left out every endpoint, as of a Pod in ambient mode', async () => {
+    const { host, port } = ORDERS;
+    const route = { kind: 'forward' as const, to: [{ host, port, hasNoEndpoint: true as const }], notes: [] };
+    const explained = await ask('http://orders.shop:8080/orders/1', known([ORDERS], { routes: { dev: route } }));
+    expect(explained.verdict).toBe('refused');
+    expect(explainText(explained)).toMatch(/Envoy has no endpoint for orders\.shop\S+:8080 \(503\): .*ambient mode/);
+    expect(explained).not.toHaveProperty('beyond');
+  });
+
+  it('names session and request of a refusal, for readers of the audit log', async () => {
     const refused = await ask('http://orders.shop:8080/admin', known([ORDERS]), { method: 'GET' });
     expect(explainText(refused)).toMatch(/for your platform team: session \S+$/);
+    expect(explainText({ ...refused, contact: '#platform' })).toMatch(/for #platform: session \S+$/);
     expect(explainText(refused, 'ec48caa8')).toMatch(/for your platform team: session \S+, request ec48caa8$/);
   });
 
@@ -69,7 +79,7 @@ describe('by what the broker told the session', () => {
     });
   });
 
-  it('says what it does not know: other policies of the mesh, and how the platform team finds out', async () => {
+  it('lists unknowns: other policies of the mesh, and how the platform team finds out', async () => {
     const answer = known([ORDERS]);
     const { beyond } = await ask('http://orders.shop:8080/orders/1', {
       ...answer,
@@ -85,7 +95,7 @@ describe('by what the broker told the session', () => {
 
   it('leaves a name that the system resolves to the system', async () => {
     const explained = await ask('http://example.com/', known([ORDERS]), { resolves: true });
-    expect(explained).toMatchObject({ verdict: 'unknown', hops: [{ hop: 'workspace', verdict: 'unknown' }] });
+    expect(explained).toMatchObject({ verdict: 'unknown', hops: [{ check: 'workspace', state: 'unknown' }] });
   });
 
   it('does not conclude anything from an operation in words that it does not know', async () => {
@@ -93,7 +103,7 @@ describe('by what the broker told the session', () => {
     expect(await ask('http://orders.shop:8080/orders/1', known([odd]))).toMatchObject({ verdict: 'unknown' });
   });
 
-  it('takes the grant that Envoy takes: the first that allows method and path', async () => {
+  it('selects the same grant as Envoy: the first that allows method and path', async () => {
     const ops = service({ grant: 'ops', allow: ['DELETE /orders/*'] });
     const answer = known([ORDERS, ops]);
     expect(await ask('http://orders.shop:8080/orders/1', answer, { method: 'DELETE' })).toMatchObject({
@@ -118,11 +128,14 @@ describe('by the routes of the present configuration', () => {
   const route = (more: object) =>
     known([ORDERS, LEDGER], { routes: { dev: { notes: [], rule: 'shop/away', ...more } as never } });
 
-  it('is refused where a VirtualService leads out of the grants', async () => {
+  it('is refused if a VirtualService leads out of the grants', async () => {
     const away = route({
       kind: 'answer',
       status: 403,
-      notGranted: 'VirtualService shop/away leads to x.y:80, which grant dev does not give.',
+      refusal: {
+        code: 'agent_route_not_granted',
+        description: 'VirtualService shop/away leads to x.y:80, which grant dev does not give.',
+      },
     });
     const explained = await ask('http://orders.shop:8080/orders/1', away);
     expect(explained.verdict).toBe('refused');
@@ -141,18 +154,18 @@ describe('by the routes of the present configuration', () => {
     expect(unread.verdict).toBe('unknown');
   });
 
-  it('is unknown where the routes are, or Envoy does not listen', async () => {
+  it('is unknown if the routes are, or Envoy does not listen', async () => {
     expect(
       (await ask('http://orders.shop:8080/orders/1', route({ kind: 'unknown', why: 'a condition' }))).verdict,
     ).toBe('unknown');
     expect((await ask('http://orders.shop:8080/orders/1', known([ORDERS], { listening: [] }))).verdict).toBe('unknown');
   });
 
-  it('is allowed where only the proxy leads to the service, and says so', async () => {
+  it('is allowed, with that note, if only the proxy leads to the service', async () => {
     const answer = known([ORDERS], { listening: [], byProxyOnly: ['127.64.0.1:8080'] });
     const explained = await ask('http://orders.shop:8080/orders/1', answer);
     expect(explained.verdict).toBe('allowed');
-    expect(explainText(explained)).toContain('only the proxy leads to orders.shop.svc.cluster.local:8080');
+    expect(explainText(explained)).toContain('only the proxy reaches orders.shop.svc.cluster.local:8080');
   });
 });
 
@@ -171,12 +184,18 @@ grants:
   it('names the line that decides', async () => {
     const allowed = await ask('http://orders.shop:8080/orders/1', known([ORDERS]), { access: ACCESS });
     expect(allowed).toMatchObject({ verdict: 'allowed' });
-    expect(allowed.hops.at(-1)).toMatchObject({ hop: 'workload', place: 'access.yaml:7:9' });
+    expect(allowed.hops.at(-1)).toMatchObject({ check: 'workload', place: 'access.yaml:7:9' });
+    expect(explainJson(allowed)).toMatchObject({
+      verdict: 'allowed',
+      hops: expect.arrayContaining([
+        { hop: 'workload', verdict: 'allowed', reason: expect.stringContaining('allows'), place: 'access.yaml:7:9' },
+      ]),
+    });
     const refused = await ask('http://orders.shop:8080/refunds', known([ORDERS]), { access: ACCESS, method: 'POST' });
-    expect(explainText(refused)).toMatch(/POST \/refunds is not among .* \(access.yaml:7:9\)/);
+    expect(explainText(refused)).toMatch(/does not allow POST \/refunds, only: .* \(access.yaml:7:9\)/);
   });
 
-  it('is unknown where the file has no such grant, or may select the service', async () => {
+  it('is unknown if the file has no such grant, or may select the service', async () => {
     const other = await ask('http://orders.shop:8080/orders/1', known([ORDERS]), {
       access: ACCESS.replace('dev:', 'others:'),
     });

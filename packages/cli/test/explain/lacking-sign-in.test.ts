@@ -43,7 +43,7 @@ it('names the grants that lack a sign-in, and the command', async () => {
   const { code, out } = await explain(lacking, URL);
   expect(code).toBe(1);
   expect(out).toMatch(
-    /Grants that you would have with a sign-in:\n {2}prod lacks a sign-in at okta: meshpass login --issuer okta$/,
+    /Grants that you would have with a sign-in:\n {2}prod lacks a sign-in at okta: meshpass sign-in --issuer okta$/,
   );
 });
 
@@ -52,7 +52,7 @@ it('has them as JSON', async () => {
   expect(JSON.parse(out)).toMatchObject({ lacking_sign_ins: [{ grant: 'prod', issuer: 'okta' }] });
 });
 
-it('says nothing of them where an older agent does not know the question', async () => {
+it('omits them if the agent does not know', async () => {
   const { code, out } = await explain(() => {
     throw new Error('unknown');
   }, URL);

@@ -1,4 +1,4 @@
-/** `meshpass explain --patch`: what is proposed is taken by git, allows the call, and says what else it widens. */
+/** `meshpass explain --patch`: git applies the proposed patch, which allows the call and lists what else it widens. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ grants:
         allow:
           - GET /orders/* # reads
           - { operation: POST /refunds, require: { department: finance } }
-        deny: [GET /orders/internal/*]
+        deny: [TRACE /*]
 `;
 const ORDERS = service({ allow: ['GET /orders/*'] });
 
@@ -40,7 +40,7 @@ function propose(
 ) {
   const file = fileNamed('access.yaml');
   writeFileSync(file, more.text ?? ACCESS);
-  const files = readAccessFiles(file, '--access-file');
+  const files = readAccessFiles(file, '--access');
   return proposePatch({
     call: wantedCall(url, method, []),
     known: more.answer ?? known([ORDERS]),
@@ -50,7 +50,7 @@ function propose(
 }
 const apply = (diff: string) => execFileSync('git', ['apply', '-'], { cwd: repository, input: diff });
 const verdict = async (url: string, method: string, answer = known([ORDERS])) => {
-  const { access } = readAccessFiles(fileNamed('access.yaml'), '--access-file');
+  const { access } = readAccessFiles(fileNamed('access.yaml'), '--access');
   const explained = await explainCall({
     call: wantedCall(url, method, []),
     known: answer,
@@ -71,18 +71,18 @@ describe('a patch', () => {
            - GET /orders/* # reads
            - { operation: POST /refunds, require: { department: finance } }
 +          - DELETE /orders/1
-         deny: [GET /orders/internal/*]
+         deny: [TRACE /*]
 `);
     expect(await verdict(url, 'DELETE')).toBe('refused');
     apply(diff);
     expect(await verdict(url, 'DELETE')).toBe('allowed');
     expect(readFileSync(fileNamed('access.yaml'), 'utf8').replace('          - DELETE /orders/1\n', '')).toBe(ACCESS);
     expect({ grant, holders, assumed }).toEqual({ grant: 'dev', holders: ['team acme/payments'], assumed: [] });
-    // The entry gives two ports: both are widened, and that is said.
+    // The entry has two ports: the patch widens both, and reports that.
     expect(widens).toEqual(['DELETE /orders/1 on orders.shop:8080', 'DELETE /orders/1 on orders.shop:9090']);
   });
 
-  it('adds an entry for a service that no grant holds, and says what it assumes', () => {
+  it('adds an entry for a service that no grant has, and lists its assumptions', () => {
     const { diff, widens, assumed } = propose('http://ledger.shop:80/entries', 'GET');
     expect(diff).toContain('+      - service: ledger.shop\n+        port: 80\n+        allow: [GET /entries]\n');
     expect(widens).toEqual(['GET /entries on ledger.shop:80']);
@@ -106,7 +106,7 @@ describe('a patch', () => {
     expect(readFileSync(fileNamed('dev.yaml'), 'utf8')).toContain('- PUT /orders/1\n');
   });
 
-  it('says that it widens the ports that the same entry gives by their names', () => {
+  it('reports that it widens the ports that the same entry names', () => {
     const text = ACCESS.replace('[8080, 9090]', '[8080, http]');
     const { widens } = propose('http://orders.shop:8080/orders/1', 'DELETE', { text });
     expect(widens).toEqual([
@@ -124,17 +124,17 @@ describe('no patch is proposed', () => {
   it.each([
     [
       'for what the file denies',
-      'http://orders.shop:8080/orders/internal/1',
-      'GET',
+      'http://orders.shop:8080/orders/1',
+      'TRACE',
       {},
-      /access.yaml:6:9: grant dev denies GET \/orders\/internal/,
+      /access.yaml:6:9: grant dev denies TRACE \/\*/,
     ],
     [
       'around a demanded claim',
       'http://orders.shop:8080/refunds',
       'POST',
       {},
-      /demands claims for POST \/refunds \(department\)/,
+      /requires claims for POST \/refunds \(department\)/,
     ],
     ...[
       [
@@ -147,7 +147,7 @@ describe('no patch is proposed', () => {
         'a pattern that demands a claim',
         'service: orders',
         'require: { department: finance }',
-        /dev demands claims for POST \/refunds on/,
+        /dev requires claims for POST \/refunds on/,
       ],
     ].map(
       ([by, selects, says, why]) =>
@@ -158,7 +158,7 @@ describe('no patch is proposed', () => {
           why,
         ] as [string, string, string, object, RegExp],
     ),
-    ['for what the file allows', 'http://orders.shop:8080/orders/1', 'GET', {}, /allows GET \/orders\/1 already/],
+    ['for what the file allows', 'http://orders.shop:8080/orders/1', 'GET', {}, /already allows GET \/orders\/1/],
     ['for a path that is no exact one', 'http://orders.shop:8080/a*', 'PUT', {}, /exact path/],
     ['for a path that no access file can name', 'http://orders.shop:8080/%E4', 'PUT', {}, /cannot be written/],
     [
@@ -169,11 +169,11 @@ describe('no patch is proposed', () => {
       /--grant: dev, ops/,
     ],
     [
-      'for a grant of somebody else',
+      'for a grant of another person',
       'http://orders.shop:8080/orders/1',
       'PUT',
       { text: two, grant: 'ops' },
-      /not one of this session/,
+      /not a grant of this session/,
     ],
     [
       'where the file has no grant of the session',
@@ -182,7 +182,7 @@ describe('no patch is proposed', () => {
       { text: ACCESS.replace('dev:', 'x:') },
       /none of the grants/,
     ],
-    ['for a name of no service', 'http://example/', 'GET', {}, /no name of a service/],
+    ['for a name of no service', 'http://example/', 'GET', {}, /not a service name/],
   ])('%s', (_, url, method, more, message) => {
     expect(() => propose(url, method, more)).toThrow(message);
   });
@@ -192,16 +192,19 @@ describe('no patch is proposed', () => {
       {
         kind: 'answer',
         status: 403,
-        notGranted: 'VirtualService shop/x leads to a.b:80, which grant dev does not give.',
+        refusal: {
+          code: 'agent_route_not_granted',
+          description: 'VirtualService shop/x leads to a.b:80, which grant dev does not give.',
+        },
       },
-      /a.b:80.*Ask for that service.* --access-file FILE --patch/,
+      /a.b:80.*Explain that service instead.* --access FILE --patch/,
     ],
     [
       { kind: 'forward', rule: 'shop/x', to: [{ host: 'a.b.svc.cluster.local', port: 80 }] },
       /VirtualService shop\/x leads to a.b.svc.cluster.local:80, whose rules decide/,
     ],
     [{ kind: 'forward', rule: 'shop/x', to: [ORDERS], path: '/v2' }, /with the path \/v2, whose rules decide/],
-  ])('where a VirtualService leads elsewhere', (route, message) => {
+  ])('if a VirtualService leads elsewhere', (route, message) => {
     const answer = known([ORDERS], { routes: { dev: { notes: [], ...route } as never } });
     expect(() => propose('http://orders.shop:8080/orders/1', 'PUT', { answer })).toThrow(message);
   });

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { diagnose } from '../../src/diagnosis/run.ts';
 import { checkApp } from '../../src/github-app/check-app.ts';
 import { type CreatedApp, createApp } from '../../src/github-app/create-app.ts';
 import { PERMISSIONS } from '../../src/github-app/permissions.ts';
@@ -31,7 +32,7 @@ interface Page {
   readonly location: string | undefined;
 }
 
-/** Follows nothing, as the tests look at each step. */
+/** Follows no redirect, because the tests check each step. */
 function open(url: string, { method = 'GET', body = '', host = '' } = {}): Promise<Page> {
   return new Promise((resolve, reject) => {
     const headers = {
@@ -50,7 +51,7 @@ function open(url: string, { method = 'GET', body = '', host = '' } = {}): Promi
 
 const plain = (text: string) => text.replaceAll('&quot;', '"').replaceAll('&#39;', "'").replaceAll('&amp;', '&');
 
-/** What the form of the first page sends. @returns where GitHub sends the browser */
+/** Submits the form of the first page. @returns URL to which GitHub redirects the browser */
 async function submit(start: string): Promise<string> {
   const { text } = await open(start);
   const action = plain(/action="([^"]+)"/.exec(text)![1]!);
@@ -62,8 +63,15 @@ async function submit(start: string): Promise<string> {
 function creating(browse: (start: string) => Promise<void>, more: object = {}): Promise<CreatedApp> {
   let browsing: Promise<void> | undefined;
   const created = createApp({
-    ...{ organization: 'acme', name: 'meshpass-acme', url: 'https://broker.example.com', keyFile, port: 0 },
-    ...{ web: github.url, api: github.url, patienceMs: 20_000, ...more },
+    organization: 'acme',
+    name: 'meshpass-acme',
+    url: 'https://broker.example.com',
+    keyFile,
+    port: 0,
+    web: github.url,
+    api: github.url,
+    patienceMs: 20_000,
+    ...more,
     onStart: (url) => {
       browsing = browse(url);
       browsing.catch(() => {});
@@ -84,12 +92,12 @@ describe('registering the App', () => {
     expect(known.permissions).toEqual(Object.fromEntries(PERMISSIONS.map(({ name }) => [name, 'read'])));
   });
 
-  it('is for a user where no organization is named', async () => {
+  it('is for a user if no organization is named', async () => {
     const app = await creating(async (start) => void (await open(await submit(start))), { organization: undefined });
     expect(app.owner).toBe('alice');
   });
 
-  it('takes no code without its state, twice, or by another name of the host', async () => {
+  it('refuses a code without its state, a second one, and one by another name of the host', async () => {
     const seen: number[] = [];
     await creating(async (start) => {
       const back = new URL(await submit(start));
@@ -105,7 +113,7 @@ describe('registering the App', () => {
     expect(seen).toEqual([400, 404, 404, 404, 200, 400]);
   });
 
-  it('goes on waiting when somebody asks for what is no URL', async () => {
+  it('continues to wait after a request with an invalid URL', async () => {
     const app = await creating(async (start) => {
       expect((await open(`${new URL(start).origin}//[`)).status).toBe(404);
       await open(await submit(start));
@@ -113,7 +121,7 @@ describe('registering the App', () => {
     expect(app.slug).toBe('meshpass-acme');
   });
 
-  it('leaves no file where GitHub does not give the App', async () => {
+  it('leaves no file if GitHub does not return the App', async () => {
     const failing = creating(async (start) => {
       const back = new URL(await submit(start));
       back.searchParams.set('code', 'another');
@@ -129,12 +137,12 @@ describe('registering the App', () => {
 
   it('overwrites no file, and asks GitHub for nothing then', async () => {
     writeFileSync(keyFile, 'mine');
-    await expect(creating(async () => {})).rejects.toThrow('it is there already');
+    await expect(creating(async () => {})).rejects.toThrow('the file exists and will not be overwritten');
     expect(readFileSync(keyFile, 'utf8')).toBe('mine');
     expect(await github.admin.calls()).toEqual([]);
   });
 
-  it('prints no secret, and the command that goes on', async () => {
+  it('prints no secret, and the next command', async () => {
     const out: string[] = [];
     let browsing: Promise<unknown> | undefined;
     vi.spyOn(console, 'log').mockImplementation((text: string) => void out.push(text));
@@ -168,12 +176,12 @@ const ALL = { members: 'read', organization_codespaces: 'read', actions: 'read' 
 
 describe('checking the App', () => {
   const look = (more: object = {}) =>
-    checkApp({ ...{ api: github.url, appId: '4242', keyFile, organizations: ['acme'], now: Date.now, ...more } });
+    diagnose([checkApp({ api: github.url, appId: '4242', keyFile, organizations: ['acme'], now: Date.now, ...more })]);
   beforeEach(async () => {
     await creating(async (start) => void (await open(await submit(start))));
   });
 
-  it('says that it is not installed, and where to do that', async () => {
+  it('reports that it is not installed, and where to install it', async () => {
     expect(await look()).toMatchObject([
       {
         state: 'failed',
@@ -187,7 +195,7 @@ describe('checking the App', () => {
     ['/app', { slug: 'evil\u001b[2J', html_url: 'https://github.com/apps/evil' }, 'slug'],
     ['/app', { slug: 'evil', html_url: 'https://github.com/apps/$(reboot)' }, 'html_url'],
     ['/app', { slug: '-evil', html_url: 'javascript:alert(1)' }, 'slug'],
-  ])('prints and runs nothing that %s says in another form than GitHub has', async (path, answer, where) => {
+  ])('prints and runs nothing of %s in another form than GitHub’s', async (path, answer, where) => {
     const server = createServer((request, response) => {
       response.writeHead(200, { 'content-type': 'application/json' });
       response.end(JSON.stringify(request.url === path ? answer : []));
@@ -204,7 +212,7 @@ describe('checking the App', () => {
     }
   });
 
-  it('does not take an App for not installed where GitHub does not list its installations', async () => {
+  it('does not report an App as not installed if GitHub does not list its installations', async () => {
     await github.admin.suspendInstallation('acme', false);
     for (const fault of [{ mode: 'error', status: 503 }, { mode: 'garbage' }] as const) {
       await github.admin.setFault({ ...fault, path: '/app/installations' });
@@ -220,7 +228,7 @@ describe('checking the App', () => {
     ]);
   });
 
-  it('tells a suspended installation, and a key that GitHub does not know', async () => {
+  it('reports a suspended installation, and a key that GitHub does not know', async () => {
     await github.admin.suspendInstallation('acme', true);
     expect(await look()).toMatchObject([{ state: 'failed', says: 'The installation in acme is suspended.' }]);
     expect(await look({ appId: '1' })).toMatchObject([
@@ -236,7 +244,7 @@ describe('checking the App', () => {
   it.each<[Record<string, string>, string, string]>([
     [{ organization_codespaces: 'read', actions: 'read' }, 'failed', 'lacks the organization permission members'],
     [{ members: 'read', organization_codespaces: 'read' }, 'warning', 'Needed only for jobs'],
-    [{ ...ALL, members: 'write' }, 'warning', 'it may more than the broker needs: members (write)'],
+    [{ ...ALL, members: 'write' }, 'warning', 'it has more permissions than the broker needs: members (write)'],
   ])('with the permissions %o it is %s', async (permissions, state, says) => {
     await github.admin.suspendInstallation('acme', false);
     await github.admin.setAppPermissions({ metadata: 'read', ...permissions });

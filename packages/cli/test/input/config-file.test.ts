@@ -38,7 +38,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(() => vi.unstubAllEnvs());
 
-/** What `run` gets. */
+/** Options that `run` receives with this configuration file and these words. */
 async function optionsOf(content: string, ...words: string[]): Promise<Record<string, unknown>> {
   writeFileSync(file, content, { mode: 0o600 });
   let given: Record<string, unknown> = {};
@@ -57,7 +57,7 @@ async function optionsOf(content: string, ...words: string[]): Promise<Record<st
 }
 
 describe('a configuration file', () => {
-  it('sets flags by their names, also required ones', async () => {
+  it('sets flags by their names, including required ones', async () => {
     const content = `
 access: access.yaml
 listen: 127.0.0.1:9000
@@ -85,7 +85,9 @@ no-by-name: true
     vi.stubEnv('MESHPASS_TEST_ACCESS', 'of-the-environment');
     expect(await optionsOf(content)).toMatchObject({ access: 'of-the-environment', lease: 30, label: ['one'] });
     expect(await optionsOf(content, '--access', 'typed', '--lease=20', '--label', 'two')).toMatchObject({
-      ...{ access: 'typed', lease: 20, label: ['two'] },
+      access: 'typed',
+      lease: 20,
+      label: ['two'],
     });
   });
 
@@ -96,32 +98,32 @@ no-by-name: true
   });
 
   it.each([
-    ['leese: 30', '1:1: there is no setting "leese"'],
+    ['leese: 30', '1:1: unknown setting "leese"'],
     ['access: a\nlease: soon', '2:8: lease must be a whole number'],
     ['fail-on: never', '1:10: fail-on must be one of note, error'],
     ['gitops: maybe', '1:9: gitops must be true or false'],
-    ['listen: {host: x}', '1:9: listen must be a word or a number, or a list of them'],
-    ['access: [a, b]', '1:9: access must be one word or number'],
+    ['listen: {host: x}', '1:9: listen must be a string, a number, or a list of these'],
+    ['access: [a, b]', '1:9: access must be a single string or number'],
     ['danger: yes', '1:1: "danger" may only be given on the command line'],
-    ['config: other.yaml', '1:1: there is no setting "config"'],
-    ['failOn: error', '1:1: there is no setting "failOn"'],
+    ['config: other.yaml', '1:1: unknown setting "config"'],
+    ['failOn: error', '1:1: unknown setting "failOn"'],
     ['[a]', '1:1: must be a mapping of flags to values'],
-    ['access: a\naccess: b', '2:1: the key "access" stands here twice'],
-    ['access: &a b', 'anchors are not taken'],
-  ])('is refused where it says %s, with file and line', async (content, problem) => {
+    ['access: a\naccess: b', '2:1: the key "access" is duplicated'],
+    ['access: &a b', 'YAML anchors are not allowed'],
+  ])('is refused if it has %s, with file and line', async (content, problem) => {
     const refused = optionsOf(content);
     await expect(refused).rejects.toMatchObject({ code: 'config_invalid' });
-    await expect(refused).rejects.toThrow(problem.startsWith('anchors') ? problem : `${file}:${problem}`);
+    await expect(refused).rejects.toThrow(problem.startsWith('YAML') ? problem : `${file}:${problem}`);
   });
 
-  it('that holds a secret must not be everybody’s', async () => {
+  it('with a secret must not be readable by all users', async () => {
     const content = 'access: a\ndatabase: postgres://u:p@h/d\n';
     expect(await optionsOf(content)).toMatchObject({ database: 'postgres://u:p@h/d' });
     chmodSync(file, 0o644);
-    expect(() => configValues(COMMAND, ['--config', file], {})).toThrow(/database, which may contain a password/);
+    expect(() => configValues(COMMAND, ['--config', file], {})).toThrow(/database, which may include a password/);
   });
 
-  it('of the broker takes neither itself nor what must be visible on the command line', () => {
+  it('of the broker contains neither its own flag nor flags that must be visible on the command line', () => {
     expect(serveFlags.labOnlySendGithubTokensTo.isCommandLineOnly).toBe(true);
     expect(serveFlags.databaseUrl.isSecret).toBe(true);
   });

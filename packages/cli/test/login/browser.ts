@@ -10,7 +10,7 @@ export interface Page {
   readonly html: string;
 }
 
-/** @param stop what is not opened but given back, such as the redirect of the sign-in */
+/** @param stop matches URLs that are returned instead of opened, such as the redirect of the sign-in */
 export function createBrowser(stop: (url: string) => boolean = () => false): Browser {
   const cookies = new Map<string, string>();
   const open: Browser['open'] = async (url, init = {}) => {

@@ -26,13 +26,13 @@ for (let n = 0; n < ${times}; n++) await withLockFile(lock, 60_000, async () => 
 
 const ended = (child: ChildProcess) => new Promise<number | null>((resolve) => child.once('exit', resolve));
 
-/** Loses counts where two are in it at once. */
+/** Counter that loses counts if two processes are in it at once. */
 const COUNT = `
 const before = Number(readFileSync(count, 'utf8'));
 await new Promise((resolve) => setTimeout(resolve, 2));
 writeFileSync(count, String(before + 1));`;
 
-it('lets one process in at a time, also after one was killed in it', async () => {
+it('admits one process at a time, even after one was killed in it', async () => {
   writeFileSync(join(folder, 'count'), '0');
   const killed = holder(`writeFileSync(held, ''); await new Promise((resolve) => setTimeout(resolve, 60_000));`, 1);
   await vi.waitFor(() => expect(existsSync(join(folder, 'held'))).toBe(true), 20_000);
@@ -43,7 +43,7 @@ it('lets one process in at a time, also after one was killed in it', async () =>
   expect(readdirSync(folder).toSorted()).toEqual(['count', 'held']);
 });
 
-it('gives up, and says where, when another one keeps it', async () => {
+it('gives up, with the path, when another one keeps it', async () => {
   const lock = join(folder, 'lock');
   writeFileSync(lock, `${process.pid} another`);
   const late = withLockFile(lock, 100, async () => 'in');

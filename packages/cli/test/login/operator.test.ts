@@ -1,4 +1,4 @@
-/** `meshpass login` against real OpenID Connect providers of two code bases and a real broker, and what is tried to get in between. */
+/** `meshpass login` against real OpenID Connect providers of two code bases and a real broker, and attacks in between. */
 import { chmodSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { BUILD_MS } from '@meshpass/lab/oidc/zitadel';
@@ -46,7 +46,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect((await meshpass('logout')).out).toBe('Nobody was signed in.');
     });
 
-    it('is over at once when the person signs out at the provider (back-channel logout)', async () => {
+    it('ends at once when the person signs out at the provider (back-channel logout)', async () => {
       const login = begin(...LOGIN);
       const browser = createBrowser();
       await signInAt(browser, await login.seen(URL_LINE), '00u2bob');
@@ -54,14 +54,14 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect((await meshpass('whoami')).out).toContain('bob (acme:00u2bob)');
       await signOutAt(browser, world.idp.issuer);
       expect((await meshpass('whoami')).err).toContain('[operator_session_ended]');
-      // The refresh token as well, which a provider may still take.
+      // The command also deletes the refresh token, which a provider may still accept.
       expect(readdirSync(stateOf())).toEqual([]);
       const again = begin(...LOGIN);
       await signInAt(browser, await again.seen(URL_LINE), '00u2bob');
       expect(await again.code).toBe(0);
     });
 
-    it('says who has no role', async () => {
+    it('names a person without a role', async () => {
       const login = begin(...LOGIN);
       await signInAt(createBrowser(), await login.seen(URL_LINE), '00u1alice');
       expect(await login.code).toBe(1);
@@ -83,7 +83,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     });
   });
 
-  /** Signs in and stops before the command is told, so that something else can be. */
+  /** Signs in and stops before the browser calls the command, so that a test can send another answer. */
   async function answerOf(login: ReturnType<typeof begin>): Promise<URL> {
     const url = await login.seen(URL_LINE);
     const redirect = new URL(url).searchParams.get('redirect_uri')!;
@@ -105,7 +105,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
   }
 
   describe('the page that the browser comes back to', () => {
-    it('takes no answer with another state, or with none, and the sign-in goes on (CSRF)', async () => {
+    it('refuses an answer with another state, or with none, and the sign-in continues (CSRF)', async () => {
       const login = begin(...LOGIN);
       const answer = await answerOf(login);
       for (const state of ['x'.repeat(43), undefined, ''])
@@ -117,7 +117,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect(await login.code).toBe(0);
     });
 
-    it('takes one answer', async () => {
+    it('accepts one answer', async () => {
       const login = begin(...LOGIN);
       const answer = await answerOf(login);
       expect((await fetch(answer)).status).toBe(200);
@@ -129,7 +129,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect(await login.code).toBe(0);
     });
 
-    it('ends with the answer of another issuer (mix-up), and with none that should name itself', async () => {
+    it('fails on an answer of another issuer (mix-up), and on a missing issuer that the provider announces', async () => {
       for (const iss of ['https://evil.example', ...(PROVIDERS[name].namesItself ? [undefined] : [])]) {
         const login = begin(...LOGIN);
         await fetch(changed(await answerOf(login), { iss }));
@@ -138,7 +138,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       }
     });
 
-    it('ends with a code that was not made for this sign-in (code injection)', async () => {
+    it('fails on a code that was not issued for this sign-in (code injection)', async () => {
       const first = begin(...LOGIN);
       const stolen = (await answerOf(first)).searchParams.get('code')!;
       const second = begin(...LOGIN);
@@ -148,7 +148,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       await fetch(changed(new URL(await first.seen(URL_LINE)), {})).catch(() => {});
     });
 
-    it('shows nothing of the request, and leads nowhere (open redirect)', async () => {
+    it('repeats nothing of the request, and redirects nowhere (open redirect)', async () => {
       const login = begin(...LOGIN);
       const answer = await answerOf(login);
       const page = await fetch(
@@ -169,7 +169,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect(await login.code).toBe(0);
     });
 
-    it('says why the issuer did not sign somebody in', async () => {
+    it('prints why the issuer refused the sign-in', async () => {
       const login = begin(...LOGIN);
       const answer = await answerOf(login);
       await fetch(changed(answer, { code: undefined, error: 'access_denied' }));
@@ -180,7 +180,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
 
   const byCode = async (login: ReturnType<typeof begin>) => enterCode(await login.seen(/Or open (http\S+)/), '00u2bob');
 
-  it('by a code on another device, where the access file accepts what this issuer gives there', async () => {
+  it('signs in by a code on another device, if the access file allows that', async () => {
     const refused = begin('login', '--device');
     await byCode(refused);
     expect(await refused.code).toBe(1);

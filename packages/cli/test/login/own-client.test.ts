@@ -46,7 +46,7 @@ async function login(browser = createBrowser()): Promise<URL> {
   return new URL(url);
 }
 
-/** Without a nonce, as most providers have it there. */
+/** Signs in by a code on another device. Most providers issue ID tokens without a nonce there. */
 async function loginByDevice(): Promise<void> {
   const { operators } = world.harness.mesh.access();
   world.harness.mesh.setOperators({ ...operators!, deviceFlow: true });
@@ -55,7 +55,7 @@ async function loginByDevice(): Promise<void> {
   expect(await begun.code, begun.said.join('\n')).toBe(0);
 }
 
-/** Whoever answers in place of the broker, where a port-forward has ended. */
+/** Server that answers instead of the broker, at the address of a port-forward that has ended. */
 async function impostor() {
   const taken: string[] = [];
   let isThere = false;
@@ -74,7 +74,7 @@ async function impostor() {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   vi.stubEnv('MESHPASS_OPERATOR', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
   return {
-    /** The ID token of the next confirmation. */
+    /** Intercepts the next confirmation. @returns its ID token */
     take: async () => {
       isThere = true;
       makeDue();
@@ -93,7 +93,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
   afterAll(() => world?.close());
   beforeEach(() => use(world.harness, world.idp.issuer, TWO));
 
-  it('signs in with it, is confirmed and signed out with it', async () => {
+  it('signs in, confirms and signs out with it', async () => {
     expect((await login()).searchParams.get('client_id')).toBe(OPERATOR_CLIENT);
     const { refresh } = stored();
     expect(refresh).toMatchObject({ client: OPERATOR_CLIENT });
@@ -111,7 +111,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     expect(stored().refresh).toMatchObject({ client: OPERATOR_CLIENT });
   });
 
-  it('is over with a change of the client, says so, and the next login is with the other one', async () => {
+  it('ends with a change of the client, with that error, and the next login is with the other one', async () => {
     await login();
     const { refresh } = stored();
     use(world.harness, world.idp.issuer, `client: ${OPERATOR_CLIENT}, operatorClient: ${MESHPASS_CLIENT}`);
@@ -120,14 +120,14 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       /no longer has operators sign in at acme with the client of this session: run meshpass login\./,
     );
     expect(err).toContain('[operator_session_ended]');
-    // Nothing is kept of it, here or at the provider.
+    // The command deletes its file and revokes the refresh token.
     expect(readdirSync(stateOf())).toEqual([]);
     expect(await refreshTokens(refresh!)).toBeUndefined();
     await loginByDevice();
     expect(stored().refresh).toMatchObject({ client: MESHPASS_CLIENT });
   });
 
-  it('gives nobody who intercepts a confirmation an ID token that is of use to a workspace', async () => {
+  it('gives an impostor who intercepts a confirmation no ID token that a workspace can use', async () => {
     const between = await impostor();
     try {
       await login();
@@ -135,7 +135,18 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       const { aud, nonce } = decodeJwt(token);
       expect([aud].flat()).toEqual([OPERATOR_CLIENT]);
       expect(nonce === undefined).toBe(!PROVIDERS[name].repeatsNonce);
-      const theirs = () => session(world.harness, 'mallory');
+      const theirs = () => {
+        const { trust, grants } = world.harness.mesh.access();
+        const idp = {
+          name: 'idp',
+          issuer: 'https://idp.example',
+          audience: 'meshpass',
+          algorithms: ['ES256'] as const,
+        };
+        const issuers = [...trust.issuers, { ...idp, kind: 'generic' as const }];
+        world.harness.mesh.setAccess(grants, [], { ...trust, issuers });
+        return session(world.harness, 'mallory');
+      };
       const answers = [
         await signIn(world.harness, await theirs(), token, 'acme'),
         await enrolSignedIn(world.harness, newKey(), token),
@@ -145,7 +156,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
         [400, 'proof_audience'],
       ]);
       expect(await meshpass('whoami')).toMatchObject({ code: 0, err: '' });
-      // With one client for both, what has no nonce is taken.
+      // With one client for both, the broker accepts an ID token without a nonce.
       use(world.harness, world.idp.issuer, ONE);
       const taken = await between.take();
       const answer = await signIn(world.harness, await theirs(), taken, 'acme');
@@ -157,8 +168,8 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     }
   });
 
-  // The last one: whoever signs in in the same second is not told from who has signed out.
-  it('is over when the provider tells the client of operators of a sign-out', async () => {
+  // Last test of this file: the broker cannot distinguish a sign-in from a sign-out in the same second.
+  it('ends when the provider notifies the client of operators of a sign-out', async () => {
     const browser = createBrowser();
     await login(browser);
     await signOutAt(browser, world.idp.issuer);

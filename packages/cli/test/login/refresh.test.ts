@@ -7,7 +7,7 @@ import { refreshTokens } from '../../src/login/refresh.ts';
 
 let server: Server;
 let issuer: string;
-/** What it was asked, in this order. */
+/** Requests that it received, in order. */
 let asked: string[];
 beforeEach(async () => {
   asked = [];
@@ -28,7 +28,7 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-it('are taken back where the provider gives no ID token for them: also the new one', async () => {
+it('are revoked, including the new one, if the provider issues no ID token for them', async () => {
   expect(await refreshTokens({ name: 'acme', issuer, client: 'meshpass', token: 'first' })).toBeUndefined();
   expect(asked).toEqual(['/t first', '/r second']);
 });

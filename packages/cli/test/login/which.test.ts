@@ -1,19 +1,28 @@
-/** What `login`, `logout` and `whoami` are about: the session of the workspace, or an operator. */
+/** Identities of commands: the workspace's session, or an operator. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ControlRequest, serveControl } from '@meshpass/agent/control/control';
-import { MeshpassError } from '@meshpass/identity/error';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../src/program.ts';
 
-const BROKER = 'https://broker.example.com';
+const ID = '0123456789abcdef01234567';
 const SIGN_IN = { issuer: 'okta', subject: 'okta:1', login: 'alice', since: 0, until: 60_000 };
 const STATUS = {
   session: { id: 's', subject: 'github:1', login: 'mona', workspace: 'w', grants: ['dev'], expiresAt: 60_000 },
   signIns: [SIGN_IN],
+};
+const REQUEST = {
+  id: ID,
+  grant: 'prod',
+  person: { login: 'mona', issuer: 'github' },
+  seconds: 60,
+  answers: [],
+  needed: 1,
+  answer_by: 0,
+  state: 'denied',
 };
 const PROMPT = { issuer: 'okta', verificationUri: 'https://idp.example/device', userCode: 'ABCD-EFGH' };
 
@@ -35,9 +44,8 @@ beforeEach(async () => {
   operator = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`;
   vi.stubEnv('MESHPASS_RUNTIME_DIR', join(directory, 'run'));
   vi.stubEnv('MESHPASS_STATE_DIR', join(directory, 'state'));
-  vi.stubEnv('MESHPASS_BROKER', BROKER);
   vi.stubEnv('MESHPASS_OPERATOR_TOKEN', 'a-token-of-an-operator-that-is-long-enough');
-  for (const name of ['OPERATOR', 'OPERATOR_TOKEN_FILE', 'CA_FILE', 'SERVICE_ACCOUNT_TOKEN_FILE'])
+  for (const name of ['BROKER', 'OPERATOR', 'OPERATOR_TOKEN_FILE', 'CA_FILE', 'SERVICE_ACCOUNT_TOKEN_FILE'])
     vi.stubEnv(`MESHPASS_${name}`, undefined);
 });
 afterEach(async () => {
@@ -55,6 +63,7 @@ async function agentRuns(): Promise<void> {
     if (request.command === 'sign-in') return PROMPT;
     if (request.command === 'sign-in-result') return { done: true };
     if (request.command === 'sign-out') return { signedOut: ['okta'] };
+    if (request.command === 'approvals') return REQUEST;
     return STATUS;
   });
 }
@@ -69,16 +78,11 @@ async function meshpass(...words: string[]) {
 /** Orders beside the question whether an agent runs. */
 const orders = () => asked.filter(({ command }) => command !== 'status');
 
-describe('where an agent runs, the workspace is meant', () => {
+describe('the session of the workspace', () => {
   beforeEach(agentRuns);
 
-  it.each([
-    ['login', ['login', '--issuer', 'okta']],
-    ['login with the broker of the workspace named', ['login', '--issuer', 'okta', '--broker', BROKER]],
-    // Its sign-in is by a code anyway.
-    ['login --device', ['login', '--issuer', 'okta', '--device']],
-  ])('by %s', async (_, words) => {
-    const { code, out, err } = await meshpass(...words);
+  it('gets a sign-in by sign-in', async () => {
+    const { code, out, err } = await meshpass('sign-in', '--issuer', 'okta');
     expect({ code, orders: orders(), requests }).toEqual({
       code: 0,
       orders: [
@@ -91,61 +95,68 @@ describe('where an agent runs, the workspace is meant', () => {
     expect(out).toContain('Signed in at okta as alice (okta:1)');
   });
 
-  it('by login without an issuer, which the agent chooses', async () => {
-    expect((await meshpass('login', '--output', 'json')).out).toBe(
+  it('gets a sign-in at the issuer that the agent selects, if none is named', async () => {
+    expect((await meshpass('sign-in', '--output', 'json')).out).toBe(
       JSON.stringify({ sign_ins: [SIGN_IN], grants: ['dev'] }),
     );
     expect(orders()[0]).toEqual({ command: 'sign-in' });
   });
 
-  it('by logout', async () => {
-    const { code, out } = await meshpass('logout');
+  it('loses its sign-ins by sign-out', async () => {
+    const { code, out } = await meshpass('sign-out');
     expect({ code, out, orders: orders(), requests }).toEqual({
-      ...{ code: 0, out: 'Signed out at okta.', orders: [{ command: 'sign-out' }], requests: [] },
+      code: 0,
+      out: 'Signed out at okta.',
+      orders: [{ command: 'sign-out' }],
+      requests: [],
     });
   });
 
-  it('by whoami', async () => {
-    const { code, out } = await meshpass('whoami');
-    expect({ code, requests }).toEqual({ code: 0, requests: [] });
-    expect(out).toContain('mona (github:1) in w: dev\nSigned in at okta as alice');
+  it.each([
+    [['approve', ID], { act: 'answer', order: { id: ID, decision: 'approve' } }],
+    [['deny', ID, '--reason', 'no'], { act: 'answer', order: { id: ID, decision: 'deny', reason: 'no' } }],
+    [
+      ['review', ID, '--accept', '--reason', 'ok'],
+      { act: 'review', order: { id: ID, decision: 'accept', reason: 'ok' } },
+    ],
+  ])('answers by %j', async (words, approvals) => {
+    expect((await meshpass(...words)).code).toBe(0);
+    expect({ orders: orders(), requests }).toEqual({ orders: [{ command: 'approvals', approvals }], requests: [] });
   });
 });
 
-it('the workspace is meant where the agent runs and has no session yet', async () => {
-  control = await serveControl(join(directory, 'run'), async () => {
-    throw new MeshpassError('agent_not_running', 'The agent is starting; ask again in a moment.');
-  });
-  const { code, err } = await meshpass('whoami');
-  expect({ code, requests }).toEqual({ code: 3, requests: [] });
-  expect(err).toContain('The agent is starting');
-});
+describe('an operator', () => {
+  const ANSWERS = [
+    ['approve', ID],
+    ['deny', ID, '--reason', 'no'],
+    ['review', ID, '--accept', '--reason', 'ok'],
+  ];
 
-describe('an operator is meant', () => {
-  it.each(['login', 'logout', 'whoami'])('by %s with --operator, where an agent runs', async (command) => {
-    await agentRuns();
-    await meshpass(command, '--operator', operator);
-    expect(asked).toEqual([]);
-    if (command !== 'logout') expect(requests.length).toBeGreaterThan(0);
-  });
+  it.each([...ANSWERS, ['login'], ['whoami']])(
+    'acts by %s with --operator, even if an agent runs',
+    async (...words) => {
+      await agentRuns();
+      await meshpass(...words, '--operator', operator);
+      expect({ asked, isAsked: requests.length > 0 }).toEqual({ asked: [], isAsked: true });
+    },
+  );
 
-  it.each(['login', 'logout', 'whoami'])('by %s with MESHPASS_OPERATOR, where an agent runs', async (command) => {
+  it.each([...ANSWERS, ['login'], ['whoami']])('acts by %s with MESHPASS_OPERATOR', async (...words) => {
     await agentRuns();
     vi.stubEnv('MESHPASS_OPERATOR', operator);
+    await meshpass(...words);
+    expect({ asked, isAsked: requests.length > 0 }).toEqual({ asked: [], isAsked: true });
+  });
+
+  it.each(['login', 'logout', 'whoami'])('acts by %s, whether an agent runs or not', async (command) => {
+    await agentRuns();
     await meshpass(command);
     expect(asked).toEqual([]);
   });
 
-  it.each(['login', 'logout', 'whoami'])('by %s with another --broker, where an agent runs', async (command) => {
-    await agentRuns();
-    await meshpass(command, '--broker', operator);
-    expect(asked).toEqual([]);
-  });
-
-  it.each(['login', 'whoami'])('by %s where no agent runs', async (command) => {
-    vi.stubEnv('MESHPASS_BROKER', operator);
-    const { code } = await meshpass(command);
-    expect(code).not.toBe(0);
-    expect(requests.length).toBeGreaterThan(0);
+  it.each(ANSWERS)('who has not signed in learns by %s that an agent is missing', async (...words) => {
+    const { code, err } = await meshpass(...words);
+    expect({ code, requests }).toEqual({ code: 3, requests: [] });
+    expect(err).toMatch(/run meshpass up in a workspace, or meshpass login as an operator\. \[agent_not_running\]/);
   });
 });

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAccess } from '@meshpass/access';
 import { createAttestSignIn } from '@meshpass/broker/attest/attest';
-import { plainHttpIssuersOnlyInALab } from '@meshpass/broker/attest/issuer-http';
-import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
-import { createVerifyLogout } from '@meshpass/broker/attest/oidc/logout-token';
-import { attestOidc } from '@meshpass/broker/attest/oidc/oidc';
+import { plainHttpIssuersOnlyInALab } from '@meshpass/broker/issuers/issuer-http';
+import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
+import { createVerifyLogout } from '@meshpass/broker/issuers/oidc/logout-token';
+import { attestOidc } from '@meshpass/broker/issuers/oidc/oidc';
 import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { MESHPASS_CLIENT, OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { startZitadel } from '@meshpass/lab/oidc/zitadel';
@@ -68,7 +68,7 @@ export const PROVIDERS = {
     namesItself: true,
     repeatsNonce: true,
   },
-  // It does not say in its answers who it is (RFC 9207), and its refreshed ID tokens have no nonce.
+  // It does not identify itself in its answers (RFC 9207), and its refreshed ID tokens have no nonce.
   'zitadel/oidc (Go)': {
     start: () => startZitadel({ listen: '127.0.0.1:0' }),
     namesItself: false,
@@ -77,7 +77,7 @@ export const PROVIDERS = {
 } as const;
 export type ProviderName = keyof typeof PROVIDERS;
 
-/** One client for everything. */
+/** A single client for everything. */
 export const ONE = `client: ${OPERATOR_CLIENT}`;
 /** Operators have a client of their own. */
 export const TWO = `client: ${MESHPASS_CLIENT}, operatorClient: ${OPERATOR_CLIENT}`;
@@ -94,10 +94,10 @@ export async function startAt(name: ProviderName, clients = ONE): Promise<World>
         operators: { keys },
         verifyLogout: createVerifyLogout({ access, ...oidc }),
         attestSignIn: createAttestSignIn({ access, oidc }),
-        // Workspaces have other proofs, too.
+        // Workspaces also have other proofs.
         attest: async (proof, presenter) =>
           proof.type === 'oidc' && decodeJwt(proof.token).iss === idp.issuer
-            ? await attestOidc(proof, access().trust.issuers, { teams: [], roles: [] }, oidc, presenter.jkt)
+            ? await attestOidc(proof, access().trust.issuers, oidc, presenter.jkt)
             : await workspaces.attest(proof, presenter),
       };
     },

@@ -1,6 +1,8 @@
-/** Which broker an operator's command calls, with what, and what its answers mean. */
+/** Broker that an operator's command calls, its credentials, and the meaning of answers. */
+
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../src/program.ts';
 
@@ -13,7 +15,7 @@ interface Seen {
 let server: Server;
 let origin: string;
 let seen: Seen[];
-/** What the broker answers; a function: to each request. */
+/** Answer of the broker; a function answers each request. */
 let answer: unknown;
 
 beforeAll(async () => {
@@ -51,22 +53,28 @@ async function meshpass(...words: string[]) {
 }
 
 describe('sessions close', () => {
-  it('fails where no session has the id', async () => {
+  const AGAIN =
+    'An agent that still has access opens a new session within seconds. To keep a person out, first remove them from the access file ' +
+    'or add them to its "deny", apply it, and close the session again (https://meshpass.dev/docs/ending-sessions#by-hand).';
+
+  it('fails if no session has the id', async () => {
     answer = { closed: [], denied: [] };
     expect(await meshpass('sessions', 'close', '--id', 'nope', '--operator', origin)).toEqual({
-      ...{ code: 1, out: '' },
-      err: 'meshpass: No session has the id nope. List live sessions with meshpass sessions list. [not_found]',
+      code: 1,
+      out: '',
+      err: 'meshpass: No session has the id nope. List live sessions with meshpass sessions list. [not_found]\nsee https://meshpass.dev/docs/troubleshooting#not_found',
     });
   });
 
   it.each([
-    [['--id', 'a'], { closed: ['a'] }, 'Closed 1 session: a'],
+    [['--id', 'a'], { closed: ['a'], denied: [] }, `Closed 1 session: a\n${AGAIN}`],
+    [['--user', 'mona'], { closed: ['a', 'b'], denied: [] }, `Closed 2 sessions: a, b\n${AGAIN}`],
     [
       ['--id', 'a'],
       { closed: [], denied: ['a'] },
-      'Session a had already ended; credentials of it that may still be valid are now denied in the mesh.',
+      'Session a had already ended; the mesh now denies any of its credentials that are still valid.',
     ],
-    [['--user', 'mona'], { closed: [] }, 'No live session matches: nothing was closed.'],
+    [['--user', 'mona'], { closed: [], denied: [] }, 'No live session matches: nothing was closed.'],
   ])('succeeds: %j %j', async (selection, closed, out) => {
     answer = closed;
     expect(await meshpass('sessions', 'close', ...selection, '--operator', origin)).toEqual({ code: 0, out, err: '' });
@@ -88,12 +96,64 @@ describe('policy history', () => {
   it.each([
     ['at --operator', () => ['--operator', origin]],
     ['at --operator, whatever --broker is', () => ['--operator', origin, '--broker', 'https://broker.invalid']],
-    ['at --broker where there is no --operator', () => ['--broker', origin]],
   ])('asks as an operator %s', async (_, flags) => {
     answer = { versions: [] };
     expect(await meshpass('policy', 'history', ...flags())).toMatchObject({ code: 0 });
     expect(seen).toEqual([HISTORY]);
   });
+});
+
+it.each(['apply --access ACCESS --dry-run', 'history', 'rollback 1 --reason r'])(
+  'policy %s outside of CI uses the session at the operator listener, for any --broker',
+  async (words) => {
+    vi.stubEnv('MESHPASS_OPERATOR_TOKEN', undefined);
+    vi.stubEnv('MESHPASS_STATE_DIR', '/nonexistent');
+    const access = fileURLToPath(new URL('../../../../lab/samples/access.yaml', import.meta.url));
+    const argv = words.split(' ').map((word) => (word === 'ACCESS' ? access : word));
+    const { err } = await meshpass('policy', ...argv, '--broker', origin);
+    expect(err).toContain('You are not signed in at http://127.0.0.1:9090: run meshpass login.');
+    expect(seen).toEqual([]);
+  },
+);
+
+it('a job never accepts unknown verdicts', async () => {
+  vi.stubEnv('ACTIONS_ID_TOKEN_REQUEST_URL', 'https://actions.invalid/oidc?api-version=2.0');
+  vi.stubEnv('ACTIONS_ID_TOKEN_REQUEST_TOKEN', 'of-the-runner');
+  const access = fileURLToPath(new URL('../../../../lab/samples/access.yaml', import.meta.url));
+  const { code, err } = await meshpass('policy', 'apply', '--access', access, '--accept-unknown', '--broker', origin);
+  expect(code).toBe(2);
+  expect(err).toContain('Jobs cannot use --accept-unknown');
+  expect(seen).toEqual([]);
+});
+
+describe('answers to requests', () => {
+  const id = 'a'.repeat(24);
+  const reason = ['--reason', 'seen'];
+
+  it.each([
+    [
+      'approve',
+      ['--for', '30m'],
+      '/admin/approvals/answer',
+      { id, decision: 'approve', seconds: 1800, reason: 'seen' },
+    ],
+    ['deny', [], '/admin/approvals/answer', { id, decision: 'deny', reason: 'seen' }],
+    ['review', ['--object'], '/admin/approvals/review', { id, decision: 'object', reason: 'seen' }],
+  ])('%s sends an order to the operator listener', async (command, flags, url, body) => {
+    answer = { id, state: 'denied', person: {}, answers: [] };
+    const words = [command, id, ...flags, ...reason, '--operator', origin, '--output', 'json'];
+    expect(await meshpass(...words)).toMatchObject({ code: 0 });
+    expect(seen).toMatchObject([{ url, body }]);
+  });
+
+  it.each([[[]], [['--accept', '--object']]])(
+    'review refuses %j instead of one of --accept and --object',
+    async (flags) => {
+      const { code, err } = await meshpass('review', id, ...flags, ...reason, '--operator', origin);
+      expect([code, err]).toEqual([2, expect.stringContaining('Pass exactly one of --accept and --object.')]);
+      expect(seen).toEqual([]);
+    },
+  );
 });
 
 it('reaches the operator listener by MESHPASS_OPERATOR', async () => {
@@ -103,17 +163,30 @@ it('reaches the operator listener by MESHPASS_OPERATOR', async () => {
   expect(seen).toMatchObject([{ url: '/admin/sessions?grant=dev' }]);
 });
 
-it('lists operators of a broker of an earlier version, which says nothing of confirmations', async () => {
+it('lists operators, with the time at which their issuer confirmed them', async () => {
   const who = { id: 'a', login: 'bob', subject: 'okta:bob', roles: [], source: null };
-  answer = { sessions: [{ ...who, opened_at: '2026-01-01T00:00:00Z', expires_at: '2026-01-01T01:00:00Z' }] };
+  const times = {
+    opened_at: '2026-01-01T00:00:00Z',
+    confirmed_at: '2026-01-01T00:30:00Z',
+    expires_at: '2026-01-01T01:00:00Z',
+  };
+  answer = { sessions: [{ ...who, ...times }] };
   const { out } = await meshpass('operators', 'list', '--operator', origin);
-  expect(out).toMatch(/^a {2}bob \(okta:bob\) .* from unknown {2}until 2026-01-01T01:00:00Z$/);
+  expect(out).toMatch(
+    /^a {2}bob \(okta:bob\) .* from unknown {2}confirmed 2026-01-01T00:30:00Z {2}until 2026-01-01T01:00:00Z$/,
+  );
 });
 
 describe('sessions list', () => {
   const row = (id: string) => ({
-    ...{ id, subject: `idp:${id}`, login: id, workspace: id, grants: ['dev'] },
-    ...{ opened_at: 0, expires_at: 0, lease_expires_at: 0 },
+    id,
+    subject: `idp:${id}`,
+    login: id,
+    workspace: id,
+    grants: ['dev'],
+    opened_at: 0,
+    expires_at: 0,
+    lease_expires_at: 0,
   });
   const list = () => meshpass('sessions', 'list', '--grant', 'dev', '--operator', origin, '--output', 'json');
 
@@ -131,13 +204,7 @@ describe('sessions list', () => {
     expect(seen).toMatchObject([{ url }, { url: `${url}&after=b` }, { url: `${url}&after=c` }]);
   });
 
-  it('takes all at once from a broker of an earlier version', async () => {
-    answer = { sessions: [row('a'), row('b')] };
-    expect(JSON.parse((await list()).out)).toEqual({ sessions: [row('a'), row('b')] });
-    expect(seen).toHaveLength(1);
-  });
-
-  it('fails where a page leads back, and does not go on for ever', async () => {
+  it('fails if a page leads back, and does not loop forever', async () => {
     answer = { sessions: [row('a')], next: 'a' };
     expect(await list()).toMatchObject({
       code: 3,
@@ -148,7 +215,7 @@ describe('sessions list', () => {
   });
 });
 
-it('names the token that is missing, and both ways to give it', async () => {
+it('names the missing token, and both ways to pass it', async () => {
   vi.stubEnv('MESHPASS_OPERATOR_TOKEN', undefined);
   expect(await meshpass('sessions', 'list', '--operator', origin)).toMatchObject({
     code: 2,

@@ -1,4 +1,4 @@
-/** An edge in a process: the key of its certificate, and what it says of itself. */
+/** An edge in a process: the key of its certificate, and its log. */
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
@@ -12,7 +12,10 @@ import { runEdge } from '../../src/serve/edge-process.ts';
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-edge-process-'));
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
 const parts = () => ({
-  ...{ listen: LOOPBACK, gateway: LOOPBACK, directory: createDirectory({ clock: Date.now }), report: () => {} },
+  listen: LOOPBACK,
+  gateway: LOOPBACK,
+  directory: createDirectory({ clock: Date.now }),
+  report: () => {},
   control: { renew: async () => [], configuration: async () => Buffer.alloc(0), draining: async () => {} },
   log: SILENT,
 });
@@ -26,7 +29,7 @@ it.each([0o604, 0o640, 0o644])('an edge does not start with a key of mode %o', a
   await expect(edge).rejects.toMatchObject({ code: 'config_invalid', message: expect.stringContaining(tlsKey) });
 });
 
-it('an edge does not start with a key that is not that of its certificate, and says which files they are', async () => {
+it('an edge does not start with a key that is not that of its certificate, and names both files', async () => {
   const ca = await createCa('web');
   const issue = () => ca.issue({ san: [{ type: 'dns', value: 'localhost' }] });
   const [one, other] = [await issue(), await issue()];

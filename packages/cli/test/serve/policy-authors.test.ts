@@ -5,13 +5,14 @@ import { policyAuthorsOf } from '../../src/serve/policy-authors.ts';
 const given = { policyIssuer: 'https://token.actions.githubusercontent.com', policyRef: 'refs/heads/main' };
 const workflow = 'acme/access/.github/workflows/access.yml@refs/heads/main';
 
-it('nobody but operators applies where no repository is named', () => {
+it('only operators apply if no repository is configured', () => {
   expect(policyAuthorsOf(given)).toBeUndefined();
 });
 
 it('a repository and its workflow are one setting', () => {
   expect(policyAuthorsOf({ ...given, policyRepository: '7001', policyWorkflow: workflow })).toMatchObject({
-    ...{ repositoryId: 7001, workflow },
+    repositoryId: 7001,
+    workflow,
   });
 });
 

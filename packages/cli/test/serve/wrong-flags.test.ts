@@ -1,4 +1,4 @@
-/** Flags that only what is read last understands: the process says so and ends, though parts of a broker may run already. */
+/** Flags whose errors appear late: the process reports them and ends, although parts of a broker may already run. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-serve-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-/** Nobody listens there. */
+/** Address without a listener. */
 const KUBECONFIG = {
   apiVersion: 'v1',
   kind: 'Config',
@@ -27,11 +27,11 @@ function file(name: string, text: string): string {
 }
 
 it.each([
-  ['--active-label=bad', '--active-label must be NAMESPACE/POD. [usage]'],
+  ['--active-label=bad', '--active-label must be NAMESPACE/NAME, not "bad". [usage]'],
   ['--github-app=1', '--github-app and --github-app-key go together. [usage]'],
   [
     `--approval-webhook-keys=${join(dir, 'not-there')}`,
-    `--approval-webhook-keys: ${join(dir, 'not-there')} is no directory. [config_invalid]`,
+    `--approval-webhook-keys: ${join(dir, 'not-there')} is not a directory. [config_invalid]`,
   ],
   [
     '--kubernetes-audience=',

@@ -1,4 +1,4 @@
-/** Authenticated HTTPS requests to the broker that is active, as the edge's Kubernetes ServiceAccount. */
+/** Authenticated HTTPS requests to the active broker, with the edge's Kubernetes ServiceAccount token. */
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { type Agent, request } from 'node:https';
@@ -7,30 +7,33 @@ import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 export interface BrokerAccess {
-  /** Base URLs of the brokers, https. One of them is active at a time; the others refuse connections, or answer 503. */
+  /** Broker base URLs, https. One broker is active at a time. The others refuse connections or respond with 503. */
   readonly urls: readonly string[];
-  /** File with a token for audience `meshpass-broker`; read anew each time, because the kubelet rotates it. */
+  /** File with a token for audience `meshpass-broker`. Read for every request, because the kubelet rotates it. */
   readonly tokenFile: string;
-  /** PEM of the CA that signed the broker's certificate; without it, the system's. */
+  /** PEM of the CA that issued the broker's certificate. Defaults to the system's roots. */
   readonly caFile?: string;
-  /** DNS name that its certificate is for, where that is not the host of the URL. */
+  /** DNS name in the certificate, if different from the URL's host. */
   readonly serverName?: string;
 }
 
-/** Asks the broker that answered last, and on its failure the others in turn. */
+/** Sends a request to the broker that answered last, then to the others in turn if that fails. */
 export type AskBroker = (path: string, options: AskOptions) => Promise<IncomingMessage>;
 
 export interface AskOptions {
-  /** A connection on which nothing moves for so long is given up, ms. */
+  /** How long a connection may be silent before it is aborted, ms. */
   readonly silenceMs: number;
   readonly body?: string;
   readonly signal?: AbortSignal;
-  /** Whose connections are used; absent: a new one. */
+  /** Agent whose connections are reused. If absent, a new connection is opened. */
   readonly agent?: Agent;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** @param addresses how names are resolved; by the system where absent */
+/**
+ * Creates a function that sends requests to the active broker.
+ * @param addresses address resolver, defaults to the system's
+ */
 export function brokerAsker(access: BrokerAccess, addresses = rememberAddresses()): AskBroker {
   let urls = access.urls;
   return async (path, options) => {
@@ -40,7 +43,7 @@ export function brokerAsker(access: BrokerAccess, addresses = rememberAddresses(
         return await ask(access, addresses, new URL(path, url), options);
       } catch (thrown) {
         failure ??= thrown;
-        // It answered: what it said of this edge the others would say, too.
+        // The other brokers would reject this edge as well.
         if (options.signal?.aborted || (thrown as MeshpassError).code === 'edge_unauthorized') throw thrown;
         urls = [...urls.filter((one) => one !== url), url];
       }
@@ -50,8 +53,10 @@ export function brokerAsker(access: BrokerAccess, addresses = rememberAddresses(
 }
 
 /**
- * @returns the answer, its body unread, where the status is 2xx
- * @throws MeshpassError `edge_unauthorized` (401, 403), `agent_broker_unreachable` for everything else; both worth retrying
+ * Sends one request.
+ * @returns the response with its body unread, if the status is 2xx
+ * @throws MeshpassError `edge_unauthorized` (401, 403), `agent_broker_unreachable` for any other failure; both can be
+ *   retried
  */
 async function ask(
   access: BrokerAccess,
@@ -98,7 +103,7 @@ async function ask(
 }
 
 function unreachable(cause: Error): MeshpassError {
-  // Node's own words for a CA that is not trusted advise flags that nobody can give to an edge in a Pod.
+  // Node's own message about an untrusted CA suggests flags that are not available to an edge in a Pod.
   const what = tlsFailure(cause)?.what;
   const why = what === undefined ? '' : `: ${what}`;
   return new MeshpassError('agent_broker_unreachable', `The broker cannot be reached${why}.`, { cause });

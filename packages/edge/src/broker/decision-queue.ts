@@ -1,6 +1,6 @@
 /**
- * Brings decisions to the broker's audit log: in batches, tried again until taken, in a bounded queue. A batch is one transaction
- * of the audit log, which costs it as much as dozens of rows do.
+ * Delivers decisions to the broker's audit log in batches from a bounded queue, retrying until they are accepted. A
+ * batch is one audit log transaction, which costs as much as dozens of rows.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,17 +8,19 @@ import type { EdgeDecision } from '@meshpass/identity';
 import { type EdgeLog, SILENT } from '../log.ts';
 import { sumDecisions } from './summed-decisions.ts';
 
-/** Most decisions of one batch (the wire schema allows no more). */
+/** Maximum decisions per batch (wire schema limit). */
 const BATCH = 500;
 const MAX_QUEUE = 50_000;
-/** Of one session; what it does beyond that is summed up, so that it takes no place of others. */
+/**
+ * Maximum queued decisions per session. Further decisions are summed up, so that they do not crowd out other sessions.
+ */
 const MAX_OF_SESSION = 1_000;
-/** Longest that a decision waits for others, ms. */
+/** Maximum time that a decision waits for others, ms. */
 const LINGER_MS = 200;
 const BACKOFF_MS = { first: 250, most: 10_000 } as const;
 
 export interface DecisionQueueOptions {
-  /** Resolves once the decisions are in the audit log. A decision may come twice, by the same id. */
+  /** Resolves once the decisions are in the audit log. A decision may be delivered twice with the same id. */
   readonly deliver: (batch: readonly EdgeDecision[]) => Promise<void>;
   readonly log?: EdgeLog;
   readonly random?: () => number;
@@ -28,17 +30,21 @@ export interface DecisionQueueOptions {
 }
 
 export interface DecisionQueue {
-  /** Queues a decision. Where the queue is full the decision goes to the log only, and is counted. */
+  /** Queues a decision. If the queue is full, the decision is only logged and counts as dropped. */
   report(decision: EdgeDecision): void;
   stats(): { readonly queued: number; readonly posted: number; readonly dropped: number };
-  /** Tries once more to deliver what is queued, then stops. Close the edge first: it reports the tunnels that it cuts. */
+  /**
+   * Tries once more to deliver the queue, then stops. Close the edge first, because closing it reports the tunnels that
+   * it cuts.
+   */
   close(): Promise<void>;
 }
 
+/** Creates the queue and starts to deliver decisions as they arrive. */
 export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
   const { log = SILENT, random = Math.random, maxQueue = MAX_QUEUE, maxOfSession = MAX_OF_SESSION } = options;
   const queue: EdgeDecision[] = [];
-  /** How many of a session are in the queue. */
+  /** Number of queued decisions per session. */
   const queuedOf = new Map<string, number>();
   const sums = sumDecisions(options.newId ?? randomUUID);
   const stop = new AbortController();
@@ -54,7 +60,7 @@ export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
       }
       if (queue.length >= maxQueue) {
         dropped++;
-        log.warn({ decisions: [decision] }, 'a decision could not be brought to the broker');
+        log.warn({ decisions: [decision] }, 'a decision was not delivered to the broker');
         return;
       }
       push(decision);
@@ -70,7 +76,7 @@ export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
           await post();
         } catch (error) {
           dropped += queue.length;
-          log.warn({ err: error, decisions: queue.splice(0) }, 'decisions could not be brought to the broker');
+          log.warn({ err: error, decisions: queue.splice(0) }, 'decisions were not delivered to the broker');
         }
       }
     },
@@ -86,7 +92,7 @@ export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
         pause = LINGER_MS;
       } catch (error) {
         pause = Math.min(BACKOFF_MS.most, Math.max(BACKOFF_MS.first, pause * 2)) * (0.75 + random() / 2);
-        log.warn({ err: error, queued: queue.length }, 'the broker does not take decisions now');
+        log.warn({ err: error, queued: queue.length }, 'the broker does not accept decisions now');
       }
     }
     running = undefined;

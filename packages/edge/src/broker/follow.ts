@@ -1,4 +1,5 @@
-/** Feeds a directory: from the broker's stream over HTTPS, or from the broker in the same process. */
+/** Updates a directory from the broker's HTTPS stream, or from a broker in the same process. */
+import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EdgeEvent } from '@meshpass/identity';
 import { CONTROL_HEADER } from '@meshpass/identity/channel/edge-wire';
@@ -7,33 +8,34 @@ import { type EdgeLog, SILENT } from '../log.ts';
 import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
 import { readLines } from './lines.ts';
 
-/** Longest line of the stream, bytes: a snapshot of some fifty thousand sessions. */
+/** Maximum line length, bytes. Enough for a snapshot of about fifty thousand sessions. */
 const MAX_LINE = 64 * 1024 * 1024;
-/** Silence after which another connection is tried, ms. The broker beats every 2 s. */
+/** Maximum silence before the edge tries another connection, ms. The broker sends a beat every 2 s. */
 const SILENCE_MS = 8_000;
-/** A broker that is away is asked every second; its absence is told less often, ms. */
+/** Minimum time between two log lines about the same failure, ms. The edge retries every second. */
 const REPETITION_MS = 60_000;
 const BACKOFF_MS = { first: 100, most: 1_000 } as const;
 
 export interface FollowOptions extends BrokerAccess {
   readonly directory: Directory;
   readonly log?: EdgeLog;
-  /** 0 to 1, for the jitter. */
+  /** Random number from 0 to 1 for jitter. */
   readonly random?: () => number;
   readonly silenceMs?: number;
 }
 
 export interface Following {
-  /** Stops following; resolves when the connection is gone. */
+  /** Stops following. Resolves when the connection is closed. */
   close(): Promise<void>;
 }
 
 /**
- * Follows `GET /edge/stream` (NDJSON of EdgeEvent) for ever: each connection starts with a snapshot, and after a break it
- * connects again with a jittered, growing pause. A line that cannot be read ends the connection: nothing is skipped.
+ * Follows `GET /edge/stream` (NDJSON of EdgeEvent) until closed. Each connection starts with a snapshot. After a
+ * failure, the edge reconnects with a growing, jittered delay. An invalid line ends the connection, so that no event is
+ * skipped.
  *
- * A broker that does not beat is not given up before another one has given a snapshot: it may be the only one, and unable to
- * reach its store, and it still tells what ends.
+ * A broker that sends no beats is followed until another one has sent a snapshot. It may be the only broker, and even
+ * without its store it announces ended sessions.
  */
 export function followBroker(options: FollowOptions): Following {
   const { directory, log = SILENT, random = Math.random, silenceMs = SILENCE_MS } = options;
@@ -52,7 +54,7 @@ export function followBroker(options: FollowOptions): Following {
   async function run(): Promise<void> {
     let pause: number = BACKOFF_MS.first;
     let last: Reading | undefined;
-    const warn = (error: Error) => log.warn({ err: error }, 'no broker gives the stream');
+    const warn = (error: Error) => log.warn({ err: error }, 'no broker serves the stream');
     let tellFailure = withoutRepetition(warn);
     while (!stop.signal.aborted) {
       try {
@@ -69,7 +71,7 @@ export function followBroker(options: FollowOptions): Following {
     }
   }
 
-  /** Resolves with the first snapshot, from which moment on the stream before is not read any more. */
+  /** Opens a stream. Resolves on the first snapshot. From then on, the previous stream is ignored. */
   async function begin(before: Reading | undefined): Promise<Reading> {
     const ended = new AbortController();
     const signal = AbortSignal.any([stop.signal, ended.signal]);
@@ -78,28 +80,26 @@ export function followBroker(options: FollowOptions): Following {
     const started = Promise.withResolvers<void>();
     const quiet = Promise.withResolvers<void>();
     let silence: NodeJS.Timeout | undefined;
+    const heard = () => {
+      clearTimeout(silence);
+      silence = setTimeout(quiet.resolve, silenceMs).unref();
+    };
     const read = async () => {
       let isFirst = true;
-      for await (const line of readLines(answer, MAX_LINE)) {
-        const event = EdgeEvent.parse(JSON.parse(line));
-        if (signal.aborted) return;
+      for await (const event of eventsOf(answer, signal)) {
         if (isFirst) {
-          if (event.type !== 'snapshot') throw new Error('the stream does not start with a snapshot');
           before?.end();
-          // From here on silence is no reason to hang up.
+          // From here on, silence does not close the connection.
           answer.setTimeout(0);
         }
         directory.apply(event);
         if (isFirst) log.info({ sessions: directory.size() }, 'the edge follows the broker');
         isFirst = false;
         started.resolve();
-        // After too long a silence (the machine slept) only a snapshot counts, and only a new connection brings one.
+        // After a long silence (the machine slept) only a snapshot is valid, and only a new connection brings one.
         if (directory.state() === 'abandoned') throw new Error('the stream was silent for too long');
-        if (event.type !== 'snapshot' && event.type !== 'beat') continue;
-        clearTimeout(silence);
-        silence = setTimeout(quiet.resolve, silenceMs).unref();
+        if (SIGNS_OF_LIFE.includes(event.type)) heard();
       }
-      throw new Error('the broker ended the stream');
     };
     const reading = read().catch((error) => {
       started.reject(error);
@@ -117,7 +117,25 @@ export function followBroker(options: FollowOptions): Following {
   }
 }
 
-/** Tells of a failure when it is another than the last one, and otherwise once a minute. */
+const SIGNS_OF_LIFE: readonly EdgeEvent['type'][] = ['snapshot', 'beat'];
+
+/**
+ * Yields the events of a stream until `signal` aborts.
+ * @throws Error if a line is invalid, the first event is not a snapshot, or the broker ends the stream
+ */
+async function* eventsOf(answer: IncomingMessage, signal: AbortSignal): AsyncGenerator<EdgeEvent> {
+  let isFirst = true;
+  for await (const line of readLines(answer, MAX_LINE)) {
+    const event = EdgeEvent.parse(JSON.parse(line));
+    if (signal.aborted) return;
+    if (isFirst && event.type !== 'snapshot') throw new Error('the stream does not start with a snapshot');
+    isFirst = false;
+    yield event;
+  }
+  throw new Error('the broker ended the stream');
+}
+
+/** Logs a failure if it differs from the previous one, and otherwise once a minute. */
 function withoutRepetition(tell: (error: Error) => void): (error: Error) => void {
   let last = { message: '', at: Number.NEGATIVE_INFINITY };
   return (error) => {
@@ -129,21 +147,16 @@ function withoutRepetition(tell: (error: Error) => void): (error: Error) => void
 }
 
 interface Reading {
-  /** Resolves when the stream has ended, or the broker has not beaten for too long. */
+  /** Resolves when the stream has ended or the broker's beats are overdue. */
   readonly quiet: Promise<void>;
   readonly end: () => void;
 }
 
-/** Feeds a directory from the same process until the iterable ends. The beats must come this way too. */
-export async function followEvents(events: AsyncIterable<EdgeEvent>, directory: Directory): Promise<void> {
-  for await (const event of events) directory.apply(event);
-}
-
 /**
- * Feeds a directory from the broker's feed in the same process. Each subscription starts with a snapshot; after too long a
- * silence (the process was stopped, the machine slept) it subscribes anew, because then only a snapshot counts.
- * @param subscribe calls the listener with every event, and returns what ends the subscription
- * @returns stops feeding
+ * Updates a directory from an in-process broker's feed. Each subscription starts with a snapshot. After a long silence
+ * (the process was stopped, the machine slept) it resubscribes, because only a snapshot is valid then.
+ * @param subscribe calls the listener with every event, and returns a function that unsubscribes it
+ * @returns a function that stops the updates
  */
 export function followFeed(
   subscribe: (listener: (event: EdgeEvent) => void) => () => void,

@@ -1,8 +1,9 @@
-/** Splits a byte stream into lines, none longer than a bound (NDJSON). */
+/** Splits a byte stream into lines of bounded length (NDJSON). */
 
 /**
- * @param limit most bytes of a line
- * @throws Error where a line is longer
+ * Yields a stream's lines, skipping empty ones.
+ * @param limit maximum bytes per line
+ * @throws Error if a line is longer
  */
 export async function* readLines(chunks: AsyncIterable<Buffer>, limit: number): AsyncGenerator<string> {
   let parts: Buffer[] = [];

@@ -1,4 +1,4 @@
-/** Brings the decisions of an edge in a process of its own to the broker, over HTTPS. */
+/** Delivers a standalone edge's decisions to the broker over HTTPS. */
 import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
 import { type DecisionQueue, type DecisionQueueOptions, queueDecisions } from './decision-queue.ts';
 
@@ -6,7 +6,7 @@ const ANSWER_MS = 5_000;
 
 export type PostDecisionsOptions = BrokerAccess & Omit<DecisionQueueOptions, 'deliver'>;
 
-/** A decision may arrive twice (an answer was lost): its id is the same, and the broker takes it once. */
+/** Creates the queue. If a response is lost, a decision may arrive twice. The broker records each id once. */
 export function postDecisions(options: PostDecisionsOptions): DecisionQueue {
   const ask = brokerAsker(options);
   return queueDecisions({

@@ -1,16 +1,21 @@
 /**
- * Hands decisions on. What strangers cause is metered: a port scan must not fill the audit log, nor push out of the queue
- * what live sessions do. Nothing is lost silently: what was held back is summed up by code.
+ * Forwards decisions and rate-limits those without a session, so that a port scan neither fills the audit log nor
+ * crowds out live sessions' decisions from the queue. Suppressed decisions are reported as sums by code.
  */
 import type { EdgeDecision } from '@meshpass/identity';
 
 export interface Reporter {
-  /** @param known whether a live session stands behind the decision */
+  /** @param known whether the decision belongs to a live session */
   report(decision: EdgeDecision, known: boolean): void;
-  /** Gives the budget anew once a second has passed, and reports what was held back. */
+  /** Renews the budget once a second has passed, and reports suppressed decisions. */
   sweep(now: number): void;
 }
 
+/**
+ * Creates a reporter.
+ * @param perSecond maximum decisions without a live session that are reported individually
+ * @param clock Unix ms
+ */
 export function createReporter(
   report: (decision: EdgeDecision) => void,
   perSecond: number,
@@ -36,7 +41,7 @@ export function createReporter(
     second = now;
     left = perSecond;
     for (const [code, count] of held) {
-      const reason = `${count} more refusals of clients without a session, not reported one by one`;
+      const reason = `${count} more refusals of clients without a session, not reported individually`;
       report({ id: newId(), at: now, outcome: 'refused', code, reason, source: 'many' });
     }
     held.clear();

@@ -1,29 +1,34 @@
 /**
- * What a session did beyond its share of the queue, summed up by outcome and code, and what it reached by grant and target, too: nothing
- * is held back silently, and no session hides where it was by doing much.
+ * Sums of a session's decisions beyond its share of the queue, by outcome and code. Decisions that reached a target are
+ * also summed by grant and target, so that a busy session cannot hide which targets it reached.
  */
 import type { EdgeDecision } from '@meshpass/identity';
 
 export interface SummedDecisions {
   add(session: string, decision: EdgeDecision): void;
-  /** Sums of the sessions that `has` names, which are forgotten here. */
+  /** Removes and returns the sums of sessions for which `has` returns true. */
   take(has: (session: string) => boolean): readonly EdgeDecision[];
 }
 
-/** Sums of one session that name a target; a session is granted few, and what goes beyond is summed up without one. */
+/**
+ * Maximum sums with a target per session. A session has few granted targets. Any others are summed without a target.
+ */
 const MAX_NAMED = 200;
 
 interface Sum {
-  /** Absent: of any. */
+  /** Absent for sums over all targets. */
   readonly target: string | undefined;
-  /** The newest: whose, from where, and when. */
+  /** Newest decision. The sum reports its principal, source and time. */
   last: EdgeDecision;
   count: number;
   bytesIn: number;
   bytesOut: number;
 }
 
-/** Sums are few: there are a few outcomes and codes, whatever a client sends. Of what is refused it chooses the target. */
+/**
+ * Creates the sums. Outcomes and codes are few, so a client cannot create many sums. Refusals are summed without their
+ * target, because the client chooses it.
+ */
 export function sumDecisions(newId: () => string): SummedDecisions {
   const held = new Map<string, Map<string, Sum>>();
   return {
@@ -57,8 +62,12 @@ export function sumDecisions(newId: () => string): SummedDecisions {
   function decisionOf({ target, last, count, bytesIn, bytesOut }: Sum, session: string): EdgeDecision {
     const { at, outcome, code, spiffe_id, source } = last;
     return {
-      ...{ id: newId(), at, outcome, source, session_id: session },
-      reason: `${count} more decisions of this session, not reported one by one: it had too many waiting`,
+      id: newId(),
+      at,
+      outcome,
+      source,
+      session_id: session,
+      reason: `${count} more decisions of this session, not reported individually because too many were queued`,
       ...(code !== undefined && { code }),
       ...(spiffe_id !== undefined && { spiffe_id }),
       ...(target !== undefined && { target }),

@@ -1,17 +1,18 @@
-/** One control connection: frames of an agent in, frames for it out, each bounded. */
+/** An agent's control connection, with bounded frames in both directions. */
 import type { TLSSocket } from 'node:tls';
 import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel/index';
-import { groupOf } from '../source.ts';
+import { parseJson } from '@meshpass/identity/jws/json';
+import { siteOf } from '@meshpass/identity/limits/source';
 
-/** Frames of one agent in a window; it sends one for each lease and each configuration. */
+/** Maximum frames per agent and window. An agent sends one per lease and per configuration. */
 const FRAMES = { most: 60, windowMs: 10_000 } as const;
-/** Bytes that an agent may be behind in reading, beside a configuration that is on its way. */
+/** Maximum bytes not yet read by an agent, excluding a configuration that is being sent. */
 const MAX_BEHIND = 256 * 1024;
-/** How long an agent may take to read a configuration, ms. Others do not wait for it (places.ts). */
+/** Maximum time for an agent to read a configuration, ms. Other agents do not wait for it (places.ts). */
 const READ_MS = 60_000;
 
 export interface ControlOwner {
-  /** Address that it is counted by. */
+  /** Source address for connection limits. */
   readonly source: string;
   /** Destroys the connection. */
   cut(): void;
@@ -19,19 +20,22 @@ export interface ControlOwner {
 
 export class ControlConnection {
   readonly owner: ControlOwner;
-  /** Whose SVID it was opened with. */
+  /** Session of the SVID that opened the connection. */
   readonly sessionId: string;
-  /** Network that it comes from. */
+  /** Source network. */
   readonly source: string;
-  /** When the agent spoke last, Unix ms. */
+  /** When the agent's last frame arrived, Unix ms. */
   heardAt: number;
-  /** Digest of the configuration that the agent was told of last. */
+  /** Digest of the configuration that was last announced to the agent. */
   told: string | undefined;
-  /** The session is over: ends when its notice has come, or then, Unix ms. */
+  /**
+   * Deadline for the notice that the session has ended, Unix ms. The connection closes when the notice arrives or at
+   * this time.
+   */
   endsAt = Number.POSITIVE_INFINITY;
-  /** The agent is being sent a configuration. */
+  /** Whether a configuration is being sent. */
   #sending = false;
-  /** By when it must have read that, Unix ms. */
+  /** Deadline for reading it, Unix ms. */
   readBy = Number.POSITIVE_INFINITY;
   readonly #tls: TLSSocket;
   readonly #clock: () => number;
@@ -46,7 +50,7 @@ export class ControlConnection {
   ) {
     this.owner = owner;
     this.sessionId = sessionId;
-    this.source = groupOf(owner.source);
+    this.source = siteOf(owner.source);
     this.#tls = tls;
     this.#clock = clock;
     this.heardAt = clock();
@@ -67,8 +71,8 @@ export class ControlConnection {
   }
 
   /**
-   * Sends a configuration; resolves when the agent has taken it, or is gone.
-   * @param line the frame as it is sent: one buffer for all agents
+   * Sends a configuration. Resolves when the agent has received it or disconnected.
+   * @param line complete frame; one buffer serves all agents
    */
   async sendLine(line: Buffer): Promise<void> {
     if (this.#sending || this.#tls.destroyed) return;
@@ -85,12 +89,15 @@ export class ControlConnection {
     this.readBy = Number.POSITIVE_INFINITY;
   }
 
-  /** Sends what is left, and closes. */
+  /** Sends a last frame, and closes the connection. */
   end(last: EdgeFrame): void {
     this.#tls.end(formatFrame(last));
   }
 
-  /** @returns false for anything that no agent sends */
+  /**
+   * Parses frames.
+   * @returns false for input that an agent never sends
+   */
   #read(chunk: Buffer, take: (frame: AgentFrame) => void): boolean {
     this.heardAt = this.#clock();
     if (this.heardAt > this.#windowAt + FRAMES.windowMs) {
@@ -103,18 +110,10 @@ export class ControlConnection {
     this.#frames += lines.length;
     if (this.#frames > FRAMES.most || this.#held.length > MAX_AGENT_FRAME) return false;
     for (const line of lines) {
-      const frame = line.length > MAX_AGENT_FRAME ? undefined : parse(line);
+      const frame = line.length > MAX_AGENT_FRAME ? undefined : AgentFrame.safeParse(parseJson(line)).data;
       if (!frame) return false;
       take(frame);
     }
     return true;
-  }
-}
-
-function parse(line: string): AgentFrame | undefined {
-  try {
-    return AgentFrame.safeParse(JSON.parse(line)).data;
-  } catch {
-    return undefined;
   }
 }

@@ -1,11 +1,14 @@
-/** Configurations by digest, as the frame that agents are sent: fetched once for all sessions of a set, given out a few at a time. */
+/**
+ * Cache of configuration frames by digest. Each configuration is fetched once for all sessions with the same set and
+ * sent to a few agents at a time.
+ */
 
 import { formatFrame, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import type { ControlConnection } from './connection.ts';
 import { createPlaces } from './places.ts';
 
-/** Bytes of frames that are kept; the last one is kept whatever its size. */
+/** Maximum bytes of cached frames. The newest frame is kept regardless of its size. */
 const MAX_KEPT = 64 * 1024 * 1024;
 
 export interface Announced {
@@ -14,11 +17,14 @@ export interface Announced {
 }
 
 export interface Contents {
-  /** Sends a connection the configuration, in its turn. */
+  /** Sends the configuration to a connection when its turn comes. */
   give(connection: ControlConnection, announced: Announced): void;
 }
 
-/** @param fetch asks the broker */
+/**
+ * Creates the cache.
+ * @param fetch requests a configuration from the broker
+ */
 export function createContents(
   fetch: (announced: Announced) => Promise<Buffer>,
   onFailure: (cause: unknown) => void,
@@ -59,12 +65,12 @@ export function createContents(
     const { digest } = announced;
     try {
       const content = await fetch(announced);
-      // The agent compares again; here it keeps the cache clean.
+      // The agent verifies the digest again; this check protects the cache.
       if (content.length > MAX_CONFIGURATION || sha256Base64url(content) !== digest) {
-        throw new Error('the broker gave another configuration than it announced');
+        throw new Error('the broker sent a configuration other than the announced one');
       }
       const line = Buffer.from(formatFrame({ type: 'configuration', digest, content: content.toString('base64') }));
-      // It may have made room while it came: what is not kept does not count.
+      // The entry may have been evicted during the request. Only cached frames count.
       if (kept.has(digest)) sizes.set(digest, line.length);
       makeRoom();
       return line;

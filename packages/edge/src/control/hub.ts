@@ -1,35 +1,45 @@
 /**
- * The control connections of an edge: it carries leases to the broker and the broker's statements to agents. It can read and
- * withhold them, and make none: leases are signed by sessions, statements by the broker.
+ * An edge's control connections, which carry leases to the broker and the broker's statements to agents. The edge can
+ * read and withhold both but cannot forge them, because sessions sign leases and the broker signs statements.
  */
 import type { TLSSocket } from 'node:tls';
-import type { AgentFrame, DrainingTunnels, EdgeLease, EdgeLeaseAnswer } from '@meshpass/identity/channel/index';
+import type { AgentFrame, DrainingTunnels, LeaseAnswer, ProvenLease } from '@meshpass/identity/channel/index';
 import type { Directory } from '../directory.ts';
 import type { EdgeLog } from '../log.ts';
 import { ControlConnection, type ControlOwner } from './connection.ts';
 import { type Announced, createContents } from './contents.ts';
 import { createLeaseBatches } from './lease-batches.ts';
 
-/** How the broker is asked. */
+/** Requests to the broker. */
 export interface ControlBroker {
-  /** Answers each lease. @throws where the broker does not answer */
-  renew(leases: readonly EdgeLease[]): Promise<readonly EdgeLeaseAnswer[]>;
-  /** @throws where the broker does not answer, or does not have it */
+  /**
+   * Renews leases.
+   * @returns one answer per lease
+   * @throws if the broker does not respond
+   */
+  renew(leases: readonly ProvenLease[]): Promise<readonly LeaseAnswer[]>;
+  /**
+   * Fetches an announced configuration.
+   * @throws if the broker does not respond, or does not have it
+   */
   configuration(announced: Announced): Promise<Buffer>;
-  /** Has other edges tell agents that this edge is about to end their tunnels. @throws where the broker does not answer */
+  /**
+   * Asks other edges to notify agents that this edge is about to end their tunnels.
+   * @throws if the broker does not respond
+   */
   draining(sessions: readonly DrainingTunnels[]): Promise<void>;
 }
 
 export interface ControlHub {
-  /** Serves a connection of a live session from now on; one that the session had before is cut. */
+  /** Serves a live session's connection and cuts the session's previous one. */
   open(owner: ControlOwner, sessionId: string, tls: TLSSocket): void;
-  /** The connection is gone. */
+  /** Removes a closed connection. */
   left(owner: ControlOwner, sessionId: string): void;
   sweep(now: number): void;
   size(): number;
-  /** Has every agent, and each that comes later, connect to another edge. */
+  /** Asks all current and future agents to connect to another edge. */
   drain(): void;
-  /** Tells agents, of those that are connected here, that an edge is about to end their tunnels. */
+  /** Notifies connected agents that an edge is about to end their tunnels. */
   tunnelsDraining(sessions: readonly DrainingTunnels[]): void;
   close(): void;
 }
@@ -45,22 +55,23 @@ interface Announcement extends Announced {
   readonly statement: string;
 }
 
-/** An agent that says nothing for so long is gone, ms. */
+/** How long an agent may send no frame before it counts as gone, ms. */
 const SILENT_MS = 180_000;
-/** How long a connection waits for the notice that its session is over, ms. */
+/** How long a connection waits for the notice that its session has ended, ms. */
 const NOTICE_MS = 2_000;
-/** Sets of grants whose configuration is announced; beyond it the one that was announced first is forgotten. */
+/** Maximum grant sets with an announced configuration. Beyond that, the oldest announcement is dropped. */
 const MAX_SETS = 4_096;
 
+/** Creates the hub, which follows the directory until it is closed. */
 export function createControlHub({ broker, directory, clock, log }: ControlHubOptions): ControlHub {
   const connections = new Map<string, ControlConnection>();
-  // Those that have their notice: a client that does not close its end is not waited for.
+  // Connections that have received their notice. Their slot does not depend on the client closing its end.
   const ending = new Set<ControlConnection>();
   const announced = new Map<string, Announcement>();
   let draining = false;
   const failed = (what: string) => (err: unknown) => log.warn({ err }, what);
-  const contents = createContents(broker.configuration, failed('no configuration from the broker'));
-  const batches = createLeaseBatches(broker.renew, answer, failed('the broker does not take leases now'));
+  const contents = createContents(broker.configuration, failed('the broker sent no configuration'));
+  const batches = createLeaseBatches(broker.renew, answer, failed('the broker does not accept leases now'));
   const unlisten = directory.listen({
     closed(id) {
       const connection = connections.get(id);
@@ -131,18 +142,18 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       return;
     }
     const configuration = announcedTo(sessionId);
-    // Only what was announced to this session: what others have is not for it.
+    // An agent may fetch only the configuration that was announced to its session.
     if (configuration?.digest === frame.digest) contents.give(connection, configuration);
     else connection.send({ type: 'refused', error_code: 'configuration_unavailable' });
   }
 
-  function answer({ session_id, statement, error_code }: EdgeLeaseAnswer): void {
+  function answer({ session_id, statement, error_code }: LeaseAnswer): void {
     const connection = connections.get(session_id);
     if (!connection) return;
     if (statement === undefined) connection.send({ type: 'refused', error_code: error_code ?? 'internal' });
     else {
       connection.send({ type: 'statement', statement });
-      // Not before: the agent learns from its lease which configuration is current, and of which grants.
+      // Not announced earlier, because only the lease contains the current version and its grants.
       const configuration = announcedTo(session_id);
       if (configuration && configuration.digest !== connection.told) announce(connection, configuration);
     }

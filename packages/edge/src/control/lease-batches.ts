@@ -1,25 +1,26 @@
-/** Brings the leases of all sessions to the broker: gathered for a moment, the newest of each session only. */
-import { type EdgeLease, type EdgeLeaseAnswer, MAX_EDGE_LEASES } from '@meshpass/identity/channel/index';
+/** Delivers all sessions' leases to the broker in batches, with only the newest lease of each session. */
+import { type LeaseAnswer, MAX_LEASES, type ProvenLease } from '@meshpass/identity/channel/index';
 
-/** Longest that a lease waits for others, ms. */
+/** Maximum time that a lease waits for other leases, ms. */
 const GATHER_MS = 250;
-/** Requests under way at once. */
+/** Maximum concurrent requests. */
 const AT_ONCE = 4;
 
 export interface LeaseBatches {
   add(sessionId: string, proof: string): void;
-  /** Forgets what is not under way. */
+  /** Drops a session's queued lease. */
   remove(sessionId: string): void;
   close(): void;
 }
 
 /**
- * @param renew asks the broker
- * @param answered is told of each lease; of all of a request that failed, too
+ * Creates the batches.
+ * @param renew sends a batch to the broker
+ * @param answered called with the answer to each lease, including every lease in a failed request
  */
 export function createLeaseBatches(
-  renew: (leases: readonly EdgeLease[]) => Promise<readonly EdgeLeaseAnswer[]>,
-  answered: (answer: EdgeLeaseAnswer) => void,
+  renew: (leases: readonly ProvenLease[]) => Promise<readonly LeaseAnswer[]>,
+  answered: (answer: LeaseAnswer) => void,
   onFailure: (cause: unknown) => void,
 ): LeaseBatches {
   const waiting = new Map<string, string>();
@@ -37,11 +38,11 @@ export function createLeaseBatches(
   function flush(): void {
     timer = undefined;
     while (waiting.size > 0 && underWay < AT_ONCE) {
-      const batch: EdgeLease[] = [];
+      const batch: ProvenLease[] = [];
       for (const [session_id, proof] of waiting) {
         waiting.delete(session_id);
         batch.push({ session_id, proof });
-        if (batch.length === MAX_EDGE_LEASES) break;
+        if (batch.length === MAX_LEASES) break;
       }
       underWay++;
       void bring(batch).finally(() => {
@@ -51,7 +52,7 @@ export function createLeaseBatches(
     }
   }
 
-  async function bring(batch: readonly EdgeLease[]): Promise<void> {
+  async function bring(batch: readonly ProvenLease[]): Promise<void> {
     try {
       for (const answer of await renew(batch)) answered(answer);
     } catch (cause) {

@@ -1,49 +1,53 @@
 /**
- * Who is sent a configuration now: a few at once, because each holds its bytes in memory until its agent has read them. Whoever does not
- * read gives its place up soon and goes on beside the others; of those there are few as well, and the source that has the most of
- * them loses one first. So a session that reads waits for none that does not.
+ * Schedules which agents are sent a configuration. Only a few receive one at the same time, because the edge keeps its
+ * bytes in memory until the agent has read them. A slow reader soon loses its place and continues beside the others.
+ * Slow readers are also limited, and the source with the most of them loses one first. A session that reads therefore
+ * never waits for one that does not.
  */
 
 export interface Reader {
   readonly sessionId: string;
-  /** Network that it comes from. */
+  /** Source network. */
   readonly source: string;
-  /** Destroys its connection. */
+  /** Destroys the connection. */
   readonly cut: () => void;
 }
 
 export interface Places<One extends Reader> {
-  /** Sends in its turn, and only what was asked for last. */
+  /** Sends when it is the reader's turn. A later request replaces a waiting one. */
   wait(reader: One, send: Send): void;
 }
 
 /**
- * Resolves when all is read, or the reader is gone; never rejects.
- * @param began to be told of the bytes when they are on their way: what is waited for before is not the reader's fault
+ * Sends a configuration. Resolves when it was read completely or the reader is gone. Never rejects.
+ * @param began called with the number of bytes once sending starts. Any earlier delay is not the reader's fault
  */
 export type Send = (began: (bytes: number) => void) => Promise<void>;
 
-/** Readers that have a place. */
+/** Maximum readers with a place. */
 const AT_ONCE = 16;
-/** Of those, places of one source: others always find one. */
+/** Maximum places per source, so that other sources always find one. */
 const PER_SOURCE = 12;
 /** How long a reader keeps its place, ms. */
 const PATIENCE_MS = 2_000;
-/** Readers without a place that have not read all, and their bytes. */
+/** Maximum number of slow readers, and of their bytes. */
 const MAX_SLOW = 32;
 const MAX_SLOW_BYTES = 64 * 1024 * 1024;
-/** A session that was slow goes after the others for so long, ms. */
+/** How long a slow session stays last in line, ms. */
 const LAST_MS = 60_000;
 const MAX_REMEMBERED = 4_096;
 
-/** @param clock ms */
+/**
+ * Creates the schedule.
+ * @param clock ms
+ */
 export function createPlaces<One extends Reader>(clock: () => number = () => performance.now()): Places<One> {
   const turns = new Map<One, Send>();
-  /** With what takes their place; absent while nothing is on its way. */
+  /** Readers with a place, and the timer that ends it. No timer runs before sending starts. */
   const placed = new Map<One, NodeJS.Timeout | undefined>();
-  /** In the order in which they lost their place. */
+  /** Slow readers, in the order in which they lost their place. */
   const slow = new Map<One, number>();
-  /** Sessions that were, until when they go last. */
+  /** Sessions that were slow, and until when they come last. */
   const last = new Map<string, number>();
   return {
     wait(reader, send) {
@@ -66,13 +70,13 @@ export function createPlaces<One extends Reader>(clock: () => number = () => per
     }
   }
 
-  /** The first that need not wait for others; among those that were slow only where there is no other. */
+  /** Returns the first reader that may be sent to. A formerly slow session comes last. */
   function choose(): One | undefined {
     const bySource = new Map<string, number>();
     for (const { source } of placed.keys()) bySource.set(source, (bySource.get(source) ?? 0) + 1);
     let late: One | undefined;
     for (const reader of turns.keys()) {
-      // A connection is sent one after the other.
+      // Each connection is sent its configurations one at a time.
       if (placed.has(reader) || slow.has(reader) || (bySource.get(reader.source) ?? 0) >= PER_SOURCE) continue;
       if ((last.get(reader.sessionId) ?? 0) <= clock()) return reader;
       late ??= reader;

@@ -1,6 +1,6 @@
 /**
- * How an edge ends without losing a request (decision 0033): it goes on as before, has the agents of its tunnels open others, which lead
- * to other edges, and waits until what is under way on the old ones is done.
+ * Shuts down an edge without losing a request (decision 0033). The edge continues to serve, asks agents to open tunnels
+ * through other edges, and waits until the old tunnels are idle.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DrainingTunnels, MAX_DRAINING } from '@meshpass/identity/channel/edge-wire';
@@ -8,9 +8,9 @@ import type { ControlBroker, ControlHub } from '../control/hub.ts';
 import type { EdgeLog } from '../log.ts';
 
 export interface Draining {
-  /** Every connection; those of no session are not waited for. */
+  /** All connections. Those without a session are ignored. */
   readonly tunnels: () => Iterable<DrainedTunnel>;
-  /** Absent: nobody can be told. */
+  /** Absent if the edge serves no control connections. */
   readonly control: Pick<ControlHub, 'drain' | 'tunnelsDraining'> | undefined;
   readonly broker: Pick<ControlBroker, 'draining'> | undefined;
   /** Unix ms. */
@@ -20,19 +20,22 @@ export interface Draining {
 
 export interface DrainedTunnel {
   readonly sessionId: string | undefined;
-  /** Since when it carries something, or is about to, Unix ms; undefined where nothing was asked of it. */
+  /** When the connection's current use began, Unix ms. Undefined if it is unused. */
   readonly busySince: number | undefined;
 }
 
-/** Agents are told again: an agent may be between two control connections, and brokers take over from each other. */
+/**
+ * How often notices are repeated, ms. An agent may be between two control connections, and brokers take over from each
+ * other.
+ */
 const REPEAT_MS = 2_000;
-/** Without a tunnel for so long there comes no other one, ms. */
+/** Time without any tunnel before no more are expected, ms. */
 const QUIET_MS = 1_000;
 const POLL_MS = 250;
 
 /**
- * Resolves when there are no tunnels any more, or after `longestMs`.
- * @returns how many are left
+ * Resolves when no tunnel is left, or after `longestMs`.
+ * @returns number of remaining tunnels
  */
 export async function drainTunnels(draining: Draining, longestMs: number): Promise<number> {
   const { control, clock, log } = draining;
@@ -55,7 +58,7 @@ export async function drainTunnels(draining: Draining, longestMs: number): Promi
       control?.tunnelsDraining(sessions);
       void passOn(sessions);
     }
-    // Not before: whoever goes to another edge must have heard of its tunnels.
+    // Not before the first notice, because an agent that reconnects must already know about its tunnels.
     if (isFirst) control?.drain();
     isFirst = false;
     await sleep(POLL_MS);
@@ -74,7 +77,7 @@ export async function drainTunnels(draining: Draining, longestMs: number): Promi
     return { busy, sessions: [...ages].map(([session_id, newest_ms]) => ({ session_id, newest_ms })) };
   }
 
-  /** Agents whose control connection leads to another edge hear it from that one. */
+  /** Notifies agents with a control connection to another edge, through the broker. */
   async function passOn(sessions: readonly DrainingTunnels[]): Promise<void> {
     if (!draining.broker || passingOn) return;
     passingOn = true;
@@ -83,7 +86,7 @@ export async function drainTunnels(draining: Draining, longestMs: number): Promi
         await draining.broker.draining(sessions.slice(at, at + MAX_DRAINING));
       }
     } catch (err) {
-      log.warn({ err }, 'the broker does not pass on that tunnels drain');
+      log.warn({ err }, 'the broker does not forward the notice of draining tunnels');
     } finally {
       passingOn = false;
     }

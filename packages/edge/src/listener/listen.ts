@@ -1,10 +1,15 @@
-/** The listener of the edge: accepts, counts, speaks the outer TLS, and cuts what the directory says is over. */
+/**
+ * The edge's listener: accepts and counts connections, terminates the outer TLS, and cuts connections that the
+ * directory ends.
+ */
 import { randomUUID } from 'node:crypto';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
 import { lifeOf } from '@meshpass/identity/certificate-life';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import { createStrangers } from '@meshpass/identity/limits/strangers';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import { VERSION } from '@meshpass/identity/version';
 import { createReporter } from '../broker/reporter.ts';
@@ -12,12 +17,10 @@ import { type ControlBroker, createControlHub } from '../control/hub.ts';
 import type { Directory } from '../directory.ts';
 import { DEFAULT_LIMITS, type EdgeLimits, sweepInterval } from '../limits.ts';
 import { type EdgeLog, SILENT } from '../log.ts';
-import { sourceOf } from '../source.ts';
 import type { EdgeStats } from '../stats.ts';
 import type { Gateway } from '../tunnel/forward.ts';
 import { Tunnel } from '../tunnel/tunnel.ts';
 import { drainTunnels } from './drain.ts';
-import { createStrangers } from './strangers.ts';
 import { createTurns } from './turns.ts';
 
 export interface EdgeTls {
@@ -29,15 +32,18 @@ export interface EdgeTls {
 export interface EdgeOptions {
   readonly listen: { readonly host?: string; readonly port: number };
   readonly tls: EdgeTls;
-  /** Istio's AUTO_PASSTHROUGH gateway: with the API server, where that is given, the only thing that the edge ever dials. */
+  /**
+   * Istio's AUTO_PASSTHROUGH gateway. Apart from the API server, if configured, it is the only target that the edge
+   * dials.
+   */
   readonly gateway: Gateway;
   readonly kubernetesApi?: Gateway | undefined;
   readonly directory: Directory;
-  /** Takes every decision, at once; batching is the caller's (see queueDecisions). */
+  /** Called with every decision at once. The caller batches them (see queueDecisions). */
   readonly report: (decision: EdgeDecision) => void;
   readonly limits?: Partial<EdgeLimits>;
   readonly log?: EdgeLog;
-  /** How the broker is asked for what control connections need; absent: there are none. */
+  /** Requests for control connections. If absent, the edge serves none. */
   readonly control?: ControlBroker;
   /** Unix ms. */
   readonly clock?: () => number;
@@ -46,26 +52,29 @@ export interface EdgeOptions {
 export interface Edge {
   readonly address: { readonly host: string; readonly port: number };
   stats(): EdgeStats;
-  /** Whether it is about to end. */
+  /** Whether the edge is about to shut down. */
   isDraining(): boolean;
-  /** Takes a renewed server certificate into use for new connections. */
+  /** Uses a renewed server certificate for new connections. */
   renew(tls: EdgeTls): void;
   /**
-   * Goes on serving, and has agents open their tunnels at other edges.
-   * @returns how many tunnels are left: once there are none, or after `longestMs`
+   * Continues to serve, and asks agents to open their tunnels at other edges.
+   * @returns the number of remaining tunnels, once none is left or after `longestMs`
    */
   drain(longestMs: number): Promise<number>;
   /** Stops listening and cuts every connection. */
   close(): Promise<void>;
 }
 
-/** How long a TLS ticket may be resumed, seconds. SVIDs live minutes; a ticket of an expired one is refused anyway. */
+/** Lifetime of a TLS ticket, seconds. SVIDs live for minutes, and a ticket for an expired SVID is refused anyway. */
 const TICKET_SECONDS = 600;
 
-/** Handshakes that are begun between two looks at the sockets: some ten milliseconds of CPU. */
+/** Maximum handshakes started per turn of the event loop: about ten milliseconds of CPU. */
 const HANDSHAKES_AT_ONCE = 8;
 
-/** @throws Error of Node where it cannot listen, or the server's certificate and key do not fit */
+/**
+ * Starts the edge.
+ * @throws Error from Node.js if it cannot listen or if the server's certificate and key do not match
+ */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const { directory, gateway, kubernetesApi, clock = Date.now, log = SILENT } = options;
   const limits: EdgeLimits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -86,7 +95,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const secure = createTlsServer({
     ...secureContext(),
     requestCert: true,
-    // Decided by peerOf, so that a refused client is told why and the refusal is audited.
+    // `peerOf` decides, so that a refused client receives the reason and the refusal is audited.
     rejectUnauthorized: false,
     ALPNProtocols: ['http/1.1', ...(control ? [CONTROL_ALPN] : [])],
   });
@@ -128,7 +137,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       const held = bySession.get(sessionId);
       if (!held) return;
       for (const tunnel of [...held]) {
-        // It reaches nothing, and its agent is still to be told why.
+        // A control connection reaches no target, and its agent must still receive the reason.
         if (tunnel.stage !== 'control') tunnel.cut('session_closed', `the session was closed: ${reason}`);
       }
     },
@@ -136,7 +145,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       for (const tunnel of [...(bySession.get(session.id) ?? [])]) tunnel.recheck(session);
     },
     roots(_roots, removed) {
-      // A new context has new ticket keys, so that no session made under the old roots can be resumed.
+      // A new context has new ticket keys, so that no TLS session under the old roots can be resumed.
       renewContext();
       if (!removed) return;
       for (const tunnel of [...tunnels]) {
@@ -191,7 +200,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   function accept(raw: Socket): void {
     total.accepted++;
     raw.on('error', () => {});
-    const tunnel = new Tunnel(host, raw, sourceOf(raw.remoteAddress));
+    const tunnel = new Tunnel(host, raw, sourceGroup(raw.remoteAddress));
     strangers.enter(tunnel);
     tunnels.add(tunnel);
     onSocket.set(raw, tunnel);
@@ -213,10 +222,13 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   function join(tunnel: Tunnel, sessionId: string): MeshpassError | undefined {
     const held = bySession.get(sessionId) ?? new Set();
     if (held.size >= limits.connectionsPerSession) {
-      return new MeshpassError('tunnel_limit', 'This session has as many connections as it may: close some first.');
+      return new MeshpassError(
+        'tunnel_limit',
+        'This session has reached its connection limit: close some connections first.',
+      );
     }
     if (ofSessions >= limits.connections) {
-      return new MeshpassError('tunnel_limit', 'The edge has as many connections of sessions as it may.', {
+      return new MeshpassError('tunnel_limit', 'The edge has reached its connection limit for sessions.', {
         retryAfter: 5,
       });
     }
@@ -251,7 +263,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     try {
       secure.setSecureContext(secureContext());
     } catch (error) {
-      log.warn({ err: error }, 'the roots of the mesh cannot be read: no client is trusted until they can');
+      log.warn({ err: error }, 'the mesh roots cannot be parsed: no client is trusted until they can');
       secure.setSecureContext({ ...secureContext(), ca: [] });
     }
   }
@@ -259,10 +271,11 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   function secureContext() {
     return {
       ...identity,
-      // Never left out: without `ca` Node trusts the public web's roots.
+      // Always set, because without `ca` Node trusts the public web's roots.
       ca: [...directory.roots()],
       minVersion: 'TLSv1.3' as const,
-      // AES-128-GCM first: the cheapest a byte where the processor has AES, and the inner TLS is what protects.
+      // AES-128-GCM first, because it is the cheapest per byte on processors with AES. The inner TLS provides the
+      // protection.
       ciphers: 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
       honorCipherOrder: true,
       sessionTimeout: TICKET_SECONDS,
@@ -282,7 +295,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       bytesOut += tunnel.bytes.out;
     }
     return {
-      ...{ ...total, bytesIn, bytesOut },
+      ...total,
+      bytesIn,
+      bytesOut,
       connections: tunnels.size,
       strangers: strangers.size,
       evicted: strangers.evicted,

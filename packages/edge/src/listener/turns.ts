@@ -1,20 +1,21 @@
 /**
- * Starts handshakes a few at a time, one of each source in turn. A handshake costs up to a millisecond of CPU, whether or not
- * an SVID comes of it: what waits from a source that sends many must not stand before the others, nor all at once before
- * open tunnels. Handshakes under way are not bounded here, see decision 0014.
+ * Starts handshakes a few at a time, one per source in turn. A handshake costs up to a millisecond of CPU, even without
+ * a valid SVID. A busy source's waiting handshakes must not delay other sources or block open tunnels by all starting
+ * at once. Handshakes in progress are not limited here, see decision 0014.
  */
 
 export interface Turns<Item> {
-  /** Starts it now, or when its source's turn comes. */
+  /** Starts the item now, or when it is its source's turn. */
   add(source: string, item: Item): void;
   readonly waiting: number;
 }
 
 /**
- * @param atOnce most that are started between two looks at the sockets
- * @param start begins the handshake, and says whether there was one to begin: what is gone meanwhile takes nobody's turn. It
- *   must not throw
- * @param later runs a function once the sockets have been looked at
+ * Creates the queue.
+ * @param atOnce maximum items started per turn of the event loop
+ * @param start begins the handshake and returns whether it still existed, since an item that has disappeared costs no
+ *   turn. Must not throw
+ * @param later runs a function in the next turn of the event loop
  */
 export function createTurns<Item>(
   atOnce: number,
@@ -59,16 +60,20 @@ export function createTurns<Item>(
     while (left > 0 && waiting > 0) {
       for (const [source, queue] of queues) {
         if (left === 0) break;
-        // Behind the others, until its next turn.
-        queues.delete(source);
-        let begun = false;
-        while (!begun && queue.length > 0) {
-          waiting--;
-          begun = begin(queue.shift()!);
-        }
-        if (queue.length > 0) queues.set(source, queue);
+        takeTurn(source, queue);
       }
     }
     if (waiting > 0) schedule();
+  }
+
+  /** Begins the source's first item that still exists, and queues the remaining ones behind those of other sources. */
+  function takeTurn(source: string, queue: Item[]): void {
+    queues.delete(source);
+    let begun = false;
+    while (!begun && queue.length > 0) {
+      waiting--;
+      begun = begin(queue.shift()!);
+    }
+    if (queue.length > 0) queues.set(source, queue);
   }
 }

@@ -1,4 +1,4 @@
-/** Who is let in, and to what: decided anew at every step, for a session may end between two of them. */
+/** Decides whether sessions may reach targets. Checked at every step, because a session may end between two steps. */
 import { MeshpassError } from '@meshpass/identity';
 import { type Directory, type LiveSession, mayReach } from '../directory.ts';
 import type { Destination } from './connect.ts';
@@ -6,7 +6,7 @@ import type { Gateway } from './forward.ts';
 import { assertCurrent, type Peer } from './peer.ts';
 
 /**
- * The live session of an SVID.
+ * Returns an SVID's live session.
  * @param now Unix ms
  * @throws MeshpassError `tunnel_certificate_untrusted`, `tunnel_directory_stale`, `tunnel_session_unknown`
  */
@@ -19,9 +19,9 @@ export function liveSession(directory: Directory, peer: Peer, now: number): Live
 }
 
 /**
- * Checks that the session with which the connection began is live still, and granted that target.
- * @param target `host:port` that CONNECT asks for, whatever the subset
- * @throws MeshpassError as `liveSession` does, and `tunnel_target_not_granted`
+ * Checks that the session that opened the connection is still live and may reach the target.
+ * @param target `host:port` from CONNECT, regardless of the subset
+ * @throws MeshpassError as for `liveSession`, and `tunnel_target_not_granted`
  */
 export function authorizeTarget(
   directory: Directory,
@@ -38,7 +38,10 @@ export function authorizeTarget(
   }
 }
 
-/** @throws MeshpassError `tunnel_kubernetes_off` where the API server is asked for, and this edge leads to none */
+/**
+ * Checks that the edge can reach a destination.
+ * @throws MeshpassError `tunnel_kubernetes_off` if CONNECT names the API server and this edge has no route to it
+ */
 export function assertLeads({ isKubernetes }: Destination, kubernetesApi: Gateway | undefined): void {
   if (!isKubernetes || kubernetesApi) return;
   throw new MeshpassError(
@@ -47,7 +50,7 @@ export function assertLeads({ isKubernetes }: Destination, kubernetesApi: Gatewa
   );
 }
 
-/** Where a destination is that assertLeads has let pass. */
+/** Returns the address of a destination that has passed `assertLeads`. */
 export function upstreamOf(
   { gateway, kubernetesApi }: { readonly gateway: Gateway; readonly kubernetesApi: Gateway | undefined },
   { isKubernetes }: Destination,
@@ -55,10 +58,11 @@ export function upstreamOf(
   return (isKubernetes && kubernetesApi) || gateway;
 }
 
+/** Creates the error for a directory that is not fresh. */
 export function directoryStale(): MeshpassError {
   return new MeshpassError(
     'tunnel_directory_stale',
-    'The edge does not hear from its broker and accepts no connections: try again shortly.',
+    'The edge has lost contact with its broker and accepts no connections. Try again shortly.',
     { retryAfter: 2 },
   );
 }

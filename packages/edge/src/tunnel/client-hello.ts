@@ -1,18 +1,18 @@
 /**
- * Reads the server name out of a TLS ClientHello without taking part in the handshake (RFC 8446 sections 4.1.2 and 5.1,
- * RFC 6066 section 3). Strict on purpose: what two parsers may read differently is refused here, so that the gateway
- * behind can never see another name than the edge has checked.
+ * Reads the server name from a TLS ClientHello without taking part in the handshake (RFC 8446 sections 4.1.2 and 5.1,
+ * RFC 6066 section 3). Deliberately strict: input that two parsers could read differently is rejected, so that the
+ * gateway never sees a different name than the edge has checked.
  */
 export type HelloResult =
   | { readonly state: 'more' }
-  /** `sni` is undefined where the client sent none. */
+  /** `sni` is undefined if the client sent none. */
   | { readonly state: 'done'; readonly sni: string | undefined }
   | { readonly state: 'error'; readonly reason: string };
 
 export interface HelloReader {
-  /** Takes the next bytes of the stream. After `done` or `error` it must not be called again. */
+  /** Reads the next bytes of the stream. Must not be called again after `done` or `error`. */
   push(chunk: Buffer): HelloResult;
-  /** Everything pushed so far, to be passed on. */
+  /** Returns all bytes so far, for the gateway. */
   bytes(): Buffer;
 }
 
@@ -21,7 +21,10 @@ const MAX_RECORD = 16_384;
 const HANDSHAKE_HEADER = 4;
 const MORE: HelloResult = { state: 'more' };
 
-/** @param limit most bytes that a ClientHello with its record headers may have */
+/**
+ * Creates a reader.
+ * @param limit maximum size of a ClientHello with its record headers, bytes
+ */
 export function createHelloReader(limit: number): HelloReader {
   let bytes: Buffer = Buffer.alloc(0);
   let needed = RECORD_HEADER;
@@ -29,24 +32,28 @@ export function createHelloReader(limit: number): HelloReader {
     bytes: () => bytes,
     push(chunk) {
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
-      // Parsing again before the bytes that were missing have come would let one-byte writes cost quadratic time.
+      // Parsing again before the missing bytes arrive would make one-byte writes take quadratic time.
       if (bytes.length < needed) return bytes[0] === 22 ? MORE : failed('the first record is not a handshake');
-      try {
-        const handshake = gather(bytes, limit);
-        if (typeof handshake === 'number') {
-          needed = handshake;
-          return needed > limit ? failed(`the ClientHello is larger than ${limit} bytes`) : MORE;
-        }
-        return { state: 'done', sni: serverName(handshake) };
-      } catch (error) {
-        if (error instanceof Malformed) return failed(error.message);
-        throw error;
-      }
+      const read = readHello(bytes, limit);
+      if (typeof read !== 'number') return read;
+      needed = read;
+      return needed > limit ? failed(`the ClientHello is larger than ${limit} bytes`) : MORE;
     },
   };
 }
 
-/** The body of the ClientHello out of its records, or how many bytes of the stream are needed to get further. */
+/** Reads the server name. If bytes are missing, returns the number of stream bytes needed to continue. */
+function readHello(bytes: Buffer, limit: number): HelloResult | number {
+  try {
+    const handshake = gather(bytes, limit);
+    return typeof handshake === 'number' ? handshake : { state: 'done', sni: serverName(handshake) };
+  } catch (error) {
+    if (error instanceof Malformed) return failed(error.message);
+    throw error;
+  }
+}
+
+/** Returns the body of the ClientHello from its records, or the number of stream bytes needed to continue. */
 function gather(bytes: Buffer, limit: number): Buffer | number {
   const parts: Buffer[] = [];
   let gathered = 0;
@@ -54,25 +61,33 @@ function gather(bytes: Buffer, limit: number): Buffer | number {
   let at = 0;
   while (gathered < wanted) {
     if (bytes.length < at + RECORD_HEADER) return at + RECORD_HEADER;
-    if (bytes[at] !== 22) throw new Malformed('a record before the end of the ClientHello is not a handshake');
-    if (bytes[at + 1] !== 3 || bytes[at + 2]! > 4) throw new Malformed('the record version is not of TLS');
-    const length = bytes.readUInt16BE(at + 3);
-    if (length === 0 || length > MAX_RECORD) throw new Malformed('the record length is out of bounds');
-    const end = at + RECORD_HEADER + length;
+    const end = at + RECORD_HEADER + recordLength(bytes, at);
     const part = bytes.subarray(at + RECORD_HEADER, end);
     parts.push(part);
     gathered += part.length;
-    if (wanted === HANDSHAKE_HEADER && gathered >= HANDSHAKE_HEADER) {
-      const head = parts.length === 1 ? part : Buffer.concat(parts);
-      if (head[0] !== 1) throw new Malformed('the first handshake message is not a ClientHello');
-      wanted += head.readUIntBE(1, 3);
-      if (wanted > limit) throw new Malformed(`the ClientHello is larger than ${limit} bytes`);
-    }
+    if (wanted === HANDSHAKE_HEADER && gathered >= HANDSHAKE_HEADER)
+      wanted += helloLength(parts.length === 1 ? part : Buffer.concat(parts), limit);
     if (bytes.length < end) return end;
     at = end;
   }
   if (gathered > wanted) throw new Malformed('bytes follow the ClientHello inside its record');
   return (parts.length === 1 ? parts[0]! : Buffer.concat(parts)).subarray(HANDSHAKE_HEADER);
+}
+
+/** Returns the content length of the handshake record at an offset. */
+function recordLength(bytes: Buffer, at: number): number {
+  if (bytes[at] !== 22) throw new Malformed('a record before the end of the ClientHello is not a handshake');
+  if (bytes[at + 1] !== 3 || bytes[at + 2]! > 4) throw new Malformed('the record version is not of TLS');
+  const length = bytes.readUInt16BE(at + 3);
+  if (length === 0 || length > MAX_RECORD) throw new Malformed('the record length is out of bounds');
+  return length;
+}
+
+function helloLength(head: Buffer, limit: number): number {
+  if (head[0] !== 1) throw new Malformed('the first handshake message is not a ClientHello');
+  const length = head.readUIntBE(1, 3);
+  if (HANDSHAKE_HEADER + length > limit) throw new Malformed(`the ClientHello is larger than ${limit} bytes`);
+  return length;
 }
 
 function serverName(body: Buffer): string | undefined {
@@ -90,7 +105,7 @@ function serverName(body: Buffer): string | undefined {
   while (!extensions.atEnd()) {
     const type = extensions.number(2);
     const data = extensions.vector(2);
-    if (seen.has(type)) throw new Malformed('an extension is there twice');
+    if (seen.has(type)) throw new Malformed('an extension occurs twice');
     seen.add(type);
     if (type === 0) name = hostName(data);
   }
@@ -103,7 +118,7 @@ function hostName(data: Buffer): string {
   if (!extension.atEnd()) throw new Malformed('bytes follow the server name list');
   if (list.number(1) !== 0) throw new Malformed('the server name is not a host name');
   const name = list.vector(2);
-  if (!list.atEnd()) throw new Malformed('there is more than one server name');
+  if (!list.atEnd()) throw new Malformed('more than one server name is present');
   if (name.length === 0 || name.length > 255) throw new Malformed('the length of the server name is out of bounds');
   for (const byte of name) {
     if (byte <= 0x20 || byte >= 0x7f) throw new Malformed('the server name has a byte that no host name has');
@@ -126,7 +141,7 @@ class Cursor {
   }
 
   take(length: number): Buffer {
-    if (this.#at + length > this.#bytes.length) throw new Malformed('a length goes beyond the end');
+    if (this.#at + length > this.#bytes.length) throw new Malformed('a length exceeds the remaining bytes');
     this.#at += length;
     return this.#bytes.subarray(this.#at - length, this.#at);
   }
@@ -145,9 +160,9 @@ function failed(reason: string): HelloResult {
 }
 
 /**
- * Why the inner connection may not go on: its server name is not that of CONNECT.
- * @param sni what the ClientHello names, if anything
- * @param expected by CONNECT
+ * Explains a mismatch between the inner server name and CONNECT. Returns undefined if they match.
+ * @param sni from the ClientHello, if present
+ * @param expected from CONNECT
  */
 export function sniMismatch(sni: string | undefined, expected: string): string | undefined {
   if (sni === expected) return undefined;

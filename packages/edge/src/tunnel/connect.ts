@@ -1,30 +1,30 @@
 /**
- * Reads the head of a CONNECT request (RFC 9112 section 3.2.3, RFC 9110 section 9.3.6), and nothing else: this is the only
- * HTTP that the edge speaks, so it is stricter than HTTP asks for, and every leniency that smuggling lives on is absent.
+ * Reads the head of a CONNECT request (RFC 9112 section 3.2.3, RFC 9110 section 9.3.6). The edge speaks no other HTTP,
+ * so this parser is stricter than HTTP requires and lacks the leniency that request smuggling exploits.
  */
 import { formatSni, parseSni, parseTarget } from '@meshpass/identity';
 import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 
-/** What CONNECT asks for. */
+/** Destination of a CONNECT request. */
 export interface Destination {
-  /** `host:port` of the service: what a session is granted. */
+  /** The service's `host:port`, which is the unit of grants. */
   readonly target: string;
-  /** The server name that the inner ClientHello must have. */
+  /** Server name that the inner ClientHello must contain. */
   readonly sni: string;
-  /** CONNECT named the SNI, not `host:port`. */
+  /** Whether CONNECT contained the SNI instead of `host:port`. */
   readonly bySni: boolean;
-  /** It is the API server of Kubernetes, which is not behind the mesh gateway. */
+  /** Whether this is the Kubernetes API server, which is not behind the mesh gateway. */
   readonly isKubernetes?: true;
 }
 
 export type ConnectResult =
   | { readonly state: 'more' }
-  /** `rest`: bytes that came behind the head, the beginning of the inner connection. */
+  /** `rest`: bytes after the head, which begin the inner connection. */
   | { readonly state: 'done'; readonly destination: Destination; readonly rest: Buffer }
   | { readonly state: 'error'; readonly reason: string };
 
 export interface ConnectReader {
-  /** Takes the next bytes. After `done` or `error` it must not be called again. */
+  /** Reads the next bytes. Must not be called again after `done` or `error`. */
   push(chunk: Buffer): ConnectResult;
 }
 
@@ -32,11 +32,14 @@ const METHOD = Buffer.from('CONNECT ');
 const END = Buffer.from('\r\n\r\n');
 const REQUEST_LINE = /^CONNECT ([^ ]+) HTTP\/1\.1$/;
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e]*?)[ \t]*$/;
-/** The port of Istio's AUTO_PASSTHROUGH gateways, by which CONNECT names an SNI. */
+/** Port of Istio's AUTO_PASSTHROUGH gateways. In CONNECT, it marks an SNI. */
 const SNI_PORT = ':15443';
 const MORE: ConnectResult = { state: 'more' };
 
-/** @param limit most bytes that the head may have */
+/**
+ * Creates a reader.
+ * @param limit maximum size of the head, bytes
+ */
 export function createConnectReader(limit: number): ConnectReader {
   let bytes: Buffer = Buffer.alloc(0);
   return {
@@ -76,7 +79,7 @@ function parse(head: string, rest: Buffer): ConnectResult {
   return { state: 'done', destination, rest };
 }
 
-// No authority has both forms: a host name has no underscore, an SNI of Istio's begins with `outbound_`.
+// The two forms are disjoint: a host name contains no underscore, and an Istio SNI begins with `outbound_`.
 function parseAuthority(authority: string): Destination | undefined {
   if (authority === KUBERNETES_TARGET)
     return { target: authority, sni: KUBERNETES_API.host, bySni: false, isKubernetes: true };

@@ -1,10 +1,10 @@
-/** A decision about a tunnel as the broker's audit log gets it. */
+/** A decision about a tunnel, in the format of the broker's audit log. */
 import type { EdgeDecision, ErrorCode } from '@meshpass/identity';
 import type { Destination } from './connect.ts';
 
-/** What is known of a tunnel; the further it got, the more. */
+/** Facts known about a tunnel. Later stages add more. */
 export interface TunnelFacts {
-  /** Address and port of the client. */
+  /** The client's address and port. */
   readonly source: string;
   readonly sessionId: string | undefined;
   readonly spiffeId: string | undefined;
@@ -14,7 +14,10 @@ export interface TunnelFacts {
   readonly openedAt: number;
 }
 
-/** @param at Unix ms */
+/**
+ * Builds a decision.
+ * @param made the decision's outcome, with `at` in Unix ms
+ */
 export function decisionOf(
   { source, sessionId, spiffeId, destination, bytes, openedAt }: TunnelFacts,
   made: Pick<EdgeDecision, 'id' | 'at' | 'outcome' | 'reason'> & { readonly code: ErrorCode | undefined },

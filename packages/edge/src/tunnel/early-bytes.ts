@@ -1,18 +1,22 @@
 /**
- * What a client sends before the answer to its CONNECT: the inner ClientHello in one flight with it saves a round trip. It is
- * read when the gateway is there, as if it had come then; no more is held than a ClientHello may have.
+ * Bytes that a client sends before the response to its CONNECT. Sending the inner ClientHello with CONNECT saves a
+ * round trip. The bytes are read once the gateway is connected, as if they arrived then. At most the size of a
+ * ClientHello is buffered.
  */
 export class EarlyBytes {
   readonly #limit: number;
   #chunks: Buffer[] = [];
   #length = 0;
 
-  /** @param limit bytes that are held at most */
+  /** @param limit maximum bytes */
   constructor(limit: number) {
     this.#limit = limit;
   }
 
-  /** @returns false if that is too much */
+  /**
+   * Buffers a chunk.
+   * @returns false if the limit is exceeded
+   */
   hold(chunk: Buffer): boolean {
     this.#length += chunk.length;
     if (this.#length > this.#limit) return false;
@@ -24,7 +28,7 @@ export class EarlyBytes {
     return this.#length;
   }
 
-  /** Everything held, in the order it came; from now on nothing is. */
+  /** Returns all buffered bytes in order, and empties the buffer. */
   release(): Buffer {
     const held = Buffer.concat(this.#chunks);
     this.#chunks = [];

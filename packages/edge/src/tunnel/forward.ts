@@ -1,6 +1,6 @@
 /**
- * The byte path of an open tunnel. It is as thin as Node permits: one write per read, back-pressure both ways, half-close
- * kept, no timer and no clock per chunk.
+ * Byte path of an open tunnel. It is as thin as Node allows: one write per read, back-pressure in both directions,
+ * half-close preserved, no timer or clock per chunk.
  */
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -12,22 +12,22 @@ export interface Gateway {
 
 export interface Upstream {
   readonly socket: Socket;
-  /** From now on bytes pass: first `head`, then whatever the client sends, and all that the gateway answers. */
+  /** Starts forwarding: first `head`, then all bytes from the client, and all bytes from the gateway. */
   open(head: Buffer): void;
 }
 
 /** Largest read from the gateway, bytes. */
 const READ_BYTES = 65_536;
 
-// What is read has left the buffer before the next read, so that all tunnels share one and an idle tunnel holds none. A new
-// buffer for each read would set off V8's garbage collector every few megabytes, which costs more than the TLS.
-// Not on Windows, where a pending read owns its buffer.
+// Each chunk has left the buffer before the next read, so all tunnels share one buffer and an idle tunnel needs none. A
+// new buffer per read would trigger V8's garbage collector every few megabytes, which costs more than TLS does. Not on
+// Windows, where a pending read owns its buffer.
 const SHARED = Buffer.allocUnsafeSlow(READ_BYTES);
 const readBuffer = process.platform === 'win32' ? () => Buffer.allocUnsafeSlow(READ_BYTES) : () => SHARED;
 
 /**
- * Dials the mesh gateway for one client. Nothing is read from the client, and nothing passed on, before `open`.
- * The caller listens for `connect`, `error` and `close` on the socket.
+ * Dials the mesh gateway for one client. Before `open`, no bytes are read from the client or forwarded in either
+ * direction. The caller handles the socket's `connect`, `error` and `close`.
  */
 export function dialGateway(gateway: Gateway, client: TLSSocket): Upstream {
   let carrying = false;
@@ -46,8 +46,8 @@ export function dialGateway(gateway: Gateway, client: TLSSocket): Upstream {
           return false;
         }
         const chunk = buffer.subarray(0, length);
-        // Node's TLS encrypts, or copies, in `write` itself: the shared buffer is free again when it returns. Only a write
-        // that waits behind another one would keep it.
+        // Node's TLS encrypts or copies within `write`, so the shared buffer is free again when it returns. Only a
+        // write queued behind another one would retain it.
         return client.write(client.writableLength === 0 ? chunk : Buffer.from(chunk));
       },
     },

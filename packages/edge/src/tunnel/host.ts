@@ -4,21 +4,24 @@ import type { Directory } from '../directory.ts';
 import type { EdgeLimits } from '../limits.ts';
 import type { Gateway } from './forward.ts';
 
-/** What a tunnel needs of the edge around it. */
+/** Dependencies of a tunnel. */
 export interface TunnelHost<Tunnel> {
   readonly gateway: Gateway;
-  /** The API server of Kubernetes; absent: nobody reaches it here. */
+  /** The Kubernetes API server. Absent if this edge has no route to it. */
   readonly kubernetesApi: Gateway | undefined;
   readonly directory: Directory;
   readonly limits: EdgeLimits;
   readonly clock: () => number;
   readonly newId: () => string;
-  /** @param known whether a live session stands behind the decision */
+  /** @param known whether the decision belongs to a live session */
   decided(decision: EdgeDecision, known: boolean): void;
-  /** Absent: no client is offered a control connection. */
+  /** Absent if the edge offers no control connections. */
   readonly control: ControlHub | undefined;
-  /** Counts the tunnel to its session, and among strangers no more. @returns why it may not be */
+  /**
+   * Counts the tunnel towards its session instead of as a stranger.
+   * @returns an error if the session has reached a limit
+   */
   join(tunnel: Tunnel, sessionId: string): MeshpassError | undefined;
-  /** The connection is gone. Called once. */
+  /** Removes a closed connection. Called once. */
   left(tunnel: Tunnel): void;
 }

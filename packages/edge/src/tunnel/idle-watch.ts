@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { EdgeLimits } from '../limits.ts';
 
-/** Whether an open tunnel is idle: byte counts are compared at each sweep, so that the byte path has nothing to do for it. */
+/** Detects idle tunnels by comparing byte counts on each sweep, so that the byte path does no extra work. */
 export class IdleWatch {
   halfClosed = false;
   readonly #client: TLSSocket;
@@ -17,7 +17,7 @@ export class IdleWatch {
   }
 
   /**
-   * The tunnel's new deadline, if a byte moved or a side closed since the last call.
+   * Returns the tunnel's new deadline if a byte moved or a side closed since the last call.
    * @param now Unix ms
    */
   deadline(now: number): number | undefined {

@@ -1,4 +1,4 @@
-/** Who is at the other end of the outer TLS: an X.509-SVID of the mesh, checked again at every use. */
+/** The outer TLS client, identified by a mesh X.509-SVID that is checked again on every use. */
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
@@ -11,9 +11,9 @@ export interface Peer {
 }
 
 /**
- * The client's SVID. Node has verified the chain against the roots of the mesh, but on a resumed session that verdict is
- * the one of the first handshake (OpenSSL keeps it in the ticket), and a resumed session without a certificate counts
- * as verified: so the certificate must be there, and its dates are compared with the clock by `assertCurrent`.
+ * Returns the client's SVID. Node has verified the chain against the mesh's roots. For a resumed session, however,
+ * OpenSSL keeps the first handshake's verdict in the ticket, and a resumed session without a certificate counts as
+ * verified. The certificate must therefore be present, and `assertCurrent` compares its dates with the clock.
  * @throws MeshpassError `tunnel_certificate_missing`, `tunnel_certificate_untrusted`
  */
 export function peerOf(socket: TLSSocket): Peer {
@@ -27,7 +27,7 @@ export function peerOf(socket: TLSSocket): Peer {
   if (!socket.authorized) {
     throw untrusted('The certificate is not one of this mesh, or not valid now.', String(socket.authorizationError));
   }
-  // X509-SVID specification, section 4.1: a leaf must not be a CA; section 2: exactly one URI SAN.
+  // X509-SVID specification: a leaf must not be a CA (section 4.1) and must have exactly one URI SAN (section 2).
   if (certificate.ca) throw untrusted('The certificate is that of a CA, not of a workload.');
   const spiffeId = spiffeOfSan(certificate.subjectAltName);
   if (!spiffeId) throw untrusted('The certificate does not carry exactly one SPIFFE id.');
@@ -39,15 +39,14 @@ export function peerOf(socket: TLSSocket): Peer {
 }
 
 /**
+ * Checks an SVID's validity period.
  * @param now Unix ms
- * @throws MeshpassError `tunnel_certificate_untrusted` where the SVID is not yet or no longer valid
+ * @throws MeshpassError `tunnel_certificate_untrusted` if the SVID is not yet valid or has expired
  */
 export function assertCurrent(peer: Peer, now: number): void {
   if (now < peer.notBefore) throw untrusted('The certificate is not valid yet.');
   if (now >= peer.notAfter) {
-    throw untrusted(
-      'The certificate has expired: get a new one, and do not resume a TLS session made with the old one.',
-    );
+    throw untrusted('The certificate has expired: obtain a new one, and do not resume a TLS session of the old one.');
   }
 }
 

@@ -1,9 +1,12 @@
-/** What a refused client reads: before the 200 an HTTP answer with the JSON body of docs/protocol.md, after it a TLS alert. */
+/**
+ * Refusals as sent to the client: before the 200, an HTTP response with the JSON body from docs/interfaces/protocol.md,
+ * and after it a TLS alert.
+ */
 import { MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN, formatFrame } from '@meshpass/identity/channel/frames';
 import type { Destination } from './connect.ts';
 
-/** Fatal TLS alerts (RFC 8446 section 6): the record that ends the inner handshake. */
+/** Fatal TLS alerts (RFC 8446 section 6), the records that end the inner handshake. */
 export const ALERT = {
   unrecognizedName: Buffer.from([21, 3, 3, 0, 2, 2, 112]),
   decodeError: Buffer.from([21, 3, 3, 0, 2, 2, 50]),
@@ -22,8 +25,9 @@ const PHRASES: Readonly<Record<number, string>> = {
 };
 
 /**
- * @param decisionId finds the refusal in the audit log
- * @param alpn what the client asked for: one that wanted a control connection reads a frame
+ * Formats a refusal.
+ * @param decisionId identifies the refusal in the audit log
+ * @param alpn requested protocol. A client that requested a control connection receives a frame
  */
 export function formatRefusal(error: MeshpassError, decisionId: string, alpn: string | false | null): string {
   if (alpn === CONTROL_ALPN) return formatFrame({ type: 'refused', error_code: error.code, decision_id: decisionId });
@@ -39,7 +43,7 @@ export function formatRefusal(error: MeshpassError, decisionId: string, alpn: st
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Cache-Control: no-store',
     'Connection: close',
-    // The body's members again: an Envoy that opens the tunnel drops the body, and can log headers.
+    // Repeats the body's fields as headers. An Envoy that opens the tunnel drops the body but can log headers.
     `Meshpass-Error-Code: ${error.code}`,
     `Meshpass-Decision-Id: ${decisionId}`,
     ...(error.retryAfter === undefined ? [] : [`Retry-After: ${error.retryAfter}`]),
@@ -53,17 +57,21 @@ function oauthCode(status: number): string {
   return status === 400 || status === 408 ? 'invalid_request' : 'temporarily_unavailable';
 }
 
+/** Creates the error for a request that the edge cannot parse. */
 export function malformed(message: string): MeshpassError {
   return new MeshpassError('tunnel_request_malformed', message);
 }
 
-/** @param why for the detail: an error code of Node.js, or a phrase */
+/**
+ * Creates the error for an unreachable target.
+ * @param why for the detail: a Node.js error code or a phrase
+ */
 export function gatewayUnreachable(why: string, destination?: Destination): MeshpassError {
   const message = `The edge cannot reach ${upstreamName(destination)}: try again shortly.`;
   return new MeshpassError('tunnel_gateway_unreachable', message, { detail: { why }, retryAfter: 1 });
 }
 
-/** What is behind the edge, for messages. */
+/** Display name of the target behind the edge. */
 export function upstreamName(destination: Destination | undefined): string {
   return destination?.isKubernetes ? 'the API server of Kubernetes' : 'the mesh gateway';
 }

@@ -1,18 +1,21 @@
-/** The stages of a tunnel, and how it ends if one takes too long. */
+/** A tunnel's stages, and how it ends if one takes too long. */
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import { gatewayUnreachable } from './refusal.ts';
 
 export type Stage = 'handshake' | 'control' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
 
 export type Expiry =
-  /** The client reads why. */
+  /** The client receives the error. */
   | { readonly how: 'answer'; readonly error: MeshpassError }
-  /** The client can read nothing yet, or nothing more. */
+  /** The client cannot read a response yet, or no longer can. */
   | { readonly how: 'refuse'; readonly code: ErrorCode; readonly reason: string }
-  /** Nothing was asked, or it was decided before. */
+  /** The client sent no request, or the decision was already made. */
   | { readonly how: 'cut'; readonly code?: ErrorCode; readonly reason?: string };
 
-/** @param halfClosed whether one side of an open tunnel has closed */
+/**
+ * Selects how a tunnel ends whose stage has timed out.
+ * @param halfClosed whether one side of an open tunnel has closed
+ */
 export function expiryOf(stage: Stage, halfClosed: boolean): Expiry {
   switch (stage) {
     case 'handshake':
@@ -33,10 +36,10 @@ export function expiryOf(stage: Stage, halfClosed: boolean): Expiry {
         how: 'cut',
         code: 'tunnel_idle',
         reason: halfClosed
-          ? 'one side has closed, and no byte moved since'
-          : 'no byte moved for as long as a tunnel may be idle',
+          ? 'one side has closed, and the tunnel was idle afterwards'
+          : 'the tunnel reached its idle timeout',
       };
-    case 'control': // looked after by the hub
+    case 'control': // handled by the hub
     case 'refused':
     case 'gone':
       return { how: 'cut' };

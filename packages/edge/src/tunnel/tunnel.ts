@@ -1,6 +1,6 @@
 /**
- * One connection from accept to end: handshake, warm, head, dial, hello, open. Each stage has one way forward, and a
- * deadline that the sweep of the edge compares with the clock, so that no connection owns a timer.
+ * A connection from accept to end: handshake, warm, head, dial, hello, open. Each stage has one way forward and a
+ * deadline that the edge's sweep compares with the clock, so no connection needs its own timer.
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -20,12 +20,12 @@ import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed, upstr
 import { expiryOf, type Stage } from './stage.ts';
 
 export class Tunnel {
-  /** Address and port of the client, for the audit log. */
+  /** The client's address and port, for the audit log. */
   readonly remote: string;
   readonly raw: Socket;
   readonly source: string;
   stage: Stage = 'handshake';
-  /** Set once the client has shown the SVID of a live session. */
+  /** Set once the client has presented the SVID of a live session. */
   sessionId: string | undefined;
   readonly #host: TunnelHost<Tunnel>;
   #tls: TLSSocket | undefined;
@@ -38,11 +38,11 @@ export class Tunnel {
   #deadline: number;
   #openedAt = 0;
   #idle: IdleWatch | undefined;
-  /** Accepted before the edge had heard which roots the mesh has: its TLS can trust nobody. */
+  /** Whether the connection was accepted before the edge knew the mesh's roots, so that its TLS trusts no client. */
   readonly #blind: boolean;
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
 
-  /** @param source what connections are counted by, see sourceOf */
+  /** @param source key for connection limits, see sourceOf */
   constructor(host: TunnelHost<Tunnel>, raw: Socket, source: string) {
     this.#host = host;
     this.#early = new EarlyBytes(host.limits.helloBytes);
@@ -54,13 +54,13 @@ export class Tunnel {
     raw.once('close', () => this.#gone());
   }
 
-  /** The outer handshake is done: who is it? */
+  /** Identifies the client after the outer handshake. */
   secured(tls: TLSSocket): void {
     this.#tls = tls;
     tls.on('error', () => this.cut());
     tls.once('close', () => this.#gone());
     try {
-      // An SVID that could not be verified is not a bad one.
+      // An SVID that could not be verified is not necessarily invalid.
       if (this.#blind) throw directoryStale();
       const peer = peerOf(tls);
       this.#peer = peer;
@@ -82,9 +82,9 @@ export class Tunnel {
     tls.on('data', this.#onData);
   }
 
-  /** The outer handshake failed. */
+  /** Handles a failed outer handshake. */
   handshakeFailed(why: string): void {
-    // A probe that opens and closes says nothing and is no decision.
+    // A probe that connects and closes sends nothing, so no decision is made.
     if (this.stage === 'handshake' && this.raw.bytesRead > 0)
       this.#decide('refused', `The TLS handshake failed (${why}).`, 'tunnel_request_malformed');
     this.cut();
@@ -92,12 +92,12 @@ export class Tunnel {
 
   /** Ends a connection without a session to make room. */
   evict(reason: string): void {
-    // One that has been refused already is only reading its answer.
+    // A refused connection is only waiting for its client to read the response.
     if (this.stage !== 'refused') this.#decide('refused', reason, 'tunnel_limit');
     this.cut();
   }
 
-  /** Destroys everything at once; what is still in kernel buffers is discarded (RST). */
+  /** Destroys the connection immediately. Kernel buffers are discarded (RST). */
   cut(code?: ErrorCode, reason?: string): void {
     if (this.stage === 'gone') return;
     if (reason !== undefined) this.#ending ??= code === undefined ? { reason } : { code, reason };
@@ -107,7 +107,7 @@ export class Tunnel {
     this.#gone();
   }
 
-  /** Cuts the tunnel if its session no longer has its target; a connection without a target loses nothing. */
+  /** Cuts the tunnel if its session has lost its target. A connection without a target is kept. */
   recheck(session: LiveSession): void {
     if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {
       this.cut('tunnel_session_unknown', 'the principal is no longer one of the session');
@@ -127,19 +127,19 @@ export class Tunnel {
     else this.cut(expiry.code, expiry.reason);
   }
 
-  /** Bytes so far, to the mesh and from it. */
+  /** Bytes so far, to and from the mesh. */
   get bytes(): { readonly in: number; readonly out: number } {
     const socket = this.#upstream?.socket;
     return { in: socket?.bytesWritten ?? 0, out: socket?.bytesRead ?? 0 };
   }
 
-  /** Since when it carries something, or is about to, Unix ms; undefined where nothing was asked of it yet, or it is over. */
+  /** When the tunnel's current use began, Unix ms. Undefined before its CONNECT and after its end. */
   get busySince(): number | undefined {
     if (this.stage === 'open') return this.#openedAt;
     return ['head', 'dial', 'hello'].includes(this.stage) ? this.#host.clock() : undefined;
   }
 
-  // One listener for all stages before `open`; the byte path then has its own.
+  // A single listener for all stages before `open`. The byte path then has its own.
   readonly #onData = (chunk: Buffer): void => {
     switch (this.stage) {
       case 'warm':
@@ -169,7 +169,7 @@ export class Tunnel {
     this.#connect = undefined;
     this.#destination = result.destination;
     try {
-      // The session may have ended, and the SVID expired, while the connection was warm: both are checked again.
+      // While the connection was warm, the session may have ended or the SVID expired, so both are checked again.
       const asked = { peer: this.#peer!, sessionId: this.sessionId!, target: this.#destination.target };
       authorizeTarget(this.#host.directory, asked, this.#host.clock());
       assertLeads(this.#destination, this.#host.kubernetesApi);
@@ -182,11 +182,12 @@ export class Tunnel {
   }
 
   #hold(chunk: Buffer): void {
-    if (!this.#early.hold(chunk)) this.#refuse(malformed('More than a ClientHello came before the answer to CONNECT.'));
+    if (!this.#early.hold(chunk))
+      this.#refuse(malformed('More than a ClientHello arrived before the response to CONNECT.'));
   }
 
-  // Always to an address that the operator gave, never to a name that the client gave. It is dialled before the 200, so that an
-  // unreachable gateway is an answer that says so; it gets no byte before the inner SNI is checked.
+  // Dials only addresses from the operator, never a name from the client. Dials before the 200, so that an unreachable
+  // gateway results in an error response. The gateway receives no byte before the inner SNI is checked.
   #dial(): void {
     this.#enter('dial', this.#host.limits.dialMs);
     const upstream = dialGateway(upstreamOf(this.#host, this.#destination!), this.#tls!);
@@ -209,7 +210,7 @@ export class Tunnel {
     const result = this.#hello!.push(chunk);
     if (result.state === 'more') return;
     if (result.state === 'error') {
-      this.#alert(ALERT.decodeError, `The inner connection is not TLS that names its server: ${result.reason}.`);
+      this.#alert(ALERT.decodeError, `The inner connection is not TLS with a server name: ${result.reason}.`);
       return;
     }
     const mismatch = sniMismatch(result.sni, this.#destination!.sni);
@@ -238,7 +239,8 @@ export class Tunnel {
     this.#sayAndLeave(alert);
   }
 
-  // Closing while the client still sends would reset the connection and lose the answer: what comes is read and dropped.
+  // Closing while the client is still sending would reset the connection and lose the response, so the input is read
+  // and dropped.
   #sayAndLeave(last: Buffer | string): void {
     const tls = this.#tls!;
     this.#enter('refused', this.#host.limits.lingerMs);
@@ -262,7 +264,7 @@ export class Tunnel {
       this.#decide('refused', reason, 'tunnel_gateway_unreachable');
       this.cut();
     }
-    // In `open` a clean end has been passed on by the byte path, and the client closes in its turn.
+    // In `open`, the byte path has forwarded a clean end, and the client closes in turn.
     else if (this.stage === 'open' && !this.#upstream!.socket.readableEnded) this.cut();
   }
 

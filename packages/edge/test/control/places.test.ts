@@ -1,4 +1,4 @@
-/** Who is sent a configuration when, where some never read theirs. */
+/** Schedule of configurations among agents of which some never read theirs. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createPlaces, type Reader } from '../../src/control/places.ts';
 
@@ -38,8 +38,8 @@ function edge() {
 const many = (count: number, source: (n: number) => string, name = 's') =>
   Array.from({ length: count }, (_, n) => played(`${name}${n}`, source(n)));
 
-describe('those that do not read', () => {
-  it('from one network leave places for others at once', async () => {
+describe('slow readers', () => {
+  it('of one network leave places for others at once', async () => {
     const { ask } = edge();
     for (const one of many(40, () => '198.51.100.7')) ask(one);
     const honest = played('honest', '203.0.113.9');
@@ -47,7 +47,7 @@ describe('those that do not read', () => {
     expect(honest.served).toBe(1);
   });
 
-  it('from many networks have the places for two seconds', async () => {
+  it('of many networks keep the places for two seconds', async () => {
     const { ask } = edge();
     for (const one of many(16, (n) => `198.51.100.${n}`)) ask(one);
     const honest = played('honest', '203.0.113.9');
@@ -57,7 +57,7 @@ describe('those that do not read', () => {
     expect(honest.served).toBe(1);
   });
 
-  it('and come again and again go after everyone else', async () => {
+  it('that return repeatedly come last', async () => {
     const { ask } = edge();
     const stubborn = many(64, (n) => `198.51.100.${n}`, 'stubborn');
     for (const one of stubborn) ask(one);
@@ -72,7 +72,7 @@ describe('those that do not read', () => {
     expect(honest.every(({ served }) => served === 1)).toBe(true);
   });
 
-  it('are a few: beyond that the network with the most of them loses the one that waits longest', async () => {
+  it('are limited: the network with the most of them loses its oldest one', async () => {
     const { ask } = edge();
     const slowLine = many(3, () => '203.0.113.9', 'slow-line');
     const stubborn = many(60, () => '198.51.100.7', 'stubborn');
@@ -85,7 +85,7 @@ describe('those that do not read', () => {
     expect(stubborn.at(-1)!.isCut).toBe(false);
   });
 
-  it('hold no more bytes than a bound', async () => {
+  it('are limited in bytes', async () => {
     const { ask } = edge();
     const stubborn = many(16, (n) => `198.51.100.${n}`);
     for (const one of stubborn) ask(one, 24 * 1024 * 1024);
@@ -94,7 +94,7 @@ describe('those that do not read', () => {
   });
 });
 
-it('a reader is sent only what it asked for last, and one after the other', async () => {
+it('sends a reader only its latest request, one configuration after the other', async () => {
   const { ask } = edge();
   const one = played('one', '203.0.113.9');
   for (let n = 0; n < 5; n++) ask(one);

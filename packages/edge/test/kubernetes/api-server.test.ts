@@ -1,4 +1,7 @@
-/** The API server of Kubernetes through the edge: for whom the feed says so, by one name, and where the operator leads to it. */
+/**
+ * Kubernetes API server through the edge: only for sessions with roles, under one name, and only if the operator has
+ * configured it.
+ */
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
@@ -25,7 +28,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) cleanup();
 });
 
-/** An API server that says its name, and who is connected to it. */
+/** Starts an API server that presents its name and records its clients. */
 async function apiServer() {
   const web = await createCa('cluster');
   const server = createTlsServer(await web.issue({ san: [{ type: 'dns', value: KUBERNETES_API.host }] }), (socket) => {
@@ -54,14 +57,16 @@ async function throughEdge(outer: TLSSocket, ca: string, servername: string = KU
   return inner;
 }
 
-test('a session whose grant has roles reaches the API server itself, and sees its certificate', async () => {
+test('a session whose grant has roles reaches the API server itself and receives its certificate', async () => {
   const { api, credential } = await aliceWithRoles();
   const inner = await throughEdge(await dataPath.outer(credential), api.root);
   expect(await hear(inner)).toBe('api');
   expect(inner.authorized).toBe(true);
   expect(dataPath.arrivals).toHaveLength(0);
   expect(dataPath.decisions.at(-1)).toMatchObject({
-    ...{ outcome: 'allowed', session_id: 's-alice', target: 'kubernetes.default.svc:443' },
+    outcome: 'allowed',
+    session_id: 's-alice',
+    target: 'kubernetes.default.svc:443',
   });
 });
 
@@ -82,10 +87,14 @@ test('the connection ends with the session, and with the roles', async () => {
   expect(dataPath.decisions.at(-1)).toMatchObject({ outcome: 'ended', code: 'tunnel_target_not_granted' });
 });
 
-describe('it is refused', () => {
+describe('the API server is refused', () => {
   test.each([
-    ['a session without roles', 'tunnel_target_not_granted', [ORDERS]],
-    ['a session with the same host on another port', 'tunnel_target_not_granted', [{ ...KUBERNETES_API, port: 6443 }]],
+    ['to a session without roles', 'tunnel_target_not_granted', [ORDERS]],
+    [
+      'to a session with the same host on another port',
+      'tunnel_target_not_granted',
+      [{ ...KUBERNETES_API, port: 6443 }],
+    ],
   ])('to %s', async (_, code, targets) => {
     const { api, credential } = await aliceWithRoles();
     dataPath.admit('s-alice', ALICE, targets);
@@ -103,12 +112,13 @@ describe('it is refused', () => {
     expect(api.arrivals).toHaveLength(0);
   });
 
-  test('where the edge does not lead there', async () => {
+  test('if the edge has no route to it', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE, [ORDERS, KUBERNETES_API]);
     const outer = await dataPath.outer(await svid(dataPath.mesh, ALICE));
     expect(refusalOf(await say(outer, connectHead(KUBERNETES_API)))).toMatchObject({
-      ...{ code: 'tunnel_kubernetes_off', status: 'HTTP/1.1 403 Forbidden' },
+      code: 'tunnel_kubernetes_off',
+      status: 'HTTP/1.1 403 Forbidden',
     });
     expect(dataPath.arrivals).toHaveLength(0);
   });
@@ -130,14 +140,14 @@ describe('it is refused', () => {
   test.each([
     ['another name', 'orders.shop.svc.cluster.local'],
     ['the name of a service of the mesh', 'outbound_.8080_._.orders.shop.svc.cluster.local'],
-  ])('where the inner TLS asks for %s', async (_, servername) => {
+  ])('if the inner TLS requests %s', async (_, servername) => {
     const { api, credential } = await aliceWithRoles();
     const outer = await dataPath.outer(credential);
     expect(await say(outer, connectHead(KUBERNETES_API))).toMatch(/^HTTP\/1\.1 200/);
     outer.write(await captureHello(servername));
     await once(outer, 'end');
     expect(dataPath.decisions.at(-1)).toMatchObject({ outcome: 'refused', code: 'tunnel_sni_mismatch' });
-    // It was dialled, and got no byte.
+    // The edge dialled it, and sent no byte.
     expect(api.arrivals.length).toBeLessThanOrEqual(1);
   });
 
@@ -151,7 +161,7 @@ describe('it is refused', () => {
   });
 });
 
-test('an API server that does not answer is an answer that says so', async () => {
+test('an API server that does not answer results in an error that names it', async () => {
   const closed = createTcpServer().listen(0, '127.0.0.1');
   await once(closed, 'listening');
   const { port } = closed.address() as AddressInfo;

@@ -1,4 +1,4 @@
-/** Clusters: ways to services, through the tunnel only. */
+/** Rules for clusters, which lead to services only through the tunnel. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { HTTP_PROTOCOL_OPTIONS, metadataKey, ownName, protocolOptionsKey, shown } from './names.ts';
 import { type AllowList, type Check, type Context, items, part, rule, scalar } from './rule.ts';
@@ -9,11 +9,12 @@ import { grantOfCluster } from './tls.ts';
 const LB_POLICIES = [0, 1, 2, 3, 5];
 const STATIC = 0;
 /**
- * Entries of a hash ring, at its least: four times what Envoy takes where nothing is said. Each costs 24 bytes in each of thousands of
- * clusters, and a cluster has one endpoint, so that more choose nothing else. A table of one endpoint is kept as bits.
+ * Maximum value for a hash ring's minimum size: four times Envoy's default. Each entry costs 24 bytes in each of
+ * thousands of clusters. A cluster has only one endpoint, so a larger ring has no benefit. A Maglev table for one
+ * endpoint is stored as bits.
  */
 const MAX_RING_ENTRIES = 4_096n;
-/** Of a table, and what a ring may grow to where there are many endpoints. */
+/** Maximum size of a Maglev table, and of a ring that grows with many endpoints. */
 const MAX_HASH_ENTRIES = 65_537n;
 const MAX_CHOICES = 100;
 const TLS_MATCH = 'envoy.transport_socket_match';
@@ -51,7 +52,10 @@ function listenerOf(endpoint: ReflectMessage): string {
   return internal ? scalar<string>(internal, 'server_listener_name') : '';
 }
 
-/** Every transport socket is TLS; one of them must be taken: that of the cluster, or the first that matches the endpoint. */
+/**
+ * Whether Envoy always uses TLS to the endpoint. All transport sockets are TLS, so it is enough that one applies: the
+ * cluster's own, or the first that matches the endpoint.
+ */
 function alwaysTls(cluster: ReflectMessage, endpoint: ReflectMessage): boolean {
   if (part(cluster, 'transport_socket')) return true;
   const labels = metadataOf(endpoint)[TLS_MATCH] ?? {};
@@ -97,7 +101,7 @@ export const CLUSTER_TYPES: AllowList = {
     },
     check: checkCluster,
   },
-  // None is accepted; listed so that each is named by its type.
+  // No filter is accepted. The entry exists so that a refusal reports each filter's type.
   [`${CLUSTER_V3}Filter`]: { whole: true, free: 'name', fields: { typed_config: { any: [] } } },
   [`${CLUSTER_V3}Cluster.TransportSocketMatch`]: { whole: true, free: 'name match transport_socket' },
   [`${CLUSTER_V3}Cluster.CommonLbConfig`]: {
@@ -136,10 +140,13 @@ export const CLUSTER_TYPES: AllowList = {
 
   'envoy.config.endpoint.v3.ClusterLoadAssignment': { whole: true, free: 'cluster_name endpoints' },
   'envoy.config.endpoint.v3.LocalityLbEndpoints': {
-    ...{ whole: true, free: 'locality lb_endpoints priority load_balancing_weight metadata' },
+    whole: true,
+    free: 'locality lb_endpoints priority load_balancing_weight metadata',
   },
   'envoy.config.endpoint.v3.LbEndpoint': {
-    ...{ whole: true, oneOf: ['host_identifier'], free: 'endpoint health_status load_balancing_weight metadata' },
+    whole: true,
+    oneOf: ['host_identifier'],
+    free: 'endpoint health_status load_balancing_weight metadata',
   },
   'envoy.config.endpoint.v3.Endpoint': { whole: true, fields: { address: rule(internalAddress, { leaf: true }) } },
   'envoy.config.core.v3.Locality': { free: 'region zone sub_zone' },
@@ -158,7 +165,7 @@ export const CLUSTER_TYPES: AllowList = {
       'headers_with_underscores_action max_requests_per_connection',
   },
   'envoy.config.core.v3.Http1ProtocolOptions': {
-    ...{ free: 'accept_http_10 header_key_format enable_trailers override_stream_error_on_invalid_http_message' },
+    free: 'accept_http_10 header_key_format enable_trailers override_stream_error_on_invalid_http_message',
   },
   'envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat': { oneOf: ['header_format'], free: 'proper_case_words' },
   'envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords': {},

@@ -1,4 +1,4 @@
-/** HTTP filters, and what routes may set for them. */
+/** Rules for HTTP filters and their per-route settings. */
 import type { AllowList } from './rule.ts';
 
 export const CONNECTION_MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
@@ -9,7 +9,7 @@ const CORS = 'envoy.extensions.filters.http.cors.v3.';
 const GRPC_STATS = 'envoy.extensions.filters.http.grpc_stats.v3.FilterConfig';
 
 export const HTTP_FILTERS: readonly string[] = [ROUTER, `${FAULT}HTTPFault`, `${CORS}Cors`, GRPC_STATS];
-/** Of a virtual host, route or weighted cluster, for the filters above. */
+/** Settings for the filters above in a virtual host, route or weighted cluster. */
 export const ROUTE_FILTERS: readonly string[] = [`${FAULT}HTTPFault`, `${CORS}CorsPolicy`];
 
 export const HTTP_TYPES: AllowList = {
@@ -33,7 +33,9 @@ export const HTTP_TYPES: AllowList = {
   },
   [`${FAULT}FaultAbort.HeaderAbort`]: {},
   [`${COMMON_FAULT}FaultDelay`]: {
-    ...{ whole: true, oneOf: ['fault_delay_secifier'], free: 'fixed_delay header_delay percentage' },
+    whole: true,
+    oneOf: ['fault_delay_secifier'],
+    free: 'fixed_delay header_delay percentage',
   },
   [`${COMMON_FAULT}FaultDelay.HeaderDelay`]: {},
   [`${COMMON_FAULT}FaultRateLimit`]: {

@@ -1,5 +1,4 @@
-/** The allow list: every message type of a workspace's configuration, and the fields that are accepted of it. */
-import { ACCESS_LOG_TYPES } from './access-log.ts';
+/** Allow list: every message type of a workspace's configuration, and its accepted fields. */
 import { CLUSTER_TYPES } from './cluster.ts';
 import { HTTP_TYPES } from './http.ts';
 import { LISTENER_TYPES } from './listener.ts';
@@ -32,6 +31,5 @@ export const ALLOW_LIST: AllowList = {
   ...ROUTE_TYPES,
   ...CLUSTER_TYPES,
   ...TLS_TYPES,
-  ...ACCESS_LOG_TYPES,
   ...VALUE_TYPES,
 };

@@ -1,8 +1,8 @@
-/** Listeners: TCP sockets on the addresses of services, with the filters that carry HTTP and TCP. */
+/** Rules for listeners: TCP sockets on service addresses, with the filters that carry HTTP and TCP. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { CONNECTION_MANAGER, HTTP_FILTERS, ROUTER } from './http.ts';
 import { clusterName, filterName, ownName } from './names.ts';
-import { type AllowList, type Check, items, part, rule, scalar } from './rule.ts';
+import { type AllowList, type Check, extension, items, part, rule, scalar } from './rule.ts';
 import { adsSource, serviceAddress } from './sources.ts';
 
 const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
@@ -15,7 +15,7 @@ const routeName: Check<string> = (name, context) => {
   context.refer('route', name);
   return ownName(name, context);
 };
-/** CONNECT would make an open proxy of the listener. */
+/** Rejects CONNECT, which would turn the listener into an open proxy. */
 const upgrade: Check<string> = (type) =>
   type.toLowerCase() === 'websocket' ? undefined : 'only upgrades to WebSocket are accepted';
 
@@ -30,7 +30,7 @@ function checkChain(chain: ReflectMessage): string | undefined {
   const filters = items(chain, 'filters');
   return filters.length === 1
     ? undefined
-    : `a filter chain needs one filter that carries HTTP or TCP, and has ${filters.length}`;
+    : `a filter chain needs exactly one filter that carries HTTP or TCP, but has ${filters.length}`;
 }
 
 function checkManager(manager: ReflectMessage): string | undefined {
@@ -41,7 +41,7 @@ function checkManager(manager: ReflectMessage): string | undefined {
   return length > MAX_UPGRADES ? `at most ${MAX_UPGRADES} kinds of upgrades are accepted` : undefined;
 }
 
-/** The type in `typed_config`. */
+/** Type of the filter's `typed_config`. */
 function typeOf(filter: ReflectMessage): string {
   const config = part(filter, 'typed_config');
   return config
@@ -70,28 +70,23 @@ export const LISTENER_TYPES: AllowList = {
     check: checkListener,
   },
   [`${LISTENER_V3}Listener.InternalListenerConfig`]: { whole: true },
-  [`${LISTENER_V3}ListenerFilter`]: {
-    ...{ whole: true, oneOf: ['config_type'] },
-    fields: { name: rule(filterName), typed_config: { any: [HTTP_INSPECTOR, TLS_INSPECTOR] } },
-  },
+  [`${LISTENER_V3}ListenerFilter`]: extension([HTTP_INSPECTOR, TLS_INSPECTOR], rule(filterName)),
   [HTTP_INSPECTOR]: {},
   [TLS_INSPECTOR]: {},
   [`${LISTENER_V3}FilterChain`]: {
-    ...{ whole: true, free: 'name filter_chain_match transport_socket_connect_timeout metadata', check: checkChain },
+    whole: true,
+    free: 'name filter_chain_match transport_socket_connect_timeout metadata',
+    check: checkChain,
     fields: { filters: { each: true } },
   },
   [`${LISTENER_V3}FilterChainMatch`]: { whole: true, free: 'transport_protocol application_protocols server_names' },
-  [`${LISTENER_V3}Filter`]: {
-    ...{ whole: true, oneOf: ['config_type'] },
-    fields: { name: rule(filterName), typed_config: { any: [CONNECTION_MANAGER, TCP_PROXY] } },
-  },
+  [`${LISTENER_V3}Filter`]: extension([CONNECTION_MANAGER, TCP_PROXY], rule(filterName)),
   [TCP_PROXY]: {
     oneOf: ['cluster_specifier'],
     free: 'stat_prefix idle_timeout max_connect_attempts max_downstream_connection_duration',
     fields: {
       cluster: rule(clusterName, { needed: true }),
       weighted_clusters: { needed: true },
-      access_log: { each: true },
       hash_policy: { each: true },
     },
   },
@@ -119,23 +114,19 @@ export const LISTENER_TYPES: AllowList = {
       rds: { needed: true },
       route_config: { needed: true },
       http_filters: { each: true },
-      access_log: { each: true },
       upgrade_configs: { each: true },
     },
     check: checkManager,
   },
   [`${MANAGER_V3}Rds`]: {
-    ...{ whole: true, set: ['config_source', 'route_config_name'] },
+    whole: true,
+    set: ['config_source', 'route_config_name'],
     fields: { config_source: rule(adsSource, { leaf: true }), route_config_name: rule(routeName) },
   },
   [`${MANAGER}Tracing`]: { free: 'client_sampling random_sampling overall_sampling max_path_tag_length provider' },
-  // None is accepted: tracers send to hosts of their own. Listed so that each is named by its type.
-  'envoy.config.trace.v3.Tracing.Http': {
-    whole: true,
-    oneOf: ['config_type'],
-    free: 'name',
-    fields: { typed_config: { any: [] } },
-  },
+  // No tracer is accepted, because tracers connect to their own hosts. The entry exists so that a refusal reports each
+  // tracer's type.
+  'envoy.config.trace.v3.Tracing.Http': extension([]),
   [`${MANAGER}UpgradeConfig`]: {
     whole: true,
     set: ['upgrade_type'],
@@ -143,8 +134,8 @@ export const LISTENER_TYPES: AllowList = {
     fields: { upgrade_type: rule(upgrade) },
   },
   [`${MANAGER_V3}HttpFilter`]: {
-    ...{ whole: true, oneOf: ['config_type'], free: 'is_optional disabled' },
-    fields: { name: rule(filterName), typed_config: { any: HTTP_FILTERS } },
+    ...extension(HTTP_FILTERS, rule(filterName)),
+    free: 'is_optional disabled',
   },
   [`${MANAGER_V3}RequestIDExtension`]: { whole: true, fields: { typed_config: { any: [UUID] } } },
   [UUID]: { free: 'pack_trace_reason use_request_id_for_trace_sampling' },

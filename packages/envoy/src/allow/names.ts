@@ -1,4 +1,4 @@
-/** Checks of names: of resources, services and certificates. */
+/** Rules for names of resources, services and certificates. */
 import type { Message } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { RESERVED_GRANTS } from '@meshpass/identity/spiffe';
@@ -7,12 +7,12 @@ import { type Check, items } from './rule.ts';
 
 const MAX_NAME = 512;
 const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
-/** Of what may stand behind `GRANT/`: printable, without spaces. */
+/** Text after `GRANT/`: printable, without spaces. */
 const REST = /^[!-~]+$/;
 const SERVICE = new RegExp(`^(?:\\*\\.)?(${LABEL}\\.${LABEL})$`);
 const PORT = /:[1-9]\d{0,4}$/;
 
-/** The grant at the beginning of a name; undefined where it is none of the session's. */
+/** Returns the grant at the beginning of a name, or undefined if it is not one of the session's. */
 export function grantOf(name: string, { grants }: Expected): string | undefined {
   const slash = name.indexOf('/');
   const grant = name.slice(0, slash);
@@ -20,23 +20,26 @@ export function grantOf(name: string, { grants }: Expected): string | undefined 
   return known && name.length <= MAX_NAME && REST.test(name.slice(slash + 1)) ? grant : undefined;
 }
 
-/** A name of the session: `GRANT/REST`. */
+/** Requires one of the session's names, `GRANT/REST`. */
 export const ownName: Check<string> = (name, { expected }) =>
   expected && grantOf(name, expected) === undefined
     ? `name ${shown(name)} does not begin with a grant of the session`
     : undefined;
 
-/** The name of a cluster to which something leads. It need not exist: Envoy answers 503 then, as in any pod. */
+/**
+ * Requires the name of one of the session's clusters. The cluster need not exist: Envoy then responds with 503, as in
+ * any Pod.
+ */
 export const clusterName: Check<string> = (name, context) => {
   context.refer('cluster', name);
   return ownName(name, context);
 };
 
-/** Filters of these names are the agent's. */
+/** Rejects filter names that are reserved for the agent. */
 export const filterName: Check<string> = (name) =>
   name.startsWith('meshpass') ? `name ${shown(name)} is reserved for the agent` : undefined;
 
-/** Keys of metadata that istiod writes, and that nothing but selection and naming reads. */
+/** Accepts istiod's metadata keys that affect only selection and naming. */
 export const metadataKey: Check<string> = (key) =>
   ['istio', 'envoy.transport_socket_match', 'envoy.lb'].includes(key)
     ? undefined
@@ -44,32 +47,33 @@ export const metadataKey: Check<string> = (key) =>
 
 export const HTTP_PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
+/** Requires the key of HttpProtocolOptions, the only accepted protocol options. */
 export const protocolOptionsKey: Check<string> = (key) =>
   key === HTTP_PROTOCOL_OPTIONS ? undefined : `protocol options ${shown(key)} are not accepted`;
 
 /**
- * A domain of a virtual host: `SERVICE.NAMESPACE.svc.DOMAIN`, its shorter forms beside it, and the names below a headless
- * service. A shorter form alone may be any name of the internet (`example.com`).
+ * Requires a virtual host domain in the mesh: `SERVICE.NAMESPACE.svc.DOMAIN`, its shorter forms next to it, or a name
+ * below a headless service. A shorter form alone could be any name on the internet (`example.com`).
  */
 export const domain: Check<string> = (value, context) => {
   const { expected, parents } = context;
   if (!expected) return undefined;
   const host = factsOf(parents.at(-1)!, expected);
-  // istiod ends route configurations with it.
+  // istiod appends it to route configurations.
   if (value === '*') return host.onlyAnswers ? undefined : 'domain "*" may only lead to a fixed answer';
   const service = serviceOf(value, expected);
   const known = service && (service.full || host.services.has(service.name));
-  return known ? undefined : `domain ${shown(value)} is no service of the mesh`;
+  return known ? undefined : `domain ${shown(value)} is not a service of the mesh`;
 };
 
 interface HostFacts {
   /** `SERVICE.NAMESPACE` of each domain in full form. */
   readonly services: ReadonlySet<string>;
-  /** No route leads anywhere. */
+  /** Whether every route is a direct response. */
   readonly onlyAnswers: boolean;
 }
 
-/** Found once for each virtual host: it may have many domains. */
+/** Cached per virtual host, which may have many domains. */
 const facts = new WeakMap<Message, HostFacts>();
 
 function factsOf(host: ReflectMessage, expected: Expected): HostFacts {
@@ -85,7 +89,7 @@ function factsOf(host: ReflectMessage, expected: Expected): HostFacts {
   return found;
 }
 
-/** `SERVICE.NAMESPACE` of a domain, and whether it is the full form. */
+/** Returns a domain's `SERVICE.NAMESPACE`, and whether the domain is in full form. */
 function serviceOf(value: string, { clusterDomain }: Expected): { name: string; full: boolean } | undefined {
   const host = value.replace(PORT, '').replace(/\.$/, '');
   const suffix = `.svc.${clusterDomain}`;
@@ -99,14 +103,14 @@ function oneof(message: ReflectMessage, name: string) {
   return message.desc.oneofs.find((one) => one.name === name)!;
 }
 
-/** `outbound_.PORT_.SUBSET_.HOST`, as istiod names the services behind the mesh gateway. */
+/** Requires `outbound_.PORT_.SUBSET_.HOST`, istiod's name for a service behind the mesh gateway. */
 export const serverName: Check<string> = (sni, { expected }) => {
   const found = /^outbound_\.([1-9]\d{0,4})_\.([A-Za-z0-9._-]{0,253})_\.([a-z0-9.-]*[a-z0-9])$/.exec(sni);
   const bad = !found || (expected && !serviceOf(found[3]!, expected)?.full) || sni.includes('*');
-  return bad ? `server name ${shown(sni)} is no service of the mesh` : undefined;
+  return bad ? `server name ${shown(sni)} is not a service of the mesh` : undefined;
 };
 
-/** For messages: what a stranger wrote, short and in one line. */
+/** Quotes untrusted text for messages, short and on one line. */
 export function shown(text: string): string {
   return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}...` : text);
 }

@@ -1,79 +1,94 @@
-/** What the allow list is made of. */
-import type { Message } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import type { Expected } from '../configuration.ts';
 
-/** What a check knows beside the value. */
+/** Context of a check. */
 export interface Context {
-  /** Undefined while nothing is known of the workspace: then checks against names are left out. */
+  /** Undefined if the workspace is not known yet. Name checks are then skipped. */
   readonly expected: Expected | undefined;
-  /** The messages around the value, the innermost last. */
+  /** Messages that contain the value, innermost last. */
   readonly parents: ReflectMessage[];
-  /** Notes that the resource leads to another one. */
+  /** Records that the resource refers to another one. */
   refer(kind: Reference, name: string): void;
 }
 
-/** A cluster and a route configuration may be led to by name; an internal listener by an endpoint. */
+/**
+ * Kind of a reference. Clusters and route configurations are referred to by name, internal listeners by an endpoint.
+ */
 export type Reference = 'cluster' | 'route' | 'internal listener';
 
-/** @returns why the value is not accepted; undefined where it is */
+/**
+ * Checks a value.
+ * @returns the reason for rejecting the value, or undefined if it is accepted
+ */
 export type Check<T = unknown> = (value: T, context: Context) => string | undefined;
 
-/** What is accepted in one field. Without any member: whatever the type of the field accepts. */
+/** Rule for one field. An empty rule accepts everything that the field's type accepts. */
 export interface Rule {
-  /** Of a value; of every item of a list, and of every value of a map. */
+  /** Checks the value, every item of a list, or every value of a map. */
   readonly check?: Check<never>;
-  /** The check is the only one: nothing below is looked at. */
+  /** Whether `check` is the only check. Inner messages are then not visited. */
   readonly leaf?: true;
-  /** Names of the message types that are accepted in an `Any`. */
+  /** Message types accepted in an `Any`. */
   readonly any?: readonly string[];
-  /** Of every key of a map. */
+  /** Checks every map key. */
   readonly keys?: Check<string>;
-  /** An item, or an entry of a map, that is not accepted can be left out by itself. */
+  /** Whether a rejected item or map entry can be omitted separately. */
   readonly each?: true;
-  /** Without the field, the message would mean something else: it is left out with it. */
+  /**
+   * Creates the replacement for a rejected item in an ordered list, in which later items would otherwise change their
+   * meaning. The item's omissible parts have already been removed.
+   */
+  readonly instead?: (item: ReflectMessage, why: { readonly what: string; readonly reason: string }) => ReflectMessage;
+  /** Whether the message is meaningless without the field, in which case both are omitted. */
   readonly needed?: true;
 }
 
-/** What is accepted of one message type. */
+/** Rule for one message type. */
 export interface Entry {
-  /** Names of the fields of which everything is accepted that their type accepts. */
+  /** Fields that accept everything that their type accepts. */
   readonly free?: string;
   readonly fields?: Readonly<Record<string, Rule>>;
-  /** No part can be left out: less of it would mean something else. */
+  /** Whether omitting any part would change the meaning. */
   readonly whole?: true;
-  /** Oneofs of which a member must be there. */
+  /** Whether every part is a condition and all must be met, so that fewer parts match more. */
+  readonly conditions?: true;
+  /** Oneofs that must have one member set. */
   readonly oneOf?: readonly string[];
-  /** Fields that must be there. */
+  /** Fields that must be set. */
   readonly set?: readonly string[];
-  /** Of the message, after its fields. */
+  /** Checks the message after its fields. */
   readonly check?: Check<ReflectMessage>;
 }
 
 export type AllowList = Readonly<Record<string, Entry>>;
 
-/** Any check of a value whose type the field gives. */
+/** Creates a rule with a check for values of the field's type. */
 export function rule<T>(check: Check<T>, more: Omit<Rule, 'check'> = {}): Rule {
   return { check: check as Check<never>, ...more };
 }
 
-/** The message of a field; undefined where it is not set. */
+/**
+ * Creates the entry of a message with a name and a typed configuration.
+ * @param any accepted types
+ */
+export function extension(any: readonly string[], name?: Rule): Entry {
+  const entry = { whole: true, oneOf: ['config_type'] } as const;
+  const fields = { typed_config: { any } };
+  return name ? { ...entry, fields: { name, ...fields } } : { ...entry, free: 'name', fields };
+}
+
+/** Returns the message in a field, or undefined if it is not set. */
 export function part(message: ReflectMessage, name: string): ReflectMessage | undefined {
   const field = message.desc.fields.find((one) => one.name === name);
   return field && message.isSet(field) ? (message.get(field) as ReflectMessage) : undefined;
 }
 
-/** A scalar of a field, or its default. */
+/** Returns a field's scalar or its default. */
 export function scalar<T>(message: ReflectMessage, name: string): T {
   return message.get(message.desc.fields.find((one) => one.name === name)!) as T;
 }
 
-/** The items of a field. */
+/** Returns a list's items. */
 export function items<T = ReflectMessage>(message: ReflectMessage, name: string): T[] {
   return [...(message.get(message.desc.fields.find((one) => one.name === name)!) as Iterable<T>)];
-}
-
-/** The plain message of a reflected one. */
-export function plain(message: ReflectMessage): Message {
-  return message.message;
 }

@@ -1,57 +1,55 @@
-/** Checks of where Envoy listens, connects to, and gets more configuration from: each is one of a few fixed messages. */
+/**
+ * Rules for Envoy's listening addresses, upstream addresses and configuration sources. Each must equal one of a few
+ * fixed messages.
+ */
 import { toBinary } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { isServiceAddress } from '@meshpass/identity/service-address';
-import { AGENT_CLUSTER, AGENT_SOURCE } from '../agent-source.ts';
+import { AGENT_SOURCE } from '../agent-source.ts';
 import { messageOf, messageType } from '../types.ts';
-import { type Check, part, plain, scalar } from './rule.ts';
+import { type Check, part, scalar } from './rule.ts';
 
 const ADDRESS = 'envoy.config.core.v3.Address';
 const CONFIG_SOURCE = 'envoy.config.core.v3.ConfigSource';
-const GRPC_SERVICE = 'envoy.config.core.v3.GrpcService';
 
 const byAds = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3' });
 const byAdsAtOnce = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' });
 const ofAgent = bytesOf(CONFIG_SOURCE, AGENT_SOURCE);
-const agentService = bytesOf(GRPC_SERVICE, { envoy_grpc: { cluster_name: AGENT_CLUSTER } });
 
-/** Routes come on the stream that the agent serves, as everything else. */
+/** Requires ADS, the stream that the agent serves. */
 export const adsSource: Check<ReflectMessage> = (source) =>
   same(source, byAds) || same(source, byAdsAtOnce) ? undefined : 'configuration may only come from ADS';
 
-/** Certificates and roots come from the agent. */
+/** Whether a source is the agent, which serves certificates and roots. */
 export function isAgentSource(source: ReflectMessage): boolean {
   return same(source, ofAgent);
 }
 
-export const agentGrpc: Check<ReflectMessage> = (service) =>
-  same(service, agentService) ? undefined : 'gRPC services but the agent are not accepted';
-
-/** A TCP socket on an address of a service. */
+/** Requires a TCP socket on a service address. */
 export const serviceAddress: Check<ReflectMessage> = (address) => {
   const socket = part(address, 'socket_address');
   if (!socket) return 'only TCP sockets are accepted as listeners';
   const host = scalar<string>(socket, 'address');
   const port = scalar<number>(socket, 'port_value');
-  // The rest of the loopback range is the developer's.
+  // The rest of the loopback range belongs to the developer.
   if (!isServiceAddress(host)) return 'listeners are accepted on 127.64.0.0/10 only';
   if (port < 1 || port > 65_535) return 'a listener needs a port';
   const plainSocket = bytesOf(ADDRESS, { socket_address: { address: host, port_value: port } });
-  return same(address, plainSocket) ? undefined : 'a listener is an address and a port, nothing else';
+  return same(address, plainSocket) ? undefined : 'a listener must consist of only an address and a port';
 };
 
-/** Another listener of this Envoy: there is no way to an address. */
+/** Requires another listener of this Envoy, so that no endpoint leads to a network address. */
 export const internalAddress: Check<ReflectMessage> = (address) => {
   const internal = part(address, 'envoy_internal_address');
   if (!internal) return 'endpoints are accepted only behind the tunnel, by the name of an internal listener';
   const name = scalar<string>(internal, 'server_listener_name');
   const id = scalar<string>(internal, 'endpoint_id');
   const expected = bytesOf(ADDRESS, { envoy_internal_address: { server_listener_name: name, endpoint_id: id } });
-  return same(address, expected) ? undefined : 'an endpoint is an internal listener and an id, nothing else';
+  return same(address, expected) ? undefined : 'an endpoint must consist of only an internal listener and an id';
 };
 
 function same(message: ReflectMessage, bytes: Uint8Array): boolean {
-  return Buffer.compare(toBinary(message.desc, plain(message)), bytes) === 0;
+  return Buffer.compare(toBinary(message.desc, message.message), bytes) === 0;
 }
 
 function bytesOf(type: string, json: Parameters<typeof messageOf>[1]): Uint8Array {

@@ -1,15 +1,15 @@
-/** TLS to a workload: its SPIFFE id is verified, and all keys are the agent's. */
+/** Rules for TLS to a workload. Its SPIFFE id is verified, and all keys come from the agent. */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { grantOf, serverName, shown } from './names.ts';
-import { type AllowList, type Check, type Context, items, part, rule, scalar } from './rule.ts';
+import { type AllowList, type Check, type Context, extension, items, part, rule, scalar } from './rule.ts';
 import { isAgentSource } from './sources.ts';
 
-export const UPSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
+const UPSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
 const ROOTS = 'roots';
 /** SAN type URI (envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher.SanType). */
 const URI = 3;
 const PATH = /^\/ns\/[a-z0-9-]{1,63}\/sa\/[a-z0-9.-]{1,253}$/;
-/** TLSv1_0 and TLSv1_1 (TlsParameters.TlsProtocol); 0 is TLS 1.2 for clients. */
+/** TLSv1_0 and TLSv1_1 (TlsParameters.TlsProtocol). For clients, 0 means TLS 1.2. */
 const OLD_VERSIONS = [1, 2];
 
 const workload: Check<ReflectMessage> = (matcher, { expected }) => {
@@ -20,7 +20,7 @@ const workload: Check<ReflectMessage> = (matcher, { expected }) => {
   const id = scalar<string>(text, 'exact');
   const prefix = `spiffe://${expected?.trustDomain ?? ''}`;
   if (expected && !(id.startsWith(prefix) && PATH.test(id.slice(prefix.length))))
-    return `${shown(id)} is no workload of the mesh`;
+    return `${shown(id)} is not a workload of the mesh`;
   return undefined;
 };
 
@@ -35,7 +35,7 @@ const certificate: Check<ReflectMessage> = (secret, context) => {
 const roots: Check<ReflectMessage> = (secret, { expected }) => {
   if (!expected) return undefined;
   if (!isFromAgent(secret)) return 'roots are accepted from the agent only';
-  return scalar(secret, 'name') === ROOTS ? undefined : `the roots are called "${ROOTS}"`;
+  return scalar(secret, 'name') === ROOTS ? undefined : `the roots must have the name "${ROOTS}"`;
 };
 
 function isFromAgent(secret: ReflectMessage): boolean {
@@ -43,7 +43,7 @@ function isFromAgent(secret: ReflectMessage): boolean {
   return secret.getUnknown() === undefined && source !== undefined && isAgentSource(source);
 }
 
-/** The grant whose identity a cluster presents: the beginning of its name. */
+/** Returns the grant at the beginning of a cluster's name. The cluster presents that grant's identity. */
 export function grantOfCluster({ parents, expected }: Context): string | undefined {
   return grantOf(scalar<string>(parents[0]!, 'name'), expected!);
 }
@@ -70,24 +70,26 @@ function checkVersions(parameters: ReflectMessage): string | undefined {
 const TLS = 'envoy.extensions.transport_sockets.tls.v3.';
 
 export const TLS_TYPES: AllowList = {
-  'envoy.config.core.v3.TransportSocket': {
-    ...{ whole: true, oneOf: ['config_type'], free: 'name' },
-    fields: { typed_config: { any: [UPSTREAM_TLS] } },
-  },
+  'envoy.config.core.v3.TransportSocket': extension([UPSTREAM_TLS]),
   [UPSTREAM_TLS]: {
-    ...{ whole: true, free: 'common_tls_context max_session_keys enforce_rsa_key_usage', check: checkTls },
+    whole: true,
+    free: 'common_tls_context max_session_keys enforce_rsa_key_usage',
+    check: checkTls,
     fields: { sni: rule(serverName) },
   },
   [`${TLS}CommonTlsContext`]: {
-    ...{ whole: true, free: 'tls_params alpn_protocols combined_validation_context' },
+    whole: true,
+    free: 'tls_params alpn_protocols combined_validation_context',
     fields: { tls_certificate_sds_secret_configs: rule(certificate, { leaf: true }) },
   },
   [`${TLS}TlsParameters`]: {
-    ...{ whole: true, check: checkVersions },
+    whole: true,
+    check: checkVersions,
     free: 'tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves signature_algorithms',
   },
   [`${TLS}CommonTlsContext.CombinedCertificateValidationContext`]: {
-    ...{ whole: true, free: 'default_validation_context' },
+    whole: true,
+    free: 'default_validation_context',
     fields: { validation_context_sds_secret_config: rule(roots, { leaf: true }) },
   },
   [`${TLS}CertificateValidationContext`]: {

@@ -1,4 +1,7 @@
-/** What a real istiod with default flags sent for ../istiod/mesh.yaml, a resource per line (captured.mesh.test.ts writes it with MESHPASS_WRITE_CAPTURED=1). */
+/**
+ * Responses of a real istiod with default flags for ../istiod/mesh.yaml, one resource per line (captured.mesh.test.ts
+ * writes them with MESHPASS_WRITE_CAPTURED=1).
+ */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Captured } from '../relayed.ts';

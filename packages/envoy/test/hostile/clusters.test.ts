@@ -85,21 +85,21 @@ describe('a cluster that leads out of the mesh is refused', () => {
     };
   }
 
-  it('an internal listener that is not in the configuration, or is on an address', () => {
+  it('an internal listener that is missing, or has an address', () => {
     expect(spoil(toListener('dev/other'))).toContain(`${NAME} |  | internal listener "dev/other" is missing`);
     expect(spoil(toListener('dev/127.64.0.1_8080'))).toContain(
       `${NAME} |  | internal listener "dev/127.64.0.1_8080" is missing`,
     );
   });
 
-  it('round and round', () => {
+  it('internal listeners that form a loop', () => {
     const change = (configuration: Honest) => {
       toListener('dev/inner')(configuration);
       delete configuration.listeners[0].address;
       Object.assign(configuration.listeners[0], { name: 'dev/inner', internal_listener: {} });
     };
     expect(spoil(change)).toEqual([
-      'Listener dev/inner |  | an internal listener may not lead to another one: requests could go round for ever',
+      'Listener dev/inner |  | an internal listener must not lead to another one, because requests could loop',
     ]);
   });
 });
@@ -111,14 +111,14 @@ describe('a cluster that may leave without TLS is refused', () => {
   const cases: [string, (configuration: Honest) => void, string][] = [
     ['no transport socket', withFields({ transport_socket_matches: [] }), plaintext],
     [
-      'an endpoint that no match matches',
+      'an endpoint without a match',
       withEndpoint((endpoint) => {
         endpoint.metadata.filter_metadata['envoy.transport_socket_match'].tlsMode = 'disabled';
       }),
       plaintext,
     ],
     [
-      'a match by a number, which Envoy may compare otherwise',
+      'a match by a number, which Envoy may compare differently',
       withEndpoint((endpoint, cluster) => {
         endpoint.metadata.filter_metadata['envoy.transport_socket_match'].tlsMode = 1;
         cluster.transport_socket_matches[0].match.tlsMode = 1;
@@ -156,12 +156,12 @@ describe('a cluster that may leave without TLS is refused', () => {
       `${NAME} | transport_socket.typed_config | ${unknown}.proxy_protocol.v3.ProxyProtocolUpstreamTransport: the type is not accepted here`,
     ],
     [
-      'connections to every endpoint before there is a request',
+      'connections to every endpoint before the first request',
       withFields({ preconnect_policy: { predictive_preconnect_ratio: 3 } }),
       `${NAME} | preconnect_policy.predictive_preconnect_ratio | ${CLUSTER}.PreconnectPolicy.predictive_preconnect_ratio: the field is not accepted`,
     ],
     [
-      'a matcher of sockets that nobody reads',
+      'a socket matcher, which the gate does not evaluate',
       withFields({ transport_socket_matcher: { on_no_match: {} } }),
       `${NAME} | transport_socket_matcher | ${CLUSTER}.transport_socket_matcher: the field is not accepted`,
     ],
@@ -194,14 +194,14 @@ describe('a cluster that does more than carry requests is refused', () => {
     ]);
   });
 
-  it('filters of the upstream', () => {
+  it('upstream filters', () => {
     const lua = typed('envoy.extensions.filters.http.lua.v3.Lua', { inline_code: 'os.execute("id")' });
     expect(spoil(withFields({ filters: [{ name: 'x', typed_config: lua }] }))).toEqual([
       `${NAME} | filters[0].typed_config | ${lua['@type']}: the type is not accepted here`,
     ]);
   });
 
-  it('other protocol options than those of HTTP', () => {
+  it('protocol options other than HTTP', () => {
     const options = {
       'envoy.filters.network.redis_proxy': typed(
         'envoy.extensions.filters.network.redis_proxy.v3.RedisProtocolOptions',
@@ -223,7 +223,7 @@ describe('a cluster that does more than carry requests is refused', () => {
     ]);
   });
 
-  it('hash rings and tables that fill the memory, when every cluster has one', () => {
+  it('hash rings and tables that would fill the memory if every cluster had one', () => {
     const ring = withFields({ lb_policy: 'RING_HASH', ring_hash_lb_config: { minimum_ring_size: '65537' } });
     const table = withFields({ lb_policy: 'MAGLEV', maglev_lb_config: { table_size: '5000011' } });
     expect([...spoil(ring), ...spoil(table)]).toEqual([

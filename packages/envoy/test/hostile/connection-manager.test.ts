@@ -51,7 +51,7 @@ describe('a connection manager that does more than route is refused', () => {
     ]);
   });
 
-  it('routes that are missing, or of nobody', () => {
+  it("routes that are missing, or outside the session's grants", () => {
     const missing = manager((it) => {
       it.rds.route_config_name = 'dev/other';
     });
@@ -77,7 +77,7 @@ describe('a connection manager that does more than route is refused', () => {
     expect(refused).toEqual([at + reason]);
   });
 
-  it('WebSocket with filters of its own', () => {
+  it('WebSocket with its own filters', () => {
     const refused = manager((it) => {
       it.upgrade_configs = [{ upgrade_type: 'websocket', filters: [{ name: 'x' }] }];
     });
@@ -86,7 +86,7 @@ describe('a connection manager that does more than route is refused', () => {
     ]);
   });
 
-  it('traces to a host, and tags out of the environment', () => {
+  it('traces to a host, and tags from the environment', () => {
     const zipkin = typed('envoy.config.trace.v3.ZipkinConfig', { collector_cluster: 'x', collector_endpoint: '/' });
     const refused = manager((it) => {
       it.tracing = {

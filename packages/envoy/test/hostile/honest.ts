@@ -1,4 +1,4 @@
-/** A small configuration that a workspace accepts, as JSON to spoil: HTTP to one service, TCP to another. */
+/** Small accepted configuration, as JSON for tests to spoil: HTTP to one service, TCP to another. */
 import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration, type WorkspaceConfiguration } from '../../src/index.ts';
 import { resourceOf } from '../readable.ts';
@@ -10,7 +10,7 @@ const FILTERS = `${TYPE}envoy.extensions.filters.`;
 // biome-ignore lint/suspicious/noExplicitAny: JSON to spoil, member by member
 export type Spoiled = any;
 
-/** A message in an `Any`, by the name of its type. */
+/** Returns a message for an `Any`, by type name. */
 export function typed(type: string, json: JsonObject = {}): JsonObject {
   return { '@type': `${TYPE}${type}`, ...json };
 }
@@ -66,7 +66,7 @@ export function honest(): Honest {
   });
 }
 
-/** Everything against it: `RESOURCE | PATH | REASON`. */
+/** Lists all refusals as `RESOURCE | PATH | REASON`. */
 export function refusals(configuration: Honest, more: Partial<WorkspaceConfiguration> = {}): string[] {
   const all = (list: JsonObject[]) => list.map((json) => resourceOf(json));
   const { version, listeners, clusters, routes } = configuration;
@@ -74,7 +74,7 @@ export function refusals(configuration: Honest, more: Partial<WorkspaceConfigura
   return checkConfiguration(sent, EXPECTED).map(({ resource, path, reason }) => `${resource} | ${path} | ${reason}`);
 }
 
-/** @returns refusals of the honest configuration after it was spoiled */
+/** Returns the refusals of the honest configuration after `change`. */
 export function spoil(change: (configuration: Honest) => void): string[] {
   const configuration = honest();
   change(configuration);

@@ -62,7 +62,7 @@ describe('an HTTP filter that is not listed is refused', () => {
     'google.protobuf.Any',
     'envoy.config.core.v3.TypedExtensionConfig',
   ];
-  it.each(structs)('the router in the clothes of %s', (type) => {
+  it.each(structs)('the router disguised as %s', (type) => {
     const refused = manager(({ http_filters }) => {
       http_filters[1].typed_config =
         type === 'google.protobuf.Struct' || type === 'google.protobuf.Any'
@@ -74,7 +74,7 @@ describe('an HTTP filter that is not listed is refused', () => {
     );
   });
 
-  it('one whose configuration comes from elsewhere', () => {
+  it('a filter with configuration from another source', () => {
     const refused = manager(({ http_filters }) => {
       http_filters[0] = {
         name: 'x',
@@ -86,7 +86,7 @@ describe('an HTTP filter that is not listed is refused', () => {
     ]);
   });
 
-  it('one under the name of the agent', () => {
+  it('a filter with a reserved name of the agent', () => {
     const refused = manager(({ http_filters }) => {
       http_filters[0].name = 'meshpass.token';
     });
@@ -95,14 +95,14 @@ describe('an HTTP filter that is not listed is refused', () => {
     ]);
   });
 
-  it('no router, or one before the end', () => {
+  it('a missing router, or one before the end', () => {
     const none = manager((it) => it.http_filters.pop());
     const before = manager((it) => it.http_filters.reverse());
     const reason = `${HTTP} | ${MANAGER} | ${CONNECTION_MANAGER}.HttpConnectionManager: the last HTTP filter must be the router`;
     expect([...none, ...before]).toEqual([reason, reason]);
   });
 
-  it('a router that logs by itself or has filters of its own', () => {
+  it('a router with its own log or filters', () => {
     const router = `${EXTENSIONS}.filters.http.router.v3.Router`;
     const refused = manager(({ http_filters }) => {
       Object.assign(http_filters[1].typed_config, {

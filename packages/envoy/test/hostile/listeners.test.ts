@@ -24,20 +24,20 @@ it('accepts the configuration that the cases below spoil', () => {
   expect(refusals(honest())).toEqual([]);
 });
 
-describe('an address that is no loopback address of a service is refused', () => {
+describe("an address other than a service's loopback address is refused", () => {
   const range = `${HTTP} | address | ${LISTENER}.address: listeners are accepted on 127.64.0.0/10 only`;
-  const exact = `${HTTP} | address | ${LISTENER}.address: a listener is an address and a port, nothing else`;
+  const exact = `${HTTP} | address | ${LISTENER}.address: a listener must consist of only an address and a port`;
   const tcp = `${HTTP} | address | ${LISTENER}.address: only TCP sockets are accepted as listeners`;
   const cases: [string, (configuration: Honest) => void, string][] = [
     ['every interface', socket('0.0.0.0'), range],
     ['every interface, IPv6', socket('::'), range],
     ['loopback, IPv6', socket('::1'), range],
-    ['loopback of the developer', socket('127.0.0.1'), range],
+    ["the developer's loopback address", socket('127.0.0.1'), range],
     ['just below the range', socket('127.63.255.255'), range],
     ['just above the range', socket('127.128.0.0'), range],
-    ['one that programs take for a network', socket('127.64.7.0'), range],
-    ['one that programs take for a broadcast', socket('127.64.7.255'), range],
-    ['an octet that is none', socket('127.64.0.256'), range],
+    ['an address that programs read as a network', socket('127.64.7.0'), range],
+    ['an address that programs read as a broadcast address', socket('127.64.7.255'), range],
+    ['an octet above 255', socket('127.64.0.256'), range],
     ['an octet that may be octal', socket('127.64.0.010'), range],
     ['IPv4 within IPv6', socket('::ffff:127.64.0.1'), range],
     ['the network', socket('203.0.113.10'), range],
@@ -53,7 +53,7 @@ describe('an address that is no loopback address of a service is refused', () =>
       `${HTTP} | address | ${LISTENER}.address: a listener needs a port`,
     ],
     ['UDP', socket('127.64.0.1', { protocol: 'UDP' }), exact],
-    ['a resolver of its own', socket('127.64.0.1', { resolver_name: 'x' }), exact],
+    ['its own resolver', socket('127.64.0.1', { resolver_name: 'x' }), exact],
     ['another network namespace', socket('127.64.0.1', { network_namespace_filepath: '/run/netns/x' }), exact],
     ['a pipe', onAddress({ pipe: { path: '/tmp/x' } }), tcp],
     ['an internal address', onAddress({ envoy_internal_address: { server_listener_name: 'x' } }), tcp],
@@ -110,7 +110,7 @@ describe('a listener that reaches further than its socket is refused', () => {
     ]);
   });
 
-  it('an internal listener that takes the place of the tunnel', () => {
+  it('an internal listener that replaces the tunnel', () => {
     const change = ({ listeners }: Honest) => {
       delete listeners[0].address;
       Object.assign(listeners[0], { name: 'tunnel/dev', internal_listener: {} });
@@ -120,7 +120,7 @@ describe('a listener that reaches further than its socket is refused', () => {
     ]);
   });
 
-  it('an internal listener that is on an address, too', () => {
+  it('an internal listener that also has an address', () => {
     expect(spoil(withField('internal_listener', {}))).toEqual([
       `${HTTP} |  | ${LISTENER}: a listener is either on an address or internal`,
     ]);

@@ -44,13 +44,13 @@ describe('a network filter that is not listed is refused', () => {
     ]);
   });
 
-  it('two filters that end a chain', () => {
+  it('two terminal filters in a chain', () => {
     expect(chain(({ filters }) => filters.push(filters[0]))).toEqual([
-      `${HTTP} | filter_chains[0] | envoy.config.listener.v3.FilterChain: a filter chain needs one filter that carries HTTP or TCP, and has 2`,
+      `${HTTP} | filter_chains[0] | envoy.config.listener.v3.FilterChain: a filter chain needs exactly one filter that carries HTTP or TCP, but has 2`,
     ]);
   });
 
-  it('TLS that ends here', () => {
+  it('TLS terminated by the listener', () => {
     const refused = chain((one) => {
       one.transport_socket = {
         name: 'x',

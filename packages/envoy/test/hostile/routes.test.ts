@@ -7,7 +7,7 @@ const HOST = `${NAME} | virtual_hosts[0]`;
 const FIRST = `${HOST}.routes[0]`;
 const OUTSIDE = 'outside';
 
-/** Changes the first virtual host, its route and its action. */
+/** Changes the first virtual host and its first route. */
 function route(change: (route: Spoiled, host: Spoiled) => void): string[] {
   return spoil(({ routes }) => change(routes[0].virtual_hosts[0].routes[0], routes[0].virtual_hosts[0]));
 }
@@ -18,7 +18,7 @@ function action(fields: Spoiled): string[] {
   });
 }
 
-describe('a route that leads elsewhere than to a cluster of the session is refused', () => {
+describe('a route to anything but a cluster of the session is refused', () => {
   const unknown = (name: string) => `name ${JSON.stringify(name)} does not begin with a grant of the session`;
   const names = [
     'agent',
@@ -80,7 +80,7 @@ describe('a route that leads elsewhere than to a cluster of the session is refus
   });
 });
 
-describe('what a route may not do is refused', () => {
+describe('a route with a forbidden field is refused', () => {
   const fields: Spoiled = {
     internal_redirect_policy: { max_internal_redirects: 100 },
     host_rewrite_header: 'x-host',
@@ -137,7 +137,7 @@ describe('what a route may not do is refused', () => {
     ]);
   });
 
-  it('a matcher of text that is code', () => {
+  it('a text matcher with code', () => {
     const custom = { name: 'x', typed_config: typed('envoy.extensions.string_matcher.lua.v3.Lua') };
     const refused = route((one) => {
       one.match.headers = [{ name: 'x', string_match: { custom } }];
@@ -152,7 +152,7 @@ describe('what a route may not do is refused', () => {
       one.match = { safe_regex: { regex: '(a{1,1000}){1,1000}'.repeat(60) } };
     });
     expect(refused).toEqual([
-      `${FIRST}.match.safe_regex.regex | envoy.type.matcher.v3.RegexMatcher.regex: regular expression of 1140 characters; at most 1024`,
+      `${FIRST}.match.safe_regex.regex | envoy.type.matcher.v3.RegexMatcher.regex: text of 1140 characters; at most 1024 are accepted`,
     ]);
   });
 
@@ -166,7 +166,7 @@ describe('what a route may not do is refused', () => {
     ]);
   });
 
-  it('a configuration of its own for a filter: of an unknown type, of the wrapper, and of the agent', () => {
+  it('per-filter configuration of an unknown type, of the wrapper, and of the agent', () => {
     const config = (key: string, type: string) =>
       route((one) => {
         one.typed_per_filter_config = { [key]: typed(type) };
@@ -203,7 +203,7 @@ describe('what a route may not do is refused', () => {
   });
 });
 
-describe('an answer out of a file or the environment is refused', () => {
+describe('a response from a file or the environment is refused', () => {
   const sources: [string, Spoiled][] = [
     ['filename', '/etc/passwd'],
     ['environment_variable', 'GITHUB_TOKEN'],

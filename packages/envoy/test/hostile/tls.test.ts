@@ -11,7 +11,7 @@ const COMBINED = `${COMMON}.combined_validation_context`;
 const ROOTS = `${COMBINED}.validation_context_sds_secret_config | ${TLS}.CommonTlsContext.CombinedCertificateValidationContext.validation_context_sds_secret_config`;
 const SANS = `${COMBINED}.default_validation_context.match_typed_subject_alt_names`;
 
-/** @returns refusals after the UpstreamTlsContext of the first cluster was spoiled */
+/** Returns the refusals after a change to the first cluster's UpstreamTlsContext. */
 function tls(change: (tls: Spoiled, common: Spoiled) => void): string[] {
   return spoil(({ clusters }) => {
     const context = clusters[0].transport_socket_matches[0].transport_socket.typed_config;
@@ -29,12 +29,12 @@ function withName(matcher: Spoiled, san_type = 'URI'): string[] {
   return withNames({ san_type, matcher });
 }
 
-describe('TLS that may end at somebody else is refused', () => {
+describe('TLS that another server could terminate is refused', () => {
   const id = 'spiffe://cluster.local/ns/shop/sa/orders';
   const name = `${SANS}[0] | ${TLS}.CertificateValidationContext.match_typed_subject_alt_names`;
   const exact = `${name}: a workload is verified by its exact SPIFFE id only`;
   const uri = `${name}: a workload is verified by its URI only`;
-  const none = (what: string) => `${name}: ${JSON.stringify(what)} is no workload of the mesh`;
+  const none = (what: string) => `${name}: ${JSON.stringify(what)} is not a workload of the mesh`;
   const cases: [string, () => string[], string][] = [
     [
       'any certificate of the mesh',
@@ -43,9 +43,9 @@ describe('TLS that may end at somebody else is refused', () => {
     ],
     ['a prefix', () => withName({ prefix: 'spiffe://cluster.local/' }), exact],
     ['a suffix', () => withName({ suffix: '/sa/orders' }), exact],
-    ['anything that contains', () => withName({ contains: 'orders' }), exact],
+    ['a substring', () => withName({ contains: 'orders' }), exact],
     ['a regular expression', () => withName({ safe_regex: { regex: '.*' } }), exact],
-    ['an id in any case', () => withName({ exact: id, ignore_case: true }), exact],
+    ['a case-insensitive id', () => withName({ exact: id, ignore_case: true }), exact],
     ['a DNS name', () => withName({ exact: 'evil.example' }, 'DNS'), uri],
     ['an address', () => withName({ exact: '192.0.2.1' }, 'IP_ADDRESS'), uri],
     ['no type of name', () => withName({ exact: id }, 'SAN_TYPE_UNSPECIFIED'), uri],
@@ -55,12 +55,12 @@ describe('TLS that may end at somebody else is refused', () => {
       none('spiffe://evil.example/ns/shop/sa/orders'),
     ],
     [
-      'a trust domain that begins alike',
+      'a trust domain with the same beginning',
       () => withName({ exact: 'spiffe://cluster.local.evil.example/ns/shop/sa/orders' }),
       none('spiffe://cluster.local.evil.example/ns/shop/sa/orders'),
     ],
     [
-      'an id that is none of a ServiceAccount',
+      'an id that does not name a ServiceAccount',
       () => withName({ exact: 'spiffe://cluster.local/anything' }),
       none('spiffe://cluster.local/anything'),
     ],
@@ -74,7 +74,7 @@ describe('TLS that may end at somebody else is refused', () => {
     expect(refused()).toContain(expected);
   });
 
-  it('one good name beside a bad one, since any of them would do', () => {
+  it('a good name beside a bad one, because either would be accepted', () => {
     const good = { san_type: 'URI', matcher: { exact: id } };
     expect(withNames(good, { san_type: 'URI', matcher: { prefix: 'spiffe://' } })).toContain(
       exact.replace('alt_names[0]', 'alt_names[1]'),
@@ -103,7 +103,7 @@ describe('TLS that may end at somebody else is refused', () => {
   });
 });
 
-describe('keys and roots that are not those of the agent are refused', () => {
+describe('keys and roots from other sources than the agent are refused', () => {
   const sources: [string, Spoiled][] = [
     ['a file', { path_config_source: { path: '/home/dev/.ssh/id_ed25519' } }],
     ['a path', { path: '/etc/ssl/private/key.pem' }],
@@ -130,7 +130,7 @@ describe('keys and roots that are not those of the agent are refused', () => {
       },
     ],
     [
-      'the agent, with headers of its own',
+      'the agent with additional headers',
       {
         ...AGENT_SOURCE,
         api_config_source: {
@@ -153,7 +153,7 @@ describe('keys and roots that are not those of the agent are refused', () => {
     ]);
   });
 
-  it('the certificate of another grant, or the identity token as one', () => {
+  it('the certificate of another grant, or the identity token as a certificate', () => {
     for (const name of ['ops', 'identity-token', 'roots', '']) {
       const refused = tls((_, common) => {
         common.tls_certificate_sds_secret_configs[0].name = name;
@@ -168,7 +168,7 @@ describe('keys and roots that are not those of the agent are refused', () => {
     const refused = tls((_, common) => {
       common.combined_validation_context.validation_context_sds_secret_config.name = 'public-roots';
     });
-    expect(refused).toEqual([`${ROOTS}: the roots are called "roots"`]);
+    expect(refused).toEqual([`${ROOTS}: the roots must have the name "roots"`]);
   });
 
   const common: Spoiled = {
@@ -207,11 +207,11 @@ describe('TLS with another name or an old version is refused', () => {
       context.sni = sni;
     });
     expect(refused).toEqual([
-      `${WHERE}.sni | ${TLS}.UpstreamTlsContext.sni: server name "${sni}" is no service of the mesh`,
+      `${WHERE}.sni | ${TLS}.UpstreamTlsContext.sni: server name "${sni}" is not a service of the mesh`,
     ]);
   });
 
-  it('none', () => {
+  it('an empty name', () => {
     const refused = tls((context) => {
       delete context.sni;
     });

@@ -8,7 +8,7 @@ function route(change: (route: Spoiled, host: Spoiled) => void): string[] {
   return spoil(({ routes }) => change(routes[0].virtual_hosts[0].routes[0], routes[0].virtual_hosts[0]));
 }
 
-describe('a virtual host for a name outside of the mesh is refused', () => {
+describe('a virtual host for a name outside the mesh is refused', () => {
   const names = [
     ...[
       'example.com',
@@ -42,11 +42,11 @@ describe('a virtual host for a name outside of the mesh is refused', () => {
       host.domains.push(name);
     });
     expect(refused).toEqual([
-      `${HOST}.domains[3] | ${ROUTE}.VirtualHost.domains: domain ${JSON.stringify(name)} is no service of the mesh`,
+      `${HOST}.domains[3] | ${ROUTE}.VirtualHost.domains: domain ${JSON.stringify(name)} is not a service of the mesh`,
     ]);
   });
 
-  it('every name, to a cluster', () => {
+  it('every name with a route to a cluster', () => {
     const refused = route((_, host) => {
       host.domains.push('*');
     });
@@ -55,7 +55,7 @@ describe('a virtual host for a name outside of the mesh is refused', () => {
     ]);
   });
 
-  it('every name, to a redirect', () => {
+  it('every name with a redirect', () => {
     const refused = spoil(({ routes }) => {
       routes[0].virtual_hosts[1].routes[0] = { match: { prefix: '/' }, redirect: { host_redirect: 'evil.example' } };
     });
@@ -64,7 +64,7 @@ describe('a virtual host for a name outside of the mesh is refused', () => {
     ]);
   });
 
-  it('but names with a port, a final dot, or below a headless service are accepted', () => {
+  it('accepts names with a port, a final dot, or below a headless service', () => {
     const refused = route((_, host) => {
       host.domains.push(
         'orders.shop.svc',
@@ -77,7 +77,7 @@ describe('a virtual host for a name outside of the mesh is refused', () => {
     expect(refused).toEqual([]);
   });
 
-  it('also on the port of one service, which istiod cannot know to be HTTP', () => {
+  it('every name on the port of a single service, whose protocol istiod does not know', () => {
     const refused = spoil(({ listeners, routes }) => {
       routes[0].name = 'dev/orders.shop.svc.cluster.local:9090';
       listeners[0].filter_chains[0].filters[0].typed_config.rds.route_config_name = routes[0].name;

@@ -1,4 +1,7 @@
-/** Asks an istiod for a workspace's configuration, as the broker's relay does: one stream of the aggregated discovery service. */
+/**
+ * Requests a workspace's configuration from istiod like the broker's relay, over one stream of the aggregated discovery
+ * service.
+ */
 import http2 from 'node:http2';
 import { fromBinary, type JsonObject, toBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -15,12 +18,19 @@ export interface Asked {
   readonly routes: Any[];
 }
 
-/** @param address host:port of its TLS port. @param node as JSON of envoy.config.core.v3.Node */
+/**
+ * Requests the configuration of a node.
+ * @param address host:port of istiod's TLS port
+ * @param node JSON of envoy.config.core.v3.Node
+ */
 export async function askIstiod(address: string, ca: string, token: string, node: JsonObject): Promise<Asked> {
   const session = http2.connect(`https://${address}`, { ca, servername: 'istiod.istio-system.svc' });
   try {
     const stream = session.request({
-      ...{ ':method': 'POST', ':path': SERVICE, 'content-type': 'application/grpc', te: 'trailers' },
+      ':method': 'POST',
+      ':path': SERVICE,
+      'content-type': 'application/grpc',
+      te: 'trailers',
       authorization: `Bearer ${token}`,
     });
     const failed = new Promise<never>((_, reject) => {

@@ -16,14 +16,14 @@ const NODE = {
   id: `sidecar~203.0.113.10~${ACCOUNT}.${NAMESPACE}~${NAMESPACE}.svc.cluster.local`,
   cluster: `${ACCOUNT}.${NAMESPACE}`,
   metadata: {
-    ...{
-      NAMESPACE,
-      SERVICE_ACCOUNT: ACCOUNT,
-      INTERCEPTION_MODE: 'NONE',
-      CLUSTER_ID: 'Kubernetes',
-      MESH_ID: 'cluster.local',
-    },
-    ...{ LABELS: { app: 'workspace' }, INSTANCE_IPS: '203.0.113.10', ISTIO_VERSION: '1.31.0' },
+    NAMESPACE,
+    SERVICE_ACCOUNT: ACCOUNT,
+    INTERCEPTION_MODE: 'NONE',
+    CLUSTER_ID: 'Kubernetes',
+    MESH_ID: 'cluster.local',
+    LABELS: { app: 'workspace' },
+    INSTANCE_IPS: '203.0.113.10',
+    ISTIO_VERSION: '1.31.0',
   },
 };
 
@@ -41,7 +41,7 @@ beforeAll(async () => {
     const all = (list: typeof listeners) => list.map(readable).sort((a, b) => (`${a.name}` < `${b.name}` ? -1 : 1));
     return { listeners: all(listeners), clusters: all(clusters), routes: all(routes) };
   };
-  /** All that the manifests ask for has reached it. */
+  /** Whether istiod has processed everything in the manifests. */
   const complete = (seen: Captured): boolean =>
     seen.listeners.length === 8 &&
     ['somebodys.lua', 'x-fault', 'consecutive', 'zipkin|file'].every((word) =>
@@ -63,8 +63,8 @@ afterAll(async () => {
   await lab.down();
 });
 
-describe('what istiod sends to a workspace', () => {
-  it('passes the gate once the relay has reduced it, with default flags and with those of the lab', () => {
+describe("istiod's configuration of a workspace", () => {
+  it("passes the gate after the relay's reduction, with default flags and with those of the lab", () => {
     for (const seen of [withDefaults, withoutFilters])
       expect(
         checkConfiguration(
@@ -74,7 +74,7 @@ describe('what istiod sends to a workspace', () => {
       ).toEqual([]);
   });
 
-  it('is what the unit tests have of it', () => {
+  it('equals the recording for the unit tests', () => {
     const types = (seen: Captured) => [...new Set(JSON.stringify(seen).match(/type\.googleapis\.com\/[\w.]+/g))].sort();
     expect(types(withDefaults)).toEqual(types(captured()));
   });

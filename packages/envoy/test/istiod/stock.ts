@@ -1,4 +1,4 @@
-/** A second istiod beside the lab's: with Istio's default flags, and with telemetry in its mesh configuration. */
+/** Second istiod beside the lab's, with Istio's default flags and with telemetry in its mesh configuration. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Lab } from '@meshpass/lab';
@@ -13,7 +13,10 @@ const PROVIDERS = [
 const OURS = ['PILOT_ENABLE_METADATA_EXCHANGE', 'PILOT_ENABLE_ALPN_FILTER'];
 const NAME = 'istiod-stock';
 
-/** @returns host:port of its TLS port, and how to end it */
+/**
+ * Starts istiod.
+ * @returns host:port of its TLS port, and a function that stops it
+ */
 export async function startStockIstiod(lab: Lab): Promise<{ readonly address: string; stop(): Promise<void> }> {
   const unit = unitOf(lab.dir, 'istiod')!;
   const own = unit.argv.find((argument) => argument.startsWith('--meshConfig='))!.slice('--meshConfig='.length);

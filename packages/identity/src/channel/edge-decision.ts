@@ -1,22 +1,24 @@
 import { z } from 'zod';
 
-/** What the edge decided about a tunnel; the broker writes it to the audit log. */
+/** Edge decision about a tunnel, which the broker writes to the audit log. */
 export const EdgeDecision = z.object({
-  id: z.string(),
-  at: z.number(),
+  /** Becomes the id of the audit row, so that repeated reports are written only once. */
+  id: z.string().regex(/^[\w-]{1,64}$/),
+  /** Unix ms. */
+  at: z.int().min(0).max(8.64e15),
   outcome: z.enum(['allowed', 'refused', 'ended']),
-  code: z.string().optional(),
+  code: z.string().max(64).optional(),
   reason: z.string(),
-  session_id: z.string().optional(),
+  session_id: z.string().max(64).optional(),
   spiffe_id: z.string().optional(),
   /** `host:port` */
   target: z.string().optional(),
-  /** The server name that CONNECT asked for, where it named one in place of `host:port`: tells the subset. */
+  /** Server name in the CONNECT request, if it was sent instead of `host:port`. Identifies the subset. */
   sni: z.string().optional(),
   source: z.string(),
   bytes_in: z.number().optional(),
   bytes_out: z.number().optional(),
-  /** Life of an ended tunnel, ms. */
+  /** How long the ended tunnel lasted, ms. */
   duration_ms: z.number().optional(),
 });
 export type EdgeDecision = z.infer<typeof EdgeDecision>;

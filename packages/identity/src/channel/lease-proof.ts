@@ -1,31 +1,29 @@
-/** What an agent says to keep its session alive: signed by the session's DPoP key, so that no edge can say it. */
+/**
+ * Lease proof: the signed request that keeps a session alive. It is signed with the session's DPoP key, so an edge
+ * cannot forge it.
+ */
 import { z } from 'zod';
 import { type DpopKey, dpopThumbprint } from '../dpop.ts';
-import { PublicKey, type ReadJws, readJws, signJws } from './jws.ts';
+import { PublicKey, type ReadJws, readJws, signJws } from '../jws/es256.ts';
+import { MAX_STATEMENT } from './statement.ts';
 
-/** Longest text of a proof. */
+/** Maximum length of a proof, characters. */
 export const MAX_LEASE_PROOF = 2_048;
 const TYPE = 'meshpass-lease+jwt';
 
 export const LeaseClaims = z.strictObject({
-  /** Id of the session. */
+  /** Session id. */
   sid: z.string().min(1).max(64),
-  /** Greater than in every proof of the session before. */
+  /** Greater than in every earlier proof of the session. */
   seq: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
-  /** Unix ms, by the broker's clock as far as the agent knows it. */
+  /** Unix ms, by the agent's estimate of the broker's clock. */
   at: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
-  /** The configuration that the agent has taken last, and what became of it; absent before the first. */
-  configuration: z
-    .strictObject({
-      version: z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER),
-      state: z.enum(['applied', 'refused']),
-    })
-    .optional(),
 });
 export type LeaseClaims = z.infer<typeof LeaseClaims>;
 
 const Header = z.strictObject({ typ: z.literal(TYPE), alg: z.literal('ES256'), jwk: PublicKey.strict() });
 
+/** Signs a lease proof with the session's DPoP key. */
 export function createLeaseProof(claims: LeaseClaims, key: DpopKey): string {
   return signJws({ typ: TYPE, jwk: key.jwk }, claims, key.privateKey);
 }
@@ -34,11 +32,11 @@ export interface ReadLeaseProof {
   readonly jws: ReadJws;
   readonly claims: LeaseClaims;
   readonly jwk: PublicKey;
-  /** Thumbprint of the key that it says it was made with: to be compared with the session's before the signature is verified. */
+  /** Thumbprint of the key in the proof's header. Compare it with the session's before verifying the signature. */
   readonly jkt: string;
 }
 
-/** Takes a proof apart; undefined for anything else. Its signature is not verified. */
+/** Parses a lease proof without verifying its signature. Returns undefined for any other text. */
 export function readLeaseProof(text: string): ReadLeaseProof | undefined {
   const jws = text.length > MAX_LEASE_PROOF ? undefined : readJws(text);
   const header = Header.safeParse(jws?.header);
@@ -47,3 +45,29 @@ export function readLeaseProof(text: string): ReadLeaseProof | undefined {
   const { jwk } = header.data;
   return { jws, claims: claims.data, jwk, jkt: dpopThumbprint(jwk) };
 }
+
+/** Maximum leases per request. */
+export const MAX_LEASES = 500;
+
+export const ProvenLease = z.object({
+  /** Session to renew. On an edge, the session of the SVID that opened the connection. */
+  session_id: z.string().min(1).max(64),
+  /** Twice the limit, so that an overlong proof fails alone instead of failing the whole batch. */
+  proof: z.string().max(MAX_LEASE_PROOF * 2),
+});
+export type ProvenLease = z.infer<typeof ProvenLease>;
+
+/** Body of `POST /leases`: the lease of one agent, or all leases that an edge has collected. */
+export const LeaseRequest = z.object({ leases: z.array(ProvenLease).min(1).max(MAX_LEASES) });
+export type LeaseRequest = z.infer<typeof LeaseRequest>;
+
+export const LeaseAnswer = z.object({
+  session_id: z.string(),
+  /** Statement for the agent. */
+  statement: z.string().max(MAX_STATEMENT).optional(),
+  error_code: z.string().max(64).optional(),
+});
+export type LeaseAnswer = z.infer<typeof LeaseAnswer>;
+
+/** Response of `POST /leases`: answers in the order of the leases. */
+export const LeaseResponse = z.object({ answers: z.array(LeaseAnswer).max(MAX_LEASES) });

@@ -1,12 +1,18 @@
-/** What the broker says to agents through an edge: signed, so that an edge can withhold it and nothing else. */
+/**
+ * Statements from the broker to agents, carried by an edge. They are signed, so an edge can withhold but not change
+ * them.
+ */
 import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
-import { type PublicKey, publicKeyOf, readJws, signJws, verifyJws } from './jws.ts';
+import { type PublicKey, publicKeyOf, readJws, signJws, verifyJws } from '../jws/es256.ts';
+import { digest } from '../schema/fields.ts';
 
-/** Longest text of a statement. */
+/** Maximum length of a statement, characters. */
 export const MAX_STATEMENT = 16_384;
-/** Longest configuration that is announced, bytes. */
+/** Maximum size of an announced configuration, bytes. */
 export const MAX_CONFIGURATION = 24 * 1024 * 1024;
+/** Response header of `GET /session/configuration` that contains the body's ConfigurationStatement. */
+export const CONFIGURATION_HEADER = 'meshpass-configuration';
 const TYPE = 'meshpass-statement+jwt';
 
 const sid = z.string().min(1).max(64);
@@ -15,26 +21,26 @@ const unixMillis = unixSeconds;
 const version = unixSeconds;
 const word = z.string().min(1).max(256);
 
-/** Answers the lease proof of the same `seq`: the lease is renewed. */
+/** Answers the lease proof with the same `seq`: the lease is renewed. */
 export const LeaseStatement = z.object({
   kind: z.literal('lease'),
   sid,
   seq: z.number().int().positive(),
-  /** The broker's clock. */
+  /** Broker time. */
   at: unixMillis,
   lease_expires_at: unixSeconds,
   expires_at: unixSeconds,
   services_version: word.optional(),
-  /** Ids of the keys that identity tokens verify by. */
+  /** Ids of the keys that verify identity tokens. */
   token_keys: z.array(word).max(64).optional(),
-  /** The session's grants as they are now, see `grantSet`: they may have become fewer. */
+  /** The session's current grants, see `grantSet`. Grants may have been lost since. */
   set: z.string().max(4_096),
-  /** Version of the configuration of this set; absent while there is none. */
+  /** Version of this set's configuration. Absent until one exists. */
   configuration_version: version.optional(),
 });
 export type LeaseStatement = z.infer<typeof LeaseStatement>;
 
-/** The session is over. */
+/** Announces that the session has ended. */
 export const EndedStatement = z.object({
   kind: z.literal('ended'),
   sid,
@@ -43,15 +49,18 @@ export const EndedStatement = z.object({
 });
 export type EndedStatement = z.infer<typeof EndedStatement>;
 
-/** The configuration of every session with this set of grants. */
+/**
+ * Header of a configuration. It is the same for every session with this set of grants, however the bytes arrive.
+ * Versions are only comparable within a set.
+ */
 export const ConfigurationStatement = z.object({
   kind: z.literal('configuration'),
-  /** See `grantSet`. */
+  /** Grants, see `grantSet`. */
   set: z.string().max(4_096),
   version,
-  /** SHA-256 of its bytes, base64url. */
-  digest: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
-  /** Bytes. */
+  /** SHA-256 of the configuration, base64url. */
+  digest,
+  /** Size, bytes. */
   size: z.number().int().nonnegative().max(MAX_CONFIGURATION),
 });
 export type ConfigurationStatement = z.infer<typeof ConfigurationStatement>;
@@ -61,27 +70,31 @@ export type Statement = z.infer<typeof Statement>;
 
 const Header = z.strictObject({ typ: z.literal(TYPE), alg: z.literal('ES256'), kid: z.string().min(1).max(64) });
 
-/** The name of a set of grants, whatever their order: grants are DNS labels. */
+/**
+ * Canonical name of a set of grants, independent of their order. Grants are DNS labels, so `,` separates them
+ * unambiguously.
+ */
 export function grantSet(grants: readonly string[]): string {
   return [...grants].sort().join(',');
 }
 
+/** Signs a statement with the broker's key. */
 export function signStatement(statement: Statement, key: { readonly kid: string; readonly privateKey: KeyObject }) {
   return signJws({ typ: TYPE, kid: key.kid }, statement, key.privateKey);
 }
 
-/** A key that statements are verified by, as the broker gives it over HTTPS. */
+/** Key for verifying statements, as published by the broker over HTTPS. */
 export interface StatementKey extends PublicKey {
   readonly kid: string;
 }
 
 export type StatementRead =
   | { readonly state: 'verified'; readonly statement: Statement }
-  /** Of a key that is not known here: the broker may have changed its key, or an edge lies. */
+  /** Signed with an unknown key. The broker may have rotated its key, or an edge forged the statement. */
   | { readonly state: 'unknown_key' }
   | { readonly state: 'invalid' };
 
-/** Reads statements by these keys, which are imported once. */
+/** Creates a reader that verifies statements with these keys. Keys are imported once. */
 export function createStatementReader(keys: readonly StatementKey[]): (text: string) => StatementRead {
   const known = new Map<string, KeyObject>();
   for (const key of keys) {

@@ -1,9 +1,9 @@
-/** Where the API server of Kubernetes is, by the names of Meshpass. */
+/** Address that Meshpass uses for the Kubernetes API server. */
 
 /**
- * The one thing beside the mesh that an edge connects to, where it is told to: the API server, by the name that every cluster's
- * API server has in its certificate.
+ * Host and port of the API server. It is the only target outside the mesh that an edge connects to, and only if
+ * enabled. Every cluster's API server has this name in its certificate.
  */
 export const KUBERNETES_API = { host: 'kubernetes.default.svc', port: 443 } as const;
-/** `host:port`, as CONNECT names it. */
+/** `host:port`, as in a CONNECT request. */
 export const KUBERNETES_TARGET = `${KUBERNETES_API.host}:${KUBERNETES_API.port}`;

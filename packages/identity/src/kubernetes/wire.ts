@@ -1,16 +1,16 @@
-/** What broker and agent say to each other of the Kubernetes API. */
+/** Messages about the Kubernetes API between broker and agent. */
 import { z } from 'zod';
+import { compactJws, MAX_GRANTS, unixSeconds } from '../schema/fields.ts';
 import { isDnsLabel } from '../spiffe.ts';
 import { CERTIFICATES } from '../text.ts';
 
-const MAX_GRANTS = 32;
-/** Namespaces of one grant that an agent is told of: for the context of a kubeconfig, and for people. */
+/** Maximum namespaces per grant sent to an agent, for kubeconfig contexts and for display. */
 export const MAX_ROLE_NAMESPACES = 100;
 const label = z.string().refine(isDnsLabel, 'is not a name of Kubernetes');
 
-/** Which grants of a session have roles in Kubernetes, and how its API server is verified. */
+/** A session's grants that have Kubernetes roles, and the API server's CA. */
 export const KubernetesAccess = z.object({
-  /** PEM; absent: by the roots of the system. */
+  /** PEM. If absent, the system roots apply. */
   certificate_authority: z.string().max(131_072).regex(CERTIFICATES).optional(),
   grants: z
     .array(z.object({ grant: label, namespaces: z.array(label).min(1).max(MAX_ROLE_NAMESPACES) }))
@@ -18,17 +18,17 @@ export const KubernetesAccess = z.object({
 });
 export type KubernetesAccess = z.infer<typeof KubernetesAccess>;
 
-/** `POST /kubernetes/token` */
+/** Body of `POST /kubernetes/token`. */
 export const KubernetesTokenRequest = z.object({ grant: z.string().min(1).max(63) });
 export type KubernetesTokenRequest = z.infer<typeof KubernetesTokenRequest>;
 
-/** Its answer: a token of the ServiceAccount of the session under this grant, for the API server alone. */
+/**
+ * Response of `POST /kubernetes/token`: a token of the session's ServiceAccount under this grant, with the API server
+ * as its only audience.
+ */
 export const KubernetesTokenResponse = z.object({
-  token: z
-    .string()
-    .max(16_384)
-    .regex(/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}$/),
+  token: compactJws,
   /** Unix seconds. */
-  expires_at: z.number().int().nonnegative().max(253_402_300_799),
+  expires_at: unixSeconds,
 });
 export type KubernetesTokenResponse = z.infer<typeof KubernetesTokenResponse>;

@@ -1,8 +1,8 @@
-/** Bytes of a manifest to text, as kubectl reads them: UTF-8, or UTF-16 where a byte order mark says so. */
+/** Decodes manifests like kubectl: UTF-8, or UTF-16 if a byte order mark announces it. */
 import { isUtf8 } from 'node:buffer';
 
 /**
- * Text without its byte order mark; undefined where the bytes are not what they claim to be.
+ * Decodes text and removes its byte order mark. Returns undefined if the bytes are invalid in their encoding.
  * Source: kubectl decodes files with `unicode.BOMOverride` (cli-runtime, pkg/resource/visitor.go).
  * @example
  * ```ts
@@ -22,7 +22,10 @@ export function decodeText(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** The first line that is not UTF-8, from 1. No byte of a longer UTF-8 sequence is a line feed, so lines can be looked at one by one. */
+/**
+ * Number of the first line that is not UTF-8, from 1. No byte of a multi-byte UTF-8 sequence is a line feed, so each
+ * line can be checked separately.
+ */
 export function firstBadLine(bytes: Uint8Array): number {
   let line = 1;
   for (let start = 0; start < bytes.length; line++) {

@@ -1,12 +1,14 @@
-/** The documents of a YAML text, and what makes one too large to be read. */
+/** Splits YAML text into documents and limits their size. */
 
-/** Of one document in it: Kubernetes stores no object of more than 1.5 MiB; this is for Lists. */
+/**
+ * Maximum size of a document, characters. Kubernetes stores no object above 1.5 MiB. The limit leaves room for Lists.
+ */
 const MAX_DOCUMENT = 8 * 1024 * 1024;
-/** Every value of a document costs at least one of these characters, and about 200 bytes of memory while it is read. */
+/** Every value in a document takes at least one of these characters, and about 200 bytes of memory when parsed. */
 const SEPARATORS = /[[\]{},\n?:-]/g;
 const MAX_SEPARATORS = 1_500_000;
 
-/** Kubernetes' own tools cut a text in the same way, so a document means here what it means to them. */
+/** Splits a text into documents by the rule of Kubernetes' own tools, so that both see the same documents. */
 export function* cutDocuments(text: string): Generator<{ readonly start: number; readonly end: number }> {
   const boundary = /^---(?=\s|$)/gm;
   let start = 0;
@@ -17,13 +19,14 @@ export function* cutDocuments(text: string): Generator<{ readonly start: number;
   yield { start, end: text.length };
 }
 
-/** Why one document of this text is not read, by its size alone. */
+/** Explains why a document is too large to parse. Undefined if it is not. */
 export function exceedsBounds(text: string): string | undefined {
   if (text.length > MAX_DOCUMENT) return `a document is larger than ${MAX_DOCUMENT >> 20} MiB`;
   if (text.length <= MAX_SEPARATORS) return undefined;
-  return count(text, SEPARATORS) > MAX_SEPARATORS ? 'a document holds too many values' : undefined;
+  return count(text, SEPARATORS) > MAX_SEPARATORS ? 'a document contains too many values' : undefined;
 }
 
+/** Counts the occurrences of a text or of a global pattern. */
 export function count(text: string, what: string | RegExp): number {
   let found = 0;
   if (typeof what === 'string') {

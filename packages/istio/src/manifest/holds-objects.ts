@@ -1,20 +1,20 @@
-/** Whether a file that was found, not named, must be read as manifests: decided by what it says, never by how it is called. */
+/** Decides from its content, never from its name, whether a discovered file must be loaded as manifests. */
 import { basename } from 'node:path';
 import { decodeText } from './decode.ts';
 import { cutDocuments, exceedsBounds } from './documents.ts';
 import { MAX_BYTES } from './load.ts';
-import { readValues, YamlRefusal } from './read-yaml.ts';
+import { readDocuments } from './read-yaml.ts';
 
-/** Begins a document of an object in the usual way. It only ever saves a reading; what does not match is parsed. */
+/** Matches the usual start of an object. Only a shortcut: a text that does not match is parsed. */
 const USUAL = /^apiVersion:/m;
 
-/** Read by kustomize itself: the API server knows no such kind. */
+/** Files for kustomize itself. The API server has no such kind. */
 const FOR_TOOLS = /^kustomize\.config\.k8s\.io\//;
 
 /**
- * False only where the text cannot hold an object that `kubectl apply` would take. What cannot be parsed counts as holding some,
- * unless nothing in it could spell the name of a field that every object needs.
- * @param name of the file: a `Chart.yaml` has an `apiVersion` and is no object
+ * Whether a text may contain an object that `kubectl apply` accepts. A text that cannot be parsed counts as containing
+ * one, unless it cannot spell the name of a required field.
+ * @param name file name: a `Chart.yaml` has an `apiVersion` but is no object
  * @example
  * ```ts
  * import { holdsObjects } from '@meshpass/istio';
@@ -31,12 +31,8 @@ export function holdsObjects(bytes: Uint8Array, name: string): boolean {
   for (const { start, end } of cutDocuments(text)) {
     const part = text.slice(start, end);
     if (exceedsBounds(part) !== undefined) return true;
-    try {
-      if (readValues(part).documents.some((one) => isManifest(one, isChart))) return true;
-    } catch (thrown) {
-      if (!(thrown instanceof YamlRefusal)) throw thrown;
-      if (couldSpellField(text)) return true;
-    }
+    const documents = readDocuments(part);
+    if (documents?.some((one) => isManifest(one, isChart)) ?? couldSpellField(text)) return true;
   }
   return false;
 }
@@ -48,7 +44,7 @@ function isManifest(document: unknown, isChart: boolean): boolean {
   return !(typeof apiVersion === 'string' && FOR_TOOLS.test(apiVersion));
 }
 
-/** Outside of an escape or a tag (`!!binary`), a field's name stands in the text letter by letter. */
+/** Whether the text could contain the field `apiVersion`. Only an escape or a tag (`!!binary`) can hide its letters. */
 function couldSpellField(text: string): boolean {
   return /apiVersion|[\\!]/i.test(text);
 }

@@ -1,6 +1,6 @@
 /**
- * Manifests as they are found: YAML or JSON, many documents in one text, Lists of objects, the output of Helm. The text
- * may be hostile: whatever it is, reading ends soon, takes bounded memory, and says what is wrong with file and line.
+ * Loads manifests: YAML or JSON, several documents in one text, Lists, Helm output. The text may be hostile. Loading
+ * always finishes soon, uses bounded memory, and reports each problem with file and line.
  */
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
@@ -13,31 +13,31 @@ import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
 import { checkShape } from './shape.ts';
 import { isLeftToServer, objectShape } from './shapes.ts';
 
-/** Of one text. */
+/** Maximum size of a text, bytes. */
 export const MAX_BYTES = 32 * 1024 * 1024;
 const MAX_OBJECTS = 200_000;
 const MAX_PROBLEMS = 1_000;
 
 export interface ManifestProblem {
-  /** `manifest_syntax`, `manifest_too_large`, `manifest_invalid`, `manifest_unknown_field`. */
+  /** `manifest_syntax`, `manifest_too_large`, `manifest_invalid` or `manifest_unknown_field`. */
   readonly code: Extract<ErrorCode, `manifest_${string}`>;
   readonly place: Place;
   readonly message: string;
 }
 
 export interface LoadedManifests {
-  /** What is understood, in the order of the text. An object with a mistyped field is not among them. */
+  /** Valid objects of supported kinds, in text order. */
   readonly resources: readonly Resource[];
-  /** Objects of kinds that policy does not depend on, as they are. */
+  /** Objects of kinds that do not affect policy, unchanged. */
   readonly others: readonly KubeObject[];
-  /** Everything that is wrong, in the order of the text. An unknown field leaves its object in `resources`. */
+  /** All problems, in text order. An object whose only problem is an unknown field is still in `resources`. */
   readonly problems: readonly ManifestProblem[];
 }
 
 /**
- * Reads manifests. Never throws for what the text says.
+ * Loads manifests. Invalid text results in `problems`, never in an exception.
  * @param text YAML or JSON; bytes must be UTF-8, or UTF-16 with a byte order mark
- * @param name of the file, for places
+ * @param name file name for source positions
  * @example
  * ```ts
  * import { loadManifests } from '@meshpass/istio';
@@ -62,9 +62,9 @@ export function loadManifests(text: string | Uint8Array, name: string): LoadedMa
 }
 
 /**
- * An object that is at hand already, as an API server gives it: of routes and traffic policies, which change with every version of
- * Istio, it may have members that are not known here, since the API server has dropped those that it does not know itself.
- * @param name what it came from, for places
+ * Loads an object from an API server. Routes and traffic policies change with every version of Istio, so their unknown
+ * members are accepted: the API server has already dropped those that it does not know.
+ * @param name source, for source positions
  * @example
  * ```ts
  * import { loadObject } from '@meshpass/istio';
@@ -83,14 +83,14 @@ export function loadObject(object: unknown, name: string): LoadedManifests {
   return loading;
 }
 
-/** What is known of the text around an object. */
+/** An object's source. */
 interface Source {
-  /** Place by a path from the root of the document. */
+  /** Returns the position of a path from the document's root. */
   readonly at: Origin['at'];
-  /** Line on which an object begins that is a document or an item of a List. */
+  /** First line of an object that is a document or an item of a List. */
   readonly lineOf: (object: object) => number;
   readonly template?: string;
-  /** An API server gave it. */
+  /** Whether an API server returned the object. */
   readonly served?: true;
 }
 
@@ -119,7 +119,10 @@ class Loading implements LoadedManifests {
     this.#say(code, { file: this.#file, line, column }, message);
   }
 
-  /** @param object a document, or an item of a List at `path` of one */
+  /**
+   * Adds an object or its problems.
+   * @param object a document, or an item of a List at `path` in a document
+   */
   take(object: unknown, path: Path, source: Source): void {
     const { at } = source;
     if (this.#full || object === null) return;
@@ -127,7 +130,7 @@ class Loading implements LoadedManifests {
       this.#say('manifest_invalid', at([...path, ...member]), message);
     const { apiVersion, kind, metadata, items } = Object(object) as Record<string, unknown>;
     if (typeof object !== 'object' || typeof apiVersion !== 'string' || typeof kind !== 'string' || kind === '') {
-      wrong('this is no Kubernetes object: it needs apiVersion and kind');
+      wrong('not a Kubernetes object: apiVersion and kind are required');
       return;
     }
     if (kind.endsWith('List') && Array.isArray(items)) {
@@ -135,7 +138,7 @@ class Loading implements LoadedManifests {
       return;
     }
     if (++this.#given > MAX_OBJECTS) {
-      this.#say('manifest_too_large', at(path), `the text holds more than ${MAX_OBJECTS} objects`);
+      this.#say('manifest_too_large', at(path), `the text contains more than ${MAX_OBJECTS} objects`);
       return;
     }
     const named = readMetadata(kind, metadata, wrong);
@@ -143,7 +146,9 @@ class Loading implements LoadedManifests {
     const read = { ...object, kind, metadata: named } as { -readonly [Member in keyof KubeObject]: KubeObject[Member] };
     read.kind = kindOf(apiVersion, kind) ?? kind;
     const origin: Origin = {
-      ...{ file: this.#file, line: source.lineOf(object), at: (inner, part) => at([...path, ...inner], part) },
+      file: this.#file,
+      line: source.lineOf(object),
+      at: (inner, part) => at([...path, ...inner], part),
       ...(source.template !== undefined && { template: source.template }),
       ...(named.namespace === 'default' && !Object(metadata).namespace && { unplaced: true as const }),
     };
@@ -185,14 +190,14 @@ class Loading implements LoadedManifests {
 
   #list(items: readonly unknown[], apiVersion: string, kind: string, path: Path, source: Source): void {
     for (const [index, item] of items.entries()) {
-      // A typed list leaves the kind of its items out.
+      // Items of a typed list omit their kind.
       if (kind !== 'List' && typeof item === 'object' && item !== null && !Object.hasOwn(item, 'kind'))
         Object.assign(item, { apiVersion, kind: kind.slice(0, -'List'.length) });
       this.take(item, [...path, 'items', index], source);
     }
   }
 
-  /** Says what is wrong with the members; false where the object cannot be used. */
+  /** Reports invalid fields. Returns false if the object cannot be used. */
   #sound(object: KubeObject, path: Path, { at, served }: Source): boolean {
     const shape = objectShape(object.kind);
     if (!shape) return true;
@@ -243,32 +248,34 @@ type Wrong = (message: string, member?: Path) => void;
 
 function readMetadata(kind: string, metadata: unknown, wrong: Wrong): KubeObject['metadata'] | undefined {
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) {
-    wrong('it has no metadata');
+    wrong('the object has no metadata');
     return undefined;
   }
   const { name, generateName, namespace, labels, annotations } = metadata as Record<string, unknown>;
   const called = name ?? generateName;
   if (typeof called !== 'string' || called === '') {
-    wrong('it has no metadata.name', ['metadata']);
+    wrong('the object has no metadata.name', ['metadata']);
     return undefined;
   }
   if (namespace !== undefined && namespace !== null && typeof namespace !== 'string') {
     wrong('metadata.namespace must be text', ['metadata', 'namespace']);
     return undefined;
   }
-  for (const [member, value] of Object.entries({ labels, annotations })) {
-    for (const problem of value === undefined || value === null ? [] : checkShape(value, { map: 'text' })) {
-      wrong(`metadata.${member}.${problem.path.join('.')}: ${problem.message}`, ['metadata', member, ...problem.path]);
-      return undefined;
-    }
+  const [problem] = Object.entries({ labels, annotations }).flatMap(([member, value]) =>
+    checkShape(value ?? {}, { map: 'text' }, ['metadata', member]),
+  );
+  if (problem) {
+    wrong(`${problem.path.join('.')}: ${problem.message}`, problem.path);
+    return undefined;
   }
   return {
     ...(metadata as object),
-    ...{ name: called, namespace: namespace || (CLUSTER_SCOPED.has(kind) ? '' : 'default') },
+    name: called,
+    namespace: namespace || (CLUSTER_SCOPED.has(kind) ? '' : 'default'),
   };
 }
 
-/** Line of each object that is asked for, in the order of the text. */
+/** Creates a function that returns an object's line. Must be called in text order. */
 function lines(text: string, first: number, starts: ReadonlyMap<unknown, number>): (object: object) => number {
   let line = first;
   let counted = 0;

@@ -1,20 +1,20 @@
 /**
- * One stretch of YAML to plain values, for manifests: written by anyone, thousands of objects in one text. Unlike the
- * access file they may have anchors and aliases, whose growth is bounded. A place is found only when somebody asks for
- * it, by reading the text again.
+ * Parses YAML manifests into plain values. They may come from anyone and contain thousands of objects. Unlike the
+ * access file, they may use anchors and aliases, whose expansion is bounded. Source positions are computed on demand by
+ * parsing the text again.
  */
 import { EVENT_ID, type Event, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from 'js-yaml';
 import type { Path } from '../object/object.ts';
 import { plainScalar } from './scalar.ts';
 
 export const MAX_DEPTH = 64;
-/** Of what aliases and merge keys stand for, written out. */
-export const MAX_ALIASED_NODES = 100_000;
+/** Maximum number of values that aliases and merge keys expand to. */
+const MAX_ALIASED_NODES = 100_000;
 
-/** Text that is not taken, with the offset at which that shows. */
+/** Error for rejected text, with the offset of the problem. */
 export class YamlRefusal extends Error {
   readonly offset: number;
-  /** Whether a bound was crossed; otherwise the text is not well-formed. */
+  /** Whether a limit was exceeded. If not, the text is malformed. */
   readonly bound: boolean;
 
   constructor(message: string, offset: number, bound = false) {
@@ -24,25 +24,36 @@ export class YamlRefusal extends Error {
   }
 }
 
-export interface YamlValues {
-  /** One for each document; empty ones are null. */
+interface YamlValues {
+  /** Value of each document, or null if it is empty. */
   readonly documents: readonly unknown[];
-  /** Offset at which a mapping begins that is a document, or an item of a list directly in one. */
+  /** Offset of each mapping that is a document, or an item of a list directly inside a document. */
   readonly starts: ReadonlyMap<unknown, number>;
 }
 
 /**
- * The values of the documents in `text`.
- * @throws YamlRefusal at the first thing that is wrong
+ * Parses the documents of `text`.
+ * @throws YamlRefusal for the first problem
  */
 export function readValues(text: string): YamlValues {
   const { joined, events } = parse(text);
   return build(joined, events);
 }
 
+/** Parses the documents of `text`. Returns undefined if it is rejected. */
+export function readDocuments(text: string): readonly unknown[] | undefined {
+  try {
+    return readValues(text).documents;
+  } catch (thrown) {
+    if (thrown instanceof YamlRefusal) return undefined;
+    throw thrown;
+  }
+}
+
 /**
- * Offset of the value (or its key) at `path` in the document of that index, or of the nearest thing around it.
- * @param text well-formed: it was read before
+ * Returns the offset of the value (or its key) at `path` in a document, or of its nearest existing ancestor.
+ * @param text must be well-formed, as shown by an earlier parse
+ * @param document index of the document
  */
 export function findOffset(text: string, document: number, path: Path, part: 'key' | 'value'): number {
   const { joined, events, next } = indexed(text);
@@ -62,11 +73,11 @@ export function findOffset(text: string, document: number, path: Path, part: 'ke
 }
 
 interface Indexed extends Parsed {
-  /** Of what follows the node that begins at this index. */
+  /** Index of the event after the node that begins at this index. */
   readonly next: Int32Array;
 }
 
-/** Places are asked for in the order of the text, mostly: the last one read is kept. */
+/** Caches the last text, because most positions are queried in text order. */
 let last: { readonly text: string; readonly found: Indexed } | undefined;
 
 function indexed(text: string): Indexed {
@@ -84,17 +95,18 @@ function indexed(text: string): Indexed {
 }
 
 interface Parsed {
-  /** The text, as long as before, with some ends of lines made spaces. */
+  /** The text with some line breaks replaced by spaces, so that offsets do not change. */
   readonly joined: string;
   readonly events: readonly Event[];
 }
 
-/** Of all readings of one stretch again, characters. */
+/** Maximum characters parsed again per text, in total. */
 const MAX_REREAD = 4_000_000;
 
 /**
- * YAML wants every line within brackets to be indented further than what they belong to; the tools of Kubernetes do not, and
- * a `]` at the left is common. Such a line is joined to the one before, which changes no offset, and the text read again.
+ * Parses the text. YAML requires every line within brackets to be indented further than its parent. Kubernetes' tools
+ * do not, and a `]` in the first column is common. Such a line is joined to the previous one, which changes no offset,
+ * and the text is parsed again.
  */
 function parse(text: string): Parsed {
   let joined = text;
@@ -103,19 +115,24 @@ function parse(text: string): Parsed {
       return { joined, events: parseEvents(joined, { maxDepth: MAX_DEPTH }) };
     } catch (thrown) {
       if (!(thrown instanceof YAMLException)) throw thrown;
-      const offset = thrown.mark?.position ?? 0;
-      const next =
-        thrown.reason === 'deficient indentation' && read < MAX_REREAD ? joinLine(joined, offset) : undefined;
-      if (next === undefined) {
-        const deep = thrown.reason.includes('maxDepth');
-        throw new YamlRefusal(deep ? `nested deeper than ${MAX_DEPTH} levels` : thrown.reason, offset, deep);
-      }
+      const { reason, mark } = thrown;
+      const offset = mark?.position ?? 0;
+      const next = reason === 'deficient indentation' && read < MAX_REREAD ? joinLine(joined, offset) : undefined;
+      if (next === undefined) throw refusal(reason, offset);
       joined = next;
     }
   }
 }
 
-/** Nothing where the line before is empty or may end in a comment: there the end of the line has a meaning. */
+function refusal(reason: string, offset: number): YamlRefusal {
+  const deep = reason.includes('maxDepth');
+  return new YamlRefusal(deep ? `nested deeper than ${MAX_DEPTH} levels` : reason, offset, deep);
+}
+
+/**
+ * Joins the line at `offset` to the previous one. Returns undefined if the previous line is empty or may end in a
+ * comment, because its line break is then significant.
+ */
 function joinLine(text: string, offset: number): string | undefined {
   const end = text.lastIndexOf('\n', offset - 1);
   const before = text.slice(text.lastIndexOf('\n', end - 1) + 1, Math.max(end, 0));
@@ -129,7 +146,7 @@ interface Frame {
   readonly anchor: string | undefined;
   readonly start: number;
   key: string | undefined;
-  /** Values under `<<`. */
+  /** Values of `<<`. */
   merges: unknown[] | undefined;
   nodes: number;
 }
@@ -162,11 +179,29 @@ function build(text: string, events: readonly Event[]): YamlValues {
       frame.key = undefined;
     }
   };
+  const addAlias = (start: number, end: number): void => {
+    const known = anchors.get(text.slice(start, end));
+    if (!known) throw new YamlRefusal(`no anchor &${text.slice(start, end)} precedes this alias`, start);
+    spend(known.nodes, start);
+    add(known.value, known.nodes, start);
+  };
+  const close = (frame: Frame): void => {
+    if (frame.merges) spend(merge(frame), frame.start);
+    const value = frame.list ?? frame.map;
+    if (frame.map && (stack.length === 0 || (stack.length === 2 && stack[1]!.list))) starts.set(value, frame.start);
+    if (frame.anchor !== undefined) anchors.set(frame.anchor, { value, nodes: frame.nodes });
+    add(value, frame.nodes, frame.start);
+  };
   const open = (event: Event & { anchorStart: number; anchorEnd: number; start: number }, isList: boolean): void => {
     const anchor = event.anchorStart < 0 ? undefined : text.slice(event.anchorStart, event.anchorEnd);
     stack.push({
-      ...{ list: isList ? [] : undefined, map: isList ? undefined : {}, anchor, start: event.start },
-      ...{ key: undefined, merges: undefined, nodes: 1 },
+      list: isList ? [] : undefined,
+      map: isList ? undefined : {},
+      anchor,
+      start: event.start,
+      key: undefined,
+      merges: undefined,
+      nodes: 1,
     });
   };
 
@@ -183,14 +218,9 @@ function build(text: string, events: readonly Event[]): YamlValues {
         if (event.tagStart >= 0) refuseTag(text, event);
         open(event, event.type === EVENT_ID.SEQUENCE);
         break;
-      case EVENT_ID.ALIAS: {
-        const name = text.slice(event.anchorStart, event.anchorEnd);
-        const known = anchors.get(name);
-        if (!known) throw new YamlRefusal(`there is no anchor &${name} before this alias`, event.anchorStart);
-        spend(known.nodes, event.anchorStart);
-        add(known.value, known.nodes, event.anchorStart);
+      case EVENT_ID.ALIAS:
+        addAlias(event.anchorStart, event.anchorEnd);
         break;
-      }
       case EVENT_ID.DOCUMENT:
         anchors = new Map();
         aliased = 0;
@@ -198,15 +228,8 @@ function build(text: string, events: readonly Event[]): YamlValues {
         break;
       case EVENT_ID.POP: {
         const frame = stack.pop();
-        if (!frame) {
-          documents.push(root);
-          break;
-        }
-        if (frame.merges) spend(merge(frame), frame.start);
-        const value = frame.list ?? frame.map;
-        if (frame.map && (stack.length === 0 || (stack.length === 2 && stack[1]!.list))) starts.set(value, frame.start);
-        if (frame.anchor !== undefined) anchors.set(frame.anchor, { value, nodes: frame.nodes });
-        add(value, frame.nodes, frame.start);
+        if (frame) close(frame);
+        else documents.push(root);
         break;
       }
     }
@@ -216,12 +239,12 @@ function build(text: string, events: readonly Event[]): YamlValues {
 
 const MERGE = '<<';
 
-/** Merge keys of YAML 1.1: what the mapping has itself wins, then the earlier of the merged. */
+/** Applies YAML 1.1 merge keys: the mapping's own keys win, then the mapping that was merged first. */
 function merge({ map, merges, start }: Frame): number {
   let copied = 0;
   for (const source of merges!.flat()) {
     if (typeof source !== 'object' || source === null || Array.isArray(source))
-      throw new YamlRefusal('what << merges must be a mapping', start);
+      throw new YamlRefusal('the value of << must be a mapping', start);
     for (const [key, value] of Object.entries(source)) {
       copied++;
       if (!Object.hasOwn(map!, key)) map![key] = value;
@@ -233,8 +256,8 @@ function merge({ map, merges, start }: Frame): number {
 function keyText(value: unknown, offset: number, map: Record<string, unknown>): string {
   if (typeof value === 'object' && value !== null) throw new YamlRefusal('a key must be a plain word', offset);
   const key = String(value);
-  if (key === '__proto__') throw new YamlRefusal('the key "__proto__" is not taken', offset);
-  if (Object.hasOwn(map, key)) throw new YamlRefusal(`the key ${JSON.stringify(key)} stands here twice`, offset);
+  if (key === '__proto__') throw new YamlRefusal('the key "__proto__" is not allowed', offset);
+  if (Object.hasOwn(map, key)) throw new YamlRefusal(`the key ${JSON.stringify(key)} occurs twice`, offset);
   return key;
 }
 
@@ -248,10 +271,10 @@ function scalar(text: string, event: Scalar): unknown {
 }
 
 function refuseTag(text: string, event: { readonly tagStart: number; readonly tagEnd: number }): never {
-  throw new YamlRefusal(`the tag ${text.slice(event.tagStart, event.tagEnd)} is not taken here`, event.tagStart);
+  throw new YamlRefusal(`the tag ${text.slice(event.tagStart, event.tagEnd)} is not allowed`, event.tagStart);
 }
 
-/** Index of the event of member `step` of the collection that begins at `at`, and the offset of its key. */
+/** Finds member `step` of the collection at `at`. Returns the index of its event and the offset of its key. */
 function enter(
   text: string,
   events: readonly Event[],

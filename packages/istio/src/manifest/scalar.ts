@@ -1,6 +1,7 @@
 /**
- * What an unquoted word of YAML is to Kubernetes: its tools read YAML 1.1 by way of Go's yaml.v2, where `on` and `no` are
- * booleans and `0777` is octal. An API server refuses them where text belongs; here they are seen as it sees them.
+ * Interprets unquoted YAML scalars as Kubernetes does. Its tools read YAML 1.1 through Go's yaml.v2, so `on` and `no`
+ * are booleans and `0777` is octal. An API server rejects them if a string is required. This reader sees the same
+ * types.
  */
 
 const WORDS = new Map<string, boolean | number | null>();
@@ -22,7 +23,10 @@ const DECIMAL = /^[-+]?(?:0|[1-9][0-9_]*)$/;
 const OTHER_BASE = /^([-+]?)0(x[0-9a-fA-F_]+|b[01_]+|o?[0-7_]+)$/;
 const FLOAT = /^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/;
 
-/** @param word a plain scalar, as it stands */
+/**
+ * Converts a plain scalar to its value.
+ * @param word text of the scalar
+ */
 export function plainScalar(word: string): string | number | boolean | null {
   if (word.length <= LONGEST_WORD) {
     const known = WORDS.get(word);

@@ -1,4 +1,6 @@
-/** The shape of a value: its type and its members. Tells misspelt and mistyped fields, which the API server drops or refuses. */
+/**
+ * Expected type and fields of a value. Detects misspelled and mistyped fields, which the API server drops or rejects.
+ */
 
 import type { Path } from '../object/object.ts';
 
@@ -13,52 +15,67 @@ export type Shape =
   | { readonly map: Shape }
   | { readonly oneOf: readonly string[] }
   | { readonly fields: Readonly<Record<string, Shape>> }
-  /** Some of its members; others are not checked. */
+  /** Checks only these fields. */
   | { readonly open: Readonly<Record<string, Shape>> };
 
-export interface ShapeProblem {
+interface ShapeProblem {
   readonly path: Path;
   readonly part: 'key' | 'value';
   readonly unknown?: { readonly field: string; readonly known: readonly string[] };
   readonly message: string;
 }
 
-/** What `value` has that `shape` does not. Members that are null are taken away: to Kubernetes they are not there. */
+/** Lists the differences between `value` and `shape`. Deletes null fields, because Kubernetes treats them as absent. */
 export function checkShape(value: unknown, shape: Shape, path: Path = []): ShapeProblem[] {
   const problems: ShapeProblem[] = [];
   walk(value, shape, path as (string | number)[], problems);
   return problems;
 }
 
+/** Checks for values without fields. */
+const SCALARS: Readonly<
+  Record<Exclude<Extract<Shape, string>, 'any'>, { readonly wanted: string; readonly is: (value: unknown) => boolean }>
+> = {
+  text: { wanted: 'text', is: (value) => typeof value === 'string' },
+  bool: { wanted: 'true or false', is: (value) => typeof value === 'boolean' },
+  number: { wanted: 'a number', is: (value) => typeof value === 'number' },
+  int: { wanted: 'a whole number', is: Number.isInteger },
+};
+
 function walk(value: unknown, shape: Shape, path: (string | number)[], problems: ShapeProblem[]): void {
-  const mismatch = (wanted: string): void => {
-    problems.push({ path, part: 'value', message: `must be ${wanted}, and is ${nameOf(value)}` });
-  };
-  if (shape === 'any') return;
-  if (shape === 'text') {
-    if (typeof value !== 'string') mismatch('text');
-  } else if (shape === 'bool') {
-    if (typeof value !== 'boolean') mismatch('true or false');
-  } else if (shape === 'number') {
-    if (typeof value !== 'number') mismatch('a number');
-  } else if (shape === 'int') {
-    if (!Number.isInteger(value)) mismatch('a whole number');
-  } else if ('oneOf' in shape) {
-    if (!shape.oneOf.includes(value as string)) mismatch(`one of ${shape.oneOf.join(', ')}`);
-  } else if ('list' in shape) {
-    if (!Array.isArray(value)) mismatch('a list');
-    else for (const [index, item] of value.entries()) walk(item, shape.list, [...path, index], problems);
-  } else if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    mismatch('a mapping');
-  } else {
-    for (const [key, member] of Object.entries(value)) {
-      const inner = memberShape(shape, key);
-      if (inner === undefined) {
-        const unknown = { field: key, known: Object.keys('fields' in shape ? shape.fields : {}) };
-        problems.push({ path: [...path, key], part: 'key', unknown, message: `the field "${key}" is not known` });
-      } else if (member === null) delete (value as Record<string, unknown>)[key];
-      else walk(member, inner, [...path, key], problems);
-    }
+  const wanted = typeWanted(value, shape);
+  if (wanted !== undefined)
+    problems.push({ path, part: 'value', message: `must be ${wanted}, but is ${nameOf(value)}` });
+  else if (typeof shape === 'string' || 'oneOf' in shape) return;
+  else if ('list' in shape) {
+    for (const [index, item] of (value as unknown[]).entries()) walk(item, shape.list, [...path, index], problems);
+  } else walkMembers(value as Record<string, unknown>, shape, path, problems);
+}
+
+/** Returns the type that a shape requires, if the value has a different type. */
+function typeWanted(value: unknown, shape: Shape): string | undefined {
+  if (shape === 'any') return undefined;
+  if (typeof shape === 'string') return SCALARS[shape].is(value) ? undefined : SCALARS[shape].wanted;
+  if ('oneOf' in shape) {
+    return shape.oneOf.includes(value as string) ? undefined : `one of ${shape.oneOf.join(', ')}`;
+  }
+  if ('list' in shape) return Array.isArray(value) ? undefined : 'a list';
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'a mapping';
+}
+
+function walkMembers(
+  value: Record<string, unknown>,
+  shape: Exclude<Shape, string>,
+  path: (string | number)[],
+  problems: ShapeProblem[],
+): void {
+  for (const [key, member] of Object.entries(value)) {
+    const inner = memberShape(shape, key);
+    if (inner === undefined) {
+      const unknown = { field: key, known: Object.keys('fields' in shape ? shape.fields : {}) };
+      problems.push({ path: [...path, key], part: 'key', unknown, message: `the field "${key}" is unknown` });
+    } else if (member === null) delete value[key];
+    else walk(member, inner, [...path, key], problems);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * The members of each kind. Those of Istio and the Gateway API are generated from their CustomResourceDefinitions; of Kubernetes' own
- * kinds only what decides about access is written here.
+ * Known fields of each kind. For Istio and the Gateway API, they are generated from the CustomResourceDefinitions. For
+ * Kubernetes' own kinds, this file lists only the fields that affect access.
  */
 import { KNOWN_FIELDS } from '../generated/known-fields.ts';
 import type { Path } from '../object/object.ts';
@@ -44,14 +44,15 @@ const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
     },
   },
   Pod: { open: { spec: { open: { serviceAccountName: 'text', containers: listOf({ open: {} }) } } } },
-  ...{
-    Deployment: CONTROLLER,
-    StatefulSet: CONTROLLER,
-    DaemonSet: CONTROLLER,
-    ReplicaSet: CONTROLLER,
-    Job: CONTROLLER,
-  },
-  ...{ Role: ROLE, ClusterRole: ROLE, RoleBinding: BINDING, ClusterRoleBinding: BINDING },
+  Deployment: CONTROLLER,
+  StatefulSet: CONTROLLER,
+  DaemonSet: CONTROLLER,
+  ReplicaSet: CONTROLLER,
+  Job: CONTROLLER,
+  Role: ROLE,
+  ClusterRole: ROLE,
+  RoleBinding: BINDING,
+  ClusterRoleBinding: BINDING,
   ConfigMap: { open: { data: LABELS } },
 };
 
@@ -60,16 +61,16 @@ const SHAPES: Readonly<Record<string, ObjectShape>> = {
   ...Object.fromEntries(Object.entries(KNOWN_FIELDS).map(([kind, spec]) => [kind, { open: { spec } }])),
 };
 
-export interface ObjectShape {
+interface ObjectShape {
   readonly open: Readonly<Record<string, Shape>>;
 }
 
-/** The shape of an object of a kind; undefined for a kind whose members are not checked. */
+/** Returns the shape of a kind, or undefined if its fields are not checked. */
 export function objectShape(kind: string): ObjectShape | undefined {
   return Object.hasOwn(SHAPES, kind) ? SHAPES[kind] : undefined;
 }
 
-/** Members of which a newer Istio may have more without a change to what a policy means. */
+/** Fields that may gain subfields in newer versions of Istio without affecting policy. */
 const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   VirtualService: ['spec.http', 'spec.tls', 'spec.tcp'],
   DestinationRule: ['spec.trafficPolicy', 'spec.subsets'],
@@ -77,10 +78,12 @@ const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   ServiceEntry: ['spec.endpoints'],
   Sidecar: ['spec.ingress', 'spec.egress', 'spec.outboundTrafficPolicy', 'spec.inboundConnectionPool'],
   EnvoyFilter: ['spec.configPatches'],
-  ...{ WasmPlugin: ['spec'], TrafficExtension: ['spec'], KubernetesGateway: ['spec'] },
+  WasmPlugin: ['spec'],
+  TrafficExtension: ['spec'],
+  KubernetesGateway: ['spec'],
 };
 
-/** Whether an unknown member at `path` is accepted in an object that an API server gave. */
+/** Whether an unknown field at `path` is accepted in an object from an API server. */
 export function isLeftToServer(kind: string, path: Path): boolean {
   const members = path.filter((step) => typeof step === 'string').join('.');
   return (LEFT_TO_SERVER[kind] ?? []).some((one) => members.startsWith(`${one}.`));

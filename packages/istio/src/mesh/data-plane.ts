@@ -1,13 +1,14 @@
 /**
- * What stands before a workload, as far as it decides whether policies mean there what we take them to mean: a sidecar of Istio that
- * nobody has changed. Of everything else (ztunnel, waypoints, gateways, no proxy, patched proxies) nothing is concluded.
- * docs/decisions/0019-unknown.md says what was chosen and why.
+ * Decides whether policies have their usual effect on a workload, which requires an unmodified Istio sidecar. For
+ * anything else (ztunnel, waypoints, gateways, no proxy, patched proxies) the result is unknown. See
+ * docs/decisions/0019-unknown.md.
  */
 
+import { memory } from '@meshpass/identity/memory/remembered';
 import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
-import { isForSidecars, selects } from '../object/selection.ts';
+import { isForSidecars, selects, selectsSome } from '../object/selection.ts';
 import {
   hasProxy,
   isAssumed,
@@ -16,42 +17,42 @@ import {
   namespaceInjection,
   whyNoSidecar,
 } from './injection.ts';
-import { lastingLabels, type PodFacts } from './pod.ts';
+import { lastingLabels, type PodFacts, podSelector } from './pod.ts';
 import type { ProxyKind } from './proxy.ts';
 import type { Workload } from './workload.ts';
 
-/** A workload by what policies select it by. The namespace is empty for a workload of which nothing is known. */
-export type SelectedWorkload = Pick<Workload, 'namespace' | 'labels'>;
+/** The workload fields that policies select on. The namespace is empty if it is unknown. */
+type SelectedWorkload = Pick<Workload, 'namespace' | 'labels'>;
 
 export interface DataPlane {
   /**
-   * Why nothing can be said of calls to a port of a workload; undefined where a sidecar as we understand it guards that port.
-   * @param port of the Pod; undefined for any that nobody names
+   * Explains why verdicts about a port are unknown. Undefined if an unmodified sidecar guards the port.
+   * @param port the Pod's port; undefined for ports that no object declares
    */
   readonly unknownAt: (workload: SelectedWorkload, port: number | undefined) => string | undefined;
-  /** Whether a workload is taken to have a sidecar only because its Namespace is not among what was read. */
+  /** Whether the sidecar of a workload is only assumed, because its Namespace was not read. */
   readonly assumes: (workload: SelectedWorkload) => boolean;
-  /** Whether a Pod, or what makes Pods, with these labels was read. */
+  /** Whether a Pod or Pod template with these labels was read. */
   readonly isThere: (workload: SelectedWorkload) => boolean;
 }
 
-/** Labels of the injector's own, which a Pod has and its template has not. */
+/** Labels that the injector adds: a Pod has them, its template does not. */
 const INJECTED = [
   'security.istio.io/tlsMode',
   'service.istio.io/canonical-name',
   'service.istio.io/canonical-revision',
 ];
 
-/** What of the model the data plane is read from. */
-export interface DataPlaneSource extends MeshObjects {
+/** The model from which the data plane is derived. */
+interface DataPlaneSource extends MeshObjects {
   readonly pods: readonly PodFacts[];
   readonly proxyKind: (labels: Labels) => ProxyKind;
 }
 
 /**
- * What guards each workload of a mesh.
- * @param rootNamespace whose EnvoyFilters and extensions are for the whole mesh
- * @param unread why not everything was read that may hold policies; nothing can be said of any workload then
+ * Determines the data plane of each workload.
+ * @param rootNamespace namespace whose EnvoyFilters and extensions apply to the whole mesh
+ * @param unread reason why some policies may not have been read; every workload is unknown then
  * @example
  * ```ts
  * import { dataPlane, loadManifests } from '@meshpass/istio';
@@ -71,45 +72,64 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
   );
   const injectionOf = (namespace: string): NamespaceInjection =>
     namespaceInjection(namespace, namespaces.get(namespace));
-  const known = new Map<string, string | undefined>();
+  const once = memory();
 
-  /** What holds for every port alike. */
-  const ofWorkload = (workload: SelectedWorkload, factsOfAll: readonly PodFacts[]): string | undefined => {
+  /** Returns a reason that applies to all ports. */
+  const ofWorkload = (workload: SelectedWorkload, pods: readonly PodFacts[]): string | undefined => {
     const { namespace, labels } = workload;
-    const gateway = WHY_GATEWAY[source.proxyKind(labels)];
-    if (gateway) return gateway;
     const ofNamespace = namespaces.get(namespace) ?? {};
-    const ambient = whyAmbient(namespace, ofNamespace, labels, factsOfAll);
-    if (ambient) return ambient;
+    return (
+      WHY_GATEWAY[source.proxyKind(labels)] ??
+      whyAmbient(namespace, ofNamespace, labels, pods) ??
+      whyWaypoint(workload, ofNamespace) ??
+      whyBare(namespace, pods) ??
+      whyPatched(workload) ??
+      whyTerminated(workload)
+    );
+  };
+
+  const whyWaypoint = ({ namespace, labels }: SelectedWorkload, ofNamespace: Labels): string | undefined => {
     const waypoint =
       waypointOf(labels) ??
       waypointOf(ofNamespace) ??
       within('Service', namespace)
         .filter((one) => waypointOf(one.metadata.labels) && selectsSome(one.spec.selector, labels))
         .map(({ metadata }) => waypointOf(metadata.labels))[0];
-    if (waypoint) return `istio.io/use-waypoint sends calls through the waypoint ${waypoint}, which decides too`;
-    const running = factsOfAll.filter((one) => one.running);
+    return waypoint && `istio.io/use-waypoint sends calls through the waypoint ${waypoint}, which also decides`;
+  };
+
+  const whyBare = (namespace: string, pods: readonly PodFacts[]): string | undefined => {
+    const running = pods.filter((one) => one.running);
     const injected = running.length > 0 && running.every(hasProxy);
-    for (const pod of factsOfAll) {
-      // What runs shows that the namespace is injected, whoever says so.
+    for (const pod of pods) {
+      // A running sidecar proves that the namespace is injected, whatever its labels.
       const why = whyNoSidecar(pod, injected && !pod.running ? 'on' : injectionOf(namespace));
-      if (why) return `no sidecar that is understood: ${why}`;
+      if (why) return `no standard sidecar: ${why}`;
     }
+    return undefined;
+  };
+
+  const whyPatched = ({ namespace, labels }: SelectedWorkload): string | undefined => {
     const patch = [...new Set([rootNamespace, namespace])]
       .flatMap((place) => patches.get(place) ?? [])
-      .find((one) => selects(selectorOf(one), labels));
-    if (patch)
-      return `${patch.kind} ${patch.metadata.namespace}/${patch.metadata.name} changes its proxy, and may change what it lets in`;
+      .find((one) => selects(podSelector(one), labels));
+    return (
+      patch &&
+      `${patch.kind} ${patch.metadata.namespace}/${patch.metadata.name} changes its proxy and may change which calls it accepts`
+    );
+  };
+
+  const whyTerminated = ({ namespace, labels }: SelectedWorkload): string | undefined => {
     const sidecar = within('Sidecar', namespace).find(
       (one) => terminatesTls(one) && selects(one.spec.workloadSelector?.labels, labels),
     );
-    return sidecar && `Sidecar ${namespace}/${sidecar.metadata.name} ends TLS by itself at its ingress`;
+    return sidecar && `Sidecar ${namespace}/${sidecar.metadata.name} terminates TLS at its own ingress`;
   };
 
   const ofPort = ({ namespace, labels }: SelectedWorkload, all: readonly PodFacts[], port: number | undefined) => {
     const around = all.some((pod) => !isCaptured(pod, port));
     if (around)
-      return `${port === undefined ? 'such ports are' : `port ${port} is`} served around the sidecar: no policy holds for it`;
+      return `${port === undefined ? 'such ports bypass' : `port ${port} bypasses`} the sidecar, so no policy applies`;
     if (port === undefined) return undefined;
     const entry = within('ServiceEntry', namespace).find(
       (one) =>
@@ -118,14 +138,14 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     );
     return (
       entry &&
-      `ServiceEntry ${namespace}/${entry.metadata.name} declares port ${port}, too, and so which rules are evaluated`
+      `ServiceEntry ${namespace}/${entry.metadata.name} also declares port ${port}, and so decides which rules are evaluated`
     );
   };
 
   const factsOf = (workload: SelectedWorkload): readonly PodFacts[] => {
     const found = pods.get(keyOf(workload));
     if (found) return found;
-    // Of a namespace that is not known there is nothing to be read of a Pod that is not known.
+    // Without a Pod, only the namespace can be checked.
     return [{ ...workload, annotations: {}, pod: {}, running: false }];
   };
 
@@ -133,9 +153,7 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     unknownAt: (workload, port) => {
       if (unread !== undefined) return unread;
       const all = factsOf(workload);
-      const key = keyOf(workload);
-      if (!known.has(key)) known.set(key, ofWorkload(workload, all));
-      return known.get(key) ?? ofPort(workload, all, port);
+      return once(keyOf(workload), () => ofWorkload(workload, all)) ?? ofPort(workload, all, port);
     },
     assumes: (workload) =>
       workload.namespace !== '' && factsOf(workload).some((pod) => isAssumed(pod, injectionOf(workload.namespace))),
@@ -144,11 +162,11 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
 }
 
 /**
- * `Pods of dev and shop are taken to have a sidecar: ...`; undefined where nothing is assumed.
+ * Formats a warning, `Pods of dev and shop are assumed to have a sidecar...`; undefined if no sidecar is assumed.
  * @example
  * ```ts
  * import { describeAssumption } from '@meshpass/istio';
- * describeAssumption(['shop', 'dev'])!.startsWith('Pods of dev and shop are taken to have a sidecar'); // => true
+ * describeAssumption(['shop', 'dev'])!.startsWith('Pods of dev and shop are assumed to have a sidecar'); // => true
  * describeAssumption([]); // => undefined
  * ```
  */
@@ -158,18 +176,20 @@ export function describeAssumption(namespaces: Iterable<string>): string | undef
   const shown = names.length > SHOWN ? [...names.slice(0, SHOWN), `${names.length - SHOWN} more namespaces`] : names;
   const last = shown.at(-1)!;
   const list = shown.length === 1 ? last : `${shown.slice(0, -1).join(', ')} and ${last}`;
-  return `Pods of ${list} are taken to have a sidecar: ${names.length === 1 ? 'its Namespace is' : 'their Namespaces are'} not among what was read.`;
+  return `Pods of ${list} are assumed to have a sidecar, because ${names.length === 1 ? 'its Namespace was' : 'their Namespaces were'} not read.`;
 }
 
 const SHOWN = 10;
 
 const WHY_GATEWAY: Readonly<Record<ProxyKind, string | undefined>> = {
   sidecar: undefined,
-  gateway: 'it is a gateway: its routes and TLS settings decide, too, and are not evaluated',
-  waypoint: 'it is a waypoint, whose verdicts were never compared with a real one',
+  gateway: 'it is a gateway, whose routes and TLS settings also decide and are not evaluated',
+  waypoint: 'it is a waypoint, and verdicts for waypoints are not verified against a real one',
 };
 
-/** As the CNI agent enrols Pods (cni/pkg/util/podutil.go): one with a sidecar is left alone, and so is one that says `none`. */
+/**
+ * Mirrors how the CNI agent enrols Pods (cni/pkg/util/podutil.go): it skips a Pod with a sidecar or with mode `none`.
+ */
 function whyAmbient(
   namespace: string,
   ofNamespace: Labels,
@@ -192,7 +212,7 @@ function waypointOf(labels: Labels | undefined): string | undefined {
 
 const PATCHES = ['EnvoyFilter', 'WasmPlugin', 'TrafficExtension'] as const;
 
-/** Whether an object patches the proxy of a workload, or adds code to it, on the way in. */
+/** Whether an object patches a workload's proxy for inbound calls, or adds code to it. */
 function isPatch(one: EnvoyFilter | ProxyExtension): boolean {
   if (!isForSidecars(one)) return false;
   if (one.kind === 'EnvoyFilter') return (one.spec.configPatches ?? []).some(isInbound);
@@ -200,22 +220,16 @@ function isPatch(one: EnvoyFilter | ProxyExtension): boolean {
   return match.length === 0 || match.some(({ mode }) => mode !== 'CLIENT');
 }
 
-/** A cluster says where a call goes after it was let in; of the way out and of gateways nothing is asked here. */
+/**
+ * Whether a patch affects inbound calls. Clusters only apply once a call has been accepted, and outbound and gateway
+ * patches are irrelevant here.
+ */
 function isInbound({ applyTo, match }: NonNullable<EnvoyFilter['spec']['configPatches']>[number]): boolean {
   return applyTo !== 'CLUSTER' && match?.context !== 'SIDECAR_OUTBOUND' && match?.context !== 'GATEWAY';
 }
 
-function selectorOf(one: EnvoyFilter | ProxyExtension): Labels | undefined {
-  return one.kind === 'EnvoyFilter' ? one.spec.workloadSelector?.labels : one.spec.selector?.matchLabels;
-}
-
 function terminatesTls({ spec }: Sidecar): boolean {
   return (spec.ingress ?? []).some((listener) => listener?.tls !== undefined);
-}
-
-/** An empty selector selects nobody. */
-function selectsSome(selector: Labels | undefined, labels: Labels): boolean {
-  return Object.keys(selector ?? {}).length > 0 && selects(selector, labels);
 }
 
 function keyOf({ namespace, labels }: SelectedWorkload): string {

@@ -1,8 +1,8 @@
-/** Host names as Istio reads them: short names grow by the namespace of the object that says them. */
+/** Host names by Istio's rules: a short name is completed with the namespace of the object that contains it. */
 
 /**
- * `orders` said in namespace `shop` is `orders.shop.svc.cluster.local`; names with a dot and wildcards stay as they are,
- * but for `NAME.NAMESPACE.svc`. Source: VirtualService reference, `hosts`.
+ * Expands `orders` in namespace `shop` to `orders.shop.svc.cluster.local`. Names with a dot and wildcards stay
+ * unchanged, except `NAME.NAMESPACE.svc`. Source: VirtualService reference, `hosts`.
  * @example
  * ```ts
  * import { fullHost } from '@meshpass/istio';
@@ -17,7 +17,7 @@ export function fullHost(host: string, namespace: string, clusterDomain: string)
 }
 
 /**
- * Name and namespace of a Service by its full host name; nothing for other hosts.
+ * Splits a Service's full host name into name and namespace; undefined for other hosts.
  * @example
  * ```ts
  * import { serviceName } from '@meshpass/istio';
@@ -36,7 +36,7 @@ export function serviceName(
 }
 
 /**
- * `*` and `*.example.com` cover; a name covers itself. Case does not count.
+ * Whether `*`, `*.example.com` or a name covers a host. A name covers itself. Case-insensitive.
  * @example
  * ```ts
  * import { coversHost } from '@meshpass/istio';
@@ -51,7 +51,7 @@ export function coversHost(pattern: string, host: string): boolean {
 }
 
 /**
- * Whether some host is meant by both.
+ * Whether two patterns have a host in common.
  * @example
  * ```ts
  * import { hostsMeet } from '@meshpass/istio';
@@ -64,7 +64,7 @@ export function hostsMeet(one: string, other: string): boolean {
 }
 
 /**
- * A Gateway's `NAMESPACE/HOST`, taken apart. `.` is the Gateway's own namespace.
+ * Splits a Gateway's `NAMESPACE/HOST`. `.` means the Gateway's own namespace.
  * @example
  * ```ts
  * import { serverHost } from '@meshpass/istio';

@@ -1,7 +1,7 @@
 /**
- * Whether a Pod has a sidecar that takes all that comes in: of a Pod as it runs, from its containers; of what makes Pods, by the
- * rules of Istio's injector. Source: `injectRequired` in pkg/kube/inject/inject.go, mutatingwebhook.yaml and
- * injection-template.yaml of Istio 1.31.
+ * Decides whether a Pod has a sidecar that captures all inbound traffic. For a running Pod its containers decide, for a
+ * template the rules of Istio's injector. Source: `injectRequired` in pkg/kube/inject/inject.go, mutatingwebhook.yaml
+ * and injection-template.yaml of Istio 1.31.
  */
 
 import type { Container, PodSpec } from '../object/kubernetes.ts';
@@ -9,20 +9,20 @@ import { items } from '../object/members.ts';
 import type { Labels } from '../object/object.ts';
 import type { PodFacts } from './pod.ts';
 
-/** What a namespace says of injection; `unknown` where the Namespace was not given. */
+/** A namespace's injection setting. `unknown` if the Namespace was not read. */
 export type NamespaceInjection = 'on' | 'off' | 'by-pod' | 'unknown';
 
 const PROXY = 'istio-proxy';
 const INJECT = 'sidecar.istio.io/inject';
 const REVISION = 'istio.io/rev';
-/** Of Kubernetes' own, which the injector passes by whatever their labels are (pkg/kube/inject/initializer.go). */
+/** Namespaces that the injector always skips (pkg/kube/inject/initializer.go). */
 const NEVER_INJECTED = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage']);
-/** Of the proxy itself: health, Prometheus, and the agent's merged metrics. */
+/** The proxy's own ports: health, Prometheus, and the agent's merged metrics. */
 const NEVER_CAPTURED = [15020, 15021, 15090];
 
 /**
- * Whether the injector puts sidecars before the Pods of a namespace.
- * @param labels of the Namespace; undefined where it was not read
+ * Reads a Namespace's injection setting.
+ * @param labels labels of the Namespace; undefined if it was not read
  * @example
  * ```ts
  * import { namespaceInjection } from '@meshpass/istio';
@@ -34,14 +34,14 @@ export function namespaceInjection(name: string, labels: Labels | undefined): Na
   if (NEVER_INJECTED.has(name)) return 'off';
   if (labels === undefined) return 'unknown';
   const injection = labels['istio-injection'];
-  // It goes before the revision, and says no to every value but one.
+  // This label takes precedence over the revision; any value except `enabled` disables injection.
   if (injection !== undefined) return injection === 'enabled' ? 'on' : 'off';
   return labels[REVISION] === undefined ? 'by-pod' : 'on';
 }
 
 /**
- * Why a Pod has no sidecar, or one that is not Istio's own; undefined where it has one, or is taken to have one because its namespace
- * is not known.
+ * Explains why a Pod has no standard Istio sidecar. Returns undefined if it has one, or if one is assumed because the
+ * namespace is unknown.
  * @example
  * ```ts
  * import { whyNoSidecar } from '@meshpass/istio';
@@ -51,29 +51,30 @@ export function namespaceInjection(name: string, labels: Labels | undefined): Na
  * ```
  */
 export function whyNoSidecar(pod: PodFacts, namespace: NamespaceInjection): string | undefined {
-  if (pod.pod.hostNetwork === true) return 'it is on the network of its node, where no sidecar is put before it';
+  if (pod.pod.hostNetwork === true) return 'it uses the network of its node, where Istio injects no sidecar';
   const templates = words(pod.annotations['inject.istio.io/templates']);
   if (templates.length > 0 && !templates.includes('sidecar'))
-    return `it is injected by the template ${templates.join(', ')}, which is not that of a sidecar`;
+    return `it is injected by the template ${templates.join(', ')}, which is not the sidecar template`;
   if (hasProxy(pod)) return whyNotPlain(pod);
   if (pod.running) return 'it runs without a container istio-proxy';
   const wish = pod.labels[INJECT] ?? pod.annotations[INJECT];
-  if (wish === 'false') return `${INJECT} says that it gets no sidecar`;
+  if (wish === 'false') return `${INJECT} disables its sidecar`;
   if (namespace === 'off') return `namespace ${pod.namespace} gets no sidecars`;
   const asks = pod.labels[INJECT] === 'true' || pod.labels[REVISION] !== undefined;
   if (namespace === 'by-pod' && !asks)
-    return `namespace ${pod.namespace} has neither istio-injection nor istio.io/rev, and no container istio-proxy shows`;
+    return `namespace ${pod.namespace} has neither istio-injection nor istio.io/rev, and no container istio-proxy is present`;
   return whyNotPlain(pod);
 }
 
-/** Whether a Pod has a proxy only by what is assumed of its namespace. */
+/** Whether a Pod's sidecar is only assumed, because its namespace is unknown. */
 export function isAssumed(pod: PodFacts, namespace: NamespaceInjection): boolean {
   return namespace === 'unknown' && !hasProxy(pod) && !pod.running;
 }
 
 /**
- * Whether connections to a port go around the sidecar, by annotations or, of a Pod as it runs, by what its network was set up with.
- * @param port undefined for any that nobody names
+ * Whether connections to a port pass through the sidecar. Annotations decide, and for a running Pod also the arguments
+ * of its init container.
+ * @param port undefined for ports that no object declares
  * @example
  * ```ts
  * import { isCaptured } from '@meshpass/istio';
@@ -92,7 +93,8 @@ export function isCaptured({ annotations, pod }: PodFacts, port: number | undefi
 }
 
 /**
- * A sidecar of today is an init container that is restarted always (Kubernetes: "Sidecar containers").
+ * Whether a Pod has Istio's proxy, as a container or as a restartable init container (Kubernetes: "Sidecar
+ * containers").
  * @example
  * ```ts
  * import { hasProxy } from '@meshpass/istio';
@@ -108,7 +110,7 @@ export function hasProxy({ pod }: Pick<PodFacts, 'pod'>): boolean {
   );
 }
 
-/** A sidecar whose own set-up is changed. */
+/** Explains which changed setting makes a sidecar non-standard, if there is one. */
 function whyNotPlain({ annotations }: PodFacts): string | undefined {
   if (annotations['sidecar.istio.io/interceptionMode'] === 'NONE')
     return 'its sidecar intercepts nothing (interceptionMode NONE)';
@@ -118,10 +120,10 @@ function whyNotPlain({ annotations }: PodFacts): string | undefined {
     'traffic.sidecar.istio.io/kubevirtInterfaces',
     'istio.io/reroute-virtual-interfaces',
   ].find((name) => annotations[name]);
-  return changed && `${changed} changes what its sidecar sees`;
+  return changed && `${changed} changes which traffic its sidecar captures`;
 }
 
-/** The value of a flag of `istio-iptables`, which sets up the Pod's network. */
+/** Returns the value of an `istio-iptables` flag from the Pod's init container. */
 function setUp(spec: PodSpec, flag: string): string | undefined {
   const made = items(spec.initContainers).find(({ name }) => name === 'istio-init' || name === 'istio-validation');
   const args = Array.isArray(made?.args) ? (made.args as readonly unknown[]) : [];

@@ -1,28 +1,29 @@
-/** What of Istio's MeshConfig decides about access, from the ConfigMap of istiod or a file of its own. */
+/** Istio MeshConfig settings that affect access, from istiod's ConfigMap or a file. */
 
-import { readValues, YamlRefusal } from '../manifest/read-yaml.ts';
+import { readDocuments } from '../manifest/read-yaml.ts';
 import type { ConfigMap } from '../object/kubernetes.ts';
+import { record, texts } from '../object/members.ts';
 import type { Resource } from '../object/resources.ts';
 
 export type PathNormalization = 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
 
 export interface MeshConfig {
-  /** Policies in it are for the whole mesh. */
+  /** Namespace whose policies apply to the whole mesh. */
   readonly rootNamespace: string;
   readonly trustDomain: string;
   readonly trustDomainAliases: readonly string[];
-  /** Of further authorities whose certificates are taken. */
+  /** Trust domains of additional trusted certificate authorities. */
   readonly caTrustDomains: readonly string[];
   readonly pathNormalization: PathNormalization;
-  /** Extension providers that `CUSTOM` policies may name. */
+  /** Extension providers that `CUSTOM` policies can use. */
   readonly authorizers: readonly { readonly name: string; readonly protocol: 'http' | 'grpc' }[];
-  /** DNS domain of the cluster. */
+  /** The cluster's DNS domain. */
   readonly clusterDomain: string;
-  /** Whether it was read; absent for what is taken to be Istio's default. */
+  /** Whether the configuration was read; absent for Istio's defaults. */
   readonly isRead?: true;
 }
 
-/** The part of the configuration that decides what AuthorizationPolicies mean. */
+/** Settings that determine what AuthorizationPolicies mean. */
 export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | 'trustDomain' | 'trustDomainAliases'> &
   Partial<Pick<MeshConfig, 'caTrustDomains' | 'authorizers'>>;
 
@@ -32,15 +33,15 @@ export const DEFAULT_MESH_CONFIG: MeshConfig = {
   trustDomain: 'cluster.local',
   trustDomainAliases: [],
   caTrustDomains: [],
-  // Istio's DEFAULT stands for BASE.
+  // Istio's DEFAULT means BASE.
   pathNormalization: 'BASE',
   authorizers: [],
   clusterDomain: 'cluster.local',
 };
 
 /**
- * The mesh's configuration among `resources` (ConfigMap `istio` of the root namespace, or of any if only one has one), or the
- * defaults. What the text says is taken where it is of the right type, and the default elsewhere, as istiod does.
+ * Finds the mesh configuration in `resources`: ConfigMap `istio` of the root namespace, or of another one if only that
+ * exists. Returns the defaults if none exists. Like istiod, each value of the wrong type is replaced by its default.
  * @example
  * ```ts
  * import { findMeshConfig, loadManifests } from '@meshpass/istio';
@@ -58,7 +59,8 @@ export function findMeshConfig(resources: readonly Resource[]): MeshConfig {
 }
 
 /**
- * @param text YAML of a MeshConfig; what cannot be read is as if it were not there
+ * Reads a MeshConfig.
+ * @param text YAML; unreadable text yields the defaults
  * @example
  * ```ts
  * import { readMeshConfig } from '@meshpass/istio';
@@ -66,18 +68,18 @@ export function findMeshConfig(resources: readonly Resource[]): MeshConfig {
  * ```
  */
 export function readMeshConfig(text: string): MeshConfig {
-  const config = mapping(values(text));
-  const normalization = mapping(config.pathNormalization).normalization;
+  const config = record(readDocuments(text)?.[0]);
+  const { normalization } = record(config.pathNormalization);
   const providers = Array.isArray(config.extensionProviders) ? config.extensionProviders : [];
   const authorities = Array.isArray(config.caCertificates) ? config.caCertificates : [];
   return {
     rootNamespace: word(config.rootNamespace) ?? DEFAULT_MESH_CONFIG.rootNamespace,
     trustDomain: word(config.trustDomain) ?? DEFAULT_MESH_CONFIG.trustDomain,
     trustDomainAliases: texts(config.trustDomainAliases),
-    caTrustDomains: authorities.flatMap((authority) => texts(mapping(authority).trustDomains)),
+    caTrustDomains: authorities.flatMap((authority) => texts(record(authority).trustDomains)),
     pathNormalization: isNormalization(normalization) ? normalization : DEFAULT_MESH_CONFIG.pathNormalization,
     authorizers: providers.flatMap((provider) => {
-      const { name, envoyExtAuthzHttp, envoyExtAuthzGrpc } = mapping(provider);
+      const { name, envoyExtAuthzHttp, envoyExtAuthzGrpc } = record(provider);
       if (typeof name !== 'string' || !(envoyExtAuthzHttp || envoyExtAuthzGrpc)) return [];
       return [{ name, protocol: envoyExtAuthzHttp ? ('http' as const) : ('grpc' as const) }];
     }),
@@ -86,25 +88,8 @@ export function readMeshConfig(text: string): MeshConfig {
   };
 }
 
-function values(text: string): unknown {
-  try {
-    return readValues(text).documents[0];
-  } catch (thrown) {
-    if (thrown instanceof YamlRefusal) return undefined;
-    throw thrown;
-  }
-}
-
-function mapping(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
-}
-
 function word(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-function texts(value: unknown): readonly string[] {
-  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
 }
 
 function isNormalization(value: unknown): value is PathNormalization {

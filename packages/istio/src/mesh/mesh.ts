@@ -1,33 +1,36 @@
-/** A mesh as compiling the access file needs to see it. */
+/** Mesh model that access files are compiled against. */
 import type { RbacRule } from '../object/kubernetes.ts';
 
-/** A Kubernetes Service, as far as policy cares. */
+/** Kubernetes Service, reduced to the fields that affect policy. */
 export interface MeshService {
   readonly name: string;
   readonly namespace: string;
   readonly ports: readonly {
     readonly port: number;
-    /** Number or name on the pod. */
+    /** The Pod's port number or port name. */
     readonly targetPort: number | string;
     readonly name: string;
-    /** As Istio would see it: declared by appProtocol or port-name prefix; `undeclared` is sniffed at run time. */
+    /**
+     * Protocol that Istio selects, declared by appProtocol or port-name prefix. If `undeclared`, Istio detects it at
+     * run time.
+     */
     readonly protocol: 'http' | 'http2' | 'tcp' | 'undeclared';
   }[];
   readonly selector: Readonly<Record<string, string>>;
-  /** Its own labels. */
+  /** The Service's own labels. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** In the cluster; absent where it is headless, or nothing is known of it. */
+  /** Cluster IPs; absent if the Service is headless or they are unknown. */
   readonly addresses?: readonly string[];
-  /** Labels and ServiceAccounts of the pods behind it. */
+  /** Labels and ServiceAccounts of the Service's Pods. */
   readonly workloads: readonly { readonly labels: Readonly<Record<string, string>>; readonly serviceAccount: string }[];
 }
 
-/** An AuthorizationPolicy that somebody else wrote, as far as compiling needs it. */
+/** AuthorizationPolicy from outside Meshpass, reduced to what the compiler needs. */
 export interface ForeignPolicy {
   readonly name: string;
   readonly namespace: string;
   readonly action: 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
-  /** Absent: every workload of the namespace (of the mesh, in the root namespace). */
+  /** Absent if it applies to every workload in the namespace (or in the mesh, for the root namespace). */
   readonly selector?: Readonly<Record<string, string>>;
 }
 
@@ -35,7 +38,7 @@ export interface Mesh {
   readonly trustDomain: string;
   /** Istio's root namespace (`istio-system`). */
   readonly rootNamespace: string;
-  /** DNS domain of the cluster: `cluster.local`. */
+  /** The cluster's DNS domain: `cluster.local`. */
   readonly clusterDomain: string;
   /** Namespace, labels and port of the AUTO_PASSTHROUGH gateway. */
   readonly gateway: {
@@ -44,18 +47,21 @@ export interface Mesh {
     readonly port: number;
   };
   readonly services: readonly MeshService[];
-  /** Namespaces that are not being deleted. Absent: not known, so nothing selects by them. */
+  /** Namespaces that are not being deleted. If absent, they are unknown and no rule selects on them. */
   readonly namespaces?: readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[];
   readonly foreignPolicies: readonly ForeignPolicy[];
-  /** Every ClusterRole of the cluster. Absent, or without those that Kubernetes makes itself: these are as Kubernetes makes them. */
+  /**
+   * All ClusterRoles of the cluster. If Kubernetes' built-in roles are missing, they are assumed to have their default
+   * rules.
+   */
   readonly clusterRoles?: readonly MeshClusterRole[];
 }
 
-/** A ClusterRole, as it was read: nothing of it is trusted to have its form. */
+/** Unvalidated ClusterRole in its original form. */
 export interface MeshClusterRole {
   readonly name: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly rules?: readonly RbacRule[];
-  /** Selects ClusterRoles whose rules it has, too. */
+  /** Selects ClusterRoles whose rules it includes. */
   readonly aggregationRule?: unknown;
 }

@@ -1,4 +1,4 @@
-/** Workloads: what has a proxy and so is guarded, from Pods as they run or from what makes them. */
+/** Pods and Pod templates, the source of guarded workloads. */
 
 import type { PodController, PodSpec } from '../object/kubernetes.ts';
 import { items, labels as labelsOf, text } from '../object/members.ts';
@@ -7,23 +7,26 @@ import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts'
 import { selects } from '../object/selection.ts';
 import { isTcp } from './port-protocol.ts';
 
-/** What decides whether a Pod has a sidecar, and what that sidecar sees. */
+/** Fields that determine whether a Pod has a sidecar and which traffic the sidecar captures. */
 export interface PodFacts {
   readonly namespace: string;
   readonly labels: Labels;
   readonly annotations: Labels;
   readonly pod: PodSpec;
-  /** The API server has this Pod, so whatever was injected is in it. False for templates and for Pods in files. */
+  /**
+   * Whether the API server returned this Pod, so that it contains everything that was injected. False for templates and
+   * for Pods in files.
+   */
   readonly running: boolean;
 }
 
-/** A Pod, or the template of a controller that creates Pods. */
+/** Pod, or the template of a controller that creates Pods. */
 export interface PodTemplateOf extends PodFacts {
   readonly object: ResourceOf<'Pod'> | PodController;
-  /** Name of the object. */
+  /** The object's name. */
   readonly name: string;
   readonly serviceAccount: string;
-  /** Paths within the object of the Pod's metadata and of its spec. */
+  /** Paths of the Pod's metadata and spec within the object. */
   readonly metadataPath: Path;
   readonly podPath: Path;
 }
@@ -31,8 +34,9 @@ export interface PodTemplateOf extends PodFacts {
 export const CONTROLLERS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const;
 
 /**
- * Every template and every Pod that has not ended: Succeeded and Failed ones serve nobody (pilot/pkg/serviceregistry/kube/controller/pod.go).
- * @param of objects of a kind
+ * Lists every template and every Pod that has not ended. Succeeded and Failed Pods serve no traffic
+ * (pilot/pkg/serviceregistry/kube/controller/pod.go).
+ * @param of returns the objects of a kind
  * @example
  * ```ts
  * import { indexObjects, loadManifests, podTemplates } from '@meshpass/istio';
@@ -56,8 +60,8 @@ export function podTemplates(
 }
 
 /**
- * Whether a Pod serves nobody any more.
- * @param phase of its status
+ * Whether a Pod has ended and serves no traffic.
+ * @param phase phase from the status
  * @example
  * ```ts
  * import { hasEnded } from '@meshpass/istio';
@@ -70,7 +74,7 @@ export function hasEnded(phase: string | undefined): boolean {
 }
 
 /**
- * The ServiceAccount of a Pod; Kubernetes' admission fills in `default`.
+ * Returns a Pod's ServiceAccount; `default` if it has none, as Kubernetes' admission sets it.
  * @example
  * ```ts
  * import { serviceAccountOf } from '@meshpass/istio';
@@ -83,7 +87,7 @@ export function serviceAccountOf(spec: PodSpec): string {
 }
 
 /**
- * The port of a Pod that a Service's port leads to; undefined where the Pod names none so.
+ * Resolves the Pod port of a Service port; undefined if the Pod has no port with that name.
  * Source: `FindPort` in pilot/pkg/serviceregistry/kube/controller/util.go.
  * @example
  * ```ts
@@ -98,12 +102,12 @@ export function targetPortOf(
   { port, targetPort }: { readonly port: number; readonly targetPort?: number | string },
 ): number | undefined {
   const target = typeof targetPort === 'string' ? names.get(targetPort) : targetPort || port;
-  // Manifests may have anything there.
+  // Manifests are not validated, so the value may have any type.
   return typeof target === 'number' ? target : undefined;
 }
 
 /**
- * Container ports by name, the first of a name.
+ * Maps the names of container ports to their numbers. The first of two equal names wins.
  * @example
  * ```ts
  * import { portNamesOf } from '@meshpass/istio';
@@ -124,7 +128,7 @@ export function portNamesOf({ containers }: PodSpec): ReadonlyMap<string, number
 }
 
 /**
- * A Pod that only its Service is known of: its ports have the numbers of the Service's.
+ * Maps port names for a Service without a known Pod: each has the number of the Service port.
  * @example
  * ```ts
  * import { standInPorts } from '@meshpass/istio';
@@ -137,7 +141,7 @@ export function standInPorts({ ports = [] }: ResourceOf<'Service'>['spec']): Rea
   );
 }
 
-/** Labels that differ between Pods of one template. */
+/** Labels that differ between the Pods of one template. */
 const PER_POD: readonly string[] = [
   'pod-template-hash',
   'controller-revision-hash',
@@ -150,7 +154,7 @@ const PER_POD: readonly string[] = [
 ];
 
 /**
- * Labels by which Pods of one template cannot be told apart; but those by which something selects can be.
+ * Removes labels that differ between the Pods of one template, except those that a selector uses.
  * @example
  * ```ts
  * import { lastingLabels } from '@meshpass/istio';
@@ -166,7 +170,7 @@ export function lastingLabels(labels: Labels, selected: ReadonlySet<string> = ne
 }
 
 /**
- * The workloads behind a selector, each once: replicas are one. Sorted, so that the same Pods give the same list.
+ * Lists the workloads behind a selector, replicas merged. Sorted, so that the same Pods always result in the same list.
  * @example
  * ```ts
  * import { distinctWorkloads } from '@meshpass/istio';
@@ -189,7 +193,8 @@ export function distinctWorkloads(
 }
 
 /**
- * Names of labels by which policies, Services, Gateways and Sidecars select.
+ * Lists label names by which policies, Services, Gateways, Sidecars and other objects select, among those that differ between the Pods
+ * of one template.
  * @example
  * ```ts
  * import { labelsSelectedBy, loadManifests } from '@meshpass/istio';
@@ -198,21 +203,18 @@ export function distinctWorkloads(
  * ```
  */
 export function labelsSelectedBy(resources: Iterable<Resource>): ReadonlySet<string> {
-  const names = new Set<string>();
-  for (const { kind, ...resource } of resources) {
-    const spec = ('spec' in resource ? (resource.spec ?? {}) : {}) as {
-      readonly selector?: Labels | { readonly matchLabels?: Labels };
-      readonly workloadSelector?: { readonly labels?: Labels };
-    };
-    const selector =
-      kind === 'Service' || kind === 'Gateway'
-        ? (spec.selector as Labels | undefined)
-        : kind === 'Sidecar'
-          ? spec.workloadSelector?.labels
-          : (spec.selector as { readonly matchLabels?: Labels } | undefined)?.matchLabels;
-    for (const name of Object.keys(selector ?? {})) if (PER_POD.includes(name)) names.add(name);
-  }
-  return names;
+  const names = [...resources].flatMap((resource) => Object.keys(podSelector(resource) ?? {}));
+  return new Set(names.filter((name) => PER_POD.includes(name)));
+}
+
+/** Returns the labels that an object selects Pods by, or undefined if it does not select by label. */
+export function podSelector({ kind, ...resource }: Resource): Labels | undefined {
+  const { selector, workloadSelector } = ('spec' in resource ? (resource.spec ?? {}) : {}) as {
+    readonly selector?: Labels | { readonly matchLabels?: Labels };
+    readonly workloadSelector?: { readonly labels?: Labels };
+  };
+  if (kind === 'Service' || kind === 'Gateway') return selector as Labels | undefined;
+  return workloadSelector?.labels ?? (selector as { readonly matchLabels?: Labels } | undefined)?.matchLabels;
 }
 
 function template(
@@ -224,7 +226,12 @@ function template(
 ): PodTemplateOf {
   const pod = typeof spec === 'object' && spec !== null ? spec : {};
   return {
-    ...{ object, metadataPath, podPath, pod, namespace: object.metadata.namespace, name: object.metadata.name },
+    object,
+    metadataPath,
+    podPath,
+    pod,
+    namespace: object.metadata.namespace,
+    name: object.metadata.name,
     running: object.kind === 'Pod' && object.metadata.uid !== undefined,
     labels: labelsOf(metadata?.labels),
     annotations: labelsOf(metadata?.annotations),

@@ -1,21 +1,31 @@
-/** What istiod takes a port of a Service for. */
+/** Protocol that istiod selects for a Service port. */
 import type { MeshService } from './mesh.ts';
 
 export type PortProtocol = MeshService['ports'][number]['protocol'];
 
 const PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
-  ...{ http: 'http', http_proxy: 'http', http2: 'http2', grpc: 'http2' },
-  ...{ tcp: 'tcp', https: 'tcp', tls: 'tcp', mongo: 'tcp', redis: 'tcp', mysql: 'tcp' },
+  http: 'http',
+  http_proxy: 'http',
+  http2: 'http2',
+  grpc: 'http2',
+  tcp: 'tcp',
+  https: 'tcp',
+  tls: 'tcp',
+  mongo: 'tcp',
+  redis: 'tcp',
+  mysql: 'tcp',
 };
-/** Kubernetes' own names for appProtocol. Traffic that is TLS within the mesh's TLS is bytes to the mesh. */
+/** Kubernetes' own appProtocol names. TLS inside the mesh's TLS is plain TCP to the mesh. */
 const APP_PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
-  ...{ 'kubernetes.io/h2c': 'http2', 'kubernetes.io/ws': 'http', 'kubernetes.io/wss': 'tcp' },
+  'kubernetes.io/h2c': 'http2',
+  'kubernetes.io/ws': 'http',
+  'kubernetes.io/wss': 'tcp',
 };
-/** SMTP, DNS, MySQL, MongoDB: servers that speak first, which Istio never sniffs. */
+/** SMTP, DNS, MySQL, MongoDB: protocols in which the server speaks first, so Istio never sniffs them. */
 const NEVER_SNIFFED: readonly number[] = [25, 53, 3306, 27017];
 
 /**
- * Whether a port of a Service or container is one of TCP, which is the default of both; meshes carry nothing else.
+ * Whether a Service or container port is TCP, which is the default. Meshes carry no other protocol.
  * @example
  * ```ts
  * import { isTcp } from '@meshpass/istio';
@@ -28,8 +38,9 @@ export function isTcp({ protocol }: { readonly protocol?: string | undefined }):
 }
 
 /**
- * As istiod decides (pkg/config/kube/conversion.go): appProtocol, else the name up to its first dash.
- * @param declared appProtocol, or the port's name where it has none
+ * Selects a protocol like istiod (pkg/config/kube/conversion.go): by appProtocol, or else by the port name up to its
+ * first dash.
+ * @param declared appProtocol, or the port's name if absent
  * @example
  * ```ts
  * import { protocolOf } from '@meshpass/istio';

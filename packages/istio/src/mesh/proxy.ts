@@ -1,23 +1,23 @@
-/** Which kind of proxy guards a workload: sidecars, gateways and waypoints enforce different policies. */
+/** Kinds of proxies. Sidecars, gateways and waypoints enforce different policies. */
 import type { Labels } from '../object/object.ts';
 import type { ResourceOf } from '../object/resources.ts';
 import { selects } from '../object/selection.ts';
 
 export type ProxyKind = 'sidecar' | 'gateway' | 'waypoint';
 
-/** A proxy, as policies see it. */
+/** The proxy fields that policies select on. */
 export interface MeshProxy {
   readonly namespace: string;
   readonly labels: Labels;
   readonly kind: ProxyKind;
 }
 
-/** Label on Pods of a Gateway of the Kubernetes Gateway API. */
+/** Label on Pods that belong to a Gateway of the Kubernetes Gateway API. */
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 
 /**
- * What kind of proxy Pods with some labels have.
- * @param gateways Istio's own, which select Pods
+ * Creates a function that returns the proxy kind of Pods with given labels.
+ * @param gateways Istio Gateways, which select Pods
  * @example
  * ```ts
  * import { GATEWAY_NAME, proxyKinds } from '@meshpass/istio';

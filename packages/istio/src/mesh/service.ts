@@ -1,7 +1,7 @@
 import type { MeshService } from './mesh.ts';
 import { isTcp, protocolOf } from './port-protocol.ts';
 
-/** The members of a Kubernetes Service that are read here. */
+/** Members of a Kubernetes Service that are used here. */
 interface ServiceObject {
   readonly metadata: {
     readonly name: string;
@@ -26,8 +26,8 @@ interface ServiceObject {
 }
 
 /**
- * A Service with its TCP ports, without its workloads.
- * @returns undefined for an ExternalName, which has nothing behind it in the cluster
+ * Converts a Service, with its TCP ports and without its workloads.
+ * @returns undefined for an ExternalName, which has no workload in the cluster
  * @example
  * ```ts
  * import { meshServiceOf } from '@meshpass/istio';
@@ -47,7 +47,9 @@ export function meshServiceOf({ metadata, spec }: ServiceObject): Omit<MeshServi
     ...(metadata.labels && { labels: metadata.labels }),
     ...(addresses.length > 0 && { addresses }),
     ports: ports.map(({ port, targetPort = port, name = '', appProtocol }) => ({
-      ...{ port, targetPort, name },
+      port,
+      targetPort,
+      name,
       protocol: protocolOf(port, appProtocol ?? name),
     })),
   };

@@ -1,11 +1,14 @@
-/** Trust domains: the mesh's own, its other names, and those whose certificates it takes. Source: pilot/pkg/security/trustdomain/bundle.go. */
+/**
+ * Trust domains: the mesh's own, its aliases, and those of trusted certificate authorities. Source:
+ * pilot/pkg/security/trustdomain/bundle.go.
+ */
 import type { MeshConfig } from './mesh-config.ts';
 
-/** The mesh's trust domain, and what it is also called. */
+/** The mesh's trust domain and its aliases. */
 export type TrustDomains = Pick<MeshConfig, 'trustDomain' | 'trustDomainAliases'>;
 
 /**
- * The mesh's own first, then its aliases: what a principal of the mesh may begin with.
+ * Lists the trust domains with which a principal of the mesh may begin: the mesh's own, then its aliases.
  * @example
  * ```ts
  * import { trustDomainsOf } from '@meshpass/istio';
@@ -17,7 +20,8 @@ export function trustDomainsOf({ trustDomain, trustDomainAliases }: TrustDomains
 }
 
 /**
- * Domains whose certificates a sidecar takes at all: the mesh's, and those of further authorities (`caCertificates`).
+ * Lists the trust domains whose certificates a sidecar accepts: the mesh's, and those of additional authorities
+ * (`caCertificates`).
  * @example
  * ```ts
  * import { trustedPeerDomains } from '@meshpass/istio';
@@ -31,8 +35,9 @@ export function trustedPeerDomains(
 }
 
 /**
- * A principal of a policy as istiod writes it: one of this mesh is meant under all of its names, and `cluster.local` is a name for them.
- * @param domains as `trustDomainsOf` gives them
+ * Expands a policy's principal like istiod: a principal of this mesh matches under each of its trust domains, and
+ * `cluster.local` stands for all of them.
+ * @param domains result of `trustDomainsOf`
  * @example
  * ```ts
  * import { withAliases } from '@meshpass/istio';
@@ -49,7 +54,7 @@ export function withAliases(principal: string, domains: readonly string[]): read
 }
 
 /**
- * A value of `trustDomains`: one of the mesh's names means all of them.
+ * Expands a `trustDomains` value: any name of the mesh stands for all of them.
  * @example
  * ```ts
  * import { expandTrustDomain } from '@meshpass/istio';

@@ -1,9 +1,10 @@
-/** The model of a mesh: everything that was read, indexed by the questions that analysis asks. */
+/** Indexed mesh model for analysis. */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import { indexObjects, type MeshObjects } from '../object/objects.ts';
 import type { Resource } from '../object/resources.ts';
-import { selects } from '../object/selection.ts';
+import { selectsSome } from '../object/selection.ts';
 import { describeUnplaced } from '../object/unplaced.ts';
 import { type DataPlane, dataPlane } from './data-plane.ts';
 import { fullHost } from './host.ts';
@@ -15,34 +16,34 @@ import { type PodWorkload, toWorkload, type Workload, withoutReplicas } from './
 export interface MeshView extends MeshObjects {
   readonly resources: readonly Resource[];
   readonly config: MeshConfig;
-  /** Every Pod that has not ended, and every template of a controller. */
+  /** Every Pod that has not ended, and every controller's template. */
   readonly pods: readonly PodWorkload[];
   readonly podsIn: (namespace: string) => readonly PodWorkload[];
-  /** `pods` with replicas counted once. */
+  /** `pods` with replicas merged. */
   readonly workloads: readonly PodWorkload[];
-  /** Pods that a Service selects; none for a Service without a selector. */
+  /** Pods that a Service selects; none if the Service has no selector. */
   readonly podsBehind: (service: Service) => readonly PodWorkload[];
   /** Services that select a workload. */
   readonly servicesBefore: (workload: Pick<Workload, 'namespace' | 'labels'>) => readonly Service[];
-  /** The Service with a full host name, as `orders.shop.svc.cluster.local`. */
+  /** Service with a full host name such as `orders.shop.svc.cluster.local`. */
   readonly serviceAt: (host: string) => Service | undefined;
-  /** Labels of a Namespace; undefined where the Namespace was not read. */
+  /** A Namespace's labels, or undefined if the Namespace was not read. */
   readonly namespaceLabels: (namespace: string) => Labels | undefined;
-  /** The kind of proxy that Pods with some labels have. */
+  /** Proxy kind of Pods with these labels. */
   readonly proxyKind: (labels: Labels) => ProxyKind;
-  /** A sentence about the objects that name no namespace; undefined where all name one. */
+  /** Warning about objects without a namespace; undefined if all have one. */
   readonly unplaced: string | undefined;
-  /** Why not everything was read that may hold policies: every answer is unknown then. */
+  /** Why some policies may not have been read. Every verdict is then unknown. */
   readonly unread: string | undefined;
-  /** What guards each workload. */
+  /** Data plane of each workload. */
   readonly dataPlane: () => DataPlane;
 }
 
 /**
- * Builds the model. Cheap until something is asked: indexes are built on first use.
- * @param resources everything that was read; of several objects that conflict istiod prefers the oldest, and so does this
- * @param config default: the ConfigMap `istio` among the resources, or Istio's own defaults
- * @param unread why not everything was read that may hold policies
+ * Builds the model. Indexes are built on first use.
+ * @param resources everything that was read; of several conflicting objects the oldest wins, as in istiod
+ * @param config defaults to the ConfigMap `istio` among the resources, or Istio's own defaults
+ * @param unread reason why some policies may not have been read
  * @example
  * ```ts
  * import { loadManifests, viewMesh } from '@meshpass/istio';
@@ -73,10 +74,15 @@ export function viewMesh(
   const namespaces = once(
     () => new Map(all('Namespace').map(({ metadata }) => [metadata.name, metadata.labels ?? {}])),
   );
-  const behind = new WeakMap<Service, readonly PodWorkload[]>();
   const plane = once(() => dataPlane({ ...objects, pods: pods(), proxyKind }, config.rootNamespace, unread));
   return {
-    ...{ ...objects, resources, config, podsIn, proxyKind, unread, dataPlane: plane },
+    ...objects,
+    resources,
+    config,
+    podsIn,
+    proxyKind,
+    unread,
+    dataPlane: plane,
     get pods() {
       return pods();
     },
@@ -86,22 +92,14 @@ export function viewMesh(
     get unplaced() {
       return describeUnplaced(resources);
     },
-    podsBehind: (service) => {
-      let found = behind.get(service);
-      if (!found) {
-        found = podsIn(service.metadata.namespace).filter(({ labels }) => sendsTo(service, labels));
-        behind.set(service, found);
-      }
-      return found;
-    },
-    servicesBefore: ({ namespace, labels }) => within('Service', namespace).filter((one) => sendsTo(one, labels)),
+    podsBehind: remembered(({ metadata, spec }) =>
+      podsIn(metadata.namespace).filter(({ labels }) => selectsSome(spec.selector, labels)),
+    ),
+    servicesBefore: ({ namespace, labels }) =>
+      within('Service', namespace).filter(({ spec }) => selectsSome(spec.selector, labels)),
     serviceAt: (host) => services().get(host),
     namespaceLabels: (namespace) => namespaces().get(namespace),
   };
-}
-
-function sendsTo({ spec }: Service, labels: Labels): boolean {
-  return Object.keys(spec.selector ?? {}).length > 0 && selects(spec.selector, labels);
 }
 
 function hostOf({ metadata }: Service, { clusterDomain }: MeshConfig): string {

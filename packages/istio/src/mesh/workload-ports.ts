@@ -1,9 +1,9 @@
-/** Which protocol a port of a workload is declared to speak: it decides whether rules for HTTP or for TCP are evaluated. */
+/** Declared protocols of workload ports, which determine whether HTTP or TCP rules apply. */
 
 import type { ServicePort } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
-import { selects } from '../object/selection.ts';
+import { selects, selectsSome } from '../object/selection.ts';
 import type { MeshConfig } from './mesh-config.ts';
 import { targetPortOf } from './pod.ts';
 import { isTcp, protocolOf } from './port-protocol.ts';
@@ -11,7 +11,7 @@ import type { Workload } from './workload.ts';
 
 type Serving = Pick<Workload, 'namespace' | 'labels' | 'portNames'>;
 
-/** `undeclared`: the client's ALPN, or its first bytes, decide. */
+/** `undeclared` means that the client's ALPN or its first bytes decide. */
 export type SpokenProtocol = 'http' | 'tcp' | 'undeclared';
 
 export interface WorkloadPort {
@@ -19,12 +19,13 @@ export interface WorkloadPort {
   readonly protocol: SpokenProtocol;
   /** Name of the Service (`shop/orders`) or other object that declares it. */
   readonly declaredBy: string;
-  /** Ports of Services that lead to it: `orders.shop:80`. */
+  /** Service ports that lead to this port: `orders.shop:80`. */
   readonly reachedAs: readonly string[];
 }
 
 /**
- * By port of the workload. What no Service leads to is not in it, and is `undeclared`. Of several Services the oldest decides.
+ * Maps each port of a workload to its declaration. A port without a Service is missing and counts as `undeclared`. Of
+ * several Services the oldest decides.
  * @example
  * ```ts
  * import { loadManifests, viewMesh, workloadPorts } from '@meshpass/istio';
@@ -45,41 +46,45 @@ export function workloadPorts(
   workload: Serving,
 ): ReadonlyMap<number, WorkloadPort> {
   const ports = new Map<number, WorkloadPort>();
-  const add = (port: number, protocol: SpokenProtocol, declaredBy: string, reachedAs?: string): void => {
+  const add = (port: number, protocol: SpokenProtocol, declaredBy: string, reachedAs: readonly string[]): void => {
     const base = ports.get(port) ?? { port, protocol, declaredBy, reachedAs: [] };
-    ports.set(port, { ...base, reachedAs: [...base.reachedAs, ...(reachedAs === undefined ? [] : [reachedAs])] });
+    ports.set(port, { ...base, reachedAs: [...base.reachedAs, ...reachedAs] });
   };
   const sidecar = sidecarOf(objects, rootNamespace, workload);
-  for (const { port } of sidecar?.spec.ingress ?? []) {
+  const ingress = sidecar?.spec.ingress ?? [];
+  for (const { port } of ingress) {
     if (port?.number !== undefined)
-      add(port.number, declared(0, port.protocol ?? ''), `${workload.namespace}/${sidecar!.metadata.name}`);
+      add(port.number, declared(0, port.protocol), `${workload.namespace}/${sidecar!.metadata.name}`, []);
   }
-  const only = (sidecar?.spec.ingress?.length ?? 0) > 0;
-  for (const { metadata, spec } of objects.within('Service', workload.namespace)) {
-    if (!spec.selector || Object.keys(spec.selector).length === 0 || !selects(spec.selector, workload.labels)) continue;
-    for (const servicePort of spec.ports ?? []) {
-      if (!isTcp(servicePort)) continue;
+  const services = objects.within('Service', workload.namespace);
+  for (const { metadata, spec } of services.filter((one) => selectsSome(one.spec.selector, workload.labels))) {
+    for (const servicePort of (spec.ports ?? []).filter(isTcp)) {
       const target = targetPortOf(workload.portNames, servicePort);
       if (target === undefined) continue;
       const host = `${metadata.name}.${metadata.namespace}:${servicePort.port}`;
-      const protocol = ports.has(target) || !only ? declaredProtocol(servicePort) : 'undeclared';
-      add(target, protocol, `${metadata.namespace}/${metadata.name}`, host);
+      const protocol = ports.has(target) || ingress.length === 0 ? declaredProtocol(servicePort) : 'undeclared';
+      add(target, protocol, `${metadata.namespace}/${metadata.name}`, [host]);
     }
   }
   return ports;
 }
 
-/** As Istio reads `appProtocol`, or else the beginning of the port's name. HTTP/2 is HTTP to policies. */
-export function declaredProtocol({ port, appProtocol, name = '' }: ServicePort): SpokenProtocol {
+/**
+ * Protocol that a Service port declares by `appProtocol`, or otherwise by its name's prefix. Policies treat HTTP/2 as
+ * HTTP.
+ */
+function declaredProtocol({ port, appProtocol, name = '' }: ServicePort): SpokenProtocol {
   return declared(port, appProtocol ?? name);
 }
 
-function declared(port: number, word: string): SpokenProtocol {
+function declared(port: number, word = ''): SpokenProtocol {
   const protocol = protocolOf(port, word);
   return protocol === 'http2' ? 'http' : protocol;
 }
 
-/** The Sidecar that governs a workload: one that selects it, else that of the namespace, else that of the root namespace. */
+/**
+ * Finds a workload's Sidecar: one that selects the workload, otherwise the namespace's, otherwise the root namespace's.
+ */
 function sidecarOf(objects: MeshObjects, rootNamespace: string, workload: Serving) {
   const ours = objects.within('Sidecar', workload.namespace);
   const isWide = (labels?: Labels) => Object.keys(labels ?? {}).length === 0;

@@ -1,23 +1,24 @@
-/** Workloads: what a proxy guards, as policies select it and Services send to it. */
+/** Workloads: the Pods behind a proxy, identified by the labels that policies and Services select on. */
 
 import type { Service } from '../object/kubernetes.ts';
+import { distinct } from '../object/members.ts';
 import type { Labels } from '../object/object.ts';
 import { lastingLabels, type PodTemplateOf, portNamesOf, standInPorts } from './pod.ts';
 import type { MeshProxy, ProxyKind } from './proxy.ts';
 
-/** Pods with the same labels in one namespace, whether or not one was read. */
+/** Pods with the same labels in one namespace, even if none of them was read. */
 export interface Workload extends MeshProxy {
-  /** Name of the Pod or of its controller, or words for a workload that nobody has created yet. */
+  /** Name of the Pod or its controller, or a description of a workload that does not exist yet. */
   readonly name: string;
   /** Container ports by name. */
   readonly portNames: ReadonlyMap<string, number>;
 }
 
-/** A workload that was read from a Pod, or from the controller that creates its Pods. */
+/** Workload from a Pod, or from the controller that creates its Pods. */
 export interface PodWorkload extends Workload, PodTemplateOf {}
 
 /**
- * A Pod or a template as a workload.
+ * Converts a Pod or a template to a workload.
  * @param kindOf see `proxyKinds`
  * @example
  * ```ts
@@ -34,8 +35,8 @@ export function toWorkload(template: PodTemplateOf, kindOf: (labels: Labels) => 
 }
 
 /**
- * One workload for all replicas: Pods with the same namespace, ServiceAccount and labels, and the controller that created them.
- * @param selected labels that something selects by: Pods that differ in one of them are different workloads
+ * Merges replicas: Pods with the same namespace, ServiceAccount and labels, together with their controller.
+ * @param selected labels used by selectors; Pods that differ in one of them are different workloads
  * @example
  * ```ts
  * import { loadManifests, viewMesh, withoutReplicas } from '@meshpass/istio';
@@ -47,16 +48,13 @@ export function toWorkload(template: PodTemplateOf, kindOf: (labels: Labels) => 
  * ```
  */
 export function withoutReplicas(pods: readonly PodWorkload[], selected: ReadonlySet<string>): readonly PodWorkload[] {
-  const found = new Map<string, PodWorkload>();
-  for (const pod of pods) {
-    const key = JSON.stringify([pod.namespace, pod.serviceAccount, lastingLabels(pod.labels, selected)]);
-    if (!found.has(key)) found.set(key, pod);
-  }
-  return [...found.values()];
+  return distinct(pods, ({ namespace, serviceAccount, labels }) =>
+    JSON.stringify([namespace, serviceAccount, lastingLabels(labels, selected)]),
+  );
 }
 
 /**
- * The workload behind a Service none of whose Pods were read: it has the labels of the selector and no others.
+ * Creates a workload for a Service none of whose Pods were read. It has exactly the labels of the selector.
  * @example
  * ```ts
  * import { loadManifests, ofKind, proxyKinds, standInFor } from '@meshpass/istio';

@@ -1,11 +1,11 @@
-/** Kubernetes' own objects: Services, what runs behind them, RBAC. Source: the Kubernetes API reference. */
+/** Kubernetes objects: Services, the Pods behind them, RBAC. Source: the Kubernetes API reference. */
 import type { KubeObject, Labels, SpecObject, Texts } from './object.ts';
 
 export interface ServicePort {
   readonly name?: string;
   readonly port: number;
   readonly targetPort?: number | string;
-  /** Kubernetes' own: TCP where absent. */
+  /** Defaults to TCP, as in Kubernetes. */
   readonly protocol?: string;
   readonly appProtocol?: string;
 }
@@ -42,7 +42,7 @@ export interface PodSpec {
   readonly [member: string]: unknown;
 }
 
-export interface PodTemplate {
+interface PodTemplate {
   readonly metadata?: { readonly labels?: Labels; readonly annotations?: Labels };
   readonly spec?: PodSpec;
 }
@@ -51,7 +51,7 @@ export type Pod = SpecObject<'Pod', PodSpec> & {
   readonly status?: { readonly podIP?: string; readonly phase?: string };
 };
 
-/** What makes Pods of a template. */
+/** Controller that creates Pods from a template. */
 export type PodController = SpecObject<
   'Deployment' | 'StatefulSet' | 'DaemonSet' | 'ReplicaSet' | 'Job',
   { readonly template?: PodTemplate; readonly replicas?: number; readonly [member: string]: unknown }

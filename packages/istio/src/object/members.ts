@@ -1,7 +1,7 @@
-/** Members of objects that strangers wrote: a list where a list should be, text where text should be, or nothing. */
+/** Typed access to fields of unvalidated objects. A field of the wrong type counts as absent. */
 
 /**
- * The objects of a list; nothing where it is no list.
+ * Returns the objects of a list; an empty list for any other value.
  * @example
  * ```ts
  * import { items } from '@meshpass/istio/members';
@@ -14,7 +14,7 @@ export function items<T>(value: readonly T[] | undefined): readonly T[] {
 }
 
 /**
- * The strings of a list; nothing where it is no list.
+ * Returns the strings of a list; an empty list for any other value.
  * @example
  * ```ts
  * import { texts } from '@meshpass/istio/members';
@@ -26,7 +26,7 @@ export function texts(value: unknown): readonly string[] {
 }
 
 /**
- * A string, or undefined.
+ * Returns a string, or undefined for any other value.
  * @example
  * ```ts
  * import { text } from '@meshpass/istio/members';
@@ -39,7 +39,7 @@ export function text(value: unknown): string | undefined {
 }
 
 /**
- * The members of an object; none where it is no object.
+ * Returns the members of an object; none for any other value.
  * @example
  * ```ts
  * import { record } from '@meshpass/istio/members';
@@ -54,7 +54,7 @@ export function record<T = unknown>(
 }
 
 /**
- * Labels: only what is text.
+ * Returns labels, omitting every value that is not text.
  * @example
  * ```ts
  * import { labels } from '@meshpass/istio/members';
@@ -75,7 +75,31 @@ export function labels(value: unknown): Readonly<Record<string, string>> {
 }
 
 /**
- * `"a", "b" and 3 more`, for messages.
+ * Omits each element whose key an earlier one has.
+ * @example
+ * ```ts
+ * import { distinct } from '@meshpass/istio/members';
+ * distinct(['a', 'b', 'ab'], (word) => word.charAt(0)); // => ['a', 'b']
+ * ```
+ */
+export function distinct<T>(all: readonly T[], keyOf: (one: T) => string): T[] {
+  return [...Map.groupBy(all, keyOf).values()].flatMap(([first]) => (first === undefined ? [] : [first]));
+}
+
+/**
+ * Compares texts by code unit, or numbers, for sorting.
+ * @example
+ * ```ts
+ * import { compare } from '@meshpass/istio/members';
+ * ['b', 'a'].sort(compare); // => ['a', 'b']
+ * ```
+ */
+export function compare<Value extends string | number>(a: Value, b: Value): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/**
+ * Formats a list for messages, `a, b, c and 3 more`.
  * @example
  * ```ts
  * import { listed } from '@meshpass/istio/members';

@@ -1,5 +1,5 @@
 /**
- * How traffic gets in and where it goes: Istio's `networking.istio.io`, and the Gateway API's `gateway.networking.k8s.io`.
+ * Inbound traffic and routing: Istio's `networking.istio.io`, and the Gateway API's `gateway.networking.k8s.io`.
  * Source: the CustomResourceDefinitions of Istio 1.31.
  */
 import type { Labels, SpecObject, Texts } from './object.ts';
@@ -24,7 +24,7 @@ export type Gateway = SpecObject<
   { readonly selector?: Labels; readonly servers?: readonly GatewayServer[] }
 >;
 
-/** Istio's StringMatch: at most one member. */
+/** Istio's StringMatch, in which at most one field is set. */
 export interface StringMatch {
   readonly exact?: string;
   readonly prefix?: string;
@@ -89,7 +89,7 @@ export type VirtualService = SpecObject<
   'VirtualService',
   {
     readonly hosts?: Texts;
-    /** Absent: `mesh`, the sidecars. */
+    /** Defaults to `mesh`, which means the sidecars. */
     readonly gateways?: Texts;
     readonly http?: readonly HttpRoute[];
     readonly tls?: readonly {
@@ -101,7 +101,7 @@ export type VirtualService = SpecObject<
   }
 >;
 
-export interface ClientTls {
+interface ClientTls {
   readonly mode?: 'DISABLE' | 'SIMPLE' | 'MUTUAL' | 'ISTIO_MUTUAL';
   readonly insecureSkipVerify?: boolean;
   readonly sni?: string;
@@ -109,7 +109,7 @@ export interface ClientTls {
   readonly [member: string]: unknown;
 }
 
-export interface TrafficPolicy {
+interface TrafficPolicy {
   readonly tls?: ClientTls;
   readonly portLevelSettings?: readonly {
     readonly port?: { readonly number?: number };
@@ -160,7 +160,7 @@ export type ServiceEntry = SpecObject<
   }
 >;
 
-export interface SidecarListener {
+interface SidecarListener {
   readonly port?: { readonly number?: number; readonly protocol?: string; readonly name?: string };
   readonly bind?: string;
   readonly captureMode?: string;
@@ -192,7 +192,7 @@ export type EnvoyFilter = SpecObject<
   }
 >;
 
-/** Code of somebody's own in proxies: `WasmPlugin`, and `TrafficExtension`, which is Lua or WebAssembly. `extensions.istio.io`. */
+/** Custom code in proxies (`extensions.istio.io`): `WasmPlugin`, and `TrafficExtension` for Lua or WebAssembly. */
 export type ProxyExtension = SpecObject<
   'WasmPlugin' | 'TrafficExtension',
   {
@@ -204,7 +204,7 @@ export type ProxyExtension = SpecObject<
   }
 >;
 
-/** Gateway API: a waypoint or an ingress that Istio runs. */
+/** Gateway of the Gateway API: a waypoint or an ingress that Istio runs. */
 export type KubernetesGateway = SpecObject<
   'KubernetesGateway',
   {

@@ -1,41 +1,41 @@
 /**
- * What every object of Kubernetes and Istio has, as it is written: members are named and nested as in manifests, and everything that
- * may be left out is optional. What a manifest means is decided elsewhere.
+ * Fields common to all Kubernetes and Istio objects. Names and nesting follow the manifests, and every optional field
+ * is optional here. Other modules interpret them.
  */
 import type { Place } from './place.ts';
 
 export type Texts = readonly string[];
 export type Labels = Readonly<Record<string, string>>;
 
-/** Steps from the root of an object: member names and indexes, as in `['spec', 'rules', 0]`. */
+/** Steps from an object's root: keys and indexes, such as `['spec', 'rules', 0]`. */
 export type Path = readonly (string | number)[];
 
-/** Where an object was read. */
+/** An object's source position. */
 export interface Origin {
-  /** Name of the file, or of the cluster. */
+  /** File or cluster name. */
   readonly file: string;
-  /** Line on which the object begins, 1-based; 0 where it has none, as in a cluster. */
+  /** The object's first line, from 1. 0 if it has none, as in a cluster. */
   readonly line: number;
-  /** Template that Helm made it of (`# Source:` before the document). */
+  /** Helm template that produced the object (`# Source:` before the document). */
   readonly template?: string;
-  /** It names no namespace, and is taken to be in `default`. */
+  /** Whether the object has no namespace and is assumed to be in `default`. */
   readonly unplaced?: true;
   /**
-   * Place of the member at `path`, or of the nearest thing around it that exists. Made on demand: not for hot paths.
-   * @param part its key (default: the value); in a list there is only the value
+   * Computes the position of the field at `path`, or of its nearest existing ancestor. Too slow for hot paths.
+   * @param part key or value (the default); list items have only a value
    */
   readonly at: (path: Path, part?: 'key' | 'value') => Place;
 }
 
 export interface Metadata {
   readonly name: string;
-  /** `default` where a namespaced object names none; empty where the kind has none. */
+  /** `default` if a namespaced object has none. Empty for cluster-scoped kinds. */
   readonly namespace: string;
   readonly labels?: Labels;
   readonly annotations?: Labels;
-  /** RFC 3339. Istio prefers the oldest of conflicting policies. */
+  /** RFC 3339. If policies conflict, Istio prefers the oldest. */
   readonly creationTimestamp?: string;
-  /** The API server gives it: an object with one is, or was, in a cluster. */
+  /** Assigned by the API server, so the object is or was in a cluster. */
   readonly uid?: string;
 }
 
@@ -46,7 +46,7 @@ export interface KubeObject<Kind extends string = string> {
   readonly origin: Origin;
 }
 
-/** One whose members are in `spec`. */
+/** Object whose content is in `spec`. */
 export interface SpecObject<Kind extends string, Spec> extends KubeObject<Kind> {
   readonly spec: Spec;
 }

@@ -1,15 +1,15 @@
-/** The objects of a mesh by kind and namespace, in the order of istiod. */
+/** Index of mesh objects by kind and namespace, in istiod's order. */
 import { oldestFirst } from './order.ts';
 import type { Resource, ResourceKind, ResourceOf } from './resources.ts';
 
 export interface MeshObjects {
-  /** Objects of a kind, the oldest first. */
+  /** Returns the objects of a kind, oldest first. */
   readonly all: <Kind extends ResourceKind>(kind: Kind) => readonly ResourceOf<Kind>[];
   readonly within: <Kind extends ResourceKind>(kind: Kind, namespace: string) => readonly ResourceOf<Kind>[];
 }
 
 /**
- * Indexes objects by kind and namespace, in the order of istiod.
+ * Indexes objects by kind and namespace, in istiod's order.
  * @example
  * ```ts
  * import { indexObjects, loadManifests } from '@meshpass/istio';
@@ -35,7 +35,7 @@ export function indexObjects(resources: readonly Resource[]): MeshObjects {
 }
 
 /**
- * The objects of one kind, in the order given.
+ * Filters objects by kind, in their original order.
  * @example
  * ```ts
  * import { loadManifests, ofKind } from '@meshpass/istio';

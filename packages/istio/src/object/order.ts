@@ -1,12 +1,14 @@
-/** Which of several objects is the oldest: istiod prefers it wherever two say different things about the same. */
+/** Orders objects by age, because istiod prefers the oldest of several that conflict. */
+import { compare } from './members.ts';
 import type { KubeObject } from './object.ts';
 
 type Aged = Pick<KubeObject, 'metadata'>;
 
 /**
- * Objects in the order of istiod: by the time of their creation, then by name, then by namespace. An object without a time is not in
- * the cluster yet. It will get the time at which it is created, so it is younger than all that are there.
- * Source: `sortConfigByCreationTime` in pilot/pkg/model/config.go; the API server sets `creationTimestamp` (Kubernetes API conventions, "Metadata").
+ * Sorts objects in istiod's order: by creation time, then name, then namespace. An object without a time is not in the
+ * cluster yet. It will receive its time when it is created, so it is younger than all existing objects.
+ * Source: `sortConfigByCreationTime` in pilot/pkg/model/config.go; the API server sets `creationTimestamp` (Kubernetes
+ * API conventions, "Metadata").
  * @example
  * ```ts
  * import { oldestFirst } from '@meshpass/istio';
@@ -23,9 +25,9 @@ export function oldestFirst<Object extends Aged>(objects: readonly Object[]): Ob
 }
 
 /**
- * Objects as they will be once applied: one that is there already is updated, and keeps the time of its creation. An object that says
- * a time of its own is one of a cluster, and keeps that.
- * @param standing what is there before
+ * Adds the creation times that objects will have once applied: applying an existing object keeps its time. An object
+ * that has a time already comes from a cluster and keeps it.
+ * @param standing objects before the change
  * @example
  * ```ts
  * import { loadObject, withCreationTimes } from '@meshpass/istio';
@@ -50,14 +52,14 @@ export function withCreationTimes<Object extends KubeObject>(
     const creationTimestamp = times.get(identityOf(one));
     if (creationTimestamp === undefined || one.metadata.creationTimestamp) return one;
     const aged = { ...one, metadata: { ...one.metadata, creationTimestamp } };
-    // Not enumerable, so it was not copied.
+    // The spread did not copy the property, because it is not enumerable.
     return Object.defineProperty(aged, 'origin', { value: one.origin, enumerable: false });
   });
 }
 
 /**
- * A mesh with manifests applied to it: what has the same kind, namespace and name takes the place of what is there, and its age.
- * Of manifests that name the same object, the last one counts, as if they were applied one after the other.
+ * Applies manifests to a mesh: an object with the same kind, namespace and name replaces the existing one and keeps its
+ * age. If several manifests define the same object, the last one wins, as if they were applied in sequence.
  * @example
  * ```ts
  * import { applyResources, loadManifests } from '@meshpass/istio';
@@ -77,7 +79,7 @@ export function applyResources<Object extends KubeObject>(
 }
 
 /**
- * Kind, namespace and name: what makes two manifests the same object.
+ * Identifies an object by kind, namespace and name.
  * @example
  * ```ts
  * import { identityOf } from '@meshpass/istio';
@@ -89,8 +91,8 @@ export function identityOf({ kind, metadata }: Pick<KubeObject, 'kind' | 'metada
 }
 
 /**
- * Objects of the cluster in an order that no list of its API server changes: by namespace and name, by code unit. What is compiled of
- * them is hashed.
+ * Compares objects by namespace and name, by code unit. Compiled resources are hashed, so their order must not depend
+ * on the API server.
  * @example
  * ```ts
  * import { byName } from '@meshpass/istio';
@@ -102,11 +104,10 @@ export function byName(
   a: { readonly name: string; readonly namespace: string },
   b: { readonly name: string; readonly namespace: string },
 ): number {
-  const [left, right] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
-  return left < right ? -1 : left > right ? 1 : 0;
+  return compare(`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`);
 }
 
-/** Milliseconds; of an object that does not say, later than any other. */
+/** Creation time, ms. Infinite if the object has none. */
 function createdAt({ metadata }: Aged): number {
   const { creationTimestamp } = metadata;
   const time = typeof creationTimestamp === 'string' ? Date.parse(creationTimestamp) : Number.NaN;
@@ -115,8 +116,4 @@ function createdAt({ metadata }: Aged): number {
 
 function compareNames(a: Aged, b: Aged): number {
   return compare(a.metadata.name, b.metadata.name) || compare(a.metadata.namespace, b.metadata.namespace);
-}
-
-function compare<Value extends string | number>(a: Value, b: Value): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-/** Where something stands in a file: 1-based. */
+/** Position in a file. Line and column start at 1. */
 export interface Place {
   readonly file: string;
   readonly line: number;

@@ -1,4 +1,4 @@
-/** Every kind of object that policy depends on. */
+/** Every kind of object that affects policy. */
 import type {
   ConfigMap,
   Namespace,
@@ -22,8 +22,8 @@ import type {
 import type { AuthorizationPolicy, PeerAuthentication, RequestAuthentication } from './security.ts';
 
 /**
- * Every kind that is read, told apart by `kind`. A `Gateway` of the Kubernetes Gateway API (which shares its kind with
- * Istio's) is read as `KubernetesGateway`; everything else that is in the files is kept as `other`.
+ * Supported objects, discriminated by `kind`. A `Gateway` of the Kubernetes Gateway API, whose kind is the same as
+ * Istio's, becomes a `KubernetesGateway`. Objects of any other kind go to `others`.
  */
 export type Resource =
   | AuthorizationPolicy
@@ -48,5 +48,5 @@ export type Resource =
 
 export type ResourceKind = Resource['kind'];
 
-/** `ResourceOf<'Gateway'>` is Istio's Gateway. */
+/** Object of a kind: `ResourceOf<'Gateway'>` is Istio's Gateway. */
 export type ResourceOf<Kind extends ResourceKind> = Extract<Resource, { readonly kind: Kind }>;

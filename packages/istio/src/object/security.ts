@@ -12,7 +12,7 @@ export interface TargetRef {
   readonly namespace?: string;
 }
 
-/** What a policy applies to: neither member means the whole namespace, or the mesh in the root namespace. */
+/** Scope of a policy. Without either member it is the whole namespace, or the mesh in the root namespace. */
 export interface Attachment {
   readonly selector?: WorkloadSelector;
   readonly targetRef?: TargetRef;
@@ -61,8 +61,8 @@ export interface AuthorizationRule {
   readonly when?: readonly AuthorizationCondition[];
 }
 
-export interface AuthorizationPolicySpec extends Attachment {
-  /** Absent: ALLOW. */
+interface AuthorizationPolicySpec extends Attachment {
+  /** Defaults to ALLOW. */
   readonly action?: AuthorizationAction;
   readonly provider?: { readonly name?: string };
   readonly rules?: readonly AuthorizationRule[];
@@ -85,16 +85,16 @@ export interface JwtRule {
   readonly timeout?: string;
 }
 
-export interface RequestAuthenticationSpec extends Attachment {
+interface RequestAuthenticationSpec extends Attachment {
   readonly jwtRules?: readonly JwtRule[];
 }
 
 export type MutualTlsMode = 'UNSET' | 'DISABLE' | 'PERMISSIVE' | 'STRICT';
 
-export interface PeerAuthenticationSpec {
+interface PeerAuthenticationSpec {
   readonly selector?: WorkloadSelector;
   readonly mtls?: { readonly mode?: MutualTlsMode };
-  /** By the workload's own port number. */
+  /** Modes by workload port number. */
   readonly portLevelMtls?: Readonly<Record<string, { readonly mode?: MutualTlsMode }>>;
 }
 

@@ -1,9 +1,11 @@
-/** How policies select workloads: by labels, or by reference. Source: the reference of `WorkloadSelector` and `PolicyTargetReference`. */
+/**
+ * Selects workloads by labels or by reference. Source: the reference of `WorkloadSelector` and `PolicyTargetReference`.
+ */
 import type { Labels } from './object.ts';
 import type { Attachment, TargetRef } from './security.ts';
 
 /**
- * The list, or the older single form.
+ * Returns `targetRefs`, or the older `targetRef` as a list.
  * @example
  * ```ts
  * import { targetRefs } from '@meshpass/istio';
@@ -17,7 +19,7 @@ export function targetRefs(spec: Attachment): readonly TargetRef[] {
 }
 
 /**
- * Whether a policy is one that sidecars may enforce: not one of a Gateway, a waypoint or a Service behind one.
+ * Whether sidecars may enforce a policy: it does not target a Gateway, a waypoint or a Service behind one.
  * @example
  * ```ts
  * import { isForSidecars } from '@meshpass/istio';
@@ -34,7 +36,8 @@ export function isForSidecars({
 }
 
 /**
- * The labels by which a policy selects; undefined for one that means a whole namespace (in the root namespace: the mesh).
+ * Returns the labels by which a policy selects; undefined if it applies to a whole namespace (in the root namespace:
+ * the mesh).
  * @example
  * ```ts
  * import { selectorOf } from '@meshpass/istio';
@@ -52,7 +55,7 @@ export function selectorOf({
 }
 
 /**
- * Whether every label of the selector is there; an empty selector selects everything.
+ * Whether `labels` contain every label of the selector. An empty selector selects everything.
  * @example
  * ```ts
  * import { selects } from '@meshpass/istio';
@@ -66,7 +69,7 @@ export function selects(selector: Labels | undefined, labels: Labels): boolean {
 }
 
 /**
- * Whether a policy of sidecars selects Pods with these labels, in whatever namespace; one with `targetRefs` selects none.
+ * Whether a sidecar policy selects Pods with these labels in its namespace. A policy with `targetRefs` selects none.
  * @example
  * ```ts
  * import { selectsPods } from '@meshpass/istio';
@@ -76,4 +79,9 @@ export function selects(selector: Labels | undefined, labels: Labels): boolean {
  */
 export function selectsPods(policy: { readonly spec: Attachment }, labels: Labels): boolean {
   return isForSidecars(policy) && selects(selectorOf(policy), labels);
+}
+
+/** Whether a selector matches. As in a Service, an empty selector matches no Pod. */
+export function selectsSome(selector: Labels | undefined, labels: Labels): boolean {
+  return Object.keys(selector ?? {}).length > 0 && selects(selector, labels);
 }

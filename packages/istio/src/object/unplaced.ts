@@ -1,10 +1,12 @@
-/** Objects that name no namespace: whoever applies them may put them anywhere, so where they are taken to be is said. */
+/** Warning about objects without a namespace. They can be applied to any namespace, so the assumed one is reported. */
+import { listed } from './members.ts';
 import type { KubeObject } from './object.ts';
 
 const SHOWN = 5;
 
 /**
- * `AuthorizationPolicy open (mesh.yaml:3) names no namespace and is taken to be in default.`; undefined where all name one.
+ * Formats the warning, `AuthorizationPolicy open (mesh.yaml:3) names no namespace and is assumed to be in default.`;
+ * undefined if every object has a namespace.
  * @example
  * ```ts
  * import { describeUnplaced, loadManifests } from '@meshpass/istio';
@@ -19,12 +21,8 @@ export function describeUnplaced(objects: readonly KubeObject[]): string | undef
     .filter(({ origin }) => origin.unplaced)
     .map(({ kind, metadata, origin }) => `${kind} ${metadata.name} (${origin.file}:${origin.line})`);
   if (names.length === 0) return undefined;
-  const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : '';
   const verbs = names.length === 1 ? 'names no namespace and is' : 'name no namespace and are';
-  // Names are as they were written, and go to a terminal.
-  const shown = names
-    .slice(0, SHOWN)
-    .join(', ')
-    .replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
-  return `${shown}${more} ${verbs} taken to be in default.`;
+  // Names are unvalidated and reach a terminal.
+  const shown = listed(names, SHOWN).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
+  return `${shown} ${verbs} assumed to be in default.`;
 }

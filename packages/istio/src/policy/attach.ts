@@ -1,4 +1,7 @@
-/** Which policies a proxy enforces. Source: pilot/pkg/model/policyattachment.go (`ShouldAttachPolicy`) of Istio 1.31. */
+/**
+ * Selects the policies that a proxy enforces. Source: pilot/pkg/model/policyattachment.go (`ShouldAttachPolicy`) of
+ * Istio 1.31.
+ */
 
 import { GATEWAY_NAME, type MeshProxy } from '../mesh/proxy.ts';
 import type { MeshView } from '../mesh/view.ts';
@@ -6,7 +9,7 @@ import type { Resource } from '../object/resources.ts';
 import type { Attachment, AuthorizationPolicy, RequestAuthentication, TargetRef } from '../object/security.ts';
 import { selects, targetRefs } from '../object/selection.ts';
 
-/** A Service (or ServiceEntry) that a waypoint stands for. */
+/** Service (or ServiceEntry) behind a waypoint. */
 export interface AttachedService {
   readonly kind: 'Service' | 'ServiceEntry';
   readonly namespace: string;
@@ -16,10 +19,10 @@ export interface AttachedService {
 export type AttachedPolicy = Pick<Resource, 'metadata'> & { readonly spec: Attachment };
 
 /**
- * Whether a policy that stands in one of the proxy's namespaces (its own, the root's, the service's) is enforced by it: sidecars and
- * Istio's own gateways go by labels and leave alone what has `targetRefs`; Gateways of the Gateway API go by both, waypoints by
- * `targetRefs` alone.
- * @param service what a waypoint is asked for; other proxies have none
+ * Whether a proxy enforces a policy from one of its namespaces (its own, the root's, the service's). Sidecars and
+ * Istio's own gateways select by labels and ignore policies with `targetRefs`. Gateways of the Gateway API use both;
+ * waypoints use only `targetRefs`.
+ * @param service destination of a call through a waypoint; absent for other proxies
  * @example
  * ```ts
  * import { attaches, loadManifests } from '@meshpass/istio';
@@ -53,7 +56,8 @@ export function attaches(
 }
 
 /**
- * @param service what a waypoint is asked for; other proxies have none
+ * Lists the AuthorizationPolicies that a proxy enforces, those of the root namespace first.
+ * @param service destination of a call through a waypoint; absent for other proxies
  * @example
  * ```ts
  * import { authorizationPolicies, loadManifests, viewMesh } from '@meshpass/istio';
@@ -78,7 +82,8 @@ export function authorizationPolicies(
 }
 
 /**
- * The workload's own namespace comes before the root namespace here.
+ * Lists the RequestAuthentications that a proxy enforces. Unlike AuthorizationPolicies, those of the workload's own
+ * namespace precede those of the root namespace.
  * @example
  * ```ts
  * import { loadManifests, requestAuthentications, viewMesh } from '@meshpass/istio';

@@ -1,4 +1,7 @@
-/** What an AuthorizationPolicy does as a whole, whatever its rules say. Source: pilot/pkg/security/authz/builder of Istio 1.31. */
+/**
+ * Effect of an AuthorizationPolicy as a whole, independent of its rules. Source: pilot/pkg/security/authz/builder of
+ * Istio 1.31.
+ */
 
 import type { MeshConfig } from '../mesh/mesh-config.ts';
 import type { Metadata } from '../object/object.ts';
@@ -6,12 +9,13 @@ import type { AuthorizationAction, AuthorizationPolicy } from '../object/securit
 
 export const DRY_RUN = 'istio.io/dry-run';
 
-/** What Go's `strconv.ParseBool` takes for true. */
+/** Values that Go's `strconv.ParseBool` parses as true. */
 const TRUE: readonly unknown[] = ['1', 't', 'T', 'TRUE', 'true', 'True'];
 
 /**
- * Whether an AuthorizationPolicy is in dry run: its effect is only logged. A value that is no boolean to Go (`yes`, `on`, `tRUE`) leaves
- * the policy in force. No other kind has a dry run: ask of AuthorizationPolicies only. Source: `isDryRun` in builder.go.
+ * Whether an AuthorizationPolicy is in dry run, so that its effect is only logged. A value that Go does not parse as a
+ * boolean (`yes`, `on`, `tRUE`) leaves the policy in force. No other kind has a dry run, so call this only for
+ * AuthorizationPolicies. Source: `isDryRun` in builder.go.
  * @example
  * ```ts
  * import { DRY_RUN, isDryRun } from '@meshpass/istio';
@@ -24,7 +28,7 @@ export function isDryRun({ metadata }: { readonly metadata: Pick<Metadata, 'anno
 }
 
 /**
- * The action of a policy; ALLOW where it names none, as in the API's enumeration.
+ * Returns a policy's action; defaults to ALLOW, as in the API's enumeration.
  * @example
  * ```ts
  * import { actionOf } from '@meshpass/istio';
@@ -40,16 +44,19 @@ export function actionOf({
   return spec?.action ?? 'ALLOW';
 }
 
-/** What becomes of a call that a CUSTOM policy matches: its authorizer is asked, the proxy refuses by itself, or nothing. */
+/**
+ * Effect of a CUSTOM policy on a matching call: the proxy asks the authorizer, refuses the call itself, or does
+ * nothing.
+ */
 export type CustomEffect = 'asked' | 'refused' | 'nothing';
 
 /**
- * How each of a proxy's CUSTOM policies works, as istiod 1.31 writes them. A provider that the mesh does not know, or several
- * providers on one workload, refuse whatever matches; a policy in dry run refuses, too, where it is the mesh's only one and the mesh
- * knows its provider. Providers that speak HTTP are not asked about connections that are not HTTP.
+ * Determines how each CUSTOM policy of a proxy works in istiod 1.31. A policy refuses every matching call if its
+ * provider is unknown to the mesh or if the workload has several providers. A policy in dry run also refuses if it is
+ * the mesh's only one and the mesh knows its provider. Providers that speak HTTP are not asked about other connections.
  * @param policies the CUSTOM policies of one proxy
- * @param authorizers of the mesh's configuration; undefined where it is not known, and any provider may be
- * @param protocol by which rules the call is judged
+ * @param authorizers from the mesh configuration; undefined if unknown, so that any provider may exist
+ * @param protocol whose rules apply to the call
  * @example
  * ```ts
  * import { customEffects, loadManifests, ofKind } from '@meshpass/istio';
@@ -80,7 +87,7 @@ export function customEffects(
 }
 
 /**
- * Name of the extension provider that a CUSTOM policy leaves calls to.
+ * Returns the name of the extension provider to which a CUSTOM policy delegates.
  * @example
  * ```ts
  * import { loadManifests, ofKind, providerOf } from '@meshpass/istio';

@@ -12,9 +12,9 @@ type PolicyObject = Parameters<typeof actionOf>[0] &
   };
 
 /**
- * An AuthorizationPolicy of somebody else as a compiler needs it.
- * @returns undefined for one that no sidecar enforces: taken for an ALLOW on sidecars, it would have a compiler add the first ALLOW
- * there, and so close them to everybody else
+ * Converts an AuthorizationPolicy from outside Meshpass for the compiler.
+ * @returns undefined if no sidecar enforces it. If the compiler counted it as an ALLOW on sidecars, it would add an
+ *   ALLOW there that is the first one and so blocks all other callers
  * @example
  * ```ts
  * import { foreignPolicyOf } from '@meshpass/istio';

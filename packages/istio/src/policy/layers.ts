@@ -1,4 +1,4 @@
-/** Attachment of policies to many workloads at once. */
+/** Attaches policies to many workloads at once. */
 import { GATEWAY_NAME, type MeshProxy, type ProxyKind } from '../mesh/proxy.ts';
 import type { Labels } from '../object/object.ts';
 import type { AuthorizationPolicy, RequestAuthentication } from '../object/security.ts';
@@ -11,9 +11,9 @@ export type Layers<P> = readonly [readonly P[], readonly P[], readonly P[]];
 const EMPTY: readonly never[] = [];
 
 /**
- * The policies of each workload in layers, for callers that do work per layer: most workloads of a namespace share two of the three
- * arrays. A Pod of a Gateway of the Gateway API has all its policies in the last layer.
- * @param policies of one kind, oldest first
+ * Returns the policies of each workload in layers, for callers that process each layer once: most workloads of a
+ * namespace share two of the three arrays. For a Pod of a Gateway API Gateway, all policies are in the last layer.
+ * @param policies policies of one kind, oldest first
  * @param kindOf see `proxyKinds`
  * @returns the same policies as `attaches` selects
  * @example

@@ -1,16 +1,17 @@
 /**
- * Path templates of AuthorizationPolicies: `{*}` for one segment, `{**}` for any number of them. What Envoy takes for one is narrower than
- * what Istio's validation lets through. Source: Envoy's `uri_template_matcher` (source/extensions/path/uri_template_lib).
+ * Path templates of AuthorizationPolicies: `{*}` matches one segment, `{**}` any number of segments. Envoy accepts
+ * fewer templates than Istio's validation. Source: Envoy's `uri_template_matcher`
+ * (source/extensions/path/uri_template_lib).
  */
 
-/** A piece of a template: text as it stands, one segment that is not empty, or any rest. */
+/** Piece of a template: literal text, one non-empty segment, or any remainder. */
 export type TemplatePiece = { readonly text: string } | { readonly any: 'segment' | 'rest' };
 
-/** Characters of a segment, as a class of a regular expression (RFC 3986 pchar, and `*`). */
+/** Characters allowed in a segment, as a regular expression class (RFC 3986 pchar, and `*`). */
 export const SEGMENT_CHARACTERS = "a-zA-Z0-9\\-._~%!$&'()+,;:@=*";
 
 /**
- * Whether a path of a policy is a template rather than an exact path, a prefix or a suffix.
+ * Whether a policy's path is a template rather than an exact path, a prefix or a suffix.
  * @example
  * ```ts
  * import { isTemplate } from '@meshpass/istio';
@@ -23,8 +24,8 @@ export function isTemplate(path: string): boolean {
 }
 
 /**
- * A template by its pieces; in one, a bare `*` at the beginning of a segment means the same as `{*}`.
- * @returns undefined where Envoy takes no such template: nothing matches it
+ * Splits a template into its pieces. A bare `*` at the beginning of a segment means the same as `{*}`.
+ * @returns undefined if Envoy rejects the template, so that no path matches it
  * @example
  * ```ts
  * import { readTemplate } from '@meshpass/istio';
@@ -35,24 +36,35 @@ export function isTemplate(path: string): boolean {
 export function readTemplate(template: string): readonly TemplatePiece[] | undefined {
   const text = template.replaceAll('{*}', '*').replaceAll('{**}', '**');
   if (!/^\/[\x21-\x7e]*$/.test(text)) return undefined;
-  const segments = text.slice(1).split('/');
-  const pieces: TemplatePiece[] = [];
-  let seenRest = false;
-  for (const [index, segment] of segments.entries()) {
-    const last = index === segments.length - 1;
-    const operator = /^\*\*?/.exec(segment)?.[0];
-    const literal = segment.slice(operator?.length ?? 0);
-    if (segment === '' && !(last && index > 0) && text !== '/') return undefined;
-    if (literal.includes('*') || !LITERAL.test(literal)) return undefined;
-    // What follows an operator in its segment is a suffix, which ends the template.
-    if (operator && literal !== '' && !last) return undefined;
-    if (operator && seenRest) return undefined;
-    seenRest ||= operator === '**';
-    pieces.push({ text: '/' });
-    if (operator) pieces.push({ any: operator === '*' ? 'segment' : 'rest' });
-    if (literal !== '') pieces.push({ text: literal });
-  }
-  return pieces;
+  if (text === '/') return [{ text: '/' }];
+  const segments = text.slice(1).split('/').map(readSegment);
+  const last = segments.length - 1;
+  const rest = segments.findIndex(({ operator }) => operator === '**');
+  const isValid = ({ operator, literal }: Segment, index: number) => {
+    if (operator === '' && literal === '') return index === last && index > 0;
+    if (literal.includes('*') || !LITERAL.test(literal)) return false;
+    // Text after an operator in the same segment is a suffix and must end the template.
+    return operator === '' || ((literal === '' || index === last) && (rest < 0 || index <= rest));
+  };
+  return segments.every(isValid) ? segments.flatMap(piecesOf) : undefined;
+}
+
+interface Segment {
+  readonly operator: '' | '*' | '**';
+  readonly literal: string;
+}
+
+function readSegment(segment: string): Segment {
+  const operator = segment.startsWith('**') ? '**' : segment.startsWith('*') ? '*' : '';
+  return { operator, literal: segment.slice(operator.length) };
+}
+
+function piecesOf({ operator, literal }: Segment): readonly TemplatePiece[] {
+  return [
+    { text: '/' },
+    ...(operator === '' ? [] : [{ any: operator === '*' ? ('segment' as const) : ('rest' as const) }]),
+    ...(literal === '' ? [] : [{ text: literal }]),
+  ];
 }
 
 const LITERAL = new RegExp(`^[${SEGMENT_CHARACTERS}]*$`);

@@ -1,33 +1,35 @@
 /**
- * PeerAuthentication: which peers must use mutual TLS. The narrowest scope that sets a mode decides; within a scope, the oldest policy.
- * Source: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio 1.31.
+ * PeerAuthentication: which peers must use mutual TLS. The narrowest scope that sets a mode decides. Within a scope,
+ * the oldest policy decides. Source: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio
+ * 1.31.
  */
 
 import type { MeshProxy } from '../mesh/proxy.ts';
 import type { MeshView } from '../mesh/view.ts';
+import type { Labels } from '../object/object.ts';
 import type { MutualTlsMode, PeerAuthentication } from '../object/security.ts';
 import { selectorOf, selects } from '../object/selection.ts';
 
 export interface PeerMode {
   readonly mode: 'DISABLE' | 'PERMISSIVE' | 'STRICT';
-  /** Absent: Istio's own default. */
+  /** Absent if it is Istio's own default. */
   readonly policy?: PeerAuthentication;
 }
 
 export interface PeerModes {
-  /** Of every port that is not among `ports`. */
+  /** Mode of all ports that are not in `ports`. */
   readonly general: PeerMode;
   readonly ports: ReadonlyMap<number, PeerMode>;
 }
 
-/** Gateways and waypoints are not subject to it: their listeners say what they want. */
+/** Gateways and waypoints ignore PeerAuthentications. Their listeners set their own mode. */
 const PERMISSIVE: PeerModes = { general: { mode: 'PERMISSIVE' }, ports: new Map() };
 
 /**
- * What a proxy asks of its peers. A policy with a selector counts for workloads of its own namespace, and in the root namespace for
- * none, not even there. `UNSET`, or no mode, inherits: the workload from its namespace, that from the mesh, and a port from its
- * workload. Ports are those of the workload's own policy alone.
- * @param policies the oldest first; those of other namespaces are left alone
+ * Determines the mutual TLS modes of a proxy. A policy with a selector applies to workloads of its own namespace, and
+ * to none if it is in the root namespace. Without a mode, or with `UNSET`, a workload inherits from its namespace, a
+ * namespace from the mesh, and a port from its workload. Port modes come only from the workload's own policy.
+ * @param policies oldest first; those of other namespaces are ignored
  * @example
  * ```ts
  * import { loadManifests, ofKind, peerModes } from '@meshpass/istio';
@@ -39,18 +41,14 @@ const PERMISSIVE: PeerModes = { general: { mode: 'PERMISSIVE' }, ports: new Map(
  */
 export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshProxy, rootNamespace: string): PeerModes {
   if (proxy.kind !== 'sidecar') return PERMISSIVE;
-  let mesh: PeerAuthentication | undefined;
-  let namespace: PeerAuthentication | undefined;
-  let own: PeerAuthentication | undefined;
-  for (const policy of policies) {
-    const selector = selectorOf(policy);
-    if (policy.metadata.namespace === rootNamespace) {
-      if (!selector) mesh ??= policy;
-    } else if (policy.metadata.namespace === proxy.namespace) {
-      if (!selector) namespace ??= policy;
-      else if (!own && selects(selector, proxy.labels)) own = policy;
-    }
-  }
+  const oldest = (place: string, isMeant: (selector: Labels | undefined) => boolean) =>
+    policies.find((one) => one.metadata.namespace === place && isMeant(selectorOf(one)));
+  const mesh = oldest(rootNamespace, (selector) => !selector);
+  const isRoot = proxy.namespace === rootNamespace;
+  const namespace = isRoot ? undefined : oldest(proxy.namespace, (selector) => !selector);
+  const own = isRoot
+    ? undefined
+    : oldest(proxy.namespace, (selector) => selector !== undefined && selects(selector, proxy.labels));
   let general = PERMISSIVE.general;
   for (const policy of [mesh, namespace, own]) {
     const mode = modeSet(policy?.spec.mtls?.mode);
@@ -65,7 +63,7 @@ export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshPr
 }
 
 /**
- * What a proxy asks of its peers, by the PeerAuthentications of its mesh.
+ * Determines the mutual TLS modes of a proxy from the PeerAuthentications of its mesh.
  * @example
  * ```ts
  * import { loadManifests, peerModesOf, viewMesh } from '@meshpass/istio';

@@ -1,7 +1,11 @@
-/** Which ClusterRoles a grant gives, and where: only roles whose rules are known, and allow nothing that the grant does not name. */
+/**
+ * ClusterRoles that a grant assigns, and their namespaces. A role's rules must be known and must allow nothing beyond
+ * what the grant lists.
+ */
 import { didYouMean, type Mesh, type Place } from '@meshpass/istio';
+import { distinct } from '@meshpass/istio/members';
 import type { Grant } from '../../model.ts';
-import type { AccessFileProblem } from '../../problem.ts';
+import { type AccessFileProblem, problemAt } from '../../problem.ts';
 import { isReserved, isSelection, selectedNamespaces } from '../../schema/selection.ts';
 import { knownRoles, type RolePowers, whyRefused } from './role-powers.ts';
 
@@ -11,7 +15,7 @@ export interface ResolvedRole {
   readonly place: Place;
 }
 
-/** The roles of a grant that are given, and why the others are not. */
+/** Resolves a grant's roles, with reasons for those that are refused. */
 export function resolveRoles(
   grant: Grant,
   mesh: Mesh,
@@ -22,7 +26,7 @@ export function resolveRoles(
   const roles = grant.kubernetesRoles.flatMap((entry): ResolvedRole[] => {
     const { role, namespace, place } = entry;
     if (!isSelection(entry) && isReserved(namespace!, mesh)) {
-      problems.push({ code: 'access_file_invalid', place, message: `${namespace} ${whyReserved(namespace!, mesh)}` });
+      problems.push(problemAt(place, `${namespace} ${whyReserved(namespace!, mesh)}`));
       return [];
     }
     const refused = refusal(role, known, grant);
@@ -33,19 +37,23 @@ export function resolveRoles(
     const namespaces = isSelection(entry) ? selectedNamespaces(entry, mesh) : [namespace!];
     return namespaces.map((one) => ({ role, namespace: one, place }));
   });
-  const distinct = new Map(roles.toReversed().map((one) => [`${one.role}@${one.namespace}`, one]));
-  return { roles: [...distinct.values()].toReversed(), problems };
+  return { roles: distinct(roles, (one) => `${one.role}@${one.namespace}`), problems };
 }
 
+/** Whether a namespace belongs to the mesh itself. */
 export function isMeshOwn(namespace: string, mesh: Mesh): boolean {
   return namespace === mesh.rootNamespace || namespace === mesh.gateway.namespace;
 }
 
-/** Those of grants hold the ServiceAccounts of other people: their tokens are their identities. */
+/**
+ * Returns why a namespace is reserved. Grant namespaces contain other people's ServiceAccounts, whose tokens are their
+ * identities.
+ */
 function whyReserved(namespace: string, mesh: Mesh): string {
-  if (isMeshOwn(namespace, mesh)) return 'holds the keys of the mesh: no role is given there';
+  if (isMeshOwn(namespace, mesh))
+    return 'has the keys of the mesh, and grants cannot bind roles there: use another namespace';
   const whose = namespace.startsWith('kube-') ? 'Kubernetes' : 'Meshpass';
-  return `is a namespace of ${whose}: no role is given there`;
+  return `is a namespace of ${whose}, and grants cannot bind roles there: use another namespace`;
 }
 
 function refusal(
@@ -57,6 +65,6 @@ function refusal(
   if (powers) return whyRefused(role, powers, grant.kubernetesAllow ?? []);
   return {
     code: 'access_role_unknown',
-    message: `the ClusterRole ${role} is not known, so nothing says what it allows${didYouMean(role, [...known.keys()])}: create it, or add its manifest to what is read`,
+    message: `the ClusterRole ${role} is unknown, so its powers cannot be checked${didYouMean(role, [...known.keys()])}: create it, or add its manifest to the input`,
   };
 }

@@ -1,16 +1,16 @@
 /**
- * What a ClusterRole allows beside reading and changing objects. Kubernetes matches rules so: a star is everything,
- * a star before a subresource that subresource of everything, and the rest is compared as text (Kubernetes' RBAC authorizer,
- * k8s.io/component-helpers/auth/rbac/validation). Rules of a form that this does not know may mean anything.
+ * A ClusterRole's powers beyond reading and changing objects. Matching follows Kubernetes: a star matches everything, a
+ * star before a subresource matches that subresource of everything, and anything else is compared as text (Kubernetes'
+ * RBAC authorizer, k8s.io/component-helpers/auth/rbac/validation). Rules of an unknown form may mean anything.
  */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import { type MeshClusterRole, type RbacRule, selects } from '@meshpass/istio';
-import type { Access, KubernetesPower } from '../../model.ts';
+import { type Access, KUBERNETES_POWERS, type KubernetesPower } from '../../model.ts';
 import { type AccessFileProblem, accessFileError } from '../../problem.ts';
-import { KUBERNETES_POWERS } from '../../schema/role.ts';
 
 export interface RolePowers {
   readonly powers: ReadonlySet<KubernetesPower>;
-  /** Why its rules are not understood; it may allow anything then. */
+  /** Why the rules are not understood. The role may then allow anything. */
   readonly unknown?: string;
 }
 
@@ -18,8 +18,9 @@ const WRITES = ['create', 'update', 'patch'];
 const CHANGES = [...WRITES, 'delete', 'deletecollection'];
 
 /**
- * Resource by API group, with the verbs that make it a power; without verbs, any verb does. To delete is to read: with `dryRun`, or
- * with `propagationPolicy`, the API server answers with the objects, and `deletecollection` needs no name. A proxy passes DELETE on.
+ * Resources by API group, with the verbs that make them a power, or no verbs if any verb does. Deleting includes
+ * reading: with `dryRun` or `propagationPolicy`, the API server returns the objects, and `deletecollection` needs no
+ * name. A proxy forwards DELETE.
  */
 const POWERFUL: readonly (readonly [KubernetesPower, group: string, resources: string, verbs?: readonly string[]])[] = [
   ['exec', '', 'pods/exec'],
@@ -33,22 +34,28 @@ const POWERFUL: readonly (readonly [KubernetesPower, group: string, resources: s
   ['workloads', 'apps', 'deployments statefulsets daemonsets replicasets controllerrevisions', WRITES],
   ['workloads', 'batch', 'jobs cronjobs', WRITES],
   ['rbac', 'rbac.authorization.k8s.io', 'roles rolebindings clusterroles clusterrolebindings', WRITES],
-  ['policies', 'networking.k8s.io', 'networkpolicies ingresses', CHANGES],
-  // Labels of a namespace choose its sidecars, its Pod security and what grants select; a RoleBinding in it does allow to change them.
+  // An Ingress's status contains the address that DNS assigns to its host names.
+  ['policies', 'networking.k8s.io', 'networkpolicies ingresses ingresses/status', CHANGES],
+  // A namespace's labels determine its sidecars, its Pod security and whether grants select it. A RoleBinding inside
+  // the namespace can allow changing them.
   ['policies', '', 'namespaces namespaces/status namespaces/finalize', CHANGES],
-  // Who gets the traffic of a name. Kubernetes took endpoints from `edit` for CVE-2021-25740; of a Pod, the status has the address.
+  // These decide which Pod receives a name's traffic. Kubernetes removed endpoints from `edit` because of
+  // CVE-2021-25740. A Pod's status contains its address.
   ['policies', '', 'services services/status endpoints pods/status', WRITES],
   ['policies', 'discovery.k8s.io', 'endpointslices', WRITES],
   ['workloads', 'extensions', 'deployments daemonsets replicasets', WRITES],
-  ['policies', 'extensions', 'networkpolicies ingresses', CHANGES],
+  ['policies', 'extensions', 'networkpolicies ingresses ingresses/status', CHANGES],
 ];
-/** Groups all of whose kinds decide who reaches what. */
+/** API groups whose kinds all control reachability. */
 const POLICY_GROUPS = [
   ...['security.istio.io', 'networking.istio.io', 'extensions.istio.io', 'telemetry.istio.io'],
   ...['gateway.networking.k8s.io', 'gateway.networking.x-k8s.io', 'policy.networking.k8s.io'],
   ...['cilium.io', 'crd.projectcalico.org', 'projectcalico.org'],
 ];
-/** Kubernetes' own groups, whose kinds are above or are no power. What a change in any other does is its controllers' to say. */
+/**
+ * Kubernetes' own groups, whose kinds are listed above or confer no power. In any other group, controllers decide what
+ * a change does.
+ */
 const KNOWN_GROUPS = new Set([
   ...[
     '',
@@ -66,13 +73,16 @@ const KNOWN_GROUPS = new Set([
   ...['storage.k8s.io', ...POLICY_GROUPS],
 ]);
 const READS = ['get', 'list', 'watch'];
-/** Subresources that only show; others of unknown kinds may connect, as `get` of a console does. */
+/**
+ * Subresources that only show data. Other subresources of unknown kinds may open connections, as `get` of a console
+ * does.
+ */
 const SHOWN = ['status', 'scale', 'log'];
 const IMPERSONATED = ['users', 'groups', 'serviceaccounts', 'userextras', 'uids'];
 
 /**
- * What the rules of a ClusterRole allow.
- * @param all every ClusterRole that is known: an aggregated one has the rules of others
+ * Returns the powers that the rules of a ClusterRole give.
+ * @param all all known ClusterRoles, because an aggregated one includes the rules of others
  * @example
  * ```ts
  * import { powersOf } from '@meshpass/access/compile';
@@ -91,28 +101,22 @@ export function powersOf(role: MeshClusterRole, all: readonly MeshClusterRole[])
   return { powers };
 }
 
-const KNOWN = new WeakMap<readonly MeshClusterRole[], ReadonlyMap<string, RolePowers>>();
-
 /**
- * What each ClusterRole allows; where the cluster was not read, of those that every cluster has. Found once for
- * a list: every grant with roles asks, and a cluster has a hundred roles.
- * @param clusterRoles is not changed afterwards
+ * Returns the powers of each ClusterRole; without a cluster, of those that every cluster has. Computed once per list,
+ * because every grant with roles needs them, and a cluster has a hundred roles.
+ * @param clusterRoles must not change afterwards
  * @example
  * ```ts
  * import { knownRoles } from '@meshpass/access/compile';
  * [...knownRoles([]).keys()]; // => ['view', 'edit', 'admin']
  * ```
  */
-export function knownRoles(clusterRoles: readonly MeshClusterRole[]): ReadonlyMap<string, RolePowers> {
-  const found = KNOWN.get(clusterRoles);
-  if (found) return found;
-  const read = clusterRoles.map((role) => [role.name, powersOf(role, clusterRoles)] as const);
-  const known = new Map([...DEFAULTS, ...read]);
-  KNOWN.set(clusterRoles, known);
-  return known;
-}
+export const knownRoles = remembered(
+  (clusterRoles: readonly MeshClusterRole[]): ReadonlyMap<string, RolePowers> =>
+    new Map([...DEFAULTS, ...clusterRoles.map((role) => [role.name, powersOf(role, clusterRoles)] as const)]),
+);
 
-/** Why a role is not given to a grant that allows this; undefined: it is. */
+/** Returns why a role is refused to a grant with these permissions, or undefined if it is granted. */
 export function whyRefused(
   role: string,
   { powers, unknown }: RolePowers,
@@ -126,12 +130,12 @@ export function whyRefused(
   if (beyond.length === 0) return undefined;
   const what = beyond.map((power) => `${power} (${KUBERNETES_POWERS[power]})`).join(', ');
   const all = [...new Set([...allow, ...beyond])].join(', ');
-  const message = `the ClusterRole ${role} allows ${what}: use a role that does not, or say kubernetes: {allow: [${all}]}`;
+  const message = `the ClusterRole ${role} allows ${what}: use another role, or set kubernetes: {allow: [${all}]}`;
   return { code: 'access_role_powers', message };
 }
 
 /**
- * Checks the roles that every cluster has, where there is no cluster to ask.
+ * Checks the roles that every cluster has, if no cluster is available.
  * @throws MeshpassError `access_role_powers` with all findings by FILE:LINE:COLUMN
  * @example
  * ```ts
@@ -154,7 +158,10 @@ export function checkKnownRoles(access: Access): void {
   if (problems.length > 0) throw accessFileError(problems);
 }
 
-/** What Kubernetes makes itself (plugin/pkg/auth/authorizer/rbac/bootstrappolicy): `view` shows no Secrets, `edit` runs Pods. */
+/**
+ * Powers of Kubernetes' built-in roles (plugin/pkg/auth/authorizer/rbac/bootstrappolicy): `view` shows no Secrets,
+ * `edit` runs Pods.
+ */
 const EDIT: readonly KubernetesPower[] = [
   ...(['exec', 'attach', 'port-forward', 'proxy', 'secrets', 'token-requests', 'impersonate'] as const),
   ...(['workloads', 'policies'] as const),
@@ -165,7 +172,7 @@ const DEFAULTS: ReadonlyMap<string, RolePowers> = new Map([
   ['admin', { powers: new Set<KubernetesPower>([...EDIT, 'rbac']) }],
 ]);
 
-/** Its own rules and, where it is aggregated, those of the roles that it selects; or why they cannot be told. */
+/** Returns a role's rules, including those that it aggregates, or why they are unknown. */
 function rulesOf(role: MeshClusterRole, all: readonly MeshClusterRole[]): readonly RbacRule[] | string {
   const own = role.rules ?? [];
   if (!Array.isArray(own)) return 'its rules are malformed';
@@ -176,14 +183,13 @@ function rulesOf(role: MeshClusterRole, all: readonly MeshClusterRole[]): readon
   for (const selector of selectors) {
     const { matchLabels, ...rest } = (selector ?? {}) as { readonly matchLabels?: unknown };
     if (!isLabels(matchLabels) || Object.keys(rest).length > 0) return 'its aggregationRule selects by expressions';
-    for (const other of all) {
-      if (other.name === role.name || !selects(matchLabels, other.labels ?? {})) continue;
-      // One that is aggregated itself: Kubernetes copies its rules into this one in a second step.
-      if (!Array.isArray(other.rules ?? [])) return `the rules of ${other.name}, which it aggregates, are malformed`;
-      rules.push(...(other.rules ?? []));
-    }
+    // If one of these roles is itself aggregated, Kubernetes copies its rules into this role in a second step.
+    const others = all.filter((other) => other.name !== role.name && selects(matchLabels, other.labels ?? {}));
+    const malformed = others.find((other) => !Array.isArray(other.rules ?? []));
+    if (malformed) return `the rules of ${malformed.name}, which it aggregates, are malformed`;
+    rules.push(...others.flatMap((other) => other.rules ?? []));
   }
-  // From a file: what it will have in the cluster is not there to be read.
+  // In a file, an aggregated role has no rules of its own. The cluster adds them.
   return rules.length > 0 ? rules : 'it is aggregated from roles that were not read';
 }
 
@@ -204,27 +210,31 @@ function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((one) => typeof one === 'string');
 }
 
-/** A RoleBinding gives nothing of nonResourceURLs. */
-function* powersOfRule(rule: RbacRule): Generator<KubernetesPower> {
+/** Lists a rule's powers. A RoleBinding grants none of its nonResourceURLs. */
+function powersOfRule(rule: RbacRule): readonly KubernetesPower[] {
   const groups = rule.apiGroups ?? [];
   const resources = rule.resources ?? [];
   const verbs = rule.verbs ?? [];
-  if (resources.length === 0) return;
+  if (resources.length === 0) return [];
   const anyVerb = verbs.includes('*');
   const hasGroup = (group: string) => groups.includes('*') || groups.includes(group);
-  if (anyVerb || [...groups, ...resources].some((one) => one.includes('*'))) yield 'wildcards';
-  for (const [power, group, names, needed] of POWERFUL) {
-    const may = needed ? needed.some((verb) => anyVerb || verbs.includes(verb)) : verbs.length > 0;
-    if (may && hasGroup(group) && names.split(' ').some((name) => matches(resources, name))) yield power;
-  }
+  const reads = (names: readonly string[]) => names.some((name) => matches(resources, name));
+  const may = (needed: readonly string[] | undefined) =>
+    needed ? anyVerb || needed.some((verb) => verbs.includes(verb)) : verbs.length > 0;
   const writes = verbs.some((verb) => !READS.includes(verb));
-  if (writes && POLICY_GROUPS.some(hasGroup)) yield 'policies';
   const connects =
     verbs.length > 0 && resources.some((one) => one.includes('/') && !SHOWN.includes(one.split('/')[1]!));
-  if ((writes || connects) && groups.some((group) => !KNOWN_GROUPS.has(group))) yield 'custom-resources';
-  if (verbs.some((verb) => verb === 'bind' || verb === 'escalate')) yield 'rbac';
-  const impersonates = verbs.some((verb) => verb.startsWith('impersonate'));
-  if (impersonates || (anyVerb && IMPERSONATED.some((name) => matches(resources, name)))) yield 'impersonate';
+  const powers: readonly (readonly [KubernetesPower, boolean])[] = [
+    ['wildcards', anyVerb || [...groups, ...resources].some((one) => one.includes('*'))],
+    ...POWERFUL.map(
+      ([power, group, names, needed]) => [power, may(needed) && hasGroup(group) && reads(names.split(' '))] as const,
+    ),
+    ['policies', writes && POLICY_GROUPS.some(hasGroup)],
+    ['custom-resources', (writes || connects) && groups.some((group) => !KNOWN_GROUPS.has(group))],
+    ['rbac', verbs.includes('bind') || verbs.includes('escalate')],
+    ['impersonate', verbs.some((verb) => verb.startsWith('impersonate')) || (anyVerb && reads(IMPERSONATED))],
+  ];
+  return powers.flatMap(([power, given]) => (given ? [power] : []));
 }
 
 function matches(resources: readonly string[], name: string): boolean {

@@ -1,19 +1,19 @@
-/** One concrete call: the example that a difference is proven with, and what a formula is asked about. */
+/** Concrete call: the example that proves a difference, and the input of a formula. */
 
-import { readRange } from './address-classes.ts';
+import { readRange } from '../../address.ts';
 import type { Condition } from './condition.ts';
 import { isMany } from './condition.ts';
 import { passes } from './text-test.ts';
 
 export interface Call {
-  /** Fields that are set; a flag that is not listed is false. Fields with several values have a list. */
+  /** Fields that are set. Unlisted flags are false. Fields with several values are lists. */
   readonly flags: ReadonlySet<string>;
   readonly texts: ReadonlyMap<string, string>;
   readonly lists: ReadonlyMap<string, readonly string[]>;
   readonly addresses: ReadonlyMap<string, string>;
 }
 
-/** Whether a call meets a formula, by looking at it directly: what the diagrams are tested against. */
+/** Evaluates a formula for a call directly. Tests compare the diagrams with this function. */
 export function meets(call: Call, condition: Condition): boolean {
   switch (condition.op) {
     case 'constant':

@@ -1,6 +1,6 @@
 /**
- * What a policy asks of a call, as a formula: tests of single fields under and, or, not. Formulas are shared between
- * workloads and compared by identity, so build each once.
+ * Policy requirements as a formula: tests of single fields, combined with and, or, not. Workloads share formulas.
+ * Formulas are compared by identity, so each must be built only once.
  */
 import { readPath, type TextTest } from './text-test.ts';
 
@@ -10,17 +10,17 @@ export type Condition =
   | { readonly op: 'not'; readonly of: Condition }
   | Test;
 
-/** A test of one field. Fields that hold several values (claims, audiences) pass where one of the values does. */
+/** Test of a single field. A field with several values (claims, audiences) passes if any of its values does. */
 export type Test =
   | { readonly op: 'text'; readonly field: TextField; readonly test: TextTest }
   | { readonly op: 'flag'; readonly field: FlagField }
   | { readonly op: 'address'; readonly field: AddressField; readonly range: string };
 
-/** Fields that are true or not. */
+/** Boolean fields. */
 export type FlagField =
   /** The peer proved its identity by mutual TLS. */
   | 'peer'
-  /** A token that does not verify stands where the workload looks for one: `unverified:LOCATION`. */
+  /** A token that does not verify is present in a location that the workload reads: `unverified:LOCATION`. */
   | `unverified:${string}`
   /** An external authorizer agrees: `custom:PROVIDER`. */
   | `custom:${string}`;
@@ -28,8 +28,8 @@ export type FlagField =
 export type AddressField = 'source.ip' | 'remote.ip' | 'destination.ip';
 
 /**
- * Fields that are text. A peer's identity is `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`, by its parts. `token.*` are of a
- * token whose signature is good; whether the workload takes its issuer is part of the formula.
+ * Text fields. A peer's identity `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT` is split into its parts. `token.*`
+ * fields belong to a token with a valid signature. The formula states whether the workload accepts its issuer.
  */
 export type TextField =
   | 'peer.namespace'
@@ -41,53 +41,61 @@ export type TextField =
   | 'host'
   | 'method'
   | 'path'
-  /** One or several values: `token.claim:a][b` for claim b within a. */
+  /** Claim with one or more values: `token.claim:a][b` for claim b within claim a. */
   | `token.claim:${string}`
-  /** In lower case: `header:x-team`. */
+  /** Header in lower case: `header:x-team`. */
   | `header:${string}`
-  /** Envoy's dynamic metadata, by the key that the policy names. */
+  /** Envoy's dynamic metadata, by its key in the policy. */
   | `metadata:${string}`;
 
 export const ALWAYS: Condition = { op: 'constant', value: true };
 export const NEVER: Condition = { op: 'constant', value: false };
 
+/** Returns the conjunction of the given conditions, with constants folded. */
 export function all(of: readonly Condition[]): Condition {
   const asked = of.filter((one) => one !== ALWAYS);
   if (asked.includes(NEVER)) return NEVER;
   return asked.length === 0 ? ALWAYS : asked.length === 1 ? asked[0]! : { op: 'all', of: asked };
 }
 
+/** Returns the disjunction of the given conditions, with constants folded. */
 export function any(of: readonly Condition[]): Condition {
   const offered = of.filter((one) => one !== NEVER);
   if (offered.includes(ALWAYS)) return ALWAYS;
   return offered.length === 0 ? NEVER : offered.length === 1 ? offered[0]! : { op: 'any', of: offered };
 }
 
+/** Negates a condition. */
 export function not(of: Condition): Condition {
   if (of === ALWAYS) return NEVER;
   return of === NEVER ? ALWAYS : { op: 'not', of };
 }
 
+/** Creates a test of a text field. */
 export function text(field: TextField, test: TextTest): Condition {
   return { op: 'text', field, test };
 }
 
-/** A path as policies write it: exact, with `*` at one end, or a template. */
+/** Creates a test for a policy path: exact, with `*` at one end, or a template. */
 export function path(value: string): Condition {
   const test = readPath(value);
   return test ? text('path', test) : NEVER;
 }
 
+/** Creates a test of a flag. */
 export function flag(field: FlagField): Condition {
   return { op: 'flag', field };
 }
 
-/** Whether a field holds several values at once. */
+/** Whether a field can have several values at once. */
 export function isMany(field: TextField): boolean {
   return field.startsWith('token.claim:');
 }
 
-/** Every test in a formula, each object once. @param seen shared parts that were visited already */
+/**
+ * Yields every test in a formula, visiting each object once.
+ * @param seen shared parts that were already visited
+ */
 export function* testsOf(condition: Condition, seen: Set<Condition>): Generator<Test> {
   if (seen.has(condition)) return;
   seen.add(condition);

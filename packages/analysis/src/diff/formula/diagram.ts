@@ -1,10 +1,10 @@
 /**
- * Sets of calls as decision diagrams: each node looks at one field, whose values fall into numbered classes, and goes on
- * to the node of that class. Equal sets are the same node, so whether two rule sets mean the same is one comparison, and
- * whether a difference is empty is another. After R. Bryant, "Graph-Based Algorithms for Boolean Function
- * Manipulation" (1986), with many-valued variables.
+ * Sets of calls as decision diagrams. Each node tests one field, whose values fall into numbered classes, and leads to
+ * the node for the value's class. Equal sets share a node, so a single comparison shows whether two rule sets are equal
+ * or a difference is empty. Based on R. Bryant, "Graph-Based Algorithms for Boolean Function Manipulation" (1986), with
+ * many-valued variables.
  *
- * Class 0 stands for every class that a node does not list, so that a rule that names one of a thousand values costs one entry.
+ * Class 0 stands for every class that a node does not list, so a rule about one of a thousand values needs one entry.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { PairMap } from './pair-map.ts';
@@ -13,31 +13,35 @@ export type Node = number;
 export const NONE: Node = 0;
 export const EVERY: Node = 1;
 
-/** One product of fields that a set contains: only the fields that matter. */
+/** Product of fields within a set. Contains only the fields that matter. */
 export type Product = ReadonlyMap<number, ClassSet>;
 
-/** Classes of one field; with `rest`, all but those that are listed. */
+/** Classes of one field. If `rest` is set, all classes except the listed ones. */
 export interface ClassSet {
   readonly classes: ReadonlySet<number>;
   readonly rest: boolean;
 }
 
-/** More than any mesh that was seen needs, and less than fills the memory. */
+/** More nodes than any known mesh needs, but not enough to exhaust memory. */
 const MAX_NODES = 4_000_000;
 
 export class Diagram {
   readonly #field: number[] = [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER];
   readonly #rest: Node[] = [NONE, EVERY];
-  /** Classes that go elsewhere than the rest, ascending, and where each goes. */
+  /** Listed classes of each node, ascending, and the successor node for each class. */
   readonly #classes: (readonly number[])[] = [[], []];
   readonly #nodes: (readonly Node[])[] = [[], []];
-  /** By hash of their content; nodes of the same hash in a list. */
+  /** Nodes by content hash. Nodes with equal hashes share a list. */
   readonly #known = new Map<number, Node[]>();
   readonly #and = new PairMap();
   readonly #minus = new PairMap();
   readonly #or = new PairMap();
 
-  /** Calls whose value of `field` falls into one of `classes`. @param classes ascending; class 0 has to be among them or not */
+  /**
+   * Returns the calls whose value of `field` is in one of `classes`.
+   * @param classes may include class 0
+   * @param total number of classes that the field has
+   */
   among(field: number, classes: Iterable<number>, total: number): Node {
     const listed = [...new Set(classes)].sort((a, b) => a - b);
     if (listed[0] !== 0) return this.#make(field, NONE, listed, new Array<Node>(listed.length).fill(EVERY));
@@ -65,7 +69,7 @@ export class Diagram {
     return this.#apply(this.#or, a < b ? a : b, a < b ? b : a, (x, y) => this.or(x, y));
   }
 
-  /** What is in `a` and not in `b`. */
+  /** Returns the calls in `a` that are not in `b`. */
   minus(a: Node, b: Node): Node {
     if (a === b || a === NONE || b === EVERY) return NONE;
     if (b === NONE) return a;
@@ -78,7 +82,7 @@ export class Diagram {
     return this.minus(EVERY, a);
   }
 
-  /** By halves: a union of many small sets stays small on the way. */
+  /** Computes the union of sets pairwise, to keep intermediate results small. */
   orAll(sets: readonly Node[]): Node {
     if (sets.length === 0) return NONE;
     if (sets.length === 1) return sets[0]!;
@@ -90,14 +94,17 @@ export class Diagram {
     return sets.reduce((all, one) => this.and(all, one), EVERY);
   }
 
-  /** Whether a call is in a set. @param classOf class of the call's value of a field */
+  /**
+   * Whether a set contains a call.
+   * @param classOf returns the class of the call's value for a field
+   */
   has(set: Node, classOf: (field: number) => number): boolean {
     let node = set;
     while (node > EVERY) node = this.#next(node, classOf(this.#field[node]!));
     return node === EVERY;
   }
 
-  /** Disjoint products that make up the set together. */
+  /** Yields disjoint products whose union is the set. */
   *products(set: Node, so: ReadonlyMap<number, ClassSet> = new Map()): Generator<Product> {
     if (set === NONE) return;
     if (set === EVERY) {
@@ -114,17 +121,17 @@ export class Diagram {
     });
     const field = this.#field[set]!;
     const rest = this.#rest[set]!;
-    // Where some of the listed classes go on like the rest cannot be: those are not listed.
+    // No listed class has the same successor as the rest, because nodes never list such classes.
     for (const [next, classes] of byNode)
       yield* this.products(next, new Map([...so, [field, { classes: new Set(classes), rest: false }]]));
     yield* this.products(rest, new Map([...so, [field, { classes: new Set(listed), rest: true }]]));
   }
 
-  /** The set of a product. */
+  /** Returns the set of calls in a product. */
   ofProduct(product: Product): Node {
     return this.andAll(
       [...product].map(([field, { classes, rest }]) => {
-        // Listed classes are never class 0, which stands for the rest.
+        // Listed classes never include class 0, which stands for the rest.
         const listed = this.among(field, classes, 0);
         return rest ? this.not(listed) : listed;
       }),
@@ -135,18 +142,18 @@ export class Diagram {
     return this.#field.length;
   }
 
-  /** Where a class of the node's own field goes on. */
+  /** Successor node for a class of the node's own field. */
   #next(node: Node, one: number): Node {
     const at = find(this.#classes[node]!, one);
     return at < 0 ? this.#rest[node]! : this.#nodes[node]![at]!;
   }
 
-  /** Whether a node lets nothing but one class go on, as most of what rules name does. */
+  /** Whether a node has a successor for exactly one class, as for most values in rules. */
   #isNarrow(node: Node): boolean {
     return this.#rest[node] === NONE && this.#classes[node]!.length === 1;
   }
 
-  /** A narrow node with its one way changed: so little work that remembering it would cost more. */
+  /** Replaces a narrow node's only successor, which is cheaper than a cache entry. */
   #narrow(node: Node, change: (next: Node, one: number) => Node): Node {
     const classes = this.#classes[node]!;
     const next = change(this.#nodes[node]![0]!, classes[0]!);
@@ -156,11 +163,9 @@ export class Diagram {
   #apply(cache: PairMap, a: Node, b: Node, combine: (a: Node, b: Node) => Node): Node {
     const known = cache.get(a, b);
     if (known !== undefined) return known;
-    const [fieldA, fieldB] = [this.#field[a]!, this.#field[b]!];
-    const field = Math.min(fieldA, fieldB);
-    const [restA, restB] = [fieldA === field ? this.#rest[a]! : a, fieldB === field ? this.#rest[b]! : b];
-    const classesA = fieldA === field ? this.#classes[a]! : [];
-    const classesB = fieldB === field ? this.#classes[b]! : [];
+    const field = Math.min(this.#field[a]!, this.#field[b]!);
+    const [restA, restB] = [this.#restAt(a, field), this.#restAt(b, field)];
+    const [classesA, classesB] = [this.#classesAt(a, field), this.#classesAt(b, field)];
     const [nodesA, nodesB] = [this.#nodes[a]!, this.#nodes[b]!];
     const rest = combine(restA, restB);
     const classes: number[] = [];
@@ -180,7 +185,16 @@ export class Diagram {
     return made;
   }
 
-  /** The one node of this content. */
+  /** Successor node for the rest of a field, or the node itself if it does not test the field. */
+  #restAt(node: Node, field: number): Node {
+    return this.#field[node] === field ? this.#rest[node]! : node;
+  }
+
+  #classesAt(node: Node, field: number): readonly number[] {
+    return this.#field[node] === field ? this.#classes[node]! : [];
+  }
+
+  /** Returns the unique node with this content. */
   #make(field: number, rest: Node, classes: readonly number[], nodes: readonly Node[]): Node {
     if (classes.length === 0) return rest;
     const hash = hashOf(field, rest, classes, nodes);
@@ -193,7 +207,7 @@ export class Diagram {
     if (made >= MAX_NODES)
       throw new MeshpassError(
         'policy_too_large',
-        'These policies are too many, or too entangled, to be compared at once.',
+        'These policies are too many, or too complex, to be compared at once.',
       );
     this.#field.push(field);
     this.#rest.push(rest);

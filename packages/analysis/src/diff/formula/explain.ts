@@ -1,4 +1,5 @@
-/** What stands for a field in a diagram, and products of such in the words of policies. */
+/** Diagram variables, and explanations of products in policy notation. */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import type { AddressClasses } from './address-classes.ts';
 import type { ClassSet, Product } from './diagram.ts';
 import type { TextClasses } from './text-classes.ts';
@@ -6,7 +7,7 @@ import { formatText, type TextTest } from './text-test.ts';
 
 export type Explained =
   | { readonly kind: 'flag'; readonly field: string; readonly value: boolean }
-  /** `values` as policies write them; `except` says that everything else is meant. */
+  /** `values` in policy notation, or all other values if `except` is set. */
   | {
       readonly kind: 'text' | 'address';
       readonly field: string;
@@ -14,7 +15,7 @@ export type Explained =
       readonly except: boolean;
       readonly missing: boolean;
     }
-  /** A value among several. */
+  /** Value of a multi-valued field. */
   | { readonly kind: 'member'; readonly field: string; readonly value: string; readonly has: boolean };
 
 export type Variable =
@@ -33,11 +34,11 @@ export type Variable =
       readonly ranges: readonly string[];
     };
 
-/** In the order of the diagram. */
+/** Explains a product in diagram order. */
 export function explainProduct(variables: readonly Variable[], product: Product): readonly Explained[] {
   const said = [...product].sort(([a], [b]) => a - b);
   const explained = said.map(([number, chosen]) => explainOne(variables[number]!, chosen));
-  // That a text is there goes without saying where its beginning or end is said.
+  // Stating the beginning or end of a text implies that the text is present.
   return explained.filter((one, index) => {
     const more = explained.some(({ field }, other) => field === one.field && other > index);
     return !(more && isAnyText(one));
@@ -59,7 +60,7 @@ function explainOne(variable: Variable, { classes, rest }: ClassSet): Explained 
   const missing = classes.has(missingClass) !== rest && missingClass >= 0;
   const listed = new Set([...classes].filter((one) => one !== missingClass));
   const others = () => new Set([...examples.keys()].filter((one) => !listed.has(one) && one !== missingClass));
-  // As it stands, and where no names are wide enough for that, the other way round.
+  // Prefer the given form. Use its complement only if no names cover the given form.
   for (const except of [rest, !rest]) {
     const covered = cover(except === rest ? listed : others(), names);
     if (covered.complete) return { kind, field, values: covered.names, except, missing };
@@ -73,23 +74,16 @@ interface Named {
   readonly passing: readonly number[];
 }
 
-const namesKnown = new WeakMap<Variable, readonly Named[]>();
+/** Policy notations for a field's classes, widest first. */
+const namesOf = remembered((variable: Extract<Variable, { kind: 'text' | 'address' }>): readonly Named[] => {
+  const all: Named[] =
+    variable.kind === 'text'
+      ? variable.tests.map((test) => ({ name: formatText(test), passing: variable.classes.passing(test) }))
+      : variable.ranges.map((range) => ({ name: range, passing: variable.classes.passing(range) }));
+  return all.filter(({ passing }) => passing.length > 0).sort((a, b) => b.passing.length - a.passing.length);
+});
 
-/** What policies call the classes of a field, widest first. */
-function namesOf(variable: Extract<Variable, { kind: 'text' | 'address' }>): readonly Named[] {
-  let names = namesKnown.get(variable);
-  if (!names) {
-    const all: Named[] =
-      variable.kind === 'text'
-        ? variable.tests.map((test) => ({ name: formatText(test), passing: variable.classes.passing(test) }))
-        : variable.ranges.map((range) => ({ name: range, passing: variable.classes.passing(range) }));
-    names = all.filter(({ passing }) => passing.length > 0).sort((a, b) => b.passing.length - a.passing.length);
-    namesKnown.set(variable, names);
-  }
-  return names;
-}
-
-/** The fewest names that together mean just these classes, widest first. */
+/** Selects names, widest first, whose union is exactly these classes. */
 function cover(classes: ReadonlySet<number>, names: readonly Named[]) {
   const left = new Set(classes);
   const chosen: string[] = [];

@@ -1,8 +1,8 @@
-/** A map from pairs of whole numbers to whole numbers, without an object for each: open addressing over typed arrays. */
+/** Map from pairs of integers to integers. Uses open addressing over typed arrays instead of an object per entry. */
 export class PairMap {
   #size = 0;
   #mask = 1023;
-  /** Three numbers an entry: the pair and its value; a first number of -1 is free. */
+  /** Three numbers per entry: the pair and its value. A first number of -1 marks a free entry. */
   #entries = new Int32Array(1024 * 3).fill(-1);
 
   get(a: number, b: number): number | undefined {
@@ -24,7 +24,7 @@ export class PairMap {
     this.#entries[at + 2] = value;
   }
 
-  /** Where the pair is, or the free place where it would be. */
+  /** Index of the pair's entry, or of the free entry to put it in. */
   #find(a: number, b: number): number {
     let hash = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);

@@ -1,7 +1,7 @@
 /**
- * All calls, as the rules of some formulas can tell them apart: fields with numbered classes of values, and the diagram in
- * which sets of calls are built. A field with several values becomes one yes-or-no field for each class of a value, and one that is
- * tested at both ends becomes three: see text-ends.ts.
+ * Space of all calls that a set of formulas can distinguish: fields with numbered classes of values, and the diagram
+ * for sets of calls. A field with several values becomes one boolean field per value class. A field tested at both ends
+ * becomes three fields (see text-ends.ts).
  */
 import { classifyAddresses } from './address-classes.ts';
 import type { Call } from './call.ts';
@@ -15,15 +15,15 @@ import { formatText, type TextTest } from './text-test.ts';
 
 export interface Space {
   readonly diagram: Diagram;
-  /** The set of calls that meet a formula. Only formulas whose tests the space was made of. */
+  /** Returns the calls that meet a formula. The formula may only contain tests that the space was created with. */
   readonly set: (condition: Condition) => Node;
-  /** Calls in which a field has the value, or one that no rule can tell from it. */
+  /** Returns the calls whose field has the given value, or a value that no rule distinguishes from it. */
   readonly withText: (field: TextField, value: string) => Node;
-  /** The fields of a product, in the order of the diagram, with what may stand there. */
+  /** Explains a product's fields in diagram order. */
   readonly explain: (product: Product) => readonly Explained[];
-  /** One call of a product. */
+  /** Returns an example call from a product. */
   readonly example: (product: Product) => Call;
-  /** Whether a concrete call is in a set. */
+  /** Whether a set contains a concrete call. */
   readonly has: (set: Node, call: Call) => boolean;
 }
 
@@ -37,10 +37,10 @@ const DOMAINS: Readonly<Record<string, TextDomain>> = {
   'token.subject': { ...PLAIN, optional: true },
 };
 
-/** Policies name ports at their beginning and hosts at their end. */
+/** Fields tested at both ends: in SNIs, policies specify ports at the beginning and hosts at the end. */
 const BOTH_ENDS: ReadonlySet<string> = new Set(['connection.sni']);
 
-/** Order of the fields in the diagram: who first, because rules speak of few callers each. */
+/** Field order in the diagram: callers first, because each rule concerns few callers. */
 const ORDER = [
   'peer',
   'peer.namespace',
@@ -51,14 +51,17 @@ const ORDER = [
   'token.issuer',
 ];
 
-/** @throws MeshpassError `policy_too_large` */
+/**
+ * Creates the space.
+ * @throws MeshpassError `policy_too_large`
+ */
 export function createSpace(conditions: readonly Condition[]): Space {
   const byField = collect(conditions);
   const diagram = new Diagram();
   const variables: Variable[] = [];
   const numbers = new Map<string, number>();
   const members = new Map<string, { readonly classes: TextClasses; readonly first: number }>();
-  /** By number of the whole; beginning and end come after it. */
+  /** Keyed by the whole text's variable number. Its beginning and end come next. */
   const ends = new Map<number, TextEnds>();
   const rank = (field: string) => (ORDER.includes(field) ? ORDER.indexOf(field) : ORDER.length);
   const fields = [...byField.keys()].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
@@ -158,32 +161,6 @@ export function createSpace(conditions: readonly Condition[]): Space {
     return diagram.andAll([same(number), same(number + 1), same(number + 2)]);
   };
 
-  const example = (product: Product): Call => {
-    const flags = new Set<string>();
-    const texts = new Map<string, string>();
-    const lists = new Map<string, string[]>();
-    const addresses = new Map<string, string>();
-    variables.forEach((variable, number) => {
-      // Where it makes no difference, the peer is one that mutual TLS has proven, and what may be missing is.
-      const free = variable.kind === 'flag' && variable.field === 'peer' ? 1 : missingOf(variable);
-      const pick = pickAt(product, number, free);
-      if (variable.kind === 'flag') {
-        if (pick === 1) flags.add(variable.field);
-      } else if (variable.kind === 'address') addresses.set(variable.field, variable.classes.examples[pick]!);
-      else if (variable.kind === 'text') {
-        // Beginning and end were looked at together with the whole.
-        if (variables[number - 1]?.field === variable.field) return;
-        const both = ends.get(number);
-        const value =
-          both && pick === UNNAMED
-            ? both.compose(pickAt(product, number + 1), pickAt(product, number + 2))
-            : variable.classes.examples[pick];
-        if (value !== undefined) texts.set(variable.field, value);
-      } else if (pick === 1) lists.set(variable.field, [...(lists.get(variable.field) ?? []), variable.example]);
-    });
-    return { flags, texts, lists, addresses };
-  };
-
   const classIn = (call: Call, number: number): number => {
     const variable = variables[number]!;
     if (variable.kind === 'flag') return call.flags.has(variable.field) ? 1 : 0;
@@ -199,7 +176,7 @@ export function createSpace(conditions: readonly Condition[]): Space {
     set,
     withText,
     explain: (product) => explainProduct(variables, product),
-    example,
+    example: (product) => exampleOf(variables, ends, product),
     has: (node, call) => diagram.has(node, (number) => classIn(call, number)),
   };
 }
@@ -222,13 +199,55 @@ function domainOf(field: string): TextDomain {
   return field.startsWith('header:') || field.startsWith('metadata:') ? { ...PLAIN, optional: true } : PLAIN;
 }
 
+/** Text ends by the variable of the whole text. The next two variables are its beginning and its end. */
+type EndsOf = ReadonlyMap<number, TextEnds>;
+
+function exampleOf(variables: readonly Variable[], ends: EndsOf, product: Product): Call {
+  const flags = new Set<string>();
+  const texts = new Map<string, string>();
+  const lists = new Map<string, string[]>();
+  const addresses = new Map<string, string>();
+  for (const [number, variable] of variables.entries()) {
+    const { field } = variable;
+    const pick = pickAt(product, number, freeOf(variable));
+    const text = variable.kind === 'text' ? textAt(variables, ends, product, number, pick) : undefined;
+    if (text !== undefined) texts.set(field, text);
+    if (variable.kind === 'address') addresses.set(field, variable.classes.examples[pick]!);
+    if (variable.kind === 'flag' && pick === 1) flags.add(field);
+    if (variable.kind === 'member' && pick === 1) lists.set(field, [...(lists.get(field) ?? []), variable.example]);
+  }
+  return { flags, texts, lists, addresses };
+}
+
+function textAt(
+  variables: readonly Variable[],
+  ends: EndsOf,
+  product: Product,
+  number: number,
+  pick: number,
+): string | undefined {
+  const { field, classes } = variables[number] as Extract<Variable, { kind: 'text' }>;
+  // The beginning and the end of a text are read together with the whole.
+  if (variables[number - 1]?.field === field) return undefined;
+  const both = pick === UNNAMED ? ends.get(number) : undefined;
+  return both ? both.compose(pickAt(product, number + 1), pickAt(product, number + 2)) : classes.examples[pick];
+}
+
+/** Default class of a field that does not matter: the peer is proven by mutual TLS, and optional values are missing. */
+function freeOf(variable: Variable): number {
+  return variable.kind === 'flag' && variable.field === 'peer' ? 1 : missingOf(variable);
+}
+
 /** Class of the missing value, or 0. */
 function missingOf(variable: Variable): number {
   if (variable.kind !== 'text') return 0;
   return Math.max(0, variable.classes.examples.indexOf(undefined));
 }
 
-/** A class that a product leaves to a field. @param free where it leaves all */
+/**
+ * Returns a class that a product allows for a field.
+ * @param free result if all classes are allowed
+ */
 function pickAt(product: Product, number: number, free = 0): number {
   const chosen = product.get(number);
   if (!chosen) return free;
@@ -239,7 +258,7 @@ function pickAt(product: Product, number: number, free = 0): number {
   return one;
 }
 
-/** A class of texts that no exact test names, as the tests that it passes. */
+/** Formats a class that has no exact test as the tests that it passes. */
 function labelOf(classes: TextClasses, tests: readonly TextTest[], number: number): string {
   const passed = tests.filter((test) => classes.passing(test).includes(number)).map(formatText);
   return passed.length > 0 ? passed.join(' and ') : 'anything else';

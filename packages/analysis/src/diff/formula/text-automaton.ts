@@ -1,71 +1,68 @@
 /**
- * Examples of texts where patterns are among the tests: all tests are walked together, character by character, from the
- * empty text on, and every set of positions in which they can be together is visited once. What answers can go together is
- * then known exactly (a product of automata, breadth first, so that examples are short). Exact texts and prefixes are walked as
- * one tree, suffixes by the longest ending that matters, and patterns only as long as they may still match.
+ * Finds example texts for tests with patterns. A product of automata is explored breadth first, character by character
+ * from the empty text, so that examples are short. Each reachable combination of positions is visited once, so the
+ * possible combinations of results are known exactly. Exact texts and prefixes share one tree. Suffixes are tracked by
+ * the longest relevant ending, and patterns only while they can still match.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
-import type { Piece, TextDomain, TextTest } from './text-test.ts';
+import { type Piece, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 const MAX_STATES = 200_000;
 
-/** Where a text has led to. */
+/** State after reading a text. */
 interface State {
   readonly text: string;
-  /** Whether it may still become an exact text or a prefix. */
+  /** Whether the text can still become an exact text or a prefix. */
   readonly inTree: boolean;
-  /** The longest prefix that it has. */
+  /** Longest tested prefix of the text. */
   readonly prefix: string;
-  /** Its longest ending with which a suffix begins. */
+  /** Longest suffix of the text that is also a prefix of a tested suffix. */
   readonly ending: string;
-  /** Patterns that may still match, each with its positions. */
+  /** Patterns that can still match, with their positions. */
   readonly alive: ReadonlyMap<number, Positions>;
 }
 
 /** Positions in the steps of a pattern, ascending. */
 type Positions = readonly number[];
 
-/** @throws MeshpassError `policy_too_large` */
+/**
+ * Yields texts for all possible combinations of results.
+ * @throws MeshpassError `policy_too_large`
+ */
 export function* exploreTexts(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
   const walk = walker(tests, domain);
-  const seen = new Set<string>();
-  let layer: State[] = [walk.start];
-  seen.add(keyOf(walk.start));
-  while (layer.length > 0) {
-    const next: State[] = [];
-    for (const state of layer) {
-      if (state.text !== '') yield state.text;
-      for (const letter of walk.letters(state)) {
-        const after = walk.step(state, letter);
-        const key = keyOf(after);
-        if (seen.has(key)) continue;
-        if (seen.size >= MAX_STATES)
-          throw new MeshpassError(
-            'policy_too_large',
-            'These path patterns are too many, or too entangled, to be compared.',
-          );
-        seen.add(key);
-        next.push(after);
-      }
+  const seen = new Set([keyOf(walk.start)]);
+  // Breadth first: the queue grows while it is read.
+  const queue: State[] = [walk.start];
+  for (const state of queue) {
+    if (state.text !== '') yield state.text;
+    for (const letter of walk.letters(state)) {
+      const after = walk.step(state, letter);
+      const key = keyOf(after);
+      if (seen.has(key)) continue;
+      if (seen.size >= MAX_STATES)
+        throw new MeshpassError(
+          'policy_too_large',
+          'These path patterns are too many, or too complex, to be compared.',
+        );
+      seen.add(key);
+      queue.push(after);
     }
-    layer = next;
   }
 }
 
 function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
-  const texts = (form: TextTest['form']) =>
-    tests.flatMap((test) => (test.form === form && 'text' in test ? [test.text] : []));
-  const prefixes = new Set(texts('prefix'));
+  const prefixes = new Set(textsOf(tests, 'prefix'));
   const tree = new Map<string, Set<string>>();
-  for (const text of [...texts('exact'), ...prefixes]) branch(tree, text);
+  for (const text of [...textsOf(tests, 'exact'), ...prefixes]) branch(tree, text);
   const endings = new Map<string, Set<string>>();
-  for (const text of texts('suffix')) branch(endings, text);
+  for (const text of textsOf(tests, 'suffix')) branch(endings, text);
   const machines = tests.flatMap((test) => (test.form === 'pattern' ? [stepsOf(test.pieces)] : []));
   const named = new Set([...tree.values(), ...endings.values()].flatMap((letters) => [...letters]));
   for (const steps of machines) for (const step of steps) if (step.length === 1) named.add(step);
   named.add('/');
-  // A letter that no test names stands for all of those.
+  // A letter that no test contains stands for all such letters.
   const other = [...alphabet].find((letter) => !named.has(letter));
 
   const step = (state: State, letter: string): State => {
@@ -80,27 +77,31 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
     const inTree = state.inTree && tree.has(text);
     return { text, inTree, prefix: prefixes.has(text) ? text : state.prefix, ending, alive };
   };
-  const letters = (state: State): ReadonlySet<string> => {
-    const asked = new Set<string>(other === undefined ? [] : [other]);
-    if (state.alive.size > 0) asked.add('/').add(STRANGE);
-    if (state.inTree) for (const letter of tree.get(state.text)!) asked.add(letter);
-    for (let ending = state.ending; ; ending = ending.slice(1)) {
-      for (const letter of endings.get(ending) ?? []) asked.add(letter);
-      if (ending === '') break;
-    }
-    for (const [machine, positions] of state.alive)
-      for (const letter of awaited(machines[machine]!, positions)) asked.add(letter);
-    return asked;
-  };
+  const letters = ({ text, inTree, ending, alive }: State): ReadonlySet<string> =>
+    new Set([
+      ...(other === undefined ? [] : [other]),
+      ...(alive.size > 0 ? ['/', STRANGE] : []),
+      ...(inTree ? tree.get(text)! : []),
+      ...endingsOf(ending).flatMap((one) => [...(endings.get(one) ?? [])]),
+      ...[...alive].flatMap(([machine, positions]) => [...awaited(machines[machine]!, positions)]),
+    ]);
   const beginning: State = {
-    ...{ text: '', inTree: true, prefix: prefixes.has('') ? '' : '-', ending: '' },
+    text: '',
+    inTree: true,
+    prefix: prefixes.has('') ? '' : '-',
+    ending: '',
     alive: new Map(machines.map((_, index) => [index, [0]])),
   };
   if (!tree.has('')) tree.set('', new Set());
   return { letters, step, start: [...start].reduce(step, beginning) };
 }
 
-/** Every beginning of a text, with the letters that may follow. */
+/** Lists a text and all its suffixes, down to the empty one. */
+function endingsOf(text: string): readonly string[] {
+  return Array.from({ length: text.length + 1 }, (_, from) => text.slice(from));
+}
+
+/** Adds every prefix of a text, with the letters that may follow. */
 function branch(tree: Map<string, Set<string>>, text: string): void {
   for (let length = 0; length <= text.length; length++) {
     const here = text.slice(0, length);
@@ -110,7 +111,7 @@ function branch(tree: Map<string, Set<string>>, text: string): void {
   }
 }
 
-/** A letter, or what may stand there: `segment+` once or more, the others also never. */
+/** Letter, or a loop: `segment+` matches one or more times, the other loops zero or more. */
 type Step = string;
 const LOOPS: ReadonlySet<Step> = new Set(['segment*', 'rest*', 'text*', 'label*']);
 
@@ -121,7 +122,7 @@ function stepsOf(pieces: readonly Piece[]): readonly Step[] {
   });
 }
 
-/** Positions together with those behind what may be left out. */
+/** Yields positions, and those reachable by skipping optional steps. */
 function* ready(steps: readonly Step[], positions: Positions): Generator<number> {
   for (const first of positions) {
     let position = first;
@@ -140,12 +141,12 @@ function advance(steps: readonly Step[], positions: Positions, letter: string): 
   return [...reached].sort((a, b) => a - b);
 }
 
-/** Letters that are awaited by themselves. */
+/** Single-character steps that can match next. */
 function* awaited(steps: readonly Step[], positions: Positions): Generator<string> {
   for (const position of ready(steps, positions)) if (steps[position]?.length === 1) yield steps[position];
 }
 
-/** No pchar, and Envoy passes it on. */
+/** Character outside pchar that Envoy accepts. */
 const STRANGE = '|';
 const SEGMENT = new RegExp(`^[${SEGMENT_CHARACTERS}]$`);
 

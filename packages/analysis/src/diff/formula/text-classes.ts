@@ -1,20 +1,23 @@
 /**
- * The values of one text field, sorted by what a set of tests can tell apart: one example for each combination of answers
- * that some text gives. Two texts of the same class are the same to every rule, so comparing examples compares all texts.
+ * Classes of a text field's values: texts with the same results in a set of tests form one class, which has one
+ * example. No rule distinguishes between texts of the same class, so comparing the examples compares all texts.
  */
 import { exploreTexts } from './text-automaton.ts';
-import { passes, type TextDomain, type TextTest } from './text-test.ts';
+import { passes, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 export interface TextClasses {
-  /** By number: an example, undefined where the field is missing. Class 0 passes the fewest tests. */
+  /** Example of each class, or undefined for a missing field. Class 0 passes the fewest tests. */
   readonly examples: readonly (string | undefined)[];
-  /** Numbers of the classes that pass a test. */
+  /** Returns the classes that pass a test. */
   readonly passing: (test: TextTest) => readonly number[];
-  /** Number of the class of any text. */
+  /** Returns the class of any text. */
   readonly classOf: (value: string | undefined) => number;
 }
 
-/** Sorts all texts by their answers to these tests. @throws MeshpassError `policy_too_large` */
+/**
+ * Classifies all texts by the results of these tests.
+ * @throws MeshpassError `policy_too_large`
+ */
 export function classify(tests: readonly TextTest[], domain: TextDomain): TextClasses {
   const distinct = [...new Map(tests.map((test) => [keyOf(test), test])).values()];
   const found = distinct.some(({ form }) => form === 'pattern')
@@ -32,7 +35,7 @@ export function classify(tests: readonly TextTest[], domain: TextDomain): TextCl
     numbers.set(key, number);
     for (const test of answer) passed[test]!.push(number);
   };
-  // What is found first becomes class 0: the plainest text.
+  // The first and plainest text becomes class 0.
   for (const value of found) add(value);
   if (domain.optional) add(undefined);
   const usual = domain.usual === undefined ? undefined : numbers.get(answers(domain.usual).join());
@@ -53,7 +56,10 @@ export function classify(tests: readonly TextTest[], domain: TextDomain): TextCl
   };
 }
 
-/** Indexes of the tests that a text passes, ascending; exact ones by a look into a map. */
+/**
+ * Creates a function that returns the indexes of the tests that a text passes, ascending. Looks up exact tests in a
+ * map.
+ */
 function answersTo(tests: readonly TextTest[]): (value: string | undefined) => readonly number[] {
   const exact = new Map<string, number>();
   const others: [TextTest, number][] = [];
@@ -70,14 +76,14 @@ function answersTo(tests: readonly TextTest[]): (value: string | undefined) => r
 }
 
 /**
- * Of exact texts, prefixes and suffixes: how a text answers depends on whether it is one of the exact ones, else on the
- * longest prefix and the longest suffix that it has. So every exact text and every pair of prefix and suffix is tried, and
- * nothing else can answer otherwise.
+ * Yields example texts for exact texts, prefixes and suffixes. The results for a text depend on whether it is one of
+ * the exact texts, and otherwise on its longest prefix and longest suffix. Trying every exact text and every pair of
+ * prefix and suffix therefore covers all cases.
  */
 function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
-  const texts = (form: TextTest['form']) =>
-    tests.flatMap((test) => (test.form === form && 'text' in test ? [test.text] : []));
-  const [exacts, prefixes, suffixes] = [texts('exact'), texts('prefix'), texts('suffix')];
+  const exacts = textsOf(tests, 'exact');
+  const prefixes = textsOf(tests, 'prefix');
+  const suffixes = textsOf(tests, 'suffix');
   const beginnings = new Set([...exacts, ...prefixes].flatMap(beginningsOf));
   const ends = new Set(suffixes.flatMap(endsOf));
   const starts = [domain.start, ...prefixes.filter((prefix) => prefix.startsWith(domain.start))];
@@ -90,7 +96,10 @@ function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<str
   yield* exacts.filter((text) => text.startsWith(domain.start));
 }
 
-/** The shortest text that leaves a set of continuations. @param taken no character is added where this already left it */
+/**
+ * Returns the shortest text that leads out of a set of continuations.
+ * @param taken existing text; if it has already left the set, nothing is added
+ */
 export function away(stays: (more: string) => boolean, alphabet: string, taken = ''): string {
   if (taken !== '' && !stays(taken.at(-1)!)) return '';
   let tried = [''];
@@ -102,10 +111,12 @@ export function away(stays: (more: string) => boolean, alphabet: string, taken =
   }
 }
 
+/** Returns all non-empty prefixes of a text, shortest first. */
 export function beginningsOf(text: string): string[] {
   return Array.from({ length: text.length }, (_, index) => text.slice(0, index + 1));
 }
 
+/** Returns all non-empty suffixes of a text, longest first. */
 export function endsOf(text: string): string[] {
   return Array.from({ length: text.length }, (_, index) => text.slice(index));
 }

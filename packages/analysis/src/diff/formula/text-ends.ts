@@ -1,36 +1,40 @@
 /**
- * The values of a text field that is tested by how it begins and how it ends, as server names are: by port and by host. What tests tell
- * apart is then the whole text where a test names it, and otherwise its longest known beginning and its longest known end. Both
- * are free of each other, so they are three fields to the diagram: a hundred ports and a thousand hosts are 1,100 classes and
- * not 100,000. The whole comes first, and decides alone where it is known: then every set has one form.
+ * Classes of a text field that is tested at its beginning and its end, like server names, which are tested by port and
+ * by host. Tests distinguish the whole text if one of them names it, and otherwise only its longest known beginning and
+ * its longest known end. Beginning and end are independent, so the diagram has three fields: a hundred ports and a
+ * thousand hosts need 1,100 classes, not 100,000. The whole text comes first and alone decides if it is known, so every
+ * set has one form.
  */
 
 import { away, beginningsOf, endsOf, type TextClasses } from './text-classes.ts';
-import { passes, type TextDomain, type TextTest } from './text-test.ts';
+import { passes, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 export interface TextEnds {
-  /** Class 0: the missing text; UNNAMED; and each text that a test names whole. */
+  /** Class 0: the missing text. Class 1: UNNAMED. Then each exact text of the tests. */
   readonly whole: TextClasses;
-  /** Class 0: none of the beginnings. Means something only where the whole is UNNAMED, as `end` does. */
+  /** Class 0: none of the beginnings. Like `end`, only meaningful if the whole is UNNAMED. */
   readonly beginning: TextClasses;
   readonly end: TextClasses;
-  /** A text that is not named whole. @param beginning @param end their classes */
+  /**
+   * Composes a text without an exact test.
+   * @param beginning class of its beginning
+   * @param end class of its end
+   */
   readonly compose: (beginning: number, end: number) => string;
 }
 
-/** Class of texts that no test names whole. */
+/** Class of texts without an exact test. */
 export const UNNAMED = 1;
 const MISSING = 0;
 
 /**
- * @param tests without patterns
- * @param domain of a field that may be missing; an empty text is a missing one, unless a test passes it
+ * Computes the classes.
+ * @param tests tests without patterns
+ * @param domain domain of an optional field; an empty text counts as missing unless it passes a test
  */
 export function classifyEnds(tests: readonly TextTest[], domain: TextDomain): TextEnds {
-  const texts = (form: TextTest['form']) => [
-    ...new Set(tests.flatMap((test) => (test.form === form && 'text' in test ? [test.text] : []))),
-  ];
-  // Every text begins and ends with the empty one, which is none to tell apart by.
+  const texts = (form: TextTest['form']) => [...new Set(textsOf(tests, form))];
+  // Every text begins and ends with the empty text, which distinguishes nothing.
   const [prefixes, suffixes] = [texts('prefix'), texts('suffix')].map((some) => some.filter((one) => one !== '')) as [
     string[],
     string[],
@@ -66,7 +70,10 @@ function wholeTexts(wholes: readonly string[], other: string): TextClasses {
   };
 }
 
-/** Classes by the longest text of a list with which a text begins, or ends. @param listed none of them empty */
+/**
+ * Groups texts by the longest listed text that they begin or end with.
+ * @param listed non-empty texts
+ */
 function longestOf(
   form: 'prefix' | 'suffix',
   listed: readonly string[],
@@ -75,7 +82,7 @@ function longestOf(
   const numbers = new Map(listed.map((text, index) => [text, index + 1]));
   const lengths = [...new Set(listed.map(({ length }) => length))].sort((a, b) => b - a);
   const part = (text: string, length: number) => (form === 'prefix' ? text.slice(0, length) : text.slice(-length));
-  /** Numbers of those with which a text begins, or ends; the longest first. */
+  /** Numbers of the listed texts that a text begins or ends with, longest first. */
   const within = (text: string) =>
     lengths.flatMap((length) => (length > text.length ? [] : (numbers.get(part(text, length)) ?? [])));
   const passed = listed.map((): number[] => []);

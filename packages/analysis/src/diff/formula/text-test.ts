@@ -1,17 +1,18 @@
-/** How a policy compares a text: Istio's string forms, and the few patterns that are neither exact, prefix nor suffix. */
+/** Text tests of policies: Istio's string forms, and the few patterns that are neither exact, prefix nor suffix. */
 
+import { remembered } from '@meshpass/identity/memory/remembered';
 import { isTemplate, readTemplate, SEGMENT_CHARACTERS } from '@meshpass/istio';
 
-/** A piece of a pattern: text as it stands, or what may stand there. */
+/** Piece of a pattern: literal text or a wildcard. */
 export type Piece =
   | { readonly text: string }
-  /** One path segment, not empty: `{*}`. */
+  /** Path segment that is not empty: `{*}`. */
   | { readonly any: 'segment' }
-  /** Any rest of a path, also none: `{**}`. */
+  /** Rest of a path, possibly empty: `{**}`. */
   | { readonly any: 'rest' }
-  /** Any characters, also none. */
+  /** Any characters, possibly none. */
   | { readonly any: 'text' }
-  /** Any characters but `/`, also none. */
+  /** Any characters except `/`, possibly none. */
   | { readonly any: 'label' };
 
 export type TextTest =
@@ -20,19 +21,24 @@ export type TextTest =
   | { readonly form: 'present' }
   | { readonly form: 'pattern'; readonly pieces: readonly Piece[] };
 
-/** What texts a field can have at all. */
+/** Possible texts of a field. */
 export interface TextDomain {
-  /** Every text begins with it: `/` for paths. */
+  /** Common prefix of all texts: `/` for paths. */
   readonly start: string;
-  /** Characters to make examples of; whatever is in the tests is added. */
+  /** Characters that examples may use in addition to those in the tests. */
   readonly alphabet: string;
-  /** Shown wherever the tests do not tell it from another. */
+  /** Preferred example if the tests do not distinguish it from others. */
   readonly usual?: string;
   /** Whether the field may be missing. */
   readonly optional: boolean;
 }
 
-/** `*`, `text*`, `*text`, or the text itself (Istio: "Authorization Policy", value matching). */
+/** Lists the texts of all tests that have the given form. */
+export function textsOf(tests: readonly TextTest[], form: TextTest['form']): readonly string[] {
+  return tests.flatMap((test) => (test.form === form && 'text' in test ? [test.text] : []));
+}
+
+/** Parses `*`, `text*`, `*text`, or an exact text (Istio: "Authorization Policy", value matching). */
 export function readText(value: string): TextTest {
   if (value === '*') return { form: 'present' };
   if (value.startsWith('*')) return { form: 'suffix', text: value.slice(1) };
@@ -40,14 +46,17 @@ export function readText(value: string): TextTest {
   return { form: 'exact', text: value };
 }
 
-/** As readText, and Istio's path templates. @returns undefined for a template that Envoy does not take: no path passes it */
+/**
+ * Parses a path like `readText`, including Istio's path templates.
+ * @returns undefined for a template that Envoy rejects, so that no path passes
+ */
 export function readPath(value: string): TextTest | undefined {
   if (!isTemplate(value)) return readText(value);
   const pieces = readTemplate(value);
   return pieces && { form: 'pattern', pieces };
 }
 
-/** A text in which every `*` stands for any characters. */
+/** Parses a text in which every `*` stands for any characters. */
 export function readGlob(value: string, any: 'text' | 'label' = 'text'): TextTest {
   const parts = value.split('*');
   if (parts.length === 1) return { form: 'exact', text: value };
@@ -58,7 +67,7 @@ export function readGlob(value: string, any: 'text' | 'label' = 'text'): TextTes
   return { form: 'pattern', pieces };
 }
 
-/** Whether a text passes; a text that is not there passes none. */
+/** Whether a text passes. A missing text passes no test. */
 export function passes(test: TextTest, value: string | undefined): boolean {
   if (value === undefined) return false;
   switch (test.form) {
@@ -75,7 +84,7 @@ export function passes(test: TextTest, value: string | undefined): boolean {
   }
 }
 
-/** As a person would write it. */
+/** Formats a test in policy notation. */
 export function formatText(test: TextTest): string {
   switch (test.form) {
     case 'exact':
@@ -93,17 +102,11 @@ export function formatText(test: TextTest): string {
 
 const WRITTEN = { segment: '{*}', rest: '{**}', text: '*', label: '*' } as const;
 
-const expressions = new WeakMap<readonly Piece[], RegExp>();
-
-function patternOf(pieces: readonly Piece[]): RegExp {
-  let expression = expressions.get(pieces);
-  if (!expression) {
-    const source = pieces.map((piece) => ('text' in piece ? quoted(piece.text) : SOURCES[piece.any]));
-    expression = new RegExp(`^${source.join('')}$`, 's');
-    expressions.set(pieces, expression);
-  }
-  return expression;
-}
+/** Compiles a pattern to a regular expression. */
+export const patternOf = remembered((pieces: readonly Piece[]): RegExp => {
+  const source = pieces.map((piece) => ('text' in piece ? quoted(piece.text) : SOURCES[piece.any]));
+  return new RegExp(`^${source.join('')}$`, 's');
+});
 
 const SOURCES = {
   segment: `[${SEGMENT_CHARACTERS}]+`,
@@ -112,6 +115,7 @@ const SOURCES = {
   label: '[^/]*',
 } as const;
 
-function quoted(text: string): string {
+/** Escapes text for a regular expression. */
+export function quoted(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }

@@ -1,6 +1,6 @@
 /**
- * One rule of an AuthorizationPolicy, compiled to a test, in the way istiod compiles it to Envoy's RBAC filter: with what
- * it leaves out, and when. Source: `pilot/pkg/security/authz/model` of Istio 1.31.
+ * Compiles an AuthorizationPolicy rule to a test, with the same omissions as istiod's compilation to Envoy's RBAC
+ * filter. Source: `pilot/pkg/security/authz/model` of Istio 1.31.
  */
 
 import {
@@ -8,22 +8,22 @@ import {
   type AuthorizationRule,
   type AuthorizationSource,
   isTemplate,
+  SOURCE_FIELDS,
   withAliases,
 } from '@meshpass/istio';
 import type { Facts, Test } from '../facts.ts';
 import { conditionPart } from './condition.ts';
-import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './field.ts';
+import { type Part, part, portPart, type RuleContext } from './field.ts';
 import { templateTest } from './path.ts';
-import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';
-import { requestPrincipalTest } from './request-principal.ts';
 import { textTest } from './text.ts';
 
-/** What a rule that cannot be compiled is in an ALLOW policy: left out, so that less is allowed. */
+/** Thrown for an ALLOW rule that cannot be compiled. The rule is omitted, so that less is allowed. */
 class LeftOut extends Error {}
 
 /**
- * @returns undefined where the rule is left out of what the proxy gets: an ALLOW with a field that cannot apply, or any
- * with an unknown condition key
+ * Compiles a rule.
+ * @returns undefined if istiod omits the rule: an ALLOW with a field that cannot apply, or any rule with an unknown
+ *   condition key
  */
 export function compileRule(rule: AuthorizationRule, context: RuleContext): Test | undefined {
   const parts = (rule.when ?? []).map((condition) => conditionPart(condition, context));
@@ -41,7 +41,7 @@ export function compileRule(rule: AuthorizationRule, context: RuleContext): Test
       side('call'),
       context,
     );
-    // Most rules are about somebody else: who calls is looked at first.
+    // The caller is tested first, because most rules concern other callers.
     return both(from, to);
   } catch (thrown) {
     if (thrown instanceof LeftOut) return undefined;
@@ -49,7 +49,7 @@ export function compileRule(rule: AuthorizationRule, context: RuleContext): Test
   }
 }
 
-/** Whom a rule names one by one; undefined where it may be about others, too. */
+/** Lists the exact principals of a rule. Returns undefined if other principals may also match. */
 export function namedPrincipals(
   rule: AuthorizationRule,
   trustDomains: readonly string[],
@@ -60,28 +60,11 @@ export function namedPrincipals(
   return named.flat().flatMap((one) => withAliases(one, trustDomains));
 }
 
-function sourceParts(source: AuthorizationSource | undefined, context: RuleContext): readonly Part[] {
-  if (!source) return [];
-  const { trustDomains, namespace, forTcp } = context;
-  return [
-    part(source.principals, source.notPrincipals, (values) => {
-      const test = principalTest(values, trustDomains);
-      return ({ principal }) => principal !== '' && test(principal);
-    }),
-    part(source.requestPrincipals, source.notRequestPrincipals, (values) =>
-      forTcp ? undefined : requestPrincipalTest(values),
-    ),
-    part(source.serviceAccounts, source.notServiceAccounts, (values) =>
-      ofPeer(values.map((value) => serviceAccountTest(value, namespace))),
-    ),
-    part(source.trustDomains, source.notTrustDomains, (values) => {
-      const test = trustDomainTest(values, trustDomains);
-      return ({ principal }) => principal !== '' && test(principal);
-    }),
-    part(source.namespaces, source.notNamespaces, (values) => ofPeer(values.map(namespaceTest))),
-    addressPart(source.remoteIpBlocks, source.notRemoteIpBlocks, ({ remoteIp }) => remoteIp),
-    addressPart(source.ipBlocks, source.notIpBlocks, ({ sourceIp }) => sourceIp),
-  ];
+function sourceParts(source: AuthorizationSource = {}, context: RuleContext): readonly Part[] {
+  return SOURCE_FIELDS.map(
+    ([values, notValues, key]) =>
+      conditionPart({ key, values: source[values], notValues: source[notValues] }, context)!.part,
+  );
 }
 
 function operationParts(operation: AuthorizationOperation | undefined, context: RuleContext): readonly Part[] {
@@ -116,7 +99,10 @@ function pathTest(values: readonly string[]): Test {
   return ({ path }) => plain(path) || templates.some((test) => test(path));
 }
 
-/** Any of the alternatives, each with all of the conditions. @returns undefined for what is always true */
+/**
+ * Compiles alternatives, each combined with all conditions.
+ * @returns undefined for a rule that always matches
+ */
 function alternatives(
   listed: readonly (readonly Part[])[] | undefined,
   conditions: readonly Part[],
@@ -129,7 +115,7 @@ function alternatives(
   return any(tests as Test[]);
 }
 
-/** A test for the values, and one for the values that must not be; none for what says nothing. */
+/** Compiles one test for the values and one for the excluded values. An empty list yields no test. */
 function compilePart(one: Part, context: RuleContext): readonly Test[] {
   const wanted = compileValues(one, one.values, context);
   const unwanted = compileValues(one, one.notValues, context);
@@ -143,7 +129,7 @@ function compileValues(one: Part, values: Part['values'], { action }: RuleContex
     const test = one.compile(group);
     if (test) return [test];
     if (action === 'ALLOW') throw new LeftOut();
-    // A DENY loses the field, and so denies more.
+    // A DENY rule loses the field and therefore denies more.
     return [];
   });
   return tests.length === 0 ? undefined : any(tests);

@@ -1,10 +1,9 @@
-/** The `when` of a rule: every key that Istio 1.31 knows. */
-import type { AuthorizationCondition } from '@meshpass/istio';
+/** Conditions (`when`) of a rule: every key that Istio 1.31 supports. */
 import type { Test } from '../facts.ts';
 import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './field.ts';
 import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';
 import { requestPrincipalTest } from './request-principal.ts';
-import { type TextTest, textTest } from './text.ts';
+import { textTest } from './text.ts';
 
 /** Keys without brackets. */
 const CONDITION_KEYS = [
@@ -22,9 +21,12 @@ const CONDITION_KEYS = [
   'request.auth.presenter',
 ] as const;
 
-/** @returns undefined for a key that istiod does not know: the whole rule is left out */
+/**
+ * Compiles a condition.
+ * @returns undefined for a key that istiod does not recognize; istiod then omits the whole rule
+ */
 export function conditionPart(
-  condition: AuthorizationCondition,
+  condition: Partial<Pick<Part, 'values' | 'notValues'>> & { readonly key?: string },
   context: RuleContext,
 ): { readonly side: 'peer' | 'call'; readonly part: Part } | undefined {
   const { key = '', values, notValues } = condition;
@@ -32,11 +34,6 @@ export function conditionPart(
   const peer = (compile: Part['compile']) => ({ side: 'peer' as const, part: part(values, notValues, compile) });
   const call = (compile: Part['compile']) => ({ side: 'call' as const, part: part(values, notValues, compile) });
   const http = (compile: Part['compile']): Part['compile'] => (forTcp ? () => undefined : compile);
-  const ofUri = (make: (some: readonly string[]) => TextTest) =>
-    peer((some) => {
-      const test = make(some);
-      return ({ principal }) => principal !== '' && test(principal);
-    });
   switch (key as (typeof CONDITION_KEYS)[number]) {
     case 'destination.ip':
       return { side: 'call', part: addressPart(values, notValues, ({ destinationIp }) => destinationIp) };
@@ -56,9 +53,9 @@ export function conditionPart(
     case 'source.serviceAccount':
       return peer((some) => ofPeer(some.map((value) => serviceAccountTest(value, namespace))));
     case 'source.trustDomain':
-      return ofUri((some) => trustDomainTest(some, trustDomains));
+      return peer((some) => ofPeer([trustDomainTest(some, trustDomains)]));
     case 'source.principal':
-      return ofUri((some) => principalTest(some, trustDomains));
+      return peer((some) => ofPeer([principalTest(some, trustDomains)]));
     case 'request.auth.principal':
       return peer(http(requestPrincipalTest));
     case 'request.auth.audiences':
@@ -88,7 +85,7 @@ function headerTest(written: string | undefined, values: readonly string[]): Tes
   };
 }
 
-/** A claim that is the text, or a list that has it. */
+/** Tests for a claim that equals the text, or a list that contains it. */
 function claimTest(path: readonly string[] | undefined, values: readonly string[]): Test | undefined {
   if (path === undefined) return undefined;
   const test = textTest(values);
@@ -104,7 +101,7 @@ function claimTest(path: readonly string[] | undefined, values: readonly string[
   };
 }
 
-/** `experimental.envoy.filters.NAME[KEY]`; a value in brackets is looked for in a list. */
+/** Tests `experimental.envoy.filters.NAME[KEY]`. A value in brackets must be in a list. */
 function metadataTest(key: string, values: readonly string[]): Test | undefined {
   const text = key.slice('experimental.'.length).replace(/\]$/, '');
   const bracket = text.indexOf('[');
@@ -124,7 +121,9 @@ function inBrackets(text: string): string | undefined {
   return text.startsWith('[') && text.endsWith(']') ? text.replace(/\]$/, '').replace(/^\[/, '') : undefined;
 }
 
-/** `[a][b]` is a claim within a claim; what is not so formed is one claim whose name has brackets. */
+/**
+ * Parses a claim path: `[a][b]` is a claim within a claim. Any other text is one claim whose name contains brackets.
+ */
 function claimPath(text: string): readonly string[] | undefined {
   if (/^(?:\[[^[\]]*\])*$/.test(text)) return [...text.matchAll(/\[([^[\]]*)\]/g)].map((match) => match[1]!);
   const name = inBrackets(text);

@@ -1,58 +1,81 @@
-/** The fields that rules and their conditions share: what each compares, and with what. */
+/** Fields common to rules and their conditions, and how they are compared. */
 import type { AuthorizationAction } from '@meshpass/istio';
+import { parseAddress, readRange } from '../../address.ts';
 import type { Facts, Test } from '../facts.ts';
-import { addressTest } from './address.ts';
 
 export interface RuleContext {
-  /** Of the policy. */
+  /** The policy's namespace. */
   readonly namespace: string;
   readonly action: AuthorizationAction;
-  /** Rules for connections whose HTTP, if they speak it, is not looked into. */
+  /** Whether the rule applies to connections on which HTTP is not parsed. */
   readonly forTcp: boolean;
-  /** The mesh's own first, then its aliases. */
+  /** Trust domains: the mesh's own first, then its aliases. */
   readonly trustDomains: readonly string[];
 }
 
-/** One field of a rule: whether any of some of its values matches. */
+/** Field of a rule. It matches if any of its values matches. */
 export interface Part {
   readonly values: readonly string[] | undefined;
   readonly notValues: readonly string[] | undefined;
   /**
-   * Compiles values, all of them or, with `each`, one at a time.
-   * @returns undefined where istiod can make nothing of them
+   * Compiles all values together or, if `each` is set, a single value.
+   * @returns undefined if istiod cannot translate them
    */
   readonly compile: (values: readonly string[]) => Test | undefined;
-  /** Values are compiled one at a time: one that is not understood does not spoil the others of a DENY. */
+  /** Whether values are compiled one at a time, so that an invalid value does not affect the other values of a DENY. */
   readonly each: boolean;
 }
 
+/** Creates a field whose values are compiled together. */
 export function part(values: Part['values'], notValues: Part['values'], compile: Part['compile']): Part {
   return { values, notValues, compile, each: false };
 }
 
+/**
+ * Creates a field of addresses and CIDR ranges.
+ * @param of selects the tested address from a call's facts
+ */
 export function addressPart(
   values: Part['values'],
   notValues: Part['values'],
   of: (facts: Facts) => string | undefined,
 ): Part {
   return {
-    ...{ values, notValues, each: true },
+    values,
+    notValues,
+    each: true,
     compile: ([value]) => {
-      const test = addressTest(value!);
-      return (
-        test &&
-        ((facts) => {
-          const address = of(facts);
-          return address !== undefined && test(address);
-        })
-      );
+      const range = readRange(value!);
+      if (!range) return undefined;
+      const { first, last } = range;
+      return (facts) => {
+        const address = of(facts);
+        const number = address === undefined ? undefined : parsedAddress(address);
+        return number !== undefined && first <= number && number <= last;
+      };
     },
   };
 }
 
+const REMEMBERED = 256;
+const parsed = new Map<string, bigint | undefined>();
+
+/** Parses an address and caches it, because calls come from few addresses. */
+function parsedAddress(text: string): bigint | undefined {
+  const known = parsed.get(text);
+  if (known !== undefined || parsed.has(text)) return known;
+  if (parsed.size >= REMEMBERED) parsed.clear();
+  const address = parseAddress(text);
+  parsed.set(text, address);
+  return address;
+}
+
+/** Creates a field of ports. */
 export function portPart(values: Part['values'], notValues: Part['values']): Part {
   return {
-    ...{ values, notValues, each: true },
+    values,
+    notValues,
+    each: true,
     compile: ([value]) => {
       if (!/^[0-9]{1,10}$/.test(value!) || Number(value) > 65535) return undefined;
       const wanted = Number(value);
@@ -61,7 +84,7 @@ export function portPart(values: Part['values'], notValues: Part['values']): Par
   };
 }
 
-/** Tests of the peer's URI, of which any is enough. */
+/** Tests the peer's URI. One matching test is enough. */
 export function ofPeer(tests: readonly ((uri: string) => boolean)[]): Test {
   if (tests.length === 1) {
     const [only] = tests;

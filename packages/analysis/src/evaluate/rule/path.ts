@@ -1,14 +1,18 @@
-/** Paths: what Envoy makes of a path before policies see it, and Istio's path templates. */
-import { type PathNormalization, readTemplate, SEGMENT_CHARACTERS } from '@meshpass/istio';
+/** Paths: Envoy's normalization before policies apply, and Istio's path templates. */
+import { type PathNormalization, readTemplate } from '@meshpass/istio';
+import { patternOf } from '../../diff/formula/text-test.ts';
 import type { TextTest } from './text.ts';
 
-/** Nothing in such a path is changed, except that slashes may be merged. */
+/** Envoy reads `..;x` as `..`, before it decodes escapes and backslashes. */
+const DOTS_WITH_PARAMETERS = /\/(\.{1,2});[^/]*/g;
+
+/** Path that normalization does not change, other than by merging slashes. */
 const PLAIN = /^\/[A-Za-z0-9_~!$&'()*+,;=:@/-]*(?:\?[^#]*)?$/;
 
 /**
- * The path with its query, as the mesh configures it to be normalised (RFC 3986 section 6.2.2.3 and Envoy's
+ * Normalizes the path with its query by the mesh's configuration (RFC 3986 section 6.2.2.3 and Envoy's
  * `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`).
- * @returns undefined where Envoy answers 400
+ * @returns undefined if Envoy responds with 400
  * @example
  * ```ts
  * import { normalizePath } from '@meshpass/analysis/evaluate';
@@ -25,25 +29,28 @@ export function normalizePath(path: string, how: PathNormalization): string | un
   let bare = mark < 0 ? path : path.slice(0, mark);
   if (how === 'DECODE_AND_MERGE_SLASHES') bare = bare.replace(/%2f/gi, '/').replace(/%5c/gi, '\\');
   if (bare.includes('%00')) return undefined;
-  bare = canonical(bare);
+  bare = canonical(bare.replace(DOTS_WITH_PARAMETERS, '/$1'));
   if (how !== 'BASE') bare = bare.replace(/\/{2,}/g, '/');
   return bare + query;
 }
 
-/** The path without its query, which policies do not look at. */
+/** Removes the query, which policies ignore. */
 export function withoutQuery(path: string): string {
   const mark = path.indexOf('?');
   return mark < 0 ? path : path.slice(0, mark);
 }
 
-/** Written with their escape in the canonical form: controls, space, what is not ASCII, and these. */
+/** Characters that the canonical form escapes, in addition to controls, space and non-ASCII characters. */
 const ESCAPED = '"<>^`{|}';
-/** Has nothing of it. */
+/** Matches a path without these characters. */
 const CLEAN = /^[!#-;=?-[\]_a-z~]*$/;
-/** Escapes of what needs none. */
+/** Escapes of characters that do not need escaping. */
 const NEEDLESS = /%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])/g;
 
-/** As Chromium's URL library canonicalises a path: much like the WHATWG URL standard, and it unescapes what needs no escape. */
+/**
+ * Canonicalizes a path like Chromium's URL library, which follows the WHATWG URL standard but also decodes unnecessary
+ * escapes.
+ */
 function canonical(path: string): string {
   const unescaped = path.includes('%')
     ? path.replace(NEEDLESS, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)))
@@ -55,7 +62,7 @@ function canonical(path: string): string {
 
 /** Removes `.` and `..` (RFC 3986 section 5.2.4). */
 function withoutDots(path: string): string {
-  // What precedes the first slash belongs to no step.
+  // Text before the first slash is not a path segment.
   const [head, ...given] = path.split('/');
   const steps: string[] = [];
   for (const [index, step] of given.entries()) {
@@ -73,11 +80,9 @@ function canonicalCharacter(character: string): string {
   return [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('');
 }
 
-const FORMS = { segment: `[${SEGMENT_CHARACTERS}]+`, rest: `[${SEGMENT_CHARACTERS}/]*` } as const;
-
 /**
- * A path with `{*}` (one segment) and `{**}` (any number of them).
- * @returns undefined where Envoy takes no such template
+ * Compiles a path with `{*}` (one segment) and `{**}` (any number of them).
+ * @returns undefined if Envoy rejects the template
  * @example
  * ```ts
  * import { templateTest } from '@meshpass/analysis/evaluate';
@@ -88,7 +93,6 @@ const FORMS = { segment: `[${SEGMENT_CHARACTERS}]+`, rest: `[${SEGMENT_CHARACTER
 export function templateTest(template: string): TextTest | undefined {
   const pieces = readTemplate(template);
   if (!pieces) return undefined;
-  const forms = pieces.map((piece) => ('any' in piece ? FORMS[piece.any] : piece.text.replace(/[$()+.*]/g, '\\$&')));
-  const whole = new RegExp(`^${forms.join('')}$`);
+  const whole = patternOf(pieces);
   return (path) => whole.test(path);
 }

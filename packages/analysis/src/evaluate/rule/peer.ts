@@ -1,16 +1,20 @@
 /**
- * Tests of the peer's SPIFFE id, in the forms that istiod gives them: principals, namespaces, service accounts and trust
- * domains. Each gets the id without its scheme: `cluster.local/ns/shop/sa/web`.
+ * Tests of the peer's SPIFFE id in istiod's forms: principals, namespaces, service accounts and trust domains. Each
+ * test receives the id without its scheme: `cluster.local/ns/shop/sa/web`.
  */
 import { expandTrustDomain, withAliases } from '@meshpass/istio';
+import { quoted } from '../../diff/formula/text-test.ts';
 import { type TextTest, textTest } from './text.ts';
 
-/** @param trustDomains the mesh's own first, then its aliases */
+/**
+ * Compiles a test for principals.
+ * @param trustDomains the mesh's own first, then its aliases
+ */
 export function principalTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
   return textTest(values.flatMap((value) => withAliases(value, trustDomains)));
 }
 
-/** A namespace, where `*` stands for anything, even for several steps of the path. */
+/** Compiles a test for a namespace, in which `*` matches any text, even several path segments. */
 export function namespaceTest(value: string): TextTest {
   const pieces = `/ns/${value}/`.split('*');
   const [only] = pieces;
@@ -26,15 +30,19 @@ export function namespaceTest(value: string): TextTest {
   };
 }
 
-/** @param home namespace of the policy, meant by a name without one */
+/**
+ * Compiles a test for a service account.
+ * @param home the policy's namespace, for names without a namespace
+ */
 export function serviceAccountTest(value: string, home: string): TextTest {
   const slash = value.indexOf('/');
   const [namespace, name] = slash < 0 ? [home, value] : [value.slice(0, slash), value.slice(slash + 1)];
   const usual = `/ns/${namespace}/sa/${name}`;
-  const unusual = new RegExp(`^.+/ns/${quote(namespace)}/(?:.+/|)sa/${quote(name)}(?:/.+)?$`);
+  const unusual = new RegExp(`^.+/ns/${quoted(namespace)}/(?:.+/|)sa/${quoted(name)}(?:/.+)?$`);
   return (id) => (id.endsWith(usual) && id.length > usual.length) || unusual.test(id);
 }
 
+/** Creates a test of the peer's trust domain. One matching value is enough. */
 export function trustDomainTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
   const tests = values
     .flatMap((value) => expandTrustDomain(value, trustDomains))
@@ -42,12 +50,8 @@ export function trustDomainTest(values: readonly string[], trustDomains: readonl
       if (value === '*') return () => true;
       const star = value.indexOf('*');
       if (star < 0) return (id) => id.startsWith(`${value}/`);
-      const form = new RegExp(`^${quote(value.slice(0, star))}[^/]*${quote(value.slice(star + 1))}/.*$`);
+      const form = new RegExp(`^${quoted(value.slice(0, star))}[^/]*${quoted(value.slice(star + 1))}/.*$`);
       return (id) => form.test(id);
     });
   return (id) => tests.some((test) => test(id));
-}
-
-function quote(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }

@@ -1,25 +1,34 @@
-/** Rules as decisions name them. */
-import { type AuthorizationPolicy, actionOf, type PeerMode } from '@meshpass/istio';
+/** References to rules in decisions. */
+import {
+  type AuthorizationPolicy,
+  actionOf,
+  type Path,
+  type PeerAuthentication,
+  type RequestAuthentication,
+} from '@meshpass/istio';
 import type { RuleRef } from '../call.ts';
-import type { TokenRule } from '../request-authentication.ts';
 
-/** @param rule its index; absent for the policy as a whole */
-export function policyRule(policy: AuthorizationPolicy, rule?: number): RuleRef {
-  const { namespace, name } = policy.metadata;
+type Policy = AuthorizationPolicy | RequestAuthentication | PeerAuthentication;
+
+/** Path of a rule, or of a policy as a whole. */
+const PATHS: Readonly<Record<Policy['kind'], (rule: number | undefined) => Path>> = {
+  AuthorizationPolicy: (rule) => (rule === undefined ? [] : ['spec', 'rules', rule]),
+  RequestAuthentication: (rule) => ['spec', 'jwtRules', rule!],
+  PeerAuthentication: () => ['spec'],
+};
+
+/**
+ * Refers to a rule of a policy.
+ * @param rule index; absent for the policy as a whole
+ */
+export function ruleRef(policy: Policy, rule?: number): RuleRef {
+  const { kind, metadata, origin } = policy;
   return {
-    ...{ kind: 'AuthorizationPolicy', namespace, name, action: actionOf(policy) },
+    kind,
+    namespace: metadata.namespace,
+    name: metadata.name,
+    ...(kind === 'AuthorizationPolicy' && { action: actionOf(policy) }),
     ...(rule !== undefined && { rule }),
-    place: () => policy.origin.at(rule === undefined ? [] : ['spec', 'rules', rule]),
+    place: () => origin.at(PATHS[kind](rule)),
   };
-}
-
-export function tokenRule({ policy, index }: TokenRule): RuleRef {
-  const { namespace, name } = policy.metadata;
-  const place = () => policy.origin.at(['spec', 'jwtRules', index]);
-  return { kind: 'RequestAuthentication', namespace, name, rule: index, place };
-}
-
-export function peerRule({ policy }: PeerMode): RuleRef {
-  const { namespace, name } = policy!.metadata;
-  return { kind: 'PeerAuthentication', namespace, name, place: () => policy!.origin.at(['spec']) };
 }

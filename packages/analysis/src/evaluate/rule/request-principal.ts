@@ -1,7 +1,8 @@
-/** `requestPrincipals`: ISSUER/SUBJECT, divided at the last slash, with `*` at one end of either. */
+/** Tests `requestPrincipals`: ISSUER/SUBJECT, split at the last slash, with `*` at one end of either part. */
 import type { Test } from '../facts.ts';
 import { type TextTest, textTest } from './text.ts';
 
+/** Creates a test of a token's issuer and subject. One matching value is enough. */
 export function requestPrincipalTest(values: readonly string[]): Test {
   const tests = values.map(issuerAndSubject);
   return ({ claims }) => {

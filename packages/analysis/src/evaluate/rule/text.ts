@@ -1,18 +1,18 @@
 /**
- * The string forms of Istio's policies, compiled: `exact`, `prefix*`, `*suffix`, and `*` for anything that is not empty.
- * A list of them becomes one test, in which exact values are looked up rather than tried.
+ * Compiled string forms of Istio's policies: `exact`, `prefix*`, `*suffix`, and `*` for any non-empty text. A list
+ * becomes a single test that looks up exact values in a set.
  */
 
 export type TextTest = (text: string) => boolean;
 
-export interface TextForm {
-  /** Compare without regard to case (hosts). */
+interface TextForm {
+  /** Whether to ignore case (hosts). */
   readonly ignoreCase?: boolean;
-  /** What `*` alone means: something (default), or also the empty text (headers that are there). */
+  /** Meaning of a lone `*`: any non-empty text (default), or also the empty text (for headers that are present). */
   readonly star?: 'something' | 'present';
 }
 
-/** Whether a text has one of the forms. No values: never. */
+/** Compiles a test for a list of forms. An empty list never matches. */
 export function textTest(values: readonly string[], form: TextForm = {}): TextTest {
   const { ignoreCase = false, star = 'something' } = form;
   const fold = (text: string): string => (ignoreCase ? text.toLowerCase() : text);

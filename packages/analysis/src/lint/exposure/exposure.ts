@@ -1,6 +1,6 @@
 /**
- * What VirtualServices make reachable through gateways: per route and destination, under which hosts and by which match.
- * Source: VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
+ * Routes that VirtualServices expose through gateways: per route and destination, with hosts and matches. Source:
+ * VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
  */
 
 import {
@@ -10,6 +10,7 @@ import {
   type HttpMatch,
   type HttpRoute,
   hostsMeet,
+  type KubeObject,
   type L4Match,
   type MeshView,
   type Path,
@@ -18,9 +19,9 @@ import {
   type VirtualService,
   type WeightedDestination,
 } from '@meshpass/istio';
-import { items, labels, record, text, texts } from '@meshpass/istio/members';
+import { items, labels, text, texts } from '@meshpass/istio/members';
 
-/** A gateway that a VirtualService names: itself, where it is among the files. */
+/** Gateway of a VirtualService. The object itself is known only if it is among the files. */
 export interface GatewayUse {
   /** `namespace/name`. */
   readonly name: string;
@@ -30,19 +31,19 @@ export interface GatewayUse {
 }
 
 export interface Exposure {
-  /** The VirtualService that holds the route: a delegate, or the root itself. */
+  /** VirtualService with the route: a delegate, or the root itself. */
   readonly on: VirtualService;
-  /** The one with the hosts and gateways. */
+  /** VirtualService with the hosts and gateways. */
   readonly root: VirtualService;
-  /** The route within `on`. */
+  /** Path of the route within `on`. */
   readonly path: Path;
-  /** The destination's host within `on`. */
+  /** Path of the destination's host within `on`. */
   readonly destinationPath: Path;
   readonly protocol: 'http' | 'tls' | 'tcp';
   readonly gateways: readonly GatewayUse[];
-  /** Under which a caller asks for it. */
+  /** Hosts that a caller can use to reach the route. */
   readonly hosts: readonly string[];
-  /** Alternatives; empty: everything. */
+  /** Alternatives; empty if everything matches. */
   readonly matches: readonly HttpMatch[];
   readonly route: HttpRoute | undefined;
   readonly destination: {
@@ -53,68 +54,85 @@ export interface Exposure {
   readonly service: Service | undefined;
 }
 
-/** Everything that is reachable through gateways. */
+/** Route of a VirtualService, or of its delegate. */
+interface RouteAt extends Pick<Exposure, 'on' | 'path' | 'protocol' | 'matches' | 'route'> {
+  readonly destinations: readonly WeightedDestination[];
+}
+
+/** Maps `NAMESPACE/NAME` to the objects of one kind. */
+export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<string, T> {
+  return new Map(objects.map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]));
+}
+
+/** Lists everything reachable through gateways. */
 export function exposuresOf(mesh: MeshView): readonly Exposure[] {
-  const gateways = new Map(mesh.all('Gateway').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]));
-  const delegates = new Map(
-    mesh.all('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
-  );
-  const found: Exposure[] = [];
-  for (const root of mesh.all('VirtualService')) {
+  const gateways = named(mesh.all('Gateway'));
+  const delegates = named(mesh.all('VirtualService'));
+  return mesh.all('VirtualService').flatMap((root) => {
     const hosts = texts(root.spec.hosts);
     const uses = gatewayUses(root, hosts, gateways);
-    if (uses.length === 0 || hosts.length === 0) continue;
-    const add = (
-      at: Pick<Exposure, 'on' | 'path' | 'protocol' | 'matches' | 'route'>,
-      destinations: readonly WeightedDestination[] | undefined,
-    ): void => {
+    if (uses.length === 0 || hosts.length === 0) return [];
+    return [...httpRoutes(root, delegates), ...l4Routes(root)].flatMap(({ destinations, ...at }) => {
       const through = uses.filter(
         (use) => at.matches.length === 0 || at.matches.some((match) => bindsTo(match, use, root)),
       );
-      if (through.length === 0) return;
-      for (const [index, one] of items(destinations).entries()) {
-        const host = text(record(one.destination).host);
-        if (host === undefined) continue;
+      if (through.length === 0) return [];
+      return destinations.flatMap(({ destination }, index): readonly Exposure[] => {
+        const host = text(destination?.host);
+        if (host === undefined) return [];
         const full = fullHost(host, at.on.metadata.namespace, mesh.config.clusterDomain);
-        const { subset, port } = one.destination!;
-        found.push({
-          ...at,
-          ...{ root, hosts, gateways: through },
-          destinationPath: [...at.path, 'route', index, 'destination', 'host'],
-          destination: { host: full, subset, port: port?.number },
-          service: mesh.serviceAt(full),
-        });
-      }
-    };
-    for (const [index, route] of items(root.spec.http).entries()) {
-      const path: Path = ['spec', 'http', index];
-      const matches = items(route.match);
-      if (!route.delegate) {
-        add({ on: root, path, protocol: 'http', matches, route }, route.route);
-        continue;
-      }
-      const { name, namespace } = route.delegate;
-      const delegate = delegates.get(`${namespace || root.metadata.namespace}/${name}`);
-      for (const [inner, part] of items(delegate?.spec.http).entries()) {
-        const merged = mergeMatches(matches, items(part.match));
-        if (merged === undefined) continue;
-        const at: Path = ['spec', 'http', inner];
-        add({ on: delegate!, path: at, protocol: 'http', matches: merged, route: part }, part.route);
-      }
-    }
-    for (const protocol of ['tls', 'tcp'] as const) {
-      for (const [index, route] of items<{ match?: readonly L4Match[]; route?: readonly WeightedDestination[] }>(
-        root.spec[protocol],
-      ).entries()) {
-        const matches = items(route.match).map(({ gateways: only }) => (only ? { gateways: only } : {}));
-        add({ on: root, path: ['spec', protocol, index], protocol, matches, route: undefined }, route.route);
-      }
-    }
-  }
-  return found;
+        return [
+          {
+            ...at,
+            root,
+            hosts,
+            gateways: through,
+            destinationPath: [...at.path, 'route', index, 'destination', 'host'],
+            destination: { host: full, subset: destination!.subset, port: destination!.port?.number },
+            service: mesh.serviceAt(full),
+          },
+        ];
+      });
+    });
+  });
 }
 
-/** Gateways of a VirtualService, without `mesh` and without those that only let out. */
+/** Returns the HTTP routes of a VirtualService, with each delegation replaced by the delegate's routes. */
+function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, VirtualService>): readonly RouteAt[] {
+  const at = (on: VirtualService, index: number, route: HttpRoute, matches: readonly HttpMatch[]): RouteAt => ({
+    on,
+    path: ['spec', 'http', index],
+    protocol: 'http',
+    matches,
+    route,
+    destinations: items(route.route),
+  });
+  return items(root.spec.http).flatMap((route, index) => {
+    const matches = items(route.match);
+    if (!route.delegate) return [at(root, index, route, matches)];
+    const { name, namespace } = route.delegate;
+    const delegate = delegates.get(`${namespace || root.metadata.namespace}/${name}`);
+    return items(delegate?.spec.http).flatMap((part, inner) => {
+      const merged = mergeMatches(matches, items(part.match));
+      return merged ? [at(delegate!, inner, part, merged)] : [];
+    });
+  });
+}
+
+function l4Routes(root: VirtualService): readonly RouteAt[] {
+  return (['tls', 'tcp'] as const).flatMap((protocol) =>
+    (root.spec[protocol] ?? []).map(({ match = [], route = [] }, index) => ({
+      on: root,
+      path: ['spec', protocol, index],
+      protocol,
+      matches: match.map(({ gateways: only }: L4Match) => (only ? { gateways: only } : {})),
+      route: undefined,
+      destinations: route,
+    })),
+  );
+}
+
+/** Lists the gateways of a VirtualService, except `mesh` and egress gateways. */
 export function gatewayUses(
   root: VirtualService,
   hosts: readonly string[],
@@ -127,21 +145,27 @@ export function gatewayUses(
     const gateway = gateways.get(name);
     if (gateway && letsOut(gateway)) continue;
     const servers = gateway ? items(gateway.spec.servers).filter((server) => serves(server, gateway, root, hosts)) : [];
-    // A Gateway that serves none of the hosts exposes nothing.
+    // A Gateway without a server for one of the hosts exposes nothing.
     if (gateway && servers.length === 0) continue;
     uses.push({ name, gateway, servers });
   }
   return uses;
 }
 
-/** `NAME` in its own namespace, `NAMESPACE/NAME`, or the old `NAME.NAMESPACE.svc.cluster.local`, as `namespace/name`. */
-export function gatewayName(written: string, namespace: string): string {
+/**
+ * Resolves `NAME` in the same namespace, `NAMESPACE/NAME`, or the old `NAME.NAMESPACE.svc.cluster.local` to
+ * `namespace/name`.
+ */
+function gatewayName(written: string, namespace: string): string {
   if (written.includes('/')) return written;
   const [name, other, svc] = written.split('.');
   return other && svc === 'svc' ? `${other}/${name}` : `${namespace}/${written}`;
 }
 
-/** Egress gateways carry traffic out of the mesh; Istio's charts label them so. */
+/**
+ * Whether a gateway is an egress gateway, which carries traffic out of the mesh. Istio's charts label such gateways as
+ * egress.
+ */
 function letsOut(gateway: Gateway): boolean {
   return Object.values(labels(gateway.spec.selector)).some((value) => value.includes('egress'));
 }
@@ -160,7 +184,10 @@ function bindsTo(match: HttpMatch, use: GatewayUse, root: VirtualService): boole
   return only.length === 0 || only.some((one) => gatewayName(one, root.metadata.namespace) === use.name);
 }
 
-/** What holds for a delegate's route: the root's match and its own. Undefined where they contradict: Istio drops those. */
+/**
+ * Merges the match of a delegate's route with the root's. Returns undefined if they contradict each other, because
+ * Istio drops such routes.
+ */
 function mergeMatches(root: readonly HttpMatch[], own: readonly HttpMatch[]): readonly HttpMatch[] | undefined {
   if (root.length === 0) return own;
   if (own.length === 0) return root;

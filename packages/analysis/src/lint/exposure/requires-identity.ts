@@ -1,14 +1,16 @@
 /**
- * Whether the way through a gateway asks a caller who he is: at the gateway, or at the workload behind it. Each place is asked by itself:
- * policies that refuse everything only together count as open.
+ * Checks whether a route through a gateway requires an identity, at the gateway or at the workload behind it. Each
+ * point is evaluated on its own: policies that refuse all calls only in combination count as open.
  */
 
+import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   authorizationPolicies,
   type Gateway,
   type HttpMatch,
   type HttpRoute,
+  identityOf,
   isForSidecars,
   isTcp,
   type Labels,
@@ -20,14 +22,14 @@ import {
   targetPortOf,
   type Workload,
 } from '@meshpass/istio';
-import { items, labels, record } from '@meshpass/istio/members';
+import { distinct, labels, record } from '@meshpass/istio/members';
 import type { PortPolicy } from '../../diff/policy-index.ts';
 import type { Protocol } from '../../diff/workloads.ts';
 import { enforcedIn } from '../enforced.ts';
 import type { Exposure, GatewayUse } from './exposure.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
-/** Gateways of an exposure through which nobody is asked for an identity. */
+/** Lists the gateways through which an exposure is reachable without an identity. */
 export function openGateways(mesh: MeshView, exposure: Exposure): readonly GatewayUse[] {
   if (matchRequiresIdentity(exposure)) return [];
   return exposure.gateways.filter(
@@ -38,7 +40,10 @@ export function openGateways(mesh: MeshView, exposure: Exposure): readonly Gatew
   );
 }
 
-/** A gateway knows claims of verified tokens only. Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/ */
+/**
+ * Whether every match requires a verified token, because a gateway only recognizes claims of verified tokens. Source:
+ * https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
+ */
 function matchRequiresIdentity({ matches }: Exposure): boolean {
   return (
     matches.length > 0 &&
@@ -46,27 +51,27 @@ function matchRequiresIdentity({ matches }: Exposure): boolean {
   );
 }
 
-/** `MUTUAL` demands a certificate that the gateway's own roots verify. */
+/** Whether every server requires a client certificate that its own roots verify (`MUTUAL`). */
 function tlsRequiresIdentity({ servers }: GatewayUse): boolean {
   return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL');
 }
 
-/** Anonymous calls of an exposure through one gateway at one proxy, and what guards them there. */
+/** Anonymous calls that reach one proxy through one gateway of an exposure, and the policies there. */
 export interface EnforcementPoint {
-  /** The proxy: of a gateway, or of a workload behind it; labels alone where its Pods are not among the files. */
+  /** Proxy of a gateway or of a workload behind it. Only has labels if its Pods are not among the files. */
   readonly proxy: Workload;
-  /** Undefined: any that nobody names. */
+  /** Undefined for ports that no object names. */
   readonly port: number | undefined;
   readonly calls: UnauthenticatedCalls;
   readonly portPolicy: PortPolicy;
 }
 
-/** A gateway is open where it, at one of its Pods, lets an anonymous call through. */
+/** Whether the gateway refuses anonymous calls. A single Pod that allows such a call makes it open. */
 function gatewayRequiresIdentity(mesh: MeshView, exposure: Exposure, use: GatewayUse): boolean {
   const proxies = enforcementAtGateway(mesh, exposure, use);
   if (proxies.length === 0) return false;
   const refused = (asked: readonly EnforcementPoint[]) => asked.every((one) => isRefused(mesh, one));
-  // Of stand-ins, each has the policies of one namespace in which the gateway's Pods may be.
+  // Each stand-in has the policies of one namespace that the gateway's Pods may be in.
   return gatewayWorkloads(mesh, use.gateway!).length > 0 ? proxies.every(refused) : proxies.some(refused);
 }
 
@@ -75,7 +80,7 @@ function workloadRequiresIdentity(mesh: MeshView, exposure: Exposure, use: Gatew
   return asked.length > 0 && asked.every((one) => isRefused(mesh, one));
 }
 
-/** By Pod of the gateway. */
+/** Lists the enforcement points of each gateway Pod. */
 export function enforcementAtGateway(
   mesh: MeshView,
   { hosts, matches, protocol }: Exposure,
@@ -89,34 +94,26 @@ export function enforcementAtGateway(
 
 type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
 
-/** A gateway has many routes, and its Pods and ports mostly have the same policies. */
-const GUARDS = new WeakMap<MeshView, Map<string, Guards>>();
+/** Cached results per mesh, because a gateway has many routes, and its Pods and ports mostly have the same policies. */
+const memoryOf = remembered((_mesh: MeshView) => memory());
 
 function guardsAt(mesh: MeshView, gateway: Gateway, protocol: Protocol): Guards {
-  const known = GUARDS.get(mesh) ?? new Map<string, Guards>();
-  GUARDS.set(mesh, known);
-  const key = `${protocol} ${gateway.metadata.namespace}/${gateway.metadata.name}`;
-  let portPolicies = known.get(key);
-  if (!portPolicies) {
+  return memoryOf(mesh)(`guards ${protocol} ${identityOf(gateway)}`, (): Guards => {
     const { gateways: policies } = enforcedIn(mesh);
     const byProxy = gatewayProxies(mesh, gateway).map((proxy) => {
-      // Which port of the Pod a server's port is, a Service says that may not be among the files.
+      // The Service that maps a server's port to a Pod port may not be among the files.
       const all = [undefined, ...policies.portsNamed].map((port) => ({
-        ...{ proxy, port, portPolicy: policies.at(proxy, port, protocol) },
+        proxy,
+        port,
+        portPolicy: policies.at(proxy, port, protocol),
       }));
       return distinct(all, ({ portPolicy }) => portPolicy.key);
     });
-    portPolicies = distinct(byProxy, (ofProxy) => JSON.stringify(ofProxy.map(({ portPolicy }) => portPolicy.key)));
-    known.set(key, portPolicies);
-  }
-  return portPolicies;
+    return distinct(byProxy, (ofProxy) => JSON.stringify(ofProxy.map(({ portPolicy }) => portPolicy.key)));
+  });
 }
 
-function distinct<T>(all: readonly T[], keyOf: (one: T) => string): readonly T[] {
-  return [...new Map(all.toReversed().map((one) => [keyOf(one), one])).values()].toReversed();
-}
-
-/** At every workload of the destination. */
+/** Lists the enforcement points of every workload of the destination. */
 export function enforcementAtWorkload(
   mesh: MeshView,
   exposure: Exposure,
@@ -128,7 +125,7 @@ export function enforcementAtWorkload(
     hosts: exposure.hosts,
     matches: rewritten(exposure.matches, exposure.route),
   };
-  // Of bytes, those that happen to be HTTP are judged as such on ports that declare nothing.
+  // Raw bytes may be HTTP, so both protocols apply to undeclared ports.
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
   return workloadsBehind(mesh, exposure).flatMap((proxy) => {
     const port = podPort(exposure, proxy);
@@ -139,21 +136,12 @@ export function enforcementAtWorkload(
   });
 }
 
-const REFUSED = new WeakMap<MeshView, Map<string, boolean>>();
-
 function isRefused(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): boolean {
-  const known = REFUSED.get(mesh) ?? new Map<string, boolean>();
-  REFUSED.set(mesh, known);
-  const key = `${portPolicy.key} ${JSON.stringify(calls)}`;
-  let refused = known.get(key);
-  if (refused === undefined) {
-    refused = findAllowedCall(portPolicy, calls) === 'refused';
-    known.set(key, refused);
-  }
-  return refused;
+  const key = `refused ${portPolicy.key} ${JSON.stringify(calls)}`;
+  return memoryOf(mesh)(key, () => findAllowedCall(portPolicy, calls) === 'refused');
 }
 
-/** As whom a gateway calls. */
+/** Lists the principals that a gateway uses to call workloads. */
 function peersOf(mesh: MeshView, { gateway, name }: GatewayUse): readonly Peer[] {
   const { trustDomain } = enforcedIn(mesh);
   const pods = gateway ? gatewayWorkloads(mesh, gateway) : [];
@@ -163,30 +151,28 @@ function peersOf(mesh: MeshView, { gateway, name }: GatewayUse): readonly Peer[]
   return [{ trustDomain, namespace, serviceAccount: undefined }];
 }
 
-/** Policies that the gateway's own proxies enforce. Where its pods are not among the files, their labels are the selector's. */
+/**
+ * Lists the policies that the gateway's own proxies enforce. If its Pods are not among the files, they are assumed to
+ * have the selector's labels.
+ */
 export function policiesAtGateway(mesh: MeshView, gateway: Gateway): readonly AuthorizationPolicy[] {
   const proxies = gatewayProxies(mesh, gateway);
   return [...new Set(proxies.flatMap((proxy) => authorizationPolicies(mesh, proxy)))];
 }
 
-/** A gateway has many routes, and finding its Pods looks at all Pods. */
-const KNOWN = new WeakMap<MeshView, Map<Gateway, readonly PodWorkload[]>>();
-
-/** Pods that an Istio Gateway selects. */
-export function gatewayWorkloads(mesh: MeshView, gateway: Gateway): readonly PodWorkload[] {
-  const gateways = KNOWN.get(mesh) ?? new Map<Gateway, readonly PodWorkload[]>();
-  KNOWN.set(mesh, gateways);
-  let found = gateways.get(gateway);
-  if (!found) {
+/** Lists the Pods that an Istio Gateway selects. */
+function gatewayWorkloads(mesh: MeshView, gateway: Gateway): readonly PodWorkload[] {
+  return memoryOf(mesh)(`pods ${identityOf(gateway)}`, () => {
     const selector = labels(gateway.spec.selector);
     const none = Object.keys(selector).length === 0;
-    found = none ? [] : mesh.pods.filter((one) => selects(selector, one.labels));
-    gateways.set(gateway, found);
-  }
-  return found;
+    return none ? [] : mesh.pods.filter((one) => selects(selector, one.labels));
+  });
 }
 
-/** Its Pods, or what stands for them: in its own namespace, and in each whose policies select them. */
+/**
+ * Returns the gateway's Pods, or stand-ins for them: in its own namespace, and in each namespace whose policies select
+ * them.
+ */
 function gatewayProxies(mesh: MeshView, gateway: Gateway): readonly Workload[] {
   const pods = gatewayWorkloads(mesh, gateway);
   if (pods.length > 0) return pods;
@@ -200,12 +186,15 @@ function gatewayProxies(mesh: MeshView, gateway: Gateway): readonly Workload[] {
   );
 }
 
-/** Where no workload is among the files, one with the labels of the Service's selector, or those that its name suggests. */
+/**
+ * Returns the destination's workloads. If none is among the files, returns a stand-in with the labels of the Service's
+ * selector, or else with labels that its name suggests.
+ */
 function workloadsBehind(mesh: MeshView, { destination, service }: Exposure): readonly Workload[] {
   const pods = service ? mesh.podsBehind(service) : [];
   if (pods.length > 0) return pods;
   const known = serviceName(destination.host, mesh.config.clusterDomain);
-  // No policy of the mesh guards what is not of the cluster.
+  // No policy of the mesh applies outside the cluster.
   if (!known) return [];
   const given = service ? labels(service.spec.selector) : { app: known.name, 'app.kubernetes.io/name': known.name };
   return [standIn(mesh, known.namespace, given, known.name)];
@@ -216,22 +205,17 @@ function standIn(mesh: MeshView, namespace: string, given: Labels, name: string)
 }
 
 function podPort({ destination, service }: Exposure, { portNames }: Workload): number | undefined {
-  const ports = items(service?.spec.ports).filter(isTcp);
-  const port =
-    destination.port === undefined
-      ? ports.length === 1
-        ? ports[0]
-        : undefined
-      : ports.find((one) => one.port === destination.port);
+  const ports = (service?.spec.ports ?? []).filter(isTcp);
+  const named = ports.filter(({ port }) => destination.port === undefined || port === destination.port);
+  const [port] = destination.port !== undefined || named.length === 1 ? named : [];
   return port && targetPortOf(portNames, port);
 }
 
-/** Matches as the workload sees them, after the route's rewrite. */
+/** Adapts matches to the request that the workload receives after the route's rewrite. */
 function rewritten(matches: readonly HttpMatch[], route: HttpRoute | undefined): readonly HttpMatch[] {
-  const to = record(route?.rewrite);
-  const { uri: written } = to;
-  if (typeof to.uriRegexRewrite === 'object') return matches.map((match) => ({ ...match, uri: {} }));
-  if (typeof written !== 'string') return matches;
+  const { uri: written, uriRegexRewrite } = route?.rewrite ?? {};
+  if (uriRegexRewrite !== undefined) return matches.map((match) => ({ ...match, uri: {} }));
+  if (written === undefined) return matches;
   return matches.map((match) => {
     if (match.uri?.exact !== undefined) return { ...match, uri: { exact: written } };
     return { ...match, uri: match.uri?.prefix !== undefined ? { prefix: written } : {} };

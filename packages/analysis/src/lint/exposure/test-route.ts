@@ -1,6 +1,6 @@
 /**
- * What makes a route a test route: something that was meant for a few, and is guarded by nothing but that nobody knows of
- * it. Names say so, labels say so, or the access file does: what is granted to named people is not for the world.
+ * Recognizes test routes: routes intended for a few people and protected only by obscurity. They are identified by
+ * names and labels, or by the access file: a service granted to specific people is not intended for the public.
  */
 
 import { serviceName } from '@meshpass/istio';
@@ -13,38 +13,41 @@ const WORDS = new Set([
   ...['sandbox', 'qa', 'uat', 'debug', 'ephemeral', 'experimental', 'experiment', 'tmp', 'temp', 'scratch', 'pr'],
 ]);
 const ENVIRONMENT_LABELS = ['env', 'environment', 'stage', 'tier', 'meshpass.dev/environment'];
-/** Says it outright, on a VirtualService, Service or Namespace. */
-export const TEST_ROUTE_LABEL = 'meshpass.dev/test-route';
+/** Explicitly marks a VirtualService, Service or Namespace as a test route. */
+const TEST_ROUTE_LABEL = 'meshpass.dev/test-route';
 
-/** Why something counts as a test route; undefined: it does not. */
+/** Explains why a route counts as a test route. Returns undefined if it does not. */
 export function whyTestRoute(context: LintContext, exposure: Exposure): string | undefined {
   const { root, on, destination, service, matches, hosts, route } = exposure;
-  for (const object of [root, on, service]) {
-    if (object && labels(object.metadata.labels)[TEST_ROUTE_LABEL] === 'true')
-      return `${object.kind} ${object.metadata.name} has the label ${TEST_ROUTE_LABEL}`;
-  }
+  const marked = [root, on, service].find((one) => labels(one?.metadata.labels)[TEST_ROUTE_LABEL] === 'true');
+  if (marked) return `${marked.kind} ${marked.metadata.name} has the label ${TEST_ROUTE_LABEL}`;
   const granted = context.granted.get(destination.host);
   if (granted) return `${destination.host} is granted to named people only (grant ${granted.grants.join(', ')})`;
   const known = serviceName(destination.host, context.mesh.config.clusterDomain);
   const namespace = known?.namespace ?? on.metadata.namespace;
   const environment = labelledAsTest(context.mesh.namespaceLabels(namespace));
   if (environment) return `namespace ${namespace} has the label ${environment}`;
-  if (isTestName(namespace)) return `its namespace is called ${namespace}`;
-  if (known && isTestName(known.name)) return `its service is called ${known.name}`;
-  if (isTestName(destination.subset)) return `its subset is called ${destination.subset}`;
-  if (isTestName(root.metadata.name)) return `its VirtualService is called ${root.metadata.name}`;
-  if (isTestName(route?.name)) return `the route is called ${route?.name}`;
-  const host = hosts.find((one) => isTestName(one.replace(/^\*\./, '').split('.').slice(0, -2).join('.')));
-  if (host) return `its host is ${host}`;
-  for (const { uri } of matches) {
-    const path = uri?.exact ?? uri?.prefix ?? uri?.regex;
-    if (isTestName(path)) return `its path is ${path}`;
-  }
-  return undefined;
+  const names: readonly (readonly [name: string | undefined, why: string])[] = [
+    [namespace, `its namespace is called ${namespace}`],
+    [known?.name, `its service is called ${known?.name}`],
+    [destination.subset, `its subset is called ${destination.subset}`],
+    [root.metadata.name, `its VirtualService is called ${root.metadata.name}`],
+    [route?.name, `the route is called ${route?.name}`],
+    ...hosts.map(
+      (host) => [host.replace(/^\*\./, '').split('.').slice(0, -2).join('.'), `its host is ${host}`] as const,
+    ),
+    ...matches.map(({ uri }) => {
+      const path = uri?.exact ?? uri?.prefix ?? uri?.regex;
+      return [path, `its path is ${path}`] as const;
+    }),
+  ];
+  return names.find(([name]) => isTestName(name))?.[1];
 }
 
-/** Whether a word of a name says that it is for tests: `orders-test`, `pr-1234`, `/debug/pprof`; not `latest` or `contest`. */
-export function isTestName(name: string | undefined): boolean {
+/**
+ * Whether a word in a name indicates a test: `orders-test`, `pr-1234`, `/debug/pprof`, but not `latest` or `contest`.
+ */
+function isTestName(name: string | undefined): boolean {
   if (typeof name !== 'string') return false;
   return name
     .toLowerCase()
@@ -52,7 +55,7 @@ export function isTestName(name: string | undefined): boolean {
     .some((word) => WORDS.has(word.replace(/\d+$/, '')) || WORDS.has(word));
 }
 
-/** Whether a destination, for which nothing else speaks, is one for tests. */
+/** Whether the names or labels of a destination alone indicate a test. */
 export function isTestDestination(context: LintContext, host: string, subset?: string): boolean {
   const known = serviceName(host, context.mesh.config.clusterDomain);
   return (

@@ -1,11 +1,12 @@
 /**
- * Calls of somebody without an identity: from outside, without a token, whom the workload behind a gateway sees under the gateway's own
- * principal. Whether policies let one of them in is asked of the formulas that diff uses (docs/decisions/0018-one-reading-of-istio.md),
- * exactly. Where files leave open how the call looks, one that passes is enough: the answer that warns.
+ * Calls from clients without an identity: from outside, without a token. The workload behind a gateway sees the
+ * gateway's own principal. The formulas of the diff decide exactly whether policies allow such a call
+ * (docs/decisions/0018-one-reading-of-istio.md). If the files do not determine the call completely, one allowed variant
+ * is enough for a warning.
  */
 import { MeshpassError } from '@meshpass/identity';
-import type { HttpMatch, StringMatch } from '@meshpass/istio';
-import { record } from '@meshpass/istio/members';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import type { HttpMatch } from '@meshpass/istio';
 import type { Call } from '../../diff/formula/call.ts';
 import {
   ALWAYS,
@@ -24,37 +25,41 @@ import { createSpace } from '../../diff/formula/space.ts';
 import { passes, readText, type TextTest } from '../../diff/formula/text-test.ts';
 import type { PortPolicy } from '../../diff/policy-index.ts';
 import { normalizePath } from '../../evaluate/rule/path.ts';
+import { answerOf, readMatch } from '../text-match.ts';
 
-/** Whom the enforcing proxy sees. */
+/** Peer that the enforcing proxy sees. */
 export interface Peer {
   readonly trustDomain: string;
   readonly namespace: string;
-  /** Undefined: not known, any. */
+  /** Undefined if unknown: any ServiceAccount. */
   readonly serviceAccount: string | undefined;
 }
 
-/** Anonymous calls of a route, as an enforcing proxy sees them. */
+/** Anonymous calls on a route, as an enforcing proxy sees them. */
 export interface UnauthenticatedCalls {
-  /** Alternatives; empty: plain text, or TLS without a certificate of the mesh. */
+  /** Alternatives. Empty for plain text, or for TLS without a mesh certificate. */
   readonly peers: readonly Peer[];
-  /** Alternatives, of a VirtualService; empty: any. */
+  /** Alternative hosts of a VirtualService; empty for any host. */
   readonly hosts: readonly string[];
-  /** Alternatives; empty: any. */
+  /** Alternatives; empty if every request matches. */
   readonly matches: readonly HttpMatch[];
 }
 
-/** One alternative of each. */
+/** Combination of alternatives, one of each. */
 interface OneOf {
   readonly peer: Peer | undefined;
   readonly host: string;
   readonly match: HttpMatch;
 }
 
-/** One of the calls that is let in; `refused` where there is none, `too large` where the policies are too many to say. */
+/**
+ * Finds an allowed call. Returns `refused` if none is allowed, or `too large` if the policies are too complex to
+ * evaluate.
+ */
 export function findAllowedCall(portPolicy: PortPolicy, calls: UnauthenticatedCalls): Call | 'refused' | 'too large' {
   let answer: Call | 'refused' | 'too large' = 'refused';
   for (const one of alternatives(calls)) {
-    // Most rules of a gateway are about hosts and paths of others: they fall away before sets of calls are built.
+    // Most rules of a gateway concern other hosts and paths. Simplification removes them before sets are built.
     const allowed = assuming(portPolicy.allowed, one);
     if (allowed === NEVER) continue;
     const found = exampleOf(allowed, callerCondition(allowed, one));
@@ -90,7 +95,7 @@ function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 't
   }
 }
 
-/** Of examples with a path that Envoy would write otherwise, so many are passed over for a better one. */
+/** Maximum examples to skip when searching for a path that Envoy would not normalize. */
 const MOST_EXAMPLES = 50;
 
 function isSent({ texts: fields }: Call): boolean {
@@ -98,11 +103,11 @@ function isSent({ texts: fields }: Call): boolean {
   return path === undefined || normalizePath(path, 'BASE') === path;
 }
 
-/** What is not decided by `assuming`, and so is left in the formula. */
+/** Conditions that `assuming` does not decide and that therefore remain in the formula. */
 function callerCondition(allowed: Condition, { peer, host, match }: OneOf): Condition {
   const tests = [...testsOf(allowed, new Set())];
   const asked = (field: 'source.ip' | 'remote.ip') =>
-    // IPv4, so that 0.0.0.0/0 is everybody. A workload sees the gateway's address, which any range may hold.
+    // IPv4, so that 0.0.0.0/0 matches every client. A workload sees the gateway's address, which any range may contain.
     (field === 'remote.ip' || !peer) && tests.some((one) => one.op === 'address' && one.field === field);
   return all([
     ...(peer ? [flag('peer'), ...peerConditions(peer)] : [not(flag('peer'))]),
@@ -126,14 +131,14 @@ function conditionsOf(field: TextField, wanted: TextTest | undefined): readonly 
   return wanted ? [textOf(field, wanted)] : [];
 }
 
-/** Undefined: any. Host names do not tell upper from lower case. */
+/** Parses a host. Returns undefined for `*`. Host names are case-insensitive. */
 function hostMatch(host: string): TextTest | undefined {
   return host === '*' ? undefined : readText(host);
 }
 
-/** Regular expressions, and what a caller may leave out, are not looked at: any value. */
+/** Lists the tested fields. Regular expressions and optional inputs count as any value. */
 function stringMatches({ uri, method, headers }: HttpMatch): readonly (readonly [TextField, TextTest | undefined])[] {
-  const named = Object.entries(record<StringMatch>(headers)).filter(([name]) => !name.startsWith('@'));
+  const named = Object.entries(headers ?? {}).filter(([name]) => !name.startsWith('@'));
   return [
     ['path', readMatch('path', uri)],
     ['method', readMatch('method', method)],
@@ -144,18 +149,12 @@ function stringMatches({ uri, method, headers }: HttpMatch): readonly (readonly 
   ];
 }
 
-function readMatch(field: TextField, match: StringMatch | undefined): TextTest | undefined {
-  const { exact, prefix } = record(match);
-  if (typeof exact === 'string') return { form: 'exact', text: exact };
-  // Every path begins with a slash; the API server takes no empty prefix.
-  if (typeof prefix !== 'string' || prefix === '' || (field === 'path' && prefix === '/')) return undefined;
-  return { form: 'prefix', text: prefix };
-}
-
-/** Ranges shorter than this hold so many that they are no list of who may come. */
+/** Prefix length below which a range is too large to count as a list of permitted clients. */
 const WIDEST_LIST = 8;
 
-/** The formula, with every test answered whose answer is the same for all of these calls. */
+type AddressTest = Extract<Test, { readonly op: 'address' }>;
+
+/** Simplifies the formula by replacing every test whose result is the same for all of these calls. */
 function assuming(condition: Condition, one: OneOf): Condition {
   const matches = new Map<string, TextTest | undefined>([['host', hostMatch(one.host)], ...stringMatches(one.match)]);
   const peer: Readonly<Record<string, string | undefined>> = {
@@ -163,31 +162,22 @@ function assuming(condition: Condition, one: OneOf): Condition {
     'peer.namespace': one.peer?.namespace,
     'peer.account': one.peer?.serviceAccount,
   };
+  const addressIsListed = ({ field, range }: AddressTest) =>
+    // The client's address is assumed to be on no policy's list, because anonymous clients may have any address.
+    Number(range.split('/')[1] ?? 128) >= WIDEST_LIST &&
+    field !== 'destination.ip' &&
+    (field === 'remote.ip' || !one.peer);
+  const textAnswer = ({ field, test }: Extract<Test, { readonly op: 'text' }>) => {
+    if (!Object.hasOwn(peer, field)) return answerOf(test, matches.get(field));
+    return one.peer && peer[field] === undefined ? undefined : passes(test, peer[field]);
+  };
   const answer = (test: Test): boolean | undefined => {
-    const { op, field } = test;
-    if (op === 'flag')
-      return field === 'peer' ? one.peer !== undefined : field.startsWith('custom:') ? false : undefined;
-    if (op === 'address') {
-      // An address that no policy lists: who is let in by his address is not anybody.
-      const isListed = Number(test.range.split('/')[1] ?? 128) >= WIDEST_LIST;
-      return isListed && field !== 'destination.ip' && (field === 'remote.ip' || !one.peer) ? false : undefined;
-    }
-    if (Object.hasOwn(peer, field)) {
-      if (one.peer && peer[field] === undefined) return undefined;
-      return passes(test.test, peer[field]);
-    }
-    return answerOf(test.test, matches.get(field));
+    if (test.op === 'address') return addressIsListed(test) ? false : undefined;
+    if (test.op === 'text') return textAnswer(test);
+    if (test.field === 'peer') return one.peer !== undefined;
+    return test.field.startsWith('custom:') ? false : undefined;
   };
-  const known = new Map<Condition, Condition>();
-  const simplify = (part: Condition): Condition => {
-    let simple = known.get(part);
-    if (!simple) {
-      simple = simplified(part);
-      known.set(part, simple);
-    }
-    return simple;
-  };
-  const simplified = (part: Condition): Condition => {
+  const simplify = remembered((part: Condition): Condition => {
     switch (part.op) {
       case 'constant':
         return part.value ? ALWAYS : NEVER;
@@ -202,19 +192,6 @@ function assuming(condition: Condition, one: OneOf): Condition {
         return answered === undefined ? part : answered ? ALWAYS : NEVER;
       }
     }
-  };
+  }, new Map());
   return simplify(condition);
-}
-
-/** Whether every text that passes `wanted` passes a test, or none does; undefined where it depends. */
-function answerOf(test: TextTest, wanted: TextTest | undefined): boolean | undefined {
-  if (wanted?.form === 'exact') return passes(test, wanted.text);
-  if (wanted?.form === 'prefix') {
-    if (test.form === 'exact') return test.text.startsWith(wanted.text) ? undefined : false;
-    if (test.form !== 'prefix') return undefined;
-    if (wanted.text.startsWith(test.text)) return true;
-    return test.text.startsWith(wanted.text) ? undefined : false;
-  }
-  if (wanted?.form === 'suffix' && test.form === 'exact') return test.text.endsWith(wanted.text) ? undefined : false;
-  return undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * Findings as annotations of a GitHub Actions run.
- * Source: "Workflow commands for GitHub Actions", setting an error, warning or notice message.
+ * Prints findings as GitHub Actions annotations. Source: "Workflow commands for GitHub Actions", setting an error,
+ * warning or notice message.
  */
 import type { Place } from '@meshpass/istio';
 import type { LintedFiles } from '../lint.ts';
@@ -9,7 +9,7 @@ import { describeUnread } from '../unread-kinds.ts';
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 
 /**
- * Findings as workflow commands of GitHub Actions, which annotate the lines of a pull request.
+ * Prints findings as workflow commands of GitHub Actions, which annotate the lines of a pull request.
  * @example
  * ```ts
  * import { lintFiles, printGithub } from '@meshpass/analysis/lint';
@@ -42,7 +42,7 @@ function command(name: string, { file, line, column }: Place, title: string, tex
   return `::${name} ${properties.join(',')}::${data(text)}\n`;
 }
 
-/** Whoever writes a manifest must not write workflow commands. */
+/** Escapes text, so that manifest authors cannot inject workflow commands. */
 function data(text: string): string {
   return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
 }

@@ -1,9 +1,10 @@
-/** Findings for programs. */
+/** Prints findings as JSON. */
 import type { LintedFiles } from '../lint.ts';
 
 /**
- * One JSON document: `findings`, `suppressed`, `problems` (what could not be read), `objects`, `not_looked_at` (kinds that no rule reads) and
- * `left_out` (files that were not read), both also under older names. Members are only ever added.
+ * Prints one JSON document: `findings`, `suppressed`, `problems` (unreadable text), `objects`, `not_looked_at` (kinds
+ * that no rule reads) and `left_out` (files that were not read), the last two also under older names. New members may
+ * be added, and none is removed.
  * @example
  * ```ts
  * import { lintFiles, printJson } from '@meshpass/analysis/lint';

@@ -1,6 +1,6 @@
 /**
- * Findings as SARIF 2.1.0, for code scanning.
- * Source: OASIS Static Analysis Results Interchange Format 2.1.0; "SARIF support for code scanning" of GitHub.
+ * Prints findings as SARIF 2.1.0, for code scanning. Source: OASIS Static Analysis Results Interchange Format 2.1.0;
+ * GitHub, "SARIF support for code scanning".
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -8,15 +8,15 @@ import { VERSION } from '@meshpass/identity/version';
 import type { Place } from '@meshpass/istio';
 import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
-import { type Finding, PAGE, type Severity, type SuppressedFinding } from '../model.ts';
+import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
 import { describeUnread, type UnreadKind } from '../unread-kinds.ts';
 
 const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const satisfies Record<Severity, string>;
-/** GitHub sorts by it: critical is over 9, high over 7, medium over 4. */
+/** Security severity for GitHub: above 9 is critical, above 7 high, above 4 medium. */
 const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
 
 /**
- * Findings as SARIF 2.1.0, for code scanning.
+ * Prints findings as SARIF 2.1.0, for code scanning.
  * @example
  * ```ts
  * import { lintFiles, printSarif } from '@meshpass/analysis/lint';
@@ -66,7 +66,7 @@ export function printSarif({ findings, suppressed, problems, notLookedAt, leftOu
   return `${JSON.stringify(log, null, 2)}\n`;
 }
 
-/** What the run says nothing about: code scanning shows it with the run, not as a finding. */
+/** Notifications about kinds without a rule. Code scanning shows them with the run, not as findings. */
 function unread(kinds: readonly UnreadKind[]): readonly Notification[] {
   if (kinds.length === 0) return [];
   const message = { text: `No rule reads ${describeUnread(kinds)}.` };
@@ -79,10 +79,8 @@ function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]
     name: name.replaceAll(/(?:^|-)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
     shortDescription: { text: `${title}.` },
     fullDescription: { text: `${title}. ${fix}` },
-    help: {
-      text: `${fix} See ${PAGE}#${code.toLowerCase()}.`,
-      markdown: `${fix}\n\nSee \`${PAGE}#${code.toLowerCase()}\`.`,
-    },
+    helpUri: ruleUrl(code),
+    help: { text: `${fix} See ${ruleUrl(code)}.`, markdown: `${fix}\n\nSee [${code}](${ruleUrl(code)}).` },
     defaultConfiguration: { level: LEVELS[severity] },
     properties: { tags: ['security', 'istio'], 'security-severity': SCORES[severity] },
   };
@@ -114,7 +112,7 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
   };
 }
 
-/** The same finding after lines were added above it: its rule, object and words, and which of several such it is. */
+/** Identifies a finding by rule, object, message and index among equal findings, even if lines are added above it. */
 function fingerprint({ code, object, message, place }: Finding, seen: Map<string, number>): string {
   const what = [code, object.kind, object.namespace, object.name, object.kind === '' ? place.file : '', message].join(
     '\n',
@@ -124,7 +122,7 @@ function fingerprint({ code, object, message, place }: Finding, seen: Map<string
   return `${sha256Hex(what).slice(0, 32)}:${nth}`;
 }
 
-/** Objects of a cluster have no line. */
+/** Objects from a cluster have no line number. */
 function physical({ file, line, column }: Place): PhysicalLocation {
   return {
     artifactLocation: { uri: uriOf(file) },
@@ -132,7 +130,7 @@ function physical({ file, line, column }: Place): PhysicalLocation {
   };
 }
 
-/** Relative to the root of the checkout, which is where CI runs; a name that is no path is encoded as one. */
+/** URI relative to the checkout root, which CI runs in. A name that is not a path is encoded like a path. */
 function uriOf(file: string): string {
   return file
     .replace(/^\.\//, '')

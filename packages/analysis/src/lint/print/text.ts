@@ -1,10 +1,11 @@
-/** Findings for people: each with the line it is about and a caret under the place. */
+/** Prints findings for a terminal, each with its source line and a caret. */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import type { LintedFiles } from '../lint.ts';
 import type { Finding } from '../model.ts';
 import { describeUnread } from '../unread-kinds.ts';
 
 export interface TextOptions {
-  /** Text of the files that were read, by name; a finding in another has no excerpt. */
+  /** File contents by name. Findings in other files have no excerpt. */
   readonly sources: ReadonlyMap<string, string>;
   readonly colour: boolean;
 }
@@ -15,7 +16,7 @@ const COLOURS = { error: '31', warning: '33', note: '36' } as const;
 type Printed = Omit<LintedFiles, 'problems'>;
 
 /**
- * Findings for people: each with the line it is about and a caret under the place.
+ * Prints findings for a terminal, each with its source line and a caret.
  * @example
  * ```ts
  * import { lintFiles, printText } from '@meshpass/analysis/lint';
@@ -32,14 +33,14 @@ export function printText(
   { sources, colour }: TextOptions,
 ): string {
   const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
-  const lines = new Map<string, readonly string[]>();
+  const linesOf = remembered((file: string) => sources.get(file)?.split(/\r?\n/), new Map());
   const out: string[] = [];
   for (const finding of findings) {
     const { place, severity, code, name, message, fix, page } = finding;
     const at = place.line > 0 ? `${place.file}:${place.line}:${place.column}` : place.file;
     out.push(`${paint(at, '1')} ${paint(severity, COLOURS[severity])} ${code} ${name} ${nameOf(finding)}`.trimEnd());
     for (const line of wrap(message)) out.push(`  ${line}`);
-    const text = sourceLines(lines, sources, place.file)?.[place.line - 1];
+    const text = linesOf(place.file)?.[place.line - 1];
     if (text !== undefined)
       out.push('', ...excerpt(text, place.line, place.column, (mark) => paint(mark, COLOURS[severity])), '');
     for (const [index, line] of wrap(`fix: ${fix}`).entries()) out.push(`  ${index === 0 ? '' : '     '}${line}`);
@@ -67,7 +68,7 @@ function nameOf({ object: { kind, namespace, name } }: Finding): string {
   return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
 }
 
-/** The line, cut around the caret where it is long; control characters are not passed on to a terminal. */
+/** Formats the source line, trimmed around the caret if it is long. Control characters never reach the terminal. */
 function excerpt(line: string, number: number, column: number, paint: (mark: string) => string): readonly string[] {
   const from = column > WIDTH ? column - Math.floor(WIDTH / 2) : 0;
   const shown = line.slice(from, from + WIDTH).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
@@ -76,19 +77,6 @@ function excerpt(line: string, number: number, column: number, paint: (mark: str
     `  ${margin} | ${shown}`,
     `  ${' '.repeat(margin.length)} | ${' '.repeat(Math.max(0, column - 1 - from))}${paint('^')}`,
   ];
-}
-
-function sourceLines(
-  known: Map<string, readonly string[]>,
-  sources: ReadonlyMap<string, string>,
-  file: string,
-): readonly string[] | undefined {
-  let lines = known.get(file);
-  if (!lines) {
-    lines = sources.get(file)?.split(/\r?\n/);
-    if (lines) known.set(file, lines);
-  }
-  return lines;
 }
 
 function wrap(text: string): readonly string[] {

@@ -1,6 +1,6 @@
-import type { Path } from '@meshpass/istio';
+import type { EnvoyFilter, Path } from '@meshpass/istio';
 import { items, record, text } from '@meshpass/istio/members';
-import type { Report, Rule } from '../rule.ts';
+import type { Rule } from '../rule.ts';
 
 const GUARDS = [
   'envoy.filters.http.rbac',
@@ -10,11 +10,26 @@ const GUARDS = [
   'istio_authn',
   'istio.authn',
 ];
+/** Effects of operations on a policy filter. */
+const ON_GUARD = new Map<string, (guard: string) => string>([
+  ['REMOVE', (guard) => `REMOVE removes ${guard}, so its policies are not enforced`],
+  ['REPLACE', (guard) => `REPLACE removes ${guard}, so its policies are not enforced`],
+  ['MERGE', (guard) => `MERGE changes ${guard}, which then no longer enforces the policies as written`],
+]);
+/** Additions that no policy filter guards. */
+const UNGUARDED = new Map([
+  ['LISTENER', 'listener'],
+  ['FILTER_CHAIN', 'filter chain'],
+]);
+const SEEN_BY_POLICIES =
+  /"x-meshpass-|"x-forwarded-client-cert"|forward_client_cert_details|use_remote_address|xff_num_trusted_hops|normalize_path/;
 const EARLY = new Set(['INSERT_FIRST', 'INSERT_BEFORE']);
-/** Filters that can answer or change a call by themselves; rate limits and telemetry cannot let anybody in. */
+/** Filters that can answer or change a call by themselves. Rate limits and telemetry cannot allow a call. */
 const ANSWERS = /lua|wasm|golang|ext_proc|header_mutation|router|direct_response|dynamic_forward_proxy|cors/;
 
-/** An EnvoyFilter writes into Envoy past everything that Istio checks. */
+type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
+
+/** An EnvoyFilter changes Envoy without any of Istio's checks. */
 export const envoyFilterBypass: Rule = {
   code: 'MP502',
   name: 'envoy-filter-bypass',
@@ -23,71 +38,64 @@ export const envoyFilterBypass: Rule = {
   fix: "Insert after `envoy.filters.http.rbac`, give the EnvoyFilter a workloadSelector, and use Istio's own resources where they exist.",
   *check(context) {
     for (const filter of context.mesh.all('EnvoyFilter')) {
-      const selected =
-        Object.keys(record(filter.spec.workloadSelector?.labels)).length > 0 ||
-        items(filter.spec.targetRefs).length > 0;
-      const where = selected
-        ? 'these workloads'
-        : filter.metadata.namespace === context.mesh.config.rootNamespace
-          ? 'every proxy of the mesh'
-          : `every proxy of namespace ${filter.metadata.namespace}`;
-      for (const [index, { applyTo, match, patch }] of items(filter.spec.configPatches).entries()) {
-        const at: Path = ['spec', 'configPatches', index];
-        const operation = text(patch?.operation) ?? '';
-        const value = JSON.stringify(patch?.value ?? {});
-        const matched = JSON.stringify(match ?? {});
-        const say = (path: Path, message: string): Report => ({
+      const where = proxiesOf(filter, context.mesh.config.rootNamespace);
+      for (const [index, patch] of items(filter.spec.configPatches).entries()) {
+        const [path, effect] = weakens(patch) ?? [];
+        if (!path) continue;
+        yield {
           on: filter,
-          path: [...at, ...path],
+          path: ['spec', 'configPatches', index, ...path],
           part: path.at(-1) === 'value' ? 'key' : 'value',
-          message: `${message} on ${where}.`,
-        });
-        const guard = GUARDS.find((one) => matched.includes(`"${one}"`));
-        if (guard && (operation === 'REMOVE' || operation === 'REPLACE')) {
-          yield say(['patch', 'operation'], `${operation} takes ${guard} away: its policies are not enforced`);
-        } else if (guard && operation === 'MERGE') {
-          yield say(
-            ['patch', 'operation'],
-            `MERGE changes ${guard}: what it enforces is no longer what the policies say`,
-          );
-        } else if (/"disabled":true/.test(value) && GUARDS.some((one) => value.includes(one))) {
-          yield say(['patch', 'value'], 'a route switches the policy filter off for itself');
-        } else if (
-          applyTo === 'HTTP_FILTER' &&
-          goesFirst(operation, matched, match) &&
-          ANSWERS.test(value.toLowerCase())
-        ) {
-          const name = text(record(patch?.value).name) ?? 'this filter';
-          yield say(
-            ['patch', 'operation'],
-            `${name} comes before the policy filters: it answers and changes calls before anybody is asked who he is`,
-          );
-        } else if (
-          (applyTo === 'LISTENER' && operation === 'ADD') ||
-          (applyTo === 'FILTER_CHAIN' && operation === 'ADD')
-        ) {
-          yield say(
-            ['applyTo'],
-            `a ${applyTo === 'LISTENER' ? 'listener' : 'filter chain'} of its own has none of Istio's policy filters`,
-          );
-        } else if (
-          /"x-meshpass-|"x-forwarded-client-cert"|forward_client_cert_details|use_remote_address|xff_num_trusted_hops|normalize_path/.test(
-            value,
-          )
-        ) {
-          yield say(['patch', 'value'], 'this changes what identity, address or path the policies see');
-        }
+          message: `${effect} on ${where}.`,
+        };
       }
     }
   },
 };
 
-/** Before the policy filters: first, or before one of them, or before the first filter that is matched by the listener only. */
+function proxiesOf({ spec, metadata }: EnvoyFilter, rootNamespace: string): string {
+  const labelled = Object.keys(record(spec.workloadSelector?.labels)).length > 0;
+  if (labelled || items(spec.targetRefs).length > 0) return 'these workloads';
+  return metadata.namespace === rootNamespace
+    ? 'every proxy of the mesh'
+    : `every proxy of namespace ${metadata.namespace}`;
+}
+
+/** Returns the field of a patch that weakens the policy filters, and its effect. */
+function weakens({ applyTo = '', match, patch }: ConfigPatch): readonly [Path, string] | undefined {
+  const operation = text(patch?.operation) ?? '';
+  const value = JSON.stringify(patch?.value ?? {});
+  const matched = JSON.stringify(match ?? {});
+  const guard = GUARDS.find((one) => matched.includes(`"${one}"`));
+  const onGuard = guard && ON_GUARD.get(operation);
+  if (onGuard) return [['patch', 'operation'], onGuard(guard)];
+  if (/"disabled":true/.test(value) && GUARDS.some((one) => value.includes(one))) {
+    return [['patch', 'value'], 'a route disables the policy filter for itself'];
+  }
+  const early = applyTo === 'HTTP_FILTER' && goesFirst(operation, matched, match);
+  if (early && ANSWERS.test(value.toLowerCase())) {
+    const name = text(record(patch?.value).name) ?? 'this filter';
+    return [
+      ['patch', 'operation'],
+      `${name} precedes the policy filters, so it can answer and change calls before the caller is authenticated`,
+    ];
+  }
+  const added = operation === 'ADD' ? UNGUARDED.get(applyTo) : undefined;
+  if (added) return [['applyTo'], `a ${added} added by an EnvoyFilter has none of Istio's policy filters`];
+  return SEEN_BY_POLICIES.test(value)
+    ? [['patch', 'value'], 'this changes the identity, address or path that the policies see']
+    : undefined;
+}
+
+/**
+ * Whether a patch inserts a filter before the policy filters: first, before one of them, or before the first filter of
+ * a listener.
+ */
 function goesFirst(operation: string, matched: string, match: unknown): boolean {
   if (!EARLY.has(operation)) return false;
   if (operation === 'INSERT_FIRST') return true;
   const context = text(record(match).context);
   if (GUARDS.some((one) => matched.includes(`"${one}"`))) return true;
-  // Outbound listeners have no policy filters; before the router is after them.
+  // Outbound listeners have no policy filters, and a position before the router is after them.
   return context !== 'SIDECAR_OUTBOUND' && !matched.includes('subFilter');
 }

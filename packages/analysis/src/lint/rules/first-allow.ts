@@ -12,10 +12,10 @@ import { items, listed, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { describeObject } from '../describe.ts';
 import { enforcedIn } from '../enforced.ts';
-import { operationsOf, rulesOf } from '../policy-rules.ts';
-import type { Rule } from '../rule.ts';
+import { operationsOf, rulesOf } from '../places.ts';
+import type { Report, Rule } from '../rule.ts';
 
-/** The first ALLOW on a workload turns its default from open to closed. */
+/** The first ALLOW on a workload changes its default from open to closed. */
 export const firstAllow: Rule = {
   code: 'MP305',
   name: 'first-allow',
@@ -25,10 +25,9 @@ export const firstAllow: Rule = {
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (!closes(policy) || !isForSidecars(policy)) continue;
-      const selector = selectorOf(policy) ?? {};
-      const { namespace } = policy.metadata;
-      if (namespace === context.mesh.config.rootNamespace && Object.keys(selector).length === 0) {
-        if (items(policy.spec.rules).length === 0) continue;
+      const selects = Object.keys(selectorOf(policy) ?? {}).length > 0;
+      if (selects) yield* closedPorts(context, policy);
+      else if (policy.metadata.namespace === context.mesh.config.rootNamespace && items(policy.spec.rules).length > 0) {
         yield {
           on: policy,
           path: ['spec'],
@@ -36,45 +35,47 @@ export const firstAllow: Rule = {
           message:
             'an ALLOW in the root namespace, without a selector, closes every workload of the mesh to all that it does not name.',
         };
-        continue;
-      }
-      const named = portsNamed(policy);
-      if (!named) continue;
-      for (const workload of Object.keys(selector).length === 0 ? [] : context.mesh.podsIn(namespace)) {
-        const allowing = authorizationPolicies(context.mesh, workload).filter(closes);
-        // With an allow-nothing policy, or another ALLOW, the workload is closed already, and somebody meant it.
-        if (allowing.length !== 1 || allowing[0] !== policy) continue;
-        const closed = servedPorts(context, workload).filter(({ port }) => !named.has(String(port)));
-        if (closed.length === 0) continue;
-        yield {
-          on: policy,
-          path: ['spec', 'rules'],
-          part: 'key',
-          message: `this is the only ALLOW on ${describeObject(workload.object)}: port ${listed(closed.map(({ port, reachedAs }) => `${port} (${reachedAs[0]})`))} was open, and this policy closes it.`,
-        };
-        break;
       }
     }
   },
 };
 
-/** Not in dry run: what is only logged closes nothing. */
+/** Reports the first workload whose only ALLOW closes ports that it does not name. */
+function* closedPorts(context: LintContext, policy: AuthorizationPolicy): Generator<Report> {
+  const named = portsNamed(policy);
+  if (!named) return;
+  for (const workload of context.mesh.podsIn(policy.metadata.namespace)) {
+    const allowing = authorizationPolicies(context.mesh, workload).filter(closes);
+    // With an allow-nothing policy, or another ALLOW, the workload is already closed on purpose.
+    if (allowing.length !== 1 || allowing[0] !== policy) continue;
+    const closed = servedPorts(context, workload).filter(({ port }) => !named.has(String(port)));
+    if (closed.length === 0) continue;
+    yield {
+      on: policy,
+      path: ['spec', 'rules'],
+      part: 'key',
+      message: `this is the only ALLOW on ${describeObject(workload.object)}: port ${listed(closed.map(({ port, reachedAs }) => `${port} (${reachedAs[0]})`))} was open, and this policy closes it.`,
+    };
+    return;
+  }
+}
+
+/** Whether a policy closes a workload. Policies in dry run are only logged. */
 function closes(policy: AuthorizationPolicy): boolean {
   return actionOf(policy) === 'ALLOW' && !isDryRun(policy);
 }
 
-/** Ports of the only rules there are; undefined where one rule is for every port. */
+/** Lists the ports of the policy's rules. Returns undefined if a rule applies to every port. */
 function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefined {
-  const ports = new Set<string>();
-  for (const rule of rulesOf(policy)) {
-    const operations = operationsOf(rule);
-    if (operations.length === 0 || operations.some(({ value }) => texts(value.ports).length === 0)) return undefined;
-    for (const { value } of operations) for (const port of texts(value.ports)) ports.add(port);
-  }
+  const rules = rulesOf(policy).map(operationsOf);
+  const applied = rules.flatMap((operations) => operations.map(({ value }) => texts(value.ports)));
+  if (rules.some((operations) => operations.length === 0) || applied.some((ports) => ports.length === 0))
+    return undefined;
+  const ports = new Set(applied.flat());
   return ports.size > 0 ? ports : undefined;
 }
 
-/** Ports that a Service leads to. */
+/** Lists the ports that a Service routes to. */
 function servedPorts({ mesh }: LintContext, workload: PodWorkload): readonly WorkloadPort[] {
   return [...enforcedIn(mesh).workloads.portsOf(workload).values()].filter(({ reachedAs }) => reachedAs.length > 0);
 }

@@ -1,11 +1,12 @@
-import { actionOf, type Path } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
-import { operationsOf, rulesOf } from '../policy-rules.ts';
+import { passes, readText } from '../../diff/formula/text-test.ts';
+import { operationsOf, policyRules } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 
 /**
- * A path denied in one spelling while the application takes others. Envoy compares paths in their case, without the query,
- * after the mesh's normalisation. Source: https://istio.io/latest/docs/ops/best-practices/security/#path-normalization
+ * A path is denied in one spelling, but the application accepts other spellings. Envoy compares paths case-sensitively,
+ * without the query, after the mesh's normalization. Source:
+ * https://istio.io/latest/docs/ops/best-practices/security/#path-normalization
  */
 export const pathBypass: Rule = {
   code: 'MP310',
@@ -14,68 +15,71 @@ export const pathBypass: Rule = {
   title: 'A denied path has equivalent spellings, or a path is written in a form that no request has',
   fix: 'Invert the policy: ALLOW the intended paths. Otherwise deny `/admin` and `/admin/*` together, and set `meshConfig.pathNormalization`.',
   *check(context) {
-    for (const policy of context.mesh.all('AuthorizationPolicy')) {
-      const denies = actionOf(policy) === 'DENY';
-      for (const rule of rulesOf(policy)) {
-        for (const { value, path } of operationsOf(rule)) {
-          for (const list of ['paths', 'notPaths'] as const) {
-            const paths = texts(value[list]);
-            for (const [index, one] of paths.entries()) {
-              const at: Path = [...path, list, index];
-              const say = (message: string, severity: Report['severity']): Report => ({
-                on: policy,
-                path: at,
-                message,
-                ...(severity && { severity }),
-              });
-              const impossible = whyNever(one, context.mesh.config.pathNormalization);
-              if (impossible) {
-                yield say(`no request has the path ${JSON.stringify(one)}: ${impossible}.`, 'error');
-              } else if (denies && list === 'paths') {
-                const sibling = missingSibling(one, paths);
-                if (sibling)
-                  yield say(`${one} is denied and ${sibling} is not: most servers answer both alike.`, undefined);
-                else if (context.mesh.config.pathNormalization === 'NONE') {
-                  yield say(
-                    `the mesh does not normalise paths: ${one.replace('/', '//')} and ${one.replace('/', '/./')} pass.`,
-                    'error',
-                  );
-                } else if (
-                  /[A-Za-z]/.test(one) &&
-                  context.mesh.config.pathNormalization === 'BASE' &&
-                  one.split('/').length > 2 &&
-                  index === 0
-                ) {
-                  yield say(
-                    `with pathNormalization BASE, ${one.replace(/^(\/[^/]+)\//, '$1//')} is another path, and passes where the server merges slashes.`,
-                    'note',
-                  );
-                }
-              }
-            }
-          }
-        }
+    const { pathNormalization } = context.mesh.config;
+    for (const { policy, action, value, path } of policyRules(context).flatMap(operationsOf)) {
+      const found = [
+        ...texts(value.paths).map((one, index, all) => ({
+          at: ['paths', index],
+          ...(neverMatches(one, pathNormalization) ??
+            (action === 'DENY' ? otherSpelling(one, index, all, pathNormalization) : undefined)),
+        })),
+        ...texts(value.notPaths).map((one, index) => ({
+          at: ['notPaths', index],
+          ...neverMatches(one, pathNormalization),
+        })),
+      ];
+      for (const { at, message, severity } of found) {
+        if (message) yield { on: policy, path: [...path, ...at], message, ...(severity && { severity }) };
       }
     }
   },
 };
+
+type Problem = Pick<Report, 'message' | 'severity'>;
+
+function neverMatches(path: string, normalization: string): Problem | undefined {
+  const why = whyNever(path, normalization);
+  return why ? { message: `no request has the path ${JSON.stringify(path)}: ${why}.`, severity: 'error' } : undefined;
+}
+
+/** Finds another spelling of a denied path that passes and that most servers treat the same. */
+function otherSpelling(
+  path: string,
+  index: number,
+  all: readonly string[],
+  normalization: string,
+): Problem | undefined {
+  const sibling = missingSibling(path, all);
+  if (sibling) return { message: `${path} is denied and ${sibling} is not: most servers treat both alike.` };
+  if (normalization === 'NONE') {
+    return {
+      message: `the mesh does not normalize paths: ${path.replace('/', '//')} and ${path.replace('/', '/./')} pass.`,
+      severity: 'error',
+    };
+  }
+  const mergeable = index === 0 && /[A-Za-z]/.test(path) && path.split('/').length > 2;
+  if (normalization !== 'BASE' || !mergeable) return undefined;
+  return {
+    message: `with pathNormalization BASE, ${path.replace(/^(\/[^/]+)\//, '$1//')} is another path, and bypasses the rule if the server merges slashes.`,
+    severity: 'note',
+  };
+}
 
 function whyNever(path: string, normalization: string): string | undefined {
   const bare = path.replace(/^\*|\*$/g, '');
   if (bare.includes('?')) return 'the query is not part of what is compared';
   if (bare.includes('#')) return 'a fragment is not sent';
   if (!/^[/*]/.test(path)) return 'a path begins with /';
-  // Before a final * stands the beginning of a segment, such as `/.well-known`.
+  // Text before a final * is the start of a segment, such as `/.well-known`.
   const dots = path.endsWith('*') ? /\/\.{1,2}\// : /\/\.{1,2}(?:\/|$)/;
-  if (normalization !== 'NONE' && dots.test(bare)) return '. and .. are resolved before';
-  if (bare.includes('\\') && normalization !== 'NONE') return 'backslashes are made slashes before';
-  if (normalization.endsWith('MERGE_SLASHES') && bare.includes('//')) return 'slashes are merged before';
-  return normalization.startsWith('DECODE') && /%2f|%5c/i.test(bare) ? 'escaped slashes are decoded before' : undefined;
+  if (normalization !== 'NONE' && dots.test(bare)) return '. and .. are resolved first';
+  if (bare.includes('\\') && normalization !== 'NONE') return 'backslashes are converted to slashes first';
+  if (normalization.endsWith('MERGE_SLASHES') && bare.includes('//')) return 'slashes are merged first';
+  return normalization.startsWith('DECODE') && /%2f|%5c/i.test(bare) ? 'escaped slashes are decoded first' : undefined;
 }
 
 function missingSibling(path: string, all: readonly string[]): string | undefined {
-  const taken = (one: string) =>
-    all.some((pattern) => (pattern.endsWith('*') && one.startsWith(pattern.slice(0, -1))) || pattern === one);
+  const taken = (one: string) => all.some((pattern) => passes(readText(pattern), one));
   if (path.includes('{') || path.startsWith('*') || path === '/') return undefined;
   if (path.endsWith('/*')) {
     const bare = path.slice(0, -2);

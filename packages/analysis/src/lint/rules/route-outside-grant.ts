@@ -5,12 +5,15 @@ import type { LintContext } from '../context.ts';
 import { grantedHosts } from '../granted.ts';
 import type { Rule } from '../rule.ts';
 
-/** A route for what is granted that leads where the grant does not: the Codespace is refused, and no pod is. */
+/**
+ * A route of a granted service leads to a destination outside the grant: Codespaces are refused there, but Pods are
+ * not.
+ */
 export const routeOutsideGrant: Rule = {
   code: 'MP112',
   name: 'route-outside-grant',
   severity: 'warning',
-  title: 'A VirtualService leads from a granted service to one that the grant does not give',
+  title: 'A VirtualService leads from a granted service to one outside the grant',
   fix: 'Grant the destination too, or limit the route with `match.sourceNamespace` or `exportTo`.',
   *check(context) {
     for (const route of routesOutside(context.mesh, grantsOf(context))) {
@@ -23,7 +26,9 @@ export const routeOutsideGrant: Rule = {
 function grantsOf({ access, mesh }: LintContext): readonly GrantReach[] {
   if (!access) return [];
   return access.grants.map((grant) => ({
-    ...{ grant: grant.name, namespace: grantNamespace(grant.name), place: grant.place },
+    grant: grant.name,
+    namespace: grantNamespace(grant.name),
+    place: grant.place,
     ports: [...grantedHosts({ ...access, grants: [grant] }, mesh)].flatMap(([host, { ports }]) => {
       const known = ports.size > 0 ? [...ports] : [undefined];
       return known.map((port) => {

@@ -7,16 +7,17 @@ import {
   serviceName,
   whyNoSidecar,
 } from '@meshpass/istio';
+import type { LintContext } from '../context.ts';
 import { describeObject } from '../describe.ts';
 import { enforcedIn } from '../enforced.ts';
-import type { Report, Rule } from '../rule.ts';
+import type { Rule } from '../rule.ts';
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
 const INBOUND = 'traffic.sidecar.istio.io/includeInboundPorts';
 const INJECT = 'sidecar.istio.io/inject';
 const MODE = 'istio.io/dataplane-mode';
 
-/** Ports of a guarded workload that its sidecar does not see. */
+/** The sidecar of a guarded workload does not capture some of its ports. */
 export const sidecarBypass: Rule = {
   code: 'MP503',
   name: 'sidecar-bypass',
@@ -25,44 +26,52 @@ export const sidecarBypass: Rule = {
   fix: 'Remove the annotation; exclude only ports that serve probes.',
   *check(context) {
     for (const workload of context.mesh.pods) {
-      const services = context.mesh.servicesBefore(workload);
-      const granted = [...context.granted.keys()].find((host) => {
-        const name = serviceName(host, context.mesh.config.clusterDomain);
-        return services.some(({ metadata }) => metadata.name === name?.name && metadata.namespace === name?.namespace);
-      });
-      const policies = authorizationPolicies(context.mesh, workload);
-      if (!granted && policies.length === 0) continue;
-      const guarded = granted
-        ? `${granted} is granted`
-        : `AuthorizationPolicy ${policies[0]!.metadata.name} selects it`;
-      const at = (name: string): Path => [...workload.metadataPath, 'annotations', name];
-      const say = (path: Path, message: string): Report => ({
-        on: workload.object,
-        path,
-        message: `${message}, and ${guarded}.`,
-      });
-      const { namespace, labels, annotations, object, kind } = workload;
-      const ofNamespace = context.mesh.namespaceLabels(namespace);
-      // Gateways are proxies themselves, and in ambient mode ztunnel stands before a Pod.
-      const mode = labels[MODE] ?? ofNamespace?.[MODE];
-      const why =
-        mode === 'ambient' || kind !== 'sidecar'
-          ? undefined
-          : whyNoSidecar(workload, namespaceInjection(namespace, ofNamespace));
-      if (why) yield say(placeOf(workload), `${describeObject(object)} has no sidecar: ${why}. No policy holds for it`);
+      const guarded = whyGuarded(context, workload);
+      if (!guarded) continue;
+      const on = workload.object;
+      const why = whyUninjected(context, workload);
+      if (why) {
+        const message = `${describeObject(on)} has no sidecar: ${why}. No policy applies to it, and ${guarded}.`;
+        yield { on, path: placeOf(workload), message };
+      }
       const around = [...enforcedIn(context.mesh).workloads.portsOf(workload).values()]
         .filter(({ port, reachedAs }) => reachedAs.length > 0 && !isCaptured(workload, port))
         .map(({ port }) => port);
-      if (around.length > 0) {
-        const listed = words(annotations[NO_INBOUND]).some((port) => around.includes(Number(port)));
-        const path = listed ? at(NO_INBOUND) : annotations[INBOUND] === undefined ? workload.podPath : at(INBOUND);
-        yield say(path, `port ${around.join(', ')} is served around the sidecar: no policy holds for it`);
-      }
+      if (around.length === 0) continue;
+      const message = `port ${around.join(', ')} bypasses the sidecar, so no policy applies, and ${guarded}.`;
+      yield { on, path: exclusionOf(workload, around), message };
     }
   },
 };
 
-/** What says so, where that is written. */
+function whyGuarded({ mesh, granted }: LintContext, workload: PodWorkload): string | undefined {
+  const services = mesh.servicesBefore(workload);
+  const host = [...granted.keys()].find((one) => {
+    const name = serviceName(one, mesh.config.clusterDomain);
+    return services.some(({ metadata }) => metadata.name === name?.name && metadata.namespace === name?.namespace);
+  });
+  if (host) return `${host} is granted`;
+  const [policy] = authorizationPolicies(mesh, workload);
+  return policy && `AuthorizationPolicy ${policy.metadata.name} selects it`;
+}
+
+/** Explains why a workload has no sidecar. Gateways are proxies themselves, and in ambient mode ztunnel guards a Pod. */
+function whyUninjected({ mesh }: LintContext, workload: PodWorkload): string | undefined {
+  const { namespace, labels, kind } = workload;
+  const namespaceLabels = mesh.namespaceLabels(namespace);
+  const mode = labels[MODE] ?? namespaceLabels?.[MODE];
+  if (mode === 'ambient' || kind !== 'sidecar') return undefined;
+  return whyNoSidecar(workload, namespaceInjection(namespace, namespaceLabels));
+}
+
+/** Path of the annotation that excludes ports, or of the Pod if there is none. */
+function exclusionOf({ annotations, metadataPath, podPath }: PodWorkload, ports: readonly number[]): Path {
+  const listed = words(annotations[NO_INBOUND]).some((port) => ports.includes(Number(port)));
+  if (!listed && annotations[INBOUND] === undefined) return podPath;
+  return [...metadataPath, 'annotations', listed ? NO_INBOUND : INBOUND];
+}
+
+/** Path of the setting that disables the sidecar, or of the metadata if there is none. */
 function placeOf({ metadataPath, podPath, labels, annotations, pod }: PodWorkload): Path {
   if (pod.hostNetwork === true) return [...podPath, 'hostNetwork'];
   if (labels[INJECT] === 'false') return [...metadataPath, 'labels', INJECT];

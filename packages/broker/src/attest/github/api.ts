@@ -1,4 +1,4 @@
-/** One call of GitHub's REST API, and what its refusals mean (https://docs.github.com/rest). */
+/** Requests to GitHub's REST API, and classification of its errors (https://docs.github.com/rest). */
 import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
 import {
@@ -7,7 +7,7 @@ import {
   type IssuerResponse,
   requestIssuer,
   unavailable,
-} from '../issuer-http.ts';
+} from '../../issuers/index.ts';
 
 export interface GithubUser {
   readonly id: number;
@@ -15,27 +15,28 @@ export interface GithubUser {
 }
 
 export interface GithubApiOptions extends IssuerHttpOptions {
-  /** `https://api.github.com`, or `https://HOST/api/v3` of an enterprise server; no slash at its end. */
+  /** `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server; no trailing slash. */
   readonly url: string;
   /** Unix milliseconds. */
   readonly clock: () => number;
-  /** Told of every answer, refusals included: their headers say what is left of the budget. */
+  /** Receives every response, including refusals, because the headers contain the remaining rate limit. */
   readonly onAnswer?: (answer: IssuerResponse) => void;
 }
 
-/** A Codespace takes up to 10 kB in GitHub's lists, and a page has a hundred. */
+/** GitHub lists up to 100 Codespaces per page, each up to 10 kB. */
 export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
 const WHO = 'GitHub';
 const VERSION = '2022-11-28';
-/** The second after many wrong credentials (403, "Maximum number of login attempts exceeded"). */
+/** `login attempts` matches the 403 after many wrong credentials ("Maximum number of login attempts exceeded"). */
 const LIMITED = /rate limit|login attempts/i;
-/** Where GitHub names no time. */
+/** Default wait if GitHub does not specify one. */
 const RETRY_SECONDS = 60;
 
 /**
- * @param path of the endpoint; each part that is not ours is already passed through pathPart
- * @returns 2xx, 304 (to a conditional question), 401, 403 and 404 answers; every other is thrown
+ * Sends a request to GitHub's API.
+ * @param path endpoint path; untrusted parts must have been encoded with pathPart
+ * @returns responses with status 2xx, 304 (to a conditional request), 401, 403 and 404; any other status throws
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function requestGithub(
@@ -65,7 +66,10 @@ export async function requestGithub(
   return answer;
 }
 
-/** @throws MeshpassError `issuer_unavailable` where the answer is not what GitHub's description says */
+/**
+ * Parses a response body.
+ * @throws MeshpassError `issuer_unavailable` if the body does not match the schema
+ */
 export function parseGithub<T>(schema: z.ZodType<T>, answer: IssuerResponse): T {
   const read = schema.safeParse(answer.body);
   if (read.success) return read.data;
@@ -74,20 +78,21 @@ export function parseGithub<T>(schema: z.ZodType<T>, answer: IssuerResponse): T 
 }
 
 /**
- * A part of a path, from somebody else.
- * @returns undefined where it could be more than one part, or none (`.`, `..`, empty)
+ * Encodes untrusted text as a single path segment.
+ * @returns undefined if the text could be several segments, or none (`.`, `..`, empty)
  */
 export function pathPart(text: string): string | undefined {
   return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$/.test(text) ? encodeURIComponent(text) : undefined;
 }
 
-/** As an access file names it by id: `ORG/#31`. No slug begins so. */
+/** Team by id, as in an access file: `ORG/#31`. No slug begins with `#`. */
 const BY_ID = /^([^/]+)\/#([1-9][0-9]*)$/;
 
 /**
+ * Finds a team's path in GitHub's API.
  * @param team `ORG/SLUG` or `ORG/#ID`, lower case
- * @param organizationId of the team's organization, asked for only where the team is named by id
- * @returns the team's path in GitHub's API; undefined where it is none, or the organization is not known
+ * @param organizationId returns the id of the team's organization; called only for `ORG/#ID`
+ * @returns undefined if the slug is invalid or the organization unknown
  */
 export async function teamPath(
   team: string,
@@ -104,20 +109,26 @@ export async function teamPath(
   return parts.includes(undefined) ? undefined : `/orgs/${parts[0]}/teams/${parts[1]}`;
 }
 
+/** Whether a team is written as `ORG/#ID`. */
 export function isTeamById(team: string): boolean {
   return BY_ID.test(team);
 }
 
+/** Returns a response's error message, cut to 200 characters, or an empty string if it has none. */
 export function messageOf(answer: IssuerResponse): string {
   const message = (answer.body as { message?: unknown } | undefined)?.message;
   return typeof message === 'string' ? message.slice(0, 200) : '';
 }
 
+/** Returns GitHub's request id, for logs. */
 export function requestId(answer: IssuerResponse): string | undefined {
   return answer.headers.get('x-github-request-id')?.slice(0, 100);
 }
 
-/** Primary limit: 403 or 429 with nothing remaining; secondary: with Retry-After, or only said in the message. */
+/**
+ * Detects rate limits. The primary limit is a 403 or 429 with no requests remaining. The secondary one has Retry-After,
+ * or only an error message.
+ */
 function refuseWhenLimited(answer: IssuerResponse, now: number): void {
   if (answer.status !== 403 && answer.status !== 429) return;
   const retryAfter = Number(answer.headers.get('retry-after') ?? Number.NaN);

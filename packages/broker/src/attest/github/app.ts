@@ -1,10 +1,9 @@
-/** What only an organisation's own GitHub App may ask: is this person a member, and of which of these teams? */
+/** Queries that require the organization's own GitHub App: memberships, teams, roles and members' Codespaces. */
 import { createPrivateKey } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { SignJWT } from 'jose';
 import { z } from 'zod';
-import { type IssuerRequest, type IssuerResponse, unavailable } from '../issuer-http.ts';
-import { createTtlCache } from '../ttl-cache.ts';
+import { createTtlCache, type IssuerRequest, type IssuerResponse, unavailable } from '../../issuers/index.ts';
 import {
   type GithubApiOptions,
   type GithubUser,
@@ -21,65 +20,72 @@ import type { Fact, Losses } from './losses.ts';
 export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   /** App id or client id. */
   readonly appId: string;
-  /** PEM as GitHub gives it (PKCS #1), or PKCS #8. */
+  /** PEM as downloaded from GitHub (PKCS #1), or PKCS #8. */
   readonly privateKey: string;
-  /** Told of every answer to an installation, whose budget all of its questions share. */
+  /** Receives every response to an installation's requests. They all share one rate limit. */
   readonly onInstallationAnswer?: (answer: IssuerResponse) => void;
-  /** What is remembered of a person is held against this. */
+  /** Invalidates cached answers about a person. */
   readonly losses: Losses;
 }
 
 export interface GithubApp {
   readonly losses: Losses;
-  /** Whether GitHub takes the App's id and key; it costs nothing of an installation's budget (GitHub, "Get the authenticated app"). */
+  /**
+   * Checks the App's id and key with GitHub. Does not count against an installation's rate limit ("Get the
+   * authenticated app").
+   */
   readonly signIn: () => Promise<void>;
-  /** Why GitHub refuses the App itself, as it last said; undefined where it does not, or was not asked yet. */
+  /**
+   * Reason for GitHub's last refusal of the App itself; undefined if the last request was accepted or none was made.
+   */
   readonly refused: () => string | undefined;
   /**
-   * Asks as the installation in the organisation.
-   * @param path each part that is not ours passed through pathPart
-   * @returns undefined where it is not installed, or what is asked for is not there (404)
+   * Sends a request as the App's installation in the organization.
+   * @param path untrusted parts must have been encoded with pathPart
+   * @returns undefined if the App is not installed or the resource does not exist (404)
    */
   request(organization: string, path: string, question?: IssuerRequest): Promise<IssuerResponse | undefined>;
-  /** Id of an organisation in which the App is installed; undefined where it is not. */
+  /** Returns an organization's id, or undefined if the App is not installed there. */
   organizationId(organization: string): Promise<number | undefined>;
   isMember(organization: string, user: GithubUser): Promise<boolean>;
   /**
+   * Selects the roles that a user has in GitHub.
    * @param roles `ORG/admin` and `ORG/member`, lower case
-   * @returns those that GitHub says the user has now; an admin is a member too
+   * @returns roles that GitHub confirms now; an admin is also a member
    */
   rolesOf(user: GithubUser, roles: readonly string[]): Promise<readonly string[]>;
   /**
-   * A member's Codespace on a repository of the organisation, where the Codespace's own token may not read it.
-   * @returns GitHub's description of it, unread; undefined where the user has none of this name there
+   * Finds a member's Codespace on a repository of the organization, for Codespaces whose own token may not read it.
+   * @returns GitHub's unparsed description; undefined if the user has no Codespace with this name there
    */
   codespaceOf(organization: string, user: GithubUser, name: string): Promise<unknown>;
   /**
+   * Selects the teams that a user is a member of in GitHub.
    * @param teams `ORG/SLUG` or `ORG/#ID`, lower case
-   * @returns those in which GitHub says that the user is an active member now
+   * @returns teams in which GitHub now confirms an active membership
    */
   teamsOf(user: GithubUser, teams: readonly string[]): Promise<readonly string[]>;
-  /** @returns those that are there, and in which GitHub says that the user is not */
+  /** @returns teams that exist but do not have the user as a member, according to GitHub */
   teamsWithout(user: GithubUser, teams: readonly string[]): Promise<readonly string[]>;
 }
 
-/** GitHub takes at most ten minutes, and its clock may be behind ours. */
+/** GitHub's maximum is ten minutes, and its clock may be behind ours. */
 const APP_JWT_SECONDS = 540;
 const CLOCK_DRIFT_SECONDS = 60;
 const INSTALLATION_MS = 10 * 60_000;
-/** An installation token lives an hour; this much of its life is left unused. */
+/** How long before expiry an installation token is replaced. It is valid for an hour. */
 const TOKEN_MARGIN_MS = 5 * 60_000;
-/** Who left a team keeps it so long at most where nobody says so (losses.ts), who entered waits so long at most. */
+/** How long it may take the broker to notice that a user joined a team, or left one without a webhook (losses.ts). */
 const MEMBER_MS = 60_000;
 const STRANGER_MS = 10_000;
 const CAPACITY = 20_000;
-/** That an access file can name. */
+/** Roles that an access file can contain. */
 const ROLES = ['admin', 'member'];
 
 const Installation = z.object({ id: z.int().positive(), account: z.object({ id: z.int().positive() }) });
 const InstallationToken = z.object({ token: z.string().min(1).max(4096), expires_at: z.iso.datetime() });
 const TeamMembership = z.object({ state: z.string() });
-/** One page: of a member with more than a hundred Codespaces the oldest are not found. */
+/** Only the first page is read: if a member has more than a hundred Codespaces, the oldest are not found. */
 const CodespaceList = z.object({ codespaces: z.array(z.looseObject({ name: z.string() })).max(100) });
 const OrganizationMembership = z.object({
   state: z.string(),
@@ -87,7 +93,10 @@ const OrganizationMembership = z.object({
   user: z.object({ id: z.int() }),
 });
 
-/** All of it throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while GitHub does not say. */
+/**
+ * Creates the App's client. Every method throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while
+ * GitHub does not answer.
+ */
 export function createGithubApp(options: GithubAppOptions): GithubApp {
   const { clock, losses } = options;
   const isVoid = (fact: Fact) => (asked: number) => losses.since(fact, asked);
@@ -102,7 +111,10 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     100,
     clock,
   );
-  /** Strangers are remembered, so that they cannot spend the App's budget; what a member has is always asked. */
+  /**
+   * Only non-members are cached, so that they cannot exhaust the App's rate limit. A member's Codespaces are always
+   * listed afresh.
+   */
   const codespaces = createTtlCache<readonly unknown[] | undefined>(
     (list) => (list === undefined ? STRANGER_MS : 0),
     CAPACITY,
@@ -130,7 +142,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   };
 
   let refused: string | undefined;
-  /** Asks as the App itself, not as an installation of it. */
+  /** Sends a request as the App itself instead of an installation. */
   const requestAsApp = async (path: string, question?: IssuerRequest): Promise<IssuerResponse> => {
     const answer = await requestGithub(path, await appJwt(), options, question);
     refused =
@@ -154,7 +166,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       return parseGithub(InstallationToken, refuseUnlessOk(answer, 'obtain an installation token'));
     });
 
-  /** Asks as the installation in the organisation; undefined where there is none, or what is asked for is not there. */
+  /** Options for an installation's requests, whose responses report its rate limit. */
   const asInstallation: GithubApiOptions = {
     ...options,
     ...(options.onInstallationAnswer && { onAnswer: options.onInstallationAnswer }),
@@ -164,7 +176,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     if (!found) return undefined;
     let answer = await requestGithub(path, (await token(found.id)).token, asInstallation, question);
     if (answer.status === 401) {
-      // Revoked before its time: uninstalled and installed again, or suspended.
+      // The token was revoked early because the App was suspended, or uninstalled and reinstalled.
       tokens.forget(String(found.id));
       installations.forget(organization.toLowerCase());
       const again = await installation(organization);
@@ -182,14 +194,14 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     return answer !== undefined && parseGithub(TeamMembership, answer).state === 'active';
   };
   const isInTeam = (team: string, user: GithubUser) =>
-    // By id: a login that changes hands must not inherit an answer.
+    // Keyed by id, because a login that changes hands must not inherit a cached answer.
     memberships.get(
       `team ${team} ${user.id} ${user.login}`,
       () => askWhetherInTeam(team, user),
       isVoid({ kind: 'team', team, user }),
     );
 
-  /** `admin`, `member`, or what else GitHub has; undefined for who is no active member. */
+  /** Queries a user's role: `admin`, `member` or another GitHub role; undefined without an active membership. */
   const askRole = async (organization: string, user: GithubUser) => {
     const parts = [pathPart(organization), pathPart(user.login)];
     if (parts.includes(undefined)) return undefined;
@@ -220,7 +232,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       const found = await Promise.all(roles.map((role) => roleIn(role.split('/')[0]!, user)));
       return roles.filter((role, index) => {
         const wanted = role.split('/')[1];
-        // Billing managers are no members (GitHub, "Roles in an organization").
+        // Billing managers are not members (GitHub, "Roles in an organization").
         return found[index] === wanted || (wanted === 'member' && found[index] === 'admin');
       });
     },
@@ -256,7 +268,9 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   };
 }
 
-/** Not that GitHub is away: trying again does not help, and the developer cannot mend it. */
+/**
+ * Reports a misconfigured App rather than an outage, because retrying does not help and the developer cannot fix it.
+ */
 function appRefused(reason: string, answer: IssuerResponse): MeshpassError {
   return new MeshpassError(
     'issuer_unavailable',

@@ -1,16 +1,15 @@
 /**
- * A Codespace's GITHUB_TOKEN and name become an attestation: GitHub is asked whose they are, and the Codespace itself whether
- * whoever presents them is in it. The token is used for that and then forgotten; what is remembered is its SHA-256.
+ * Attests a Codespace by its GITHUB_TOKEN and name. GitHub identifies the owner of both, and the Codespace itself
+ * proves that the presenter runs in it. The token is then discarded, and only its SHA-256 is kept.
  */
 
 import type { Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
-import { type Attested, IdentifiedRefusal } from '../attested.ts';
-import type { IssuerResponse } from '../issuer-http.ts';
+import { createGuesses, type Guesses } from '../../base/index.ts';
+import { type Attested, IdentifiedRefusal, type IssuerResponse } from '../../issuers/index.ts';
 import type { Presence, Presenter } from '../presence/presence.ts';
-import type { TokenAttempts } from '../token-attempts.ts';
 import { type GithubApiOptions, messageOf, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
 import type { GithubApp } from './app.ts';
 import { confirmMemberships, type MembershipQuery, type Memberships } from './memberships.ts';
@@ -18,7 +17,7 @@ import { refuseOtherKinds } from './token-kind.ts';
 
 export interface CodespaceOptions {
   readonly api: GithubApiOptions;
-  /** Without an App no team is ever confirmed. */
+  /** Without an App, no teams are confirmed. */
   readonly app?: GithubApp;
   readonly presence: Presence;
 }
@@ -41,24 +40,46 @@ const Codespace = z.object({
 type Codespace = z.infer<typeof Codespace>;
 const Repository = z.object({ id });
 
-/** `OWNER/NAME`, neither of them `.` or `..`; a repository may be called `.github`. */
+/** `OWNER/NAME`, neither part being `.` or `..`. A repository name may begin with a dot (`.github`). */
 const REPOSITORY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*\/(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
-/** GitHub's tokens are 40 characters today and up to some hundred in its newer forms. */
+/** GitHub's tokens currently have 40 characters, and a few hundred in newer formats. */
 const TOKEN = /^[\x21-\x7e]{1,2048}$/;
 
+const REFUSED_BEFORE: IssuerResponse = {
+  status: 401,
+  headers: new Headers(),
+  body: { message: 'GitHub refused this token recently.' },
+};
+
 /**
- * @param trust of the access file in force
- * @param asked what the access file mentions
- * @throws MeshpassError `proof_malformed`, `proof_token_kind`, `proof_rejected`, `proof_prebuild`, `workspace_*`, `presence_*`,
- *   `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
+ * Limits made-up tokens. After many wrong credentials, GitHub blocks an address even for valid ones ("Authenticating to
+ * the REST API", failed login limit).
+ * @param clock Unix ms
+ */
+export function limitCodespaceTokens(clock: () => number): Guesses<IssuerResponse> {
+  return createGuesses({
+    verdict: ({ status }) => (status === 401 ? 'refused' : status < 300 ? 'accepted' : 'other'),
+    perSource: { burst: 20, perSecond: 0.2 },
+    all: { burst: 100, perSecond: 1 },
+    refusedMs: 60_000,
+    clock,
+  });
+}
+
+/**
+ * Attests a Codespace.
+ * @param trust trust section of the access file in force
+ * @param asked teams and roles that the access file mentions
+ * @throws MeshpassError `proof_malformed`, `proof_token_kind`, `proof_rejected`, `proof_prebuild`, `workspace_*`,
+ *   `presence_*`, `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
  */
 export async function attestCodespace(
   proof: CodespaceProof,
   presenter: Presenter,
   trust: Trust,
   asked: MembershipQuery,
-  options: CodespaceOptions & { readonly attempts: TokenAttempts },
+  options: CodespaceOptions & { readonly guesses: Guesses<IssuerResponse> },
 ): Promise<Attested> {
   if (!trust.codespaces) {
     throw new MeshpassError(
@@ -71,11 +92,11 @@ export async function attestCodespace(
     throw new MeshpassError('proof_malformed', "GITHUB_TOKEN or CODESPACE_NAME does not have GitHub's format.");
   }
   refuseOtherKinds(proof.token);
-  const { attempts } = options;
-  // Alone at first: a token that GitHub does not know costs one question.
-  const userAnswer = await attempts.request(proof.token, presenter.source, () =>
-    requestGithub('/user', proof.token, options.api),
-  );
+  const { guesses } = options;
+  // Sent before the other requests, so that a token unknown to GitHub costs only one.
+  const userAnswer =
+    (await guesses.verify(proof.token, presenter.source, () => requestGithub('/user', proof.token, options.api))) ??
+    REFUSED_BEFORE;
   refuseStranger(userAnswer);
   const codespaceAnswer = await requestGithub(`/user/codespaces/${name}`, proof.token, options.api);
   const user = parseGithub(User, userAnswer);
@@ -96,7 +117,7 @@ export async function attestCodespace(
       },
     );
   }
-  // An agent that listens already is asked while GitHub is.
+  // If the agent already listens, the presence check runs in parallel with the requests to GitHub.
   const givingUp = new AbortController();
   const show = () => options.presence.show({ codespace, token: proof.token, presenter }, givingUp.signal);
   const early = presenter.presence && 'exchange' in presenter.presence ? show() : undefined;
@@ -108,19 +129,23 @@ export async function attestCodespace(
     givingUp.abort();
     throw thrown;
   }
-  // Before memberships: who is not there learns nothing of what the developer may reach, and spends nothing of the App's budget.
+  // Presence is checked before memberships, so that a client outside the Codespace learns nothing about the developer's
+  // teams and uses none of the App's rate limit.
   const known = whatIsKnown(proof, user, codespace);
   try {
     const presence = await (early ?? show());
     const memberships = await confirmMemberships(user, asked, options.app);
-    attempts.attested(presenter.source);
+    guesses.trust(presenter.source);
     return { attestation: { ...known, ...memberships }, presence };
   } catch (thrown) {
     throw new IdentifiedRefusal(toMeshpassError(thrown), known);
   }
 }
 
-/** 403 on `GET /user` is a token of nobody, as a workflow or an installation has, and with it a prebuild. */
+/**
+ * Refuses a token without a user. A 403 from `GET /user` means that the token belongs to a workflow or an installation,
+ * as in a prebuild.
+ */
 function refuseStranger(answer: IssuerResponse): void {
   if (answer.status < 300) return;
   const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
@@ -140,9 +165,9 @@ function refuseStranger(answer: IssuerResponse): void {
 }
 
 /**
- * What GitHub says of the Codespace: to its own token, or, where that is scoped to its repository (403, or 404), to the
- * organisation's App. Either way the token has proved no more than whose it is, and the Codespace's name is in the URL of every
- * port that it forwards. What is missing, presence has to show.
+ * Finds GitHub's description of the Codespace, using the Codespace's own token, or the organization's App if the token
+ * is scoped to its repository (403 or 404). Either way, the token proves only its owner, and a Codespace's name is
+ * public in the URL of each forwarded port. Presence must prove the rest.
  */
 async function findCodespace(
   answer: IssuerResponse,
@@ -171,8 +196,9 @@ async function findCodespace(
 }
 
 /**
- * A Codespace belongs to the organisation that pays for it, as long as its developer is a member. One that its developer pays for
- * counts only on a repository of the organisation: anybody may open a Codespace on a public repository at their own cost.
+ * Refuses another organization's Codespace. A Codespace belongs to the organization that pays for it, as long as its
+ * developer is a member. If the developer pays, it counts only on one of the organization's repositories, because
+ * anyone can open a Codespace on a public repository at their own cost.
  */
 async function refuseForeign(
   codespace: Codespace,
@@ -180,15 +206,15 @@ async function refuseForeign(
   organization: string,
   app: GithubApp | undefined,
 ): Promise<void> {
-  // By id where an App can tell: a login that an organisation gave up may be somebody else's today.
+  // Compared by id if an App is installed, because a login that an organization gives up can be registered again.
   const organizationId = await app?.organizationId(organization);
   const isTrusted = (account: z.infer<typeof Account>) =>
     organizationId === undefined
       ? account.login.toLowerCase() === organization.toLowerCase()
       : account.id === organizationId;
   const isPaid = isTrusted(codespace.billable_owner);
-  // GitHub takes its time with the Codespaces of somebody who left: they may run on, at the organisation's cost. Where no App is
-  // installed nobody can say, unless it was heard of.
+  // GitHub may keep a former member's Codespaces running for a while at the organization's cost. Without an App,
+  // membership cannot be checked, only refused after a known loss.
   const hasLeft = app?.losses.isLost({ kind: 'member', organization: organization.toLowerCase(), user }) ?? false;
   if (isPaid && organizationId === undefined && !hasLeft) return;
   if ((isPaid || isTrusted(codespace.repository.owner)) && app && (await app.isMember(organization, user))) return;
@@ -206,8 +232,8 @@ async function refuseForeign(
 }
 
 /**
- * A Codespace's token reaches the repository that the Codespace was opened from. By the documented name, which GitHub gave this
- * moment, and compared by id. A public repository is reached by every token; there this says nothing.
+ * Refuses a token that cannot read the Codespace's repository. The repository is read by the name that GitHub has just
+ * returned, and compared by id. For a public repository this proves nothing, because every token can read it.
  */
 async function refuseOtherRepositories({ repository }: Codespace, token: string, api: GithubApiOptions): Promise<void> {
   const path = REPOSITORY.test(repository.full_name) ? `/repos/${repository.full_name}` : undefined;
@@ -221,7 +247,7 @@ async function refuseOtherRepositories({ repository }: Codespace, token: string,
   );
 }
 
-/** All but what an organisation says of its members. */
+/** Builds the attestation without memberships. */
 function whatIsKnown(
   proof: CodespaceProof,
   user: z.infer<typeof User>,
@@ -240,7 +266,7 @@ function whatIsKnown(
       login: user.login,
       codespace_id: codespace.id,
       codespace_name: codespace.name,
-      // Not a prebuild itself: a person's Codespace that was made from one.
+      // Not a prebuild itself, but a person's Codespace created from one.
       created_from_prebuild: codespace.prebuild ?? false,
       repository: repository.full_name,
       repository_id: repository.id,

@@ -1,40 +1,45 @@
 /**
- * What the broker has learnt to be true no longer, and what it has been told to doubt. Every "yes" that it remembers, is waiting for,
- * or decides on is held against this, so that none outlives a loss: an answer counts only where nothing was learnt about
- * its subject after the question was asked (a count, not a clock: GitHub's answers come late and out of order).
- * docs/decisions/0013-losses.md has the list of everything that remembers, and why.
+ * Losses: facts from GitHub that the broker knows are no longer true, and facts that an event has put in doubt. Every
+ * positive answer that the broker caches, awaits or decides on is checked against them. An answer counts only if the
+ * broker has learned nothing about its subject since sending the request. The order is a counter, not a clock, because
+ * GitHub's answers arrive late and out of order. docs/decisions/0013-losses.md lists every cache and explains why.
  */
 import type { Attestation } from '@meshpass/identity';
 import type { GithubUser } from './api.ts';
 import { isTeamById } from './api.ts';
 
-/** Something that GitHub said and may take back. Names of organizations, teams and roles in lower case. */
+/** Fact that GitHub confirmed and may revoke. Organizations, teams and roles are in lower case. */
 export type Fact =
   | { readonly kind: 'member'; readonly organization: string; readonly user: GithubUser }
   /** `ORG/SLUG` */
   | { readonly kind: 'team'; readonly team: string; readonly user: GithubUser }
   /** `ORG/admin`, `ORG/member` */
   | { readonly kind: 'role'; readonly role: string; readonly user: GithubUser }
-  /** That it runs. The id is not known before it was found by its name. */
+  /** The Codespace is running. Its id is unknown until it is found by name. */
   | { readonly kind: 'codespace'; readonly id?: number; readonly name: string; readonly owner: string }
-  /** That it runs: a job of GitHub Actions, or the attempt of a run, by its workspace's key and the id in GitHub's API. */
+  /**
+   * The GitHub Actions job, or the run attempt, is running. Identified by its workspace key and the id in GitHub's API.
+   */
   | { readonly kind: 'job'; readonly job: string; readonly id: number };
 
-/** What an event says may have changed, before GitHub was asked whether it has. */
+/** Facts that an event may have changed, before GitHub confirms the change. */
 export interface Doubt {
   readonly userId?: number | undefined;
   readonly login?: string | undefined;
-  /** `ORG/SLUG`: of all its members. */
+  /** `ORG/SLUG`; covers all members of the team. */
   readonly team?: string | undefined;
-  /** Organization of a team of which only the slug is known: of the members of all its teams that are named by id. */
+  /**
+   * Organization of a team whose event contains only its slug. Covers the members of all its teams that are written by
+   * id.
+   */
   readonly teams?: string | undefined;
-  /** Name of a Codespace. */
+  /** Codespace name. */
   readonly codespace?: string | undefined;
-  /** Login of whose Codespaces are meant. */
+  /** Login of the Codespaces' owner. */
   readonly owner?: string | undefined;
 }
 
-/** A loss as the store keeps it. */
+/** Loss as stored in the database. */
 export interface StoredLoss {
   readonly fact: string;
   /** Unix seconds. */
@@ -42,35 +47,41 @@ export interface StoredLoss {
 }
 
 export interface Losses {
-  /** To be taken before a question is asked: what its answer is held against. */
+  /** Current count. Read it before a request, and pass it to `since` with the answer. */
   readonly now: () => number;
-  /** Whether something was learnt about it, or is doubted, since then: the answer does not count, ask again. */
+  /** Whether the fact was lost or doubted after that count. If so, discard the answer and query again. */
   readonly since: (fact: Fact, asked: number) => boolean;
-  /** Lost so lately that a server of GitHub's may not know it: a "yes" is not believed yet. */
+  /**
+   * Whether the fact was lost so recently that some of GitHub's servers may not know yet. A positive answer is not
+   * trusted for now.
+   */
   readonly isUnsettled: (fact: Fact) => boolean;
-  /** Whether it was lost, or may have been, at this time or later, Unix seconds; default: at any time that is remembered. */
+  /**
+   * Whether the fact was lost, or may have been lost, at or after this time in Unix seconds; defaults to any remembered
+   * time.
+   */
   readonly isLost: (fact: Fact, since?: number) => boolean;
-  /** GitHub has confirmed that it is true no longer. */
+  /** Records a loss that GitHub has confirmed. */
   readonly lose: (fact: Fact) => void;
   readonly doubt: (doubt: Doubt) => void;
-  /** Nothing that was asked before counts: this process may have missed something. */
+  /** Invalidates all earlier answers, because this process may have missed a loss. */
   readonly doubtAll: () => void;
-  /** Takes over what another process has learnt. */
+  /** Imports losses recorded by another process. */
   readonly recall: (losses: readonly StoredLoss[]) => void;
-  /** Called with each loss, at once. */
+  /** Registers a listener that is called synchronously with each loss. */
   readonly onLoss: (listener: (loss: StoredLoss) => void) => void;
 }
 
 /**
- * GitHub is many servers, and they may contradict each other for a moment. What one of them says so soon after another has said
- * the opposite decides nothing that gives access. Seconds.
+ * How long a positive answer that contradicts a recent loss gives no access, seconds. GitHub's servers may disagree for
+ * a moment.
  */
 export const SETTLE_SECONDS = 10;
-/** A loss is remembered for longer than any session that began before it can live. Seconds. */
+/** How long a loss is remembered, seconds: longer than any earlier session can live. */
 export const LOSS_SECONDS = 24 * 3600;
-/** Events are cheap for whoever has the stream's token. Of a doubt that is forgotten only its count matters. */
+/** Anyone with the stream's token can send many events. Only the count of an evicted doubt matters. */
 const DOUBT_CAPACITY = 50_000;
-/** Each loss ends or narrows a live session: more than can end in a day (100 MB). */
+/** Each loss ends or narrows a live session, so one day has fewer losses than this (100 MB). */
 const LOSS_CAPACITY = 500_000;
 
 interface Loss {
@@ -79,16 +90,19 @@ interface Loss {
   readonly at: number;
 }
 
-/** @param clock Unix milliseconds */
+/**
+ * Creates an empty record.
+ * @param clock Unix milliseconds
+ */
 export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY } = {}): Losses {
-  // Apart, so that doubts, which nobody has confirmed, push out no loss. Both: the oldest first.
+  // Separate maps, so that unconfirmed doubts never evict a loss. Both are ordered from oldest to newest.
   const lost = new Map<string, Loss>();
   const doubts = new Map<string, number>();
   const listeners: ((loss: StoredLoss) => void)[] = [];
   let count = 0;
-  /** What was asked before this does not count: something that was learnt then has been forgotten. */
+  /** Answers requested before this count are void, because an entry from that time was evicted. */
   let floor = 0;
-  /** When the last loss was learnt for which there was no room, Unix seconds: everything may have been lost then. */
+  /** Time of the newest loss evicted for lack of space, Unix seconds. Any fact may have been lost up to then. */
   let lostFloor = Number.NEGATIVE_INFINITY;
 
   const seconds = () => Math.floor(clock() / 1000);
@@ -111,7 +125,7 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
       if (!isOver) lostFloor = Math.max(lostFloor, one.at);
     }
   };
-  /** The last loss that covers it, Unix seconds. */
+  /** Returns the time of the last loss that covers the fact, Unix seconds. */
   const lostAt = (fact: Fact) => Math.max(lostFloor, ...lossKeys(fact).map((key) => lost.get(key)?.at ?? lostFloor));
 
   return {
@@ -142,7 +156,7 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
   };
 }
 
-/** What an attestation stands on; every one of it may be lost while the attestation is used. */
+/** Lists the facts that an attestation depends on. Any of them may be lost while the attestation is in use. */
 export function factsOf(attestation: Attestation, trusted?: string): readonly Fact[] {
   const { githubUser: user, teams, organizationRoles = [], attestor, claims, workspace } = attestation;
   if (!user) return [];
@@ -161,7 +175,10 @@ export function factsOf(attestation: Attestation, trusted?: string): readonly Fa
   return facts;
 }
 
-/** Under what a loss of it is remembered, its own key first: who leaves an organization is in none of its teams. */
+/**
+ * Keys under which a loss of the fact is stored, starting with its own. Leaving an organization also ends membership in
+ * its teams.
+ */
 function lossKeys(fact: Fact): readonly string[] {
   switch (fact.kind) {
     case 'member':

@@ -1,4 +1,4 @@
-/** Of the teams and roles that an access file mentions, those that GitHub confirms of somebody at this moment. */
+/** Confirms which of an access file's teams and roles a user currently has in GitHub. */
 
 import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
@@ -10,18 +10,20 @@ export interface MembershipQuery {
   readonly teams: readonly string[];
   /** `ORG/admin` and `ORG/member` in lower case. */
   readonly roles: readonly string[];
-  /** Teams whose members are denied something. Absent: none. */
+  /** Teams whose members are denied something. Defaults to none. */
   readonly denied?: readonly string[];
 }
 
 export type Memberships = Pick<Attestation, 'teams' | 'notInTeams' | 'organizationRoles'>;
 
+/** Collects the teams and roles that an access file mentions. */
 export function membershipQuery(access: Access): MembershipQuery {
   return { teams: teamsMentioned(access), roles: rolesMentioned(access), denied: teamsDenied(access) };
 }
 
 /**
- * @param app without it nothing is ever confirmed
+ * Queries a user's memberships.
+ * @param app if undefined, nothing is confirmed
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function confirmMemberships(

@@ -1,9 +1,9 @@
-/** Which of GitHub's tokens a Codespace may hold: told by their prefix, before GitHub is asked anything. */
+/** Checks the kind of a GitHub token by its prefix, before any request to GitHub. */
 import { MeshpassError } from '@meshpass/identity';
 
 /**
- * GitHub's documentation ("About authentication to GitHub", GitHub's token formats) gives every kind its prefix, and says of
- * GITHUB_TOKEN in a Codespace that it begins with `ghu_`.
+ * Every kind of token has its own prefix, and GITHUB_TOKEN in a Codespace begins with `ghu_` (GitHub, "About
+ * authentication to GitHub").
  */
 const CODESPACE = 'ghu_';
 const OTHERS: readonly (readonly [prefix: string, what: string])[] = [
@@ -12,12 +12,12 @@ const OTHERS: readonly (readonly [prefix: string, what: string])[] = [
   ['gho_', 'the token of an OAuth app'],
   ['ghr_', 'a refresh token'],
 ];
-/** Of a workflow or an installation, which is nobody's: that is what a prebuild has. */
+/** Token of a workflow or an installation, which belongs to no user. Prebuilds have one. */
 const INSTALLATION = 'ghs_';
 
 /**
- * The prefix says nothing of what the token may do: it only keeps out what no Codespace has, such as a token of the developer's
- * that they use elsewhere, or that somebody found.
+ * Refuses kinds of tokens that no Codespace has, such as a personal token leaked elsewhere. The prefix proves nothing
+ * about the token's permissions.
  * @throws MeshpassError `proof_token_kind`, `proof_prebuild`
  */
 export function refuseOtherKinds(token: string): void {

@@ -1,36 +1,43 @@
 /**
- * Challenges that were given out and not yet answered: in memory, bounded, each good for one try. They are of the broker that
- * gave them; after a takeover or a restart a workspace gets a new one.
+ * Issued challenges that are still unanswered. They are kept in memory, limited in number, and valid for one attempt
+ * each. They belong to the broker that issued them; after a takeover or a restart, a workspace gets a new one.
  */
 import { MeshpassError, type PresenceChallenge } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Clock, Random } from '../../clock/clock.ts';
-import { groupOf } from '../../limits/source-address.ts';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import type { Clock, Random } from '../../base/index.ts';
 
-/** What a challenge is bound to. */
+/** The key and Codespace that a challenge is bound to. */
 export interface Challenged {
   /** Thumbprint of the DPoP key. */
   readonly jkt: string;
-  /** GitHub's id of the Codespace. */
+  /** GitHub's id for the Codespace. */
   readonly codespaceId: number;
 }
 
 export interface PresenceChallenges {
   /**
-   * Takes the place of the Codespace's oldest where it has all that one may have, or its source has.
-   * @param source address whose share of the memory it takes: an IPv4 address, or an IPv6 /64
+   * Issues a challenge. If the Codespace or its source has reached its limit, the Codespace's oldest challenge is
+   * dropped.
+   * @param source client address; its group (an IPv4 address or an IPv6 /64) counts towards the limit per source
    * @throws MeshpassError `overloaded`
    */
   readonly issue: (challenged: Challenged, source: string) => PresenceChallenge;
-  /** Uses a challenge up. @returns its path, or undefined where there is none of this nonce, key and Codespace any more */
+  /**
+   * Consumes a challenge.
+   * @returns its path, or undefined if there is no challenge with this nonce, key and Codespace
+   */
   readonly take: (nonce: string, challenged: Challenged) => { readonly path: string } | undefined;
 }
 
-/** An agent answers within a second or two; a port that GitHub must notice first may take longer. */
+/**
+ * Lifetime of a challenge, seconds. An agent answers within a second or two, but GitHub may need longer to notice a new
+ * port.
+ */
 export const CHALLENGE_SECONDS = 60;
-/** Many Codespaces may come from one address of GitHub's. */
+/** Maximum challenges per source. Many Codespaces may share one GitHub address. */
 const PER_SOURCE = 512;
-/** Of one Codespace, whose agent answers one at a time: whoever asks for more takes them from itself. */
+/** Maximum challenges per Codespace. Its agent answers one at a time, so further requests replace only its own. */
 const PER_CODESPACE = 8;
 const CAPACITY = 20_000;
 
@@ -41,15 +48,16 @@ interface Entry extends Challenged {
   readonly expiresAt: number;
 }
 
+/** Creates an empty set of challenges. */
 export function createPresenceChallenges(
   clock: Clock,
   random: Random,
   { perSource = PER_SOURCE, capacity = CAPACITY } = {},
 ): PresenceChallenges {
-  /** By the SHA-256 of the nonce, the oldest first: all live equally long. */
+  /** Challenges by the SHA-256 of their nonce, oldest first. All have the same lifetime. */
   const entries = new Map<string, Entry>();
   const held = new Map<string, number>();
-  /** Keys of the entries of each Codespace, the oldest first. */
+  /** Keys of each Codespace's entries, oldest first. */
   const ofCodespace = new Map<number, Set<string>>();
 
   const drop = (key: string, { source, codespaceId }: Entry) => {
@@ -71,11 +79,11 @@ export function createPresenceChallenges(
   return {
     issue({ jkt, codespaceId }, address) {
       dropExpired();
-      const source = groupOf(address);
+      const source = sourceGroup(address);
       const mine = held.get(source) ?? 0;
       const own = [...(ofCodespace.get(codespaceId) ?? [])].map((key) => ({ key, entry: entries.get(key)! }));
       const isFull = mine >= perSource || entries.size >= capacity;
-      // Where all is taken, only in place of one that counts for the same source.
+      // At a limit, only a challenge from the same source may be replaced.
       const oldest = isFull ? own.find(({ entry }) => entry.source === source) : own[0];
       if (isFull && !oldest)
         throw new MeshpassError('overloaded', 'Too many presence challenges are in progress; try again.', {
@@ -97,7 +105,7 @@ export function createPresenceChallenges(
       const key = sha256Hex(nonce);
       const entry = entries.get(key);
       if (!entry) return undefined;
-      // Also where it is presented by somebody else: whoever has seen it has had their try.
+      // Consumed even if another client presents it: the challenge is no longer secret, and this was its one attempt.
       drop(key, entry);
       return entry.jkt === jkt && entry.codespaceId === codespaceId ? { path: entry.path } : undefined;
     },

@@ -1,42 +1,42 @@
 /**
- * One request to a port of a Codespace, through GitHub's port forwarding ("Forwarding ports in your codespace"): a private port
- * answers at `https://NAME-PORT.app.github.dev` to requests whose X-Github-Token may reach that Codespace.
+ * Sends a request to a Codespace's port through GitHub's port forwarding ("Forwarding ports in your codespace"). A
+ * private port responds at `https://NAME-PORT.app.github.dev` if the X-Github-Token may access the Codespace.
  *
- * The host is made of the name that GitHub's API gave and of a number; nothing that a workspace sends gets into it.
+ * The host is built from a number and the name in GitHub's API, and contains nothing that a workspace sends.
  */
 import { type IncomingMessage, type RequestOptions, request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 
-/** For the lab alone: sends GitHub tokens to another address than GitHub's. */
+/** For the lab only: sends GitHub tokens to an address other than GitHub's. */
 export const forwardingHostOnlyInALab: unique symbol = Symbol('forwardingHostOnlyInALab');
 
 export interface ForwardingOptions {
-  /** Bound of the whole request, milliseconds. */
+  /** Timeout of the whole request, milliseconds. */
   readonly timeoutMs: number;
-  /** Gives it up. */
+  /** Aborts the request. */
   readonly signal?: AbortSignal | undefined;
   readonly [forwardingHostOnlyInALab]?: {
     readonly host: string;
     readonly port: number;
-    /** Without TLS, for unit tests on loopback. */
+    /** Disables TLS, for unit tests on loopback. */
     readonly plainHttp?: true;
   };
 }
 
 export interface ForwardedPort {
-  /** Name of the Codespace, as GitHub's API gave it. */
+  /** Codespace name from GitHub's API. */
   readonly name: string;
   readonly port: number;
-  /** Begins with a slash; ours. */
+  /** Path chosen by the broker, with a leading slash. */
   readonly path: string;
-  /** May reach the Codespace. */
+  /** Token that may access the Codespace. */
   readonly token: string;
 }
 
 export type Forwarded =
-  /** No TLS connection to the forwarding host: nothing that a workspace does brings that about. */
+  /** No TLS connection to the forwarding host could be opened. A workspace cannot cause this. */
   | { readonly outcome: 'unreachable'; readonly reason: string }
-  /** Connected, and no answer that came through: a redirect to the sign-in, 401, 404, silence. */
+  /** Connected, but got no answer from the port: a redirect to the sign-in page, 401, 404 or silence. */
   | { readonly outcome: 'unanswered'; readonly reason: string }
   | { readonly outcome: 'answered'; readonly body: string };
 
@@ -44,13 +44,13 @@ const DOMAIN = 'app.github.dev';
 /** RFC 1035 section 2.3.4. */
 const LONGEST_LABEL = 63;
 const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
-/** Ports below belong to what the system runs; an agent takes a free one above. */
+/** Lower ports belong to system services. An agent listens on a free port above them. */
 export const LOWEST_PORT = 1024;
 export const HIGHEST_PORT = 65_535;
-/** A JWS of ours has some 500 bytes. */
+/** Our JWS is about 500 bytes long. */
 const MAX_BYTES = 4096;
 
-/** @returns undefined where no such host can exist */
+/** @returns the host of a forwarded port, or undefined if no such host can exist */
 export function forwardingHost(name: string, port: number): string | undefined {
   const label = `${name}-${port}`;
   const fits = NAME.test(name) && label.length <= LONGEST_LABEL;
@@ -58,13 +58,16 @@ export function forwardingHost(name: string, port: number): string | undefined {
   return fits && isPort ? `${label}.${DOMAIN}` : undefined;
 }
 
-/** Never throws; a redirect is not followed, and a body is read to 4 KiB at most. */
+/** Requests a path on a forwarded port. Never throws, follows no redirects and reads at most 4 KiB. */
 export function askForwardedPort(asked: ForwardedPort, options: ForwardingOptions): Promise<Forwarded> {
   const host = forwardingHost(asked.name, asked.port);
   if (host === undefined) return Promise.resolve({ outcome: 'unanswered', reason: 'it cannot have a forwarded port' });
   const lab = options[forwardingHostOnlyInALab];
   const how: RequestOptions & { servername: string } = {
-    ...{ host: lab?.host ?? host, port: lab?.port ?? 443, servername: host, path: asked.path },
+    host: lab?.host ?? host,
+    port: lab?.port ?? 443,
+    servername: host,
+    path: asked.path,
     agent: false,
     ...(options.signal && { signal: options.signal }),
     headers: { host, 'x-github-token': asked.token, 'user-agent': 'meshpass', 'accept-encoding': 'identity' },
@@ -92,7 +95,7 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
       let size = 0;
       response.on('data', (chunk: Buffer) => {
         size += chunk.length;
-        // What is longer is no answer of ours, whatever follows.
+        // A longer body cannot be our agent's answer.
         if (size > MAX_BYTES) settle({ outcome: 'answered', body: '' });
         else chunks.push(chunk);
       });
@@ -104,7 +107,7 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
   });
 }
 
-/** Where a redirect leads is not told: it may carry what GitHub wants to be kept. */
+/** Describes the response without the redirect target, which may contain a GitHub secret. */
 function refusalOf({ statusCode = 0 }: IncomingMessage): string {
   const isRedirect = statusCode >= 300 && statusCode < 400;
   return `it answered ${statusCode}${isRedirect ? ', a redirect to the sign-in page' : ''}`;

@@ -1,40 +1,40 @@
 /**
- * Presence: that whoever holds the DPoP key also answers from within the Codespace. A token and a name can be carried elsewhere;
- * a port of the Codespace cannot.
+ * Presence: proof that the holder of the DPoP key also answers from within the Codespace. A token and a name can be
+ * copied elsewhere, but a port of the Codespace cannot.
  *
- * An exchange that names a port on which its agent listens already is answered there: the broker fetches a path of its own choice
- * through GitHub's port forwarding, and believes nothing but a JWS of that key (docs/protocol.md). One that names none is refused
- * with a challenge; the agent listens for it, and repeats the exchange with nonce and port.
+ * If an exchange contains a port on which its agent already listens, the broker fetches a path of its own choice
+ * through GitHub's port forwarding. It accepts only a JWS signed by that key (docs/interfaces/protocol.md). An exchange
+ * without a port is refused with a challenge. The agent then listens for it and repeats the exchange with nonce and
+ * port.
  */
 import { MeshpassError, offeredPath } from '@meshpass/identity';
-import type { Clock, Random } from '../../clock/clock.ts';
-import { seconds } from '../../clock/clock.ts';
+import { type Clock, type Random, seconds } from '../../base/index.ts';
+import type { Shown } from '../../issuers/index.ts';
 import { faultOfAnswer } from './answer.ts';
 import { type Challenged, createPresenceChallenges } from './challenges.ts';
 import { askForwardedPort, type ForwardingOptions } from './forwarded-port.ts';
 
-/** Whether Codespaces have to show their presence; docs/operating-broker.md has what each costs and protects. */
+/**
+ * Whether Codespaces must prove their presence. docs/operating-broker.md explains the cost and protection of each mode.
+ */
 export const PRESENCE_MODES = ['required', 'preferred', 'off'] as const;
 export type PresenceMode = (typeof PRESENCE_MODES)[number];
 
-/** Who presents a proof. */
+/** Client that presents a proof. */
 export interface Presenter {
   /** Thumbprint of the key of the exchange's DPoP proof. */
   readonly jkt: string;
-  /** Address that the request came from. */
+  /** Source address of the request. */
   readonly source: string;
-  /** Where the workspace answers: a challenge that it was given, or whatever this exchange (`exchangeOf`) is asked. */
+  /** Port on which the workspace answers either the challenge that it received or this exchange's (`exchangeOf`). */
   readonly presence?:
     | { readonly nonce: string; readonly port: number }
     | { readonly exchange: string; readonly port: number }
     | undefined;
 }
 
-/** How it was shown; `unreachable` is let in by `preferred` alone. It goes into the audit log. */
-export type Shown = 'answered' | 'unreachable' | 'not_asked';
-
 export interface Claimed {
-  /** Id and name that GitHub gave. */
+  /** Id and name according to GitHub. */
   readonly codespace: { readonly id: number; readonly name: string };
   readonly token: string;
   readonly presenter: Presenter;
@@ -42,7 +42,8 @@ export interface Claimed {
 
 export interface Presence {
   /**
-   * @param signal gives up, when it makes no difference any more
+   * Verifies presence.
+   * @param signal aborts the check when its result no longer matters
    * @throws MeshpassError `presence_*`, `overloaded`
    */
   readonly show: (claimed: Claimed, signal?: AbortSignal) => Promise<Shown>;
@@ -50,13 +51,14 @@ export interface Presence {
 
 export interface PresenceOptions {
   readonly mode: PresenceMode;
-  /** Public URL of this broker: `aud` of answers. */
+  /** Public URL of this broker: the `aud` of answers. */
   readonly broker: string;
   readonly forwarding: ForwardingOptions;
   readonly clock: Clock;
   readonly random: Random;
 }
 
+/** Creates the presence check. */
 export function createPresence({ mode, broker, forwarding, clock, random }: PresenceOptions): Presence {
   const challenges = createPresenceChallenges(clock, random);
   return {
@@ -114,7 +116,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
     );
   }
 
-  // Known to nobody before the request for it, and to this exchange alone: there is nothing to be kept.
+  // The nonce exists only for this request and exchange, so it is not stored.
   function fresh(exchange: string) {
     const nonce = random(32).toString('base64url');
     return { nonce, path: offeredPath(nonce), exchange };

@@ -1,15 +1,15 @@
-/** A checkpoint (c2sp.org/tlog-checkpoint): which log, how many rows, and the root of the tree over them; signed. */
+/** Checkpoint (c2sp.org/tlog-checkpoint): a signed note with the log's name, row count and Merkle tree root. */
 import { type NoteVerifier, openNote } from './note.ts';
 
-/** What the first checkpoint of an epoch says. */
+/** Restore details in the first checkpoint of an epoch. */
 export interface Restore {
-  /** Name of the log whose checkpoint was the newest that was known. */
+  /** Log name in the newest known checkpoint. */
   readonly of: string;
-  /** Rows that were taken over: those of the database as it was found. */
+  /** Number of rows that were kept, which is all rows in the restored database. */
   readonly kept: number;
-  /** How many of these are proven by what was signed before; not more than were kept. */
+  /** Number of kept rows that earlier checkpoints prove. */
   readonly agreed: number;
-  /** Rows of the newest checkpoint that was known; undefined where none was, or none that verified. */
+  /** Number of rows in the newest known checkpoint; undefined if no valid one was known. */
   readonly signed: number | undefined;
 }
 
@@ -18,16 +18,17 @@ export interface Checkpoint {
   readonly size: number;
   /** Hex; base64 in the note. */
   readonly root: string;
-  /** The line of a checkpoint that says up to which row the log was pruned; see CUT. */
+  /** Whether the log was pruned up to this checkpoint; see CUT. */
   readonly isCut: boolean;
-  /** The first checkpoint of an epoch says what it took over, and what it lost. */
+  /** The restore that began the epoch; absent from later checkpoints. */
   readonly restore?: Restore | undefined;
 }
 
-/** Extension line of the checkpoint that stands for rows that are gone: no other checkpoint may. */
+/** Extension line of the checkpoint that replaces pruned rows. No other checkpoint may replace rows. */
 const CUT = 'meshpass.dev/pruned-up-to-here';
 const RESTORE = /^meshpass\.dev\/restored (\S+) kept (\d{1,15}) agreed (\d{1,15}) signed (\d{1,15}|unknown)$/;
 
+/** Formats a checkpoint as the text of a note. */
 export function formatCheckpoint({ origin, size, root, isCut, restore }: Checkpoint): string {
   const lines = [origin, `${size}`, Buffer.from(root, 'hex').toString('base64')];
   if (isCut) lines.push(CUT);
@@ -38,7 +39,7 @@ export function formatCheckpoint({ origin, size, root, isCut, restore }: Checkpo
   return lines.map((line) => `${line}\n`).join('');
 }
 
-/** @returns the checkpoint, when one of the keys has signed it; otherwise what is wrong */
+/** @returns the checkpoint if one of the keys has signed it; otherwise why it was rejected */
 export function readCheckpoint(
   note: string,
   verifiers: readonly NoteVerifier[],
@@ -50,7 +51,10 @@ export function readCheckpoint(
     return { problem: 'it is not a checkpoint' };
   const restore = more.map(readRestore).find((one) => one !== undefined);
   return {
-    ...{ origin, size: Number(size), root: Buffer.from(root, 'base64').toString('hex'), isCut: more.includes(CUT) },
+    origin,
+    size: Number(size),
+    root: Buffer.from(root, 'base64').toString('hex'),
+    isCut: more.includes(CUT),
     ...(restore && { restore }),
   };
 }

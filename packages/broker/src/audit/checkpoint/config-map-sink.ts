@@ -1,24 +1,25 @@
 /**
- * The newest checkpoint of the audit log in a ConfigMap, which survives the pod and the database both. Its admission policy
- * (audit-checkpoint.yaml of the chart) lets nobody set it back, the broker included.
+ * Stores the newest audit log checkpoint in a ConfigMap, which survives both the Pod and the database. Its admission
+ * policy (audit-checkpoint.yaml in the chart) prevents any rollback, even by the broker.
  */
+
 import { MeshpassError } from '@meshpass/identity';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { z } from 'zod';
-import { kubeconfigAccess, podAccess } from '../../kubernetes/access.ts';
-import { type KubernetesHttp, kubernetesHttp, path } from '../../kubernetes/http.ts';
+import { connectKubernetes, type KubernetesHttp, path } from '../../mesh/index.ts';
 import { type CheckpointSink, isOlder, type LogPosition } from './sink.ts';
 
 export interface CheckpointMapOptions {
-  /** Path; absent inside a Pod. */
+  /** Path of the kubeconfig. Not needed inside a Pod. */
   readonly kubeconfig?: string | undefined;
   readonly namespace: string;
-  /** The ConfigMap is there, made empty: the broker cannot make it. */
+  /** Name of an existing ConfigMap, initially empty. The broker is not permitted to create it. */
   readonly name: string;
 }
 
 const NOT_FOUND = 404;
 const CONFLICT = 409;
-/** Two brokers at a takeover; nobody else writes to it. */
+/** Maximum attempts. A conflict means that two brokers are writing during a takeover. */
 const ATTEMPTS = 3;
 
 const number = z
@@ -36,15 +37,19 @@ interface Read {
   readonly kept: z.infer<typeof Data> | undefined;
 }
 
-/** @throws MeshpassError `config_invalid` where there is no access to a cluster */
+/**
+ * Opens the ConfigMap as a checkpoint sink.
+ * @throws MeshpassError `config_invalid` if there is no access to a cluster
+ */
 export async function openCheckpointMap({ kubeconfig, namespace, name }: CheckpointMapOptions): Promise<{
   readonly sink: CheckpointSink;
   readonly close: () => void;
 }> {
-  const http = kubernetesHttp(kubeconfig ? await kubeconfigAccess(kubeconfig) : await podAccess(process.env));
+  const http = await connectKubernetes(kubeconfig);
   return { sink: checkpointMap(http, namespace, name), close: http.close };
 }
 
+/** Creates a checkpoint sink for a ConfigMap. */
 export function checkpointMap(http: KubernetesHttp, namespace: string, name: string): CheckpointSink {
   const at = path`/api/v1/namespaces/${namespace}/configmaps/${name}`;
   const title = `the ConfigMap ${namespace}/${name}`;
@@ -56,7 +61,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
       throw new MeshpassError(
         'config_invalid',
         `There is no ${title.slice(4)}: upgrade the Helm release, which has it. If the log has been in use, the ` +
-          'checkpoint is lost with it (docs/install/backup.md).',
+          `checkpoint is lost with it (${pageUrl('docs/install/backup.md')}).`,
       );
     const { metadata, data } = understood(ConfigMap, answer.body);
     const isEmpty = data === undefined || Object.keys(data).length === 0;
@@ -65,7 +70,11 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
   const patch = async (before: Read, note: string, mark: LogPosition, query: Readonly<Record<string, string>>) => {
     const data = { epoch: `${mark.epoch}`, size: `${mark.size}`, note, time: new Date().toISOString() };
     return await http.call({
-      ...{ method: 'PATCH', path: at, query, contentType: 'application/merge-patch+json', expect: [CONFLICT] },
+      method: 'PATCH',
+      path: at,
+      query,
+      contentType: 'application/merge-patch+json',
+      expect: [CONFLICT],
       body: { metadata: { resourceVersion: before.version }, data },
     });
   };
@@ -106,7 +115,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
   };
 }
 
-/** What is there and cannot be read is no checkpoint; it must not pass for none. */
+/** Reads the data. Treats unreadable data as an invalid checkpoint, never as a missing one. */
 function readData(data: Readonly<Record<string, string>>): Read['kept'] {
   const parsed = Data.safeParse(data);
   return parsed.success ? parsed.data : { epoch: 0, size: 0, note: data.note || 'no checkpoint' };

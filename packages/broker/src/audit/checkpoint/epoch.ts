@@ -1,27 +1,28 @@
 /**
- * Epochs of a log. A log that was restored from a backup cannot go on under its name: what was signed of it would contradict
- * what is signed next. An operator declares the restore (accept-restore.ts); the log then goes on under the name of the next
- * epoch, and the first checkpoint of that, kept for good, says what was taken over and what is missing.
+ * Epochs of a log. A log restored from a backup cannot continue under its name, because its next signatures would
+ * contradict earlier ones. An operator declares the restore (accept-restore.ts), and the log continues under the next
+ * epoch's name. The first checkpoint of an epoch is kept permanently. It documents which rows were kept and which are
+ * missing.
  */
-import type { Db } from '../../store/open.ts';
+import type { Db } from '../../store/index.ts';
 import { type Checkpoint, type Restore, readCheckpoint } from './checkpoint.ts';
 import type { AuditKey } from './key.ts';
 import type { NoteVerifier } from './note.ts';
 
-/** A restore that was declared, by a signed note. */
+/** A restore declared by a signed note. */
 export interface DeclaredRestore extends Restore {
   readonly epoch: number;
-  /** Size and root of its checkpoint: the rows that were kept, and the row that tells of it. */
+  /** Size and root of the checkpoint, over the kept rows and the row that records the restore. */
   readonly size: number;
   readonly root: string;
 }
 
-/** Name of the log in an epoch. The first has the name of the key. */
+/** Returns the log's name in an epoch. In the first epoch, that is the key's name. */
 export function originOf(base: string, epoch: number): string {
   return epoch === 1 ? base : `${base}/${epoch}`;
 }
 
-/** @returns undefined where it is the name of another log */
+/** @returns undefined if the name belongs to another log */
 export function epochOf(base: string, origin: string): number | undefined {
   if (origin === base) return 1;
   const [, number] = origin.startsWith(`${base}/`) ? (/^(\d{1,9})$/.exec(origin.slice(base.length + 1)) ?? []) : [];
@@ -29,19 +30,19 @@ export function epochOf(base: string, origin: string): number | undefined {
   return number !== undefined && epoch >= 2 && originOf(base, epoch) === origin ? epoch : undefined;
 }
 
-/** @returns the key, which signs for this epoch from now on */
+/** @returns the key with the epoch's log name in its signatures */
 export function inEpoch(key: AuditKey, epoch: number): AuditKey {
   return { ...key, origin: originOf(baseOf(key.verifiers), epoch) };
 }
 
-/** Name of the log in its first epoch. */
+/** Returns the log's name in its first epoch. */
 export function baseOf(verifiers: readonly NoteVerifier[]): string {
   return verifiers[0]?.name ?? '';
 }
 
 /**
- * Whether what was signed in an epoch still speaks of the rows of today: those of an earlier epoch do as far as every restore
- * since has agreed with them.
+ * Whether a checkpoint still applies to the current rows. A checkpoint from an earlier epoch applies if every later
+ * restore has confirmed its rows.
  */
 export function isInForce(
   { origin, size }: Pick<Checkpoint, 'origin' | 'size'>,
@@ -54,10 +55,10 @@ export function isInForce(
 }
 
 /**
- * A record that no key verifies is passed over where a later restore took its row over as one that nothing proves: its key was lost, and
- * that was declared.
- * @param notes in the order of their epochs
- * @returns the restores that these notes declare, and what is wrong with the first that does not
+ * Reads declared restores. A record that no key verifies is skipped if a later restore kept its row as unproven: the
+ * key was lost, and that loss was declared.
+ * @param notes in epoch order
+ * @returns the declared restores, and the problem with the first invalid note
  */
 export function readRestores(
   notes: readonly string[],
@@ -95,18 +96,18 @@ function readDeclared(
   return { ...restore, epoch, size, root };
 }
 
-/** Whether a restore took this row over, and said that nothing proves it. */
+/** Whether a restore kept this row as unproven. */
 export function isUnproven(row: number, restores: readonly Pick<Restore, 'agreed' | 'kept'>[]): boolean {
   return restores.some(({ agreed, kept }) => agreed < row && row <= kept);
 }
 
-/** What a note says of itself, whoever signed it. */
+/** Reads the origin and size of a note without verifying it. */
 export function claimOf(note: string): { readonly origin: string; readonly size: number } {
   const [origin = '', size = ''] = note.split('\n', 2);
   return { origin, size: /^\d{1,15}$/.test(size) ? Number(size) : 0 };
 }
 
-/** @returns the epoch that the store says it is in, whether or not its record verifies */
+/** @returns the store's epoch, even if its record cannot be verified */
 export async function recordedEpoch(db: Db): Promise<number> {
   const last = await db
     .selectFrom('audit_restores')
@@ -115,7 +116,7 @@ export async function recordedEpoch(db: Db): Promise<number> {
   return last?.epoch ?? 1;
 }
 
-/** @returns the notes by which restores were declared, in their order */
+/** @returns the notes that declare restores, by epoch */
 export async function restoreNotes(db: Db): Promise<string[]> {
   const rows = await db.selectFrom('audit_restores').select('note').orderBy('epoch').execute();
   return rows.map(({ note }) => note);

@@ -1,25 +1,26 @@
 /**
- * The key that signs checkpoints: Ed25519, in a PEM file of mode 0600 and never in the store. A file may hold several: the
- * first signs, the others are still believed.
+ * Audit log key: Ed25519, in a PEM file with mode 0600 and never in the store. If the file contains several keys, the
+ * first one signs and the rest only verify.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
-import { readKeyFile } from '../../secrets/key-file.ts';
+import { readKeyFile } from '../../base/index.ts';
 import { type NoteVerifier, noteVerifier, signNote } from './note.ts';
 
 export interface AuditKey {
   /** Name of the log and of its key: the broker's host and `/audit`. */
   readonly origin: string;
-  /** That of the key that signs is the first. */
+  /** Verifiers. The first belongs to the signing key. */
   readonly verifiers: readonly [NoteVerifier, ...NoteVerifier[]];
-  /** @returns a signed note over lines of text */
+  /** @returns a signed note with this text */
   readonly sign: (text: string) => string;
 }
 
 /**
+ * Opens the key file.
  * @param file PEM (PKCS#8, Ed25519)
- * @param publicUrl of the broker: names the log
- * @param generate whether to make the file where it is missing
+ * @param publicUrl broker's public URL, whose host names the log
+ * @param generate whether to create a missing file
  * @throws MeshpassError `config_invalid`
  */
 export async function openAuditKey(file: string, publicUrl: string, generate: boolean): Promise<AuditKey> {
@@ -46,7 +47,7 @@ function readKey(pem: string): KeyObject {
   try {
     key = createPrivateKey(pem);
   } catch {
-    // The cause of the parser may quote the file.
+    // Dropped because the parser's error may quote the file.
   }
   if (key?.asymmetricKeyType === 'ed25519') return key;
   throw new MeshpassError('config_invalid', 'The audit key must be an Ed25519 key in PEM.');

@@ -1,14 +1,14 @@
-/** What the sinks have, read and judged: which checkpoint is the newest, and which do not count. */
+/** Reads the checkpoints in all sinks, and separates the newest one from invalid ones. */
 import { type Checkpoint, readCheckpoint } from './checkpoint.ts';
 import { baseOf, epochOf } from './epoch.ts';
 import type { NoteVerifier } from './note.ts';
 import { type CheckpointSink, isOlder } from './sink.ts';
 
 export interface KnownCheckpoint {
-  /** Name of the sink. */
+  /** Sink name. */
   readonly sink: string;
   readonly note: string;
-  /** When it was kept, as far as the sink knows. */
+  /** When the note was stored, if the sink records it. */
   readonly time: string | undefined;
   readonly checkpoint: Checkpoint;
   readonly epoch: number;
@@ -17,11 +17,14 @@ export interface KnownCheckpoint {
 export interface KnownCheckpoints {
   readonly all: readonly KnownCheckpoint[];
   readonly newest: KnownCheckpoint | undefined;
-  /** What a sink has and no key of ours has signed for this log. */
+  /** Notes in the sinks that none of our keys signed for this log. */
   readonly invalid: readonly { readonly sink: string; readonly note: string; readonly problem: string }[];
 }
 
-/** @throws MeshpassError of a sink that does not answer */
+/**
+ * Reads and verifies the checkpoints in the sinks.
+ * @throws MeshpassError if a sink does not answer
+ */
 export async function readKnownCheckpoints(
   sinks: readonly CheckpointSink[],
   verifiers: readonly NoteVerifier[],

@@ -1,15 +1,15 @@
 /**
- * Signed notes (c2sp.org/signed-note): text, an empty line, and signatures by named keys. Ed25519 only. What other witnesses
- * sign below our own line is left alone.
+ * Signed notes (c2sp.org/signed-note): text, an empty line, and signatures with key names. Only Ed25519 is supported.
+ * Other witnesses' signatures are ignored.
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 
-/** A public key with its name, as it is handed to whoever verifies: `NAME+ID+BASE64`. */
+/** Named public key in the verifier format `NAME+ID+BASE64`. */
 export interface NoteVerifier {
   readonly name: string;
-  /** First four bytes of a hash of name and key, hex. */
+  /** First four bytes of the hash of the name and key, hex. */
   readonly id: string;
   readonly key: KeyObject;
   readonly text: string;
@@ -18,12 +18,15 @@ export interface NoteVerifier {
 const ED25519 = 0x01;
 const KEY_BYTES = 32;
 const MAX_NOTE = 64 * 1024;
-/** Characters of somebody else's name in a message. */
+/** Maximum length of a foreign name in a message, in characters. */
 const LONGEST_NAME = 100;
-/** DER before the 32 bytes of an Ed25519 public key (RFC 8410 section 4). */
+/** DER prefix of a 32-byte Ed25519 public key (RFC 8410 section 4). */
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
 
-/** @param name no white space and no `+` */
+/**
+ * Builds a verifier for a public key.
+ * @param name must not contain white space or `+`
+ */
 export function noteVerifier(name: string, publicKey: KeyObject): NoteVerifier {
   const raw = publicKey.export({ format: 'der', type: 'spki' }).subarray(SPKI.length);
   const typed = Buffer.concat([Buffer.of(ED25519), raw]);
@@ -31,7 +34,10 @@ export function noteVerifier(name: string, publicKey: KeyObject): NoteVerifier {
   return { name, id, key: publicKey, text: `${name}+${id}+${typed.toString('base64')}` };
 }
 
-/** @throws MeshpassError `usage` when it is no verifier key of Ed25519 */
+/**
+ * Parses a verifier.
+ * @throws MeshpassError `usage` if the text is not an Ed25519 verifier key
+ */
 export function parseVerifier(text: string): NoteVerifier {
   const [, name, id, base64] = /^([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})$/.exec(text.trim()) ?? [];
   const typed = Buffer.from(base64 ?? '', 'base64');
@@ -43,14 +49,17 @@ export function parseVerifier(text: string): NoteVerifier {
   throw new MeshpassError('usage', 'A verifier key looks like NAME+ID+BASE64, as `meshpass audit key` prints it.');
 }
 
-/** @param text lines, each ended by a newline, none of them empty */
+/**
+ * Signs a text as a note.
+ * @param text non-empty lines, each ending with a newline
+ */
 export function signNote(text: string, verifier: NoteVerifier, privateKey: KeyObject): string {
   const signature = sign(null, Buffer.from(text), privateKey);
   const blob = Buffer.concat([Buffer.from(verifier.id, 'hex'), signature]).toString('base64');
   return `${text}\n— ${verifier.name} ${blob}\n`;
 }
 
-/** @returns the text, when one of the keys has signed it; otherwise what is wrong */
+/** @returns the text if one of the keys has signed it; otherwise why it was rejected */
 export function openNote(
   note: string,
   verifiers: readonly NoteVerifier[],

@@ -1,38 +1,42 @@
 /**
- * Where the newest checkpoint is kept outside of the store. Who holds the store can take its own checkpoints back together with
- * the rows; what a sink has must be out of their reach.
+ * Storage outside the store for the newest checkpoint. An attacker with access to the store can roll back its rows and
+ * checkpoints together, so a sink must be out of their reach.
  */
-import { mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
+import { replaceFile } from '../../base/index.ts';
 import { readCheckpoint } from './checkpoint.ts';
 import { baseOf, epochOf } from './epoch.ts';
 import type { NoteVerifier } from './note.ts';
 
 export interface StoredNote {
   readonly note: string;
-  /** When it was kept, RFC 3339, as far as the sink knows. */
+  /** When the note was stored, RFC 3339, if the sink records it. */
   readonly time?: string | undefined;
 }
 
-/** Which of two checkpoints is the newer one: by epoch, then by size. */
+/** Sort key of a checkpoint: epoch, then size. */
 export interface LogPosition {
   readonly epoch: number;
   readonly size: number;
 }
 
 export interface CheckpointSink {
-  /** For people: `the file /var/lib/...`. */
+  /** Display name: `the file /var/lib/...`. */
   readonly name: string;
-  /** @throws MeshpassError where it does not answer; that is not the same as having none */
+  /** @throws MeshpassError if the sink does not answer, which is different from having no checkpoint */
   readonly read: () => Promise<StoredNote | undefined>;
   /**
-   * Keeps this one in place of an older one.
-   * @throws MeshpassError; where another process may write to the same sink, also when that has kept a newer one
+   * Replaces an older checkpoint.
+   * @throws MeshpassError; in a shared sink, also if another process has stored a newer checkpoint
    */
   readonly write: (note: string, mark: LogPosition) => Promise<void>;
-  /** Whether it would be kept; keeps nothing. @throws MeshpassError why not */
+  /**
+   * Checks whether a checkpoint would be accepted, without storing it.
+   * @throws MeshpassError with the reason if it would not
+   */
   readonly rehearse?: (note: string, mark: LogPosition) => Promise<void>;
 }
 
@@ -44,9 +48,10 @@ export function isOlder(a: LogPosition, b: LogPosition): boolean {
 const MAX_FILE = 64 * 1024;
 
 /**
- * A file. Replaced as a whole, and durably; not by an older one than it has, since a broker that was frozen while another took over may
- * share it. Two that write within the same instant are not kept apart: the store fences those.
- * @param verifiers whose notes count; what none of them has signed may be replaced
+ * Creates a file sink. Writes replace the whole file durably, but never with an older checkpoint, because a broker that
+ * was frozen during a takeover may share the file. Concurrent writes are not prevented here; the store fences those
+ * brokers.
+ * @param verifiers trusted keys; a note that none of them signed may be replaced
  */
 export function fileSink(file: string, verifiers: readonly NoteVerifier[]): CheckpointSink {
   const failed = (cause: unknown) =>
@@ -57,7 +62,7 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
   const read = async (): Promise<StoredNote | undefined> => {
     try {
       const { mtime, size } = await stat(file);
-      // Not read to its end: whatever that is, it is no checkpoint.
+      // Not read, because no checkpoint is this large.
       const note = size > MAX_FILE ? 'too large' : await readFile(file, 'utf8');
       return { note, time: mtime.toISOString() };
     } catch (cause) {
@@ -76,7 +81,9 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
           `A newer checkpoint of the audit log is stored in the file ${file}.`,
         );
       try {
-        await replace(file, note);
+        await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+        // Named per process so that brokers sharing a file never write to the same temporary file.
+        await replaceFile(file, note, `${file}.${hostname()}.${process.pid}.new`);
       } catch (cause) {
         throw failed(cause);
       }
@@ -89,24 +96,4 @@ function markOf(note: string, verifiers: readonly NoteVerifier[]): LogPosition |
   if ('problem' in read || read.isCut) return undefined;
   const epoch = epochOf(baseOf(verifiers), read.origin);
   return epoch === undefined ? undefined : { epoch, size: read.size };
-}
-
-async function replace(file: string, text: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  // Brokers that share a file must not write into each other's next one.
-  const next = `${file}.${hostname()}.${process.pid}.new`;
-  const handle = await open(next, 'w', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(next, file);
-  const directory = await open(dirname(file), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

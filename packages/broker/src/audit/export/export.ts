@@ -1,15 +1,15 @@
 /**
- * The export of the log: lines of JSON. The first says which log it is, where its rows go on from, and has a signed
- * checkpoint over the last of them; then the checkpoints that were signed before; then the rows. It verifies by itself, and
- * holds against a checkpoint that was taken elsewhere.
+ * Exports the log as JSON lines. The header identifies the log, the position of its first row, and a signed checkpoint
+ * over its last row. Earlier signed checkpoints and the rows follow. An export can be verified on its own, and against
+ * a checkpoint from elsewhere.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import type { Db } from '../../store/open.ts';
+import type { Db } from '../../store/index.ts';
 import { restoreNotes } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
+import type { SealedRow } from '../log/chain.ts';
 import type { CheckpointSigner, SignedCheckpoint } from '../log/checkpoint-signer.ts';
-import type { SealedRow } from '../log/leaf.ts';
 import { BEGINNING, lastCut, rowsAfter, type Start, treeAt } from '../log/rows.ts';
 import { isFrontier } from '../log/tree.ts';
 
@@ -21,17 +21,17 @@ const Header = z.strictObject({
   kind: z.literal('meshpass-audit'),
   version: z.literal(1),
   origin: z.string().min(1),
-  /** Verifier keys, as the broker tells them. */
+  /** Verifier keys that the broker publishes. */
   keys: z.array(z.string()).min(1).max(16),
-  /** What is before the first row. */
+  /** State before the first row. */
   start: z
     .strictObject({ size: z.number().int(), peaks: z.array(hex).max(64), hash: hex })
     .refine(isFrontier, 'has the wrong number of peaks for its size'),
-  /** The signed cut, where the rows before were pruned. */
+  /** Signed cut, if earlier rows were pruned. */
   cut: note.nullable(),
-  /** Restores that were declared: the first checkpoint of each epoch. */
+  /** Declared restores: the first checkpoint of each epoch. */
   restores: z.array(note).max(1000).default([]),
-  /** Over the last row. */
+  /** Checkpoint over all rows, including the last. */
   checkpoint: note,
 });
 export type ExportHeader = z.infer<typeof Header>;
@@ -42,12 +42,27 @@ const Row = z.strictObject({
   seq: z.number().int().positive(),
   previous: hex,
   hash: hex,
-  ...{ id: z.string(), time: z.string(), action: z.string(), outcome: z.string(), code: text, reason: z.string() },
-  ...{ subject: text, login: text, issuer: text, session_id: text, workspace: text, grant_name: text, rule: text },
-  ...{ target: text, proof_hash: text, source: text, request_id: text, detail: text },
+  id: z.string(),
+  time: z.string(),
+  action: z.string(),
+  outcome: z.string(),
+  code: text,
+  reason: z.string(),
+  subject: text,
+  login: text,
+  issuer: text,
+  session_id: text,
+  workspace: text,
+  grant_name: text,
+  rule: text,
+  target: text,
+  proof_hash: text,
+  source: text,
+  request_id: text,
+  detail: text,
 });
 
-/** A line that is no row. */
+/** Line that is not a row. */
 export interface Unreadable {
   readonly line: number;
 }
@@ -65,8 +80,8 @@ export interface ExportContext {
 }
 
 /**
- * The log as it is durable now.
- * @param after leaves the rows up to this one out
+ * Exports the durable part of the log.
+ * @param after number of the last row to omit
  * @throws MeshpassError `audit_tampered`, `request_malformed`, `store_unavailable`
  */
 export async function exportLog({ db, key, checkpoints }: ExportContext, after = 0): Promise<AuditExport> {
@@ -99,7 +114,10 @@ export async function exportLog({ db, key, checkpoints }: ExportContext, after =
   };
 }
 
-/** A log that was tampered with gets no new checkpoint. It goes out with the last one there is, so that it can be seen where. */
+/**
+ * Signs the final checkpoint. An altered log gets no new checkpoint. It is exported with its last one, so that
+ * verification can locate the change.
+ */
 async function closing(checkpoints: CheckpointSigner): Promise<SignedCheckpoint> {
   try {
     return await checkpoints.sign();
@@ -122,8 +140,9 @@ export async function* exportLines({ header, checkpoints, rows }: AuditExport): 
 }
 
 /**
+ * Reads an export.
  * @param lines without their newlines
- * @throws MeshpassError `request_malformed` when the first line is not that of an export
+ * @throws MeshpassError `request_malformed` if the first line is not an export header
  */
 export async function readExport(lines: AsyncIterable<string>): Promise<AuditExport> {
   const iterator = lines[Symbol.asyncIterator]();

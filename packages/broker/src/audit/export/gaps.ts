@@ -1,43 +1,52 @@
-/** Declared restores, as whoever verifies a log sees them: what is missing, who said so, and what that explains. */
+/**
+ * Gaps that declared restores leave in a log, as reported by verification: missing rows, the operator who declared the
+ * restore, and the checkpoints that the gap explains.
+ */
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { type DeclaredRestore, epochOf, isUnproven } from '../checkpoint/epoch.ts';
-import type { SealedRow } from '../log/leaf.ts';
+import type { SealedRow } from '../log/chain.ts';
 import type { Problem, VerifiedRows } from './verify-rows.ts';
 
-/** What a declared restore took from a log. */
+/** Rows that a declared restore removed from a log. */
 export interface Gap {
-  /** Of the log from then on. */
+  /** The log's epoch after the restore. */
   readonly epoch: number;
-  /** Rows that were there and went on. */
+  /** Number of rows that were kept. */
   readonly kept: number;
-  /** First and last row that had been signed for and are not in the log; undefined where none is known. */
+  /** First and last signed row missing from the log; undefined if none is known. */
   readonly missing: readonly [number, number] | undefined;
-  /** First and last row that are in the log and that nothing of before proves. */
+  /** First and last row that no earlier checkpoint proves. */
   readonly unproven: readonly [number, number] | undefined;
-  /** Whether the newest checkpoint of before was known: without it, nobody can say how many rows are missing. */
+  /** Whether the newest earlier checkpoint was known. If not, the number of missing rows is unknown. */
   readonly isEndKnown: boolean;
-  /** From the row that tells of it, where it is not pruned. */
+  /** Values from the row that records the restore, unless it was pruned. */
   readonly row: number | undefined;
   readonly time: string | undefined;
   readonly by: string | undefined;
   readonly reason: string | undefined;
 }
 
+/** Lists the gap of each declared restore. */
 export function gapsOf(restores: readonly DeclaredRestore[], rows: ReadonlyMap<number, SealedRow>): Gap[] {
   return restores.map(({ epoch, kept, agreed, signed }) => {
     const row = tellingRow({ epoch, kept }, rows);
     return {
-      ...{ epoch, kept, isEndKnown: signed !== undefined },
+      epoch,
+      kept,
+      isEndKnown: signed !== undefined,
       missing: signed !== undefined && signed > kept ? [kept + 1, signed] : undefined,
       unproven: agreed < kept ? [agreed + 1, kept] : undefined,
-      ...{ row: row?.seq, time: row?.time, by: row?.login ?? undefined, reason: row?.reason },
+      row: row?.seq,
+      time: row?.time,
+      by: row?.login ?? undefined,
+      reason: row?.reason,
     };
   });
 }
 
 /**
- * Whether a checkpoint was signed before a restore that explains why it does not agree with the rows: it speaks of rows that the
- * restore did not take over as proven, and not of more than the newest checkpoint that was known then.
+ * Whether a later restore explains why a checkpoint does not match the rows. The checkpoint must cover rows that the
+ * restore did not keep as proven, and at most those of the newest checkpoint known then.
  */
 export function declaredAt(
   { origin, size }: Pick<Checkpoint, 'origin' | 'size'>,
@@ -52,7 +61,7 @@ export function declaredAt(
   return next?.signed === undefined || size <= next.signed;
 }
 
-/** A restore leaves a row, and a row that tells of one has a restore. */
+/** Finds restores without a row and rows without a restore. */
 export function restoreProblems(
   restores: readonly DeclaredRestore[],
   { restores: rows, last }: Pick<VerifiedRows, 'restores' | 'last'>,
@@ -60,12 +69,13 @@ export function restoreProblems(
 ): Problem[] {
   const problems: Problem[] = [];
   for (const [index, one] of restores.entries()) {
-    // A later restore of an older backup has taken the row of this one with it.
+    // A later restore of an older backup may have removed this restore's row.
     const isThere =
       one.size > before && one.size <= last && restores.slice(index + 1).every(({ kept }) => kept >= one.size);
     if (isThere && !tellingRow(one, rows))
       problems.push({
-        ...{ kind: 'restore' as const, rows: [one.size, one.size] as const },
+        kind: 'restore' as const,
+        rows: [one.size, one.size] as const,
         message: `No row records the restore that began epoch ${one.epoch}.`,
       });
   }

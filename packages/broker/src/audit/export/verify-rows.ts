@@ -1,6 +1,6 @@
-/** Walks over the rows of a log, from where it starts to its end, and says of each that is not right what was done to it. */
+/** Verifies the rows of a log from first to last, and describes each row that is wrong. */
 
-import { rowHash, type SealedRow } from '../log/leaf.ts';
+import { rowHash, type SealedRow } from '../log/chain.ts';
 import { growTree } from '../log/tree.ts';
 import type { AuditExport } from './export.ts';
 
@@ -19,18 +19,18 @@ export interface Problem {
     | 'unverifiable'
     | 'cut'
     | 'restore';
-  /** First and last row that it is about, where that is known. */
+  /** First and last affected row, if known. */
   readonly rows?: readonly [number, number];
   readonly message: string;
 }
 
-/** What was signed of the tree. */
+/** Signed state of the tree. */
 export interface Claim {
-  /** What people know the checkpoint by. */
+  /** Display name of the checkpoint. */
   readonly label: string;
   readonly size: number;
   readonly root: string;
-  /** Where it says otherwise than the rows, that was declared: it was signed before a restore. */
+  /** Whether the checkpoint was signed before a declared restore that explains the mismatch. */
   readonly isDeclared?: boolean;
 }
 
@@ -39,20 +39,21 @@ export interface VerifiedRows {
   readonly last: number;
   readonly root: string;
   readonly held: number;
-  /** Sizes of the cuts that rows tell of. */
+  /** Sizes of the cuts that rows record. */
   readonly prunes: ReadonlySet<number>;
-  /** Rows that tell of a restore, by their number. */
+  /** Rows that record a restore, by number. */
   readonly restores: ReadonlyMap<number, SealedRow>;
   readonly problems: readonly Problem[];
   readonly more: number;
 }
 
 const KEPT = 1_000;
-/** How far a row is looked for from its place, when its content was put elsewhere. */
+/** Maximum distance to search for the original place of a moved row. */
 const NEAR = 64;
 
 /**
- * @param end how many rows there should be
+ * Verifies the rows against each other and against the signed claims.
+ * @param end expected number of rows
  */
 export async function verifyRows(
   { header: { start }, rows }: AuditExport,
@@ -75,7 +76,7 @@ export async function verifyRows(
   let count = 0;
   let held = 0;
   let agreed = start.size;
-  /** Whether the tree still is that of the rows: after a gap it cannot be. */
+  /** Whether the tree covers all rows so far; false after a gap. */
   let whole = true;
 
   const hold = () => {
@@ -159,7 +160,7 @@ export async function verifyRows(
   return { rows: count, last: last.seq, root: tree.root(), held, prunes, restores, problems, more };
 }
 
-/** Where the content of a row belongs, when its number is what was changed. */
+/** Finds the row's original place if only its number was changed. */
 function placeOf(row: SealedRow): number | undefined {
   for (let seq = Math.max(1, row.seq - NEAR); seq <= row.seq + NEAR; seq++)
     if (seq !== row.seq && rowHash({ ...row, seq }) === row.hash) return seq;

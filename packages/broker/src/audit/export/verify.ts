@@ -1,7 +1,7 @@
 /**
- * Whether a log is what was written. Three things are held against each other: each row and its hash, each row and the one
- * before, and the tree over all rows and what was signed of it. The first two say which row was touched by whoever did
- * not know better; the third finds also him who made all hashes anew.
+ * Verifies that a log is unchanged. Compares each row with its hash and with the previous row, and the tree over all
+ * rows with the signed checkpoints. The row checks locate a naive change. The tree also detects an attacker who
+ * recomputed all hashes.
  */
 import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import { claimOf, type DeclaredRestore, epochOf, isInForce, isUnproven, readRestores } from '../checkpoint/epoch.ts';
@@ -11,45 +11,45 @@ import { declaredAt, type Gap, gapsOf, restoreProblems } from './gaps.ts';
 import { type Claim, type Problem, verifyRows } from './verify-rows.ts';
 
 export interface VerifyOptions {
-  /** Whose signatures count; without any, those of the keys that the export itself names. */
+  /** Trusted keys. If there are none, the keys in the export are used. */
   readonly keys?: readonly NoteVerifier[];
-  /** Checkpoints that were taken earlier and kept elsewhere. */
+  /** Checkpoints stored elsewhere. */
   readonly anchored?: readonly { readonly label: string; readonly note: string }[];
 }
 
 export interface Report {
   readonly ok: boolean;
   readonly origin: string;
-  /** Verifier keys that were believed. */
+  /** Verifier keys that were trusted. */
   readonly keys: readonly string[];
-  /** Whether they were given by whoever verifies, and not by the export. */
+  /** Whether the keys came from the caller instead of the export. */
   readonly keysPinned: boolean;
   readonly rows: number;
-  /** Numbers of the first and last row that there should be. */
+  /** Numbers of the first and last expected row. */
   readonly first: number;
   readonly last: number;
-  /** Root over all rows as far as they could be followed, hex. */
+  /** Root over all rows before the first gap, hex. */
   readonly root: string;
-  /** Signed checkpoints that agree with the rows. */
+  /** Number of signed checkpoints that match the rows. */
   readonly checkpoints: number;
-  /** Rows up to this one were pruned, by a signed cut; 0: none. */
+  /** Last row pruned according to a signed cut; 0 if none. */
   readonly prunedUpTo: number;
-  /** Rows that are not there because somebody declared a restore: no tampering, and yet not complete. */
+  /** Missing rows explained by a declared restore. They are not tampering, but the log is incomplete. */
   readonly gaps: readonly Gap[];
   readonly problems: readonly Problem[];
-  /** Problems beyond those that are listed. */
+  /** Number of problems that are not listed. */
   readonly more: number;
 }
 
 const LISTED = 100;
 
-/** Of the same log, before a restore. */
+/** Whether a checkpoint belongs to an earlier epoch of the same log. */
 function isEarlier({ origin }: Checkpoint, base: string, restores: readonly DeclaredRestore[]): boolean {
   const epoch = epochOf(base, origin);
   return epoch !== undefined && epoch < (restores.at(-1)?.epoch ?? 1);
 }
 
-/** Reads the export to its end. */
+/** Reads an export to its end and verifies it. */
 export async function verifyExport(log: AuditExport, options: VerifyOptions = {}): Promise<Report> {
   const { header } = log;
   const keysPinned = options.keys !== undefined && options.keys.length > 0;
@@ -86,7 +86,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   };
 
   const closing = claim(header.checkpoint, 'The checkpoint of the export', false, false);
-  // The key of these was lost, and that was declared: they prove nothing, for or against.
+  // The key of these notes was lost, and the loss was declared, so they prove nothing.
   const isOfLostKey = (note: string) =>
     'problem' in readCheckpoint(note, keys) && isUnproven(claimOf(note).size, restores);
   for (const [index, note] of log.checkpoints.entries())

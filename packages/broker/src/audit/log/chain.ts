@@ -1,65 +1,65 @@
 /**
- * The end of the log as the one process that writes it knows it: the last row, and the tree over all of them. It follows
- * what the store has made durable, and learns the rest from the store when that has gone on (or back) by itself.
+ * Canonical form and hash of an audit row: canonical JSON (RFC 8785) of all members but `hash`. A row contains the hash
+ * of the previous one, which makes the rows a chain. The hash is also the hash of a Merkle tree leaf (RFC 6962 section
+ * 2.1), so a checkpoint of the tree covers every row.
  */
-import type { Db } from '../../store/open.ts';
-import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { NoteVerifier } from '../checkpoint/note.ts';
+import { hash as digest } from 'node:crypto';
 import type { AuditRow } from './event.ts';
-import { type SealedRow, seal } from './leaf.ts';
-import { type Start, type TreeAt, treeAt } from './rows.ts';
 
-export interface Chain {
-  /** Gives rows their place after what is durable. @throws what the store throws, while it has not been read yet */
-  readonly seal: (rows: readonly AuditRow[]) => Promise<readonly SealedRow[]>;
-  /** To be told when rows are durable. */
-  readonly grown: (rows: readonly SealedRow[]) => void;
-  /** The store has another last row than we believed: looks at it again. */
-  readonly reload: () => Promise<void>;
-  /** The tree over what is durable. @throws what the store throws, while it has not been read yet */
-  readonly snapshot: () => Promise<Start & { readonly root: string }>;
-  /** Why nothing can be signed: the store does not hold what was written or signed before. */
-  readonly problem: () => string | undefined;
+/** Row with its position in the log. */
+export interface SealedRow extends AuditRow {
+  /** Sequence number. The first row ever written has 1; no number is skipped or reused. */
+  readonly seq: number;
+  /** Hash of the previous row, hex; zeros for the first. */
+  readonly previous: string;
+  /** SHA-256 of a zero byte and the canonical JSON of the row without this member, hex. */
+  readonly hash: string;
 }
 
-export interface ChainOptions {
-  /** Whose checkpoints are believed; without any the tree is grown from all rows. */
-  readonly verifiers?: readonly NoteVerifier[];
-  /** What was signed of it, as it is known outside of the store. */
-  readonly known?: readonly Checkpoint[];
+/** Value of `previous` in the first row. */
+export const NO_ROW = '0'.repeat(64);
+
+/** Returns the hash of a row, hex. */
+export function rowHash(row: Omit<SealedRow, 'hash'>): string {
+  return digest('sha256', `\0${canonicalRow(row)}`, 'hex');
 }
 
-export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}): Chain {
-  let at: TreeAt | undefined;
-  let lost: string | undefined;
-  const load = async () => {
-    at = await treeAt(db, undefined, verifiers, known);
-    return at;
-  };
-  return {
-    seal: async (rows) => seal(rows, (at ?? (await load())).head),
-    grown: (rows) => {
-      if (!at) return;
-      for (const row of rows) at.tree.append(row.hash);
-      const last = rows.at(-1);
-      if (last) at = { ...at, head: { seq: last.seq, hash: last.hash } };
-    },
-    reload: async () => {
-      const before = at;
-      const now = await load();
-      if (!before || (await contains(db, now, before.head))) return;
-      lost ??= `row ${before.head.seq} was written, but the store no longer has it`;
-    },
-    snapshot: async () => {
-      const { tree, head } = at ?? (await load());
-      return { ...tree.frontier(), root: tree.root(), hash: head.hash };
-    },
-    problem: () => lost ?? at?.problem,
-  };
+/**
+ * Formats a row by RFC 8785 for strings, nulls and one safe integer: sorted members, strings as in JSON.stringify.
+ * Members are listed explicitly, so that an additional member in an export is never treated as hashed.
+ */
+export function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
+  return JSON.stringify({
+    action: row.action,
+    code: row.code,
+    detail: row.detail,
+    grant_name: row.grant_name,
+    id: row.id,
+    issuer: row.issuer,
+    login: row.login,
+    outcome: row.outcome,
+    previous: row.previous,
+    proof_hash: row.proof_hash,
+    reason: row.reason,
+    request_id: row.request_id,
+    rule: row.rule,
+    seq: row.seq,
+    session_id: row.session_id,
+    source: row.source,
+    subject: row.subject,
+    target: row.target,
+    time: row.time,
+    workspace: row.workspace,
+  });
 }
 
-async function contains(db: Db, now: TreeAt, head: TreeAt['head']): Promise<boolean> {
-  if (now.head.seq === head.seq) return now.head.hash === head.hash;
-  const row = await db.selectFrom('audit').select('hash').where('seq', '=', String(head.seq)).executeTakeFirst();
-  return head.seq === 0 || row?.hash === head.hash;
+/** Assigns positions to rows, starting after the row `after`. */
+export function seal(rows: readonly AuditRow[], after: { readonly seq: number; readonly hash: string }): SealedRow[] {
+  let { seq, hash } = after;
+  return rows.map((row) => {
+    seq += 1;
+    const placed = { ...row, seq, previous: hash };
+    hash = rowHash(placed);
+    return { ...placed, hash };
+  });
 }

@@ -1,16 +1,16 @@
 /**
- * Signs checkpoints now and then, and keeps the newest in every sink: a store that is set back cannot take that with it. The store
- * has them, too, but not each: they let a start go on without reading all rows. Nothing is signed that contradicts what was signed
- * before.
+ * Signs checkpoints periodically and stores the newest in every sink, so that rolling back the store does not affect
+ * it. The store itself keeps some checkpoints, so that startup does not have to read all rows. The signer never
+ * contradicts an earlier checkpoint.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
-import type { Clock } from '../../clock/clock.ts';
-import type { Db } from '../../store/open.ts';
+import type { Clock } from '../../base/index.ts';
+import type { Db } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import { baseOf, epochOf } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
-import type { Chain } from './chain.ts';
+import type { Chain } from './log-end.ts';
 import { deletePruned } from './rows.ts';
 
 export interface SignedCheckpoint {
@@ -20,32 +20,37 @@ export interface SignedCheckpoint {
 
 export interface CheckpointSigner {
   /**
-   * Over all rows that are durable now; the last one again where there are no new rows. Every sink has it then.
+   * Signs a checkpoint over all durable rows, or returns the last one if there are no new rows. By then, every sink has
+   * stored it.
    * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
    */
   readonly sign: () => Promise<SignedCheckpoint>;
-  /** The last note that was signed, also by a process before this one; undefined where there is none. */
+  /** Returns the last signed note, even from an earlier process; undefined if none exists. */
   readonly last: () => Promise<string | undefined>;
-  /** Signs at this pace, in seconds, and goes on deleting what was pruned. @returns stops it, after a last one */
+  /**
+   * Signs at this interval, in seconds, and continues to delete pruned rows.
+   * @returns a function that signs once more and stops
+   */
   readonly start: (everySeconds: number) => () => Promise<void>;
 }
 
 export interface CheckpointSignerContext {
   readonly db: Db;
   readonly chain: Chain;
-  /** That of the epoch (epoch.ts). */
+  /** Key of the current epoch (epoch.ts). */
   readonly key: AuditKey;
-  /** Where the last one is kept. */
+  /** Sinks for the newest checkpoint. */
   readonly sinks: readonly CheckpointSink[];
-  /** The last one that the process before this one has signed. */
+  /** Last note of the previous process. */
   readonly before?: string | undefined;
   readonly clock: Clock;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** The store grows with every checkpoint, sinks do not. */
+/** Minimum interval between checkpoints in the store, which keeps all of them. Sinks keep only the newest. */
 const STORE_EVERY_MS = 60_000;
 
+/** Creates the signer. */
 export function createCheckpointSigner(context: CheckpointSignerContext): CheckpointSigner {
   let last: SignedCheckpoint | undefined;
   let storedAt = Number.NEGATIVE_INFINITY;
@@ -62,7 +67,7 @@ export function createCheckpointSigner(context: CheckpointSignerContext): Checkp
   };
   let ticking = 0;
   const tick = async (isLast: boolean) => {
-    // A sink that is slow must not have them pile up: the next one signs what this one would.
+    // A slow sink must not cause ticks to queue up. The next tick signs the same rows.
     if (ticking > 0 && !isLast) return;
     ticking++;
     try {
@@ -89,8 +94,9 @@ export function createCheckpointSigner(context: CheckpointSignerContext): Checkp
 }
 
 /**
- * The one over no rows, before anything is written: from then on a log that is empty is one from which everything was taken.
- * @throws MeshpassError of the sink or the store that did not take it, to be tried again by the next start
+ * Signs the checkpoint over zero rows before anything is written. After that, an empty log means that rows were
+ * removed.
+ * @throws MeshpassError of the sink or store that did not accept the checkpoint; the next start tries again
  */
 export async function signFirst(checkpoints: Pick<CheckpointSigner, 'sign'>): Promise<void> {
   try {
@@ -105,7 +111,10 @@ export async function signFirst(checkpoints: Pick<CheckpointSigner, 'sign'>): Pr
   }
 }
 
-/** @param storing given where the store is to have it, too: the size of the last one that it has */
+/**
+ * Signs the current state unless the last checkpoint covers it.
+ * @param storing size of the last checkpoint in the store, if this one should be stored there as well
+ */
 async function signNow(
   { db, chain, key, sinks, clock }: CheckpointSignerContext,
   last: SignedCheckpoint | undefined,
@@ -133,8 +142,8 @@ async function signNow(
 }
 
 /**
- * What nobody can take back any more may be handed out; so all of the sinks, or it is tried again.
- * @throws MeshpassError what the first sink throws that could not keep it, after the others have
+ * Stores a checkpoint in every sink. A note may only be issued once no sink can be rolled back to before it.
+ * @throws MeshpassError of the first sink that failed, after all sinks have finished
  */
 export async function storeInSinks(
   sinks: readonly CheckpointSink[],

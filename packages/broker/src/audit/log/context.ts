@@ -1,8 +1,7 @@
-/** What a decision needs on its way into the audit log, the metrics and the log of the process. */
+/** Connects decisions to the audit log, the metrics and the process log. */
 import type { Access } from '@meshpass/access';
 import type { Logger } from 'pino';
-import type { Clock } from '../../clock/clock.ts';
-import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Clock, Metrics } from '../../base/index.ts';
 import type { AuditContext } from './decision.ts';
 import type { Journal } from './journal.ts';
 import type { RefusalMeter } from './refusal-meter.ts';
@@ -16,12 +15,16 @@ export interface AuditParts {
   readonly log: Logger;
 }
 
+/** Creates the context that records decisions. */
 export function auditContext({ journal, clock, meter, ruleOf, metrics, log }: AuditParts): AuditContext {
   return {
-    ...{ journal, clock, meter, ruleOf },
+    journal,
+    clock,
+    meter,
+    ruleOf,
     observe: (event, outcome, error, metered) => {
       metrics.decision(event.action, outcome, error?.code ?? '');
-      // Strangers must not fill the log either.
+      // Unauthenticated clients must not fill the process log either.
       if (!error || metered) return;
       const { code, message, detail, cause } = error;
       log.info(
@@ -33,8 +36,8 @@ export function auditContext({ journal, clock, meter, ruleOf, metrics, log }: Au
 }
 
 /**
- * Grants by name, each with the place in the access file that gives it.
- * @returns for `payments-dev,ops` something like `payments-dev access.yaml:12:3, ops access.yaml:30:3`
+ * Lists grants with their places in the access file.
+ * @returns text such as `payments-dev access.yaml:12:3, ops access.yaml:30:3` for `payments-dev,ops`
  */
 export function namedRules(mesh: {
   readonly inForce: () => boolean;

@@ -1,15 +1,16 @@
 /**
- * A decision as a value. Each step of a request returns what it granted, or why it refused, with the audit event as far as it is known
- * by then; the next step goes on from there. One decision leaves one row: that of a grant is written in the transaction that
- * makes it true, that of a refusal is durable before the refusal is answered. Refusals of those who hold no session, beyond what
- * each source may write, are counted instead (refusal-meter.ts).
+ * Decisions as values. Each step of a request returns what it granted, or why it refused, with the audit event so far.
+ * The next step continues from there. Every decision produces one row. The row of a grant is written in the transaction
+ * that makes the grant effective. The row of a refusal is durable before the client gets its response. Refusals of
+ * clients without a session are counted instead (refusal-meter.ts) if they exceed their source's limit.
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
-import type { Clock } from '../../clock/clock.ts';
-import { groupOf } from '../../limits/source-address.ts';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import type { Clock } from '../../base/index.ts';
 import { type AuditEvent, auditRow } from './event.ts';
-import type { Entry, Journal } from './journal.ts';
+import type { Journal } from './journal.ts';
 import type { RefusalMeter } from './refusal-meter.ts';
+import type { Changes } from './unit.ts';
 
 export type Outcome<T> = Granted<T> | Refused;
 
@@ -25,16 +26,20 @@ export interface Refused {
   readonly error: MeshpassError;
 }
 
+/** Builds a granted outcome. */
 export function granted<T>(event: AuditEvent, value: T): Granted<T> {
   return { granted: true, event, value };
 }
 
-/** @param thrown whatever a step threw; what is no MeshpassError becomes `internal` */
+/**
+ * Builds a refusal.
+ * @param thrown error from any step; an error that is not a MeshpassError becomes `internal`
+ */
 export function refused(event: AuditEvent, thrown: unknown): Refused {
   return { granted: false, event, error: toMeshpassError(thrown) };
 }
 
-/** Whether its grant has a row, and what was granted is not given out: it ended meanwhile, or something failed after it. */
+/** Whether a grant was recorded but not delivered, because it ended or a later step failed. */
 export function isWithheld({ event }: Refused): boolean {
   return event.row.written;
 }
@@ -42,11 +47,14 @@ export function isWithheld({ event }: Refused): boolean {
 export interface AuditContext {
   readonly journal: Journal;
   readonly clock: Clock;
-  /** Grants, by name, each with the place that gives it. */
+  /** Lists grants with their places in the access file. */
   readonly ruleOf?: (grants: string) => string | undefined;
-  /** Bounds the rows of those who are refused without a session; absent: each has its own. */
+  /** Limits the rows for refusals without a session. If absent, each refusal gets its own row. */
   readonly meter?: Pick<RefusalMeter, 'admit'>;
-  /** Called once for each decision, for metrics and log; `metered`: the refusal was counted and has no row of its own. */
+  /**
+   * Called once per decision, for metrics and the process log. `metered` means that the refusal was counted without a
+   * row.
+   */
   readonly observe: (
     event: AuditEvent,
     outcome: 'allowed' | 'refused',
@@ -55,59 +63,79 @@ export interface AuditContext {
   ) => void;
 }
 
-/** What a grant changes in the store; `also`: rows of what it ends. */
-export type Changes = Omit<Entry, 'audit'> & { readonly also?: Entry['audit'] };
+/**
+ * Prepares the row of a grant and its changes, to be written together with those of another decision.
+ * @param written effect of the grant
+ * @returns the changes, and a function to call once the store has them
+ */
+export function prepareGrant(
+  context: Pick<AuditContext, 'ruleOf' | 'clock' | 'observe'>,
+  event: AuditEvent,
+  changes: Changes = () => {},
+  written: () => void = () => {},
+): { readonly changes: Changes; readonly written: () => void } {
+  const row = auditRow(withRule(context, event), 'allowed', event.reason ?? '', undefined, context.clock());
+  return {
+    changes: (tx) => {
+      changes(tx);
+      tx.audit(row);
+    },
+    written: () => {
+      event.row.written = true;
+      context.observe(event, 'allowed');
+      written();
+    },
+  };
+}
 
 /**
- * Writes the row of a grant together with what it changes: both, or neither. To be called once for each decision, before its answer.
- * @returns refused with `store_unavailable`, `overloaded` or `proof_replayed` where nothing was written
+ * Writes the row of a grant and its changes atomically. Called once per decision, before the response.
+ * @param written called as soon as the store is known to have them (`Journal.transaction`)
+ * @returns refused with `store_unavailable`, `overloaded` or `proof_replayed`; nothing was written in that case, unless
+ *   the store's answer was lost
  */
 export async function recordGrant(
   context: AuditContext,
   event: AuditEvent,
-  { also = [], ...changes }: Changes = {},
+  changes?: Changes,
+  written?: () => void,
 ): Promise<Outcome<void>> {
-  const row = auditRow(withRule(context, event), 'allowed', event.reason ?? '', undefined, context.clock());
+  const grant = prepareGrant(context, event, changes, written);
   try {
-    await context.journal.write({ ...changes, audit: [...also, row] });
+    await context.journal.transaction(grant.changes, grant.written);
   } catch (thrown) {
     return refused(event, thrown);
   }
-  event.row.written = true;
-  context.observe(event, 'allowed');
   return granted(event, undefined);
 }
 
 /**
- * Writes the row of a refusal, or counts it.
- * @param unproven nothing shows that it is of the session that its event names
- * @returns whether it was only counted
+ * Writes the row of a refusal, or counts the refusal.
+ * @returns whether the refusal was only counted
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
-export async function recordRefusal(
-  context: AuditContext,
-  { event, error }: Refused,
-  unproven = false,
-): Promise<{ metered: boolean }> {
+export async function recordRefusal(context: AuditContext, { event, error }: Refused): Promise<{ metered: boolean }> {
   const { meter, observe, journal, clock } = context;
-  const metered =
-    (unproven || isMetered(event)) && meter?.admit(event, error.code, groupOf(event.source ?? 'unknown')) === false;
+  const metered = isMetered(event) && meter?.admit(event, error.code, sourceGroup(event.source ?? 'unknown')) === false;
   observe(event, 'refused', error, metered);
   if (metered) return { metered };
   const reason = typeof error.detail.reason === 'string' ? `${error.message} ${error.detail.reason}` : error.message;
-  await journal.write({ audit: [auditRow(withRule(context, event), 'refused', reason, error.code, clock())] });
+  const row = auditRow(withRule(context, event), 'refused', reason, error.code, clock());
+  await journal.transaction((tx) => tx.audit(row));
   return { metered };
 }
 
 /**
- * Nothing that was proven says who it is: neither a session, nor a subject that its issuer confirmed, nor a token of ours. Who asks
- * for a session and gets none is as good as that: issuers confirm anybody, GitHub Actions every job in the world. So is whoever
- * has an operator's token and not its key, and an operator whom their issuer does not confirm any more.
+ * Whether the refused client is unknown: it has no session, no subject confirmed by an issuer, and none of our tokens.
+ * A client that fails to open a session also counts as unknown, because issuers confirm anyone; GitHub Actions confirms
+ * every job in the world. The same applies when an operator without a role signs in, when an operator token is used
+ * without its key, and when the issuer no longer confirms an operator.
  */
 function isMetered({ action, known, unproven, sessionId, subject }: AuditEvent): boolean {
-  return action === 'session.open' || unproven || (!known && sessionId === undefined && subject === undefined);
+  const opens = action === 'session.open' || action === 'operator.sign-in';
+  return opens || unproven || (!known && sessionId === undefined && subject === undefined);
 }
 
-function withRule({ ruleOf }: AuditContext, event: AuditEvent): AuditEvent {
+function withRule({ ruleOf }: Pick<AuditContext, 'ruleOf'>, event: AuditEvent): AuditEvent {
   return event.grant === undefined ? event : { ...event, rule: event.rule ?? ruleOf?.(event.grant) };
 }

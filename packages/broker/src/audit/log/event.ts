@@ -1,9 +1,11 @@
-/** One decision, as it is written to the audit log. */
+/** Decisions in the form in which the audit log records them. */
 import type { Attestation } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
-import { type Clock, type Random, uuidv7 } from '../../clock/clock.ts';
+import type { Selectable } from 'kysely';
+import { type Clock, type Random, uuidv7 } from '../../base/index.ts';
+import { storable, type Tables } from '../../store/index.ts';
 
-/** Every `action` that a row can have: docs/audit.md says when each is written. */
+/** Values of `action`. docs/audit.md documents when each is written. */
 export const ACTIONS = [
   'session.open',
   'session.heartbeat',
@@ -26,9 +28,6 @@ export const ACTIONS = [
   'operator.sign-in',
   'operator.sign-out',
   'operator.confirm-sign-in',
-  'operator.ask',
-  'operator.confirm',
-  'operator.withdraw',
   'github.events',
   'approval.list',
   'approval.request',
@@ -46,7 +45,6 @@ export const ACTIONS = [
   'policy.plan',
   'policy.apply',
   'policy.watch',
-  'audit.adopt',
   'audit.prune',
   'audit.restore',
   'key.rotate',
@@ -55,21 +53,27 @@ export const ACTIONS = [
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 
-/** Where a request came from. */
+/** Origin of a request. */
 export interface Origin {
   readonly source?: string | undefined;
   readonly requestId?: string | undefined;
 }
 
-/** An event as far as it is known: whoever learns more makes a new one, `{ ...event, subject }`. */
+/** Event with the members known so far. A step that adds members copies it: `{ ...event, subject }`. */
 export interface AuditEvent extends Origin {
   readonly id: string;
   readonly action: Action;
-  /** Shared by every later form of the event: once its grant is written, whatever fails then is no second decision. */
+  /** Shared by all copies of the event. Once the grant is written, a later failure is not a second decision. */
   readonly row: { written: boolean };
-  /** Whoever asks has shown a token that only an operator, an edge or GitHub has. Subject and session are known besides. */
+  /**
+   * Whether the client has presented a token that only an operator, an edge or GitHub has. Independent of subject and
+   * session.
+   */
   readonly known?: boolean;
-  /** Nothing shows that it is the operator of the session: no proof by its key, or the issuer has not confirmed them in time. */
+  /**
+   * True if the client has not proved that it owns the session: the proof by its key is missing or refused, or the
+   * issuer did not confirm the operator in time.
+   */
   readonly unproven?: boolean;
   readonly subject?: string | undefined;
   readonly login?: string | undefined;
@@ -77,7 +81,7 @@ export interface AuditEvent extends Origin {
   readonly sessionId?: string | undefined;
   readonly workspace?: string | undefined;
   readonly grant?: string | undefined;
-  /** Each grant with the place in the access file that gives it. */
+  /** Grants with their places in the access file. */
   readonly rule?: string | undefined;
   readonly target?: string | undefined;
   readonly proofHash?: string | undefined;
@@ -86,42 +90,24 @@ export interface AuditEvent extends Origin {
   readonly detail?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** `ended`: nobody asked for it, or it ends what was granted. */
+/** `ended` means that the event ends a grant, or that no client requested it. */
 export type RowOutcome = 'allowed' | 'refused' | 'ended';
 
-/** A row of the audit log before it has its place there. Text is what a database can hold. */
-export interface AuditRow {
-  readonly id: string;
-  /** RFC 3339, UTC, milliseconds. */
+/** Audit row before it gets its position in the log. Its time is RFC 3339, UTC. Its text is safe for the database. */
+export type AuditRow = Readonly<Omit<Selectable<Tables['audit']>, 'seq' | 'previous' | 'hash' | 'time'>> & {
   readonly time: string;
-  readonly action: string;
-  readonly outcome: string;
-  readonly code: string | null;
-  readonly reason: string;
-  readonly subject: string | null;
-  readonly login: string | null;
-  readonly issuer: string | null;
-  readonly session_id: string | null;
-  readonly workspace: string | null;
-  readonly grant_name: string | null;
-  /** Each grant with the place in the access file that gives it. */
-  readonly rule: string | null;
-  readonly target: string | null;
-  /** SHA-256 of what was presented, hex. */
-  readonly proof_hash: string | null;
-  readonly source: string | null;
-  readonly request_id: string | null;
-  /** JSON text with what else an auditor wants to know. */
-  readonly detail: string | null;
-}
+};
 
-/** @param origin of the request; empty where the broker acts by itself */
+/**
+ * Creates an event.
+ * @param origin origin of the request; empty for actions of the broker itself
+ */
 export function newEvent(action: Action, origin: Origin, clock: Clock, random: Random): AuditEvent {
   const { source, requestId } = origin;
   return { id: uuidv7(clock, random), action, row: { written: false }, source, requestId };
 }
 
-/** Whose decision it is, from what an issuer confirmed. */
+/** Returns the event members for an identity confirmed by an issuer. */
 export function identityMembers({
   issuer,
   subject,
@@ -134,7 +120,10 @@ export function identityMembers({
 const MAX_TEXT = 1024;
 const MAX_DETAIL = 8192;
 
-/** Bounded, and free of what would move a terminal's cursor or turn its text: callers put foreign text into events. */
+/**
+ * Builds a row. Events may contain foreign text, so texts are truncated and stripped of characters that move a
+ * terminal's cursor or change the text direction.
+ */
 export function auditRow(
   event: AuditEvent,
   outcome: RowOutcome,
@@ -166,9 +155,4 @@ export function auditRow(
 
 function text(value: string | undefined): string | null {
   return value === undefined ? null : storable(plainText(value.slice(0, MAX_TEXT)));
-}
-
-/** What a PostgreSQL `text` can hold. */
-export function storable(value: string): string {
-  return value.isWellFormed() && !value.includes('\0') ? value : value.toWellFormed().replaceAll('\0', '\ufffd');
 }

@@ -1,137 +1,139 @@
 /**
- * Everything that must outlive the process goes through here, and a promise it returns resolves when that is durable.
- * Requests that wait at the same time share one transaction (group commit): the disk is asked once for all of them, which
- * is what lets one core answer a thousand exchanges a second with an audit row each.
+ * Writes everything that must outlive the process. Each promise resolves when its transaction is durable. Concurrent
+ * requests share one database transaction (group commit), so the disk syncs and each repository statement runs only
+ * once for all of them.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { sql } from 'kysely';
-import type { Store } from '../../store/open.ts';
-import { AUDITED, FENCED, MOVED, REPLAYED } from '../../store/write-batch.ts';
-import { type Chain, createChain } from './chain.ts';
+import { type AnyStatement, Fenced, type Step, type Store, stepOf, UnexpectedRows } from '../../store/index.ts';
+import type { SealedRow } from './chain.ts';
 import type { AuditRow } from './event.ts';
-import type { SealedRow } from './leaf.ts';
-
-/** Columns of a row, as the database unpacks them from JSON. */
-type Row = Readonly<Record<string, string | null>>;
-
-/** What one request wants written: all of it, or nothing. */
-export interface Entry {
-  /** Refused with `proof_replayed` when the key has been seen and has not expired. */
-  readonly replay?: { readonly key: string; readonly expiresAt: string };
-  readonly closed?: readonly { readonly id: string; readonly closed_at: string; readonly close_cause: string }[];
-  readonly opened?: { readonly session: Row; readonly principals: readonly Row[] };
-  /** Grants of a session, and its end, as they are from now on. Of several in a batch the last counts. */
-  readonly narrowed?: { readonly id: string; readonly grants: string; readonly expires_at: string };
-  /** Principals of grants that a live session gains. */
-  readonly gained?: readonly Row[];
-  /** Sign-ins of a live session, all of them: JSON text. */
-  readonly signIns?: { readonly id: string; readonly sign_ins: string };
-  readonly revoked?: readonly {
-    readonly session_id: string;
-    readonly grant_name: string;
-    readonly spiffe_id: string;
-    readonly revoked_at: string;
-    readonly revoke_cause: string;
-  }[];
-  readonly certificates?: readonly {
-    readonly session_id: string;
-    readonly grant_name: string;
-    readonly spiffe_id: string;
-    readonly last_not_after: string;
-  }[];
-  /** Requests for approval, as they are from now on. */
-  readonly approvals?: readonly Row[];
-  /** A session of an operator. */
-  readonly operator?: Row;
-  /** One whose person the issuer has confirmed. One confirmation of a session at a time. */
-  readonly operatorConfirmed?: {
-    readonly id: string;
-    readonly confirmed_at: string;
-    readonly login: string;
-    readonly attestation: string;
-  };
-  /** An action of an operator that waits for a second person. */
-  readonly confirmation?: Row;
-  readonly confirmed?: { readonly id: string; readonly closed_at: string; readonly confirmed_by: string | null };
-  readonly operatorsClosed?: readonly {
-    readonly id: string;
-    readonly closed_at: string;
-    readonly close_cause: string;
-  }[];
-  /** Messages to webhooks. */
-  readonly deliveries?: readonly Row[];
-  /** An access file that is in force. */
-  readonly access?: Row;
-  /** What stands for the rows of the audit log up to `size` from now on. */
-  readonly cut?: {
-    readonly size: number;
-    readonly hash: string;
-    readonly peaks: string;
-    readonly note: string;
-    readonly time: string;
-  };
-  readonly audit: readonly AuditRow[];
-}
+import { type Chain, createChain } from './log-end.ts';
+import {
+  alreadyAudited,
+  createLostAnswers,
+  isFaultOfOne,
+  type LostAnswers,
+  mayBeWritten,
+  NoAnswer,
+} from './lost-answers.ts';
+import { APPEND_ROWS, USE_PROOFS } from './statements.ts';
+import { type Changes, noteUnit, type Unit } from './unit.ts';
 
 export interface Journal {
-  /** @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; nothing of the entry is written then */
-  readonly write: (entry: Entry) => Promise<void>;
-  /** Resolves when all that was given so far is durable or refused. */
+  /**
+   * Writes the changes that `record` notes.
+   * @param written called as soon as the store is known to have them, before this resolves. If the store's answer was
+   *   lost, the call may come after the error: before the journal writes anything else, it reads what the store has. It
+   *   finds a transaction by its audit rows, so a transaction without audit rows is never found.
+   * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; nothing was written in that case, unless
+   *   the store's answer was lost
+   */
+  readonly transaction: (record: Changes, written?: () => void) => Promise<void>;
+  /**
+   * Resolves when the outcome of every earlier transaction is known.
+   * @throws MeshpassError `store_unavailable`, `overloaded`
+   */
+  readonly settled: () => Promise<void>;
+  /** Resolves when all transactions so far are durable or rejected. */
   readonly flush: () => Promise<void>;
 }
 
 export interface JournalOptions {
   readonly store: Store;
-  /** The end of the audit log; made from the store where absent. Nothing else may write to it. */
+  /** End of the audit log; created from the store by default. No other process may write to it. */
   readonly chain?: Chain;
-  /** Told after each transaction: entries in it and seconds it took. */
-  readonly observe?: (entries: number, seconds: number) => void;
+  /** Called after each batch with its transaction count and its duration in seconds. */
+  readonly observe?: (transactions: number, seconds: number) => void;
   readonly onFailure?: (cause: unknown) => void;
 }
 
 const MAX_BATCH = 256;
+/** Maximum audit rows in a batch of several transactions, so that many large reports never form a single statement. */
+const MAX_BATCH_ROWS = 2_000;
 const MAX_WAITING = 8_192;
-/** While requests come together, a batch gathers this many times as long as the last transaction took ... */
+/** While requests arrive together, a batch waits for this multiple of the last transaction's duration ... */
 const GATHER_SHARE = 1;
-/** ... and at most so long. */
+/** ... but at most this long. */
 const MAX_GATHER_MS = 8;
 
+/** Delay before the next query for lost answers, ms. */
+const RETRY_MS = 1_000;
+
 interface Waiting {
-  readonly entry: Entry;
+  readonly unit: Unit;
+  /** Whether it is written in a transaction of its own, because its previous batch contained a rejected one. */
+  readonly alone: boolean;
+  readonly written: () => void;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
+/** Creates the journal, the only writer of the audit log. */
 export function createJournal(options: JournalOptions): Journal {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
+  let retries = false;
   let gatherMs = 0;
   const { store, chain = createChain(store.db), onFailure } = options;
+  const lost = createLostAnswers<Waiting>(store, chain, (one) => takeEffect(one, onFailure));
+  const target: Target = {
+    store,
+    chain,
+    onFailure,
+    lost,
+    singly: (batch) => {
+      waiting.unshift(...batch.map((one) => ({ ...one, alone: true })));
+    },
+  };
 
   async function run(): Promise<void> {
-    while (waiting.length > 0) {
+    do {
       if (gatherMs > 0 && waiting.length < MAX_BATCH) await new Promise((resolve) => setTimeout(resolve, gatherMs));
-      const batch = waiting.splice(0, MAX_BATCH);
+      const batch = waiting.splice(0, batchLength(waiting));
       const began = performance.now();
-      await commit({ store, chain, onFailure }, batch);
+      try {
+        await lost.settle();
+        await commit(target, batch);
+      } catch (cause) {
+        refuseAll(batch, cause, onFailure);
+      }
       const took = performance.now() - began;
       gatherMs = batch.length > 1 ? Math.min(took * GATHER_SHARE, MAX_GATHER_MS) : 0;
       options.observe?.(batch.length, took / 1000);
-    }
+    } while (waiting.length > 0);
     gatherMs = 0;
     running = undefined;
+    if (lost.any()) retryLater();
   }
 
+  function retryLater(): void {
+    if (retries) return;
+    retries = true;
+    const retry = () => {
+      retries = false;
+      kick();
+    };
+    setTimeout(retry, RETRY_MS).unref();
+  }
+
+  function kick(): void {
+    running ??= Promise.resolve().then(run);
+  }
+
+  const transaction: Journal['transaction'] = async (record, written = () => {}) => {
+    const unit = noteUnit(record);
+    if (waiting.length >= MAX_WAITING)
+      throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 });
+    await new Promise<void>((resolve, reject) => {
+      waiting.push({ unit, alone: false, written, resolve, reject });
+      kick();
+    });
+  };
+
   return {
-    write: (entry) => {
-      if (waiting.length >= MAX_WAITING)
-        return Promise.reject(
-          new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 }),
-        );
-      return new Promise<void>((resolve, reject) => {
-        waiting.push({ entry, resolve, reject });
-        running ??= Promise.resolve().then(run);
-      });
+    transaction,
+    settled: async () => {
+      if (lost.any()) await transaction(() => {});
     },
     flush: async () => {
       while (running) await running;
@@ -139,77 +141,113 @@ export function createJournal(options: JournalOptions): Journal {
   };
 }
 
+function batchLength(waiting: readonly Waiting[]): number {
+  let rows = 0;
+  const beyond = waiting.findIndex(({ unit }, index) => {
+    rows += unit.audit.length;
+    return index === MAX_BATCH || (index > 0 && (rows > MAX_BATCH_ROWS || waiting[index - 1]!.alone));
+  });
+  return beyond === -1 ? waiting.length : beyond;
+}
+
 interface Target {
   readonly store: Store;
   readonly chain: Chain;
   readonly onFailure: ((cause: unknown) => void) | undefined;
+  readonly lost: LostAnswers<Waiting>;
+  /** Queues transactions to be written next, each alone. */
+  readonly singly: (batch: readonly Waiting[]) => void;
 }
 
 interface Attempt {
-  /** Sessions of the same workspaces are closed: see `abandoned` in store/write-batch.ts. */
-  readonly abandoned: boolean;
-  /** Ids of audit rows that are durable already. */
+  /** Ids of audit rows that are already durable. */
   readonly audited: ReadonlySet<string>;
-  /** How often the audit log may still have gone on without us. */
-  readonly moves: number;
+  /** Remaining retries if the log is not as expected. */
+  readonly retries: number;
 }
 
-const FIRST: Attempt = { abandoned: false, audited: new Set(), moves: 3 };
+const FIRST: Attempt = { audited: new Set(), retries: 3 };
 
 async function commit(target: Target, batch: readonly Waiting[], attempt: Attempt = FIRST): Promise<void> {
   const { store, chain, onFailure } = target;
-  // Of two entries with the same proof in one batch the first has it.
+  // If two transactions of a batch have the same proof, the first one uses it.
   const { fresh, replayed } = splitReplays(batch, new Set());
   for (const one of replayed) one.reject(usedBefore());
   if (fresh.length === 0) return;
+  const units = fresh.map((one) => one.unit);
   try {
-    const entries = fresh.map((one) => one.entry);
-    const audit = await chain.seal(rowsOf(entries, attempt.audited));
-    await sql`select meshpass_write(${store.epoch}, ${batchText(entries, audit, attempt.abandoned)}::jsonb)`.execute(
-      store.db,
-    );
+    const audit = await chain.seal(rowsOf(units, attempt.audited));
+    await store.commit(stepsOf(units, audit));
     chain.grown(audit);
-    for (const one of fresh) one.resolve();
+    for (const one of fresh) takeEffect(one, onFailure);
   } catch (thrown) {
-    const state = sqlState(thrown);
-    if (state === FENCED) store.superseded();
-    try {
-      if (state === REPLAYED) {
-        const rest = splitReplays(fresh, usedKeys(thrown));
-        for (const one of rest.replayed) one.reject(usedBefore());
-        return await commit(target, rest.fresh, attempt);
-      }
-      if (state === MOVED && attempt.moves > 0) {
-        await chain.reload();
-        return await commit(target, fresh, { ...attempt, moves: attempt.moves - 1 });
-      }
-      if (state === AUDITED && attempt.audited.size === 0) {
-        const audited = await auditedAlready(store, fresh);
-        return await commit(target, fresh, { ...attempt, audited });
-      }
-    } catch (cause) {
-      return refuseAll(fresh, cause, onFailure);
+    if (thrown instanceof UnexpectedRows && thrown.step.name === USE_PROOFS.name) {
+      const rest = splitReplays(fresh, usedKeys(units, thrown));
+      for (const one of rest.replayed) one.reject(usedBefore());
+      return await commit(target, rest.fresh, attempt);
     }
-    if (state === UNIQUE_VIOLATION && !attempt.abandoned)
-      return await commit(target, fresh, { ...attempt, abandoned: true });
-    if (fresh.length > 1 && state !== undefined && FAULTS_OF_ONE.has(state.slice(0, 2))) {
-      for (const one of fresh) await commit(target, [one], { ...attempt, abandoned: true });
-      return;
+    if (thrown instanceof UnexpectedRows && attempt.retries > 0) {
+      let audited: ReadonlySet<string>;
+      try {
+        audited = await alreadyAudited(store, units);
+        // The log may also have grown by a transaction whose answer was lost.
+        if (audited.size === attempt.audited.size) await chain.reload();
+      } catch (cause) {
+        return refuseAll(fresh, cause, onFailure);
+      }
+      return await commit(target, fresh, { audited, retries: attempt.retries - 1 });
     }
-    refuseAll(fresh, thrown, onFailure);
+    if (fresh.length > 1 && isFaultOfOne(thrown)) return target.singly(fresh);
+    const isUnknown = mayBeWritten(thrown);
+    if (isUnknown) target.lost.add(fresh);
+    refuseAll(fresh, isUnknown ? new NoAnswer(thrown) : thrown, onFailure);
+  }
+}
+
+/** Completes a transaction that the store has. After a lost answer, settling its promise again has no effect. */
+function takeEffect({ written, resolve, reject }: Waiting, onFailure: Target['onFailure']): void {
+  try {
+    written();
+    resolve();
+  } catch (cause) {
+    onFailure?.(cause);
+    reject(cause);
   }
 }
 
 function refuseAll(batch: readonly Waiting[], cause: unknown, onFailure: Target['onFailure']): void {
   onFailure?.(cause);
-  for (const one of batch) one.reject(unavailable(cause, sqlState(cause)));
+  for (const one of batch) one.reject(unavailable(cause));
 }
 
-/** An edge that was not answered reports again, and so does whoever did not hear that a commit succeeded. */
-function rowsOf(entries: readonly Entry[], audited: ReadonlySet<string>): AuditRow[] {
+/** Orders the statements of all units. Each statement gets the rows of all units. */
+function stepsOf(units: readonly Unit[], audit: readonly SealedRow[]): readonly Step[] {
+  const proofs = units.flatMap(({ proof }) => (proof ? [{ key: proof.key, expires_at: proof.expiresAt }] : []));
+  const rows = new Map<AnyStatement, unknown[]>();
+  for (const unit of units)
+    for (const [statement, own] of unit.rows) {
+      const all = rows.get(statement) ?? [];
+      all.push(...own);
+      rows.set(statement, all);
+    }
+  const changes = [...rows]
+    .sort(([a], [b]) => a.place - b.place)
+    .map(([statement, all]) => stepOf(statement, all as never[]));
+  return [
+    ...(proofs.length > 0 ? [stepOf(USE_PROOFS, proofs, proofs.length)] : []),
+    ...changes,
+    ...(audit.length > 0 ? [stepOf(APPEND_ROWS, audit, audit.length)] : []),
+  ];
+}
+
+/**
+ * Collects the rows without duplicates. An edge that got no response reports again, as does a writer that missed a
+ * successful commit.
+ */
+function rowsOf(units: readonly Unit[], audited: ReadonlySet<string>): AuditRow[] {
   const seen = new Set(audited);
-  return entries
-    .flatMap((entry) => entry.audit)
+  return units
+    .flatMap((unit) => unit.audit)
     .filter(({ id }) => {
       const known = seen.has(id);
       seen.add(id);
@@ -217,24 +255,11 @@ function rowsOf(entries: readonly Entry[], audited: ReadonlySet<string>): AuditR
     });
 }
 
-async function auditedAlready(store: Store, batch: readonly Waiting[]): Promise<Set<string>> {
-  const ids = batch.flatMap(({ entry }) => entry.audit.map((row) => row.id));
-  const rows = await store.db.selectFrom('audit').select('id').where('id', 'in', ids).execute();
-  return new Set(rows.map((row) => row.id));
-}
-
-const UNIQUE_VIOLATION = '23505';
-/**
- * Classes of SQLSTATE that are the fault of one entry, while the others of its batch are innocent: data exceptions, integrity violations, and
- * 21000, which PostgreSQL answers where two entries update the same row. Each in a transaction of its own, in their order, both are written.
- */
-const FAULTS_OF_ONE: ReadonlySet<string> = new Set(['21', '22', '23']);
-
 function splitReplays(batch: readonly Waiting[], used: Set<string>) {
   const fresh: Waiting[] = [];
   const replayed: Waiting[] = [];
   for (const one of batch) {
-    const key = one.entry.replay?.key;
+    const key = one.unit.proof?.key;
     if (key !== undefined && used.has(key)) replayed.push(one);
     else fresh.push(one);
     if (key !== undefined) used.add(key);
@@ -242,51 +267,21 @@ function splitReplays(batch: readonly Waiting[], used: Set<string>) {
   return { fresh, replayed };
 }
 
-/** Members without rows are left out: the function looks at those that are there. */
-function batchText(entries: readonly Entry[], audit: readonly SealedRow[], abandoned: boolean): string {
-  const parts: Record<string, readonly unknown[]> = {
-    proofs: entries.flatMap(({ replay }) => (replay ? [{ key: replay.key, expires_at: replay.expiresAt }] : [])),
-    closed: entries.flatMap((entry) => entry.closed ?? []),
-    sessions: entries.flatMap((entry) => (entry.opened ? [entry.opened.session] : [])),
-    principals: entries.flatMap((entry) => entry.opened?.principals ?? []),
-    narrowed: [...new Map(entries.flatMap(({ narrowed }) => (narrowed ? [[narrowed.id, narrowed]] : []))).values()],
-    gained: entries.flatMap((entry) => entry.gained ?? []),
-    sign_ins: entries.flatMap((entry) => entry.signIns ?? []),
-    revoked: entries.flatMap((entry) => entry.revoked ?? []),
-    certificates: entries.flatMap((entry) => entry.certificates ?? []),
-    approvals: entries.flatMap((entry) => entry.approvals ?? []),
-    deliveries: entries.flatMap((entry) => entry.deliveries ?? []),
-    audit,
-    access: entries.flatMap((entry) => (entry.access ? [entry.access] : [])),
-    operators: entries.flatMap((entry) => (entry.operator ? [entry.operator] : [])),
-    operators_confirmed: entries.flatMap((entry) => (entry.operatorConfirmed ? [entry.operatorConfirmed] : [])),
-    operators_closed: entries.flatMap((entry) => entry.operatorsClosed ?? []),
-    confirmations: entries.flatMap((entry) => (entry.confirmation ? [entry.confirmation] : [])),
-    confirmed: entries.flatMap((entry) => (entry.confirmed ? [entry.confirmed] : [])),
-    cuts: entries.flatMap((entry) => entry.cut ?? []),
-    abandoned: abandoned ? [true] : [],
-  };
-  return JSON.stringify(Object.fromEntries(Object.entries(parts).filter(([, rows]) => rows.length > 0)));
+function usedKeys(units: readonly Unit[], { rows }: UnexpectedRows): Set<string> {
+  const fresh = new Set((rows as readonly { key: string }[]).map(({ key }) => key));
+  return new Set(units.flatMap(({ proof }) => (proof && !fresh.has(proof.key) ? [proof.key] : [])));
 }
 
-function sqlState(thrown: unknown): string | undefined {
-  const { code } = (thrown ?? {}) as { code?: unknown };
-  return typeof code === 'string' ? code : undefined;
-}
-
-function usedKeys(thrown: unknown): Set<string> {
-  return new Set(JSON.parse((thrown as { detail: string }).detail) as string[]);
-}
-
-/** What has been taken is refused the second time. */
-export function usedBefore(): MeshpassError {
+/** Builds the error for a proof that has been used before. */
+function usedBefore(): MeshpassError {
   return new MeshpassError('proof_replayed', 'This proof has been used before; obtain a new one.');
 }
 
-function unavailable(cause: unknown, state: string | undefined): MeshpassError {
-  const message =
-    state === FENCED
-      ? 'Another broker has taken over; try again.'
-      : 'The broker cannot write to its store; nothing was issued.';
+function unavailable(cause: unknown): MeshpassError {
+  let message = 'The broker cannot write to its store; nothing was issued.';
+  if (cause instanceof Fenced) message = 'Another broker has taken over; try again.';
+  if (cause instanceof NoAnswer)
+    message =
+      'The store did not answer, so the broker does not know yet whether this was written; look before you repeat it.';
   return new MeshpassError('store_unavailable', message, { cause, retryAfter: 2 });
 }

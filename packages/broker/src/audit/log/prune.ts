@@ -1,21 +1,22 @@
 /**
- * Retention. Rows from the beginning go, and a signed cut stays in their place: the hash of the last of them and the tree
- * over all of them, so that what is left verifies as before. The cut and the row that tells of it are written together;
- * the rows are deleted after that, in portions, and the store lets nothing else be deleted. What is younger than the retention that
- * the broker was started with stays, the row that tells of the pruning with it: who has the operators' token cannot erase what
- * they did with it.
+ * Retention. Pruning deletes the first rows and replaces them with a signed cut, which contains the hash of the last
+ * deleted row and the tree over all of them, so the remaining rows still verify. The cut and the row that records it
+ * are written together. The rows are then deleted in portions, and the store prevents any other deletion. Rows younger
+ * than the broker's configured retention stay, including the row that records the pruning, so the holder of the
+ * operators' token cannot erase their own traces.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
-import type { Clock } from '../../clock/clock.ts';
-import type { Store } from '../../store/open.ts';
+import type { Clock } from '../../base/index.ts';
+import type { Store } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import type { Chain } from './chain.ts';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from './decision.ts';
 import type { AuditEvent } from './event.ts';
+import type { Chain } from './log-end.ts';
 import { deletePruned, lastCut, treeAt } from './rows.ts';
+import { ADD_CUTS } from './statements.ts';
 
 export interface PruneContext {
   readonly audit: AuditContext;
@@ -23,25 +24,26 @@ export interface PruneContext {
   readonly chain: Chain;
   readonly key: AuditKey;
   readonly clock: Clock;
-  /** Rows that are younger stay, whoever asks. */
+  /** Rows younger than this are never pruned. */
   readonly retainSeconds: number;
 }
 
 export interface Pruned {
-  /** Rows up to this one are gone. */
+  /** Last deleted row. */
   readonly size: number;
-  /** How many went this time. */
+  /** Number of rows deleted by this pruning. */
   readonly rows: number;
-  /** The signed cut. */
+  /** Signed cut. */
   readonly note: string;
 }
 
 const LOOK = 50_000;
 
 /**
- * @param before rows of this time and later stay, with all that follow the first of them
- * @returns refused with `audit_retained` where rows of that date must be kept; `audit_tampered`, `request_malformed`,
- *   `store_unavailable`
+ * Prunes the log.
+ * @param before keeps the first row from this time or later, and all rows after it
+ * @returns refused with `audit_retained` if rows of that date must be kept, or with `audit_tampered`,
+ *   `request_malformed`, `store_unavailable`
  */
 export async function prune(context: PruneContext, before: Date, asked: AuditEvent): Promise<Outcome<Pruned>> {
   const { store, chain, key, clock } = context;
@@ -70,10 +72,8 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
     const detail = { ...event.detail, from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
     const peaks = JSON.stringify(at.tree.frontier().peaks);
-    const written = await recordGrant(
-      context.audit,
-      { ...event, reason, detail },
-      { cut: { size, hash: at.head.hash, peaks, note, time: new Date(clock()).toISOString() } },
+    const written = await recordGrant(context.audit, { ...event, reason, detail }, (tx) =>
+      tx.write(ADD_CUTS, { size: String(size), hash: at.head.hash, peaks, note, time: new Date(clock()) }),
     );
     if (!written.granted) return written;
     const failure = await deleteRows(store);
@@ -83,7 +83,7 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
   }
 }
 
-/** @returns why not all of them are gone; the next pruning, or the next start, deletes the rest */
+/** @returns the error if some rows remain; the next pruning or the next start deletes them */
 async function deleteRows({ db, kind }: Store): Promise<MeshpassError | undefined> {
   try {
     while ((await deletePruned(db)) > 0);
@@ -108,7 +108,9 @@ function tooYoung({ clock, retainSeconds }: PruneContext, before: Date): Meshpas
   );
 }
 
-/** Edges tell of their decisions late, so times are not quite in the order of rows. */
+/**
+ * Finds the last row before this time. Edges report decisions with a delay, so rows are not strictly ordered by time.
+ */
 async function lastBefore({ store }: PruneContext, before: Date, cut: number, head: number): Promise<number> {
   for (let at = cut; at < head; at += LOOK) {
     const row = await store.db

@@ -1,7 +1,6 @@
-/** The log as it stands in the store: rows in pages, the last cut, and the tree at any size. */
+/** The log in the store: pages of rows, the last cut, and the tree at any size. */
 import { sql } from 'kysely';
-import type { Db } from '../../store/open.ts';
-import type { AuditCutsTable, AuditTable } from '../../store/tables.ts';
+import type { Db, Tables } from '../../store/index.ts';
 import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import {
   baseOf,
@@ -12,10 +11,10 @@ import {
   restoreNotes,
 } from '../checkpoint/epoch.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
-import { NO_ROW, type SealedRow } from './leaf.ts';
+import { NO_ROW, type SealedRow } from './chain.ts';
 import { type Frontier, growTree, isFrontier, rootOf, type Tree } from './tree.ts';
 
-/** Where rows go on: how many there were before, the hash of the last of them, and the tree over them. */
+/** State before the next row: the number of previous rows, the last row's hash, and the tree over all of them. */
 export interface Start extends Frontier {
   readonly hash: string;
 }
@@ -25,33 +24,34 @@ export const BEGINNING: Start = { size: 0, peaks: [], hash: NO_ROW };
 const PAGE = 5_000;
 const CHECKPOINT_PAGE = 100;
 
-/** A row as the engines give it, as it was hashed. */
-export function sealedRow(row: { readonly [K in keyof AuditTable]: unknown }): SealedRow {
+/** Converts a row from the database to the form in which it was hashed. */
+export function sealedRow(row: { readonly [K in keyof Tables['audit']]: unknown }): SealedRow {
   return { ...row, seq: Number(row.seq), time: (row.time as Date).toISOString() } as SealedRow;
 }
 
-/** @returns the last cut: what stands for the rows that were pruned */
+/** @returns the last cut, which replaces the pruned rows */
 export async function lastCut(db: Db): Promise<{ readonly start: Start; readonly note: string } | undefined> {
   const cut = await db.selectFrom('audit_cuts').selectAll().orderBy('size', 'desc').limit(1).executeTakeFirst();
   return cut && { start: startOf(cut), note: cut.note };
 }
 
-export function startOf(cut: Pick<AuditCutsTable, 'hash' | 'peaks'> & { readonly size: unknown }): Start {
+/** Returns the state recorded in a stored cut or checkpoint. */
+export function startOf(cut: Pick<Tables['audit_cuts'], 'hash' | 'peaks'> & { readonly size: unknown }): Start {
   return { size: Number(cut.size), hash: cut.hash, peaks: JSON.parse(cut.peaks) as string[] };
 }
 
 export interface TreeAt {
   readonly tree: Tree;
-  /** The last row in it. */
+  /** Last row in the tree. */
   readonly head: { readonly seq: number; readonly hash: string };
-  /** Why the rows do not make the tree that they should; it is then of no use. */
+  /** Why the rows do not form the expected tree. The tree is then unusable. */
   readonly problem: string | undefined;
 }
 
 /**
- * The tree over the first rows, grown from the nearest checkpoint that one of the keys has signed.
- * @param size undefined: all rows there are
- * @param known checkpoints that were signed and are not in the store only: the tree must agree with them
+ * Builds the tree over the first rows, starting from the nearest checkpoint that one of the keys signed.
+ * @param size undefined for all rows
+ * @param known signed checkpoints from outside the store, which the tree must match
  */
 export async function treeAt(
   db: Db,
@@ -83,7 +83,7 @@ export async function treeAt(
     if (rows.length < PAGE) break;
   }
   if (size !== undefined && head.seq < size) problems.push(`row ${head.seq + 1} is missing`);
-  // Whatever a checkpoint says, rows are written after those that are there.
+  // New rows always follow the last existing row, whatever a checkpoint contains.
   const there = size === undefined ? await lastThere(db) : head;
   if (there.seq !== head.seq || there.hash !== head.hash) {
     problems.push(`row ${head.seq} is missing`);
@@ -95,7 +95,7 @@ export async function treeAt(
   return { tree, head, problem: problems.find((one) => one !== undefined) };
 }
 
-/** What the store itself takes for the last row: see meshpass_write. */
+/** Returns the store's last row, determined as in APPEND_ROWS. */
 async function lastThere(db: Db): Promise<TreeAt['head']> {
   const row = await db.selectFrom('audit').select(['seq', 'hash']).orderBy('seq', 'desc').limit(1).executeTakeFirst();
   if (row) return { seq: Number(row.seq), hash: row.hash };
@@ -103,7 +103,7 @@ async function lastThere(db: Db): Promise<TreeAt['head']> {
   return { seq: size, hash };
 }
 
-/** The hash of the last row in a stored checkpoint is that of the row itself, or of the cut. */
+/** Finds the nearest start. The last hash in a stored checkpoint is that of the row itself, or of the cut. */
 async function nearestStart(
   db: Db,
   size: number | undefined,
@@ -119,7 +119,10 @@ async function nearestStart(
   return { start: stored ?? floor, ...(problem !== undefined && { problem }) };
 }
 
-/** Those that do not count are passed over: a declared restore leaves some behind, and whoever holds the store may add others. */
+/**
+ * Finds the newest valid checkpoint, skipping invalid ones: a declared restore leaves some behind, and an attacker with
+ * access to the store could add others.
+ */
 async function newestVouched(
   db: Db,
   after: number,
@@ -138,7 +141,7 @@ async function newestVouched(
   }
 }
 
-/** Whether a signed note speaks of exactly this tree, and of the log as it is now. */
+/** Whether a signed note covers exactly this tree and applies to the current log. */
 function vouched(
   start: Start,
   note: string,
@@ -152,7 +155,7 @@ function vouched(
   return checkpoint.size === start.size && checkpoint.root === rootOf(start.peaks);
 }
 
-/** Rows after `after`, in their order, up to and with `upTo`. */
+/** Reads the rows after `after` up to and including `upTo`, in order. */
 export async function* rowsAfter(db: Db, after: number, upTo: number): AsyncGenerator<SealedRow> {
   for (let at = after; at < upTo; ) {
     const rows = await db
@@ -170,8 +173,8 @@ export async function* rowsAfter(db: Db, after: number, upTo: number): AsyncGene
 }
 
 /**
- * Deletes a portion of what the last cut stands for.
- * @returns how many rows that were
+ * Deletes a portion of the rows that the last cut replaces.
+ * @returns number of deleted rows
  */
 export async function deletePruned(db: Db, portion = PAGE): Promise<number> {
   const { numAffectedRows } = await sql`

@@ -1,28 +1,31 @@
 /**
- * The Merkle tree over the rows (RFC 6962 section 2.1), as far as it is needed to go on: the roots of its complete subtrees.
- * A thousand million rows leave thirty of them.
+ * Merkle tree over the rows (RFC 6962 section 2.1), reduced to what appending requires: the roots of its complete
+ * subtrees. There are at most thirty for a thousand million rows.
  */
 import { hash as digest } from 'node:crypto';
 
-/** A tree of this size, and all there is to know of it in order to append. */
+/** State from which a tree can grow. */
 export interface Frontier {
   readonly size: number;
-  /** Roots of the complete subtrees, the largest first, hex. */
+  /** Roots of the complete subtrees, largest first, hex. */
   readonly peaks: readonly string[];
 }
 
 export interface Tree {
   readonly size: () => number;
-  /** @param leaf hash of the leaf, hex */
+  /** @param leaf leaf hash, hex */
   readonly append: (leaf: string) => void;
-  /** Hex. */
+  /** Root hash, hex. */
   readonly root: () => string;
   readonly frontier: () => Frontier;
 }
 
 export const EMPTY: Frontier = { size: 0, peaks: [] };
 
-/** @param from has as many peaks as its size has bits set: see isFrontier */
+/**
+ * Creates a tree.
+ * @param from must have as many peaks as its size has set bits: see isFrontier
+ */
 export function growTree(from: Frontier = EMPTY): Tree {
   let size = from.size;
   const peaks = [...from.peaks];
@@ -41,11 +44,12 @@ export function growTree(from: Frontier = EMPTY): Tree {
   };
 }
 
+/** Returns the root hash over the peaks, hex. */
 export function rootOf(peaks: readonly string[]): string {
   return peaks.length === 0 ? digest('sha256', '', 'hex') : peaks.reduceRight((right, left) => node(left, right));
 }
 
-/** Whether this can be a frontier at all: it may come from a file. */
+/** Whether the frontier is consistent. It may come from a file. */
 export function isFrontier({ size, peaks }: Frontier): boolean {
   let bits = 0;
   for (let n = size; n > 0; n = Math.floor(n / 2)) bits += n % 2;

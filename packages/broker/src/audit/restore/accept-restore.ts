@@ -1,47 +1,50 @@
 /**
- * The way out when the store does not hold what was signed of its log: an operator declares it, with a reason. The log goes on in a
- * new epoch (epoch.ts), its first row after what was kept tells of it, and all sessions end: the store may hold some for live that
- * ended after the backup. All in one transaction.
+ * Recovery for a store that lacks signed rows: an operator declares the restore and gives a reason. The log continues
+ * in a new epoch (epoch.ts), and its first new row records the restore. All sessions end, because the store may list
+ * sessions as live that ended after the backup. All of this is one transaction.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { sql } from 'kysely';
-import { type Clock, type Random, seconds, timestamp } from '../../clock/clock.ts';
-import { CLOSED_BECAUSE } from '../../store/close-causes.ts';
-import type { Db, Store } from '../../store/open.ts';
+import { CompiledQuery, sql } from 'kysely';
+import { type Clock, type Random, seconds, timestamp } from '../../base/index.ts';
+import { LONGEST_SVID_SECONDS } from '../../mesh/index.ts';
+import { CLOSED_BECAUSE, checkRows, type Db, LOCK_EPOCH, type Store, stepOf } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
+import { type SealedRow, seal } from '../log/chain.ts';
 import { storeInSinks } from '../log/checkpoint-signer.ts';
 import { type AuditRow, auditRow, newEvent } from '../log/event.ts';
-import { type SealedRow, seal } from '../log/leaf.ts';
+import { APPEND_ROWS } from '../log/statements.ts';
 import { growTree } from '../log/tree.ts';
 import { keyAfter, type Survey } from './survey-restore.ts';
 
 export interface RestoreOrder {
-  /** Who declares it. */
+  /** Operator who declares the restore. */
   readonly by: string;
   readonly reason: string;
 }
 
 export interface AcceptedRestore {
   readonly epoch: number;
-  /** Number of the row that tells of it. */
+  /** Number of the row that records the restore. */
   readonly row: number;
   readonly endedSessions: number;
-  /** The first checkpoint of the epoch. */
+  /** First checkpoint of the epoch. */
   readonly note: string;
 }
 
-/** No SVID is signed for longer (`ttl` of the access file, with what a CA may add). */
-export const LONGEST_SVID_SECONDS = 3_600 + 60;
-/** A broker that still runs on the former store must not have the number of one that comes after this. */
+/**
+ * Number of writer epochs to skip, so that a broker that still runs on the former store never shares an epoch with a
+ * later broker.
+ */
 const EPOCHS_SKIPPED = 1_000;
 const PORTION = 200;
 
 /**
- * @param survey surveyRestore(), of this store, which nobody else writes to
- * @throws MeshpassError `usage` without a reason; `store_unavailable`; those of a sink: where that fails only at the end, the restore
- * is declared, and the broker that starts next gives it to the sink
+ * Declares a restore.
+ * @param survey result of surveyRestore() for this store, to which no other process writes
+ * @throws MeshpassError `usage` without a reason; `store_unavailable`; sink errors. If a sink fails only at the end,
+ *   the restore is declared, and the next broker to start updates the sink
  */
 export async function acceptRestore(
   { store, key, sinks }: { readonly store: Store; readonly key: AuditKey; readonly sinks: readonly CheckpointSink[] },
@@ -58,7 +61,7 @@ export async function acceptRestore(
   const next = keyAfter(survey, key);
   const size = end.size + 1;
   const note = next.sign(formatCheckpoint({ origin: next.origin, size, root: tree.root(), isCut: false, restore }));
-  // Before anything is written: a sink that refuses it would be left behind.
+  // Rehearsed before anything is written, because a sink that rejects the checkpoint would be left behind.
   for (const sink of sinks) await sink.rehearse?.(note, { epoch, size });
 
   const endedSessions = await store.db
@@ -73,8 +76,6 @@ export async function acceptRestore(
         .values({ epoch, note, time: new Date(clock()) })
         .execute();
       await sql`update broker_epoch set epoch = epoch + ${EPOCHS_SKIPPED}`.execute(db);
-      // Later ones were signed after the backup, and would still be newer: each set gets a version that is later than all of them.
-      await db.deleteFrom('configuration_versions').execute();
       return ended.length;
     })
     .catch((cause: unknown) => {
@@ -94,7 +95,13 @@ function tellingRow(survey: Survey, { by, reason }: RestoreOrder, clock: Clock, 
     login: by,
     target: restore.of,
     detail: {
-      ...{ epoch, ...restore, missing, unproven, code: fault?.code, last_row: last, ended_sessions: liveSessions },
+      epoch,
+      ...restore,
+      missing,
+      unproven,
+      code: fault?.code,
+      last_row: last,
+      ended_sessions: liveSessions,
       checkpoint: signed?.note,
       checkpoint_time: signed?.time,
       invalid: invalid.map(({ sink, problem }) => ({ sink, problem })),
@@ -103,10 +110,13 @@ function tellingRow(survey: Survey, { by, reason }: RestoreOrder, clock: Clock, 
   return auditRow(event, 'allowed', reason, undefined, clock());
 }
 
-/** @returns a row for each */
+/**
+ * Ends all live sessions.
+ * @returns one row per session
+ */
 async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditRow[]> {
   const now = seconds(clock);
-  // After the backup, they got certificates of which the store does not know.
+  // After the backup, these sessions may have received certificates that the store does not know.
   const live = await db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).orderBy('id').execute();
   const ids = live.map(({ id }) => id);
   for (let at = 0; at < ids.length; at += PORTION) {
@@ -124,13 +134,21 @@ async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditR
   return live.map((one) => {
     const event = {
       ...newEvent('session.close', {}, clock, random),
-      ...{ sessionId: one.id, subject: one.subject, login: one.login, issuer: one.issuer },
-      ...{ workspace: one.workspace_key, detail: { cause: 'store_restored' } },
+      sessionId: one.id,
+      subject: one.subject,
+      login: one.login,
+      issuer: one.issuer,
+      workspace: one.workspace_key,
+      detail: { cause: 'store_restored' },
     };
     return auditRow(event, 'ended', `The session has ended: ${CLOSED_BECAUSE.store_restored}.`, undefined, clock());
   });
 }
 
 async function write(db: Db, writer: number, audit: readonly SealedRow[]): Promise<void> {
-  if (audit.length > 0) await sql`select meshpass_write(${writer}, ${JSON.stringify({ audit })}::jsonb)`.execute(db);
+  if (audit.length === 0) return;
+  for (const step of [stepOf(LOCK_EPOCH, [writer], 1), stepOf(APPEND_ROWS, audit, audit.length)]) {
+    const { rows, numAffectedRows } = await db.executeQuery(CompiledQuery.raw(step.sql, [step.parameter]));
+    checkRows(step, Math.max(rows.length, Number(numAffectedRows ?? 0n)), rows);
+  }
 }

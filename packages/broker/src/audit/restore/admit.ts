@@ -1,25 +1,27 @@
 /**
- * Whether the log of the store may be extended: asked before anything else of a broker that starts or takes over. The log must hold
- * what the newest checkpoint outside of the store says of it. Without that, whoever holds the database could cut the end off,
- * restart the broker, and have it sign what is left.
+ * Decides whether the store's log may be extended. Runs before anything else when a broker starts or takes over. The
+ * log must contain everything covered by the newest checkpoint outside the store. Otherwise, an attacker with access to
+ * the database could cut off the end, restart the broker, and make it sign the rest.
  */
+
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
-import type { Db } from '../../store/open.ts';
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import type { Db } from '../../store/index.ts';
 import { baseOf, inEpoch, isInForce, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import { type KnownCheckpoint, type KnownCheckpoints, readKnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
-import { rowHash } from '../log/leaf.ts';
+import { rowHash } from '../log/chain.ts';
 import { rowsAfter, treeAt } from '../log/rows.ts';
 
 export interface AdmittedLog {
-  /** Signs for the epoch that the log is in. */
+  /** Key for the log's current epoch. */
   readonly key: AuditKey;
-  /** What was signed of it, by the sinks. */
+  /** Checkpoints in the sinks. */
   readonly known: KnownCheckpoints;
-  /** Those of them that speak of the log as it is now. */
+  /** Checkpoints that apply to the current log. */
   readonly inForce: readonly KnownCheckpoint[];
-  /** Nothing was ever written here. */
+  /** Whether the store was never used. */
   readonly isNew: boolean;
 }
 
@@ -28,24 +30,25 @@ export interface Fault {
   readonly message: string;
 }
 
-/** Rows at the end that are read again in full at every start; `audit verify` reads all. */
+/** Number of last rows that every start verifies in full. `audit verify` verifies all rows. */
 const READ_AGAIN = 5_000;
 
-/** What an operator does next. */
+/** Next steps for the operator. */
 export const RECOVERY_HINT =
   'Nothing was written. Keep a copy of the database and find the cause. If the database was restored from a backup, or you know ' +
   'the cause, stop all brokers and run `meshpass audit accept-restore` with the flags of this broker for its store, key and ' +
-  'checkpoints: it shows what is missing and lets the log continue, with a record of it (docs/install/backup.md; with the chart, ' +
+  `checkpoints: it shows what is missing and lets the log continue, with a record of it (${pageUrl('docs/install/backup.md#declare-a-restore')}; with the chart, ` +
   'its Job does it).';
 
-/** The host of the public URL is the name of the key. */
+/** The key's name is the host of the public URL. */
 const FORMER_KEY =
   'If the audit key is another one than before, put the former one back: then nothing needs to be declared. ' +
   'The same holds for the public URL, which names the log.';
 
 /**
- * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`; those of a sink
- * or of the store that does not answer
+ * Verifies the log before it is extended.
+ * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`;
+ *   errors from a sink or store that does not answer
  */
 export async function admitLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]): Promise<AdmittedLog> {
   const known = await readKnownCheckpoints(sinks, key.verifiers);
@@ -54,7 +57,7 @@ export async function admitLog(db: Db, key: AuditKey, sinks: readonly Checkpoint
   return { ...log, known };
 }
 
-/** The same as an answer. */
+/** Like admitLog(), but returns the fault instead of throwing. */
 export async function checkLog(
   db: Db,
   key: AuditKey,
@@ -96,7 +99,7 @@ export async function checkLog(
       `${signed} after a restore that the store does not know of: it is older than that restore.`,
     );
   if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, but the store has ${rows}.`);
-  // A restore that was declared while a sink did not answer has signed less than that sink knows.
+  // A restore declared while a sink did not answer may cover fewer rows than that sink.
   const beyond = newest.epoch < epoch ? restores.find((one) => one.epoch > newest.epoch) : undefined;
   if (beyond?.signed !== undefined && beyond.signed < checkpoint.size)
     return fault('audit_tampered', `${signed}, but the restore that was declared since covers ${beyond.signed}.`);
@@ -104,7 +107,7 @@ export async function checkLog(
   return problem === undefined ? { ...judged, fault: undefined } : fault('audit_tampered', `${problem}.`);
 }
 
-/** A broker writes a row before anything of these. */
+/** Whether the store was used. A broker writes an audit row before it writes to any of these tables. */
 async function hasHistory(db: Db): Promise<boolean> {
   for (const table of ['sessions', 'access_versions', 'audit_cuts'] as const)
     if (
@@ -118,12 +121,12 @@ async function hasHistory(db: Db): Promise<boolean> {
   return false;
 }
 
-/** @returns what is wrong with the first of the last rows that is not what its hash says */
+/** @returns the fault of the first row with a wrong hash, among the last rows */
 async function firstChanged(db: Db, rows: number): Promise<string | undefined> {
   let previous: string | undefined;
   for await (const row of rowsAfter(db, Math.max(0, rows - READ_AGAIN), rows)) {
     if (rowHash(row) !== row.hash) return `row ${row.seq} was changed: its hash does not match its content`;
-    if (previous !== undefined && row.previous !== previous) return `row ${row.seq} does not follow the one before`;
+    if (previous !== undefined && row.previous !== previous) return `row ${row.seq} does not follow the previous row`;
     previous = row.hash;
   }
   return undefined;

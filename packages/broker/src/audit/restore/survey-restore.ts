@@ -1,6 +1,8 @@
-/** What an operator has to know before a restore is declared: what the store has, what was signed, and what is missing between. */
+/**
+ * Survey for an operator who is about to declare a restore: the rows in the store, the signed rows, and the difference.
+ */
 import { MeshpassError } from '@meshpass/identity';
-import type { Db } from '../../store/open.ts';
+import type { Db } from '../../store/index.ts';
 import { type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import {
   baseOf,
@@ -15,54 +17,54 @@ import {
 } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { KnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
-import { NO_ROW, rowHash } from '../log/leaf.ts';
+import { NO_ROW, rowHash } from '../log/chain.ts';
 import { BEGINNING, lastCut, rowsAfter, type Start } from '../log/rows.ts';
 import { growTree } from '../log/tree.ts';
 import { checkLog, type Fault } from './admit.ts';
 
 export interface Survey {
-  /** Why a broker would not start; undefined where it would. */
+  /** Why a broker would not start; undefined if it would. */
   readonly fault: Fault | undefined;
-  /** The last row that the store has; undefined where it has none. */
+  /** Last row in the store; undefined if it is empty. */
   readonly last: { readonly seq: number; readonly hash: string; readonly time: string | undefined } | undefined;
-  /** The newest checkpoint outside of the store that verifies. */
+  /** Newest valid checkpoint outside the store. */
   readonly signed:
     | { readonly sink: string; readonly note: string; readonly time: string | undefined; readonly rows: number }
     | undefined;
-  /** What the sinks have and does not count. */
+  /** Invalid notes in the sinks. */
   readonly invalid: KnownCheckpoints['invalid'];
-  /** First and last row that were signed for and are not there. */
+  /** First and last signed row missing from the store. */
   readonly missing: readonly [number, number] | undefined;
-  /** First and last row that are there and not as they were signed, or that nothing proves. */
+  /** First and last row in the store that differs from the signed one or is unproven. */
   readonly unproven: readonly [number, number] | undefined;
-  /** Sessions that the store takes for live: all of them end. */
+  /** Number of sessions that are live in the store. All of them will end. */
   readonly liveSessions: number;
-  /** Number and time of the access file that will be in force, where access files are applied by plan. */
+  /** Version of the access file that will be in force, if access files are applied by plan. */
   readonly access: { readonly version: string; readonly time: string; readonly appliedBy: string } | undefined;
-  /** Of the log after the restore. */
+  /** The log's epoch after the restore. */
   readonly epoch: number;
   readonly restore: Restore;
-  /** The rows that are there. */
+  /** State of the rows in the store. */
   readonly end: Start;
 }
 
-/** Nobody restores so often; a place may hold anything. */
+/** Highest plausible epoch. An unverified note may contain any number. */
 const MAX_EPOCH = 1_000_000;
 
 /**
- * Reads the whole log.
- * @throws MeshpassError `audit_tampered` where rows are missing in its middle: such a log cannot go on at all
+ * Surveys the store by reading the whole log.
+ * @throws MeshpassError `audit_tampered` if rows are missing in the middle; such a log cannot continue
  */
 export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoints): Promise<Survey> {
   const { fault } = await checkLog(db, key, known);
   const base = baseOf(key.verifiers);
   const { restores } = readRestores(await restoreNotes(db), key.verifiers);
   const { newest, invalid } = known;
-  // Also what no key verifies counts: its place takes a later one only.
+  // Unverifiable notes count as well, because their sinks accept only a later epoch.
   const claimed = invalid.map(({ note }) => epochOf(base, claimOf(note).origin) ?? 1).filter((one) => one < MAX_EPOCH);
   const latest = Math.max(await recordedEpoch(db), newest?.epoch ?? 1, ...claimed);
 
-  // What was signed of the rows, by size.
+  // Signed roots by size.
   const roots = new Map<number, Set<string>>();
   for (const note of [...(await storedNotes(db)), ...known.all.map((one) => one.note)]) {
     const read = readCheckpoint(note, key.verifiers);
@@ -94,12 +96,14 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   };
 }
 
-/** The key that signs after the restore. */
+/** Returns the key that signs after the restore. */
 export function keyAfter(survey: Survey, key: AuditKey): AuditKey {
   return inEpoch(key, survey.epoch);
 }
 
-/** Grows the tree over all rows, and holds it against what was signed as long as every row is what its hash says. */
+/**
+ * Builds the tree over all rows, and compares it with the signed roots up to the first row whose hash does not match.
+ */
 async function walk(
   db: Db,
   roots: ReadonlyMap<number, ReadonlySet<string>>,

@@ -1,8 +1,8 @@
-/** GitHub does not answer while somebody's request, and somebody's emergency, wait. */
+/** GitHub does not respond while a request and an emergency of a person wait. */
 import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import type { IssuerResponse } from '../../../src/attest/issuer-http.ts';
-import { createRateLimiter } from '../../../src/github/rate-limiter.ts';
+import { createRateLimiter } from '../../../src/attest/watch/rate-limiter.ts';
+import type { IssuerResponse } from '../../../src/issuers/issuer-http.ts';
 import { asSession, type Enrolled } from '../../harness/broker.ts';
 import { startWorld, type World } from './world.ts';
 
@@ -11,7 +11,7 @@ let world: World;
 let alice: Enrolled;
 let bob: Enrolled;
 let zoe: Enrolled;
-/** Why GitHub says nothing. */
+/** Reasons why GitHub does not answer. */
 let away: MeshpassError | undefined;
 beforeAll(async () => {
   world = await startWorld({
@@ -23,7 +23,7 @@ beforeAll(async () => {
         const known = { ...attestation, githubUser: { id, login } };
         if (login !== 'bob') return { ...more, attestation: known };
         const person = { attestor: 'github-codespace', issuer: 'github', subject: `github:${id}` } as const;
-        return { ...more, attestation: { ...known, ...person, claims: {} } };
+        return { ...more, attestation: { ...known, ...person, claims: { billable_owner: 'acme' } } };
       },
       github: {
         rateLimiter: createRateLimiter(clock),
@@ -58,7 +58,7 @@ function answered(body: unknown): IssuerResponse {
 }
 
 it.each(['issuer_unavailable', 'issuer_rate_limited'] as const)(
-  'lists what is one’s own, and says that the rest is missing, while it is %s',
+  'lists the person’s own requests, and states that the rest is missing, while it is %s',
   async (code) => {
     const own = await world.post(alice, '/approvals', { grant: 'prod', reason: 'INC-1' });
     expect(own.status, own.text).toBe(200);
@@ -73,8 +73,11 @@ it.each(['issuer_unavailable', 'issuer_rate_limited'] as const)(
     ]);
     away = new MeshpassError(code, 'GitHub does not answer.', { retryAfter: 5 });
     expect(await world.overview(bob)).toMatchObject({
-      ...{ own: [], to_answer: [], to_review: [], requestable: [{ grant: 'prod' }] },
-      incomplete: expect.stringMatching(/^What others wait for is not listed, .*: GitHub does not answer\.$/),
+      own: [],
+      to_answer: [],
+      to_review: [],
+      requestable: [{ grant: 'prod' }],
+      incomplete: expect.stringMatching(/^Requests of others are not listed, .*: GitHub does not answer\.$/),
     });
     expect(ids((await world.overview(alice)).own)).toContain(own.json.id);
     const answer = await world.post(bob, '/approvals/answer', { id: own.json.id, decision: 'approve' });

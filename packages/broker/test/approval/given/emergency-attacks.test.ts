@@ -1,6 +1,6 @@
-/** What somebody may try with an emergency: to keep what was objected to, and to be a job, or two people. */
+/** Attacks with an emergency: to keep access after an objection, and to act as a job, or as two people. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { asSession, type Enrolled } from '../../harness/broker.ts';
+import { asSession, type Enrolled, renewLease } from '../../harness/broker.ts';
 import { CLIENT, claimsFor, OKTA, type SignInProvider, signIn, signInProvider } from '../../harness/sign-in.ts';
 import { startWorld, type World } from './world.ts';
 
@@ -58,7 +58,7 @@ describe('an attack on emergencies', () => {
     await signedIn(job!, 'one', { exp: world.harness.now() + 30 });
     expect((await world.overview(job!)).requestable).toMatchObject([{ grant: 'prod' }]);
     world.harness.clockAhead += 31_000;
-    await asSession(world.harness, job!, { method: 'POST', path: '/session/heartbeat' });
+    await renewLease(world.harness, job!);
     expect((await take(job!)).error_code).toBe('emergency_not_offered');
     expect((await world.post(job!, '/approvals', { grant: 'prod' })).json.error_code).toBe('approval_not_offered');
     expect((await world.overview(job!)).requestable).toEqual([]);
@@ -74,7 +74,7 @@ describe('an attack on emergencies', () => {
     expect((await review(bob!, id)).emergency.state).toBe('accepted');
   });
 
-  it('by a second account is barred, too, where a sign-in after the objection shows whose it is', async () => {
+  it('by a second account is also barred, if a sign-in after the objection shows its owner', async () => {
     const [first, second, bob] = await world.people('x1', 'y1', 'bob');
     const { id } = await take(first!);
     expect((await review(bob!, id, 'object')).emergency.state).toBe('objected');

@@ -1,7 +1,7 @@
 /** Grants that people take without an approval, and reviews afterwards, over the API of a whole broker. */
 import { ApprovalRequest } from '@meshpass/identity/approval';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { asSession, type Enrolled } from '../../harness/broker.ts';
+import { type Enrolled, renewLease } from '../../harness/broker.ts';
 import { asOperator, signIn } from '../../harness/operators.ts';
 import { accessFile, startWorld, type World } from './world.ts';
 
@@ -37,30 +37,38 @@ describe('an emergency', () => {
   const review = (who: Enrolled, id: string, decision = 'accept') =>
     world.post(who, '/approvals/review', { id, decision, reason: 'seen' });
   const code = async (call: ReturnType<typeof take>) => (await call).json.error_code;
-  /** Whom no other test has: what somebody took stays with them until it is reviewed. */
+  /** People of this test only, because an emergency stays with them until it is reviewed. */
   const stranger = () => `p${persons++}`;
   const clear = async (who: Enrolled, ...ids: readonly string[]) => {
     for (const id of ids) expect((await review(who, id)).status).toBe(200);
   };
 
-  it('gives the grant at once to the session that takes it, and names it in the audit log and to reviewers', async () => {
+  it('gives the grant at once to the session, with an audit row and a notice to reviewers', async () => {
     const taker = stranger();
     const [alice, elsewhere, bob, dave] = await world.people(taker, taker, 'bob', 'dave');
     expect((await world.overview(alice!)).requestable[0]).toMatchObject({
-      ...{ grant: 'prod', approval: expect.not.stringContaining('emergency') },
+      grant: 'prod',
+      approval: expect.not.stringContaining('emergency'),
       emergency: { longest: 1200, review: expect.stringContaining('reviewed within 24h by') },
     });
     const taken = await take(alice!, { seconds: 600 });
     const until = expect.closeTo(world.harness.now() + 600, -1);
     expect(ApprovalRequest.parse(taken.json)).toMatchObject({
-      ...{ state: 'approved', reason: 'INC-1', until, answers: [] },
+      state: 'approved',
+      reason: 'INC-1',
+      until,
+      answers: [],
       emergency: { state: 'open', review_by: expect.closeTo(world.harness.now() + 86_400, -1), reviews: [] },
     });
     const { id } = taken.json;
     expect([await world.grants(alice!), await world.grants(elsewhere!)]).toEqual([['dev', 'prod'], ['dev']]);
     const row = (await world.rows('approval.emergency')).at(-1)!;
     expect(row).toMatchObject({
-      ...{ outcome: 'allowed', subject: `idp:${taker}`, grant_name: 'prod', target: id, reason: 'INC-1' },
+      outcome: 'allowed',
+      subject: `idp:${taker}`,
+      grant_name: 'prod',
+      target: id,
+      reason: 'INC-1',
     });
     expect(JSON.parse(row.detail!)).toMatchObject({ seconds: 600, until, review_by: taken.json.emergency.review_by });
     const widened = (await world.rows('session.widen')).at(-1)!;
@@ -74,12 +82,11 @@ describe('an emergency', () => {
     expect(await world.grants(alice!)).toEqual(['dev', 'prod']);
   });
 
-  it('is over at its time, and is reviewed then, too', async () => {
+  it('ends at its time, and can still be reviewed', async () => {
     const [alice, bob] = await world.people(stranger(), 'bob');
     const { id } = (await take(alice!, { seconds: 60 })).json;
     world.harness.clockAhead += 30_000;
-    for (const who of [alice!, bob!])
-      await asSession(world.harness, who, { method: 'POST', path: '/session/heartbeat' });
+    for (const who of [alice!, bob!]) await renewLease(world.harness, who);
     world.harness.clockAhead += 31_000;
     await expect.poll(() => world.grants(alice!)).toEqual(['dev']);
     await expect.poll(async () => (await world.overview(alice!)).own[0]?.state).toBe('ended');
@@ -87,17 +94,21 @@ describe('an emergency', () => {
     expect(await code(world.post(alice!, '/approvals/withdraw', { id }))).toBe('approval_unknown');
     const reviewed = (await review(bob!, id)).json;
     expect(reviewed).toMatchObject({
-      ...{ state: 'ended', emergency: { state: 'accepted', reviews: [{ decision: 'accept', subject: 'idp:bob' }] } },
+      state: 'ended',
+      emergency: { state: 'accepted', reviews: [{ decision: 'accept', subject: 'idp:bob' }] },
     });
     expect(await code(review(bob!, id))).toBe('approval_unknown');
     const row = (await world.rows('approval.review')).findLast((one) => one.target === id && one.outcome === 'allowed');
     expect(JSON.parse(row!.detail!)).toMatchObject({
-      ...{ decision: 'accept', via: 'workspace', state: 'accepted', taker: { session: alice!.session.id } },
+      decision: 'accept',
+      via: 'workspace',
+      state: 'accepted',
+      taker: { session: alice!.session.id },
       entry: expect.stringMatching(/^access.yaml:/),
     });
   });
 
-  it('is not reviewed by whoever took it, in any workspace of theirs, nor by whom "review" does not name', async () => {
+  it('cannot be reviewed by the person who took it, in any of their workspaces, nor by people outside "review"', async () => {
     const [alice, elsewhere, dave, bob] = await world.people('lead', 'lead', 'dave', 'bob');
     const { id } = (await take(alice!)).json;
     for (const who of [alice!, elsewhere!]) {
@@ -111,7 +122,7 @@ describe('an emergency', () => {
     await clear(dave!, id);
   });
 
-  it('ends at once when somebody objects, and bars whoever took it until somebody accepts it after all', async () => {
+  it('ends at once on an objection, and bars the person who took it until a reviewer accepts it', async () => {
     const taker = stranger();
     const [alice, again, bob, carol] = await world.people(taker, taker, 'bob', 'carol');
     const { id } = (await take(alice!)).json;
@@ -137,7 +148,7 @@ describe('an emergency', () => {
     await clear(bob!, second);
   });
 
-  it('is refused without a reason, for too long, to whom the file does not offer it, and where it is held', async () => {
+  it('is refused without a reason, for too long, to people without the offer, and if it is already active', async () => {
     const [alice, mallory, bob] = await world.people(stranger(), 'mallory', 'bob');
     expect(await code(take(alice!, { reason: undefined }))).toBe('request_malformed');
     expect(await code(take(alice!, { reason: ' ' }))).toBe('request_malformed');
@@ -156,7 +167,7 @@ describe('an emergency', () => {
     await clear(bob!, id);
   });
 
-  it('is taken while a request waits, which gives the grant for longer', async () => {
+  it('works while a request waits, whose approval extends the grant', async () => {
     const [alice, bob] = await world.people(stranger(), 'bob');
     const asked = (await world.post(alice!, '/approvals', { grant: 'prod', reason: 'INC-1' })).json.id;
     const taken = (await take(alice!)).json;
@@ -165,7 +176,7 @@ describe('an emergency', () => {
     await clear(bob!, taken.id);
   });
 
-  it('is taken after a denial, and again after an operator took it back: an objection alone bars', async () => {
+  it('works after a denial, and again after an operator revoked it: only an objection bars', async () => {
     world.use(file(undefined, 'operators: {admin: [{issuer: idp, claims: {groups: admin}}]}'));
     const [alice, bob] = await world.people(stranger(), 'bob');
     const asked = (await world.post(alice!, '/approvals', { grant: 'prod', reason: 'INC-1' })).json.id;
@@ -194,7 +205,7 @@ describe('an emergency', () => {
     await clear(bob!, last);
   });
 
-  it('that nobody reviewed in time bars whoever took it, also at the broker that takes over', async () => {
+  it('that was not reviewed in time bars the person who took it, even at the broker that takes over', async () => {
     const taker = stranger();
     const [before] = await world.people(taker);
     const { id } = (await take(before!)).json;
@@ -215,7 +226,7 @@ describe('an emergency', () => {
     await clear(bob!, again.id);
   });
 
-  it('goes on at the broker that takes over: held, and to be reviewed', async () => {
+  it('continues at the broker that takes over: active, and to be reviewed', async () => {
     const [alice, bob] = await world.people(stranger(), 'bob');
     const { id } = (await take(alice!)).json;
     await world.harness.restart();
@@ -228,7 +239,7 @@ describe('an emergency', () => {
     await clear(bob!, id);
   });
 
-  it('is reviewed by whom the file named when it was taken, where the grant is gone', async () => {
+  it('is reviewed by the people whom the file named at its start, if the grant no longer exists', async () => {
     const [alice, bob] = await world.people(stranger(), 'bob');
     const { id } = (await take(alice!)).json;
     world.use(accessFile(''));

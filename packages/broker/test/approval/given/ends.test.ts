@@ -1,4 +1,4 @@
-/** Until when an approval gives a grant: what is said of it is what is so. */
+/** End of an approved grant: the reported time is the real one. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { accessFile, startWorld, type World } from './world.ts';
 
@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.harness.stop());
 
-it('names the end of the grant where its session limit comes before the time that was approved', async () => {
+it('shows the end of the grant if its session limit comes before the approved time', async () => {
   const { harness, use, people, post, rows } = world;
   use(prod(`session: 10m\n    ${APPROVAL}`));
   const [alice, bob] = await people('alice', 'bob');
@@ -30,7 +30,7 @@ it('names the end of the grant where its session limit comes before the time tha
   expect(own).toMatchObject({ id, until });
 });
 
-it('leaves a grant that the access file gives without an approval by now, when the approval is withdrawn', async () => {
+it('keeps a grant, after a withdrawal, that the access file now grants without an approval', async () => {
   const { use, people, post, grants } = world;
   use(prod(APPROVAL));
   const [alice, bob] = await people('alice', 'bob');

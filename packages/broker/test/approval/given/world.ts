@@ -1,4 +1,4 @@
-/** People with sessions at a whole broker, who ask for access and answer. */
+/** A whole broker and people with sessions at it, who request access and answer requests. */
 import { authorize, parseAccess } from '@meshpass/access';
 import { ApprovalsResponse } from '@meshpass/identity/approval';
 import {
@@ -28,18 +28,18 @@ export interface AuditRow {
 export interface World {
   readonly harness: Harness;
   readonly use: (text: string) => void;
-  /** Each in a workspace of their own. */
+  /** Opens a session for each subject, in a workspace of their own. */
   readonly people: (...subjects: readonly string[]) => Promise<Enrolled[]>;
   readonly post: (who: Enrolled, path: string, body: object) => Promise<Answer>;
   readonly overview: (who: Enrolled) => Promise<ApprovalsResponse>;
   /** Grants that a session has. */
   readonly grants: (who: Enrolled) => Promise<readonly string[]>;
-  /** Of the audit log, the newest last. @param action only these */
+  /** Rows of the audit log, the newest last. @param action only these */
   readonly rows: (action: string) => Promise<readonly AuditRow[]>;
   readonly metric: (name: string) => Promise<number | undefined>;
 }
 
-/** Of everybody at the issuer `idp`. @param grants further lines below `grants:` */
+/** Access file that grants `dev` to every subject of the issuer `idp`. @param grants further lines below `grants:` */
 export function accessFile(grants: string, more = ''): string {
   return `
 trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-operators}}, other: {issuer: 'https://other.example', audience: meshpass}}}
@@ -57,8 +57,11 @@ export async function startWorld(options: HarnessOptions = {}): Promise<World> {
   return {
     harness,
     use: (text) => {
-      const { grants, trust, deny, operators, webhooks } = parseAccess(text, 'access.yaml');
-      harness.mesh.setAccess(grants, [], trust, deny, webhooks && { webhooks });
+      const { grants, trust, deny, operators, webhooks, contact } = parseAccess(text, 'access.yaml');
+      harness.mesh.setAccess(grants, [], trust, deny, {
+        ...(webhooks && { webhooks }),
+        ...(contact !== undefined && { contact }),
+      });
       harness.mesh.setOperators(operators);
     },
     people: async (...subjects) => {
@@ -74,7 +77,9 @@ export async function startWorld(options: HarnessOptions = {}): Promise<World> {
     },
     post: async (who, path, body) =>
       await asSession(harness, who, {
-        ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
+        method: 'POST',
+        path,
+        headers: { 'content-type': 'application/json' },
         body: JSON.stringify(body),
       }),
     overview: async (who) => ApprovalsResponse.parse((await asSession(harness, who, { path: '/approvals' })).json),

@@ -1,10 +1,10 @@
-/** A GitHub App whose id or key is wrong: GitHub is there, and refuses it. */
+/** A GitHub App whose id or key is wrong: GitHub is available and refuses it. */
 import { generateKeyPairSync } from 'node:crypto';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createGithubApp } from '../../../src/attest/github/app.ts';
 import { createLosses } from '../../../src/attest/github/losses.ts';
-import { plainHttpIssuersOnlyInALab } from '../../../src/attest/issuer-http.ts';
+import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
 
 let github: RunningGithub;
 beforeAll(async () => {
@@ -15,18 +15,22 @@ afterAll(() => github.close());
 const appWith = (privateKey: string) => {
   const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
   return createGithubApp({
-    ...{ ...asking, url: github.url, appId: '4242', privateKey, losses: createLosses(Date.now) },
+    ...asking,
+    url: github.url,
+    appId: '4242',
+    privateKey,
+    losses: createLosses(Date.now),
   });
 };
 
-it('signs in with its own key, and nothing is to be mended', async () => {
+it('signs in with its own key, without a warning', async () => {
   const app = appWith(github.appPrivateKey);
   expect(app.refused()).toBeUndefined();
   await app.signIn();
   expect(app.refused()).toBeUndefined();
 });
 
-it('with the key of another one says who has to mend what, not that GitHub is away', async () => {
+it('with the key of another App reports the fix, not an outage of GitHub', async () => {
   const { privateKey } = generateKeyPairSync('rsa', {
     modulusLength: 2048,
     privateKeyEncoding: { type: 'pkcs8', format: 'pem' },

@@ -1,20 +1,19 @@
-/** Which Codespaces are believed, against a GitHub that follows the published description. */
+/** Codespaces that are accepted, against a GitHub that follows the published description. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { CODESPACE_STATES } from '@meshpass/lab/github/state';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Attest } from '../../../src/attest/attest.ts';
-import { attestCodespace } from '../../../src/attest/github/codespace.ts';
-import { plainHttpIssuersOnlyInALab } from '../../../src/attest/issuer-http.ts';
+import { attestCodespace, limitCodespaceTokens } from '../../../src/attest/github/codespace.ts';
 import type { Presence } from '../../../src/attest/presence/presence.ts';
-import { createTokenAttempts } from '../../../src/attest/token-attempts.ts';
+import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
 import { createWorld, presentCodespace, refusal, type World, type WorldOptions } from '../world.ts';
 
 const NOTHING = { teams: [], roles: [] };
 const PRESENTER = { jkt: 'unused', source: '192.0.2.1' };
 const presence: Presence = { show: async () => 'not_asked' };
-const attempts = createTokenAttempts(Date.now);
+const guesses = limitCodespaceTokens(Date.now);
 
 let world: World;
 let alice: StartedCodespace;
@@ -25,7 +24,7 @@ beforeAll(async () => {
 afterAll(() => world.close());
 beforeEach(async () => {
   await world.github.admin.reset();
-  // Its token reads Codespaces: who is asked about what else is the matter here, and presence.test.ts has the others.
+  // Its token may read Codespaces. Tokens that may not are in presence.test.ts.
   const space = { owner: 'alice', repository: 'acme/payments-api', ref: 'main', tokenReadsCodespaces: true };
   alice = await world.github.admin.createCodespace(space);
 });
@@ -70,7 +69,7 @@ describe('a running Codespace of its developer', () => {
     expect(after.attestation.teams).toEqual(['acme/payments']);
   });
 
-  test('inherits nothing from who had its login before', async () => {
+  test('inherits nothing from the previous owner of its login', async () => {
     const attest = world.attest();
     await present(alice, attest);
     await world.github.admin.renameUser('alice', 'alice-married');
@@ -87,7 +86,7 @@ describe('a running Codespace of its developer', () => {
     expect((await present(space)).attestation.claims).toMatchObject({ created_from_prebuild: true });
   });
 
-  test('is read by the GitHub App where its own token may not', async () => {
+  test('is read by the GitHub App if its own token may not', async () => {
     const space = await world.github.admin.createCodespace({
       owner: 'alice',
       repository: 'acme/orders',
@@ -95,7 +94,7 @@ describe('a running Codespace of its developer', () => {
     const { attestation } = await present(space);
     expect(attestation.workspace).toMatchObject({ key: `codespace:${space.id}`, repository: { id: 7003 } });
     expect((await refusal(present(space, { withoutApp: true }))).code).toBe('proof_rejected');
-    // Not somebody else's, not one that is stopped, and nothing of a stranger.
+    // Refused: a Codespace of another user, one that is stopped, and one of a user outside the organisation.
     const bob = await world.github.admin.createCodespace({ owner: 'bob', repository: 'acme/orders' });
     expect((await refusal(present({ name: bob.name, token: space.token }))).code).toBe('workspace_unknown');
     await world.github.admin.setCodespaceState(space.name, 'ShuttingDown');
@@ -113,7 +112,7 @@ describe('a running Codespace of its developer', () => {
 });
 
 describe('is refused', () => {
-  test('the token of somebody else', async () => {
+  test('the token of another person', async () => {
     const bob = await world.github.admin.createCodespace({ owner: 'bob', repository: 'acme/orders' });
     expect((await refusal(present({ name: alice.name, token: bob.token }))).code).toBe('workspace_unknown');
     expect((await refusal(present({ name: bob.name, token: alice.token }))).code).toBe('workspace_unknown');
@@ -131,7 +130,7 @@ describe('is refused', () => {
     });
     await new Promise<void>((resolve) => mixed.listen(0, '127.0.0.1', resolve));
     const api = { ...how, url: `http://127.0.0.1:${(mixed.address() as AddressInfo).port}` };
-    const attempt = attestCodespace(proofOf(bob), PRESENTER, trust, NOTHING, { api, presence, attempts });
+    const attempt = attestCodespace(proofOf(bob), PRESENTER, trust, NOTHING, { api, presence, guesses });
     expect((await refusal(attempt)).code).toBe('workspace_not_owned');
     mixed.close();
     mixed.closeAllConnections();
@@ -140,11 +139,11 @@ describe('is refused', () => {
   test.each(CODESPACE_STATES.filter((state) => state !== 'Available'))('a Codespace that is %s', async (state) => {
     await world.github.admin.setCodespaceState(alice.name, state);
     const { code } = await refusal(present(alice));
-    // A deleted one is not shown any more.
+    // GitHub no longer lists a deleted Codespace.
     expect(code).toBe(state === 'Deleted' ? 'workspace_unknown' : 'workspace_not_available');
   });
 
-  test('a prebuild, whose token is nobody’s', async () => {
+  test('a prebuild, whose token belongs to no person', async () => {
     const token = await world.github.admin.createActionsToken();
     expect((await refusal(present({ name: alice.name, token }))).code).toBe('proof_prebuild');
   });
@@ -180,15 +179,17 @@ describe('is refused', () => {
     expect((await refusal(present(alice, { organization: 'other' }))).code).toBe('workspace_not_trusted');
   });
 
-  test('who left the organisation, though it still pays for the Codespace and nobody has heard of it', async () => {
+  test('a person who left the organisation, though it still pays for the Codespace and no event has arrived', async () => {
     expect((await present(alice)).attestation.login).toBe('alice');
     await world.github.admin.removeFromOrganization('acme', 'alice');
     expect((await refusal(present(alice))).code).toBe('workspace_not_trusted');
   });
 
-  test('every Codespace where the access file trusts none', async () => {
+  test('every Codespace if the access file trusts none', async () => {
     const attempt = attestCodespace(proofOf(alice), PRESENTER, { issuers: [], audiences: [] }, NOTHING, {
-      ...{ api: { ...how, url: world.github.url }, presence, attempts },
+      api: { ...how, url: world.github.url },
+      presence,
+      guesses,
     });
     expect((await refusal(attempt)).code).toBe('workspace_not_trusted');
   });
@@ -205,7 +206,7 @@ describe('is refused', () => {
   });
 });
 
-describe('while GitHub does not say, nothing is granted', () => {
+describe('while GitHub gives no answer, nothing is granted', () => {
   test.each([
     { mode: 'down' },
     { mode: 'slow', delayMs: 2000 },
@@ -222,7 +223,7 @@ describe('while GitHub does not say, nothing is granted', () => {
     expect(refused.text).not.toContain(alice.token);
   });
 
-  test('rate-limited, and it says when to come back', async () => {
+  test('rate-limited, with the time to retry', async () => {
     const retryAfter = async () => {
       const error = await present(alice).then(
         () => undefined,
@@ -238,7 +239,7 @@ describe('while GitHub does not say, nothing is granted', () => {
     expect(await retryAfter()).toBeLessThanOrEqual(121);
   });
 
-  test('a redirect is not followed, so the token goes nowhere', async () => {
+  test('the broker follows no redirect, so the token goes nowhere', async () => {
     const seen: unknown[] = [];
     const attacker = createServer((request, response) => {
       seen.push(request.headers.authorization);
@@ -252,7 +253,7 @@ describe('while GitHub does not say, nothing is granted', () => {
     attacker.close();
   });
 
-  test('and it goes on by itself when GitHub is back', async () => {
+  test('and it recovers by itself when GitHub returns', async () => {
     const attest = world.attest();
     await world.github.admin.setFault({ mode: 'down' });
     expect((await refusal(present(alice, attest))).code).toBe('issuer_unavailable');

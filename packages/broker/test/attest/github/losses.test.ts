@@ -1,4 +1,4 @@
-/** What is lost stays lost, whatever is doubted: events are cheap for whoever has the stream's token. */
+/** A recorded loss stays valid despite doubtful events, which a holder of the stream's token can send at will. */
 import { describe, expect, it } from 'vitest';
 import { createLosses, type Fact, LOSS_SECONDS } from '../../../src/attest/github/losses.ts';
 
@@ -29,7 +29,7 @@ describe('the record of losses', () => {
     expect(losses.since(member(1), asked)).toBe(true);
   });
 
-  it('forgets a loss when nothing can stand on it any more, and makes room by that alone', () => {
+  it('forgets a loss only once no answer can depend on it, and makes room only by that', () => {
     const losses = createLosses(() => now, { lossCapacity: 3 });
     losses.lose(member(1));
     losses.lose(member(2));
@@ -43,14 +43,14 @@ describe('the record of losses', () => {
     expect([1, 2, 3, 4, 5].map((id) => losses.isLost(member(id)))).toEqual([true, false, true, true, false]);
   });
 
-  it('takes everything for lost that began before a loss for which there was no room', () => {
+  it('treats every answer from before a loss without room as lost', () => {
     const losses = createLosses(() => now, { lossCapacity: 3 });
     const asked = losses.now();
     for (const id of [1, 2, 3]) losses.lose(member(id));
     now += 60_000;
     expect(losses.isLost(member(9))).toBe(false);
     losses.lose(member(4));
-    // The first was forgotten for it; nobody knows any more whom it was about.
+    // The first was evicted for it, so its subject is unknown.
     const forgotten = Math.floor((now - 60_000) / 1000);
     for (const id of [1, 9]) {
       expect(losses.isLost(member(id), forgotten)).toBe(true);

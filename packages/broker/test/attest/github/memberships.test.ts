@@ -1,4 +1,4 @@
-/** Roles and teams of a developer, as GitHub says them in an exchange. */
+/** Roles and teams of a developer, which GitHub reports in an exchange. */
 
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => world.close());
 beforeEach(async () => {
   await world.github.admin.reset();
-  // Its token reads Codespaces: who is asked about what else is the matter here, and presence.test.ts has the others.
+  // Its token may read Codespaces. Tokens that may not are in presence.test.ts.
   const space = { owner: 'alice', repository: 'acme/payments-api', ref: 'main', tokenReadsCodespaces: true };
   alice = await world.github.admin.createCodespace(space);
 });
@@ -33,13 +33,13 @@ describe('roles in an organization', () => {
     expect(await rolesOf(bob)).toEqual(['acme/admin', 'acme/member']);
   });
 
-  test('are none of who is no member, and none without a GitHub App', async () => {
+  test('are none for people who are no members, and none without a GitHub App', async () => {
     expect(await rolesOf(alice, { withoutApp: true })).toBeUndefined();
     await world.github.admin.removeFromOrganization('acme', 'alice');
     expect((await refusal(rolesOf(alice))).code).toBe('workspace_not_trusted');
   });
 
-  test('are not said where the access file mentions none; whether somebody is a member is asked once', async () => {
+  test('are not requested if the access file mentions none; the membership is requested once', async () => {
     await world.github.admin.forgetCalls();
     expect((await present(alice)).attestation).not.toHaveProperty('organizationRoles');
     expect((await world.github.admin.calls()).filter((call) => call.includes('/orgs/acme/memberships'))).toEqual([
@@ -62,7 +62,7 @@ describe('teams', () => {
     expect((await present(alice)).attestation.teams).toEqual(['acme/payments', 'acme/sre']);
   });
 
-  test('are asked again when a minute is over', async () => {
+  test('are requested again after a minute', async () => {
     let now = Date.now();
     const attest = world.attest({ clock: () => now, presence: 'off' });
     await present(alice, attest);

@@ -1,13 +1,13 @@
-/** Teams by id: a renamed team keeps what it was given, and no other team gets it with the name. */
+/** Teams by id: a renamed team keeps its access, and no other team gets it with the name. */
 
 import { parseAccess } from '@meshpass/access';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asSession, type Harness } from '../../harness/broker.ts';
+import { type Harness, renewLease } from '../../harness/broker.ts';
 import { opened, present, startGithubHarness } from '../../harness/github.ts';
 
-/** Of acme/payments, where alice is; and of acme/sre, where bob is. */
+/** Ids of acme/payments, with alice as a member, and of acme/sre, with bob. */
 const [PAYMENTS, SRE] = [31, 32];
 
 let github: RunningGithub;
@@ -23,7 +23,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await github.admin.reset();
-  // What GitHub said before its reset is remembered by no process, and what was lost then has settled.
+  // No process caches GitHub's answers from before its reset, and earlier losses have settled.
   await harness.restart();
   harness.clockAhead += 10_500;
 });
@@ -46,7 +46,7 @@ const isOut = async (space: StartedCodespace) => expect(await present(harness, s
 describe('a grant to a team with its id', () => {
   beforeEach(() => grants(`{team: acme/payments, team_id: ${PAYMENTS}}`));
 
-  it('is of its members, and of nobody else', async () => {
+  it('matches only its members', async () => {
     await isIn(await codespace());
     await isOut(await codespace('carol'));
   });
@@ -70,23 +70,20 @@ describe('a grant to a team with its id', () => {
     await isOut(await codespace('bob'));
   });
 
-  it('is of nobody where the id is another team’s, or of another organization', async () => {
+  it('matches no person if the id belongs to another team or organization', async () => {
     grants(`{team: acme/payments, team_id: ${SRE}}`);
     await isOut(await codespace());
     grants('{team: acme/payments, team_id: 999}');
     await isOut(await codespace());
   });
 
-  it('ends with the membership, under whatever name', async () => {
+  it('ends with the membership, under any name', async () => {
     const who = await opened(harness, await codespace());
     harness.clockAhead += 10_500;
     await github.admin.renameTeam('acme/payments', 'payments-old');
     await github.admin.removeFromTeam('acme/payments-old', 'alice');
     await vi.waitFor(
-      async () =>
-        expect((await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' })).json).toMatchObject({
-          error_code: 'session_closed',
-        }),
+      async () => expect(await renewLease(harness, who)).toMatchObject({ kind: 'ended', cause: 'membership_lost' }),
       { timeout: 60_000, interval: 100 },
     );
   });
@@ -101,7 +98,7 @@ it('a grant to a team by its slug alone goes to whichever team has it', async ()
 describe('a denial of a team by its id', () => {
   const deny = (id: number) => grants('{role: acme/member}', `deny: [{team: acme/contractors, team_id: ${id}}]`);
 
-  it('is of its members, under whatever name, and of nobody else', async () => {
+  it('matches only its members, under any name', async () => {
     deny(PAYMENTS);
     await isOut(await codespace());
     await isIn(await codespace('carol'));
@@ -109,7 +106,7 @@ describe('a denial of a team by its id', () => {
     await isOut(await codespace());
   });
 
-  it('is of everybody where GitHub does not show such a team', async () => {
+  it('matches every person if GitHub does not show such a team', async () => {
     deny(999);
     await isOut(await codespace('carol'));
   });

@@ -1,11 +1,11 @@
-/** Which ID tokens are believed, against a certified provider and an issuer with the claims of GitHub Actions. */
+/** ID tokens that are accepted, against a certified provider and an issuer with the claims of GitHub Actions. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { FORGERIES } from '@meshpass/lab/oidc/forge';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Attest } from '../../../src/attest/attest.ts';
-import { plainHttpIssuersOnlyInALab } from '../../../src/attest/issuer-http.ts';
-import { createIssuerKeys } from '../../../src/attest/oidc/issuer-keys.ts';
+import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
+import { createIssuerKeys } from '../../../src/issuers/oidc/issuer-keys.ts';
 import { createWorld, refusal, type World } from '../world.ts';
 import { FORGERY_CODES } from './forgery-codes.ts';
 
@@ -46,7 +46,7 @@ describe('a person of the company', () => {
     expect((await present(token)).attestation.subject).toBe('okta:x');
   });
 
-  test('has a subject without a slash that nobody else has', async () => {
+  test('has a unique subject without a slash', async () => {
     const subject = async (sub: string) =>
       (await present(await world.idp.admin.idToken({ subject: sub }))).attestation.subject;
     expect(await subject('auth0|a/b')).toBe('okta:auth0|a%2Fb');
@@ -90,7 +90,7 @@ describe('a job of GitHub Actions', () => {
     });
   });
 
-  test('is not known by what its subject says', async () => {
+  test('is not identified by its subject', async () => {
     const claims = { sub: 'repo:acme/payments-api:ref:refs/heads/main' };
     const job = { repositoryOwner: { name: 'mallory', id: 666013 }, repository: { name: 'payments-api', id: 6660 } };
     const { attestation } = await present(await world.actions.admin.idToken({ audience: 'meshpass', job, claims }));
@@ -98,7 +98,7 @@ describe('a job of GitHub Actions', () => {
     expect(attestation.workspace.repository).toMatchObject({ fullName: 'mallory/payments-api', ownerId: 666013 });
   });
 
-  test('is refused where an id is missing or no number', async () => {
+  test('is refused if an id is missing or no number', async () => {
     for (const repository_id of [undefined, null, '', 'x', '0', '7001.0', '9'.repeat(40), 7001]) {
       const token = await world.actions.admin.idToken({
         audience: 'meshpass',
@@ -108,7 +108,7 @@ describe('a job of GitHub Actions', () => {
     }
   });
 
-  test('is refused where a claim turns the direction of text, before anything is asked about it', async () => {
+  test('is refused if a claim changes the direction of text, before any request about it', async () => {
     const token = await world.actions.admin.idToken({ audience: 'meshpass', claims: { actor: 'ali\u202ece' } });
     expect((await refusal(present(token))).code).toBe('proof_unprintable');
   });
@@ -119,13 +119,13 @@ describe('a job of GitHub Actions', () => {
     expect(attestation.claims).not.toHaveProperty('address');
   });
 
-  test('is refused where it makes a prebuild', async () => {
+  test('is refused if it makes a prebuild', async () => {
     const claims = { workflow_ref: 'acme/payments-api/dynamic/codespaces/create_codespaces_prebuilds@refs/heads/main' };
     const token = await world.actions.admin.idToken({ audience: 'meshpass', claims });
     expect((await refusal(present(token))).code).toBe('proof_prebuild');
   });
 
-  test('waits for GitHub where a team must be confirmed', async () => {
+  test('waits for GitHub if a team must be confirmed', async () => {
     await world.github.admin.setFault({ mode: 'down' });
     const token = await world.actions.admin.idToken({ audience: 'meshpass' });
     expect(await refusal(present(token))).toMatchObject({ code: 'issuer_unavailable', status: 503 });
@@ -146,7 +146,7 @@ describe('a forged token', () => {
     }
   });
 
-  test('makes nobody fetch a URL that it names', async () => {
+  test('causes no fetch of a URL in it', async () => {
     let asked = 0;
     const attacker = createServer((_request, response) => {
       asked++;
@@ -173,7 +173,7 @@ describe('a forged token', () => {
 });
 
 describe('a token is good for one use', () => {
-  test('by its jti, whoever presents it', async () => {
+  test('by its jti, for every client', async () => {
     const token = await world.actions.admin.idToken({ audience: 'meshpass' });
     const [first, second] = [await present(token), await present(token, world.attest())];
     expect(second.replay).toEqual(first.replay);
@@ -181,7 +181,7 @@ describe('a token is good for one use', () => {
     expect(other.replay?.key).not.toBe(first.replay?.key);
   });
 
-  test('by its signed part where it has no jti, though an ECDSA signature can be written in two ways', async () => {
+  test('by its signed part if it has no jti, because an ECDSA signature has two encodings', async () => {
     const token = await world.idp.admin.idToken({ subject: 'x', alg: 'ES256' });
     const twin = otherSignature(token);
     expect(twin).not.toBe(token);
@@ -230,9 +230,9 @@ describe('keys', () => {
     expect(await world.idp.admin.requests()).toEqual([]);
   });
 
-  test('of a discovery document that speaks for another issuer are not taken', async () => {
+  test('of a discovery document of another issuer are refused', async () => {
     const own = createIssuerKeys({ fetch, timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true });
-    // The slash is cut off before the document is asked for, so this one is found, and is not of this issuer.
+    // The slash is removed before the request, so this document is found, and has another issuer.
     expect((await refusal(own.keysOf(`${world.idp.issuer}/`))).code).toBe('issuer_unavailable');
   });
 });

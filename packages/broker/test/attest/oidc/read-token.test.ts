@@ -1,6 +1,6 @@
-/** A token is looked into before anything is believed, so the look must be cheap, whatever a stranger wrote. */
+/** The broker parses a token before it verifies it, so parsing must be cheap for any text of a stranger. */
 import { expect, it } from 'vitest';
-import { MAX_TOKEN, readToken } from '../../../src/attest/oidc/read-token.ts';
+import { MAX_TOKEN, readToken } from '../../../src/issuers/oidc/read-token.ts';
 
 const part = (text: string) => Buffer.from(text).toString('base64url');
 const HEADER = part('{"alg":"RS256"}');
@@ -9,7 +9,7 @@ const reading = (claims: string) => () => readToken(token(claims));
 const malformed = (reason: string) =>
   expect.objectContaining({ code: 'proof_malformed', message: expect.stringContaining(reason) });
 
-it('finds the issuer, and refuses a member that is there twice, however it is written', () => {
+it('finds the issuer, and refuses a duplicated member, in any spelling', () => {
   expect(readToken(token('{"iss":"a:b","x":{"iss":"b"},"y":["\\":",{"iss":1}]}')).issuer).toBe('a:b');
   for (const claims of ['{"iss":"a","iss":"b"}', '{"iss":"a","\\u0069ss":"b"}', '{"iss":"a","x":[{"y":1, "y" :1}]}'])
     expect(reading(claims), claims).toThrow(malformed('duplicate member'));

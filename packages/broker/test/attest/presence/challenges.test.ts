@@ -1,4 +1,4 @@
-/** The memory of challenges is bounded, for each source and in all, and forgets what has expired. */
+/** The memory of challenges is bounded, for each source and in total, and forgets expired ones. */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { createPresenceChallenges } from '../../../src/attest/presence/challenges.ts';
@@ -10,19 +10,19 @@ describe('the memory of challenges', () => {
   const made = (limits: { perSource?: number; capacity?: number }) =>
     createPresenceChallenges(() => now, randomBytes, limits);
 
-  test('refuses a source that holds its share, and takes others', () => {
+  test('refuses a source that has its share, and accepts others', () => {
     const challenges = made({ perSource: 2 });
     const other = (id: number) => ({ ...who, codespaceId: id });
     const first = challenges.issue(who, 'a');
     challenges.issue(other(2), 'a');
     expect(() => challenges.issue(other(3), 'a')).toThrow(expect.objectContaining({ code: 'overloaded' }));
     challenges.issue(other(3), 'b');
-    // What was used is free again.
+    // A used challenge frees its place.
     expect(challenges.take(first.nonce, who)).toEqual({ path: first.path });
     challenges.issue(other(3), 'a');
   });
 
-  test('gives a Codespace a few at a time: the oldest makes room, whoever asked for it, and the share of nobody else shrinks', () => {
+  test('allows a Codespace a few at a time: the oldest makes room, and no other share shrinks', () => {
     const challenges = made({ perSource: 20 });
     const first = challenges.issue(who, 'a');
     const later = Array.from({ length: 600 }, () => challenges.issue(who, 'a'));
@@ -31,7 +31,7 @@ describe('the memory of challenges', () => {
     expect(kept).toEqual(later.slice(-8));
     // Another of the same address has the rest of the share.
     for (let id = 2; id < 22; id++) challenges.issue({ ...who, codespaceId: id }, 'a');
-    // A Codespace that has some already gets a new one in place of its own, even where the source has all of its share.
+    // A Codespace with challenges gets a new one instead of its oldest, even if the source has used its share.
     const again = challenges.issue({ ...who, codespaceId: 2 }, 'a');
     expect(() => challenges.issue({ ...who, codespaceId: 99 }, 'a')).toThrow(
       expect.objectContaining({ code: 'overloaded' }),
@@ -48,7 +48,7 @@ describe('the memory of challenges', () => {
     challenges.issue(other(3), '2001:db8:0:1::3');
   });
 
-  test('refuses everybody when it is full, until challenges have expired', () => {
+  test('refuses every client when it is full, until challenges have expired', () => {
     const challenges = made({ capacity: 3 });
     for (const [n, source] of ['a', 'b', 'c'].entries()) challenges.issue({ ...who, codespaceId: n + 2 }, source);
     expect(() => challenges.issue(who, 'd')).toThrow(expect.objectContaining({ code: 'overloaded', status: 503 }));
@@ -57,14 +57,14 @@ describe('the memory of challenges', () => {
     expect(challenges.take(nonce, who)).toEqual({ path });
   });
 
-  test('spends a challenge also on who presents it with another key', () => {
+  test('also consumes a challenge that is presented with another key', () => {
     const challenges = made({});
     const { nonce } = challenges.issue(who, 'a');
     expect(challenges.take(nonce, { ...who, jkt: 'other' })).toBeUndefined();
     expect(challenges.take(nonce, who)).toBeUndefined();
   });
 
-  test('gives nonce and path that nobody can guess, each its own', () => {
+  test('issues unique nonces and paths that cannot be guessed', () => {
     const challenges = made({});
     const all = Array.from({ length: 100 }, (_, n) => challenges.issue({ ...who, codespaceId: n + 1 }, 'a'));
     expect(new Set(all.flatMap(({ nonce, path }) => [nonce, path.slice(1)])).size).toBe(200);

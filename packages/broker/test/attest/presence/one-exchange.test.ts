@@ -1,4 +1,4 @@
-/** An exchange that names a port on which its agent listens already: it is asked there at once, for this exchange alone. */
+/** Exchange with a port on which the agent already listens: the broker asks there at once, for this exchange alone. */
 import type { IncomingMessage } from 'node:http';
 import { createPresenceProof, dpopThumbprint, exchangeOf } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
@@ -23,7 +23,7 @@ beforeEach(async () => {
 
 type Changes = Partial<Parameters<typeof createPresenceProof>[0]>;
 
-/** On a port of the Codespace, which is loopback here. @returns what it was asked for */
+/** Listens on a port of the Codespace, which is loopback here. @returns received requests */
 async function listen(answer: (nonce: string) => string | undefined) {
   const asked: IncomingMessage[] = [];
   const served = await serve((request, response) => {
@@ -39,8 +39,13 @@ const DPOP = 'the DPoP proof of the exchange';
 
 function signed(nonce: string, changes: Changes = {}): string {
   return createPresenceProof({
-    ...{ key, challenge: { nonce, path: `/${nonce}` }, broker: PUBLIC_URL, codespaceName: alice.name, dpop: DPOP },
-    ...{ expiresAt: Math.floor(Date.now() / 1000) + 60, ...changes },
+    key,
+    challenge: { nonce, path: `/${nonce}` },
+    broker: PUBLIC_URL,
+    codespaceName: alice.name,
+    dpop: DPOP,
+    expiresAt: Math.floor(Date.now() / 1000) + 60,
+    ...changes,
   });
 }
 
@@ -50,7 +55,7 @@ function exchange(attest: Attest, port: number, space: { name: string; token: st
   return attest(proof, { jkt: dpopThumbprint(key.jwk), source: '192.0.2.1', presence });
 }
 
-test('who is in the Codespace is let in by one exchange, and asked once', async () => {
+test('a developer in the Codespace gets in by one exchange, and is asked once', async () => {
   const { presence, attestation } = await presentCodespace(world.attest(), alice);
   expect(presence).toBe('answered');
   expect(attestation.workspace.key).toBe(`codespace:${alice.id}`);
@@ -77,7 +82,7 @@ const wrong: [string, (nonce: string) => string][] = [
   ['made for another nonce', (nonce) => signed(nonce, { challenge: { nonce: 'a'.repeat(43), path: `/${nonce}` } })],
   ['made for another path', (nonce) => signed(nonce, { challenge: { nonce, path: `/${'a'.repeat(43)}` } })],
   ['expired', (nonce) => signed(nonce, { expiresAt: Math.floor(Date.now() / 1000) - 90 })],
-  ['the path that it is asked for', (nonce) => nonce],
+  ['the requested path', (nonce) => nonce],
   ['hello', () => 'hello'],
 ];
 test.each(wrong)('an answer is refused that is %s', async (_, answer) => {
@@ -108,7 +113,7 @@ test('the answer to a challenge of a refusal must not speak of an exchange', asy
   expect((await refusal(attest(proof, { ...presenter, presence }))).text).toContain('another exchange');
 });
 
-test('nobody is asked whom GitHub does not find, or whose Codespace it is not', async () => {
+test('no port is asked if GitHub does not find the Codespace or it belongs to another person', async () => {
   const { asked, port } = await listen((nonce) => signed(nonce));
   const bob = await world.github.admin.createCodespace({ owner: 'bob', repository: 'acme/payments-api' });
   for (const space of [
@@ -119,7 +124,7 @@ test('nobody is asked whom GitHub does not find, or whose Codespace it is not', 
   expect(asked).toEqual([]);
 });
 
-test('an answer helps nobody who is refused for another reason, and teams are not asked about before it', async () => {
+test('an answer does not help against another refusal, and teams are not requested before it', async () => {
   const { asked, port } = await listen((nonce) => signed(nonce));
   const foreign = { owner: 'mallory', repository: 'mallory/payments-api', tokenReadsCodespaces: true };
   const space = await world.github.admin.createCodespace(foreign);
@@ -130,7 +135,7 @@ test('an answer helps nobody who is refused for another reason, and teams are no
   expect((await world.github.admin.calls()).filter((call) => call.includes('/teams/'))).toEqual([]);
 });
 
-test('who is refused meanwhile is not waited for, and nothing goes on asking', async () => {
+test('a refusal stops the wait and further requests', async () => {
   const { server, port } = await listen(() => undefined);
   const foreign = { owner: 'mallory', repository: 'mallory/payments-api', tokenReadsCodespaces: true };
   const space = await world.github.admin.createCodespace(foreign);
@@ -145,7 +150,10 @@ test('who is refused meanwhile is not waited for, and nothing goes on asking', a
 
 function unbound(nonce: string): string {
   return createPresenceProof({
-    ...{ key, challenge: { nonce, path: `/${nonce}` }, broker: PUBLIC_URL, codespaceName: alice.name },
+    key,
+    challenge: { nonce, path: `/${nonce}` },
+    broker: PUBLIC_URL,
+    codespaceName: alice.name,
     expiresAt: Math.floor(Date.now() / 1000) + 60,
   });
 }

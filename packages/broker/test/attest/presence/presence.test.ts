@@ -1,4 +1,4 @@
-/** A token and a name are not enough: whoever presents a Codespace's proof has to answer from within the Codespace. */
+/** A token and a name are not enough: a client with a Codespace's proof must answer from within the Codespace. */
 import type { RequestListener } from 'node:http';
 import { createPresenceProof, dpopThumbprint, type MeshpassError, type PresenceChallenge } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
@@ -39,7 +39,11 @@ async function challenged(attest: Attest, space: { name: string; token: string }
   const challenge = (error as MeshpassError).members.presence as PresenceChallenge;
   const answer = (changes: Partial<Parameters<typeof createPresenceProof>[0]> = {}) =>
     createPresenceProof({
-      ...{ key, challenge, broker: PUBLIC_URL, codespaceName: space.name, expiresAt: inSeconds(60) },
+      key,
+      challenge,
+      broker: PUBLIC_URL,
+      codespaceName: space.name,
+      expiresAt: inSeconds(60),
       ...changes,
     });
   const finish = async (port: number, nonce = challenge.nonce) =>
@@ -57,8 +61,8 @@ async function answeredWith(
   return await refusal(first.finish(port));
 }
 
-describe('who is in the Codespace', () => {
-  test('is let in at once, also if the organisation had none of theirs a moment ago', async () => {
+describe('a developer in the Codespace', () => {
+  test('gets in at once, even if the organisation had none of theirs a moment ago', async () => {
     const attest = world.attest();
     await world.github.admin.setCodespaceState(alice.name, 'Deleted');
     expect((await refusal(presentCodespace(attest, alice))).code).toBe('workspace_unknown');
@@ -66,7 +70,7 @@ describe('who is in the Codespace', () => {
     expect((await presentCodespace(attest, first)).presence).toBe('answered');
   });
 
-  test('is let in, and the audit log is told how it was shown', async () => {
+  test('gets in, with the kind of proof in the audit log', async () => {
     const { attestation, presence } = await presentCodespace(world.attest(), alice);
     expect(presence).toBe('answered');
     expect(attestation.workspace.key).toBe(`codespace:${alice.id}`);
@@ -76,14 +80,14 @@ describe('who is in the Codespace', () => {
     expect(JSON.stringify(attestation)).not.toContain(alice.token);
   });
 
-  test('is asked also where its own token reads the Codespace', async () => {
+  test('is asked even if its own token reads the Codespace', async () => {
     const space = { owner: 'alice', repository: 'acme/payments-api', tokenReadsCodespaces: true };
     const readable = await world.github.admin.createCodespace(space);
     await challenged(world.attest(), readable);
     expect((await presentCodespace(world.attest(), readable)).presence).toBe('answered');
   });
 
-  test('is not asked where nobody is', async () => {
+  test('is not asked if presence is off', async () => {
     expect((await presentCodespace(world.attest({ presence: 'off' }), alice)).presence).toBe('not_asked');
     expect(await world.github.admin.forwarded()).toEqual([]);
   });
@@ -94,7 +98,7 @@ describe('who is in the Codespace', () => {
   });
 });
 
-describe('what answers on the port is refused where it is', () => {
+describe('what answers on the port is refused if it is', () => {
   const wrong: [string, Parameters<typeof answeredWith>[0]][] = [
     ['an application that says hello', 'hello'],
     ['nothing', ''],
@@ -130,16 +134,16 @@ describe('what answers on the port is refused where it is', () => {
     expect((await refusal(first.finish(port))).code).toBe('presence_mismatch');
   });
 
-  test('signed with the key of who listens, when another presents the proof', async () => {
+  test('signed with the key of the listener, when another presents the proof', async () => {
     const attest = world.attest();
     const thief = await challenged(attest, alice);
-    // The real agent answers whatever challenge it is given; its key is its own.
+    // The real agent answers any challenge, with its own key.
     const port = await serve((_, response) => response.end(thief.answer({ key: newKey() })));
     expect((await refusal(thief.finish(port))).text).toContain('another key');
   });
 });
 
-describe('no answer that comes through is a refusal', () => {
+describe('the broker refuses if no answer arrives', () => {
   test.each([
     ['404', 404],
     ['401', 401],
@@ -171,7 +175,7 @@ describe('no answer that comes through is a refusal', () => {
     expect((await refusal(first.finish(port))).code).toBe('presence_unanswered');
   });
 
-  test('a port on which nothing listens, and one that nobody forwards', async () => {
+  test('a port on which nothing listens, and one that is not forwarded', async () => {
     const attest = world.attest();
     const port = await closedPort();
     expect((await refusal((await challenged(attest, alice)).finish(port))).code).toBe('presence_unanswered');
@@ -189,7 +193,7 @@ describe('no answer that comes through is a refusal', () => {
 });
 
 describe('a forwarding host that cannot be reached', () => {
-  test('refuses, and says to come back', async () => {
+  test('refuses, and asks to retry', async () => {
     const first = await challenged(world.attest({ forwardingPort: await closedPort() }), alice);
     expect(await refusal(first.finish(4000))).toMatchObject({ code: 'presence_unreachable', status: 503 });
   });
@@ -216,7 +220,7 @@ describe('a challenge', () => {
     expect((await refusal(first.finish(port))).code).toBe('presence_challenge_unknown');
   });
 
-  test('is spent by a wrong answer too', async () => {
+  test('is also spent by a wrong answer', async () => {
     const first = await challenged(world.attest(), alice);
     const wrong = await serve((_, response) => response.end('hello'));
     expect((await refusal(first.finish(wrong))).code).toBe('presence_mismatch');

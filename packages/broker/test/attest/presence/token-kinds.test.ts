@@ -48,7 +48,7 @@ describe('a token that does not reach the repository of the Codespace is refused
       'workspace_repository_unreachable',
     );
     const reaching = await world.github.admin.createUserTokenOf('alice', 'ghu_', false);
-    // It may read the Codespace: without "always" nothing tells it from the Codespace's own.
+    // It may read the Codespace, so without "always" the broker cannot distinguish it from the Codespace's own.
     await presentCodespace(world.attest(), { name: alice.name, token: reaching });
   });
 

@@ -16,7 +16,7 @@ export interface AuditRow {
 
 let workspaces = 0;
 
-/** Opens a session of somebody, by default in a workspace of its own. */
+/** Opens a session of a person, by default in a separate workspace. */
 export async function openWorkspace(harness: Harness, subject: string, name = `w:${workspaces++}`): Promise<Enrolled> {
   const key = newKey();
   const answer = await enrol(harness, subject, key, await harness.idp.prove(subject, { workspace: name }));
@@ -50,7 +50,7 @@ export function answer(harness: Harness, who: Enrolled, id: string, order: objec
   return post(harness, who, '/approvals/answer', { id, decision: 'approve', ...order });
 }
 
-/** Grants of a session, by what it may reach. */
+/** Grants of a session, by the services that it may reach. */
 export async function grantsOf(harness: Harness, who: Enrolled): Promise<string[]> {
   const { json } = await asSession(harness, who, { path: '/services' });
   return json.services.map((one: { grant: string }) => one.grant);

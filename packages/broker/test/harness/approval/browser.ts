@@ -8,7 +8,7 @@ export interface Page {
 }
 
 export class Browser {
-  /** By origin, then by name. */
+  /** Cookies by origin, then by name. */
   readonly cookies = new Map<string, Map<string, string>>();
 
   /** @param follow whether redirects are followed */
@@ -16,7 +16,7 @@ export class Browser {
     return await this.#send(new URL(url), undefined, {}, follow);
   }
 
-  /** Sends a form of a page. @param fields in place of its own, and beside them */
+  /** Sends a form of a page. @param fields replace its own, and are added */
   async submit(
     page: Page,
     fields: Readonly<Record<string, string>> = {},
@@ -41,7 +41,9 @@ export class Browser {
     this.cookies.set(url.origin, jar);
     const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ');
     const answer = await fetch(url, {
-      ...{ method: body ? 'POST' : 'GET', redirect: 'manual', body: body ?? null },
+      method: body ? 'POST' : 'GET',
+      redirect: 'manual',
+      body: body ?? null,
       headers: { ...(cookie !== '' && { cookie }), ...headers },
     });
     for (const line of answer.headers.getSetCookie()) {
@@ -56,7 +58,7 @@ export class Browser {
   }
 }
 
-/** Forms of a page with the fields that they have; a button counts only where it is sent. */
+/** Forms of a page with their fields; a button counts only if it is sent. */
 export function formsOf({ text }: Pick<Page, 'text'>) {
   return [...text.matchAll(/<form([^>]*)>([\s\S]*?)<\/form>/gi)].map(([, tag = '', inner = '']) => {
     const own: Record<string, string> = {};

@@ -5,9 +5,9 @@ import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { MESHPASS_CLIENT, OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { decodeJwt } from 'jose';
 import { expect } from 'vitest';
-import { plainHttpIssuersOnlyInALab } from '../../../src/attest/issuer-http.ts';
-import { createIssuerKeys } from '../../../src/attest/oidc/issuer-keys.ts';
-import { type Enrolled, type Harness, startHarness } from '../broker.ts';
+import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
+import { createIssuerKeys } from '../../../src/issuers/oidc/issuer-keys.ts';
+import { type Enrolled, type Harness, OPERATOR_TOKEN, startHarness } from '../broker.ts';
 import { type Asked, type AuditRow, askAnew, auditRows, grantsOf } from './approvals.ts';
 import { type Browser, formsOf, type Page } from './browser.ts';
 
@@ -16,20 +16,22 @@ export const SESSION = '__Host-meshpass-operator';
 
 export interface PageWorld {
   readonly harness: Harness;
-  /** Of the page. */
+  /** Origin of the page. */
   readonly origin: string;
-  /** Issuer URLs: of everybody, and of another company. */
+  /** Issuer URLs of the company and of another one. */
   readonly corp: string;
   readonly other: string;
   readonly operators: Operators;
-  /** Of the provider of everybody. */
+  /** Administers accounts at the provider of `corp`. */
   readonly admin: Pick<ProviderAdmin, 'enable' | 'disable'>;
-  /** Somebody asks for `prod` in a new workspace. @param path `/approvals/emergency`: takes it */
+  /** Requests `prod` from a new workspace. @param path `/approvals/emergency` for emergency access */
   readonly ask: (sub: string, reason?: string, path?: string) => Promise<Asked>;
   /** Grants of a session, by what it may reach. */
   readonly services: (who: Enrolled) => Promise<string[]>;
   readonly auditRows: () => Promise<readonly AuditRow[]>;
-  /** Opens a path without a session, chooses the issuer, and signs in there. @returns the page that is shown then */
+  /** Closes sessions of operators, with the break-glass token. */
+  readonly closeOperator: (selected: { readonly id: string } | { readonly subject: string }) => Promise<void>;
+  /** Opens a path without a session, chooses the issuer, and signs in there. @returns the page after the sign-in */
   readonly signIn: (browser: Browser, login: string, path: string) => Promise<Page>;
   /** Signs in at the provider, and stops before the page is called back. */
   readonly callbackOf: (browser: Browser, login: string) => Promise<string>;
@@ -60,7 +62,7 @@ export async function startPage(options: PageOptions = {}): Promise<PageWorld> {
         attest: async (proof, presenter) => {
           const { attestation, ...rest } = await idp.attest(proof, presenter);
           const sub = String(decodeJwt(proof.token).sub);
-          const claims = { ...attestation.claims, iss: corp.issuer };
+          const claims = { ...attestation.claims, iss: corp.issuer, aud: 'meshpass-proofs' };
           return { ...rest, attestation: { ...attestation, issuer: 'corp', subject: `corp:${sub}`, claims } };
         },
       };
@@ -122,12 +124,23 @@ grants:
   }
 
   return {
-    ...{ harness, origin, corp: corp.issuer, other: other.issuer, operators: access.operators! },
+    harness,
+    origin,
+    corp: corp.issuer,
+    other: other.issuer,
+    operators: access.operators!,
     admin: corp.admin,
     ask: (sub, reason, path) => askAnew(harness, sub, reason === undefined ? {} : { reason }, path),
     services: (who) => grantsOf(harness, who),
     auditRows: () => auditRows(harness),
-    ...{ signIn, callbackOf },
+    closeOperator: async (selected) => {
+      const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
+      const body = JSON.stringify({ ...selected, reason: 'left' });
+      const close = { method: 'POST', path: '/operator/sessions/close', headers, body };
+      expect((await harness.operatorCall(close)).status).toBe(200);
+    },
+    signIn,
+    callbackOf,
     stop: async () => {
       await harness.stop();
       await Promise.all([corp.close(), other.close()]);

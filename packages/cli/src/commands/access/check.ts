@@ -1,28 +1,40 @@
-/** `meshpass access check`: the access file, read as the broker reads it, without a cluster. */
+/** Defines `meshpass access check`, which reads the access file as the broker does, without a cluster. */
 
-import { type Access, checkKnownRoles, loadAccess } from '@meshpass/access';
+import { type Access, type Bounds, checkBounds, checkKnownRoles, loadAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
 import type { Output } from '../../command/failure.ts';
-import { argument } from '../../command/flag.ts';
+import { argument, list } from '../../command/flag.ts';
 import { output } from '../../command/shared-flags.ts';
 
 export const command = defineCommand({
-  about: 'Reads it as the broker does, without a cluster. Each problem is printed as FILE:LINE:COLUMN.',
+  about:
+    'Reads it as the broker does, without a cluster. Each problem is printed as FILE:LINE:COLUMN. Without --services every Service is accepted, without --roles every ClusterRole.',
   args: { file: argument('the access file') },
-  flags: { output },
-  exitCodes: { 0: 'well-formed', 1: 'not well-formed' },
-  examples: ['meshpass access check access.yaml'],
+  flags: {
+    services: list('<service>', 'SERVICE.NAMESPACE that access files may grant, as in admission.services of the chart'),
+    roles: list('<role>', 'ClusterRole that access files may grant, as in admission.roles of the chart'),
+    output,
+  },
+  exitCodes: { 0: 'well-formed', 1: 'not well-formed, or beyond --services or --roles' },
+  examples: [
+    'meshpass access check access.yaml',
+    "meshpass access check access.yaml --services '*.shop' --services ledger.bank --roles view",
+  ],
   page: 'docs/access-file.md',
-  run: ({ file, output }) => check(file, output),
+  run: ({ file, output, ...bounds }) => check(file, bounds, output),
 });
 
-/** @throws MeshpassError `access_file_*` */
-function check(file: string, output: Output): void {
+/**
+ * Checks the file and prints the result.
+ * @throws MeshpassError `access_file_*`, `policy_forbidden`
+ */
+function check(file: string, bounds: Bounds, output: Output): void {
   let access: Access;
   try {
     ({ access } = loadAccess(file, { name: file }));
     checkKnownRoles(access);
+    checkBounds(access, bounds);
   } catch (cause) {
     if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
     throw new MeshpassError('usage', cause.message, { cause });

@@ -1,33 +1,31 @@
-import type { ApprovalRequest } from '@meshpass/identity/approval';
-import { readReason, readRequestId } from '../../approvals/order.ts';
-import { readDuration, requestText } from '../../approvals/text.ts';
+import { ANSWERER_ENV, answererFlags, sendAnswer } from '../../approvals/answer.ts';
+import { readDuration, readReason, readRequestId } from '../../approvals/input.ts';
+import { printRequest } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument, text } from '../../command/flag.ts';
-import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { operatorClient } from '../../operator/client.ts';
+import { output } from '../../command/shared-flags.ts';
 
 export const command = defineCommand({
-  about: 'As an operator whom "by" of the grant names. Never your own request.',
-  args: { id: argument('id of the request; meshpass approvals list shows them') },
+  about:
+    'In a workspace, uses the identity of its session; the broker checks your teams and roles at GitHub again. With --operator, or if no agent runs, uses your identity as an operator (meshpass login). You cannot approve your own request.',
+  args: { id: argument('id of the request, from meshpass requests or meshpass approvals list') },
   flags: {
-    for: text('<duration>', 'how long it is given', { defaultText: 'as long as was asked' }),
-    reason: text('<text>', 'why, for the audit log and for whoever asked'),
-    ...operatorFlags,
+    for: text('<duration>', 'how long the grant lasts', { defaultText: 'as requested' }),
+    reason: text('<text>', 'reason, for the audit log and the requester'),
+    ...answererFlags,
     output,
   },
-  env: TOKEN_ENV,
-  examples: ['meshpass approvals approve 0123456789abcdef01234567 --for 30m'],
+  env: ANSWERER_ENV,
+  exitCodes: { 1: 'refused: the request is not open, or you may not answer it' },
+  examples: ['meshpass approve 0123456789abcdef01234567 --for 30m'],
   page: 'docs/access/approvals.md',
-  run: async ({ id, for: duration, reason, output, ...options }) => {
+  run: async ({ id, for: duration, reason, output, ...answerer }) => {
     const order = {
-      ...{ id: readRequestId(id, 'meshpass approvals list'), decision: 'approve' },
-      ...(reason !== undefined && { reason: readReason(reason) }),
+      id: readRequestId(id),
+      decision: 'approve',
       ...(duration !== undefined && { seconds: readDuration(duration, '--for') }),
-    };
-    const call = operatorClient(options, process.env);
-    const answer = (await call('POST', '/admin/approvals/answer', order)) as ApprovalRequest;
-    console.log(
-      output === 'json' ? JSON.stringify(answer, null, 2) : requestText(answer, Math.floor(Date.now() / 1000)),
-    );
+      ...(reason !== undefined && { reason: readReason(reason) }),
+    } as const;
+    printRequest(await sendAnswer({ act: 'answer', order }, answerer), output);
   },
 });

@@ -10,7 +10,7 @@ interface Listed {
 }
 
 export const command = defineCommand({
-  about: 'The newest first: those that wait, and what became of the others.',
+  about: 'Newest first, with the state of each request.',
   flags: { ...operatorFlags, output },
   env: TOKEN_ENV,
   examples: ['meshpass approvals list'],

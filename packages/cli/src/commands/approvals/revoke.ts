@@ -1,6 +1,6 @@
 import type { ApprovalRequest } from '@meshpass/identity/approval';
-import { readReason, readRequestId } from '../../approvals/order.ts';
-import { requestText } from '../../approvals/text.ts';
+import { readReason, readRequestId } from '../../approvals/input.ts';
+import { printRequest } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument, text } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
@@ -8,18 +8,16 @@ import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
   about:
-    'The session loses the grant at once. A request that waits is over. What was taken in an emergency can be taken again: only an objection (meshpass approvals review) bars that.',
+    'The session loses the grant at once, and a pending request ends. A person can take the grant in an emergency again: only an objection (meshpass review) prevents that.',
   args: { id: argument('id of the request; meshpass approvals list shows them') },
   flags: { reason: text('<text>', 'why, for the audit log', { required: true }), ...operatorFlags, output },
   env: TOKEN_ENV,
-  examples: ['meshpass approvals revoke 0123456789abcdef01234567 --reason "incident is over"'],
+  examples: ['meshpass approvals revoke 0123456789abcdef01234567 --reason "incident resolved"'],
   page: 'docs/access/approvals.md',
   run: async ({ id, reason, output, ...options }) => {
     const order = { id: readRequestId(id, 'meshpass approvals list'), reason: readReason(reason) };
     const call = operatorClient(options, process.env);
     const answer = (await call('POST', '/admin/approvals/revoke', order)) as ApprovalRequest;
-    console.log(
-      output === 'json' ? JSON.stringify(answer, null, 2) : requestText(answer, Math.floor(Date.now() / 1000)),
-    );
+    printRequest(answer, output);
   },
 });

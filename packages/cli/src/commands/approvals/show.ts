@@ -1,14 +1,14 @@
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
-import { readRequestId } from '../../approvals/order.ts';
-import { requestText } from '../../approvals/text.ts';
+import { readRequestId } from '../../approvals/input.ts';
+import { printRequest } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
 import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
-  about: 'Whoever asked, for what and why, and each answer.',
+  about: 'Shows the requester, the grant, the reason and each answer.',
   args: { id: argument('id of the request; meshpass approvals list shows them') },
   flags: { ...operatorFlags, output },
   env: TOKEN_ENV,
@@ -19,9 +19,7 @@ export const command = defineCommand({
     const call = operatorClient(options, process.env);
     const path = `/admin/approvals?id=${requestId}`;
     const [answer] = ((await call('GET', path)) as { readonly requests: readonly ApprovalRequest[] }).requests;
-    if (!answer) throw new MeshpassError('approval_unknown', `There is no request ${id}.`);
-    console.log(
-      output === 'json' ? JSON.stringify(answer, null, 2) : requestText(answer, Math.floor(Date.now() / 1000)),
-    );
+    if (!answer) throw new MeshpassError('approval_unknown', `Request ${id} does not exist.`);
+    printRequest(answer, output);
   },
 });

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
+import { openCheckpointMap } from '@meshpass/broker/audit/checkpoint/config-map-sink';
 import { openAuditKey } from '@meshpass/broker/audit/checkpoint/key';
 import { readKnownCheckpoints } from '@meshpass/broker/audit/checkpoint/known-checkpoints';
 import { fileSink } from '@meshpass/broker/audit/checkpoint/sink';
@@ -12,7 +13,6 @@ import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { auditKey, checkpointFlags, databaseUrl, output } from '../../command/shared-flags.ts';
 import { formatJson } from '../../output/json.ts';
-import { checkpointMapOf } from '../../serve/checkpoint-map.ts';
 
 const flags = {
   publicUrl: text('<url>', 'public URL of the broker; names the log', { env: 'MESHPASS_PUBLIC_URL', required: true }),
@@ -28,16 +28,16 @@ const flags = {
     defaultText: "the Pod's ServiceAccount",
   }),
   reason: text('<text>', 'reason for the audit log; needed with --yes'),
-  by: text('<name>', 'who declares it, for the audit log', { defaultText: 'user and host' }),
-  yes: toggle('declare it: ends all sessions, and cannot be undone'),
-  dryRun: toggle('only show what is missing, and exit with 0'),
+  by: text('<name>', 'person who declares it, for the audit log', { defaultText: 'user and host' }),
+  yes: toggle('declare the restore: ends all sessions, and cannot be undone'),
+  dryRun: toggle('only show missing rows, and exit with 0'),
   output,
 };
 type AcceptRestoreOptions = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
   about:
-    'Stop every broker first. Without --yes it only shows what is missing, and exits with 2 (0 with --dry-run); with --yes the log continues in a new epoch.',
+    'Stop every broker first. Without --yes the command only shows missing rows, and exits with 2 (0 with --dry-run); with --yes the log continues in a new epoch.',
   flags,
   exitCodes: {
     0: 'declared, or shown with --dry-run',
@@ -54,23 +54,26 @@ export const command = defineCommand({
 });
 
 /**
- * Shows what is missing; declares it with `yes`.
- * @throws MeshpassError `usage` where it is not confirmed or has no reason; `store_unavailable` also while a broker is active
+ * Shows what is missing, and declares the restore if `yes` is set.
+ * @throws MeshpassError `usage` if the confirmation or the reason is missing; `store_unavailable`, also while a broker
+ *   is active
  */
 async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
-  const { data, databaseUrl, auditKey, auditCheckpoint, reason = '', output } = options;
+  const { data, databaseUrl, auditKey, auditCheckpoint, auditCheckpointConfigmap, kubeconfig, output } = options;
+  const { reason = '' } = options;
   if (options.yes && options.dryRun) throw new MeshpassError('usage', 'Give --yes or --dry-run, not both.');
   if (options.yes && reason.trim() === '')
     throw new MeshpassError('usage', 'Give the reason for the audit log: --reason.');
   if (!URL.canParse(options.publicUrl)) throw new MeshpassError('usage', '--public-url must be a URL.');
   const key = await openAuditKey(auditKey ?? join(data, 'audit-key.pem'), options.publicUrl, false);
-  const map = await checkpointMapOf(options);
+  const map = auditCheckpointConfigmap && (await openCheckpointMap({ kubeconfig, ...auditCheckpointConfigmap }));
   const sinks = [
     fileSink(auditCheckpoint ?? join(data, 'audit-checkpoint'), key.verifiers),
     ...(map ? [map.sink] : []),
   ];
   const store = await openStore({
-    ...{ dataDir: data, databaseUrl },
+    dataDir: data,
+    databaseUrl,
     onWaiting: () => {
       throw new MeshpassError('store_unavailable', 'A broker is active on this store: stop all brokers first.');
     },
@@ -88,7 +91,7 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
     console.log(surveyText(survey));
     const { epoch, row, endedSessions, note } = accepted;
     console.log(
-      `\nDeclared in row ${row}: the log goes on in epoch ${epoch}; ${endedSessions} sessions have ended.\n\n${note}`,
+      `\nDeclared in row ${row}: the log continues in epoch ${epoch}; ${endedSessions} sessions have ended.\n\n${note}`,
     );
   } finally {
     await store.close();
@@ -102,17 +105,17 @@ function seen({ fault, last, signed, invalid, missing, unproven, liveSessions, a
 
 function surveyText({ fault, last, signed, invalid, missing, unproven, liveSessions, access, epoch }: Survey): string {
   return [
-    fault ? `A broker would not start: ${fault.message} [${fault.code}]` : 'The log agrees with what was signed of it.',
+    fault ? `A broker would not start: ${fault.message} [${fault.code}]` : 'The log matches its checkpoints.',
     last ? `Last row in the store:  ${last.seq}, ${last.time}, hash ${last.hash}` : 'The store has no row.',
     signed
       ? `Newest checkpoint:      over ${signed.rows} rows, kept ${signed.time ?? 'at an unknown time'} in ${signed.sink}`
-      : 'Newest checkpoint:      none that verifies is kept outside of the store',
-    ...invalid.map(({ sink, problem }) => `Does not count:         what is in ${sink}: ${problem}`),
+      : 'Newest checkpoint:      no valid one outside the store',
+    ...invalid.map(({ sink, problem }) => `Ignored:                checkpoint in ${sink}: ${problem}`),
     missing
-      ? `MISSING:                ${missing[1] - missing[0] + 1} rows, ${missing[0]} to ${missing[1]}, that were signed for`
-      : 'Missing:                no row that was signed for; what was written after the newest checkpoint cannot be known',
-    ...(unproven ? [`Not proven:             rows ${unproven[0]} to ${unproven[1]}, by anything that was signed`] : []),
-    `Sessions that end:      ${liveSessions}, all that the store takes for live: it does not know which have ended since`,
+      ? `MISSING:                ${missing[1] - missing[0] + 1} signed rows, ${missing[0]} to ${missing[1]}`
+      : 'Missing:                no signed row; rows after the newest checkpoint cannot be known',
+    ...(unproven ? [`Not proven:             rows ${unproven[0]} to ${unproven[1]}, which no checkpoint covers`] : []),
+    `Sessions that end:      ${liveSessions}, all that are live in the store, including any that ended after the backup`,
     access
       ? `Access file in force:   version ${access.version} of ${access.time}, by ${access.appliedBy}; apply the current one if there is a newer`
       : 'Access file in force:   the file that the broker is started with',

@@ -30,7 +30,7 @@ export const command = defineCommand({
 
 async function exportAudit(options: OptionsOf<typeof flags>): Promise<void> {
   const client = auditClient(options, process.env);
-  // Opened before the broker is asked: an existing file stays as it is.
+  // Opened before the request to the broker, so that an existing file is never replaced.
   const file = options.to === undefined ? undefined : newFile(options.to);
   const lines = await client.lines(`/audit/export?after=${options.after}`);
   const written = options.form === 'jsonl' ? withNewlines(lines) : withNewlines(eventLines(await readExport(lines)));

@@ -13,7 +13,7 @@ const flags = {
 };
 
 export const command = defineCommand({
-  about: 'Export the rows first. What is left verifies from a signed cut, which is printed.',
+  about: 'Export the rows first. The command prints a signed cut, from which the remaining rows verify.',
   flags,
   env: TOKEN_ENV,
   examples: ['meshpass audit prune --before 2026-01-01 --reason "kept for a year" --yes'],
@@ -27,7 +27,10 @@ interface Pruned {
   readonly note: string;
 }
 
-/** @throws MeshpassError `usage` where it is not confirmed */
+/**
+ * Prunes the log.
+ * @throws MeshpassError `usage` without a confirmation
+ */
 async function prune(options: OptionsOf<typeof flags>): Promise<void> {
   const before = new Date(options.before);
   if (Number.isNaN(before.getTime()))

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { SealedRow } from '@meshpass/broker/audit/log/leaf';
+import type { SealedRow } from '@meshpass/broker/audit/log/chain';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle, wholeNumber } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
@@ -38,7 +38,7 @@ async function tail(options: OptionsOf<typeof flags>): Promise<void> {
   const page = async (query: string) => (await client.json(`/audit?${query}${only}`)) as Page;
   let { rows, next } = await page(`last=${Math.min(Math.max(options.lines, 1), MAX_PAGE)}`);
   for (const row of options.lines === 0 ? [] : rows) print(row);
-  // Not on stdout, where rows are read by programs.
+  // Programs read the rows from stdout.
   if (rows.length === 0) console.error(noRows(options.session));
   while (options.follow) {
     if (rows.length < MAX_PAGE) await pause(FOLLOW_MS);

@@ -12,7 +12,7 @@ import { reportText } from '../../operator/audit-text.ts';
 import { formatJson } from '../../output/json.ts';
 
 export const command = defineCommand({
-  about: 'Without --key the log is held against the key that it names itself.',
+  about: 'Without --key the log is verified with the key that it contains.',
   flags: {
     file: text('<file>', "an export, instead of the broker's log"),
     checkpoint: list('<file>', 'checkpoint that was stored elsewhere'),

@@ -2,18 +2,19 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
 import { output } from '../../command/shared-flags.ts';
+import { shellWord } from '../../diagnosis/shell-word.ts';
 import { createApp } from '../../github-app/create-app.ts';
 import { EVENTS, PERMISSIONS } from '../../github-app/permissions.ts';
 
-/** As long as GitHub's code is good. */
+/** Lifetime of GitHub's code. */
 const PATIENCE_MS = 3_600_000;
 const GITHUB_API = 'https://api.github.com';
-/** GitHub takes no longer name of an App. */
+/** Maximum length of a GitHub App's name. */
 const LONGEST_NAME = 34;
 
 const flags = {
   organization: text('<login>', 'organization that the App belongs to', { defaultText: 'you' }),
-  name: text('<name>', 'name of the App, which no other App at GitHub has; GitHub lets you change it', {
+  name: text('<name>', 'unique name of the App; you can change it at GitHub', {
     defaultText: 'meshpass-ORGANIZATION',
   }),
   url: text('<url>', 'home page of the App, such as the URL of your broker', {
@@ -31,9 +32,12 @@ const flags = {
 
 export const command = defineCommand({
   about:
-    'It serves a page on 127.0.0.1 that sends the description of the App to GitHub, where you confirm it; GitHub sends your browser back, and the private key is written to a file that only you may read. It is never printed.',
+    'Serves a page on 127.0.0.1 that sends the description of the App to GitHub, where you confirm it. GitHub then redirects your browser back, and the private key is written to a file that only you may read. The key is never printed.',
   flags,
-  exitCodes: { 0: 'the App is registered and its key stored', 1: 'nobody came back from GitHub, or GitHub refused' },
+  exitCodes: {
+    0: 'the App is registered and its key stored',
+    1: 'the browser did not return from GitHub, or GitHub refused',
+  },
   examples: [
     'meshpass github-app create --organization acme --url https://broker.example.com',
     'meshpass github-app create --organization acme --port 8765',
@@ -45,14 +49,22 @@ export const command = defineCommand({
 async function create(options: OptionsOf<typeof flags>): Promise<void> {
   const { organization, output, keyFile, url, port, githubWeb: web, githubApi: api } = options;
   if (organization !== undefined && !/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$/.test(organization))
-    throw new MeshpassError('usage', `--organization is ${organization}: give a login, as in github.com/LOGIN.`);
+    throw new MeshpassError('usage', `--organization is ${organization}: pass a login, as in github.com/LOGIN.`);
   const name = options.name ?? `meshpass-${organization ?? 'broker'}`.slice(0, LONGEST_NAME);
-  if (name.length > LONGEST_NAME) throw new MeshpassError('usage', `--name may have ${LONGEST_NAME} characters.`);
+  if (name.length > LONGEST_NAME)
+    throw new MeshpassError('usage', `--name may have at most ${LONGEST_NAME} characters.`);
   for (const [flag, one] of Object.entries({ url, 'github-web': web, 'github-api': api }))
     if (!URL.canParse(one) || !/^https?:/.test(one))
-      throw new MeshpassError('usage', `--${flag} is ${one}: give a URL.`);
+      throw new MeshpassError('usage', `--${flag} is ${one}: pass a URL.`);
   const app = await createApp({
-    ...{ organization, name, url, web, api, keyFile, port, patienceMs: PATIENCE_MS },
+    organization,
+    name,
+    url,
+    web,
+    api,
+    keyFile,
+    port,
+    patienceMs: PATIENCE_MS,
     onStart: (page) => console.error(`The App may:\n${permissionText()}\nOpen in a browser on this machine: ${page}`),
   });
   const install = `${app.page}/installations/new`;
@@ -69,25 +81,20 @@ async function create(options: OptionsOf<typeof flags>): Promise<void> {
   );
 }
 
-/** Commands as they can be pasted, for the chart and for a broker that is started by hand. */
+/** Lists commands to paste, for the chart and for a manually started broker. */
 function nextSteps(id: number, { organization, keyFile, githubApi: api }: OptionsOf<typeof flags>): readonly string[] {
   const isOther = api !== GITHUB_API;
-  const app = `--github-app ${id} --github-app-key ${word(keyFile)}${isOther ? ` --github-api ${word(api)}` : ''}`;
-  const secret = `--from-file=private-key.pem=${word(keyFile)}`;
+  const app = `--github-app ${id} --github-app-key ${shellWord(keyFile)}${isOther ? ` --github-api ${shellWord(api)}` : ''}`;
+  const secret = `--from-file=private-key.pem=${shellWord(keyFile)}`;
   return [
     'Then check it:',
     `  meshpass github-app check ${app}${organization === undefined ? '' : ` --organization ${organization}`}`,
-    'and give it to the broker, in the values of the chart and a Secret:',
+    'and configure the broker, in the values of the chart and a Secret:',
     `  github: {appId: "${id}"${isOther ? `, api: ${JSON.stringify(api)}` : ''}}`,
     `  kubectl -n meshpass-system create secret generic meshpass-github ${secret}`,
     'or, without the chart:',
     `  meshpass serve ${app} ...`,
   ];
-}
-
-/** A word of a shell. */
-function word(text: string): string {
-  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function permissionText(): string {

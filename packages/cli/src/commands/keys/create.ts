@@ -1,26 +1,26 @@
-import { createKeysSecret } from '@meshpass/broker/kubernetes/keys-secret';
-import { MeshpassError } from '@meshpass/identity/error';
+import { createKeysSecret } from '@meshpass/broker/mesh/kubernetes/keys-secret';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { defineCommand } from '../../command/define.ts';
-import { text, toggle } from '../../command/flag.ts';
+import { objectName, text, toggle } from '../../command/flag.ts';
 
 export const command = defineCommand({
   about:
-    'A Secret that is there is neither read nor changed, so that this may run at each upgrade, with no right but to create Secrets. Nothing of it is printed.',
+    'The Secret gets the audit key and, with --with-operator-token, an operator token; brokers later store their signing key in it. An existing Secret is neither read nor changed, so the command may run at each upgrade and needs only the right to create Secrets. It prints no key.',
   flags: {
-    secret: text('<namespace/name>', 'Secret to create', { required: true, env: 'MESHPASS_KEYS_SECRET' }),
-    withOperatorToken: toggle('also make a token for break-glass (docs/install/operators.md)'),
+    secret: objectName('<namespace/name>', 'Secret to create', { required: true, env: 'MESHPASS_KEYS_SECRET' }),
+    withOperatorToken: toggle(
+      `also make a token for break-glass (${pageUrl('docs/install/operators.md#nobody-can-sign-in')})`,
+    ),
     kubeconfig: text('<file>', 'kubeconfig of the cluster', {
       env: 'MESHPASS_KUBECONFIG',
       defaultText: "the Pod's ServiceAccount",
     }),
   },
   examples: ['meshpass keys create --secret meshpass-system/meshpass-keys --kubeconfig ~/.kube/config'],
-  page: 'docs/rotation.md',
+  page: 'docs/install/keys-and-secrets.md',
   run: async ({ secret, kubeconfig, withOperatorToken }) => {
-    const [, namespace, name] = /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(secret) ?? [];
-    if (namespace === undefined || name === undefined)
-      throw new MeshpassError('usage', '--secret must be NAMESPACE/NAME.');
-    const made = await createKeysSecret({ namespace, name, kubeconfig, withOperatorToken });
-    console.log(made ? `Created the Secret ${secret}.` : `The Secret ${secret} is there, and stays as it is.`);
+    const made = await createKeysSecret({ ...secret, kubeconfig, withOperatorToken });
+    const named = `${secret.namespace}/${secret.name}`;
+    console.log(made ? `Created the Secret ${named}.` : `The Secret ${named} already exists and was not changed.`);
   },
 });

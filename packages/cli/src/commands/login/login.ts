@@ -1,15 +1,14 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, port, text, toggle, turnOff } from '../../command/flag.ts';
-import { output, STATE_ENV } from '../../command/shared-flags.ts';
+import { operatorFlags, output, STATE_ENV } from '../../command/shared-flags.ts';
 import { openBrowser } from '../../login/open-browser.ts';
 import { loginOperator } from '../../login/operator.ts';
-import { originOf, ownFlags } from '../../login/operator-flags.ts';
-import { isOfWorkspace, loginWorkspace } from '../../login/workspace.ts';
 
 const flags = {
-  ...ownFlags,
-  issuer: text('<name>', 'where to sign in, by its name in the access file; needed where there are several'),
+  operator: operatorFlags.operator,
+  caFile: operatorFlags.caFile,
+  issuer: text('<name>', 'where to sign in, by its name in the access file; required if there are several'),
   device: toggle('sign in on another device, by a code (RFC 8628)'),
   browser: turnOff('print the URL, and open no browser'),
   port: port('<port>', 'port of the page on 127.0.0.1 that the issuer sends the browser back to; 0: any', {
@@ -17,7 +16,7 @@ const flags = {
   }),
   serviceAccountToken: text(
     '<file>',
-    'file with the token of a Kubernetes ServiceAccount for the audience of the broker, in place of a person',
+    'file with the token of a Kubernetes ServiceAccount for the audience of the broker, instead of a person',
     { env: 'MESHPASS_SERVICE_ACCOUNT_TOKEN_FILE' },
   ),
   output,
@@ -25,7 +24,7 @@ const flags = {
 
 export const command = defineCommand({
   about:
-    'Where an agent runs and neither --operator nor another broker is named: adds a sign-in at the identity provider of your company to the session of the workspace, by a code that you enter in any browser (docs/identity/sign-in.md). Elsewhere, or with --operator: opens a session of an operator: your issuer says who you are, "operators" of the access file what you may do. The session is bound to a key in your state directory, where the refresh token of the issuer is as well: by it the issuer confirms you every few minutes. It ends after an hour unless the access file says otherwise.',
+    'Opens an operator session: your issuer says who you are, "operators" of the access file what you may do. The session is bound to a key in your state directory. The issuer confirms you every few minutes by a refresh token there. It ends after an hour unless the access file says otherwise. In a workspace, meshpass sign-in adds a sign-in to its session.',
   flags,
   env: STATE_ENV,
   examples: ['meshpass login', 'meshpass login --issuer okta --device'],
@@ -35,22 +34,27 @@ export const command = defineCommand({
 
 const PATIENCE_MS = 5 * 60_000;
 
-/** @throws MeshpassError `usage` where flags contradict each other; those of loginOperator() */
+/**
+ * Signs in.
+ * @throws MeshpassError `usage` if flags conflict; errors of loginOperator()
+ */
 async function login(options: OptionsOf<typeof flags>): Promise<void> {
-  const { issuer, device, browser, port, serviceAccountToken, caFile, output } = options;
+  const { operator, issuer, device, browser, port, serviceAccountToken, caFile, output } = options;
   if (serviceAccountToken !== undefined && (device || issuer !== undefined))
     throw new MeshpassError('usage', '--service-account-token cannot be combined with --issuer or --device.');
-  // A workspace always signs in by a code: --device does not choose.
-  if (serviceAccountToken === undefined && (await isOfWorkspace(process.env, options)))
-    return await loginWorkspace(process.env, issuer, output);
-  const operator = originOf(options);
   const {
     operator: who,
     expiresAt,
     signInAgainAt,
   } = await loginOperator(
     {
-      ...{ operator, caFile, issuer, device, port, serviceAccountToken, patienceMs: PATIENCE_MS },
+      operator,
+      caFile,
+      issuer,
+      device,
+      port,
+      serviceAccountToken,
+      patienceMs: PATIENCE_MS,
       onUrl: (url) => {
         console.error(`Sign in with your browser:\n\n    ${url}\n`);
         if (browser) openBrowser(url);
@@ -64,7 +68,7 @@ async function login(options: OptionsOf<typeof flags>): Promise<void> {
   );
   if (signInAgainAt !== undefined)
     console.error(
-      `${who.issuer} gave no refresh token: sign in again after ${new Date(signInAgainAt * 1000).toISOString()} (operators.confirm).`,
+      `${who.issuer} gave no refresh token: sign in again after ${new Date(signInAgainAt * 1000).toISOString()}.`,
     );
   const until = new Date(expiresAt * 1000).toISOString();
   if (output === 'json') console.log(JSON.stringify({ broker: operator, operator: who, expires_at: until }));

@@ -1,23 +1,19 @@
 import { MeshpassError } from '@meshpass/identity/error';
+import { byKey, createSend, type Destination } from '../../broker/send.ts';
 import { defineCommand } from '../../command/define.ts';
-import { output, STATE_ENV } from '../../command/shared-flags.ts';
-import { originOf, ownFlags } from '../../login/operator-flags.ts';
+import { operatorFlags, output, STATE_ENV } from '../../command/shared-flags.ts';
 import { revokeRefreshToken } from '../../login/refresh.ts';
 import { exclusively, readOperatorSession, readRefresh, removeOperatorSession } from '../../login/session-file.ts';
-import { isOfWorkspace, logoutWorkspace } from '../../login/workspace.ts';
-import { bySession, createSend, type Destination } from '../../operator/send.ts';
 
 export const command = defineCommand({
   about:
-    'Where an agent runs and neither --operator nor another broker is named: ends the sign-ins of the workspace (docs/identity/sign-in.md), and the access that needs them. Elsewhere, or with --operator: ends your session of an operator, at the broker and in your state directory, and takes the refresh token back at the issuer.',
-  flags: { ...ownFlags, output },
-  exitCodes: { 0: 'signed out, or nobody was signed in' },
+    'Ends your session at the broker and in your state directory, and revokes the refresh token at the issuer. In a workspace, meshpass sign-out ends its sign-ins.',
+  flags: { operator: operatorFlags.operator, caFile: operatorFlags.caFile, output },
+  exitCodes: { 0: 'signed out, or not signed in' },
   env: STATE_ENV,
   examples: ['meshpass logout'],
   page: 'docs/install/operators.md',
-  run: async ({ output, caFile, ...named }) => {
-    if (await isOfWorkspace(process.env, named)) return await logoutWorkspace(process.env, output);
-    const operator = originOf(named);
+  run: async ({ output, caFile, operator }) => {
     const options = { operator, ...(caFile !== undefined && { caFile }) };
     const { session, refresh, revoked } = await exclusively(operator, process.env, () => signOut(options));
     if (revoked === false)
@@ -36,9 +32,9 @@ async function signOut(options: Destination) {
   const refresh = readRefresh(operator, process.env);
   const revoked = refresh && (await revokeRefreshToken(refresh));
   if (session) {
-    const send = createSend(options, bySession(session), PATIENCE_MS);
+    const send = createSend(options, byKey(session), PATIENCE_MS);
     await send('DELETE', '/operator/session').catch((thrown: unknown) => {
-      // It is over already: that is what was asked for.
+      // The session has already ended, as requested.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;
     });
   }

@@ -6,7 +6,7 @@ import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
   about:
-    'Whoever it was can sign in again as long as the access file gives them a role. Needs exactly one of --id and --subject.',
+    'The operator can sign in again as long as the access file gives them a role. Requires exactly one of --id and --subject.',
   flags: {
     id: text('<id>', 'one session, from meshpass operators list'),
     subject: text('<subject>', 'every session of a person or ServiceAccount, such as okta:00u1'),
@@ -14,7 +14,7 @@ export const command = defineCommand({
     ...operatorFlags,
     output,
   },
-  exitCodes: { 0: 'closed', 1: 'nobody is signed in like this, or the broker refused' },
+  exitCodes: { 0: 'closed', 1: 'no operator can have this id or subject, or the broker refused' },
   env: TOKEN_ENV,
   examples: ['meshpass operators close --subject okta:00u1 --reason "left the team"'],
   page: 'docs/install/operators.md',
@@ -26,6 +26,8 @@ export const command = defineCommand({
       readonly closed: readonly string[];
     };
     if (output === 'json') console.log(JSON.stringify({ closed }));
+    else if (closed.length === 0)
+      console.log('Closed every session. The broker has seen none of them since it started.');
     else console.log(`Closed ${closed.length === 1 ? '1 session' : `${closed.length} sessions`}: ${closed.join(', ')}`);
   },
 });

@@ -8,8 +8,8 @@ interface Listed extends Operator {
   readonly source: string | null;
   readonly opened_at: string;
   readonly expires_at: string;
-  /** When the issuer last did; absent: of a broker that asks for no confirmation. */
-  readonly confirmed_at?: string;
+  /** When the issuer last confirmed the person. */
+  readonly confirmed_at: string;
 }
 
 export const command = defineCommand({
@@ -21,13 +21,19 @@ export const command = defineCommand({
     const answer = await operatorClient(options, process.env)('GET', '/operator/sessions');
     const { sessions } = answer as { readonly sessions: readonly Listed[] };
     if (output === 'json') console.log(JSON.stringify({ sessions }, null, 2));
-    else if (sessions.length === 0) console.log('No operator is signed in.');
+    else if (sessions.length === 0) console.log('The broker has seen no operator since it started.');
     else for (const one of sessions) console.log(line(one));
   },
 });
 
 function line({ id, login, subject, roles, source, confirmed_at: confirmed, expires_at: until }: Listed): string {
   const held = roles.map(({ role }) => role).join(', ');
-  const times = [...(confirmed === undefined ? [] : [`confirmed ${confirmed}`]), `until ${until}`];
-  return [id, `${login} (${subject})`, held, `from ${source ?? 'unknown'}`, ...times].join('  ');
+  return [
+    id,
+    `${login} (${subject})`,
+    held,
+    `from ${source ?? 'unknown'}`,
+    `confirmed ${confirmed}`,
+    `until ${until}`,
+  ].join('  ');
 }

@@ -16,18 +16,19 @@ const flags = {
   plan: text('<id>', 'apply only if this is still the plan'),
   dryRun: toggle('plan only'),
   acceptUnknown: toggle('apply even if it is unknown whether a grant works; the audit log records it'),
-  reason: text('<text>', 'reason for the audit log; an operator has to give one'),
+  reason: text('<text>', 'reason for the audit log; required for operators'),
   ...authorFlags,
   output: planOutput,
 };
 
 export const command = defineCommand({
-  about: 'A GitHub Actions job calls the broker at --broker with its OIDC token; an operator calls it at --operator.',
+  about:
+    'A GitHub Actions job calls the broker at --broker with its OIDC token; an operator with the role admin calls it at --operator.',
   flags,
   exitCodes: {
     0: 'applied; with --dry-run: may be applied',
     1: 'refused, or the plan has changed',
-    3: 'the broker or its cluster does not answer; try again',
+    3: 'the broker or its cluster does not respond; try again',
     4: 'refused only because it is unknown whether every grant works',
   },
   env: AUTHOR_ENV,
@@ -36,9 +37,12 @@ export const command = defineCommand({
   run: apply,
 });
 
-type Planned = Omit<Plan, 'manifests' | 'assumed' | 'trust'> & Partial<Pick<Plan, 'assumed' | 'trust'>>;
+type Planned = Omit<Plan, 'manifests'>;
 
-/** @throws MeshpassError what the broker answers: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*` */
+/**
+ * Plans and applies the file.
+ * @throws MeshpassError of the broker: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*`
+ */
 async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
   const order = namingFlag('--access', () => filesOf(options.access));
   const { acceptUnknown, output, reason } = options;
@@ -61,7 +65,7 @@ async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
   return EXIT.ok;
 }
 
-/** The file and all that it includes, by their paths from its directory. */
+/** Reads the file and its includes, keyed by path relative to its directory. */
 function filesOf(path: string): { readonly main: string; readonly files: Readonly<Record<string, string>> } {
   const files: Record<string, string> = {};
   const real: string[] = [];

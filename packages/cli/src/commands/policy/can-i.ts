@@ -22,20 +22,23 @@ const flags = {
 };
 
 export const command = defineCommand({
-  about: 'Names the rule that decides, with file and line.',
+  about: 'Prints the deciding rule, with file and line.',
   args,
   flags,
   exitCodes: {
     0: 'yes',
-    1: 'no, or it depends on what is not given',
-    4: 'unknown: something that decides is not understood',
+    1: 'no, or it depends on missing input',
+    4: 'unknown: a deciding policy is not understood',
   },
   examples: ['meshpass policy can-i --as dev/web --to orders.shop:8080 --path /orders/1 mesh/'],
   page: 'docs/evaluator.md',
   run: decide,
 });
 
-/** @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
+/**
+ * Decides the call.
+ * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
+ */
 async function decide({ paths, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
   const { http, more } = requestOf(options);
   const claims = claimsOf(options.claims);
@@ -49,8 +52,11 @@ async function decide({ paths, ...options }: OptionsOf<typeof args & typeof flag
   if (options.output === 'json') {
     const listed = answers.map(({ endpoint: { authorizer, port }, verdict, unknown, decision, chosenByClient }) => ({
       workload: `${authorizer.workload.namespace}/${authorizer.workload.name}`,
-      ...{ port, allowed: verdict, ...(unknown !== undefined && { unknown }) },
-      ...{ chosen_by_client: chosenByClient, decision: decisionJson(decision) },
+      port,
+      allowed: verdict,
+      ...(unknown !== undefined && { unknown }),
+      chosen_by_client: chosenByClient,
+      ...(unknown === undefined && { decision: decisionJson(decision) }),
     }));
     console.log(JSON.stringify({ allowed, answers: listed, ...assumptionJson(assumed, view.unplaced) }, null, 2));
   } else {

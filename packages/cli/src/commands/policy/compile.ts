@@ -26,14 +26,17 @@ export const command = defineCommand({
   run: compilePolicy,
 });
 
-/** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable` */
+/**
+ * Compiles the access file.
+ * @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`
+ */
 async function compilePolicy({ paths, ...options }: OptionsOf<typeof args & typeof flags>): Promise<void> {
-  // Without a path in its name, as the broker reads it, so that both compile the same text.
+  // The name has no path, as in the broker, so that both compile the same text.
   const { access } = namingFlag('--access', () => loadAccess(options.access));
   const { resources, shape, tokens, unread } = await readPolicyInput(paths, options);
   if (unread !== undefined) console.error(unread);
   const manifests = compile(access, meshOf(resources, shape), tokens);
-  // The broker knows the keys, and writes RequestAuthentication itself even where everything else is applied by others.
+  // Only the broker knows the keys. It writes RequestAuthentication itself, even with GitOps.
   const written =
     options.jwks === undefined ? manifests.filter(({ kind }) => kind !== 'RequestAuthentication') : manifests;
   process.stdout.write(formatManifests(written));

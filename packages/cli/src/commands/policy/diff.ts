@@ -10,7 +10,7 @@ import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
 const flags = {
   context: list('<path>', 'manifests of Services and workloads that both sides have'),
-  exitCode: toggle('exit with 1 where the meaning differs'),
+  exitCode: toggle('exit with 1 if the meaning differs'),
   output,
 };
 
@@ -21,7 +21,7 @@ export const command = defineCommand({
   exitCodes: {
     0: 'compared; with --exit-code: no difference',
     1: 'failed; with --exit-code: there are differences',
-    4: 'unknown for some: something that decides is not understood',
+    4: 'unknown for some calls: a deciding policy is not understood',
   },
   examples: [
     'meshpass policy diff before/ after/ --exit-code',
@@ -31,7 +31,10 @@ export const command = defineCommand({
   run: diffPolicy,
 });
 
-/** @throws MeshpassError `usage`, `manifest_*`, `policy_too_large` */
+/**
+ * Compares two sets of manifests.
+ * @throws MeshpassError `usage`, `manifest_*`, `policy_too_large`
+ */
 async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
   const context = await readManifests(options.context);
   const [old, next] = [await readManifests([before]), await readManifests([after])];
@@ -41,7 +44,7 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
     [...context.resources, ...next.resources],
   ];
   const { authorizers, ...config } = findMeshConfig(is);
-  // Where the mesh's configuration is not among the manifests, any authorizer may be there.
+  // Without the mesh's configuration among the manifests, any authorizer may exist.
   const settings = { ...config, ...(config.isRead && { authorizers }) };
   const { changes, more, endpoints, unknown, assumed } = compareMeaning(was, is, settings, {
     ...(unread !== undefined && { unread }),
@@ -49,7 +52,13 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
   const unplaced = describeUnplaced([...was, ...is]);
   if (options.output === 'json') {
     const listed = changes.map(({ kind, who, what, circumstances, where, before, after }) => ({
-      ...{ kind, who, what, circumstances, where: formatWhere(where), before: before.reason, after: after.reason },
+      kind,
+      who,
+      what,
+      circumstances,
+      where: formatWhere(where),
+      before: before.reason,
+      after: after.reason,
     }));
     const unknownPorts = unknown.map(({ reason, where }) => ({ reason, where: formatWhere(where) }));
     console.log(
@@ -63,8 +72,8 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
     for (const { reason, where } of unknown) console.log(`unknown on ${formatWhere(where)}\n  ${reason}\n`);
     if (changes.length > 0) console.log(changes.map(formatChange).join('\n\n'));
     else if (unknown.length === 0) console.log(`The same calls are allowed: ${endpoints} ports were compared.`);
-    else console.log(`On the ${endpoints} ports that were compared the same calls are allowed.`);
-    if (more) console.log('\nThere is more; this is what is largest at each place.');
+    else console.log(`On the ${endpoints} compared ports, the same calls are allowed.`);
+    if (more) console.log('\nThere are more differences; these are the largest at each endpoint.');
     for (const line of assumptionLines(assumed, unplaced)) console.log(line);
   }
   if (unread === undefined && options.exitCode && changes.length > 0) return EXIT.failed;

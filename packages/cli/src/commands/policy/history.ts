@@ -11,7 +11,7 @@ export const command = defineCommand({
   flags: { ...authorFlags, output },
   env: AUTHOR_ENV,
   examples: ['meshpass policy history --operator http://127.0.0.1:9090'],
-  page: 'docs/policy.md',
+  page: 'docs/access/ways-to-change-access.md',
   run: async ({ output, ...options }) => {
     const answer = (await (await asAuthor(options))('GET', '/policy/history')) as History;
     if (output === 'json') return console.log(JSON.stringify(answer, null, 2));

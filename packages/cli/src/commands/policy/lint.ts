@@ -19,22 +19,22 @@ import { type ManifestFile, readManifestFiles } from '../../input/manifest-files
 const args = { paths: argumentsOf('files and directories of manifests; - for standard input') };
 const flags = {
   kubeconfig: text('<file>', 'lint this live cluster, or the manifests against it'),
-  access: text('<file>', 'access file, to know what is granted', { env: 'MESHPASS_ACCESS' }),
-  base: list('<path>', 'manifests as they were before: what they expose is not new'),
+  access: text('<file>', 'access file, which lists granted services', { env: 'MESHPASS_ACCESS' }),
+  base: list('<path>', 'manifests before the change: exposure that they already have is not new'),
   failOn: choice([...SEVERITIES, 'never'], 'least severity that fails', { value: '<severity>', default: 'warning' }),
   output: choice(['text', 'json', 'sarif', 'github'], 'output format', { value: '<format>', default: 'text' }),
 };
 type LintFlags = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
-  about: 'Names each finding by object, file and line; docs/lint.md explains each code.',
+  about: 'Prints each finding with object, file, line and the address of its rule.',
   args,
   flags,
   exitCodes: {
     0: 'no finding at or above --fail-on',
     1: 'a finding at or above --fail-on',
     2: 'wrong flags, or input that cannot be read',
-    3: 'the cluster does not answer; try again',
+    3: 'the cluster does not respond; try again',
   },
   env: { NO_COLOR: 'any value: no colours' },
   examples: ['meshpass policy lint mesh/', 'helm template shop | meshpass policy lint -'],
@@ -42,10 +42,13 @@ export const command = defineCommand({
   run: ({ paths, ...options }) => lint(paths, options),
 });
 
-/** @throws MeshpassError `usage`, `access_file_*`, `kubernetes_unavailable` */
+/**
+ * Lints the manifests.
+ * @throws MeshpassError `usage`, `access_file_*`, `kubernetes_unavailable`
+ */
 async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCode> {
   if (paths.length === 0 && flags.kubeconfig === undefined)
-    throw new MeshpassError('usage', 'Name files or directories of manifests, - for standard input, or --kubeconfig.');
+    throw new MeshpassError('usage', 'Pass files or directories of manifests, - for standard input, or --kubeconfig.');
   const given = await readManifestFiles(paths);
   const base = await readManifestFiles(flags.base);
   const before = base.files.map(({ name, text }) => loadManifests(text, name));
@@ -84,7 +87,7 @@ async function lintAll(
   return { ...linted, problems: [...problems, ...linted.problems] };
 }
 
-/** An unknown field leaves its object among what is compared with. */
+/** True if the object could not be read. Objects with an unknown field are still compared. */
 function isUnread({ code }: ManifestProblem): boolean {
   return code !== 'manifest_unknown_field';
 }
@@ -120,7 +123,10 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
   return findings.some(({ severity }) => SEVERITIES.indexOf(severity) >= least) ? EXIT.failed : EXIT.ok;
 }
 
-/** What reads access files, CEL with it, takes longer to load than most manifests to lint. */
+/**
+ * Reads the access file. Loaded on demand, because its parser with CEL takes longer to load than most manifests to
+ * lint.
+ */
 async function readAccess(file: string): Promise<Access> {
   const { loadAccess } = await import('@meshpass/access');
   try {

@@ -15,13 +15,16 @@ export const command = defineCommand({
   about: 'Rows are ServiceAccounts, columns are ports of workloads: + every call, ~ some calls, . none, ? unknown.',
   args,
   flags,
-  exitCodes: { 0: 'no cell is unknown', 4: 'a cell is unknown: something that decides is not understood' },
+  exitCodes: { 0: 'no cell is unknown', 4: 'a cell is unknown: a deciding policy is not understood' },
   examples: ['meshpass policy matrix mesh/', 'meshpass policy matrix mesh/ --output json'],
   page: 'docs/evaluator.md',
   run: showMatrix,
 });
 
-/** @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
+/**
+ * Prints the matrix.
+ * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
+ */
 async function showMatrix({ paths, output, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
   const view = await readMesh(paths, options);
   const { identities, endpoints, cells, assumed } = matrixOf(view);
@@ -33,7 +36,10 @@ async function showMatrix({ paths, output, ...options }: OptionsOf<typeof args &
       const [{ who, endpoint, example }] = some as [Cell, ...Cell[]];
       const unknown = some.find((one) => one.unknown !== undefined)?.unknown;
       return {
-        ...{ who, endpoint: endpoint.name, allowed: together(some), ...(example !== undefined && { example }) },
+        who,
+        endpoint: endpoint.name,
+        allowed: together(some),
+        ...(example !== undefined && { example }),
         ...(unknown !== undefined && { unknown }),
       };
     });
@@ -58,7 +64,7 @@ async function showMatrix({ paths, output, ...options }: OptionsOf<typeof args &
 
 const MARKS = { yes: '+', some: '~', no: '.', unknown: '?' } as const;
 
-/** Several workloads may answer to one name. */
+/** Combines the cells of several workloads behind one name. */
 function together(cells: readonly Cell[]): Cell['allowed'] {
   const all = cells.map(({ allowed }) => allowed);
   if (all.includes('unknown')) return 'unknown';

@@ -11,7 +11,7 @@ const args = {
 };
 const flags = {
   access: accessFile,
-  from: text('<file>', 'the access file in force, to show who gains and loses a grant'),
+  from: text('<file>', 'the access file in force, to show everything that the new one adds and removes'),
   ...meshFlags,
   output: planOutput,
 };
@@ -23,7 +23,7 @@ export const command = defineCommand({
   exitCodes: {
     0: 'may be applied',
     1: 'refused',
-    3: 'the cluster does not answer; try again',
+    3: 'the cluster does not respond; try again',
     4: 'refused only because it is unknown whether every grant works',
   },
   examples: ['meshpass policy plan --access new.yaml --from access.yaml --public-url https://broker.example.com mesh/'],
@@ -31,12 +31,20 @@ export const command = defineCommand({
   run: plan,
 });
 
-/** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`, `policy_too_large` */
+/**
+ * Plans a change.
+ * @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`, `policy_too_large`
+ */
 async function plan({ paths, output, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
   const access = readAccessFile(options.access);
   const { resources, shape, trustDomainAliases, tokens, unread } = await readPolicyInput(paths, options);
   const planned = planChange({
-    ...{ access, cluster: resources, shape, trustDomainAliases, tokens, unread },
+    access,
+    cluster: resources,
+    shape,
+    trustDomainAliases,
+    tokens,
+    unread,
     ...(options.from !== undefined && { inForce: readAccessFile(options.from, '--from') }),
   });
   printPlan(planned, output);

@@ -7,24 +7,28 @@ import { asOperator, authorFlags } from '../../operator/policy.ts';
 import { planOutput } from '../../output/plan.ts';
 
 export const command = defineCommand({
-  about: 'Only operators may. It is planned again, and refused where its plan is refused now.',
-  args: { version: argument('number of the version, from policy history') },
+  about:
+    'Requires the role admin. The broker plans the version again, and refuses it if the plan is refused now. Version 0 is the access file on disk, which the chart writes: it and its later changes apply again.',
+  args: { version: argument('number of the version, from policy history; 0: the file on disk') },
   flags: {
     reason: text('<text>', 'reason for the audit log', { required: true }),
     acceptUnknown: toggle('apply even if it is unknown whether a grant works; the audit log records it'),
     ...authorFlags,
     output: planOutput,
   },
-  exitCodes: { 0: 'applied', 1: 'refused', 3: 'the broker or its cluster does not answer; try again' },
+  exitCodes: { 0: 'applied', 1: 'refused', 3: 'the broker or its cluster does not respond; try again' },
   env: TOKEN_ENV,
-  examples: ['meshpass policy rollback 7 --operator http://127.0.0.1:9090 --reason "orders is broken"'],
-  page: 'docs/policy.md',
+  examples: [
+    'meshpass policy rollback 7 --operator http://127.0.0.1:9090 --reason "orders is broken"',
+    'meshpass policy rollback 0 --reason "the chart manages the file again"',
+  ],
+  page: 'docs/access/ways-to-change-access.md',
   run: async ({ version, reason, acceptUnknown, output, ...options }) => {
     const planned = (await asOperator(options)('POST', '/policy/rollback', {
       version: wholeNumber(version, 'VERSION'),
       reason,
       ...(acceptUnknown && { accept_unknown: true }),
-    })) as Omit<Plan, 'manifests' | 'assumed' | 'trust'> & Partial<Pick<Plan, 'assumed' | 'trust'>>;
+    })) as Omit<Plan, 'manifests'>;
     console.log(output === 'json' ? JSON.stringify(planned, null, 2) : formatPlan(planned, output));
   },
 });

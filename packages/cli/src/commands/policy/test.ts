@@ -13,7 +13,7 @@ const flags = {
   access: accessFile,
   manifests: list('<paths...>', 'files and directories of manifests of Services, workloads and policies'),
   junit: text('<file>', 'also write the result as JUnit XML'),
-  minCoverage: wholeNumber('<percent>', 'fail where cases decide by less than this share of the rules', {
+  minCoverage: wholeNumber('<percent>', 'fail if cases cover less than this share of the rules', {
     default: '0',
   }),
   ...meshFlags,
@@ -21,13 +21,13 @@ const flags = {
 };
 
 export const command = defineCommand({
-  about: 'Each case is a call with the expected answer; docs/policy.md has the format.',
+  about: 'Each case is a call with the expected answer.',
   args,
   flags,
   exitCodes: {
     0: 'every case passed',
     1: 'a case failed or its answer is unknown, or fewer rules than --min-coverage decided a case',
-    3: 'the cluster does not answer; try again',
+    3: 'the cluster does not respond; try again',
   },
   examples: [
     'meshpass policy test cases.yaml --access access.yaml --public-url https://broker.example.com --manifests mesh/',
@@ -36,7 +36,10 @@ export const command = defineCommand({
   run: runTests,
 });
 
-/** @throws MeshpassError `policy_test_failed`, `policy_cases_invalid`, `access_*`, `manifest_*`, `usage` */
+/**
+ * Runs the test suites.
+ * @throws MeshpassError `policy_test_failed`, `policy_cases_invalid`, `access_*`, `manifest_*`, `usage`
+ */
 async function runTests({ suites: files, ...options }: OptionsOf<typeof args & typeof flags>): Promise<void> {
   const suites = files.map((file) => readSuite(readTextFile(file), file));
   const beside = suites.flatMap(({ file, manifests }) => manifests.map((path) => join(dirname(file), path)));

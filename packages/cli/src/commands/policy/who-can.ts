@@ -26,13 +26,13 @@ const args = {
 };
 const flags = {
   ...requestFlags,
-  access: text('<file>', 'access file: also list which grants allow the call, and who may hold them', {
+  access: text('<file>', 'access file: also list the grants that allow the call, and who may have them', {
     env: 'MESHPASS_ACCESS',
   }),
   publicUrl: text('<url>', 'public URL of the broker: issuer of identity tokens', {
     env: 'MESHPASS_PUBLIC_URL',
     default: 'https://broker.invalid',
-    defaultText: 'an issuer that no policy names',
+    defaultText: 'an issuer that no policy uses',
   }),
   tokenAudience,
   ...meshInputFlags,
@@ -44,7 +44,7 @@ export const command = defineCommand({
   about: 'Considers every identity that the mesh knows.',
   args,
   flags,
-  exitCodes: { 0: 'everybody who can is listed', 4: 'unknown for some: something that decides is not understood' },
+  exitCodes: { 0: 'every identity that can is listed', 4: 'unknown for some: a deciding policy is not understood' },
   examples: [
     'meshpass policy who-can orders.shop:8080 mesh/ --method POST --path /refunds',
     'meshpass policy who-can orders.shop:8080 mesh/ --path /orders/1 --access access.yaml',
@@ -53,10 +53,13 @@ export const command = defineCommand({
   run: ({ target, paths, ...options }) => listWhoCan(target, paths, options),
 });
 
-/** @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable` */
+/**
+ * Lists the identities that can make the call.
+ * @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable`
+ */
 async function listWhoCan(target: string, paths: readonly string[], flags: WhoCanFlags): Promise<ExitCode> {
   if (existsSync(target) && paths.some((path) => path !== '-' && !existsSync(path)))
-    throw new MeshpassError('usage', `${target} is a file: the target comes first: HOST:PORT, then files.`);
+    throw new MeshpassError('usage', `Expected HOST:PORT before the files, but ${target} is a file.`);
   const { view, grantsFor } = await meshOf(paths, flags);
   const { http, more } = requestOf(flags);
   const { reachers, unknown } = whoCan(view, target, http, more);
@@ -67,12 +70,11 @@ async function listWhoCan(target: string, paths: readonly string[], flags: WhoCa
   const code = whys.length > 0 ? EXIT.unknown : EXIT.ok;
   if (flags.output === 'json') {
     const answer = {
-      ...{
-        target,
-        who: reachers.map(reacherJson),
-        ...(flags.access !== undefined && { grants: grants.map(grantJson) }),
-      },
-      ...{ unknown: whys.map(unknownJson), ...assumptionJson(assumed, view.unplaced) },
+      target,
+      who: reachers.map(reacherJson),
+      ...(flags.access !== undefined && { grants: grants.map(grantJson) }),
+      unknown: whys.map(unknownJson),
+      ...assumptionJson(assumed, view.unplaced),
     };
     console.log(JSON.stringify(answer, null, 2));
     return code;
@@ -100,7 +102,7 @@ function ofGrant({ endpoint, grant, unknown }: GrantReach): readonly Unknown[] {
 
 type Question = Parameters<typeof whoCan> extends [unknown, ...infer Rest] ? Rest : never;
 
-/** The mesh as it is, or as it is once the access file is applied. */
+/** Builds the current mesh, or the mesh with the access file applied. */
 async function meshOf(
   paths: readonly string[],
   flags: WhoCanFlags,
@@ -114,7 +116,7 @@ async function meshOf(
   return { view, grantsFor: (...question) => grantsThatCan(access, granted, view, tokens, ...question) };
 }
 
-/** Where the mesh gateway is by default: holders come through it, and what workloads decide does not depend on it. */
+/** Default location of the mesh gateway, through which holders connect. Decisions at workloads do not depend on it. */
 const GATEWAY = { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 };
 
 function placeOf({ authorizer: { workload }, port }: Endpoint): string {
@@ -141,9 +143,15 @@ function grantJson({
   decision,
 }: GrantReach) {
   return {
-    ...{ grant: grant.name, place: grant.place, people, except, conditions, claims },
+    grant: grant.name,
+    place: grant.place,
+    people,
+    except,
+    conditions,
+    claims,
     workload: `${authorizer.workload.namespace}/${authorizer.workload.name}`,
-    ...{ port, decision: decisionJson(decision) },
+    port,
+    decision: decisionJson(decision),
   };
 }
 
@@ -155,7 +163,7 @@ function grantText({ grant, people, except, conditions, claims, decision }: Gran
     ...people.map((who) => `    ${who}`),
     ...except.map((who) => `    but not: ${who}`),
     ...conditions.map((condition) => `    ${condition}`),
-    ...(needed.length > 0 ? [`    where the proof has the claims that are asked for: ${needed.join(', ')}`] : []),
+    ...(needed.length > 0 ? [`    if the proof has the required claims: ${needed.join(', ')}`] : []),
     `    ${decisionText(decision)}`,
   ].join('\n');
 }

@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline/promises';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle } from '../../command/flag.ts';
@@ -18,7 +19,7 @@ type CloseOptions = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
   about:
-    'New and open connections die, and credentials are refused. Needs exactly one of --id, --user, --codespace, --grant and --all.',
+    'Open connections are closed, and new ones and credentials are refused. An agent that still has access opens a new session within seconds. Requires exactly one of --id, --user, --workspace, --grant and --all.',
   flags,
   exitCodes: { 0: 'closed, or no live session matches', 1: 'no session has the id of --id, or the broker refused' },
   env: TOKEN_ENV,
@@ -32,28 +33,33 @@ export const command = defineCommand({
 
 interface Closed {
   readonly closed: readonly string[];
-  /** Absent from a broker of an earlier version. */
-  readonly denied?: readonly string[];
+  /** Ids of sessions that had already ended. */
+  readonly denied: readonly string[];
 }
 
-/** @throws MeshpassError `usage` where the selection is ambiguous, or `--all` has no reason or is not confirmed; `not_found` where `--id` matches nothing */
+const AGAIN =
+  'An agent that still has access opens a new session within seconds. To keep a person out, first remove them from the access file ' +
+  `or add them to its "deny", apply it, and close the session again (${pageUrl('docs/ending-sessions.md#by-hand')}).`;
+
+/**
+ * Closes sessions.
+ * @throws MeshpassError `usage` if the selection is ambiguous, or `--all` has no reason or confirmation; `not_found` if
+ *   `--id` matches nothing
+ */
 async function closeSessions(options: CloseOptions): Promise<void> {
-  const { id, user, codespace: workspace, grant, reason, output } = options;
+  const { id, user, workspace, grant, reason, output } = options;
   const all = options.all || undefined;
   if ([id, user, workspace, grant, all].filter((one) => one !== undefined).length !== 1)
     throw new MeshpassError(
       'usage',
-      'Select the sessions with exactly one of --id, --user, --codespace, --grant, --all.',
+      'Select the sessions with exactly one of --id, --user, --workspace, --grant, --all.',
     );
   if (all && !reason)
-    throw new MeshpassError(
-      'usage',
-      '--all ends the access of everybody: say why with --reason, and in a script --yes.',
-    );
+    throw new MeshpassError('usage', '--all ends the access of every person: add --reason, and --yes in a script.');
   if (all && !options.yes) await confirmAll(options);
   const order = { id, user, workspace, grant, all, reason };
   const call = operatorClient(options, process.env);
-  const { closed, denied = [] } = (await call('POST', '/admin/sessions/close', order)) as Closed;
+  const { closed, denied } = (await call('POST', '/admin/sessions/close', order)) as Closed;
   if (id !== undefined && closed.length === 0 && denied.length === 0)
     throw new MeshpassError(
       'not_found',
@@ -62,14 +68,18 @@ async function closeSessions(options: CloseOptions): Promise<void> {
   if (output === 'json') console.log(JSON.stringify({ closed, denied }));
   else if (denied.length > 0)
     console.log(
-      `Session ${denied.join(', ')} had already ended; credentials of it that may still be valid are now denied in the mesh.`,
+      `Session ${denied.join(', ')} had already ended; the mesh now denies any of its credentials that are still valid.`,
     );
   else if (closed.length === 0) console.log('No live session matches: nothing was closed.');
-  else console.log(`Closed ${closed.length === 1 ? '1 session' : `${closed.length} sessions`}: ${closed.join(', ')}`);
+  else
+    console.log(
+      `Closed ${closed.length === 1 ? '1 session' : `${closed.length} sessions`}: ${closed.join(', ')}\n${AGAIN}`,
+    );
 }
 
 async function confirmAll(options: CloseOptions): Promise<void> {
-  if (!process.stdin.isTTY) throw new MeshpassError('usage', '--all ends the access of everybody. Confirm with --yes.');
+  if (!process.stdin.isTTY)
+    throw new MeshpassError('usage', '--all ends the access of every person. Confirm with --yes.');
   const sessions = await findSessions(options);
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {

@@ -12,14 +12,15 @@ import { type FakeServer, startFakeBroker, startFakeCluster } from './fake-clust
 const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
 const SAMPLES = fileURLToPath(new URL('./examples/', import.meta.url));
 const BROKER = 'https://broker.example.com';
+const PAGES = ['policy.md', 'access/ways-to-change-access.md', 'evaluator.md', 'lint.md'];
 
 interface Example {
   readonly line: string;
-  /** What the page says that it prints. */
+  /** Output according to the page. */
   readonly prints?: string;
 }
 
-/** Lines of code blocks that call us; in a block that begins with `$ `, what follows is what is printed. */
+/** Lines of code blocks that call us; in a block that begins with `$ `, the other lines are output. */
 function examplesIn(page: string): readonly Example[] {
   const lines = readFileSync(join(ROOT, 'docs', page), 'utf8').split('\n');
   let fenced: string | undefined;
@@ -68,7 +69,7 @@ afterAll(async () => {
   rmSync(home, { recursive: true });
 });
 
-/** Those that answer something else than yes: a difference; no STRICT in a mesh that is known whole. */
+/** Commands with another exit code than 0: a difference; no STRICT in a mesh that is known whole. */
 const CODES: readonly (readonly [RegExp, number])[] = [
   [/ diff .*--exit-code/, 1],
   [/ lint --kubeconfig/, 1],
@@ -76,8 +77,11 @@ const CODES: readonly (readonly [RegExp, number])[] = [
 
 function runLine(line: string): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
   const env = {
-    ...{ HOME: home, PATH: `${join(home, 'bin')}:${process.env.PATH}`, MESHPASS_OPERATOR_TOKEN: 'an-operators-token' },
-    ...{ MESHPASS_PUBLIC_URL: BROKER },
+    HOME: home,
+    PATH: `${join(home, 'bin')}:${process.env.PATH}`,
+    MESHPASS_OPERATOR_TOKEN: 'an-operators-token',
+    MESHPASS_PUBLIC_URL: BROKER,
+    MESHPASS_OPERATOR: broker.origin,
   };
   const text = line.replace(
     /--(broker|operator) (?:https:\/\/broker\.example\.com|http:\/\/127\.0\.0\.1:9090)/g,
@@ -91,7 +95,7 @@ function runLine(line: string): Promise<{ readonly code: number; readonly out: s
 }
 
 describe.each([
-  ...['policy.md', 'evaluator.md', 'lint.md'].map((page) => [`docs/${page}`, examplesIn(page)] as const),
+  ...PAGES.map((page) => [`docs/${page}`, examplesIn(page)] as const),
   ['the help of the policy commands', HELP] as const,
 ])('%s', (_, examples) => {
   it('has examples', () => expect(examples.length).toBeGreaterThan(2));
@@ -110,7 +114,7 @@ it('flags that these pages speak of exist', () => {
   const known = new Set(
     POLICY.flatMap(({ command }) => Object.entries(command.flags).map(([name, flag]) => longOf(name, flag))),
   );
-  for (const page of ['policy.md', 'evaluator.md', 'lint.md']) {
+  for (const page of PAGES) {
     const text = readFileSync(join(ROOT, 'docs', page), 'utf8');
     for (const [, flag] of text.matchAll(/`meshpass policy [a-z-]+[^`\n]*?(--[a-z-]+)/g)) expect(known).toContain(flag);
   }

@@ -10,21 +10,23 @@ import { readManifests } from '../../../src/input/policy-input.ts';
 
 export interface FakeServer {
   readonly origin: string;
-  /** Of the cluster. */
+  /** Objects of the cluster. */
   readonly kubeconfig: string;
-  /** Of the broker: what it was sent, the last at the end. */
+  /** Requests to the broker, the last at the end. */
   readonly sent: readonly { readonly url: string; readonly body: unknown }[];
   close(): Promise<void>;
 }
 
 const SHAPE = {
-  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  trustDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
 };
 const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
 const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
 
-/** Plans what is in force, whatever it is sent. */
+/** Plans the policy in force for every request. */
 export async function startFakeBroker(mesh: string, access: string): Promise<FakeServer> {
   const { resources: cluster } = await readManifests([mesh]);
   const sent: { url: string; body: unknown }[] = [];
@@ -86,7 +88,9 @@ export async function startFakeCluster(mesh: string, others: readonly OtherKind[
   });
   const { origin, close } = await listening(server, 'https');
   const kubeconfig = JSON.stringify({
-    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'test' },
+    apiVersion: 'v1',
+    kind: 'Config',
+    'current-context': 'test',
     contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
     clusters: [
       {

@@ -35,7 +35,7 @@ let folder: string;
 let action: string;
 let server: Server;
 let url: string;
-/** Of uploads to code scanning. */
+/** Uploads to code scanning. */
 let uploads: Record<string, string>[];
 let uploadStatus: number;
 let archive: Buffer;
@@ -86,12 +86,15 @@ function holds(context: Readonly<Record<string, string>>, condition: string | un
   if (condition === undefined) return !isFailed;
   const parts = condition.split(' && ');
   if (isFailed && !parts.includes('always()')) return false;
+  const compares = (one: string): boolean => {
+    const [, name = '', operator, wanted] = /^([\w.-]+) (==|!=) '([^']*)'$/.exec(one) ?? [];
+    if (operator === undefined) throw new Error(`a condition that a runner would take, and this test does not: ${one}`);
+    return ((context[name] ?? '') === wanted) === (operator === '==');
+  };
   return parts.every((part) => {
     if (part === 'always()') return true;
-    const [, name = '', operator, wanted] = /^([\w.-]+) (==|!=) '([^']*)'$/.exec(part) ?? [];
-    if (operator === undefined)
-      throw new Error(`a condition that a runner would take, and this test does not: ${part}`);
-    return ((context[name] ?? '') === wanted) === (operator === '==');
+    const either = /^\((.*)\)$/.exec(part)?.[1];
+    return either === undefined ? compares(part) : either.split(' || ').some(compares);
   });
 }
 
@@ -118,14 +121,17 @@ async function runAction(inputs: Readonly<Record<string, string>>, event = 'pull
     writeFileSync(script, step.run);
     writeFileSync(outputs, '');
     const env = {
-      ...{
-        PATH: `${join(process.execPath, '..')}:${process.env.PATH}`,
-        HOME: folder,
-        RUNNER_TEMP: join(folder, 'temp'),
-      },
-      ...{ GITHUB_ACTION_PATH: action, GITHUB_OUTPUT: outputs, GITHUB_STEP_SUMMARY: join(folder, 'temp/summary') },
-      ...{ GITHUB_API_URL: url, GITHUB_REPOSITORY: 'acme/platform', GITHUB_SHA: 'a'.repeat(40) },
-      ...{ GITHUB_REF: 'refs/pull/7/merge', GITHUB_WORKSPACE: join(folder, 'work') },
+      PATH: `${join(process.execPath, '..')}:${process.env.PATH}`,
+      HOME: folder,
+      RUNNER_TEMP: join(folder, 'temp'),
+      GITHUB_ACTION_PATH: action,
+      GITHUB_OUTPUT: outputs,
+      GITHUB_STEP_SUMMARY: join(folder, 'temp/summary'),
+      GITHUB_API_URL: url,
+      GITHUB_REPOSITORY: 'acme/platform',
+      GITHUB_SHA: 'a'.repeat(40),
+      GITHUB_REF: 'refs/pull/7/merge',
+      GITHUB_WORKSPACE: join(folder, 'work'),
       ...Object.fromEntries(Object.entries(step.env ?? {}).map(([name, text]) => [name, valueIn(context, text)])),
     };
     const command = ['--noprofile', '--norc', '-eo', 'pipefail', script];
@@ -172,18 +178,20 @@ describe('without a broker', () => {
     expect(readFileSync(join(folder, 'temp/meshpass-junit.xml'), 'utf8')).toContain('<testsuite');
   });
 
-  it('takes no file of a pull request for a flag, whatever it is named', async () => {
+  it('treats no file of a pull request as a flag, with any name', async () => {
     checkOut();
     const mark = join(folder, 'ran');
     const plugin = { apiVersion: 'client.authentication.k8s.io/v1', command: 'touch', args: [mark] };
     const kubeconfig = {
-      ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'a' },
+      apiVersion: 'v1',
+      kind: 'Config',
+      'current-context': 'a',
       contexts: [{ name: 'a', context: { cluster: 'a', user: 'a' } }],
       clusters: [{ name: 'a', cluster: { server: 'https://127.0.0.1:1' } }],
       users: [{ name: 'a', user: { exec: { ...plugin, interactiveMode: 'Never' } } }],
     };
     writeFileSync(join(folder, 'work/x.yaml'), JSON.stringify(kubeconfig));
-    // What the pattern *.yaml finds.
+    // Files that match the pattern *.yaml.
     writeFileSync(join(folder, 'work/--kubeconfig=x.yaml'), '');
     const found: Record<string, string>[] = [
       { manifests: '*.yaml' },
@@ -196,7 +204,7 @@ describe('without a broker', () => {
     }
   });
 
-  it('only warns where code scanning is not to be had, as for pull requests from forks', async () => {
+  it('only warns if code scanning is not available, as for pull requests from forks', async () => {
     checkOut();
     uploadStatus = 403;
     const inputs = { manifests: 'mesh', sarif: 'true', 'fail-on': 'never' };
@@ -209,7 +217,7 @@ describe('without a broker', () => {
 });
 
 describe('the executable', () => {
-  it('is not run where it is another than the pinned one', async () => {
+  it('is not run if it differs from the pinned one', async () => {
     const other = Buffer.from(archive);
     other[other.length - 1]! ^= 1;
     archive = other;
@@ -219,7 +227,7 @@ describe('the executable', () => {
     expect(existsSync(join(folder, 'temp/meshpass-1.2.3', NAME))).toBe(false);
   });
 
-  it('is not looked for where no release is pinned, or there is none for the machine', async () => {
+  it('is not downloaded if no release is pinned, or none exists for the machine', async () => {
     cpSync(join(ROOT, 'deploy/github-action/release.txt'), join(action, 'release.txt'));
     expect((await runAction({})).output).toContain('pins no release');
     const uname = join(folder, 'uname');
@@ -244,15 +252,16 @@ describe('the executable', () => {
 });
 
 describe('with a broker', () => {
-  it('plans on a pull request and applies on a push, and does neither for other events', async () => {
+  it('plans on a pull request and applies on a push or when it is run by hand, and does neither for other events', async () => {
     const broker = { broker: 'https://127.0.0.1:1', meshpass: 'true' };
     expect((await runAction(broker, 'push')).steps).toEqual(['Set up', 'Apply']);
+    expect((await runAction(broker, 'workflow_dispatch')).steps).toEqual(['Set up', 'Apply']);
     expect((await runAction(broker, 'pull_request')).steps).toEqual(['Set up', 'Plan and comment']);
     expect((await runAction(broker, 'schedule')).steps).toEqual(['Set up']);
   });
 });
 
-/** GitHub's published description of the request. @returns what is wrong */
+/** Checks a request against GitHub's published description. @returns problems */
 function isUpload(body: unknown): unknown {
   const file = createRequire(join(ROOT, 'lab/package.json')).resolve('@octokit/openapi/generated/api.github.com.json');
   const { paths, components } = JSON.parse(readFileSync(file, 'utf8'));

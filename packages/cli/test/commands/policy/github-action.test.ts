@@ -69,13 +69,17 @@ async function comment(plan: string, error = ''): Promise<void> {
   writeFileSync(errorFile, error);
   const { port } = server.address() as AddressInfo;
   const env = {
-    ...{ PATH: process.env.PATH, GITHUB_API_URL: `http://127.0.0.1:${port}`, GITHUB_REPOSITORY: 'acme/platform' },
-    ...{ GITHUB_TOKEN: 'ghs_job', GITHUB_SHA: '0123456789abcdef', PULL_REQUEST: '7' },
+    PATH: process.env.PATH,
+    GITHUB_API_URL: `http://127.0.0.1:${port}`,
+    GITHUB_REPOSITORY: 'acme/platform',
+    GITHUB_TOKEN: 'ghs_job',
+    GITHUB_SHA: '0123456789abcdef',
+    PULL_REQUEST: '7',
   };
   await promisify(execFile)(process.execPath, [join(ACTION, 'comment.mjs'), planFile, errorFile], { env });
 }
 
-it('makes one comment, and changes that one from then on, also behind a hundred others', async () => {
+it('makes one comment, and updates that one from then on, even behind a hundred others', async () => {
   for (let id = 1; id <= 150; id++) comments.push({ id, body: 'looks good', user: { login: 'bob', type: 'User' } });
   await comment('**Every grant works.**');
   await comment('**This change is refused.**');
@@ -85,14 +89,14 @@ it('makes one comment, and changes that one from then on, also behind a hundred 
   expect([...tokens]).toEqual(['Bearer ghs_job']);
 });
 
-it('leaves a comment alone that somebody else has made to look like ours', async () => {
+it('does not change a similar comment of another author', async () => {
   const forged = '<!-- meshpass-policy-plan -->\nEverything is fine';
   comments.push({ id: 1, body: forged, user: { login: 'mallory', type: 'User' } });
   await comment('**This change is refused.**');
   expect(comments.map(({ body }) => body === forged)).toEqual([true, false]);
 });
 
-it('says why there is no plan, in a block that the text cannot leave, and cuts what is too long', async () => {
+it('explains a missing plan, in a block that the text cannot leave, and cuts a long text', async () => {
   await comment('', 'meshpass: access.yaml:3:1 ```\n@everybody [access_file_invalid]');
   expect(comments[0]!.body).toContain('**There is no plan.**');
   expect(comments[0]!.body).toContain('````\nmeshpass: access.yaml:3:1 ```\n@everybody [access_file_invalid]\n````');
@@ -100,7 +104,7 @@ it('says why there is no plan, in a block that the text cannot leave, and cuts w
   expect(comments[0]!.body.length).toBeLessThan(65_536);
 });
 
-it('gives the steps no more than they need: inputs reach the shell as variables, never as text of the script', () => {
+it('passes inputs to the shell as variables, never as text of the script', () => {
   const { runs } = parse(readFileSync(join(ACTION, 'action.yml'), 'utf8')) as {
     runs: { using: string; steps: { name: string; if?: string; run: string; env: Record<string, string> }[] };
   };
@@ -110,6 +114,6 @@ it('gives the steps no more than they need: inputs reach the shell as variables,
     ...['Upload findings', 'Plan and comment'],
   ]);
   expect(runs.steps.find(({ name }) => name === 'Apply')!.if).toBe(
-    "inputs.broker != '' && github.event_name == 'push'",
+    "inputs.broker != '' && (github.event_name == 'push' || github.event_name == 'workflow_dispatch')",
   );
 });

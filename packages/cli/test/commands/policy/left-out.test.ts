@@ -1,4 +1,4 @@
-/** What `kubectl apply -R` takes of a directory is read, however it is called or written; what is left out decides nothing in silence. */
+/** Commands read every file that `kubectl apply -R` applies, with any name and syntax, and report each file that they leave out. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -110,7 +110,7 @@ describe.each(APPLIED)('a manifest %s', (_, name, text) => {
   });
 });
 
-/** Files that may be applied and are not understood. */
+/** Files that kubectl may apply and that Meshpass does not understand. */
 const LEFT: readonly (readonly [string, string, string | Uint8Array])[] = [
   ['that cannot be parsed', 'x.yaml', `${OPEN}  bad: [`],
   ['with a tag', 'x.yaml', OPEN.replace('apiVersion', '!!binary YXBpVmVyc2lvbg==')],
@@ -124,7 +124,7 @@ describe.each(LEFT)('a file %s', (_, name, text) => {
     put(`g/${name}`, text);
     if (name.startsWith('chart')) put('g/chart/Chart.yaml', 'apiVersion: v2\nname: shop\nversion: 1.0.0\n');
   });
-  it('makes can-i, who-can, matrix and diff unknown, and is named', async () => {
+  it('makes can-i, who-can, matrix and diff answer unknown, with its name', async () => {
     const asked = [
       await canI(),
       await canI('--output', 'json'),
@@ -139,13 +139,13 @@ describe.each(LEFT)('a file %s', (_, name, text) => {
       expect(out).toContain('unknown');
     }
   });
-  it.each(['text', 'json', 'sarif', 'github'])('is named by lint in %s', async (form) => {
+  it.each(['text', 'json', 'sarif', 'github'])('is reported by lint in %s', async (form) => {
     const { out, err } = await meshpass('lint', '--output', form, '--fail-on', 'never', at('g'));
     expect(form === 'text' ? out + err : out).toContain(form === 'sarif' ? name.split('/').at(-1) : `g/${name}`);
   });
 });
 
-it('plan refuses as unknown, and test fails, beside a file that was left out', async () => {
+it('beside a file that was left out, plan refuses as unknown, and test fails', async () => {
   put('g/x.yaml', `${OPEN}  bad: [`);
   const access = put('access.yaml', ACCESS);
   const shared = ['--access', access, '--public-url', 'https://broker.example.com'];
@@ -197,9 +197,9 @@ it('lint fails with 2 for a file of --base that cannot be parsed', async () => {
   expect((await meshpass('lint', '--base', at('g'), at('g0'))).code).toBe(2);
 });
 
-it('a namespace that is taken to be default is said among the assumptions', async () => {
+it('an assumed namespace default is listed among the assumptions', async () => {
   put('g/open.yaml', OPEN.replace(', namespace: shop', ''));
-  const said = /AuthorizationPolicy open \(.*open\.yaml:1\) names no namespace and is taken to be in default\./;
+  const said = /AuthorizationPolicy open \(.*open\.yaml:1\) names no namespace and is assumed to be in default\./;
   const access = put('access.yaml', ACCESS);
   expect((await canI()).out).toMatch(said);
   expect(JSON.parse((await canI('--output', 'json')).out).assumed).toEqual([expect.stringMatching(said)]);
@@ -208,6 +208,6 @@ it('a namespace that is taken to be default is said among the assumptions', asyn
   expect(planned.out + planned.err).toMatch(said);
   const shared = ['--access', access, '--public-url', 'https://broker.example.com', '--output', 'markdown'];
   expect((await meshpass('plan', ...shared, at('g'))).out).toMatch(
-    /^`AuthorizationPolicy open .* taken to be in default\.`$/m,
+    /^`AuthorizationPolicy open .* assumed to be in default\.`$/m,
   );
 });

@@ -67,7 +67,7 @@ function lint(args: readonly string[], input = ''): Promise<Run> {
 }
 
 describe('exit codes', () => {
-  test('0 where nothing is found, with a count', async () => {
+  test('0 without findings, with a count', async () => {
     put('a.yaml', gateway('shop/shop.example.com'));
     const { code, out } = await lint(['a.yaml']);
     expect([code, out]).toEqual([0, '1 object: 0 errors, 0 warnings, 0 notes\n']);
@@ -80,7 +80,7 @@ describe('exit codes', () => {
     expect((await lint(['a.yaml', '--fail-on', 'never'])).code).toBe(0);
   });
 
-  test('2 for what cannot be read, named by line, though the rest is looked at', async () => {
+  test('2 for an unreadable part, named by line, although the rest is checked', async () => {
     put('a.yaml', `${gateway('"*"')}---\nkind: [\n`);
     const { code, out, err } = await lint(['a.yaml']);
     expect(code).toBe(2);
@@ -89,7 +89,7 @@ describe('exit codes', () => {
   });
 
   test.each([
-    [[], /Name files or directories/],
+    [[], /Pass files or directories/],
     [['nowhere.yaml'], /nowhere\.yaml cannot be read/],
     [['a.yaml', '--access', 'nowhere.yaml'], /nowhere\.yaml cannot be read/],
     [['a.yaml', '--output', 'xml'], /Allowed choices are/],
@@ -102,7 +102,7 @@ describe('exit codes', () => {
 });
 
 describe('input', () => {
-  test('standard input, as Helm gives it: findings name the template', async () => {
+  test('standard input, as Helm writes it: findings name the template', async () => {
     const { code, out } = await lint(
       ['-', '--output', 'json'],
       `---\n# Source: shop/templates/gateway.yaml\n${gateway('"*"')}`,
@@ -113,7 +113,7 @@ describe('input', () => {
     ]);
   });
 
-  test('a directory: every manifest below, together; what is none is left out and said', async () => {
+  test('a directory: every manifest below, together; other files are left out and reported', async () => {
     put('base/gateway.yaml', gateway('shop/shop.example.com'));
     put('shop/route.json', JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } }));
     put('shop/test/route.yml', route('/debug/'));
@@ -170,7 +170,7 @@ test('of a cluster, kinds that no rule reads are counted, and named where they m
   ]);
 });
 
-test('annotations and SARIF are what is printed, and nothing else', async () => {
+test('prints only annotations and SARIF', async () => {
   put('a.yaml', gateway('"*"'));
   expect((await lint(['a.yaml', '--output', 'github'])).out).toMatch(
     /^::warning file=a\.yaml,line=9,col=15,title=MP201 gateway-any-host::.*\n$/,

@@ -22,7 +22,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** @returns exit code, and what was printed */
+/** @returns exit code and output */
 async function meshpass(...argv: readonly string[]) {
   process.exitCode = undefined;
   let printed = '';
@@ -64,14 +64,14 @@ describe('compile', () => {
 });
 
 describe('plan', () => {
-  it('says what holders gain, and exits with 0', async () => {
+  it('lists what holders gain, and exits with 0', async () => {
     const { code, printed } = await meshpass('plan', ...MESH_FLAGS, MESH);
     expect(printed).toContain('payments-dev gains GET /orders/* on orders.shop:8080');
-    expect(printed).toContain('Every grant works, workspaces reach nothing else, and all other traffic is as before.');
+    expect(printed).toContain('Every grant works, workspaces reach nothing more, and all other traffic is unchanged.');
     expect(code).toBe(0);
   });
 
-  it('exits with 1 where the change is refused, and names the line of who stands against it', async () => {
+  it('exits with 1 if the change is refused, and names the line that causes it', async () => {
     const deny = write(
       'deny.yaml',
       `apiVersion: security.istio.io/v1
@@ -91,7 +91,7 @@ spec: {selector: {matchLabels: {app: orders}}, action: DENY, rules: [{to: [{oper
 });
 
 describe('diff', () => {
-  it('says who gains which call, and exits with 1 where that was asked for', async () => {
+  it('lists who gains which call, and exits with 1 if that was requested', async () => {
     const wider = write('wider.yaml', readFileSync(join(MESH, 'theirs.yaml'), 'utf8').replace('[GET]', '[GET, PUT]'));
     const [before, context] = [join(MESH, 'theirs.yaml'), ['--context', join(MESH, 'services.yaml')]];
     const { code, printed } = await meshpass('diff', before, wider, '--exit-code', ...context);
@@ -119,7 +119,7 @@ describe('diff', () => {
 describe('test', () => {
   const suite = join(FILES, 'access.test.yaml');
 
-  it('decides every case and property, and says what no case has decided by', async () => {
+  it('decides every case and property, and lists the rules that no case covers', async () => {
     const junit = join(directory, 'junit.xml');
     const { code, printed } = await meshpass('test', ...MESH_FLAGS, suite, '--junit', junit);
     expect(printed).not.toContain('FAIL');
@@ -129,13 +129,13 @@ describe('test', () => {
     expect(readFileSync(junit, 'utf8')).toContain('<testsuites tests="9" failures="0">');
   });
 
-  it('fails where rules are left that no case decides by', async () => {
+  it('fails if the cases cover fewer rules than --min-coverage', async () => {
     const { code, printed } = await meshpass('test', ...MESH_FLAGS, suite, '--min-coverage', '90');
     expect(code).toBe(1);
     expect(printed).toContain('Only 5 of 6 rules decided a case, less than --min-coverage 90. [policy_test_failed]');
   });
 
-  it('fails a case that comes out otherwise, a property that one call breaks, and one that is about nothing', async () => {
+  it('fails a case with another outcome, a property that one call breaks, and one that matches no call', async () => {
     const failing = write(
       'failing.test.yaml',
       `cases:
@@ -151,14 +151,14 @@ properties:
     const { code, printed } = await meshpass('test', ...MESH_FLAGS, failing, '--manifests', MESH, '--junit', junit);
     expect(code).toBe(1);
     expect(printed).toContain(
-      'expected to be refused, and it is allowed: allowed by AuthorizationPolicy shop/meshpass-payments-dev.orders.8080.allow',
+      'expected to be refused, but it is allowed: allowed by AuthorizationPolicy shop/meshpass-payments-dev.orders.8080.allow',
     );
     expect(printed).toContain('it is allowed, but not by shop/somebody-else');
     expect(printed).toContain('the mesh has no port ledger-db.shop:5433');
     expect(printed).toMatch(
-      /at orders\.shop:8080 this is not: meshpass-payments-dev\/any account of cluster\.local: GET \/orders\//,
+      /at orders\.shop:8080 this call is not: meshpass-payments-dev\/any account of cluster\.local: GET \/orders\//,
     );
-    expect(printed).toContain('it speaks of no port of the mesh, so it shows nothing');
+    expect(printed).toContain('it covers no port of the mesh, so it proves nothing');
     expect(printed).toContain('5 of 5 cases failed. [policy_test_failed]');
     expect(readFileSync(junit, 'utf8').match(/<failure /g)).toHaveLength(5);
   });
@@ -167,8 +167,8 @@ properties:
     const wrong = write('wrong.test.yaml', 'cases:\n  - {who: {grant: a, plain: true}, call: GET x, expect: maybe}\n');
     const { code, printed } = await meshpass('test', ...MESH_FLAGS, wrong, '--manifests', MESH);
     expect(code).toBe(1);
-    expect(printed).toMatch(/wrong\.test\.yaml:2:\d+ say a proof/);
-    expect(printed).toMatch(/wrong\.test\.yaml:2:\d+ write METHOD SERVICE\.NAMESPACE:PORT/);
+    expect(printed).toMatch(/wrong\.test\.yaml:2:\d+ expected a proof/);
+    expect(printed).toMatch(/wrong\.test\.yaml:2:\d+ expected METHOD SERVICE\.NAMESPACE:PORT/);
     expect(printed).toContain('[policy_cases_invalid]');
   });
 });

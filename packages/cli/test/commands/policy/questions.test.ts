@@ -49,13 +49,13 @@ afterEach(() => {
 const ask = (...argv: string[]) => run(['node', 'meshpass', 'policy', ...argv]);
 
 describe('meshpass policy can-i', () => {
-  it('says yes with 0, and by which line', async () => {
+  it('answers yes with 0, and the line', async () => {
     expect(await ask('can-i', '--as', 'dev/web', '--to', 'orders.shop:80', '--path', '/orders/1', file)).toBe(0);
     expect(said.join('\n')).toBe(
-      `yes\n  shop/orders:8080 allowed as HTTP: this rule allows it: ALLOW shop/orders rule 0, ${file}:17\n\nPods of shop are taken to have a sidecar: its Namespace is not among what was read.`,
+      `yes\n  shop/orders:8080 allowed as HTTP: this rule allows it: ALLOW shop/orders rule 0, ${file}:17\n\nPods of shop are assumed to have a sidecar, because its Namespace was not read.`,
     );
   });
-  it('says no with 1', async () => {
+  it('answers no with 1', async () => {
     expect(await ask('can-i', '--as', 'nobody', '--to', 'orders.shop:80', '--output', 'json', file)).toBe(1);
     expect(JSON.parse(said.join('\n'))).toMatchObject({
       allowed: 'no',
@@ -71,13 +71,13 @@ describe('meshpass policy can-i', () => {
     expect(await ask('can-i', ...flags, file)).toBe(2);
     expect(failed.join('\n')).toMatch(message);
   });
-  it('fails with 2 where there is nothing to look at', async () => {
+  it('fails with 2 without anything to read', async () => {
     expect(await ask('can-i', '--as', 'dev/web', '--to', 'orders.shop:80')).toBe(2);
     expect(failed.join('\n')).toMatch(/--kubeconfig/);
   });
 });
 
-it('meshpass policy who-can names who reaches it', async () => {
+it('meshpass policy who-can lists the callers that reach it', async () => {
   expect(await ask('who-can', 'orders.shop:80', '--path', '/orders/1', '--output', 'json', file)).toBe(0);
   expect(JSON.parse(said.join('\n')).who.map(({ who }: { who: string }) => who)).toEqual(['dev/web']);
 });

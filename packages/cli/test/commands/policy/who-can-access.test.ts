@@ -1,4 +1,4 @@
-/** `who-can --access`: which grants open a call, and who may hold them, beside the identities of the mesh. */
+/** `who-can --access`: the grants that open a call and their people, beside the identities of the mesh. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -89,7 +89,7 @@ const answer = async (target: string, ...more: string[]): Promise<Answer> =>
   JSON.parse((await ask(target, ...more, '--output', 'json')).text);
 
 describe('who-can --access', () => {
-  it('names the grant that opens a call and its people, where without the file it is nobody', async () => {
+  it('names the grant that opens a call and its people, and none without the file', async () => {
     expect((await ask('orders.shop:80', '--path', '/orders/1', '--no-access')).text).toMatch(/^Nobody\.\n/);
     said = [];
     const { code, text } = await ask('orders.shop:80', '--path', '/orders/1');
@@ -110,7 +110,7 @@ describe('who-can --access', () => {
     expect((await answer('orders.shop:80', '--path', '/admin')).grants).toEqual([]);
   });
 
-  it('says which claims the proof must have', async () => {
+  it('lists the claims that the proof must have', async () => {
     const { grants } = await answer('orders.shop:80', '--path', '/refunds', '--method', 'POST');
     expect(grants).toMatchObject([{ grant: 'payments-dev', claims: { group: ['finance'] } }]);
     expect(grants[0]!.except).toEqual(['user id 12', 'user id 13']);
@@ -120,7 +120,7 @@ describe('who-can --access', () => {
     expect((await answer('db.shop:5432', '--tcp')).grants).toMatchObject([{ grant: 'data', place: { line: 13 } }]);
   });
 
-  it('does not take a grant for open that a policy of the mesh denies', async () => {
+  it('does not count a grant as open if a policy of the mesh denies it', async () => {
     const deny = join(folder, 'deny.yaml');
     writeFileSync(
       deny,
@@ -129,7 +129,7 @@ describe('who-can --access', () => {
     expect((await answer('orders.shop:80', '--path', '/orders/1', deny)).grants).toEqual([]);
   });
 
-  it('refuses an access file that grants what the mesh does not have, by line', async () => {
+  it('refuses an access file that grants a service which the mesh does not have, by line', async () => {
     const other = join(folder, 'other.yaml');
     writeFileSync(other, ACCESS.replace('db.shop', 'dbs.shop'));
     expect((await ask('orders.shop:80', '--no-access', '--access', other)).code).toBe(1);

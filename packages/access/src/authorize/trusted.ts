@@ -1,0 +1,130 @@
+/**
+ * Compares the ID token behind an attestation or a sign-in with the issuers and clients of the current file. An
+ * issuer's name is not enough, because the file may now use it for another issuer or client.
+ */
+import type { Attestation, SignIn } from '@meshpass/identity';
+import type { SignInClient, Trust, TrustedIssuer } from '../model.ts';
+import type { Kind } from './who.ts';
+
+/** Kind of an attestation's trusted issuer, or the reason why the issuer is not trusted. */
+export type Trusted = { readonly kind: Kind } | { readonly untrusted: string };
+
+/** Checks the proof or sign-in that a workspace used to open its session. */
+export function trustedInWorkspace(attestation: Attestation, trust: Trust): Trusted {
+  return trusted(attestation, trust, ({ audience, signIn }) =>
+    attestation.provenBySignIn ? [signIn?.client] : [audience],
+  );
+}
+
+/**
+ * Explains why the file does not trust the issuer of a session in a workspace.
+ * @returns a sentence; undefined if the file trusts it
+ * @example
+ * ```ts
+ * import { parseAccess, whyUntrusted } from '@meshpass/access';
+ * import type { Attestation } from '@meshpass/identity';
+ * const { trust } = parseAccess(`
+ * trust: {issuers: {gitlab: {issuer: https://gitlab.com, audience: meshpass}}}
+ * grants: {}`, 'access.yaml');
+ * const job: Attestation = {
+ *   attestor: 'oidc', issuer: 'gitlab', subject: 'gitlab:1', login: 'alice', teams: [], proofHash: 'a'.repeat(64),
+ *   claims: { iss: 'https://gitlab.com', aud: 'another' },
+ *   workspace: { kind: 'other', key: 'gitlab:1', name: 'job' },
+ * };
+ * whyUntrusted(job, trust);
+ * // => 'The access file now has another issuer or client under the name gitlab.'
+ * ```
+ */
+export function whyUntrusted(attestation: Attestation, trust: Trust): string | undefined {
+  const found = trustedInWorkspace(attestation, trust);
+  return 'untrusted' in found ? found.untrusted : undefined;
+}
+
+/**
+ * Checks a person through any of their clients: a workspace, a webhook that speaks for them, or an operator sign-in.
+ */
+export function trustedAnywhere(attestation: Attestation, trust: Trust): Trusted {
+  return trusted(attestation, trust, ({ audience, signIn }) => [
+    audience,
+    signIn?.client,
+    signIn && operatorClientOf(signIn),
+  ]);
+}
+
+/**
+ * Whether a sign-in counts under this file: its ID token is from the issuer and client that the file has under this
+ * name.
+ * @example
+ * ```ts
+ * import { isSignInTrusted, parseAccess } from '@meshpass/access';
+ * const { trust } = parseAccess(`
+ * trust: {issuers: {okta: {issuer: https://acme.okta.com, audience: meshpass, signIn: {client: cli}}}}
+ * grants: {}`, 'access.yaml');
+ * const claims = { iss: 'https://acme.okta.com', aud: 'cli' };
+ * isSignInTrusted({ issuer: 'okta', claims }, trust); // => true
+ * isSignInTrusted({ issuer: 'okta', claims: { ...claims, aud: 'another' } }, trust); // => false
+ * ```
+ */
+export function isSignInTrusted(signIn: Pick<SignIn, 'issuer' | 'claims'>, trust: Trust): boolean {
+  return isOfClient(signIn, trust, ({ client }) => client);
+}
+
+/** Whether an operator signed in at the issuer and with the client that the file lists under the issuer's name. */
+export function isOperatorTrusted(attestation: Attestation, trust: Trust): boolean {
+  return isOfClient(attestation, trust, operatorClientOf);
+}
+
+/**
+ * Returns the client with which operators sign in: the only `aud` of their ID tokens.
+ * @example
+ * ```ts
+ * import { operatorClientOf, parseAccess } from '@meshpass/access';
+ * const of = (signIn: string) => {
+ *   const okta = `okta: {issuer: https://acme.okta.com, audience: meshpass, signIn: {${signIn}}}`;
+ *   const { trust } = parseAccess(`{trust: {issuers: {${okta}}}, grants: {}}`, 'access.yaml');
+ *   return operatorClientOf(trust.issuers[0]!.signIn!);
+ * };
+ * of('client: cli'); // => 'cli'
+ * of('client: cli, operatorClient: ops'); // => 'ops'
+ * ```
+ */
+export function operatorClientOf({ client, operatorClient = client }: SignInClient): string {
+  return operatorClient;
+}
+
+function trusted(
+  { attestor, issuer: name, claims }: Attestation,
+  { codespaces, issuers }: Trust,
+  audiences: (issuer: TrustedIssuer) => readonly (string | undefined)[],
+): Trusted {
+  if (attestor === 'github-codespace')
+    return name === 'github' && codespaces
+      ? { kind: 'codespace' }
+      : { untrusted: 'The access file no longer trusts Codespaces.' };
+  const issuer = issuers.find((one) => one.name === name);
+  if (!issuer) return { untrusted: `The access file no longer trusts the issuer ${name}.` };
+  return isOf(claims, issuer, audiences(issuer))
+    ? { kind: issuer.kind }
+    : {
+        untrusted: `The access file now has another issuer or client under the name ${name}.`,
+      };
+}
+
+function isOfClient(
+  { issuer: name, claims }: Pick<SignIn, 'issuer' | 'claims'>,
+  { issuers }: Trust,
+  clientOf: (signIn: SignInClient) => string,
+): boolean {
+  const issuer = issuers.find((one) => one.name === name);
+  return issuer?.signIn !== undefined && isOf(claims, issuer, [clientOf(issuer.signIn)]);
+}
+
+/** Compares `iss` exactly, and requires any one of the `aud` values (OpenID Connect Core section 3.1.3.7). */
+function isOf(
+  { iss, aud }: Attestation['claims'],
+  { issuer }: TrustedIssuer,
+  audiences: readonly (string | undefined)[],
+): boolean {
+  const values: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
+  return iss === issuer && audiences.some((one) => one !== undefined && values.includes(one));
+}

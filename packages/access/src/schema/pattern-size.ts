@@ -1,0 +1,19 @@
+import { programSize } from '@meshpass/identity/regex/program-size';
+
+/** Size of a class such as `\p{L}`. Repetitions share its table of ranges. */
+const UNICODE_CLASS = 50;
+
+/**
+ * Returns an upper bound of a pattern's compiled size in RE2JS.
+ * @param pattern anchored, without flags and `\Q` (see `isAnchored`)
+ * @returns instructions, with class tables counted as instructions; never fewer than RE2JS creates
+ */
+export function patternSize(pattern: string): number {
+  let tables = 0;
+  const size = programSize(pattern, (atom) => {
+    if (atom.startsWith('[')) tables += atom.length + UNICODE_CLASS * atom.split(/\\p/i).length;
+    else if (/^\\p/i.test(atom)) tables += UNICODE_CLASS;
+    return 1;
+  });
+  return size + tables;
+}

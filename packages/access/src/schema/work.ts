@@ -1,0 +1,119 @@
+/**
+ * Limits how much work expressions do at run time, in units of about 10 nanoseconds that depend on the size of each
+ * function's operands. Exceeding the budget ends the expression at once, whatever else it contains.
+ */
+import { type CelEnv, isCelError, isCelList, isCelMap } from '@bufbuild/cel';
+
+/** Units of one decision: about 50 milliseconds. */
+const MAX_WORK = 4_000_000;
+/** Units per function call, in addition to its operands. */
+const CALL = 60;
+/** Units per error, from a function or because no overload fits the operands. */
+const ERROR = 400;
+/** Units per operand, and per value in a list or map. */
+const [OPERAND, VALUE] = [5, 20];
+/** Maximum length of a concatenated string or list. */
+const MAX_JOINED = 4096;
+
+/** Functions that read their operands completely. Other functions only use the length of a list or map. */
+const DEEP = new Set(['_==_', '_!=_', '@in']);
+/** Units for slow functions. Those with a time zone create a calendar on every call. */
+const SLOW = new Map([
+  ...['FullYear', 'Month', 'Date', 'DayOfMonth', 'DayOfWeek', 'DayOfYear', 'Hours', 'Minutes', 'Seconds'].map(
+    (name) => [`get${name}`, 50_000] as const,
+  ),
+  ['getMilliseconds', 50_000],
+  ['timestamp', 2_000],
+  ['duration', 1_000],
+]);
+/** Units per character, if more than one per 8 characters. */
+const CHARACTER = new Map<string, number>([
+  ...[['size', 4] as const, ['int', 20] as const, ['uint', 20] as const, ['double', 4] as const],
+  ...[['bytes', 1] as const, ['string', 1] as const, ['timestamp', 1] as const],
+]);
+
+let left = MAX_WORK;
+let isShared = false;
+
+/** Wraps work whose expressions share one budget. They run synchronously. */
+export function withinBudget<Given extends readonly unknown[], T>(
+  work: (...given: Given) => T,
+): (...given: Given) => T {
+  return (...given) => {
+    if (isShared) return work(...given);
+    left = MAX_WORK;
+    isShared = true;
+    try {
+      return work(...given);
+    } finally {
+      isShared = false;
+    }
+  };
+}
+
+/**
+ * Charges units to the budget.
+ * @throws Error if it is exhausted
+ */
+export function spend(units: number): void {
+  left -= units;
+  if (left < 0) throw new Error('the expression looks at more than it may');
+}
+
+/**
+ * Charges a value.
+ * @param isWhole whether all of its content is read, instead of only its length
+ */
+function spendOn(value: unknown, isWhole: boolean, character = 1 / 8): void {
+  spend(OPERAND);
+  if (typeof value === 'string' || value instanceof Uint8Array) spend(value.length * character);
+  else if (isCelMap(value) || isCelList(value)) {
+    spend(VALUE * (1 + value.size));
+    if (!isWhole) return;
+    const members = isCelMap(value) ? [...value.entries()].flat() : value;
+    for (const member of members) if (!isCelError(member)) spendOn(member, true);
+  }
+}
+
+/** Returns the units of a call. */
+type Price = (operands: readonly unknown[]) => number;
+
+/**
+ * Wraps an environment so that its functions are charged by their operands.
+ * @param priced units per call, for functions with their own price
+ */
+export function metered(environment: CelEnv, priced: Readonly<Record<string, Price>>): CelEnv {
+  const find = (name: string) => {
+    const group = environment.funcs.find(name);
+    const price = priced[name];
+    return (
+      group &&
+      Object.create(group, {
+        call: {
+          value: (id: number, target: never, args: never[]) => {
+            spendCall(name, target === undefined ? args : [target, ...args], price);
+            const result = group.call(id, target, args);
+            if (result === undefined || isCelError(result)) spend(ERROR);
+            return result;
+          },
+        },
+      })
+    );
+  };
+  return Object.create(environment, { funcs: { value: { find } } }) as CelEnv;
+}
+
+/** Charges a call and its operands to the budget. */
+function spendCall(name: string, operands: readonly unknown[], price: Price | undefined): void {
+  spend(price ? price(operands) : (SLOW.get(name) ?? CALL));
+  for (const operand of operands) spendOn(operand, DEEP.has(name), CHARACTER.get(name));
+  if (name === '_+_') spendJoined(operands);
+}
+
+/** Limits concatenation, because strings and lists that double in a loop would fill the memory. */
+function spendJoined(operands: readonly unknown[]): void {
+  const sizes = operands.map((one) =>
+    typeof one === 'string' || one instanceof Uint8Array ? one.length : isCelList(one) ? one.size : 0,
+  );
+  if (sizes.reduce((sum, size) => sum + size, 0) > MAX_JOINED) spend(Number.POSITIVE_INFINITY);
+}

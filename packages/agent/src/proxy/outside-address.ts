@@ -1,0 +1,184 @@
+/**
+ * Restricts container requests outside the mesh to addresses that do not belong to this machine. A bridge separates
+ * containers from the workspace's loopback, on which databases and tools listen without a password because only the
+ * workspace's own programs can connect. Requests through the proxy originate from the workspace itself, so the
+ * addresses of its interfaces are refused as well. Envoy asks the agent (ext_authz) and connects only to the address in
+ * the response. Envoy's own resolver is not suitable: it tries each address of a name, and a filter sees only the first
+ * one.
+ */
+import { Resolver } from 'node:dns/promises';
+import { BlockList, isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import type { JsonObject, Message } from '@bufbuild/protobuf';
+import { AGENT_CLUSTER, messageOf, TYPE_URL_PREFIX } from '@meshpass/envoy';
+import { code } from '../xds/http-filters.ts';
+
+const EXT_AUTHZ = 'envoy.filters.http.ext_authz';
+const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
+const ADDRESS = 'address';
+const TIMEOUT_MS = 3_000;
+/** Longer than the resolver's attempts take in total. */
+const ENVOY_WAITS = '15s';
+const MAX_LOOKUPS = 256;
+/** `google.rpc.Code.PERMISSION_DENIED` */
+const PERMISSION_DENIED = 7;
+
+/**
+ * Addresses of the machine itself (RFC 6890). Connections to `::` and 0.0.0.0 reach the loopback, as do IPv4-mapped
+ * IPv6 addresses, which BlockList recognizes. Clouds serve the machine's credentials on link-local addresses, Azure
+ * also on 168.63.129.16, and AWS on fd00:ec2::254.
+ */
+const OWN_NETWORKS = new BlockList();
+OWN_NETWORKS.addSubnet('127.0.0.0', 8, 'ipv4');
+OWN_NETWORKS.addSubnet('0.0.0.0', 8, 'ipv4');
+OWN_NETWORKS.addSubnet('169.254.0.0', 16, 'ipv4');
+OWN_NETWORKS.addAddress('168.63.129.16', 'ipv4');
+OWN_NETWORKS.addSubnet('::', 127, 'ipv6');
+OWN_NETWORKS.addSubnet('fe80::', 10, 'ipv6');
+OWN_NETWORKS.addAddress('fd00:ec2::254', 'ipv6');
+
+/**
+ * Subset of `Resolver` from node:dns/promises. It does not read the hosts file, which contains the workspace's own
+ * services.
+ */
+export interface NameResolver {
+  resolve4(name: string): Promise<readonly string[]>;
+  resolve6(name: string): Promise<readonly string[]>;
+}
+
+/** Type of `networkInterfaces` from node:os. Called for each request, since bridges come and go. */
+export type ListInterfaces = typeof networkInterfaces;
+
+/**
+ * Resolver that reads the machine's DNS servers on each lookup. A plain `Resolver` keeps the servers that it read
+ * first, even after the workspace was suspended and resumed.
+ */
+export const systemResolver: NameResolver = {
+  resolve4: (name) => openResolver().resolve4(name),
+  resolve6: (name) => openResolver().resolve6(name),
+};
+
+export type OutsideAddress =
+  | { readonly address: string }
+  | { readonly status: 'Forbidden' | 'BadGateway' | 'ServiceUnavailable'; readonly reason: string };
+
+/** Builds the HTTP filter that asks the agent, enabled only on routes with `askForAddress`. */
+export function addressFilter(): JsonObject {
+  return {
+    name: EXT_AUTHZ,
+    disabled: true,
+    typed_config: {
+      '@type': `${HTTP}.ext_authz.v3.ExtAuthz`,
+      transport_api_version: 'V3',
+      grpc_service: { envoy_grpc: { cluster_name: AGENT_CLUSTER }, timeout: ENVOY_WAITS },
+      status_on_error: { code: 'BadGateway' },
+      // The agent needs only a request's host.
+      disallowed_headers: { patterns: [{ safe_regex: { regex: '.*' } }] },
+    },
+  };
+}
+
+/** `typed_per_filter_config` for routes to `outsideCluster`. */
+export const askForAddress: JsonObject = {
+  [EXT_AUTHZ]: { '@type': `${HTTP}.ext_authz.v3.ExtAuthzPerRoute`, check_settings: {} },
+};
+
+/**
+ * Builds a cluster that connects to the address from the agent's response. Without an address, no connection is made.
+ */
+export function outsideCluster(name: string): JsonObject {
+  return {
+    name,
+    type: 'ORIGINAL_DST',
+    lb_policy: 'CLUSTER_PROVIDED',
+    connect_timeout: '10s',
+    original_dst_lb_config: { metadata_key: { key: EXT_AUTHZ, path: [{ key: ADDRESS }] } },
+  };
+}
+
+/** Returns the handler of `envoy.service.auth.v3.Authorization.Check`. */
+export function answerAddresses(
+  resolver: NameResolver = systemResolver,
+  interfaces: ListInterfaces = networkInterfaces,
+): (requests: AsyncIterable<Message>) => AsyncGenerator<Message> {
+  let lookups = 0;
+  return async function* (requests) {
+    for await (const request of requests) {
+      const { host = '' } = (request as CheckRequest).attributes?.request?.http ?? {};
+      if (lookups >= MAX_LOOKUPS) {
+        yield answer(host, { status: 'ServiceUnavailable', reason: `${MAX_LOOKUPS} lookups are already in progress` });
+        continue;
+      }
+      lookups += 1;
+      try {
+        yield answer(host, await outsideAddress(host, resolver, interfaces));
+      } finally {
+        lookups -= 1;
+      }
+    }
+  };
+}
+
+/**
+ * Resolves a request's host once.
+ * @param authority `HOST` or `HOST:PORT`
+ * @returns the address and port to connect to, or the reason for a refusal. The name is refused if any of its addresses
+ *   belongs to this machine
+ */
+export async function outsideAddress(
+  authority: string,
+  resolver: NameResolver,
+  interfaces: ListInterfaces = networkInterfaces,
+): Promise<OutsideAddress> {
+  if (!URL.canParse(`http://${authority}`)) return { status: 'BadGateway', reason: 'it is not a valid host' };
+  // The URL parser normalizes IPv4: 2130706433 is 127.0.0.1.
+  const { hostname, port } = new URL(`http://${authority}`);
+  const host = hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
+  const addresses = isIP(host) === 0 ? await resolve(host, resolver) : [host];
+  const ownInterfaces = new BlockList();
+  for (const { address, family } of Object.values(interfaces()).flatMap((all) => all ?? []))
+    ownInterfaces.addAddress(address, family === 'IPv6' ? 'ipv6' : 'ipv4');
+  const own = addresses.find((one) =>
+    [OWN_NETWORKS, ownInterfaces].some((list) => list.check(one, isIP(one) === 6 ? 'ipv6' : 'ipv4')),
+  );
+  if (own !== undefined)
+    return {
+      status: 'Forbidden',
+      reason: `${own} is an address of the workspace itself, which containers cannot reach`,
+    };
+  const [address] = addresses;
+  if (address === undefined) return { status: 'BadGateway', reason: 'the name has no address' };
+  return { address: `${isIP(address) === 6 ? `[${address}]` : address}:${port || '80'}` };
+}
+
+function openResolver(): Resolver {
+  return new Resolver({ timeout: TIMEOUT_MS, tries: 2 });
+}
+
+/** Prefers IPv4, which bridges carry. IPv6 addresses are used only if there are no others. */
+async function resolve(name: string, resolver: NameResolver): Promise<readonly string[]> {
+  const none = (): readonly string[] => [];
+  const addresses = await resolver.resolve4(name).catch(none);
+  return addresses.length > 0 ? addresses : await resolver.resolve6(name).catch(none);
+}
+
+function answer(host: string, found: OutsideAddress): Message {
+  if ('address' in found)
+    return messageOf('envoy.service.auth.v3.CheckResponse', {
+      status: {},
+      ok_response: {},
+      dynamic_metadata: { [ADDRESS]: found.address },
+    });
+  return messageOf('envoy.service.auth.v3.CheckResponse', {
+    status: { code: PERMISSION_DENIED },
+    denied_response: {
+      status: { code: found.status },
+      headers: [code('agent_direct_unreachable')],
+      body: `meshpass: ${host} could not be reached: ${found.reason}.\n`,
+    },
+  });
+}
+
+interface CheckRequest extends Message {
+  readonly attributes?: { readonly request?: { readonly http?: { readonly host?: string } } };
+}

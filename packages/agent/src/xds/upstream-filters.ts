@@ -1,0 +1,105 @@
+/**
+ * HTTP filters that the agent adds to every cluster that leads into a tunnel. They run for each attempt of a request,
+ * after its route has rewritten, redirected or mirrored it. The identity token, like the certificate, therefore belongs
+ * to the cluster's grant, and a route that ends in the workspace cannot read it. Upstream filters modify the same
+ * header map as the listener. The token is therefore present while response headers are formatted, so no format may
+ * contain its header (packages/envoy).
+ */
+import type { JsonObject, Message } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { AGENT_SOURCE, messageOf, pack, TYPE_URL_PREFIX, unpack } from '@meshpass/envoy';
+import { NO_CREDENTIAL, tokenOf } from '../sds/secrets.ts';
+
+const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
+const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter';
+const PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+const REFUSE = 'meshpass.refuse';
+
+/** The last filter, which sends the request. */
+const CODEC = {
+  name: 'envoy.filters.http.upstream_codec',
+  typed_config: { '@type': `${HTTP}.upstream_codec.v3.UpstreamCodec` },
+};
+
+/**
+ * Refuses requests on routes with REFUSAL by using a credential that is always empty: Envoy opens a connection for them
+ * but sends nothing. Disabled for other routes.
+ */
+const REFUSER = { ...injector(REFUSE, NO_CREDENTIAL, 'x-meshpass-none'), disabled: true };
+
+/** `typed_per_filter_config` of such a route. An empty configuration enables the filter (`FilterConfig.config`). */
+export const REFUSAL: JsonObject = {
+  [REFUSE]: { '@type': `${TYPE_URL_PREFIX}envoy.config.route.v3.FilterConfig`, config: {} },
+};
+
+/** Upstream filters of a router whose clusters have none. */
+export const REFUSING_FILTERS = [REFUSER, CODEC];
+
+/** Builds a filter that sets a header to a secret's value. If the secret is empty, the filter responds with 401. */
+function injector(name: string, secret: string, header: string): JsonObject {
+  return {
+    name,
+    typed_config: {
+      '@type': `${HTTP}.credential_injector.v3.CredentialInjector`,
+      overwrite: true,
+      credential: {
+        name: 'envoy.http.injected_credentials.generic',
+        typed_config: {
+          '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.injected_credentials.generic.v3.Generic`,
+          credential: { name: secret, sds_config: AGENT_SOURCE },
+          header,
+        },
+      },
+    },
+  };
+}
+
+/**
+ * Adds the filters to a cluster that leads into a tunnel. Modifies the message. @param header header of the mesh's
+ * identity token
+ */
+export function withUpstreamFilters<T extends Message>(message: T, header: string): T {
+  const cluster = message as unknown as ClusterMessage;
+  if (!leadsIntoTunnel(cluster)) return message;
+  const grant = cluster.name.split('/')[0]!; // checked to be a grant of the session
+  const given = cluster.typedExtensionProtocolOptions[PROTOCOL_OPTIONS];
+  const options = (
+    given ? unpack(given) : messageOf(PROTOCOL_OPTIONS, { explicit_http_config: { http_protocol_options: {} } })
+  ) as OptionsMessage;
+  for (const filter of [REFUSER, injector('meshpass.token', tokenOf(grant), header), CODEC])
+    options.httpFilters.push(messageOf(HTTP_FILTER, filter));
+  cluster.typedExtensionProtocolOptions[PROTOCOL_OPTIONS] = pack(options);
+  return message;
+}
+
+/**
+ * Whether a cluster leads into a tunnel. If several grants include a port, a cluster may instead lead to another
+ * listener of the workspace, which does not send the request yet.
+ */
+function leadsIntoTunnel({ loadAssignment }: ClusterMessage): boolean {
+  return (loadAssignment?.endpoints ?? []).some(({ lbEndpoints }) =>
+    lbEndpoints.some(({ hostIdentifier: { value } }) => {
+      const { addressNameSpecifier: name } = value?.address?.address.value ?? {};
+      return name?.value?.startsWith('tunnel/') === true;
+    }),
+  );
+}
+
+// Fields of Envoy's messages that are used here, since the generated types only support reflection.
+interface OptionsMessage extends Message {
+  readonly httpFilters: Message[];
+}
+interface Endpoint {
+  readonly address?: {
+    readonly address: { readonly value?: { readonly addressNameSpecifier?: { readonly value?: string } } };
+  };
+}
+interface ClusterMessage {
+  readonly name: string;
+  readonly loadAssignment?: {
+    readonly endpoints: readonly {
+      readonly lbEndpoints: readonly { readonly hostIdentifier: { readonly value?: Endpoint } }[];
+    }[];
+  };
+  readonly typedExtensionProtocolOptions: Record<string, Any>;
+}

@@ -1,0 +1,156 @@
+/** Rules about the servers of Gateways. */
+
+import { labels } from '@meshpass/istio/members';
+import type { LintContext } from '../context.ts';
+import { gatewayServers, hostsOf } from '../places.ts';
+import type { Rule } from '../rule.ts';
+
+const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
+
+/** A Gateway serves every host, so any host that a namespace binds to it becomes public immediately. */
+const gatewayAnyHost: Rule = {
+  code: 'MP201',
+  name: 'gateway-any-host',
+  severity: 'warning',
+  title: 'A Gateway serves every host',
+  fix: 'List the hosts, each with the namespace that may serve it: `shop/shop.example.com`.',
+  *check(context) {
+    for (const place of gatewayServers(context)) {
+      const { port, tls } = place.server;
+      // AUTO_PASSTHROUGH has a separate rule, and TCP has no host.
+      if (tls?.mode === 'AUTO_PASSTHROUGH' || NO_HOST.has(String(port?.protocol).toUpperCase())) continue;
+      for (const { written, namespace, path } of hostsOf(place).filter(({ host }) => host === '*')) {
+        yield {
+          on: place.gateway,
+          path,
+          message: `${written} lets ${namespace === undefined ? 'a VirtualService of any namespace' : `every VirtualService of namespace ${namespace}`} bind any host here: this Gateway does not limit what is public.`,
+        };
+      }
+    }
+  },
+};
+
+const PLAIN = new Set(['HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'HTTP_PROXY']);
+
+/** A Gateway accepts plain HTTP, which exposes tokens. */
+const gatewayPlainHttp: Rule = {
+  code: 'MP202',
+  name: 'gateway-plain-http',
+  severity: 'warning',
+  title: 'A Gateway serves plain HTTP',
+  fix: 'Set `tls.httpsRedirect: true` on this server and serve HTTPS beside it.',
+  *check(context) {
+    for (const { gateway, server, path } of gatewayServers(context)) {
+      const { port, tls } = server;
+      if (Object.values(gateway.spec.selector ?? {}).some((value) => String(value).includes('egress'))) continue;
+      if (!PLAIN.has(String(port?.protocol).toUpperCase()) || tls?.httpsRedirect === true) continue;
+      // With any other TLS mode, the port is HTTPS despite its protocol.
+      if (tls?.mode !== undefined && tls.mode !== 'PASSTHROUGH') continue;
+      yield {
+        on: gateway,
+        path: [...path, 'port', 'protocol'],
+        message: `port ${port?.number ?? '?'} accepts plain HTTP: anyone on the network path can read and change tokens, cookies and paths.`,
+      };
+    }
+  },
+};
+
+/**
+ * The hosts of an AUTO_PASSTHROUGH server include services outside the grants. The SNI alone selects the service, and Istio
+ * adds no authorization filter to these listeners, so the list of hosts is the only protection.
+ */
+const passthroughBeyondGrants: Rule = {
+  code: 'MP203',
+  name: 'passthrough-beyond-grants',
+  severity: 'error',
+  title: 'An AUTO_PASSTHROUGH server exposes services that are not granted',
+  fix: 'List the granted hosts individually, by full name, as the compiler of the access file does.',
+  *check(context) {
+    for (const { gateway, written, host, path } of passedHosts(context)) {
+      const wild = host.includes('*');
+      if (!wild && (!context.access || context.granted.has(host))) continue;
+      const services = host === '*' || host === '*.local' ? 'every service' : `every service of ${host}`;
+      yield {
+        on: gateway,
+        path,
+        message: wild
+          ? `${written}: connections to ${services} on every port are forwarded, and no AuthorizationPolicy applies at such a server. Only the policies of each workload remain.`
+          : `no grant includes ${host}, and this server forwards connections to every port of it.`,
+      };
+    }
+  },
+};
+
+/** `ns/host` in AUTO_PASSTHROUGH looks like a restriction but has no effect. */
+const passthroughNamespaceForm: Rule = {
+  code: 'MP204',
+  name: 'passthrough-namespace-form',
+  severity: 'error',
+  title: 'An AUTO_PASSTHROUGH server lists hosts as `namespace/host`, and Istio ignores the namespace',
+  fix: 'Write full host names: `orders.shop.svc.cluster.local`.',
+  *check(context) {
+    for (const { gateway, written, host, path } of passedHosts(context)) {
+      if (host === written) continue;
+      yield {
+        on: gateway,
+        path,
+        message: `${written.slice(0, written.length - host.length)} has no effect here: connections to ${host} of every namespace are forwarded.`,
+      };
+    }
+  },
+};
+
+function passedHosts(context: LintContext) {
+  return gatewayServers(context)
+    .filter(({ server }) => server.tls?.mode === 'AUTO_PASSTHROUGH')
+    .flatMap(hostsOf);
+}
+
+/** A Gateway without a selector applies to every gateway proxy of the mesh. */
+const gatewaySelectsAll: Rule = {
+  code: 'MP206',
+  name: 'gateway-selects-all',
+  severity: 'error',
+  title: 'A Gateway selects every gateway of the mesh',
+  fix: 'Select the intended gateway: `selector: {istio: ingressgateway}`.',
+  *check(context) {
+    for (const gateway of context.mesh.all('Gateway')) {
+      if (Object.keys(labels(gateway.spec.selector)).length > 0) continue;
+      yield {
+        on: gateway,
+        path: ['spec'],
+        part: 'key',
+        message: 'without a selector these servers are opened on every gateway of the mesh, including internal ones.',
+      };
+    }
+  },
+};
+
+/** An optional client certificate protects nothing. */
+const optionalClientCertificate: Rule = {
+  code: 'MP207',
+  name: 'optional-client-certificate',
+  severity: 'warning',
+  title: 'A Gateway requests a client certificate and also serves callers without one',
+  fix: 'Use `MUTUAL`, or require another identity behind it.',
+  *check(context) {
+    for (const { gateway, server, path } of gatewayServers(context)) {
+      const { tls, port } = server;
+      if (tls?.mode !== 'OPTIONAL_MUTUAL') continue;
+      yield {
+        on: gateway,
+        path: [...path, 'tls', 'mode'],
+        message: `OPTIONAL_MUTUAL on port ${port?.number ?? '?'} accepts callers without a certificate: only a policy behind it can refuse them.`,
+      };
+    }
+  },
+};
+
+export const GATEWAY_SERVER_RULES: readonly Rule[] = [
+  gatewayAnyHost,
+  gatewayPlainHttp,
+  passthroughBeyondGrants,
+  passthroughNamespaceForm,
+  gatewaySelectsAll,
+  optionalClientCertificate,
+];

@@ -1,0 +1,234 @@
+/** Rules about connections without a certificate, whose callers have no identity. */
+import {
+  type AuthorizationRule,
+  type AuthorizationSource,
+  actionOf,
+  type DestinationRule,
+  fullHost,
+  isForSidecars,
+  type KubeObject,
+  type MeshView,
+  type MutualTlsMode,
+  type PeerAuthentication,
+  peerModesOf,
+  selectorOf,
+  selects,
+  selectsPods,
+  serviceName,
+} from '@meshpass/istio';
+import { items, labels, record, texts } from '@meshpass/istio/members';
+import type { LintContext } from '../context.ts';
+import { conditionsOf, type PolicyPart, rulesOf, sourcesOf } from '../places.ts';
+import type { Report, Rule } from '../rule.ts';
+
+const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
+
+/** A caller denied by certificate can connect without one. */
+const denyWithoutMtls: Rule = {
+  code: 'MP314',
+  name: 'deny-without-mtls',
+  severity: 'error',
+  title: 'A DENY identifies callers by certificate on a workload that accepts calls without one',
+  fix: 'Set PeerAuthentication STRICT for the workload, or deny everyone else with `notPrincipals`.',
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
+      if (actionOf(policy) !== 'DENY' || !isForSidecars(policy)) continue;
+      const selector = selectorOf(policy) ?? {};
+      const plain = plainTextPort(context, policy.metadata.namespace, selector, (pod) => selectsPods(policy, pod));
+      if (!plain) continue;
+      const message = `a caller that this rule denies can connect without a certificate and is then allowed: ${plain}.`;
+      for (const rule of rulesOf(policy)) {
+        const at = firstPeer(rule);
+        if (at) yield { on: policy, message, ...at };
+      }
+    }
+  },
+};
+
+/** Finds the first part of a rule that identifies callers by their certificate. */
+function firstPeer(rule: PolicyPart<AuthorizationRule>): Pick<Report, 'path' | 'part'> | undefined {
+  const listed = sourcesOf(rule).flatMap(({ value, path }) =>
+    PEER.filter((list) => texts(value[list]).length > 0).map((list) => [...path, list]),
+  )[0];
+  if (listed) return { path: listed, part: 'key' };
+  const condition = conditionsOf(rule).find(
+    ({ value }) =>
+      /^source\.(?:principal|namespace|serviceAccount)$/.test(String(value.key)) && texts(value.values).length > 0,
+  );
+  return condition && { path: condition.path };
+}
+
+/** A workload also accepts plain text, whose callers have no principal for rules to match. */
+const permissiveMtls: Rule = {
+  code: 'MP402',
+  name: 'permissive-mtls',
+  severity: 'error',
+  title: 'A granted service or a part of the mesh accepts connections without mutual TLS',
+  fix: 'Set `mtls: {mode: STRICT}`, and list the ports that must stay plain text (probes) under `portLevelMtls`.',
+  *check(context) {
+    const reported = new Set<KubeObject>();
+    for (const [host, { grants }] of context.granted) {
+      const opening = openingOf(context, host);
+      if (!opening || (opening.on.kind === 'PeerAuthentication' && reported.has(opening.on))) continue;
+      const { how, ...at } = opening;
+      reported.add(at.on);
+      yield {
+        ...at,
+        message: `${host}, granted by ${grants.join(', ')}, accepts calls without a certificate${how}: a caller that reaches the pod directly has no principal or namespace that a policy can match.`,
+      };
+    }
+    for (const policy of context.mesh.all('PeerAuthentication')) {
+      if (!reported.has(policy)) yield* openMode(context, policy);
+    }
+  },
+};
+
+/** Finds the policy that opens a granted service, or the service if no policy does. */
+function openingOf(context: LintContext, host: string): (Pick<Report, 'on' | 'path'> & { how: string }) | undefined {
+  const namespace = serviceName(host, context.mesh.config.clusterDomain)?.namespace;
+  if (namespace === undefined) return undefined;
+  const service = context.mesh.serviceAt(host);
+  const pod = service && context.mesh.podsBehind(service)[0];
+  const { mode, by, open } = modeOf(context.mesh, namespace, pod?.labels ?? labels(service?.spec.selector));
+  if (mode === 'STRICT' && !open) return undefined;
+  if (mode === 'STRICT') {
+    const port = String(open!.port);
+    return { on: open!.by, path: ['spec', 'portLevelMtls', port, 'mode'], how: ` on port ${port}` };
+  }
+  if (by) return { on: by, path: ['spec', 'mtls', 'mode'], how: '' };
+  // If the files are only part of the mesh, other files may set its default.
+  if (!service || (!open && !context.complete)) return undefined;
+  const how = " (no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE)";
+  return { on: service, path: ['metadata', 'name'], how };
+}
+
+/** Reports a policy that opens part of the mesh. */
+function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator<Report> {
+  const { namespace } = policy.metadata;
+  const selector = selectorOf(policy) ?? {};
+  const whole = Object.keys(selector).length === 0;
+  const root = namespace === mesh.config.rootNamespace;
+  // A policy with a selector in the root namespace has no effect, and port modes only apply with a selector.
+  if (!whole && root) return;
+  const mode = policy.spec.mtls?.mode;
+  const used = () => mesh.within('AuthorizationPolicy', namespace).some((one) => selects(selectorOf(one), selector));
+  if (mode === 'DISABLE' || (mode === 'PERMISSIVE' && (whole || used()))) {
+    const part = whole ? `namespace ${namespace}` : 'these workloads';
+    yield {
+      on: policy,
+      path: ['spec', 'mtls', 'mode'],
+      severity: mode === 'DISABLE' ? 'error' : 'warning',
+      message: `${mode} lets ${root ? 'the whole mesh' : part} accept calls without a certificate: such callers have no principal and no namespace.`,
+    };
+    return;
+  }
+  const open = whole ? undefined : openPort(policy);
+  if (open === undefined) return;
+  yield {
+    on: policy,
+    path: ['spec', 'portLevelMtls', open, 'mode'],
+    severity: 'warning',
+    message: `port ${open} accepts calls without a certificate: rules on principals and namespaces match no such caller.`,
+  };
+}
+
+function openPort({ spec }: PeerAuthentication): string | undefined {
+  return Object.entries(record<{ mode?: string }>(spec.portLevelMtls)).find(
+    ([, { mode }]) => mode === 'PERMISSIVE' || mode === 'DISABLE',
+  )?.[0];
+}
+
+/** Callers are configured without mutual TLS, and therefore have no identity. */
+const clientTlsDisabled: Rule = {
+  code: 'MP504',
+  name: 'client-tls-disabled',
+  severity: 'warning',
+  title: 'A DestinationRule disables mutual TLS to a service of the mesh',
+  fix: 'Remove `tls` (Istio then uses mutual TLS automatically), or set `ISTIO_MUTUAL`.',
+  *check(context) {
+    const { clusterDomain } = context.mesh.config;
+    for (const rule of context.mesh.all('DestinationRule')) {
+      const host = fullHost(rule.spec.host ?? '', rule.metadata.namespace, clusterDomain);
+      if (!isInMesh(host, clusterDomain)) continue;
+      for (const { settings, path } of trafficSettings(rule)) {
+        const { mode, insecureSkipVerify } = settings?.tls ?? {};
+        if (mode !== 'DISABLE' && !(mode === 'SIMPLE' && insecureSkipVerify === true)) continue;
+        yield {
+          on: rule,
+          path: [...path, 'tls', 'mode'],
+          severity: context.granted.has(host) ? 'error' : 'warning',
+          message: `callers of ${host} send no certificate: its policies see no principal and no namespace, and a STRICT workload refuses the connection.`,
+        };
+      }
+    }
+  },
+};
+
+/** Whether a host covers services of the mesh. The API server has its own certificate. */
+function isInMesh(host: string, clusterDomain: string): boolean {
+  const name = serviceName(host, clusterDomain);
+  if (name) return name.namespace !== 'default' || name.name !== 'kubernetes';
+  return host === '*' || host === '*.local' || host.endsWith(`.${clusterDomain}`);
+}
+
+/** Returns the settings of a rule, its subsets, and the ports of each. */
+function trafficSettings({ spec }: DestinationRule) {
+  const policies = [
+    { settings: spec.trafficPolicy, path: ['spec', 'trafficPolicy'] },
+    ...items(spec.subsets).map(({ trafficPolicy }, index) => ({
+      settings: trafficPolicy,
+      path: ['spec', 'subsets', index, 'trafficPolicy'],
+    })),
+  ];
+  return policies.flatMap(({ settings, path }) => [
+    { settings, path },
+    ...items(settings?.portLevelSettings).map((one, index) => ({
+      settings: one,
+      path: [...path, 'portLevelSettings', index],
+    })),
+  ]);
+}
+
+/**
+ * Explains which PeerAuthentication accepts plain text. Returns undefined if none in the files does. Istio's default
+ * without a PeerAuthentication is also PERMISSIVE, but that is only reported for a complete mesh.
+ * @param wanted labels of the workloads in question; empty for the whole namespace
+ */
+function plainTextPort(
+  context: LintContext,
+  namespace: string,
+  wanted: Readonly<Record<string, string>>,
+  isMeant: (pod: Readonly<Record<string, string>>) => boolean,
+): string | undefined {
+  const pods = context.mesh.podsIn(namespace).filter((pod) => isMeant(pod.labels));
+  for (const given of pods.length > 0 ? pods.map((pod) => pod.labels) : [wanted]) {
+    const { mode, by, open } = modeOf(context.mesh, namespace, given);
+    if (mode === 'PERMISSIVE' || mode === 'DISABLE') {
+      if (by) return `PeerAuthentication ${by.metadata.namespace}/${by.metadata.name} sets ${mode}`;
+      if (context.complete) return "no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE";
+    }
+    if (open)
+      return `PeerAuthentication ${open.by.metadata.namespace}/${open.by.metadata.name} sets ${open.mode} for port ${open.port}`;
+  }
+  return undefined;
+}
+
+/** Determines a workload's mode like istiod does, with the deciding policy and a port that is open nevertheless. */
+export function modeOf(
+  mesh: MeshView,
+  namespace: string,
+  pod: Readonly<Record<string, string>>,
+): {
+  readonly mode: MutualTlsMode;
+  readonly by: PeerAuthentication | undefined;
+  readonly open: { readonly port: number; readonly mode: MutualTlsMode; readonly by: PeerAuthentication } | undefined;
+} {
+  const { general, ports } = peerModesOf(mesh, { namespace, labels: pod, kind: 'sidecar' });
+  const [open] = [...ports].flatMap(([port, { mode, policy }]) => {
+    const isOpen = mode !== 'STRICT' && (general.mode === 'STRICT' || policy !== general.policy);
+    return isOpen && policy ? [{ port, mode, by: policy }] : [];
+  });
+  return { mode: general.mode, by: general.policy, open };
+}
+
+export const MUTUAL_TLS_RULES: readonly Rule[] = [denyWithoutMtls, permissiveMtls, clientTlsDisabled];

@@ -1,0 +1,96 @@
+/** Rules about policies that allow or deny something other than they appear to. */
+import { type AuthorizationRule, actionOf, DRY_RUN, isDryRun } from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
+import { conditionsOf, operationsOf, type PolicyPart, policyRules, rulesOf, sourcesOf } from '../places.ts';
+import type { Report, Rule } from '../rule.ts';
+
+/** An empty part means "everything" in one place and "nothing" in another. */
+const emptyRule: Rule = {
+  code: 'MP303',
+  name: 'empty-rule',
+  severity: 'error',
+  title: 'An empty rule matches everything, or an empty policy matches nothing',
+  fix: 'Write the intent: to allow nothing, `spec: {}`; to deny everything, `action: DENY` with `rules: [{}]`.',
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
+      const rules = rulesOf(policy);
+      if (rules.length === 0 && actionOf(policy) === 'DENY') {
+        const path = policy.spec.rules ? ['spec', 'rules'] : ['spec', 'action'];
+        yield { on: policy, path, message: 'a DENY without rules denies nothing.' };
+      }
+      for (const rule of rules) yield* emptyParts(rule);
+    }
+  },
+};
+
+function* emptyParts(rule: PolicyPart<AuthorizationRule>): Generator<Report> {
+  const { policy: on, action, value, path } = rule;
+  const parts = (['from', 'to', 'when'] as const).filter((part) => value[part] !== undefined);
+  const empty = parts.find((part) => items<object>(value[part]).length === 0);
+  if (action === 'ALLOW' && parts.length === 0) {
+    yield { on, path, message: 'an empty rule of an ALLOW policy allows every call, even without an identity.' };
+  } else if (empty) {
+    yield { on, path: [...path, empty], message: `an empty ${empty} matches everything, as if it were omitted.` };
+  }
+  for (const { value, path } of [...sourcesOf(rule), ...operationsOf(rule)]) {
+    if (Object.values(value).some((list) => texts(list).length > 0)) continue;
+    yield {
+      on,
+      path: path.slice(0, -1),
+      message: `an empty ${path.at(-1)} is refused by Istio's webhook, and matches everything if the webhook is off.`,
+    };
+  }
+}
+
+/** An ALLOW lists only exceptions, so every other caller is allowed, including those without an identity. */
+const negativeOnly: Rule = {
+  code: 'MP304',
+  name: 'negative-only',
+  severity: 'warning',
+  title: 'An ALLOW rule has only negative conditions',
+  fix: 'List the intended callers (`principals`, `requestPrincipals`), and move the exceptions to a DENY policy.',
+  *check(context) {
+    for (const rule of policyRules(context)) {
+      if (rule.action !== 'ALLOW') continue;
+      const sources = sourcesOf(rule);
+      const parts = sources.length > 0 ? sources : operationsOf(rule);
+      if (conditionsOf(rule).some(({ value }) => texts(value.values).length > 0)) continue;
+      if (sources.length === 0 && parts.some(({ value }) => hasPositive(value))) continue;
+      const negative = parts.find(({ value }) => Object.keys(value).length > 0 && !hasPositive(value));
+      if (!negative) continue;
+      const lists = Object.keys(negative.value);
+      yield {
+        on: rule.policy,
+        path: [...negative.path, lists[0]!],
+        part: 'key',
+        message: `${lists.join(' and ')} alone allow everyone else: callers without a certificate or token do not have the attribute and are allowed too.`,
+      };
+    }
+  },
+};
+
+function hasPositive(part: object): boolean {
+  return Object.entries(part).some(([name, values]) => !/^not[A-Z]/.test(name) && texts(values).length > 0);
+}
+
+/** A policy is only logged. */
+const dryRun: Rule = {
+  code: 'MP315',
+  name: 'dry-run',
+  severity: 'note',
+  title: 'A policy is in dry run: it is logged and not enforced',
+  fix: 'Remove the annotation `istio.io/dry-run` once the logs show the expected decisions.',
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
+      if (!isDryRun(policy)) continue;
+      yield {
+        on: policy,
+        path: ['metadata', 'annotations', DRY_RUN],
+        part: 'key',
+        message: `this ${actionOf(policy)} policy has no effect on requests.`,
+      };
+    }
+  },
+};
+
+export const POLICY_EFFECT_RULES: readonly Rule[] = [emptyRule, negativeOnly, dryRun];

@@ -1,0 +1,116 @@
+/** Rules about the hosts of VirtualServices. */
+
+import { coversHost, fullHost, serviceName, type VirtualService } from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
+import { describeGateway } from '../describe.ts';
+import { gatewayUses, named } from '../exposure/exposure.ts';
+import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
+import type { Report, Rule } from '../rule.ts';
+
+/** A VirtualService matches every host of a gateway, including those of other teams. */
+const anyHostRoute: Rule = {
+  code: 'MP103',
+  name: 'any-host-route',
+  severity: 'warning',
+  title: 'A VirtualService matches every host of a gateway or of the mesh',
+  fix: 'List the intended hosts.',
+  *check(context) {
+    const gateways = named(context.mesh.all('Gateway'));
+    for (const route of context.mesh.all('VirtualService')) {
+      const index = texts(route.spec.hosts).indexOf('*');
+      // TCP has no host, so * is the only possible value.
+      if (index < 0 || (items(route.spec.http).length === 0 && items(route.spec.tls).length === 0)) continue;
+      const bound = texts(route.spec.gateways);
+      const uses = gatewayUses(route, ['*'], gateways);
+      const at = { on: route, path: ['spec', 'hosts', index] };
+      if (bound.length === 0 || bound.includes('mesh')) {
+        yield {
+          ...at,
+          severity: 'error',
+          message: `the host * without a gateway captures the calls of every sidecar to every service and sends them to the destination of this route.`,
+        };
+      } else if (uses.length > 0) {
+        yield {
+          ...at,
+          message: `the host * on ${uses.map(describeGateway).join(' and ')} answers for every name that resolves to it, including names of other teams and names that do not exist yet.`,
+        };
+      }
+    }
+  },
+};
+
+/** A VirtualService for a public host is not bound to the gateway, so its rules have no effect there. */
+const unboundHost: Rule = {
+  code: 'MP104',
+  name: 'unbound-host',
+  severity: 'warning',
+  title: 'A VirtualService names a host of a gateway without being bound to the gateway',
+  fix: 'Write `gateways: [NAMESPACE/NAME]`; add `mesh` only if the route is for sidecars too.',
+  *check(context) {
+    const { clusterDomain } = context.mesh.config;
+    const served = gatewayServers(context)
+      .flatMap(hostsOf)
+      .filter(({ host }) => host !== '*' && !host.endsWith('.local'));
+    if (served.length === 0) return;
+    for (const route of context.mesh.all('VirtualService')) {
+      if (texts(route.spec.gateways).length > 0) continue;
+      const { namespace } = route.metadata;
+      for (const [index, host] of texts(route.spec.hosts).entries()) {
+        if (host === '*' || serviceName(fullHost(host, namespace, clusterDomain), clusterDomain)) continue;
+        const at = served.find(
+          (one) => (one.namespace === undefined || one.namespace === namespace) && coversHost(one.host, host),
+        );
+        if (!at) continue;
+        yield {
+          on: route,
+          path: ['spec', 'hosts', index],
+          message: `${host} is served by Gateway ${at.gateway.metadata.namespace}/${at.gateway.metadata.name}, and this VirtualService names no gateway, so it applies to sidecars only: its matches have no effect at the gateway.`,
+        };
+      }
+    }
+  },
+};
+
+/** A route for a host of another namespace applies to every sidecar of the mesh. */
+const exportedEverywhere: Rule = {
+  code: 'MP107',
+  name: 'exported-everywhere',
+  severity: 'warning',
+  title: 'A VirtualService reroutes the calls of every sidecar to a service of another namespace',
+  fix: 'Write `exportTo: ["."]` so that it applies to its own namespace only, or move it to the namespace of the service.',
+  *check(context) {
+    for (const route of context.mesh.all('VirtualService').filter(isForEverySidecar)) {
+      for (const [index, written] of texts(route.spec.hosts).entries()) {
+        const rerouted = whyRerouted(route, written, context.mesh.config.clusterDomain);
+        if (rerouted) yield { on: route, path: ['spec', 'hosts', index], ...rerouted };
+      }
+    }
+  },
+};
+
+function whyRerouted(
+  route: VirtualService,
+  written: string,
+  clusterDomain: string,
+): Pick<Report, 'severity' | 'message'> | undefined {
+  const { namespace } = route.metadata;
+  const host = fullHost(written, namespace, clusterDomain);
+  const owner = serviceName(host, clusterDomain)?.namespace;
+  const wildcard = written.startsWith('*.') && written.endsWith(`.${clusterDomain}`);
+  if (!wildcard && (owner === undefined || owner === namespace)) return undefined;
+  const elsewhere = destinationsOf(route)
+    .map(({ destination }) => fullHost(destination?.host ?? '', namespace, clusterDomain))
+    .find((to) => to !== host);
+  const defaulted = texts(route.spec.exportTo).length === 0;
+  return {
+    severity: elsewhere === undefined ? 'warning' : 'error',
+    message: `every sidecar of the mesh applies this route to its calls to ${host}, which belongs to ${owner === undefined ? 'others' : `namespace ${owner}`}${elsewhere === undefined ? '' : `: they are sent to ${elsewhere}`}${defaulted ? '. Without exportTo a VirtualService is exported everywhere' : ''}.`,
+  };
+}
+
+function isForEverySidecar({ spec }: VirtualService): boolean {
+  const [bound, exported] = [texts(spec.gateways), texts(spec.exportTo)];
+  return (bound.length === 0 || bound.includes('mesh')) && (exported.length === 0 || exported.includes('*'));
+}
+
+export const ROUTE_HOST_RULES: readonly Rule[] = [anyHostRoute, unboundHost, exportedEverywhere];

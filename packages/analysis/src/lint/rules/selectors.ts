@@ -1,0 +1,96 @@
+/** Rules about selectors that select something other than they appear to. */
+import { isForSidecars, type KubeObject, type RequestAuthentication, selectorOf, selects } from '@meshpass/istio';
+import { record } from '@meshpass/istio/members';
+import type { LintContext } from '../context.ts';
+import type { Report, Rule } from '../rule.ts';
+
+/** A selector does not select what it appears to. */
+const wrongSelector: Rule = {
+  code: 'MP308',
+  name: 'wrong-selector',
+  severity: 'error',
+  title: 'A selector is malformed, so the policy applies to a whole namespace or to nothing',
+  fix: 'Write `selector: {matchLabels: {app: NAME}}`.',
+  *check(context) {
+    for (const policy of policiesOf(context))
+      yield* look(policy, policy.metadata.namespace === context.mesh.config.rootNamespace);
+  },
+};
+
+/** Returns the policies that may have a selector. Their other fields do not matter here. */
+function policiesOf({ mesh }: LintContext): readonly RequestAuthentication[] {
+  const kinds = ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const;
+  return kinds.flatMap((kind) => mesh.all(kind) as readonly KubeObject[] as readonly RequestAuthentication[]);
+}
+
+function* look(policy: RequestAuthentication, root: boolean): Generator<Report> {
+  const { selector } = policy.spec;
+  const whole = root ? 'the whole mesh' : `all of namespace ${policy.metadata.namespace}`;
+  if (selector) {
+    const others = Object.keys(selector).filter((member) => member !== 'matchLabels');
+    if (others.length > 0) {
+      const labelled = others.every((one) => typeof record(selector)[one] === 'string');
+      yield {
+        on: policy,
+        path: ['spec', 'selector', others[0]!],
+        part: 'key',
+        message: `${others[0]} is not a known field${labelled ? '; labels belong under matchLabels' : ''}: it is ignored, and the policy applies to ${whole}.`,
+      };
+    } else if (Object.keys(record(selector.matchLabels)).length === 0) {
+      yield {
+        on: policy,
+        path: ['spec', 'selector'],
+        part: 'key',
+        message: `an empty selector selects ${whole}.`,
+        severity: 'warning',
+      };
+    }
+    const star = Object.entries(record(selector.matchLabels)).find(([, value]) => String(value).includes('*'));
+    if (star) {
+      yield {
+        on: policy,
+        path: ['spec', 'selector', 'matchLabels', star[0]],
+        message: `a label cannot have wildcards: ${star[0]}: ${star[1]} selects nothing.`,
+      };
+    }
+  }
+  if (selector && !isForSidecars(policy)) {
+    yield {
+      on: policy,
+      path: ['spec', 'selector'],
+      part: 'key',
+      message: 'selector and targetRefs exclude each other: sidecars ignore this policy.',
+    };
+  }
+}
+
+/** A policy applies to no workload. */
+const selectsNothing: Rule = {
+  code: 'MP309',
+  name: 'selects-nothing',
+  severity: 'warning',
+  title: 'A policy selects no workload and has no effect',
+  fix: 'Compare the labels with those of the Pods (not of the Deployment), and check the namespace.',
+  *check(context) {
+    for (const policy of policiesOf(context)) {
+      const wanted = selectorOf(policy) ?? {};
+      const names = Object.keys(wanted);
+      if (names.length === 0) continue;
+      const { namespace } = policy.metadata;
+      const everywhere = namespace === context.mesh.config.rootNamespace;
+      const pods = everywhere ? context.mesh.pods : context.mesh.podsIn(namespace);
+      // The files may cover only part of the mesh, so nothing is known about a namespace without workloads.
+      if (!context.complete && (everywhere || pods.length === 0)) continue;
+      if (pods.some((pod) => selects(wanted, pod.labels))) continue;
+      const elsewhere = context.mesh.pods.find((pod) => selects(wanted, pod.labels));
+      const missing = names.find((name) => !pods.some((pod) => pod.labels[name] === wanted[name])) ?? names[0]!;
+      yield {
+        on: policy,
+        path: ['spec', 'selector', 'matchLabels', missing],
+        message: `no workload of namespace ${namespace} has ${names.map((name) => `${name}: ${wanted[name]}`).join(', ')}${elsewhere ? `; ${elsewhere.object.kind} ${elsewhere.namespace}/${elsewhere.name} has, in another namespace` : ''}.`,
+      };
+    }
+  },
+};
+
+export const SELECTOR_RULES: readonly Rule[] = [wrongSelector, selectsNothing];

@@ -1,0 +1,197 @@
+/** Rules about tokens: which tokens are accepted, and which workloads require one. */
+import {
+  type AuthorizationPolicy,
+  actionOf,
+  isDryRun,
+  isForSidecars,
+  type Path,
+  type RequestAuthentication,
+  selectorOf,
+  selects,
+  targetRefs,
+} from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
+import type { LintContext } from '../context.ts';
+import { conditionsOf, jwtRules, rulesOf, sourcesOf } from '../places.ts';
+import type { Report, Rule } from '../rule.ts';
+
+/** Rules test tokens that no RequestAuthentication verifies. */
+const claimsWithoutAuthentication: Rule = {
+  code: 'MP316',
+  name: 'claims-without-authentication',
+  severity: 'warning',
+  title: 'A rule matches token claims where no RequestAuthentication verifies a token',
+  fix: 'Add a RequestAuthentication that selects the same workloads.',
+  *check(context) {
+    const all = context.mesh.all('RequestAuthentication');
+    // If the files contain none, it is probably elsewhere.
+    if (all.length === 0 && !context.complete) return;
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
+      const at = firstClaim(policy);
+      if (!at || all.some((one) => mayApply(context, one, policy))) continue;
+      if (!context.complete && !all.some((one) => one.metadata.namespace === policy.metadata.namespace)) continue;
+      yield {
+        on: policy,
+        path: at,
+        part: 'key',
+        message: `no RequestAuthentication applies to these workloads, so no call has a verified token: ${
+          actionOf(policy) === 'DENY'
+            ? 'a DENY of callers without a token denies every call, and a DENY by claim denies none'
+            : 'this rule allows no call'
+        }.`,
+      };
+    }
+  },
+};
+
+function firstClaim(policy: AuthorizationPolicy): Path | undefined {
+  for (const rule of rulesOf(policy)) {
+    for (const { value, path } of sourcesOf(rule)) {
+      const list = (['requestPrincipals', 'notRequestPrincipals'] as const).find((one) => texts(value[one]).length > 0);
+      if (list) return [...path, list];
+    }
+    for (const { value, path } of conditionsOf(rule)) {
+      if (String(value.key).startsWith('request.auth.')) return [...path, 'key'];
+    }
+  }
+  return undefined;
+}
+
+/** Whether both may apply to the same workload. */
+function mayApply(context: LintContext, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
+  const { namespace } = authentication.metadata;
+  const root = context.mesh.config.rootNamespace;
+  if (namespace !== root && namespace !== policy.metadata.namespace && policy.metadata.namespace !== root) return false;
+  if (!isForSidecars(authentication) || !isForSidecars(policy)) return true;
+  const [wanted, meant] = [selectorOf(authentication), selectorOf(policy)];
+  if (!wanted || !meant) return true;
+  const pods = context.mesh.podsIn(policy.metadata.namespace).filter((pod) => selects(meant, pod.labels));
+  if (pods.length > 0) return pods.some((pod) => selects(wanted, pod.labels));
+  return Object.entries(wanted).every(([name, value]) => meant[name] === undefined || meant[name] === value);
+}
+
+/** A RequestAuthentication only rejects invalid tokens: calls without a token pass until a policy requires one. */
+const authenticationNotRequired: Rule = {
+  code: 'MP401',
+  name: 'authentication-not-required',
+  severity: 'error',
+  title: 'A RequestAuthentication without a policy that requires a token',
+  fix: 'Add an AuthorizationPolicy for the same workloads: DENY with `notRequestPrincipals: ["*"]`, or ALLOW with `requestPrincipals`.',
+  *check(context) {
+    const inMesh = context.mesh.all('AuthorizationPolicy').filter(asksForToken);
+    const demandingIn = (namespace: string) =>
+      context.mesh.within('AuthorizationPolicy', namespace).filter(asksForToken);
+    for (const authentication of context.mesh.all('RequestAuthentication')) {
+      if (items(authentication.spec.jwtRules).length === 0) continue;
+      const { namespace } = authentication.metadata;
+      const root = namespace === context.mesh.config.rootNamespace;
+      const demanding = root ? inMesh : [...demandingIn(namespace), ...demandingIn(context.mesh.config.rootNamespace)];
+      if (demanding.some((policy) => meets(context, authentication, policy))) continue;
+      const where = root ? 'the mesh' : `namespace ${namespace}`;
+      yield {
+        on: authentication,
+        path: ['spec', 'jwtRules'],
+        part: 'key',
+        // Other files may contain the policy. In a complete mesh it is missing.
+        severity: context.complete ? 'error' : 'warning',
+        message: `a request without a token is allowed: no AuthorizationPolicy of ${where}${context.complete ? '' : ' among these files'} requires one for the same workloads.`,
+      };
+    }
+  },
+};
+
+/** Whether a policy requires a token. AUDIT and dry run only log. */
+function asksForToken(policy: AuthorizationPolicy): boolean {
+  return !isDryRun(policy) && actionOf(policy) !== 'AUDIT' && firstClaim(policy) !== undefined;
+}
+
+function meets(context: LintContext, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
+  const root = context.mesh.config.rootNamespace;
+  const [own, other] = [authentication.metadata.namespace, policy.metadata.namespace];
+  if (own !== other && own !== root && other !== root) return false;
+  const [refs, theirs] = [items(targetRefs(authentication.spec)), items(targetRefs(policy.spec))];
+  if (refs.length > 0 || theirs.length > 0) return refs.some(({ name }) => theirs.some((one) => one.name === name));
+  const [wanted, meant] = [selectorOf(authentication) ?? {}, selectorOf(policy) ?? {}];
+  const pods = context.mesh.podsIn(own).filter((pod) => selects(wanted, pod.labels));
+  if (pods.length > 0 && own !== root) return pods.some((pod) => selects(meant, pod.labels));
+  return Object.entries(meant).every(([name, value]) => wanted[name] === undefined || wanted[name] === value);
+}
+
+/** istiod fetches keys from a URL, and the URL's owner can issue tokens. */
+const jwksByUrl: Rule = {
+  code: 'MP403',
+  name: 'jwks-by-url',
+  severity: 'note',
+  title: 'Token keys are fetched from a URL',
+  fix: 'Write the keys inline (`jwks`) and let a reconciler update them, or use the https URL of the issuer itself.',
+  *check(context) {
+    for (const { policy, rule, path } of jwtRules(context)) {
+      const member = rule.jwksUri !== undefined ? 'jwksUri' : 'jwks_uri';
+      const url = rule[member];
+      if (url !== undefined) yield { on: policy, path: [...path, member], ...judgeUrl(url, rule.issuer) };
+      else if (rule.jwks === undefined && rule.issuer !== undefined) {
+        yield {
+          on: policy,
+          path: [...path, 'issuer'],
+          message: `without jwks or jwksUri, istiod fetches the keys from ${rule.issuer} (OpenID Discovery): it must be able to reach the issuer, and new keys take effect only after minutes.`,
+        };
+      }
+    }
+  },
+};
+
+function judgeUrl(url: string, issuer: string | undefined): Pick<Report, 'severity' | 'message'> {
+  if (url.startsWith('http://')) {
+    return {
+      severity: 'error',
+      message: `istiod fetches these keys without TLS: anyone on the network path can issue tokens of ${issuer ?? 'this issuer'}.`,
+    };
+  }
+  const [host, issuerHost] = [hostOf(url), hostOf(issuer ?? '')];
+  if (host !== undefined && issuerHost !== undefined && siteOf(host) !== siteOf(issuerHost)) {
+    return {
+      severity: 'warning',
+      message: `the keys of ${issuer} are fetched from ${host}: anyone who can write there can issue its tokens.`,
+    };
+  }
+  return {
+    severity: 'note',
+    message:
+      'istiod fetches these keys: it must reach the URL, new keys take effect after minutes, and a refusal there stops every new Envoy.',
+  };
+}
+
+function hostOf(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).hostname : undefined;
+}
+
+/** Last two labels of a host: `login.example.com` and `keys.example.com` belong to the same site. */
+function siteOf(host: string): string {
+  return host.split('.').slice(-2).join('.');
+}
+
+/** Tokens issued for other applications are accepted. */
+const anyAudience: Rule = {
+  code: 'MP404',
+  name: 'any-audience',
+  severity: 'warning',
+  title: 'Tokens of an issuer are accepted for any audience',
+  fix: 'Name the audience of this mesh: `audiences: [meshpass]`.',
+  *check(context) {
+    for (const { policy, rule, path } of jwtRules(context)) {
+      if (texts(rule.audiences).length > 0) continue;
+      yield {
+        on: policy,
+        path,
+        message: `every token of ${rule.issuer ?? 'this issuer'} is accepted, whichever application it was issued for: the operator of any such application can replay its users' tokens here.`,
+      };
+    }
+  },
+};
+
+export const TOKEN_RULES: readonly Rule[] = [
+  claimsWithoutAuthentication,
+  authenticationNotRequired,
+  jwksByUrl,
+  anyAudience,
+];

@@ -1,0 +1,136 @@
+/**
+ * Compares two access files and lists everything that the later one grants and revokes. Unknown fields are compared
+ * like any other and shown by name.
+ */
+import type { Access } from '@meshpass/access/compile';
+import { plainText } from '@meshpass/identity/text';
+import { changeWords, type Difference, valueWords } from './change-words.ts';
+import { type Entries, identity, stated } from './stated.ts';
+
+export interface AccessChange {
+  /** Path in the file: `grants.dev.ttl`, `operators.admin`. List entries have the path of their list. */
+  readonly path: string;
+  /** Whether an entry or a field is added, removed or changed. */
+  readonly does: 'gains' | 'loses' | 'changes';
+  /** Description of the value; absent if there was none. */
+  readonly before?: string;
+  readonly after?: string;
+  /** True if the change permits more, requires less, or has an unknown effect. */
+  readonly wider: boolean;
+  /** Sentence that describes the change. */
+  readonly says: string;
+}
+
+/** Fields that restrict access, so that removing one permits more. */
+const NARROWS: ReadonlySet<string> = new Set([
+  ...['deny', 'grants.*.except', 'grants.*.to.deny', 'grants.*.during', 'grants.*.approval'],
+]);
+
+/** Numeric fields for which a smaller value permits more. */
+const LESS_IS_WIDER: ReadonlySet<string> = new Set(['grants.*.approval.count', 'trust.issuers.*.signIn.backdated']);
+
+/** Fields that do not affect access. */
+const NEUTRAL: ReadonlySet<string> = new Set(['contact']);
+
+/** Fields whose keys are names chosen by users. */
+const NAMED: ReadonlySet<string> = new Set([
+  ...['grants', 'trust.issuers', 'operators.serviceAccounts', 'approvals.webhooks'],
+]);
+
+/** Objects that are shown field by field when added or removed. All others are shown as a whole. */
+const OPENED: ReadonlySet<string> = new Set(['grants.*', 'grants.*.approval', 'grants.*.approval.emergency']);
+/** Objects with no meaning of their own, shown only through their fields. */
+const CONTAINERS: ReadonlySet<string> = new Set(['grants.*.kubernetes', 'operators.serviceAccounts.*']);
+
+/** Lists for which absent does not mean empty. */
+const WHOLE: ReadonlySet<string> = new Set(['grants.*.during']);
+
+/**
+ * Lists everything that `after` grants and revokes, wider changes first.
+ * @param before NO_ACCESS if no file was in force
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { accessChanges } from '@meshpass/analysis/plan';
+ * const file = (ttl: string) => parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}], ttl: ${ttl}}`, 'access.yaml');
+ * accessChanges(file('10m'), file('1h')).map(({ says }) => says); // => ['dev changes: ttl 1h, 10m before']
+ * ```
+ */
+export function accessChanges(before: Access, after: Access): readonly AccessChange[] {
+  const was = new Map(before.grants.map((grant) => [grant.name, grant]));
+  const is = new Map(after.grants.map((grant) => [grant.name, grant]));
+  const changes = [...differences([], stated(before), stated(after))].map((one): AccessChange => {
+    const [, name = ''] = one.path;
+    const told = {
+      ...(one.before !== undefined && { before: plainText(valueWords(one.field, one.before)) }),
+      ...(one.after !== undefined && { after: plainText(valueWords(one.field, one.after)) }),
+    };
+    const says = plainText(changeWords(one, { was: was.get(name), is: is.get(name) }));
+    return { path: one.path.join('.'), does: one.does, ...told, wider: isWider(one), says };
+  });
+  return changes.toSorted((a, b) => Number(b.wider) - Number(a.wider));
+}
+
+function* differences(path: readonly string[], before: unknown, after: unknown): Generator<Difference> {
+  const field = fieldOf(path);
+  const isList = [before, after].some((one) => Array.isArray(one) || one instanceof Map);
+  if (isList && !WHOLE.has(field)) {
+    yield* entryDifferences(path, entriesOf(before), entriesOf(after));
+    return;
+  }
+  const [old, now] = [membersOf(before), membersOf(after)];
+  const isOne = (old && now) || (CONTAINERS.has(field) && (old || now));
+  if (!isOne && identity(before) === identity(after)) return;
+  if (!isOne) yield differenceAt(path, field, before, after);
+  if (!isOne && !OPENED.has(field)) return;
+  for (const name of new Set([...Object.keys(old ?? {}), ...Object.keys(now ?? {})]))
+    yield* differences([...path, name], memberOf(old, name), memberOf(now, name));
+}
+
+function* entryDifferences(path: readonly string[], before: Entries, after: Entries): Generator<Difference> {
+  const field = fieldOf(path);
+  for (const key of new Set([...before.keys(), ...after.keys()])) {
+    const [was, is] = [before.get(key), after.get(key)];
+    if (was === undefined || is === undefined) yield differenceAt(path, field, was, is);
+    // Same entry, but it differs outside its identity.
+    else if (identity(was) !== identity(is)) yield differenceAt(path, `${field}.*`, was, is);
+  }
+}
+
+function differenceAt(path: readonly string[], field: string, before: unknown, after: unknown): Difference {
+  const does = before === undefined ? 'gains' : after === undefined ? 'loses' : 'changes';
+  return { path, field, before, after, does };
+}
+
+function fieldOf(path: readonly string[]): string {
+  let field = '';
+  for (const name of path) field = field === '' ? name : `${field}.${NAMED.has(field) ? '*' : name}`;
+  return field;
+}
+
+function entriesOf(list: unknown): Entries {
+  if (list instanceof Map) return list;
+  return new Map(((list ?? []) as readonly unknown[]).map((entry) => [identity(entry), entry]));
+}
+
+function membersOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isObject ? (value as Readonly<Record<string, unknown>>) : undefined;
+}
+
+/** Users choose the names, so `constructor` must not find an inherited property. */
+function memberOf(members: Readonly<Record<string, unknown>> | undefined, name: string): unknown {
+  return members && Object.hasOwn(members, name) ? members[name] : undefined;
+}
+
+function isWider({ field, does, before, after }: Difference): boolean {
+  if (NEUTRAL.has(field)) return false;
+  if (does !== 'changes') return NARROWS.has(field) === (does === 'loses');
+  // The effect of a change that is neither a number nor a switch is unknown.
+  if (typeof before === 'boolean') return after === true;
+  if (typeof before !== 'number' || typeof after !== 'number') return true;
+  return LESS_IS_WIDER.has(field) ? after < before : after > before;
+}

@@ -1,0 +1,275 @@
+/** Describes changes of an access file in sentences. */
+import {
+  type Denial,
+  describeApproval,
+  describeEmergencyBounds,
+  describeWho,
+  formatOperation,
+  type Grant,
+  type GrantRole,
+  type GrantTarget,
+  KUBERNETES_POWERS,
+  type KubernetesPower,
+  OPERATOR_ROLES,
+  type Operation,
+  type TrustedIssuer,
+  type Who,
+  type Window,
+} from '@meshpass/access/compile';
+import { durationText } from '@meshpass/identity/text';
+
+/** Change to a single value in the file. */
+export interface Difference {
+  readonly path: readonly string[];
+  /** Path with `*` for user-chosen names: `grants.*.ttl`. */
+  readonly field: string;
+  readonly does: 'gains' | 'loses' | 'changes';
+  readonly before: unknown;
+  readonly after: unknown;
+}
+
+/** The changed grant before and after. */
+interface BothGrants {
+  readonly was: Grant | undefined;
+  readonly is: Grant | undefined;
+}
+
+type Sentence = (change: Difference, grants: BothGrants) => string;
+
+/** Describes a change in a sentence. */
+export function changeWords(change: Difference, grants: BothGrants): string {
+  return (SENTENCES[change.field] ?? general)(change, grants);
+}
+
+/** Describes a field's value. */
+export function valueWords(field: string, value: unknown): string {
+  const words = VALUES[field];
+  if (words) return words(value as never);
+  if (value === undefined) return 'nothing';
+  if (Array.isArray(value)) return value.map((one) => valueWords(`${field}.*`, one)).join(' or ');
+  if (typeof value !== 'object' || value === null) return String(value);
+  return Object.entries(value)
+    .map(([name, member]) => {
+      const inner = valueWords(`${field}.${name}`, member);
+      return typeof member === 'object' && !Array.isArray(member) ? `${name} (${inner})` : `${name} ${inner}`;
+    })
+    .join(', ');
+}
+
+/**
+ * Builds a sentence for an added or removed entry.
+ * @param now for an added entry; receives its description and the grant's name
+ * @param noLonger for a removed entry; receives the same
+ */
+function comes(
+  now: (entry: string, grant: string, grants: BothGrants) => string,
+  noLonger: (entry: string, grant: string) => string,
+): Sentence {
+  return (change, grants) => {
+    const { does, path, field, before, after } = change;
+    const grant = path[1] ?? '';
+    if (does === 'gains') return now(valueWords(field, after), grant, grants);
+    return does === 'loses' ? noLonger(valueWords(field, before), grant) : general(change);
+  };
+}
+
+function may(what: string): Sentence {
+  return comes(
+    (who, grant) => `${who} may now ${what} ${grant}`,
+    (who, grant) => `${who} may no longer ${what} ${grant}`,
+  );
+}
+
+function holds(what: string): Sentence {
+  return comes(
+    (who) => `${who} gains ${what}`,
+    (who) => `${who} loses ${what}`,
+  );
+}
+
+/** Describes a changed reason, the only difference between two denials of the same people. */
+function reasonChanges(denied: (grant: string) => string): Sentence {
+  return ({ path, before, after }) => {
+    const [was, is] = [before, after] as Denial[];
+    return `${describeWho(is!)} is denied ${denied(path[1]!)} for the reason "${is!.reason ?? ''}", "${was!.reason ?? ''}" before`;
+  };
+}
+
+/** Maximum characters for the approvers in each holder's sentence. A change to `by` lists all approvers. */
+const APPROVAL_ROOM = 100;
+
+const EVERYTHING = 'every grant and every role';
+
+const SENTENCES: Readonly<Record<string, Sentence>> = {
+  'grants.*': comes(
+    (_, grant) => `grant ${grant} is added`,
+    (_, grant) => `grant ${grant} is removed`,
+  ),
+  'grants.*.who': comes(
+    (who, grant, { is }) =>
+      `${who}${is?.approval ? `, with ${describeApproval(is.approval, APPROVAL_ROOM)}` : ''} may now hold ${grant}`,
+    (who, grant) => `${who} may no longer hold ${grant}`,
+  ),
+  'grants.*.except': comes(
+    (who, grant) => `${who} is now denied ${grant}`,
+    (who, grant) => `${who} is no longer denied ${grant}`,
+  ),
+  'grants.*.except.*': reasonChanges((grant) => grant),
+  deny: comes(
+    (who) => `${who} is now denied ${EVERYTHING}`,
+    (who) => `${who} is no longer denied ${EVERYTHING}`,
+  ),
+  'deny.*': reasonChanges(() => EVERYTHING),
+  'grants.*.to': comes(
+    (call, grant) => `${grant} gains ${call}`,
+    (call, grant) => `${grant} loses ${call}`,
+  ),
+  'grants.*.to.deny': comes(
+    (call, grant) => `${grant} now denies ${call}, whatever it allows`,
+    (call, grant) => `${grant} no longer denies ${call}`,
+  ),
+  'grants.*.kubernetes.roles': comes(
+    (role, grant) => `${grant} gains the Kubernetes role ${role}`,
+    (role, grant) => `${grant} loses the Kubernetes role ${role}`,
+  ),
+  'grants.*.kubernetes.allow': comes(
+    (power, grant) => `the Kubernetes roles of ${grant} may now allow ${power}`,
+    (power, grant) => `the Kubernetes roles of ${grant} may no longer allow ${power}`,
+  ),
+  'grants.*.during': ({ path, before, after }) =>
+    `${path[1]} is open ${valueWords('grants.*.during', after)}, ${valueWords('grants.*.during', before)} before`,
+  'grants.*.approval': ({ path }, { was, is }) => {
+    const needed = (grant: Grant | undefined) => (grant?.approval ? describeApproval(grant.approval) : 'no approval');
+    return `${path[1]} needs ${needed(is)}, ${needed(was)} before`;
+  },
+  'grants.*.approval.by': may('approve'),
+  'grants.*.approval.emergency': comes(
+    (_, grant, { is }) =>
+      `${grant} may now be taken in an emergency, ${describeEmergencyBounds(is!.approval!.emergency!)}`,
+    (_, grant) => `${grant} may no longer be taken in an emergency`,
+  ),
+  'grants.*.approval.emergency.who': may('in an emergency take'),
+  'grants.*.approval.emergency.review': may('review emergencies of'),
+  ...Object.fromEntries(OPERATOR_ROLES.map((role) => [`operators.${role}`, holds(`the role ${role}`)])),
+  'operators.serviceAccounts.*.roles': ({ does, path, before, after }) =>
+    `ServiceAccount ${path[2]} ${does} the role ${after ?? before}`,
+  'operators.session': ({ field, before, after }) =>
+    `how operators sign in changes: sessions last ${valueWords(field, after)} at most, ${valueWords(field, before)} before`,
+  'operators.deviceFlow': ({ after }) =>
+    `how operators sign in changes: ID tokens without a nonce are ${after ? 'accepted' : 'refused'} from now on`,
+  'trust.codespaces': holds('trust'),
+  'trust.audiences': ({ does, before, after }) => `every grant ${does} ID tokens for ${after ?? before}`,
+  'trust.issuers.*': ({ does, path, field, before, after }) => {
+    const { issuer, ...members } = (after ?? before) as TrustedIssuer;
+    return `issuer ${path[2]} (${issuer}) ${does} trust: its tokens prove identities (${valueWords(field, members)})`;
+  },
+  'approvals.webhooks.*': ({ does, path, before, after }) => {
+    const { url, speaksFor } = (after ?? before) as { readonly url: string; readonly speaksFor: string };
+    return `webhook ${path[2]} (for people of ${speaksFor}, at ${url}) ${does} the right to answer requests for approval`;
+  },
+};
+
+/** Generic sentence for a change that has no specific one: `dev changes: ttl 1h, 10m before`. */
+function general({ does, path, field, before, after }: Difference): string {
+  const [subject, ...members] = subjectOf(path);
+  const member = members.join('.');
+  if (does !== 'changes') return `${subject} ${does} ${member} ${valueWords(field, after ?? before)}`;
+  return `${subject} changes: ${member} ${valueWords(field, after)}, ${valueWords(field, before)} before`;
+}
+
+/** Returns the subject of a change, and the path of the changed field. */
+function subjectOf([part, name, ...rest]: readonly string[]): readonly string[] {
+  const [inner, ...members] = rest;
+  if (part === 'grants' && inner !== undefined) return [name!, ...rest];
+  if (part === 'trust' && name === 'issuers' && inner !== undefined) return [`issuer ${inner}`, ...members];
+  if (part === 'trust' && name === 'codespaces') return ['Codespaces', ...rest];
+  if (part === 'approvals' && name === 'webhooks' && inner !== undefined) return [`webhook ${inner}`, ...members];
+  if (part === 'operators' && name === 'serviceAccounts' && inner !== undefined)
+    return [`ServiceAccount ${inner}`, ...members];
+  return ['the access file', ...[part, name, ...rest].filter((one) => one !== undefined)];
+}
+
+type Placeless<T> = Omit<T, 'place'>;
+
+const people = (who: Placeless<Who>) => describeWho(who);
+const seconds = (value: number | undefined) => (value === undefined ? 'nothing' : durationText(value));
+
+const VALUES: Readonly<Record<string, (value: never) => string>> = {
+  ...Object.fromEntries(
+    [
+      ...['deny', 'grants.*.who', 'grants.*.except', 'grants.*.approval.by', 'grants.*.approval.emergency.who'],
+      ...['grants.*.approval.emergency.review', ...OPERATOR_ROLES.map((role) => `operators.${role}`)],
+    ].map((field) => [field, people]),
+  ),
+  ...Object.fromEntries(
+    [
+      ...['grants.*.ttl', 'grants.*.session', 'grants.*.approval.for', 'grants.*.approval.max'],
+      ...['grants.*.approval.emergency.for', 'grants.*.approval.emergency.within', 'operators.session'],
+      ...['trust.issuers.*.signIn.confirm', 'trust.issuers.*.signIn.backdated'],
+    ].map((field) => [field, seconds]),
+  ),
+  'trust.codespaces': ({ organization }: { readonly organization: string }) =>
+    `Codespaces of the organization ${organization}`,
+  'grants.*.to': calls,
+  'grants.*.to.deny': calls,
+  'grants.*.kubernetes.roles': ({ role, ...where }: Placeless<GrantRole>) => `${role} in ${namespaces(where)}`,
+  'grants.*.kubernetes.allow': (power: KubernetesPower) => `${power} (${KUBERNETES_POWERS[power]})`,
+  'grants.*.during': (windows: readonly Placeless<Window>[] | undefined) =>
+    windows ? `only ${windows.map(openDuring).join(' or ')}` : 'at any time',
+};
+
+/** Describes calls in the plan's usual format: `GET /orders/* on orders.shop:8080`. */
+function calls({
+  call,
+  require,
+  ...on
+}: Placeless<Omit<GrantTarget, 'allow' | 'deny'>> & { readonly call?: Operation }) {
+  const what = call ? `${formatOperation(call)}${claims(call.require)}` : 'every call';
+  return `${what} on ${ports(on)}${claims(require)}`;
+}
+
+function claims(required: Readonly<Record<string, readonly string[]>> = {}): string {
+  const all = Object.entries(required).map(([name, values]) => `${name} ${values.join(' or ')}`);
+  return all.length > 0 ? ` (only with ${all.join(', ')})` : '';
+}
+
+function ports({
+  service,
+  host,
+  port,
+  labels,
+  ...where
+}: Placeless<Omit<GrantTarget, 'allow' | 'deny' | 'require'>>): string {
+  if (host !== undefined) return `${host}:${port}`;
+  const isOne = service !== undefined && where.namespaceLabels === undefined && !where.namespace?.includes('*');
+  if (isOne && labels === undefined) return `${service}.${where.namespace}:${port}`;
+  const selected = service === undefined ? 'every service' : `every service ${service}`;
+  return `port ${port} of ${selected}${labels ? ` with ${pairs(labels)}` : ''} in ${namespaces(where)}`;
+}
+
+function namespaces({ namespace, namespaceLabels }: Pick<GrantRole, 'namespace' | 'namespaceLabels'>): string {
+  const labelled = namespaceLabels && `every namespace with ${pairs(namespaceLabels)}`;
+  if (namespace === undefined) return labelled ?? 'no namespace';
+  return labelled === undefined ? namespace : `${labelled} called ${namespace}`;
+}
+
+function pairs(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(', ');
+}
+
+const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
+
+function openDuring({ days, from, to, zone, after, before }: Placeless<Window>): string {
+  const at = (minutes: number) =>
+    [Math.floor(minutes / 60), minutes % 60].map((n) => String(n).padStart(2, '0')).join(':');
+  const instant = (unix: number) => new Date(unix * 1000).toISOString().replace('.000Z', 'Z');
+  return [
+    ...(days ? [`on ${days.map((day) => DAYS[day]).join(', ')}`] : []),
+    ...(from !== undefined && to !== undefined ? [`from ${at(from)} to ${at(to)}`] : []),
+    ...(after === undefined ? [] : [`after ${instant(after)}`]),
+    ...(before === undefined ? [] : [`before ${instant(before)}`]),
+    `(${zone})`,
+  ].join(' ');
+}

@@ -1,0 +1,117 @@
+/**
+ * Converts an access file to a single comparable value that contains everything except source positions. `place` is
+ * removed from each type individually, so a claim may be named `place`. Fields unknown to this module are part of the
+ * value.
+ */
+import type { Access, Approval, Denial, Grant, GrantTarget, Operators, Who } from '@meshpass/access/compile';
+import { canonicalJson } from '../canonical-json.ts';
+
+/** Entries by identity. Their order has no meaning, and entries with equal identities are the same. */
+export type Entries = ReadonlyMap<string, unknown>;
+
+/** Defaults of a file without `operators`. */
+const NOBODY: Operators = {
+  roles: { viewer: [], approver: [], operator: [], 'security-officer': [], admin: [] },
+  serviceAccounts: [],
+  session: 3_600,
+  deviceFlow: false,
+};
+
+/** Empty file to compare the first access file with. */
+export const NO_ACCESS: Access = { file: '', trust: { issuers: [], audiences: [] }, grants: [] };
+
+/** Converts an access file. File names are not part of its content. */
+export function stated({ file: _, files: __, ...access }: Access): Readonly<Record<string, unknown>> {
+  const { trust, deny = [], operators = NOBODY, grants, webhooks = [], ...rest } = access;
+  const { issuers, ...trusted } = trust;
+  return {
+    ...rest,
+    trust: { ...trusted, issuers: byName(issuers) },
+    operators: statedOperators(operators),
+    deny: denials(deny),
+    approvals: { webhooks: byName(webhooks.map(({ place: ___, ...webhook }) => webhook)) },
+    grants: byName(grants.map(statedGrant)),
+  };
+}
+
+/** Serializes JSON with sorted keys and entries, because order has no meaning in an access file. */
+export function identity(value: unknown): string {
+  return canonicalJson(unordered(value) ?? null);
+}
+
+function statedOperators({ roles, serviceAccounts, ...rest }: Operators): object {
+  const entries = Object.entries(roles).map(([role, all]) => [role, all.map(statedWho)] as const);
+  return {
+    ...Object.fromEntries(entries),
+    ...rest,
+    serviceAccounts: byName(
+      serviceAccounts.map(({ place: _, namespace, name, ...account }) => ({
+        ...account,
+        name: `${namespace}/${name}`,
+      })),
+    ),
+  };
+}
+
+function statedGrant(grant: Grant): { readonly name: string } {
+  const { place: _, who, except = [], to, kubernetesRoles, kubernetesAllow = [], during, approval, ...rest } = grant;
+  return {
+    ...rest,
+    who: who.map(statedWho),
+    except: denials(except),
+    to: to.flatMap(statedCalls),
+    'to.deny': to.flatMap(statedDenials),
+    kubernetes: { roles: kubernetesRoles.map(({ place: __, ...role }) => role), allow: kubernetesAllow },
+    during: during?.map(({ place: __, ...window }) => window),
+    approval: approval && statedApproval(approval, who),
+  } as { readonly name: string };
+}
+
+/** Splits a target into one entry per operation, each with the target's other fields. */
+function statedCalls({ place: _, allow, deny: __, ...rest }: GrantTarget): readonly object[] {
+  return allow ? allow.map((call) => ({ ...rest, call })) : [rest];
+}
+
+/**
+ * Compares denied operations separately, because a new denial does not change the target's other calls. A grant lists a
+ * target once.
+ */
+function statedDenials({ place: _, allow: __, require: ___, deny = [], ...on }: GrantTarget): readonly object[] {
+  return deny.map((call) => ({ ...on, call }));
+}
+
+/** @param asking default holders of the emergency right */
+function statedApproval({ place: _, by, emergency, ...rest }: Approval, asking: readonly Who[]): object {
+  if (!emergency) return { by: by.map(statedWho), ...rest };
+  const { place: __, who = asking, review, ...bounds } = emergency;
+  const taken = { ...bounds, who: who.map(statedWho), review: review.map(statedWho) };
+  return { by: by.map(statedWho), ...rest, emergency: taken };
+}
+
+function statedWho({ place: _, ...who }: Who): object {
+  return who;
+}
+
+/** The reason describes a denial and is not part of its identity. */
+function denials(all: readonly Denial[]): Entries {
+  return new Map(
+    all.map(({ place: _, ...denial }) => {
+      const { reason: __, ...who } = denial;
+      return [identity(who), denial];
+    }),
+  );
+}
+
+function byName<T extends { readonly name: string }>(all: readonly T[]): Readonly<Record<string, Omit<T, 'name'>>> {
+  return Object.fromEntries(all.map(({ name, ...rest }) => [name, rest]));
+}
+
+function unordered(value: unknown): unknown {
+  const entries = value instanceof Map ? [...value.values()] : value;
+  if (Array.isArray(entries)) {
+    const keyed = entries.map(unordered).map((entry) => [canonicalJson(entry), entry] as const);
+    return keyed.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, entry]) => entry);
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, unordered(member)]));
+}

@@ -1,0 +1,250 @@
+import { MeshpassError } from '@meshpass/identity';
+import type {
+  AnswerOrder,
+  ApprovalOrder,
+  ApprovalRequest,
+  ApprovalsResponse,
+  EmergencyOrder,
+  ReviewOrder,
+  ReviewState,
+} from '@meshpass/identity/approval';
+import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
+import { createRateAllowance, type KeyedMutex, risingClock, runExclusive } from '../../base/index.ts';
+import type { Live } from '../../core/index.ts';
+import { answer } from './answer.ts';
+import { requestsFor } from './approvers.ts';
+import { ask, requestableGrants } from './ask.ts';
+import { createBook } from './book.ts';
+import { opensOf } from './opens.ts';
+import { bytesOf, firstWithin, MOST_LISTED_BYTES, opensWithin, whereKnown } from './overview.ts';
+import type { ApprovalsContext, Approver, Parts } from './parts.ts';
+import { unknown } from './refusals.ts';
+import { describeRequest, isOpen, isTaken, needsReview, type Request } from './request.ts';
+import { review } from './review.ts';
+import { openRequests, recentRequests } from './rows.ts';
+import { endPassed } from './sweep.ts';
+import { takeInEmergency } from './take.ts';
+import { deliveriesOf } from './webhook/deliver.ts';
+import type { SignedHeaders } from './webhook/keys.ts';
+import { receive } from './webhook/receive.ts';
+
+/** Approval requests and emergencies. */
+export interface Approvals {
+  readonly ask: (live: Live, order: ApprovalOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  readonly withdraw: (live: Live, id: string, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  /** Answers a request or reviews an emergency. */
+  readonly answer: (
+    approver: Approver,
+    order: AnswerOrder | ReviewOrder,
+    event: AuditEvent,
+  ) => Promise<Outcome<ApprovalRequest>>;
+  /** Starts emergency access: a grant without an approval. */
+  readonly take: (live: Live, order: EmergencyOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  /** Counts emergencies that need a review, by state. */
+  readonly reviews: () => Readonly<Record<'open' | 'overdue' | 'objected', number>>;
+  /** Handles an answer or review signed by a webhook. */
+  readonly receive: (
+    name: string,
+    headers: SignedHeaders,
+    body: string,
+    event: AuditEvent,
+  ) => Promise<Outcome<ApprovalRequest>>;
+  /**
+   * Lists the grants that a session can request, its own requests, and the requests that it may answer.
+   * @param scope `own` limits the list to the session's own requests, which are cheap to list and have a higher rate
+   *   limit
+   * @throws MeshpassError `too_many_attempts`, `store_unavailable`
+   */
+  readonly overview: (live: Live, scope: 'all' | 'own') => Promise<ApprovalsResponse>;
+  /**
+   * Lists requests, newest first.
+   * @param id limits the list to this request
+   */
+  readonly list: (id?: string) => Promise<readonly ApprovalRequest[]>;
+  /** Revokes an approval or ends a pending request. */
+  readonly revoke: (id: string, reason: string, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  /** Ends expired requests. Called periodically. */
+  readonly sweep: () => Promise<void>;
+}
+
+/** Rate limit for a person's requests and answers. */
+const ATTEMPTS = { burst: 20, perSecond: 0.2 };
+/** Lists have their own limits, so that reading them never uses up an answer. */
+const LOOKS = { burst: 20, perSecond: 0.2 };
+const OWN_LOOKS = { burst: 20, perSecond: 1 };
+/** Maximum number of a session's own requests in its overview. */
+const MOST_OWN = 50;
+const MOST_TO_ANSWER = 200;
+/** Maximum number of requests returned to an operator. */
+const MOST_LISTED = 1_000;
+
+/**
+ * Reads the open requests and creates the approvals.
+ * @throws MeshpassError `store_unavailable`
+ */
+export async function createApprovals(context: ApprovalsContext): Promise<Approvals> {
+  const { store, clock } = context;
+  const telling = { ...context, clock: risingClock(clock) };
+  const tell = (request: Request) => deliveriesOf(telling, request);
+  const mutex: KeyedMutex = new Map();
+  const parts: Parts = {
+    ...context,
+    book: createBook({ ...context, tell }, await openRequests(store)),
+    inTurn: (act) => exclusively('emergency', act),
+  };
+  const { book } = parts;
+  const describe = (request: Request) => describeRequest(request, opensOf(context.mesh, request.grant));
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock });
+  const looks = createRateAllowance({ ...LOOKS, clock });
+  const ownLooks = createRateAllowance({ ...OWN_LOOKS, clock });
+  let sweeping = false;
+
+  /**
+   * Runs an action after all previous actions with the same key, once the outcome of every earlier decision is known.
+   */
+  function exclusively<T>(key: string, act: () => Promise<T>): Promise<T> {
+    return runExclusive(mutex, key, async () => {
+      await context.audit.journal.settled();
+      return await act();
+    });
+  }
+
+  const limited = async (
+    { issuer, subject }: { readonly issuer: string; readonly subject: string },
+    event: AuditEvent,
+    act: () => Promise<Outcome<Request>>,
+  ): Promise<Outcome<ApprovalRequest>> => {
+    if (!attempts.take(`${issuer} ${subject}`)) return refused(event, tooMany());
+    const done = await act().catch((thrown: unknown) => refused(event, thrown));
+    return done.granted ? granted(done.event, describe(done.value)) : done;
+  };
+
+  /** Serializes decisions on the same request. */
+  const deciding = <T>(id: string, event: AuditEvent, decide: () => Promise<Outcome<T>>): Promise<Outcome<T>> =>
+    exclusively(id, decide).catch((thrown: unknown) => refused({ ...event, target: id }, thrown));
+
+  const answerOrReview: Approvals['answer'] = (approver, order, event) =>
+    limited(approver.attestation, event, () =>
+      deciding(order.id, event, () =>
+        isReview(order) ? review(parts, approver, order, event) : answer(parts, approver, order, event),
+      ),
+    );
+
+  return {
+    ask: (live, order, event) => {
+      const { attestation, id } = live.session;
+      // Serialized per person, because each person's requests are counted.
+      const key = `person ${attestation.issuer} ${attestation.subject}`;
+      const asking = { ...event, grant: order.grant, sessionId: id };
+      return limited(attestation, asking, () => exclusively(key, () => ask(parts, live, order, asking)));
+    },
+    withdraw: (live, id, event) => {
+      const { attestation, id: sessionId } = live.session;
+      return limited(attestation, event, () =>
+        deciding(id, event, async () => {
+          const request = book.get(id);
+          // Another session's request is treated as unknown.
+          if (request?.sessionId !== sessionId || !isOpen(request)) return refused(event, unknown(id));
+          // The grant is removed first. If the broker stops in between, access is lost rather than kept.
+          if (request.state === 'approved') await context.take(live, request.grant, 'The request was withdrawn.');
+          const withdrawn = { ...request, state: 'withdrawn' as const };
+          return await book.decide({ ...event, grant: request.grant, target: id }, withdrawn);
+        }),
+      );
+    },
+    take: (live, order, event) => {
+      const { attestation, id } = live.session;
+      const asking = { ...event, grant: order.grant, sessionId: id };
+      // Serialized across all people, because unreviewed emergencies are counted and a person may have two accounts.
+      return limited(attestation, asking, () => parts.inTurn(() => takeInEmergency(parts, live, order, asking)));
+    },
+    reviews: () => {
+      const all = [...book.all()];
+      const count = (state: ReviewState) => all.filter(({ emergency }) => emergency?.state === state).length;
+      return { open: count('open'), overdue: count('overdue'), objected: count('objected') };
+    },
+    answer: answerOrReview,
+    receive: async (name, headers, body, asked) => {
+      let event = asked;
+      try {
+        const { attestation, via, order, replay } = await receive(context, name, headers, body);
+        const { issuer, subject, login } = attestation;
+        const action = isReview(order) ? 'approval.review' : asked.action;
+        event = { ...asked, action, issuer, subject, login, target: order.id, known: true };
+        return await answerOrReview({ attestation, via, replay }, order, event);
+      } catch (thrown) {
+        return refused(event, thrown);
+      }
+    },
+    overview: async (live, scope) => {
+      const { session } = live;
+      const { issuer, subject } = session.attestation;
+      const isAllowed = scope === 'own' ? ownLooks.take(session.id) : looks.take(`${issuer} ${subject}`);
+      if (!isAllowed) throw tooMany();
+      const opens = opensWithin(context.mesh);
+      const listed = (all: readonly Request[], most: number) =>
+        firstWithin(all.slice(0, most), MOST_LISTED_BYTES, (one) => bytesOf(describeRequest(one, undefined))).map(
+          (one) => describeRequest(one, opens(one.grant)),
+        );
+      const own = listed(await recentRequests(store, { sessionId: session.id }, MOST_OWN), MOST_OWN);
+      if (scope === 'own') return { requestable: [], own, to_answer: [], to_review: [] };
+      const self = { attestation: session.attestation, via: 'workspace' };
+      const all = [...book.all()];
+      const pending = all.filter(({ state, sessionId }) => state === 'pending' && context.live.byId(sessionId));
+      // Emergencies with an objection are not listed. A reviewer can still accept them by id.
+      const taken = all.filter(isTaken).filter(({ emergency: { state } }) => state === 'open' || state === 'overdue');
+      const toAnswer = await whereKnown(() => requestsFor(parts, self, pending));
+      const toReview = await whereKnown(() => requestsFor(parts, self, taken));
+      const incomplete = toAnswer.incomplete ?? toReview.incomplete;
+      return {
+        own,
+        to_answer: listed(toAnswer.all, MOST_TO_ANSWER),
+        to_review: listed(toReview.all, MOST_TO_ANSWER),
+        ...(incomplete !== undefined && { incomplete }),
+        requestable: firstWithin(requestableGrants(parts, live, opens), MOST_LISTED_BYTES * 2),
+      };
+    },
+    list: async (id) => {
+      const opens = opensWithin(context.mesh);
+      const recent = await recentRequests(store, { id }, MOST_LISTED);
+      // Includes emergencies that need a review, regardless of age.
+      const old = id === undefined ? [...book.all()].filter(needsReview) : [];
+      const missing = old.filter((one) => !recent.some((other) => other.id === one.id));
+      return [...recent, ...missing].map((one) => describeRequest(one, opens(one.grant)));
+    },
+    revoke: (id, reason, event) =>
+      deciding(id, event, async () => {
+        const request = book.get(id);
+        if (!request || !isOpen(request)) return refused({ ...event, target: id }, unknown(id));
+        const live = context.live.byId(request.sessionId);
+        const why = `An operator took it back: ${reason}`;
+        if (live && request.state === 'approved') await context.take(live, request.grant, why);
+        const { issuer, subject, login, sessionId } = request;
+        const detail = { ...event.detail, requester: { issuer, subject, login, session: sessionId } };
+        const asked = { ...event, grant: request.grant, target: id, reason, detail };
+        const done = await book.decide(asked, { ...request, state: 'revoked' });
+        return done.granted ? granted(done.event, describe(done.value)) : done;
+      }),
+    sweep: async () => {
+      if (sweeping) return;
+      sweeping = true;
+      try {
+        for (const one of [...book.all()]) await exclusively(one.id, () => endPassed(parts, one.id));
+      } catch (thrown) {
+        context.onFailure(thrown);
+      } finally {
+        sweeping = false;
+      }
+    },
+  };
+}
+
+function isReview(order: AnswerOrder | ReviewOrder): order is ReviewOrder {
+  return order.decision === 'accept' || order.decision === 'object';
+}
+
+function tooMany(): MeshpassError {
+  return new MeshpassError('too_many_attempts', 'Too many requests, answers or lists of yours; wait a little.', {
+    retryAfter: 1 / ATTEMPTS.perSecond,
+  });
+}

@@ -1,0 +1,68 @@
+/**
+ * Finds the people who may answer a request or review an emergency, based on the access file in force and current
+ * GitHub data.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { type Access, approverEntry, type Who } from '@meshpass/access';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { type Asked, askedOf, withFreshMemberships } from '../../attest/index.ts';
+import { seconds } from '../../base/index.ts';
+import type { Approver, Parts } from './parts.ts';
+import { comparePeople, identitiesOf, peopleOf } from './people.ts';
+import type { Request } from './request.ts';
+
+/** Maximum number of access file changes during one decision. */
+const MAX_LOOKS = 5;
+
+/**
+ * Returns the entries of the access file that match approvers of a request or reviewers of an emergency. If the file in
+ * force no longer has reviewers, the reviewers at the time of the emergency apply.
+ */
+export function entriesFor({ grants }: Access, { grant, emergency }: Request): readonly Who[] {
+  const approval = grants.find(({ name }) => name === grant)?.approval;
+  return emergency ? (approval?.emergency?.review ?? emergency.by) : (approval?.by ?? []);
+}
+
+/**
+ * Reads memberships from GitHub, and reads them again if the teams in the access file have changed by then.
+ * @param look reads the access file in force, before and after the GitHub requests; an error ends the decision
+ * @returns the last result of `look`, and the attestations with current GitHub data in the order of `people`
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export async function askGithub<Look extends { readonly asked: Asked }>(
+  { read, losses }: Pick<Parts, 'read' | 'losses'>,
+  people: readonly Attestation[],
+  look: () => Look,
+): Promise<{ readonly now: Look; readonly fresh: readonly Attestation[] }> {
+  let { asked } = look();
+  for (let looks = 0; looks < MAX_LOOKS; looks++) {
+    const before = asked;
+    const fresh = await Promise.all(people.map((one) => withFreshMemberships(one, before, read, losses)));
+    const now = look();
+    if (isDeepStrictEqual(now.asked, before)) return { now, fresh };
+    ({ asked } = now);
+  }
+  throw new MeshpassError('issuer_unavailable', 'The access file changes all the time; try again.', { retryAfter: 5 });
+}
+
+/**
+ * Returns the requests that this person may answer or review, never their own.
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export async function requestsFor(
+  { mesh, read, losses, clock, live }: Parts,
+  { attestation }: Approver,
+  waiting: readonly Request[],
+): Promise<readonly Request[]> {
+  if (waiting.length === 0 || !mesh.inForce()) return [];
+  const access = mesh.access();
+  const [identities, people] = [identitiesOf(attestation), peopleOf(live, access.trust)];
+  const others = waiting.filter(
+    (one) => comparePeople(people(one.identities, one.sessionId), identities) === 'different',
+  );
+  const by = others.flatMap((one) => entriesFor(access, one));
+  const fresh = await withFreshMemberships(attestation, askedOf(by, access.deny), read, losses);
+  return others.filter(
+    (one) => approverEntry({ by: entriesFor(mesh.access(), one) }, fresh, mesh.access(), seconds(clock)) !== undefined,
+  );
+}

@@ -1,0 +1,146 @@
+/** Creates a session's request for a grant that needs an approval. */
+import { type Approval, approverEntry, isPerson } from '@meshpass/access';
+import { describeApproval, describeEmergencyBounds } from '@meshpass/access/compile';
+import { MeshpassError } from '@meshpass/identity';
+import type { ApprovalOrder, RequestableGrant } from '@meshpass/identity/approval';
+import { durationText, plainText } from '@meshpass/identity/text';
+import { type AuditEvent, type Outcome, refused } from '../../audit/index.ts';
+import { seconds } from '../../base/index.ts';
+import { grantsOf, type Live } from '../../core/index.ts';
+import { barred } from './emergency-limits.ts';
+import type { Parts } from './parts.ts';
+import { identitiesOf, signInFirst } from './people.ts';
+import { notOffered } from './refusals.ts';
+import { boundedSeconds, type Request, requestOf } from './request.ts';
+
+/** How long a request can remain unanswered before it ends, seconds. */
+const ANSWER_SECONDS = 4 * 3600;
+/** Maximum pending requests per session, per person and in total. */
+const MOST_OF_SESSION = 5;
+const MOST_OF_PERSON = 20;
+const MOST = 2_000;
+/**
+ * Maximum length of the list of approvers from an access file, characters. The whole text must fit into what every
+ * agent accepts (4,096).
+ */
+const NAMES_ROOM = 3_000;
+
+/** Returns the grants that a session can request under the access file in force. */
+export function requestableGrants(
+  parts: Parts,
+  live: Live,
+  opensOf: (grant: string) => RequestableGrant['opens'],
+): readonly RequestableGrant[] {
+  const { mesh, authorize, clock } = parts;
+  const { attestation } = live.session;
+  const now = seconds(clock);
+  if (!mesh.inForce() || !isPerson(attestation, mesh.access(), now)) return [];
+  const held = new Set(grantsOf(live.session));
+  const { requestable } = authorize(attestation, mesh.access(), now);
+  const why = barred(parts, { ...attestation, identities: identitiesOf(attestation) });
+  const emergencyOf = ({ emergency }: Approval): RequestableGrant['emergency'] => {
+    const { who } = emergency ?? {};
+    if (!emergency || (who && approverEntry({ by: who }, attestation, mesh.access(), now) === undefined))
+      return undefined;
+    const hint = signInFirst({ by: emergency.review }, identitiesOf(attestation), mesh.access().trust, 'review');
+    const review = withHint(describeEmergencyBounds(emergency, NAMES_ROOM), hint);
+    return { longest: emergency.for, review, ...(why !== undefined && { barred: why }) };
+  };
+  return requestable
+    .filter(({ grant }) => !held.has(grant.name))
+    .map(({ grant, approval }) => {
+      const opens = opensOf(grant.name);
+      const { emergency: _, ...asked } = approval;
+      const hint = signInFirst(approval, identitiesOf(attestation), mesh.access().trust);
+      const described = withHint(describeApproval(asked, NAMES_ROOM), hint);
+      const emergency = emergencyOf(approval);
+      return {
+        grant: grant.name,
+        approval: described,
+        ...(opens && { opens }),
+        seconds: approval.for,
+        longest: approval.max,
+        reason_required: approval.reason === 'required',
+        ...(emergency && { emergency }),
+      };
+    });
+}
+
+/** Appends a hint. Joins expressions into one line, because agents reject line breaks. */
+function withHint(text: string, hint: string | undefined): string {
+  return plainText(text.replace(/\s+/g, ' ').trim()) + (hint === undefined ? '' : `. ${hint}`);
+}
+
+/**
+ * Records a request. Calls for one person must not overlap.
+ * @returns a refusal with `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed` or
+ *   `store_unavailable`
+ */
+export async function ask(
+  parts: Parts,
+  live: Live,
+  order: ApprovalOrder,
+  event: AuditEvent,
+): Promise<Outcome<Request>> {
+  try {
+    const request = newRequest(parts, live, order);
+    const { reason, seconds: wanted } = request;
+    const detail = { seconds: wanted, answer_by: request.answerBy };
+    return await parts.book.decide({ ...event, target: request.id, reason: reason ?? '', detail }, request);
+  } catch (thrown) {
+    return refused(event, thrown);
+  }
+}
+
+function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
+  const { mesh, authorize, clock, random } = parts;
+  const { attestation, id: sessionId } = live.session;
+  const now = seconds(clock);
+  if (!isPerson(attestation, mesh.access(), now))
+    throw new MeshpassError(
+      'approval_not_offered',
+      'A job or another workload cannot ask for an approval: sign in first (meshpass sign-in), or ask where you are a person.',
+    );
+  const found = authorize(attestation, mesh.access(), now).requestable.find(({ grant }) => grant.name === order.grant);
+  if (!found) throw notOffered(order.grant);
+  const { approval } = found;
+  if (order.seconds !== undefined && order.seconds > approval.max)
+    throw new MeshpassError(
+      'request_malformed',
+      `${order.grant} is given for ${durationText(approval.max)} at most; you asked for ${durationText(order.seconds)}.`,
+    );
+  if (approval.reason === 'required' && order.reason === undefined)
+    throw new MeshpassError('request_malformed', `A request for ${order.grant} needs a reason: add --reason.`);
+  refuseMany(parts, live, order.grant);
+  return requestOf(attestation, {
+    id: random(12).toString('hex'),
+    sessionId,
+    identities: identitiesOf(attestation),
+    grant: order.grant,
+    seconds: boundedSeconds(approval, order.seconds),
+    reason: order.reason,
+    askedAt: now,
+    answerBy: now + ANSWER_SECONDS,
+    needed: approval.count,
+    state: 'pending',
+  });
+
+  function refuseMany({ book }: Pick<Parts, 'book'>, { session }: Live, grant: string): void {
+    const own = book.ofSession(session.id);
+    // A grant in emergency use can also be requested, to keep it longer.
+    const open = own.find((one) => one.grant === grant && !one.emergency);
+    if (open)
+      throw new MeshpassError(
+        'approval_open',
+        open.state === 'pending'
+          ? `Your request ${open.id} for ${grant} waits for an answer.`
+          : `You have ${grant} by request ${open.id} already; ask again when it has ended, or withdraw it.`,
+      );
+    const pending = [...book.all()].filter(({ state }) => state === 'pending');
+    const ofPerson = pending.filter((one) => one.issuer === attestation.issuer && one.subject === attestation.subject);
+    if (own.length >= MOST_OF_SESSION || ofPerson.length >= MOST_OF_PERSON || pending.length >= MOST)
+      throw new MeshpassError('approvals_too_many', 'Too many of your requests are open: withdraw one, or wait.', {
+        retryAfter: 60,
+      });
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * Open requests as stored: pending ones, approved ones with a held grant, and emergencies that need a review. Each
+ * change is stored with its audit row before it appears here, so the next broker has the same state.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import type { Insertable } from 'kysely';
+import {
+  type AuditContext,
+  type AuditEvent,
+  auditRow,
+  type Changes,
+  granted,
+  newEvent,
+  type Outcome,
+  type Proof,
+  prepareGrant,
+  recordGrant,
+  refused,
+} from '../../audit/index.ts';
+import type { Clock, Random } from '../../base/index.ts';
+import type { Write } from '../../core/index.ts';
+import type { Tables } from '../../store/index.ts';
+import { isOpen, needsReview, type Request } from './request.ts';
+import { requestRow } from './rows.ts';
+import { ADD_DELIVERIES, PUT_REQUESTS } from './statements.ts';
+
+/** Open requests. */
+export interface Book {
+  readonly get: (id: string) => Request | undefined;
+  readonly all: () => IterableIterator<Request>;
+  /** Returns the session's open requests, without emergencies whose grant has ended. */
+  readonly ofSession: (sessionId: string) => readonly Request[];
+  /**
+   * Records a decision and its effect on the request.
+   * @returns a refusal if nothing was written
+   */
+  readonly decide: (event: AuditEvent, request: Request, replay?: Proof) => Promise<Outcome<Request>>;
+  /**
+   * Records a decision that adds the grant, in the transaction in which the session gains it.
+   * @param decide returns the decision, given the grant's end
+   * @param give adds the grant: calls `decided` with its end, and writes the result in the same transaction
+   * @returns a refusal if nothing was written
+   */
+  readonly decideWith: (
+    event: AuditEvent,
+    decide: (until: number) => Decision,
+    give: (decided: (until: number) => Write) => Promise<Outcome<unknown>>,
+    replay?: Proof,
+  ) => Promise<Outcome<Request>>;
+  /**
+   * Records that a deadline has passed, without a decision.
+   * @throws MeshpassError `store_unavailable`, `overloaded`
+   */
+  readonly end: (
+    request: Request,
+    action: 'approval.expire' | 'approval.end' | 'approval.overdue',
+    reason: string,
+  ) => Promise<void>;
+}
+
+/** Decision on a request. */
+export interface Decision {
+  /** The original event, completed with the decision. */
+  readonly event: AuditEvent;
+  readonly request: Request;
+}
+
+type Deliveries = readonly Insertable<Tables['approval_deliveries']>[];
+
+export interface BookContext {
+  /** Returns webhook messages about the state of a request. */
+  readonly tell: (request: Request) => Deliveries;
+  readonly audit: AuditContext;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/**
+ * Creates the book.
+ * @param open open requests in the store
+ */
+export function createBook(context: BookContext, open: readonly Request[]): Book {
+  const { audit, clock, random, tell } = context;
+  const byId = new Map<string, Request>();
+  const bySession = new Map<string, Map<string, Request>>();
+  const put = (request: Request) => {
+    const { id, sessionId } = request;
+    const own = bySession.get(sessionId) ?? new Map<string, Request>();
+    if (isOpen(request) || needsReview(request)) byId.set(id, request);
+    else byId.delete(id);
+    if (isOpen(request)) {
+      bySession.set(sessionId, own.set(id, request));
+      return;
+    }
+    own.delete(id);
+    if (own.size === 0) bySession.delete(sessionId);
+  };
+  for (const one of open) put(one);
+  const changesOf = (request: Request, replay?: Proof): Changes => {
+    const deliveries = tell(request);
+    return (tx) => {
+      tx.once(replay);
+      tx.write(PUT_REQUESTS, requestRow(request));
+      tx.write(ADD_DELIVERIES, ...deliveries);
+    };
+  };
+  const ofSession = (sessionId: string) => [...(bySession.get(sessionId)?.values() ?? [])];
+
+  return {
+    get: (id) => byId.get(id),
+    all: () => byId.values(),
+    ofSession,
+    decide: async (event, request, replay) => {
+      const written = await recordGrant(audit, event, changesOf(request, replay), () => put(request));
+      return written.granted ? granted(event, request) : written;
+    },
+    decideWith: async (asked, decide, give, replay) => {
+      let made: Decision | undefined;
+      const given = await give((until) => {
+        made = decide(until);
+        const { event, request } = made;
+        return prepareGrant(audit, event, changesOf(request, replay), () => put(request));
+      });
+      // If the decision was written but the session lost the grant immediately, the sweep ends the request.
+      if (made?.event.row.written) return granted(made.event, made.request);
+      const why = given.granted
+        ? new MeshpassError('internal', 'The grant was given without a decision.')
+        : given.error;
+      return refused(made?.event ?? asked, why);
+    },
+    end: async (request, action, reason) => {
+      const { issuer, subject, login, workspace, sessionId, grant, id } = request;
+      const event = {
+        ...newEvent(action, {}, clock, random),
+        issuer,
+        subject,
+        login,
+        workspace,
+        sessionId,
+        grant,
+        target: id,
+      };
+      const row = auditRow(event, 'ended', reason, undefined, clock());
+      const changes = changesOf(request);
+      await audit.journal.transaction(
+        (tx) => {
+          changes(tx);
+          tx.audit(row);
+        },
+        () => put(request),
+      );
+    },
+  };
+}

@@ -1,0 +1,70 @@
+/** Limits the size of request lists. A grant's `opens` is computed once per list and omitted beyond the limit. */
+import { MeshpassError } from '@meshpass/identity';
+import type { ApprovalRequest } from '@meshpass/identity/approval';
+import type { MeshState } from '../../mesh/index.ts';
+import { opensOf } from './opens.ts';
+
+/** Maximum total size of `opens` in a list, bytes of JSON. It is repeated in every request, so every copy counts. */
+const MOST_OPENS = 256 * 1024;
+/** Maximum size of each list without `opens`, bytes. An agent reads 1 MiB in total. */
+export const MOST_LISTED_BYTES = 200 * 1024;
+
+/** Creates a function that returns what a grant opens, or undefined once the list has reached its limit. */
+export function opensWithin(mesh: MeshState, most = MOST_OPENS): (grant: string) => ApprovalRequest['opens'] {
+  const known = new Map<string, { readonly opens: NonNullable<ApprovalRequest['opens']>; readonly bytes: number }>();
+  let left = most;
+  return (grant) => {
+    if (left <= 0) return undefined;
+    let found = known.get(grant);
+    if (!found) {
+      const opens = opensOf(mesh, grant);
+      found = { opens, bytes: bytesOf(opens) };
+      known.set(grant, found);
+    }
+    left -= found.bytes;
+    return left < 0 ? undefined : found.opens;
+  };
+}
+
+/**
+ * Returns the first elements whose total size is within the limit.
+ * @param most bytes
+ */
+export function firstWithin<Of>(all: Iterable<Of>, most: number, bytes: (one: Of) => number = bytesOf): Of[] {
+  const first: Of[] = [];
+  let left = most;
+  for (const one of all) {
+    left -= bytes(one);
+    if (left < 0) break;
+    first.push(one);
+  }
+  return first;
+}
+
+/** Requests of other people, which may require GitHub's data. */
+export interface OfOthers<Of> {
+  readonly all: readonly Of[];
+  /** Why requests may be missing. */
+  readonly incomplete?: string;
+}
+
+/**
+ * Returns an empty list while GitHub's data is unavailable, so that a person's own requests are still listed.
+ * @param list throws `issuer_unavailable` or `issuer_rate_limited` in that case
+ */
+export async function whereKnown<Of>(list: () => Promise<readonly Of[]>): Promise<OfOthers<Of>> {
+  try {
+    return { all: await list() };
+  } catch (thrown) {
+    if (!(thrown instanceof MeshpassError) || !UNKNOWN.has(thrown.code)) throw thrown;
+    const why = `Requests of others are not listed, because the broker cannot check now whether you may answer them: ${thrown.message}`;
+    return { all: [], incomplete: why.slice(0, 1_024) };
+  }
+}
+
+const UNKNOWN: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited']);
+
+/** Returns the size of a value as JSON, bytes. */
+export function bytesOf(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value) ?? '');
+}

@@ -1,0 +1,144 @@
+/** Compares people's identities, so that requesters cannot approve their own requests and each approver counts once. */
+import type { Approval, Trust } from '@meshpass/access';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import type { LiveIndex } from '../../core/index.ts';
+
+/** An issuer's subject, which stays the same when names change. */
+export interface Identity {
+  /** URL of an OIDC issuer, or `github`. */
+  readonly issuer: string;
+  readonly subject: string;
+}
+
+/**
+ * Returns all identities that distinguish a person: the GitHub user id, and the subject at each issuer that confirmed
+ * it.
+ */
+export function identitiesOf(attestation: Attestation): readonly Identity[] {
+  const { issuer, githubUser, signIns = [] } = attestation;
+  const github = githubUser ? [{ issuer: 'github', subject: String(githubUser.id) }] : [];
+  return [...github, ...(issuer === 'github' ? [] : [named(attestation)]), ...signIns.map(named)];
+}
+
+/** Maximum issuers in a hint. */
+const MOST_HINTED = 3;
+
+/** Uses the issuer's URL, because its name in the access file may be reassigned. */
+function named({ issuer, subject, claims }: Pick<Attestation, 'issuer' | 'subject' | 'claims'>): Identity {
+  return { issuer: typeof claims.iss === 'string' ? claims.iss : issuer, subject };
+}
+
+/**
+ * Adds identities to people from live sessions. Sessions that share an identity belong to the same person,
+ * transitively. Subjects of issuers without sign-in are ignored, because many people may share a branch.
+ * @returns a function that completes a person's identities; `sessionId` is one of the person's sessions
+ */
+export function peopleOf(
+  live: Pick<LiveIndex, 'all' | 'byId'>,
+  trust: Trust,
+): (known: readonly Identity[], sessionId?: string) => readonly Identity[] {
+  const isPersons = ({ issuer }: Identity) => issuer === 'github' || canSignIn(nameOf(issuer, trust), trust);
+  const sharing = new Map<string, (readonly Identity[])[]>();
+  for (const { session } of live.all()) {
+    const shown = identitiesOf(session.attestation).filter(isPersons);
+    for (const one of shown) {
+      const sessions = sharing.get(keyOf(one)) ?? [];
+      sessions.push(shown);
+      sharing.set(keyOf(one), sessions);
+    }
+  }
+  return (known, sessionId) => {
+    const own = sessionId === undefined ? undefined : live.byId(sessionId);
+    const found = new Map<string, Identity>();
+    const waiting = [...known, ...(own ? identitiesOf(own.session.attestation) : [])];
+    // The list grows while it is iterated.
+    for (const one of waiting) {
+      if (found.has(keyOf(one))) continue;
+      found.set(keyOf(one), one);
+      for (const shown of sharing.get(keyOf(one)) ?? []) waiting.push(...shown);
+    }
+    return [...found.values()];
+  };
+}
+
+function keyOf({ issuer, subject }: Identity): string {
+  return JSON.stringify([issuer, subject]);
+}
+
+/**
+ * Compares two people.
+ * @returns `same` if they share an identity; `different` if they share an issuer but no identity; `unknown` if they
+ *   share no issuer
+ */
+export function comparePeople(a: readonly Identity[], b: readonly Identity[]): 'same' | 'different' | 'unknown' {
+  const pairs = a.flatMap((one) =>
+    b.filter(({ issuer }) => issuer === one.issuer).map((other) => [one, other] as const),
+  );
+  if (pairs.length === 0) return 'unknown';
+  return pairs.some(([one, other]) => one.subject === other.subject) ? 'same' : 'different';
+}
+
+/**
+ * Refuses an approver who is, or may be, the requester.
+ * @throws MeshpassError `approval_own`, `approval_not_comparable`
+ */
+export function refuseOwn(requester: readonly Identity[], approver: readonly Identity[], trust: Trust): void {
+  const compared = comparePeople(requester, approver);
+  if (compared === 'same')
+    throw new MeshpassError('approval_own', 'This is your own request: another person has to answer it.');
+  if (compared === 'unknown')
+    throw new MeshpassError(
+      'approval_not_comparable',
+      `Nothing shows that you are not the person who asked: ${issuers(requester, trust)} confirmed them, and ${issuers(approver, trust)} you. ` +
+        wayOut(requester, approver, trust),
+    );
+}
+
+/**
+ * Returns the sign-in that a requester needs before an approver or reviewer can be compared with them. Returns
+ * undefined if the requester shares an issuer with an entry of `by`.
+ */
+export function signInFirst(
+  { by }: Pick<Approval, 'by'>,
+  requester: readonly Identity[],
+  trust: Trust,
+  act: 'approve' | 'review' = 'approve',
+): string | undefined {
+  const known = new Set(requester.map(({ issuer }) => nameOf(issuer, trust)));
+  // Entries without an issuer refer to GitHub.
+  const wanted = new Set(by.map(({ issuer = 'github' }) => issuer));
+  if ([...wanted].some((name) => known.has(name))) return undefined;
+  // A sign-in at one of them suffices.
+  const missing = [...wanted].filter((name) => canSignIn(name, trust)).slice(0, MOST_HINTED);
+  if (missing.length === 0) return undefined;
+  const commands = missing.map((name) => `"meshpass sign-in --issuer ${name}"`).join(' or ');
+  const [one, all] = act === 'approve' ? ['approver', 'Approvers'] : ['reviewer', 'Reviewers'];
+  return `${all} are known at ${missing.join(' or ')}, and you are not: run ${commands} first. Otherwise no ${one} may be able to act.`;
+}
+
+function wayOut(requester: readonly Identity[], approver: readonly Identity[], trust: Trust): string {
+  const own = names(approver, trust).filter((name) => canSignIn(name, trust));
+  const ways = [
+    ...own.map((name) => `ask them to run "meshpass sign-in --issuer ${name}" in their workspace, then answer again`),
+    ...names(requester, trust).map((name) => `answer with an identity of ${name}`),
+  ];
+  const [first = 'answer with an identity of the same issuer', ...more] = ways;
+  return `${[first[0]!.toUpperCase() + first.slice(1), ...more].join(', or ')}.`;
+}
+
+function canSignIn(name: string, { issuers }: Trust): boolean {
+  return issuers.some((one) => one.name === name && one.signIn !== undefined);
+}
+
+function issuers(identities: readonly Identity[], trust: Trust): string {
+  return names(identities, trust).join(' and ') || 'nobody';
+}
+
+/** Returns the issuers by their names in the access file, or by URL. */
+function names(identities: readonly Identity[], trust: Trust): readonly string[] {
+  return [...new Set(identities.map(({ issuer }) => nameOf(issuer, trust)))];
+}
+
+function nameOf(issuer: string, trust: Trust): string {
+  return trust.issuers.find((one) => one.issuer === issuer)?.name ?? issuer;
+}

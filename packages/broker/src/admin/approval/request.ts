@@ -1,0 +1,157 @@
+/** An approval request and its answers as plain data, and their API representation. */
+import type { Approval, Who } from '@meshpass/access';
+import type { Attestation } from '@meshpass/identity';
+import type { ApprovalRequest, ApprovalState, ReviewState } from '@meshpass/identity/approval';
+import type { Identity } from './people.ts';
+
+/** An approver's decision. */
+export interface Answer {
+  readonly decision: 'approve' | 'deny';
+  readonly issuer: string;
+  readonly subject: string;
+  readonly login: string;
+  /** All identities that distinguish the approver from others. */
+  readonly identities: readonly Identity[];
+  /** Attestation, checked against the access file again when the last approver answers. */
+  readonly attestation: Attestation;
+  /** Channel: `workspace`, `operator`, `page`, `webhook NAME`. */
+  readonly via: string;
+  /** Matching entry of `by`, with its position. */
+  readonly entry: string;
+  readonly seconds: number;
+  /** Unix seconds. */
+  readonly at: number;
+  readonly reason?: string | undefined;
+  /** Id of the audit event. */
+  readonly event: string;
+}
+
+/** Emergency access and its reviews. */
+export interface Emergency {
+  readonly state: ReviewState;
+  /** Review deadline, Unix seconds. */
+  readonly reviewBy: number;
+  /** Reviewers in the access file at the time of the emergency, used if the file later has none. */
+  readonly by: readonly Who[];
+  /** Reviews; the last one is decisive. */
+  readonly reviews: readonly Review[];
+}
+
+/** A reviewer's decision. */
+export interface Review extends Omit<Answer, 'decision' | 'identities' | 'attestation' | 'seconds'> {
+  readonly decision: 'accept' | 'object';
+  readonly reason: string;
+}
+
+/** A request for a grant. */
+export interface Request {
+  readonly id: string;
+  readonly sessionId: string;
+  readonly issuer: string;
+  readonly subject: string;
+  readonly login: string;
+  readonly workspace: string;
+  /** Identities of the requester at the time of the request. */
+  readonly identities: readonly Identity[];
+  readonly grant: string;
+  /** Requested duration within the limits of the access file, seconds. */
+  readonly seconds: number;
+  readonly reason?: string | undefined;
+  /** Unix seconds. */
+  readonly askedAt: number;
+  readonly answerBy: number;
+  /** Required number of approvers at the time of the request. The access file in force may require more. */
+  readonly needed: number;
+  readonly state: ApprovalState;
+  readonly answers: readonly Answer[];
+  /** End of the approved grant, Unix seconds. */
+  readonly until?: number | undefined;
+  /** Present for emergency access. */
+  readonly emergency?: Emergency | undefined;
+}
+
+/** Creates a request for this person's session, without answers. */
+export function requestOf(
+  { issuer, subject, login, workspace }: Attestation,
+  made: Omit<Request, 'issuer' | 'subject' | 'login' | 'workspace' | 'answers'>,
+): Request {
+  return { ...made, issuer, subject, login, workspace: workspace.key, answers: [] };
+}
+
+/** Request for emergency access. */
+export type EmergencyRequest = Request & { readonly emergency: Emergency };
+
+/** Whether the request is emergency access. */
+export function isTaken(request: Request): request is EmergencyRequest {
+  return request.emergency !== undefined;
+}
+
+/** States of an emergency that still needs a review. */
+export const UNREVIEWED = ['open', 'overdue', 'objected'] as const satisfies readonly ReviewState[];
+
+/** Whether the emergency still needs a review. Until it is reviewed, it counts against the person who used it. */
+export function needsReview({
+  emergency,
+}: {
+  readonly emergency?: { readonly state: ReviewState } | undefined;
+}): boolean {
+  return UNREVIEWED.some((state) => state === emergency?.state);
+}
+
+/** Whether the request is pending, or approved and in effect. */
+export function isOpen({ state }: Request): boolean {
+  return state === 'pending' || state === 'approved';
+}
+
+/** Returns the API representation of a request. */
+export function describeRequest(request: Request, opens: ApprovalRequest['opens']): ApprovalRequest {
+  const { id, grant, state, sessionId, issuer, subject, login, workspace, seconds, reason, needed, until } = request;
+  return {
+    id,
+    grant,
+    state,
+    session: sessionId,
+    person: { issuer, subject, login },
+    workspace,
+    seconds,
+    ...(opens && { opens }),
+    ...(reason !== undefined && { reason }),
+    asked_at: request.askedAt,
+    answer_by: request.answerBy,
+    needed,
+    answers: request.answers.map((answer) => ({
+      decision: answer.decision,
+      issuer: answer.issuer,
+      subject: answer.subject,
+      login: answer.login,
+      via: answer.via,
+      at: answer.at,
+      ...(answer.reason !== undefined && { reason: answer.reason }),
+    })),
+    ...(until !== undefined && { until }),
+    ...(request.emergency && { emergency: describeEmergency(request.emergency) }),
+  };
+}
+
+function describeEmergency({ state, reviewBy, reviews }: Emergency): NonNullable<ApprovalRequest['emergency']> {
+  return {
+    state,
+    review_by: reviewBy,
+    reviews: reviews.map(({ decision, issuer, subject, login, via, at, reason }) => ({
+      decision,
+      issuer,
+      subject,
+      login,
+      via,
+      at,
+      reason,
+    })),
+  };
+}
+
+/**
+ * Returns a grant's duration in seconds: the requested duration or the access file's default, limited by its maximum.
+ */
+export function boundedSeconds(approval: Approval, wanted: number | undefined): number {
+  return Math.min(wanted ?? approval.for, approval.max);
+}

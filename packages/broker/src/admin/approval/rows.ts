@@ -1,0 +1,104 @@
+/** Approval requests in the store. */
+import type { ApprovalState } from '@meshpass/identity/approval';
+import type { Insertable, Selectable } from 'kysely';
+import { timestamp } from '../../base/index.ts';
+import { type Store, storable, type Tables } from '../../store/index.ts';
+import type { Identity } from './people.ts';
+import { type Answer, type Emergency, type Request, UNREVIEWED } from './request.ts';
+
+/** Returns the row of a request. */
+export function requestRow(request: Request): Insertable<Tables['approval_requests']> {
+  const { id, sessionId, issuer, subject, login, workspace, grant, reason, until } = request;
+  return {
+    id,
+    session_id: sessionId,
+    issuer: storable(issuer),
+    subject: storable(subject),
+    login: storable(login),
+    workspace: storable(workspace),
+    identities: JSON.stringify(request.identities),
+    grant_name: grant,
+    seconds: request.seconds,
+    reason: reason === undefined ? null : storable(reason),
+    asked_at: timestamp(request.askedAt),
+    answer_by: timestamp(request.answerBy),
+    needed: request.needed,
+    state: request.state,
+    answers: JSON.stringify(request.answers),
+    until: until === undefined ? null : timestamp(until),
+    review_state: request.emergency?.state ?? null,
+    review: request.emergency ? JSON.stringify(request.emergency) : null,
+  };
+}
+
+/** Reads pending requests, approved requests in effect, and emergencies that need a review. */
+export async function openRequests(store: Store): Promise<Request[]> {
+  const rows = await store.db
+    .selectFrom('approval_requests')
+    .selectAll()
+    .where((is) => is.or([is('state', 'in', ['pending', 'approved']), is('review_state', 'in', UNREVIEWED)]))
+    .execute();
+  return rows.map(fromRow);
+}
+
+/** Reads the newest requests of a session, with an id, or of all sessions. */
+export async function recentRequests(
+  store: Store,
+  { sessionId, id }: { readonly sessionId?: string | undefined; readonly id?: string | undefined },
+  most: number,
+): Promise<Request[]> {
+  const rows = await store.db
+    .selectFrom('approval_requests')
+    .selectAll()
+    .$if(sessionId !== undefined, (query) => query.where('session_id', '=', sessionId!))
+    .$if(id !== undefined, (query) => query.where('id', '=', id!))
+    .orderBy('asked_at', 'desc')
+    .orderBy('id')
+    .limit(most)
+    .execute();
+  return rows.map(fromRow);
+}
+
+/**
+ * Deletes old settled requests that need no review. The audit log keeps them.
+ * @param before Unix seconds
+ */
+export async function deleteOldRequests(store: Store, before: number): Promise<void> {
+  await store.db
+    .deleteFrom('approval_requests')
+    .where('asked_at', '<', new Date(before * 1000))
+    .where('state', 'not in', ['pending', 'approved'])
+    .where((is) => is.or([is('review_state', 'is', null), is('review_state', 'not in', UNREVIEWED)]))
+    .execute();
+}
+
+/** Whether a single-use message has been accepted before, regardless of its decision. */
+export async function isUsed({ db }: Store, key: string): Promise<boolean> {
+  return (await db.selectFrom('proof_replay').select('key').where('key', '=', key).executeTakeFirst()) !== undefined;
+}
+
+function fromRow(row: Selectable<Tables['approval_requests']>): Request {
+  return {
+    id: row.id,
+    sessionId: row.session_id,
+    issuer: row.issuer,
+    subject: row.subject,
+    login: row.login,
+    workspace: row.workspace,
+    identities: JSON.parse(row.identities) as Identity[],
+    grant: row.grant_name,
+    seconds: row.seconds,
+    ...(row.reason !== null && { reason: row.reason }),
+    askedAt: unix(row.asked_at),
+    answerBy: unix(row.answer_by),
+    needed: row.needed,
+    state: row.state as ApprovalState,
+    answers: JSON.parse(row.answers) as Answer[],
+    ...(row.until !== null && { until: unix(row.until) }),
+    ...(row.review !== null && { emergency: JSON.parse(row.review) as Emergency }),
+  };
+}
+
+function unix(date: Date): number {
+  return Math.floor(date.getTime() / 1000);
+}

@@ -1,0 +1,76 @@
+/** Connects approvals to sessions. A session gains and loses an approved grant like any other. */
+
+import type { AuditContext } from '../../audit/index.ts';
+import { seconds } from '../../base/index.ts';
+import type { Sessions } from '../../core/index.ts';
+import type { Store } from '../../store/index.ts';
+import type { AdminProcess } from '../process.ts';
+import { type Approvals, createApprovals } from './approvals.ts';
+import { deleteOldRequests } from './rows.ts';
+import { createDelivery } from './webhook/deliver.ts';
+import { webhookKeys } from './webhook/keys.ts';
+
+const SWEEP_MS = 500;
+const FORGET_MS = 3_600_000;
+/** How long settled requests are listed, seconds. The audit log keeps them longer. */
+const KEPT_SECONDS = 30 * 86_400;
+
+/** Dependencies of approvals. */
+export interface ApprovalOptions {
+  readonly store: Store;
+  readonly audit: AuditContext;
+  readonly sessions: Pick<Sessions, 'live' | 'losses' | 'give' | 'take'>;
+}
+
+/**
+ * Starts approvals, their sweep and webhook deliveries.
+ * @param acting stops them
+ * @throws MeshpassError `store_unavailable`
+ */
+export async function startApprovals(
+  { config, given, clock, random, metrics, failed }: AdminProcess,
+  { store, audit, sessions }: ApprovalOptions,
+  acting: AsyncDisposableStack,
+): Promise<Approvals> {
+  const { mesh, authorize } = given;
+  const onFailure = failed('approvals');
+  const keys = webhookKeys(config.approvalWebhookKeys);
+  const approvals = await createApprovals({
+    audit,
+    clock,
+    random,
+    store,
+    mesh,
+    authorize,
+    live: sessions.live,
+    losses: sessions.losses,
+    read: given.github?.read,
+    onFailure,
+    keys,
+    give: sessions.give,
+    take: sessions.take,
+  });
+  const sweeping = setInterval(() => {
+    if (store.isLeader()) void approvals.sweep();
+  }, SWEEP_MS).unref();
+  const delivery = createDelivery({
+    mesh,
+    store,
+    clock,
+    random,
+    keys,
+    fetch: given.fetch ?? fetch,
+    onFailure,
+    onTried: metrics.webhookTried,
+  });
+  const due = setInterval(() => {
+    if (store.isLeader()) delivery.deliverDue().catch(onFailure);
+  }, SWEEP_MS).unref();
+  const forgetting = setInterval(() => {
+    if (store.isLeader()) deleteOldRequests(store, seconds(clock) - KEPT_SECONDS).catch(onFailure);
+  }, FORGET_MS).unref();
+  acting.defer(() => {
+    for (const timer of [sweeping, due, forgetting]) clearInterval(timer);
+  });
+  return approvals;
+}

@@ -1,0 +1,76 @@
+/**
+ * Secrets shared with webhooks, in a mounted directory with one file per webhook, named after it. Each line is a secret
+ * (`whsec_...`, Standard Webhooks). The first one signs and all verify. To rotate, insert a new first line, configure
+ * the receiver, and remove the old line.
+ */
+import { join } from 'node:path';
+import { MeshpassError } from '@meshpass/identity';
+import { Webhook } from 'standardwebhooks';
+import { readPrivateFile } from '../../../base/index.ts';
+
+/** Secret of 24 to 64 bytes (Standard Webhooks). */
+const SECRET = /^whsec_([A-Za-z0-9+/]{32,88}={0,2})$/;
+const MOST_SECRETS = 10;
+
+/** Headers of a signed message. */
+export interface SignedHeaders {
+  readonly 'webhook-id': string;
+  readonly 'webhook-timestamp': string;
+  readonly 'webhook-signature': string;
+}
+
+/** Signs and verifies messages. */
+export interface WebhookKeys {
+  /**
+   * Signs a message.
+   * @throws MeshpassError `config_invalid` without usable secrets
+   */
+  readonly sign: (webhook: string, id: string, at: Date, body: string) => SignedHeaders;
+  /**
+   * Whether one of the secrets signed the message, within five minutes of now.
+   * @throws MeshpassError `config_invalid`
+   */
+  readonly verifies: (webhook: string, headers: SignedHeaders, body: string) => boolean;
+}
+
+/**
+ * Creates the signer and verifier.
+ * @param directory read for every message, so that secrets can be replaced at any time; absent without webhooks
+ */
+export function webhookKeys(directory: string | undefined): WebhookKeys {
+  const secretsOf = (webhook: string): readonly Webhook[] => {
+    if (directory === undefined) throw unusable(webhook, 'start the broker with --approval-webhook-keys');
+    let text: string;
+    try {
+      text = readPrivateFile(join(directory, webhook));
+    } catch (cause) {
+      throw cause instanceof MeshpassError ? cause : unusable(webhook, 'its file cannot be read', cause);
+    }
+    const lines = text.split('\n').filter((line) => line.trim() !== '');
+    if (lines.length === 0 || lines.length > MOST_SECRETS) throw unusable(webhook, 'its file needs 1 to 10 secrets');
+    return lines.map((line) => {
+      if (!SECRET.test(line.trim())) throw unusable(webhook, 'a line of its file is no secret (whsec_ and base64)');
+      return new Webhook(line.trim());
+    });
+  };
+  return {
+    sign: (webhook, id, at, body) => ({
+      'webhook-id': id,
+      'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
+      'webhook-signature': secretsOf(webhook)[0]!.sign(id, at, body),
+    }),
+    verifies: (webhook, headers, body) =>
+      secretsOf(webhook).some((secret) => {
+        try {
+          secret.verify(body, { ...headers });
+          return true;
+        } catch {
+          return false;
+        }
+      }),
+  };
+}
+
+function unusable(webhook: string, why: string, cause?: unknown): MeshpassError {
+  return new MeshpassError('config_invalid', `The webhook ${webhook} has no secrets: ${why}.`, { cause });
+}

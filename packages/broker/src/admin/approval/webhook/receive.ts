@@ -1,0 +1,172 @@
+/**
+ * Verifies answers that a webhook sends for a person. They must be signed with its secret, be fresh, and are accepted
+ * once. The access file limits the issuer that the webhook speaks for. The person is then checked against the grant's
+ * `by` like any other.
+ */
+import type { Access, ApprovalWebhook } from '@meshpass/access';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import {
+  type AnswerOrder,
+  ApprovalId,
+  ApprovalReason,
+  ApprovalSeconds,
+  type ReviewOrder,
+} from '@meshpass/identity/approval';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { isPlainText } from '@meshpass/identity/text';
+import { z } from 'zod';
+import { parseGithub, type ReadGithub } from '../../../attest/index.ts';
+import { hasDuplicateMember, seconds, timestamp } from '../../../base/index.ts';
+import { subjectOf } from '../../../issuers/index.ts';
+import type { Parts } from '../parts.ts';
+import type { SignedHeaders, WebhookKeys } from './keys.ts';
+
+/** How long ids are remembered, seconds. This is longer than their timestamps are accepted. */
+const REMEMBERED_SECONDS = 900;
+
+const shared = {
+  request: ApprovalId,
+  by: z.strictObject({ subject: z.string().min(1).max(255).refine(isPlainText, 'has control characters') }),
+};
+/** Body of a webhook's answer. */
+export const WebhookAnswer = z.discriminatedUnion('decision', [
+  z.strictObject({
+    ...shared,
+    decision: z.enum(['approve', 'deny']),
+    seconds: ApprovalSeconds.optional(),
+    reason: ApprovalReason.optional(),
+  }),
+  /** Review of emergency access. */
+  z.strictObject({ ...shared, decision: z.enum(['accept', 'object']), reason: ApprovalReason }),
+]);
+
+/** Verified answer. */
+export interface Received {
+  readonly attestation: Attestation;
+  readonly via: string;
+  readonly order: AnswerOrder | ReviewOrder;
+  /** Key that prevents replay. */
+  readonly replay: { readonly key: string; readonly expiresAt: string };
+}
+
+export interface ReceiveContext extends Pick<Parts, 'mesh' | 'read' | 'clock'> {
+  readonly keys: WebhookKeys;
+}
+
+/**
+ * Verifies a webhook's answer.
+ * @param name webhook name in the path
+ * @throws MeshpassError `approval_webhook_unauthorized`, `request_malformed`, `issuer_unavailable`,
+ *   `issuer_rate_limited`
+ */
+export async function receive(
+  context: ReceiveContext,
+  name: string,
+  headers: SignedHeaders,
+  body: string,
+): Promise<Received> {
+  const access = context.mesh.access();
+  const webhook = access.webhooks?.find((one) => one.name === name);
+  if (!webhook || !verifies(context, webhook, headers, body)) throw unauthorized();
+  const answer = WebhookAnswer.safeParse(parse(body));
+  if (!answer.success) {
+    const [issue] = answer.error.issues;
+    throw new MeshpassError(
+      'request_malformed',
+      `The body is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
+    );
+  }
+  const { request: id, by, ...order } = answer.data;
+  return {
+    attestation: await attest(context, access, webhook, by.subject, body),
+    via: `webhook ${name}`,
+    // The type of the remaining fields no longer depends on `decision`.
+    order: { id, ...order } as AnswerOrder | ReviewOrder,
+    replay: {
+      key: sha256Hex(`approval webhook ${name} ${headers['webhook-id']}`),
+      expiresAt: timestamp(seconds(context.clock) + REMEMBERED_SECONDS),
+    },
+  };
+}
+
+/** Verifies the signature. Messages that cannot be verified are refused like invalid ones. */
+function verifies({ keys }: ReceiveContext, { name }: ApprovalWebhook, headers: SignedHeaders, body: string): boolean {
+  try {
+    // Checked first, because the library would parse any numeric prefix.
+    const isForm =
+      /^[\x21-\x7e]{1,255}$/.test(headers['webhook-id']) && /^[1-9]\d{9,11}$/.test(headers['webhook-timestamp']);
+    return isForm && keys.verifies(name, headers, body);
+  } catch (thrown) {
+    throw new MeshpassError('approval_webhook_unauthorized', unauthorized().message, { cause: thrown });
+  }
+}
+
+async function attest(
+  { read }: ReceiveContext,
+  access: Access,
+  { name, speaksFor }: ApprovalWebhook,
+  subject: string,
+  body: string,
+): Promise<Attestation> {
+  const workspace = { kind: 'other', key: `webhook:${name}`, name: `webhook ${name}` } as const;
+  const shared = { teams: [], workspace, proofHash: sha256Hex(body) };
+  if (speaksFor === 'github') {
+    if (!/^[1-9][0-9]{0,15}$/.test(subject))
+      throw new MeshpassError(
+        'request_malformed',
+        'The subject must be the id of a GitHub user: gh api users/LOGIN --jq .id',
+      );
+    const id = Number(subject);
+    const login = await loginOf(read, access, id);
+    const githubUser = { id, login };
+    return {
+      ...shared,
+      attestor: 'github-codespace',
+      issuer: 'github',
+      subject: `github:${id}`,
+      login,
+      githubUser,
+      claims: {},
+    };
+  }
+  const issuer = access.trust.issuers.find((one) => one.name === speaksFor);
+  if (!issuer) throw unauthorized();
+  return {
+    ...shared,
+    attestor: 'oidc',
+    issuer: issuer.name,
+    subject: subjectOf(issuer.name, subject),
+    login: subject,
+    claims: { iss: issuer.issuer, aud: issuer.audience, sub: subject },
+  };
+}
+
+const Account = z.object({ id: z.number().int(), login: z.string().min(1).max(100) });
+
+/** Returns the account's current login, because team queries to GitHub use the login. */
+async function loginOf(read: ReadGithub | undefined, access: Access, id: number): Promise<string> {
+  const organization = access.trust.codespaces?.organization;
+  const answer = organization === undefined ? undefined : await read?.(organization, `/user/${id}`);
+  const found = answer && parseGithub(Account, answer);
+  return found?.id === id ? found.login : `#${id}`;
+}
+
+/**
+ * Parses JSON.
+ * @returns undefined for invalid JSON, or if parsers could interpret it differently
+ */
+function parse(body: string): unknown {
+  try {
+    const json: unknown = JSON.parse(body);
+    return hasDuplicateMember(body, json) ? undefined : json;
+  } catch {
+    return undefined;
+  }
+}
+
+function unauthorized(): MeshpassError {
+  return new MeshpassError(
+    'approval_webhook_unauthorized',
+    'No webhook of the access file has signed this in the last five minutes.',
+  );
+}

@@ -1,0 +1,12 @@
+/** Operators, approvals and access file changes. */
+
+// Administration of the active broker.
+
+export { PolicyAuthors } from './policy/author.ts';
+export type { AdminParts } from './process.ts';
+export { startAdmin } from './start.ts';
+
+// The access file that a starting broker continues with.
+
+export { createAppliedCheck, readNewest, toAccess } from './policy/applied.ts';
+export { createKeptReader, readInForce } from './policy/in-force.ts';

@@ -1,0 +1,86 @@
+/**
+ * Table of all operator actions and the roles that permit them. Each route of the operator listener declares its
+ * action, or all possible actions if the action depends on parameters. A test tries every role with every action
+ * through the HTTP API.
+ */
+
+import type { OperatorRole } from '@meshpass/access';
+import { OPERATOR_ROLES } from '@meshpass/access';
+
+interface Terms {
+  readonly roles: readonly OperatorRole[];
+  /** Requires a reason, because the action is irreversible or affects many people. */
+  readonly destructive?: true;
+  /** Forbidden with the break-glass token. */
+  readonly notInAnEmergency?: true;
+  /** Reserved for people: forbidden for ServiceAccounts and with the break-glass token. */
+  readonly onlyPeople?: true;
+}
+
+const ALL = OPERATOR_ROLES;
+const WORKERS = ['operator', 'security-officer', 'admin'] as const;
+const OFFICERS = ['security-officer', 'admin'] as const;
+const ADMIN = ['admin'] as const;
+
+/** Roles and requirements of each action. */
+export const OPERATOR_ACTIONS = {
+  'sessions.list': { roles: ALL },
+  /** Selects by user, subject, workspace or grant. */
+  'sessions.find': { roles: ALL },
+  'sessions.show': { roles: ALL },
+  'sessions.close': { roles: WORKERS },
+  'sessions.close-user': { roles: WORKERS },
+  'sessions.close-workspace': { roles: WORKERS },
+  'sessions.close-grant': { roles: WORKERS },
+  'sessions.close-all': { roles: OFFICERS, destructive: true },
+
+  'trust.show': { roles: ALL },
+  'rotation.rotate': { roles: OFFICERS, destructive: true },
+  /** Invalidates all existing tokens immediately. */
+  'rotation.revoke': { roles: OFFICERS, destructive: true },
+
+  'audit.tail': { roles: WORKERS },
+  'audit.page': { roles: WORKERS },
+  'audit.session': { roles: ['approver', ...WORKERS] },
+  'audit.decision': { roles: ['approver', ...WORKERS] },
+  'audit.export': { roles: OFFICERS },
+  'audit.checkpoint': { roles: WORKERS },
+  'audit.key': { roles: ALL },
+  'audit.restores': { roles: WORKERS },
+  'audit.prune': { roles: OFFICERS, destructive: true, notInAnEmergency: true },
+
+  'drill.session': { roles: WORKERS },
+  'drill.evidence': { roles: WORKERS },
+
+  'policy.plan': { roles: ['viewer', ...WORKERS] },
+  'policy.history': { roles: ALL },
+  'policy.version': { roles: ALL },
+  /** Authors of an access file can assign themselves every role and grant, so both actions need the highest role. */
+  'policy.apply': { roles: ADMIN, destructive: true },
+  'policy.rollback': { roles: ADMIN, destructive: true },
+
+  'approvals.list': { roles: ALL },
+  'approvals.show': { roles: ALL },
+  /** Requires an entry in the grant's `by`. A role alone is not enough to approve. */
+  'approvals.approve': { roles: ['approver', 'security-officer', 'admin'], onlyPeople: true },
+  'approvals.deny': { roles: ['approver', 'security-officer', 'admin'], onlyPeople: true },
+  /** Reviews emergency access. Requires an entry in the grant's `review`. */
+  'approvals.review': { roles: ['approver', 'security-officer', 'admin'], onlyPeople: true },
+  'approvals.revoke': { roles: WORKERS, destructive: true },
+
+  'operators.whoami': { roles: ALL },
+  'operators.logout': { roles: ALL },
+  /** Confirms the operator with a fresh ID token from the issuer. */
+  'operators.confirm-sign-in': { roles: ALL, onlyPeople: true },
+  'operators.roles': { roles: ALL },
+  'operators.list': { roles: WORKERS },
+  'operators.close': { roles: OFFICERS },
+  'operators.close-person': { roles: OFFICERS },
+} as const satisfies Readonly<Record<string, Terms>>;
+
+export type OperatorAction = keyof typeof OPERATOR_ACTIONS;
+
+/** Returns the requirements of an action. */
+export function termsOf(action: OperatorAction): Terms {
+  return OPERATOR_ACTIONS[action];
+}

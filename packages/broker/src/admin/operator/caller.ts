@@ -1,0 +1,103 @@
+/** Identity and permissions of an operator. */
+import type { OperatorRole } from '@meshpass/access';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { type OperatorAction, termsOf } from './actions.ts';
+
+/** A role and the position in the access file that assigns it, such as `access.yaml:12:7`. */
+export interface HeldRole {
+  readonly role: OperatorRole;
+  readonly place: string;
+}
+
+/** An operator session: either a command's, proved by a token, or a browser's on the page. */
+export interface OperatorSession {
+  readonly id: string;
+  readonly kind: 'person' | 'service-account';
+  readonly issuer: string;
+  readonly subject: string;
+  readonly login: string;
+  /** Attestation of a person. */
+  readonly attestation?: Attestation;
+  readonly source?: string | undefined;
+  /** Unix ms. */
+  readonly openedAt: number;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+  /** When the issuer last confirmed the person, Unix seconds. */
+  readonly confirmedAt: number;
+  /** Thumbprint of the command's key, or the secret binding of a browser's sign-in. */
+  readonly jkt: string;
+}
+
+/** Authenticated operator. */
+export interface OperatorCaller {
+  /** `break-glass` is an anonymous caller with the token that the broker was started with. */
+  readonly kind: 'person' | 'service-account' | 'break-glass';
+  /** Name of the issuer in the access file, `kubernetes`, or `break-glass`. */
+  readonly issuer: string;
+  /** Stable identity, such as `okta:00u1` or `kubernetes:ci:deployer`. */
+  readonly subject: string;
+  /** Display name. Never used for decisions. */
+  readonly login: string;
+  readonly roles: readonly HeldRole[];
+  /** Attestation of a person. */
+  readonly attestation?: Attestation;
+  /** Absent for the break-glass token. */
+  readonly session?: OperatorSession;
+}
+
+/** Caller that uses the break-glass token. */
+export const BREAK_GLASS: OperatorCaller = {
+  kind: 'break-glass',
+  issuer: 'break-glass',
+  subject: 'break-glass',
+  login: 'break-glass',
+  roles: [],
+};
+
+/**
+ * Checks an action against the table of actions.
+ * @returns role that permits the action and its position: `operator access.yaml:12:7`
+ * @throws MeshpassError `operator_forbidden` with the permitted roles
+ */
+export function mayDo(action: OperatorAction, { kind, roles }: OperatorCaller): string {
+  const { roles: needed, notInAnEmergency, onlyPeople } = termsOf(action);
+  if (kind === 'break-glass') {
+    if (!notInAnEmergency && !onlyPeople) return 'break-glass';
+    throw new MeshpassError(
+      'operator_forbidden',
+      `The break-glass token never allows ${action}: sign in as an operator with the role ${needed.join(' or ')}.`,
+    );
+  }
+  if (kind === 'service-account' && onlyPeople)
+    throw new MeshpassError(
+      'operator_forbidden',
+      `${action} is for people: a ServiceAccount is none. Somebody with the role ${needed.join(' or ')} signs in for it.`,
+    );
+  const held = roles.find(({ role }) => needed.includes(role));
+  if (held) return `${held.role} ${held.place}`;
+  const has = roles.map(({ role }) => role).join(', ') || 'none';
+  throw new MeshpassError(
+    'operator_forbidden',
+    `${action} needs the role ${needed.join(' or ')}; you have ${has}. The access file grants roles under "operators".`,
+  );
+}
+
+/** Whether mayDo() permits the action. */
+export function may(caller: OperatorCaller, action: OperatorAction): boolean {
+  try {
+    return mayDo(action, caller) !== '';
+  } catch {
+    return false;
+  }
+}
+
+/** Formats an operator for audit rows, authors and lists: `mona (okta:00u1)`. */
+export function nameOf({ kind, login, subject }: Pick<OperatorCaller, 'kind' | 'login' | 'subject'>): string {
+  return kind === 'break-glass' ? 'whoever has the break-glass token' : `${login} (${subject})`;
+}
+
+/** Formats all roles for an audit row: `viewer access.yaml:3:7, admin access.yaml:9:7`; empty without roles. */
+export function ruleOf({ roles }: Pick<OperatorCaller, 'roles'>): string {
+  return roles.map(({ role, place }) => `${role} ${place}`).join(', ');
+}

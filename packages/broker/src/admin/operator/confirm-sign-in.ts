@@ -1,0 +1,146 @@
+/**
+ * Confirms the person behind an operator session with a fresh ID token from the issuer (OpenID Connect Core section
+ * 12). Its claims replace the previous ones, so losing a group also ends the role. Commands then receive a new token.
+ */
+import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { type AuditEvent, type Changes, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { seconds } from '../../base/index.ts';
+import { attestPerson, countsFrom, isFresh } from '../../issuers/index.ts';
+import { nameOf, type OperatorSession, ruleOf } from './caller.ts';
+import { endForLostRole } from './end-sessions.ts';
+import { callerOf, isNewer, whyNoRole } from './sessions.ts';
+import { nobody, type SignInContext } from './sign-in.ts';
+import { isOver, refuseSignedOut, signedOut } from './signed-out.ts';
+
+/** ID token that confirms a session. */
+export interface Confirmation {
+  readonly session: OperatorSession;
+  readonly token: string;
+  /**
+   * Secret that the ID token's nonce, if present, must be derived from: the session's key or the secret of the
+   * browser's sign-in.
+   */
+  readonly binding?: string;
+  readonly event: AuditEvent;
+}
+
+/**
+ * Confirms a session.
+ * @returns the confirmed session; a refusal with `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`,
+ *   `sign_in_foreign`, `sign_in_ended`, `operator_no_role`, `operator_session_ended`, `operator_forbidden` or
+ *   `store_unavailable`
+ */
+export async function confirmSignIn(context: SignInContext, asked: Confirmation): Promise<Outcome<OperatorSession>> {
+  const event = { ...asked.event, proofHash: sha256Hex(asked.token) };
+  try {
+    return await confirm(context, newest(context, asked.session), asked, event);
+  } catch (thrown) {
+    return refused(event, thrown);
+  }
+}
+
+/** Returns the session as it was confirmed last, as far as this broker has seen it. */
+function newest({ sessions }: SignInContext, session: OperatorSession): OperatorSession {
+  const seen = sessions.byId(session.id);
+  return seen && isNewer(seen, session) ? seen : session;
+}
+
+async function confirm(
+  context: SignInContext,
+  session: OperatorSession,
+  { token, binding = session.jkt }: Confirmation,
+  event: AuditEvent,
+): Promise<Outcome<OperatorSession>> {
+  const { audit, clock, recentLogouts, sessions } = context;
+  const access = context.access();
+  if (!context.proofs || !access.operators) throw nobody();
+  const { attestation: before } = session;
+  if (!before)
+    throw new MeshpassError(
+      'operator_forbidden',
+      'The session of a ServiceAccount needs no confirmation: it ends with its token.',
+    );
+  const held = ruleOf(callerOf(session, access));
+  // For example, the session was opened with another client. A new token would be a new sign-in rather than a
+  // confirmation.
+  if (held === '') {
+    endForLostRole(context, session);
+    throw new MeshpassError('operator_session_ended', whyNoRole(session, access));
+  }
+  const person = await attestPerson(token, access, { keys: context.proofs.keys, clock });
+  const { attestation: said, replay, given } = person;
+  const now = seconds(clock);
+  refuseOther(said, session, before, binding);
+  refuseStale(said, before, given, now);
+  const attestation = continued(before, said);
+  refuseSignedOut(recentLogouts, attestation);
+  const confirmedAt = Math.max(session.confirmedAt, countsFrom(given, now));
+  const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
+  const holds = ruleOf(callerOf(confirmed, access));
+  if (holds === '') {
+    endForLostRole(context, session, `${session.issuer} no longer says what the access file requires for a role.`);
+    throw new MeshpassError(
+      'operator_no_role',
+      `What ${session.issuer} now reports about you gives you no role, so the session has ended.`,
+    );
+  }
+  const { login } = confirmed;
+  const changes: Changes = (tx) => tx.once(replay);
+  const reason = `${session.issuer} says something else of ${nameOf(confirmed)} than before.`;
+  const known = { ...event, login, rule: holds, reason, detail: { ...event.detail, roles: holds, roles_before: held } };
+  // A confirmation that changes nothing leaves no audit row, like a renewed lease.
+  if (held === holds) await audit.journal.transaction(changes);
+  else {
+    const written = await recordGrant(audit, known, changes);
+    if (!written.granted) return written;
+  }
+  // During the write, the session may have ended or another request may have confirmed it.
+  if (isOver(recentLogouts, confirmed)) throw signedOut(session.issuer);
+  sessions.add(confirmed);
+  return granted(known, confirmed);
+}
+
+function refuseOther(
+  { subject, claims }: Attestation,
+  session: OperatorSession,
+  before: Attestation,
+  binding: string,
+): void {
+  if (subject !== session.subject || claims.iss !== before.claims.iss)
+    throw new MeshpassError(
+      'sign_in_rejected',
+      `You are signed in here as ${nameOf(session)}, and this ID token belongs to another person: sign out first (meshpass logout).`,
+    );
+  // A refreshed ID token may have no nonce. If it has one, it must belong to this session.
+  if (claims.nonce !== undefined && claims.nonce !== operatorNonce(binding))
+    throw new MeshpassError('sign_in_foreign', 'This ID token was made for another session (nonce).');
+}
+
+function refuseStale({ claims: { iat } }: Attestation, before: Attestation, given: number, now: number): void {
+  const last = before.claims.iat;
+  if (typeof iat !== 'number' || !isFresh(given, now))
+    throw new MeshpassError('sign_in_stale', 'This ID token is too old to confirm a sign-in; get a new one.', {
+      detail: { iat, now },
+    });
+  if (typeof last === 'number' && iat < last)
+    throw new MeshpassError('sign_in_stale', 'This ID token is older than the one that confirmed the sign-in last.');
+}
+
+/**
+ * Keeps the issuer's session id and authentication time if a refreshed ID token omits them. They still apply (OpenID
+ * Connect Core section 12.2), and a logout uses them to find the session.
+ */
+function continued(before: Attestation, now: Attestation): Attestation {
+  const { sid, auth_time: since } = before.claims;
+  const { auth_time: said } = now.claims;
+  const times = [since, said].filter((one) => typeof one === 'number');
+  return {
+    ...now,
+    claims: {
+      ...now.claims,
+      ...(now.claims.sid === undefined && sid !== undefined && { sid }),
+      ...(times.length > 0 && { auth_time: Math.min(...times) }),
+    },
+  };
+}

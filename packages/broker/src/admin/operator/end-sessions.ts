@@ -1,0 +1,92 @@
+/**
+ * Ends operator sessions: immediately in memory, so that this broker refuses them, and in the audit log as soon as the
+ * store responds, so that the next broker can read the end.
+ */
+import {
+  type AuditContext,
+  type AuditEvent,
+  auditRow,
+  type Journal,
+  newEvent,
+  type Outcome,
+  recordGrant,
+  untilStored,
+} from '../../audit/index.ts';
+import type { Clock, Random } from '../../base/index.ts';
+import type { Closed, RecentLogouts } from '../../core/index.ts';
+import type { OperatorSession } from './caller.ts';
+import type { OperatorCloseCause, OperatorSessions } from './sessions.ts';
+
+export interface EndContext {
+  readonly journal: Journal;
+  /** Receives store failures. The write is retried after each. */
+  readonly onFailure: (cause: unknown) => void;
+  readonly sessions: OperatorSessions;
+  readonly recentLogouts: RecentLogouts;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+type EndEvent = AuditEvent & { readonly reason: string };
+
+/**
+ * Ends sessions when no caller is waiting. Does nothing if they have already ended.
+ * @param event event, including its reason
+ * @returns once the end is stored; the write is retried until then
+ */
+export async function endOperatorSessions(
+  context: EndContext,
+  closed: Closed,
+  cause: OperatorCloseCause,
+  event: EndEvent,
+): Promise<void> {
+  if (end(context, closed)) await recordEnd(context, closed, cause, event);
+}
+
+/** Ends the session of an operator who has no role left. The journal receives the end before any row of the caller. */
+export function endForLostRole(
+  context: EndContext,
+  { id, subject, login, issuer }: OperatorSession,
+  reason = 'The access file gives no role any more.',
+): void {
+  const event = newEvent('operator.sign-out', {}, context.clock, context.random);
+  const ended = { ...event, subject, login, issuer, reason };
+  void endOperatorSessions(context, { sessions: [id] }, 'role_lost', ended);
+}
+
+/**
+ * Ends sessions at a caller's request. If the store fails, the request is refused although the sessions are already
+ * refused in memory. The write is therefore retried until it succeeds.
+ * @param event event, including its reason
+ * @returns a refusal with `store_unavailable` or `overloaded`
+ */
+export async function closeOperatorSessions(
+  context: EndContext & { readonly audit: AuditContext },
+  closed: Closed,
+  cause: OperatorCloseCause,
+  event: EndEvent,
+): Promise<Outcome<void>> {
+  const { audit, clock, random } = context;
+  end(context, closed);
+  const written = await recordGrant(audit, { ...event, detail: { ...event.detail, ...detailOf(closed) } });
+  // A separate row, because the request's own row records its refusal.
+  if (!written.granted)
+    void recordEnd(context, closed, cause, { ...event, ...newEvent(event.action, event, clock, random) });
+  return written;
+}
+
+function end({ sessions, recentLogouts }: EndContext, closed: Closed): boolean {
+  for (const id of closed.sessions) sessions.remove(id);
+  return recentLogouts.close(closed);
+}
+
+async function recordEnd(context: EndContext, closed: Closed, cause: OperatorCloseCause, event: EndEvent) {
+  const detail = { ...event.detail, cause, ...detailOf(closed) };
+  const row = auditRow({ ...event, detail }, 'ended', event.reason, undefined, context.clock());
+  await untilStored(context, (tx) => tx.audit(row));
+}
+
+/** Returns the details that the next broker needs to refuse the sessions (core/sign-in/recent-logouts.ts). */
+function detailOf({ sessions, subject }: Closed) {
+  return { closed: sessions, ...(subject !== undefined && { closed_subject: subject }) };
+}

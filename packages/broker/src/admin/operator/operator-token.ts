@@ -1,0 +1,110 @@
+/**
+ * Tokens for operators who use the command: JWTs (RFC 7519) that the broker signs with the same key as its other
+ * tokens, so that every broker of the installation can verify them and none needs to store them. A token is bound to
+ * the command's key (RFC 9449 section 6.1). Its type, issuer and audience differ from those of all other tokens (RFC
+ * 8725 sections 3.11 and 3.12).
+ */
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { jwtVerify } from 'jose';
+import { z } from 'zod';
+import { type Clock, seconds } from '../../base/index.ts';
+import { keysOf, type RotatingSigner } from '../../core/index.ts';
+import { confirmedUntil } from './sessions.ts';
+import type { OperatorTokens } from './sign-in.ts';
+
+/** Inputs for operator tokens. */
+export interface OperatorTokensOptions {
+  readonly signer: Pick<RotatingSigner, 'sign' | 'ring'>;
+  readonly publicUrl: string;
+  /** Unix ms. */
+  readonly clock: Clock;
+  /** Returns the time between confirmations, seconds. */
+  readonly confirmSeconds: () => number;
+}
+
+/** `typ` of the header. */
+export const OPERATOR_TOKEN = 'meshpass-operator+jwt';
+
+const Claims = z.object({
+  sub: z.string(),
+  sid: z.string(),
+  cnf: z.object({ jkt: z.string() }),
+  kind: z.enum(['person', 'service-account']),
+  issuer: z.string(),
+  login: z.string(),
+  /** Unix ms. */
+  opened_at: z.number(),
+  /** Unix seconds. */
+  session_ends_at: z.number(),
+  confirmed_at: z.number(),
+  attestation: z.custom<Attestation>().optional(),
+});
+
+/** Returns `iss` and `aud` of the tokens. */
+export function operatorTokenIssuer(publicUrl: string): string {
+  return `${publicUrl}/operator`;
+}
+
+/** Creates the issuer of tokens. */
+export function createOperatorTokens({
+  signer,
+  publicUrl,
+  clock,
+  confirmSeconds,
+}: OperatorTokensOptions): OperatorTokens {
+  const issuer = operatorTokenIssuer(publicUrl);
+  return {
+    issue: async (session) => {
+      const { id, jkt, kind, subject, login, openedAt, expiresAt, confirmedAt, attestation } = session;
+      const claims: z.infer<typeof Claims> = {
+        sub: subject,
+        sid: id,
+        cnf: { jkt },
+        kind,
+        issuer: session.issuer,
+        login,
+        opened_at: openedAt,
+        session_ends_at: expiresAt,
+        confirmed_at: confirmedAt,
+        ...(attestation && { attestation }),
+      };
+      const times = { iat: seconds(clock), exp: confirmedUntil(session, confirmSeconds()) };
+      return await signer.sign({ iss: issuer, aud: [issuer], ...times, ...claims }, OPERATOR_TOKEN);
+    },
+    read: async (token) => {
+      try {
+        const key = ({ kid }: { readonly kid?: string }) => {
+          const found = keysOf(signer.ring).find((one) => one.kid === kid);
+          if (!found) throw new Error('no key of this broker');
+          return found.publicKey;
+        };
+        const { payload } = await jwtVerify(token, key, {
+          issuer,
+          audience: issuer,
+          typ: OPERATOR_TOKEN,
+          algorithms: ['RS256'],
+          requiredClaims: ['iat', 'exp'],
+          // An expired token can still be renewed or signed out. The caller compares the session's times.
+          currentDate: new Date(0),
+        });
+        const { sub, sid, cnf, opened_at, session_ends_at, confirmed_at, attestation, ...of } = Claims.parse(payload);
+        return {
+          ...of,
+          id: sid,
+          subject: sub,
+          jkt: cnf.jkt,
+          openedAt: opened_at,
+          expiresAt: session_ends_at,
+          confirmedAt: confirmed_at,
+          ...(attestation && { attestation }),
+        };
+      } catch (cause) {
+        throw new MeshpassError(
+          'operator_session_ended',
+          'This broker does not accept the token of this operator; run meshpass login.',
+          { cause },
+        );
+      }
+    },
+  };
+}

@@ -1,0 +1,236 @@
+/**
+ * Authenticates callers of the operator listener: operators by token and key (RFC 9449 section 7) or by the page's
+ * cookie, and holders of the break-glass token.
+ */
+import type { Access } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
+import { type Clock, createRateAllowance, equalInConstantTime, seconds } from '../../base/index.ts';
+import { createProofMemory, type RecentLogouts, verifyDpop } from '../../core/index.ts';
+import type { Authentication, Connections, Presented } from '../../http/index.ts';
+import { BREAK_GLASS, type OperatorCaller, type OperatorSession } from './caller.ts';
+import { sessionHash } from './page/cookies.ts';
+import { callerOf, confirmedUntil, type OperatorSessions, whyNoRole } from './sessions.ts';
+import type { OperatorTokens } from './sign-in.ts';
+import { isOver } from './signed-out.ts';
+
+/** Sources of operator authentication. */
+export interface OperatorsOptions {
+  /** Break-glass token; undefined if break-glass is disabled, which is the default. */
+  readonly token: string | undefined;
+  readonly sessions: OperatorSessions;
+  readonly tokens: OperatorTokens;
+  readonly recentLogouts: RecentLogouts;
+  /** Base URL of DPoP `htu`. This listener has no name of its own, because operators connect through a port-forward. */
+  readonly publicUrl: string;
+  /**
+   * Returns the access file in force.
+   * @throws MeshpassError if none is in force
+   */
+  readonly access: () => Access;
+  /** Unix ms. */
+  readonly clock: Clock;
+  /** Returns the time between confirmations, seconds. */
+  readonly confirmSeconds: () => number;
+  /** When this process started, Unix seconds. */
+  readonly startedAt: number;
+  /** Connections of the operator listener. */
+  readonly connections: Pick<Connections, 'belongs'>;
+  /** Called on each use of the break-glass token. */
+  readonly onBreakGlass: () => void;
+  /** Called for a session whose operator no longer has a role. */
+  readonly onRoleLost: (session: OperatorSession) => void;
+}
+
+/** Authentication for the routes of the operator listener. */
+export interface Operators {
+  /**
+   * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended`, `operator_unconfirmed` or
+   * `dpop_*`. Wrong tokens are not rate-limited, because all port-forwards share an address and a guess costs only one
+   * signature verification.
+   */
+  readonly authentication: Authentication<OperatorCaller>;
+  /** Authenticates operators even if confirmation by the issuer is overdue, for routes that confirm or end sessions. */
+  readonly unconfirmedAuthentication: Authentication<OperatorCaller>;
+  /** Authenticates the key of a client that signs in, which must have just made the proof for this request. */
+  readonly keyAuthentication: Authentication<{ readonly jkt: string }>;
+  /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended` or `operator_unconfirmed`. */
+  readonly pageAuthentication: Authentication<OperatorCaller>;
+  readonly unconfirmedPageAuthentication: Authentication<OperatorCaller>;
+  /**
+   * Runs a sign-in that sends a stranger's proof to Kubernetes or an issuer. Only refusals by Kubernetes or an issuer
+   * count against the source, because the broker verifies ID tokens and session tokens itself.
+   * @throws MeshpassError `too_many_attempts` after ten refusals, and errors from `signIn`
+   */
+  readonly askOutside: <T>(event: AuditEvent, signIn: () => Promise<Outcome<T>>) => Promise<Outcome<T>>;
+}
+
+/** Refused sign-ins per source. */
+const REFUSED = { burst: 10, perSecond: 0.1 };
+/** Maximum DPoP proofs remembered in a window. Enough, because there are few operators. */
+const REPLAY_CAPACITY = 20_000;
+const BREAK_GLASS_OFF =
+  'Break-glass is off: this broker accepts no operator token. Sign in: meshpass login (with --service-account-token FILE for automation). ' +
+  'If no operator can sign in, the administrator of the broker switches it on: --break-glass, in the chart breakGlass.enabled.';
+const TOKEN = /^dpop +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$/i;
+
+/** Creates operator authentication. */
+export function createOperators(options: OperatorsOptions): Operators {
+  const { sessions, token, clock, startedAt, publicUrl, connections } = options;
+  const questions = createRateAllowance({ ...REFUSED, clock });
+  const strangers = createProofMemory(REPLAY_CAPACITY, 'forget');
+  const known = createProofMemory(REPLAY_CAPACITY);
+  const proofOf = ({ request }: Presented) => ({
+    proof: headerOf(request.headers.dpop),
+    method: request.method ?? '',
+    url: publicUrl + new URL(request.url ?? '/', publicUrl).pathname,
+    now: seconds(clock),
+    startedAt,
+  });
+
+  const hasEnded = (session: OperatorSession) =>
+    session.expiresAt <= seconds(clock) || isOver(options.recentLogouts, session);
+  const isUnconfirmed = (session: OperatorSession) =>
+    confirmedUntil(session, options.confirmSeconds()) <= seconds(clock);
+
+  /**
+   * Returns the current identity and roles of a session's operator.
+   * @throws MeshpassError `operator_session_ended`, `operator_unconfirmed`
+   */
+  const callerNow = (session: OperatorSession, mayBeUnconfirmed: boolean): OperatorCaller => {
+    if (hasEnded(session)) throw ended('The session of this operator has ended; run meshpass login.');
+    const access = options.access();
+    const caller = callerOf(session, access);
+    if (caller.roles.length === 0) {
+      options.onRoleLost(session);
+      throw ended(whyNoRole(session, access));
+    }
+    if (!mayBeUnconfirmed && isUnconfirmed(session)) throw unconfirmed(session.issuer);
+    return caller;
+  };
+
+  /**
+   * Authenticates the operator of a session.
+   * @param prove proves that the session's token or cookie was issued to the caller
+   */
+  const bySession = (
+    { event, request }: Presented,
+    session: OperatorSession,
+    mayBeUnconfirmed: boolean,
+    prove: () => void,
+  ): Outcome<OperatorCaller> => {
+    const { id, subject, login, issuer } = session;
+    const named = { ...event, subject, login, issuer, detail: { operator_session: id } };
+    let identified: AuditEvent = { ...named, unproven: true };
+    try {
+      prove();
+      identified = { ...named, unproven: hasEnded(session) || isUnconfirmed(session) };
+      const caller = callerNow(session, mayBeUnconfirmed);
+      connections.belongs(request.socket);
+      return granted({ ...identified, known: true }, caller);
+    } catch (thrown) {
+      return refused(identified, thrown);
+    }
+  };
+
+  const byToken = (presented: Presented): Outcome<OperatorCaller> => {
+    const { event, request } = presented;
+    const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
+    // No comparison takes place, so guesses reveal nothing.
+    if (token === undefined && given !== '')
+      return refused(event, new MeshpassError('break_glass_off', BREAK_GLASS_OFF));
+    if (token === undefined || !equalInConstantTime(given, token))
+      return refused(
+        event,
+        new MeshpassError('operator_unauthorized', 'An operator is required: sign in with meshpass login.'),
+      );
+    connections.belongs(request.socket);
+    options.onBreakGlass();
+    const { subject } = BREAK_GLASS;
+    return granted({ ...event, known: true, subject }, BREAK_GLASS);
+  };
+
+  const withStill = (
+    mayBeUnconfirmed: boolean,
+    authenticate: Authentication<OperatorCaller>,
+  ): Authentication<OperatorCaller> =>
+    Object.assign(authenticate, {
+      still: (caller: OperatorCaller): OperatorCaller =>
+        caller.session ? callerNow(caller.session, mayBeUnconfirmed) : caller,
+    });
+
+  const byHeader = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
+    withStill(mayBeUnconfirmed, async (presented) => {
+      const { request, event } = presented;
+      const accessToken = TOKEN.exec(request.headers.authorization ?? '')?.[1];
+      if (accessToken === undefined) return byToken(presented);
+      let session: OperatorSession;
+      try {
+        session = { ...(await options.tokens.read(accessToken)), source: event.source };
+      } catch (thrown) {
+        return refused(event, thrown);
+      }
+      const done = bySession(presented, session, mayBeUnconfirmed, () => {
+        verifyDpop({ ...proofOf(presented), accessToken, jkt: session.jkt, replay: known });
+      });
+      if (done.granted) sessions.add(session);
+      return done;
+    });
+
+  const byCookie = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
+    withStill(mayBeUnconfirmed, (presented) => {
+      const session = sessions.byCookie(sessionHash(presented.request));
+      if (!session) return refused(presented.event, ended('You are not signed in here.'));
+      return bySession(presented, session, mayBeUnconfirmed, () => {});
+    });
+
+  const askOutside: Operators['askOutside'] = async (event, signIn) => {
+    const source = sourceGroup(event.source ?? 'unknown');
+    // Counted before the call, so that concurrent calls cannot exceed the limit.
+    if (!questions.take(source))
+      throw new MeshpassError(
+        'too_many_attempts',
+        'Too many sign-ins from this address were refused or have not ended yet; wait.',
+        {
+          retryAfter: 1 / REFUSED.perSecond,
+        },
+      );
+    let error: unknown;
+    try {
+      const done = await signIn();
+      if (!done.granted) ({ error } = done);
+      return done;
+    } catch (thrown) {
+      error = thrown;
+      throw thrown;
+    } finally {
+      if (!(error instanceof MeshpassError && error.detail.asked === true)) questions.giveBack(source);
+    }
+  };
+
+  return {
+    askOutside,
+    authentication: byHeader(false),
+    unconfirmedAuthentication: byHeader(true),
+    pageAuthentication: byCookie(false),
+    unconfirmedPageAuthentication: byCookie(true),
+    keyAuthentication: (presented) =>
+      granted(presented.event, { jkt: verifyDpop({ ...proofOf(presented), replay: strangers }) }),
+  };
+}
+
+function ended(message: string): MeshpassError {
+  return new MeshpassError('operator_session_ended', message);
+}
+
+function unconfirmed(issuer: string): MeshpassError {
+  return new MeshpassError(
+    'operator_unconfirmed',
+    `${issuer} has to confirm that you are still you: run meshpass login.`,
+  );
+}
+
+function headerOf(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(',') : value;
+}

@@ -1,0 +1,203 @@
+/**
+ * Browser sign-in by authorization code (RFC 6749 section 4.1) with PKCE (RFC 7636, S256), `state` and `nonce`. The
+ * broker stores nothing: `state`, `nonce` and the verifier are derived from a secret in a cookie. A different browser
+ * therefore cannot use the response, but a different broker can finish the sign-in. Each issuer has its own redirect
+ * URI and identifies itself if it supports RFC 9207, so a response cannot be attributed to another issuer (RFC 9700
+ * section 4.4).
+ */
+import { createHmac } from 'node:crypto';
+import { type Access, operatorClientOf } from '@meshpass/access';
+import { MeshpassError, operatorNonce } from '@meshpass/identity';
+import { ApprovalId } from '@meshpass/identity/approval';
+import * as oidc from 'openid-client';
+import type { Clock, Random } from '../../../base/index.ts';
+import {
+  createTtlCache,
+  type IssuerHttpOptions,
+  plainHttpIssuersOnlyInALab,
+  requestIssuer,
+  unavailable,
+} from '../../../issuers/index.ts';
+
+/** Settings of browser sign-ins. */
+export interface BrowserSignInOptions {
+  /** Origin at which browsers reach the page. */
+  readonly origin: string;
+  readonly http: IssuerHttpOptions;
+  /**
+   * Returns the access file in force.
+   * @throws MeshpassError if none is in force
+   */
+  readonly access: () => Access;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** Starts and finishes browser sign-ins. */
+export interface BrowserSignIn {
+  /** Returns the names of the issuers that operators can sign in with. */
+  readonly issuers: () => readonly string[];
+  /**
+   * Starts a sign-in.
+   * @param request id of the approval request to show afterwards
+   * @param silent `prompt=none`: the issuer confirms its signed-in user without interaction, or refuses
+   * @returns the redirect location, and the cookie to keep until the response with this `state`
+   * @throws MeshpassError `not_found`, `issuer_unavailable`
+   */
+  readonly begin: (
+    issuer: string,
+    request: string | undefined,
+    silent?: boolean,
+  ) => Promise<{ location: string; state: string; cookie: string }>;
+  /**
+   * Exchanges the issuer's response for an ID token.
+   * @param kept cookie of the sign-in that the response's `state` belongs to
+   * @param search query of the redirect
+   * @throws MeshpassError `not_found`, `issuer_unavailable`, `proof_rejected`, with the detail `asked` if the issuer
+   *   refused the exchange
+   */
+  readonly finish: (issuer: string, kept: string | undefined, search: string) => Promise<Proven>;
+}
+
+/** Result of a browser sign-in. */
+export interface Proven {
+  /** Absent if a silent sign-in needs interaction. */
+  readonly idToken: string | undefined;
+  readonly silent: boolean;
+  /** The session's binding, used instead of a key thumbprint. */
+  readonly binding: string;
+  readonly request: string | undefined;
+}
+
+/** Maximum duration of a sign-in, seconds. */
+export const SIGN_IN_SECONDS = 600;
+/**
+ * Prefix of a cookie session's binding. No key has a thumbprint like this, so no command can use the session's ID
+ * token.
+ */
+const PAGE = 'page.';
+const DISCOVERY_MS = 3_600_000;
+const CAPACITY = 50;
+const KEPT = /^([A-Za-z0-9_-]{43})\.([a-z0-9-]{1,63})\.([0-9a-f]{24})?(\.silent)?$/;
+/** Errors that require interaction (OpenID Connect Core section 3.1.2.6). */
+const NEEDS_PERSON = new Set([
+  ...['login_required', 'interaction_required', 'consent_required', 'account_selection_required'],
+]);
+
+/** Creates the browser sign-in. */
+export function createBrowserSignIn({ origin, http, access, clock, random }: BrowserSignInOptions): BrowserSignIn {
+  const configurations = createTtlCache<oidc.Configuration>(() => DISCOVERY_MS, CAPACITY, clock);
+  const issuers = () => {
+    const { trust, operators } = access();
+    return operators ? trust.issuers.flatMap((one) => (one.signIn ? [{ ...one, signIn: one.signIn }] : [])) : [];
+  };
+  const known = async (name: string) => {
+    const issuer = issuers().find((one) => one.name === name);
+    if (!issuer) throw new MeshpassError('not_found', 'Nobody signs in at an issuer of this name.');
+    const { signIn, issuer: url } = issuer;
+    const client = operatorClientOf(signIn);
+    const config = await configurations.get(`${url} ${client}`, () => discover(url, client, http));
+    return { issuer, config, redirect: `${origin}/page/callback/${name}` };
+  };
+
+  return {
+    issuers: () => issuers().map(({ name }) => name),
+    begin: async (name, request, silent = false) => {
+      const { issuer, config, redirect } = await known(name);
+      const secret = random(32).toString('base64url');
+      const state = derived(secret, 'state');
+      const location = oidc.buildAuthorizationUrl(config, {
+        redirect_uri: redirect,
+        scope: ['openid', ...issuer.signIn.scopes].join(' '),
+        state,
+        nonce: operatorNonce(bindingOf(secret)),
+        code_challenge: await oidc.calculatePKCECodeChallenge(derived(secret, 'verifier')),
+        code_challenge_method: 'S256',
+        ...(silent && { prompt: 'none' }),
+      });
+      return { location: location.href, state, cookie: `${secret}.${name}.${request ?? ''}${silent ? '.silent' : ''}` };
+    },
+    finish: async (name, kept, search) => {
+      const [, secret, begunAt, request, silent] = KEPT.exec(kept ?? '') ?? [];
+      if (secret === undefined || begunAt !== name)
+        throw new MeshpassError(
+          'proof_rejected',
+          'This browser has begun no such sign-in, or too long or too many sign-ins ago: begin again.',
+        );
+      const { issuer, config, redirect } = await known(name);
+      const binding = bindingOf(secret);
+      const tokens = await understood(issuer.issuer, () =>
+        oidc
+          .authorizationCodeGrant(config, new URL(redirect + search), {
+            pkceCodeVerifier: derived(secret, 'verifier'),
+            expectedState: derived(secret, 'state'),
+            expectedNonce: operatorNonce(binding),
+            idTokenExpected: true,
+          })
+          .catch((thrown: unknown) => {
+            if (silent !== undefined && needsPerson(thrown)) return undefined;
+            throw thrown;
+          }),
+      );
+      return {
+        idToken: tokens && (tokens.id_token ?? ''),
+        silent: silent !== undefined,
+        binding,
+        request: ApprovalId.safeParse(request).success ? request : undefined,
+      };
+    },
+  };
+}
+
+/** Whether the issuer responded that this sign-in requires interaction. */
+function needsPerson(thrown: unknown): boolean {
+  return thrown instanceof oidc.AuthorizationResponseError && NEEDS_PERSON.has(thrown.error);
+}
+
+function derived(secret: string, what: string): string {
+  return createHmac('sha256', secret).update(`meshpass page ${what}`).digest('base64url');
+}
+
+function bindingOf(secret: string): string {
+  return PAGE + derived(secret, 'session');
+}
+
+async function discover(issuer: string, client: string, http: IssuerHttpOptions): Promise<oidc.Configuration> {
+  const ask: oidc.CustomFetch = async (url, { method, headers, body }) => {
+    const answer = await requestIssuer(
+      new URL(url),
+      { method: method === 'POST' ? 'POST' : 'GET', headers, ...(body != null && { body: String(body) }) },
+      issuer,
+      http,
+    );
+    return Response.json(answer.body ?? null, { status: answer.status });
+  };
+  const execute = http[plainHttpIssuersOnlyInALab] ? [oidc.allowInsecureRequests] : [];
+  return await understood(issuer, () =>
+    oidc.discovery(new URL(issuer), client, undefined, oidc.None(), { execute, [oidc.customFetch]: ask }),
+  );
+}
+
+/** Converts errors from the OIDC library. The response itself is never included, because it may contain tokens. */
+async function understood<T>(issuer: string, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (thrown) {
+    if (thrown instanceof MeshpassError) throw thrown;
+    const { code, cause, error } = thrown as { code?: unknown; cause?: unknown; error?: unknown };
+    if (cause instanceof MeshpassError) throw cause;
+    if (thrown instanceof oidc.AuthorizationResponseError || thrown instanceof oidc.ResponseBodyError) {
+      const detail = { asked: thrown instanceof oidc.ResponseBodyError };
+      throw new MeshpassError('proof_rejected', `${issuer} did not sign you in: ${plain(error)}.`, { detail });
+    }
+    if (thrown instanceof oidc.ClientError)
+      throw new MeshpassError('proof_rejected', `The answer is not one of ${issuer} to this sign-in (${plain(code)}).`);
+    throw unavailable(issuer, 'no answer as OpenID Connect has them', {}, thrown);
+  }
+}
+
+function plain(text: unknown): string {
+  return String(text)
+    .replace(/[^\x20-\x7e]/g, '?')
+    .slice(0, 100);
+}

@@ -1,0 +1,92 @@
+/**
+ * Cookies of the broker's page. Browsers accept cookies with the `__Host-` prefix only from this host, over a secure
+ * channel and for all paths (RFC 6265bis section 4.1.3.2), so neither a sibling domain nor plain HTTP can set them.
+ */
+import { createHash, createHmac } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { parse, serialize } from 'hono/utils/cookie';
+
+/** Cookie of the operator session. */
+export const SESSION_COOKIE = '__Host-meshpass-operator';
+/**
+ * Prefix for cookies of pending sign-ins. Each sign-in has its own, so that tabs do not overwrite each other's cookies.
+ */
+const SIGN_IN_COOKIE = '__Host-meshpass-sign-in-';
+const OF_SIGN_IN = /^__Host-meshpass-sign-in-[A-Za-z0-9_-]{22}$/;
+/** Maximum pending sign-ins per browser. They add less than 2 KiB to the headers of each request. */
+export const MAX_SIGN_INS = 8;
+
+/**
+ * Returns a sign-in's cookie name.
+ * @param state the sign-in's `state`; untrusted if it comes from a response
+ */
+export function signInCookie(state: string): string {
+  return SIGN_IN_COOKIE + createHash('sha256').update(state).digest('base64url').slice(0, 22);
+}
+
+/**
+ * Returns the sign-in cookies to delete before this browser receives a new one. The oldest are deleted, because
+ * rejecting new ones would allow another site to start several and lock a person out. Browsers send the oldest first
+ * (RFC 6265 section 5.4).
+ */
+export function surplusSignIns({ headers: { cookie } }: IncomingMessage): string[] {
+  const names = Object.keys(parse(cookie ?? '')).filter((name) => OF_SIGN_IN.test(name));
+  return names.slice(0, Math.max(0, names.length + 1 - MAX_SIGN_INS));
+}
+
+/**
+ * Session that a cookie names. If the cookie is altered, the broker accepts it at most as a cookie from the previous
+ * broker.
+ */
+export interface NamedSession {
+  readonly id: string;
+  readonly issuer: string;
+  /** Unix ms. */
+  readonly openedAt: number;
+}
+
+const SESSION =
+  /^(mpo_[A-Za-z0-9_-]{43})\.([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})\.([0-9a-z]{1,9})\.([a-z0-9-]{1,63})$/;
+
+/**
+ * Builds the value of a session's cookie. It names the issuer, the session and the sign-in time, so that a newly
+ * started broker can have the issuer confirm the person without interaction.
+ * @param secret `mpo_` and 43 characters of base64url
+ */
+export function sessionCookie(secret: string, { id, issuer, openedAt }: NamedSession): string {
+  return `${secret}.${id}.${openedAt.toString(36)}.${issuer}`;
+}
+
+/** Returns the SHA-256 hash of a request's session cookie, hex, or undefined if there is no such cookie. */
+export function sessionHash(request: IncomingMessage): string | undefined {
+  const value = cookieOf(request, SESSION_COOKIE) ?? '';
+  return SESSION.test(value) ? sha256Hex(value) : undefined;
+}
+
+/** Reads the session that a request's cookie names. */
+export function namedSession(request: IncomingMessage): NamedSession | undefined {
+  const [, , id, openedAt, issuer] = SESSION.exec(cookieOf(request, SESSION_COOKIE) ?? '') ?? [];
+  return id && openedAt && issuer ? { id, issuer, openedAt: Number.parseInt(openedAt, 36) } : undefined;
+}
+
+/** Returns the value of a request's cookie. */
+export function cookieOf({ headers: { cookie } }: IncomingMessage, name: string): string | undefined {
+  return cookie === undefined ? undefined : parse(cookie, name)[name];
+}
+
+/**
+ * Serializes a `set-cookie` header. With `Lax`, the browser sends the cookie when another site links to a page, but not
+ * with another site's form.
+ * @param seconds lifetime in the browser; 0 deletes the cookie
+ */
+export function cookie(name: string, value: string, seconds: number): string {
+  return serialize(name, value, { httpOnly: true, secure: true, sameSite: 'Lax', path: '/', maxAge: seconds });
+}
+
+/**
+ * Derives the token for a session's form. It is valid for one path only, so that a leaked form is useless elsewhere.
+ */
+export function formToken(session: string, path: string): string {
+  return createHmac('sha256', session).update(`meshpass form ${path}`).digest('base64url');
+}

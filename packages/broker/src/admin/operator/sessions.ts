@@ -1,0 +1,121 @@
+/**
+ * Operator sessions in memory: those of the page, because a browser has only a random cookie, and those of commands
+ * that this broker has seen, for lists. Permissions are checked on every request.
+ */
+import { type Access, formatPlace, type OperatorRoles, operatorRoles, serviceAccountRoles } from '@meshpass/access';
+import { type Clock, seconds } from '../../base/index.ts';
+import type { HeldRole, OperatorCaller, OperatorSession } from './caller.ts';
+
+/** Reasons why an operator session ended early. */
+export type OperatorCloseCause = 'logout' | 'operator' | 'role_lost' | 'signed_out';
+
+/** Operator sessions in memory. */
+export interface OperatorSessions {
+  /** @param hash SHA-256 of the cookie, hex */
+  readonly byCookie: (hash: string | undefined) => OperatorSession | undefined;
+  readonly byId: (id: string) => OperatorSession | undefined;
+  readonly all: () => readonly OperatorSession[];
+  /** Whether there is room for another session of this subject. */
+  readonly hasPlace: (subject: string) => boolean;
+  /**
+   * Adds a session, or updates it unless the one in memory is newer. At the subject's limit, its oldest session is
+   * removed.
+   * @param hash SHA-256 of the cookie, hex, for a new page session
+   */
+  readonly add: (session: OperatorSession, hash?: string) => void;
+  readonly remove: (id: string) => void;
+}
+
+/** Maximum sessions in memory per person or ServiceAccount. */
+export const MAX_PER_SUBJECT = 10;
+/** Maximum sessions in memory. */
+const MAX_OPERATOR_SESSIONS = 1_000;
+/** How often the issuer must confirm a person, seconds. */
+export const CONFIRM_SECONDS = 300;
+/** For the lab only: returns another time. */
+export const confirmSecondsOnlyInALab: unique symbol = Symbol('confirmSecondsOnlyInALab');
+
+/** Creates the session memory. */
+export function createOperatorSessions(clock: Clock): OperatorSessions {
+  const sessions = new Map<string, OperatorSession>();
+  const byHash = new Map<string, string>();
+  const remove = (id: string) => {
+    sessions.delete(id);
+    for (const [hash, of] of byHash) if (of === id) byHash.delete(hash);
+  };
+  const all = () => {
+    for (const { id, expiresAt } of sessions.values()) if (expiresAt <= seconds(clock)) remove(id);
+    return [...sessions.values()];
+  };
+  const oldestOf = (subject: string) => {
+    const own = all().filter((one) => one.subject === subject);
+    return own.length < MAX_PER_SUBJECT ? undefined : own.reduce((a, b) => (b.openedAt < a.openedAt ? b : a));
+  };
+  const hasPlace = (subject: string) =>
+    sessions.size < MAX_OPERATOR_SESSIONS || all().length < MAX_OPERATOR_SESSIONS || oldestOf(subject) !== undefined;
+  return {
+    byCookie: (hash) => sessions.get(byHash.get(hash ?? '') ?? ''),
+    byId: (id) => sessions.get(id),
+    all,
+    hasPlace,
+    add: (session, hash) => {
+      const { id, subject } = session;
+      const known = sessions.get(id);
+      if (known && isNewer(known, session)) return;
+      if (!known) {
+        if (!hasPlace(subject)) return;
+        const oldest = oldestOf(subject);
+        if (oldest) remove(oldest.id);
+      }
+      sessions.set(id, session);
+      if (hash !== undefined) byHash.set(hash, id);
+    },
+    remove,
+  };
+}
+
+/** Whether a session was confirmed by a later ID token than another copy of the same session. */
+export function isNewer(one: OperatorSession, other: OperatorSession): boolean {
+  const issuedAt = ({ attestation }: OperatorSession) => Number(attestation?.claims.iat ?? 0);
+  return issuedAt(one) > issuedAt(other);
+}
+
+/**
+ * Returns when the issuer's last confirmation expires, Unix seconds. ServiceAccounts are verified only once.
+ * @param confirmSeconds CONFIRM_SECONDS, except in the lab
+ */
+export function confirmedUntil({ kind, confirmedAt, expiresAt }: OperatorSession, confirmSeconds: number): number {
+  return kind === 'person' ? Math.min(expiresAt, confirmedAt + confirmSeconds) : expiresAt;
+}
+
+/** Returns the caller of a session with its roles in this access file, if any. */
+export function callerOf(session: OperatorSession, access: Access): OperatorCaller {
+  const { kind, issuer, subject, login, attestation } = session;
+  const { roles } = rolesNow(session, access);
+  return {
+    kind,
+    issuer,
+    subject,
+    login,
+    session,
+    ...(attestation && { attestation }),
+    roles: roles.map(({ role, place }): HeldRole => ({ role, place: formatPlace(place) })),
+  };
+}
+
+/** Explains to an operator why `callerOf` returned no role. */
+export function whyNoRole(session: OperatorSession, access: Access): string {
+  return rolesNow(session, access).signInAgain
+    ? `The access file no longer has operators sign in at ${session.issuer} with the client of this session: run meshpass login.`
+    : 'The access file gives you no role as an operator any more.';
+}
+
+/** Returns the roles that an access file gives a session's operator, and why it gives no more. */
+export function rolesNow(
+  { kind, subject, attestation }: Pick<OperatorSession, 'kind' | 'subject' | 'attestation'>,
+  access: Access,
+): OperatorRoles {
+  if (kind === 'person') return attestation ? operatorRoles(attestation, access) : { roles: [], refusals: [] };
+  const [, namespace = '', name = ''] = subject.split(':');
+  return serviceAccountRoles(namespace, name, access);
+}

@@ -1,0 +1,281 @@
+/**
+ * Exchanges an ID token or a ServiceAccount token for an operator session (RFC 8693). The steps are: verify the
+ * identity, find its roles in the access file, check the limits, and store the audit row. The first refusal ends the
+ * exchange. The broker does not store sessions. A command keeps its session as a token, and the page keeps it in
+ * memory.
+ */
+
+import type { Access } from '@meshpass/access';
+import { type Attestation, ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { seconds, timestamp, uuidv7 } from '../../base/index.ts';
+import {
+  type Attested,
+  attestPerson,
+  countsFrom,
+  type IssuerHttpOptions,
+  type IssuerKeys,
+} from '../../issuers/index.ts';
+import { nameOf, type OperatorCaller, type OperatorSession, ruleOf } from './caller.ts';
+import type { EndContext } from './end-sessions.ts';
+import { sessionCookie } from './page/cookies.ts';
+import { callerOf, type confirmSecondsOnlyInALab, rolesNow } from './sessions.ts';
+import { isOver, refuseSignedOut, signedOut } from './signed-out.ts';
+
+/** Verifies operators' proofs. Created by the caller, because it depends on the installation. */
+export interface OperatorProofs {
+  /** Public keys of issuers. */
+  readonly keys: IssuerKeys;
+  /** HTTP options for issuers in browser sign-ins; absent if browsers cannot sign in. */
+  readonly http?: IssuerHttpOptions;
+  /**
+   * Uses TokenReview to find the user name for a ServiceAccount token with this audience. Absent if ServiceAccounts
+   * cannot be operators.
+   */
+  readonly reviewToken?: (token: string, audience: string) => Promise<string | undefined>;
+  readonly [confirmSecondsOnlyInALab]?: () => number;
+}
+
+/** Issues and verifies tokens of operators who use the command. */
+export interface OperatorTokens {
+  /** Signs a token. It is valid until the session must be confirmed or ends. */
+  readonly issue: (session: OperatorSession) => Promise<string>;
+  /**
+   * Verifies a token and returns its session, which may need confirmation or may have ended.
+   * @throws MeshpassError `operator_session_ended`
+   */
+  readonly read: (token: string) => Promise<OperatorSession>;
+}
+
+export interface SignInContext extends EndContext {
+  readonly audit: AuditContext;
+  readonly tokens: OperatorTokens;
+  /** Returns the time between confirmations, seconds. */
+  readonly confirmSeconds: () => number;
+  /** Absent if operators cannot sign in here. */
+  readonly proofs: OperatorProofs | undefined;
+  readonly publicUrl: string;
+  /**
+   * Returns the access file in force.
+   * @throws MeshpassError if none is in force
+   */
+  readonly access: () => Access;
+}
+
+/** Request for an operator session. */
+export interface SignInRequest {
+  readonly token: string;
+  /** Token type of RFC 8693 section 3. */
+  readonly tokenType: string;
+  /** Thumbprint of the key in the request's DPoP proof, which the session is bound to, or a browser's binding. */
+  readonly jkt: string;
+  /** Session of the page. */
+  readonly page?: PageSession;
+  readonly event: AuditEvent;
+}
+
+/** A browser's session on the page. */
+export interface PageSession {
+  /** Secret in the new cookie. */
+  readonly secret: string;
+  /**
+   * Session from a previous broker that the new session continues. It ends no later, and stays closed if it was closed.
+   */
+  readonly continues?: Pick<OperatorSession, 'id' | 'openedAt'> | undefined;
+}
+
+/** An opened session. */
+export interface SignedIn {
+  readonly session: OperatorSession;
+  readonly caller: OperatorCaller;
+}
+
+/** Maximum age of an ID token, seconds. An operator who signs in has just received it. */
+const MAX_TOKEN_AGE = 600;
+
+type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'attestation' | 'confirmedAt'>;
+
+/**
+ * Opens an operator session.
+ * @returns a refusal with `proof_*`, `issuer_*`, `operator_no_role`, `operator_session_ended`, `operator_unauthorized`,
+ *   `sign_in_ended` or `overloaded`
+ */
+export async function signIn(context: SignInContext, request: SignInRequest): Promise<Outcome<SignedIn>> {
+  let event: AuditEvent = { ...request.event, proofHash: sha256Hex(request.token) };
+  try {
+    const access = context.access();
+    const { operators } = access;
+    if (!operators || !context.proofs) throw nobody();
+    const proven = await prove(context.proofs, context, request, access);
+    const { who } = proven;
+    event = { ...event, subject: who.subject, login: who.login, issuer: who.issuer };
+    refuseWithoutRole(who, access);
+    const { clock, random } = context;
+    const { continues } = request.page ?? {};
+    const openedAt = Math.min(clock(), continues?.openedAt ?? clock());
+    const endsAt = Math.floor(openedAt / 1000) + operators.session;
+    const session = {
+      ...who,
+      id: uuidv7(clock, random),
+      jkt: request.jkt,
+      source: event.source,
+      openedAt,
+      expiresAt: Math.min(endsAt, proven.endsAt ?? endsAt),
+    };
+    const previous = continues && { ...session, id: continues.id };
+    if (previous && (previous.expiresAt <= seconds(clock) || isOver(context.recentLogouts, previous)))
+      throw new MeshpassError('operator_session_ended', 'The session of this operator has ended; sign in again.');
+    return await open(context, session, access, proven.replay, cookieHash(session, request.page), event);
+  } catch (thrown) {
+    return refused(event, thrown);
+  }
+}
+
+/** Returns the SHA-256 hash of the cookie of a new page session, hex. */
+function cookieHash(session: OperatorSession, page: PageSession | undefined): string | undefined {
+  return page && sha256Hex(sessionCookie(page.secret, session));
+}
+
+async function open(
+  context: SignInContext,
+  session: OperatorSession,
+  access: Access,
+  replay: Attested['replay'] | undefined,
+  hash: string | undefined,
+  asked: AuditEvent,
+): Promise<Outcome<SignedIn>> {
+  const { audit, sessions, recentLogouts } = context;
+  refuseSignedOut(recentLogouts, session.attestation);
+  if (!sessions.hasPlace(session.subject))
+    throw new MeshpassError('overloaded', 'Too many operators are signed in; try again.', { retryAfter: 60 });
+  const caller = callerOf(session, access);
+  const event = {
+    ...asked,
+    rule: ruleOf(caller),
+    reason: `${nameOf(caller)} signed in as ${caller.roles.map(({ role }) => role).join(', ')}.`,
+    detail: { operator_session: session.id, expires_at: timestamp(session.expiresAt) },
+  };
+  const written = await recordGrant(audit, event, (tx) => tx.once(replay));
+  if (!written.granted) return written;
+  // The person may have signed out during the write.
+  if (isOver(recentLogouts, session)) throw signedOut(session.issuer);
+  sessions.add(session, hash);
+  return granted(event, { session, caller });
+}
+
+interface Proven {
+  readonly who: Who;
+  readonly replay?: Attested['replay'];
+  /** When the proof ends, Unix seconds, if the session must not outlive it. */
+  readonly endsAt?: number;
+}
+
+async function prove(
+  proofs: OperatorProofs,
+  context: SignInContext,
+  request: SignInRequest,
+  access: Access,
+): Promise<Proven> {
+  if (request.tokenType === JWT_TYPE) return await proveServiceAccount(proofs, context, request, access);
+  if (request.tokenType === ID_TOKEN_TYPE) return await provePerson(proofs, context, request, access);
+  throw new MeshpassError(
+    'proof_type_unsupported',
+    `Operators prove who they are with an ID token (${ID_TOKEN_TYPE}) or a ServiceAccount's token (${JWT_TYPE}).`,
+  );
+}
+
+async function provePerson(
+  { keys }: OperatorProofs,
+  { clock }: SignInContext,
+  { token, jkt }: SignInRequest,
+  access: Access,
+): Promise<Proven> {
+  const { attestation, replay, given } = await attestPerson(token, access, { keys, clock });
+  const now = seconds(clock);
+  if (given < now - MAX_TOKEN_AGE)
+    throw new MeshpassError('proof_expired', 'This ID token is older than ten minutes; sign in again.');
+  refuseForeign(attestation, jkt, access.operators?.deviceFlow === true);
+  const { issuer, subject, login } = attestation;
+  const confirmedAt = countsFrom(given, now);
+  return { who: { kind: 'person', issuer, subject, login, attestation, confirmedAt }, replay };
+}
+
+/** Refuses a token of another sign-in. */
+function refuseForeign({ claims }: Attestation, jkt: string, withoutNonce: boolean): void {
+  // OpenID Connect Core section 3.1.2.1. The nonce is derived from the key, so a stolen token is useless without the
+  // key, and an attacker cannot make another person sign in to the attacker's session.
+  if (claims.nonce === undefined && withoutNonce) return;
+  if (claims.nonce !== operatorNonce(jkt))
+    throw new MeshpassError(
+      'proof_rejected',
+      claims.nonce === undefined
+        ? 'This ID token has no nonce. An issuer that gives none in its device flow needs "operators.deviceFlow: true" in the access file; or sign in without --device.'
+        : 'This ID token is of another sign-in (nonce); sign in again.',
+    );
+}
+
+async function proveServiceAccount(
+  { reviewToken }: OperatorProofs,
+  { clock, publicUrl }: SignInContext,
+  { token }: SignInRequest,
+  access: Access,
+): Promise<Proven> {
+  // Avoids a TokenReview if no ServiceAccount can have a role.
+  if (!reviewToken || access.operators?.serviceAccounts.length === 0) throw nobody();
+  const user = await reviewToken(token, publicUrl);
+  const [, namespace, name] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user ?? '') ?? [];
+  if (namespace === undefined || name === undefined)
+    throw new MeshpassError(
+      'proof_rejected',
+      `Kubernetes does not accept this token of a ServiceAccount; it must be for the audience ${publicUrl} and still valid.`,
+      { detail: { asked: true } },
+    );
+  const subject = `kubernetes:${namespace}:${name}`;
+  const endsAt = expiryOf(token);
+  if (endsAt !== undefined && endsAt <= seconds(clock))
+    throw new MeshpassError('proof_expired', 'This token has expired; obtain a new one.');
+  return {
+    who: {
+      kind: 'service-account',
+      issuer: 'kubernetes',
+      subject,
+      login: `${namespace}/${name}`,
+      confirmedAt: seconds(clock),
+    },
+    ...(endsAt !== undefined && { endsAt }),
+  };
+}
+
+/** Returns `exp` of a token that Kubernetes has accepted. */
+function expiryOf(token: string): number | undefined {
+  try {
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as {
+      exp?: unknown;
+    };
+    return typeof claims.exp === 'number' ? claims.exp : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function refuseWithoutRole(who: Who, access: Access): void {
+  const decided = rolesNow(who, access);
+  if (decided.roles.length > 0) return;
+  throw new MeshpassError(
+    'operator_no_role',
+    `You signed in, but no entry of "operators" in the access file gives you a role; ask ${access.contact ?? 'its owners'}.`,
+    {
+      detail: { reason: decided.refusals.join('; ') },
+      ...(access.contact !== undefined && { members: { contact: access.contact } }),
+    },
+  );
+}
+
+/** Builds the error for proofs that the access file does not support. */
+export function nobody(): MeshpassError {
+  return new MeshpassError(
+    'operator_unauthorized',
+    'Nobody can sign in like this: the access file has no "operators" with such an entry.',
+  );
+}

@@ -1,0 +1,102 @@
+/**
+ * Uses OIDC tokens to authorize jobs of one GitHub Actions repository to plan and apply access files. Any job in the
+ * repository may plan. Only one workflow on one ref may apply, in the first attempt of each run, and only in jobs that
+ * run the ref's own code. The token has a separate audience, so a token that opens a session cannot apply a file.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import { attestOidc, type OidcOptions } from '../../issuers/index.ts';
+
+/** Workflow at a full ref or a commit. */
+const WORKFLOW = /^[^/@\s]+\/[^/@\s]+\/\.github\/workflows\/[^/@\s]+\.ya?ml@(?:refs\/\S+|[0-9a-f]{40})$/;
+
+export const PolicyAuthors = z.strictObject({
+  /** Issuer, exactly as it appears in tokens. */
+  issuer: z.url({ protocol: /^https$/ }).default('https://token.actions.githubusercontent.com'),
+  audience: z.string().min(1).default('meshpass-policy'),
+  /** GitHub's repository id, which does not change when the repository is renamed. */
+  repositoryId: z.number().int().positive(),
+  /**
+   * GitHub's id for the repository's owner. Needed because a transferred repository keeps its own id. If absent, any
+   * owner is accepted.
+   */
+  ownerId: z.number().int().positive().optional(),
+  /** Ref that may apply. */
+  ref: z.string().startsWith('refs/').default('refs/heads/main'),
+  /**
+   * Workflow whose jobs may apply, exactly as in `job_workflow_ref`: `OWNER/REPOSITORY/.github/workflows/FILE@REF`. For
+   * a reusable workflow, this is the called workflow, because it contains the steps that run.
+   */
+  workflow: z.string().max(500).regex(WORKFLOW, 'must be OWNER/REPOSITORY/.github/workflows/FILE.yml@REF'),
+  /** Deployment environment that the job must run in. */
+  environment: z.string().min(1).max(255).optional(),
+});
+export type PolicyAuthors = z.infer<typeof PolicyAuthors>;
+
+export interface Author {
+  /** Description for the audit log: `acme/platform run 42 of push on refs/heads/main`. */
+  readonly by: string;
+  /** Run; absent for an operator. */
+  readonly run?: Run | undefined;
+}
+
+/** A GitHub Actions run. Its file replaces files from the repository's earlier runs, never from a later run. */
+export interface Run {
+  /** Issuer and repository. Run ids increase within them. */
+  readonly of: string;
+  /** `run_id`, the same in every attempt. */
+  readonly id: number;
+  /** `sha`: the commit of the job's files. */
+  readonly commit: string;
+}
+
+export type AuthorOf = (token: string, wants: 'plan' | 'apply') => Promise<Author>;
+
+/**
+ * Events whose jobs run the workflow and files of their ref. `pull_request_target` and `issue_comment` also have the
+ * ref, but may run code from anyone.
+ */
+const EVENTS = ['push', 'workflow_dispatch', 'schedule'];
+
+/**
+ * Creates the authorization.
+ * @returns a function that throws MeshpassError `plan_unauthorized`, `proof_*`, `issuer_unavailable`
+ */
+export function policyAuthors(authors: PolicyAuthors, options: Pick<OidcOptions, 'keys' | 'clock'>): AuthorOf {
+  const issuer = {
+    name: 'policy',
+    issuer: authors.issuer,
+    audience: authors.audience,
+    kind: 'actions' as const,
+    algorithms: ['RS256', 'ES256'],
+  };
+  return async (token, wants) => {
+    const { attestation } = await attestOidc({ type: 'oidc', token }, [issuer], options);
+    const { workspace, claims } = attestation;
+    const event = String(claims.event_name);
+    const by = `${workspace.name} of ${event} on ${workspace.ref ?? 'no ref'} by ${attestation.login}`;
+    const { job_workflow_ref: workflow, environment } = claims;
+    const refuse = (why: string): never => {
+      throw new MeshpassError('plan_unauthorized', why, { detail: { by, workflow, environment } });
+    };
+    if (workspace.repository?.id !== authors.repositoryId)
+      refuse('The repository of this job is not the one that plans and applies access files.');
+    if (authors.ownerId !== undefined && workspace.repository?.ownerId !== authors.ownerId)
+      refuse('The repository of this job does not belong to the owner that plans and applies access files.');
+    if (wants === 'plan') return { by };
+    // A rerun uses the old commit and workflow, which the repository may have replaced since.
+    if (claims.run_attempt !== '1')
+      refuse(
+        'A job that runs again has the files of its old commit. Run the workflow by hand (workflow_dispatch), or push a commit.',
+      );
+    if (workspace.ref !== authors.ref) refuse(`Only jobs on ${authors.ref} may apply; this one may plan.`);
+    if (!EVENTS.includes(event))
+      refuse(`A job of the event ${event} may run code of others: only ${EVENTS.join(', ')} may apply.`);
+    // Other workflows on this ref may check out code from anyone, or receive it as input.
+    if (workflow !== authors.workflow) refuse('Only jobs of the configured workflow may apply.');
+    if (authors.environment !== undefined && environment !== authors.environment)
+      refuse(`Only jobs in the environment ${authors.environment} may apply.`);
+    const of = `${authors.issuer} ${authors.repositoryId}`;
+    return { by, run: { of, id: Number(claims.run_id), commit: String(claims.sha) } };
+  };
+}

@@ -1,0 +1,199 @@
+/**
+ * Changes the access file by plan. A plan is made for the current cluster and applied only if it is still the same. The
+ * applied file is stored. Changes run one at a time. The prover reads and proves callers' files.
+ */
+
+import type { Access } from '@meshpass/access';
+import { type Acceptance, manifestsToWrite, NO_ACCESS, type Plan, refuseUnsafe } from '@meshpass/analysis/plan';
+import { MeshpassError } from '@meshpass/identity';
+import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { runExclusive } from '../../base/index.ts';
+import type { PolicyMesh } from '../../mesh/index.ts';
+import type { Store } from '../../store/index.ts';
+import type { OperatorSession } from '../operator/caller.ts';
+import type { Author } from './author.ts';
+import { newestRun, readVersion, type StoredFiles } from './history.ts';
+import type { Proof } from './proof.ts';
+import type { Prover } from './prover.ts';
+import { ADD_ACCESS_VERSIONS } from './statements.ts';
+
+export interface PolicyChanges {
+  /**
+   * Plans a change.
+   * @param signedIn operators whose role changes are listed in the plan
+   * @throws MeshpassError `policy_forbidden` if the cluster would refuse it; `access_*`, `kubernetes_unavailable`,
+   *   `policy_too_large`, `overloaded`
+   */
+  plan(kept: StoredFiles, signedIn?: readonly OperatorSession[]): Promise<Plan>;
+  /**
+   * Applies a plan.
+   * @returns refused with `plan_stale`, `plan_refused`, `policy_forbidden`, or with an error from `plan`
+   */
+  apply(
+    kept: StoredFiles,
+    planned: string,
+    author: Author,
+    event: AuditEvent,
+    accept?: Acceptance,
+  ): Promise<Outcome<Plan>>;
+  /**
+   * Reads a version.
+   * @param version `ON_DISK` for the file on disk
+   * @throws MeshpassError `plan_unknown`, `access_*`
+   */
+  fileOf(version: number): Promise<StoredFiles>;
+  /**
+   * Rolls back to a version.
+   * @param version `ON_DISK` for the file on disk, which then takes control again
+   * @returns refused with `plan_unknown`, `plan_stale` if another file came into force first, or an error from `apply`
+   */
+  rollBack(
+    version: number,
+    reason: string,
+    author: Author,
+    event: AuditEvent,
+    accept?: Acceptance,
+  ): Promise<Outcome<Plan>>;
+}
+
+/** Version number of the file on disk. */
+export const ON_DISK = 0;
+
+/** Creates the changes with their own lock. */
+export function policyChanges(
+  mesh: PolicyMesh,
+  prover: Pick<Prover, 'prove'>,
+  store: Pick<Store, 'db'>,
+  audit: AuditContext,
+): PolicyChanges {
+  const mutex = new Map<string, Promise<unknown>>();
+
+  const prove = async (files: StoredFiles, signedIn?: readonly OperatorSession[]): Promise<Proof> => {
+    const { shape, tokens, inForce, read } = mesh;
+    const state = { inForce: inForce() ?? NO_ACCESS, cluster: await read(), shape, tokens: tokens() };
+    return await prover.prove({ candidate: { files }, state, ...(signedIn && { signedIn }) });
+  };
+  /**
+   * Puts a file in force, then stores it. The order matters, because a file that Kubernetes refuses must not come back
+   * at the next start.
+   */
+  const put = async (
+    { kept, access, plan: made, isOnDisk = false }: Change,
+    author: Author,
+    asked: AuditEvent,
+    accept: Acceptance = {},
+  ): Promise<Outcome<Plan>> => {
+    try {
+      refuseUnsafe(made, accept);
+      await mesh.take(access);
+    } catch (thrown) {
+      return refused(asked, thrown);
+    }
+    const accepted = made.findings.filter(({ kind }) => kind === 'not-known');
+    const reason = asked.reason ?? `Applied by ${author.by}.`;
+    const event = {
+      ...asked,
+      reason,
+      target: `${kept.main} plan ${made.id}`,
+      detail: {
+        ...asked.detail,
+        plan: made.id,
+        state: made.state,
+        resources: made.resources.length,
+        reach: made.reach.slice(0, 50),
+        ...(author.run && { run: author.run.id, commit: author.run.commit }),
+        changes: (made.changes ?? []).slice(0, 50).map(({ says }) => says),
+        // Records which unknown effects the author accepted.
+        ...(accepted.length > 0 && {
+          accepted_unknown: accepted.slice(0, 50).map(({ message, because }) => `${message}: ${because}`),
+        }),
+      },
+    };
+    const row = {
+      time: new Date().toISOString(),
+      applied_by: author.by,
+      reason,
+      plan: made.id,
+      main: kept.main,
+      files: JSON.stringify(kept.files),
+      ...(author.run && { run_of: author.run.of, run: String(author.run.id) }),
+      ...(isOnDisk && { on_disk: true }),
+    };
+    const written = await recordGrant(audit, event, (tx) => tx.write(ADD_ACCESS_VERSIONS, row));
+    if (!written.granted) return written;
+    if (isOnDisk) await mesh.followDisk();
+    return granted(event, made);
+  };
+  const fileOf = async (version: number): Promise<StoredFiles> => {
+    if (version === ON_DISK) return mesh.onDisk();
+    const kept = Number.isSafeInteger(version) && version > 0 ? await readVersion(store.db, version) : undefined;
+    if (kept) return kept;
+    throw new MeshpassError('plan_unknown', 'There is no such version of the access file.');
+  };
+
+  return {
+    fileOf,
+    plan: async (kept, signedIn) => {
+      const { plan, concerned } = await prove(kept, signedIn);
+      const made = { ...plan, changes: [...concerned, ...(plan.changes ?? [])] };
+      // The findings explain a plan that is refused anyway. If the only findings are unknown effects, which can be
+      // accepted, the plan is still rehearsed.
+      if (made.findings.some(({ kind }) => kind !== 'not-known')) return made;
+      await mesh.rehearse(manifestsToWrite(made.manifests, made.resources));
+      return made;
+    },
+    apply: (kept, planned, author, event, accept) => {
+      const decidedBy = mesh.inForce();
+      return runExclusive(mutex, 'policy', async () => {
+        const { run } = author;
+        const last = run && (await newestRun(store.db, run.of));
+        if (run && last !== undefined && run.id <= last)
+          return refused(
+            event,
+            new MeshpassError(
+              'plan_stale',
+              `Run ${last} has applied an access file, so run ${run.id} may not: its commit is not a later one. Run the workflow on the newest commit (workflow_dispatch).`,
+              { detail: { run: run.id, last } },
+            ),
+          );
+        if (mesh.inForce() !== decidedBy) return refused(event, anotherInForce());
+        const { access, plan: made } = await prove(kept);
+        if (made.id === planned && mesh.inForce() === decidedBy)
+          return await put({ kept, access, plan: made }, author, event, accept);
+        return refused(
+          event,
+          new MeshpassError(
+            'plan_stale',
+            'The cluster or the access file has changed since this plan was made. Plan again and review the result.',
+            { detail: { planned, now: made.id } },
+          ),
+        );
+      });
+    },
+    rollBack: (version, reason, author, asked, accept) => {
+      const decidedBy = mesh.inForce();
+      return runExclusive(mutex, 'policy', async () => {
+        if (mesh.inForce() !== decidedBy) return refused(asked, anotherInForce());
+        const kept = await fileOf(version);
+        const { access, plan } = await prove(kept);
+        const isOnDisk = version === ON_DISK;
+        const what = isOnDisk ? 'Handed back to the file on disk' : `Rolled back to version ${version}`;
+        const event = { ...asked, reason: `${what} by ${author.by}: ${reason}` };
+        return await put({ kept, access, plan, isOnDisk }, author, event, accept);
+      });
+    },
+  };
+}
+
+interface Change {
+  readonly kept: StoredFiles;
+  readonly access: Access;
+  readonly plan: Plan;
+  /** Whether this is the file on disk, which then takes control again. */
+  readonly isOnDisk?: boolean;
+}
+
+/** The author was authorized by the file in force when the request was made. */
+function anotherInForce(): MeshpassError {
+  return new MeshpassError('plan_stale', 'Another access file has come into force. Review it and try again.');
+}

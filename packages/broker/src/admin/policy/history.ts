@@ -1,0 +1,85 @@
+/**
+ * History of applied access files. It determines the file in force after a restart, and which versions a rollback can
+ * target.
+ */
+import { type Access, parseAccess } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import type { Kysely } from 'kysely';
+import { z } from 'zod';
+import type { Tables } from '../../store/index.ts';
+
+export const Files = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
+/** Texts by path, as in `include`. */
+export type Files = z.infer<typeof Files>;
+
+export interface AccessVersion {
+  readonly version: number;
+  /** RFC 3339. */
+  readonly time: string;
+  readonly by: string;
+  readonly reason: string;
+  /** Id of the plan that applied it. */
+  readonly plan: string;
+}
+
+export interface StoredFiles {
+  readonly main: string;
+  readonly files: Files;
+}
+
+const LISTED = 100;
+
+/** Lists versions, newest first. */
+export async function listVersions(db: Kysely<Tables>): Promise<readonly AccessVersion[]> {
+  const columns = ['version', 'time', 'applied_by', 'reason', 'plan'] as const;
+  const rows = await db
+    .selectFrom('access_versions')
+    .select(columns)
+    .orderBy('version', 'desc')
+    .limit(LISTED)
+    .execute();
+  return rows.map(({ version, time, applied_by, reason, plan }) => ({
+    version: Number(version),
+    time: time.toISOString(),
+    by: applied_by,
+    reason,
+    plan,
+  }));
+}
+
+/** Reads the files of a version, or undefined if the version does not exist. */
+export async function readVersion(db: Kysely<Tables>, version: number): Promise<StoredFiles | undefined> {
+  const row = await db
+    .selectFrom('access_versions')
+    .select(['main', 'files'])
+    .where('version', '=', String(version))
+    .executeTakeFirst();
+  return row && toStoredFiles(row);
+}
+
+/** @returns the newest run of this repository that applied a file, even if it was rolled back since */
+export async function newestRun(db: Kysely<Tables>, of: string): Promise<number | undefined> {
+  const row = await db
+    .selectFrom('access_versions')
+    .select(({ fn }) => fn.max('run').as('run'))
+    .where('run_of', '=', of)
+    .executeTakeFirst();
+  return row?.run == null ? undefined : Number(row.run);
+}
+
+/** Reads the files from a table row, which contains texts by path as JSON. */
+export function toStoredFiles({ main, files }: { readonly main: string; readonly files: string }): StoredFiles {
+  return { main, files: Files.parse(JSON.parse(files)) };
+}
+
+/**
+ * Parses files from a caller or the store.
+ * @throws MeshpassError `access_*`, `request_malformed`
+ */
+export function parseFiles({ main, files }: StoredFiles): Access {
+  const text = Object.hasOwn(files, main) ? files[main]! : undefined;
+  if (text === undefined) throw new MeshpassError('request_malformed', `The files do not include ${main}.`);
+  return parseAccess(text, main, {
+    include: (path) => (Object.hasOwn(files, path) ? { text: files[path]! } : { problem: 'does not exist' }),
+  });
+}

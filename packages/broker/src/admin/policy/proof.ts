@@ -1,0 +1,39 @@
+/** Messages between the broker and the process that reads and proves access files. Plain data in both directions. */
+import type { Access } from '@meshpass/access';
+import type { AccessChange, Plan, PlanInput } from '@meshpass/analysis/plan';
+import type { ErrorCode } from '@meshpass/identity';
+import type { ClusterObject } from '../../mesh/index.ts';
+import type { OperatorSession } from '../operator/caller.ts';
+import type { StoredFiles } from './history.ts';
+
+export interface ProofRequest {
+  /** Text from a caller, or the parsed file in force. */
+  readonly candidate: { readonly files: StoredFiles } | { readonly access: Access };
+  /** State to plan against. */
+  readonly state: Omit<PlanInput, 'access' | 'cluster'> & { readonly cluster: readonly ClusterObject[] };
+  /** Operators whose roles the change may affect. */
+  readonly signedIn?: readonly OperatorSession[];
+}
+
+export interface Proof {
+  readonly access: Access;
+  readonly plan: Plan;
+  /** Roles gained and lost by signed-in operators. */
+  readonly concerned: readonly AccessChange[];
+}
+
+export type ProofReply =
+  | Proof
+  | {
+      readonly refused: {
+        readonly code: ErrorCode;
+        readonly message: string;
+        readonly detail: Readonly<Record<string, unknown>>;
+      };
+    };
+
+/** First argument that makes a single executable start as this process. */
+export const PROVE_VERB = '__prove';
+
+/** Heap limits; the process needs about 80 MB more. */
+export const PROVE_NODE_OPTIONS = ['--max-old-space-size=144', '--max-semi-space-size=8'] as const;

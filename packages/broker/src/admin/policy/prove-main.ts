@@ -1,0 +1,51 @@
+/** Process that reads and proves callers' access files. prover.ts starts it, and kills it on a timeout. */
+import { planChange } from '@meshpass/analysis/plan';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { loadObject } from '@meshpass/istio';
+import { operatorsConcerned } from '../operator/operators-concerned.ts';
+import { parseFiles } from './history.ts';
+import type { Proof, ProofReply, ProofRequest } from './proof.ts';
+
+/**
+ * Maximum size of the policies and of the findings as JSON, characters. The broker parses and sends both while other
+ * requests wait.
+ */
+const MAX_ANSWER = 2 * 1024 * 1024;
+
+process.on('message', (request: ProofRequest) => process.send!(answer(request)));
+process.on('disconnect', () => process.exit());
+process.send!('started');
+
+function answer({ candidate, state, signedIn = [] }: ProofRequest): ProofReply {
+  try {
+    const access = 'files' in candidate ? parseFiles(candidate.files) : candidate.access;
+    const { inForce } = state;
+    const cluster = state.cluster.flatMap((one) => [...loadObject(one, `${one.kind} ${one.metadata.name}`).resources]);
+    const plan = planChange({ ...state, access, cluster });
+    return bounded({ access, plan, concerned: inForce ? operatorsConcerned(signedIn, inForce, access) : [] });
+  } catch (thrown) {
+    const { code, message, detail } = toMeshpassError(thrown, 'internal', String(thrown));
+    return { refused: { code, message, detail } };
+  }
+}
+
+/**
+ * Limits the size of a proof.
+ * @throws MeshpassError `policy_too_large`
+ */
+function bounded(proof: Proof): Proof {
+  const { manifests, ...said } = proof.plan;
+  for (const [what, part] of [
+    ['The policies of this access file', manifests],
+    ['The description of this change', [said, proof.concerned]],
+  ] as const) {
+    const { length } = JSON.stringify(part);
+    if (length > MAX_ANSWER)
+      throw new MeshpassError(
+        'policy_too_large',
+        `${what} would be ${Math.ceil(length / 1024 / 1024)} MiB long, more than ${MAX_ANSWER / 1024 / 1024}. ` +
+          'Divide the change: apply some of its grants first, or name teams rather than people.',
+      );
+  }
+  return proof;
+}

@@ -1,0 +1,190 @@
+/**
+ * Reads and proves callers' access files in a separate process, one at a time, with limits on time and memory. A thread
+ * would not do: V8 ends the whole process if a large allocation exceeds a thread's limit, and that limit excludes typed
+ * arrays.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { isSea } from 'node:sea';
+import { fileURLToPath } from 'node:url';
+import { MeshpassError } from '@meshpass/identity';
+import { PROVE_NODE_OPTIONS, PROVE_VERB, type Proof, type ProofReply, type ProofRequest } from './proof.ts';
+
+export interface Prover {
+  /** @throws MeshpassError `access_*`, `policy_too_large`, `overloaded`, `internal` */
+  readonly prove: (request: ProofRequest) => Promise<Proof>;
+  close(): void;
+}
+
+/** Timeout of a caller's request, milliseconds. */
+const LIMIT_MS = 4_500;
+/** Timeout for a proof that the watch needs, which keeps no caller waiting, milliseconds. */
+export const WATCH_LIMIT_MS = 60_000;
+/**
+ * Maximum time to wait for other requests and for the process to start, in multiples of the timeout. After that, the
+ * request fails with `overloaded`.
+ */
+const MAX_WAIT = 2;
+/** Maximum waiting and running requests. */
+const MAX_REQUESTS = 16;
+/** How long the process can be idle before it ends. */
+const IDLE_MS = 60_000;
+/** Memory limit. V8's own limit excludes typed arrays, so the broker monitors the whole process. */
+const MAX_BYTES = 256 * 1024 * 1024;
+const OBSERVE_MS = 100;
+
+export interface ProverLimits {
+  /** Timeout, counted from when the process receives a request, milliseconds. */
+  readonly limitMs?: number;
+  /** Maximum resident memory of the process, bytes. */
+  readonly maxBytes?: number;
+}
+
+/** Creates the prover; its process starts with the first request. */
+export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: ProverLimits = {}): Prover {
+  let current: { readonly child: ChildProcess; readonly started: Promise<unknown> } | undefined;
+  let turn: Promise<unknown> = Promise.resolve();
+  let requests = 0;
+  let idle: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const end = (): void => {
+    clearTimeout(idle);
+    current?.child.kill('SIGKILL');
+    current = undefined;
+  };
+
+  const begin = () => {
+    const child = start();
+    current = { child, started: nextMessage(child, limitMs * MAX_WAIT) };
+    return current;
+  };
+
+  /**
+   * Runs a request when its turn comes.
+   * @param arrived when the request arrived, by `performance.now()`
+   */
+  const run = async (request: ProofRequest, arrived: number): Promise<ProofReply> => {
+    const left = () => limitMs * MAX_WAIT - (performance.now() - arrived);
+    if (closed || left() <= 0) throw busy('Other access files are being proven; try again.');
+    clearTimeout(idle);
+    const { child, started } = current?.child.connected ? current : begin();
+    const late = Promise.withResolvers<'late'>();
+    const timer = setTimeout(late.resolve, left(), 'late');
+    const began = await Promise.race([started, late.promise]);
+    clearTimeout(timer);
+    if (began === 'late') throw busy('The process that proves access files is still starting; try again.');
+    if (!began) {
+      end();
+      throw busy('The process that proves access files does not start; try again.');
+    }
+    child.send(request, () => undefined);
+    const stopObserving = endIfLarger(child, maxBytes);
+    const reply = await nextMessage(child, limitMs);
+    const isLarger = stopObserving();
+    // V8 aborts if the heap is full.
+    const exceeded =
+      isLarger || child.signalCode === 'SIGABRT' || (child.exitCode === null && child.signalCode === null);
+    if (!reply) {
+      end();
+      // The next request then does not have to wait for the process to start.
+      if (!closed) begin();
+    }
+    idle = setTimeout(end, IDLE_MS).unref();
+    if (reply) return reply as ProofReply;
+    if (closed) throw busy('The broker is stopping; try again.');
+    if (exceeded) throw new MeshpassError('policy_too_large', tooLarge(limitMs));
+    throw new MeshpassError('internal', 'The process that proves access files ended unexpectedly; try again.');
+  };
+
+  const prove = async (request: ProofRequest): Promise<Proof> => {
+    if (requests >= MAX_REQUESTS) throw busy('Too many access files wait to be proven; try again.');
+    requests++;
+    const arrived = performance.now();
+    const running = turn.then(() => run(request, arrived));
+    turn = running.catch(() => undefined);
+    try {
+      const reply = await running;
+      if (!('refused' in reply)) return reply;
+      const { code, message, detail } = reply.refused;
+      throw new MeshpassError(code, message, { detail });
+    } finally {
+      requests--;
+    }
+  };
+
+  return {
+    prove,
+    close: () => {
+      closed = true;
+      end();
+    },
+  };
+}
+
+function tooLarge(limitMs: number): string {
+  return (
+    `Reading and proving this access file exceeds the limit for one change (${limitMs / 1000} seconds, 256 MiB). ` +
+    'Shorten its expressions, merge path templates that are alike, or divide the change.'
+  );
+}
+
+function busy(message: string): MeshpassError {
+  return new MeshpassError('overloaded', message, { retryAfter: 5 });
+}
+
+/** Starts the process without the broker's environment. */
+function start(): ChildProcess {
+  const program = isSea()
+    ? PROVE_VERB
+    : fileURLToPath(new URL(`./prove-main${import.meta.url.slice(-3)}`, import.meta.url));
+  const child = fork(program, {
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    execArgv: [],
+    env: { NODE_OPTIONS: PROVE_NODE_OPTIONS.join(' '), MALLOC_ARENA_MAX: '1' },
+  });
+  child.unref();
+  child.channel?.unref();
+  return child;
+}
+
+/**
+ * Ends the process if it exceeds the limit.
+ * @returns a function that stops monitoring and reports whether the limit was exceeded
+ */
+function endIfLarger(child: ChildProcess, maxBytes: number): () => boolean {
+  let isLarger = false;
+  const observing = setInterval(() => {
+    if (residentBytes(child) <= maxBytes) return;
+    isLarger = true;
+    child.kill('SIGKILL');
+  }, OBSERVE_MS);
+  return () => {
+    clearInterval(observing);
+    return isLarger;
+  };
+}
+
+/** @returns resident memory in bytes, or 0 if the process has ended or the system has no `/proc` */
+function residentBytes({ pid }: ChildProcess): number {
+  try {
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
+
+/** @returns undefined if no message came in time, or the process has ended */
+function nextMessage(child: ChildProcess, milliseconds: number): Promise<unknown> {
+  return new Promise((resolve) => {
+    const settle = (message?: unknown): void => {
+      clearTimeout(late);
+      child.off('message', settle).off('exit', gone).off('error', gone);
+      resolve(message);
+    };
+    const gone = (): void => settle();
+    const late = setTimeout(gone, milliseconds);
+    child.on('message', settle).on('exit', gone).on('error', gone);
+  });
+}

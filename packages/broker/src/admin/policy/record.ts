@@ -1,0 +1,50 @@
+/** Records the outcome of access files, and findings about foreign policies, in the audit log. */
+import type { Finding } from '@meshpass/analysis/plan';
+import type { Logger } from 'pino';
+import { auditRow, type Journal, newEvent, untilStored } from '../../audit/index.ts';
+import type { Clock, Random } from '../../base/index.ts';
+import type { DiskFile, PolicyDecisions } from '../../mesh/index.ts';
+import { SET_IN_FORCE } from './statements.ts';
+
+type Decision = Parameters<Parameters<PolicyDecisions['listen']>[0]>[0];
+
+export interface RecordContext {
+  readonly journal: Journal;
+  /** Receives store failures. The write is retried after each. */
+  readonly onFailure: (cause: unknown) => void;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/**
+ * Creates the recorder. Its rows wait while the store is unavailable. A broker that stops before the store is back logs
+ * them instead. When a file from disk comes into force, it is stored with its row for the next broker (in-force.ts).
+ */
+export function recordPolicy(context: RecordContext, log: Logger) {
+  const { clock, random } = context;
+  let newest: DiskFile | undefined;
+  return {
+    decision: ({ outcome, code, reason, file, disk }: Decision): void => {
+      newest = disk ?? newest;
+      const event = { ...newEvent('policy.apply', {}, clock, random), target: file };
+      const row = auditRow(event, outcome, reason, code, clock());
+      void untilStored(context, (tx) => {
+        tx.audit(row);
+        // A later attempt must not replace a newer file.
+        if (disk && newest) tx.write(SET_IN_FORCE, inForceRow(newest));
+      });
+    },
+    finding: ({ kind, grant, message, because }: Finding, state: 'found' | 'gone'): void => {
+      const reason = state === 'found' ? `${message}: ${because}` : `No longer: ${message}`;
+      log.warn({ kind, grant, because, state }, state === 'found' ? message : `no longer: ${message}`);
+      const event = { ...newEvent('policy.watch', {}, clock, random), grant, detail: { kind, because } };
+      const code = state === 'found' ? 'plan_refused' : undefined;
+      const row = auditRow(event, state === 'found' ? 'refused' : 'allowed', reason, code, clock());
+      void untilStored(context, (tx) => tx.audit(row));
+    },
+  };
+}
+
+function inForceRow({ digest, main, files }: DiskFile) {
+  return { singleton: true, digest, main, files: JSON.stringify(files) } as const;
+}

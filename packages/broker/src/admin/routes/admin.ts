@@ -1,0 +1,176 @@
+/** Operator routes for listing and ending sessions. */
+import { isPlainText } from '@meshpass/identity/text';
+import { z } from 'zod';
+import { type AuditEvent, granted, type Outcome, recordGrant } from '../../audit/index.ts';
+import { expiryOf, grantsOf, type Live, type LiveIndex, principalUnder, type Sessions } from '../../core/index.ts';
+import type { RouteContext } from '../../http/index.ts';
+import type { OperatorAction } from '../operator/actions.ts';
+import type { OperatorCaller } from '../operator/caller.ts';
+import { askedBy, type MountedOperatorRoute, operatorRoute } from '../operator/operator-route.ts';
+import type { Operators } from '../operator/operators.ts';
+
+export interface AdminContext extends RouteContext {
+  readonly sessions: Pick<Sessions, 'live' | 'close' | 'denyLate'>;
+  readonly operators: Operators;
+}
+
+const text = z.string().min(1).max(255);
+const SELECTORS = {
+  id: text.optional(),
+  /** Login (case-insensitive) or subject, exact match. */
+  user: text.optional(),
+  subject: text.optional(),
+  /** The workspace's name or key. */
+  workspace: text.optional(),
+  grant: text.optional(),
+};
+type Selector = { readonly [K in keyof typeof SELECTORS]?: string | undefined };
+
+/** Maximum and default number of sessions in a page. */
+const MOST_SESSIONS = 1_000;
+/** Query of `GET /admin/sessions`. */
+export const ListQuery = z.strictObject({
+  ...SELECTORS,
+  /** Returns the sessions after this id, ordered by id. */
+  after: text.optional(),
+  limit: z.coerce.number().int().min(1).max(MOST_SESSIONS).default(MOST_SESSIONS),
+});
+/** Body of `POST /admin/sessions/close`. */
+export const CloseOrder = z
+  .strictObject({
+    ...SELECTORS,
+    all: z.literal(true).optional(),
+    reason: z.string().max(200).refine(isPlainText).optional(),
+  })
+  .refine(({ reason: _, ...order }) => Object.values(order).filter((value) => value !== undefined).length === 1, {
+    message: 'name exactly one of id, user, subject, workspace, grant, all',
+  });
+
+/**
+ * Returns the routes. `GET /admin/sessions` responds with `{"sessions": [...], "next": ID}`; `next` is present if there
+ * are more sessions, and is the value of `after` for the next page. `POST /admin/sessions/close` ends the selected
+ * sessions.
+ */
+export function adminRoutes(context: AdminContext): readonly MountedOperatorRoute[] {
+  const { sessions, operators } = context;
+  return [
+    // As everywhere, an allowed read leaves no audit row.
+    operatorRoute(
+      operators,
+      {
+        does: {
+          among: ['sessions.list', 'sessions.find', 'sessions.show'],
+          of: ({ body: { after: _, limit: __, ...selector } }) => {
+            if (selector.id !== undefined) return 'sessions.show';
+            return Object.keys(selector).length > 0 ? 'sessions.find' : 'sessions.list';
+          },
+        },
+        method: 'GET',
+        path: '/admin/sessions',
+        action: 'operator.list',
+        schema: ListQuery,
+      },
+      async ({ event, body }) => granted(event, pageOf(sessions.live, body)),
+    ),
+    operatorRoute(
+      operators,
+      {
+        does: { among: Object.values(CLOSES), of: ({ body }) => closing(body) },
+        method: 'POST',
+        path: '/admin/sessions/close',
+        action: 'operator.close',
+        schema: CloseOrder,
+      },
+      async ({ event, body, caller, because }) =>
+        await closeSelected(context, event, { ...body, reason: because }, caller),
+    ),
+  ];
+}
+
+/** Action for each selector. */
+const CLOSES = {
+  id: 'sessions.close',
+  user: 'sessions.close-user',
+  subject: 'sessions.close-user',
+  workspace: 'sessions.close-workspace',
+  grant: 'sessions.close-grant',
+  all: 'sessions.close-all',
+} as const satisfies Readonly<Record<string, OperatorAction>>;
+
+function closing(order: z.infer<typeof CloseOrder>): OperatorAction {
+  const by = (Object.keys(CLOSES) as (keyof typeof CLOSES)[]).find((name) => order[name] !== undefined);
+  // The schema requires a selector. Without one, the strictest action would apply.
+  return CLOSES[by ?? 'all'];
+}
+
+async function closeSelected(
+  { audit, sessions }: AdminContext,
+  asked: AuditEvent,
+  { all, reason, ...selector }: z.infer<typeof CloseOrder>,
+  caller: OperatorCaller,
+): Promise<Outcome<{ readonly closed: readonly string[]; readonly denied: readonly string[] }>> {
+  const { id } = selector;
+  const matching = select(sessions.live, selector);
+  const closed = matching.map((one) => one.session.id);
+  const event = {
+    ...asked,
+    target: all ? 'all' : Object.values(selector).find((value) => value !== undefined),
+    reason: askedBy(caller, reason || undefined),
+    // Session rows reference this decision, because thousands of ids would not fit here.
+    detail: { ...asked.detail, order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
+  };
+  const request = { cause: 'operator', source: event.source, detail: { decision: event.id } } as const;
+  await Promise.all(matching.map((one) => sessions.close(one, request)));
+  // An attacker with the session's keys may already have ended the session, in which case it could not be closed.
+  const late = id !== undefined && closed.length === 0 ? await sessions.denyLate(id) : undefined;
+  const denied = late ? [id!] : [];
+  const decided = late ? { ...event, detail: { ...event.detail, denied } } : event;
+  const written = await recordGrant(audit, decided, late?.changes, late?.written);
+  return written.granted ? granted(event, { closed, denied }) : written;
+}
+
+function pageOf(live: LiveIndex, { after = '', limit, ...selector }: z.infer<typeof ListQuery>) {
+  // Ordered by id, which never changes. Sessions that open or end between two pages therefore do not shift the rest.
+  const matching = select(live, selector).filter(({ session }) => session.id > after);
+  const page = matching.sort((a, b) => (a.session.id < b.session.id ? -1 : 1)).slice(0, limit);
+  return {
+    sessions: page.map(describe),
+    ...(page.length < matching.length && { next: page.at(-1)!.session.id }),
+  };
+}
+
+function select(live: LiveIndex, selector: Selector): Live[] {
+  return [...live.all()].filter((one) => matches(one, selector));
+}
+
+function matches({ session }: Live, { id, user, subject, workspace, grant }: Selector): boolean {
+  const { attestation } = session;
+  return (
+    (id === undefined || session.id === id) &&
+    (subject === undefined || attestation.subject === subject) &&
+    (user === undefined ||
+      attestation.login.toLowerCase() === user.toLowerCase() ||
+      attestation.githubUser?.login.toLowerCase() === user.toLowerCase() ||
+      attestation.subject === user) &&
+    (workspace === undefined || attestation.workspace.key === workspace || attestation.workspace.name === workspace) &&
+    (grant === undefined || principalUnder(session, grant) !== undefined)
+  );
+}
+
+/** Describes a session without its token hash, which is the only secret field. */
+function describe({ session, leaseUntil }: Live) {
+  const { attestation } = session;
+  return {
+    id: session.id,
+    subject: attestation.subject,
+    login: attestation.login,
+    issuer: attestation.issuer,
+    workspace: attestation.workspace.name,
+    workspace_key: attestation.workspace.key,
+    repository: attestation.workspace.repository?.fullName,
+    grants: grantsOf(session),
+    opened_at: session.openedAt,
+    expires_at: expiryOf(session),
+    lease_expires_at: leaseUntil,
+  };
+}

@@ -1,0 +1,134 @@
+/** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import { type AuditLog, granted, refused } from '../../audit/index.ts';
+import type { RouteContext } from '../../http/index.ts';
+import {
+  askedBy,
+  type ByParameters,
+  type MountedOperatorRoute,
+  type OperatorRoute,
+  operatorRoute,
+  Reason,
+} from '../operator/operator-route.ts';
+import type { Operators } from '../operator/operators.ts';
+
+export interface AuditRoutesContext extends RouteContext {
+  readonly operators: Operators;
+  readonly trail: AuditLog['trail'];
+}
+
+/** Query of `GET /audit`. */
+export const AuditPage = z.object({
+  /** Returns the rows after this one, in the order they were written. */
+  after: z.coerce.number().int().nonnegative().default(0),
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  /** Returns this number of most recent rows instead. */
+  last: z.coerce.number().int().min(1).max(1000).optional(),
+  session: z.string().max(64).optional(),
+  decision: z.string().max(64).optional(),
+});
+/** Query of `GET /audit/export`. */
+export const ExportFrom = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
+/** Body of `POST /audit/prune`. */
+export const PruneOrder = z.strictObject({ before: z.iso.datetime({ offset: true }), reason: Reason.optional() });
+
+const NO_STORE = { 'cache-control': 'no-store' };
+
+/**
+ * Returns the routes. `GET /audit` responds with `{"rows": [...], "next": SEQ}`; `next` is the value of `after` for the
+ * next page. The other routes are `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `GET /audit/restores`
+ * and `POST /audit/prune`.
+ */
+export function auditRoutes(context: AuditRoutesContext): readonly MountedOperatorRoute[] {
+  const { trail, operators } = context;
+  return [
+    read(operators, { path: '/audit', does: PAGES, schema: AuditPage }, async (page) => {
+      const rows = await trail.page(page);
+      return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
+    }),
+    read(operators, { path: '/audit/export', does: 'audit.export', schema: ExportFrom }, async ({ after }) => {
+      const lines = await trail.exportAfter(after);
+      return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
+    }),
+    read(operators, { path: '/audit/checkpoint', does: 'audit.checkpoint' }, async () =>
+      text(await trail.checkpoint()),
+    ),
+    read(operators, { path: '/audit/key', does: 'audit.key' }, async () =>
+      text(
+        trail
+          .verifiers()
+          .map((key) => `${key}\n`)
+          .join(''),
+      ),
+    ),
+    read(operators, { path: '/audit/restores', does: 'audit.restores' }, async () =>
+      Response.json({ restores: await trail.restores() }, { headers: NO_STORE }),
+    ),
+    operatorRoute(
+      operators,
+      { does: 'audit.prune', method: 'POST', path: '/audit/prune', action: 'audit.prune', schema: PruneOrder },
+      async ({ event, body: { before }, caller, because }) =>
+        await trail.prune(new Date(before), { ...event, reason: askedBy(caller, because) }),
+    ),
+  ];
+}
+
+const PAGES: ByParameters<z.infer<typeof AuditPage>> = {
+  among: ['audit.page', 'audit.tail', 'audit.session', 'audit.decision'],
+  of: ({ body: { last, session, decision } }) => {
+    if (decision !== undefined) return 'audit.decision';
+    if (session !== undefined) return 'audit.session';
+    return last === undefined ? 'audit.page' : 'audit.tail';
+  },
+};
+
+/** Creates a read route. As everywhere, an allowed read leaves no audit row. */
+function read<Query>(
+  operators: Operators,
+  one: Pick<OperatorRoute<Query>, 'path' | 'does' | 'schema'>,
+  answer: (query: Query) => Promise<Response>,
+): MountedOperatorRoute {
+  return operatorRoute(operators, { ...one, method: 'GET', action: 'operator.list' }, async ({ event, body }) => {
+    try {
+      return granted(event, await answer(body));
+    } catch (thrown) {
+      return refused(event, thrown instanceof MeshpassError ? thrown : unavailable(thrown));
+    }
+  });
+}
+
+function text(body: string): Response {
+  return new Response(body, { headers: { ...NO_STORE, 'content-type': 'text/plain; charset=utf-8' } });
+}
+
+function unavailable(cause: unknown): MeshpassError {
+  return new MeshpassError('store_unavailable', 'The store does not answer.', { cause });
+}
+
+const CHUNK = 64 * 1024;
+
+/**
+ * Streams lines in chunks. If the store fails partway, the stream is cut off, and verification detects the missing
+ * rows.
+ */
+function inChunks(lines: AsyncGenerator<string>): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  return new ReadableStream({
+    pull: async (controller) => {
+      let text = '';
+      while (text.length < CHUNK) {
+        const { done, value } = await lines.next();
+        if (done) {
+          if (text !== '') controller.enqueue(encoder.encode(text));
+          return controller.close();
+        }
+        text += value;
+      }
+      controller.enqueue(encoder.encode(text));
+    },
+    cancel: async () => {
+      await lines.return(undefined);
+    },
+  });
+}

@@ -1,0 +1,72 @@
+/** Routes for drills: the store's record of an ended session, and a signature for the report. */
+import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
+import { MeshpassError } from '@meshpass/identity/error';
+import { granted, recordGrant } from '../../audit/index.ts';
+import type { RotatingSigner, Sessions } from '../../core/index.ts';
+import type { RouteContext } from '../../http/index.ts';
+import type { Store } from '../../store/index.ts';
+import { nameOf } from '../operator/caller.ts';
+import { type MountedOperatorRoute, operatorRoute } from '../operator/operator-route.ts';
+import type { Operators } from '../operator/operators.ts';
+
+export interface DrillContext extends RouteContext {
+  readonly store: Store;
+  readonly signer: Pick<RotatingSigner, 'sign'>;
+  readonly publicUrl: string;
+  readonly operators: Operators;
+  readonly denies: Sessions['denies'];
+}
+
+/** Returns `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
+export function drillRoutes(context: DrillContext): readonly MountedOperatorRoute[] {
+  const { operators } = context;
+  return [
+    operatorRoute(
+      operators,
+      { does: 'drill.session', method: 'GET', path: '/admin/drill/sessions/:id', action: 'operator.drill' },
+      async ({ event, params }) => granted(event, await recorded(context, params.id ?? '')),
+    ),
+    operatorRoute(
+      operators,
+      {
+        does: 'drill.evidence',
+        method: 'POST',
+        path: '/admin/drill/evidence',
+        action: 'operator.drill',
+        // Only signs reports in exactly this form, and with a type that no verifier accepts as a token.
+        schema: DrillReport,
+      },
+      async ({ event: asked, body: drill, caller }) => {
+        const session = await recorded(context, drill.session.id);
+        const signedAt = new Date(context.clock()).toISOString();
+        const witness = { broker: context.publicUrl, signed_at: signedAt, session };
+        const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
+        const reason = `${nameOf(caller)} requested the signed report of a drill.`;
+        const written = await recordGrant(context.audit, { ...asked, sessionId: session.id, reason });
+        return written.granted ? granted(written.event, { evidence }) : written;
+      },
+    ),
+  ];
+}
+
+async function recorded({ store: { db }, denies }: DrillContext, id: string): Promise<RecordedSession> {
+  const [session, principals] = await Promise.all([
+    db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
+    db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
+  ]).catch((cause) => {
+    throw new MeshpassError('store_unavailable', 'The store does not answer.', { cause });
+  });
+  if (!session) throw new MeshpassError('not_found', 'The store has no session with this id.');
+  return {
+    id: session.id,
+    opened_at: session.opened_at.toISOString(),
+    closed_at: session.closed_at?.toISOString() ?? null,
+    close_cause: session.close_cause,
+    principals: principals.map(({ spiffe_id, namespace, last_not_after, revoke_cause }) => ({
+      spiffe_id,
+      namespace,
+      last_not_after: last_not_after?.toISOString() ?? null,
+      denied: denies(revoke_cause ?? session.close_cause ?? undefined),
+    })),
+  };
+}

@@ -1,0 +1,243 @@
+/** Routes for operators to sign in and out, list roles and sessions, and end sessions. */
+
+import type { IncomingMessage } from 'node:http';
+import { OPERATOR_ROLES, operatorClientOf, type SignInClient } from '@meshpass/access';
+import { JWT_TYPE, MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import { MAX_ID_TOKEN } from '@meshpass/identity/sign-in/wire';
+import { z } from 'zod';
+import { granted, refused } from '../../audit/index.ts';
+import { createRateAllowance, seconds, timestamp } from '../../base/index.ts';
+import { readTokenForm, type TokenForm } from '../../core/index.ts';
+import { createSlots, type Route, type RouteContext, readBody, route } from '../../http/index.ts';
+import { OPERATOR_ACTIONS, type OperatorAction, termsOf } from '../operator/actions.ts';
+import { may, nameOf, type OperatorCaller, type OperatorSession } from '../operator/caller.ts';
+import { confirmSignIn } from '../operator/confirm-sign-in.ts';
+import { closeOperatorSessions } from '../operator/end-sessions.ts';
+import { askedBy, type MountedOperatorRoute, operatorRoute, Reason } from '../operator/operator-route.ts';
+import type { Operators } from '../operator/operators.ts';
+import { callerOf, confirmedUntil } from '../operator/sessions.ts';
+import { type SignInContext, signIn } from '../operator/sign-in.ts';
+
+export interface OperatorsContext extends RouteContext, SignInContext {
+  readonly operators: Operators;
+}
+
+/** Concurrent sign-ins, in total and per source. Limited because each sign-in may send a request to an issuer. */
+const SIGN_INS = { total: 16, perSource: 4 };
+
+/** Confirmations per session. */
+const CONFIRMATIONS = { burst: 10, perSecond: 0.5 };
+
+/** Body of `POST /operator/session/confirm`. */
+export const ConfirmSignInOrder = z.strictObject({ id_token: z.string().min(1).max(MAX_ID_TOKEN) });
+const id = z.string().min(1).max(64);
+/** Body of `POST /operator/sessions/close`. */
+export const CloseOperatorsOrder = z
+  .strictObject({
+    id: id.optional(),
+    /** Ends all sessions of this subject, including those that this broker has not seen. */
+    subject: z.string().min(1).max(512).optional(),
+    reason: Reason.optional(),
+  })
+  .refine(({ id, subject }) => (id === undefined) !== (subject === undefined), { message: 'name id or subject' });
+
+/** Returns the routes for clients without an operator session: `GET /operator/sign-in` and `POST /operator/session`. */
+export function signInRoutes(context: OperatorsContext): readonly Route[] {
+  const { operators, publicUrl } = context;
+  const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
+  return [
+    // Client ids of public clients are not secret. Every browser that signs in exposes them.
+    route({
+      method: 'GET',
+      path: '/operator/sign-in',
+      action: 'operator.sign-in',
+      authentication: ({ event }) => granted(event, undefined),
+      handler: async ({ event }) => {
+        const { trust, operators: named } = context.access();
+        const issuers = trust.issuers.flatMap(({ name, issuer, signIn }) =>
+          signIn && named ? [offerOf(name, issuer, signIn)] : [],
+        );
+        return granted(event, { broker: publicUrl, issuers });
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/operator/session',
+      action: 'operator.sign-in',
+      authentication: operators.keyAuthentication,
+      read: tokenForm,
+      atTokenEndpoint: true,
+      handler: async ({ caller: { jkt }, body: form, event }) => {
+        const leave = slots.take(sourceGroup(event.source ?? 'unknown'));
+        const request = { token: form.subjectToken, tokenType: form.subjectTokenType, jkt, event };
+        const exchange = () => signIn(context, request);
+        const asks = form.subjectTokenType === JWT_TYPE;
+        const done = await (asks ? operators.askOutside(event, exchange) : exchange()).finally(leave);
+        if (!done.granted) return done;
+        const { session, caller } = done.value;
+        return granted(done.event, {
+          access_token: await context.tokens.issue(session),
+          issued_token_type: OPERATOR_SESSION_TYPE,
+          token_type: 'DPoP',
+          ...timesOf(context, session),
+          broker: publicUrl,
+          operator: describeCaller(caller),
+        });
+      },
+    }),
+  ];
+}
+
+function offerOf(name: string, issuer: string, signIn: SignInClient) {
+  const { scopes, refresh, consent = true } = signIn;
+  return { name, issuer, client: operatorClientOf(signIn), scopes, refresh, consent };
+}
+
+/** Returns how much time a session has left, seconds. */
+function timesOf(
+  { clock, confirmSeconds }: Pick<OperatorsContext, 'clock' | 'confirmSeconds'>,
+  session: OperatorSession,
+) {
+  const now = seconds(clock);
+  return { expires_in: session.expiresAt - now, confirm_in: confirmedUntil(session, confirmSeconds()) - now };
+}
+
+async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
+  return readTokenForm(request.headers['content-type'], await readBody(request));
+}
+
+/**
+ * Returns `GET` and `DELETE /operator/session`, `POST /operator/session/confirm`, `GET /operator/roles`,
+ * `GET /operator/sessions` and `POST /operator/sessions/close`.
+ */
+export function operatorsRoutes(context: OperatorsContext): readonly MountedOperatorRoute[] {
+  const { operators, sessions } = context;
+  const unconfirmed = { authentication: operators.unconfirmedAuthentication };
+  const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
+  const attempts = createRateAllowance({ ...CONFIRMATIONS, clock: context.clock });
+  const listed = () => sessions.all().map((session) => ({ session, caller: callerOf(session, context.access()) }));
+  return [
+    operatorRoute(
+      operators,
+      { does: 'operators.whoami', method: 'GET', path: '/operator/session', action: 'operator.list' },
+      async ({ caller, event }) => {
+        const { session } = caller;
+        const actions = Object.keys(OPERATOR_ACTIONS).filter((name) => may(caller, name as OperatorAction));
+        return granted(event, {
+          operator: describeCaller(caller),
+          expires_at: session ? timestamp(session.expiresAt) : null,
+          confirmed_until: session ? timestamp(confirmedUntil(session, context.confirmSeconds())) : null,
+          actions,
+        });
+      },
+    ),
+    operatorRoute(
+      unconfirmed,
+      {
+        does: 'operators.confirm-sign-in',
+        method: 'POST',
+        path: '/operator/session/confirm',
+        action: 'operator.confirm-sign-in',
+        schema: ConfirmSignInOrder,
+        limit: MAX_ID_TOKEN + 1_024,
+      },
+      async ({ caller, body, event }) => {
+        const session = caller.session!;
+        if (!attempts.take(session.id)) throw tooMany();
+        const leave = slots.take(sourceGroup(event.source ?? 'unknown'));
+        const done = await confirmSignIn(context, { session, token: body.id_token, event }).finally(leave);
+        if (!done.granted) return done;
+        const operator = describeCaller(callerOf(done.value, context.access()));
+        const access_token = await context.tokens.issue(done.value);
+        return granted(done.event, { access_token, operator, ...timesOf(context, done.value) });
+      },
+    ),
+    operatorRoute(
+      unconfirmed,
+      { does: 'operators.logout', method: 'DELETE', path: '/operator/session', action: 'operator.sign-out' },
+      async ({ caller, event }) => {
+        const own = caller.session ? [caller.session.id] : [];
+        const done = await closeOperatorSessions(context, { sessions: own }, 'logout', {
+          ...event,
+          reason: `${nameOf(caller)} signed out.`,
+        });
+        return done.granted ? granted(done.event, undefined) : done;
+      },
+    ),
+    operatorRoute(
+      operators,
+      { does: 'operators.roles', method: 'GET', path: '/operator/roles', action: 'operator.list' },
+      async ({ event }) =>
+        granted(event, {
+          actions: Object.keys(OPERATOR_ACTIONS).map((action) => ({
+            action,
+            roles: termsOf(action as OperatorAction).roles,
+          })),
+        }),
+    ),
+    operatorRoute(
+      operators,
+      { does: 'operators.list', method: 'GET', path: '/operator/sessions', action: 'operator.list' },
+      async ({ event }) => granted(event, { sessions: listed().map(describeSession) }),
+    ),
+    operatorRoute(
+      operators,
+      {
+        does: {
+          among: ['operators.close', 'operators.close-person'],
+          of: ({ body }) => (body.id === undefined ? 'operators.close-person' : 'operators.close'),
+        },
+        method: 'POST',
+        path: '/operator/sessions/close',
+        action: 'operator.sign-out',
+        schema: CloseOperatorsOrder,
+      },
+      async ({ body: { id, subject }, caller, event, because }) => {
+        const target = id ?? subject;
+        if (id === undefined ? !isPossible(subject!, context) : !z.uuid().safeParse(id).success)
+          return refused(
+            { ...event, target },
+            new MeshpassError('not_found', 'No operator can be signed in like this.'),
+          );
+        // Sessions that this broker has not seen are ended as well.
+        const seen = sessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
+        const closed = { sessions: id === undefined ? seen : [id], subject };
+        const reason = askedBy(caller, because);
+        const done = await closeOperatorSessions(context, closed, 'operator', { ...event, target, reason });
+        return done.granted ? granted(done.event, { closed: closed.sessions }) : done;
+      },
+    ),
+  ];
+}
+
+/** Whether a person or ServiceAccount with this subject could be signed in. */
+function isPossible(subject: string, { access }: Pick<OperatorsContext, 'access'>): boolean {
+  return ['kubernetes', ...access().trust.issuers.map(({ name }) => name)].some((name) =>
+    subject.startsWith(`${name}:`),
+  );
+}
+
+function describeCaller({ kind, issuer, subject, login, roles }: OperatorCaller) {
+  const ordered = OPERATOR_ROLES.flatMap((role) => roles.filter((held) => held.role === role));
+  return { kind, issuer, subject, login, roles: ordered };
+}
+
+function tooMany(): MeshpassError {
+  return new MeshpassError('too_many_attempts', 'Too many confirmations of this session; wait.', {
+    retryAfter: 1 / CONFIRMATIONS.perSecond,
+  });
+}
+
+/** Describes a session without its token hash, which is the only secret field. */
+function describeSession({ session, caller }: { readonly session: OperatorSession; readonly caller: OperatorCaller }) {
+  const { id, source, openedAt, expiresAt, confirmedAt } = session;
+  return {
+    id,
+    ...describeCaller(caller),
+    source: source ?? null,
+    opened_at: timestamp(Math.floor(openedAt / 1000)),
+    expires_at: timestamp(expiresAt),
+    confirmed_at: timestamp(confirmedAt),
+  };
+}

@@ -1,0 +1,235 @@
+/**
+ * Signs browsers in to the broker's page and confirms their sessions. Redirects to an issuer and handles the callback.
+ * A browser may have several sign-ins in progress.
+ */
+import type { IncomingMessage } from 'node:http';
+import { ID_TOKEN_TYPE, MeshpassError } from '@meshpass/identity';
+import { ApprovalId } from '@meshpass/identity/approval';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import { z } from 'zod';
+import { type AuditEvent, granted, type Outcome } from '../../audit/index.ts';
+import { seconds } from '../../base/index.ts';
+import { type Call, createSlots, type Route, route } from '../../http/index.ts';
+import type { Approvals } from '../approval/approvals.ts';
+import type { OperatorSession } from '../operator/caller.ts';
+import { confirmSignIn } from '../operator/confirm-sign-in.ts';
+import { type BrowserSignIn, type Proven, SIGN_IN_SECONDS } from '../operator/page/browser-sign-in.ts';
+import {
+  cookie,
+  cookieOf,
+  MAX_SIGN_INS,
+  type NamedSession,
+  namedSession,
+  SESSION_COOKIE,
+  sessionCookie,
+  sessionHash,
+  signInCookie,
+  surplusSignIns,
+} from '../operator/page/cookies.ts';
+import { refusalPage, signInPage } from '../operator/page/html.ts';
+import { confirmedUntil } from '../operator/sessions.ts';
+import { type SignInRequest, signIn } from '../operator/sign-in.ts';
+import { isOver } from '../operator/signed-out.ts';
+import type { OperatorsContext } from './operators.ts';
+
+export interface PageContext extends OperatorsContext {
+  readonly approvals: Approvals;
+  readonly browserSignIn: BrowserSignIn;
+  /** Origin that browsers use to reach the page. */
+  readonly origin: string;
+}
+
+/**
+ * Concurrent sign-ins that call an issuer, in total and per source. A source may have as many as one browser, because
+ * several tabs may need confirmation at the same time.
+ */
+const SIGN_INS = { total: 16, perSource: MAX_SIGN_INS };
+/** Page on which people choose an issuer. */
+export const SIGN_IN = '/page/sign-in';
+/** Page that lists the requests. */
+export const LIST = '/approvals';
+
+const SignInQuery = z.object({ request: ApprovalId.optional().catch(undefined) });
+
+/** Builds a refusal page with a link to the sign-in. */
+export const toSignIn = (error: MeshpassError, decision: string | undefined) =>
+  refusalPage(error, decision, { href: SIGN_IN, text: 'Sign in' });
+
+/** Returns the routes for browsers without a session. */
+export function pageSignInRoutes(context: PageContext): readonly Route[] {
+  const { browserSignIn, operators } = context;
+  const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
+  const shared = { method: 'GET', action: 'operator.sign-in', refusal: toSignIn } as const;
+  const isStranger = (request: IncomingMessage) => cookieOf(request, SESSION_COOKIE) === undefined;
+  const hold = async <T>(source: string | undefined, act: () => Promise<T>): Promise<T> => {
+    const leave = slots.take(sourceGroup(source ?? 'unknown'));
+    return await act().finally(leave);
+  };
+  const toIssuer = async (
+    { request, event }: Pick<Call<unknown, unknown>, 'request' | 'event'>,
+    issuer: string,
+    wanted: string | undefined,
+    silent: boolean,
+  ) => {
+    if (!isOpened(request))
+      throw new MeshpassError('request_malformed', 'A sign-in begins where a browser opens a page, not inside of one.');
+    const { location, ...begun } = await hold(event.source, () => browserSignIn.begin(issuer, wanted, silent));
+    const over = surplusSignIns(request).map((name) => cookie(name, '', 0));
+    const kept = cookie(signInCookie(begun.state), begun.cookie, SIGN_IN_SECONDS);
+    return granted(event, seeOther(location, ...over, kept));
+  };
+
+  const finish = async (issuer: string, request: IncomingMessage, event: AuditEvent): Promise<Outcome<Response>> => {
+    const { search, searchParams } = new URL(request.url ?? '/', context.origin);
+    const own = signInCookie(searchParams.get('state') ?? '');
+    const proven = await browserSignIn.finish(issuer, cookieOf(request, own), search);
+    const over = cookie(own, '', 0);
+    return await (proven.silent
+      ? confirmed(context, proven, over, request, event)
+      : signedIn(context, proven, over, event));
+  };
+
+  return [
+    // Browsers without a session are sent to sign in. A person who is still signed in at the issuer is confirmed
+    // without interaction.
+    ...[LIST, `${LIST}/:id`].map((path) =>
+      route({
+        ...shared,
+        path,
+        accepts: (request) => isStranger(request) || toConfirm(context, request) !== undefined,
+        authentication: ({ event }) => granted(event, undefined),
+        handler: async (call) => {
+          const { data } = ApprovalId.safeParse(call.params.id);
+          const issuer = toConfirm(context, call.request);
+          if (issuer === undefined) return granted(call.event, seeOther(signInAt(data)));
+          return await toIssuer(call, issuer, data, true);
+        },
+      }),
+    ),
+    route({
+      ...shared,
+      path: SIGN_IN,
+      authentication: ({ event }) => granted(event, undefined),
+      schema: SignInQuery,
+      handler: async ({ body, event }) => granted(event, await signInPage(browserSignIn.issuers(), body.request)),
+    }),
+    route({
+      ...shared,
+      path: `${SIGN_IN}/:issuer`,
+      authentication: ({ event }) => granted(event, undefined),
+      schema: SignInQuery,
+      handler: async (call) => await toIssuer(call, call.params.issuer ?? '', call.body.request, false),
+    }),
+    route({
+      ...shared,
+      path: '/page/callback/:issuer',
+      authentication: ({ event }) => granted(event, undefined),
+      // Callback cookies and queries are easily forged, so calls to the issuer are limited.
+      handler: async ({ params, request, event }) =>
+        await hold(event.source, () => operators.askOutside(event, () => finish(params.issuer ?? '', request, event))),
+    }),
+  ];
+}
+
+/** Opens a session with a fresh cookie, so that a cookie planted in the browser before the sign-in is worthless. */
+async function signedIn(
+  context: PageContext,
+  { idToken = '', binding, request: wanted }: Proven,
+  over: string,
+  event: AuditEvent,
+  continues?: NamedSession,
+): Promise<Outcome<Response>> {
+  const secret = `mpo_${context.random(32).toString('base64url')}`;
+  const page = { secret, continues };
+  const asked: SignInRequest = { token: idToken, tokenType: ID_TOKEN_TYPE, jkt: binding, page, event };
+  const done = await signIn(context, asked);
+  if (!done.granted) return done;
+  const { session } = done.value;
+  const kept = cookie(SESSION_COOKIE, sessionCookie(secret, session), session.expiresAt - seconds(context.clock));
+  return granted(done.event, seeOther(pageOf(wanted), kept, over));
+}
+
+/**
+ * Handles a silent confirmation by the issuer. It only extends the session that the browser already has, or continues
+ * the browser's session from the previous broker.
+ */
+async function confirmed(
+  context: PageContext,
+  proven: Proven,
+  over: string,
+  request: IncomingMessage,
+  event: AuditEvent,
+): Promise<Outcome<Response>> {
+  const { idToken, binding, request: wanted } = proven;
+  const session = sessionOf(context, request);
+  const former = session ? undefined : formerSession(context, request);
+  if (idToken === undefined || !(session ?? former)) return granted(event, seeOther(signInAt(wanted), over));
+  if (!session) return await signedIn(context, proven, over, event, former);
+  const { id, subject, login, issuer } = session;
+  const unproven = mustConfirm(context, session);
+  const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer, unproven };
+  const asked = { session, token: idToken, binding, event: { ...known, detail: { operator_session: id } } };
+  const done = await confirmSignIn(context, asked);
+  if (done.granted) return granted(done.event, seeOther(pageOf(wanted), over));
+  // Another tab has extended the session with a later confirmation by the issuer.
+  const isOvertaken = done.error.code === 'sign_in_stale' && !mustConfirm(context, context.sessions.byId(id));
+  return isOvertaken ? granted(event, seeOther(pageOf(wanted), over)) : done;
+}
+
+/**
+ * Whether a tab is opening the page rather than prefetching it (based on Fetch Metadata, if the browser sends it).
+ * Images, frames and speculation rules on a sibling domain's page could otherwise start any number of sign-ins, each
+ * with its own cookie.
+ */
+function isOpened({ headers }: IncomingMessage): boolean {
+  return (headers['sec-fetch-dest'] ?? 'document') === 'document' && headers['sec-purpose'] === undefined;
+}
+
+/** Returns the issuer that must confirm the browser's session, or undefined if no confirmation is needed. */
+function toConfirm(context: PageContext, request: IncomingMessage): string | undefined {
+  const session = sessionOf(context, request);
+  if (session) return mustConfirm(context, session) ? session.issuer : undefined;
+  return formerSession(context, request)?.issuer;
+}
+
+/** Whether the issuer must confirm this session. */
+function mustConfirm({ clock, confirmSeconds }: PageContext, session: OperatorSession | undefined): boolean {
+  return session !== undefined && confirmedUntil(session, confirmSeconds()) <= seconds(clock);
+}
+
+/** Returns the browser's page session, confirmed or not. */
+function sessionOf({ sessions, clock, recentLogouts }: PageContext, request: IncomingMessage) {
+  const session = sessions.byCookie(sessionHash(request));
+  return session && session.expiresAt > seconds(clock) && !isOver(recentLogouts, session) ? session : undefined;
+}
+
+/** Returns the browser's session with the previous broker, which kept sessions only in memory. */
+function formerSession(context: PageContext, request: IncomingMessage): NamedSession | undefined {
+  const { sessions, recentLogouts, browserSignIn } = context;
+  const named = namedSession(request);
+  if (!named || sessions.byCookie(sessionHash(request)) || recentLogouts.isClosed(named.id)) return undefined;
+  try {
+    return browserSignIn.issuers().includes(named.issuer) ? named : undefined;
+  } catch {
+    // No access file is in force. The page itself reports this.
+    return undefined;
+  }
+}
+
+function signInAt(request: string | undefined): string {
+  return request === undefined ? SIGN_IN : `${SIGN_IN}?request=${request}`;
+}
+
+function pageOf(request: string | undefined): string {
+  return request === undefined ? LIST : `${LIST}/${request}`;
+}
+
+/**
+ * Builds a 303 redirect.
+ * @param location a path of this page, or the authorization endpoint of an issuer in the access file
+ */
+export function seeOther(location: string, ...cookies: readonly string[]): Response {
+  const answer = new Response(null, { status: 303, headers: { location, 'cache-control': 'no-store' } });
+  for (const one of cookies) answer.headers.append('set-cookie', one);
+  return answer;
+}

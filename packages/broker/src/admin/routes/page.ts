@@ -1,0 +1,127 @@
+/** Routes of the broker's page, which people use to read and answer approval requests (docs/access/page.md). */
+import type { IncomingMessage } from 'node:http';
+import type { MeshpassError } from '@meshpass/identity';
+import { type AnswerOrder, ApprovalId, ApprovalSeconds, type ReviewOrder } from '@meshpass/identity/approval';
+import { z } from 'zod';
+import { granted, refused } from '../../audit/index.ts';
+import { unknown } from '../approval/refusals.ts';
+import { may, nameOf, type OperatorCaller } from '../operator/caller.ts';
+import { closeOperatorSessions } from '../operator/end-sessions.ts';
+import { type MountedOperatorRoute, operatorRoute, Reason } from '../operator/operator-route.ts';
+import { cookie, cookieOf, formToken, SESSION_COOKIE } from '../operator/page/cookies.ts';
+import { listPage, refusalPage, requestPage, type Visitor } from '../operator/page/html.ts';
+import { formReader } from '../operator/page/page-form.ts';
+import { LIST, type PageContext, SIGN_IN, seeOther, toSignIn } from './page-sign-in.ts';
+
+const noReason = z.literal('').transform(() => undefined);
+/** Form that answers or reviews a request. */
+export const AnswerForm = z.discriminatedUnion('decision', [
+  z.strictObject({
+    decision: z.literal('approve'),
+    minutes: z
+      .string()
+      .regex(/^[1-9][0-9]{0,2}$/, 'is no number of minutes')
+      .transform((minutes) => Number(minutes) * 60)
+      .pipe(ApprovalSeconds),
+    reason: noReason.or(Reason),
+  }),
+  z.strictObject({ decision: z.literal('deny'), reason: Reason }),
+  /** Review of emergency access. */
+  z.strictObject({ decision: z.enum(['accept', 'object']), reason: Reason }),
+]);
+type AnswerForm = z.output<typeof AnswerForm>;
+const ACTION_OF = {
+  approve: 'approvals.approve',
+  deny: 'approvals.deny',
+  accept: 'approvals.review',
+  object: 'approvals.review',
+} as const;
+const NoFields = z.strictObject({});
+
+/** Refuses a form because the issuer's confirmation is overdue. The browser keeps the input and can send it again. */
+const toConfirm = (error: MeshpassError, decision: string | undefined, request: IncomingMessage) => {
+  if (error.code !== 'operator_unconfirmed') return toList(error, decision);
+  const href = /^\/approvals\/[0-9a-f]{24}$/.exec(request.url ?? '')?.[0] ?? LIST;
+  const then = 'in a new tab, then reload this page: your browser sends the form again.';
+  return refusalPage(error, decision, { href, text: 'Have it confirmed', then });
+};
+const toList = (error: MeshpassError, decision: string | undefined) =>
+  error.status === 401 ? toSignIn(error, decision) : refusalPage(error, decision, { href: LIST, text: 'All requests' });
+
+/** Returns `GET /approvals`, `GET` and `POST /approvals/ID` and `POST /page/sign-out`. */
+export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[] {
+  const { approvals, origin } = context;
+  const { pageAuthentication, unconfirmedPageAuthentication } = context.operators;
+  const operators = { authentication: pageAuthentication };
+  return [
+    operatorRoute(
+      operators,
+      { does: 'approvals.list', method: 'GET', path: LIST, action: 'approval.list', refusal: toSignIn },
+      async ({ caller, request, event }) =>
+        granted(event, await listPage(visitorOf(caller, request), await approvals.list())),
+    ),
+    operatorRoute(
+      operators,
+      { does: 'approvals.show', method: 'GET', path: `${LIST}/:id`, action: 'approval.list', refusal: toList },
+      async ({ caller, request, params: { id = '' }, event }) => {
+        const [found] = ApprovalId.safeParse(id).success ? await approvals.list(id) : [];
+        if (!found) return refused({ ...event, target: id }, unknown(id.slice(0, 24)));
+        const does = found.emergency ? 'approvals.review' : 'approvals.approve';
+        const form = may(caller, does) ? { token: tokenOf(request, `${LIST}/${id}`) } : undefined;
+        return granted(event, await requestPage(visitorOf(caller, request), found, form));
+      },
+    ),
+    operatorRoute<AnswerForm>(
+      operators,
+      {
+        does: {
+          among: ['approvals.approve', 'approvals.deny', 'approvals.review'],
+          of: ({ body }) => ACTION_OF[body.decision],
+        },
+        method: 'POST',
+        path: `${LIST}/:id`,
+        action: 'approval.answer',
+        refusal: toConfirm,
+        read: formReader(origin, AnswerForm),
+      },
+      async ({ caller: { attestation }, params: { id = '' }, body, event }) => {
+        if (!attestation || !ApprovalId.safeParse(id).success) return refused(event, unknown(id.slice(0, 24)));
+        const reviews = body.decision === 'accept' || body.decision === 'object';
+        const asked = reviews ? { ...event, action: 'approval.review' as const } : event;
+        const done = await approvals.answer({ attestation, via: 'page' }, orderOf(id, body), asked);
+        return done.granted ? granted(done.event, seeOther(`${LIST}/${id}`)) : done;
+      },
+    ),
+    operatorRoute(
+      { authentication: unconfirmedPageAuthentication },
+      {
+        does: 'operators.logout',
+        method: 'POST',
+        path: '/page/sign-out',
+        action: 'operator.sign-out',
+        refusal: toSignIn,
+        read: formReader(origin, NoFields),
+      },
+      async ({ caller, event }) => {
+        const own = { sessions: caller.session ? [caller.session.id] : [] };
+        const reason = `${nameOf(caller)} signed out.`;
+        const done = await closeOperatorSessions(context, own, 'logout', { ...event, reason });
+        return done.granted ? granted(done.event, seeOther(SIGN_IN, cookie(SESSION_COOKIE, '', 0))) : done;
+      },
+    ),
+  ];
+}
+
+function orderOf(id: string, body: AnswerForm): AnswerOrder | ReviewOrder {
+  if (body.decision !== 'approve') return { id, ...body };
+  const { decision, minutes: seconds, reason } = body;
+  return { id, decision, seconds, ...(reason !== undefined && { reason }) };
+}
+
+function visitorOf(caller: OperatorCaller, request: IncomingMessage): Visitor {
+  return { name: nameOf(caller), signOut: tokenOf(request, '/page/sign-out') };
+}
+
+function tokenOf(request: IncomingMessage, path: string): string {
+  return formToken(cookieOf(request, SESSION_COOKIE) ?? '', path);
+}

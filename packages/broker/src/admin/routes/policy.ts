@@ -1,0 +1,113 @@
+/** Public routes for planning and applying access files, for CI jobs with an OIDC token (docs/policy.md). */
+import { type Plan, refusals } from '@meshpass/analysis/plan';
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import { granted, type Outcome } from '../../audit/index.ts';
+import { type KeyedMutex, runExclusive } from '../../base/index.ts';
+import { type Authentication, createSlots, type Route, type RouteContext, route } from '../../http/index.ts';
+import type { Store } from '../../store/index.ts';
+import { Reason } from '../operator/operator-route.ts';
+import type { Author, AuthorOf } from '../policy/author.ts';
+import type { PolicyChanges } from '../policy/change.ts';
+import { Files, listVersions } from '../policy/history.ts';
+
+export interface PolicyContext extends RouteContext {
+  readonly changes: PolicyChanges;
+  readonly store: Store;
+  /** Returns the author of a job, based on its token. */
+  readonly authorOf?: AuthorOf | undefined;
+}
+
+/** Maximum body size, bytes: enough for an access file of 1 MiB as JSON. */
+const MAX_BODY = 2 * 1024 * 1024;
+const main = z.string().min(1).max(255).default('access.yaml');
+/** Body of `POST /policy/plan`. */
+export const PlanOrder = z.strictObject({ files: Files, main });
+/** Whether an operator accepts changes whose effect could not be proved. */
+export const accept_unknown = z.boolean().default(false);
+/** Body of `POST /policy/apply` for a job, which cannot accept unproved changes. */
+export const JobApplyOrder = z.strictObject({
+  files: Files,
+  main,
+  /** Id of the plan, which identifies the file in force that is replaced. */
+  plan: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Reason for the audit log and the history; required from operators. */
+  reason: Reason.optional(),
+});
+/** Body of `POST /policy/apply` for an operator. */
+export const ApplyOrder = JobApplyOrder.extend({ accept_unknown });
+/** Routes shared by jobs and operators. As everywhere, a plan leaves no audit row, because it changes nothing. */
+export const PLAN = {
+  method: 'POST',
+  path: '/policy/plan',
+  action: 'policy.plan',
+  schema: PlanOrder,
+  limit: MAX_BODY,
+} as const;
+export const HISTORY = { method: 'GET', path: '/policy/history', action: 'policy.plan' } as const;
+export const APPLY = {
+  method: 'POST',
+  path: '/policy/apply',
+  action: 'policy.apply',
+  limit: MAX_BODY,
+  auditMembers: ({ main: file, plan }: z.infer<typeof JobApplyOrder>) => ({ target: `${file} plan ${plan}` }),
+} as const;
+/** Maximum jobs waiting or running, in total and per author. */
+const JOBS = { total: 4, perAuthor: 2 };
+
+/**
+ * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs. The routes for operators are in
+ * operator-policy.ts.
+ */
+export function policyRoutes(context: PolicyContext): readonly Route[] {
+  const { changes, store } = context;
+  const slots = createSlots(JOBS.total, JOBS.perAuthor);
+  const mutex: KeyedMutex = new Map();
+  // Only one job at a time uses the prover, so an operator waits for one job at most.
+  const alone = async <T>(author: Author, act: () => Promise<T>): Promise<T> => {
+    const leave = slots.take(author.by);
+    return await runExclusive(mutex, 'job', act).finally(leave);
+  };
+  return [
+    route({
+      ...PLAN,
+      authentication: authorAuthentication(context, 'plan'),
+      handler: async ({ caller, body, event }) =>
+        described(granted(event, await alone(caller, () => changes.plan(body)))),
+    }),
+    route({
+      ...HISTORY,
+      authentication: authorAuthentication(context, 'plan'),
+      handler: async ({ event }) => granted(event, { versions: await listVersions(store.db) }),
+    }),
+    route({
+      ...APPLY,
+      authentication: authorAuthentication(context, 'apply'),
+      schema: JobApplyOrder,
+      handler: async ({ caller: author, body, event }) => {
+        const { plan, reason, ...kept } = body;
+        const asked = reason === undefined ? event : { ...event, reason: `Applied by ${author.by}: ${reason}` };
+        return described(await alone(author, () => changes.apply(kept, plan, author, asked)));
+      },
+    }),
+  ];
+}
+
+/** Authenticates a job by its OIDC token. */
+function authorAuthentication({ authorOf }: PolicyContext, wants: 'plan' | 'apply'): Authentication<Author> {
+  return async ({ request, event }) => {
+    const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
+    if (!token || !authorOf)
+      throw new MeshpassError('operator_unauthorized', 'The token of a job that may plan is required.');
+    const author = await authorOf(token, wants);
+    return granted({ ...event, subject: author.by }, author);
+  };
+}
+
+/** Converts a plan to its response. */
+export function described(planned: Outcome<Plan>): Outcome<unknown> {
+  if (!planned.granted) return planned;
+  const { id, state, resources, reach, changes, findings, assumed } = planned.value;
+  const members = { id, state, resources, reach, changes, findings, assumed };
+  return granted(planned.event, { ...members, refused: refusals(planned.value).length > 0 });
+}

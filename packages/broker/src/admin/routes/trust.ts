@@ -1,0 +1,89 @@
+/** Operator routes for the broker's signing keys and roots, and for key rotation. */
+import { X509Certificate } from 'node:crypto';
+import { isPlainText } from '@meshpass/identity/text';
+import { z } from 'zod';
+import { granted } from '../../audit/index.ts';
+import { seconds } from '../../base/index.ts';
+import type { LiveIndex, Sessions } from '../../core/index.ts';
+import type { RouteContext } from '../../http/index.ts';
+import { fingerprint, type MeshState } from '../../mesh/index.ts';
+import { type MountedOperatorRoute, operatorRoute } from '../operator/operator-route.ts';
+import type { Operators } from '../operator/operators.ts';
+
+export interface TrustContext extends RouteContext {
+  readonly rotation: Sessions['rotation'];
+  readonly mesh: Pick<MeshState, 'roots'>;
+  readonly live: LiveIndex;
+  readonly operators: Operators;
+}
+
+/** Body of `POST /admin/trust/rotate`. */
+export const RotateOrder = z.strictObject({
+  /** Drops all existing keys immediately. */
+  revoke: z.literal(true).optional(),
+  reason: z.string().max(200).refine(isPlainText).optional(),
+});
+
+/** Returns `GET /admin/trust` and `POST /admin/trust/rotate`. */
+export function trustRoutes(context: TrustContext): readonly MountedOperatorRoute[] {
+  const { rotation, operators } = context;
+  return [
+    // As everywhere, an allowed read leaves no audit row.
+    operatorRoute(
+      operators,
+      { does: 'trust.show', method: 'GET', path: '/admin/trust', action: 'operator.list' },
+      async ({ event }) => granted(event, trustOf(context)),
+    ),
+    operatorRoute(
+      operators,
+      {
+        does: {
+          among: ['rotation.rotate', 'rotation.revoke'],
+          of: ({ body }) => (body.revoke ? 'rotation.revoke' : 'rotation.rotate'),
+        },
+        method: 'POST',
+        path: '/admin/trust/rotate',
+        action: 'operator.rotate',
+        schema: RotateOrder,
+        auditMembers: ({ revoke }) => (revoke ? { detail: { revoke } } : {}),
+      },
+      async ({ event, body: { revoke } }) => {
+        const done = revoke ? await rotation.revoke(event) : await rotation.rotate(event);
+        // Part of the same response, because a revocation also signs this operator out.
+        return done.granted ? granted(done.event, { ...done.value, ...trustOf(context) }) : done;
+      },
+    ),
+  ];
+}
+
+function trustOf(context: TrustContext) {
+  return { signing_keys: context.rotation.status(), roots: rootsInUse(context) };
+}
+
+/**
+ * Counts the valid workspace certificates under each root, which the mesh CA cannot know. A root with no valid
+ * certificates can be removed.
+ */
+function rootsInUse({ mesh, live, clock }: TrustContext) {
+  const now = seconds(clock);
+  const using = new Map<string, number>();
+  for (const { signedUnder, lastNotAfter } of live.all())
+    for (const [spiffeId, until] of lastNotAfter) {
+      if (until <= now) continue;
+      const root = signedUnder.get(spiffeId) ?? UNKNOWN;
+      using.set(root, (using.get(root) ?? 0) + 1);
+    }
+  const trusted = mesh.roots().map((pem) => {
+    const certificate = new X509Certificate(pem);
+    const sha256 = fingerprint(certificate);
+    const certificates = using.get(sha256) ?? 0;
+    using.delete(sha256);
+    return { sha256, subject: certificate.subject, not_after: certificate.validToDate.toISOString(), certificates };
+  });
+  // Issued before this process started, or under a root that is no longer trusted. The number falls as certificates are
+  // renewed.
+  const others = [...using.values()].reduce((sum, count) => sum + count, 0);
+  return { trusted, other_certificates: others };
+}
+
+const UNKNOWN = '';

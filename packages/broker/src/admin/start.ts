@@ -1,0 +1,156 @@
+import type { AuditLog, Journal, Origin } from '../audit/index.ts';
+import type { Sessions } from '../core/index.ts';
+import type { Connections, Route, RouteContext } from '../http/index.ts';
+import type { SignedOut } from '../issuers/index.ts';
+import type { Store } from '../store/index.ts';
+import { startApprovals } from './approval/start.ts';
+import { endForLostRole } from './operator/end-sessions.ts';
+import type { MountedOperatorRoute } from './operator/operator-route.ts';
+import { createOperatorTokens } from './operator/operator-token.ts';
+import { createOperators } from './operator/operators.ts';
+import { createBrowserSignIn } from './operator/page/browser-sign-in.ts';
+import { CONFIRM_SECONDS, confirmSecondsOnlyInALab, createOperatorSessions } from './operator/sessions.ts';
+import { signOutOperators } from './operator/signed-out.ts';
+import { policyChanges } from './policy/change.ts';
+import { createProver, WATCH_LIMIT_MS } from './policy/prover.ts';
+import { recordPolicy } from './policy/record.ts';
+import { watchPolicy } from './policy/watch.ts';
+import type { AdminProcess } from './process.ts';
+import { adminRoutes } from './routes/admin.ts';
+import { approvalWebhookRoutes } from './routes/approval-webhooks.ts';
+import { approvalRoutes } from './routes/approvals.ts';
+import { auditRoutes } from './routes/audit.ts';
+import { drillRoutes } from './routes/drill.ts';
+import { operatorApprovalRoutes } from './routes/operator-approvals.ts';
+import { operatorPolicyRoutes } from './routes/operator-policy.ts';
+import { operatorsRoutes, signInRoutes } from './routes/operators.ts';
+import { pageRoutes } from './routes/page.ts';
+import { type PageContext, pageSignInRoutes } from './routes/page-sign-in.ts';
+import { policyRoutes } from './routes/policy.ts';
+import { trustRoutes } from './routes/trust.ts';
+
+export interface AdminOptions {
+  readonly store: Store;
+  readonly journal: Journal;
+  readonly auditLog: AuditLog;
+  readonly sessions: Sessions;
+  readonly sourceOf: RouteContext['sourceOf'];
+  /** When DPoP proofs are first accepted, Unix seconds. */
+  readonly startedAt: number;
+  /** Break-glass token; undefined if break-glass is disabled. */
+  readonly operatorToken: string | undefined;
+  /** Connections of the operator listener. */
+  readonly connections: Connections;
+}
+
+/** The active broker's operators, approvals and policy changes. */
+export interface Admin {
+  /** Routes of the operator listener. */
+  readonly operatorRoutes: readonly Route[];
+  /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
+  readonly publicRoutes: readonly Route[];
+  /** Ends operator sessions that a logout affects. */
+  readonly signOut: (out: SignedOut, origin: Origin) => Promise<void>;
+}
+
+/**
+ * Starts operators, approvals and policy changes.
+ * @param acting stops them at once when another broker takes over
+ * @throws MeshpassError `store_unavailable`, `config_invalid`
+ */
+export async function startAdmin(
+  base: AdminProcess,
+  { store, journal, auditLog, sessions, sourceOf, startedAt, operatorToken, connections }: AdminOptions,
+  acting: AsyncDisposableStack,
+): Promise<Admin> {
+  const { config, given, clock, random, log, metrics, failed } = base;
+  const { mesh, signer } = given;
+  const { publicUrl } = config;
+  const { decisions: audit, trail } = auditLog;
+  const approvals = await startApprovals(base, { store, audit, sessions }, acting);
+  const record = recordPolicy({ journal, clock, random, onFailure: failed('session') }, log);
+  given.onPolicyDecision?.(record.decision);
+  const prover = createProver();
+  acting.defer(prover.close);
+  // Separate prover, so that callers cannot delay the detection of external changes.
+  const watchProver = createProver({ limitMs: WATCH_LIMIT_MS });
+  const policyWatch =
+    given.policy &&
+    watchPolicy({
+      mesh: given.policy.mesh,
+      prover: watchProver,
+      onFailure: failed('policy'),
+      onFinding: record.finding,
+    });
+  if (policyWatch) acting.defer(policyWatch.stop);
+  // Closed before the watch, which would otherwise wait for its proof.
+  acting.defer(watchProver.close);
+
+  const operatorSessions = createOperatorSessions(clock);
+  const ending = {
+    journal,
+    clock,
+    random,
+    sessions: operatorSessions,
+    recentLogouts: sessions.recentLogouts,
+    onFailure: failed('operators'),
+  };
+  const confirmSeconds = given.operators?.[confirmSecondsOnlyInALab] ?? (() => CONFIRM_SECONDS);
+  const ofOperators = {
+    ...ending,
+    confirmSeconds,
+    audit,
+    publicUrl,
+    access: mesh.access,
+    tokens: createOperatorTokens({ signer, publicUrl, clock, confirmSeconds }),
+  };
+  const operators = createOperators({
+    ...ofOperators,
+    token: operatorToken,
+    startedAt,
+    connections,
+    onBreakGlass: metrics.breakGlass,
+    onRoleLost: (session) => endForLostRole(ending, session),
+  });
+  const shared = { audit, clock, random, sourceOf, log, operators };
+  const policy = given.policy && {
+    ...shared,
+    store,
+    changes: policyChanges(given.policy.mesh, prover, store, audit),
+  };
+  const authorOf = given.policy?.authorOf;
+  const signingIn = { ...shared, ...ofOperators, proofs: given.operators };
+  const page = pageOf({ ...signingIn, approvals }, config.operatorUrl);
+  const authorized: readonly MountedOperatorRoute[] = [
+    ...auditRoutes({ ...shared, trail }),
+    ...adminRoutes({ ...shared, sessions }),
+    ...drillRoutes({ ...shared, store, signer, publicUrl, denies: sessions.denies }),
+    ...trustRoutes({ ...shared, mesh, rotation: sessions.rotation, live: sessions.live }),
+    ...operatorApprovalRoutes({ approvals, operators }),
+    ...(policy ? operatorPolicyRoutes({ ...policy, operatorSessions: operatorSessions.all }) : []),
+    ...operatorsRoutes(signingIn),
+    ...(page ? pageRoutes(page) : []),
+  ];
+  metrics.measure({
+    policyDrift: () => given.policy?.mesh.drift(),
+    policyFindings: () => policyWatch?.findings().length,
+    emergencyReviews: approvals.reviews,
+  });
+  return {
+    operatorRoutes: [...signInRoutes(signingIn), ...(page ? pageSignInRoutes(page) : []), ...authorized],
+    publicRoutes: [
+      ...approvalRoutes(approvals, sessions.authentication),
+      ...approvalWebhookRoutes(approvals, clock),
+      ...(policy && authorOf ? policyRoutes({ ...policy, authorOf }) : []),
+    ],
+    signOut: (out, origin) => signOutOperators(ending, out, origin),
+  };
+}
+
+/** Returns the page's context, or undefined if browsers cannot reach the page. */
+function pageOf(context: Omit<PageContext, 'origin' | 'browserSignIn'>, origin: string | undefined) {
+  const http = context.proofs?.http;
+  if (origin === undefined || !http) return undefined;
+  const { access, clock, random } = context;
+  return { ...context, origin, browserSignIn: createBrowserSignIn({ origin, http, access, clock, random }) };
+}

@@ -1,0 +1,250 @@
+/**
+ * Handles events from GitHub's audit log. An event alone proves nothing: events arrive late, repeated and out of order,
+ * and a stopped Codespace may be running again, just as a former member may be back in a team. So the broker queries
+ * GitHub about each affected session at once, and a few more times while GitHub's API lags behind its own log.
+ */
+
+import type { Attestation } from '@meshpass/identity';
+import { isTeamById } from '../github/api.ts';
+import { type Doubt, SETTLE_SECONDS } from '../github/losses.ts';
+import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts';
+import { type RateLimiter, SHARE } from './rate-limiter.ts';
+import type { ReadGithub } from './reader.ts';
+import { recheckCodespace } from './recheck-codespace.ts';
+import { recheckMember } from './recheck-member.ts';
+import { closeSessionOf } from './sweep-codespaces.ts';
+import type { Wait } from './wait.ts';
+import { isSettled, type WatchedCodespace, watched, watchedCodespaces } from './watched-codespaces.ts';
+import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
+
+/** An attestation that GitHub has just confirmed, or the id of a Codespace that it did not confirm. */
+export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
+
+export interface AuditEventHandler {
+  /** Records the events and returns; the queries follow. */
+  readonly handle: (events: readonly AuditEvent[]) => void;
+  /** Applies recent events to a session that has just opened, because GitHub's API lags behind its own log. */
+  readonly opened: (live: WatchedSession) => void;
+  /** Rechecks live sessions contradicted by GitHub's answer to another request. */
+  readonly considerEvidence: (evidence: Evidence) => void;
+  readonly stop: () => void;
+}
+
+export interface AuditEventHandlerOptions {
+  readonly read: ReadGithub;
+  readonly rateLimiter: RateLimiter;
+  readonly sessions: WatchedSessions;
+  /** Organization that the access file trusts. */
+  readonly organization: () => string | undefined;
+  /** Whether the organization's last member list contained this user. */
+  readonly wasMember: (id: number) => boolean;
+  readonly wait: Wait;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/** Delays before each query after an event, milliseconds. */
+const ASK_AFTER_MS = [0, 2_000, 10_000, 30_000];
+/** Maximum sessions being rechecked. Sweeps find the rest. */
+const MAX_PENDING = 500;
+/** Limits on the events that are still applied to a session that opens: their age, milliseconds, and their number. */
+const RECENT_MS = 60_000;
+const MAX_RECENT = 1_000;
+
+/** Creates the handler. */
+export function createAuditEventHandler(options: AuditEventHandlerOptions): AuditEventHandler {
+  const { sessions, organization, wait, onFailure } = options;
+  const pending = new Map<string, Question>();
+  let recent: { readonly event: AuditEvent; readonly at: number }[] = [];
+  let stopped = false;
+
+  /** Limits the queries, because any client with the stream's token can trigger them. */
+  const mayAsk = options.rateLimiter.allowance(SHARE.events);
+  const read: ReadGithub = async (...question) => {
+    if (!mayAsk()) throw new Spent();
+    return await options.read(...question);
+  };
+
+  const follow = async (key: string, live: WatchedSession, question: Question) => {
+    try {
+      for (let step = 0; step < ASK_AFTER_MS.length; ) {
+        const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
+        const unsettled = isSettled(live.session, sessions.clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
+        await question.pause(Math.max(ASK_AFTER_MS[step]!, unsettled));
+        if (stopped || live.ended) return;
+        if (question.takeRestart()) {
+          step = 0;
+          continue;
+        }
+        // An answer settles nothing about events that arrived after its query was sent.
+        if (options.rateLimiter.pausedFor() === 0 && (await answers(question)) && !question.isRestarted()) return;
+        step = question.takeRestart() ? 0 : step + 1;
+      }
+    } finally {
+      // Removed before anything else, so that no event restarts a question that has ended.
+      pending.delete(key);
+    }
+  };
+
+  /** @returns whether the answer settles the question */
+  const answers = async (question: Question): Promise<boolean> => {
+    try {
+      return await question.ask();
+    } catch (thrown) {
+      // Not worth a log line per event, because the sweeps continue.
+      if (!(thrown instanceof Spent)) onFailure(thrown);
+      return false;
+    }
+  };
+
+  /**
+   * Rechecks a Codespace.
+   * @param event event that caused the query; absent if a request caused it
+   */
+  const askCodespace = async (one: WatchedCodespace, event?: CodespaceEvent): Promise<boolean> => {
+    const owner = organization();
+    const status = owner && (await recheckCodespace(read, owner, one));
+    if (!status || (status.kind !== 'over' && status.kind !== 'absent')) return false;
+    const witness = `${event ? 'GitHub’s audit log' : 'a request'}, and its developer’s Codespaces`;
+    closeSessionOf(
+      sessions,
+      one,
+      status,
+      witness,
+      event && { event: event.action, ...(event.id && { eventId: event.id }) },
+    );
+    return true;
+  };
+
+  const askMemberships = async (live: WatchedSession, one: string): Promise<boolean> => {
+    const trusted = organization()?.toLowerCase();
+    return organizationsOf(live, trusted).has(one) && (await recheckMember({ ...options, read, trusted }, live, one));
+  };
+
+  const begin = (key: string, live: WatchedSession, ask: Ask) => {
+    const inFlight = pending.get(key);
+    if (inFlight) return inFlight.restart(ask);
+    if (pending.size >= MAX_PENDING) return;
+    const question = restartable(ask, wait);
+    pending.set(key, question);
+    follow(key, live, question).catch(onFailure);
+  };
+
+  const beginCodespace = (one: WatchedCodespace, event?: CodespaceEvent) =>
+    begin(`codespace ${one.live.session.id}`, one.live, () => askCodespace(one, event));
+
+  /** Rechecks each organization separately, because an answer from one settles nothing about another. */
+  const beginMember = (live: WatchedSession, event?: MemberEvent) => {
+    for (const one of organizationsOf(live, organization()?.toLowerCase()))
+      if (event?.organization === undefined || event.organization === one)
+        begin(`member ${one} ${live.session.id}`, live, () => askMemberships(live, one));
+  };
+
+  const dispatch = (event: AuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly WatchedSession[]) => {
+    if (isOfCodespace(event)) {
+      for (const one of codespaces) if (concerns(one, event)) beginCodespace(one, event);
+    } else {
+      for (const live of lives) if (isMember(live, event)) beginMember(live, event);
+    }
+  };
+
+  return {
+    handle(events) {
+      if (events.length === 0) return;
+      const codespaces = watchedCodespaces(sessions.live);
+      const lives = [...sessions.live.all()];
+      // Recorded before any query, so that all earlier answers become void, including those in flight.
+      for (const event of events) sessions.losses.doubt(doubtOf(event));
+      const at = sessions.clock();
+      recent = [...recent, ...events.map((event) => ({ event, at }))].slice(-MAX_RECENT);
+      for (const event of events) dispatch(event, codespaces, lives);
+    },
+    opened(live) {
+      const since = sessions.clock() - RECENT_MS;
+      const one = watched(live);
+      for (const { event, at } of recent) if (at > since) dispatch(event, one ? [one] : [], [live]);
+    },
+    considerEvidence(evidence) {
+      if ('codespaceId' in evidence) {
+        for (const one of watchedCodespaces(sessions.live)) if (one.id === evidence.codespaceId) beginCodespace(one);
+        return;
+      }
+      const { githubUser, teams, organizationRoles = [] } = evidence.attestation;
+      if (!githubUser) return;
+      const has = new Set([...teams, ...organizationRoles]);
+      for (const live of sessions.live.all()) {
+        const held = live.session.attestation;
+        if (held.githubUser?.id !== githubUser.id) continue;
+        if ([...held.teams, ...(held.organizationRoles ?? [])].every((one) => has.has(one))) continue;
+        beginMember(live);
+      }
+    },
+    stop: () => {
+      stopped = true;
+    },
+  };
+}
+
+type Ask = () => Promise<boolean>;
+type Question = ReturnType<typeof restartable>;
+
+/** Question that is asked several times. An event restarts it, with the content of that event. */
+function restartable(first: Ask, wait: Wait) {
+  let ask = first;
+  let restarted = false;
+  let pausing: AbortController | undefined;
+  return {
+    ask: () => ask(),
+    restart: (next: Ask) => {
+      [ask, restarted] = [next, true];
+      pausing?.abort();
+    },
+    /** Whether it was restarted since the last takeRestart(). */
+    isRestarted: () => restarted,
+    takeRestart: () => {
+      const was = restarted;
+      restarted = false;
+      return was;
+    },
+    /** Waits. A restart, even an earlier one, ends the wait. */
+    pause: async (ms: number) => {
+      if (ms <= 0 || restarted) return;
+      pausing = new AbortController();
+      await wait(ms, pausing.signal);
+    },
+  };
+}
+
+/** Signals that the audit log's share of the rate limit is exhausted for now. */
+class Spent extends Error {}
+
+function doubtOf(event: AuditEvent): Doubt {
+  if (isOfCodespace(event)) return event.name === undefined ? { owner: event.owner } : { codespace: event.name };
+  const { user: login, userId, team } = event;
+  return login === undefined && userId === undefined ? { team, teams: team?.split('/')[0] } : { login, userId };
+}
+
+function isOfCodespace(event: AuditEvent): event is CodespaceEvent {
+  return event.action.startsWith('codespaces.');
+}
+
+function concerns(one: WatchedCodespace, { name, owner }: CodespaceEvent): boolean {
+  if (name !== undefined) return one.name === name;
+  return owner !== undefined && one.owner.toLowerCase() === owner.toLowerCase();
+}
+
+function isMember({ session, ended }: WatchedSession, { user, userId, team }: MemberEvent): boolean {
+  const { githubUser, teams } = session.attestation;
+  if (ended || !githubUser) return false;
+  if (userId !== undefined && githubUser.id === userId) return true;
+  if (user !== undefined) return githubUser.login.toLowerCase() === user;
+  if (userId !== undefined || team === undefined) return false;
+  // The slug of a team that is written by id is unknown.
+  const [organization] = team.split('/');
+  return teams.some((one) => one === team || (isTeamById(one) && one.startsWith(`${organization}/`)));
+}
+
+function organizationsOf(live: WatchedSession, trusted: string | undefined): ReadonlySet<string> {
+  const { teams, organizationRoles = [] } = live.session.attestation;
+  const all = new Set([...teams, ...organizationRoles].map((one) => one.split('/')[0]!));
+  return trusted !== undefined && watched(live) ? all.add(trusted) : all;
+}

@@ -1,0 +1,67 @@
+/**
+ * Receives GitHub's audit log stream as a Splunk HTTP Event Collector. An enterprise configures host, port and token,
+ * and GitHub posts to `/services/collector`. `/github/audit-stream` serves other forwarders of the log.
+ */
+import type { IncomingMessage } from 'node:http';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
+import { MeshpassError } from '@meshpass/identity';
+import { granted, refused } from '../../audit/index.ts';
+import { equalInConstantTime } from '../../base/index.ts';
+import { type Route, readBytes, route, tooLarge } from '../../http/index.ts';
+import { type AuditEvent, readAuditEvents } from './audit-events.ts';
+
+/** Receiver of audit events. */
+export interface GithubEvents {
+  readonly token: string;
+  readonly handle: (events: readonly AuditEvent[]) => void;
+  /** Called with the number of events received about Codespaces and members. */
+  readonly onEvents: (count: number) => void;
+}
+
+const PATHS = ['/github/audit-stream', '/services/collector', '/services/collector/event'];
+const MAX_BODY = 8 * 1024 * 1024;
+const MAX_INFLATED = 32 * 1024 * 1024;
+const inflate = promisify(gunzip);
+
+/** Returns the collector routes. */
+export function githubEventRoutes(events: GithubEvents): readonly Route[] {
+  return PATHS.map((path) =>
+    route({
+      method: 'POST',
+      path,
+      action: 'github.events',
+      authentication: ({ request, event }) =>
+        isGithub(request.headers.authorization, events.token)
+          ? granted({ ...event, known: true }, undefined)
+          : refused(event, new MeshpassError('github_unauthorized', 'The token of the audit log stream is required.')),
+      read: readText,
+      handler: async ({ event, body }) => {
+        const heard = readAuditEvents(body);
+        events.onEvents(heard.length);
+        // Effects follow after the response, and are audited with the sessions that they end.
+        events.handle(heard);
+        return granted(event, { text: 'Success', code: 0 });
+      },
+    }),
+  );
+}
+
+/** Whether the header is `Authorization: Splunk TOKEN`, as GitHub sends it, or `Bearer TOKEN`. */
+function isGithub(authorization: string | undefined, token: string): boolean {
+  const given = /^(?:splunk|bearer) +(\S+)$/i.exec(authorization ?? '')?.[1] ?? '';
+  return equalInConstantTime(given, token);
+}
+
+async function readText(request: IncomingMessage): Promise<string> {
+  const body = await readBytes(request, MAX_BODY);
+  const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity';
+  if (encoding === 'identity') return body.toString('utf8');
+  if (encoding !== 'gzip') throw new MeshpassError('request_malformed', 'The body may be compressed only with gzip.');
+  try {
+    return (await inflate(body, { maxOutputLength: MAX_INFLATED })).toString('utf8');
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(MAX_INFLATED);
+    throw new MeshpassError('request_malformed', 'The body is not valid gzip.');
+  }
+}

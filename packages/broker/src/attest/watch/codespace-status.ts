@@ -1,0 +1,73 @@
+/** Status of one Codespace in GitHub's lists, and what it implies. Pure; the queries are elsewhere. */
+import { z } from 'zod';
+import type { CloseCause } from '../../store/index.ts';
+import type { Listing, PageContent } from './listing.ts';
+
+export interface ListedCodespace {
+  readonly id: number;
+  readonly name: string;
+  readonly state: string;
+}
+
+const ListedCodespace = z.object({
+  id: z.int().positive(),
+  name: z.string().min(1).max(100),
+  state: z.string().max(50),
+});
+
+/** Page of `GET /orgs/{org}/codespaces` and of `GET /orgs/{org}/members/{username}/codespaces`. */
+export const CodespacePage: z.ZodType<PageContent<ListedCodespace>> = z
+  .object({ total_count: z.int().nonnegative(), codespaces: z.array(ListedCodespace).max(100) })
+  .transform(({ total_count, codespaces }) => ({ total: total_count, items: codespaces }));
+
+export interface CodespaceIndex {
+  readonly byId: ReadonlyMap<number, ListedCodespace>;
+  readonly byName: ReadonlyMap<string, ListedCodespace>;
+  /** Whether the listing is complete, so that a Codespace missing here does not exist. */
+  readonly isWhole: boolean;
+}
+
+/** Indexes a listing by id and name. */
+export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>): CodespaceIndex {
+  const byId = new Map(items.map((one) => [one.id, one]));
+  const byName = new Map(items.map((one) => [one.name, one]));
+  // An entry that moved between pages appears twice, and another may be missing.
+  return { byId, byName, isWhole: consistent && byId.size === items.length };
+}
+
+export type CodespaceStatus =
+  | { readonly kind: 'available' }
+  /** Ended. A single answer is enough. */
+  | { readonly kind: 'over'; readonly cause: CloseCause; readonly state: string }
+  /** Neither running nor ended. */
+  | { readonly kind: 'doubtful'; readonly state: string }
+  | { readonly kind: 'absent' };
+
+/**
+ * States in which the container with the session's keys is not running, because it was stopped or is being rebuilt. The
+ * container may keep running through any other state except `Available` (`Unknown`, `Unavailable`, `Awaiting`,
+ * `Updating`, `Exporting`, and future ones).
+ */
+const STOPPED: ReadonlySet<string> = new Set([
+  ...['Shutdown', 'ShuttingDown', 'Archived', 'Failed', 'Moved'],
+  ...['Created', 'Queued', 'Provisioning', 'Starting', 'Rebuilding'],
+]);
+
+/** Looks up a Codespace's status in a list, by its id and former name. */
+export function statusOf(
+  codespace: { readonly id: number; readonly name: string },
+  index: CodespaceIndex,
+): CodespaceStatus {
+  const listed = index.byId.get(codespace.id);
+  if (!listed) {
+    // A name belongs to one Codespace at a time.
+    const successor = index.byName.get(codespace.name);
+    return successor
+      ? { kind: 'over', cause: 'workspace_deleted', state: `its name now belongs to ${successor.id}` }
+      : { kind: 'absent' };
+  }
+  if (listed.state === 'Available') return { kind: 'available' };
+  if (listed.state === 'Deleted') return { kind: 'over', cause: 'workspace_deleted', state: listed.state };
+  if (STOPPED.has(listed.state)) return { kind: 'over', cause: 'workspace_stopped', state: listed.state };
+  return { kind: 'doubtful', state: listed.state };
+}

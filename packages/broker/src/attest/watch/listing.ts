@@ -1,0 +1,96 @@
+/**
+ * Reads a whole list from GitHub, a hundred entries per page. Requests are conditional, because unchanged pages do not
+ * count against the rate limit (https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api).
+ * The result is all pages or an error, because a partial list proves nothing.
+ */
+import type { z } from 'zod';
+import { MAX_PAGE_BYTES, parseGithub } from '../github/api.ts';
+import type { ReadGithub } from './reader.ts';
+
+export interface Listing<T> {
+  readonly items: readonly T[];
+  /**
+   * Whether the pages fit together. The list may change between requests: after a deletion, an entry may move to the
+   * previous page and appear on neither page.
+   */
+  readonly consistent: boolean;
+  /** Number of requests that counted against the rate limit. */
+  readonly cost: number;
+}
+
+/** Content of one page. */
+export interface PageContent<T> {
+  readonly items: readonly T[];
+  /** Length of the whole list, if GitHub returns it. */
+  readonly total?: number;
+}
+
+interface Page<T> extends PageContent<T> {
+  readonly etag: string | undefined;
+}
+
+/** Pages from the last read, by number, for 304 responses. */
+export type CachedPages<T> = Map<number, Page<T>>;
+
+const PER_PAGE = 100;
+/** Maximum pages: more than 100,000 entries cannot be read in an hour. */
+const MAX_PAGES = 1000;
+
+export interface ListingRequest<T> {
+  readonly read: ReadGithub;
+  readonly organization: string;
+  /** Path without a query. */
+  readonly path: string;
+  readonly schema: z.ZodType<PageContent<T>>;
+  /** Page cache. Without it, every page is requested unconditionally. */
+  readonly cachedPages?: CachedPages<T>;
+  /** Called for each request that counts against the rate limit, including those before a failure. */
+  readonly onCost?: () => void;
+}
+
+/**
+ * Reads the list.
+ * @returns undefined if the list does not exist (404)
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export async function readListing<T>(request: ListingRequest<T>): Promise<Listing<T> | undefined> {
+  const { cachedPages } = request;
+  const items: T[] = [];
+  const totals = new Set<number | undefined>();
+  let cost = 0;
+  for (let number = 1; number <= MAX_PAGES; number++) {
+    const { page, free } = await readPage(request, number);
+    if (!free) cost++;
+    if (!page) {
+      if (number === 1) return undefined;
+      break;
+    }
+    cachedPages?.set(number, page);
+    items.push(...page.items);
+    totals.add(page.total);
+    const isLast = page.items.length < PER_PAGE || (page.total !== undefined && items.length >= page.total);
+    if (isLast) {
+      for (const old of [...(cachedPages?.keys() ?? [])]) if (old > number) cachedPages?.delete(old);
+      const [total] = totals;
+      return { items, cost, consistent: totals.size === 1 && (total === undefined || total === items.length) };
+    }
+  }
+  // A page disappeared in the middle, or the list is too long.
+  return { items, cost, consistent: false };
+}
+
+async function readPage<T>(
+  { read, organization, path, schema, cachedPages, onCost }: ListingRequest<T>,
+  number: number,
+): Promise<{ page: Page<T> | undefined; free: boolean }> {
+  const known = cachedPages?.get(number);
+  const headers: Record<string, string> = known?.etag === undefined ? {} : { 'if-none-match': known.etag };
+  const answer = await read(organization, `${path}?per_page=${PER_PAGE}&page=${number}`, {
+    headers,
+    maxBytes: MAX_PAGE_BYTES,
+  });
+  if (known && answer?.status === 304) return { page: known, free: true };
+  onCost?.();
+  if (!answer) return { page: undefined, free: false };
+  return { page: { ...parseGithub(schema, answer), etag: answer.headers.get('etag') ?? undefined }, free: false };
+}

@@ -1,0 +1,132 @@
+/**
+ * Limits requests to GitHub. All requests of the installation share one hourly limit. The watch uses its share of the
+ * remaining requests and leaves the rest to enrolments.
+ * https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+ */
+import type { IssuerResponse } from '../../issuers/index.ts';
+
+export interface RateLimiter {
+  /** Reads the remaining limit from a response, and pauses if GitHub asks for it. */
+  readonly observe: (answer: IssuerResponse) => void;
+  /** Suspends all requests for this long, seconds. */
+  readonly pause: (seconds: number) => void;
+  /** Milliseconds until the next request may be sent; 0 if it may be sent now. */
+  readonly pausedFor: () => number;
+  /** API calls left in this hour, as reported by GitHub; undefined before the first response. */
+  readonly left: () => number | undefined;
+  /**
+   * Creates a pacer for a task's rounds.
+   * @param share fraction of the hourly limit that the rounds may use: SHARE
+   */
+  readonly rounds: (share: number) => Rounds;
+  /**
+   * Creates an allowance that permits bursts of up to a quarter of an hour.
+   * @param share fraction of the hourly limit
+   * @returns function that reports whether a request may be sent, and charges it
+   */
+  readonly allowance: (share: number) => () => boolean;
+}
+
+export interface Rounds {
+  /**
+   * Milliseconds from the end of one round to the next.
+   * @param cost requests of this round that counted (unchanged answers are free)
+   * @param floorMs minimum
+   */
+  readonly delay: (cost: number, floorMs: number) => number;
+}
+
+/**
+ * Shares of the hourly limit. The rest is for enrolments. `events` covers queries caused by the audit log, `jobs` the
+ * GitHub Actions jobs with a session.
+ */
+export const SHARE = { codespaces: 0.5, members: 0.15, events: 0.2, jobs: 0.05 } as const;
+/** Combined share of the rounds. */
+const SHARED = SHARE.codespaces + SHARE.members;
+const RESERVE = 1 - SHARED;
+
+/**
+ * Lowest limit that an installation can have. Assumed until GitHub reports another, which an enterprise server may
+ * never do.
+ */
+const ASSUMED_LIMIT = 5000;
+const HOUR_SECONDS = 3600;
+const BURST_SECONDS = 300;
+/** Large, because many Codespaces stop together at the end of a working day. */
+const EVENT_BURST_SECONDS = 900;
+const MAX_PAUSE_SECONDS = HOUR_SECONDS;
+
+/**
+ * Creates the limiter.
+ * @param clock Unix milliseconds
+ */
+export function createRateLimiter(clock: () => number): RateLimiter {
+  let limit = ASSUMED_LIMIT;
+  let remaining: number | undefined;
+  /** Unix seconds. */
+  let reset = 0;
+  let pausedUntil = 0;
+
+  const pause = (seconds: number) => {
+    pausedUntil = Math.max(pausedUntil, clock() + Math.min(Math.max(seconds, 1), MAX_PAUSE_SECONDS) * 1000);
+  };
+  /** Returns the remaining requests and the seconds until the limit resets. */
+  const window = () => {
+    const seconds = reset - clock() / 1000;
+    return remaining === undefined || seconds <= 0
+      ? { left: limit, seconds: HOUR_SECONDS }
+      : { left: remaining, seconds: Math.min(seconds, HOUR_SECONDS) };
+  };
+
+  return {
+    pause,
+    observe({ status, headers }) {
+      const number = (name: string) => Number(headers.get(name) ?? Number.NaN);
+      const told = { limit: number('x-ratelimit-limit'), left: number('x-ratelimit-remaining') };
+      const isCore = (headers.get('x-ratelimit-resource') ?? 'core') === 'core';
+      // A response to an unknown token (revoked early) contains the address's limit instead.
+      if (status !== 401 && isCore && told.limit > 0 && told.left >= 0) {
+        limit = told.limit;
+        remaining = told.left;
+        reset = number('x-ratelimit-reset') || reset;
+      }
+      if (status !== 403 && status !== 429) return;
+      const retryAfter = number('retry-after');
+      if (retryAfter > 0) pause(retryAfter);
+      else if (told.left === 0) pause(window().seconds);
+    },
+    pausedFor: () => Math.max(0, pausedUntil - clock()),
+    left: () => (remaining === undefined ? undefined : window().left),
+    allowance(share) {
+      let spent = 0;
+      let at = clock();
+      return () => {
+        const now = clock();
+        spent = Math.max(0, spent - ((now - at) / 1000) * ((share * limit) / HOUR_SECONDS));
+        at = now;
+        if (window().left < 1 || spent + 1 > share * limit * (EVENT_BURST_SECONDS / HOUR_SECONDS)) return false;
+        spent++;
+        return true;
+      };
+    },
+    rounds(share) {
+      /** Unused requests from the share, so that a few requests need not wait. */
+      let credit = share * limit * (BURST_SECONDS / HOUR_SECONDS);
+      let at = clock();
+      return {
+        delay(cost, floorMs) {
+          const { left, seconds } = window();
+          const mine = (left - RESERVE * limit * (seconds / HOUR_SECONDS)) * (share / SHARED);
+          // Other tasks have used up the limit, so leases decide until it resets.
+          if (mine < Math.max(cost, 1)) return Math.max(floorMs, seconds * 1000);
+          // Requests that other tasks leave unused are saved for later, because enrolments arrive in bursts.
+          const perSecond = Math.min((share * limit) / HOUR_SECONDS, mine / seconds);
+          const now = clock();
+          credit = Math.min(credit + ((now - at) / 1000) * perSecond, perSecond * BURST_SECONDS) - cost;
+          at = now;
+          return Math.max(floorMs, (-credit / perSecond) * 1000);
+        },
+      };
+    },
+  };
+}

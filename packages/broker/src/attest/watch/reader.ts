@@ -1,0 +1,63 @@
+/** Reads GitHub for the watch, with the organization's GitHub App or a token in a file. */
+import { z } from 'zod';
+import { readPrivateFile } from '../../base/index.ts';
+import { type IssuerRequest, type IssuerResponse, unavailable } from '../../issuers/index.ts';
+import { type GithubApiOptions, messageOf, parseGithub, pathPart, requestGithub, requestId } from '../github/api.ts';
+import type { GithubApp } from '../github/app.ts';
+
+/**
+ * Sends a request to GitHub.
+ * @param path untrusted parts must have been encoded with pathPart
+ * @returns 200 or 304; undefined if the resource does not exist (404)
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export type ReadGithub = (
+  organization: string,
+  path: string,
+  question?: IssuerRequest,
+) => Promise<IssuerResponse | undefined>;
+
+const Organization = z.object({ id: z.int().positive() });
+
+/** Creates a query for an organization's id, which is undefined if the organization may not be read. */
+export function organizationIdBy(read: ReadGithub): (organization: string) => Promise<number | undefined> {
+  return async (organization) => {
+    const part = pathPart(organization);
+    const answer = part && (await read(organization, `/orgs/${part}`));
+    return answer ? parseGithub(Organization, answer).id : undefined;
+  };
+}
+
+/**
+ * Reads as the App, which needs the permissions "Organization codespaces: read", "Codespaces: read" and "Members:
+ * read".
+ */
+export function readAsApp(app: GithubApp): ReadGithub {
+  return (organization, path, question) => app.request(organization, path, question);
+}
+
+/**
+ * Reads with a token that may read the organization's Codespaces and members, for organizations that install no App.
+ * @param file contains only the token; read for every request, so that the token can be replaced
+ */
+export function readWithTokenFile(file: string, options: GithubApiOptions): ReadGithub {
+  return async (_organization, path, question) => {
+    const token = readToken(file);
+    const answer = await requestGithub(path, token, options, question);
+    if (answer.status === 404) return undefined;
+    if (answer.status < 300 || answer.status === 304) return answer;
+    throw unavailable('GitHub', 'the token may not read this', {
+      status: answer.status,
+      message: messageOf(answer),
+      requestId: requestId(answer),
+    });
+  };
+}
+
+function readToken(file: string): string {
+  try {
+    return readPrivateFile(file).trim();
+  } catch (cause) {
+    throw unavailable('GitHub', 'the token file cannot be read', { file }, cause);
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * Sweeps all Codespaces of the organization. It ends the sessions whose Codespace has ended, according to a complete
+ * listing. A failed or partial listing neither ends nor extends a session, and leases still apply.
+ */
+
+import type { CloseCause } from '../../store/index.ts';
+import { pathPart } from '../github/api.ts';
+import {
+  CodespacePage,
+  type CodespaceStatus,
+  indexCodespaces,
+  type ListedCodespace,
+  statusOf,
+} from './codespace-status.ts';
+import { type CachedPages, readListing } from './listing.ts';
+import type { ReadGithub } from './reader.ts';
+import { recheckCodespace } from './recheck-codespace.ts';
+import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
+import type { WatchedSessions } from './watched-sessions.ts';
+
+export interface CodespaceSweep {
+  /**
+   * Runs one sweep.
+   * @param onCost called for each request that counts against the rate limit
+   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; no session was ended then
+   */
+  readonly sweep: (organization: string, onCost: () => void) => Promise<void>;
+}
+
+export interface CodespaceSweepOptions {
+  readonly read: ReadGithub;
+  readonly sessions: WatchedSessions;
+  /** Receives a recheck's failure. The next sweep tries again. */
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/** Maximum Codespaces rechecked per sweep. The rest wait for the next listing. */
+const MAX_ASKED_AGAIN = 50;
+/**
+ * Minimum size from which a listing that lost more than half of its entries is distrusted, because outages look like
+ * that.
+ */
+const MANY = 10;
+
+/** Creates the sweep. */
+export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSweepOptions): CodespaceSweep {
+  const cachedPages: CachedPages<ListedCodespace> = new Map();
+  let cachedOrganization = '';
+  /** Ids that an earlier listing contained, which are expected in the next one. */
+  let seen: ReadonlySet<number> = new Set();
+  /** Sessions whose Codespace was not available in the last listing. */
+  let suspects: ReadonlySet<string> = new Set();
+
+  return {
+    async sweep(organization, onCost) {
+      const part = pathPart(organization);
+      if (!part) return;
+      if (cachedOrganization !== organization) {
+        cachedPages.clear();
+        [cachedOrganization, seen, suspects] = [organization, new Set(), new Set()];
+      }
+      const askedAt = sessions.clock();
+      const request = { read, organization, path: `/orgs/${part}/codespaces`, schema: CodespacePage };
+      const listing = await readListing({ ...request, cachedPages, onCost });
+      if (!listing) return;
+      const index = indexCodespaces(listing);
+      const before = seen;
+      const lost = [...before].filter((id) => !index.byId.has(id)).length;
+      const isBelievable = index.isWhole && !(before.size >= MANY && lost > before.size / 2);
+
+      const doubted = new Set<string>();
+      let asked = 0;
+      for (const watched of watchedCodespaces(sessions.live)) {
+        if (!isSettled(watched, askedAt)) continue;
+        const { id } = watched.live.session;
+        const status = statusOf(watched, index);
+        const isListed = before.has(watched.id) || watched.payer === organization.toLowerCase();
+        if (status.kind === 'over') closeSessionOf(sessions, watched, status, 'the organization’s Codespaces');
+        else if (status.kind === 'doubtful') {
+          if (suspects.has(id)) closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, twice');
+          else doubted.add(id);
+        } else if (status.kind === 'absent' && isListed) {
+          if (!isBelievable) {
+            if (suspects.has(id)) doubted.add(id);
+          } else if (suspects.has(id))
+            closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, twice');
+          else {
+            doubted.add(id);
+            if (asked++ < MAX_ASKED_AGAIN) await confirm(organization, watched, onCost);
+          }
+        }
+      }
+      suspects = doubted;
+      // After a distrusted listing, the entries before it are still expected.
+      seen = isBelievable ? new Set(index.byId.keys()) : new Set([...before, ...index.byId.keys()]);
+    },
+  };
+
+  async function confirm(organization: string, watched: WatchedCodespace, onCost: () => void): Promise<void> {
+    try {
+      onCost();
+      const status = await recheckCodespace(read, organization, watched);
+      if (status && (status.kind === 'absent' || status.kind === 'over'))
+        closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, and its developer’s');
+    } catch (thrown) {
+      onFailure(thrown);
+    }
+  }
+}
+
+/**
+ * Closes the session of a Codespace that has ended.
+ * @param witness description of the query, for the audit log
+ */
+export function closeSessionOf(
+  sessions: WatchedSessions,
+  { live, id, name, owner }: WatchedCodespace,
+  status: Exclude<CodespaceStatus, { kind: 'available' }>,
+  witness: string,
+  more: Record<string, unknown> = {},
+): void {
+  const cause: CloseCause =
+    status.kind === 'over' ? status.cause : status.kind === 'absent' ? 'workspace_deleted' : 'workspace_stopped';
+  const state = status.kind === 'absent' ? 'not listed' : status.state;
+  sessions.losses.lose({ kind: 'codespace', id, name, owner });
+  // The session has ended in memory when this returns; store, edges and mesh follow, with retries.
+  void sessions.close(live, { cause, detail: { state, witness, ...more } }).catch(sessions.onFailure);
+}

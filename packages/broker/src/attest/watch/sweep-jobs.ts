@@ -1,0 +1,106 @@
+/**
+ * Sweeps the GitHub Actions jobs of live sessions. It ends the sessions whose job has completed. Each job is queried by
+ * its ids and conditionally, because unchanged answers are free. A completed job never runs again (a rerun is another
+ * job), so one answer is enough. A failed query ends nothing, and leases and limits still apply.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import { parseGithub, pathPart } from '../github/api.ts';
+import type { ReadGithub } from './reader.ts';
+import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
+
+export interface JobSweep {
+  /**
+   * Runs one sweep.
+   * @param onCost called for each request that counts against the rate limit
+   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; jobs that were not queried come first in the
+   *   next round
+   */
+  readonly sweep: (onCost: () => void) => Promise<void>;
+}
+
+export interface JobSweepOptions {
+  readonly read: ReadGithub;
+  readonly sessions: WatchedSessions;
+  /** Receives the failure of one job's query. The next round tries again. */
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/** Maximum jobs per round. The longest-waiting jobs go first. */
+const MAX_ASKED = 50;
+/** Maximum failures per round. Beyond that, GitHub as a whole is unavailable, and other tasks must not wait for it. */
+const MAX_FAILURES = 3;
+
+/** Status of a job, or of a run attempt: https://docs.github.com/rest/actions/workflow-jobs, workflow-runs. */
+const Status = z.object({ id: z.int().positive(), status: z.string().max(50) });
+
+/** Creates the sweep. */
+export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions): JobSweep {
+  /** ETags by session, longest-waiting first. */
+  let asked = new Map<string, string | undefined>();
+
+  const ask = async (live: WatchedSession, onCost: () => void) => {
+    const where = whereToAsk(live);
+    if (!where) return;
+    const { id } = live.session;
+    const etag = asked.get(id);
+    const answer = await read(
+      where.owner,
+      where.path,
+      etag === undefined ? {} : { headers: { 'if-none-match': etag } },
+    );
+    if (answer?.status === 304) return;
+    onCost();
+    // GitHub also responds with 404 to an App that lacks permission.
+    if (!answer) return;
+    const job = parseGithub(Status, answer);
+    if (live.ended || job.id !== where.id) return;
+    asked.set(id, answer.headers.get('etag') ?? undefined);
+    if (job.status !== 'completed') return;
+    sessions.losses.lose({ kind: 'job', job: live.session.attestation.workspace.key, id: where.id });
+    void sessions.close(live, { cause: 'job_ended', detail: { job: where.path } }).catch(sessions.onFailure);
+  };
+
+  return {
+    async sweep(onCost) {
+      const jobs = [...sessions.live.all()].filter(isJob);
+      const turn = new Map([...asked.keys()].map((id, index) => [id, index]));
+      jobs.sort((a, b) => (turn.get(a.session.id) ?? -1) - (turn.get(b.session.id) ?? -1));
+      let failures = 0;
+      const had: WatchedSession[] = [];
+      try {
+        for (const live of jobs.slice(0, MAX_ASKED)) {
+          had.push(live);
+          await ask(live, onCost).catch((thrown: unknown) => {
+            const isLimited = thrown instanceof MeshpassError && thrown.code === 'issuer_rate_limited';
+            if (isLimited || ++failures >= MAX_FAILURES) throw thrown;
+            onFailure(thrown);
+          });
+        }
+      } finally {
+        // A failed query counts as a turn, so that other jobs do not wait behind an unreadable repository.
+        const later = jobs.slice(had.length);
+        asked = new Map([...later, ...had].map(({ session: { id } }) => [id, asked.get(id)]));
+      }
+    },
+  };
+}
+
+function isJob({ session, ended }: WatchedSession): boolean {
+  return !ended && session.attestation.workspace.kind === 'actions';
+}
+
+/** Returns the path to query: the job's if the token contains its id, otherwise its run attempt's. */
+function whereToAsk({ session: { attestation } }: WatchedSession) {
+  const { claims, workspace } = attestation;
+  const owner = pathPart(workspace.repository?.fullName.split('/')[0] ?? '');
+  const [repository, run, attempt, job] = [
+    workspace.repository?.id,
+    ...[claims.run_id, claims.run_attempt, claims.check_run_id].map(Number),
+  ];
+  if (!owner || !repository || !Number.isSafeInteger(run) || !Number.isSafeInteger(attempt)) return undefined;
+  const within = `/repositories/${repository}/actions`;
+  return job !== undefined && Number.isSafeInteger(job) && job > 0
+    ? { owner, id: job, path: `${within}/jobs/${job}` }
+    : { owner, id: run!, path: `${within}/runs/${run}/attempts/${attempt}` };
+}

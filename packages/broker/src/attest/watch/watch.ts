@@ -1,0 +1,129 @@
+/**
+ * Watches GitHub for ended Codespaces and jobs, and for lost memberships. It sends one request at a time, at the pace
+ * of GitHub's rate limit. It can end sessions before their leases do, and never extends one.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { type AuditEventHandler, createAuditEventHandler } from './audit-event-handler.ts';
+import { type RateLimiter, type Rounds, SHARE } from './rate-limiter.ts';
+import type { ReadGithub } from './reader.ts';
+import { createCodespaceSweep } from './sweep-codespaces.ts';
+import { createJobSweep } from './sweep-jobs.ts';
+import { createMemberSweep } from './sweep-members.ts';
+import { createWait, type Wait } from './wait.ts';
+import type { WatchedSessions } from './watched-sessions.ts';
+
+export interface WatchOptions {
+  readonly read: ReadGithub;
+  /** Observes every response that `read` receives. */
+  readonly rateLimiter: RateLimiter;
+  readonly sessions: WatchedSessions;
+  /** Minimum seconds between sweeps; the rate limit may delay them further. */
+  readonly sweepSeconds: number;
+  readonly memberSeconds: number;
+  readonly onFailure: (cause: unknown) => void;
+  /** Defaults to a timer. */
+  readonly wait?: Wait;
+}
+
+export interface Watch extends Pick<AuditEventHandler, 'handle' | 'opened' | 'considerEvidence'> {
+  /** Seconds since the last complete sweep of the Codespaces began; undefined before the first. */
+  readonly sweepAge: () => number | undefined;
+  readonly memberAge: () => number | undefined;
+  readonly callsLeft: () => number | undefined;
+  readonly stop: () => void;
+}
+
+interface Task {
+  readonly rounds: Rounds;
+  readonly floorMs: number;
+  readonly run: (onCost: () => void) => Promise<void>;
+  /** Unix milliseconds. */
+  dueAt: number;
+  doneAt?: number;
+  failures: number;
+}
+
+/** Maximum delay while GitHub is unavailable. It doubles with each failure. */
+const MAX_BACKOFF_MS = 60_000;
+/** Maximum length of one sleep. */
+const MAX_SLEEP_MS = 60_000;
+
+/** Starts the watch. */
+export function startWatching(options: WatchOptions): Watch {
+  const { read, rateLimiter, sessions, onFailure } = options;
+  const { clock } = sessions;
+  const stopping = new AbortController();
+  const wait = options.wait ?? createWait(stopping.signal);
+  const organization = () =>
+    sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
+  const codespaces = createCodespaceSweep({ read, sessions, onFailure });
+  const jobs = createJobSweep({ read, sessions, onFailure });
+  const members = createMemberSweep(read, sessions);
+  const handler = createAuditEventHandler({
+    read,
+    rateLimiter,
+    sessions,
+    organization,
+    wait,
+    onFailure,
+    wasMember: members.wasMember,
+  });
+
+  const task = (share: number, floorSeconds: number, run: Task['run']): Task => ({
+    rounds: rateLimiter.rounds(share),
+    run,
+    floorMs: floorSeconds * 1000,
+    dueAt: clock(),
+    failures: 0,
+  });
+  const sweeping = task(SHARE.codespaces, options.sweepSeconds, async (onCost) => {
+    const trusted = organization();
+    if (trusted !== undefined) await codespaces.sweep(trusted, onCost);
+  });
+  const asking = task(SHARE.members, options.memberSeconds, (onCost) => members.sweep(organization(), onCost));
+  const seeing = task(SHARE.jobs, options.sweepSeconds, jobs.sweep);
+
+  const perform = async (one: Task) => {
+    let cost = 0;
+    const began = clock();
+    try {
+      await one.run(() => cost++);
+      [one.doneAt, one.failures] = [began, 0];
+    } catch (thrown) {
+      one.failures++;
+      if (thrown instanceof MeshpassError && thrown.code === 'issuer_rate_limited')
+        rateLimiter.pause(thrown.retryAfter ?? 60);
+      onFailure(thrown);
+    }
+    const backoff = one.failures > 0 ? Math.min(MAX_BACKOFF_MS, 1000 * 2 ** one.failures) : 0;
+    one.dueAt = clock() + Math.max(backoff, one.rounds.delay(cost, one.floorMs));
+  };
+
+  const watch = async () => {
+    while (!stopping.signal.aborted) {
+      const now = clock();
+      const due = [sweeping, asking, seeing].filter(({ dueAt }) => dueAt <= now);
+      // Without live sessions, no request is sent.
+      if (sessions.live.size() === 0)
+        for (const one of due.splice(0)) [one.doneAt, one.dueAt] = [now, now + one.floorMs];
+      if (rateLimiter.pausedFor() === 0) for (const one of due) if (!stopping.signal.aborted) await perform(one);
+      const next = Math.max(rateLimiter.pausedFor(), Math.min(sweeping.dueAt, asking.dueAt, seeing.dueAt) - clock());
+      if (!stopping.signal.aborted) await wait(Math.min(Math.max(next, 1), MAX_SLEEP_MS));
+    }
+  };
+  watch().catch(onFailure);
+
+  const age = ({ doneAt }: Task) => (doneAt === undefined ? undefined : (clock() - doneAt) / 1000);
+  return {
+    handle: handler.handle,
+    opened: handler.opened,
+    considerEvidence: handler.considerEvidence,
+    sweepAge: () => age(sweeping),
+    memberAge: () => age(asking),
+    callsLeft: rateLimiter.left,
+    stop: () => {
+      handler.stop();
+      stopping.abort();
+    },
+  };
+}

@@ -1,0 +1,39 @@
+/** Live Codespace sessions, in the form that the watch needs. */
+import { SETTLE_SECONDS } from '../github/losses.ts';
+import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
+
+export interface WatchedCodespace {
+  readonly live: WatchedSession;
+  readonly id: number;
+  readonly name: string;
+  readonly owner: string;
+  /** Unix seconds. */
+  readonly openedAt: number;
+  /** Login of the paying account, lower case. An organization's list contains every Codespace that it pays for. */
+  readonly payer: string;
+}
+
+/**
+ * Whether an answer is newer than the session. GitHub reported `Available` when the session opened, but for a moment
+ * some of its servers may still report a state from before the start. So answers to queries within SETTLE_SECONDS of
+ * the opening are ignored.
+ * @param askedAt time of the query, Unix milliseconds
+ */
+export function isSettled({ openedAt }: { readonly openedAt: number }, askedAt: number): boolean {
+  return askedAt / 1000 >= openedAt + SETTLE_SECONDS;
+}
+
+/** Lists the watched Codespaces of all live sessions. */
+export function watchedCodespaces(index: WatchedSessions['live']): WatchedCodespace[] {
+  return [...index.all()].flatMap((live) => watched(live) ?? []);
+}
+
+/** Returns the watched Codespace of a live session; undefined if it has none. */
+export function watched(live: WatchedSession): WatchedCodespace | undefined {
+  const { attestation, openedAt } = live.session;
+  const { claims, githubUser } = attestation;
+  if (live.ended || attestation.attestor !== 'github-codespace' || !githubUser) return undefined;
+  const { codespace_id: id, codespace_name: name, billable_owner: payer } = claims;
+  if (typeof id !== 'number' || typeof name !== 'string' || typeof payer !== 'string') return undefined;
+  return { live, id, name, owner: githubUser.login, openedAt, payer: payer.toLowerCase() };
+}

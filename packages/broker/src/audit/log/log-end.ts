@@ -1,0 +1,72 @@
+/**
+ * End of the log, in memory of the only process that writes it: the last row, and the tree over all rows. It follows
+ * the durable writes, and reloads if the store has moved ahead or back without it.
+ */
+import type { Db } from '../../store/index.ts';
+import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import type { NoteVerifier } from '../checkpoint/note.ts';
+import { type SealedRow, seal } from './chain.ts';
+import type { AuditRow } from './event.ts';
+import { type Start, type TreeAt, treeAt } from './rows.ts';
+
+export interface Chain {
+  /**
+   * Assigns rows their positions after the durable ones.
+   * @throws store errors on the first read
+   */
+  readonly seal: (rows: readonly AuditRow[]) => Promise<readonly SealedRow[]>;
+  /** Appends rows that have become durable. */
+  readonly grown: (rows: readonly SealedRow[]) => void;
+  /** Reloads after the store reported a different last row. */
+  readonly reload: () => Promise<void>;
+  /**
+   * Returns the tree over the durable rows.
+   * @throws store errors on the first read
+   */
+  readonly snapshot: () => Promise<Start & { readonly root: string }>;
+  /** Why nothing can be signed: the store lacks rows that were written or signed. */
+  readonly problem: () => string | undefined;
+}
+
+export interface ChainOptions {
+  /** Keys whose checkpoints are trusted. If there are none, the tree is built from all rows. */
+  readonly verifiers?: readonly NoteVerifier[];
+  /** Checkpoints known from outside the store. */
+  readonly known?: readonly Checkpoint[];
+}
+
+/** Creates the chain. It reads the store on first use. */
+export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}): Chain {
+  let at: TreeAt | undefined;
+  let lost: string | undefined;
+  const load = async () => {
+    at = await treeAt(db, undefined, verifiers, known);
+    return at;
+  };
+  return {
+    seal: async (rows) => seal(rows, (at ?? (await load())).head),
+    grown: (rows) => {
+      if (!at) return;
+      for (const row of rows) at.tree.append(row.hash);
+      const last = rows.at(-1);
+      if (last) at = { ...at, head: { seq: last.seq, hash: last.hash } };
+    },
+    reload: async () => {
+      const before = at;
+      const now = await load();
+      if (!before || (await contains(db, now, before.head))) return;
+      lost ??= `row ${before.head.seq} was written, but the store no longer has it`;
+    },
+    snapshot: async () => {
+      const { tree, head } = at ?? (await load());
+      return { ...tree.frontier(), root: tree.root(), hash: head.hash };
+    },
+    problem: () => lost ?? at?.problem,
+  };
+}
+
+async function contains(db: Db, now: TreeAt, head: TreeAt['head']): Promise<boolean> {
+  if (now.head.seq === head.seq) return now.head.hash === head.hash;
+  const row = await db.selectFrom('audit').select('hash').where('seq', '=', String(head.seq)).executeTakeFirst();
+  return head.seq === 0 || row?.hash === head.hash;
+}

@@ -1,0 +1,53 @@
+/** Changes of one request, collected before they are written. */
+import type { AnyStatement, Statement } from '../../store/index.ts';
+import type { AuditRow } from './event.ts';
+
+/** Single-use proof. */
+export interface Proof {
+  readonly key: string;
+  /** RFC 3339. */
+  readonly expiresAt: string;
+}
+
+/** Collects the changes of one request, which are written atomically. */
+export interface Tx {
+  /** Adds rows for a repository statement. */
+  readonly write: <Row>(statement: Statement<Row>, ...rows: readonly Row[]) => void;
+  /** Adds audit rows. A row that the log already has is not written again. */
+  readonly audit: (...rows: readonly AuditRow[]) => void;
+  /**
+   * Uses a proof, at most one per transaction. Rejects the transaction with `proof_replayed` if the proof was used
+   * before.
+   */
+  readonly once: (proof: Proof | undefined) => void;
+}
+
+/** Collects the changes of one request. Runs synchronously, before anything is written. */
+export type Changes = (tx: Tx) => void;
+
+/** The collected changes of one request. */
+export interface Unit {
+  readonly proof: Proof | undefined;
+  readonly rows: ReadonlyMap<AnyStatement, readonly unknown[]>;
+  readonly audit: readonly AuditRow[];
+}
+
+/** Runs `record` and returns the changes it collects. */
+export function noteUnit(record: Changes): Unit {
+  const rows = new Map<AnyStatement, unknown[]>();
+  const audit: AuditRow[] = [];
+  let proof: Proof | undefined;
+  record({
+    write: (statement, ...more) => {
+      if (more.length === 0) return;
+      const all = rows.get(statement) ?? [];
+      all.push(...more);
+      rows.set(statement, all);
+    },
+    audit: (...more) => void audit.push(...more),
+    once: (used) => {
+      proof = used ?? proof;
+    },
+  });
+  return { proof, rows, audit };
+}

@@ -1,0 +1,151 @@
+/** Starts the audit log: a standby opens its key, verifies the log, and extends it once the broker is active. */
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Clock, Metrics, Random } from '../base/index.ts';
+import type { Db, Store } from '../store/index.ts';
+import { openAuditKey } from './checkpoint/key.ts';
+import { type CheckpointSink, fileSink } from './checkpoint/sink.ts';
+import { createCheckpointSigner, signFirst } from './log/checkpoint-signer.ts';
+import { auditContext, namedRules } from './log/context.ts';
+import { writeCounted } from './log/counted-rows.ts';
+import type { AuditContext } from './log/decision.ts';
+import { auditRow, newEvent } from './log/event.ts';
+import { createJournal, type Journal } from './log/journal.ts';
+import { createChain } from './log/log-end.ts';
+import { createRefusalMeter } from './log/refusal-meter.ts';
+import { type AdmittedLog, admitLog } from './restore/admit.ts';
+import { type AuditTrail, createAuditTrail } from './trail.ts';
+
+const METERED_MS = 30_000;
+
+/** Settings of the log. */
+export interface AuditLogConfig {
+  readonly publicUrl: string;
+  readonly dataDir: string;
+  readonly auditKeyFile?: string | undefined;
+  readonly auditCheckpointFile?: string | undefined;
+  readonly auditCheckpointSeconds: number;
+  readonly auditRetentionDays: number;
+}
+
+/** The log, before this broker is allowed to extend it. */
+export interface ClosedLog {
+  /** Public keys that verify the log. */
+  readonly verifiers: readonly string[];
+  readonly sinks: readonly CheckpointSink[];
+  /** Verifies the log; see admitLog(). */
+  readonly admit: (db: Db) => Promise<AdmittedLog>;
+}
+
+/**
+ * Opens the key and the sinks.
+ * @param further sinks in addition to the file
+ * @throws MeshpassError `config_invalid`
+ */
+export async function openClosedLog(
+  { auditKeyFile, auditCheckpointFile, dataDir, publicUrl }: AuditLogConfig,
+  further: readonly CheckpointSink[],
+): Promise<ClosedLog> {
+  const key = await openAuditKey(auditKeyFile ?? join(dataDir, 'audit-key.pem'), publicUrl, auditKeyFile === undefined);
+  const file = fileSink(auditCheckpointFile ?? join(dataDir, 'audit-checkpoint'), key.verifiers);
+  const sinks = [file, ...further];
+  return { verifiers: key.verifiers.map(({ text }) => text), sinks, admit: (db) => admitLog(db, key, sinks) };
+}
+
+/** Dependencies of the log. */
+export interface AuditLogOptions {
+  readonly config: AuditLogConfig;
+  readonly store: Store;
+  readonly closed: ClosedLog;
+  /** Result of `closed.admit`. */
+  readonly admitted: AdmittedLog;
+  readonly mesh: Parameters<typeof namedRules>[0];
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Returns a callback for failures of a dependency. */
+  readonly failed: (where: string) => (cause: unknown) => void;
+}
+
+/** Audit log of the active broker. */
+export interface AuditLog {
+  /** Context in which decisions are recorded. */
+  readonly decisions: AuditContext;
+  readonly trail: AuditTrail;
+}
+
+/** State of a broker process, for its start and stop rows. */
+export interface StartedProcess {
+  /** Number of restored sessions. */
+  readonly restored: number;
+  /** Returns the number of live sessions. */
+  readonly sessions: () => number;
+  readonly denyEnded: string;
+}
+
+/** Log that accepts rows but does not record decisions yet. */
+export interface StartedLog {
+  readonly journal: Journal;
+  /**
+   * Records the start of this process, signs a checkpoint, and starts to record decisions.
+   * @throws MeshpassError `store_unavailable`
+   */
+  readonly recordDecisions: (started: StartedProcess) => Promise<AuditLog>;
+}
+
+/**
+ * Starts the journal and the periodic checkpoints.
+ * @param parts disposes of them; the journal writes the last rows before the last checkpoint is signed
+ * @throws MeshpassError `store_unavailable`
+ */
+export async function startAuditLog(options: AuditLogOptions, parts: AsyncDisposableStack): Promise<StartedLog> {
+  const { config, store, closed, admitted, clock, random, log, metrics, failed } = options;
+  const { key } = admitted;
+  const chain = createChain(store.db, {
+    verifiers: key.verifiers,
+    known: admitted.inForce.map(({ checkpoint }) => checkpoint),
+  });
+  const checkpoints = createCheckpointSigner({
+    db: store.db,
+    chain,
+    key,
+    sinks: closed.sinks,
+    before: admitted.known.newest?.note,
+    clock,
+    onFailure: failed('audit'),
+  });
+  if (admitted.isNew) await signFirst(checkpoints);
+  parts.defer(checkpoints.start(config.auditCheckpointSeconds));
+  const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
+  parts.defer(journal.flush);
+  return {
+    journal,
+    recordDecisions: async ({ restored, sessions, denyEnded }) => {
+      const record = async (action: 'broker.start' | 'broker.stop', detail: Record<string, unknown>) => {
+        const event = { ...newEvent(action, {}, clock, random), detail };
+        const row = auditRow(event, 'allowed', 'The broker process.', undefined, clock());
+        await journal.transaction((tx) => tx.audit(row));
+      };
+      const { newest } = admitted.known;
+      await record('broker.start', {
+        store: store.kind,
+        epoch: store.epoch,
+        restored,
+        after: store.before?.instance,
+        deny_ended: denyEnded,
+        checkpoint: newest ? { size: newest.checkpoint.size, from: newest.sink } : null,
+      });
+      parts.defer(() => record('broker.stop', { sessions: sessions() }).catch(failed('store')));
+      await checkpoints.sign().catch(failed('audit'));
+      const meter = createRefusalMeter({ clock, random, onMetered: metrics.metered });
+      parts.defer(writeCounted({ journal, onFailure: failed('audit') }, METERED_MS, meter.takeRows));
+      const decisions = auditContext({ journal, clock, meter, ruleOf: namedRules(options.mesh), metrics, log });
+      const retainSeconds = config.auditRetentionDays * 86_400;
+      return {
+        decisions,
+        trail: createAuditTrail({ audit: decisions, store, chain, checkpoints, key, clock, retainSeconds }),
+      };
+    },
+  };
+}

@@ -1,0 +1,36 @@
+/** Time and random sources of the broker. Internal times are Unix seconds, as in the protocol. */
+
+/** Unix ms. */
+export type Clock = () => number;
+/** Returns cryptographically strong random bytes. */
+export type Random = (size: number) => Buffer;
+
+/** Returns the time in Unix seconds. */
+export function seconds(clock: Clock): number {
+  return Math.floor(clock() / 1000);
+}
+
+/** Formats Unix seconds as RFC 3339 for the store. */
+export function timestamp(unixSeconds: number): string {
+  return new Date(unixSeconds * 1000).toISOString();
+}
+
+/** Returns strictly increasing times, ms, so that records sorted by creation time have a unique order. */
+export function risingClock(clock: Clock): Clock {
+  let last = 0;
+  return () => {
+    last = Math.max(clock(), last + 1);
+    return last;
+  };
+}
+
+/** Creates a UUIDv7 (RFC 9562 section 5.7), which sorts by its creation time in ms. */
+export function uuidv7(clock: Clock, random: Random): string {
+  const bytes = Buffer.alloc(16);
+  bytes.writeUIntBE(clock(), 0, 6);
+  random(10).copy(bytes, 6);
+  bytes[6] = (bytes[6]! & 0x0f) | 0x70;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const hex = bytes.toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}

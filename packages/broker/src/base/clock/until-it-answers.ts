@@ -1,0 +1,28 @@
+/** Retries requests that a broker depends on before it can serve, however long Kubernetes is unavailable. */
+import { setTimeout as pause } from 'node:timers/promises';
+import { toMeshpassError } from '@meshpass/identity';
+
+export interface Patience {
+  /** Called for each failure. */
+  readonly onFailure: (cause: unknown) => void;
+  /** Ends the retries. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const ASK_AGAIN_MS = 2_000;
+
+/**
+ * Retries while Kubernetes is unavailable.
+ * @throws errors of `ask` other than `kubernetes_unavailable`; AbortError if the signal ends the retries
+ */
+export async function untilItAnswers<T>(ask: () => Promise<T>, { onFailure, signal }: Patience): Promise<T> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (thrown) {
+      if (toMeshpassError(thrown).code !== 'kubernetes_unavailable') throw thrown;
+      onFailure(thrown);
+      await pause(ASK_AGAIN_MS, undefined, signal && { signal });
+    }
+  }
+}

@@ -1,0 +1,28 @@
+/** The process: time, limits, key files, log and metrics. */
+
+// Time.
+
+export { type Clock, type Random, risingClock, seconds, timestamp, uuidv7 } from './clock/clock.ts';
+export { pause } from './clock/timers.ts';
+export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
+
+// Limits and mutual exclusion.
+
+export { createGuesses, type Guesses } from './limits/guesses.ts';
+export { type KeyedMutex, runExclusive } from './limits/keyed-mutex.ts';
+export { createRateAllowance } from './limits/rate-allowance.ts';
+
+// Secrets and private files.
+
+export { equalInConstantTime } from './secrets/constant-time.ts';
+export { readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './secrets/key-file.ts';
+
+// JSON checks.
+
+export { hasDuplicateMember } from './duplicate-members.ts';
+
+// Log and metrics.
+
+export type { DeliveryOutcome } from './telemetry/delivery-outcome.ts';
+export { createLog, type Log } from './telemetry/log.ts';
+export { createMetrics, type Metrics } from './telemetry/metrics.ts';

@@ -1,0 +1,132 @@
+/**
+ * Limits guesses: credentials that only an outside party (GitHub, the API server) can verify. Any client can invent
+ * them, and each costs a request. So an unknown credential is charged in advance, and refunded unless it is refused.
+ * Accepted credentials are always sent, and honest clients that arrive together wait for each other instead of being
+ * refused.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import { createRateAllowance } from './rate-allowance.ts';
+
+export interface Guesses<Answer> {
+  /**
+   * Sends a credential to its verifier, within the limits.
+   * @param source address, or its group
+   * @returns the answer; undefined, without a request, if the credential was refused recently
+   * @throws MeshpassError `too_many_attempts`, and errors of `ask`
+   */
+  readonly verify: (credential: string, source: string, ask: () => Promise<Answer>) => Promise<Answer | undefined>;
+  /** Records that a source has proved itself, see `GuessLimits.exemptKnown`. */
+  readonly trust: (source: string) => void;
+}
+
+/** Refused credentials: burst, and rate per second. */
+export interface GuessRate {
+  readonly burst: number;
+  readonly perSecond: number;
+}
+
+export interface GuessLimits<Answer> {
+  readonly verdict: (answer: Answer) => 'accepted' | 'refused' | 'other';
+  readonly perSource: GuessRate;
+  /** Limit for all sources together. Known sources have a separate limit, which strangers cannot exhaust. */
+  readonly all?: GuessRate;
+  /** Whether known sources have no limit, so that strangers behind the same address cannot lock them out. */
+  readonly exemptKnown?: boolean;
+  /** How long a refused credential is not tried again, ms. */
+  readonly refusedMs: number;
+  /** Unix ms. */
+  readonly clock: () => number;
+}
+
+/** How long an accepted credential is sent even beyond the limits, ms. */
+const ACCEPTED_MS = 10 * 60_000;
+/** How long a source stays known, ms. */
+const KNOWN_MS = 3_600_000;
+const CAPACITY = 10_000;
+
+/** Creates the limit. */
+export function createGuesses<Answer>(limits: GuessLimits<Answer>): Guesses<Answer> {
+  const { clock, verdict, exemptKnown = false } = limits;
+  const perSource = createRateAllowance({ ...limits.perSource, clock });
+  const all = limits.all && createRateAllowance({ ...limits.all, clock });
+  // SHA-256 of credentials; the credentials themselves are not kept.
+  const refused = createTimed(limits.refusedMs, clock);
+  const accepted = createTimed(ACCEPTED_MS, clock);
+  const known = createTimed(KNOWN_MS, clock);
+  /** Requests in flight by source, and by pool of sources. */
+  const flying = new Map<string, number>();
+  let settled = Promise.withResolvers<void>();
+
+  const fly = (payer: string, by: 1 | -1) => {
+    const count = (flying.get(payer) ?? 0) + by;
+    if (count > 0) flying.set(payer, count);
+    else flying.delete(payer);
+  };
+
+  /** Returns the limits that a request is charged to. */
+  const chargesOf = (group: string) => {
+    const pool = known.has(group) ? 'known' : 'strangers';
+    return [{ rate: perSource, payer: group }, ...(all ? [{ rate: all, payer: pool }] : [])];
+  };
+
+  return {
+    async verify(credential, source, ask) {
+      const hash = sha256Hex(credential);
+      const group = sourceGroup(source);
+      // Nothing may be awaited between the last check and the charge.
+      for (;;) {
+        if (refused.has(hash)) return undefined;
+        const isFree = accepted.has(hash) || (exemptKnown && known.has(group));
+        const spent = chargesOf(group).filter(({ rate, payer }) => !rate.has(payer));
+        if (isFree || spent.length === 0) break;
+        if (spent.some(({ payer }) => !flying.has(payer))) throw tooMany(limits.perSource);
+        await settled.promise;
+      }
+      const charges = chargesOf(group);
+      // A request beyond the limits is neither charged nor refunded.
+      const paid = charges.filter(({ rate, payer }) => rate.take(payer));
+      for (const { payer } of charges) fly(payer, 1);
+      let found: ReturnType<typeof verdict> = 'other';
+      try {
+        const answer = await ask();
+        found = verdict(answer);
+        if (found === 'accepted') accepted.add(hash);
+        if (found === 'refused') {
+          accepted.delete(hash);
+          refused.add(hash);
+        }
+        return answer;
+      } finally {
+        for (const { payer } of charges) fly(payer, -1);
+        if (found !== 'refused') for (const { rate, payer } of paid) rate.giveBack(payer);
+        settled.resolve();
+        settled = Promise.withResolvers();
+      }
+    },
+    trust: (source) => known.add(sourceGroup(source)),
+  };
+}
+
+function tooMany({ perSecond }: GuessRate): MeshpassError {
+  return new MeshpassError(
+    'too_many_attempts',
+    'Too many tokens that were not accepted, from this address or from all; wait.',
+    { retryAfter: 1 / perSecond },
+  );
+}
+
+/** Set of keys that expire after a while; the oldest is evicted at capacity. */
+function createTimed(lifeMs: number, clock: () => number) {
+  const entries = new Map<string, number>();
+  return {
+    has: (key: string) => (entries.get(key) ?? Number.NEGATIVE_INFINITY) > clock(),
+    add: (key: string) => {
+      entries.delete(key);
+      entries.set(key, clock() + lifeMs);
+      if (entries.size > CAPACITY) entries.delete(entries.keys().next().value!);
+    },
+    delete: (key: string) => void entries.delete(key),
+  };
+}

@@ -1,0 +1,49 @@
+/** A token bucket per key, in bounded memory: a burst, then a rate per second. */
+export interface RateAllowance {
+  /** Whether the key has a token left. */
+  readonly has: (key: string) => boolean;
+  /**
+   * Takes a token.
+   * @returns whether one was left
+   */
+  readonly take: (key: string) => boolean;
+  /** Returns a token that was taken before it was known whether the attempt counts. */
+  readonly giveBack: (key: string) => void;
+}
+
+/** Settings of the buckets. */
+export interface RateAllowanceTerms {
+  readonly burst: number;
+  readonly perSecond: number;
+  /** Unix ms. */
+  readonly clock: () => number;
+  /** Maximum number of keys to remember. The least recently seen key is forgotten and gets its full allowance back. */
+  readonly keys?: number;
+}
+
+/** Creates full buckets. */
+export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: RateAllowanceTerms): RateAllowance {
+  const buckets = new Map<string, { left: number; at: number }>();
+  const bucketOf = (key: string) => {
+    const now = clock();
+    const { left, at } = buckets.get(key) ?? { left: burst, at: now };
+    const bucket = { left: Math.min(burst, left + (Math.max(0, now - at) / 1000) * perSecond), at: now };
+    buckets.delete(key);
+    buckets.set(key, bucket);
+    if (buckets.size > keys) buckets.delete(buckets.keys().next().value!);
+    return bucket;
+  };
+  return {
+    has: (key) => bucketOf(key).left >= 1,
+    take: (key) => {
+      const bucket = bucketOf(key);
+      if (bucket.left < 1) return false;
+      bucket.left -= 1;
+      return true;
+    },
+    giveBack: (key) => {
+      const bucket = bucketOf(key);
+      bucket.left = Math.min(burst, bucket.left + 1);
+    },
+  };
+}

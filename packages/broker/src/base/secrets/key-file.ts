@@ -1,0 +1,103 @@
+/**
+ * Files with the broker's private keys and tokens. Only the broker may read them. A file is created once or replaced as
+ * a whole, and never overwritten in place.
+ */
+import type { KeyObject } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
+
+/**
+ * Reads a file that others may not read. It must belong to the broker's user or to root, and others must have no
+ * access. The group may read the file only if root owns it and the broker is not root: Kubernetes assigns a Secret
+ * mounted with an `fsGroup` to root and that group.
+ * @throws MeshpassError `config_invalid` if others have access; the error of `open` if the file is unreadable
+ */
+export function readPrivateFile(file: string): string {
+  const descriptor = openSync(file, 'r');
+  try {
+    const { mode, uid } = fstatSync(descriptor);
+    const me = process.getuid?.() ?? uid;
+    const groupMayRead = uid === 0 && me !== 0;
+    if ((uid !== me && uid !== 0) || (mode & (groupMayRead ? 0o037 : 0o077)) !== 0)
+      throw new MeshpassError(
+        'config_invalid',
+        `${file} contains a secret, and others have access to it: make it 0600 and owned by the user that runs meshpass, or mount its Secret with defaultMode 0440 and an fsGroup.`,
+      );
+    return readFileSync(descriptor, 'utf8');
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/**
+ * Reads a key file, or creates it.
+ * @param make creates the key for a missing file; if absent, the file must exist
+ * @param what name of the file and its flag, for messages
+ * @returns the file's text
+ * @throws MeshpassError `config_invalid`
+ */
+export async function readKeyFile(
+  file: string,
+  make: (() => Promise<KeyObject>) | undefined,
+  what: string,
+): Promise<string> {
+  try {
+    return readPrivateFile(file);
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    if (!make || (cause as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw new MeshpassError('config_invalid', `${what} cannot be read: ${fileProblem(cause)}.`, { cause });
+  }
+  const pem = (await make()).export({ type: 'pkcs8', format: 'pem' }) as string;
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  await writeDurably(file, pem);
+  return pem;
+}
+
+/**
+ * Replaces the text of a key file. After a crash or power loss, the file has either the old or the new text, complete.
+ * @throws MeshpassError `config_invalid` if it cannot be written; the file is then unchanged
+ */
+export async function replaceKeyFile(file: string, text: string): Promise<void> {
+  try {
+    await replaceFile(file, text, `${file}.next`);
+  } catch (cause) {
+    throw new MeshpassError('config_invalid', 'A key file of the broker cannot be written.', { cause });
+  }
+}
+
+/**
+ * Replaces the text of a file durably, with mode 0600.
+ * @param next path of the new file until it replaces the old one
+ */
+export async function replaceFile(file: string, text: string, next: string): Promise<void> {
+  // Left by an earlier attempt that did not finish.
+  await rm(next, { force: true });
+  await writeDurably(next, text);
+  await rename(next, file);
+  await syncDirectory(dirname(file));
+}
+
+async function writeDurably(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'wx', 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  // Independent of the process's umask.
+  await chmod(file, 0o600);
+}
+
+/** Syncs a directory to make a rename in it durable. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,39 @@
+/** Structured log. Tokens do not belong in it, but a token in a known field is redacted. */
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import type { Component } from './log-line.ts';
+
+/** Subset of a logger that modules below the HTTP API use. pino implements it. */
+export interface Log {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+const SECRET = [
+  'token',
+  'access_token',
+  'subject_token',
+  'authorization',
+  'dpop',
+  'cookie',
+  'password',
+  'databaseUrl',
+  'csr',
+];
+
+/**
+ * Creates a logger that writes one JSON object per line (log-line.ts).
+ * @param component component of the lines. Each component needs its own logger, because a child logger would write the
+ *   member twice
+ * @param level `fatal`, `error`, `warn`, `info`, `debug`, `trace` or `silent`
+ */
+export function createLog(component: Component, level = 'info', destination?: DestinationStream): Logger {
+  const options = {
+    level,
+    base: { component },
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    redact: { paths: SECRET.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]), censor: '[cut]' },
+  };
+  return destination ? pino(options, destination) : pino(options);
+}

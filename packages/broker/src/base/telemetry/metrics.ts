@@ -1,0 +1,218 @@
+/** Prometheus metrics of one broker. */
+import type { CertificateLife } from '@meshpass/identity/certificate-life';
+import { VERSION } from '@meshpass/identity/version';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { ALERTED_CODES, ALERTED_FAILURES } from './alerted.ts';
+import { DELIVERY_OUTCOMES, type DeliveryOutcome } from './delivery-outcome.ts';
+
+export interface Metrics {
+  readonly registry: Registry;
+  readonly decision: (action: string, outcome: string, code: string) => void;
+  readonly request: (route: string, status: number, seconds: number) => void;
+  readonly batch: (entries: number, seconds: number) => void;
+  readonly closed: (cause: string) => void;
+  /** Counts a grant that a live session gained. */
+  readonly gained: (cause: string) => void;
+  /** Counts a refusal without its own row in the audit log. */
+  readonly metered: (action: string, code: string) => void;
+  /** Counts a sign-in by the issuer's name in the access file. */
+  readonly signIn: (issuer: string, outcome: string) => void;
+  readonly failure: (where: string) => void;
+  /** Counts GitHub audit log events about Codespaces and members. */
+  readonly githubEvents: (count: number) => void;
+  /** Counts attempts to deliver approval messages. */
+  readonly webhookTried: (webhook: string, outcome: DeliveryOutcome, messages: number) => void;
+  /** Counts a request with the operator token, which identifies no operator. */
+  readonly breakGlass: () => void;
+  /** Sets the source of the gauges. A standby broker has none. */
+  readonly measure: (gauges: Partial<Gauges>) => void;
+}
+
+/** Gauges without a label, with their names and descriptions. */
+const GAUGES = {
+  isActive: ['meshpass_broker_active', '1 where this broker is active, 0 where it is a standby or cannot tell'],
+  liveSessions: ['meshpass_sessions_live', 'Live sessions'],
+  pendingRevocations: ['meshpass_revocations_pending', 'Revoked principals that the mesh has not confirmed'],
+  signingSince: [
+    'meshpass_signing_key_since_seconds',
+    'Unix time since which the current key signs tokens; 0 where this broker is not active',
+  ],
+  policyFindings: ['meshpass_policy_findings', 'Grants that other policies break or widen'],
+  accessFileRefused: [
+    'meshpass_access_file_refused',
+    '1 if the access file on disk is refused: the previous one is in force, or none',
+  ],
+  policyDrift: ['meshpass_policy_drift', 'With --gitops, objects that differ from what the access file compiles to'],
+  configurationStreams: [
+    'meshpass_configuration_streams',
+    'Grants whose Envoy configuration the broker requests from istiod',
+  ],
+  githubSweepAge: ['meshpass_github_sweep_age_seconds', 'Time since the last full scan of Codespaces began'],
+  githubMemberAge: ['meshpass_github_member_age_seconds', 'Time since the last full scan of teams and members began'],
+  githubCallsLeft: ['meshpass_github_calls_left', 'API calls left in this hour, as reported by GitHub'],
+} as const;
+
+/** Sources of the gauges, read at each scrape. A gauge is 0 if it has no value, and on a standby broker. */
+interface Gauges extends Readonly<Record<keyof typeof GAUGES, () => number | boolean | undefined>> {
+  /** Lifetime of the public listener's certificate. */
+  readonly certificate: () => CertificateLife;
+  /** Known roots of the mesh; `notAfter` is Unix seconds. */
+  readonly roots: () => readonly { readonly root: string; readonly notAfter: number }[];
+  /** Number of emergency grants that need a review, by state. */
+  readonly emergencyReviews: () => Readonly<Record<string, number>>;
+  /** Parts of istiod's configuration that workspaces do not receive. */
+  readonly configurationLeftOut: () => readonly { readonly what: string; readonly count: number }[];
+}
+
+/** Creates the metrics in a registry of their own. */
+export function createMetrics(): Metrics {
+  let gauges: Partial<Gauges> = {};
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+    new Counter({ name, help, labelNames, registers });
+  const histogram = <Label extends string>(name: string, help: string, buckets: number[], ...labelNames: Label[]) =>
+    new Histogram({ name, help, buckets, labelNames, registers });
+  /** Registers a gauge with a series for each value of a label. Counts of the same value are added. */
+  const gaugeBy = (
+    label: string,
+    name: string,
+    help: string,
+    read: (gauges: Partial<Gauges>) => readonly (readonly [value: string, count: number])[],
+  ) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      labelNames: [label],
+      collect() {
+        this.reset();
+        for (const [value, count] of read(gauges)) this.inc({ [label]: value }, count);
+      },
+    });
+
+  new Gauge({
+    name: 'meshpass_build_info',
+    help: 'Always 1; the labels say what runs',
+    labelNames: ['component', 'version'],
+    registers,
+  }).set({ component: 'broker', version: VERSION }, 1);
+  const decisions = counter('meshpass_decisions_total', 'Audited decisions', 'action', 'outcome', 'code');
+  const refusals = counter('meshpass_refusals_total', 'Refused decisions by code, for all actions', 'code');
+  for (const code of ALERTED_CODES) refusals.inc({ code }, 0);
+  const requests = histogram(
+    'meshpass_http_request_seconds',
+    'Time from the request line to the end of the response',
+    [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    'route',
+    'status',
+  );
+  const entries = histogram(
+    'meshpass_journal_batch_entries',
+    'Entries that shared one transaction',
+    [1, 2, 4, 8, 16, 32, 64, 128, 256],
+  );
+  const commits = histogram(
+    'meshpass_journal_commit_seconds',
+    'Time of one transaction',
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
+  );
+  const closed = counter('meshpass_sessions_closed_total', 'Sessions that ended', 'cause');
+  const gained = counter('meshpass_grants_gained_total', 'Grants that live sessions gained', 'cause');
+  const signIns = counter(
+    'meshpass_sign_ins_total',
+    'Sign-ins of developers at the identity providers of the access file',
+    'issuer',
+    'outcome',
+  );
+  const metered = counter(
+    'meshpass_refusals_metered_total',
+    'Refusals without a session that the audit log counts instead of listing',
+    'action',
+    'code',
+  );
+  const failures = counter('meshpass_failures_total', "Failures of the broker's dependencies, by place", 'where');
+  for (const where of ALERTED_FAILURES) failures.inc({ where }, 0);
+  const webhooks = counter(
+    'meshpass_approval_webhooks_total',
+    'Messages to webhooks for approvals, by how the try ended, or that they are not tried any more',
+    'webhook',
+    'outcome',
+  );
+  const breakGlass = counter(
+    'meshpass_break_glass_requests_total',
+    'Requests with the operator token, which has no name',
+  );
+  const githubEvents = counter(
+    'meshpass_github_events_total',
+    "Events of GitHub's audit log that concern Codespaces and members",
+  );
+
+  for (const [member, [name, help]] of Object.entries(GAUGES))
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(Number(gauges[member as keyof typeof GAUGES]?.() ?? 0));
+      },
+    });
+  gaugeBy(
+    'component',
+    'meshpass_tls_certificate_not_before_timestamp_seconds',
+    'Unix time from which the certificate that is shown is good',
+    ({ certificate }) => (certificate ? [['broker', certificate().notBefore]] : []),
+  );
+  gaugeBy(
+    'component',
+    'meshpass_tls_certificate_not_after_timestamp_seconds',
+    'Unix time at which the certificate that is shown expires',
+    ({ certificate }) => (certificate ? [['broker', certificate().notAfter]] : []),
+  );
+  gaugeBy(
+    'root',
+    'meshpass_mesh_root_not_after_timestamp_seconds',
+    'Unix time at which a root of the mesh expires',
+    ({ roots }) => (roots?.() ?? []).map(({ root, notAfter }) => [root, notAfter]),
+  );
+  gaugeBy(
+    'state',
+    'meshpass_emergency_reviews',
+    'Grants that were taken in an emergency and need a review: open, overdue, or objected to',
+    ({ emergencyReviews }) => Object.entries(emergencyReviews?.() ?? {}),
+  );
+  gaugeBy(
+    'type',
+    'meshpass_configuration_left_out',
+    'Parts of the Envoy configuration that workspaces are not given, by type',
+    ({ configurationLeftOut }) => (configurationLeftOut?.() ?? []).map(({ what, count }) => [what, count]),
+  );
+
+  return {
+    registry,
+    decision: (action, outcome, code) => {
+      decisions.inc({ action, outcome, code });
+      if (code !== '') refusals.inc({ code });
+    },
+    request: (route, status, seconds) => requests.observe({ route, status }, seconds),
+    batch: (count, seconds) => {
+      entries.observe(count);
+      commits.observe(seconds);
+    },
+    closed: (cause) => closed.inc({ cause }),
+    gained: (cause) => gained.inc({ cause }),
+    metered: (action, code) => metered.inc({ action, code }),
+    signIn: (issuer, outcome) => signIns.inc({ issuer, outcome }),
+    failure: (where) => failures.inc({ where }),
+    githubEvents: (count) => githubEvents.inc(count),
+    webhookTried: (webhook, tried, messages) => {
+      // Each outcome starts at zero, because Prometheus does not count a new series that starts at one as an increase.
+      for (const outcome of DELIVERY_OUTCOMES) webhooks.inc({ webhook, outcome }, outcome === tried ? messages : 0);
+    },
+    breakGlass: () => breakGlass.inc(),
+    measure: (given) => {
+      gauges = { ...gauges, ...given };
+    },
+  };
+}

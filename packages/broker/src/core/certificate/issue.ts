@@ -1,0 +1,249 @@
+/**
+ * `POST /certificates` issues one SVID per grant, signed by the mesh CA.
+ *
+ * A session may end while istiod signs. The SVID's latest possible expiry is therefore recorded in the store and the
+ * live session before the request to istiod, so that any later revocation lasts long enough. Certificates for a session
+ * that has ended are not returned.
+ */
+import { createPublicKey } from 'node:crypto';
+import type { CertificateRequest, CertificateResponse } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
+import { dpopThumbprint } from '@meshpass/identity/dpop';
+import { sha256Hex } from '@meshpass/identity/hash';
+import {
+  type AuditContext,
+  type AuditEvent,
+  granted,
+  type Journal,
+  type Outcome,
+  recordGrant,
+  refused,
+} from '../../audit/index.ts';
+import { type Clock, seconds, timestamp } from '../../base/index.ts';
+import {
+  type CertificateAuthority,
+  checkCsr,
+  type MeshState,
+  type SignedCertificate,
+  type SignRequest,
+} from '../../mesh/index.ts';
+import type { Denies } from '../session/deny/ended.ts';
+import { type Live, sessionClosed } from '../session/live.ts';
+import type { Revocations } from '../session/revocations.ts';
+import { type Principal, principalUnder } from '../session/session.ts';
+import { RECORD_EXPIRY } from '../statements.ts';
+
+export interface CertificateContext {
+  readonly audit: AuditContext;
+  readonly authority: CertificateAuthority;
+  readonly mesh: MeshState;
+  readonly journal: Journal;
+  readonly revocations: Revocations;
+  readonly denies: Denies;
+  readonly clock: Clock;
+}
+
+/** Minimum lifetime, seconds. A shorter SVID could expire in transit. */
+const MIN_TTL = 60;
+/** Maximum time that a CA may add to the requested lifetime through rounding and clock skew, seconds. */
+const MARGIN = 30;
+
+interface Wanted {
+  readonly principal: Principal;
+  readonly csr: string;
+  readonly ttl: number;
+  readonly queue: SignRequest['queue'];
+}
+
+interface Signed {
+  readonly principal: Principal;
+  readonly certificate: SignedCertificate;
+}
+
+/** An authenticated certificate request. */
+export interface IssueRequest {
+  readonly body: CertificateRequest;
+  readonly live: Live;
+  readonly event: AuditEvent;
+  /** Aborts the wait for istiod. By default only the end of the session aborts it. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Issues certificates for a live session's grants.
+ * @returns a refusal with `request_malformed`, `grant_unknown`, `csr_*`, `ca_unavailable`, `session_closed` and others
+ */
+export async function issueCertificates(
+  context: CertificateContext,
+  { body, live, event: asked, signal }: IssueRequest,
+): Promise<Outcome<CertificateResponse>> {
+  const requested = { ...asked, grant: body.certificates.map((one) => one.grant).join(',') };
+  let signed: readonly Signed[];
+  try {
+    const { signal: ended } = live.abort;
+    const either = signal ? AbortSignal.any([ended, signal]) : ended;
+    signed = await sign(context, await readRequest(context, body, live), live, either);
+  } catch (thrown) {
+    return refused(requested, thrown);
+  }
+  const event = {
+    ...requested,
+    reason: 'Grants of a live session.',
+    target: signed.map(({ principal }) => principal.spiffeId).join(','),
+    detail: { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) },
+  };
+  const lost = revokeLost(context, live, signed);
+  if (lost) return refused(event, lost);
+  const written = await recordGrant(context.audit, event);
+  if (!written.granted) return written;
+  const lostMeanwhile = revokeLost(context, live, signed);
+  if (lostMeanwhile) return refused(event, lostMeanwhile);
+  return granted(event, {
+    certificates: signed.map(({ principal, certificate }) => ({
+      grant: principal.grant,
+      spiffe_id: certificate.spiffeId,
+      chain: certificate.chain,
+      not_before: certificate.notBefore,
+      not_after: certificate.notAfter,
+    })),
+    roots: [...context.mesh.roots()],
+  });
+}
+
+async function sign(
+  context: CertificateContext,
+  wanted: readonly Wanted[],
+  live: Live,
+  signal: AbortSignal,
+): Promise<Signed[]> {
+  const now = seconds(context.clock);
+  for (const { queue } of wanted) context.authority.assertRoom(queue);
+  await promise(
+    context,
+    live,
+    wanted.map(({ principal, ttl }) => ({ principal, until: now + ttl + MARGIN })),
+  );
+
+  const signed = await settleAll(
+    wanted.map(async ({ principal, csr, ttl, queue }) => {
+      const { namespace, serviceAccount } = principal;
+      const certificate = await context.authority.sign({ namespace, serviceAccount, csr, ttl, queue, signal });
+      if (certificate.spiffeId !== principal.spiffeId)
+        throw new MeshpassError('ca_unavailable', 'The mesh CA signed an identity other than the one requested.', {
+          detail: { reason: `got ${certificate.spiffeId}, expected ${principal.spiffeId}` },
+        });
+      live.certified.set(principal.spiffeId, certificate.notAfter);
+      return { principal, certificate };
+    }),
+  ).catch((thrown) => {
+    throw revokeLost(context, live, wanted) ?? thrown;
+  });
+  // A CA may exceed the requested lifetime, so update the recorded expiry.
+  await promise(
+    context,
+    live,
+    signed.map(({ principal, certificate }) => ({ principal, until: certificate.notAfter })),
+  );
+  for (const { principal, certificate } of signed) live.signedUnder.set(principal.spiffeId, certificate.root);
+  return signed;
+}
+
+async function readRequest(context: CertificateContext, request: CertificateRequest, live: Live): Promise<Wanted[]> {
+  const { session } = live;
+  const names = request.certificates.map((one) => one.grant);
+  if (new Set(names).size !== names.length)
+    throw new MeshpassError('request_malformed', 'Each grant may be named only once in a request.');
+  const ttls = new Map(context.mesh.access().grants.map((grant) => [grant.name, grant.ttl]));
+  const now = seconds(context.clock);
+  return await Promise.all(
+    request.certificates.map(async ({ grant, csr }) => {
+      const principal = principalUnder(session, grant, now);
+      const ttl = ttls.get(grant);
+      if (!principal || ttl === undefined)
+        throw new MeshpassError('grant_unknown', 'The session does not have one of these grants.');
+      const checked = await checkCsr(csr);
+      refuseSessionKey(session.jkt, checked.publicKey);
+      // Based on issued certificates, not on requests: a session whose first request was refused before istiod signed
+      // is still an arrival.
+      const until = live.certified.get(principal.spiffeId);
+      const queue = until === undefined ? 'arrival' : until > now ? 'renewal' : 'return';
+      return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, principal.until - now)), queue };
+    }),
+  );
+}
+
+/**
+ * Rejects the session's own key. The certificate's key is passed to a proxy, which could control the session with it.
+ */
+function refuseSessionKey(jkt: string, spki: Buffer): void {
+  const { kty, crv, x, y } = createPublicKey({ key: spki, type: 'spki', format: 'der' }).export({ format: 'jwk' });
+  if (kty !== 'EC' || crv !== 'P-256' || dpopThumbprint({ kty, crv, x: x!, y: y! }) !== jkt) return;
+  throw new MeshpassError('csr_weak_key', 'A certificate needs its own key, not the key of the session.');
+}
+
+/** Durably records the latest expiry of the principals' SVIDs. Writes nothing if it is already recorded. */
+async function promise(
+  { journal }: CertificateContext,
+  live: Live,
+  bounds: readonly { readonly principal: Principal; readonly until: number }[],
+): Promise<void> {
+  const news = bounds.filter(({ principal, until }) => until > (live.recorded.get(principal.spiffeId) ?? 0));
+  if (news.length === 0) return;
+  // In memory first, so that a concurrent revocation includes it.
+  for (const { principal, until } of news) raise(live.lastNotAfter, principal.spiffeId, until);
+  const certificates = news.map(({ principal, until }) => ({
+    session_id: live.session.id,
+    grant_name: principal.grant,
+    spiffe_id: principal.spiffeId,
+    last_not_after: timestamp(until),
+  }));
+  await journal.transaction((tx) => tx.write(RECORD_EXPIRY, ...certificates));
+  for (const { principal, until } of news) raise(live.recorded, principal.spiffeId, until);
+}
+
+function raise(latest: Map<string, number>, spiffeId: string, until: number): void {
+  latest.set(spiffeId, Math.max(latest.get(spiffeId) ?? 0, until));
+}
+
+/** Waits for all promises before it rejects, so that no signing is still running after the response. */
+async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(promises);
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+  return results.map((result) => (result as PromiseFulfilledResult<T>).value);
+}
+
+/**
+ * Revokes certificates for access that ended during signing.
+ * @returns the error; undefined if the session still has the access
+ */
+function revokeLost(
+  { revocations, denies }: CertificateContext,
+  live: Live,
+  wanted: readonly Pick<Wanted, 'principal'>[],
+): MeshpassError | undefined {
+  // Compared by principal, because a grant that was lost and regained has a new one.
+  const held = new Set(live.session.principals.map(({ spiffeId }) => spiffeId));
+  const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.spiffeId));
+  if (lost.length === 0) return undefined;
+  // Revoke again, because signing may have recreated the ServiceAccount after its deletion, or extended the expiry.
+  revocations.add(
+    lost.map(({ principal: { namespace, serviceAccount, spiffeId } }) => {
+      const until = live.lastNotAfter.get(spiffeId) ?? 0;
+      const undenied = live.ended && !denies(live.ended.cause);
+      return { namespace, serviceAccount, spiffeId, until, undenied };
+    }),
+  );
+  if (live.ended) return sessionClosed(live.ended.cause);
+  return new MeshpassError('grant_unknown', 'The session no longer has one of these grants.');
+}
+
+function evidence(principal: Principal, certificate: SignedCertificate) {
+  const leaf = certificate.chain.slice(0, certificate.chain.indexOf('-----END CERTIFICATE-----'));
+  return {
+    spiffeId: principal.spiffeId,
+    notAfter: certificate.notAfter,
+    root: certificate.root,
+    sha256: sha256Hex(Buffer.from(leaf.replace('-----BEGIN CERTIFICATE-----', ''), 'base64')),
+  };
+}

@@ -1,0 +1,76 @@
+/** Configuration headers: version and digest for each set of grants, signed once for all sessions with that set. */
+import {
+  type ConfigurationStatement,
+  grantSet,
+  MAX_CONFIGURATION,
+  signStatement,
+} from '@meshpass/identity/channel/index';
+import { sha256Base64url } from '@meshpass/identity/hash';
+import { grantsOf, type Session } from '../session/session.ts';
+import type { StatementKeys } from './statement-key.ts';
+
+/** Source of configurations: the relay. */
+export interface ConfigurationSource {
+  /**
+   * Returns the configuration; undefined while there is none. `body` is the response of `GET /session/configuration`.
+   */
+  readonly current: (session: Session) => { readonly version: number; readonly body: Buffer } | undefined;
+  /**
+   * Registers a listener for changes of any configuration.
+   * @returns a function that unsubscribes it
+   */
+  readonly onChange: (listener: () => void) => () => void;
+}
+
+export interface Announcement {
+  readonly set: string;
+  readonly version: number;
+  readonly digest: string;
+  /** Signed ConfigurationStatement. */
+  readonly statement: string;
+  /** Bytes of the configuration. */
+  readonly content: Buffer;
+}
+
+export interface Announcements {
+  /** Returns the announcement; undefined if the set has no configuration yet or one that exceeds the maximum size. */
+  readonly of: (session: Session) => Announcement | undefined;
+  /** Returns the last announced bytes; undefined if they have another digest. */
+  readonly content: (set: string, digest: string) => Buffer | undefined;
+}
+
+/**
+ * Maximum number of grant sets, the same as on edges. The least recently used set is dropped and signed again on
+ * demand.
+ */
+const MAX_SETS = 4_096;
+
+/** Creates the announcements. Each version is signed once. */
+export function createAnnouncements(source: ConfigurationSource, keys: StatementKeys): Announcements {
+  const announced = new Map<string, Announcement & { readonly kid: string }>();
+  return {
+    of: (session) => {
+      const configuration = source.current(session);
+      if (!configuration || configuration.body.length > MAX_CONFIGURATION) return undefined;
+      const { version, body: content } = configuration;
+      const set = grantSet(grantsOf(session));
+      const key = keys.signing();
+      const before = announced.get(set);
+      announced.delete(set);
+      if (before?.version === version && before.kid === key.kid) {
+        announced.set(set, before);
+        return before;
+      }
+      const digest = sha256Base64url(content);
+      const claims: ConfigurationStatement = { kind: 'configuration', set, version, digest, size: content.length };
+      const announcement = { set, version, digest, content, kid: key.kid, statement: signStatement(claims, key) };
+      announced.set(set, announcement);
+      if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
+      return announcement;
+    },
+    content: (set, digest) => {
+      const found = announced.get(set);
+      return found?.digest === digest ? found.content : undefined;
+    },
+  };
+}

@@ -1,0 +1,107 @@
+/** Leases and configurations: lease proofs from sessions, and the broker's signed statements to their agents. */
+import { toMeshpassError } from '@meshpass/identity';
+import type { LeaseAnswer, ProvenLease } from '@meshpass/identity/channel/index';
+import {
+  type AuditContext,
+  type AuditEvent,
+  granted,
+  newEvent,
+  type Outcome,
+  recordRefusal,
+  refused,
+} from '../../audit/index.ts';
+import type { Clock, Random } from '../../base/index.ts';
+import type { Answers } from '../session/answers.ts';
+import type { Announcer } from '../session/feed.ts';
+import type { RenewLease } from '../session/leases.ts';
+import { sessionMembers } from '../session/lifecycle.ts';
+import type { LiveIndex } from '../session/live.ts';
+import type { Session } from '../session/session.ts';
+import { keysOf } from '../token/key-ring.ts';
+import type { RotatingSigner } from '../token/signer.ts';
+import { type Announcement, type ConfigurationSource, createAnnouncements } from './configurations.ts';
+import { createRenewals, endedStatement } from './renew-leases.ts';
+import { createStatementKeys, type StatementKeys } from './statement-key.ts';
+
+export interface ControlChannel {
+  readonly keys: StatementKeys;
+  /**
+   * Renews a proven lease.
+   * @param event audit event, which a refusal returns with the session's identity
+   * @returns the signed statement: the lease, or the session's end
+   */
+  readonly renewOne: (lease: ProvenLease, event: AuditEvent) => Outcome<string>;
+  /**
+   * Renews the proven leases that an edge forwards. A refused lease does not affect the others. Refusals are in the
+   * audit log before the response; if a refusal cannot be recorded, the answer is `store_unavailable` or `overloaded`.
+   * @param source address of the edge
+   * @returns answers in the order of the leases
+   */
+  readonly renew: (leases: readonly ProvenLease[], source: string | undefined) => Promise<readonly LeaseAnswer[]>;
+  /** Returns a session's configuration with its signed header; undefined if there is none yet. */
+  readonly announced: (session: Session) => Announcement | undefined;
+  /** Returns the bytes of an announced configuration; undefined if this one was not announced. */
+  readonly configuration: (set: string, digest: string) => Buffer | undefined;
+  readonly announcer: Announcer;
+}
+
+export interface ControlContext {
+  readonly live: LiveIndex;
+  readonly renewLease: RenewLease;
+  readonly audit: AuditContext;
+  readonly answers: Pick<Answers, 'config' | 'mesh'>;
+  readonly signer: RotatingSigner;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Start of this process, Unix seconds. */
+  readonly startedAt: number;
+  readonly source: ConfigurationSource | undefined;
+}
+
+/** Creates the channel. */
+export function createControlChannel(context: ControlContext): ControlChannel {
+  const { live, signer, audit, clock, random, source } = context;
+  const keys = createStatementKeys(signer);
+  const announcements = source && createAnnouncements(source, keys);
+  const tokenKeys = () => keysOf(signer.ring).map(({ kid }) => kid);
+  const renewal = createRenewals({ ...context, keys, announcements, tokenKeys });
+  const renewOne = (lease: ProvenLease, event: AuditEvent): Outcome<string> => {
+    try {
+      return granted(event, renewal(lease));
+    } catch (thrown) {
+      const session = live.byId(lease.session_id)?.session;
+      // Anyone can send a proof, so refusals are rate-limited like those of unknown clients.
+      const members = session ? sessionMembers(session) : { sessionId: lease.session_id };
+      return refused({ ...event, ...members, unproven: true }, thrown);
+    }
+  };
+  return {
+    keys,
+    renewOne,
+    renew: async (leases, from) => {
+      const outcomes = leases.map((lease) =>
+        renewOne(lease, newEvent('session.heartbeat', { source: from }, clock, random)),
+      );
+      // Written together, so that no lease waits for the others one by one.
+      return await Promise.all(
+        outcomes.map(async (outcome, at): Promise<LeaseAnswer> => {
+          const { session_id } = leases[at]!;
+          if (outcome.granted) return { session_id, statement: outcome.value };
+          try {
+            await recordRefusal(audit, outcome);
+            return { session_id, error_code: outcome.error.code };
+          } catch (thrown) {
+            return { session_id, error_code: toMeshpassError(thrown).code };
+          }
+        }),
+      );
+    },
+    announced: (session) => announcements?.of(session),
+    configuration: (set, digest) => announcements?.content(set, digest),
+    announcer: {
+      ended: (id, cause) => endedStatement(keys, id, cause),
+      configuration: (session) => announcements?.of(session),
+      onConfiguration: (listener) => source?.onChange(listener) ?? (() => {}),
+    },
+  };
+}

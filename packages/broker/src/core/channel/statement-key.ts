@@ -1,0 +1,65 @@
+/**
+ * Key that signs the broker's statements to agents. It is derived from the signing key for identity tokens, so all
+ * broker processes share it, it rotates with that key, and agents need no new key after a restart. It is a separate key
+ * because each heartbeat needs a signature, and ES256 signs in a twentieth of the time of RS256.
+ */
+import { createECDH, createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
+import type { StatementKey } from '@meshpass/identity/channel/statement';
+import { dpopThumbprint } from '@meshpass/identity/dpop';
+import type { KeyRing } from '../token/key-ring.ts';
+
+export interface DerivedKey {
+  readonly kid: string;
+  readonly privateKey: KeyObject;
+  readonly published: StatementKey;
+}
+
+export interface StatementKeys {
+  /** Key derived from the current signing key of identity tokens. */
+  readonly signing: () => DerivedKey;
+  /** The current key and the next one, for agents. */
+  readonly published: () => readonly StatementKey[];
+}
+
+const INFO = 'meshpass statement key v1';
+/** Order of P-256 (SP 800-186 section 3.2.1.3). */
+const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+/** Length of the order plus 64 bits (FIPS 186-5 appendix A.2.1). */
+const SEED_BYTES = 40;
+
+/** Creates the key derivation, which caches each key. */
+export function createStatementKeys(signer: { readonly ring: KeyRing }): StatementKeys {
+  const derived = new Map<string, DerivedKey>();
+  const keyOf = ({ kid, privateKey }: { readonly kid: string; readonly privateKey: KeyObject }): DerivedKey => {
+    const known = derived.get(kid) ?? deriveStatementKey(privateKey);
+    derived.set(kid, known);
+    return known;
+  };
+  return {
+    signing: () => keyOf(signer.ring.signing),
+    published: () => {
+      const { signing, next } = signer.ring;
+      return [signing, next].map((key) => keyOf(key).published);
+    },
+  };
+}
+
+/**
+ * Derives the key.
+ * @param secret RSA private key
+ */
+export function deriveStatementKey(secret: KeyObject): DerivedKey {
+  const material = secret.export({ type: 'pkcs8', format: 'der' });
+  const seed = Buffer.from(hkdfSync('sha256', material, Buffer.alloc(0), INFO, SEED_BYTES));
+  const scalar = (BigInt(`0x${seed.toString('hex')}`) % (ORDER - 1n)) + 1n;
+  const d = Buffer.from(scalar.toString(16).padStart(64, '0'), 'hex');
+  const ecdh = createECDH('prime256v1');
+  ecdh.setPrivateKey(d);
+  const point = ecdh.getPublicKey();
+  const x = point.subarray(1, 33).toString('base64url');
+  const y = point.subarray(33).toString('base64url');
+  const jwk = { kty: 'EC', crv: 'P-256', x, y } as const;
+  const kid = dpopThumbprint(jwk);
+  const privateKey = createPrivateKey({ key: { ...jwk, d: d.toString('base64url') }, format: 'jwk' });
+  return { kid, privateKey, published: { ...jwk, kid } };
+}

@@ -1,0 +1,128 @@
+/**
+ * Authenticates callers of the public API: a session by its token and key (RFC 9449 section 7), or an unauthenticated
+ * client by its key alone.
+ */
+import type { IncomingMessage } from 'node:http';
+import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { granted, refused } from '../../audit/index.ts';
+import { type Clock, seconds } from '../../base/index.ts';
+import type { Authentication, Connections } from '../../http/index.ts';
+import { sessionMembers } from '../session/lifecycle.ts';
+import { type Live, type LiveIndex, sessionClosed } from '../session/live.ts';
+import { expiryOf } from '../session/session.ts';
+import { verifyDpop } from '../token/dpop.ts';
+import type { ReplayMemory } from '../token/replay.ts';
+
+export interface AuthenticationContext {
+  readonly live: LiveIndex;
+  readonly connections: Pick<Connections, 'belongs'>;
+  readonly publicUrl: string;
+  readonly clock: Clock;
+  /** Start of this process, Unix seconds. */
+  readonly startedAt: number;
+  /** Separate memories, so that clients without a session cannot fill the memory for live sessions. */
+  readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
+}
+
+/** Caller with a live session. */
+export interface SessionCaller {
+  readonly live: Live;
+  /** Session token that the caller presented. */
+  readonly token: string;
+}
+
+const SCHEME = /^dpop +(mps_[A-Za-z0-9_-]{43})$/i;
+
+/**
+ * Requires `Authorization: DPoP TOKEN` and a proof by the session's key. Refuses the request with `session_*`, `dpop_*`
+ * or `overloaded`.
+ */
+export function sessionAuthentication(context: AuthenticationContext): Authentication<SessionCaller> {
+  const { live, replay, connections } = context;
+  const authenticate: Authentication<SessionCaller> = ({ request, event, path }) => {
+    const proof = header(request, 'dpop');
+    const presented = proof === undefined ? event : { ...event, proofHash: sha256Hex(proof) };
+    const token = SCHEME.exec(request.headers.authorization ?? '')?.[1];
+    if (token === undefined) return refused(presented, sessionTokenMissing());
+    // Looked up by hash, so that timing differences reveal only the hash and never the token.
+    const hash = sha256Hex(token);
+    const found = live.byToken(hash);
+    if (!found) {
+      const over = live.ended(hash);
+      if (over) return refused({ ...presented, sessionId: over.id }, sessionClosed(over.cause));
+      const unknown = 'The session is unknown; open a new one.';
+      return refused(presented, new MeshpassError('session_unknown', unknown));
+    }
+    const { session } = found;
+    const identified = { ...presented, ...sessionMembers(session) };
+    const { clock, startedAt, publicUrl } = context;
+    const now = seconds(clock);
+    const expected = { method: request.method ?? '', url: publicUrl + path, accessToken: token, jkt: session.jkt };
+    try {
+      verifyDpop({ proof, ...expected, now, startedAt, replay: replay.sessions });
+      refuseOver(found, now);
+    } catch (thrown) {
+      return refused(identified, thrown);
+    }
+    connections.belongs(request.socket, session.id);
+    return granted(identified, { live: found, token });
+  };
+  return Object.assign(authenticate, {
+    still: (caller: SessionCaller): SessionCaller => {
+      refuseOver(caller.live, seconds(context.clock));
+      return caller;
+    },
+  });
+}
+
+/**
+ * Refuses ended, expired and lapsed sessions.
+ * @throws MeshpassError `session_closed`
+ */
+function refuseOver({ session, leaseUntil, ended }: Live, now: number): void {
+  if (ended) throw sessionClosed(ended.cause);
+  // The sweep runs only four times a second, so lapsed sessions must also be refused here.
+  if (expiryOf(session) <= now) throw sessionClosed('expired');
+  if (leaseUntil <= now) throw sessionClosed('lease_lapsed');
+}
+
+/** Caller that has proved possession of a key. */
+export interface KeyCaller {
+  /** Thumbprint of the key (RFC 7638). */
+  readonly jkt: string;
+  /** DPoP proof as presented. */
+  readonly dpop: string;
+}
+
+/**
+ * Authenticates a client without a session by its key: the holder of the key has just made the proof for this request.
+ */
+export function keyAuthentication(context: AuthenticationContext): Authentication<KeyCaller> {
+  const { replay, publicUrl, clock, startedAt } = context;
+  return ({ request, event, path }) => {
+    const expected = { method: request.method ?? '', url: publicUrl + path };
+    const proof = header(request, 'dpop');
+    const jkt = verifyDpop({
+      proof,
+      ...expected,
+      now: seconds(clock),
+      startedAt,
+      replay: replay.strangers,
+    });
+    return granted(event, { jkt, dpop: proof ?? '' });
+  };
+}
+
+/** Builds the error for a request without a session token. */
+export function sessionTokenMissing(): MeshpassError {
+  return new MeshpassError(
+    'session_token_missing',
+    'The request needs the header `Authorization: DPoP SESSION_TOKEN`.',
+  );
+}
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(',') : value;
+}

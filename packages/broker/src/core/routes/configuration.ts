@@ -1,0 +1,143 @@
+/**
+ * `GET /session/configuration` returns a session's Envoy configuration at once, or as soon as it exists (RFC 7240,
+ * `wait`).
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { MeshpassError } from '@meshpass/identity';
+import { CONFIGURATION_HEADER } from '@meshpass/identity/channel/statement';
+import { granted, refused } from '../../audit/index.ts';
+import { type Authentication, createSlots, type Route, refusal, route, type Slots } from '../../http/index.ts';
+import type { Configurations } from '../../mesh/index.ts';
+import type { Announcement } from '../channel/configurations.ts';
+import type { ControlChannel } from '../channel/control.ts';
+import { type Live, sessionClosed } from '../session/live.ts';
+import type { SessionCaller } from './authenticate.ts';
+
+export interface ConfigurationRoutesContext {
+  /** Absent if this broker has no istiod to query. */
+  readonly configurations: Configurations | undefined;
+  /** Signs the configuration headers. */
+  readonly control: Pick<ControlChannel, 'announced'>;
+}
+
+/** Maximum wait, seconds; shorter than the idle timeouts of common proxies. */
+const LONGEST_WAIT = 25;
+/**
+ * Maximum concurrent responses with a configuration. A response can be several megabytes, which a slow reader keeps in
+ * memory.
+ */
+const MAX_ANSWERS = 1_024;
+const ANSWERS_PER_SESSION = 2;
+const READ_MS = 30_000;
+
+/** Returns `GET /session/configuration`. */
+export function configurationRoutes(
+  { configurations, control }: ConfigurationRoutesContext,
+  session: Authentication<SessionCaller>,
+): readonly Route[] {
+  const answers = createSlots(MAX_ANSWERS, ANSWERS_PER_SESSION);
+  return [
+    route({
+      method: 'GET',
+      path: '/session/configuration',
+      action: 'configuration.read',
+      authentication: session,
+      handler: async ({ caller: { live }, event, request, response }) => {
+        if (!configurations) return granted(event, unavailable());
+        const wait = waitIn(request.headers.prefer);
+        let announced = control.announced(live.session);
+        if (wait > 0 && !announced) {
+          await firstOne({ configurations, live, response, seconds: wait });
+          if (live.ended) return refused(event, sessionClosed(live.ended.cause));
+          announced = control.announced(live.session);
+        }
+        // Not recorded as a decision, because all agents of the mesh retry while istiod is unavailable.
+        if (!announced) return granted(event, unavailable());
+        const applied: Record<string, string> = wait > 0 ? { 'preference-applied': `wait=${wait}` } : {};
+        return granted(event, send(answers, live, request, response, announced, applied));
+      },
+    }),
+  ];
+}
+
+/**
+ * Sends a configuration.
+ * @throws MeshpassError `overloaded`
+ */
+function send(
+  answers: Slots,
+  live: Live,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { statement, content }: Announcement,
+  applied: Record<string, string>,
+): Response {
+  const leave = answers.take(live.session.id);
+  limitReading(request, response);
+  response.once('close', leave);
+  const headers = { ...applied, 'content-type': 'application/json', 'cache-control': 'no-store' };
+  const { buffer, byteOffset, byteLength } = content;
+  return new Response(new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer>, {
+    headers: { ...headers, [CONFIGURATION_HEADER]: statement },
+  });
+}
+
+/** Closes the connection of a client that reads a configuration too slowly. */
+export function limitReading(request: IncomingMessage, response: ServerResponse): void {
+  const slow = setTimeout(() => request.socket.destroy(), READ_MS).unref();
+  response.once('close', () => clearTimeout(slow));
+}
+
+interface Waiter {
+  readonly configurations: Configurations;
+  readonly live: Live;
+  readonly response: ServerResponse;
+  readonly seconds: number;
+}
+
+/**
+ * Resolves when a configuration exists, the time is up, or the client has disconnected. Only one request per session
+ * waits. A newer request replaces the older one, whose connection may be broken.
+ */
+function firstOne({ configurations, live, response, seconds }: Waiter): Promise<void> {
+  const { signal } = live.abort;
+  live.waiting?.end();
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      unsubscribe();
+      signal.removeEventListener('abort', end);
+      response.off('close', end);
+      if (live.waiting?.end === end) live.waiting = undefined;
+      resolve();
+    };
+    const look = () => {
+      if (configurations.current(live.session)) end();
+    };
+    const timer = setTimeout(end, seconds * 1_000).unref();
+    const unsubscribe = configurations.onChange((key) => {
+      if (key === configurations.keyOf(live.session)) look();
+    });
+    signal.addEventListener('abort', end);
+    response.once('close', end);
+    live.waiting = { look, end };
+    // Changes before the subscription are not reported again.
+    if (signal.aborted) end();
+    else look();
+  });
+}
+
+function unavailable(): Response {
+  return refusal(
+    new MeshpassError('configuration_unavailable', 'istiod has not answered yet for all of your grants; try again.', {
+      retryAfter: 2,
+    }),
+    undefined,
+  );
+}
+
+/** Returns the wait in seconds (RFC 7240 section 4.3). */
+function waitIn(header: string | readonly string[] | undefined): number {
+  const [, seconds] = /^wait=([0-9]{1,4})$/.exec(String(header ?? '')) ?? [];
+  return Math.min(Number(seconds ?? 0), LONGEST_WAIT);
+}

@@ -1,0 +1,221 @@
+/** Routes for edges in other processes: their event feed, and their reports of decisions. */
+import type { ServerResponse } from 'node:http';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
+import {
+  CONTROL_HEADER,
+  EdgeConfigurationRequest,
+  EdgeDraining,
+  LeaseRequest,
+  MAX_LEASE_PROOF,
+  MAX_LEASES,
+} from '@meshpass/identity/channel/index';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import {
+  type AuditContext,
+  auditRow,
+  granted,
+  type Journal,
+  newEvent,
+  recordGrant,
+  refused,
+} from '../../audit/index.ts';
+import { createGuesses, createRateAllowance } from '../../base/index.ts';
+import { type Authentication, type Connections, type Route, type RouteContext, route } from '../../http/index.ts';
+import type { ControlChannel } from '../channel/control.ts';
+import type { Feed, Subscription } from '../session/feed.ts';
+import { type LiveIndex, type Owner, ownerOf } from '../session/live.ts';
+
+export interface EdgeContext extends RouteContext {
+  readonly feed: Feed;
+  readonly journal: Journal;
+  readonly liveSessions: LiveIndex;
+  /**
+   * Whether a bearer token is a valid token of an edge's ServiceAccount (TokenReview); absent if no edges run in other
+   * processes.
+   */
+  readonly reviewEdgeToken: ((token: string) => Promise<boolean>) | undefined;
+  readonly connections: Connections;
+  /** Handles messages that edges receive on control connections. */
+  readonly control: Pick<ControlChannel, 'renew' | 'configuration'>;
+  /** Open streams, which end when the broker stops. */
+  readonly streams: Set<ServerResponse>;
+}
+
+/** TokenReviews per source that reject the token: burst, and rate per second. */
+const WRONG_TOKENS = { burst: 20, perSecond: 0.2 };
+/**
+ * Announcements of draining tunnels per token: burst, and rate per second. An edge with 10,000 sessions sends ten a
+ * second.
+ */
+const DRAINING = { burst: 40, perSecond: 10 };
+/**
+ * Lease proofs per token: burst, and rate per second. 10,000 sessions send 667 a second, and all at once after a change
+ * that affects all of them.
+ */
+const PROOFS = { burst: 20_000, perSecond: 1_500 };
+const MAX_DECISIONS_BODY = 1024 * 1024;
+const MAX_LEASES_BODY = MAX_LEASES * (MAX_LEASE_PROOF + 256);
+/**
+ * Maximum bytes queued for a slow edge. Above this the edge is disconnected. It then reconnects and receives a
+ * snapshot.
+ */
+const MAX_QUEUED = 8 * 1024 * 1024;
+
+/** Returns the routes for edges. */
+export function edgeRoutes(context: EdgeContext): readonly Route[] {
+  const announcements = createRateAllowance({ ...DRAINING, clock: context.clock });
+  const proofs = createRateAllowance({ ...PROOFS, clock: context.clock });
+  const guesses = createGuesses<boolean>({
+    verdict: (isAccepted) => (isAccepted ? 'accepted' : 'refused'),
+    perSource: WRONG_TOKENS,
+    exemptKnown: true,
+    refusedMs: 10_000,
+    clock: context.clock,
+  });
+  /** Identifies the caller by token, because edges may share an address but each has its own token. */
+  const authentication: Authentication<string> = async ({ request, event }) => {
+    const { headers, socket } = request;
+    const source = sourceGroup(context.sourceOf(request));
+    const token = /^bearer +(\S{1,8192})$/i.exec(headers.authorization ?? '')?.[1];
+    const { reviewEdgeToken: review } = context;
+    if (token === undefined || !review || !(await guesses.verify(token, source, () => review(token))))
+      throw new MeshpassError('edge_unauthorized', "A token of the edge's ServiceAccount is required.");
+    guesses.trust(source);
+    context.connections.belongs(socket);
+    return granted({ ...event, known: true }, identityOf(token));
+  };
+
+  return [
+    route({
+      method: 'GET',
+      path: '/edge/stream',
+      action: 'edge.stream',
+      authentication,
+      handler: async ({ event, request, response }) => {
+        const reason = 'A token of the edge’s ServiceAccount.';
+        const written = await recordGrant(context.audit, { ...event, reason });
+        if (!written.granted) return written;
+        const asked = request.headers[CONTROL_HEADER];
+        stream(context, response, { control: asked !== undefined, draining: Number(asked) >= 2 });
+        return granted(event, RESPONSE_ALREADY_SENT);
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/edge/decisions',
+      action: 'edge.stream',
+      authentication,
+      schema: EdgeDecisions,
+      limit: MAX_DECISIONS_BODY,
+      handler: async ({ event, body: { decisions } }) => {
+        await recordEdgeDecisions({ ...context, ruleOf: context.audit.ruleOf }, decisions);
+        return granted(event, undefined);
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/leases',
+      action: 'edge.stream',
+      accepts: ({ headers }) => headers.authorization !== undefined,
+      authentication,
+      schema: LeaseRequest,
+      limit: MAX_LEASES_BODY,
+      handler: async ({ caller, event, body: { leases } }) => {
+        const beyond = leases.findIndex(() => !proofs.take(caller));
+        const within = beyond < 0 ? leases : leases.slice(0, beyond);
+        const refusals = leases
+          .slice(within.length)
+          .map(({ session_id }) => ({ session_id, error_code: 'overloaded' }));
+        return granted(event, { answers: [...(await context.control.renew(within, event.source)), ...refusals] });
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/edge/configuration',
+      action: 'edge.stream',
+      authentication,
+      schema: EdgeConfigurationRequest,
+      handler: async ({ event, body: { set, digest } }) => {
+        const content = context.control.configuration(set, digest);
+        if (!content) return refused(event, new MeshpassError('not_found', 'This configuration is not announced.'));
+        return granted(event, new Response(new Uint8Array(content), { headers: { 'cache-control': 'no-store' } }));
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/edge/draining',
+      action: 'edge.stream',
+      authentication,
+      schema: EdgeDraining,
+      handler: async ({ caller, event, body: { sessions } }) => {
+        // Excess announcements are dropped. An honest edge repeats them, and a lying edge must not flood the others.
+        if (announcements.take(caller)) context.feed.draining(sessions);
+        return granted(event, undefined);
+      },
+    }),
+  ];
+}
+
+/** Hashes only the signed part of a token, because a signature has several encodings. */
+function identityOf(token: string): string {
+  return sha256Hex(token.replace(/\.[^.]*$/, ''));
+}
+
+function stream({ feed, streams }: EdgeContext, response: ServerResponse, subscription: Subscription): void {
+  response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
+  streams.add(response);
+  const unsubscribe = feed.subscribe((event) => {
+    response.write(`${JSON.stringify(event)}\n`);
+    if (response.writableLength > MAX_QUEUED) response.destroy();
+  }, subscription);
+  response.on('close', () => {
+    unsubscribe();
+    streams.delete(response);
+  });
+}
+
+export interface EdgeAuditContext extends Pick<EdgeContext, 'journal' | 'clock' | 'random' | 'liveSessions'> {
+  readonly ruleOf?: AuditContext['ruleOf'] | undefined;
+}
+
+/**
+ * Records an edge's decisions in the audit log. The edge assigns their ids, so a repeated report is written once.
+ * @throws MeshpassError `store_unavailable`, `overloaded`
+ */
+export async function recordEdgeDecisions(
+  { journal, clock, random, liveSessions, ruleOf }: EdgeAuditContext,
+  decisions: readonly EdgeDecision[],
+): Promise<void> {
+  if (decisions.length === 0) return;
+  const rows = decisions.map((decision) => {
+    const owner = ownerById(liveSessions, decision.session_id);
+    const grant = owner?.grants.get(decision.spiffe_id ?? '');
+    const event = {
+      ...newEvent('tunnel', { source: decision.source }, clock, random),
+      id: decision.id,
+      sessionId: decision.session_id,
+      ...owner?.identity,
+      grant,
+      rule: grant === undefined ? undefined : ruleOf?.(grant),
+      target: decision.target,
+      detail: {
+        spiffeId: decision.spiffe_id,
+        sni: decision.sni,
+        bytesIn: decision.bytes_in,
+        bytesOut: decision.bytes_out,
+        ms: decision.duration_ms,
+      },
+    };
+    return auditRow(event, decision.outcome, decision.reason, decision.code, decision.at);
+  });
+  await journal.transaction((tx) => tx.audit(...rows));
+}
+
+// Includes ended sessions, because their tunnels end with them and reports of earlier decisions arrive later.
+function ownerById(sessions: LiveIndex, id: string | undefined): Owner | undefined {
+  if (id === undefined) return undefined;
+  const session = sessions.byId(id)?.session;
+  return session ? ownerOf(session) : sessions.endedById(id)?.owner;
+}

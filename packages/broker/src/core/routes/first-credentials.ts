@@ -1,0 +1,113 @@
+/**
+ * Initial credentials in the response that opens a session, if its agent sent CSRs with the proof: certificates,
+ * identity token and configuration, if available at once. Each is decided and audited like a later request. A refused
+ * or late credential is omitted. The agent then requests it and receives the reason.
+ */
+import { MAX_FIRST_CONFIGURATION, SESSION_TOKEN_TYPE, type SessionResponse } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { type Action, type AuditEvent, isWithheld, newEvent, type Outcome, recordRefusal } from '../../audit/index.ts';
+import type { Random } from '../../base/index.ts';
+import type { Slots } from '../../http/index.ts';
+import type { Configurations } from '../../mesh/index.ts';
+import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
+import type { ControlChannel } from '../channel/control.ts';
+import { sessionMembers } from '../session/lifecycle.ts';
+import type { Live, LiveIndex } from '../session/live.ts';
+import { grantsOf } from '../session/session.ts';
+import { type DeriveContext, deriveToken } from '../token/derive.ts';
+import type { TokenForm } from '../token/form.ts';
+
+/** Components that issue the credentials. */
+export interface FirstCredentialsContext {
+  readonly exchange: { readonly live: Pick<LiveIndex, 'byToken'>; readonly random: Random };
+  readonly derive: DeriveContext;
+  readonly certificates: CertificateContext;
+  readonly configurations: Configurations | undefined;
+  readonly control: Pick<ControlChannel, 'announced'>;
+}
+
+/** A session that has just opened. */
+export interface Opened {
+  readonly opened: SessionResponse;
+  readonly form: TokenForm;
+  /** The exchange's event, with its source. */
+  readonly event: AuditEvent;
+}
+
+/** Credentials to include in the response. */
+export type First = Pick<SessionResponse, 'certificates' | 'identity_token' | 'configuration'>;
+
+/**
+ * Maximum wait for the certificates, ms. Under load the agent must receive its session token before its request times
+ * out.
+ */
+const CERTIFICATES_MS = 2_000;
+/**
+ * Issues the initial credentials.
+ * @param renewals slots for requests by sessions; returns nothing if none is free
+ */
+export async function firstCredentials(
+  context: FirstCredentialsContext,
+  renewals: Slots,
+  { opened, form, event }: Opened,
+): Promise<First> {
+  const { access_token: sessionToken } = opened;
+  const live = context.exchange.live.byToken(sha256Hex(sessionToken));
+  if (!live) return {};
+  // Requested early, so that istiod can respond while the certificates are signed.
+  context.configurations?.current(live.session);
+  const done = take(renewals, live);
+  if (!done) return {};
+  try {
+    const begin = (action: Action): AuditEvent => ({
+      ...newEvent(action, event, context.certificates.clock, context.exchange.random),
+      ...sessionMembers(live.session),
+    });
+    const certificates = grantsOf(live.session)
+      .slice(0, form.csrs.length)
+      .map((name, at) => ({
+        grant: name,
+        csr: form.csrs[at]!,
+      }));
+    const asked = { ...form, subjectToken: sessionToken, subjectTokenType: SESSION_TOKEN_TYPE };
+    const [issued, token] = await Promise.all([
+      certificates.length === 0
+        ? undefined
+        : issueCertificates(context.certificates, {
+            body: { certificates },
+            live,
+            event: begin('certificate.issue'),
+            signal: AbortSignal.timeout(CERTIFICATES_MS),
+          }),
+      deriveToken(context.derive, { form: asked, live, sessionToken, event: begin('token.issue') }),
+    ]);
+    const announced = context.control.announced(live.session);
+    return {
+      certificates: issued && (await given(context, issued))?.certificates,
+      identity_token: await given(context, token),
+      // A larger configuration has its own route, which limits such responses.
+      ...(announced &&
+        announced.content.length <= MAX_FIRST_CONFIGURATION && {
+          configuration: { statement: announced.statement, content: announced.content.toString() },
+        }),
+    };
+  } finally {
+    done();
+  }
+}
+
+function take(renewals: Slots, live: Live): (() => void) | undefined {
+  try {
+    return renewals.take(live.session.id);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns a granted value. A refusal is recorded like one that is sent to the client. */
+async function given<T>({ derive }: FirstCredentialsContext, outcome: Outcome<T>): Promise<T | undefined> {
+  if (outcome.granted) return outcome.value;
+  // The row is lost if the store is unavailable, but nothing was granted.
+  if (!isWithheld(outcome)) await recordRefusal(derive.audit, outcome).catch(() => {});
+  return undefined;
+}

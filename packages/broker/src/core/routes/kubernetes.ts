@@ -1,0 +1,95 @@
+/** `POST /kubernetes/token` issues the token that kubectl in a workspace presents to the API server. */
+import { MeshpassError } from '@meshpass/identity';
+import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes/wire';
+import { type AuditContext, granted, recordGrant, refused } from '../../audit/index.ts';
+import { type Clock, createRateAllowance, seconds } from '../../base/index.ts';
+import { type Authentication, type Route, route } from '../../http/index.ts';
+import type { KubernetesTokens, MeshState } from '../../mesh/index.ts';
+import { type Live, sessionClosed } from '../session/live.ts';
+import { type Principal, principalUnder } from '../session/session.ts';
+import type { SessionCaller } from './authenticate.ts';
+
+export interface KubernetesRoutesContext {
+  readonly audit: AuditContext;
+  readonly mesh: Pick<MeshState, 'kubernetes'>;
+  readonly clock: Clock;
+  /** Absent if workspaces have no access to the API server. */
+  readonly kubernetesTokens: KubernetesTokens | undefined;
+}
+
+/**
+ * Limits per session and grant. An agent reuses a token for most of its lifetime and requests one or two in ten
+ * minutes.
+ */
+const BURST = 10;
+const PER_SECOND = 1 / 30;
+const MAX_BODY = 1024;
+
+/**
+ * Returns `POST /kubernetes/token`.
+ * @param session authenticates by the session's token and key
+ */
+export function kubernetesRoutes(
+  context: KubernetesRoutesContext,
+  session: Authentication<SessionCaller>,
+): readonly Route[] {
+  const { audit, clock, kubernetesTokens } = context;
+  const allowance = createRateAllowance({ burst: BURST, perSecond: PER_SECOND, clock });
+  return [
+    route({
+      method: 'POST',
+      path: '/kubernetes/token',
+      action: 'kubernetes.token',
+      authentication: session,
+      schema: KubernetesTokenRequest,
+      limit: MAX_BODY,
+      auditMembers: ({ grant }) => ({ detail: { grant: grant.slice(0, 63) } }),
+      handler: async ({ caller: { live }, body: { grant }, event }) => {
+        const principal = holder(context, live, grant);
+        if (principal instanceof MeshpassError) return refused(event, principal);
+        const { namespace, serviceAccount } = principal;
+        const named = { ...event, grant, target: `system:serviceaccount:${namespace}:${serviceAccount}` };
+        if (!allowance.take(`${live.session.id} ${grant}`)) return refused(named, tooMany());
+        const { token, expiresAt, credentialId } = await kubernetesTokens!.request(principal, live.abort.signal);
+        // While Kubernetes responded, the session may have ended or lost the grant or its roles. Its ServiceAccount is
+        // then deleted.
+        const lost = holder(context, live, grant);
+        if (lost instanceof MeshpassError) return refused(named, lost);
+        const written = await recordGrant(audit, {
+          ...named,
+          reason: 'A token for the API server: the grant has roles in Kubernetes.',
+          detail: { exp: expiresAt, ...(credentialId !== undefined && { credentialId }) },
+        });
+        if (!written.granted) return written;
+        if (live.ended) return refused(written.event, sessionClosed(live.ended.cause));
+        return granted(written.event, { token, expires_at: expiresAt });
+      },
+    }),
+  ];
+}
+
+/** Returns the session's principal under a grant with roles, or the reason why there is none. */
+function holder(
+  { mesh, clock, kubernetesTokens }: KubernetesRoutesContext,
+  live: Live,
+  grant: string,
+): Principal | MeshpassError {
+  if (live.ended) return sessionClosed(live.ended.cause);
+  const principal = principalUnder(live.session, grant, seconds(clock));
+  if (!principal) return new MeshpassError('grant_unknown', 'The session does not have this grant.');
+  if (!kubernetesTokens)
+    return new MeshpassError(
+      'kubernetes_off',
+      'kubectl is off at this broker, whatever the access file gives: its operator has to set --kubernetes-audience.',
+    );
+  if (mesh.kubernetes().has(grant)) return principal;
+  return new MeshpassError(
+    'kubernetes_not_granted',
+    `The grant ${grant} has no role in Kubernetes: the access file gives it none, or a role that is given now allows too much.`,
+  );
+}
+
+function tooMany(): MeshpassError {
+  const message = 'This session has asked for too many tokens for the API server; wait half a minute.';
+  return new MeshpassError('too_many_attempts', message, { retryAfter: Math.ceil(1 / PER_SECOND) });
+}

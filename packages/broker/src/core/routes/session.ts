@@ -1,0 +1,177 @@
+/** The API for agents: opening a session, and requests by a live one (docs/interfaces/protocol.md). */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { CertificateRequest, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
+import { type AuditEvent, granted, refused } from '../../audit/index.ts';
+import { type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
+import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
+import { type Answers, servicesAnswer } from '../session/answers.ts';
+import { closeSession } from '../session/lifecycle.ts';
+import type { ReportedRefusals } from '../session/reported-refusals.ts';
+import { type DeriveContext, deriveToken } from '../token/derive.ts';
+import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
+import { readTokenForm, type TokenForm } from '../token/form.ts';
+import {
+  type AuthenticationContext,
+  type KeyCaller,
+  keyAuthentication,
+  sessionAuthentication,
+  sessionTokenMissing,
+} from './authenticate.ts';
+import { type ConfigurationRoutesContext, configurationRoutes, limitReading } from './configuration.ts';
+import { firstCredentials } from './first-credentials.ts';
+import { type KubernetesRoutesContext, kubernetesRoutes } from './kubernetes.ts';
+
+/** Route settings (config.ts). */
+export interface SessionRoutesConfig {
+  readonly publicUrl: string;
+  /** Maximum concurrent exchanges for new sessions, in total and per source. */
+  readonly maxExchanges: number;
+  readonly maxExchangesPerSource: number;
+}
+
+export interface SessionRoutesContext
+  extends ConfigurationRoutesContext,
+    Pick<KubernetesRoutesContext, 'kubernetesTokens'> {
+  readonly config: SessionRoutesConfig;
+  readonly exchange: ExchangeContext;
+  readonly derive: DeriveContext;
+  readonly certificates: CertificateContext;
+  readonly answers: Answers;
+  readonly reportedRefusals: Pick<ReportedRefusals, 'take'>;
+  readonly connections: Connections;
+  readonly replay: AuthenticationContext['replay'];
+  /** Start of this process, Unix seconds. */
+  readonly startedAt: number;
+}
+
+/** Concurrent token and certificate requests by live sessions. All other requests are quick. */
+const MAX_RENEWALS = 2_048;
+const RENEWALS_PER_SESSION = 16;
+/** Maximum form of `POST /token`, bytes: the longest proof plus room for the other fields. */
+const MAX_FORM = 32 * 1024;
+/** Maximum refusal report for two sessions, bytes. Each kind has a host, a code and a few ids. */
+const MAX_REPORT = 64 * 1024;
+
+/** Returns the routes for agents. */
+export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
+  const { config, exchange, answers, connections, reportedRefusals } = context;
+  const { live, clock } = exchange;
+  const authenticating = { ...context, live, clock, publicUrl: config.publicUrl };
+  const session = sessionAuthentication(authenticating);
+  const key = keyAuthentication(authenticating);
+  // Separate limits, so unauthenticated clients cannot starve live sessions. A slot is taken once the body has arrived,
+  // so slow senders occupy none.
+  const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
+  const renewals = createSlots(MAX_RENEWALS, RENEWALS_PER_SESSION);
+
+  const open = async (key: KeyCaller, form: TokenForm, event: AuditEvent, request: IncomingMessage) => {
+    const leave = enrolments.take(sourceGroup(event.source ?? 'unknown'));
+    const rest = connections.working(request.socket);
+    try {
+      const hungUp = () => request.socket.destroyed;
+      const opened = await exchangeProof(exchange, { ...key, form, hungUp, event });
+      if (opened.granted) connections.belongs(request.socket, opened.value.session.id);
+      return opened;
+    } finally {
+      rest();
+      leave();
+    }
+  };
+
+  return [
+    route({
+      method: 'POST',
+      path: '/token',
+      action: 'session.open',
+      accepts: ({ headers }) => headers.authorization === undefined,
+      authentication: key,
+      read: tokenForm,
+      atTokenEndpoint: true,
+      handler: async ({ caller, body: form, event, request, response }) => {
+        if (form.subjectTokenType === SESSION_TOKEN_TYPE) return refused(event, sessionTokenMissing());
+        const opened = await open(caller, form, event, request);
+        if (!opened.granted || form.csrs.length === 0) return opened;
+        const first = await firstCredentials(context, renewals, { opened: opened.value, form, event });
+        if (first.configuration) limitReading(request, response);
+        return granted(opened.event, { ...opened.value, ...first });
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/token',
+      action: 'token.issue',
+      accepts: ({ headers }) => headers.authorization !== undefined,
+      authentication: session,
+      read: tokenForm,
+      handler: async ({ caller, body: form, event }) => {
+        if (form.subjectTokenType !== SESSION_TOKEN_TYPE) return refused(event, proofWithToken());
+        const done = renewals.take(caller.live.session.id);
+        const request = { form, live: caller.live, sessionToken: caller.token, event };
+        return await deriveToken(context.derive, request).finally(done);
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/certificates',
+      action: 'certificate.issue',
+      authentication: session,
+      schema: CertificateRequest,
+      handler: async ({ caller: { live }, body, event, response }) => {
+        const done = renewals.take(live.session.id);
+        const signal = whenGone(response);
+        return await issueCertificates(context.certificates, { body, live, event, signal }).finally(done);
+      },
+    }),
+    // Allowed reports and reads decide nothing and leave no audit row. Refused ones do.
+    route({
+      method: 'POST',
+      path: '/session/refusals',
+      action: 'session.heartbeat',
+      authentication: session,
+      schema: RefusalReportRequest,
+      limit: MAX_REPORT,
+      handler: async ({ caller: { live }, body, event }) => {
+        reportedRefusals.take(live, body, { source: event.source });
+        return granted(event, undefined);
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/services',
+      action: 'services.read',
+      authentication: session,
+      handler: async ({ caller: { live }, event }) => granted(event, servicesAnswer(answers, live.session)),
+    }),
+    ...configurationRoutes(context, session),
+    ...kubernetesRoutes({ ...context, audit: exchange.audit, mesh: answers.mesh, clock }, session),
+    route({
+      method: 'DELETE',
+      path: '/session',
+      action: 'session.close',
+      authentication: session,
+      handler: async ({ caller: { live }, event }) => {
+        // Writes its own audit row.
+        const { source, requestId } = event;
+        await closeSession(exchange, live, { cause: 'goodbye', source, requestId });
+        return granted(event, undefined);
+      },
+    }),
+  ];
+}
+
+/** Aborts when the client disconnects, so abandoned work does not delay other requests. */
+function whenGone(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
+  return gone.signal;
+}
+
+async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
+  return readTokenForm(request.headers['content-type'], await readBody(request, MAX_FORM));
+}
+
+function proofWithToken(): MeshpassError {
+  return new MeshpassError('request_malformed', 'Send either a session token or a proof, not both.');
+}

@@ -1,0 +1,197 @@
+/** Routes for a session's sign-ins and for issuers' logout tokens (docs/identity/sign-in.md). */
+import type { IncomingMessage } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
+import { type Authorize, isSignInTrusted, type TrustedIssuer } from '@meshpass/access';
+import { type Attestation, MeshpassError, type SignIn } from '@meshpass/identity';
+import { sourceGroup } from '@meshpass/identity/limits/source';
+import {
+  MAX_ID_TOKEN,
+  type SignInOffer,
+  SignInRequest,
+  type SignInsResponse,
+  SignOutRequest,
+} from '@meshpass/identity/sign-in/wire';
+import { type AuditEvent, granted, type Origin, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { createRateAllowance, seconds } from '../../base/index.ts';
+import { createSlots, type Route, readBody, route } from '../../http/index.ts';
+import { type SignedOut, unknownIssuer, type VerifyLogout } from '../../issuers/index.ts';
+import { addSignIn, endSignIn, type SignInContext, signOutEverywhere } from '../sign-in/sign-in.ts';
+import { type AuthenticationContext, sessionAuthentication } from './authenticate.ts';
+
+export interface SignInRoutesContext {
+  readonly signIns: SignInContext;
+  readonly verifyLogout: VerifyLogout | undefined;
+  /** Ends operator sessions that a logout affects. */
+  readonly signOutOperators: (out: SignedOut, origin: Origin) => Promise<void>;
+}
+
+/** Maximum body of a sign-in, bytes: the longest ID token plus room for the other fields. */
+const MAX_BODY = MAX_ID_TOKEN + 1_024;
+/** Concurrent verifications: sign-ins in total and per session, logouts in total and per source. */
+const SLOTS = { all: 256, each: 2 } as const;
+/** How long the store may take to reject a logout token before the token takes effect anyway, ms. */
+const STORE_PATIENCE_MS = 500;
+/** Sign-ins of one session: burst, and rate per second. An agent confirms twice within the access file's interval. */
+const ATTEMPTS = { burst: 10, perSecond: 0.5 } as const;
+
+/** Returns the routes of sign-ins. */
+export function signInRoutes(
+  context: SignInRoutesContext & Omit<AuthenticationContext, 'live' | 'clock'>,
+): readonly Route[] {
+  const { signIns, verifyLogout } = context;
+  const { live, clock } = signIns;
+  const session = sessionAuthentication({ ...context, live, clock });
+  const verifying = createSlots(SLOTS.all, SLOTS.each);
+  const loggingOut = createSlots(SLOTS.all, SLOTS.each * 8);
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock });
+  const answer = (attestation: Attestation) => signInsAnswer(signIns, attestation);
+  /** Logout tokens that are being stored. */
+  const storing = new Set<string>();
+  return [
+    route({
+      method: 'GET',
+      path: '/session/sign-in',
+      action: 'sign_in.read',
+      authentication: session,
+      handler: async ({ caller, event }) => granted(event, answer(caller.live.session.attestation)),
+    }),
+    route({
+      method: 'POST',
+      path: '/session/sign-in',
+      action: 'sign_in.add',
+      authentication: session,
+      schema: SignInRequest,
+      limit: MAX_BODY,
+      handler: async ({ caller: { live: one }, body, event }) => {
+        if (!attempts.take(one.session.id)) throw tooMany();
+        const done = verifying.take(one.session.id);
+        const added = await addSignIn(signIns, one, body, event).finally(done);
+        return added.granted ? granted(added.event, answer(one.session.attestation)) : added;
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/session/sign-out',
+      action: 'sign_in.end',
+      authentication: session,
+      schema: SignOutRequest,
+      handler: async ({ caller: { live: one }, body: { issuer }, event }) => {
+        // Writes its own audit row.
+        await endSignIn(signIns, one, issuer, event);
+        return granted(event, one.ended ? { sign_ins: [], lacking: [] } : answer(one.session.attestation));
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/sign-in/backchannel-logout/:name',
+      action: 'sign_in.logout',
+      // The token itself is the proof, so any sender may deliver it.
+      authentication: ({ event }) => granted(event, undefined),
+      read: logoutForm,
+      handler: async ({ body: token, params, event }) => {
+        const name = String(params.name);
+        const done = loggingOut.take(sourceGroup(event.source ?? 'unknown'));
+        try {
+          if (!verifyLogout) throw unknownIssuer(name);
+          const out = await verifyLogout(name, token);
+          const known = {
+            ...event,
+            known: true,
+            issuer: out.issuer,
+            subject: out.subject,
+            reason: `${out.issuer} reports that somebody has signed out there.`,
+            detail: { sid: out.sid, signed_out_at: out.at },
+          };
+          return await takeLogout(context, storing, out, known);
+        } finally {
+          done();
+        }
+      },
+    }),
+  ];
+}
+
+/**
+ * Applies a logout token, unless the store already has it: a repeated token must not end later sign-ins. A slow store
+ * delays the logout only briefly.
+ */
+async function takeLogout(
+  { signIns, signOutOperators }: Pick<SignInRoutesContext, 'signIns' | 'signOutOperators'>,
+  storing: Set<string>,
+  out: SignedOut,
+  event: AuditEvent,
+): Promise<Outcome<undefined>> {
+  const { key } = out.replay;
+  if (storing.has(key))
+    return refused(event, new MeshpassError('proof_replayed', 'This logout token is being recorded.'));
+  storing.add(key);
+  const writing = recordGrant(signIns.audit, event, (tx) => tx.once(out.replay)).finally(() => storing.delete(key));
+  const early = await Promise.race([writing, pause(STORE_PATIENCE_MS, undefined, { ref: false })]);
+  if (early?.granted === false && early.error.code === 'proof_replayed') return early;
+  const ended = Promise.all([signOutEverywhere(signIns, out, event), signOutOperators(out, event)]);
+  const written = await writing;
+  await ended;
+  // OpenID Connect Back-Channel Logout 1.0 section 2.8.
+  return written.granted ? granted(event, undefined) : written;
+}
+
+/** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
+export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string): SignInOffer | undefined {
+  const found = mesh.inForce() ? mesh.access().trust.issuers.find((one) => one.name === name) : undefined;
+  return found?.signIn && offerOf(found, found.signIn);
+}
+
+function offerOf(
+  { name, issuer }: TrustedIssuer,
+  { client, scopes, refresh }: NonNullable<TrustedIssuer['signIn']>,
+): SignInOffer {
+  const wanted = ['openid', ...(refresh ? ['offline_access'] : []), ...scopes];
+  return { name, issuer, client_id: client, scopes: [...new Set(wanted)], refresh };
+}
+
+/** Returns a session's sign-ins, and the grants that lack one. */
+export function signInsAnswer(
+  { mesh, authorize, clock }: { readonly authorize: Authorize } & Pick<SignInContext, 'mesh' | 'clock'>,
+  attestation: Attestation,
+): SignInsResponse {
+  const now = seconds(clock);
+  const access = mesh.inForce() ? mesh.access() : undefined;
+  const lacking = access ? (authorize(attestation, access, now).signIns ?? []) : [];
+  const counting = (attestation.signIns ?? []).filter(
+    (one) => one.until > now && (!access || isSignInTrusted(one, access.trust)),
+  );
+  const offered = access?.trust.issuers.filter(({ signIn }) => signIn !== undefined) ?? [];
+  return {
+    sign_ins: counting.map(stateOf),
+    lacking: lacking.map(({ grant, issuer }) => ({ grant, issuer })),
+    issuers: offered.map(({ name }) => name).slice(0, 100),
+  };
+}
+
+function stateOf({ issuer, subject, login, since, until, authTime, amr, confirm }: SignIn) {
+  return {
+    issuer,
+    subject,
+    login,
+    since,
+    until,
+    amr: [...amr],
+    ...(authTime !== undefined && { auth_time: authTime }),
+    ...(confirm !== undefined && { confirm_seconds: confirm }),
+  };
+}
+
+/** Reads a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.5). */
+async function logoutForm(request: IncomingMessage): Promise<string> {
+  const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
+  const malformed = (message: string) => new MeshpassError('request_malformed', message);
+  if (type !== 'application/x-www-form-urlencoded')
+    throw malformed('The content type must be application/x-www-form-urlencoded.');
+  const [token, ...more] = new URLSearchParams(await readBody(request, MAX_BODY)).getAll('logout_token');
+  if (token === undefined || token === '' || more.length > 0) throw malformed('The form must have one logout_token.');
+  return token;
+}
+
+function tooMany(): MeshpassError {
+  return new MeshpassError('too_many_attempts', 'Too many attempts; try again in a moment.', { retryAfter: 5 });
+}

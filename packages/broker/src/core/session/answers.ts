@@ -1,0 +1,96 @@
+/** Builds the broker's responses to agents about their session and the mesh. */
+import type { HeldGrantInfo, MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
+import type { StatementKey } from '@meshpass/identity/channel/statement';
+import { sha256Base64url } from '@meshpass/identity/hash';
+import { type KubernetesAccess, MAX_ROLE_NAMESPACES } from '@meshpass/identity/kubernetes/wire';
+import type { MeshState } from '../../mesh/index.ts';
+import { expiryOf, grantsOf, type Session } from './session.ts';
+
+/** Subset of the broker's configuration that agents receive. */
+export interface AnswersConfig {
+  readonly trustDomain: string;
+  readonly edge: MeshInfo['edge'];
+  readonly tokenHeader: string;
+  readonly leaseSeconds: number;
+  readonly heartbeatSeconds: number;
+}
+
+/** Sources of the broker's responses to agents. */
+export interface Answers {
+  readonly config: AnswersConfig;
+  /** Keys that verify the broker's statements to agents. */
+  readonly statementKeys: () => readonly StatementKey[];
+  readonly mesh: MeshState;
+  /** PEM bundle that verifies the Kubernetes API server; defaults to the system roots. */
+  readonly kubernetesCa?: string | undefined;
+}
+
+/** Returns the description of a session that its agent receives. */
+export function sessionInfo({ config }: Answers, session: Session): SessionInfo {
+  return {
+    id: session.id,
+    subject: session.attestation.subject,
+    login: session.attestation.login,
+    workspace: session.attestation.workspace.name,
+    expires_at: expiryOf(session),
+    heartbeat_seconds: config.heartbeatSeconds,
+    grants: [...grantsOf(session)],
+    held: held(session),
+  };
+}
+
+/** Returns the mesh's trust domain, roots, edge address and statement keys, and the contact for access requests. */
+export function meshInfo({ config, mesh, statementKeys }: Answers): MeshInfo {
+  const contact = mesh.inForce() ? mesh.access().contact : undefined;
+  return {
+    trust_domain: config.trustDomain,
+    roots: [...mesh.roots()],
+    edge: config.edge,
+    token_header: config.tokenHeader,
+    statement_keys: [...statementKeys()],
+    ...(contact !== undefined && { contact }),
+  };
+}
+
+/** Returns the session's access to the Kubernetes API; undefined if none of its grants include any. */
+export function kubernetesAccess({ mesh, kubernetesCa }: Answers, session: Session): KubernetesAccess | undefined {
+  const roles = mesh.kubernetes();
+  const grants = grantsOf(session).flatMap((grant) => {
+    const namespaces = roles.get(grant);
+    return namespaces ? [{ grant, namespaces: namespaces.slice(0, MAX_ROLE_NAMESPACES) }] : [];
+  });
+  if (grants.length === 0) return undefined;
+  return { ...(kubernetesCa !== undefined && { certificate_authority: kubernetesCa }), grants };
+}
+
+/** Returns a version that changes whenever the response to `GET /services` would. */
+export function servicesVersion({ mesh }: Pick<Answers, 'mesh'>, session: Session): string {
+  // A restored session may have its principals in another order.
+  const principals = session.principals.toSorted((a, b) => (a.grant < b.grant ? -1 : 1));
+  return `${mesh.version()}/${sha256Base64url(JSON.stringify(principals)).slice(0, 16)}`;
+}
+
+/**
+ * Builds the response to `GET /services`. Agents treat a missing grant or service as no longer granted.
+ * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
+ */
+export function servicesAnswer(answers: Answers, session: Session): ServicesResponse {
+  answers.mesh.access();
+  const kubernetes = kubernetesAccess(answers, session);
+  return {
+    services_version: servicesVersion(answers, session),
+    mesh: meshInfo(answers),
+    held: held(session),
+    services: [...answers.mesh.services(grantsOf(session))],
+    ...(kubernetes && { kubernetes }),
+  };
+}
+
+function held({ principals }: Session): HeldGrantInfo[] {
+  return principals.map(({ grant, spiffeId, until, gained }) => ({
+    grant,
+    spiffe_id: spiffeId,
+    until,
+    ...(gained && { gained: gained.cause }),
+  }));
+}

@@ -1,0 +1,141 @@
+/** Turns an attestation into a session that may open, with the grants of the access file. */
+import { type Access, type Authorize, isPerson } from '@meshpass/access';
+import { describeApproval } from '@meshpass/access/compile';
+import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Losses } from '../../attest/index.ts';
+import { type AuditEvent, granted, type Journal, type Outcome, type Proof, refused } from '../../audit/index.ts';
+import { type Clock, type Random, seconds } from '../../base/index.ts';
+import type { MeshState } from '../../mesh/index.ts';
+import { type Entitlement, entitlement } from './entitlement.ts';
+import { withoutLosses } from './known-losses.ts';
+import { grantsOf, principalOf, type Session } from './session.ts';
+
+/** Maximum number of grants in a message. */
+const MAX_NAMED = 3;
+/** Maximum characters for the approvers of each. */
+const MAX_APPROVERS = 80;
+
+export interface AuthorizeContext {
+  readonly authorize: Authorize;
+  readonly mesh: MeshState;
+  readonly losses: Losses;
+  readonly journal: Journal;
+  readonly trustDomain: string;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export interface AuthorizeRequest {
+  readonly attestation: Attestation;
+  /** `Losses.now` before the proof was verified. */
+  readonly asked: number;
+  /** Thumbprint of the key that the session is bound to. */
+  readonly jkt: string;
+  /** Identifies a single-use proof, so that it cannot be replayed. */
+  readonly replay?: Proof | undefined;
+  readonly event: AuditEvent;
+}
+
+/** An authorized session. `access` and `checked` show what has changed between the decision and the opening. */
+export interface Authorized {
+  readonly session: Session;
+  /** Session token, which the broker keeps nowhere else. */
+  readonly token: string;
+  /** Access file that the decision was based on. */
+  readonly access: Access;
+  /** `Losses.now` at the decision. */
+  readonly checked: number;
+}
+
+/**
+ * Decides which grants the holder of an attestation receives, and prepares the session.
+ * @returns a refusal with `access_none`, with `sign_in_required`, with `kubernetes_unavailable` while no access file is
+ *   in force, or with an error from withoutLosses()
+ */
+export async function authorizeSession(
+  context: AuthorizeContext,
+  request: AuthorizeRequest,
+): Promise<Outcome<Authorized>> {
+  const { event, replay } = request;
+  const { losses } = context;
+  try {
+    const access = context.mesh.access();
+    const token = `mps_${context.random(32).toString('base64url')}`;
+    const { organization } = access.trust.codespaces ?? {};
+    const attestation = withoutLosses(losses, request.attestation, request.asked, organization);
+    const checked = losses.now();
+    const { session, reason } = await decide(context, { ...request, attestation }, access, token).catch(
+      async (denied: unknown) => {
+        // A refusal also consumes a single-use proof. Otherwise a stolen proof could cause endless refusals.
+        if (replay) await context.journal.transaction((tx) => tx.once(replay));
+        throw denied;
+      },
+    );
+    const grant = grantsOf(session).join(',');
+    return granted({ ...event, sessionId: session.id, grant, reason }, { session, token, access, checked });
+  } catch (thrown) {
+    return refused(event, thrown);
+  }
+}
+
+async function decide(
+  { authorize, random, clock, trustDomain }: AuthorizeContext,
+  { attestation, jkt }: AuthorizeRequest,
+  access: Access,
+  token: string,
+): Promise<{ readonly session: Session; readonly reason: string }> {
+  const now = seconds(clock);
+  const entitled = entitlement(authorize, { attestation, openedAt: now }, access, now);
+  // A job of any repository has a valid proof, but must not learn the contact or which grants exist.
+  const isKnown = entitled.denied === undefined && isPerson(attestation, access, now);
+  const contact = isKnown ? access.contact : undefined;
+  if (entitled.grants.size === 0 && entitled.signIns) throw signInRequired(entitled);
+  if (entitled.grants.size === 0) throw noGrant(isKnown ? entitled : { ...entitled, requestable: [] }, contact);
+  if (entitled.grants.size > MAX_GRANTS)
+    throw new MeshpassError(
+      'access_none',
+      `${entitled.grants.size} grants of the access file apply to you, but a session can have at most ${MAX_GRANTS}; ask ${contact ?? 'its owners'} for fewer.`,
+      {
+        ...(contact !== undefined && { members: { contact } }),
+        detail: { reason: [...entitled.grants.keys()].join(', ') },
+      },
+    );
+  const id = random(12).toString('hex');
+  const serviceAccount = serviceAccountName(attestation.login, id.slice(0, 12));
+  const principals = [...entitled.grants].map(([grant, { until }]) =>
+    principalOf({ grant, until }, serviceAccount, trustDomain),
+  );
+  return {
+    session: { id, tokenHash: sha256Hex(token), jkt, attestation, openedAt: now, principals },
+    reason: [...entitled.grants].map(([grant, { reason }]) => `${grant}: ${reason}`).join('; '),
+  };
+}
+
+/** Builds the error for a caller with a proven identity but no grant. It lists grants that need an approval. */
+function noGrant({ requestable, refusals }: Entitlement, contact: string | undefined): MeshpassError {
+  const names = requestable.map(({ grant }) => grant.name);
+  const approvals = requestable
+    .slice(0, MAX_NAMED)
+    .map(({ grant, approval }) => `${grant.name} (${describeApproval(approval, MAX_APPROVERS)})`)
+    .join(', ');
+  const message =
+    names.length === 0
+      ? `No grant of the access file applies to you; ask ${contact ?? 'its owners'}.`
+      : `No grant of the access file applies to you without an approval, and a request needs a session. Ask ${contact ?? 'its owners'} ` +
+        `for a grant without one; with it you can request ${approvals}${names.length > MAX_NAMED ? ` and ${names.length - MAX_NAMED} more` : ''}.`;
+  return new MeshpassError('access_none', message, {
+    detail: { reason: refusals.join('; ') },
+    members: { ...(contact !== undefined && { contact }), ...(names.length > 0 && { requestable: names }) },
+  });
+}
+
+/** Builds the error for a developer whose only missing condition is a sign-in. It lists the issuers to sign in at. */
+function signInRequired({ signIns = [], refusals }: Entitlement): MeshpassError {
+  const issuers = [...new Set(signIns.map(({ issuer }) => issuer))];
+  return new MeshpassError(
+    'sign_in_required',
+    `Your grants (${signIns.map(({ grant }) => grant).join(', ')}) need a sign-in at ${issuers.join(' or ')}: run meshpass sign-in --issuer ${issuers[0]}, or meshpass up --sign-in ${issuers[0]} where no agent runs.`,
+    { detail: { reason: refusals.join('; ') }, members: { sign_in: issuers } },
+  );
+}

@@ -1,0 +1,34 @@
+/**
+ * Finds sessions that were opened after the backup of a restored store. The store cannot deny sessions that it does not
+ * contain, and earlier denials would be lost. The broker therefore reads the principals from the mesh, as long as any
+ * of their SVIDs may be valid.
+ */
+
+import { type Clock, type Patience, seconds, untilItAnswers } from '../../../base/index.ts';
+import { LONGEST_SVID_SECONDS, type RevokedPrincipal, type Revoker } from '../../../mesh/index.ts';
+import type { Store } from '../../../store/index.ts';
+
+/**
+ * Lists principals that are in the mesh but not in the restored store.
+ * @returns principals of the sessions that the declared restore lost; empty without a recent restore
+ * @throws AbortError if the signal ends the wait
+ */
+export async function principalsOfLostSessions(
+  { db }: Pick<Store, 'db'>,
+  revoker: Pick<Revoker, 'principals'>,
+  clock: Clock,
+  patience: Patience,
+): Promise<readonly RevokedPrincipal[]> {
+  const last = await db
+    .selectFrom('audit_restores')
+    .select('time')
+    .orderBy('epoch', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  const until = last === undefined ? 0 : Math.ceil(last.time.getTime() / 1000) + LONGEST_SVID_SECONDS;
+  if (until <= seconds(clock)) return [];
+  const rows = await db.selectFrom('session_principals').select('spiffe_id').execute();
+  const known = new Set(rows.map((row) => row.spiffe_id));
+  const found = await untilItAnswers(() => revoker.principals(), patience);
+  return found.filter(({ spiffeId }) => !known.has(spiffeId)).map((one) => ({ ...one, until }));
+}

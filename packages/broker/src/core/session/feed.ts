@@ -1,0 +1,180 @@
+/** Streams events to edges: first a snapshot of the live sessions, then every change as it happens, and a heartbeat. */
+import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
+import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
+import { grantSet } from '@meshpass/identity/channel/statement';
+import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
+import { type Clock, seconds } from '../../base/index.ts';
+import type { MeshState } from '../../mesh/index.ts';
+import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
+import type { LiveIndex } from './live.ts';
+import { expiryOf, grantsOf, type Session } from './session.ts';
+
+/** Receives the events of one subscription in order. It must not block or throw. */
+export type FeedListener = (event: EdgeEvent) => void;
+
+/** Signs the broker's statements to agents, which are delivered by edges with control connections. */
+export interface Announcer {
+  /** Returns a signed statement that a session has ended. */
+  readonly ended: (id: string, cause: CloseCause) => string;
+  /** Returns a session's configuration, shared by all sessions with the same grants; undefined if none exists yet. */
+  readonly configuration: (
+    session: Session,
+  ) => { readonly set: string; readonly digest: string; readonly statement: string } | undefined;
+  /** @returns a function that unsubscribes the listener */
+  readonly onConfiguration: (listener: () => void) => () => void;
+}
+
+export interface Subscription {
+  /** Whether to include notices and configurations for agents. */
+  readonly control?: boolean;
+  /** Whether to include tunnels that other edges are about to end. */
+  readonly draining?: boolean;
+}
+
+export interface Feed {
+  /**
+   * Calls the listener with a snapshot once an access file is in force, then with every event in order. An earlier
+   * snapshot would tell edges that no session has access.
+   * @returns a function that ends the subscription
+   */
+  readonly subscribe: (listener: FeedListener, subscription?: Subscription) => () => void;
+  readonly admit: (session: Session) => void;
+  readonly closed: (id: string, cause: CloseCause) => void;
+  readonly roots: () => void;
+  /**
+   * Forwards an edge's announcement that it will end these sessions' tunnels. It needs no proof, because its only
+   * effect is that agents open other tunnels.
+   */
+  readonly draining: (sessions: readonly DrainingTunnels[]) => void;
+  readonly stop: () => void;
+}
+
+const BEAT_MS = 2_000;
+/**
+ * Number of notices signed before yielding to other work. Notices follow the events that cut access and must not delay
+ * them.
+ */
+const NOTICES_AT_ONCE = 20;
+
+/**
+ * Creates the event feed for edges.
+ * @param isLeader whether this process is known to be the active broker. If not, the feed stops its heartbeat, so that
+ *   edges try another broker, but still sends ended sessions.
+ */
+export function createFeed(
+  live: LiveIndex,
+  mesh: MeshState,
+  clock: Clock,
+  isLeader: () => boolean,
+  announcer?: Announcer,
+): Feed {
+  const listeners = new Set<FeedListener>();
+  const control = new Set<FeedListener>();
+  const hearDraining = new Set<FeedListener>();
+  let notices: { readonly id: string; readonly cause: CloseCause }[] = [];
+  let noticing: NodeJS.Immediate | undefined;
+  const tellNotices = () => {
+    const now = notices.splice(0, NOTICES_AT_ONCE);
+    noticing = notices.length > 0 ? setImmediate(tellNotices) : undefined;
+    for (const { id, cause } of now) {
+      const statement = announcer!.ended(id, cause);
+      for (const listener of control) listener({ type: 'notice', id, statement });
+    }
+  };
+  /** Last statement sent for each set of grants. */
+  const told = new Map<string, string>();
+  const tellConfiguration = (session: Session) => {
+    const found = announcer?.configuration(session);
+    if (!found || told.get(found.set) === found.statement) return;
+    const { set, digest, statement } = found;
+    told.set(set, statement);
+    for (const listener of control) listener({ type: 'configuration', set, digest, statement });
+  };
+  const unlisten = announcer?.onConfiguration(() => {
+    for (const session of oneOfEachSet(live)) tellConfiguration(session);
+  });
+  const tell = (event: EdgeEvent) => {
+    for (const listener of listeners) listener(event);
+  };
+  const beat = setInterval(() => {
+    if (isLeader()) tell({ type: 'beat', at: seconds(clock) });
+  }, BEAT_MS);
+  beat.unref();
+  return {
+    subscribe: (listener, { control: wanted = false, draining = false } = {}) => {
+      const begin = () => {
+        const sessions = [...live.all()].filter((one) => !one.ended).map((one) => admitted(one.session, mesh));
+        listener({ type: 'snapshot', sessions, roots: [...mesh.roots()] });
+        listeners.add(listener);
+        if (draining) hearDraining.add(listener);
+        if (!wanted || !announcer) return;
+        control.add(listener);
+        for (const session of oneOfEachSet(live)) {
+          const found = announcer.configuration(session);
+          if (found)
+            listener({ type: 'configuration', set: found.set, digest: found.digest, statement: found.statement });
+        }
+      };
+      if (mesh.inForce()) begin();
+      const unwatch = mesh.onChange(() => {
+        if (mesh.inForce() && !listeners.has(listener)) begin();
+      });
+      return () => {
+        unwatch();
+        listeners.delete(listener);
+        control.delete(listener);
+        hearDraining.delete(listener);
+      };
+    },
+    admit: (session) => {
+      if (listeners.size > 0) tell({ type: 'admit', session: admitted(session, mesh) });
+      if (control.size > 0) tellConfiguration(session);
+    },
+    closed: (id, cause) => {
+      tell({ type: 'close', id, reason: CLOSED_BECAUSE[cause] });
+      if (control.size === 0) return;
+      notices.push({ id, cause });
+      noticing ??= setImmediate(tellNotices);
+    },
+    roots: () => tell({ type: 'roots', roots: [...mesh.roots()] }),
+    draining: (sessions) => {
+      // Each session once. Otherwise a lying edge could make other edges write to an agent any number of times.
+      const known = new Map(
+        sessions.filter(({ session_id }) => live.byId(session_id)).map((one) => [one.session_id, one]),
+      );
+      if (known.size === 0) return;
+      for (const listener of hearDraining) listener({ type: 'draining', sessions: [...known.values()] });
+    },
+    stop: () => {
+      clearInterval(beat);
+      clearImmediate(noticing);
+      notices = [];
+      unlisten?.();
+    },
+  };
+}
+
+function admitted(session: Session, mesh: MeshState): AdmittedSession {
+  const services = mesh.services(grantsOf(session));
+  const kubernetes = mesh.kubernetes();
+  return {
+    id: session.id,
+    expires_at: expiryOf(session),
+    principals: session.principals.map((principal) => ({
+      spiffe_id: principal.spiffeId,
+      targets: [
+        ...services.filter(({ grant }) => grant === principal.grant).map(({ host, port }) => ({ host, port })),
+        ...(kubernetes.has(principal.grant) ? [KUBERNETES_API] : []),
+      ],
+      until: principal.until,
+    })),
+    set: grantSet(grantsOf(session)),
+  };
+}
+
+/** Returns one live session for each distinct set of grants. */
+function oneOfEachSet(live: LiveIndex): Iterable<Session> {
+  const sets = new Map<string, Session>();
+  for (const { session, ended } of live.all()) if (!ended) sets.set(grantSet(grantsOf(session)), session);
+  return sets.values();
+}

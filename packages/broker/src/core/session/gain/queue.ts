@@ -1,0 +1,115 @@
+/**
+ * Queues live sessions that may gain grants after a time window opened or the access file changed. They are processed
+ * one by one, so that a thousand simultaneous gains do not overload istiod with certificate requests.
+ */
+import { type Access, openUntil } from '@meshpass/access';
+import { toMeshpassError } from '@meshpass/identity';
+import { pause, seconds } from '../../../base/index.ts';
+import type { Live } from '../live.ts';
+import type { GainCause } from '../session.ts';
+import { gainWhatIsGiven, type WidenContext } from '../widen.ts';
+
+/** Pause between sessions, ms. istiod signs about 80 certificates a second and also has to serve renewals. */
+const PACE_MS = 25;
+const LOOK_MS = 500;
+const RETRY_MS = 2_000;
+/** Number of sessions checked before yielding to other work. */
+const AT_ONCE = 20;
+
+/** Sessions whose grants are waiting to be checked. */
+export interface GainQueue {
+  /** Adds all live sessions. */
+  readonly all: (cause: GainCause) => void;
+  /** Adds one session. */
+  readonly add: (live: Live, cause: GainCause) => void;
+  /**
+   * Adds a session that has just opened, because earlier causes did not reach it.
+   * @param decidedBy access file that authorized the opening
+   */
+  readonly opened: (live: Live, decidedBy: Access) => void;
+  readonly stop: () => void;
+}
+
+/** Starts to follow time windows and access files. Queues all live sessions first. */
+export function startGaining(context: WidenContext, isLeader: () => boolean): GainQueue {
+  const { mesh, live } = context;
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  /** Cause by session; undefined if it is inferred for each grant. */
+  const pending = new Map<Live, GainCause | undefined>();
+  let access: Access | undefined;
+  let open: ReadonlyMap<string, number> = new Map();
+  let running = false;
+
+  const add = (one: Live, cause: GainCause | undefined) => {
+    if (!one.ended) pending.set(one, cause);
+    if (running || signal.aborted) return;
+    running = true;
+    void run();
+  };
+  const all = (cause: GainCause | undefined) => {
+    for (const one of live.all()) add(one, cause);
+  };
+  const opened = (one: Live, decidedBy: Access) => {
+    if (!mesh.inForce()) return;
+    const current = mesh.access();
+    if (current !== decidedBy) return add(one, 'access_widened');
+    const then = openWindows(current, one.session.openedAt);
+    const now = openWindows(current, seconds(context.clock));
+    if ([...now.keys()].some((name) => !then.has(name))) add(one, 'window_opened');
+  };
+  const run = async (): Promise<void> => {
+    let looked = 0;
+    while (pending.size > 0 && !signal.aborted) {
+      const [one, cause] = pending.entries().next().value!;
+      pending.delete(one);
+      if (!isLeader()) continue;
+      try {
+        const gained = await gainWhatIsGiven(context, one, cause);
+        if (gained) await pause(PACE_MS, signal);
+        else if (++looked % AT_ONCE === 0) await pause(0, signal);
+      } catch (thrown) {
+        context.onFailure(thrown);
+        if (toMeshpassError(thrown).retryable) pending.set(one, cause);
+        await pause(RETRY_MS, signal);
+      }
+    }
+    running = false;
+  };
+  const look = () => {
+    if (!mesh.inForce() || !isLeader()) return;
+    const before = access;
+    access = mesh.access();
+    const was = open;
+    const now = seconds(context.clock);
+    open = openWindows(access, now);
+    // Causes that arose before the first check, under another broker or none, were not recorded.
+    if (!before) all(undefined);
+    else if (access !== before) all('access_widened');
+    // Also detects a window that closed and opened again between two checks.
+    else if ([...open.keys()].some((name) => (was.get(name) ?? 0) <= now)) all('window_opened');
+  };
+  const unwatch = mesh.onChange(look);
+  const looking = setInterval(look, LOOK_MS).unref();
+  look();
+  return {
+    all,
+    add,
+    opened,
+    stop: () => {
+      unwatch();
+      clearInterval(looking);
+      stopping.abort();
+    },
+  };
+}
+
+/** Returns the closing time of each open time window by grant, Unix seconds. */
+function openWindows({ grants }: Access, now: number): ReadonlyMap<string, number> {
+  return new Map(
+    grants.flatMap(({ name, during }) => {
+      const until = during && openUntil(during, now);
+      return until === undefined ? [] : [[name, until] as const];
+    }),
+  );
+}

@@ -1,0 +1,103 @@
+/**
+ * Applies losses that GitHub reported (attest/github/losses.ts) to attestations when a session opens, while it is live,
+ * and before a gain.
+ */
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { type Fact, factsOf, type Losses } from '../../attest/index.ts';
+import { unavailable } from '../../issuers/index.ts';
+import type { CloseCause } from '../../store/index.ts';
+import type { Session } from './session.ts';
+
+/**
+ * Removes recently lost teams and roles from an attestation, because some of GitHub's servers may still report them.
+ * @param asked `Losses.now` before the proof was verified
+ * @param trusted organization whose Codespaces the access file trusts
+ * @throws MeshpassError `issuer_unavailable` if something changed during GitHub's check, `workspace_not_available`,
+ *   `workspace_not_trusted`
+ */
+export function withoutLosses(
+  losses: Losses,
+  attestation: Attestation,
+  asked: number,
+  trusted: string | undefined,
+): Attestation {
+  const facts = factsOf(attestation, trusted);
+  if (facts.some((fact) => losses.since(fact, asked))) throw unavailable('GitHub', 'it changed during the check');
+  // A job that has ended never runs again.
+  if (facts.some((fact) => fact.kind === 'job' && losses.isLost(fact)))
+    throw new MeshpassError('workspace_not_available', 'GitHub reports that this job has ended.');
+  const unsettled = facts.filter(losses.isUnsettled);
+  if (unsettled.some(({ kind }) => kind === 'codespace'))
+    throw new MeshpassError(
+      'workspace_not_available',
+      'GitHub has just reported that this Codespace is not running; it is checked again in a moment.',
+      { retryAfter: 5 },
+    );
+  if (unsettled.some(({ kind }) => kind === 'member'))
+    throw new MeshpassError(
+      'workspace_not_trusted',
+      `GitHub has just reported that you left ${trusted}; it is checked again in a moment.`,
+    );
+  return without(attestation, unsettled);
+}
+
+/** A session's attestation after the losses since its opening. */
+export interface AfterLosses {
+  readonly attestation: Attestation;
+  /** Whether a fact was lost. */
+  readonly isLess: boolean;
+  /** How the session ends, with details for the audit log, if it depends on a lost fact. */
+  readonly ended: { readonly cause: CloseCause; readonly detail: Record<string, unknown> } | undefined;
+}
+
+/** Applies the losses since a session opened. A lost team or role does not end the session. */
+export function afterLosses(
+  losses: Losses,
+  { attestation, openedAt }: Session,
+  trusted: string | undefined,
+): AfterLosses {
+  const lost = factsOf(attestation, trusted).filter((fact) => losses.isLost(fact, openedAt));
+  const left = lost.find((fact) => fact.kind === 'member')?.organization;
+  const detail = { lost: lost.map(({ kind }) => kind), ...(left !== undefined && { left }) };
+  const cause = lost.map(({ kind }) => ENDS[kind]).find((one) => one !== undefined);
+  return { attestation: without(attestation, lost), isLess: lost.length > 0, ended: cause && { cause, detail } };
+}
+
+/** Cause of a session's end when it loses a fact. */
+const ENDS: Readonly<Record<Fact['kind'], CloseCause | undefined>> = {
+  codespace: 'workspace_stopped',
+  job: 'job_ended',
+  member: 'membership_lost',
+  team: undefined,
+  role: undefined,
+};
+
+/**
+ * Returns the attestation on which a live session may gain grants, without teams and roles whose loss is known or
+ * unsettled.
+ * @returns undefined if its workspace or its developer's membership is lost or unsettled
+ */
+export function settledAttestation(
+  losses: Losses,
+  { attestation, openedAt }: Session,
+  trusted: string | undefined,
+): Attestation | undefined {
+  const lost = factsOf(attestation, trusted).filter(
+    (fact) => losses.isLost(fact, openedAt) || losses.isUnsettled(fact),
+  );
+  if (lost.some(({ kind }) => ENDS[kind] !== undefined)) return undefined;
+  return without(attestation, lost);
+}
+
+/** Removes facts from an attestation. Only teams and roles can be removed. */
+export function without(attestation: Attestation, facts: readonly Fact[]): Attestation {
+  if (facts.length === 0) return attestation;
+  const teams = new Set(facts.flatMap((fact) => (fact.kind === 'team' ? [fact.team] : [])));
+  const roles = new Set(facts.flatMap((fact) => (fact.kind === 'role' ? [fact.role] : [])));
+  const { organizationRoles } = attestation;
+  return {
+    ...attestation,
+    teams: attestation.teams.filter((team) => !teams.has(team)),
+    ...(organizationRoles && { organizationRoles: organizationRoles.filter((role) => !roles.has(role)) }),
+  };
+}

@@ -1,0 +1,239 @@
+/**
+ * A session's life cycle: it opens, replaces the previous session of its workspace, and closes. Each change takes
+ * effect in memory, in the store with its audit row, at the edges and in the mesh. See narrow.ts for lost grants and
+ * widen.ts for gains.
+ */
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import {
+  type AuditContext,
+  type AuditEvent,
+  auditRow,
+  type Changes,
+  granted,
+  identityMembers,
+  type Journal,
+  newEvent,
+  type Outcome,
+  type Proof,
+  recordGrant,
+  refused,
+} from '../../audit/index.ts';
+import { type Clock, type Random, seconds, timestamp } from '../../base/index.ts';
+import type { RevokedPrincipal } from '../../mesh/index.ts';
+import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
+import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS } from '../statements.ts';
+import { type Denies, undeniedDetail } from './deny/ended.ts';
+import type { Feed } from './feed.ts';
+import type { Live, LiveIndex } from './live.ts';
+import type { Revocations } from './revocations.ts';
+import { principalRows, sessionRow } from './rows.ts';
+import type { Principal, Session } from './session.ts';
+import type { Settling } from './settling.ts';
+
+export interface LifecycleContext {
+  readonly live: LiveIndex;
+  readonly journal: Journal;
+  readonly settling: Settling;
+  readonly feed: Feed;
+  readonly revocations: Revocations;
+  readonly denies: Denies;
+  /** Lifetime of identity tokens, seconds. */
+  readonly tokenSeconds: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onClosed: (cause: CloseCause) => void;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+export interface OpenContext extends LifecycleContext {
+  readonly audit: AuditContext;
+  /** Lease period, seconds. */
+  readonly leaseSeconds: number;
+}
+
+/** A session to open. */
+export interface Opening {
+  /** Authorized, but not yet live. */
+  readonly session: Session;
+  /** Consumes the proof, so that it is accepted once. */
+  readonly replay?: Proof | undefined;
+  /** Decision that opens the session. */
+  readonly event: AuditEvent;
+  /** Called as soon as the session is live, also if its opening was refused because the store's answer was lost. */
+  readonly onLive: (live: Live) => void;
+}
+
+/**
+ * Opens a session and ends the previous one of its workspace in one transaction, so that a workspace never has two
+ * sessions or none. The session is live once it is stored.
+ *
+ * @returns a refusal with `workspace_not_owned`, `proof_replayed`, `store_unavailable` or `overloaded`. Nothing has
+ *   changed then, unless the store's answer was lost. In that case a session that no client uses ends with its lease,
+ *   or as soon as its workspace opens another one.
+ */
+export async function openSession(context: OpenContext, opening: Opening): Promise<Outcome<Live>> {
+  const { session, event, onLive } = opening;
+  const workspace = session.attestation.workspace.key;
+  try {
+    return await context.settling.inTurn(workspace, async (together) => {
+      const previous = context.live.byWorkspace(workspace);
+      if (previous && !sameSubject(previous.session, session))
+        throw new MeshpassError('workspace_not_owned', 'This workspace has a live session of another user.', {
+          detail: { reason: `It belongs to session ${previous.session.id}.` },
+        });
+      const { source, requestId } = event;
+      const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });
+      const live = newLive(context, session);
+      const write = together({
+        changes: (tx) => {
+          closes?.(tx);
+          opens(opening)(tx);
+        },
+        written: () => {
+          // The previous session may have ended during the write.
+          if (previous && !previous.ended) end(context, previous, 'replaced');
+          context.live.add(live);
+          context.feed.admit(session);
+          onLive(live);
+        },
+      });
+      const written = await recordGrant(context.audit, event, write.changes, write.written);
+      return written.granted ? granted(event, live) : written;
+    });
+  } catch (thrown) {
+    return refused(event, thrown);
+  }
+}
+
+/** Replaces a live session's principals in memory, and notifies the edges and waiting requests. */
+export function changePrincipals(
+  { feed }: Pick<LifecycleContext, 'feed'>,
+  live: Live,
+  principals: readonly Principal[],
+): void {
+  live.session = { ...live.session, principals };
+  // The identity token includes the grants.
+  delete live.identityToken;
+  feed.admit(live.session);
+  live.waiting?.look();
+}
+
+/** Reason and origin of a close. */
+export interface CloseRequest {
+  readonly cause: CloseCause;
+  /** Address of the caller, if a request caused the end. */
+  readonly source?: string | undefined;
+  readonly requestId?: string | undefined;
+  readonly detail?: Record<string, unknown> | undefined;
+}
+
+/**
+ * Ends a session. Before the first await, its requests are refused, and the notice to the edges and the change to the
+ * mesh's list are queued. The end is then written to the store with its audit row, and retried until it succeeds.
+ *
+ * @returns once the store has the end; immediately if the session had already ended
+ */
+export async function closeSession(context: LifecycleContext, live: Live, request: CloseRequest): Promise<void> {
+  if (live.ended) return;
+  const closes = closing(context, live, request);
+  end(context, live, request.cause);
+  await context.settling.cut(workspaceOf(live), closes);
+}
+
+/**
+ * Replaces the attestation of a live session. Call touch() next to remove the grants that depended on the previous one.
+ */
+export function replaceAttestation(live: Live, attestation: Attestation): void {
+  live.session = { ...live.session, attestation };
+}
+
+/** Returns the key of a session's workspace. */
+export function workspaceOf({ session }: Live): string {
+  return session.attestation.workspace.key;
+}
+
+/** Returns the audit log fields that identify a session. */
+export function sessionMembers({ id, attestation }: Session) {
+  return { sessionId: id, ...identityMembers(attestation) };
+}
+
+function opens({ session, replay }: Opening): Changes {
+  return (tx) => {
+    tx.once(replay);
+    tx.write(OPEN_SESSIONS, sessionRow(session));
+    tx.write(ADD_PRINCIPALS, ...principalRows(session));
+  };
+}
+
+/** Returns the store changes that end a session. */
+function closing(context: LifecycleContext, live: Live, request: CloseRequest): Changes {
+  const { session } = live;
+  const denied = context.denies(request.cause);
+  const event = {
+    ...newEvent('session.close', request, context.clock, context.random),
+    ...sessionMembers(session),
+    detail: { cause: request.cause, ...request.detail, ...undeniedDetail(revokedPrincipals(live, denied)) },
+  };
+  const reason = `The session has ended: ${CLOSED_BECAUSE[request.cause]}.`;
+  const closed = { id: session.id, closed_at: timestamp(seconds(context.clock)), close_cause: request.cause };
+  const row = auditRow(event, 'ended', reason, undefined, context.clock());
+  return (tx) => {
+    tx.write(CLOSE_SESSIONS, closed);
+    tx.audit(row);
+  };
+}
+
+function newLive(context: OpenContext, session: Session): Live {
+  return {
+    session,
+    leaseUntil: session.openedAt + context.leaseSeconds,
+    awaitingHeartbeat: false,
+    lastNotAfter: new Map(),
+    recorded: new Map(),
+    certified: new Map(),
+    signedUnder: new Map(),
+    abort: new AbortController(),
+  };
+}
+
+/** Ends the session in memory, so that its requests are refused immediately, and notifies the edges and the mesh. */
+function end(context: LifecycleContext, live: Live, cause: CloseCause): void {
+  const now = seconds(context.clock);
+  const { id } = live.session;
+  live.ended = { cause, at: now };
+  live.abort.abort();
+  context.live.remove(live);
+  context.onClosed(cause);
+  context.feed.closed(id, cause);
+  const tokensUntil = now + context.tokenSeconds;
+  context.revocations.add(
+    revokedPrincipals(live, context.denies(cause)).map((one) => ({
+      ...one,
+      sessionId: id,
+      until: Math.max(one.until, tokensUntil),
+    })),
+  );
+}
+
+/**
+ * Returns the principals that may have a valid SVID. Principals for which no certificate was requested need no
+ * revocation.
+ * @param denied whether the mesh denies them until their SVIDs expire
+ */
+export function revokedPrincipals(
+  live: Live,
+  denied: boolean,
+  only: (grant: string) => boolean = () => true,
+): RevokedPrincipal[] {
+  return live.session.principals.flatMap((principal) => {
+    const until = live.lastNotAfter.get(principal.spiffeId);
+    if (until === undefined || !only(principal.grant)) return [];
+    const { namespace, serviceAccount, spiffeId } = principal;
+    return [{ namespace, serviceAccount, spiffeId, until, undenied: !denied }];
+  });
+}
+
+/** Compares the id at the issuer, because a login may change and later belong to another user. */
+function sameSubject({ attestation: a }: Session, { attestation: b }: Session): boolean {
+  return a.issuer === b.issuer && a.subject === b.subject;
+}

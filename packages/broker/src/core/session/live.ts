@@ -1,0 +1,127 @@
+/**
+ * In-memory index of live sessions, which every request is checked against. The store has the same sessions for
+ * restarts.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { identityMembers } from '../../audit/index.ts';
+import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
+import type { Session } from './session.ts';
+
+/** A live session with its volatile state. */
+export interface Live {
+  /** Replaced as a whole when the session loses or gains a grant. */
+  session: Session;
+  /** End of the lease, Unix seconds. */
+  leaseUntil: number;
+  /** Whether the lease was extended after an absence of the broker and no heartbeat has come since. */
+  awaitingHeartbeat: boolean;
+  /** Latest possible expiry of an SVID, by SPIFFE id, Unix seconds; absent before the first certificate request. */
+  readonly lastNotAfter: Map<string, number>;
+  /** The part of `lastNotAfter` that is in the store. No certificate is signed beyond it. */
+  readonly recorded: Map<string, number>;
+  /** Expiry of the last issued SVID, by SPIFFE id, Unix seconds; after a restart, the latest possible expiry. */
+  readonly certified: Map<string, number>;
+  /** SHA-256 of the last SVID's root, hex, by SPIFFE id; absent if the SVID was issued before this process started. */
+  readonly signedUnder: Map<string, string>;
+  /** Set once, when the session ends. */
+  ended?: { readonly cause: CloseCause; readonly at: number };
+  /** Aborts pending work for the session when it ends. */
+  readonly abort: AbortController;
+  /** Request that is waiting for the session's first configuration; `look` rechecks after a change of grants. */
+  waiting?: { readonly look: () => void; readonly end: () => void } | undefined;
+  /** Issuers whose lapsed sign-ins have been handled. */
+  lapsedSignIns?: Set<string> | undefined;
+  /** Cached identity token, reused while more than half of its lifetime remains. */
+  identityToken?: {
+    readonly token: string;
+    /** Id of the key that signed the token. The key may have been removed since. */
+    readonly kid: string;
+    readonly expiresAt: number;
+    readonly freshUntil: number;
+  };
+}
+
+/** An ended session, remembered to explain refusals. */
+export interface Ended {
+  readonly id: string;
+  readonly cause: CloseCause;
+  readonly owner: Owner;
+  /** Thumbprint of the session's key. */
+  readonly jkt: string;
+  /** Key of the session's workspace. */
+  readonly workspace: string;
+}
+
+/** Identity of a session's owner in the audit log. */
+export interface Owner {
+  readonly identity: ReturnType<typeof identityMembers>;
+  /** Grant by SPIFFE id. */
+  readonly grants: ReadonlyMap<string, string>;
+}
+
+/** Returns the owner of a session for the audit log. */
+export function ownerOf({ attestation, principals }: Session): Owner {
+  return {
+    identity: identityMembers(attestation),
+    grants: new Map(principals.map(({ spiffeId, grant }) => [spiffeId, grant])),
+  };
+}
+
+/** Builds the error for requests of an ended session. */
+export function sessionClosed(cause: CloseCause): MeshpassError {
+  return new MeshpassError('session_closed', `The session has ended: ${CLOSED_BECAUSE[cause]}. Open a new one.`);
+}
+
+/** Number of ended sessions remembered, so that a refusal states the cause and not `session_unknown`. */
+const REMEMBERED = 10_000;
+
+/** Live sessions by token, id and workspace, and recently ended ones. */
+export interface LiveIndex {
+  readonly byToken: (tokenHash: string) => Live | undefined;
+  readonly byId: (id: string) => Live | undefined;
+  readonly byWorkspace: (key: string) => Live | undefined;
+  readonly all: () => IterableIterator<Live>;
+  readonly size: () => number;
+  readonly add: (live: Live) => void;
+  readonly remove: (live: Live) => void;
+  /** Returns a recently ended session by its token. */
+  readonly ended: (tokenHash: string) => Ended | undefined;
+  /** Returns a recently ended session by its id. */
+  readonly endedById: (id: string) => Ended | undefined;
+}
+
+/** Creates an empty index. */
+export function createLiveIndex(): LiveIndex {
+  const byId = new Map<string, Live>();
+  const byToken = new Map<string, Live>();
+  const byWorkspace = new Map<string, Live>();
+  const ended = new Map<string, Ended>();
+  const endedById = new Map<string, Ended>();
+  return {
+    byToken: (hash) => byToken.get(hash),
+    byId: (id) => byId.get(id),
+    byWorkspace: (key) => byWorkspace.get(key),
+    all: () => byId.values(),
+    size: () => byId.size,
+    add: (live) => {
+      byId.set(live.session.id, live);
+      byToken.set(live.session.tokenHash, live);
+      byWorkspace.set(live.session.attestation.workspace.key, live);
+    },
+    remove: (live) => {
+      const { id, jkt, tokenHash, attestation } = live.session;
+      byId.delete(id);
+      byToken.delete(tokenHash);
+      if (byWorkspace.get(attestation.workspace.key) === live) byWorkspace.delete(attestation.workspace.key);
+      if (!live.ended) return;
+      const workspace = attestation.workspace.key;
+      const over = { id, cause: live.ended.cause, owner: ownerOf(live.session), jkt, workspace };
+      ended.set(tokenHash, over);
+      endedById.set(id, over);
+      if (ended.size > REMEMBERED) ended.delete(ended.keys().next().value!);
+      if (endedById.size > REMEMBERED) endedById.delete(endedById.keys().next().value!);
+    },
+    ended: (hash) => ended.get(hash),
+    endedById: (id) => endedById.get(id),
+  };
+}

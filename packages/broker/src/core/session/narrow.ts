@@ -1,0 +1,69 @@
+/** Removes or shortens grants of live sessions. Gains are in widen.ts. */
+import { auditRow, newEvent } from '../../audit/index.ts';
+import { seconds, timestamp } from '../../base/index.ts';
+import type { CloseCause } from '../../store/index.ts';
+import { REVOKE_PRINCIPALS, SET_LIMITS } from '../statements.ts';
+import { undeniedDetail } from './deny/ended.ts';
+import {
+  changePrincipals,
+  closeSession,
+  type LifecycleContext,
+  revokedPrincipals,
+  sessionMembers,
+  workspaceOf,
+} from './lifecycle.ts';
+import type { Live } from './live.ts';
+import { limitRows, revokedRows } from './rows.ts';
+
+/**
+ * Removes or shortens grants of a live session. Closes the session if none are left.
+ *
+ * @param ends end of each grant that the session keeps, Unix seconds; an end later than the current one changes nothing
+ * @param why `reason` is text for the audit log
+ * @returns once the store has the change; memory, the edges and the mesh's queue have it before the first await
+ */
+export async function narrowSession(
+  context: LifecycleContext,
+  live: Live,
+  ends: ReadonlyMap<string, number>,
+  { cause, reason }: { readonly cause: CloseCause; readonly reason: string },
+): Promise<void> {
+  const { session } = live;
+  if (live.ended) return;
+  const lost = session.principals.filter(({ grant }) => !ends.has(grant));
+  const kept = session.principals.flatMap((one) => {
+    const end = ends.get(one.grant);
+    return end === undefined ? [] : [end < one.until ? { ...one, until: end } : one];
+  });
+  const shorter = kept.filter((one) => !session.principals.includes(one));
+  if (lost.length === 0 && shorter.length === 0) return;
+  const names = lost.map(({ grant }) => grant);
+  if (kept.length === 0) return await closeSession(context, live, { cause, detail: { lost: names, reason } });
+
+  const revoked = revokedPrincipals(live, context.denies(cause), (grant) => !ends.has(grant));
+  changePrincipals(context, live, kept);
+  context.revocations.add(revoked);
+
+  const at = timestamp(seconds(context.clock));
+  const gained = lost.filter((one) => one.gained);
+  const event = {
+    ...newEvent('session.narrow', {}, context.clock, context.random),
+    ...sessionMembers(session),
+    grant: [...names, ...shorter.map(({ grant }) => grant)].join(','),
+    detail: {
+      cause,
+      lost: names,
+      shorter: shorter.map(({ grant, until }) => ({ name: grant, until })),
+      // Causes of lost grants that the session gained after it opened.
+      ...(gained.length > 0 && { gained: Object.fromEntries(gained.map((one) => [one.grant, one.gained!.cause])) }),
+      ...undeniedDetail(revoked),
+    },
+  };
+  const because = lost.length > 0 ? reason : 'The access file has shortened the grant.';
+  const row = auditRow(event, 'ended', because, undefined, context.clock());
+  await context.settling.cut(workspaceOf(live), (tx) => {
+    tx.write(REVOKE_PRINCIPALS, ...revokedRows(session, lost, at, cause));
+    tx.write(SET_LIMITS, ...limitRows(session, shorter));
+    tx.audit(row);
+  });
+}

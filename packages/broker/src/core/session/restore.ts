@@ -1,0 +1,153 @@
+/**
+ * Restores the previous broker process's state: the live sessions, each with a renewed lease (leases.ts), and the
+ * principals whose SVIDs may still be valid.
+ */
+import type { Attestation, SignIn } from '@meshpass/identity';
+import { type Clock, seconds } from '../../base/index.ts';
+import type { RevokedPrincipal } from '../../mesh/index.ts';
+import type { Store } from '../../store/index.ts';
+import type { Denies } from './deny/ended.ts';
+import { type LeaseTerms, leaseAfterAbsence, rememberGrace } from './leases.ts';
+import type { Live } from './live.ts';
+import { readSignIns, signInsText } from './rows.ts';
+import type { Gained } from './session.ts';
+
+/** State of the previous process. */
+export interface Restored {
+  readonly sessions: readonly Live[];
+  readonly revoked: readonly RevokedPrincipal[];
+}
+
+/**
+ * Reads live sessions and revoked principals from the store.
+ * @param terms lease durations, and lifetime of identity tokens in seconds, for which the tokens of ended sessions are
+ *   refused
+ * @param denies whether the mesh denies an end under the current configuration
+ */
+export async function restore(
+  store: Store,
+  clock: Clock,
+  terms: LeaseTerms & { readonly tokenSeconds: number },
+  denies: Denies,
+): Promise<Restored> {
+  const rows = await store.db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).execute();
+  const principals = await store.db
+    .selectFrom('session_principals as p')
+    .innerJoin('sessions as s', 's.id', 'p.session_id')
+    .selectAll('p')
+    .where('s.closed_at', 'is', null)
+    .where('p.revoked_at', 'is', null)
+    .execute();
+  const now = seconds(clock);
+  const ofSession = Map.groupBy(principals, (principal) => principal.session_id);
+  await rememberGrace(store, leaseAfterAbsence(now, terms, rows.length, undefined));
+  const signIns = await restoredSignIns(store, rows, now);
+  const sessions = rows.map((row): Live => {
+    const own = ofSession.get(row.id) ?? [];
+    return {
+      session: {
+        id: row.id,
+        tokenHash: row.token_hash,
+        jkt: row.jkt,
+        attestation: { ...(JSON.parse(row.attestation) as Attestation), ...signIns.get(row.id) },
+        openedAt: unix(row.opened_at),
+        principals: own.map((principal) => ({
+          grant: principal.grant_name,
+          namespace: principal.namespace,
+          serviceAccount: principal.service_account,
+          spiffeId: principal.spiffe_id,
+          until: unix(principal.until),
+          ...(principal.gained !== null && { gained: JSON.parse(principal.gained) as Gained }),
+        })),
+      },
+      leaseUntil: leaseAfterAbsence(now, terms, rows.length, row.graced_until ? unix(row.graced_until) : undefined),
+      awaitingHeartbeat: true,
+      lastNotAfter: lastNotAfter(own),
+      recorded: lastNotAfter(own),
+      certified: lastNotAfter(own),
+      signedUnder: new Map(),
+      abort: new AbortController(),
+    };
+  });
+  return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds, denies) };
+}
+
+/** Restores the sign-ins of each session and stores their new deadlines. */
+async function restoredSignIns(
+  store: Store,
+  rows: readonly { readonly id: string; readonly sign_ins: string | null }[],
+  now: number,
+): Promise<ReadonlyMap<string, Pick<Attestation, 'signIns' | 'endedSignIns'>>> {
+  const found = new Map<string, Pick<Attestation, 'signIns' | 'endedSignIns'>>();
+  for (const { id, sign_ins: text } of rows) {
+    if (text === null) continue;
+    const { signIns: stored, endedSignIns } = readSignIns(text);
+    const signIns = gracedSignIns(stored, now);
+    const changed = signInsText({ signIns, endedSignIns });
+    if (changed !== text)
+      await store.db.updateTable('sessions').set({ sign_ins: changed }).where('id', '=', id).execute();
+    found.set(id, { signIns, endedSignIns });
+  }
+  return found;
+}
+
+/**
+ * Lists principals whose access has ended while an SVID or identity token may still be valid.
+ * @param tokenSeconds lifetime of identity tokens
+ * @param sessionId limits the list to this session
+ */
+export async function stillRevoked(
+  store: Store,
+  clock: Clock,
+  tokenSeconds: number,
+  denies: Denies,
+  sessionId?: string,
+): Promise<RevokedPrincipal[]> {
+  const rows = await store.db
+    .selectFrom('session_principals as p')
+    .innerJoin('sessions as s', 's.id', 'p.session_id')
+    .select(['p.namespace', 'p.service_account', 'p.spiffe_id', 'p.last_not_after', 'p.revoke_cause'])
+    .select(['s.id', 's.closed_at', 's.close_cause'])
+    .where((eb) => eb.or([eb('p.revoked_at', 'is not', null), eb('s.closed_at', 'is not', null)]))
+    .where('p.last_not_after', 'is not', null)
+    .where((eb) =>
+      eb.or([
+        eb('p.last_not_after', '>', new Date(clock())),
+        eb('s.closed_at', '>', new Date(clock() - tokenSeconds * 1000)),
+      ]),
+    )
+    .$if(sessionId !== undefined, (query) => query.where('s.id', '=', sessionId!))
+    .execute();
+  return rows.map((row) => ({
+    namespace: row.namespace,
+    serviceAccount: row.service_account,
+    spiffeId: row.spiffe_id,
+    until: Math.max(unix(row.last_not_after!), row.closed_at ? unix(row.closed_at) + tokenSeconds : 0),
+    ...(row.closed_at && { sessionId: row.id }),
+    undenied: !denies(row.revoke_cause ?? row.close_cause ?? undefined),
+  }));
+}
+
+function lastNotAfter(
+  principals: readonly { readonly spiffe_id: string; readonly last_not_after: Date | null }[],
+): Map<string, number> {
+  return new Map(
+    principals.flatMap((one) => (one.last_not_after ? [[one.spiffe_id, unix(one.last_not_after)] as const] : [])),
+  );
+}
+
+function unix(date: Date): number {
+  return Math.floor(date.getTime() / 1000);
+}
+
+/**
+ * Extends stored sign-ins that were due for confirmation while no broker was running. Each is extended only once, so
+ * repeated broker crashes cannot keep a sign-in alive.
+ */
+function gracedSignIns(signIns: readonly SignIn[], now: number): readonly SignIn[] {
+  return signIns.map((signIn) =>
+    signIn.confirm === undefined || signIn.graced
+      ? signIn
+      : { ...signIn, until: Math.max(signIn.until, now + signIn.confirm), graced: true },
+  );
+}

@@ -1,0 +1,98 @@
+/**
+ * Principals whose access has ended while an SVID may still be valid. Each change is applied to the mesh at once and
+ * retried until it succeeds: `Revoker.apply` takes the complete list and converges from any state.
+ */
+
+import { type Clock, seconds } from '../../base/index.ts';
+import type { RevokedPrincipal, Revoker } from '../../mesh/index.ts';
+
+/** Revoked principals, applied to the mesh. */
+export interface Revocations {
+  readonly add: (principals: readonly RevokedPrincipal[]) => void;
+  /** Resolves when the mesh has applied everything added so far. Retries on failure and never rejects. */
+  readonly settled: () => Promise<void>;
+  /** Number of principals that the mesh has not confirmed yet. */
+  readonly pending: () => number;
+  readonly stop: () => void;
+}
+
+export interface RevocationOptions {
+  readonly revoker: Revoker;
+  readonly clock: Clock;
+  /** Principals revoked before this process started. */
+  readonly initial: readonly RevokedPrincipal[];
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/** Clock skew due to which an Envoy may accept an expired SVID a little longer, seconds. */
+const SKEW_SECONDS = 60;
+const RETRY_MS = [200, 500, 1_000, 2_000, 5_000];
+/** Interval between repeated writes, ms. They drop expired principals and repair external changes. */
+const REPEAT_MS = 60_000;
+
+/** Starts to apply revocations, beginning with the initial ones. */
+export function createRevocations(options: RevocationOptions): Revocations {
+  const { revoker, clock, onFailure } = options;
+  const revoked = new Map<string, RevokedPrincipal>();
+  const unconfirmed = new Set<string>();
+  let working: Promise<void> | undefined;
+  let dirty = false;
+  let stopped = false;
+
+  const put = (principals: readonly RevokedPrincipal[]) => {
+    for (const principal of principals) {
+      const before = revoked.get(principal.spiffeId);
+      const until = Math.max(principal.until + SKEW_SECONDS, before?.until ?? 0);
+      // A session that has ended never becomes live again.
+      const sessionId = principal.sessionId ?? before?.sessionId;
+      // A denial is permanent. A caller that does not decide it, such as issue.ts for late certificates, leaves it
+      // unchanged.
+      const undenied = before ? before.undenied && principal.undenied !== false : principal.undenied;
+      revoked.set(principal.spiffeId, { ...principal, sessionId, until, undenied });
+      unconfirmed.add(principal.spiffeId);
+    }
+  };
+  const work = async () => {
+    for (let failures = 0; dirty && !stopped; ) {
+      dirty = false;
+      const now = seconds(clock);
+      for (const [id, principal] of revoked) if (principal.until < now) revoked.delete(id);
+      const told = [...revoked.values()];
+      try {
+        await revoker.apply(told);
+        for (const principal of told) unconfirmed.delete(principal.spiffeId);
+        failures = 0;
+      } catch (thrown) {
+        onFailure(thrown);
+        dirty = true;
+        await new Promise((resolve) =>
+          setTimeout(resolve, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]).unref(),
+        );
+      }
+    }
+    working = undefined;
+  };
+  const kick = () => {
+    dirty = true;
+    working ??= work();
+  };
+  put(options.initial);
+  kick();
+  const repeat = setInterval(kick, REPEAT_MS);
+  repeat.unref();
+  return {
+    add: (principals) => {
+      if (principals.length === 0) return;
+      put(principals);
+      kick();
+    },
+    settled: async () => {
+      while (working) await working;
+    },
+    pending: () => unconfirmed.size,
+    stop: () => {
+      stopped = true;
+      clearInterval(repeat);
+    },
+  };
+}

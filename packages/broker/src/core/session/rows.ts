@@ -1,0 +1,90 @@
+/** Converts sessions to store rows, which restore.ts reads. */
+import type { Attestation, EndedSignIn, SignIn } from '@meshpass/identity';
+import type { Insertable } from 'kysely';
+import { timestamp } from '../../base/index.ts';
+import { storable, type Tables } from '../../store/index.ts';
+import type { Principal, Session } from './session.ts';
+
+/** Returns the row of a session that opens. */
+export function sessionRow(session: Session): Insertable<Tables['sessions']> {
+  const { attestation } = session;
+  return {
+    id: session.id,
+    token_hash: session.tokenHash,
+    jkt: session.jkt,
+    issuer: storable(attestation.issuer),
+    subject: storable(attestation.subject),
+    login: storable(attestation.login),
+    workspace_key: storable(attestation.workspace.key),
+    attestation: JSON.stringify(withoutSignIns(attestation)),
+    opened_at: timestamp(session.openedAt),
+    closed_at: null,
+    close_cause: null,
+    graced_until: null,
+    sign_ins: attestation.signIns ? signInsText(attestation) : null,
+  };
+}
+
+/** Omits sign-ins, which change and therefore have their own column. */
+function withoutSignIns({ signIns: _, endedSignIns: __, ...attestation }: Attestation): Attestation {
+  return attestation;
+}
+
+/** Serializes the sign-ins column: current sign-ins and those that their provider has ended. */
+export function signInsText({ signIns = [], endedSignIns = [] }: Pick<Attestation, SignInMembers>): string {
+  return JSON.stringify([...signIns, ...endedSignIns]);
+}
+
+/** Parses the output of `signInsText`. */
+export function readSignIns(text: string): Required<Pick<Attestation, SignInMembers>> {
+  const all = JSON.parse(text) as readonly (SignIn | EndedSignIn)[];
+  return {
+    signIns: all.filter((one) => !('signedOutAt' in one)) as SignIn[],
+    endedSignIns: all.filter((one) => 'signedOutAt' in one),
+  };
+}
+
+type SignInMembers = 'signIns' | 'endedSignIns';
+
+/** Returns one row for each principal of a session. */
+export function principalRows(session: Session): Insertable<Tables['session_principals']>[] {
+  return session.principals.map((principal) => principalRow(session.id, principal));
+}
+
+/** Returns the row of a principal. */
+export function principalRow(sessionId: string, principal: Principal): Insertable<Tables['session_principals']> {
+  return {
+    session_id: sessionId,
+    grant_name: principal.grant,
+    namespace: principal.namespace,
+    service_account: principal.serviceAccount,
+    spiffe_id: principal.spiffeId,
+    ...limits(principal),
+    last_not_after: null,
+    revoked_at: null,
+    revoke_cause: null,
+  };
+}
+
+/** Returns the rows that set the limits of principals already in the store. */
+export function limitRows({ id }: Session, principals: readonly Principal[]) {
+  return principals.map((principal) => ({ session_id: id, spiffe_id: principal.spiffeId, ...limits(principal) }));
+}
+
+function limits({ until, gained }: Principal) {
+  return { until: timestamp(until), gained: gained ? JSON.stringify(gained) : null };
+}
+
+/**
+ * Returns the rows that mark principals as revoked.
+ * @param at time in the format of timestamp()
+ */
+export function revokedRows({ id }: Session, principals: readonly Principal[], at: string, cause: string) {
+  return principals.map(({ grant, spiffeId }) => ({
+    session_id: id,
+    grant_name: grant,
+    spiffe_id: spiffeId,
+    revoked_at: at,
+    revoke_cause: cause,
+  }));
+}

@@ -1,0 +1,73 @@
+/** Ends sessions with lapsed leases and grants at their limits four times a second, and deletes old records. */
+import { sql } from 'kysely';
+import { deleteOldLosses } from '../../attest/index.ts';
+import { seconds, timestamp } from '../../base/index.ts';
+import type { Revoker } from '../../mesh/index.ts';
+import type { Store } from '../../store/index.ts';
+import type { GainQueue } from './gain/queue.ts';
+import { closeSession } from './lifecycle.ts';
+import type { Live } from './live.ts';
+import { type TouchContext, touch } from './touch.ts';
+
+const SWEEP_MS = 250;
+const MAINTAIN_MS = 60_000;
+
+export interface SweepContext extends TouchContext {
+  /** Ends lapsed sign-ins. */
+  readonly sweepSignIns: () => void;
+  readonly store: Store;
+  readonly revoker: Pick<Revoker, 'collectOrphans'>;
+  readonly gains: Pick<GainQueue, 'add'>;
+}
+
+/**
+ * Starts to sweep sessions and maintain the store.
+ * @returns a function that stops both
+ */
+export function startSweeping(context: SweepContext): () => void {
+  const { store } = context;
+  const sweeping = setInterval(() => {
+    if (!store.isLeader()) return;
+    sweepSessions(context, (live) => context.gains.add(live, 'access_widened'));
+    context.sweepSignIns();
+  }, SWEEP_MS);
+  const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);
+  sweeping.unref();
+  maintaining.unref();
+  return () => {
+    clearInterval(sweeping);
+    clearInterval(maintaining);
+  };
+}
+
+/**
+ * Closes sessions with a lapsed lease or a passed limit, and removes individual grants at their limits.
+ * @param onPassed called for a session that lost a grant at its limit, because the access file may allow the grant
+ *   without an approval
+ */
+export function sweepSessions(context: TouchContext, onPassed: (live: Live) => void = () => {}): void {
+  const now = seconds(context.clock);
+  // Closing deletes from the map, which is safe during iteration.
+  for (const live of context.live.all()) {
+    const { session } = live;
+    if (session.principals.some(({ until }) => until <= now)) {
+      void touch(context, live);
+      if (!live.ended) onPassed(live);
+    }
+    if (live.leaseUntil <= now) void closeSession(context, live, { cause: 'lease_lapsed' });
+  }
+}
+
+async function maintain(context: SweepContext): Promise<void> {
+  const { live, mesh, revoker, store } = context;
+  try {
+    const now = timestamp(seconds(context.clock));
+    await sql`delete from proof_replay where expires_at < ${now}::timestamptz`.execute(store.db);
+    await deleteOldLosses(store, seconds(context.clock));
+    await store.maintain();
+    const spiffeIds = [...live.all()].flatMap(({ session }) => session.principals.map(({ spiffeId }) => spiffeId));
+    if (mesh.inForce()) await revoker.collectOrphans(new Set(spiffeIds));
+  } catch (thrown) {
+    context.onFailure(thrown);
+  }
+}

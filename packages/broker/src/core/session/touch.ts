@@ -1,0 +1,76 @@
+/**
+ * Compares a live session with what it may have, and removes the rest. Code that detects the cause of a loss (another
+ * access file, a loss at GitHub, an ended sign-in, a passed limit) changes a fact and calls touch(), but never changes
+ * the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
+ */
+import type { Access, Authorize } from '@meshpass/access';
+import type { Losses } from '../../attest/index.ts';
+import { seconds } from '../../base/index.ts';
+import type { MeshState } from '../../mesh/index.ts';
+import type { CloseCause } from '../../store/index.ts';
+import { entitlement } from './entitlement.ts';
+import { afterLosses } from './known-losses.ts';
+import { closeSession, type LifecycleContext, replaceAttestation } from './lifecycle.ts';
+import type { Live } from './live.ts';
+import { narrowSession } from './narrow.ts';
+import { approvedIn } from './session.ts';
+
+export interface TouchContext extends LifecycleContext {
+  readonly authorize: Authorize;
+  readonly mesh: MeshState;
+  readonly losses: Losses;
+}
+
+/**
+ * Removes access that a live session may no longer have, at once in memory and at the edges. While no access file is in
+ * force, only passed limits and workspace losses count. The next file triggers another comparison.
+ * @param cause cause of the change that triggered the call, for the audit log
+ * @returns once the store has the change
+ */
+export async function touch(context: TouchContext, live: Live, cause: CloseCause = 'access_removed'): Promise<void> {
+  if (live.ended) return;
+  const { mesh, losses, clock, authorize } = context;
+  const now = seconds(clock);
+  const stored: Promise<void>[] = [];
+  const current = live.session.principals.filter(({ until }) => until > now);
+  if (current.length < live.session.principals.length) {
+    const ends = new Map(current.map(({ grant, until }) => [grant, until]));
+    const reason = 'The time limit of the grant has passed.';
+    stored.push(narrowSession(context, live, ends, { cause: 'expired', reason }));
+  }
+  const access = mesh.inForce() ? mesh.access() : undefined;
+  const { attestation, isLess, ended } = afterLosses(losses, live.session, access?.trust.codespaces?.organization);
+  if (ended) stored.push(closeSession(context, live, ended));
+  if (access && !live.ended) {
+    if (isLess) replaceAttestation(live, attestation);
+    const approved = approvedIn(live.session);
+    const { grants, refusals, denied } = entitlement(authorize, live.session, access, now, approved);
+    const ends = new Map([...grants].map(([name, { until }]) => [name, until]));
+    const removed = isLess ? 'membership_lost' : cause;
+    stored.push(
+      denied === undefined
+        ? narrowSession(context, live, ends, { cause: removed, reason: refusals.join('; ') })
+        : closeSession(context, live, { cause: 'issuer_removed', detail: { reason: denied } }),
+    );
+  }
+  await Promise.all(stored);
+}
+
+/**
+ * Follows the mesh and the access file: removes lost grants from live sessions and sends other changes to edges.
+ * @returns a function that stops following
+ */
+export function touchOnChange(context: TouchContext): () => void {
+  const { mesh, live, feed } = context;
+  let access: Access | undefined = mesh.inForce() ? mesh.access() : undefined;
+  let roots = mesh.roots().join('');
+  let version = mesh.version();
+  return mesh.onChange(() => {
+    if (!mesh.inForce()) return;
+    const now = { access: mesh.access(), roots: mesh.roots().join(''), version: mesh.version() };
+    if (now.access !== access) for (const one of [...live.all()]) touch(context, one).catch(context.onFailure);
+    if (now.roots !== roots) feed.roots();
+    if (now.access !== access || now.version !== version) for (const one of live.all()) feed.admit(one.session);
+    ({ access, roots, version } = now);
+  });
+}

@@ -1,0 +1,269 @@
+/**
+ * Adds grants to live sessions after a time window opened, a new access file, an approval or a sign-in. The store has
+ * the gain with its audit row before any notification. Edges then admit it and notify the agent, which requests the
+ * certificate with its own key. A grant that is regained after a loss has a new ServiceAccount, because the previous
+ * one may still be denied.
+ */
+import type { Approved } from '@meshpass/access';
+import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
+import {
+  type AuditContext,
+  type AuditEvent,
+  granted,
+  newEvent,
+  type Origin,
+  type Outcome,
+  recordGrant,
+  refused,
+} from '../../audit/index.ts';
+import { seconds } from '../../base/index.ts';
+import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
+import { type Entitlement, entitlement, nothing } from './entitlement.ts';
+import { findCause } from './gain/find-cause.ts';
+import { settledAttestation } from './known-losses.ts';
+import { changePrincipals, sessionMembers, workspaceOf } from './lifecycle.ts';
+import { type Live, sessionClosed } from './live.ts';
+import { limitRows, principalRow } from './rows.ts';
+import {
+  approvedIn,
+  type GainCause,
+  type Gained,
+  type Principal,
+  principalOf,
+  principalUnder,
+  type Session,
+  STANDS_FOR_APPROVAL,
+} from './session.ts';
+import type { Write } from './settling.ts';
+import { type TouchContext, touch } from './touch.ts';
+
+export interface WidenContext extends TouchContext {
+  readonly audit: AuditContext;
+  readonly trustDomain: string;
+  /** Called for each grant that a session gained, once the store has it. */
+  readonly onGained: (live: Live, cause: GainCause) => void;
+}
+
+/** Cause and limits of a gain. */
+export interface GainRequest extends Origin {
+  readonly cause: GainCause;
+  /** When the session loses the grant again, Unix seconds. Defaults to, and is capped by, the access file's limit. */
+  readonly until?: number | undefined;
+  /** Text for the audit log. */
+  readonly reason?: string | undefined;
+  /** Further details for the audit log. */
+  readonly detail?: Readonly<Record<string, unknown>> | undefined;
+  /**
+   * Returns a decision to write with the gain, given the gain's final end in Unix seconds. The access file may set an
+   * earlier end than `until`.
+   */
+  readonly decided?: ((until: number) => Write) | undefined;
+}
+
+/**
+ * Adds one grant to a live session for a cause outside the access file, such as an approval or a sign-in. All other
+ * conditions in the access file must be met at this moment. For `approved` and `emergency`, a required approval counts
+ * as given.
+ *
+ * @param name name of the grant
+ * @returns the session's grant; nothing is written if the session already has it for as long. Refusals, which are not
+ *   recorded: `session_closed`, `access_none` with the reason, `kubernetes_unavailable` while no access file is in
+ *   force, `store_unavailable`
+ */
+export function gain(
+  context: WidenContext,
+  live: Live,
+  name: string,
+  request: GainRequest,
+): Promise<Outcome<Principal>> {
+  const { reason, detail } = request;
+  const event = { ...gainEvent(context, live.session, request), grant: name, reason, detail };
+  return context.settling
+    .inTurn(workspaceOf(live), (together) => gainOne(context, live, name, { ...request, event, together }))
+    .catch((thrown: unknown) => refused(event, thrown));
+}
+
+async function gainOne(
+  context: WidenContext,
+  live: Live,
+  name: string,
+  request: Omit<GainRequest, 'reason' | 'detail'> & Turn,
+): Promise<Outcome<Principal>> {
+  const { cause, event } = request;
+  assertLive(live);
+  if (request.until !== undefined && request.until <= seconds(context.clock)) throw notGiven(name, 'its time is over');
+  const approved = new Map(approvedIn(live.session));
+  if (STANDS_FOR_APPROVAL.has(cause)) approved.set(name, request.until ?? Number.POSITIVE_INFINITY);
+  const decided = decide(context, live.session, approved);
+  const found = decided.grants.get(name);
+  if (!found) throw notGiven(name, decided.denied ?? refusalOf(decided, name));
+  const until = Math.min(found.until, request.until ?? Number.POSITIVE_INFINITY);
+  if (until <= seconds(context.clock)) throw notGiven(name, 'its time is over');
+  const held = principalUnder(live.session, name);
+  if (held && held.until >= until && !request.decided) return granted(event, held);
+  const gains = [{ grant: name, until: Math.max(until, held?.until ?? 0), reason: found.reason }];
+  const written = await widenSession(context, live, gains, { ...request, decision: request.decided?.(until) });
+  if (!written.granted) return written;
+  assertLive(live);
+  const has = principalUnder(live.session, name);
+  if (!has) throw notGiven(name, 'it was taken away again at once');
+  return granted(written.event, has);
+}
+
+/**
+ * Adds all grants that the access file now includes for a live session, and extends grants that it now includes for
+ * longer.
+ * @param cause cause of the gains; if undefined, inferred for each grant
+ * @returns whether the session gained anything
+ * @throws MeshpassError `store_unavailable`, `overloaded`; nothing has changed then
+ */
+export function gainWhatIsGiven(context: WidenContext, live: Live, cause: GainCause | undefined): Promise<boolean> {
+  return context.settling.inTurn(workspaceOf(live), (together) => gainAll(context, live, cause, together));
+}
+
+async function gainAll(
+  context: WidenContext,
+  live: Live,
+  wanted: GainCause | undefined,
+  together: Turn['together'],
+): Promise<boolean> {
+  const done = new Set<GainCause>();
+  for (;;) {
+    if (live.ended || !context.mesh.inForce()) return done.size > 0;
+    // Decided again for each cause, because the session may have lost grants during the last write.
+    const gains = gainsOf(context, live.session, wanted).filter((one) => !done.has(one.cause));
+    const cause = gains[0]?.cause;
+    if (cause === undefined) return done.size > 0;
+    done.add(cause);
+    const event = gainEvent(context, live.session, {});
+    const ofCause = gains.filter((one) => one.cause === cause);
+    const outcome = await widenSession(context, live, ofCause, { cause, event, together });
+    if (!outcome.granted) throw outcome.error;
+  }
+}
+
+/** Lists grants that the access file includes for a session and the session lacks, or has for a shorter time. */
+function gainsOf(
+  context: WidenContext,
+  session: Session,
+  wanted: GainCause | undefined,
+): readonly (Gain & { readonly cause: GainCause })[] {
+  const now = seconds(context.clock);
+  const held = new Map(session.principals.map((one) => [one.grant, one]));
+  const grants = new Map(context.mesh.access().grants.map((one) => [one.name, one]));
+  const gains = [...decide(context, session, approvedIn(session)).grants].flatMap(([grant, { until, reason }]) => {
+    const before = held.get(grant);
+    // A gain with its own limit ends at that limit, whatever the access file allows.
+    const isMore = before ? before.gained?.until === undefined && until > before.until : until > now;
+    const cause = wanted ?? findCause(grants.get(grant) ?? {}, session.openedAt, now);
+    return isMore ? [{ grant, until, reason, cause }] : [];
+  });
+  let room = MAX_GRANTS - held.size;
+  return gains.filter(({ grant }) => held.has(grant) || room-- > 0);
+}
+
+function assertLive(live: Live): void {
+  if (live.ended) throw sessionClosed(live.ended.cause);
+}
+
+/** A workspace's turn to write. */
+interface Turn {
+  /** The decision, which becomes one row. */
+  readonly event: AuditEvent;
+  /** Adds the cuts that are not stored yet (settling.ts). */
+  readonly together: (write: Write) => Write;
+}
+
+/** A grant to add or extend. */
+interface Gain {
+  readonly grant: string;
+  /** Unix seconds. */
+  readonly until: number;
+  readonly reason: string;
+}
+
+/**
+ * Adds grants to a live session, or extends them, without further decisions.
+ * @returns once the gain is stored and edges are notified. A concurrent end or loss remains in effect.
+ */
+async function widenSession(
+  context: WidenContext,
+  live: Live,
+  gains: readonly Gain[],
+  request: Pick<GainRequest, 'cause' | 'until'> & Turn & { readonly decision?: Write | undefined },
+): Promise<Outcome<void>> {
+  const { cause, until: ownLimit, decision } = request;
+  const gained: Gained = { cause, at: seconds(context.clock), until: ownLimit };
+  const { session } = live;
+  const held = new Map(session.principals.map((one) => [one.grant, one]));
+  const fresh = gains.filter(({ grant }) => !held.has(grant));
+  if (held.size + fresh.length > MAX_GRANTS)
+    return refused(request.event, notGiven(fresh[0]!.grant, `a session can have at most ${MAX_GRANTS} grants`));
+  const serviceAccount = serviceAccountName(
+    session.attestation.login,
+    `${session.id.slice(0, 12)}-${context.random(4).toString('hex')}`,
+  );
+  const added = fresh.map(({ grant, until }) =>
+    principalOf({ grant, until, gained }, serviceAccount, context.trustDomain),
+  );
+  const prolonged = gains.flatMap(({ grant, until }) => {
+    const one = held.get(grant);
+    return one && until > one.until ? [{ ...one, until, ...(ownLimit !== undefined && { gained }) }] : [];
+  });
+  const event = {
+    ...request.event,
+    grant: gains.map(({ grant }) => grant).join(','),
+    target: added.map(({ spiffeId }) => spiffeId).join(','),
+    reason: request.event.reason ?? gains.map(({ grant, reason }) => `${grant}: ${reason}`).join('; '),
+    detail: {
+      cause,
+      until: Object.fromEntries(gains.map(({ grant, until }) => [grant, until])),
+      ...request.event.detail,
+    },
+  };
+  const { changes, written } = request.together({
+    changes: (tx) => {
+      decision?.changes(tx);
+      tx.write(ADD_PRINCIPALS, ...added.map((principal) => principalRow(session.id, principal)));
+      tx.write(SET_LIMITS, ...limitRows(session, prolonged));
+    },
+    written: () => {
+      decision?.written();
+      if (live.ended) return;
+      // The session may have lost grants during the write.
+      const longer = new Map(prolonged.map((one) => [one.spiffeId, one]));
+      const kept = live.session.principals.map((one) => longer.get(one.spiffeId) ?? one);
+      changePrincipals(context, live, [...kept, ...added]);
+      for (const _ of added) context.onGained(live, cause);
+      // Changes during the write could not affect the new grants.
+      touch(context, live).catch(context.onFailure);
+    },
+  });
+  return await recordGrant(context.audit, event, changes, written);
+}
+
+/**
+ * Returns what the session may have now. A gain must not be based on facts whose loss some of GitHub's servers may not
+ * report yet.
+ * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
+ */
+function decide({ authorize, mesh, losses, clock }: WidenContext, session: Session, approved: Approved): Entitlement {
+  const access = mesh.access();
+  const attestation = settledAttestation(losses, session, access.trust.codespaces?.organization);
+  if (!attestation) return nothing('GitHub has just reported a change of this workspace or its developer');
+  return entitlement(authorize, { attestation, openedAt: session.openedAt }, access, seconds(clock), approved);
+}
+
+/** Returns the reason why an entitlement lacks a grant; undefined if the access file has no such grant. */
+function refusalOf({ refusals }: Entitlement, name: string): string | undefined {
+  const prefix = `grant ${name}: `;
+  return refusals.find((one) => one.startsWith(prefix))?.slice(prefix.length);
+}
+
+function gainEvent({ clock, random }: WidenContext, session: Session, origin: Origin): AuditEvent {
+  return { ...newEvent('session.widen', origin, clock, random), ...sessionMembers(session) };
+}
+
+function notGiven(grant: string, why = 'the access file has no such grant'): MeshpassError {
+  return new MeshpassError('access_none', `The session does not get the grant ${grant}.`, { detail: { reason: why } });
+}

@@ -1,0 +1,222 @@
+/** Remembers logouts at issuers and ended operator sessions. */
+import type { SignIn } from '@meshpass/identity';
+import { type Selectable, sql } from 'kysely';
+import { type Clock, uuidv7 } from '../../base/index.ts';
+import type { SignedOut } from '../../issuers/index.ts';
+import type { Store, Tables } from '../../store/index.ts';
+
+/** Verified logout. */
+export type Logout = Omit<SignedOut, 'replay'>;
+
+/** A user who was signed in at an issuer, and the time of the ID token. */
+export type Signed = Pick<SignIn, 'issuer' | 'subject' | 'sid' | 'authTime' | 'confirmedAt'>;
+
+/** Operator sessions that ended early: some by id, or all that a subject had opened by then. */
+export interface Closed {
+  readonly sessions: readonly string[];
+  readonly subject?: string | undefined;
+}
+
+/** The parts of an operator session that a logout or an end can match. */
+export interface Open {
+  readonly id: string;
+  readonly subject: string;
+  /** Unix ms. */
+  readonly openedAt: number;
+  /** Absent for ServiceAccounts. */
+  readonly signed?: Signed | undefined;
+}
+
+/** Whether a logout affects this person or this session at the issuer. */
+export function isMeant({ issuer, subject, sid }: Logout, signed: Omit<Signed, 'authTime' | 'confirmedAt'>): boolean {
+  if (signed.issuer !== issuer) return false;
+  if (sid !== undefined && signed.sid !== undefined) return sid === signed.sid;
+  return subject !== undefined && subject === signed.subject;
+}
+
+/**
+ * Bounded list of logouts and ended operator sessions. It is used to refuse ID tokens that were issued before a logout
+ * and arrive after it, and to end operator sessions, which are not in the store. The next broker reads the list from
+ * the audit log.
+ */
+export interface RecentLogouts {
+  readonly remember: (out: Logout) => void;
+  /** Returns the last logout that affects this ID token. */
+  readonly find: (signed: Signed) => Logout | undefined;
+  /**
+   * Marks operator sessions as ended.
+   * @returns whether any part of this was not in the list yet
+   */
+  readonly close: (closed: Closed) => boolean;
+  /**
+   * Whether the person has signed out since the session began, or the session was closed. Also true for sessions older
+   * than an entry that was dropped because the list was full.
+   */
+  readonly isOver: (session: Open) => boolean;
+  /** Whether a session with this id was closed. */
+  readonly isClosed: (id: string) => boolean;
+  /** Returns the time, Unix ms, up to which entries may be missing; 0 if the list is complete. */
+  readonly incompleteUntil: () => number;
+}
+
+/** The end of one or more sessions, with the time at which the broker found out, Unix ms. */
+interface End {
+  readonly since: number;
+  /** Absent if an operator ended them. */
+  readonly logout?: Logout;
+}
+
+/** Ends in order of time, by what they match: keysOfLogout(), or the id or subject of operator sessions. */
+type Ends = ReadonlyMap<string, End>;
+
+/** Ends of previous brokers. */
+export interface Remembered {
+  readonly ends: Ends;
+  /** Time up to which ends may be missing, Unix ms. */
+  readonly incompleteUntil: number;
+}
+
+/** Maximum entries; beyond it the oldest are dropped. */
+export const MAX_REMEMBERED = 20_000;
+/** How long entries are kept, seconds: the longest operator session plus clock skew. */
+const REMEMBERED_SECONDS = 12 * 3_600 + 120;
+
+/**
+ * Reads the logouts and ends that previous brokers recorded.
+ * @throws the database's error if the store does not respond
+ */
+export async function storedLogouts({ db }: Pick<Store, 'db'>, clock: Clock): Promise<Remembered> {
+  const oldest = clock() - REMEMBERED_SECONDS * 1000;
+  const rows = await db
+    .selectFrom('audit')
+    .select(['action', 'issuer', 'subject', 'time', 'detail'])
+    // Uses the index audit_sign_outs, because the log may be long.
+    .where(
+      sql<boolean>`action in ('sign_in.logout', 'operator.sign-out', 'audit.restore') and outcome in ('allowed', 'ended')`,
+    )
+    .where(
+      'id',
+      '>=',
+      uuidv7(() => oldest, Buffer.alloc),
+    )
+    .orderBy('id', 'desc')
+    .limit(MAX_REMEMBERED)
+    .execute();
+  const ends = new Map<string, End>();
+  let incompleteUntil = rows.length === MAX_REMEMBERED ? rows.at(-1)!.time.getTime() : 0;
+  for (const row of rows.reverse()) {
+    const found = endsOf(row);
+    if (!found) incompleteUntil = row.time.getTime();
+    for (const [key, end] of found ?? []) put(ends, key, end);
+  }
+  return { ends, incompleteUntil };
+}
+
+/** Returns the ends that an audit row records, by key; undefined if ends up to then may be missing from the log. */
+function endsOf({ action, issuer, subject, time, detail }: AuditRow): readonly (readonly [string, End])[] | undefined {
+  // The restored log lacks what was written after the backup.
+  const of = action === 'audit.restore' ? undefined : readDetail(detail);
+  if (!of) return undefined;
+  const since = time.getTime();
+  if (action === 'operator.sign-out')
+    return keysOfClosed({ sessions: of.closed ?? [], subject: of.closed_subject }).map((key) => [key, { since }]);
+  if (issuer === null) return [];
+  const { sid, signed_out_at: at = Math.floor(since / 1000) } = of;
+  const logout = { issuer, at, ...(subject !== null && { subject }), ...(sid !== undefined && { sid }) };
+  return keysOfLogout(logout).map((key) => [key, { since, logout }]);
+}
+
+type AuditRow = Selectable<Pick<Tables['audit'], 'action' | 'issuer' | 'subject' | 'time' | 'detail'>>;
+
+interface Detail {
+  readonly sid?: string;
+  readonly signed_out_at?: number;
+  readonly closed?: readonly string[];
+  readonly closed_subject?: string;
+}
+
+/** Reads the details of a row; undefined if they were too long to be stored as a whole. */
+function readDetail(text: string | null): Detail | undefined {
+  try {
+    return JSON.parse(text ?? '{}') as Detail;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Creates the list. */
+export function createRecentLogouts(
+  clock: Clock,
+  before: Remembered = { ends: new Map(), incompleteUntil: 0 },
+): RecentLogouts {
+  const ends = new Map(before.ends);
+  let { incompleteUntil } = before;
+  const prune = () => {
+    const oldest = clock() - REMEMBERED_SECONDS * 1000;
+    for (const [key, { since }] of ends) {
+      if (since >= oldest && ends.size <= MAX_REMEMBERED) return;
+      if (since >= oldest) incompleteUntil = Math.max(incompleteUntil, since);
+      ends.delete(key);
+    }
+  };
+  const logoutsOf = (signed: Signed) => keysOfSigned(signed).flatMap((key) => ends.get(key) ?? []);
+  return {
+    remember: (logout) => {
+      for (const key of keysOfLogout(logout)) put(ends, key, { since: clock(), logout });
+      prune();
+    },
+    find: (signed) => {
+      prune();
+      return logoutsOf(signed).find(({ logout }) => logout && isBefore(signed, logout))?.logout;
+    },
+    close: (closed) => {
+      const missing = keysOfClosed(closed).filter((key) => !ends.has(key) || key === closed.subject);
+      for (const key of missing) put(ends, key, { since: clock() });
+      prune();
+      return missing.length > 0;
+    },
+    isOver: ({ id, subject, openedAt, signed }) => {
+      prune();
+      const until = [ends.get(subject), ...(signed ? logoutsOf(signed) : [])].map((end) => end?.since ?? 0);
+      return ends.has(id) || openedAt <= Math.max(incompleteUntil, ...until);
+    },
+    isClosed: (id) => ends.has(id),
+    incompleteUntil: () => incompleteUntil,
+  };
+}
+
+/** Adds an end as the newest one. Logout tokens may not arrive in the order in which they were issued. */
+function put(ends: Map<string, End>, key: string, end: End): void {
+  const before = ends.get(key)?.logout;
+  ends.delete(key);
+  ends.set(key, before && end.logout && before.at > end.logout.at ? { ...end, logout: before } : end);
+}
+
+/** Session ids are UUIDs, and subjects begin with an issuer name and a colon. */
+function keysOfClosed({ sessions, subject }: Closed): readonly string[] {
+  return [...sessions, ...(subject === undefined ? [] : [subject])];
+}
+
+/** Returns the keys under which a logout is found; as in isMeant(), two sessions at the issuer are compared by id. */
+function keysOfLogout({ issuer, subject, sid }: Logout): readonly string[] {
+  return [
+    ...(sid === undefined ? [] : [`sid ${issuer} ${sid}`]),
+    ...(subject === undefined ? [] : [`${sid === undefined ? 'every' : 'some'} session ${issuer} ${subject}`]),
+  ];
+}
+
+function keysOfSigned({ issuer, subject, sid }: Signed): readonly string[] {
+  return [
+    `every session ${issuer} ${subject}`,
+    sid === undefined ? `some session ${issuer} ${subject}` : `sid ${issuer} ${sid}`,
+  ];
+}
+
+/**
+ * Whether an ID token does not prove a sign-in after the logout. A newer token may come from a refresh token. It then
+ * has the previous session or authentication time.
+ */
+function isBefore({ confirmedAt, authTime, sid }: Signed, out: Logout): boolean {
+  const isSame = sid !== undefined && sid === out.sid;
+  return isSame || confirmedAt <= out.at || (authTime !== undefined && authTime <= out.at);
+}

@@ -1,0 +1,236 @@
+/**
+ * A live session's sign-ins: they are added, confirmed by newer ID tokens, and ended. Each change triggers a new
+ * decision on the session's access. A lapsed sign-in stays with its session and becomes valid again after a late
+ * confirmation, but a signed-out one is removed.
+ */
+import { isSignInTrusted } from '@meshpass/access';
+import { MeshpassError, type SignIn } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wire';
+import type { AttestSignIn } from '../../attest/index.ts';
+import {
+  type AuditEvent,
+  auditRow,
+  granted,
+  newEvent,
+  type Origin,
+  type Outcome,
+  recordGrant,
+  refused,
+} from '../../audit/index.ts';
+import { type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
+import { unknownIssuer } from '../../issuers/index.ts';
+import type { CloseCause } from '../../store/index.ts';
+import { closeSession, replaceAttestation, sessionMembers, workspaceOf } from '../session/lifecycle.ts';
+import { type Live, sessionClosed } from '../session/live.ts';
+import { signInsText } from '../session/rows.ts';
+import { touch } from '../session/touch.ts';
+import { gainWhatIsGiven, type WidenContext } from '../session/widen.ts';
+import { SET_SIGN_INS } from '../statements.ts';
+import { isEnded, withEnded } from './ended-sign-ins.ts';
+import { isMeant, type Logout, type RecentLogouts } from './recent-logouts.ts';
+
+export interface SignInContext extends WidenContext {
+  readonly attestSignIn: AttestSignIn | undefined;
+  /** Serializes the changes of a session's sign-ins. */
+  readonly mutex: KeyedMutex;
+  readonly recentLogouts: RecentLogouts;
+  readonly onSignIn: (issuer: string, outcome: SignInOutcome) => void;
+}
+
+/** Outcome for metrics. */
+export type SignInOutcome = 'added' | 'confirmed' | 'refused' | 'signed_out' | 'lapsed';
+
+/** Causes by which a sign-in ends. */
+export type SignInEnd = Extract<CloseCause, 'signed_out' | 'sign_in_lapsed'>;
+
+const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
+  signed_out: 'The sign-in has ended: signed out.',
+  sign_in_lapsed: 'The sign-in has ended: it was not confirmed in time.',
+};
+
+/**
+ * Adds a sign-in to a session or confirms it.
+ * @returns a refusal with the errors of AttestSignIn, `sign_in_ended`, `session_closed`, `proof_replayed` or
+ *   `store_unavailable`
+ */
+export async function addSignIn(
+  context: SignInContext,
+  live: Live,
+  { issuer, id_token: token }: SignInRequest,
+  event: AuditEvent,
+): Promise<Outcome<void>> {
+  const known = { ...event, target: issuer, proofHash: sha256Hex(token) };
+  const outcome = await runExclusive(context.mutex, live.session.id, async () => {
+    try {
+      return await add(context, live, issuer, token, known);
+    } catch (thrown) {
+      return refused(known, thrown);
+    }
+  });
+  if (!outcome.granted) context.onSignIn(knownIssuer(context, issuer), 'refused');
+  return outcome;
+}
+
+async function add(
+  context: SignInContext,
+  live: Live,
+  issuer: string,
+  token: string,
+  event: AuditEvent,
+): Promise<Outcome<void>> {
+  if (!context.attestSignIn) throw unknownIssuer(issuer);
+  const { jkt, id, attestation } = live.session;
+  // A sign-in that the file in force no longer trusts cannot be confirmed; the new one replaces it.
+  const before = (attestation.signIns ?? []).filter((one) => isCurrent(context, one));
+  const previous = before.find((one) => one.issuer === issuer);
+  if (!previous && before.length >= MAX_SIGN_INS)
+    throw new MeshpassError('sign_in_rejected', `A session can have at most ${MAX_SIGN_INS} sign-ins.`);
+  const { signIn, replay } = await context.attestSignIn(issuer, token, { jkt, previous });
+  const known = {
+    ...event,
+    reason: `Signed in at ${issuer} as ${signIn.subject}.`,
+    detail: { sign_in: { subject: signIn.subject, login: signIn.login, auth_time: signIn.authTime, amr: signIn.amr } },
+  };
+  const refusal = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, live, signIn);
+  if (refusal) return refused(known, refusal);
+  const stored = await context.settling.inTurn(workspaceOf(live), async (together) => {
+    const { attestation: current } = live.session;
+    const row = { id, sign_ins: signInsText({ ...current, signIns: withSignIn(current.signIns ?? [], signIn) }) };
+    const { changes, written } = together({
+      changes: (tx) => {
+        tx.once(replay);
+        tx.write(SET_SIGN_INS, row);
+      },
+      written: () => {
+        // The user may have signed out during the write. The next write, or the next broker, removes the sign-in.
+        if (whyEnded(context, live, signIn)) return;
+        replaceAttestation(live, {
+          ...live.session.attestation,
+          signIns: withSignIn(live.session.attestation.signIns ?? [], signIn),
+        });
+        live.lapsedSignIns?.delete(issuer);
+      },
+    });
+    if (!previous) return await recordGrant(context.audit, known, changes, written);
+    // Like a renewed lease, a confirmation changes no decision and leaves no audit row.
+    await context.journal.transaction(changes, written);
+    return granted(known, undefined);
+  });
+  if (!stored.granted) return stored;
+  const late = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, live, signIn);
+  if (late) {
+    if (!live.ended) await storeSignIns(context, live, []);
+    return refused(known, late);
+  }
+  context.onSignIn(issuer, previous ? 'confirmed' : 'added');
+  if (context.mesh.inForce()) {
+    await touch(context, live);
+    await gainWhatIsGiven(context, live, 'signed_in');
+  }
+  return granted(known, undefined);
+}
+
+/**
+ * Removes a sign-in, with the grants that require it, at once in memory.
+ * @param reported logout at the issuer, after which only a later sign-in is accepted
+ * @returns once the store has it; immediately if there is no such sign-in
+ */
+export async function endSignIn(
+  context: SignInContext,
+  live: Live,
+  issuer: string,
+  origin: Origin = {},
+  reported?: Logout,
+): Promise<void> {
+  const { attestation } = live.session;
+  const ended = attestation.signIns?.find((one) => one.issuer === issuer);
+  if (!ended || live.ended) return;
+  replaceAttestation(live, {
+    ...attestation,
+    signIns: attestation.signIns!.filter((one) => one !== ended),
+    ...(reported && { endedSignIns: withEnded(attestation, ended, reported) }),
+  });
+  live.lapsedSignIns?.delete(issuer);
+  await settle(context, live, ended, 'signed_out', origin);
+}
+
+/** Ends sign-ins that were not confirmed in time. */
+export function sweepSignIns(context: SignInContext): void {
+  const now = seconds(context.clock);
+  for (const live of context.live.all()) {
+    for (const signIn of live.session.attestation.signIns ?? []) {
+      if (signIn.until > now || live.lapsedSignIns?.has(signIn.issuer)) continue;
+      live.lapsedSignIns = new Set([...(live.lapsedSignIns ?? []), signIn.issuer]);
+      settle(context, live, signIn, 'sign_in_lapsed', {}).catch(context.onFailure);
+    }
+  }
+}
+
+/**
+ * Ends all sign-ins that a logout at the issuer affects.
+ * @returns number of affected sessions
+ */
+export async function signOutEverywhere(context: SignInContext, out: Logout, origin: Origin): Promise<number> {
+  context.recentLogouts.remember(out);
+  const concerned = [...context.live.all()].filter((live) =>
+    live.session.attestation.signIns?.some((signIn) => isMeant(out, signIn)),
+  );
+  await Promise.all(concerned.map((live) => endSignIn(context, live, out.issuer, origin, out)));
+  return concerned.length;
+}
+
+/** Ends sign-ins that were logged out while the session was opening. */
+export function endSignedOut(context: SignInContext, live: Live): void {
+  for (const signIn of live.session.attestation.signIns ?? []) {
+    const out = context.recentLogouts.find(signIn);
+    if (out) endSignIn(context, live, signIn.issuer, {}, out).catch(context.onFailure);
+  }
+}
+
+/** Removes a lapsed or ended sign-in with everything that depends on it. */
+async function settle(context: SignInContext, live: Live, signIn: SignIn, cause: SignInEnd, origin: Origin) {
+  const { issuer, subject } = signIn;
+  const { attestation } = live.session;
+  context.onSignIn(issuer, cause === 'signed_out' ? 'signed_out' : 'lapsed');
+  const event = {
+    ...newEvent('sign_in.end', origin, context.clock, context.random),
+    ...sessionMembers(live.session),
+    target: issuer,
+    detail: { cause, sign_in: { subject } },
+  };
+  const row = auditRow(event, 'ended', ENDED_BECAUSE[cause], undefined, context.clock());
+  const stored = storeSignIns(context, live, [row]);
+  // A session that was opened by the sign-in has no other proof.
+  if (attestation.provenBySignIn && attestation.issuer === issuer) await closeSession(context, live, { cause });
+  else await touch(context, live, cause);
+  await stored;
+}
+
+function storeSignIns(context: SignInContext, live: Live, audit: ReturnType<typeof auditRow>[]): Promise<void> {
+  return context.settling.cut(workspaceOf(live), (tx) => {
+    const { id, attestation } = live.session;
+    tx.write(SET_SIGN_INS, { id, sign_ins: signInsText(attestation) });
+    tx.audit(...audit);
+  });
+}
+
+/** Whether the file in force trusts the sign-in. Without a file in force nothing is known to have changed. */
+function isCurrent({ mesh }: Pick<SignInContext, 'mesh'>, signIn: SignIn): boolean {
+  return !mesh.inForce() || isSignInTrusted(signIn, mesh.access().trust);
+}
+
+function withSignIn(signIns: readonly SignIn[], signIn: SignIn): readonly SignIn[] {
+  return [...signIns.filter(({ issuer }) => issuer !== signIn.issuer), signIn];
+}
+
+function whyEnded({ recentLogouts }: SignInContext, { session }: Live, signIn: SignIn): MeshpassError | undefined {
+  return recentLogouts.find(signIn) || isEnded(session.attestation, signIn)
+    ? new MeshpassError('sign_in_ended', `You have signed out at ${signIn.issuer}; sign in again.`)
+    : undefined;
+}
+
+function knownIssuer({ mesh }: SignInContext, issuer: string): string {
+  const known = mesh.inForce() && mesh.access().trust.issuers.some(({ name }) => name === issuer);
+  return known ? issuer : 'unknown';
+}

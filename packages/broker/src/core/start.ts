@@ -1,0 +1,471 @@
+/**
+ * Starts the sessions of an active broker: what they are issued, what ends them, and the routes for agents and edges.
+ */
+import type { ServerResponse } from 'node:http';
+import type { Authorize } from '@meshpass/access';
+import type { EdgeDecision } from '@meshpass/identity';
+import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
+import type { Logger } from 'pino';
+import {
+  type Attest,
+  type AttestSignIn,
+  createLosses,
+  githubEventRoutes,
+  type Losses,
+  persistLosses,
+  type RateLimiter,
+  type ReadGithub,
+  startWatching,
+} from '../attest/index.ts';
+import { type AuditContext, type Journal, type Origin, type Outcome, writeCounted } from '../audit/index.ts';
+import type { Clock, Metrics, Random } from '../base/index.ts';
+import type { Authentication, Connections, Route, RouteContext } from '../http/index.ts';
+import type { SignedOut, VerifyLogout } from '../issuers/index.ts';
+import {
+  type CertificateAuthority,
+  createConfigurations,
+  type KubernetesTokens,
+  type MeshState,
+  type RelaySource,
+  type Revoker,
+} from '../mesh/index.ts';
+import type { Store } from '../store/index.ts';
+import type { ConfigurationSource } from './channel/configurations.ts';
+import { type ControlChannel, createControlChannel } from './channel/control.ts';
+import { type SessionCaller, sessionAuthentication } from './routes/authenticate.ts';
+import { edgeRoutes, recordEdgeDecisions } from './routes/edge.ts';
+import { leaseRoutes } from './routes/leases.ts';
+import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
+import { signInOffer, signInRoutes } from './routes/sign-in.ts';
+import type { AnswersConfig } from './session/answers.ts';
+import { type DENY_ENDED, type Denies, deniesEnded } from './session/deny/ended.ts';
+import { denyLate, type LateDenial } from './session/deny/late.ts';
+import { principalsOfLostSessions } from './session/deny/unknown-sessions.ts';
+import { createFeed, type Feed } from './session/feed.ts';
+import { startGaining } from './session/gain/queue.ts';
+import { createLeases, type LeaseTerms } from './session/leases.ts';
+import { type CloseRequest, closeSession } from './session/lifecycle.ts';
+import { createLiveIndex, type Live, type LiveIndex } from './session/live.ts';
+import { narrowSession } from './session/narrow.ts';
+import { createReportedRefusals } from './session/reported-refusals.ts';
+import { restore } from './session/restore.ts';
+import { createRevocations } from './session/revocations.ts';
+import type { GainCause } from './session/session.ts';
+import { createSettling } from './session/settling.ts';
+import { startSweeping } from './session/sweep.ts';
+import { touch, touchOnChange } from './session/touch.ts';
+import { type GainRequest, gain, type WidenContext } from './session/widen.ts';
+import { createRecentLogouts, type RecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
+import { endSignedOut, type SignInContext, sweepSignIns } from './sign-in/sign-in.ts';
+import { createProofMemory } from './token/dpop.ts';
+import { attestedClaims } from './token/identity-token.ts';
+import { createRotation, type Rotation } from './token/rotation.ts';
+import type { RotatingSigner } from './token/signer.ts';
+import { watchedSessions } from './watched-sessions.ts';
+
+const REPORTED_MS = 1_000;
+/** Number of DPoP proofs remembered in a window: enough for a thousand requests a second, doubled as a reserve. */
+const REPLAY_CAPACITY = 150_000;
+/** Maximum proofs of one session in that time, so that no session can fill the shared memory. */
+const REPLAY_OF_SESSION = 10_000;
+
+/** Session dependencies that an installation provides. */
+export interface SessionParts {
+  readonly attest: Attest;
+  /** createAttestSignIn(); absent if users cannot sign in. */
+  readonly attestSignIn?: AttestSignIn;
+  /** Verifies logout tokens of issuers; absent if none are accepted. */
+  readonly verifyLogout?: VerifyLogout;
+  readonly authorize: Authorize;
+  readonly authority: CertificateAuthority;
+  readonly revoker: Revoker;
+  readonly mesh: MeshState;
+  /** Issues tokens for the Kubernetes API server; absent if sessions have no access to it. */
+  readonly kubernetesTokens?: KubernetesTokens | undefined;
+  /** openSigner(), created by the caller because the mesh must have its JWKS before the broker serves. */
+  readonly signer: RotatingSigner;
+  /** TokenReview of an edge's bearer token; absent if the edge runs in this process. */
+  readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
+  /** GitHub access for checks of live sessions; absent if sessions rely on leases alone. */
+  readonly github?: { readonly read: ReadGithub; readonly rateLimiter: RateLimiter };
+  /** Losses shared with `attest`; created by default. */
+  readonly losses?: Losses;
+  /** Source of Envoy configurations for sessions; absent if they receive none. */
+  readonly relay?: RelaySource;
+  /** Source of configurations delivered through edges; defaults to the relay. */
+  readonly configurations?: ConfigurationSource;
+  /** Index of live sessions; createLiveIndex() by default. */
+  readonly live?: LiveIndex;
+  /** Aborts the wait for the mesh. */
+  readonly signal?: AbortSignal;
+}
+
+/** Session settings (config.ts). */
+export interface SessionConfig extends AnswersConfig, LeaseTerms, SessionRoutesConfig {
+  readonly tokenAudience: string;
+  /** Lifetime of identity tokens, seconds. */
+  readonly tokenSeconds: number;
+  readonly denyEnded: (typeof DENY_ENDED)[number];
+  readonly signingKeyAgeSeconds: number;
+  readonly signingKeyWaitSeconds: number;
+  readonly githubSweepSeconds: number;
+  readonly githubMemberSeconds: number;
+}
+
+/** The process that sessions run in. */
+export interface SessionProcess {
+  readonly config: SessionConfig;
+  readonly given: SessionParts;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Returns a callback for a dependency's failures. */
+  readonly failed: (where: string) => (cause: unknown) => void;
+}
+
+/** Further dependencies of sessions once they are started. */
+export interface SessionOptions {
+  /** Records decisions. */
+  readonly audit: AuditContext;
+  /** Time from which DPoP proofs are accepted, Unix seconds. */
+  readonly startedAt: number;
+  /** The public listener's connections. */
+  readonly connections: Connections;
+  readonly sourceOf: RouteContext['sourceOf'];
+  /** Token for GitHub's audit log stream; undefined if no stream is accepted. */
+  readonly githubEventToken: string | undefined;
+}
+
+/** Sessions from the store, before anything acts on them. */
+export interface StoredSessions {
+  /** Number of restored sessions. */
+  readonly restored: number;
+  readonly live: LiveIndex;
+  /**
+   * Starts what ends sessions, and allows requests to open them.
+   * @param writing stopped once nothing acts on sessions any more
+   * @param acting stopped at once when another broker takes over
+   */
+  readonly start: (
+    options: SessionOptions,
+    writing: AsyncDisposableStack,
+    acting: AsyncDisposableStack,
+  ) => Promise<Sessions>;
+}
+
+/** The active broker's sessions. */
+export interface Sessions {
+  readonly live: LiveIndex;
+  readonly losses: Losses;
+  readonly feed: Feed;
+  readonly control: ControlChannel;
+  readonly rotation: Rotation;
+  readonly denies: Denies;
+  /** Recent logouts at issuers, which also end sessions of operators. */
+  readonly recentLogouts: RecentLogouts;
+  /** Authenticates a session by its token and key. */
+  readonly authentication: Authentication<SessionCaller>;
+  /** Routes for agents, edges and issuers. */
+  readonly routes: (operators: {
+    readonly signOut: (out: SignedOut, origin: Origin) => Promise<void>;
+  }) => readonly Route[];
+  /** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
+  readonly signInOffer: (issuer: string) => SignInOffer | undefined;
+  /** Ends a session. See closeSession(). */
+  readonly close: (live: Live, request: CloseRequest) => Promise<void>;
+  /** Denies an ended session that the mesh does not deny yet. Undefined if there is nothing to deny. */
+  readonly denyLate: (id: string) => Promise<LateDenial | undefined>;
+  /** Adds a grant to a session. See gain(). */
+  readonly give: (live: Live, grant: string, request: GainRequest) => Promise<Outcome<unknown>>;
+  /** Removes an approved grant, unless the access file now includes it without an approval. */
+  readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
+  /**
+   * Records an edge's decisions.
+   * @throws MeshpassError `store_unavailable`, `overloaded`
+   */
+  readonly recordEdgeDecisions: (decisions: readonly EdgeDecision[]) => Promise<void>;
+  /** Resolves when the mesh has applied all revocations so far. */
+  readonly revocationsSettled: () => Promise<void>;
+  /** Ends the streams of edges in other processes. */
+  readonly endStreams: () => void;
+}
+
+/**
+ * Restores losses, sessions and their leases from the store.
+ * @throws MeshpassError `store_unavailable`
+ */
+export async function restoreSessions(base: SessionProcess, store: Store, journal: Journal): Promise<StoredSessions> {
+  const { config, given, clock, failed } = base;
+  const { losses = createLosses(clock), live = createLiveIndex() } = given;
+  await persistLosses({ store, journal, onFailure: failed('store') }, losses);
+  const denies = deniesEnded(config.denyEnded);
+  const restored = await restore(store, clock, config, denies);
+  for (const one of restored.sessions) live.add(one);
+  const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure: failed('store') });
+  const stored = { store, journal, losses, live, denies, renewLease, restored };
+  return {
+    restored: restored.sessions.length,
+    live,
+    start: (options, writing, acting) => startSessions({ ...base, ...stored, ...options }, writing, acting),
+  };
+}
+
+interface Starting extends SessionProcess, SessionOptions {
+  readonly store: Store;
+  readonly journal: Journal;
+  readonly losses: Losses;
+  readonly live: LiveIndex;
+  readonly denies: Denies;
+  readonly renewLease: ReturnType<typeof createLeases>;
+  readonly restored: Awaited<ReturnType<typeof restore>>;
+}
+
+async function startSessions(
+  context: Starting,
+  writing: AsyncDisposableStack,
+  acting: AsyncDisposableStack,
+): Promise<Sessions> {
+  const { config, given, clock, random, metrics, failed } = context;
+  const { store, journal, losses, live, denies, renewLease, restored, audit, startedAt } = context;
+  const { mesh, signer, authorize } = given;
+  const { ruleOf } = audit;
+  const reportedRefusals = createReportedRefusals({ clock, random, mesh, ruleOf, ended: live.endedById });
+  writing.defer(writeCounted({ journal, onFailure: failed('audit') }, REPORTED_MS, reportedRefusals.takeRows));
+
+  const lost = await principalsOfLostSessions(store, given.revoker, clock, {
+    onFailure: failed('revoker'),
+    signal: given.signal,
+  });
+  const revocations = createRevocations({
+    revoker: given.revoker,
+    clock,
+    initial: [...restored.revoked, ...lost],
+    onFailure: failed('revoker'),
+  });
+  acting.defer(revocations.stop);
+  const configurations =
+    given.relay &&
+    createConfigurations({
+      source: given.relay,
+      mesh,
+      live,
+      epoch: store.epoch,
+      random: Math.random,
+      onFailure: failed('istiod'),
+    });
+  if (configurations) acting.defer(configurations.stop);
+  const control = createControlChannel({
+    live,
+    renewLease,
+    audit,
+    signer,
+    clock,
+    random,
+    startedAt,
+    answers: { config, mesh },
+    source: given.configurations ?? configurations,
+  });
+  const feed = createFeed(live, mesh, clock, store.isLeader, control.announcer);
+  acting.defer(feed.stop);
+  const onFailure = failed('session');
+  const settling = createSettling(journal, onFailure);
+  writing.defer(settling.flush);
+  const sessions = {
+    live,
+    journal,
+    settling,
+    feed,
+    revocations,
+    denies,
+    clock,
+    random,
+    tokenSeconds: config.tokenSeconds,
+    authorize,
+    mesh,
+    losses,
+    onClosed: metrics.closed,
+    onFailure,
+    audit,
+    trustDomain: config.trustDomain,
+    onGained: (one: Live, cause: GainCause) => {
+      metrics.gained(cause);
+      // Requested now, so that istiod has responded by the time the agent asks.
+      configurations?.current(one.session);
+    },
+  } satisfies WidenContext;
+  acting.defer(touchOnChange(sessions));
+  // The stored attestations do not reflect losses since the opening, and the access file may have changed while no
+  // broker was running.
+  for (const one of restored.sessions) touch(sessions, one).catch(sessions.onFailure);
+  const gains = startGaining(sessions, store.isLeader);
+  acting.defer(gains.stop);
+  const signIns: SignInContext = {
+    ...sessions,
+    attestSignIn: given.attestSignIn,
+    mutex: new Map(),
+    onSignIn: metrics.signIn,
+    recentLogouts: createRecentLogouts(clock, await storedLogouts(store, clock)),
+  };
+  // A logout is stored before the ends that follow from it.
+  for (const one of restored.sessions) endSignedOut(signIns, one);
+  acting.defer(
+    startSweeping({ ...sessions, sweepSignIns: () => sweepSignIns(signIns), store, revoker: given.revoker, gains }),
+  );
+  const rotation = createRotation({
+    audit,
+    signer,
+    mesh,
+    journal,
+    clock,
+    random,
+    isLeader: store.isLeader,
+    onFailure: failed('rotation'),
+    // When an edge receives a session again, it makes the agent renew the lease.
+    renewLeases: () => {
+      for (const { session, ended } of live.all()) if (!ended) feed.admit(session);
+    },
+    tokenSeconds: config.tokenSeconds,
+    ageSeconds: config.signingKeyAgeSeconds,
+    waitSeconds: config.signingKeyWaitSeconds,
+  });
+  acting.defer(rotation.start());
+  const github =
+    given.github &&
+    startWatching({
+      ...given.github,
+      sessions: watchedSessions(sessions),
+      onFailure: failed('github'),
+      sweepSeconds: config.githubSweepSeconds,
+      memberSeconds: config.githubMemberSeconds,
+    });
+  if (github) acting.defer(github.stop);
+
+  metrics.measure({
+    liveSessions: live.size,
+    pendingRevocations: revocations.pending,
+    configurationStreams: () => configurations?.streams() ?? 0,
+    configurationLeftOut: () => configurations?.leftOut() ?? [],
+    githubSweepAge: () => github?.sweepAge(),
+    githubMemberAge: () => github?.memberAge(),
+    githubCallsLeft: () => github?.callsLeft(),
+  });
+
+  const { log, connections, sourceOf, githubEventToken } = context;
+  const { publicUrl } = config;
+  const { kubernetesTokens } = given;
+  const streams = new Set<ServerResponse>();
+  const kubernetesCa = kubernetesTokens?.certificateAuthority;
+  const answers = { config, mesh, kubernetesCa, statementKeys: control.keys.published };
+  const authenticating = {
+    live,
+    connections,
+    publicUrl,
+    clock,
+    startedAt,
+    // Proofs by clients without a session are forgotten early instead of refused (decision 0015). Those of sessions
+    // never are.
+    replay: {
+      strangers: createProofMemory(REPLAY_CAPACITY, 'forget'),
+      sessions: createProofMemory(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
+    },
+  };
+  const { replay } = authenticating;
+  const exchange = {
+    ...sessions,
+    attestSignIn: given.attestSignIn,
+    attest: given.attest,
+    leaseSeconds: config.leaseSeconds,
+    answers,
+    mutex: new Map(),
+    onOpened: (opened: Live, decidedBy: Parameters<typeof gains.opened>[1]) => {
+      gains.opened(opened, decidedBy);
+      github?.opened(opened);
+      endSignedOut(signIns, opened);
+      // Requested now, so that istiod has responded by the time the agent asks.
+      configurations?.current(opened.session);
+    },
+    onEvidence: github?.considerEvidence,
+  };
+  const issuer = {
+    signer,
+    issuer: publicUrl,
+    audience: config.tokenAudience,
+    life: config.tokenSeconds,
+    clock,
+    random,
+    attested: attestedClaims(mesh),
+  };
+  const certificates = { audit, authority: given.authority, mesh, journal, revocations, denies, clock };
+  return {
+    live,
+    losses,
+    feed,
+    control,
+    rotation,
+    denies,
+    recentLogouts: signIns.recentLogouts,
+    authentication: sessionAuthentication(authenticating),
+    signInOffer: (name) => signInOffer(signIns, name),
+    close: (one, request) => closeSession(sessions, one, request),
+    denyLate: (id) => denyLate({ ...sessions, store }, id),
+    give: (one, grant, request) => gain(sessions, one, grant, request),
+    take: async (one, grant, reason) => {
+      const kept = one.session.principals.filter((held) => held.grant !== grant);
+      const ends = new Map(kept.map((held) => [held.grant, held.until]));
+      await narrowSession(sessions, one, ends, { cause: 'approval_revoked', reason });
+      // The access file may now include the grant without an approval.
+      gains.add(one, 'access_widened');
+    },
+    routes: ({ signOut }) => [
+      ...sessionRoutes({
+        config,
+        exchange,
+        derive: { audit, issuer, mesh },
+        certificates,
+        answers,
+        reportedRefusals,
+        connections,
+        configurations,
+        control,
+        kubernetesTokens,
+        replay,
+        startedAt,
+      }),
+      ...leaseRoutes({ control, liveSessions: live, connections }),
+      ...signInRoutes({
+        ...authenticating,
+        signIns,
+        verifyLogout: given.verifyLogout,
+        signOutOperators: signOut,
+      }),
+      ...(githubEventToken === undefined
+        ? []
+        : githubEventRoutes({
+            token: githubEventToken,
+            handle: (events) => github?.handle(events),
+            onEvents: metrics.githubEvents,
+          })),
+      ...edgeRoutes({
+        audit,
+        clock,
+        random,
+        sourceOf,
+        log,
+        feed,
+        journal,
+        connections,
+        control,
+        streams,
+        liveSessions: live,
+        reviewEdgeToken: given.reviewEdgeToken,
+      }),
+    ],
+    recordEdgeDecisions: (decisions) =>
+      recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf }, decisions),
+    revocationsSettled: revocations.settled,
+    endStreams: () => {
+      for (const stream of streams) stream.end();
+    },
+  };
+}

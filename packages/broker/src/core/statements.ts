@@ -1,0 +1,104 @@
+/** Statements that write sessions and their principals. */
+import type { Insertable } from 'kysely';
+import { statement, type Tables } from '../store/index.ts';
+
+/**
+ * Ends sessions with their principals. A session that has ended stays unchanged, except that any other cause overrides
+ * `replaced`: the mesh may have to deny a session that an operator ended while the workspace was opening its next one.
+ */
+export const CLOSE_SESSIONS = statement<{
+  readonly id: string;
+  readonly closed_at: string;
+  readonly close_cause: string;
+}>(`
+with x as (
+  select * from jsonb_to_recordset($1::jsonb) x (id text, closed_at timestamptz, close_cause text)
+), closed as (
+  update sessions s set closed_at = coalesce(s.closed_at, x.closed_at), close_cause = x.close_cause from x
+  where s.id = x.id and coalesce(s.close_cause, 'replaced') = 'replaced'
+)
+update session_principals p set revoked_at = x.closed_at from x
+where p.session_id = x.id and p.revoked_at is null`);
+
+/** Opens sessions. ADD_PRINCIPALS then adds their principals. */
+export const OPEN_SESSIONS = statement<Insertable<Tables['sessions']>>(
+  'insert into sessions select * from jsonb_populate_recordset(null::sessions, $1::jsonb)',
+);
+
+/** Replaces the sign-ins of sessions. */
+export const SET_SIGN_INS = statement<{ readonly id: string; readonly sign_ins: string }>(
+  `
+update sessions s set sign_ins = x.sign_ins
+from jsonb_to_recordset($1::jsonb) x (id text, sign_ins text)
+where s.id = x.id`,
+  { lastOf: 'id' },
+);
+
+/**
+ * Revokes principals. The cause is also recorded if their session has ended since. A grant that was lost and regained
+ * has a principal for each time. Runs before ADD_PRINCIPALS, because a transaction may contain the loss of a grant and
+ * a later gain.
+ */
+export const REVOKE_PRINCIPALS = statement<{
+  readonly session_id: string;
+  readonly grant_name: string;
+  readonly spiffe_id: string;
+  readonly revoked_at: string;
+  readonly revoke_cause: string;
+}>(`
+update session_principals p set revoked_at = coalesce(p.revoked_at, x.revoked_at), revoke_cause = x.revoke_cause
+from jsonb_to_recordset($1::jsonb)
+  x (session_id text, grant_name text, spiffe_id text, revoked_at timestamptz, revoke_cause text)
+where p.session_id = x.session_id and p.grant_name = x.grant_name and p.spiffe_id = x.spiffe_id
+  and p.revoke_cause is null`);
+
+/**
+ * Adds principals to sessions that have not ended. A repeated transaction contains the same rows. A second principal
+ * for a grant that the session already has is an error.
+ */
+export const ADD_PRINCIPALS = statement<Insertable<Tables['session_principals']>>(`
+insert into session_principals
+select x.* from jsonb_populate_recordset(null::session_principals, $1::jsonb) x
+where exists (select from sessions s where s.id = x.session_id and s.closed_at is null)
+on conflict (session_id, grant_name, service_account) do nothing`);
+
+/** Replaces the limits of principals that have not been revoked. */
+export const SET_LIMITS = statement<{
+  readonly session_id: string;
+  readonly spiffe_id: string;
+  readonly until: string;
+  readonly gained: string | null;
+}>(
+  `
+update session_principals p set until = x.until, gained = x.gained
+from jsonb_to_recordset($1::jsonb) x (session_id text, spiffe_id text, until timestamptz, gained text)
+where p.session_id = x.session_id and p.spiffe_id = x.spiffe_id and p.revoked_at is null`,
+  { lastOf: 'spiffe_id' },
+);
+
+/** Ends the grace period of sessions that had a heartbeat after a restart. */
+export const END_GRACE = statement<string>(`
+update sessions set graced_until = null
+where graced_until is not null and id in (select jsonb_array_elements_text($1::jsonb))`);
+
+/** Marks principals of ended sessions for denial by the mesh. */
+export const DENY_PRINCIPALS = statement<{ readonly session_id: string; readonly spiffe_id: string }>(`
+update session_principals p set revoke_cause = 'operator'
+from jsonb_to_recordset($1::jsonb) x (session_id text, spiffe_id text)
+where p.session_id = x.session_id and p.spiffe_id = x.spiffe_id`);
+
+/** Records the latest expiry of certificates. It never becomes earlier. */
+export const RECORD_EXPIRY = statement<{
+  readonly session_id: string;
+  readonly grant_name: string;
+  readonly spiffe_id: string;
+  readonly last_not_after: string;
+}>(`
+update session_principals p set last_not_after = greatest(p.last_not_after, x.last_not_after)
+from (
+  select session_id, grant_name, spiffe_id, max(last_not_after) as last_not_after
+  from jsonb_to_recordset($1::jsonb)
+    y (session_id text, grant_name text, spiffe_id text, last_not_after timestamptz)
+  group by session_id, grant_name, spiffe_id
+) x
+where p.session_id = x.session_id and p.grant_name = x.grant_name and p.spiffe_id = x.spiffe_id`);

@@ -1,0 +1,82 @@
+/** `POST /token` with a session token issues a JWT for one audience. */
+import { ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
+import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { equalInConstantTime, seconds } from '../../base/index.ts';
+import type { MeshState } from '../../mesh/index.ts';
+import { type Live, sessionClosed } from '../session/live.ts';
+import { grantsOf } from '../session/session.ts';
+import type { TokenForm } from './form.ts';
+import { type IssuedToken, identityToken, idToken, type TokenIssuer } from './identity-token.ts';
+
+export interface DeriveContext {
+  readonly audit: AuditContext;
+  readonly issuer: TokenIssuer;
+  readonly mesh: MeshState;
+}
+
+/** Authenticated request for a token. */
+export interface DeriveRequest {
+  readonly form: TokenForm;
+  readonly live: Live;
+  /** Session token that authenticated the request. */
+  readonly sessionToken: string;
+  readonly event: AuditEvent;
+}
+
+/**
+ * Issues an identity token, or an ID token for an audience of the access file.
+ * @returns a refusal with `request_malformed`, `audience_not_allowed`, `session_closed` or `store_unavailable`
+ */
+export async function deriveToken(context: DeriveContext, request: DeriveRequest): Promise<Outcome<TokenResponse>> {
+  const { form, live, sessionToken } = request;
+  if (!equalInConstantTime(form.subjectToken, sessionToken))
+    return refused(
+      request.event,
+      new MeshpassError('request_malformed', 'The subject token is not the session token of the request.'),
+    );
+  const type = form.requestedTokenType ?? JWT_TYPE;
+  const asked = { ...request.event, target: form.audience ?? context.issuer.audience };
+  let issued: IssuedToken;
+  try {
+    issued = await issue(context, form.audience, type, live);
+  } catch (thrown) {
+    return refused(asked, thrown);
+  }
+  const event = {
+    ...asked,
+    grant: grantsOf(live.session).join(','),
+    reason: `${type === JWT_TYPE ? 'Identity token' : 'ID token'} of a live session.`,
+    detail: { jti: issued.jti ?? 'as before', exp: issued.expiresAt },
+  };
+  const written = await recordGrant(context.audit, event);
+  if (!written.granted) return written;
+  // The session may have ended while the token was being signed and recorded.
+  if (live.ended) return refused(event, sessionClosed(live.ended.cause));
+  return granted(event, {
+    access_token: issued.token,
+    issued_token_type: type,
+    token_type: 'N_A',
+    expires_in: Math.max(0, issued.expiresAt - seconds(context.issuer.clock)),
+  });
+}
+
+async function issue(
+  { issuer, mesh }: DeriveContext,
+  audience: string | undefined,
+  type: string,
+  live: Live,
+): Promise<IssuedToken> {
+  if (type === JWT_TYPE) {
+    if (audience !== undefined && audience !== issuer.audience)
+      throw new MeshpassError('audience_not_allowed', 'For another audience, request an ID token.');
+    return await identityToken(issuer, live);
+  }
+  if (type !== ID_TOKEN_TYPE)
+    throw new MeshpassError('request_malformed', 'The requested token type is not supported.');
+  if (audience === undefined) throw new MeshpassError('request_malformed', 'An ID token needs the parameter audience.');
+  // A token for another party must never be valid for the mesh or the broker itself.
+  const own = audience === issuer.audience || audience === issuer.issuer;
+  if (own || !mesh.access().trust.audiences.includes(audience))
+    throw new MeshpassError('audience_not_allowed', 'The access file (trust.audiences) does not allow this audience.');
+  return await idToken(issuer, live, audience);
+}

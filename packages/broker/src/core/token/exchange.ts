@@ -1,0 +1,191 @@
+/**
+ * `POST /token` with a proof exchanges it for a session (RFC 8693). The route has already verified the DPoP proof by
+ * the client's key. The steps are: attest the proof, authorize the attestation, store the session with its audit row,
+ * respond. The first refusal ends the exchange, and http/route.ts records it in the audit log.
+ */
+import type { Access } from '@meshpass/access';
+import { type Attestation, exchangeOf, MeshpassError, type SessionResponse, toMeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { type Attest, type AttestSignIn, type Evidence, type Presenter, readProof } from '../../attest/index.ts';
+import { type AuditEvent, granted, identityMembers, type Outcome, refused } from '../../audit/index.ts';
+import { type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
+import { type Attested, IdentifiedRefusal, printable, unknownIssuer } from '../../issuers/index.ts';
+import { type Answers, kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
+import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
+import { type OpenContext, openSession } from '../session/lifecycle.ts';
+import type { Live } from '../session/live.ts';
+import { expiryOf, grantsOf } from '../session/session.ts';
+import { touch } from '../session/touch.ts';
+import type { TokenForm } from './form.ts';
+
+/** Dependencies of the exchange's steps. */
+export interface ExchangeContext extends AuthorizeContext, OpenContext {
+  readonly attest: Attest;
+  /** Absent if no issuer supports sign-ins. */
+  readonly attestSignIn?: AttestSignIn | undefined;
+  readonly answers: Answers;
+  /** Serializes the exchanges of a workspace. */
+  readonly mutex: KeyedMutex;
+  /** Called for each opened session with the access file that authorized it. */
+  readonly onOpened?: (live: Live, decidedBy: Access) => void;
+  /**
+   * Called for each attestation, granted or refused, because either may reveal that a live session has lost something.
+   */
+  readonly onEvidence?: (evidence: Evidence) => void;
+}
+
+/** A request by a client whose key is verified. */
+export interface ExchangeRequest {
+  readonly form: TokenForm;
+  /** Thumbprint of the key in the request's DPoP proof, to which the session is bound. */
+  readonly jkt: string;
+  /** DPoP proof of the request. */
+  readonly dpop: string;
+  /** Whether the client has closed its connection. */
+  readonly hungUp: () => boolean;
+  readonly event: AuditEvent;
+}
+
+/**
+ * Exchanges a proof for a session.
+ * @returns a refusal from attest(), authorizeSession() or openSession(), or `request_timeout`
+ */
+export async function exchangeProof(
+  context: ExchangeContext,
+  request: ExchangeRequest,
+): Promise<Outcome<SessionResponse>> {
+  const attested = await attestProof(context, request);
+  if (!attested.granted) return attested;
+  const { attestation } = attested.value;
+
+  // Serialized per workspace, so that the later of two sessions replaces the earlier in memory and in the store.
+  return await runExclusive(context.mutex, attestation.workspace.key, async () => {
+    // The agent has timed out and may have received a session from a later request, which a session without a recipient
+    // must not replace.
+    if (request.hungUp()) return refused(attested.event, hungUp());
+
+    const authorized = await authorizeSession(context, { ...attested.value, jkt: request.jkt, event: attested.event });
+    if (!authorized.granted) return authorized;
+    const { session, token, access, checked } = authorized.value;
+
+    const opened = await openSession(context, {
+      session,
+      replay: attested.value.replay,
+      event: authorized.event,
+      onLive: (live) => {
+        // Changes between the decision and the opening could not affect the session.
+        if (context.mesh.access() !== access || context.losses.now() !== checked)
+          touch(context, live).catch(context.onFailure);
+        context.onOpened?.(live, access);
+      },
+    });
+    if (!opened.granted) return opened;
+
+    try {
+      return granted(opened.event, answer(context, opened.value, token));
+    } catch (thrown) {
+      // No client received the token. The session ends with its lease, or when its workspace opens another one.
+      return refused(opened.event, thrown);
+    }
+  });
+}
+
+/** Attestation, the loss counter before its issuer was queried, and the key of a single-use proof. */
+interface Proven {
+  readonly attestation: Attestation;
+  readonly replay: Attested['replay'] | undefined;
+  readonly asked: number;
+}
+
+async function attestProof(context: ExchangeContext, request: ExchangeRequest): Promise<Outcome<Proven>> {
+  const { form, jkt, dpop } = request;
+  const event = { ...request.event, proofHash: sha256Hex(form.subjectToken) };
+  try {
+    refuseParameters(form);
+    const proof = readProof(form.subjectTokenType, form.subjectToken, form.codespaceName);
+    const asked = context.losses.now();
+    const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop) };
+    const { replay: once, presence, ...attested } = await context.attest(proof, presenter);
+    const proven = printableOrIdentified(attested.attestation);
+    context.onEvidence?.({ attestation: proven });
+    const { attestation, replay } = await withSignIn(context, request, proven, once);
+    const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
+    return granted({ ...event, ...identityMembers(attestation), detail }, { attestation, asked, replay });
+  } catch (thrown) {
+    const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
+    if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
+    const identity = thrown instanceof IdentifiedRefusal ? identityMembers(thrown.identity) : {};
+    return refused({ ...event, ...identity }, thrown);
+  }
+}
+
+/** Adds the sign-in that came with the proof. If the sign-in is refused, the refusal includes the proof's identity. */
+async function withSignIn(
+  { attestSignIn }: ExchangeContext,
+  { form: { signIn: given }, jkt }: ExchangeRequest,
+  attestation: Attestation,
+  replay: Attested['replay'],
+): Promise<Pick<Proven, 'attestation' | 'replay'>> {
+  if (!given) return { attestation, replay };
+  try {
+    if (!attestSignIn) throw unknownIssuer(given.issuer);
+    if (replay)
+      throw new MeshpassError(
+        'request_malformed',
+        'A sign-in cannot come with this proof; open the session, then sign in.',
+      );
+    const { signIn, replay: once } = await attestSignIn(given.issuer, given.token, { jkt });
+    return { attestation: { ...attestation, signIns: [signIn] }, replay: once };
+  } catch (thrown) {
+    throw new IdentifiedRefusal(toMeshpassError(thrown), attestation);
+  }
+}
+
+/**
+ * Rejects unprintable attestations. The refusal includes the attested identity, because auditRow() makes it printable.
+ */
+function printableOrIdentified(attestation: Attestation): Attestation {
+  try {
+    return printable(attestation);
+  } catch (thrown) {
+    throw new IdentifiedRefusal(toMeshpassError(thrown), attestation);
+  }
+}
+
+function presenceOf({ presence }: TokenForm, dpop: string): Presenter['presence'] {
+  if (presence?.nonce === undefined) return presence && { exchange: exchangeOf(dpop), port: presence.port };
+  return { nonce: presence.nonce, port: presence.port };
+}
+
+function refuseParameters({ requestedTokenType, audience }: TokenForm): void {
+  if (requestedTokenType !== undefined && requestedTokenType !== ACCESS_TOKEN)
+    throw new MeshpassError(
+      'request_malformed',
+      'A proof can only be exchanged for a session; omit requested_token_type.',
+    );
+  if (audience !== undefined)
+    throw new MeshpassError('request_malformed', 'The parameter audience is for session tokens, not for proofs.');
+}
+
+function hungUp(): MeshpassError {
+  return new MeshpassError(
+    'request_timeout',
+    'The client disconnected before its session could be opened; none was opened.',
+  );
+}
+
+function answer(context: ExchangeContext, { session }: Live, token: string): SessionResponse {
+  const kubernetes = kubernetesAccess(context.answers, session);
+  return {
+    access_token: token,
+    issued_token_type: ACCESS_TOKEN,
+    token_type: 'DPoP',
+    expires_in: expiryOf(session) - seconds(context.clock),
+    session: sessionInfo(context.answers, session),
+    mesh: meshInfo(context.answers),
+    services: [...context.mesh.services(grantsOf(session))],
+    ...(kubernetes && { kubernetes }),
+  };
+}
+
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';

@@ -1,0 +1,133 @@
+/** Parses the form of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
+import { MAX_FIRST_CSRS, MeshpassError } from '@meshpass/identity';
+import { isPlainText } from '@meshpass/identity/text';
+import { HIGHEST_PORT, LOWEST_PORT } from '../../attest/index.ts';
+
+/** Maximum length of a proof, characters. */
+export const MAX_PROOF = 16_384;
+const MAX_PARAMETER = 1_024;
+/** Maximum length of a CSR, characters. A CSR with a P-256 key has about 300 characters. */
+const MAX_CSR = 1_024;
+/** Maximum length of parameters that have their own limit, characters. */
+const LONGEST: Readonly<Record<string, number>> = { csrs: MAX_FIRST_CSRS * (MAX_CSR + 1), sign_in_token: MAX_PROOF };
+/** The token exchange grant type, the only supported one. */
+export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
+/** Parsed parameters of `POST /token`. */
+export interface TokenForm {
+  readonly subjectToken: string;
+  readonly subjectTokenType: string;
+  readonly requestedTokenType: string | undefined;
+  readonly audience: string | undefined;
+  readonly codespaceName: string | undefined;
+  /**
+   * Codespace port that serves the response to this challenge. Without a nonce, the client is requesting a challenge
+   * for the port.
+   */
+  readonly presence: { readonly nonce: string | undefined; readonly port: number } | undefined;
+  /** PEM CSRs for the session's first grants, parsed only once the session has opened. */
+  readonly csrs: readonly string[];
+  /** Sign-in that accompanies the proof. */
+  readonly signIn: { readonly issuer: string; readonly token: string } | undefined;
+}
+
+const USED = [
+  'grant_type',
+  'subject_token',
+  'subject_token_type',
+  'requested_token_type',
+  'audience',
+  'codespace_name',
+  'presence_nonce',
+  'presence_port',
+  'presence_listener',
+  'csrs',
+  'sign_in_issuer',
+  'sign_in_token',
+] as const;
+/** Parameters that would change the meaning of the exchange. Unknown parameters are ignored (RFC 6749 section 3.2). */
+const REFUSED = ['actor_token', 'actor_token_type', 'resource', 'scope'];
+
+/**
+ * Parses and validates the form.
+ * @param contentType header as received
+ * @throws MeshpassError `request_malformed`, `grant_type_unsupported`, `proof_too_large`
+ */
+export function readTokenForm(contentType: string | undefined, body: string): TokenForm {
+  const [type, ...parameters] = (contentType ?? '').split(';').map((part) => part.trim().toLowerCase());
+  if (type !== 'application/x-www-form-urlencoded' || parameters.some((one) => one !== 'charset=utf-8'))
+    throw malformed('The content type must be application/x-www-form-urlencoded.');
+  const form = new URLSearchParams(body);
+  const values: Partial<Record<(typeof USED)[number], string>> = {};
+  for (const name of USED) {
+    const [first, ...more] = form.getAll(name);
+    if (more.length > 0) throw malformed(`The parameter ${name} must not be given twice.`);
+    // Parameters without a value are treated as omitted (RFC 6749 section 3.2).
+    if (first === undefined || first === '') continue;
+    if (name === 'subject_token' && first.length > MAX_PROOF)
+      throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF} characters.`);
+    if (name !== 'subject_token' && first.length > (LONGEST[name] ?? MAX_PARAMETER))
+      throw malformed(`The parameter ${name} is too long.`);
+    if (!isPlainText(first)) throw malformed(`The parameter ${name} has non-printable characters.`);
+    values[name] = first;
+  }
+  if (values.grant_type === undefined) throw malformed('The parameter grant_type is missing.');
+  if (values.grant_type !== TOKEN_EXCHANGE)
+    throw new MeshpassError('grant_type_unsupported', `The only grant type is ${TOKEN_EXCHANGE}.`);
+  for (const name of REFUSED) if (form.has(name)) throw malformed(`The parameter ${name} is not supported.`);
+  if (values.subject_token === undefined) throw malformed('The parameter subject_token is missing.');
+  if (values.subject_token_type === undefined) throw malformed('The parameter subject_token_type is missing.');
+  return {
+    subjectToken: values.subject_token,
+    subjectTokenType: values.subject_token_type,
+    requestedTokenType: values.requested_token_type,
+    audience: values.audience,
+    codespaceName: values.codespace_name,
+    presence: readPresence(values),
+    csrs: readCsrs(values.csrs),
+    signIn: readSignIn(values),
+  };
+}
+
+/** Converts base64url DER, separated by dots, to PEM. */
+function readCsrs(text: string | undefined): readonly string[] {
+  if (text === undefined) return [];
+  const csrs = text.split('.');
+  const isOne = (csr: string) => csr.length <= MAX_CSR && /^[A-Za-z0-9_-]+$/.test(csr);
+  if (csrs.length > MAX_FIRST_CSRS || !csrs.every(isOne))
+    throw malformed(`The parameter csrs must be at most ${MAX_FIRST_CSRS} CSRs in base64url, separated by dots.`);
+  const pem = (csr: string) => Buffer.from(csr, 'base64url').toString('base64');
+  return csrs.map((csr) => `-----BEGIN CERTIFICATE REQUEST-----\n${pem(csr)}\n-----END CERTIFICATE REQUEST-----\n`);
+}
+
+function readSignIn(values: Partial<Record<(typeof USED)[number], string>>): TokenForm['signIn'] {
+  const { sign_in_issuer: issuer, sign_in_token: token } = values;
+  if (issuer === undefined && token === undefined) return undefined;
+  if (issuer === undefined || token === undefined)
+    throw malformed('The parameters sign_in_issuer and sign_in_token go together.');
+  return { issuer, token };
+}
+
+function readPresence(values: Partial<Record<(typeof USED)[number], string>>): TokenForm['presence'] {
+  const { presence_nonce: nonce, presence_port: port, presence_listener: listener } = values;
+  if (nonce === undefined && port === undefined && listener === undefined) return undefined;
+  if (listener !== undefined) {
+    if (nonce !== undefined || port !== undefined)
+      throw malformed('The parameter presence_listener must not come with the answer to a challenge.');
+    return { nonce: undefined, port: readPort('presence_listener', listener) };
+  }
+  if (nonce === undefined || !/^[A-Za-z0-9_-]{1,64}$/.test(nonce))
+    throw malformed('The parameter presence_nonce must be the nonce of a challenge.');
+  return { nonce, port: readPort('presence_port', port) };
+}
+
+function readPort(name: string, port: string | undefined): number {
+  const number = /^[1-9][0-9]{3,4}$/.test(port ?? '') ? Number(port) : 0;
+  if (number < LOWEST_PORT || number > HIGHEST_PORT)
+    throw malformed(`The parameter ${name} must be a number from ${LOWEST_PORT} to ${HIGHEST_PORT}.`);
+  return number;
+}
+
+function malformed(message: string): MeshpassError {
+  return new MeshpassError('request_malformed', message);
+}

@@ -1,0 +1,96 @@
+/** Issues a session's JWTs: its identity token for the mesh, and ID tokens for other audiences. */
+import { ATTESTED_CLAIMS, type ClaimValues, claimsRequired } from '@meshpass/access';
+import { type Clock, type Random, seconds } from '../../base/index.ts';
+import type { MeshState } from '../../mesh/index.ts';
+import type { Live } from '../session/live.ts';
+import { expiryOf, grantsOf, type Session } from '../session/session.ts';
+import type { Signer } from './signer.ts';
+
+/** Parameters of all tokens. */
+export interface TokenIssuer {
+  readonly signer: Signer;
+  /** Public URL of the broker. */
+  readonly issuer: string;
+  /** `aud` of identity tokens. */
+  readonly audience: string;
+  /** Lifetime of tokens, seconds. */
+  readonly life: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Returns the claims of a session's proof that endpoints require; undefined while no access file is in force. */
+  readonly attested: (session: Session) => ClaimValues | undefined;
+}
+
+/** A signed token. */
+export interface IssuedToken {
+  readonly token: string;
+  /** Unix seconds; never after the end of the session. */
+  readonly expiresAt: number;
+  /** Absent if the token was issued by an earlier call. */
+  readonly jti?: string;
+}
+
+/** Issues the token that requests carry. Returns the previous one while more than half of its lifetime remains. */
+export async function identityToken(issuer: TokenIssuer, live: Live): Promise<IssuedToken> {
+  const now = seconds(issuer.clock);
+  const kept = live.identityToken;
+  if (kept && kept.freshUntil > now && issuer.signer.knows(kept.kid)) return kept;
+  const { session } = live;
+  const { claims, workspace, login } = session.attestation;
+  const jti = issuer.random(16).toString('base64url');
+  const expiresAt = Math.min(now + issuer.life, expiryOf(session));
+  const { kid } = issuer.signer;
+  const attested = issuer.attested(session);
+  const token = await issuer.signer.sign({
+    ...common(issuer, live, now, expiresAt, issuer.audience, jti),
+    sid: session.id,
+    grants: grantsOf(session),
+    login,
+    workspace: workspace.name,
+    ...(typeof claims.email === 'string' && claims.email_verified === true && { email: claims.email }),
+    ...(workspace.repository ? { repository: workspace.repository.fullName } : {}),
+    ...(attested && Object.keys(attested).length > 0 ? { [ATTESTED_CLAIMS]: attested } : {}),
+  });
+  // Cached only if it matches the current session and includes all required claims.
+  if (live.session === session && attested)
+    live.identityToken = { token, kid, expiresAt, freshUntil: now + Math.floor((expiresAt - now) / 2) };
+  return { token, expiresAt, jti };
+}
+
+/** Issues an ID token for an audience outside the mesh. It reveals only the user and the workspace. */
+export async function idToken(issuer: TokenIssuer, live: Live, audience: string): Promise<IssuedToken> {
+  const now = seconds(issuer.clock);
+  const { session } = live;
+  const { workspace, login } = session.attestation;
+  const jti = issuer.random(16).toString('base64url');
+  const expiresAt = Math.min(now + issuer.life, expiryOf(session));
+  const token = await issuer.signer.sign({
+    ...common(issuer, live, now, expiresAt, audience, jti),
+    login,
+    ...(workspace.repository
+      ? {
+          repository: workspace.repository.fullName,
+          repository_id: String(workspace.repository.id),
+          repository_owner_id: String(workspace.repository.ownerId),
+        }
+      : {}),
+  });
+  return { token, expiresAt, jti };
+}
+
+function common(issuer: TokenIssuer, live: Live, now: number, exp: number, audience: string, jti: string) {
+  // An array even for one audience. Envoy accepts both forms, but some of Istio's matching only accepts arrays.
+  const { subject } = live.session.attestation;
+  return { iss: issuer.issuer, sub: subject, aud: [audience], iat: now, nbf: now, exp, jti };
+}
+
+/**
+ * Returns a function for the claims from a session's proof that endpoints of its grants require.
+ * @returns undefined while no access file is in force, because the required claims are unknown
+ */
+export function attestedClaims(mesh: MeshState) {
+  return (session: Session): ClaimValues | undefined => {
+    if (!mesh.inForce()) return undefined;
+    return claimsRequired(mesh.access(), grantsOf(session), session.attestation.claims);
+  };
+}

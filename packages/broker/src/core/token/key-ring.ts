@@ -1,0 +1,194 @@
+/**
+ * The broker's token keys by purpose: one signs, the next one is published and waits, and retired ones remain published
+ * while their tokens are valid. They are stored as one PEM text. A line before each key states its purpose (RFC 7468
+ * section 2 allows text between keys), so that keys and purposes change in one step. For a retired key only the public
+ * half is stored. The next key is not stored at all: its private half exists only in the memory of the active broker,
+ * so a stolen copy of the text does not contain the key that replaces the stolen one.
+ */
+import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+
+/** Key that signs. All times are Unix seconds. */
+export interface SigningKey extends Identified {
+  readonly privateKey: KeyObject;
+  /** When it started to sign. */
+  readonly since: number;
+  /** Longest lifetime of its tokens so far, seconds. */
+  readonly tokenSeconds: number;
+}
+
+/**
+ * The key that signs after the next rotation. Verifiers have it in advance, so even an immediate rotation invalidates
+ * none of its tokens.
+ */
+export interface NextKey extends Identified {
+  readonly privateKey: KeyObject;
+  /** When the mesh first had it, Unix seconds. */
+  readonly publishedAt?: number | undefined;
+}
+
+/** A key that no longer signs, but whose tokens may still be valid. */
+export interface RetiredKey extends Identified {
+  /** Expiry of its last token, Unix seconds. */
+  readonly until: number;
+}
+
+interface Identified {
+  /** RFC 7638 thumbprint, which identifies the key everywhere. */
+  readonly kid: string;
+  readonly publicKey: KeyObject;
+}
+
+/** Keys that survive a restart. */
+export interface StoredKeys {
+  readonly signing: SigningKey;
+  readonly retired: readonly RetiredKey[];
+  /** When an operator requested the rotation, Unix seconds; absent if none is pending. */
+  readonly requestedAt?: number | undefined;
+}
+
+/** Stored keys and the next key. */
+export interface KeyRing extends StoredKeys {
+  readonly next: NextKey;
+}
+
+/** Size of generated keys and minimum size of stored ones. */
+export const MODULUS_BITS = 2048;
+/** Clock skew that verifiers tolerate, seconds. Envoy accepts a token for a minute after its `exp`. */
+export const SKEW_SECONDS = 60;
+
+const unixSeconds = z.number().int().nonnegative();
+const Part = z.discriminatedUnion('part', [
+  z.strictObject({ part: z.literal('signing'), since: unixSeconds, tokenSeconds: unixSeconds }),
+  z.strictObject({ part: z.literal('retired'), until: unixSeconds }),
+]);
+type Part = z.infer<typeof Part>;
+
+const MARK = 'Meshpass-Key: ';
+/** Line by which the Secret identifies its last writer (key-secret.ts). */
+const WRITER = /^Meshpass-Broker: .*\n/;
+/** Line that records a requested rotation. */
+const REQUESTED = /^Meshpass-Rotation-Requested-At: (\d{1,12})$/m;
+const BLOCK = /^Meshpass-Key: (.*)\n(-----BEGIN (PRIVATE|PUBLIC) KEY-----[\s\S]+?-----END \3 KEY-----)/gm;
+
+/**
+ * Parses the output of `formatKeys`.
+ * @throws MeshpassError `config_invalid`
+ */
+export function readKeys(text: string): StoredKeys {
+  let signing: SigningKey | undefined;
+  const requestedAt = optionalNumber(REQUESTED.exec(text)?.[1]);
+  const retired: RetiredKey[] = [];
+  for (const [, mark, pem] of text.matchAll(BLOCK)) {
+    const part = readPart(mark!);
+    if (part.part === 'retired') {
+      retired.push({ ...identified(readKey(pem!, createPublicKey)), until: part.until });
+      continue;
+    }
+    const privateKey = readKey(pem!, createPrivateKey);
+    const { since, tokenSeconds } = part;
+    signing = { ...identified(createPublicKey(privateKey)), privateKey, since, tokenSeconds };
+  }
+  if (!signing) throw wrong('it has no private key that signs');
+  const keys = { signing, retired, requestedAt };
+  // The broker overwrites the text with what it has read, so anything else would be erased.
+  if (formatKeys(keys) !== text.replace(WRITER, ''))
+    throw wrong('it has text that no broker wrote, or that was changed');
+  return keys;
+}
+
+/** Serializes the keys for storage, beginning with the signing key. */
+export function formatKeys({ signing, retired, requestedAt }: StoredKeys): string {
+  const mark = (part: Part) => `${MARK}${JSON.stringify(part)}\n`;
+  const { since, tokenSeconds, privateKey } = signing;
+  return [
+    requestedAt === undefined ? '' : `Meshpass-Rotation-Requested-At: ${requestedAt}\n`,
+    mark({ part: 'signing', since, tokenSeconds }) + privateKey.export({ type: 'pkcs8', format: 'pem' }),
+    ...retired.map(
+      ({ publicKey, until }) =>
+        mark({ part: 'retired', until }) + publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    ),
+  ].join('');
+}
+
+/** Serializes the JWK Set (RFC 7517 section 5). The same ring always produces the same text. */
+export function jwksOf(ring: KeyRing): string {
+  return JSON.stringify({ keys: keysOf(ring).map(publicJwk) });
+}
+
+/** Returns all published keys. */
+export function keysOf({ signing, next, retired }: KeyRing): readonly (SigningKey | NextKey | RetiredKey)[] {
+  return [signing, next, ...retired];
+}
+
+/** Returns the public JWK of a key. */
+export function publicJwk({ kid, publicKey }: Identified) {
+  const { n, e } = publicKey.export({ format: 'jwk' }) as { n: string; e: string };
+  return { kty: 'RSA', use: 'sig', alg: 'RS256', kid, n, e } as const;
+}
+
+/**
+ * Promotes the next key from `now` on, and publishes the previous one until its last token has expired.
+ * @param tokenSeconds lifetime of new tokens
+ */
+export function signWithNext({ signing, next, retired }: KeyRing, now: number, tokenSeconds: number): StoredKeys {
+  const { kid, publicKey } = signing;
+  const until = now + signing.tokenSeconds + SKEW_SECONDS;
+  return { signing: asSigning(next, now, tokenSeconds), retired: [...retired, { kid, publicKey, until }] };
+}
+
+/** Promotes the next key and drops all others. */
+export function signWithNextOnly({ next }: KeyRing, now: number, tokenSeconds: number): StoredKeys {
+  return { signing: asSigning(next, now, tokenSeconds), retired: [] };
+}
+
+/** Returns keys with one signing key and no retired ones. */
+export function onlyKey(privateKey: KeyObject, now: number, tokenSeconds: number): StoredKeys {
+  return { signing: asSigning(asNext(privateKey), now, tokenSeconds), retired: [] };
+}
+
+/** Wraps a private key as the next one. */
+export function asNext(privateKey: KeyObject): NextKey {
+  return { ...identified(createPublicKey(privateKey)), privateKey };
+}
+
+function asSigning({ kid, publicKey, privateKey }: NextKey, since: number, tokenSeconds: number): SigningKey {
+  return { kid, publicKey, privateKey, since, tokenSeconds };
+}
+
+function optionalNumber(digits: string | undefined): number | undefined {
+  return digits === undefined ? undefined : Number(digits);
+}
+
+function readPart(text: string): Part {
+  try {
+    return Part.parse(JSON.parse(text));
+  } catch {
+    throw wrong('a line with the purpose of a key cannot be read');
+  }
+}
+
+function readKey(pem: string, create: (pem: string) => KeyObject): KeyObject {
+  let key: KeyObject;
+  try {
+    key = create(pem);
+  } catch {
+    // The parser's error is not attached, because it may quote the file.
+    throw wrong('a key in it cannot be read');
+  }
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (key.asymmetricKeyType !== 'rsa' || bits < MODULUS_BITS)
+    throw new MeshpassError('config_invalid', `Signing keys must be RSA of at least ${MODULUS_BITS} bits.`);
+  return key;
+}
+
+function identified(publicKey: KeyObject): Identified {
+  const { n, e } = publicKey.export({ format: 'jwk' }) as { n: string; e: string };
+  const kid = createHash('sha256').update(`{"e":"${e}","kty":"RSA","n":"${n}"}`).digest('base64url');
+  return { kid, publicKey };
+}
+
+function wrong(why: string): MeshpassError {
+  return new MeshpassError('config_invalid', `The stored signing keys cannot be used: ${why}.`);
+}

@@ -1,0 +1,50 @@
+/**
+ * Plans the next step of a key rotation. The next key signs only after verifiers have had it for a while; the previous
+ * key stays published until its last token has expired. Each step follows from the ring alone, so a restarted broker
+ * continues from the stored keys.
+ */
+import type { KeyRing } from './key-ring.ts';
+
+/** Timing of rotations. */
+export interface RotationRules {
+  /** How long a key signs at most, seconds. If 0, keys rotate only at an operator's request. */
+  readonly ageSeconds: number;
+  /** How long the mesh must have a new key before it signs, seconds. */
+  readonly waitSeconds: number;
+}
+
+/** Step of a rotation. */
+export type Step =
+  /** Record that the mesh has the next key. */
+  | { readonly do: 'note'; readonly kid: string }
+  /** Sign with the next key and retire the current one. */
+  | { readonly do: 'sign'; readonly kid: string }
+  /** Stop publishing these keys. */
+  | { readonly do: 'drop'; readonly kids: readonly string[] };
+
+/**
+ * Returns the step that is due.
+ * @param inMesh whether sidecars have received a key, given its RFC 7638 thumbprint
+ * @param now Unix seconds
+ * @returns undefined if no step is due
+ */
+export function nextStep(
+  ring: KeyRing,
+  rules: RotationRules,
+  inMesh: (kid: string) => boolean,
+  now: number,
+): Step | undefined {
+  const { next, retired } = ring;
+  const over = retired.filter(({ until }) => until <= now);
+  if (over.length > 0) return { do: 'drop', kids: over.map(({ kid }) => kid) };
+  if (!inMesh(next.kid)) return undefined;
+  if (next.publishedAt === undefined) return { do: 'note', kid: next.kid };
+  return isDue(ring, rules, now) && now >= next.publishedAt + rules.waitSeconds
+    ? { do: 'sign', kid: next.kid }
+    : undefined;
+}
+
+/** Whether the signing key is due for rotation, as soon as the next one may sign. */
+export function isDue({ signing, requestedAt }: KeyRing, { ageSeconds }: RotationRules, now: number): boolean {
+  return requestedAt !== undefined || (ageSeconds > 0 && now >= signing.since + ageSeconds);
+}

@@ -1,0 +1,244 @@
+/**
+ * Rotates the signing key by age or at an operator's request. Each change is first audited, then stored, then
+ * activated.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { type AuditEvent, granted, newEvent, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { type KeyedMutex, runExclusive, seconds, timestamp } from '../../base/index.ts';
+import { leadershipUnknown } from '../../store/index.ts';
+import { asNext, publicJwk, type StoredKeys, signWithNext, signWithNextOnly } from './key-ring.ts';
+import { isDue, nextStep, type Step } from './next-step.ts';
+import type { RotationContext } from './rotation-context.ts';
+import { recordKey } from './rotation-context.ts';
+import { makeSigningKey } from './signer.ts';
+
+/** State of a published key for operators. */
+export interface KeyStatus {
+  readonly kid: string;
+  readonly part: 'signing' | 'next' | 'retired';
+  /** Whether the mesh has the key. */
+  readonly in_mesh: boolean;
+  /**
+   * When the key starts to sign, RFC 3339. Absent for the next key unless a rotation is pending and the mesh has the
+   * key.
+   */
+  readonly signs_from?: string;
+  /**
+   * For a retired key, the expiry of its last token, when it is dropped; for the signing key, its scheduled rotation.
+   * RFC 3339.
+   */
+  readonly until?: string;
+}
+
+/** Rotates the signing key. */
+export interface Rotation {
+  /** Returns all published keys, beginning with the signing key. */
+  readonly status: () => readonly KeyStatus[];
+  /**
+   * Requests that the next key sign as soon as verifiers have had it for long enough. Does nothing if a rotation is
+   * pending.
+   * @returns id of the next key, and whether this call started the rotation
+   * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
+   */
+  readonly rotate: (event: AuditEvent) => Promise<Outcome<{ readonly kid: string; readonly made: boolean }>>;
+  /**
+   * Signs with the next key at once and drops all keys that have signed. All previous tokens are invalid as soon as the
+   * mesh has the change.
+   * @throws MeshpassError as `rotate`
+   */
+  readonly revoke: (event: AuditEvent) => Promise<Outcome<{ readonly kid: string; readonly dropped: string[] }>>;
+  /**
+   * Starts to take steps when they are due.
+   * @returns a function that stops after the current step, once sidecars have been notified of dropped keys
+   */
+  readonly start: () => () => Promise<void>;
+}
+
+const LOOK_MS = 1_000;
+/**
+ * Time for agents to renew their tokens before sidecars refuse tokens signed by a stolen key, ms. An agent renews a
+ * lease at most once a second.
+ */
+const AGENTS_FIRST_MS = 2_000;
+/** Pause after a failure, ms. A store, disk or Kubernetes outage does not end within a second. */
+const REST_MS = 10_000;
+/** How long a stopping broker waits for sidecars to find out about dropped keys, ms. Kubernetes may be unavailable. */
+const STOP_PATIENCE_MS = 3_000;
+const STOP_LOOK_MS = 50;
+
+/**
+ * Claims the stored keys when this broker becomes active. It stores them again as a whole, so that no write by the
+ * previous broker can follow. Leadership is checked after reading: a broker that becomes active later also writes
+ * later, and the storage then rejects this write, because the version read is no longer stored.
+ * @param context `isLeader` returns whether this process is known to be the active broker at this instant
+ * @throws MeshpassError from the storage; `store_unavailable` if this broker is not active
+ */
+export async function claimKeys({
+  signer,
+  tokenSeconds,
+  isLeader,
+}: Pick<RotationContext, 'signer' | 'tokenSeconds' | 'isLeader'>): Promise<void> {
+  // Also checked before reading, so that an unresponsive storage cannot delay a former leader.
+  if (!isLeader()) throw leadershipUnknown();
+  const keys = await signer.read();
+  if (!isLeader()) throw leadershipUnknown();
+  const longest = Math.max(keys.signing.tokenSeconds, tokenSeconds);
+  await signer.replace({ ...keys, next: signer.ring.next, signing: { ...keys.signing, tokenSeconds: longest } });
+}
+
+/**
+ * Creates the rotation.
+ * @param context its signer has the keys that claimKeys() activated
+ */
+export function createRotation(context: RotationContext): Rotation {
+  const { signer, mesh, clock, audit, tokenSeconds } = context;
+  mesh.tokenKeysChanged();
+  const mutex: KeyedMutex = new Map();
+  let agentsFirst: NodeJS.Timeout | undefined;
+  const exclusively = <T>(act: () => Promise<T>): Promise<T> => runExclusive(mutex, 'keys', act);
+  const adopt = async (keys: StoredKeys, next = signer.ring.next): Promise<void> => {
+    await signer.replace({ ...keys, next });
+    mesh.tokenKeysChanged();
+  };
+  /**
+   * Applies an operator's recorded change. A storage failure is recorded as a separate decision, so that the grant is
+   * not the last entry in the log.
+   */
+  const adopted = async <T>(event: AuditEvent, adopting: Promise<void>, value: T): Promise<Outcome<T>> => {
+    try {
+      await adopting;
+      return granted(event, value);
+    } catch (thrown) {
+      return refused({ ...event, ...newEvent(event.action, event, clock, context.random) }, thrown);
+    }
+  };
+  const inMesh = (kid: string): boolean => mesh.tokenKeys().has(kid);
+
+  const take = async (step: Step): Promise<void> => {
+    const { ring } = signer;
+    const now = seconds(clock);
+    switch (step.do) {
+      case 'note':
+        return signer.adopt({ ...ring, next: { ...ring.next, publishedAt: now } });
+      case 'sign': {
+        const next = asNext(await makeSigningKey());
+        const { kid } = ring.signing;
+        await recordKey(context, 'The next signing key signs from now on.', publicJwk(ring.next), { retired: kid });
+        return adopt(signWithNext(ring, now, tokenSeconds), next);
+      }
+      case 'drop': {
+        const gone = ring.retired.filter(({ kid }) => step.kids.includes(kid));
+        for (const key of gone)
+          await recordKey(
+            context,
+            'The last token of a retired signing key has expired: it is dropped.',
+            publicJwk(key),
+          );
+        return adopt({ ...ring, retired: ring.retired.filter((key) => !gone.includes(key)) });
+      }
+    }
+  };
+
+  const look = async (): Promise<void> => {
+    const step = nextStep(signer.ring, context, inMesh, seconds(clock));
+    if (step) await take(step);
+  };
+
+  /**
+   * Notifies sidecars of dropped keys without waiting for agents. After the stop, no broker would do so until another
+   * one starts.
+   */
+  const tellMesh = async (): Promise<void> => {
+    const until = performance.now() + STOP_PATIENCE_MS;
+    const isOld = () => [...mesh.tokenKeys()].some((kid) => !signer.knows(kid));
+    if (isOld()) mesh.tokenKeysChanged();
+    // An inactive broker writes nothing; its successor notifies the mesh.
+    while (isOld() && context.isLeader() && performance.now() < until) await pause(STOP_LOOK_MS);
+  };
+
+  return {
+    status: () => describe(context, inMesh),
+    rotate: (asked) =>
+      exclusively(async () => {
+        const { ring } = signer;
+        const { kid } = ring.next;
+        if (ring.requestedAt !== undefined) {
+          const reason = 'An operator requested a new signing key: a change is already in progress.';
+          const written = await recordGrant(audit, { ...asked, target: kid, reason });
+          return written.granted ? granted(written.event, { kid, made: false }) : written;
+        }
+        const reason =
+          'An operator requested a new signing key: the next one signs as soon as verifiers have had it for long enough.';
+        const detail = { ...asked.detail, jwk: publicJwk(ring.next) };
+        const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
+        if (!written.granted) return written;
+        const adopting = adopt({ ...ring, requestedAt: seconds(clock) });
+        const requested = await adopted(written.event, adopting, { kid, made: true });
+        // The request is stored, so the periodic step retries after any failure from here on.
+        if (requested.granted) await look().catch(context.onFailure);
+        return requested;
+      }),
+    revoke: (asked) =>
+      exclusively(async () => {
+        const { ring } = signer;
+        const next = asNext(await makeSigningKey());
+        const { kid } = ring.next;
+        const dropped = [ring.signing, ...ring.retired].map((key) => key.kid);
+        const reason = 'An operator dropped every key that has signed: the next one signs at once.';
+        const detail = { ...asked.detail, jwk: publicJwk(ring.next), dropped };
+        const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
+        if (!written.granted) return written;
+        const keys = signWithNextOnly(ring, seconds(clock), tokenSeconds);
+        const done = await adopted(written.event, signer.replace({ ...keys, next }), { kid, dropped });
+        if (!done.granted) return done;
+        // Sidecars accept tokens signed by both keys until they are notified, so agents renew their tokens first.
+        context.renewLeases();
+        agentsFirst = setTimeout(mesh.tokenKeysChanged, AGENTS_FIRST_MS).unref();
+        return done;
+      }),
+    start: () => {
+      let restUntil = 0;
+      const timer = setInterval(() => {
+        if (performance.now() < restUntil) return;
+        exclusively(look).catch((thrown) => {
+          restUntil = performance.now() + REST_MS;
+          context.onFailure(thrown);
+        });
+      }, LOOK_MS);
+      timer.unref();
+      return async () => {
+        clearInterval(timer);
+        await mutex.get('keys')?.catch(() => undefined);
+        clearTimeout(agentsFirst);
+        await tellMesh();
+      };
+    },
+  };
+}
+
+function describe(context: RotationContext, inMesh: (kid: string) => boolean): readonly KeyStatus[] {
+  const { ageSeconds, waitSeconds, signer } = context;
+  const { signing, next, retired } = signer.ring;
+  const due = isDue(signer.ring, context, seconds(context.clock));
+  return [
+    {
+      kid: signing.kid,
+      part: 'signing',
+      in_mesh: inMesh(signing.kid),
+      signs_from: timestamp(signing.since),
+      ...(ageSeconds > 0 && !due && { until: timestamp(signing.since + ageSeconds) }),
+    },
+    {
+      kid: next.kid,
+      part: 'next' as const,
+      in_mesh: inMesh(next.kid),
+      ...(due && next.publishedAt !== undefined && { signs_from: timestamp(next.publishedAt + waitSeconds) }),
+    },
+    ...retired.map(({ kid, until }) => ({
+      kid,
+      part: 'retired' as const,
+      in_mesh: inMesh(kid),
+      until: timestamp(until),
+    })),
+  ];
+}

@@ -1,0 +1,110 @@
+/**
+ * Signs JWTs with RS256, the algorithm that Envoy verifies fastest. The keys are not kept in the store (key-ring.ts).
+ */
+import { generateKeyPair, type KeyObject, sign } from 'node:crypto';
+import { promisify } from 'node:util';
+import {
+  asNext,
+  formatKeys,
+  jwksOf,
+  type KeyRing,
+  keysOf,
+  MODULUS_BITS,
+  onlyKey,
+  readKeys,
+  type StoredKeys,
+} from './key-ring.ts';
+import type { KeyStorage } from './key-storage.ts';
+
+/** Signs tokens and publishes the keys. */
+export interface Signer {
+  /**
+   * Signs claims as a compact JWS, never with a key that has been dropped before the result is returned.
+   * @param typ `typ` of the header; `JWT` by default
+   */
+  readonly sign: (claims: Readonly<Record<string, unknown>>, typ?: string) => Promise<string>;
+  /** Current JWK Set as JSON text (RFC 7517 section 5). */
+  readonly jwks: string;
+  /** Id of the current signing key. */
+  readonly kid: string;
+  /** Whether a key with this id is published. */
+  readonly knows: (kid: string) => boolean;
+}
+
+/** Signer whose keys can be replaced. */
+export interface RotatingSigner extends Signer {
+  readonly ring: KeyRing;
+  /**
+   * Reads the stored keys, which another broker may have changed.
+   * @throws MeshpassError from the storage
+   */
+  readonly read: () => Promise<StoredKeys>;
+  /** Replaces the ring in memory only, for keys that are already stored. */
+  readonly adopt: (ring: KeyRing) => void;
+  /**
+   * Stores the keys, except the next one, and then activates the ring.
+   * @throws MeshpassError from the storage; the ring is then unchanged
+   */
+  readonly replace: (ring: KeyRing) => Promise<void>;
+}
+
+const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
+
+/**
+ * Reads the stored keys, or creates and stores the first one, and generates the next one.
+ * @throws MeshpassError from the storage
+ */
+export async function openSigner(storage: KeyStorage): Promise<RotatingSigner> {
+  const read = async (): Promise<StoredKeys> => {
+    const found = await storage.read();
+    if (found !== undefined) return readKeys(found);
+    const made = onlyKey(await makeSigningKey(), Math.floor(Date.now() / 1000), 0);
+    await storage.write(formatKeys(made));
+    return made;
+  };
+  const [keys, next] = await Promise.all([read(), makeSigningKey()]);
+  let ring: KeyRing = { ...keys, next: asNext(next) };
+  let jwks = jwksOf(ring);
+  let known = new Set(keysOf(ring).map(({ kid }) => kid));
+  const adopt = (other: KeyRing): void => {
+    ring = other;
+    jwks = jwksOf(ring);
+    known = new Set(keysOf(ring).map(({ kid }) => kid));
+  };
+  return {
+    get jwks() {
+      return jwks;
+    },
+    get kid() {
+      return ring.signing.kid;
+    },
+    get ring() {
+      return ring;
+    },
+    knows: (kid) => known.has(kid),
+    read,
+    adopt,
+    replace: async (other) => {
+      await storage.write(formatKeys(other));
+      adopt(other);
+    },
+    sign: async (claims, typ = 'JWT') => {
+      for (;;) {
+        const { kid, privateKey } = ring.signing;
+        const input = `${encode({ alg: 'RS256', typ, kid })}.${encode(claims)}`;
+        // Runs on the thread pool, because it would block the event loop for a third of a millisecond.
+        const signature = await signAsync('sha256', Buffer.from(input), privateKey);
+        if (known.has(kid)) return `${input}.${signature.toString('base64url')}`;
+      }
+    },
+  };
+}
+
+/** Generates a 2048-bit RSA key. */
+export async function makeSigningKey(): Promise<KeyObject> {
+  return (await promisify(generateKeyPair)('rsa', { modulusLength: MODULUS_BITS })).privateKey;
+}
+
+function encode(json: unknown): string {
+  return Buffer.from(JSON.stringify(json)).toString('base64url');
+}

@@ -1,0 +1,32 @@
+/** Listeners, and the steps that every request takes. */
+
+// Routes.
+
+export { refusal } from './refusal.ts';
+export { requireLeader } from './require-leader.ts';
+export {
+  type Authentication,
+  type Call,
+  type Env,
+  mount,
+  type Presented,
+  type Route,
+  type RouteContext,
+  route,
+} from './route.ts';
+
+// Bodies.
+
+export { readBody, readBytes, tooLarge } from './body.ts';
+
+// Connection and request limits.
+
+export { type Connections, createConnections } from './connections.ts';
+export { createSlots, type Slots } from './slots.ts';
+export { proxyChecker, sourceReader } from './source-address.ts';
+
+// Listeners.
+
+export { readKeyPair } from './key-pair.ts';
+export { listenTls } from './listen.ts';
+export { createStandbyApp, listenForOperators, metricsRoute, type OperatorListener } from './standby.ts';

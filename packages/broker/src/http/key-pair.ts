@@ -1,0 +1,45 @@
+/** A server's certificate and key, from files that may be replaced at any time. */
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { readPrivateFile } from '../base/index.ts';
+
+export interface KeyPairFiles {
+  /** PEM, the server's certificate first. */
+  readonly certFile: string;
+  /** PEM; private, as readPrivateFile() requires. */
+  readonly keyFile: string;
+}
+
+export interface KeyPair {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/**
+ * Reads the pair.
+ * @throws MeshpassError `config_invalid`: a file is unreadable, or the key does not match the certificate
+ */
+export function readKeyPair({ certFile, keyFile }: KeyPairFiles): KeyPair {
+  const pair = { cert: read(certFile, (file) => readFileSync(file, 'utf8')), key: read(keyFile, readPrivateFile) };
+  try {
+    createSecureContext(pair);
+  } catch (cause) {
+    const why = /key values mismatch/.test(String(cause))
+      ? `The key in ${keyFile} is not that of the certificate in ${certFile}`
+      : `${certFile} and ${keyFile} hold no certificate and key that TLS can use (${(cause as Error).message})`;
+    throw new MeshpassError('config_invalid', `${why}. In Kubernetes both come from one Secret: look at that.`, {
+      cause,
+    });
+  }
+  return pair;
+}
+
+function read(file: string, how: (file: string) => string): string {
+  try {
+    return how(file);
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    throw new MeshpassError('config_invalid', `${file} cannot be read: ${fileProblem(cause)}.`, { cause });
+  }
+}

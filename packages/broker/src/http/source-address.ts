@@ -1,0 +1,57 @@
+/** Determines a request's source address: the peer's, or the one that a trusted proxy forwards. */
+import type { IncomingMessage } from 'node:http';
+import { BlockList, isIP } from 'node:net';
+import { MeshpassError } from '@meshpass/identity';
+
+/** Returns the source address of a request. */
+export type SourceOf = (request: IncomingMessage) => string;
+
+/**
+ * Creates a source address reader.
+ * @param trustedProxies CIDR blocks
+ * @throws MeshpassError `config_invalid`
+ */
+export function sourceReader(trustedProxies: readonly string[]): SourceOf {
+  const isTrusted = proxyChecker(trustedProxies);
+  return (request) => {
+    let address = plain(request.socket.remoteAddress ?? 'unknown');
+    if (!isTrusted(address)) return address;
+    const forwarded = String(request.headers['x-forwarded-for'] ?? '').split(',');
+    // Read from the right, because each entry was added by the hop after it and is valid as long as that hop is
+    // trusted.
+    for (const entry of forwarded.reverse()) {
+      const hop = plain(entry.trim());
+      if (isIP(hop) === 0) break;
+      address = hop;
+      if (!isTrusted(hop)) break;
+    }
+    return address;
+  };
+}
+
+/**
+ * Creates a function that checks whether an address belongs to a trusted proxy.
+ * @param trustedProxies CIDR blocks
+ * @throws MeshpassError `config_invalid`
+ */
+export function proxyChecker(trustedProxies: readonly string[]): (address: string) => boolean {
+  const trusted = new BlockList();
+  for (const block of trustedProxies) {
+    const [address = '', bits] = block.split('/');
+    const family = isIP(address);
+    try {
+      trusted.addSubnet(address, Number(bits ?? (family === 6 ? 128 : 32)), family === 6 ? 'ipv6' : 'ipv4');
+    } catch (cause) {
+      throw new MeshpassError('config_invalid', `${block} in trustedProxies is not a CIDR block.`, { cause });
+    }
+  }
+  return (address) => {
+    const known = plain(address);
+    return trustedProxies.length > 0 && trusted.check(known, isIP(known) === 6 ? 'ipv6' : 'ipv4');
+  };
+}
+
+/** Removes the prefix that IPv4 addresses have on IPv6 sockets. */
+function plain(address: string): string {
+  return address.startsWith('::ffff:') ? address.slice(7) : address;
+}

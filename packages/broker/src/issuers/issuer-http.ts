@@ -1,0 +1,96 @@
+/**
+ * Sends HTTP requests to issuers, limited in time and size. Redirects are never followed, and a failure is never
+ * treated as an answer.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { readBounded } from '@meshpass/identity/limits/read-bounded';
+
+/** For the lab only: without TLS, anyone on the network path can impersonate the issuer. */
+export const plainHttpIssuersOnlyInALab: unique symbol = Symbol('plainHttpIssuersOnlyInALab');
+
+export interface IssuerHttpOptions {
+  readonly fetch: typeof fetch;
+  /** Timeout from the start of a request to the last byte, milliseconds. */
+  readonly timeoutMs: number;
+  readonly [plainHttpIssuersOnlyInALab]?: true;
+}
+
+export interface IssuerRequest {
+  readonly method?: 'GET' | 'POST';
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** Maximum response size, bytes. Default: 512 KiB. */
+  readonly maxBytes?: number;
+}
+
+export interface IssuerResponse {
+  readonly status: number;
+  readonly headers: Headers;
+  /** Parsed JSON, or undefined if the response has no body. */
+  readonly body: unknown;
+}
+
+/** Far above any expected document: a large issuer's keys take 20 kB, a Codespace 10 kB. */
+const MAX_BYTES = 512 * 1024;
+
+/**
+ * Sends a request to an issuer.
+ * @param who issuer's name in messages
+ * @throws MeshpassError `issuer_unavailable`: no connection, timeout, response too large, redirected or not JSON
+ */
+export async function requestIssuer(
+  url: URL,
+  question: IssuerRequest,
+  who: string,
+  options: IssuerHttpOptions,
+): Promise<IssuerResponse> {
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && options[plainHttpIssuersOnlyInALab])) {
+    throw unavailable(who, 'not https', { url: url.origin });
+  }
+  try {
+    const response = await options.fetch(url, {
+      method: question.method ?? 'GET',
+      headers: { accept: 'application/json', 'user-agent': 'meshpass', ...question.headers },
+      ...(question.body === undefined ? {} : { body: question.body }),
+      // A redirect would send the proof to a host that is not configured.
+      redirect: 'manual',
+      signal: AbortSignal.timeout(options.timeoutMs),
+    });
+    const text = response.body
+      ? (await readBounded(response.body, question.maxBytes ?? MAX_BYTES)).toString('utf8')
+      : '';
+    const isUnchanged = response.status === 304 && question.headers?.['if-none-match'] !== undefined;
+    if (response.status >= 300 && response.status < 400 && !isUnchanged) {
+      throw unavailable(who, 'redirected', { status: response.status, path: url.pathname });
+    }
+    return { status: response.status, headers: response.headers, body: parse(text, response.ok) };
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    throw unavailable(who, 'no answer', { url: url.origin + url.pathname }, cause);
+  }
+}
+
+/** Builds the error for an issuer that cannot be queried. Nothing is granted, and the client may retry. */
+export function unavailable(
+  who: string,
+  reason: string,
+  detail: Readonly<Record<string, unknown>> = {},
+  cause?: unknown,
+): MeshpassError {
+  return new MeshpassError('issuer_unavailable', `${who} is not reachable, so nothing is granted; try again.`, {
+    detail: { reason, ...detail },
+    retryAfter: 5,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** Parses a body. Only successful responses must be JSON. */
+function parse(text: string, ok: boolean): unknown {
+  if (!text) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (ok) throw error;
+    return undefined;
+  }
+}

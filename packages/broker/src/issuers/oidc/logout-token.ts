@@ -1,0 +1,107 @@
+/** Logout tokens, which an issuer sends when a user signs out there (OpenID Connect Back-Channel Logout 1.0). */
+import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { type JWTPayload, jwtVerify } from 'jose';
+import type { Attested } from '../attested.ts';
+import { nameOf, sidOf } from './person.ts';
+import { readToken } from './read-token.ts';
+import { unknownIssuer } from './sign-in.ts';
+import type { VerifyOptions } from './verify-id-token.ts';
+
+export interface SignedOut {
+  /** The issuer's name in the access file. */
+  readonly issuer: string;
+  /** User whose sessions end, as in Attestation. If absent, only `sid` applies. */
+  readonly subject?: string;
+  /** Session at the issuer. If absent, all of the subject's sessions end. */
+  readonly sid?: string;
+  /** Unix seconds. */
+  readonly at: number;
+  readonly replay: NonNullable<Attested['replay']>;
+}
+
+/**
+ * Verifies a logout token.
+ * @throws MeshpassError `sign_in_unknown`, `logout_token_invalid`, `issuer_unavailable`, `proof_too_large`,
+ *   `proof_malformed`
+ */
+export type VerifyLogout = (issuer: string, token: string) => Promise<SignedOut>;
+
+export const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
+/** Maximum age of a logout token, seconds. Issuers send it as soon as they create it. */
+const MAX_AGE_SECONDS = 120;
+const SKEW_SECONDS = 30;
+const MAX_ID = 512;
+
+/** Creates the verifier for the issuers in the access file. */
+export function createVerifyLogout(options: VerifyOptions & { readonly access: () => Access }): VerifyLogout {
+  return async (name, token) => {
+    const issuer = options.access().trust.issuers.find((one) => one.name === name);
+    if (!issuer?.signIn) throw unknownIssuer(name);
+    const { header, issuer: iss } = readToken(token);
+    const { alg, typ } = header;
+    if (iss !== issuer.issuer) throw invalid('it is of another issuer');
+    if (typeof alg !== 'string' || !issuer.algorithms.includes(alg)) throw invalid('its algorithm is not accepted');
+    // Section 2.4 recommends logout+jwt; some providers send JWT or no type.
+    if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?(?:logout\+)?jwt$/i.test(typ)))
+      throw invalid('unexpected `typ`');
+    return read(await verified(token, issuer, options), issuer, options.clock() / 1000);
+  };
+}
+
+async function verified(token: string, issuer: TrustedIssuer, options: VerifyOptions): Promise<JWTPayload> {
+  const keys = await options.keys.keysOf(issuer.issuer);
+  try {
+    const { payload } = await jwtVerify(token, keys, {
+      issuer: issuer.issuer,
+      // Either client may be the recipient: the issuer assigns `sub` and `sid`, and they mean the same at both (section
+      // 2.4).
+      audience: [issuer.signIn!.client, operatorClientOf(issuer.signIn!)],
+      algorithms: [...issuer.algorithms],
+      clockTolerance: SKEW_SECONDS,
+      currentDate: new Date(options.clock()),
+      requiredClaims: ['iat', 'jti', 'events'],
+    });
+    return payload;
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    throw invalid('its signature, issuer, audience or time is wrong', cause);
+  }
+}
+
+/** Validates the claims (section 2.6). */
+function read(claims: JWTPayload, issuer: TrustedIssuer, now: number): SignedOut {
+  const { sub, sid, iat = 0, jti, events, nonce } = claims;
+  if (nonce !== undefined) throw invalid('it has a nonce');
+  const event = isObject(events) && Object.hasOwn(events, LOGOUT_EVENT) ? events[LOGOUT_EVENT] : undefined;
+  if (!isObject(event)) throw invalid('it is not of a logout');
+  if (iat < now - MAX_AGE_SECONDS || iat > now + SKEW_SECONDS) throw invalid('it is too old, or from the future');
+  if (!isId(jti)) throw invalid('it has no jti');
+  const session = sidOf(claims);
+  if ((sub !== undefined && !isId(sub)) || (sid !== undefined && session === undefined))
+    throw invalid('sub or sid is not a text');
+  if (sub === undefined && session === undefined) throw invalid('it names nobody');
+  return {
+    issuer: issuer.name,
+    ...(sub !== undefined && { subject: nameOf({}, issuer, sub).subject }),
+    ...(session !== undefined && { sid: session }),
+    at: iat,
+    replay: {
+      key: sha256Hex(`logout ${issuer.issuer} ${jti}`),
+      expiresAt: new Date((iat + MAX_AGE_SECONDS + SKEW_SECONDS) * 1000).toISOString(),
+    },
+  };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= MAX_ID;
+}
+
+function invalid(why: string, cause?: unknown): MeshpassError {
+  return new MeshpassError('logout_token_invalid', `This logout token was not taken: ${why}.`, { cause });
+}

@@ -1,0 +1,81 @@
+/** Attests an OIDC ID token of a configured issuer (OpenID Connect Core 3.1.3.7, RFC 8725). */
+
+import type { TrustedIssuer } from '@meshpass/access';
+import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { JWTPayload } from 'jose';
+import type { Attested } from '../attested.ts';
+import { readActionsJob } from './actions-job.ts';
+import { person } from './person.ts';
+import { readToken } from './read-token.ts';
+import { isOfSignIn, verifySignIn } from './sign-in.ts';
+import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
+
+export interface OidcOptions extends VerifyOptions {
+  /**
+   * Confirms the teams and roles of the user who triggered a GitHub Actions job. If absent, none are confirmed.
+   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+   */
+  readonly memberships?: (
+    user: NonNullable<Attestation['githubUser']>,
+  ) => Promise<Pick<Attestation, 'teams' | 'notInTeams' | 'organizationRoles'>>;
+}
+
+export type OidcProof = Extract<Proof, { type: 'oidc' }>;
+
+/**
+ * Attests an ID token.
+ * @param issuers issuers in the access file in force; a token is checked against no others
+ * @param jkt thumbprint of the key that the session will be bound to; if absent, a sign-in is not a proof
+ * @throws MeshpassError `proof_*`, `issuer_unavailable`, `issuer_rate_limited`
+ */
+export async function attestOidc(
+  proof: OidcProof,
+  issuers: readonly TrustedIssuer[],
+  options: OidcOptions,
+  jkt = '',
+): Promise<Attested> {
+  const unverified = readToken(proof.token);
+  // Exact string comparison, because a URL that differs in a slash, case or port is another issuer.
+  const issuer = issuers.find((trusted) => trusted.issuer === unverified.issuer);
+  if (!issuer) {
+    throw new MeshpassError(
+      'proof_issuer_unknown',
+      'The access file does not trust the issuer of this ID token (trust.issuers, compared exactly).',
+      { detail: { issuer: unverified.issuer.slice(0, 300) } },
+    );
+  }
+  if (isOfSignIn(unverified, issuer)) return await attestBySignIn(proof, issuer, jkt, options);
+  const { claims, subject, exp, replay } = await verifyIdToken(proof.token, issuer, issuer.audience, options);
+  const identity = issuer.kind === 'actions' ? await actions(claims, issuer, options) : person(claims, issuer, subject);
+  const proven = { claims, proofHash: sha256Hex(proof.token), proofExpiresAt: exp };
+  return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven }, replay };
+}
+
+/** Attests a workspace whose only proof is its developer's sign-in. */
+async function attestBySignIn(
+  proof: OidcProof,
+  issuer: TrustedIssuer,
+  jkt: string,
+  options: OidcOptions,
+): Promise<Attested> {
+  const { signIn, replay, exp } = await verifySignIn(proof.token, issuer, { jkt }, options);
+  const { claims } = signIn;
+  const identity = person(claims, issuer, String(claims.sub));
+  const proven = { claims, proofHash: sha256Hex(proof.token), proofExpiresAt: exp };
+  const rests = { signIns: [signIn], provenBySignIn: true } as const;
+  return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven, ...rests }, replay };
+}
+
+type Identity = Pick<Attestation, 'subject' | 'login' | 'githubUser' | 'teams' | 'organizationRoles' | 'workspace'>;
+
+async function actions(claims: JWTPayload, issuer: TrustedIssuer, { memberships }: OidcOptions): Promise<Identity> {
+  const job = readActionsJob(claims);
+  return {
+    subject: `${issuer.name}:${job.subject}`,
+    login: job.actor.login,
+    githubUser: job.actor,
+    ...((await memberships?.(job.actor)) ?? { teams: [] }),
+    workspace: job.workspace,
+  };
+}

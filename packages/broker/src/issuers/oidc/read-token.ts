@@ -1,0 +1,72 @@
+/** Reads an unverified token, within limits, only to find the issuer that must have signed it. */
+import { MeshpassError } from '@meshpass/identity';
+import { hasDuplicateMember } from '../../base/index.ts';
+
+export interface UnverifiedToken {
+  readonly header: Readonly<Record<string, unknown>>;
+  /** `iss`, used only to find the configured issuer that equals it. */
+  readonly issuer: string;
+  /** `aud`, used only to tell a sign-in's ID token from another proof. */
+  readonly audience: unknown;
+  /** Signing input. Unlike the whole token, it has only one form (ECDSA signatures are malleable). */
+  readonly signingInput: string;
+}
+
+/** Maximum length, characters. A token of GitHub Actions has 2,000, one with a hundred groups 6,000. */
+export const MAX_TOKEN = 16_384;
+/** Maximum nesting of objects and arrays. Real tokens have at most four levels. */
+const MAX_DEPTH = 10;
+const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)$/;
+
+/**
+ * Splits and decodes a token without verifying it.
+ * @throws MeshpassError `proof_too_large`, `proof_malformed`
+ */
+export function readToken(token: string): UnverifiedToken {
+  if (token.length > MAX_TOKEN) {
+    throw new MeshpassError('proof_too_large', `The ID token is longer than ${MAX_TOKEN} characters.`);
+  }
+  const parts = COMPACT.exec(token);
+  if (!parts) throw malformed('it is not three parts in base64url');
+  const header = readPart(parts[1]!, 'header');
+  const claims = readPart(parts[2]!, 'claims');
+  if (typeof claims.iss !== 'string') throw malformed('it has no issuer');
+  return { header, issuer: claims.iss, audience: claims.aud, signingInput: token.slice(0, token.lastIndexOf('.')) };
+}
+
+/** Builds the error for a token that cannot be read. */
+export function malformed(reason: string): MeshpassError {
+  return new MeshpassError('proof_malformed', `This is not an ID token: ${reason}.`);
+}
+
+function readPart(part: string, name: string): Record<string, unknown> {
+  const text = Buffer.from(part, 'base64url').toString('utf8');
+  if (nesting(text) > MAX_DEPTH) throw malformed(`its ${name} is nested too deeply`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw malformed(`its ${name} is not JSON`);
+  }
+  if (hasDuplicateMember(text, value)) throw malformed(`its ${name} has a duplicate member`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw malformed(`its ${name} is not an object`);
+  return value as Record<string, unknown>;
+}
+
+/** Returns the deepest nesting of a JSON text, before a parser reads it. */
+function nesting(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  let inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const character = text.charCodeAt(i);
+    if (inString) {
+      if (character === 0x5c) i++;
+      else if (character === 0x22) inString = false;
+    } else if (character === 0x22) inString = true;
+    else if (character === 0x7b || character === 0x5b) deepest = Math.max(deepest, ++depth);
+    else if (character === 0x7d || character === 0x5d) depth--;
+  }
+  return deepest;
+}

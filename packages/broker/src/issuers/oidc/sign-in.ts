@@ -1,0 +1,135 @@
+/**
+ * Verifies the ID token from a person's sign-in in a workspace (RFC 8628). Its only audience must be the access file's
+ * client, it must be fresh, and it is accepted once. If it contains a nonce, the nonce must match the session's key.
+ * Most providers include none in device flow ID tokens, because RFC 8628 has no such parameter. The access file can
+ * require one.
+ */
+import type { TrustedIssuer } from '@meshpass/access';
+import { MeshpassError, type SignIn } from '@meshpass/identity';
+import { signInNonce } from '@meshpass/identity/sign-in/wire';
+import type { JWTPayload } from 'jose';
+import { equalInConstantTime } from '../../base/index.ts';
+import type { Attested } from '../attested.ts';
+import { CLOCK_SECONDS, countsFrom, givenAt, isFresh } from './freshness.ts';
+import { nameOf, onlyAudience, sidOf } from './person.ts';
+import { readToken, type UnverifiedToken } from './read-token.ts';
+import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
+
+export interface SignInBinding {
+  /** Thumbprint of the session's key. */
+  readonly jkt: string;
+  /** Sign-in that this token confirms; absent for a new sign-in. */
+  readonly previous?: SignIn | undefined;
+}
+
+export interface VerifiedSignIn {
+  readonly signIn: SignIn;
+  readonly replay: NonNullable<Attested['replay']>;
+  /** Expiry of the ID token, Unix seconds. */
+  readonly exp: number;
+}
+
+const MAX_METHODS = 32;
+const MAX_METHOD = 64;
+
+/** Whether an unverified token claims to come from a sign-in. */
+export function isOfSignIn({ audience }: UnverifiedToken, { signIn, audience: ofProofs }: TrustedIssuer): boolean {
+  return signIn !== undefined && signIn.client !== ofProofs && onlyAudience(audience) === signIn.client;
+}
+
+/**
+ * Verifies the ID token of a sign-in.
+ * @throws MeshpassError `sign_in_unknown` if the issuer has no sign-in, `sign_in_foreign`, `sign_in_stale`,
+ *   `sign_in_rejected`, `proof_*`, `issuer_unavailable`
+ */
+export async function verifySignIn(
+  token: string,
+  issuer: TrustedIssuer,
+  { jkt, previous }: SignInBinding,
+  options: VerifyOptions,
+): Promise<VerifiedSignIn> {
+  if (!issuer.signIn) throw unknownIssuer(issuer.name);
+  const { client, refresh, confirm } = issuer.signIn;
+  const unverified = readToken(token);
+  if (unverified.issuer !== issuer.issuer)
+    throw new MeshpassError('proof_issuer_unknown', `This ID token is not of ${issuer.name}.`);
+  const { claims, subject: sub, exp, replay } = await verifyIdToken(token, issuer, client, options);
+  if (onlyAudience(claims.aud) !== client || (claims.azp !== undefined && claims.azp !== client))
+    throw new MeshpassError('proof_audience', `This ID token was not issued to ${client} alone.`);
+  const now = Math.floor(options.clock() / 1000);
+  const { iat = 0 } = claims;
+  const given = givenAt(iat, issuer.signIn);
+  if (!isFresh(given, now))
+    throw new MeshpassError('sign_in_stale', 'This ID token is too old to sign in with; get a new one.', {
+      detail: { iat, now },
+    });
+  const name = nameOf(claims, issuer, sub);
+  refuseForeign(claims, issuer, jkt, previous?.subject === name.subject);
+  if (previous) refuseOther(previous, name.subject, iat);
+  const authTime = authTimeOf(claims, previous, now);
+  const sid = sidOf(claims);
+  const confirmedUntil = countsFrom(given, now) + confirm - CLOCK_SECONDS;
+  return {
+    replay,
+    exp,
+    signIn: {
+      issuer: issuer.name,
+      ...name,
+      claims,
+      amr: methodsOf(claims),
+      ...(authTime !== undefined && { authTime }),
+      ...(sid !== undefined && { sid }),
+      since: previous?.since ?? now,
+      confirmedAt: iat,
+      until: refresh ? Math.min(confirmedUntil, exp) : exp,
+      ...(refresh && { confirm }),
+    },
+  };
+}
+
+/** Builds the error for an issuer that offers no sign-in. */
+export function unknownIssuer(name: string): MeshpassError {
+  return new MeshpassError(
+    'sign_in_unknown',
+    `People cannot sign in at "${name}": the access file has no signIn for it.`,
+  );
+}
+
+function refuseForeign({ nonce }: JWTPayload, issuer: TrustedIssuer, jkt: string, confirms: boolean): void {
+  if (typeof nonce === 'string' && equalInConstantTime(nonce, signInNonce(jkt))) return;
+  if (nonce !== undefined)
+    throw new MeshpassError('sign_in_foreign', 'This ID token was made for another session; sign in here.');
+  if (confirms || issuer.signIn?.nonce === 'optional') return;
+  throw new MeshpassError(
+    'sign_in_foreign',
+    `The ID token of ${issuer.name} has no nonce, and the access file demands one (signIn.nonce).`,
+  );
+}
+
+function refuseOther(previous: SignIn, subject: string, iat: number): void {
+  if (previous.subject !== subject)
+    throw new MeshpassError(
+      'sign_in_rejected',
+      `This session is signed in at ${previous.issuer} as another person; sign out first (meshpass sign-out).`,
+    );
+  if (iat < previous.confirmedAt)
+    throw new MeshpassError('sign_in_stale', 'This ID token is older than the one that confirmed the sign-in last.');
+}
+
+/**
+ * Returns the time of authentication. A refreshed ID token repeats the original time (OpenID Connect Core section
+ * 12.2).
+ */
+function authTimeOf(claims: JWTPayload, previous: SignIn | undefined, now: number): number | undefined {
+  const { auth_time: time, nonce } = claims;
+  const said = typeof time === 'number' && Number.isSafeInteger(time) && time >= 0 ? Math.min(time, now) : undefined;
+  if (!previous || nonce !== undefined) return said;
+  return previous.authTime === undefined || said === undefined ? previous.authTime : Math.min(previous.authTime, said);
+}
+
+/** Reads the authentication methods (RFC 8176). */
+function methodsOf({ amr }: JWTPayload): readonly string[] {
+  if (!Array.isArray(amr)) return [];
+  const texts = amr.filter((one): one is string => typeof one === 'string' && one.length <= MAX_METHOD);
+  return texts.slice(0, MAX_METHODS);
+}

@@ -1,0 +1,159 @@
+/** Verifies an ID token for one audience (OpenID Connect Core 3.1.3.7, RFC 8725). */
+import type { TrustedIssuer } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { errors, type JWTPayload, jwtVerify } from 'jose';
+import type { Attested } from '../attested.ts';
+import { printableClaims } from '../printable.ts';
+import type { IssuerKeys } from './issuer-keys.ts';
+import { MAX_SUBJECT } from './person.ts';
+import { malformed, readToken } from './read-token.ts';
+
+export interface VerifyOptions {
+  readonly keys: IssuerKeys;
+  /** Unix milliseconds. */
+  readonly clock: () => number;
+}
+
+/**
+ * The only accepted algorithms, whatever the access file lists. Symmetric algorithms and `none` are never accepted (RFC
+ * 8725 section 3.1).
+ */
+const ALGORITHMS = new Set([
+  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+  ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
+]);
+/** Tolerated difference between the issuer's clock and ours. */
+const SKEW_SECONDS = 30;
+/** Maximum remaining lifetime of a proof. It must be remembered this long against replay. */
+const MAX_LIFE_SECONDS = 86_400;
+
+/** A verified ID token for one audience. Checks specific to its purpose are up to the caller. */
+export interface VerifiedIdToken {
+  readonly claims: JWTPayload;
+  readonly subject: string;
+  /** Unix seconds. */
+  readonly exp: number;
+  readonly replay: NonNullable<Attested['replay']>;
+}
+
+/**
+ * Verifies an ID token whose `iss` matches the issuer (OpenID Connect Core 3.1.3.7, RFC 8725).
+ * @param audience required audience
+ * @throws MeshpassError `proof_*`, `issuer_unavailable`
+ */
+export async function verifyIdToken(
+  token: string,
+  issuer: TrustedIssuer,
+  audience: string,
+  options: VerifyOptions,
+): Promise<VerifiedIdToken> {
+  const unverified = readToken(token);
+  refuseHeader(unverified.header, issuer);
+  const claims: JWTPayload = printableClaims(await verify(token, issuer, audience, options));
+  const { subject, exp } = checkClaims(claims, audience, options.clock() / 1000);
+  const unique = typeof claims.jti === 'string' && claims.jti !== '' ? `jti ${claims.jti}` : unverified.signingInput;
+  const expiresAt = new Date((exp + SKEW_SECONDS) * 1000).toISOString();
+  return { claims, subject, exp, replay: { key: sha256Hex(`${issuer.issuer} ${unique}`), expiresAt } };
+}
+
+/** Checks the header before fetching the issuer's keys. Keys and key URLs in the header are ignored. */
+function refuseHeader(header: Readonly<Record<string, unknown>>, issuer: TrustedIssuer): void {
+  const { alg, typ } = header;
+  if (typeof alg !== 'string' || !ALGORITHMS.has(alg) || !issuer.algorithms.includes(alg)) {
+    throw new MeshpassError(
+      'proof_algorithm',
+      `This ID token is signed with an algorithm that is not accepted; ${issuer.name} may use ${issuer.algorithms.join(', ')}.`,
+      { detail: { alg: typeof alg === 'string' ? alg.slice(0, 20) : typeof alg } },
+    );
+  }
+  // Other kinds of JWT (access, logout, DPoP) have an explicit type (RFC 8725 section 3.11). ID tokens do not need one.
+  if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?jwt$/i.test(typ))) {
+    throw malformed('unexpected `typ`; expected an ID token');
+  }
+}
+
+async function verify(
+  token: string,
+  issuer: TrustedIssuer,
+  audience: string,
+  options: VerifyOptions,
+): Promise<JWTPayload> {
+  const keys = await options.keys.keysOf(issuer.issuer);
+  try {
+    const { payload } = await jwtVerify(token, keys, {
+      issuer: issuer.issuer,
+      audience,
+      algorithms: issuer.algorithms.filter((algorithm) => ALGORITHMS.has(algorithm)),
+      clockTolerance: SKEW_SECONDS,
+      currentDate: new Date(options.clock()),
+      requiredClaims: ['sub', 'iat', 'exp'],
+    });
+    return payload;
+  } catch (error) {
+    throw refusalOf(error, issuer, audience);
+  }
+}
+
+function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): MeshpassError {
+  if (error instanceof MeshpassError) return error;
+  const cause = { cause: error };
+  if (error instanceof errors.JWTExpired) {
+    return new MeshpassError('proof_expired', 'This ID token has expired; obtain a new one.', cause);
+  }
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    const { claim, reason } = error;
+    if (claim === 'aud') {
+      const message = `This ID token has another audience: request one from ${issuer.name} with the audience ${audience}.`;
+      return new MeshpassError('proof_audience', message, cause);
+    }
+    if (claim === 'nbf' && reason === 'check_failed') return notYetValid(cause);
+    return malformed(`the claim ${claim} is missing or invalid`);
+  }
+  if (error instanceof errors.JWSSignatureVerificationFailed) {
+    return new MeshpassError('proof_signature', `This ID token is not signed by ${issuer.name}.`, cause);
+  }
+  if (error instanceof errors.JOSEAlgNotAllowed) {
+    return new MeshpassError(
+      'proof_algorithm',
+      'This ID token is signed with an algorithm that is not accepted.',
+      cause,
+    );
+  }
+  const unusable = error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid;
+  if (unusable || error instanceof errors.JOSENotSupported) return malformed('it cannot be read as a signed JWT');
+  // No key or several keys match, or the key is weak.
+  return new MeshpassError(
+    'proof_key_unknown',
+    `${issuer.name} publishes no key that matches this ID token; obtain a new one.`,
+    cause,
+  );
+}
+
+/** Checks the claims that jose leaves to its caller. */
+function checkClaims(claims: JWTPayload, audience: string, now: number) {
+  const { sub, exp = 0, iat = 0, aud, azp, events } = claims;
+  // An untyped logout token has the same key and audience as an ID token, and no nonce (Back-Channel Logout 1.0 section
+  // 2.4).
+  if (events !== undefined) throw malformed('it has the claim events, as a logout token');
+  if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT || !sub.isWellFormed()) {
+    throw malformed('the claim sub is missing or invalid');
+  }
+  if (iat > now + SKEW_SECONDS) throw notYetValid({});
+  if (exp > now + MAX_LIFE_SECONDS) {
+    throw new MeshpassError(
+      'proof_rejected',
+      'The lifetime of this ID token is too long: its issuer must limit it to one day.',
+    );
+  }
+  // OpenID Connect Core 3.1.3.7: if there are several audiences, the authorized party must be our client.
+  if (Array.isArray(aud) && aud.length > 1 && azp !== undefined && azp !== audience) {
+    throw new MeshpassError('proof_audience', `This ID token was issued to another client (azp), not to ${audience}.`);
+  }
+  return { subject: sub, exp };
+}
+
+function notYetValid(options: { cause?: unknown }): MeshpassError {
+  const message = 'This ID token is not valid yet: check the clocks of its issuer and of the broker.';
+  return new MeshpassError('proof_not_yet_valid', message, options);
+}

@@ -1,0 +1,49 @@
+/**
+ * Refuses unprintable text. Text from an issuer ends up in our tokens, mesh names, audit rows and terminals. Control
+ * characters and direction overrides would disguise it there, and real names contain none.
+ */
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { isPlainText } from '@meshpass/identity/text';
+
+/**
+ * Checks every text in an attestation, including the names and values of claims.
+ * @throws MeshpassError `proof_unprintable`
+ */
+export function printable(attestation: Attestation): Attestation {
+  const kept = { ...attestation, claims: printableClaims(attestation.claims) };
+  refuseUnprintable(kept);
+  return kept;
+}
+
+/**
+ * Returns a token's claims after this check. All code that reads claims, for a session or an access file, starts here.
+ * The claim `address` may contain line breaks (OpenID Connect Core section 5.1.1) and is dropped.
+ * @throws MeshpassError `proof_unprintable`
+ */
+export function printableClaims<Claims extends Readonly<Record<string, unknown>>>(
+  claims: Claims,
+): Omit<Claims, 'address'> {
+  const { address: _, ...kept } = claims;
+  refuseUnprintable(kept);
+  return kept;
+}
+
+function refuseUnprintable(all: object): void {
+  const open: unknown[] = [all];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value === 'string' && !isPlainText(value)) throw unprintable();
+    if (typeof value !== 'object' || value === null) continue;
+    for (const [name, member] of Object.entries(value)) {
+      if (!isPlainText(name)) throw unprintable();
+      open.push(member);
+    }
+  }
+}
+
+function unprintable(): MeshpassError {
+  return new MeshpassError(
+    'proof_unprintable',
+    'Your claims have control characters or direction overrides; correct them at the issuer.',
+  );
+}

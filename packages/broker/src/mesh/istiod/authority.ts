@@ -1,0 +1,174 @@
+/**
+ * Issues certificates for ServiceAccounts: creates the ServiceAccount, requests its token, and has istiod sign. istiod
+ * signs about 80 a second, so requests wait in a fair queue. The caller receives a complete, verified certificate or an
+ * error.
+ */
+import { formatSpiffe, MeshpassError } from '@meshpass/identity';
+import { pause } from '../../base/index.ts';
+import type { Kubernetes } from '../kubernetes/kubernetes.ts';
+import { checkCsr } from './check-csr.ts';
+import { type FairQueue, fairQueue, type QueuePriority } from './fair-queue.ts';
+import type { Istiod } from './istiod.ts';
+import type { SignedCertificate } from './verify-certificate.ts';
+import { verifyCertificate } from './verify-certificate.ts';
+
+/** Maximum lifetime of an SVID (the access file's `ttl`, plus what a CA may add). */
+export const LONGEST_SVID_SECONDS = 3_600 + 60;
+
+export interface SignRequest {
+  /** `meshpass-GRANT`. */
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** PEM of a PKCS#10 request that has been checked (mesh/istiod/check-csr.ts). */
+  readonly csr: string;
+  /** Requested lifetime, seconds. */
+  readonly ttl: number;
+  /** Queue priority. A burst of other requests never starves renewals. */
+  readonly queue: QueuePriority;
+  readonly signal?: AbortSignal;
+}
+
+export interface CertificateAuthority {
+  /**
+   * Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`) and has istiod
+   * sign the CSR.
+   * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
+   */
+  sign(request: SignRequest): Promise<SignedCertificate>;
+  /**
+   * Checks that the queue has room before the caller writes anything.
+   * @throws MeshpassError `overloaded` if `sign` would reject the request immediately
+   */
+  assertRoom(queue: QueuePriority): void;
+}
+
+export interface AuthorityOptions {
+  readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'deleteServiceAccount' | 'requestToken'>;
+  readonly istiod: Pick<Istiod, 'sign'>;
+  readonly trustDomain: string;
+  /** PEM of the mesh's roots. */
+  readonly roots: () => readonly string[];
+  /** Whether a SPIFFE id has been revoked. A revoked id gets no certificate, even if its request is in progress. */
+  readonly isRevoked: (spiffeId: string) => boolean;
+  /** Unix seconds. */
+  readonly now: () => number;
+  /** Random number from 0 to 1. */
+  readonly random: () => number;
+  readonly queue?: FairQueue;
+}
+
+export interface MeasuredAuthority extends CertificateAuthority {
+  readonly depth: FairQueue['depth'];
+}
+
+const AUDIENCE = 'istio-ca';
+/** Minimum token lifetime in Kubernetes. The token is used once, right away, and then dropped. */
+const TOKEN_SECONDS = 600;
+const ATTEMPTS = 4;
+const FIRST_PAUSE_MS = 150;
+/** The deadline is shorter than an agent's timeout, so the agent receives a Retry-After. */
+const DEFAULT_QUEUE = {
+  concurrency: 16,
+  limit: { arrival: 400, renewal: 800, return: 800 },
+  deadline: 8_000,
+} as const;
+/**
+ * gRPC statuses that a retry cannot fix. Unauthenticated is not among them, because istiod returns it for every token
+ * while it cannot reach Kubernetes.
+ */
+const FINAL_STATUSES: readonly unknown[] = [
+  'InvalidArgument',
+  'PermissionDenied',
+  'Unimplemented',
+  'FailedPrecondition',
+];
+
+/** Creates the authority. */
+export function certificateAuthority(options: AuthorityOptions): MeasuredAuthority {
+  const queue = options.queue ?? fairQueue(DEFAULT_QUEUE);
+  return {
+    depth: queue.depth,
+    assertRoom: queue.assertRoom,
+    sign: async (request) => {
+      const csr = await checkCsr(request.csr);
+      const { namespace, serviceAccount, ttl } = request;
+      const spiffeId = formatSpiffe({ trustDomain: options.trustDomain, namespace, serviceAccount });
+      return queue.run(
+        request.queue,
+        (signal) =>
+          withRetries(options.random, signal, async () => {
+            refuseRevoked(options, spiffeId);
+            const token = await serviceAccountToken(options, request, signal);
+            const chain = await options.istiod.sign({ csr: csr.pem, ttl, token, signal });
+            const { publicKey } = csr;
+            const expected = { spiffeId, publicKey, ttl, roots: options.roots(), now: options.now() };
+            const signed = verifyCertificate(chain, expected);
+            await undoRevoked(options, request, signed);
+            return signed;
+          }),
+        request.signal,
+      );
+    },
+  };
+}
+
+/** Requests a token for the ServiceAccount, creating the account if it is missing. */
+async function serviceAccountToken(
+  options: AuthorityOptions,
+  request: SignRequest,
+  signal: AbortSignal,
+): Promise<string> {
+  const { kubernetes } = options;
+  const of = { namespace: request.namespace, name: request.serviceAccount };
+  const ask = (): Promise<string | undefined> => kubernetes.requestToken(of, AUDIENCE, TOKEN_SECONDS, signal);
+  // A renewal's ServiceAccount usually exists, and an arrival's does not. A wrong guess costs one call.
+  let token = request.queue === 'renewal' ? await ask() : undefined;
+  if (token === undefined) {
+    await kubernetes.createServiceAccount(of.namespace, of.name, signal);
+    token = await ask();
+  }
+  if (token !== undefined) return token;
+  throw new MeshpassError('kubernetes_unavailable', 'The ServiceAccount could not be created; try again shortly.', {
+    detail: { ...of },
+    retryAfter: 2,
+  });
+}
+
+function refuseRevoked(options: AuthorityOptions, spiffeId: string): void {
+  if (options.isRevoked(spiffeId)) {
+    throw new MeshpassError('session_closed', 'The session has ended; open a new one.', { detail: { spiffeId } });
+  }
+}
+
+/**
+ * Deletes the ServiceAccount of a session that was closed during signing, because signing may have created it after its
+ * deletion.
+ */
+async function undoRevoked(
+  options: AuthorityOptions,
+  request: SignRequest,
+  { spiffeId }: SignedCertificate,
+): Promise<void> {
+  if (!options.isRevoked(spiffeId)) return;
+  await options.kubernetes.deleteServiceAccount(request.namespace, request.serviceAccount);
+  refuseRevoked(options, spiffeId);
+}
+
+async function withRetries<T>(random: () => number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (attempt === ATTEMPTS || signal.aborted || !isTransient(error)) throw error;
+      await pause(FIRST_PAUSE_MS * 2 ** (attempt - 1) * (0.5 + random()), signal);
+      if (signal.aborted) throw error;
+    }
+  }
+}
+
+function isTransient(error: unknown): boolean {
+  if (!(error instanceof MeshpassError)) return false;
+  const { status, grpc } = error.detail;
+  if (error.code === 'kubernetes_unavailable') return status === undefined || Number(status) >= 500 || status === 429;
+  return error.code === 'ca_unavailable' && grpc !== undefined && !FINAL_STATUSES.includes(grpc);
+}

@@ -1,0 +1,44 @@
+/** Strict DER reader that rejects everything that two readers could interpret differently. */
+
+export interface DerElement {
+  readonly tag: number;
+  readonly content: Buffer;
+}
+
+/** Maximum nesting; a certificate request needs eight. */
+const DEEPEST = 16;
+const CONSTRUCTED = 0x20;
+/** Tag numbers above five bits use further bytes; no certificate request has any. */
+const LONG_TAG = 0x1f;
+
+/**
+ * Splits bytes into consecutive elements. Lengths must be definite and minimal (X.690 section 10.1), including those of
+ * nested elements, at most 16 levels deep.
+ * @returns undefined if the bytes do not comply
+ */
+export function derElements(bytes: Buffer, depth = 0): readonly DerElement[] | undefined {
+  if (depth > DEEPEST) return undefined;
+  const found: DerElement[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    const tag = bytes[at]!;
+    const header = (tag & LONG_TAG) === LONG_TAG ? undefined : readLength(bytes, at + 1);
+    if (!header || header.start + header.length > bytes.length) return undefined;
+    const content = bytes.subarray(header.start, header.start + header.length);
+    if ((tag & CONSTRUCTED) !== 0 && !derElements(content, depth + 1)) return undefined;
+    found.push({ tag, content });
+    at = header.start + header.length;
+  }
+  return found;
+}
+
+function readLength(bytes: Buffer, at: number): { readonly start: number; readonly length: number } | undefined {
+  const first = bytes[at];
+  if (first === undefined) return undefined;
+  if (first < 0x80) return { start: at + 1, length: first };
+  const count = first & 0x7f;
+  if (count === 0 || count > 3 || at + 1 + count > bytes.length) return undefined;
+  const length = bytes.readUIntBE(at + 1, count);
+  const shortest = length < 0x80 ? 0 : Math.ceil((32 - Math.clz32(length)) / 8);
+  return count === shortest ? { start: at + 1 + count, length } : undefined;
+}

@@ -1,0 +1,149 @@
+/**
+ * Fair queue for a scarce resource. Renewals go first, because a missed renewal cuts a working session, but one of
+ * every four places goes to other requests, so that none can starve. Those are arrivals, and returns: renewals whose
+ * certificate has already expired, of which thousands may come at once. Neither working nor new sessions wait behind
+ * them. A request that cannot finish in time is rejected immediately. Each rejection has its own Retry-After, spaced by
+ * the duration of the work.
+ */
+import { MeshpassError } from '@meshpass/identity';
+
+/** Line in the queue. `return` is for a session whose certificate has expired. */
+export type QueuePriority = 'arrival' | 'renewal' | 'return';
+
+export interface FairQueueOptions {
+  /** Maximum pieces of work running at once. */
+  readonly concurrency: number;
+  /** Maximum waiting requests per line. */
+  readonly limit: Readonly<Record<QueuePriority, number>>;
+  /** Milliseconds from entering the line to the end of the work. */
+  readonly deadline: number;
+}
+
+export interface FairQueue {
+  /**
+   * Runs work when its turn comes.
+   * @param work receives a signal that aborts at the deadline or with the caller's signal
+   * @throws MeshpassError `overloaded` if the line is full or the deadline passes while waiting; otherwise the error
+   *   from `work`
+   */
+  run<T>(line: QueuePriority, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T>;
+  /** Queue lengths for metrics. */
+  depth(): Readonly<Record<QueuePriority | 'running', number>>;
+  /**
+   * Checks for room before costly preparation.
+   * @throws MeshpassError `overloaded` if `run` would reject the work immediately
+   */
+  assertRoom(line: QueuePriority): void;
+}
+
+/** Renewals served for each other request while both are waiting. */
+const RENEWALS_IN_ROW = 3;
+/** Maximum Retry-After, seconds. Returns lose nothing by waiting, and there may be many. */
+const LONGEST_RETRY_AFTER: Readonly<Record<QueuePriority, number>> = { arrival: 30, renewal: 30, return: 120 };
+
+/** Creates an empty queue. */
+export function fairQueue(options: FairQueueOptions): FairQueue {
+  const lines: Record<QueuePriority, Set<() => void>> = { arrival: new Set(), renewal: new Set(), return: new Set() };
+  let running = 0;
+  let renewalsInRow = 0;
+  let lastOther: QueuePriority = 'return';
+  /** Time until which each line's places are promised to clients that received a Retry-After. */
+  const promised: Record<QueuePriority, number> = { arrival: 0, renewal: 0, return: 0 };
+  /** Moving average of how long a piece of work takes, milliseconds. */
+  let usual = 100;
+
+  const next = (): void => {
+    while (running < options.concurrency) {
+      const line = choose();
+      const first = line && lines[line].values().next().value;
+      if (!line || !first) return;
+      renewalsInRow = line === 'renewal' ? renewalsInRow + 1 : 0;
+      if (line !== 'renewal') lastOther = line;
+      lines[line].delete(first);
+      running += 1;
+      first();
+    }
+  };
+
+  const choose = (): QueuePriority | undefined => {
+    const other = otherLine();
+    if (lines.renewal.size === 0) return other;
+    return other && renewalsInRow >= RENEWALS_IN_ROW ? other : 'renewal';
+  };
+
+  /** Alternates between arrivals and returns. */
+  const otherLine = (): QueuePriority | undefined => {
+    const { arrival, return: returning } = lines;
+    if (arrival.size > 0 && returning.size > 0) return lastOther === 'return' ? 'arrival' : 'return';
+    if (arrival.size > 0) return 'arrival';
+    return returning.size > 0 ? 'return' : undefined;
+  };
+
+  /** Milliseconds per request in a line, given which other lines have requests waiting. */
+  const each = (line: QueuePriority): number => {
+    const waits = (other: QueuePriority) => other !== line && lines[other].size > 0;
+    const share =
+      line === 'renewal'
+        ? waits('arrival') || waits('return')
+          ? RENEWALS_IN_ROW / (RENEWALS_IN_ROW + 1)
+          : 1
+        : (waits('renewal') ? 1 / (RENEWALS_IN_ROW + 1) : 1) * (waits('arrival') || waits('return') ? 0.5 : 1);
+    return usual / options.concurrency / share;
+  };
+
+  const isFull = (line: QueuePriority): boolean =>
+    lines[line].size >= options.limit[line] || lines[line].size * each(line) > options.deadline;
+
+  const overloaded = (line: QueuePriority): MeshpassError => {
+    const now = performance.now();
+    const longest = LONGEST_RETRY_AFTER[line];
+    const next = Math.max(now + lines[line].size * each(line), promised[line]) + each(line);
+    promised[line] = Math.min(next, now + longest * 1000);
+    return new MeshpassError('overloaded', 'Too many certificates are being requested; try again shortly.', {
+      detail: { arrivals: lines.arrival.size, renewals: lines.renewal.size, returns: lines.return.size, running },
+      retryAfter: Math.max(1, Math.ceil((promised[line] - now) / 1000)),
+    });
+  };
+
+  const place = (line: QueuePriority, signal: AbortSignal): Promise<void> =>
+    new Promise((resolve, reject) => {
+      if (isFull(line)) return reject(overloaded(line));
+      const leave = (): void => {
+        lines[line].delete(enter);
+        reject(overloaded(line));
+      };
+      const enter = (): void => {
+        signal.removeEventListener('abort', leave);
+        resolve();
+      };
+      if (signal.aborted) return leave();
+      signal.addEventListener('abort', leave, { once: true });
+      lines[line].add(enter);
+      next();
+    });
+
+  return {
+    run: async (line, work, signal) => {
+      const deadline = AbortSignal.timeout(options.deadline);
+      const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
+      await place(line, either);
+      const began = performance.now();
+      try {
+        return await work(either);
+      } finally {
+        usual += (performance.now() - began - usual) / 16;
+        running -= 1;
+        next();
+      }
+    },
+    depth: () => ({
+      arrival: lines.arrival.size,
+      renewal: lines.renewal.size,
+      return: lines.return.size,
+      running,
+    }),
+    assertRoom: (line) => {
+      if (isFull(line)) throw overloaded(line);
+    },
+  };
+}

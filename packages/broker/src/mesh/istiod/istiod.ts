@@ -1,0 +1,66 @@
+/**
+ * Client for istiod's certificate service (port 15012): a gRPC call over HTTP/2, authenticated by a ServiceAccount
+ * token for the audience `istio-ca`. It never presents an SVID as its client certificate, because istiod would renew
+ * the SVID even after its ServiceAccount is gone.
+ */
+import { Code, ConnectError, createClient } from '@connectrpc/connect';
+import { MeshpassError } from '@meshpass/identity';
+import { type IstiodOptions, openIstiodConnection } from './connection.ts';
+import { IstioCertificateService } from './generated/istio/v1/auth/ca_pb.ts';
+
+export interface IstiodSignRequest {
+  /** PEM. */
+  readonly csr: string;
+  /** Seconds. */
+  readonly ttl: number;
+  /** ServiceAccount token, audience `istio-ca`. */
+  readonly token: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface Istiod {
+  /**
+   * Requests a certificate.
+   * @returns PEM from istiod, leaf first, unverified
+   * @throws MeshpassError `ca_unavailable`; `detail.grpc` is the status name
+   */
+  sign(request: IstiodSignRequest): Promise<readonly string[]>;
+  close(): void;
+}
+
+const CALL_TIMEOUT_MS = 5_000;
+const MAX_ANSWER_BYTES = 256 * 1024;
+
+/** Creates the client, which connects on demand. */
+export function connectIstiod(options: IstiodOptions): Istiod {
+  const connection = openIstiodConnection(options, MAX_ANSWER_BYTES);
+  let closed = false;
+  return {
+    sign: async ({ csr, ttl, token, signal }) => {
+      if (closed) throw unavailable('this client is closed', 'Canceled');
+      const transport = connection.transport();
+      if (!transport) throw unavailable('the roots of the mesh are not known yet', 'Unavailable');
+      const headers = { authorization: `Bearer ${token}` };
+      try {
+        const request = { csr, validityDuration: BigInt(ttl) };
+        const how = { headers, timeoutMs: CALL_TIMEOUT_MS, ...(signal && { signal }) };
+        return (await createClient(IstioCertificateService, transport).createCertificate(request, how)).certChain;
+      } catch (thrown) {
+        const error = ConnectError.from(thrown);
+        throw unavailable(error.rawMessage, Code[error.code]!, error.cause);
+      }
+    },
+    close: () => {
+      closed = true;
+      connection.close();
+    },
+  };
+}
+
+function unavailable(said: string, grpc: string, cause?: unknown): MeshpassError {
+  return new MeshpassError('ca_unavailable', 'The mesh CA does not answer; try again shortly.', {
+    ...(cause !== undefined && { cause }),
+    detail: { grpc, said: said.slice(0, 500) },
+    retryAfter: 2,
+  });
+}

@@ -1,0 +1,99 @@
+/**
+ * Root certificates of the mesh, as text and from an operator's file. The file is watched, because roots are rotated.
+ */
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { lifeOf } from '@meshpass/identity/certificate-life';
+import type { Log } from '../../base/index.ts';
+
+export interface RootsFile {
+  /** PEM, one certificate per entry. */
+  readonly roots: () => readonly string[];
+  /**
+   * Registers a listener.
+   * @returns function that unsubscribes it
+   */
+  readonly onChange: (listener: () => void) => () => void;
+  readonly close: () => void;
+}
+
+const LOOK_MS = 5_000;
+
+/**
+ * Reads the file now and then every few seconds. If it becomes unusable later, the last roots stay.
+ * @throws MeshpassError `config_invalid` if it is unusable now
+ */
+export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS): Promise<RootsFile> {
+  const listeners = new Set<() => void>();
+  let roots = await readRoots(path);
+  let said = '';
+  const timer = setInterval(() => {
+    readRoots(path).then(
+      (found) => {
+        said = '';
+        if (found.join('') === roots.join('')) return;
+        roots = found;
+        log.info({ path, roots: roots.length }, 'the mesh roots have changed');
+        for (const listener of listeners) listener();
+      },
+      (error: MeshpassError) => {
+        if (error.message !== said)
+          log.warn({ path, err: error }, 'the mesh roots cannot be read; the previous ones stay in use');
+        said = error.message;
+      },
+    );
+  }, lookMs);
+  timer.unref();
+  return {
+    roots: () => roots,
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => clearInterval(timer),
+  };
+}
+
+/**
+ * Splits PEM into certificates.
+ * @throws MeshpassError `config_invalid` if a block is not a certificate, or there is none
+ */
+export function splitRoots(text: string): readonly string[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  try {
+    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block).toString());
+  } catch (cause) {
+    throw new MeshpassError('config_invalid', 'A root certificate of the mesh cannot be read.', { cause });
+  }
+  throw new MeshpassError('config_invalid', 'The file with the mesh roots has no certificate.');
+}
+
+/** Lifetime of a mesh root, for metrics. */
+export interface RootLife {
+  /** First 16 digits of its SHA-256 fingerprint. */
+  readonly root: string;
+  /** Unix seconds. */
+  readonly notAfter: number;
+}
+
+/**
+ * Reads the lifetimes of roots.
+ * @param roots PEM, one certificate per entry
+ */
+export function rootLives(roots: readonly string[]): readonly RootLife[] {
+  return roots.map((pem) => {
+    const certificate = new X509Certificate(pem);
+    const root = certificate.fingerprint256.replaceAll(':', '').slice(0, 16).toLowerCase();
+    return { root, notAfter: lifeOf(certificate).notAfter };
+  });
+}
+
+async function readRoots(path: string): Promise<readonly string[]> {
+  const text = await readFile(path, 'utf8').catch((cause) => {
+    throw new MeshpassError('config_invalid', `--istiod-roots: ${path} cannot be read: ${fileProblem(cause)}.`, {
+      cause,
+    });
+  });
+  return splitRoots(text);
+}

@@ -1,0 +1,105 @@
+/** Verifies certificates from the mesh CA before they are used. */
+import { createHash, X509Certificate } from 'node:crypto';
+import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
+
+export interface SignedCertificate {
+  readonly spiffeId: string;
+  /** PEM, leaf first, without roots. */
+  readonly chain: string;
+  /** Unix seconds. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** SHA-256 of the root that the chain ends in, hex. */
+  readonly root: string;
+}
+
+export interface ExpectedCertificate {
+  readonly spiffeId: string;
+  /** SubjectPublicKeyInfo of the request, DER. */
+  readonly publicKey: Buffer;
+  /** Requested lifetime, seconds. */
+  readonly ttl: number;
+  /** PEM of the mesh's roots. */
+  readonly roots: readonly string[];
+  /** Unix seconds. */
+  readonly now: number;
+}
+
+/** Tolerated clock difference; istiod backdates by two minutes anyway. */
+const CLOCK_SLACK_SECONDS = 60;
+
+/**
+ * Verifies a chain.
+ * @param chain PEM blocks from the CA, leaf first
+ * @returns the chain without its roots, because a peer trusts only its own roots
+ * @throws MeshpassError `ca_unavailable`: another key or identity, a longer lifetime, a CA certificate, or a chain that
+ *   does not end in a root of the mesh
+ */
+export function verifyCertificate(chain: readonly string[], expected: ExpectedCertificate): SignedCertificate {
+  const all = readPem(chain);
+  const path = all.filter((certificate, index) => index === 0 || !isSelfSigned(certificate));
+  const [leaf] = path;
+  if (!leaf) throw refuse('it is empty', {});
+  if (leaf.ca) throw refuse('it may sign others', {});
+  const spiffeId = spiffeOfSan(leaf.subjectAltName);
+  if (spiffeId !== expected.spiffeId) throw refuse('it names another identity', { got: leaf.subjectAltName });
+  if (!leaf.publicKey.export({ type: 'spki', format: 'der' }).equals(expected.publicKey)) {
+    throw refuse('it is for another key', {});
+  }
+  const notBefore = seconds(leaf.validFromDate);
+  const notAfter = seconds(leaf.validToDate);
+  if (notAfter <= expected.now || notBefore > expected.now + CLOCK_SLACK_SECONDS) {
+    throw refuse('it is not valid now', { notBefore, notAfter });
+  }
+  if (notAfter > expected.now + expected.ttl + CLOCK_SLACK_SECONDS) {
+    throw refuse('its lifetime is longer than requested', { notAfter, ttl: expected.ttl });
+  }
+  const root = rootOf(path, readPem(expected.roots));
+  return { spiffeId, chain: path.map(pemOf).join(''), notBefore, notAfter, root: fingerprint(root) };
+}
+
+/** Returns the SHA-256 of a certificate, hex. */
+export function fingerprint(certificate: X509Certificate): string {
+  return createHash('sha256').update(certificate.raw).digest('hex');
+}
+
+function rootOf(path: readonly X509Certificate[], roots: readonly X509Certificate[]): X509Certificate {
+  return path.reduce<X509Certificate | undefined>((_, certificate, index) => {
+    const next = path[index + 1];
+    const issuers = next ? [next] : roots;
+    const issued = issuers.find((issuer) => certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey));
+    if (issued) return issued;
+    throw refuse('its chain does not end in a mesh root', { certificate: index, issuer: certificate.issuer });
+  }, undefined)!;
+}
+
+const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** Reads all certificates in the texts. */
+function readPem(texts: readonly string[]): X509Certificate[] {
+  try {
+    return texts.flatMap((text) => text.match(BLOCK) ?? []).map((pem) => new X509Certificate(pem));
+  } catch (cause) {
+    throw refuse('it cannot be read', {}, cause);
+  }
+}
+
+function isSelfSigned(certificate: X509Certificate): boolean {
+  return certificate.checkIssued(certificate) && certificate.verify(certificate.publicKey);
+}
+
+function pemOf(certificate: X509Certificate): string {
+  return certificate.toString();
+}
+
+function seconds(date: Date): number {
+  return Math.floor(date.getTime() / 1000);
+}
+
+function refuse(why: string, detail: Readonly<Record<string, unknown>>, cause?: unknown): MeshpassError {
+  const message = `The mesh CA issued a certificate that the broker refuses: ${why}.`;
+  return new MeshpassError('ca_unavailable', message, {
+    ...(cause !== undefined && { cause }),
+    detail: { refused: why, ...detail },
+  });
+}

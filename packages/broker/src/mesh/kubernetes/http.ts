@@ -1,0 +1,207 @@
+/**
+ * HTTP client for the Kubernetes API with kept-alive connections, time and size limits, and one kind of error. It uses
+ * plain node:https, because every certificate needs two of these calls.
+ */
+
+import type { IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { createSecureContext } from 'node:tls';
+import { MeshpassError } from '@meshpass/identity';
+import { readBounded } from '@meshpass/identity/limits/read-bounded';
+import { type KubernetesAccess, kubeconfigAccess, podAccess } from './access.ts';
+
+export interface KubernetesCall {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  /** Built with `path`, which encodes every part. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  /** Media type of the response. Default: `application/json`. */
+  readonly accept?: string;
+  /** Statuses other than 2xx that are not failures. */
+  readonly expect?: readonly number[];
+  readonly signal?: AbortSignal;
+}
+
+export interface KubernetesAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+export interface KubernetesHttp {
+  /**
+   * Sends a request.
+   * @throws MeshpassError `kubernetes_unavailable`, with the API server's status, reason and message in its detail
+   */
+  call(call: KubernetesCall): Promise<KubernetesAnswer>;
+  /** Calls `onLine` for every line of a streamed response. Resolves when the server ends it. */
+  stream(call: KubernetesCall, onLine: (line: string) => void): Promise<void>;
+  close(): void;
+}
+
+const CALL_TIMEOUT_MS = 5_000;
+/** How long a watch may be silent before its server counts as lost. Bookmarks arrive every minute. */
+const STREAM_SILENCE_MS = 150_000;
+const MAX_BODY_BYTES = 64 * 1024 * 1024;
+const MAX_SOCKETS = 64;
+
+/** Template tag that percent-encodes every inserted part: `path\`/api/v1/namespaces/${namespace}\``. */
+export function path(texts: TemplateStringsArray, ...parts: readonly string[]): string {
+  return texts.reduce((all, text, index) => `${all}${encodeURIComponent(parts[index - 1] ?? '')}${text}`);
+}
+
+/**
+ * Creates the client for the cluster of a kubeconfig.
+ * @param kubeconfig path; absent inside a Pod
+ * @throws MeshpassError `config_invalid`
+ */
+export async function connectKubernetes(kubeconfig: string | undefined): Promise<KubernetesHttp> {
+  return kubernetesHttp(kubeconfig ? await kubeconfigAccess(kubeconfig) : await podAccess(process.env));
+}
+
+/** Creates the client; connections are opened on demand. */
+export function kubernetesHttp(access: KubernetesAccess): KubernetesHttp {
+  const { servername, ...material } = access.tls;
+  const secureContext = createSecureContext(material);
+  const options = { secureContext, keepAlive: true, ...(servername && { servername }) };
+  const agent = new https.Agent({ ...options, maxSockets: MAX_SOCKETS, scheduling: 'lifo' });
+  // Watches keep a connection for minutes, so they must not use those of calls.
+  const watchAgent = new https.Agent({ ...options, keepAlive: false });
+
+  const open = async (call: KubernetesCall, via: https.Agent): Promise<IncomingMessage> => {
+    const payload = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body));
+    const authorization = await access.authorization().catch((cause) => {
+      throw unavailable(call, { cause });
+    });
+    const headers = {
+      accept: call.accept ?? 'application/json',
+      ...(authorization && { authorization }),
+      ...(payload && { 'content-type': call.contentType ?? 'application/json', 'content-length': payload.length }),
+    };
+    const query = call.query ? `?${new URLSearchParams(call.query)}` : '';
+    const attempt = (again: boolean): Promise<IncomingMessage> =>
+      new Promise((resolve, reject) => {
+        const { method, signal } = call;
+        const timeout = via === agent ? CALL_TIMEOUT_MS : STREAM_SILENCE_MS;
+        const request = https.request(`${access.server}${call.path}${query}`, {
+          agent: via,
+          method,
+          headers,
+          timeout,
+          ...(signal && { signal }),
+        });
+        request.on('timeout', () => request.destroy(new Error(`no answer within ${timeout} ms`)));
+        request.on('response', resolve);
+        request.on('error', (cause: NodeJS.ErrnoException) => {
+          // The server may close a kept-alive connection just as we write to it. It has not processed that request.
+          if (again && request.reusedSocket && (cause.code === 'ECONNRESET' || cause.code === 'EPIPE')) {
+            attempt(false).then(resolve, reject);
+          } else reject(unavailable(call, { cause }));
+        });
+        request.end(payload);
+      });
+    return attempt(true);
+  };
+
+  return {
+    call: async (call) => {
+      const response = await open(call, agent);
+      const status = response.statusCode ?? 0;
+      const text = await read(response).catch((cause) => {
+        throw unavailable(call, { cause });
+      });
+      if (status >= 200 && status < 300) return { status, body: json(call, text) };
+      // For an expected failure, the status is enough. If an API is not installed, the body is plain text.
+      if (call.expect?.includes(status)) return { status, body: undefined };
+      throw refused(call, status, text, response.headers['retry-after']);
+    },
+    stream: async (call, onLine) => {
+      const response = await open(call, watchAgent);
+      const status = response.statusCode ?? 0;
+      try {
+        if (status !== 200) throw refused(call, status, await read(response), undefined);
+        response.setEncoding('utf8');
+        let rest = '';
+        for await (const chunk of response as AsyncIterable<string>) {
+          const lines = (rest + chunk).split('\n');
+          rest = lines.pop()!;
+          if (rest.length > MAX_BODY_BYTES) throw new Error('a line of the watch is too long');
+          for (const line of lines) if (line !== '') onLine(line);
+        }
+      } catch (cause) {
+        response.destroy();
+        throw cause instanceof MeshpassError ? cause : unavailable(call, { cause });
+      }
+    },
+    close: () => {
+      agent.destroy();
+      watchAgent.destroy();
+    },
+  };
+}
+
+async function read(response: IncomingMessage): Promise<string> {
+  return (await readBounded(response, MAX_BODY_BYTES)).toString();
+}
+
+function json(call: KubernetesCall, text: string): unknown {
+  try {
+    return text === '' ? undefined : JSON.parse(text);
+  } catch (cause) {
+    throw unavailable(call, { cause });
+  }
+}
+
+/**
+ * Builds the error for an unexpected status. The API server's Status object explains it, and contains no secret of
+ * ours.
+ */
+function refused(call: KubernetesCall, status: number, text: string, after: string | undefined): MeshpassError {
+  let reason: unknown;
+  let message: unknown;
+  try {
+    ({ reason, message } = JSON.parse(text));
+  } catch {
+    message = text.slice(0, 200); // a proxy responds with HTML
+  }
+  const retryAfter = Number(after) > 0 ? Number(after) : undefined;
+  return unavailable(call, { status, reason, message: String(message).slice(0, 1000), retryAfter });
+}
+
+function unavailable(
+  call: KubernetesCall,
+  why: { cause?: unknown; status?: number; reason?: unknown; message?: string; retryAfter?: number | undefined },
+): MeshpassError {
+  const { cause, retryAfter, ...said } = why;
+  const text = 'Kubernetes does not answer properly; nothing was issued. Try again shortly.';
+  const reachable = why.status === undefined ? { connection: String((cause as Error)?.message ?? cause) } : {};
+  return new MeshpassError('kubernetes_unavailable', text, {
+    ...(cause !== undefined && { cause }),
+    detail: { method: call.method, path: call.path, ...said, ...reachable },
+    retryAfter: retryAfter ?? 2,
+  });
+}
+
+/**
+ * Converts an error that Kubernetes would repeat into an error for the author of the change.
+ * @returns MeshpassError `policy_forbidden`; undefined if a retry may help
+ */
+export function permanentRefusal(error: MeshpassError): MeshpassError | undefined {
+  if (!isFinal(error)) return undefined;
+  const { method, path, message } = error.detail;
+  const said = String(message).split('\n')[0]!.slice(0, 300);
+  return new MeshpassError('policy_forbidden', `Kubernetes refused ${method} ${path}: ${said}`, { cause: error });
+}
+
+/** Whether an object's namespace was deleted after the cluster was listed. The next list will not contain it. */
+export function isNamespaceEnding({ detail }: MeshpassError): boolean {
+  return detail.status === 403 && String(detail.message).includes('because it is being terminated');
+}
+
+function isFinal(error: MeshpassError): boolean {
+  const { code, detail } = error;
+  const status = Number(detail.status ?? 0);
+  if (isNamespaceEnding(error)) return false;
+  return code === 'kubernetes_unavailable' && status >= 400 && status < 500 && ![408, 409, 429].includes(status);
+}

@@ -1,0 +1,52 @@
+/**
+ * Secret with the keys shared by the brokers of a store. It is created once, by an identity without any other
+ * permission.
+ */
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { connectKubernetes, type KubernetesHttp, path } from './http.ts';
+
+export interface KeysSecret {
+  readonly namespace: string;
+  readonly name: string;
+  /** Path of the kubeconfig; absent inside a Pod. */
+  readonly kubeconfig?: string | undefined;
+  /** Whether to add a token for break-glass access. */
+  readonly withOperatorToken?: boolean;
+}
+
+const CONFLICT = 409;
+
+/**
+ * Creates the Secret with a new audit key (Ed25519), and an operator token if requested. The brokers add their signing
+ * key. An existing Secret is neither read nor changed.
+ * @returns false if the Secret already exists
+ * @throws MeshpassError `config_invalid` if there is no access to a cluster, `kubernetes_unavailable`
+ */
+export async function createKeysSecret({ kubeconfig, ...secret }: KeysSecret): Promise<boolean> {
+  const http = await connectKubernetes(kubeconfig);
+  try {
+    return await create(http, secret);
+  } finally {
+    http.close();
+  }
+}
+
+async function create(http: KubernetesHttp, { namespace, name, withOperatorToken }: KeysSecret): Promise<boolean> {
+  const ed25519 = generateKeyPairSync('ed25519');
+  const answer = await http.call({
+    method: 'POST',
+    path: path`/api/v1/namespaces/${namespace}/secrets`,
+    expect: [CONFLICT],
+    body: {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      type: 'Opaque',
+      metadata: { name },
+      stringData: {
+        'audit-key.pem': ed25519.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+        ...(withOperatorToken && { 'operator-token': randomBytes(32).toString('base64url') }),
+      },
+    },
+  });
+  return answer.status !== CONFLICT;
+}

@@ -1,0 +1,163 @@
+/** Kubernetes operations that the broker needs. deploy/helm/meshpass/files/broker-rbac.yaml grants exactly these. */
+
+import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import type { KubernetesHttp } from './http.ts';
+import { collectionPath, objectPath } from './resources.ts';
+
+export const FIELD_MANAGER = 'meshpass';
+
+export interface ListedObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly creationTimestamp?: string;
+    readonly deletionTimestamp?: string;
+  };
+  readonly [member: string]: unknown;
+}
+
+/** Every method throws MeshpassError `kubernetes_unavailable`. */
+export interface Kubernetes {
+  /** Creates a ServiceAccount unless it exists. */
+  createServiceAccount(namespace: string, name: string, signal?: AbortSignal): Promise<void>;
+  deleteServiceAccount(namespace: string, name: string): Promise<void>;
+  /**
+   * Requests a token (TokenRequest, authentication.k8s.io/v1).
+   * @param seconds lifetime; Kubernetes requires at least 600
+   * @returns the token, or undefined if the ServiceAccount does not exist
+   */
+  requestToken(
+    of: { readonly namespace: string; readonly name: string },
+    audience: string,
+    seconds: number,
+    signal?: AbortSignal,
+  ): Promise<string | undefined>;
+  /** Reviews a token (TokenReview); returns its user name, or undefined if it is not valid for this audience. */
+  reviewToken(token: string, audience: string): Promise<string | undefined>;
+  /** Applies an object with server-side apply, and takes over fields that others have set. */
+  apply(manifest: Manifest): Promise<void>;
+  /**
+   * Applies an object as a dry run, including admission. An object whose namespace does not exist yet cannot be
+   * checked, and passes.
+   */
+  rehearse(manifest: Manifest): Promise<void>;
+  /** Deletes an object with everything it owns. A missing object is not an error. */
+  remove(object: {
+    readonly kind: string;
+    readonly metadata: { readonly name: string; readonly namespace?: string };
+  }): Promise<void>;
+  list(kind: string, labelSelector: string, namespace?: string): Promise<readonly ListedObject[]>;
+}
+
+const Token = z.object({ status: z.object({ token: z.string().min(1) }) });
+const Review = z.object({
+  status: z.object({
+    authenticated: z.boolean().optional(),
+    audiences: z.array(z.string()).optional(),
+    user: z.object({ username: z.string().optional() }).optional(),
+  }),
+});
+const List = z.object({
+  items: z.array(z.looseObject({ metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }) })),
+});
+
+/**
+ * Blocks writes while this broker is not known to be active, because its list of revoked principals may be older than
+ * the cluster's. Tokens and reviews for its own requests remain allowed.
+ */
+export function writeOnlyAsLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
+  const refuseUnlessHeld = async () => {
+    if (!isLeader())
+      throw new MeshpassError('kubernetes_unavailable', 'This broker is not the active one, so it changes nothing.');
+  };
+  return {
+    ...cluster,
+    createServiceAccount: (...of) => refuseUnlessHeld().then(() => cluster.createServiceAccount(...of)),
+    deleteServiceAccount: (...of) => refuseUnlessHeld().then(() => cluster.deleteServiceAccount(...of)),
+    apply: (...of) => refuseUnlessHeld().then(() => cluster.apply(...of)),
+    remove: (...of) => refuseUnlessHeld().then(() => cluster.remove(...of)),
+  };
+}
+
+/** Creates the operations on a client. */
+export function kubernetes(http: KubernetesHttp): Kubernetes {
+  return {
+    createServiceAccount: async (namespace, name, signal) => {
+      const body = {
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        automountServiceAccountToken: false,
+        metadata: { name, namespace, labels: { [MANAGED_BY_LABEL]: MANAGED_BY } },
+      };
+      const path = collectionPath('ServiceAccount', namespace);
+      await http.call({ method: 'POST', path, body, expect: [409], ...(signal && { signal }) });
+    },
+    deleteServiceAccount: async (namespace, name) => {
+      const path = objectPath({ kind: 'ServiceAccount', metadata: { namespace, name } });
+      await http.call({ method: 'DELETE', path, expect: [404] });
+    },
+    requestToken: async (of, audience, seconds, signal) => {
+      const answer = await http.call({
+        method: 'POST',
+        path: `${objectPath({ kind: 'ServiceAccount', metadata: of })}/token`,
+        body: {
+          apiVersion: 'authentication.k8s.io/v1',
+          kind: 'TokenRequest',
+          spec: { audiences: [audience], expirationSeconds: seconds },
+        },
+        expect: [404],
+        ...(signal && { signal }),
+      });
+      return answer.status === 404 ? undefined : understood(Token, answer.body).status.token;
+    },
+    reviewToken: async (token, audience) => {
+      const body = {
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenReview',
+        spec: { token, audiences: [audience] },
+      };
+      const path = '/apis/authentication.k8s.io/v1/tokenreviews';
+      const { status } = understood(Review, (await http.call({ method: 'POST', path, body })).body);
+      // An authenticator without audience support returns no audiences. The token could then be meant for any audience.
+      if (!status.authenticated || !status.audiences?.includes(audience)) return undefined;
+      return status.user?.username;
+    },
+    apply: async (manifest) => void (await http.call(applyCall(manifest))),
+    rehearse: async (manifest) => {
+      const { query, ...call } = applyCall(manifest);
+      await http.call({ ...call, query: { ...query, dryRun: 'All' }, expect: [404] });
+    },
+    remove: async (object) => {
+      const query = { propagationPolicy: 'Background' };
+      await http.call({ method: 'DELETE', path: objectPath(object), query, expect: [404] });
+    },
+    list: async (kind, labelSelector, namespace) => {
+      const path = collectionPath(kind, namespace);
+      return understood(List, (await http.call({ method: 'GET', path, query: { labelSelector } })).body)
+        .items as readonly ListedObject[];
+    },
+  };
+}
+
+function applyCall(manifest: Manifest) {
+  return {
+    method: 'PATCH' as const,
+    path: objectPath(manifest),
+    query: { fieldManager: FIELD_MANAGER, force: 'true' },
+    contentType: 'application/apply-patch+yaml',
+    body: manifest,
+  };
+}
+
+function understood<T>(schema: z.ZodType<T>, body: unknown): T {
+  const read = schema.safeParse(body);
+  if (read.success) return read.data;
+  // The body is never included, because it may contain a token.
+  throw new MeshpassError('kubernetes_unavailable', 'Kubernetes sent an unexpected response.', {
+    detail: { issues: read.error.issues.map(({ path, code }) => `${path.join('.')}: ${code}`) },
+  });
+}

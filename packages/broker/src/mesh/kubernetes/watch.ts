@@ -1,0 +1,151 @@
+/**
+ * Maintains a local copy of all objects of a kind: lists them, then watches from the list's version. It lists again if
+ * the server has dropped the version (410), or whenever in doubt (Kubernetes API concepts, "Efficient detection of
+ * changes").
+ */
+import type { MeshpassError } from '@meshpass/identity';
+import { toMeshpassError } from '@meshpass/identity';
+import { pause } from '../../base/index.ts';
+import type { KubernetesHttp } from './http.ts';
+
+export interface WatchOptions<T> {
+  readonly http: KubernetesHttp;
+  /** Path of the collection. */
+  readonly path: string;
+  readonly fieldSelector?: string;
+  /** Converts an object to the value to keep, or undefined to skip it. */
+  readonly keep: (object: unknown) => T | undefined;
+  /** Called after every change to the kept values, and after the first complete list. */
+  readonly onChange: () => void;
+  readonly onFault: (fault: MeshpassError) => void;
+  /** Random number from 0 to 1. */
+  readonly random: () => number;
+}
+
+export interface Watched<T> {
+  /**
+   * Undefined until the first list is complete. After that, the last known state, even while the server is unavailable.
+   */
+  readonly all: () => readonly T[] | undefined;
+  /** Whether the watch is connected now. */
+  readonly fresh: () => boolean;
+  readonly close: () => void;
+}
+
+const PAGE = 500;
+const FIRST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 10_000;
+/** Duration after which the server ends a watch; resuming is free. */
+const WATCH_SECONDS = 300;
+
+/** A watch that a server or proxy ends sooner than this is not reopened immediately. */
+const SHORT_WATCH_MS = 1_000;
+
+interface ApiObject {
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly resourceVersion: string };
+}
+interface ApiEvent {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  readonly object: ApiObject & { readonly code?: number; readonly message?: string };
+}
+
+/** Starts the watch. */
+export function watch<T>(options: WatchOptions<T>): Watched<T> {
+  const stop = new AbortController();
+  let kept: Map<string, T> | undefined;
+  let fresh = false;
+
+  const list = async (): Promise<string> => {
+    const found = new Map<string, T>();
+    let version = '';
+    let token = '';
+    do {
+      const query = { limit: String(PAGE), ...select(options), ...(token && { continue: token }) };
+      const { body } = await options.http.call({ method: 'GET', path: options.path, query, signal: stop.signal });
+      const page = body as { metadata: { resourceVersion: string; continue?: string }; items: readonly ApiObject[] };
+      for (const object of page.items) {
+        const value = options.keep(object);
+        if (value !== undefined) found.set(keyOf(object), value);
+      }
+      version = page.metadata.resourceVersion;
+      token = page.metadata.continue ?? '';
+    } while (token);
+    const changed = !kept || JSON.stringify([...kept]) !== JSON.stringify([...found]);
+    kept = found;
+    fresh = true;
+    if (changed) options.onChange();
+    return version;
+  };
+
+  /**
+   * Follows the changes.
+   * @returns the version to resume from, or undefined if a new list is needed
+   */
+  const follow = async (from: string): Promise<string | undefined> => {
+    let version: string | undefined = from;
+    const query = {
+      watch: '1',
+      allowWatchBookmarks: 'true',
+      resourceVersion: from,
+      timeoutSeconds: String(WATCH_SECONDS),
+      ...select(options),
+    };
+    const call = { method: 'GET', path: options.path, query, signal: stop.signal } as const;
+    await options.http.stream(call, (line) => {
+      if (version === undefined) return;
+      const event = JSON.parse(line) as ApiEvent;
+      if (event.type === 'ERROR') version = undefined;
+      else version = event.object.metadata.resourceVersion;
+      if (event.type === 'ERROR' || event.type === 'BOOKMARK') return;
+      if (update(event)) options.onChange();
+    });
+    return version;
+  };
+
+  const update = ({ type, object }: ApiEvent): boolean => {
+    const key = keyOf(object);
+    const before = kept!.get(key);
+    const after = type === 'DELETED' ? undefined : options.keep(object);
+    if (after === undefined) return kept!.delete(key);
+    kept!.set(key, after);
+    return JSON.stringify(before) !== JSON.stringify(after);
+  };
+
+  const run = async (): Promise<void> => {
+    let version: string | undefined;
+    let failures = 0;
+    while (!stop.signal.aborted) {
+      const began = performance.now();
+      try {
+        version ??= await list();
+        fresh = true;
+        version = await follow(version);
+        if (performance.now() - began > SHORT_WATCH_MS) failures = 0;
+        else await pause(SHORT_WATCH_MS * options.random(), stop.signal);
+      } catch (thrown) {
+        if (stop.signal.aborted) return;
+        // Changes may have been missed, and the server may be another one, so list again.
+        version = undefined;
+        fresh = false;
+        options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A watch of the cluster was interrupted.'));
+        const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++);
+        await pause(longest * (0.5 + options.random() / 2), stop.signal);
+      }
+    }
+  };
+  void run();
+
+  return {
+    all: () => kept && [...kept.values()],
+    fresh: () => fresh,
+    close: () => stop.abort(),
+  };
+}
+
+function keyOf({ metadata }: ApiObject): string {
+  return `${metadata.namespace ?? ''}/${metadata.name}`;
+}
+
+function select(options: { readonly fieldSelector?: string }): { fieldSelector?: string } {
+  return options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector };
+}

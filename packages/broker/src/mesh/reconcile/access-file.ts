@@ -1,0 +1,148 @@
+/**
+ * Reads the access file and its includes from disk, and reloads them on any change. Directories are watched, because a
+ * mounted ConfigMap is replaced by swapping a symbolic link beside the file. Files are also polled, because no file
+ * system guarantees events.
+ */
+import { type FSWatcher, readFileSync, realpathSync, watch as watchFile } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { type Access, loadAccess } from '@meshpass/access';
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+
+/** An access file's texts by path, as in `include`. */
+export interface AccessTexts {
+  readonly main: string;
+  /** Files in reading order. */
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** Access file read from disk. */
+export interface DiskFile extends AccessTexts {
+  /** SHA-256 of all texts, hex. */
+  readonly digest: string;
+}
+
+export interface AccessFile {
+  /** Reads the file now and reports it, even if it is unchanged. */
+  reload(): Promise<void>;
+  close(): void;
+}
+
+export interface AccessFileOptions {
+  readonly path: string;
+  /** Receives each file that parses, with its includes. */
+  readonly onFile: (access: Access, file: DiskFile) => void;
+  /** Receives the error of a file that cannot be read or parsed; called once per content. */
+  readonly onRefused: (error: MeshpassError) => void;
+}
+
+/** @returns SHA-256 of the texts in order, hex */
+export function digestOfTexts(files: DiskFile['files']): string {
+  return sha256Hex(JSON.stringify(Object.values(files)));
+}
+
+const POLL_MS = 5_000;
+/** Delay after an event, because editors write in several steps. */
+const SETTLE_MS = 50;
+
+/** Opens the access file and reports its content in the next microtask. */
+export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions): AccessFile {
+  /** Text of each file in the last read, by path on disk; undefined if it must be read again. */
+  let seen: ReadonlyMap<string, string> | undefined;
+  let refused: string | undefined;
+  let settling: NodeJS.Timeout | undefined;
+  const watchers = new Map<string, FSWatcher>();
+
+  const look = (): void => {
+    if (seen && isUnchanged(path, seen)) return;
+    const read = new Map<string, string>();
+    try {
+      const { access, ...texts } = load(path, read);
+      seen = read;
+      refused = undefined;
+      onFile(access, { digest: digestOfTexts(texts.files), ...texts });
+    } catch (thrown) {
+      // An unreadable file may become readable without a change to the readable ones.
+      seen = undefined;
+      const error = toMeshpassError(thrown);
+      if (refused === error.message) return;
+      refused = error.message;
+      onRefused(error);
+    } finally {
+      follow(new Set([path, ...read.keys()].map((file) => dirname(file))));
+    }
+  };
+
+  const soon = (): void => {
+    clearTimeout(settling);
+    settling = setTimeout(look, SETTLE_MS);
+  };
+  const follow = (directories: ReadonlySet<string>): void => {
+    for (const [directory, watcher] of watchers) {
+      if (directories.has(directory)) continue;
+      watcher.close();
+      watchers.delete(directory);
+    }
+    for (const directory of directories) {
+      if (watchers.has(directory)) continue;
+      try {
+        const watcher = watchFile(directory, soon).on('error', () => {
+          watcher.close();
+          watchers.delete(directory);
+        });
+        watchers.set(directory, watcher);
+      } catch {
+        // The directory is missing, or inotify is exhausted; polling detects changes instead.
+      }
+    }
+  };
+  const poll = setInterval(look, POLL_MS);
+  queueMicrotask(look);
+
+  return {
+    reload: async () => {
+      seen = undefined;
+      refused = undefined;
+      look();
+    },
+    close: () => {
+      clearTimeout(settling);
+      clearInterval(poll);
+      for (const watcher of watchers.values()) watcher.close();
+      watchers.clear();
+    },
+  };
+}
+
+/**
+ * @returns the current file with its includes, by path relative to it
+ * @throws MeshpassError `access_*`
+ */
+export function readAccessFile(path: string): AccessTexts {
+  const { main, files } = load(path, new Map());
+  return { main, files };
+}
+
+/**
+ * Loads the file with its includes.
+ * @param read receives each file's text by path on disk, even if a later file is refused
+ */
+function load(path: string, read: Map<string, string>): AccessTexts & { readonly access: Access } {
+  const files: Record<string, string> = {};
+  const { access } = loadAccess(path, {
+    onRead: (from, text, name) => {
+      read.set(from, text);
+      files[name] = text;
+    },
+  });
+  return { access, main: basename(path), files };
+}
+
+function isUnchanged(path: string, seen: ReadonlyMap<string, string>): boolean {
+  try {
+    const [first] = seen.keys();
+    return realpathSync(path) === first && [...seen].every(([file, text]) => readFileSync(file, 'utf8') === text);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * Converges the cluster to the compiled access file from any state: applies the wanted objects and removes our unwanted
+ * ones. Denials are applied before openings, so that a Gateway opens only once its policies are in place.
+ */
+
+import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { permanentRefusal } from '../kubernetes/http.ts';
+import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
+import { COMPILED } from './revocation/deny-policy.ts';
+import { RETIRED, readRetired, retire } from './revocation/retired-grants.ts';
+
+export interface ApplyOptions {
+  readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
+  readonly rootNamespace: string;
+  readonly gatewayNamespace: string;
+  /** Unix seconds. */
+  readonly now: number;
+  /** How long a removed grant's SVID may remain valid, seconds. */
+  readonly svidLife: number;
+}
+
+export interface Applied {
+  readonly applied: number;
+  /** Removed objects as `Kind namespace/name`. */
+  readonly removed: readonly string[];
+  /** Unix seconds at which it should run again even without a change. */
+  readonly nextChange: number | undefined;
+}
+
+/** Order in which kinds are applied. Removal uses the reverse order, so that openings close before denials go. */
+const ORDER = [
+  ...(['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'] as const),
+];
+const AT_ONCE = 8;
+
+/**
+ * Applies the manifests, stopping at the first failure. A partial result denies more, never less.
+ * @throws MeshpassError `kubernetes_unavailable`, `internal` for a kind that is not in ORDER
+ */
+export async function applyManifests(wanted: readonly Manifest[], options: ApplyOptions): Promise<Applied> {
+  const { kubernetes } = options;
+  const rank = (object: { readonly kind: string }): number => ORDER.indexOf(object.kind as (typeof ORDER)[number]);
+  const unknown = wanted.find((manifest) => rank(manifest) < 0);
+  if (unknown) throw new MeshpassError('internal', `The order in which to apply a ${unknown.kind} is not known.`);
+
+  const present = await readPresent(options);
+  const keys = new Set(wanted.map(keyOf));
+  const standing = new Set(present.map(keyOf));
+  const unwanted = present.filter(
+    (object) => !keys.has(keyOf(object)) && object.metadata.deletionTimestamp === undefined,
+  );
+
+  const retirement = await applyRetirement(wanted, unwanted, options);
+  for (const kind of ORDER) {
+    const ofKind = wanted.filter((manifest) => manifest.kind === kind);
+    refuseEnding(ofKind, present);
+    // An existing guard may be widened only after the rules for the newly admitted traffic are in place.
+    const [guards, others] = partition(ofKind, (one) => isGuard(one, options) && standing.has(keyOf(one)));
+    await batches(others, (manifest) => kubernetes.apply(labelled(manifest)));
+    await batches(guards, (manifest) => kubernetes.apply(labelled(manifest)));
+  }
+  for (const kind of ORDER.toReversed()) {
+    const ofKind = unwanted.filter((object) => object.kind === kind);
+    await batches(ofKind, (object) => kubernetes.remove(object));
+  }
+  if (!retirement.policy) {
+    const metadata = { name: RETIRED, namespace: options.rootNamespace };
+    await kubernetes.remove({ kind: 'AuthorizationPolicy', metadata });
+  }
+  const removed = unwanted.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`);
+  return { applied: wanted.length, removed, nextChange: retirement.nextChange };
+}
+
+/**
+ * Checks with a dry run whether the cluster would accept the manifests.
+ * @throws MeshpassError `policy_forbidden` if it would not, `kubernetes_unavailable` if it does not answer
+ */
+export async function rehearse(
+  manifests: readonly Manifest[],
+  kubernetes: Pick<Kubernetes, 'rehearse'>,
+): Promise<void> {
+  await batches(manifests, (manifest) =>
+    kubernetes.rehearse(labelled(manifest)).catch((thrown: unknown) => {
+      throw (thrown instanceof MeshpassError && permanentRefusal(thrown)) || thrown;
+    }),
+  );
+}
+
+function isGuard({ kind, metadata }: Manifest, { rootNamespace }: ApplyOptions): boolean {
+  return kind === 'AuthorizationPolicy' && metadata.namespace === rootNamespace;
+}
+
+function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): readonly [T[], T[]] {
+  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
+}
+
+async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly Present[], options: ApplyOptions) {
+  const isNamespace = ({ kind }: { readonly kind: string }): boolean => kind === 'Namespace';
+  const gone = unwanted.filter(isNamespace);
+  const current = await readRetired(options.kubernetes, options.rootNamespace);
+  const retirement = retire(
+    current,
+    gone.map(({ metadata }) => metadata.name),
+    new Set(wanted.filter(isNamespace).map(({ metadata }) => metadata.name)),
+    { now: options.now, life: options.svidLife, rootNamespace: options.rootNamespace },
+  );
+  if (retirement.policy) await options.kubernetes.apply(retirement.policy);
+  return retirement;
+}
+
+/** Refuses to write to objects that are being deleted: the write would succeed and then vanish. */
+function refuseEnding(wanted: readonly Manifest[], present: readonly Present[]): void {
+  const ending = present.filter(({ metadata }) => metadata.deletionTimestamp !== undefined).map(keyOf);
+  const still = wanted.find((manifest) => ending.includes(keyOf(manifest)));
+  if (!still) return;
+  const name = `${still.kind} ${still.metadata.name}`;
+  throw new MeshpassError('kubernetes_unavailable', `${name} is still being removed; it is created again after that.`);
+}
+
+type Present = ListedObject & { readonly kind: string };
+
+/** Lists our objects. Kinds without a fixed namespace are listed in all namespaces. */
+async function readPresent(options: ApplyOptions): Promise<readonly Present[]> {
+  const { kubernetes, rootNamespace, gatewayNamespace } = options;
+  const home: Partial<Record<string, string>> = { RequestAuthentication: rootNamespace, Gateway: gatewayNamespace };
+  const lists = await Promise.all(
+    ORDER.map(async (kind) =>
+      (await kubernetes.list(kind, COMPILED, home[kind])).map((object) => ({ ...object, kind })),
+    ),
+  );
+  // Deleting a Namespace deletes everything in it, so only those created for a grant are considered.
+  return lists
+    .flat()
+    .filter(({ kind, metadata }) => kind !== 'Namespace' || metadata.labels?.[GRANT_LABEL] !== undefined);
+}
+
+/** Adds the label that identifies our objects. The compiler is not trusted to set it. */
+function labelled(manifest: Manifest): Manifest {
+  const { metadata } = manifest;
+  return { ...manifest, metadata: { ...metadata, labels: { ...metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY } } };
+}
+
+function keyOf({
+  kind,
+  metadata,
+}: Pick<Manifest, 'kind'> & { metadata: { name: string; namespace?: string } }): string {
+  return `${kind}/${metadata.namespace ?? ''}/${metadata.name}`;
+}
+
+async function batches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (let from = 0; from < items.length; from += AT_ONCE) {
+    await Promise.all(items.slice(from, from + AT_ONCE).map(work));
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The watched cluster: Namespaces, Services, the Pods behind granted Services, ClusterRoles, foreign policies and the
+ * mesh's roots.
+ */
+
+import { byName, type Mesh } from '@meshpass/istio';
+import { z } from 'zod';
+import type { Log } from '../../base/index.ts';
+import { type RootsFile, splitRoots } from '../istiod/roots.ts';
+import type { KubernetesHttp } from '../kubernetes/http.ts';
+import { collectionPath } from '../kubernetes/resources.ts';
+import { type Watched, watch } from '../kubernetes/watch.ts';
+import {
+  type RunningPod,
+  toClusterRole,
+  toGeneration,
+  toNamespace,
+  toPod,
+  toPolicy,
+  toService,
+  withWorkloads,
+} from './mesh-objects.ts';
+
+export interface ClusterViewOptions {
+  readonly http: KubernetesHttp;
+  /** Namespace of the ConfigMap with the mesh's roots. istiod writes one to every namespace. */
+  readonly rootsNamespace: string;
+  /** Roots from an operator's file instead of the ConfigMap. */
+  readonly rootsFile?: RootsFile;
+  readonly log: Log;
+  /** Random number from 0 to 1. */
+  readonly random: () => number;
+}
+
+type WatchedMesh = Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
+
+export interface ClusterView {
+  /** Undefined until everything watched has been listed. */
+  readonly current: () => WatchedMesh | undefined;
+  /** Same view without workloads, which are known only in followed namespaces. Determines which to follow. */
+  readonly outline: () => WatchedMesh | undefined;
+  /** Our own policies with their generations, which reveal edits by others. */
+  readonly ours: () => readonly string[];
+  /** PEM, one certificate per entry. */
+  readonly roots: () => readonly string[];
+  readonly unready: () => readonly string[];
+  /** Watches the Pods of exactly these namespaces. */
+  follow(namespaces: readonly string[]): void;
+  readonly onChange: (listener: () => void) => () => void;
+  close(): void;
+}
+
+const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const;
+const ConfigMap = z.object({ data: z.record(z.string(), z.string()).optional() });
+
+/** Starts the watches. */
+export function viewCluster(options: ClusterViewOptions): ClusterView {
+  const { http, log, random } = options;
+  const listeners = new Set<() => void>();
+  const onChange = (): void => {
+    for (const listener of listeners) listener();
+  };
+  const start = <T>(path: string, keep: (object: unknown) => T | undefined, fieldSelector?: string): Watched<T> =>
+    watch({
+      http,
+      path,
+      keep,
+      onChange,
+      random,
+      ...(fieldSelector && { fieldSelector }),
+      onFault: (fault) =>
+        log.warn({ watch: path, ...fault.detail }, 'a watch of the cluster was interrupted; listing again'),
+    });
+
+  const services = start(collectionPath('Service'), toService);
+  const namespaces = start(collectionPath('Namespace'), toNamespace);
+  // A role may later allow more than a grant may give; the grant then loses it.
+  const clusterRoles = start(collectionPath('ClusterRole'), toClusterRole);
+  const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
+  const authentications = ['RequestAuthentication', 'PeerAuthentication'].map((kind) =>
+    start(collectionPath(kind), toGeneration),
+  );
+  const { rootsFile } = options;
+  const unfollow = rootsFile?.onChange(onChange);
+  const configMap = rootsFile
+    ? undefined
+    : start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`);
+  const pods = new Map<string, Watched<RunningPod>>();
+
+  let lastKnown: readonly string[] = [];
+  /**
+   * Returns the roots, or the last known ones. Without roots, no certificate could be verified and all traffic would
+   * stop. So nothing changes if the ConfigMap is empty or deleted (istiod recreates it), or the API server is
+   * unavailable.
+   */
+  const roots = (): readonly string[] => {
+    const found = rootsFile?.roots() ?? configMap?.all()?.flat() ?? [];
+    if (found.length > 0) lastKnown = found;
+    return lastKnown;
+  };
+
+  const view = (running: readonly RunningPod[]) => {
+    const found = services.all();
+    const written = policies.all();
+    const live = namespaces.all();
+    const roles = clusterRoles.all();
+    if (!found || !written || !live || !roles) return undefined;
+    const names = new Set(live.map(({ name }) => name));
+    return {
+      // A namespace that is being deleted accepts no policies, so its Services no longer count.
+      services: found
+        .filter(({ namespace }) => names.has(namespace))
+        .map((service) => withWorkloads(service, running))
+        .sort(byName),
+      namespaces: live.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+      clusterRoles: roles.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+      foreignPolicies: written.flatMap((one) => (one.ours || !one.policy ? [] : [one.policy])).sort(byName),
+    };
+  };
+
+  return {
+    roots,
+    current: () => {
+      const running = [...pods.values()].map((watched) => watched.all());
+      return running.includes(undefined) ? undefined : view(running.flatMap((some) => some ?? []));
+    },
+    outline: () => view([]),
+    ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
+    unready: () => [
+      ...(roots().length === 0 ? ['the roots of the mesh are not known yet'] : []),
+      ...(services.all() && policies.all() && namespaces.all() && clusterRoles.all()
+        ? []
+        : ['the cluster has not been listed yet']),
+    ],
+    follow: (namespaces) => {
+      for (const [namespace, watched] of pods) {
+        if (namespaces.includes(namespace)) continue;
+        watched.close();
+        pods.delete(namespace);
+      }
+      for (const namespace of namespaces) {
+        if (!pods.has(namespace)) pods.set(namespace, start(collectionPath('Pod', namespace), toPod));
+      }
+    },
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => {
+      unfollow?.();
+      for (const watched of [
+        services,
+        namespaces,
+        policies,
+        clusterRoles,
+        ...authentications,
+        ...(configMap ? [configMap] : []),
+        ...pods.values(),
+      ])
+        watched.close();
+      listeners.clear();
+    },
+  };
+}
+
+function toRoots(object: unknown): readonly string[] | undefined {
+  const text = ConfigMap.parse(object).data?.[ROOTS.key];
+  return text === undefined ? undefined : splitRoots(text);
+}

@@ -1,0 +1,234 @@
+/** Assembles the broker's connections to the mesh: certificates, revocations, mesh state and edge token reviews. */
+
+import type { IdentityTokens } from '@meshpass/access';
+import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import type { Log } from '../../base/index.ts';
+import type { ActiveState } from '../../store/index.ts';
+import { certificateAuthority, type MeasuredAuthority } from '../istiod/authority.ts';
+import { type IstiodConnection, openIstiodConnection } from '../istiod/connection.ts';
+import { connectIstiod } from '../istiod/istiod.ts';
+import { openRootsFile } from '../istiod/roots.ts';
+import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
+import { kubernetesHttp } from '../kubernetes/http.ts';
+import { type Kubernetes, kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
+import { type KubernetesTokens, kubernetesTokens } from '../kubernetes/session-tokens.ts';
+import { readAccessFile } from './access-file.ts';
+import { rehearse } from './apply.ts';
+import { viewCluster } from './cluster-view.ts';
+import type { LiveMeshState, PolicyMesh } from './contract.ts';
+import { meshState } from './mesh-state.ts';
+import { readPolicyResources } from './policy-resources.ts';
+import { createRevoker, type MeshRevoker } from './revocation/revoker.ts';
+
+const label = z.string().refine(isDnsLabel, 'not a Kubernetes name');
+const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'not HOST:PORT');
+
+export const MeshConfig = z.strictObject({
+  /** Path of the kubeconfig; absent inside a Pod. */
+  kubeconfig: z.string().min(1).optional(),
+  /** Path of the access file. */
+  accessFile: z.string().min(1),
+  istiod: z
+    .strictObject({
+      address: hostPort.default('istiod.istio-system.svc:15012'),
+      /** DNS name in istiod's certificate. */
+      serverName: z.string().min(1).default('istiod.istio-system.svc'),
+      /**
+       * Path of a PEM file, which is reloaded on changes. Defaults to the ConfigMap `istio-ca-root-cert`, which follows
+       * rotations.
+       */
+      rootsFile: z.string().min(1).optional(),
+    })
+    .prefault({}),
+  trustDomain: z.string().refine(isTrustDomain, 'not a trust domain').default('cluster.local'),
+  rootNamespace: label.default('istio-system'),
+  clusterDomain: z.string().min(1).default('cluster.local'),
+  gateway: z
+    .strictObject({
+      namespace: label.default('meshpass-system'),
+      labels: z.record(z.string(), z.string()).default({ istio: 'meshpass-gateway' }),
+      port: z.number().int().min(1).max(65535).default(15443),
+    })
+    .prefault({}),
+  /** The API server's audience, from its `--api-audiences`. If absent, workspaces get no tokens for the API server. */
+  kubernetesAudience: z.string().min(1, 'must not be empty').max(512).optional(),
+  /** Whether GitOps applies the compiled access file. */
+  gitops: z.boolean().default(false),
+  /** Drift-repair interval, seconds. */
+  resyncSeconds: z.number().positive().default(60),
+});
+export type MeshConfig = z.input<typeof MeshConfig>;
+
+export interface MeshParts {
+  /** Token keys that sidecars must accept now. Call `state.tokenKeysChanged()` when they change. */
+  readonly tokens: () => IdentityTokens;
+  readonly log: Log;
+  /** Environment variables with the API server's address in a Pod. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Unix seconds. */
+  readonly now?: () => number;
+  /** Random number from 0 to 1. */
+  readonly random?: () => number;
+  /** Creates the revoker; defaults to createRevoker(). */
+  readonly makeRevoker?: typeof createRevoker;
+  /** Leadership. Only the active broker writes to Kubernetes. If absent, this is the only broker. */
+  readonly activeState?: Pick<ActiveState, 'activated' | 'isLeader'>;
+}
+
+export interface ConnectedMesh {
+  readonly authority: MeasuredAuthority;
+  readonly revoker: MeshRevoker;
+  readonly state: LiveMeshState;
+  /** Parts of the mesh needed for access file changes. */
+  readonly policy: PolicyMesh;
+  /** Parts for the relay of Envoy's configuration (mesh/xds/relay-source.ts). */
+  readonly istiod: {
+    readonly connection: IstiodConnection;
+    readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'requestToken'>;
+    readonly trustDomain: string;
+    readonly clusterDomain: string;
+  };
+  /** Issues tokens for the API server; absent if that is not configured. */
+  readonly kubernetesTokens: KubernetesTokens | undefined;
+  /**
+   * Reviews a ServiceAccount token for the audience `meshpass-broker`. The caller decides which user names belong to
+   * edges.
+   * @returns user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
+   * @throws MeshpassError `kubernetes_unavailable`
+   */
+  reviewEdgeToken(token: string): Promise<string | undefined>;
+  /**
+   * Reviews a ServiceAccount token for this audience.
+   * @returns user name, or undefined if the token is invalid
+   * @throws MeshpassError `kubernetes_unavailable`
+   */
+  reviewToken(token: string, audience: string): Promise<string | undefined>;
+  close(): void;
+}
+
+const EDGE_AUDIENCE = 'meshpass-broker';
+/** Maximum message from istiod on a stream, bytes: all clusters or endpoints of a grant. */
+const MAX_STREAM_MESSAGE = 32 * 1024 * 1024;
+/**
+ * Maximum token size. It exceeds that of any ServiceAccount token, and keeps clients from sending bulk data to
+ * TokenReview.
+ */
+const MAX_TOKEN_BYTES = 16 * 1024;
+
+/**
+ * Starts watching, applying and signing; `state.unready()` reports readiness. Neither Kubernetes nor istiod has to
+ * respond yet. SIGHUP reloads the access file.
+ * @throws MeshpassError `config_invalid`
+ */
+export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<ConnectedMesh> {
+  const read = MeshConfig.safeParse(given);
+  if (!read.success) {
+    const [issue] = read.error.issues;
+    const at = issue?.path.join('.') || 'the top level';
+    throw new MeshpassError('config_invalid', `The mesh configuration is invalid at ${at}: ${issue?.message}.`);
+  }
+  const config = read.data;
+  const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
+  const { rootsFile: path } = config.istiod;
+  const rootsFile = path === undefined ? undefined : await openRootsFile(path, log);
+  const access = config.kubeconfig
+    ? await kubeconfigAccess(config.kubeconfig)
+    : await podAccess(parts.env ?? process.env);
+  const http = kubernetesHttp(access);
+  const { activeState } = parts;
+  const cluster = activeState ? writeOnlyAsLeader(activeState.isLeader, kubernetes(http)) : kubernetes(http);
+
+  const view = viewCluster({
+    http,
+    log,
+    random,
+    rootsNamespace: config.rootNamespace,
+    ...(rootsFile && { rootsFile }),
+  });
+  const { trustDomain, rootNamespace, clusterDomain, gateway, accessFile } = config;
+  const state = meshState({
+    view,
+    kubernetes: cluster,
+    log,
+    now,
+    random,
+    accessFile,
+    mesh: { trustDomain, rootNamespace, clusterDomain, gateway },
+    tokens: parts.tokens,
+    gitops: config.gitops,
+    offersKubernetes: config.kubernetesAudience !== undefined,
+    resync: config.resyncSeconds * 1000,
+    activated: activeState?.activated,
+  });
+  const { makeRevoker = createRevoker } = parts;
+  const revoker = makeRevoker({
+    kubernetes: cluster,
+    trustDomain,
+    rootNamespace,
+    now,
+    httpServers: state.httpServers,
+  });
+  // Failing is harmless, because the list is applied again every minute.
+  state.onChange(() => void revoker.again().catch(() => undefined));
+  const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
+  const streams = openIstiodConnection({ ...config.istiod, roots: view.roots }, MAX_STREAM_MESSAGE);
+  const authority = certificateAuthority({
+    kubernetes: cluster,
+    istiod,
+    trustDomain,
+    now,
+    random,
+    roots: view.roots,
+    isRevoked: revoker.isRevoked,
+  });
+  const reload = (): void => void state.reload();
+  process.on('SIGHUP', reload);
+
+  return {
+    authority,
+    revoker,
+    state,
+    istiod: { connection: streams, kubernetes: cluster, trustDomain, clusterDomain },
+    kubernetesTokens:
+      config.kubernetesAudience === undefined
+        ? undefined
+        : kubernetesTokens(cluster, config.kubernetesAudience, access.tls.ca?.toString()),
+    policy: {
+      read: () => readPolicyResources(cluster),
+      shape: { trustDomain, rootNamespace, clusterDomain, gateway },
+      tokens: parts.tokens,
+      inForce: () => (state.inForce() ? state.access() : undefined),
+      // With GitOps, admission checks the GitOps controller, not the broker.
+      rehearse: async (manifests) => (config.gitops ? undefined : await rehearse(manifests, cluster)),
+      take: state.take,
+      resume: state.resume,
+      onDisk: () => readAccessFile(config.accessFile),
+      followDisk: state.followDisk,
+      drift: state.drift,
+      onChange: (listener) => {
+        const both = [view.onChange(listener), state.onChange(listener)];
+        return () => {
+          for (const cancel of both) cancel();
+        };
+      },
+    },
+    reviewEdgeToken: async (token) => {
+      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
+      return cluster.reviewToken(token, EDGE_AUDIENCE);
+    },
+    reviewToken: async (token, audience) => {
+      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
+      return cluster.reviewToken(token, audience);
+    },
+    close: () => {
+      process.off('SIGHUP', reload);
+      state.close();
+      view.close();
+      rootsFile?.close();
+      istiod.close();
+      streams.close();
+      http.close();
+    },
+  };
+}

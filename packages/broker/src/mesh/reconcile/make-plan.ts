@@ -1,0 +1,75 @@
+/** An access file compiled for the current mesh. Plans can be compared with each other. */
+
+import { type Access, compile, formatPlace, type IdentityTokens, leftOut, type Manifest } from '@meshpass/access';
+import { toMeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Mesh } from '@meshpass/istio';
+import type { ClusterView } from './cluster-view.ts';
+
+export interface Plan {
+  readonly access: Access;
+  readonly mesh: Mesh;
+  readonly manifests: readonly Manifest[];
+  /** Ids of the token keys that the plan publishes. */
+  readonly tokenKeys: ReadonlySet<string>;
+  /** Hash of the plan's manifests and of our existing policies when it was made. */
+  readonly content: string;
+}
+
+/** Mesh state that a plan is made for. */
+export interface PlanInput {
+  readonly mesh: Mesh;
+  /** Token keys that sidecars must accept now. */
+  readonly tokens: IdentityTokens;
+  /** Our existing policies. */
+  readonly ours: ReturnType<ClusterView['ours']>;
+}
+
+/**
+ * Compiles an access file.
+ * @throws MeshpassError of compile() if the mesh lacks something that the file grants
+ */
+export function makePlan(access: Access, planInput: PlanInput): Plan {
+  return planOf(access, planInput, compile(access, planInput.mesh, planInput.tokens));
+}
+
+/**
+ * Compiles a file in force whose mesh has changed, omitting missing objects.
+ * @returns also why the file would not come into force today; undefined if it would
+ */
+export function makeReducedPlan(
+  access: Access,
+  planInput: PlanInput,
+): { readonly plan: Plan; readonly missing: string | undefined } {
+  const manifests = compile(access, planInput.mesh, planInput.tokens, { missing: 'leave-out' });
+  const missing = whyRefused(() => compile(access, planInput.mesh, planInput.tokens));
+  return { plan: planOf(access, planInput, manifests), missing };
+}
+
+/**
+ * Lists selected Services that cannot be granted, at most 20 lines; empty if there are none. Anyone may create such a
+ * Service, so it causes only a warning.
+ */
+export function describeLeftOut({ access, mesh }: Plan): string {
+  const found = leftOut(access, mesh).map(({ place, message }) => `${formatPlace(place)} ${message}`);
+  return found.slice(0, 20).join('\n');
+}
+
+function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: readonly Manifest[]): Plan {
+  const content = sha256Hex(JSON.stringify([manifests, ours]));
+  return { access, mesh, manifests, tokenKeys: keyIds(tokens), content };
+}
+
+function keyIds({ jwks }: IdentityTokens): ReadonlySet<string> {
+  const { keys } = JSON.parse(jwks) as { readonly keys: readonly { readonly kid: string }[] };
+  return new Set(keys.map(({ kid }) => kid));
+}
+
+function whyRefused(work: () => unknown): string | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return toMeshpassError(error).message;
+  }
+}

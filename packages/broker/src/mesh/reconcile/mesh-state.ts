@@ -1,0 +1,329 @@
+/**
+ * State of the mesh and the access file. A file is watched, compiled, applied, and only then in force. An invalid new
+ * file changes nothing. If the mesh changes under a file in force, the missing objects are removed from the file.
+ */
+import { basename } from 'node:path';
+import { type Access, namespacesGranted } from '@meshpass/access';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Mesh } from '@meshpass/istio';
+import { isNamespaceEnding, permanentRefusal } from '../kubernetes/http.ts';
+import { openAccessFile } from './access-file.ts';
+import { answersOf } from './answers-of-plan.ts';
+import { applyPlan } from './apply-plan.ts';
+import type { LiveMeshState } from './contract.ts';
+import { createFormerAccess } from './former-access.ts';
+import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
+import { type MeshProblems, tell } from './mesh-problems.ts';
+import { createPendingChange } from './pending-change.ts';
+import { policyDecisions } from './policy-decisions.ts';
+import { reconciler } from './reconciler.ts';
+import { httpServersOf } from './revocation/ended-sessions.ts';
+import type { StateOptions } from './state-options.ts';
+
+const AGAIN = 'the one on disk is refused, and the one that was in force before the start is in force again';
+
+/** Delay after a change. Changes come in bursts, because a rollout replaces Pods one by one. */
+const SETTLE_MS = 100;
+
+/** Creates the state and starts to reconcile. */
+export function meshState(options: StateOptions): LiveMeshState {
+  const { view, log } = options;
+  const listeners = new Set<() => void>();
+  const decisions = policyDecisions();
+  const pending = createPendingChange();
+  const former = createFormerAccess();
+  let candidate: Access | undefined;
+  let inForce: Plan | undefined;
+  let applied = '';
+  let latest: Plan | undefined;
+  let tokenKeys: ReadonlySet<string> = new Set();
+  let version = '';
+  let settling: NodeJS.Timeout | undefined;
+  /** Whether this broker or the previous one put a file in force by plan. It is newer than the one on disk. */
+  let isPlanned = false;
+  let drift = 0;
+  /** Former file that the cluster does not match, with GitOps. */
+  let passedOver: Access | undefined;
+  const problems: MeshProblems = {};
+
+  /** Returns the file that stays while another one is tried. At a start, this is the former file. */
+  const standing = (): Access | undefined => inForce?.access ?? former.access();
+
+  /**
+   * Returns the former file if it is compared before a new one: with GitOps, once, at a start. A new file is in force
+   * only when the cluster matches it, and the cluster may still match the former one.
+   */
+  const goesFirst = (): Access | undefined => {
+    const access = former.access();
+    const isOther = candidate !== undefined && !former.is(candidate);
+    return options.gitops && !inForce && isOther && access !== passedOver ? access : undefined;
+  };
+
+  const apply = reconciler<Plan>({
+    apply: (plan) => {
+      // A partial write leaves an unknown state.
+      if (plan.content !== applied) applied = '';
+      return applyPlan(plan, options);
+    },
+    onApplied: (plan) => {
+      delete problems.apply;
+      drift = 0;
+      applied = plan.content;
+      tokenKeys = plan.tokenKeys;
+      if (plan.access === candidate || (!inForce && plan.access === former.access())) adopt(plan);
+      // The file was withdrawn or replaced while it was being applied.
+      else if (plan.access !== inForce?.access) soon();
+      // A repeated plan with the same content may be older than a plan that was adopted without applying. The latest
+      // plan is adopted, because its Pods may have changed.
+      else if (plan === latest || plan.content !== inForce.content) adopt(plan);
+    },
+    onFailed: (error, plan) => {
+      const final = permanentRefusal(error);
+      const stays = standing();
+      if (stays && plan.access !== stays && final) {
+        // Not retried forever. A newer file that has arrived since is not refused because of it.
+        if (plan.access === candidate) {
+          candidate = undefined;
+          refuse(final);
+        }
+        soon();
+        return;
+      }
+      if (pending.isFor(plan.access) && error.code === 'policy_drift') {
+        refuse(error);
+        return;
+      }
+      if (error.code === 'policy_drift') {
+        drift = Number(error.detail.drift);
+        if (problems.apply !== error.message)
+          decisions.record({ outcome: 'refused', code: error.code, reason: error.message, file: plan.access.file });
+        if (plan.access === goesFirst()) {
+          passedOver = plan.access;
+          soon();
+        }
+      }
+      // If Kubernetes refuses permanently, the operator must see the reason.
+      const why = (final ?? error).message;
+      if (problems.apply !== why) {
+        const told = { err: error, ...error.detail };
+        if (isNamespaceEnding(error)) log.info(told, 'a namespace was deleted during the change; trying again');
+        else log.error(told, 'policies could not be applied; trying again');
+      }
+      problems.apply = why;
+    },
+    resync: options.resync,
+    now: options.now,
+    random: options.random,
+    // The waiting plan was compiled with earlier keys.
+    activated: options.activated?.then(() => recompile()),
+  });
+
+  const { services, ports, kubernetes } = answersOf(() => inForce, options);
+
+  /** Notifies the listeners if anything visible to them has changed. */
+  const publish = (): void => {
+    const grants = inForce?.access.grants.map(({ name }) => name) ?? [];
+    const seen = JSON.stringify([inForce?.access, services(grants), [...kubernetes()], ports(), view.roots()]);
+    const next = sha256Hex(seen).slice(0, 16);
+    if (next === version) return;
+    version = next;
+    for (const listener of listeners) listener();
+  };
+
+  const recompile = (): void => {
+    publish(); // roots need no compiling
+    followGranted();
+    const seen = view.current();
+    if (!seen) return;
+    const mesh: Mesh = { ...options.mesh, ...seen };
+    const planInput = (): PlanInput => ({ mesh, tokens: options.tokens(), ours: view.ours() });
+    if (candidate && !goesFirst()) {
+      try {
+        const goesOn = !inForce && former.is(candidate);
+        want(goesOn ? reduced(candidate, planInput()) : makePlan(candidate, planInput()));
+        delete problems.file;
+        return;
+      } catch (error) {
+        // It stays a candidate, because the missing Service may appear.
+        refuse(toMeshpassError(error));
+      }
+    }
+    try {
+      const stays = standing();
+      if (stays) want(reduced(stays, planInput()));
+    } catch (error) {
+      // The applied objects stay: they were right for the previous mesh.
+      problems.mesh = toMeshpassError(error).message;
+      log.error({ err: error }, 'the access file in force could not be compiled for the current mesh');
+    }
+  };
+
+  /**
+   * Follows the Pods of granted namespaces. They depend on the access file and the cluster, because entries may select
+   * by label.
+   */
+  const followGranted = (): void => {
+    const outline = view.outline();
+    if (!outline) return;
+    const mesh: Mesh = { ...options.mesh, ...outline };
+    const files = [candidate, standing()].filter((access) => access !== undefined);
+    view.follow([...new Set(files.flatMap((access) => namespacesGranted(access, mesh)))].sort());
+  };
+
+  /** Compiles a file that is or was in force, without its missing objects. */
+  const reduced = (access: Access, planInput: PlanInput): Plan => {
+    const { plan, missing } = makeReducedPlan(access, planInput);
+    tell(problems, log, 'mesh', missing);
+    return plan;
+  };
+
+  /** Applies a plan only if it differs: Pods change all day and rarely change a policy. */
+  const want = (plan: Plan): void => {
+    const before = latest;
+    latest = plan;
+    if (plan.content === applied && before?.content === applied) adopt(plan);
+    else apply.want(plan);
+  };
+
+  const adopt = (plan: Plan): void => {
+    tell(problems, log, 'selected', describeLeftOut(plan));
+    if (plan.access !== inForce?.access) {
+      const { file } = plan.access;
+      const objects = plan.manifests.length;
+      const isAgain = !inForce && problems.file !== undefined;
+      if (isAgain) log.warn({ file, objects }, AGAIN);
+      else log.info({ file, objects }, 'access file in force');
+      const reason = `In force: ${objects} objects are applied.${isAgain ? ` Of the access files, ${AGAIN}.` : ''}`;
+      decisions.record({ outcome: 'allowed', reason, file, disk: former.diskFileOf(plan.access) });
+      // A new file was waiting for the former one.
+      if (candidate && candidate !== plan.access) soon();
+    }
+    inForce = plan;
+    if (candidate === plan.access) candidate = undefined;
+    former.adopted(plan.access);
+    tellIgnored();
+    publish();
+    pending.settle(plan.access);
+  };
+
+  /** Refuses a new file. The one in force and all applied objects stay. */
+  const refuse = (error: MeshpassError): void => {
+    if (pending.refuse(error)) {
+      // The caller decides whether to try again. Until then, no file may come into force by itself.
+      candidate = undefined;
+      soon();
+      return;
+    }
+    const { code, message: reason } = error;
+    if (problems.file === reason) return;
+    problems.file = reason;
+    const rest = inForce ? 'the one in force stays' : 'none is in force yet';
+    log.error({ code, problems: reason.split('\n') }, `the access file was refused; ${rest}`);
+    decisions.record({ outcome: 'refused', code, reason, file: basename(options.accessFile) });
+  };
+
+  const soon = (): void => {
+    clearTimeout(settling);
+    settling = setTimeout(recompile, SETTLE_MS);
+  };
+  const unsubscribe = view.onChange(soon);
+  const tellIgnored = (): void =>
+    tell(problems, log, 'disk', isPlanned && inForce ? former.ignored(inForce.access) : undefined);
+  const ignoresDisk = (): boolean => isPlanned || pending.isOpen();
+  const file = openAccessFile({
+    path: options.accessFile,
+    onFile: (access, disk) => {
+      former.onDisk(access, disk);
+      if (ignoresDisk()) return tellIgnored();
+      candidate = access;
+      soon();
+    },
+    onRefused: (error) => {
+      former.onDisk(undefined, { digest: error.message });
+      if (ignoresDisk()) return tellIgnored();
+      candidate = undefined;
+      refuse(error);
+      soon();
+    },
+  });
+
+  return {
+    inForce: () => inForce !== undefined,
+    access: () => {
+      if (inForce) return inForce.access;
+      const why = 'The access file is not in force yet: the broker is starting.';
+      throw new MeshpassError('kubernetes_unavailable', why, { retryAfter: 1 });
+    },
+    roots: view.roots,
+    services,
+    kubernetes,
+    ports,
+    version: () => version,
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    unseen: view.unready,
+    fileProblem: () => problems.file,
+    wasInForce: (kept) => {
+      if (former.tell(kept)) soon();
+    },
+    unready: () => [
+      ...view.unready(),
+      ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
+    ],
+    drift: () => (options.gitops ? drift : undefined),
+    problems: () =>
+      Object.entries(problems).map(([kind, text]) => (kind === 'file' && inForce ? describeRefused(text) : text)),
+    tokenKeys: () => tokenKeys,
+    tokenKeysChanged: soon,
+    httpServers: () => inForce && httpServersOf(inForce.access, services),
+    onDecision: decisions.listen,
+    take: async (access) => {
+      delete problems.file;
+      const done = pending.wait(access, () => {
+        const why = problems.apply ?? view.unready()[0] ?? 'the cluster took too long';
+        refuse(new MeshpassError('kubernetes_unavailable', `The access file could not be put in force: ${why}`));
+      });
+      candidate = access;
+      soon();
+      try {
+        await done;
+      } catch (thrown) {
+        // The file on disk is in control again, and may have changed in the meantime.
+        if (!isPlanned) await file.reload();
+        throw thrown;
+      }
+      isPlanned = true;
+      tellIgnored();
+    },
+    resume: (access) => {
+      isPlanned = true;
+      delete problems.file;
+      former.resume(access);
+      candidate = access;
+      soon();
+    },
+    followDisk: async () => {
+      isPlanned = false;
+      tellIgnored();
+      await file.reload();
+    },
+    reload: async () => {
+      await file.reload();
+      soon();
+    },
+    close: () => {
+      clearTimeout(settling);
+      unsubscribe();
+      file.close();
+      apply.close();
+      listeners.clear();
+    },
+  };
+}
+
+function describeRefused(text: string): string {
+  return `the access file on disk is refused, and the previous file stays in force: ${text}`;
+}

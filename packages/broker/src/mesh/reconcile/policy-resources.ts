@@ -1,0 +1,48 @@
+/** Reads all objects that a plan depends on. Uses lists, not watches, so that no object is older than the request. */
+import { toMeshpassError } from '@meshpass/identity';
+import type { Kubernetes } from '../kubernetes/kubernetes.ts';
+import { apiVersionOf } from '../kubernetes/resources.ts';
+import { OURS } from './revocation/deny-policy.ts';
+
+/** Object in the API server's form. */
+export interface ClusterObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+}
+
+/**
+ * Lists the objects.
+ * @throws MeshpassError `kubernetes_unavailable`
+ */
+export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ClusterObject[]> {
+  const wanted: readonly (readonly [kind: string, selector: string, namespace?: string])[] = [
+    ...['Service', 'Pod', 'Namespace'].map((kind) => [kind, ''] as const),
+    ...['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'].map((kind) => [kind, ''] as const),
+    ['RoleBinding', OURS],
+    // Permissions in the roles that a grant may give.
+    ['ClusterRole', ''],
+    // Objects in front of workloads. A plan reports those that it does not understand.
+    ...['Gateway', 'ServiceEntry', 'Sidecar', 'EnvoyFilter'].map((kind) => [kind, ''] as const),
+    ...['WasmPlugin', 'TrafficExtension'].map((kind) => [kind, ''] as const),
+    // Routes that lead out of a grant.
+    ['VirtualService', ''],
+  ];
+  const lists = await Promise.all(
+    wanted.map(async ([kind, selector, namespace]) => {
+      const objects = await kubernetes.list(kind, selector, namespace).catch(noneIfNotInstalled);
+      return objects.map((object): ClusterObject => ({ apiVersion: apiVersionOf(kind), kind, ...object }));
+    }),
+  );
+  return lists.flat();
+}
+
+/**
+ * Returns no objects if this version of Istio does not have the kind.
+ * @throws any other error
+ */
+function noneIfNotInstalled(thrown: unknown): readonly [] {
+  const { status } = toMeshpassError(thrown).detail as { readonly status?: unknown };
+  if (status === 404) return [];
+  throw thrown;
+}

@@ -1,0 +1,74 @@
+/**
+ * Applies the newest plan until it succeeds, then periodically to repair manual changes. Only one run at a time; a
+ * newer plan replaces the one that is waiting.
+ */
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { pause } from '../../base/index.ts';
+
+export interface ReconcileOptions<Plan> {
+  /** @returns Unix seconds at which it must run again even without a change */
+  readonly apply: (plan: Plan) => Promise<number | undefined>;
+  /** Called after every successful run. */
+  readonly onApplied: (plan: Plan) => void;
+  readonly onFailed: (error: MeshpassError, plan: Plan) => void;
+  /** Milliseconds between runs without a change. */
+  readonly resync: number;
+  /** Unix seconds. */
+  readonly now: () => number;
+  /** Random number from 0 to 1. */
+  readonly random: () => number;
+  /** Resolves when this broker becomes active; nothing is applied before. If absent, it starts at once. */
+  readonly activated?: Promise<void> | undefined;
+}
+
+export interface Reconciler<Plan> {
+  want(plan: Plan): void;
+  close(): void;
+}
+
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 15_000;
+
+/** Starts the reconciler. */
+export function reconciler<Plan>(options: ReconcileOptions<Plan>): Reconciler<Plan> {
+  const stop = new AbortController();
+  let wanted: { readonly plan: Plan } | undefined;
+  let changed = new AbortController();
+
+  const run = async (): Promise<void> => {
+    let failures = 0;
+    await options.activated;
+    while (!stop.signal.aborted) {
+      const current = wanted;
+      const waitFor = AbortSignal.any([stop.signal, changed.signal]);
+      if (!current) {
+        await pause(options.resync, waitFor);
+        continue;
+      }
+      let rest: number;
+      try {
+        const nextChange = await options.apply(current.plan);
+        if (stop.signal.aborted) return;
+        failures = 0;
+        options.onApplied(current.plan);
+        rest = Math.min(options.resync, ((nextChange ?? Number.POSITIVE_INFINITY) - options.now()) * 1000);
+      } catch (thrown) {
+        if (stop.signal.aborted) return;
+        options.onFailed(toMeshpassError(thrown), current.plan);
+        rest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++) * (0.5 + options.random() / 2);
+      }
+      await pause(Math.max(rest, FIRST_PAUSE_MS / 2), waitFor);
+    }
+  };
+  void run();
+
+  return {
+    want: (plan) => {
+      wanted = { plan };
+      const before = changed;
+      changed = new AbortController();
+      before.abort();
+    },
+    close: () => stop.abort(),
+  };
+}

@@ -1,0 +1,34 @@
+/**
+ * DENY policies in the root namespace that the broker writes in addition to the compiled ones, for ended sessions and
+ * removed grants. They stay until the last affected SVID has expired.
+ */
+import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
+
+/**
+ * Label that distinguishes these policies from compiled ones, which are removed when the access file no longer needs
+ * them.
+ */
+export const COMPONENT = 'app.kubernetes.io/component';
+export const REVOCATION = 'revocation';
+export const OURS = `${MANAGED_BY_LABEL}=${MANAGED_BY}`;
+export const REVOCATIONS = `${OURS},${COMPONENT}=${REVOCATION}`;
+export const COMPILED = `${OURS},${COMPONENT}!=${REVOCATION}`;
+
+/**
+ * Builds a DENY policy.
+ * @param source source in Istio's AuthorizationPolicy: `principals` or `namespaces`; if empty, the policy denies no one
+ */
+export function denyPolicy(
+  name: string,
+  namespace: string,
+  source: { readonly principals: readonly string[] } | { readonly namespaces: readonly string[] },
+  annotations?: Readonly<Record<string, string>>,
+): Manifest {
+  const labels = { [MANAGED_BY_LABEL]: MANAGED_BY, [COMPONENT]: REVOCATION };
+  return {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: { name, namespace, labels, ...(annotations && { annotations }) },
+    spec: { action: 'DENY', rules: [{ from: [{ source }] }] },
+  };
+}

@@ -1,0 +1,58 @@
+/**
+ * Retires a grant that has left the access file. Its guard and rules are removed, but its SVIDs remain valid for
+ * minutes, so its namespace is denied everywhere until they expire. The time is stored on the policy itself and
+ * survives a restart.
+ */
+import type { Manifest } from '@meshpass/access';
+import { z } from 'zod';
+import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
+import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
+
+export interface Retirement {
+  /** Undefined if nothing is retired and the policy may be removed. */
+  readonly policy: Manifest | undefined;
+  /** Unix seconds of the next change; undefined if there is none. */
+  readonly nextChange: number | undefined;
+}
+
+export const RETIRED = 'meshpass-retired';
+const UNTIL = 'meshpass.dev/retired-until';
+const Until = z.record(z.string(), z.number());
+
+/**
+ * Computes the new policy.
+ * @param gone namespaces of grants that are in the cluster but no longer wanted
+ * @param wanted namespaces of wanted grants, including those that have returned
+ * @param life how long an SVID may still be valid, seconds
+ */
+export function retire(
+  current: ReadonlyMap<string, number>,
+  gone: readonly string[],
+  wanted: ReadonlySet<string>,
+  at: { readonly now: number; readonly life: number; readonly rootNamespace: string },
+): Retirement {
+  const until = new Map([...current].filter(([namespace, end]) => end > at.now && !wanted.has(namespace)));
+  for (const namespace of gone) if (!until.has(namespace)) until.set(namespace, at.now + at.life);
+  if (until.size === 0) return { policy: undefined, nextChange: undefined };
+  const namespaces = [...until.keys()].sort();
+  const annotations = { [UNTIL]: JSON.stringify(Object.fromEntries(namespaces.map((one) => [one, until.get(one)!]))) };
+  return {
+    policy: denyPolicy(RETIRED, at.rootNamespace, { namespaces }, annotations),
+    nextChange: Math.min(...until.values()),
+  };
+}
+
+/** Reads the retired namespaces from the cluster, and when each retirement ends, Unix seconds. */
+export async function readRetired(
+  kubernetes: Pick<Kubernetes, 'list'>,
+  rootNamespace: string,
+): Promise<ReadonlyMap<string, number>> {
+  const policies = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
+  const annotation = policies.find(({ metadata }) => metadata.name === RETIRED)?.metadata.annotations?.[UNTIL];
+  if (annotation === undefined) return new Map();
+  try {
+    return new Map(Object.entries(Until.parse(JSON.parse(annotation))));
+  } catch {
+    return new Map(); // the annotation was edited by hand: its author decided how long the namespaces are denied
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * Revokes principals in Kubernetes and Istio: adds a root DENY until an ended session's last SVID has expired, and
+ * deletes its ServiceAccount, so that it gets no further SVID.
+ */
+import { grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
+import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
+import type { MeshPrincipal, RevokedPrincipal, Revoker } from '../contract.ts';
+import { denyPolicy, OURS, REVOCATIONS } from './deny-policy.ts';
+import { endedSessions, type HttpServers } from './ended-sessions.ts';
+import { shardEntries } from './shard.ts';
+
+export interface RevokerOptions {
+  readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
+  readonly trustDomain: string;
+  readonly rootNamespace: string;
+  /** Servers that must refuse tokens of ended sessions; undefined while unknown. */
+  readonly httpServers: () => HttpServers | undefined;
+  /** Unix seconds. */
+  readonly now: () => number;
+}
+
+export interface MeshRevoker extends Revoker {
+  /** Repeats the last `apply` after a change of the HTTP servers. Does nothing before the first one. */
+  again(): Promise<void>;
+  /** Whether the last `apply` included the principal. */
+  readonly isRevoked: (spiffeId: string) => boolean;
+}
+
+const NAME = 'meshpass-revoked';
+/**
+ * How often the cluster's policies are reread, because others may have changed them, or a formerly active broker may
+ * have written late.
+ */
+const REREAD_SECONDS = 30;
+const ORPHAN_AGE_SECONDS = 120;
+const DELETIONS_AT_ONCE = 8;
+
+/** Creates the revoker. */
+export function createRevoker(options: RevokerOptions): MeshRevoker {
+  const { kubernetes, rootNamespace } = options;
+  let revoked: ReadonlySet<string> = new Set();
+  /** ServiceAccounts known to be deleted. */
+  let deleted: ReadonlySet<string> = new Set();
+  /** Principals of each policy in the cluster; undefined until read, and after a failure. */
+  let written: ReadonlyMap<string, readonly string[]> | undefined;
+  let readAt = 0;
+  let latest: readonly RevokedPrincipal[] | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  const denyTokens = endedSessions(options);
+
+  const deny = async (live: readonly RevokedPrincipal[]): Promise<void> => {
+    if (options.now() - readAt >= REREAD_SECONDS) written = undefined;
+    const before = written ?? (await readWritten(kubernetes, rootNamespace));
+    if (!written) readAt = options.now();
+    const after = shardEntries(NAME, before, live.map(principalOf));
+    written = undefined;
+    // Additions go before removals, so that every principal is always in a policy.
+    for (const [name, principals] of after) {
+      if (same(before.get(name), principals)) continue;
+      await kubernetes.apply(denyPolicy(name, rootNamespace, { principals }));
+    }
+    for (const name of before.keys()) {
+      if (!after.has(name)) await kubernetes.remove(policy(name, rootNamespace));
+    }
+    written = after;
+  };
+
+  const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
+    const now = options.now();
+    const live = all.filter(({ until, undenied }) => until > now && !undenied);
+    // Set first, so that no more certificates are signed for them.
+    revoked = new Set(all.map(({ spiffeId }) => spiffeId));
+    await deny(live);
+    const gone = new Set([...deleted].filter((spiffeId) => revoked.has(spiffeId)));
+    deleted = gone;
+    await inBatches(
+      all.filter(({ spiffeId }) => !gone.has(spiffeId)),
+      async ({ namespace, serviceAccount, spiffeId }) => {
+        await kubernetes.deleteServiceAccount(namespace, serviceAccount);
+        gone.add(spiffeId);
+      },
+    );
+    await denyTokens([...new Set(live.flatMap(({ sessionId }) => sessionId ?? []))]);
+  };
+
+  const apply = (all: readonly RevokedPrincipal[]): Promise<void> => {
+    latest = all;
+    const mine = last.then(() => applyNow(all));
+    last = mine.catch(() => undefined);
+    return mine;
+  };
+
+  return {
+    isRevoked: (spiffeId) => revoked.has(spiffeId),
+    apply,
+    again: async () => {
+      if (latest) await apply(latest);
+    },
+    principals: async () => {
+      const accounts = (await sessionAccounts(kubernetes)).map(
+        (account): MeshPrincipal => ({
+          namespace: account.metadata.namespace!,
+          serviceAccount: account.metadata.name,
+          spiffeId: spiffeIdOf(account, options.trustDomain),
+        }),
+      );
+      const denied = [...(await readWritten(kubernetes, rootNamespace)).values()].flat().flatMap(meshPrincipal);
+      return [...new Map([...accounts, ...denied].map((one) => [one.spiffeId, one])).values()];
+    },
+    collectOrphans: async (live) => {
+      const oldest = options.now() - ORPHAN_AGE_SECONDS;
+      const orphans = (await sessionAccounts(kubernetes)).filter(
+        (account) => createdAt(account) < oldest && !live.has(spiffeIdOf(account, options.trustDomain)),
+      );
+      await inBatches(orphans, ({ metadata }) => kubernetes.deleteServiceAccount(metadata.namespace!, metadata.name));
+      return orphans.map((account) => spiffeIdOf(account, options.trustDomain));
+    },
+  };
+}
+
+async function sessionAccounts(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ListedObject[]> {
+  const accounts = await kubernetes.list('ServiceAccount', OURS);
+  return accounts.filter(({ metadata: { namespace, name } }) => isOfSession(namespace, name));
+}
+
+function isOfSession(namespace = '', serviceAccount: string): boolean {
+  return namespace.startsWith(grantNamespace('')) && serviceAccount !== RELAY_ACCOUNT;
+}
+
+/**
+ * Parses a principal.
+ * @param principal as in `source.principals`
+ * @returns nothing for a foreign principal, because its ServiceAccount is not ours
+ */
+function meshPrincipal(principal: string): MeshPrincipal[] {
+  const spiffeId = `spiffe://${principal}`;
+  const parsed = parseSpiffe(spiffeId);
+  if (!parsed || !isOfSession(parsed.namespace, parsed.serviceAccount)) return [];
+  return [{ namespace: parsed.namespace, serviceAccount: parsed.serviceAccount, spiffeId }];
+}
+
+/** Formats a principal for `source.principals`: `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME`. */
+function principalOf({ spiffeId }: RevokedPrincipal): string {
+  return spiffeId.slice('spiffe://'.length);
+}
+
+async function readWritten(
+  kubernetes: Pick<Kubernetes, 'list'>,
+  rootNamespace: string,
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  const found = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
+  return new Map(
+    found
+      .filter(({ metadata }) => metadata.name === NAME || metadata.name.startsWith(`${NAME}-`))
+      .map((object) => [object.metadata.name, principalsIn(object)]),
+  );
+}
+
+function principalsIn(object: ListedObject): readonly string[] {
+  const spec = object.spec as
+    | { rules?: readonly { from?: readonly { source?: { principals?: readonly string[] } }[] }[] }
+    | undefined;
+  const principals = spec?.rules?.flatMap((rule) => rule.from?.flatMap(({ source }) => source?.principals ?? []) ?? []);
+  return (principals ?? []).filter((principal) => parseSpiffe(`spiffe://${principal}`) !== undefined);
+}
+
+function policy(name: string, namespace: string) {
+  return { kind: 'AuthorizationPolicy', metadata: { name, namespace } };
+}
+
+function same(a: readonly string[] | undefined, b: readonly string[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((one, index) => one === b[index]);
+}
+
+function createdAt({ metadata }: ListedObject): number {
+  return Date.parse(metadata.creationTimestamp ?? '') / 1000;
+}
+
+function spiffeIdOf({ metadata }: ListedObject, trustDomain: string): string {
+  return `spiffe://${trustDomain}/ns/${metadata.namespace}/sa/${metadata.name}`;
+}
+
+async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (let from = 0; from < items.length; from += DELETIONS_AT_ONCE) {
+    await Promise.all(items.slice(from, from + DELETIONS_AT_ONCE).map(work));
+  }
+}

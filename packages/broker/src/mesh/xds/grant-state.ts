@@ -1,0 +1,100 @@
+/** A grant's state in the relay: its stream to istiod and its last valid configuration. */
+import { grantNamespace } from '@meshpass/identity';
+import type { MeshState } from '../reconcile/contract.ts';
+import { type Following, followGrant } from './istiod/follow-grant.ts';
+import type { RelaySource } from './relay-source.ts';
+import { type GrantConfiguration, grantConfiguration } from './transform/grant-configuration.ts';
+import { type Granted, type GrantedService, grantedBy } from './transform/granted.ts';
+import type { RawResources } from './transform/resources.ts';
+
+export interface GrantState {
+  /** Undefined until istiod has answered. Kept while istiod is unavailable. */
+  readonly configuration: () => GrantConfiguration | undefined;
+  /** Recomputes the granted services. */
+  readonly meshChanged: () => void;
+  readonly stop: () => void;
+}
+
+export interface GrantOptions {
+  readonly grant: string;
+  readonly mesh: Pick<MeshState, 'services' | 'ports'>;
+  readonly source: RelaySource;
+  readonly onChange: () => void;
+  readonly onFailure: (cause: unknown) => void;
+  /** Random number from 0 to 1. */
+  readonly random: () => number;
+}
+
+/** Delay after a message, because istiod sends a change in several messages. */
+const SETTLE_MS = 50;
+
+/** Opens a grant's stream. */
+export function openGrant(options: GrantOptions): GrantState {
+  const { grant, source } = options;
+  let granted = grantedNow(options);
+  let raw: RawResources | undefined;
+  let configuration: GrantConfiguration | undefined;
+  let settling: NodeJS.Timeout | undefined;
+
+  const transform = () => {
+    settling = undefined;
+    if (!raw) return;
+    try {
+      configuration = grantConfiguration(raw, granted);
+    } catch (thrown) {
+      options.onFailure(thrown);
+      return;
+    }
+    options.onChange();
+  };
+  const soon = () => {
+    settling ??= setTimeout(transform, SETTLE_MS);
+  };
+  const following: Following = followGrant({
+    namespace: grantNamespace(grant),
+    clusterDomain: source.clusterDomain,
+    connection: source.connection,
+    token: source.token,
+    onFailure: options.onFailure,
+    random: options.random,
+    wants: (cluster) => granted.serviceOf(cluster) !== undefined,
+    onResources: (resources) => {
+      raw = resources;
+      soon();
+    },
+  });
+
+  return {
+    configuration: () => configuration,
+    meshChanged: () => {
+      const before = new Set(granted.services.map(place));
+      granted = grantedNow(options);
+      if (granted.services.some((service) => !before.has(place(service)))) following.restart();
+      soon();
+    },
+    stop: () => {
+      clearTimeout(settling);
+      following.stop();
+    },
+  };
+}
+
+function grantedNow({ grant, mesh, source }: GrantOptions): Granted {
+  const clusterIps = new Map(
+    mesh
+      .ports()
+      .filter((one) => one.grant === grant)
+      .map((one) => [place(one), one.clusterIps]),
+  );
+  const services = mesh.services([grant]).flatMap((service): GrantedService[] => {
+    const { host, port, protocol, aliases, address } = service;
+    if (address === undefined) return [];
+    return [{ host, port, protocol, aliases, address, clusterIps: clusterIps.get(place(service)) ?? [] }];
+  });
+  const { trustDomain, clusterDomain, tokenHeader } = source;
+  return grantedBy({ grant, services, trustDomain, clusterDomain, tokenHeader });
+}
+
+function place({ host, port }: { readonly host: string; readonly port: number }): string {
+  return `${host}:${port}`;
+}

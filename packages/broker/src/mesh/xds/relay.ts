@@ -1,0 +1,181 @@
+/**
+ * Relays Envoy's configuration to all live sessions. Each grant has one stream to istiod, whose result is shared by all
+ * its sessions. Each set of grants has one configuration, whatever their order. Unused streams and configurations end
+ * after a while.
+ */
+
+import { grantSet } from '@meshpass/identity/channel/statement';
+import type { MeshState } from '../reconcile/contract.ts';
+import { type GrantState, openGrant } from './grant-state.ts';
+import type { RelaySource } from './relay-source.ts';
+import { type Configured, openSet, type SetState } from './set-state.ts';
+import type { LeftOutCount } from './transform/left-out.ts';
+import { mergeGrants, type SetConfiguration } from './transform/merge.ts';
+
+export type { Configured } from './set-state.ts';
+
+/** Session of a workspace, as far as its configuration depends on it. */
+export interface Holder {
+  readonly principals: readonly { readonly grant: string }[];
+}
+
+export interface Configurations {
+  /** Returns the key of a session's current set of grants. */
+  readonly keyOf: (session: Holder) => string;
+  /** Returns the configuration; undefined until istiod has answered. Starts the streams for a new set of grants. */
+  readonly current: (session: Holder) => Configured | undefined;
+  /** Registers a listener for changes to a set's configuration. Returns a function that unsubscribes it. */
+  readonly onChange: (listener: (key: string) => void) => () => void;
+  /** Number of streams to istiod. */
+  readonly streams: () => number;
+  /** Resources left out for all followed grants. */
+  readonly leftOut: () => readonly LeftOutCount[];
+  readonly stop: () => void;
+}
+
+export interface ConfigurationOptions {
+  readonly source: RelaySource;
+  readonly mesh: MeshState;
+  /** Sessions, live and recently ended. */
+  readonly live: { readonly all: () => Iterable<{ readonly session: Holder; readonly ended?: object }> };
+  /** This process's writer number (store/open.ts). */
+  readonly epoch: number;
+  readonly onFailure: (cause: unknown) => void;
+  /** Random number from 0 to 1. */
+  readonly random: () => number;
+  /** How long a stream stays open without a session, ms. */
+  readonly graceMs?: number;
+}
+
+const SWEEP_MS = 5_000;
+const GRACE_MS = 60_000;
+/**
+ * Maximum number of versions per broker process. Versions begin with the process's epoch, so they grow across brokers.
+ */
+const VERSIONS = 100_000_000;
+
+interface Wanted<State> {
+  readonly state: State;
+  /** Monotonic time, ms. */
+  wantedAt: number;
+}
+
+/** Starts the relay. */
+export function createConfigurations(options: ConfigurationOptions): Configurations {
+  const { source, mesh, graceMs = GRACE_MS } = options;
+  const grants = new Map<string, Wanted<GrantState>>();
+  const sets = new Map<string, Wanted<SetState> & { readonly names: readonly string[] }>();
+  const listeners = new Set<(key: string) => void>();
+  let version = options.epoch * VERSIONS;
+
+  /** Returns those of the grants that the access file in force has, in its order. */
+  const inOrder = (held: readonly string[]): readonly string[] => {
+    const names = new Set(held);
+    const { grants: all } = mesh.inForce() ? mesh.access() : { grants: [] };
+    return all.map(({ name }) => name).filter((name) => names.has(name));
+  };
+  const namesOf = (session: Holder) => inOrder(session.principals.map(({ grant }) => grant));
+
+  const wantGrant = (grant: string): void => {
+    const known = grants.get(grant);
+    if (known) known.wantedAt = performance.now();
+    else
+      grants.set(grant, {
+        wantedAt: performance.now(),
+        state: openGrant({
+          grant,
+          mesh,
+          source,
+          onFailure: options.onFailure,
+          random: options.random,
+          onChange: () => {
+            for (const { names, state } of sets.values()) if (names.includes(grant)) state.refresh();
+          },
+        }),
+      });
+  };
+
+  const wantSet = (names: readonly string[]): SetState | undefined => {
+    if (names.length === 0) return undefined;
+    const key = grantSet(names);
+    const known = sets.get(key);
+    if (known) {
+      known.wantedAt = performance.now();
+      return known.state;
+    }
+    for (const name of names) wantGrant(name);
+    const state = openSet({
+      grants: names,
+      nextVersion: () => ++version,
+      onFailure: options.onFailure,
+      trustDomain: source.trustDomain,
+      clusterDomain: source.clusterDomain,
+      tokenHeader: source.tokenHeader,
+      merge: () => merge(names),
+      onChange: () => {
+        for (const listener of listeners) listener(key);
+      },
+    });
+    sets.set(key, { names, state, wantedAt: performance.now() });
+    state.refresh();
+    return state;
+  };
+
+  const merge = (held: readonly string[]): SetConfiguration | undefined => {
+    // If the file in force lacks a grant of the set, no session has this set any more.
+    const names = inOrder(held);
+    if (names.length < held.length) return undefined;
+    const configurations = names.map((name) => grants.get(name)?.state.configuration());
+    if (!configurations.every((one) => one !== undefined)) return undefined;
+    const ports = new Map(mesh.ports().map((one) => [`${one.grant} ${one.host}:${one.port}`, one]));
+    return mergeGrants(configurations, (grant, { host, port }) => ports.get(`${grant} ${host}:${port}`) ?? NOTHING);
+  };
+
+  const sweep = (): void => {
+    const held = new Map<string, readonly string[]>();
+    for (const { session, ended } of options.live.all()) {
+      if (ended) continue;
+      const names = namesOf(session);
+      held.set(grantSet(names), names);
+    }
+    for (const names of held.values()) {
+      wantSet(names);
+      for (const name of names) wantGrant(name);
+    }
+    const oldest = performance.now() - graceMs;
+    for (const [key, { wantedAt }] of sets) if (wantedAt < oldest) sets.delete(key);
+    for (const [key, { state, wantedAt }] of grants) {
+      if (wantedAt >= oldest) continue;
+      state.stop();
+      grants.delete(key);
+    }
+  };
+
+  const unwatch = mesh.onChange(() => {
+    for (const { state } of grants.values()) state.meshChanged();
+    for (const { state } of sets.values()) state.refresh();
+    sweep();
+  });
+  const sweeping = setInterval(sweep, SWEEP_MS).unref();
+  sweep();
+
+  return {
+    keyOf: (session) => grantSet(namesOf(session)),
+    current: (session) => wantSet(namesOf(session))?.current(),
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    streams: () => grants.size,
+    leftOut: () => [...grants.values()].flatMap(({ state }) => state.configuration()?.leftOut ?? []),
+    stop: () => {
+      unwatch();
+      clearInterval(sweeping);
+      for (const { state } of grants.values()) state.stop();
+      listeners.clear();
+    },
+  };
+}
+
+/** A grant without this port allows nothing there. */
+const NOTHING = { allow: [] };

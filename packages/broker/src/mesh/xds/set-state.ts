@@ -1,0 +1,78 @@
+/** Configuration for a set of grants and its version, shared by all sessions with exactly these grants. */
+import { toBinary } from '@bufbuild/protobuf';
+import { AnySchema } from '@bufbuild/protobuf/wkt';
+import { checkConfiguration } from '@meshpass/envoy';
+import { MeshpassError } from '@meshpass/identity';
+import type { SetConfiguration } from './transform/merge.ts';
+
+export interface Configured {
+  readonly version: number;
+  /** Response body in JSON (identity/wire.ts, ConfigurationResponse). */
+  readonly body: Buffer;
+}
+
+export interface SetState {
+  /** Undefined until istiod has answered for each grant. */
+  readonly current: () => Configured | undefined;
+  /** Recomputes the configuration after a change of its grants. Equal content keeps its version. */
+  readonly refresh: () => void;
+}
+
+export interface SetOptions {
+  readonly grants: readonly string[];
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  readonly tokenHeader: string;
+  /** Returns a higher version for each call. */
+  readonly nextVersion: () => number;
+  /** Merges the grants' configurations; undefined while any grant has none. */
+  readonly merge: () => SetConfiguration | undefined;
+  readonly onChange: () => void;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/** Creates the state, which has no configuration yet. */
+export function openSet(options: SetOptions): SetState {
+  const { grants, trustDomain, clusterDomain, tokenHeader } = options;
+  let current: Configured | undefined;
+  let refused: Buffer | undefined;
+
+  const refresh = () => {
+    const content = options.merge();
+    if (!content) return;
+    const body = bodyOf(content);
+    if (current?.body.equals(body) || refused?.equals(body)) return;
+    const expected = { trustDomain, clusterDomain, tokenHeader, grants };
+    const refusals = checkConfiguration({ version: 1, ...content }, expected);
+    if (refusals.length > 0) {
+      // Reported once, because the same content would be refused again.
+      refused = body;
+      const message = 'Agents would refuse this configuration; the previous one stays.';
+      throw new MeshpassError('internal', message, { detail: { grants, refusals: refusals.slice(0, 5) } });
+    }
+    current = { version: options.nextVersion(), body };
+    options.onChange();
+  };
+  return {
+    current: () => current,
+    refresh: () => {
+      try {
+        refresh();
+      } catch (thrown) {
+        options.onFailure(thrown);
+      }
+    },
+  };
+}
+
+function bodyOf(content: SetConfiguration): Buffer {
+  const base64 = (resources: SetConfiguration['listeners']) =>
+    resources.map((any) => Buffer.from(toBinary(AnySchema, any)).toString('base64'));
+  const body = {
+    listeners: base64(content.listeners),
+    clusters: base64(content.clusters),
+    routes: base64(content.routes),
+    left_out: content.leftOut,
+  };
+  return Buffer.from(JSON.stringify(body));
+}

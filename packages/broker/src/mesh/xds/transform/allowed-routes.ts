@@ -1,0 +1,79 @@
+/** Requests that a grant allows, as Envoy route matches: method and path, as in the access file. */
+import type { JsonObject } from '@bufbuild/protobuf';
+
+/** Operation in an access file: a method or `*`, and a path that is exact, ends in `*`, or is an Istio template. */
+export interface Operation {
+  readonly method: string;
+  readonly path: string;
+}
+
+export interface Allowed {
+  /** Allowed operations. If absent, the whole port is allowed. */
+  readonly allow?: readonly Operation[] | undefined;
+  /** Operations that are denied even if allowed. */
+  readonly deny?: readonly Operation[] | undefined;
+}
+
+/**
+ * @returns envoy.config.route.v3.RouteMatch matches. Every allowed request matches at least one, and no other request
+ *   matches any
+ */
+export function matchesOf({ allow = [{ method: '*', path: '/*' }], deny = [] }: Allowed): readonly JsonObject[] {
+  return allow.flatMap((operation) => byMethod(operation, deny));
+}
+
+/**
+ * Splits an operation by method. A route requires all of its conditions, so a denial for some methods needs a match for
+ * each of them, and another for the rest.
+ */
+function byMethod({ method, path }: Operation, deny: readonly Operation[]): readonly JsonObject[] {
+  const denied = (of: string) =>
+    deny.filter((one) => one.method === '*' || one.method === of).map((one) => not(pathHeader(one.path)));
+  if (method !== '*') return [match(path, [equals(method), ...denied(method)])];
+  const special = [...new Set(deny.map((one) => one.method))].filter((one) => one !== '*');
+  return [
+    ...special.map((one) => match(path, [equals(one), ...denied(one)])),
+    match(path, [...special.map((one) => not(equals(one))), ...denied('*')]),
+  ];
+}
+
+function match(path: string, headers: readonly JsonObject[]): JsonObject {
+  const conditions: JsonObject = headers.length > 0 ? { headers: [...headers] } : {};
+  if (path.includes('{')) return { safe_regex: { regex: `^${templateRegex(path)}$` }, ...conditions };
+  if (path.endsWith('*')) return { prefix: path.slice(0, -1), ...conditions };
+  return { path, ...conditions };
+}
+
+function equals(method: string): JsonObject {
+  return { name: ':method', string_match: { exact: method } };
+}
+
+function not(matcher: JsonObject): JsonObject {
+  return { ...matcher, invert_match: true };
+}
+
+/** Matches a path against the `:path` header, which includes the query. */
+function pathHeader(path: string): JsonObject {
+  const body = path.includes('{')
+    ? templateRegex(path)
+    : path.endsWith('*')
+      ? `${quoted(path.slice(0, -1))}[^?]*`
+      : quoted(path);
+  return { name: ':path', string_match: { safe_regex: { regex: `^${body}(?:[?].*)?$` } } };
+}
+
+/** Translates a template: `{*}` is one segment, `{**}` any number of them (istio.io, Authorization Policy, `paths`). */
+function templateRegex(path: string): string {
+  return path
+    .split('/')
+    .map((segment) => (segment === '{*}' ? '[^/?]+' : segment === '{**}' ? '[^?]*' : quoted(segment)))
+    .join('/');
+}
+
+/**
+ * Escapes each of RE2's special characters with a single character, so that the longest path stays within the agents'
+ * expression limit.
+ */
+function quoted(text: string): string {
+  return text.replace(/[\\.+*?()|[\]{}^$]/g, '\\$&');
+}

@@ -1,0 +1,63 @@
+/** A grant's configuration that a workspace may receive. */
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { pack, reduceResource, unpack } from '@meshpass/envoy';
+import { transformCluster } from './cluster.ts';
+import type { Granted, GrantedService } from './granted.ts';
+import { createLeftOuts, type LeftOutCount } from './left-out.ts';
+import { listenersIn, transformListener } from './listener.ts';
+import { ownName } from './names.ts';
+import { endpointsNameOf, routeNamesOf } from './references.ts';
+import { nameOf, type RawResources } from './resources.ts';
+import { transformRoutes } from './route.ts';
+import { webSocketCluster } from './websocket.ts';
+
+export interface GrantConfiguration {
+  readonly grant: string;
+  readonly listeners: readonly { readonly service: GrantedService; readonly listener: Any }[];
+  readonly clusters: readonly Any[];
+  readonly routes: readonly Any[];
+  readonly leftOut: readonly LeftOutCount[];
+}
+
+/** Transforms istiod's resources. The result is sorted, so that equal content has equal bytes. */
+export function grantConfiguration(raw: RawResources, granted: Granted): GrantConfiguration {
+  const leftOuts = createLeftOuts();
+  const { grant, trustDomain, clusterDomain, tokenHeader } = granted;
+  const reduce = (any: Any | undefined): Any | undefined => {
+    if (!any) return undefined;
+    const where = any.typeUrl.slice(any.typeUrl.lastIndexOf('.') + 1);
+    const { resource, leftOut } = reduceResource(any, { trustDomain, clusterDomain, tokenHeader, grants: [grant] });
+    for (const { what } of leftOut) leftOuts.add(what, where);
+    return resource;
+  };
+  const clusters = inOrder(raw.clusters).flatMap(([, any]) => {
+    const endpoints = raw.endpoints.get(endpointsNameOf(any) ?? '');
+    return transformCluster(any, endpoints, granted, leftOuts).flatMap((one) => reduce(one) ?? []);
+  });
+  const names = new Set(clusters.map((any) => nameOf(any)!));
+  const http2 = new Set([...names].filter((name) => names.has(webSocketCluster(name))));
+  const found = listenersIn(raw.listeners);
+  const listeners = granted.services.flatMap((service) => {
+    const listener = reduce(transformListener(service, found, granted, leftOuts));
+    return listener ? [{ service, listener }] : [];
+  });
+  const asked = new Set(listeners.flatMap(({ listener }) => routeNamesOf(listener)));
+  const routes = inOrder(raw.routes).flatMap(([name, any]) =>
+    asked.has(ownName(grant, name)) ? (reduce(transformRoutes(any, granted, http2, leftOuts)) ?? []) : [],
+  );
+  return { grant: grant, listeners, clusters, routes, leftOut: leftOuts.all() };
+}
+
+function inOrder(resources: ReadonlyMap<string, Any>): readonly (readonly [string, Any])[] {
+  return [...resources].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/**
+ * Returns a changed copy of a resource.
+ * @param change changes the unpacked copy
+ */
+export function changed<T>(any: Any, change: (message: T) => void): Any {
+  const message = unpack(any)!;
+  change(message as T);
+  return pack(message);
+}

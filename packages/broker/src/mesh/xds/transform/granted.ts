@@ -1,0 +1,46 @@
+/** A grant's services, in the form that the transformation needs. */
+import type { ReachableService } from '@meshpass/identity';
+import { clusterOf } from './resources.ts';
+
+export interface GrantedService {
+  /** Full DNS name. */
+  readonly host: string;
+  readonly port: number;
+  readonly protocol: ReachableService['protocol'];
+  /** Address in workspaces, in 127.64.0.0/10. */
+  readonly address: string;
+  /** Shorter DNS names of the same service. */
+  readonly aliases: readonly string[];
+  /** Addresses in the cluster. They identify istiod's listeners and never leave the broker. */
+  readonly clusterIps: readonly string[];
+}
+
+export interface Granted {
+  readonly grant: string;
+  readonly services: readonly GrantedService[];
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  readonly tokenHeader: string;
+  /** Returns the service behind a cluster, by istiod's name; undefined if it is not granted. */
+  readonly serviceOf: (cluster: string) => GrantedService | undefined;
+  /** Whether a domain is a name of a granted host, with or without a port. */
+  readonly isName: (domain: string) => boolean;
+}
+
+/** Adds the lookups to a grant's services. */
+export function grantedBy(given: Omit<Granted, 'serviceOf' | 'isName'>): Granted {
+  const { services } = given;
+  const byTarget = new Map(services.map((service) => [`${service.host}:${service.port}`, service]));
+  const names = new Set(services.flatMap(({ host, aliases }) => [host, ...aliases]));
+  return {
+    ...given,
+    serviceOf: (name) => {
+      const cluster = clusterOf(name);
+      return cluster && byTarget.get(`${cluster.host}:${cluster.port}`);
+    },
+    isName: (domain) => {
+      const host = domain.replace(/:[1-9][0-9]{0,4}$/, '');
+      return names.has(host) || names.has(host.replace(/^\*\./, ''));
+    },
+  };
+}

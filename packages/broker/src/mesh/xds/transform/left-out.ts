@@ -1,0 +1,37 @@
+/** Counts the parts of istiod's resources that a workspace does not receive. */
+
+export interface LeftOutCount {
+  /** Type URL, field name, or a short reason of ours. */
+  readonly what: string;
+  /** Kind of resource, for example `Listener`. */
+  readonly where: string;
+  readonly count: number;
+}
+
+export interface LeftOuts {
+  readonly add: (what: string, where: string) => void;
+  readonly all: () => readonly LeftOutCount[];
+}
+
+/** Maximum separate counts, because EnvoyFilters may cause any number. */
+const MAX_KINDS = 64;
+const OTHERS = 'others';
+const MAX_TEXT = 200;
+
+/** Creates empty counts. */
+export function createLeftOuts(): LeftOuts {
+  const counted = new Map<string, LeftOutCount>();
+  return {
+    add: (given, where) => {
+      const known = counted.has(`${where} ${given.slice(0, MAX_TEXT)}`);
+      const what = known || counted.size < MAX_KINDS ? given.slice(0, MAX_TEXT) : OTHERS;
+      const key = `${where} ${what}`;
+      counted.set(key, { what, where, count: (counted.get(key)?.count ?? 0) + 1 });
+    },
+    all: () => [...counted.values()].sort((a, b) => compare(a.where, b.where) || compare(a.what, b.what)),
+  };
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

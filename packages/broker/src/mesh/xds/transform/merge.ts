@@ -1,0 +1,182 @@
+/**
+ * Merges the configurations of a set of grants. If several grants have the same port of a service, one listener
+ * receives all requests. It forwards each request to the first grant that allows it, whose own listener becomes an
+ * internal one. The shared listener's name differs from a single grant's, because a session may gain a grant during a
+ * call, and Envoy replaces an address's listener only if the old one is removed, not changed.
+ */
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { messageOf, pack } from '@meshpass/envoy';
+import type { ReachableService } from '@meshpass/identity';
+import { type Allowed, matchesOf } from './allowed-routes.ts';
+import { REQUESTS_PER_SHARED_CONNECTION } from './cluster.ts';
+import { changed, type GrantConfiguration } from './grant-configuration.ts';
+import type { GrantedService } from './granted.ts';
+import type { LeftOutCount } from './left-out.ts';
+import { ownName } from './names.ts';
+import { HTTP_CONNECTION_MANAGER } from './references.ts';
+
+export interface SetConfiguration {
+  readonly listeners: readonly Any[];
+  readonly clusters: readonly Any[];
+  readonly routes: readonly Any[];
+  readonly leftOut: readonly LeftOutCount[];
+}
+
+/** Returns the operations that a grant allows on a port. */
+export type AllowedAt = (grant: string, service: Pick<ReachableService, 'host' | 'port'>) => Allowed;
+
+interface Held {
+  readonly grant: string;
+  readonly service: GrantedService;
+  readonly listener: Any;
+}
+
+/**
+ * Merges the grants.
+ * @param grants in the order of the access file
+ */
+export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedAt): SetConfiguration {
+  const ports = new Map<string, Held[]>();
+  for (const { grant, listeners } of grants)
+    for (const { service, listener } of listeners) {
+      const place = `${service.address}_${service.port}`;
+      ports.set(place, [...(ports.get(place) ?? []), { grant, service, listener }]);
+    }
+  const listeners: Any[] = [];
+  const clusters = grants.flatMap((one) => one.clusters);
+  for (const held of ports.values()) {
+    const [first, ...others] = held;
+    // On a connection without HTTP, nothing distinguishes the grants.
+    if (others.length === 0 || !held.every(({ service }) => isHttp(service))) {
+      listeners.push(first!.listener);
+      continue;
+    }
+    listeners.push(sharedListener(held, allowedAt), ...held.map(toInternal));
+    clusters.push(...held.map(internalCluster));
+  }
+  return {
+    listeners,
+    clusters,
+    routes: grants.flatMap((one) => one.routes),
+    leftOut: totals(grants.flatMap((one) => one.leftOut)),
+  };
+}
+
+function isHttp({ protocol }: GrantedService): boolean {
+  return protocol === 'http' || protocol === 'http2';
+}
+
+function toInternal(held: Held): Any {
+  const { listener } = held;
+  return changed<{ name: string; address?: unknown; listenerSpecifier: unknown }>(listener, (message) => {
+    message.name = innerName(held);
+    message.address = undefined;
+    message.listenerSpecifier = {
+      case: 'internalListener',
+      value: messageOf('envoy.config.listener.v3.Listener.InternalListenerConfig', {}),
+    };
+  });
+}
+
+function innerName({ grant, service }: Held): string {
+  return ownName(grant, `inner/${service.address}_${service.port}`);
+}
+
+function sharedName({ grant, service }: Held): string {
+  return ownName(grant, `shared/${service.address}_${service.port}`);
+}
+
+function internalCluster(held: Held): Any {
+  const name = sharedName(held);
+  const address = { envoy_internal_address: { server_listener_name: innerName(held), endpoint_id: name } };
+  return pack(
+    messageOf('envoy.config.cluster.v3.Cluster', {
+      name,
+      type: 'STATIC',
+      connect_timeout: '5s',
+      load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }] },
+      typed_extension_protocol_options: {
+        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+          '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+          use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} },
+          common_http_protocol_options: { max_requests_per_connection: REQUESTS_PER_SHARED_CONNECTION },
+        },
+      },
+      circuit_breakers: {
+        thresholds: [
+          { max_connections: UNLIMITED, max_pending_requests: UNLIMITED, max_requests: UNLIMITED, max_retries: 0 },
+        ],
+      },
+    }),
+  );
+}
+
+/** No limit here, because those of the cluster behind it apply. */
+const UNLIMITED = 4_294_967_295;
+
+function sharedListener(held: readonly Held[], allowedAt: AllowedAt): Any {
+  const first = held[0]!;
+  const { address, port, host, aliases } = first.service;
+  const routes = held.flatMap((one) => matchesOf(allowedAt(one.grant, one.service)).map((match) => ({ match, one })));
+  const all = { match: { prefix: '/' }, one: first };
+  const name = sharedName(first);
+  return pack(
+    messageOf('envoy.config.listener.v3.Listener', {
+      name,
+      address: { socket_address: { address, port_value: port } },
+      traffic_direction: 'OUTBOUND',
+      filter_chains: [
+        {
+          filters: [
+            {
+              name: 'envoy.filters.network.http_connection_manager',
+              typed_config: {
+                '@type': `type.googleapis.com/${HTTP_CONNECTION_MANAGER}`,
+                stat_prefix: name,
+                stream_idle_timeout: '0s',
+                normalize_path: true,
+                proxy_100_continue: true,
+                generate_request_id: false,
+                use_remote_address: false,
+                server_header_transformation: 'PASS_THROUGH',
+                upgrade_configs: [{ upgrade_type: 'websocket' }],
+                route_config: {
+                  name,
+                  ignore_port_in_host_matching: true,
+                  virtual_hosts: [
+                    {
+                      name: `${host}:${port}`,
+                      domains: [host, ...aliases],
+                      routes: [...routes, all].map(({ match, one }) => ({
+                        match,
+                        route: { cluster: sharedName(one), timeout: '0s', idle_timeout: '0s' },
+                      })),
+                    },
+                  ],
+                },
+                http_filters: [
+                  {
+                    name: 'envoy.filters.http.router',
+                    typed_config: {
+                      '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router',
+                      suppress_envoy_headers: true,
+                    },
+                  },
+                ],
+              },
+            },
+          ],
+        },
+      ],
+    }),
+  );
+}
+
+function totals(counts: readonly LeftOutCount[]): readonly LeftOutCount[] {
+  const sums = new Map<string, LeftOutCount>();
+  for (const { what, where, count } of counts) {
+    const key = `${where} ${what}`;
+    sums.set(key, { what, where, count: (sums.get(key)?.count ?? 0) + count });
+  }
+  return [...sums.values()];
+}

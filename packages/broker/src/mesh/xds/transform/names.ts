@@ -1,0 +1,32 @@
+/** Names of a workspace's resources, separate for each grant. */
+import { messageOf } from '@meshpass/envoy';
+import type { Metadata } from './shapes.ts';
+
+/**
+ * Prefixes a name with the grant.
+ * @param name istiod's name
+ * @example ownName('dev', 'outbound|80||web.shop.svc.cluster.local') // => 'dev/outbound|80||web...'
+ */
+export function ownName(grant: string, name: string): string {
+  return `${grant}/${name}`;
+}
+
+/** Returns the name of the listener for a service's port, and for its parts. */
+export function listenerName(grant: string, { address, port }: { readonly address: string; readonly port: number }) {
+  return ownName(grant, `${address}_${port}`);
+}
+
+/** Returns the name of the agent's own listener that connects to the edge with the grant's certificate. */
+export function tunnelName(grant: string): string {
+  return `tunnel/${grant}`;
+}
+
+/**
+ * Keeps the metadata that identifies the Istio object behind a resource. Anything that an EnvoyFilter adds stays in the
+ * cluster.
+ */
+export function istioMetadata(metadata: Metadata | undefined): Metadata | undefined {
+  const { config } = (metadata?.filterMetadata.istio ?? {}) as { readonly config?: unknown };
+  if (typeof config !== 'string') return undefined;
+  return messageOf('envoy.config.core.v3.Metadata', { filter_metadata: { istio: { config } } }) as Metadata;
+}

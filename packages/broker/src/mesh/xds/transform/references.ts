@@ -1,0 +1,44 @@
+/** References in istiod's resources, which determine what else to subscribe to. */
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { clusterOf, read } from './resources.ts';
+import type { ClusterShape, FilterChain, HttpConnectionManager, ListenerShape, TcpProxy } from './shapes.ts';
+
+export const HTTP_CONNECTION_MANAGER =
+  'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
+export const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
+
+/** Returns the name of an EDS cluster's endpoints; undefined for any other type. */
+export function endpointsNameOf(any: Any): string | undefined {
+  const cluster = read<ClusterShape>(any);
+  if (!cluster?.edsClusterConfig) return undefined;
+  const name = cluster.edsClusterConfig.serviceName || cluster.name;
+  return clusterOf(name) && name;
+}
+
+/** Lists the route configurations that a listener's HTTP connection managers reference. */
+export function routeNamesOf(any: Any): readonly string[] {
+  const listener = read<ListenerShape>(any);
+  return chainsOf(listener).flatMap(({ filters }) =>
+    filters.flatMap(({ configType }) => {
+      if (configType.case !== 'typedConfig') return [];
+      const manager = managerIn(configType.value);
+      return manager?.routeSpecifier.case === 'rds' ? [manager.routeSpecifier.value.routeConfigName] : [];
+    }),
+  );
+}
+
+/** Lists the filter chains of a listener, including the default one. */
+export function chainsOf(listener: ListenerShape | undefined): readonly FilterChain[] {
+  if (!listener) return [];
+  return [...listener.filterChains, ...(listener.defaultFilterChain ? [listener.defaultFilterChain] : [])];
+}
+
+/** Reads an HTTP connection manager; undefined for any other filter. */
+export function managerIn(any: Any): HttpConnectionManager | undefined {
+  return any.typeUrl.endsWith(`/${HTTP_CONNECTION_MANAGER}`) ? (read(any) as HttpConnectionManager) : undefined;
+}
+
+/** Reads a TCP proxy; undefined for any other filter. */
+export function tcpProxyIn(any: Any): TcpProxy | undefined {
+  return any.typeUrl.endsWith(`/${TCP_PROXY}`) ? (read(any) as unknown as TcpProxy) : undefined;
+}

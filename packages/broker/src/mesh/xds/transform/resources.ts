@@ -1,0 +1,50 @@
+/** Resources from istiod for one grant, and their names. */
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { unpack } from '@meshpass/envoy';
+import type { ListenerShape, Named } from './shapes.ts';
+
+/** Complete state, keyed by istiod's names: every EDS cluster has its endpoints, and every listener its routes. */
+export interface RawResources {
+  readonly clusters: ReadonlyMap<string, Any>;
+  readonly listeners: ReadonlyMap<string, Any>;
+  readonly routes: ReadonlyMap<string, Any>;
+  readonly endpoints: ReadonlyMap<string, Any>;
+}
+
+/** istiod's cluster name, `outbound|PORT|SUBSET|HOST`. */
+export interface OutboundCluster {
+  readonly port: number;
+  /** Subset; empty for all workloads. */
+  readonly subset: string;
+  readonly host: string;
+}
+
+const OUTBOUND = /^outbound\|([1-9][0-9]{0,4})\|([A-Za-z0-9._-]{0,63})\|([a-z0-9.-]{1,253})$/;
+
+/** Parses a cluster name; undefined if the target is not a Service (`BlackHoleCluster`, `agent`, `inbound|...`). */
+export function clusterOf(name: string): OutboundCluster | undefined {
+  const [, port, subset, host] = OUTBOUND.exec(name) ?? [];
+  return port === undefined ? undefined : { port: Number(port), subset: subset!, host: host! };
+}
+
+/** Returns the name of a resource of the four types; undefined if its bytes are invalid. */
+export function nameOf(any: Any): string | undefined {
+  const message = read<Named>(any);
+  return message?.clusterName || message?.name || undefined;
+}
+
+/** Returns the address and port of a listener; undefined if it has none. */
+export function socketOf(listener: ListenerShape | undefined): { address: string; port: number } | undefined {
+  const one = listener?.address?.address;
+  if (one?.case !== 'socketAddress' || one.value.portSpecifier.case !== 'portValue') return undefined;
+  return { address: one.value.address, port: one.value.portSpecifier.value };
+}
+
+/** Unpacks a message; undefined if Meshpass does not know its type, or its bytes are invalid. */
+export function read<T>(any: Any): T | undefined {
+  try {
+    return unpack(any) as T | undefined;
+  } catch {
+    return undefined;
+  }
+}

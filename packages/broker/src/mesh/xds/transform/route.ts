@@ -1,0 +1,149 @@
+/**
+ * Transforms a grant's routes. Only names of granted services remain, and a route that leads out of the grant responds
+ * with an explanation.
+ */
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { messageOf, pack } from '@meshpass/envoy';
+import type { Granted } from './granted.ts';
+import type { LeftOuts } from './left-out.ts';
+import { istioMetadata, ownName } from './names.ts';
+import { clusterOf, read } from './resources.ts';
+import type { Metadata, Route, RouteAction, RouteConfiguration, VirtualHost } from './shapes.ts';
+import { addWebSocketRoutes } from './websocket.ts';
+
+const WHERE = 'RouteConfiguration';
+
+/**
+ * Transforms a route configuration.
+ * @param http2 names of clusters that have a second one for WebSockets
+ * @returns undefined if no granted host remains
+ */
+export function transformRoutes(
+  any: Any,
+  granted: Granted,
+  http2: ReadonlySet<string>,
+  leftOuts: LeftOuts,
+): Any | undefined {
+  const routes = read<RouteConfiguration>(any);
+  if (!routes) return undefined;
+  const transformed = ownRoutes(routes, granted, leftOuts);
+  if (transformed) addWebSocketRoutes(transformed, http2);
+  return transformed && pack(transformed);
+}
+
+/** Rewrites the routes in place. */
+export function ownRoutes(
+  routes: RouteConfiguration,
+  granted: Granted,
+  leftOuts: LeftOuts,
+): RouteConfiguration | undefined {
+  // Routes on a port without a declared protocol belong to one service and match any name. Here they match only the
+  // service's own names.
+  const [, host, port] = /^([^:]+):([0-9]+)$/.exec(routes.name) ?? [];
+  const own = granted.services.find((one) => one.host === host && one.port === Number(port));
+  if (own) routes.ignorePortInHostMatching = true;
+  routes.name = ownName(granted.grant, routes.name);
+  routes.metadata = istioMetadata(routes.metadata);
+  routes.requestMirrorPolicies = mirrors(routes.requestMirrorPolicies, granted, leftOuts);
+  routes.virtualHosts = routes.virtualHosts.flatMap((one) => {
+    if (own && one.domains.includes('*') && !isFallback(one)) one.domains = [own.host, ...own.aliases];
+    one.domains = one.domains.filter((domain) => (domain === '*' ? isFallback(one) : granted.isName(domain)));
+    if (one.domains.length === 0) return [];
+    one.metadata = istioMetadata(one.metadata);
+    one.requestMirrorPolicies = mirrors(one.requestMirrorPolicies, granted, leftOuts);
+    for (const route of one.routes) ownRoute(route, granted, leftOuts);
+    return [one];
+  });
+  return routes.virtualHosts.every((one) => one.domains.includes('*')) ? undefined : routes;
+}
+
+/** Whether a virtual host is istiod's response for unknown names. */
+function isFallback({ routes }: VirtualHost): boolean {
+  return routes.every(({ action }) => action.case === 'directResponse');
+}
+
+function ownRoute(route: Route, granted: Granted, leftOuts: LeftOuts): void {
+  const from = istioMetadata(route.metadata);
+  route.metadata = from;
+  if (route.action.case !== 'route') return;
+  const action = route.action.value;
+  const outside = leadsTo(action).filter((cluster) => !granted.serviceOf(cluster));
+  if (outside.length > 0) {
+    leftOuts.add('route to a service that is not granted', WHERE);
+    refuse(route, outside, from, granted.grant);
+    return;
+  }
+  renameClusters(action, granted.grant);
+  action.requestMirrorPolicies = mirrors(action.requestMirrorPolicies, granted, leftOuts);
+}
+
+/** Lists an action's clusters. A cluster that depends on the request counts as not granted. */
+function leadsTo({ clusterSpecifier: to }: RouteAction): readonly string[] {
+  if (to.case === 'cluster') return [to.value];
+  if (to.case === 'weightedClusters') return to.value.clusters.map(({ name }) => name);
+  return [''];
+}
+
+function renameClusters(action: RouteAction, grant: string): void {
+  const { clusterSpecifier: to } = action;
+  if (to.case === 'cluster') action.clusterSpecifier = { case: 'cluster', value: ownName(grant, to.value) };
+  if (to.case === 'weightedClusters') for (const one of to.value.clusters) one.name = ownName(grant, one.name);
+}
+
+/**
+ * Removes mirrors to services that are not granted. The client never sees the response of a mirror, so the request
+ * itself continues.
+ */
+function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: Granted, leftOuts: LeftOuts) {
+  return policies.flatMap((one) => {
+    if (!granted.serviceOf(one.cluster) || one.clusterHeader !== '') {
+      leftOuts.add('mirror to a service that is not granted', WHERE);
+      return [];
+    }
+    one.cluster = ownName(granted.grant, one.cluster);
+    return [one];
+  });
+}
+
+/**
+ * Replaces a route that leads out of the grant with a response. The target's name is no secret, because a granted
+ * service's VirtualService contains it.
+ */
+function refuse(route: Route, outside: readonly string[], from: Metadata | undefined, grant: string): void {
+  const hosts = outside.map((cluster) => {
+    const target = clusterOf(cluster);
+    return target ? `${target.host}:${target.port}` : 'a service that the request chooses';
+  });
+  const rule = virtualServiceOf(from);
+  const to = [...new Set(hosts)].join(', ');
+  const said = `${rule ? `VirtualService ${rule}` : 'A route'} leads to ${to}, which grant ${grant} does not give.`;
+  const refusal = messageOf('envoy.config.route.v3.Route', {
+    direct_response: {
+      status: 403,
+      body: {
+        inline_string: JSON.stringify({
+          error: 'access_denied',
+          error_code: 'agent_route_not_granted',
+          error_description: said,
+        }),
+      },
+    },
+    response_headers_to_add: [
+      {
+        header: { key: 'content-type', value: 'application/json' },
+        append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+      },
+    ],
+  }) as Route;
+  route.action = refusal.action;
+  route.responseHeadersToAdd = refusal.responseHeadersToAdd;
+  route.requestHeadersToAdd = [];
+  route.typedPerFilterConfig = {};
+}
+
+/** Returns `NAMESPACE/NAME` from `/apis/networking.istio.io/v1/namespaces/NAMESPACE/virtual-service/NAME`. */
+function virtualServiceOf(metadata: Metadata | undefined): string | undefined {
+  const { config } = (metadata?.filterMetadata.istio ?? {}) as { readonly config?: string };
+  const [, namespace, name] = /\/namespaces\/([^/]+)\/virtual-service\/([^/]+)$/.exec(config ?? '') ?? [];
+  return namespace && `${namespace}/${name}`;
+}

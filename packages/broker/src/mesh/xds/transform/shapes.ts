@@ -1,0 +1,164 @@
+/**
+ * Types for the Envoy messages that the relay reads and changes, in the form that @bufbuild/protobuf uses for
+ * descriptors without generated classes.
+ */
+import type { Message } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+
+export interface Named extends Message {
+  readonly name?: string;
+  readonly clusterName?: string;
+}
+
+/** Case of a oneof. */
+export type Case<Name extends string, Value> = { case: Name; value: Value };
+export type None = { case: undefined; value?: undefined };
+
+export interface Metadata extends Message {
+  filterMetadata: Record<string, unknown>;
+  typedFilterMetadata: Record<string, Any>;
+}
+
+export interface SocketAddress {
+  readonly address: string;
+  readonly portSpecifier: Case<'portValue', number> | Case<'namedPort', string> | None;
+}
+
+export interface Filter {
+  readonly name: string;
+  configType: Case<'typedConfig', Any> | Case<'configDiscovery', Message> | None;
+}
+
+export interface FilterChain {
+  readonly filters: readonly Filter[];
+  filterChainMatch?: Message | undefined;
+  metadata?: Metadata | undefined;
+}
+
+export interface ListenerShape extends Message {
+  readonly name: string;
+  readonly address?: { readonly address: Case<'socketAddress', SocketAddress> | Case<'pipe', Message> | None };
+  readonly filterChains: readonly FilterChain[];
+  readonly defaultFilterChain?: FilterChain | undefined;
+  readonly listenerFilters: readonly { readonly name: string }[];
+  readonly listenerFiltersTimeout?: Message;
+  readonly perConnectionBufferLimitBytes?: number;
+}
+
+export interface HttpConnectionManager extends Message {
+  statPrefix: string;
+  readonly tracing?: { customTags: Message[] };
+  routeSpecifier:
+    | Case<'rds', { routeConfigName: string }>
+    | Case<'routeConfig', RouteConfiguration>
+    | Case<'scopedRoutes', Message>
+    | None;
+}
+
+export interface WeightedCluster {
+  name: string;
+}
+
+export interface TcpProxy extends Message {
+  statPrefix: string;
+  clusterSpecifier: Case<'cluster', string> | Case<'weightedClusters', { clusters: WeightedCluster[] }> | None;
+}
+
+export interface RouteAction extends Message {
+  clusterSpecifier:
+    | Case<'cluster', string>
+    | Case<'weightedClusters', { clusters: (WeightedCluster & { clusterHeader: string })[] }>
+    | Case<'clusterHeader' | 'clusterSpecifierPlugin' | 'inlineClusterSpecifierPlugin', unknown>
+    | None;
+  requestMirrorPolicies: { cluster: string; clusterHeader: string }[];
+}
+
+export interface Route extends Message {
+  readonly name: string;
+  readonly match?: { readonly headers: Message[] };
+  metadata?: Metadata | undefined;
+  action:
+    | Case<'route', RouteAction>
+    | Case<'redirect' | 'directResponse', Message>
+    | Case<'filterAction' | 'nonForwardingAction', Message>
+    | None;
+  responseHeadersToAdd: Message[];
+  requestHeadersToAdd: Message[];
+  typedPerFilterConfig: Record<string, Any>;
+}
+
+export interface VirtualHost extends Message {
+  name: string;
+  domains: string[];
+  routes: Route[];
+  metadata?: Metadata | undefined;
+  requestMirrorPolicies: RouteAction['requestMirrorPolicies'];
+}
+
+export interface RouteConfiguration extends Message {
+  name: string;
+  ignorePortInHostMatching: boolean;
+  virtualHosts: VirtualHost[];
+  metadata?: Metadata | undefined;
+  requestMirrorPolicies: RouteAction['requestMirrorPolicies'];
+}
+
+export interface TransportSocket extends Message {
+  name: string;
+  configType: Case<'typedConfig', Any> | None;
+}
+
+export interface ClusterShape extends Message {
+  readonly name: string;
+  readonly edsClusterConfig?: { readonly serviceName: string } | undefined;
+  readonly transportSocket?: TransportSocket | undefined;
+  readonly transportSocketMatches: readonly { readonly transportSocket?: TransportSocket }[];
+  readonly typedExtensionProtocolOptions: Readonly<Record<string, Any>>;
+  readonly metadata?: Metadata | undefined;
+  readonly lbPolicy: number;
+  readonly maxRequestsPerConnection?: number;
+  readonly circuitBreakers?: {
+    readonly thresholds: readonly { readonly maxConnections?: number; readonly maxPendingRequests?: number }[];
+  };
+  readonly [other: string]: unknown;
+}
+
+export interface UpstreamTls extends Message {
+  readonly commonTlsContext?: {
+    readonly validationContextType:
+      | Case<'combinedValidationContext', { readonly defaultValidationContext?: ValidationContext }>
+      | Case<'validationContext', ValidationContext>
+      | Case<'validationContextSdsSecretConfig', Message>
+      | None;
+  };
+}
+
+export interface ValidationContext {
+  readonly matchSubjectAltNames?: readonly StringMatcher[];
+  readonly matchTypedSubjectAltNames?: readonly { readonly matcher?: StringMatcher }[];
+}
+
+export interface StringMatcher {
+  readonly matchPattern: Case<'exact', string> | Case<'prefix' | 'suffix' | 'contains', string> | None;
+}
+
+export interface CommonHttpOptions {
+  maxRequestsPerConnection?: number;
+  idleTimeout?: Message;
+}
+
+export interface HttpProtocolOptions extends Message {
+  commonHttpProtocolOptions?: CommonHttpOptions | undefined;
+  readonly upstreamProtocolOptions:
+    | Case<
+        'explicitHttpConfig',
+        { readonly protocolConfig?: { readonly case?: 'httpProtocolOptions' | 'http2ProtocolOptions' } }
+      >
+    | Case<'useDownstreamProtocolConfig' | 'autoConfig', { readonly protocolConfig?: undefined }>
+    | None;
+}
+
+export interface ClusterLoadAssignment extends Message {
+  readonly clusterName: string;
+  readonly endpoints: readonly { readonly lbEndpoints: readonly { readonly metadata?: Metadata }[] }[];
+}

@@ -1,0 +1,129 @@
+/** Configuration of the broker from a file, flags or a chart (docs/operating-broker.md). */
+import { MeshpassError } from '@meshpass/identity';
+import { isTokenHeader } from '@meshpass/identity/token-header';
+import { z } from 'zod';
+import { PolicyAuthors } from '../admin/index.ts';
+import { PRESENCE_MODES } from '../attest/index.ts';
+import { DENY_ENDED } from '../core/index.ts';
+
+const port = z.number().int().min(0).max(65_535);
+const listen = (defaultPort: number) =>
+  z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(defaultPort) });
+
+/** Schema of the configuration with its defaults. */
+export const BrokerConfig = z.strictObject({
+  /** Origin that agents use: scheme, host and port only. It is the issuer of all tokens and the base of DPoP `htu`. */
+  publicUrl: z
+    .url({ protocol: /^https$/ })
+    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or a final slash'),
+  listen: listen(8443).prefault({}),
+  /** Listener for operators, probes and metrics; plain HTTP inside the cluster. */
+  operator: listen(9090).prefault({}),
+  /** Origin that browsers use to reach the operator listener. The approvals page is served only if this is set. */
+  operatorUrl: z
+    .url({ protocol: /^https?$/ })
+    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or a final slash')
+    .refine(
+      (url) => url.startsWith('https:') || ['127.0.0.1', 'localhost'].includes(new URL(url).hostname),
+      'must be https, or a loopback address',
+    )
+    .optional(),
+  /** PEM files, reloaded when they change. */
+  tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }),
+  /** Directory of the embedded store and the signing key. */
+  dataDir: z.string(),
+  /** `postgres://...`, which replaces the embedded store. */
+  databaseUrl: z.string().optional(),
+  /** Trust domain of the mesh. */
+  trustDomain: z.string().default('cluster.local'),
+  /** Address that agents use to reach the edge. */
+  edge: z.strictObject({ host: z.string(), port }),
+  /** Request header that carries the identity token. Agents accept only names that begin with `x-`. */
+  tokenHeader: z
+    .string()
+    .refine(isTokenHeader, 'must be a header name that begins with x-')
+    .default('x-meshpass-token'),
+  /** `aud` of identity tokens. */
+  tokenAudience: z.string().default('meshpass'),
+  /** Maximum time that a signing key signs. With 0, keys rotate only at an operator's request. */
+  signingKeyAgeSeconds: z
+    .number()
+    .int()
+    .min(0)
+    .default(30 * 86_400),
+  /** How long the mesh and readers of the JWK Set must have a new signing key before it signs. */
+  signingKeyWaitSeconds: z.number().int().min(1).max(86_400).default(300),
+  /** PEM file with the Ed25519 keys of the audit log; created in the data directory by default. */
+  auditKeyFile: z.string().optional(),
+  /** Time between two signed checkpoints of the audit log. */
+  auditCheckpointSeconds: z.number().int().min(1).max(86_400).default(10),
+  /**
+   * File with the newest checkpoint, by default in `dataDir`. Brokers that use the same store must share this file
+   * unless another sink is configured.
+   */
+  auditCheckpointFile: z.string().optional(),
+  /** Number of days during which no caller can prune audit rows. */
+  auditRetentionDays: z.number().int().min(30).max(36_500).default(90),
+  /** File whose only line is the break-glass token. Read only if `breakGlass` is set. */
+  operatorTokenFile: z.string().optional(),
+  /** Whether the break-glass token is accepted, for emergencies in which no operator can sign in. */
+  breakGlass: z.boolean().default(false),
+  /** File whose only line is the token for GitHub's audit log stream. If absent, no stream is accepted. */
+  githubEventTokenFile: z.string().optional(),
+  /**
+   * Directory with webhook secrets (admin/approval/webhook/keys.ts). If absent, messages are neither sent nor accepted.
+   */
+  approvalWebhookKeys: z.string().optional(),
+  /** Codespaces that must prove presence (attest/presence/presence.ts). */
+  codespacePresence: z.enum(PRESENCE_MODES).default('required'),
+  /** Minimum time between two queries for the organization's Codespaces. GitHub's rate limit may extend it. */
+  githubSweepSeconds: z.number().int().min(1).max(3_600).default(10),
+  /** Minimum time between two queries for teams and members. */
+  githubMemberSeconds: z.number().int().min(1).max(3_600).default(60),
+  /** Jobs that may plan and apply access files. By default, only operators may. */
+  policyAuthors: PolicyAuthors.optional(),
+  /** CIDR blocks of proxies whose X-Forwarded-For is trusted. */
+  trustedProxies: z.array(z.string()).default([]),
+  heartbeatSeconds: z.number().int().min(1).default(15),
+  leaseSeconds: z.number().int().min(2).default(45),
+  /** Grace period added to the leases of restored sessions, seconds. */
+  restartGraceSeconds: z.number().int().min(0).default(60),
+  /** Kinds of ended access that the root DENY policy includes (core/session/deny/ended.ts). */
+  denyEnded: z.enum(DENY_ENDED).default('revoked'),
+  /** Lifetime of identity tokens and ID tokens, seconds. */
+  tokenSeconds: z.number().int().min(60).max(3_600).default(300),
+  /**
+   * Maximum concurrent exchanges for new sessions. Beyond it, the broker responds with 503. Live sessions have separate
+   * limits.
+   */
+  maxExchanges: z.number().int().min(1).default(512),
+  /** Maximum concurrent exchanges per source: an IPv4 address or an IPv6 /64. */
+  maxExchangesPerSource: z.number().int().min(1).default(128),
+  /**
+   * Maximum connections per source without an authenticated session, edge or operator. Each new connection beyond the
+   * limit evicts the oldest.
+   */
+  maxStrangersPerSource: z.number().int().min(1).default(1_024),
+  /**
+   * Maximum public connections that stay open between requests. Keeping a TLS connection open costs Node about 70 KB,
+   * and resuming one later costs half a millisecond of CPU for the handshake. Up to this number, keeping is cheaper;
+   * beyond it, the handshake is.
+   */
+  keptConnections: z.number().int().min(0).default(500),
+});
+export type BrokerConfig = z.infer<typeof BrokerConfig>;
+export type BrokerConfigInput = z.input<typeof BrokerConfig>;
+
+/**
+ * Validates a configuration.
+ * @throws MeshpassError `config_invalid` with the name of the field
+ */
+export function readBrokerConfig(input: unknown): BrokerConfig {
+  const parsed = BrokerConfig.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new MeshpassError(
+    'config_invalid',
+    `The broker's configuration is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
+  );
+}

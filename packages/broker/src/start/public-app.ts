@@ -1,0 +1,99 @@
+/** Public listener with the routes of docs/interfaces/protocol.md. */
+import { MeshpassError } from '@meshpass/identity';
+import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
+import { VERSION } from '@meshpass/identity/version';
+import { Hono } from 'hono';
+import { routePath } from 'hono/route';
+import type { Metrics } from '../base/index.ts';
+import type { RotatingSigner } from '../core/index.ts';
+import {
+  type Connections,
+  type Env,
+  mount,
+  type Route,
+  type RouteContext,
+  refusal,
+  requireLeader,
+} from '../http/index.ts';
+import { unknownIssuer } from '../issuers/index.ts';
+import { discoveryDocument } from './discovery.ts';
+import OPENAPI from './openapi.json' with { type: 'json' };
+
+/** Serialized once, because unauthenticated clients may request these 100 kB. */
+const OPENAPI_TEXT = JSON.stringify(OPENAPI);
+
+export interface AppContext extends RouteContext {
+  readonly config: AppConfig;
+  readonly metrics: Metrics;
+  readonly signer: Pick<RotatingSigner, 'jwks'>;
+  readonly routes: readonly Route[];
+  /** Returns the client for sign-ins at an issuer, or undefined if the issuer has none. */
+  readonly signInOffer: (issuer: string) => SignInOffer | undefined;
+  /** Whether GitHub's audit log is received. */
+  readonly receivesGithubEvents: boolean;
+  readonly stopping: () => boolean;
+  /** Whether this process is known to be the active broker at this instant. */
+  readonly isLeader: () => boolean;
+  readonly connections: Connections;
+}
+
+/** Settings of the listener (config.ts). */
+export interface AppConfig {
+  readonly publicUrl: string;
+  readonly signingKeyWaitSeconds: number;
+  readonly keptConnections: number;
+}
+
+/** Creates the app of the public listener. */
+export function createApp(context: AppContext): Hono<Env> {
+  const { config, connections } = context;
+  const app = new Hono<Env>();
+
+  app.use(async (c, next) => {
+    const answered = connections.began(c.env.incoming.socket);
+    const began = performance.now();
+    const requestId = context.random(9).toString('base64url');
+    c.set('requestId', requestId);
+    await next().finally(answered);
+    c.header('x-request-id', requestId);
+    // A stopping broker accepts no more requests on this connection, and a crowded broker reclaims the connection's
+    // memory.
+    if (context.stopping() || connections.open() > config.keptConnections) c.header('connection', 'close');
+    context.metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
+  });
+
+  app.use(requireLeader(context.isLeader));
+
+  mount(app, context, context.routes);
+  if (context.receivesGithubEvents) {
+    // For the "Check endpoint" button in GitHub's settings.
+    app.get('/services/collector/health', (c) => c.json({ text: 'HEC is healthy', code: 17 }));
+  }
+
+  app.get('/sign-in/:name', (c) => {
+    const offer = context.signInOffer(c.req.param('name'));
+    if (!offer) return refusal(unknownIssuer(c.req.param('name').slice(0, 64)), undefined);
+    return c.json(offer);
+  });
+  app.get('/version', (c) => c.json({ version: VERSION }));
+  app.get('/openapi.json', (c) => {
+    c.header('cache-control', 'public, max-age=300');
+    return c.body(OPENAPI_TEXT, 200, { 'content-type': 'application/json' });
+  });
+  app.get('/.well-known/openid-configuration', (c) => {
+    c.header('cache-control', 'public, max-age=300');
+    return c.json(discoveryDocument(config.publicUrl));
+  });
+  app.get('/jwks', (c) => {
+    // Limits caching to a new key's waiting time, so that every client has fetched the key before it signs.
+    c.header('cache-control', `public, max-age=${Math.min(300, config.signingKeyWaitSeconds)}`);
+    return c.body(context.signer.jwks, 200, { 'content-type': 'application/jwk-set+json' });
+  });
+
+  app.notFound(() => refusal(new MeshpassError('not_found', 'There is no such endpoint.'), undefined));
+  app.onError((thrown, c) => {
+    context.log.error({ err: thrown, requestId: c.get('requestId') }, 'a request failed');
+    return refusal(new MeshpassError('internal', 'Internal error of the broker; its log has the cause.'), undefined);
+  });
+  return app;
+}

@@ -1,0 +1,169 @@
+/** The broker as a list of parts. They start in this order and stop in reverse. */
+import { VERSION } from '@meshpass/identity/version';
+import { startAdmin } from '../admin/index.ts';
+import { startAuditLog } from '../audit/index.ts';
+import { seconds } from '../base/index.ts';
+import { restoreSessions } from '../core/index.ts';
+import { createConnections, listenTls, proxyChecker, sourceReader } from '../http/index.ts';
+import { rootLives } from '../mesh/index.ts';
+import { superseded } from '../store/index.ts';
+import type { BrokerConfig } from './config.ts';
+import { createOperatorApp } from './operator-app.ts';
+import { operatorWarnings } from './operator-warnings.ts';
+import { type Base, type Broker, type BrokerParts, createBase } from './parts.ts';
+import { createApp } from './public-app.ts';
+import { readSecrets } from './secrets.ts';
+import { becomeActive, sharedSettings, startStandby, waitForAuditLog, waitForLeadership } from './standby.ts';
+
+export type { Broker, BrokerParts } from './parts.ts';
+
+const STOP_PATIENCE_MS = 10_000;
+const OPERATOR_STOP_PATIENCE_MS = 1_000;
+const ANNOUNCE_MS = 2_000;
+
+/**
+ * Starts a broker and resolves once it is active. On PostgreSQL, it is a standby while another broker is active, and
+ * only its operator listener responds.
+ * @throws MeshpassError `config_invalid`, `store_unavailable`, errors from admitLog(); the reason of the signal
+ */
+export async function serveBroker(config: BrokerConfig, given: BrokerParts): Promise<Broker> {
+  const base = createBase(config, given);
+  const parts = new AsyncDisposableStack();
+  try {
+    return await start(base, parts);
+  } catch (thrown) {
+    await parts.disposeAsync().catch(base.failed('stop'));
+    throw thrown;
+  }
+}
+
+async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
+  const { config, given, clock, random, log, metrics, failed } = base;
+  const { mesh, signer } = given;
+  // The previous process has ended by now. The store opens in the meantime, so agents hardly notice the restart.
+  const beganAt = seconds(clock);
+
+  // Standby: writes nothing, and serves only operators and probes.
+  const secrets = await readSecrets(base);
+  const standby = await startStandby(base);
+  const { operator } = standby;
+  parts.defer(() => operator.stop(0));
+  const leadership = await waitForLeadership(base, standby, sharedSettings(base, secrets));
+  const { store, waited } = leadership;
+  parts.defer(store.close);
+  // During the wait, the other broker was accepting proofs.
+  const startedAt = waited ? seconds(clock) : beganAt;
+  const admitted = await waitForAuditLog(base, standby, store, secrets.auditLog);
+  await becomeActive(base, standby, leadership);
+
+  // Active. Parts that write start first, so that they stop after all other parts have finished writing.
+  parts.defer(() => operator.stop(OPERATOR_STOP_PATIENCE_MS));
+  const startedLog = await startAuditLog({ ...base, mesh, store, admitted, closed: secrets.auditLog }, parts);
+  const { journal } = startedLog;
+  const stored = await restoreSessions(base, store, journal);
+  const { restored, live } = stored;
+  const auditLog = await startedLog.recordDecisions({ restored, denyEnded: config.denyEnded, sessions: live.size });
+
+  // Next come the parts that act on sessions and accept requests. They stop at once when another broker takes over, and
+  // their counts are written after that.
+  const writing = parts.use(new AsyncDisposableStack());
+  const acting = parts.use(new AsyncDisposableStack());
+  const audit = auditLog.decisions;
+  const sourceOf = sourceReader(config.trustedProxies);
+  const connections = createConnections({
+    perSource: config.maxStrangersPerSource,
+    isProxy: proxyChecker(config.trustedProxies),
+  });
+  const { githubEventToken, operatorToken } = secrets;
+  const sessions = await stored.start({ audit, startedAt, connections, sourceOf, githubEventToken }, writing, acting);
+  const admin = await startAdmin(
+    base,
+    { store, journal, auditLog, sessions, sourceOf, startedAt, operatorToken, connections: operator.connections },
+    acting,
+  );
+  const announce = () => void store.announce(sharedSettings(base, secrets)).catch(failed('store'));
+  const announcing = setInterval(announce, ANNOUNCE_MS).unref();
+  acting.defer(() => clearInterval(announcing));
+
+  const stopping = { begun: false, patienceMs: 0 };
+  const routing = { audit, clock, random, sourceOf, log, metrics, stopping: () => stopping.begun };
+  const publicApp = createApp({
+    ...routing,
+    config,
+    signer,
+    connections,
+    isLeader: store.isLeader,
+    routes: [...sessions.routes(admin), ...admin.publicRoutes],
+    signInOffer: sessions.signInOffer,
+    receivesGithubEvents: githubEventToken !== undefined,
+  });
+  const operatorApp = createOperatorApp({
+    ...routing,
+    store,
+    mesh,
+    connections: operator.connections,
+    routes: admin.operatorRoutes,
+    warnings: () => [...(given.warnings?.() ?? []), ...operatorWarnings(config, mesh)],
+    breakGlass: config.breakGlass,
+  });
+  const listener = await listenTls(publicApp, config.listen, {
+    files: config.tls,
+    connections,
+    onFailure: failed('tls'),
+  });
+  acting.defer(() => listener.stop(stopping.patienceMs));
+  acting.defer(() => {
+    stopping.begun = true;
+    sessions.endStreams();
+  });
+  metrics.measure({
+    isActive: store.isLeader,
+    signingSince: () => signer.ring.signing.since,
+    certificate: listener.certificate,
+    roots: () => rootLives(mesh.roots()),
+    accessFileRefused: () => mesh.fileProblem() !== undefined,
+  });
+  operator.show(operatorApp);
+  if (config.breakGlass)
+    log.warn('break-glass is on: any holder of the operator token may do nearly everything, without a name');
+  for (const warning of operatorWarnings(config, mesh)) log.warn(warning);
+  log.info(
+    {
+      version: VERSION,
+      port: listener.port,
+      operatorPort: operator.port,
+      store: store.kind,
+      restored: live.size(),
+    },
+    'serving',
+  );
+
+  /**
+   * Stops acting after another broker has taken over, because the store would refuse every write. The operator listener
+   * responds until the process ends.
+   */
+  const stepDown = async () => {
+    log.fatal({ epoch: store.epoch }, 'another broker has taken over: this one accepts no more requests, and exits');
+    await acting.disposeAsync();
+    return superseded();
+  };
+  let closed: Promise<void> | undefined;
+  const close = async () => {
+    stopping.patienceMs = STOP_PATIENCE_MS;
+    await parts.disposeAsync();
+    log.info('stopped');
+  };
+  return {
+    port: listener.port,
+    operatorPort: operator.port,
+    feed: sessions.feed,
+    control: sessions.control,
+    reportEdgeDecisions: sessions.recordEdgeDecisions,
+    revocationsSettled: sessions.revocationsSettled,
+    lost: store.lost.then(stepDown),
+    close: () => {
+      closed ??= close();
+      return closed;
+    },
+  };
+}

@@ -1,0 +1,38 @@
+/**
+ * Each table is defined once, by its columns. Its `create table` statement and its row type for Kysely are derived from
+ * them.
+ */
+import type { ColumnType, Generated } from 'kysely';
+
+/** SQL type and constraints of each column of a table. */
+type Columns = Readonly<Record<string, string>>;
+
+/** Row type of a table. A column may be null unless its definition has `not null` or `primary key`. */
+export type Row<Table extends Columns> = { -readonly [Name in keyof Table]: Column<Table[Name]> };
+
+type Column<Sql extends string> = Sql extends `${string} default ${string}`
+  ? Generated<Value<Sql>>
+  : Sql extends `${string} not null${string}` | `${string} primary key${string}`
+    ? Value<Sql>
+    : Value<Sql> extends Time
+      ? ColumnType<Date | null, Date | string | null, Date | string | null>
+      : Value<Sql> | null;
+
+type Value<Sql extends string> = Sql extends `timestamptz${string}`
+  ? Time
+  : Sql extends `integer${string}`
+    ? number
+    : Sql extends `boolean${string}`
+      ? boolean
+      : string;
+
+/** Both engines return times as Date, and `bigint` as text. */
+type Time = ColumnType<Date, Date | string, Date | string>;
+
+/** Returns the statements that create tables without their indexes. */
+export function createTables(tables: Readonly<Record<string, Columns>>): string[] {
+  return Object.entries(tables).map(([name, columns]) => {
+    const defined = Object.entries(columns).map(([column, sql]) => `${column} ${sql}`);
+    return `create table ${name} (${defined.join(', ')})`;
+  });
+}

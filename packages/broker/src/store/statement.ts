@@ -1,0 +1,74 @@
+/** Repository statements. Each takes its rows as one JSON array, so that it runs once for a batch of many requests. */
+
+/** Statement that changes the rows of a batch. */
+export interface Statement<Row> {
+  /** Name of the prepared statement on a PostgreSQL connection. */
+  readonly name: string;
+  /** SQL with one parameter: a JSON array of rows. */
+  readonly sql: string;
+  /** Order in a transaction. Statements from the same file run in the order of their definitions. */
+  readonly place: number;
+  readonly parameter: (rows: readonly Row[]) => string;
+}
+
+/** Statement of any row type. */
+export type AnyStatement = Statement<never>;
+
+export interface StatementOptions<Row> {
+  /** Column to deduplicate by: of a batch's rows with the same value, only the last one counts. */
+  readonly lastOf?: keyof Row;
+}
+
+let defined = 0;
+
+/** Defines a statement. Call it once per statement, while its module is loaded. */
+export function statement<Row>(sql: string, { lastOf }: StatementOptions<Row> = {}): Statement<Row> {
+  const last = (rows: readonly Row[]) =>
+    lastOf === undefined ? rows : [...new Map(rows.map((row) => [row[lastOf], row])).values()];
+  const place = defined++;
+  return {
+    name: `meshpass_${place}`,
+    sql,
+    place,
+    parameter: (rows) => JSON.stringify(last(rows)),
+  };
+}
+
+/** Statement with its rows. */
+export interface Step {
+  readonly name: string;
+  readonly sql: string;
+  readonly parameter: string;
+  /** Number of rows that it must change or return; undefined for any number. */
+  readonly expected: number | undefined;
+}
+
+/** Combines a statement with its rows. */
+export function stepOf<Row>(
+  { name, sql, parameter }: Statement<Row>,
+  rows: readonly Row[],
+  expected: number | undefined = undefined,
+): Step {
+  return { name, sql, parameter: parameter(rows), expected };
+}
+
+/** A step changed or returned a different number of rows than expected. Its transaction is rolled back. */
+export class UnexpectedRows extends Error {
+  readonly step: Step;
+  /** Returned rows. */
+  readonly rows: readonly unknown[];
+  constructor(step: Step, rows: readonly unknown[]) {
+    super(`a statement of the store changed another number of rows than ${step.expected}`);
+    this.step = step;
+    this.rows = rows;
+  }
+}
+
+/**
+ * Checks the result of a step.
+ * @param count number of changed or returned rows
+ * @throws UnexpectedRows
+ */
+export function checkRows(step: Step, count: number, rows: readonly unknown[]): void {
+  if (step.expected !== undefined && count !== step.expected) throw new UnexpectedRows(step, rows);
+}

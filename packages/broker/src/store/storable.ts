@@ -1,0 +1,6 @@
+/** Makes foreign text safe to store. */
+
+/** Replaces characters that PostgreSQL's `text` type cannot store. */
+export function storable(value: string): string {
+  return value.isWellFormed() && !value.includes('\0') ? value : value.toWellFormed().replaceAll('\0', '\ufffd');
+}

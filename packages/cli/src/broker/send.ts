@@ -1,0 +1,129 @@
+/** Requests to a broker, the basis of every operator command. */
+import { randomUUID } from 'node:crypto';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { setTimeout } from 'node:timers/promises';
+import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
+import { MeshpassError } from '@meshpass/identity/error';
+import { parseJson } from '@meshpass/identity/jws/json';
+import { readBounded } from '@meshpass/identity/limits/read-bounded';
+import { readTextFile } from '../input/text-file.ts';
+import { refusalIn } from './refusal.ts';
+
+export interface Destination {
+  /** Origin of a broker's listener. */
+  readonly operator: string;
+  /** PEM file of the broker's CA; defaults to the system's roots. */
+  readonly caFile?: string | undefined;
+}
+
+export type Method = 'GET' | 'POST' | 'DELETE';
+
+/**
+ * Sends a request. A URLSearchParams body is sent as a form, and any other body as JSON.
+ * @returns a response with status 200 or 204 and an unread body
+ */
+export type Send = (method: Method, path: string, body?: unknown) => Promise<IncomingMessage>;
+
+/** Returns the headers that authenticate the caller. */
+export type Authorize = (method: Method, url: URL) => Readonly<Record<string, string>>;
+
+/**
+ * Tries, a second apart, for a broker that started in the same second as the proof, or whose clock is ahead. Such a
+ * broker has done nothing yet and asks for a retry.
+ */
+const RESTART_TRIES = 3;
+const MAX_ANSWER = 64 * 1024 * 1024;
+const DONE = new Set([200, 204]);
+
+/**
+ * Creates the function that sends requests.
+ * @param patienceMs how long the broker may be silent, ms
+ * @throws MeshpassError `usage` if the URL is not an origin. The created function throws the broker's refusal, or
+ *   `agent_broker_unreachable`
+ */
+export function createSend(options: Destination, authorize: Authorize, patienceMs: number): Send {
+  const ca = options.caFile === undefined ? undefined : readTextFile(options.caFile, '--ca-file');
+  if (!/^https?:\/\/[^/]+\/?$/.test(options.operator) || !URL.canParse(options.operator))
+    throw new MeshpassError(
+      'usage',
+      `--operator must be an origin such as http://127.0.0.1:9090, not ${options.operator}.`,
+    );
+  return async function send(method, path, body, mayWait = RESTART_TRIES): Promise<IncomingMessage> {
+    const url = new URL(path, options.operator);
+    const isForm = body instanceof URLSearchParams;
+    const content = body === undefined ? undefined : isForm ? body.toString() : JSON.stringify(body);
+    const headers = {
+      ...authorize(method, url),
+      ...(content !== undefined && {
+        'content-type': isForm ? 'application/x-www-form-urlencoded' : 'application/json',
+        'content-length': Buffer.byteLength(content),
+      }),
+    };
+    const request = url.protocol === 'https:' ? httpsRequest : httpRequest;
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const sent = request(url, { method, headers, agent: false, timeout: patienceMs, ...(ca && { ca }) }, resolve);
+      sent.on('timeout', () => sent.destroy(new Error(`no answer in ${patienceMs / 1000} s`)));
+      sent.on('error', (cause) => reject(unreachable(options, cause)));
+      sent.end(content);
+    });
+    if (DONE.has(response.statusCode ?? 0)) return response;
+    const answer = await bodyOf(response).catch(() => undefined);
+    const retryAfter = Number(response.headers['retry-after']);
+    if (answer?.error_code === 'dpop_expired' && mayWait > 0 && retryAfter === 1) {
+      await setTimeout(1000);
+      return await send(method, path, body, mayWait - 1);
+    }
+    throw refusalIn(answer) ?? notABroker(response);
+  };
+}
+
+/**
+ * Reads the body of a response.
+ * @returns its JSON; undefined if there is no body
+ * @throws MeshpassError `agent_broker_unreachable`
+ */
+export async function jsonOf(
+  response: IncomingMessage,
+  options: Destination,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  if (response.statusCode === 204) {
+    response.resume();
+    return undefined;
+  }
+  const json = await bodyOf(response).catch((cause) => Promise.reject(unreachable(options, cause)));
+  if (json === undefined) throw notABroker(response);
+  return json;
+}
+
+/**
+ * Authenticates each request with its own DPoP proof (RFC 9449).
+ * @param broker broker's public URL, as in its proofs
+ * @param token session token; absent before the sign-in with this key
+ */
+export function byKey({ broker, key, token }: { broker: string; key: DpopKey; token?: string }): Authorize {
+  return (method, { pathname }) => {
+    const now = Math.floor(Date.now() / 1000);
+    const request = { key, method, url: new URL(pathname, broker).href, now, jti: randomUUID() };
+    const dpop = createDpopProof({ ...request, ...(token !== undefined && { accessToken: token }) });
+    return { dpop, ...(token !== undefined && { authorization: `DPoP ${token}` }) };
+  };
+}
+
+async function bodyOf(response: IncomingMessage): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const body = await readBounded(response, MAX_ANSWER);
+  return parseJson(body.toString('utf8')) as Readonly<Record<string, unknown>> | undefined;
+}
+
+/** Builds the error for a broker that does not answer. */
+export function unreachable({ operator }: Destination, cause: unknown): MeshpassError {
+  const message = `No broker answers at ${new URL(operator).origin}. If this is a port-forward, it ends when the active broker changes.`;
+  return new MeshpassError('agent_broker_unreachable', message, { cause });
+}
+
+function notABroker({ statusCode = 0 }: IncomingMessage): MeshpassError {
+  return new MeshpassError(
+    'agent_broker_unreachable',
+    `The server is not a broker (status ${statusCode}). Check --operator.`,
+  );
+}

@@ -1,0 +1,148 @@
+/** Checks the access file and the services that it grants: declared protocol, sidecar, STRICT mutual TLS. */
+import { type Access, type AccessFileProblem, checkKnownRoles, formatPlace } from '@meshpass/access';
+import { meshOf, type ResolvedTarget, resolveAccess } from '@meshpass/access/compile';
+import { MeshpassError } from '@meshpass/identity/error';
+import {
+  findMeshConfig,
+  isCaptured,
+  type MeshView,
+  namespaceInjection,
+  type PodWorkload,
+  peerModes,
+  peerModesOf,
+  selects,
+  targetPortOf,
+  viewMesh,
+  whyNoSidecar,
+} from '@meshpass/istio';
+import { type Finding, failed, ok, skipped, unknown, warning, wrong } from '../../diagnosis/finding.ts';
+import { readObjects } from '../../input/cluster-manifests.ts';
+import { readAccessFile } from '../../input/policy-input.ts';
+import type { CheckContext } from '../context.ts';
+
+/**
+ * Checks the file as this version's broker reads it, then each granted port.
+ * @param file if undefined, only the mesh's default is checked
+ * @param clusterDomain DNS domain of the cluster
+ */
+export async function checkAccess(
+  cluster: CheckContext,
+  file: string | undefined,
+  clusterDomain: string,
+): Promise<readonly Finding[]> {
+  const read = file === undefined ? undefined : readAccess(file);
+  if (read instanceof MeshpassError)
+    return [...problemsOf(read), skipped('services', 'Not reached: the access file is refused.')];
+  const { resources, problems } = await readObjects(cluster.http);
+  const config = { ...findMeshConfig(resources), rootNamespace: cluster.rootNamespace };
+  const view = viewMesh(resources, config);
+  const misread = problems.map(({ place, message }) =>
+    unknown('services', `${place.file} is not understood: ${message}`),
+  );
+  if (!read)
+    return [skipped('access', 'Pass --access to check the services that it grants.'), ...misread, ofMesh(view)];
+  const { trustDomain, rootNamespace } = config;
+  const mesh = meshOf(resources, { trustDomain, rootNamespace, clusterDomain, gateway: cluster.gateway });
+  const { grants, problems: refused, leftOut } = resolveAccess(read, mesh);
+  const targets = new Map(grants.flatMap((grant) => grant.targets.map((target) => [target.sni, target])));
+  const found = [...targets.values()].map((target) => judge(view, target));
+  const wrongs = [
+    ...refused.map((problem) => ofProblem('services', problem)),
+    ...leftOut.map(({ place, message }) => ({ ...warning('services', message), place: formatPlace(place) })),
+    ...misread,
+    ...found.filter(({ state }) => state !== 'ok'),
+  ];
+  const count = found.filter(({ state }) => state === 'ok').length;
+  return [
+    ok('access', `${file} is well-formed.`),
+    ...wrongs,
+    ...(count > 0
+      ? [
+          ok(
+            'services',
+            `${count} granted ${count === 1 ? 'port declares its' : 'ports declare their'} protocol, behind sidecars in mode STRICT.`,
+          ),
+        ]
+      : []),
+  ];
+}
+
+function readAccess(file: string): Access | MeshpassError {
+  try {
+    const access = readAccessFile(file);
+    checkKnownRoles(access);
+    return access;
+  } catch (thrown) {
+    if (thrown instanceof MeshpassError) return thrown;
+    throw thrown;
+  }
+}
+
+/** Returns a finding for each problem in a rejected file. */
+function problemsOf(error: MeshpassError): readonly Finding[] {
+  const problems = error.detail.problems as readonly AccessFileProblem[] | undefined;
+  return problems?.map((problem) => ofProblem('access', problem)) ?? [failed('access', error)];
+}
+
+function ofProblem(check: string, { code, message, place }: AccessFileProblem): Finding {
+  return { ...failed(check, new MeshpassError(code, message)), place: formatPlace(place) };
+}
+
+/** Checks the mode of workloads without a PeerAuthentication of their own. */
+function ofMesh(view: MeshView): Finding {
+  const { rootNamespace } = view.config;
+  const policies = view.all('PeerAuthentication');
+  const workload = { namespace: rootNamespace, labels: {}, kind: 'sidecar' } as const;
+  const { mode } = peerModes(policies, workload, rootNamespace).general;
+  const others = policies.filter(({ metadata }) => metadata.namespace !== rootNamespace).length;
+  const seen = 'kubectl get peerauthentications --all-namespaces';
+  if (mode === 'STRICT' && others === 0) return ok('services', 'Mutual TLS is STRICT in the whole mesh.', seen);
+  const rest = mode === 'STRICT' ? `, and ${others} PeerAuthentications of namespaces may differ` : '';
+  return unknown('services', `Mutual TLS is ${mode} by default${rest}; granted services need STRICT.`, {
+    seen,
+    next: 'Pass --access to check the services that it grants.',
+  });
+}
+
+/** Checks the running Pods behind a granted port. */
+function judge(view: MeshView, { service, port }: ResolvedTarget): Finding {
+  const name = `${service.name}.${service.namespace}:${port.port}`;
+  const pods = view.podsIn(service.namespace).filter((pod) => pod.running && selects(service.selector, pod.labels));
+  const seen = `kubectl -n ${service.namespace} get pods --show-labels`;
+  if (pods.length === 0)
+    return unknown('services', `${name} has no Pod, so sidecar and mode cannot be seen.`, { seen });
+  return (
+    pods.map((pod) => against(view, name, pod, targetPortOf(pod.portNames, port))).find((one) => one !== undefined) ??
+    ok('services', `${name} is behind sidecars in mode STRICT.`, seen)
+  );
+}
+
+function against(view: MeshView, name: string, pod: PodWorkload, port: number | undefined): Finding | undefined {
+  const { namespace } = pod;
+  const bare = whyNoSidecar(pod, namespaceInjection(namespace, view.namespaceLabels(namespace)));
+  const seen = `kubectl -n ${namespace} get pod ${pod.name} -o yaml`;
+  if (bare !== undefined)
+    return wrong('services', `${name}: Pod ${pod.name} has no sidecar that checks calls: ${bare}.`, {
+      seen,
+      next: 'Have Istio inject its namespace, and restart the workload.',
+      command: `kubectl get namespace ${namespace} --show-labels`,
+    });
+  if (!isCaptured(pod, port))
+    return wrong('services', `${name}: calls to port ${port} of Pod ${pod.name} bypass its sidecar.`, {
+      seen,
+      next: 'Remove the port from the annotations traffic.sidecar.istio.io/*InboundPorts of the workload.',
+      command: seen,
+    });
+  const { general, ports } = peerModesOf(view, pod);
+  const { mode, policy } = (port === undefined ? undefined : ports.get(port)) ?? general;
+  if (mode !== 'STRICT') {
+    const by = policy ? `PeerAuthentication ${policy.metadata.namespace}/${policy.metadata.name}` : "Istio's default";
+    return wrong('services', `${name} also accepts plain connections, which no grant checks: ${mode} by ${by}.`, {
+      seen: 'kubectl get peerauthentications --all-namespaces',
+      next: `Set mtls.mode STRICT by a PeerAuthentication in ${namespace}, once all of its clients have sidecars.`,
+      command: `kubectl -n ${namespace} get peerauthentications -o yaml`,
+    });
+  }
+  const unsure = view.dataPlane().unknownAt(pod, port);
+  return unsure === undefined ? undefined : unknown('services', `${name}: ${unsure}.`, { seen });
+}

@@ -1,0 +1,78 @@
+/** Checks whether this user may install the chart here, and whether Meshpass is already installed. */
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import { type Finding, ok, unknown, wrong } from '../../diagnosis/finding.ts';
+import type { Findings } from '../../diagnosis/run.ts';
+import { type CheckContext, read } from '../context.ts';
+import { isAllowed, nameOf, type Right } from '../rights.ts';
+
+const RBAC = 'rbac.authorization.k8s.io';
+const created = (group: string, where: Right['where'] | undefined, ...resources: readonly string[]): readonly Right[] =>
+  resources.map((resource) => ({ group, resource, verbs: ['create'], ...(where && { where }) }));
+
+/** Rights to create the objects of `helm install` with the chart's defaults. */
+export const INSTALL_RIGHTS: readonly Right[] = [
+  ...created('', 'release', 'configmaps', 'persistentvolumeclaims', 'secrets', 'serviceaccounts', 'services'),
+  ...created('apps', 'release', 'deployments'),
+  ...created('autoscaling', 'release', 'horizontalpodautoscalers'),
+  ...created('batch', 'release', 'jobs'),
+  ...created('networking.k8s.io', 'release', 'networkpolicies'),
+  ...created('policy', 'release', 'poddisruptionbudgets'),
+  ...created(RBAC, 'release', 'roles', 'rolebindings'),
+  ...created(RBAC, 'root', 'roles', 'rolebindings'),
+  ...created(RBAC, undefined, 'clusterroles', 'clusterrolebindings'),
+  ...created(
+    'admissionregistration.k8s.io',
+    undefined,
+    ...['validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
+  ),
+];
+
+/** Checks the rights of the kubeconfig's user with SelfSubjectAccessReview. */
+export async function checkInstaller(context: CheckContext): Promise<Findings> {
+  const seen = 'SelfSubjectAccessReview';
+  const may = (right: Omit<Right, 'verbs' | 'where'>, verb: string, namespace?: string) =>
+    isAllowed(context, undefined, right, verb, namespace);
+  if (await may({ group: '*', resource: '*' }, '*')) return ok('rights', 'This user is an administrator.', seen);
+  const answers = await Promise.all(
+    INSTALL_RIGHTS.map(async (right) => {
+      const namespace = right.where && { release: context.namespace, root: context.rootNamespace }[right.where];
+      return { right, namespace, allowed: await may(right, 'create', namespace) };
+    }),
+  );
+  const missing = answers.filter(({ allowed }) => !allowed);
+  if (missing.length > 0)
+    return [...Map.groupBy(missing, ({ namespace }) => namespace)].map(([namespace, all]) => {
+      const what = all.map(({ right }) => nameOf(right)).join(', ');
+      return wrong('rights', `This user may not create ${what}${namespace === undefined ? '' : ` in ${namespace}`}.`, {
+        seen,
+        next: 'Install as an administrator of the cluster.',
+        command: 'kubectl auth whoami',
+      });
+    });
+  // Kubernetes lets users grant only rights that they have or may escalate.
+  const escalates = await Promise.all(
+    ['escalate', 'bind'].map((verb) => may({ group: RBAC, resource: 'clusterroles' }, verb)),
+  );
+  const says = 'This user may create everything that helm install creates';
+  if (escalates.every(Boolean)) return ok('rights', `${says}.`, seen);
+  return unknown('rights', `${says}, but may not escalate roles: it must have every right of the broker itself.`, {
+    seen,
+    next: 'Install as an administrator, or try the objects: helm template ... | kubectl apply --dry-run=server --filename -',
+  });
+}
+
+/** Checks whether the broker's rights already exist in the cluster. Their names are the same in every namespace. */
+export async function checkRelease({ http, namespace }: CheckContext): Promise<Finding> {
+  const binding = await read(http, `/apis/${RBAC}/v1/clusterrolebindings/meshpass-broker`);
+  const seen = 'kubectl get clusterrolebinding meshpass-broker -o yaml';
+  if (!binding) return ok('release', 'Meshpass is not installed.', seen);
+  const other: string = binding.subjects?.[0]?.namespace ?? 'an unknown namespace';
+  const version = binding.metadata.labels?.['app.kubernetes.io/version'] ?? 'of an unknown version';
+  if (other === namespace)
+    return ok('release', `Meshpass ${version} is installed in ${namespace}: this is an upgrade.`, seen);
+  return wrong('release', `Meshpass ${version} is installed in ${other}, and a cluster has room for one.`, {
+    seen,
+    next: `Pass its namespace as --namespace to upgrade it, or remove it: ${pageUrl('docs/install/removal.md')}.`,
+    command: `helm list --all-namespaces --filter meshpass`,
+  });
+}

@@ -1,0 +1,30 @@
+/** Checks Istio's version against the releases that the tests run with. */
+import { ok, unknown, warning } from '../../diagnosis/finding.ts';
+import type { Findings } from '../../diagnosis/run.ts';
+import type { CheckContext } from '../context.ts';
+import { istiodVersions } from '../istiod.ts';
+
+/**
+ * Minor Istio releases that the tests run with. The README, the install page and docs/versioning.md list the same ones.
+ */
+export const TESTED_ISTIO: readonly string[] = ['1.31'];
+
+/** Checks the version of each istiod. */
+export async function checkIstioVersion(context: CheckContext): Promise<Findings> {
+  const versions = await istiodVersions(context);
+  const seen = `kubectl -n ${context.rootNamespace} get pods -l app=istiod -o wide`;
+  const tested = `Istio ${TESTED_ISTIO.join(', ')} is tested`;
+  if (versions.length === 0)
+    return unknown('istio', `No image of istiod in ${context.rootNamespace} has a version; ${tested}.`, {
+      seen,
+      command: 'istioctl version',
+    });
+  return versions.map((version) =>
+    TESTED_ISTIO.some((one) => version === one || version.startsWith(`${one}.`))
+      ? ok('istio', `Istio ${version} is tested.`, seen)
+      : warning('istio', `Istio ${version} is not tested with Meshpass; ${tested}.`, {
+          seen,
+          next: 'Install a tested release, or try Meshpass on a test cluster first.',
+        }),
+  );
+}

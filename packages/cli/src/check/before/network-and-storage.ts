@@ -1,0 +1,114 @@
+/** Checks what a cluster provides for the chart: volumes, load balancers, public names, and a NetworkPolicy engine. */
+
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import { type Finding, ok, skipped, unknown, warning, wrong } from '../../diagnosis/finding.ts';
+import type { Findings } from '../../diagnosis/run.ts';
+import { resolve } from '../../diagnosis/tls.ts';
+import type { ChartValues } from '../../input/chart-values.ts';
+import { type CheckContext, list, read, type Seen } from '../context.ts';
+
+type Values = ChartValues | undefined;
+
+const DEFAULT_CLASS = /^storageclass(?:\.beta)?\.kubernetes\.io\/is-default-class$/;
+/** Names of DaemonSets whose Pods enforce NetworkPolicies. */
+const ENGINES = ['anetd', 'antrea-agent', 'azure-npm', 'calico-node', 'canal', 'cilium', 'kube-router', 'weave-net'];
+
+/** Checks that the brokers have a database, or a volume for the embedded store. */
+export async function checkStorage({ http }: CheckContext, values: Values): Promise<Findings> {
+  const { secret, embedded } = values?.database ?? {};
+  if (secret)
+    return ok('storage', `The values name a PostgreSQL (database.secret: ${secret}), so no volume is needed.`);
+  const path = '/apis/storage.k8s.io/v1/storageclasses';
+  const wanted = embedded?.storageClass;
+  const otherwise = {
+    seen: 'kubectl get storageclasses',
+    next: `Set database.secret (${pageUrl('docs/install/database.md')}), or database.embedded.storageClass for an evaluation.`,
+    command: 'kubectl get storageclasses',
+  };
+  if (wanted)
+    return (await read(http, `${path}/${encodeURIComponent(wanted)}`))
+      ? [ok('storage', `StorageClass ${wanted} exists.`, otherwise.seen)]
+      : [wrong('storage', `There is no StorageClass ${wanted} (database.embedded.storageClass).`, otherwise)];
+  const isDefault = ({ metadata }: Seen) =>
+    Object.entries(metadata.annotations ?? {}).some(([key, value]) => DEFAULT_CLASS.test(key) && value === 'true');
+  const found = (await list(http, path)).find(isDefault);
+  return found
+    ? [ok('storage', `StorageClass ${found.metadata.name} is the default.`, otherwise.seen)]
+    : [wrong('storage', 'There is no default StorageClass for the embedded store, and no database.secret.', otherwise)];
+}
+
+/**
+ * Checks whether the cluster has assigned an address to any Service of type LoadBalancer. Nothing else proves that it
+ * can.
+ */
+export async function checkLoadBalancer({ http }: CheckContext, values: Values): Promise<Finding> {
+  const types = [values?.broker, values?.edge].map((part) => part?.service?.type || 'LoadBalancer');
+  if (!types.includes('LoadBalancer'))
+    return ok('load-balancer', `Not needed: the Services are of type ${[...new Set(types)].join(' and ')}.`);
+  const services = (await list(http, '/api/v1/services')).filter(({ spec }) => spec?.type === 'LoadBalancer');
+  const served = services.find(({ status }) => status?.loadBalancer?.ingress?.length > 0);
+  const seen = 'kubectl get services --all-namespaces';
+  if (served) return ok('load-balancer', `Service ${nameOf(served)} has an address from a load balancer.`, seen);
+  const says =
+    services.length === 0
+      ? 'No Service of type LoadBalancer exists, so it cannot be seen whether the cluster assigns addresses.'
+      : `None of the ${services.length} Services of type LoadBalancer has an address, ${nameOf(services[0]!)} for example.`;
+  return unknown('load-balancer', says, {
+    seen,
+    next: 'Clouds assign them; other clusters need MetalLB or the like, or broker.service.type and edge.service.type.',
+  });
+}
+
+/** Looks for an engine that enforces NetworkPolicies. The API server accepts them without one, and they have no effect. */
+export async function checkNetworkPolicy({ http }: CheckContext, values: Values): Promise<Finding> {
+  if (values?.networkPolicies?.enabled === false)
+    return warning(
+      'network-policy',
+      'Switched off: any Pod will reach the mesh gateway and the listeners of operators.',
+      {
+        seen: 'networkPolicies.enabled of the values',
+        next: 'Leave networkPolicies.enabled out, if the cluster has an engine.',
+      },
+    );
+  const sets = await list(http, '/apis/apps/v1/daemonsets');
+  const engine = sets.find((one) => isEngine(one) && one.status?.numberReady > 0);
+  const seen = 'kubectl get daemonsets --all-namespaces';
+  if (engine) return ok('network-policy', `DaemonSet ${nameOf(engine)} enforces NetworkPolicies.`, seen);
+  return unknown(
+    'network-policy',
+    'No known engine runs as a DaemonSet, so it cannot be seen whether one enforces NetworkPolicies.',
+    {
+      seen,
+      next: `Ask the provider of the cluster: without an engine, any Pod reaches the mesh gateway. Engines of clouds: ${pageUrl('docs/install/clouds.md')}.`,
+    },
+  );
+}
+
+function isEngine({ metadata, spec }: Seen): boolean {
+  if (ENGINES.includes(metadata.name)) return true;
+  // The VPC CNI of EKS enforces them only with this argument.
+  const containers: readonly { args?: readonly string[] }[] = spec?.template?.spec?.containers ?? [];
+  return metadata.name === 'aws-node' && containers.some(({ args }) => args?.includes('--enable-network-policy=true'));
+}
+
+/** Resolves the public names. They usually do not resolve until the load balancers exist. */
+export async function checkNames(values: Values): Promise<Findings> {
+  const hosts = (['broker', 'edge'] as const).flatMap((part) => {
+    const host = values?.[part]?.host;
+    return host ? [{ part, host }] : [];
+  });
+  if (hosts.length === 0) return skipped('names', 'Pass --values to resolve broker.host and edge.host.');
+  return await Promise.all(
+    hosts.map(async ({ part, host }) => {
+      const addresses = await resolve(host).catch(() => undefined);
+      if (addresses) return ok('names', `${host} resolves to ${addresses.join(', ')}.`);
+      return warning('names', `${host} does not resolve here yet.`, {
+        next: `After the installation, point it to the load balancer of the Service meshpass-${part}.`,
+      });
+    }),
+  );
+}
+
+function nameOf({ metadata: { namespace, name } }: Seen): string {
+  return `${namespace}/${name}`;
+}

@@ -1,0 +1,60 @@
+/** Checks before an installation or an upgrade: what the cluster has, and what is missing. */
+
+import { type Finding, skipped } from '../../diagnosis/finding.ts';
+import { type Check, diagnose, type Findings } from '../../diagnosis/run.ts';
+import type { ChartValues } from '../../input/chart-values.ts';
+import { type CheckContext, kubernetesEvidence } from '../context.ts';
+import { checkIstiod } from '../istiod.ts';
+import { CONCURRENCY, kubernetesCheck } from '../run.ts';
+import { checkAccess } from './access.ts';
+import { checkInstaller, checkRelease } from './installer.ts';
+import { checkIstioVersion } from './istio-version.ts';
+import { checkLoadBalancer, checkNames, checkNetworkPolicy, checkStorage } from './network-and-storage.ts';
+
+export interface BeforeOptions {
+  readonly cluster: CheckContext;
+  /** Access file to install; without it, no granted service is checked. */
+  readonly access?: string | undefined;
+  /** Chart values. Without them, the chart's defaults apply and no public name is known. */
+  readonly values?: ChartValues | undefined;
+  readonly github?: Check | undefined;
+}
+
+/** Runs the checks. Never throws because a check fails: failures are findings. */
+export async function runBefore({
+  cluster: given,
+  access,
+  values,
+  github,
+}: BeforeOptions): Promise<readonly Finding[]> {
+  const { mesh } = values ?? {};
+  const cluster = {
+    ...given,
+    rootNamespace: mesh?.rootNamespace || given.rootNamespace,
+    istiod: mesh?.istiod || given.istiod,
+  };
+  const inCluster = (run: () => Promise<Findings>, ...names: readonly string[]): Check => ({
+    names,
+    needs: ['kubernetes'],
+    run,
+    // If this user may not read a list, the check proves nothing about the cluster.
+    onError: (error) => ({ ...kubernetesEvidence(error), ...(error.detail.status === 403 && { state: 'unknown' }) }),
+  });
+  const checks: readonly Check[] = [
+    kubernetesCheck(cluster),
+    inCluster(() => checkIstioVersion(cluster), 'istio'),
+    inCluster(() => checkIstiod(cluster), 'istiod'),
+    inCluster(() => checkAccess(cluster, access, mesh?.clusterDomain || 'cluster.local'), 'access', 'services'),
+    inCluster(() => checkStorage(cluster, values), 'storage'),
+    inCluster(() => checkLoadBalancer(cluster, values), 'load-balancer'),
+    inCluster(() => checkNetworkPolicy(cluster, values), 'network-policy'),
+    inCluster(() => checkInstaller(cluster), 'rights'),
+    inCluster(() => checkRelease(cluster), 'release'),
+    { names: ['names'], run: () => checkNames(values) },
+    github ?? {
+      names: ['github'],
+      run: () => skipped('github', 'Pass --github-app and --github-app-key to query GitHub.'),
+    },
+  ];
+  return await diagnose(checks, CONCURRENCY);
+}

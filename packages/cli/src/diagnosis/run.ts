@@ -1,0 +1,64 @@
+/** Runs a diagnosis: checks that depend on each other, each with its own findings. */
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { type Finding, failed, type More, skipped } from './finding.ts';
+
+/** A check's findings: one or several. */
+export type Findings<Name extends string = string> = Finding<Name> | readonly Finding<Name>[];
+
+/** Examination of one subject, or of several that are examined together. */
+export interface Check<Name extends string = string> {
+  readonly names: readonly Name[];
+  /** Earlier checks in the list without which its result would be meaningless. */
+  readonly needs?: readonly Name[];
+  /** Any thrown error becomes a failed finding under the first name. */
+  readonly run: () => Promise<Findings<Name>> | Findings<Name>;
+  /** Details of that finding. */
+  readonly onError?: More | ((error: MeshpassError) => Partial<Finding>);
+}
+
+/**
+ * Runs checks, and skips those that need a check that has failed. Never throws because a check fails.
+ * @param concurrency maximum number of checks at the same time
+ * @returns the findings, in the order of the checks
+ */
+export async function diagnose<Name extends string>(
+  checks: readonly Check<Name>[],
+  concurrency = 1,
+): Promise<readonly Finding<Name>[]> {
+  const results = new Map<Check<Name>, Promise<readonly Finding<Name>[] | 'not reached'>>();
+  const resultOf = async (check: Check<Name>) => {
+    const needed = checks.filter(({ names }) => names.some((name) => check.needs?.includes(name)));
+    for (const one of needed) {
+      const found = await results.get(one)!;
+      if (found === 'not reached' || found.some(({ state }) => state === 'failed')) return 'not reached';
+    }
+    return await findingsOf(check);
+  };
+  const queue = checks.values();
+  const work = async () => {
+    for (const check of queue) {
+      const result = resultOf(check);
+      results.set(check, result);
+      await result;
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, work));
+  const found = checks.map(async (check) => {
+    const result = await results.get(check)!;
+    return result === 'not reached' ? check.names.map((name) => skipped(name, 'Not reached.')) : result;
+  });
+  return (await Promise.all(found)).flat();
+}
+
+async function findingsOf<Name extends string>({
+  names,
+  run,
+  onError,
+}: Check<Name>): Promise<readonly Finding<Name>[]> {
+  try {
+    return [await run()].flat();
+  } catch (thrown) {
+    const error = toMeshpassError(thrown);
+    return [{ ...failed(names[0]!, error), ...(typeof onError === 'function' ? onError(error) : onError) }];
+  }
+}

@@ -1,0 +1,191 @@
+/** DNS names and TLS of the broker and the edge, as a workspace or an operator sees them. */
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
+import { type CertificateLife, lifeOf } from '@meshpass/identity/certificate-life';
+import { MeshpassError } from '@meshpass/identity/error';
+import { plainText } from '@meshpass/identity/text';
+import { tlsFailure } from '@meshpass/identity/tls-failure';
+
+const PATIENCE_MS = 10_000;
+/**
+ * Time to wait for an alert. A server that rejects a client's certificate sends the alert after the client's handshake
+ * (RFC 8446 section 4.4.2).
+ */
+const REFUSAL_MS = 300;
+/** Vendors of TLS-intercepting proxies, as their CAs name them. */
+const INTERCEPTORS =
+  /zscaler|netskope|forcepoint|palo alto|blue ?coat|symantec web|fortinet|fortigate|sophos|umbrella|mitmproxy|skyhigh|check ?point|barracuda|ssl inspection|tls inspection/i;
+/** Descriptions of failed handshakes by Node's error code. */
+const WORDS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'the connection is refused',
+  ECONNRESET: 'the connection is closed before TLS',
+  ETIMEDOUT: 'nobody answers',
+  EHOSTUNREACH: 'it is unreachable',
+  ENETUNREACH: 'its network is unreachable',
+  EPROTO: 'the server does not speak TLS',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'the server does not speak TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'the server does not speak TLS',
+};
+
+/**
+ * Resolves a name.
+ * @throws MeshpassError `agent_broker_unreachable`
+ */
+export async function resolve(host: string): Promise<readonly string[]> {
+  const bare = host.replace(/^\[|\]$/g, '');
+  if (isIP(bare)) return [bare];
+  try {
+    return (await lookup(bare, { all: true })).map(({ address }) => address);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    const why = code === 'ENOTFOUND' ? 'no such name' : `the name server does not respond (${code})`;
+    throw new MeshpassError('agent_broker_unreachable', `${bare} cannot be resolved: ${why}.`, { cause });
+  }
+}
+
+export interface Handshake {
+  readonly host: string;
+  readonly port: number;
+  /** PEM; defaults to Node's own roots. */
+  readonly ca: string | undefined;
+  /** Client certificate and key, PEM. */
+  readonly client?: { readonly cert: string; readonly key: string };
+}
+
+/** Server that completed a handshake, trusted or not. */
+export interface TlsServer {
+  readonly protocol: string;
+  /** Issuer of the last certificate in the chain. */
+  readonly issuer: string;
+  readonly life: CertificateLife;
+  /** Names in the certificate. */
+  readonly names: string;
+  /** Node's error code; absent if the certificate is trusted. */
+  readonly untrusted?: string;
+  /** Alert with which the server rejected the client's certificate. */
+  readonly refusal?: string;
+}
+
+/**
+ * Performs a handshake, accepting any certificate, and sends nothing.
+ * @returns a description of the failure if there was no handshake
+ */
+export async function examineTls(handshake: Handshake): Promise<TlsServer | { readonly unreached: string }> {
+  const { host, port, ca, client } = handshake;
+  const bare = host.replace(/^\[|\]$/g, '');
+  const socket = connect({
+    host: bare,
+    port,
+    rejectUnauthorized: false,
+    timeout: PATIENCE_MS,
+    ...(!isIP(bare) && { servername: bare }),
+    ...(ca !== undefined && { ca }),
+    ...client,
+  });
+  try {
+    const unreached = await new Promise<string | undefined>((resolve) => {
+      socket.once('secureConnect', () => resolve(undefined));
+      socket.once('timeout', () => resolve(`no answer in ${PATIENCE_MS / 1000} s`));
+      socket.once('error', ({ code, message }: NodeJS.ErrnoException) => resolve(WORDS[code ?? ''] ?? code ?? message));
+    });
+    if (unreached !== undefined) return { unreached };
+    const certificate = socket.getPeerX509Certificate()!;
+    const untrusted = reasonAgainst(socket);
+    const server = {
+      protocol: socket.getProtocol() ?? 'TLS',
+      issuer: issuerOf(socket.getPeerCertificate(true)),
+      life: lifeOf(certificate),
+      names: namesOf(certificate.subjectAltName),
+      ...(untrusted !== undefined && { untrusted }),
+    };
+    const refusal = client && untrusted === undefined ? await refusalOf(socket) : undefined;
+    return { ...server, ...(refusal !== undefined && { refusal }) };
+  } finally {
+    socket.on('error', () => {});
+    socket.destroy();
+  }
+}
+
+/**
+ * Performs a handshake with the broker or the edge.
+ * @returns undefined if there was no connection, which another check reports
+ * @throws MeshpassError `agent_broker_unreachable` if another server answers, with Node's code as `tls` in its detail;
+ *   `tunnel_certificate_untrusted` if the client's certificate is rejected
+ */
+export async function shakeHands(handshake: Handshake): Promise<TlsServer | undefined> {
+  const host = handshake.host.replace(/^\[|\]$/g, '');
+  const server = await examineTls(handshake);
+  if ('unreached' in server) return undefined;
+  const { untrusted, issuer, refusal } = server;
+  if (untrusted !== undefined)
+    throw new MeshpassError('agent_broker_unreachable', sentenceFor(untrusted, server, host), {
+      detail: { tls: untrusted },
+    });
+  if (INTERCEPTORS.test(issuer))
+    throw new MeshpassError(
+      'agent_broker_unreachable',
+      `A proxy intercepts TLS to ${host}: its certificate was signed by ${issuer}. Client certificates do not pass through the proxy.`,
+    );
+  if (refusal === undefined) return server;
+  throw new MeshpassError(
+    'tunnel_certificate_untrusted',
+    `${host}:${handshake.port} refuses the certificate: ${refusal}.`,
+  );
+}
+
+/** Returns Node's error code for why it does not trust the certificate. */
+function reasonAgainst(socket: TLSSocket): string | undefined {
+  if (socket.authorized) return undefined;
+  const why = socket.authorizationError as unknown as string | Error | undefined;
+  return why instanceof Error ? ((why as NodeJS.ErrnoException).code ?? why.message) : String(why);
+}
+
+function sentenceFor(code: string, { issuer, life }: TlsServer, host: string): string {
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return `The server at ${host} presents a certificate for another name, signed by ${issuer}.`;
+  if (code === 'CERT_HAS_EXPIRED') {
+    const day = new Date(life.notAfter * 1000).toISOString().slice(0, 10);
+    return `The certificate of ${host} expired on ${day} by the clock of this machine; it was signed by ${issuer}.`;
+  }
+  return `The server at ${host} presents a certificate that is not trusted here (${code}); it was signed by ${issuer}.`;
+}
+
+/**
+ * Returns advice about an error of shakeHands().
+ * @param otherwise advice if the certificate was not the cause
+ */
+export function nextAfter({ detail }: MeshpassError, otherwise: string): string {
+  return tlsFailure(detail.tls)?.next ?? otherwise;
+}
+
+/** Waits for an alert after the handshake. */
+function refusalOf(socket: TLSSocket): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, REFUSAL_MS, undefined);
+    const end = (error?: Error) => {
+      clearTimeout(timer);
+      resolve((error as NodeJS.ErrnoException | undefined)?.code ?? 'the connection was closed');
+    };
+    socket.once('error', end);
+    socket.once('close', () => end());
+    socket.resume();
+  });
+}
+
+/** Returns the topmost issuer in the chain; for an intercepting proxy, its own CA. */
+function issuerOf(certificate: DetailedPeerCertificate): string {
+  let top = certificate;
+  for (let depth = 0; depth < 10 && top.issuerCertificate && top.issuerCertificate !== top; depth++)
+    top = top.issuerCertificate;
+  const { O, CN } = top.issuer ?? {};
+  const name = [CN, O]
+    .flat()
+    .filter((one) => typeof one === 'string')
+    .join(', ');
+  return plainText(name.slice(0, 200)) || 'nobody';
+}
+
+function namesOf(alternatives: string | undefined): string {
+  return plainText((alternatives ?? '').replaceAll(/\b(?:DNS|IP Address):/g, '').slice(0, 200)) || 'no name';
+}

@@ -1,0 +1,71 @@
+/** Lease renewal over HTTPS, as an agent does it when its control channel is silent. */
+import { randomUUID } from 'node:crypto';
+import { BrokerClient } from '@meshpass/agent/session/broker-client';
+import {
+  createLeaseProof,
+  createStatementReader,
+  type EndedStatement,
+  type LeaseStatement,
+  type StatementKey,
+} from '@meshpass/identity/channel/index';
+import type { DpopKey } from '@meshpass/identity/dpop';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { Verdict } from './attempt.ts';
+import type { Credentials } from './credentials.ts';
+
+/** The broker's signed statement, or the code of its refusal. */
+export type Renewal = LeaseStatement | EndedStatement | { readonly kind: 'refused'; readonly code: string };
+
+/** Session whose lease is renewed. */
+export interface Leased {
+  readonly id: string;
+  readonly key: DpopKey;
+  readonly statementKeys: readonly StatementKey[];
+}
+
+let last = 0;
+
+/** Returns the number of the next lease proof, greater than all earlier ones in this process. */
+export function nextSeq(): number {
+  last = Math.max(last + 1, Date.now());
+  return last;
+}
+
+/** Renews a session's lease with a proof by its key. Never throws: a refusal is a result. */
+export async function renewLease({ broker: url, ca, dpop: key, session }: Credentials): Promise<Renewal> {
+  if (!session) return { kind: 'refused', code: 'session_unknown' };
+  const client = new BrokerClient({ url, key, now: Date.now, randomId: randomUUID, ...(ca !== undefined && { ca }) });
+  try {
+    return await renewBy(client, { ...session, key });
+  } catch (thrown) {
+    return { kind: 'refused', code: toMeshpassError(thrown).code };
+  } finally {
+    client.close();
+  }
+}
+
+/**
+ * Renews a session's lease with a client.
+ * @throws MeshpassError the broker's refusal; agent_broker_answer_invalid if the broker did not sign the answer
+ */
+export async function renewBy(
+  client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>,
+  { id, key, statementKeys }: Leased,
+): Promise<LeaseStatement | EndedStatement> {
+  const proof = () => createLeaseProof({ sid: id, seq: nextSeq(), at: client.brokerNow }, key);
+  const read = createStatementReader(statementKeys)(await client.renewLease(id, proof));
+  if (read.state !== 'verified' || read.statement.kind === 'configuration' || read.statement.sid !== id) {
+    throw new MeshpassError(
+      'agent_broker_answer_invalid',
+      "The broker's answer is no signed statement about the lease.",
+    );
+  }
+  return read.statement;
+}
+
+/** Converts a renewal into a verdict. Only the session's end proves that its key can no longer renew the lease. */
+export function verdictOf(renewal: Renewal): Verdict {
+  if (renewal.kind === 'lease') return { verdict: 'taken', how: 'renewed' };
+  if (renewal.kind === 'ended') return { verdict: 'refused', how: `ended: ${renewal.cause}` };
+  return { verdict: renewal.code.startsWith('session_') ? 'refused' : 'unclear', how: renewal.code };
+}

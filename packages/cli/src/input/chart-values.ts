@@ -1,0 +1,44 @@
+/** The Helm chart's values file, reduced to the fields that decide what an installation needs. */
+import { readYaml } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity/error';
+import { z } from 'zod';
+import { readTextFile } from './text-file.ts';
+
+const word = z.string().nullish();
+/** Appears in commands that a check prints. */
+const name = z
+  .string()
+  .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, 'is not a DNS name')
+  .nullish();
+const Part = z.object({ host: word, service: z.object({ type: word }).nullish() }).nullish();
+const Values = z.object({
+  broker: Part,
+  edge: Part,
+  database: z.object({ secret: word, embedded: z.object({ storageClass: word }).nullish() }).nullish(),
+  networkPolicies: z.object({ enabled: z.boolean().nullish() }).nullish(),
+  mesh: z.object({ rootNamespace: name, istiod: name, clusterDomain: name }).nullish(),
+});
+
+/** Absent fields have the chart's defaults. */
+export type ChartValues = z.infer<typeof Values>;
+
+/**
+ * Reads the file of `--values`.
+ * @throws MeshpassError `usage` with `FILE:LINE:COLUMN` for each problem
+ */
+export function readChartValues(file: string): ChartValues {
+  const read = readYaml(readTextFile(file, '--values'), file);
+  const problems: string[] = [];
+  if ('problems' in read) {
+    for (const { place, message } of read.problems)
+      problems.push(`${place.file}:${place.line}:${place.column} ${message}`);
+  } else {
+    const values = Values.safeParse(read.yaml.value ?? {});
+    if (values.success) return values.data;
+    for (const { path, message } of values.error.issues) {
+      const { line, column } = read.yaml.locate(path, 'value');
+      problems.push(`${file}:${line}:${column} ${[...path, message].join('.').replace(/\.(?=[^.]*$)/, ': ')}`);
+    }
+  }
+  throw new MeshpassError('usage', `--values: ${problems.join('\n')}`);
+}

@@ -1,0 +1,130 @@
+/**
+ * Bounds by type. The allow list bounds every accepted value, so that no field causes unlimited work or memory use in
+ * Envoy or the agent. Fields that need different bounds from their type are listed here.
+ */
+
+export interface Bounds {
+  /** Seconds. A duration of 0 is always allowed, because it disables a feature. */
+  readonly seconds: readonly [least: number, most: number];
+  /** Characters in a text, or number of bytes. */
+  readonly text: number;
+  /** Items in a list, or entries in a map. */
+  readonly items: number;
+  /** Largest integer. */
+  readonly integer: number;
+  /** Largest floating-point number. */
+  readonly double: number;
+}
+
+const DAY = 86_400;
+/** Default bounds. For texts, Istio's own limit for regular expressions, which is larger than any name. */
+const BY_TYPE: Bounds = { seconds: [0.001, 366 * DAY], text: 1_024, items: 128, integer: 65_536, double: 100 };
+
+/** Bound for numbers that cost nothing. Istio writes this value for "no limit". */
+const ANY_UINT32 = 4_294_967_295;
+/** Maximum attempts per request or connection. */
+const ATTEMPTS = 32;
+/** Bounds of intervals at which Envoy repeats work for each cluster or connection. */
+const PERIODIC: Partial<Bounds> = { seconds: [0.1, 366 * DAY] };
+/** Each part of a statistics name is stored once per statistic, about 250 times for an HTTP stack. */
+const STAT_NAME = 128;
+/** Envoy's default buffer limits. */
+const BUFFER_BYTES = 1_048_576;
+const WINDOW_BYTES = 16_777_216;
+
+const CLUSTER = 'envoy.config.cluster.v3.';
+const CORE = 'envoy.config.core.v3.';
+const LISTENER = 'envoy.config.listener.v3.';
+const ROUTE = 'envoy.config.route.v3.';
+const MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
+const TLS = 'envoy.extensions.transport_sockets.tls.v3.';
+const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
+
+/** Bounds by full field name, or by `TYPE.*` for all fields of a type. */
+export const BY_FIELD: Readonly<Record<string, Partial<Bounds>>> = {
+  // Lists that grow with a session's services, and with a service's routes and identities.
+  [`${ROUTE}RouteConfiguration.virtual_hosts`]: { items: 4_096 },
+  [`${ROUTE}VirtualHost.routes`]: { items: 4_096 },
+  [`${ROUTE}VirtualHost.domains`]: { items: 1_024 },
+  [`${TLS}CertificateValidationContext.match_typed_subject_alt_names`]: { items: 1_024 },
+  // Each operation that a grant does not allow is a condition.
+  [`${ROUTE}RouteMatch.headers`]: { items: 1_024 },
+  // Each is a separate HTTP or TCP stack.
+  [`${LISTENER}Listener.filter_chains`]: { items: 16 },
+  // Each sends every request once more.
+  [`${ROUTE}RouteConfiguration.request_mirror_policies`]: { items: 8 },
+  [`${ROUTE}VirtualHost.request_mirror_policies`]: { items: 8 },
+  [`${ROUTE}RouteAction.request_mirror_policies`]: { items: 8 },
+  // Statistics names. A cluster's name contains a grant and the longest service name.
+  [`${CLUSTER}Cluster.alt_stat_name`]: { text: 256 },
+  [`${CLUSTER}Cluster.name`]: { text: 512 },
+  [`${LISTENER}Listener.stat_prefix`]: { text: STAT_NAME },
+  [`${MANAGER}.stat_prefix`]: { text: STAT_NAME },
+  [`${TCP_PROXY}.stat_prefix`]: { text: STAT_NAME },
+  // Long texts.
+  [`${CORE}DataSource.inline_string`]: { text: 65_536 },
+  [`${CORE}DataSource.inline_bytes`]: { text: 65_536 },
+  [`${CORE}HeaderValue.value`]: { text: 16_384 },
+  [`${CORE}HeaderValue.raw_value`]: { text: 16_384 },
+  'envoy.type.matcher.v3.StringMatcher.*': { text: 8_192 },
+  // Repeated work.
+  [`${CLUSTER}OutlierDetection.interval`]: PERIODIC,
+  [`${CORE}KeepaliveSettings.interval`]: PERIODIC,
+  [`${CORE}KeepaliveSettings.connection_idle_interval`]: PERIODIC,
+  [`${ROUTE}RetryPolicy.num_retries`]: { integer: ATTEMPTS },
+  [`${ROUTE}RetryPolicy.host_selection_retry_max_attempts`]: { integer: ATTEMPTS },
+  [`${TCP_PROXY}.max_connect_attempts`]: { integer: ATTEMPTS },
+  // Memory.
+  [`${CLUSTER}Cluster.per_connection_buffer_limit_bytes`]: { integer: BUFFER_BYTES },
+  [`${LISTENER}Listener.per_connection_buffer_limit_bytes`]: { integer: BUFFER_BYTES },
+  [`${ROUTE}VirtualHost.per_request_buffer_limit_bytes`]: { integer: BUFFER_BYTES },
+  [`${ROUTE}Route.per_request_buffer_limit_bytes`]: { integer: BUFFER_BYTES },
+  [`${ROUTE}RouteConfiguration.max_direct_response_body_size_bytes`]: { integer: BUFFER_BYTES },
+  [`${CORE}Http2ProtocolOptions.initial_stream_window_size`]: { integer: WINDOW_BYTES },
+  [`${CORE}Http2ProtocolOptions.initial_connection_window_size`]: { integer: WINDOW_BYTES },
+  [`${TLS}UpstreamTlsContext.max_session_keys`]: { integer: 16 },
+  // Shares, thresholds and limits, whose size costs nothing. Cluster rings have separate checks.
+  [`${CLUSTER}CircuitBreakers.Thresholds.*`]: { integer: ANY_UINT32 },
+  [`${CLUSTER}OutlierDetection.*`]: { integer: ANY_UINT32 },
+  [`${CLUSTER}Cluster.RingHashLbConfig.*`]: { integer: ANY_UINT32 },
+  [`${CLUSTER}Cluster.MaglevLbConfig.*`]: { integer: ANY_UINT32 },
+  [`${CLUSTER}Cluster.LeastRequestLbConfig.*`]: { integer: ANY_UINT32 },
+  [`${CORE}HttpProtocolOptions.max_requests_per_connection`]: { integer: ANY_UINT32 },
+  [`${CLUSTER}Cluster.max_requests_per_connection`]: { integer: ANY_UINT32 },
+  [`${CORE}Http2ProtocolOptions.max_concurrent_streams`]: { integer: ANY_UINT32 },
+  [`${ROUTE}WeightedCluster.total_weight`]: { integer: ANY_UINT32 },
+  [`${ROUTE}WeightedCluster.ClusterWeight.weight`]: { integer: ANY_UINT32 },
+  [`${TCP_PROXY}.WeightedCluster.ClusterWeight.weight`]: { integer: ANY_UINT32 },
+  'envoy.config.endpoint.v3.LbEndpoint.load_balancing_weight': { integer: ANY_UINT32 },
+  'envoy.config.endpoint.v3.LocalityLbEndpoints.load_balancing_weight': { integer: ANY_UINT32 },
+  'envoy.type.v3.FractionalPercent.numerator': { integer: ANY_UINT32 },
+  'envoy.type.v3.Int64Range.*': { integer: Number.MAX_VALUE },
+  'envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit.limit_kbps': { integer: Number.MAX_VALUE },
+  'envoy.extensions.filters.http.fault.v3.HTTPFault.max_active_faults': { integer: ANY_UINT32 },
+  // Envoy's own limit, and the value that the broker sends.
+  [`${CLUSTER}Cluster.PreconnectPolicy.per_upstream_preconnect_ratio`]: { double: 3 },
+};
+
+/**
+ * Returns a field's bounds.
+ * @param type full name of the message
+ * @param field name of the field
+ */
+export function boundsOf(type: string, field: string): Bounds {
+  const name = `${type}.${field}`;
+  const known = found.get(name);
+  if (known) return known;
+  const bounds = { ...BY_TYPE, ...BY_FIELD[`${type}.*`], ...BY_FIELD[name] };
+  found.set(name, bounds);
+  return bounds;
+}
+
+/** Cache, filled once per field of the allow list. */
+const found = new Map<string, Bounds>();
+
+/** Explains why a duration is out of bounds. Undefined if it is within bounds. */
+export function checkDuration(seconds: bigint, nanos: number, [least, most]: Bounds['seconds']): string | undefined {
+  const duration = Number(seconds) + nanos / 1e9;
+  const isWithin = duration === 0 || (duration >= least && duration <= most);
+  return isWithin ? undefined : `a duration of ${duration} s; ${least} s to ${most} s are accepted`;
+}

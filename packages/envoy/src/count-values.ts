@@ -1,0 +1,81 @@
+/**
+ * Counts a message's values before decoding, because two bytes on the wire can become an object of hundreds of bytes in
+ * memory.
+ */
+import type { DescField, DescMessage } from '@bufbuild/protobuf';
+import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+
+/** Charge for an unknown field, which is rejected and costs more than other fields. */
+const UNKNOWN = 64;
+
+/**
+ * Reads the wire format (protobuf, "Encoding") without storing any of it.
+ * @param depth maximum nesting of messages
+ * @param count called for every value and every list item, may throw to stop counting
+ * @throws Error if the bytes cannot be decoded or are nested too deeply
+ */
+export function countValues(
+  type: DescMessage,
+  bytes: Uint8Array,
+  depth: number,
+  count: (values: number) => void,
+): void {
+  const reader = new BinaryReader(bytes);
+  message(type, bytes.length, depth);
+
+  function message(type: DescMessage, end: number, left: number): void {
+    if (left < 0) throw new Error('nested too deep');
+    const fields = fieldsOf(type);
+    each(end, (number, length) => {
+      const field = fields.get(number);
+      if (!field) return count(UNKNOWN);
+      count(isPacked(field) ? Math.max(1, length ?? 1) : 1);
+      if (length === undefined || !field.message) return;
+      if (field.fieldKind === 'map') entry(field.message, reader.pos + length, left);
+      else message(field.message, reader.pos + length, left - 1);
+    });
+  }
+
+  /** Counts a map entry, which is a message with a key and a value (protobuf, "Maps"). */
+  function entry(value: DescMessage, end: number, left: number): void {
+    each(end, (number, length) => {
+      count(1);
+      if (number === 2 && length !== undefined) message(value, reader.pos + length, left - 1);
+    });
+  }
+
+  /**
+   * Visits the fields up to `end`.
+   * @param found called with each field's number and, if it has one, its length. Any part of a field that it does not
+   *   read is skipped
+   */
+  function each(end: number, found: (number: number, length: number | undefined) => void): void {
+    while (reader.pos < end) {
+      const [number, wireType] = reader.tag();
+      if (wireType === WireType.StartGroup) throw new Error('groups are not used');
+      if (wireType !== WireType.LengthDelimited) {
+        reader.skip(wireType, number);
+        found(number, undefined);
+        continue;
+      }
+      const length = reader.uint32();
+      const stop = reader.pos + length;
+      if (stop > end) throw new Error('cut short');
+      found(number, length);
+      reader.pos = stop;
+    }
+  }
+}
+
+/** Whether a field's numbers share one length prefix, so that each takes at least one byte. */
+function isPacked(field: DescField): boolean {
+  return field.fieldKind === 'list' && (field.listKind === 'enum' || field.packed);
+}
+
+const numbered = new WeakMap<DescMessage, ReadonlyMap<number, DescField>>();
+
+function fieldsOf(type: DescMessage): ReadonlyMap<number, DescField> {
+  const known = numbered.get(type) ?? new Map(type.fields.map((field) => [field.number, field]));
+  numbered.set(type, known);
+  return known;
+}

@@ -1,0 +1,71 @@
+/**
+ * Compact JWS (RFC 7515 section 7.1) with ES256: DPoP proofs, presence answers, lease proofs and the broker's
+ * statements. Built on Node's own crypto (docs/decisions/0046-written-by-hand.md).
+ */
+import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { z } from 'zod';
+import { parseJwsPart } from './json.ts';
+
+const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/;
+const coordinate = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
+
+/** Public P-256 key with the members that RFC 7638 hashes. */
+export const PublicKey = z.object({
+  kty: z.literal('EC'),
+  crv: z.literal('P-256'),
+  x: coordinate,
+  y: coordinate,
+});
+export type PublicKey = z.infer<typeof PublicKey>;
+
+export interface ReadJws {
+  readonly header: unknown;
+  readonly claims: unknown;
+  /** The part of the text that is signed. */
+  readonly input: string;
+  readonly signature: Buffer;
+}
+
+/**
+ * Signs claims with ES256.
+ * @param header must not contain `alg`
+ */
+export function signJws(header: object, claims: object, key: KeyObject): string {
+  const input = `${encode({ ...header, alg: 'ES256' })}.${encode(claims)}`;
+  const signature = sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' });
+  return `${input}.${signature.toString('base64url')}`;
+}
+
+/** Parses a JWS without verifying it. Returns undefined for any other text. */
+export function readJws(text: string): ReadJws | undefined {
+  const match = COMPACT.exec(text);
+  if (!match) return undefined;
+  const [, header, claims, signature] = match as unknown as [string, string, string, string];
+  return {
+    header: parseJwsPart(header),
+    claims: parseJwsPart(claims),
+    input: `${header}.${claims}`,
+    signature: Buffer.from(signature, 'base64url'),
+  };
+}
+
+/** Whether a parsed JWS has a valid signature by `key`. */
+export function verifyJws({ input, signature }: ReadJws, key: KeyObject): boolean {
+  return verify('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }, signature);
+}
+
+/**
+ * Imports a public key.
+ * @returns undefined if the coordinates are not a point on the curve
+ */
+export function publicKeyOf({ kty, crv, x, y }: PublicKey): KeyObject | undefined {
+  try {
+    return createPublicKey({ key: { kty, crv, x, y }, format: 'jwk' });
+  } catch {
+    return undefined;
+  }
+}
+
+function encode(json: object): string {
+  return Buffer.from(JSON.stringify(json)).toString('base64url');
+}

@@ -1,0 +1,17 @@
+/** Reads a body that the other party may keep sending without end. */
+
+/**
+ * Reads a stream to its end.
+ * @param most maximum bytes
+ * @throws Error if there are more, after closing the stream; also errors of the stream
+ */
+export async function readBounded(stream: AsyncIterable<Uint8Array>, most: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.byteLength;
+    if (size > most) throw new Error(`an answer of more than ${most} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

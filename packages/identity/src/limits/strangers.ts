@@ -1,0 +1,108 @@
+/**
+ * Connections without a known live session, at an edge or a broker. Their limits are separate from those of sessions,
+ * and a new connection is never refused: the oldest one is closed instead. A client that keeps idle connections open
+ * from a shared address therefore only loses its own. Sent bytes give no priority: a byte costs an attacker nothing,
+ * and an honest client whose ClientHello is in transit has sent none. Every step takes constant time, because a flood
+ * triggers it on every accept.
+ */
+import { siteOf } from './source.ts';
+
+export interface Stranger {
+  /** Source address, see sourceGroup. */
+  readonly source: string;
+  /** Closes the connection to make room. Calling `Strangers.leave` afterwards is not needed. */
+  evict(reason: string): void;
+}
+
+export interface Strangers {
+  /** Adds a connection. Evicts one if a limit has been reached. */
+  enter(stranger: Stranger): void;
+  /** Removes a connection that has closed or has authenticated. */
+  leave(stranger: Stranger): void;
+  readonly size: number;
+  /** Number of connections evicted since the start. */
+  readonly evicted: number;
+}
+
+export interface StrangerLimits {
+  /** Limit for all sources. */
+  readonly strangers: number;
+  /** Limit per source. */
+  readonly strangersPerSource: number;
+}
+
+/** Creates an empty set of connections without a session. */
+export function createStrangers(limits: StrangerLimits): Strangers {
+  // Sets keep insertion order, so the first is the oldest.
+  const bySource = new Map<string, Set<Stranger>>();
+  const bySite = new Map<string, Set<Stranger>>();
+  // Sites by number of connections. The last set contains the most crowded ones.
+  const ofSize: Set<string>[] = [new Set()];
+  let size = 0;
+  let evicted = 0;
+  return {
+    enter(stranger) {
+      const ofSource = bySource.get(stranger.source);
+      if (ofSource && ofSource.size >= limits.strangersPerSource) evictOf(ofSource, 'of its source');
+      if (size >= limits.strangers) evictOf(mostCrowded(), 'of all sources');
+      join(bySource, stranger.source, stranger);
+      const site = siteOf(stranger.source);
+      join(bySite, site, stranger);
+      moved(site, -1);
+      size++;
+    },
+    leave,
+    get size() {
+      return size;
+    },
+    get evicted() {
+      return evicted;
+    },
+  };
+
+  function evictOf(held: ReadonlySet<Stranger>, whose: string): void {
+    const [victim] = held;
+    if (!victim) return;
+    evicted++;
+    leave(victim);
+    victim.evict(
+      `The limit of connections without a session ${whose} was reached: this one made room for a newer one.`,
+    );
+  }
+
+  // Evicts from the site with the most connections. With a single overall limit, many sources of one site would win.
+  function mostCrowded(): ReadonlySet<Stranger> {
+    const [site = ''] = ofSize.at(-1)!;
+    return bySite.get(site) ?? new Set();
+  }
+
+  /**
+   * Moves a site after its size has changed.
+   * @param before its previous size minus its current size
+   */
+  function moved(site: string, before: -1 | 1): void {
+    const count = bySite.get(site)?.size ?? 0;
+    ofSize[count + before]?.delete(site);
+    if (count > 0) ofSize[count] = (ofSize[count] ?? new Set()).add(site);
+    while (ofSize.length > 1 && ofSize.at(-1)!.size === 0) ofSize.pop();
+  }
+
+  function leave(stranger: Stranger): void {
+    if (!part(bySource, stranger.source, stranger)) return;
+    const site = siteOf(stranger.source);
+    part(bySite, site, stranger);
+    moved(site, 1);
+    size--;
+  }
+}
+
+function join(sets: Map<string, Set<Stranger>>, key: string, stranger: Stranger): void {
+  sets.set(key, (sets.get(key) ?? new Set()).add(stranger));
+}
+
+function part(sets: Map<string, Set<Stranger>>, key: string, stranger: Stranger): boolean {
+  const held = sets.get(key);
+  const was = held?.delete(stranger) ?? false;
+  if (held?.size === 0) sets.delete(key);
+  return was;
+}

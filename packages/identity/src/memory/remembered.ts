@@ -1,0 +1,37 @@
+/** Functions that compute each result once. */
+
+/**
+ * Creates a function that computes the result for each key once.
+ * @param make must depend on nothing but the key
+ * @param known results; defaults to a WeakMap, which keeps no key alive
+ * @example
+ * ```ts
+ * import { remembered } from '@meshpass/identity/memory/remembered';
+ * const lengthOf = remembered((list: readonly number[]) => list.length);
+ * lengthOf([1, 2]); // => 2
+ * ```
+ */
+export function remembered<Key extends WeakKey, T>(make: (key: Key) => T): (key: Key) => T;
+export function remembered<Key, T>(make: (key: Key) => T, known: Map<NoInfer<Key>, NoInfer<T>>): (key: Key) => T;
+export function remembered<Key extends WeakKey, T>(
+  make: (key: Key) => T,
+  known: Map<Key, T> | WeakMap<Key, T> = new WeakMap(),
+): (key: Key) => T {
+  return (key) => {
+    let value = known.get(key);
+    if (value === undefined && !known.has(key)) {
+      value = make(key);
+      known.set(key, value);
+    }
+    return value as T;
+  };
+}
+
+/** Creates a function that returns the first result for each key. */
+export function memory(): <T>(key: string, make: () => T) => T {
+  const known = new Map<string, unknown>();
+  return <T>(key: string, make: () => T): T => {
+    if (!known.has(key)) known.set(key, make());
+    return known.get(key) as T;
+  };
+}
