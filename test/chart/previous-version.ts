@@ -10,7 +10,7 @@ import { must } from '@meshpass/lab/run';
 import { nameLayout } from '../../deploy/image/oci.ts';
 
 /** Commit of the last release; before the first one, what was given out last. docs/releasing.md says when it moves. */
-export const PREVIOUS_COMMIT = '038e69d05e157692fbaefebb580b7f0ca7921c9b';
+export const PREVIOUS_COMMIT = '30790060061b5c0fc516bfddc9c65cc543466be9';
 
 export interface PreviousVersion {
   /** Folder of its chart. */
