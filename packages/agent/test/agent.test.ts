@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { askAgent } from '../src/control/control.ts';
 import { service } from './harness.ts';
-import { request, world } from './world.ts';
+import { addressOf, request, world } from './world.ts';
 
 describe('an agent', () => {
   test('refuses to start twice, and ends its session on down', async () => {
@@ -29,7 +29,7 @@ describe('an agent', () => {
     });
     w.broker.sessions.clear();
     await expect.poll(async () => (await w.agent.status()).session.id, { timeout: 8000 }).not.toBe('ses-1');
-    const { status } = await request((await w.agent.status()).services[0]!.address!, 8080, '/orders/1');
+    const { status } = await request(await addressOf(w), 8080, '/orders/1');
     expect(status).toBe(200);
   });
 
@@ -43,7 +43,7 @@ describe('an agent', () => {
     await expect
       .poll(async () => Object.keys((await w.agent.status()).broker.failures), { timeout: 8000 })
       .toContain('heartbeat');
-    const { status } = await request((await w.agent.status()).services[0]!.address!, 8080, '/orders/1');
+    const { status } = await request(await addressOf(w), 8080, '/orders/1');
     expect(status).toBe(200);
     w.broker.down = false;
     await expect.poll(async () => Object.keys((await w.agent.status()).broker.failures), { timeout: 8000 }).toEqual([]);
@@ -55,7 +55,7 @@ describe('an agent', () => {
         broker.skew = 3600;
       },
     });
-    const { status } = await request((await w.agent.status()).services[0]!.address!, 8080, '/orders/1');
+    const { status } = await request(await addressOf(w), 8080, '/orders/1');
     expect(status).toBe(200);
     const [svid] = (await w.agent.status()).credentials.svids;
     expect(svid!.expiresAt - Date.now()).toBeLessThan(610_000);
@@ -114,7 +114,7 @@ describe('an agent', () => {
       },
     });
     const before = (await w.agent.status()).credentials;
-    const address = (await w.agent.status()).services[0]!.address!;
+    const address = await addressOf(w);
     const first = await request(address, 8080, '/orders/1');
     await expect
       .poll(async () => (await w.agent.status()).credentials, { timeout: 8000 })
@@ -134,7 +134,7 @@ describe('an agent', () => {
         broker.tokenLifetime = 1;
       },
     });
-    const address = (await w.agent.status()).services[0]!.address!;
+    const address = await addressOf(w);
     w.broker.down = true;
     await expect.poll(async () => (await request(address, 8080, '/orders/1')).status, { timeout: 8000 }).toBe(503);
     const { body } = await request(address, 8080, '/orders/1', { accept: 'application/json' });
@@ -150,7 +150,7 @@ describe('an agent', () => {
         broker.heartbeatSeconds = 1;
       },
     });
-    const address = (await w.agent.status()).services[0]!.address!;
+    const address = await addressOf(w);
     expect((await request(address, 8080, '/orders/1')).status).toBe(200);
     w.broker.services = [service({ spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/orders-v2'] })];
     w.broker.servicesVersion = '2';

@@ -95,6 +95,7 @@ async function ask(url: URL, agent: BrokerAgent): Promise<number | undefined> {
   const outgoing = request(url, { agent }).end();
   const [answer] = await once(outgoing, 'response');
   answer.resume();
-  await once(answer, 'end');
+  // Not the end of the response: the agent has the connection back only now.
+  await once(outgoing, 'close');
   return answer.statusCode;
 }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import type { ReachableService } from '@meshpass/identity/wire';
-import { afterEach } from 'vitest';
+import { afterEach, expect } from 'vitest';
 import { type AgentConfig, agentConfig } from '../src/control/config.ts';
 import { type RunningAgent, runAgent } from '../src/run-agent.ts';
 import type { Surroundings } from '../src/session/discover.ts';
@@ -131,6 +131,13 @@ async function agentConfigFor(
     return agent;
   };
   return { config, start };
+}
+
+/** Address of the first service. Waits for it: on a slow machine the agent is ready before Envoy listens. */
+export async function addressOf({ agent }: Pick<World, 'agent'>): Promise<string> {
+  const address = async () => (await agent.status()).services[0]!.address;
+  await expect.poll(address).toBeDefined();
+  return (await address())!;
 }
 
 /** Responds to every request on a keep-alive connection with the received head, and to /admin like Envoy's RBAC. */

@@ -6,9 +6,7 @@ import { expect, test } from 'vitest';
 import { askAgent } from '../../src/control/control.ts';
 import type { ExplainAnswer } from '../../src/explain/answer.ts';
 import { service } from '../harness.ts';
-import { echoHeads, request, type World, world } from '../world.ts';
-
-const addressOf = async ({ agent }: World) => (await agent.status()).services[0]!.address!;
+import { addressOf, echoHeads, request, world } from '../world.ts';
 
 test('sends a request to the workload with the identity token and the SVID', async () => {
   const w = await world();

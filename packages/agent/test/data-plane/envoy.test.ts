@@ -8,15 +8,15 @@ import { down, isAlive } from '../../src/process/down.ts';
 import { launch } from '../../src/process/launch.ts';
 import { runAgent } from '../../src/run-agent.ts';
 import { service } from '../harness.ts';
-import { afterThisTest, request, surroundingsOfAgent, world } from '../world.ts';
+import { addressOf, afterThisTest, request, surroundingsOfAgent, world } from '../world.ts';
 
 const env = { ...process.env, CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
 
 test('restarts Envoy after it was killed, and traffic resumes', async () => {
   const { agent } = await world();
-  const { envoy, services } = await agent.status();
-  process.kill(envoy.pid!, 'SIGKILL');
-  const answer = () => request(services[0]!.address!, 8080, '/orders/1').catch(() => undefined);
+  const address = await addressOf({ agent });
+  process.kill((await agent.status()).envoy.pid!, 'SIGKILL');
+  const answer = () => request(address, 8080, '/orders/1').catch(() => undefined);
   await expect.poll(async () => (await agent.status()).envoy.restarts).toBe(1);
   await expect.poll(async () => (await answer())?.status).toBe(200);
   expect((await agent.status()).envoy).toMatchObject({ lastEnd: 'signal 9' });
@@ -24,8 +24,8 @@ test('restarts Envoy after it was killed, and traffic resumes', async () => {
 
 test('removes the names at once after Envoy was killed, and keeps them away while another process has the address', async () => {
   const { agent, hostsFile } = await world();
-  const { envoy, services } = await agent.status();
-  const address = services[0]!.address!;
+  const address = await addressOf({ agent });
+  const { envoy } = await agent.status();
   const isNamed = () => readFileSync(hostsFile, 'utf8').includes('orders.shop');
   expect(isNamed()).toBe(true);
   const killedAt = performance.now();
@@ -144,7 +144,7 @@ test('completes a request that is in progress when the agent is stopped', async 
         answer = () => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate');
       }),
   });
-  const late = request((await agent.status()).services[0]!.address!, 8080, '/orders/1');
+  const late = request(await addressOf({ agent }), 8080, '/orders/1');
   await expect.poll(() => answer !== undefined).toBe(true);
   const closed = agent.close();
   setTimeout(() => answer!(), 300);

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { Written } from '../configuration.ts';
 import { service } from '../harness.ts';
-import { request, world } from '../world.ts';
+import { addressOf, request, world } from '../world.ts';
 
 const TYPE = 'type.googleapis.com/';
 const FILE = '/tmp/meshpass-hostile-configuration';
@@ -130,7 +130,7 @@ test.each<[string, (written: Written) => void]>([
       broker.heartbeatSeconds = 1;
     },
   });
-  const address = (await w.agent.status()).services[0]!.address!;
+  const address = await addressOf(w);
   w.broker.spoilConfiguration = spoil;
   w.broker.configurationVersion += 1;
   const state = async () => (await w.agent.status()).configuration;
@@ -177,5 +177,5 @@ test("updates the agent's own resources with the services while a configuration 
   w.broker.servicesVersion = '2';
   const clusters = async () => (await w.agent.status()).envoy.clusters.map(({ name }) => name);
   await expect.poll(clusters).toEqual(expect.arrayContaining(['edge/ops']));
-  expect((await request((await w.agent.status()).services[0]!.address!, 8080, '/orders/1')).status).toBe(200);
+  expect((await request(await addressOf(w), 8080, '/orders/1')).status).toBe(200);
 });
