@@ -36,7 +36,7 @@ describe('a developer', () => {
     const why = await ways.meshpass('workspace', 'explain', 'http://orders.shop:8080/ways/page');
     expect(why.code).toBe(1);
     expect(why.stdout).toContain('meshpass request page');
-    expect((await ways.meshpass('workspace', 'request', 'page')).stderr).toMatch(/needs a reason: add --reason/);
+    expect((await ways.meshpass('workspace', 'request', 'page')).stderr).toMatch(/requires a reason: add --reason/);
     for (const way of WAYS) asked.set(way, await ask(way));
   }, 120_000);
 

@@ -55,7 +55,7 @@ describe('while the store is gone', () => {
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
     expect(refused.json).not.toHaveProperty('access_token');
     // A first certificate must be recorded before it is requested.
-    expect(await readiness()).toMatchObject({ status: 503, reasons: ['the store does not answer'] });
+    expect(await readiness()).toMatchObject({ status: 503, reasons: ['the store is not responding'] });
     expect(await dataPath.accounts()).toEqual(before.accounts);
     const token = await holder.token();
     expect(token).toMatchObject({ status: 503, json: { error_code: 'store_unavailable' } });

@@ -196,7 +196,7 @@ describe('a push to main', () => {
     );
     expect(`${back.stdout}${back.stderr}`).toContain('payments-dev gains DELETE /orders/* on orders.shop:8080');
     const byJob = await policy(MAIN, 'history', '--output', 'json');
-    expect(byJob.printed).toContain('Rolled back to version 1 by whoever has the break-glass token: it was better');
+    expect(byJob.printed).toContain('Rolled back to version 1 by the holder of the break-glass token: it was better');
   });
 
   it('survives a restart of the broker', async () => {

@@ -39,7 +39,7 @@ it('is well while another broker is active, and ready for none', async () => {
   expect(await status('?standby=ready')).toBe(503);
   waitFor('standing by: another is active', {}, { isPlanned: false });
   expect([await status('?standby=ready'), await status('')]).toEqual([200, 503]);
-  waitFor('standing by: the store does not answer', {});
+  waitFor('standing by: the store is not responding', {});
   expect(await status('?standby=ready')).toBe(503);
 });
 
@@ -73,7 +73,7 @@ it('is ready with a refused access file if it would continue with the previous o
 it('is not ready while it refuses the file that it would continue with, and reports the reason', async () => {
   const { mesh, waitFor, status, reasons } = await standby();
   mesh.badFile = 'access.yaml:4:5 there is no Service orders in shop';
-  const refused = 'The access file that was applied by plan as version 7 is refused by this version of Meshpass';
+  const refused = 'This version of Meshpass rejects the access file that was applied by plan as version 7';
   waitFor('standing by: another is active', {}, { isPlanned: true, refused });
   expect(await status('?standby=ready')).toBe(503);
   expect(await reasons()).toContain(refused);

@@ -23,7 +23,7 @@ export async function readBody(request: IncomingMessage, limit = MAX_BODY): Prom
   try {
     return UTF8.decode(bytes);
   } catch (cause) {
-    throw new MeshpassError('request_malformed', 'The body is not UTF-8.', { cause });
+    throw new MeshpassError('request_malformed', 'The body is not valid UTF-8.', { cause });
   }
 }
 
@@ -42,10 +42,11 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
   await new Promise<void>((resolve, reject) => {
     // Every request emits `close`, which is an error only before `end`. Creating an error costs a stack trace.
     const early = () => {
-      if (!request.readableEnded) reject(new MeshpassError('request_malformed', 'The request ended early.'));
+      if (!request.readableEnded)
+        reject(new MeshpassError('request_malformed', 'The request ended before its body was complete.'));
     };
     const late = setTimeout(
-      () => reject(new MeshpassError('request_timeout', 'The body of the request did not arrive in time.')),
+      () => reject(new MeshpassError('request_timeout', 'The request body did not arrive in time.')),
       limit > MAX_BODY ? LARGE_PATIENCE_MS : PATIENCE_MS,
     );
     request.on('data', (chunk: Buffer) => {
@@ -77,9 +78,10 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
   try {
     json = JSON.parse(text);
   } catch (thrown) {
-    throw new MeshpassError('request_malformed', 'The body is not JSON.', { cause: thrown });
+    throw new MeshpassError('request_malformed', 'The body is not valid JSON.', { cause: thrown });
   }
-  if (hasDuplicateMember(text, json)) throw new MeshpassError('request_malformed', 'The body has a duplicate member.');
+  if (hasDuplicateMember(text, json))
+    throw new MeshpassError('request_malformed', 'The body contains a duplicate member.');
   return readInput(json, schema, 'body');
 }
 
@@ -92,7 +94,7 @@ export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' 
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const names = part === 'query' && schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
-  const hint = names.length > 0 ? ` Its parameters are ${names.join(', ')}.` : '';
+  const hint = names.length > 0 ? ` Valid parameters are ${names.join(', ')}.` : '';
   throw new MeshpassError(
     'request_malformed',
     `The ${part} is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.${hint}`,
@@ -104,5 +106,5 @@ export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' 
  * @param limit bytes
  */
 export function tooLarge(limit: number): MeshpassError {
-  return new MeshpassError('request_too_large', `The body may have at most ${limit} bytes.`);
+  return new MeshpassError('request_too_large', `The body must not exceed ${limit} bytes.`);
 }

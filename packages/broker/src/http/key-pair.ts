@@ -26,11 +26,13 @@ export function readKeyPair({ certFile, keyFile }: KeyPairFiles): KeyPair {
     createSecureContext(pair);
   } catch (cause) {
     const why = /key values mismatch/.test(String(cause))
-      ? `The key in ${keyFile} is not that of the certificate in ${certFile}`
-      : `${certFile} and ${keyFile} hold no certificate and key that TLS can use (${(cause as Error).message})`;
-    throw new MeshpassError('config_invalid', `${why}. In Kubernetes both come from one Secret: look at that.`, {
-      cause,
-    });
+      ? `The key in ${keyFile} does not match the certificate in ${certFile}`
+      : `${certFile} and ${keyFile} do not contain a usable TLS certificate and key (${(cause as Error).message})`;
+    throw new MeshpassError(
+      'config_invalid',
+      `${why}. In Kubernetes, both come from the same Secret: check that Secret.`,
+      { cause },
+    );
   }
   return pair;
 }
@@ -40,6 +42,6 @@ function read(file: string, how: (file: string) => string): string {
     return how(file);
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', `${file} cannot be read: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `Cannot read ${file}: ${fileProblem(cause)}.`, { cause });
   }
 }

@@ -115,7 +115,7 @@ export function linkTo(
     onFailure(
       new MeshpassError(
         'internal',
-        `Node ${process.version} does not expose the TCP socket below a TLS socket: connections of live sessions are limited like those of clients without a session. Run the version of Node that this release names.`,
+        `Node.js ${process.version} does not expose the TCP socket below a TLS socket, so connections of live sessions are limited like those of clients without a session. Use the Node.js version that this release requires.`,
       ),
     );
   };

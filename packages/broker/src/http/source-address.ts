@@ -42,7 +42,7 @@ export function proxyChecker(trustedProxies: readonly string[]): (address: strin
     try {
       trusted.addSubnet(address, Number(bits ?? (family === 6 ? 128 : 32)), family === 6 ? 'ipv6' : 'ipv4');
     } catch (cause) {
-      throw new MeshpassError('config_invalid', `${block} in trustedProxies is not a CIDR block.`, { cause });
+      throw new MeshpassError('config_invalid', `${block} in trustedProxies is not a valid CIDR block.`, { cause });
     }
   }
   return (address) => {

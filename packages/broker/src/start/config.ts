@@ -15,17 +15,17 @@ export const BrokerConfig = z.strictObject({
   /** Origin that agents use: scheme, host and port only. It is the issuer of all tokens and the base of DPoP `htu`. */
   publicUrl: z
     .url({ protocol: /^https$/ })
-    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or a final slash'),
+    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or trailing slash'),
   listen: listen(8443).prefault({}),
   /** Listener for operators, probes and metrics; plain HTTP inside the cluster. */
   operator: listen(9090).prefault({}),
   /** Origin that browsers use to reach the operator listener. The approvals page is served only if this is set. */
   operatorUrl: z
     .url({ protocol: /^https?$/ })
-    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or a final slash')
+    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or trailing slash')
     .refine(
       (url) => url.startsWith('https:') || ['127.0.0.1', 'localhost'].includes(new URL(url).hostname),
-      'must be https, or a loopback address',
+      'must use https or a loopback address',
     )
     .optional(),
   /** PEM files, reloaded when they change. */

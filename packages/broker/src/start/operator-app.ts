@@ -49,7 +49,7 @@ export function createOperatorApp(context: OperatorContext): Hono<Env> {
     const reasons = [
       ...mesh.unready(),
       ...(await storeProblem(store)),
-      ...(store.isLeader() ? [] : ['the broker cannot tell whether another one has taken over']),
+      ...(store.isLeader() ? [] : ['the broker cannot determine whether another broker has taken over']),
       ...(context.stopping() ? ['the broker is stopping'] : []),
     ];
     const status = reasons.length === 0 ? 'ready' : 'not ready';
@@ -61,17 +61,17 @@ export function createOperatorApp(context: OperatorContext): Hono<Env> {
   metricsRoute(app, metrics);
   app.use(requireLeader(store.isLeader));
   mount(app, context, context.routes);
-  app.notFound(() => refusal(new MeshpassError('not_found', 'There is no such endpoint.'), undefined));
+  app.notFound(() => refusal(new MeshpassError('not_found', 'No such endpoint.'), undefined));
   return app;
 }
 
 async function storeProblem(store: Store): Promise<string[]> {
   const late = new Promise<string[]>((resolve) => {
-    setTimeout(resolve, STORE_PATIENCE_MS, ['the store does not answer in time']).unref();
+    setTimeout(resolve, STORE_PATIENCE_MS, ['the store did not respond in time']).unref();
   });
   const answer = store.ping().then(
     () => [],
-    () => ['the store does not answer'],
+    () => ['the store is not responding'],
   );
   return await Promise.race([answer, late]);
 }

@@ -17,11 +17,11 @@ export function operatorWarnings(
   const warnings: string[] = [];
   if (operatorTokenFile !== undefined)
     warnings.push(
-      'an operator token is configured (--operator-token), and refused, because break-glass is off: take it away, or switch break-glass on (--break-glass)',
+      'an operator token is configured (--operator-token) but rejected, because break-glass is off: remove the token, or turn break-glass on (--break-glass)',
     );
   if (mesh.inForce() && !namesAnybody(mesh.access().operators))
     warnings.push(
-      `this broker has no operator: the access file in force grants no role, and break-glass is off. Add "operators" to the access file (${pageUrl('docs/install/operators.md')})`,
+      `this broker has no operators: the access file in force grants no roles, and break-glass is off. Add "operators" to the access file (${pageUrl('docs/install/operators.md')})`,
     );
   return warnings;
 }

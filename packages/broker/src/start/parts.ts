@@ -71,7 +71,7 @@ export function createBase(config: BrokerConfig, given: BrokerParts): Base {
   const metrics = createMetrics();
   const failed = (where: string) => (cause: unknown) => {
     metrics.failure(where);
-    log.error({ err: cause, where }, 'a dependency of the broker failed');
+    log.error({ err: cause, where }, 'a broker dependency failed');
   };
   return { config, given, clock, random, log, metrics, failed };
 }

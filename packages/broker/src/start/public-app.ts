@@ -90,10 +90,13 @@ export function createApp(context: AppContext): Hono<Env> {
     return c.body(context.signer.jwks, 200, { 'content-type': 'application/jwk-set+json' });
   });
 
-  app.notFound(() => refusal(new MeshpassError('not_found', 'There is no such endpoint.'), undefined));
+  app.notFound(() => refusal(new MeshpassError('not_found', 'No such endpoint.'), undefined));
   app.onError((thrown, c) => {
     context.log.error({ err: thrown, requestId: c.get('requestId') }, 'a request failed');
-    return refusal(new MeshpassError('internal', 'Internal error of the broker; its log has the cause.'), undefined);
+    return refusal(
+      new MeshpassError('internal', 'Internal broker error. See the broker log for the cause.'),
+      undefined,
+    );
   });
   return app;
 }

@@ -23,14 +23,14 @@ export async function readSecrets({ config, given }: Base): Promise<Secrets> {
   if (config.breakGlass && config.operatorTokenFile === undefined)
     throw new MeshpassError(
       'config_invalid',
-      'Break-glass is on (--break-glass), but there is no token for it: name its file with --operator-token.',
+      'Break-glass is on (--break-glass), but no token is configured: set --operator-token to the token file.',
     );
-  const operatorToken = config.breakGlass ? readToken(config.operatorTokenFile, 'operators') : undefined;
-  const githubEventToken = readToken(config.githubEventTokenFile, "GitHub's audit log");
+  const operatorToken = config.breakGlass ? readToken(config.operatorTokenFile, 'operator') : undefined;
+  const githubEventToken = readToken(config.githubEventTokenFile, 'GitHub audit log');
   if (githubEventToken !== undefined && !given.github)
     throw new MeshpassError(
       'config_invalid',
-      "GitHub's audit log stream is useful only if the broker can query GitHub: configure a GitHub App or a token file.",
+      "GitHub's audit log stream requires a broker that can query GitHub: configure a GitHub App or a token file.",
     );
   const auditLog = await openClosedLog(config, given.checkpointSinks ?? []);
   readKeyPair(config.tls);
@@ -50,10 +50,10 @@ function readToken(file: string | undefined, whose: string): string | undefined 
     if (cause instanceof MeshpassError) throw cause;
     throw new MeshpassError(
       'config_invalid',
-      `The file ${file} with the token of ${whose} cannot be read: ${fileProblem(cause)}.`,
+      `Cannot read the ${whose} token file ${file}: ${fileProblem(cause)}.`,
       { cause },
     );
   }
   if (token.length >= MIN_TOKEN) return token;
-  throw new MeshpassError('config_invalid', `The token of ${whose} must have at least ${MIN_TOKEN} characters.`);
+  throw new MeshpassError('config_invalid', `The ${whose} token must have at least ${MIN_TOKEN} characters.`);
 }

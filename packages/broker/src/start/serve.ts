@@ -125,7 +125,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   });
   operator.show(operatorApp);
   if (config.breakGlass)
-    log.warn('break-glass is on: any holder of the operator token may do nearly everything, without a name');
+    log.warn('break-glass is on: any holder of the operator token can do nearly everything without being identified');
   for (const warning of operatorWarnings(config, mesh)) log.warn(warning);
   log.info(
     {
@@ -143,7 +143,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
    * responds until the process ends.
    */
   const stepDown = async () => {
-    log.fatal({ epoch: store.epoch }, 'another broker has taken over: this one accepts no more requests, and exits');
+    log.fatal({ epoch: store.epoch }, 'another broker has taken over: this broker accepts no more requests and exits');
     await acting.disposeAsync();
     return superseded();
   };

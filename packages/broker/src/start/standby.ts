@@ -104,7 +104,7 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
     },
     onFailure: (err) => {
       metrics.failure('store');
-      waitFor('standing by: the store does not answer', { err });
+      waitFor('standing by: the store is not responding', { err });
     },
   });
   return { store, waited };
@@ -123,7 +123,7 @@ export async function waitForAuditLog(
 ) {
   return await untilItAnswers(() => closed.admit(store.db), {
     signal: given.signal,
-    onFailure: (err) => waitFor("standing by: the place of the audit log's checkpoint does not answer", { err }),
+    onFailure: (err) => waitFor('standing by: the storage of the audit log checkpoint is not responding', { err }),
   });
 }
 
@@ -139,7 +139,7 @@ export async function becomeActive(base: Base, { waitFor }: Standby, { store }: 
   const { isLeader } = store;
   await untilItAnswers(() => claimKeys({ signer, tokenSeconds: config.tokenSeconds, isLeader }), {
     signal,
-    onFailure: (err) => waitFor('standing by: the place of the signing keys does not answer', { err }),
+    onFailure: (err) => waitFor('standing by: the storage of the signing keys is not responding', { err }),
   });
   // Restores the last applied access file before any other is applied, because the file on disk is older.
   const applied = policy && (await readNewest(store.db));
@@ -150,5 +150,5 @@ export async function becomeActive(base: Base, { waitFor }: Standby, { store }: 
 }
 
 function nameOf(active: LeaderRecord | undefined): string {
-  return active ? `the broker ${active.instance}` : 'another broker';
+  return active ? `broker ${active.instance}` : 'another broker';
 }

@@ -41,7 +41,7 @@ export type CloseCause = (typeof CLOSE_CAUSES)[number];
 /** Explanations for users whose sessions have ended. */
 export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
   goodbye: 'its agent ended it',
-  lease_lapsed: 'its agent sent no heartbeat for too long',
+  lease_lapsed: 'its agent stopped sending heartbeats',
   expired: 'it reached its time limit',
   replaced: 'its workspace opened a new one',
   operator: 'an operator closed it',
@@ -52,7 +52,7 @@ export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
   workspace_deleted: 'GitHub reports that its Codespace is deleted',
   job_ended: 'GitHub reports that its job has ended',
   approval_revoked: 'its approval was withdrawn',
-  signed_out: 'you signed out at the identity provider, or in the workspace',
-  sign_in_lapsed: 'the identity provider has not confirmed your sign-in in time',
+  signed_out: 'you signed out at the identity provider or in the workspace',
+  sign_in_lapsed: 'the identity provider did not confirm your sign-in in time',
   store_restored: 'the broker’s database was restored from a backup',
 };

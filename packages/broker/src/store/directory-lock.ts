@@ -33,7 +33,7 @@ export function lockDirectory(dir: string): () => void {
     const owner = read(path);
     const pid = Number(owner?.split(' ')[1]);
     if (owner !== undefined && Number.isInteger(pid) && owner === identityOf(pid))
-      throw new MeshpassError('store_unavailable', `Another broker (process ${pid}) uses this data directory.`);
+      throw new MeshpassError('store_unavailable', `Another broker (process ${pid}) is using this data directory.`);
     // Renamed before it is removed: if two processes see a stale lock, only one can move it.
     const stale = `${path}.${process.pid}`;
     try {
@@ -43,7 +43,7 @@ export function lockDirectory(dir: string): () => void {
     }
     rmSync(stale, { force: true });
   }
-  throw new MeshpassError('store_unavailable', 'Another broker is taking this data directory.');
+  throw new MeshpassError('store_unavailable', 'Another broker is claiming this data directory.');
 }
 
 function identityOf(pid: number): string {

@@ -20,12 +20,15 @@ export function queryOnlyAsLeader(isLeader: () => boolean): KyselyPlugin {
 export function leadershipUnknown(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',
-    'This broker cannot reach its store, or another one has taken over; try again.',
+    'This broker cannot reach its store, or another broker has taken over; try again.',
     { retryAfter: 2 },
   );
 }
 
 /** Builds the error with which a superseded broker exits. */
 export function superseded(): MeshpassError {
-  return new MeshpassError('store_unavailable', 'Another broker has taken over; this one exits, to be restarted.');
+  return new MeshpassError(
+    'store_unavailable',
+    'Another broker has taken over. This broker exits so that it can be restarted.',
+  );
 }

@@ -44,19 +44,19 @@ export function readLeaderRecord(text: unknown): LeaderRecord | undefined {
 function differences(own: Shared, active: Shared): string[] {
   const equal = (['publicUrl', 'trustDomain', 'tokenAudience'] as const)
     .filter((name) => own[name] !== active[name])
-    .map((name) => `${WORDS[name]} is ${own[name]} here and ${active[name]} there`);
+    .map((name) => `${WORDS[name]} is ${own[name]} here but ${active[name]} on the active broker`);
   const common = (['signingKeys', 'auditKeys'] as const)
     .filter((name) => !own[name].some((key) => active[name].includes(key)))
-    .map((name) => `${WORDS[name]} differs; give all brokers the same file`);
+    .map((name) => `${WORDS[name]} differs: use the same file for all brokers`);
   return [...equal, ...common];
 }
 
 const WORDS = {
   publicUrl: 'the public URL (--public-url)',
   trustDomain: 'the trust domain (--trust-domain)',
-  tokenAudience: 'the audience of tokens (--token-audience)',
+  tokenAudience: 'the token audience (--token-audience)',
   signingKeys: 'the signing key (--signing-key-secret)',
-  auditKeys: 'the key of the audit log (--audit-key)',
+  auditKeys: 'the audit log key (--audit-key)',
 } as const;
 
 /**
@@ -68,6 +68,6 @@ export function refuseDifferent(own: Shared, { instance, shared }: LeaderRecord)
   if (problems.length === 0) return;
   throw new MeshpassError(
     'config_invalid',
-    `This broker cannot stand by for the active one (${instance}): ${problems.join('; ')}.`,
+    `This broker cannot stand by for the active broker (${instance}): ${problems.join('; ')}.`,
   );
 }

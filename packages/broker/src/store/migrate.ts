@@ -31,7 +31,7 @@ export async function migrate(db: Kysely<Tables>, migrations: Migrations = MIGRA
   const all = { ...migrations, ...Object.fromEntries(newer.map((name) => [name, NEWER])) };
   const migrator = new Migrator({ db, provider: { getMigrations: async () => all } });
   const { error } = await migrator.migrateToLatest();
-  if (error) throw new MeshpassError('store_unavailable', 'The store could not be migrated.', { cause: error });
+  if (error) throw new MeshpassError('store_unavailable', 'Failed to migrate the store.', { cause: error });
 }
 
 /**
@@ -39,7 +39,7 @@ export async function migrate(db: Kysely<Tables>, migrations: Migrations = MIGRA
  */
 const NEWER: Migration = {
   async up() {
-    throw new Error('a migration of a newer version cannot be run by this one');
+    throw new Error('this version cannot run a migration from a newer version');
   },
 };
 
@@ -85,14 +85,14 @@ export function newerMigrations(executed: readonly string[], known: readonly str
   if (beyond !== undefined)
     throw new MeshpassError(
       'store_newer',
-      `A newer version has migrated the store (${printable(beyond)}), and this one cannot use it: it knows migrations up to ${own}. ` +
-        'Start the newer version again, or restore a backup from before the upgrade with this one.',
+      `A newer version migrated the store (${printable(beyond)}). This version supports only migrations up to ${own}. ` +
+        'Start the newer version again, or restore a backup from before the upgrade and start this version.',
     );
   if (executed.length > 0 && !executed.includes(known[0]!))
     throw new MeshpassError(
       'store_older',
-      `An earlier version created the store (its newest migration is ${printable(executed.at(-1)!)}), and this version cannot upgrade it. ` +
-        `Export the audit log with the earlier version, bring the access file that was applied by plan to the disk, then start this one on an empty store, as after the loss of a database (${pageUrl('docs/install/backup.md#the-database-is-lost')}).`,
+      `An earlier version created the store (latest migration: ${printable(executed.at(-1)!)}), and this version cannot upgrade it. ` +
+        `Export the audit log with the earlier version, and save the access file that was applied by plan to disk. Then start this version with an empty store, as after the loss of a database (${pageUrl('docs/install/backup.md#the-database-is-lost')}).`,
     );
   return newer;
 }

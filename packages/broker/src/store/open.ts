@@ -96,8 +96,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 function whatFailed({ databaseUrl, dataDir }: StoreOptions): string {
   return databaseUrl === undefined
-    ? `The embedded store in ${dataDir} could not be opened`
-    : 'The database (--database-url) could not be opened';
+    ? `Cannot open the embedded store in ${dataDir}`
+    : 'Cannot open the database (--database-url)';
 }
 
 /** Only system and PostgreSQL errors have a code, and their messages contain no password. Other messages might. */

@@ -131,7 +131,7 @@ function startThread(dir: string, file: URL): Thread {
   const ended = new Promise<void>((resolve) => {
     worker.on('exit', () => {
       alive = false;
-      for (const { reject } of pending.values()) reject(new Error('the embedded store ended', { cause }));
+      for (const { reject } of pending.values()) reject(new Error('the embedded store exited', { cause }));
       pending.clear();
       resolve();
     });
@@ -181,7 +181,7 @@ function oneConnection(engine: Engine, turns: () => Promise<() => void>): Driver
     },
     // biome-ignore lint/correctness/useYield: PGlite has no cursors
     async *streamQuery() {
-      throw new Error('The embedded store does not stream.');
+      throw new Error('The embedded store does not support streaming.');
     },
   };
   const run = async (sql: string) => {

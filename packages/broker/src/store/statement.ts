@@ -58,7 +58,7 @@ export class UnexpectedRows extends Error {
   /** Returned rows. */
   readonly rows: readonly unknown[];
   constructor(step: Step, rows: readonly unknown[]) {
-    super(`a statement of the store changed another number of rows than ${step.expected}`);
+    super(`a store statement did not change or return the expected number of rows (${step.expected})`);
     this.step = step;
     this.rows = rows;
   }

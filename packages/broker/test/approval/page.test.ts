@@ -54,7 +54,7 @@ describe('the page', () => {
     const alice = new Browser();
     const seen = await world.signIn(alice, '00u1alice', `/approvals/${own.id}`);
     expect(formsOf(seen)).toHaveLength(1);
-    expect(seen.text).toContain('Your role does not answer requests.');
+    expect(seen.text).toContain('Your role cannot answer requests.');
     // A form that she makes herself, with a token that is right for her session.
     const path = `/approvals/${own.id}`;
     const answered = await alice.submit(
@@ -73,7 +73,9 @@ describe('the page', () => {
     const browser = new Browser();
     const shown = await world.signIn(browser, '00u2bob', `/approvals/${id}`);
     expect(shown.text).toContain('Taken in an emergency');
-    expect((await browser.open(`${world.origin}/approvals`)).text).toMatch(/emergency, to review.*INC-2 &lt;b&gt;/s);
+    expect((await browser.open(`${world.origin}/approvals`)).text).toMatch(
+      /Emergency access to review.*INC-2 &lt;b&gt;/s,
+    );
     const blank = await browser.submit(shown, { decision: 'object' }, { form: 1 });
     expect([blank.status, codeOf(blank)]).toEqual([400, 'request_malformed']);
     const mine = await browser.open(`${world.origin}/approvals/${own.id}`);

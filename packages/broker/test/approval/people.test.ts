@@ -48,7 +48,7 @@ describe('two people', () => {
     expect(() => refuseOwn([a], [okta('x')], trust)).toThrow(
       expect.objectContaining({
         code: 'approval_not_comparable',
-        message: expect.stringMatching(/github confirmed them, and https:\/\/acme.okta.com you/),
+        message: expect.stringMatching(/their identity comes from github, and yours from https:\/\/acme.okta.com/),
       }),
     );
     expect(() => refuseOwn([a], [b], trust)).not.toThrow();
@@ -65,15 +65,17 @@ grants: {}`,
       'access.yaml',
     );
     expect(() => refuseOwn([a], [okta('x')], trust)).toThrow(
-      'github confirmed them, and okta you. Ask them to run "meshpass sign-in --issuer okta" in their workspace, then answer again, or ' +
-        'answer with an identity of github.',
+      'their identity comes from github, and yours from okta. Ask them to run "meshpass sign-in --issuer okta" in their workspace, then answer again, or ' +
+        'answer with an identity from github.',
     );
-    expect(() => refuseOwn([okta('x')], [a], trust)).toThrow('and github you. Answer with an identity of okta.');
-    expect(() => refuseOwn([a], [a], trust)).toThrow('This is your own request: another person has to answer it.');
+    expect(() => refuseOwn([okta('x')], [a], trust)).toThrow(
+      'and yours from github. Answer with an identity from okta.',
+    );
+    expect(() => refuseOwn([a], [a], trust)).toThrow('This is your own request. Another person must answer it.');
     const place = { file: 'access.yaml', line: 1, column: 1 };
     const leads = { place, issuer: 'okta', claims: { groups: ['leads'] } };
     expect(signInFirst({ by: [leads] }, [a], trust)).toBe(
-      'Approvers are known at okta, and you are not: run "meshpass sign-in --issuer okta" first. Otherwise no approver may be able to act.',
+      'Approvers are identified by okta, but you are not: run "meshpass sign-in --issuer okta" first. Otherwise, no approver may be able to act.',
     );
     expect(signInFirst({ by: [leads] }, [a, okta('x')], trust), 'signed in').toBeUndefined();
     expect(signInFirst({ by: [leads, { place, team: 'acme/leads' }] }, [a], trust), 'a team of GitHub').toBeUndefined();

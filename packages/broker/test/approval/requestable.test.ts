@@ -44,7 +44,7 @@ it('names the sign-in that a review of an emergency needs', async () => {
   const okta = '{issuer: okta, claims: {groups: security}}';
   const text = (review: string) => prod('{issuer: idp}', review).replace('other: {', 'okta: {signIn: {client: cli}, ');
   const hint =
-    'Reviewers are known at okta, and you are not: run "meshpass sign-in --issuer okta" first. Otherwise no reviewer may be able to act.';
+    'Reviewers are identified by okta, but you are not: run "meshpass sign-in --issuer okta" first. Otherwise, no reviewer may be able to act.';
   const { approval, emergency } = await requestable(text(okta));
   expect(emergency!.review.endsWith(`. ${hint}`)).toBe(true);
   expect(approval).not.toContain('sign-in');

@@ -46,7 +46,7 @@ it('rows of the audit log name it', async () => {
   const { rows } = (await asOperator(harness, ada, { path: '/audit?last=100' })).json;
   const row = rows.findLast(({ action }: { action: string }) => action === 'operator.close');
   expect(row).toMatchObject({ subject: 'break-glass', rule: 'break-glass', outcome: 'allowed' });
-  expect(row.reason).toContain('whoever has the break-glass token');
+  expect(row.reason).toContain('the holder of the break-glass token');
 });
 
 it('it allows neither pruning nor accepting a restore', async () => {
@@ -98,7 +98,7 @@ describe('while break-glass is off, as by default', () => {
   it('readiness and the log warn of a token that is configured in vain, and of a broker without any operator', async () => {
     const ready = async () => (await off.operatorCall('/readyz')).json;
     const idle = expect.stringContaining('an operator token is configured');
-    const nobody = expect.stringContaining('this broker has no operator');
+    const nobody = expect.stringContaining('this broker has no operators');
     expect(await ready()).toMatchObject({ status: 'ready', break_glass: false, warnings: [idle] });
     off.mesh.setOperators({ ...operatorsByGroup(), roles: NO_ROLES });
     expect((await ready()).warnings).toEqual([idle, nobody]);
@@ -110,7 +110,7 @@ describe('while break-glass is off, as by default', () => {
     off.mesh.setOperators(undefined);
     await off.restart();
     expect((await ready()).status).toBe('ready');
-    expect(off.log.join('')).toContain('this broker has no operator');
+    expect(off.log.join('')).toContain('this broker has no operators');
   });
 
   it('the broker does not read the token file', async () => {

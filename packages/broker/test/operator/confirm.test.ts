@@ -147,7 +147,7 @@ describe('a new statement of the issuer', () => {
     await harness.restart();
     expect(await codeOf(harness, lars)).toBe('operator_session_ended');
     const [row] = await rowsOf('operator.sign-out');
-    expect(row).toMatchObject({ subject: 'idp:lars', reason: expect.stringContaining('no longer says') });
+    expect(row).toMatchObject({ subject: 'idp:lars', reason: expect.stringContaining('no longer reports') });
   });
 });
 

@@ -277,7 +277,7 @@ describe('a reason', () => {
     const { json } = await asOperator(harness, admin, { path: '/audit?last=1' });
     expect(json.rows[0]).toMatchObject({
       action: 'operator.close',
-      reason: 'an-admin (idp:an-admin) asked for it: the matrix.',
+      reason: 'an-admin (idp:an-admin) requested it: the matrix.',
     });
   });
 });

@@ -159,7 +159,7 @@ describe('an operator session that was opened with another client than the file 
     const { error_code, error_description } = (await whoAmI(harness, who)).json;
     expect(error_code).toBe('operator_session_ended');
     expect(error_description).toBe(
-      'The access file no longer has operators sign in at okta with the client of this session: run meshpass login.',
+      "The access file no longer allows operators to sign in at okta with this session's client. Run meshpass login.",
     );
     expect((await confirmSignIn(harness, who, token)).json.error_code).toBe('operator_session_ended');
     use(before);

@@ -60,7 +60,7 @@ it('does not have the provider confirm a session that was opened with another cl
   use({ operatorClient: ONE_CLIENT });
   const refused = await browser.open(`${world.origin}/approvals`);
   expect([refused.status, codeOf(refused)]).toEqual([401, 'operator_session_ended']);
-  expect(refused.text).toContain('no longer has operators sign in at corp with the client of this session');
+  expect(refused.text).toContain('no longer allows operators to sign in at corp with this session&#39;s client');
   back();
   world.harness.mesh.setOperators(world.operators);
   expect(codeOf(await browser.open(`${world.origin}/approvals`))).toBe('operator_session_ended');

@@ -50,7 +50,7 @@ it.each(['limit=0', 'limit=1001', 'limit=some', 'after=', `after=${'x'.repeat(25
     const answer = await asOperator(harness, ada, { path: `/admin/sessions?${query}` });
     expect(answer).toMatchObject({ status: 400, json: { error_code: 'request_malformed' } });
     expect(answer.json.error_description).toContain(
-      'Its parameters are id, user, subject, workspace, grant, after, limit.',
+      'Valid parameters are id, user, subject, workspace, grant, after, limit.',
     );
   },
 );

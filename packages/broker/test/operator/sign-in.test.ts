@@ -83,7 +83,7 @@ describe('a person signs in', () => {
       subject: 'idp:mona',
       login: 'mona',
       rule: 'operator access.yaml:12:7',
-      reason: 'mona (idp:mona) asked for it: gone.',
+      reason: 'mona (idp:mona) requested it: gone.',
     });
     expect(JSON.parse(row.detail)).toMatchObject({ does: 'sessions.close-user', because: 'gone' });
   });
@@ -286,7 +286,7 @@ describe('a ServiceAccount', () => {
     const early = await exchange(harness, '', [], { token: good, tokenType: JWT });
     expect(early).toMatchObject({ status: 429, json: { error_code: 'too_many_attempts' } });
     // Sign-ins that wait for an answer count as well.
-    expect(early.json.error_description).toMatch(/refused or have not ended yet/);
+    expect(early.json.error_description).toMatch(/rejected or are still in progress/);
     expect(Number(early.headers['retry-after'])).toBeGreaterThan(0);
     harness.clockAhead += 11_000;
     for (let n = 0; n < 20; n++)

@@ -22,7 +22,7 @@ operators: {admin: [{issuer: idp, claims: {sub: ada}}], secondPerson: [rotation.
 grants: {dev: {who: [{issuer: idp}], to: [{service: orders.shop, port: 8080}]}}
 `;
 const TAKEN = REFUSED.replace(', secondPerson: [rotation.revoke]', '');
-const WHY = /^The access file that was applied by plan as version 2 is refused by this version .*"secondPerson"/;
+const WHY = /^This version of Meshpass rejects the access file that was applied by plan as version 2: .*"secondPerson"/;
 
 const filesOf = (text: string) => JSON.stringify({ 'access.yaml': text });
 const rowOf = (text: string) => ({ version: '2', main: 'access.yaml', files: filesOf(text) });
@@ -36,7 +36,7 @@ it('is read once for each version, and refused with the reason and the next step
   expect(check(rowOf(TAKEN))).toBeUndefined();
   const row = rowOf(REFUSED);
   expect(check(row)).toMatch(WHY);
-  expect(check(row)).toMatch(/Start the version of Meshpass that applied it, apply a file that both accept/);
+  expect(check(row)).toMatch(/Start the version of Meshpass that applied it, apply a file that both versions accept/);
   row.files = filesOf(TAKEN);
   expect(check(row)).toMatch(WHY);
   expect(check({ ...row })).toBeUndefined();
@@ -97,7 +97,10 @@ describe.skipIf(!postgresIsThere)('a broker that stands by', () => {
       await apply(active, 2, REFUSED);
       await expect
         .poll(readyz, { timeout: 30_000 })
-        .toMatchObject({ status: 503, text: expect.stringContaining('as version 2 is refused by this version') });
+        .toMatchObject({
+          status: 503,
+          text: expect.stringContaining('rejects the access file that was applied by plan as version 2'),
+        });
       await apply(active, 3, TAKEN);
       await expect.poll(readyz, { timeout: 30_000 }).toMatchObject({ status: 200 });
       stop.abort();

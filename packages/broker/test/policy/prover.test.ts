@@ -95,7 +95,9 @@ ${Array.from({ length: grants }, (_, index) => grant(index)).join('\n')}
     const large = { candidate: { files: files(named(7, 1, 50)) }, state: { ...STATE, inForce } };
     await expect(prover.prove(large)).rejects.toMatchObject({
       code: 'policy_too_large',
-      message: expect.stringMatching(/^The description of this change would be \d+ MiB long, more than 2\. Divide/),
+      message: expect.stringMatching(
+        /^The description of this change would be \d+ MiB, which exceeds the limit of 2 MiB\. Split/,
+      ),
     });
     const { plan } = await prover.prove({ candidate: { files: files(ORDINARY) }, state: STATE });
     expect(plan.reach).toHaveLength(1);

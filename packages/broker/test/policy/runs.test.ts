@@ -139,7 +139,7 @@ it('an operator hands the file back to the one on disk, by the same rules, and a
   expect(inForce.grants).toEqual(parseAccess(disk, 'access.yaml').grants);
   expect(followed).toBe(1);
   const { versions } = (await harness.operatorCall({ path: '/policy/history', headers: asBreakGlass })).json;
-  expect(versions[0].reason).toMatch(/^Handed back to the file on disk by .*: the chart has it$/);
+  expect(versions[0].reason).toMatch(/^Reverted to the file on disk by .*: the chart has it$/);
   await harness.restart();
   expect(resumed).toHaveLength(1);
   // The next file that is applied by plan is in charge again.

@@ -47,7 +47,7 @@ describe('a file with a key or a token', () => {
     const pair = { certFile: file, keyFile: file };
     expect(outcome(0o640, () => readKeyPair(pair))).toBe('config_invalid');
     await expect(openSigner(keyFileStorage(file))).rejects.toThrow(
-      /secret contains a secret, and others have access to it: make it 0600/,
+      /secret contains a secret but is accessible to other users\. Set its mode to 0600/,
     );
   });
 });

@@ -315,7 +315,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     it('that cannot be opened reports its path and the reason', async () => {
       const dataDir = join(dir, 'a-file/data');
       writeFileSync(join(dir, 'a-file'), '');
-      const message = `The embedded store in ${dataDir} could not be opened: a part of its path is not a directory.`;
+      const message = `Cannot open the embedded store in ${dataDir}: a part of its path is not a directory.`;
       await expect(openStore({ dataDir })).rejects.toMatchObject({ code: 'store_unavailable', message });
     });
 

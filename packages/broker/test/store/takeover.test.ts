@@ -59,7 +59,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
       expect(JSON.parse(waiting.text)).toMatchObject({
         status: 'standby',
         reasons: [
-          expect.stringMatching(new RegExp(`^standing by: the broker .* process ${first.child.pid} is active$`)),
+          expect.stringMatching(new RegExp(`^standing by: broker .* process ${first.child.pid} is active$`)),
         ],
       });
       expect((await second.operator('/healthz')).status).toBe(200);
@@ -250,7 +250,9 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
         () => brokers.renew(first, session),
         (answer) => answer.kind === 'refused' && answer.error_code === 'store_unavailable' && answer.status === 503,
       );
-      expect((await readiness(first)).reasons).toContain('the broker cannot tell whether another one has taken over');
+      expect((await readiness(first)).reasons).toContain(
+        'the broker cannot determine whether another broker has taken over',
+      );
       expect((await first.operator('/metrics')).text).toContain('\nmeshpass_broker_active 0\n');
       // The lease has expired long ago.
       await new Promise((resolve) => setTimeout(resolve, (LEASE + 1) * 1_000));

@@ -56,7 +56,7 @@ it('lists emergencies to review with the command for it', () => {
 
 it('explains why requests of others are missing', () => {
   const none = { requestable: [], own: [], to_answer: [], to_review: [] };
-  const incomplete = 'Requests of others are not listed: GitHub does not answer.';
+  const incomplete = "Other people's requests are not listed: GitHub does not answer.";
   expect(overviewText({ ...none, incomplete }, AT)).toBe(incomplete);
   expect(overviewText({ ...none, incomplete, requestable: [offer] }, AT)).toContain(`${incomplete}\nYou can request:`);
   expect(overviewText(none, AT)).toBe('No requests, and no grant that you can request.');

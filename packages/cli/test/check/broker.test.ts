@@ -16,8 +16,8 @@ async function look(answer: unknown) {
 }
 
 it('names each reason why the broker is not ready', async () => {
-  expect(await look({ status: 'unready', reasons: ['the store does not answer', 'no roots'] })).toMatchObject([
-    { check: 'database', state: 'failed', says: 'The broker is not ready: the store does not answer.' },
+  expect(await look({ status: 'unready', reasons: ['the store is not responding', 'no roots'] })).toMatchObject([
+    { check: 'database', state: 'failed', says: 'The broker is not ready: the store is not responding.' },
     { check: 'broker', state: 'failed', says: 'The broker is not ready: no roots.' },
   ]);
 });

@@ -117,7 +117,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     use(world.harness, world.idp.issuer, `client: ${OPERATOR_CLIENT}, operatorClient: ${MESHPASS_CLIENT}`);
     const { err } = await meshpass('whoami');
     expect(err).toMatch(
-      /no longer has operators sign in at acme with the client of this session: run meshpass login\./,
+      /no longer allows operators to sign in at acme with this session's client\. Run meshpass login\./,
     );
     expect(err).toContain('[operator_session_ended]');
     // The command deletes its file and revokes the refresh token.

@@ -38,7 +38,7 @@ it('an edge does not start with a key that is not that of its certificate, and n
   writeFileSync(tlsKey, other.key, { mode: 0o600 });
   await expect(runEdge({ ...parts(), tlsCert, tlsKey })).rejects.toMatchObject({
     code: 'config_invalid',
-    message: expect.stringContaining(`The key in ${tlsKey} is not that of the certificate in ${tlsCert}`),
+    message: expect.stringContaining(`The key in ${tlsKey} does not match the certificate in ${tlsCert}`),
   });
 });
 
@@ -46,7 +46,7 @@ it('an edge does not start without its certificate', async () => {
   const tlsCert = join(dir, 'nowhere.crt');
   await expect(runEdge({ ...parts(), tlsCert, tlsKey: join(dir, 'nowhere.key') })).rejects.toMatchObject({
     code: 'config_invalid',
-    message: expect.stringContaining(`${tlsCert} cannot be read`),
+    message: expect.stringContaining(`Cannot read ${tlsCert}`),
   });
 });
 

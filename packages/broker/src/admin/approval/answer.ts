@@ -94,7 +94,7 @@ export async function keepReplay(
  */
 export async function refuseReplayed({ store }: Parts, { replay }: Approver): Promise<void> {
   if (replay && (await isUsed(store, replay.key)))
-    throw new MeshpassError('proof_replayed', 'This message has been used before; send a new one.');
+    throw new MeshpassError('proof_replayed', 'This message has already been used. Send a new one.');
 }
 
 const UNDECIDED: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited', 'kubernetes_unavailable']);
@@ -131,7 +131,7 @@ async function whoApproves(
   const entryOf = (one: Attestation) => approverEntry(approval, one, access, seconds(parts.clock));
   const entry = entryOf(attestation);
   if (entry === undefined)
-    throw new MeshpassError('approval_forbidden', `You are not among those who may approve ${request.grant}.`);
+    throw new MeshpassError('approval_forbidden', `You are not allowed to approve ${request.grant}.`);
   const requester = identitiesNow(parts, request);
   const counts = (one: Answer, index: number) =>
     entryOf(others[index]!) !== undefined &&
@@ -171,10 +171,13 @@ function refuseTwice(earlier: Answer, person: readonly Identity[], identities: r
   const compared = comparePeople(person, identities);
   if (compared === 'different') return;
   throw compared === 'same'
-    ? new MeshpassError('approval_answered', 'You have answered this request: another person has to approve, too.')
+    ? new MeshpassError(
+        'approval_answered',
+        'You have already answered this request. Another person must also approve it.',
+      )
     : new MeshpassError(
         'approval_not_comparable',
-        `Nothing shows that you are not ${earlier.login}, who has approved already: answer with an identity of the same issuer.`,
+        `Cannot verify that you are not ${earlier.login}, who has already approved. Answer with an identity from the same issuer.`,
       );
 }
 

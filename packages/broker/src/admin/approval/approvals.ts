@@ -217,7 +217,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         const request = book.get(id);
         if (!request || !isOpen(request)) return refused({ ...event, target: id }, unknown(id));
         const live = context.live.byId(request.sessionId);
-        const why = `An operator took it back: ${reason}`;
+        const why = `An operator revoked the approval: ${reason}`;
         if (live && request.state === 'approved') await context.take(live, request.grant, why);
         const { issuer, subject, login, sessionId } = request;
         const detail = { ...event.detail, requester: { issuer, subject, login, session: sessionId } };
@@ -244,7 +244,9 @@ function isReview(order: AnswerOrder | ReviewOrder): order is ReviewOrder {
 }
 
 function tooMany(): MeshpassError {
-  return new MeshpassError('too_many_attempts', 'Too many requests, answers or lists of yours; wait a little.', {
-    retryAfter: 1 / ATTEMPTS.perSecond,
-  });
+  return new MeshpassError(
+    'too_many_attempts',
+    'You sent too many requests, answers or list queries. Wait before you try again.',
+    { retryAfter: 1 / ATTEMPTS.perSecond },
+  );
 }

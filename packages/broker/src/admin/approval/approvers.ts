@@ -42,7 +42,7 @@ export async function askGithub<Look extends { readonly asked: Asked }>(
     if (isDeepStrictEqual(now.asked, before)) return { now, fresh };
     ({ asked } = now);
   }
-  throw new MeshpassError('issuer_unavailable', 'The access file changes all the time; try again.', { retryAfter: 5 });
+  throw new MeshpassError('issuer_unavailable', 'The access file keeps changing; try again.', { retryAfter: 5 });
 }
 
 /**

@@ -99,7 +99,7 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
   if (!isPerson(attestation, mesh.access(), now))
     throw new MeshpassError(
       'approval_not_offered',
-      'A job or another workload cannot ask for an approval: sign in first (meshpass sign-in), or ask where you are a person.',
+      'Jobs and other workloads cannot request approvals. Sign in first (meshpass sign-in), or use a workspace that identifies you as a person.',
     );
   const found = authorize(attestation, mesh.access(), now).requestable.find(({ grant }) => grant.name === order.grant);
   if (!found) throw notOffered(order.grant);
@@ -107,10 +107,10 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
   if (order.seconds !== undefined && order.seconds > approval.max)
     throw new MeshpassError(
       'request_malformed',
-      `${order.grant} is given for ${durationText(approval.max)} at most; you asked for ${durationText(order.seconds)}.`,
+      `${order.grant} can be granted for at most ${durationText(approval.max)}, but you requested ${durationText(order.seconds)}.`,
     );
   if (approval.reason === 'required' && order.reason === undefined)
-    throw new MeshpassError('request_malformed', `A request for ${order.grant} needs a reason: add --reason.`);
+    throw new MeshpassError('request_malformed', `A request for ${order.grant} requires a reason: add --reason.`);
   refuseMany(parts, live, order.grant);
   return requestOf(attestation, {
     id: random(12).toString('hex'),
@@ -133,13 +133,13 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
       throw new MeshpassError(
         'approval_open',
         open.state === 'pending'
-          ? `Your request ${open.id} for ${grant} waits for an answer.`
-          : `You have ${grant} by request ${open.id} already; ask again when it has ended, or withdraw it.`,
+          ? `Your request ${open.id} for ${grant} is still waiting for an answer.`
+          : `You already have ${grant} through request ${open.id}. Withdraw it, or request ${grant} again after it ends.`,
       );
     const pending = [...book.all()].filter(({ state }) => state === 'pending');
     const ofPerson = pending.filter((one) => one.issuer === attestation.issuer && one.subject === attestation.subject);
     if (own.length >= MOST_OF_SESSION || ofPerson.length >= MOST_OF_PERSON || pending.length >= MOST)
-      throw new MeshpassError('approvals_too_many', 'Too many of your requests are open: withdraw one, or wait.', {
+      throw new MeshpassError('approvals_too_many', 'Too many requests are open. Withdraw one of yours, or wait.', {
         retryAfter: 60,
       });
   }

@@ -124,7 +124,7 @@ export function createBook(context: BookContext, open: readonly Request[]): Book
       // If the decision was written but the session lost the grant immediately, the sweep ends the request.
       if (made?.event.row.written) return granted(made.event, made.request);
       const why = given.granted
-        ? new MeshpassError('internal', 'The grant was given without a decision.')
+        ? new MeshpassError('internal', 'The grant was given without a recorded decision.')
         : given.error;
       return refused(made?.event ?? asked, why);
     },

@@ -29,10 +29,10 @@ export function refuseMany(parts: Context, taker: Taker, grant: string): void {
   const open = taken.filter(({ emergency }) => emergency.state === 'open');
   const ofPerson = ownOf(parts, open, taker).length;
   if (ofPerson >= MOST_OF_PERSON)
-    throw tooMany(`${ofPerson} emergencies of yours wait for a review: have one reviewed first.`);
+    throw tooMany(`${ofPerson} of your emergencies are waiting for a review. Have one reviewed first.`);
   const ofGrant = open.filter((one) => one.grant === grant).length;
   if (ofGrant >= MOST_OF_GRANT || open.length >= MOST)
-    throw tooMany(`Too many emergencies wait for a review: have those of ${grant} reviewed first.`);
+    throw tooMany(`Too many emergencies are waiting for a review. Have those for ${grant} reviewed first.`);
 }
 
 /**
@@ -45,14 +45,14 @@ export function barred(parts: Context, taker: Taker): string | undefined {
   const objected = own.find(({ emergency }) => emergency.state === 'objected');
   if (objected)
     return (
-      `${reviewerOf(objected)} objected to your emergency ${objected.id}: you can take no grant in an emergency until ` +
-      `somebody who may review it accepts it: meshpass review ${objected.id} --accept`
+      `${reviewerOf(objected)} objected to your emergency ${objected.id}. You cannot take a grant in an emergency until ` +
+      `a reviewer accepts it: meshpass review ${objected.id} --accept`
     );
   const late = own.find((one) => isOverdue(one, now));
   return (
     late &&
-    `Nobody reviewed your emergency ${late.id} in time: you can take no grant in an emergency until somebody who may ` +
-      `review it does: meshpass review ${late.id}`
+    `Your emergency ${late.id} was not reviewed in time. You cannot take a grant in an emergency until ` +
+      `a reviewer has reviewed it: meshpass review ${late.id}`
   );
 }
 
@@ -81,7 +81,7 @@ function ownOf(
 }
 
 function reviewerOf({ emergency }: Request): string {
-  return emergency?.reviews.findLast(({ decision }) => decision === 'object')?.login ?? 'Somebody';
+  return emergency?.reviews.findLast(({ decision }) => decision === 'object')?.login ?? 'A reviewer';
 }
 
 function tooMany(message: string): MeshpassError {

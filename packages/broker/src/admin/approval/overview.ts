@@ -57,7 +57,7 @@ export async function whereKnown<Of>(list: () => Promise<readonly Of[]>): Promis
     return { all: await list() };
   } catch (thrown) {
     if (!(thrown instanceof MeshpassError) || !UNKNOWN.has(thrown.code)) throw thrown;
-    const why = `Requests of others are not listed, because the broker cannot check now whether you may answer them: ${thrown.message}`;
+    const why = `Other people's requests are not listed, because the broker cannot currently check whether you may answer them: ${thrown.message}`;
     return { all: [], incomplete: why.slice(0, 1_024) };
   }
 }

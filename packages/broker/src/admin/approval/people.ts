@@ -85,11 +85,11 @@ export function comparePeople(a: readonly Identity[], b: readonly Identity[]): '
 export function refuseOwn(requester: readonly Identity[], approver: readonly Identity[], trust: Trust): void {
   const compared = comparePeople(requester, approver);
   if (compared === 'same')
-    throw new MeshpassError('approval_own', 'This is your own request: another person has to answer it.');
+    throw new MeshpassError('approval_own', 'This is your own request. Another person must answer it.');
   if (compared === 'unknown')
     throw new MeshpassError(
       'approval_not_comparable',
-      `Nothing shows that you are not the person who asked: ${issuers(requester, trust)} confirmed them, and ${issuers(approver, trust)} you. ` +
+      `Cannot verify that you are not the requester: their identity comes from ${issuers(requester, trust)}, and yours from ${issuers(approver, trust)}. ` +
         wayOut(requester, approver, trust),
     );
 }
@@ -113,16 +113,16 @@ export function signInFirst(
   if (missing.length === 0) return undefined;
   const commands = missing.map((name) => `"meshpass sign-in --issuer ${name}"`).join(' or ');
   const [one, all] = act === 'approve' ? ['approver', 'Approvers'] : ['reviewer', 'Reviewers'];
-  return `${all} are known at ${missing.join(' or ')}, and you are not: run ${commands} first. Otherwise no ${one} may be able to act.`;
+  return `${all} are identified by ${missing.join(' or ')}, but you are not: run ${commands} first. Otherwise, no ${one} may be able to act.`;
 }
 
 function wayOut(requester: readonly Identity[], approver: readonly Identity[], trust: Trust): string {
   const own = names(approver, trust).filter((name) => canSignIn(name, trust));
   const ways = [
     ...own.map((name) => `ask them to run "meshpass sign-in --issuer ${name}" in their workspace, then answer again`),
-    ...names(requester, trust).map((name) => `answer with an identity of ${name}`),
+    ...names(requester, trust).map((name) => `answer with an identity from ${name}`),
   ];
-  const [first = 'answer with an identity of the same issuer', ...more] = ways;
+  const [first = 'answer with an identity from the same issuer', ...more] = ways;
   return `${[first[0]!.toUpperCase() + first.slice(1), ...more].join(', or ')}.`;
 }
 
@@ -131,7 +131,7 @@ function canSignIn(name: string, { issuers }: Trust): boolean {
 }
 
 function issuers(identities: readonly Identity[], trust: Trust): string {
-  return names(identities, trust).join(' and ') || 'nobody';
+  return names(identities, trust).join(' and ') || 'no issuer';
 }
 
 /** Returns the issuers by their names in the access file, or by URL. */

@@ -16,7 +16,7 @@ export function offered(access: Access, name: string) {
 export function notOffered(name: string): MeshpassError {
   return new MeshpassError(
     'approval_not_offered',
-    `The access file offers you no grant ${name} by approval: meshpass requests lists those that you can ask for.`,
+    `The access file does not allow you to request the grant ${name}. Run meshpass requests to list the grants that you can request.`,
   );
 }
 
@@ -24,6 +24,6 @@ export function notOffered(name: string): MeshpassError {
 export function unknown(id: string): MeshpassError {
   return new MeshpassError(
     'approval_unknown',
-    `There is no open request ${id}: it may have been answered, or have ended.`,
+    `There is no open request ${id}. It may have been answered or have ended.`,
   );
 }

@@ -63,7 +63,7 @@ function reviewable({ book }: Parts, { id, decision }: ReviewOrder): EmergencyRe
   if (!request || !isTaken(request)) throw unknown(id);
   const { state } = request.emergency;
   if (state === 'accepted' || (state === 'objected' && decision === 'object'))
-    throw new MeshpassError('approval_answered', `Emergency ${id} has been reviewed: it was ${state}.`);
+    throw new MeshpassError('approval_answered', `Emergency ${id} has already been reviewed: it was ${state}.`);
   return request;
 }
 
@@ -76,8 +76,5 @@ async function whoReviews(parts: Parts, request: EmergencyRequest, { attestation
   const [reviewer] = fresh as readonly [Approver['attestation']];
   const entry = approverEntry(now, reviewer, now.access, seconds(parts.clock));
   if (entry !== undefined) return { entry, attestation: reviewer };
-  throw new MeshpassError(
-    'approval_forbidden',
-    `You are not among those who may review emergencies of ${request.grant}.`,
-  );
+  throw new MeshpassError('approval_forbidden', `You are not allowed to review emergencies for ${request.grant}.`);
 }

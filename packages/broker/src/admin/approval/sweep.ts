@@ -15,7 +15,7 @@ export async function endPassed(parts: Parts, id: string): Promise<void> {
   if (!request || !isTaken(request) || request.emergency.state !== 'open') return;
   if (!isOverdue(request, seconds(parts.clock))) return;
   const late = { ...request, emergency: { ...request.emergency, state: 'overdue' as const } };
-  await parts.book.end(late, 'approval.overdue', 'Nobody has reviewed the emergency in time.');
+  await parts.book.end(late, 'approval.overdue', 'The emergency was not reviewed in time.');
 }
 
 async function endOpen({ book, live, clock }: Parts, id: string): Promise<void> {
@@ -25,12 +25,12 @@ async function endOpen({ book, live, clock }: Parts, id: string): Promise<void> 
   const session = live.byId(request.sessionId);
   if (request.state === 'pending') {
     if (session && request.answerBy > now) return;
-    const reason = session ? 'Nobody has answered in time.' : 'The session that asked has ended.';
+    const reason = session ? 'The request was not answered in time.' : 'The requesting session has ended.';
     return await book.end({ ...request, state: 'expired' }, 'approval.expire', reason);
   }
   const held = session && principalUnder(session.session, request.grant);
   if (held && request.until! > now) return;
-  const lost = request.until! > now ? 'The session has lost the grant.' : 'The time of the approval has passed.';
+  const lost = request.until! > now ? 'The session has lost the grant.' : 'The approval has expired.';
   const reason = session ? lost : 'The session has ended.';
   await book.end({ ...request, state: 'ended' }, 'approval.end', reason);
 }

@@ -60,11 +60,11 @@ function newEmergency(parts: Parts, live: Live, { grant, seconds: asked, reason 
   const entry = by && approverEntry({ by }, attestation, access, now);
   if (by && entry === undefined) throw notOffered(grant);
   if (principalUnder(session, grant))
-    throw new MeshpassError('approval_open', `You have ${grant} already; take it again when it has ended.`);
+    throw new MeshpassError('approval_open', `You already have ${grant}. Take it again after it ends.`);
   if (asked !== undefined && asked > emergency.for)
     throw new MeshpassError(
       'request_malformed',
-      `In an emergency ${grant} is given for ${emergency.for} seconds at most.`,
+      `In an emergency, ${grant} can be taken for at most ${emergency.for} seconds.`,
     );
   const identities = peopleOf(parts.live, access.trust)(identitiesOf(attestation));
   refuseMany(parts, { identities, issuer: attestation.issuer, subject: attestation.subject }, grant);
@@ -87,6 +87,6 @@ function newEmergency(parts: Parts, live: Live, { grant, seconds: asked, reason 
 function notOffered(grant: string): MeshpassError {
   return new MeshpassError(
     'emergency_not_offered',
-    `The access file does not let you take ${grant} in an emergency: meshpass requests lists what you can take, and ask for.`,
+    `The access file does not allow you to take ${grant} in an emergency. Run meshpass requests to list the grants that you can take or request.`,
   );
 }

@@ -66,20 +66,20 @@ export function mayDo(action: OperatorAction, { kind, roles }: OperatorCaller): 
     if (!notInAnEmergency && !onlyPeople) return 'break-glass';
     throw new MeshpassError(
       'operator_forbidden',
-      `The break-glass token never allows ${action}: sign in as an operator with the role ${needed.join(' or ')}.`,
+      `The break-glass token does not allow ${action}: sign in as an operator with the role ${needed.join(' or ')}.`,
     );
   }
   if (kind === 'service-account' && onlyPeople)
     throw new MeshpassError(
       'operator_forbidden',
-      `${action} is for people: a ServiceAccount is none. Somebody with the role ${needed.join(' or ')} signs in for it.`,
+      `A ServiceAccount is not allowed ${action}. A person with the role ${needed.join(' or ')} must sign in.`,
     );
   const held = roles.find(({ role }) => needed.includes(role));
   if (held) return `${held.role} ${held.place}`;
   const has = roles.map(({ role }) => role).join(', ') || 'none';
   throw new MeshpassError(
     'operator_forbidden',
-    `${action} needs the role ${needed.join(' or ')}; you have ${has}. The access file grants roles under "operators".`,
+    `${action} requires the role ${needed.join(' or ')}, but you have ${has}. The access file grants roles under "operators".`,
   );
 }
 
@@ -94,7 +94,7 @@ export function may(caller: OperatorCaller, action: OperatorAction): boolean {
 
 /** Formats an operator for audit rows, authors and lists: `mona (okta:00u1)`. */
 export function nameOf({ kind, login, subject }: Pick<OperatorCaller, 'kind' | 'login' | 'subject'>): string {
-  return kind === 'break-glass' ? 'whoever has the break-glass token' : `${login} (${subject})`;
+  return kind === 'break-glass' ? 'the holder of the break-glass token' : `${login} (${subject})`;
 }
 
 /** Formats all roles for an audit row: `viewer access.yaml:3:7, admin access.yaml:9:7`; empty without roles. */

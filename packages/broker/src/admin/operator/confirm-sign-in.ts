@@ -59,7 +59,7 @@ async function confirm(
   if (!before)
     throw new MeshpassError(
       'operator_forbidden',
-      'The session of a ServiceAccount needs no confirmation: it ends with its token.',
+      'A ServiceAccount session does not need confirmation: it ends when its token expires.',
     );
   const held = ruleOf(callerOf(session, access));
   // For example, the session was opened with another client. A new token would be a new sign-in rather than a
@@ -79,15 +79,19 @@ async function confirm(
   const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
   const holds = ruleOf(callerOf(confirmed, access));
   if (holds === '') {
-    endForLostRole(context, session, `${session.issuer} no longer says what the access file requires for a role.`);
+    endForLostRole(
+      context,
+      session,
+      `${session.issuer} no longer reports the claims that the access file requires for a role.`,
+    );
     throw new MeshpassError(
       'operator_no_role',
-      `What ${session.issuer} now reports about you gives you no role, so the session has ended.`,
+      `The claims that ${session.issuer} now reports for you do not give you a role, so the session has ended.`,
     );
   }
   const { login } = confirmed;
   const changes: Changes = (tx) => tx.once(replay);
-  const reason = `${session.issuer} says something else of ${nameOf(confirmed)} than before.`;
+  const reason = `${session.issuer} now reports different claims for ${nameOf(confirmed)}.`;
   const known = { ...event, login, rule: holds, reason, detail: { ...event.detail, roles: holds, roles_before: held } };
   // A confirmation that changes nothing leaves no audit row, like a renewed lease.
   if (held === holds) await audit.journal.transaction(changes);
@@ -110,21 +114,21 @@ function refuseOther(
   if (subject !== session.subject || claims.iss !== before.claims.iss)
     throw new MeshpassError(
       'sign_in_rejected',
-      `You are signed in here as ${nameOf(session)}, and this ID token belongs to another person: sign out first (meshpass logout).`,
+      `You are signed in as ${nameOf(session)}, but this ID token belongs to a different person. Sign out first (meshpass logout).`,
     );
   // A refreshed ID token may have no nonce. If it has one, it must belong to this session.
   if (claims.nonce !== undefined && claims.nonce !== operatorNonce(binding))
-    throw new MeshpassError('sign_in_foreign', 'This ID token was made for another session (nonce).');
+    throw new MeshpassError('sign_in_foreign', 'This ID token belongs to a different session (nonce).');
 }
 
 function refuseStale({ claims: { iat } }: Attestation, before: Attestation, given: number, now: number): void {
   const last = before.claims.iat;
   if (typeof iat !== 'number' || !isFresh(given, now))
-    throw new MeshpassError('sign_in_stale', 'This ID token is too old to confirm a sign-in; get a new one.', {
+    throw new MeshpassError('sign_in_stale', 'This ID token is too old to confirm a sign-in. Get a new one.', {
       detail: { iat, now },
     });
   if (typeof last === 'number' && iat < last)
-    throw new MeshpassError('sign_in_stale', 'This ID token is older than the one that confirmed the sign-in last.');
+    throw new MeshpassError('sign_in_stale', 'This ID token is older than the last one that confirmed the sign-in.');
 }
 
 /**

@@ -47,7 +47,7 @@ export async function endOperatorSessions(
 export function endForLostRole(
   context: EndContext,
   { id, subject, login, issuer }: OperatorSession,
-  reason = 'The access file gives no role any more.',
+  reason = 'The access file no longer grants a role.',
 ): void {
   const event = newEvent('operator.sign-out', {}, context.clock, context.random);
   const ended = { ...event, subject, login, issuer, reason };

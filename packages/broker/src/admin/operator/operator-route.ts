@@ -81,10 +81,10 @@ function reasonOf(body: unknown): string | undefined {
 }
 
 function reasonRequired(action: OperatorAction): MeshpassError {
-  return new MeshpassError('operator_reason_required', `${action} needs a reason, for the audit log: say --reason.`);
+  return new MeshpassError('operator_reason_required', `${action} requires a reason for the audit log: add --reason.`);
 }
 
-/** Builds `reason` of an audit event, such as `Mona (okta:00u1) asked for it: left the team.` */
+/** Builds `reason` of an audit event, such as `Mona (okta:00u1) requested it: left the team.` */
 export function askedBy(caller: OperatorCaller, because: string | undefined): string {
-  return `${nameOf(caller)} asked for it${because === undefined ? '' : `: ${because}`}.`;
+  return `${nameOf(caller)} requested it${because === undefined ? '' : `: ${because}`}.`;
 }

@@ -75,7 +75,7 @@ export function createOperatorTokens({
       try {
         const key = ({ kid }: { readonly kid?: string }) => {
           const found = keysOf(signer.ring).find((one) => one.kid === kid);
-          if (!found) throw new Error('no key of this broker');
+          if (!found) throw new Error('the key does not belong to this broker');
           return found.publicKey;
         };
         const { payload } = await jwtVerify(token, key, {
@@ -101,7 +101,7 @@ export function createOperatorTokens({
       } catch (cause) {
         throw new MeshpassError(
           'operator_session_ended',
-          'This broker does not accept the token of this operator; run meshpass login.',
+          'The broker rejected this operator token. Run meshpass login.',
           { cause },
         );
       }

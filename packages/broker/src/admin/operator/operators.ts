@@ -71,8 +71,8 @@ const REFUSED = { burst: 10, perSecond: 0.1 };
 /** Maximum DPoP proofs remembered in a window. Enough, because there are few operators. */
 const REPLAY_CAPACITY = 20_000;
 const BREAK_GLASS_OFF =
-  'Break-glass is off: this broker accepts no operator token. Sign in: meshpass login (with --service-account-token FILE for automation). ' +
-  'If no operator can sign in, the administrator of the broker switches it on: --break-glass, in the chart breakGlass.enabled.';
+  'Break-glass is off, so this broker does not accept an operator token. Sign in with meshpass login (for automation, add --service-account-token FILE). ' +
+  'If no operator can sign in, a broker administrator can turn break-glass on: --break-glass, or breakGlass.enabled in the chart.';
 const TOKEN = /^dpop +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$/i;
 
 /** Creates operator authentication. */
@@ -99,7 +99,7 @@ export function createOperators(options: OperatorsOptions): Operators {
    * @throws MeshpassError `operator_session_ended`, `operator_unconfirmed`
    */
   const callerNow = (session: OperatorSession, mayBeUnconfirmed: boolean): OperatorCaller => {
-    if (hasEnded(session)) throw ended('The session of this operator has ended; run meshpass login.');
+    if (hasEnded(session)) throw ended('This operator session has ended. Run meshpass login.');
     const access = options.access();
     const caller = callerOf(session, access);
     if (caller.roles.length === 0) {
@@ -143,7 +143,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     if (token === undefined || !equalInConstantTime(given, token))
       return refused(
         event,
-        new MeshpassError('operator_unauthorized', 'An operator is required: sign in with meshpass login.'),
+        new MeshpassError('operator_unauthorized', 'Operator authentication is required. Sign in with meshpass login.'),
       );
     connections.belongs(request.socket);
     options.onBreakGlass();
@@ -181,7 +181,7 @@ export function createOperators(options: OperatorsOptions): Operators {
   const byCookie = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
     withStill(mayBeUnconfirmed, (presented) => {
       const session = sessions.byCookie(sessionHash(presented.request));
-      if (!session) return refused(presented.event, ended('You are not signed in here.'));
+      if (!session) return refused(presented.event, ended('You are not signed in.'));
       return bySession(presented, session, mayBeUnconfirmed, () => {});
     });
 
@@ -191,7 +191,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     if (!questions.take(source))
       throw new MeshpassError(
         'too_many_attempts',
-        'Too many sign-ins from this address were refused or have not ended yet; wait.',
+        'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
         {
           retryAfter: 1 / REFUSED.perSecond,
         },
@@ -225,10 +225,7 @@ function ended(message: string): MeshpassError {
 }
 
 function unconfirmed(issuer: string): MeshpassError {
-  return new MeshpassError(
-    'operator_unconfirmed',
-    `${issuer} has to confirm that you are still you: run meshpass login.`,
-  );
+  return new MeshpassError('operator_unconfirmed', `${issuer} must confirm your identity again. Run meshpass login.`);
 }
 
 function headerOf(value: string | string[] | undefined): string | undefined {

@@ -106,8 +106,8 @@ export function callerOf(session: OperatorSession, access: Access): OperatorCall
 /** Explains to an operator why `callerOf` returned no role. */
 export function whyNoRole(session: OperatorSession, access: Access): string {
   return rolesNow(session, access).signInAgain
-    ? `The access file no longer has operators sign in at ${session.issuer} with the client of this session: run meshpass login.`
-    : 'The access file gives you no role as an operator any more.';
+    ? `The access file no longer allows operators to sign in at ${session.issuer} with this session's client. Run meshpass login.`
+    : 'The access file no longer grants you an operator role.';
 }
 
 /** Returns the roles that an access file gives a session's operator, and why it gives no more. */

@@ -125,7 +125,7 @@ export async function signIn(context: SignInContext, request: SignInRequest): Pr
     };
     const previous = continues && { ...session, id: continues.id };
     if (previous && (previous.expiresAt <= seconds(clock) || isOver(context.recentLogouts, previous)))
-      throw new MeshpassError('operator_session_ended', 'The session of this operator has ended; sign in again.');
+      throw new MeshpassError('operator_session_ended', 'This operator session has ended. Sign in again.');
     return await open(context, session, access, proven.replay, cookieHash(session, request.page), event);
   } catch (thrown) {
     return refused(event, thrown);
@@ -148,7 +148,7 @@ async function open(
   const { audit, sessions, recentLogouts } = context;
   refuseSignedOut(recentLogouts, session.attestation);
   if (!sessions.hasPlace(session.subject))
-    throw new MeshpassError('overloaded', 'Too many operators are signed in; try again.', { retryAfter: 60 });
+    throw new MeshpassError('overloaded', 'Too many operators are signed in. Try again later.', { retryAfter: 60 });
   const caller = callerOf(session, access);
   const event = {
     ...asked,
@@ -181,7 +181,7 @@ async function prove(
   if (request.tokenType === ID_TOKEN_TYPE) return await provePerson(proofs, context, request, access);
   throw new MeshpassError(
     'proof_type_unsupported',
-    `Operators prove who they are with an ID token (${ID_TOKEN_TYPE}) or a ServiceAccount's token (${JWT_TYPE}).`,
+    `Operators must sign in with an ID token (${ID_TOKEN_TYPE}) or a ServiceAccount token (${JWT_TYPE}).`,
   );
 }
 
@@ -194,7 +194,7 @@ async function provePerson(
   const { attestation, replay, given } = await attestPerson(token, access, { keys, clock });
   const now = seconds(clock);
   if (given < now - MAX_TOKEN_AGE)
-    throw new MeshpassError('proof_expired', 'This ID token is older than ten minutes; sign in again.');
+    throw new MeshpassError('proof_expired', 'This ID token is older than ten minutes. Sign in again.');
   refuseForeign(attestation, jkt, access.operators?.deviceFlow === true);
   const { issuer, subject, login } = attestation;
   const confirmedAt = countsFrom(given, now);
@@ -210,8 +210,8 @@ function refuseForeign({ claims }: Attestation, jkt: string, withoutNonce: boole
     throw new MeshpassError(
       'proof_rejected',
       claims.nonce === undefined
-        ? 'This ID token has no nonce. An issuer that gives none in its device flow needs "operators.deviceFlow: true" in the access file; or sign in without --device.'
-        : 'This ID token is of another sign-in (nonce); sign in again.',
+        ? 'This ID token is missing the nonce claim. If the issuer omits it in the device flow, set "operators.deviceFlow: true" in the access file, or sign in without --device.'
+        : 'This ID token belongs to a different sign-in (nonce). Sign in again.',
     );
 }
 
@@ -228,13 +228,13 @@ async function proveServiceAccount(
   if (namespace === undefined || name === undefined)
     throw new MeshpassError(
       'proof_rejected',
-      `Kubernetes does not accept this token of a ServiceAccount; it must be for the audience ${publicUrl} and still valid.`,
+      `Kubernetes rejected this ServiceAccount token. It must be valid and issued for the audience ${publicUrl}.`,
       { detail: { asked: true } },
     );
   const subject = `kubernetes:${namespace}:${name}`;
   const endsAt = expiryOf(token);
   if (endsAt !== undefined && endsAt <= seconds(clock))
-    throw new MeshpassError('proof_expired', 'This token has expired; obtain a new one.');
+    throw new MeshpassError('proof_expired', 'This token has expired. Get a new one.');
   return {
     who: {
       kind: 'service-account',
@@ -264,7 +264,7 @@ function refuseWithoutRole(who: Who, access: Access): void {
   if (decided.roles.length > 0) return;
   throw new MeshpassError(
     'operator_no_role',
-    `You signed in, but no entry of "operators" in the access file gives you a role; ask ${access.contact ?? 'its owners'}.`,
+    `You signed in, but no entry under "operators" in the access file gives you a role. Ask ${access.contact ?? 'its owners'}.`,
     {
       detail: { reason: decided.refusals.join('; ') },
       ...(access.contact !== undefined && { members: { contact: access.contact } }),
@@ -276,6 +276,6 @@ function refuseWithoutRole(who: Who, access: Access): void {
 export function nobody(): MeshpassError {
   return new MeshpassError(
     'operator_unauthorized',
-    'Nobody can sign in like this: the access file has no "operators" with such an entry.',
+    'The access file does not allow this kind of sign-in: "operators" has no matching entry.',
   );
 }

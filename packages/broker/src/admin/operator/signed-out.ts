@@ -30,7 +30,7 @@ export function refuseSignedOut(recent: RecentLogouts, attestation: Attestation 
 
 /** Builds the error for a person who has signed out. */
 export function signedOut(issuer: string): MeshpassError {
-  return new MeshpassError('sign_in_ended', `You have just signed out at ${issuer}; sign in again.`);
+  return new MeshpassError('sign_in_ended', `You have just signed out at ${issuer}. Sign in again.`);
 }
 
 /**
@@ -45,7 +45,7 @@ export async function signOutOperators(context: EndContext, out: SignedOut, orig
   if (!first) return;
   const { subject, login, issuer } = first;
   const event = newEvent('operator.sign-out', origin, context.clock, context.random);
-  const reason = `${issuer} reports that they have signed out there.`;
+  const reason = `${issuer} reports that the operator has signed out.`;
   const closed = { sessions: concerned.map(({ id }) => id).slice(0, MOST_NAMED) };
   await endOperatorSessions(context, closed, 'signed_out', { ...event, subject, login, issuer, reason });
 }

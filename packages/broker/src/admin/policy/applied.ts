@@ -30,9 +30,9 @@ export function toAccess(row: AppliedRow): Access {
   } catch (cause) {
     const code = cause instanceof MeshpassError ? cause.code : 'access_file_invalid';
     const message =
-      `The access file that was applied by plan as version ${row.version} is refused by this version of Meshpass: ` +
+      `This version of Meshpass rejects the access file that was applied by plan as version ${row.version}: ` +
       `${String(cause instanceof Error ? cause.message : cause).replace(/\.$/, '')}. ` +
-      `Start the version of Meshpass that applied it, apply a file that both accept, and then start this one (${pageUrl('docs/install/upgrade.md')}).`;
+      `Start the version of Meshpass that applied it, apply a file that both versions accept, and then start this version (${pageUrl('docs/install/upgrade.md')}).`;
     throw new MeshpassError(code, message, { cause });
   }
 }

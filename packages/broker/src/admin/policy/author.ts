@@ -80,18 +80,18 @@ export function policyAuthors(authors: PolicyAuthors, options: Pick<OidcOptions,
       throw new MeshpassError('plan_unauthorized', why, { detail: { by, workflow, environment } });
     };
     if (workspace.repository?.id !== authors.repositoryId)
-      refuse('The repository of this job is not the one that plans and applies access files.');
+      refuse("This job's repository is not the one configured to plan and apply access files.");
     if (authors.ownerId !== undefined && workspace.repository?.ownerId !== authors.ownerId)
-      refuse('The repository of this job does not belong to the owner that plans and applies access files.');
+      refuse("This job's repository does not belong to the owner configured to plan and apply access files.");
     if (wants === 'plan') return { by };
     // A rerun uses the old commit and workflow, which the repository may have replaced since.
     if (claims.run_attempt !== '1')
       refuse(
-        'A job that runs again has the files of its old commit. Run the workflow by hand (workflow_dispatch), or push a commit.',
+        'A rerun uses the files of its old commit. Run the workflow manually (workflow_dispatch), or push a commit.',
       );
-    if (workspace.ref !== authors.ref) refuse(`Only jobs on ${authors.ref} may apply; this one may plan.`);
+    if (workspace.ref !== authors.ref) refuse(`Only jobs on ${authors.ref} may apply; this job may only plan.`);
     if (!EVENTS.includes(event))
-      refuse(`A job of the event ${event} may run code of others: only ${EVENTS.join(', ')} may apply.`);
+      refuse(`A job triggered by ${event} may run untrusted code. Only ${EVENTS.join(', ')} may apply.`);
     // Other workflows on this ref may check out code from anyone, or receive it as input.
     if (workflow !== authors.workflow) refuse('Only jobs of the configured workflow may apply.');
     if (authors.environment !== undefined && environment !== authors.environment)

@@ -128,7 +128,7 @@ export function policyChanges(
     if (version === ON_DISK) return mesh.onDisk();
     const kept = Number.isSafeInteger(version) && version > 0 ? await readVersion(store.db, version) : undefined;
     if (kept) return kept;
-    throw new MeshpassError('plan_unknown', 'There is no such version of the access file.');
+    throw new MeshpassError('plan_unknown', 'This version of the access file does not exist.');
   };
 
   return {
@@ -152,7 +152,7 @@ export function policyChanges(
             event,
             new MeshpassError(
               'plan_stale',
-              `Run ${last} has applied an access file, so run ${run.id} may not: its commit is not a later one. Run the workflow on the newest commit (workflow_dispatch).`,
+              `Run ${last} has already applied an access file, and run ${run.id} is not newer. Run the workflow on the newest commit (workflow_dispatch).`,
               { detail: { run: run.id, last } },
             ),
           );
@@ -177,7 +177,7 @@ export function policyChanges(
         const kept = await fileOf(version);
         const { access, plan } = await prove(kept);
         const isOnDisk = version === ON_DISK;
-        const what = isOnDisk ? 'Handed back to the file on disk' : `Rolled back to version ${version}`;
+        const what = isOnDisk ? 'Reverted to the file on disk' : `Rolled back to version ${version}`;
         const event = { ...asked, reason: `${what} by ${author.by}: ${reason}` };
         return await put({ kept, access, plan, isOnDisk }, author, event, accept);
       });
@@ -195,5 +195,5 @@ interface Change {
 
 /** The author was authorized by the file in force when the request was made. */
 function anotherInForce(): MeshpassError {
-  return new MeshpassError('plan_stale', 'Another access file has come into force. Review it and try again.');
+  return new MeshpassError('plan_stale', 'A different access file has come into force. Review it and try again.');
 }

@@ -43,8 +43,8 @@ function bounded(proof: Proof): Proof {
     if (length > MAX_ANSWER)
       throw new MeshpassError(
         'policy_too_large',
-        `${what} would be ${Math.ceil(length / 1024 / 1024)} MiB long, more than ${MAX_ANSWER / 1024 / 1024}. ` +
-          'Divide the change: apply some of its grants first, or name teams rather than people.',
+        `${what} would be ${Math.ceil(length / 1024 / 1024)} MiB, which exceeds the limit of ${MAX_ANSWER / 1024 / 1024} MiB. ` +
+          'Split the change: apply some of its grants first, or list teams instead of people.',
       );
   }
   return proof;

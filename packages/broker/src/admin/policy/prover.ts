@@ -76,7 +76,7 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
     if (began === 'late') throw busy('The process that proves access files is still starting; try again.');
     if (!began) {
       end();
-      throw busy('The process that proves access files does not start; try again.');
+      throw busy('The process that proves access files did not start; try again.');
     }
     child.send(request, () => undefined);
     const stopObserving = endIfLarger(child, maxBytes);
@@ -98,7 +98,7 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
   };
 
   const prove = async (request: ProofRequest): Promise<Proof> => {
-    if (requests >= MAX_REQUESTS) throw busy('Too many access files wait to be proven; try again.');
+    if (requests >= MAX_REQUESTS) throw busy('Too many access files are waiting to be proven; try again.');
     requests++;
     const arrived = performance.now();
     const running = turn.then(() => run(request, arrived));
@@ -125,7 +125,7 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
 function tooLarge(limitMs: number): string {
   return (
     `Reading and proving this access file exceeds the limit for one change (${limitMs / 1000} seconds, 256 MiB). ` +
-    'Shorten its expressions, merge path templates that are alike, or divide the change.'
+    'Shorten its expressions, merge similar path templates, or split the change.'
   );
 }
 

@@ -35,8 +35,8 @@ export function recordPolicy(context: RecordContext, log: Logger) {
       });
     },
     finding: ({ kind, grant, message, because }: Finding, state: 'found' | 'gone'): void => {
-      const reason = state === 'found' ? `${message}: ${because}` : `No longer: ${message}`;
-      log.warn({ kind, grant, because, state }, state === 'found' ? message : `no longer: ${message}`);
+      const reason = state === 'found' ? `${message}: ${because}` : `Resolved: ${message}`;
+      log.warn({ kind, grant, because, state }, state === 'found' ? message : `resolved: ${message}`);
       const event = { ...newEvent('policy.watch', {}, clock, random), grant, detail: { kind, because } };
       const code = state === 'found' ? 'plan_refused' : undefined;
       const row = auditRow(event, state === 'found' ? 'refused' : 'allowed', reason, code, clock());

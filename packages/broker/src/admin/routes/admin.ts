@@ -43,7 +43,7 @@ export const CloseOrder = z
     reason: z.string().max(200).refine(isPlainText).optional(),
   })
   .refine(({ reason: _, ...order }) => Object.values(order).filter((value) => value !== undefined).length === 1, {
-    message: 'name exactly one of id, user, subject, workspace, grant, all',
+    message: 'specify exactly one of id, user, subject, workspace, grant, all',
   });
 
 /**

@@ -21,7 +21,11 @@ export function approvalWebhookRoutes(approvals: Approvals, clock: () => number)
       action: 'approval.answer',
       authentication: ({ event }) => {
         if (attempts.take(sourceGroup(event.source ?? 'unknown'))) return granted(event, undefined);
-        throw new MeshpassError('too_many_attempts', 'Too many messages from this address; wait.', { retryAfter: 5 });
+        throw new MeshpassError(
+          'too_many_attempts',
+          'Too many messages from this address. Wait before you try again.',
+          { retryAfter: 5 },
+        );
       },
       read: (request) => readBody(request, MOST),
       handler: async ({ request, params, body, event }) => {

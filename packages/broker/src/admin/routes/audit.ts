@@ -103,7 +103,7 @@ function text(body: string): Response {
 }
 
 function unavailable(cause: unknown): MeshpassError {
-  return new MeshpassError('store_unavailable', 'The store does not answer.', { cause });
+  return new MeshpassError('store_unavailable', 'The store is not responding.', { cause });
 }
 
 const CHUNK = 64 * 1024;

@@ -41,7 +41,7 @@ export function drillRoutes(context: DrillContext): readonly MountedOperatorRout
         const signedAt = new Date(context.clock()).toISOString();
         const witness = { broker: context.publicUrl, signed_at: signedAt, session };
         const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
-        const reason = `${nameOf(caller)} requested the signed report of a drill.`;
+        const reason = `${nameOf(caller)} requested a signed drill report.`;
         const written = await recordGrant(context.audit, { ...asked, sessionId: session.id, reason });
         return written.granted ? granted(written.event, { evidence }) : written;
       },
@@ -54,9 +54,9 @@ async function recorded({ store: { db }, denies }: DrillContext, id: string): Pr
     db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
     db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
   ]).catch((cause) => {
-    throw new MeshpassError('store_unavailable', 'The store does not answer.', { cause });
+    throw new MeshpassError('store_unavailable', 'The store is not responding.', { cause });
   });
-  if (!session) throw new MeshpassError('not_found', 'The store has no session with this id.');
+  if (!session) throw new MeshpassError('not_found', 'The store has no session with this ID.');
   return {
     id: session.id,
     opened_at: session.opened_at.toISOString(),

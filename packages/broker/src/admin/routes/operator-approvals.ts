@@ -91,6 +91,6 @@ export function operatorApprovalRoutes({
 function nobody(): MeshpassError {
   return new MeshpassError(
     'approval_forbidden',
-    'A ServiceAccount is not a person: sign in to answer a request or to review an emergency.',
+    'A ServiceAccount cannot answer a request or review an emergency. Sign in as a person.',
   );
 }

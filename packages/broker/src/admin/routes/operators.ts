@@ -40,7 +40,9 @@ export const CloseOperatorsOrder = z
     subject: z.string().min(1).max(512).optional(),
     reason: Reason.optional(),
   })
-  .refine(({ id, subject }) => (id === undefined) !== (subject === undefined), { message: 'name id or subject' });
+  .refine(({ id, subject }) => (id === undefined) !== (subject === undefined), {
+    message: 'specify either id or subject',
+  });
 
 /** Returns the routes for clients without an operator session: `GET /operator/sign-in` and `POST /operator/session`. */
 export function signInRoutes(context: OperatorsContext): readonly Route[] {
@@ -198,7 +200,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly MountedOper
         if (id === undefined ? !isPossible(subject!, context) : !z.uuid().safeParse(id).success)
           return refused(
             { ...event, target },
-            new MeshpassError('not_found', 'No operator can be signed in like this.'),
+            new MeshpassError('not_found', 'This id or subject cannot belong to an operator session.'),
           );
         // Sessions that this broker has not seen are ended as well.
         const seen = sessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
@@ -224,7 +226,7 @@ function describeCaller({ kind, issuer, subject, login, roles }: OperatorCaller)
 }
 
 function tooMany(): MeshpassError {
-  return new MeshpassError('too_many_attempts', 'Too many confirmations of this session; wait.', {
+  return new MeshpassError('too_many_attempts', 'Too many confirmations for this session. Wait before you try again.', {
     retryAfter: 1 / CONFIRMATIONS.perSecond,
   });
 }

@@ -72,7 +72,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     silent: boolean,
   ) => {
     if (!isOpened(request))
-      throw new MeshpassError('request_malformed', 'A sign-in begins where a browser opens a page, not inside of one.');
+      throw new MeshpassError('request_malformed', 'A sign-in must start in a browser tab, not inside another page.');
     const { location, ...begun } = await hold(event.source, () => browserSignIn.begin(issuer, wanted, silent));
     const over = surplusSignIns(request).map((name) => cookie(name, '', 0));
     const kept = cookie(signInCookie(begun.state), begun.cookie, SIGN_IN_SECONDS);

@@ -20,7 +20,7 @@ export const AnswerForm = z.discriminatedUnion('decision', [
     decision: z.literal('approve'),
     minutes: z
       .string()
-      .regex(/^[1-9][0-9]{0,2}$/, 'is no number of minutes')
+      .regex(/^[1-9][0-9]{0,2}$/, 'must be a number of minutes')
       .transform((minutes) => Number(minutes) * 60)
       .pipe(ApprovalSeconds),
     reason: noReason.or(Reason),
@@ -42,8 +42,8 @@ const NoFields = z.strictObject({});
 const toConfirm = (error: MeshpassError, decision: string | undefined, request: IncomingMessage) => {
   if (error.code !== 'operator_unconfirmed') return toList(error, decision);
   const href = /^\/approvals\/[0-9a-f]{24}$/.exec(request.url ?? '')?.[0] ?? LIST;
-  const then = 'in a new tab, then reload this page: your browser sends the form again.';
-  return refusalPage(error, decision, { href, text: 'Have it confirmed', then });
+  const then = 'in a new tab, then reload this page. Your browser sends the form again.';
+  return refusalPage(error, decision, { href, text: 'Confirm your sign-in', then });
 };
 const toList = (error: MeshpassError, decision: string | undefined) =>
   error.status === 401 ? toSignIn(error, decision) : refusalPage(error, decision, { href: LIST, text: 'All requests' });

@@ -112,7 +112,7 @@ export function createGuesses<Answer>(limits: GuessLimits<Answer>): Guesses<Answ
 function tooMany({ perSecond }: GuessRate): MeshpassError {
   return new MeshpassError(
     'too_many_attempts',
-    'Too many tokens that were not accepted, from this address or from all; wait.',
+    'Too many rejected tokens, from this address or in total. Wait before you try again.',
     { retryAfter: 1 / perSecond },
   );
 }

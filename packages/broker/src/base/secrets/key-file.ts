@@ -23,7 +23,7 @@ export function readPrivateFile(file: string): string {
     if ((uid !== me && uid !== 0) || (mode & (groupMayRead ? 0o037 : 0o077)) !== 0)
       throw new MeshpassError(
         'config_invalid',
-        `${file} contains a secret, and others have access to it: make it 0600 and owned by the user that runs meshpass, or mount its Secret with defaultMode 0440 and an fsGroup.`,
+        `${file} contains a secret but is accessible to other users. Set its mode to 0600 and its owner to the user that runs meshpass, or mount its Secret with defaultMode 0440 and an fsGroup.`,
       );
     return readFileSync(descriptor, 'utf8');
   } finally {
@@ -64,7 +64,7 @@ export async function replaceKeyFile(file: string, text: string): Promise<void> 
   try {
     await replaceFile(file, text, `${file}.next`);
   } catch (cause) {
-    throw new MeshpassError('config_invalid', 'A key file of the broker cannot be written.', { cause });
+    throw new MeshpassError('config_invalid', 'Cannot write a broker key file.', { cause });
   }
 }
 

@@ -30,26 +30,26 @@ export interface Metrics {
 
 /** Gauges without a label, with their names and descriptions. */
 const GAUGES = {
-  isActive: ['meshpass_broker_active', '1 where this broker is active, 0 where it is a standby or cannot tell'],
+  isActive: ['meshpass_broker_active', '1 if this broker is active, 0 if it is a standby or its role is unknown'],
   liveSessions: ['meshpass_sessions_live', 'Live sessions'],
   pendingRevocations: ['meshpass_revocations_pending', 'Revoked principals that the mesh has not confirmed'],
   signingSince: [
     'meshpass_signing_key_since_seconds',
-    'Unix time since which the current key signs tokens; 0 where this broker is not active',
+    'Unix time when the current key began signing tokens; 0 if this broker is not active',
   ],
   policyFindings: ['meshpass_policy_findings', 'Grants that other policies break or widen'],
   accessFileRefused: [
     'meshpass_access_file_refused',
-    '1 if the access file on disk is refused: the previous one is in force, or none',
+    '1 if the access file on disk is rejected, so that the previous file or none is in force',
   ],
-  policyDrift: ['meshpass_policy_drift', 'With --gitops, objects that differ from what the access file compiles to'],
+  policyDrift: ['meshpass_policy_drift', 'With --gitops, objects that differ from the compiled access file'],
   configurationStreams: [
     'meshpass_configuration_streams',
     'Grants whose Envoy configuration the broker requests from istiod',
   ],
   githubSweepAge: ['meshpass_github_sweep_age_seconds', 'Time since the last full scan of Codespaces began'],
   githubMemberAge: ['meshpass_github_member_age_seconds', 'Time since the last full scan of teams and members began'],
-  githubCallsLeft: ['meshpass_github_calls_left', 'API calls left in this hour, as reported by GitHub'],
+  githubCallsLeft: ['meshpass_github_calls_left', 'API calls left this hour, as reported by GitHub'],
 } as const;
 
 /** Sources of the gauges, read at each scrape. A gauge is 0 if it has no value, and on a standby broker. */
@@ -110,25 +110,25 @@ export function createMetrics(): Metrics {
   );
   const entries = histogram(
     'meshpass_journal_batch_entries',
-    'Entries that shared one transaction',
+    'Entries per transaction',
     [1, 2, 4, 8, 16, 32, 64, 128, 256],
   );
   const commits = histogram(
     'meshpass_journal_commit_seconds',
-    'Time of one transaction',
+    'Duration of a transaction',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
   );
   const closed = counter('meshpass_sessions_closed_total', 'Sessions that ended', 'cause');
-  const gained = counter('meshpass_grants_gained_total', 'Grants that live sessions gained', 'cause');
+  const gained = counter('meshpass_grants_gained_total', 'Grants gained by live sessions', 'cause');
   const signIns = counter(
     'meshpass_sign_ins_total',
-    'Sign-ins of developers at the identity providers of the access file',
+    "Developer sign-ins at the access file's identity providers",
     'issuer',
     'outcome',
   );
   const metered = counter(
     'meshpass_refusals_metered_total',
-    'Refusals without a session that the audit log counts instead of listing',
+    'Refusals without a session, which the audit log counts instead of listing',
     'action',
     'code',
   );
@@ -136,18 +136,15 @@ export function createMetrics(): Metrics {
   for (const where of ALERTED_FAILURES) failures.inc({ where }, 0);
   const webhooks = counter(
     'meshpass_approval_webhooks_total',
-    'Messages to webhooks for approvals, by how the try ended, or that they are not tried any more',
+    'Approval webhook messages by delivery outcome, including messages no longer retried',
     'webhook',
     'outcome',
   );
   const breakGlass = counter(
     'meshpass_break_glass_requests_total',
-    'Requests with the operator token, which has no name',
+    'Requests with the operator token, which identifies no person',
   );
-  const githubEvents = counter(
-    'meshpass_github_events_total',
-    "Events of GitHub's audit log that concern Codespaces and members",
-  );
+  const githubEvents = counter('meshpass_github_events_total', 'GitHub audit log events about Codespaces and members');
 
   for (const [member, [name, help]] of Object.entries(GAUGES))
     new Gauge({
@@ -161,31 +158,31 @@ export function createMetrics(): Metrics {
   gaugeBy(
     'component',
     'meshpass_tls_certificate_not_before_timestamp_seconds',
-    'Unix time from which the certificate that is shown is good',
+    'Unix time from which the served certificate is valid',
     ({ certificate }) => (certificate ? [['broker', certificate().notBefore]] : []),
   );
   gaugeBy(
     'component',
     'meshpass_tls_certificate_not_after_timestamp_seconds',
-    'Unix time at which the certificate that is shown expires',
+    'Unix time at which the served certificate expires',
     ({ certificate }) => (certificate ? [['broker', certificate().notAfter]] : []),
   );
   gaugeBy(
     'root',
     'meshpass_mesh_root_not_after_timestamp_seconds',
-    'Unix time at which a root of the mesh expires',
+    'Unix time at which a mesh root certificate expires',
     ({ roots }) => (roots?.() ?? []).map(({ root, notAfter }) => [root, notAfter]),
   );
   gaugeBy(
     'state',
     'meshpass_emergency_reviews',
-    'Grants that were taken in an emergency and need a review: open, overdue, or objected to',
+    'Emergency grants that need a review: open, overdue, or objected to',
     ({ emergencyReviews }) => Object.entries(emergencyReviews?.() ?? {}),
   );
   gaugeBy(
     'type',
     'meshpass_configuration_left_out',
-    'Parts of the Envoy configuration that workspaces are not given, by type',
+    'Envoy configuration withheld from workspaces, by type',
     ({ configurationLeftOut }) => (configurationLeftOut?.() ?? []).map(({ what, count }) => [what, count]),
   );
 

@@ -77,7 +77,7 @@ it.each(['issuer_unavailable', 'issuer_rate_limited'] as const)(
       to_answer: [],
       to_review: [],
       requestable: [{ grant: 'prod' }],
-      incomplete: expect.stringMatching(/^Requests of others are not listed, .*: GitHub does not answer\.$/),
+      incomplete: expect.stringMatching(/^Other people's requests are not listed, .*: GitHub does not answer\.$/),
     });
     expect(ids((await world.overview(alice)).own)).toContain(own.json.id);
     const answer = await world.post(bob, '/approvals/answer', { id: own.json.id, decision: 'approve' });

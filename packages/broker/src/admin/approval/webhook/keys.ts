@@ -44,12 +44,14 @@ export function webhookKeys(directory: string | undefined): WebhookKeys {
     try {
       text = readPrivateFile(join(directory, webhook));
     } catch (cause) {
-      throw cause instanceof MeshpassError ? cause : unusable(webhook, 'its file cannot be read', cause);
+      throw cause instanceof MeshpassError ? cause : unusable(webhook, 'its file is not readable', cause);
     }
     const lines = text.split('\n').filter((line) => line.trim() !== '');
-    if (lines.length === 0 || lines.length > MOST_SECRETS) throw unusable(webhook, 'its file needs 1 to 10 secrets');
+    if (lines.length === 0 || lines.length > MOST_SECRETS)
+      throw unusable(webhook, 'its file must contain 1 to 10 secrets');
     return lines.map((line) => {
-      if (!SECRET.test(line.trim())) throw unusable(webhook, 'a line of its file is no secret (whsec_ and base64)');
+      if (!SECRET.test(line.trim()))
+        throw unusable(webhook, 'a line of its file is not a valid secret (whsec_ and base64)');
       return new Webhook(line.trim());
     });
   };
@@ -72,5 +74,5 @@ export function webhookKeys(directory: string | undefined): WebhookKeys {
 }
 
 function unusable(webhook: string, why: string, cause?: unknown): MeshpassError {
-  return new MeshpassError('config_invalid', `The webhook ${webhook} has no secrets: ${why}.`, { cause });
+  return new MeshpassError('config_invalid', `Webhook ${webhook} has no usable secrets: ${why}.`, { cause });
 }

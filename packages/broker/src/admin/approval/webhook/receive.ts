@@ -26,7 +26,9 @@ const REMEMBERED_SECONDS = 900;
 
 const shared = {
   request: ApprovalId,
-  by: z.strictObject({ subject: z.string().min(1).max(255).refine(isPlainText, 'has control characters') }),
+  by: z.strictObject({
+    subject: z.string().min(1).max(255).refine(isPlainText, 'must not contain control characters'),
+  }),
 };
 /** Body of a webhook's answer. */
 export const WebhookAnswer = z.discriminatedUnion('decision', [
@@ -112,10 +114,7 @@ async function attest(
   const shared = { teams: [], workspace, proofHash: sha256Hex(body) };
   if (speaksFor === 'github') {
     if (!/^[1-9][0-9]{0,15}$/.test(subject))
-      throw new MeshpassError(
-        'request_malformed',
-        'The subject must be the id of a GitHub user: gh api users/LOGIN --jq .id',
-      );
+      throw new MeshpassError('request_malformed', 'The subject must be a GitHub user ID: gh api users/LOGIN --jq .id');
     const id = Number(subject);
     const login = await loginOf(read, access, id);
     const githubUser = { id, login };
@@ -167,6 +166,6 @@ function parse(body: string): unknown {
 function unauthorized(): MeshpassError {
   return new MeshpassError(
     'approval_webhook_unauthorized',
-    'No webhook of the access file has signed this in the last five minutes.',
+    'This message was not signed by a webhook in the access file within the last five minutes.',
   );
 }

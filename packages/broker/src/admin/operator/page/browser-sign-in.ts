@@ -93,7 +93,7 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
   };
   const known = async (name: string) => {
     const issuer = issuers().find((one) => one.name === name);
-    if (!issuer) throw new MeshpassError('not_found', 'Nobody signs in at an issuer of this name.');
+    if (!issuer) throw new MeshpassError('not_found', 'Operators cannot sign in at an issuer with this name.');
     const { signIn, issuer: url } = issuer;
     const client = operatorClientOf(signIn);
     const config = await configurations.get(`${url} ${client}`, () => discover(url, client, http));
@@ -122,7 +122,7 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
       if (secret === undefined || begunAt !== name)
         throw new MeshpassError(
           'proof_rejected',
-          'This browser has begun no such sign-in, or too long or too many sign-ins ago: begin again.',
+          'This browser did not start this sign-in, or the sign-in expired or was displaced by newer ones. Start again.',
         );
       const { issuer, config, redirect } = await known(name);
       const binding = bindingOf(secret);
@@ -191,8 +191,11 @@ async function understood<T>(issuer: string, ask: () => Promise<T>): Promise<T> 
       throw new MeshpassError('proof_rejected', `${issuer} did not sign you in: ${plain(error)}.`, { detail });
     }
     if (thrown instanceof oidc.ClientError)
-      throw new MeshpassError('proof_rejected', `The answer is not one of ${issuer} to this sign-in (${plain(code)}).`);
-    throw unavailable(issuer, 'no answer as OpenID Connect has them', {}, thrown);
+      throw new MeshpassError(
+        'proof_rejected',
+        `The response from ${issuer} does not match this sign-in (${plain(code)}).`,
+      );
+    throw unavailable(issuer, 'not a valid OpenID Connect response', {}, thrown);
   }
 }
 

@@ -73,7 +73,7 @@ export interface AnswerForm {
 export async function signInPage(issuers: readonly string[], request: string | undefined): Promise<Response> {
   const query = request === undefined ? '' : `?request=${request}`;
   const links = issuers.map((name) => html`<li><a href="/page/sign-in/${name}${query}">Sign in with ${name}</a></li>`);
-  const none = html`<p>Nobody can sign in: the access file has no <code>operators</code>, or no issuer with <code>signIn</code>.</p>`;
+  const none = html`<p>Operators cannot sign in: the access file has no <code>operators</code>, or no issuer with <code>signIn</code>.</p>`;
   return await page('Sign in', undefined, links.length === 0 ? none : html`<ul>${links}</ul>`);
 }
 
@@ -83,11 +83,11 @@ export async function listPage(visitor: Visitor, requests: readonly ApprovalRequ
   const toReview = requests.filter(needsReview);
   const others = requests.filter((one) => one.state !== 'pending' && !needsReview(one)).slice(0, MOST_SETTLED);
   return await page(
-    'Requests for approval',
+    'Approval requests',
     visitor,
     html`<h2>Waiting</h2>${list(waiting)}${
-      toReview.length === 0 ? '' : html`<h2>Taken in an emergency, to review</h2>${list(toReview)}`
-    }<h2>Others, the newest first</h2>${list(others)}`,
+      toReview.length === 0 ? '' : html`<h2>Emergency access to review</h2>${list(toReview)}`
+    }<h2>Other requests, newest first</h2>${list(others)}`,
   );
 }
 
@@ -98,7 +98,7 @@ function list(requests: readonly ApprovalRequest[]): Html {
   const items = requests.map(
     ({ id, grant, seconds, state, person: by, reason, asked_at }) => html`<li><span class="state">${state}</span>
 <a href="/approvals/${id}">${grant}</a> for ${duration(seconds)}<p>${person(by)}</p>
-${reason === undefined ? '' : html`<p>${quoted(reason)}</p>`}<p>Asked ${time(asked_at)}</p></li>`,
+${reason === undefined ? '' : html`<p>${quoted(reason)}</p>`}<p>Requested ${time(asked_at)}</p></li>`,
   );
   return html`<ul class="requests">${items}</ul>`;
 }
@@ -125,11 +125,11 @@ ${time(one.at)}${one.reason === undefined ? '' : html`: ${quoted(one.reason)}`}<
     `Request for ${grant}`,
     visitor,
     html`<p><a href="/approvals">All requests</a></p><dl>
-${row('Grant', grant)}${row('Who', person(request.person))}${row('Workspace', html`<bdi>${workspace}</bdi>`)}
-${row('Opens', ports.length === 0 ? (opens ? 'nothing now' : 'not listed here') : html`<ul>${ports}</ul>`)}
-${row('For', duration(seconds))}${row('Reason', quoted(reason))}${row('Asked', time(asked_at))}
+${row('Grant', grant)}${row('Requester', person(request.person))}${row('Workspace', html`<bdi>${workspace}</bdi>`)}
+${row('Opens', ports.length === 0 ? (opens ? 'currently nothing' : 'not listed here') : html`<ul>${ports}</ul>`)}
+${row('For', duration(seconds))}${row('Reason', quoted(reason))}${row('Requested', time(asked_at))}
 ${row('State', state)}${state === 'pending' ? row('Answer by', time(answer_by)) : ''}
-${row('Approvals needed', needed)}${until === undefined ? '' : row('Given until', time(until))}
+${row('Approvals needed', needed)}${until === undefined ? '' : row('Granted until', time(until))}
 ${row('Answers', given.length === 0 ? 'none' : html`<ul>${given}</ul>`)}
 ${row('Request', html`<code>${id}</code>`)}</dl>
 ${request.emergency ? reviewPart(request, request.emergency, form) : ''}
@@ -143,21 +143,21 @@ function reviewPart(request: ApprovalRequest, emergency: EmergencyReview, form: 
     (one) => html`<li>${one.decision === 'accept' ? 'accepted' : 'objected to'} by ${person(one)} through ${one.via},
 ${time(one.at)}: ${quoted(one.reason)}</li>`,
   );
-  return html`<h2>Taken in an emergency, without an approval</h2>
+  return html`<h2>Taken in an emergency without approval</h2>
 <p>Review: ${state}${state === 'open' ? html`, until ${time(review_by)}` : ''}</p><ul>${given}</ul>
 ${needsReview(request) ? reviewForm(request, form) : ''}`;
 }
 
 function reviewForm({ id, emergency }: ApprovalRequest, form: AnswerForm | undefined): Html {
-  if (form === undefined) return html`<p>Your role does not review.</p>`;
-  const object = html`<button name="decision" value="object">It was not: end it</button>`;
+  if (form === undefined) return html`<p>Your role cannot review emergencies.</p>`;
+  const object = html`<button name="decision" value="object">Not justified: end it</button>`;
   return html`<form method="post" action="/approvals/${id}"><input type="hidden" name="form" value="${form.token}">
 <label>Reason <input name="reason" maxlength="200" autocomplete="off" required></label>
-<button name="decision" value="accept">It was right</button> ${emergency?.state === 'objected' ? '' : object}</form>`;
+<button name="decision" value="accept">Justified</button> ${emergency?.state === 'objected' ? '' : object}</form>`;
 }
 
 function answerForms({ id, seconds }: ApprovalRequest, form: AnswerForm | undefined): Html {
-  if (form === undefined) return html`<p>Your role does not answer requests.</p>`;
+  if (form === undefined) return html`<p>Your role cannot answer requests.</p>`;
   const action = `/approvals/${id}`;
   const hidden = html`<input type="hidden" name="form" value="${form.token}">`;
   return html`<form method="post" action="${action}">${hidden}

@@ -25,7 +25,7 @@ export function formReader<T>(origin: string, schema: z.ZodType<T>): (request: I
     const fields = new URLSearchParams(await readBody(request, MOST));
     const { form = '', ...members } = Object.fromEntries(fields);
     if (fields.size !== new Set(fields.keys()).size)
-      throw new MeshpassError('request_malformed', 'The form has a field twice.');
+      throw new MeshpassError('request_malformed', 'The form contains a duplicate field.');
     const token = formToken(cookieOf(request, SESSION_COOKIE) ?? '', new URL(request.url ?? '/', origin).pathname);
     if (!equalInConstantTime(form, token)) throw forged();
     const read = schema.safeParse(members);
@@ -41,6 +41,6 @@ export function formReader<T>(origin: string, schema: z.ZodType<T>): (request: I
 function forged(): MeshpassError {
   return new MeshpassError(
     'operator_form_forged',
-    'This form was not sent by a page of this broker in your session: open the request again.',
+    "This form was not sent from this broker's page in your session. Open the request again.",
   );
 }
