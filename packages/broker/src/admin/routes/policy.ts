@@ -98,7 +98,7 @@ function authorAuthentication({ authorOf }: PolicyContext, wants: 'plan' | 'appl
   return async ({ request, event }) => {
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (!token || !authorOf)
-      throw new MeshpassError('operator_unauthorized', 'A token from a job that is allowed to plan is required.');
+      throw new MeshpassError('operator_unauthorized', 'A token from a job that may plan is required.');
     const author = await authorOf(token, wants);
     return granted({ ...event, subject: author.by }, author);
   };
