@@ -63,7 +63,7 @@ const dayOf = ({ notAfter }: Pair) => new Date(notAfter * 1000).toISOString().sl
 
 it('helm test asks the broker, and shakes hands with the edge', async () => {
   const { code, said } = await helmTest();
-  expect(said).toContain('The certificate of edge.meshpass.test is good until');
+  expect(said).toContain('The certificate for edge.meshpass.test is valid until');
   expect(said.match(/Phase: +Succeeded/g)).toHaveLength(2);
   expect(code).toBe(0);
 });
@@ -82,7 +82,7 @@ it('renewed certificates are presented without a restart or a failed call, and m
     await Promise.all(
       PARTS.map(async (part) => {
         await replace(part, pairs[part]);
-        await shown(`${hostOf(part)} is good until ${dayOf(pairs[part])}`);
+        await shown(`${hostOf(part)} is valid until ${dayOf(pairs[part])}`);
         took[part] = Math.round((performance.now() - began) / 1000);
       }),
     );
@@ -115,12 +115,12 @@ it('an expired certificate of the edge is refused, and clients report which one 
   // Open tunnels continue; tunnels of an edge that shuts down must be reopened.
   await kubectl(...IN, 'delete', 'pods', ...EDGES);
   await vi.waitFor(async () => expect(await developer.call()).not.toMatch(/^200 /), SOON);
-  const edgeSays = `The certificate of edge.meshpass.test expired on ${dayOf(expired)}`;
+  const edgeSays = `The certificate for edge.meshpass.test expired on ${dayOf(expired)}`;
   await vi.waitFor(async () => expect((await developer.meshpass('doctor')).said).toContain(edgeSays), SOON);
   expect((await developer.meshpass('status')).said).toContain("the edge's certificate is not believed here");
   const helm = await helmTest();
   expect(helm.code).not.toBe(0);
-  expect(helm.said).toContain('The certificate of edge.meshpass.test expired on');
+  expect(helm.said).toContain('The certificate for edge.meshpass.test expired on');
 });
 
 it('clients refuse an expired certificate of the broker, and tell developers whom to ask', async () => {
@@ -134,13 +134,13 @@ it('clients refuse an expired certificate of the broker, and tell developers who
   expect(up.said).toContain('its certificate has expired');
   expect(up.said).toContain('Ask your platform team to renew it');
   const doctor = await developer.meshpass('doctor');
-  expect(doctor.said).toContain(`The certificate of broker.meshpass.test expired on ${dayOf(expired)}`);
+  expect(doctor.said).toContain(`The certificate for broker.meshpass.test expired on ${dayOf(expired)}`);
   const helm = await helmTest('--filter', 'name=meshpass-test-broker');
   expect(helm.code).not.toBe(0);
   expect(helm.said).toContain('its certificate has expired');
   await replace('broker', await issue(on.cluster, hostOf('broker'), 60));
   await hurry();
-  await shown(`${hostOf('broker')} is good until`);
+  await shown(`${hostOf('broker')} is valid until`);
 });
 
 it('helm test fails, and reports why, if the edge presents a certificate of another name, or does not exist', async () => {
@@ -158,5 +158,5 @@ it('helm test fails, and reports why, if the edge presents a certificate of anot
   await kubectl(...IN, 'wait', '--for=delete', 'pods', ...EDGES, '--timeout=120s');
   const none = await helmTest(...only);
   expect(none.code).not.toBe(0);
-  expect(none.said).toMatch(/edge\.meshpass\.test:443 \([\d.]+\) cannot be reached from here: /);
+  expect(none.said).toMatch(/Cannot reach edge\.meshpass\.test:443 \([\d.]+\) from here: /);
 });

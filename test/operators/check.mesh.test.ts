@@ -62,10 +62,10 @@ describe('reports each fault, with a command that shows it and a command that fi
     await remove(`${RBAC}/namespaces/istio-system/rolebindings/meshpass-broker`);
     const findings = await rightsOnce((found) => found.length === 4);
     expect(findings.map(({ says }) => says)).toEqual([
-      'The broker may not create requestauthentications.security.istio.io in istio-system.',
-      'The broker may not patch requestauthentications.security.istio.io in istio-system.',
-      'The broker may not list configmaps istio-ca-root-cert in istio-system.',
-      'The broker may not watch configmaps istio-ca-root-cert in istio-system.',
+      'The broker cannot create requestauthentications.security.istio.io in istio-system.',
+      'The broker cannot patch requestauthentications.security.istio.io in istio-system.',
+      'The broker cannot list configmaps istio-ca-root-cert in istio-system.',
+      'The broker cannot watch configmaps istio-ca-root-cert in istio-system.',
     ]);
     expect(findings[0]).toMatchObject({
       state: 'failed',
@@ -84,7 +84,7 @@ describe('reports each fault, with a command that shows it and a command that fi
       subjects: [{ kind: 'ServiceAccount', name: 'meshpass-broker', namespace: 'meshpass-system' }],
     });
     try {
-      const tooMuch = 'The broker may get secrets, which exceeds the rights of the chart.';
+      const tooMuch = "The broker can get secrets, which exceeds the chart's RBAC rules.";
       await rightsOnce((found) => found.some(({ says }) => says === tooMuch));
     } finally {
       await remove(`${RBAC}/clusterrolebindings/${metadata.name}`);
@@ -95,8 +95,8 @@ describe('reports each fault, with a command that shows it and a command that fi
     await remove(`${ADMISSION}/validatingadmissionpolicybindings/meshpass-accounts`);
     await remove(`${ADMISSION}/validatingadmissionpolicies/meshpass-policies`);
     expect((await checkAdmission(cluster)).map(({ says }) => says)).toEqual([
-      expect.stringContaining('meshpass-accounts is not in force: it has no binding.'),
-      expect.stringContaining('meshpass-policies is not in force: it does not exist.'),
+      expect.stringContaining('meshpass-accounts is not in effect: it has no binding.'),
+      expect.stringContaining('meshpass-policies is not in effect: it does not exist.'),
     ]);
   });
 
@@ -123,7 +123,7 @@ describe('reports each fault, with a command that shows it and a command that fi
     await on.lab.kubernetes.apply(wide);
     try {
       expect((await checkGateway(cluster)).map(({ says }) => says)).toContain(
-        'Gateway meshpass-system/too-wide forwards to every host of the mesh, not only to granted ones.',
+        'Gateway meshpass-system/too-wide forwards to every host in the mesh, not only to granted hosts.',
       );
     } finally {
       await remove('/apis/networking.istio.io/v1/namespaces/meshpass-system/gateways/too-wide');
@@ -132,7 +132,7 @@ describe('reports each fault, with a command that shows it and a command that fi
 
   it('workloads that are not installed, and roots that are soon over', async () => {
     expect(await checkWorkloads(cluster)).toMatchObject([
-      { state: 'failed', says: 'There is no Deployment meshpass-broker in meshpass-system.' },
+      { state: 'failed', says: 'Deployment meshpass-broker does not exist in meshpass-system.' },
       { state: 'failed' },
       { state: 'failed' },
     ]);
@@ -148,7 +148,7 @@ it('reports missing permissions, and a cluster that does not respond', async () 
     const findings = await runChecks({ cluster: { ...cluster, http: limited } });
     expect(findings.find(({ check }) => check === 'rights')).toMatchObject({
       state: 'failed',
-      says: 'This kubeconfig has no permission for this: use another one.',
+      says: 'This kubeconfig lacks the required permission. Use a different one.',
       seen: 'POST /apis/authorization.k8s.io/v1/subjectaccessreviews: 403',
     });
     expect(findings.filter(({ state }) => state === 'skipped').map(({ check }) => check)).toEqual([

@@ -118,7 +118,7 @@ describe('by default', () => {
       });
       const { stdout } = await dataPath.lab.exec('workspace', ['meshpass', 'doctor'], { env });
       expect(stdout).toMatch(
-        /^failed {2}presence: .*\[presence_unanswered\]\n {8}next: .+\n {8}see: {2}.+\n {8}note: .*has not been tried/m,
+        /^failed {2}presence: .*\[presence_unanswered\]\n {8}next: .+\n {8}see: {2}.+\n {8}note: .*has not been tested/m,
       );
     });
 

@@ -20,7 +20,7 @@ export async function checkBroker(operator: string, namespace: string): Promise<
   const url = `${operator.replace(/\/+$/, '')}/readyz`;
   const answer = await ask(url, { method: 'GET' }).catch(() => undefined);
   if (!answer) {
-    const error = new MeshpassError('agent_broker_unreachable', `The operator listener ${operator} cannot be reached.`);
+    const error = new MeshpassError('agent_broker_unreachable', `Cannot reach the operator listener at ${operator}.`);
     return failed('broker', error, {
       seen: `GET ${url}`,
       next: 'Forward its port, and pass the local URL as --operator.',
@@ -30,12 +30,12 @@ export async function checkBroker(operator: string, namespace: string): Promise<
   const said = Readiness.safeParse(answer.json).data;
   const { status, reasons, warnings } = said ?? { reasons: [], warnings: [] };
   if (status === 'ready') {
-    const serves = ok('broker', 'The broker serves: database, istiod and access file are healthy.', url);
+    const serves = ok('broker', 'The broker is active: database, istiod and access file are healthy.', url);
     const found = warnings.length === 0 ? serves : warnings.map((one) => toMend(one, url, namespace));
     return [found, breakGlass(said?.break_glass, url, namespace)].flat();
   }
   if (status === 'standby') {
-    const says = `The broker stands by: ${reasons.join('; ')}.`;
+    const says = `The broker is on standby: ${reasons.join('; ')}.`;
     const advice = { next: 'Query the active broker.', command: forwardToActive(namespace) };
     return warning('broker', says, { seen: `GET ${url}`, ...advice });
   }
@@ -57,16 +57,16 @@ function breakGlass(isOn: boolean | undefined, url: string, namespace: string): 
   if (isOn === undefined) return [];
   if (!isOn) return ok('operators', 'Break-glass is off: operators sign in by name.', url);
   const says =
-    'Break-glass is on: any holder of the operator token may do nearly everything, and the audit log cannot identify them.';
+    'Break-glass is on: anyone with the operator token can do nearly everything, and the audit log cannot identify them.';
   return warning('operators', says, {
     seen: `GET ${url}`,
-    next: `Sign in (${pageUrl('docs/install/operators.md')}), then switch it off: breakGlass.enabled of the chart, or --break-glass.`,
+    next: `Sign in (${pageUrl('docs/install/operators.md')}), then turn it off: breakGlass.enabled in the chart, or --break-glass.`,
     command: `kubectl -n ${namespace} get deployment meshpass-broker -o yaml | grep -i break.glass`,
   });
 }
 
 function toMend(what: string, url: string, namespace: string): Finding {
-  return warning('broker', `The broker serves, but: ${what}.`, {
+  return warning('broker', `The broker is active, but: ${what}.`, {
     seen: `GET ${url}`,
     next: `See ${pageUrl('docs/operating-broker.md#when-something-fails')}.`,
     command: `kubectl -n ${namespace} logs "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" --tail 50`,

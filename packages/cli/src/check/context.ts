@@ -64,6 +64,6 @@ export async function list(
 export function kubernetesEvidence({ detail: { status, method, path } }: MeshpassError): Partial<Finding> {
   const seen = path === undefined ? {} : { seen: `${method} ${path}${status === undefined ? '' : `: ${status}`}` };
   if (status !== 403) return seen;
-  const says = 'This kubeconfig has no permission for this: use another one.';
+  const says = 'This kubeconfig lacks the required permission. Use a different one.';
   return { ...seen, says, command: 'kubectl auth whoami' };
 }

@@ -23,5 +23,5 @@ export function expiry(check: string, what: string, until: number, now: number, 
   if (until <= now) return wrong(check, `${what} expired on ${day}.`, more);
   if (until - now < days * DAY_MS)
     return warning(check, `${what} expires in ${left === 1 ? '1 day' : `${left} days`}, on ${day}.`, more);
-  return ok(check, `${what} is good until ${day}.`, advice.seen);
+  return ok(check, `${what} is valid until ${day}.`, advice.seen);
 }

@@ -19,19 +19,19 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
   if (ready.length === 0)
     return wrong(
       'istiod',
-      `The Service ${istiod} in ${rootNamespace} has no ready endpoint on port 15012, so istiod signs no certificates.`,
+      `The Service ${istiod} in ${rootNamespace} has no ready endpoint on port 15012, so istiod cannot sign certificates.`,
       {
         seen,
-        next: 'Pass the namespace of istiod as --root-namespace, and its Service as --istiod-service (istiod-REVISION for a revision).',
+        next: "Pass istiod's namespace as --root-namespace and its Service as --istiod-service (istiod-REVISION for a revision).",
         command: `kubectl -n ${rootNamespace} get pods,services -l app=istiod`,
       },
     );
   const versions = await istiodVersions({ http, rootNamespace });
-  const told = versions.length === 0 ? 'its version is not in its image' : versions.join(', ');
+  const told = versions.length === 0 ? 'unknown version' : versions.join(', ');
   if (versions.length > 1)
-    return warning('istiod', `istiod runs in ${versions.length} versions: ${told}.`, {
+    return warning('istiod', `${versions.length} versions of istiod are running: ${told}.`, {
       seen: `kubectl -n ${rootNamespace} get pods -l app=istiod -o wide`,
-      next: 'This is normal during an upgrade; finish it.',
+      next: 'This is normal during an upgrade. Finish the upgrade.',
       command: 'istioctl version',
     });
   return ok('istiod', `${ready.length} ready; ${told}.`, seen);
@@ -60,20 +60,20 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
   const seen = `kubectl -n ${rootNamespace} get configmap istio-ca-root-cert`;
   if (roots.length === 0)
     return [
-      wrong('roots', `ConfigMap istio-ca-root-cert in ${rootNamespace} has no certificate.`, {
+      wrong('roots', `ConfigMap istio-ca-root-cert in ${rootNamespace} contains no certificate.`, {
         seen,
-        next: 'istiod writes it: check its log.',
+        next: 'istiod writes this ConfigMap. Check the istiod log.',
         command: `kubectl -n ${rootNamespace} logs -l app=istiod --tail 100`,
       }),
     ];
   return roots.map((one) => {
     const certificate = new X509Certificate(one);
     const name = certificate.subject.replaceAll('\n', ', ') || certificate.fingerprint256.slice(0, 23);
-    return expiry('roots', `The root of the mesh ${name}`, certificate.validToDate.getTime(), now(), {
+    return expiry('roots', `The mesh root ${name}`, certificate.validToDate.getTime(), now(), {
       seen,
       days: 30,
       command: 'meshpass rotate --help',
-      next: `Change the root of the mesh in the order of ${pageUrl('docs/rotation.md')}.`,
+      next: `Rotate the mesh root as described in ${pageUrl('docs/rotation.md')}.`,
     });
   });
 }

@@ -17,10 +17,10 @@ export function kubeconfigOf(
   if (more.length > 0)
     throw new MeshpassError(
       'usage',
-      'KUBECONFIG lists several files, which meshpass does not merge: pass one as --kubeconfig, for example the output of kubectl config view --flatten.',
+      'KUBECONFIG lists several files, which meshpass does not merge. Pass one as --kubeconfig, for example the output of kubectl config view --flatten.',
     );
   const usual = join(home, '.kube', 'config');
   if (file !== undefined) return file;
   if (existsSync(usual)) return usual;
-  throw new MeshpassError('usage', 'No kubeconfig found at ~/.kube/config: set --kubeconfig or KUBECONFIG.');
+  throw new MeshpassError('usage', 'No kubeconfig found at ~/.kube/config. Set --kubeconfig or KUBECONFIG.');
 }

@@ -24,16 +24,16 @@ async function checkParts({ http, namespace }: CheckContext): Promise<Finding> {
   const api = flagOf(edge, '--kubernetes-api');
   const seen = `kubectl -n ${namespace} get deployment meshpass-broker meshpass-edge -o yaml`;
   if (audience === undefined && api === undefined)
-    return ok('kubectl', 'kubectl in workspaces is off (kubernetes.enabled of the chart).', seen);
+    return ok('kubectl', 'kubectl in workspaces is off (kubernetes.enabled in the chart).', seen);
   const command = `helm upgrade meshpass CHART --namespace ${namespace} --reset-then-reuse-values --set kubernetes.enabled=true`;
   const half = (says: string) => wrong('kubectl', says, { seen, next: 'Configure both through the chart.', command });
   if (audience === undefined)
-    return half('The edge connects to the API server, but the broker issues no tokens for it.');
+    return half('The edge connects to the API server, but the broker does not issue tokens for it.');
   if (api === undefined)
     return half('The broker issues tokens for the API server, but the edge does not connect to it.');
   const variables: readonly { name?: string; expression?: string }[] = policy?.spec?.variables ?? [];
   if (variables.some(({ name, expression }) => name === 'kubernetesAudience' && expression === `'${audience}'`))
-    return ok('kubectl', `Workspaces whose grants have roles reach ${api}, with tokens for ${audience}.`, seen);
+    return ok('kubectl', `Workspaces whose grants have roles can reach ${api} with tokens for ${audience}.`, seen);
   return wrong(
     'kubectl',
     `The admission policy meshpass-accounts does not allow the broker to request tokens for ${audience}.`,
@@ -72,10 +72,9 @@ async function checkBoundRoles({ http }: CheckContext): Promise<Findings> {
       });
     const { powers, unknown } = known.get(name)!;
     if (unknown === undefined && powers.size === 0) return [];
-    const what = unknown === undefined ? `allows ${[...powers].join(', ')}` : `is not understood: ${unknown}`;
-    const says = `The ClusterRole ${name} of ${where} ${what}.`;
-    const next =
-      'Meshpass binds it because the access file allows this; with GitOps the role may have gained it since.';
+    const what = unknown === undefined ? `allows ${[...powers].join(', ')}` : `cannot be evaluated: ${unknown}`;
+    const says = `The ClusterRole ${name} bound by ${where} ${what}.`;
+    const next = 'Meshpass binds it because the access file allows this. With GitOps, the role may have changed since.';
     return warning('kubectl', says, { ...about, next, command });
   });
 }

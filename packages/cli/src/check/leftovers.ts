@@ -19,10 +19,10 @@ export async function checkLeftovers({ http, namespace }: CheckContext): Promise
   const objects = `job,rolebinding,role,serviceaccount ${NAME}`;
   return warning(
     'rights',
-    `An interrupted installation left the right to create Secrets in ${namespace} behind (Role ${NAME}).`,
+    `An interrupted installation left behind the permission to create Secrets in ${namespace} (Role ${NAME}).`,
     {
       seen: `kubectl -n ${namespace} get ${objects}`,
-      next: 'Remove it: each installation and upgrade recreates it while it creates keys.',
+      next: 'Remove it. Each installation or upgrade recreates it while creating keys.',
       command: `kubectl -n ${namespace} delete --ignore-not-found ${objects}`,
     },
   );

@@ -22,7 +22,7 @@ export async function checkKubernetes({ http }: CheckContext): Promise<readonly 
   return [
     wrong(
       'kubernetes',
-      `Kubernetes ${gitVersion} has no stable admission policies: 1.${OLDEST_KUBERNETES} is needed.`,
+      `Kubernetes ${gitVersion} has no stable admission policies. Meshpass requires 1.${OLDEST_KUBERNETES} or later.`,
       {
         seen: 'kubectl version',
         command: 'kubectl version',
@@ -44,15 +44,15 @@ export async function checkAdmission({ http, namespace }: CheckContext): Promise
       ? []
       : wrong(
           'admission',
-          `The admission policy ${name} is not in force: ${why}. The broker may do more than the security model says.`,
+          `The admission policy ${name} is not in effect: ${why}. The broker can do more than the security model allows.`,
           {
             seen: `kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings ${name}`,
-            next: 'Apply the policies of the chart again.',
+            next: "Reapply the chart's policies.",
             command: `helm upgrade meshpass CHART --namespace ${namespace} --reset-then-reuse-values`,
           },
         );
   });
-  return findings.length > 0 ? findings : [ok('admission', `${POLICIES.length} admission policies are in force.`)];
+  return findings.length > 0 ? findings : [ok('admission', `${POLICIES.length} admission policies are in effect.`)];
 }
 
 function reasonAgainst(
@@ -64,10 +64,10 @@ function reasonAgainst(
   if (!policy) return 'it does not exist';
   if (policy.spec?.failurePolicy === 'Ignore') return 'requests are allowed if it fails (failurePolicy: Ignore)';
   if (!policy.spec?.validations?.length) return 'it has no validations';
-  if (!isAbout(namespace, policy)) return `it does not match all requests of the broker in ${namespace}`;
+  if (!isAbout(namespace, policy)) return `it does not match all requests from the broker in ${namespace}`;
   const own = bindings.filter(({ spec }) => spec?.policyName === name);
   if (own.length === 0) return 'it has no binding';
-  if (!own.some((binding) => isWhole(policy, binding))) return 'none of its bindings denies in all namespaces';
+  if (!own.some((binding) => isWhole(policy, binding))) return 'none of its bindings denies requests in all namespaces';
   const warnings: readonly { warning?: string }[] = policy.status?.typeChecking?.expressionWarnings ?? [];
   return warnings[0]
     ? `one of its expressions does not type-check (${String(warnings[0].warning).split('\n')[0]})`
@@ -121,9 +121,9 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
   const seen = `kubectl -n ${namespace} get pods -l ${selector}`;
   if (pods.length === 0)
     return [
-      wrong('gateway', `No Pod in ${namespace} has the label ${selector}: the mesh gateway was not found.`, {
+      wrong('gateway', `Cannot find the mesh gateway: no Pod in ${namespace} has the label ${selector}.`, {
         seen,
-        next: 'Pass the labels of the gateway as --gateway-label, or install it with the chart.',
+        next: "Pass the gateway's labels as --gateway-label, or install the gateway with the chart.",
         command: `kubectl get pods --all-namespaces -l istio --show-labels`,
       }),
     ];
@@ -132,7 +132,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
     status?.conditions?.some((one: { type: string; status: string }) => one.type === 'Ready' && one.status === 'True');
   if (!pods.some(isReady))
     findings.push(
-      wrong('gateway', `None of the ${pods.length} Pods of the mesh gateway is ready.`, {
+      wrong('gateway', `None of the ${pods.length} mesh gateway Pods is ready.`, {
         seen,
         command: `kubectl -n ${namespace} describe pods -l ${selector}`,
         next: 'A gateway becomes ready once istiod has issued its certificate.',
@@ -150,7 +150,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
         `No Gateway opens its port ${port} in mode AUTO_PASSTHROUGH, so granted services are unreachable.`,
         {
           seen: look,
-          next: 'The broker writes it from the access file; with --gitops it comes from meshpass policy compile.',
+          next: 'The broker creates it from the access file. With --gitops, create it with meshpass policy compile.',
           command: 'meshpass policy compile --help',
         },
       ),
@@ -162,7 +162,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
     findings.push(
       wrong(
         'gateway',
-        `Gateway ${namespace}/${wide.metadata.name} forwards to every host of the mesh, not only to granted ones.`,
+        `Gateway ${namespace}/${wide.metadata.name} forwards to every host in the mesh, not only to granted hosts.`,
         {
           seen: look,
           next: 'Remove it: the Gateway compiled from the access file lists its hosts.',
@@ -172,7 +172,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
     );
   return findings.length > 0
     ? findings
-    : [ok('gateway', `${selector} in ${namespace}: ready, and open for granted hosts.`, seen)];
+    : [ok('gateway', `${selector} in ${namespace}: ready, and open to granted hosts.`, seen)];
 }
 
 /** Whether a selector selects Pods with these labels. */

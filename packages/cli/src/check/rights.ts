@@ -104,16 +104,16 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
   ]);
   const findings = [
     ...missing.map(({ right, verb, namespace }) =>
-      wrong('rights', `The broker may not ${verb} ${nameOf(right)}${placeOf(namespace)}.`, {
+      wrong('rights', `The broker cannot ${verb} ${nameOf(right)}${placeOf(namespace)}.`, {
         seen: `kubectl auth can-i ${asked(right, verb, namespace)} --as ${user}: no`,
-        next: 'Apply the rights of the chart again; Argo CD and Flux: synchronise.',
+        next: "Reapply the chart's RBAC rules. With Argo CD or Flux, sync again.",
         command: `helm upgrade meshpass CHART --namespace ${context.namespace} --reset-then-reuse-values`,
       }),
     ),
     ...excess.map(({ right, verb, namespace }) =>
       wrong(
         'rights',
-        `The broker may ${verb} ${nameOf(right)}${placeOf(namespace)}, which exceeds the rights of the chart.`,
+        `The broker can ${verb} ${nameOf(right)}${placeOf(namespace)}, which exceeds the chart's RBAC rules.`,
         {
           seen: `kubectl auth can-i ${asked(right, verb, namespace)} --as ${user}: yes`,
           next: 'Find the binding that grants it, and remove it.',
@@ -124,7 +124,7 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
   ];
   if (findings.length > 0) return findings;
   return [
-    ok('rights', `${user} has every right that it needs, and none that it must not have.`, 'SubjectAccessReview'),
+    ok('rights', `${user} has all required permissions and no forbidden ones.`, 'SubjectAccessReview'),
   ];
 
   async function questions(rights: readonly Right[]) {

@@ -87,7 +87,7 @@ function outsideChecks({ namespace, operator, broker, edge, ca, github, now }: O
     check(
       'broker',
       operator === undefined ? undefined : () => checkBroker(operator, namespace),
-      'Pass --operator to query the broker for database and readiness.',
+      'Pass --operator to query the broker about its database and readiness.',
     ),
     check(
       'certificates',

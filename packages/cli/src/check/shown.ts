@@ -45,7 +45,7 @@ export async function checkShown(
   if ('unreached' in shown) {
     const error = new MeshpassError(
       'agent_broker_unreachable',
-      `${host}:${port} (${named.slice(0, 4).join(', ')}) cannot be reached from here: ${shown.unreached}.`,
+      `Cannot reach ${host}:${port} (${named.slice(0, 4).join(', ')}) from here: ${shown.unreached}.`,
     );
     const next = `Check that the Pods of meshpass-${part} are ready, then check the load balancer and the firewalls.`;
     const command = `kubectl -n ${namespace} get deployments,pods,services -l app.kubernetes.io/component=${part}`;
@@ -54,12 +54,12 @@ export async function checkShown(
   const { life, untrusted, issuer, names } = shown;
   const replace = {
     seen,
-    next: `Renew it: cert-manager does so by itself (its Certificate has the reason if not); replace a Secret of your own by hand.`,
+    next: `Renew it. cert-manager renews it automatically (if not, its Certificate has the reason). Replace a Secret that you manage yourself by hand.`,
     command: `kubectl -n ${namespace} create secret tls meshpass-${part}-tls --cert ${part}.crt --key ${part}.key --dry-run=client -o yaml | kubectl apply -f -`,
   };
   if (untrusted === undefined || untrusted === 'CERT_HAS_EXPIRED') {
     const days = Math.min(WARN_DAYS, ((life.notAfter - life.notBefore) / DAY) * WARN_SHARE);
-    return expiry(CHECK, `The certificate of ${host}`, life.notAfter * 1000, now, { ...replace, days });
+    return expiry(CHECK, `The certificate for ${host}`, life.notAfter * 1000, now, { ...replace, days });
   }
   const showing = `openssl s_client -connect ${host}:${port} -servername ${host} -showcerts </dev/null`;
   if (untrusted === 'ERR_TLS_CERT_ALTNAME_INVALID')
@@ -68,10 +68,10 @@ export async function checkShown(
       command: showing,
       next: `Store a certificate for ${host} in the Secret meshpass-${part}-tls, or point the name to meshpass-${part}.`,
     });
-  const what = tlsFailure(untrusted)?.what ?? 'its certificate is refused';
+  const what = tlsFailure(untrusted)?.what ?? 'its certificate is rejected';
   return wrong(
     CHECK,
-    `The certificate of ${host} is not trusted: ${what} (${untrusted}); it was signed by ${issuer}.`,
+    `The certificate for ${host} is not trusted: ${what} (${untrusted}). It was signed by ${issuer}.`,
     {
       seen,
       command: showing,

@@ -21,7 +21,7 @@ export async function checkWorkloads(context: CheckContext): Promise<readonly Fi
 }
 
 function missing(namespace: string, name: string): Finding {
-  return wrong('workloads', `There is no Deployment ${name} in ${namespace}.`, {
+  return wrong('workloads', `Deployment ${name} does not exist in ${namespace}.`, {
     seen: `kubectl -n ${namespace} get deployment ${name}`,
     next: 'Install the chart, or pass its namespace as --namespace.',
     command: `helm list --all-namespaces --filter meshpass`,
@@ -37,7 +37,7 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
   if (wanted === 0)
     return wrong('workloads', `${name} is scaled to 0, so no Pod runs.`, {
       seen,
-      next: 'Scale it up; an autoscaler does not change a Deployment that is scaled to 0.',
+      next: 'Scale it up. An autoscaler does not change a Deployment that is scaled to 0.',
       command: `kubectl -n ${namespace} scale deployment ${name} --replicas ${part === 'broker' ? 1 : 2}`,
     });
   if (ready >= wanted) return ok('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);

@@ -2,7 +2,7 @@
 import { errorCodeUrl } from '@meshpass/identity/documentation/url';
 import type { ErrorCode } from '@meshpass/identity/error';
 
-const FORWARDED = 'a new port is forwarded within seconds, also while no editor is connected';
+const FORWARDED = 'a new port is forwarded within seconds, even if no editor is connected';
 const OPENED = "a private forwarded port answers to X-Github-Token with the Codespace's GITHUB_TOKEN";
 
 /**
@@ -12,25 +12,25 @@ const READ_ONLY: Partial<Record<ErrorCode, string>> = {
   proof_token_kind: "a Codespace's GITHUB_TOKEN begins with ghu_",
   proof_rejected: "GET /user accepts a Codespace's GITHUB_TOKEN",
   workspace_unknown: "the lists of the organization's GitHub App show every running Codespace",
-  workspace_not_available: 'GitHub calls a Codespace Available by the time that postStartCommand runs',
+  workspace_not_available: 'GitHub reports a Codespace as Available by the time postStartCommand runs',
   workspace_repository_unreachable: "a Codespace's GITHUB_TOKEN reaches its repository by GET /repos/OWNER/NAME",
   presence_unanswered: `${OPENED}; and that ${FORWARDED}`,
-  presence_mismatch: 'the forwarding passes an answer on as it is',
+  presence_mismatch: 'port forwarding passes answers through unchanged',
 };
 
 const NEXT: Partial<Record<ErrorCode, string>> = {
   agent_no_identity: 'Run it in a terminal of the Codespace or from postStartCommand, or pass --proof-file.',
   agent_prebuild: 'Move meshpass up to postStartCommand.',
-  agent_broker_unreachable: 'Check --broker, --ca-file and that this workspace can connect to the broker.',
+  agent_broker_unreachable: 'Check --broker and --ca-file, and check that this workspace can connect to the broker.',
   proof_token_kind: 'Rename the Codespaces secret that replaces GITHUB_TOKEN, and rebuild.',
   proof_rejected: 'Stop and start the Codespace: it gets a new token.',
   workspace_unknown: 'Check that the GitHub App is installed in the organization and may read Codespaces.',
   workspace_not_trusted: 'Open the Codespace from a repository of the organization.',
   workspace_repository_unreachable: 'Unset GITHUB_TOKEN if something replaced it.',
   presence_unanswered:
-    'Check that the list of ports contains the port as private. Set MESHPASS_PRESENCE_PORT to a port in forwardPorts of ' +
+    'Check that the port is listed as private. Set MESHPASS_PRESENCE_PORT to a port in forwardPorts of ' +
     'devcontainer.json, and try again.',
-  presence_mismatch: "Set --broker to the broker's own public URL; check that nothing else uses the presence port.",
+  presence_mismatch: "Set --broker to the broker's public URL, and check that nothing else uses the presence port.",
   presence_unreachable: 'Ask the platform team to allow the broker to connect to *.app.github.dev on port 443.',
   access_none: 'Ask the owner of the access file for a grant.',
 };
@@ -47,7 +47,7 @@ export function adviceFor(code: ErrorCode): Advice {
   return {
     next: NEXT[code] ?? `See ${errorCodeUrl(code)}.`,
     ...(read !== undefined && {
-      untried: `This check relies on GitHub's documentation and has not been tried at github.com: ${read}.`,
+      untried: `This check relies on GitHub's documentation and has not been tested against github.com: ${read}.`,
     }),
   };
 }

@@ -18,11 +18,11 @@ const INTERCEPTORS =
   /zscaler|netskope|forcepoint|palo alto|blue ?coat|symantec web|fortinet|fortigate|sophos|umbrella|mitmproxy|skyhigh|check ?point|barracuda|ssl inspection|tls inspection/i;
 /** Descriptions of failed handshakes by Node's error code. */
 const WORDS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'the connection is refused',
-  ECONNRESET: 'the connection is closed before TLS',
-  ETIMEDOUT: 'nobody answers',
-  EHOSTUNREACH: 'it is unreachable',
-  ENETUNREACH: 'its network is unreachable',
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection closed before TLS',
+  ETIMEDOUT: 'connection timed out',
+  EHOSTUNREACH: 'host unreachable',
+  ENETUNREACH: 'network unreachable',
   EPROTO: 'the server does not speak TLS',
   ERR_SSL_WRONG_VERSION_NUMBER: 'the server does not speak TLS',
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'the server does not speak TLS',
@@ -40,7 +40,7 @@ export async function resolve(host: string): Promise<readonly string[]> {
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
     const why = code === 'ENOTFOUND' ? 'no such name' : `the name server does not respond (${code})`;
-    throw new MeshpassError('agent_broker_unreachable', `${bare} cannot be resolved: ${why}.`, { cause });
+    throw new MeshpassError('agent_broker_unreachable', `Cannot resolve ${bare}: ${why}.`, { cause });
   }
 }
 
@@ -86,7 +86,7 @@ export async function examineTls(handshake: Handshake): Promise<TlsServer | { re
   try {
     const unreached = await new Promise<string | undefined>((resolve) => {
       socket.once('secureConnect', () => resolve(undefined));
-      socket.once('timeout', () => resolve(`no answer in ${PATIENCE_MS / 1000} s`));
+      socket.once('timeout', () => resolve(`no response in ${PATIENCE_MS / 1000} s`));
       socket.once('error', ({ code, message }: NodeJS.ErrnoException) => resolve(WORDS[code ?? ''] ?? code ?? message));
     });
     if (unreached !== undefined) return { unreached };
@@ -130,7 +130,7 @@ export async function shakeHands(handshake: Handshake): Promise<TlsServer | unde
   if (refusal === undefined) return server;
   throw new MeshpassError(
     'tunnel_certificate_untrusted',
-    `${host}:${handshake.port} refuses the certificate: ${refusal}.`,
+    `${host}:${handshake.port} rejected the certificate: ${refusal}.`,
   );
 }
 
@@ -143,12 +143,12 @@ function reasonAgainst(socket: TLSSocket): string | undefined {
 
 function sentenceFor(code: string, { issuer, life }: TlsServer, host: string): string {
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `The server at ${host} presents a certificate for another name, signed by ${issuer}.`;
+    return `The server at ${host} presents a certificate for a different name, signed by ${issuer}.`;
   if (code === 'CERT_HAS_EXPIRED') {
     const day = new Date(life.notAfter * 1000).toISOString().slice(0, 10);
-    return `The certificate of ${host} expired on ${day} by the clock of this machine; it was signed by ${issuer}.`;
+    return `The certificate for ${host} expired on ${day} by this machine's clock. It was signed by ${issuer}.`;
   }
-  return `The server at ${host} presents a certificate that is not trusted here (${code}); it was signed by ${issuer}.`;
+  return `The server at ${host} presents a certificate that is not trusted here (${code}). It was signed by ${issuer}.`;
 }
 
 /**

@@ -19,7 +19,7 @@ export async function lookAtEnrolment(
   let session = skipped('session', 'Not reached.');
   let credentials = skipped('credentials', 'Not reached.');
   let edge = skipped('edge', 'Not reached.');
-  const opened = (grants: number) => ok('session', `A session opened, and was ended again (grants: ${grants}).`);
+  const opened = (grants: number) => ok('session', `Opened a session and ended it again (grants: ${grants}).`);
   const client = new BrokerClient({
     url,
     key: newDpopKey(),
@@ -29,7 +29,7 @@ export async function lookAtEnrolment(
     clusterDomain,
     presencePort,
     onChallenge: (port) => {
-      presence = ok('presence', `The broker saw this Codespace answer on port ${port}.`);
+      presence = ok('presence', `The broker received this Codespace's answer on port ${port}.`);
     },
   });
   try {
@@ -54,7 +54,7 @@ export async function lookAtEnrolment(
 }
 
 function issued({ svids }: Credentials): string {
-  return `istiod signed ${svids.size === 1 ? 'a certificate' : `${svids.size} certificates`}, and the broker a token.`;
+  return `istiod signed ${svids.size === 1 ? 'a certificate' : `${svids.size} certificates`}; the broker signed a token.`;
 }
 
 /**
@@ -69,8 +69,8 @@ export async function lookAtEdge(
   try {
     await resolve(host);
     const shaken = await shakeHands({ host, port, ca, ...(client && { client }) });
-    if (!shaken) throw new MeshpassError('agent_edge_unreachable', `The edge ${host}:${port} cannot be reached.`);
-    return ok('edge', `${host}:${port} answers (${shaken.protocol})${client ? ', and accepts the certificate' : ''}.`);
+    if (!shaken) throw new MeshpassError('agent_edge_unreachable', `Cannot reach the edge at ${host}:${port}.`);
+    return ok('edge', `${host}:${port} responds (${shaken.protocol})${client ? ' and accepts the certificate' : ''}.`);
   } catch (thrown) {
     const error = toMeshpassError(thrown);
     return failed('edge', error, {
@@ -78,7 +78,7 @@ export async function lookAtEdge(
       command: `openssl s_client -connect ${host}:${port} -servername ${host} -tls1_3 </dev/null`,
       next: nextAfter(
         error,
-        'Ask the platform team to check that the edge runs, and that this workspace may connect to it without a proxy.',
+        'Ask the platform team to check that the edge is running, and that this workspace can connect to it without a proxy.',
       ),
     });
   }
@@ -103,22 +103,22 @@ function credentialsOf({ credentials, broker }: AgentStatus, now: number): Findi
       seen: STATUS,
       command: 'meshpass down && meshpass up',
       says: `A credential of the agent has expired and was not renewed${failures.length > 0 ? ` (${failures.join('; ')})` : ''}.`,
-      next: 'Fix what prevents the renewal, and restart the agent.',
+      next: 'Fix what prevents the renewal, then restart the agent.',
     };
   if (failures.length > 0)
     return warning(
       'credentials',
-      `The first credential expires in ${left} s, and its renewal fails: ${failures.join('; ')}.`,
+      `The first credential expires in ${left} s, and its renewal is failing: ${failures.join('; ')}.`,
       { seen: STATUS },
     );
-  return ok('credentials', `The agent renews them; the first one is valid for another ${left} s.`, STATUS);
+  return ok('credentials', `The agent renews its credentials. The first one is valid for another ${left} s.`, STATUS);
 }
 
 function edgeOf({ lease, notes }: AgentStatus): Finding<'edge'> {
   if (lease.by === 'channel') return ok('edge', 'The agent has a control channel to an edge.', STATUS);
-  const why = lease.refused ? ` The edge refused it: ${lease.refused.code}.` : notes.length > 0 ? ` ${notes[0]}` : '';
-  return warning('edge', `No edge renews the lease, so the agent queries the broker itself.${why}`, {
+  const why = lease.refused ? ` The edge rejected it: ${lease.refused.code}.` : notes.length > 0 ? ` ${notes[0]}` : '';
+  return warning('edge', `No edge renews the lease, so the agent renews it directly with the broker.${why}`, {
     seen: STATUS,
-    next: 'Calls may also fail. Check that this workspace may connect to the edge.',
+    next: 'Calls may also fail. Check that this workspace can connect to the edge.',
   });
 }

@@ -20,7 +20,7 @@ const PATH = '/apis/authentication.k8s.io/v1';
 /** Checks kubectl. Never throws. */
 export async function lookAtKubectl({ kubernetes }: AgentStatus, directory: string): Promise<Finding<'kubectl'>> {
   const [context] = kubernetes?.contexts ?? [];
-  if (!kubernetes || !context) return skipped('kubectl', 'No grant has roles in Kubernetes.');
+  if (!kubernetes || !context) return skipped('kubectl', 'No grant has Kubernetes roles.');
   try {
     const order = { command: 'kubernetes', grant: context.grant } as const;
     const { token } = await askAgent<KubernetesCredential>(directory, order);
@@ -32,20 +32,20 @@ export async function lookAtKubectl({ kubernetes }: AgentStatus, directory: stri
       servername: KUBERNETES_API.host,
       ca: ca && Buffer.from(ca, 'base64').toString(),
     });
-    if (status === 200) return ok('kubectl', `The API server answers in context ${context.name}.`);
+    if (status === 200) return ok('kubectl', `The API server responds in context ${context.name}.`);
     throw new MeshpassError(
       'kubernetes_unavailable',
       status === 401
-        ? 'The API server does not accept the token: the audience of the broker (--kubernetes-audience) is not one of its own.'
-        : `The API server answered ${status}.`,
+        ? "The API server rejected the token: the broker's audience (--kubernetes-audience) is not one of the API server's audiences."
+        : `The API server responded with status ${status}.`,
     );
   } catch (thrown) {
     return failed('kubectl', toMeshpassError(thrown, 'tunnel_gateway_unreachable', WAY), {
       seen: `GET ${context.server}${PATH}`,
       command: 'meshpass status',
-      next: `Check meshpass status for refusals of the edge, and ${pageUrl('docs/access/kubectl.md')} for the next steps.`,
+      next: `Check meshpass status for refusals by the edge, and ${pageUrl('docs/access/kubectl.md')} for the next steps.`,
     });
   }
 }
 
-const WAY = 'The API server cannot be reached through the edge.';
+const WAY = 'Cannot reach the API server through the edge.';

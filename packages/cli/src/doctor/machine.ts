@@ -41,22 +41,22 @@ async function lookAtEnvoy({ config, env }: MachineOptions): Promise<Finding<Mac
 
 function lookAtHosts({ config }: MachineOptions): Finding<MachineCheck> {
   const { byName, hostsFile } = config;
-  if (!byName) return skipped('hosts', 'Names are switched off (--no-by-name).');
+  if (!byName) return skipped('hosts', 'Names are turned off (--no-by-name).');
   try {
     readFileSync(hostsFile);
   } catch (cause) {
-    const error = new MeshpassError('agent_hosts_unwritable', `${hostsFile} cannot be read.`, { cause });
+    const error = new MeshpassError('agent_hosts_unwritable', `Cannot read ${hostsFile}.`, { cause });
     return failed('hosts', error, {
       seen: hostsFile,
       next: 'Set MESHPASS_HOSTS_FILE, or pass --no-by-name and use the proxy.',
     });
   }
-  if (mayWrite(hostsFile)) return ok('hosts', `${hostsFile} can be written.`, hostsFile);
-  if (maySudo()) return ok('hosts', `${hostsFile} can be written with sudo, which asks for no password.`, hostsFile);
+  if (mayWrite(hostsFile)) return ok('hosts', `${hostsFile} is writable.`, hostsFile);
+  if (maySudo()) return ok('hosts', `${hostsFile} is writable with sudo, without a password.`, hostsFile);
   return {
     ...warning(
       'hosts',
-      `${hostsFile} cannot be written, and sudo asks for a password: services have no names here and can only be reached through the proxy.`,
+      `Cannot write ${hostsFile}, and sudo asks for a password. Service names do not resolve here, so services are reachable only through the proxy.`,
       {
         seen: hostsFile,
         next: 'Use the proxy in each shell, or let this user write the hosts file.',
@@ -70,18 +70,18 @@ function lookAtHosts({ config }: MachineOptions): Finding<MachineCheck> {
 async function lookAtPorts({ config, isRunning, servicePorts }: MachineOptions): Promise<Finding<MachineCheck>> {
   const { presencePort, proxyPort } = config;
   const wanted = [
-    { what: 'of the presence answer', host: '127.0.0.1', port: presencePort, flag: '--presence-port' },
-    { what: 'of the proxy', host: '127.0.0.1', port: proxyPort, flag: '--proxy-port' },
+    { what: 'presence port', host: '127.0.0.1', port: presencePort, flag: '--presence-port' },
+    { what: 'proxy port', host: '127.0.0.1', port: proxyPort, flag: '--proxy-port' },
   ].filter(({ port }) => port !== 0 && !isRunning);
   for (const { what, host, port, flag } of wanted) {
     const code = await listenOn(host, port);
     if (code !== undefined)
       return failed(
         'ports',
-        new MeshpassError('config_invalid', `The agent cannot listen on port ${port}, the port ${what} (${code}).`),
+        new MeshpassError('config_invalid', `The agent cannot listen on ${what} ${port} (${code}).`),
         {
           seen: `listen on ${host}:${port}`,
-          next: `Find the process that uses it, or pass another port as ${flag}.`,
+          next: `Find the process that uses it, or pass a different port as ${flag}.`,
           command: `ss -ltnp 'sport = :${port}'`,
         },
       );
@@ -90,20 +90,20 @@ async function lookAtPorts({ config, isRunning, servicePorts }: MachineOptions):
   if (code !== undefined)
     return failed(
       'ports',
-      new MeshpassError('config_invalid', `The agent cannot listen on addresses of 127.64.0.0/10 (${code}).`),
+      new MeshpassError('config_invalid', `The agent cannot listen on addresses in 127.64.0.0/10 (${code}).`),
       {
         seen: `listen on ${PROBE}`,
-        next: 'The loopback of this machine is not all of 127.0.0.0/8: use the proxy, meshpass up --no-by-name.',
+        next: "This machine's loopback does not cover all of 127.0.0.0/8. Use the proxy: meshpass up --no-by-name.",
       },
     );
   const low = [...new Set(servicePorts)].filter((port) => !mayListenOn(port)).sort((a, b) => a - b);
   if (low.length > 0)
     return warning(
       'ports',
-      `This user may not listen on port ${low.join(', ')}: services on these ports can only be reached through the proxy.`,
+      `This user cannot listen on port ${low.join(', ')}, so services on these ports are reachable only through the proxy.`,
       {
         seen: '/proc/sys/net/ipv4/ip_unprivileged_port_start',
-        next: 'Allow it, and restart the agent.',
+        next: 'Allow it, then restart the agent.',
         command: `sudo sysctl -w net.ipv4.ip_unprivileged_port_start=${low[0]} && meshpass down && meshpass up`,
       },
     );

@@ -60,12 +60,12 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
         if (source.kind === 'file')
           return skipped(
             'token',
-            'The proof file contains an ID token, which opens only one session, so doctor does not use it.',
+            'The proof file contains an ID token that can open only one session, so doctor does not use it.',
           );
         const says =
           proof.type === 'oidc'
             ? 'GitHub Actions issued an ID token.'
-            : 'It is the kind of token that Codespaces have.';
+            : 'GITHUB_TOKEN is a Codespaces token.';
         return ok('token', says);
       },
     },
@@ -75,7 +75,7 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
       needs: ['dns', 'tls'],
       run: async () => {
         skew = await lookAtBroker(options);
-        return ok('broker', `${config.broker} answers, with the URL that is configured here.`);
+        return ok('broker', `${config.broker} responds, and its public URL matches the one configured here.`);
       },
       onError: { seen: `GET ${base(options)}/.well-known/openid-configuration` },
     },
@@ -116,7 +116,7 @@ async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions)
   return [
     skipped(
       'presence',
-      'An agent is running here, and a second session would end its session: run meshpass down first.',
+      'An agent is running here, and a second session would end its session. Run meshpass down first.',
     ),
     ok('session', `The agent has session ${running.session.id}.`),
     credentials,
@@ -127,7 +127,7 @@ async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions)
 
 const WHERE: Readonly<Record<ProofSource['kind'], string>> = {
   codespace: 'This is a Codespace, with its GITHUB_TOKEN and CODESPACE_NAME.',
-  actions: 'This is a job of GitHub Actions.',
+  actions: 'This is a GitHub Actions job.',
   file: 'A proof file is configured.',
   'sign-in': 'The developer signs in.',
 };
@@ -138,7 +138,7 @@ function findSource({ config, surroundings }: DoctorOptions): ProofSource {
   if (source.kind === 'codespace' && domain && domain !== FORWARDING_DOMAIN)
     throw new MeshpassError(
       'config_invalid',
-      `Ports of this Codespace are forwarded at ${domain.slice(0, 100)}, but the broker only connects to ${FORWARDING_DOMAIN}.`,
+      `This Codespace's ports are forwarded at ${domain.slice(0, 100)}, but the broker only connects to ${FORWARDING_DOMAIN}.`,
     );
   return source;
 }
@@ -147,12 +147,12 @@ function findSource({ config, surroundings }: DoctorOptions): ProofSource {
 function refuseOtherKinds(proof: Proof): Proof {
   if (proof.type === 'oidc') {
     if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(proof.token)) return proof;
-    throw new MeshpassError('proof_malformed', 'The ID token is not a JWT.');
+    throw new MeshpassError('proof_malformed', 'The ID token is not a valid JWT.');
   }
   if (proof.token.startsWith('ghu_')) return proof;
   throw new MeshpassError(
     'proof_token_kind',
-    `GITHUB_TOKEN begins with ${/^[a-z]{2,6}_(?:pat_)?/.exec(proof.token)?.[0] ?? 'something else'}, not with ghu_: it is not the token of this Codespace.`,
+    `GITHUB_TOKEN begins with ${/^[a-z]{2,6}_(?:pat_)?/.exec(proof.token)?.[0] ?? 'something else'}, not with ghu_, so it is not this Codespace's token.`,
   );
 }
 
@@ -164,10 +164,10 @@ function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
   return [
     {
       names: ['dns'],
-      run: async () => ok('dns', `${host} is ${(await resolve(host)).slice(0, 4).join(', ')}.`),
+      run: async () => ok('dns', `${host} resolves to ${(await resolve(host)).slice(0, 4).join(', ')}.`),
       onError: {
         seen: `look up ${host}`,
-        next: 'Check the name in --broker, and the name servers of this workspace.',
+        next: "Check the name in --broker, and this workspace's name servers.",
         command: `getent hosts ${host}; cat /etc/resolv.conf`,
       },
     },
@@ -189,7 +189,7 @@ function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
 }
 
 const CLOCK = {
-  seen: "the Date of the broker's answer",
+  seen: "the Date header of the broker's response",
   command: 'sudo chronyc makestep || sudo timedatectl set-ntp true',
 };
 
@@ -216,7 +216,7 @@ async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): P
   if (issuer !== url)
     throw new MeshpassError(
       'config_invalid',
-      "The broker's public URL is not the one that is configured here, and it accepts only proofs made for its own.",
+      "The broker's public URL differs from the one configured here, and the broker accepts only proofs made for its own URL.",
     );
   const date = Date.parse(String(answer.headers.date ?? ''));
   return Number.isNaN(date) ? 0 : date - now();
@@ -231,6 +231,6 @@ function secondsOff(skew: number): number {
   if (Math.abs(skew) <= MOST_SKEW_MS) return seconds;
   throw new MeshpassError(
     'dpop_expired',
-    `The clock here is ${seconds} s ${skew > 0 ? 'behind' : 'ahead of'} the broker's; certificates that are valid for minutes may seem expired or not yet valid.`,
+    `This machine's clock is ${seconds} s ${skew > 0 ? 'behind' : 'ahead of'} the broker's. Short-lived certificates may appear expired or not yet valid.`,
   );
 }

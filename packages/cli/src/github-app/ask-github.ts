@@ -50,7 +50,7 @@ export async function askGithub(
     if (text.length > MAX_ANSWER) throw new Error('the answer is too long');
     return { status: answer.status, headers: answer.headers, json: text === '' ? undefined : JSON.parse(text) };
   } catch (cause) {
-    throw new MeshpassError('issuer_unavailable', `GitHub (${new URL(api).host}) sent an unexpected answer.`, {
+    throw new MeshpassError('issuer_unavailable', `GitHub (${new URL(api).host}) sent an unexpected response.`, {
       cause,
     });
   }
@@ -77,6 +77,6 @@ function keyOf(file: string) {
   try {
     return createPrivateKey(pem);
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `--github-app-key: ${file} is not a PEM private key.`, { cause });
+    throw new MeshpassError('config_invalid', `--github-app-key: ${file} is not a valid PEM private key.`, { cause });
   }
 }

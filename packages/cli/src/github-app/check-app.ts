@@ -45,9 +45,9 @@ async function look({ api, appId, keyFile, organizations, now }: AppOptions): Pr
   const authorization = await appAuthorization(appId, keyFile, now());
   const app = await askGithub(api, '/app', { authorization });
   if (app.status !== 200)
-    return wrong('github', `GitHub does not accept this key for App ${appId}.`, {
+    return wrong('github', `GitHub rejected this key for App ${appId}.`, {
       seen: `GET ${api}/app: ${app.status} ${messageOf(app.json)}`,
-      next: 'Check the App id, that the key is on the page of the App, and that the clock of this machine is correct.',
+      next: "Check that the App ID is correct, the App's page lists the key, and this machine's clock is correct.",
       command: 'meshpass github-app create --help',
     });
   const { slug, html_url: page } = taken(App, app.json, 'about the App');
@@ -67,7 +67,7 @@ async function look({ api, appId, keyFile, organizations, now }: AppOptions): Pr
     findings.push(
       wrong('github', `App ${slug} is not installed in ${one}.`, {
         seen: `GET ${api}/app/installations`,
-        next: `An owner of the organization installs it: ${install}`,
+        next: `Ask an organization owner to install it: ${install}`,
         command: `xdg-open ${install}`,
       }),
     );
@@ -88,7 +88,7 @@ async function lookAt(one: Installation, api: string, authorization: string): Pr
   if (one.suspended_at != null)
     return wrong('github', `The installation in ${where} is suspended.`, {
       seen,
-      next: 'An owner of the organization resumes it on its page.',
+      next: 'Ask an organization owner to unsuspend it on its page.',
       command: `xdg-open ${one.html_url}`,
     });
   const lacking = PERMISSIONS.filter(({ name }) => one.permissions[name] === undefined);
@@ -100,8 +100,8 @@ async function lookAt(one: Installation, api: string, authorization: string): Pr
     findings.push(
       warning(
         'github',
-        `In ${where} it has more permissions than the broker needs: ${more.map(([name, level]) => `${name} (${level})`).join(', ')}.`,
-        { seen, next: "Remove them on the App's page, because a holder of its key also has them." },
+        `The installation in ${where} has more permissions than the broker needs: ${more.map(([name, level]) => `${name} (${level})`).join(', ')}.`,
+        { seen, next: "Remove them on the App's page, because anyone with its key also has them." },
       ),
     );
   return [...findings, await budgetOf(one, api, authorization)].flat();
@@ -112,7 +112,7 @@ function lacks(
   { account, html_url: page }: Installation,
   seen: string,
 ): Finding {
-  const says = `In ${account.login} it lacks the ${of} permission ${name} (read). ${reason}`;
+  const says = `The installation in ${account.login} lacks the ${of} permission ${name} (read). ${reason}`;
   const next = `Add it on the App's page, and accept the change in the organization: ${page}`;
   if (onlyFor !== undefined) return warning('github', `${says} Needed only for ${onlyFor}.`, { seen, next });
   return wrong('github', says, { seen, next, command: `xdg-open ${page}` });
@@ -124,7 +124,7 @@ async function budgetOf(one: Installation, api: string, authorization: string): 
   const issued = await askGithub(api, path, { method: 'POST', authorization });
   const token: unknown = issued.json?.token;
   if (issued.status !== 201 || typeof token !== 'string')
-    return wrong('github', `GitHub issues no token for the installation in ${one.account.login}.`, {
+    return wrong('github', `GitHub did not issue a token for the installation in ${one.account.login}.`, {
       seen: `POST ${api}${path}: ${issued.status} ${messageOf(issued.json)}`,
       command: `xdg-open ${one.html_url}`,
     });
@@ -132,7 +132,7 @@ async function budgetOf(one: Installation, api: string, authorization: string): 
   const core = Budget.safeParse(answer.json?.resources?.core);
   if (!core.success) return [];
   const { limit, remaining, reset } = core.data;
-  const says = `${remaining} of ${limit} calls of this hour are left in ${one.account.login}`;
+  const says = `${remaining} of ${limit} API calls remain this hour in ${one.account.login}`;
   const seen = `GET ${api}/rate_limit`;
   if (remaining >= limit * FEW) return ok('github', `${says}.`, seen);
   const until = new Date(reset * 1000).toISOString().slice(11, 16);

@@ -85,9 +85,9 @@ function reserve(path: string): number {
   } catch (cause) {
     const why =
       (cause as NodeJS.ErrnoException).code === 'EEXIST'
-        ? 'the file exists and will not be overwritten'
+        ? 'the file already exists and will not be overwritten'
         : fileProblem(cause);
-    throw new MeshpassError('config_invalid', `--key-file: ${path} cannot be written: ${why}.`, { cause });
+    throw new MeshpassError('config_invalid', `--key-file: cannot write ${path}: ${why}.`, { cause });
   }
 }
 
@@ -105,7 +105,7 @@ async function converse(options: CreateOptions): Promise<z.infer<typeof Created>
     const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
     // Rejects other host names (DNS rebinding).
     if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET')
-      return send(response, 404, failedPage('There is nothing here.'));
+      return send(response, 404, failedPage('Page not found.'));
     if (url.pathname === start) {
       const account =
         organization === undefined ? '/settings' : `/organizations/${encodeURIComponent(organization)}/settings`;
@@ -118,13 +118,13 @@ async function converse(options: CreateOptions): Promise<z.infer<typeof Created>
         new URL(action).origin,
       );
     }
-    if (url.pathname !== '/created') return send(response, 404, failedPage('There is nothing here.'));
+    if (url.pathname !== '/created') return send(response, 404, failedPage('Page not found.'));
     const code = url.searchParams.get('code') ?? '';
     if (!isSame(url.searchParams.get('state') ?? '', state) || !CODE.test(code) || isTaken)
       return send(
         response,
         400,
-        failedPage('This request does not come from the page that meshpass opened, or was already used.'),
+        failedPage('This request did not come from the page that meshpass opened, or was already used.'),
       );
     isTaken = true;
     try {

@@ -6,8 +6,8 @@ import { checkApp } from './check-app.ts';
 
 export const appFlags = {
   ...inEnvironment({
-    githubApi: text('<url>', 'GitHub API', { default: 'https://api.github.com' }),
-    githubApp: text('<id>', 'App id or client id of the GitHub App'),
+    githubApi: text('<url>', 'URL of the GitHub API', { default: 'https://api.github.com' }),
+    githubApp: text('<id>', 'App ID or client ID of the GitHub App'),
     githubAppKey: text('<file>', "the GitHub App's private key, PEM"),
   }),
   organization: list('<login>', 'organization in which the App must be installed'),
@@ -25,6 +25,6 @@ export function checkAppBy({
 }: OptionsOf<typeof appFlags>): Check | undefined {
   if (appId === undefined && keyFile === undefined) return undefined;
   if (appId === undefined || keyFile === undefined)
-    throw new MeshpassError('usage', '--github-app and --github-app-key go together.');
+    throw new MeshpassError('usage', '--github-app and --github-app-key must be used together.');
   return checkApp({ api, appId, keyFile, organizations, now: Date.now });
 }

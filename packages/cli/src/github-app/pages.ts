@@ -16,14 +16,14 @@ export function startPage({ action, manifest, organization }: StartPage): string
       `<tr><td><code>${name}</code>: ${level}<td>${of}<td>${escaped(reason)}${onlyFor === undefined ? '' : ` (only for ${escaped(onlyFor)})`}`,
   );
   return page(
-    'Register the GitHub App of your broker',
-    `<p>It will belong to ${organization === undefined ? 'you' : `the organization <b>${escaped(organization)}</b>`}. It may read, and
-change nothing; it has no webhook and subscribes to no events.
+    "Register your broker's GitHub App",
+    `<p>It will belong to ${organization === undefined ? 'you' : `the organization <b>${escaped(organization)}</b>`}. It can only
+read. It has no webhook and subscribes to no events.
 <table><tr><th>Permission<th>of<th>Why${rows.join('')}</table>
-<p>GitHub shows it once more and asks for its name. Then come back here by yourself: meshpass stores the key.
+<p>GitHub shows the App again and asks for its name. It then redirects you back here, and meshpass stores the key.
 <form method="post" action="${escaped(action)}">
 <input type="hidden" name="manifest" value="${escaped(manifest)}">
-<button>Go on to GitHub</button>
+<button>Continue to GitHub</button>
 </form>`,
   );
 }
@@ -39,7 +39,7 @@ all repositories or for those whose Codespaces and jobs may join. The terminal s
 
 /** Renders an error page. */
 export function failedPage(why: string): string {
-  return page('This did not work', `<p>${escaped(why)}`);
+  return page('Something went wrong', `<p>${escaped(why)}`);
 }
 
 function page(title: string, body: string): string {

@@ -14,28 +14,28 @@ export const PERMISSIONS: readonly Permission[] = [
     name: 'metadata',
     level: 'read',
     of: 'repository',
-    reason: 'GitHub grants this to every App: names and ids of repositories.',
+    reason: 'Names and IDs of repositories, which GitHub grants to every App.',
   },
   {
     name: 'members',
     level: 'read',
     of: 'organization',
     reason:
-      'Organization and team memberships of developers: access files grant by them, and losing one ends a session.',
+      "Developers' organization and team memberships: access files grant access by membership, and losing one ends a session.",
   },
   {
     name: 'organization_codespaces',
     level: 'read',
     of: 'organization',
     reason:
-      'Which Codespaces of the organization run: the broker confirms one before it opens a session, and ends the session when it stops.',
+      "Which of the organization's Codespaces are running: the broker checks the Codespace before it opens a session, and ends the session when the Codespace stops.",
   },
   {
     name: 'actions',
     level: 'read',
     of: 'repository',
-    reason: 'Whether a GitHub Actions job with a session still runs.',
-    onlyFor: 'jobs of GitHub Actions that join the mesh',
+    reason: 'Whether a GitHub Actions job with a session is still running.',
+    onlyFor: 'GitHub Actions jobs that join the mesh',
   },
 ];
 

@@ -43,13 +43,13 @@ const accounts = (objects: readonly Seen[]) =>
 
 describe('the admission policies', () => {
   it('are in force as the chart has them', async () => {
-    expect(await says(chart())).toEqual([`${POLICIES.length} admission policies are in force.`]);
+    expect(await says(chart())).toEqual([`${POLICIES.length} admission policies are in effect.`]);
   });
 
   it('of another namespace do not bound this broker', async () => {
     const found = await says(chart(), 'platform');
     expect(found).toHaveLength(POLICIES.length);
-    expect(found[0]).toContain('it does not match all requests of the broker in platform');
+    expect(found[0]).toContain('it does not match all requests from the broker in platform');
   });
 
   it.each<[string, (policy: Seen) => void, string]>([
@@ -79,7 +79,9 @@ describe('an admission policy with parameters', () => {
   ])('that is bound to %s is not in force', async (_, change) => {
     const objects = chart();
     change(objects.find(({ kind, spec }) => kind === KINDS.validatingadmissionpolicybindings && spec.paramRef)!);
-    expect(await says(objects)).toEqual([expect.stringContaining('none of its bindings denies in all namespaces')]);
+    expect(await says(objects)).toEqual([
+      expect.stringContaining('none of its bindings denies requests in all namespaces'),
+    ]);
   });
 });
 

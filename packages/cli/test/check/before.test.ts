@@ -143,9 +143,12 @@ it('the rights are those to create each kind of the chart', () => {
 
 describe('reports', () => {
   it.each([
-    ['pilot:1.29.2', ['warning Istio 1.29.2 is not tested with Meshpass; Istio 1.31 is tested.']],
-    ['pilot:1.310.0', ['warning Istio 1.310.0 is not tested with Meshpass; Istio 1.31 is tested.']],
-    ['pilot@sha256:aa', ['unknown No image of istiod in istio-system has a version; Istio 1.31 is tested.']],
+    ['pilot:1.29.2', ['warning Istio 1.29.2 is not a tested release. Meshpass is tested with Istio 1.31.']],
+    ['pilot:1.310.0', ['warning Istio 1.310.0 is not a tested release. Meshpass is tested with Istio 1.31.']],
+    [
+      'pilot@sha256:aa',
+      ['unknown No istiod image in istio-system has a version tag. Meshpass is tested with Istio 1.31.'],
+    ],
   ])('Istio of the image %s', async (image, says) => {
     const objects = { '/api/v1/namespaces/istio-system/pods': istiod(image) };
     expect(of('istio', await before({ objects }))).toEqual(says);
@@ -161,20 +164,20 @@ describe('reports', () => {
     [
       'a mode other than STRICT',
       { [`${SECURITY}/peerauthentications`]: items(strict('STRICT'), strict('PERMISSIVE', 'shop')) },
-      'failed orders.shop:8080 also accepts plain connections, which no grant checks: PERMISSIVE by PeerAuthentication shop/default.',
+      'failed orders.shop:8080 also accepts plaintext connections, which bypass grants (PERMISSIVE by PeerAuthentication shop/default).',
     ],
     [
       'a mesh without any mode',
       { [`${SECURITY}/peerauthentications`]: items() },
-      "failed orders.shop:8080 also accepts plain connections, which no grant checks: PERMISSIVE by Istio's default.",
+      "failed orders.shop:8080 also accepts plaintext connections, which bypass grants (PERMISSIVE by Istio's default).",
     ],
     [
       'a Pod without a sidecar',
       { [PODS]: items(pod('orders', 'app')) },
-      'failed orders.shop:8080: Pod orders-1 has no sidecar that checks calls',
+      'failed orders.shop:8080: Pod orders-1 has no sidecar to check calls',
     ],
     ['a service without Pods', { [PODS]: items() }, 'unknown orders.shop:8080 has no Pod'],
-    ['Pods that this user may not list', { [PODS]: 403 }, 'unknown This kubeconfig has no permission for this'],
+    ['Pods that this user may not list', { [PODS]: 403 }, 'unknown This kubeconfig lacks the required permission'],
   ])('%s', async (_, objects, says) => {
     const findings = await before({ objects, access: ACCESS });
     const bad = findings.filter(({ check, state }) => /access|services/.test(check) && /failed|unknown/.test(state));
@@ -183,10 +186,10 @@ describe('reports', () => {
   });
 
   it.each([
-    [{}, ['ok Mutual TLS is STRICT in the whole mesh.']],
+    [{}, ['ok Mutual TLS is STRICT mesh-wide.']],
     [
       { [`${SECURITY}/peerauthentications`]: items() },
-      ['unknown Mutual TLS is PERMISSIVE by default; granted services need STRICT.'],
+      ['unknown Mutual TLS is PERMISSIVE by default; granted services require STRICT.'],
     ],
   ])('the default of the mesh without an access file', async (objects, says) => {
     expect(of('services', await before({ objects }))).toEqual(says);
@@ -220,18 +223,22 @@ describe('reports', () => {
       },
     };
     expect(of('release', await before({ objects }))).toEqual([
-      'failed Meshpass of an unknown version is installed in old, and a cluster has room for one.',
+      'failed Meshpass (unknown version) is already installed in old; a cluster can have only one.',
     ]);
   });
 
   it.each([
     ['', {}, 'ok StorageClass fast is the default.'],
-    ['', { '/apis/storage.k8s.io/v1/storageclasses': items(named('slow')) }, 'failed There is no default StorageClass'],
-    ['database: {embedded: {storageClass: slow}}', {}, 'failed There is no StorageClass slow'],
+    [
+      '',
+      { '/apis/storage.k8s.io/v1/storageclasses': items(named('slow')) },
+      'failed The embedded store has no default StorageClass',
+    ],
+    ['database: {embedded: {storageClass: slow}}', {}, 'failed StorageClass slow does not exist'],
     [
       'database: {secret: db}',
       { '/apis/storage.k8s.io/v1/storageclasses': items() },
-      'ok The values name a PostgreSQL',
+      'ok The values configure PostgreSQL',
     ],
   ])('storage for the values %j', async (values, objects, says) => {
     expect(of('storage', await before({ values, objects }))).toEqual([expect.stringContaining(says)]);
@@ -271,11 +278,11 @@ describe('reports', () => {
     const rights = async (may: Given['may']) => of('rights', await before({ may: may! }));
     expect(await rights(isIn('meshpass-system', 'istio-system'))).toEqual([
       expect.stringMatching(
-        /^failed This user may not create clusterroles\.rbac\.authorization\.k8s\.io, .*policybindings\.admissionregistration\.k8s\.io\.$/,
+        /^failed This user cannot create clusterroles\.rbac\.authorization\.k8s\.io, .*policybindings\.admissionregistration\.k8s\.io\.$/,
       ),
     ]);
     expect(await rights(isIn('meshpass-system', ''))).toEqual([
-      'failed This user may not create roles.rbac.authorization.k8s.io, rolebindings.rbac.authorization.k8s.io in istio-system.',
+      'failed This user cannot create roles.rbac.authorization.k8s.io, rolebindings.rbac.authorization.k8s.io in istio-system.',
     ]);
     expect(await rights(({ verb }) => verb === 'create')).toEqual([expect.stringMatching(/^unknown .*escalate/)]);
     expect(await rights(({ resource }) => resource !== '*')).toEqual([expect.stringMatching(/^ok /)]);

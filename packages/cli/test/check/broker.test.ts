@@ -25,7 +25,7 @@ it('names each reason why the broker is not ready', async () => {
 it('reports the warnings of a broker that serves', async () => {
   const warnings = ['GitHub refuses the id or the private key of the GitHub App 4242'];
   expect(await look({ status: 'ready', reasons: [], warnings })).toMatchObject([
-    { check: 'broker', state: 'warning', says: `The broker serves, but: ${warnings[0]}.` },
+    { check: 'broker', state: 'warning', says: `The broker is active, but: ${warnings[0]}.` },
   ]);
   expect(await look({ status: 'ready', reasons: [] })).toMatchObject([{ state: 'ok' }]);
 });
@@ -38,7 +38,7 @@ it('reports whether break-glass is off, or on, which is a warning', async () => 
   ]);
   expect(await look({ ...ready, break_glass: true })).toMatchObject([
     { check: 'broker', state: 'ok' },
-    { check: 'operators', state: 'warning', next: expect.stringContaining('switch it off') },
+    { check: 'operators', state: 'warning', next: expect.stringContaining('turn it off') },
   ]);
 });
 

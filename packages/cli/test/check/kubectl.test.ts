@@ -40,18 +40,18 @@ const said = async (objects: Readonly<Record<string, unknown>>) =>
 
 it('is off by default', async () => {
   expect(await said({ ...deployment('broker', 'serve'), ...deployment('edge', 'edge'), ...policy('') })).toEqual([
-    'ok: kubectl in workspaces is off (kubernetes.enabled of the chart).',
+    'ok: kubectl in workspaces is off (kubernetes.enabled in the chart).',
   ]);
 });
 
 it('is on if broker, edge and admission agree', async () => {
   expect(await said({ ...BROKER, ...EDGE, ...policy(AUDIENCE) })).toEqual([
-    `ok: Workspaces whose grants have roles reach kubernetes.default.svc:443, with tokens for ${AUDIENCE}.`,
+    `ok: Workspaces whose grants have roles can reach kubernetes.default.svc:443 with tokens for ${AUDIENCE}.`,
   ]);
 });
 
 it.each([
-  ['the edge alone', { ...EDGE, ...policy(AUDIENCE) }, /the broker issues no tokens/],
+  ['the edge alone', { ...EDGE, ...policy(AUDIENCE) }, /the broker does not issue tokens/],
   ['the broker alone', { ...BROKER, ...policy(AUDIENCE) }, /the edge does not connect to it/],
   [
     'admission of another audience',

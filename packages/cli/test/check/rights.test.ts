@@ -93,7 +93,7 @@ it.each([
   });
   expect(findings.map(({ says }) => says)).toEqual(
     ['get', 'list', 'watch'].map(
-      (verb) => `The broker may ${verb} secrets${place}, which exceeds the rights of the chart.`,
+      (verb) => `The broker can ${verb} secrets${place}, which exceeds the chart's RBAC rules.`,
     ),
   );
 });

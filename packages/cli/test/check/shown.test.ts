@@ -35,10 +35,10 @@ const look = (port: number, ca?: string, host = 'localhost') =>
 
 describe('a certificate', () => {
   it.each([
-    ['that is good', {}, 'ok', /^The certificate of localhost is good until \d{4}-\d\d-\d\d\.$/],
+    ['that is good', {}, 'ok', /^The certificate for localhost is valid until \d{4}-\d\d-\d\d\.$/],
     ['of 90 days with 13 left', { from: -77 * DAY, until: 13.5 * DAY }, 'warning', 'expires in 13 days'],
-    ['of 90 days with 29 left', { from: -61 * DAY, until: 29.5 * DAY }, 'ok', 'is good until'],
-    ['of a day with 8 hours left', { from: -(16 / 24) * DAY, until: (8 / 24) * DAY }, 'ok', 'is good until'],
+    ['of 90 days with 29 left', { from: -61 * DAY, until: 29.5 * DAY }, 'ok', 'is valid until'],
+    ['of a day with 8 hours left', { from: -(16 / 24) * DAY, until: (8 / 24) * DAY }, 'ok', 'is valid until'],
     ['of a day with 4 hours left', { from: -(20 / 24) * DAY, until: (4 / 24) * DAY }, 'warning', 'expires in 0 days'],
     ['that has expired', { from: -9 * DAY, until: -2 * DAY }, 'failed', 'expired on'],
     ['of another name', { name: 'elsewhere.test' }, 'failed', 'presents a certificate for 127.0.0.1, elsewhere.test.'],
@@ -69,7 +69,7 @@ describe('without a certificate, the finding names the cause', () => {
     const finding = await look(443, undefined, 'edge.invalid');
     expect(finding).toMatchObject({
       state: 'failed',
-      says: expect.stringContaining('edge.invalid cannot be resolved'),
+      says: expect.stringContaining('Cannot resolve edge.invalid'),
     });
     expect(finding.next).toContain('load balancer of the Service meshpass-edge');
     expect(finding.seen).toBe('look up edge.invalid');
@@ -80,16 +80,16 @@ describe('without a certificate, the finding names the cause', () => {
     const port = await listen(server);
     await new Promise((resolve) => server.close(resolve));
     const finding = await look(port);
-    expect(finding.says).toMatch(/^localhost:\d+ \(.+\) cannot be reached from here: the connection is refused\.$/);
+    expect(finding.says).toMatch(/^Cannot reach localhost:\d+ \(.+\) from here: connection refused\.$/);
   });
 
   it('something that does not speak TLS', async () => {
     const finding = await look(await listen(createPlainServer()));
-    expect(finding.says).toContain('cannot be reached from here: the server does not speak TLS.');
+    expect(finding.says).toContain('from here: the server does not speak TLS.');
   });
 
   it('something that hangs up', async () => {
     const finding = await look(await listen(createTcpServer((socket) => socket.destroy())));
-    expect(finding.says).toContain('cannot be reached from here: the connection is closed before TLS.');
+    expect(finding.says).toContain('from here: connection closed before TLS.');
   });
 });

@@ -47,7 +47,7 @@ describe('Deployments', () => {
     expect(findings.map(({ says }) => says)).toEqual([
       'meshpass-broker: 1 of 1 ready.',
       'meshpass-edge is scaled to 0, so no Pod runs.',
-      'There is no Deployment meshpass-gateway in mine.',
+      'Deployment meshpass-gateway does not exist in mine.',
     ]);
     expect(findings[1]!.command).toBe('kubectl -n mine scale deployment meshpass-edge --replicas 2');
   });

@@ -155,7 +155,7 @@ describe('of a machine', () => {
     const lines = await doctor({}, 0, 'https://broker.invalid');
     expect(line(lines, 'dns')).toMatchObject({
       state: 'failed',
-      says: expect.stringContaining('broker.invalid cannot be resolved'),
+      says: expect.stringContaining('Cannot resolve broker.invalid'),
       seen: 'look up broker.invalid',
       command: expect.stringContaining('getent hosts broker.invalid'),
     });
@@ -166,7 +166,7 @@ describe('of a machine', () => {
     const lines = await doctor({}, 0, url, {}, rootCertificates[0]);
     expect(line(lines, 'tls')).toMatchObject({
       state: 'failed',
-      says: expect.stringMatching(/not trusted here \(\w+\); it was signed by .+\./),
+      says: expect.stringMatching(/not trusted here \(\w+\)\. It was signed by .+\./),
       next: expect.stringContaining('--ca-file'),
       command: expect.stringContaining('openssl s_client'),
     });
@@ -183,7 +183,7 @@ describe('of a machine', () => {
     expired.close();
     expect(line(lines, 'tls')).toMatchObject({
       state: 'failed',
-      says: expect.stringMatching(/^The certificate of localhost expired on \d{4}-\d\d-\d\d by the clock/),
+      says: expect.stringMatching(/^The certificate for localhost expired on \d{4}-\d\d-\d\d by this machine's clock/),
       next: expect.stringContaining('Ask your platform team to renew it'),
     });
     expect(line(lines, 'broker')).toMatchObject({ state: 'skipped' });

@@ -137,7 +137,7 @@ describe('registering the App', () => {
 
   it('overwrites no file, and asks GitHub for nothing then', async () => {
     writeFileSync(keyFile, 'mine');
-    await expect(creating(async () => {})).rejects.toThrow('the file exists and will not be overwritten');
+    await expect(creating(async () => {})).rejects.toThrow('the file already exists and will not be overwritten');
     expect(readFileSync(keyFile, 'utf8')).toBe('mine');
     expect(await github.admin.calls()).toEqual([]);
   });
@@ -224,7 +224,7 @@ describe('checking the App', () => {
     await github.admin.suspendInstallation('acme', false);
     expect(await look()).toMatchObject([
       { state: 'ok' },
-      { state: 'ok', says: expect.stringMatching(/^\d+ of \d+ calls/) },
+      { state: 'ok', says: expect.stringMatching(/^\d+ of \d+ API calls/) },
     ]);
   });
 
@@ -244,7 +244,7 @@ describe('checking the App', () => {
   it.each<[Record<string, string>, string, string]>([
     [{ organization_codespaces: 'read', actions: 'read' }, 'failed', 'lacks the organization permission members'],
     [{ members: 'read', organization_codespaces: 'read' }, 'warning', 'Needed only for jobs'],
-    [{ ...ALL, members: 'write' }, 'warning', 'it has more permissions than the broker needs: members (write)'],
+    [{ ...ALL, members: 'write' }, 'warning', 'has more permissions than the broker needs: members (write)'],
   ])('with the permissions %o it is %s', async (permissions, state, says) => {
     await github.admin.suspendInstallation('acme', false);
     await github.admin.setAppPermissions({ metadata: 'read', ...permissions });

@@ -32,12 +32,12 @@ export async function checkAccess(
 ): Promise<readonly Finding[]> {
   const read = file === undefined ? undefined : readAccess(file);
   if (read instanceof MeshpassError)
-    return [...problemsOf(read), skipped('services', 'Not reached: the access file is refused.')];
+    return [...problemsOf(read), skipped('services', 'Not reached: the access file was rejected.')];
   const { resources, problems } = await readObjects(cluster.http);
   const config = { ...findMeshConfig(resources), rootNamespace: cluster.rootNamespace };
   const view = viewMesh(resources, config);
   const misread = problems.map(({ place, message }) =>
-    unknown('services', `${place.file} is not understood: ${message}`),
+    unknown('services', `Cannot interpret ${place.file}: ${message}`),
   );
   if (!read)
     return [skipped('access', 'Pass --access to check the services that it grants.'), ...misread, ofMesh(view)];
@@ -60,7 +60,7 @@ export async function checkAccess(
       ? [
           ok(
             'services',
-            `${count} granted ${count === 1 ? 'port declares its' : 'ports declare their'} protocol, behind sidecars in mode STRICT.`,
+            `${count} granted ${count === 1 ? 'port declares its' : 'ports declare their'} protocol, with sidecars in STRICT mode.`,
           ),
         ]
       : []),
@@ -96,9 +96,9 @@ function ofMesh(view: MeshView): Finding {
   const { mode } = peerModes(policies, workload, rootNamespace).general;
   const others = policies.filter(({ metadata }) => metadata.namespace !== rootNamespace).length;
   const seen = 'kubectl get peerauthentications --all-namespaces';
-  if (mode === 'STRICT' && others === 0) return ok('services', 'Mutual TLS is STRICT in the whole mesh.', seen);
-  const rest = mode === 'STRICT' ? `, and ${others} PeerAuthentications of namespaces may differ` : '';
-  return unknown('services', `Mutual TLS is ${mode} by default${rest}; granted services need STRICT.`, {
+  if (mode === 'STRICT' && others === 0) return ok('services', 'Mutual TLS is STRICT mesh-wide.', seen);
+  const rest = mode === 'STRICT' ? `, and ${others} namespace-level PeerAuthentications may differ` : '';
+  return unknown('services', `Mutual TLS is ${mode} by default${rest}; granted services require STRICT.`, {
     seen,
     next: 'Pass --access to check the services that it grants.',
   });
@@ -110,10 +110,10 @@ function judge(view: MeshView, { service, port }: ResolvedTarget): Finding {
   const pods = view.podsIn(service.namespace).filter((pod) => pod.running && selects(service.selector, pod.labels));
   const seen = `kubectl -n ${service.namespace} get pods --show-labels`;
   if (pods.length === 0)
-    return unknown('services', `${name} has no Pod, so sidecar and mode cannot be seen.`, { seen });
+    return unknown('services', `${name} has no Pods, so its sidecar and mTLS mode cannot be checked.`, { seen });
   return (
     pods.map((pod) => against(view, name, pod, targetPortOf(pod.portNames, port))).find((one) => one !== undefined) ??
-    ok('services', `${name} is behind sidecars in mode STRICT.`, seen)
+    ok('services', `${name} has sidecars in STRICT mode.`, seen)
   );
 }
 
@@ -122,24 +122,24 @@ function against(view: MeshView, name: string, pod: PodWorkload, port: number | 
   const bare = whyNoSidecar(pod, namespaceInjection(namespace, view.namespaceLabels(namespace)));
   const seen = `kubectl -n ${namespace} get pod ${pod.name} -o yaml`;
   if (bare !== undefined)
-    return wrong('services', `${name}: Pod ${pod.name} has no sidecar that checks calls: ${bare}.`, {
+    return wrong('services', `${name}: Pod ${pod.name} has no sidecar to check calls: ${bare}.`, {
       seen,
-      next: 'Have Istio inject its namespace, and restart the workload.',
+      next: 'Enable sidecar injection in its namespace, and restart the workload.',
       command: `kubectl get namespace ${namespace} --show-labels`,
     });
   if (!isCaptured(pod, port))
     return wrong('services', `${name}: calls to port ${port} of Pod ${pod.name} bypass its sidecar.`, {
       seen,
-      next: 'Remove the port from the annotations traffic.sidecar.istio.io/*InboundPorts of the workload.',
+      next: "Remove the port from the workload's traffic.sidecar.istio.io/*InboundPorts annotations.",
       command: seen,
     });
   const { general, ports } = peerModesOf(view, pod);
   const { mode, policy } = (port === undefined ? undefined : ports.get(port)) ?? general;
   if (mode !== 'STRICT') {
     const by = policy ? `PeerAuthentication ${policy.metadata.namespace}/${policy.metadata.name}` : "Istio's default";
-    return wrong('services', `${name} also accepts plain connections, which no grant checks: ${mode} by ${by}.`, {
+    return wrong('services', `${name} also accepts plaintext connections, which bypass grants (${mode} by ${by}).`, {
       seen: 'kubectl get peerauthentications --all-namespaces',
-      next: `Set mtls.mode STRICT by a PeerAuthentication in ${namespace}, once all of its clients have sidecars.`,
+      next: `Once all of its clients have sidecars, set mtls.mode to STRICT in a PeerAuthentication in ${namespace}.`,
       command: `kubectl -n ${namespace} get peerauthentications -o yaml`,
     });
   }

@@ -43,9 +43,9 @@ export async function checkInstaller(context: CheckContext): Promise<Findings> {
   if (missing.length > 0)
     return [...Map.groupBy(missing, ({ namespace }) => namespace)].map(([namespace, all]) => {
       const what = all.map(({ right }) => nameOf(right)).join(', ');
-      return wrong('rights', `This user may not create ${what}${namespace === undefined ? '' : ` in ${namespace}`}.`, {
+      return wrong('rights', `This user cannot create ${what}${namespace === undefined ? '' : ` in ${namespace}`}.`, {
         seen,
-        next: 'Install as an administrator of the cluster.',
+        next: 'Install as a cluster administrator.',
         command: 'kubectl auth whoami',
       });
     });
@@ -53,11 +53,11 @@ export async function checkInstaller(context: CheckContext): Promise<Findings> {
   const escalates = await Promise.all(
     ['escalate', 'bind'].map((verb) => may({ group: RBAC, resource: 'clusterroles' }, verb)),
   );
-  const says = 'This user may create everything that helm install creates';
+  const says = 'This user can create everything that helm install creates';
   if (escalates.every(Boolean)) return ok('rights', `${says}.`, seen);
-  return unknown('rights', `${says}, but may not escalate roles: it must have every right of the broker itself.`, {
+  return unknown('rights', `${says}, but cannot escalate roles, so it must itself have the broker's permissions.`, {
     seen,
-    next: 'Install as an administrator, or try the objects: helm template ... | kubectl apply --dry-run=server --filename -',
+    next: 'Install as an administrator, or dry-run the objects: helm template ... | kubectl apply --dry-run=server --filename -',
   });
 }
 
@@ -67,10 +67,10 @@ export async function checkRelease({ http, namespace }: CheckContext): Promise<F
   const seen = 'kubectl get clusterrolebinding meshpass-broker -o yaml';
   if (!binding) return ok('release', 'Meshpass is not installed.', seen);
   const other: string = binding.subjects?.[0]?.namespace ?? 'an unknown namespace';
-  const version = binding.metadata.labels?.['app.kubernetes.io/version'] ?? 'of an unknown version';
+  const version = binding.metadata.labels?.['app.kubernetes.io/version'] ?? '(unknown version)';
   if (other === namespace)
     return ok('release', `Meshpass ${version} is installed in ${namespace}: this is an upgrade.`, seen);
-  return wrong('release', `Meshpass ${version} is installed in ${other}, and a cluster has room for one.`, {
+  return wrong('release', `Meshpass ${version} is already installed in ${other}; a cluster can have only one.`, {
     seen,
     next: `Pass its namespace as --namespace to upgrade it, or remove it: ${pageUrl('docs/install/removal.md')}.`,
     command: `helm list --all-namespaces --filter meshpass`,

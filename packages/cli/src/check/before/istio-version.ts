@@ -13,16 +13,16 @@ export const TESTED_ISTIO: readonly string[] = ['1.31'];
 export async function checkIstioVersion(context: CheckContext): Promise<Findings> {
   const versions = await istiodVersions(context);
   const seen = `kubectl -n ${context.rootNamespace} get pods -l app=istiod -o wide`;
-  const tested = `Istio ${TESTED_ISTIO.join(', ')} is tested`;
+  const tested = `Meshpass is tested with Istio ${TESTED_ISTIO.join(', ')}`;
   if (versions.length === 0)
-    return unknown('istio', `No image of istiod in ${context.rootNamespace} has a version; ${tested}.`, {
+    return unknown('istio', `No istiod image in ${context.rootNamespace} has a version tag. ${tested}.`, {
       seen,
       command: 'istioctl version',
     });
   return versions.map((version) =>
     TESTED_ISTIO.some((one) => version === one || version.startsWith(`${one}.`))
-      ? ok('istio', `Istio ${version} is tested.`, seen)
-      : warning('istio', `Istio ${version} is not tested with Meshpass; ${tested}.`, {
+      ? ok('istio', `Istio ${version} is a tested release.`, seen)
+      : warning('istio', `Istio ${version} is not a tested release. ${tested}.`, {
           seen,
           next: 'Install a tested release, or try Meshpass on a test cluster first.',
         }),

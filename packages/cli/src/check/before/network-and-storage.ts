@@ -17,7 +17,7 @@ const ENGINES = ['anetd', 'antrea-agent', 'azure-npm', 'calico-node', 'canal', '
 export async function checkStorage({ http }: CheckContext, values: Values): Promise<Findings> {
   const { secret, embedded } = values?.database ?? {};
   if (secret)
-    return ok('storage', `The values name a PostgreSQL (database.secret: ${secret}), so no volume is needed.`);
+    return ok('storage', `The values configure PostgreSQL (database.secret: ${secret}), so no volume is needed.`);
   const path = '/apis/storage.k8s.io/v1/storageclasses';
   const wanted = embedded?.storageClass;
   const otherwise = {
@@ -28,13 +28,13 @@ export async function checkStorage({ http }: CheckContext, values: Values): Prom
   if (wanted)
     return (await read(http, `${path}/${encodeURIComponent(wanted)}`))
       ? [ok('storage', `StorageClass ${wanted} exists.`, otherwise.seen)]
-      : [wrong('storage', `There is no StorageClass ${wanted} (database.embedded.storageClass).`, otherwise)];
+      : [wrong('storage', `StorageClass ${wanted} does not exist (database.embedded.storageClass).`, otherwise)];
   const isDefault = ({ metadata }: Seen) =>
     Object.entries(metadata.annotations ?? {}).some(([key, value]) => DEFAULT_CLASS.test(key) && value === 'true');
   const found = (await list(http, path)).find(isDefault);
   return found
     ? [ok('storage', `StorageClass ${found.metadata.name} is the default.`, otherwise.seen)]
-    : [wrong('storage', 'There is no default StorageClass for the embedded store, and no database.secret.', otherwise)];
+    : [wrong('storage', 'The embedded store has no default StorageClass, and database.secret is not set.', otherwise)];
 }
 
 /**
@@ -51,11 +51,11 @@ export async function checkLoadBalancer({ http }: CheckContext, values: Values):
   if (served) return ok('load-balancer', `Service ${nameOf(served)} has an address from a load balancer.`, seen);
   const says =
     services.length === 0
-      ? 'No Service of type LoadBalancer exists, so it cannot be seen whether the cluster assigns addresses.'
-      : `None of the ${services.length} Services of type LoadBalancer has an address, ${nameOf(services[0]!)} for example.`;
+      ? 'No Service of type LoadBalancer exists, so it is unknown whether the cluster assigns addresses.'
+      : `None of the ${services.length} Services of type LoadBalancer has an address (for example, ${nameOf(services[0]!)}).`;
   return unknown('load-balancer', says, {
     seen,
-    next: 'Clouds assign them; other clusters need MetalLB or the like, or broker.service.type and edge.service.type.',
+    next: 'Cloud providers assign addresses. On other clusters, install MetalLB or similar, or set broker.service.type and edge.service.type.',
   });
 }
 
@@ -64,10 +64,10 @@ export async function checkNetworkPolicy({ http }: CheckContext, values: Values)
   if (values?.networkPolicies?.enabled === false)
     return warning(
       'network-policy',
-      'Switched off: any Pod will reach the mesh gateway and the listeners of operators.',
+      'NetworkPolicies are disabled, so any Pod can reach the mesh gateway and the operator listeners.',
       {
-        seen: 'networkPolicies.enabled of the values',
-        next: 'Leave networkPolicies.enabled out, if the cluster has an engine.',
+        seen: 'networkPolicies.enabled in the values',
+        next: 'Remove networkPolicies.enabled from the values if the cluster enforces NetworkPolicies.',
       },
     );
   const sets = await list(http, '/apis/apps/v1/daemonsets');
@@ -76,10 +76,10 @@ export async function checkNetworkPolicy({ http }: CheckContext, values: Values)
   if (engine) return ok('network-policy', `DaemonSet ${nameOf(engine)} enforces NetworkPolicies.`, seen);
   return unknown(
     'network-policy',
-    'No known engine runs as a DaemonSet, so it cannot be seen whether one enforces NetworkPolicies.',
+    'No known engine runs as a DaemonSet, so it is unknown whether NetworkPolicies are enforced.',
     {
       seen,
-      next: `Ask the provider of the cluster: without an engine, any Pod reaches the mesh gateway. Engines of clouds: ${pageUrl('docs/install/clouds.md')}.`,
+      next: `Ask your cluster provider. Without an engine, any Pod can reach the mesh gateway. Engines by cloud: ${pageUrl('docs/install/clouds.md')}.`,
     },
   );
 }
