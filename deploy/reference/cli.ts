@@ -16,7 +16,7 @@ Conventions, for every command:
   \`error_description\`.
 - Exit codes: ${exitCodes(EXIT_CODES)}.
   A command with other meanings lists them. Code 4 means that a question about policy cannot be answered, because a deciding policy
-  is not understood ([evaluator](evaluator.md)).
+  cannot be evaluated ([evaluator](evaluator.md)).
 - A bare \`meshpass\` or group (\`meshpass policy\`) prints its help and exits with 0.
 - \`--output json\` prints one JSON document; \`audit tail\` prints one per row and line. \`audit export\` prints the
   lines that \`--form\` names in any case. Members are in \`snake_case\`. Some older members are there in

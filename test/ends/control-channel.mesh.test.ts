@@ -65,7 +65,7 @@ it('renews the lease by the edge, and reports that', async () => {
   const { lease, session } = await leasedBy('channel');
   expect(lease.since).toBeGreaterThan(0);
   expect((await dataPath.lab.exec('workspace', ['meshpass', 'status'])).stdout).toContain(
-    'Lease renewed by the control channel of an edge since',
+    "Lease renewed through an edge's control channel since",
   );
   // Three leases later it is the same session, and its way has not changed.
   await new Promise((resolve) => setTimeout(resolve, 13_000));

@@ -129,7 +129,7 @@ it('is known to the drill, which notes what lives inside and finds the rest dead
     return JSON.parse(stdout) as DrillReport;
   };
   const byDeny = ({ rows }: DrillReport) =>
-    rows.filter(({ how }) => /^SVID lives until 20.*: this broker denies revoked sessions only/.test(how));
+    rows.filter(({ how }) => /^SVID is valid until 20.*: this broker denies only revoked sessions/.test(how));
 
   const goodbye = await drill('goodbye');
   expect(failedRows(goodbye)).toEqual([]);

@@ -133,7 +133,7 @@ it.concurrent.each(PROVIDERS)(
     measure(name, 'disabled: the first refused call', Date.now() - disabled);
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      new RegExp(`${issuer} does not confirm you any more: run meshpass login\\. +\\[operator_unconfirmed\\]`),
+      new RegExp(`${issuer} no longer confirms your identity: run meshpass login\\. +\\[operator_unconfirmed\\]`),
     );
     await admins[issuer].enable(BOB);
     await bob.login();

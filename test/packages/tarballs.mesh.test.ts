@@ -132,7 +132,7 @@ describe('the packed packages', () => {
       },
     );
     expect(status).toBe(2);
-    expect(stderr).toMatch(/^meshpass needs Node\.js 24 or later; .* is v20\.1\.0\. .*\n$/);
+    expect(stderr).toMatch(/^meshpass requires Node\.js 24 or later, but .* is v20\.1\.0\. .*\n$/);
   });
 });
 

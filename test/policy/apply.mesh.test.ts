@@ -112,7 +112,7 @@ describe('a pull request', () => {
 describe('a push to main', () => {
   it('applies, and the file on disk counts no more', async () => {
     const { code, printed } = await policy(MAIN, 'apply', '--access', file);
-    expect(printed).toContain('Applied: in force now.');
+    expect(printed).toContain('Applied, and now in effect.');
     expect(code).toBe(0);
     const row = (await applied()).findLast(({ outcome, detail }) => outcome === 'allowed' && detail !== null);
     expect(row).toMatchObject({ subject: expect.stringContaining('acme/payments-api') });

@@ -102,9 +102,9 @@ describe('the explanation of a call before it is made', () => {
     ['refused', 'DELETE', 'http://orders.shop:8080/orders/1', 403, 'does not allow DELETE /orders/1'],
     ['refused', 'GET', 'http://orders.shop:8080/admin', 403, 'does not allow GET /admin'],
     ['refused', 'GET', 'http://orders.shop:8080/orders/../admin', 403, 'does not allow GET /admin'],
-    ['refused', 'GET', 'http://orders.shop:9090/', 0, 'no grant of this session contains port 9090'],
-    ['refused', 'GET', 'http://web.dev:8080/', 0, 'no grant of this session contains web.dev:8080'],
-    ['refused', 'GET', 'http://nobody.nowhere:8080/', 0, 'no grant of this session contains nobody.nowhere:8080'],
+    ['refused', 'GET', 'http://orders.shop:9090/', 0, 'no grant in this session contains port 9090'],
+    ['refused', 'GET', 'http://web.dev:8080/', 0, 'no grant in this session contains web.dev:8080'],
+    ['refused', 'GET', 'http://nobody.nowhere:8080/', 0, 'no grant in this session contains nobody.nowhere:8080'],
   ])('%s: %s %s gets %i', async (verdict, method, url, status, reason) => {
     const { code, stdout } = await explain(url, '--method', method);
     expect(stdout).toMatch(new RegExp(`^${verdict}: `));

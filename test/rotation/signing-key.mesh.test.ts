@@ -170,7 +170,7 @@ describe('the key that signs tokens', () => {
     const began = performance.now();
     const { code, stdout } = await meshpass('--revoke-now', '--yes', '--reason', 'stolen');
     expect(code).toBe(0);
-    expect(stdout).toContain(`Key ${ahead} signs from now on. Dropped: ${kid}`);
+    expect(stdout).toContain(`Key ${ahead} now signs tokens. Dropped: ${kid}`);
     await until(
       () => answerTo(token),
       (status) => status === 401,

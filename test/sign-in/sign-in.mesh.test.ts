@@ -79,7 +79,7 @@ it('opens no session with the proof alone, and explain names the missing sign-in
   expect(await call()).toBe('403');
   const why = await meshpass('explain', 'http://orders.shop:8080/whoami');
   expect(why.code).toBe(1);
-  expect(why.stdout).toContain('both lacks a sign-in at okta: meshpass sign-in --issuer okta');
+  expect(why.stdout).toContain('both requires a sign-in at okta: meshpass sign-in --issuer okta');
 });
 
 it('opens no session with a sign-in alone, nor with one of another person’s groups', async () => {

@@ -8,7 +8,7 @@ const NODE_MAJOR = 24;
 // No `await` at the top level: the single executable runs this as CommonJS.
 if (Number.parseInt(process.version.slice(1), 10) < NODE_MAJOR) {
   console.error(
-    `meshpass needs Node.js ${NODE_MAJOR} or later; ${process.execPath} is ${process.version}. Install a newer one, or put it first in PATH.`,
+    `meshpass requires Node.js ${NODE_MAJOR} or later, but ${process.execPath} is ${process.version}. Install a newer version, or put it first in PATH.`,
   );
   process.exitCode = 2;
 } else {

@@ -18,7 +18,7 @@ export const TREE: Group = {
       up: { summary: 'Join the mesh with your own identity.', load: () => import('./commands/up.ts') },
       down: { summary: 'Leave the mesh: the session ends at once.', load: () => import('./commands/down.ts') },
       status: {
-        summary: 'Show who you are, what you may reach and until when.',
+        summary: 'Show who you are, what you can reach, and until when.',
         load: () => import('./commands/status.ts'),
       },
       explain: {
@@ -30,43 +30,43 @@ export const TREE: Group = {
         load: () => import('./commands/approvals/request.ts'),
       },
       requests: {
-        summary: 'Show your requests, requests to answer, and grants that you can request.',
+        summary: 'Show your requests, requests to answer, and grants you can request.',
         load: () => import('./commands/approvals/requests.ts'),
       },
       approve: {
-        summary: "Approve another person's request, also as an operator.",
+        summary: "Approve another person's request, from a workspace or as an operator.",
         load: () => import('./commands/approvals/approve.ts'),
       },
       deny: {
-        summary: "Deny another person's request, also as an operator.",
+        summary: "Deny another person's request, from a workspace or as an operator.",
         load: () => import('./commands/approvals/deny.ts'),
       },
       review: {
-        summary: "Review another person's emergency, also as an operator.",
+        summary: "Review another person's emergency, from a workspace or as an operator.",
         load: () => import('./commands/approvals/review.ts'),
       },
       'sign-in': {
         summary: "Add a sign-in at your company's identity provider to the session.",
         load: () => import('./commands/sign-in.ts'),
       },
-      'sign-out': { summary: 'End the sign-ins of the session.', load: () => import('./commands/sign-out.ts') },
+      'sign-out': { summary: "End the session's sign-ins.", load: () => import('./commands/sign-out.ts') },
       env: {
-        summary: 'Print the settings for proxy and kubectl for a shell.',
+        summary: 'Print proxy and kubectl settings for a shell.',
         load: () => import('./commands/env.ts'),
       },
       token: { summary: 'Print an ID token for another audience.', load: () => import('./commands/token.ts') },
       'kubectl-credential': {
-        summary: 'Print a token of this session for kubectl.',
+        summary: 'Print a kubectl token for this session.',
         load: () => import('./commands/kubectl-credential.ts'),
       },
       doctor: {
-        summary: 'Check the requirements of joining the mesh, step by step.',
+        summary: 'Check the requirements for joining the mesh, step by step.',
         load: () => import('./commands/doctor.ts'),
       },
     }),
     ...under('Policy', {
       access: {
-        summary: 'Work on the access file.',
+        summary: 'Work with the access file.',
         examples: ['meshpass access check access.yaml'],
         page: 'docs/access-file.md',
         children: {
@@ -77,7 +77,7 @@ export const TREE: Group = {
         },
       },
       policy: {
-        summary: 'Lint, query, test, compare and apply policies of the mesh.',
+        summary: 'Lint, query, test, compare and apply mesh policies.',
         examples: ['meshpass policy lint mesh/'],
         page: 'docs/policy.md',
         children: {
@@ -107,11 +107,11 @@ export const TREE: Group = {
             load: () => import('./commands/policy/compile.ts'),
           },
           plan: {
-            summary: 'Show what a change of the access file does.',
+            summary: 'Show what a change to the access file does.',
             load: () => import('./commands/policy/plan.ts'),
           },
           apply: {
-            summary: 'Plan an access file at the broker and apply exactly that plan.',
+            summary: 'Have the broker plan an access file, and apply exactly that plan.',
             load: () => import('./commands/policy/apply.ts'),
           },
           history: {
@@ -129,7 +129,7 @@ export const TREE: Group = {
       login: { summary: 'Sign in as an operator.', load: () => import('./commands/login/login.ts') },
       logout: { summary: 'Sign out as an operator.', load: () => import('./commands/login/logout.ts') },
       whoami: {
-        summary: 'Show who you are as an operator, and what you may do.',
+        summary: 'Show your operator identity and what you may do.',
         load: () => import('./commands/login/whoami.ts'),
       },
       sessions: {
@@ -142,11 +142,11 @@ export const TREE: Group = {
         },
       },
       approvals: {
-        summary: 'List and revoke approvals of all sessions.',
+        summary: 'List and revoke approvals for all sessions.',
         examples: ['meshpass approvals list'],
         page: 'docs/access/approvals.md',
         children: {
-          list: { summary: 'List requests of all sessions.', load: () => import('./commands/approvals/list.ts') },
+          list: { summary: 'List requests from all sessions.', load: () => import('./commands/approvals/list.ts') },
           show: { summary: 'Show one request.', load: () => import('./commands/approvals/show.ts') },
           revoke: { summary: 'Revoke an approval.', load: () => import('./commands/approvals/revoke.ts') },
         },
@@ -157,7 +157,7 @@ export const TREE: Group = {
         page: 'docs/install/operators.md',
         children: {
           list: { summary: 'List signed-in operators.', load: () => import('./commands/operators/list.ts') },
-          close: { summary: 'End sessions of operators.', load: () => import('./commands/operators/close.ts') },
+          close: { summary: 'End operator sessions.', load: () => import('./commands/operators/close.ts') },
           roles: { summary: 'Show what each role may do.', load: () => import('./commands/operators/roles.ts') },
         },
       },
@@ -188,7 +188,7 @@ export const TREE: Group = {
         },
       },
       drill: {
-        summary: 'Prove that no credential of a session works after its end.',
+        summary: 'Prove that no session credential works after the session ends.',
         load: () => import('./commands/drill.ts'),
       },
     }),
@@ -203,7 +203,7 @@ export const TREE: Group = {
         load: () => import('./commands/check.ts'),
       },
       'github-app': {
-        summary: 'Create the GitHub App of a broker, and check it.',
+        summary: "Create and check a broker's GitHub App.",
         examples: ['meshpass github-app create --organization acme'],
         page: 'docs/github/app.md',
         children: {
@@ -212,18 +212,18 @@ export const TREE: Group = {
             load: () => import('./commands/github-app/create.ts'),
           },
           check: {
-            summary: 'Check key, installations and permissions of the App.',
+            summary: "Check the App's key, installations and permissions.",
             load: () => import('./commands/github-app/check.ts'),
           },
         },
       },
       keys: {
-        summary: 'Create the keys of a broker.',
+        summary: "Create a broker's keys.",
         examples: ['meshpass keys create --help'],
         page: 'docs/rotation.md',
         children: {
           create: {
-            summary: 'Create the Secret that stores the keys of brokers.',
+            summary: 'Create the Secret that stores the broker keys.',
             load: () => import('./commands/keys/create.ts'),
           },
         },
@@ -232,11 +232,11 @@ export const TREE: Group = {
     }),
     ...under('More', {
       version: {
-        summary: 'Print the versions of this command and of a broker.',
+        summary: 'Print the versions of this command and a broker.',
         load: () => import('./commands/version.ts'),
       },
       completion: {
-        summary: 'Print the completion script of a shell.',
+        summary: 'Print a shell completion script.',
         load: async () => ({ command: (await import('./commands/completion.ts')).completionOf(() => TREE) }),
       },
     }),

@@ -11,9 +11,9 @@ import { askApprovals } from './agent.ts';
 
 /** Flags that select an operator's identity. */
 export const answererFlags = {
-  operator: text('<url>', "origin of the broker's operator listener: answer as an operator", {
+  operator: text('<url>', "origin of the broker's operator listener, to answer as an operator", {
     env: 'MESHPASS_OPERATOR',
-    defaultText: `the session of the workspace; without an agent, ${OPERATOR_ORIGIN}`,
+    defaultText: `the workspace session, or ${OPERATOR_ORIGIN} if no agent is running`,
   }),
   caFile: operatorFlags.caFile,
 };
@@ -33,7 +33,7 @@ export async function sendAnswer(
   if (operator === undefined && !readOperatorSession(OPERATOR_ORIGIN, process.env))
     throw new MeshpassError(
       'agent_not_running',
-      'No agent runs here, and no operator is signed in: run meshpass up in a workspace, or meshpass login as an operator.',
+      'No agent is running and no operator is signed in. Run meshpass up in a workspace, or meshpass login as an operator.',
     );
   const call = operatorClient({ operator: operator ?? OPERATOR_ORIGIN, caFile }, process.env);
   return (await call('POST', `/admin${ORDER_PATHS[change.act]}`, change.order)) as ApprovalRequest;

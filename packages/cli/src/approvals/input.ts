@@ -8,7 +8,7 @@ import { MeshpassError } from '@meshpass/identity/error';
  */
 export function readRequestId(id: string, list = 'meshpass requests'): string {
   if (/^[0-9a-f]{24}$/.test(id)) return id;
-  throw new MeshpassError('usage', `"${id}" is not a request id, which has 24 characters: run ${list} to see the ids.`);
+  throw new MeshpassError('usage', `"${id}" is not a request ID (24 characters). Run ${list} to list the IDs.`);
 }
 
 /**
@@ -17,7 +17,7 @@ export function readRequestId(id: string, list = 'meshpass requests'): string {
  */
 export function readReason(reason: string): string {
   if (reason.trim() !== '') return reason;
-  throw new MeshpassError('usage', '--reason is empty: give a reason.');
+  throw new MeshpassError('usage', '--reason must not be empty.');
 }
 
 /**
@@ -27,6 +27,6 @@ export function readReason(reason: string): string {
  */
 export function readDuration(text: string, flag: string): number {
   const match = /^([1-9][0-9]{0,5})([smh])$/.exec(text);
-  if (!match) throw new MeshpassError('usage', `${flag} is a duration such as 90s, 30m or 2h, not ${text}.`);
+  if (!match) throw new MeshpassError('usage', `${flag} must be a duration such as 90s, 30m or 2h, not ${text}.`);
   return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
 }

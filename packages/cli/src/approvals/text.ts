@@ -24,13 +24,13 @@ export function requestText(request: ApprovalRequest, now: number): string {
   const { id, grant, person, seconds, reason, answers, needed, emergency } = request;
   const given = answers.filter(({ decision }) => decision === 'approve').length;
   const state = {
-    pending: `waits for ${needed - given === 1 ? 'an approval' : `${needed - given} approvals`}, until ${clock(request.answer_by)}`,
-    approved: `${emergency ? 'taken in an emergency' : 'approved'} until ${clock(request.until ?? now)}`,
+    pending: `waiting for ${needed - given === 1 ? 'an approval' : `${needed - given} approvals`} until ${clock(request.answer_by)}`,
+    approved: `${emergency ? 'granted in an emergency' : 'approved'} until ${clock(request.until ?? now)}`,
     denied: 'denied',
     withdrawn: 'withdrawn',
     expired: 'not answered in time',
-    ended: emergency ? 'taken in an emergency, ended' : 'ended',
-    revoked: 'taken back',
+    ended: emergency ? 'granted in an emergency, ended' : 'ended',
+    revoked: 'revoked',
   }[request.state];
   return [
     `${id}  ${grant} for ${durationText(seconds)}, ${person.login} (${person.issuer}): ${state}${reason === undefined ? '' : ` - ${reason}`}`,
@@ -45,11 +45,11 @@ export function requestText(request: ApprovalRequest, now: number): string {
 
 function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readonly string[] {
   const waits = {
-    open: [`  to be reviewed by another person until ${clock(by)}`],
+    open: [`  awaiting review by another person until ${clock(by)}`],
     overdue: [`  review overdue since ${clock(by)}`],
     accepted: [],
     objected: [],
-    void: ['  was not granted after all'],
+    void: ['  the grant never took effect'],
   }[state];
   return [
     ...reviews.map(
@@ -74,7 +74,7 @@ export function overviewText(overview: ApprovalsResponse, now: number, contact?:
       own.map((one) => requestText(one, now)),
     ),
     ...lines(
-      'Requests that you may answer (meshpass approve ID, meshpass deny ID):',
+      'Requests you can answer (meshpass approve ID, meshpass deny ID):',
       toAnswer.map((one) => requestText(one, now)),
     ),
     ...lines(
@@ -85,7 +85,7 @@ export function overviewText(overview: ApprovalsResponse, now: number, contact?:
     ...offersText(requestable),
   ];
   if (text.length > 0) return text.join('\n');
-  return `No requests, and no grant that you can request.${contact === undefined ? '' : ` For access, ask ${contact}.`}`;
+  return `No requests, and no grants you can request.${contact === undefined ? '' : ` For access, ask ${contact}.`}`;
 }
 
 /** Formats the grants that can be requested, for `status`, `up` and `explain`. */
@@ -107,7 +107,7 @@ export function requestableText(offer: RequestableGrant): string {
   const asked = `  ${grant}, with ${approval}: meshpass request ${grant} --for ${durationText(seconds)}${reason ? ' --reason "WHY"' : ''}`;
   if (!emergency) return asked;
   const how = emergency.barred ?? `${emergency.review}: meshpass request ${grant} --emergency --reason "WHY"`;
-  return `${asked}\n    in an emergency without it, ${emergency.barred === undefined ? '' : 'not now. '}${how}`;
+  return `${asked}\n    in an emergency, without approval: ${emergency.barred === undefined ? '' : 'not now. '}${how}`;
 }
 
 function clock(unixSeconds: number): string {

@@ -34,7 +34,7 @@ export async function ask(url: string, { method, headers, body, ca, servername }
   const request = url.startsWith('http://') ? requestPlain : requestTls;
   const stop = new AbortController();
   // A timeout for the whole response, because a server that sends a byte now and then is never idle.
-  const late = setTimeout(() => stop.abort(new Error(`no answer from ${url} in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
+  const late = setTimeout(() => stop.abort(new Error(`no reply from ${url} in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
   const more = { ...(ca !== undefined && { ca }), ...(servername !== undefined && { servername }) };
   try {
     const sent = request(url, { method, headers: { ...headers }, signal: stop.signal, ...more });
@@ -57,7 +57,7 @@ export async function ask(url: string, { method, headers, body, ca, servername }
 export async function askBroker(base: string, path: string, ca: string | undefined, hint = ''): Promise<Answer> {
   return await ask(base + path, { method: 'GET', ca }).catch((cause: NodeJS.ErrnoException) => {
     const why = tlsFailure(cause)?.what ?? cause.code ?? cause.message;
-    const message = `The broker ${base} cannot be reached (${why}).${hint}`;
+    const message = `Cannot reach the broker at ${base} (${why}).${hint}`;
     throw new MeshpassError('agent_broker_unreachable', message, { cause });
   });
 }

@@ -63,7 +63,7 @@ export function createSend(options: Destination, authorize: Authorize, patienceM
     const request = url.protocol === 'https:' ? httpsRequest : httpRequest;
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const sent = request(url, { method, headers, agent: false, timeout: patienceMs, ...(ca && { ca }) }, resolve);
-      sent.on('timeout', () => sent.destroy(new Error(`no answer in ${patienceMs / 1000} s`)));
+      sent.on('timeout', () => sent.destroy(new Error(`no response in ${patienceMs / 1000} s`)));
       sent.on('error', (cause) => reject(unreachable(options, cause)));
       sent.end(content);
     });
@@ -117,7 +117,7 @@ async function bodyOf(response: IncomingMessage): Promise<Readonly<Record<string
 
 /** Builds the error for a broker that does not answer. */
 export function unreachable({ operator }: Destination, cause: unknown): MeshpassError {
-  const message = `No broker answers at ${new URL(operator).origin}. If this is a port-forward, it ends when the active broker changes.`;
+  const message = `No broker is responding at ${new URL(operator).origin}. A port-forward ends when the active broker changes.`;
   return new MeshpassError('agent_broker_unreachable', message, { cause });
 }
 

@@ -11,7 +11,7 @@ import { askBroker, notABroker } from './ask.ts';
  */
 export async function brokerVersion(broker: string, ca: string | undefined): Promise<string> {
   if (!broker.startsWith('https://') || !URL.canParse(broker))
-    throw new MeshpassError('usage', `--broker is ${broker}: give an https:// URL.`);
+    throw new MeshpassError('usage', `--broker must be an https:// URL, not ${broker}.`);
   const base = new URL(broker).href.replace(/\/+$/, '');
   const answer = await askBroker(base, '/version', ca);
   const version = (answer.json as { version?: unknown } | undefined)?.version;

@@ -22,8 +22,8 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 /** Default meanings of exit codes. `unknown` occurs only in commands that define it. */
 export const EXIT_CODES: Readonly<Partial<Record<ExitCode, string>>> = {
   0: 'done',
-  1: 'refused or failed',
-  2: 'wrong flags, arguments or configuration',
+  1: 'rejected or failed',
+  2: 'invalid flags, arguments or configuration',
   3: 'a required component does not respond; try again',
 };
 

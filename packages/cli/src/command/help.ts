@@ -17,7 +17,7 @@ export function flagText({ summary, choices, isRequired, default: value, default
 }
 
 /** Meaning of exit code 4, which only policy queries use. */
-export const UNKNOWN = 'policy commands: unknown, because a deciding policy is not understood';
+export const UNKNOWN = 'policy commands: unknown, because a deciding policy cannot be evaluated';
 
 /** Formats the help that follows a command's flags, or a group's commands. */
 export function afterHelp(command: Pick<Command, 'exitCodes' | 'env' | 'examples' | 'page'>): string {
@@ -34,7 +34,7 @@ export function afterHelp(command: Pick<Command, 'exitCodes' | 'env' | 'examples
     'Examples:',
     ...command.examples.map((line) => `  ${line}`),
     '',
-    `More: ${pageUrl(command.page)}. Every error has a [code], which ${pageUrl('docs/troubleshooting.md')} explains.`,
+    `More: ${pageUrl(command.page)}. Every error has a [code], explained in ${pageUrl('docs/troubleshooting.md')}.`,
   ].join('\n');
 }
 

@@ -33,7 +33,7 @@ export function wholeNumber(text: string, flag: string): number {
  */
 export function portNumber(text: string, flag: string): number {
   if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535)
-    throw new MeshpassError('usage', `${flag} must be 0 to 65535, not "${text}".`);
+    throw new MeshpassError('usage', `${flag} must be a port from 0 to 65535, not "${text}".`);
   return Number(text);
 }
 

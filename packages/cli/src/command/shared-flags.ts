@@ -3,7 +3,7 @@ import { choice, inEnvironment, label, objectName, text, wholeNumber } from './f
 
 export const output = choice(['text', 'json'], 'output format', { value: '<format>', default: 'text' });
 
-const caFile = text('<file>', 'CA certificates of broker and edge, PEM', {
+const caFile = text('<file>', 'CA certificates for the broker and edge, PEM', {
   env: 'MESHPASS_CA_FILE',
   defaultText: 'the system CAs',
 });
@@ -13,19 +13,19 @@ export const broker = text('<url>', 'public URL of the broker, https://...', { e
 export const OPERATOR_ORIGIN = 'http://127.0.0.1:9090';
 export const TOKEN_VARIABLE = 'MESHPASS_OPERATOR_TOKEN';
 export const STATE_ENV = {
-  MESHPASS_STATE_DIR: 'directory of operator sessions, instead of meshpass in XDG_STATE_HOME or ~/.local/state',
+  MESHPASS_STATE_DIR: 'directory for operator sessions, instead of meshpass in XDG_STATE_HOME or ~/.local/state',
 };
 export const TOKEN_ENV = {
-  [TOKEN_VARIABLE]: 'the operator token itself, instead of a file; accepted if break-glass is on',
+  [TOKEN_VARIABLE]: 'the operator token itself, instead of a file; accepted only if break-glass is on',
   ...STATE_ENV,
 };
 
 const operatorToken = text(
   '<file>',
-  'file with the operator token, instead of the session of meshpass login; accepted if break-glass is on',
+  'file with the operator token, instead of the meshpass login session; accepted only if break-glass is on',
   {
     env: 'MESHPASS_OPERATOR_TOKEN_FILE',
-    defaultText: `${TOKEN_VARIABLE}, else the session`,
+    defaultText: `${TOKEN_VARIABLE}, or else the session`,
   },
 );
 
@@ -42,7 +42,7 @@ export const operatorFlags = inEnvironment({
 export const proofFlags = inEnvironment({
   broker,
   caFile,
-  proofFile: text('<file>', 'file with an OIDC ID token', { defaultText: 'found in the workspace' }),
+  proofFile: text('<file>', 'file with an OIDC ID token', { defaultText: 'detected in the workspace' }),
   audience: text('<name>', 'audience of the ID token, if the agent requests it itself', { defaultText: 'meshpass' }),
 });
 
@@ -50,7 +50,7 @@ export const AGENT_ENV = { MESHPASS_RUNTIME_DIR: "directory of the agent's socke
 export const HOSTS_ENV = { MESHPASS_HOSTS_FILE: 'hosts file to write, instead of /etc/hosts' };
 
 export const accessFile = text('<file>', 'the access file', { env: 'MESHPASS_ACCESS', required: true });
-export const kubeconfig = text('<file>', 'kubeconfig of a live cluster to read', { env: 'MESHPASS_KUBECONFIG' });
+export const kubeconfig = text('<file>', 'kubeconfig for a live cluster to read', { env: 'MESHPASS_KUBECONFIG' });
 export const tokenAudience = text('<name>', 'audience of identity tokens', {
   env: 'MESHPASS_TOKEN_AUDIENCE',
   default: 'meshpass',
@@ -65,10 +65,10 @@ export const gatewayFlags = inEnvironment({
 
 /** Locations of the newest audit log checkpoint, in addition to the store. */
 export const checkpointFlags = inEnvironment({
-  auditCheckpoint: text('<file>', 'newest checkpoint of the audit log; shared by the brokers of one database', {
+  auditCheckpoint: text('<file>', 'latest audit log checkpoint, shared by all brokers that use the same database', {
     defaultText: 'audit-checkpoint in --data',
   }),
-  auditCheckpointConfigmap: objectName('<namespace/name>', 'also store the newest checkpoint in this ConfigMap'),
+  auditCheckpointConfigmap: objectName('<namespace/name>', 'also store the latest checkpoint in this ConfigMap'),
 });
 
 export const auditKey = text('<file>', 'Ed25519 keys that sign the audit log, PEM', {
@@ -76,7 +76,7 @@ export const auditKey = text('<file>', 'Ed25519 keys that sign the audit log, PE
   defaultText: 'audit-key.pem in --data',
 });
 
-export const databaseUrl = text('<url>', 'PostgreSQL, instead of the embedded store', {
+export const databaseUrl = text('<url>', 'PostgreSQL database, instead of the embedded store', {
   env: 'DATABASE_URL',
   isSecret: true,
 });

@@ -12,7 +12,8 @@ export function usageError(thrown: CommanderError, path: string, command: Comman
   const message = thrown.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
   const flags = Object.entries(command?.flags ?? {});
   const env = flags.find(([name, flag]) => message.includes(`'${longOf(name, flag)} ${flag.value}'`))?.[1].env;
-  const wrong = thrown.code === 'commander.missingMandatoryOptionValue' && env ? `${message}, nor ${env} set` : message;
+  const wrong =
+    thrown.code === 'commander.missingMandatoryOptionValue' && env ? `${message}, and ${env} is not set` : message;
   const sentence = wrong.charAt(0).toUpperCase() + wrong.slice(1);
   return new MeshpassError('usage', `${sentence.replace(/[.]$/, '')}. See ${path} --help.`);
 }

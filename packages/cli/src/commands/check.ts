@@ -14,21 +14,21 @@ import { readChartValues } from '../input/chart-values.ts';
 
 export const command = defineCommand({
   about:
-    'For operators, before an installation or an upgrade (--before), after it, and when something is wrong; in a Codespace use meshpass doctor. The command changes nothing. Each finding has the problem, how it was found, and a command that fixes it or shows more.',
+    'For operators: run it before an installation or upgrade (--before), after it, and when something is wrong. In a Codespace, use meshpass doctor. The command changes nothing. Each finding reports the problem, how it was found, and a command that fixes it or shows more.',
   flags: {
-    before: toggle('check what an installation or an upgrade needs: the cluster, the mesh, and your rights'),
-    access: text('<file>', 'with --before: the access file; checks the services that it grants'),
-    values: text('<file>', "with --before: the chart's values; checks what they name"),
+    before: toggle('check what an installation or upgrade requires: the cluster, the mesh, and your permissions'),
+    access: text('<file>', 'with --before: access file whose granted services to check'),
+    values: text('<file>', 'with --before: chart values to check'),
     kubeconfig: { ...kubeconfig, defaultText: 'KUBECONFIG, or ~/.kube/config' },
     namespace: text('<name>', 'namespace of the release', { env: 'MESHPASS_NAMESPACE', default: 'meshpass-system' }),
     rootNamespace: text('<name>', "Istio's root namespace", {
       env: 'MESHPASS_ROOT_NAMESPACE',
       default: 'istio-system',
     }),
-    istiodService: text('<service>', 'Service of istiod; istiod-REVISION for a revision', { default: 'istiod' }),
+    istiodService: text('<service>', "istiod's Service; istiod-REVISION for a revision", { default: 'istiod' }),
     ...gatewayFlags,
     gitops: toggle('the broker was started with --gitops', { env: 'MESHPASS_GITOPS' }),
-    operator: text('<url>', "origin of the broker's operator listener, to query database and readiness", {
+    operator: text('<url>', "origin of the broker's operator listener, to check the database and readiness", {
       env: 'MESHPASS_OPERATOR',
     }),
     brokerAddress: address('<host:port>', 'public address of the broker, to check its certificate there'),
@@ -42,7 +42,7 @@ export const command = defineCommand({
     0: 'no failures; there may be warnings',
     1: 'something is wrong or missing',
     3: 'a component does not respond; try again',
-    4: 'with --before: nothing is missing, but something cannot be seen',
+    4: 'with --before: nothing is missing, but something could not be checked',
   },
   examples: [
     'meshpass check --before --access access.yaml --values values.yaml',
@@ -68,9 +68,9 @@ export const command = defineCommand({
     output,
     ...options
   }) => {
-    if (before && !cluster) throw new MeshpassError('usage', '--before and --no-cluster exclude each other.');
+    if (before && !cluster) throw new MeshpassError('usage', '--before cannot be combined with --no-cluster.');
     if (!before && (access ?? values) !== undefined)
-      throw new MeshpassError('usage', '--access and --values need --before.');
+      throw new MeshpassError('usage', '--access and --values require --before.');
     const chart = values === undefined ? undefined : readChartValues(values);
     const outside = {
       operator,

@@ -10,7 +10,7 @@ import { completionScript, SHELLS, type Shell } from '../completion/script.ts';
 export function completionOf(tree: () => Group): Command {
   return defineCommand({
     about:
-      'The script knows every command, flag and fixed value of this version, and starts nothing while you type. bash and zsh: add `source <(meshpass completion SHELL)` to ~/.bashrc, or to ~/.zshrc after compinit. fish: write it to ~/.config/fish/completions/meshpass.fish.',
+      'The script completes every command, flag and fixed value of this version, and runs nothing while you type. For bash and zsh, add `source <(meshpass completion SHELL)` to ~/.bashrc, or to ~/.zshrc after compinit. For fish, write the script to ~/.config/fish/completions/meshpass.fish.',
     args: { shell: argument('bash, zsh or fish', SHELLS) },
     flags: {},
     examples: [

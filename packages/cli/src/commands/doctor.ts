@@ -10,7 +10,7 @@ import { runDoctor } from '../doctor/run.ts';
 
 export const command = defineCommand({
   about:
-    'Run it in the Codespace. If no agent runs, the command opens a session and ends it at once. Each failed check has a next step.',
+    'Run it in the Codespace. If no agent is running, the command opens a session and immediately ends it. Each failed check suggests a next step.',
   flags: {
     ...proofFlags,
     presencePort: wholeNumber('<port>', "port that answers the broker's presence challenges", {
@@ -21,7 +21,7 @@ export const command = defineCommand({
   },
   exitCodes: {
     0: 'every check passed',
-    1: 'a check failed; trying again changes nothing',
+    1: 'a check failed; retrying does not help',
     3: 'a check failed because a component does not respond; try again',
   },
   examples: ['meshpass doctor', 'meshpass doctor --output json'],
@@ -29,7 +29,7 @@ export const command = defineCommand({
   run: async ({ output, ...options }) => {
     const config = agentConfig(options, process.env);
     if (!config.broker.startsWith('https://'))
-      throw new MeshpassError('usage', `--broker is ${config.broker}: pass an https:// URL.`);
+      throw new MeshpassError('usage', `--broker must be an https:// URL, not ${config.broker}.`);
     const lines = await runDoctor({ config, ca: readCa(config.caFile), surroundings: realSurroundings, now: Date.now });
     return printFindings(lines, output, 'lines');
   },

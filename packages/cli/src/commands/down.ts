@@ -4,7 +4,7 @@ import { defineCommand } from '../command/define.ts';
 import { AGENT_ENV, HOSTS_ENV, output } from '../command/shared-flags.ts';
 
 export const command = defineCommand({
-  about: 'Also removes the files of a crashed agent. Exits with 0 if no agent runs.',
+  about: 'Also removes the files of a crashed agent. Exits with 0 if no agent is running.',
   flags: { output },
   env: { ...AGENT_ENV, ...HOSTS_ENV },
   examples: ['meshpass down'],

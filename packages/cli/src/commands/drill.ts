@@ -30,7 +30,7 @@ const flags = {
     default: 'goodbye',
   }),
   wait: wholeNumber('<seconds>', 'how long to wait for --cause outside', { default: '300' }),
-  rebuild: toggle('then open a new session of the same workspace, to show that it works while the old one stays dead'),
+  rebuild: toggle('then open a new session for the same workspace, to show that it works while the old one stays dead'),
   service: text('<host:port>', 'granted HTTP service to call', { defaultText: 'the first granted service' }),
   path: text('<path>', 'path to GET there', { defaultText: '/' }),
   ...operatorFlags,
@@ -43,8 +43,8 @@ const flags = {
   }),
   insideGateway: address('<host:port>', 'mesh gateway, if the drill runs inside the cluster'),
   insidePod: list('<service:port=host:port...>', 'pod of a granted service, if the drill runs inside the cluster'),
-  evidence: text('<file>', 'write the report here, signed by the broker; needs an operator (meshpass login)'),
-  verify: text('<file>', 'only verify and print a report that --evidence wrote'),
+  evidence: text('<file>', 'write the report here, signed by the broker; requires an operator (meshpass login)'),
+  verify: text('<file>', 'only verify and print a report written by --evidence'),
   jwks: text('<file>', "verify with these keys, instead of the broker's current ones"),
   output,
 };
@@ -52,7 +52,7 @@ type DrillFlags = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
   about:
-    'Opens a session, ends it, and tries all of its credentials and connections again at every layer. With an operator session (meshpass login) it can also close the session, check the store and have the report signed.',
+    'Opens a session, ends it, and tries all of its credentials and connections again at every layer. With an operator session (meshpass login), it can also close the session, check the store and have the report signed.',
   flags,
   exitCodes: { 0: 'nothing stale works', 1: 'something stale works, or the drill failed' },
   env: TOKEN_ENV,
@@ -69,12 +69,12 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
   const { broker: url, caFile, proofFile, audience, runtimeDirectory, presencePort } = config(flags);
   const broker = url.replace(/\/+$/, '');
   if (!broker.startsWith('https://'))
-    throw new MeshpassError('config_invalid', `--broker must begin with https://, not ${broker}.`);
+    throw new MeshpassError('config_invalid', `--broker must be an https:// URL, not ${broker}.`);
   const ca = readCa(caFile);
   if (existsSync(controlPath(runtimeDirectory)))
     throw new MeshpassError(
       'agent_already_running',
-      'The drill would end the session of the agent that runs here. Run it in a scratch Codespace, or run meshpass down first.',
+      'The drill would end the session of the agent running here. Run it in a scratch Codespace, or run meshpass down first.',
     );
   const isOperator =
     flags.operatorToken !== undefined ||
@@ -84,7 +84,7 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
     ['--cause admin', flags.cause === 'admin'],
     ['--evidence', flags.evidence !== undefined],
   ] as const)
-    if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} needs an operator: meshpass login.`);
+    if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} requires an operator. Run meshpass login.`);
   const call = isOperator ? operatorClient({ ...flags, caFile }, process.env) : undefined;
   // Called first, so that a wrong --operator or token fails before a session is opened and ended.
   await call?.('GET', '/admin/trust');
@@ -125,7 +125,7 @@ async function verify(flags: DrillFlags, file: string): Promise<ExitCode> {
     print(report, 'text');
     const { closed_at: closedAt, close_cause: cause } = witness.session;
     console.log(
-      `Signed by ${witness.broker} at ${witness.signed_at}; its store says: closed at ${closedAt} (${cause}).`,
+      `Signed by ${witness.broker} at ${witness.signed_at}; its store records: closed at ${closedAt} (${cause}).`,
     );
   }
   return failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
@@ -137,13 +137,13 @@ async function keysOf(flags: DrillFlags): Promise<unknown> {
     try {
       return JSON.parse(keys);
     } catch (cause) {
-      throw new MeshpassError('config_invalid', `${flags.jwks} is not a JWK Set.`, { cause });
+      throw new MeshpassError('config_invalid', `${flags.jwks} is not a valid JWK Set.`, { cause });
     }
   }
   if (!flags.broker)
     throw new MeshpassError(
       'config_invalid',
-      '--verify needs the keys that signed the report: --jwks FILE (offline), or --broker https://... to get them.',
+      '--verify requires the keys that signed the report. Pass --jwks FILE (offline), or --broker https://... to fetch them.',
     );
   const { broker, caFile } = config(flags);
   const base = broker.replace(/\/+$/, '');

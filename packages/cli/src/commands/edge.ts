@@ -14,7 +14,7 @@ const flags = inEnvironment({
     env: 'MESHPASS_EDGE_LISTEN',
     default: '0.0.0.0:443',
   }),
-  broker: text('<url,...>', 'URL of the broker; the URLs of all brokers, if there are several', { required: true }),
+  broker: text('<url,...>', 'URL of the broker, or the URLs of all brokers if there are several', { required: true }),
   brokerToken: text('<file>', 'ServiceAccount token with audience meshpass-broker', {
     env: 'MESHPASS_BROKER_TOKEN_FILE',
     required: true,
@@ -23,26 +23,26 @@ const flags = inEnvironment({
   brokerName: text('<name>', "DNS name in the broker's certificate", { defaultText: 'the host of --broker' }),
   stale: wholeNumber(
     '<seconds>',
-    'refuse and close everything once the broker has been silent for this long; until then the edge does not learn of ended sessions',
+    'reject and close all connections once the broker has been silent for this long; until then, the edge does not learn of ended sessions',
     { env: 'MESHPASS_EDGE_STALE', default: '600' },
   ),
   drain: wholeNumber(
     '<seconds>',
-    'after SIGTERM, serve until no tunnel is left, at most this long: agents move to other edges; a second signal ends the process at once',
+    'after SIGTERM, keep serving until no tunnels are left, for at most this long, while agents move to other edges; a second signal ends the process immediately',
     { env: 'MESHPASS_EDGE_DRAIN', default: '20' },
   ),
-  tlsCert: text('<file>', 'certificate chain of the edge, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_CERT' }),
-  tlsKey: text('<file>', 'key of the certificate, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_KEY' }),
+  tlsCert: text('<file>', 'certificate chain of the edge, PEM; always required', { env: 'MESHPASS_EDGE_TLS_CERT' }),
+  tlsKey: text('<file>', 'private key of the certificate, PEM; always required', { env: 'MESHPASS_EDGE_TLS_KEY' }),
   meshGateway: address(
     '<host:port>',
-    'the mesh gateway, the only address the edge dials beside --kubernetes-api; always needed',
+    'the mesh gateway, the only address the edge dials besides --kubernetes-api; always required',
   ),
   kubernetesApi: address(
     '<host:port>',
-    'the API server of Kubernetes, for kubectl in workspaces whose grants have roles',
-    { defaultText: 'this edge does not connect to it' },
+    'the Kubernetes API server, for kubectl in workspaces whose grants have roles',
+    { defaultText: 'the edge does not connect to it' },
   ),
-  operatorListen: address('<host:port>', 'probes and metrics of the edge, plain HTTP', {
+  operatorListen: address('<host:port>', 'edge probes and metrics, plain HTTP', {
     env: 'MESHPASS_EDGE_OPERATOR_LISTEN',
     defaultText: 'none',
   }),
@@ -61,7 +61,7 @@ export const command = defineCommand({
 async function edge(options: OptionsOf<typeof flags>): Promise<void> {
   const { tlsCert, tlsKey, meshGateway } = options;
   if (!tlsCert || !tlsKey || !meshGateway) {
-    throw new MeshpassError('usage', 'The edge needs --tls-cert, --tls-key and --mesh-gateway.');
+    throw new MeshpassError('usage', 'The edge requires --tls-cert, --tls-key and --mesh-gateway.');
   }
   const log = createLog('edge', options.logLevel);
   const directory = createDirectory({ clock: Date.now, staleMs: options.stale * 1000 });

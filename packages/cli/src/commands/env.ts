@@ -9,7 +9,7 @@ import { AGENT_ENV, output } from '../command/shared-flags.ts';
 export const command = defineCommand({
   flags: {
     container: toggle(
-      'for a container on a bridge: lines of an env file, with the address of `meshpass up --bridge-address`',
+      'print env-file lines for a container on a bridge, with the address from `meshpass up --bridge-address`',
     ),
     output,
   },

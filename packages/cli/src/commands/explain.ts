@@ -23,15 +23,15 @@ const flags = {
   method: text('<method>', 'HTTP method', { default: 'GET' }),
   header: list('<line>', 'header of the request, "NAME: VALUE"'),
   last: toggle('explain the last request that was refused here, instead of a URL'),
-  access: text('<file>', 'access file of a checkout: evaluate it, and print its lines', { env: 'MESHPASS_ACCESS' }),
-  patch: toggle('with --access: print its smallest change that allows the call, as a diff for git apply'),
-  grant: text('<name>', 'with --patch: the grant to change', { defaultText: 'the one that serves the call' }),
+  access: text('<file>', 'access file in a checkout to evaluate, with its lines', { env: 'MESHPASS_ACCESS' }),
+  patch: toggle('with --access: print the smallest change that allows the call, as a diff for git apply'),
+  grant: text('<name>', 'with --patch: the grant to change', { defaultText: 'the grant that serves the call' }),
   output,
 };
 
 export const command = defineCommand({
   about:
-    'Queries the running agent and makes no call. Prints for each hop whether the call passes, and why. A workspace does not know ' +
+    'Queries the running agent without making the call. Prints, for each hop, whether the call passes and why. A workspace cannot see ' +
     'other policies of the mesh, and the answer says so.',
   args,
   flags,
@@ -39,7 +39,7 @@ export const command = defineCommand({
   exitCodes: {
     0: 'allowed by everything that Meshpass decides; with --patch: a change is proposed',
     1: 'refused',
-    4: 'unknown: it depends on what this workspace does not know',
+    4: 'unknown: the answer depends on policies that this workspace cannot see',
   },
   examples: [
     'meshpass explain http://orders.shop:8080/orders/1',
@@ -57,7 +57,7 @@ export const command = defineCommand({
  */
 async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
   if (options.last && (options.method !== 'GET' || options.header.length > 0))
-    throw new MeshpassError('usage', '--last uses the method of the refused request: pass a URL for another call.');
+    throw new MeshpassError('usage', '--last uses the method of the refused request. Pass a URL for a different call.');
   const directory = runtimeDirectory(process.env);
   const { call, request } = options.last
     ? await lastRefused(directory, url)
@@ -66,7 +66,7 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
   const known = await askAgent<ExplainAnswer>(directory, { command: 'explain', call: wanted });
   const files = options.access === undefined ? undefined : readAccessFiles(options.access, '--access');
   if (options.patch) return printPatch(patchOf({ call, known, grant: options.grant }, files), call, options.output);
-  if (options.grant !== undefined) throw new MeshpassError('usage', '--grant is for --patch.');
+  if (options.grant !== undefined) throw new MeshpassError('usage', '--grant requires --patch.');
   const access = files?.access;
   const explanation = await explainCall({ call, known, access, resolves });
   const refused = explanation.verdict === 'refused';
@@ -89,7 +89,7 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
  * @throws MeshpassError `patch_refused`, `usage`
  */
 function patchOf(input: Omit<PatchInput, 'files'>, files: AccessFiles | undefined): Patch {
-  if (!files) throw new MeshpassError('usage', '--patch needs --access, the file to change.');
+  if (!files) throw new MeshpassError('usage', '--patch requires --access, the file to change.');
   return proposePatch({ ...input, files });
 }
 
@@ -118,7 +118,7 @@ async function lastRefused(directory: string, urls: readonly string[]): Promise<
   if (urls.length > 0) throw new MeshpassError('usage', 'Pass either a URL or --last, not both.');
   const { refusals } = await askAgent<AgentStatus>(directory, { command: 'status' });
   const { call, request } = refusals.find((one) => one.call !== undefined) ?? {};
-  if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started: pass a URL.');
+  if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started. Pass a URL.');
   return { call: wantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
 }
 

@@ -6,9 +6,9 @@ import { AGENT_ENV } from '../command/shared-flags.ts';
 
 export const command = defineCommand({
   about:
-    'An exec credential plugin (client.authentication.k8s.io/v1): kubectl runs it as configured in the kubeconfig of `meshpass up`. Prints an ExecCredential with a token of this session, which is a secret.',
+    'An exec credential plugin (client.authentication.k8s.io/v1): kubectl runs it as configured in the kubeconfig of `meshpass up`. Prints an ExecCredential with a token for this session. The token is a secret.',
   flags: {
-    grant: text('<grant>', 'grant whose roles are used', { defaultText: 'the first that has roles' }),
+    grant: text('<grant>', 'grant whose roles are used', { defaultText: 'the first grant with roles' }),
   },
   env: AGENT_ENV,
   examples: ['meshpass kubectl-credential', 'meshpass kubectl-credential --grant payments-dev'],

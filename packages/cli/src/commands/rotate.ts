@@ -7,10 +7,10 @@ import { type OperatorCall, operatorClient } from '../operator/client.ts';
 import { type Trust, trustText } from '../operator/trust-text.ts';
 
 const flags = {
-  status: toggle('only show the keys, the roots of the mesh, and how many certificates still need each root'),
-  wait: toggle('return once the new key signs'),
+  status: toggle('only show the keys, the mesh roots, and how many certificates still need each root'),
+  wait: toggle('wait until the new key signs'),
   revokeNow: toggle(
-    'drop every key that has signed, at once: all issued tokens become invalid, and agents renew theirs',
+    'immediately drop every key that has signed: all issued tokens become invalid, and agents renew theirs',
   ),
   yes: toggle('confirm --revoke-now'),
   reason: text('<text>', 'reason for the audit log'),
@@ -20,7 +20,7 @@ const flags = {
 type RotateOptions = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
-  about: 'No request fails while the key changes.',
+  about: 'No requests fail while the key changes.',
   flags,
   env: TOKEN_ENV,
   examples: ['meshpass rotate --status', 'meshpass rotate --wait --reason "yearly"'],
@@ -53,8 +53,8 @@ async function rotate(options: RotateOptions): Promise<void> {
   if (options.revokeNow && !options.yes)
     throw new MeshpassError(
       'usage',
-      '--revoke-now invalidates every identity token, ID token and operator token issued so far, at once. Agents renew theirs at once; ' +
-        'requests of an agent that misses the notice are refused with 401 until its next heartbeat. Confirm with --yes.',
+      '--revoke-now immediately invalidates every identity token, ID token and operator token issued so far. Agents renew theirs at once, but ' +
+        'requests from an agent that misses the notice fail with 401 until its next heartbeat. Confirm with --yes.',
     );
   const order = { ...(options.revokeNow && { revoke: true }), ...(options.reason && { reason: options.reason }) };
   const before = options.wait ? signingKey(await trust(call)) : undefined;
@@ -69,7 +69,7 @@ async function rotate(options: RotateOptions): Promise<void> {
 
 function whatWasDone({ kid, dropped, made }: Omit<Rotated, keyof Trust>): string {
   if (dropped)
-    return `Key ${kid} signs from now on. Dropped: ${dropped.join(', ')}. Operators who signed in by meshpass login are signed out.`;
+    return `Key ${kid} now signs tokens. Dropped: ${dropped.join(', ')}. Operators who signed in with meshpass login are signed out.`;
   return made
     ? `Key ${kid} is next. It signs once it has been published for long enough.`
     : `A rotation is already in progress: key ${kid} is the next one.`;

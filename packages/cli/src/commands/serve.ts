@@ -2,7 +2,7 @@ import { defineCommand } from '../command/define.ts';
 import { serveFlags } from '../serve/flags.ts';
 
 export const command = defineCommand({
-  about: 'Runs until SIGTERM or SIGINT. With PostgreSQL several brokers may run: one serves, and the others stand by.',
+  about: 'Runs until SIGTERM or SIGINT. With PostgreSQL, several brokers can run: one active, the others on standby.',
   flags: serveFlags,
   exitCodes: {
     0: 'ended by a signal',

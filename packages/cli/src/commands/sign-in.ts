@@ -5,10 +5,10 @@ import { printPrompt, signIn, signInLine } from '../sign-in/sign-in.ts';
 
 export const command = defineCommand({
   about:
-    'Prints a link and a code to enter in any browser, and waits. Grants that need the sign-in begin at once. meshpass status shows the sign-ins; meshpass login is for operators.',
+    'Prints a link and a code to enter in any browser, and waits. Grants that require the sign-in take effect immediately. meshpass status shows the sign-ins; meshpass login is for operators.',
   flags: {
-    issuer: text('<name>', 'where to sign in, by its name in the access file', {
-      defaultText: 'the issuer that your grants need',
+    issuer: text('<name>', 'issuer to sign in at, by its name in the access file', {
+      defaultText: 'the issuer that your grants require',
     }),
     output,
   },

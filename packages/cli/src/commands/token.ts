@@ -4,7 +4,7 @@ import { text } from '../command/flag.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
 
 export const command = defineCommand({
-  about: 'For AWS, GCP, Azure, Vault and others that trust the broker as an OIDC issuer.',
+  about: 'For AWS, GCP, Azure, Vault and other services that trust the broker as an OIDC issuer.',
   flags: {
     audience: text('<audience>', 'audience of the token, for example sts.amazonaws.com', { required: true }),
     output,

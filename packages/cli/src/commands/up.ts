@@ -24,8 +24,8 @@ const flags = {
     env: 'MESHPASS_PRESENCE_PORT',
     defaultText: 'any free port',
   }),
-  byName: turnOff('do not write /etc/hosts; carry traffic through the proxy only'),
-  signIn: text('<issuer>', 'sign in at this issuer of the access file first', {
+  byName: turnOff('do not write /etc/hosts; send traffic only through the proxy'),
+  signIn: text('<issuer>', 'first sign in at this issuer from the access file', {
     env: 'MESHPASS_SIGN_IN',
     defaultText: 'nowhere',
   }),
@@ -35,7 +35,7 @@ const flags = {
 
 export const command = defineCommand({
   about:
-    'Proves who you are, obtains credentials and carries traffic to the mesh. The agent stays in the background and renews the credentials.',
+    'Proves your identity, obtains credentials and carries traffic to the mesh. The agent stays in the background and renews the credentials.',
   flags,
   env: {
     ...AGENT_ENV,

@@ -9,7 +9,7 @@ import { output, proofFlags } from '../command/shared-flags.ts';
 
 export const command = defineCommand({
   about:
-    'With --broker the command also queries the broker, and warns if the two versions are too far apart. Works without a session.',
+    'With --broker, the command also queries the broker and warns if the two versions are too far apart. Works without a session.',
   flags: {
     broker: proofFlags.broker,
     caFile: proofFlags.caFile,
@@ -62,7 +62,7 @@ export function skewOf(client: string, broker: string): string | undefined {
   const isNewer = ours[0] > theirs[0] || (ours[0] === theirs[0] && ours[1] > theirs[1]);
   return isNewer
     ? `this command is more than one minor version newer than the broker: update the broker (${pageUrl('docs/versioning.md')}).`
-    : `this command is more than one minor version older than the broker: update it (${pageUrl('docs/versioning.md')}).`;
+    : `this command is more than one minor version older than the broker: update this command (${pageUrl('docs/versioning.md')}).`;
 }
 
 function minorOf(version: string): readonly [number, number] | undefined {

@@ -45,7 +45,7 @@ export async function tryBefore(
       const use = () => used(attempt);
       const { verdict, how } =
         attempt.before === 'taken' ? await repeat(use, (one) => one.verdict === 'taken', patience) : await use();
-      if (verdict !== attempt.before) unfit.set(attempt, `${verdict} while the session lived (${how})`);
+      if (verdict !== attempt.before) unfit.set(attempt, `${verdict} while the session was live (${how})`);
       else if (verdict === 'taken') rows.push(row('before', attempt, 'lives', how));
     }),
   );

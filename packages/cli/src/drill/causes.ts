@@ -38,7 +38,7 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
     case 'goodbye': {
       const at = performance.now();
       const answer = await callBroker(credentials, 'DELETE', '/session');
-      if (answer.status >= 300) throw notEnded(`the broker answered its goodbye with ${answer.status}`);
+      if (answer.status >= 300) throw notEnded(`the broker answered the goodbye with status ${answer.status}`);
       return at;
     }
     case 'admin': {
@@ -64,7 +64,7 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       for (;;) {
         const asked = performance.now();
         if (verdictOf(await renewLease(credentials)).verdict === 'refused') return asked;
-        if (performance.now() > deadline) throw notEnded(`nothing ended it in ${context.wait / 1000} s`);
+        if (performance.now() > deadline) throw notEnded(`nothing ended it within ${context.wait / 1000} s`);
         await pause(POLL_MS);
       }
     }

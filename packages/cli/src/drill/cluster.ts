@@ -49,7 +49,7 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
           };
           attempts.push({ ...about, before: 'taken', limit, pause: limit / TOKENS, use });
         } catch (thrown) {
-          const how = `no token could be made with this kubeconfig (${(thrown as Error).message})`;
+          const how = `cannot create a token with this kubeconfig (${(thrown as Error).message})`;
           rows.push({ part: 'replays', ...about, outcome: 'not_tried', how: how.slice(0, 300) });
         }
       }

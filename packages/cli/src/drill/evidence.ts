@@ -21,8 +21,8 @@ export async function verifyEvidence(jws: string, jwks: unknown): Promise<DrillE
     throw invalid(`The broker did not sign this evidence (${(cause as Error).message}).`, cause);
   }
   const read = Evidence.safeParse(payload);
-  if (!read.success) throw invalid('The broker signed it, but this version cannot read it.', read.error);
+  if (!read.success) throw invalid('The broker signed this evidence, but this version cannot read it.', read.error);
   const { drill, witness } = read.data;
-  if (drill.session.id !== witness.session.id) throw invalid('Report and witness are of two sessions.');
+  if (drill.session.id !== witness.session.id) throw invalid('Report and witness belong to different sessions.');
   return read.data;
 }

@@ -108,7 +108,7 @@ async function keepAlive(hold: Hold, target: Target): Promise<HeldOpen> {
       opened.end();
       throw error;
     });
-    if (/\r\nconnection: *close\r\n/i.test(answer)) throw new Error('the connection is being wound up');
+    if (/\r\nconnection: *close\r\n/i.test(answer)) throw new Error('the connection is shutting down');
     return answer.split('\r\n', 1)[0] ?? '';
   };
   const first = await ask();
@@ -167,7 +167,7 @@ async function http2(hold: Hold, target: Target): Promise<HeldOpen | NotHeld> {
   }
   // Leaves no room for the body of the next response, so that its stream stays open with any service.
   await new Promise<void>((resolve, reject) => {
-    session.once('close', () => reject(new Error('the connection was wound up')));
+    session.once('close', () => reject(new Error('the connection was shut down')));
     session.settings({ initialWindowSize: 0 }, () => resolve());
   });
   const open = ask();

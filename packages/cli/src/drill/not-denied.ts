@@ -20,7 +20,7 @@ export function noteUndenied(rows: readonly DrillRow[], recorded: RecordedSessio
     .flatMap(({ last_not_after: end }) => end ?? [])
     .sort()
     .at(-1);
-  const why = `SVID lives until ${until}: this broker denies revoked sessions only`;
+  const why = `SVID is valid until ${until}: this broker denies only revoked sessions`;
   return rows.map((row) =>
     row.outcome === 'stale' && BY_DENY.has(row.layer)
       ? { ...row, outcome: 'noted', how: `${why} (${row.how})`.slice(0, 300) }

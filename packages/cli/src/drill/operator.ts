@@ -16,7 +16,7 @@ export function asOperator(call: OperatorCall): Operator {
   return {
     close: async (id) => {
       const { closed } = (await call('POST', '/admin/sessions/close', { id, reason: 'drill' })) as { closed: string[] };
-      if (!closed.includes(id)) throw new MeshpassError('not_found', 'The broker had no such session to close.');
+      if (!closed.includes(id)) throw new MeshpassError('not_found', 'The broker did not find the session to close.');
     },
     recorded: async (id) => RecordedSession.parse(await call('GET', `/admin/drill/sessions/${encodeURIComponent(id)}`)),
     sign: async (report) => ((await call('POST', '/admin/drill/evidence', report)) as { evidence: string }).evidence,

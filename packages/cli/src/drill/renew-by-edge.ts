@@ -41,7 +41,7 @@ async function firstVerdict(socket: TLSSocket, received: Received): Promise<Verd
   const lines = createLineReader(() => MAX_LINE);
   for await (const chunk of socket as AsyncIterable<Buffer>) {
     const verdicts: Verdict[] = [];
-    if (!lines.push(chunk, (line) => verdicts.push(...verdictIn(line, received)))) return unclear('too long an answer');
+    if (!lines.push(chunk, (line) => verdicts.push(...verdictIn(line, received)))) return unclear('answer too long');
     if (verdicts[0]) return verdicts[0];
   }
   return unclear('closed without an answer');

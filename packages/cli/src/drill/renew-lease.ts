@@ -57,7 +57,7 @@ export async function renewBy(
   if (read.state !== 'verified' || read.statement.kind === 'configuration' || read.statement.sid !== id) {
     throw new MeshpassError(
       'agent_broker_answer_invalid',
-      "The broker's answer is no signed statement about the lease.",
+      "The broker's answer is not a signed statement about the lease.",
     );
   }
   return read.statement;

@@ -154,7 +154,7 @@ export function untried(targets: readonly Target[], { gateway, pods }: Inside): 
       layer: 'mesh gateway',
       tried: 'SVID and identity token, past the edge',
       outcome: 'not_tried',
-      how: 'needs a place inside of the cluster and --inside-gateway',
+      how: 'requires running inside the cluster with --inside-gateway',
     });
   for (const name of targets.filter((target) => !podOf(target, pods)).map(shortName))
     rows.push({
@@ -162,7 +162,7 @@ export function untried(targets: readonly Target[], { gateway, pods }: Inside): 
       layer: 'sidecar',
       tried: `SVID and identity token, straight to a pod of ${name}`,
       outcome: 'not_tried',
-      how: `needs a place inside of the cluster and --inside-pod ${name}=ADDRESS`,
+      how: `requires running inside the cluster with --inside-pod ${name}=ADDRESS`,
     });
   return rows;
 }

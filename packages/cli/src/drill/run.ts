@@ -203,7 +203,7 @@ async function openAgain(options: DrillOptions): Promise<Held> {
     if (options.proofs.kind !== 'file' || thrown.code !== 'proof_replayed') throw thrown;
     throw new MeshpassError(
       'usage',
-      'A rebuild needs a second proof, and a proof file has only one: run the drill in a Codespace.',
+      'A rebuild requires a second proof, and a proof file contains only one. Run the drill in a Codespace.',
     );
   });
 }
@@ -228,11 +228,11 @@ function inTheStore(operator: Operator, session: string, cause: DrillCause, limi
 function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
   const rows: DrillRow[] = [];
   const not = (part: DrillRow['part'], layer: DrillRow['layer'], tried: string, flag: string) =>
-    rows.push({ part, layer, tried, outcome: 'not_tried', how: `needs ${flag}` });
+    rows.push({ part, layer, tried, outcome: 'not_tried', how: `requires ${flag}` });
   if (!cluster) {
     not('replays', 'TokenReview', 'token of the ServiceAccount', '--kubeconfig');
     not('left', 'ServiceAccount', 'that it is deleted', '--kubeconfig');
-    not('left', 'root DENY', 'that it holds the principals', '--kubeconfig');
+    not('left', 'root DENY', 'that it contains the principals', '--kubeconfig');
   }
   if (!operator) not('left', 'store', 'that the session is recorded as closed', 'meshpass login, as an operator');
   return rows;
@@ -240,5 +240,5 @@ function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
 
 function granted({ status, json }: Answer): unknown {
   if (status === 200) return json;
-  throw refusalIn(json) ?? new MeshpassError('internal', `The broker answered ${status}.`);
+  throw refusalIn(json) ?? new MeshpassError('internal', `The broker responded with status ${status}.`);
 }

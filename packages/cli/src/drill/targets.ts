@@ -27,7 +27,7 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
       choice.service === undefined || [host, ...aliases].some((name) => `${name}:${port}` === choice.service),
   );
   if (choice.service !== undefined && named.length === 0)
-    throw new MeshpassError('usage', `This session may not reach ${choice.service}.`);
+    throw new MeshpassError('usage', `This session has no access to ${choice.service}.`);
   const http = named
     .filter(({ protocol }) => protocol !== 'tcp')
     .flatMap((service) => {
@@ -36,7 +36,7 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
     })[0];
   const raw = running.find(({ protocol }) => protocol === 'tcp');
   const tcp = raw && { service: raw, authority: authorityOf(raw) };
-  if (!http && !tcp) throw new MeshpassError('usage', 'This session has no service that a GET can call: pass --path.');
+  if (!http && !tcp) throw new MeshpassError('usage', 'No service in this session can be called by GET. Pass --path.');
   return { http, tcp } satisfies { http: Target | undefined; tcp: Target | undefined };
 }
 

@@ -130,7 +130,7 @@ function ofWorkload({ svids, roots }: Credentials, { sni, target, peers, grant }
     checkServerIdentity: (_name, { subjectaltname }) =>
       peers === undefined || peers.includes(spiffeOfSan(subjectaltname) ?? '')
         ? undefined
-        : new Error(`${target} is played by ${subjectaltname}`),
+        : new Error(`the certificate for ${target} belongs to ${subjectaltname}`),
     ...(svid && { key: svid.key, cert: svid.chain }),
   };
 }

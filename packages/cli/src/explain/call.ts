@@ -22,18 +22,18 @@ export function wantedCall(given: string, method: string, headers: readonly stri
   if (!url || !['http:', 'tcp:'].includes(url.protocol) || url.hostname === '')
     throw new MeshpassError(
       'usage',
-      `${JSON.stringify(given.slice(0, 200))}: write http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT. Calls to ` +
+      `${JSON.stringify(given.slice(0, 200))} is not a valid URL. Use http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT. Calls to ` +
         'the mesh are plain http:// in the workspace; Envoy adds TLS.',
     );
   if (url.username !== '' || url.password !== '')
-    throw new MeshpassError('usage', 'The URL has a user or a password, which no hop reads: leave it out.');
+    throw new MeshpassError('usage', 'The URL contains a user or password, which no hop reads. Remove it.');
   const protocol = url.protocol === 'tcp:' ? 'tcp' : 'http';
   if (protocol === 'tcp' && url.port === '')
-    throw new MeshpassError('usage', 'tcp://SERVICE.NAMESPACE:PORT needs a port.');
+    throw new MeshpassError('usage', 'tcp://SERVICE.NAMESPACE:PORT requires a port.');
   if (!METHOD.test(method))
     throw new MeshpassError(
       'usage',
-      `--method ${JSON.stringify(method)} is not a method: write it in capitals, such as GET.`,
+      `--method must be an uppercase HTTP method such as GET, not ${JSON.stringify(method)}.`,
     );
   return {
     protocol,

@@ -55,18 +55,18 @@ async function unknownName({ call: { host, port }, known, resolves }: ExplainInp
   const ports = known.services.filter((one) => servicesAt([one], { host, port: one.port }).length > 0);
   if (ports.length > 0) {
     const others = [...new Set(ports.map((one) => one.port))].join(', ');
-    return hop('workspace', 'refused', `no grant of this session contains port ${port} of ${host}, only ${others}`);
+    return hop('workspace', 'refused', `no grant in this session contains port ${port} of ${host}, only ${others}`);
   }
   if (await resolves(host))
     return hop(
       'workspace',
       'unknown',
-      `${host} is not a service of this session; the system resolves the name, and Meshpass does not decide about the call`,
+      `${host} is not a service in this session; the system resolves the name, and Meshpass does not control the call`,
     );
   return hop(
     'workspace',
     'refused',
-    `no grant of this session contains ${host}:${port}${didYouMean(`${host}:${port}`, names)}, so the name does not resolve here`,
+    `no grant in this session contains ${host}:${port}${didYouMean(`${host}:${port}`, names)}, so the name does not resolve here`,
   );
 }
 
@@ -93,16 +93,16 @@ function named({ host, port, address }: ReachableService, { listening, byProxyOn
     return hop(
       'workspace',
       'allowed',
-      `only the proxy reaches ${host}:${port} (eval "$(meshpass env)"): this user may not listen on port ${port}`,
+      `${host}:${port} is reachable only through the proxy (eval "$(meshpass env)"): this user cannot listen on port ${port}`,
     );
   return listening.includes(`${address}:${port}`)
     ? hop('workspace', 'allowed', `${host} is ${address}, and Envoy listens there on port ${port}`)
-    : hop('workspace', 'unknown', `Envoy does not listen on ${address}:${port} now: meshpass status shows the reason`);
+    : hop('workspace', 'unknown', `Envoy is not listening on ${address}:${port}: meshpass status shows the reason`);
 }
 
 function granted({ grant }: ReachableService, held: readonly ReachableService[]): Hop {
   const others = held.filter((one) => one.grant !== grant).map((one) => one.grant);
-  const more = others.length > 0 ? `; also held by ${others.join(', ')}` : '';
+  const more = others.length > 0 ? `; also in ${others.join(', ')}` : '';
   return hop('workspace', 'allowed', `grant ${grant} serves it${more}`);
 }
 
@@ -131,12 +131,12 @@ function routed(service: ReachableService, input: ExplainInput): readonly Hop[] 
         return [line('refused', `${from}${description} [${code}]`)];
       }
       const isRefusal = route.status === 401 || route.status === 403;
-      return [line(isRefusal ? 'refused' : 'allowed', `${by} answers ${route.status} itself, nothing is sent`)];
+      return [line(isRefusal ? 'refused' : 'allowed', `${by} responds with ${route.status} itself; nothing is sent`)];
     }
     case 'redirect':
-      return [line('allowed', `${by} answers with a redirect, nothing is sent: explain the URL of the redirect`)];
+      return [line('allowed', `${by} responds with a redirect; nothing is sent: explain the redirect's URL`)];
     case 'no-route':
-      return [line('refused', `no route of the mesh matches ${formatWanted(call)} for this name (404)`)];
+      return [line('refused', `no route in the mesh matches ${formatWanted(call)} for this name (404)`)];
     case 'unknown':
       return [line('unknown', route.why)];
     default:
@@ -158,10 +158,10 @@ function forwarded(
   const { call, known } = input;
   const shown = route.to.map(formatTarget).join(', ');
   if (route.path === null)
-    return [line('unknown', `${by} rewrites the path in a way that is not understood here, to ${shown}`)];
+    return [line('unknown', `${by} rewrites the path in a way that cannot be evaluated here, to ${shown}`)];
   const rewritten = route.path === undefined ? call : { ...call, path: route.path };
   const rewrite = route.path === undefined ? '' : `, with the path ${route.path}`;
-  const hops: Hop[] = [line('allowed', `${by} leads to ${shown}${rewrite}`)];
+  const hops: Hop[] = [line('allowed', `${by} forwards to ${shown}${rewrite}`)];
   for (const target of distinct(route.to)) {
     const destination = known.services.find(
       ({ grant, host, port }) => grant === service.grant && host === target.host && port === target.port,
@@ -206,7 +206,7 @@ function beyond(
       ? ' --tcp'
       : ` --method ${call.method} --path ${shellWord(call.path.split('?')[0]!)} --claims ${shellWord(JSON.stringify(token))}`;
   return (
-    'Unknown beyond what Meshpass decides: other AuthorizationPolicies of the mesh may still refuse. For the platform team: ' +
+    'Unknown beyond what Meshpass decides: other AuthorizationPolicies in the mesh may still deny the call. For the platform team: ' +
     `meshpass policy can-i --as ${namespace}/${account} --to ${service}.${ns}:${port} --sni ${formatSni({ host, port })}${http} --kubeconfig FILE`
   );
 }

@@ -57,7 +57,7 @@ export function proposePatch(input: PatchInput): Patch {
   const after = allowCall(before, { grant, service, namespace, port: to.port, ...(operation && { operation }) });
   const access = read(files, place.file, after, call);
   if (judge(access, grant, to, call, known).allowed !== 'yes')
-    throw refusal(`Another operation in grant ${grant} would not allow ${formatWanted(call)}: edit the file by hand.`);
+    throw refusal(`Another operation in grant ${grant} would not allow ${formatWanted(call)}. Edit the file by hand.`);
   return {
     grant,
     diff: unifiedDiff(nameInRepository(files.paths.get(place.file)!), before, after),
@@ -74,7 +74,7 @@ function destinationOf(call: WantedCall, known: ExplainAnswer): { readonly to: D
   const [service, namespace, svc = 'svc', ...domain] = call.host.replace(/\.$/, '').split('.');
   const clusterDomain = known.services[0] ? clusterDomainOf(known.services[0].host) : 'cluster.local';
   if (!service || !namespace || svc !== 'svc' || (domain.length > 0 && domain.join('.') !== clusterDomain))
-    throw refusal(`${call.host} is not a service name: write SERVICE.NAMESPACE.`);
+    throw refusal(`${call.host} is not a service name. Use SERVICE.NAMESPACE.`);
   const host = `${service}.${namespace}.svc.${clusterDomain}`;
   return { to: { host, port: call.port, protocol: call.protocol, spiffe_ids: [] }, isNew: true };
 }
@@ -84,16 +84,16 @@ function grantFor({ call, known, files, grant }: PatchInput, to: Destination): G
   if (grant !== undefined) {
     const named = own.find(({ name }) => name === grant);
     if (named) return named;
-    throw refusal(`Grant ${grant} is not a grant of this session in ${files.access.file}: ${namesOf(own)}.`);
+    throw refusal(`Grant ${grant} is not one of this session's grants in ${files.access.file}: ${namesOf(own)}.`);
   }
   const serving = servicesAt(known.services, call).map((one) => one.grant);
   const holding = own.filter((one) => serving.includes(one.name) || targetsNaming(one, to).length > 0);
   const candidates = holding.length > 0 ? holding : own;
   if (candidates.length === 1) return candidates[0]!;
   if (candidates.length === 0)
-    throw refusal(`${files.access.file} has none of the grants of this session (${known.session.grants.join(', ')}).`);
+    throw refusal(`${files.access.file} contains none of this session's grants (${known.session.grants.join(', ')}).`);
   const why =
-    holding.length > 0 ? 'Several grants of this session contain the service' : 'This session has several grants';
+    holding.length > 0 ? 'Several grants in this session contain the service' : 'This session has several grants';
   throw refusal(`${why}. Select one with --grant: ${namesOf(candidates)}.`);
 }
 
@@ -112,7 +112,7 @@ function refuseWhereRoutesLeadElsewhere({ host, port }: Destination, route: Rout
   if (!away && route.path === undefined) return;
   const by = route.rule === undefined ? 'A route' : `VirtualService ${route.rule}`;
   const to = `${away?.host ?? host}:${away?.port ?? port}${route.path ? ` with the path ${route.path}` : ''}`;
-  throw refusal(`${by} leads to ${to}, whose rules decide: request a patch for that call.`);
+  throw refusal(`${by} forwards to ${to}, whose rules decide. Request a patch for that call.`);
 }
 
 /**
@@ -125,7 +125,7 @@ function refuseWhatSomebodyMustDecide(grant: Grant, to: Destination, call: Wante
     if (!demands && !deny?.some((one) => meets(one, call))) continue;
     const does = demands ? 'requires claims for' : 'denies';
     throw refusal(
-      `${formatPlace(place)}: grant ${grant.name} ${does} ${formatWanted(call)} on services that it selects, and only the mesh knows whether ${to.host} is one of them: edit the file by hand.`,
+      `${formatPlace(place)}: grant ${grant.name} ${does} ${formatWanted(call)} on services that it selects, and only the mesh knows whether ${to.host} is one of them. Edit the file by hand.`,
     );
   }
   for (const { deny, require, allow, place } of targetsNaming(grant, to)) {
@@ -133,7 +133,7 @@ function refuseWhatSomebodyMustDecide(grant: Grant, to: Destination, call: Wante
     const denied = deny?.find((one) => meets(one, call));
     if (denied)
       throw refusal(
-        `${at} denies ${formatOperation(denied)} on purpose: ask the owner of the access file to change it.`,
+        `${at} denies ${formatOperation(denied)} on purpose. Ask the owner of the access file to change it.`,
       );
     const demanding = allow?.find((one) => one.require && meets(one, call));
     const claims = Object.keys({ ...require, ...demanding?.require });
@@ -163,7 +163,7 @@ function pathOf(call: WantedCall): string {
   const path = normalizePath(call.path.split('?')[0]!, 'BASE');
   if (path === undefined || /[*{}]/.test(path))
     throw refusal(
-      `${call.path.split('?')[0]} cannot be written as an exact path: choose a pattern, and edit the file by hand.`,
+      `${call.path.split('?')[0]} cannot be written as an exact path. Choose a pattern, and edit the file by hand.`,
     );
   return path;
 }

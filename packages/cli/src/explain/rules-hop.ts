@@ -36,19 +36,19 @@ export function rulesHop(to: ReachableService, { call, known, access }: RulesInp
     return said('refused', `${whyRefused(call, target, to, known)}${more}`);
   } catch (error) {
     if (!(error instanceof UnreadOperation)) throw error;
-    return hop('workload', 'unknown', `${JSON.stringify(error.message)} of grant ${grant} is not understood here`);
+    return hop('workload', 'unknown', `${JSON.stringify(error.message)} of grant ${grant} cannot be evaluated here`);
   }
 }
 
 function notInFile({ host, port, grant }: ReachableService, { file }: Access, hasGrant: boolean): Hop {
   const reason = hasGrant
-    ? `grant ${grant} of ${file} does not name ${host}:${port}: an entry that selects by label or pattern may contain it, which only the mesh knows`
-    : `${file} has no grant ${grant}, so it is not the file in force`;
+    ? `grant ${grant} of ${file} does not list ${host}:${port}: an entry that selects by label or pattern may contain it, which only the mesh knows`
+    : `${file} has no grant ${grant}, so it is not the file in effect`;
   return hop('workload', 'unknown', reason);
 }
 
 function whyAllowed(call: WantedCall, { allow, require }: GrantTarget, grant: string): string {
-  if (!allow) return `grant ${grant} allows the whole port${require ? ', with the claims of your token' : ''}`;
+  if (!allow) return `grant ${grant} allows the whole port${require ? ", with your token's claims" : ''}`;
   const operation = allow.find((one) => meets(one, call));
   return `grant ${grant} allows ${formatWanted(call)}${operation ? ` by ${formatOperation(operation)}` : ''}`;
 }
@@ -67,7 +67,7 @@ function whyRefused(
   if ((operation || !target.allow) && Object.keys(demands).length > 0) {
     const wanted = Object.entries(demands).map(([name, values]) => `${name} ${values.join(' or ')}`);
     const read =
-      typeof known.claims.iss === 'string' ? 'your token does not have them' : 'your token could not be read';
+      typeof known.claims.iss === 'string' ? 'your token does not have them' : 'your token cannot be read';
     return `grant ${grant} allows ${what} only with ${wanted.join(' and ')}, and ${read}`;
   }
   const listed = told ?? target.allow?.map(formatOperation) ?? [];

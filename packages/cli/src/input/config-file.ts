@@ -56,7 +56,7 @@ function readConfig(file: string, content: string, flags: Command['flags']): Con
     const [name, flag] = known.get(key) ?? [];
     const problem = (part: 'key' | 'value', message: string) => problems.push(`${at(locate([key], part))}: ${message}`);
     if (name === undefined || !flag || name === 'config') problem('key', `unknown setting "${key}"`);
-    else if (flag.isCommandLineOnly) problem('key', `"${key}" may only be given on the command line`);
+    else if (flag.isCommandLineOnly) problem('key', `"${key}" can only be set on the command line`);
     else {
       const words = wordsOf(flag, given);
       if (typeof words === 'string') problem('value', `${key} ${words}`);

@@ -88,8 +88,8 @@ function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Gener
 
 /** Tool directories, which contain more files than all manifests together. `.git` has no committed files. */
 const NOT_FOLLOWED = new Map([
-  ['.git', { why: 'a directory of Git', mayHold: false }],
-  ['node_modules', { why: 'a directory of npm', mayHold: true }],
+  ['.git', { why: 'a Git directory', mayHold: false }],
+  ['node_modules', { why: 'an npm directory', mayHold: true }],
 ]);
 
 function read(path: string): Uint8Array {

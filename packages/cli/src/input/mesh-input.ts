@@ -42,7 +42,7 @@ export async function readMeshObjects(
   readonly unread: string | undefined;
 }> {
   if (paths.length === 0 && cluster === undefined)
-    throw new MeshpassError('usage', 'Pass files or directories of manifests, - for standard input, or --kubeconfig.');
+    throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
   const { resources, unread } = await readSources(paths, cluster);
   const config =
     meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readTextFile(meshConfig, '--mesh-config'));

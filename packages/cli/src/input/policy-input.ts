@@ -21,18 +21,18 @@ export const meshFlags = {
   kubeconfig,
   trustDomain: text('<name>', 'trust domain of the mesh', {
     env: 'MESHPASS_TRUST_DOMAIN',
-    defaultText: "that of the mesh's configuration",
+    defaultText: "from the mesh's configuration",
   }),
   rootNamespace: text('<name>', "Istio's root namespace", {
     env: 'MESHPASS_ROOT_NAMESPACE',
-    defaultText: "that of the mesh's configuration",
+    defaultText: "from the mesh's configuration",
   }),
   clusterDomain: text('<name>', 'DNS domain of the cluster', {
     env: 'MESHPASS_CLUSTER_DOMAIN',
     default: 'cluster.local',
   }),
   ...gatewayFlags,
-  publicUrl: text('<url>', 'public URL of the broker: issuer of identity tokens', {
+  publicUrl: text('<url>', 'public URL of the broker, the issuer of identity tokens', {
     env: 'MESHPASS_PUBLIC_URL',
     required: true,
   }),
@@ -137,7 +137,7 @@ export async function readManifests(paths: readonly string[]): Promise<Manifests
 function describeUnread(places: readonly string[]): string | undefined {
   if (places.length === 0) return undefined;
   const more = places.length > MOST_NAMED ? `; and ${places.length - MOST_NAMED} more` : '';
-  return `files that were left out may decide: ${places.slice(0, MOST_NAMED).join('; ')}${more}`;
+  return `skipped files may decide: ${places.slice(0, MOST_NAMED).join('; ')}${more}`;
 }
 
 const MOST_NAMED = 5;

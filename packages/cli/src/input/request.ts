@@ -12,7 +12,7 @@ export const requestFlags = {
   path: text('<path>', 'path as the client sends it', { default: '/' }),
   host: text('<host>', 'Host header', { defaultText: 'the host of the target' }),
   header: list('<line>', 'header of the request, "NAME: VALUE"'),
-  tcp: toggle('a connection that does not carry HTTP'),
+  tcp: toggle('treat the call as a connection without HTTP'),
   sourceIp: text('<address>', 'IP address of the peer'),
   sni: text('<name>', 'server name of the TLS handshake'),
 };
@@ -44,7 +44,8 @@ export function headersOf(lines: readonly string[]): Readonly<Record<string, str
   return Object.fromEntries(
     lines.map((line) => {
       const [, name, value] = /^([^:\s]+):\s*(.*)$/.exec(line) ?? [];
-      if (name === undefined) throw new MeshpassError('usage', `--header ${JSON.stringify(line)}: write NAME: VALUE.`);
+      if (name === undefined)
+    throw new MeshpassError('usage', `--header must be "NAME: VALUE", not ${JSON.stringify(line)}.`);
       return [name.toLowerCase(), value!];
     }),
   );
@@ -58,5 +59,5 @@ export function claimsOf(given: string | undefined): Readonly<Record<string, unk
   if (given === undefined) return undefined;
   const claims = parseJson(given.startsWith('@') ? readTextFile(given.slice(1), '--claims') : given);
   if (typeof claims === 'object' && claims !== null && !Array.isArray(claims)) return claims as Record<string, unknown>;
-  throw new MeshpassError('usage', '--claims must be a JSON object, or @FILE with one.');
+  throw new MeshpassError('usage', '--claims must be a JSON object, or @FILE containing one.');
 }

@@ -17,8 +17,8 @@ export function readTextFile(file: string, flag?: string, code?: ErrorCode): str
 
 /** Builds an error such as `--jwks: keys.json cannot be read: it does not exist.` */
 export function unreadable(file: string, cause: unknown, flag?: string, code: ErrorCode = 'usage'): MeshpassError {
-  const from = flag === undefined ? '' : `${flag}: `;
-  return new MeshpassError(code, `${from}${file} cannot be read: ${fileProblem(cause)}.`, { cause });
+  const cannot = flag === undefined ? 'Cannot' : `${flag}: cannot`;
+  return new MeshpassError(code, `${cannot} read ${file}: ${fileProblem(cause)}.`, { cause });
 }
 
 /** Adds the flag's name to errors that `load` throws about an unreadable file. */

@@ -65,7 +65,7 @@ export async function tokensByBrowser(issuer: Issuer, options: SignInOptions): P
   // Rejects an answer from another issuer (RFC 9207), even if the issuer does not announce support for it.
   const said = answer.searchParams.get('iss');
   if (said !== null && said !== config.serverMetadata().issuer)
-    throw new MeshpassError('proof_rejected', 'Another issuer answered than was asked (iss): you are not signed in.');
+    throw new MeshpassError('proof_rejected', 'A different issuer responded (iss). You are not signed in.');
   const tokens = await understood(issuer, () =>
     oidc.authorizationCodeGrant(config, answer, {
       pkceCodeVerifier: verifier,
@@ -105,7 +105,7 @@ function scopeOf({ scopes, refresh }: Issuer): string {
 export function tokensOf(given: { readonly id_token?: string; readonly refresh_token?: string }): Tokens {
   const { id_token: idToken, refresh_token: refreshToken } = given;
   if (idToken !== undefined) return { idToken, ...(refreshToken !== undefined && { refreshToken }) };
-  throw new MeshpassError('proof_rejected', 'The issuer gave no ID token: its client needs the scope openid.');
+  throw new MeshpassError('proof_rejected', 'The issuer returned no ID token. Its client requires the openid scope.');
 }
 
 /**
@@ -132,14 +132,14 @@ export async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () 
     if (cause instanceof oidc.AuthorizationResponseError || cause instanceof oidc.ResponseBodyError)
       throw new MeshpassError('proof_rejected', `${issuer} did not sign you in: ${plain(cause.error)}.`, { cause });
     if (isTimeout(cause))
-      throw new MeshpassError('request_timeout', 'Nobody signed in in time: you are not signed in.', { cause });
+      throw new MeshpassError('request_timeout', 'The sign-in timed out. You are not signed in.', { cause });
     if (cause instanceof oidc.ClientError && cause.code !== 'OAUTH_TIMEOUT')
       throw new MeshpassError(
         'proof_rejected',
-        `What ${issuer} answered is not accepted (${plain(cause.code ?? cause.message)}).`,
+        `The response from ${issuer} was rejected (${plain(cause.code ?? cause.message)}).`,
         { cause },
       );
-    throw new MeshpassError('issuer_unavailable', `${issuer} does not answer as an OpenID Connect issuer does.`, {
+    throw new MeshpassError('issuer_unavailable', `${issuer} does not respond as an OpenID Connect issuer should.`, {
       cause,
     });
   }

@@ -24,7 +24,7 @@ export async function withLockFile<T>(path: string, patienceMs: number, work: ()
   const end = Date.now() + patienceMs;
   while (!take(path, self)) {
     if (Date.now() >= end)
-      throw new MeshpassError('config_invalid', `Another meshpass command holds ${path}: try again.`);
+      throw new MeshpassError('config_invalid', `Another meshpass command holds the lock ${path}. Try again.`);
     await setTimeout(RETRY_MS);
   }
   try {
@@ -40,7 +40,7 @@ function take(path: string, self: string): boolean {
     return true;
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST')
-      throw new MeshpassError('config_invalid', `${path} cannot be written.`, { cause });
+      throw new MeshpassError('config_invalid', `Cannot write ${path}.`, { cause });
   }
   const owner = read(path);
   if (owner === undefined || !isStale(path, owner)) return false;

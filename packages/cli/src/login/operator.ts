@@ -148,13 +148,13 @@ function choose<T extends { readonly name: string }>(issuers: readonly T[], name
   if (issuers.length === 0)
     throw new MeshpassError(
       'usage',
-      'Nobody can sign in at this broker: its access file has no "operators", or no issuer with "signIn".',
+      'Operators cannot sign in at this broker: its access file has no "operators", or no issuer with "signIn".',
     );
   if (name === undefined && issuers.length > 1)
-    throw new MeshpassError('usage', `Say where you sign in (--issuer): ${names}.`);
+    throw new MeshpassError('usage', `Pass --issuer to select where to sign in: ${names}.`);
   const chosen = name === undefined ? issuers[0] : issuers.find((one) => one.name === name);
   if (!chosen)
-    throw new MeshpassError('usage', `--issuer: operators of this broker do not sign in at ${name}, but at ${names}.`);
+    throw new MeshpassError('usage', `--issuer: operators of this broker sign in at ${names}, not at ${name}.`);
   return chosen;
 }
 
@@ -172,5 +172,5 @@ async function ask<T>(
 ): Promise<T> {
   const read = schema.safeParse(await jsonOf(await send(method, path, form), login));
   if (read.success) return read.data;
-  throw new MeshpassError('agent_broker_unreachable', `What answers at ${login.operator} is not a broker.`);
+  throw new MeshpassError('agent_broker_unreachable', `The server at ${login.operator} is not a broker.`);
 }

@@ -34,23 +34,23 @@ export async function listenForRedirect(port: number, patienceMs: number): Promi
     const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
     // Rejects other host names (DNS rebinding).
     if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET' || url.pathname !== PATH)
-      return page(response, 404, 'There is nothing here.');
+      return page(response, 404, 'Page not found.');
     const states = url.searchParams.getAll('state');
     if (expected === undefined || states.length !== 1 || !isSame(states[0]!, expected))
-      return page(response, 400, 'This is not the answer to the sign-in that meshpass began, or it came before.');
+      return page(response, 400, 'This response is not for the sign-in that meshpass started, or was already used.');
     expected = undefined;
-    page(response, 200, 'Go back to the terminal: it says whether you are signed in. You can close this page.');
+    page(response, 200, 'Return to the terminal to see whether you are signed in. You can close this page.');
     resolve(url);
   });
   server.requestTimeout = 10_000;
   await new Promise<void>((listening, failed) => {
     server.once('error', (cause: NodeJS.ErrnoException) =>
-      failed(new MeshpassError('usage', `--port: ${port} cannot be listened on (${cause.code}).`, { cause })),
+      failed(new MeshpassError('usage', `--port: cannot listen on ${port} (${cause.code}).`, { cause })),
     );
     server.listen(port, '127.0.0.1', listening);
   });
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const late = new MeshpassError('request_timeout', 'Nobody came back from the issuer: you are not signed in.');
+  const late = new MeshpassError('request_timeout', 'The issuer did not send the browser back. You are not signed in.');
   const timer = setTimeout(reject, patienceMs, late);
   return {
     url: origin + PATH,

@@ -25,7 +25,7 @@ export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Toke
       const { status } = thrown;
       // A busy or failing issuer has not rejected the token.
       if (status < 500 && status !== 408 && status !== 429) return undefined;
-      throw new MeshpassError('issuer_unavailable', `${issuer.issuer} answered ${status}.`, { cause: thrown });
+      throw new MeshpassError('issuer_unavailable', `${issuer.issuer} returned status ${status}.`, { cause: thrown });
     }
   });
 }

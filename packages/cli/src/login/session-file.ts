@@ -142,13 +142,13 @@ function read(operator: string, environment: NodeJS.ProcessEnv, forbidden = 0o07
     if ((statSync(path).mode & forbidden) !== 0)
       throw new MeshpassError(
         'config_invalid',
-        `${path} holds a key, and others may read it: chmod 600 it, or log in again.`,
+        `${path} contains a key, and other users can read it. Run chmod 600 on it, or run meshpass login again.`,
       );
     text = readFileSync(path, 'utf8');
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', `${path} cannot be read: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `Cannot read ${path}: ${fileProblem(cause)}.`, { cause });
   }
   try {
     return Stored.parse(JSON.parse(text));
@@ -165,7 +165,7 @@ function write(stored: Stored, environment: NodeJS.ProcessEnv): void {
     writeFileSync(draft, JSON.stringify(stored), { mode: 0o600 });
     renameSync(draft, path);
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `${path} cannot be written: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `Cannot write ${path}: ${fileProblem(cause)}.`, { cause });
   }
 }
 
@@ -176,12 +176,12 @@ function prepareDirectory(operator: string, environment: NodeJS.ProcessEnv): voi
     chmodSync(folder, 0o700);
   } catch (cause) {
     const path = fileOf(operator, environment);
-    throw new MeshpassError('config_invalid', `${path} cannot be written: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `Cannot write ${path}: ${fileProblem(cause)}.`, { cause });
   }
 }
 
 function damaged(path: string, cause: unknown): MeshpassError {
-  return new MeshpassError('config_invalid', `${path} is damaged: run meshpass login again.`, { cause });
+  return new MeshpassError('config_invalid', `${path} is corrupted. Run meshpass login again.`, { cause });
 }
 
 function fileOf(operator: string, environment: NodeJS.ProcessEnv): string {

@@ -34,11 +34,11 @@ export function rowLine(row: SealedRow): string {
 /** Formats a gap that an operator declared after a restore. It is not tampering, but the log is incomplete. */
 function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, reason }: Gap): string {
   const gone = missing
-    ? `rows ${missing[0]} to ${missing[1]} that were signed are not in this log`
+    ? `signed rows ${missing[0]} to ${missing[1]} are missing from this log`
     : isEndKnown
       ? 'no signed row is missing'
       : `the number of rows after row ${kept} is unknown`;
-  const doubtful = unproven ? `; rows ${unproven[0]} to ${unproven[1]} are only proven from that row on` : '';
+  const doubtful = unproven ? `; rows ${unproven[0]} to ${unproven[1]} are proven only from that row on` : '';
   const told = row === undefined ? 'its row was pruned' : `row ${row}, ${time}, by ${by}: ${reason}`;
   return `DECLARED GAP  a restore began epoch ${epoch}: ${gone}${doubtful} (${told})`.replace(/\p{Cc}/gu, ' ');
 }
@@ -54,7 +54,7 @@ export function reportText(report: Report): string {
     ...report.gaps.map(gapLine),
     ...problems.map((problem) => `  ${problem.kind.padEnd(12)} ${problem.message}`),
     ...(more > 0 ? [`  and ${more} more`] : []),
-    ...(prunedUpTo > 0 ? [`Rows up to ${prunedUpTo} were pruned; a signed cut and a row of the log say so.`] : []),
+    ...(prunedUpTo > 0 ? [`Rows up to ${prunedUpTo} were pruned, as a signed cut and a row in the log confirm.`] : []),
     `Log ${report.origin}, root ${report.root}`,
     keysPinned
       ? `Signed by the key that you passed.`

@@ -42,11 +42,11 @@ export async function confirmOperator(
   seen: OperatorSessionFile,
 ): Promise<OperatorSessionFile> {
   const { operator } = destination;
-  if (!seen.refresh) throw unconfirmed('There is no refresh token by which the issuer could confirm you');
+  if (!seen.refresh) throw unconfirmed('The session has no refresh token for the issuer to confirm your identity');
   return await exclusively(operator, environment, async () => {
     const session = readOperatorSession(operator, environment);
     if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return session ?? seen;
-    if (!session.refresh) throw unconfirmed('The issuer takes the refresh token no more');
+    if (!session.refresh) throw unconfirmed('The issuer no longer accepts the refresh token');
     await confirm(destination, environment, session, session.refresh).catch(async (thrown: unknown) => {
       // A provider without `jti` may return the same ID token twice within a second, and the person's workspace or
       // another command may have used it already.
@@ -73,7 +73,7 @@ async function confirm(
   const tokens = await refreshTokens(refresh);
   if (!tokens) {
     changeOperatorSession(operator, session, { refresh: undefined }, environment);
-    throw unconfirmed(`${refresh.name} does not confirm you any more`);
+    throw unconfirmed(`${refresh.name} no longer confirms your identity`);
   }
   // Stores the new refresh token before calling the broker: the old one may be invalid now, and an issuer that detects
   // its reuse revokes the new one too.

@@ -42,7 +42,7 @@ export async function asAuthor(
   if (flags.acceptUnknown)
     throw new MeshpassError(
       'usage',
-      'Jobs cannot use --accept-unknown: an operator can apply the file with it, outside CI.',
+      'Jobs cannot use --accept-unknown. An operator can apply the file with it, outside CI.',
     );
   const token = await requestActionsToken(url, requestToken, flags.policyAudience);
   return operatorClient({ operator: flags.broker, caFile: flags.caFile }, { MESHPASS_OPERATOR_TOKEN: token });

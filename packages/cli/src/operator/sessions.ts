@@ -6,9 +6,9 @@ import type { SessionRow } from './sessions-table.ts';
 
 /** Flags that select sessions. */
 export const selectorFlags = {
-  id: text('<id>', 'one session'),
-  user: text('<login>', 'sessions of a login, or of a subject such as github:583231'),
-  workspace: text('<name>', 'the session of a workspace, by the name of its Codespace or by its key'),
+  id: text('<id>', 'the session with this ID'),
+  user: text('<login>', 'sessions of this login, or of a subject such as github:583231'),
+  workspace: text('<name>', 'the session of this workspace, by Codespace name or workspace key'),
   grant: text('<name>', 'sessions that have this grant'),
 };
 
@@ -33,7 +33,7 @@ export async function findSessions(options: OperatorOptions & Selectors): Promis
     if (page.next === undefined) return found;
     // Prevents an endless loop.
     if (page.next <= (after ?? ''))
-      throw new MeshpassError('agent_broker_answer_invalid', 'The broker returned pages of sessions out of order.');
+      throw new MeshpassError('agent_broker_answer_invalid', 'The broker returned session pages out of order.');
     after = page.next;
   }
 }

@@ -27,10 +27,10 @@ type Key = Trust['signing_keys'][number];
 /** Formats signing keys and roots. */
 export function trustText({ signing_keys: keys, roots }: Trust): string {
   return [
-    'Signing keys of tokens',
+    'Token signing keys',
     ...keys.map((key) => `  ${key.kid}  ${part(key)}${key.in_mesh ? '' : ' (not yet in the mesh)'}`),
     '',
-    'Roots of the mesh, with the number of live certificates under each',
+    'Mesh roots, with the number of live certificates under each',
     ...roots.trusted.map(
       ({ sha256, subject, not_after, certificates }) =>
         `  ${sha256.slice(0, 16)}  ${printable(subject.replaceAll('\n', ', '))}, until ${not_after}: ${certificates}`,

@@ -7,12 +7,12 @@ const WHY: Readonly<Record<Decision['reason'], string>> = {
   'allow-rule': 'this rule allows it',
   'no-allow-rule': 'ALLOW policies apply, and none of their rules matches',
   'deny-rule': 'this rule denies it',
-  'custom-rule': 'an external authorizer refuses it, or the mesh does not know it',
+  'custom-rule': 'an external authorizer denies it, or the mesh does not know the authorizer',
   'invalid-token': 'the token is not valid for this rule',
   plaintext: 'mutual TLS is required',
-  'foreign-peer': 'the mesh does not accept the trust domain of the peer',
+  'foreign-peer': "the mesh does not accept the peer's trust domain",
   'not-http': 'the port is declared as HTTP, and the connection is not HTTP',
-  'malformed-path': 'Envoy refuses the path',
+  'malformed-path': 'Envoy rejects the path',
 };
 
 /** Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`. */
@@ -25,7 +25,7 @@ export function decisionText(decision: Decision): string {
     ),
     ...(decision.audited ?? []).map((by) => `audited by ${ruleText(by)}`),
     ...(decision.dryRun?.denied ? [`would be denied by ${ruleText(decision.dryRun.denied)} (dry run)`] : []),
-    ...(decision.dryRun?.allowed === 'no-rule' ? ['would be allowed by no rule (dry run)'] : []),
+    ...(decision.dryRun?.allowed === 'no-rule' ? ['no rule would allow it (dry run)'] : []),
   ];
   const tail = notes.map((note) => `\n    ${note}`).join('');
   return `${verdict} as ${as.toUpperCase()}: ${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}${tail}`;

@@ -30,7 +30,7 @@ export function explainText(
 /** Describes a patch for its reviewers. */
 export function patchText({ grant, widens, holders, assumed }: Patch, call: WantedCall): string {
   const lines = [
-    `With this change, grant ${grant} allows ${formatWanted(call)}: proven on what it compiles to.`,
+    `With this change, grant ${grant} allows ${formatWanted(call)}: proven against the compiled policies.`,
     ...widens.map((what) => `widens: ${what}`),
     `for every holder of the grant: ${holders.join('; ')}`,
     ...assumed.map((what) => `assumed: ${what}`),

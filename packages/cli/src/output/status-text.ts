@@ -7,7 +7,7 @@ const GAINED: Readonly<Record<string, string>> = {
   window_opened: 'its time window opened',
   access_widened: 'the access file grants it now',
   approved: 'it was approved',
-  emergency: 'taken in an emergency',
+  emergency: 'granted in an emergency',
   signed_in: 'you signed in',
 };
 
@@ -21,7 +21,7 @@ export function statusText(status: AgentStatus, now: number): string {
   const { session, credentials } = status;
   const lines = [
     `You are ${session.login} (${session.subject}) in ${session.workspace}.`,
-    `Session ${session.id}, until ${clock(session.expiresAt)} at most.`,
+    `Session ${session.id}, until ${clock(session.expiresAt)} at the latest.`,
     ...credentials.svids.map(
       ({ grant, spiffeId, expiresAt, heldUntil, gained }) =>
         `  ${grant}: ${spiffeId}, expires in ${left(expiresAt, now)} and is renewed before` +
@@ -30,7 +30,7 @@ export function statusText(status: AgentStatus, now: number): string {
     ),
     ...status.signIns.map(signInLine),
     status.services.length > 0
-      ? 'You may reach:'
+      ? 'You can reach:'
       : `No service is granted yet. Ask ${status.contact ?? 'the owner of the access file'}.`,
     ...serviceLines(status.services),
     ...(status.contact !== undefined && status.services.length > 0 ? [`For more access, ask ${status.contact}.`] : []),
@@ -42,7 +42,7 @@ export function statusText(status: AgentStatus, now: number): string {
     ...status.refusals.map((refusal) => refusalLine(refusal)),
     ...status.configuration.refused
       .slice(0, 5)
-      .map((reason) => `Part of the broker's configuration not used: ${reason}`),
+      .map((reason) => `Unused part of the broker's configuration: ${reason}`),
     ...status.configuration.rejected.map((reason) => `Envoy rejects: ${reason}`),
     ...leftOutLines(status),
     ...status.notes.map((note) => `Note: ${note}`),
@@ -77,7 +77,7 @@ function counted(count: number, what: string): string {
 }
 
 function leaseLine({ lease: { by, since, refused } }: AgentStatus): string {
-  const way = by === 'channel' ? 'by the control channel of an edge' : 'over HTTPS at the broker';
+  const way = by === 'channel' ? "through an edge's control channel" : 'over HTTPS with the broker';
   const hint = refused === undefined ? '' : `; an edge refused it at ${clock(refused.at)} [${refused.code}]`;
   return `Lease renewed ${way} since ${clock(since)}${hint}`;
 }
@@ -113,7 +113,7 @@ function leftOutLines({ configuration }: AgentStatus): string[] {
   const kinds = Map.groupBy(configuration.leftOut, ({ what }) => what);
   return [...kinds].map(([what, all]) => {
     const sum = all.reduce((total, { count }) => total + count, 0);
-    return `Left out by the broker: ${what}${sum === 1 ? '' : ` (${sum} times)`}`;
+    return `Omitted by the broker: ${what}${sum === 1 ? '' : ` (${sum} times)`}`;
   });
 }
 

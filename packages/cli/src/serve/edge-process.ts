@@ -47,10 +47,10 @@ export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess>
     try {
       edge.renew(read());
       [taken, problem] = [now, undefined];
-      log.info({}, 'the edge took its renewed certificate');
+      log.info({}, 'the edge loaded its renewed certificate');
     } catch (err) {
       // Retried at the next poll: the pair may be half replaced, or the key's mode wrong.
-      if (String(err) !== problem) log.warn({ err }, "the edge's new certificate is unusable; it keeps the old one");
+      if (String(err) !== problem) log.warn({ err }, "the edge's new certificate is unusable; keeping the old one");
       problem = String(err);
     }
   }, CERTIFICATE_POLL_MS);
@@ -83,7 +83,7 @@ function listenOperator(edge: Edge, directory: Directory, listen: HostPort): Pro
       case '/readyz': {
         if (edge.isDraining()) {
           response.statusCode = 503;
-          return response.end('the edge drains\n');
+          return response.end('the edge is draining\n');
         }
         const state = directory.state();
         response.statusCode = state === 'fresh' ? 200 : 503;

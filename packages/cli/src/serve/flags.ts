@@ -24,14 +24,14 @@ import { policyAuthorFlags } from './policy-authors.ts';
 
 const api = {
   access: accessFile,
-  publicUrl: text('<url>', 'public URL of the broker: what agents call, and issuer of tokens', { required: true }),
+  publicUrl: text('<url>', 'public URL of the broker, which agents call and which issues tokens', { required: true }),
   listen: address('<host:port>', 'address of the API, TLS', { default: '0.0.0.0:8443' }),
   tlsCert: text('<file>', 'certificate chain of the API, PEM', { required: true }),
-  tlsKey: text('<file>', 'key of the certificate, PEM', { required: true }),
+  tlsKey: text('<file>', 'private key of the certificate, PEM', { required: true }),
   operatorListen: address('<host:port>', 'address for probes, metrics and operators; plain HTTP', {
     default: '127.0.0.1:9090',
   }),
-  operatorUrl: text('<origin>', 'origin at which browsers reach it; enables the page for approvals', {
+  operatorUrl: text('<origin>', 'origin at which browsers reach it; enables the approvals page', {
     defaultText: 'no page',
   }),
   operatorToken: text('<file>', 'token that this listener accepts only with --break-glass', {
@@ -39,7 +39,7 @@ const api = {
     defaultText: 'none',
   }),
   breakGlass: toggle(
-    'accept the token of --operator-token, which identifies no person and may do nearly everything: for emergencies in which no operator can sign in',
+    'accept the token of --operator-token, which identifies no person and may do nearly everything: for emergencies when no operator can sign in',
   ),
   trustedProxies: text('<cidr,...>', 'proxies whose X-Forwarded-For is trusted', { defaultText: 'none' }),
 };
@@ -64,7 +64,7 @@ const state = {
 const sessions = {
   tokenLife: wholeNumber('<seconds>', 'lifetime of identity tokens and ID tokens', { default: '300' }),
   tokenAudience,
-  lease: wholeNumber('<seconds>', 'end a session this long after its last heartbeat', { default: '45' }),
+  lease: wholeNumber('<seconds>', 'end a session this many seconds after its last heartbeat', { default: '45' }),
   heartbeat: wholeNumber('<seconds>', 'time between heartbeats', { default: '15' }),
   restartGrace: wholeNumber('<seconds>', 'extension of leases after the broker restarts', { default: '60' }),
   denyEnded: choice(['always', 'revoked'], 'which ended sessions are also denied in the mesh', {
@@ -74,7 +74,7 @@ const sessions = {
 };
 
 const mesh = {
-  kubeconfig: text('<file>', 'kubeconfig of the cluster', { defaultText: "the Pod's ServiceAccount" }),
+  kubeconfig: text('<file>', 'kubeconfig for the cluster', { defaultText: "the Pod's ServiceAccount" }),
   istiod: text('<host:port>', 'certificate authority of the mesh', { default: 'istiod.istio-system.svc:15012' }),
   istiodName: text('<name>', "DNS name in istiod's certificate", { default: 'istiod.istio-system.svc' }),
   istiodRoots: text('<file>', 'root certificates of the mesh, PEM', { defaultText: "istiod's ConfigMap" }),
@@ -83,20 +83,20 @@ const mesh = {
   ...gatewayFlags,
   activeLabel: objectName(
     '<namespace/pod>',
-    "keep the label meshpass.dev/active of the broker's own Pod true while this broker is active",
+    "keep the label meshpass.dev/active on the broker's own Pod true while this broker is active",
     { defaultText: 'none' },
   ),
   kubernetesAudience: text(
     '<audience>',
-    'enable kubectl in workspaces whose grants have roles; audience of their tokens, one of the --api-audiences of the API server',
-    { defaultText: 'workspaces get no token for the API server' },
+    'enable kubectl in workspaces whose grants have roles; audience of their tokens, which the API server must list in --api-audiences',
+    { defaultText: 'workspaces get no API server tokens' },
   ),
   gitops: toggle('write only keys, revocations and ServiceAccounts; CI or GitOps applies the rest'),
 };
 
 const github = {
-  githubApi: text('<url>', 'GitHub API', { default: 'https://api.github.com' }),
-  githubApp: text('<id>', 'GitHub App that reads teams, members and Codespaces; needs --github-app-key'),
+  githubApi: text('<url>', 'URL of the GitHub API', { default: 'https://api.github.com' }),
+  githubApp: text('<id>', 'GitHub App that reads teams, members and Codespaces; requires --github-app-key'),
   githubAppKey: text('<file>', "the GitHub App's private key, PEM"),
   githubTokenFile: text('<file>', 'watch GitHub with this token instead of the App'),
   codespacePresence: choice(
@@ -104,8 +104,8 @@ const github = {
     'whether Codespaces must answer a challenge from within; preferred: unless port forwarding is unreachable',
     { value: '<mode>', default: 'required' },
   ),
-  githubSweep: wholeNumber('<seconds>', 'minimum time between two checks of all Codespaces', { default: '10' }),
-  githubMembers: wholeNumber('<seconds>', 'minimum time between two checks of teams and members', { default: '60' }),
+  githubSweep: wholeNumber('<seconds>', 'minimum time between checks of all Codespaces', { default: '10' }),
+  githubMembers: wholeNumber('<seconds>', 'minimum time between checks of teams and members', { default: '60' }),
   githubEventToken: text('<file>', 'token that GitHub presents when it streams its audit log', {
     env: 'MESHPASS_GITHUB_EVENT_TOKEN_FILE',
     defaultText: 'no stream is accepted',
@@ -117,30 +117,30 @@ const github = {
 };
 
 const edge = {
-  edgePublic: address('<host:port>', 'address of the edge, as agents reach it', { required: true }),
+  edgePublic: address('<host:port>', 'address at which agents reach the edge', { required: true }),
   edgeServiceAccount: text('<namespace:name>', 'ServiceAccount of edges that may follow the broker', {
     default: 'meshpass-system:meshpass-edge',
   }),
   edgeListen: address(
     '<host:port>',
-    'also run an edge here; needs --edge-tls-cert, --edge-tls-key and --mesh-gateway',
+    'also run an edge here; requires --edge-tls-cert, --edge-tls-key and --mesh-gateway',
     { defaultText: 'no edge in this process' },
   ),
   edgeTlsCert: text('<file>', 'certificate chain of the edge, PEM'),
-  edgeTlsKey: text('<file>', 'key of the certificate, PEM'),
+  edgeTlsKey: text('<file>', 'private key of the certificate, PEM'),
   meshGateway: address('<host:port>', 'the mesh gateway, the only address the edge dials'),
   kubernetesApi: address(
     '<host:port>',
     'with --edge-listen: the API server, for kubectl in workspaces whose grants have roles',
-    { defaultText: 'this edge does not connect to it' },
+    { defaultText: 'the edge does not connect to it' },
   ),
-  edgeOperatorListen: address('<host:port>', 'probes and metrics of the edge, plain HTTP', { defaultText: 'none' }),
+  edgeOperatorListen: address('<host:port>', 'edge probes and metrics, plain HTTP', { defaultText: 'none' }),
 };
 
 const lab = {
   labOnlySendGithubTokensTo: address(
     '<host:port>',
-    "only in a lab: connect to Codespaces' forwarded ports here, not at GitHub; the listener gets their tokens",
+    "only in a lab: connect to Codespaces' forwarded ports here instead of at GitHub; the listener receives their tokens",
     { isCommandLineOnly: true },
   ),
 };

@@ -30,13 +30,13 @@ export function policyAuthorsOf(flags: PolicyAuthorFlags) {
     if (given === undefined) return undefined;
     throw new MeshpassError(
       'config_invalid',
-      `--policy-${given} has no effect without --policy-repository: pass both.`,
+      `--policy-${given} has no effect without --policy-repository. Pass both.`,
     );
   }
   if (policyWorkflow === undefined)
     throw new MeshpassError(
       'config_invalid',
-      '--policy-repository needs --policy-workflow, the one workflow whose jobs may apply: OWNER/REPOSITORY/.github/workflows/FILE@REF.',
+      '--policy-repository requires --policy-workflow, the only workflow whose jobs may apply: OWNER/REPOSITORY/.github/workflows/FILE@REF.',
     );
   return {
     issuer: flags.policyIssuer,

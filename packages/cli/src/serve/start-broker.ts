@@ -118,11 +118,11 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   begun.defer(signingKeys.close);
   const signer = await untilItAnswers(() => openSigner(signingKeys.storage), {
     signal: givingUp.signal,
-    onFailure: (err) => log.warn({ err }, 'the signing keys cannot be read from their Secret yet'),
+    onFailure: (err) => log.warn({ err }, 'cannot read the signing keys from their Secret yet'),
   });
   const edgeFlags = edgeFlagsOf(options);
   const github = askGithub(options);
-  const activeLabel = await activeLabelOf(options, (err) => log.warn({ err }, 'the label of the Pod was not written'));
+  const activeLabel = await activeLabelOf(options, (err) => log.warn({ err }, 'failed to write the Pod label'));
   begun.defer(() => activeLabel?.close());
   // After a restart, the container finds its predecessor's label.
   activeLabel?.set(false);
@@ -136,7 +136,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   });
   begun.defer(() => mesh.close());
   // Logs at startup if GitHub refuses the key, before the first developer arrives.
-  github.app?.signIn().catch((err) => log.warn({ err }, 'the GitHub App could not sign in'));
+  github.app?.signIn().catch((err) => log.warn({ err }, 'failed to sign in as the GitHub App'));
   const broker = await serveBroker(config, {
     ...attestors(options, config, mesh, github.app, log),
     ...(github.watched && { github: github.watched }),
@@ -222,7 +222,7 @@ function askGithub(options: ServeOptions) {
   const losses = createLosses(Date.now);
   const { githubApp: appId, githubAppKey, githubTokenFile } = options;
   if ((appId === undefined) !== (githubAppKey === undefined)) {
-    throw new MeshpassError('usage', '--github-app and --github-app-key go together.');
+    throw new MeshpassError('usage', '--github-app and --github-app-key must be used together.');
   }
   const onInstallationAnswer = githubTokenFile === undefined ? rateLimiter.observe : undefined;
   const app =
@@ -275,7 +275,7 @@ export function forwardingOf(
   if (address === undefined) return { timeoutMs };
   log.fatal(
     { address: `${address.host}:${address.port}` },
-    "LAB ONLY: GitHub tokens of Codespaces are sent to another address than GitHub's",
+    "LAB ONLY: Codespaces' GitHub tokens are sent to an address other than GitHub's",
   );
   return { timeoutMs, [forwardingHostOnlyInALab]: address };
 }
@@ -288,7 +288,7 @@ function edgeFlagsOf({ edgeListen: listen, edgeTlsCert: tlsCert, edgeTlsKey: tls
   if (!listen) return undefined;
   const { meshGateway: gateway, edgeOperatorListen: operatorListen, kubernetesApi } = more;
   if (tlsCert && tlsKey && gateway) return { listen, tlsCert, tlsKey, gateway, operatorListen, kubernetesApi };
-  throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
+  throw new MeshpassError('usage', '--edge-listen requires --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
 }
 
 async function edgeBeside(

@@ -51,16 +51,16 @@ export async function lackingSignIns(env: Environment): Promise<readonly Lacking
 /** Formats missing sign-ins for `explain`. */
 export function lackingText(lacking: readonly LackingSignIn[]): readonly string[] {
   const lines = lacking.map(
-    ({ grant, issuer }) => `  ${grant} lacks a sign-in at ${issuer}: meshpass sign-in --issuer ${issuer}`,
+    ({ grant, issuer }) => `  ${grant} requires a sign-in at ${issuer}: meshpass sign-in --issuer ${issuer}`,
   );
-  return lines.length === 0 ? [] : ['Grants that you would have with a sign-in:', ...lines];
+  return lines.length === 0 ? [] : ['Grants you would have with a sign-in:', ...lines];
 }
 
 /** Prints instructions to standard error, because standard output contains only the result. */
 export function printPrompt({ issuer, verificationUri, verificationUriComplete, userCode }: SignInPrompt): void {
   console.error(`To sign in at ${issuer}, open ${verificationUri} in any browser and enter the code ${userCode}.`);
   if (verificationUriComplete !== undefined) console.error(`Or open ${verificationUriComplete} and compare the code.`);
-  console.error('Enter the code only if you have started this sign-in yourself.');
+  console.error('Enter the code only if you started this sign-in yourself.');
 }
 
 /**

@@ -31,8 +31,8 @@ const offer: RequestableGrant = {
 
 it('shows until when an emergency lasts and must be reviewed', () => {
   expect(requestText(taken, AT)).toBe(
-    `${taken.id}  prod for 30m, alice (github): taken in an emergency until 2026-11-26 03:30:00 UTC - INC-1\n` +
-      '  to be reviewed by another person until 2026-11-27 03:00:00 UTC',
+    `${taken.id}  prod for 30m, alice (github): granted in an emergency until 2026-11-26 03:30:00 UTC - INC-1\n` +
+      '  awaiting review by another person until 2026-11-27 03:00:00 UTC',
   );
 });
 
@@ -44,7 +44,7 @@ it('shows the reviewer and their comment', () => {
     reviews: [{ ...bob, decision: 'object' as const }],
   };
   expect(requestText({ ...taken, state: 'revoked', emergency }, AT)).toContain(
-    'taken back - INC-1\n  objected to by bob (github) at 2026-11-26 03:01:00 UTC: why?',
+    'revoked - INC-1\n  objected to by bob (github) at 2026-11-26 03:01:00 UTC: why?',
   );
 });
 
@@ -59,16 +59,14 @@ it('explains why requests of others are missing', () => {
   const incomplete = "Other people's requests are not listed: GitHub does not answer.";
   expect(overviewText({ ...none, incomplete }, AT)).toBe(incomplete);
   expect(overviewText({ ...none, incomplete, requestable: [offer] }, AT)).toContain(`${incomplete}\nYou can request:`);
-  expect(overviewText(none, AT)).toBe('No requests, and no grant that you can request.');
-  expect(overviewText(none, AT, '#mesh')).toBe(
-    'No requests, and no grant that you can request. For access, ask #mesh.',
-  );
+  expect(overviewText(none, AT)).toBe('No requests, and no grants you can request.');
+  expect(overviewText(none, AT, '#mesh')).toBe('No requests, and no grants you can request. For access, ask #mesh.');
 });
 
 it('shows the command for emergency access, or why it is refused now', () => {
   const review = 'at most 30m, reviewed within 24h by team acme/leads';
   expect(requestableText({ ...offer, emergency: { longest: 1800, review } })).toContain(
-    `in an emergency without it, ${review}: meshpass request prod --emergency --reason "WHY"`,
+    `in an emergency, without approval: ${review}: meshpass request prod --emergency --reason "WHY"`,
   );
   const barred = 'bob objected to your emergency.';
   expect(requestableText({ ...offer, emergency: { longest: 1800, review, barred } })).toContain(`not now. ${barred}`);

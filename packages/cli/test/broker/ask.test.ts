@@ -33,7 +33,7 @@ it('aborts an endless answer', async () => {
     response.on('close', () => clearInterval(dribble));
   });
   const asked = ask(url, { method: 'GET' });
-  const refused = expect(asked).rejects.toThrow(/no answer from .* in 20 s/);
+  const refused = expect(asked).rejects.toThrow(/no reply from .* in 20 s/);
   await begun.promise;
   vi.advanceTimersByTime(20_000);
   await refused;

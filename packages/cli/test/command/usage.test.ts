@@ -130,7 +130,7 @@ describe('a wrong command line', () => {
     vi.stubEnv('MESHPASS_ACCESS', undefined);
     expect(await said('policy', 'apply')).toEqual([
       2,
-      "meshpass: Required option '--access <file>' not specified, nor MESHPASS_ACCESS set. See meshpass policy apply --help. [usage]",
+      "meshpass: Required option '--access <file>' not specified, and MESHPASS_ACCESS is not set. See meshpass policy apply --help. [usage]",
     ]);
     vi.unstubAllEnvs();
   });

@@ -42,11 +42,11 @@ const call = (...words: string[]) =>
 
 describe('a file that cannot be read', () => {
   it.each([
-    ['audit verify --file /nope', '--file: /nope cannot be read: it does not exist. [usage]'],
-    ['audit verify --file /', '--file: / cannot be read: it is a directory. [usage]'],
-    ['audit verify --checkpoint /nope', '--checkpoint: /nope cannot be read: it does not exist. [usage]'],
-    ['drill --verify /nope', '--verify: /nope cannot be read: it does not exist. [config_invalid]'],
-    ['drill --verify @drill.jws --jwks /nope', '--jwks: /nope cannot be read: it does not exist. [config_invalid]'],
+    ['audit verify --file /nope', '--file: cannot read /nope: it does not exist. [usage]'],
+    ['audit verify --file /', '--file: cannot read /: it is a directory. [usage]'],
+    ['audit verify --checkpoint /nope', '--checkpoint: cannot read /nope: it does not exist. [usage]'],
+    ['drill --verify /nope', '--verify: cannot read /nope: it does not exist. [config_invalid]'],
+    ['drill --verify @drill.jws --jwks /nope', '--jwks: cannot read /nope: it does not exist. [config_invalid]'],
     [
       'doctor --broker https://b.invalid --ca-file /nope',
       '--ca-file: /nope cannot be read: it does not exist. [config_invalid]',
@@ -59,15 +59,15 @@ describe('a file that cannot be read', () => {
       'policy apply --access /nope --broker https://b.invalid',
       '--access: /nope cannot be read: it does not exist. [config_invalid]',
     ],
-    ['access check /nope', '/nope cannot be read: it does not exist. [usage]'],
-    ['access check /', '/ cannot be read: it is a directory. [usage]'],
-    ['policy lint /nope', '/nope cannot be read: it does not exist. [usage]'],
+    ['access check /nope', 'Cannot read /nope: it does not exist. [usage]'],
+    ['access check /', 'Cannot read /: it is a directory. [usage]'],
+    ['policy lint /nope', 'Cannot read /nope: it does not exist. [usage]'],
     ['policy lint @mesh.yaml --access /nope', '--access: /nope cannot be read: it does not exist. [usage]'],
-    ['policy matrix @mesh.yaml --mesh-config /nope', '--mesh-config: /nope cannot be read: it does not exist. [usage]'],
+    ['policy matrix @mesh.yaml --mesh-config /nope', '--mesh-config: cannot read /nope: it does not exist. [usage]'],
     ['policy matrix --kubeconfig /nope', '--kubeconfig: /nope cannot be read: it does not exist. [config_invalid]'],
     [
       'policy test /nope --access @access.yaml --public-url https://b.invalid',
-      '/nope cannot be read: it does not exist. [usage]',
+      'Cannot read /nope: it does not exist. [usage]',
     ],
   ])('%s: 2, the cause and the flag', async (line, message) => {
     expect(await call(...line.split(' '))).toBe(2);
@@ -95,7 +95,7 @@ describe('a value that cannot be used', () => {
     'explain --last refuses %s, which may differ from the refused call',
     async (flag) => {
       expect(await call('explain', '--last', ...flag.split(' '))).toBe(2);
-      expect(errors.join()).toMatch(/pass a URL for another call. \[usage\]$/);
+      expect(errors.join()).toMatch(/Pass a URL for a different call\. \[usage\]$/);
     },
   );
 
@@ -108,7 +108,7 @@ describe('a value that cannot be used', () => {
 
   it('doctor refuses a broker without TLS before any check', async () => {
     expect(await call('doctor', '--broker', 'http://x')).toBe(2);
-    expect(errors).toEqual(['meshpass: --broker is http://x: pass an https:// URL. [usage]']);
+    expect(errors).toEqual(['meshpass: --broker must be an https:// URL, not http://x. [usage]']);
     expect(out).toEqual([]);
   });
 
@@ -121,7 +121,7 @@ describe('a value that cannot be used', () => {
 it('access check does not claim that services were checked', async () => {
   expect(await call('access', 'check', '@access.yaml')).toBe(0);
   expect(out).toEqual([
-    `${folder}/access.yaml is well-formed: 1 grant. Services and roles of the cluster were not checked; policy plan does that.`,
+    `${folder}/access.yaml is well-formed: 1 grant. Services and roles in the cluster were not checked; meshpass policy plan does that.`,
   ]);
 });
 
@@ -159,23 +159,23 @@ describe('the id of a request for approval, or a port', () => {
   it.each([
     [
       ['approve', '5f0c...'],
-      '"5f0c..." is not a request id, which has 24 characters: run meshpass requests to see the ids. [usage]',
+      '"5f0c..." is not a request ID (24 characters). Run meshpass requests to list the IDs. [usage]',
     ],
     [
       ['deny', 'x', '--reason', 'no'],
-      '"x" is not a request id, which has 24 characters: run meshpass requests to see the ids. [usage]',
+      '"x" is not a request ID (24 characters). Run meshpass requests to list the IDs. [usage]',
     ],
     [
       ['requests', '--withdraw', 'x'],
-      '"x" is not a request id, which has 24 characters: run meshpass requests to see the ids. [usage]',
+      '"x" is not a request ID (24 characters). Run meshpass requests to list the IDs. [usage]',
     ],
     [
       ['approvals', 'show', 'x'],
-      '"x" is not a request id, which has 24 characters: run meshpass approvals list to see the ids. [usage]',
+      '"x" is not a request ID (24 characters). Run meshpass approvals list to list the IDs. [usage]',
     ],
-    [['approvals', 'revoke', id, '--reason', ' '], '--reason is empty: give a reason. [usage]'],
-    [['request', 'dev', '--reason', ''], '--reason is empty: give a reason. [usage]'],
-    [['login', '--port', '99999'], '--port must be 0 to 65535, not "99999". [usage]'],
+    [['approvals', 'revoke', id, '--reason', ' '], '--reason must not be empty. [usage]'],
+    [['request', 'dev', '--reason', ''], '--reason must not be empty. [usage]'],
+    [['login', '--port', '99999'], '--port must be a port from 0 to 65535, not "99999". [usage]'],
   ])('%j is refused before any request is sent', async (words, message) => {
     expect(await call(...words)).toBe(2);
     expect(errors.join('\n')).toContain(message);

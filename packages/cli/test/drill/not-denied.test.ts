@@ -28,7 +28,7 @@ test('a credential that lives only for want of a DENY is noted, with its end', (
   const noted = noteUndenied(rows, session(false, false));
   expect(outcomes(noted)).toEqual(['noted', 'noted', 'noted']);
   expect(noted[0]!.how).toBe(
-    'SVID lives until 2026-11-24T16:06:00.000Z: this broker denies revoked sessions only (HTTP 200)',
+    'SVID is valid until 2026-11-24T16:06:00.000Z: this broker denies only revoked sessions (HTTP 200)',
   );
 });
 

@@ -44,9 +44,9 @@ describe('by the broker’s answer to the session', () => {
       'GET',
       'http://orders.shop:9090/',
       'refused',
-      'no grant of this session contains port 9090 of orders.shop, only 8080',
+      'no grant in this session contains port 9090 of orders.shop, only 8080',
     ],
-    ['GET', 'http://ordres.shop:8080/', 'refused', 'no grant of this session contains ordres.shop:8080 (did you mean'],
+    ['GET', 'http://ordres.shop:8080/', 'refused', 'no grant in this session contains ordres.shop:8080 (did you mean'],
     ['GET', 'tcp://orders.shop:8080', 'refused', 'is HTTP and refuses other connections'],
   ])('%s %s is %s', async (method, url, verdict, reason) => {
     const explained = await ask(url, known([ORDERS]), { method });
@@ -86,7 +86,7 @@ describe('by the broker’s answer to the session', () => {
       claims: { ...answer.claims, exp: 2, iat: 1, jti: 'x' },
     });
     expect(beyond).toBe(
-      'Unknown beyond what Meshpass decides: other AuthorizationPolicies of the mesh may still refuse. For the platform team: ' +
+      'Unknown beyond what Meshpass decides: other AuthorizationPolicies in the mesh may still deny the call. For the platform team: ' +
         'meshpass policy can-i --as meshpass-dev/alice-1 --to orders.shop:8080 --sni outbound_.8080_._.orders.shop.svc.cluster.local ' +
         '--method GET --path /orders/1 ' +
         `--claims '{"iss":"https://broker.example","aud":["meshpass"],"sub":"github:1","grants":["dev"]}' --kubeconfig FILE`,
@@ -165,7 +165,7 @@ describe('by the routes of the present configuration', () => {
     const answer = known([ORDERS], { listening: [], byProxyOnly: ['127.64.0.1:8080'] });
     const explained = await ask('http://orders.shop:8080/orders/1', answer);
     expect(explained.verdict).toBe('allowed');
-    expect(explainText(explained)).toContain('only the proxy reaches orders.shop.svc.cluster.local:8080');
+    expect(explainText(explained)).toContain('orders.shop.svc.cluster.local:8080 is reachable only through the proxy');
   });
 });
 
@@ -208,9 +208,9 @@ grants:
 describe('a URL', () => {
   it.each([
     ['https://orders.shop:8080/', 'plain http://'],
-    ['orders.shop:8080', 'write http://'],
-    ['http://user:secret@orders.shop/', 'leave it out'],
-    ['tcp://ledger-db.shop', 'needs a port'],
+    ['orders.shop:8080', 'is not a valid URL. Use http://'],
+    ['http://user:secret@orders.shop/', 'Remove it.'],
+    ['tcp://ledger-db.shop', 'requires a port'],
   ])('%s is refused', (url, message) => {
     expect(() => wantedCall(url, 'GET', [])).toThrow(message);
     expect(() => wantedCall(url, 'GET', [])).not.toThrow('secret');

@@ -43,7 +43,7 @@ it('names the grants that lack a sign-in, and the command', async () => {
   const { code, out } = await explain(lacking, URL);
   expect(code).toBe(1);
   expect(out).toMatch(
-    /Grants that you would have with a sign-in:\n {2}prod lacks a sign-in at okta: meshpass sign-in --issuer okta$/,
+    /Grants you would have with a sign-in:\n {2}prod requires a sign-in at okta: meshpass sign-in --issuer okta$/,
   );
 });
 

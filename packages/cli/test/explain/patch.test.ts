@@ -173,14 +173,14 @@ describe('no patch is proposed', () => {
       'http://orders.shop:8080/orders/1',
       'PUT',
       { text: two, grant: 'ops' },
-      /not a grant of this session/,
+      /not one of this session's grants/,
     ],
     [
       'where the file has no grant of the session',
       'http://orders.shop:8080/orders/1',
       'PUT',
       { text: ACCESS.replace('dev:', 'x:') },
-      /none of the grants/,
+      /none of this session's grants/,
     ],
     ['for a name of no service', 'http://example/', 'GET', {}, /not a service name/],
   ])('%s', (_, url, method, more, message) => {
@@ -201,7 +201,7 @@ describe('no patch is proposed', () => {
     ],
     [
       { kind: 'forward', rule: 'shop/x', to: [{ host: 'a.b.svc.cluster.local', port: 80 }] },
-      /VirtualService shop\/x leads to a.b.svc.cluster.local:80, whose rules decide/,
+      /VirtualService shop\/x forwards to a.b.svc.cluster.local:80, whose rules decide/,
     ],
     [{ kind: 'forward', rule: 'shop/x', to: [ORDERS], path: '/v2' }, /with the path \/v2, whose rules decide/],
   ])('if a VirtualService leads elsewhere', (route, message) => {

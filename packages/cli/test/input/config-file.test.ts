@@ -104,7 +104,7 @@ no-by-name: true
     ['gitops: maybe', '1:9: gitops must be true or false'],
     ['listen: {host: x}', '1:9: listen must be a string, a number, or a list of these'],
     ['access: [a, b]', '1:9: access must be a single string or number'],
-    ['danger: yes', '1:1: "danger" may only be given on the command line'],
+    ['danger: yes', '1:1: "danger" can only be set on the command line'],
     ['config: other.yaml', '1:1: unknown setting "config"'],
     ['failOn: error', '1:1: unknown setting "failOn"'],
     ['[a]', '1:1: must be a mapping of flags to values'],

@@ -124,10 +124,10 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     await pause(1_100);
     const { code, err } = await meshpass('sessions', 'list');
     expect(code).toBe(1);
-    expect(err).toMatch(/acme does not confirm you any more: run meshpass login\. +\[operator_unconfirmed\]/);
+    expect(err).toMatch(/acme no longer confirms your identity: run meshpass login\. +\[operator_unconfirmed\]/);
     expect(stored().refresh).toBeUndefined();
     expect((await meshpass('sessions', 'list')).err).toMatch(
-      /There is no refresh token by which the issuer could confirm you: run meshpass login\. +\[operator_unconfirmed\]/,
+      /The session has no refresh token for the issuer to confirm your identity: run meshpass login\. +\[operator_unconfirmed\]/,
     );
     expect((await meshpass('logout')).out).toBe('Signed out.');
   });
@@ -160,7 +160,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     await login();
     const leaked = stored().refresh!;
     chmodSync(fileOf(), 0o644);
-    expect((await meshpass('whoami')).err).toContain('others may read it');
+    expect((await meshpass('whoami')).err).toContain('other users can read it');
     await login();
     expect(await refreshTokens(leaked)).toBeUndefined();
     expect(await meshpass('whoami')).toMatchObject({ code: 0, err: '' });
@@ -206,7 +206,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect([url.searchParams.get('scope'), url.searchParams.get('prompt')]).toEqual(['openid groups email', null]);
       await signInAt(createBrowser(), url.href, BOB);
       expect(await begun.code).toBe(0);
-      expect(begun.said.at(-1)).toMatch(/^acme gave no refresh token: sign in again after 20\S+Z\.$/);
+      expect(begun.said.at(-1)).toMatch(/^acme did not issue a refresh token\. Sign in again after 20\S+Z\.$/);
       expect(stored().refresh).toBeUndefined();
       expect(await meshpass('whoami')).toMatchObject({ code: 0, err: '' });
       confirmEvery(1);

@@ -29,7 +29,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     it('signs in, and the other commands are made as that person until they sign out', async () => {
       const login = begin(...LOGIN);
       const page = await signInAt(createBrowser(), await login.seen(URL_LINE), '00u2bob');
-      expect(page.html).toContain('Go back to the terminal');
+      expect(page.html).toContain('Return to the terminal');
       expect(await login.code).toBe(0);
       expect(login.out.join('\n')).toMatch(/^You are bob \(acme:00u2bob\): operator\. Until 20/);
       const [file] = readdirSync(stateOf());
@@ -43,7 +43,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect(refused.err).toContain('[operator_forbidden]');
       expect((await meshpass('logout')).out).toBe('Signed out.');
       expect((await meshpass('whoami')).err).toContain('run meshpass login');
-      expect((await meshpass('logout')).out).toBe('Nobody was signed in.');
+      expect((await meshpass('logout')).out).toBe('You were not signed in.');
     });
 
     it('ends at once when the person signs out at the provider (back-channel logout)', async () => {
@@ -199,6 +199,6 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     await signInAt(createBrowser(), await login.seen(URL_LINE), '00u2bob');
     await login.code;
     chmodSync(join(stateOf(), readdirSync(stateOf())[0]!), 0o644);
-    expect((await meshpass('whoami')).err).toContain('others may read it');
+    expect((await meshpass('whoami')).err).toContain('other users can read it');
   });
 });

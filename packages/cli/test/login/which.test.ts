@@ -157,6 +157,6 @@ describe('an operator', () => {
   it.each(ANSWERS)('who has not signed in learns by %s that an agent is missing', async (...words) => {
     const { code, err } = await meshpass(...words);
     expect({ code, requests }).toEqual({ code: 3, requests: [] });
-    expect(err).toMatch(/run meshpass up in a workspace, or meshpass login as an operator\. \[agent_not_running\]/);
+    expect(err).toMatch(/Run meshpass up in a workspace, or meshpass login as an operator\. \[agent_not_running\]/);
   });
 });

@@ -62,7 +62,7 @@ describe('sessions close', () => {
     expect(await meshpass('sessions', 'close', '--id', 'nope', '--operator', origin)).toEqual({
       code: 1,
       out: '',
-      err: 'meshpass: No session has the id nope. List live sessions with meshpass sessions list. [not_found]\nsee https://meshpass.dev/docs/troubleshooting#not_found',
+      err: 'meshpass: Session nope does not exist. Run meshpass sessions list to list live sessions. [not_found]\nsee https://meshpass.dev/docs/troubleshooting#not_found',
     });
   });
 
@@ -72,9 +72,9 @@ describe('sessions close', () => {
     [
       ['--id', 'a'],
       { closed: [], denied: ['a'] },
-      'Session a had already ended; the mesh now denies any of its credentials that are still valid.',
+      'Session a had already ended. The mesh now denies any of its credentials that are still valid.',
     ],
-    [['--user', 'mona'], { closed: [], denied: [] }, 'No live session matches: nothing was closed.'],
+    [['--user', 'mona'], { closed: [], denied: [] }, 'No live session matches, so nothing was closed.'],
   ])('succeeds: %j %j', async (selection, closed, out) => {
     answer = closed;
     expect(await meshpass('sessions', 'close', ...selection, '--operator', origin)).toEqual({ code: 0, out, err: '' });

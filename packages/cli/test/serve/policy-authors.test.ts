@@ -17,7 +17,7 @@ it('a repository and its workflow are one setting', () => {
 });
 
 it.each([
-  ['a repository without its workflow', { policyRepository: '7001' }, '--policy-repository needs --policy-workflow'],
+  ['a repository without its workflow', { policyRepository: '7001' }, '--policy-repository requires --policy-workflow'],
   ['a workflow alone', { policyWorkflow: workflow }, '--policy-workflow has no effect without --policy-repository'],
   ['an environment alone', { policyEnvironment: 'prod' }, '--policy-environment has no effect'],
 ])('%s is refused by the names of the flags', (_, flags, message) => {

@@ -28,7 +28,7 @@ function file(name: string, text: string): string {
 
 it.each([
   ['--active-label=bad', '--active-label must be NAMESPACE/NAME, not "bad". [usage]'],
-  ['--github-app=1', '--github-app and --github-app-key go together. [usage]'],
+  ['--github-app=1', '--github-app and --github-app-key must be used together. [usage]'],
   [
     `--approval-webhook-keys=${join(dir, 'not-there')}`,
     `--approval-webhook-keys: ${join(dir, 'not-there')} is not a directory. [config_invalid]`,
@@ -37,7 +37,7 @@ it.each([
     '--kubernetes-audience=',
     'The mesh configuration is invalid at kubernetesAudience: must not be empty. [config_invalid]',
   ],
-  ['--edge-listen=127.0.0.1:0', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway. [usage]'],
+  ['--edge-listen=127.0.0.1:0', '--edge-listen requires --edge-tls-cert, --edge-tls-key and --mesh-gateway. [usage]'],
 ])('a broker with %s ends with the reason', async (flag, reason) => {
   const access = file('access.yaml', 'trust: {codespaces: {organization: acme}}\ngrants: {}\n');
   const flags = [

@@ -9,11 +9,11 @@ import { output } from '../../command/shared-flags.ts';
 
 export const command = defineCommand({
   about:
-    'Reads it as the broker does, without a cluster. Each problem is printed as FILE:LINE:COLUMN. Without --services every Service is accepted, without --roles every ClusterRole.',
+    'Reads the file the same way the broker does, without a cluster. Prints each problem as FILE:LINE:COLUMN. Without --services, every Service is accepted; without --roles, every ClusterRole.',
   args: { file: argument('the access file') },
   flags: {
-    services: list('<service>', 'SERVICE.NAMESPACE that access files may grant, as in admission.services of the chart'),
-    roles: list('<role>', 'ClusterRole that access files may grant, as in admission.roles of the chart'),
+    services: list('<service>', "SERVICE.NAMESPACE that access files may grant, as in the chart's admission.services"),
+    roles: list('<role>', "ClusterRole that access files may grant, as in the chart's admission.roles"),
     output,
   },
   exitCodes: { 0: 'well-formed', 1: 'not well-formed, or beyond --services or --roles' },
@@ -45,7 +45,7 @@ function check(file: string, bounds: Bounds, output: Output): void {
     const { length } = access.grants;
     const grants = length === 1 ? '1 grant' : `${length} grants`;
     console.log(
-      `${file} is well-formed: ${grants}. Services and roles of the cluster were not checked; policy plan does that.`,
+      `${file} is well-formed: ${grants}. Services and roles in the cluster were not checked; meshpass policy plan does that.`,
     );
   }
 }

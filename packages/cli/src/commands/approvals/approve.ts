@@ -7,16 +7,16 @@ import { output } from '../../command/shared-flags.ts';
 
 export const command = defineCommand({
   about:
-    'In a workspace, uses the identity of its session; the broker checks your teams and roles at GitHub again. With --operator, or if no agent runs, uses your identity as an operator (meshpass login). You cannot approve your own request.',
-  args: { id: argument('id of the request, from meshpass requests or meshpass approvals list') },
+    'In a workspace, uses the session identity, and the broker rechecks your teams and roles on GitHub. With --operator, or if no agent is running, uses your operator identity (meshpass login). You cannot approve your own request.',
+  args: { id: argument('request ID, from meshpass requests or meshpass approvals list') },
   flags: {
     for: text('<duration>', 'how long the grant lasts', { defaultText: 'as requested' }),
-    reason: text('<text>', 'reason, for the audit log and the requester'),
+    reason: text('<text>', 'reason for the audit log and the requester'),
     ...answererFlags,
     output,
   },
   env: ANSWERER_ENV,
-  exitCodes: { 1: 'refused: the request is not open, or you may not answer it' },
+  exitCodes: { 1: 'rejected: the request is not open, or you are not allowed to answer it' },
   examples: ['meshpass approve 0123456789abcdef01234567 --for 30m'],
   page: 'docs/access/approvals.md',
   run: async ({ id, for: duration, reason, output, ...answerer }) => {

@@ -11,14 +11,14 @@ import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argument, type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { AGENT_ENV, output } from '../../command/shared-flags.ts';
 
-const args = { grant: argument('name of the grant; meshpass requests lists those that you can request') };
+const args = { grant: argument('name of the grant; run meshpass requests to list the grants you can request') };
 const flags = {
-  for: text('<duration>', 'how long: 90s, 30m or 2h', { defaultText: 'the value of the access file' }),
-  reason: text('<text>', 'reason, for the approvers and the audit log'),
+  for: text('<duration>', 'duration, such as 90s, 30m or 2h', { defaultText: 'the value in the access file' }),
+  reason: text('<text>', 'reason for the approvers and the audit log'),
   emergency: toggle(
-    'take the grant at once, without an approval; another person reviews it afterwards. Requires --reason',
+    'take the grant immediately, without approval; another person reviews it afterwards. Requires --reason',
   ),
-  wait: toggle('wait for the answer, and until the grant is active'),
+  wait: toggle('wait for the answer and for the grant to become active'),
   output,
 };
 /** Poll interval. The broker accepts one query per second per session. */
@@ -26,13 +26,13 @@ const POLL_MS = 3_000;
 
 export const command = defineCommand({
   about:
-    'After the approval, or at once with --emergency, this session has the grant until it expires. Your other workspaces do not get it.',
+    'Once approved, or immediately with --emergency, this session has the grant until it expires. Your other workspaces do not get the grant.',
   args,
   flags,
   env: AGENT_ENV,
   exitCodes: {
     0: 'requested, or taken; with --wait: the grant is active',
-    1: 'refused; with --wait: denied, withdrawn, not answered in time, or the requesting session has ended',
+    1: 'rejected; with --wait: denied, withdrawn, not answered in time, or the requesting session has ended',
   },
   examples: [
     'meshpass request payments-prod --for 1h --reason "INC-4711"',
@@ -68,7 +68,7 @@ async function request(options: OptionsOf<typeof args & typeof flags>): Promise<
 }
 
 async function take({ reason, ...order }: ApprovalOrder): Promise<ApprovalRequest> {
-  if (reason === undefined) throw new MeshpassError('usage', 'An emergency needs a reason: add --reason.');
+  if (reason === undefined) throw new MeshpassError('usage', 'An emergency requires a reason. Add --reason.');
   return await askApprovals({ act: 'emergency', order: { ...order, reason } });
 }
 
@@ -97,7 +97,7 @@ async function look({ id }: ApprovalRequest): Promise<ApprovalRequest | undefine
   if (found) return found;
   throw new MeshpassError(
     'approval_unknown',
-    `The requesting session has ended, and request ${id} with it: request the grant again.`,
+    `The requesting session has ended, and request ${id} ended with it. Request the grant again.`,
   );
 }
 

@@ -8,8 +8,8 @@ import { text } from '../../command/flag.ts';
 import { AGENT_ENV, output } from '../../command/shared-flags.ts';
 
 export const command = defineCommand({
-  about: 'Shows requests of this session, requests that you may answer, and grants that you can request.',
-  flags: { withdraw: text('<id>', 'withdraw this request; the session loses its grant at once'), output },
+  about: "Shows this session's requests, requests you can answer, and grants you can request.",
+  flags: { withdraw: text('<id>', 'withdraw this request; the session loses its grant immediately'), output },
   env: AGENT_ENV,
   examples: ['meshpass requests', 'meshpass requests --withdraw 0123456789abcdef01234567'],
   page: 'docs/access/approvals.md',

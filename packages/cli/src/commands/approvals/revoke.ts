@@ -8,9 +8,9 @@ import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
   about:
-    'The session loses the grant at once, and a pending request ends. A person can take the grant in an emergency again: only an objection (meshpass review) prevents that.',
-  args: { id: argument('id of the request; meshpass approvals list shows them') },
-  flags: { reason: text('<text>', 'why, for the audit log', { required: true }), ...operatorFlags, output },
+    'The session loses the grant immediately, and a pending request ends. The person can still take the grant again in an emergency; only an objection (meshpass review) prevents that.',
+  args: { id: argument('request ID, from meshpass approvals list') },
+  flags: { reason: text('<text>', 'reason for the audit log', { required: true }), ...operatorFlags, output },
   env: TOKEN_ENV,
   examples: ['meshpass approvals revoke 0123456789abcdef01234567 --reason "incident resolved"'],
   page: 'docs/access/approvals.md',

@@ -9,7 +9,7 @@ import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
   about: 'Shows the requester, the grant, the reason and each answer.',
-  args: { id: argument('id of the request; meshpass approvals list shows them') },
+  args: { id: argument('request ID, from meshpass approvals list') },
   flags: { ...operatorFlags, output },
   env: TOKEN_ENV,
   examples: ['meshpass approvals show 0123456789abcdef01234567'],

@@ -15,8 +15,8 @@ import { auditKey, checkpointFlags, databaseUrl, output } from '../../command/sh
 import { formatJson } from '../../output/json.ts';
 
 const flags = {
-  publicUrl: text('<url>', 'public URL of the broker; names the log', { env: 'MESHPASS_PUBLIC_URL', required: true }),
-  data: text('<dir>', "the broker's directory: embedded store, key and checkpoint", {
+  publicUrl: text('<url>', 'broker URL that identifies the log', { env: 'MESHPASS_PUBLIC_URL', required: true }),
+  data: text('<dir>', "the broker's data directory, with the embedded store, key and checkpoint", {
     env: 'MESHPASS_DATA',
     required: true,
   }),
@@ -27,8 +27,8 @@ const flags = {
     env: 'MESHPASS_KUBECONFIG',
     defaultText: "the Pod's ServiceAccount",
   }),
-  reason: text('<text>', 'reason for the audit log; needed with --yes'),
-  by: text('<name>', 'person who declares it, for the audit log', { defaultText: 'user and host' }),
+  reason: text('<text>', 'reason for the audit log; required with --yes'),
+  by: text('<name>', 'person who declares the restore, for the audit log', { defaultText: 'user and host' }),
   yes: toggle('declare the restore: ends all sessions, and cannot be undone'),
   dryRun: toggle('only show missing rows, and exit with 0'),
   output,
@@ -37,13 +37,13 @@ type AcceptRestoreOptions = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
   about:
-    'Stop every broker first. Without --yes the command only shows missing rows, and exits with 2 (0 with --dry-run); with --yes the log continues in a new epoch.',
+    'Stop every broker first. Without --yes, the command only shows missing rows and exits with 2 (0 with --dry-run). With --yes, the log continues in a new epoch.',
   flags,
   exitCodes: {
     0: 'declared, or shown with --dry-run',
-    1: 'refused or failed',
-    2: 'wrong flags, or not confirmed with --yes',
-    3: 'the store does not answer, or a broker is still active',
+    1: 'rejected or failed',
+    2: 'invalid flags, or not confirmed with --yes',
+    3: 'the store does not respond, or a broker is still active',
   },
   examples: [
     'meshpass audit accept-restore --public-url https://broker.example.com --data /var/lib/meshpass',
@@ -61,9 +61,9 @@ export const command = defineCommand({
 async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
   const { data, databaseUrl, auditKey, auditCheckpoint, auditCheckpointConfigmap, kubeconfig, output } = options;
   const { reason = '' } = options;
-  if (options.yes && options.dryRun) throw new MeshpassError('usage', 'Give --yes or --dry-run, not both.');
+  if (options.yes && options.dryRun) throw new MeshpassError('usage', '--yes cannot be combined with --dry-run.');
   if (options.yes && reason.trim() === '')
-    throw new MeshpassError('usage', 'Give the reason for the audit log: --reason.');
+    throw new MeshpassError('usage', '--yes requires a reason for the audit log. Add --reason.');
   if (!URL.canParse(options.publicUrl)) throw new MeshpassError('usage', '--public-url must be a URL.');
   const key = await openAuditKey(auditKey ?? join(data, 'audit-key.pem'), options.publicUrl, false);
   const map = auditCheckpointConfigmap && (await openCheckpointMap({ kubeconfig, ...auditCheckpointConfigmap }));
@@ -75,7 +75,7 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
     dataDir: data,
     databaseUrl,
     onWaiting: () => {
-      throw new MeshpassError('store_unavailable', 'A broker is active on this store: stop all brokers first.');
+      throw new MeshpassError('store_unavailable', 'A broker is active on this store. Stop all brokers first.');
     },
   });
   try {
@@ -83,7 +83,7 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
     if (!options.yes) {
       console.log(output === 'json' ? formatJson(seen(survey)) : surveyText(survey));
       if (options.dryRun) return;
-      throw new MeshpassError('usage', 'Nothing was changed. To declare this, repeat it with --reason and --yes.');
+      throw new MeshpassError('usage', 'Nothing was changed. To declare the restore, repeat with --reason and --yes.');
     }
     const order = { by: options.by ?? `${userInfo().username}@${hostname()}`, reason };
     const accepted = await acceptRestore({ store, key, sinks }, survey, order, Date.now, randomBytes);
@@ -105,20 +105,20 @@ function seen({ fault, last, signed, invalid, missing, unproven, liveSessions, a
 
 function surveyText({ fault, last, signed, invalid, missing, unproven, liveSessions, access, epoch }: Survey): string {
   return [
-    fault ? `A broker would not start: ${fault.message} [${fault.code}]` : 'The log matches its checkpoints.',
-    last ? `Last row in the store:  ${last.seq}, ${last.time}, hash ${last.hash}` : 'The store has no row.',
+    fault ? `A broker would fail to start: ${fault.message} [${fault.code}]` : 'The log matches its checkpoints.',
+    last ? `Last row in the store:  ${last.seq}, ${last.time}, hash ${last.hash}` : 'The store has no rows.',
     signed
-      ? `Newest checkpoint:      over ${signed.rows} rows, kept ${signed.time ?? 'at an unknown time'} in ${signed.sink}`
-      : 'Newest checkpoint:      no valid one outside the store',
+      ? `Newest checkpoint:      covers ${signed.rows} rows, stored ${signed.time ?? 'at an unknown time'} in ${signed.sink}`
+      : 'Newest checkpoint:      none outside the store is valid',
     ...invalid.map(({ sink, problem }) => `Ignored:                checkpoint in ${sink}: ${problem}`),
     missing
       ? `MISSING:                ${missing[1] - missing[0] + 1} signed rows, ${missing[0]} to ${missing[1]}`
-      : 'Missing:                no signed row; rows after the newest checkpoint cannot be known',
+      : 'Missing:                no signed row; rows after the newest checkpoint are unknown',
     ...(unproven ? [`Not proven:             rows ${unproven[0]} to ${unproven[1]}, which no checkpoint covers`] : []),
-    `Sessions that end:      ${liveSessions}, all that are live in the store, including any that ended after the backup`,
+    `Sessions that end:      ${liveSessions}, every live session in the store, including any that ended after the backup`,
     access
-      ? `Access file in force:   version ${access.version} of ${access.time}, by ${access.appliedBy}; apply the current one if there is a newer`
-      : 'Access file in force:   the file that the broker is started with',
+      ? `Access file in effect:  version ${access.version} of ${access.time}, by ${access.appliedBy}; if a newer version exists, apply it`
+      : 'Access file in effect:  the file that the broker starts with',
     `Epoch that begins:      ${epoch}`,
   ]
     .join('\n')

@@ -3,7 +3,7 @@ import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts'
 import { auditClient } from '../../operator/audit-client.ts';
 
 export const command = defineCommand({
-  about: 'Store it outside the broker: audit verify --checkpoint then finds rows that were changed or cut off.',
+  about: 'Store it outside the broker, so that audit verify --checkpoint can detect rows that were changed or cut off.',
   flags: { ...operatorFlags, output },
   env: TOKEN_ENV,
   examples: ['meshpass audit checkpoint > checkpoint.txt'],

@@ -13,14 +13,14 @@ const flags = {
     value: '<format>',
     default: 'jsonl',
   }),
-  after: wholeNumber('<row>', 'leave out this row and the rows before it', { default: '0' }),
-  to: text('<file>', 'write to this file, which must not exist yet', { defaultText: 'standard output' }),
+  after: wholeNumber('<row>', 'omit this row and all earlier rows', { default: '0' }),
+  to: text('<file>', 'write to this file, which must not already exist', { defaultText: 'standard output' }),
   ...operatorFlags,
   output,
 };
 
 export const command = defineCommand({
-  about: '--output only decides how errors are printed.',
+  about: '--output only affects how errors are printed.',
   flags,
   env: TOKEN_ENV,
   examples: ['meshpass audit export --to audit.jsonl', 'meshpass audit export --form ocsf --after 1000'],
@@ -42,7 +42,7 @@ function newFile(path: string): WriteStream {
   try {
     return createWriteStream(path, { fd: openSync(path, 'wx', 0o600) });
   } catch (cause) {
-    throw new MeshpassError('usage', `${path} cannot be created. It must not exist yet.`, { cause });
+    throw new MeshpassError('usage', `Cannot create ${path}. The file must not already exist.`, { cause });
   }
 }
 
@@ -52,7 +52,7 @@ async function* withNewlines(lines: AsyncIterable<string>): AsyncGenerator<strin
 
 async function* eventLines(log: AuditExport): AsyncGenerator<string> {
   for await (const row of log.rows) {
-    if ('line' in row) throw new MeshpassError('audit_tampered', `Line ${row.line} of the export is not a row.`);
+    if ('line' in row) throw new MeshpassError('audit_tampered', `Line ${row.line} of the export is not an audit row.`);
     for (const event of ocsfEvents(row)) yield JSON.stringify(event);
   }
 }

@@ -5,7 +5,7 @@ import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts'
 import { auditClient } from '../../operator/audit-client.ts';
 
 const flags = {
-  before: text('<date>', 'delete rows older than this; UTC, as 2026-01-31 or 2026-01-31T12:00:00Z', { required: true }),
+  before: text('<date>', 'delete rows before this UTC date: 2026-01-31 or 2026-01-31T12:00:00Z', { required: true }),
   reason: text('<text>', 'reason for the audit log', { required: true }),
   yes: toggle('confirm'),
   ...operatorFlags,
@@ -13,7 +13,7 @@ const flags = {
 };
 
 export const command = defineCommand({
-  about: 'Export the rows first. The command prints a signed cut, from which the remaining rows verify.',
+  about: 'Export the rows first. The command prints a signed cut, and the remaining rows verify from there.',
   flags,
   env: TOKEN_ENV,
   examples: ['meshpass audit prune --before 2026-01-01 --reason "kept for a year" --yes'],
@@ -34,11 +34,11 @@ interface Pruned {
 async function prune(options: OptionsOf<typeof flags>): Promise<void> {
   const before = new Date(options.before);
   if (Number.isNaN(before.getTime()))
-    throw new MeshpassError('usage', '--before needs a date, such as 2026-01-31 or 2026-01-31T12:00:00Z.');
+    throw new MeshpassError('usage', '--before must be a date, such as 2026-01-31 or 2026-01-31T12:00:00Z.');
   if (!options.yes)
     throw new MeshpassError(
       'usage',
-      `This deletes every row before ${before.toISOString()} for good. Export them first, then confirm with --yes.`,
+      `This permanently deletes every row before ${before.toISOString()}. Export the rows first, then confirm with --yes.`,
     );
   const client = auditClient(options, process.env);
   const pruned = (await client.json('/audit/prune', {
@@ -46,6 +46,6 @@ async function prune(options: OptionsOf<typeof flags>): Promise<void> {
     reason: options.reason,
   })) as Pruned;
   if (options.output === 'json') console.log(JSON.stringify(pruned));
-  else if (pruned.rows === 0) console.log('No row is that old: nothing was pruned.');
+  else if (pruned.rows === 0) console.log('No rows are that old, so nothing was pruned.');
   else console.log(`Pruned ${pruned.rows} rows, up to ${pruned.size}. The signed cut:\n\n${pruned.note}`);
 }

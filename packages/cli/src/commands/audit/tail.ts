@@ -7,9 +7,9 @@ import { auditClient } from '../../operator/audit-client.ts';
 import { rowLine } from '../../operator/audit-text.ts';
 
 const flags = {
-  lines: wholeNumber('<number>', 'rows to print, 1000 at most', { default: '20' }),
+  lines: wholeNumber('<number>', 'number of rows to print, at most 1000', { default: '20' }),
   follow: toggle('keep printing rows as they are written'),
-  session: text('<id>', 'rows of one session'),
+  session: text('<id>', 'print only rows of this session'),
   ...operatorFlags,
   output,
 };
@@ -50,5 +50,5 @@ async function tail(options: OptionsOf<typeof flags>): Promise<void> {
 function noRows(session: string | undefined): string {
   return session === undefined
     ? 'The audit log has no rows yet.'
-    : `The audit log has no rows of a session ${session}.`;
+    : `The audit log has no rows for session ${session}.`;
 }

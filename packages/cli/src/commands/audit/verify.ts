@@ -12,10 +12,10 @@ import { reportText } from '../../operator/audit-text.ts';
 import { formatJson } from '../../output/json.ts';
 
 export const command = defineCommand({
-  about: 'Without --key the log is verified with the key that it contains.',
+  about: 'Without --key, the log is verified with the key that it contains.',
   flags: {
     file: text('<file>', "an export, instead of the broker's log"),
-    checkpoint: list('<file>', 'checkpoint that was stored elsewhere'),
+    checkpoint: list('<file>', 'file with a checkpoint that was stored elsewhere'),
     key: list('<key>', 'verifier key, or a file with verifier keys'),
     ...operatorFlags,
     output,
@@ -23,7 +23,7 @@ export const command = defineCommand({
   exitCodes: {
     0: 'the log verifies',
     1: 'the log does not verify, or is not an export',
-    2: 'wrong flags, or a file that cannot be read',
+    2: 'invalid flags, or an unreadable file',
   },
   env: TOKEN_ENV,
   examples: ['meshpass audit verify --key key.txt', 'meshpass audit verify --file audit.jsonl --key key.txt'],

@@ -13,30 +13,30 @@ const GITHUB_API = 'https://api.github.com';
 const LONGEST_NAME = 34;
 
 const flags = {
-  organization: text('<login>', 'organization that the App belongs to', { defaultText: 'you' }),
-  name: text('<name>', 'unique name of the App; you can change it at GitHub', {
+  organization: text('<login>', 'organization that owns the App', { defaultText: 'your own account' }),
+  name: text('<name>', 'unique name of the App; you can change it on GitHub', {
     defaultText: 'meshpass-ORGANIZATION',
   }),
   url: text('<url>', 'home page of the App, such as the URL of your broker', {
     default: 'https://github.com/meshpass/meshpass',
   }),
   keyFile: text('<file>', 'file to write the private key to; it must not exist', { default: 'github-app.pem' }),
-  port: wholeNumber('<port>', 'port of the page on 127.0.0.1, for example to forward it by ssh', {
+  port: wholeNumber('<port>', 'port of the page on 127.0.0.1, for example to forward it over SSH', {
     default: '0',
     defaultText: 'any free port',
   }),
-  githubWeb: text('<url>', 'GitHub', { env: 'MESHPASS_GITHUB_WEB', default: 'https://github.com' }),
-  githubApi: text('<url>', 'GitHub API', { env: 'MESHPASS_GITHUB_API', default: GITHUB_API }),
+  githubWeb: text('<url>', 'URL of GitHub', { env: 'MESHPASS_GITHUB_WEB', default: 'https://github.com' }),
+  githubApi: text('<url>', 'URL of the GitHub API', { env: 'MESHPASS_GITHUB_API', default: GITHUB_API }),
   output,
 };
 
 export const command = defineCommand({
   about:
-    'Serves a page on 127.0.0.1 that sends the description of the App to GitHub, where you confirm it. GitHub then redirects your browser back, and the private key is written to a file that only you may read. The key is never printed.',
+    'Serves a page on 127.0.0.1 that sends the App description to GitHub, where you confirm it. GitHub then redirects your browser back, and the private key is written to a file that only you can read. The key is never printed.',
   flags,
   exitCodes: {
     0: 'the App is registered and its key stored',
-    1: 'the browser did not return from GitHub, or GitHub refused',
+    1: 'the browser did not return from GitHub, or GitHub rejected the request',
   },
   examples: [
     'meshpass github-app create --organization acme --url https://broker.example.com',
@@ -49,13 +49,13 @@ export const command = defineCommand({
 async function create(options: OptionsOf<typeof flags>): Promise<void> {
   const { organization, output, keyFile, url, port, githubWeb: web, githubApi: api } = options;
   if (organization !== undefined && !/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$/.test(organization))
-    throw new MeshpassError('usage', `--organization is ${organization}: pass a login, as in github.com/LOGIN.`);
+    throw new MeshpassError('usage', `--organization must be a login, as in github.com/LOGIN, not ${organization}.`);
   const name = options.name ?? `meshpass-${organization ?? 'broker'}`.slice(0, LONGEST_NAME);
   if (name.length > LONGEST_NAME)
-    throw new MeshpassError('usage', `--name may have at most ${LONGEST_NAME} characters.`);
+    throw new MeshpassError('usage', `--name must have at most ${LONGEST_NAME} characters.`);
   for (const [flag, one] of Object.entries({ url, 'github-web': web, 'github-api': api }))
     if (!URL.canParse(one) || !/^https?:/.test(one))
-      throw new MeshpassError('usage', `--${flag} is ${one}: pass a URL.`);
+      throw new MeshpassError('usage', `--${flag} must be a URL, not ${one}.`);
   const app = await createApp({
     organization,
     name,
@@ -89,7 +89,7 @@ function nextSteps(id: number, { organization, keyFile, githubApi: api }: Option
   return [
     'Then check it:',
     `  meshpass github-app check ${app}${organization === undefined ? '' : ` --organization ${organization}`}`,
-    'and configure the broker, in the values of the chart and a Secret:',
+    "and configure the broker, in the chart's values and a Secret:",
     `  github: {appId: "${id}"${isOther ? `, api: ${JSON.stringify(api)}` : ''}}`,
     `  kubectl -n meshpass-system create secret generic meshpass-github ${secret}`,
     'or, without the chart:',

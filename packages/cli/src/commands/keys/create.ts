@@ -5,13 +5,13 @@ import { objectName, text, toggle } from '../../command/flag.ts';
 
 export const command = defineCommand({
   about:
-    'The Secret gets the audit key and, with --with-operator-token, an operator token; brokers later store their signing key in it. An existing Secret is neither read nor changed, so the command may run at each upgrade and needs only the right to create Secrets. It prints no key.',
+    'The Secret contains the audit key and, with --with-operator-token, an operator token. Brokers later store their signing key in it. An existing Secret is neither read nor changed, so the command can run at each upgrade and requires only permission to create Secrets. It never prints keys.',
   flags: {
     secret: objectName('<namespace/name>', 'Secret to create', { required: true, env: 'MESHPASS_KEYS_SECRET' }),
     withOperatorToken: toggle(
-      `also make a token for break-glass (${pageUrl('docs/install/operators.md#nobody-can-sign-in')})`,
+      `also create a break-glass token (${pageUrl('docs/install/operators.md#nobody-can-sign-in')})`,
     ),
-    kubeconfig: text('<file>', 'kubeconfig of the cluster', {
+    kubeconfig: text('<file>', 'kubeconfig for the cluster', {
       env: 'MESHPASS_KUBECONFIG',
       defaultText: "the Pod's ServiceAccount",
     }),

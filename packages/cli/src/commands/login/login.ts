@@ -8,15 +8,15 @@ import { loginOperator } from '../../login/operator.ts';
 const flags = {
   operator: operatorFlags.operator,
   caFile: operatorFlags.caFile,
-  issuer: text('<name>', 'where to sign in, by its name in the access file; required if there are several'),
-  device: toggle('sign in on another device, by a code (RFC 8628)'),
-  browser: turnOff('print the URL, and open no browser'),
-  port: port('<port>', 'port of the page on 127.0.0.1 that the issuer sends the browser back to; 0: any', {
+  issuer: text('<name>', 'issuer to sign in at, by its name in the access file; required if there are several'),
+  device: toggle('sign in on another device, with a code (RFC 8628)'),
+  browser: turnOff('print the URL instead of opening a browser'),
+  port: port('<port>', 'port of the page on 127.0.0.1 that the issuer redirects the browser to; 0: any', {
     default: '0',
   }),
   serviceAccountToken: text(
     '<file>',
-    'file with the token of a Kubernetes ServiceAccount for the audience of the broker, instead of a person',
+    "file with a Kubernetes ServiceAccount token for the broker's audience, to sign in as a ServiceAccount instead of a person",
     { env: 'MESHPASS_SERVICE_ACCOUNT_TOKEN_FILE' },
   ),
   output,
@@ -24,7 +24,7 @@ const flags = {
 
 export const command = defineCommand({
   about:
-    'Opens an operator session: your issuer says who you are, "operators" of the access file what you may do. The session is bound to a key in your state directory. The issuer confirms you every few minutes by a refresh token there. It ends after an hour unless the access file says otherwise. In a workspace, meshpass sign-in adds a sign-in to its session.',
+    'Opens an operator session. Your issuer authenticates you, and "operators" in the access file defines what you may do. The session is bound to a key in your state directory. Every few minutes, the issuer confirms your identity with a refresh token that is also stored there. The session ends after an hour unless the access file sets a different limit. In a workspace, use meshpass sign-in to add a sign-in to the workspace session.',
   flags,
   env: STATE_ENV,
   examples: ['meshpass login', 'meshpass login --issuer okta --device'],
@@ -68,7 +68,7 @@ async function login(options: OptionsOf<typeof flags>): Promise<void> {
   );
   if (signInAgainAt !== undefined)
     console.error(
-      `${who.issuer} gave no refresh token: sign in again after ${new Date(signInAgainAt * 1000).toISOString()}.`,
+      `${who.issuer} did not issue a refresh token. Sign in again after ${new Date(signInAgainAt * 1000).toISOString()}.`,
     );
   const until = new Date(expiresAt * 1000).toISOString();
   if (output === 'json') console.log(JSON.stringify({ broker: operator, operator: who, expires_at: until }));

@@ -7,7 +7,7 @@ import { exclusively, readOperatorSession, readRefresh, removeOperatorSession } 
 
 export const command = defineCommand({
   about:
-    'Ends your session at the broker and in your state directory, and revokes the refresh token at the issuer. In a workspace, meshpass sign-out ends its sign-ins.',
+    'Ends your session at the broker, deletes it from your state directory, and revokes the refresh token at the issuer. In a workspace, use meshpass sign-out to end its sign-ins.',
   flags: { operator: operatorFlags.operator, caFile: operatorFlags.caFile, output },
   exitCodes: { 0: 'signed out, or not signed in' },
   env: STATE_ENV,
@@ -17,10 +17,10 @@ export const command = defineCommand({
     const options = { operator, ...(caFile !== undefined && { caFile }) };
     const { session, refresh, revoked } = await exclusively(operator, process.env, () => signOut(options));
     if (revoked === false)
-      console.error(`${refresh?.name} did not take the refresh token back: it is good there until it expires.`);
+      console.error(`${refresh?.name} did not revoke the refresh token, which remains valid until it expires.`);
     if (output === 'json')
       console.log(JSON.stringify({ signed_out: session !== undefined, refresh_token_revoked: revoked ?? null }));
-    else console.log(session ? 'Signed out.' : 'Nobody was signed in.');
+    else console.log(session ? 'Signed out.' : 'You were not signed in.');
   },
 });
 

@@ -13,7 +13,7 @@ interface WhoAmI {
 
 export const command = defineCommand({
   about:
-    'Shows which entry of the access file gives you a role. In a workspace, meshpass status shows the owner of its session.',
+    'Shows which entry in the access file gives you each role. In a workspace, use meshpass status to see the owner of its session.',
   flags: { ...operatorFlags, output },
   env: TOKEN_ENV,
   examples: ['meshpass whoami', 'meshpass whoami --output json'],

@@ -21,7 +21,7 @@ export const command = defineCommand({
     const answer = await operatorClient(options, process.env)('GET', '/operator/sessions');
     const { sessions } = answer as { readonly sessions: readonly Listed[] };
     if (output === 'json') console.log(JSON.stringify({ sessions }, null, 2));
-    else if (sessions.length === 0) console.log('The broker has seen no operator since it started.');
+    else if (sessions.length === 0) console.log('The broker has not seen any operators since it started.');
     else for (const one of sessions) console.log(line(one));
   },
 });

@@ -3,7 +3,7 @@ import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts'
 import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
-  about: 'Every action at this broker, with the roles that may do it.',
+  about: 'Lists every action at this broker, with the roles that may perform it.',
   flags: { ...operatorFlags, output },
   env: TOKEN_ENV,
   examples: ['meshpass operators roles'],

@@ -13,8 +13,8 @@ import { planExitCode, planOutput } from '../../output/plan.ts';
 
 const flags = {
   access: accessFile,
-  plan: text('<id>', 'apply only if this is still the plan'),
-  dryRun: toggle('plan only'),
+  plan: text('<id>', 'apply only if the plan still has this ID'),
+  dryRun: toggle('plan without applying'),
   acceptUnknown: toggle('apply even if it is unknown whether a grant works; the audit log records it'),
   reason: text('<text>', 'reason for the audit log; required for operators'),
   ...authorFlags,
@@ -23,13 +23,13 @@ const flags = {
 
 export const command = defineCommand({
   about:
-    'A GitHub Actions job calls the broker at --broker with its OIDC token; an operator with the role admin calls it at --operator.',
+    'A GitHub Actions job calls the broker at --broker with its OIDC token; an operator with the admin role calls it at --operator.',
   flags,
   exitCodes: {
-    0: 'applied; with --dry-run: may be applied',
-    1: 'refused, or the plan has changed',
+    0: 'applied; with --dry-run: can be applied',
+    1: 'rejected, or the plan has changed',
     3: 'the broker or its cluster does not respond; try again',
-    4: 'refused only because it is unknown whether every grant works',
+    4: 'rejected only because it is unknown whether every grant works',
   },
   env: AUTHOR_ENV,
   examples: ['meshpass policy apply --access access.yaml --broker https://broker.example.com --dry-run'],
@@ -53,7 +53,7 @@ async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
   if (options.plan !== undefined && options.plan !== planned.id)
     throw new MeshpassError(
       'plan_stale',
-      'The plan has changed since --plan was made: plan again and review the new one.',
+      'The plan has changed since --plan was created. Plan again and review the new plan.',
     );
   await (await asAuthor(options))('POST', '/policy/apply', {
     ...order,
@@ -61,7 +61,7 @@ async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
     ...(acceptUnknown && { accept_unknown: true }),
     ...(reason !== undefined && { reason }),
   });
-  if (output !== 'json') console.log('\nApplied: in force now.');
+  if (output !== 'json') console.log('\nApplied, and now in effect.');
   return EXIT.ok;
 }
 

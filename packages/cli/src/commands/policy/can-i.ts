@@ -8,14 +8,14 @@ import { claimsOf, requestFlags, requestOf } from '../../input/request.ts';
 import { assumptionJson, assumptionLines, decisionJson, judgedText } from '../../output/decision-text.ts';
 
 const args = {
-  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+  paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
 };
 const flags = {
   as: text('<identity>', 'NAMESPACE/SERVICEACCOUNT, a SPIFFE principal, or nobody (no client certificate)', {
     required: true,
   }),
   to: text('<target>', 'SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT', { required: true }),
-  claims: text('<json>', 'payload of the token that the request carries, or @FILE with it'),
+  claims: text('<json>', 'payload of the token in the request, or @FILE to read it from a file'),
   ...requestFlags,
   ...meshInputFlags,
   output,
@@ -28,7 +28,7 @@ export const command = defineCommand({
   exitCodes: {
     0: 'yes',
     1: 'no, or it depends on missing input',
-    4: 'unknown: a deciding policy is not understood',
+    4: 'unknown: a deciding policy cannot be evaluated',
   },
   examples: ['meshpass policy can-i --as dev/web --to orders.shop:8080 --path /orders/1 mesh/'],
   page: 'docs/evaluator.md',

@@ -7,7 +7,7 @@ import { meshFlags, readPolicyInput } from '../../input/policy-input.ts';
 import { namingFlag } from '../../input/text-file.ts';
 
 const args = {
-  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+  paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
 };
 const flags = {
   access: accessFile,
@@ -16,7 +16,7 @@ const flags = {
 };
 
 export const command = defineCommand({
-  about: 'For GitOps: the same input gives the same text, to be committed and applied.',
+  about: 'For GitOps: the same input always produces the same text, ready to commit and apply.',
   args,
   flags,
   examples: [

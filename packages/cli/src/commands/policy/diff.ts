@@ -9,7 +9,7 @@ import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 
 const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
 const flags = {
-  context: list('<path>', 'manifests of Services and workloads that both sides have'),
+  context: list('<path>', 'manifests of Services and workloads that both sides share'),
   exitCode: toggle('exit with 1 if the meaning differs'),
   output,
 };
@@ -21,7 +21,7 @@ export const command = defineCommand({
   exitCodes: {
     0: 'compared; with --exit-code: no difference',
     1: 'failed; with --exit-code: there are differences',
-    4: 'unknown for some calls: a deciding policy is not understood',
+    4: 'unknown for some calls: a deciding policy cannot be evaluated',
   },
   examples: [
     'meshpass policy diff before/ after/ --exit-code',
@@ -73,7 +73,7 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
     if (changes.length > 0) console.log(changes.map(formatChange).join('\n\n'));
     else if (unknown.length === 0) console.log(`The same calls are allowed: ${endpoints} ports were compared.`);
     else console.log(`On the ${endpoints} compared ports, the same calls are allowed.`);
-    if (more) console.log('\nThere are more differences; these are the largest at each endpoint.');
+    if (more) console.log('\nThere are more differences. These are the largest at each endpoint.');
     for (const line of assumptionLines(assumed, unplaced)) console.log(line);
   }
   if (unread === undefined && options.exitCode && changes.length > 0) return EXIT.failed;

@@ -7,7 +7,7 @@ interface History {
 }
 
 export const command = defineCommand({
-  about: 'As a GitHub Actions job at --broker, or as an operator at --operator.',
+  about: 'Queries --broker as a GitHub Actions job, or --operator as an operator.',
   flags: { ...authorFlags, output },
   env: AUTHOR_ENV,
   examples: ['meshpass policy history --operator http://127.0.0.1:9090'],
@@ -15,7 +15,7 @@ export const command = defineCommand({
   run: async ({ output, ...options }) => {
     const answer = (await (await asAuthor(options))('GET', '/policy/history')) as History;
     if (output === 'json') return console.log(JSON.stringify(answer, null, 2));
-    if (answer.versions.length === 0) console.log('No access file was applied by plan: the one on disk is in force.');
+    if (answer.versions.length === 0) console.log('No access file was applied by plan. The file on disk is in effect.');
     for (const { version, time, reason, plan } of answer.versions)
       console.log(`${String(version).padStart(4)}  ${time}  ${plan.slice(0, 12)}  ${reason}`);
   },

@@ -16,27 +16,27 @@ import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argumentsOf, choice, list, type OptionsOf, text } from '../../command/flag.ts';
 import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
 
-const args = { paths: argumentsOf('files and directories of manifests; - for standard input') };
+const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
 const flags = {
   kubeconfig: text('<file>', 'lint this live cluster, or the manifests against it'),
   access: text('<file>', 'access file, which lists granted services', { env: 'MESHPASS_ACCESS' }),
-  base: list('<path>', 'manifests before the change: exposure that they already have is not new'),
-  failOn: choice([...SEVERITIES, 'never'], 'least severity that fails', { value: '<severity>', default: 'warning' }),
+  base: list('<path>', 'manifests before the change, whose existing exposure does not count as new'),
+  failOn: choice([...SEVERITIES, 'never'], 'lowest severity that fails', { value: '<severity>', default: 'warning' }),
   output: choice(['text', 'json', 'sarif', 'github'], 'output format', { value: '<format>', default: 'text' }),
 };
 type LintFlags = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
-  about: 'Prints each finding with object, file, line and the address of its rule.',
+  about: 'Prints each finding with its object, file, line and rule URL.',
   args,
   flags,
   exitCodes: {
     0: 'no finding at or above --fail-on',
     1: 'a finding at or above --fail-on',
-    2: 'wrong flags, or input that cannot be read',
+    2: 'invalid flags, or unreadable input',
     3: 'the cluster does not respond; try again',
   },
-  env: { NO_COLOR: 'any value: no colours' },
+  env: { NO_COLOR: 'set to any value to disable colours' },
   examples: ['meshpass policy lint mesh/', 'helm template shop | meshpass policy lint -'],
   page: 'docs/lint.md',
   run: ({ paths, ...options }) => lint(paths, options),
@@ -48,7 +48,7 @@ export const command = defineCommand({
  */
 async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCode> {
   if (paths.length === 0 && flags.kubeconfig === undefined)
-    throw new MeshpassError('usage', 'Pass files or directories of manifests, - for standard input, or --kubeconfig.');
+    throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
   const given = await readManifestFiles(paths);
   const base = await readManifestFiles(flags.base);
   const before = base.files.map(({ name, text }) => loadManifests(text, name));

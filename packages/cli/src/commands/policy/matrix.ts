@@ -7,7 +7,7 @@ import { meshInputFlags, readMesh } from '../../input/mesh-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 
 const args = {
-  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+  paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
 };
 const flags = { ...meshInputFlags, output };
 
@@ -15,7 +15,7 @@ export const command = defineCommand({
   about: 'Rows are ServiceAccounts, columns are ports of workloads: + every call, ~ some calls, . none, ? unknown.',
   args,
   flags,
-  exitCodes: { 0: 'no cell is unknown', 4: 'a cell is unknown: a deciding policy is not understood' },
+  exitCodes: { 0: 'no cell is unknown', 4: 'a cell is unknown: a deciding policy cannot be evaluated' },
   examples: ['meshpass policy matrix mesh/', 'meshpass policy matrix mesh/ --output json'],
   page: 'docs/evaluator.md',
   run: showMatrix,

@@ -7,24 +7,24 @@ import { meshFlags, readAccessFile, readPolicyInput } from '../../input/policy-i
 import { planExitCode, planOutput, printPlan } from '../../output/plan.ts';
 
 const args = {
-  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+  paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
 };
 const flags = {
   access: accessFile,
-  from: text('<file>', 'the access file in force, to show everything that the new one adds and removes'),
+  from: text('<file>', 'the current access file, to show everything that the new file adds and removes'),
   ...meshFlags,
   output: planOutput,
 };
 
 export const command = defineCommand({
-  about: 'Shows the resources that change, the calls that become possible or impossible, and the people concerned.',
+  about: 'Shows the resources that change, the calls that become possible or impossible, and the people affected.',
   args,
   flags,
   exitCodes: {
-    0: 'may be applied',
+    0: 'can be applied',
     1: 'refused',
     3: 'the cluster does not respond; try again',
-    4: 'refused only because it is unknown whether every grant works',
+    4: 'rejected only because it is unknown whether every grant works',
   },
   examples: ['meshpass policy plan --access new.yaml --from access.yaml --public-url https://broker.example.com mesh/'],
   page: 'docs/policy.md',

@@ -8,15 +8,15 @@ import { planOutput } from '../../output/plan.ts';
 
 export const command = defineCommand({
   about:
-    'Requires the role admin. The broker plans the version again, and refuses it if the plan is refused now. Version 0 is the access file on disk, which the chart writes: it and its later changes apply again.',
-  args: { version: argument('number of the version, from policy history; 0: the file on disk') },
+    'Requires the admin role. The broker plans the version again, and rejects it if the plan would be rejected now. Version 0 is the access file on disk, which the chart writes. After a rollback to version 0, later changes to that file also apply.',
+  args: { version: argument('version number, from meshpass policy history; 0: the file on disk') },
   flags: {
     reason: text('<text>', 'reason for the audit log', { required: true }),
     acceptUnknown: toggle('apply even if it is unknown whether a grant works; the audit log records it'),
     ...authorFlags,
     output: planOutput,
   },
-  exitCodes: { 0: 'applied', 1: 'refused', 3: 'the broker or its cluster does not respond; try again' },
+  exitCodes: { 0: 'applied', 1: 'rejected', 3: 'the broker or its cluster does not respond; try again' },
   env: TOKEN_ENV,
   examples: [
     'meshpass policy rollback 7 --operator http://127.0.0.1:9090 --reason "orders is broken"',

@@ -8,12 +8,12 @@ import { accessFile, output } from '../../command/shared-flags.ts';
 import { meshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
 import { readTextFile } from '../../input/text-file.ts';
 
-const args = { suites: argumentsOf('files of test cases', { required: true }) };
+const args = { suites: argumentsOf('test case files', { required: true }) };
 const flags = {
   access: accessFile,
-  manifests: list('<paths...>', 'files and directories of manifests of Services, workloads and policies'),
+  manifests: list('<paths...>', 'manifest files and directories with Services, workloads and policies'),
   junit: text('<file>', 'also write the result as JUnit XML'),
-  minCoverage: wholeNumber('<percent>', 'fail if cases cover less than this share of the rules', {
+  minCoverage: wholeNumber('<percent>', 'fail if cases cover less than this percentage of the rules', {
     default: '0',
   }),
   ...meshFlags,

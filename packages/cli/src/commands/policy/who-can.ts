@@ -22,14 +22,14 @@ import { assumptionJson, assumptionLines, decisionJson, decisionText } from '../
 
 const args = {
   target: argument('SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT'),
-  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+  paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
 };
 const flags = {
   ...requestFlags,
-  access: text('<file>', 'access file: also list the grants that allow the call, and who may have them', {
+  access: text('<file>', 'access file; also lists its grants that allow the call, and who may have them', {
     env: 'MESHPASS_ACCESS',
   }),
-  publicUrl: text('<url>', 'public URL of the broker: issuer of identity tokens', {
+  publicUrl: text('<url>', 'public URL of the broker, the issuer of identity tokens', {
     env: 'MESHPASS_PUBLIC_URL',
     default: 'https://broker.invalid',
     defaultText: 'an issuer that no policy uses',
@@ -41,10 +41,13 @@ const flags = {
 type WhoCanFlags = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
-  about: 'Considers every identity that the mesh knows.',
+  about: 'Considers every identity known to the mesh.',
   args,
   flags,
-  exitCodes: { 0: 'every identity that can is listed', 4: 'unknown for some: a deciding policy is not understood' },
+  exitCodes: {
+    0: 'every identity that can make the call is listed',
+    4: 'unknown for some: a deciding policy cannot be evaluated',
+  },
   examples: [
     'meshpass policy who-can orders.shop:8080 mesh/ --method POST --path /refunds',
     'meshpass policy who-can orders.shop:8080 mesh/ --path /orders/1 --access access.yaml',

@@ -11,7 +11,7 @@ const flags = {
   ...selectorFlags,
   all: toggle('every session'),
   reason: text('<text>', 'reason for the audit log; required with --all'),
-  yes: toggle('do not ask for confirmation of --all'),
+  yes: toggle('skip the confirmation prompt for --all'),
   ...operatorFlags,
   output,
 };
@@ -19,9 +19,12 @@ type CloseOptions = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
   about:
-    'Open connections are closed, and new ones and credentials are refused. An agent that still has access opens a new session within seconds. Requires exactly one of --id, --user, --workspace, --grant and --all.',
+    'Closes open connections, and rejects new connections and credentials. An agent that still has access opens a new session within seconds. Requires exactly one of --id, --user, --workspace, --grant and --all.',
   flags,
-  exitCodes: { 0: 'closed, or no live session matches', 1: 'no session has the id of --id, or the broker refused' },
+  exitCodes: {
+    0: 'closed, or no live session matches',
+    1: 'no session has the ID given by --id, or the broker rejected the request',
+  },
   env: TOKEN_ENV,
   examples: [
     'meshpass sessions close --user mona --reason "left the team"',
@@ -50,12 +53,9 @@ async function closeSessions(options: CloseOptions): Promise<void> {
   const { id, user, workspace, grant, reason, output } = options;
   const all = options.all || undefined;
   if ([id, user, workspace, grant, all].filter((one) => one !== undefined).length !== 1)
-    throw new MeshpassError(
-      'usage',
-      'Select the sessions with exactly one of --id, --user, --workspace, --grant, --all.',
-    );
+    throw new MeshpassError('usage', 'Pass exactly one of --id, --user, --workspace, --grant and --all.');
   if (all && !reason)
-    throw new MeshpassError('usage', '--all ends the access of every person: add --reason, and --yes in a script.');
+    throw new MeshpassError('usage', '--all ends access for everyone. Add --reason, and --yes in a script.');
   if (all && !options.yes) await confirmAll(options);
   const order = { id, user, workspace, grant, all, reason };
   const call = operatorClient(options, process.env);
@@ -63,14 +63,14 @@ async function closeSessions(options: CloseOptions): Promise<void> {
   if (id !== undefined && closed.length === 0 && denied.length === 0)
     throw new MeshpassError(
       'not_found',
-      `No session has the id ${id}. List live sessions with meshpass sessions list.`,
+      `Session ${id} does not exist. Run meshpass sessions list to list live sessions.`,
     );
   if (output === 'json') console.log(JSON.stringify({ closed, denied }));
   else if (denied.length > 0)
     console.log(
-      `Session ${denied.join(', ')} had already ended; the mesh now denies any of its credentials that are still valid.`,
+      `Session ${denied.join(', ')} had already ended. The mesh now denies any of its credentials that are still valid.`,
     );
-  else if (closed.length === 0) console.log('No live session matches: nothing was closed.');
+  else if (closed.length === 0) console.log('No live session matches, so nothing was closed.');
   else
     console.log(
       `Closed ${closed.length === 1 ? '1 session' : `${closed.length} sessions`}: ${closed.join(', ')}\n${AGAIN}`,
@@ -79,12 +79,12 @@ async function closeSessions(options: CloseOptions): Promise<void> {
 
 async function confirmAll(options: CloseOptions): Promise<void> {
   if (!process.stdin.isTTY)
-    throw new MeshpassError('usage', '--all ends the access of every person. Confirm with --yes.');
+    throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
   const sessions = await findSessions(options);
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
     const answer = await terminal.question(`Close all ${sessions.length} sessions? Type "yes": `);
-    if (answer.trim() !== 'yes') throw new MeshpassError('usage', 'Not confirmed: nothing was closed.');
+    if (answer.trim() !== 'yes') throw new MeshpassError('usage', 'Not confirmed, so nothing was closed.');
   } finally {
     terminal.close();
   }

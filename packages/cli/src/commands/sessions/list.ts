@@ -11,6 +11,6 @@ export const command = defineCommand({
   run: async ({ output, ...options }) => {
     const sessions = await findSessions(options);
     if (output === 'json') console.log(JSON.stringify({ sessions }, null, 2));
-    else console.log(sessions.length > 0 ? sessionsTable(sessions, Date.now()) : 'No live session.');
+    else console.log(sessions.length > 0 ? sessionsTable(sessions, Date.now()) : 'No live sessions.');
   },
 });

@@ -89,9 +89,9 @@ describe('exit codes', () => {
   });
 
   test.each([
-    [[], /Pass files or directories/],
-    [['nowhere.yaml'], /nowhere\.yaml cannot be read/],
-    [['a.yaml', '--access', 'nowhere.yaml'], /nowhere\.yaml cannot be read/],
+    [[], /Pass manifest files or directories/],
+    [['nowhere.yaml'], /Cannot read \S*nowhere\.yaml/],
+    [['a.yaml', '--access', 'nowhere.yaml'], /Cannot read \S*nowhere\.yaml/],
     [['a.yaml', '--output', 'xml'], /Allowed choices are/],
   ])('2 for wrong arguments: %j', async (args, message) => {
     put('a.yaml', gateway('shop/shop.example.com'));

@@ -170,7 +170,7 @@ describe('plan, apply and test', () => {
     expect((await meshpass(...apply, '--dry-run', '--output', 'markdown')).code).toBe(4);
     expect(broker.sent.map(({ url }) => url)).toEqual(['/policy/plan', '/policy/plan']);
     const { code, out } = await meshpass(...apply, '--accept-unknown');
-    expect(out).toContain('Applied: in force now.');
+    expect(out).toContain('Applied, and now in effect.');
     expect(code).toBe(0);
     expect(broker.sent.at(-1)).toMatchObject({ url: '/policy/apply', body: { accept_unknown: true } });
     await broker.close();
