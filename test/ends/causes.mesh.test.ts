@@ -102,7 +102,7 @@ describe('an operator closes it', () => {
       },
       `operator, by ${by} (with the start of the command)`,
     );
-    expect((await operator(['list'])).stdout).toBe('No live session.\n');
+    expect((await operator(['list'])).stdout).toBe('No live sessions.\n');
   });
 
   it('and no session ends without a selection or an authenticated operator', async () => {

@@ -125,7 +125,7 @@ it.concurrent.each(PROVIDERS)(
   async (name, issuer) => {
     const bob = operatorAt(issuer, BOB);
     await bob.login();
-    expect(await bob.meshpass('sessions', 'list')).toMatchObject({ code: 0, stdout: 'No live session.\n' });
+    expect(await bob.meshpass('sessions', 'list')).toMatchObject({ code: 0, stdout: 'No live sessions.\n' });
     await admins[issuer].disable(BOB);
     const disabled = Date.now();
     bob.makeDue();

@@ -71,7 +71,7 @@ describe('a developer who runs `meshpass up` in a Codespace', () => {
     const { stdout } = await workspace(['meshpass', 'status']);
     expect(stdout).toMatch(/^You are alice \(github:583231\) in alice-upgraded-space-\w+\.$/m);
     expect(stdout).toMatch(
-      /payments-dev: spiffe:\/\/cluster\.local\/ns\/meshpass-payments-dev\/sa\/alice-\w+, expires in .+ and is renewed before$/m,
+      /payments-dev: spiffe:\/\/cluster\.local\/ns\/meshpass-payments-dev\/sa\/alice-\w+, expires in .+ and is renewed before then$/m,
     );
     expect(stdout).toContain('http://orders.shop:8080  GET /orders/*, GET /whoami, POST /refunds');
     expect(stdout).toContain('ledger-db.shop:5432');

@@ -86,7 +86,7 @@ export const TREE: Group = {
             load: () => import('./commands/policy/lint.ts'),
           },
           'can-i': {
-            summary: 'Decide whether an identity may make a call, and by which rule.',
+            summary: 'Check whether an identity can make a call, and which rule decides.',
             load: () => import('./commands/policy/can-i.ts'),
           },
           'who-can': {
@@ -94,11 +94,11 @@ export const TREE: Group = {
             load: () => import('./commands/policy/who-can.ts'),
           },
           matrix: {
-            summary: 'Show identities by endpoints: all calls, some or none.',
+            summary: 'Show which identities can call which endpoints: all calls, some or none.',
             load: () => import('./commands/policy/matrix.ts'),
           },
           diff: {
-            summary: 'Show which calls two sets of manifests allow differently, and to whom.',
+            summary: 'Compare which calls two sets of manifests allow, and to whom.',
             load: () => import('./commands/policy/diff.ts'),
           },
           test: { summary: 'Run the cases of policy test files.', load: () => import('./commands/policy/test.ts') },
@@ -119,7 +119,7 @@ export const TREE: Group = {
             load: () => import('./commands/policy/history.ts'),
           },
           rollback: {
-            summary: 'Apply an earlier access file again.',
+            summary: 'Reapply an earlier access file.',
             load: () => import('./commands/policy/rollback.ts'),
           },
         },
@@ -197,7 +197,7 @@ export const TREE: Group = {
         summary: 'Run the broker, and optionally the edge in the same process.',
         load: () => import('./commands/serve.ts'),
       },
-      edge: { summary: 'Run the edge alone, fed by a broker.', load: () => import('./commands/edge.ts') },
+      edge: { summary: 'Run a standalone edge that follows a broker.', load: () => import('./commands/edge.ts') },
       check: {
         summary: 'Check an installation: cluster, mesh, broker, GitHub.',
         load: () => import('./commands/check.ts'),
@@ -208,7 +208,7 @@ export const TREE: Group = {
         page: 'docs/github/app.md',
         children: {
           create: {
-            summary: 'Register the App with GitHub, in a browser, and store its key.',
+            summary: 'Register the App on GitHub in a browser, and store its key.',
             load: () => import('./commands/github-app/create.ts'),
           },
           check: {

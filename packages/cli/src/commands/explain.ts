@@ -32,7 +32,7 @@ const flags = {
 export const command = defineCommand({
   about:
     'Queries the running agent without making the call. Prints, for each hop, whether the call passes and why. A workspace cannot see ' +
-    'other policies of the mesh, and the answer says so.',
+    'other policies in the mesh, and the answer says so.',
   args,
   flags,
   env: AGENT_ENV,

@@ -23,10 +23,10 @@ const NEXT: Partial<Record<ErrorCode, string>> = {
   agent_prebuild: 'Move meshpass up to postStartCommand.',
   agent_broker_unreachable: 'Check --broker and --ca-file, and check that this workspace can connect to the broker.',
   proof_token_kind: 'Rename the Codespaces secret that replaces GITHUB_TOKEN, and rebuild.',
-  proof_rejected: 'Stop and start the Codespace: it gets a new token.',
+  proof_rejected: 'Stop and restart the Codespace to get a new token.',
   workspace_unknown: 'Check that the GitHub App is installed in the organization and may read Codespaces.',
   workspace_not_trusted: 'Open the Codespace from a repository of the organization.',
-  workspace_repository_unreachable: 'Unset GITHUB_TOKEN if something replaced it.',
+  workspace_repository_unreachable: 'If GITHUB_TOKEN was overridden, unset it.',
   presence_unanswered:
     'Check that the port is listed as private. Set MESHPASS_PRESENCE_PORT to a port in forwardPorts of ' +
     'devcontainer.json, and try again.',

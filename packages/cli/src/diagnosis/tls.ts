@@ -183,7 +183,7 @@ function issuerOf(certificate: DetailedPeerCertificate): string {
     .flat()
     .filter((one) => typeof one === 'string')
     .join(', ');
-  return plainText(name.slice(0, 200)) || 'nobody';
+  return plainText(name.slice(0, 200)) || 'an unknown issuer';
 }
 
 function namesOf(alternatives: string | undefined): string {

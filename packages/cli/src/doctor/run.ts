@@ -181,7 +181,7 @@ function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
       },
       onError: (error) => ({
         seen: `TLS handshake with ${host}:${handshake.port}`,
-        next: nextAfter(error, 'Exempt broker and edge from TLS inspection.'),
+        next: nextAfter(error, 'Exempt the broker and edge from TLS inspection.'),
         command: `openssl s_client -connect ${host}:${handshake.port} -servername ${host} -showcerts </dev/null`,
       }),
     },

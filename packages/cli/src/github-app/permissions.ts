@@ -57,7 +57,7 @@ export function manifest({ name, url, redirectUrl }: ManifestOptions) {
     url,
     redirect_url: redirectUrl,
     public: false,
-    description: 'Read by the Meshpass broker: members, teams and Codespaces.',
+    description: 'Gives the Meshpass broker read access to members, teams and Codespaces.',
     // A manifest must name a webhook; this one is inactive.
     hook_attributes: { url, active: false },
     default_events: EVENTS,

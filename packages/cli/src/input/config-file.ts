@@ -103,7 +103,7 @@ function refuseReadableSecret(file: string, flags: Command['flags'], values: Con
   if (secret === undefined || (statSync(file).mode & 0o007) === 0) return;
   throw new MeshpassError(
     'config_invalid',
-    `${file} contains ${nameOf(secret, flags[secret]!)}, which may include a password, and every user of this machine may read the file: run chmod 0640, or use the environment variable.`,
+    `${file} contains ${nameOf(secret, flags[secret]!)}, which may include a password, and every user of this machine can read the file. Run chmod 0640, or use the environment variable.`,
   );
 }
 

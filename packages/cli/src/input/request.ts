@@ -45,7 +45,7 @@ export function headersOf(lines: readonly string[]): Readonly<Record<string, str
     lines.map((line) => {
       const [, name, value] = /^([^:\s]+):\s*(.*)$/.exec(line) ?? [];
       if (name === undefined)
-    throw new MeshpassError('usage', `--header must be "NAME: VALUE", not ${JSON.stringify(line)}.`);
+        throw new MeshpassError('usage', `--header must be "NAME: VALUE", not ${JSON.stringify(line)}.`);
       return [name.toLowerCase(), value!];
     }),
   );

@@ -74,7 +74,7 @@ function sessionOf({ operator }: Destination, environment: NodeJS.ProcessEnv): O
   if (session) return session;
   throw new MeshpassError(
     'usage',
-    `You are not signed in at ${operator}: run meshpass login. If break-glass is on, you can also pass --operator-token or set ${TOKEN_VARIABLE}.`,
+    `You are not signed in at ${operator}. Run meshpass login. If break-glass is on, you can also pass --operator-token or set ${TOKEN_VARIABLE}.`,
   );
 }
 

@@ -24,7 +24,7 @@ export function statusText(status: AgentStatus, now: number): string {
     `Session ${session.id}, until ${clock(session.expiresAt)} at the latest.`,
     ...credentials.svids.map(
       ({ grant, spiffeId, expiresAt, heldUntil, gained }) =>
-        `  ${grant}: ${spiffeId}, expires in ${left(expiresAt, now)} and is renewed before` +
+        `  ${grant}: ${spiffeId}, expires in ${left(expiresAt, now)} and is renewed before then` +
         (heldUntil === undefined || heldUntil === session.expiresAt ? '' : `, granted until ${clock(heldUntil)}`) +
         (gained === undefined ? '' : ` (${GAINED[gained] ?? gained})`),
     ),

@@ -24,8 +24,8 @@ import { policyAuthorFlags } from './policy-authors.ts';
 
 const api = {
   access: accessFile,
-  publicUrl: text('<url>', 'public URL of the broker, which agents call and which issues tokens', { required: true }),
-  listen: address('<host:port>', 'address of the API, TLS', { default: '0.0.0.0:8443' }),
+  publicUrl: text('<url>', 'public URL of the broker, called by agents and used as token issuer', { required: true }),
+  listen: address('<host:port>', 'address of the TLS listener for the API', { default: '0.0.0.0:8443' }),
   tlsCert: text('<file>', 'certificate chain of the API, PEM', { required: true }),
   tlsKey: text('<file>', 'private key of the certificate, PEM', { required: true }),
   operatorListen: address('<host:port>', 'address for probes, metrics and operators; plain HTTP', {
@@ -39,7 +39,7 @@ const api = {
     defaultText: 'none',
   }),
   breakGlass: toggle(
-    'accept the token of --operator-token, which identifies no person and may do nearly everything: for emergencies when no operator can sign in',
+    'accept the token from --operator-token, which identifies no person and allows nearly everything; for emergencies when no operator can sign in',
   ),
   trustedProxies: text('<cidr,...>', 'proxies whose X-Forwarded-For is trusted', { defaultText: 'none' }),
 };
@@ -49,7 +49,7 @@ const state = {
   databaseUrl,
   signingKeySecret: objectName(
     '<namespace/name>',
-    'Secret that stores the signing keys, in its entry signing-key.pem',
+    'Secret that stores the signing keys, under the key signing-key.pem',
     {
       defaultText: 'signing-key.pem in --data',
     },
@@ -77,7 +77,7 @@ const mesh = {
   kubeconfig: text('<file>', 'kubeconfig for the cluster', { defaultText: "the Pod's ServiceAccount" }),
   istiod: text('<host:port>', 'certificate authority of the mesh', { default: 'istiod.istio-system.svc:15012' }),
   istiodName: text('<name>', "DNS name in istiod's certificate", { default: 'istiod.istio-system.svc' }),
-  istiodRoots: text('<file>', 'root certificates of the mesh, PEM', { defaultText: "istiod's ConfigMap" }),
+  istiodRoots: text('<file>', 'mesh root certificates, PEM', { defaultText: "istiod's ConfigMap" }),
   trustDomain: text('<name>', 'trust domain of the mesh', { default: 'cluster.local' }),
   rootNamespace: text('<name>', "Istio's root namespace", { default: 'istio-system' }),
   ...gatewayFlags,
@@ -101,7 +101,7 @@ const github = {
   githubTokenFile: text('<file>', 'watch GitHub with this token instead of the App'),
   codespacePresence: choice(
     ['required', 'preferred', 'off'],
-    'whether Codespaces must answer a challenge from within; preferred: unless port forwarding is unreachable',
+    'whether Codespaces must answer a presence challenge; preferred: unless port forwarding is unreachable',
     { value: '<mode>', default: 'required' },
   ),
   githubSweep: wholeNumber('<seconds>', 'minimum time between checks of all Codespaces', { default: '10' }),
@@ -111,7 +111,7 @@ const github = {
     defaultText: 'no stream is accepted',
   }),
   approvalWebhookKeys: text('<directory>', 'secrets of approval webhooks, one file per webhook', {
-    defaultText: 'no webhook is sent or accepted',
+    defaultText: 'webhooks are neither sent nor accepted',
   }),
   ...policyAuthorFlags,
 };

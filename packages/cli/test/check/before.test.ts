@@ -253,7 +253,7 @@ describe('reports', () => {
     ]);
     expect(exitCodeFor(none)).toBe(4);
     expect(of('load-balancer', await before({ objects: { '/api/v1/services': items(pending) } }))).toEqual([
-      'unknown None of the 1 Services of type LoadBalancer has an address, istio-system/ingress for example.',
+      'unknown None of the 1 Services of type LoadBalancer has an address (for example, istio-system/ingress).',
     ]);
   });
 

@@ -38,11 +38,11 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect(JSON.parse(out)).toMatchObject({
         operator: { subject: 'acme:00u2bob', roles: [{ role: 'operator', place: 'access.yaml:3:14' }] },
       });
-      expect((await meshpass('sessions', 'list')).out).toBe('No live session.');
+      expect((await meshpass('sessions', 'list')).out).toBe('No live sessions.');
       const refused = await meshpass('sessions', 'close', '--all', '--yes', '--reason', 'because');
       expect(refused.err).toContain('[operator_forbidden]');
       expect((await meshpass('logout')).out).toBe('Signed out.');
-      expect((await meshpass('whoami')).err).toContain('run meshpass login');
+      expect((await meshpass('whoami')).err).toContain('Run meshpass login');
       expect((await meshpass('logout')).out).toBe('You were not signed in.');
     });
 

@@ -111,7 +111,7 @@ it.each(['apply --access ACCESS --dry-run', 'history', 'rollback 1 --reason r'])
     const access = fileURLToPath(new URL('../../../../lab/samples/access.yaml', import.meta.url));
     const argv = words.split(' ').map((word) => (word === 'ACCESS' ? access : word));
     const { err } = await meshpass('policy', ...argv, '--broker', origin);
-    expect(err).toContain('You are not signed in at http://127.0.0.1:9090: run meshpass login.');
+    expect(err).toContain('You are not signed in at http://127.0.0.1:9090. Run meshpass login.');
     expect(seen).toEqual([]);
   },
 );
@@ -159,7 +159,7 @@ describe('answers to requests', () => {
 it('reaches the operator listener by MESHPASS_OPERATOR', async () => {
   vi.stubEnv('MESHPASS_OPERATOR', origin);
   answer = { sessions: [] };
-  expect(await meshpass('sessions', 'list', '--grant', 'dev')).toEqual({ code: 0, out: 'No live session.', err: '' });
+  expect(await meshpass('sessions', 'list', '--grant', 'dev')).toEqual({ code: 0, out: 'No live sessions.', err: '' });
   expect(seen).toMatchObject([{ url: '/admin/sessions?grant=dev' }]);
 });
 

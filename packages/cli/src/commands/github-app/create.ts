@@ -65,7 +65,8 @@ async function create(options: OptionsOf<typeof flags>): Promise<void> {
     keyFile,
     port,
     patienceMs: PATIENCE_MS,
-    onStart: (page) => console.error(`The App may:\n${permissionText()}\nOpen in a browser on this machine: ${page}`),
+    onStart: (page) =>
+      console.error(`The App's permissions:\n${permissionText()}\nOpen in a browser on this machine: ${page}`),
   });
   const install = `${app.page}/installations/new`;
   if (output === 'json') {

@@ -29,6 +29,6 @@ export const command = defineCommand({
     const roles = operator.roles.map(({ role, place }) => `  ${role}  (${place})`);
     console.log([`${operator.login} (${operator.subject})`, ...times].join(', '));
     console.log(['Roles:', ...(roles.length > 0 ? roles : ['  none: this is the break-glass token'])].join('\n'));
-    console.log(['May:', ...actions.map((action) => `  ${action}`)].join('\n'));
+    console.log(['Allowed actions:', ...actions.map((action) => `  ${action}`)].join('\n'));
   },
 });

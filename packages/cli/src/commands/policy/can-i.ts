@@ -11,7 +11,7 @@ const args = {
   paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
 };
 const flags = {
-  as: text('<identity>', 'NAMESPACE/SERVICEACCOUNT, a SPIFFE principal, or nobody (no client certificate)', {
+  as: text('<identity>', 'NAMESPACE/SERVICEACCOUNT, a SPIFFE principal, or "nobody" (no client certificate)', {
     required: true,
   }),
   to: text('<target>', 'SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT', { required: true }),

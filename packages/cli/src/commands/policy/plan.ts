@@ -22,7 +22,7 @@ export const command = defineCommand({
   flags,
   exitCodes: {
     0: 'can be applied',
-    1: 'refused',
+    1: 'rejected',
     3: 'the cluster does not respond; try again',
     4: 'rejected only because it is unknown whether every grant works',
   },
