@@ -185,15 +185,15 @@ export interface GrantRole {
  */
 export const KUBERNETES_POWERS = {
   exec: 'run commands in Pods',
-  attach: 'attach to processes of Pods',
-  'port-forward': 'connect to ports of Pods past the mesh',
-  proxy: 'connect to Pods and Services through the API server, past the mesh',
+  attach: 'attach to processes in Pods',
+  'port-forward': 'connect to Pod ports, bypassing the mesh',
+  proxy: 'connect to Pods and Services through the API server, bypassing the mesh',
   secrets: 'read or write Secrets',
-  'token-requests': 'get tokens of other ServiceAccounts',
+  'token-requests': 'get tokens for other ServiceAccounts',
   impersonate: 'act as another user',
   workloads: 'run Pods, which can have any ServiceAccount and mount any Secret of the namespace',
   rbac: 'bind roles, which outlive the session (also escalate and bind)',
-  policies: 'change policies and routes of the mesh or the network, Services, or the labels of namespaces',
+  policies: 'change mesh or network policies and routes, Services, or namespace labels',
   'custom-resources': 'change objects of API groups whose controllers may do anything',
   wildcards: 'everything that a "*" in its rules matches, including resources added later',
 } as const;

@@ -39,25 +39,25 @@ describe('authorize', () => {
     ['another login', '[{user: alice2}]', ALICE, /user is Alice, not alice2/],
     ['another issuer', '[{issuer: okta}]', ALICE, /issuer is github, not okta/],
     ['CEL that does not hold', `[{when: 'login == "zoe"'}]`, ALICE, /"when" is false/],
-    ['CEL that fails', `[{when: 'claims.email == "x"'}]`, ALICE, /"when" cannot be decided: /],
-    ['a login of the same spelling at another issuer', '[{user: bob}]', BOB, /attests no GitHub user/],
+    ['CEL that fails', `[{when: 'claims.email == "x"'}]`, ALICE, /cannot evaluate "when": /],
+    ['a login of the same spelling at another issuer', '[{user: bob}]', BOB, /does not attest a GitHub user/],
     [
       'a login that a generic issuer claims to be of GitHub',
       '[{user: bob}]',
       { ...BOB, githubUser: { id: 1, login: 'bob' } },
-      /attests no GitHub user/,
+      /does not attest a GitHub user/,
     ],
     [
       'teams that a generic issuer claims',
       '[{team: acme/payments}]',
       { ...BOB, teams: ['acme/payments'] },
-      /attests no GitHub user, team or repository/,
+      /does not attest a GitHub user, team or repository/,
     ],
     [
       'a repository that a generic issuer claims',
       '[{repository: acme/*}]',
       { ...BOB, workspace: ALICE.workspace },
-      /attests no GitHub user/,
+      /does not attest a GitHub user/,
     ],
     [
       'a Codespace without a user',
@@ -69,15 +69,15 @@ describe('authorize', () => {
       'a job that another person started as Alice',
       '[{user: alice}]',
       JOB,
-      /a GitHub Actions token matches only entries with its repository/,
+      /a GitHub Actions token only matches entries that set its repository/,
     ],
     [
       'a job of the right repository run as Alice, where the issuer is not named',
       '[{user: alice, repository: acme/payments-api}]',
       JOB,
-      /user and team need issuer and repository/,
+      /user and team also require issuer and repository/,
     ],
-    ['a job by its claims alone', `[{when: 'login == "alice"'}]`, JOB, /matches only entries with its repository/],
+    ['a job by its claims alone', `[{when: 'login == "alice"'}]`, JOB, /only matches entries that set its repository/],
   ])('refuses %s', (_, who, attestation, reason) => {
     const decision = decide(who, attestation);
     expect(decision.grants).toEqual([]);

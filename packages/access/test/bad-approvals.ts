@@ -6,7 +6,7 @@ const more = (text: string) => fileWith({ more: text });
 const INVALID = 'access_file_invalid';
 
 export const BAD_APPROVALS: typeof BAD_FILES = [
-  ['an approval by nobody', more('approval: {by: []}'), INVALID, /by: no person can approve/],
+  ['an approval by nobody', more('approval: {by: []}'), INVALID, /by: the list of approvers is empty/],
   [
     'an approval by an empty entry',
     more('approval: {by: {}}'),
@@ -30,25 +30,25 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     'an approval from a repository',
     more('approval: {by: {repository: acme/payments}}'),
     INVALID,
-    /leave out repository, ref and environment/,
+    /remove repository, ref and environment/,
   ],
   [
     'an emergency of half a day',
     more('approval: {by: [{user_id: 5}], emergency: {for: 12h}}'),
     INVALID,
-    /for: 12h is too long: at most 4h$/,
+    /for: 12h is too long: the maximum is 4h$/,
   ],
   [
     'an emergency that is reviewed at once',
     more('approval: {by: [{user_id: 5}], emergency: {within: 1m}}'),
     INVALID,
-    /within: 1m is too short: at least 1h$/,
+    /within: 1m is too short: the minimum is 1h$/,
   ],
   [
     'an emergency without reviewers',
     more('approval: {by: [{user_id: 5}], emergency: {review: []}}'),
     INVALID,
-    /review: no person can review/,
+    /review: the list of reviewers is empty/,
   ],
   [
     'an emergency that a job takes',
@@ -60,7 +60,7 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     'an emergency that is reviewed from a repository',
     more('approval: {by: [{user_id: 5}], emergency: {review: {repository: acme/payments}}}'),
     INVALID,
-    /only people review, from any repository: leave out repository/,
+    /only people can review, from any repository: remove repository/,
   ],
   [
     'an emergency with an unknown key',
@@ -72,13 +72,13 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     'an approval for a day',
     more('approval: {by: [{user_id: 5}], for: 24h}'),
     INVALID,
-    /for: 24h is too long: at most 12h$/,
+    /for: 24h is too long: the maximum is 12h$/,
   ],
   [
     'an approval that ends before it begins',
     more('approval: {by: {user_id: 5}, for: 2h, max: 1h}'),
     INVALID,
-    /max: is shorter than "for"$/,
+    /max: must not be shorter than "for"$/,
   ],
   [
     'an approval of an endpoint',
@@ -90,7 +90,7 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     'a webhook without TLS',
     `approvals: {webhooks: {chat: {url: 'http://chat.example', speaksFor: github}}}\n${fileWith({})}`,
     INVALID,
-    /is not a webhook URL/,
+    /is not a valid webhook URL/,
   ],
   [
     'a webhook for an unknown issuer',

@@ -7,7 +7,7 @@ export const BAD_TARGETS: typeof BAD_FILES = [
     'services by pattern',
     fileWith({ to: '[{service: "*.shop", port: 80}]' }),
     'access_file_pattern_unanchored',
-    /one by one, by name/,
+    /granted by its exact name/,
   ],
   [
     'a service by its full name',
@@ -19,7 +19,7 @@ export const BAD_TARGETS: typeof BAD_FILES = [
     'a port out of range',
     fileWith({ to: '[{service: a.b, port: 65536}]' }),
     'access_file_invalid',
-    /port: ports are 1 to 65535$/,
+    /port: must be a port number from 1 to 65535$/,
   ],
   [
     'a port as text',
@@ -31,31 +31,31 @@ export const BAD_TARGETS: typeof BAD_FILES = [
     'a path that does not begin with a slash',
     fileWith({ to: '[{service: a.b, port: 80, allow: ["GET *"]}]' }),
     'access_file_pattern_unanchored',
-    /does not begin with "\/"/,
+    /does not start with "\/"/,
   ],
   [
     'a path with a star inside',
     fileWith({ to: '[{service: a.b, port: 80, allow: [GET /a/*/b]}]' }),
     'access_file_pattern_unanchored',
-    /only be the last character/,
+    /only allowed as the last character/,
   ],
   [
     'a template that is only a part of a segment',
     fileWith({ to: '[{service: a.b, port: 80, allow: ["GET /a/{*}.json"]}]' }),
     'access_file_invalid',
-    /only the whole segments \{\*\} \(one\) and \{\*\*\} \(any number\) are templates/,
+    /a template must be a whole segment: \{\*\} for one, \{\*\*\} for any number/,
   ],
   [
     'a path with braces',
     fileWith({ to: '[{service: a.b, port: 80, allow: ["GET /a/{id}"]}]' }),
     'access_file_invalid',
-    /only the whole segments/,
+    /must be a whole segment/,
   ],
   [
     'a path with an escape',
     fileWith({ to: '[{service: a.b, port: 80, allow: [GET /a%2fb]}]' }),
     'access_file_invalid',
-    /no normalised path has/,
+    /a normalised path never contains/,
   ],
   [
     'a path with dots',
@@ -73,7 +73,7 @@ export const BAD_TARGETS: typeof BAD_FILES = [
     'an operation without a method',
     fileWith({ to: '[{service: a.b, port: 80, allow: [/a]}]' }),
     'access_file_invalid',
-    /write METHOD \/path/,
+    /use METHOD \/path/,
   ],
   [
     'a method in small letters',
@@ -141,12 +141,12 @@ export const BAD_TARGETS: typeof BAD_FILES = [
     'a role in kube-system',
     fileWith({ more: 'kubernetes: {roles: [view@kube-system]}' }),
     'access_file_invalid',
-    /has the keys of the cluster/,
+    /holds the keys of the cluster/,
   ],
   [
     'a role without a namespace',
     fileWith({ more: 'kubernetes: {roles: [view]}' }),
     'access_file_invalid',
-    /write CLUSTERROLE@NAMESPACE/,
+    /use CLUSTERROLE@NAMESPACE/,
   ],
 ];

@@ -31,19 +31,19 @@ export const BAD_TRUST: typeof BAD_FILES = [
     'an issuer with a wildcard',
     EXAMPLE.replace('https://acme.okta.com', 'https://*.okta.com'),
     'access_file_invalid',
-    /is not an issuer/,
+    /is not a valid issuer/,
   ],
   [
     'an issuer with a query',
     EXAMPLE.replace('https://acme.okta.com', 'https://acme.okta.com?a=b'),
     'access_file_invalid',
-    /is not an issuer/,
+    /is not a valid issuer/,
   ],
   [
     'an issuer with a password',
     EXAMPLE.replace('https://acme.okta.com', '"https://a:b@acme.okta.com"'),
     'access_file_invalid',
-    /is not an issuer/,
+    /is not a valid issuer/,
   ],
   [
     'no signature at all',
@@ -55,7 +55,7 @@ export const BAD_TRUST: typeof BAD_FILES = [
     'ID tokens that are dated back by an hour',
     EXAMPLE.replace('audience: meshpass}', 'audience: meshpass, signIn: {client: c, backdated: 1h}}'),
     'access_file_invalid',
-    /1h is too long: at most 5m/,
+    /1h is too long: the maximum is 5m/,
   ],
   [
     'signatures by shared secret',
@@ -79,6 +79,6 @@ export const BAD_TRUST: typeof BAD_FILES = [
     'an organization by pattern',
     EXAMPLE.replace('organization: acme', 'organization: "*"'),
     'access_file_pattern_unanchored',
-    /has no pattern/,
+    /do not support patterns/,
   ],
 ];

@@ -81,7 +81,7 @@ describe('files that include others', () => {
       'b.yaml': grants('b').replace('[{user: alice}]', '[]'),
     });
     // Problems in the form of the first file are reported alone, because it lists the other files.
-    expect(error.message).toMatch(/^access\.yaml:4:24 user: "\*": a login has no pattern/);
+    expect(error.message).toMatch(/^access\.yaml:4:24 user: "\*": logins do not support patterns/);
     write({ 'access.yaml': first('a.yaml', 'b.yaml') });
     expect(() => load()).toThrow(
       expect.objectContaining({
@@ -98,34 +98,34 @@ describe('files that include others', () => {
     [
       'a file of the machine',
       { 'access.yaml': first('/etc/access.yaml') },
-      /^access\.yaml:1:11 "\/etc\/access\.yaml" is absolute/,
+      /^access\.yaml:1:11 "\/etc\/access\.yaml" is an absolute path/,
     ],
-    ['a file outside', { 'access.yaml': first('../a.yaml') }, /leads out of the directory of access\.yaml$/],
-    ['a file outside by a detour', { 'access.yaml': first('x/../../a.yaml') }, /leads out of the directory/],
+    ['a file outside', { 'access.yaml': first('../a.yaml') }, /is outside the directory of access\.yaml$/],
+    ['a file outside by a detour', { 'access.yaml': first('x/../../a.yaml') }, /is outside the directory/],
     [
       'a file outside from below',
       { 'access.yaml': first('x/a.yaml'), 'x/a.yaml': 'include: [../../b.yaml]\n' },
-      /^x\/a\.yaml:1:11 "\.\.\/\.\.\/b\.yaml" leads out/,
+      /^x\/a\.yaml:1:11 "\.\.\/\.\.\/b\.yaml" is outside/,
     ],
-    ['a pattern', { 'access.yaml': first('*.yaml') }, /is a pattern: list files one by one$/],
-    ['a backslash', { 'access.yaml': first('..\\a.yaml') }, /has a backslash/],
-    ['another drive', { 'access.yaml': first('c:/a.yaml') }, /is absolute/],
+    ['a pattern', { 'access.yaml': first('*.yaml') }, /is a pattern: list each file by name$/],
+    ['a backslash', { 'access.yaml': first('..\\a.yaml') }, /contains a backslash/],
+    ['another drive', { 'access.yaml': first('c:/a.yaml') }, /is an absolute path/],
     ['what is no YAML by its name', { 'access.yaml': first('token') }, /does not end in \.yaml or \.yml$/],
     ['a directory', { 'access.yaml': first('a.yaml'), 'a.yaml/x': '' }, /a\.yaml cannot be read/],
     [
       'itself',
       { 'access.yaml': first('access.yaml') },
-      /^access\.yaml:1:11 access\.yaml -> access\.yaml: files include each other in a circle$/,
+      /^access\.yaml:1:11 access\.yaml -> access\.yaml: the includes form a loop$/,
     ],
     [
       'a circle',
       { 'access.yaml': first('x/a.yaml'), 'x/a.yaml': 'include: [b.yaml]\n', 'x/b.yaml': 'include: [a.yaml]\n' },
-      /^x\/b\.yaml:1:11 access\.yaml -> x\/a\.yaml -> x\/b\.yaml -> x\/a\.yaml: files include each other/,
+      /^x\/b\.yaml:1:11 access\.yaml -> x\/a\.yaml -> x\/b\.yaml -> x\/a\.yaml: the includes form a loop/,
     ],
     [
       'a file twice',
       { 'access.yaml': first('a.yaml', './a.yaml'), 'a.yaml': grants('a') },
-      /^access\.yaml:1:21 a\.yaml is included already, at access\.yaml:1:11$/,
+      /^access\.yaml:1:21 a\.yaml is already included, at access\.yaml:1:11$/,
     ],
     [
       'whose word is taken',
@@ -168,7 +168,7 @@ describe('files that include others', () => {
           ]),
         ),
       },
-      /^c\.yaml:201:3 more than 1000 grants in all files together$/,
+      /^c\.yaml:201:3 more than 1000 grants across all files$/,
     ],
     ['broken YAML', { 'access.yaml': first('a.yaml'), 'a.yaml': 'grants: [' }, /^a\.yaml:1:\d+ /],
     [
@@ -177,12 +177,12 @@ describe('files that include others', () => {
         'access.yaml': first('1.yaml'),
         ...Object.fromEntries([1, 2, 3, 4, 5].map((n) => [`${n}.yaml`, `include: [${n + 1}.yaml]\n`])),
       },
-      /^4\.yaml:1:11 5\.yaml is included deeper than 4 files$/,
+      /^4\.yaml:1:11 5\.yaml is nested more than 4 includes deep$/,
     ],
     [
       'a file of more than a megabyte',
       { 'access.yaml': first('a.yaml'), 'a.yaml': `# ${'x'.repeat(1024 * 1024)}` },
-      /^access\.yaml:1:11 a\.yaml brings the total size of all files above 1 MiB$/,
+      /^access\.yaml:1:11 a\.yaml pushes the total size of all files above 1 MiB$/,
     ],
     [
       'more than a megabyte together',
@@ -190,7 +190,7 @@ describe('files that include others', () => {
         'access.yaml': first('1.yaml', '2.yaml', '3.yaml', '4.yaml', '5.yaml'),
         ...Object.fromEntries([1, 2, 3, 4, 5].map((n) => [`${n}.yaml`, `# ${'x'.repeat(220 * 1024)}\ngrants: {}\n`])),
       },
-      /5\.yaml brings the total size of all files above 1 MiB$/,
+      /5\.yaml pushes the total size of all files above 1 MiB$/,
     ],
     [
       'more words and marks than are read, over all files',
@@ -198,7 +198,7 @@ describe('files that include others', () => {
         'access.yaml': first('1.yaml', '2.yaml'),
         ...Object.fromEntries([1, 2].map((n) => [`${n}.yaml`, `grants: {}\n${'#\n'.repeat(45_000)}`])),
       },
-      /^2\.yaml:1:1 this file and the files read before it have more than 150000 words, punctuation marks and line ends$/,
+      /^2\.yaml:1:1 this file and the files read before it have more than 150000 words, punctuation marks and line breaks$/,
     ],
     [
       'more than a hundred files',
@@ -219,7 +219,7 @@ describe('files that include others', () => {
       writeFileSync(join(outside, 'secret.yaml'), grants('secret'));
       symlinkSync(join(outside, 'secret.yaml'), join(dir, 'a.yaml'));
       expect(refusal({ 'access.yaml': first('a.yaml') }).message).toMatch(
-        /^access\.yaml:1:11 a\.yaml is a symbolic link out of the directory of the first file$/,
+        /^access\.yaml:1:11 a\.yaml is a symbolic link to a file outside the directory of the first file$/,
       );
     } finally {
       rmSync(outside, { recursive: true });

@@ -46,14 +46,14 @@ describe('checkMesh', () => {
       '{service: orders.shop, port: 9090}',
       MESH,
       'access_port_undeclared',
-      /orders\.shop:9090 declares no protocol.*set "appProtocol"/,
+      /orders\.shop:9090 does not declare a protocol.*set "appProtocol"/,
     ],
     [
       'operations on a TCP port',
       '{service: ledger-db.shop, port: 5432, allow: [GET /]}',
       MESH,
       'access_file_invalid',
-      /is TCP.*leave "allow" out/,
+      /is TCP.*remove "allow"/,
     ],
     [
       'a service of more ServiceAccounts than an agent takes in an answer',
@@ -62,14 +62,14 @@ describe('checkMesh', () => {
         workloads: Array.from({ length: 101 }, (_, n) => ({ labels: { app: 'orders' }, serviceAccount: `o-${n}` })),
       }),
       'access_file_invalid',
-      /:10:10 orders\.shop runs under 101 ServiceAccounts, and an agent accepts at most 100 per service/,
+      /:10:10 orders\.shop runs under 101 ServiceAccounts, but an agent accepts at most 100 per service/,
     ],
     [
       'claims that are too long to be told',
       `{service: orders.shop, port: 8080, allow: [GET /], require: {department: [${Array.from({ length: 40 }, (_, n) => `"${'d'.repeat(110)}${n}"`).join(', ')}]}}`,
       MESH,
       'access_file_invalid',
-      /:10:10 orders\.shop has an operation of \d+ characters with its claims, and an agent accepts at most 4096/,
+      /:10:10 orders\.shop has an operation with \d+ characters including its claims, but an agent accepts at most 4096/,
     ],
     [
       'istiod',
@@ -90,14 +90,14 @@ describe('checkMesh', () => {
       '{service: holder.meshpass-other, port: 8080}',
       service({ name: 'holder', namespace: 'meshpass-other' }),
       'access_file_invalid',
-      /is in a namespace of Meshpass, whose services cannot be granted/,
+      /is in a Meshpass namespace, and its services cannot be granted/,
     ],
     [
       'a service that selects every pod of its namespace',
       '{service: orders.shop, port: 8080}',
       service({ selector: {} }),
       'access_file_invalid',
-      /selects no pods by label/,
+      /has no label selector/,
     ],
     [
       'a grant whose namespace runs services',
@@ -111,7 +111,7 @@ describe('checkMesh', () => {
       '{service: orders.shop, port: 8080}',
       { ...MESH, rootNamespace: 'meshpass-dev' },
       'access_file_invalid',
-      /:8:3 namespace meshpass-dev is the mesh's own/,
+      /:8:3 namespace meshpass-dev belongs to the mesh: choose a different name/,
     ],
   ])('refuses %s', (_, target, mesh, code, message) => {
     const error = refusal(fileWith({ to: `[${target}]` }), mesh);
@@ -134,7 +134,7 @@ describe('checkMesh', () => {
     const error = refusal(fileWith({ more: `kubernetes: {roles: [${role}]}` }), MESH);
     expect(error).toMatchObject({
       code: 'access_file_invalid',
-      message: expect.stringMatching(/is a namespace of (Meshpass|Kubernetes), and grants cannot bind roles there/),
+      message: expect.stringMatching(/belongs to (Meshpass|Kubernetes), so grants cannot bind roles there/),
     });
   });
 

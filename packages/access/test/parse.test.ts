@@ -106,7 +106,7 @@ describe('a good access file', () => {
 
   it('takes plain HTTP issuers only where the lab says so', () => {
     const text = 'trust: {issuers: {x: {issuer: "http://idp.test", audience: a}}}\ngrants: {}\n';
-    expect(refusal(text).message).toMatch(/^access\.yaml:1:31 issuer: "http:\/\/idp\.test" is not an issuer/);
+    expect(refusal(text).message).toMatch(/^access\.yaml:1:31 issuer: "http:\/\/idp\.test" is not a valid issuer/);
     expect(parseAccess(text, 'f', { dangerouslyAllowPlainHttpIssuers: true }).trust.issuers).toHaveLength(1);
   });
 });
@@ -132,10 +132,10 @@ describe('a bad access file is refused, by line:', () => {
       .replace('acme/payments-*', 'acme*/p');
     const error = refusal(text);
     expect(error.message.split('\n')).toEqual([
-      expect.stringMatching(/^access\.yaml:10:43 .*strangers/),
-      expect.stringMatching(/^access\.yaml:11:15 when: not a CEL expression/),
+      expect.stringMatching(/^access\.yaml:10:43 .*other owners/),
+      expect.stringMatching(/^access\.yaml:11:15 when: not a valid CEL expression/),
       expect.stringMatching(/^access\.yaml:13:44 unknown key "alow"/),
-      expect.stringMatching(/^access\.yaml:16:10 ttl: "10d" is not a duration/),
+      expect.stringMatching(/^access\.yaml:16:10 ttl: "10d" is not a valid duration/),
     ]);
     expect(error.code).toBe('access_file_pattern_unanchored');
     const problems = error.detail.problems as readonly AccessFileProblem[];

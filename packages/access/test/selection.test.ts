@@ -99,8 +99,8 @@ describe('an entry of to', () => {
     const to = '{namespace: preview-*, port: 8080}';
     expect(reached(to, changed)).toEqual(['c.preview-2:8080']);
     expect(problems(to, changed)).toEqual([
-      expect.stringMatching(/^access_port_undeclared orders\.preview-1:8080 declares no protocol/),
-      expect.stringMatching(/^access_file_invalid b\.preview-2 selects no pods by label/),
+      expect.stringMatching(/^access_port_undeclared orders\.preview-1:8080 does not declare a protocol/),
+      expect.stringMatching(/^access_file_invalid b\.preview-2 has no label selector/),
     ]);
     expect(() => compile(access(to), changed, TOKENS)).not.toThrow();
   });
@@ -120,7 +120,7 @@ describe('an entry of to', () => {
     const many = Array.from({ length: MAX_PORTS + 5 }, (_, index) => service(`s${index}`, 'prod'));
     expect(reached('{namespace: prod, port: 8080}', { ...mesh, services: many })).toHaveLength(MAX_PORTS);
     expect(problems('{namespace: prod, port: 8080}', { ...mesh, services: many })).toEqual([
-      expect.stringMatching(/selects 1005 ports: only the first 1000 are granted/),
+      expect.stringMatching(/selects 1005 ports, but only the first 1000 are granted/),
     ]);
   });
 
@@ -128,7 +128,7 @@ describe('an entry of to', () => {
     [
       'a host of another cluster',
       '{host: orders.prod.svc.other.example, port: 8080}',
-      /hosts of this cluster end in \.svc\.cluster\.local$/,
+      /hosts in this cluster end in \.svc\.cluster\.local$/,
     ],
     [
       'a port by a wrong name',
@@ -143,11 +143,11 @@ describe('an entry of to', () => {
     [
       'gRPC on HTTP/1.1',
       '{service: orders.prod, port: 8080, grpc: [a.B/C]}',
-      /:10:10 orders\.prod:8080 speaks HTTP\/1\.1, and gRPC needs HTTP\/2: set "appProtocol: grpc"/,
+      /:10:10 orders\.prod:8080 speaks HTTP\/1\.1, but gRPC requires HTTP\/2: set "appProtocol: grpc"/,
     ],
-    ['gRPC on TCP', '{service: ledger-db.shop, port: 5432, grpc: [a.B/C]}', /is TCP.*leave "grpc" out$/],
-    ['what is denied on TCP', '{service: ledger-db.shop, port: 5432, deny: [GET /*]}', /is TCP.*leave "deny" out$/],
-    ['claims on TCP', '{service: ledger-db.shop, port: 5432, require: {a: b}}', /is TCP.*leave "require" out$/],
+    ['gRPC on TCP', '{service: ledger-db.shop, port: 5432, grpc: [a.B/C]}', /is TCP.*remove "grpc"$/],
+    ['what is denied on TCP', '{service: ledger-db.shop, port: 5432, deny: [GET /*]}', /is TCP.*remove "deny"$/],
+    ['claims on TCP', '{service: ledger-db.shop, port: 5432, require: {a: b}}', /is TCP.*remove "require"$/],
   ])('is refused by name: %s', (_, to, message) => {
     expect(() => compile(access(to), mesh, TOKENS)).toThrow(message);
   });

@@ -215,7 +215,7 @@ describe('a grant', () => {
       const { grants, requestable, refusals } = decide(ALICE, text, NOON);
       expect(grants).toEqual([]);
       expect(refusals).toEqual([
-        'grant dev: access.yaml:11:15 it needs approval by team acme/leads or user id 5 (2 people), at most 2h',
+        'grant dev: access.yaml:11:15 it requires approval by team acme/leads or user id 5 (2 people), at most 2h',
       ]);
       expect(requestable.map(({ grant, approval }) => [grant.name, approval.max])).toEqual([['dev', 7200]]);
     });

@@ -117,7 +117,7 @@ function withApproval(
   if (!approval || 'refusal' in found) return found;
   const until = approved?.get(name);
   if (until === undefined || at === undefined || until <= at) {
-    const refusal = `${formatPlace(approval.place)} it needs ${describeApproval(approval)}`;
+    const refusal = `${formatPlace(approval.place)} it requires ${describeApproval(approval)}`;
     return { refusal, approval, reason: found.reason };
   }
   return { reason: `${found.reason}, approved`, until: Math.min(until, found.until ?? until) };

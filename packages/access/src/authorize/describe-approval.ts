@@ -15,7 +15,7 @@ import { describeWho } from './describe-who.ts';
  * ```
  */
 export function describeApproval({ by, count, max, emergency }: Approval, room = Number.POSITIVE_INFINITY): string {
-  const without = emergency ? `; in an emergency taken without it ${describeEmergency(emergency, room)}` : '';
+  const without = emergency ? `; emergency use without approval: ${describeEmergency(emergency, room)}` : '';
   return `approval by ${anyOf(by, room)}${count > 1 ? ` (${count} people)` : ''}, at most ${durationText(max)}${without}`;
 }
 
@@ -60,7 +60,7 @@ export function describeEmergencyBounds(
 function anyOf(people: readonly Who[], room = Number.POSITIVE_INFINITY): string {
   const all = people.map(describeWho);
   let named = '';
-  let text = 'people of the access file';
+  let text = 'people in the access file';
   for (const [index, one] of all.entries()) {
     named += `${index > 0 ? ' or ' : ''}${one}`;
     if (named.length > room) break;

@@ -34,8 +34,8 @@ export function describeWho(who: Omit<Who, 'place'> & Partial<Pick<Who, 'place'>
 function describeSignedIn({ issuer, maxAge, amr, ...who }: SignedIn): string {
   const demands = [
     ...describeClaims(who),
-    ...(maxAge === undefined ? [] : [`for ${maxAge} seconds at most`]),
-    ...(amr === undefined ? [] : [`by ${amr.join(' and ')}`]),
+    ...(maxAge === undefined ? [] : [`within the last ${maxAge} seconds`]),
+    ...(amr === undefined ? [] : [`using ${amr.join(' and ')}`]),
   ];
   return `signed in at ${issuer}${demands.length > 0 ? ` (${demands.join(', ')})` : ''}`;
 }

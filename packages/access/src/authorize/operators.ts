@@ -46,7 +46,7 @@ function decideRoles(attestation: Attestation, access: Access): OperatorRoles {
     return {
       roles: [],
       signInAgain: true,
-      refusals: [`the access file no longer accepts this sign-in of operators at ${attestation.issuer}`],
+      refusals: [`the access file no longer accepts operator sign-ins at ${attestation.issuer}`],
     };
   for (const denial of deny) {
     const why = whyDenied(denial, attestation, 'generic');
@@ -79,7 +79,7 @@ function decideRoles(attestation: Attestation, access: Access): OperatorRoles {
  */
 export function serviceAccountRoles(namespace: string, name: string, access: Access): OperatorRoles {
   const entry = access.operators?.serviceAccounts.find((one) => one.namespace === namespace && one.name === name);
-  if (!entry) return { roles: [], refusals: [`"operators.serviceAccounts" does not contain ${namespace}/${name}`] };
+  if (!entry) return { roles: [], refusals: [`"operators.serviceAccounts" does not list ${namespace}/${name}`] };
   const { place } = entry;
   return {
     roles: OPERATOR_ROLES.filter((role) => entry.roles.includes(role)).map((role) => ({ role, place })),

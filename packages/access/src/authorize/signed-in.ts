@@ -20,13 +20,13 @@ export function holdsSignIn(
   const signIn = at === undefined ? undefined : attestation.signIns?.find((one) => one.issuer === issuer);
   if (!signIn || at === undefined) return { failure: `not signed in at ${issuer}` };
   if (!isSignInTrusted(signIn, trust))
-    return { failure: `the sign-in belongs to another issuer or client than ${issuer} of the access file` };
+    return { failure: `the sign-in belongs to a different issuer or client than ${issuer} in the access file` };
   if (signIn.until <= at) return { failure: `the sign-in at ${issuer} was not confirmed in time` };
   const old = maxAge === undefined ? undefined : whyTooOld(signIn, maxAge, at);
   const lacking = amr?.find((method) => !signIn.amr.includes(method));
   const failure =
     old ??
-    (lacking === undefined ? undefined : `the sign-in at ${issuer} was not by ${lacking} (amr)`) ??
+    (lacking === undefined ? undefined : `the sign-in at ${issuer} did not use ${lacking} (amr)`) ??
     whyNotAsDemanded(signedIn, signIn, attestation);
   if (failure !== undefined) return { failure };
   return { until: maxAge === undefined ? Number.POSITIVE_INFINITY : signIn.authTime! + maxAge };
@@ -34,13 +34,13 @@ export function holdsSignIn(
 
 function whyTooOld({ issuer, authTime }: SignIn, maxAge: number, at: number): string | undefined {
   if (authTime === undefined)
-    return `the ID token of ${issuer} does not contain the time of authentication (auth_time)`;
+    return `the ID token from ${issuer} is missing the authentication time (auth_time)`;
   return authTime + maxAge <= at ? `the sign-in at ${issuer} is older than ${maxAge} seconds` : undefined;
 }
 
 function whyNotAsDemanded(demanded: SignedIn, signIn: SignIn, attestation: Attestation): string | undefined {
   const why = whyNotClaims(demanded, signIn) ?? whyNotWhen(demanded, asSignedIn(attestation, signIn));
-  return why === undefined ? undefined : `of the sign-in at ${signIn.issuer}: ${why}`;
+  return why === undefined ? undefined : `sign-in at ${signIn.issuer}: ${why}`;
 }
 
 /**

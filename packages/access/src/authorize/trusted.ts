@@ -32,7 +32,7 @@ export function trustedInWorkspace(attestation: Attestation, trust: Trust): Trus
  *   workspace: { kind: 'other', key: 'gitlab:1', name: 'job' },
  * };
  * whyUntrusted(job, trust);
- * // => 'The access file now has another issuer or client under the name gitlab.'
+ * // => 'The access file now has a different issuer or client named gitlab.'
  * ```
  */
 export function whyUntrusted(attestation: Attestation, trust: Trust): string | undefined {
@@ -106,7 +106,7 @@ function trusted(
   return isOf(claims, issuer, audiences(issuer))
     ? { kind: issuer.kind }
     : {
-        untrusted: `The access file now has another issuer or client under the name ${name}.`,
+        untrusted: `The access file now has a different issuer or client named ${name}.`,
       };
 }
 

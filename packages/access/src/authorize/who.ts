@@ -47,13 +47,13 @@ export function whyNot(who: Who, attestation: Attestation, kind: Kind): string |
   if (isEmpty(who)) return 'the entry is empty';
   if (issuer !== undefined && issuer !== attestation.issuer) return `issuer is ${attestation.issuer}, not ${issuer}`;
   if (kind === 'generic' && needsGithub(who)) {
-    return `issuer ${attestation.issuer} attests no GitHub user, team or repository`;
+    return `issuer ${attestation.issuer} does not attest a GitHub user, team or repository`;
   }
   if (kind === 'actions') {
-    if (!bindsWorkflows(who)) return 'a GitHub Actions token matches only entries with its repository';
+    if (!bindsWorkflows(who)) return 'a GitHub Actions token only matches entries that set its repository';
     const repository = who.repository ?? who.repositoryId;
     if (namesPerson(who) && (issuer === undefined || repository === undefined)) {
-      return 'for GitHub Actions, user and team need issuer and repository';
+      return 'for GitHub Actions, user and team also require issuer and repository';
     }
   }
   return (
@@ -111,7 +111,7 @@ function whyNotPerson(who: Who, { githubUser, ...attestation }: Attestation) {
     return `user is ${githubUser?.login ?? 'not a GitHub user'}, not ${user}`;
   }
   if (userId !== undefined && githubUser?.id !== userId) {
-    return `user id is ${githubUser?.id ?? 'not known'}, not ${userId}`;
+    return `user id is ${githubUser?.id ?? 'unknown'}, not ${userId}`;
   }
   if (team !== undefined && !(githubUser && attestation.teams.includes(team.toLowerCase()))) {
     return `not in team ${team}${who.teamId === undefined ? '' : ` (${who.team})`}`;
@@ -123,7 +123,7 @@ function whyNotPerson(who: Who, { githubUser, ...attestation }: Attestation) {
 function whyNotWorkspace(who: Who, attestation: Attestation, kind: Kind): string | undefined {
   const { repository, repositoryId, ref, environment } = who;
   const attested = attestation.workspace.repository;
-  const known = (value: string | number | undefined) => value ?? 'not known';
+  const known = (value: string | number | undefined) => value ?? 'unknown';
   if (repository !== undefined && (!attested || !matchesRepository(repository, attested.fullName))) {
     return `repository is ${known(attested?.fullName)}, not ${repository}`;
   }
@@ -151,7 +151,7 @@ export function whyNotClaims(
 ): string | undefined {
   for (const [name, values] of Object.entries(claims ?? {})) {
     const claim = claimTexts(attestation.claims, name);
-    if (claim === undefined) return `there is no claim ${name}`;
+    if (claim === undefined) return `claim ${name} is missing`;
     if (!values.some((value) => claim.includes(value))) return `claim ${name} is not ${values.join(' or ')}`;
   }
   return undefined;
@@ -194,7 +194,7 @@ export function whyNotWhen(who: Pick<Who, 'when'>, attestation: Attestation): st
   if (who.when === undefined) return undefined;
   const result = evaluateWhen(who, attestation);
   if (result === true) return undefined;
-  return result === false ? '"when" is false' : `"when" cannot be decided: ${result.error}`;
+  return result === false ? '"when" is false' : `cannot evaluate "when": ${result.error}`;
 }
 
 /** Evaluates an expression on the same claims that `claims` sees, without an unverified email. */

@@ -47,16 +47,16 @@ export function requestAuthentication(mesh: Mesh, tokens: IdentityTokens): Manif
 function checkJwks(text: string): void {
   const problem = whatIsWrong(text);
   if (problem)
-    throw new MeshpassError('config_invalid', `The keys of identity tokens cannot be published: ${problem}.`);
+    throw new MeshpassError('config_invalid', `Cannot publish the identity token keys: ${problem}.`);
 }
 
 function whatIsWrong(text: string): string | undefined {
   try {
     const keys = (JSON.parse(text) as { readonly keys?: unknown } | null)?.keys;
-    if (!Array.isArray(keys) || keys.length === 0) return 'the JWKS has no keys';
+    if (!Array.isArray(keys) || keys.length === 0) return 'the JWKS contains no keys';
     const isSecret = (key: unknown) => typeof key !== 'object' || key === null || 'd' in key || 'k' in key;
-    return keys.some(isSecret) ? 'the JWKS has a private or symmetric key' : undefined;
+    return keys.some(isSecret) ? 'the JWKS contains a private or symmetric key' : undefined;
   } catch {
-    return 'the JWKS is not JSON';
+    return 'the JWKS is not valid JSON';
   }
 }

@@ -72,12 +72,12 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
     const namespace = grantNamespace(grant.name);
     if (isMeshOwn(namespace, mesh)) {
       problems.push(
-        problemAt(grant.place, `namespace ${namespace} is the mesh's own: choose another name for the grant`),
+        problemAt(grant.place, `namespace ${namespace} belongs to the mesh: choose a different name for the grant`),
       );
       return [];
     }
     if (isServed(namespace, mesh)) {
-      problems.push(problemAt(grant.place, `namespace ${namespace} runs services: choose another name for the grant`));
+      problems.push(problemAt(grant.place, `namespace ${namespace} already runs services: choose a different name for the grant`));
       // Keeps the grant without targets. Its certificates may still be valid, and the guard must keep denying them.
       return [{ grant, namespace, targets: [], roles: [] }];
     }
@@ -89,7 +89,7 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
       ({ sni }) => sni,
     );
     if (targets.length > MAX_PORTS) {
-      const message = `selects ${targets.length} ports: only the first ${MAX_PORTS} are granted, so narrow it down`;
+      const message = `selects ${targets.length} ports, but only the first ${MAX_PORTS} are granted: narrow the selection`;
       leftOut.push(problemAt(grant.place, message));
     }
     const { roles, problems: untrusted } = resolveRoles(grant, mesh);
@@ -120,11 +120,11 @@ function resolveTarget(target: GrantTarget, mesh: Mesh): Found {
   const refuse = (problem: AccessFileProblem): Found => ({ targets: [], problems: [problem], leftOut: [] });
   if (isMeshOwn(named.namespace, mesh)) {
     // istiod renews any certificate that is presented to it, so access to port 15012 would undo every expiry.
-    return refuse(problemAt(place, `${name} belongs to the mesh itself, which no workspace may reach`));
+    return refuse(problemAt(place, `${name} belongs to the mesh itself and cannot be granted to workspaces`));
   }
   if (named.namespace.startsWith('meshpass-')) {
     // The broker may write there, and every holder of a grant has a ServiceAccount there.
-    return refuse(problemAt(place, `${name} is in a namespace of Meshpass, whose services cannot be granted`));
+    return refuse(problemAt(place, `${name} is in a Meshpass namespace, and its services cannot be granted`));
   }
   const service = mesh.services.find((one) => one.name === named.service && one.namespace === named.namespace);
   if (!service) {
@@ -181,7 +181,7 @@ function fitPort(
     return {
       code: 'access_port_undeclared',
       place,
-      message: `${name}:${port.port} declares no protocol, so the client would choose which rules apply: set "appProtocol" (http, http2, grpc or tcp) on this port of the Service`,
+      message: `${name}:${port.port} does not declare a protocol, so the client would choose which rules apply: set "appProtocol" (http, http2, grpc or tcp) on this port of the Service`,
     };
   }
   const http = (['allow', 'deny', 'require'] as const).find((member) => target[member] !== undefined);
@@ -189,18 +189,18 @@ function fitPort(
     const written = http === 'allow' && target.allow?.every(({ grpc }) => grpc) ? 'grpc' : http;
     return problemAt(
       place,
-      `${name}:${port.port} is TCP, and the mesh cannot see methods, paths and claims there: leave "${written}" out`,
+      `${name}:${port.port} is TCP, where the mesh cannot see methods, paths or claims: remove "${written}"`,
     );
   }
   if (port.protocol === 'http' && target.allow?.some(({ grpc }) => grpc)) {
     return problemAt(
       place,
-      `${name}:${port.port} speaks HTTP/1.1, and gRPC needs HTTP/2: set "appProtocol: grpc" on this port of the Service, or leave "grpc" out`,
+      `${name}:${port.port} speaks HTTP/1.1, but gRPC requires HTTP/2: set "appProtocol: grpc" on this port of the Service, or remove "grpc"`,
     );
   }
   if (Object.keys(service.selector).length === 0) {
     // A policy with an empty selector would govern the whole namespace.
-    return problemAt(place, `${name} selects no pods by label, so no policy can be bound to them`);
+    return problemAt(place, `${name} has no label selector, so no policy can be bound to its pods`);
   }
   const untold = beyondTelling(target, service);
   if (untold !== undefined) return problemAt(place, `${name} ${untold}`);
@@ -212,13 +212,13 @@ function fitPort(
 function beyondTelling(target: GrantTarget, service: MeshService): string | undefined {
   const accounts = accountsOf(service).length;
   if (accounts > MAX_PEERS)
-    return `runs under ${accounts} ServiceAccounts, and an agent accepts at most ${MAX_PEERS} per service: grant a Service that selects fewer`;
+    return `runs under ${accounts} ServiceAccounts, but an agent accepts at most ${MAX_PEERS} per service: grant a Service with fewer`;
   const { allow = [] } = describeAllowed(target);
   if (allow.length > MAX_ALLOWED)
-    return `has ${allow.length} allowed operations, and an agent accepts at most ${MAX_ALLOWED}: use patterns, or split the entry into several grants`;
+    return `has ${allow.length} allowed operations, but an agent accepts at most ${MAX_ALLOWED}: use patterns, or split the entry into several grants`;
   const longest = Math.max(0, ...allow.map(({ length }) => length));
   if (longest > MAX_ALLOWED_TEXT)
-    return `has an operation of ${longest} characters with its claims, and an agent accepts at most ${MAX_ALLOWED_TEXT}: require fewer values`;
+    return `has an operation with ${longest} characters including its claims, but an agent accepts at most ${MAX_ALLOWED_TEXT}: require fewer values`;
   return undefined;
 }
 
@@ -237,7 +237,7 @@ function split(
 ): { readonly service: string; readonly namespace: string } | AccessFileProblem {
   const [service = '', namespace = '', , ...domain] = host.split('.');
   if (domain.join('.') === mesh.clusterDomain) return { service, namespace };
-  const message = `the mesh has no host ${host}: hosts of this cluster end in .svc.${mesh.clusterDomain}`;
+  const message = `the mesh has no host ${host}: hosts in this cluster end in .svc.${mesh.clusterDomain}`;
   return { code: 'access_service_unknown', place, message };
 }
 

@@ -33,7 +33,7 @@ export function allowCall(text: string, call: CallToAllow): string {
   const { grant } = call;
   const document = parseDocument(text, { keepSourceTokens: true, version: '1.2', schema: 'core', uniqueKeys: false });
   const to = document.getIn(['grants', grant, 'to'], true);
-  if (!isSeq(to)) throw refusal(`This file has no grant ${grant} with a list "to".`);
+  if (!isSeq(to)) throw refusal(`This file has no grant ${grant} with a "to" list.`);
   const entry = entryFor(to, call);
   return splice(text, entry ? inEntry(text, entry, call) : appendToList(text, to as YAMLSeq<Node>, newEntry(call)));
 }
@@ -62,7 +62,7 @@ function entryFor(to: YAMLSeq, { service, namespace, port, grant }: CallToAllow)
   if (exact) return exact;
   if (named.some((item) => ports(item).some((one) => typeof one === 'string')))
     throw refusal(
-      `Grant ${grant} lists ports of ${service}.${namespace} by name, and only the mesh knows which of them is ${port}: edit the file by hand.`,
+      `Grant ${grant} lists ports of ${service}.${namespace} by name, and only the mesh knows which one is ${port}. Edit the file by hand.`,
     );
   return undefined;
 }
@@ -72,9 +72,9 @@ function inEntry(text: string, entry: YAMLMap, { operation, grant }: CallToAllow
   const grpc = entry.get('grpc', true) as unknown;
   if (!isSeq(allow) && !isSeq(grpc))
     throw refusal(
-      `Grant ${grant} already allows the whole port, so the refusal has another cause than a missing operation.`,
+      `Grant ${grant} already allows the whole port, so a missing operation is not the cause of the refusal.`,
     );
-  if (!operation) throw refusal(`Grant ${grant} allows HTTP operations of this port, and this connection is not HTTP.`);
+  if (!operation) throw refusal(`Grant ${grant} allows only HTTP operations on this port, but this connection is not HTTP.`);
   const asGrpc = grpcMethod(operation);
   if (isSeq(grpc) && !isSeq(allow) && asGrpc) return appendToList(text, grpc as YAMLSeq<Node>, { flow: asGrpc });
   const written = scalar(`${operation.method} ${operation.path}`);

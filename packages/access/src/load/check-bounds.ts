@@ -39,7 +39,7 @@ function problemsOf({ to, kubernetesRoles }: Grant, { services, roles }: Bounds)
   const forbidden = ({ place }: GrantTarget | GrantRole, what: string, list: readonly string[], key: string) => ({
     code: 'policy_forbidden' as const,
     place,
-    message: `access files may not grant ${what} here: ${key} of the chart has ${list.join(', ')}`,
+    message: `access files may not grant ${what} here: the chart's ${key} lists ${list.join(', ')}`,
   });
   return [
     ...to.flatMap((target) => {

@@ -18,7 +18,7 @@ export function checkDeniedPaths({ allow = EVERYTHING, deny = [], place }: Grant
     const wider = formatOperation({ method, path });
     const message =
       `${what} has no effect on other spellings of the path, such as // or ;x, which ${JSON.stringify(wider)} allows. ` +
-      `List in "allow" only the operations that you mean, or use ${path} as a whole`;
+      `List only the intended operations in "allow", or use ${path} as a whole`;
     return problemAt(place, message);
   };
   const denied = deny.flatMap((one) => {

@@ -6,7 +6,7 @@ import type { Access, Grant, Who } from '../model.ts';
 import { type AccessFileProblem, problemAt } from '../problem.ts';
 import { readExpression } from '../schema/expression.ts';
 
-const INSTEAD = 'compare claims.sub, or claims.email, which counts only where email_verified is true';
+const INSTEAD = 'compare claims.sub, or claims.email if email_verified is true';
 
 /** @returns a finding for each entry in any list that uses `login` although no GitHub user is attested */
 export function checkLogin(access: Access): readonly AccessFileProblem[] {

@@ -36,18 +36,18 @@ function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): rea
       `operators sign in with an OpenID Connect issuer, which does not attest "${KEYS[foreign] ?? foreign}": use "claims" or "when"`,
     );
   if (who.issuer === undefined)
-    return problem('add "issuer": the same claim can mean something else at another issuer');
+    return problem('add "issuer": the same claim can mean something different at another issuer');
   const issuer = issuers.find(({ name }) => name === who.issuer);
   const able = issuers.filter(({ signIn }) => signIn !== undefined).map(({ name }) => name);
   if (!issuer)
     return problem(
       who.issuer === 'github'
-        ? 'operators cannot sign in with GitHub: use an issuer of trust.issuers that has "signIn"'
+        ? 'operators cannot sign in with GitHub: use an issuer from trust.issuers that sets "signIn"'
         : `unknown issuer "${who.issuer}"${didYouMean(who.issuer, able)}; issuers with "signIn": ${able.join(', ') || 'none'}`,
     );
   if (!issuer.signIn)
     return problem(
-      `people cannot sign in at "${who.issuer}": set trust.issuers.${who.issuer}.signIn with its public OAuth client`,
+      `people cannot sign in at "${who.issuer}": set trust.issuers.${who.issuer}.signIn to its public OAuth client`,
     );
   if (TAKEN.has(who.issuer))
     return problem(

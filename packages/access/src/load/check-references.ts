@@ -30,7 +30,7 @@ export function checkReferences(
   ];
 }
 
-const TEAM_ID_ALONE = 'team_id needs "team" for the organization: {team: acme/payments, team_id: 31}';
+const TEAM_ID_ALONE = 'team_id requires "team" for the organization: {team: acme/payments, team_id: 31}';
 
 function checkWho(who: Who, access: Access): readonly AccessFileProblem[] {
   return [...checkMembers(who, access), ...checkSignedIn(who, access)];
@@ -47,7 +47,7 @@ function checkSignedIn({ signedIn, place }: Who, access: Access): readonly Acces
   return [
     problemAt(
       place,
-      `signedIn: unknown issuer "${signedIn.issuer}"${didYouMean(signedIn.issuer, names)}; people can sign in at ${names.join(', ') || 'none'}`,
+      `signedIn: unknown issuer "${signedIn.issuer}"${didYouMean(signedIn.issuer, names)}; issuers with a sign-in: ${names.join(', ') || 'none'}`,
     ),
   ];
 }
@@ -67,15 +67,15 @@ function whyNoOne(who: Who, access: Access): string | undefined {
     case 'codespace':
       return who.environment === undefined
         ? undefined
-        : 'a Codespace has no environment: use an issuer of GitHub Actions';
+        : 'a Codespace has no environment: use a GitHub Actions issuer';
     case 'generic':
       return needsGithub(who)
-        ? `issuer "${who.issuer}" attests no GitHub user, team or repository: use "when" or "claims"`
+        ? `issuer "${who.issuer}" does not attest a GitHub user, team or repository: use "when" or "claims"`
         : undefined;
     case 'actions':
       if (!bindsWorkflows(who)) return `issuer "${who.issuer}" serves every repository on GitHub: add "repository"`;
       return namesPerson(who) && !namesRepository(who)
-        ? 'anyone can make a workflow run as another user in a repository of their own: add "repository"'
+        ? 'anyone can make a workflow in their own repository run as another user: add "repository"'
         : undefined;
   }
 }
@@ -84,11 +84,11 @@ function whyNoGithub(who: Who, { codespaces, issuers }: Access['trust']): string
   const mayBeJob = namesRepository(who) || who.environment !== undefined;
   const jobs = mayBeJob && issuers.some(({ kind }) => kind === 'actions');
   if (who.environment !== undefined && !jobs)
-    return 'the entry matches nothing: only GitHub Actions jobs have an environment, and trust.issuers has no issuer of GitHub Actions';
+    return 'the entry matches nothing: only GitHub Actions jobs have an environment, and trust.issuers has no GitHub Actions issuer';
   if (who.environment !== undefined && !namesRepository(who))
     return 'every repository on GitHub can have an environment of this name: add "repository"';
   return needsGithub(who) && !codespaces && !jobs
-    ? 'the entry matches nothing: set trust.codespaces.organization, so that Codespaces are accepted'
+    ? 'the entry matches nothing: set trust.codespaces.organization to accept Codespaces'
     : undefined;
 }
 
@@ -101,10 +101,10 @@ function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileP
   const problem = (message: string) => [problemAt(who.place, message)];
   const { repository, repositoryId, ref, environment } = who;
   if ([repository, repositoryId, ref, environment].some((member) => member !== undefined))
-    return problem(`only people ${acts}, from any repository: leave out repository, ref and environment`);
+    return problem(`only people can ${acts}, from any repository: remove repository, ref and environment`);
   const known = who.issuer === undefined ? undefined : findIssuer(who.issuer, access);
   if (known && 'kind' in known && known.kind === 'actions')
-    return problem(`a job cannot ${acts}: use people of GitHub or of an identity provider`);
+    return problem(`a job cannot ${acts}: use people from GitHub or an identity provider`);
   if (who.issuer !== undefined && known && 'kind' in known && !isOfPeople(who.issuer, access) && !who.signedIn)
     return problem(notOfPeople(who.issuer));
   // An entry without an issuer matches any issuer, unless it requires GitHub.
@@ -112,7 +112,7 @@ function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileP
   const hiding = access.trust.issuers.find((issuer) => isMeant(issuer) && hidesPeople(issuer));
   if (acts !== 'take a grant in an emergency' && hiding)
     return problem(
-      `the broker compares "sub" of people who ${acts} and of people who request, and "${hiding.name}" may issue another "sub" for "operatorClient": ` +
+      `the broker compares the "sub" of people who ${acts} with the "sub" of people who request, and "${hiding.name}" may issue a different "sub" for "operatorClient": ` +
         `if both clients get the same "sub", set trust.issuers.${hiding.name}.signIn.subjectType: public${who.issuer === undefined ? ', or add another "issuer" to the entry' : ''}`,
     );
   return checkWho(who, access);
@@ -127,7 +127,7 @@ function isOfPeople(issuer: string, { trust }: Access): boolean {
  * user who triggered them.
  */
 function notOfPeople(issuer: string): string {
-  return `"${issuer}" may issue tokens to CI jobs instead of people: set trust.issuers.${issuer}.signIn with its public OAuth client`;
+  return `"${issuer}" may issue tokens to CI jobs instead of people: set trust.issuers.${issuer}.signIn to its public OAuth client`;
 }
 
 /** Checks a webhook. Its issuer must authenticate people. */
@@ -166,7 +166,7 @@ function checkDenial(denial: Denial, access: Access): readonly AccessFileProblem
     ],
     [
       kind === 'generic' && needsGithub(denial),
-      `issuer "${issuer}" attests no GitHub user or repository: use "when" or "claims"`,
+      `issuer "${issuer}" does not attest a GitHub user or repository: use "when" or "claims"`,
     ],
   ];
   const message = problems.find(([applies]) => applies)?.[1];
@@ -186,7 +186,7 @@ function findIssuer(
   if (issuer) return issuer;
   const known = ['github', ...issuers.map((one) => one.name)];
   const listed = (codespaces ? known : known.slice(1)).join(', ') || 'none';
-  return { message: `unknown issuer "${name}"${didYouMean(name, known)}; trusted are ${listed}` };
+  return { message: `unknown issuer "${name}"${didYouMean(name, known)}; trusted issuers: ${listed}` };
 }
 
 function duplicateIssuers(

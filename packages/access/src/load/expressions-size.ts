@@ -22,8 +22,8 @@ export function createExpressionsBudget(): (yaml: YamlFile) => readonly AccessFi
 }
 
 const TOO_MUCH =
-  `this expression brings the total of all files above ${MAX_EXPRESSIONS} characters and steps of matches(): shorten the ` +
-  'repetitions {n} of matches(), or use claims instead of expressions';
+  `this expression pushes the total for all files above ${MAX_EXPRESSIONS} characters and matches() steps: shorten the ` +
+  '{n} repetitions in matches(), or use claims instead of expressions';
 
 /** Finds texts under the key `when`, wherever the schema may use one. */
 function* expressionsIn(value: unknown, path: readonly PropertyKey[]): Generator<[readonly PropertyKey[], string]> {

@@ -52,28 +52,28 @@ export class IncludeTree {
     if (refusal) return problem(`${JSON.stringify(wanted)} ${refusal}`);
     const path = posix.join(posix.dirname(chain.at(-1)!), wanted);
     if (path === '..' || path.startsWith('../')) {
-      return problem(`${JSON.stringify(wanted)} leads out of the directory of ${chain[0]}`);
+      return problem(`${JSON.stringify(wanted)} is outside the directory of ${chain[0]}`);
     }
-    if (chain.includes(path)) return problem(`${[...chain, path].join(' -> ')}: files include each other in a circle`);
+    if (chain.includes(path)) return problem(`${[...chain, path].join(' -> ')}: the includes form a loop`);
     if (this.#seen.has(path)) {
       const earlier = this.#seen.get(path);
-      return problem(`${path} is included already${earlier ? `, at ${formatPlace(earlier)}` : ''}`);
+      return problem(`${path} is already included${earlier ? `, at ${formatPlace(earlier)}` : ''}`);
     }
-    if (chain.length > MAX_INCLUDE_DEPTH) return problem(`${path} is included deeper than ${MAX_INCLUDE_DEPTH} files`);
+    if (chain.length > MAX_INCLUDE_DEPTH) return problem(`${path} is nested more than ${MAX_INCLUDE_DEPTH} includes deep`);
     if (this.#seen.size >= MAX_FILES) return problem(`${path} exceeds the limit of ${MAX_FILES} files`);
     this.#seen.set(path, place);
     const found = this.#read(path);
     if ('problem' in found) return problem(`${path} ${found.problem}`);
     this.#bytes += Buffer.byteLength(found.text);
-    if (this.#bytes > MAX_TOTAL_BYTES) return problem(`${path} brings the total size of all files above 1 MiB`);
+    if (this.#bytes > MAX_TOTAL_BYTES) return problem(`${path} pushes the total size of all files above 1 MiB`);
     return { path, text: found.text };
   }
 }
 
 function whyNoPath(path: string): string | undefined {
-  if (posix.isAbsolute(path) || /^[A-Za-z]:/.test(path)) return 'is absolute: write it relative to this file';
-  if (path.includes('\\')) return 'has a backslash: write / between directories';
-  if (/\p{Cc}/u.test(path)) return 'has a control character';
-  if (path.includes('*')) return 'is a pattern: list files one by one';
+  if (posix.isAbsolute(path) || /^[A-Za-z]:/.test(path)) return 'is an absolute path: use a path relative to this file';
+  if (path.includes('\\')) return 'contains a backslash: use / between directories';
+  if (/\p{Cc}/u.test(path)) return 'contains a control character';
+  if (path.includes('*')) return 'is a pattern: list each file by name';
   return /\.ya?ml$/.test(path) ? undefined : 'does not end in .yaml or .yml';
 }

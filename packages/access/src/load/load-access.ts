@@ -69,7 +69,7 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
     try {
       const found = realpathSync(join(root, relative));
       if (!found.startsWith(root.endsWith(sep) ? root : root + sep)) {
-        return { problem: 'is a symbolic link out of the directory of the first file' };
+        return { problem: 'is a symbolic link to a file outside the directory of the first file' };
       }
       return { text: take(found, relative) };
     } catch (cause) {

@@ -207,7 +207,7 @@ function checkGrants(grants: readonly Grant[]): readonly AccessFileProblem[] {
   });
   const beyond = grants[MAX_GRANTS];
   if (!beyond) return problems;
-  return [...problems, problemAt(beyond.place, `more than ${MAX_GRANTS} grants in all files together`)];
+  return [...problems, problemAt(beyond.place, `more than ${MAX_GRANTS} grants across all files`)];
 }
 
 function baseName(file: string): string {

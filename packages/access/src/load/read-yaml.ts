@@ -68,7 +68,7 @@ export function readYaml(
     return { problems: [problemAt(start, 'the file is larger than 1 MiB')] };
   }
   if (!spend(text, budget)) {
-    const message = `this file and the files read before it have more than ${MAX_PIECES} words, punctuation marks and line ends`;
+    const message = `this file and the files read before it have more than ${MAX_PIECES} words, punctuation marks and line breaks`;
     return { problems: [problemAt(start, message)] };
   }
   const counter = new LineCounter();
@@ -124,7 +124,7 @@ function tooDeep(place: Place): AccessFileProblem {
 }
 
 const ALIAS =
-  'a value that begins with * is a YAML alias, and aliases are not allowed: write it out, or quote a pattern';
+  'a value that begins with * is a YAML alias, and aliases are not allowed: write the value out, or quote it if it is a pattern';
 
 function unplain(root: Node | null, place: (offset: number | undefined) => Place): AccessFileProblem[] {
   const problems: AccessFileProblem[] = [];
@@ -152,7 +152,7 @@ function unplain(root: Node | null, place: (offset: number | undefined) => Place
         continue;
       }
       const name = String(key.value);
-      if (seen.has(name)) say(key, `the key "${name}" is duplicated`, 'access_file_invalid');
+      if (seen.has(name)) say(key, `duplicate key "${name}"`, 'access_file_invalid');
       if (name === '__proto__') say(key, 'unknown key "__proto__"', 'access_file_unknown_key');
       seen.add(name);
       walk(value, depth + 1);

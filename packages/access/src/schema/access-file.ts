@@ -31,7 +31,7 @@ const role = z.union([
     })
     .superRefine((entry, context) => {
       if (entry.namespace === undefined && entry.namespace_labels === undefined)
-        report(context, 'it selects no namespace: add namespace or namespace_labels');
+        report(context, 'does not select a namespace: add namespace or namespace_labels');
     })
     .meta({ anyOf: ['namespace', 'namespace_labels'].map((name) => ({ required: [name] })) }),
 ]);
@@ -39,13 +39,13 @@ const role = z.union([
 const grant = z.strictObject({
   who: whoList,
   except: denialList.optional().describe('People and jobs that do not get this grant, even if "who" matches them'),
-  to: z.array(target).min(1, 'nothing is granted: "to" needs an entry').max(200, 'more than 200 services'),
+  to: z.array(target).min(1, 'nothing is granted: add an entry to "to"').max(200, 'more than 200 services'),
   kubernetes: z
     .strictObject({
       roles: z.array(role).min(1, 'must not be empty').max(50, 'more than 50 roles'),
       allow: z
         .array(z.enum(Object.keys(KUBERNETES_POWERS) as [KubernetesPower, ...KubernetesPower[]]))
-        .min(1, 'must not be empty: leave it out')
+        .min(1, 'must not be empty: add an entry, or remove it')
         .max(Object.keys(KUBERNETES_POWERS).length, 'lists a power twice')
         .optional()
         .describe('Powers that these roles may have beyond reading and changing objects; a role with more is refused'),
@@ -55,7 +55,7 @@ const grant = z.strictObject({
   session: duration('Maximum session length, 10s to 12h', { least: '10s', most: '12h' }).prefault('8h'),
   during: z
     .array(window)
-    .min(1, 'an empty list never opens the grant: leave "during" out to open it always')
+    .min(1, 'an empty list never opens the grant: remove "during" to keep it always open')
     .max(20, 'more than 20 windows')
     .optional()
     .describe('Times in which the grant is open'),
@@ -106,12 +106,12 @@ export type GrantEntry = z.output<typeof grant>;
 
 function parseGrantName(name: string): Parsed<string> {
   if (!isDnsLabel(name) || !isDnsLabel(grantNamespace(name))) {
-    return invalid(`"${name}" is not a grant name: lower-case letters, digits and inner hyphens, at most 54`);
+    return invalid(`"${name}" is not a valid grant name: use at most 54 lower-case letters, digits and inner hyphens`);
   }
   // Helm releases use such a namespace, and a grant must not take it over.
-  if (name === 'system') return invalid('a grant cannot be called "system": its namespace would be Meshpass\' own');
+  if (name === 'system') return invalid('a grant cannot be named "system": its namespace would be that of Meshpass itself');
   if (RESERVED_GRANTS.includes(name)) {
-    return invalid(`a grant cannot be called "${name}": a workspace's Envoy uses this name for something else`);
+    return invalid(`a grant cannot be named "${name}": a workspace's Envoy already uses this name`);
   }
   return { value: name };
 }

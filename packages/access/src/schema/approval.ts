@@ -25,12 +25,12 @@ const REVIEWED = { least: '1h', most: '168h' };
 const emergency = z.strictObject({
   who: people(
     'People who may take the grant without an approval. They must also match "who" of the grant; without it, all of them',
-    'no person can take the grant: add an entry, or leave out "who"',
+    'an empty list matches no one: add an entry, or remove "who"',
   ).optional(),
   for: duration('Maximum duration, 1m to 4h', TAKEN).prefault('30m'),
   review: people(
     'People who review it afterwards: an entry as in "who", or a list of entries. Defaults to "by"',
-    'no person can review: add an entry, or leave out "review"',
+    'the list of reviewers is empty: add an entry, or remove "review"',
   ).optional(),
   within: duration('Time limit of the review, 1h to 168h', REVIEWED).prefault('24h'),
 });
@@ -39,7 +39,7 @@ export const approval = z
   .strictObject({
     by: people(
       'People who may approve: an entry as in "who", or a list of entries',
-      'no person can approve: add an entry',
+      'the list of approvers is empty: add an entry',
     ),
     for: duration('Duration if the request has none, 1m to 12h', GIVEN).prefault('1h'),
     max: duration('Maximum duration of a request. Defaults to "for"', GIVEN).optional(),
@@ -50,7 +50,7 @@ export const approval = z
       .describe('Lets people take the grant for a short time without an approval, with a review afterwards'),
   })
   .superRefine((entry, context) => {
-    if (entry.max !== undefined && entry.max < entry.for) report(context, 'is shorter than "for"', { path: ['max'] });
+    if (entry.max !== undefined && entry.max < entry.for) report(context, 'must not be shorter than "for"', { path: ['max'] });
   });
 
 /** Message for an unsupported `approval` beside an endpoint. */
@@ -71,12 +71,12 @@ export const approvals = z.strictObject({ webhooks: named(webhook, parseWebhookN
 function parseWebhookName(name: string): Parsed<string> {
   return isDnsLabel(name)
     ? { value: name }
-    : invalid(`"${name}" is not a webhook name: lower-case letters, digits and inner hyphens`);
+    : invalid(`"${name}" is not a valid webhook name: use lower-case letters, digits and inner hyphens`);
 }
 
 function parseWebhookUrl(input: string): Parsed<string> {
   const url = URL.canParse(input) ? new URL(input) : undefined;
   return url?.protocol === 'https:' && !url.username && !url.password && !input.includes('#')
     ? { value: input }
-    : invalid(`${JSON.stringify(input)} is not a webhook URL: write https://HOST/PATH, without a password`);
+    : invalid(`${JSON.stringify(input)} is not a valid webhook URL: use https://HOST/PATH without a password`);
 }

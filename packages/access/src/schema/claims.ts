@@ -16,7 +16,7 @@ const scalar = z
     if (!VALUE.test(value))
       report(
         context,
-        `${JSON.stringify(value.slice(0, 80))} cannot be a value: 1 to 256 characters without *, compared exactly`,
+        `${JSON.stringify(value.slice(0, 80))} is not a valid claim value: use 1 to 256 characters without *, compared exactly`,
       );
   });
 
@@ -27,7 +27,7 @@ const values = z
 /** At least one claim, each with its accepted values. */
 export const claimValues = named(values, parseClaimName, 20)
   .superRefine((entries, context) => {
-    if (Object.keys(entries).length === 0) report(context, 'it has no claims: add one, or leave it out');
+    if (Object.keys(entries).length === 0) report(context, 'has no claims: add one, or remove it');
   })
   .transform((entries): ClaimValues => entries)
   .meta({ minProperties: 1 });

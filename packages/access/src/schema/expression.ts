@@ -152,7 +152,7 @@ function parsed(text: string): Parsed<ReadExpression> {
       },
     };
   } catch (error) {
-    return refuse(`not a CEL expression: ${error instanceof Error ? error.message : String(error)}`);
+    return refuse(`not a valid CEL expression: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
@@ -191,14 +191,14 @@ function evaluate(
     const login = attestation.githubUser?.login;
     const known = { claims, issuer, subject, ...(login !== undefined && { login }), teams, workspace };
     const bindings = Object.fromEntries(Object.entries(known).map(([name, value]) => [name, toCel(value, budget)]));
-    if (budget.values < 0) return { error: `the claims hold more than ${MAX_VALUES} values` };
+    if (budget.values < 0) return { error: `the claims contain more than ${MAX_VALUES} values` };
     spend(units + (MAX_VALUES - budget.values) * MADE_READY);
     running = patterns;
     const result = run(bindings as Record<string, CelInput>);
     // An exceeded budget only fails the part that exceeded it, and another part could mask that error.
     spend(0);
     if (typeof result === 'boolean') return result;
-    return { error: isCelError(result) ? result.message : 'the expression gives neither true nor false' };
+    return { error: isCelError(result) ? result.message : 'the expression does not return true or false' };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
   } finally {
@@ -271,7 +271,7 @@ function inspect(root: Node, patterns: Set<string>, looked: Set<string>): string
       case 'comprehensionExpr':
         return loop(kind.value, bound, loops);
       case 'structExpr':
-        return 'maps and messages cannot be made here';
+        return 'maps and messages cannot be constructed here';
       default:
         return undefined;
     }
@@ -280,10 +280,10 @@ function inspect(root: Node, patterns: Set<string>, looked: Set<string>): string
     looked.add(name);
     return EXPRESSION_VARIABLES.some((known) => known === name)
       ? undefined
-      : `unknown variable "${name}": there are ${EXPRESSION_VARIABLES.join(', ')}`;
+      : `unknown variable "${name}": the variables are ${EXPRESSION_VARIABLES.join(', ')}`;
   };
   const loop = (value: ValueOf<'comprehensionExpr'>, bound: ReadonlySet<string>, loops: number): string | undefined => {
-    if (loops === MAX_LOOPS) return `more than ${MAX_LOOPS} loops (exists, all, map, filter) inside each other`;
+    if (loops === MAX_LOOPS) return `more than ${MAX_LOOPS} nested loops (exists, all, map, filter)`;
     const { iterVar, accuVar, iterRange, accuInit, loopCondition, loopStep, result } = value;
     const inner = new Set([...bound, iterVar, accuVar]);
     const problem =
@@ -296,7 +296,7 @@ function inspect(root: Node, patterns: Set<string>, looked: Set<string>): string
   };
   return (
     walk(root, new Set(), 0) ??
-    (looked.size > 0 ? undefined : 'the expression looks at nothing, so it holds for everyone or no one')
+    (looked.size > 0 ? undefined : 'the expression uses no variables, so it is true for everyone or for no one')
   );
 }
 
@@ -362,12 +362,12 @@ function unanchored(
 ): string | undefined {
   if (name === 'contains') return 'contains() is not anchored: use ==, startsWith, endsWith or exists';
   const constant = argument?.exprKind.case === 'constExpr' ? argument.exprKind.value.constantKind.value : undefined;
-  if (typeof constant !== 'string') return 'matches() needs its pattern written out as text';
-  if (!isAnchored(constant)) return 'matches() is not anchored: begin with ^, end with $, put alternatives in ( )';
+  if (typeof constant !== 'string') return 'matches() requires its pattern as a string literal';
+  if (!isAnchored(constant)) return 'matches() is not anchored: start with ^, end with $, and put alternatives in ( )';
   const size = patternSize(constant);
   if (size > MAX_PATTERN)
     return (
-      `matches() compiles to ${size} steps, more than ${MAX_PATTERN}: {n} repeats what stands before it n times. ` +
+      `matches() compiles to ${size} steps, and the maximum is ${MAX_PATTERN}: {n} repeats the preceding part n times. ` +
       'Shorten the repetition, or use startsWith, endsWith and size'
     );
   patterns.add(constant);

@@ -4,10 +4,10 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 
 const OPERATORS: Readonly<Record<string, string>> = {
   secondPerson:
-    '"secondPerson" is gone, and review in Git replaces it: have a job apply access files from a repository whose default branch needs ' +
-    `a review (${pageUrl('docs/access/ways-to-change-access.md')}), give "admin" and "security-officer" to as few people as you can, and remove this key`,
+    '"secondPerson" was removed in favor of review in Git: have a job apply access files from a repository whose default branch requires ' +
+    `a review (${pageUrl('docs/access/ways-to-change-access.md')}), assign "admin" and "security-officer" to as few people as possible, and remove this key`,
   confirm:
-    '"confirm" is gone, and a fixed time replaces it: the issuer confirms an operator every five minutes; remove this key',
+    '"confirm" was removed in favor of a fixed interval: the issuer confirms an operator every five minutes. Remove this key',
 };
 
 /** @returns undefined if no earlier version had the key there */

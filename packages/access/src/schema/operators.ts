@@ -9,7 +9,7 @@ import { who } from './who.ts';
 
 const entries = z
   .array(who)
-  .min(1, 'the role has no entries: add one, or leave the role out')
+  .min(1, 'the role has no entries: add one, or remove the role')
   .max(100, 'more than 100 entries')
   .optional();
 
@@ -44,5 +44,5 @@ function parseServiceAccount(input: string): Parsed<{ readonly namespace: string
   const isName = name.length <= 253 && name.split('.').every(isDnsLabel);
   return more.length === 0 && isDnsLabel(namespace) && isName
     ? { value: { namespace, name } }
-    : invalid(`${JSON.stringify(input)} is not a ServiceAccount: write NAMESPACE/NAME`);
+    : invalid(`${JSON.stringify(input)} is not a valid ServiceAccount: use NAMESPACE/NAME`);
 }

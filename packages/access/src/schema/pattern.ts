@@ -27,16 +27,16 @@ const MAX_PATH = 501;
 
 /** Parses a GitHub login or organization. */
 export function parseLogin(text: string): Parsed<string> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: a login has no pattern, name it in full`);
-  return LOGIN.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not a GitHub login`);
+  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: logins do not support patterns, so write the login in full`);
+  return LOGIN.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not a valid GitHub login`);
 }
 
 /** Parses `org/slug` to lower case, because GitHub ignores case. */
 export function parseTeam(text: string): Parsed<string> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: a team has no pattern, name it in full`);
+  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: teams do not support patterns, so write the team in full`);
   const [organization, slug, ...rest] = text.split('/');
   if (!organization || !slug || rest.length > 0 || !LOGIN.test(organization) || !TEAM_SLUG.test(slug)) {
-    return invalid(`${JSON.stringify(text)} is not a team: write ORGANIZATION/TEAM-SLUG`);
+    return invalid(`${JSON.stringify(text)} is not a valid team: use ORGANIZATION/TEAM-SLUG`);
   }
   return { value: text.toLowerCase() };
 }
@@ -46,13 +46,13 @@ export function parseRepository(text: string): Parsed<string> {
   const [owner, name, ...rest] = text.split('/');
   if (owner?.includes('*')) {
     return unanchored(
-      `${JSON.stringify(text)} matches repositories of strangers: write the owner in full, as in acme/api-*`,
+      `${JSON.stringify(text)} matches repositories of other owners: write the owner in full, as in acme/api-*`,
     );
   }
   if (!owner || !name || rest.length > 0 || !LOGIN.test(owner) || !REPOSITORY_NAME.test(name)) {
-    return invalid(`${JSON.stringify(text)} is not a repository: write OWNER/NAME, with * for any part of NAME`);
+    return invalid(`${JSON.stringify(text)} is not a valid repository: use OWNER/NAME, with * for any part of NAME`);
   }
-  if (name.includes('**')) return invalid(`${JSON.stringify(text)}: write a single * for any characters`);
+  if (name.includes('**')) return invalid(`${JSON.stringify(text)}: use a single * to match any characters`);
   return { value: text };
 }
 
@@ -70,9 +70,9 @@ export function matchesRepository(pattern: string, fullName: string): boolean {
 /** Parses `ORG/admin` or `ORG/member` to lower case, because GitHub ignores case. */
 export function parseOrganizationRole(text: string): Parsed<string> {
   const [organization, role, ...rest] = text.toLowerCase().split('/');
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: a role has no pattern, name the organization`);
+  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: organization roles do not support patterns, so write the organization in full`);
   if (!organization || !LOGIN.test(organization) || rest.length > 0 || (role !== 'admin' && role !== 'member')) {
-    return invalid(`${JSON.stringify(text)} is not a role: write ORGANIZATION/admin or ORGANIZATION/member`);
+    return invalid(`${JSON.stringify(text)} is not a valid role: use ORGANIZATION/admin or ORGANIZATION/member`);
   }
   return { value: `${organization}/${role}` };
 }
@@ -82,17 +82,17 @@ export function parseRef(text: string): Parsed<string> {
   const [refs, kind, ...name] = text.split('/');
   if (refs !== 'refs' || !kind) {
     const tried = `refs/heads/${text.replace(/^(?:heads|branches)\//, '')}`;
-    return invalid(`${JSON.stringify(text)} is not a full ref: write ${tried}, or refs/tags/... for a tag`);
+    return invalid(`${JSON.stringify(text)} is not a full ref: use ${tried}, or refs/tags/... for a tag`);
   }
   if (!['heads', 'tags', 'pull'].includes(kind)) {
-    return unanchored(`${JSON.stringify(text)}: a ref begins with refs/heads/, refs/tags/ or refs/pull/`);
+    return unanchored(`${JSON.stringify(text)}: a ref must start with refs/heads/, refs/tags/ or refs/pull/`);
   }
   // git check-ref-format: no empty part, no "..", no space, tilde, caret, colon, question mark, bracket or backslash.
   const bad = name.length === 0 || name.some((part) => !/^[^\s~^:?[\\]+$/.test(part) || part.includes('..'));
   const deep = name.slice(0, -1).some((part) => part.includes('**')) || (name.at(-1) !== '**' && text.includes('**'));
   return bad || deep
     ? invalid(
-        `${JSON.stringify(text)} is not a valid ref: * matches any characters except /, and ** may only stand at the end`,
+        `${JSON.stringify(text)} is not a valid ref: * matches any characters except /, and ** is only allowed at the end`,
       )
     : { value: text };
 }
@@ -108,35 +108,35 @@ export function matchesRef(pattern: string, ref: string): boolean {
 
 /** Parses the name of a deployment environment. */
 export function parseEnvironment(text: string): Parsed<string> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: an environment has no pattern, name it in full`);
-  return /^[^\p{Cc}]{1,255}$/u.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not an environment`);
+  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: environments do not support patterns, so write the environment in full`);
+  return /^[^\p{Cc}]{1,255}$/u.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not a valid environment name`);
 }
 
 /** Parses `GET /orders/*`: a method or `*`, and a path that is exact, ends in `*`, or is an Istio template. */
 export function parseOperation(text: string): Parsed<Operation> {
   const [method, path, ...rest] = text.split(' ');
   if (!method || !path || rest.length > 0)
-    return invalid(`${JSON.stringify(text)}: write METHOD /path, as in GET /orders/*`);
+    return invalid(`${JSON.stringify(text)} is not a valid operation: use METHOD /path, as in GET /orders/*`);
   if (method !== '*' && !HTTP_METHODS.includes(method))
     return invalid(
-      `${JSON.stringify(method)} is not an HTTP method${didYouMean(method.toUpperCase(), HTTP_METHODS)}; write it in capital letters, or * for any`,
+      `${JSON.stringify(method)} is not an HTTP method${didYouMean(method.toUpperCase(), HTTP_METHODS)}; use capital letters, or * for any method`,
     );
   if (!path.startsWith('/'))
-    return unanchored(`${JSON.stringify(path)} does not begin with "/": a path is matched from its beginning`);
-  if (path.includes('?')) return invalid(`${JSON.stringify(path)}: only the path is matched: leave the query out`);
+    return unanchored(`${JSON.stringify(path)} does not start with "/": a path is matched from its start`);
+  if (path.includes('?')) return invalid(`${JSON.stringify(path)}: only the path is matched, so remove the query`);
   const problem = path.includes('{') || path.includes('}') ? whyNoTemplate(path) : undefined;
   if (problem) return invalid(`${JSON.stringify(path)}: ${problem}`);
   if (!path.includes('{')) {
     if (path.slice(0, -1).includes('*')) {
       return unanchored(
-        `${JSON.stringify(path)}: * may only be the last character and matches everything that follows; use {*} for one segment`,
+        `${JSON.stringify(path)}: * is only allowed as the last character and matches everything that follows; use {*} for one segment`,
       );
     }
     if (!PATH.test(path))
-      return invalid(`${JSON.stringify(path)} has a character that no normalised path has, such as %`);
+      return invalid(`${JSON.stringify(path)} contains a character that a normalised path never contains, such as %`);
   }
   if (/\/\/|\/\.{1,2}(?:\/|$)/.test(path))
-    return invalid(`${JSON.stringify(path)} is not normalised, so no request has it`);
+    return invalid(`${JSON.stringify(path)} is not normalised, so it never matches a request`);
   return { value: { method, path } };
 }
 
@@ -151,7 +151,7 @@ function whyNoTemplate(path: string): string | undefined {
   const segments = path.slice(1).split('/');
   for (const [index, segment] of segments.entries()) {
     const isTemplate = segment === '{*}' || segment === '{**}';
-    if (isTemplate && isOpen) return '{**} matches the rest of the path: no template may follow it';
+    if (isTemplate && isOpen) return '{**} matches the rest of the path, so no template may follow it';
     const why = isTemplate ? undefined : whyNoSegment(segment, index === segments.length - 1);
     if (why) return why;
     if (isTemplate) isOpen = segment === '{**}';
@@ -160,10 +160,10 @@ function whyNoTemplate(path: string): string | undefined {
 }
 
 function whyNoSegment(segment: string, isLast: boolean): string | undefined {
-  if (/[{}]/.test(segment)) return 'only the whole segments {*} (one) and {**} (any number) are templates';
-  if (segment.includes('*')) return 'write {*} or {**} instead of * in a path with templates';
+  if (/[{}]/.test(segment)) return 'a template must be a whole segment: {*} for one, {**} for any number';
+  if (segment.includes('*')) return 'use {*} or {**} instead of * in a path with templates';
   const isPlain = SEGMENT.test(segment) || (segment === '' && isLast);
-  return isPlain ? undefined : 'has a character that no normalised path has, such as %';
+  return isPlain ? undefined : 'contains a character that a normalised path never contains, such as %';
 }
 
 /** Parses `package.Service/Method` or `package.Service/*`, an HTTP/2 POST (gRPC over HTTP/2, "Requests"). */
@@ -172,9 +172,9 @@ export function parseGrpcMethod(text: string): Parsed<Operation> {
   if (match) return { value: { method: 'POST', path: `/${match[1]}/${match[2]}`, grpc: true } };
   return text.includes('*')
     ? unanchored(
-        `${JSON.stringify(text)}: * may only stand for all methods of one service, as in acme.orders.v1.Orders/*`,
+        `${JSON.stringify(text)}: * may only replace the method name, as in acme.orders.v1.Orders/*`,
       )
-    : invalid(`${JSON.stringify(text)} is not a gRPC method: write it like acme.orders.v1.Orders/Get`);
+    : invalid(`${JSON.stringify(text)} is not a valid gRPC method: use a name such as acme.orders.v1.Orders/Get`);
 }
 
 /**

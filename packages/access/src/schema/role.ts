@@ -7,16 +7,16 @@ export function parseRole(text: string): Parsed<{ readonly role: string; readonl
   const [role, namespace, ...rest] = text.split('@');
   if (text.includes('*'))
     return unanchored(
-      `${JSON.stringify(text)}: roles are granted one by one, by name; {role: ..., namespace: ...} takes a pattern`,
+      `${JSON.stringify(text)}: a role in this form is granted by its exact name; for a pattern, use {role: ..., namespace: ...}`,
     );
   if (!role || !namespace || rest.length > 0 || !isDnsLabel(namespace)) {
-    return invalid(`${JSON.stringify(text)} is not a role: write CLUSTERROLE@NAMESPACE, as in view@shop`);
+    return invalid(`${JSON.stringify(text)} is not a valid role: use CLUSTERROLE@NAMESPACE, as in view@shop`);
   }
   const named = parseRoleName(role);
   if ('message' in named) return named;
   if (namespace === 'kube-system')
     return invalid(
-      'kube-system has the keys of the cluster, and grants cannot bind roles there: use another namespace',
+      'kube-system holds the keys of the cluster, so grants cannot bind roles there: use a different namespace',
     );
   return { value: { role, namespace } };
 }
@@ -27,8 +27,8 @@ const ROLE_NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
 export function parseRoleName(role: string): Parsed<string> {
   if (role === 'cluster-admin' || role.startsWith('system:')) {
     return invalid(
-      `${JSON.stringify(role)} is reserved for Kubernetes, and workspaces cannot have it: use view, edit or a role of your own`,
+      `${JSON.stringify(role)} is reserved for Kubernetes and cannot be granted to workspaces: use view, edit or your own role`,
     );
   }
-  return ROLE_NAME.test(role) ? { value: role } : invalid(`${JSON.stringify(role)} is not a ClusterRole name`);
+  return ROLE_NAME.test(role) ? { value: role } : invalid(`${JSON.stringify(role)} is not a valid ClusterRole name`);
 }

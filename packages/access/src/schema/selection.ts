@@ -10,7 +10,7 @@ export function parseServiceName(
 ): Parsed<{ readonly service: string; readonly namespace: string | undefined }> {
   if (text.includes('*'))
     return unanchored(
-      `${JSON.stringify(text)}: services are granted one by one, by name; namespace and labels select several`,
+      `${JSON.stringify(text)}: a service in this form is granted by its exact name; to select several, use namespace and labels`,
     );
   const [service, namespace, ...rest] = text.split('.');
   if (service && namespace && rest.length > 0 && rest[0] === 'svc') {
@@ -18,18 +18,18 @@ export function parseServiceName(
   }
   const named = service && isDnsLabel(service) && rest.length === 0;
   if (!named || (namespace !== undefined && !isDnsLabel(namespace))) {
-    return invalid(`${JSON.stringify(text)} is not a service: write NAME.NAMESPACE`);
+    return invalid(`${JSON.stringify(text)} is not a valid service: use NAME.NAMESPACE`);
   }
   return { value: { service, namespace } };
 }
 
 /** Parses `orders.shop.svc.cluster.local`. The domain is checked later, against the mesh. */
 export function parseHost(text: string): Parsed<string> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: name the host in full`);
+  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: write the host in full`);
   const [service, namespace, svc, ...domain] = text.split('.');
   const names = [service ?? '', namespace ?? '', ...domain];
   if (svc !== 'svc' || domain.length === 0 || !names.every(isDnsLabel)) {
-    return invalid(`${JSON.stringify(text)} is not the host of a Service: write it like orders.shop.svc.cluster.local`);
+    return invalid(`${JSON.stringify(text)} is not a valid Service host: use a name such as orders.shop.svc.cluster.local`);
   }
   return { value: text };
 }
@@ -38,12 +38,12 @@ export function parseHost(text: string): Parsed<string> {
 export function parseNamespacePattern(text: string): Parsed<string> {
   if (text.startsWith('*'))
     return unanchored(
-      `${JSON.stringify(text)} begins with *, so it matches namespaces of any team: begin it with letters, or use namespace_labels`,
+      `${JSON.stringify(text)} starts with *, so it matches any team's namespaces: start it with letters, or use namespace_labels`,
     );
   return isDnsLabel(text.replaceAll('*', 'x')) && !text.includes('**')
     ? { value: text }
     : invalid(
-        `${JSON.stringify(text)} is not a namespace: lower-case letters, digits, inner hyphens, * for any of them`,
+        `${JSON.stringify(text)} is not a valid namespace: use lower-case letters, digits and inner hyphens, and * for any characters`,
       );
 }
 
@@ -52,7 +52,7 @@ export function parsePortName(text: string): Parsed<string> {
   if (/^[0-9]+$/.test(text)) return invalid(`expected a number, found text: write ${text} without quotes`);
   return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)
     ? { value: text }
-    : invalid(`${JSON.stringify(text)} is not a port name: write its number, or its name in the Service`);
+    : invalid(`${JSON.stringify(text)} is not a valid port name: use the port's number, or its name in the Service`);
 }
 
 const LABEL_NAME = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
@@ -61,12 +61,12 @@ const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 /** Parses Kubernetes labels. Requires at least one, because an empty set would select everything. */
 export function parseLabels(labels: Readonly<Record<string, string>>): Parsed<Readonly<Record<string, string>>> {
   const entries = Object.entries(labels);
-  if (entries.length === 0) return invalid('it has no labels, which would select everything: add one');
+  if (entries.length === 0) return invalid('an empty set of labels would select everything: add a label');
   if (entries.length > 20) return invalid('more than 20 labels');
   const bad = entries.find(([name, value]) => !LABEL_NAME.test(name) || !LABEL_VALUE.test(value));
   if (!bad) return { value: labels };
-  const pattern = bad[1].includes('*') ? ': labels have no pattern' : '';
-  return invalid(`${JSON.stringify(`${bad[0]}: ${bad[1]}`)} is not a Kubernetes label${pattern}`);
+  const pattern = bad[1].includes('*') ? ': labels do not support patterns' : '';
+  return invalid(`${JSON.stringify(`${bad[0]}: ${bad[1]}`)} is not a valid Kubernetes label${pattern}`);
 }
 
 /** Selects namespaces. Both fields must match. */

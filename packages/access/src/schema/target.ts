@@ -13,7 +13,7 @@ const OPERATION = {
 };
 
 const port = z.union([
-  z.int('ports are 1 to 65535').min(1, 'ports are 1 to 65535').max(65535, 'ports are 1 to 65535'),
+  z.int('must be a port number from 1 to 65535').min(1, 'must be a port number from 1 to 65535').max(65535, 'must be a port number from 1 to 65535'),
   checked(parsePortName, { description: 'Name of a port of the Service', pattern: '^[a-z0-9-]*[a-z][a-z0-9-]*$' }),
 ]);
 
@@ -52,7 +52,7 @@ export const target = z
     labels: labels.optional(),
     port: port.optional(),
     ports: z.array(port).min(1, 'must not be empty').max(20, 'more than 20 ports').optional(),
-    allow: operations('nothing is allowed: leave "allow" out to grant the whole port').optional(),
+    allow: operations('an empty list allows nothing: remove "allow" to grant the whole port').optional(),
     grpc: z
       .array(
         read(parseGrpcMethod, {
@@ -60,10 +60,10 @@ export const target = z
           pattern: '^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*/([A-Za-z_][A-Za-z0-9_]*|\\*)$',
         }),
       )
-      .min(1, 'nothing is allowed: leave "grpc" out to grant the whole port')
+      .min(1, 'an empty list allows nothing: remove "grpc" to grant the whole port')
       .max(200, 'more than 200 methods')
       .optional(),
-    deny: z.array(read(parseOperation, OPERATION)).min(1, 'must not be empty').max(200, 'more than 200').optional(),
+    deny: z.array(read(parseOperation, OPERATION)).min(1, 'must not be empty').max(200, 'more than 200 operations').optional(),
     require: claimValues.optional(),
   })
   .superRefine((entry, context) => {
@@ -72,27 +72,27 @@ export const target = z
     const unnamed = service === undefined && host === undefined && !beside;
     const wrong: readonly (readonly [boolean, string, ...path: string[]])[] = [
       [entry.port === undefined && entry.ports === undefined, '"port" is missing'],
-      [entry.port !== undefined && entry.ports !== undefined, 'write either port or ports', 'ports'],
+      [entry.port !== undefined && entry.ports !== undefined, 'set either port or ports, not both', 'ports'],
       [
         host !== undefined && (service !== undefined || beside || labels !== undefined),
-        'a host is one Service: leave out service, namespace and labels beside it',
+        'a host already selects one Service: remove service, namespace and labels',
         'host',
       ],
       [
         service?.namespace !== undefined && beside,
-        `write service: ${service?.service} if "namespace" is set`,
+        `use service: ${service?.service} if "namespace" is set`,
         'service',
       ],
       [
         service !== undefined && service.namespace === undefined && !beside,
-        `"${service?.service}" is not a service: write NAME.NAMESPACE`,
+        `"${service?.service}" is not a valid service: use NAME.NAMESPACE`,
         'service',
       ],
       [
         unnamed && labels === undefined,
         'the target has no service: add service, host, or a selection by namespace, namespace_labels or labels',
       ],
-      [unnamed && labels !== undefined, 'labels alone select in every namespace: add namespace or namespace_labels'],
+      [unnamed && labels !== undefined, 'labels alone would select Services in every namespace: add namespace or namespace_labels'],
     ];
     for (const [applies, message, ...path] of wrong) if (applies) report(context, message, { path });
   })

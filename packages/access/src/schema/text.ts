@@ -17,7 +17,7 @@ export const text = z.string().min(1, 'must not be empty').max(512, 'is longer t
 /** Text for readers, which appears in logs and terminals. */
 export const words = text.refine(
   (value) => !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value),
-  'has a control character or an invisible character',
+  'contains a control character or an invisible character',
 );
 
 /** GitHub login pattern for editors. */

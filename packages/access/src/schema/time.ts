@@ -30,10 +30,10 @@ export const window = z
   .superRefine((entry, context) => {
     const say = (message: string, ...path: string[]) => report(context, message, { path });
     const { days, from, to, after, before } = entry;
-    if ((from === undefined) !== (to === undefined)) say('from and to go together');
-    if (from !== undefined && from === to) say('it opens and closes at the same time', 'to');
-    if (from === 1440) say('24:00 is an end, not a beginning: write 00:00', 'from');
-    if (after !== undefined && before !== undefined && after >= before) say('it ends before it begins', 'before');
+    if ((from === undefined) !== (to === undefined)) say('set both from and to, or neither');
+    if (from !== undefined && from === to) say('opens and closes at the same time', 'to');
+    if (from === 1440) say('a window cannot start at 24:00: use 00:00', 'from');
+    if (after !== undefined && before !== undefined && after >= before) say('must be later than "after"', 'before');
     if ([days, from, after, before].every((member) => member === undefined))
       say('an empty entry is always open: set days, from and to, after or before');
   })
@@ -41,7 +41,7 @@ export const window = z
 
 function parseTimeOfDay(input: string): Parsed<number> {
   const match = /^(?:([01]\d|2[0-3]):([0-5]\d)|24:00)$/.exec(input);
-  if (!match) return invalid(`${JSON.stringify(input)} is not a time of day: write "09:00", "17:30" or "24:00"`);
+  if (!match) return invalid(`${JSON.stringify(input)} is not a valid time of day: use "09:00", "17:30" or "24:00"`);
   return { value: match[1] === undefined ? 1440 : Number(match[1]) * 60 + Number(match[2]) };
 }
 
@@ -52,7 +52,7 @@ function parseInstant(input: string): Parsed<number> {
   // Date.parse accepts February 31 as a day in March.
   const local = Date.parse(`${input.slice(0, 19)}Z`);
   if (Number.isNaN(at) || new Date(local).getUTCDate() !== Number(form?.[1]))
-    return invalid(`${JSON.stringify(input)} is not an instant: write 2026-12-31T18:00:00Z`);
+    return invalid(`${JSON.stringify(input)} is not a valid timestamp: use a value such as 2026-12-31T18:00:00Z`);
   return { value: at / 1000 };
 }
 
@@ -60,6 +60,6 @@ function parseZone(input: string): Parsed<string> {
   try {
     return { value: new Intl.DateTimeFormat('en-US', { timeZone: input }).resolvedOptions().timeZone };
   } catch {
-    return invalid(`${JSON.stringify(input)} is not a time zone: write one like Europe/Berlin, or UTC`);
+    return invalid(`${JSON.stringify(input)} is not a valid time zone: use a name such as Europe/Berlin, or UTC`);
   }
 }

@@ -91,11 +91,11 @@ function issuer(options: SchemaOptions) {
     })
     .superRefine((entry, context) => {
       if (entry.signIn && (entry.kind ?? kindOf(entry.issuer)) === 'actions')
-        report(context, 'GitHub Actions issues tokens to jobs, and people cannot sign in there: leave "signIn" out', {
+        report(context, 'GitHub Actions issues tokens to jobs, and people cannot sign in there: remove "signIn"', {
           path: ['signIn'],
         });
       if (entry.signIn?.subjectType !== undefined && entry.signIn.operatorClient === undefined)
-        report(context, 'it applies only beside an "operatorClient": leave it out', {
+        report(context, 'only applies with an "operatorClient": remove it', {
           path: ['signIn', 'subjectType'],
         });
       const { client, operatorClient } = entry.signIn ?? {};
@@ -104,7 +104,7 @@ function issuer(options: SchemaOptions) {
       if (operatorClient !== undefined && same !== undefined)
         report(
           context,
-          `it must differ from "${same}", so that a workspace cannot use an operator's ID token: register a second client`,
+          `must differ from "${same}", so that a workspace cannot use an operator's ID token: register a second client`,
           { path: ['signIn', 'operatorClient'] },
         );
     })
@@ -112,10 +112,10 @@ function issuer(options: SchemaOptions) {
 }
 
 function parseIssuerName(name: string): Parsed<string> {
-  if (name === 'github') return invalid('"github" always means Codespaces: choose another name for this issuer');
+  if (name === 'github') return invalid('"github" always means Codespaces: choose a different name for this issuer');
   return isDnsLabel(name)
     ? { value: name }
-    : invalid(`"${name}" is not an issuer name: lower-case letters, digits and inner hyphens`);
+    : invalid(`"${name}" is not a valid issuer name: use lower-case letters, digits and inner hyphens`);
 }
 
 /**
@@ -126,7 +126,7 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
   const secure =
     url?.protocol === 'https:' || (url?.protocol === 'http:' && options.dangerouslyAllowPlainHttpIssuers === true);
   if (!url || !secure || url.username || url.password || /[?#*\s]/.test(input)) {
-    return invalid(`${JSON.stringify(input)} is not an issuer: write its https URL exactly as in its tokens`);
+    return invalid(`${JSON.stringify(input)} is not a valid issuer: use its https URL exactly as in its tokens`);
   }
   return { value: input };
 }
@@ -135,14 +135,14 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
 function parseClient(input: string): Parsed<string> {
   return /^[\x21-\x7e]+$/.test(input)
     ? { value: input }
-    : invalid(`${JSON.stringify(input)} is not a client id: it has other characters than printable ASCII`);
+    : invalid(`${JSON.stringify(input)} is not a valid client id: it contains characters other than printable ASCII`);
 }
 
 /** Parses a scope (RFC 6749 section 3.3). */
 function parseScope(input: string): Parsed<string> {
   return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(input) && input !== 'openid'
     ? { value: input }
-    : invalid(`${JSON.stringify(input)} is not a scope: list one per entry, without openid, which is always requested`);
+    : invalid(`${JSON.stringify(input)} is not a valid scope: list one per entry, without openid, which is always requested`);
 }
 
 function parseAlgorithm(input: string): Parsed<string> {
@@ -155,9 +155,9 @@ function parseAlgorithm(input: string): Parsed<string> {
 const OWN_AUDIENCES = new Set(['istio-ca', 'meshpass-broker']);
 
 function parseAudience(input: string): Parsed<string> {
-  if (/[\s*]/.test(input)) return invalid(`${JSON.stringify(input)} is not an audience: write it exactly`);
+  if (/[\s*]/.test(input)) return invalid(`${JSON.stringify(input)} is not a valid audience: write it out, without spaces or *`);
   return OWN_AUDIENCES.has(input) || input.startsWith('https://kubernetes.default')
-    ? invalid(`the audience ${input} belongs to the cluster, and Meshpass issues no ID token for it: remove it`)
+    ? invalid(`the audience ${input} belongs to the cluster, so Meshpass does not issue ID tokens for it: remove it`)
     : { value: input };
 }
 

@@ -14,8 +14,8 @@ import {
 import { acceptedBy, checked, LOGIN, read, report, text, words } from './text.ts';
 
 const githubId = z
-  .int('expected a whole number, the id at GitHub')
-  .min(1, 'ids begin at 1')
+  .int('expected a whole number, the GitHub id')
+  .min(1, 'must be at least 1')
   .meta({ examples: [583231] });
 
 const members = {
@@ -61,7 +61,7 @@ const signedIn = z
       most: '12h',
     }).optional(),
     amr: z
-      .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, 'is not an authentication method reference (RFC 8176)'))
+      .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, 'is not a valid authentication method reference (RFC 8176)'))
       .min(1, 'must not be empty')
       .max(10, 'more than 10 methods')
       .optional()

@@ -57,7 +57,7 @@ export function withinBudget<Given extends readonly unknown[], T>(
  */
 export function spend(units: number): void {
   left -= units;
-  if (left < 0) throw new Error('the expression looks at more than it may');
+  if (left < 0) throw new Error('the expression exceeds its evaluation limit');
 }
 
 /**

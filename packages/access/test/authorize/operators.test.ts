@@ -57,7 +57,7 @@ describe('refused is', () => {
     [
       'a ServiceAccount without its namespace',
       'serviceAccounts: [{serviceAccount: ci, roles: [viewer]}]',
-      /:7:38 .*write NAMESPACE\/NAME/,
+      /:7:38 .*use NAMESPACE\/NAME/,
     ],
     [
       'a ServiceAccount with an unknown role',
@@ -72,12 +72,12 @@ describe('refused is', () => {
     [
       'the second person of earlier versions',
       'secondPerson: [sessions.close-all]',
-      /:7:3 "secondPerson" is gone, and review in Git replaces it: .*remove this key/,
+      /:7:3 "secondPerson" was removed in favor of review in Git: .*remove this key/,
     ],
     [
       'the time between confirmations of earlier versions',
       'confirm: 10m',
-      /:7:3 "confirm" is gone, and a fixed time replaces it: .*remove this key/,
+      /:7:3 "confirm" was removed in favor of a fixed interval: .*Remove this key/,
     ],
   ])('%s', (_, operators, problem) => {
     expect(problemOf(FILE(operators))).toMatch(problem);
@@ -97,27 +97,27 @@ describe('refused is', () => {
   });
 
   it.each([
-    ['a client with a space', '{client: "a b"}', /is not a client id/],
+    ['a client with a space', '{client: "a b"}', /is not a valid client id/],
     ['openid as a scope', '{client: a, scopes: [openid]}', /without openid, which is always requested/],
     ['a secret', '{client: a, secret: b}', /unknown key "secret"/],
-    ['an operatorClient with a space', '{client: a, operatorClient: "a b"}', /:4:\d+ .*is not a client id/],
+    ['an operatorClient with a space', '{client: a, operatorClient: "a b"}', /:4:\d+ .*is not a valid client id/],
     ['one without a character', '{client: a, operatorClient: ""}', /:4:\d+ operatorClient: /],
     ['one that is longer than any', `{client: a, operatorClient: ${'b'.repeat(513)}}`, /:4:\d+ operatorClient: /],
     ['one without a client', '{operatorClient: b}', /:4:\d+ "client" is missing/],
     [
       'one client under both names',
       '{client: a, operatorClient: a}',
-      /:4:99 operatorClient: it must differ from "client"/,
+      /:4:99 operatorClient: must differ from "client"/,
     ],
     [
       'the audience of proofs',
       '{client: a, operatorClient: meshpass}',
-      /:4:99 operatorClient: it must differ from "audience"/,
+      /:4:99 operatorClient: must differ from "audience"/,
     ],
     [
       'subjects of two clients, and one client',
       '{client: a, subjectType: public}',
-      /:4:\d+ subjectType: it applies only beside an "operatorClient"/,
+      /:4:\d+ subjectType: only applies with an "operatorClient"/,
     ],
     ['subjects of another kind', '{client: a, subjectType: same}', /:4:\d+ subjectType: /],
   ])('signIn with %s', (_, signIn, problem) => {
@@ -142,7 +142,7 @@ describe('refused is', () => {
     const grant = `{who: [{user: mona}], to: [{service: a.b, port: 80}], approval: {${people}}}`;
     const of = (signIn: string) =>
       problemOf(FILE('session: 1h', `, signIn: {client: a${signIn}}`).replace('grants: {}', `grants:\n  g: ${grant}`));
-    const problem = /:9:\d+ .*"okta" may issue another "sub" for "operatorClient".*signIn\.subjectType: public/;
+    const problem = /:9:\d+ .*"okta" may issue a different "sub" for "operatorClient".*signIn\.subjectType: public/;
     expect(of(', operatorClient: b')).toMatch(problem);
     expect(of(', operatorClient: b, subjectType: pairwise')).toMatch(problem);
     expect([of(', operatorClient: b, subjectType: public'), of('')]).toEqual(['none', 'none']);

@@ -75,9 +75,9 @@ describe('a grant', () => {
 
   it('says whom it does not trust, and that the sign-in is another one', () => {
     expect(whyUntrusted(BOB, file().trust)).toBeUndefined();
-    expect(whyUntrusted(BOB, file(ANOTHER_ISSUER).trust)).toMatch(/another issuer or client under the name okta/);
+    expect(whyUntrusted(BOB, file(ANOTHER_ISSUER).trust)).toMatch(/a different issuer or client named okta/);
     const { refusals, signIns } = authorize(SIGNED_IN, file({ client: 'another' }), NOW);
-    expect(refusals.join()).toMatch(/the sign-in belongs to another issuer or client than okta of the access file/);
+    expect(refusals.join()).toMatch(/the sign-in belongs to a different issuer or client than okta in the access file/);
     expect(signIns).toEqual([{ grant: 'by-sign-in', issuer: 'okta' }]);
   });
 });

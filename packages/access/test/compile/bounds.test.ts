@@ -20,8 +20,8 @@ it('refuses a service and a namespace beyond them, each at its place', () => {
   const targets =
     '{service: orders.bank, ports: [80, 81]}, {namespace: bank, labels: {a: b}, port: 80}, {service: a.shop, port: 80}';
   const lines = [
-    'access.yaml:5:10 access files may not grant orders.bank here: admission.services of the chart has *.shop',
-    'access.yaml:5:51 access files may not grant services in bank here: admission.services of the chart has *.shop',
+    "access.yaml:5:10 access files may not grant orders.bank here: the chart's admission.services lists *.shop",
+    "access.yaml:5:51 access files may not grant services in bank here: the chart's admission.services lists *.shop",
   ];
   expect(check(targets)).toThrow(expect.objectContaining({ code: 'policy_forbidden', message: lines.join('\n') }));
 });
@@ -37,7 +37,7 @@ it('refuses a role that the broker may not bind, and one in a namespace beyond t
   expect(roles('view@shop')).not.toThrow();
   expect(roles('view@bank')).toThrow(/may not grant roles in bank here/);
   expect(roles('deployer@shop')).toThrow(
-    /may not grant the role deployer here: admission\.roles of the chart has view$/,
+    /may not grant the role deployer here: the chart's admission\.roles lists view$/,
   );
 });
 

@@ -88,7 +88,7 @@ describe('the size of a regular expression', () => {
     ['what may be empty', `^(${'x?'.repeat(300)}){1000}$`],
   ])('%s that compiles to too much is refused at its line', (_, pattern) => {
     expect(refusal(file([when(pattern)]))).toMatch(
-      /^access\.yaml:5:30 when: matches\(\) compiles to \d+ steps, more than 1000: \{n\} repeats what stands before it/,
+      /^access\.yaml:5:30 when: matches\(\) compiles to \d+ steps, and the maximum is 1000: \{n\} repeats the preceding part/,
     );
   });
 });
@@ -103,7 +103,7 @@ describe('all expressions of an access file', () => {
 
   it('are refused beyond it, at the first that is too much', () => {
     expect(refusal(file(few(180)))).toMatch(
-      /^access\.yaml:\d+:30 this expression brings the total of all files above 100000 characters and steps/,
+      /^access\.yaml:\d+:30 this expression pushes the total for all files above 100000 characters and matches\(\) steps/,
     );
   });
 
@@ -112,7 +112,7 @@ describe('all expressions of an access file', () => {
       `grants: {${name}: {who: [${few(60).map((text) => `{issuer: okta, when: '${text}'}`)}], to: [{service: orders.shop, port: 80}]}}`;
     const main = file(few(20), '\ninclude: [a.yaml, b.yaml]');
     expect(refusal(main, { 'a.yaml': team('a'), 'b.yaml': team('b') })).toMatch(
-      /^b\.yaml:1:\d+ this expression brings/,
+      /^b\.yaml:1:\d+ this expression pushes/,
     );
   });
 
@@ -129,7 +129,7 @@ describe('an expression that runs', () => {
     if (!('value' in parsed)) throw new Error(parsed.message);
     return parsed.value.evaluate(many);
   };
-  const OVER = { error: 'the expression looks at more than it may' };
+  const OVER = { error: 'the expression exceeds its evaluation limit' };
 
   it.each([
     ['a loop in a loop', 'claims.many.all(x, claims.many.exists(y, x == y))'],
@@ -205,7 +205,7 @@ grants:
     expect(grants.map(({ grant }) => grant.name)).toEqual(['first']);
     expect(refusals).toEqual([
       expect.stringContaining('grant slow: '),
-      expect.stringContaining('cannot be decided: the expression looks at more than it may'),
+      expect.stringContaining('cannot evaluate "when": the expression exceeds its evaluation limit'),
       expect.stringContaining('denied: '),
     ]);
   });

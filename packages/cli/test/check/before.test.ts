@@ -208,7 +208,7 @@ describe('reports', () => {
         state: 'failed',
         code: 'access_file_unknown_key',
         place: expect.stringMatching(new RegExp(`access.yaml:${line}:`)),
-        says: expect.stringContaining('" is gone'),
+        says: expect.stringContaining('" was removed in favor of '),
       })),
     );
     expect(of('release', findings)).toEqual(['ok Meshpass 0.1.0 is installed in meshpass-system: this is an upgrade.']);

@@ -130,7 +130,7 @@ it('access check names the line of a key of earlier versions, and what replaces 
   expect(await call('access', 'check', '@former.yaml')).toBe(1);
   expect(errors).toEqual([
     expect.stringMatching(
-      /former\.yaml:2:3 "secondPerson" is gone, and review in Git replaces it: .*access_file_unknown_key/,
+      /former\.yaml:2:3 "secondPerson" was removed in favor of review in Git: .*access_file_unknown_key/,
     ),
   ]);
 });
@@ -138,7 +138,7 @@ it('access check names the line of a key of earlier versions, and what replaces 
 describe('access check with the bounds of the chart', () => {
   const forbidden = (what: string) =>
     expect.stringContaining(
-      `access.yaml:6:10 access files may not grant ${what} here: admission.services of the chart has `,
+      `access.yaml:6:10 access files may not grant ${what} here: the chart's admission.services lists `,
     );
 
   it.each([['orders.shop'], ['*.shop'], ['ord*.*']])('accepts services that %s covers', async (services) => {

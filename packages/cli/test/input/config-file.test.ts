@@ -108,7 +108,7 @@ no-by-name: true
     ['config: other.yaml', '1:1: unknown setting "config"'],
     ['failOn: error', '1:1: unknown setting "failOn"'],
     ['[a]', '1:1: must be a mapping of flags to values'],
-    ['access: a\naccess: b', '2:1: the key "access" is duplicated'],
+    ['access: a\naccess: b', '2:1: duplicate key "access"'],
     ['access: &a b', 'YAML anchors are not allowed'],
   ])('is refused if it has %s, with file and line', async (content, problem) => {
     const refused = optionsOf(content);

@@ -51,9 +51,9 @@ export function isMeshOwn(namespace: string, mesh: Mesh): boolean {
  */
 function whyReserved(namespace: string, mesh: Mesh): string {
   if (isMeshOwn(namespace, mesh))
-    return 'has the keys of the mesh, and grants cannot bind roles there: use another namespace';
+    return "holds the mesh's keys, so grants cannot bind roles there: use a different namespace";
   const whose = namespace.startsWith('kube-') ? 'Kubernetes' : 'Meshpass';
-  return `is a namespace of ${whose}, and grants cannot bind roles there: use another namespace`;
+  return `belongs to ${whose}, so grants cannot bind roles there: use a different namespace`;
 }
 
 function refusal(

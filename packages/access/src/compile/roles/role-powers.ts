@@ -123,14 +123,14 @@ export function whyRefused(
   allow: readonly KubernetesPower[],
 ): Pick<AccessFileProblem, 'code' | 'message'> | undefined {
   if (unknown !== undefined) {
-    const message = `the ClusterRole ${role} is not understood (${unknown}), so it may allow anything: use a role of plain rules`;
+    const message = `cannot interpret the ClusterRole ${role} (${unknown}), so it may allow anything: use a role with plain rules`;
     return { code: 'access_role_unknown', message };
   }
   const beyond = [...powers].filter((power) => !allow.includes(power));
   if (beyond.length === 0) return undefined;
   const what = beyond.map((power) => `${power} (${KUBERNETES_POWERS[power]})`).join(', ');
   const all = [...new Set([...allow, ...beyond])].join(', ');
-  const message = `the ClusterRole ${role} allows ${what}: use another role, or set kubernetes: {allow: [${all}]}`;
+  const message = `the ClusterRole ${role} allows ${what}: use a different role, or set kubernetes: {allow: [${all}]}`;
   return { code: 'access_role_powers', message };
 }
 
@@ -186,11 +186,11 @@ function rulesOf(role: MeshClusterRole, all: readonly MeshClusterRole[]): readon
     // If one of these roles is itself aggregated, Kubernetes copies its rules into this role in a second step.
     const others = all.filter((other) => other.name !== role.name && selects(matchLabels, other.labels ?? {}));
     const malformed = others.find((other) => !Array.isArray(other.rules ?? []));
-    if (malformed) return `the rules of ${malformed.name}, which it aggregates, are malformed`;
+    if (malformed) return `it aggregates ${malformed.name}, whose rules are malformed`;
     rules.push(...others.flatMap((other) => other.rules ?? []));
   }
   // In a file, an aggregated role has no rules of its own. The cluster adds them.
-  return rules.length > 0 ? rules : 'it is aggregated from roles that were not read';
+  return rules.length > 0 ? rules : 'it aggregates roles that were not read';
 }
 
 function isLabels(value: unknown): value is Readonly<Record<string, string>> {
