@@ -117,7 +117,7 @@ it('an expired certificate of the edge is refused, and clients report which one 
   await vi.waitFor(async () => expect(await developer.call()).not.toMatch(/^200 /), SOON);
   const edgeSays = `The certificate for edge.meshpass.test expired on ${dayOf(expired)}`;
   await vi.waitFor(async () => expect((await developer.meshpass('doctor')).said).toContain(edgeSays), SOON);
-  expect((await developer.meshpass('status')).said).toContain("the edge's certificate is not believed here");
+  expect((await developer.meshpass('status')).said).toContain("this workspace does not trust the edge's certificate");
   const helm = await helmTest();
   expect(helm.code).not.toBe(0);
   expect(helm.said).toContain('The certificate for edge.meshpass.test expired on');

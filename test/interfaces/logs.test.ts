@@ -67,7 +67,7 @@ it('lines of an edge that listens and finds no broker', async () => {
   let text = '';
   edge.stdout.on('data', (chunk: Buffer) => (text += chunk));
   const ended = new Promise((resolve) => edge.on('exit', resolve));
-  await expect.poll(() => text).toContain('no broker serves the stream');
+  await expect.poll(() => text).toContain('no broker is serving the stream');
   edge.kill('SIGTERM');
   await ended;
   const lines = checked(text.trim().split('\n'));

@@ -173,7 +173,7 @@ describe('a developer who runs `meshpass up` in a Codespace', () => {
         const { status, body } = await curl('workspace', [url], proxy);
         expect(status).toBe(403);
         expect(body).toBe(
-          `meshpass: ${name} is not granted to you; you may reach orders.shop:8080, ledger-db.shop:5432`,
+          `meshpass: ${name} is not granted to you; you can reach orders.shop:8080, ledger-db.shop:5432`,
         );
       }
     });

@@ -57,7 +57,7 @@ export interface DataPlaneOptions {
 }
 
 const NOT_USED =
-  "The broker's latest configuration violates a rule of this workspace and is not used. The last valid one remains.";
+  "The broker's latest configuration violates a rule of this workspace and was rejected. The last valid one stays in use.";
 const NONE_YET = 'The broker has not sent a configuration yet, so no service can be reached.';
 const LONGEST_REASON = 600;
 /** Maximum delay of a Node timer, ms. */

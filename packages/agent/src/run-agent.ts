@@ -66,11 +66,11 @@ const LONGEST_GOODBYE = 3_000;
  */
 const SHORT_LINE = 25;
 const PROXY_TAKEN =
-  'The proxy does not listen: another process may have its port, and would receive the secret. Set another --proxy-port, or try again ' +
-  'in a moment if Envoy has just been started.';
+  'The proxy is not listening. Another process may be using its port, and would receive the secret. Set a different ' +
+  '--proxy-port, or try again in a moment if Envoy has just started.';
 const NO_BRIDGE =
-  'The proxy listens for this machine only. For containers on a bridge run meshpass up --bridge-address ADDRESS with the address of the ' +
-  'bridge: ip -4 address show docker0 prints that of Docker.';
+  'The proxy only listens for this machine. For containers on a bridge, run meshpass up --bridge-address ADDRESS with the ' +
+  'address of the bridge. For Docker, ip -4 address show docker0 prints it.';
 
 /**
  * Enrols and carries traffic until closed.
@@ -297,7 +297,7 @@ async function start(
       return { pid: process.pid };
     }
     if (isSignIn(request)) return signInCommand(signIns, request);
-    if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting; try again in a moment.');
+    if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting. Try again in a moment.');
     switch (request.command) {
       case 'status':
         return status();

@@ -81,10 +81,10 @@ test('does not write to a log that has a second name or is a pipe', () => {
   const victim = join(directory, 'victim');
   writeFileSync(victim, 'ours, too');
   linkSync(victim, join(directory, 'linked.log'));
-  expect(() => openOwnLog(join(directory, 'linked.log'), 1)).toThrow(/no link/);
+  expect(() => openOwnLog(join(directory, 'linked.log'), 1)).toThrow(/not a link/);
   expect(readFileSync(victim, 'utf8')).toBe('ours, too');
   execFileSync('mkfifo', [join(directory, 'pipe.log')]);
-  expect(() => openOwnLog(join(directory, 'pipe.log'), 1)).toThrow(/no link/);
+  expect(() => openOwnLog(join(directory, 'pipe.log'), 1)).toThrow(/not a link/);
 });
 
 test("accepts the user's own directory and log, and closes them to other users", () => {

@@ -31,7 +31,7 @@ test('logs an unreachable broker once, not at each attempt', async () => {
   });
   try {
     await vi.waitFor(() => expect(asked).toBeGreaterThan(3), { timeout: 60_000 });
-    expect(told).toEqual(['no broker serves the stream']);
+    expect(told).toEqual(['no broker is serving the stream']);
   } finally {
     await following.close();
     server.close();
@@ -56,7 +56,7 @@ test('explains an untrusted CA without the message of Node.js', async () => {
   try {
     await vi.waitFor(() => expect(told).not.toEqual([]), { timeout: 60_000 });
     expect(told[0]).toBe(
-      'no broker serves the stream: The broker cannot be reached: its certificate is not trusted here.',
+      'no broker is serving the stream: Cannot reach the broker: its certificate is not trusted here.',
     );
   } finally {
     await following.close();

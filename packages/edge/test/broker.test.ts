@@ -153,7 +153,7 @@ describe('followBroker', () => {
       directory,
       log,
     });
-    await vi.waitFor(() => expect(warned[0]).toContain('must be https'));
+    await vi.waitFor(() => expect(warned[0]).toContain('must use https'));
     expect(seen).toEqual([]);
   });
 

@@ -57,7 +57,7 @@ test('returns the remaining tunnels after its time, and cuts none of them before
   expect(await say(inner, 'hello')).toBe('hello');
   await dataPath.edge.close();
   await closed(inner);
-  expect(dataPath.decisions.at(-1)).toMatchObject({ outcome: 'ended', reason: 'the edge stops' });
+  expect(dataPath.decisions.at(-1)).toMatchObject({ outcome: 'ended', reason: 'the edge is stopping' });
 });
 
 test('repeatedly reports the age of the newest tunnel of each session to the broker', async () => {

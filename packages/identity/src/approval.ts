@@ -6,7 +6,7 @@ const duration = z.number().int().positive().max(43_200);
 
 export const ApprovalSeconds = duration;
 /** Request id: 24 random hexadecimal digits. */
-export const ApprovalId = z.string().regex(/^[0-9a-f]{24}$/, 'is not the id of a request');
+export const ApprovalId = z.string().regex(/^[0-9a-f]{24}$/, 'is not a valid request id');
 /** Reason given for a request or an answer. */
 export const ApprovalReason = text(300).refine((reason) => reason.trim() !== '', 'must not be empty');
 

@@ -236,7 +236,7 @@ export const ERROR_CODES = Object.keys(STATUS) as readonly ErrorCode[];
 /** Wraps any thrown value; returns a MeshpassError unchanged. */
 export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', message?: string): MeshpassError {
   if (thrown instanceof MeshpassError) return thrown;
-  return new MeshpassError(code, message ?? 'Something failed inside Meshpass; the log of the broker has the cause.', {
+  return new MeshpassError(code, message ?? "An internal error occurred. The broker's log has the cause.", {
     cause: thrown,
   });
 }
@@ -256,5 +256,5 @@ const FILE_PROBLEMS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EPERM: 'permission denied',
   EISDIR: 'it is a directory',
-  ELOOP: 'its links form a loop',
+  ELOOP: 'its symbolic links form a loop',
 };

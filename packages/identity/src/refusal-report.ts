@@ -39,7 +39,7 @@ export const ReportedRefusal = z.strictObject({
   method: z.enum(REPORTED_METHODS).optional(),
   status: z.number().int().min(400).max(599).optional(),
   /** Code from docs/troubleshooting.md. */
-  code: z.string().max(64).refine(isErrorCode, 'is no error code'),
+  code: z.string().max(64).refine(isErrorCode, 'is not a known error code'),
   count: z.number().int().min(1).max(MAX_COUNT),
   /** Sample ids of requests or of edge decisions. */
   ids: z.array(z.string().regex(ID)).max(MAX_REPORTED_IDS),

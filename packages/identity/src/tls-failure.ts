@@ -9,16 +9,16 @@ export interface TlsFailure {
 
 const UNTRUSTED: TlsFailure = {
   what: 'its certificate is not trusted here',
-  next: 'If your own CA issued it, pass the CA certificate with --ca-file. If a proxy issued it, have broker and edge exempted from TLS inspection.',
+  next: 'If your own CA issued it, pass the CA certificate with --ca-file. If a proxy issued it, exempt the broker and the edge from TLS inspection.',
 };
 const FAILURES: Readonly<Record<string, TlsFailure>> = {
   CERT_HAS_EXPIRED: {
     what: 'its certificate has expired',
-    next: 'Ask your platform team to renew it. If other machines accept it, correct the clock of this one.',
+    next: "Ask your platform team to renew it. If other machines accept it, correct this machine's clock.",
   },
   CERT_NOT_YET_VALID: {
     what: 'its certificate is not valid yet',
-    next: 'Check the clock of this machine. If it is right, notify your platform team.',
+    next: "Check this machine's clock. If it is right, notify your platform team.",
   },
   ERR_TLS_CERT_ALTNAME_INVALID: {
     what: 'its certificate is for another name',

@@ -32,7 +32,7 @@ const grants = z.array(grant).max(MAX_GRANTS);
 const spiffeId = z
   .string()
   .max(600)
-  .refine((uri) => parseSpiffe(uri) !== undefined, 'is not a SPIFFE id of Istio');
+  .refine((uri) => parseSpiffe(uri) !== undefined, 'is not a valid Istio SPIFFE id');
 /** RFC 6750 section 2.1, `b68token`: characters allowed in a header. */
 const bearer = z
   .string()
@@ -64,7 +64,7 @@ export const ReachableService = z.object({
    * Loopback address of the host in workspaces, in 127.64.0.0/10. Shared by all ports of the host, and used by no other
    * host.
    */
-  address: z.string().refine(isServiceAddress, 'is not a loopback address of a service').optional(),
+  address: z.string().refine(isServiceAddress, 'is not a valid loopback address for a service').optional(),
   /** Shorter equivalent names: `orders.shop.svc`, `orders.shop`. */
   aliases: z.array(dnsName).max(8),
   protocol: z.enum(['http', 'http2', 'tcp']),
@@ -108,7 +108,7 @@ export const SessionInfo = z.object({
 export type SessionInfo = z.infer<typeof SessionInfo>;
 
 export const MeshInfo = z.object({
-  trust_domain: z.string().refine(isTrustDomain, 'is not a trust domain'),
+  trust_domain: z.string().refine(isTrustDomain, 'is not a valid trust domain'),
   /** PEM of every trusted root of the mesh. */
   roots,
   edge: z.object({ host: outsideHost, port }),

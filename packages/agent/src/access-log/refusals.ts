@@ -62,11 +62,11 @@ export interface RefusalsOptions {
 const ANSWERS: Readonly<Record<string, string>> = {
   agent_service_unknown: 'no grant includes it',
   agent_route_not_granted: 'its route leads to a service outside the grant',
-  agent_route_unsupported: 'its route needs what a workspace does not support',
+  agent_route_unsupported: 'its route requires a feature that workspaces do not support',
 };
 
 /** Envoy does not report why it rejected the certificate. */
-const EDGE_NOT_BELIEVED = "the edge's certificate is not believed here; meshpass doctor says why";
+const EDGE_NOT_BELIEVED = "this workspace does not trust the edge's certificate; run meshpass doctor to see why";
 
 /** Parsed log entry. */
 interface Found extends Omit<Refusal, 'at' | 'count'> {

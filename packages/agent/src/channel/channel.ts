@@ -252,7 +252,7 @@ export function openChannel(options: ChannelOptions): Channel {
     if (belief.type !== 'lease' && belief.type !== 'ended' && belief.type !== 'unknown_key') {
       throw new MeshpassError(
         'agent_broker_answer_invalid',
-        "The agent rejected the broker's answer: it is no signed statement about this lease.",
+        "The agent rejected the broker's response: it is not a signed statement about this lease.",
       );
     }
     believe(belief);

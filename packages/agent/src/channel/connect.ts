@@ -37,9 +37,9 @@ export async function connectControl(
     await once(socket, 'secureConnect', { signal });
     // If ALPN is not agreed, an edge without control connections could keep the connection open and wait for CONNECT.
     if (socket.alpnProtocol === CONTROL_ALPN) return socket;
-    throw new Error('the edge serves no control connections');
+    throw new Error('the edge does not serve control connections');
   } catch (cause) {
     socket.destroy();
-    throw new MeshpassError('agent_edge_unreachable', 'No edge serves a control connection.', { cause });
+    throw new MeshpassError('agent_edge_unreachable', 'Cannot open a control connection to any edge.', { cause });
   }
 }

@@ -101,7 +101,7 @@ const PROBLEMS: readonly (readonly [isWrong: (config: Settings) => boolean, prob
   [
     ({ presencePort }) =>
       !Number.isInteger(presencePort) || (presencePort !== 0 && (presencePort < 1024 || presencePort > 65_535)),
-    'The presence port must be a number from 1024 to 65535, or 0 for any.',
+    'The presence port must be a number from 1024 to 65535, or 0 for any free port.',
   ],
 ];
 

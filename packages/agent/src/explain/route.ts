@@ -103,8 +103,8 @@ function actionOf(route: Json, request: AskedRequest): RouteAnswer {
 function notesOf(route: Json): string[] {
   const fault = route.typed_per_filter_config?.['envoy.filters.http.fault'];
   return [
-    ...(asksForHeaders(route.match ?? {}) ? ['a call with other headers may take another route'] : []),
-    ...(fault?.abort ? ['it injects a fault: some calls are answered with an error on purpose'] : []),
+    ...(asksForHeaders(route.match ?? {}) ? ['a call with other headers may take a different route'] : []),
+    ...(fault?.abort ? ['it injects a fault: some calls fail on purpose'] : []),
     ...(fault?.delay ? ['it injects a delay'] : []),
   ];
 }

@@ -137,7 +137,7 @@ function endOfOwnLines(text: string, begin: number): number {
 function unwritable(path: string, cause: unknown): MeshpassError {
   return new MeshpassError(
     'agent_hosts_unwritable',
-    `${path} is not writable, so services have no names here; use the proxy: eval "$(meshpass env)".`,
+    `Cannot write ${path}, so services are not reachable by name. Use the proxy: eval "$(meshpass env)".`,
     { cause },
   );
 }

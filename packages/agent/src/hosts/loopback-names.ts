@@ -39,9 +39,9 @@ export class LoopbackNames {
       } else {
         notes.push(
           this.#mayListenOn(port)
-            ? `${host}:${port} is not reachable by name now; meshpass status says why`
-            : `${host}:${port} is reachable through the proxy only (eval "$(meshpass env)"): this user may not listen on port ` +
-                `${port}. To allow it: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=${port}, then meshpass down and up`,
+            ? `${host}:${port} is not currently reachable by name; run meshpass status to see why`
+            : `${host}:${port} is only reachable through the proxy (eval "$(meshpass env)"): this user may not listen on port ` +
+                `${port}. To allow it: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=${port}, then run meshpass down and meshpass up`,
         );
       }
     }

@@ -107,7 +107,7 @@ export class WorkspaceKubernetes {
     if (grant !== undefined && !held.includes(grant))
       return new MeshpassError(
         'grant_unknown',
-        `This session does not have the grant ${grant}; "meshpass status" lists its grants.`,
+        `This session does not have the grant ${grant}. Run "meshpass status" to list its grants.`,
       );
     const asked = grant ?? held[0];
     if (asked !== undefined) {
@@ -115,10 +115,10 @@ export class WorkspaceKubernetes {
       const thrown = await request(client, current.accessToken, asked).then(() => undefined, toMeshpassError);
       if (thrown && (grant !== undefined || thrown.code !== 'kubernetes_not_granted')) return thrown;
     }
-    const which = grant === undefined ? 'No grant of this session has' : `The grant ${grant} does not have`;
+    const which = grant === undefined ? 'No grant in this session has' : `The grant ${grant} does not have`;
     return new MeshpassError(
       'kubernetes_not_granted',
-      `${which} a role in Kubernetes known to the agent; "meshpass status" lists the grants that have one.`,
+      `${which} a Kubernetes role known to the agent. Run "meshpass status" to list the grants that have one.`,
     );
   }
 

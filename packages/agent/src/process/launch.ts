@@ -53,7 +53,7 @@ export async function launch(config: AgentConfig, options: LaunchOptions): Promi
     const patience = options.timeout ?? 60_000;
     const giveUp = () => {
       child.kill('SIGTERM');
-      settle(new MeshpassError('agent_not_running', `The agent did not become ready in time; its log is ${logPath}.`));
+      settle(new MeshpassError('agent_not_running', `The agent did not become ready in time. See its log, ${logPath}.`));
     };
     let timer = setTimeout(giveUp, patience);
     child.on('message', (message: DaemonMessage) => {
@@ -68,10 +68,10 @@ export async function launch(config: AgentConfig, options: LaunchOptions): Promi
       }
     });
     child.once('error', (cause) =>
-      settle(new MeshpassError('agent_not_running', 'The agent cannot be started.', { cause })),
+      settle(new MeshpassError('agent_not_running', 'Cannot start the agent.', { cause })),
     );
     child.once('exit', () =>
-      settle(new MeshpassError('agent_not_running', `The agent ended at once; its log is ${logPath}.`)),
+      settle(new MeshpassError('agent_not_running', `The agent exited immediately. See its log, ${logPath}.`)),
     );
   });
 }

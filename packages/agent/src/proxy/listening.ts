@@ -15,13 +15,13 @@ export function proxyNotes(
   bridgeAddress: string | undefined,
 ): readonly string[] {
   const isMissing = (address: string) => !proxyListensOn(listeners, address, port);
-  const missing = (address: string) => `The proxy does not listen on ${address}:${port} now`;
+  const missing = (address: string) => `The proxy is not listening on ${address}:${port}`;
   return [
     ...(isMissing(LOOPBACK) ? [`${missing(LOOPBACK)}.`] : []),
     ...(bridgeAddress !== undefined && isMissing(bridgeAddress)
       ? [
-          `${missing(bridgeAddress)}, so containers cannot reach it: if this machine has no such address, start Docker, then ` +
-            'meshpass down and up.',
+          `${missing(bridgeAddress)}, so containers cannot reach it. If this machine does not have that address, start ` +
+            'Docker, then run meshpass down and meshpass up.',
         ]
       : []),
   ];

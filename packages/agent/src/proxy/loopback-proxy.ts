@@ -177,8 +177,8 @@ function routesOf(
   const reachable = services.map((service) => `${shortName(service)}:${service.port}`);
   const known =
     reachable.length === 0
-      ? `and neither is any other service now; ask ${contact} for a grant.`
-      : `you may reach ${reachable.slice(0, 20).join(', ')}` +
+      ? `and neither is any other service. Ask ${contact} for a grant.`
+      : `you can reach ${reachable.slice(0, 20).join(', ')}` +
         (reachable.length > 20 ? ` and ${reachable.length - 20} more (meshpass status)` : '');
   const text = `meshpass: %REQ(:AUTHORITY)% is not granted to you${reachable.length === 0 ? ', ' : '; '}${literal(known)}\n`;
   const refuse = {
@@ -226,8 +226,8 @@ function ownReplies(): JsonObject[] {
     ...replies(isStatus(401), {
       code: 'agent_proxy_unauthorized',
       text:
-        'This proxy belongs to one run of the agent and requires its secret: eval "$(meshpass env)" sets it. For a container, ' +
-        'meshpass env --container in the workspace prints it.',
+        'This proxy requires the secret of the running agent. To set it, run eval "$(meshpass env)". For a container, run ' +
+        'meshpass env --container in the workspace.',
       more: {
         status_code: 407,
         headers_to_add: [
@@ -241,8 +241,8 @@ function ownReplies(): JsonObject[] {
       {
         code: 'agent_direct_unreachable',
         text:
-          '%REQ(:AUTHORITY)% could not be reached (%RESPONSE_CODE_DETAILS%). If it is a service of the mesh, it is not granted to ' +
-          'you: meshpass status lists those that are.',
+          'Cannot reach %REQ(:AUTHORITY)% (%RESPONSE_CODE_DETAILS%). If it is a service in the mesh, it is not granted to you. ' +
+          'Run meshpass status to list the services that are.',
         more: { status_code: 502 },
       },
     ),

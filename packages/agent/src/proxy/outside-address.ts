@@ -147,7 +147,7 @@ export async function outsideAddress(
       reason: `${own} is an address of the workspace itself, which containers cannot reach`,
     };
   const [address] = addresses;
-  if (address === undefined) return { status: 'BadGateway', reason: 'the name has no address' };
+  if (address === undefined) return { status: 'BadGateway', reason: 'the name does not resolve to an address' };
   return { address: `${isIP(address) === 6 ? `[${address}]` : address}:${port || '80'}` };
 }
 
@@ -174,7 +174,7 @@ function answer(host: string, found: OutsideAddress): Message {
     denied_response: {
       status: { code: found.status },
       headers: [code('agent_direct_unreachable')],
-      body: `meshpass: ${host} could not be reached: ${found.reason}.\n`,
+      body: `meshpass: cannot reach ${host}: ${found.reason}.\n`,
     },
   });
 }

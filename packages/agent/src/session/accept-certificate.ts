@@ -16,9 +16,9 @@ const LONGEST_LIFE = 86_400;
  */
 export function acceptCertificate(given: CertificateResponse['certificates'][number], key: KeyObject, now: number) {
   const leaf = readLeaf(given.chain);
-  if (!leaf?.checkPrivateKey(key)) throw invalid(given.grant, 'is not for the key that was sent');
-  if (spiffeOfSan(leaf.subjectAltName) !== given.spiffe_id) throw invalid(given.grant, 'names another SPIFFE id');
-  if (given.not_after - now > LONGEST_LIFE) throw invalid(given.grant, 'lives for more than a day');
+  if (!leaf?.checkPrivateKey(key)) throw invalid(given.grant, 'does not match the key that was sent');
+  if (spiffeOfSan(leaf.subjectAltName) !== given.spiffe_id) throw invalid(given.grant, 'has a different SPIFFE id');
+  if (given.not_after - now > LONGEST_LIFE) throw invalid(given.grant, 'is valid for more than a day');
 }
 
 function readLeaf(chain: string): X509Certificate | undefined {
@@ -32,6 +32,6 @@ function readLeaf(chain: string): X509Certificate | undefined {
 function invalid(grant: string, what: string): MeshpassError {
   return new MeshpassError(
     'agent_broker_answer_invalid',
-    `The broker's certificate for grant ${grant} ${what}; the agent does not use it.`,
+    `The broker's certificate for grant ${grant} ${what}. The agent rejected it.`,
   );
 }

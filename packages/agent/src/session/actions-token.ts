@@ -31,7 +31,7 @@ export async function requestActionsToken(requestUrl: string, requestToken: stri
   } catch (cause) {
     throw new MeshpassError(
       'issuer_unavailable',
-      'GitHub Actions issued no ID token for this job. Check that it has id-token: write, and try again.',
+      'GitHub Actions did not issue an ID token for this job. Check that it has id-token: write, and try again.',
       { cause },
     );
   }

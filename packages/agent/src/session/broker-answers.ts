@@ -100,13 +100,13 @@ function checkedNames(service: ReachableService, at: number, clusterDomain: stri
   // Istio's SPIFFE ids contain the workload's namespace, which is the same as its Service's.
   const namespace = service.host.split('.')[1];
   const stranger = service.spiffe_ids.findIndex((id) => parseSpiffe(id)?.namespace !== namespace);
-  if (stranger >= 0) throw invalid(`services.${at}.spiffe_ids.${stranger}`, 'a workload of another namespace');
+  if (stranger >= 0) throw invalid(`services.${at}.spiffe_ids.${stranger}`, 'a workload in a different namespace');
   return { ...service, aliases };
 }
 
 function invalid(where: string, what: string): MeshpassError {
   return new MeshpassError(
     'agent_broker_answer_invalid',
-    `The agent rejected the broker's answer because of ${where}: ${what}. The last valid answer stays in use.`,
+    `The agent rejected the broker's response because of ${where}: ${what}. The last valid response stays in use.`,
   );
 }

@@ -245,7 +245,7 @@ export class BrokerClient {
       answer = await this.#exchange(call);
     }
     if (answer.status < 200 || answer.status >= 300) throw refusal(this.#base, answer);
-    if (answer.body !== '' && !answer.isJson) throw unreachable(this.#base, 'its answer is not JSON', undefined);
+    if (answer.body !== '' && !answer.isJson) throw unreachable(this.#base, 'its response is not JSON', undefined);
     return answer;
   }
 
@@ -304,7 +304,7 @@ export class BrokerClient {
           });
         });
       });
-      const timer = setTimeout(() => fail(new Error('no answer in time')), timeout + (call.patience ?? 0));
+      const timer = setTimeout(() => fail(new Error('no response in time')), timeout + (call.patience ?? 0));
       outgoing.on('error', fail);
       outgoing.end(body);
     });

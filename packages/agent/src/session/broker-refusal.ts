@@ -20,7 +20,7 @@ export function parseJson(base: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw unreachable(base, 'its answer is not JSON', cause);
+    throw unreachable(base, 'its response is not JSON', cause);
   }
 }
 
@@ -41,7 +41,7 @@ export function refusal(base: string, answer: Answer): MeshpassError {
   } catch {
     // Not a broker response: handled below.
   }
-  return unreachable(base, `it answered ${answer.status}`, undefined, options);
+  return unreachable(base, `it responded with ${answer.status}`, undefined, options);
 }
 
 /** Creates the error for an unreachable broker, or for a response that no broker would send. */
@@ -50,7 +50,7 @@ export function unreachable(base: string, why: string, cause: unknown, options: 
     what: why,
     next: 'Check the address and that this workspace may connect to it.',
   };
-  return new MeshpassError('agent_broker_unreachable', `The broker ${base} cannot be reached (${what}). ${next}`, {
+  return new MeshpassError('agent_broker_unreachable', `Cannot reach the broker ${base} (${what}). ${next}`, {
     cause,
     ...options,
   });
@@ -60,6 +60,6 @@ export function unreachable(base: string, why: string, cause: unknown, options: 
 export function tooLong(path: string, largest: number): MeshpassError {
   return new MeshpassError(
     'agent_broker_answer_invalid',
-    `The agent rejected the broker's answer to ${path}: it is longer than ${largest} bytes. The last valid answer stays in use.`,
+    `The agent rejected the broker's response to ${path}: it is longer than ${largest} bytes. The last valid response stays in use.`,
   );
 }

@@ -70,7 +70,7 @@ export function discover(options: DiscoverOptions, surroundings: Surroundings = 
     env.GITHUB_ACTIONS === 'true'
       ? 'This job has no permission to prove its identity: add "permissions: {id-token: write}" to the workflow.'
       : 'This workspace has no proof of identity: it is neither a Codespace nor a GitHub Actions job. ' +
-          'Provide a file with an OIDC ID token through --proof-file.',
+          'Provide a file with an OIDC ID token with --proof-file.',
   );
 }
 
@@ -78,8 +78,8 @@ function codespace(token: string | undefined, name: string | undefined, surround
   if (!token || !name) {
     throw new MeshpassError(
       'agent_no_identity',
-      `This Codespace does not provide its ${token ? 'CODESPACE_NAME' : 'GITHUB_TOKEN'}, neither in the environment nor in ` +
-        `${surroundings.sharedDirectory}. Run meshpass from a terminal of the Codespace or from postStartCommand.`,
+      `This Codespace does not provide its ${token ? 'CODESPACE_NAME' : 'GITHUB_TOKEN'}, in the environment or in ` +
+        `${surroundings.sharedDirectory}. Run meshpass from a terminal in the Codespace or from postStartCommand.`,
     );
   }
   return {
@@ -105,7 +105,7 @@ function proofFile(path: string, surroundings: Surroundings): ProofSource {
     kind: 'file',
     proof: async () => {
       const token = surroundings.readText(path)?.trim();
-      if (!token) throw new MeshpassError('agent_no_identity', `There is no ID token in ${path}.`);
+      if (!token) throw new MeshpassError('agent_no_identity', `${path} does not contain an ID token.`);
       return { type: 'oidc', token };
     },
   };

@@ -139,7 +139,7 @@ export async function obtainSvids(
   const svids = svidsOf(client, answer.certificates, keys, now);
   for (const grant of grants) {
     if (!svids.has(grant))
-      throw new MeshpassError('ca_unavailable', `The broker issued no certificate for grant ${grant}.`);
+      throw new MeshpassError('ca_unavailable', `The broker did not issue a certificate for grant ${grant}.`);
   }
   return { svids, roots: answer.roots };
 }

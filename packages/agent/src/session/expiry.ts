@@ -10,7 +10,7 @@ export function halfLife(credential: { readonly issuedAt: number; readonly expir
 export function expired(what: string): MeshpassError {
   return new MeshpassError(
     'agent_credentials_expired',
-    `The ${what} has expired and the broker has not issued another one yet; the agent keeps trying. meshpass status shows the reason.`,
+    `The ${what} has expired and the broker has not issued a new one yet. The agent keeps trying. Run meshpass status to see the reason.`,
     { retryAfter: 5 },
   );
 }

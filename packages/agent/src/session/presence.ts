@@ -131,7 +131,7 @@ export async function startPresenceListener(port: number): Promise<PresenceListe
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
       reject(
-        new MeshpassError('config_invalid', `Port ${port} of this workspace is in use; set another --presence-port.`, {
+        new MeshpassError('config_invalid', `Port ${port} is already in use in this workspace. Set a different --presence-port.`, {
           cause,
         }),
       ),

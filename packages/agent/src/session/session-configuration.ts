@@ -106,7 +106,7 @@ export class SessionConfiguration {
       if (belief.type === 'unknown_key') askForKeys(sessionId);
       throw new MeshpassError(
         'agent_broker_answer_invalid',
-        'The agent rejected the configuration: its signature or digest is invalid. The last valid answer stays in use.',
+        'The agent rejected the configuration: its signature or digest is invalid. The last valid one stays in use.',
       );
     }
   }

@@ -64,7 +64,7 @@ async function onlyIssuer(signIns: SignIns): Promise<string> {
   throw new MeshpassError(
     'usage',
     issuers
-      ? 'The access file has no issuer at which users sign in (trust.issuers with "signIn").'
-      : 'Specify the issuer: meshpass sign-in --issuer NAME (none of your grants lacks a sign-in).',
+      ? 'The access file has no issuer at which users can sign in (trust.issuers with "signIn").'
+      : 'Specify the issuer: meshpass sign-in --issuer NAME (none of your grants is waiting for a sign-in).',
   );
 }

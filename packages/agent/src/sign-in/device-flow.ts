@@ -73,11 +73,11 @@ export async function discoverEndpoints(offer: SignInOffer, ask: AskIssuer): Pro
   const { status, json } = await ask(`${base}/.well-known/openid-configuration`);
   const read = Discovery.safeParse(json);
   if (status !== 200 || !read.success) throw signInFailed(`${offer.name} has no usable discovery document`);
-  // Section 4.3 requires an exact match. Otherwise the document belongs to another issuer.
+  // Section 4.3 requires an exact match. Otherwise the document belongs to a different issuer.
   if (read.data.issuer !== offer.issuer)
-    throw signInFailed(`the discovery document of ${offer.name} belongs to another issuer`);
+    throw signInFailed(`the discovery document of ${offer.name} belongs to a different issuer`);
   const { device_authorization_endpoint: device, token_endpoint: token, revocation_endpoint: revocation } = read.data;
-  if (device === undefined) throw signInFailed(`${offer.name} offers no device flow (RFC 8628)`);
+  if (device === undefined) throw signInFailed(`${offer.name} does not support the device flow (RFC 8628)`);
   return { device, token, revocation };
 }
 
@@ -135,7 +135,7 @@ export async function finishDeviceFlow(
     else if (error === 'access_denied') throw refused(`the sign-in at ${offer.name} was denied`);
     else if (error === 'expired_token') break;
     else if (error !== 'authorization_pending' && answer!.status < 500)
-      throw signInFailed(`${offer.name} answered ${error}`);
+      throw signInFailed(`${offer.name} responded with ${error}`);
   }
   throw refused(`the sign-in at ${offer.name} was not completed in time`);
 }
@@ -160,7 +160,7 @@ export async function refreshTokens(
     return { ...tokens, refreshToken: tokens.refreshToken ?? refreshToken };
   }
   if (status >= 400 && status < 500 && status !== 429 && status !== 408) return undefined;
-  throw signInFailed(`${offer.name} answered ${status}`);
+  throw signInFailed(`${offer.name} responded with ${status}`);
 }
 
 /** Revokes a refresh token that is no longer used (RFC 7009). Never throws. */
@@ -177,7 +177,7 @@ export async function revokeToken(
 
 function readTokens(offer: SignInOffer, json: unknown): IssuerTokens {
   const read = Tokens.safeParse(json);
-  if (!read.success) throw signInFailed(`${offer.name} returned no ID token`);
+  if (!read.success) throw signInFailed(`${offer.name} did not return an ID token`);
   return { idToken: read.data.id_token, refreshToken: read.data.refresh_token };
 }
 
@@ -190,6 +190,6 @@ function failureOf(json: unknown): string {
 function refused(why: string): MeshpassError {
   return new MeshpassError(
     'agent_sign_in_refused',
-    `${why[0]!.toUpperCase()}${why.slice(1)}; run meshpass sign-in again.`,
+    `${why[0]!.toUpperCase()}${why.slice(1)}. Run meshpass sign-in again.`,
   );
 }

@@ -101,7 +101,7 @@ export class SignIns {
    */
   async result(name: string, patience: number): Promise<boolean> {
     const flow = this.#flows.get(name);
-    if (!flow) throw new MeshpassError('usage', 'No sign-in is in progress; run meshpass sign-in.');
+    if (!flow) throw new MeshpassError('usage', 'No sign-in is in progress. Run meshpass sign-in.');
     const timeout = new AbortController();
     const done = flow.done.then(() => true);
     const isDone = await Promise.race([done, wait(patience, timeout.signal).then(() => false)]).finally(() => {
@@ -134,7 +134,7 @@ export class SignIns {
     for (const [name, held] of this.#held) {
       const state = states.find(({ issuer }) => issuer === name);
       if (state) this.#schedule(held, state);
-      else if (held.state) this.#drop(name, 'The session with this sign-in has ended; run meshpass sign-in.');
+      else if (held.state) this.#drop(name, 'The session with this sign-in has ended. Run meshpass sign-in.');
     }
   }
 
@@ -221,7 +221,7 @@ export class SignIns {
         log('sign_in_over', { issuer: name });
         return await this.#end(
           name,
-          `${name} has not confirmed the sign-in, which has ended there. Run meshpass sign-in.`,
+          `${name} did not confirm the sign-in, which has ended there. Run meshpass sign-in.`,
         );
       }
       held.tokens = fresh;

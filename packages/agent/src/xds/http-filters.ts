@@ -149,8 +149,8 @@ function policyRefusal(service: ReachableService, { sessionId, contact = 'your p
   const allowed = service.allow?.length ? service.allow.join(', ') : 'the whole port';
   return (
     `meshpass: %REQ(:METHOD)% %REQ(:PATH)% refused by policy at ${literal(shortName(service))}: your grant ` +
-    `${literal(service.grant)} allows ${literal(allowed)} (hop workload, session ${literal(sessionId)}, request %STREAM_ID%: ` +
-    `give them to ${literal(contact)}, they are in the audit log). Next: ${NEXT_COMMAND}\n`
+    `${literal(service.grant)} allows ${literal(allowed)} (hop workload, session ${literal(sessionId)}, request %STREAM_ID%; ` +
+    `share these with ${literal(contact)} to find the call in the audit log). Next: ${NEXT_COMMAND}\n`
   );
 }
 
@@ -166,8 +166,8 @@ export function localReplies(sessionId: string): JsonObject {
         code: 'agent_credentials_expired',
         sessionId,
         text:
-          'The credentials of this workspace have expired and the broker has not issued new ones yet; the agent keeps trying. ' +
-          'meshpass status shows the reason.',
+          'The credentials of this workspace have expired and the broker has not issued new ones yet. The agent keeps trying. ' +
+          'Run meshpass status to see the reason.',
         more: { status_code: 503 },
       }),
       ...replies(both(isStatus(403), { header_filter: { header: { name: FORWARDED_HOST, present_match: true } } }), {
@@ -188,8 +188,8 @@ export function localReplies(sessionId: string): JsonObject {
         code: 'agent_edge_unreachable',
         sessionId,
         text:
-          'The mesh did not answer (%RESPONSE_CODE_DETAILS%). Your access may have just ended, or the service is down: ' +
-          'meshpass status shows which.',
+          'The mesh did not respond (%RESPONSE_CODE_DETAILS%). Your access may have just ended, or the service may be down. ' +
+          'Run meshpass status to see which.',
       }),
     ],
   };

@@ -67,7 +67,7 @@ test('explains a refusal by the proxy itself', () => {
 });
 
 test.each([
-  ['edge/payments-dev', "the edge's certificate is not believed here; meshpass doctor says why"],
+  ['edge/payments-dev', "this workspace does not trust the edge's certificate; run meshpass doctor to see why"],
   ['outbound|8080||orders.shop.svc.cluster.local', 'TLS_error:|268435581:SSL_routines:CERTIFICATE_VERIFY_FAILED'],
 ])('reports a certificate error on the way to %s as: %s', (cluster, reason) => {
   const options = { now: () => 1, report: new RefusalReport(), services: () => [], proxyPort: PROXY.port_value };

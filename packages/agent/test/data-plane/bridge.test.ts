@@ -205,7 +205,7 @@ test('reports a name without an address as unreachable', async () => {
     expect({ host, ...(await curl(fromContainer, `http://${host}:${served}/`)) }).toEqual({
       host,
       status: 502,
-      body: `meshpass: ${host}:${served} could not be reached: the name has no address.\n`,
+      body: `meshpass: cannot reach ${host}:${served}: the name does not resolve to an address.\n`,
     });
   }
 });

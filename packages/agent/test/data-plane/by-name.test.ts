@@ -37,7 +37,7 @@ test('explains a policy refusal with the allowed calls and the session', async (
   const [, request_] = /request ([0-9a-f-]{36})/.exec(body) ?? [];
   expect(body).toBe(
     'meshpass: GET /admin/users refused by policy at orders.shop: your grant payments-dev allows GET /orders/*, ' +
-      `GET /100% (hop workload, session ses-1, request ${request_}: give them to your platform team, they are in the audit log). ` +
+      `GET /100% (hop workload, session ses-1, request ${request_}; share these with your platform team to find the call in the audit log). ` +
       'Next: meshpass explain --last\n',
   );
   await expect
@@ -285,7 +285,7 @@ test('builds a listener that Envoy accepts for a service with long names', async
 });
 
 test('explains what the broker left out of routes, and its response instead of a route', async () => {
-  const error_description = 'A route of this service needs what a workspace does not support (x: y).';
+  const error_description = 'A route of this service requires a feature that workspaces do not support (x: y).';
   const refusal = { error: 'access_denied', error_code: 'agent_route_unsupported', error_description };
   const w = await world({
     adjust: (broker) => {
@@ -304,7 +304,7 @@ test('explains what the broker left out of routes, and its response instead of a
       call: { method: 'GET', path, host: 'orders.shop', port: 8080, headers: {} },
     });
   const notes = [
-    expect.stringContaining('left out of routes of this workspace: envoy.config.core.v3.HeaderValue.value'),
+    expect.stringContaining("omitted from this workspace's routes: envoy.config.core.v3.HeaderValue.value"),
   ];
   expect((await explained('/orders/1')).routes['payments-dev']).toMatchObject({ kind: 'forward', notes });
   expect((await explained('/unsupported')).routes['payments-dev']).toMatchObject({
@@ -326,6 +326,6 @@ test('names the contact of the access file in refusals', async () => {
     },
   });
   const { body } = await request(await addressOf(w), 8080, '/admin/users');
-  expect(body).toContain(': give them to https://acme.example/mesh?for=100%, they are in the audit log)');
+  expect(body).toContain('; share these with https://acme.example/mesh?for=100% to find the call in the audit log)');
   expect((await w.agent.status()).contact).toBe('https://acme.example/mesh?for=100%');
 });

@@ -53,7 +53,7 @@ test('retries a listener whose address is in use when the agent starts until Env
   const agent = await start();
   await expect
     .poll(async () => (await agent.status()).notes)
-    .toContainEqual(expect.stringContaining('not reachable by name now'));
+    .toContainEqual(expect.stringContaining('not currently reachable by name'));
   expect(readFileSync(hostsFile, 'utf8')).not.toContain('orders.shop');
   other.close();
   await expect.poll(() => readFileSync(hostsFile, 'utf8'), { timeout: 15_000 }).toContain(`${address} orders.shop`);

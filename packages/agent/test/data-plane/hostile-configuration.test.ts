@@ -137,7 +137,7 @@ test.each<[string, (written: Written) => void]>([
   await expect.poll(async () => (await state()).refused.length).toBeGreaterThan(0);
   const { notes, configuration, envoy } = await w.agent.status();
   expect(configuration).toMatchObject({ version: w.broker.configurationVersion - 1, rejected: [] });
-  expect(notes[0]).toContain('The last valid one remains');
+  expect(notes[0]).toContain('The last valid one stays in use');
   expect(envoy.listeners.map((one) => one.address)).toContain(`${address}:8080`);
   expect((await request(address, 8080, '/orders/1')).status).toBe(200);
   expect(existsSync(FILE)).toBe(false);

@@ -46,8 +46,8 @@ test.each([
   const { notes, configuration } = await agent.status();
   expect(configuration.rejected).toEqual([]);
   expect(notes).toEqual([
-    'orders.shop.svc.cluster.local:8080 is reachable through the proxy only (eval "$(meshpass env)"): this user may not listen on ' +
-      'port 8080. To allow it: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=8080, then meshpass down and up',
+    'orders.shop.svc.cluster.local:8080 is only reachable through the proxy (eval "$(meshpass env)"): this user may not listen on ' +
+      'port 8080. To allow it: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=8080, then run meshpass down and meshpass up',
   ]);
   expect(readFileSync(hostsFile, 'utf8')).not.toContain('orders.shop');
 });
@@ -85,7 +85,7 @@ test('refuses a service that is not granted by name, but not hosts outside the m
   const { proxy, curl, broker } = await proxied();
   const { status, body } = await curl('-x', proxy, 'http://orders.shop:9090/');
   expect(status).toBe('403');
-  expect(body).toBe('meshpass: orders.shop:9090 is not granted to you; you may reach orders.shop:8080\n');
+  expect(body).toBe('meshpass: orders.shop:9090 is not granted to you; you can reach orders.shop:8080\n');
   expect((await curl('-x', proxy, 'http://web.dev.svc.cluster.local/')).status).toBe('403');
   await expect(curl('-p', '-x', proxy, 'http://web.dev.svc.cluster.local/')).rejects.toThrow(/./);
   expect((await curl('-k', '-x', proxy, `${broker.url}/nothing`)).status).toBe('401');
@@ -95,7 +95,7 @@ test('reports that an outside host is unreachable', async () => {
   const { proxy, curl } = await proxied();
   const { status, body } = await curl('-x', proxy, 'http://127.0.0.1:1/');
   expect(status).toBe('502');
-  expect(body).toContain('127.0.0.1:1 could not be reached');
+  expect(body).toContain('Cannot reach 127.0.0.1:1');
 });
 
 test("never hands out a port that belongs to another process as the proxy's", async () => {
@@ -108,7 +108,7 @@ test("never hands out a port that belongs to another process as the proxy's", as
   const agent = await runAgent({ ...config, proxyPort: port }, { surroundings });
   afterThisTest(() => agent.close());
   await expect(askAgent(config.runtimeDirectory, { command: 'env' })).rejects.toMatchObject({ code: 'config_invalid' });
-  expect((await agent.status()).notes).toEqual([`The proxy does not listen on 127.0.0.1:${port} now.`]);
+  expect((await agent.status()).notes).toEqual([`The proxy is not listening on 127.0.0.1:${port}.`]);
 });
 
 test('reports a missing bridge address with the remedy, and continues otherwise', async () => {
@@ -116,6 +116,6 @@ test('reports a missing bridge address with the remedy, and continues otherwise'
   const surroundings = { env: codespace, readText: () => undefined, sharedDirectory: '/nowhere' };
   const agent = await runAgent({ ...config, bridgeAddress: '10.254.253.252' }, { surroundings });
   afterThisTest(() => agent.close());
-  expect((await agent.status()).notes).toEqual([expect.stringMatching(/on 10\.254\.253\.252:\d+ now.*start Docker/)]);
+  expect((await agent.status()).notes).toEqual([expect.stringMatching(/on 10\.254\.253\.252:\d+, .*start Docker/)]);
   expect(await askAgent(config.runtimeDirectory, { command: 'env' })).toHaveProperty('http_proxy');
 });

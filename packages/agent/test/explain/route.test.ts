@@ -121,7 +121,7 @@ describe('a route', () => {
       kind: 'forward',
       rule: 'shop/canary',
       to: [{ host: HOST, port: 8080, subset: 'v2' }],
-      notes: ['a call with other headers may take another route'],
+      notes: ['a call with other headers may take a different route'],
     });
     expect(routeOf(routes, request('/'))).toMatchObject({
       to: [

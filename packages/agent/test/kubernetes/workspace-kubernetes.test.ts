@@ -172,7 +172,7 @@ describe('a token', () => {
     await expect(kubernetes.credential()).rejects.toBe(refusal);
     refusal = new MeshpassError('kubernetes_not_granted', 'The grant dev has no role in Kubernetes.');
     await expect(kubernetes.credential('dev')).rejects.toBe(refusal);
-    await expect(kubernetes.credential()).rejects.toThrow('No grant of this session has a role in Kubernetes');
+    await expect(kubernetes.credential()).rejects.toThrow('No grant in this session has a Kubernetes role');
     expect(asked.map(({ grant }) => grant)).toEqual(['dev', 'dev', 'dev', 'dev']);
   });
 });

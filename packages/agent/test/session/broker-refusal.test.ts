@@ -7,7 +7,7 @@ const because = (code: string) =>
 
 it('reports an expired certificate, and whom to contact', () => {
   expect(because('CERT_HAS_EXPIRED')).toBe(
-    'The broker https://broker.example.com cannot be reached (its certificate has expired). Ask your platform team to renew it. If other machines accept it, correct the clock of this one.',
+    "Cannot reach the broker https://broker.example.com (its certificate has expired). Ask your platform team to renew it. If other machines accept it, correct this machine's clock.",
   );
 });
 
@@ -19,6 +19,6 @@ it('reports an untrusted CA, and how to trust it', () => {
 
 it("passes on Node's error code in all other cases", () => {
   expect(because('ECONNREFUSED')).toBe(
-    'The broker https://broker.example.com cannot be reached (ECONNREFUSED). Check the address and that this workspace may connect to it.',
+    'Cannot reach the broker https://broker.example.com (ECONNREFUSED). Check the address and that this workspace may connect to it.',
   );
 });

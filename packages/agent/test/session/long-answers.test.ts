@@ -72,10 +72,10 @@ it('refuses an endless response because of its size, not as an unreachable broke
   await expect(client.services('token')).rejects.toMatchObject({
     code: 'agent_broker_answer_invalid',
     message:
-      "The agent rejected the broker's answer to /services: it is longer than 16777216 bytes. The last valid answer stays in use.",
+      "The agent rejected the broker's response to /services: it is longer than 16777216 bytes. The last valid response stays in use.",
   });
   await expect(client.token('token')).rejects.toMatchObject({
     code: 'agent_broker_answer_invalid',
-    message: expect.stringMatching(/answer to \/token: it is longer than 1048576 bytes/),
+    message: expect.stringMatching(/response to \/token: it is longer than 1048576 bytes/),
   });
 });

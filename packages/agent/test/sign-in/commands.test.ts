@@ -29,8 +29,8 @@ it.each([
 it.each([
   ['those that grants lack', [lacks('okta'), lacks('corp')], ['okta', 'corp', 'other'], /one of okta, corp\.$/],
   ['all if no grant lacks any', [], ['okta', 'corp'], /--issuer NAME, one of okta, corp\.$/],
-  ['none if no user can sign in', [], [], /has no issuer at which users sign in/],
-  ['none without a session', [], undefined, /none of your grants lacks a sign-in/],
+  ['none if no user can sign in', [], [], /has no issuer at which users can sign in/],
+  ['none without a session', [], undefined, /none of your grants is waiting for a sign-in/],
 ])('requires an issuer and lists %s', async (_, lacking, issuers, message) => {
   await expect(begin(lacking, issuers)).rejects.toMatchObject({
     code: 'usage',

@@ -144,7 +144,7 @@ describe.each(Object.keys(PROVIDERS) as (keyof typeof PROVIDERS)[])('at %s', (na
     try {
       await vi.waitFor(() => expect(own.signedOut).toEqual(['okta']), 10_000);
       expect(own.signIns.status).toEqual([]);
-      expect(own.signIns.notes.join()).toContain('okta has not confirmed the sign-in');
+      expect(own.signIns.notes.join()).toContain('okta did not confirm the sign-in');
     } finally {
       await admin.enable(ALICE);
     }

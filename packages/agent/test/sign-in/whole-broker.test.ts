@@ -141,7 +141,7 @@ grants:
   it('ends when the user is disabled', async () => {
     await admin.disable(ALICE);
     await expect.poll(grants).toEqual(['open']);
-    expect(signIns.notes.join()).toContain('has not confirmed the sign-in');
+    expect(signIns.notes.join()).toContain('did not confirm the sign-in');
     await admin.enable(ALICE);
   });
 

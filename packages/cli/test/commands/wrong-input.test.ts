@@ -87,7 +87,7 @@ describe('a value that cannot be used', () => {
     vi.stubEnv('MESHPASS_RUNTIME_DIR', join(folder, 'nobody'));
     expect(await call('status')).toBe(3);
     expect(errors).toEqual([
-      `meshpass: No agent is running in ${folder}/nobody; meshpass up starts it. [agent_not_running]\nsee https://meshpass.dev/docs/troubleshooting#agent_not_running`,
+      `meshpass: No agent is running in ${folder}/nobody. Run meshpass up to start one. [agent_not_running]\nsee https://meshpass.dev/docs/troubleshooting#agent_not_running`,
     ]);
   });
 

@@ -64,7 +64,7 @@ async function ask(
   url: URL,
   options: AskOptions,
 ): Promise<IncomingMessage> {
-  if (url.protocol !== 'https:') throw new MeshpassError('config_invalid', 'The URL of the broker must be https.');
+  if (url.protocol !== 'https:') throw new MeshpassError('config_invalid', 'The broker URL must use https.');
   const token = (await readFile(access.tokenFile, 'utf8')).trim();
   const ca = access.caFile === undefined ? undefined : await readFile(access.caFile, 'utf8');
   return new Promise((resolve, reject) => {
@@ -87,7 +87,7 @@ async function ask(
     });
     asked.once('timeout', () => {
       addresses.failed(asked.socket?.remoteAddress);
-      asked.destroy(new Error('the broker is silent'));
+      asked.destroy(new Error('the broker did not respond'));
     });
     asked.once('error', (cause) => reject(unreachable(cause)));
     asked.once('response', (answer) => {
@@ -95,8 +95,8 @@ async function ask(
       if (status >= 200 && status < 300) return resolve(answer);
       answer.resume();
       addresses.failed(answer.socket.remoteAddress);
-      if (status !== 401 && status !== 403) return reject(unreachable(new Error(`the broker answered ${status}`)));
-      reject(new MeshpassError('edge_unauthorized', 'The broker does not accept the token of this edge.'));
+      if (status !== 401 && status !== 403) return reject(unreachable(new Error(`the broker responded with ${status}`)));
+      reject(new MeshpassError('edge_unauthorized', "The broker rejected this edge's token."));
     });
     asked.end(options.body);
   });
@@ -106,5 +106,5 @@ function unreachable(cause: Error): MeshpassError {
   // Node's own message about an untrusted CA suggests flags that are not available to an edge in a Pod.
   const what = tlsFailure(cause)?.what;
   const why = what === undefined ? '' : `: ${what}`;
-  return new MeshpassError('agent_broker_unreachable', `The broker cannot be reached${why}.`, { cause });
+  return new MeshpassError('agent_broker_unreachable', `Cannot reach the broker${why}.`, { cause });
 }

@@ -92,7 +92,7 @@ export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
         pause = LINGER_MS;
       } catch (error) {
         pause = Math.min(BACKOFF_MS.most, Math.max(BACKOFF_MS.first, pause * 2)) * (0.75 + random() / 2);
-        log.warn({ err: error, queued: queue.length }, 'the broker does not accept decisions now');
+        log.warn({ err: error, queued: queue.length }, 'the broker is not accepting decisions');
       }
     }
     running = undefined;

@@ -54,7 +54,7 @@ export function followBroker(options: FollowOptions): Following {
   async function run(): Promise<void> {
     let pause: number = BACKOFF_MS.first;
     let last: Reading | undefined;
-    const warn = (error: Error) => log.warn({ err: error }, 'no broker serves the stream');
+    const warn = (error: Error) => log.warn({ err: error }, 'no broker is serving the stream');
     let tellFailure = withoutRepetition(warn);
     while (!stop.signal.aborted) {
       try {
@@ -105,7 +105,7 @@ export function followBroker(options: FollowOptions): Following {
       started.reject(error);
       quiet.resolve();
       answer.destroy();
-      if (!signal.aborted) log.warn({ err: error }, 'the stream of the broker broke');
+      if (!signal.aborted) log.warn({ err: error }, 'the stream from the broker broke');
     });
     readings.add(reading);
     void reading.then(() => {

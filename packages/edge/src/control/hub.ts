@@ -70,8 +70,8 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
   const announced = new Map<string, Announcement>();
   let draining = false;
   const failed = (what: string) => (err: unknown) => log.warn({ err }, what);
-  const contents = createContents(broker.configuration, failed('the broker sent no configuration'));
-  const batches = createLeaseBatches(broker.renew, answer, failed('the broker does not accept leases now'));
+  const contents = createContents(broker.configuration, failed('the broker did not send a configuration'));
+  const batches = createLeaseBatches(broker.renew, answer, failed('the broker is not accepting leases'));
   const unlisten = directory.listen({
     closed(id) {
       const connection = connections.get(id);

@@ -10,7 +10,7 @@ import type { EdgeLog } from '../log.ts';
 export interface Draining {
   /** All connections. Those without a session are ignored. */
   readonly tunnels: () => Iterable<DrainedTunnel>;
-  /** Absent if the edge serves no control connections. */
+  /** Absent if the edge does not serve control connections. */
   readonly control: Pick<ControlHub, 'drain' | 'tunnelsDraining'> | undefined;
   readonly broker: Pick<ControlBroker, 'draining'> | undefined;
   /** Unix ms. */
@@ -86,7 +86,7 @@ export async function drainTunnels(draining: Draining, longestMs: number): Promi
         await draining.broker.draining(sessions.slice(at, at + MAX_DRAINING));
       }
     } catch (err) {
-      log.warn({ err }, 'the broker does not forward the notice of draining tunnels');
+      log.warn({ err }, 'the broker did not forward the notice of draining tunnels');
     } finally {
       passingOn = false;
     }

@@ -191,7 +191,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       unlisten();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       control?.close();
-      for (const tunnel of [...tunnels]) tunnel.cut(undefined, 'the edge stops');
+      for (const tunnel of [...tunnels]) tunnel.cut(undefined, 'the edge is stopping');
       reporter.sweep(Number.POSITIVE_INFINITY);
       await closed;
     },
@@ -224,7 +224,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     if (held.size >= limits.connectionsPerSession) {
       return new MeshpassError(
         'tunnel_limit',
-        'This session has reached its connection limit: close some connections first.',
+        'This session has reached its connection limit. Close some connections first.',
       );
     }
     if (ofSessions >= limits.connections) {
@@ -263,7 +263,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     try {
       secure.setSecureContext(secureContext());
     } catch (error) {
-      log.warn({ err: error }, 'the mesh roots cannot be parsed: no client is trusted until they can');
+      log.warn({ err: error }, 'cannot parse the mesh roots: no client is trusted until they are valid');
       secure.setSecureContext({ ...secureContext(), ca: [] });
     }
   }

@@ -33,7 +33,7 @@ export function authorizeTarget(
   if (!mayReach(session, peer.spiffeId, target)) {
     throw new MeshpassError(
       'tunnel_target_not_granted',
-      `${target} is not granted to this certificate. "meshpass status" lists what is.`,
+      `${target} is not granted to this certificate. Run "meshpass status" to list what is.`,
     );
   }
 }
@@ -46,7 +46,7 @@ export function assertLeads({ isKubernetes }: Destination, kubernetesApi: Gatewa
   if (!isKubernetes || kubernetesApi) return;
   throw new MeshpassError(
     'tunnel_kubernetes_off',
-    'This edge does not lead to the API server of Kubernetes: its operator has to set --kubernetes-api.',
+    'This edge does not forward to the Kubernetes API server. Its operator has to set --kubernetes-api.',
   );
 }
 
@@ -70,6 +70,6 @@ export function directoryStale(): MeshpassError {
 function sessionUnknown(): MeshpassError {
   return new MeshpassError(
     'tunnel_session_unknown',
-    'The certificate belongs to no live session: the session has ended, or Meshpass did not issue this certificate. Start a new session with "meshpass up".',
+    'The certificate does not belong to a live session: the session has ended, or Meshpass did not issue this certificate. Start a new session with "meshpass up".',
   );
 }

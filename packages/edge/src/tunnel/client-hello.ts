@@ -77,7 +77,7 @@ function gather(bytes: Buffer, limit: number): Buffer | number {
 /** Returns the content length of the handshake record at an offset. */
 function recordLength(bytes: Buffer, at: number): number {
   if (bytes[at] !== 22) throw new Malformed('a record before the end of the ClientHello is not a handshake');
-  if (bytes[at + 1] !== 3 || bytes[at + 2]! > 4) throw new Malformed('the record version is not of TLS');
+  if (bytes[at + 1] !== 3 || bytes[at + 2]! > 4) throw new Malformed('the record version is not a TLS version');
   const length = bytes.readUInt16BE(at + 3);
   if (length === 0 || length > MAX_RECORD) throw new Malformed('the record length is out of bounds');
   return length;
@@ -121,7 +121,7 @@ function hostName(data: Buffer): string {
   if (!list.atEnd()) throw new Malformed('more than one server name is present');
   if (name.length === 0 || name.length > 255) throw new Malformed('the length of the server name is out of bounds');
   for (const byte of name) {
-    if (byte <= 0x20 || byte >= 0x7f) throw new Malformed('the server name has a byte that no host name has');
+    if (byte <= 0x20 || byte >= 0x7f) throw new Malformed('the server name contains a byte that is not valid in a host name');
   }
   return name.toString('latin1');
 }
@@ -166,6 +166,6 @@ function failed(reason: string): HelloResult {
  */
 export function sniMismatch(sni: string | undefined, expected: string): string | undefined {
   if (sni === expected) return undefined;
-  const named = sni === undefined ? 'has no server name' : 'names another server than CONNECT did';
-  return `The inner ClientHello ${named}; ${expected} is expected.`;
+  const named = sni === undefined ? 'has no server name' : 'names a different server than CONNECT did';
+  return `The inner ClientHello ${named}. Expected ${expected}.`;
 }

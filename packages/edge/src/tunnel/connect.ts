@@ -47,7 +47,7 @@ export function createConnectReader(limit: number): ConnectReader {
       const searchFrom = Math.max(0, bytes.length - END.length + 1);
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
       const start = Math.min(bytes.length, METHOD.length);
-      if (bytes.compare(METHOD, 0, start, 0, start) !== 0) return failed('Only the method CONNECT is served here.');
+      if (bytes.compare(METHOD, 0, start, 0, start) !== 0) return failed('Only the CONNECT method is supported here.');
       const end = bytes.indexOf(END, searchFrom);
       if (end < 0 ? bytes.length > limit : end + END.length > limit) {
         return failed(`The request head is larger than ${limit} bytes.`);
@@ -72,10 +72,10 @@ function parse(head: string, rest: Buffer): ConnectResult {
     const name = field[1]!.toLowerCase();
     if (name === 'content-length' || name === 'transfer-encoding') return failed('CONNECT must not carry a body.');
     if (name !== 'host') continue;
-    if (host !== undefined) return failed('There is more than one Host header.');
+    if (host !== undefined) return failed('The request has more than one Host header.');
     host = field[2]!;
   }
-  if (host !== authority) return failed('The Host header is not the target of CONNECT.');
+  if (host !== authority) return failed('The Host header does not match the CONNECT target.');
   return { state: 'done', destination, rest };
 }
 

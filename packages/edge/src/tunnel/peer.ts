@@ -21,16 +21,16 @@ export function peerOf(socket: TLSSocket): Peer {
   if (!certificate) {
     throw new MeshpassError(
       'tunnel_certificate_missing',
-      'Present the SVID of your session as TLS client certificate.',
+      "Present your session's SVID as the TLS client certificate.",
     );
   }
   if (!socket.authorized) {
-    throw untrusted('The certificate is not one of this mesh, or not valid now.', String(socket.authorizationError));
+    throw untrusted('The certificate was not issued by this mesh, or is not currently valid.', String(socket.authorizationError));
   }
   // X509-SVID specification: a leaf must not be a CA (section 4.1) and must have exactly one URI SAN (section 2).
-  if (certificate.ca) throw untrusted('The certificate is that of a CA, not of a workload.');
+  if (certificate.ca) throw untrusted('The certificate is a CA certificate, not a workload certificate.');
   const spiffeId = spiffeOfSan(certificate.subjectAltName);
-  if (!spiffeId) throw untrusted('The certificate does not carry exactly one SPIFFE id.');
+  if (!spiffeId) throw untrusted('The certificate does not contain exactly one SPIFFE id.');
   return {
     spiffeId,
     notBefore: certificate.validFromDate.getTime(),
@@ -46,7 +46,7 @@ export function peerOf(socket: TLSSocket): Peer {
 export function assertCurrent(peer: Peer, now: number): void {
   if (now < peer.notBefore) throw untrusted('The certificate is not valid yet.');
   if (now >= peer.notAfter) {
-    throw untrusted('The certificate has expired: obtain a new one, and do not resume a TLS session of the old one.');
+    throw untrusted('The certificate has expired. Obtain a new one, and do not resume a TLS session that used the old one.');
   }
 }
 

@@ -67,11 +67,11 @@ export function malformed(message: string): MeshpassError {
  * @param why for the detail: a Node.js error code or a phrase
  */
 export function gatewayUnreachable(why: string, destination?: Destination): MeshpassError {
-  const message = `The edge cannot reach ${upstreamName(destination)}: try again shortly.`;
+  const message = `The edge cannot reach ${upstreamName(destination)}. Try again shortly.`;
   return new MeshpassError('tunnel_gateway_unreachable', message, { detail: { why }, retryAfter: 1 });
 }
 
 /** Display name of the target behind the edge. */
 export function upstreamName(destination: Destination | undefined): string {
-  return destination?.isKubernetes ? 'the API server of Kubernetes' : 'the mesh gateway';
+  return destination?.isKubernetes ? 'the Kubernetes API server' : 'the mesh gateway';
 }

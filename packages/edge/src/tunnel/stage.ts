@@ -28,7 +28,7 @@ export function expiryOf(stage: Stage, halfClosed: boolean): Expiry {
         error: new MeshpassError('tunnel_handshake_timeout', 'The CONNECT request took too long.'),
       };
     case 'dial':
-      return { how: 'answer', error: gatewayUnreachable('no answer in time') };
+      return { how: 'answer', error: gatewayUnreachable('no response in time') };
     case 'hello':
       return { how: 'refuse', code: 'tunnel_handshake_timeout', reason: 'The inner ClientHello took too long.' };
     case 'open':

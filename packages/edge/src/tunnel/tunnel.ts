@@ -110,7 +110,7 @@ export class Tunnel {
   /** Cuts the tunnel if its session has lost its target. A connection without a target is kept. */
   recheck(session: LiveSession): void {
     if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {
-      this.cut('tunnel_session_unknown', 'the principal is no longer one of the session');
+      this.cut('tunnel_session_unknown', 'the principal no longer belongs to the session');
     } else if (this.#destination && !mayReach(session, this.#peer.spiffeId, this.#destination.target)) {
       this.cut('tunnel_target_not_granted', 'the target is no longer granted');
     }
@@ -183,7 +183,7 @@ export class Tunnel {
 
   #hold(chunk: Buffer): void {
     if (!this.#early.hold(chunk))
-      this.#refuse(malformed('More than a ClientHello arrived before the response to CONNECT.'));
+      this.#refuse(malformed('More data than a ClientHello arrived before the response to CONNECT.'));
   }
 
   // Dials only addresses from the operator, never a name from the client. Dials before the 200, so that an unreachable
@@ -201,7 +201,7 @@ export class Tunnel {
     });
     upstream.socket.on('error', (error: NodeJS.ErrnoException) => {
       if (this.stage === 'dial') this.#refuse(gatewayUnreachable(error.code ?? 'error', this.#destination));
-      else this.cut(undefined, `${upstreamName(this.#destination)} broke the connection`);
+      else this.cut(undefined, `${upstreamName(this.#destination)} dropped the connection`);
     });
     upstream.socket.once('close', () => this.#upstreamClosed());
   }

@@ -170,5 +170,5 @@ test('an API server that does not answer results in an error that names it', asy
   dataPath.admit('s-alice', ALICE, [KUBERNETES_API]);
   const answer = await say(await dataPath.outer(await svid(dataPath.mesh, ALICE)), connectHead(KUBERNETES_API));
   expect(refusalOf(answer).code).toBe('tunnel_gateway_unreachable');
-  expect(answer).toContain('API server of Kubernetes');
+  expect(answer).toContain('Kubernetes API server');
 });

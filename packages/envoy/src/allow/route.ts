@@ -34,7 +34,7 @@ function refusal(
   route: ReflectMessage,
   { what, reason }: { readonly what: string; readonly reason: string },
 ): ReflectMessage {
-  const description = `A route of this service needs what a workspace does not support (${what}: ${reason}).`;
+  const description = `A route of this service requires a feature that workspaces do not support (${what}: ${reason}).`;
   const made = messageOf(`${ROUTE_V3}Route`, {
     match: { prefix: '/' },
     direct_response: {

@@ -6,7 +6,7 @@ import { CERTIFICATES } from '../text.ts';
 
 /** Maximum namespaces per grant sent to an agent, for kubeconfig contexts and for display. */
 export const MAX_ROLE_NAMESPACES = 100;
-const label = z.string().refine(isDnsLabel, 'is not a name of Kubernetes');
+const label = z.string().refine(isDnsLabel, 'is not a valid Kubernetes name');
 
 /** A session's grants that have Kubernetes roles, and the API server's CA. */
 export const KubernetesAccess = z.object({

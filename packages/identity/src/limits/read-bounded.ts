@@ -10,7 +10,7 @@ export async function readBounded(stream: AsyncIterable<Uint8Array>, most: numbe
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.byteLength;
-    if (size > most) throw new Error(`an answer of more than ${most} bytes`);
+    if (size > most) throw new Error(`the response is larger than ${most} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -43,8 +43,8 @@ export function createStrangers(limits: StrangerLimits): Strangers {
   return {
     enter(stranger) {
       const ofSource = bySource.get(stranger.source);
-      if (ofSource && ofSource.size >= limits.strangersPerSource) evictOf(ofSource, 'of its source');
-      if (size >= limits.strangers) evictOf(mostCrowded(), 'of all sources');
+      if (ofSource && ofSource.size >= limits.strangersPerSource) evictOf(ofSource, 'from its source');
+      if (size >= limits.strangers) evictOf(mostCrowded(), 'from all sources');
       join(bySource, stranger.source, stranger);
       const site = siteOf(stranger.source);
       join(bySite, site, stranger);
@@ -66,7 +66,7 @@ export function createStrangers(limits: StrangerLimits): Strangers {
     evicted++;
     leave(victim);
     victim.evict(
-      `The limit of connections without a session ${whose} was reached: this one made room for a newer one.`,
+      `The limit on connections without a session ${whose} was reached. This one was closed to make room for a newer one.`,
     );
   }
 

@@ -9,8 +9,8 @@ export const port = z.number().int().min(1).max(65_535);
 /** Unix time up to the year 9999. Later times overflow in computations. */
 export const unixSeconds = z.number().int().nonnegative().max(253_402_300_799);
 /** Text that may reach a terminal. */
-export const text = (longest: number) => z.string().max(longest).refine(isPlainText, 'has control characters');
-export const grant = z.string().refine(isDnsLabel, 'is not the name of a grant');
+export const text = (longest: number) => z.string().max(longest).refine(isPlainText, 'contains control characters');
+export const grant = z.string().refine(isDnsLabel, 'is not a valid grant name');
 /** SHA-256, base64url. */
 export const digest = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
 /** Compact JWS. Limited to its alphabet (RFC 7515 section 3.1), because it becomes part of request heads. */
