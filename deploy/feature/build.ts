@@ -10,7 +10,7 @@ const { archives } = parseArgs({ options: { archives: { type: 'string', default:
 const output = fileURLToPath(new URL('../../dist/feature', import.meta.url));
 const glibc = buildFeature({ archives, arches: ['x64', 'arm64'], output });
 console.log(
-  `Built dist/feature; it needs glibc ${Object.entries(glibc)
+  `Built dist/feature; it requires glibc ${Object.entries(glibc)
     .map(([arch, version]) => `${version} (${arch})`)
     .join(', ')}`,
 );

@@ -30,7 +30,7 @@ export function needsOf(path: string): Needs {
     .filter(({ type }) => type === SHT_GNU_VERNEED)
     .flatMap((section) => [...versionsIn(file, section, sections[section.link]!)]);
   const minors = versions.flatMap((version) => GLIBC.exec(version)?.[1]?.slice('2.'.length) ?? []).map(Number);
-  if (minors.length === 0) throw new Error(`${path} does not say which glibc it needs`);
+  if (minors.length === 0) throw new Error(`${path} does not specify which glibc it requires`);
   const libraries = sections
     .filter(({ type }) => type === SHT_DYNAMIC)
     .flatMap((section) => [...librariesIn(file, section, sections[section.link]!)]);

@@ -68,7 +68,7 @@ function readMetadata(): Metadata {
 
 function readRelease(archives: string, arch: FeatureArch): Release {
   const archive = join(archives, `meshpass-linux-${arch}.tar.gz`);
-  if (!existsSync(archive)) throw new Error(`${archive} is not there: build it first (docs/releasing.md)`);
+  if (!existsSync(archive)) throw new Error(`${archive} does not exist: build it first (docs/releasing.md)`);
   const work = mkdtempSync(join(tmpdir(), 'meshpass-feature-'));
   try {
     execFileSync('tar', ['-xzf', archive, '-C', work, '--strip-components=1']);

@@ -21,7 +21,7 @@ const {
   PULL_REQUEST: number,
 } = process.env;
 if (!api || !repository || !token || !/^\d+$/.test(number ?? ''))
-  throw new Error('This runs in a job of a pull request.');
+  throw new Error('This script must run in a pull request job.');
 
 const [plan, error] = process.argv.slice(2).map((file) => readFileSync(file, 'utf8').trim());
 const comments = `/repos/${repository}/issues/${number}/comments`;
@@ -31,9 +31,9 @@ if (found) await call('PATCH', `/repos/${repository}/issues/comments/${found}`, 
 else await call('POST', comments, { body });
 
 function bodyOf() {
-  const failed = error ? `**There is no plan.**\n\n${fenced(error)}` : '**There is no plan.**';
+  const failed = error ? `**No plan was created.**\n\n${fenced(error)}` : '**No plan was created.**';
   const text = plan || failed;
-  const whole = text.length > MOST ? `${text.slice(0, MOST)}\n\n… cut here; the log of the job has the rest.` : text;
+  const whole = text.length > MOST ? `${text.slice(0, MOST)}\n\n… truncated; see the job log for the rest.` : text;
   return `${MARK}\n## What this changes in the mesh\n\n${whole}\n\n<sub>${sha ? `Planned for ${sha.slice(0, 12)}.` : ''}</sub>`;
 }
 

@@ -25,6 +25,6 @@ export async function ask(method, path, json) {
 /** Calls GitHub, and fails if GitHub refuses. */
 export async function call(method, path, json) {
   const answer = await ask(method, path, json);
-  if (!answer.ok) throw new Error(`GitHub answers ${method} ${path.split('?')[0]} with ${answer.status}.`);
+  if (!answer.ok) throw new Error(`GitHub responded to ${method} ${path.split('?')[0]} with ${answer.status}.`);
   return await answer.json();
 }

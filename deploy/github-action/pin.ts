@@ -11,10 +11,10 @@ const ARCHIVES = ['meshpass-linux-x64.tar.gz', 'meshpass-linux-arm64.tar.gz'];
  * @returns the text of release.txt
  */
 export function pinned(version: string, sums: string): string {
-  if (!/^\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?$/.test(version)) throw new Error(`${version} is no version`);
+  if (!/^\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?$/.test(version)) throw new Error(`${version} is not a valid version`);
   const lines = ARCHIVES.map((name) => {
     const [, sha256] = new RegExp(`^([0-9a-f]{64}) [ *]${name.replaceAll('.', '\\.')}$`, 'm').exec(sums) ?? [];
-    if (sha256 === undefined) throw new Error(`There is no SHA-256 of ${name}`);
+    if (sha256 === undefined) throw new Error(`The SHA-256 of ${name} is missing`);
     return `${sha256}  ${name}`;
   });
   return ['# The release that this commit of the action runs.', `version ${version}`, ...lines, ''].join('\n');

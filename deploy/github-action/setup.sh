@@ -16,24 +16,24 @@ fi
 case "$(uname -s) $(uname -m)" in
   'Linux x86_64') arch=x64 ;;
   'Linux aarch64' | 'Linux arm64') arch=arm64 ;;
-  *) fail "There is no executable for $(uname -s) on $(uname -m): use a Linux runner, or name a command with the input meshpass." ;;
+  *) fail "No executable is available for $(uname -s) on $(uname -m). Use a Linux runner, or set the input meshpass to a command." ;;
 esac
 name="meshpass-linux-$arch"
 pins="$GITHUB_ACTION_PATH/release.txt"
 version="$(sed -n 's/^version //p' "$pins")"
 sha256="$(sed -n "s/^\([0-9a-f]\{64\}\)  $name\.tar\.gz\$/\1/p" "$pins")"
 if [ -z "$version" ] || [ -z "$sha256" ]; then
-  fail "This commit of the action pins no release: name the commit of a release, or a command with the input meshpass."
+  fail "This commit of the action does not pin a release. Use the commit of a release, or set the input meshpass to a command."
 fi
 
 folder="$RUNNER_TEMP/meshpass-$version"
 archive="$folder/$name.tar.gz"
 mkdir -p "$folder"
 curl --fail --silent --show-error --location --retry 3 --max-time 300 --output "$archive" \
-  "${RELEASES%/}/v$version/$name.tar.gz" || fail "Meshpass $version cannot be downloaded from $RELEASES."
+  "${RELEASES%/}/v$version/$name.tar.gz" || fail "Cannot download Meshpass $version from $RELEASES."
 if ! echo "$sha256  $archive" | sha256sum --check --strict --status; then
   rm -f "$archive"
-  fail "What was downloaded is not Meshpass $version: its SHA-256 is another than the pinned $sha256. Nothing of it was run."
+  fail "The download is not Meshpass $version: its SHA-256 differs from the pinned $sha256. Nothing was run."
 fi
 tar -xzf "$archive" -C "$folder" "$name/meshpass"
 rm -f "$archive"

@@ -13,9 +13,9 @@ import { ask } from './github.mjs';
 const MOST = 10_000_000;
 
 const { GITHUB_REPOSITORY: repository, GITHUB_SHA: sha, GITHUB_REF: ref, GITHUB_WORKSPACE: workspace } = process.env;
-if (!repository || !sha || !ref) throw new Error('This runs in a job of GitHub Actions.');
+if (!repository || !sha || !ref) throw new Error('This script must run in a GitHub Actions job.');
 const sarif = gzipSync(readFileSync(process.argv[2]));
-if (sarif.length > MOST) throw new Error(`The findings have ${sarif.length} bytes; GitHub takes ${MOST}.`);
+if (sarif.length > MOST) throw new Error(`The findings have ${sarif.length} bytes, but GitHub accepts at most ${MOST}.`);
 const answer = await ask('POST', `/repos/${repository}/code-scanning/sarifs`, {
   commit_sha: sha,
   ref,
@@ -23,9 +23,9 @@ const answer = await ask('POST', `/repos/${repository}/code-scanning/sarifs`, {
   tool_name: 'meshpass',
   ...(workspace && { checkout_uri: pathToFileURL(workspace).href }),
 });
-if (answer.status === 202) console.log('The findings are in code scanning.');
+if (answer.status === 202) console.log('Uploaded the findings to code scanning.');
 else if (answer.status === 403 || answer.status === 404)
   console.log(
-    `::warning title=Meshpass::Findings are not in code scanning (${answer.status}): the job needs security-events: write, and the repository code scanning. Pull requests from forks have neither.`,
+    `::warning title=Meshpass::Could not upload the findings to code scanning (${answer.status}): the job requires security-events: write, and the repository requires code scanning. Pull requests from forks have neither.`,
   );
-else throw new Error(`GitHub answers the upload of findings with ${answer.status}.`);
+else throw new Error(`GitHub responded to the upload of findings with ${answer.status}.`);

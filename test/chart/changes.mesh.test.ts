@@ -239,7 +239,7 @@ describe('the volume of the embedded store', () => {
       'keeps its size where its class says so',
       'chart-fixed',
       { size: '6Gi', storageClass: 'chart-fixed' },
-      'do not grow (allowVolumeExpansion)',
+      'does not support larger volumes (allowVolumeExpansion)',
     ],
     ['keeps its class', 'chart-grows', { size: '5Gi', storageClass: 'chart-fixed' }, 'database.embedded.storageClass'],
     ['keeps a class that is no longer given', 'chart-grows', { size: '5Gi' }, 'database.embedded.storageClass'],

@@ -37,9 +37,9 @@ describe('a first install', () => {
   it.each([
     [{ broker: { host: '' } }, 'broker.host: the public DNS name of the broker'],
     [{ edge: { host: '' } }, 'edge.host: the public DNS name of the edge'],
-    [{ access: { content: '' } }, 'access.content: the access file'],
-    [{ access: { content: '', configMap: 'files' } }, 'admission.services: the services'],
-    [{ access: { content: '' }, admission: { services: ['*.shop'] } }, 'access.content: the access file'],
+    [{ access: { content: '' } }, 'access.content: set the access file'],
+    [{ access: { content: '', configMap: 'files' } }, 'admission.services: list the services'],
+    [{ access: { content: '' }, admission: { services: ['*.shop'] } }, 'access.content: set the access file'],
     [{ admission: { services: ['shop'] } }, '/admission/services/0'],
     [{ admission: { services: ["a.b' + 'c.d"] } }, '/admission/services/0'],
   ])('names the missing or wrong value: %o', async (values, message) => {

@@ -67,7 +67,7 @@ it(
     expect(await flagsOf(true)).toContain(flag);
     expect(await flagsOf(false)).not.toContain(flag);
     const without = render(FIRST_INSTALL, { github: { appId: '', auditStream: true } });
-    await expect(without).rejects.toThrow('github.auditStream: needs github.appId');
+    await expect(without).rejects.toThrow('github.auditStream: requires github.appId');
   },
   BUILD_MS,
 );
@@ -131,7 +131,7 @@ describe('the namespace of the release', () => {
     'is not that of istiod',
     async () => {
       const rendering = render(FIRST_INSTALL, {}, ['--namespace', 'istio-system']);
-      await expect(rendering).rejects.toThrow('a namespace of its own');
+      await expect(rendering).rejects.toThrow('its own namespace');
     },
     BUILD_MS,
   );

@@ -68,7 +68,7 @@ describe.each(['bookworm', 'trixie'] as const)('on a clean Debian %s', (release)
   it('installs, and names each package that was missing', async () => {
     const installed = await installFeature(root, feature.folder, options());
     expect(installed).toMatchObject({ code: 0 });
-    expect(installed.stdout).toContain('installing what is missing: curl libatomic1');
+    expect(installed.stdout).toContain('installing missing packages: curl libatomic1');
     expect(installed.stdout).toContain('downloading http://127.0.0.1');
     expect(await asUser(root, 'meshpass', '--version')).toMatchObject({
       code: 0,
@@ -151,7 +151,7 @@ describe('the installer refuses', () => {
     const musl = join(root, 'lib/ld-musl-x86_64.so.1');
     writeFileSync(musl, '');
     await withGetconf('echo "getconf: GNU_LIBC_VERSION: unknown variable" >&2; exit 1', () =>
-      expectRefused('This image has musl'),
+      expectRefused('This image uses musl'),
     );
     rmSync(musl);
   });
@@ -161,7 +161,7 @@ describe('the installer refuses', () => {
       expectRefused(`has glibc 2.28. Use an image with glibc ${feature.glibc} or later`),
     ));
 
-  it('a download that fails', () => expectRefused('cannot be downloaded'));
+  it('a download that fails', () => expectRefused('Cannot download'));
 
   it('an archive with another SHA-256: nothing is installed', async () => {
     const served = await newRoot('bookworm', 'served');
@@ -186,7 +186,7 @@ describe('the installer refuses', () => {
     const command = join(root, 'usr/local/bin/meshpass');
     writeFileSync(command, 'mine');
     const refused = await installFeature(root, feature.folder, options());
-    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('is not of this Feature') });
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('does not belong to this Feature') });
     expect(statSync(command).size).toBe(4);
     rmSync(command);
   });

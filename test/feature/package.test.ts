@@ -102,7 +102,7 @@ describe('the package', () => {
 
   it('is not built without the archive of a processor', () => {
     const options = { archives: work, arches: ['x64'] as const, output: join(work, 'none') };
-    expect(() => buildFeature(options)).toThrow('is not there: build it first');
+    expect(() => buildFeature(options)).toThrow('does not exist: build it first');
   });
 });
 

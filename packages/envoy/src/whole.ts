@@ -48,7 +48,7 @@ function indexNames(checked: readonly Checked[], refuse: Refuse): ReadonlyMap<st
   const sockets = new Map<string, string>();
   for (const one of checked) {
     const key = `${one.kind.list} ${one.name}`;
-    if (byName.has(key)) refuse(one.resource, 'name', 'another resource has this name');
+    if (byName.has(key)) refuse(one.resource, 'name', 'another resource already has this name');
     byName.set(key, one);
     const socket = one.kind.list === 'listeners' ? socketOf(one.message) : undefined;
     if (socket === undefined) continue;

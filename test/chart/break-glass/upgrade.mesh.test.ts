@@ -8,7 +8,7 @@ const NAMESPACE = 'chart-break-glass';
 const GRANTS = 'grants: {a: {who: [{user: ann}], to: [{service: orders.shop, port: 80}]}}\n';
 const NOBODY = `${GRANTS}operators: {session: 30m, viewer: []}\n`;
 const SOMEBODY = `${GRANTS}operators: {serviceAccounts: [{serviceAccount: ci/deployer, roles: [operator]}]}\n`;
-const REFUSED = 'nobody could operate Meshpass. Set breakGlass.enabled: true for this upgrade';
+const REFUSED = 'so Meshpass would have no operators. Set breakGlass.enabled: true for this upgrade';
 
 let lab: Lab;
 let api: ApiServer;

@@ -45,7 +45,7 @@ it(
     };
     const grants = 'grants: {a: {who: [{user: ann}], to: [{service: orders.shop, port: 80}]}}\n';
     const operators = 'operators: {serviceAccounts: [{serviceAccount: ci/deployer, roles: [operator]}]}\n';
-    const hint = 'not one that was applied by plan. Where one was, copy its "operators"';
+    const hint = 'not one that was applied by plan. If one was, also copy its "operators"';
     expect(await notes(grants)).toContain(hint);
     expect(await notes(grants + operators)).not.toContain(hint);
     expect(await notes(grants, 'breakGlass.enabled=true')).not.toContain(hint);

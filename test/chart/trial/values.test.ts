@@ -67,7 +67,7 @@ describe('it is refused', () => {
   });
 
   it.each([PRODUCTION, FIRST_INSTALL])('beside the values of %s', async (file) => {
-    await expect(render(file, TRIAL)).rejects.toThrow('trial.enabled: a trial believes a stand-in for GitHub');
+    await expect(render(file, TRIAL)).rejects.toThrow('trial.enabled: a trial trusts a stand-in for GitHub');
   });
 
   it('without a service, and with a path that the access file would read as a pattern', async () => {

@@ -31,5 +31,5 @@ trap 'meshpass_goodbye; exit 0' TERM
 
 # The agent writes the names of services. Where the remote user has no sudo, the file becomes theirs.
 if [ "$meshpass_by_name" = true ] && [ "$meshpass_remote_user" != root ] && [ "$(id -u)" = 0 ] && ! command -v sudo >/dev/null; then
-  chown "$meshpass_remote_user" /etc/hosts || echo "meshpass: /etc/hosts cannot be given to $meshpass_remote_user" >&2
+  chown "$meshpass_remote_user" /etc/hosts || echo "meshpass: cannot change the owner of /etc/hosts to $meshpass_remote_user" >&2
 fi

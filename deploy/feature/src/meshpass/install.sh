@@ -30,28 +30,28 @@ read_options() {
   # They are written into a script that the shell reads.
   case $broker in
     '') ;;
-    *[!A-Za-z0-9.:/_~-]*) fail "The option broker must be a URL as https://broker.example.com." ;;
+    *[!A-Za-z0-9.:/_~-]*) fail "The option broker must be a URL such as https://broker.example.com." ;;
     https://?*) ;;
     *) fail "The option broker must begin with https://." ;;
   esac
   case $autostart in true | false) ;; *) fail "The option autostart must be true or false." ;; esac
   case $by_name in true | false) ;; *) fail "The option byName must be true or false." ;; esac
   case $mirror in http://?* | https://?*) ;; *) fail "The option mirror must be a URL." ;; esac
-  case $remote_user in '' | -* | *[!A-Za-z0-9._-]*) fail "The remote user has a name that is not supported: $remote_user" ;; esac
+  case $remote_user in '' | -* | *[!A-Za-z0-9._-]*) fail "The name of the remote user is not supported: $remote_user" ;; esac
   case ${VERSION:-latest} in
     latest | "$RELEASE") ;;
-    *) fail "This version of the Feature installs Meshpass $RELEASE, whose digests it carries. For another release, name it in devcontainer.json: \"ghcr.io/meshpass/features/meshpass:${VERSION}\"." ;;
+    *) fail "This version of the Feature only installs Meshpass $RELEASE, whose digests it contains. For a different release, set it in devcontainer.json: \"ghcr.io/meshpass/features/meshpass:${VERSION}\"." ;;
   esac
 }
 
 read_machine() {
-  [ "$(id -u)" = 0 ] || fail "install.sh must run as root, as tools for dev containers run it."
+  [ "$(id -u)" = 0 ] || fail "install.sh must run as root, as dev container tools run it."
   case $(uname -m) in
     x86_64) arch=x64 sha256=$SHA256_X64 glibc=$GLIBC_X64 ;;
     aarch64 | arm64) arch=arm64 sha256=$SHA256_ARM64 glibc=$GLIBC_ARM64 ;;
-    *) fail "There is no Meshpass for the processor $(uname -m): only for x86_64 and aarch64." ;;
+    *) fail "Meshpass is not available for the processor $(uname -m), only for x86_64 and aarch64." ;;
   esac
-  [ -n "$sha256" ] || fail "This build of the Feature has no release for $arch."
+  [ -n "$sha256" ] || fail "This build of the Feature does not contain a release for $arch."
 }
 
 # At least the glibc that Node.js and Envoy were built for. musl is no glibc: the programs would not even start.
@@ -62,9 +62,9 @@ check_libc() {
     'glibc '*) ;;
     *)
       for musl in /lib/ld-musl-*; do
-        [ ! -e "$musl" ] || fail "This image has musl instead of glibc (Alpine Linux, for example), and Envoy needs glibc. $advice"
+        [ ! -e "$musl" ] || fail "This image uses musl instead of glibc (Alpine Linux, for example), but Envoy requires glibc. $advice"
       done
-      fail "This image has no glibc that can be found (getconf GNU_LIBC_VERSION). $advice"
+      fail "Cannot find glibc in this image (getconf GNU_LIBC_VERSION). $advice"
       ;;
   esac
   found=${found#glibc }
@@ -102,9 +102,9 @@ complete_system() {
     ldconfig -p 2>/dev/null | grep -qF "$library " || packages="$packages $(package_of "$library")"
   done
   [ -n "$packages" ] || return 0
-  echo "meshpass: installing what is missing:$packages"
+  echo "meshpass: installing missing packages:$packages"
   # shellcheck disable=SC2086 # a list of names
-  install_packages $packages || fail "These packages are missing and cannot be installed here:$packages. Add them to the image, before this Feature."
+  install_packages $packages || fail "Cannot install these missing packages here:$packages. Add them to the image before this Feature."
 }
 
 package_of() {
@@ -112,7 +112,7 @@ package_of() {
     libatomic.so.1) if has apt-get; then echo libatomic1; else echo libatomic; fi ;;
     libstdc++.so.6) if has apt-get; then echo libstdc++6; else echo libstdc++; fi ;;
     libgcc_s.so.1) if has apt-get; then echo libgcc-s1; else echo libgcc; fi ;;
-    *) fail "This image has no $1." ;;
+    *) fail "This image does not contain $1." ;;
   esac
 }
 
@@ -142,14 +142,14 @@ install_release() {
   file=meshpass-linux-$arch.tar.gz
   url=$mirror/v$RELEASE/$file
   echo "meshpass: downloading $url"
-  download "$url" "$work/$file" || fail "$url cannot be downloaded. Where GitHub cannot be reached, set the option mirror."
+  download "$url" "$work/$file" || fail "Cannot download $url. If GitHub is not reachable, set the option mirror."
   actual=$(sha256sum "$work/$file" | cut -d ' ' -f 1)
-  [ "$actual" = "$sha256" ] || fail "$url has the SHA-256 $actual, and $sha256 is pinned. Nothing was installed."
+  [ "$actual" = "$sha256" ] || fail "$url has the SHA-256 $actual, but $sha256 is pinned. Nothing was installed."
   rm -rf "$FOLDER.new"
   mkdir -p "$FOLDER.new"
   tar -xzf "$work/$file" -C "$FOLDER.new" --strip-components=1 --no-same-owner
-  "$FOLDER.new/meshpass" --version >/dev/null || fail "meshpass cannot be run in this image; nothing was installed."
-  "$FOLDER.new/envoy" --version >/dev/null || fail "Envoy cannot be run in this image; nothing was installed."
+  "$FOLDER.new/meshpass" --version >/dev/null || fail "Cannot run meshpass in this image. Nothing was installed."
+  "$FOLDER.new/envoy" --version >/dev/null || fail "Cannot run Envoy in this image. Nothing was installed."
   echo "$sha256" >"$FOLDER.new/sha256"
   rm -rf "$FOLDER"
   mv "$FOLDER.new" "$FOLDER"
@@ -186,7 +186,7 @@ read_options
 read_machine
 check_libc
 if [ -e "$COMMAND" ] && [ "$(readlink "$COMMAND")" != "$FOLDER/command" ]; then
-  fail "$COMMAND is there already, and is not of this Feature. Remove it from the image."
+  fail "$COMMAND already exists and does not belong to this Feature. Remove it from the image."
 fi
 complete_system
 installed || install_release

@@ -8,10 +8,10 @@
 if [ "$meshpass_autostart" != true ]; then
   echo "meshpass: not started (autostart is false); start it with: meshpass up"
 elif [ -n "${ACTIONS_ID_TOKEN_REQUEST_URL:-}" ]; then
-  echo "meshpass: this is a prebuild, which gets no identity; nothing is started"
+  echo "meshpass: not started, because this is a prebuild, which does not get an identity"
 elif [ -z "$meshpass_broker" ] && [ -z "${MESHPASS_BROKER:-}" ]; then
-  echo "meshpass: not started, because no broker is set: give the Feature its option broker, or set MESHPASS_BROKER" >&2
+  echo "meshpass: not started, because no broker is set; set the option broker of the Feature, or MESHPASS_BROKER" >&2
 else
-  /usr/local/lib/meshpass/command up || echo "meshpass: not started; what is wrong says: meshpass doctor" >&2
+  /usr/local/lib/meshpass/command up || echo "meshpass: not started; run meshpass doctor to see why" >&2
 fi
 exit 0

@@ -62,8 +62,8 @@ The text of the access file, for a block of YAML. YAML ends lines not only at a 
 continue as an object of its own, with all the rights of the user who installs the chart.
 */}}
 {{- define "meshpass.access" -}}
-{{- $text := required "access.content: the access file (--set-file access.content=access.yaml), or access.configMap" .Values.access.content | replace "\r\n" "\n" -}}
-{{- if regexMatch "[\\r\\x{85}\\x{2028}\\x{2029}]" $text }}{{ fail "access.content: lines must end with a line feed; there is another end of a line in it (CR, NEL, LS or PS)" }}{{ end -}}
+{{- $text := required "access.content: set the access file (--set-file access.content=access.yaml), or set access.configMap" .Values.access.content | replace "\r\n" "\n" -}}
+{{- if regexMatch "[\\r\\x{85}\\x{2028}\\x{2029}]" $text }}{{ fail "access.content: lines must end with a line feed, but the file contains a different line break (CR, NEL, LS or PS)" }}{{ end -}}
 {{- $text -}}
 {{- end }}
 
@@ -77,7 +77,7 @@ Under `helm template`, and so under Argo CD, the chart cannot look anything up: 
 {{- $text := $.Values.access.content | default "" -}}
 {{- with $.Values.access.configMap }}{{ $text = dig "data" "access.yaml" "" (lookup "v1" "ConfigMap" $.Release.Namespace .) }}{{ end -}}
 {{- if and (contains "MESHPASS_OPERATOR_TOKEN_FILE" (toJson .)) (not (include "meshpass.givesRoles" $text)) -}}
-{{- fail (printf "breakGlass.enabled: this upgrade removes the operator token (Secret %s), and the access file gives nobody a role, so that nobody could operate Meshpass. Set breakGlass.enabled: true for this upgrade, then give operators roles in the access file, sign in (docs/install/operators.md), and take it away. %s" $.Values.keys.secret (include "meshpass.onlyThisFile" .)) -}}
+{{- fail (printf "breakGlass.enabled: this upgrade removes the operator token (Secret %s), and the access file does not assign any roles, so Meshpass would have no operators. Set breakGlass.enabled: true for this upgrade, assign roles to operators in the access file, sign in (docs/install/operators.md), then set it back to false. %s" $.Values.keys.secret (include "meshpass.onlyThisFile" .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -85,7 +85,7 @@ Under `helm template`, and so under Argo CD, the chart cannot look anything up: 
 
 {{/* Advice if the access file of the values is not the one in force. */}}
 {{- define "meshpass.onlyThisFile" -}}
-The chart sees only the access file of its values, not one that was applied by plan. Where one was, copy its "operators" (and the "trust" that they name) into the file of the values, too: the broker does not use that file any more
+The chart sees only the access file of its values, not one that was applied by plan. If one was, also copy its "operators" (and the "trust" that they refer to) into the file in the values: the broker no longer uses the applied file
 {{- end }}
 
 {{/* "true" if an access file gives a person or a ServiceAccount a role. */}}

@@ -50,7 +50,7 @@ The text with one expression in the place of another, which must be in it: a fil
 installed as it is. Arguments: text, old, new.
 */}}
 {{- define "meshpass.set" -}}
-{{- if not (contains .old .text) }}{{ fail (printf "this chart is damaged: %q is not in its files" .old) }}{{ end -}}
+{{- if not (contains .old .text) }}{{ fail (printf "this chart is damaged: its files do not contain %q" .old) }}{{ end -}}
 {{- .text | replace .old .new -}}
 {{- end }}
 
@@ -58,18 +58,18 @@ installed as it is. Arguments: text, old, new.
 {{- define "meshpass.services" -}}
 {{- $services := .Values.admission.services -}}
 {{- if not $services -}}
-{{- if not (or .Values.access.content .Values.access.configMap) }}{{ fail "access.content: the access file (--set-file access.content=access.yaml), or access.configMap" }}{{ end -}}
+{{- if not (or .Values.access.content .Values.access.configMap) }}{{ fail "access.content: set the access file (--set-file access.content=access.yaml), or set access.configMap" }}{{ end -}}
 {{- $access := .Values.access.content | fromYaml -}}
-{{- if or (not $access.grants) $access.include }}{{ fail "admission.services: the services that access files may ever grant, such as orders.shop or *.preview-*" }}{{ end -}}
+{{- if or (not $access.grants) $access.include }}{{ fail "admission.services: list the services that access files may grant, such as orders.shop or *.preview-*" }}{{ end -}}
 {{- range $name, $grant := $access.grants -}}
 {{- range $grant.to -}}
-{{- if not .service }}{{ fail (printf "admission.services: the services that access files may ever grant, because grant %s selects some by label or pattern" $name) }}{{ end -}}
+{{- if not .service }}{{ fail (printf "admission.services: list the services that access files may grant, because grant %s selects some by label or pattern" $name) }}{{ end -}}
 {{- $services = append $services .service -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- range $services -}}
-{{- if not (regexMatch "^[a-z0-9*-]+[.][a-z0-9*-]+$" .) }}{{ fail (printf "admission.services: %q is not SERVICE.NAMESPACE" .) }}{{ end -}}
+{{- if not (regexMatch "^[a-z0-9*-]+[.][a-z0-9*-]+$" .) }}{{ fail (printf "admission.services: %q is not in the form SERVICE.NAMESPACE" .) }}{{ end -}}
 {{- end -}}
 ['{{ $services | uniq | sortAlpha | join "', '" }}']
 {{- end }}

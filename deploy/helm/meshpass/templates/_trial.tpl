@@ -60,14 +60,14 @@ grants:
   (list "kubernetes.enabled" .Values.kubernetes.enabled)
   (list "gitops" .Values.gitops) -}}
 {{- range $own -}}
-{{- if last . }}{{ fail (printf "trial.enabled: a trial believes a stand-in for GitHub, so it never runs with the values of a real installation. Remove %s, or trial.enabled" (first .)) }}{{ end -}}
+{{- if last . }}{{ fail (printf "trial.enabled: a trial trusts a stand-in for GitHub, so it cannot use the values of a real installation. Remove %s, or trial.enabled" (first .)) }}{{ end -}}
 {{- end -}}
-{{- if ne .Values.github.api "https://api.github.com" }}{{ fail "trial.enabled: a trial has an API of its own. Remove github.api, or trial.enabled" }}{{ end -}}
+{{- if ne .Values.github.api "https://api.github.com" }}{{ fail "trial.enabled: a trial uses its own API. Remove github.api, or trial.enabled" }}{{ end -}}
 {{- $isTrial := lookup "v1" "ConfigMap" .Release.Namespace "meshpass-insecure-trial" -}}
 {{- if not $isTrial -}}
-{{- if lookup "rbac.authorization.k8s.io/v1" "ClusterRoleBinding" "" "meshpass-broker" }}{{ fail "trial.enabled: ClusterRoleBinding meshpass-broker is of a real installation, which a trial would take over and remove. Use another cluster, or remove it first (docs/install/removal.md)" }}{{ end -}}
+{{- if lookup "rbac.authorization.k8s.io/v1" "ClusterRoleBinding" "" "meshpass-broker" }}{{ fail "trial.enabled: ClusterRoleBinding meshpass-broker belongs to a real installation, which a trial would take over and remove. Use another cluster, or remove it first (docs/install/removal.md)" }}{{ end -}}
 {{- range list (list "apps/v1" "Deployment" "meshpass-broker") (list "v1" "PersistentVolumeClaim" "meshpass-data") (list "v1" "ConfigMap" "meshpass-audit-checkpoint") -}}
-{{- if lookup (index . 0) (index . 1) $.Release.Namespace (index . 2) }}{{ fail (printf "trial.enabled: %s %s is of a real installation in namespace %s, which a trial would take over and remove. Use another cluster, or remove it first (docs/install/removal.md)" (index . 1) (index . 2) $.Release.Namespace) }}{{ end -}}
+{{- if lookup (index . 0) (index . 1) $.Release.Namespace (index . 2) }}{{ fail (printf "trial.enabled: %s %s belongs to a real installation in namespace %s, which a trial would take over and remove. Use another cluster, or remove it first (docs/install/removal.md)" (index . 1) (index . 2) $.Release.Namespace) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

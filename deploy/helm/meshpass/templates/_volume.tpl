@@ -8,16 +8,16 @@ Refuses what Kubernetes would refuse of the claim that is there: another class, 
 {{- $class := .spec.storageClassName | default "" -}}
 {{- /* Once it is set, it cannot be omitted: Helm would remove it. */ -}}
 {{- $given := dig "annotations" "meshpass.dev/storage-class" "" .metadata -}}
-{{- $keep := printf "the volume meshpass-data is of the class %q, and Kubernetes lets nobody change that. Set database.embedded.storageClass to it again, or move to PostgreSQL (database.secret)" $class -}}
+{{- $keep := printf "the volume meshpass-data uses the StorageClass %q, which cannot be changed in Kubernetes. Set database.embedded.storageClass back to it, or move to PostgreSQL (database.secret)" $class -}}
 {{- if and $wanted.storageClass (ne $wanted.storageClass $class) }}{{ fail (printf "database.embedded.storageClass: %s" $keep) }}{{ end -}}
 {{- if and $given (not $wanted.storageClass) }}{{ fail (printf "database.embedded.storageClass: %s" $keep) }}{{ end -}}
 {{- $size := .spec.resources.requests.storage -}}
 {{- $now := include "meshpass.bytes" $size | float64 -}}
 {{- $then := include "meshpass.bytes" $wanted.size | float64 -}}
-{{- if lt $then $now }}{{ fail (printf "database.embedded.size: %s is less than the volume meshpass-data has (%s), and Kubernetes makes none smaller. Set %s or more" $wanted.size $size $size) }}{{ end -}}
+{{- if lt $then $now }}{{ fail (printf "database.embedded.size: %s is smaller than the volume meshpass-data (%s), and Kubernetes cannot shrink volumes. Set %s or more" $wanted.size $size $size) }}{{ end -}}
 {{- if gt $then $now -}}
 {{- $found := lookup "storage.k8s.io/v1" "StorageClass" "" $class -}}
-{{- if not (dig "allowVolumeExpansion" false $found) }}{{ fail (printf "database.embedded.size: volumes of the StorageClass %q do not grow (allowVolumeExpansion). Set %s again, or move to PostgreSQL (database.secret)" $class $size) }}{{ end -}}
+{{- if not (dig "allowVolumeExpansion" false $found) }}{{ fail (printf "database.embedded.size: the StorageClass %q does not support larger volumes (allowVolumeExpansion). Set it back to %s, or move to PostgreSQL (database.secret)" $class $size) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -37,7 +37,7 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
   if (custom?.refuses)
     return {
       allowed: false,
-      reason: `refused by ${formatRule(custom.policy, custom.rule)}, whose authorizer is not asked`,
+      reason: `refused by ${formatRule(custom.policy, custom.rule)}, whose authorizer is not consulted`,
       ...custom,
     };
   const denied = deciding('DENY');
@@ -49,7 +49,7 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
     return { allowed: false, reason: `no rule of ${names.join(', ')}${more} allows it` };
   }
   if (custom) {
-    const reason = `left to an authorizer by ${formatRule(custom.policy, custom.rule)}`;
+    const reason = `delegated to an authorizer by ${formatRule(custom.policy, custom.rule)}`;
     return { allowed: false, reason, ...custom, undecided: true };
   }
   return { allowed: false, reason: 'its mutual TLS or its token does not meet the requirements of this port' };

@@ -190,5 +190,5 @@ const NOT_HTTP: PortPolicy = {
   key: 'not-http',
   allowed: NEVER,
   policies: () => [],
-  closed: 'the port is declared to speak HTTP, and the call is not HTTP',
+  closed: 'the port is declared as HTTP, but the call is not HTTP',
 };

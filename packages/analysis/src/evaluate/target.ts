@@ -75,12 +75,12 @@ function ofService(view: MeshView, host: string, port: number | undefined): read
     const known = services.map(({ metadata }) => `${metadata.name}.${metadata.namespace}`);
     throw new MeshpassError(
       'usage',
-      `There is no Service ${name}.${namespace ?? '?'}${didYouMean(`${name}.${namespace}`, known)}.`,
+      `The Service ${name}.${namespace ?? '?'} does not exist${didYouMean(`${name}.${namespace}`, known)}.`,
     );
   }
   const ports = (service.spec.ports ?? []).map((one) => one.port);
   if (port === undefined && ports.length !== 1)
-    throw new MeshpassError('usage', `${name}.${namespace} has the ports ${ports.join(', ')}: specify one.`);
+    throw new MeshpassError('usage', `${name}.${namespace} has the ports ${ports.join(', ')}. Specify one.`);
   const wanted = port ?? ports[0]!;
   if (!ports.includes(wanted))
     throw new MeshpassError('usage', `${name}.${namespace} has no port ${wanted}, only ${ports.join(', ') || 'none'}.`);
@@ -92,7 +92,7 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
   const workload = view.workloads.find((one) => one.namespace === namespace && one.name === name);
   if (!workload) {
     const known = view.workloads.map((one) => `${one.namespace}/${one.name}`);
-    throw new MeshpassError('usage', `There is no workload ${place}${didYouMean(place, known)}.`);
+    throw new MeshpassError('usage', `The workload ${place} does not exist${didYouMean(place, known)}.`);
   }
   if (port === undefined) throw new MeshpassError('usage', `${place}: specify a port of the workload.`);
   const at = { name: `${place}:${port}`, authority: `${name}.${namespace}` };

@@ -22,7 +22,7 @@ export const SUPPRESSION_RULES = [
     code: 'MP001',
     name: 'suppression-incomplete',
     severity: 'error',
-    title: 'A suppression has no codes, end date or reason, and has no effect',
+    title: 'A suppression lacks a code, end date or reason, so it has no effect',
     fix: 'Write `ignore MP201 until 2027-03-31: WHY`. The reason is for the person who reviews it on that date.',
   },
   {
@@ -30,14 +30,14 @@ export const SUPPRESSION_RULES = [
     name: 'suppression-expired',
     severity: 'error',
     title: 'A suppression has expired',
-    fix: 'Fix the finding, or review the decision and set another date.',
+    fix: 'Fix the finding, or review the decision and set a new date.',
   },
   {
     code: 'MP003',
     name: 'suppression-unknown-rule',
     severity: 'warning',
     title: 'A suppression names a rule that does not exist',
-    fix: `Use a code of ${pageUrl('docs/lint.md')}.`,
+    fix: `Use a code from ${pageUrl('docs/lint.md')}.`,
   },
   {
     code: 'MP004',
@@ -113,7 +113,7 @@ function read(text: string, now: number): Omit<Suppression, 'place' | 'reaches'>
     reason: reason.trim(),
   };
   const missing = [
-    ...(given.codes.length === 0 ? ['the code of a rule'] : []),
+    ...(given.codes.length === 0 ? ['a rule code'] : []),
     ...(isDay(until) ? [] : ['a day (until YYYY-MM-DD)']),
     ...(given.reason.length < SHORTEST_REASON ? ['a reason after a colon'] : []),
   ];

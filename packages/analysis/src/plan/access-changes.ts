@@ -56,7 +56,7 @@ const WHOLE: ReadonlySet<string> = new Set(['grants.*.during']);
  * trust: {codespaces: {organization: acme}}
  * grants:
  *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}], ttl: ${ttl}}`, 'access.yaml');
- * accessChanges(file('10m'), file('1h')).map(({ says }) => says); // => ['dev changes: ttl 1h, 10m before']
+ * accessChanges(file('10m'), file('1h')).map(({ says }) => says); // => ['dev changes: ttl 1h, previously 10m']
  * ```
  */
 export function accessChanges(before: Access, after: Access): readonly AccessChange[] {

@@ -91,7 +91,7 @@ function holds(what: string): Sentence {
 function reasonChanges(denied: (grant: string) => string): Sentence {
   return ({ path, before, after }) => {
     const [was, is] = [before, after] as Denial[];
-    return `${describeWho(is!)} is denied ${denied(path[1]!)} for the reason "${is!.reason ?? ''}", "${was!.reason ?? ''}" before`;
+    return `${describeWho(is!)} is denied ${denied(path[1]!)} for the reason "${is!.reason ?? ''}", previously "${was!.reason ?? ''}"`;
   };
 }
 
@@ -137,10 +137,10 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
     (power, grant) => `the Kubernetes roles of ${grant} may no longer allow ${power}`,
   ),
   'grants.*.during': ({ path, before, after }) =>
-    `${path[1]} is open ${valueWords('grants.*.during', after)}, ${valueWords('grants.*.during', before)} before`,
+    `${path[1]} is open ${valueWords('grants.*.during', after)}, previously ${valueWords('grants.*.during', before)}`,
   'grants.*.approval': ({ path }, { was, is }) => {
     const needed = (grant: Grant | undefined) => (grant?.approval ? describeApproval(grant.approval) : 'no approval');
-    return `${path[1]} needs ${needed(is)}, ${needed(was)} before`;
+    return `${path[1]} requires ${needed(is)}, previously ${needed(was)}`;
   },
   'grants.*.approval.by': may('approve'),
   'grants.*.approval.emergency': comes(
@@ -154,7 +154,7 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
   'operators.serviceAccounts.*.roles': ({ does, path, before, after }) =>
     `ServiceAccount ${path[2]} ${does} the role ${after ?? before}`,
   'operators.session': ({ field, before, after }) =>
-    `how operators sign in changes: sessions last ${valueWords(field, after)} at most, ${valueWords(field, before)} before`,
+    `how operators sign in changes: sessions last at most ${valueWords(field, after)}, previously ${valueWords(field, before)}`,
   'operators.deviceFlow': ({ after }) =>
     `how operators sign in changes: ID tokens without a nonce are ${after ? 'accepted' : 'refused'} from now on`,
   'trust.codespaces': holds('trust'),
@@ -165,16 +165,16 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
   },
   'approvals.webhooks.*': ({ does, path, before, after }) => {
     const { url, speaksFor } = (after ?? before) as { readonly url: string; readonly speaksFor: string };
-    return `webhook ${path[2]} (for people of ${speaksFor}, at ${url}) ${does} the right to answer requests for approval`;
+    return `webhook ${path[2]} (for people of ${speaksFor}, at ${url}) ${does} the right to answer approval requests`;
   },
 };
 
-/** Generic sentence for a change that has no specific one: `dev changes: ttl 1h, 10m before`. */
+/** Generic sentence for a change that has no specific one: `dev changes: ttl 1h, previously 10m`. */
 function general({ does, path, field, before, after }: Difference): string {
   const [subject, ...members] = subjectOf(path);
   const member = members.join('.');
   if (does !== 'changes') return `${subject} ${does} ${member} ${valueWords(field, after ?? before)}`;
-  return `${subject} changes: ${member} ${valueWords(field, after)}, ${valueWords(field, before)} before`;
+  return `${subject} changes: ${member} ${valueWords(field, after)}, previously ${valueWords(field, before)}`;
 }
 
 /** Returns the subject of a change, and the path of the changed field. */

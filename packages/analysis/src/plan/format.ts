@@ -54,7 +54,7 @@ function meaning({ reach, changes = [] }: Shown): readonly string[] {
 /** Lists caveats about the changes. */
 function remarks({ changes }: Shown): readonly string[] {
   if (changes) return [];
-  return ['Not shown: changes of the file other than calls. To see them, pass the file in force (--from).'];
+  return ['Not shown: changes to the file other than calls. To see them, pass the file in force (--from).'];
 }
 
 function conclusion(plan: Shown): string {

@@ -52,7 +52,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
           calls: diagram.minus(wanted, lets),
           sentence: ({ what }) =>
             works
-              ? `a part of grant ${grant.name} is refused: ${what}`
+              ? `part of grant ${grant.name} is refused: ${what}`
               : `grant ${grant.name} does not work: ${what} is refused`,
           source: `${target.target.place.file}:${target.target.place.line}`,
         };

@@ -6,7 +6,7 @@ import { type AnalysisContext, type GrantedPort, serviceOf } from './context.ts'
 import type { Finding } from './finding.ts';
 
 /** Start of a note about ports without a proof. */
-export const NOTHING_PROVEN = 'nothing is proven of';
+export const NOTHING_PROVEN = 'nothing is proven about';
 
 /**
  * For granted ports, creates one finding per grant and reason, which prevents the change. For other ports, creates one
@@ -51,7 +51,7 @@ function ofGrant({ grant: { grant }, target }: GrantedPort, reason: string): Fin
   return {
     kind: 'not-known',
     grant: grant.name,
-    message: `it is not known whether grant ${grant.name} works on ${serviceOf(target)}, nor who else reaches it`,
+    message: `it is not known whether grant ${grant.name} works on ${serviceOf(target)}, or who else reaches it`,
     example: `${grantNamespace(grant.name)}/any account: ${call}`,
     because: `${reason}; granted at ${place.file}:${place.line}`,
   };

@@ -96,7 +96,7 @@ function withPort(host: string, port: number | undefined): string {
 }
 
 /**
- * Formats `calls of orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`, without a
+ * Formats `calls to orders.shop... go to ledger.shop..., which is outside grant dev (access.yaml:12): ...`, without a
  * full stop.
  */
 export function describeOutside({ grant, called, to, does }: RouteOutside): string {
@@ -105,10 +105,10 @@ export function describeOutside({ grant, called, to, does }: RouteOutside): stri
   const from = listed(called);
   switch (does) {
     case 'not mirrored':
-      return `calls of ${from} are mirrored to ${which}: those of a Codespace are not mirrored`;
+      return `calls to ${from} are mirrored to ${which}: calls from a Codespace are not mirrored`;
     case 'closed':
-      return `connections to ${from} go to ${which}: those of a Codespace are refused`;
+      return `connections to ${from} go to ${which}: connections from a Codespace are refused`;
     case 'refused':
-      return `calls of ${from} go to ${which}: a Codespace on this route is refused with agent_route_not_granted`;
+      return `calls to ${from} go to ${which}: a Codespace on this route is refused with agent_route_not_granted`;
   }
 }

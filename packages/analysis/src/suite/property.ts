@@ -72,7 +72,7 @@ export function show(
   const looked =
     covered.length +
     context.unknown.filter(({ endpoint }) => endpoint.services.some((one) => isMeant(property, one))).length;
-  if (looked === 0) return { passed: false, said: 'it covers no port of the mesh, so it proves nothing' };
+  if (looked === 0) return { passed: false, said: 'it does not cover any port in the mesh, so it proves nothing' };
   return { passed: true, said: `${property.expect} for every such call at ${looked} ports` };
 }
 

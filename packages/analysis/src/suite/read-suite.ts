@@ -74,7 +74,7 @@ export interface PolicySuite {
 
 const text = z.string().min(1).max(1024);
 const expect = z.enum(['allowed', 'refused']);
-const workload = text.regex(/^[a-z0-9-]+\/(?:\*|[a-z0-9.-]+)$/, 'write NAMESPACE/ACCOUNT');
+const workload = text.regex(/^[a-z0-9-]+\/(?:\*|[a-z0-9.-]+)$/, 'expected NAMESPACE/ACCOUNT');
 const one = z
   .strictObject({
     login: text.optional(),

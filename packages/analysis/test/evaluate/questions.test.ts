@@ -55,7 +55,7 @@ describe('can-i', () => {
   });
   it.each([
     ['orders.shop:81', /no port 81, only 80, 5432, 7002/],
-    ['orders.shop', /80, 5432, 7002: specify one/],
+    ['orders.shop', /80, 5432, 7002\. Specify one/],
     ['order.shop:80', /did you mean "orders.shop"/],
     ['shop/order:80', /did you mean "shop\/orders"/],
     ['http://orders', /expected SERVICE.NAMESPACE:PORT/],

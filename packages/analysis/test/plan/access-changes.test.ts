@@ -36,7 +36,7 @@ describe('accessChanges describes holders', () => {
       'a changed reason alone',
       `deny: [{user_id: 5, reason: left}]\n${fileWith({})}`,
       `deny: [{user_id: 5}]\n${fileWith({})}`,
-      ['user id 5 is denied every grant and every role for the reason "", "left" before'],
+      ['user id 5 is denied every grant and every role for the reason "", previously "left"'],
     ],
     [
       'a removed exception',
@@ -48,14 +48,14 @@ describe('accessChanges describes holders', () => {
       'the time',
       fileWith({}),
       fileWith({ more: 'during: [{days: [mon]}]' }),
-      ['dev is open only on mon (UTC), at any time before'],
+      ['dev is open only on mon (UTC), previously at any time'],
     ],
     [
       'an approval',
       fileWith({ more: 'approval: {by: {user_id: 5}}' }),
       fileWith({}),
       [
-        'dev needs no approval, approval by user id 5, at most 1h before',
+        'dev requires no approval, previously approval by user id 5, at most 1h',
         'user id 5 may no longer approve dev',
         'dev loses approval.for 1h',
         'dev loses approval.max 1h',
@@ -125,7 +125,7 @@ describe('accessChanges describes trust', () => {
       'a contact, which gives no access',
       file(SRE, { more: 'contact: a@acme.example\n' }),
       file(SRE, { more: 'contact: "#platform"\n' }),
-      ['- the access file changes: contact #platform, a@acme.example before'],
+      ['- the access file changes: contact #platform, previously a@acme.example'],
     ],
     [
       'a new contact',
@@ -149,7 +149,7 @@ describe('accessChanges describes trust', () => {
       file(`${SRE}, session: 8h, deviceFlow: true`),
       [
         '+ issuer okta, claim groups sre gains the role admin',
-        '+ how operators sign in changes: sessions last 8h at most, 1h before',
+        '+ how operators sign in changes: sessions last at most 8h, previously 1h',
         '+ how operators sign in changes: ID tokens without a nonce are accepted from now on',
       ],
     ],
@@ -173,15 +173,15 @@ describe('accessChanges describes trust', () => {
       file(SRE),
       file(SRE, { issuers: 'okta: {issuer: https://evil.test, audience: meshpass, signIn: {client: other}}' }),
       [
-        '+ issuer okta changes: issuer https://evil.test, https://acme.okta.com before',
-        '+ issuer okta changes: signIn.client other, cli before',
+        '+ issuer okta changes: issuer https://evil.test, previously https://acme.okta.com',
+        '+ issuer okta changes: signIn.client other, previously cli',
       ],
     ],
     [
       'another client with which operators sign in',
       file(SRE, { issuers: OKTA.replace('client: cli', 'client: cli, operatorClient: ops') }),
       file(SRE, { issuers: OKTA.replace('client: cli', 'client: cli, operatorClient: new, subjectType: public') }),
-      ['+ issuer okta changes: signIn.operatorClient new, ops before', '+ issuer okta gains signIn.subjectType public'],
+      ['+ issuer okta changes: signIn.operatorClient new, previously ops', '+ issuer okta gains signIn.subjectType public'],
     ],
     [
       'an audience of ID tokens',
@@ -194,14 +194,14 @@ describe('accessChanges describes trust', () => {
       file(SRE),
       file(SRE, { more: WEBHOOK }),
       [
-        '+ webhook chat (for people of github, at https://chat.example/x) gains the right to answer requests for approval',
+        '+ webhook chat (for people of github, at https://chat.example/x) gains the right to answer approval requests',
       ],
     ],
     [
       'a webhook that speaks for others',
       file(SRE, { more: WEBHOOK }),
       file(SRE, { more: WEBHOOK.replace('speaksFor: github', 'speaksFor: okta') }),
-      ['+ webhook chat changes: speaksFor okta, github before'],
+      ['+ webhook chat changes: speaksFor okta, previously github'],
     ],
   ])('is %s', (_, before, after, expected) => {
     expect(said(before, after)).toEqual(expected);
@@ -251,7 +251,7 @@ describe('accessChanges describes trust', () => {
       '### What it means\n\n- `issuer okta, claim groups all gains the role viewer`\n',
     );
     const { changes: _, ...withoutFrom } = plan;
-    expect(formatPlan(withoutFrom, 'text')).toContain('Not shown: changes of the file other than calls.');
+    expect(formatPlan(withoutFrom, 'text')).toContain('Not shown: changes to the file other than calls.');
   });
 });
 

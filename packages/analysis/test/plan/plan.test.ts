@@ -219,7 +219,7 @@ spec: {selector: {matchLabels: {app: orders}}, mtls: {mode: DISABLE}}`;
     expect(findings).toMatchObject([
       {
         kind: 'note',
-        message: 'a part of grant dev is refused: any method /admin on orders in shop, port 8080 (orders.shop:8080)',
+        message: 'part of grant dev is refused: any method /admin on orders in shop, port 8080 (orders.shop:8080)',
       },
     ]);
     expect(() => refuseUnsafe({ findings })).not.toThrow();

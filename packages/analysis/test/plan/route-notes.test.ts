@@ -56,7 +56,7 @@ describe('a route out of a grant', () => {
       {
         kind: 'note',
         grant: 'dev',
-        message: `calls of ${HOST} go to ledger.shop.svc.cluster.local:80, which is outside grant dev (access.yaml:3): a Codespace on this route is refused with agent_route_not_granted`,
+        message: `calls to ${HOST} go to ledger.shop.svc.cluster.local:80, which is outside grant dev (access.yaml:3): a Codespace on this route is refused with agent_route_not_granted`,
         example: `a call to ${HOST} on this route`,
         because: 'routed by VirtualService shop/routes (cluster.yaml:20)',
       },
@@ -80,8 +80,8 @@ describe('a route out of a grant', () => {
         ),
     ).findings.map(({ message }) => message);
     expect(messages).toEqual([
-      `calls of ${HOST} are mirrored to ledger.shop.svc.cluster.local:80, which is outside grant dev (access.yaml:3): those of a Codespace are not mirrored`,
-      'connections to db.shop.svc.cluster.local:5432 go to old-db.shop.svc.cluster.local:5432, which is outside grant dev (access.yaml:3): those of a Codespace are refused',
+      `calls to ${HOST} are mirrored to ledger.shop.svc.cluster.local:80, which is outside grant dev (access.yaml:3): calls from a Codespace are not mirrored`,
+      'connections to db.shop.svc.cluster.local:5432 go to old-db.shop.svc.cluster.local:5432, which is outside grant dev (access.yaml:3): connections from a Codespace are refused',
     ]);
   });
 

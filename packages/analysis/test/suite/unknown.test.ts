@@ -80,7 +80,7 @@ it('leaves decisions to an authorizer', () => {
     ).outcomes;
     expect(outcome).toMatchObject({
       passed: false,
-      said: expect.stringContaining('it is unknown: left to an authorizer'),
+      said: expect.stringContaining('it is unknown: delegated to an authorizer'),
     });
   }
 });

@@ -126,5 +126,5 @@ const found = new Map<string, Bounds>();
 export function checkDuration(seconds: bigint, nanos: number, [least, most]: Bounds['seconds']): string | undefined {
   const duration = Number(seconds) + nanos / 1e9;
   const isWithin = duration === 0 || (duration >= least && duration <= most);
-  return isWithin ? undefined : `a duration of ${duration} s; ${least} s to ${most} s are accepted`;
+  return isWithin ? undefined : `a duration of ${duration} s is not between ${least} s and ${most} s`;
 }

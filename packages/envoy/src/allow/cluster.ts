@@ -26,7 +26,7 @@ const lbPolicy: Check<number> = (policy) =>
 const hashEntries =
   (what: string, most: bigint): Check<ReflectMessage> =>
   (count) =>
-    scalar<bigint>(count, 'value') > most ? `hash ${what} of at most ${most} entries are accepted` : undefined;
+    scalar<bigint>(count, 'value') > most ? `hash ${what} may have at most ${most} entries` : undefined;
 const ringEntries = hashEntries('rings', MAX_RING_ENTRIES);
 const tableEntries = hashEntries('tables', MAX_HASH_ENTRIES);
 const choices: Check<ReflectMessage> = (count) =>
@@ -36,11 +36,11 @@ function checkCluster(cluster: ReflectMessage, context: Context): string | undef
   const assignment = part(cluster, 'load_assignment');
   const localities = assignment ? items(assignment, 'endpoints') : [];
   const [endpoint, ...more] = localities.flatMap((locality) => items(locality, 'lb_endpoints'));
-  if (more.length > 0) return 'a cluster has one endpoint: its tunnel';
+  if (more.length > 0) return 'a cluster must have exactly one endpoint, its tunnel';
   if (!endpoint || !context.expected) return undefined;
   const listener = listenerOf(endpoint);
   if (listener === `tunnel/${grantOfCluster(context)}`)
-    return alwaysTls(cluster, endpoint) ? undefined : 'a cluster that may leave without TLS is not accepted';
+    return alwaysTls(cluster, endpoint) ? undefined : 'a cluster that may connect without TLS is not accepted';
   context.refer('internal listener', listener);
   const own = ownName(listener, context);
   return own && `endpoint ${shown(listener)} is neither the tunnel of the cluster's grant nor an internal listener`;

@@ -55,10 +55,10 @@ const TIME = /^[A-Za-z0-9%:/ .,_+-]*$/;
 const NAME = /^[A-Za-z0-9!#$&'*+.^_`|~-]+$/;
 
 function command(name: string | undefined, argument: string | undefined, tokenHeader?: string): string | undefined {
-  if (name === undefined) return 'a percent sign outside a format command is not accepted: write %%';
+  if (name === undefined) return 'a percent sign outside a format command is not accepted: use %%';
   const kind = Object.hasOwn(FORMAT_COMMANDS, name) ? FORMAT_COMMANDS[name] : undefined;
   if (kind === undefined) return `format command %${name.slice(0, 40)}% is not accepted`;
-  if (kind === 'none') return argument === undefined ? undefined : `format command %${name}% accepts no argument`;
+  if (kind === 'none') return argument === undefined ? undefined : `format command %${name}% does not accept an argument`;
   if (kind === 'time')
     return TIME.test(argument ?? '') ? undefined : `format command %${name}% has an invalid time format`;
   const [first = '', ...alternatives] = (argument ?? '').split('?');
@@ -75,14 +75,14 @@ function command(name: string | undefined, argument: string | undefined, tokenHe
 const value: Check<string | Uint8Array> = (bytes, { expected }) => {
   const text = typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString('latin1');
   if (text.length > MAX_HEADER)
-    return `a header value of ${text.length} characters; at most ${MAX_HEADER} are accepted`;
-  if (/[\0\r\n]/.test(text)) return 'a header value is one line';
+    return `a header value has ${text.length} characters, but at most ${MAX_HEADER} are accepted`;
+  if (/[\0\r\n]/.test(text)) return 'a header value must be a single line';
   for (const [all, name, argument, length] of text.matchAll(PERCENT)) {
     if (all === '%%') continue;
     const reason = command(name, argument, expected?.tokenHeader);
     if (reason !== undefined) return reason;
     if (length !== undefined && FORMAT_COMMANDS[name!] !== 'header')
-      return `format command %${name}% accepts no length`;
+      return `format command %${name}% does not accept a length`;
   }
   return undefined;
 };

@@ -21,16 +21,16 @@ const upgrade: Check<string> = (type) =>
 
 function checkListener(listener: ReflectMessage): string | undefined {
   const internal = part(listener, 'internal_listener') !== undefined;
-  if (internal === (part(listener, 'address') !== undefined)) return 'a listener is either on an address or internal';
+  if (internal === (part(listener, 'address') !== undefined)) return 'a listener must either have an address or be internal';
   const served = items(listener, 'filter_chains').length > 0 || part(listener, 'default_filter_chain') !== undefined;
-  return served ? undefined : 'a listener needs a filter chain';
+  return served ? undefined : 'a listener requires a filter chain';
 }
 
 function checkChain(chain: ReflectMessage): string | undefined {
   const filters = items(chain, 'filters');
   return filters.length === 1
     ? undefined
-    : `a filter chain needs exactly one filter that carries HTTP or TCP, but has ${filters.length}`;
+    : `a filter chain must have exactly one HTTP or TCP filter, but has ${filters.length}`;
 }
 
 function checkManager(manager: ReflectMessage): string | undefined {

@@ -23,7 +23,7 @@ export function grantOf(name: string, { grants }: Expected): string | undefined 
 /** Requires one of the session's names, `GRANT/REST`. */
 export const ownName: Check<string> = (name, { expected }) =>
   expected && grantOf(name, expected) === undefined
-    ? `name ${shown(name)} does not begin with a grant of the session`
+    ? `name ${shown(name)} does not start with one of the session's grants`
     : undefined;
 
 /**
@@ -60,10 +60,10 @@ export const domain: Check<string> = (value, context) => {
   if (!expected) return undefined;
   const host = factsOf(parents.at(-1)!, expected);
   // istiod appends it to route configurations.
-  if (value === '*') return host.onlyAnswers ? undefined : 'domain "*" may only lead to a fixed answer';
+  if (value === '*') return host.onlyAnswers ? undefined : 'domain "*" may only lead to a direct response';
   const service = serviceOf(value, expected);
   const known = service && (service.full || host.services.has(service.name));
-  return known ? undefined : `domain ${shown(value)} is not a service of the mesh`;
+  return known ? undefined : `domain ${shown(value)} is not a service in the mesh`;
 };
 
 interface HostFacts {
@@ -107,7 +107,7 @@ function oneof(message: ReflectMessage, name: string) {
 export const serverName: Check<string> = (sni, { expected }) => {
   const found = /^outbound_\.([1-9]\d{0,4})_\.([A-Za-z0-9._-]{0,253})_\.([a-z0-9.-]*[a-z0-9])$/.exec(sni);
   const bad = !found || (expected && !serviceOf(found[3]!, expected)?.full) || sni.includes('*');
-  return bad ? `server name ${shown(sni)} is not a service of the mesh` : undefined;
+  return bad ? `server name ${shown(sni)} is not a service in the mesh` : undefined;
 };
 
 /** Quotes untrusted text for messages, short and on one line. */

@@ -19,8 +19,8 @@ const HEADERS: Readonly<Record<string, Rule>> = {
 };
 
 function checkHost(host: ReflectMessage): string | undefined {
-  if (items(host, 'domains').length === 0) return 'a virtual host needs a domain of the mesh';
-  return items(host, 'routes').length === 0 ? 'a virtual host needs a route' : undefined;
+  if (items(host, 'domains').length === 0) return 'a virtual host requires a domain in the mesh';
+  return items(host, 'routes').length === 0 ? 'a virtual host requires a route' : undefined;
 }
 
 const ROUTE_V3 = 'envoy.config.route.v3.';

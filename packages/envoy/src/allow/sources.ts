@@ -32,8 +32,8 @@ export const serviceAddress: Check<ReflectMessage> = (address) => {
   const host = scalar<string>(socket, 'address');
   const port = scalar<number>(socket, 'port_value');
   // The rest of the loopback range belongs to the developer.
-  if (!isServiceAddress(host)) return 'listeners are accepted on 127.64.0.0/10 only';
-  if (port < 1 || port > 65_535) return 'a listener needs a port';
+  if (!isServiceAddress(host)) return 'listeners are only accepted on 127.64.0.0/10';
+  if (port < 1 || port > 65_535) return 'a listener requires a port';
   const plainSocket = bytesOf(ADDRESS, { socket_address: { address: host, port_value: port } });
   return same(address, plainSocket) ? undefined : 'a listener must consist of only an address and a port';
 };

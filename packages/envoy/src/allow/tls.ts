@@ -14,28 +14,28 @@ const OLD_VERSIONS = [1, 2];
 
 const workload: Check<ReflectMessage> = (matcher, { expected }) => {
   const text = part(matcher, 'matcher');
-  if (scalar(matcher, 'san_type') !== URI || !text) return 'a workload is verified by its URI only';
+  if (scalar(matcher, 'san_type') !== URI || !text) return 'a workload may only be verified by its URI';
   const exact = text.oneofCase(text.desc.oneofs[0]!)?.name === 'exact';
-  if (!exact || scalar(text, 'ignore_case')) return 'a workload is verified by its exact SPIFFE id only';
+  if (!exact || scalar(text, 'ignore_case')) return 'a workload may only be verified by its exact SPIFFE id';
   const id = scalar<string>(text, 'exact');
   const prefix = `spiffe://${expected?.trustDomain ?? ''}`;
   if (expected && !(id.startsWith(prefix) && PATH.test(id.slice(prefix.length))))
-    return `${shown(id)} is not a workload of the mesh`;
+    return `${shown(id)} is not a workload in the mesh`;
   return undefined;
 };
 
 const certificate: Check<ReflectMessage> = (secret, context) => {
   const name = scalar<string>(secret, 'name');
   if (!context.expected) return undefined;
-  if (!isFromAgent(secret)) return 'certificates are accepted from the agent only';
+  if (!isFromAgent(secret)) return 'certificates are only accepted from the agent';
   const grant = grantOfCluster(context);
-  return name === grant ? undefined : `certificate ${shown(name)} is not that of the cluster's grant`;
+  return name === grant ? undefined : `certificate ${shown(name)} does not belong to the cluster's grant`;
 };
 
 const roots: Check<ReflectMessage> = (secret, { expected }) => {
   if (!expected) return undefined;
-  if (!isFromAgent(secret)) return 'roots are accepted from the agent only';
-  return scalar(secret, 'name') === ROOTS ? undefined : `the roots must have the name "${ROOTS}"`;
+  if (!isFromAgent(secret)) return 'roots are only accepted from the agent';
+  return scalar(secret, 'name') === ROOTS ? undefined : `the roots must be named "${ROOTS}"`;
 };
 
 function isFromAgent(secret: ReflectMessage): boolean {
@@ -55,7 +55,7 @@ function checkTls(tls: ReflectMessage): string | undefined {
   if (!common || !combined || !part(combined, 'validation_context_sds_secret_config'))
     return 'TLS without roots is not accepted';
   if (items(common, 'tls_certificate_sds_secret_configs').length !== 1)
-    return 'TLS needs one certificate, that of the grant';
+    return 'TLS requires exactly one certificate, the one for the grant';
   if (!context || items(context, 'match_typed_subject_alt_names').length === 0)
     return 'TLS without the SPIFFE id of the workload is not accepted';
   return scalar(tls, 'sni') === '' ? 'TLS without a server name is not accepted' : undefined;

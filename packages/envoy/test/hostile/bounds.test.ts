@@ -122,7 +122,7 @@ describe('every value is bounded by its type', () => {
         }),
     ],
   ])('%s: refused', (_, spoiled) => {
-    expect(spoiled()).toEqual([expect.stringMatching(/ (at most|more than) \d+( are accepted)?$| s are accepted$/)]);
+    expect(spoiled()).toEqual([expect.stringMatching(/ (at most|more than) \d+( are accepted| entries)?$| is not between \S+ s and \S+ s$/)]);
   });
 
   it.each([
@@ -325,21 +325,21 @@ describe('names', () => {
         configuration[list].push(configuration[list][0]);
       });
     expect([...twice('clusters'), ...twice('routes')]).toEqual([
-      'Cluster dev/outbound|8080||orders.shop.svc.cluster.local | name | another resource has this name',
-      'RouteConfiguration dev/8080 | name | another resource has this name',
+      'Cluster dev/outbound|8080||orders.shop.svc.cluster.local | name | another resource already has this name',
+      'RouteConfiguration dev/8080 | name | another resource already has this name',
     ]);
   });
 
   it.each(['agent', 'edge/dev', 'tunnel/dev', 'other/x', 'x', 'dev/', 'dev/\u0000', ''])('%j are refused', (name) => {
     const found = refusals(honest(), { clusters: [cluster(name)], listeners: [], routes: [] });
-    const reason = name === '' ? 'name must be set' : `name ${JSON.stringify(name)} does not begin with a grant`;
+    const reason = name === '' ? 'name must be set' : `name ${JSON.stringify(name)} does not start with one of the session's grants`;
     expect(found).toEqual([expect.stringContaining(reason)]);
   });
 
   it('are refused if the grant has a reserved name of the agent', () => {
     const configuration = { version: 1, listeners: [], routes: [], clusters: [cluster('tunnel/x')] };
     const [refusal] = checkConfiguration(configuration, { ...EXPECTED, grants: ['tunnel'] });
-    expect(refusal?.reason).toContain('does not begin with a grant of the session');
+    expect(refusal?.reason).toContain("does not start with one of the session's grants");
   });
 });
 

@@ -61,7 +61,7 @@ describe('a cluster that leads out of the mesh is refused', () => {
       withEndpoint((endpoint, cluster) => {
         cluster.load_assignment.endpoints[0].lb_endpoints.push(endpoint);
       }),
-      `${NAME} |  | ${CLUSTER}: a cluster has one endpoint: its tunnel`,
+      `${NAME} |  | ${CLUSTER}: a cluster must have exactly one endpoint, its tunnel`,
     ],
     [
       'the tunnel of another grant',
@@ -105,7 +105,7 @@ describe('a cluster that leads out of the mesh is refused', () => {
 });
 
 describe('a cluster that may leave without TLS is refused', () => {
-  const plaintext = `${NAME} |  | ${CLUSTER}: a cluster that may leave without TLS is not accepted`;
+  const plaintext = `${NAME} |  | ${CLUSTER}: a cluster that may connect without TLS is not accepted`;
   const raw = { name: 'x', typed_config: typed('envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer') };
   const unknown = 'type.googleapis.com/envoy.extensions.transport_sockets';
   const cases: [string, (configuration: Honest) => void, string][] = [
@@ -227,8 +227,8 @@ describe('a cluster that does more than carry requests is refused', () => {
     const ring = withFields({ lb_policy: 'RING_HASH', ring_hash_lb_config: { minimum_ring_size: '65537' } });
     const table = withFields({ lb_policy: 'MAGLEV', maglev_lb_config: { table_size: '5000011' } });
     expect([...spoil(ring), ...spoil(table)]).toEqual([
-      `${NAME} | ring_hash_lb_config.minimum_ring_size | ${CLUSTER}.RingHashLbConfig.minimum_ring_size: hash rings of at most 4096 entries are accepted`,
-      `${NAME} | maglev_lb_config.table_size | ${CLUSTER}.MaglevLbConfig.table_size: hash tables of at most 65537 entries are accepted`,
+      `${NAME} | ring_hash_lb_config.minimum_ring_size | ${CLUSTER}.RingHashLbConfig.minimum_ring_size: hash rings may have at most 4096 entries`,
+      `${NAME} | maglev_lb_config.table_size | ${CLUSTER}.MaglevLbConfig.table_size: hash tables may have at most 65537 entries`,
     ]);
   });
 

@@ -60,7 +60,7 @@ describe('a connection manager that does more than route is refused', () => {
     });
     expect(missing).toEqual([`${HTTP} |  | route configuration "dev/other" is missing`]);
     expect(foreign[0]).toBe(
-      `${HTTP} | ${MANAGER}.rds.route_config_name | ${CONNECTION_MANAGER}.Rds.route_config_name: name "other/8080" does not begin with a grant of the session`,
+      `${HTTP} | ${MANAGER}.rds.route_config_name | ${CONNECTION_MANAGER}.Rds.route_config_name: name "other/8080" does not start with one of the session's grants`,
     );
   });
 

@@ -25,7 +25,7 @@ it('accepts the configuration that the cases below spoil', () => {
 });
 
 describe("an address other than a service's loopback address is refused", () => {
-  const range = `${HTTP} | address | ${LISTENER}.address: listeners are accepted on 127.64.0.0/10 only`;
+  const range = `${HTTP} | address | ${LISTENER}.address: listeners are only accepted on 127.64.0.0/10`;
   const exact = `${HTTP} | address | ${LISTENER}.address: a listener must consist of only an address and a port`;
   const tcp = `${HTTP} | address | ${LISTENER}.address: only TCP sockets are accepted as listeners`;
   const cases: [string, (configuration: Honest) => void, string][] = [
@@ -45,12 +45,12 @@ describe("an address other than a service's loopback address is refused", () => 
     [
       'no port',
       socket('127.64.0.1', { port_value: 0 }),
-      `${HTTP} | address | ${LISTENER}.address: a listener needs a port`,
+      `${HTTP} | address | ${LISTENER}.address: a listener requires a port`,
     ],
     [
       'a named port',
       onAddress({ socket_address: { address: '127.64.0.1', named_port: 'http' } }),
-      `${HTTP} | address | ${LISTENER}.address: a listener needs a port`,
+      `${HTTP} | address | ${LISTENER}.address: a listener requires a port`,
     ],
     ['UDP', socket('127.64.0.1', { protocol: 'UDP' }), exact],
     ['its own resolver', socket('127.64.0.1', { resolver_name: 'x' }), exact],
@@ -116,13 +116,13 @@ describe('a listener that reaches further than its socket is refused', () => {
       Object.assign(listeners[0], { name: 'tunnel/dev', internal_listener: {} });
     };
     expect(spoil(change)).toEqual([
-      `Listener tunnel/dev | name | ${LISTENER}.name: name "tunnel/dev" does not begin with a grant of the session`,
+      `Listener tunnel/dev | name | ${LISTENER}.name: name "tunnel/dev" does not start with one of the session's grants`,
     ]);
   });
 
   it('an internal listener that also has an address', () => {
     expect(spoil(withField('internal_listener', {}))).toEqual([
-      `${HTTP} |  | ${LISTENER}: a listener is either on an address or internal`,
+      `${HTTP} |  | ${LISTENER}: a listener must either have an address or be internal`,
     ]);
   });
 });

@@ -46,7 +46,7 @@ describe('a network filter that is not listed is refused', () => {
 
   it('two terminal filters in a chain', () => {
     expect(chain(({ filters }) => filters.push(filters[0]))).toEqual([
-      `${HTTP} | filter_chains[0] | envoy.config.listener.v3.FilterChain: a filter chain needs exactly one filter that carries HTTP or TCP, but has 2`,
+      `${HTTP} | filter_chains[0] | envoy.config.listener.v3.FilterChain: a filter chain must have exactly one HTTP or TCP filter, but has 2`,
     ]);
   });
 
@@ -82,7 +82,7 @@ describe('a network filter that is not listed is refused', () => {
       proxy.cluster = 'edge/dev';
     });
     expect(refused).toEqual([
-      `${TCP}.cluster | ${PROXY}.cluster: name "edge/dev" does not begin with a grant of the session`,
+      `${TCP}.cluster | ${PROXY}.cluster: name "edge/dev" does not start with one of the session's grants`,
     ]);
   });
 });

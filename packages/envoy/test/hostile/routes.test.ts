@@ -19,7 +19,7 @@ function action(fields: Spoiled): string[] {
 }
 
 describe('a route to anything but a cluster of the session is refused', () => {
-  const unknown = (name: string) => `name ${JSON.stringify(name)} does not begin with a grant of the session`;
+  const unknown = (name: string) => `name ${JSON.stringify(name)} does not start with one of the session's grants`;
   const names = [
     'agent',
     'edge/dev',
@@ -35,7 +35,7 @@ describe('a route to anything but a cluster of the session is refused', () => {
   ];
   it.each(names)('cluster %s', (cluster) => {
     expect(action({ cluster })).toEqual([
-      `${FIRST}.route.cluster | ${ROUTE}.RouteAction.cluster: name ${JSON.stringify(cluster.length > 120 ? `${cluster.slice(0, 120)}...` : cluster)} does not begin with a grant of the session`,
+      `${FIRST}.route.cluster | ${ROUTE}.RouteAction.cluster: name ${JSON.stringify(cluster.length > 120 ? `${cluster.slice(0, 120)}...` : cluster)} does not start with one of the session's grants`,
     ]);
   });
 

@@ -32,9 +32,9 @@ function withName(matcher: Spoiled, san_type = 'URI'): string[] {
 describe('TLS that another server could terminate is refused', () => {
   const id = 'spiffe://cluster.local/ns/shop/sa/orders';
   const name = `${SANS}[0] | ${TLS}.CertificateValidationContext.match_typed_subject_alt_names`;
-  const exact = `${name}: a workload is verified by its exact SPIFFE id only`;
-  const uri = `${name}: a workload is verified by its URI only`;
-  const none = (what: string) => `${name}: ${JSON.stringify(what)} is not a workload of the mesh`;
+  const exact = `${name}: a workload may only be verified by its exact SPIFFE id`;
+  const uri = `${name}: a workload may only be verified by its URI`;
+  const none = (what: string) => `${name}: ${JSON.stringify(what)} is not a workload in the mesh`;
   const cases: [string, () => string[], string][] = [
     [
       'any certificate of the mesh',
@@ -148,8 +148,8 @@ describe('keys and roots from other sources than the agent are refused', () => {
       common.combined_validation_context.validation_context_sds_secret_config.sds_config = sds_config;
     });
     expect([...key, ...roots]).toEqual([
-      `${CERTIFICATES}[0] | ${TLS}.CommonTlsContext.tls_certificate_sds_secret_configs: certificates are accepted from the agent only`,
-      `${ROOTS}: roots are accepted from the agent only`,
+      `${CERTIFICATES}[0] | ${TLS}.CommonTlsContext.tls_certificate_sds_secret_configs: certificates are only accepted from the agent`,
+      `${ROOTS}: roots are only accepted from the agent`,
     ]);
   });
 
@@ -159,7 +159,7 @@ describe('keys and roots from other sources than the agent are refused', () => {
         common.tls_certificate_sds_secret_configs[0].name = name;
       });
       expect(refused).toEqual([
-        `${CERTIFICATES}[0] | ${TLS}.CommonTlsContext.tls_certificate_sds_secret_configs: certificate "${name}" is not that of the cluster's grant`,
+        `${CERTIFICATES}[0] | ${TLS}.CommonTlsContext.tls_certificate_sds_secret_configs: certificate "${name}" does not belong to the cluster's grant`,
       ]);
     }
   });
@@ -168,7 +168,7 @@ describe('keys and roots from other sources than the agent are refused', () => {
     const refused = tls((_, common) => {
       common.combined_validation_context.validation_context_sds_secret_config.name = 'public-roots';
     });
-    expect(refused).toEqual([`${ROOTS}: the roots must have the name "roots"`]);
+    expect(refused).toEqual([`${ROOTS}: the roots must be named "roots"`]);
   });
 
   const common: Spoiled = {
@@ -192,7 +192,7 @@ describe('keys and roots from other sources than the agent are refused', () => {
     const refused = tls((_, context) => {
       delete context.tls_certificate_sds_secret_configs;
     });
-    expect(refused).toEqual([`${WHERE} | ${TLS}.UpstreamTlsContext: TLS needs one certificate, that of the grant`]);
+    expect(refused).toEqual([`${WHERE} | ${TLS}.UpstreamTlsContext: TLS requires exactly one certificate, the one for the grant`]);
   });
 });
 
@@ -207,7 +207,7 @@ describe('TLS with another name or an old version is refused', () => {
       context.sni = sni;
     });
     expect(refused).toEqual([
-      `${WHERE}.sni | ${TLS}.UpstreamTlsContext.sni: server name "${sni}" is not a service of the mesh`,
+      `${WHERE}.sni | ${TLS}.UpstreamTlsContext.sni: server name "${sni}" is not a service in the mesh`,
     ]);
   });
 

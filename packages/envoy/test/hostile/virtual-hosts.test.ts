@@ -42,7 +42,7 @@ describe('a virtual host for a name outside the mesh is refused', () => {
       host.domains.push(name);
     });
     expect(refused).toEqual([
-      `${HOST}.domains[3] | ${ROUTE}.VirtualHost.domains: domain ${JSON.stringify(name)} is not a service of the mesh`,
+      `${HOST}.domains[3] | ${ROUTE}.VirtualHost.domains: domain ${JSON.stringify(name)} is not a service in the mesh`,
     ]);
   });
 
@@ -51,7 +51,7 @@ describe('a virtual host for a name outside the mesh is refused', () => {
       host.domains.push('*');
     });
     expect(refused).toEqual([
-      `${HOST}.domains[3] | ${ROUTE}.VirtualHost.domains: domain "*" may only lead to a fixed answer`,
+      `${HOST}.domains[3] | ${ROUTE}.VirtualHost.domains: domain "*" may only lead to a direct response`,
     ]);
   });
 
@@ -60,7 +60,7 @@ describe('a virtual host for a name outside the mesh is refused', () => {
       routes[0].virtual_hosts[1].routes[0] = { match: { prefix: '/' }, redirect: { host_redirect: 'evil.example' } };
     });
     expect(refused).toEqual([
-      `${NAME} | virtual_hosts[1].domains[0] | ${ROUTE}.VirtualHost.domains: domain "*" may only lead to a fixed answer`,
+      `${NAME} | virtual_hosts[1].domains[0] | ${ROUTE}.VirtualHost.domains: domain "*" may only lead to a direct response`,
     ]);
   });
 
@@ -83,6 +83,6 @@ describe('a virtual host for a name outside the mesh is refused', () => {
       listeners[0].filter_chains[0].filters[0].typed_config.rds.route_config_name = routes[0].name;
       routes[0].virtual_hosts[0].domains = ['*'];
     });
-    expect(refused).toEqual([expect.stringContaining('domain "*" may only lead to a fixed answer')]);
+    expect(refused).toEqual([expect.stringContaining('domain "*" may only lead to a direct response')]);
   });
 });

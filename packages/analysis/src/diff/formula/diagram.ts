@@ -207,7 +207,7 @@ export class Diagram {
     if (made >= MAX_NODES)
       throw new MeshpassError(
         'policy_too_large',
-        'These policies are too many, or too complex, to be compared at once.',
+        'There are too many policies, or they are too complex, to compare at once.',
       );
     this.#field.push(field);
     this.#rest.push(rest);

@@ -44,7 +44,7 @@ export function* exploreTexts(tests: readonly TextTest[], domain: TextDomain): G
       if (seen.size >= MAX_STATES)
         throw new MeshpassError(
           'policy_too_large',
-          'These path patterns are too many, or too complex, to be compared.',
+          'There are too many path patterns, or they are too complex, to compare.',
         );
       seen.add(key);
       queue.push(after);

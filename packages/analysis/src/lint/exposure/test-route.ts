@@ -22,7 +22,7 @@ export function whyTestRoute(context: LintContext, exposure: Exposure): string |
   const marked = [root, on, service].find((one) => labels(one?.metadata.labels)[TEST_ROUTE_LABEL] === 'true');
   if (marked) return `${marked.kind} ${marked.metadata.name} has the label ${TEST_ROUTE_LABEL}`;
   const granted = context.granted.get(destination.host);
-  if (granted) return `${destination.host} is granted to named people only (grant ${granted.grants.join(', ')})`;
+  if (granted) return `${destination.host} is granted only to named people (grant ${granted.grants.join(', ')})`;
   const known = serviceName(destination.host, context.mesh.config.clusterDomain);
   const namespace = known?.namespace ?? on.metadata.namespace;
   const environment = labelledAsTest(context.mesh.namespaceLabels(namespace));

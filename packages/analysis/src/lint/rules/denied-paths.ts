@@ -49,7 +49,7 @@ const rewriteBypass: Rule = {
   name: 'rewrite-bypass',
   severity: 'error',
   title: "A rewrite produces a path that the gateway's policy denies",
-  fix: 'Deny the path at the workload, which sees the rewritten path, or deny the path before the rewrite too.',
+  fix: 'Deny the path at the workload, which sees the rewritten path, or also deny the path before the rewrite.',
   *check(context) {
     for (const exposure of context.exposures) {
       const to = exposure.route?.rewrite?.uri;

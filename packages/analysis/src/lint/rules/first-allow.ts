@@ -21,7 +21,7 @@ export const firstAllow: Rule = {
   name: 'first-allow',
   severity: 'warning',
   title: 'The first ALLOW on a workload closes everything that it does not list',
-  fix: 'Allow the other ports too, or use a DENY for what must be refused; where closing is intended, state it with an allow-nothing policy (`spec: {}`) of the namespace.',
+  fix: 'Also allow the other ports, or use a DENY for the calls that must be refused. If closing is intended, state it with an allow-nothing policy (`spec: {}`) in the namespace.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (!closes(policy) || !isForSidecars(policy)) continue;
@@ -33,7 +33,7 @@ export const firstAllow: Rule = {
           path: ['spec'],
           part: 'key',
           message:
-            'an ALLOW in the root namespace, without a selector, closes every workload of the mesh to all that it does not name.',
+            'an ALLOW in the root namespace, without a selector, closes every workload in the mesh to everything that it does not list.',
         };
       }
     }

@@ -23,7 +23,7 @@ const gatewayAnyHost: Rule = {
         yield {
           on: place.gateway,
           path,
-          message: `${written} lets ${namespace === undefined ? 'a VirtualService of any namespace' : `every VirtualService of namespace ${namespace}`} bind any host here: this Gateway does not limit what is public.`,
+          message: `${written} allows ${namespace === undefined ? 'a VirtualService in any namespace' : `every VirtualService in namespace ${namespace}`} to bind any host here: this Gateway does not limit what is public.`,
         };
       }
     }
@@ -94,7 +94,7 @@ const passthroughNamespaceForm: Rule = {
       yield {
         on: gateway,
         path,
-        message: `${written.slice(0, written.length - host.length)} has no effect here: connections to ${host} of every namespace are forwarded.`,
+        message: `${written.slice(0, written.length - host.length)} has no effect here: connections to ${host} in every namespace are forwarded.`,
       };
     }
   },

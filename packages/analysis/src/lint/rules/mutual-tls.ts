@@ -118,7 +118,7 @@ function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator
       on: policy,
       path: ['spec', 'mtls', 'mode'],
       severity: mode === 'DISABLE' ? 'error' : 'warning',
-      message: `${mode} lets ${root ? 'the whole mesh' : part} accept calls without a certificate: such callers have no principal and no namespace.`,
+      message: `${mode} allows ${root ? 'the whole mesh' : part} to accept calls without a certificate: such callers have no principal and no namespace.`,
     };
     return;
   }
@@ -205,7 +205,7 @@ function plainTextPort(
     const { mode, by, open } = modeOf(context.mesh, namespace, given);
     if (mode === 'PERMISSIVE' || mode === 'DISABLE') {
       if (by) return `PeerAuthentication ${by.metadata.namespace}/${by.metadata.name} sets ${mode}`;
-      if (context.complete) return "no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE";
+      if (context.complete) return "no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE";
     }
     if (open)
       return `PeerAuthentication ${open.by.metadata.namespace}/${open.by.metadata.name} sets ${open.mode} for port ${open.port}`;

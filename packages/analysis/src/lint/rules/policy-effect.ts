@@ -63,7 +63,7 @@ const negativeOnly: Rule = {
         on: rule.policy,
         path: [...negative.path, lists[0]!],
         part: 'key',
-        message: `${lists.join(' and ')} alone allow everyone else: callers without a certificate or token do not have the attribute and are allowed too.`,
+        message: `${lists.join(' and ')} alone allow everyone else: callers without a certificate or token do not have the attribute, so they are also allowed.`,
       };
     }
   },

@@ -17,7 +17,7 @@ const unknownCondition: Rule = {
   name: 'unknown-condition',
   severity: 'error',
   title: 'A condition has a key that Istio does not know, so the whole rule is ignored',
-  fix: 'Use a key of https://istio.io/latest/docs/reference/config/security/conditions/.',
+  fix: 'Use a key from https://istio.io/latest/docs/reference/config/security/conditions/.',
   *check(context) {
     for (const { policy, action, value, path } of policyRules(context).flatMap(conditionsOf)) {
       const key = String(value.key ?? '');
@@ -72,14 +72,14 @@ const NAMES_OF_PORT = /^outbound_\.\d+_\.\*$/;
 function whyRegex(value: string, list: string): string | undefined {
   if (list === 'connection.sni' && NAMES_OF_PORT.test(value)) return undefined;
   if (/\.[*+]|\[[^\]]*\][*+?]|\\[dwsb./]|\(\?|\(.*\|.*\)/.test(value))
-    return 'the characters of a regular expression stand for themselves';
-  if (value.startsWith('^') || (value.length > 1 && value.endsWith('$'))) return '^ and $ stand for themselves';
+    return 'regular expression characters are literal';
+  if (value.startsWith('^') || (value.length > 1 && value.endsWith('$'))) return '^ and $ are literal';
   const inner = value.replace(/^\*/, '').replace(/\*$/, '').replaceAll('{*}', '').replaceAll('{**}', '');
-  if (inner.includes('*')) return 'a * in the middle stands for itself';
+  if (inner.includes('*')) return 'a * in the middle is literal';
   if (value.length > 1 && value.startsWith('*') && value.endsWith('*'))
-    return 'only one * is a wildcard, so the other stands for itself';
+    return 'only one * is a wildcard, so the other is literal';
   return list.toLowerCase().endsWith('methods') && value.includes(',')
-    ? 'several methods are several entries'
+    ? 'each method must be a separate entry'
     : undefined;
 }
 
@@ -139,10 +139,10 @@ function whyNever(list: string, value: string): string | undefined {
   if (list === 'principals') {
     if (value.startsWith('spiffe://')) return 'Istio compares without spiffe://';
     if (value.includes('*')) return undefined;
-    if (value.startsWith('system:serviceaccount:')) return 'that is the name of a ServiceAccount in Kubernetes';
+    if (value.startsWith('system:serviceaccount:')) return 'that is the Kubernetes user name of a ServiceAccount';
     if (!/^[^/]+\/ns\/[^/]+\/sa\/[^/]+$/.test(value)) return 'it is not TRUST_DOMAIN/ns/NAMESPACE/sa/NAME';
   }
-  if (list === 'namespaces' && value.includes('/')) return 'a namespace has no /';
+  if (list === 'namespaces' && value.includes('/')) return 'a namespace cannot contain /';
   if (list === 'serviceaccounts' && (value.startsWith('system:') || value.includes('*')))
     return 'it is NAMESPACE/NAME, without wildcards';
   return undefined;

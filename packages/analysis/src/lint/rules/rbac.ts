@@ -29,7 +29,7 @@ const rbacBeyondGrant: Rule = {
   code: 'MP601',
   name: 'rbac-beyond-grant',
   severity: 'error',
-  title: 'Kubernetes roles give more than the grants',
+  title: 'Kubernetes roles allow more than the grants',
   fix: 'Add the role to the access file (`kubernetes: {roles: [view@shop]}`), which compiles it, or remove the binding.',
   *check(context) {
     for (const binding of bindings(context)) {
@@ -100,7 +100,7 @@ const BYPASSES: readonly KubernetesPower[] = [
 /** Describes how a rule bypasses the grants. Returns undefined if it does not. */
 function bypassOf(rule: RbacRule): string | undefined {
   const { powers, unknown } = powersOf({ name: '', rules: [rule] }, []);
-  if (unknown !== undefined) return 'do anything, because this rule is not understood';
+  if (unknown !== undefined) return 'do anything, because Meshpass cannot interpret this rule';
   const bypass = BYPASSES.find((power) => powers.has(power));
   return bypass && KUBERNETES_POWERS[bypass];
 }
@@ -141,7 +141,7 @@ const rbacBypass: Rule = {
         yield {
           on: role!,
           path: ['rules', index],
-          message: `sessions of grant ${grant}, who have this role by ${describeObject(binding)}, can ${bypass}.`,
+          message: `sessions of grant ${grant}, which have this role through ${describeObject(binding)}, can ${bypass}.`,
         };
       }
     }

@@ -32,7 +32,7 @@ const anyHostRoute: Rule = {
       } else if (uses.length > 0) {
         yield {
           ...at,
-          message: `the host * on ${uses.map(describeGateway).join(' and ')} answers for every name that resolves to it, including names of other teams and names that do not exist yet.`,
+          message: `the host * on ${uses.map(describeGateway).join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
         };
       }
     }
@@ -45,7 +45,7 @@ const unboundHost: Rule = {
   name: 'unbound-host',
   severity: 'warning',
   title: 'A VirtualService names a host of a gateway without being bound to the gateway',
-  fix: 'Write `gateways: [NAMESPACE/NAME]`; add `mesh` only if the route is for sidecars too.',
+  fix: 'Write `gateways: [NAMESPACE/NAME]`; add `mesh` only if the route also applies to sidecars.',
   *check(context) {
     const { clusterDomain } = context.mesh.config;
     const served = gatewayServers(context)
@@ -64,7 +64,7 @@ const unboundHost: Rule = {
         yield {
           on: route,
           path: ['spec', 'hosts', index],
-          message: `${host} is served by Gateway ${at.gateway.metadata.namespace}/${at.gateway.metadata.name}, and this VirtualService names no gateway, so it applies to sidecars only: its matches have no effect at the gateway.`,
+          message: `${host} is served by Gateway ${at.gateway.metadata.namespace}/${at.gateway.metadata.name}, but this VirtualService does not name a gateway, so it only applies to sidecars: its matches have no effect at the gateway.`,
         };
       }
     }

@@ -14,7 +14,7 @@ export const routeOutsideGrant: Rule = {
   name: 'route-outside-grant',
   severity: 'warning',
   title: 'A VirtualService leads from a granted service to one outside the grant',
-  fix: 'Grant the destination too, or limit the route with `match.sourceNamespace` or `exportTo`.',
+  fix: 'Also grant the destination, or limit the route with `match.sourceNamespace` or `exportTo`.',
   *check(context) {
     for (const route of routesOutside(context.mesh, grantsOf(context))) {
       const { on, path } = route;

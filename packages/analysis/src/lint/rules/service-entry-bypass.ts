@@ -50,7 +50,7 @@ function whyClaims(
     const exported = texts(spec.exportTo);
     const everywhere = exported.length === 0 || exported.includes('*') ? ', for every sidecar of the mesh' : '';
     const to = endpoints.map((one) => text(one.address)).filter((one) => one !== undefined);
-    return `${host} is the name of a service of namespace ${owner}${everywhere}: calls to it go ${to.length > 0 ? `to ${to.slice(0, 3).join(', ')}` : 'where this entry says'}.`;
+    return `${host} is the name of a service in namespace ${owner}${everywhere}: calls to it go ${to.length > 0 ? `to ${to.slice(0, 3).join(', ')}` : 'where this entry sends them'}.`;
   }
   const covered = host.startsWith('*') ? services.find((one) => coversHost(host, one)) : undefined;
   return covered && `${host} covers services of the mesh, such as ${covered}.`;
@@ -67,7 +67,7 @@ function* localEndpoints(entry: ServiceEntry): Generator<Report> {
       on: entry,
       path: ['spec', 'endpoints', index, 'address'],
       message: address.startsWith('169')
-        ? 'this is the metadata address of the cloud: it serves credentials of the machine.'
+        ? "this is the cloud metadata address, which serves the machine's credentials."
         : `${address} is the calling Pod itself: callers reach ports there that no policy guards.`,
     };
   }

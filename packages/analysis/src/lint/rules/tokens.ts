@@ -20,7 +20,7 @@ const claimsWithoutAuthentication: Rule = {
   code: 'MP316',
   name: 'claims-without-authentication',
   severity: 'warning',
-  title: 'A rule matches token claims where no RequestAuthentication verifies a token',
+  title: 'A rule matches token claims, but no RequestAuthentication verifies tokens',
   fix: 'Add a RequestAuthentication that selects the same workloads.',
   *check(context) {
     const all = context.mesh.all('RequestAuthentication');
@@ -176,7 +176,7 @@ const anyAudience: Rule = {
   name: 'any-audience',
   severity: 'warning',
   title: 'Tokens of an issuer are accepted for any audience',
-  fix: 'Name the audience of this mesh: `audiences: [meshpass]`.',
+  fix: 'Set the audience of this mesh: `audiences: [meshpass]`.',
   *check(context) {
     for (const { policy, rule, path } of jwtRules(context)) {
       if (texts(rule.audiences).length > 0) continue;

@@ -47,6 +47,6 @@ function* misuse(delegate: VirtualService, at: Omit<Report, 'message'>, name: st
       message: `a delegate must not have hosts: with them it is an independent VirtualService, and ${at.on.metadata.namespace}/${at.on.metadata.name}, which delegates to it, serves nothing there.`,
     };
   } else if (items(delegate.spec.http).some((one) => one.delegate)) {
-    yield { ...at, message: `VirtualService ${name} delegates further, which Istio ignores.` };
+    yield { ...at, message: `VirtualService ${name} delegates again, which Istio ignores.` };
   }
 }

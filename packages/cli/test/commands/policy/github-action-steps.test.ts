@@ -210,7 +210,7 @@ describe('without a broker', () => {
     const inputs = { manifests: 'mesh', sarif: 'true', 'fail-on': 'never' };
     const { failed, output } = await runAction(inputs);
     expect(failed).toBeUndefined();
-    expect(output).toContain('::warning title=Meshpass::Findings are not in code scanning (403)');
+    expect(output).toContain('::warning title=Meshpass::Could not upload the findings to code scanning (403)');
     uploadStatus = 422;
     expect((await runAction(inputs)).failed).toBe('Upload findings');
   });
@@ -223,20 +223,20 @@ describe('the executable', () => {
     archive = other;
     const { failed, steps, output } = await runAction({ manifests: 'mesh' });
     expect([failed, steps]).toEqual(['Set up', ['Set up']]);
-    expect(output).toContain('Nothing of it was run.');
+    expect(output).toContain('Nothing was run.');
     expect(existsSync(join(folder, 'temp/meshpass-1.2.3', NAME))).toBe(false);
   });
 
   it('is not downloaded if no release is pinned, or none exists for the machine', async () => {
     cpSync(join(ROOT, 'deploy/github-action/release.txt'), join(action, 'release.txt'));
-    expect((await runAction({})).output).toContain('pins no release');
+    expect((await runAction({})).output).toContain('does not pin a release');
     const uname = join(folder, 'uname');
     writeFileSync(uname, '#!/bin/sh\necho Darwin\n', { mode: 0o755 });
     const { stdout } = spawnSync('bash', [join(action, 'setup.sh')], {
       env: { PATH: `${folder}:${process.env.PATH}`, MESHPASS: '', GITHUB_ACTION_PATH: action },
       encoding: 'utf8',
     });
-    expect(stdout).toContain('There is no executable for Darwin');
+    expect(stdout).toContain('No executable is available for Darwin');
   });
 
   it('can be another command, which is then run as it is', async () => {
@@ -246,7 +246,7 @@ describe('the executable', () => {
 
   it('is pinned by version and both hashes, or not at all', () => {
     const sha256 = '0'.repeat(64);
-    expect(() => pinned('latest', '')).toThrow('no version');
+    expect(() => pinned('latest', '')).toThrow('not a valid version');
     expect(() => pinned('1.2.3', `${sha256}  meshpass-linux-x64.tar.gz\n`)).toThrow('meshpass-linux-arm64.tar.gz');
   });
 });

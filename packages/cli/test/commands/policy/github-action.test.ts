@@ -98,7 +98,7 @@ it('does not change a similar comment of another author', async () => {
 
 it('explains a missing plan, in a block that the text cannot leave, and cuts a long text', async () => {
   await comment('', 'meshpass: access.yaml:3:1 ```\n@everybody [access_file_invalid]');
-  expect(comments[0]!.body).toContain('**There is no plan.**');
+  expect(comments[0]!.body).toContain('**No plan was created.**');
   expect(comments[0]!.body).toContain('````\nmeshpass: access.yaml:3:1 ```\n@everybody [access_file_invalid]\n````');
   await comment('x'.repeat(100_000));
   expect(comments[0]!.body.length).toBeLessThan(65_536);

@@ -158,7 +158,7 @@ properties:
     expect(printed).toMatch(
       /at orders\.shop:8080 this call is not: meshpass-payments-dev\/any account of cluster\.local: GET \/orders\//,
     );
-    expect(printed).toContain('it covers no port of the mesh, so it proves nothing');
+    expect(printed).toContain('it does not cover any port in the mesh, so it proves nothing');
     expect(printed).toContain('5 of 5 cases failed. [policy_test_failed]');
     expect(readFileSync(junit, 'utf8').match(/<failure /g)).toHaveLength(5);
   });
