@@ -45,7 +45,12 @@ export const BAD_CONSTRUCTS: typeof BAD_FILES = [
   ['any ref', who('{ref: "refs/**"}'), UNANCHORED, /must start with refs\/heads\//],
   ['a ref with ** inside', who('{ref: "refs/heads/**/x"}'), INVALID, /\*\* is only allowed at the end$/],
   ['a ref that git does not take', who('{ref: "refs/heads/a..b"}'), INVALID, /is not a valid ref/],
-  ['environments by pattern', who('{issuer: ci, repository: a/b, environment: prod*}'), UNANCHORED, /environments do not support patterns/],
+  [
+    'environments by pattern',
+    who('{issuer: ci, repository: a/b, environment: prod*}'),
+    UNANCHORED,
+    /environments do not support patterns/,
+  ],
   ['an environment of anybody', who('{environment: production}'), INVALID, /:9:11 every repository on GitHub can have/],
   [
     'an environment of a Codespace',
@@ -109,11 +114,21 @@ export const BAD_CONSTRUCTS: typeof BAD_FILES = [
     /contains a control character/,
   ],
   ['a denial of everybody', deny('{reason: because}'), 'access_file_who_empty', /an empty entry would match everyone/],
-  ['an id of Okta that is denied', deny('{issuer: okta, user_id: 5}'), INVALID, /does not attest a GitHub user or repository/],
+  [
+    'an id of Okta that is denied',
+    deny('{issuer: okta, user_id: 5}'),
+    INVALID,
+    /does not attest a GitHub user or repository/,
+  ],
   ['an exception by login', more('except: [{user: mallory}]'), INVALID, /a login can be renamed/],
   ['no service', to('{port: 80}'), INVALID, /:10:10 the target has no service: add service, host, or a selection/],
   ['no port', to('{service: a.b}'), INVALID, /:10:10 "port" is missing$/],
-  ['both port and ports', to('{service: a.b, port: 80, ports: [81]}'), INVALID, /ports: set either port or ports, not both$/],
+  [
+    'both port and ports',
+    to('{service: a.b, port: 80, ports: [81]}'),
+    INVALID,
+    /ports: set either port or ports, not both$/,
+  ],
   ['no ports', to('{service: a.b, ports: []}'), INVALID, /ports: must not be empty$/],
   ['a port that is no name', to('{service: a.b, port: HTTP}'), INVALID, /"HTTP" is not a valid port name/],
   [
@@ -145,7 +160,12 @@ export const BAD_CONSTRUCTS: typeof BAD_FILES = [
   ['every namespace', to('{namespace: "*", port: 80}'), UNANCHORED, /matches any team's namespaces/],
   ['namespaces that end alike', to('{namespace: "*-shop", port: 80}'), UNANCHORED, /matches any team's namespaces/],
   ['a namespace in capitals', to('{namespace: Shop, port: 80}'), INVALID, /is not a valid namespace/],
-  ['labels in every namespace', to('{labels: {app: x}, port: 80}'), INVALID, /labels alone would select Services in every namespace/],
+  [
+    'labels in every namespace',
+    to('{labels: {app: x}, port: 80}'),
+    INVALID,
+    /labels alone would select Services in every namespace/,
+  ],
   [
     'no label',
     to('{namespace_labels: {}, port: 80}'),

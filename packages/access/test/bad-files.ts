@@ -182,7 +182,12 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'access_file_pattern_unanchored',
     /teams do not support patterns/,
   ],
-  ['users by pattern', fileWith({ who: '[{user: al*}]' }), 'access_file_pattern_unanchored', /logins do not support patterns/],
+  [
+    'users by pattern',
+    fileWith({ who: '[{user: al*}]' }),
+    'access_file_pattern_unanchored',
+    /logins do not support patterns/,
+  ],
   [
     'CEL that does not parse',
     fileWith({ who: "[{when: 'claims.a =='}]" }),

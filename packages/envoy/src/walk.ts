@@ -64,7 +64,8 @@ class Walk {
     const type = message.desc.typeName;
     const entry = ALLOW_LIST[type];
     if (!entry) return this.#refuse(TYPE_URL_PREFIX + type, where, 'the type is not accepted');
-    if (depth > MAX_DEPTH) return this.#refuse(TYPE_URL_PREFIX + type, where, `nested more than ${MAX_DEPTH} messages deep`);
+    if (depth > MAX_DEPTH)
+      return this.#refuse(TYPE_URL_PREFIX + type, where, `nested more than ${MAX_DEPTH} messages deep`);
     this.#visit.spend(costOf(message));
     this.#context.parents.push(message);
     const failed = this.#parts(message, entry, where, depth);

@@ -77,7 +77,9 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
       return [];
     }
     if (isServed(namespace, mesh)) {
-      problems.push(problemAt(grant.place, `namespace ${namespace} already runs services: choose a different name for the grant`));
+      problems.push(
+        problemAt(grant.place, `namespace ${namespace} already runs services: choose a different name for the grant`),
+      );
       // Keeps the grant without targets. Its certificates may still be valid, and the guard must keep denying them.
       return [{ grant, namespace, targets: [], roles: [] }];
     }

@@ -74,7 +74,8 @@ function inEntry(text: string, entry: YAMLMap, { operation, grant }: CallToAllow
     throw refusal(
       `Grant ${grant} already allows the whole port, so a missing operation is not the cause of the refusal.`,
     );
-  if (!operation) throw refusal(`Grant ${grant} allows only HTTP operations on this port, but this connection is not HTTP.`);
+  if (!operation)
+    throw refusal(`Grant ${grant} allows only HTTP operations on this port, but this connection is not HTTP.`);
   const asGrpc = grpcMethod(operation);
   if (isSeq(grpc) && !isSeq(allow) && asGrpc) return appendToList(text, grpc as YAMLSeq<Node>, { flow: asGrpc });
   const written = scalar(`${operation.method} ${operation.path}`);

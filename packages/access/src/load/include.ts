@@ -59,7 +59,8 @@ export class IncludeTree {
       const earlier = this.#seen.get(path);
       return problem(`${path} is already included${earlier ? `, at ${formatPlace(earlier)}` : ''}`);
     }
-    if (chain.length > MAX_INCLUDE_DEPTH) return problem(`${path} is nested more than ${MAX_INCLUDE_DEPTH} includes deep`);
+    if (chain.length > MAX_INCLUDE_DEPTH)
+      return problem(`${path} is nested more than ${MAX_INCLUDE_DEPTH} includes deep`);
     if (this.#seen.size >= MAX_FILES) return problem(`${path} exceeds the limit of ${MAX_FILES} files`);
     this.#seen.set(path, place);
     const found = this.#read(path);

@@ -109,7 +109,8 @@ function parseGrantName(name: string): Parsed<string> {
     return invalid(`"${name}" is not a valid grant name: use at most 54 lower-case letters, digits and inner hyphens`);
   }
   // Helm releases use such a namespace, and a grant must not take it over.
-  if (name === 'system') return invalid('a grant cannot be named "system": its namespace would be that of Meshpass itself');
+  if (name === 'system')
+    return invalid('a grant cannot be named "system": its namespace would be that of Meshpass itself');
   if (RESERVED_GRANTS.includes(name)) {
     return invalid(`a grant cannot be named "${name}": a workspace's Envoy already uses this name`);
   }

@@ -50,7 +50,8 @@ export const approval = z
       .describe('Lets people take the grant for a short time without an approval, with a review afterwards'),
   })
   .superRefine((entry, context) => {
-    if (entry.max !== undefined && entry.max < entry.for) report(context, 'must not be shorter than "for"', { path: ['max'] });
+    if (entry.max !== undefined && entry.max < entry.for)
+      report(context, 'must not be shorter than "for"', { path: ['max'] });
   });
 
 /** Message for an unsupported `approval` beside an endpoint. */

@@ -20,7 +20,8 @@ export function duration(description: string, bounds: DurationBounds) {
 /** Parses `90s`, `10m` or `8h` to seconds. */
 function parseDuration(text: string, bounds: DurationBounds): Parsed<number> {
   const seconds = toSeconds(text);
-  if (seconds === undefined) return invalid(`${JSON.stringify(text)} is not a valid duration: use a value such as 90s, 10m or 8h`);
+  if (seconds === undefined)
+    return invalid(`${JSON.stringify(text)} is not a valid duration: use a value such as 90s, 10m or 8h`);
   if (seconds < toSeconds(bounds.least)!) return invalid(`${text} is too short: the minimum is ${bounds.least}`);
   if (seconds > toSeconds(bounds.most)!) return invalid(`${text} is too long: the maximum is ${bounds.most}`);
   return { value: seconds };

@@ -27,13 +27,15 @@ const MAX_PATH = 501;
 
 /** Parses a GitHub login or organization. */
 export function parseLogin(text: string): Parsed<string> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: logins do not support patterns, so write the login in full`);
+  if (text.includes('*'))
+    return unanchored(`${JSON.stringify(text)}: logins do not support patterns, so write the login in full`);
   return LOGIN.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not a valid GitHub login`);
 }
 
 /** Parses `org/slug` to lower case, because GitHub ignores case. */
 export function parseTeam(text: string): Parsed<string> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: teams do not support patterns, so write the team in full`);
+  if (text.includes('*'))
+    return unanchored(`${JSON.stringify(text)}: teams do not support patterns, so write the team in full`);
   const [organization, slug, ...rest] = text.split('/');
   if (!organization || !slug || rest.length > 0 || !LOGIN.test(organization) || !TEAM_SLUG.test(slug)) {
     return invalid(`${JSON.stringify(text)} is not a valid team: use ORGANIZATION/TEAM-SLUG`);
@@ -70,7 +72,10 @@ export function matchesRepository(pattern: string, fullName: string): boolean {
 /** Parses `ORG/admin` or `ORG/member` to lower case, because GitHub ignores case. */
 export function parseOrganizationRole(text: string): Parsed<string> {
   const [organization, role, ...rest] = text.toLowerCase().split('/');
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: organization roles do not support patterns, so write the organization in full`);
+  if (text.includes('*'))
+    return unanchored(
+      `${JSON.stringify(text)}: organization roles do not support patterns, so write the organization in full`,
+    );
   if (!organization || !LOGIN.test(organization) || rest.length > 0 || (role !== 'admin' && role !== 'member')) {
     return invalid(`${JSON.stringify(text)} is not a valid role: use ORGANIZATION/admin or ORGANIZATION/member`);
   }
@@ -108,8 +113,13 @@ export function matchesRef(pattern: string, ref: string): boolean {
 
 /** Parses the name of a deployment environment. */
 export function parseEnvironment(text: string): Parsed<string> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: environments do not support patterns, so write the environment in full`);
-  return /^[^\p{Cc}]{1,255}$/u.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is not a valid environment name`);
+  if (text.includes('*'))
+    return unanchored(
+      `${JSON.stringify(text)}: environments do not support patterns, so write the environment in full`,
+    );
+  return /^[^\p{Cc}]{1,255}$/u.test(text)
+    ? { value: text }
+    : invalid(`${JSON.stringify(text)} is not a valid environment name`);
 }
 
 /** Parses `GET /orders/*`: a method or `*`, and a path that is exact, ends in `*`, or is an Istio template. */
@@ -171,9 +181,7 @@ export function parseGrpcMethod(text: string): Parsed<Operation> {
   const match = GRPC_METHOD.exec(text);
   if (match) return { value: { method: 'POST', path: `/${match[1]}/${match[2]}`, grpc: true } };
   return text.includes('*')
-    ? unanchored(
-        `${JSON.stringify(text)}: * may only replace the method name, as in acme.orders.v1.Orders/*`,
-      )
+    ? unanchored(`${JSON.stringify(text)}: * may only replace the method name, as in acme.orders.v1.Orders/*`)
     : invalid(`${JSON.stringify(text)} is not a valid gRPC method: use a name such as acme.orders.v1.Orders/Get`);
 }
 

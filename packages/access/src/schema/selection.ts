@@ -29,7 +29,9 @@ export function parseHost(text: string): Parsed<string> {
   const [service, namespace, svc, ...domain] = text.split('.');
   const names = [service ?? '', namespace ?? '', ...domain];
   if (svc !== 'svc' || domain.length === 0 || !names.every(isDnsLabel)) {
-    return invalid(`${JSON.stringify(text)} is not a valid Service host: use a name such as orders.shop.svc.cluster.local`);
+    return invalid(
+      `${JSON.stringify(text)} is not a valid Service host: use a name such as orders.shop.svc.cluster.local`,
+    );
   }
   return { value: text };
 }

@@ -13,7 +13,7 @@ const OPERATION = {
 };
 
 const port = z.union([
-  z.int('must be a port number from 1 to 65535').min(1, 'must be a port number from 1 to 65535').max(65535, 'must be a port number from 1 to 65535'),
+  z.int('must be between 1 and 65535').min(1, 'must be between 1 and 65535').max(65535, 'must be between 1 and 65535'),
   checked(parsePortName, { description: 'Name of a port of the Service', pattern: '^[a-z0-9-]*[a-z][a-z0-9-]*$' }),
 ]);
 
@@ -63,7 +63,11 @@ export const target = z
       .min(1, 'an empty list allows nothing: remove "grpc" to grant the whole port')
       .max(200, 'more than 200 methods')
       .optional(),
-    deny: z.array(read(parseOperation, OPERATION)).min(1, 'must not be empty').max(200, 'more than 200 operations').optional(),
+    deny: z
+      .array(read(parseOperation, OPERATION))
+      .min(1, 'must not be empty')
+      .max(200, 'more than 200 operations')
+      .optional(),
     require: claimValues.optional(),
   })
   .superRefine((entry, context) => {
@@ -92,7 +96,10 @@ export const target = z
         unnamed && labels === undefined,
         'the target has no service: add service, host, or a selection by namespace, namespace_labels or labels',
       ],
-      [unnamed && labels !== undefined, 'labels alone would select Services in every namespace: add namespace or namespace_labels'],
+      [
+        unnamed && labels !== undefined,
+        'labels alone would select Services in every namespace: add namespace or namespace_labels',
+      ],
     ];
     for (const [applies, message, ...path] of wrong) if (applies) report(context, message, { path });
   })

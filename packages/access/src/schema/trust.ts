@@ -142,7 +142,9 @@ function parseClient(input: string): Parsed<string> {
 function parseScope(input: string): Parsed<string> {
   return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(input) && input !== 'openid'
     ? { value: input }
-    : invalid(`${JSON.stringify(input)} is not a valid scope: list one per entry, without openid, which is always requested`);
+    : invalid(
+        `${JSON.stringify(input)} is not a valid scope: list one per entry, without openid, which is always requested`,
+      );
 }
 
 function parseAlgorithm(input: string): Parsed<string> {
@@ -155,7 +157,8 @@ function parseAlgorithm(input: string): Parsed<string> {
 const OWN_AUDIENCES = new Set(['istio-ca', 'meshpass-broker']);
 
 function parseAudience(input: string): Parsed<string> {
-  if (/[\s*]/.test(input)) return invalid(`${JSON.stringify(input)} is not a valid audience: write it out, without spaces or *`);
+  if (/[\s*]/.test(input))
+    return invalid(`${JSON.stringify(input)} is not a valid audience: write it out, without spaces or *`);
   return OWN_AUDIENCES.has(input) || input.startsWith('https://kubernetes.default')
     ? invalid(`the audience ${input} belongs to the cluster, so Meshpass does not issue ID tokens for it: remove it`)
     : { value: input };

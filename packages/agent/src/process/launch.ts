@@ -53,7 +53,9 @@ export async function launch(config: AgentConfig, options: LaunchOptions): Promi
     const patience = options.timeout ?? 60_000;
     const giveUp = () => {
       child.kill('SIGTERM');
-      settle(new MeshpassError('agent_not_running', `The agent did not become ready in time. See its log, ${logPath}.`));
+      settle(
+        new MeshpassError('agent_not_running', `The agent did not become ready in time. See its log, ${logPath}.`),
+      );
     };
     let timer = setTimeout(giveUp, patience);
     child.on('message', (message: DaemonMessage) => {

@@ -131,9 +131,11 @@ export async function startPresenceListener(port: number): Promise<PresenceListe
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
       reject(
-        new MeshpassError('config_invalid', `Port ${port} is already in use in this workspace. Set a different --presence-port.`, {
-          cause,
-        }),
+        new MeshpassError(
+          'config_invalid',
+          `Port ${port} is already in use in this workspace. Set a different --presence-port.`,
+          { cause },
+        ),
       ),
     );
     server.listen(port, '127.0.0.1', resolve);

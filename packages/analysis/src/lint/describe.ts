@@ -15,7 +15,7 @@ export function describeGateway({ name, gateway, servers }: GatewayUse): string 
 export function describeCalls({ hosts, matches, protocol }: Exposure): string {
   const host = hosts.includes('*') ? 'every host of the gateway' : listed(hosts);
   if (protocol !== 'http') return `every connection to ${host}`;
-  if (matches.length === 0) return `every call of ${host}`;
+  if (matches.length === 0) return `every call to ${host}`;
   return `${listed([...new Set(matches.map(describeMatch))], 2)} of ${host}`;
 }
 

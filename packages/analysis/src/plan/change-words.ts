@@ -107,8 +107,8 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
   ),
   'grants.*.who': comes(
     (who, grant, { is }) =>
-      `${who}${is?.approval ? `, with ${describeApproval(is.approval, APPROVAL_ROOM)}` : ''} may now hold ${grant}`,
-    (who, grant) => `${who} may no longer hold ${grant}`,
+      `${who}${is?.approval ? `, with ${describeApproval(is.approval, APPROVAL_ROOM)}` : ''} may now use ${grant}`,
+    (who, grant) => `${who} may no longer use ${grant}`,
   ),
   'grants.*.except': comes(
     (who, grant) => `${who} is now denied ${grant}`,

@@ -29,7 +29,7 @@ export function coverageOf(grants: readonly ResolvedGrant[], others: readonly Re
   for (const { grant, targets } of grants) {
     for (const { place } of grant.who) {
       const at = formatPlace(place);
-      entries.push({ what: `${at} who may hold ${grant.name}`, covered: touched.who.has(at) });
+      entries.push({ what: `${at} who may use ${grant.name}`, covered: touched.who.has(at) });
     }
     for (const { target, service, port } of targets) {
       const here = calls.filter(

@@ -18,13 +18,13 @@ describe('accessChanges describes holders', () => {
       'an added and a removed alternative',
       who('{user_id: 5}'),
       who('{role: acme/admin}'),
-      ['role acme/admin may now hold dev', 'user id 5 may no longer hold dev'],
+      ['role acme/admin may now use dev', 'user id 5 may no longer use dev'],
     ],
     [
       'an additional claim value',
       who('{issuer: okta, claims: {a: b}}'),
       who('{issuer: okta, claims: {a: [b, c]}}'),
-      ['issuer okta, claim a b or c may now hold dev', 'issuer okta, claim a b may no longer hold dev'],
+      ['issuer okta, claim a b or c may now use dev', 'issuer okta, claim a b may no longer use dev'],
     ],
     [
       'a new denial, without its reason',
@@ -85,7 +85,7 @@ describe('accessChanges describes holders', () => {
       'an alternative of `who` with an approval',
       fileWith({ more: 'approval: {by: {user_id: 5}}' }),
       fileWith({ who: '[{user: alice}, {user: bob}]', more: 'approval: {by: {user_id: 5}}' }),
-      ['user bob, with approval by user id 5, at most 1h may now hold dev'],
+      ['user bob, with approval by user id 5, at most 1h may now use dev'],
     ],
     [
       'a denied operation, without a loss of other calls',
@@ -181,7 +181,10 @@ describe('accessChanges describes trust', () => {
       'another client with which operators sign in',
       file(SRE, { issuers: OKTA.replace('client: cli', 'client: cli, operatorClient: ops') }),
       file(SRE, { issuers: OKTA.replace('client: cli', 'client: cli, operatorClient: new, subjectType: public') }),
-      ['+ issuer okta changes: signIn.operatorClient new, previously ops', '+ issuer okta gains signIn.subjectType public'],
+      [
+        '+ issuer okta changes: signIn.operatorClient new, previously ops',
+        '+ issuer okta gains signIn.subjectType public',
+      ],
     ],
     [
       'an audience of ID tokens',
@@ -306,6 +309,6 @@ it('prints nothing of a file that could end a line', () => {
     forged('claims.a == "b"'),
     forged('claims.a == "c" ||\n\u001b[2K claims.a == "d"'.replace('\u001b[2K', '')),
   );
-  expect(says).toContain('may now hold dev');
+  expect(says).toContain('may now use dev');
   expect(says).not.toMatch(/\p{Cc}/u);
 });

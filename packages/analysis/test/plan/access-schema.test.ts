@@ -205,7 +205,7 @@ const PEOPLE: Readonly<Record<string, readonly [Json, Json]>> = {
 
 /** Lists of `who` entries, with the description of an added entry. */
 const LISTS: Readonly<Record<string, RegExp>> = {
-  'grants.*.who[]': / may now hold dev$/,
+  'grants.*.who[]': / may now use dev$/,
   'grants.*.except[]': / is now denied dev$/,
   'grants.*.approval.by': / may now approve dev$/,
   'grants.*.approval.emergency.who': / may now in an emergency take dev$/,

@@ -121,7 +121,7 @@ describe('a plan shows', () => {
       'loses POST /refunds on orders.shop:8080',
     ]);
     expect(changes?.map(({ says }) => says)).toEqual([
-      'user bob may now hold payments-dev',
+      'user bob may now use payments-dev',
       'payments-dev loses POST /refunds on orders.shop:8080',
       'payments-dev loses every call on ledger-db.shop:5432',
     ]);

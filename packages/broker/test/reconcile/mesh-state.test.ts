@@ -60,7 +60,9 @@ it('a selected Service that cannot be granted is said, and forgotten when it can
   writeFileSync(path, file('ann'));
   const mesh = start();
   await eventually(() => expect(mesh.inForce()).toBe(true));
-  expect(mesh.problems()).toEqual([expect.stringMatching(/^access\.yaml:5:10 orders\.shop:80 does not declare a protocol/)]);
+  expect(mesh.problems()).toEqual([
+    expect.stringMatching(/^access\.yaml:5:10 orders\.shop:80 does not declare a protocol/),
+  ]);
   expect(mesh.unready()).toEqual([]);
   cluster.services = [orders];
   cluster.changed();

@@ -95,7 +95,8 @@ async function ask(
       if (status >= 200 && status < 300) return resolve(answer);
       answer.resume();
       addresses.failed(answer.socket.remoteAddress);
-      if (status !== 401 && status !== 403) return reject(unreachable(new Error(`the broker responded with ${status}`)));
+      if (status !== 401 && status !== 403)
+        return reject(unreachable(new Error(`the broker responded with ${status}`)));
       reject(new MeshpassError('edge_unauthorized', "The broker rejected this edge's token."));
     });
     asked.end(options.body);

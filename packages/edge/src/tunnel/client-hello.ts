@@ -121,7 +121,8 @@ function hostName(data: Buffer): string {
   if (!list.atEnd()) throw new Malformed('more than one server name is present');
   if (name.length === 0 || name.length > 255) throw new Malformed('the length of the server name is out of bounds');
   for (const byte of name) {
-    if (byte <= 0x20 || byte >= 0x7f) throw new Malformed('the server name contains a byte that is not valid in a host name');
+    if (byte <= 0x20 || byte >= 0x7f)
+      throw new Malformed('the server name contains a byte that is not valid in a host name');
   }
   return name.toString('latin1');
 }

@@ -19,13 +19,13 @@ export interface Peer {
 export function peerOf(socket: TLSSocket): Peer {
   const certificate: X509Certificate | undefined = socket.getPeerX509Certificate();
   if (!certificate) {
-    throw new MeshpassError(
-      'tunnel_certificate_missing',
-      "Present your session's SVID as the TLS client certificate.",
-    );
+    throw new MeshpassError('tunnel_certificate_missing', "Present your session's SVID as the TLS client certificate.");
   }
   if (!socket.authorized) {
-    throw untrusted('The certificate was not issued by this mesh, or is not currently valid.', String(socket.authorizationError));
+    throw untrusted(
+      'The certificate was not issued by this mesh, or is not currently valid.',
+      String(socket.authorizationError),
+    );
   }
   // X509-SVID specification: a leaf must not be a CA (section 4.1) and must have exactly one URI SAN (section 2).
   if (certificate.ca) throw untrusted('The certificate is a CA certificate, not a workload certificate.');
@@ -46,7 +46,9 @@ export function peerOf(socket: TLSSocket): Peer {
 export function assertCurrent(peer: Peer, now: number): void {
   if (now < peer.notBefore) throw untrusted('The certificate is not valid yet.');
   if (now >= peer.notAfter) {
-    throw untrusted('The certificate has expired. Obtain a new one, and do not resume a TLS session that used the old one.');
+    throw untrusted(
+      'The certificate has expired. Obtain a new one, and do not resume a TLS session that used the old one.',
+    );
   }
 }
 

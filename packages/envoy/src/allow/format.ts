@@ -58,7 +58,8 @@ function command(name: string | undefined, argument: string | undefined, tokenHe
   if (name === undefined) return 'a percent sign outside a format command is not accepted: use %%';
   const kind = Object.hasOwn(FORMAT_COMMANDS, name) ? FORMAT_COMMANDS[name] : undefined;
   if (kind === undefined) return `format command %${name.slice(0, 40)}% is not accepted`;
-  if (kind === 'none') return argument === undefined ? undefined : `format command %${name}% does not accept an argument`;
+  if (kind === 'none')
+    return argument === undefined ? undefined : `format command %${name}% does not accept an argument`;
   if (kind === 'time')
     return TIME.test(argument ?? '') ? undefined : `format command %${name}% has an invalid time format`;
   const [first = '', ...alternatives] = (argument ?? '').split('?');

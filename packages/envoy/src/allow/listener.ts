@@ -21,7 +21,8 @@ const upgrade: Check<string> = (type) =>
 
 function checkListener(listener: ReflectMessage): string | undefined {
   const internal = part(listener, 'internal_listener') !== undefined;
-  if (internal === (part(listener, 'address') !== undefined)) return 'a listener must either have an address or be internal';
+  if (internal === (part(listener, 'address') !== undefined))
+    return 'a listener must either have an address or be internal';
   const served = items(listener, 'filter_chains').length > 0 || part(listener, 'default_filter_chain') !== undefined;
   return served ? undefined : 'a listener requires a filter chain';
 }

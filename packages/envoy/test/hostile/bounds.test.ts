@@ -122,7 +122,9 @@ describe('every value is bounded by its type', () => {
         }),
     ],
   ])('%s: refused', (_, spoiled) => {
-    expect(spoiled()).toEqual([expect.stringMatching(/ (at most|more than) \d+( are accepted| entries)?$| is not between \S+ s and \S+ s$/)]);
+    expect(spoiled()).toEqual([
+      expect.stringMatching(/ (at most|more than) \d+( are accepted| entries)?$| is not between \S+ s and \S+ s$/),
+    ]);
   });
 
   it.each([

@@ -192,7 +192,9 @@ describe('keys and roots from other sources than the agent are refused', () => {
     const refused = tls((_, context) => {
       delete context.tls_certificate_sds_secret_configs;
     });
-    expect(refused).toEqual([`${WHERE} | ${TLS}.UpstreamTlsContext: TLS requires exactly one certificate, the one for the grant`]);
+    expect(refused).toEqual([
+      `${WHERE} | ${TLS}.UpstreamTlsContext: TLS requires exactly one certificate, the one for the grant`,
+    ]);
   });
 });
 

@@ -21,7 +21,7 @@ export const istiodReachable: Rule = {
   name: 'istiod-reachable',
   severity: 'error',
   title: 'istiod is reachable through a gateway',
-  fix: 'Remove the route. Only a remote cluster of a multi-primary mesh needs it, on a network of its own; in that case suppress this finding with that reason.',
+  fix: 'Remove the route. Only a remote cluster of a multi-primary mesh needs it, on its own network. In that case, suppress this finding with that reason.',
   *check(context) {
     yield* routesToIstiod(context);
     const { rootNamespace, clusterDomain } = context.mesh.config;

@@ -25,7 +25,7 @@ export const mirroredToTest: Rule = {
         yield {
           on: service,
           path: [...at, 'host'],
-          message: `every call of this route is copied to ${to}, ${outside ? 'outside the mesh' : 'a test service'}, with its Authorization header and cookies.`,
+          message: `every call on this route is copied to ${to}, ${outside ? 'outside the mesh' : 'a test service'}, with its Authorization header and cookies.`,
         };
       }
     }
