@@ -15,7 +15,8 @@ const MOST = 10_000_000;
 const { GITHUB_REPOSITORY: repository, GITHUB_SHA: sha, GITHUB_REF: ref, GITHUB_WORKSPACE: workspace } = process.env;
 if (!repository || !sha || !ref) throw new Error('This script must run in a GitHub Actions job.');
 const sarif = gzipSync(readFileSync(process.argv[2]));
-if (sarif.length > MOST) throw new Error(`The findings have ${sarif.length} bytes, but GitHub accepts at most ${MOST}.`);
+if (sarif.length > MOST)
+  throw new Error(`The findings have ${sarif.length} bytes, but GitHub accepts at most ${MOST}.`);
 const answer = await ask('POST', `/repos/${repository}/code-scanning/sarifs`, {
   commit_sha: sha,
   ref,

@@ -33,8 +33,7 @@ export function holdsSignIn(
 }
 
 function whyTooOld({ issuer, authTime }: SignIn, maxAge: number, at: number): string | undefined {
-  if (authTime === undefined)
-    return `the ID token from ${issuer} is missing the authentication time (auth_time)`;
+  if (authTime === undefined) return `the ID token from ${issuer} is missing the authentication time (auth_time)`;
   return authTime + maxAge <= at ? `the sign-in at ${issuer} is older than ${maxAge} seconds` : undefined;
 }
 

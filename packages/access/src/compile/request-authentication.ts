@@ -46,8 +46,7 @@ export function requestAuthentication(mesh: Mesh, tokens: IdentityTokens): Manif
  */
 function checkJwks(text: string): void {
   const problem = whatIsWrong(text);
-  if (problem)
-    throw new MeshpassError('config_invalid', `Cannot publish the identity token keys: ${problem}.`);
+  if (problem) throw new MeshpassError('config_invalid', `Cannot publish the identity token keys: ${problem}.`);
 }
 
 function whatIsWrong(text: string): string | undefined {

@@ -65,9 +65,7 @@ function whyNoOne(who: Who, access: Access): string | undefined {
   if ('message' in known) return known.message;
   switch (known.kind) {
     case 'codespace':
-      return who.environment === undefined
-        ? undefined
-        : 'a Codespace has no environment: use a GitHub Actions issuer';
+      return who.environment === undefined ? undefined : 'a Codespace has no environment: use a GitHub Actions issuer';
     case 'generic':
       return needsGithub(who)
         ? `issuer "${who.issuer}" does not attest a GitHub user, team or repository: use "when" or "claims"`

@@ -82,11 +82,7 @@ export const target = z
         'a host already selects one Service: remove service, namespace and labels',
         'host',
       ],
-      [
-        service?.namespace !== undefined && beside,
-        `use service: ${service?.service} if "namespace" is set`,
-        'service',
-      ],
+      [service?.namespace !== undefined && beside, `use service: ${service?.service} if "namespace" is set`, 'service'],
       [
         service !== undefined && service.namespace === undefined && !beside,
         `"${service?.service}" is not a valid service: use NAME.NAMESPACE`,

@@ -196,9 +196,7 @@ describe('accessChanges describes trust', () => {
       'a webhook that may answer',
       file(SRE),
       file(SRE, { more: WEBHOOK }),
-      [
-        '+ webhook chat (for people of github, at https://chat.example/x) gains the right to answer approval requests',
-      ],
+      ['+ webhook chat (for people of github, at https://chat.example/x) gains the right to answer approval requests'],
     ],
     [
       'a webhook that speaks for others',

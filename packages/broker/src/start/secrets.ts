@@ -48,11 +48,9 @@ function readToken(file: string | undefined, whose: string): string | undefined 
     token = readPrivateFile(file).trim();
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError(
-      'config_invalid',
-      `Cannot read the ${whose} token file ${file}: ${fileProblem(cause)}.`,
-      { cause },
-    );
+    throw new MeshpassError('config_invalid', `Cannot read the ${whose} token file ${file}: ${fileProblem(cause)}.`, {
+      cause,
+    });
   }
   if (token.length >= MIN_TOKEN) return token;
   throw new MeshpassError('config_invalid', `The ${whose} token must have at least ${MIN_TOKEN} characters.`);

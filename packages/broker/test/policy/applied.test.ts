@@ -95,12 +95,10 @@ describe.skipIf(!postgresIsThere)('a broker that stands by', () => {
       };
       await expect.poll(readyz, { timeout: 30_000 }).toMatchObject({ status: 200 });
       await apply(active, 2, REFUSED);
-      await expect
-        .poll(readyz, { timeout: 30_000 })
-        .toMatchObject({
-          status: 503,
-          text: expect.stringContaining('rejects the access file that was applied by plan as version 2'),
-        });
+      await expect.poll(readyz, { timeout: 30_000 }).toMatchObject({
+        status: 503,
+        text: expect.stringContaining('rejects the access file that was applied by plan as version 2'),
+      });
       await apply(active, 3, TAKEN);
       await expect.poll(readyz, { timeout: 30_000 }).toMatchObject({ status: 200 });
       stop.abort();

@@ -58,9 +58,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
       expect(waiting.status).toBe(503);
       expect(JSON.parse(waiting.text)).toMatchObject({
         status: 'standby',
-        reasons: [
-          expect.stringMatching(new RegExp(`^standing by: broker .* process ${first.child.pid} is active$`)),
-        ],
+        reasons: [expect.stringMatching(new RegExp(`^standing by: broker .* process ${first.child.pid} is active$`))],
       });
       expect((await second.operator('/healthz')).status).toBe(200);
       expect((await second.operator('/readyz?standby=ready')).status).toBe(200);

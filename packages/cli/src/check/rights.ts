@@ -123,9 +123,7 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
     ),
   ];
   if (findings.length > 0) return findings;
-  return [
-    ok('rights', `${user} has all required permissions and no forbidden ones.`, 'SubjectAccessReview'),
-  ];
+  return [ok('rights', `${user} has all required permissions and no forbidden ones.`, 'SubjectAccessReview')];
 
   async function questions(rights: readonly Right[]) {
     return await Promise.all(

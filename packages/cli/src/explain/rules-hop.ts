@@ -66,8 +66,7 @@ function whyRefused(
   const demands = { ...target.require, ...operation?.require };
   if ((operation || !target.allow) && Object.keys(demands).length > 0) {
     const wanted = Object.entries(demands).map(([name, values]) => `${name} ${values.join(' or ')}`);
-    const read =
-      typeof known.claims.iss === 'string' ? 'your token does not have them' : 'your token cannot be read';
+    const read = typeof known.claims.iss === 'string' ? 'your token does not have them' : 'your token cannot be read';
     return `grant ${grant} allows ${what} only with ${wanted.join(' and ')}, and ${read}`;
   }
   const listed = told ?? target.allow?.map(formatOperation) ?? [];

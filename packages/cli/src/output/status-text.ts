@@ -40,9 +40,7 @@ export function statusText(status: AgentStatus, now: number): string {
     leaseLine(status),
     ...drainingLines(status, now),
     ...status.refusals.map((refusal) => refusalLine(refusal)),
-    ...status.configuration.refused
-      .slice(0, 5)
-      .map((reason) => `Unused part of the broker's configuration: ${reason}`),
+    ...status.configuration.refused.slice(0, 5).map((reason) => `Unused part of the broker's configuration: ${reason}`),
     ...status.configuration.rejected.map((reason) => `Envoy rejects: ${reason}`),
     ...leftOutLines(status),
     ...status.notes.map((note) => `Note: ${note}`),

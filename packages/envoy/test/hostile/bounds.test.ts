@@ -334,7 +334,8 @@ describe('names', () => {
 
   it.each(['agent', 'edge/dev', 'tunnel/dev', 'other/x', 'x', 'dev/', 'dev/\u0000', ''])('%j are refused', (name) => {
     const found = refusals(honest(), { clusters: [cluster(name)], listeners: [], routes: [] });
-    const reason = name === '' ? 'name must be set' : `name ${JSON.stringify(name)} does not start with one of the session's grants`;
+    const reason =
+      name === '' ? 'name must be set' : `name ${JSON.stringify(name)} does not start with one of the session's grants`;
     expect(found).toEqual([expect.stringContaining(reason)]);
   });
 

@@ -48,7 +48,5 @@ async function tail(options: OptionsOf<typeof flags>): Promise<void> {
 }
 
 function noRows(session: string | undefined): string {
-  return session === undefined
-    ? 'The audit log has no rows yet.'
-    : `The audit log has no rows for session ${session}.`;
+  return session === undefined ? 'The audit log has no rows yet.' : `The audit log has no rows for session ${session}.`;
 }

@@ -78,8 +78,7 @@ async function closeSessions(options: CloseOptions): Promise<void> {
 }
 
 async function confirmAll(options: CloseOptions): Promise<void> {
-  if (!process.stdin.isTTY)
-    throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
+  if (!process.stdin.isTTY) throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
   const sessions = await findSessions(options);
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
