@@ -76,9 +76,7 @@ describe('a call that is refused', () => {
       target: 'orders.shop.svc.cluster.local:8080',
       grant_name: 'payments-dev',
       rule: expect.stringMatching(/^payments-dev access\.yaml:\d+:\d+$/),
-      reason: expect.stringMatching(
-        /^The workspace reports, without verification: the service's policy refused a GET request/,
-      ),
+      reason: expect.stringMatching(/^Unverified report from the workspace: the service's policy denied a GET request/),
     });
     expect(JSON.parse(row!.detail!)).toMatchObject({ reportedBy: 'workspace', hop: 'workload', status: 403 });
     expect(JSON.stringify(row)).not.toMatch(/secret|\/admin/);

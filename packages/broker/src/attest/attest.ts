@@ -74,12 +74,12 @@ export function readProof(subjectTokenType: string, subjectToken: string, codesp
     case PROOF_TYPES.oidc:
       return { type: 'oidc', token: subjectToken };
     case PROOF_TYPES.codespace:
-      if (!codespaceName) throw new MeshpassError('proof_malformed', 'The parameter codespace_name is missing.');
+      if (!codespaceName) throw new MeshpassError('proof_malformed', 'The codespace_name parameter is missing.');
       return { type: 'github-codespace', token: subjectToken, codespaceName };
     default:
       throw new MeshpassError(
         'proof_type_unsupported',
-        `The broker accepts proofs of the types ${Object.values(PROOF_TYPES).join(' and ')}.`,
+        `Unsupported proof type. The broker accepts ${Object.values(PROOF_TYPES).join(' and ')}.`,
       );
   }
 }

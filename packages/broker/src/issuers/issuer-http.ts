@@ -45,7 +45,7 @@ export async function requestIssuer(
   options: IssuerHttpOptions,
 ): Promise<IssuerResponse> {
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && options[plainHttpIssuersOnlyInALab])) {
-    throw unavailable(who, 'not https', { url: url.origin });
+    throw unavailable(who, 'not HTTPS', { url: url.origin });
   }
   try {
     const response = await options.fetch(url, {
@@ -66,7 +66,7 @@ export async function requestIssuer(
     return { status: response.status, headers: response.headers, body: parse(text, response.ok) };
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw unavailable(who, 'no answer', { url: url.origin + url.pathname }, cause);
+    throw unavailable(who, 'no response', { url: url.origin + url.pathname }, cause);
   }
 }
 
@@ -77,7 +77,7 @@ export function unavailable(
   detail: Readonly<Record<string, unknown>> = {},
   cause?: unknown,
 ): MeshpassError {
-  return new MeshpassError('issuer_unavailable', `${who} is not reachable, so nothing is granted; try again.`, {
+  return new MeshpassError('issuer_unavailable', `${who} is unavailable, so access was not granted. Try again.`, {
     detail: { reason, ...detail },
     retryAfter: 5,
     ...(cause === undefined ? {} : { cause }),

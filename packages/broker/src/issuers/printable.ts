@@ -44,6 +44,6 @@ function refuseUnprintable(all: object): void {
 function unprintable(): MeshpassError {
   return new MeshpassError(
     'proof_unprintable',
-    'Your claims have control characters or direction overrides; correct them at the issuer.',
+    'Your claims contain control characters or direction overrides. Correct them at the issuer.',
   );
 }

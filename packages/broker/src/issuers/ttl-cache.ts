@@ -60,7 +60,7 @@ export function createTtlCache<V>(
         const answer = await entry.answer;
         if (!isVoid(entry.asked)) return answer;
       }
-      throw unavailable('GitHub', 'it changed during every check');
+      throw unavailable('GitHub', 'the data changed during every check');
     },
     forget: (key) => void entries.delete(key),
   };

@@ -32,11 +32,11 @@ describe('with a token in a file', () => {
   it('the sweep continues when the token is replaced, and fails loudly and harmlessly while it is none', async () => {
     const { space, who } = await opened();
     settle();
-    await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('the token file cannot be read'), {
+    await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('cannot read the token file'), {
       timeout: 60_000,
     });
     writeFileSync(tokenFile, 'ghp_nonsense', { mode: 0o600 });
-    await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('the token may not read this'), {
+    await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('the token is not allowed to read this'), {
       timeout: 60_000,
     });
     await watch.github.admin.setCodespaceState(space.name, 'Shutdown');

@@ -97,7 +97,7 @@ describe('a live session', () => {
       harness.idp.before = async () => {};
       const second = await session(harness, 'ines');
       hold.resolve();
-      await vi.waitFor(() => expect(harness.log.join('')).toContain('disconnected before its session could be opened'));
+      await vi.waitFor(() => expect(harness.log.join('')).toContain('disconnected before its session was opened'));
       expect((await renewLease(harness, second)).kind).toBe('lease');
     } finally {
       harness.idp.before = async () => {};

@@ -29,7 +29,7 @@ it('contain the contact of the access file', async () => {
   world.use(file(dev('alice')));
   expect(await refusal()).toMatchObject({
     error_code: 'access_none',
-    error_description: `No grant of the access file applies to you; ask ${CONTACT}.`,
+    error_description: `No grant in the access file applies to you. Ask ${CONTACT} for access.`,
     contact: CONTACT,
   });
 });
@@ -37,7 +37,7 @@ it('contain the contact of the access file', async () => {
 it('contain no contact if the file names none', async () => {
   world.use(file(dev('alice'), ''));
   const { error_description, ...members } = await refusal();
-  expect(error_description).toBe('No grant of the access file applies to you; ask its owners.');
+  expect(error_description).toBe('No grant in the access file applies to you. Ask its owners for access.');
   expect(members).not.toHaveProperty('contact');
 });
 
@@ -45,8 +45,8 @@ it('contain the grants that the person could request, with those who approve', a
   world.use(file(prod('prod')));
   expect(await refusal()).toMatchObject({
     error_description:
-      `No grant of the access file applies to you without an approval, and a request needs a session. Ask ${CONTACT} for a grant ` +
-      'without one; with it you can request prod (approval by issuer idp, claim groups leads, at most 4h).',
+      `No grant in the access file applies to you without an approval, and requesting one requires a session. Ask ${CONTACT} for a grant ` +
+      'that does not require an approval. You can then request prod (approval by issuer idp, claim groups leads, at most 4h).',
     requestable: ['prod'],
   });
 });

@@ -56,7 +56,7 @@ describe('a report of refusals', { timeout: 120_000 }, () => {
       target: `${HOST}:80`,
       request_id: ID,
       subject: expect.stringContaining('alice'),
-      reason: "The workspace reports, without verification: the service's policy refused a GET request (403) 3 times.",
+      reason: "Unverified report from the workspace: the service's policy denied a GET request (403) 3 times.",
     });
     expect(JSON.parse(row!.detail!)).toMatchObject({
       reportedBy: 'workspace',
@@ -153,7 +153,7 @@ describe('a workspace that reports without end', () => {
     }
     expect(counted()).toBe(32_000);
     expect(written.length).toBeLessThan(100);
-    expect(written.some(({ reason }) => /refusals of further kinds/.test(reason))).toBe(true);
+    expect(written.some(({ reason }) => /other kinds of refusals/.test(reason))).toBe(true);
   });
 
   it('does not take the rows of another session', () => {

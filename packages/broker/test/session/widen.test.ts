@@ -238,7 +238,7 @@ describe('a live session', () => {
     expect(await refused('prod', 40)).toEqual(['access_none', expect.stringContaining('"when" is false')]);
     expect(await refused('nothing', 40)).toEqual(['access_none', 'the access file has no such grant']);
     harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
-    expect(await refused('prod', -1)).toEqual(['access_none', 'its time is over']);
+    expect(await refused('prod', -1)).toEqual(['access_none', 'it has expired']);
     await asSession(harness, who, { method: 'DELETE', path: '/session' });
     expect((await refused('prod', 40))?.[0]).toBe('session_closed');
   });

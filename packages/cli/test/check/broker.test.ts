@@ -23,7 +23,7 @@ it('names each reason why the broker is not ready', async () => {
 });
 
 it('reports the warnings of a broker that serves', async () => {
-  const warnings = ['GitHub refuses the id or the private key of the GitHub App 4242'];
+  const warnings = ['GitHub rejected the ID or private key of GitHub App 4242'];
   expect(await look({ status: 'ready', reasons: [], warnings })).toMatchObject([
     { check: 'broker', state: 'warning', says: `The broker is active, but: ${warnings[0]}.` },
   ]);

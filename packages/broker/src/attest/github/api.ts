@@ -74,7 +74,7 @@ export function parseGithub<T>(schema: z.ZodType<T>, answer: IssuerResponse): T 
   const read = schema.safeParse(answer.body);
   if (read.success) return read.data;
   const members = read.error.issues.map(({ path }) => path.join('.'));
-  throw unavailable(WHO, 'unexpected answer', { members, requestId: requestId(answer) });
+  throw unavailable(WHO, 'unexpected response', { members, requestId: requestId(answer) });
 }
 
 /**
@@ -139,7 +139,7 @@ function refuseWhenLimited(answer: IssuerResponse, now: number): void {
   const wait = retryAfter > 0 ? retryAfter : spent && reset > 0 ? reset : RETRY_SECONDS;
   throw new MeshpassError(
     'issuer_rate_limited',
-    "GitHub's rate limit is reached, so nothing is granted; try again later.",
+    "GitHub's rate limit has been reached, so access was not granted. Try again later.",
     { retryAfter: Math.min(3600, Math.ceil(wait)), detail: { status: answer.status, requestId: requestId(answer) } },
   );
 }

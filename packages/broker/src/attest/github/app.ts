@@ -146,7 +146,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   const requestAsApp = async (path: string, question?: IssuerRequest): Promise<IssuerResponse> => {
     const answer = await requestGithub(path, await appJwt(), options, question);
     refused =
-      answer.status === 401 ? `GitHub refuses the id or the private key of the GitHub App ${options.appId}` : undefined;
+      answer.status === 401 ? `GitHub rejected the ID or private key of GitHub App ${options.appId}` : undefined;
     if (refused !== undefined) throw appRefused(refused, answer);
     return answer;
   };
@@ -274,14 +274,14 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
 function appRefused(reason: string, answer: IssuerResponse): MeshpassError {
   return new MeshpassError(
     'issuer_unavailable',
-    "GitHub refuses the GitHub App of this broker, so nothing is granted: tell your platform team to look at the App's id and private key.",
+    "GitHub rejected the broker's GitHub App, so access was not granted. Ask your platform team to check the App's ID and private key.",
     { detail: { reason, message: messageOf(answer), requestId: requestId(answer) }, retryAfter: 60 },
   );
 }
 
 function refuseUnlessOk(answer: IssuerResponse, what: string): IssuerResponse {
   if (answer.status < 300 || answer.status === 304) return answer;
-  throw unavailable('GitHub', `the GitHub App may not ${what}`, {
+  throw unavailable('GitHub', `the GitHub App is not allowed to ${what}`, {
     status: answer.status,
     message: messageOf(answer),
     requestId: requestId(answer),

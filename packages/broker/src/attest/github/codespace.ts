@@ -49,7 +49,7 @@ const TOKEN = /^[\x21-\x7e]{1,2048}$/;
 const REFUSED_BEFORE: IssuerResponse = {
   status: 401,
   headers: new Headers(),
-  body: { message: 'GitHub refused this token recently.' },
+  body: { message: 'GitHub recently rejected this token.' },
 };
 
 /**
@@ -84,12 +84,12 @@ export async function attestCodespace(
   if (!trust.codespaces) {
     throw new MeshpassError(
       'workspace_not_trusted',
-      'Codespaces are not accepted here: the access file does not trust them.',
+      'Codespaces are not accepted, because the access file does not trust them.',
     );
   }
   const name = pathPart(proof.codespaceName);
   if (!TOKEN.test(proof.token) || !name) {
-    throw new MeshpassError('proof_malformed', "GITHUB_TOKEN or CODESPACE_NAME does not have GitHub's format.");
+    throw new MeshpassError('proof_malformed', "GITHUB_TOKEN or CODESPACE_NAME is not in GitHub's format.");
   }
   refuseOtherKinds(proof.token);
   const { guesses } = options;
@@ -104,14 +104,14 @@ export async function attestCodespace(
   const codespace = await findCodespace(codespaceAnswer, proof, user, organization, options.app);
 
   if (codespace.name !== proof.codespaceName || codespace.owner.id !== user.id) {
-    throw new MeshpassError('workspace_not_owned', 'This Codespace is not yours; use one of your own.', {
+    throw new MeshpassError('workspace_not_owned', 'This Codespace belongs to a different user. Use one of your own.', {
       detail: { user: user.id, owner: codespace.owner.id, codespace: codespace.id },
     });
   }
   if (codespace.state !== 'Available') {
     throw new MeshpassError(
       'workspace_not_available',
-      `GitHub reports that this Codespace is ${codespace.state}: start it.`,
+      `GitHub reports that this Codespace is ${codespace.state}. Start it and try again.`,
       {
         detail: { codespace: codespace.id, state: codespace.state },
       },
@@ -152,14 +152,14 @@ function refuseStranger(answer: IssuerResponse): void {
   if (answer.status === 403 && /not accessible by integration/i.test(detail.message)) {
     throw new MeshpassError(
       'proof_prebuild',
-      'This is the token of a workflow, as in a prebuild, whose disk is cloned for many developers. ' +
-        'Start meshpass from postStartCommand, which runs in each Codespace and never in a prebuild.',
+      'GITHUB_TOKEN is a workflow token, as in a prebuild, whose disk is cloned for many developers. ' +
+        'Start meshpass from postStartCommand, which runs in every Codespace but never in a prebuild.',
       { detail },
     );
   }
   throw new MeshpassError(
     'proof_rejected',
-    'GitHub does not accept this GITHUB_TOKEN: restart the Codespace to get a new one.',
+    'GitHub rejected this GITHUB_TOKEN. Restart the Codespace to get a new token.',
     { detail },
   );
 }
@@ -183,14 +183,14 @@ async function findCodespace(
   if (answer.status === 404 || app) {
     throw new MeshpassError(
       'workspace_unknown',
-      `GitHub finds no Codespace ${proof.codespaceName} of yours; check CODESPACE_NAME.`,
+      `GitHub cannot find your Codespace ${proof.codespaceName}. Check CODESPACE_NAME.`,
       { detail },
     );
   }
   throw new MeshpassError(
     'proof_rejected',
-    "GitHub does not let this token read its Codespace: check that GITHUB_TOKEN is the Codespace's own. " +
-      'A GitHub App of the organization, configured in the broker, can read it instead.',
+    "GitHub does not allow this token to read its Codespace. Check that GITHUB_TOKEN is the Codespace's own token. " +
+      'Alternatively, configure a GitHub App for the organization in the broker.',
     { detail },
   );
 }
@@ -220,7 +220,7 @@ async function refuseForeign(
   if ((isPaid || isTrusted(codespace.repository.owner)) && app && (await app.isMember(organization, user))) return;
   throw new MeshpassError(
     'workspace_not_trusted',
-    `This Codespace does not belong to ${organization}: open it from a repository of ${organization}, as a member.`,
+    `This Codespace does not belong to ${organization}. As a member of ${organization}, open one of its repositories in a Codespace.`,
     {
       detail: {
         codespace: codespace.id,
@@ -241,8 +241,8 @@ async function refuseOtherRepositories({ repository }: Codespace, token: string,
   if (answer && answer.status < 300 && parseGithub(Repository, answer).id === repository.id) return;
   throw new MeshpassError(
     'workspace_repository_unreachable',
-    `This GITHUB_TOKEN has no access to ${repository.full_name}, the repository of this Codespace: ` +
-      "use the Codespace's own token.",
+    `This GITHUB_TOKEN cannot access ${repository.full_name}, this Codespace's repository. ` +
+      "Use the Codespace's own token.",
     { detail: { repository: repository.id, status: answer?.status, requestId: answer && requestId(answer) } },
   );
 }

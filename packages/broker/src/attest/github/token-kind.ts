@@ -9,7 +9,7 @@ const CODESPACE = 'ghu_';
 const OTHERS: readonly (readonly [prefix: string, what: string])[] = [
   ['github_pat_', 'a fine-grained personal access token'],
   ['ghp_', 'a personal access token'],
-  ['gho_', 'the token of an OAuth app'],
+  ['gho_', 'an OAuth app token'],
   ['ghr_', 'a refresh token'],
 ];
 /** Token of a workflow or an installation, which belongs to no user. Prebuilds have one. */
@@ -25,13 +25,13 @@ export function refuseOtherKinds(token: string): void {
   if (token.startsWith(INSTALLATION))
     throw new MeshpassError(
       'proof_prebuild',
-      'This is the token of a workflow, as in a prebuild, whose disk is cloned for many developers. ' +
-        'Start meshpass from postStartCommand, which runs in each Codespace and never in a prebuild.',
+      'GITHUB_TOKEN is a workflow token, as in a prebuild, whose disk is cloned for many developers. ' +
+        'Start meshpass from postStartCommand, which runs in every Codespace but never in a prebuild.',
     );
-  const what = OTHERS.find(([prefix]) => token.startsWith(prefix))?.[1] ?? 'a token of an unknown kind';
+  const what = OTHERS.find(([prefix]) => token.startsWith(prefix))?.[1] ?? 'an unknown type of token';
   throw new MeshpassError(
     'proof_token_kind',
-    `GITHUB_TOKEN is ${what}, not the Codespace's own token, which begins with ${CODESPACE}. ` +
-      'If a secret of yours replaces it, rename that secret.',
+    `GITHUB_TOKEN is ${what}, not the Codespace's own token, which starts with ${CODESPACE}. ` +
+      'If one of your secrets overrides it, rename that secret.',
   );
 }

@@ -86,7 +86,7 @@ export function createPresenceChallenges(
       // At a limit, only a challenge from the same source may be replaced.
       const oldest = isFull ? own.find(({ entry }) => entry.source === source) : own[0];
       if (isFull && !oldest)
-        throw new MeshpassError('overloaded', 'Too many presence challenges are in progress; try again.', {
+        throw new MeshpassError('overloaded', 'Too many presence challenges are in progress. Try again.', {
           retryAfter: 5,
           detail: { challenges: entries.size, ofSource: mine },
         });

@@ -61,7 +61,8 @@ export function forwardingHost(name: string, port: number): string | undefined {
 /** Requests a path on a forwarded port. Never throws, follows no redirects and reads at most 4 KiB. */
 export function askForwardedPort(asked: ForwardedPort, options: ForwardingOptions): Promise<Forwarded> {
   const host = forwardingHost(asked.name, asked.port);
-  if (host === undefined) return Promise.resolve({ outcome: 'unanswered', reason: 'it cannot have a forwarded port' });
+  if (host === undefined)
+    return Promise.resolve({ outcome: 'unanswered', reason: 'this Codespace name and port cannot be forwarded' });
   const lab = options[forwardingHostOnlyInALab];
   const how: RequestOptions & { servername: string } = {
     host: lab?.host ?? host,
@@ -81,14 +82,14 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
     };
     const fail = (reason: string) => settle({ outcome: connected ? 'unanswered' : 'unreachable', reason });
     const sent = lab?.plainHttp ? requestPlain(how) : requestTls(how);
-    const timer = setTimeout(() => fail(connected ? 'no answer in time' : 'no connection in time'), options.timeoutMs);
+    const timer = setTimeout(() => fail(connected ? 'response timed out' : 'connection timed out'), options.timeoutMs);
     sent.on('socket', (socket) => {
       socket.once(lab?.plainHttp ? 'connect' : 'secureConnect', () => {
         connected = true;
       });
     });
     sent.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message));
-    sent.on('upgrade', () => fail('it answered with an upgrade'));
+    sent.on('upgrade', () => fail('unexpected protocol upgrade'));
     sent.on('response', (response) => {
       if (response.statusCode !== 200) return settle({ outcome: 'unanswered', reason: refusalOf(response) });
       const chunks: Buffer[] = [];
@@ -100,7 +101,7 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
         else chunks.push(chunk);
       });
       response.on('error', (error) => fail(error.message));
-      response.on('aborted', () => fail('the connection broke'));
+      response.on('aborted', () => fail('the connection was interrupted'));
       response.on('end', () => settle({ outcome: 'answered', body: Buffer.concat(chunks).toString('utf8') }));
     });
     sent.end();
@@ -110,5 +111,5 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
 /** Describes the response without the redirect target, which may contain a GitHub secret. */
 function refusalOf({ statusCode = 0 }: IncomingMessage): string {
   const isRedirect = statusCode >= 300 && statusCode < 400;
-  return `it answered ${statusCode}${isRedirect ? ', a redirect to the sign-in page' : ''}`;
+  return `status ${statusCode}${isRedirect ? ', a redirect to the sign-in page' : ''}`;
 }

@@ -69,8 +69,8 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
       if (!presence)
         throw new MeshpassError(
           'presence_required',
-          'The broker verifies that you are in this Codespace: answer its challenge on a port, and repeat the exchange. ' +
-            'The agent does so by itself; update an older one.',
+          'The broker must verify that you are in this Codespace. Answer its challenge on a port, then repeat the exchange. ' +
+            'Current agents do this automatically, so update an older agent.',
           { members: { presence: challenges.issue(challenged, source) } },
         );
       const { port } = presence;
@@ -82,14 +82,14 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
           if (mode === 'preferred') return 'unreachable';
           throw new MeshpassError(
             'presence_unreachable',
-            "The broker cannot connect to GitHub's port forwarding, so it cannot verify that you are in this Codespace; try again.",
+            "The broker cannot connect to GitHub's port forwarding, so it cannot verify that you are in this Codespace. Try again.",
             { retryAfter: 5, detail: { reason: forwarded.reason, port } },
           );
         case 'unanswered':
           throw new MeshpassError(
             'presence_unanswered',
-            `GitHub's port forwarding returned no answer from port ${port} of this Codespace (${forwarded.reason}). ` +
-              'Run `meshpass doctor` in the Codespace to see what to try.',
+            `GitHub's port forwarding did not return an answer from port ${port} of this Codespace (${forwarded.reason}). ` +
+              'Run `meshpass doctor` in the Codespace for suggestions.',
             { detail: { port } },
           );
         case 'answered': {
@@ -98,7 +98,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
           if (fault === undefined) return 'answered';
           throw new MeshpassError(
             'presence_mismatch',
-            'The process that answered in this Codespace does not have the key of this exchange: run meshpass in the Codespace itself, ' +
+            'The process that answered in this Codespace does not have the key for this exchange. Run meshpass in the Codespace itself, ' +
               'configured with this broker’s public URL.',
             { detail: { reason: `The answer is ${fault}.`, port } },
           );
@@ -112,7 +112,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
     if (known) return { nonce, path: known.path, exchange: undefined };
     throw new MeshpassError(
       'presence_challenge_unknown',
-      'This challenge was used, has expired, or belongs to another key, Codespace or broker; start the exchange again.',
+      'This challenge was already used, has expired, or belongs to a different key, Codespace or broker. Start the exchange again.',
     );
   }
 

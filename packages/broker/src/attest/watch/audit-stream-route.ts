@@ -34,7 +34,7 @@ export function githubEventRoutes(events: GithubEvents): readonly Route[] {
       authentication: ({ request, event }) =>
         isGithub(request.headers.authorization, events.token)
           ? granted({ ...event, known: true }, undefined)
-          : refused(event, new MeshpassError('github_unauthorized', 'The token of the audit log stream is required.')),
+          : refused(event, new MeshpassError('github_unauthorized', 'The audit log stream token is required.')),
       read: readText,
       handler: async ({ event, body }) => {
         const heard = readAuditEvents(body);
@@ -57,7 +57,7 @@ async function readText(request: IncomingMessage): Promise<string> {
   const body = await readBytes(request, MAX_BODY);
   const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity';
   if (encoding === 'identity') return body.toString('utf8');
-  if (encoding !== 'gzip') throw new MeshpassError('request_malformed', 'The body may be compressed only with gzip.');
+  if (encoding !== 'gzip') throw new MeshpassError('request_malformed', 'The only supported compression is gzip.');
   try {
     return (await inflate(body, { maxOutputLength: MAX_INFLATED })).toString('utf8');
   } catch (thrown) {

@@ -46,7 +46,7 @@ export function readWithTokenFile(file: string, options: GithubApiOptions): Read
     const answer = await requestGithub(path, token, options, question);
     if (answer.status === 404) return undefined;
     if (answer.status < 300 || answer.status === 304) return answer;
-    throw unavailable('GitHub', 'the token may not read this', {
+    throw unavailable('GitHub', 'the token is not allowed to read this', {
       status: answer.status,
       message: messageOf(answer),
       requestId: requestId(answer),
@@ -58,6 +58,6 @@ function readToken(file: string): string {
   try {
     return readPrivateFile(file).trim();
   } catch (cause) {
-    throw unavailable('GitHub', 'the token file cannot be read', { file }, cause);
+    throw unavailable('GitHub', 'cannot read the token file', { file }, cause);
   }
 }

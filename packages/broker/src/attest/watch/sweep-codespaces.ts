@@ -101,7 +101,7 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
       onCost();
       const status = await recheckCodespace(read, organization, watched);
       if (status && (status.kind === 'absent' || status.kind === 'over'))
-        closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, and its developer’s');
+        closeSessionOf(sessions, watched, status, 'the organization’s and the developer’s Codespaces');
     } catch (thrown) {
       onFailure(thrown);
     }

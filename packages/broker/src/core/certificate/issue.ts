@@ -88,7 +88,7 @@ export async function issueCertificates(
   }
   const event = {
     ...requested,
-    reason: 'Grants of a live session.',
+    reason: 'The session is live and has these grants.',
     target: signed.map(({ principal }) => principal.spiffeId).join(','),
     detail: { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) },
   };
@@ -129,7 +129,7 @@ async function sign(
       const { namespace, serviceAccount } = principal;
       const certificate = await context.authority.sign({ namespace, serviceAccount, csr, ttl, queue, signal });
       if (certificate.spiffeId !== principal.spiffeId)
-        throw new MeshpassError('ca_unavailable', 'The mesh CA signed an identity other than the one requested.', {
+        throw new MeshpassError('ca_unavailable', 'The mesh CA signed a different identity than requested.', {
           detail: { reason: `got ${certificate.spiffeId}, expected ${principal.spiffeId}` },
         });
       live.certified.set(principal.spiffeId, certificate.notAfter);
@@ -152,7 +152,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
   const { session } = live;
   const names = request.certificates.map((one) => one.grant);
   if (new Set(names).size !== names.length)
-    throw new MeshpassError('request_malformed', 'Each grant may be named only once in a request.');
+    throw new MeshpassError('request_malformed', 'A request can list each grant only once.');
   const ttls = new Map(context.mesh.access().grants.map((grant) => [grant.name, grant.ttl]));
   const now = seconds(context.clock);
   return await Promise.all(
@@ -160,7 +160,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
       const principal = principalUnder(session, grant, now);
       const ttl = ttls.get(grant);
       if (!principal || ttl === undefined)
-        throw new MeshpassError('grant_unknown', 'The session does not have one of these grants.');
+        throw new MeshpassError('grant_unknown', 'The session does not have all of these grants.');
       const checked = await checkCsr(csr);
       refuseSessionKey(session.jkt, checked.publicKey);
       // Based on issued certificates, not on requests: a session whose first request was refused before istiod signed
@@ -178,7 +178,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
 function refuseSessionKey(jkt: string, spki: Buffer): void {
   const { kty, crv, x, y } = createPublicKey({ key: spki, type: 'spki', format: 'der' }).export({ format: 'jwk' });
   if (kty !== 'EC' || crv !== 'P-256' || dpopThumbprint({ kty, crv, x: x!, y: y! }) !== jkt) return;
-  throw new MeshpassError('csr_weak_key', 'A certificate needs its own key, not the key of the session.');
+  throw new MeshpassError('csr_weak_key', 'A certificate requires its own key, not the session key.');
 }
 
 /** Durably records the latest expiry of the principals' SVIDs. Writes nothing if it is already recorded. */
@@ -235,7 +235,7 @@ function revokeLost(
     }),
   );
   if (live.ended) return sessionClosed(live.ended.cause);
-  return new MeshpassError('grant_unknown', 'The session no longer has one of these grants.');
+  return new MeshpassError('grant_unknown', 'The session no longer has all of these grants.');
 }
 
 function evidence(principal: Principal, certificate: SignedCertificate) {

@@ -57,7 +57,7 @@ function renew(context: RenewalContext, heard: WeakMap<Live, Heard>, { session_i
   const { live, renewLease, clock, keys } = context;
   const read = readLeaseProof(proof);
   if (!read || read.claims.sid !== session_id) {
-    throw new MeshpassError('dpop_malformed', 'The proof of the lease cannot be read, or is of another session.');
+    throw new MeshpassError('dpop_malformed', 'The lease proof is malformed or belongs to a different session.');
   }
   const now = seconds(clock);
   // Compared in whole seconds, like DPoP proofs: the second in which the broker started belongs to the previous
@@ -72,7 +72,7 @@ function renew(context: RenewalContext, heard: WeakMap<Live, Heard>, { session_i
       verifyProof(over, undefined, read);
       return endedStatement(keys, session_id, over.cause);
     }
-    throw new MeshpassError('session_unknown', 'The session is unknown; open a new one.');
+    throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
   }
   const verified = verifyProof(one.session, heard.get(one), read);
   assertTimely(saidAt, context, now);
@@ -93,13 +93,13 @@ function verifyProof(
 ): Heard {
   // Checked before the signature, so that a wrong key costs no verification.
   if (!equalInConstantTime(jkt, session.jkt)) {
-    throw new MeshpassError('dpop_key_mismatch', 'The lease was not proven with the key of the session.');
+    throw new MeshpassError('dpop_key_mismatch', 'The lease proof was not signed with the session key.');
   }
   const key = before?.key ?? publicKeyOf(jwk);
-  if (!key) throw new MeshpassError('dpop_malformed', 'The key of the lease is not a point on P-256.');
-  if (!verifyJws(jws, key)) throw new MeshpassError('dpop_signature', 'The signature of the lease is invalid.');
+  if (!key) throw new MeshpassError('dpop_malformed', 'The lease proof key is not a point on P-256.');
+  if (!verifyJws(jws, key)) throw new MeshpassError('dpop_signature', 'The lease proof has an invalid signature.');
   if (before && claims.seq <= before.seq) {
-    throw new MeshpassError('dpop_replayed', 'The proof of the lease is not newer than one that came before.');
+    throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
   }
   return before ?? { key, seq: 0 };
 }
@@ -110,12 +110,12 @@ function verifyProof(
  */
 function assertTimely(at: number, { startedAt, answers }: RenewalContext, now: number): void {
   if (at > now + MAX_AHEAD || at < now - answers.config.leaseSeconds) {
-    throw new MeshpassError('dpop_expired', 'The proof of the lease is too old or from the future; check the clock.', {
+    throw new MeshpassError('dpop_expired', 'The lease proof is too old or from the future. Check the clock.', {
       detail: { at, now },
     });
   }
   if (at <= startedAt) {
-    throw new MeshpassError('dpop_expired', 'The lease was proven before the broker started; prove it again.', {
+    throw new MeshpassError('dpop_expired', 'The lease proof predates the start of the broker. Create a new one.', {
       retryAfter: 1,
       detail: { at, startedAt },
     });

@@ -51,7 +51,7 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
     if (!found) {
       const over = live.ended(hash);
       if (over) return refused({ ...presented, sessionId: over.id }, sessionClosed(over.cause));
-      const unknown = 'The session is unknown; open a new one.';
+      const unknown = 'Unknown session. Open a new one.';
       return refused(presented, new MeshpassError('session_unknown', unknown));
     }
     const { session } = found;
@@ -116,10 +116,7 @@ export function keyAuthentication(context: AuthenticationContext): Authenticatio
 
 /** Builds the error for a request without a session token. */
 export function sessionTokenMissing(): MeshpassError {
-  return new MeshpassError(
-    'session_token_missing',
-    'The request needs the header `Authorization: DPoP SESSION_TOKEN`.',
-  );
+  return new MeshpassError('session_token_missing', 'The `Authorization: DPoP SESSION_TOKEN` header is required.');
 }
 
 function header(request: IncomingMessage, name: string): string | undefined {

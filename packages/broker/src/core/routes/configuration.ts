@@ -129,7 +129,7 @@ function firstOne({ configurations, live, response, seconds }: Waiter): Promise<
 
 function unavailable(): Response {
   return refusal(
-    new MeshpassError('configuration_unavailable', 'istiod has not answered yet for all of your grants; try again.', {
+    new MeshpassError('configuration_unavailable', 'istiod has not yet responded for all of your grants. Try again.', {
       retryAfter: 2,
     }),
     undefined,

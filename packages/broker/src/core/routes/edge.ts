@@ -81,7 +81,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
     const token = /^bearer +(\S{1,8192})$/i.exec(headers.authorization ?? '')?.[1];
     const { reviewEdgeToken: review } = context;
     if (token === undefined || !review || !(await guesses.verify(token, source, () => review(token))))
-      throw new MeshpassError('edge_unauthorized', "A token of the edge's ServiceAccount is required.");
+      throw new MeshpassError('edge_unauthorized', "The edge's ServiceAccount token is required.");
     guesses.trust(source);
     context.connections.belongs(socket);
     return granted({ ...event, known: true }, identityOf(token));
@@ -94,7 +94,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       action: 'edge.stream',
       authentication,
       handler: async ({ event, request, response }) => {
-        const reason = 'A token of the edge’s ServiceAccount.';
+        const reason = 'The edge authenticated with its ServiceAccount token.';
         const written = await recordGrant(context.audit, { ...event, reason });
         if (!written.granted) return written;
         const asked = request.headers[CONTROL_HEADER];
@@ -139,7 +139,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       schema: EdgeConfigurationRequest,
       handler: async ({ event, body: { set, digest } }) => {
         const content = context.control.configuration(set, digest);
-        if (!content) return refused(event, new MeshpassError('not_found', 'This configuration is not announced.'));
+        if (!content) return refused(event, new MeshpassError('not_found', 'This configuration was not announced.'));
         return granted(event, new Response(new Uint8Array(content), { headers: { 'cache-control': 'no-store' } }));
       },
     }),

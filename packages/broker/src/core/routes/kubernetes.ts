@@ -57,7 +57,7 @@ export function kubernetesRoutes(
         if (lost instanceof MeshpassError) return refused(named, lost);
         const written = await recordGrant(audit, {
           ...named,
-          reason: 'A token for the API server: the grant has roles in Kubernetes.',
+          reason: 'API server token: the grant has Kubernetes roles.',
           detail: { exp: expiresAt, ...(credentialId !== undefined && { credentialId }) },
         });
         if (!written.granted) return written;
@@ -80,16 +80,16 @@ function holder(
   if (!kubernetesTokens)
     return new MeshpassError(
       'kubernetes_off',
-      'kubectl is off at this broker, whatever the access file gives: its operator has to set --kubernetes-audience.',
+      'kubectl access is disabled on this broker, regardless of the access file. The operator must set --kubernetes-audience.',
     );
   if (mesh.kubernetes().has(grant)) return principal;
   return new MeshpassError(
     'kubernetes_not_granted',
-    `The grant ${grant} has no role in Kubernetes: the access file gives it none, or a role that is given now allows too much.`,
+    `The grant ${grant} has no Kubernetes role. The access file does not assign one, or an assigned role now allows too much.`,
   );
 }
 
 function tooMany(): MeshpassError {
-  const message = 'This session has asked for too many tokens for the API server; wait half a minute.';
+  const message = 'This session has requested too many API server tokens. Wait 30 seconds before you try again.';
   return new MeshpassError('too_many_attempts', message, { retryAfter: Math.ceil(1 / PER_SECOND) });
 }

@@ -99,7 +99,7 @@ export function signInRoutes(
             known: true,
             issuer: out.issuer,
             subject: out.subject,
-            reason: `${out.issuer} reports that somebody has signed out there.`,
+            reason: `${out.issuer} reported a sign-out.`,
             detail: { sid: out.sid, signed_out_at: out.at },
           };
           return await takeLogout(context, storing, out, known);
@@ -123,7 +123,7 @@ async function takeLogout(
 ): Promise<Outcome<undefined>> {
   const { key } = out.replay;
   if (storing.has(key))
-    return refused(event, new MeshpassError('proof_replayed', 'This logout token is being recorded.'));
+    return refused(event, new MeshpassError('proof_replayed', 'This logout token is already being recorded.'));
   storing.add(key);
   const writing = recordGrant(signIns.audit, event, (tx) => tx.once(out.replay)).finally(() => storing.delete(key));
   const early = await Promise.race([writing, pause(STORE_PATIENCE_MS, undefined, { ref: false })]);
@@ -188,7 +188,8 @@ async function logoutForm(request: IncomingMessage): Promise<string> {
   if (type !== 'application/x-www-form-urlencoded')
     throw malformed('The content type must be application/x-www-form-urlencoded.');
   const [token, ...more] = new URLSearchParams(await readBody(request, MAX_BODY)).getAll('logout_token');
-  if (token === undefined || token === '' || more.length > 0) throw malformed('The form must have one logout_token.');
+  if (token === undefined || token === '' || more.length > 0)
+    throw malformed('The form must contain exactly one logout_token.');
   return token;
 }
 

@@ -95,7 +95,7 @@ async function decide(
   if (entitled.grants.size > MAX_GRANTS)
     throw new MeshpassError(
       'access_none',
-      `${entitled.grants.size} grants of the access file apply to you, but a session can have at most ${MAX_GRANTS}; ask ${contact ?? 'its owners'} for fewer.`,
+      `${entitled.grants.size} grants in the access file apply to you, but a session can have at most ${MAX_GRANTS}. Ask ${contact ?? "the file's owners"} for fewer.`,
       {
         ...(contact !== undefined && { members: { contact } }),
         detail: { reason: [...entitled.grants.keys()].join(', ') },
@@ -121,9 +121,9 @@ function noGrant({ requestable, refusals }: Entitlement, contact: string | undef
     .join(', ');
   const message =
     names.length === 0
-      ? `No grant of the access file applies to you; ask ${contact ?? 'its owners'}.`
-      : `No grant of the access file applies to you without an approval, and a request needs a session. Ask ${contact ?? 'its owners'} ` +
-        `for a grant without one; with it you can request ${approvals}${names.length > MAX_NAMED ? ` and ${names.length - MAX_NAMED} more` : ''}.`;
+      ? `No grant in the access file applies to you. Ask ${contact ?? 'its owners'} for access.`
+      : `No grant in the access file applies to you without an approval, and requesting one requires a session. Ask ${contact ?? 'its owners'} ` +
+        `for a grant that does not require an approval. You can then request ${approvals}${names.length > MAX_NAMED ? ` and ${names.length - MAX_NAMED} more` : ''}.`;
   return new MeshpassError('access_none', message, {
     detail: { reason: refusals.join('; ') },
     members: { ...(contact !== undefined && { contact }), ...(names.length > 0 && { requestable: names }) },
@@ -135,7 +135,7 @@ function signInRequired({ signIns = [], refusals }: Entitlement): MeshpassError 
   const issuers = [...new Set(signIns.map(({ issuer }) => issuer))];
   return new MeshpassError(
     'sign_in_required',
-    `Your grants (${signIns.map(({ grant }) => grant).join(', ')}) need a sign-in at ${issuers.join(' or ')}: run meshpass sign-in --issuer ${issuers[0]}, or meshpass up --sign-in ${issuers[0]} where no agent runs.`,
+    `Your grants (${signIns.map(({ grant }) => grant).join(', ')}) require a sign-in at ${issuers.join(' or ')}. Run meshpass sign-in --issuer ${issuers[0]}, or meshpass up --sign-in ${issuers[0]} if no agent is running.`,
     { detail: { reason: refusals.join('; ') }, members: { sign_in: issuers } },
   );
 }

@@ -65,5 +65,5 @@ function organizationLost({ attestor, claims }: Attestation, { codespaces }: Tru
   const accounts = [claims.billable_owner, claims.repository_owner];
   return accounts.some((account) => typeof account === 'string' && account.toLowerCase() === organization)
     ? undefined
-    : `The access file now trusts Codespaces of ${codespaces.organization}, and this is not one.`;
+    : `The access file now trusts Codespaces of ${codespaces.organization}, but this is not one of them.`;
 }

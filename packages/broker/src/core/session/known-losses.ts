@@ -22,7 +22,7 @@ export function withoutLosses(
   trusted: string | undefined,
 ): Attestation {
   const facts = factsOf(attestation, trusted);
-  if (facts.some((fact) => losses.since(fact, asked))) throw unavailable('GitHub', 'it changed during the check');
+  if (facts.some((fact) => losses.since(fact, asked))) throw unavailable('GitHub', 'the data changed during the check');
   // A job that has ended never runs again.
   if (facts.some((fact) => fact.kind === 'job' && losses.isLost(fact)))
     throw new MeshpassError('workspace_not_available', 'GitHub reports that this job has ended.');
@@ -30,13 +30,13 @@ export function withoutLosses(
   if (unsettled.some(({ kind }) => kind === 'codespace'))
     throw new MeshpassError(
       'workspace_not_available',
-      'GitHub has just reported that this Codespace is not running; it is checked again in a moment.',
+      'GitHub has just reported that this Codespace is not running. The broker will check again shortly.',
       { retryAfter: 5 },
     );
   if (unsettled.some(({ kind }) => kind === 'member'))
     throw new MeshpassError(
       'workspace_not_trusted',
-      `GitHub has just reported that you left ${trusted}; it is checked again in a moment.`,
+      `GitHub has just reported that you left ${trusted}. The broker will check again shortly.`,
     );
   return without(attestation, unsettled);
 }

@@ -78,8 +78,8 @@ export async function openSession(context: OpenContext, opening: Opening): Promi
     return await context.settling.inTurn(workspace, async (together) => {
       const previous = context.live.byWorkspace(workspace);
       if (previous && !sameSubject(previous.session, session))
-        throw new MeshpassError('workspace_not_owned', 'This workspace has a live session of another user.', {
-          detail: { reason: `It belongs to session ${previous.session.id}.` },
+        throw new MeshpassError('workspace_not_owned', 'A different user has a live session in this workspace.', {
+          detail: { reason: `That session is ${previous.session.id}.` },
         });
       const { source, requestId } = event;
       const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });

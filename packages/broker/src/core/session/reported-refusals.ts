@@ -158,15 +158,15 @@ export function createReportedRefusals(context: ReportedRefusalsContext): Report
 const BY = {
   workspace: "the workspace's Envoy",
   edge: 'the edge',
-  mesh: 'the mesh, on the way to the service',
+  mesh: 'the mesh on the path to the service',
   workload: "the service's policy",
 } as const;
 
 function reasonOf(kind: Sum['kind'], count: number): string {
   const times = count === 1 ? '' : ` ${count} times`;
-  if (!kind) return `The workspace reports, without verification: refusals of further kinds,${times || ' once'}.`;
+  if (!kind) return `Unverified report from the workspace: other kinds of refusals,${times || ' once'}.`;
   const { method, hop, status } = kind;
   const what = method === undefined ? 'a connection' : `a ${method === 'OTHER' ? '' : `${method} `}request`;
   const answer = status === undefined ? '' : ` (${status})`;
-  return `The workspace reports, without verification: ${BY[hop]} refused ${what}${answer}${times}.`;
+  return `Unverified report from the workspace: ${BY[hop]} denied ${what}${answer}${times}.`;
 }

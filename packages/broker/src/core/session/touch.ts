@@ -35,7 +35,7 @@ export async function touch(context: TouchContext, live: Live, cause: CloseCause
   const current = live.session.principals.filter(({ until }) => until > now);
   if (current.length < live.session.principals.length) {
     const ends = new Map(current.map(({ grant, until }) => [grant, until]));
-    const reason = 'The time limit of the grant has passed.';
+    const reason = 'The grant has reached its time limit.';
     stored.push(narrowSession(context, live, ends, { cause: 'expired', reason }));
   }
   const access = mesh.inForce() ? mesh.access() : undefined;

@@ -91,14 +91,14 @@ async function gainOne(
 ): Promise<Outcome<Principal>> {
   const { cause, event } = request;
   assertLive(live);
-  if (request.until !== undefined && request.until <= seconds(context.clock)) throw notGiven(name, 'its time is over');
+  if (request.until !== undefined && request.until <= seconds(context.clock)) throw notGiven(name, 'it has expired');
   const approved = new Map(approvedIn(live.session));
   if (STANDS_FOR_APPROVAL.has(cause)) approved.set(name, request.until ?? Number.POSITIVE_INFINITY);
   const decided = decide(context, live.session, approved);
   const found = decided.grants.get(name);
   if (!found) throw notGiven(name, decided.denied ?? refusalOf(decided, name));
   const until = Math.min(found.until, request.until ?? Number.POSITIVE_INFINITY);
-  if (until <= seconds(context.clock)) throw notGiven(name, 'its time is over');
+  if (until <= seconds(context.clock)) throw notGiven(name, 'it has expired');
   const held = principalUnder(live.session, name);
   if (held && held.until >= until && !request.decided) return granted(event, held);
   const gains = [{ grant: name, until: Math.max(until, held?.until ?? 0), reason: found.reason }];
@@ -106,7 +106,7 @@ async function gainOne(
   if (!written.granted) return written;
   assertLive(live);
   const has = principalUnder(live.session, name);
-  if (!has) throw notGiven(name, 'it was taken away again at once');
+  if (!has) throw notGiven(name, 'it was removed again immediately');
   return granted(written.event, has);
 }
 
@@ -250,7 +250,7 @@ async function widenSession(
 function decide({ authorize, mesh, losses, clock }: WidenContext, session: Session, approved: Approved): Entitlement {
   const access = mesh.access();
   const attestation = settledAttestation(losses, session, access.trust.codespaces?.organization);
-  if (!attestation) return nothing('GitHub has just reported a change of this workspace or its developer');
+  if (!attestation) return nothing('GitHub has just reported a change to this workspace or its developer');
   return entitlement(authorize, { attestation, openedAt: session.openedAt }, access, seconds(clock), approved);
 }
 
@@ -265,5 +265,5 @@ function gainEvent({ clock, random }: WidenContext, session: Session, origin: Or
 }
 
 function notGiven(grant: string, why = 'the access file has no such grant'): MeshpassError {
-  return new MeshpassError('access_none', `The session does not get the grant ${grant}.`, { detail: { reason: why } });
+  return new MeshpassError('access_none', `The session is not allowed grant ${grant}.`, { detail: { reason: why } });
 }

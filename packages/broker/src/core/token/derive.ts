@@ -32,7 +32,7 @@ export async function deriveToken(context: DeriveContext, request: DeriveRequest
   if (!equalInConstantTime(form.subjectToken, sessionToken))
     return refused(
       request.event,
-      new MeshpassError('request_malformed', 'The subject token is not the session token of the request.'),
+      new MeshpassError('request_malformed', 'The subject token does not match the session token in the request.'),
     );
   const type = form.requestedTokenType ?? JWT_TYPE;
   const asked = { ...request.event, target: form.audience ?? context.issuer.audience };
@@ -45,7 +45,7 @@ export async function deriveToken(context: DeriveContext, request: DeriveRequest
   const event = {
     ...asked,
     grant: grantsOf(live.session).join(','),
-    reason: `${type === JWT_TYPE ? 'Identity token' : 'ID token'} of a live session.`,
+    reason: `${type === JWT_TYPE ? 'Identity token' : 'ID token'} for a live session.`,
     detail: { jti: issued.jti ?? 'as before', exp: issued.expiresAt },
   };
   const written = await recordGrant(context.audit, event);
@@ -68,12 +68,13 @@ async function issue(
 ): Promise<IssuedToken> {
   if (type === JWT_TYPE) {
     if (audience !== undefined && audience !== issuer.audience)
-      throw new MeshpassError('audience_not_allowed', 'For another audience, request an ID token.');
+      throw new MeshpassError('audience_not_allowed', 'To use a different audience, request an ID token.');
     return await identityToken(issuer, live);
   }
   if (type !== ID_TOKEN_TYPE)
     throw new MeshpassError('request_malformed', 'The requested token type is not supported.');
-  if (audience === undefined) throw new MeshpassError('request_malformed', 'An ID token needs the parameter audience.');
+  if (audience === undefined)
+    throw new MeshpassError('request_malformed', 'An ID token requires the audience parameter.');
   // A token for another party must never be valid for the mesh or the broker itself.
   const own = audience === issuer.audience || audience === issuer.issuer;
   if (own || !mesh.access().trust.audiences.includes(audience))

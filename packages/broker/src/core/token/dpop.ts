@@ -73,15 +73,15 @@ const Claims = z.object({
  * @throws MeshpassError `dpop_*`, `overloaded`
  */
 export function verifyDpop(request: DpopRequest): string {
-  if (request.proof === undefined) throw new MeshpassError('dpop_missing', 'The request has no DPoP proof.');
+  if (request.proof === undefined) throw new MeshpassError('dpop_missing', 'The request is missing a DPoP proof.');
   const { jws, jwk, claims } = parse(request.proof);
   const jkt = dpopThumbprint(jwk);
   // Checked before the signature, so that a wrong key costs no verification.
   if (request.jkt !== undefined && !equalInConstantTime(jkt, request.jkt))
-    throw new MeshpassError('dpop_key_mismatch', 'The DPoP proof was not made with the key of the session.');
+    throw new MeshpassError('dpop_key_mismatch', 'The DPoP proof was not signed with the session key.');
   const key = publicKeyOf(jwk);
-  if (!key) throw new MeshpassError('dpop_malformed', 'The key of the DPoP proof is not a point on P-256.');
-  if (!verifyJws(jws, key)) throw new MeshpassError('dpop_signature', 'The signature of the DPoP proof is invalid.');
+  if (!key) throw new MeshpassError('dpop_malformed', 'The DPoP proof key is not a point on P-256.');
+  if (!verifyJws(jws, key)) throw new MeshpassError('dpop_signature', 'The DPoP proof has an invalid signature.');
 
   if (claims.htm !== request.method) throw mismatch('method', claims.htm);
   if (withoutQuery(claims.htu) !== request.url) throw mismatch('URL', claims.htu);
@@ -93,17 +93,17 @@ export function verifyDpop(request: DpopRequest): string {
   const expired = claims.iat < now - MAX_AGE || (claims.exp !== undefined && claims.exp <= now);
   const early = claims.iat > now + MAX_AHEAD || (claims.nbf !== undefined && claims.nbf > now + MAX_AHEAD);
   if (expired || early)
-    throw new MeshpassError('dpop_expired', 'The DPoP proof is too old or from the future; check the clock.', {
+    throw new MeshpassError('dpop_expired', 'The DPoP proof is too old or from the future. Check the clock.', {
       detail: { iat: claims.iat, now },
     });
   if (claims.iat <= startedAt)
-    throw new MeshpassError('dpop_expired', 'The DPoP proof was made before the broker started; make a new one.', {
+    throw new MeshpassError('dpop_expired', 'The DPoP proof predates the start of the broker. Create a new one.', {
       retryAfter: 1,
       detail: { iat: claims.iat, startedAt },
     });
   const id = createHash('sha256').update(`${jkt} ${claims.jti}`).digest('base64');
   const claimed = request.replay.claim(id, now, jkt);
-  if (claimed === 'seen') throw new MeshpassError('dpop_replayed', 'The DPoP proof has been used before.');
+  if (claimed === 'seen') throw new MeshpassError('dpop_replayed', 'The DPoP proof has already been used.');
   if (claimed === 'full')
     throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: MAX_AGE });
   return jkt;
@@ -112,7 +112,7 @@ export function verifyDpop(request: DpopRequest): string {
 function parse(proof: string) {
   if (proof.length > MAX_PROOF) throw malformed('it is too long');
   const jws = readJws(proof);
-  if (!jws) throw malformed('it is not a compact JWS, or there are several');
+  if (!jws) throw malformed('it is not a single compact JWS');
   const header = Header.safeParse(jws.header);
   if (!header.success) throw malformed(`header: ${header.error.issues[0]?.path.join('.')}`);
   const claims = Claims.safeParse(jws.claims);
@@ -130,9 +130,9 @@ function withoutQuery(htu: string): string | undefined {
 }
 
 function malformed(reason: string): MeshpassError {
-  return new MeshpassError('dpop_malformed', 'The DPoP proof cannot be read.', { detail: { reason } });
+  return new MeshpassError('dpop_malformed', 'The DPoP proof is malformed.', { detail: { reason } });
 }
 
 function mismatch(what: string, got: string): MeshpassError {
-  return new MeshpassError('dpop_mismatch', `The DPoP proof is made for another ${what}.`, { detail: { got } });
+  return new MeshpassError('dpop_mismatch', `The DPoP proof was created for a different ${what}.`, { detail: { got } });
 }

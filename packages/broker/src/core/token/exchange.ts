@@ -132,7 +132,7 @@ async function withSignIn(
     if (replay)
       throw new MeshpassError(
         'request_malformed',
-        'A sign-in cannot come with this proof; open the session, then sign in.',
+        'This proof cannot be combined with a sign-in. Open the session, then sign in.',
       );
     const { signIn, replay: once } = await attestSignIn(given.issuer, given.token, { jkt });
     return { attestation: { ...attestation, signIns: [signIn] }, replay: once };
@@ -164,14 +164,11 @@ function refuseParameters({ requestedTokenType, audience }: TokenForm): void {
       'A proof can only be exchanged for a session; omit requested_token_type.',
     );
   if (audience !== undefined)
-    throw new MeshpassError('request_malformed', 'The parameter audience is for session tokens, not for proofs.');
+    throw new MeshpassError('request_malformed', 'The audience parameter applies to session tokens, not to proofs.');
 }
 
 function hungUp(): MeshpassError {
-  return new MeshpassError(
-    'request_timeout',
-    'The client disconnected before its session could be opened; none was opened.',
-  );
+  return new MeshpassError('request_timeout', 'The client disconnected before its session was opened.');
 }
 
 function answer(context: ExchangeContext, { session }: Live, token: string): SessionResponse {

@@ -61,22 +61,22 @@ export function readTokenForm(contentType: string | undefined, body: string): To
   const values: Partial<Record<(typeof USED)[number], string>> = {};
   for (const name of USED) {
     const [first, ...more] = form.getAll(name);
-    if (more.length > 0) throw malformed(`The parameter ${name} must not be given twice.`);
+    if (more.length > 0) throw malformed(`The ${name} parameter must not be repeated.`);
     // Parameters without a value are treated as omitted (RFC 6749 section 3.2).
     if (first === undefined || first === '') continue;
     if (name === 'subject_token' && first.length > MAX_PROOF)
       throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF} characters.`);
     if (name !== 'subject_token' && first.length > (LONGEST[name] ?? MAX_PARAMETER))
-      throw malformed(`The parameter ${name} is too long.`);
-    if (!isPlainText(first)) throw malformed(`The parameter ${name} has non-printable characters.`);
+      throw malformed(`The ${name} parameter is too long.`);
+    if (!isPlainText(first)) throw malformed(`The ${name} parameter contains non-printable characters.`);
     values[name] = first;
   }
-  if (values.grant_type === undefined) throw malformed('The parameter grant_type is missing.');
+  if (values.grant_type === undefined) throw malformed('The grant_type parameter is missing.');
   if (values.grant_type !== TOKEN_EXCHANGE)
-    throw new MeshpassError('grant_type_unsupported', `The only grant type is ${TOKEN_EXCHANGE}.`);
-  for (const name of REFUSED) if (form.has(name)) throw malformed(`The parameter ${name} is not supported.`);
-  if (values.subject_token === undefined) throw malformed('The parameter subject_token is missing.');
-  if (values.subject_token_type === undefined) throw malformed('The parameter subject_token_type is missing.');
+    throw new MeshpassError('grant_type_unsupported', `The only supported grant type is ${TOKEN_EXCHANGE}.`);
+  for (const name of REFUSED) if (form.has(name)) throw malformed(`The ${name} parameter is not supported.`);
+  if (values.subject_token === undefined) throw malformed('The subject_token parameter is missing.');
+  if (values.subject_token_type === undefined) throw malformed('The subject_token_type parameter is missing.');
   return {
     subjectToken: values.subject_token,
     subjectTokenType: values.subject_token_type,
@@ -95,7 +95,7 @@ function readCsrs(text: string | undefined): readonly string[] {
   const csrs = text.split('.');
   const isOne = (csr: string) => csr.length <= MAX_CSR && /^[A-Za-z0-9_-]+$/.test(csr);
   if (csrs.length > MAX_FIRST_CSRS || !csrs.every(isOne))
-    throw malformed(`The parameter csrs must be at most ${MAX_FIRST_CSRS} CSRs in base64url, separated by dots.`);
+    throw malformed(`The csrs parameter must have at most ${MAX_FIRST_CSRS} base64url CSRs, separated by dots.`);
   const pem = (csr: string) => Buffer.from(csr, 'base64url').toString('base64');
   return csrs.map((csr) => `-----BEGIN CERTIFICATE REQUEST-----\n${pem(csr)}\n-----END CERTIFICATE REQUEST-----\n`);
 }
@@ -104,7 +104,7 @@ function readSignIn(values: Partial<Record<(typeof USED)[number], string>>): Tok
   const { sign_in_issuer: issuer, sign_in_token: token } = values;
   if (issuer === undefined && token === undefined) return undefined;
   if (issuer === undefined || token === undefined)
-    throw malformed('The parameters sign_in_issuer and sign_in_token go together.');
+    throw malformed('The sign_in_issuer and sign_in_token parameters must be used together.');
   return { issuer, token };
 }
 
@@ -113,18 +113,18 @@ function readPresence(values: Partial<Record<(typeof USED)[number], string>>): T
   if (nonce === undefined && port === undefined && listener === undefined) return undefined;
   if (listener !== undefined) {
     if (nonce !== undefined || port !== undefined)
-      throw malformed('The parameter presence_listener must not come with the answer to a challenge.');
+      throw malformed('The presence_listener parameter is not allowed with the answer to a challenge.');
     return { nonce: undefined, port: readPort('presence_listener', listener) };
   }
   if (nonce === undefined || !/^[A-Za-z0-9_-]{1,64}$/.test(nonce))
-    throw malformed('The parameter presence_nonce must be the nonce of a challenge.');
+    throw malformed('The presence_nonce parameter must be a challenge nonce.');
   return { nonce, port: readPort('presence_port', port) };
 }
 
 function readPort(name: string, port: string | undefined): number {
   const number = /^[1-9][0-9]{3,4}$/.test(port ?? '') ? Number(port) : 0;
   if (number < LOWEST_PORT || number > HIGHEST_PORT)
-    throw malformed(`The parameter ${name} must be a number from ${LOWEST_PORT} to ${HIGHEST_PORT}.`);
+    throw malformed(`The ${name} parameter must be a number from ${LOWEST_PORT} to ${HIGHEST_PORT}.`);
   return number;
 }
 

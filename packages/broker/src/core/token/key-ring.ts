@@ -90,11 +90,11 @@ export function readKeys(text: string): StoredKeys {
     const { since, tokenSeconds } = part;
     signing = { ...identified(createPublicKey(privateKey)), privateKey, since, tokenSeconds };
   }
-  if (!signing) throw wrong('it has no private key that signs');
+  if (!signing) throw wrong('they do not include a private signing key');
   const keys = { signing, retired, requestedAt };
   // The broker overwrites the text with what it has read, so anything else would be erased.
   if (formatKeys(keys) !== text.replace(WRITER, ''))
-    throw wrong('it has text that no broker wrote, or that was changed');
+    throw wrong('they contain text that was changed or not written by a broker');
   return keys;
 }
 
@@ -165,7 +165,7 @@ function readPart(text: string): Part {
   try {
     return Part.parse(JSON.parse(text));
   } catch {
-    throw wrong('a line with the purpose of a key cannot be read');
+    throw wrong('a line that describes a key is malformed');
   }
 }
 
@@ -175,11 +175,11 @@ function readKey(pem: string, create: (pem: string) => KeyObject): KeyObject {
     key = create(pem);
   } catch {
     // The parser's error is not attached, because it may quote the file.
-    throw wrong('a key in it cannot be read');
+    throw wrong('a key is malformed');
   }
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
   if (key.asymmetricKeyType !== 'rsa' || bits < MODULUS_BITS)
-    throw new MeshpassError('config_invalid', `Signing keys must be RSA of at least ${MODULUS_BITS} bits.`);
+    throw new MeshpassError('config_invalid', `Signing keys must be RSA keys of at least ${MODULUS_BITS} bits.`);
   return key;
 }
 
@@ -190,5 +190,5 @@ function identified(publicKey: KeyObject): Identified {
 }
 
 function wrong(why: string): MeshpassError {
-  return new MeshpassError('config_invalid', `The stored signing keys cannot be used: ${why}.`);
+  return new MeshpassError('config_invalid', `Cannot use the stored signing keys: ${why}.`);
 }

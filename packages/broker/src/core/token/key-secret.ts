@@ -53,7 +53,7 @@ export function keySecretStorage(http: KubernetesHttp, namespace: string, name: 
     if (answer.status === NOT_FOUND)
       throw new MeshpassError(
         'config_invalid',
-        `There is no Secret ${namespace}/${name} (--signing-key-secret): restore it, or upgrade the Helm release, which creates it.`,
+        `The Secret ${namespace}/${name} (--signing-key-secret) does not exist. Restore it, or upgrade the Helm release, which creates it.`,
       );
     const { metadata, data = {} } = understood(answer.body);
     const text = Buffer.from(data[ENTRY] ?? '', 'base64').toString();
@@ -100,6 +100,6 @@ function understood(body: unknown): z.infer<typeof Secret> {
 function changedByAnother(namespace: string, name: string): MeshpassError {
   return new MeshpassError(
     'kubernetes_unavailable',
-    `Another broker, or a person, has changed ${ENTRY} in the Secret ${namespace}/${name}. Try again; if that does not help, restart the active broker, which then uses what is stored.`,
+    `Another broker or a user changed ${ENTRY} in the Secret ${namespace}/${name}. Try again. If that does not help, restart the active broker so that it uses the stored keys.`,
   );
 }

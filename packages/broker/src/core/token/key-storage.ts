@@ -29,7 +29,7 @@ export function keyFileStorage(file: string): KeyStorage {
       } catch (cause) {
         if (cause instanceof MeshpassError) throw cause;
         if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-        const why = `The signing key file ${file} cannot be read: ${fileProblem(cause)}.`;
+        const why = `Cannot read the signing key file ${file}: ${fileProblem(cause)}.`;
         throw new MeshpassError('config_invalid', why, { cause });
       }
     },

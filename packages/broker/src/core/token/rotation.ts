@@ -123,7 +123,7 @@ export function createRotation(context: RotationContext): Rotation {
       case 'sign': {
         const next = asNext(await makeSigningKey());
         const { kid } = ring.signing;
-        await recordKey(context, 'The next signing key signs from now on.', publicJwk(ring.next), { retired: kid });
+        await recordKey(context, 'The broker now signs with the next key.', publicJwk(ring.next), { retired: kid });
         return adopt(signWithNext(ring, now, tokenSeconds), next);
       }
       case 'drop': {
@@ -131,7 +131,7 @@ export function createRotation(context: RotationContext): Rotation {
         for (const key of gone)
           await recordKey(
             context,
-            'The last token of a retired signing key has expired: it is dropped.',
+            'The last token of a retired signing key has expired, so the key was dropped.',
             publicJwk(key),
           );
         return adopt({ ...ring, retired: ring.retired.filter((key) => !gone.includes(key)) });
@@ -163,12 +163,12 @@ export function createRotation(context: RotationContext): Rotation {
         const { ring } = signer;
         const { kid } = ring.next;
         if (ring.requestedAt !== undefined) {
-          const reason = 'An operator requested a new signing key: a change is already in progress.';
+          const reason = 'An operator requested a new signing key, but a rotation is already in progress.';
           const written = await recordGrant(audit, { ...asked, target: kid, reason });
           return written.granted ? granted(written.event, { kid, made: false }) : written;
         }
         const reason =
-          'An operator requested a new signing key: the next one signs as soon as verifiers have had it for long enough.';
+          'An operator requested a new signing key. The broker switches once verifiers have had enough time to fetch it.';
         const detail = { ...asked.detail, jwk: publicJwk(ring.next) };
         const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
         if (!written.granted) return written;
@@ -184,7 +184,7 @@ export function createRotation(context: RotationContext): Rotation {
         const next = asNext(await makeSigningKey());
         const { kid } = ring.next;
         const dropped = [ring.signing, ...ring.retired].map((key) => key.kid);
-        const reason = 'An operator dropped every key that has signed: the next one signs at once.';
+        const reason = 'An operator dropped every key that has been used to sign. The next key takes over immediately.';
         const detail = { ...asked.detail, jwk: publicJwk(ring.next), dropped };
         const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
         if (!written.granted) return written;

@@ -46,13 +46,13 @@ export function readActionsJob(verified: Readonly<Record<string, unknown>>): Act
   const read = Claims.safeParse(verified);
   if (!read.success) {
     const members = read.error.issues.map(({ path }) => path.join('.')).join(', ');
-    throw malformed(`unexpected ${members} for a token of GitHub Actions`);
+    throw malformed(`unexpected ${members} for a GitHub Actions token`);
   }
   const claims = read.data;
   if (claims.workflow_ref && PREBUILD.test(claims.workflow_ref)) {
     throw new MeshpassError(
       'proof_prebuild',
-      'This is a Codespaces prebuild: its disk is cloned to many developers, so it gets no identity.',
+      'This is a Codespaces prebuild. Its disk is cloned for many developers, so it cannot get an identity.',
     );
   }
   return {

@@ -77,7 +77,7 @@ async function discover(issuer: string, options: IssuerHttpOptions): Promise<URL
   const read = Discovery.safeParse(answer.body);
   if (!read.success) throw unavailable(issuer, 'unexpected discovery document');
   // Section 4.3 requires the two to be identical. Otherwise the document belongs to another issuer.
-  if (read.data.issuer !== issuer) throw unavailable(issuer, 'the discovery document is of another issuer');
+  if (read.data.issuer !== issuer) throw unavailable(issuer, 'the discovery document belongs to a different issuer');
   return new URL(read.data.jwks_uri);
 }
 

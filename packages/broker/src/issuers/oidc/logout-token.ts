@@ -41,8 +41,8 @@ export function createVerifyLogout(options: VerifyOptions & { readonly access: (
     if (!issuer?.signIn) throw unknownIssuer(name);
     const { header, issuer: iss } = readToken(token);
     const { alg, typ } = header;
-    if (iss !== issuer.issuer) throw invalid('it is of another issuer');
-    if (typeof alg !== 'string' || !issuer.algorithms.includes(alg)) throw invalid('its algorithm is not accepted');
+    if (iss !== issuer.issuer) throw invalid('it was issued by a different issuer');
+    if (typeof alg !== 'string' || !issuer.algorithms.includes(alg)) throw invalid('its algorithm is not allowed');
     // Section 2.4 recommends logout+jwt; some providers send JWT or no type.
     if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?(?:logout\+)?jwt$/i.test(typ)))
       throw invalid('unexpected `typ`');
@@ -66,22 +66,22 @@ async function verified(token: string, issuer: TrustedIssuer, options: VerifyOpt
     return payload;
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw invalid('its signature, issuer, audience or time is wrong', cause);
+    throw invalid('its signature, issuer, audience or time is invalid', cause);
   }
 }
 
 /** Validates the claims (section 2.6). */
 function read(claims: JWTPayload, issuer: TrustedIssuer, now: number): SignedOut {
   const { sub, sid, iat = 0, jti, events, nonce } = claims;
-  if (nonce !== undefined) throw invalid('it has a nonce');
+  if (nonce !== undefined) throw invalid('it contains a nonce');
   const event = isObject(events) && Object.hasOwn(events, LOGOUT_EVENT) ? events[LOGOUT_EVENT] : undefined;
-  if (!isObject(event)) throw invalid('it is not of a logout');
-  if (iat < now - MAX_AGE_SECONDS || iat > now + SKEW_SECONDS) throw invalid('it is too old, or from the future');
-  if (!isId(jti)) throw invalid('it has no jti');
+  if (!isObject(event)) throw invalid('it does not contain a logout event');
+  if (iat < now - MAX_AGE_SECONDS || iat > now + SKEW_SECONDS) throw invalid('it is too old or from the future');
+  if (!isId(jti)) throw invalid('its jti claim is missing or invalid');
   const session = sidOf(claims);
   if ((sub !== undefined && !isId(sub)) || (sid !== undefined && session === undefined))
-    throw invalid('sub or sid is not a text');
-  if (sub === undefined && session === undefined) throw invalid('it names nobody');
+    throw invalid('its sub or sid claim is invalid');
+  if (sub === undefined && session === undefined) throw invalid('it has neither a sub nor a sid claim');
   return {
     issuer: issuer.name,
     ...(sub !== undefined && { subject: nameOf({}, issuer, sub).subject }),
@@ -103,5 +103,5 @@ function isId(value: unknown): value is string {
 }
 
 function invalid(why: string, cause?: unknown): MeshpassError {
-  return new MeshpassError('logout_token_invalid', `This logout token was not taken: ${why}.`, { cause });
+  return new MeshpassError('logout_token_invalid', `This logout token was rejected: ${why}.`, { cause });
 }

@@ -41,7 +41,7 @@ export async function attestOidc(
   if (!issuer) {
     throw new MeshpassError(
       'proof_issuer_unknown',
-      'The access file does not trust the issuer of this ID token (trust.issuers, compared exactly).',
+      "The access file does not trust this ID token's issuer (trust.issuers, exact match).",
       { detail: { issuer: unverified.issuer.slice(0, 300) } },
     );
   }

@@ -33,10 +33,10 @@ export async function attestPerson(token: string, { trust }: Access, options: Ve
   if (client === undefined)
     throw new MeshpassError(
       'proof_audience',
-      'This ID token has further audiences: it must be for the client of operators alone.',
+      'This ID token has additional audiences. Its only audience must be the operator client.',
     );
   if (azp !== undefined && azp !== client)
-    throw new MeshpassError('proof_audience', 'This ID token was issued to another client (azp).');
+    throw new MeshpassError('proof_audience', 'This ID token was issued to a different client (azp).');
   const signIn = trust.issuers.find(({ name }) => name === attestation.issuer)?.signIn;
   const given = typeof iat === 'number' && signIn ? givenAt(iat, signIn) : 0;
   return { attestation, replay: attested.replay, given };

@@ -27,10 +27,10 @@ export function readToken(token: string): UnverifiedToken {
     throw new MeshpassError('proof_too_large', `The ID token is longer than ${MAX_TOKEN} characters.`);
   }
   const parts = COMPACT.exec(token);
-  if (!parts) throw malformed('it is not three parts in base64url');
+  if (!parts) throw malformed('it does not have three base64url parts');
   const header = readPart(parts[1]!, 'header');
   const claims = readPart(parts[2]!, 'claims');
-  if (typeof claims.iss !== 'string') throw malformed('it has no issuer');
+  if (typeof claims.iss !== 'string') throw malformed('the iss claim is missing or invalid');
   return { header, issuer: claims.iss, audience: claims.aud, signingInput: token.slice(0, token.lastIndexOf('.')) };
 }
 
@@ -46,11 +46,11 @@ function readPart(part: string, name: string): Record<string, unknown> {
   try {
     value = JSON.parse(text);
   } catch {
-    throw malformed(`its ${name} is not JSON`);
+    throw malformed(`its ${name} is not valid JSON`);
   }
   if (hasDuplicateMember(text, value)) throw malformed(`its ${name} has a duplicate member`);
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw malformed(`its ${name} is not an object`);
+    throw malformed(`its ${name} is not a JSON object`);
   return value as Record<string, unknown>;
 }
 

@@ -52,7 +52,7 @@ export async function verifySignIn(
   const { client, refresh, confirm } = issuer.signIn;
   const unverified = readToken(token);
   if (unverified.issuer !== issuer.issuer)
-    throw new MeshpassError('proof_issuer_unknown', `This ID token is not of ${issuer.name}.`);
+    throw new MeshpassError('proof_issuer_unknown', `This ID token was not issued by ${issuer.name}.`);
   const { claims, subject: sub, exp, replay } = await verifyIdToken(token, issuer, client, options);
   if (onlyAudience(claims.aud) !== client || (claims.azp !== undefined && claims.azp !== client))
     throw new MeshpassError('proof_audience', `This ID token was not issued to ${client} alone.`);
@@ -60,7 +60,7 @@ export async function verifySignIn(
   const { iat = 0 } = claims;
   const given = givenAt(iat, issuer.signIn);
   if (!isFresh(given, now))
-    throw new MeshpassError('sign_in_stale', 'This ID token is too old to sign in with; get a new one.', {
+    throw new MeshpassError('sign_in_stale', 'This ID token is too old to sign in with. Get a new one.', {
       detail: { iat, now },
     });
   const name = nameOf(claims, issuer, sub);
@@ -91,18 +91,18 @@ export async function verifySignIn(
 export function unknownIssuer(name: string): MeshpassError {
   return new MeshpassError(
     'sign_in_unknown',
-    `People cannot sign in at "${name}": the access file has no signIn for it.`,
+    `Sign-in at "${name}" is not available, because the access file does not define signIn for it.`,
   );
 }
 
 function refuseForeign({ nonce }: JWTPayload, issuer: TrustedIssuer, jkt: string, confirms: boolean): void {
   if (typeof nonce === 'string' && equalInConstantTime(nonce, signInNonce(jkt))) return;
   if (nonce !== undefined)
-    throw new MeshpassError('sign_in_foreign', 'This ID token was made for another session; sign in here.');
+    throw new MeshpassError('sign_in_foreign', 'This ID token was issued for a different session. Sign in again.');
   if (confirms || issuer.signIn?.nonce === 'optional') return;
   throw new MeshpassError(
     'sign_in_foreign',
-    `The ID token of ${issuer.name} has no nonce, and the access file demands one (signIn.nonce).`,
+    `The ID token from ${issuer.name} is missing a nonce, which the access file requires (signIn.nonce).`,
   );
 }
 
@@ -110,10 +110,10 @@ function refuseOther(previous: SignIn, subject: string, iat: number): void {
   if (previous.subject !== subject)
     throw new MeshpassError(
       'sign_in_rejected',
-      `This session is signed in at ${previous.issuer} as another person; sign out first (meshpass sign-out).`,
+      `This session is signed in at ${previous.issuer} as a different user. Sign out first (meshpass sign-out).`,
     );
   if (iat < previous.confirmedAt)
-    throw new MeshpassError('sign_in_stale', 'This ID token is older than the one that confirmed the sign-in last.');
+    throw new MeshpassError('sign_in_stale', 'This ID token is older than the one that last confirmed the sign-in.');
 }
 
 /**

@@ -63,7 +63,7 @@ function refuseHeader(header: Readonly<Record<string, unknown>>, issuer: Trusted
   if (typeof alg !== 'string' || !ALGORITHMS.has(alg) || !issuer.algorithms.includes(alg)) {
     throw new MeshpassError(
       'proof_algorithm',
-      `This ID token is signed with an algorithm that is not accepted; ${issuer.name} may use ${issuer.algorithms.join(', ')}.`,
+      `This ID token's signing algorithm is not allowed. ${issuer.name} may use ${issuer.algorithms.join(', ')}.`,
       { detail: { alg: typeof alg === 'string' ? alg.slice(0, 20) : typeof alg } },
     );
   }
@@ -99,33 +99,29 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
   if (error instanceof MeshpassError) return error;
   const cause = { cause: error };
   if (error instanceof errors.JWTExpired) {
-    return new MeshpassError('proof_expired', 'This ID token has expired; obtain a new one.', cause);
+    return new MeshpassError('proof_expired', 'This ID token has expired. Obtain a new one.', cause);
   }
   if (error instanceof errors.JWTClaimValidationFailed) {
     const { claim, reason } = error;
     if (claim === 'aud') {
-      const message = `This ID token has another audience: request one from ${issuer.name} with the audience ${audience}.`;
+      const message = `This ID token has the wrong audience. Request one from ${issuer.name} with the audience ${audience}.`;
       return new MeshpassError('proof_audience', message, cause);
     }
     if (claim === 'nbf' && reason === 'check_failed') return notYetValid(cause);
-    return malformed(`the claim ${claim} is missing or invalid`);
+    return malformed(`the ${claim} claim is missing or invalid`);
   }
   if (error instanceof errors.JWSSignatureVerificationFailed) {
     return new MeshpassError('proof_signature', `This ID token is not signed by ${issuer.name}.`, cause);
   }
   if (error instanceof errors.JOSEAlgNotAllowed) {
-    return new MeshpassError(
-      'proof_algorithm',
-      'This ID token is signed with an algorithm that is not accepted.',
-      cause,
-    );
+    return new MeshpassError('proof_algorithm', "This ID token's signing algorithm is not allowed.", cause);
   }
   const unusable = error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid;
-  if (unusable || error instanceof errors.JOSENotSupported) return malformed('it cannot be read as a signed JWT');
+  if (unusable || error instanceof errors.JOSENotSupported) return malformed('it is not a valid signed JWT');
   // No key or several keys match, or the key is weak.
   return new MeshpassError(
     'proof_key_unknown',
-    `${issuer.name} publishes no key that matches this ID token; obtain a new one.`,
+    `${issuer.name} does not publish a key that matches this ID token. Obtain a new one.`,
     cause,
   );
 }
@@ -135,25 +131,25 @@ function checkClaims(claims: JWTPayload, audience: string, now: number) {
   const { sub, exp = 0, iat = 0, aud, azp, events } = claims;
   // An untyped logout token has the same key and audience as an ID token, and no nonce (Back-Channel Logout 1.0 section
   // 2.4).
-  if (events !== undefined) throw malformed('it has the claim events, as a logout token');
+  if (events !== undefined) throw malformed('it contains an events claim, like a logout token');
   if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT || !sub.isWellFormed()) {
-    throw malformed('the claim sub is missing or invalid');
+    throw malformed('the sub claim is missing or invalid');
   }
   if (iat > now + SKEW_SECONDS) throw notYetValid({});
   if (exp > now + MAX_LIFE_SECONDS) {
     throw new MeshpassError(
       'proof_rejected',
-      'The lifetime of this ID token is too long: its issuer must limit it to one day.',
+      "This ID token's lifetime is too long. Its issuer must limit it to one day.",
     );
   }
   // OpenID Connect Core 3.1.3.7: if there are several audiences, the authorized party must be our client.
   if (Array.isArray(aud) && aud.length > 1 && azp !== undefined && azp !== audience) {
-    throw new MeshpassError('proof_audience', `This ID token was issued to another client (azp), not to ${audience}.`);
+    throw new MeshpassError('proof_audience', `This ID token was issued to a client (azp) other than ${audience}.`);
   }
   return { subject: sub, exp };
 }
 
 function notYetValid(options: { cause?: unknown }): MeshpassError {
-  const message = 'This ID token is not valid yet: check the clocks of its issuer and of the broker.';
+  const message = 'This ID token is not valid yet. Check the clocks of its issuer and the broker.';
   return new MeshpassError('proof_not_yet_valid', message, options);
 }

@@ -37,8 +37,8 @@ it('with the key of another App reports the fix, not an outage of GitHub', async
     publicKeyEncoding: { type: 'spki', format: 'pem' },
   });
   const app = appWith(privateKey);
-  const refused = { code: 'issuer_unavailable', message: expect.stringContaining('tell your platform team') };
+  const refused = { code: 'issuer_unavailable', message: expect.stringContaining('Ask your platform team') };
   await expect(app.signIn()).rejects.toMatchObject(refused);
-  expect(app.refused()).toBe('GitHub refuses the id or the private key of the GitHub App 4242');
+  expect(app.refused()).toBe('GitHub rejected the ID or private key of GitHub App 4242');
   await expect(app.organizationId('acme')).rejects.toMatchObject(refused);
 });

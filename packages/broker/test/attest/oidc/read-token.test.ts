@@ -14,7 +14,7 @@ it('finds the issuer, and refuses a duplicated member, in any spelling', () => {
   for (const claims of ['{"iss":"a","iss":"b"}', '{"iss":"a","\\u0069ss":"b"}', '{"iss":"a","x":[{"y":1, "y" :1}]}'])
     expect(reading(claims), claims).toThrow(malformed('duplicate member'));
   expect(reading('{"iss":"a","__proto__":1,"__proto__":2}')).toThrow(malformed('duplicate member'));
-  expect(reading('{"iss":"a","b":"')).toThrow(malformed('not JSON'));
+  expect(reading('{"iss":"a","b":"')).toThrow(malformed('not valid JSON'));
   expect(reading(`{"iss":"a","b":${'['.repeat(10)}1`)).toThrow(malformed('too deep'));
 });
 

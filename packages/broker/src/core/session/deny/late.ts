@@ -59,6 +59,6 @@ async function undeniedOf(
     const over = await stillRevoked(store, clock, tokenSeconds, denies, sessionId);
     return over.filter((one) => one.undenied);
   } catch (cause) {
-    throw new MeshpassError('store_unavailable', 'The store does not answer.', { cause, retryAfter: 2 });
+    throw new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
   }
 }
