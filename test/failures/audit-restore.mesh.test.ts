@@ -83,7 +83,7 @@ it('a cut log is not signed by a new pod; a restore needs the database, the key 
   await cut();
   await expect(dataPath.lab.restart('meshpass')).rejects.toThrow();
   expect(dataPath.meshpass.log()).toMatch(
-    /audit log is not extended: a checkpoint over \d+ rows was signed \(the ConfigMap .*\[audit_log_behind\]/,
+    /Cannot extend the audit log: a checkpoint of \d+ rows was signed \(the ConfigMap .*\[audit_log_behind\]/,
   );
 
   const shown = await acceptRestore();

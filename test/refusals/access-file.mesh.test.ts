@@ -110,7 +110,7 @@ describe('an access file is refused with its line, is audited, and no part of it
     );
     expect(rows).toMatchObject([{ outcome: 'refused', code, target: 'access.yaml' }]);
     expect(rows[0]!.reason).toMatch(message);
-    expect(dataPath.meshpass.log()).toContain('the access file was refused; the one in force stays');
+    expect(dataPath.meshpass.log()).toContain('the access file was rejected; the previous one stays in force');
 
     expect(await dataPath.objects()).toEqual(before.objects);
     // Access stays the same.

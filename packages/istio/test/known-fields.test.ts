@@ -35,7 +35,7 @@ describe('generated fields', () => {
     const text =
       '{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: a}, spec: {gatewayclassName: istio, listeners: []}}';
     expect(loadManifests(text, 'a.yaml').problems.map(({ message }) => message)).toEqual([
-      'Gateway a: spec.gatewayclassName: the field "gatewayclassName" is unknown (did you mean "gatewayClassName"?)',
+      'Gateway a: spec.gatewayclassName: unknown field "gatewayclassName" (did you mean "gatewayClassName"?)',
     ]);
   });
 

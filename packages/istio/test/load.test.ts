@@ -164,8 +164,8 @@ describe('loadManifests reports problems by line', () => {
 
   it('suggests the intended name for a misspelled field', () => {
     expect(said(POLICY.replace('notPrincipals', 'notPrincipal'))).toEqual([
-      'manifest_unknown_field 12:20 AuthorizationPolicy orders: spec.rules.0.from.0.source.notPrincipal: the field ' +
-        '"notPrincipal" is unknown (did you mean "notPrincipals"?)',
+      'manifest_unknown_field 12:20 AuthorizationPolicy orders: spec.rules.0.from.0.source.notPrincipal: unknown ' +
+        'field "notPrincipal" (did you mean "notPrincipals"?)',
     ]);
   });
 });

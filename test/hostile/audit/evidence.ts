@@ -134,7 +134,7 @@ export const EVIDENCE: Input[] = [
   ),
   evidence(
     'a checkpoint from before the restore as the last one',
-    'another log',
+    'a different log',
     (of) => ({
       lines: withHeader(of, (header) => ({ ...header, checkpoint: of.anchors.get(ROWS) })).slice(0, -2),
     }),

@@ -288,7 +288,7 @@ describe('targets', () => {
       (status) => status === 200,
       40,
     );
-    expect(world.dataPath.meshpass.log()).not.toContain('policies could not be applied');
+    expect(world.dataPath.meshpass.log()).not.toContain('failed to apply policies');
   });
 });
 

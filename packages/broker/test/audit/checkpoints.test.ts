@@ -109,9 +109,7 @@ describe('checkpoints of the audit log', () => {
     await expect(signFirst(checkpoints)).rejects.toMatchObject({
       code: 'kubernetes_unavailable',
       retryAfter: 5,
-      message: expect.stringMatching(
-        /^The first checkpoint of the audit log cannot be stored\..*start it again.*does not answer/,
-      ),
+      message: expect.stringMatching(/^Cannot store the first audit log checkpoint\..*Start it again.*does not answer/),
     });
   });
 

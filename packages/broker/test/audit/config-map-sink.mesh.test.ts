@@ -197,6 +197,6 @@ describe('the checkpoint in a ConfigMap', () => {
     expect(await kept()).toBe('one');
     await write(opened, 'two', next);
     expect(await kept()).toBe('two');
-    expect(await said(write(another, 'old', { epoch: 1, size: 99 }))).toMatch(/A newer checkpoint/);
+    expect(await said(write(another, 'old', { epoch: 1, size: 99 }))).toMatch(/A newer audit log checkpoint/);
   });
 });

@@ -33,10 +33,10 @@ describeLog((world) => {
       root: expect.stringMatching(/^[0-9a-f]{64}$/),
       checkpoint: sha256Hex(pruned.note),
     });
-    expect(last!.reason).toBe('An operator asked for it.');
+    expect(last!.reason).toBe('Requested by an operator.');
     // A checkpoint over pruned rows cannot be checked, which the export reports.
     expect(await log.verify({ anchored: [{ label: 'old.txt', note: before }] })).toEqual([
-      'old.txt covers the first 6 rows, and the rows up to 8 are not here.',
+      'old.txt covers the first 6 rows, but the export lacks the rows up to 8.',
     ]);
     await log.write(3);
     expect(await log.prune(new Date(START + 14_000))).toMatchObject({ size: 14, rows: 6 });

@@ -79,7 +79,7 @@ describe('a broker that strangers have refuse them', () => {
     await harness.broker.close();
     const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
     const strangers = audit.filter(({ code }) => code === 'session_token_missing');
-    const sum = strangers.find(({ reason }) => reason.includes('instead of recorded one by one'));
+    const sum = strangers.find(({ reason }) => reason.includes('instead of recorded individually'));
     expect(sum).toMatchObject({ action: 'services.read', outcome: 'refused', source: '127.0.0.2' });
     expect(JSON.parse(sum!.detail!)).toMatchObject({ count: 400 - named });
     expect(strangers.filter(({ source }) => source === '127.0.0.2')).toHaveLength(named + 1);
@@ -103,7 +103,7 @@ describe('a broker that strangers have refuse them', () => {
     const rows = audit.filter(({ login }) => login === 'mallory');
     expect(rows.filter(({ code }) => code === 'access_none')).toHaveLength(1);
     expect(rows.length).toBeLessThan(260);
-    expect(audit.filter(({ reason }) => reason.includes('instead of recorded one by one'))).not.toEqual([]);
+    expect(audit.filter(({ reason }) => reason.includes('instead of recorded individually'))).not.toEqual([]);
     await harness.restart();
   });
 

@@ -94,12 +94,12 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       await kill(first);
       await asOwner('delete from audit where seq > 2', 'delete from audit_checkpoints');
       const said = await refused('new-pod');
-      expect(said).toMatch(/audit_log_behind The audit log is not extended: .*but the store has 2\..*accept-restore/);
+      expect(said).toMatch(
+        /audit_log_behind Cannot extend the audit log: .*but the store has only 2\..*accept-restore/,
+      );
       // It does not either if the place of the checkpoint is lost with the pod.
       const lost = await refused('newer-pod', { auditCheckpointFile: join(brokers.dir, 'nowhere') });
-      expect(lost).toMatch(
-        /audit_checkpoint_missing .*the store has 2 rows, but no checkpoint is stored outside of it/,
-      );
+      expect(lost).toMatch(/audit_checkpoint_missing .*the store has 2 rows, but no checkpoint is stored outside it/);
     },
     SLOW,
   );
@@ -226,7 +226,7 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       const auditKeyFile = join(brokers.dir, 'another-audit-key.pem');
       await openAuditKey(auditKeyFile, PUBLIC_URL, true);
       expect(await refused('other-key', { auditKeyFile })).toMatch(
-        /audit_checkpoint_invalid .*not signed by a trusted key\. If the audit key is another one than before, put the former one back/,
+        /audit_checkpoint_invalid .*not signed by a trusted key\. If the audit key was changed, put the previous key back/,
       );
       const shown = await acceptRestoreWith(auditKeyFile, '--dry-run');
       expect(shown.out).toMatch(/^Not proven: +rows 1 to \d+,/m);

@@ -63,7 +63,7 @@ describeLog((world) => {
     [
       'exchanged with another',
       'update audit set seq = case seq when 5 then 100005 else 5 end where seq in (5, 7); update audit set seq = 7 where seq = 100005',
-      ['Row 5 is row 7 under another number.', 'Row 7 is row 5 under another number.'],
+      ['Row 5 is row 7 with a different number.', 'Row 7 is row 5 with a different number.'],
     ],
   ])('finds a row that was %s', async (_how, statement, problems) => {
     const { log, store } = world;
@@ -79,14 +79,14 @@ describeLog((world) => {
     const { note } = await log.checkpoints.sign();
     await log.write(4);
     await tamper(store, 'delete from audit where seq > 7');
-    const cutOff = 'Rows 8 to 10 were cut off: the checkpoint of the export covers 10 rows.';
+    const cutOff = 'Rows 8 to 10 were cut off: the export checkpoint covers 10 rows.';
     expect(await log.verify()).toEqual([cutOff]);
     await tamper(store, 'delete from audit where seq > 3');
     await tamper(store, 'delete from audit_checkpoints');
     // A restarted broker has the last checkpoint in a file, and does not sign another one.
     const again = await openLog(store, dir);
     await expect(again.checkpoints.sign()).rejects.toMatchObject({ code: 'audit_tampered' });
-    expect(await again.verify()).toContain('Rows 4 to 10 were cut off: the checkpoint of the export covers 10 rows.');
+    expect(await again.verify()).toContain('Rows 4 to 10 were cut off: the export checkpoint covers 10 rows.');
     // A broker does not start without the file. Only copies elsewhere reveal an attacker who also has the key.
     rmSync(join(dir, 'audit-checkpoint'));
     const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
@@ -117,7 +117,7 @@ describeLog((world) => {
     await log.write(4);
     await tamper(store, `update audit set subject = 'mallory' where seq = 6`);
     await rehash(store, 6);
-    expect((await log.verify())[0]).toMatch(/^A row from 5 to 8 is not the one that was signed/);
+    expect((await log.verify())[0]).toMatch(/^A row from 5 to 8 differs from what was signed/);
     // Without the checkpoints of the store it is the anchored one.
     await tamper(store, 'delete from audit_checkpoints');
     rmSync(join(dir, 'audit-checkpoint'));

@@ -33,8 +33,8 @@ describe('a file with the roots of the mesh', () => {
     file.close();
     file = await openRootsFile(path, { ...silent, warn: warned }, 20);
     const unusable = {
-      'no certificate': 'has no certificate',
-      [A.replace(/[A-Za-z0-9+/]{20}/, 'AAAA')]: 'A root certificate of',
+      'no certificate': 'does not contain a certificate',
+      [A.replace(/[A-Za-z0-9+/]{20}/, 'AAAA')]: 'Cannot read a mesh root certificate',
     };
     for (const [text, said] of Object.entries(unusable)) {
       writeFileSync(path, text);
@@ -42,7 +42,7 @@ describe('a file with the roots of the mesh', () => {
       expect(file.roots()).toEqual(pem(A, B));
     }
     rmSync(path);
-    await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain('cannot be read'));
+    await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain('cannot read'));
     expect(file.roots()).toEqual(pem(A, B));
     expect(changes).toBe(1);
   });
@@ -79,7 +79,7 @@ describe('the ConfigMap with the roots of the mesh', () => {
       expect(view.roots()).toEqual(pem(A, B));
       tell({ type: 'DELETED', object: configMap(B) });
       expect(view.roots()).toEqual(pem(A, B));
-      expect(view.unready()).not.toContain('the roots of the mesh are not known yet');
+      expect(view.unready()).not.toContain('the mesh roots are not known yet');
       tell({ type: 'ADDED', object: configMap(B) });
       expect(view.roots()).toEqual(pem(B));
     } finally {

@@ -108,6 +108,6 @@ describe('what the CA sends', () => {
     const chain = [await leaf(intermediate)];
     expect(() => verify(chain)).toThrow('does not end in a mesh root');
     expect(() => verify([])).toThrow('empty');
-    expect(() => verify(['-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----'])).toThrow('cannot be read');
+    expect(() => verify(['-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----'])).toThrow('it is malformed');
   });
 });

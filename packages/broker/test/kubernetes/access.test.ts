@@ -98,7 +98,7 @@ describe('a kubeconfig', () => {
       async (output) => {
         const { authorization } = await withPlugin(`echo '${output}'`);
         const error = await authorization().catch((thrown) => thrown);
-        expect(error.message).toContain('printed no ExecCredential with a token');
+        expect(error.message).toContain('did not print an ExecCredential with a token');
         expect(`${error.message} ${error.stack} ${error.cause}`).not.toContain('secret');
       },
     );

@@ -104,7 +104,7 @@ describe('the access file changes', () => {
     expect((await items(on.lab, POLICIES)).map(({ metadata }) => metadata)).toEqual(
       before.map(({ metadata }) => metadata),
     );
-    expect(on.logged()).toContain('the access file was refused; the one in force stays');
+    expect(on.logged()).toContain('the access file was rejected; the previous one stays in force');
   });
 
   it('to one without a grant: its door shuts, its objects go, its identities are denied while they live', async () => {
@@ -157,7 +157,7 @@ describe('the access file changes', () => {
   it('to one that binds a role which the broker may not grant: refused by Kubernetes, and the old one stays', async () => {
     const all = 'exec, attach, port-forward, proxy, secrets, token-requests, impersonate, workloads, policies';
     await on.writeAccess(ORDERS_AND_LEDGER.replace('[view@shop]', `[edit@shop], allow: [${all}]`));
-    await until(on.logged, (logged) => /the access file was refused.*meshpass-dev\.edit/.test(logged));
+    await until(on.logged, (logged) => /the access file was rejected.*meshpass-dev\.edit/.test(logged));
     expect(mesh.state.problems()).not.toEqual([]);
     expect(mesh.state.access().grants[0]?.kubernetesRoles[0]?.role).toBe('view');
     await on.lab.kubernetes.call('DELETE', `${ROOT_POLICIES}/meshpass-guard-support`);

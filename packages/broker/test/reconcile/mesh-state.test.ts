@@ -189,7 +189,7 @@ it('reports a changed and ignored file on disk, even after a restart, and the en
   await mesh.take(parseAccess(file('eve'), 'given.yaml'));
   await mesh.reload();
   expect(mesh.problems(), 'the previous file, unchanged').toEqual([]);
-  const ignored = expect.stringMatching(/^the access file on disk was changed, and is ignored.*meshpass policy apply/);
+  const ignored = expect.stringMatching(/^the access file on disk was changed but is ignored.*meshpass policy apply/);
   for (const changed of [file('bob'), 'grants: [']) {
     writeFileSync(path, changed);
     await mesh.reload();
@@ -300,7 +300,7 @@ it.each([
     expect(mesh.access().grants[0]!.who[0]!.user).toBe('ann');
     expect([mesh.unready(), mesh.fileProblem()]).toEqual([[], expect.any(String)]);
     expect(mesh.problems()).toEqual([expect.stringContaining('the previous file stays in force: ')]);
-    expect(warnings).toEqual([expect.stringContaining('was in force before the start is in force again')]);
+    expect(warnings).toEqual([expect.stringContaining('the one from before the restart is in force again')]);
 
     writeFileSync(path, file('bob'));
     await eventually(() => expect(mesh.access().grants[0]!.who[0]!.user).toBe('bob'));

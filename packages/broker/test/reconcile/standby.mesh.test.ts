@@ -23,7 +23,7 @@ grants:
 `;
 const AUTHENTICATIONS = '/apis/security.istio.io/v1/namespaces/istio-system/requestauthentications';
 const namespace = 'meshpass-waiting';
-const NOT_ACTIVE = { code: 'kubernetes_unavailable', message: expect.stringContaining('not the active one') };
+const NOT_ACTIVE = { code: 'kubernetes_unavailable', message: expect.stringContaining('This broker is not active') };
 
 let on: OnLab;
 beforeAll(async () => {

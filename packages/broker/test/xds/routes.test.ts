@@ -45,7 +45,7 @@ describe('routes', () => {
       error: 'access_denied',
       error_code: 'agent_route_not_granted',
       error_description:
-        'VirtualService shop/orders leads to secret.vault.svc.cluster.local:80, which grant dev does not give.',
+        'VirtualService shop/orders leads to secret.vault.svc.cluster.local:80, which grant dev does not allow.',
     });
     expect(checkConfiguration({ version: 1, ...set }, EXPECTED)).toEqual([]);
   });

@@ -168,11 +168,11 @@ describe('Pods that have started', () => {
   });
 
   it('and have ended are reported with their last log line', async () => {
-    const message = '{"a":1}\nmeshpass: The audit log is not extended. [audit_log_behind]\n{"level":"info"}\n';
+    const message = '{"a":1}\nmeshpass: Cannot extend the audit log. [audit_log_behind]\n{"level":"info"}\n';
     const lastState = { terminated: { exitCode: 1, message } };
     for (const state of [{ waiting: { reason: 'CrashLoopBackOff', message: 'back-off 40s' } }, { running: {} }])
       expect(await finding({ ready: false, state, lastState })).toMatchObject({
-        says: 'meshpass-edge: 0 of 2 ready; meshpass: The audit log is not extended. [audit_log_behind].',
+        says: 'meshpass-edge: 0 of 2 ready; meshpass: Cannot extend the audit log. [audit_log_behind].',
         command: LOG,
       });
   });

@@ -134,13 +134,13 @@ describe('by the routes of the present configuration', () => {
       status: 403,
       refusal: {
         code: 'agent_route_not_granted',
-        description: 'VirtualService shop/away leads to x.y:80, which grant dev does not give.',
+        description: 'VirtualService shop/away leads to x.y:80, which grant dev does not allow.',
       },
     });
     const explained = await ask('http://orders.shop:8080/orders/1', away);
     expect(explained.verdict).toBe('refused');
     expect(explainText(explained)).toContain(
-      'leads to x.y:80, which grant dev does not give. [agent_route_not_granted]',
+      'leads to x.y:80, which grant dev does not allow. [agent_route_not_granted]',
     );
   });
 

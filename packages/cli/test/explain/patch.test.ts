@@ -194,7 +194,7 @@ describe('no patch is proposed', () => {
         status: 403,
         refusal: {
           code: 'agent_route_not_granted',
-          description: 'VirtualService shop/x leads to a.b:80, which grant dev does not give.',
+          description: 'VirtualService shop/x leads to a.b:80, which grant dev does not allow.',
         },
       },
       /a.b:80.*Explain that service instead.* --access FILE --patch/,

@@ -258,7 +258,7 @@ function readMetadata(kind: string, metadata: unknown, wrong: Wrong): KubeObject
     return undefined;
   }
   if (namespace !== undefined && namespace !== null && typeof namespace !== 'string') {
-    wrong('metadata.namespace must be text', ['metadata', 'namespace']);
+    wrong('metadata.namespace must be a string', ['metadata', 'namespace']);
     return undefined;
   }
   const [problem] = Object.entries({ labels, annotations }).flatMap(([member, value]) =>

@@ -162,7 +162,7 @@ function build(text: string, events: readonly Event[]): YamlValues {
   const spend = (nodes: number, offset: number): void => {
     aliased += nodes;
     if (aliased > MAX_ALIASED_NODES)
-      throw new YamlRefusal(`aliases stand for more than ${MAX_ALIASED_NODES} values`, offset, true);
+      throw new YamlRefusal(`aliases expand to more than ${MAX_ALIASED_NODES} values`, offset, true);
   };
   const add = (value: unknown, nodes: number, offset: number): void => {
     const frame = stack.at(-1);
@@ -254,10 +254,10 @@ function merge({ map, merges, start }: Frame): number {
 }
 
 function keyText(value: unknown, offset: number, map: Record<string, unknown>): string {
-  if (typeof value === 'object' && value !== null) throw new YamlRefusal('a key must be a plain word', offset);
+  if (typeof value === 'object' && value !== null) throw new YamlRefusal('a key must be a scalar', offset);
   const key = String(value);
   if (key === '__proto__') throw new YamlRefusal('the key "__proto__" is not allowed', offset);
-  if (Object.hasOwn(map, key)) throw new YamlRefusal(`the key ${JSON.stringify(key)} occurs twice`, offset);
+  if (Object.hasOwn(map, key)) throw new YamlRefusal(`duplicate key ${JSON.stringify(key)}`, offset);
   return key;
 }
 

@@ -36,10 +36,10 @@ export function checkShape(value: unknown, shape: Shape, path: Path = []): Shape
 const SCALARS: Readonly<
   Record<Exclude<Extract<Shape, string>, 'any'>, { readonly wanted: string; readonly is: (value: unknown) => boolean }>
 > = {
-  text: { wanted: 'text', is: (value) => typeof value === 'string' },
+  text: { wanted: 'a string', is: (value) => typeof value === 'string' },
   bool: { wanted: 'true or false', is: (value) => typeof value === 'boolean' },
   number: { wanted: 'a number', is: (value) => typeof value === 'number' },
-  int: { wanted: 'a whole number', is: Number.isInteger },
+  int: { wanted: 'an integer', is: Number.isInteger },
 };
 
 function walk(value: unknown, shape: Shape, path: (string | number)[], problems: ShapeProblem[]): void {
@@ -73,7 +73,7 @@ function walkMembers(
     const inner = memberShape(shape, key);
     if (inner === undefined) {
       const unknown = { field: key, known: Object.keys('fields' in shape ? shape.fields : {}) };
-      problems.push({ path: [...path, key], part: 'key', unknown, message: `the field "${key}" is unknown` });
+      problems.push({ path: [...path, key], part: 'key', unknown, message: `unknown field "${key}"` });
     } else if (member === null) delete value[key];
     else walk(member, inner, [...path, key], problems);
   }

@@ -95,7 +95,7 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
       within('Service', namespace)
         .filter((one) => waypointOf(one.metadata.labels) && selectsSome(one.spec.selector, labels))
         .map(({ metadata }) => waypointOf(metadata.labels))[0];
-    return waypoint && `istio.io/use-waypoint sends calls through the waypoint ${waypoint}, which also decides`;
+    return waypoint && `istio.io/use-waypoint sends calls through the waypoint ${waypoint}, which also enforces policy`;
   };
 
   const whyBare = (namespace: string, pods: readonly PodFacts[]): string | undefined => {
@@ -138,7 +138,7 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     );
     return (
       entry &&
-      `ServiceEntry ${namespace}/${entry.metadata.name} also declares port ${port}, and so decides which rules are evaluated`
+      `ServiceEntry ${namespace}/${entry.metadata.name} also declares port ${port} and therefore affects which rules are evaluated`
     );
   };
 
@@ -183,7 +183,7 @@ const SHOWN = 10;
 
 const WHY_GATEWAY: Readonly<Record<ProxyKind, string | undefined>> = {
   sidecar: undefined,
-  gateway: 'it is a gateway, whose routes and TLS settings also decide and are not evaluated',
+  gateway: 'it is a gateway, whose routes and TLS settings also affect access but are not evaluated',
   waypoint: 'it is a waypoint, and verdicts for waypoints are not verified against a real one',
 };
 
@@ -202,7 +202,7 @@ function whyAmbient(
   const chosen = labels[mode] ?? ofNamespace[mode];
   if (!redirected && chosen !== 'ambient') return undefined;
   const by = redirected || labels[mode] === 'ambient' ? 'it is' : `namespace ${namespace} is`;
-  return `${by} in ambient mode, where ztunnel and waypoints decide`;
+  return `${by} in ambient mode, where ztunnel and waypoints enforce policy`;
 }
 
 function waypointOf(labels: Labels | undefined): string | undefined {

@@ -47,22 +47,22 @@ export function namespaceInjection(name: string, labels: Labels | undefined): Na
  * import { whyNoSidecar } from '@meshpass/istio';
  * const pod = { namespace: 'shop', labels: {}, annotations: {}, pod: {}, running: false };
  * whyNoSidecar(pod, 'on'); // => undefined
- * whyNoSidecar(pod, 'off'); // => 'namespace shop gets no sidecars'
+ * whyNoSidecar(pod, 'off'); // => 'sidecar injection is disabled in namespace shop'
  * ```
  */
 export function whyNoSidecar(pod: PodFacts, namespace: NamespaceInjection): string | undefined {
-  if (pod.pod.hostNetwork === true) return 'it uses the network of its node, where Istio injects no sidecar';
+  if (pod.pod.hostNetwork === true) return 'it uses the host network, where Istio does not inject a sidecar';
   const templates = words(pod.annotations['inject.istio.io/templates']);
   if (templates.length > 0 && !templates.includes('sidecar'))
-    return `it is injected by the template ${templates.join(', ')}, which is not the sidecar template`;
+    return `it is injected with the template ${templates.join(', ')}, which is not the sidecar template`;
   if (hasProxy(pod)) return whyNotPlain(pod);
-  if (pod.running) return 'it runs without a container istio-proxy';
+  if (pod.running) return 'it runs without an istio-proxy container';
   const wish = pod.labels[INJECT] ?? pod.annotations[INJECT];
   if (wish === 'false') return `${INJECT} disables its sidecar`;
-  if (namespace === 'off') return `namespace ${pod.namespace} gets no sidecars`;
+  if (namespace === 'off') return `sidecar injection is disabled in namespace ${pod.namespace}`;
   const asks = pod.labels[INJECT] === 'true' || pod.labels[REVISION] !== undefined;
   if (namespace === 'by-pod' && !asks)
-    return `namespace ${pod.namespace} has neither istio-injection nor istio.io/rev, and no container istio-proxy is present`;
+    return `namespace ${pod.namespace} has neither istio-injection nor istio.io/rev, and its Pod has no istio-proxy container`;
   return whyNotPlain(pod);
 }
 

@@ -21,7 +21,7 @@ export function describeUnplaced(objects: readonly KubeObject[]): string | undef
     .filter(({ origin }) => origin.unplaced)
     .map(({ kind, metadata, origin }) => `${kind} ${metadata.name} (${origin.file}:${origin.line})`);
   if (names.length === 0) return undefined;
-  const verbs = names.length === 1 ? 'names no namespace and is' : 'name no namespace and are';
+  const verbs = names.length === 1 ? 'has no namespace and is' : 'have no namespace and are';
   // Names are unvalidated and reach a terminal.
   const shown = listed(names, SHOWN).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
   return `${shown} ${verbs} assumed to be in default.`;

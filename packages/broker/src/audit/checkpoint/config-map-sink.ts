@@ -60,8 +60,8 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
     if (answer.status === NOT_FOUND)
       throw new MeshpassError(
         'config_invalid',
-        `There is no ${title.slice(4)}: upgrade the Helm release, which has it. If the log has been in use, the ` +
-          `checkpoint is lost with it (${pageUrl('docs/install/backup.md')}).`,
+        `The ${title.slice(4)} does not exist. Upgrade the Helm release, which creates it. If the log has been in use, its ` +
+          `checkpoint is also lost (${pageUrl('docs/install/backup.md')}).`,
       );
     const { metadata, data } = understood(ConfigMap, answer.body);
     const isEmpty = data === undefined || Object.keys(data).length === 0;
@@ -90,7 +90,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
         last ??= await read();
         const { kept } = last;
         if (kept && isOlder(mark, kept))
-          throw new MeshpassError('store_unavailable', `A newer checkpoint of the audit log is stored in ${title}.`);
+          throw new MeshpassError('store_unavailable', `A newer audit log checkpoint is stored in ${title}.`);
         const answer = await patch(last, note, mark, {}).catch((thrown) => {
           last = undefined;
           throw thrown;
@@ -98,7 +98,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
         last = answer.status === CONFLICT ? undefined : { ...versionOf(answer.body), kept: { ...mark, note } };
         if (last) return;
         if (attempt === ATTEMPTS)
-          throw new MeshpassError('kubernetes_unavailable', `${title} is constantly changed by others.`);
+          throw new MeshpassError('kubernetes_unavailable', `Other clients keep changing ${title}.`);
       }
     },
     rehearse: async (note, mark) => {
@@ -107,8 +107,8 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
         if (!refused) throw thrown;
         throw new MeshpassError(
           'audit_checkpoint_invalid',
-          `Kubernetes refuses to set ${title} to epoch ${mark.epoch}: ${thrown.detail.message}. Somebody who may annotate it agrees ` +
-            `first: kubectl -n ${namespace} annotate --overwrite configmap ${name} meshpass.dev/accept-restore=${mark.epoch}`,
+          `Kubernetes refused to set ${title} to epoch ${mark.epoch}: ${thrown.detail.message}. A user who is allowed to annotate it must ` +
+            `agree first: kubectl -n ${namespace} annotate --overwrite configmap ${name} meshpass.dev/accept-restore=${mark.epoch}`,
         );
       });
     },

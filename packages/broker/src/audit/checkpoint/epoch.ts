@@ -89,7 +89,7 @@ function readDeclared(
   if ('problem' in read) return read;
   const { restore, size, root } = read;
   const epoch = epochOf(baseOf(verifiers), read.origin);
-  if (epoch === undefined) return { problem: `it belongs to another log, ${read.origin}` };
+  if (epoch === undefined) return { problem: `it belongs to a different log, ${read.origin}` };
   if (!restore || read.isCut || size !== restore.kept + 1 || restore.agreed > restore.kept)
     return { problem: 'it is not the first checkpoint of an epoch' };
   if (epoch <= after) return { problem: 'the epochs are out of order' };

@@ -28,7 +28,7 @@ export async function openAuditKey(file: string, publicUrl: string, generate: bo
   const [first, ...others] = splitPem(
     await readKeyFile(file, generate ? makeKey : undefined, `The audit key file ${file} (--audit-key)`),
   ).map(readKey);
-  if (!first) throw new MeshpassError('config_invalid', 'The audit key file has no private key.');
+  if (!first) throw new MeshpassError('config_invalid', 'The audit key file does not contain a private key.');
   const verifier = (key: KeyObject) => noteVerifier(origin, createPublicKey(key));
   const own = verifier(first);
   return { origin, verifiers: [own, ...others.map(verifier)], sign: (text) => signNote(text, own, first) };

@@ -39,7 +39,7 @@ export async function readKnownCheckpoints(
     const epoch = 'problem' in checkpoint ? undefined : epochOf(baseOf(verifiers), checkpoint.origin);
     if ('problem' in checkpoint) invalid.push({ sink, note, problem: checkpoint.problem });
     else if (epoch === undefined)
-      invalid.push({ sink, note, problem: `it belongs to another log, ${checkpoint.origin}` });
+      invalid.push({ sink, note, problem: `it belongs to a different log, ${checkpoint.origin}` });
     else if (checkpoint.isCut) invalid.push({ sink, note, problem: 'it covers rows that were pruned' });
     else all.push({ sink, note, time, checkpoint, epoch });
   }

@@ -46,7 +46,7 @@ export function parseVerifier(text: string): NoteVerifier {
     const verifier = noteVerifier(name, key);
     if (verifier.id === id) return verifier;
   }
-  throw new MeshpassError('usage', 'A verifier key looks like NAME+ID+BASE64, as `meshpass audit key` prints it.');
+  throw new MeshpassError('usage', 'A verifier key has the form NAME+ID+BASE64, as printed by `meshpass audit key`.');
 }
 
 /**
@@ -81,10 +81,10 @@ export function openNote(
       continue;
     }
     if (!verify(null, Buffer.from(text), verifier.key, blob.subarray(4)))
-      return { problem: `the signature of ${verifier.name} is wrong` };
+      return { problem: `the signature of ${verifier.name} is invalid` };
     signed = true;
   }
   if (signed) return { text };
-  const other = foreign === undefined ? '' : `, but as ${plainText(foreign.slice(0, LONGEST_NAME))}`;
+  const other = foreign === undefined ? '' : `, but by ${plainText(foreign.slice(0, LONGEST_NAME))}`;
   return { problem: `it is not signed by a trusted key${other}` };
 }

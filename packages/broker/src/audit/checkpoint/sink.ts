@@ -55,7 +55,7 @@ const MAX_FILE = 64 * 1024;
  */
 export function fileSink(file: string, verifiers: readonly NoteVerifier[]): CheckpointSink {
   const failed = (cause: unknown) =>
-    new MeshpassError('store_unavailable', `The audit log's checkpoint file ${file} cannot be read or written.`, {
+    new MeshpassError('store_unavailable', `Cannot read or write the audit log's checkpoint file ${file}.`, {
       cause,
       retryAfter: 2,
     });
@@ -76,10 +76,7 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
     write: async (note, mark) => {
       const kept = markOf((await read())?.note ?? '', verifiers);
       if (kept && isOlder(mark, kept))
-        throw new MeshpassError(
-          'store_unavailable',
-          `A newer checkpoint of the audit log is stored in the file ${file}.`,
-        );
+        throw new MeshpassError('store_unavailable', `A newer audit log checkpoint is stored in the file ${file}.`);
       try {
         await mkdir(dirname(file), { recursive: true, mode: 0o700 });
         // Named per process so that brokers sharing a file never write to the same temporary file.

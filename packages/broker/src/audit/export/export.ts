@@ -87,7 +87,7 @@ export interface ExportContext {
 export async function exportLog({ db, key, checkpoints }: ExportContext, after = 0): Promise<AuditExport> {
   const { size, note: last } = await closing(checkpoints);
   const cut = await lastCut(db);
-  if (after > size) throw new MeshpassError('request_malformed', `The log has ${size} rows.`);
+  if (after > size) throw new MeshpassError('request_malformed', `The log has only ${size} rows.`);
   const base = cut?.start ?? BEGINNING;
   const start = after > base.size ? await startAt(db, key, after) : base;
   const stored = await db
@@ -149,7 +149,7 @@ export async function readExport(lines: AsyncIterable<string>): Promise<AuditExp
   const first = await iterator.next();
   const header = Header.safeParse(first.done ? undefined : parse(first.value));
   if (!header.success)
-    throw new MeshpassError('request_malformed', 'The first line is not the header of an audit log export.');
+    throw new MeshpassError('request_malformed', 'The first line is not an audit log export header.');
   const checkpoints: string[] = [];
   let line = 2;
   let next = await iterator.next();

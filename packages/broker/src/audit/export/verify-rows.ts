@@ -93,7 +93,7 @@ export async function verifyRows(
             'rewritten',
             agreed < size ? [agreed + 1, size] : undefined,
             agreed < size
-              ? `A row from ${agreed + 1} to ${size} is not the one that was signed (${label.toLowerCase()}), and all hashes were recomputed.`
+              ? `A row from ${agreed + 1} to ${size} differs from what was signed (${label.toLowerCase()}), and all hashes were recomputed.`
               : `${label} does not match the first ${size} rows.`,
           );
       }
@@ -126,14 +126,14 @@ export async function verifyRows(
       whole = false;
     } else if (row.previous !== last.hash && intact && last.intact) {
       if (last.seq === start.size)
-        found('replaced', [seq, seq], `Row ${seq} does not continue from where the log starts.`);
+        found('replaced', [seq, seq], `Row ${seq} does not follow from the start of the log.`);
       else found('replaced', [last.seq, last.seq], `Row ${last.seq} is not the one that row ${seq} was chained to.`);
     }
     if (!intact) {
       const place = placeOf(row);
       if (place === undefined)
         found('changed', [seq, seq], `Row ${seq} was changed: its hash does not match its content.`);
-      else found('reordered', [seq, seq], `Row ${seq} is row ${place} under another number.`);
+      else found('reordered', [seq, seq], `Row ${seq} is row ${place} with a different number.`);
     }
     last = { seq, hash: row.hash, intact };
     if (whole) tree.append(row.hash);

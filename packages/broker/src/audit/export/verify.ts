@@ -60,12 +60,12 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   const base = keys[0]?.name ?? '';
   const { restores, problem: unread } = readRestores(header.restores, keys);
   if (unread !== undefined)
-    problems.push({ kind: 'restore', message: `The export has a record of a restore: ${unread}.` });
+    problems.push({ kind: 'restore', message: `Cannot verify the restores in the export: ${unread}.` });
   const epoch = epochOf(base, header.origin);
   if (epoch !== (restores.at(-1)?.epoch ?? 1) && unread === undefined)
     problems.push({
       kind: 'restore',
-      message: `The origin of the log is ${header.origin}, and no restore was declared for it.`,
+      message: `The log's origin is ${header.origin}, but no restore was declared for it.`,
     });
   const claim = (note: string, label: string, isCut = false, mayBeEarlier = true): Checkpoint | undefined => {
     const read = readCheckpoint(note, keys);
@@ -73,7 +73,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
       'problem' in read
         ? read.problem
         : read.origin !== header.origin && !(mayBeEarlier && isEarlier(read, base, restores))
-          ? `it belongs to another log, ${read.origin}`
+          ? `it belongs to a different log, ${read.origin}`
           : read.isCut !== isCut
             ? `it is ${isCut ? 'not ' : ''}a cut`
             : undefined;
@@ -85,23 +85,23 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
     return read;
   };
 
-  const closing = claim(header.checkpoint, 'The checkpoint of the export', false, false);
+  const closing = claim(header.checkpoint, 'The export checkpoint', false, false);
   // The key of these notes was lost, and the loss was declared, so they prove nothing.
   const isOfLostKey = (note: string) =>
     'problem' in readCheckpoint(note, keys) && isUnproven(claimOf(note).size, restores);
   for (const [index, note] of log.checkpoints.entries())
-    if (!isOfLostKey(note)) claim(note, `Checkpoint ${index + 1} of the store`);
+    if (!isOfLostKey(note)) claim(note, `Checkpoint ${index + 1} from the store`);
   for (const { note, label } of options.anchored ?? []) {
     const anchor = claim(note, label);
     if (anchor && anchor.size < before)
       problems.push({
         kind: 'unverifiable',
-        message: `${label} covers the first ${anchor.size} rows, and the rows up to ${before} are not here.`,
+        message: `${label} covers the first ${anchor.size} rows, but the export lacks the rows up to ${before}.`,
       });
   }
   const cut = readCut();
   if (cut && cut.size !== before)
-    problems.push({ kind: 'cut', message: `The cut is at row ${cut.size}, and the rows begin after ${before}.` });
+    problems.push({ kind: 'cut', message: `The cut is at row ${cut.size}, but the rows start after ${before}.` });
 
   function readCut(): { readonly size: number } | undefined {
     if (header.cut === null) return undefined;

@@ -105,7 +105,7 @@ export async function signFirst(checkpoints: Pick<CheckpointSigner, 'sign'>): Pr
     const { code, message, retryAfter = 2 } = toMeshpassError(cause);
     throw new MeshpassError(
       code,
-      `The first checkpoint of the audit log cannot be stored. Nothing was written, and the broker does not start without it; start it again when the checkpoint locations answer: ${message}`,
+      `Cannot store the first audit log checkpoint. Nothing was written, and the broker cannot start without it. Start it again once the checkpoint locations respond: ${message}`,
       { cause, retryAfter },
     );
   }
@@ -137,7 +137,7 @@ async function signNow(
     return { size, note };
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('store_unavailable', 'The checkpoint could not be written.', { cause, retryAfter: 2 });
+    throw new MeshpassError('store_unavailable', 'Failed to write the checkpoint.', { cause, retryAfter: 2 });
   }
 }
 

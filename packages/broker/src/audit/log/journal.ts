@@ -274,14 +274,14 @@ function usedKeys(units: readonly Unit[], { rows }: UnexpectedRows): Set<string>
 
 /** Builds the error for a proof that has been used before. */
 function usedBefore(): MeshpassError {
-  return new MeshpassError('proof_replayed', 'This proof has been used before; obtain a new one.');
+  return new MeshpassError('proof_replayed', 'This proof has already been used. Obtain a new one.');
 }
 
 function unavailable(cause: unknown): MeshpassError {
-  let message = 'The broker cannot write to its store; nothing was issued.';
+  let message = 'The broker cannot write to its store. Nothing was issued.';
   if (cause instanceof Fenced) message = 'Another broker has taken over; try again.';
   if (cause instanceof NoAnswer)
     message =
-      'The store did not answer, so the broker does not know yet whether this was written; look before you repeat it.';
+      'The store did not respond, so the broker does not know yet whether this was written. Check before you retry.';
   return new MeshpassError('store_unavailable', message, { cause, retryAfter: 2 });
 }

@@ -55,7 +55,7 @@ export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}
       const before = at;
       const now = await load();
       if (!before || (await contains(db, now, before.head))) return;
-      lost ??= `row ${before.head.seq} was written, but the store no longer has it`;
+      lost ??= `row ${before.head.seq} was written, but is no longer in the store`;
     },
     snapshot: async () => {
       const { tree, head } = at ?? (await load());

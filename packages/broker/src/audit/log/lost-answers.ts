@@ -60,7 +60,7 @@ export async function alreadyAudited(store: Store, units: readonly Unit[]): Prom
 /** The store did not answer but may have written. */
 export class NoAnswer extends Error {
   constructor(cause: unknown) {
-    super('the answer of the store was lost', { cause });
+    super('the response from the store was lost', { cause });
   }
 }
 

@@ -56,7 +56,7 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     const cut = last?.start.size ?? 0;
     const head = (await chain.snapshot()).size;
     const size = await lastBefore(context, before, cut, head);
-    const reason = asked.reason ?? 'An operator asked for it.';
+    const reason = asked.reason ?? 'Requested by an operator.';
     if (size <= cut) {
       const nothing = await recordGrant(context.audit, {
         ...event,
@@ -95,16 +95,15 @@ async function deleteRows({ db, kind }: Store): Promise<MeshpassError | undefine
 }
 
 function unavailable(cause: unknown): MeshpassError {
-  return new MeshpassError('store_unavailable', 'The store does not answer.', { cause, retryAfter: 2 });
+  return new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
 }
 
 function tooYoung({ clock, retainSeconds }: PruneContext, before: Date): MeshpassError | undefined {
-  if (before.getTime() > clock())
-    return new MeshpassError('request_malformed', 'The date up to which rows are pruned must be in the past.');
+  if (before.getTime() > clock()) return new MeshpassError('request_malformed', 'The prune date must be in the past.');
   if (before.getTime() <= clock() - retainSeconds * 1000) return undefined;
   return new MeshpassError(
     'audit_retained',
-    `Rows are kept for ${retainSeconds / 86_400} days at least (--audit-retention of the broker).`,
+    `Rows are kept for at least ${retainSeconds / 86_400} days (the broker's --audit-retention).`,
   );
 }
 

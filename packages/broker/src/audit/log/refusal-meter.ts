@@ -61,7 +61,7 @@ export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
   const rowOf = ({ action, code, group, count: counted, since }: Sum) => {
     const detail = { count: counted, since: new Date(since).toISOString() };
     const event = { ...newEvent(action, { source: group }, clock, random), detail };
-    const reason = `${counted} more refusals, counted instead of recorded one by one.`;
+    const reason = `${counted} more refusals, counted instead of recorded individually.`;
     return auditRow(event, 'refused', reason, code, clock());
   };
 

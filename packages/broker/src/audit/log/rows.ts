@@ -91,7 +91,7 @@ export async function treeAt(
   }
   const signed = Math.max(0, ...known.map((one) => one.size));
   if (size === undefined && signed > head.seq)
-    problems.push(`a checkpoint over ${signed} rows was signed, but there are ${head.seq}`);
+    problems.push(`a signed checkpoint covers ${signed} rows, but the log has ${head.seq}`);
   return { tree, head, problem: problems.find((one) => one !== undefined) };
 }
 

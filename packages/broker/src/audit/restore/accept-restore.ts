@@ -53,7 +53,7 @@ export async function acceptRestore(
   clock: Clock,
   random: Random,
 ): Promise<AcceptedRestore> {
-  if (order.reason.trim() === '') throw new MeshpassError('usage', 'Give a reason with --reason.');
+  if (order.reason.trim() === '') throw new MeshpassError('usage', 'Specify a reason with --reason.');
   const { restore, epoch, end } = survey;
   const told = seal([tellingRow(survey, order, clock, random)], { seq: end.size, hash: end.hash });
   const tree = growTree(end);
@@ -80,7 +80,7 @@ export async function acceptRestore(
     })
     .catch((cause: unknown) => {
       if (cause instanceof MeshpassError) throw cause;
-      throw new MeshpassError('store_unavailable', 'The store could not be written; no restore was declared.', {
+      throw new MeshpassError('store_unavailable', 'Cannot write to the store. No restore was declared.', {
         cause,
       });
     });

@@ -36,14 +36,14 @@ const READ_AGAIN = 5_000;
 /** Next steps for the operator. */
 export const RECOVERY_HINT =
   'Nothing was written. Keep a copy of the database and find the cause. If the database was restored from a backup, or you know ' +
-  'the cause, stop all brokers and run `meshpass audit accept-restore` with the flags of this broker for its store, key and ' +
-  `checkpoints: it shows what is missing and lets the log continue, with a record of it (${pageUrl('docs/install/backup.md#declare-a-restore')}; with the chart, ` +
-  'its Job does it).';
+  'the cause, stop all brokers and run `meshpass audit accept-restore` with this broker’s flags for the store, key and ' +
+  `checkpoints. The command shows what is missing, lets the log continue and records the restore (${pageUrl('docs/install/backup.md#declare-a-restore')}; with the Helm chart, ` +
+  'its Job does this).';
 
 /** The key's name is the host of the public URL. */
 const FORMER_KEY =
-  'If the audit key is another one than before, put the former one back: then nothing needs to be declared. ' +
-  'The same holds for the public URL, which names the log.';
+  'If the audit key was changed, put the previous key back. Then no restore needs to be declared. ' +
+  'The same applies to the public URL, which names the log.';
 
 /**
  * Verifies the log before it is extended.
@@ -53,7 +53,7 @@ const FORMER_KEY =
 export async function admitLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]): Promise<AdmittedLog> {
   const known = await readKnownCheckpoints(sinks, key.verifiers);
   const { fault, ...log } = await checkLog(db, key, known);
-  if (fault) throw new MeshpassError(fault.code, `The audit log is not extended: ${fault.message} ${RECOVERY_HINT}`);
+  if (fault) throw new MeshpassError(fault.code, `Cannot extend the audit log: ${fault.message} ${RECOVERY_HINT}`);
   return { ...log, known };
 }
 
@@ -88,21 +88,21 @@ export async function checkLog(
   const { newest } = known;
   if (!newest) {
     if (isNew) return { ...judged, fault: undefined };
-    const there = rows > 0 ? `the store has ${rows} rows` : 'the store was in use, but its log is empty';
-    return fault('audit_checkpoint_missing', `${there}, but no checkpoint is stored outside of it.`);
+    const there = rows > 0 ? `the store has ${rows} rows` : 'the store has been used and its log is empty';
+    return fault('audit_checkpoint_missing', `${there}, but no checkpoint is stored outside it.`);
   }
   const { checkpoint, sink } = newest;
-  const signed = `a checkpoint over ${checkpoint.size} rows was signed (${sink})`;
+  const signed = `a checkpoint of ${checkpoint.size} rows was signed (${sink})`;
   if (newest.epoch > epoch)
     return fault(
       'audit_log_behind',
-      `${signed} after a restore that the store does not know of: it is older than that restore.`,
+      `${signed} after a restore that is missing from the store. The store is older than that restore.`,
     );
-  if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, but the store has ${rows}.`);
+  if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, but the store has only ${rows}.`);
   // A restore declared while a sink did not answer may cover fewer rows than that sink.
   const beyond = newest.epoch < epoch ? restores.find((one) => one.epoch > newest.epoch) : undefined;
   if (beyond?.signed !== undefined && beyond.signed < checkpoint.size)
-    return fault('audit_tampered', `${signed}, but the restore that was declared since covers ${beyond.signed}.`);
+    return fault('audit_tampered', `${signed}, but the restore declared since then covers only ${beyond.signed}.`);
   const problem = at.problem ?? (await firstChanged(db, rows));
   return problem === undefined ? { ...judged, fault: undefined } : fault('audit_tampered', `${problem}.`);
 }

@@ -120,7 +120,7 @@ async function walk(
     if (row.seq !== tree.size() + 1)
       throw new MeshpassError(
         'audit_tampered',
-        `Row ${tree.size() + 1} is missing in the middle of the log, which cannot be continued. Keep a copy of the database, and restore an earlier backup, or start with an empty one.`,
+        `Row ${tree.size() + 1} is missing from the middle of the log, so the log cannot be continued. Keep a copy of the database. Then restore an earlier backup or start with an empty database.`,
       );
     if (rowHash(row) !== row.hash || row.previous !== hash) isIntact = false;
     tree.append(row.hash);

@@ -128,7 +128,7 @@ async function serviceAccountToken(
     token = await ask();
   }
   if (token !== undefined) return token;
-  throw new MeshpassError('kubernetes_unavailable', 'The ServiceAccount could not be created; try again shortly.', {
+  throw new MeshpassError('kubernetes_unavailable', 'Failed to create the ServiceAccount. Try again shortly.', {
     detail: { ...of },
     retryAfter: 2,
   });

@@ -32,7 +32,7 @@ const PEM = /^\s*-----BEGIN CERTIFICATE REQUEST-----\r?\n([A-Za-z0-9+/=\r\n]+)--
  */
 export async function checkCsr(pem: string): Promise<CheckedCsr> {
   if (Buffer.byteLength(pem) > MAX_CSR_BYTES) {
-    throw new MeshpassError('csr_too_large', `A certificate request may have at most ${MAX_CSR_BYTES} bytes.`);
+    throw new MeshpassError('csr_too_large', `A certificate request must not exceed ${MAX_CSR_BYTES} bytes.`);
   }
   const request = parse(pem);
   const publicKey = Buffer.from(request.publicKey.rawData);
@@ -41,7 +41,7 @@ export async function checkCsr(pem: string): Promise<CheckedCsr> {
     throw new MeshpassError('csr_signature', 'A certificate request must be signed with SHA-256, SHA-384 or SHA-512.');
   }
   if (!(await proves(request))) {
-    throw new MeshpassError('csr_signature', 'The certificate request is not signed by its own key.');
+    throw new MeshpassError('csr_signature', 'The certificate request is not signed with its own key.');
   }
   return { pem: request.toString('pem'), publicKey, key };
 }
@@ -95,7 +95,7 @@ function strongKey(request: Pkcs10CertificateRequest): string {
   }
   throw new MeshpassError(
     'csr_weak_key',
-    'The key of a certificate request must be P-256, P-384, or RSA of 2048 bits or more.',
+    'The certificate request key must be P-256, P-384, or RSA with at least 2048 bits.',
     {
       detail: { algorithm: algorithm.name, namedCurve, modulusLength },
     },
@@ -128,5 +128,5 @@ async function proves(request: Pkcs10CertificateRequest): Promise<boolean> {
 }
 
 function malformed(cause?: unknown): MeshpassError {
-  return new MeshpassError('csr_malformed', 'This is not a PKCS#10 certificate request in PEM.', { cause });
+  return new MeshpassError('csr_malformed', 'This is not a PEM-encoded PKCS#10 certificate request.', { cause });
 }

@@ -99,7 +99,7 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
     const longest = LONGEST_RETRY_AFTER[line];
     const next = Math.max(now + lines[line].size * each(line), promised[line]) + each(line);
     promised[line] = Math.min(next, now + longest * 1000);
-    return new MeshpassError('overloaded', 'Too many certificates are being requested; try again shortly.', {
+    return new MeshpassError('overloaded', 'Too many certificates are being requested. Try again shortly.', {
       detail: { arrivals: lines.arrival.size, renewals: lines.renewal.size, returns: lines.return.size, running },
       retryAfter: Math.max(1, Math.ceil((promised[line] - now) / 1000)),
     });

@@ -39,7 +39,7 @@ export function connectIstiod(options: IstiodOptions): Istiod {
     sign: async ({ csr, ttl, token, signal }) => {
       if (closed) throw unavailable('this client is closed', 'Canceled');
       const transport = connection.transport();
-      if (!transport) throw unavailable('the roots of the mesh are not known yet', 'Unavailable');
+      if (!transport) throw unavailable('the mesh roots are not known yet', 'Unavailable');
       const headers = { authorization: `Bearer ${token}` };
       try {
         const request = { csr, validityDuration: BigInt(ttl) };
@@ -58,7 +58,7 @@ export function connectIstiod(options: IstiodOptions): Istiod {
 }
 
 function unavailable(said: string, grpc: string, cause?: unknown): MeshpassError {
-  return new MeshpassError('ca_unavailable', 'The mesh CA does not answer; try again shortly.', {
+  return new MeshpassError('ca_unavailable', 'The mesh CA is not responding. Try again shortly.', {
     ...(cause !== undefined && { cause }),
     detail: { grpc, said: said.slice(0, 500) },
     retryAfter: 2,

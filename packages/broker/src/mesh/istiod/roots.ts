@@ -39,7 +39,7 @@ export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS): P
       },
       (error: MeshpassError) => {
         if (error.message !== said)
-          log.warn({ path, err: error }, 'the mesh roots cannot be read; the previous ones stay in use');
+          log.warn({ path, err: error }, 'cannot read the mesh roots; keeping the previous ones');
         said = error.message;
       },
     );
@@ -64,9 +64,9 @@ export function splitRoots(text: string): readonly string[] {
   try {
     if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block).toString());
   } catch (cause) {
-    throw new MeshpassError('config_invalid', 'A root certificate of the mesh cannot be read.', { cause });
+    throw new MeshpassError('config_invalid', 'Cannot read a mesh root certificate.', { cause });
   }
-  throw new MeshpassError('config_invalid', 'The file with the mesh roots has no certificate.');
+  throw new MeshpassError('config_invalid', 'The mesh roots file does not contain a certificate.');
 }
 
 /** Lifetime of a mesh root, for metrics. */
@@ -91,7 +91,7 @@ export function rootLives(roots: readonly string[]): readonly RootLife[] {
 
 async function readRoots(path: string): Promise<readonly string[]> {
   const text = await readFile(path, 'utf8').catch((cause) => {
-    throw new MeshpassError('config_invalid', `--istiod-roots: ${path} cannot be read: ${fileProblem(cause)}.`, {
+    throw new MeshpassError('config_invalid', `--istiod-roots: cannot read ${path}: ${fileProblem(cause)}.`, {
       cause,
     });
   });

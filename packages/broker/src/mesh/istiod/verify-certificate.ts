@@ -40,16 +40,16 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
   const path = all.filter((certificate, index) => index === 0 || !isSelfSigned(certificate));
   const [leaf] = path;
   if (!leaf) throw refuse('it is empty', {});
-  if (leaf.ca) throw refuse('it may sign others', {});
+  if (leaf.ca) throw refuse('it is a CA certificate', {});
   const spiffeId = spiffeOfSan(leaf.subjectAltName);
-  if (spiffeId !== expected.spiffeId) throw refuse('it names another identity', { got: leaf.subjectAltName });
+  if (spiffeId !== expected.spiffeId) throw refuse('it belongs to a different identity', { got: leaf.subjectAltName });
   if (!leaf.publicKey.export({ type: 'spki', format: 'der' }).equals(expected.publicKey)) {
-    throw refuse('it is for another key', {});
+    throw refuse('it was issued for a different key', {});
   }
   const notBefore = seconds(leaf.validFromDate);
   const notAfter = seconds(leaf.validToDate);
   if (notAfter <= expected.now || notBefore > expected.now + CLOCK_SLACK_SECONDS) {
-    throw refuse('it is not valid now', { notBefore, notAfter });
+    throw refuse('it is not currently valid', { notBefore, notAfter });
   }
   if (notAfter > expected.now + expected.ttl + CLOCK_SLACK_SECONDS) {
     throw refuse('its lifetime is longer than requested', { notAfter, ttl: expected.ttl });
@@ -80,7 +80,7 @@ function readPem(texts: readonly string[]): X509Certificate[] {
   try {
     return texts.flatMap((text) => text.match(BLOCK) ?? []).map((pem) => new X509Certificate(pem));
   } catch (cause) {
-    throw refuse('it cannot be read', {}, cause);
+    throw refuse('it is malformed', {}, cause);
   }
 }
 
@@ -97,7 +97,7 @@ function seconds(date: Date): number {
 }
 
 function refuse(why: string, detail: Readonly<Record<string, unknown>>, cause?: unknown): MeshpassError {
-  const message = `The mesh CA issued a certificate that the broker refuses: ${why}.`;
+  const message = `The broker rejected a certificate from the mesh CA: ${why}.`;
   return new MeshpassError('ca_unavailable', message, {
     ...(cause !== undefined && { cause }),
     detail: { refused: why, ...detail },

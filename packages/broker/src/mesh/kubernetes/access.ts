@@ -41,9 +41,9 @@ const MAX_PLUGIN_ERROR = 500;
 export async function podAccess(env: Readonly<Record<string, string | undefined>>): Promise<KubernetesAccess> {
   const host = env.KUBERNETES_SERVICE_HOST;
   const port = env.KUBERNETES_SERVICE_PORT ?? '443';
-  if (!host) throw invalid('This process does not run in a Pod: give the path of a kubeconfig.');
+  if (!host) throw invalid('This process is not running in a Pod. Specify the path to a kubeconfig.');
   const ca = await readFile(`${POD_FILES}/ca.crt`).catch((cause) => {
-    throw invalid('The Pod has no ServiceAccount volume: set automountServiceAccountToken.', cause);
+    throw invalid('The Pod has no ServiceAccount volume. Set automountServiceAccountToken.', cause);
   });
   const server = `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
   return { server, tls: { ca }, authorization: bearerFile(`${POD_FILES}/token`) };
@@ -106,10 +106,10 @@ const ExecCredential = z.object({
  */
 export async function kubeconfigAccess(path: string): Promise<KubernetesAccess> {
   const text = await readFile(path, 'utf8').catch((cause) => {
-    throw invalid(`--kubeconfig: ${path} cannot be read: ${fileProblem(cause)}.`, cause);
+    throw invalid(`--kubeconfig: cannot read ${path}: ${fileProblem(cause)}.`, cause);
   });
   const read = Kubeconfig.safeParse(parse(text));
-  if (!read.success) throw invalid(`The kubeconfig ${path} is not usable: ${z.prettifyError(read.error)}`);
+  if (!read.success) throw invalid(`The kubeconfig ${path} is invalid: ${z.prettifyError(read.error)}`);
   const config = read.data;
   const context = named(config.contexts, config['current-context'], 'context', path).context;
   const cluster = named(config.clusters, context.cluster, 'cluster', path).cluster;
@@ -121,7 +121,7 @@ export async function kubeconfigAccess(path: string): Promise<KubernetesAccess> 
         ? undefined
         : await readFile(near(path, file)).catch((cause) => {
             throw invalid(
-              `${near(path, file)}, named in the kubeconfig, cannot be read: ${fileProblem(cause)}.`,
+              `Cannot read ${near(path, file)}, which the kubeconfig references: ${fileProblem(cause)}.`,
               cause,
             );
           });
@@ -133,7 +133,7 @@ export async function kubeconfigAccess(path: string): Promise<KubernetesAccess> 
   const server = cluster.server.replace(/\/$/, '');
   if (user['auth-provider'] !== undefined)
     throw invalid(
-      `The kubeconfig ${path} has an auth-provider, which kubectl 1.26 removed: use the provider's credential plugin (exec).`,
+      `The kubeconfig ${path} uses an auth-provider, which kubectl 1.26 removed. Use the provider's credential plugin (exec).`,
     );
   if (user.exec !== undefined) return { server, tls, authorization: pluginHeader(user.exec, path, cluster, ca) };
   if (user.tokenFile !== undefined) return { server, tls, authorization: bearerFile(near(path, user.tokenFile)) };
@@ -167,14 +167,14 @@ function pluginHeader(
     const { stdout } = await promisify(execFile)(program, args ?? [], options).catch((cause) => {
       const why = String(cause.stderr ?? '').trim() || fileProblem(cause);
       // The cause contains all arguments and output, which may include secrets.
-      throw invalid(`The credential plugin ${command} of ${path} failed: ${why.slice(0, MAX_PLUGIN_ERROR)}`);
+      throw invalid(`The credential plugin ${command} in ${path} failed: ${why.slice(0, MAX_PLUGIN_ERROR)}`);
     });
     try {
       const { token, expirationTimestamp: end } = ExecCredential.parse(JSON.parse(stdout)).status;
       return { token, forMs: end === undefined ? TOKEN_REREAD_MS : Date.parse(end) - Date.now() };
     } catch {
       // The output contains a secret, so the cause is not kept.
-      throw invalid(`The credential plugin ${command} of ${path} printed no ExecCredential with a token.`);
+      throw invalid(`The credential plugin ${command} in ${path} did not print an ExecCredential with a token.`);
     }
   });
 }
@@ -203,7 +203,7 @@ function untilExpired(read: () => Promise<{ readonly token: string; readonly for
 
 function named<T extends { readonly name: string }>(list: readonly T[], name: string, what: string, path: string): T {
   const found = list.find((one) => one.name === name);
-  if (!found) throw invalid(`The kubeconfig ${path} names the ${what} ${name}, which it does not define.`);
+  if (!found) throw invalid(`The kubeconfig ${path} references the ${what} ${name}, which it does not define.`);
   return found;
 }
 

@@ -91,7 +91,7 @@ export function kubernetesHttp(access: KubernetesAccess): KubernetesHttp {
           timeout,
           ...(signal && { signal }),
         });
-        request.on('timeout', () => request.destroy(new Error(`no answer within ${timeout} ms`)));
+        request.on('timeout', () => request.destroy(new Error(`no response within ${timeout} ms`)));
         request.on('response', resolve);
         request.on('error', (cause: NodeJS.ErrnoException) => {
           // The server may close a kept-alive connection just as we write to it. It has not processed that request.
@@ -126,7 +126,7 @@ export function kubernetesHttp(access: KubernetesAccess): KubernetesHttp {
         for await (const chunk of response as AsyncIterable<string>) {
           const lines = (rest + chunk).split('\n');
           rest = lines.pop()!;
-          if (rest.length > MAX_BODY_BYTES) throw new Error('a line of the watch is too long');
+          if (rest.length > MAX_BODY_BYTES) throw new Error('a watch line is too long');
           for (const line of lines) if (line !== '') onLine(line);
         }
       } catch (cause) {
@@ -174,7 +174,7 @@ function unavailable(
   why: { cause?: unknown; status?: number; reason?: unknown; message?: string; retryAfter?: number | undefined },
 ): MeshpassError {
   const { cause, retryAfter, ...said } = why;
-  const text = 'Kubernetes does not answer properly; nothing was issued. Try again shortly.';
+  const text = 'The request to Kubernetes failed. Nothing was issued. Try again shortly.';
   const reachable = why.status === undefined ? { connection: String((cause as Error)?.message ?? cause) } : {};
   return new MeshpassError('kubernetes_unavailable', text, {
     ...(cause !== undefined && { cause }),

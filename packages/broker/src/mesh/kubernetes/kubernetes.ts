@@ -72,7 +72,7 @@ const List = z.object({
 export function writeOnlyAsLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
   const refuseUnlessHeld = async () => {
     if (!isLeader())
-      throw new MeshpassError('kubernetes_unavailable', 'This broker is not the active one, so it changes nothing.');
+      throw new MeshpassError('kubernetes_unavailable', 'This broker is not active, so it cannot make changes.');
   };
   return {
     ...cluster,

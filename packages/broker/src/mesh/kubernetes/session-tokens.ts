@@ -48,7 +48,7 @@ export function kubernetesTokens(
       if (token === undefined)
         throw new MeshpassError(
           'kubernetes_unavailable',
-          'The ServiceAccount of this grant is not there: it is made with its first certificate. Try again shortly.',
+          "This grant's ServiceAccount does not exist yet. It is created with the first certificate. Try again shortly.",
           { retryAfter: 2 },
         );
       return { token, ...claimsOf(token) };
@@ -65,6 +65,6 @@ function claimsOf(token: string): Pick<KubernetesToken, 'expiresAt' | 'credentia
     return { expiresAt: exp, credentialId: jti === undefined ? undefined : `JTI=${jti}` };
   } catch {
     // The error never contains the token.
-    throw new MeshpassError('kubernetes_unavailable', 'Kubernetes sent a token that is not understood.');
+    throw new MeshpassError('kubernetes_unavailable', 'Kubernetes returned a token in an unexpected format.');
   }
 }

@@ -115,7 +115,7 @@ function refuseEnding(wanted: readonly Manifest[], present: readonly Present[]):
   const still = wanted.find((manifest) => ending.includes(keyOf(manifest)));
   if (!still) return;
   const name = `${still.kind} ${still.metadata.name}`;
-  throw new MeshpassError('kubernetes_unavailable', `${name} is still being removed; it is created again after that.`);
+  throw new MeshpassError('kubernetes_unavailable', `${name} is still being deleted. The broker will recreate it.`);
 }
 
 type Present = ListedObject & { readonly kind: string };

@@ -127,7 +127,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     outline: () => view([]),
     ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
     unready: () => [
-      ...(roots().length === 0 ? ['the roots of the mesh are not known yet'] : []),
+      ...(roots().length === 0 ? ['the mesh roots are not known yet'] : []),
       ...(services.all() && policies.all() && namespaces.all() && clusterRoles.all()
         ? []
         : ['the cluster has not been listed yet']),

@@ -21,8 +21,8 @@ import { meshState } from './mesh-state.ts';
 import { readPolicyResources } from './policy-resources.ts';
 import { createRevoker, type MeshRevoker } from './revocation/revoker.ts';
 
-const label = z.string().refine(isDnsLabel, 'not a Kubernetes name');
-const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'not HOST:PORT');
+const label = z.string().refine(isDnsLabel, 'must be a valid Kubernetes name');
+const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'must have the form HOST:PORT');
 
 export const MeshConfig = z.strictObject({
   /** Path of the kubeconfig; absent inside a Pod. */
@@ -41,7 +41,7 @@ export const MeshConfig = z.strictObject({
       rootsFile: z.string().min(1).optional(),
     })
     .prefault({}),
-  trustDomain: z.string().refine(isTrustDomain, 'not a trust domain').default('cluster.local'),
+  trustDomain: z.string().refine(isTrustDomain, 'must be a valid trust domain').default('cluster.local'),
   rootNamespace: label.default('istio-system'),
   clusterDomain: z.string().min(1).default('cluster.local'),
   gateway: z

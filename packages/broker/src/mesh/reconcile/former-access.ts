@@ -78,5 +78,5 @@ export function createFormerAccess(): FormerAccess {
 }
 
 const IGNORED =
-  'the access file on disk was changed, and is ignored: the one in force was applied with "meshpass policy apply". Apply the change ' +
-  'in the same way, or hand back to the file on disk with "meshpass policy rollback 0"; "meshpass policy history" lists what was applied';
+  'the access file on disk was changed but is ignored, because the one in force was applied with "meshpass policy apply". Apply the change ' +
+  'in the same way, or return to the file on disk with "meshpass policy rollback 0". "meshpass policy history" lists the applied files';

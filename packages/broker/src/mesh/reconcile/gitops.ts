@@ -43,7 +43,7 @@ export async function applyKeysOnly(
   if (drift.length > SHOWN) lines.push(`and ${drift.length - SHOWN} more`);
   throw new MeshpassError(
     'policy_drift',
-    `The cluster differs from what the access file compiles to; commit and apply: ${lines.join(', ')}.`,
+    `The cluster differs from the compiled access file. Commit and apply: ${lines.join(', ')}.`,
     { detail: { drift: drift.length } },
   );
 }

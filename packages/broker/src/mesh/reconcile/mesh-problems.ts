@@ -15,8 +15,8 @@ export interface MeshProblems {
 }
 
 const SAID = {
-  mesh: { member: 'missing', message: 'granted services or roles are gone or changed; they are left out' },
-  selected: { member: 'leftOut', message: 'selected services cannot be granted as they are' },
+  mesh: { member: 'missing', message: 'skipping granted services or roles that are missing or changed' },
+  selected: { member: 'leftOut', message: 'some selected services cannot be granted' },
   disk: { member: 'reason', message: 'the access file on disk is ignored' },
 } as const;
 

@@ -21,7 +21,7 @@ import { reconciler } from './reconciler.ts';
 import { httpServersOf } from './revocation/ended-sessions.ts';
 import type { StateOptions } from './state-options.ts';
 
-const AGAIN = 'the one on disk is refused, and the one that was in force before the start is in force again';
+const AGAIN = 'the access file on disk was rejected, so the one from before the restart is in force again';
 
 /** Delay after a change. Changes come in bursts, because a rollout replaces Pods one by one. */
 const SETTLE_MS = 100;
@@ -108,7 +108,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       if (problems.apply !== why) {
         const told = { err: error, ...error.detail };
         if (isNamespaceEnding(error)) log.info(told, 'a namespace was deleted during the change; trying again');
-        else log.error(told, 'policies could not be applied; trying again');
+        else log.error(told, 'failed to apply policies; trying again');
       }
       problems.apply = why;
     },
@@ -155,7 +155,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     } catch (error) {
       // The applied objects stay: they were right for the previous mesh.
       problems.mesh = toMeshpassError(error).message;
-      log.error({ err: error }, 'the access file in force could not be compiled for the current mesh');
+      log.error({ err: error }, 'failed to compile the access file in force for the current mesh');
     }
   };
 
@@ -194,7 +194,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       const isAgain = !inForce && problems.file !== undefined;
       if (isAgain) log.warn({ file, objects }, AGAIN);
       else log.info({ file, objects }, 'access file in force');
-      const reason = `In force: ${objects} objects are applied.${isAgain ? ` Of the access files, ${AGAIN}.` : ''}`;
+      const reason = `In force: ${objects} objects are applied.${isAgain ? ` However, ${AGAIN}.` : ''}`;
       decisions.record({ outcome: 'allowed', reason, file, disk: former.diskFileOf(plan.access) });
       // A new file was waiting for the former one.
       if (candidate && candidate !== plan.access) soon();
@@ -218,8 +218,8 @@ export function meshState(options: StateOptions): LiveMeshState {
     const { code, message: reason } = error;
     if (problems.file === reason) return;
     problems.file = reason;
-    const rest = inForce ? 'the one in force stays' : 'none is in force yet';
-    log.error({ code, problems: reason.split('\n') }, `the access file was refused; ${rest}`);
+    const rest = inForce ? 'the previous one stays in force' : 'none is in force yet';
+    log.error({ code, problems: reason.split('\n') }, `the access file was rejected; ${rest}`);
     decisions.record({ outcome: 'refused', code, reason, file: basename(options.accessFile) });
   };
 
@@ -283,8 +283,8 @@ export function meshState(options: StateOptions): LiveMeshState {
     take: async (access) => {
       delete problems.file;
       const done = pending.wait(access, () => {
-        const why = problems.apply ?? view.unready()[0] ?? 'the cluster took too long';
-        refuse(new MeshpassError('kubernetes_unavailable', `The access file could not be put in force: ${why}`));
+        const why = problems.apply ?? view.unready()[0] ?? 'the cluster did not respond in time';
+        refuse(new MeshpassError('kubernetes_unavailable', `Failed to put the access file in force: ${why}`));
       });
       candidate = access;
       soon();
@@ -325,5 +325,5 @@ export function meshState(options: StateOptions): LiveMeshState {
 }
 
 function describeRefused(text: string): string {
-  return `the access file on disk is refused, and the previous file stays in force: ${text}`;
+  return `the access file on disk was rejected, so the previous file stays in force: ${text}`;
 }

@@ -47,7 +47,7 @@ export function openSet(options: SetOptions): SetState {
     if (refusals.length > 0) {
       // Reported once, because the same content would be refused again.
       refused = body;
-      const message = 'Agents would refuse this configuration; the previous one stays.';
+      const message = 'Agents would reject this configuration. The previous one stays in use.';
       throw new MeshpassError('internal', message, { detail: { grants, refusals: refusals.slice(0, 5) } });
     }
     current = { version: options.nextVersion(), body };

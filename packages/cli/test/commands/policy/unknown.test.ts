@@ -22,7 +22,7 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}
 `;
-const WHY = 'namespace shop is in ambient mode, where ztunnel and waypoints decide';
+const WHY = 'namespace shop is in ambient mode, where ztunnel and waypoints enforce policy';
 
 let folder: string;
 beforeEach(() => {

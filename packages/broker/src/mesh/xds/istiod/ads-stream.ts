@@ -80,7 +80,7 @@ export async function followAds(options: AdsOptions): Promise<void> {
 
   /** Subscribes to exactly these names and drops other resources. */
   const subscribe = (type: string, wanted: ReadonlySet<string>) => {
-    if (wanted.size > MAX_NAMES) throw new Error(`istiod refers to ${wanted.size} resources ${type}`);
+    if (wanted.size > MAX_NAMES) throw new Error(`istiod references too many ${type} resources: ${wanted.size}`);
     const sorted = [...wanted].sort();
     const before = names.get(type) ?? [];
     const known = found.get(type) ?? new Map<string, Any>();
@@ -91,7 +91,8 @@ export async function followAds(options: AdsOptions): Promise<void> {
   };
 
   const take = (type: string, resources: readonly Any[]): void => {
-    if (resources.length > MAX_RESOURCES) throw new Error(`istiod sent ${resources.length} resources ${type}`);
+    if (resources.length > MAX_RESOURCES)
+      throw new Error(`istiod sent too many ${type} resources: ${resources.length}`);
     if (type === CLUSTER) {
       clusters = byName(resources, (name) => clusterOf(name) !== undefined && options.wants(name));
       subscribe(CLUSTER_LOAD_ASSIGNMENT, new Set([...clusters.values()].flatMap((any) => endpointsNameOf(any) ?? [])));

@@ -37,7 +37,7 @@ export const TOKEN_SECONDS = 600;
 const STREAM_MS = 540_000;
 /** Timeout of the first response. istiod usually responds within a second; a large mesh may take longer. */
 const FIRST_ANSWER_MS = 30_000;
-const SILENT = 'it accepted the stream and sent nothing';
+const SILENT = 'it accepted the stream but sent nothing';
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 15_000;
 
@@ -51,7 +51,7 @@ export function followGrant(options: FollowOptions): Following {
     const { namespace, connection } = options;
     const token = await options.token(namespace, signal);
     const transport = connection.transport();
-    if (!transport) throw unavailable('the roots of the mesh are not known yet');
+    if (!transport) throw unavailable('the mesh roots are not known yet');
     const silent = setTimeout(() => attempt.abort(SILENT), FIRST_ANSWER_MS);
     const old = setTimeout(() => attempt.abort(), STREAM_MS * (0.9 + 0.1 * options.random()));
     try {
@@ -104,7 +104,7 @@ function shown(thrown: unknown): unknown {
 }
 
 function unavailable(said: string): MeshpassError {
-  return new MeshpassError('configuration_unavailable', 'istiod does not answer; the last configuration stays.', {
+  return new MeshpassError('configuration_unavailable', 'istiod is not responding. The last configuration stays.', {
     detail: { said },
     retryAfter: 2,
   });

@@ -19,7 +19,7 @@ export function relayTokens(kubernetes: Pick<Kubernetes, 'createServiceAccount' 
     await kubernetes.createServiceAccount(namespace, RELAY_ACCOUNT, signal);
     const token = await ask();
     if (token !== undefined) return token;
-    throw new MeshpassError('kubernetes_unavailable', 'The relay has no ServiceAccount in the namespace of a grant.', {
+    throw new MeshpassError('kubernetes_unavailable', "The relay has no ServiceAccount in a grant's namespace.", {
       detail: of,
       retryAfter: 2,
     });

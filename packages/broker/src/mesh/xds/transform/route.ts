@@ -112,11 +112,11 @@ function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: Grante
 function refuse(route: Route, outside: readonly string[], from: Metadata | undefined, grant: string): void {
   const hosts = outside.map((cluster) => {
     const target = clusterOf(cluster);
-    return target ? `${target.host}:${target.port}` : 'a service that the request chooses';
+    return target ? `${target.host}:${target.port}` : 'a service chosen by the request';
   });
   const rule = virtualServiceOf(from);
   const to = [...new Set(hosts)].join(', ');
-  const said = `${rule ? `VirtualService ${rule}` : 'A route'} leads to ${to}, which grant ${grant} does not give.`;
+  const said = `${rule ? `VirtualService ${rule}` : 'A route'} leads to ${to}, which grant ${grant} does not allow.`;
   const refusal = messageOf('envoy.config.route.v3.Route', {
     direct_response: {
       status: 403,
