@@ -80,7 +80,7 @@ describe('a pull request', () => {
       write(original.replace('ledger-db.shop', 'salaries.payroll'));
       const before = await dataPath.objects();
       const { code, printed } = await policy(PULL, 'apply', '--dry-run', '--access', file);
-      expect(printed).toMatch(/Kubernetes refused .*ValidatingAdmissionPolicy 'meshpass-.*\[policy_forbidden\]/s);
+      expect(printed).toMatch(/Kubernetes rejected .*ValidatingAdmissionPolicy 'meshpass-.*\[policy_forbidden\]/s);
       expect(code).toBe(1);
       expect(await dataPath.objects()).toEqual(before);
     } finally {

@@ -147,7 +147,7 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
   [
     'interception switched off',
     deployment({ annotations: 'sidecar.istio.io/interceptionMode: NONE' }),
-    /intercepts nothing/,
+    /does not intercept traffic/,
   ],
   ['a custom bootstrap', deployment({ annotations: 'sidecar.istio.io/bootstrapOverride: mine' }), /bootstrapOverride/],
   [

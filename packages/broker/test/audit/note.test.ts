@@ -29,7 +29,7 @@ describe('signed notes', () => {
     expect(openNote(witnessed, [ours])).toEqual({ text: GO_TEXT });
     expect(openNote(witnessed, [parseVerifier(GO_KEY)])).toEqual({ text: GO_TEXT });
     expect(openNote(note, [parseVerifier(GO_KEY)])).toEqual({
-      problem: 'it is not signed by a trusted key, but as broker.example/audit',
+      problem: 'it is not signed by a trusted key, but by broker.example/audit',
     });
     const another = noteVerifier(ours.name, generateKeyPairSync('ed25519').publicKey);
     expect(openNote(note, [another])).toEqual({ problem: 'it is not signed by a trusted key' });

@@ -233,7 +233,7 @@ describe('the cluster changes', () => {
 
   it('is still followed after Kubernetes was killed and returned', async () => {
     await on.lab.kill('kube-apiserver');
-    await until(on.logged, (logged) => logged.includes('a watch of the cluster was interrupted'));
+    await until(on.logged, (logged) => logged.includes('a cluster watch was interrupted'));
     expect(mesh.state.unready()).toEqual([]);
     expect(hostsOf('support')).toEqual([`${ORDERS}:8080`]);
     await on.lab.restart('kube-apiserver');

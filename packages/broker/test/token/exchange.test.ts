@@ -77,7 +77,7 @@ describe('POST /token with a proof', () => {
     harness.mesh.setAccess([grant('payments-dev', ['idp:alice', 'idp:renamed'])]);
     refused(answer, 403, 'invalid_request', 'access_none');
     expect(answer.json.error_description).toMatch(
-      /^33 grants .* apply to you, but a session can have at most 32; ask its owners/,
+      /^33 grants .* apply to you, but a session can have at most 32\. Ask the file's owners/,
     );
     expect(SessionResponse.parse(fewer.json).session.grants).toHaveLength(32);
   });

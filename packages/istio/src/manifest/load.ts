@@ -56,7 +56,7 @@ export function loadManifests(text: string | Uint8Array, name: string): LoadedMa
   } else {
     const decoded = typeof text === 'string' ? text.replace(/^\uFEFF/, '') : decodeText(text);
     if (decoded !== undefined) loading.read(decoded);
-    else loading.problem('manifest_syntax', firstBadLine(text as Uint8Array), 1, 'the text is not UTF-8');
+    else loading.problem('manifest_syntax', firstBadLine(text as Uint8Array), 1, 'the text is not valid UTF-8');
   }
   return loading;
 }

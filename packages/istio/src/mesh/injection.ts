@@ -113,7 +113,7 @@ export function hasProxy({ pod }: Pick<PodFacts, 'pod'>): boolean {
 /** Explains which changed setting makes a sidecar non-standard, if there is one. */
 function whyNotPlain({ annotations }: PodFacts): string | undefined {
   if (annotations['sidecar.istio.io/interceptionMode'] === 'NONE')
-    return 'its sidecar intercepts nothing (interceptionMode NONE)';
+    return 'its sidecar does not intercept traffic (interceptionMode NONE)';
   const changed = [
     'sidecar.istio.io/bootstrapOverride',
     'traffic.sidecar.istio.io/excludeInterfaces',

@@ -5,7 +5,7 @@ import type { KubeObject } from './object.ts';
 const SHOWN = 5;
 
 /**
- * Formats the warning, `AuthorizationPolicy open (mesh.yaml:3) names no namespace and is assumed to be in default.`;
+ * Formats the warning, `AuthorizationPolicy open (mesh.yaml:3) has no namespace and is assumed to be in default.`;
  * undefined if every object has a namespace.
  * @example
  * ```ts

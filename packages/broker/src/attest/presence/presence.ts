@@ -70,7 +70,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
         throw new MeshpassError(
           'presence_required',
           'The broker must verify that you are in this Codespace. Answer its challenge on a port, then repeat the exchange. ' +
-            'Current agents do this automatically, so update an older agent.',
+            'The agent does this automatically. If yours does not, update it.',
           { members: { presence: challenges.issue(challenged, source) } },
         );
       const { port } = presence;

@@ -43,7 +43,7 @@ export const RECOVERY_HINT =
 /** The key's name is the host of the public URL. */
 const FORMER_KEY =
   'If the audit key was changed, put the previous key back. Then no restore needs to be declared. ' +
-  'The same applies to the public URL, which names the log.';
+  'The same applies to the public URL, which determines the log’s name.';
 
 /**
  * Verifies the log before it is extended.

@@ -115,7 +115,7 @@ function assertTimely(at: number, { startedAt, answers }: RenewalContext, now: n
     });
   }
   if (at <= startedAt) {
-    throw new MeshpassError('dpop_expired', 'The lease proof predates the start of the broker. Create a new one.', {
+    throw new MeshpassError('dpop_expired', "The lease proof predates the broker's start. Create a new one.", {
       retryAfter: 1,
       detail: { at, startedAt },
     });

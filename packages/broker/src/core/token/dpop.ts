@@ -97,7 +97,7 @@ export function verifyDpop(request: DpopRequest): string {
       detail: { iat: claims.iat, now },
     });
   if (claims.iat <= startedAt)
-    throw new MeshpassError('dpop_expired', 'The DPoP proof predates the start of the broker. Create a new one.', {
+    throw new MeshpassError('dpop_expired', "The DPoP proof predates the broker's start. Create a new one.", {
       retryAfter: 1,
       detail: { iat: claims.iat, startedAt },
     });

@@ -161,7 +161,7 @@ function refuseParameters({ requestedTokenType, audience }: TokenForm): void {
   if (requestedTokenType !== undefined && requestedTokenType !== ACCESS_TOKEN)
     throw new MeshpassError(
       'request_malformed',
-      'A proof can only be exchanged for a session; omit requested_token_type.',
+      'A proof can only be exchanged for a session. Omit requested_token_type.',
     );
   if (audience !== undefined)
     throw new MeshpassError('request_malformed', 'The audience parameter applies to session tokens, not to proofs.');

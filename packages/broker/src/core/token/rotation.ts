@@ -168,7 +168,7 @@ export function createRotation(context: RotationContext): Rotation {
           return written.granted ? granted(written.event, { kid, made: false }) : written;
         }
         const reason =
-          'An operator requested a new signing key. The broker switches once verifiers have had enough time to fetch it.';
+          'An operator requested a new signing key. The broker switches to it once verifiers have had time to fetch it.';
         const detail = { ...asked.detail, jwk: publicJwk(ring.next) };
         const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
         if (!written.granted) return written;

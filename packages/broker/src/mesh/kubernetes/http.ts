@@ -191,7 +191,7 @@ export function permanentRefusal(error: MeshpassError): MeshpassError | undefine
   if (!isFinal(error)) return undefined;
   const { method, path, message } = error.detail;
   const said = String(message).split('\n')[0]!.slice(0, 300);
-  return new MeshpassError('policy_forbidden', `Kubernetes refused ${method} ${path}: ${said}`, { cause: error });
+  return new MeshpassError('policy_forbidden', `Kubernetes rejected ${method} ${path}: ${said}`, { cause: error });
 }
 
 /** Whether an object's namespace was deleted after the cluster was listed. The next list will not contain it. */

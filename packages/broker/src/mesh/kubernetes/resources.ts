@@ -61,6 +61,6 @@ export function objectPath(object: {
 
 function kindOf(kind: string): Kind {
   const found = Object.hasOwn(KINDS, kind) ? KINDS[kind] : undefined;
-  if (!found) throw new MeshpassError('internal', `Meshpass does not know the kind ${kind}.`);
+  if (!found) throw new MeshpassError('internal', `Unsupported kind ${kind}.`);
   return found;
 }

@@ -127,7 +127,7 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
         // Changes may have been missed, and the server may be another one, so list again.
         version = undefined;
         fresh = false;
-        options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A watch of the cluster was interrupted.'));
+        options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A cluster watch was interrupted.'));
         const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++);
         await pause(longest * (0.5 + options.random() / 2), stop.signal);
       }

@@ -69,7 +69,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
       random,
       ...(fieldSelector && { fieldSelector }),
       onFault: (fault) =>
-        log.warn({ watch: path, ...fault.detail }, 'a watch of the cluster was interrupted; listing again'),
+        log.warn({ watch: path, ...fault.detail }, 'a cluster watch was interrupted; listing again'),
     });
 
   const services = start(collectionPath('Service'), toService);

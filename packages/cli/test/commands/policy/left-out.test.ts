@@ -199,7 +199,7 @@ it('lint fails with 2 for a file of --base that cannot be parsed', async () => {
 
 it('an assumed namespace default is listed among the assumptions', async () => {
   put('g/open.yaml', OPEN.replace(', namespace: shop', ''));
-  const said = /AuthorizationPolicy open \(.*open\.yaml:1\) names no namespace and is assumed to be in default\./;
+  const said = /AuthorizationPolicy open \(.*open\.yaml:1\) has no namespace and is assumed to be in default\./;
   const access = put('access.yaml', ACCESS);
   expect((await canI()).out).toMatch(said);
   expect(JSON.parse((await canI('--output', 'json')).out).assumed).toEqual([expect.stringMatching(said)]);
