@@ -7,9 +7,16 @@ import { CLUSTER_OF_TESTS, MESH_LABS } from './test/labs.ts';
 // Workers, and programs that tests start, compile the same modules again and again: each takes half its start for that.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules/.cache/compile');
 
-/** Small files that run for minutes. */
+/** Small files that run for minutes, the longest first. */
 const LONG = [
   'test/hostile/hostile.mesh.test.ts',
+  'test/ends/drill.mesh.test.ts',
+  'test/rotation/signing-key.mesh.test.ts',
+  'test/ends/causes.mesh.test.ts',
+  'test/failures/broker-killed.mesh.test.ts',
+  'test/fidelity/fidelity.mesh.test.ts',
+  'test/ends/gained-grant.mesh.test.ts',
+  'test/approvals/approvals.mesh.test.ts',
   'test/chaos/chaos.mesh.test.ts',
   'test/hostile/operators/operators.test.ts',
   'test/chart/restore.cluster.test.ts',
@@ -20,8 +27,12 @@ const LONG = [
 class LongFilesFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const isLong = ({ moduleId }: TestSpecification) => LONG.some((name) => moduleId.endsWith(name));
+    const rank = ({ moduleId }: TestSpecification) => LONG.findIndex((name) => moduleId.endsWith(name));
     const sorted = await super.sort(files);
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+    return [
+      ...sorted.filter(isLong).sort((a, b) => rank(a) - rank(b)),
+      ...sorted.filter((file) => !isLong(file)),
+    ];
   }
 }
 

@@ -54,7 +54,7 @@ export async function previousVersion(): Promise<PreviousVersion> {
   return { chart: join(home, 'deploy/helm/meshpass'), image, tag: TAG, command };
 }
 
-// .ci/run runs this file before the tests that need the version.
+// test/all.ts runs this file before the tests that need the version.
 if (import.meta.main && previousIsThere()) await previousVersion();
 
 /** Same image under another tag, in an archive that is complete once it exists. */

@@ -273,7 +273,7 @@ function edit(path: string): readonly [before: Json, after: Json, line?: RegExp]
       Object.assign(edited.trust.issuers, { corp });
       return edited as unknown as Json;
     };
-    return [document(one), document(other), member === 'reason' ? / for the reason "b", "a" before$/ : LISTS[list]];
+    return [document(one), document(other), member === 'reason' ? / for the reason "b", previously "a"$/ : LISTS[list]];
   }
   if (path.startsWith('grants.*.to[].')) {
     const [target] = BASE.grants.dev.to;
@@ -285,13 +285,13 @@ function edit(path: string): readonly [before: Json, after: Json, line?: RegExp]
     const member = path.slice('grants.*.during[].'.length);
     const [window] = BASE.grants.dev.during;
     const other = { ...window, [member.replace('[]', '')]: WINDOWS[member] };
-    return [copy(), put('grants.*.during', [other]), /^dev is open only .+ before$/];
+    return [copy(), put('grants.*.during', [other]), /^dev is open only .+, previously only /];
   }
   if (path === 'include[]') return [copy(), { ...copy(), include: ['team.yaml'] }, /^grant team is added$/];
   if (path === 'trust.issuers.*.kind') {
     const document = copy() as typeof BASE;
     document.trust.issuers.ci.kind = 'generic';
-    return [copy(), document, /^issuer ci changes: kind generic, actions before$/];
+    return [copy(), document, /^issuer ci changes: kind generic, previously actions$/];
   }
   return [copy(), put(path, VALUES[path])];
 }

@@ -158,7 +158,7 @@ describe('reports', () => {
     [
       'a port without a protocol',
       { '/api/v1/services': items(order('orders', { name: 'web' })) },
-      'failed orders.shop:8080 declares no protocol',
+      'failed orders.shop:8080 does not declare a protocol',
     ],
     ['a service that does not exist', { '/api/v1/services': items() }, 'failed the mesh has no service orders.shop'],
     [

@@ -1,0 +1,79 @@
+/**
+ * `npm test`: every test against the real parts, and the totals alone on the last line. It is what CI runs after its static checks.
+ * `npm test -- ARGS` passes the arguments to Vitest instead.
+ *
+ * First the unit tests, while everything is built that a lab and a cluster run on; then the mesh tests, which mostly wait, beside the
+ * cluster tests, which do too.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+/** Labs that the mesh tests share. Each needs a gigabyte of memory. */
+const LABS = process.env.MESHPASS_LABS || '3';
+
+const args = process.argv.slice(2);
+process.exitCode = args.length > 0 ? await passOn(['vitest', 'run', ...args]) : await runAll();
+
+async function runAll(): Promise<number> {
+  const began = performance.now();
+  const report = (what: string) => console.log(`${what}: ${minutes(performance.now() - began)} since the start`);
+  const reports = mkdtempSync(join(tmpdir(), 'meshpass-tests-'));
+  const file = (project: string) => join(reports, `${project}.json`);
+  const project = async (name: string): Promise<boolean> => {
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file(name)}`];
+    const passed = await labelled('', ['vitest', 'run', '--project', name, ...reporters]);
+    report(`${name} tests`);
+    return passed;
+  };
+
+  for (const what of ['lab', 'cluster'])
+    if (!(await labelled(`${what}: `, ['npm', 'run', '-s', what, '--', 'install', '--system']))) return 1;
+  report('system packages');
+  const built = build().finally(() => report('what the tests run on'));
+  const results = [await project('unit'), await built];
+  results.push(...(await Promise.all([project('mesh'), project('cluster')])));
+  const totals = await passOn(['node', '.ci/totals.mjs', ...['unit', 'mesh', 'cluster'].map(file)]);
+  if (totals === 1) console.log('0 passed, 1 failed'); // a report is missing
+  return results.every(Boolean) ? Math.min(totals, 1) : 1;
+}
+
+/** Builds what tests run on, unless it exists. The unit tests have the right of way. */
+async function build(): Promise<boolean> {
+  for (const what of ['lab', 'cluster'])
+    if (!(await labelled(`${what}: `, ['nice', 'npm', 'run', '-s', what, '--', 'install']))) return false;
+  // The upgrade test builds it itself if that fails here.
+  await labelled('previous version: ', ['nice', 'node', 'test/chart/previous-version.ts']);
+  return true;
+}
+
+/** Runs a command and prints each line of its output whole, because others print at the same time. @returns whether it succeeded */
+async function labelled(label: string, command: readonly string[]): Promise<boolean> {
+  const child = start(command, ['ignore', 'pipe', 'pipe']);
+  for (const stream of [child.stdout, child.stderr])
+    createInterface({ input: stream! }).on('line', (line) => console.log(`${label}${line}`));
+  return (await exitOf(child)) === 0;
+}
+
+/** Runs a command with this process's own input and output. @returns its exit code */
+function passOn(command: readonly string[]): Promise<number> {
+  return exitOf(start(command, 'inherit'));
+}
+
+function start([program, ...rest]: readonly string[], stdio: 'inherit' | ['ignore', 'pipe', 'pipe']): ChildProcess {
+  return spawn(program!, rest, { cwd: ROOT, stdio, env: { ...process.env, MESHPASS_LABS: LABS } });
+}
+
+async function exitOf(child: ChildProcess): Promise<number> {
+  const [code] = await once(child, 'close');
+  return code ?? 1;
+}
+
+function minutes(ms: number): string {
+  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+}
