@@ -68,7 +68,7 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'a grant whose namespace would be too long',
     EXAMPLE.replace('payments-dev:', `${'a'.repeat(55)}:`),
     'access_file_invalid',
-    /at most 54$/,
+    /use at most 54 lower-case letters/,
   ],
   [
     'a grant called system',

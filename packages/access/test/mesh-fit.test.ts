@@ -104,7 +104,7 @@ describe('checkMesh', () => {
       '{service: orders.meshpass-dev, port: 8080}',
       service({ namespace: 'meshpass-dev' }),
       'access_file_invalid',
-      /:8:3 namespace meshpass-dev runs services/,
+      /:8:3 namespace meshpass-dev already runs services/,
     ],
     [
       'a grant whose namespace is the root namespace',

@@ -62,7 +62,7 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
     first = realpathSync(path);
     text = take(first, name);
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `${path} cannot be read: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `Cannot read ${path}: ${fileProblem(cause)}.`, { cause });
   }
   const root = dirname(first);
   const include = (relative: string) => {

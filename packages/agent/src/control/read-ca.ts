@@ -12,6 +12,6 @@ export function readCa(path: string | undefined): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `--ca-file: ${path} cannot be read: ${fileProblem(cause)}.`, { cause });
+    throw new MeshpassError('config_invalid', `--ca-file: cannot read ${path}: ${fileProblem(cause)}.`, { cause });
   }
 }

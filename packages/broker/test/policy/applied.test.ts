@@ -40,7 +40,7 @@ it('is read once for each version, and refused with the reason and the next step
   row.files = filesOf(TAKEN);
   expect(check(row)).toMatch(WHY);
   expect(check({ ...row })).toBeUndefined();
-  expect(check({ ...row, files: '[' })).toMatch(/version 2 is refused/);
+  expect(check({ ...row, files: '[' })).toMatch(/version 2: Unexpected end/);
 });
 
 describe('a broker that becomes the active one', () => {

@@ -76,7 +76,7 @@ it('a job of an earlier run, or of the same one again, replaces no file of a lat
   for (const late of [5, 6, 7]) {
     const answer = await applyBy(run(late), fileOf('eve', 'eve'));
     expect(answer).toMatchObject({ status: 409, json: { error_code: 'plan_stale' } });
-    expect(answer.json.error_description).toContain('Run 7 has applied an access file');
+    expect(answer.json.error_description).toContain('Run 7 has already applied an access file');
     expect(holder()).toEqual(ann);
   }
   // A file that an operator put in force takes nothing from the order of the runs.

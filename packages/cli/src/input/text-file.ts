@@ -15,7 +15,7 @@ export function readTextFile(file: string, flag?: string, code?: ErrorCode): str
   }
 }
 
-/** Builds an error such as `--jwks: keys.json cannot be read: it does not exist.` */
+/** Builds an error such as `--jwks: cannot read keys.json: it does not exist.` */
 export function unreadable(file: string, cause: unknown, flag?: string, code: ErrorCode = 'usage'): MeshpassError {
   const cannot = flag === undefined ? 'Cannot' : `${flag}: cannot`;
   return new MeshpassError(code, `${cannot} read ${file}: ${fileProblem(cause)}.`, { cause });
@@ -27,6 +27,11 @@ export function namingFlag<T>(flag: string, load: () => T): T {
     return load();
   } catch (cause) {
     if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
-    throw new MeshpassError('config_invalid', `${flag}: ${cause.message}`, { cause });
+    throw new MeshpassError('config_invalid', withFlag(flag, cause), { cause });
   }
+}
+
+/** Message such as `--access: cannot read access.yaml: it does not exist.` for an error about an unreadable file. */
+export function withFlag(flag: string, { message }: MeshpassError): string {
+  return `${flag}: ${message.replace(/^Cannot /, 'cannot ')}`;
 }

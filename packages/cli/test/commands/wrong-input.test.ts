@@ -49,22 +49,22 @@ describe('a file that cannot be read', () => {
     ['drill --verify @drill.jws --jwks /nope', '--jwks: cannot read /nope: it does not exist. [config_invalid]'],
     [
       'doctor --broker https://b.invalid --ca-file /nope',
-      '--ca-file: /nope cannot be read: it does not exist. [config_invalid]',
+      '--ca-file: cannot read /nope: it does not exist. [config_invalid]',
     ],
     [
       'policy plan --access /nope --public-url https://b.invalid @mesh.yaml',
-      '--access: /nope cannot be read: it does not exist. [config_invalid]',
+      '--access: cannot read /nope: it does not exist. [config_invalid]',
     ],
     [
       'policy apply --access /nope --broker https://b.invalid',
-      '--access: /nope cannot be read: it does not exist. [config_invalid]',
+      '--access: cannot read /nope: it does not exist. [config_invalid]',
     ],
     ['access check /nope', 'Cannot read /nope: it does not exist. [usage]'],
     ['access check /', 'Cannot read /: it is a directory. [usage]'],
     ['policy lint /nope', 'Cannot read /nope: it does not exist. [usage]'],
-    ['policy lint @mesh.yaml --access /nope', '--access: /nope cannot be read: it does not exist. [usage]'],
+    ['policy lint @mesh.yaml --access /nope', '--access: cannot read /nope: it does not exist. [usage]'],
     ['policy matrix @mesh.yaml --mesh-config /nope', '--mesh-config: cannot read /nope: it does not exist. [usage]'],
-    ['policy matrix --kubeconfig /nope', '--kubeconfig: /nope cannot be read: it does not exist. [config_invalid]'],
+    ['policy matrix --kubeconfig /nope', '--kubeconfig: cannot read /nope: it does not exist. [config_invalid]'],
     [
       'policy test /nope --access @access.yaml --public-url https://b.invalid',
       'Cannot read /nope: it does not exist. [usage]',

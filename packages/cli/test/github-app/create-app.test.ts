@@ -243,7 +243,7 @@ describe('checking the App', () => {
 
   it.each<[Record<string, string>, string, string]>([
     [{ organization_codespaces: 'read', actions: 'read' }, 'failed', 'lacks the organization permission members'],
-    [{ members: 'read', organization_codespaces: 'read' }, 'warning', 'Needed only for jobs'],
+    [{ members: 'read', organization_codespaces: 'read' }, 'warning', 'Needed only for GitHub Actions jobs'],
     [{ ...ALL, members: 'write' }, 'warning', 'has more permissions than the broker needs: members (write)'],
   ])('with the permissions %o it is %s', async (permissions, state, says) => {
     await github.admin.suspendInstallation('acme', false);

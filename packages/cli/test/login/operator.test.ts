@@ -184,7 +184,7 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
     const refused = begin('login', '--device');
     await byCode(refused);
     expect(await refused.code).toBe(1);
-    expect(refused.said.at(-1)).toContain('needs "operators.deviceFlow: true"');
+    expect(refused.said.at(-1)).toContain('set "operators.deviceFlow: true"');
     const { operators } = world.harness.mesh.access();
     world.harness.mesh.setOperators({ ...operators!, deviceFlow: true });
     const login = begin('login', '--device');

@@ -26,7 +26,7 @@ export interface AuditKey {
 export async function openAuditKey(file: string, publicUrl: string, generate: boolean): Promise<AuditKey> {
   const origin = `${new URL(publicUrl).host}/audit`;
   const [first, ...others] = splitPem(
-    await readKeyFile(file, generate ? makeKey : undefined, `The audit key file ${file} (--audit-key)`),
+    await readKeyFile(file, generate ? makeKey : undefined, `the audit key file ${file} (--audit-key)`),
   ).map(readKey);
   if (!first) throw new MeshpassError('config_invalid', 'The audit key file does not contain a private key.');
   const verifier = (key: KeyObject) => noteVerifier(origin, createPublicKey(key));

@@ -48,7 +48,7 @@ export async function readKeyFile(
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
     if (!make || (cause as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw new MeshpassError('config_invalid', `${what} cannot be read: ${fileProblem(cause)}.`, { cause });
+      throw new MeshpassError('config_invalid', `Cannot read ${what}: ${fileProblem(cause)}.`, { cause });
   }
   const pem = (await make()).export({ type: 'pkcs8', format: 'pem' }) as string;
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });

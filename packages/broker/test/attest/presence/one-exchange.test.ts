@@ -97,7 +97,7 @@ test('an answer that was taken before is refused', async () => {
   });
   const attest = world.attest();
   expect((await exchange(attest, port)).presence).toBe('answered');
-  expect((await refusal(exchange(attest, port))).text).toContain('another challenge');
+  expect((await refusal(exchange(attest, port))).text).toContain('a different challenge');
 });
 
 test('the answer to a challenge of a refusal must not speak of an exchange', async () => {
@@ -110,7 +110,7 @@ test('the answer to a challenge of a refusal must not speak of an exchange', asy
   );
   const { port } = await listen(() => signed(challenge.nonce, { challenge }));
   const presence = { nonce: challenge.nonce, port };
-  expect((await refusal(attest(proof, { ...presenter, presence }))).text).toContain('another exchange');
+  expect((await refusal(attest(proof, { ...presenter, presence }))).text).toContain('a different exchange');
 });
 
 test('no port is asked if GitHub does not find the Codespace or it belongs to another person', async () => {

@@ -139,7 +139,7 @@ describe('what answers on the port is refused if it is', () => {
     const thief = await challenged(attest, alice);
     // The real agent answers any challenge, with its own key.
     const port = await serve((_, response) => response.end(thief.answer({ key: newKey() })));
-    expect((await refusal(thief.finish(port))).text).toContain('another key');
+    expect((await refusal(thief.finish(port))).text).toContain('a different key');
   });
 });
 
