@@ -90,8 +90,8 @@ describe('exit codes', () => {
 
   test.each([
     [[], /Pass manifest files or directories/],
-    [['nowhere.yaml'], /annot read \S*nowhere\.yaml/],
-    [['a.yaml', '--access', 'nowhere.yaml'], /annot read \S*nowhere\.yaml/],
+    [['nowhere.yaml'], /Cannot read \S*nowhere\.yaml/],
+    [['a.yaml', '--access', 'nowhere.yaml'], /--access: cannot read \S*nowhere\.yaml/],
     [['a.yaml', '--output', 'xml'], /Allowed choices are/],
   ])('2 for wrong arguments: %j', async (args, message) => {
     put('a.yaml', gateway('shop/shop.example.com'));
