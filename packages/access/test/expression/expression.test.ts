@@ -60,7 +60,7 @@ describe('an expression', () => {
     ['login.matches("^(?m:bob)$")', /not anchored/],
     ['login.matches("^(bob$")', /matches\(\): /],
     ['login.matches(claims.pattern)', /as a string literal/],
-    ['claims.a.all(x, claims.a.all(y, claims.a.all(z, x == y)))', /more than 2 loops/],
+    ['claims.a.all(x, claims.a.all(y, claims.a.all(z, x == y)))', /more than 2 nested loops/],
     ['{"a": claims} == claims', /cannot be constructed here/],
     [`login == "${'x'.repeat(2000)}"`, /longer than 2000 characters/],
   ])('%s is refused', (text, message) => {

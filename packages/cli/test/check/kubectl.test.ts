@@ -71,7 +71,7 @@ it('reports missing roles, and what the others allow', async () => {
     'failed: shop/meshpass-dev.gone binds the ClusterRole gone, which does not exist.',
   );
   expect((await said(bound('debug', rule(['pods/exec'], ['create'])))).at(-1)).toBe(
-    'warning: The ClusterRole debug of shop/meshpass-dev.debug allows exec.',
+    'warning: The ClusterRole debug bound by shop/meshpass-dev.debug allows exec.',
   );
   expect(await said(bound('reader', rule(['pods'], ['get'])))).toHaveLength(1);
 });
