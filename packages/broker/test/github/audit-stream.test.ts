@@ -63,7 +63,7 @@ describe('the audit log stream', () => {
         JSON.stringify({ event: { action, name: space.name, owner: 'alice', _document_id: 'x1' } }),
       );
       expect(answer).toMatchObject({ status: 200, json: { text: 'Success', code: 0 } });
-      await ended(who, action === 'codespaces.destroy' ? 'is deleted' : 'is not running');
+      await ended(who, action === 'codespaces.destroy' ? 'was deleted' : 'is not running');
       expect((await detailOf(who)).row).toMatchObject({ event: action, eventId: 'x1' });
     },
   );

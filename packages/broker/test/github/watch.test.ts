@@ -27,7 +27,7 @@ describe('the sweep', () => {
   it.each([
     ['Shutdown', 'is not running', 'workspace_stopped'],
     ['Rebuilding', 'is not running', 'workspace_stopped'],
-    ['Deleted', 'is deleted', 'workspace_deleted'],
+    ['Deleted', 'was deleted', 'workspace_deleted'],
   ] as const)('ends the session of a Codespace that is %s, and no other', async (state, because, cause) => {
     const { space, who } = await opened();
     const other = await opened('bob', 'acme/orders').catch(() => undefined);
@@ -64,7 +64,7 @@ describe('the sweep', () => {
     settle();
     await watch.github.admin.setCodespaceState(space.name, 'Deleted');
     await watch.github.admin.createCodespace({ owner: 'alice', repository: 'acme/payments-api', name: space.name });
-    await ended(who, 'is deleted');
+    await ended(who, 'was deleted');
   });
 
   it('ignores reports from before the session had settled', async () => {

@@ -108,9 +108,9 @@ ${Array.from({ length: grants }, (_, index) => grant(index)).join('\n')}
     await prover.prove({ candidate: { files: files(ORDINARY) }, state: STATE });
     const [first] = processes();
     const hostile = { candidate: { files: files(TEMPLATES) }, state: STATE };
-    const codes = await Promise.all([1, 2, 3].map(() => codeOf(prover.prove(hostile))));
-    // The second one has a whole turn of its own, unless the process starts slowly.
-    expect([codes[0], codes[2]]).toEqual(['policy_too_large', 'overloaded']);
+    const codes = await Promise.all([1, 2, 3, 4].map(() => codeOf(prover.prove(hostile))));
+    // Those between have turns of their own if the process starts fast, or reaches the limit of its memory before that of its time.
+    expect([codes[0], codes.at(-1)]).toEqual(['policy_too_large', 'overloaded']);
     await expect.poll(processes).not.toContain(first);
     prover.close();
     await expect.poll(processes).toEqual([]);
