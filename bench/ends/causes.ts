@@ -40,7 +40,7 @@ const LIMITED_TOGETHER = 25;
 
 export const ACTIVE_CAUSES: readonly ActiveCause[] = [
   one('goodbye', 'the request', ({ workspaces }, { as }) => workspaces.order({ do: 'goodbye', as })),
-  one('rebuild', 'the new session’s request', async ({ workspaces, players }, { as, space }) => {
+  one('rebuild', "the new session's request", async ({ workspaces, players }, { as, space }) => {
     const { token, name } = await players.github.startCodespace(space.name);
     return await workspaces.order({ do: 'rebuild', as, proof: { token, name } satisfies Proof });
   }),
@@ -48,14 +48,14 @@ export const ACTIVE_CAUSES: readonly ActiveCause[] = [
   one('operator, by user', 'the request', (world, { login }) => close(world, { user: login })),
   one('operator, by Codespace', 'the request', (world, { space }) => close(world, { workspace: space.name })),
   together('operator, by grant', 'the request', (world) => close(world, { grant: HELD_GRANT })),
-  settled('Codespace stopped, by audit-log stream', 'the event’s arrival', async (world, { space, login }) => {
+  settled('Codespace stopped, by audit-log stream', "the event's arrival", async (world, { space, login }) => {
     await world.players.github.setCodespaceState(space.name, 'Shutdown');
     return await tellEvent(world, { action: 'codespaces.suspend_environment', name: space.name, owner: login });
   }),
   settledByBroker('Codespace stopped, by sweep', 'the change at GitHub, sweep every 1 s', (world, { space }) =>
     world.players.github.setCodespaceState(space.name, 'Shutdown'),
   ),
-  settled('left the team, by audit-log stream', 'the event’s arrival', async (world, { login }) => {
+  settled('left the team, by audit-log stream', "the event's arrival", async (world, { login }) => {
     await world.players.github.removeFromTeam('acme/payments', login);
     return await tellEvent(world, { action: 'team.remove_member', org: 'acme', team: 'acme/payments', user: login });
   }),
@@ -104,7 +104,7 @@ function settledByBroker(
 ): ActiveCause {
   return {
     cause,
-    from: 'the broker’s decision',
+    from: "the broker's decision",
     extra: change,
     run: async (world, runs) => {
       const decided: number[] = [];
@@ -171,7 +171,7 @@ function byAccessFile(cause: string, change: (text: string) => string): ActiveCa
   let before = '';
   return together(
     cause,
-    'the file’s change',
+    "the file's change",
     async ({ meshpass }) => {
       before = readFileSync(meshpass.accessFile, 'utf8');
       const after = change(before);

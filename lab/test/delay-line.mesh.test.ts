@@ -49,7 +49,7 @@ it('replaces the previous line', async () => {
   await lab.delay('workspace');
 });
 
-it('keeps the limits on the host’s reach', async () => {
+it("keeps the limits on the host's reach", async () => {
   await lab.delay('workspace', { roundTripMs: 2 });
   const cluster = lab.hosts.meshpass!.ip;
   const route = ['ip', 'route', 'add', cluster, 'via', '203.0.113.1'];

@@ -128,7 +128,7 @@ test('a configuration that breaks a rule of the workspace is refused, whichever 
   expect(await call(w)).toBe(200);
 });
 
-test('the agent learns of the session’s end by the channel, and the next session has a channel of its own', async () => {
+test("the agent learns of the session's end by the channel, and the next session has a channel of its own", async () => {
   const w = await channelWorld({ heartbeatSeconds: SLOW });
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
   w.control.end(await sessionId(w), 'operator');

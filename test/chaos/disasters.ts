@@ -50,7 +50,7 @@ export function disasters(lab: Lab, postgres: TestPostgres, random: () => number
       },
     },
     {
-      name: 'the store’s server crashes',
+      name: "the store's server crashes",
       strike: async () => {
         postgres.crash!();
         await deadFor();
@@ -58,7 +58,7 @@ export function disasters(lab: Lab, postgres: TestPostgres, random: () => number
       },
     },
     {
-      name: 'the store’s connections are cut',
+      name: "the store's connections are cut",
       strike: async () => {
         const statement =
           "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'meshpass%'";

@@ -68,7 +68,7 @@ describe('the bound of a compromised broker', () => {
       ),
     );
 
-  it('is the access file’s services, or the list of the mesh’s owners', () => {
+  it("is the access file's services, or the list of the mesh's owners", () => {
     expect(variables(first)).toMatchObject({ services: "['orders.shop']", issuer: "'https://broker.example.com'" });
     expect(variables(production)).toMatchObject({ services: "['*.preview-*', '*.shop']", rootNamespace: "'mesh'" });
   });
@@ -128,7 +128,7 @@ describe('keys', () => {
     expect(args).toEqual(['keys', 'create', '--secret=meshpass-system/meshpass-keys']);
   });
 
-  it('may be a Secret of one’s own', () => {
+  it("may be a Secret of one's own", () => {
     expect(production.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).not.toContain('Job meshpass-keys');
     const secret = expect.objectContaining({ secretName: 'vault-keys', defaultMode: 0o440 });
     const broker = find(production, 'Deployment', 'meshpass-broker');
@@ -195,7 +195,7 @@ describe('the access file', () => {
     ]);
   });
 
-  it('is not read from a ConfigMap of one’s own without a cluster', () => {
+  it("is not read from a ConfigMap of one's own without a cluster", () => {
     expect(production.map(({ metadata }) => metadata.name)).not.toContain('meshpass-access-check');
   });
 });
@@ -278,7 +278,7 @@ describe('ways in', () => {
     }
   });
 
-  it('do not lead to the mesh gateway, nor to the operators’ listeners', () => {
+  it("do not lead to the mesh gateway, nor to the operators' listeners", () => {
     expect(find(first, 'Service', 'meshpass-gateway').spec.type).toBe('ClusterIP');
     for (const name of ['meshpass-broker-operator', 'meshpass-edge-operator'])
       expect(find(first, 'Service', name).spec.clusterIP).toBe('None');
@@ -332,7 +332,7 @@ describe('network policies', () => {
     expect(egress.slice(1)).toEqual([{ to: [{ namespaceSelector: {} }] }]);
   });
 
-  it('let only collectors of metrics reach the operators’ listeners', () => {
+  it("let only collectors of metrics reach the operators' listeners", () => {
     for (const name of ['meshpass-broker', 'meshpass-edge']) {
       const ways = policy(name).ingress.filter(({ ports }: { ports: object }) => allowed(ports).includes('operator'));
       expect(ways.map(({ from }: { from: object }) => from)).toEqual([
@@ -341,7 +341,7 @@ describe('network policies', () => {
     }
   });
 
-  it('keep the broker from Pods if the values have the Pods’ addresses', () => {
+  it("keep the broker from Pods if the values have the Pods' addresses", () => {
     const { egress } = find(production, 'NetworkPolicy', 'meshpass-broker').spec;
     expect(egress).toContainEqual({
       to: [

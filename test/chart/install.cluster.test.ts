@@ -34,7 +34,7 @@ it('a second installation changes no key, and a broker that goes is followed by 
   );
 });
 
-it('only the edge reaches the mesh gateway, and no Pod reaches the operators’ listeners', async () => {
+it("only the edge reaches the mesh gateway, and no Pod reaches the operators' listeners", async () => {
   const reach = async (selector: string, port: number) => {
     const address = await kubectl(...IN, 'get', 'pods', '-l', selector, '-o', 'jsonpath={.items[0].status.podIP}');
     const argv = ['curl', '-s', '--max-time', '3', '-o', '/dev/null', `telnet://${address}:${port}`];

@@ -71,7 +71,7 @@ it.each([['alerts', JSON.stringify(alerts.map(({ expr }) => expr))] as const, ..
   },
 );
 
-it('every metric of the edge and the broker’s own is on a dashboard', async () => {
+it("every metric of the edge and the broker's own is on a dashboard", async () => {
   const shown = dashboards.map(([, text]) => text).join();
   const own = [...(await exported())].filter((name) => name.startsWith('meshpass_') && !/_(sum|count)$/.test(name));
   // Metrics of versions, ages and costs of transactions.

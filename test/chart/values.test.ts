@@ -57,7 +57,7 @@ it(
 );
 
 it(
-  'GitHub’s audit log stream is accepted if it is enabled, with the token beside the key of the App',
+  "GitHub's audit log stream is accepted if it is enabled, with the token beside the key of the App",
   async () => {
     const flagsOf = async (auditStream: boolean): Promise<readonly string[]> => {
       const objects = await render(FIRST_INSTALL, { github: { auditStream } });

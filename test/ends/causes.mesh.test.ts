@@ -147,7 +147,7 @@ describe('GitHub reports', () => {
     );
   });
 
-  it('that the name is another Codespace’s now', async () => {
+  it("that the name is another Codespace's now", async () => {
     const one = await session('successor', { settled: true });
     await ends(
       one,
@@ -157,7 +157,7 @@ describe('GitHub reports', () => {
         const { name } = one.space!;
         await dataPath.github.createCodespace({ owner: 'alice', repository: 'acme/payments-api', name });
       },
-      'workspace_deleted, the name is another’s',
+      "workspace_deleted, the name is another's",
     );
   });
 

@@ -102,7 +102,7 @@ it('brings a VirtualService as soon as istiod has it', async () => {
   expect(after.lease.by).toBe('channel');
 });
 
-describe('the agent learns of the session’s end at once', () => {
+describe("the agent learns of the session's end at once", () => {
   it('when an operator closes it; the agent opens another one', async () => {
     const { session } = await leasedBy('channel');
     const { operatorUrl, operatorToken } = dataPath.meshpass;

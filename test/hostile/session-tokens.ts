@@ -63,7 +63,7 @@ export const SESSION_TOKENS: readonly Input[] = [
   token('a session token that was never issued', 'session_unknown', () => [
     ...['Authorization', `DPoP mps_${randomBytes(32).toString('base64url')}`],
   ]),
-  token('somebody else’s session token with one’s own key', 'dpop_key_mismatch', ({ other }) => [
+  token("somebody else's session token with one's own key", 'dpop_key_mismatch', ({ other }) => [
     ...['Authorization', `DPoP ${other.token}`],
   ]),
   {
@@ -90,7 +90,7 @@ function renewal(
 }
 
 export const EXCHANGES: readonly Input[] = [
-  renewal('an exchange of another person’s session token in one’s own session', 'request_malformed', ({ other }) => ({
+  renewal("an exchange of another person's session token in one's own session", 'request_malformed', ({ other }) => ({
     form: { subject_token: other.token },
   })),
   renewal('an exchange of a session token that no header names', MISSING, ({ session, url: base }) => ({

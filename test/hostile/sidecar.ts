@@ -176,7 +176,7 @@ const TOKENS: readonly HostileInput<Thief>[] = [
     token: ({ token }) => token.replace(/[^.]+$/, (signature) => [...signature].reverse().join('')),
   }),
   input('an ID token of ours for another audience', { token: ({ foreign }) => foreign.otherAudience }),
-  input('a proof of the company’s IdP instead of our token', { token: ({ foreign }) => foreign.idp }),
+  input("a proof of the company's IdP instead of our token", { token: ({ foreign }) => foreign.idp }),
   input("somebody else's token, of another grant", { token: ({ foreign }) => foreign.bob }),
   input('a token behind the word Bearer', { token: ({ token }) => `Bearer ${token}` }),
   input('a token and then a forged one', {

@@ -76,12 +76,12 @@ export const FORMS: readonly Input[] = [
     'proof_type_unsupported',
   ),
   form(
-    'that says an ID token is a Codespace’s',
+    "that says an ID token is a Codespace's",
     { form: instead('subject_token_type', GITHUB_PROOF) },
     'proof_malformed',
   ),
   form(
-    'that says an ID token is a session’s',
+    "that says an ID token is a session's",
     {
       form: instead('subject_token_type', 'urn:meshpass:token-type:session'),
     },

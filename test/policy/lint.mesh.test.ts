@@ -191,7 +191,7 @@ describe('what Envoy says is reachable', () => {
       ],
       'closed',
     ],
-  ])('are the linter’s findings about a live cluster: %s', async (_, policies, expected) => {
+  ])("are the linter's findings about a live cluster: %s", async (_, policies, expected) => {
     await apply(GATEWAY, ROUTE, ...policies, ...markers());
     await inForce();
     await until(

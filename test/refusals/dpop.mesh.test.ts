@@ -113,7 +113,7 @@ describe('a session token', () => {
     await expectRefused(dataPath, answer, refusal);
   });
 
-  it('is exchanged for the audiences that the access file lists, and never for the mesh’s own', async () => {
+  it("is exchanged for the audiences that the access file lists, and never for the mesh's own", async () => {
     for (const audience of ['sts.example.com', 'meshpass', 'https://broker.meshpass.test:8443', 'istio-ca', '*']) {
       const refusal = { status: 400, error: 'invalid_target', code: 'audience_not_allowed', action: 'token.issue' };
       await expectRefused(dataPath, await adversary.token(audience), refusal);

@@ -130,7 +130,7 @@ describe('the edge refuses, and audits', () => {
     ['a service of the control plane', 'istiod.istio-system.svc.cluster.local:15012'],
     ['the API server', 'kubernetes.default.svc.cluster.local:443'],
     ['an address', '10.96.1.10:8080'],
-    ['the edge’s own host', 'localhost:9090'],
+    ["the edge's own host", 'localhost:9090'],
     ['a short name', 'orders.shop:8080'],
   ])('%s', async (_, target) => {
     const last = await lastRow();
@@ -223,7 +223,7 @@ describe('the edge refuses, and audits', () => {
     ['two Host headers', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\nHost: ${LEDGER}\r\n\r\n`],
     ['another Host', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${LEDGER}\r\n\r\n`],
     ['an SNI at another port', `CONNECT ${SNI}:443 HTTP/1.1\r\nHost: ${SNI}:443\r\n\r\n`],
-    ['an SNI that is not Istio’s', 'CONNECT outbound_.8080_.x:15443 HTTP/1.1\r\nHost: outbound_.8080_.x:15443\r\n\r\n'],
+    ["an SNI that is not Istio's", 'CONNECT outbound_.8080_.x:15443 HTTP/1.1\r\nHost: outbound_.8080_.x:15443\r\n\r\n'],
     ['a head without an end', `CONNECT ${ORDERS} HTTP/1.1\r\nX: ${'x'.repeat(8000)}`],
     ['a NUL in it', `CONNECT ${ORDERS}\0 HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n`],
   ])('a request with %s', async (_, head) => {

@@ -33,20 +33,20 @@ async function newcomer(login: string, state: 'active' | 'pending' = 'active'): 
 }
 
 describe('a Codespace is refused and audited if', () => {
-  it('the token is another user’s', async () => {
+  it("the token is another user's", async () => {
     const { name } = await dataPath.codespace('alice');
     const { token } = await dataPath.codespace('bob');
     await refused({ ...codespaceProof({ name, token }) }, 'workspace_unknown');
   });
 
-  it('a colleague’s own token names somebody else’s Codespace', async () => {
+  it("a colleague's own token names somebody else's Codespace", async () => {
     const { name } = await dataPath.codespace('alice');
     const token = await dataPath.github.createUserToken('bob');
     await refused(codespaceProof({ name, token }), 'proof_token_kind');
   });
 
   it.each(['ghp_', 'gho_', 'github_pat_', 'ghr_'] as const)(
-    'its developer’s own %s token names it, without a scope',
+    "its developer's own %s token names it, without a scope",
     async (prefix) => {
       const { name } = await dataPath.codespace('alice');
       const token = await dataPath.github.createUserTokenOf('alice', prefix);

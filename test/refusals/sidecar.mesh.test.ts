@@ -98,12 +98,12 @@ describe('the sidecar of orders, reached by the mesh gateway, refuses', () => {
     expect([401, 403]).toContain(status(await gateway('/orders/1', { token: dataPath.secret(token) })));
   });
 
-  it('a proof of the company’s IdP instead of our token', async () => {
+  it("a proof of the company's IdP instead of our token", async () => {
     const token = dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' }));
     expect([401, 403]).toContain(status(await gateway('/orders/1', { token })));
   });
 
-  it('somebody else’s token, of another grant', async () => {
+  it("somebody else's token, of another grant", async () => {
     const { identityToken } = await thief.as('bob').show();
     expect(status(await gateway('/orders/1', { token: identityToken }))).toBe(403);
   });
@@ -114,7 +114,7 @@ describe('the sidecar of orders, reached by the mesh gateway, refuses', () => {
     expect(status(await gateway('/orders/1', { token: undefined, headers }))).toBe(403);
   });
 
-  it('somebody else’s certificate with one’s own token', async () => {
+  it("somebody else's certificate with one's own token", async () => {
     await thief.as('mixed').take({ ...(await thief.show()), svids: (await thief.as('bob').show()).svids });
     const mixed = thief.as('mixed');
     expect(status(await gateway('/orders/1', { by: mixed, grant: 'sre-bulk' }))).toBe(403);

@@ -82,7 +82,7 @@ it('opens no session with the proof alone, and explain names the missing sign-in
   expect(why.stdout).toContain('both requires a sign-in at okta: meshpass sign-in --issuer okta');
 });
 
-it('opens no session with a sign-in alone, nor with one of another person’s groups', async () => {
+it("opens no session with a sign-in alone, nor with one of another person's groups", async () => {
   await signIn(BOB);
   expect((await meshpass('status')).stdout).toContain('Signed in at okta as');
   expect(await call()).toBe('403');

@@ -153,7 +153,7 @@ describe.each(FORMS)('both tokens, %s', (_, issuer, rule) => {
   };
   beforeAll(() => enforce(objects(rule(), issuer), bothDemanded));
 
-  it.each(CASES)('the IdP’s %s, ours %s', async (name, own) => {
+  it.each(CASES)("the IdP's %s, ours %s", async (name, own) => {
     const options = USER_TOKENS[name];
     const user = options && (await userToken({ issuer, ...options }));
     const seen = await status(ours[own], user);
@@ -169,7 +169,7 @@ describe.each(FORMS)('both tokens, %s', (_, issuer, rule) => {
     'hs256-with-public-key',
     'changed-claims',
     'not-a-token',
-  ] as const)('the IdP’s %s beside ours that is valid', async (forgery) => {
+  ] as const)("the IdP's %s beside ours that is valid", async (forgery) => {
     expect(await status(ours.valid, await userToken({ issuer, forgery }))).toBe(403);
   });
 
@@ -187,7 +187,7 @@ describe.each(FORMS)('both tokens, %s', (_, issuer, rule) => {
     expect(await status(ours.valid, await userToken({ issuer, forgery: 'expired' }), forged)).toBe(403);
   });
 
-  it('our token in both places, or the IdP’s', async () => {
+  it("our token in both places, or the IdP's", async () => {
     const user = await userToken({ issuer });
     expect([401, 403]).toContain(await status(ours.valid, ours.valid));
     expect([401, 403]).toContain(await status(user, user));

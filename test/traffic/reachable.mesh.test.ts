@@ -22,7 +22,7 @@ describe('a workspace reaches the broker and the edge, and', () => {
     const at = (host: string, port: number) => `${lab.hosts[host]!.ip}:${port}`;
     return {
       'the mesh gateway': at('gateway', 15443),
-      'istiod’s CA': at('control', 15012),
+      "istiod's CA": at('control', 15012),
       'istiod, plain': at('control', 15010),
       'the API server': at('control', 6443),
       etcd: at('control', 2379),

@@ -78,7 +78,7 @@ describe('an entry of to', () => {
     expect(reached('{service: orders.prod, port: 8080}', unknown)).toEqual(['orders.prod:8080']);
   });
 
-  it('never selects what is the mesh’s, Kubernetes’ or a grant’s own, by any label or pattern', () => {
+  it("never selects what is the mesh's, Kubernetes' or a grant's own, by any label or pattern", () => {
     const all = { ...mesh, namespaces: mesh.namespaces!.map((one) => ({ ...one, labels: { any: 'label' } })) };
     const found = reached('{service: orders, namespace_labels: {any: label}, port: 8080}', all);
     expect(found).toContain('orders.prod:8080');
@@ -168,7 +168,7 @@ describe('roles', () => {
     expect(bindings('{role: view, namespace: preview-*}, view@shop')).toHaveLength(3);
   });
 
-  it('are bound nowhere that is the mesh’s own', () => {
+  it("are bound nowhere that is the mesh's own", () => {
     const all = { ...mesh, namespaces: mesh.namespaces!.map((one) => ({ ...one, labels: { any: 'label' } })) };
     expect(
       bindings('{role: view, namespace_labels: {any: label}}', all).filter((one) => /system|meshpass-x/.test(one)),

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 
 const SOURCES = fileURLToPath(new URL('../src/', import.meta.url));
 
-test('loads the web’s fetch in no module of the agent, which would cost 14 MB in every workspace', async () => {
+test("loads the web's fetch in no module of the agent, which would cost 14 MB in every workspace", async () => {
   const modules = globSync('**/*.ts', { cwd: SOURCES }).filter((file) => file !== 'process/daemon-main.ts');
   expect(modules.length).toBeGreaterThan(40);
   const script = `

@@ -83,7 +83,7 @@ test('does not replace a configuration by an older response', async () => {
   expect(received).toEqual([8]);
 });
 
-test('does not use bytes without the broker’s signature, and requests its keys for an unknown one', async () => {
+test("does not use bytes without the broker's signature, and requests its keys for an unknown one", async () => {
   const { asked, received, logged } = asking();
   asked[0]!.resolve({ ...whole(5), content: Buffer.from('content 6') });
   await expect.poll(() => asked.length).toBe(2);

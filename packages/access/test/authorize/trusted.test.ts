@@ -63,12 +63,12 @@ describe('a grant', () => {
     ['a sign-in of another client, as a proof', PROVEN_BY_SIGN_IN, { client: 'another' }],
     ['a sign-in of another client', SIGNED_IN, { client: 'another' }],
     ['a sign-in of a client that has become the audience', SIGNED_IN, { client: 'another', audience: 'cli' }],
-    ['an operator’s sign-in', OPERATOR, {}],
+    ["an operator's sign-in", OPERATOR, {}],
   ])('is not given by %s', (_, attestation, okta) => {
     expect(granted(attestation, file(okta))).toEqual([]);
   });
 
-  it('is not trusted by a proof for the previous operators’ client', () => {
+  it("is not trusted by a proof for the previous operators' client", () => {
     expect(granted({ ...BOB, claims: { ...BOB.claims, aud: ['other', 'meshpass'] } })).toEqual(['by-proof']);
     expect(granted({ ...BOB, claims: { ...BOB.claims, aud: ['other'] } })).toEqual([]);
   });
@@ -87,7 +87,7 @@ describe('a person', () => {
   it.each<[string, Attestation]>([
     ['a proof', BOB],
     ['a sign-in that is the proof', PROVEN_BY_SIGN_IN],
-    ['an operator’s sign-in', OPERATOR],
+    ["an operator's sign-in", OPERATOR],
   ])('approves by %s, and not once the file has another issuer or client', (_, attestation) => {
     const entry = (access: ReturnType<typeof file>) => approverEntry(approval!, attestation, access, NOW);
     expect(entry(file())).toMatch(/issuer okta$/);

@@ -24,7 +24,7 @@ const get = (path: string) => ({ method: 'GET', path });
 const as = (text: string) => parseCaller(text, 'cluster.local');
 
 describe('can-i', () => {
-  it('answers by the Service’s port, with the rule and its line', () => {
+  it("answers by the Service's port, with the rule and its line", () => {
     const { allowed, answers } = canI(MESH, as('dev/web'), 'orders.shop:80', get('/orders/1'));
     expect(allowed).toBe('yes');
     expect(answers.map(({ decision }) => say(decision))).toEqual(['allowed by orders[0]']);

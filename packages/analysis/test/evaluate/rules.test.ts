@@ -134,7 +134,7 @@ describe('the peer', () => {
   ])('%j and %s: %s', (source, principal, allowed) => {
     expect(guard(from(source)).decide(of(principal)).allowed).toBe(allowed);
   });
-  it('belongs to the mesh’s own trust domain or one of its aliases', () => {
+  it("belongs to the mesh's own trust domain or one of its aliases", () => {
     const old = of('old.example/ns/shop/sa/client');
     expect(say(guard('').decide(old))).toBe('refused: foreign-peer');
     const config = { trustDomain: 'new.example', trustDomainAliases: ['old.example'] };

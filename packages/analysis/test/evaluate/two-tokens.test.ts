@@ -95,7 +95,7 @@ describe.each(FORMS)('both tokens, %s', (_, issuer, example) => {
     expect(problems).toEqual([]);
   });
 
-  it.each(PAIRS)('the provider’s %s, ours %s', (user, own) => {
+  it.each(PAIRS)("the provider's %s, ours %s", (user, own) => {
     // Headers from the caller are removed.
     const decided = authorizer.decide(callWith(issuer, user, own, user !== 'valid'));
     expect(decided.allowed).toBe(user === 'valid' && own === 'valid');
@@ -111,12 +111,12 @@ describe('a configured issuer that sorts after the broker', () => {
   );
   const [endpoint] = findEndpoints(viewMesh(resources), 'orders.shop:8080');
 
-  it.each(PAIRS)('allows no call: the provider’s %s, ours %s', (user, own) => {
+  it.each(PAIRS)("allows no call: the provider's %s, ours %s", (user, own) => {
     expect(evaluate(endpoint!, callWith(issuer, user, own, false)).verdict).toBe('no');
   });
 
   it.each(PAIRS)(
-    'is unknown if the caller forges its headers beside our valid token: the provider’s %s, ours %s',
+    "is unknown if the caller forges its headers beside our valid token: the provider's %s, ours %s",
     (user, own) => {
       const { verdict, unknown, decision } = evaluate(endpoint!, callWith(issuer, user, own, true));
       expect(decision.allowed).toBe(false);

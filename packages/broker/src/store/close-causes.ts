@@ -54,5 +54,5 @@ export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
   approval_revoked: 'its approval was withdrawn',
   signed_out: 'you signed out at the identity provider or in the workspace',
   sign_in_lapsed: 'the identity provider did not confirm your sign-in in time',
-  store_restored: 'the broker’s database was restored from a backup',
+  store_restored: "the broker's database was restored from a backup",
 };

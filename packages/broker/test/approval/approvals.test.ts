@@ -96,7 +96,7 @@ describe('approvals', () => {
     expect((await answer(bob!, id)).json.error_code).toBe('approval_unknown');
   });
 
-  it('refuse a person’s own request, even one of another workspace of theirs', async () => {
+  it("refuse a person's own request, even one of another workspace of theirs", async () => {
     use(file('', '["idp:alice", "idp:bob"]'));
     const [alice, elsewhere] = await people('alice', 'alice');
     const { id } = (await ask(alice!)).json;

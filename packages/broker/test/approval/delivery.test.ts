@@ -81,7 +81,7 @@ describe('messages to webhooks', () => {
     await expect.poll(() => of('dead').length).toBe(12);
   });
 
-  it('keep the order of a request’s events, and wait for no other request', async () => {
+  it("keep the order of a request's events, and wait for no other request", async () => {
     use('chat');
     let isBack = false;
     let blocked = '';

@@ -82,7 +82,7 @@ grants: {}`,
     expect(signInFirst({ by: [{ place, issuer: 'ci' }] }, [a], trust), 'an issuer without sign-in').toBeUndefined();
   });
 
-  it('are known by the id of GitHub and the issuer’s own name for itself, not by logins', () => {
+  it("are known by the id of GitHub and the issuer's own name for itself, not by logins", () => {
     expect(identitiesOf(LEAD)).toEqual([{ issuer: 'github', subject: '2' }]);
     const { githubUser: _, ...other } = LEAD;
     const signed = { ...other, issuer: 'okta', subject: 'okta:x', claims: { iss: 'https://acme.okta.com' } };

@@ -63,7 +63,7 @@ async function meshpass(words: readonly string[], environment: Record<string, st
 }
 
 it(
-  'verifies the broker’s log, an export of it, and holds both against a checkpoint and a key that were kept',
+  "verifies the broker's log, an export of it, and holds both against a checkpoint and a key that were kept",
   async () => {
     const [key, checkpoint] = [join(harness.dir, 'key'), join(harness.dir, 'checkpoint')];
     writeFileSync(key, (await audit('key')).out);

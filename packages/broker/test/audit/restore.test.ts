@@ -141,7 +141,7 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       expect(report.rows).toBeGreaterThan(held.length + 2);
       await kill(first);
       await asOwner('truncate audit, audit_checkpoints, sessions, session_principals');
-      expect(await refused('emptied')).toMatch(/audit_log_behind .*but the store has 0\./);
+      expect(await refused('emptied')).toMatch(/audit_log_behind .*but the store has only 0\./);
     },
     SLOW,
   );

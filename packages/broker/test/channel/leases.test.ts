@@ -67,8 +67,8 @@ async function codeOf(lease: ProvenLease): Promise<string> {
   return answer.json.answers[0].error_code;
 }
 
-describe('a lease that is proven by the session’s key', () => {
-  test('is renewed, and answered with the broker’s signed word', async () => {
+describe("a lease that is proven by the session's key", () => {
+  test("is renewed, and answered with the broker's signed word", async () => {
     harness.clockAhead += 20_000;
     const answer = await renew([leaseOf(alice, { seq: 4711 })]);
     const statement = statementOf(answer.json.answers[0].statement) as LeaseStatement;
@@ -161,7 +161,7 @@ describe('no lease is renewed', () => {
 });
 
 describe('a lease that its agent sends itself', () => {
-  test('is renewed, and answered with the broker’s signed word', async () => {
+  test("is renewed, and answered with the broker's signed word", async () => {
     harness.clockAhead += 30_000;
     const { status, json } = await renewOwn(leaseOf(alice, { seq: 4711 }));
     expect(status).toBe(200);

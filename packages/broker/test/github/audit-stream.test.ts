@@ -1,4 +1,4 @@
-/** GitHub’s audit log stream: a hint that makes the broker ask, never more. */
+/** GitHub's audit log stream: a hint that makes the broker ask, never more. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -127,7 +127,7 @@ describe('the audit log stream', () => {
 
   it.each([
     ['while GitHub has them in it', async () => {}],
-    ['while their login is another’s', async () => void (await watch.github.admin.renameUser('alice', 'alice-smith'))],
+    ["while their login is another's", async () => void (await watch.github.admin.renameUser('alice', 'alice-smith'))],
     ['while the App may not read members', () => watch.github.admin.suspendInstallation('acme', true)],
     [
       'while the organization shows no members',
@@ -149,7 +149,7 @@ describe('the audit log stream', () => {
     expect(await grantsOf(who)).toEqual(['team', 'person']);
   });
 
-  it('asks again while GitHub’s servers lag behind its log', async () => {
+  it("asks again while GitHub's servers lag behind its log", async () => {
     const { who } = await opened();
     settle();
     await tell(left);

@@ -124,7 +124,7 @@ describe('the session of a job', () => {
     await job.set('completed');
     await asked(1, who);
     harness.clockAhead += 46_000;
-    await over(who, 'no heartbeat');
+    await over(who, 'stopped sending heartbeats');
     await github.admin.setFault({ mode: 'none' });
   });
 

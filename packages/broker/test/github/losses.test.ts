@@ -113,7 +113,7 @@ describe('by an event', () => {
     expect(await present(harness, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
   });
 
-  it('nor while a server of GitHub’s has old data; a person who is added again gets in a moment later', async () => {
+  it("nor while a server of GitHub's has old data; a person who is added again gets in a moment later", async () => {
     const space = await codespace();
     const who = await opened(harness, space);
     settle();
@@ -170,7 +170,7 @@ describe('by an event', () => {
     await getsIn(paid);
   });
 
-  it('the broker that takes over trusts no server of GitHub’s with old data', async () => {
+  it("the broker that takes over trusts no server of GitHub's with old data", async () => {
     const space = await codespace();
     const who = await opened(harness, space);
     settle();

@@ -49,7 +49,7 @@ describe('createPace', () => {
     expect(steady(one, 50, () => one.told(5000, 3600))).toBeCloseTo(72, 0);
   });
 
-  it('lets a burst pass, of five minutes’ worth', () => {
+  it("lets a burst pass, of five minutes' worth", () => {
     const { rateLimiter, told } = world();
     told(5000, 3600);
     const rounds = rateLimiter.rounds(SHARE.codespaces);

@@ -59,7 +59,7 @@ describe('the sweep', () => {
     await ended(who, 'is not running');
   });
 
-  it('ends a session whose Codespace’s name is another’s now', async () => {
+  it("ends a session whose Codespace's name is another's now", async () => {
     const { space, who } = await opened();
     settle();
     await watch.github.admin.setCodespaceState(space.name, 'Deleted');
@@ -76,7 +76,7 @@ describe('the sweep', () => {
     await ended(who, 'is not running');
   });
 
-  it('asks again about one that is missing in the list, and believes its developer’s own', async () => {
+  it("asks again about one that is missing in the list, and believes its developer's own", async () => {
     const { who } = await opened();
     settle();
     await asked(1);
@@ -129,7 +129,7 @@ describe('the sweep', () => {
       watch.harness.clockAhead += 30_000;
       await lives(who);
       watch.harness.clockAhead += 20_000;
-      await ended(silent.who, 'no heartbeat');
+      await ended(silent.who, 'stopped sending heartbeats');
       await lives(who);
       await watch.github.admin.setFault({ mode: 'none' });
       await ended(who, 'is not running');
@@ -203,7 +203,7 @@ describe('the sweep', () => {
     await ended(who, 'no longer in the team');
   });
 
-  it('ends nobody’s membership while the App may not read it', async () => {
+  it("ends nobody's membership while the App may not read it", async () => {
     const { who } = await opened();
     settle();
     await asked(1, '/orgs/acme/teams/payments/members');

@@ -40,7 +40,7 @@ function send(token: string) {
 
 const logout = async (subject: string, more: object = {}) => send(await logoutToken(subject, more));
 
-it('ends all of that person’s sessions and no others, and the audit log says why', async () => {
+it("ends all of that person's sessions and no others, and the audit log says why", async () => {
   const [one, two, other] = [await signedIn('mona'), await signedIn('mona', 'a'), await signedIn('olga')];
   expect((await logout('mona')).status).toBe(204);
   expect(await Promise.all([one, two, other].map((who) => codeOf(harness, who)))).toEqual([
@@ -54,7 +54,7 @@ it('ends all of that person’s sessions and no others, and the audit log says w
   expect(JSON.parse(row.detail)).toEqual({ cause: 'signed_out', closed: [expect.any(String), expect.any(String)] });
 });
 
-it('ends only the sessions of the issuer’s session that it names', async () => {
+it("ends only the sessions of the issuer's session that it names", async () => {
   const [one, two] = [await signedIn('nora', 'a'), await signedIn('nora', 'b')];
   expect((await logout('nora', { sid: 'a' })).status).toBe(204);
   expect([await codeOf(harness, one), await codeOf(harness, two)]).toEqual(['operator_session_ended', 'signed in']);

@@ -326,7 +326,7 @@ it('a new file on disk that is good comes into force at a start instead of the p
   expect(seen).toEqual(['bob']);
 });
 
-it('with GitOps, a new file that compiles to the cluster’s objects comes into force at a start by itself', async () => {
+it("with GitOps, a new file that compiles to the cluster's objects comes into force at a start by itself", async () => {
   const { cluster, path, start } = playCluster();
   writeFileSync(path, file('ann'));
   const before = start();

@@ -120,7 +120,7 @@ it('a file that Kubernetes refuses for now, and that is reverted, is not tried a
   expect(userOf(mesh)).toBe('ann');
 });
 
-it('a plan’s file that another one replaced while it was being applied does not come into force', async () => {
+it("a plan's file that another one replaced while it was being applied does not come into force", async () => {
   const { mesh, hold } = await started();
   let refused: Promise<unknown> = Promise.resolve();
   const open = await hold(() => {

@@ -28,7 +28,7 @@ const outcome = (mode: number, read: () => unknown = () => readPrivateFile(file)
 };
 
 describe('a file with a key or a token', () => {
-  it.each([0o600, 0o400, 0o700])('is read if it is the broker’s own: %o', (mode) => expect(outcome(mode)).toBe('read'));
+  it.each([0o600, 0o400, 0o700])("is read if it is the broker's own: %o", (mode) => expect(outcome(mode)).toBe('read'));
 
   it.each([0o640, 0o660, 0o610, 0o604, 0o602, 0o601, 0o644, 0o666, 0o777])(
     'is refused where others have access: %o',
@@ -71,7 +71,7 @@ describe.runIf(process.getuid?.() === 0)('a mounted Secret, for a broker that is
     ['with mode 0640', 0o640, 0, 'read'],
     ['that all users may read, as by default', 0o644, 0, 'config_invalid'],
     ['that its group may write', 0o660, 0, 'config_invalid'],
-    ['that is somebody else’s', 0o440, 65_533, 'config_invalid'],
+    ["that is somebody else's", 0o440, 65_533, 'config_invalid'],
     ['of its own user, and open to the group', 0o640, GROUP, 'config_invalid'],
   ])('%s', (_, mode, owner, expected) => expect(asBroker(mode, owner)).toBe(expected));
 });

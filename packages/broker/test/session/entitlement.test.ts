@@ -74,7 +74,7 @@ const each = (law: (one: ReturnType<typeof world>) => void) => () => {
 
 describe('an entitlement', () => {
   it(
-    'ends no later than the hard limit, the grant’s `session` and its window',
+    "ends no later than the hard limit, the grant's `session` and its window",
     each(({ access, session, approved, now, grants }) => {
       const { grants: entitled } = entitlement(authorize, session, access, now, approved);
       for (const [name, { until }] of entitled) {

@@ -86,7 +86,7 @@ describe('a live session', () => {
     }
   });
 
-  it('is not shown by a bearer alone, by another key, or by another’s token', async () => {
+  it("is not shown by a bearer alone, by another key, or by another's token", async () => {
     const who = await session(harness, 'alice');
     const bob = await session(harness, 'bob');
     const authorization = `DPoP ${who.access_token}`;

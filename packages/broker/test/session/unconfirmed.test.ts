@@ -74,7 +74,7 @@ describe('what the store did not confirm', () => {
     return read;
   };
 
-  it('of an operator’s end is stored with its cause, although the workspace has opened another session', async () => {
+  it("of an operator's end is stored with its cause, although the workspace has opened another session", async () => {
     const mallory = await session(harness, 'mallory');
     await certificates(harness, mallory, ['dev']);
     let refusals = 0;

@@ -112,7 +112,7 @@ describe('the sign-in of a live session', () => {
       'proof_issuer_unknown',
       ({ key }) => token(key, { iss: 'https://idp.example' }),
     ],
-    ['a key that is not its issuer’s', 'proof_signature', ({ key }) => okta.forge(claimsFor(harness, { key }))],
+    ["a key that is not its issuer's", 'proof_signature', ({ key }) => okta.forge(claimsFor(harness, { key }))],
     [
       'another kind of token',
       'proof_malformed',

@@ -203,7 +203,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     expect(live).toEqual([{ id: 'first' }]);
   });
 
-  it('keeps the latest end of a principal’s certificates', async () => {
+  it("keeps the latest end of a principal's certificates", async () => {
     const journal = createJournal({ store });
     await journal.transaction(opening('certified'));
     const end = (seconds: number) => ({

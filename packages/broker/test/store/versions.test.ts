@@ -120,7 +120,7 @@ describe.each(ENGINES)('on %s', (engine, isThere) => {
     }));
 
   it(
-    'a version starts again after the next one’s migration and writes, and the next one continues from there',
+    "a version starts again after the next one's migration and writes, and the next one continues from there",
     async () => {
       await run(MIGRATIONS, 'a');
       const { epoch: first } = await state();

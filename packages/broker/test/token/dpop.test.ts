@@ -36,7 +36,7 @@ const code = (act: () => unknown): string => {
 };
 
 describe('verifyDpop', () => {
-  it('accepts a proof by the session’s key and gives its thumbprint', () => {
+  it("accepts a proof by the session's key and gives its thumbprint", () => {
     expect(verify(proof())).toBe(jkt);
   });
 

@@ -42,7 +42,7 @@ describe('two grants that hold the same port', () => {
     ]);
   });
 
-  it('use no name that the port’s listener has while one grant holds it: Envoy rebinds its address only after a removal', () => {
+  it("use no name that the port's listener has while one grant holds it: Envoy rebinds its address only after a removal", () => {
     const names = (merged: ReturnType<typeof set>) => merged.listeners.map((any) => String(jsonOf(any).name));
     const alone = ['dev', 'sre'].map((name) =>
       names(mergeGrants([grantConfiguration(rawOf(istiodAnswers()), grant(ALL, name))], () => ({}))),

@@ -156,7 +156,7 @@ describe('HTTP inside', () => {
     expect(alpnOf(set)).toEqual(['istio-http/1.1', 'istio', 'http/1.1']);
   });
 
-  it('is the program’s own if a DestinationRule demands that', () => {
+  it("is the program's own if a DestinationRule demands that", () => {
     const options = { use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} } };
     expect(httpOptionsOf(withOptions(options))).toMatchObject(options);
   });

@@ -52,11 +52,11 @@ function asked(rights: readonly Right[]): readonly string[] {
     .sort();
 }
 
-it('the expected rights are the chart’s if the broker applies policies', () => {
+it("the expected rights are the chart's if the broker applies policies", () => {
   expect(asked(BROKER_RIGHTS)).toEqual(granted('broker-rbac.yaml', 'audit-checkpoint.yaml'));
 });
 
-it('the expected rights are the chart’s if GitOps applies policies', () => {
+it("the expected rights are the chart's if GitOps applies policies", () => {
   expect(asked(GITOPS_RIGHTS)).toEqual(granted('broker-rbac-gitops.yaml', 'audit-checkpoint.yaml'));
 });
 

@@ -102,7 +102,7 @@ test('a clock that is a minute off is reported, with the direction', async () =>
   expect(line(await doctor({}, 2_000), 'clock')).toMatchObject({ state: 'ok' });
 });
 
-test('a refusal that has nothing to do with presence is the session’s', async () => {
+test("a refusal that has nothing to do with presence is the session's", async () => {
   const lines = await doctor();
   expect(line(lines, 'presence')).toMatchObject({ state: 'skipped' });
   expect(line(lines, 'session')).toMatchObject({

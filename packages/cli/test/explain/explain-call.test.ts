@@ -21,7 +21,7 @@ const ask = (url: string, answer: ExplainAnswer, more: { method?: string; access
     resolves: async () => more.resolves ?? false,
   });
 
-describe('by the broker’s answer to the session', () => {
+describe("by the broker's answer to the session", () => {
   it.each([
     ['GET', 'http://orders.shop:8080/orders/1', 'allowed', 'grant dev allows GET /orders/1 by GET /orders/*'],
     ['GET', 'http://orders.shop.svc.cluster.local:8080/orders/1?key=secret', 'allowed', 'GET /orders/1 by'],

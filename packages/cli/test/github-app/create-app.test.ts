@@ -195,7 +195,7 @@ describe('checking the App', () => {
     ['/app', { slug: 'evil\u001b[2J', html_url: 'https://github.com/apps/evil' }, 'slug'],
     ['/app', { slug: 'evil', html_url: 'https://github.com/apps/$(reboot)' }, 'html_url'],
     ['/app', { slug: '-evil', html_url: 'javascript:alert(1)' }, 'slug'],
-  ])('prints and runs nothing of %s in another form than GitHub’s', async (path, answer, where) => {
+  ])("prints and runs nothing of %s in another form than GitHub's", async (path, answer, where) => {
     const server = createServer((request, response) => {
       response.writeHead(200, { 'content-type': 'application/json' });
       response.end(JSON.stringify(request.url === path ? answer : []));

@@ -99,7 +99,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
           throw new MeshpassError(
             'presence_mismatch',
             'The process that answered in this Codespace does not have the key for this exchange. Run meshpass in the Codespace itself, ' +
-              'configured with this broker’s public URL.',
+              "configured with this broker's public URL.",
             { detail: { reason: `The answer is ${fault}.`, port } },
           );
         }

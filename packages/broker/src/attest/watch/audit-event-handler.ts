@@ -104,7 +104,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions): Audi
     const owner = organization();
     const status = owner && (await recheckCodespace(read, owner, one));
     if (!status || (status.kind !== 'over' && status.kind !== 'absent')) return false;
-    const witness = `${event ? 'GitHub’s audit log' : 'a request'} and the developer’s Codespaces`;
+    const witness = `${event ? "GitHub's audit log" : 'a request'} and the developer's Codespaces`;
     closeSessionOf(
       sessions,
       one,

@@ -75,15 +75,15 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
         const { id } = watched.live.session;
         const status = statusOf(watched, index);
         const isListed = before.has(watched.id) || watched.payer === organization.toLowerCase();
-        if (status.kind === 'over') closeSessionOf(sessions, watched, status, 'the organization’s Codespaces');
+        if (status.kind === 'over') closeSessionOf(sessions, watched, status, "the organization's Codespaces");
         else if (status.kind === 'doubtful') {
-          if (suspects.has(id)) closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, twice');
+          if (suspects.has(id)) closeSessionOf(sessions, watched, status, "the organization's Codespaces, twice");
           else doubted.add(id);
         } else if (status.kind === 'absent' && isListed) {
           if (!isBelievable) {
             if (suspects.has(id)) doubted.add(id);
           } else if (suspects.has(id))
-            closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, twice');
+            closeSessionOf(sessions, watched, status, "the organization's Codespaces, twice");
           else {
             doubted.add(id);
             if (asked++ < MAX_ASKED_AGAIN) await confirm(organization, watched, onCost);
@@ -101,7 +101,7 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
       onCost();
       const status = await recheckCodespace(read, organization, watched);
       if (status && (status.kind === 'absent' || status.kind === 'over'))
-        closeSessionOf(sessions, watched, status, 'the organization’s and the developer’s Codespaces');
+        closeSessionOf(sessions, watched, status, "the organization's and the developer's Codespaces");
     } catch (thrown) {
       onFailure(thrown);
     }

@@ -36,14 +36,14 @@ const READ_AGAIN = 5_000;
 /** Next steps for the operator. */
 export const RECOVERY_HINT =
   'Nothing was written. Keep a copy of the database and find the cause. If the database was restored from a backup, or you know ' +
-  'the cause, stop all brokers and run `meshpass audit accept-restore` with this broker’s flags for the store, key and ' +
+  "the cause, stop all brokers and run `meshpass audit accept-restore` with this broker's flags for the store, key and " +
   `checkpoints. The command shows what is missing, lets the log continue and records the restore (${pageUrl('docs/install/backup.md#declare-a-restore')}; with the Helm chart, ` +
   'its Job does this).';
 
 /** The key's name is the host of the public URL. */
 const FORMER_KEY =
   'If the audit key was changed, put the previous key back. Then no restore needs to be declared. ' +
-  'The same applies to the public URL, which determines the log’s name.';
+  "The same applies to the public URL, which determines the log's name.";
 
 /**
  * Verifies the log before it is extended.

@@ -68,8 +68,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
       onChange,
       random,
       ...(fieldSelector && { fieldSelector }),
-      onFault: (fault) =>
-        log.warn({ watch: path, ...fault.detail }, 'a cluster watch was interrupted; listing again'),
+      onFault: (fault) => log.warn({ watch: path, ...fault.detail }, 'a cluster watch was interrupted; listing again'),
     });
 
   const services = start(collectionPath('Service'), toService);

@@ -58,7 +58,7 @@ function answered(body: unknown): IssuerResponse {
 }
 
 it.each(['issuer_unavailable', 'issuer_rate_limited'] as const)(
-  'lists the person’s own requests, and states that the rest is missing, while it is %s',
+  "lists the person's own requests, and states that the rest is missing, while it is %s",
   async (code) => {
     const own = await world.post(alice, '/approvals', { grant: 'prod', reason: 'INC-1' });
     expect(own.status, own.text).toBe(200);

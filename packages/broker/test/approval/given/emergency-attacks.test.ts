@@ -65,7 +65,7 @@ describe('an attack on emergencies', () => {
     expect(await world.grants(job!)).toEqual(['dev']);
   });
 
-  it('by another workspace of a second account, of which a live session shows whose it is, reviews nothing of one’s own', async () => {
+  it("by another workspace of a second account, of which a live session shows whose it is, reviews nothing of one's own", async () => {
     const [first, second, elsewhere, bob] = await world.people('x2', 'y2', 'y2', 'bob');
     const { id } = await take(first!);
     for (const who of [first!, second!]) await signedIn(who, 'two');

@@ -17,7 +17,7 @@ beforeEach(async () => {
   alice = await world.github.admin.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
 });
 
-describe('a token that is not a Codespace’s is refused, and GitHub is not asked', () => {
+describe("a token that is not a Codespace's is refused, and GitHub is not asked", () => {
   test.each(USER_PREFIXES.filter((prefix) => prefix !== 'ghu_'))('%s', async (prefix) => {
     const token = await world.github.admin.createUserTokenOf('alice', prefix);
     await world.github.admin.forgetCalls();

@@ -47,7 +47,7 @@ function write(name: string, text: string): string {
 }
 
 describe('compile', () => {
-  it('prints the same manifests each time, without the keys that are the broker’s', async () => {
+  it("prints the same manifests each time, without the keys that are the broker's", async () => {
     const first = await meshpass('compile', ...MESH_FLAGS, MESH);
     expect(first.code).toBe(0);
     const kinds = parseAllDocuments(first.printed).map((document) => (document.toJS() as { kind: string }).kind);
