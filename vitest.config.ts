@@ -29,10 +29,7 @@ class LongFilesFirst extends BaseSequencer {
     const isLong = ({ moduleId }: TestSpecification) => LONG.some((name) => moduleId.endsWith(name));
     const rank = ({ moduleId }: TestSpecification) => LONG.findIndex((name) => moduleId.endsWith(name));
     const sorted = await super.sort(files);
-    return [
-      ...sorted.filter(isLong).sort((a, b) => rank(a) - rank(b)),
-      ...sorted.filter((file) => !isLong(file)),
-    ];
+    return [...sorted.filter(isLong).sort((a, b) => rank(a) - rank(b)), ...sorted.filter((file) => !isLong(file))];
   }
 }
 
