@@ -36,6 +36,13 @@ for (const { file, fullName, reason } of skipped) {
   console.log(`skipped: ${file}: ${fullName}: ${reason ?? 'FAILED, because it is not listed in .ci/totals.mjs'}`);
 }
 const unlisted = skipped.filter(({ reason }) => reason === undefined).length;
+/** A file that does not load, or whose set-up fails, has no failed test. */
+const unloaded = reports
+  .flatMap(({ testResults }) => testResults)
+  .filter(
+    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((one) => one.status === 'failed'),
+  );
+for (const { name } of unloaded) console.log(`failed before its tests: ${relative(process.cwd(), name)}`);
 const sum = (count) => reports.reduce((total, report) => total + report[count], 0);
-console.log(`${sum('numPassedTests')} passed, ${sum('numFailedTests') + unlisted} failed`);
-process.exitCode = unlisted > 0 ? 2 : 0;
+console.log(`${sum('numPassedTests')} passed, ${sum('numFailedTests') + unlisted + unloaded.length} failed`);
+process.exitCode = unlisted + unloaded.length > 0 ? 2 : 0;

@@ -17,6 +17,14 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Labs that the mesh tests share. Each needs a gigabyte of memory. */
 const LABS = process.env.MESHPASS_LABS || '3';
 
+const children = new Set<ChildProcess>();
+let stopped = false;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(signal, () => {
+    stopped = true;
+    for (const child of children) child.kill(signal);
+  });
+
 const args = process.argv.slice(2);
 process.exitCode = args.length > 0 ? await passOn(['vitest', 'run', ...args]) : await runAll();
 
@@ -27,7 +35,13 @@ async function runAll(): Promise<number> {
   const file = (project: string) => join(reports, `${project}.json`);
   const project = async (name: string): Promise<boolean> => {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file(name)}`];
-    const passed = await labelled('', ['vitest', 'run', '--project', name, ...reporters]);
+    const passed = await labelled(name === 'unit' ? '' : `${name}: `, [
+      'vitest',
+      'run',
+      '--project',
+      name,
+      ...reporters,
+    ]);
     report(`${name} tests`);
     return passed;
   };
@@ -36,11 +50,15 @@ async function runAll(): Promise<number> {
     if (!(await labelled(`${what}: `, ['npm', 'run', '-s', what, '--', 'install', '--system']))) return 1;
   report('system packages');
   const built = build().finally(() => report('what the tests run on'));
-  const results = [await project('unit'), await built];
+  const results = [await project('unit')];
+  if (!(await built)) {
+    console.log('0 passed, 1 failed'); // the rest cannot run
+    return 1;
+  }
   results.push(...(await Promise.all([project('mesh'), project('cluster')])));
   const totals = await passOn(['node', '.ci/totals.mjs', ...['unit', 'mesh', 'cluster'].map(file)]);
   if (totals === 1) console.log('0 passed, 1 failed'); // a report is missing
-  return results.every(Boolean) ? Math.min(totals, 1) : 1;
+  return results.every(Boolean) ? totals : 1;
 }
 
 /** Builds what tests run on, unless it exists. The unit tests have the right of way. */
@@ -66,11 +84,18 @@ function passOn(command: readonly string[]): Promise<number> {
 }
 
 function start([program, ...rest]: readonly string[], stdio: 'inherit' | ['ignore', 'pipe', 'pipe']): ChildProcess {
-  return spawn(program!, rest, { cwd: ROOT, stdio, env: { ...process.env, MESHPASS_LABS: LABS } });
+  if (stopped) throw new Error('stopped by a signal');
+  const child = spawn(program!, rest, { cwd: ROOT, stdio, env: { ...process.env, MESHPASS_LABS: LABS } });
+  children.add(child);
+  return child;
 }
 
 async function exitOf(child: ChildProcess): Promise<number> {
-  const [code] = await once(child, 'close');
+  const [code] = await once(child, 'close').catch((cause: unknown) => {
+    console.error(String(cause)); // it did not start
+    return [1];
+  });
+  children.delete(child);
   return code ?? 1;
 }
 

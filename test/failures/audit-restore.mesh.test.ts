@@ -108,6 +108,8 @@ it('a cut log is not signed by a new pod; a restore needs the database, the key 
   const verify = ['meshpass', 'audit', 'verify', '--operator', dataPath.meshpass.operatorUrl];
   const verified = await dataPath.lab.exec('meshpass', verify, { env });
   expect(verified.code, verified.stdout).toBe(0);
-  expect(verified.stdout).toMatch(/DECLARED GAP +a restore began epoch 2: rows 3 to \d+ .*: the disk broke\)/);
+  expect(verified.stdout).toMatch(
+    /DECLARED GAP +a restore began epoch 2: signed rows 3 to \d+ are missing .*: the disk broke\)/,
+  );
   await until(kept, (data) => Number(data?.size) > 3);
 }, 180_000);

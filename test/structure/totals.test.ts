@@ -53,6 +53,17 @@ it.each(['skipped', 'pending', 'todo'])('count a test that is %s and not listed 
   expect(result.stdout).toMatch(/\n1 passed, 1 failed\n$/);
 });
 
+it('count a file that failed before its tests', () => {
+  const file = join(folder, 'unloaded.json');
+  const testResults = [
+    { name: join(ROOT, 'test/docs/a.test.ts'), status: 'failed', startTime: 0, endTime: 0, assertionResults: [] },
+  ];
+  writeFileSync(file, JSON.stringify({ testResults, numPassedTests: 0, numFailedTests: 0 }));
+  const { status, stdout } = spawnSync(process.execPath, ['.ci/totals.mjs', file], { cwd: ROOT, encoding: 'utf8' });
+  expect(status).toBe(2);
+  expect(stdout).toMatch(/failed before its tests: test\/docs\/a\.test\.ts\n0 passed, 1 failed\n$/);
+});
+
 it('name a test that may be skipped, with the reason', () => {
   const listed = 'generated fields are what its CustomResourceDefinitions say';
   const { status, stdout } = totals([of('skipped', listed, 'packages/istio/test/known-fields.test.ts')]);

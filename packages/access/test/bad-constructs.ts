@@ -78,7 +78,7 @@ export const BAD_CONSTRUCTS: typeof BAD_FILES = [
     INVALID,
     /does not attest a GitHub user/,
   ],
-  ['no claim', who('{issuer: okta, claims: {}}'), INVALID, /claims: has no claims/],
+  ['no claim', who('{issuer: okta, claims: {}}'), INVALID, /claims: must not be empty/],
   ['a claim by pattern', who('{issuer: okta, claims: {email: "*@acme.com"}}'), INVALID, /without \*, compared exactly/],
   ['a claim of a claim', who('{issuer: okta, claims: {"a[b]": c}}'), INVALID, /use "when" for nested claims/],
   [

@@ -19,7 +19,7 @@ export const BAD_TARGETS: typeof BAD_FILES = [
     'a port out of range',
     fileWith({ to: '[{service: a.b, port: 65536}]' }),
     'access_file_invalid',
-    /port: must be between 1 and 65535$/,
+    /port: a port must be between 1 and 65535$/,
   ],
   [
     'a port as text',

@@ -85,7 +85,7 @@ Under `helm template`, and so under Argo CD, the chart cannot look anything up: 
 
 {{/* Advice if the access file of the values is not the one in force. */}}
 {{- define "meshpass.onlyThisFile" -}}
-The chart sees only the access file of its values, not one that was applied by plan. If one was, also copy its "operators" (and the "trust" that they refer to) into the file in the values: the broker no longer uses the applied file
+The chart sees only the access file of its values, not one that was applied by plan. If one was, also copy its "operators" (and the "trust" that they refer to) into the file in the values, which the broker does not use while an applied file is in force
 {{- end }}
 
 {{/* "true" if an access file gives a person or a ServiceAccount a role. */}}

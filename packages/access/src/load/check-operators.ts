@@ -47,7 +47,7 @@ function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): rea
     );
   if (!issuer.signIn)
     return problem(
-      `people cannot sign in at "${who.issuer}": set trust.issuers.${who.issuer}.signIn to its public OAuth client`,
+      `people cannot sign in at "${who.issuer}": set trust.issuers.${who.issuer}.signIn.client to its public OAuth client`,
     );
   if (TAKEN.has(who.issuer))
     return problem(

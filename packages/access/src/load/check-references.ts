@@ -125,7 +125,7 @@ function isOfPeople(issuer: string, { trust }: Access): boolean {
  * user who triggered them.
  */
 function notOfPeople(issuer: string): string {
-  return `"${issuer}" may issue tokens to CI jobs instead of people: set trust.issuers.${issuer}.signIn to its public OAuth client`;
+  return `"${issuer}" may issue tokens to CI jobs instead of people: set trust.issuers.${issuer}.signIn.client to its public OAuth client`;
 }
 
 /** Checks a webhook. Its issuer must authenticate people. */

@@ -31,7 +31,7 @@ const role = z.union([
     })
     .superRefine((entry, context) => {
       if (entry.namespace === undefined && entry.namespace_labels === undefined)
-        report(context, 'does not select a namespace: add namespace or namespace_labels');
+        report(context, 'the role does not select a namespace: add namespace or namespace_labels');
     })
     .meta({ anyOf: ['namespace', 'namespace_labels'].map((name) => ({ required: [name] })) }),
 ]);

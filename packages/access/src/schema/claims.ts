@@ -27,7 +27,7 @@ const values = z
 /** At least one claim, each with its accepted values. */
 export const claimValues = named(values, parseClaimName, 20)
   .superRefine((entries, context) => {
-    if (Object.keys(entries).length === 0) report(context, 'has no claims: add one, or remove it');
+    if (Object.keys(entries).length === 0) report(context, 'must not be empty: add a claim, or remove it');
   })
   .transform((entries): ClaimValues => entries)
   .meta({ minProperties: 1 });

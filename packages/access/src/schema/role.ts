@@ -7,7 +7,7 @@ export function parseRole(text: string): Parsed<{ readonly role: string; readonl
   const [role, namespace, ...rest] = text.split('@');
   if (text.includes('*'))
     return unanchored(
-      `${JSON.stringify(text)}: a role in this form is granted by its exact name; for a pattern, use {role: ..., namespace: ...}`,
+      `${JSON.stringify(text)}: a role in this form is granted by its exact name; for a pattern of namespaces, use {role: ..., namespace: ...}`,
     );
   if (!role || !namespace || rest.length > 0 || !isDnsLabel(namespace)) {
     return invalid(`${JSON.stringify(text)} is not a valid role: use CLUSTERROLE@NAMESPACE, as in view@shop`);

@@ -13,7 +13,10 @@ const OPERATION = {
 };
 
 const port = z.union([
-  z.int('must be between 1 and 65535').min(1, 'must be between 1 and 65535').max(65535, 'must be between 1 and 65535'),
+  z
+    .int('a port must be between 1 and 65535')
+    .min(1, 'a port must be between 1 and 65535')
+    .max(65535, 'a port must be between 1 and 65535'),
   checked(parsePortName, { description: 'Name of a port of the Service', pattern: '^[a-z0-9-]*[a-z][a-z0-9-]*$' }),
 ]);
 

@@ -31,7 +31,8 @@ export const window = z
     const say = (message: string, ...path: string[]) => report(context, message, { path });
     const { days, from, to, after, before } = entry;
     if ((from === undefined) !== (to === undefined)) say('set both from and to, or neither');
-    if (from !== undefined && from === to) say('opens and closes at the same time', 'to');
+    if (from !== undefined && from === to)
+      say('must differ from "from", or the window opens and closes at the same time', 'to');
     if (from === 1440) say('a window cannot start at 24:00: use 00:00', 'from');
     if (after !== undefined && before !== undefined && after >= before) say('must be later than "after"', 'before');
     if ([days, from, after, before].every((member) => member === undefined))

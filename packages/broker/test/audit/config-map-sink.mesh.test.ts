@@ -92,7 +92,9 @@ describe('the checkpoint in a ConfigMap', () => {
     expect(await kept()).toBe('two');
     // The next broker continues from it, and the previous one is refused when it comes too late.
     await write(another, 'three', { epoch: 1, size: 12 });
-    expect(await said(write(opened, 'late', { epoch: 1, size: 10 }))).toMatch(/store_unavailable A newer checkpoint/);
+    expect(await said(write(opened, 'late', { epoch: 1, size: 10 }))).toMatch(
+      /store_unavailable A newer audit log checkpoint/,
+    );
     await write(opened, 'four', { epoch: 1, size: 13 });
     expect(await kept()).toBe('four');
   });

@@ -126,7 +126,7 @@ it('stores signing keys for several brokers: the one that was written last by an
   // It does not know yet that another has taken over.
   await expect(active.replace({ ...active.ring, requestedAt: undefined })).rejects.toMatchObject({
     code: 'kubernetes_unavailable',
-    message: expect.stringContaining('has changed signing-key.pem'),
+    message: expect.stringContaining('Another broker or a user changed signing-key.pem'),
   });
   expect(await entries()).toEqual(stored);
   await waiting.replace({ ...waiting.ring, requestedAt: undefined });

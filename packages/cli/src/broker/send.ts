@@ -117,7 +117,7 @@ async function bodyOf(response: IncomingMessage): Promise<Readonly<Record<string
 
 /** Builds the error for a broker that does not answer. */
 export function unreachable({ operator }: Destination, cause: unknown): MeshpassError {
-  const message = `No broker is responding at ${new URL(operator).origin}. A port-forward ends when the active broker changes.`;
+  const message = `No broker is responding at ${new URL(operator).origin}. If this is a port-forward, start it again: it ends when the active broker changes.`;
   return new MeshpassError('agent_broker_unreachable', message, { cause });
 }
 

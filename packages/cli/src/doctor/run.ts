@@ -63,7 +63,9 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
             'The proof file contains an ID token that can open only one session, so doctor does not use it.',
           );
         const says =
-          proof.type === 'oidc' ? 'GitHub Actions issued an ID token.' : 'GITHUB_TOKEN is a Codespaces token.';
+          proof.type === 'oidc'
+            ? 'GitHub Actions issued an ID token.'
+            : 'GITHUB_TOKEN has the format of a Codespaces token.';
         return ok('token', says);
       },
     },

@@ -22,7 +22,7 @@ export function wantedCall(given: string, method: string, headers: readonly stri
   if (!url || !['http:', 'tcp:'].includes(url.protocol) || url.hostname === '')
     throw new MeshpassError(
       'usage',
-      `${JSON.stringify(given.slice(0, 200))} is not a valid URL. Use http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT. Calls to ` +
+      `${JSON.stringify(given.slice(0, 200))} is not an http:// or tcp:// URL of at most ${LONGEST} characters. Use http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT. Calls to ` +
         'the mesh are plain http:// in the workspace; Envoy adds TLS.',
     );
   if (url.username !== '' || url.password !== '')

@@ -232,7 +232,7 @@ describe('reports', () => {
     [
       '',
       { '/apis/storage.k8s.io/v1/storageclasses': items(named('slow')) },
-      'failed The embedded store has no default StorageClass',
+      'failed The cluster has no default StorageClass',
     ],
     ['database: {embedded: {storageClass: slow}}', {}, 'failed StorageClass slow does not exist'],
     [

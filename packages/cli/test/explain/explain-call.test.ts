@@ -208,7 +208,7 @@ grants:
 describe('a URL', () => {
   it.each([
     ['https://orders.shop:8080/', 'plain http://'],
-    ['orders.shop:8080', 'is not a valid URL. Use http://'],
+    ['orders.shop:8080', 'is not an http:// or tcp:// URL of at most'],
     ['http://user:secret@orders.shop/', 'Remove it.'],
     ['tcp://ledger-db.shop', 'requires a port'],
   ])('%s is refused', (url, message) => {

@@ -217,7 +217,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         const request = book.get(id);
         if (!request || !isOpen(request)) return refused({ ...event, target: id }, unknown(id));
         const live = context.live.byId(request.sessionId);
-        const why = `An operator revoked the approval: ${reason}`;
+        const why = `An operator revoked the grant: ${reason}`;
         if (live && request.state === 'approved') await context.take(live, request.grant, why);
         const { issuer, subject, login, sessionId } = request;
         const detail = { ...event.detail, requester: { issuer, subject, login, session: sessionId } };

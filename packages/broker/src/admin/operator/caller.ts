@@ -72,7 +72,7 @@ export function mayDo(action: OperatorAction, { kind, roles }: OperatorCaller): 
   if (kind === 'service-account' && onlyPeople)
     throw new MeshpassError(
       'operator_forbidden',
-      `A ServiceAccount is not allowed ${action}. A person with the role ${needed.join(' or ')} must sign in.`,
+      `${action} is only for people, not for ServiceAccounts. A person with the role ${needed.join(' or ')} must sign in.`,
     );
   const held = roles.find(({ role }) => needed.includes(role));
   if (held) return `${held.role} ${held.place}`;

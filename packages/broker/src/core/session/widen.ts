@@ -265,5 +265,5 @@ function gainEvent({ clock, random }: WidenContext, session: Session, origin: Or
 }
 
 function notGiven(grant: string, why = 'the access file has no such grant'): MeshpassError {
-  return new MeshpassError('access_none', `The session is not allowed grant ${grant}.`, { detail: { reason: why } });
+  return new MeshpassError('access_none', `The session cannot get the grant ${grant}.`, { detail: { reason: why } });
 }

@@ -34,7 +34,13 @@ export async function checkStorage({ http }: CheckContext, values: Values): Prom
   const found = (await list(http, path)).find(isDefault);
   return found
     ? [ok('storage', `StorageClass ${found.metadata.name} is the default.`, otherwise.seen)]
-    : [wrong('storage', 'The embedded store has no default StorageClass, and database.secret is not set.', otherwise)];
+    : [
+        wrong(
+          'storage',
+          'The cluster has no default StorageClass for the embedded store, and database.secret is not set.',
+          otherwise,
+        ),
+      ];
 }
 
 /**
