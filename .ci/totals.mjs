@@ -5,10 +5,6 @@ import { relative } from 'node:path';
 
 /** Titles of tests that may be skipped, by file, each with the reason. */
 const MAY_BE_SKIPPED = {
-  'packages/istio/test/known-fields.test.ts': {
-    'generated fields are what its CustomResourceDefinitions say':
-      'Istio is still being downloaded while unit tests run',
-  },
   'test/chart/upgrade.cluster.test.ts': {
     'needs the commit of the version before in this clone': 'a shallow clone lacks it',
   },

@@ -2,8 +2,8 @@
  * `npm test`: every test against the real parts, and the totals alone on the last line. It is what CI runs after its static checks.
  * `npm test -- ARGS` passes the arguments to Vitest instead.
  *
- * First the unit tests, while everything is built that a lab and a cluster run on; then the mesh tests, which mostly wait, beside the
- * cluster tests, which do too.
+ * First everything is built that a lab and a cluster run on. Then the unit tests and, after them, the mesh tests run beside the cluster
+ * tests: both of the latter mostly wait.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -35,13 +35,7 @@ async function runAll(): Promise<number> {
   const file = (project: string) => join(reports, `${project}.json`);
   const project = async (name: string): Promise<boolean> => {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file(name)}`];
-    const passed = await labelled(name === 'unit' ? '' : `${name}: `, [
-      'vitest',
-      'run',
-      '--project',
-      name,
-      ...reporters,
-    ]);
+    const passed = await labelled(`${name}: `, ['vitest', 'run', '--project', name, ...reporters]);
     report(`${name} tests`);
     return passed;
   };
@@ -49,25 +43,23 @@ async function runAll(): Promise<number> {
   for (const what of ['lab', 'cluster'])
     if (!(await labelled(`${what}: `, ['npm', 'run', '-s', what, '--', 'install', '--system']))) return 1;
   report('system packages');
-  const built = build().finally(() => report('what the tests run on'));
-  const results = [await project('unit')];
-  if (!(await built)) {
-    console.log('0 passed, 1 failed'); // the rest cannot run
-    return 1;
-  }
-  results.push(...(await Promise.all([project('mesh'), project('cluster')])));
+  if (!(await build())) return 1;
+  report('what the tests run on');
+  const unitAndMesh = async () => [await project('unit'), await project('mesh')];
+  const results = (await Promise.all([unitAndMesh(), project('cluster')])).flat();
   const totals = await passOn(['node', '.ci/totals.mjs', ...['unit', 'mesh', 'cluster'].map(file)]);
   if (totals === 1) console.log('0 passed, 1 failed'); // a report is missing
   return results.every(Boolean) ? totals : 1;
 }
 
-/** Builds what tests run on, unless it exists. The unit tests have the right of way. */
+/** Builds what tests run on, unless it exists. */
 async function build(): Promise<boolean> {
-  for (const what of ['lab', 'cluster'])
-    if (!(await labelled(`${what}: `, ['nice', 'npm', 'run', '-s', what, '--', 'install']))) return false;
-  // The upgrade test builds it itself if that fails here.
-  await labelled('previous version: ', ['nice', 'node', 'test/chart/previous-version.ts']);
-  return true;
+  const [isBuilt] = await Promise.all([
+    labelled('', ['npm', 'run', '-s', 'cluster', '--', 'install']),
+    // The upgrade test builds it itself if that fails here.
+    labelled('', ['node', 'test/chart/previous-version.ts']),
+  ]);
+  return isBuilt;
 }
 
 /** Runs a command and prints each line of its output whole, because others print at the same time. @returns whether it succeeded */

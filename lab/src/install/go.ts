@@ -70,17 +70,19 @@ export async function buildGoTools(cache: string, progress: (line: string) => vo
 }
 
 /**
- * Builds a cluster's programs besides the lab's tools, one after another: by then the lab's own may be built at the same time.
+ * Builds a cluster's programs besides the lab's tools, side by side.
  * @throws LabError `lab_install` with the compiler's last lines
  */
 export async function buildClusterTools(cache: string, progress: (line: string) => void): Promise<ClusterGoTools> {
   const home: Record<string, string> = {};
   const versions: Record<string, string> = {};
-  for (const module of CLUSTER_MODULES) {
-    const version = await versionOf(module);
-    versions[module.folder] = version;
-    home[module.folder] = await buildOnce(module, cache, version, progress);
-  }
+  await Promise.all(
+    CLUSTER_MODULES.map(async (module) => {
+      const version = await versionOf(module);
+      versions[module.folder] = version;
+      home[module.folder] = await buildOnce(module, cache, version, progress);
+    }),
+  );
   const node = (binary: string): string => join(home.node ?? '', binary);
   return {
     kubelet: node('kubelet'),
