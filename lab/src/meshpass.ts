@@ -3,7 +3,7 @@
  * one process, or the edge apart. Both are units of the lab (`meshpass`, `edge`): they go down with it, and
  * `lab.kill('meshpass')` and `lab.restart('meshpass')` work on them.
  */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { applyBrokerRights, BROKER_URL, KUBERNETES_AUDIENCE } from './broker/rights.ts';
@@ -60,7 +60,7 @@ export interface Meshpass {
   /** The access file in force: write to it and the broker follows. */
   readonly accessFile: string;
   readonly dataDir: string;
-  /** Standard output and error of all its processes so far. */
+  /** Standard output and error of its processes since this start. */
   log(): string;
   /** Ends all its processes as a kubelet would (SIGTERM). */
   stop(): Promise<void>;
@@ -114,6 +114,10 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   const toApi = options.kubernetes ? ['--kubernetes-api', new URL(lab.kubernetes.url).host] : [];
 
   const names = ['meshpass', ...(options.standby ? ['meshpass-2'] : []), ...(options.edgeApart ? ['edge'] : [])];
+  // A log continues over starts: others have used the lab before.
+  const logs = names
+    .map((name) => logFile(lab.dir, name))
+    .map((file) => ({ file, from: existsSync(file) ? statSync(file).size : 0 }));
   const operatorUrl = `http://${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`;
   const standbyOperatorUrl = `http://${lab.hosts.meshpass!.ip}:${STANDBY_OPERATOR_PORT}`;
   const serve = [
@@ -200,10 +204,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     accessFile,
     dataDir,
     log: () =>
-      names
-        .map((name) => logFile(lab.dir, name))
-        .map((file) => (existsSync(file) ? readFileSync(file, 'utf8') : ''))
-        .join(''),
+      logs.map(({ file, from }) => (existsSync(file) ? readFileSync(file).subarray(from).toString() : '')).join(''),
     stop: () => stopMeshpass(lab),
   };
 }
