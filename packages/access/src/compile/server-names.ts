@@ -24,7 +24,7 @@ export function namesOfPort(port: number): string {
 }
 
 /**
- * Returns the end of the host's server names, as a value of a condition.
+ * Returns the suffix of the host's server names, as a condition value.
  * @example
  * ```ts
  * import { namesOfHost } from '@meshpass/access/compile';

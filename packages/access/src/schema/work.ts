@@ -4,7 +4,7 @@
  */
 import { type CelEnv, isCelError, isCelList, isCelMap } from '@bufbuild/cel';
 
-/** Units of one decision: about 50 milliseconds. */
+/** Maximum work units per decision, about 50 milliseconds. */
 const MAX_WORK = 4_000_000;
 /** Units per function call, in addition to its operands. */
 const CALL = 60;

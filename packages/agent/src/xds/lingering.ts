@@ -26,7 +26,7 @@ export class Lingering {
   /** Kept resources, oldest first. */
   #kept = new Map<string, Lingers>();
 
-  /** Records that a configuration replaces another one. @param now monotonic clock, ms */
+  /** Records that a configuration replaces the previous one. @param now monotonic clock, ms */
   replaced(before: Resources | undefined, after: Resources, now: number): void {
     for (const type of TYPES) {
       for (const [name, any] of before?.[type] ?? []) {

@@ -1,4 +1,4 @@
-/** Makes foreign text safe to store. */
+/** Sanitizes untrusted text for storage. */
 
 /** Replaces characters that PostgreSQL's `text` type cannot store. */
 export function storable(value: string): string {

@@ -6,7 +6,7 @@ import { namingFlag } from '../input/text-file.ts';
 
 export interface AccessFiles {
   readonly access: Access;
-  /** Texts by file name, as in places: the first file's name as given, included files relative to its directory. */
+  /** File contents by the names that places use: the first file as given, included files relative to its directory. */
   readonly texts: ReadonlyMap<string, string>;
   /** Paths on disk, by the same names. */
   readonly paths: ReadonlyMap<string, string>;

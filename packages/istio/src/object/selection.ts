@@ -36,7 +36,7 @@ export function isForSidecars({
 }
 
 /**
- * Returns the labels by which a policy selects; undefined if it applies to a whole namespace (in the root namespace:
+ * Returns the labels that a policy selects by; undefined if it applies to a whole namespace (in the root namespace:
  * the mesh).
  * @example
  * ```ts

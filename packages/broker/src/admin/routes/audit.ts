@@ -28,7 +28,7 @@ export const AuditPage = z.object({
   session: z.string().max(64).optional(),
   decision: z.string().max(64).optional(),
 });
-/** Query of `GET /audit/export`. */
+/** Query parameters for `GET /audit/export`. */
 export const ExportFrom = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
 /** Body of `POST /audit/prune`. */
 export const PruneOrder = z.strictObject({ before: z.iso.datetime({ offset: true }), reason: Reason.optional() });

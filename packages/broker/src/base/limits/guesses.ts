@@ -32,7 +32,7 @@ export interface GuessLimits<Answer> {
   readonly perSource: GuessRate;
   /** Limit for all sources together. Known sources have a separate limit, which strangers cannot exhaust. */
   readonly all?: GuessRate;
-  /** Whether known sources have no limit, so that strangers behind the same address cannot lock them out. */
+  /** Whether known sources are exempt, so that unauthenticated clients behind the same address cannot lock them out. */
   readonly exemptKnown?: boolean;
   /** How long a refused credential is not tried again, ms. */
   readonly refusedMs: number;

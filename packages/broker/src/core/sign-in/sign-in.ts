@@ -32,7 +32,7 @@ import { isMeant, type Logout, type RecentLogouts } from './recent-logouts.ts';
 
 export interface SignInContext extends WidenContext {
   readonly attestSignIn: AttestSignIn | undefined;
-  /** Serializes the changes of a session's sign-ins. */
+  /** Serializes changes to a session's sign-ins. */
   readonly mutex: KeyedMutex;
   readonly recentLogouts: RecentLogouts;
   readonly onSignIn: (issuer: string, outcome: SignInOutcome) => void;

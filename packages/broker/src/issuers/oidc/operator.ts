@@ -21,7 +21,7 @@ export interface Person {
  * @throws MeshpassError `proof_*`, `issuer_unavailable`
  */
 export async function attestPerson(token: string, { trust }: Access, options: VerifyOptions): Promise<Person> {
-  // Workspace ID tokens have another audience and are refused here. If operators have their own client, this includes
+  // Workspace ID tokens have a different audience and are rejected here. If operators have their own client, this includes
   // sign-ins.
   const issuers = trust.issuers.flatMap(({ signIn, ...issuer }): TrustedIssuer[] =>
     signIn ? [{ ...issuer, audience: operatorClientOf(signIn) }] : [],
