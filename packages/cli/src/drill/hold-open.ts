@@ -76,8 +76,9 @@ async function steady(
 }
 
 /**
- * Waits until all connections are dead or the limit has passed. For connections that bypass the edge, Istio refuses new
- * ones and drains open ones within Envoy's drain time. That is noted and does not fail the drill.
+ * Waits until all connections are dead or the limit has passed. If the mesh denies the session, Istio refuses new
+ * connections that bypass the edge, and drains open ones within Envoy's drain time. Open ones are noted and do not fail
+ * the drill.
  */
 export async function whenDead(
   held: readonly (HeldOpen | NotHeld)[],
@@ -93,7 +94,11 @@ export async function whenDead(
     if (!('diedAt' in one)) return { ...about, outcome: 'not_tried', how: one.why.slice(0, 300) };
     const at = one.diedAt();
     if (at === undefined && layer !== 'edge')
-      return { ...about, outcome: 'noted', how: `still open after ${limit / 1000} s: Envoy's drain time ends it` };
+      return {
+        ...about,
+        outcome: 'noted',
+        how: `still open after ${limit / 1000} s: Istio drains it only if the mesh denies the session`,
+      };
     if (at === undefined) return { ...about, outcome: 'stale', how: `still open; ${one.how()}`, limit_ms: limit };
     const ms = Math.max(0, Math.round(at - cause));
     return { ...about, outcome: 'dead', how: `ended; ${one.how()}`, ms, limit_ms: limit };
