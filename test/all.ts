@@ -92,5 +92,6 @@ async function exitOf(child: ChildProcess): Promise<number> {
 }
 
 function minutes(ms: number): string {
-  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
