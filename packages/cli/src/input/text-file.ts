@@ -21,17 +21,15 @@ export function unreadable(file: string, cause: unknown, flag?: string, code: Er
   return new MeshpassError(code, `${cannot} read ${file}: ${fileProblem(cause)}.`, { cause });
 }
 
-/** Adds the flag's name to errors that `load` throws about an unreadable file. */
-export function namingFlag<T>(flag: string, load: () => T): T {
+/**
+ * Adds the flag's name to errors that `load` throws about an unreadable file.
+ * @throws MeshpassError `code` for such a file, for example `--access: cannot read access.yaml: it does not exist.`
+ */
+export function namingFlag<T>(flag: string, load: () => T, code: ErrorCode = 'config_invalid'): T {
   try {
     return load();
   } catch (cause) {
     if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
-    throw new MeshpassError('config_invalid', withFlag(flag, cause), { cause });
+    throw new MeshpassError(code, `${flag}: ${cause.message.replace(/^Cannot /, 'cannot ')}`, { cause });
   }
-}
-
-/** Message such as `--access: cannot read access.yaml: it does not exist.` for an error about an unreadable file. */
-export function withFlag(flag: string, { message }: MeshpassError): string {
-  return `${flag}: ${message.replace(/^Cannot /, 'cannot ')}`;
 }

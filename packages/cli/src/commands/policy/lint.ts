@@ -15,7 +15,7 @@ import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argumentsOf, choice, list, type OptionsOf, text } from '../../command/flag.ts';
 import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
-import { withFlag } from '../../input/text-file.ts';
+import { namingFlag } from '../../input/text-file.ts';
 
 const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
 const flags = {
@@ -130,10 +130,5 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
  */
 async function readAccess(file: string): Promise<Access> {
   const { loadAccess } = await import('@meshpass/access');
-  try {
-    return loadAccess(file, { name: file }).access;
-  } catch (cause) {
-    if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
-    throw new MeshpassError('usage', withFlag('--access', cause), { cause });
-  }
+  return namingFlag('--access', () => loadAccess(file, { name: file }).access, 'usage');
 }
