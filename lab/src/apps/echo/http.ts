@@ -16,7 +16,7 @@
  *     x-delay-ms          answer later
  *     x-reset             close the connection without an answer
  *     x-answer-bytes      make the answer at least this long
- *     x-refuse-continue   to `Expect: 100-continue`: 413 in place of 100
+ *     x-refuse-continue   to `Expect: 100-continue`: 413 instead of 100
  */
 import { createHash } from 'node:crypto';
 import {

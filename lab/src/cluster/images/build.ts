@@ -137,7 +137,7 @@ async function bundleApps(folder: string): Promise<void> {
 }
 
 /**
- * The folders of the tools have digests in their names, and Node.js has a version. Programs of the system are told by size and time,
+ * The folders of the tools have digests in their names, and Node.js has a version. System programs are identified by size and time,
  * which a new version of their package changes.
  */
 function keyOf(tools: ClusterTools, node: string): string {
