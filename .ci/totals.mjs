@@ -1,5 +1,5 @@
-// Prints what Vitest's JSON reports hold: minutes by suite, what was skipped, and last the totals of all of them, alone on a line. A
-// skip that is not listed here counts as a failure, because no one else runs what CI does not run. Exits with 2 if there is one.
+// Prints what Vitest's JSON reports hold: minutes by suite, what was skipped, what failed, and last the totals of all of them, alone on
+// a line. A skip that is not listed here counts as a failure, because no one else runs what CI does not run. Exits with 2 if there is one.
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 
@@ -10,15 +10,20 @@ const MAY_BE_SKIPPED = {
   },
 };
 
+/** Enough to see why it failed; the whole is above, in the output of its project. */
+const LINES_OF_A_FAILURE = 40;
+
 const reports = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')));
 const minutes = new Map();
 const skipped = [];
+const failed = [];
 for (const { testResults } of reports) {
   for (const { name, startTime, endTime, assertionResults } of testResults) {
     const file = relative(process.cwd(), name);
     const suite = file.split('/').slice(0, 2).join('/');
     minutes.set(suite, (minutes.get(suite) ?? 0) + (endTime - startTime) / 60_000);
-    for (const { status, fullName } of assertionResults) {
+    for (const { status, fullName, failureMessages } of assertionResults) {
+      if (status === 'failed') failed.push({ file, fullName, message: failureMessages?.join('\n') ?? '' });
       if (status === 'passed' || status === 'failed') continue;
       skipped.push({ file, fullName, reason: MAY_BE_SKIPPED[file]?.[fullName] });
     }
@@ -30,6 +35,10 @@ for (const [suite, taken] of [...minutes].sort(([, a], [, b]) => b - a)) {
 }
 for (const { file, fullName, reason } of skipped) {
   console.log(`skipped: ${file}: ${fullName}: ${reason ?? 'FAILED, because it is not listed in .ci/totals.mjs'}`);
+}
+for (const { file, fullName, message } of failed) {
+  console.log(`failed: ${file}: ${fullName}`);
+  console.log(message.split('\n').slice(0, LINES_OF_A_FAILURE).join('\n').replaceAll(/^/gm, '    '));
 }
 const unlisted = skipped.filter(({ reason }) => reason === undefined).length;
 /** A file that does not load, or whose set-up fails, has no failed test. */

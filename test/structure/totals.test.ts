@@ -18,6 +18,7 @@ interface Test {
   readonly file: string;
   readonly fullName: string;
   readonly status: string;
+  readonly failureMessages?: readonly string[];
 }
 
 /** Reports as Vitest writes them. */
@@ -44,6 +45,18 @@ it('are the minutes of each suite, and the totals alone on the last line', () =>
   expect(status).toBe(0);
   expect(stdout).toContain('    4.5  test/docs\n');
   expect(stdout).toMatch(/\n2 passed, 1 failed\n$/);
+});
+
+it('repeat each failure before the totals, with the first lines of its message', () => {
+  const message = ['AssertionError: 503 is not 200', ...Array.from({ length: 100 }, (_, at) => `line ${at}`)].join(
+    '\n',
+  );
+  const { stdout } = totals([of('passed'), { ...of('failed'), failureMessages: [message] }]);
+  expect(stdout).toMatch(
+    /\nfailed: test\/docs\/a\.test\.ts: a title\n {4}AssertionError: 503 is not 200\n {4}line 0\n/,
+  );
+  expect(stdout).not.toContain('line 50');
+  expect(stdout).toMatch(/\n1 passed, 1 failed\n$/);
 });
 
 it.each(['skipped', 'pending', 'todo'])('count a test that is %s and not listed as failed, and name it', (status) => {

@@ -15,7 +15,8 @@ let before: Record<string, string>;
 beforeAll(async () => {
   lab = await upLab();
   before = await trafficInTheMesh(lab);
-  dataPath = await openDataPath();
+  // As by default: a session that ends changes no policy, so that no connection of another workload is drained.
+  dataPath = await openDataPath({ flags: ['--deny-ended', 'revoked'] });
 });
 afterAll(async () => {
   for (const host of ['workspace', 'workspace-2', 'github']) await lab?.exec(host, ['meshpass', 'down']);
