@@ -38,9 +38,8 @@ export interface Cluster extends Hosts {
   readonly testCa: string;
   readonly kubernetes: Kubernetes;
   readonly versions: Readonly<Record<string, string>>;
-  /** Paths of `kubectl` and `helm`. */
-  readonly binaries: { readonly kubectl: string; readonly helm: string };
-  /** Environment for both. */
+  readonly binaries: { readonly kubectl: string; readonly helm: string; readonly gitopsAgent: string };
+  /** Environment for all of them. */
   environment(): Record<string, string | undefined>;
   kubectl(args: readonly string[], options?: Pick<RunOptions, 'input' | 'cwd'>): Promise<RunResult>;
   helm(args: readonly string[], options?: Pick<RunOptions, 'input' | 'cwd'>): Promise<RunResult>;
@@ -108,7 +107,7 @@ function makeCluster(record: ClusterRecord, tools: ClusterTools, letGo: (() => v
   const dir = clusterDir(name);
   const plan = planCluster(name, record.subnet);
   const testCa = join(dir, 'tls/ca.crt');
-  const { kubectl, helm } = tools.cluster;
+  const { kubectl, helm, gitopsAgent } = tools.cluster;
   const hosts = hostsOf({
     dir,
     hosts: { ...plan.hosts },
@@ -125,7 +124,7 @@ function makeCluster(record: ClusterRecord, tools: ClusterTools, letGo: (() => v
     versions,
     kubeconfig: join(dir, 'kubeconfig'),
     kubernetes: connectKubernetes(`https://${plan.hosts.node.ip}:6443`, join(dir, 'admin.token'), testCa),
-    binaries: { kubectl, helm },
+    binaries: { kubectl, helm, gitopsAgent },
     environment: () => kubeEnvironment(dir),
     kubectl: (args, options = {}) => run([kubectl, ...args], { ...options, env: kubeEnvironment(dir) }),
     helm: (args, options = {}) => run([helm, ...args], { ...options, env: kubeEnvironment(dir) }),

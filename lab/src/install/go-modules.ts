@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 
 export interface Module {
+  /** Folder of `lab/tools` with its go.mod. */
   readonly folder: string;
-  /** Begins the name of its folder in the cache. Default: `folder`. */
-  readonly home?: string;
+  /** Begins the name of its folder in the cache, and is its key among the versions. */
+  readonly home: string;
   /** Module whose version names the whole. */
   readonly main: string;
   /** Output file -> package. */
@@ -17,17 +18,31 @@ export interface Module {
   readonly extras?: (source: string, out: string) => Promise<void>;
 }
 
+/**
+ * Another release than the default one: `MESHPASS_LAB_ISTIO=1.30`, `MESHPASS_LAB_KUBERNETES=1.33`. Each is a pinned set of modules of
+ * its own. docs/testing/releases.md has what passes with which.
+ */
+const ISTIO_FOLDER = ofRelease('istio', process.env.MESHPASS_LAB_ISTIO);
+const KUBERNETES_FOLDER = ofRelease('kubernetes', process.env.MESHPASS_LAB_KUBERNETES);
+const NODE_FOLDER = ofRelease('node', process.env.MESHPASS_LAB_KUBERNETES);
+
+function ofRelease(folder: string, release: string | undefined): string {
+  return release ? `${folder}-${release}` : folder;
+}
+
 const KUBERNETES_VERSION = 'k8s.io/component-base/version';
 
 export const MODULES: readonly Module[] = [
   {
     folder: 'etcd',
+    home: 'etcd',
     main: 'go.etcd.io/etcd/server/v3',
     binaries: { etcd: 'go.etcd.io/etcd/server/v3' },
     minutes: 'about a minute',
   },
   {
-    folder: 'kubernetes',
+    folder: KUBERNETES_FOLDER,
+    home: 'kubernetes',
     main: 'k8s.io/kubernetes',
     binaries: {
       'kube-apiserver': 'k8s.io/kubernetes/cmd/kube-apiserver',
@@ -37,7 +52,8 @@ export const MODULES: readonly Module[] = [
     versionPackage: KUBERNETES_VERSION,
   },
   {
-    folder: 'istio',
+    folder: ISTIO_FOLDER,
+    home: 'istio',
     main: 'istio.io/istio',
     binaries: {
       'pilot-discovery': 'istio.io/istio/pilot/cmd/pilot-discovery',
@@ -51,15 +67,26 @@ export const MODULES: readonly Module[] = [
 /** Renders and installs the chart. */
 export const HELM: Module = {
   folder: 'helm',
+  home: 'helm',
   main: 'helm.sh/helm/v4',
   binaries: { helm: 'helm.sh/helm/v4/cmd/helm' },
   minutes: 'about 2 minutes',
 };
 
+/** What Argo CD synchronizes with, and its program that does so from a folder of a Git repository. */
+const GITOPS_ENGINE: Module = {
+  folder: 'gitops-engine',
+  home: 'gitops-engine',
+  main: 'github.com/argoproj/gitops-engine',
+  binaries: { 'gitops-agent': 'github.com/argoproj/gitops-engine/agent' },
+  minutes: 'about a minute',
+};
+
 /** Modules of a cluster besides the lab's tools. */
 export const CLUSTER_MODULES: readonly Module[] = [
   {
-    folder: 'node',
+    folder: NODE_FOLDER,
+    home: 'node',
     main: 'k8s.io/kubernetes',
     binaries: {
       kubelet: 'k8s.io/kubernetes/cmd/kubelet',
@@ -71,14 +98,17 @@ export const CLUSTER_MODULES: readonly Module[] = [
     versionPackage: KUBERNETES_VERSION,
   },
   HELM,
+  GITOPS_ENGINE,
   {
     folder: 'coredns',
+    home: 'coredns',
     main: 'github.com/coredns/coredns',
     binaries: { coredns: 'github.com/coredns/coredns' },
     minutes: 'about 2 minutes',
   },
   {
     folder: 'kube-router',
+    home: 'kube-router',
     main: 'github.com/cloudnativelabs/kube-router/v2',
     binaries: { 'kube-router': 'github.com/cloudnativelabs/kube-router/v2/cmd/kube-router' },
     minutes: 'about 2 minutes',
@@ -87,7 +117,7 @@ export const CLUSTER_MODULES: readonly Module[] = [
 
 /** Module for comparisons in benchmarks, whose build no other code waits for. */
 export const ISTIOCTL: Module = {
-  folder: 'istio',
+  folder: ISTIO_FOLDER,
   home: 'istioctl',
   main: 'istio.io/istio',
   binaries: { istioctl: 'istio.io/istio/istioctl/cmd/istioctl' },
@@ -96,7 +126,7 @@ export const ISTIOCTL: Module = {
 
 /** Programs for people in workspaces; the node's module has their dependencies. */
 export const KUBECTL: Module = {
-  folder: 'node',
+  folder: NODE_FOLDER,
   home: 'kubectl',
   main: 'k8s.io/kubernetes',
   binaries: { kubectl: 'k8s.io/kubernetes/cmd/kubectl' },
@@ -107,6 +137,7 @@ export const KUBECTL: Module = {
 /** An identity provider for tests of sign-ins: the library, and a program of the lab's own around it. */
 export const ZITADEL_OIDC: Module = {
   folder: 'zitadel-oidc',
+  home: 'zitadel-oidc',
   main: 'github.com/zitadel/oidc/v3',
   binaries: { 'zitadel-oidc': '.' },
   minutes: 'less than a minute',

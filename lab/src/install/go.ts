@@ -31,6 +31,8 @@ export interface ClusterGoTools {
   readonly kubeProxy: string;
   readonly kubectl: string;
   readonly helm: string;
+  /** Applies, corrects and prunes what a folder of a Git repository has. */
+  readonly gitopsAgent: string;
   readonly coredns: string;
   readonly kubeRouter: string;
   /** Istio's charts: `base` and `istio-discovery`, and `gateway`. */
@@ -51,8 +53,8 @@ export async function buildGoTools(cache: string, progress: (line: string) => vo
   const versions: Record<string, string> = {};
   const ensure = async (module: Module, after?: Promise<unknown>) => {
     const version = await versionOf(module);
-    versions[module.folder] = version;
-    home[module.folder] = await buildOnce(module, cache, version, progress, after);
+    versions[module.home] = version;
+    home[module.home] = await buildOnce(module, cache, version, progress, after);
   };
   const [first, ...others] = MODULES;
   const built = ensure(first!);
@@ -79,8 +81,8 @@ export async function buildClusterTools(cache: string, progress: (line: string) 
   await Promise.all(
     CLUSTER_MODULES.map(async (module) => {
       const version = await versionOf(module);
-      versions[module.folder] = version;
-      home[module.folder] = await buildOnce(module, cache, version, progress);
+      versions[module.home] = version;
+      home[module.home] = await buildOnce(module, cache, version, progress);
     }),
   );
   const node = (binary: string): string => join(home.node ?? '', binary);
@@ -90,6 +92,7 @@ export async function buildClusterTools(cache: string, progress: (line: string) 
     kubeProxy: node('kube-proxy'),
     kubectl: node('kubectl'),
     helm: join(home.helm ?? '', 'helm'),
+    gitopsAgent: join(home['gitops-engine'] ?? '', 'gitops-agent'),
     coredns: join(home.coredns ?? '', 'coredns'),
     kubeRouter: join(home['kube-router'] ?? '', 'kube-router'),
     istioCharts: await copyIstioCharts(cache, progress),
@@ -99,7 +102,7 @@ export async function buildClusterTools(cache: string, progress: (line: string) 
 
 /** @returns folder with a chart in each of its folders */
 async function copyIstioCharts(cache: string, progress: (line: string) => void): Promise<string> {
-  const folder = join(TOOLS, 'istio');
+  const folder = join(TOOLS, ISTIOCTL.folder);
   const home = join(cache, `istio-charts-${await digestOf(folder)}`);
   const fill = async (work: string): Promise<string> => {
     const options = { cwd: folder, env: goEnvironment() };
@@ -144,7 +147,7 @@ async function buildOnce(
   progress: (line: string) => void,
   after?: Promise<unknown>,
 ): Promise<string> {
-  const name = module.home ?? module.folder;
+  const name = module.home;
   const home = join(cache, `${name}-${await digestOf(join(TOOLS, module.folder), flagsOf(module, version))}`);
   const fill = async (work: string): Promise<string> => {
     await fetchSources(module);
