@@ -16,6 +16,8 @@ export interface ClusterWithImage {
   helm(input: string | undefined, ...args: string[]): Promise<string>;
   /** Runs `helm upgrade --install` and waits; merges `changes` into the values, one level deep. @param chart default: this one */
   install(changes?: Changes, chart?: string): Promise<string>;
+  /** What `helm template` prints of the same values: a tool that renders a chart cannot look anything up in the cluster. */
+  render(changes?: Changes): Promise<string>;
   /** Names of the brokers that are active, with spaces between. */
   active(): Promise<string>;
   /** Creates the namespace of the release with the Secrets that it expects. */
@@ -74,6 +76,19 @@ export async function clusterWithImage(): Promise<ClusterWithImage> {
         stringify(await values(cluster, changes)),
         ...['upgrade', '--install', 'meshpass', chart, ...IN, '-f', '-', '--wait', '--timeout', '8m'],
       ),
+    render: async (changes = {}) => {
+      const version = ['--kube-version', cluster.versions.kubernetes!];
+      return helm(
+        stringify(await values(cluster, changes)),
+        'template',
+        'meshpass',
+        CHART,
+        ...IN,
+        ...version,
+        '-f',
+        '-',
+      );
+    },
     active: () =>
       kubectl(...IN, 'get', 'pods', '-l', 'meshpass.dev/active=true', '-o', 'jsonpath={.items[*].metadata.name}'),
     prepareNamespace: async () => {
