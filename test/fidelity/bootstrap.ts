@@ -1,5 +1,11 @@
 /** Envoy's bootstrap in a workspace beside the one that Istio generates for a sidecar. */
 
+/** A workspace has one bootstrap, which follows the release that the lab has by default. */
+const OF_OLDER_RELEASES: Readonly<Record<string, string>> = {
+  'layered_runtime/layers/global config/static_layer/envoy.reloadable_features.coalesce_lb_rebuilds_on_batch_update':
+    'Istio sets it since 1.31.',
+};
+
 /** Reasons for differences, by path of the key; keys below it may also differ. All other keys must be equal. */
 export const REASONS: Readonly<Record<string, string>> = {
   application_log_config: 'The agent reads what Envoy writes, in its own format.',
@@ -23,6 +29,7 @@ export const REASONS: Readonly<Record<string, string>> = {
   'overload_manager/resource_monitors/envoy.resource_monitors.global_downstream_max_connections/typed_config/max_active_downstream_connections':
     'Istio sets no limit in effect. A workspace has one, so that a program in a loop does not fill its memory.',
   deferred_stat_options: 'A workspace has the statistics of its grants, not of the mesh.',
+  ...(process.env.MESHPASS_LAB_ISTIO ? OF_OLDER_RELEASES : {}),
 };
 
 type Json = unknown;
