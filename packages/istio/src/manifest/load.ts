@@ -222,7 +222,7 @@ class Loading implements LoadedManifests {
   }
 }
 
-const CLUSTER_SCOPED = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding']);
+const CLUSTER_SCOPED = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding', 'GatewayClass', 'IngressClass']);
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   'security.istio.io': ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'],
@@ -231,6 +231,11 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   '': ['Service', 'Namespace', 'ServiceAccount', 'Pod', 'ConfigMap'],
   apps: ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet'],
   batch: ['Job'],
+  'networking.k8s.io': ['Ingress', 'IngressClass'],
+  'gateway.networking.k8s.io': [
+    ...['GatewayClass', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'ListenerSet'],
+  ],
+  'gateway.networking.x-k8s.io': ['XListenerSet'],
   'rbac.authorization.k8s.io': ['Role', 'ClusterRole', 'RoleBinding', 'ClusterRoleBinding'],
 };
 

@@ -1,5 +1,16 @@
 /** Every kind of object that affects policy. */
 import type {
+  GatewayClass,
+  GRPCRoute,
+  HTTPRoute,
+  KubernetesGateway,
+  ListenerSet,
+  ReferenceGrant,
+  TCPRoute,
+  TLSRoute,
+} from './gateway-api.ts';
+import type { Ingress, IngressClass } from './ingress.ts';
+import type {
   ConfigMap,
   Namespace,
   Pod,
@@ -13,7 +24,6 @@ import type {
   DestinationRule,
   EnvoyFilter,
   Gateway,
-  KubernetesGateway,
   ProxyExtension,
   ServiceEntry,
   Sidecar,
@@ -42,6 +52,15 @@ export type Resource =
   | Pod
   | PodController
   | KubernetesGateway
+  | GatewayClass
+  | ListenerSet
+  | HTTPRoute
+  | GRPCRoute
+  | TLSRoute
+  | TCPRoute
+  | ReferenceGrant
+  | Ingress
+  | IngressClass
   | Role
   | RoleBinding
   | ConfigMap;
