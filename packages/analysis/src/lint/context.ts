@@ -2,7 +2,8 @@
 
 import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
-import { type Exposure, exposuresOf } from './exposure/exposure.ts';
+import type { Exposure } from '../exposure/exposure.ts';
+import { exposuresOf } from '../exposure/exposures.ts';
 import { type Granted, grantedHosts } from './granted.ts';
 import type { LintOptions } from './model.ts';
 
@@ -11,7 +12,7 @@ export interface LintContext {
   readonly access: Access | undefined;
   /** Whether the resources cover the whole mesh, so that a missing object does not exist. */
   readonly complete: boolean;
-  /** Routes that are reachable through gateways. */
+  /** Ways into the cluster, open or not. */
   readonly exposures: readonly Exposure[];
   /** State to compare with, if given. */
   readonly base: LintContext | undefined;

@@ -49,20 +49,19 @@ describe('an exposure', () => {
 describe('a kind that no rule reads', () => {
   const OTHERS = `${TEXT}---
 apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
+kind: UDPRoute
 metadata: {name: a, namespace: shop}
 ---
 apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
+kind: UDPRoute
 metadata: {name: b, namespace: shop}
 ---
 apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: waypoint, namespace: shop}
-spec: {gatewayClassName: istio-waypoint}
+kind: BackendTLSPolicy
+metadata: {name: shop, namespace: shop}
 ---
 apiVersion: networking.k8s.io/v1
-kind: Ingress
+kind: NetworkPolicy
 metadata: {name: shop, namespace: shop}
 ---
 apiVersion: networking.istio.io/v1
@@ -71,7 +70,7 @@ metadata: {name: shop, namespace: shop}
 `;
   const unread = lintFiles([{ name: FILE, text: OTHERS }], { now: TODAY });
   const NAMED =
-    '1 Gateway (gateway.networking.k8s.io/v1), 2 HTTPRoute (gateway.networking.k8s.io/v1), 1 Ingress (networking.k8s.io/v1)';
+    '1 BackendTLSPolicy (gateway.networking.k8s.io/v1), 1 NetworkPolicy (networking.k8s.io/v1), 2 UDPRoute (gateway.networking.k8s.io/v1)';
 
   test('is counted in text', () => {
     const lines = printText(unread, { sources: new Map(), colour: false }).split('\n');
@@ -80,9 +79,9 @@ metadata: {name: shop, namespace: shop}
 
   test('is a member of JSON', () => {
     expect(JSON.parse(printJson(unread)).notLookedAt).toEqual([
-      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'Gateway', count: 1 },
-      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'HTTPRoute', count: 2 },
-      { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', count: 1 },
+      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'BackendTLSPolicy', count: 1 },
+      { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', count: 1 },
+      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'UDPRoute', count: 2 },
     ]);
     expect(JSON.parse(printJson(linted)).notLookedAt).toEqual([]);
   });

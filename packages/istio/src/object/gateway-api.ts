@@ -68,11 +68,13 @@ export interface ParentRef {
   readonly port?: number;
 }
 
-/** Listeners that another namespace adds to a Gateway. `XListenerSet` is its experimental form. */
-export type ListenerSet = SpecObject<
-  'ListenerSet' | 'XListenerSet',
-  { readonly parentRef?: ParentRef; readonly listeners?: readonly GatewayListener[] }
->;
+interface ListenerSetSpec {
+  readonly parentRef?: ParentRef;
+  readonly listeners?: readonly GatewayListener[];
+}
+
+/** Listeners that another namespace adds to a Gateway. `XListenerSet` is the experimental form. */
+export type ListenerSet = SpecObject<'ListenerSet', ListenerSetSpec> | SpecObject<'XListenerSet', ListenerSetSpec>;
 
 export interface BackendRef {
   readonly group?: string;

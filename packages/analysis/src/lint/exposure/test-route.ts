@@ -5,8 +5,8 @@
 
 import { serviceName } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
+import type { Exposure } from '../../exposure/exposure.ts';
 import type { LintContext } from '../context.ts';
-import type { Exposure } from './exposure.ts';
 
 const WORDS = new Set([
   ...['test', 'tests', 'testing', 'dev', 'develop', 'development', 'staging', 'stage', 'stg', 'preview', 'previews'],
@@ -31,7 +31,10 @@ export function whyTestRoute(context: LintContext, exposure: Exposure): string |
     [namespace, `its namespace is called ${namespace}`],
     [known?.name, `its service is called ${known?.name}`],
     [destination.subset, `its subset is called ${destination.subset}`],
-    [root.metadata.name, `its VirtualService is called ${root.metadata.name}`],
+    [
+      root.metadata.name,
+      `its ${root.kind === 'KubernetesGateway' ? 'Gateway' : root.kind} is called ${root.metadata.name}`,
+    ],
     [route?.name, `the route is called ${route?.name}`],
     ...hosts.map(
       (host) => [host.replace(/^\*\./, '').split('.').slice(0, -2).join('.'), `its host is ${host}`] as const,

@@ -9,8 +9,8 @@ import {
   type WorkloadPort,
 } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
+import { enforcedIn } from '../../exposure/enforced.ts';
 import type { LintContext } from '../context.ts';
-import { enforcedIn } from '../enforced.ts';
 import { conditionsOf, operationsOf, type PolicyPart, policyRules, sourcesOf } from '../places.ts';
 import type { Rule } from '../rule.ts';
 

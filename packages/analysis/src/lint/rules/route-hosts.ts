@@ -2,8 +2,8 @@
 
 import { coversHost, fullHost, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import { describeGateway } from '../describe.ts';
-import { gatewayUses, named } from '../exposure/exposure.ts';
+import { describeEntry } from '../../exposure/describe.ts';
+import { gatewayUses, named } from '../../exposure/entries/virtual-services.ts';
 import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 
@@ -21,7 +21,7 @@ const anyHostRoute: Rule = {
       // TCP has no host, so * is the only possible value.
       if (index < 0 || (items(route.spec.http).length === 0 && items(route.spec.tls).length === 0)) continue;
       const bound = texts(route.spec.gateways);
-      const uses = gatewayUses(route, ['*'], gateways);
+      const uses = gatewayUses(route, ['*'], gateways, context.mesh);
       const at = { on: route, path: ['spec', 'hosts', index] };
       if (bound.length === 0 || bound.includes('mesh')) {
         yield {
@@ -32,7 +32,7 @@ const anyHostRoute: Rule = {
       } else if (uses.length > 0) {
         yield {
           ...at,
-          message: `the host * on ${uses.map(describeGateway).join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
+          message: `the host * on ${uses.map(describeEntry).join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
         };
       }
     }

@@ -7,9 +7,9 @@ import {
   serviceName,
   whyNoSidecar,
 } from '@meshpass/istio';
+import { describeObject } from '../../exposure/describe.ts';
+import { enforcedIn } from '../../exposure/enforced.ts';
 import type { LintContext } from '../context.ts';
-import { describeObject } from '../describe.ts';
-import { enforcedIn } from '../enforced.ts';
 import type { Rule } from '../rule.ts';
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';

@@ -157,16 +157,16 @@ test('of a cluster, kinds that no rule reads are counted, and named where they m
   put('mesh/gateway.yaml', gateway('shop/shop.example.com'));
   const apiVersion = 'gateway.networking.k8s.io/v1';
   const cluster = await startFakeCluster(join(home, 'mesh'), [
-    { apiVersion, kind: 'HTTPRoute', name: 'httproutes', items: [{ metadata: { name: 'a', namespace: 'shop' } }] },
-    { apiVersion, kind: 'GRPCRoute', name: 'grpcroutes' },
+    { apiVersion, kind: 'UDPRoute', name: 'udproutes', items: [{ metadata: { name: 'a', namespace: 'shop' } }] },
+    { apiVersion, kind: 'BackendTLSPolicy', name: 'backendtlspolicies' },
   ]);
   put('kubeconfig', cluster.kubeconfig);
   const { out, err } = await lint(['--kubeconfig', 'kubeconfig', '--output', 'json']);
   await cluster.close();
   expect(err).toBe('');
   expect(JSON.parse(out).notLookedAt).toEqual([
-    { apiVersion, kind: 'GRPCRoute' },
-    { apiVersion, kind: 'HTTPRoute', count: 1 },
+    { apiVersion, kind: 'BackendTLSPolicy' },
+    { apiVersion, kind: 'UDPRoute', count: 1 },
   ]);
 });
 

@@ -7,7 +7,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { remembered } from '@meshpass/identity/memory/remembered';
 import type { HttpMatch } from '@meshpass/istio';
-import type { Call } from '../../diff/formula/call.ts';
+import type { Call } from '../diff/formula/call.ts';
 import {
   ALWAYS,
   all,
@@ -20,12 +20,12 @@ import {
   type TextField,
   testsOf,
   text as textOf,
-} from '../../diff/formula/condition.ts';
-import { createSpace } from '../../diff/formula/space.ts';
-import { passes, readText, type TextTest } from '../../diff/formula/text-test.ts';
-import type { PortPolicy } from '../../diff/policy-index.ts';
-import { normalizePath } from '../../evaluate/rule/path.ts';
-import { answerOf, readMatch } from '../text-match.ts';
+} from '../diff/formula/condition.ts';
+import { createSpace } from '../diff/formula/space.ts';
+import { passes, readText, type TextTest } from '../diff/formula/text-test.ts';
+import type { PortPolicy } from '../diff/policy-index.ts';
+import { normalizePath } from '../evaluate/rule/path.ts';
+import { answerOf, readMatch } from './text-match.ts';
 
 /** Peer that the enforcing proxy sees. */
 export interface Peer {

@@ -1,6 +1,6 @@
 /**
- * Routes that VirtualServices expose through gateways: per route and destination, with hosts and matches. Source:
- * VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
+ * Routes that VirtualServices expose through Istio's Gateways: per route and destination, with hosts and matches.
+ * Source: VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
  */
 
 import {
@@ -13,49 +13,18 @@ import {
   type KubeObject,
   type L4Match,
   type MeshView,
-  type Path,
-  type Service,
   serverHost,
   type VirtualService,
   type WeightedDestination,
 } from '@meshpass/istio';
-import { items, labels, text, texts } from '@meshpass/istio/members';
-
-/** Gateway of a VirtualService. The object itself is known only if it is among the files. */
-export interface GatewayUse {
-  /** `namespace/name`. */
-  readonly name: string;
-  readonly gateway: Gateway | undefined;
-  /** Servers that serve a host of the VirtualService. */
-  readonly servers: readonly GatewayServer[];
-}
-
-export interface Exposure {
-  /** VirtualService with the route: a delegate, or the root itself. */
-  readonly on: VirtualService;
-  /** VirtualService with the hosts and gateways. */
-  readonly root: VirtualService;
-  /** Path of the route within `on`. */
-  readonly path: Path;
-  /** Path of the destination's host within `on`. */
-  readonly destinationPath: Path;
-  readonly protocol: 'http' | 'tls' | 'tcp';
-  readonly gateways: readonly GatewayUse[];
-  /** Hosts that a caller can use to reach the route. */
-  readonly hosts: readonly string[];
-  /** Alternatives; empty if everything matches. */
-  readonly matches: readonly HttpMatch[];
-  readonly route: HttpRoute | undefined;
-  readonly destination: {
-    readonly host: string;
-    readonly subset: string | undefined;
-    readonly port: number | undefined;
-  };
-  readonly service: Service | undefined;
-}
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
+import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { whyInternalPods } from '../internal.ts';
 
 /** Route of a VirtualService, or of its delegate. */
-interface RouteAt extends Pick<Exposure, 'on' | 'path' | 'protocol' | 'matches' | 'route'> {
+interface RouteAt extends Pick<Exposure, 'path' | 'protocol' | 'matches'> {
+  readonly on: VirtualService;
+  readonly route: HttpRoute | undefined;
   readonly destinations: readonly WeightedDestination[];
 }
 
@@ -64,13 +33,13 @@ export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<
   return new Map(objects.map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]));
 }
 
-/** Lists everything reachable through gateways. */
-export function exposuresOf(mesh: MeshView): readonly Exposure[] {
+/** Lists everything that VirtualServices expose through gateways. */
+export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] {
   const gateways = named(mesh.all('Gateway'));
   const delegates = named(mesh.all('VirtualService'));
   return mesh.all('VirtualService').flatMap((root) => {
     const hosts = texts(root.spec.hosts);
-    const uses = gatewayUses(root, hosts, gateways);
+    const uses = gatewayUses(root, hosts, gateways, mesh);
     if (uses.length === 0 || hosts.length === 0) return [];
     return [...httpRoutes(root, delegates), ...l4Routes(root)].flatMap(({ destinations, ...at }) => {
       const through = uses.filter(
@@ -86,7 +55,8 @@ export function exposuresOf(mesh: MeshView): readonly Exposure[] {
             ...at,
             root,
             hosts,
-            gateways: through,
+            entries: through,
+            sent: rewritten(at.matches, at.route),
             destinationPath: [...at.path, 'route', index, 'destination', 'host'],
             destination: { host: full, subset: destination!.subset, port: destination!.port?.number },
             service: mesh.serviceAt(full),
@@ -105,7 +75,7 @@ function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, Virtual
     protocol: 'http',
     matches,
     route,
-    destinations: items(route.route),
+    destinations: reachesNothing(route) ? [] : items(route.route),
   });
   return items(root.spec.http).flatMap((route, index) => {
     const matches = items(route.match);
@@ -117,6 +87,12 @@ function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, Virtual
       return merged ? [at(delegate!, inner, part, merged)] : [];
     });
   });
+}
+
+/** Whether the gateway answers every call itself. */
+function reachesNothing({ redirect, directResponse, fault }: HttpRoute): boolean {
+  const abort = record(record(fault).abort);
+  return redirect !== undefined || directResponse !== undefined || record(abort.percentage).value === 100;
 }
 
 function l4Routes(root: VirtualService): readonly RouteAt[] {
@@ -137,8 +113,9 @@ export function gatewayUses(
   root: VirtualService,
   hosts: readonly string[],
   gateways: ReadonlyMap<string, Gateway>,
-): readonly GatewayUse[] {
-  const uses: GatewayUse[] = [];
+  mesh: MeshView,
+): readonly EntryPoint[] {
+  const uses: EntryPoint[] = [];
   for (const written of texts(root.spec.gateways)) {
     if (written === 'mesh') continue;
     const name = gatewayName(written, root.metadata.namespace);
@@ -147,9 +124,37 @@ export function gatewayUses(
     const servers = gateway ? items(gateway.spec.servers).filter((server) => serves(server, gateway, root, hosts)) : [];
     // A Gateway without a server for one of the hosts exposes nothing.
     if (gateway && servers.length === 0) continue;
-    uses.push({ name, gateway, servers });
+    uses.push(toEntry(name, gateway, servers, mesh));
   }
   return uses;
+}
+
+function toEntry(
+  name: string,
+  gateway: Gateway | undefined,
+  servers: readonly GatewayServer[],
+  mesh: MeshView,
+): EntryPoint {
+  const selector = gateway && labels(gateway.spec.selector);
+  const namespace = gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/'));
+  return {
+    kind: 'Gateway',
+    name,
+    object: gateway,
+    ports: servers.map(({ port }) => ({ number: port?.number, protocol: port?.protocol })),
+    proxy: { by: 'istio', namespace, selector },
+    own: requiredByTls(servers),
+    internal: selector && whyInternalPods(mesh, selector),
+  };
+}
+
+/** Whether every server requires a client certificate that its own roots verify (`MUTUAL`). */
+function requiredByTls(servers: readonly GatewayServer[]): Identity {
+  const required =
+    servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL');
+  return required
+    ? { state: 'required', reason: 'the gateway requires a client certificate' }
+    : { state: 'none', reason: 'the gateway requires no client certificate' };
 }
 
 /**
@@ -179,7 +184,7 @@ function serves(server: GatewayServer, gateway: Gateway, root: VirtualService, h
   });
 }
 
-function bindsTo(match: HttpMatch, use: GatewayUse, root: VirtualService): boolean {
+function bindsTo(match: HttpMatch, use: EntryPoint, root: VirtualService): boolean {
   const only = texts(match.gateways);
   return only.length === 0 || only.some((one) => gatewayName(one, root.metadata.namespace) === use.name);
 }
@@ -213,4 +218,15 @@ function contradict(outer: HttpMatch['uri'], inner: HttpMatch['uri']): boolean {
     return narrower === undefined || !narrower.startsWith(outer.prefix);
   }
   return outer.exact !== undefined ? inner.exact !== outer.exact : true;
+}
+
+/** Adapts matches to the request that the workload receives after the route's rewrite. */
+function rewritten(matches: readonly HttpMatch[], route: HttpRoute | undefined): readonly HttpMatch[] {
+  const { uri: written, uriRegexRewrite } = route?.rewrite ?? {};
+  if (uriRegexRewrite !== undefined) return matches.map((match) => ({ ...match, uri: {} }));
+  if (written === undefined) return matches;
+  return matches.map((match) => {
+    if (match.uri?.exact !== undefined) return { ...match, uri: { exact: written } };
+    return { ...match, uri: match.uri?.prefix !== undefined ? { prefix: written } : {} };
+  });
 }

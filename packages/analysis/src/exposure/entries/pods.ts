@@ -1,0 +1,122 @@
+/**
+ * Pods that accept calls without a Service: at ports of their node, in its network, or at listeners of a Sidecar that
+ * terminate TLS themselves. Source: the Pod API reference, and the reference of Istio's Sidecar.
+ */
+
+import { isTcp, type MeshView, type Path, type PodWorkload, type Sidecar, selects } from '@meshpass/istio';
+import { items, labels } from '@meshpass/istio/members';
+import type { EntryKind, EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { isGatewayPod } from './gateway-service.ts';
+import { NO_PROXY } from './services.ts';
+
+/** Namespaces of node agents, which need the network of their node. */
+const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'calico-system']);
+
+interface PodPort {
+  readonly kind: EntryKind;
+  readonly path: Path;
+  /** Port of the Pod. */
+  readonly port: number;
+  /** Port of the node. */
+  readonly at: number;
+}
+
+/** Lists the ports of Pods that nodes publish, and the listeners of Sidecars that terminate TLS. */
+export function exposuresOfPods(mesh: MeshView): readonly Exposure[] {
+  const pods = mesh.workloads.filter((pod) => !isGatewayPod(pod) && !isSystem(mesh, pod));
+  return [
+    ...pods.flatMap((workload) => portsOf(workload).map((port) => exposureOf(workload, port))),
+    ...mesh.all('Sidecar').flatMap((sidecar) => ofSidecar(mesh, sidecar)),
+  ];
+}
+
+function isSystem({ config }: MeshView, { namespace }: PodWorkload): boolean {
+  return SYSTEM.has(namespace) || namespace === config.rootNamespace;
+}
+
+function portsOf({ pod, podPath }: PodWorkload): readonly PodPort[] {
+  return items(pod.containers).flatMap(({ ports }, index) =>
+    items(ports).flatMap((port, nth): readonly PodPort[] => {
+      const { containerPort, hostPort } = port;
+      if (typeof containerPort !== 'number' || !isTcp(port)) return [];
+      if (pod.hostNetwork === true) {
+        return [{ kind: 'hostNetwork', path: [...podPath, 'hostNetwork'], port: containerPort, at: containerPort }];
+      }
+      const path = [...podPath, 'containers', index, 'ports', nth, 'hostPort'];
+      return typeof hostPort === 'number' ? [{ kind: 'hostPort', path, port: containerPort, at: hostPort }] : [];
+    }),
+  );
+}
+
+function exposureOf(workload: PodWorkload, { kind, path, port, at }: PodPort): Exposure {
+  const { object, namespace, name } = workload;
+  return {
+    ...CONNECTION,
+    on: object,
+    root: object,
+    path,
+    destinationPath: path,
+    entries: [
+      {
+        kind,
+        name: `${namespace}/${name}`,
+        object,
+        ports: [{ number: at, protocol: undefined }],
+        proxy: { by: 'none' },
+        own: NO_PROXY,
+        internal: undefined,
+      },
+    ],
+    destination: { host: `${name}.${namespace}`, subset: undefined, port },
+    pod: { workload, port },
+  };
+}
+
+/** Any connection. */
+const CONNECTION = {
+  protocol: 'tcp',
+  hosts: ['*'],
+  matches: [],
+  sent: [],
+  route: undefined,
+  service: undefined,
+} as const;
+
+/** A listener with its own TLS accepts clients without a certificate of the mesh. */
+function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
+  const { namespace, name } = sidecar.metadata;
+  const workload = mesh
+    .podsIn(namespace)
+    .find((pod) => !isGatewayPod(pod) && selects(labels(sidecar.spec.workloadSelector?.labels), pod.labels));
+  return items(sidecar.spec.ingress).flatMap(({ port, tls }, index): readonly Exposure[] => {
+    if (tls === undefined || tls === null || !workload) return [];
+    const path: Path = ['spec', 'ingress', index, 'tls'];
+    const entry: EntryPoint = {
+      kind: 'Sidecar',
+      name: `${namespace}/${name}`,
+      object: sidecar,
+      ports: [{ number: port?.number, protocol: port?.protocol }],
+      proxy: { by: 'none' },
+      own: requiredByTls(tls as { readonly mode?: string }),
+      internal: 'only the network of the Pods reaches this listener',
+    };
+    return [
+      {
+        ...CONNECTION,
+        on: sidecar,
+        root: workload.object,
+        path,
+        destinationPath: path,
+        entries: [entry],
+        destination: { host: `${workload.name}.${namespace}`, subset: undefined, port: port?.number },
+        pod: { workload, port: port?.number },
+      },
+    ];
+  });
+}
+
+function requiredByTls({ mode }: { readonly mode?: string }): Identity {
+  return mode === 'MUTUAL' || mode === 'ISTIO_MUTUAL'
+    ? { state: 'required', reason: 'the listener requires a client certificate' }
+    : { state: 'none', reason: 'the listener requires no client certificate' };
+}
