@@ -10,7 +10,9 @@ export function describeEntry({ kind, name, object, ports, proxy }: EntryPoint):
   const of = shown === undefined ? nameOf(kind) : `${shown} of ${object?.kind ?? 'Service'}`;
   if (!object) return `${of} ${name} (not among these files)`;
   if (kind === 'Ingress') return `Ingress ${name} (${proxy.by === 'controller' ? proxy.name : "Istio's class"})`;
-  const each = ports.map(({ number, protocol }) => `${number ?? '?'} ${protocol ?? ''}`.trim());
+  // The API server chooses a node port that no file states.
+  const stated = ports.filter(({ number, protocol }) => number !== undefined || protocol !== undefined);
+  const each = stated.map(({ number, protocol }) => `${number ?? '?'} ${protocol ?? ''}`.trim());
   return each.length === 0 ? `${of} ${name}` : `${of} ${name} (port ${listed([...new Set(each)])})`;
 }
 
@@ -34,7 +36,13 @@ export function describeCalls({ hosts, matches, protocol, entries }: Exposure): 
   if (entries.every(({ proxy }) => proxy.by === 'none')) return protocol === 'http' ? 'every call' : 'every connection';
   if (protocol !== 'http') return `every connection to ${host}`;
   if (matches.length === 0) return `every call to ${host}`;
-  return `${listed([...new Set(matches.map(describeMatch))], 2)} of ${host}`;
+  return `${listed([...new Set(matches.filter(isOwn).map(describeMatch))], 2)} of ${host}`;
+}
+
+/** Whether a match is more than the first part of a prefix of whole segments: `/a` beside `/a/`. */
+function isOwn({ uri, method }: HttpMatch, _: number, all: readonly HttpMatch[]): boolean {
+  const inner = `${uri?.exact}/`;
+  return !all.some((one) => one.uri?.prefix === inner && one.method?.exact === method?.exact);
 }
 
 /** Formats `orders.shop.svc.cluster.local:8080, subset test`. */

@@ -44,7 +44,12 @@ export type EntryProxy =
       readonly withoutPolicies?: true;
     }
   /** Controller outside the mesh, which calls workloads without a mesh identity. */
-  | { readonly by: 'controller'; readonly name: string }
+  | {
+      readonly by: 'controller';
+      readonly name: string;
+      /** Whether only the name of its class suggests that it is not Istio's. */
+      readonly assumed?: true;
+    }
   /** No proxy: connections lead to the workload directly. */
   | { readonly by: 'none' };
 

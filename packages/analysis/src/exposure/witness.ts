@@ -60,7 +60,7 @@ function connectionTo({ hosts }: Exposure, entry: EntryPoint): WitnessRequest {
 }
 
 function exampleHost(host = '*'): string {
-  return host === '*' ? 'HOST' : host.replace(/^\*/, 'www');
+  return host === '*' ? 'HOST' : host.replace(/^\*/, 'x');
 }
 
 function originOf(host: string, { ports }: EntryPoint): string {

@@ -29,6 +29,10 @@ const INSIDE = new Set(['istio-waypoint', 'istio-remote', 'istio-east-west']);
 
 const ISTIO_CONTROLLER = 'istio.io/gateway-controller';
 
+/** Classes that the installations of other controllers define. */
+const FOREIGN =
+  /^(?:nginx|eg|envoy-?gateway|cilium|traefik|kong|contour|haproxy|gke-|azure-alb|amazon-vpc-lattice|alb|apisix)/;
+
 /** Kinds that a listener accepts if it does not list any. */
 const KINDS_OF: Readonly<Record<string, readonly string[]>> = {
   HTTP: ['HTTPRoute', 'GRPCRoute'],
@@ -181,7 +185,8 @@ export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): 
   const name = String(spec.gatewayClassName);
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
   if (known === undefined ? !/^istio(?:-|$)/.test(name) : known !== ISTIO_CONTROLLER) {
-    return { by: 'controller', name: `class ${name}` };
+    const assumed = known === undefined && !FOREIGN.test(name);
+    return { by: 'controller', name: `class ${name}`, ...(assumed && { assumed }) };
   }
   const { namespace } = metadata;
   const address = items(spec.addresses).find(({ type }) => type === undefined || type === 'Hostname')?.value;

@@ -121,10 +121,12 @@ function isGranted(mesh: MeshView, route: Route, namespace: string, name: string
     );
 }
 
+/** Translates the matches of a rule; none if one of them matches every call. */
 function matchesOf(route: Route, rule: Rule): readonly HttpMatch[] {
-  if (route.kind === 'HTTPRoute') return items(rule.matches).flatMap(httpMatches);
   if (route.kind === 'GRPCRoute') return items(rule.matches as readonly GrpcRouteMatch[]).map(grpcMatch);
-  return [];
+  if (route.kind !== 'HTTPRoute') return [];
+  const matches = items(rule.matches).flatMap(httpMatches);
+  return matches.some((match) => Object.keys(match).length === 0) ? [] : matches;
 }
 
 function httpMatches({ path, method, headers, queryParams }: HttpRouteMatch): readonly HttpMatch[] {
@@ -136,7 +138,8 @@ function httpMatches({ path, method, headers, queryParams }: HttpRouteMatch): re
   const { type = 'PathPrefix', value = '/' } = path ?? {};
   if (type === 'Exact') return [{ ...rest, uri: { exact: value } }];
   if (type === 'RegularExpression') return [{ ...rest, uri: { regex: value } }];
-  return segmentPrefix(value).map((uri) => ({ ...rest, uri }));
+  const prefixes = segmentPrefix(value);
+  return prefixes.length === 0 ? [rest] : prefixes.map((uri) => ({ ...rest, uri }));
 }
 
 /** Calls of gRPC are POST requests to `/SERVICE/METHOD`. */
@@ -176,8 +179,8 @@ function rewritten(matches: readonly HttpMatch[], filters: readonly RouteFilter[
   }
   // The prefix as written is replaced, and whole segments follow.
   const prefix = (replacePrefixMatch ?? '').replace(/\/$/, '');
-  return matches.map((match) => {
+  return (matches.length > 0 ? matches : [{}]).map((match: HttpMatch) => {
     if (match.uri?.exact !== undefined) return { ...match, uri: { exact: prefix || '/' } };
-    return { ...match, uri: match.uri?.prefix === undefined ? {} : { prefix: `${prefix}/` } };
+    return { ...match, uri: match.uri?.regex === undefined ? { prefix: `${prefix}/` } : {} };
   });
 }

@@ -93,7 +93,8 @@ const headerOnlyGuard: Rule = {
     const open = new Set(context.exposures.filter(takesAnyInput).map(({ destination }) => destination.host));
     yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
       const { matches, on } = exposure;
-      if (matches.length === 0 || matches.some(hasClaim) || open.has(exposure.destination.host)) return undefined;
+      if (takesAnyInput(exposure) || matches.some(hasClaim) || open.has(exposure.destination.host)) return undefined;
+      if (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)) return undefined;
       const through = openPassages(context, exposure);
       if (through.length === 0) return undefined;
       return {
@@ -105,6 +106,14 @@ const headerOnlyGuard: Rule = {
     });
   },
 };
+
+/** Whether the same route leads other calls to a Service that this one is a variant of: `orders` for `orders-canary`. */
+function isCanary({ on, destination }: Exposure, all: readonly Exposure[]): boolean {
+  const name = (host: string) => host.split('.', 1)[0] ?? '';
+  return all.some(
+    (one) => one.on === on && takesAnyInput(one) && name(destination.host).startsWith(`${name(one.destination.host)}-`),
+  );
+}
 
 /** True if a call needs no header, cookie or query parameter. */
 function takesAnyInput({ matches }: Exposure): boolean {

@@ -26,7 +26,8 @@ export function* oncePerPlace(
 
 /** Names the entry points of passages. */
 export function throughOf(passages: readonly Passage[]): string {
-  return passages.map(({ entry }) => describeEntry(entry)).join(' and ');
+  // Files may define a Gateway more than once.
+  return [...new Set(passages.map(({ entry }) => describeEntry(entry)))].join(' and ');
 }
 
 /** An error must be right: what is not known, or open only to a private network, is a warning. */
