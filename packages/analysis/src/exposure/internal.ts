@@ -3,7 +3,7 @@
  * (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud), and the Service API reference.
  */
 
-import { remembered } from '@meshpass/identity/memory/remembered';
+import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import { type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { labels, texts } from '@meshpass/istio/members';
 
@@ -38,6 +38,13 @@ export function whyInternalService({ metadata, spec }: Service): string | undefi
 
 /** Explains why every known load balancer of Pods is internal. */
 export function whyInternalPods(mesh: MeshView, selector: Labels, namespace?: string): string | undefined {
+  return onceIn(mesh)(JSON.stringify([selector, namespace]), () => whyInternal(mesh, selector, namespace));
+}
+
+/** Cached results, because a gateway has many routes. */
+const onceIn = remembered((_mesh: MeshView) => memory());
+
+function whyInternal(mesh: MeshView, selector: Labels, namespace: string | undefined): string | undefined {
   if (Object.keys(selector).length === 0) return undefined;
   const balanced = loadBalancers(mesh).filter(
     ({ spec, metadata }) =>

@@ -45,6 +45,7 @@ const entryAroundMesh: Rule = {
   fix: 'Publish it through a gateway of the mesh, with the type ClusterIP; or set PeerAuthentication STRICT for the port, and give its Pods a sidecar.',
   *check(context) {
     yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
+      if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
       const around = openPassages(context, exposure).filter(leadsAround);
       // MP101 and MP701 report these with what they expose.
       if (around.length === 0 || adminToolOf(context, exposure) || whyTestRoute(context, exposure)) return undefined;
