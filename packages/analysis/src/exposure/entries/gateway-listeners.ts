@@ -61,9 +61,11 @@ interface Attachment {
   readonly hosts: readonly string[];
 }
 
-/** Whether a Gateway accepts calls from outside the mesh. */
-export function isEntry(gateway: KubernetesGateway): boolean {
-  return !INSIDE.has(String(gateway.spec.gatewayClassName));
+/** Whether a Gateway accepts calls from outside the mesh. HBONE is the protocol inside it. */
+export function isEntry({ metadata, spec }: KubernetesGateway): boolean {
+  const inside =
+    INSIDE.has(String(spec.gatewayClassName)) || labels(metadata.labels)['istio.io/waypoint-for'] !== undefined;
+  return !inside && !items(spec.listeners).some(({ protocol }) => protocol === 'HBONE');
 }
 
 /** Lists the listeners of a Gateway, including those of ListenerSets. */
@@ -81,6 +83,7 @@ export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonl
 /** Lists the Gateways that a route attaches to, apart from those inside the mesh. */
 export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachment[] {
   const parents = items(route.spec.parentRefs).filter(isGateway);
+  const isElsewhere = (parent: ParentRef) => !isKnown(mesh, parent, route) && !/waypoint/.test(parent.name ?? '');
   const known = mesh.all('KubernetesGateway').flatMap((gateway): readonly Attachment[] => {
     if (!isEntry(gateway)) return [];
     const met = listenersOf(mesh, gateway).filter(
@@ -89,9 +92,7 @@ export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachm
     const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
     return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
   });
-  const missing = parents
-    .filter((parent) => !isKnown(mesh, parent, route))
-    .map((parent) => unknownEntry(parent, route));
+  const missing = parents.filter(isElsewhere).map((parent) => unknownEntry(parent, route));
   const hosts = texts(route.spec.hostnames);
   return [...known, ...missing.map((entry) => ({ entry, hosts: hosts.length > 0 ? hosts : ['*'] }))];
 }
@@ -182,7 +183,7 @@ function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonly Liste
  * Service.
  */
 export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): EntryProxy {
-  const name = String(spec.gatewayClassName);
+  const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
   if (known === undefined ? !/^istio(?:-|$)/.test(name) : known !== ISTIO_CONTROLLER) {
     const assumed = known === undefined && !FOREIGN.test(name);

@@ -16,7 +16,7 @@ const openTestRoute: Rule = {
   name: 'open-test-route',
   severity: 'error',
   title: 'A test route is reachable from outside without an identity',
-  fix: 'Remove `gateways` (or the parentRef, the Ingress, the type of the Service) so that it is reachable inside the mesh only, and reach it with an identity (a grant in the access file); or require one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
+  fix: 'Make it reachable inside the mesh only (remove `gateways`, the parentRef, the Ingress or the type of the Service), and reach it with an identity (a grant in the access file); or require one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
   *check(context) {
     yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
       // Another rule reports these ways, even if they lead to a test.

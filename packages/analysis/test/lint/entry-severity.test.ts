@@ -1,0 +1,38 @@
+/** Severities of findings about entry points: an error must be right. */
+import { expect, test } from 'vitest';
+import { lintFiles } from '../../src/lint/lint.ts';
+import { CASES, lintCase, TODAY } from './corpus.ts';
+
+test.each([
+  ['MP101-bad-httproute', 'error'],
+  ['MP101-bad-httproute-gateway-elsewhere', 'warning'],
+  ['MP101-bad-gateway-of-another-controller', 'warning'],
+  ['MP101-bad-ingress', 'error'],
+  ['MP101-bad-load-balancer', 'warning'],
+  ['MP101-bad-load-balancer-permissive', 'error'],
+  ['MP101-bad-internal-load-balancer', 'warning'],
+  ['MP101-bad-node-port', 'error'],
+  ['MP101-bad-sidecar-listener', 'warning'],
+  ['MP701-bad-grafana-httproute', 'error'],
+  ['MP702-bad-pod-without-proxy', 'warning'],
+  ['MP702-bad-node-agent', 'note'],
+  ['MP703-bad-virtual-host', 'warning'],
+  ['MP703-bad-listener', 'error'],
+])('%s is reported as %s', (name, severity) => {
+  const one = CASES.find((each) => each.name === `${name}.yaml`)!;
+  const { findings } = lintCase(one);
+  expect(findings.find(({ code }) => code === one.code)!.severity).toBe(severity);
+});
+
+test('a live cluster shows that nothing requires mutual TLS', () => {
+  const { text } = CASES.find(({ name }) => name === 'MP101-bad-load-balancer.yaml')!;
+  const { findings } = lintFiles([{ name: 'a.yaml', text }], { now: TODAY, complete: true });
+  expect(findings.filter(({ code }) => code === 'MP101').map(({ severity }) => severity)).toEqual(['error']);
+});
+
+test('a Service with several ports has one finding', () => {
+  const { text } = CASES.find(({ name }) => name === 'MP702-bad-pod-without-proxy.yaml')!;
+  const more = text.replace('ports: [', 'ports: [{port: 81, name: http-more, targetPort: 8081}, ');
+  const { findings } = lintFiles([{ name: 'a.yaml', text: more }], { now: TODAY });
+  expect(findings.map(({ code }) => code)).toEqual(['MP702']);
+});
