@@ -43,10 +43,12 @@ export type EntryProxy =
       /** Whether calls pass no policy filter, as at a listener that an EnvoyFilter adds. */
       readonly withoutPolicies?: true;
     }
-  /** Controller outside the mesh, which calls workloads without a mesh identity. */
+  /** Another controller, which calls workloads without an identity of the mesh unless its Pods have a proxy. */
   | {
       readonly by: 'controller';
       readonly name: string;
+      /** Its Pods, if they have a proxy of the mesh: they call workloads with an identity, on behalf of anyone. */
+      readonly meshed?: readonly PodWorkload[];
       /** Whether only the name of its class suggests that it is not Istio's. */
       readonly assumed?: true;
     }

@@ -82,7 +82,8 @@ function identityAtEntry(mesh: MeshView, exposure: Exposure, entry: EntryPoint):
   // Each stand-in has the policies of one namespace that the gateway's Pods may be in.
   const all = podsOf(mesh, proxy).length > 0 ? proxies.every(refused) : proxies.some(refused);
   if (proxies.length > 0 && all) return { state: 'required', reason: 'policies at the gateway refuse other calls' };
-  const check = proxies.flat().map((one) => addedCheck(mesh, 'GATEWAY', one.proxy.namespace, one.proxy.labels))[0];
+  const [one] = proxies.flat();
+  const check = one && addedCheck(mesh, 'GATEWAY', one.proxy.namespace, one.proxy.labels);
   return check === undefined ? own : { state: 'assumed', reason: check };
 }
 
@@ -266,14 +267,12 @@ function isRefused(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): boo
   return memoryOf(mesh)(key, () => findAllowedCall(portPolicy, calls) === 'refused');
 }
 
-/** Lists the principals that an entry point uses to call workloads. A proxy outside the mesh has none. */
+/** Lists the principals that an entry point uses to call workloads. Without a proxy of the mesh it has none. */
 function peersOf(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
-  if (proxy.by !== 'istio') return [];
+  const pods = proxy.by === 'istio' ? podsOf(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
   const { trustDomain } = enforcedIn(mesh);
-  const peers = podsOf(mesh, proxy).map(
-    ({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }),
-  );
-  if (peers.length > 0) return distinct(peers, (one) => JSON.stringify(one));
+  const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
+  if (peers.length > 0 || proxy.by !== 'istio') return distinct(peers, (one) => JSON.stringify(one));
   const namespace = proxy.namespace ?? mesh.config.rootNamespace;
   return [{ trustDomain, namespace, serviceAccount: proxy.account }];
 }

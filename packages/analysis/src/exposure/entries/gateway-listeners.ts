@@ -21,6 +21,7 @@ import {
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
 import { whyInternalAnnotation, whyInternalPods } from '../internal.ts';
+import { meshedPods } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
 
@@ -186,8 +187,14 @@ export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): 
   const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
   if (known === undefined ? !/^istio(?:-|$)/.test(name) : known !== ISTIO_CONTROLLER) {
+    const meshed = meshedPods(mesh, name);
     const assumed = known === undefined && !FOREIGN.test(name);
-    return { by: 'controller', name: `class ${name}`, ...(assumed && { assumed }) };
+    return {
+      by: 'controller',
+      name: `class ${name}`,
+      ...(assumed && { assumed }),
+      ...(meshed.length > 0 && { meshed }),
+    };
   }
   const { namespace } = metadata;
   const address = items(spec.addresses).find(({ type }) => type === undefined || type === 'Hostname')?.value;

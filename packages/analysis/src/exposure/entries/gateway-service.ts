@@ -1,5 +1,12 @@
 import { remembered } from '@meshpass/identity/memory/remembered';
-import type { Labels, MeshView, Service } from '@meshpass/istio';
+import {
+  type Labels,
+  type MeshView,
+  namespaceInjection,
+  type PodWorkload,
+  type Service,
+  whyNoSidecar,
+} from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 
 /** Names (`app.kubernetes.io/name`, `app`) of proxies and controllers whose routes are separate objects. */
@@ -47,6 +54,21 @@ export function isGatewayPod(pod: {
     /\bgateway\b/.test(pod.annotations['inject.istio.io/templates'] ?? '')
   );
 }
+
+/** Lists the Pods of a controller that have a proxy of the mesh, by the name of the class that it serves. */
+export function meshedPods(mesh: MeshView, className: string): readonly PodWorkload[] {
+  return controllersIn(mesh).filter(({ labels: given }) =>
+    [given['app.kubernetes.io/name'], given.app].some((name) => name?.split('-').includes(className)),
+  );
+}
+
+const controllersIn = remembered((mesh: MeshView) =>
+  mesh.pods.filter((pod) => {
+    if (pod.kind !== 'sidecar' || !isController(pod.labels)) return false;
+    const injection = namespaceInjection(pod.namespace, mesh.namespaceLabels(pod.namespace));
+    return injection !== 'unknown' && whyNoSidecar(pod, injection) === undefined;
+  }),
+);
 
 function isController(given: Labels): boolean {
   const names = [given['app.kubernetes.io/name'], given.app, given['app.kubernetes.io/instance']];

@@ -17,7 +17,7 @@ import {
 import { items, labels } from '@meshpass/istio/members';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
 import { isNarrow, whyInternalPods } from '../internal.ts';
-import { isGatewayService } from './gateway-service.ts';
+import { isGatewayService, meshedPods } from './gateway-service.ts';
 import { segmentPrefix } from './path-prefix.ts';
 
 const ISTIO_CONTROLLER = 'istio.io/ingress-controller';
@@ -115,7 +115,9 @@ function proxyOf(mesh: MeshView, { metadata, spec }: Ingress): EntryProxy {
   if (controller === undefined ? name === 'istio' : controller === ISTIO_CONTROLLER) {
     return { by: 'istio', namespace: undefined, selector: ISTIO_SELECTOR };
   }
-  return { by: 'controller', name: name === undefined ? 'the default class' : `class ${name}` };
+  if (name === undefined) return { by: 'controller', name: 'the default class' };
+  const meshed = meshedPods(mesh, name);
+  return { by: 'controller', name: `class ${name}`, ...(meshed.length > 0 && { meshed }) };
 }
 
 const DEFAULT_CLASS = 'ingressclass.kubernetes.io/is-default-class';

@@ -63,7 +63,7 @@ const entryAroundMesh: Rule = {
 function leadsAround({ entry, atWorkload }: Passage): boolean {
   const { by } = entry.proxy;
   // If only a file outside decides, a controller may be in the mesh.
-  return by === 'none' || (by === 'controller' && !entry.proxy.assumed && !atWorkload.byDefault);
+  return by === 'none' || (by === 'controller' && !entry.proxy.assumed && !entry.proxy.meshed && !atWorkload.byDefault);
 }
 
 /** Node agents need the network of their node, and Istio's default is not a decision of these files. */
