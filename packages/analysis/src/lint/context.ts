@@ -3,6 +3,7 @@
 import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
 import { type Exposure, exposuresOf } from './exposure/exposure.ts';
+import { type TestWords, testWords } from './exposure/test-words.ts';
 import { type Granted, grantedHosts } from './granted.ts';
 import type { LintOptions } from './model.ts';
 
@@ -17,6 +18,8 @@ export interface LintContext {
   readonly base: LintContext | undefined;
   /** Hosts of granted Services, with ports and grants. */
   readonly granted: Granted;
+  /** Words and labels that show a test route. */
+  readonly testWords: TestWords;
 }
 
 /**
@@ -42,6 +45,7 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
     },
     base: options.base && lintContext(options.base, baseOptions({ ...options, ...settings })),
     granted: grantedHosts(options.access, mesh),
+    testWords: testWords(),
   };
 }
 

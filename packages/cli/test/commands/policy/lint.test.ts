@@ -116,7 +116,7 @@ describe('input', () => {
   test('a directory: every manifest below, together; other files are left out and reported', async () => {
     put('base/gateway.yaml', gateway('shop/shop.example.com'));
     put('shop/route.json', JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } }));
-    put('shop/test/route.yml', route('/debug/'));
+    put('shop/test/route.yml', route('/testing/'));
     put('notes/readme.yaml', 'hello: world\n');
     put('kustomization.yaml', 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n');
     put('chart/Chart.yaml', 'apiVersion: v2\nname: shop\n');
