@@ -8,6 +8,7 @@ import { type KubeObject, serviceName } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import type { Exposure } from './exposure.ts';
+import { forwardsNothing } from './refused-route.ts';
 import type { NamedPart, TestWords } from './test-words.ts';
 
 /** Explicitly marks a route, Service or Namespace as a test route, or with `"false"` as none. */
@@ -28,7 +29,8 @@ interface Labelled {
 
 /** Explains why a route counts as a test route. Returns undefined if it does not. */
 export function whyTestRoute(context: LintContext, exposure: Exposure): string | undefined {
-  const { root, on, destination, service } = exposure;
+  const { root, on, destination, service, route } = exposure;
+  if (route && forwardsNothing(route)) return undefined;
   const known = serviceName(destination.host, context.mesh.config.clusterDomain);
   const namespace = known?.namespace ?? on.metadata.namespace;
   const ofNamespace: Labelled = {
