@@ -1,7 +1,5 @@
 /** Rules about connections without a certificate, whose callers have no identity. */
 import {
-  type AuthorizationRule,
-  type AuthorizationSource,
   actionOf,
   type DestinationRule,
   fullHost,
@@ -18,12 +16,10 @@ import {
   serviceName,
   targetPortOf,
 } from '@meshpass/istio';
-import { items, labels, record, texts } from '@meshpass/istio/members';
+import { items, labels, record } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { conditionsOf, type PolicyPart, rulesOf, sourcesOf } from '../places.ts';
+import { firstPeer, rulesOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
-
-const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
 
 /** A caller denied by certificate can connect without one. */
 const denyWithoutMtls: Rule = {
@@ -46,19 +42,6 @@ const denyWithoutMtls: Rule = {
     }
   },
 };
-
-/** Finds the first part of a rule that identifies callers by their certificate. */
-function firstPeer(rule: PolicyPart<AuthorizationRule>): Pick<Report, 'path' | 'part'> | undefined {
-  const listed = sourcesOf(rule).flatMap(({ value, path }) =>
-    PEER.filter((list) => texts(value[list]).length > 0).map((list) => [...path, list]),
-  )[0];
-  if (listed) return { path: listed, part: 'key' };
-  const condition = conditionsOf(rule).find(
-    ({ value }) =>
-      /^source\.(?:principal|namespace|serviceAccount)$/.test(String(value.key)) && texts(value.values).length > 0,
-  );
-  return condition && { path: condition.path };
-}
 
 /** A workload also accepts plain text, whose callers have no principal for rules to match. */
 const permissiveMtls: Rule = {
