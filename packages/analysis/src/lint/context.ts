@@ -45,7 +45,7 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
     },
     base: options.base && lintContext(options.base, baseOptions({ ...options, ...settings })),
     granted: grantedHosts(options.access, mesh),
-    testWords: testWords(),
+    testWords: testWords(options.settings?.testWords, options.settings?.testLabels),
   };
 }
 

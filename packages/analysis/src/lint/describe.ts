@@ -3,6 +3,7 @@
 import type { HttpMatch, KubeObject, StringMatch } from '@meshpass/istio';
 import { items, listed } from '@meshpass/istio/members';
 import type { Exposure, GatewayUse } from './exposure/exposure.ts';
+import type { SuppressedFinding } from './model.ts';
 
 /** Formats `Gateway istio-ingress/public (port 443 HTTPS)`. */
 export function describeGateway({ name, gateway, servers }: GatewayUse): string {
@@ -43,6 +44,12 @@ export function describeCallerInput(match: HttpMatch): string {
 export function describeObject({ kind, metadata }: KubeObject): string {
   const shown = kind === 'KubernetesGateway' ? 'Gateway' : kind;
   return metadata.namespace === '' ? `${shown} ${metadata.name}` : `${shown} ${metadata.namespace}/${metadata.name}`;
+}
+
+/** Formats the reason why a finding was accepted, with its end or owner: `the public demo (team shop)`. */
+export function describeAcceptance({ suppressedBy: { reason, until, owner } }: SuppressedFinding): string {
+  const more = until === undefined ? owner : `until ${until}`;
+  return more === undefined ? reason : `${reason} (${more})`;
 }
 
 function describeMatch({ method, uri }: HttpMatch): string {

@@ -23,6 +23,8 @@ import {
 } from './model.ts';
 import type { Report } from './rule.ts';
 import { RULES } from './rules.ts';
+import { applyBaseline } from './settings/baseline.ts';
+import { applySettings, type Sorted } from './settings/settings.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { type UnreadKind, unreadKinds } from './unread-kinds.ts';
 
@@ -139,13 +141,16 @@ export function lint(
   }
   // A rule that knows the effect of the wrong field describes it better.
   for (const finding of before) if (!taken.has(placeKey(finding.place))) found.push({ finding, on: undefined });
-  return { ...suppress(found, [...comments, ...suppressionsOn(resources, options.now)]), objects: resources.length };
+  const suppressed = suppress(found, [...comments, ...suppressionsOn(resources, options.now)]);
+  const sorted = options.settings ? applySettings(suppressed, options.settings) : suppressed;
+  const { gone, ...known } = { gone: [], ...(options.baseline ? applyBaseline(sorted, options.baseline) : sorted) };
+  return { ...known, suppressed: known.suppressed.toSorted(byPlace), gone, objects: resources.length };
 }
 
 function suppress(
   found: readonly { readonly finding: Finding; readonly on: KubeObject | undefined }[],
   suppressions: readonly Suppression[],
-): Omit<LintResult, 'objects'> {
+): Sorted {
   const findings: Finding[] = [];
   const suppressed: SuppressedFinding[] = [];
   const used = new Set<Suppression>();
@@ -164,7 +169,7 @@ function suppress(
     else if (strange.length > 0) say('MP003', `unknown rule ${strange.join(', ')}.`);
     else if (!used.has(one)) say('MP004', `no finding of ${one.codes.join(', ')} exists here.`);
   }
-  return { findings: findings.sort(byPlace), suppressed: suppressed.sort(byPlace) };
+  return { findings: findings.sort(byPlace), suppressed };
 }
 
 function toFinding(rule: RuleText, report: Report): Finding {

@@ -10,7 +10,7 @@ import {
   type Path,
   type RequestAuthentication,
 } from '@meshpass/istio';
-import { items, labels, texts } from '@meshpass/istio/members';
+import { items, labels, text, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { conditionsOf, operationsOf, type PolicyPart, rulesOf, sourcesOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
@@ -101,8 +101,9 @@ function clausesOf(rule: PolicyPart<AuthorizationRule>): readonly (readonly Elem
     operationsOf(rule).map(elementOf),
     sourcesOf(rule).map(elementOf),
     ...conditionsOf(rule).map(({ value, path }): readonly Element[] => {
-      const isEvaluated = L4_CONDITIONS.has(String(value.key));
-      return [{ isEvaluated, dropped: isEvaluated ? [] : [{ name: String(value.key), path: [...path, 'key'] }] }];
+      const key = text(value.key);
+      const isEvaluated = key === undefined || L4_CONDITIONS.has(key);
+      return [{ isEvaluated, dropped: isEvaluated ? [] : [{ name: key, path: [...path, 'key'] }] }];
     }),
   ];
   return clauses.filter((elements) => elements.length > 0);

@@ -7,6 +7,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { VERSION } from '@meshpass/identity/version';
 import type { Place } from '@meshpass/istio';
 import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
+import { describeAcceptance } from '../describe.ts';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
 import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
 import { describeUnread, type UnreadKind } from '../unread-kinds.ts';
@@ -106,7 +107,10 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
     partialFingerprints: { 'meshpass/v1': fingerprint(finding, seen) },
     ...('suppressedBy' in finding && {
       suppressions: [
-        { kind: 'inSource', justification: `${finding.suppressedBy.reason} (until ${finding.suppressedBy.until})` },
+        {
+          kind: finding.suppressedBy.until === undefined ? 'external' : 'inSource',
+          justification: describeAcceptance(finding),
+        },
       ],
     }),
   };

@@ -101,6 +101,39 @@ describe('exit codes', () => {
   });
 });
 
+describe('settings', () => {
+  test('are read from the working directory, or from --rules', async () => {
+    put('a.yaml', gateway('"*"'));
+    put('meshpass-lint.yaml', 'severities: {MP201: error}\n');
+    put('ci/lint.yaml', 'severities: {MP201: off}\n');
+    expect((await lint(['a.yaml', '--fail-on', 'error'])).code).toBe(1);
+    expect((await lint(['a.yaml', '--rules', 'ci/lint.yaml'])).code).toBe(0);
+  });
+
+  test('with an unknown key are an error with its line', async () => {
+    put('meshpass-lint.yaml', 'severities: {}\nentry_point: []\n');
+    put('a.yaml', gateway('"*"'));
+    const { code, err } = await lint(['a.yaml']);
+    expect([code, err]).toEqual([2, expect.stringContaining('meshpass-lint.yaml:2:1 unknown key "entry_point"')]);
+  });
+});
+
+test('a baseline is written, hides its findings, and says which are gone', async () => {
+  put('a.yaml', gateway('"*"'));
+  const wrote = await lint(['a.yaml', '--baseline', 'known.json', '--write-baseline']);
+  expect([wrote.code, wrote.out]).toEqual([0, '']);
+  expect(await lint(['a.yaml', '--baseline', 'known.json'])).toMatchObject({
+    code: 0,
+    out: '1 object: 0 errors, 0 warnings, 0 notes, 1 suppressed\n',
+  });
+  put('a.yaml', gateway('shop/shop.example.com'));
+  expect((await lint(['a.yaml', '--baseline', 'known.json'])).out).toMatch(
+    /^gone: MP201 Gateway istio-ingress\/public/,
+  );
+  expect((await lint(['a.yaml', '--write-baseline'])).err).toContain('Pass --baseline with --write-baseline');
+  expect((await lint(['a.yaml', '--baseline', 'nowhere.json'])).err).toContain('--baseline: cannot read nowhere.json');
+});
+
 describe('input', () => {
   test('standard input, as Helm writes it: findings name the template', async () => {
     const { code, out } = await lint(
