@@ -2,6 +2,7 @@
 
 import {
   decodeText,
+  describeUnplaced,
   identityOf,
   type KubeObject,
   loadManifests,
@@ -39,6 +40,8 @@ export interface LintedFiles extends LintResult {
   readonly problems: readonly ManifestProblem[];
   /** Kinds of objects that no rule reads, with their counts. */
   readonly notLookedAt: readonly UnreadKind[];
+  /** Warning about objects without a namespace; undefined if all have one. */
+  readonly unplaced: string | undefined;
   /** Files and directories that may contain objects and were not read. */
   readonly leftOut: readonly LeftOut[];
 }
@@ -97,7 +100,7 @@ export function lintFiles(
   const unknown: Finding[] = [];
   const suppressions: Suppression[] = [];
   for (const { name, text } of files) {
-    const loaded = loadManifests(text, name);
+    const loaded = loadManifests(text, name, options.namespace);
     for (const one of loaded.resources) resources.push(one);
     for (const one of loaded.others) others.push(one);
     for (const problem of loaded.problems) {
@@ -113,6 +116,7 @@ export function lintFiles(
   return {
     ...lint(all, options, unknown, suppressions),
     leftOut: [],
+    unplaced: describeUnplaced(resources),
     problems,
     notLookedAt: unreadKinds(all, others, cluster.unlisted),
   };

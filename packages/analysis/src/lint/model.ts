@@ -105,6 +105,8 @@ export interface LintOptions {
   readonly base?: readonly Resource[];
   /** Whether the resources cover the whole mesh (a live cluster), so that a missing object does not exist. */
   readonly complete?: boolean;
+  /** Namespace of objects in files without one; defaults to `default`. */
+  readonly namespace?: string;
   /** Istio's root namespace; defaults to `istio-system`. */
   readonly rootNamespace?: string;
   /** DNS domain of the cluster; defaults to `cluster.local`. */

@@ -16,6 +16,7 @@ import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
+import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
 import { namingFlag, readTextFile } from '../../input/text-file.ts';
 
@@ -25,6 +26,7 @@ const RULES_FILE = 'meshpass-lint.yaml';
 const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
 const flags = {
   kubeconfig: text('<file>', 'lint this live cluster, or the manifests against it'),
+  namespace,
   access: text('<file>', 'access file, which lists granted services', { env: 'MESHPASS_ACCESS' }),
   base: list('<path>', 'manifests before the change, whose existing exposure does not count as new'),
   rules: text('<file>', 'severities by rule, test words and declared entry points', {
@@ -64,13 +66,14 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
     throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
   const given = await readManifestFiles(paths);
   const base = await readManifestFiles(flags.base);
-  const before = base.files.map(({ name, text }) => loadManifests(text, name));
+  const before = base.files.map(({ name, text }) => loadManifests(text, name, flags.namespace));
   const leftOut = [...given.leftOut, ...base.leftOut];
   for (const { path, why } of leftOut) console.error(`left out: ${path}: ${why}`);
   const read = await lintAll(
     given.files,
     {
       now: Date.now(),
+      ...(flags.namespace !== undefined && { namespace: flags.namespace }),
       ...(flags.access !== undefined && { access: await readAccess(flags.access) }),
       ...(flags.base.length > 0 && {
         base: before.flatMap(({ resources }) => resources),
@@ -79,6 +82,7 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
     },
     flags.kubeconfig,
   );
+  if (read.unplaced !== undefined) console.error(`${read.unplaced} Pass --namespace if they belong to another.`);
   const linted = {
     ...read,
     problems: [...before.flatMap(({ problems }) => problems).filter(isUnread), ...read.problems],

@@ -146,6 +146,21 @@ describe('input', () => {
     ]);
   });
 
+  test('a namespace for objects without one, as Helm writes them; otherwise a warning', async () => {
+    const bare = gateway('shop/shop.example.com').replace(', namespace: istio-ingress', '');
+    const policy = `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: open}
+spec: {rules: [{}]}
+`;
+    const assumed = await lint(['-', '--output', 'json'], bare + policy);
+    expect(assumed.err).toMatch(/^Gateway public \(stdin:1\), .* are assumed to be in default\. Pass --namespace/);
+    expect(JSON.parse(assumed.out).findings[0].object.namespace).toBe('default');
+    const named = await lint(['-', '--output', 'json', '--namespace', 'edge'], bare + policy);
+    expect([named.err, JSON.parse(named.out).findings[0].object.namespace]).toEqual(['', 'edge']);
+  });
+
   test('a directory: every manifest below, together; other files are left out and reported', async () => {
     put('base/gateway.yaml', gateway('shop/shop.example.com'));
     put('shop/route.json', JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } }));
