@@ -3,6 +3,7 @@
  * own identity, and is bypassed by clients with a sidecar. Source: `ShouldAttachPolicy` in
  * pilot/pkg/model/policyattachment.go of Istio 1.31; compared with a real waypoint.
  */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   actionOf,
@@ -16,7 +17,6 @@ import {
   selectorOf,
   targetRefs,
 } from '@meshpass/istio';
-import { labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { describeObject } from '../describe.ts';
 import { firstPeer, rulesOf } from '../places.ts';
@@ -25,11 +25,10 @@ import {
   type AmbientWorkload,
   ambientWorkloads,
   anySidecar,
-  appliesTo,
+  isOfMeshpass,
   WAYPOINT_CLASS,
-  waypointBefore,
-  waypointOf,
   waypointsIn,
+  workloadsOf,
 } from './workloads.ts';
 
 /** A policy is ignored by the waypoint that it seems to be for, or does not hold for some callers. */
@@ -41,12 +40,11 @@ export const deadAtWaypoint: Rule = {
   fix: 'Attach the policy with `targetRefs` to the Service or the waypoint. Against a bypass, add an ALLOW for the Pods with the principal of the waypoint, and move these clients to ambient mode.',
   *check(context) {
     const { mesh } = context;
-    const workloads = ambientWorkloads(mesh);
     for (const policy of [...mesh.all('AuthorizationPolicy'), ...mesh.all('RequestAuthentication')]) {
       yield* selectsWaypoint(context, policy);
-      if (policy.kind === 'RequestAuthentication' || workloads.length === 0 || isDryRun(policy)) continue;
-      if (isForSidecars(policy)) yield* deniesWaypoint(mesh, policy, workloads);
-      else yield* bypassed(mesh, policy, workloads);
+      if (policy.kind === 'RequestAuthentication' || isDryRun(policy)) continue;
+      if (isForSidecars(policy)) yield* deniesWaypoint(mesh, policy);
+      else yield* bypassed(mesh, policy);
     }
   },
 };
@@ -68,52 +66,40 @@ function* selectsWaypoint(
 }
 
 /** Reports a DENY of callers at Pods that see the waypoint as the caller. */
-function* deniesWaypoint(
-  mesh: MeshView,
-  policy: AuthorizationPolicy,
-  workloads: readonly AmbientWorkload[],
-): Generator<Report> {
-  if (actionOf(policy) !== 'DENY' || labels(policy.metadata.labels)['app.kubernetes.io/managed-by'] === 'meshpass')
-    return;
+function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
+  if (actionOf(policy) !== 'DENY' || isOfMeshpass(policy)) return;
+  const behind = workloadsOf(mesh, policy).find(({ bound }) => bound.length > 0);
+  if (!behind) return;
+  const waypoint = describeObject(behind.bound[0]!.waypoint);
   for (const rule of rulesOf(policy)) {
     const at = firstPeer(rule);
     if (!at) continue;
-    for (const workload of workloads.filter((one) => appliesTo(mesh, policy, one))) {
-      const waypoint = waypointBefore(mesh, workload);
-      if (!waypoint) continue;
-      const name = `${waypoint.metadata.namespace}/${waypoint.metadata.name}`;
-      yield {
-        on: policy,
-        ...at,
-        message: `waypoint ${name} ignores this policy, and ${workload.described} behind it sees the waypoint as the caller: calls through the waypoint are not denied.`,
-      };
-      break;
-    }
+    yield {
+      on: policy,
+      ...at,
+      message: `the waypoint, ${waypoint}, ignores this policy, and ${behind.described} behind it sees the waypoint as the caller: calls through the waypoint are not denied.`,
+    };
   }
 }
 
+/** Workloads whose Pods have an ALLOW, which may admit the waypoint alone. */
+const guardedWorkloads = remembered((mesh: MeshView): ReadonlySet<AmbientWorkload> => {
+  const allowing = mesh.all('AuthorizationPolicy').filter((one) => actionOf(one) === 'ALLOW' && !isDryRun(one));
+  return new Set(allowing.flatMap((one) => workloadsOf(mesh, one)));
+});
+
 /** Reports a policy at a waypoint, if a client with a sidecar connects to the Pods without it. */
-function* bypassed(
-  mesh: MeshView,
-  policy: AuthorizationPolicy,
-  workloads: readonly AmbientWorkload[],
-): Generator<Report> {
+function* bypassed(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
   const sidecar = anySidecar(mesh);
   if (!sidecar) return;
-  const allowing = mesh.all('AuthorizationPolicy').filter((one) => actionOf(one) === 'ALLOW' && !isDryRun(one));
-  for (const workload of workloads) {
-    if (!workload.labels) continue;
-    const { namespace, labels: given } = workload;
-    const service = mesh
-      .servicesBefore({ namespace, labels: given })
-      .find((one) => isAttached(mesh, policy, one, waypointOf(mesh, one)));
-    // An ALLOW at the Pods may admit the waypoint alone.
-    if (!service || allowing.some((one) => appliesTo(mesh, one, workload))) continue;
+  for (const workload of ambientWorkloads(mesh)) {
+    const attached = workload.bound.find(({ service, waypoint }) => isAttached(mesh, policy, service, waypoint));
+    if (!attached || guardedWorkloads(mesh).has(workload)) continue;
     yield {
       on: policy,
       path: ['spec', policy.spec.targetRefs ? 'targetRefs' : 'targetRef'],
       part: 'key',
-      message: `clients with a sidecar, such as ${sidecar}, connect to ${workload.described} without the waypoint: this policy does not apply to their calls to ${describeObject(service)}.`,
+      message: `clients with a sidecar, such as ${sidecar}, connect to ${workload.described} without the waypoint: this policy does not apply to their calls to ${describeObject(attached.service)}.`,
     };
     return;
   }
@@ -124,9 +110,8 @@ function isAttached(
   mesh: MeshView,
   { metadata, spec }: AuthorizationPolicy,
   service: Service,
-  waypoint: KubernetesGateway | undefined,
+  waypoint: KubernetesGateway,
 ): boolean {
-  if (!waypoint) return false;
   return targetRefs(spec).some(({ kind, name }) => {
     if (kind === 'Service') return metadata.namespace === service.metadata.namespace && name === service.metadata.name;
     if (kind === 'GatewayClass') return metadata.namespace === mesh.config.rootNamespace && name === WAYPOINT_CLASS;

@@ -2,8 +2,10 @@
  * Workloads in ambient mode, as far as the files prove it: by a label of the namespace or Pod, and without a sidecar.
  * Source: https://istio.io/latest/docs/ambient/usage/add-workloads/ and .../use-waypoints/.
  */
+import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { remembered } from '@meshpass/identity/memory/remembered';
 import {
+  type AuthorizationPolicy,
   hasProxy,
   isForSidecars,
   type KubernetesGateway,
@@ -11,7 +13,7 @@ import {
   type MeshView,
   namespaceInjection,
   type PodWorkload,
-  type Resource,
+  type RequestAuthentication,
   type Service,
   selectorOf,
   selects,
@@ -32,13 +34,15 @@ export interface AmbientWorkload {
   readonly labels: Labels | undefined;
   /** Formats `Deployment shop/orders`. */
   readonly described: string;
+  /** Services before the workload whose calls a waypoint takes. */
+  readonly bound: readonly { readonly service: Service; readonly waypoint: KubernetesGateway }[];
 }
 
 /** Lists the workloads in ambient mode. A namespace none of whose Pods were read counts through its Services. */
 export const ambientWorkloads = remembered((mesh: MeshView): readonly AmbientWorkload[] => [
   ...mesh.pods
     .filter((pod) => isAmbient(mesh, pod))
-    .map(({ namespace, labels, object }) => ({ namespace, labels, described: describeObject(object) })),
+    .map(({ namespace, labels, object }) => workload(mesh, namespace, labels, describeObject(object))),
   ...mesh
     .all('Namespace')
     .filter(({ metadata }) => isAmbientNamespace(mesh, metadata.name) && mesh.podsIn(metadata.name).length === 0)
@@ -46,10 +50,21 @@ export const ambientWorkloads = remembered((mesh: MeshView): readonly AmbientWor
       ...mesh
         .within('Service', name)
         .filter(({ spec }) => Object.keys(labels(spec.selector)).length > 0)
-        .map((one) => ({ namespace: name, labels: labels(one.spec.selector), described: describeObject(one) })),
-      { namespace: name, labels: undefined, described: `namespace ${name}` },
+        .map((one) => workload(mesh, name, labels(one.spec.selector), describeObject(one))),
+      workload(mesh, name, undefined, `namespace ${name}`),
     ]),
 ]);
+
+function workload(mesh: MeshView, namespace: string, labels: Labels | undefined, described: string): AmbientWorkload {
+  const services = labels ? mesh.servicesBefore({ namespace, labels }) : [];
+  const bound = services.flatMap((service) => {
+    const waypoint = waypointOf(mesh, service);
+    return waypoint ? [{ service, waypoint }] : [];
+  });
+  return { namespace, labels, described, bound };
+}
+
+const byNamespace = remembered((mesh: MeshView) => Map.groupBy(ambientWorkloads(mesh), ({ namespace }) => namespace));
 
 function isAmbient(mesh: MeshView, pod: PodWorkload): boolean {
   if (pod.kind !== 'sidecar' || hasProxy(pod) || pod.pod.hostNetwork === true) return false;
@@ -77,16 +92,26 @@ export const anySidecar = remembered((mesh: MeshView): string | undefined => {
   return found && describeObject(found.object);
 });
 
-/** Whether a policy without `targetRefs` applies to a workload. */
-export function appliesTo(
+/** Lists the ambient workloads that a policy without `targetRefs` applies to. */
+export function workloadsOf(
   mesh: MeshView,
-  policy: Extract<Resource, { readonly kind: 'AuthorizationPolicy' | 'RequestAuthentication' }>,
-  { namespace, labels }: AmbientWorkload,
-): boolean {
-  const own = policy.metadata.namespace === namespace;
-  if ((!own && policy.metadata.namespace !== mesh.config.rootNamespace) || !isForSidecars(policy)) return false;
+  policy: AuthorizationPolicy | RequestAuthentication,
+): readonly AmbientWorkload[] {
+  if (!isForSidecars(policy)) return [];
+  const { namespace } = policy.metadata;
+  const isRoot = namespace === mesh.config.rootNamespace;
   const selector = selectorOf(policy);
-  return labels ? selects(selector, labels) : own || !selector;
+  return (isRoot ? ambientWorkloads(mesh) : (byNamespace(mesh).get(namespace) ?? [])).filter((one) =>
+    one.labels ? selects(selector, one.labels) : one.namespace === namespace || !selector,
+  );
+}
+
+/**
+ * Whether the compiler of the access file wrote a policy. Its guard holds at sidecars only, and sessions reach no port of
+ * ztunnel (docs/install/multi-cluster.md).
+ */
+export function isOfMeshpass({ metadata }: AuthorizationPolicy): boolean {
+  return labels(metadata.labels)[MANAGED_BY_LABEL] === MANAGED_BY;
 }
 
 /** Lists the waypoints of a namespace. */
@@ -98,7 +123,7 @@ export function waypointsIn(mesh: MeshView, namespace: string): readonly Kuberne
  * Finds the waypoint that takes the calls to a Service. Returns undefined if none is configured, or if the Gateway was
  * not read.
  */
-export function waypointOf(mesh: MeshView, service: Service): KubernetesGateway | undefined {
+function waypointOf(mesh: MeshView, service: Service): KubernetesGateway | undefined {
   const { namespace } = service.metadata;
   const places = [labels(service.metadata.labels), labels(mesh.namespaceLabels(namespace))];
   const place = places.find((one) => one[USE_WAYPOINT] !== undefined);
@@ -108,14 +133,4 @@ export function waypointOf(mesh: MeshView, service: Service): KubernetesGateway 
     ({ metadata }) =>
       metadata.name === name && ['service', 'all'].includes(labels(metadata.labels)[WAYPOINT_FOR] ?? 'service'),
   );
-}
-
-/** Finds the waypoint before a workload, by one of its Services. */
-export function waypointBefore(mesh: MeshView, { namespace, labels }: AmbientWorkload): KubernetesGateway | undefined {
-  if (!labels) return undefined;
-  for (const service of mesh.servicesBefore({ namespace, labels })) {
-    const waypoint = waypointOf(mesh, service);
-    if (waypoint) return waypoint;
-  }
-  return undefined;
 }

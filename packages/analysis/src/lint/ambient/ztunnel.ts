@@ -10,11 +10,11 @@ import {
   type Path,
   type RequestAuthentication,
 } from '@meshpass/istio';
-import { items, labels, text, texts } from '@meshpass/istio/members';
+import { items, text, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { conditionsOf, operationsOf, type PolicyPart, rulesOf, sourcesOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
-import { type AmbientWorkload, ambientWorkloads, appliesTo } from './workloads.ts';
+import { type AmbientWorkload, ambientWorkloads, isOfMeshpass, workloadsOf } from './workloads.ts';
 
 const L7 = new Set([
   ...['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'],
@@ -48,24 +48,15 @@ export const deadAtZtunnel: Rule = {
   title: 'A rule on a workload in ambient mode has a field that ztunnel does not evaluate',
   fix: 'Put a waypoint before the Service and attach the policy with `targetRefs`; or limit the rule to ports, addresses, principals and namespaces.',
   *check(context) {
-    const workloads = ambientWorkloads(context.mesh);
-    if (workloads.length === 0) return;
+    if (ambientWorkloads(context.mesh).length === 0) return;
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (isDryRun(policy) || isOfMeshpass(policy)) continue;
-      const workload = workloads.find((one) => appliesTo(context.mesh, policy, one));
+      const [workload] = workloadsOf(context.mesh, policy);
       if (workload) yield* deadRules(policy, workload);
     }
-    yield* unreadTokens(context, workloads);
+    yield* unreadTokens(context);
   },
 };
-
-/**
- * Whether the compiler of the access file wrote a policy. Its guard holds at sidecars only, and sessions reach no port of
- * ztunnel (docs/install/multi-cluster.md).
- */
-function isOfMeshpass({ metadata }: AuthorizationPolicy): boolean {
-  return labels(metadata.labels)['app.kubernetes.io/managed-by'] === 'meshpass';
-}
 
 function* deadRules(policy: AuthorizationPolicy, { described }: AmbientWorkload): Generator<Report> {
   const action = actionOf(policy);
@@ -85,7 +76,7 @@ function* deadRules(policy: AuthorizationPolicy, { described }: AmbientWorkload)
     if (action === 'ALLOW') {
       yield {
         ...at,
-        message: `${why} and drops this rule: it allows no connection, and the policy refuses all others.`,
+        message: `${why} and drops this rule: it allows nothing, and every connection that no other rule allows is refused.`,
       };
     } else if (dead) {
       yield { ...at, message: `${why}, so this rule matches no connection there: it denies nothing.` };
@@ -120,10 +111,10 @@ function elementOf({ value, path }: PolicyPart<object>): Element {
 }
 
 /** Reports RequestAuthentications of ambient workloads. One of the root namespace also serves sidecars. */
-function* unreadTokens({ mesh }: LintContext, workloads: readonly AmbientWorkload[]): Generator<Report> {
+function* unreadTokens({ mesh }: LintContext): Generator<Report> {
   const isOwn = (policy: RequestAuthentication) => policy.metadata.namespace !== mesh.config.rootNamespace;
   for (const policy of mesh.all('RequestAuthentication').filter(isOwn)) {
-    const workload = workloads.find((one) => appliesTo(mesh, policy, one));
+    const [workload] = workloadsOf(mesh, policy);
     if (!workload || items(policy.spec.jwtRules).length === 0) continue;
     yield {
       on: policy,

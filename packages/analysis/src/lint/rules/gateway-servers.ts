@@ -1,5 +1,6 @@
 /** Rules about the servers of Gateways. */
 
+import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { type Gateway, type GatewayServer, type Labels, selects } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
@@ -120,7 +121,7 @@ function isEastWest({ mesh }: LintContext, { metadata, spec }: Gateway, { port }
   const [selector, own] = [labels(spec.selector), labels(metadata.labels)];
   const ofMeshpass =
     metadata.namespace === 'meshpass-system' ||
-    own['app.kubernetes.io/managed-by'] === 'meshpass' ||
+    own[MANAGED_BY_LABEL] === MANAGED_BY ||
     selector.istio === 'meshpass-gateway';
   if (ofMeshpass) return false;
   const isSelected = (pod: Labels) => Object.keys(selector).length > 0 && selects(selector, pod);
