@@ -17,6 +17,8 @@ const AMBIGUOUS = [
   ...['tests', 'previews', 'sandbox', 'stage', 'experiment', 'experiments', 'experimental', 'playground', 'tmp'],
   ...['temp'],
 ];
+/** Host of a site for developers: `dev.example.com`, `docs.dev.example.com`, but not `orders.dev.example.com`. */
+const DEVELOPER_SITE = /^(?:(?:www|docs?|blog|learn|portal|community|forum|status)\.)?dev(?:\.|$)/i;
 const PRODUCTION = new Set(['prod', 'production', 'prd', 'live']);
 const LABELS = ['env', 'environment', 'stage', 'tier', 'meshpass.dev/environment'];
 
@@ -57,8 +59,7 @@ export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO
     const found = wordsOf(name);
     if (found.some((word) => clear.has(word))) return 'clear';
     const environments = found.filter((word) => inNames.has(word));
-    // `dev.example.com` may be the site for developers; `orders-dev.example.com` is no such site.
-    const isSite = part === 'host' && environments.every((word) => word === 'dev') && /(?:^|\.)dev(?:\.|$)/i.test(name);
+    const isSite = part === 'host' && DEVELOPER_SITE.test(name) && environments.every((word) => word === 'dev');
     if (environments.length > 0) return part === 'path' || isSite ? 'ambiguous' : 'clear';
     return found.some((word) => ambiguous.has(word)) ? 'ambiguous' : undefined;
   };
