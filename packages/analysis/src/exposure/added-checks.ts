@@ -6,6 +6,7 @@ import {
   GATEWAY_NAME,
   type MeshView,
   type ProxyExtension,
+  selectorOf,
   selects,
   targetRefs,
 } from '@meshpass/istio';
@@ -34,10 +35,10 @@ export function addedCheck(mesh: MeshView, position: Position, namespace: string
           items(one.spec.configPatches).some((patch) => adds(patch, position)),
       );
     if (filter) return `EnvoyFilter ${place}/${filter.metadata.name} adds a filter that may require one`;
-    const extension = (mesh.within('WasmPlugin', place) as readonly ProxyExtension[]).find(
-      (one) => isMeant(one, one.spec.selector?.matchLabels) && /^AUTH[NZ]$/.test(String(one.spec.phase)),
-    );
-    if (extension) return `WasmPlugin ${place}/${extension.metadata.name} may require one`;
+    const extension = (['WasmPlugin', 'TrafficExtension'] as const)
+      .flatMap((kind): readonly ProxyExtension[] => mesh.within(kind, place))
+      .find((one) => isMeant(one, selectorOf(one)) && /^AUTH[NZ]$/.test(String(one.spec.phase)));
+    if (extension) return `${extension.kind} ${place}/${extension.metadata.name} may require one`;
   }
   return undefined;
 }

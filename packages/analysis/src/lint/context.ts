@@ -4,6 +4,7 @@ import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
 import type { Exposure } from '../exposure/exposure.ts';
 import { exposuresOf } from '../exposure/exposures.ts';
+import { type TestWords, testWords } from './exposure/test-words.ts';
 import { type Granted, grantedHosts } from './granted.ts';
 import type { LintOptions } from './model.ts';
 
@@ -18,6 +19,8 @@ export interface LintContext {
   readonly base: LintContext | undefined;
   /** Hosts of granted Services, with ports and grants. */
   readonly granted: Granted;
+  /** Words and labels that show a test route. */
+  readonly testWords: TestWords;
 }
 
 /**
@@ -43,6 +46,7 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
     },
     base: options.base && lintContext(options.base, baseOptions({ ...options, ...settings })),
     granted: grantedHosts(options.access, mesh),
+    testWords: testWords(options.settings?.testWords, options.settings?.testLabels),
   };
 }
 

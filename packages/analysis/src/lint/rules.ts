@@ -1,4 +1,6 @@
 /** All rules, ordered by code. */
+import { deadAtWaypoint } from './ambient/waypoint.ts';
+import { deadAtZtunnel } from './ambient/ztunnel.ts';
 import type { Rule } from './rule.ts';
 import { DENIED_PATH_RULES } from './rules/denied-paths.ts';
 import { ENTRY_POINT_RULES } from './rules/entry-points.ts';
@@ -39,6 +41,8 @@ export const RULES: readonly Rule[] = [
   httpOnTcp,
   firstAllow,
   pathBypass,
+  deadAtZtunnel,
+  deadAtWaypoint,
   TOKEN_RULES,
   MUTUAL_TLS_RULES,
   serviceEntryBypass,

@@ -15,7 +15,7 @@ spec:
   hosts: ["*"] # meshpass-lint: ignore MP103 until 2027-01-31: the shop is public under every name
   gateways: [istio-ingress/public]
   http:
-    - match: [{uri: {prefix: /debug/}}]
+    - match: [{uri: {prefix: /testing/}}]
       route:
         - destination: {host: orders}
 `;
@@ -33,12 +33,15 @@ describe('an exposure', () => {
       ['MP101', 10, 31, { kind: 'VirtualService', namespace: 'shop', name: 'orders' }],
     ]);
     expect(linted.findings[0]!.message).toBe(
-      'any method /debug/* of every host of the gateway reaches orders.shop.svc.cluster.local through Gateway istio-ingress/public (not among these files): open to anyone who can reach that gateway. It is a test route: its path is /debug/.',
+      'any method /testing/* of every host of the gateway reaches orders.shop.svc.cluster.local through Gateway istio-ingress/public (not among these files): open to anyone who can reach that gateway. It is a test route: its path is /testing/.',
     );
   });
 
   test('is described with the header that a caller must send, which requires no identity', () => {
-    const text = TEXT.replace('{uri: {prefix: /debug/}}', '{headers: {x-env: {exact: test}}, uri: {prefix: /debug/}}');
+    const text = TEXT.replace(
+      '{uri: {prefix: /testing/}}',
+      '{headers: {x-env: {exact: test}}, uri: {prefix: /testing/}}',
+    );
     const [finding] = lintFiles([{ name: FILE, text }], { now: TODAY }).findings.filter(({ code }) => code === 'MP101');
     expect(finding!.message).toContain(
       'open to anyone who can reach that gateway and sends the header x-env: test, which requires no identity.',

@@ -4,7 +4,7 @@ import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
 import { applyResources, findMeshConfig, loadManifests, type ManifestProblem, type Resource } from '@meshpass/istio';
 import { type OptionsOf, text } from '../command/flag.ts';
-import { gatewayFlags, tokenAudience } from '../command/shared-flags.ts';
+import { gatewayFlags, namespace, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { namingFlag, readTextFile } from './text-file.ts';
 
@@ -19,6 +19,7 @@ export const kubeconfig = text('<file>', 'also read this live cluster; manifests
  */
 export const meshFlags = {
   kubeconfig,
+  namespace,
   trustDomain: text('<name>', 'trust domain of the mesh', {
     env: 'MESHPASS_TRUST_DOMAIN',
     defaultText: "from the mesh's configuration",
@@ -61,7 +62,7 @@ export const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-her
  * @throws MeshpassError `usage`, `manifest_*` for unreadable input, `kubernetes_unavailable`
  */
 export async function readPolicyInput(paths: readonly string[], flags: MeshFlags & TokenFlags): Promise<PolicyInput> {
-  const { resources, unread } = await readSources(paths, flags.kubeconfig);
+  const { resources, unread } = await readSources(paths, flags);
   const config = findMeshConfig(resources);
   return {
     resources,
@@ -105,8 +106,11 @@ export interface Manifests {
  * applied.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
-export async function readSources(paths: readonly string[], cluster: string | undefined): Promise<Manifests> {
-  const given = await readManifests(paths);
+export async function readSources(
+  paths: readonly string[],
+  { kubeconfig: cluster, namespace }: { readonly kubeconfig?: string; readonly namespace?: string },
+): Promise<Manifests> {
+  const given = await readManifests(paths, namespace);
   if (cluster === undefined) return { ...given, resources: applyResources([], given.resources) };
   const { readCluster } = await import('./cluster-manifests.ts');
   const { resources, problems } = await readCluster(cluster);
@@ -116,14 +120,15 @@ export async function readSources(paths: readonly string[], cluster: string | un
 
 /**
  * Reads manifests. A named file must be readable; an unreadable file in a directory makes answers unknown.
+ * @param namespace namespace of objects without one
  * @throws MeshpassError `usage`, `manifest_*`
  */
-export async function readManifests(paths: readonly string[]): Promise<Manifests> {
+export async function readManifests(paths: readonly string[], namespace?: string): Promise<Manifests> {
   const { files, leftOut } = await readManifestFiles(paths);
   const unread = leftOut.filter(({ mayHold }) => mayHold).map(({ path, why }) => `${path}: ${why}`);
   const resources: Resource[] = [];
   for (const { name, text, isFound } of files) {
-    const loaded = loadManifests(text, name);
+    const loaded = loadManifests(text, name, namespace);
     const isUnread = ({ code }: ManifestProblem) =>
       isFound && (code === 'manifest_syntax' || code === 'manifest_too_large');
     refuse(loaded.problems.filter((one) => !isUnread(one)));

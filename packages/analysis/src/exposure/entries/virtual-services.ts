@@ -17,9 +17,10 @@ import {
   type VirtualService,
   type WeightedDestination,
 } from '@meshpass/istio';
-import { items, labels, record, text, texts } from '@meshpass/istio/members';
+import { items, labels, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { whyInternalPods } from '../internal.ts';
+import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
 interface RouteAt extends Pick<Exposure, 'path' | 'protocol' | 'matches'> {
@@ -75,7 +76,7 @@ function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, Virtual
     protocol: 'http',
     matches,
     route,
-    destinations: reachesNothing(route) ? [] : items(route.route),
+    destinations: forwardsNothing(route) ? [] : items(route.route),
   });
   return items(root.spec.http).flatMap((route, index) => {
     const matches = items(route.match);
@@ -87,12 +88,6 @@ function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, Virtual
       return merged ? [at(delegate!, inner, part, merged)] : [];
     });
   });
-}
-
-/** Whether the gateway answers every call itself. */
-function reachesNothing({ redirect, directResponse, fault }: HttpRoute): boolean {
-  const abort = record(record(fault).abort);
-  return redirect !== undefined || directResponse !== undefined || record(abort.percentage).value === 100;
 }
 
 function l4Routes(root: VirtualService): readonly RouteAt[] {

@@ -9,6 +9,7 @@ import type { Place } from '@meshpass/istio';
 import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
 import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
+import { describeAcceptance } from '../suppression.ts';
 import { describeUnread, type UnreadKind } from '../unread-kinds.ts';
 
 const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const satisfies Record<Severity, string>;
@@ -106,7 +107,10 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
     partialFingerprints: { 'meshpass/v1': fingerprint(finding, seen) },
     ...('suppressedBy' in finding && {
       suppressions: [
-        { kind: 'inSource', justification: `${finding.suppressedBy.reason} (until ${finding.suppressedBy.until})` },
+        {
+          kind: finding.suppressedBy.until === undefined ? 'external' : 'inSource',
+          justification: describeAcceptance(finding),
+        },
       ],
     }),
   };

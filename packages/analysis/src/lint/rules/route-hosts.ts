@@ -3,6 +3,7 @@
 import { coversHost, fullHost, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry } from '../../exposure/describe.ts';
+import { forwardsNothing } from '../../exposure/entries/refused-route.ts';
 import { gatewayUses, named } from '../../exposure/entries/virtual-services.ts';
 import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
@@ -29,7 +30,7 @@ const anyHostRoute: Rule = {
           severity: 'error',
           message: `the host * without a gateway captures the calls of every sidecar to every service and sends them to the destination of this route.`,
         };
-      } else if (uses.length > 0) {
+      } else if (uses.length > 0 && forwards(route)) {
         yield {
           ...at,
           message: `the host * on ${uses.map(describeEntry).join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
@@ -38,6 +39,11 @@ const anyHostRoute: Rule = {
     }
   },
 };
+
+/** Whether a VirtualService forwards any call. Redirecting every host to https is usual. */
+function forwards({ spec }: VirtualService): boolean {
+  return items(spec.tls).length > 0 || items(spec.http).some((one) => !forwardsNothing(one));
+}
 
 /** A VirtualService for a public host is not bound to the gateway, so its rules have no effect there. */
 const unboundHost: Rule = {

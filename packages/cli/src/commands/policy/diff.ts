@@ -3,13 +3,14 @@ import { describeUnplaced, findMeshConfig } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argument, list, type OptionsOf, toggle } from '../../command/flag.ts';
-import { output } from '../../command/shared-flags.ts';
+import { namespace, output } from '../../command/shared-flags.ts';
 import { readManifests } from '../../input/policy-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 
 const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
 const flags = {
   context: list('<path>', 'manifests of Services and workloads that both sides share'),
+  namespace,
   exitCode: toggle('exit with 1 if the meaning differs'),
   output,
 };
@@ -36,8 +37,9 @@ export const command = defineCommand({
  * @throws MeshpassError `usage`, `manifest_*`, `policy_too_large`
  */
 async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
-  const context = await readManifests(options.context);
-  const [old, next] = [await readManifests([before]), await readManifests([after])];
+  const read = (paths: readonly string[]) => readManifests(paths, options.namespace);
+  const context = await read(options.context);
+  const [old, next] = [await read([before]), await read([after])];
   const unread = context.unread ?? old.unread ?? next.unread;
   const [was, is] = [
     [...context.resources, ...old.resources],
