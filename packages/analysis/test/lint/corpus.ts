@@ -1,6 +1,6 @@
 /**
  * Corpus of manifests: one file per case, named after its rule. The expected finding is marked on its line: `#! MP101`.
- * A first line `#? access base complete path=NONE` sets the options.
+ * A first line `#? access base complete path=NONE` sets the options; `base=NAME` is another base.
  */
 import { globSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -29,12 +29,14 @@ export interface Case {
 }
 
 export const CASES = casesIn(new URL('./corpus/', import.meta.url));
+/** Cases about entry points, in folders: exposure-corpus.test.ts. */
+export const EXPOSURE_CASES = casesIn(new URL('./exposure-corpus/', import.meta.url));
 
 /**
  * Reads the manifests of a folder and of the folders below it.
  * @param home URL that ends with a slash
  */
-export function casesIn(home: URL): readonly Case[] {
+function casesIn(home: URL): readonly Case[] {
   return globSync('**/*.yaml', { cwd: fileURLToPath(home) })
     .toSorted()
     .map((name) => {
@@ -81,10 +83,10 @@ function byLine(a: string, b: string): number {
 
 function optionsIn(text: string): LintOptions {
   const words = (/^#\? (.*)$/m.exec(text)?.[1] ?? '').split(' ');
-  const base = words.includes('base')
-    ? loadManifests(readFileSync(new URL('base.yaml', GIVEN)), 'base.yaml')
-    : undefined;
-  const path = words.find((word) => word.startsWith('path='))?.slice('path='.length);
+  const optionValue = (option: string) => words.find((word) => word.startsWith(`${option}=`))?.slice(option.length + 1);
+  const given = optionValue('base') ?? (words.includes('base') ? 'base.yaml' : undefined);
+  const base = given === undefined ? undefined : loadManifests(readFileSync(new URL(given, GIVEN)), given);
+  const path = optionValue('path');
   return {
     now: TODAY,
     ...(words.includes('access') && { access: ACCESS }),
