@@ -23,7 +23,7 @@ const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
   externalIPs: 'an external address',
   hostPort: 'a port of its node, by hostPort',
   hostNetwork: 'the network of its node, by hostNetwork',
-  Sidecar: 'a listener with its own TLS',
+  Sidecar: 'a listener',
 };
 
 function nameOf(kind: EntryKind): string {
