@@ -15,6 +15,7 @@ test.each([
   ['gateway.networking.k8s.io/v1', 'ListenerSet', '{parentRef: {name: public}, listeners: [{name: a, port: 80}]}'],
   ['gateway.networking.x-k8s.io/v1alpha1', 'XListenerSet', '{parentRef: {name: public}}'],
   ['gateway.networking.k8s.io/v1', 'GatewayClass', '{controllerName: istio.io/gateway-controller}'],
+  ['gateway.envoyproxy.io/v1alpha1', 'SecurityPolicy', '{targetRefs: [{kind: Gateway, name: public}], oidc: {}}'],
   ['networking.k8s.io/v1', 'Ingress', '{ingressClassName: nginx, defaultBackend: {service: {name: a}}}'],
   ['networking.k8s.io/v1', 'IngressClass', '{controller: k8s.io/ingress-nginx}'],
 ])('%s %s is read', (apiVersion, kind, spec) => {

@@ -23,7 +23,7 @@ const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
   externalIPs: 'an external address',
   hostPort: 'a port of its node, by hostPort',
   hostNetwork: 'the network of its node, by hostNetwork',
-  Sidecar: 'a listener with its own TLS',
+  Sidecar: 'a listener',
 };
 
 function nameOf(kind: EntryKind): string {
@@ -32,8 +32,11 @@ function nameOf(kind: EntryKind): string {
 
 /** Formats `any method of shop.example.com/test*`. */
 export function describeCalls({ hosts, matches, protocol, entries }: Exposure): string {
+  const isDirect = entries.every(({ proxy }) => proxy.by === 'none');
+  if (isDirect || (protocol !== 'http' && hosts.includes('*'))) {
+    return protocol === 'http' ? 'every call' : 'every connection';
+  }
   const host = hosts.includes('*') ? `every host of ${addressOf(entries)}` : listed(hosts);
-  if (entries.every(({ proxy }) => proxy.by === 'none')) return protocol === 'http' ? 'every call' : 'every connection';
   if (protocol !== 'http') return `every connection to ${host}`;
   if (matches.length === 0) return `every call to ${host}`;
   return `${listed([...new Set(matches.filter(isOwn).map(describeMatch))], 2)} of ${host}`;

@@ -47,7 +47,8 @@ const COLLECTIONS: readonly Collection[] = [
 ];
 
 /** API groups whose kinds affect traffic. Kinds in these groups that Meshpass does not understand are counted. */
-const TRAFFIC_GROUPS = /^(?:[a-z]+\.istio\.io|gateway\.networking\.(?:x-)?k8s\.io|networking\.k8s\.io)\//;
+const TRAFFIC_GROUPS =
+  /^(?:[a-z]+\.istio\.io|gateway\.networking\.(?:x-)?k8s\.io|gateway\.envoyproxy\.io|networking\.k8s\.io)\//;
 
 export interface ClusterObjects {
   readonly resources: readonly Resource[];

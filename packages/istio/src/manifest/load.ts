@@ -241,6 +241,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
     ...['GatewayClass', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'ListenerSet'],
   ],
   'gateway.networking.x-k8s.io': ['XListenerSet'],
+  'gateway.envoyproxy.io': ['SecurityPolicy'],
   'rbac.authorization.k8s.io': ['Role', 'ClusterRole', 'RoleBinding', 'ClusterRoleBinding'],
 };
 

@@ -33,6 +33,7 @@ const BINDING: Shape = {
   open: { roleRef: { open: REFERENCE }, subjects: listOf({ open: { ...REFERENCE, namespace: 'text' } }) },
 };
 
+const TARGET: Shape = { open: { group: 'text', kind: 'text', name: 'text' } };
 const BACKEND: Shape = {
   open: { service: { open: { name: 'text', port: { open: { name: 'text', number: 'int' } } } } },
 };
@@ -72,6 +73,9 @@ const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
     },
   },
   IngressClass: { open: { spec: { open: { controller: 'text' } } } },
+  SecurityPolicy: {
+    open: { spec: { open: { targetRef: TARGET, targetRefs: listOf(TARGET) } } },
+  },
   Deployment: CONTROLLER,
   StatefulSet: CONTROLLER,
   DaemonSet: CONTROLLER,

@@ -3,6 +3,7 @@
  * CustomResourceDefinitions of Gateway API 1.5, as Istio 1.31 reads them.
  */
 import type { Labels, SpecObject, Texts } from './object.ts';
+import type { TargetRef } from './security.ts';
 
 /** Label selector of Kubernetes. */
 export interface LabelSelector {
@@ -149,4 +150,12 @@ export type ReferenceGrant = SpecObject<
     readonly from?: readonly { readonly group?: string; readonly kind?: string; readonly namespace?: string }[];
     readonly to?: readonly { readonly group?: string; readonly kind?: string; readonly name?: string }[];
   }
+>;
+
+/**
+ * Policy of Envoy Gateway that authenticates or authorizes calls (`gateway.envoyproxy.io`). Only its targets are read.
+ */
+export type SecurityPolicy = SpecObject<
+  'SecurityPolicy',
+  { readonly targetRef?: TargetRef; readonly targetRefs?: readonly TargetRef[]; readonly [member: string]: unknown }
 >;

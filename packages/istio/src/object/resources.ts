@@ -6,6 +6,7 @@ import type {
   KubernetesGateway,
   ListenerSet,
   ReferenceGrant,
+  SecurityPolicy,
   TCPRoute,
   TLSRoute,
 } from './gateway-api.ts';
@@ -59,6 +60,7 @@ export type Resource =
   | TLSRoute
   | TCPRoute
   | ReferenceGrant
+  | SecurityPolicy
   | Ingress
   | IngressClass
   | Role

@@ -106,9 +106,11 @@ function matchesIn(value: unknown): readonly HttpMatch[] {
   const { match, routes } = record(value);
   const own = match === undefined ? [] : [record(match)];
   const inner = items(routes as readonly object[]).map((one) => record(record(one).match));
-  return [...own, ...inner].map(({ prefix, path, safe_regex: regex }) => {
+  const matches = [...own, ...inner].map(({ prefix, path, safe_regex: regex }): HttpMatch => {
+    if (prefix === '/') return {};
     if (text(path) !== undefined) return { uri: { exact: text(path)! } };
     if (text(prefix) !== undefined) return { uri: { prefix: text(prefix)! } };
     return regex === undefined ? {} : { uri: { regex: String(record(regex).regex ?? '') } };
   });
+  return matches.some(({ uri }) => uri === undefined) ? [] : matches;
 }

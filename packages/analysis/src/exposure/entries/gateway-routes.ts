@@ -11,11 +11,13 @@ import {
   type HTTPRoute,
   type HttpMatch,
   type HttpRouteMatch,
+  type KubeObject,
   type MeshView,
   type RouteFilter,
   type StringMatch,
   type TCPRoute,
   type TLSRoute,
+  targetRefs,
   type ValueMatch,
 } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
@@ -69,7 +71,7 @@ function exposuresOfRoute(
           path,
           destinationPath: [...path, 'backendRefs', nth, 'name'],
           protocol: PROTOCOLS[route.kind],
-          entries: entries.map((entry) => withChecks(entry, checks)),
+          entries: entries.map((entry) => withPolicy(mesh, route, withChecks(entry, checks))),
           hosts,
           matches,
           sent: rewritten(matches, filters),
@@ -94,6 +96,18 @@ function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPo
     reason: `the route has the filter ${kind ?? check.type} ${name ?? ''}`.trim(),
   };
   return { ...entry, own };
+}
+
+/** A SecurityPolicy of Envoy Gateway may target the route or its Gateway. */
+function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
+  if (entry.proxy.by !== 'controller' || entry.own.state !== 'unknown') return entry;
+  const targets = ({ metadata }: KubeObject, kind: string) =>
+    mesh
+      .within('SecurityPolicy', metadata.namespace)
+      .find(({ spec }) => targetRefs(spec).some((one) => one.kind === kind && one.name === metadata.name));
+  const policy = targets(route, route.kind) ?? (entry.object && targets(entry.object, 'Gateway'));
+  if (!policy) return entry;
+  return { ...entry, own: { state: 'assumed', reason: `SecurityPolicy ${policy.metadata.name} may require one` } };
 }
 
 /**

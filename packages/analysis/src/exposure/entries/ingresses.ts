@@ -46,7 +46,7 @@ export function exposuresOfIngresses(mesh: MeshView): readonly Exposure[] {
       const service = mesh.serviceAt(host);
       if (service && isGatewayService(mesh, service)) return [];
       const named = items(service?.spec.ports).find((each) => port?.name !== undefined && each.name === port.name);
-      const matches: readonly HttpMatch[] = one.uris.map((uri) => ({ uri }));
+      const matches = matchesOf(ingress, one.uris);
       return [
         {
           on: ingress,
@@ -80,6 +80,17 @@ function backendsOf({ spec }: Ingress): readonly Backend[] {
   if (!spec.defaultBackend) return rules;
   const backendPath = ['spec', 'defaultBackend'];
   return [...rules, { host: '*', backend: spec.defaultBackend, uris: [], path: ['spec'], backendPath }];
+}
+
+/** A canary of ingress-nginx may need a header or a cookie. */
+function matchesOf({ metadata }: Ingress, uris: readonly StringMatch[]): readonly HttpMatch[] {
+  const given = labels(metadata.annotations);
+  const ofNginx = (name: string) => given[`nginx.ingress.kubernetes.io/${name}`];
+  const header = ofNginx('canary') === 'true' ? ofNginx('canary-by-header') : undefined;
+  const isWeighted = Number(ofNginx('canary-weight') ?? 0) > 0;
+  if (header === undefined || isWeighted) return uris.map((uri) => ({ uri }));
+  const headers = { [header]: { exact: ofNginx('canary-by-header-value') ?? 'always' } };
+  return uris.length === 0 ? [{ headers }] : uris.map((uri) => ({ uri, headers }));
 }
 
 /** `ImplementationSpecific` counts as a prefix of text, the widest reading of controllers. */

@@ -1,10 +1,10 @@
 /**
  * Pods that accept calls without a Service: at ports of their node, in its network, or at listeners of a Sidecar that
- * terminate TLS themselves. Source: the Pod API reference, and the reference of Istio's Sidecar.
+ * terminate TLS themselves or lead to Envoy's administration interface. Source: the Pod API reference, and the reference of Istio's Sidecar.
  */
 
 import { isTcp, type MeshView, type Path, type PodWorkload, type Sidecar, selects } from '@meshpass/istio';
-import { items, labels } from '@meshpass/istio/members';
+import { items, labels, record } from '@meshpass/istio/members';
 import type { EntryKind, EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { isGatewayPod } from './gateway-service.ts';
 import { NO_PROXY } from './services.ts';
@@ -82,22 +82,27 @@ const CONNECTION = {
   service: undefined,
 } as const;
 
+/** Endpoint of Envoy's administration interface, which only the Pod itself reaches otherwise. */
+export const ENVOY_ADMIN = /:1500[04]$/;
+
 /** A listener with its own TLS accepts clients without a certificate of the mesh. */
 function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   const { namespace, name } = sidecar.metadata;
   const workload = mesh
     .podsIn(namespace)
     .find((pod) => !isGatewayPod(pod) && selects(labels(sidecar.spec.workloadSelector?.labels), pod.labels));
-  return items(sidecar.spec.ingress).flatMap(({ port, tls }, index): readonly Exposure[] => {
-    if (tls === undefined || tls === null || !workload) return [];
-    const path: Path = ['spec', 'ingress', index, 'tls'];
+  return items(sidecar.spec.ingress).flatMap(({ port, tls, defaultEndpoint }, index): readonly Exposure[] => {
+    const terminates = tls !== undefined && tls !== null;
+    const leads = ENVOY_ADMIN.test(String(defaultEndpoint));
+    if (!workload || (!terminates && !leads)) return [];
+    const path: Path = ['spec', 'ingress', index, leads ? 'defaultEndpoint' : 'tls'];
     const entry: EntryPoint = {
       kind: 'Sidecar',
       name: `${namespace}/${name}`,
       object: sidecar,
       ports: [{ number: port?.number, protocol: port?.protocol }],
       proxy: { by: 'none' },
-      own: requiredByTls(tls as { readonly mode?: string }),
+      own: requiredByTls(record(tls)),
       internal: 'only the network of the Pods reaches this listener',
     };
     return [
@@ -115,7 +120,7 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   });
 }
 
-function requiredByTls({ mode }: { readonly mode?: string }): Identity {
+function requiredByTls({ mode }: { readonly mode?: unknown }): Identity {
   return mode === 'MUTUAL' || mode === 'ISTIO_MUTUAL'
     ? { state: 'required', reason: 'the listener requires a client certificate' }
     : { state: 'none', reason: 'the listener requires no client certificate' };

@@ -58,6 +58,7 @@ export function adminToolOf({ mesh }: LintContext, exposure: Exposure): string |
   const known = serviceName(destination.host, mesh.config.clusterDomain);
   const name = known?.name ?? pod?.workload.name ?? '';
   if (/^istiod(?:-|$)/.test(name) && known?.namespace === mesh.config.rootNamespace) return istiodPortOf(exposure);
+  if (exposure.destinationPath.at(-1) === 'defaultEndpoint') return DEBUG_PORTS.get(15000);
   const debug = DEBUG_PORTS.get(portOf(exposure) ?? 0);
   return debug ?? (isForWebhooks(exposure) ? undefined : toolOf(name, exposure));
 }

@@ -99,7 +99,7 @@ const envoyFilterRoute: Rule = {
         on: exposure.on,
         path: exposure.destinationPath,
         ...(unguarded && { severity: 'error' as const }),
-        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} by this patch alone: open to ${describeCallers(exposure)}${unguarded ? ", and none of Istio's policies applies there" : ''}.`,
+        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(open)}, without a route object: open to ${describeCallers(exposure)}${unguarded ? ", and none of Istio's policies applies there" : ''}.`,
       };
     });
   },
@@ -132,7 +132,8 @@ const openReference: Rule = {
 function* openListener({ on, path, listener }: ListenerAt): Generator<Report> {
   const namespaces = listener.allowedRoutes?.namespaces;
   if (!isEvery(namespaces)) return;
-  const hosts = listener.hostname === undefined ? 'any host' : `paths of ${listener.hostname}`;
+  const { hostname = '*' } = listener;
+  const hosts = hostname === '*' ? 'any host' : `${hostname.startsWith('*') ? 'any host of' : 'paths of'} ${hostname}`;
   yield {
     on,
     path: [...path, 'allowedRoutes', 'namespaces', namespaces?.from === 'All' ? 'from' : 'selector'],

@@ -94,7 +94,9 @@ const headerOnlyGuard: Rule = {
     yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
       const { matches, on } = exposure;
       if (takesAnyInput(exposure) || matches.some(hasClaim) || open.has(exposure.destination.host)) return undefined;
-      if (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)) return undefined;
+      // An Ingress needs headers only as a canary, which its annotation states.
+      if (on.kind === 'Ingress' || (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)))
+        return undefined;
       const through = openPassages(context, exposure);
       if (through.length === 0) return undefined;
       return {

@@ -43,5 +43,5 @@ export function unknownOf(passages: readonly Passage[]): string {
   const [{ entry, atEntry, atWorkload }] = passages as readonly [Passage];
   const reasons = [atEntry, atWorkload].filter(({ state }) => state === 'unknown').map(({ reason }) => reason);
   const all = [...(entry.internal === undefined ? [] : [entry.internal]), ...reasons];
-  return ` Not certain: ${all.join('; ')}.`;
+  return ` It is a warning, because ${all.join(', and ')}.`;
 }
