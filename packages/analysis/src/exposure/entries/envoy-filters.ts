@@ -7,8 +7,20 @@ import { type EnvoyFilter, type HttpMatch, type MeshView, type Path, serviceName
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure } from '../exposure.ts';
 import { whyInternalPods } from '../internal.ts';
+import { isGatewayPod } from './gateway-service.ts';
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
+
+/**
+ * Whether a namespace may have gateways. A filter outside the root namespace applies to its own namespace only; if the
+ * files show gateway Pods elsewhere and none there, it reaches none.
+ */
+function reachesGateways(mesh: MeshView, { metadata: { namespace } }: EnvoyFilter): boolean {
+  if (namespace === mesh.config.rootNamespace || mesh.podsIn(namespace).length === 0) return true;
+  const gateways = mesh.pods.filter(isGatewayPod);
+  const isThere = gateways.some((pod) => pod.namespace === namespace);
+  return isThere || gateways.length === 0 || mesh.within('KubernetesGateway', namespace).length > 0;
+}
 
 /** Parts of a configuration that lead to destinations. */
 const ROUTES = new Set(['HTTP_ROUTE', 'VIRTUAL_HOST', 'ROUTE_CONFIGURATION']);
@@ -30,10 +42,11 @@ function adds({ applyTo = '', patch }: ConfigPatch): boolean {
 }
 
 /** Whether a patch applies to gateways. Without a context it applies to all proxies that its filter selects. */
-function isAtGateway(mesh: MeshView, { spec }: EnvoyFilter, { match }: ConfigPatch): boolean {
+function isAtGateway(mesh: MeshView, filter: EnvoyFilter, { match }: ConfigPatch): boolean {
   const context = match?.context ?? 'ANY';
-  if (context === 'GATEWAY') return true;
+  if (context === 'GATEWAY') return reachesGateways(mesh, filter);
   if (context !== 'ANY') return false;
+  const { spec } = filter;
   const selector = labels(spec.workloadSelector?.labels);
   const targets = items(spec.targetRefs).some(({ kind }) => kind === 'Gateway');
   return targets || (Object.keys(selector).length > 0 && mesh.proxyKind(selector) === 'gateway');

@@ -7,14 +7,12 @@ import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   actionOf,
-  GATEWAY_NAME,
   isDryRun,
   isForSidecars,
   type KubernetesGateway,
   type MeshView,
   type RequestAuthentication,
   type Service,
-  selectorOf,
   targetRefs,
 } from '@meshpass/istio';
 import { describeObject } from '../../exposure/describe.ts';
@@ -27,7 +25,7 @@ import {
   anySidecar,
   isOfMeshpass,
   WAYPOINT_CLASS,
-  waypointsIn,
+  waypointSelected,
   workloadsOf,
 } from './workloads.ts';
 
@@ -54,9 +52,8 @@ function* selectsWaypoint(
   { mesh }: LintContext,
   policy: AuthorizationPolicy | RequestAuthentication,
 ): Generator<Report> {
-  const name = isForSidecars(policy) ? selectorOf(policy)?.[GATEWAY_NAME] : undefined;
-  const waypoint = waypointsIn(mesh, policy.metadata.namespace).find(({ metadata }) => metadata.name === name);
-  if (!waypoint) return;
+  const name = waypointSelected(mesh, policy);
+  if (name === undefined) return;
   yield {
     on: policy,
     path: ['spec', 'selector'],

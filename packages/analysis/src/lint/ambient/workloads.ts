@@ -6,6 +6,7 @@ import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
+  GATEWAY_NAME,
   hasProxy,
   isForSidecars,
   type KubernetesGateway,
@@ -112,6 +113,15 @@ export function workloadsOf(
  */
 export function isOfMeshpass({ metadata }: AuthorizationPolicy): boolean {
   return labels(metadata.labels)[MANAGED_BY_LABEL] === MANAGED_BY;
+}
+
+/** Returns the name of the waypoint whose Pods a policy selects, which MP318 reports. */
+export function waypointSelected(
+  mesh: MeshView,
+  policy: AuthorizationPolicy | RequestAuthentication,
+): string | undefined {
+  const name = isForSidecars(policy) ? selectorOf(policy)?.[GATEWAY_NAME] : undefined;
+  return waypointsIn(mesh, policy.metadata.namespace).some(({ metadata }) => metadata.name === name) ? name : undefined;
 }
 
 /** Lists the waypoints of a namespace. */

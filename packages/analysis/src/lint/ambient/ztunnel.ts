@@ -14,7 +14,7 @@ import { items, text, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { conditionsOf, operationsOf, type PolicyPart, rulesOf, sourcesOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
-import { type AmbientWorkload, ambientWorkloads, isOfMeshpass, workloadsOf } from './workloads.ts';
+import { type AmbientWorkload, ambientWorkloads, isOfMeshpass, waypointSelected, workloadsOf } from './workloads.ts';
 
 const L7 = new Set([
   ...['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'],
@@ -50,7 +50,7 @@ export const deadAtZtunnel: Rule = {
   *check(context) {
     if (ambientWorkloads(context.mesh).length === 0) return;
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
-      if (isDryRun(policy) || isOfMeshpass(policy)) continue;
+      if (isDryRun(policy) || isOfMeshpass(policy) || waypointSelected(context.mesh, policy)) continue;
       const [workload] = workloadsOf(context.mesh, policy);
       if (workload) yield* deadRules(policy, workload);
     }
@@ -114,7 +114,7 @@ function elementOf({ value, path }: PolicyPart<object>): Element {
 function* unreadTokens({ mesh }: LintContext): Generator<Report> {
   const isOwn = (policy: RequestAuthentication) => policy.metadata.namespace !== mesh.config.rootNamespace;
   for (const policy of mesh.all('RequestAuthentication').filter(isOwn)) {
-    const [workload] = workloadsOf(mesh, policy);
+    const [workload] = waypointSelected(mesh, policy) === undefined ? workloadsOf(mesh, policy) : [];
     if (!workload || items(policy.spec.jwtRules).length === 0) continue;
     yield {
       on: policy,
