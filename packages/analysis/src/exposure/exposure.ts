@@ -3,7 +3,16 @@
  * into the same form, with matches as Istio's HttpMatch, so that rules and reports treat all of them alike.
  */
 
-import type { HttpMatch, HttpRoute, KubeObject, Labels, Path, PodWorkload, Service } from '@meshpass/istio';
+import type {
+  HttpMatch,
+  HttpRoute,
+  KubeObject,
+  Labels,
+  Path,
+  PodWorkload,
+  Service,
+  ServiceEntry,
+} from '@meshpass/istio';
 
 /** Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is the Gateway API's Gateway. */
 export type EntryKind =
@@ -93,6 +102,8 @@ export interface Exposure {
     readonly port: number | undefined;
   };
   readonly service: Service | undefined;
+  /** Entry that defines the destination, if that is no Service of the cluster. */
+  readonly external?: ServiceEntry;
   /** Workload and its port, if an entry point leads to a Pod without a Service. */
   readonly pod?: { readonly workload: PodWorkload; readonly port: number | undefined };
 }

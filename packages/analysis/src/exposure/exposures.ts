@@ -1,5 +1,5 @@
-import { fullHost, type MeshView, serviceName } from '@meshpass/istio';
-import { text } from '@meshpass/istio/members';
+import type { MeshView } from '@meshpass/istio';
+import { resolveDestination } from './destination.ts';
 import { exposuresOfEnvoyFilters } from './entries/envoy-filters.ts';
 import { exposuresOfRoutes } from './entries/gateway-routes.ts';
 import { exposuresOfIngresses } from './entries/ingresses.ts';
@@ -20,16 +20,5 @@ export function exposuresOf(mesh: MeshView): readonly Exposure[] {
     ...exposuresOfServices(mesh),
     ...exposuresOfPods(mesh),
     ...exposuresOfEnvoyFilters(mesh),
-  ].map((one) => withoutAlias(mesh, one));
-}
-
-/** Resolves a Service of type ExternalName that is an alias of another Service. */
-function withoutAlias(mesh: MeshView, exposure: Exposure): Exposure {
-  const { spec, metadata } = exposure.service ?? {};
-  const alias = spec?.type === 'ExternalName' ? text(spec.externalName) : undefined;
-  if (alias === undefined) return exposure;
-  const { clusterDomain } = mesh.config;
-  const host = fullHost(alias, metadata!.namespace, clusterDomain);
-  if (!serviceName(host, clusterDomain)) return exposure;
-  return { ...exposure, destination: { ...exposure.destination, host }, service: mesh.serviceAt(host) };
+  ].flatMap((one) => resolveDestination(mesh, one));
 }

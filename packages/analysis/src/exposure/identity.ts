@@ -62,6 +62,14 @@ export function passagesOf(known: KnownMesh, exposure: Exposure): readonly Passa
   );
 }
 
+/**
+ * Lists the passages that a caller on the internet without an identity may get through. A private network is a boundary
+ * that its owner chose.
+ */
+export function publicPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
+  return openPassages(known, exposure).filter(({ entry }) => entry.internal === undefined);
+}
+
 /** Lists the passages that a caller without an identity may get through. */
 export function openPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return passagesOf(known, exposure).filter(({ verdict }) => verdict !== 'closed');
@@ -169,7 +177,10 @@ function identityAtWorkload(
     const enforcer = enforcerOf(known.mesh, point.proxy, point.port, exposure, entry);
     return { ...point, enforcer, identity: identityAt(known, point, enforcer, entry) };
   });
-  if (points.length === 0) return { ...OUTSIDE, enforcer: { proxy: 'none', reason: OUTSIDE.reason } };
+  if (points.length === 0) {
+    const outside = exposure.external?.spec.location === 'MESH_INTERNAL' ? ELSEWHERE : OUTSIDE;
+    return { ...outside, enforcer: { proxy: outside === OUTSIDE ? 'none' : 'unknown', reason: outside.reason } };
+  }
   const weakest = WEAKEST_FIRST.flatMap((state) => points.find(({ identity }) => identity.state === state) ?? [])[0]!;
   return { ...weakest.identity, enforcer: weakest.enforcer };
 }
@@ -177,6 +188,7 @@ function identityAtWorkload(
 const WEAKEST_FIRST = ['none', 'unknown', 'assumed', 'required'] as const;
 
 const OUTSIDE: Identity = { state: 'none', reason: 'the destination is outside the mesh' };
+const ELSEWHERE: Identity = { state: 'unknown', reason: 'the workloads of its ServiceEntry are not among these files' };
 
 function identityAt(
   { mesh, complete }: KnownMesh,
@@ -320,7 +332,7 @@ function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] 
  * Returns the destination's workloads. If none is among the files, returns a stand-in with the labels of the Service's
  * selector, or else with labels that its name suggests.
  */
-function workloadsBehind(mesh: MeshView, { destination, service, pod }: Exposure): readonly Workload[] {
+export function workloadsBehind(mesh: MeshView, { destination, service, pod }: Exposure): readonly Workload[] {
   if (pod) return [pod.workload];
   const pods = service ? mesh.podsBehind(service) : [];
   if (pods.length > 0) return pods;

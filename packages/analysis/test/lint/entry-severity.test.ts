@@ -10,7 +10,6 @@ test.each([
   ['MP101-bad-ingress', 'error'],
   ['MP101-bad-load-balancer', 'warning'],
   ['MP101-bad-load-balancer-permissive', 'error'],
-  ['MP101-bad-internal-load-balancer', 'warning'],
   ['MP101-bad-node-port', 'error'],
   ['MP101-bad-sidecar-listener', 'warning'],
   ['MP701-bad-grafana-httproute', 'error'],
@@ -35,4 +34,61 @@ test('a Service with several ports has one finding', () => {
   const more = text.replace('ports: [', 'ports: [{port: 81, name: http-more, targetPort: 8081}, ');
   const { findings } = lintFiles([{ name: 'a.yaml', text: more }], { now: TODAY });
   expect(findings.map(({ code }) => code)).toEqual(['MP702']);
+});
+
+const BEHIND = `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: public, namespace: istio-ingress}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: shop}, hosts: ["*.example.com"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: orders, namespace: shop}
+spec:
+  hosts: [shop.example.com]
+  gateways: [istio-ingress/public]
+  http: [{route: [{destination: {host: orders.test.example.net}}]}]
+---
+`;
+const SERVICE = `
+apiVersion: v1
+kind: Service
+metadata: {name: ingress, namespace: istio-ingress}
+spec: {selector: {istio: ingressgateway}, ports: [{name: https, port: 443}]}
+---
+`;
+const ENTRY = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: orders, namespace: shop}
+spec: {hosts: [orders.test.example.net], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+`;
+const INGRESS = `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: ingress, namespace: istio-ingress}
+spec: {ingressClassName: alb, defaultBackend: {service: {name: ingress, port: {number: 443}}}}
+`;
+const severitiesOf = (text: string) =>
+  lintFiles([{ name: 'a.yaml', text }], { now: TODAY })
+    .findings.filter(({ code }) => code === 'MP101')
+    .map(({ severity }) => severity);
+
+test('a gateway whose only Service is of type ClusterIP may be published by something else', () => {
+  expect(severitiesOf(BEHIND + ENTRY)).toEqual(['error']);
+  expect(severitiesOf(BEHIND + ENTRY + SERVICE)).toEqual(['warning']);
+  expect(severitiesOf(BEHIND + ENTRY + SERVICE + INGRESS)).toEqual(['error']);
+  expect(severitiesOf(BEHIND + ENTRY + SERVICE.replace('spec: {', 'spec: {type: NodePort, '))).toEqual(['error']);
+});
+
+test('workloads of the mesh on machines may require an identity', () => {
+  expect(severitiesOf(BEHIND + ENTRY.replace('spec: {', 'spec: {location: MESH_INTERNAL, '))).toEqual(['warning']);
+});
+
+test('a destination that no ServiceEntry defines is none', () => {
+  expect(severitiesOf(BEHIND)).toEqual([]);
 });

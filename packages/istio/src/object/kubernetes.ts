@@ -38,6 +38,7 @@ export interface Container {
     readonly name?: string;
     readonly containerPort?: number;
     readonly hostPort?: number;
+    readonly hostIP?: string;
     readonly protocol?: string;
   }[];
   readonly [member: string]: unknown;

@@ -20,7 +20,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
-import { whyInternalAnnotation, whyInternalPods } from '../internal.ts';
+import { whyInternalAnnotation, whyInternalPods, whyUnpublished } from '../internal.ts';
 import { meshedPods } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
@@ -172,7 +172,7 @@ function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonly Liste
     object: gateway,
     ports: met.map(({ listener }) => ({ number: listener.port, protocol: listener.protocol })),
     proxy,
-    own: requiredByTls(gateway, met, proxy),
+    own: requiredByTls(mesh, gateway, met, proxy),
     internal:
       whyInternalAnnotation(annotated) ??
       (proxy.by === 'istio' && proxy.selector ? whyInternalPods(mesh, proxy.selector, metadata.namespace) : undefined),
@@ -206,7 +206,12 @@ export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): 
 }
 
 /** Whether every listener requires a client certificate: by frontend validation, or by an option of Istio. */
-function requiredByTls({ spec }: KubernetesGateway, met: readonly ListenerAt[], proxy: EntryProxy): Identity {
+function requiredByTls(
+  mesh: MeshView,
+  { spec }: KubernetesGateway,
+  met: readonly ListenerAt[],
+  proxy: EntryProxy,
+): Identity {
   const { default: general, perPort } = spec.tls?.frontend ?? {};
   const requires = ({ listener }: ListenerAt): boolean => {
     if (listener.protocol !== 'HTTPS' && listener.protocol !== 'TLS') return false;
@@ -221,8 +226,12 @@ function requiredByTls({ spec }: KubernetesGateway, met: readonly ListenerAt[], 
   if (met.length > 0 && met.every(requires)) {
     return { state: 'required', reason: 'the Gateway requires a client certificate' };
   }
-  return proxy.by === 'controller'
-    ? { state: 'unknown', reason: `the checks of ${proxy.name} are not among Istio's policies` }
+  if (proxy.by === 'controller') {
+    return { state: 'unknown', reason: `the checks of ${proxy.name} are not among Istio's policies` };
+  }
+  const unpublished = proxy.by === 'istio' && proxy.selector ? whyUnpublished(mesh, proxy.selector) : undefined;
+  return unpublished !== undefined
+    ? { state: 'unknown', reason: unpublished }
     : { state: 'none', reason: 'the Gateway requires no client certificate' };
 }
 

@@ -163,6 +163,9 @@ function requiredByAnnotations(
   const may = reads(MAY_AUTHENTICATE, (value, last) => !last.endsWith('snippet') || /auth|deny|return/.test(value));
   if (may) return { state: 'assumed', reason: `annotation ${may} may require one` };
   const name = proxy.by === 'controller' ? proxy.name : '';
+  if (/(?:^|[- ])(?:internal|private)$/.test(name)) {
+    return { state: 'unknown', reason: `${name} may be for a private network only, by its name` };
+  }
   return /nginx/.test(name)
     ? { state: 'none', reason: 'no annotation of the Ingress requires one' }
     : { state: 'unknown', reason: `no annotation requires one, and the other checks of ${name} are not known` };
@@ -178,7 +181,7 @@ function whyInternal(
   const scheme = given['alb.ingress.kubernetes.io/scheme'];
   if (scheme !== undefined ? scheme === 'internal' : name === 'class alb')
     return 'its load balancer has the scheme internal';
-  if (/(?:^|[- ])(?:internal|private)$/.test(name)) return `${name} is internal by its name`;
+  if (name === 'class gce-internal') return 'its load balancer is internal by its class';
   if (given['appgw.ingress.kubernetes.io/use-private-ip'] === 'true') return 'it uses a private address';
   return undefined;
 }

@@ -3,14 +3,25 @@
  * terminate TLS themselves or lead to Envoy's administration interface. Source: the Pod API reference, and the reference of Istio's Sidecar.
  */
 
-import { isTcp, type MeshView, type Path, type PodWorkload, type Sidecar, selects } from '@meshpass/istio';
+import {
+  isTcp,
+  type MeshView,
+  type Path,
+  type PodWorkload,
+  type Sidecar,
+  selects,
+  targetPortOf,
+} from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
 import type { EntryKind, EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { isGatewayPod } from './gateway-service.ts';
-import { NO_PROXY } from './services.ts';
+import { NO_PROXY, publishedAs } from './services.ts';
 
 /** Namespaces of node agents, which need the network of their node. */
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'calico-system']);
+
+/** Addresses that only processes of the same node reach. */
+const LOOPBACK = /^(?:127\.|::1$)/;
 
 interface PodPort {
   readonly kind: EntryKind;
@@ -37,13 +48,15 @@ function isSystem({ config }: MeshView, { namespace }: PodWorkload): boolean {
 function portsOf({ pod, podPath }: PodWorkload): readonly PodPort[] {
   return items(pod.containers).flatMap(({ ports }, index) =>
     items(ports).flatMap((port, nth): readonly PodPort[] => {
-      const { containerPort, hostPort } = port;
+      const { containerPort, hostPort, hostIP } = port;
       if (typeof containerPort !== 'number' || !isTcp(port)) return [];
       if (pod.hostNetwork === true) {
         return [{ kind: 'hostNetwork', path: [...podPath, 'hostNetwork'], port: containerPort, at: containerPort }];
       }
       const path = [...podPath, 'containers', index, 'ports', nth, 'hostPort'];
-      return typeof hostPort === 'number' ? [{ kind: 'hostPort', path, port: containerPort, at: hostPort }] : [];
+      return typeof hostPort === 'number' && !LOOPBACK.test(hostIP ?? '')
+        ? [{ kind: 'hostPort', path, port: containerPort, at: hostPort }]
+        : [];
     }),
   );
 }
@@ -94,7 +107,7 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   return items(sidecar.spec.ingress).flatMap(({ port, tls, defaultEndpoint }, index): readonly Exposure[] => {
     const terminates = tls !== undefined && tls !== null;
     const leads = ENVOY_ADMIN.test(String(defaultEndpoint));
-    if (!workload || (!terminates && !leads)) return [];
+    if (!workload || (!terminates && !leads) || (!leads && isPublished(mesh, workload, port?.number))) return [];
     const path: Path = ['spec', 'ingress', index, leads ? 'defaultEndpoint' : 'tls'];
     const entry: EntryPoint = {
       kind: 'Sidecar',
@@ -103,7 +116,7 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
       ports: [{ number: port?.number, protocol: port?.protocol }],
       proxy: { by: 'none' },
       own: requiredByTls(record(tls)),
-      internal: 'only the network of the Pods reaches this listener',
+      internal: undefined,
     };
     return [
       {
@@ -120,8 +133,19 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
   });
 }
 
+/** Whether a Service that leads to the listener is an entry point itself. */
+function isPublished(mesh: MeshView, workload: PodWorkload, listener: number | undefined): boolean {
+  return mesh
+    .servicesBefore(workload)
+    .some(
+      (service) =>
+        publishedAs(service) !== undefined &&
+        items(service.spec.ports).some((port) => targetPortOf(workload.portNames, port) === listener),
+    );
+}
+
 function requiredByTls({ mode }: { readonly mode?: unknown }): Identity {
   return mode === 'MUTUAL' || mode === 'ISTIO_MUTUAL'
     ? { state: 'required', reason: 'the listener requires a client certificate' }
-    : { state: 'none', reason: 'the listener requires no client certificate' };
+    : { state: 'unknown', reason: 'these files do not show whether clients outside the cluster reach this listener' };
 }

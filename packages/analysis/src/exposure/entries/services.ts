@@ -38,7 +38,7 @@ export function exposuresOfServices(mesh: MeshView): readonly Exposure[] {
 }
 
 /** Returns how a Service is published, and the field that does it. */
-function publishedAs({ spec }: Service): { readonly kind: EntryKind; readonly path: Path } | undefined {
+export function publishedAs({ spec }: Service): { readonly kind: EntryKind; readonly path: Path } | undefined {
   if (spec.type === 'LoadBalancer' || spec.type === 'NodePort') return { kind: spec.type, path: ['spec', 'type'] };
   if (spec.type !== 'ExternalName' && texts(spec.externalIPs).length > 0) {
     return { kind: 'externalIPs', path: ['spec', 'externalIPs'] };

@@ -19,7 +19,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
-import { whyInternalPods } from '../internal.ts';
+import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
@@ -138,17 +138,18 @@ function toEntry(
     object: gateway,
     ports: servers.map(({ port }) => ({ number: port?.number, protocol: port?.protocol })),
     proxy: { by: 'istio', namespace, selector },
-    own: requiredByTls(servers),
+    own: requiredByTls(servers, selector && whyUnpublished(mesh, selector)),
     internal: selector && whyInternalPods(mesh, selector),
   };
 }
 
 /** Whether every server requires a client certificate that its own roots verify (`MUTUAL`). */
-function requiredByTls(servers: readonly GatewayServer[]): Identity {
+function requiredByTls(servers: readonly GatewayServer[], unpublished: string | undefined): Identity {
   const required =
     servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL');
-  return required
-    ? { state: 'required', reason: 'the gateway requires a client certificate' }
+  if (required) return { state: 'required', reason: 'the gateway requires a client certificate' };
+  return unpublished !== undefined
+    ? { state: 'unknown', reason: unpublished }
     : { state: 'none', reason: 'the gateway requires no client certificate' };
 }
 

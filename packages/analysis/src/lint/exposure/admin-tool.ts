@@ -54,9 +54,10 @@ const ISTIOD_PORTS = new Map([
 
 /** Names the administration interface that an exposure leads to. Returns undefined if it leads to none. */
 export function adminToolOf({ mesh }: LintContext, exposure: Exposure): string | undefined {
-  const { destination, pod } = exposure;
+  const { destination, pod, external } = exposure;
   const known = serviceName(destination.host, mesh.config.clusterDomain);
-  const name = known?.name ?? pod?.workload.name ?? '';
+  const outside = external && destination.host.split('.')[0];
+  const name = known?.name ?? pod?.workload.name ?? outside ?? '';
   if (/^istiod(?:-|$)/.test(name) && known?.namespace === mesh.config.rootNamespace) return istiodPortOf(exposure);
   if (exposure.destinationPath.at(-1) === 'defaultEndpoint') return DEBUG_PORTS.get(15000);
   const debug = DEBUG_PORTS.get(portOf(exposure) ?? 0);
@@ -71,7 +72,8 @@ function istiodPortOf({ on, destination: { port = 0 } }: Exposure): string | und
 function toolOf(name: string, exposure: Exposure): string | undefined {
   const { service, pod, destination } = exposure;
   const given = labels(service?.metadata.labels ?? pod?.workload.labels);
-  const found = toolNamed(name) ?? (isPart(name) ? undefined : toolCalled(given['app.kubernetes.io/name'] ?? ''));
+  const found =
+    toolNamed(name) ?? (isPart(name) ? undefined : toolCalled(given['app.kubernetes.io/name'] ?? given.app ?? ''));
   if (!found?.ports) return found?.tool;
   return [destination.port, portOf(exposure)].some((port) => found.ports?.includes(port ?? 0)) ? found.tool : undefined;
 }

@@ -63,22 +63,23 @@ function labelsOf(object: KubeObject | undefined): Labelled | undefined {
 }
 
 function namesOf(
-  { root, destination, matches, hosts, route }: Exposure,
+  { root, destination, matches, hosts, route, external }: Exposure,
   namespace: string,
   service: string | undefined,
 ): readonly Name[] {
   const kind = root.kind === 'KubernetesGateway' ? 'Gateway' : root.kind;
   return [
     { part: 'namespace', name: namespace, why: `its namespace is called ${namespace}` },
-    { part: 'service', name: service, why: `its service is called ${service}` },
+    service === undefined && external
+      ? { part: 'service', name: nameIn(destination.host), why: `its destination is ${destination.host}` }
+      : { part: 'service', name: service, why: `its service is called ${service}` },
     { part: 'subset', name: destination.subset, why: `its subset is called ${destination.subset}` },
     { part: 'route', name: root.metadata.name, why: `its ${kind} is called ${root.metadata.name}` },
     { part: 'route', name: route?.name, why: `the route is called ${route?.name}` },
     ...hosts.map(
       (host): Name => ({
         part: 'host',
-        // The last two labels are the site itself, such as `web.dev`.
-        name: host.replace(/^\*\./, '').split('.').slice(0, -2).join('.'),
+        name: nameIn(host),
         why: `its host is ${host}`,
       }),
     ),
@@ -87,6 +88,11 @@ function namesOf(
       return { part: 'path', name: path, why: `its path is ${path}` };
     }),
   ];
+}
+
+/** Returns a host without its last two labels, which are the site itself, such as `web.dev`. */
+function nameIn(host: string): string {
+  return host.replace(/^\*\./, '').split('.').slice(0, -2).join('.');
 }
 
 /** Explains which names show a test: one clear name, or two ambiguous ones. */

@@ -1,11 +1,20 @@
 /** Rules about entry points: administration interfaces, ways around the mesh, added routes, and open references. */
 
-import type { AllowedNamespaces, KubernetesGateway } from '@meshpass/istio';
+import {
+  type AllowedNamespaces,
+  type AuthorizationPolicy,
+  type KubernetesGateway,
+  type MeshView,
+  namespaceInjection,
+  type PeerAuthentication,
+  selectorOf,
+  selects,
+} from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { describeCallers, describeCalls, describeDestination, describeObject } from '../../exposure/describe.ts';
 import { isEntry, type ListenerAt, listenersOf } from '../../exposure/entries/gateway-listeners.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
-import { openPassages, type Passage } from '../../exposure/identity.ts';
+import { openPassages, type Passage, publicPassages, workloadsBehind } from '../../exposure/identity.ts';
 import { adminToolOf } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
 import type { Severity } from '../model.ts';
@@ -24,7 +33,7 @@ const openAdminTool: Rule = {
       const tool = exposure.entries.some(({ kind }) => kind === 'EnvoyFilter')
         ? undefined
         : adminToolOf(context, exposure);
-      const open = tool === undefined ? [] : openPassages(context, exposure);
+      const open = tool === undefined ? [] : publicPassages(context, exposure);
       if (open.length === 0) return undefined;
       return {
         on: exposure.on,
@@ -46,6 +55,7 @@ const entryAroundMesh: Rule = {
   *check(context) {
     yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
       if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
+      if (!isOtherwiseGuarded(context.mesh, exposure)) return undefined;
       const around = openPassages(context, exposure).filter(leadsAround);
       // MP101 and MP701 report these with what they expose.
       if (around.length === 0 || adminToolOf(context, exposure) || whyTestRoute(context, exposure)) return undefined;
@@ -59,6 +69,26 @@ const entryAroundMesh: Rule = {
     });
   },
 };
+
+/**
+ * Whether the mesh is meant to guard a workload: its Namespace or Pods ask for a proxy, or a policy of its namespace
+ * selects it. A public site outside the mesh goes around nothing.
+ */
+function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
+  return workloadsBehind(mesh, exposure).some(({ namespace, labels: given }) => {
+    const ofNamespace = mesh.namespaceLabels(namespace);
+    const injection = namespaceInjection(namespace, ofNamespace);
+    if (injection === 'on' || injection === 'unknown' || ofNamespace?.[MODE] === 'ambient') return true;
+    if (given[MODE] === 'ambient' || given['sidecar.istio.io/inject'] === 'true') return true;
+    return (['AuthorizationPolicy', 'PeerAuthentication'] as const)
+      .flatMap((kind): readonly SelectingPolicy[] => mesh.within(kind, namespace))
+      .some((policy) => selects(selectorOf(policy), given));
+  });
+}
+
+type SelectingPolicy = AuthorizationPolicy | PeerAuthentication;
+
+const MODE = 'istio.io/dataplane-mode';
 
 function leadsAround({ entry, atWorkload }: Passage): boolean {
   const { by } = entry.proxy;

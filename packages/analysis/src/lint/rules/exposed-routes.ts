@@ -3,7 +3,7 @@
 import { coversHost } from '@meshpass/istio';
 import { describeCallerInput, describeCallers, describeCalls, describeDestination } from '../../exposure/describe.ts';
 import type { EntryPoint, Exposure } from '../../exposure/exposure.ts';
-import { openPassages, type Passage } from '../../exposure/identity.ts';
+import { type Passage, publicPassages } from '../../exposure/identity.ts';
 import { coversMatch } from '../../exposure/text-match.ts';
 import { adminToolOf } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
@@ -22,7 +22,7 @@ const openTestRoute: Rule = {
       // Another rule reports these ways, even if they lead to a test.
       if (exposure.entries.some(isAddedByFilter) || adminToolOf(context, exposure)) return undefined;
       const why = whyTestRoute(context, exposure);
-      const open = why === undefined ? [] : openPassages(context, exposure);
+      const open = why === undefined ? [] : publicPassages(context, exposure);
       if (open.length === 0) return undefined;
       return {
         on: exposure.on,
@@ -50,7 +50,7 @@ const newExposure: Rule = {
     if (!base) return;
     const exposed = base.exposures.map((one) => ({
       ...one,
-      entries: openPassages(base, one).map(({ entry }) => entry),
+      entries: publicPassages(base, one).map(({ entry }) => entry),
     }));
     const before = Map.groupBy(exposed, keyOf);
     const isNew = (exposure: Exposure, { entry }: Passage) =>
@@ -59,7 +59,7 @@ const newExposure: Rule = {
           old.entries.some((one) => one.name === entry.name && one.kind === entry.kind) && includes(old, exposure),
       );
     yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
-      const opened = openPassages(context, exposure).filter((passage) => isNew(exposure, passage));
+      const opened = publicPassages(context, exposure).filter((passage) => isNew(exposure, passage));
       if (opened.length === 0) return undefined;
       return {
         on: exposure.on,
@@ -97,7 +97,7 @@ const headerOnlyGuard: Rule = {
       // An Ingress needs headers only as a canary, which its annotation states.
       if (on.kind === 'Ingress' || (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)))
         return undefined;
-      const through = openPassages(context, exposure);
+      const through = publicPassages(context, exposure);
       if (through.length === 0) return undefined;
       return {
         on,

@@ -30,18 +30,15 @@ export function throughOf(passages: readonly Passage[]): string {
   return [...new Set(passages.map(({ entry }) => describeEntry(entry)))].join(' and ');
 }
 
-/** An error must be right: what is not known, or open only to a private network, is a warning. */
+/** An error must be right: what is not known is a warning. */
 export function severityOf(passages: readonly Passage[]): Severity {
-  return passages.some(({ verdict, entry }) => verdict === 'open' && entry.internal === undefined)
-    ? 'error'
-    : 'warning';
+  return passages.some(({ verdict }) => verdict === 'open') ? 'error' : 'warning';
 }
 
-/** Explains why passages are not certain or not open to the internet; empty if one is. */
+/** Explains why passages are not certain; empty if one is. */
 export function unknownOf(passages: readonly Passage[]): string {
   if (severityOf(passages) === 'error') return '';
-  const [{ entry, atEntry, atWorkload }] = passages as readonly [Passage];
+  const [{ atEntry, atWorkload }] = passages as readonly [Passage];
   const reasons = [atEntry, atWorkload].filter(({ state }) => state === 'unknown').map(({ reason }) => reason);
-  const all = [...(entry.internal === undefined ? [] : [entry.internal]), ...reasons];
-  return ` It is a warning, because ${all.join(', and ')}.`;
+  return ` It is a warning, because ${reasons.join(', and ')}.`;
 }
