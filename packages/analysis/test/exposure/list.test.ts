@@ -46,8 +46,19 @@ describe('the proxy that enforces policies', () => {
       ],
     ],
     ['sidecar', []],
+    ['unknown', [namespace('istio-injection: enabled'), deployment('sidecar.istio.io/interceptionMode: NONE')]],
+    ['unknown', [namespace('istio-injection: enabled'), deployment('inject.istio.io/templates: custom')]],
+    ['unknown', [namespace('team: shop')]],
+    ['none', [namespace('istio-injection: disabled')]],
+    [
+      'none',
+      [
+        namespace('istio.io/dataplane-mode: ambient'),
+        deployment().replace('{containers', '{hostNetwork: true, containers'),
+      ],
+    ],
   ])('in front of a load balanced Pod is %s', (proxy, documents) => {
-    const [one] = list([SERVICE, ...documents]);
+    const one = list([SERVICE, ...documents]).find(({ entry }) => entry.kind === 'LoadBalancer');
     expect(one!.enforcer.proxy).toBe(proxy);
   });
 
