@@ -163,3 +163,21 @@ describe('the example request', () => {
     expect([one!.witness!.method, one!.witness!.url]).toEqual(['PUT', 'https://x.example.com:8443/status']);
   });
 });
+
+test('a gateway between networks leads callers to a workload, whose mutual TLS decides', () => {
+  const edge = `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: edge, namespace: meshpass-system},
+    spec: {selector: {istio: meshpass-gateway}, servers: [{port: {number: 15443, name: tls, protocol: TLS},
+      tls: {mode: AUTO_PASSTHROUGH}, hosts: [orders.shop.svc.cluster.local]}]}}`;
+  const service = SERVICE.replace('type: LoadBalancer', 'type: ClusterIP');
+  const injected = [namespace('istio-injection: enabled'), deployment(), service, edge];
+  const [guarded] = list([...injected, strict]);
+  expect([guarded!.entry.description, guarded!.verdict]).toEqual([
+    'Gateway meshpass-system/edge (port 15443 TLS)',
+    'closed',
+  ]);
+  const [open] = list(injected, { complete: true });
+  expect([open!.verdict, open!.witness]).toEqual([
+    'open',
+    { method: 'CONNECT', url: 'tcp://orders.shop.svc.cluster.local:15443', headers: {} },
+  ]);
+});
