@@ -8,7 +8,9 @@ import {
   isCaptured,
   type Labels,
   type MeshView,
+  type NamespaceInjection,
   namespaceInjection,
+  type PodFacts,
   type PodWorkload,
   type Service,
   type Workload,
@@ -25,6 +27,7 @@ export interface Enforcer {
 
 const SIDECAR: Enforcer = { proxy: 'sidecar', reason: undefined };
 const MODE = 'istio.io/dataplane-mode';
+const INJECT = 'sidecar.istio.io/inject';
 
 /**
  * Determines which proxy enforces policies at a port of a workload.
@@ -40,12 +43,14 @@ export function enforcerOf(
 ): Enforcer {
   const { namespace } = workload;
   const ofNamespace = mesh.namespaceLabels(namespace);
-  const pod = isPod(workload) ? workload : undefined;
-  const facts = pod ?? { namespace, labels: workload.labels, annotations: {}, pod: {}, running: false };
+  const facts: PodFacts = isPod(workload)
+    ? workload
+    : { namespace, labels: workload.labels, annotations: {}, pod: {}, running: false };
   const injection = namespaceInjection(namespace, ofNamespace);
   const why = whyNoSidecar(facts, injection);
   const mode = workload.labels[MODE] ?? ofNamespace?.[MODE];
-  if (mode === 'ambient' && (why !== undefined || injection === 'unknown')) {
+  // A ztunnel captures no Pod in the network of its node.
+  if (mode === 'ambient' && facts.pod.hostNetwork !== true && (why !== undefined || injection === 'unknown')) {
     const waypoint = proxy.by === 'istio' ? waypointOf(ofNamespace, service) : undefined;
     return waypoint
       ? {
@@ -54,10 +59,33 @@ export function enforcerOf(
         }
       : { proxy: 'ztunnel', reason: `${namespace} is in ambient mode, and calls from outside reach no waypoint` };
   }
-  if (why !== undefined) return { proxy: 'none', reason: why };
-  if (!isCaptured(facts, port))
-    return { proxy: 'none', reason: `port ${port ?? 'without a declaration'} bypasses the sidecar` };
+  if (why !== undefined) return withoutStandardSidecar(facts, isPod(workload), injection, why);
+  if (!isCaptured(facts, port)) {
+    return {
+      proxy: 'none',
+      reason: `${port === undefined ? 'such ports bypass' : `port ${port} bypasses`} the sidecar`,
+    };
+  }
   return SIDECAR;
+}
+
+/** A changed sidecar, or Pods outside the files that may ask for one, are unknown. */
+function withoutStandardSidecar(
+  facts: PodFacts,
+  isRead: boolean,
+  injection: NamespaceInjection,
+  why: string,
+): Enforcer {
+  const wish = facts.annotations[INJECT];
+  const annotations: Labels = wish === undefined ? {} : { [INJECT]: wish };
+  const isChanged = whyNoSidecar({ ...facts, annotations }, injection) === undefined;
+  if (!isRead && injection === 'by-pod') {
+    return {
+      proxy: 'unknown',
+      reason: `the Pods are not among these files, and namespace ${facts.namespace} injects none`,
+    };
+  }
+  return { proxy: isChanged ? 'unknown' : 'none', reason: why };
 }
 
 function isPod(workload: Workload): workload is PodWorkload {

@@ -56,7 +56,7 @@ export type EntryProxy =
   | {
       readonly by: 'controller';
       readonly name: string;
-      /** Its Pods, if they have a proxy of the mesh: they call workloads with an identity, on behalf of anyone. */
+      /** Pods of it that have a proxy of the mesh: they call workloads with an identity, on behalf of anyone. */
       readonly meshed?: readonly PodWorkload[];
       /** Whether only the name of its class suggests that it is not Istio's. */
       readonly assumed?: true;

@@ -174,7 +174,8 @@ function identityAtWorkload(
   entry: EntryPoint,
 ): Identity & { readonly enforcer: Enforcer } {
   const points = enforcementAtWorkload(known.mesh, exposure, entry).map((point): WorkloadPoint => {
-    const enforcer = enforcerOf(known.mesh, point.proxy, point.port, exposure, entry);
+    // Of an unknown destination, the other ports of policies are candidates only.
+    const enforcer = enforcerOf(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
     return { ...point, enforcer, identity: identityAt(known, point, enforcer, entry) };
   });
   if (points.length === 0) {
@@ -190,13 +191,9 @@ const WEAKEST_FIRST = ['none', 'unknown', 'assumed', 'required'] as const;
 const OUTSIDE: Identity = { state: 'none', reason: 'the destination is outside the mesh' };
 const ELSEWHERE: Identity = { state: 'unknown', reason: 'the workloads of its ServiceEntry are not among these files' };
 
-function identityAt(
-  { mesh, complete }: KnownMesh,
-  point: EnforcementPoint,
-  enforcer: Enforcer,
-  entry: EntryPoint,
-): Identity {
-  const { proxy, portPolicy, calls, port } = point;
+function identityAt(known: KnownMesh, point: EnforcementPoint, enforcer: Enforcer, entry: EntryPoint): Identity {
+  const { mesh } = known;
+  const { proxy, portPolicy, port } = point;
   if (enforcer.proxy === 'none') return { state: 'none', reason: enforcer.reason! };
   if (enforcer.proxy === 'waypoint') return identityAtWaypoint(mesh, proxy);
   if (enforcer.proxy === 'ztunnel' && deniesByHttp(portPolicy)) {
@@ -205,10 +202,18 @@ function identityAt(
   // A ztunnel enforces the rules of connections, whatever protocol a Service declares.
   const asked =
     enforcer.proxy === 'ztunnel' ? { ...point, portPolicy: enforcedIn(mesh).gateways.at(proxy, port, 'tcp') } : point;
-  if (isRefused(mesh, asked))
-    return { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
+  if (isRefused(mesh, asked)) {
+    return enforcer.proxy === 'unknown'
+      ? { state: 'unknown', reason: enforcer.reason! }
+      : { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
+  }
   const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
   if (check) return { state: 'assumed', reason: check };
+  return openAt(known, point, entry);
+}
+
+/** Explains why policies refuse no call. If only files outside could require mutual TLS, it is unknown. */
+function openAt({ mesh, complete }: KnownMesh, { proxy, port, calls }: EnforcementPoint, entry: EntryPoint): Identity {
   const { general, ports } = peerModesOf(mesh, { ...proxy, kind: 'sidecar' });
   const mode = (port === undefined ? undefined : ports.get(port)) ?? general;
   if (calls.peers.length === 0 && !complete && !mode.policy) {
@@ -266,7 +271,7 @@ export function enforcementAtWorkload(
   // Raw bytes may be HTTP, so both protocols apply to undeclared ports.
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
   return workloadsBehind(mesh, exposure).flatMap((proxy) => {
-    const port = exposure.pod ? exposure.pod.port : podPort(exposure, proxy);
+    const port = destinationPort(exposure, proxy);
     const ports = port === undefined ? [undefined, ...policies.portsNamed] : [port];
     return ports.flatMap((one) =>
       spoken.map((protocol) => ({ proxy, port: one, calls, portPolicy: policies.at(proxy, one, protocol) })),
@@ -347,7 +352,9 @@ function standIn(mesh: MeshView, namespace: string, given: Labels, name: string)
   return { namespace, labels: given, name, kind: mesh.proxyKind(given), portNames: new Map() };
 }
 
-function podPort({ destination, service }: Exposure, { portNames }: Workload): number | undefined {
+/** Port of the Pod; undefined if it is not known. */
+function destinationPort({ destination, service, pod }: Exposure, { portNames }: Workload): number | undefined {
+  if (pod) return pod.port;
   const ports = (service?.spec.ports ?? []).filter(isTcp);
   const named = ports.filter(({ port }) => destination.port === undefined || port === destination.port);
   const [port] = destination.port !== undefined || named.length === 1 ? named : [];

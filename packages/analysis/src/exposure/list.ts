@@ -3,6 +3,7 @@
 import { findMeshConfig, type KubeObject, type MeshConfig, type Place, type Resource, viewMesh } from '@meshpass/istio';
 import { describeEntry } from './describe.ts';
 import type { Enforcer } from './enforcer.ts';
+import { exposuresOfPassthrough } from './entries/passthrough.ts';
 import type { EntryKind, EntryPoint, Exposure, Identity } from './exposure.ts';
 import { exposuresOf } from './exposures.ts';
 import { type KnownMesh, type Passage, passagesOf } from './identity.ts';
@@ -53,9 +54,9 @@ export interface ExposureOptions extends Partial<Pick<MeshConfig, 'rootNamespace
 
 /**
  * Lists every way into the cluster, open or not: from each entry point (Gateways of Istio and of the Gateway API,
- * Ingresses, load balancers, node ports, external addresses, ports and networks of nodes, EnvoyFilters and Sidecars) to
- * each destination, with the identity that a caller needs at the entry point and at the workload, and the proxy that
- * enforces it.
+ * gateways between networks, Ingresses, load balancers, node ports, external addresses, ports and networks of nodes,
+ * EnvoyFilters and Sidecars) to each destination, with the identity that a caller needs at the entry point and at the
+ * workload, and the proxy that enforces it.
  *
  * Callers are assumed to have no token and no certificate, and an address that no policy lists. Policies of each point
  * are evaluated on their own, so that two that refuse all calls only together count as open. Nothing is guessed: if the
@@ -79,7 +80,7 @@ export function listExposures(resources: readonly Resource[], options: ExposureO
   const { complete = false, ...given } = options;
   const mesh = viewMesh(resources, { ...findMeshConfig(resources), ...given });
   const known: KnownMesh = { mesh, complete };
-  return exposuresOf(mesh)
+  return [...exposuresOf(mesh), ...exposuresOfPassthrough(mesh)]
     .flatMap((exposure) => passagesOf(known, exposure).map((passage) => toEntry(known, exposure, passage)))
     .sort((a, b) => comparePlaces(a.place, b.place) || (a.entry.description < b.entry.description ? -1 : 1));
 }

@@ -46,8 +46,19 @@ describe('the proxy that enforces policies', () => {
       ],
     ],
     ['sidecar', []],
+    ['unknown', [namespace('istio-injection: enabled'), deployment('sidecar.istio.io/interceptionMode: NONE')]],
+    ['unknown', [namespace('istio-injection: enabled'), deployment('inject.istio.io/templates: custom')]],
+    ['unknown', [namespace('team: shop')]],
+    ['none', [namespace('istio-injection: disabled')]],
+    [
+      'none',
+      [
+        namespace('istio.io/dataplane-mode: ambient'),
+        deployment().replace('{containers', '{hostNetwork: true, containers'),
+      ],
+    ],
   ])('in front of a load balanced Pod is %s', (proxy, documents) => {
-    const [one] = list([SERVICE, ...documents]);
+    const one = list([SERVICE, ...documents]).find(({ entry }) => entry.kind === 'LoadBalancer');
     expect(one!.enforcer.proxy).toBe(proxy);
   });
 
@@ -151,4 +162,22 @@ describe('the example request', () => {
     const [one] = list([GATEWAY, route(`{${BACKEND}}`), policy]);
     expect([one!.witness!.method, one!.witness!.url]).toEqual(['PUT', 'https://x.example.com:8443/status']);
   });
+});
+
+test('a gateway between networks leads callers to a workload, whose mutual TLS decides', () => {
+  const edge = `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: edge, namespace: meshpass-system},
+    spec: {selector: {istio: meshpass-gateway}, servers: [{port: {number: 15443, name: tls, protocol: TLS},
+      tls: {mode: AUTO_PASSTHROUGH}, hosts: [orders.shop.svc.cluster.local]}]}}`;
+  const service = SERVICE.replace('type: LoadBalancer', 'type: ClusterIP');
+  const injected = [namespace('istio-injection: enabled'), deployment(), service, edge];
+  const [guarded] = list([...injected, strict]);
+  expect([guarded!.entry.description, guarded!.verdict]).toEqual([
+    'Gateway meshpass-system/edge (port 15443 TLS)',
+    'closed',
+  ]);
+  const [open] = list(injected, { complete: true });
+  expect([open!.verdict, open!.witness]).toEqual([
+    'open',
+    { method: 'CONNECT', url: 'tcp://orders.shop.svc.cluster.local:15443', headers: {} },
+  ]);
 });

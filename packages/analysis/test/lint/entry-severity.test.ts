@@ -17,6 +17,7 @@ test.each([
   ['MP702-bad-node-agent', 'note'],
   ['MP703-bad-virtual-host', 'warning'],
   ['MP703-bad-listener', 'error'],
+  ['MP703-bad-route-to-a-test', 'error'],
 ])('%s is reported as %s', (name, severity) => {
   const one = CASES.find((each) => each.name === `${name}.yaml`)!;
   const { findings } = lintCase(one);

@@ -15,6 +15,7 @@ import { describeCallers, describeCalls, describeDestination, describeObject } f
 import { isEntry, type ListenerAt, listenersOf } from '../../exposure/entries/gateway-listeners.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
 import { openPassages, type Passage, publicPassages, workloadsBehind } from '../../exposure/identity.ts';
+import type { LintContext } from '../context.ts';
 import { adminToolOf } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
 import type { Severity } from '../model.ts';
@@ -125,15 +126,25 @@ const envoyFilterRoute: Rule = {
       const open = openPassages(context, exposure);
       if (open.length === 0) return undefined;
       const unguarded = open.some(({ entry }) => entry.proxy.by === 'istio' && entry.proxy.withoutPolicies);
+      const why = whyPrivate(context, exposure);
+      const isError = (unguarded || why !== undefined) && severityOf(open) === 'error';
       return {
         on: exposure.on,
         path: exposure.destinationPath,
-        ...(unguarded && { severity: 'error' as const }),
-        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(open)}, without a route object: open to ${describeCallers(exposure)}${unguarded ? ", and none of Istio's policies applies there" : ''}.`,
+        ...(isError && { severity: 'error' as const }),
+        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(open)}, without a route object: open to ${describeCallers(exposure)}${unguarded ? ", and none of Istio's policies applies there" : ''}.${why ?? ''}`,
       };
     });
   },
 };
+
+/** Explains why the destination is not meant for the public. */
+function whyPrivate(context: LintContext, exposure: Exposure): string | undefined {
+  const tool = adminToolOf(context, exposure);
+  if (tool) return ` It is an administration interface: ${tool}.`;
+  const why = whyTestRoute(context, exposure);
+  return why && ` It is a test route: ${why}.`;
+}
 
 /** A Gateway lets every namespace publish hosts, or a ReferenceGrant lets every namespace refer. */
 const openReference: Rule = {

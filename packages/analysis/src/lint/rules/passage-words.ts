@@ -30,9 +30,11 @@ export function throughOf(passages: readonly Passage[]): string {
   return [...new Set(passages.map(({ entry }) => describeEntry(entry)))].join(' and ');
 }
 
-/** An error must be right: what is not known is a warning. */
+/** An error must be right: what is not known, or open only to a private network, is a warning. */
 export function severityOf(passages: readonly Passage[]): Severity {
-  return passages.some(({ verdict }) => verdict === 'open') ? 'error' : 'warning';
+  return passages.some(({ verdict, entry }) => verdict === 'open' && entry.internal === undefined)
+    ? 'error'
+    : 'warning';
 }
 
 /** Explains why passages are not certain; empty if one is. */

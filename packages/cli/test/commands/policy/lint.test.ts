@@ -218,6 +218,35 @@ test('of a cluster, kinds that no rule reads are counted, and named where they m
   ]);
 });
 
+test('of a cluster, an Ingress is linted although not every cluster may list it', async () => {
+  put('mesh/gateway.yaml', gateway('shop/shop.example.com'));
+  const backend = { service: { name: 'orders', port: { number: 80 } } };
+  const cluster = await startFakeCluster(join(home, 'mesh'), [
+    {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'Ingress',
+      name: 'ingresses',
+      items: [
+        {
+          metadata: { name: 'orders', namespace: 'shop-test' },
+          spec: { ingressClassName: 'nginx', defaultBackend: backend },
+        },
+      ],
+    },
+  ]);
+  put('kubeconfig', cluster.kubeconfig);
+  const { out } = await lint(['--kubeconfig', 'kubeconfig', '--output', 'json']);
+  await cluster.close();
+  const { findings, notLookedAt } = JSON.parse(out) as {
+    findings: readonly { code: string; object: unknown }[];
+    notLookedAt: readonly unknown[];
+  };
+  expect(notLookedAt).toEqual([]);
+  expect(findings.filter(({ code }) => code === 'MP101').map(({ object }) => object)).toEqual([
+    { kind: 'Ingress', namespace: 'shop-test', name: 'orders' },
+  ]);
+});
+
 test('prints only annotations and SARIF', async () => {
   put('a.yaml', gateway('"*"'));
   expect((await lint(['a.yaml', '--output', 'github'])).out).toMatch(
