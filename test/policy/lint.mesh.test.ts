@@ -37,11 +37,6 @@ describe("Istio's own sample applications", () => {
       ['MP704'],
       'the listener accepts routes of every namespace, for any host',
     ],
-    'security/spire/spire-quickstart.yaml': [
-      ['MP702', 'MP702'],
-      'ports of every node lead to a server in a namespace without sidecars; its own TLS is no policy of the mesh',
-    ],
-    'multicluster/expose-services.yaml': [['MP203'], 'every service of the mesh, for every client with a certificate'],
   };
 
   function demo(): string {
