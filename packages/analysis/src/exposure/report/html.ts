@@ -26,6 +26,12 @@ const POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri '
 /**
  * Prints the page. Verdicts are words; colours only repeat them. Every text from manifests is escaped, and a
  * Content-Security-Policy forbids scripts, images and connections.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureHtml, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * printExposureHtml(report).startsWith('<!doctype html>'); // => true
+ * ```
  */
 export function printExposureHtml(report: ExposureReport): string {
   const { external, internal, unused, notes, objects } = report;

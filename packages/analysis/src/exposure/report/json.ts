@@ -6,6 +6,12 @@ import type { Access, ExposureReport } from './report.ts';
 /**
  * Prints one JSON document: `external` and `internal` access, each with `open`, `unknown` and `closed` counts and its
  * `ways`; `unused` access if logs were read; `objects` and `notes`. New members may be added, and none is removed.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureJson, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * JSON.parse(printExposureJson(report)).external; // => { open: 0, unknown: 0, closed: 0, ways: [] }
+ * ```
  */
 export function printExposureJson({ external, internal, unused, objects, notes }: ExposureReport): string {
   const report = {

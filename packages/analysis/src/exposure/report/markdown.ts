@@ -21,7 +21,15 @@ const MAX_CELL = 200;
 const MAX_ARROWS = 30;
 const MAX_LABEL = 60;
 
-/** Prints tables of external, internal and unused access, and a graph from entry points to destinations. */
+/**
+ * Prints tables of external, internal and unused access, and a graph from entry points to destinations.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureMarkdown, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * printExposureMarkdown(report).split('\n')[0]; // => '## External access: 0 open, 0 unknown, 0 closed'
+ * ```
+ */
 export function printExposureMarkdown(report: ExposureReport): string {
   const { external, internal, unused, notes, objects } = report;
   const sections = (['external', 'internal'] as const)

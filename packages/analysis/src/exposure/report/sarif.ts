@@ -30,6 +30,12 @@ const PAGE = pageUrl('docs/exposure.md');
 /**
  * Prints open and unknown ways as results of the rules `external-access` and `internal-access`, and ways without a use
  * as results of `unused-access`. Closed ways are not results. Unknown ways have the level `note`.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureSarif, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * JSON.parse(printExposureSarif(report)).runs[0].results; // => []
+ * ```
  */
 export function printExposureSarif({ external, internal, unused, notes }: ExposureReport): string {
   const seen = new Map<string, number>();

@@ -12,7 +12,15 @@ export interface TableOptions {
   readonly colour: boolean;
 }
 
-/** Prints the ways one below the other, because their columns together are wider than a terminal. */
+/**
+ * Prints the ways one below the other, because their columns together are wider than a terminal.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureTable, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * printExposureTable(report, { colour: false }).split('\n')[0]; // => 'External access: 0 open, 0 unknown, 0 closed'
+ * ```
+ */
 export function printExposureTable(report: ExposureReport, { colour }: TableOptions): string {
   const { unused, objects, notes } = report;
   const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
