@@ -50,7 +50,7 @@ export const command = defineCommand({
     'meshpass policy exposure mesh/',
     'helm template shop | meshpass policy exposure - --fail-on open',
     'meshpass policy exposure mesh/ --output html > exposure.html',
-    'meshpass policy exposure mesh/ --logs gateway.log',
+    'meshpass policy exposure mesh/ --logs gateway.jsonl',
   ],
   page: 'docs/exposure.md',
   run: ({ paths, ...options }) => showExposure(paths, options),
