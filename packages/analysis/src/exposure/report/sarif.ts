@@ -25,7 +25,7 @@ const RULES: Readonly<Record<RuleId, { readonly title: string; readonly level: L
   'unused-access': { title: 'No line of the access logs uses an external way', level: 'note', score: '2.0' },
 };
 const IDS = Object.keys(RULES) as readonly RuleId[];
-const PAGE = pageUrl('docs/exposure.md');
+const PAGE = pageUrl('docs/policy/exposure.md');
 
 /**
  * Prints open and unknown ways as results of the rules `external-access` and `internal-access`, and ways without a use

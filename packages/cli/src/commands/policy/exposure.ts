@@ -52,7 +52,7 @@ export const command = defineCommand({
     'meshpass policy exposure mesh/ --output html > exposure.html',
     'meshpass policy exposure mesh/ --logs gateway.jsonl',
   ],
-  page: 'docs/exposure.md',
+  page: 'docs/policy/exposure.md',
   run: ({ paths, ...options }) => showExposure(paths, options),
 });
 
