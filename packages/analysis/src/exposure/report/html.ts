@@ -13,7 +13,8 @@ body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 110re
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0 2rem; width: 100%; }
 caption { font-weight: bold; padding: .5rem 0; text-align: start; }
-th, td { border: 1px solid GrayText; max-width: 22rem; overflow-wrap: anywhere; padding: .4rem .6rem; text-align: start; vertical-align: top; }
+th, td { border: 1px solid GrayText; min-width: 5rem; padding: .4rem .6rem; text-align: start; vertical-align: top; }
+td { max-width: 22rem; overflow-wrap: anywhere; }
 td.open, td.unknown { font-weight: bold; }
 td.open { border-inline-start: .4rem solid #c62828; }
 td.unknown { border-inline-start: .4rem dashed #b26a00; }
@@ -54,9 +55,9 @@ ${table(`${ACCESS[of].title}, open ways first`, report[of].ways)}
 <body>
 <main>
 <h1>Exposure of the mesh</h1>
-<p>${counted(objects, 'object')} read: ${external.counts.open + internal.counts.open} open ways,
+<p>${counted(objects, 'object')} read: ${external.counts.open + internal.counts.open} open,
 ${external.counts.unknown + internal.counts.unknown} unknown,
-${external.counts.closed + internal.counts.closed} closed. Callers have no token and no certificate.</p>
+${external.counts.closed + internal.counts.closed} closed ways. Callers have no token and no certificate.</p>
 ${notes.length === 0 ? [] : html`<section><h2>Notes</h2><ul>${notes.map((note) => html`<li>${plainText(note)}</li>`)}</ul></section>`}
 ${section('external')}
 ${section('internal')}
