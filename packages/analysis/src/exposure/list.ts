@@ -22,6 +22,8 @@ export interface ExposureEntry {
     /** Position of that object; undefined if it is not among the resources. */
     readonly place: Place | undefined;
     readonly ports: readonly number[];
+    /** Proxy that accepts the calls: of Istio, of another controller, or none. */
+    readonly proxy: 'istio' | 'controller' | 'none';
     /** In words, such as `Gateway istio-ingress/public (port 443 HTTPS)`. */
     readonly description: string;
   };
@@ -95,6 +97,7 @@ function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): Exp
       name: entry.name,
       place: entry.object && placeOf(entry.object),
       ports: portsOf(entry),
+      proxy: entry.proxy.by,
       description: describeEntry(entry),
     },
     reach: entry.internal === undefined ? 'external' : 'internal',

@@ -3,6 +3,7 @@ import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
 import { applyResources, findMeshConfig, loadManifests, type ManifestProblem, type Resource } from '@meshpass/istio';
+import { listed } from '@meshpass/istio/members';
 import { type OptionsOf, text } from '../command/flag.ts';
 import { gatewayFlags, namespace, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
@@ -97,25 +98,34 @@ export function identityTokens(flags: TokenFlags): IdentityTokens {
 
 export interface Manifests {
   readonly resources: readonly Resource[];
-  /** Text about skipped files that may contain objects. If set, answers are unknown. */
+  /** Text about skipped files and unlisted kinds that may decide. If set, answers are unknown. */
   readonly unread: string | undefined;
 }
 
 /**
  * Reads manifests and, if given, a cluster. Objects in files replace those in the cluster, as if the files were
  * applied.
+ * @param options as for readCluster(). Kinds that the kubeconfig may not list count as skipped files do.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 export async function readSources(
   paths: readonly string[],
   { kubeconfig: cluster, namespace }: { readonly kubeconfig?: string; readonly namespace?: string },
+  options: { readonly others?: boolean } = {},
 ): Promise<Manifests> {
   const given = await readManifests(paths, namespace);
   if (cluster === undefined) return { ...given, resources: applyResources([], given.resources) };
   const { readCluster } = await import('./cluster-manifests.ts');
-  const { resources, problems } = await readCluster(cluster);
+  const { resources, problems, unlisted } = await readCluster(cluster, options);
   refuse(problems);
-  return { ...given, resources: applyResources(resources, given.resources) };
+  const kinds = unlisted.map(({ apiVersion, kind }) => `${kind} (${apiVersion})`);
+  const hidden =
+    kinds.length === 0 ? undefined : `kinds that the kubeconfig may not list: ${listed(kinds, MOST_NAMED)}`;
+  const unread = [given.unread, hidden].filter((one) => one !== undefined);
+  return {
+    resources: applyResources(resources, given.resources),
+    unread: unread.length === 0 ? undefined : unread.join('; '),
+  };
 }
 
 /**
