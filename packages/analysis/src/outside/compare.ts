@@ -6,7 +6,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { type Resource, withCreationTimes } from '@meshpass/istio';
 import type { Call } from '../diff/formula/call.ts';
-import type { Condition } from '../diff/formula/condition.ts';
+import { ALWAYS, any, type Condition, not, testsOf, text } from '../diff/formula/condition.ts';
 import { NONE, type Node, type Product } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
@@ -140,8 +140,10 @@ function subtract(
     readonly [Condition, Condition],
     readonly [Condition, Condition],
   ];
-  const space = createSpace([was, is, wasSure, wasPossible, isSure, isPossible]);
-  const { diagram, set } = space;
+  const real = realHosts([was, is]);
+  const space = createSpace([was, is, wasSure, wasPossible, isSure, isPossible, real]);
+  const { diagram } = space;
+  const set = (condition: Condition) => diagram.and(space.set(condition), space.set(real));
   const [wasSet, isSet] = [set(was), set(is)];
   if (wasSet === isSet) return { changes: [], more: false, reasons: [] };
   const gained = diagram.minus(set(isSure), set(wasPossible));
@@ -156,6 +158,21 @@ function subtract(
     reasons: reasonsOf(space, rest),
   };
 }
+
+/** Excludes host names with empty labels, which only matter if a pattern tests labels. */
+function realHosts(conditions: readonly Condition[]): Condition {
+  const seen = new Set<Condition>();
+  const tests = conditions.flatMap((one) => [...testsOf(one, seen)]);
+  const isTested = tests.some((one) => one.op === 'text' && one.field === 'host' && one.test.form === 'pattern');
+  return isTested ? REAL_HOST : ALWAYS;
+}
+
+const REAL_HOST = not(
+  any([
+    text('host', { form: 'prefix', text: '.' }),
+    text('host', { form: 'pattern', pieces: [{ any: 'text' }, { text: '..' }, { any: 'text' }] }),
+  ]),
+);
 
 /** Maximum products to look at for reasons and readable examples. */
 const MOST_PRODUCTS = 200;
@@ -187,7 +204,7 @@ function list(
   let looked = 0;
   for (const product of sendable(space, set)) {
     if (++looked > MOST_PRODUCTS) return { changes: [...found.values()], more: true };
-    const call = space.example(product);
+    const call = simplest(space, set, space.example(product));
     const [before, after] = states.map((state) => state.decide(call, destination)) as [
       OutsideDecision,
       OutsideDecision,
@@ -200,6 +217,17 @@ function list(
     found.set(key, { kind, destination, what: describeCalls(explained), witness, before, after });
   }
   return { changes: [...found.values()], more: false };
+}
+
+/** Omits each header and query parameter without which the call stays in the set. */
+function simplest({ has }: Space, set: Node, call: Call): Call {
+  let simple = call;
+  for (const field of call.texts.keys()) {
+    if (!/^(?:header|query):/.test(field)) continue;
+    const without = { ...simple, texts: new Map([...simple.texts].filter(([name]) => name !== field)) };
+    if (has(set, without)) simple = without;
+  }
+  return simple;
 }
 
 /** Yields products whose examples clients can send, first those that an entry point does not normalize. */

@@ -88,14 +88,14 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
       ),
     );
   } else {
-    printOutside(outside);
-    console.log('\nWhat policies at workloads allow:');
+    if (outside.destinations > 0) console.log('What policies at workloads allow:\n');
     for (const { reason, where } of unknown) console.log(`unknown on ${formatWhere(where)}\n  ${reason}\n`);
     if (changes.length > 0) console.log(changes.map(formatChange).join('\n\n'));
     else if (unknown.length === 0) console.log(`The same calls are allowed: ${endpoints} ports were compared.`);
     else console.log(`On the ${endpoints} compared ports, the same calls are allowed.`);
     if (more) console.log('\nThere are more differences. These are the largest at each endpoint.');
     for (const line of assumptionLines(assumed, unplaced)) console.log(line);
+    if (outside.destinations > 0) printOutside(outside);
   }
   const differs = changes.length > 0 || outside.changes.length > 0;
   if (unread === undefined && options.exitCode && differs) return EXIT.failed;
@@ -117,7 +117,7 @@ function outsideJson({ changes, ...rest }: OutsideComparison) {
 }
 
 function printOutside({ changes, more, destinations, unknown, assumed }: OutsideComparison): void {
-  console.log('What anonymous callers from outside reach:');
+  console.log('\nWhat anonymous callers from outside reach:\n');
   for (const { destination, reasons } of unknown) {
     console.log(`unknown for ${destination}\n${reasons.map((reason) => `  ${reason}`).join('\n')}\n`);
   }
