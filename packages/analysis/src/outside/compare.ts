@@ -66,7 +66,7 @@ export interface OutsideOptions {
  * const after = loadManifests(ingress('/'), 'after.yaml').resources;
  * const [change] = compareOutside(before, after, { rootNamespace: 'istio-system' }).changes;
  * change!.kind; // => 'gains'
- * change!.witness.url; // => 'http://shop.example.com/'
+ * change!.witness.url; // => 'http://shop.example.com/x'
  * ```
  */
 export function compareOutside(

@@ -24,7 +24,7 @@ export interface RandomState {
 export function randomRequest(random: Random): Request {
   const path = pick(random, ['/', '/a', '/a/b', '/ab', '/a/', '/c', '/a/b/c', '/abc', '/x', '/ab/x', '/c/', '/c/b']);
   const host = pick(random, ['a.example.com', 'b.example.com', 'c.example.com', 'x.a.example.com', 'other.test']);
-  const headers = random() < 0.5 ? {} : { 'x-team': pick(random, ['red', 'blue']) };
+  const headers: Request['headers'] = random() < 0.5 ? {} : { 'x-team': pick(random, ['red', 'blue']) };
   return { host, path, method: pick(random, ['GET', 'POST', 'PUT']), headers };
 }
 
