@@ -12,6 +12,7 @@ import { createSpace, type Space } from '../diff/formula/space.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
 import { bound } from './bounds.ts';
+import { contentNumbers } from './content.ts';
 import { describeCalls, witnessOf } from './describe.ts';
 import { reasonOf } from './match-condition.ts';
 import { type Outside, type OutsideDecision, readOutside } from './outside.ts';
@@ -82,8 +83,9 @@ export function compareOutside(
   const changes: OutsideChange[] = [];
   const unknown: { destination: string; reasons: readonly string[] }[] = [];
   let more = false;
+  const contentOf = contentNumbers();
   for (const destination of destinations) {
-    const result = compareDestination(states, destination, listed, unread);
+    const result = compareDestination(states, destination, listed, unread, contentOf);
     changes.push(...result.changes);
     more ||= result.more;
     if (result.reasons.length > 0) unknown.push({ destination, reasons: result.reasons });
@@ -103,11 +105,14 @@ function compareDestination(
   destination: string,
   listed: number,
   unread: string | undefined,
+  contentOf: (condition: Condition) => number,
 ): Result {
   if (unread !== undefined) return unknownBecause(unread);
   const absent = whyIncomparable(states, destination);
   if (absent !== undefined) return unknownBecause(absent);
   const [was, is] = states.map((state) => state.callsOf(destination)) as [Condition, Condition];
+  // Most destinations do not change, and equal formulas need no diagrams.
+  if (contentOf(was) === contentOf(is)) return { changes: [], more: false, reasons: [] };
   try {
     return subtract(states, destination, [was, is], listed);
   } catch (error) {

@@ -7,7 +7,15 @@ import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
 import { ingressRouters } from './ingress-routers.ts';
 import { istioRouters } from './istio-routers.ts';
-import { hostConditions, listenerCondition, type Router, reaches, type Step, type Target } from './router.ts';
+import {
+  destinationsOf,
+  formatDestination,
+  hostConditions,
+  listenerCondition,
+  type Router,
+  reaches,
+  type Step,
+} from './router.ts';
 
 /** Decision about a call of an anonymous caller, and its place. */
 export interface OutsideDecision {
@@ -41,20 +49,18 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
     ...ingressRouters(mesh),
     ...directRouters(mesh),
   ].filter(({ virtualHosts }) => virtualHosts.length > 0);
-  const byDestination = new Map<string, Set<Router>>();
+  const byDestination = new Map<string, Router[]>();
   for (const router of routers) {
-    for (const { steps } of router.virtualHosts) {
-      for (const target of steps.flatMap(({ targets }) => targets)) {
-        const name = nameOf(target);
-        byDestination.set(name, (byDestination.get(name) ?? new Set()).add(router));
-      }
+    for (const destination of destinationsOf(router)) {
+      const known = byDestination.get(destination);
+      if (known) known.push(router);
+      else byDestination.set(destination, [router]);
     }
   }
-  const routersOf = (destination: string) => [...(byDestination.get(destination) ?? [])];
+  const routersOf = (destination: string) => byDestination.get(destination) ?? [];
   return {
     destinations: [...byDestination.keys()],
-    callsOf: (destination) =>
-      any(routersOf(destination).map((router) => reaches(router, (target) => nameOf(target) === destination))),
+    callsOf: (destination) => any(routersOf(destination).map((router) => reaches(router, destination))),
     decide: (call, destination) => decide(routers, call, destination),
     absentOf: (destination) => [
       ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
@@ -68,11 +74,6 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
       ),
     ],
   };
-}
-
-/** Formats `orders.shop.svc.cluster.local:8080`, with the subset. */
-function nameOf({ destination: { host, port, subset } }: Target): string {
-  return `${host}${port === undefined ? '' : `:${port}`}${subset === undefined ? '' : ` (subset ${subset})`}`;
 }
 
 /** Decisions by how well they explain why a call does not reach a destination. */
@@ -96,7 +97,7 @@ function explain(router: Router, call: Call, destination: string): Explained {
   if (!step) {
     return [1, refused(`no route of host ${host.host} matches`, host.on.origin.at(['metadata', 'name']), host)];
   }
-  const targets = step.targets.filter((target) => nameOf(target) === destination);
+  const targets = step.targets.filter((target) => formatDestination(target) === destination);
   const target = targets.find(({ condition }) => meets(call, condition)) ?? targets[0];
   const by = describeObject(step.on);
   if (!target) return [2, refused(`${by} ${otherwise(step)}`, step.on.origin.at(step.path))];
@@ -107,7 +108,7 @@ function explain(router: Router, call: Call, destination: string): Explained {
 
 function otherwise({ answer, targets }: Step): string {
   const [first] = targets;
-  return first ? `leads to ${nameOf(first)}` : (answer ?? 'answers it itself');
+  return first ? `leads to ${formatDestination(first)}` : (answer ?? 'answers it itself');
 }
 
 function refused(reason: string, place: Place | undefined, host?: { readonly on: Step['on'] }): OutsideDecision {

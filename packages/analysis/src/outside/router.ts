@@ -2,8 +2,9 @@
  * Routing tables of entry points, in one form for every kind of object: a listener has virtual hosts, of which the most
  * specific one decides, and a virtual host has steps, of which the first that matches decides.
  */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import { coversHost, type KubeObject, type Path } from '@meshpass/istio';
-import { all, any, type Condition, NEVER, not, text } from '../diff/formula/condition.ts';
+import { all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { hostCondition, type Listener } from './match-condition.ts';
 
@@ -50,12 +51,14 @@ export function formatListener({ protocol, port }: Listener): string {
 }
 
 /** Lists the virtual hosts with the calls that each decides, apart from the listener. The most specific one decides. */
-export function hostConditions({ virtualHosts }: Router): readonly (readonly [VirtualHost, Condition])[] {
-  return virtualHosts.map((one) => {
-    const narrower = virtualHosts.filter((other) => other.host !== one.host && coversHost(one.host, other.host));
+export const hostConditions = remembered(({ virtualHosts }: Router): readonly (readonly [VirtualHost, Condition])[] =>
+  virtualHosts.map((one) => {
+    const narrower = one.host.startsWith('*')
+      ? virtualHosts.filter((other) => other.host !== one.host && coversHost(one.host, other.host))
+      : [];
     return [one, all([hostCondition(one.host), ...narrower.map(({ host }) => not(hostCondition(host)))])];
-  });
-}
+  }),
+);
 
 /** Calls at a listener. Internal entry points only accept calls of their private network. */
 export function listenerCondition({ listener, entry }: Router): Condition {
@@ -65,17 +68,49 @@ export function listenerCondition({ listener, entry }: Router): Condition {
   ]);
 }
 
-/** Calls that reach a destination through a router. */
-export function reaches(router: Router, isMeant: (target: Target) => boolean): Condition {
-  const byHost = hostConditions(router).map(([{ steps }, host]) => {
-    let earlier = NEVER;
-    const found: Condition[] = [];
-    for (const { condition, targets } of steps) {
-      const meant = targets.filter(isMeant);
-      if (meant.length > 0) found.push(all([condition, not(earlier), any(meant.map((target) => target.condition))]));
-      earlier = any([earlier, condition]);
-    }
+/** Returns the calls that reach a destination through a router. */
+export function reaches(router: Router, destination: string): Condition {
+  const byHost = (stepsByDestination(router).get(destination) ?? []).map(({ steps, host, indexes }) => {
+    const found = indexes.map((index) => {
+      const { condition, targets } = steps[index]!;
+      const meant = targets.filter((target) => formatDestination(target) === destination);
+      const earlier = steps.slice(0, index).map((step) => step.condition);
+      return all([condition, not(any(earlier)), any(meant.map((target) => target.condition))]);
+    });
     return all([host, any(found)]);
   });
   return all([listenerCondition(router), any(byHost)]);
+}
+
+/** Steps of a virtual host that lead to one destination. */
+interface StepsAt {
+  readonly steps: readonly Step[];
+  readonly host: Condition;
+  readonly indexes: number[];
+}
+
+const stepsByDestination = remembered((router: Router): ReadonlyMap<string, readonly StepsAt[]> => {
+  const found = new Map<string, StepsAt[]>();
+  for (const [{ steps }, host] of hostConditions(router)) {
+    for (const [index, { targets }] of steps.entries()) {
+      for (const destination of new Set(targets.map(formatDestination))) {
+        const all = found.get(destination) ?? [];
+        found.set(destination, all);
+        const last = all.at(-1);
+        if (last?.steps === steps) last.indexes.push(index);
+        else all.push({ steps, host, indexes: [index] });
+      }
+    }
+  }
+  return found;
+});
+
+/** Lists the destinations of a router. */
+export function destinationsOf(router: Router): readonly string[] {
+  return [...stepsByDestination(router).keys()];
+}
+
+/** Formats `orders.shop.svc.cluster.local:8080`, with the subset. */
+export function formatDestination({ destination: { host, port, subset } }: Pick<Target, 'destination'>): string {
+  return `${host}${port === undefined ? '' : `:${port}`}${subset === undefined ? '' : ` (subset ${subset})`}`;
 }
