@@ -12,6 +12,7 @@ import type { EntryPoint, Exposure, Identity } from '../exposure/exposure.ts';
 import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from '../exposure/identity.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from './match-condition.ts';
+import { ztunnelCondition } from './ztunnel.ts';
 
 /** Way of a call: the exposure, and what the route changes before the workload sees the call. */
 export interface Way {
@@ -54,12 +55,14 @@ function atWorkload(mesh: MeshView, { exposure, entry, changed }: Way): Conditio
     const { proxy, calls, portPolicy } = point;
     const enforcer = enforcerOf(mesh, proxy, point.port, exposure, entry);
     if (enforcer.proxy === 'none') return ALWAYS;
-    if (enforcer.proxy !== 'sidecar')
-      return opaque(`the policies of a ${enforcer.proxy} at ${proxy.name} are not compared`);
+    if (enforcer.proxy !== 'sidecar' && enforcer.proxy !== 'ztunnel') {
+      return opaque(`the policies of a proxy (${enforcer.proxy}) at ${proxy.name} are not compared`);
+    }
+    const policies = enforcer.proxy === 'ztunnel' ? ztunnelCondition(mesh, point) : portPolicy.allowed;
     const peers = calls.peers.length > 0 ? calls.peers : [undefined];
     const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
     return all([
-      any(peers.map((peer) => simplified(portPolicy.allowed, { peer, sni, changed }))),
+      any(peers.map((peer) => simplified(policies, { peer, sni, changed }))),
       check === undefined ? ALWAYS : opaque(check),
     ]);
   };
@@ -125,6 +128,7 @@ function decided(test: Test, caller: Caller): Condition {
       return addressCondition(test, caller);
     case 'flag':
       if (test.field === 'peer') return yesOrNo(caller.peer !== undefined);
+      if (test.field.startsWith('opaque:')) return test;
       return test.field.startsWith('custom:')
         ? opaque(`the authorizer ${test.field.slice('custom:'.length)} decides`)
         : NEVER;

@@ -193,7 +193,7 @@ function reasonsOf(space: Space, rest: Node): readonly string[] {
     }
     if (++looked >= MOST_PRODUCTS) break;
   }
-  return [...reasons].sort();
+  return reasons.size > 0 ? [...reasons].sort() : ['a part of a match or policy is not understood'];
 }
 
 function list(
