@@ -31,12 +31,14 @@ interface Ranked {
   readonly step: Step;
   readonly exact: boolean;
   readonly length: number;
+  /** Whether the annotations of ingress-nginx make it a canary, which gets some calls of another Ingress. */
+  readonly canary: boolean;
 }
 
 /** Lists the routers of Ingresses. */
 export function ingressRouters(mesh: MeshView): readonly Router[] {
   const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({ ingress, entry: entryOf(mesh, ingress) }));
-  const byClass = Map.groupBy(ingresses, ({ entry }) => JSON.stringify([entry.proxy, entry.internal !== undefined]));
+  const byClass = Map.groupBy(ingresses, ({ entry }) => `${nameOf(entry)} ${entry.internal !== undefined}`);
   return [...byClass.values()].flatMap((some) =>
     LISTENERS.map((listener): Router => {
       const byHost = new Map<string, { on: Ingress; paths: Ranked[] }>();
@@ -56,7 +58,7 @@ export function ingressRouters(mesh: MeshView): readonly Router[] {
 }
 
 function byPrecedence(a: Ranked, b: Ranked): number {
-  return Number(b.exact) - Number(a.exact) || b.length - a.length;
+  return Number(b.canary) - Number(a.canary) || Number(b.exact) - Number(a.exact) || b.length - a.length;
 }
 
 function pathsOf(
@@ -66,9 +68,13 @@ function pathsOf(
   listener: Listener,
 ): readonly { readonly host: string; readonly paths: readonly Ranked[] }[] {
   const { rules, defaultBackend } = ingress.spec;
+  const canary = labels(ingress.metadata.annotations)['nginx.ingress.kubernetes.io/canary'] === 'true';
   const found = items(rules).map(({ host, http }, index) => {
     const name = host || '*';
     const service = servedAt(ingress, entry, name, listener);
+    const share = canary
+      ? opaque(`annotation canary of Ingress ${ingress.metadata.name} decides which calls it gets`)
+      : ALWAYS;
     const paths = items(http?.paths).map((one, nth): Ranked => {
       const path = ['spec', 'rules', index, 'http', 'paths', nth];
       const { path: written = '/', pathType } = one;
@@ -80,11 +86,12 @@ function pathsOf(
           one,
           path,
           [...path, 'backend'],
-          all([service.condition, hostLabel(name), pathCondition(one, entry, ingress, listener)]),
+          all([service.condition, share, hostLabel(name, entry), pathCondition(one, entry, ingress, listener)]),
           service.answer,
         ),
         exact: pathType === 'Exact',
         length: written.replace(/(?<=.)\/+$/, '').length,
+        canary,
       };
     });
     return { host: name, paths };
@@ -105,6 +112,7 @@ function pathsOf(
     ),
     exact: false,
     length: 0,
+    canary: false,
   });
   // Controllers differ in whether the default backend also answers hosts without a rule.
   const others =
@@ -148,8 +156,8 @@ function servedAt(
 }
 
 /** The wildcard of an Ingress stands for one label; Istio's class lets it stand for several. */
-function hostLabel(host: string): Condition {
-  if (!host.startsWith('*.')) return ALWAYS;
+function hostLabel(host: string, { proxy }: EntryPoint): Condition {
+  if (!host.startsWith('*.') || proxy.by === 'istio') return ALWAYS;
   const pieces = [
     { class: '[^.]', many: false },
     { class: '[^.]', many: true },
