@@ -69,12 +69,10 @@ function pathsOf(
 ): readonly { readonly host: string; readonly paths: readonly Ranked[] }[] {
   const { rules, defaultBackend } = ingress.spec;
   const canary = labels(ingress.metadata.annotations)['nginx.ingress.kubernetes.io/canary'] === 'true';
+  const routing = annotatedRouting(ingress);
   const found = items(rules).map(({ host, http }, index) => {
     const name = host || '*';
     const service = servedAt(ingress, entry, name, listener);
-    const share = canary
-      ? opaque(`annotation canary of Ingress ${ingress.metadata.name} decides which calls it gets`)
-      : ALWAYS;
     const paths = items(http?.paths).map((one, nth): Ranked => {
       const path = ['spec', 'rules', index, 'http', 'paths', nth];
       const { path: written = '/', pathType } = one;
@@ -86,7 +84,7 @@ function pathsOf(
           one,
           path,
           [...path, 'backend'],
-          all([service.condition, share, hostLabel(name, entry), pathCondition(one, entry, ingress, listener)]),
+          all([service.condition, routing, hostLabel(name, entry), pathCondition(one, entry, ingress, listener)]),
           service.answer,
         ),
         exact: pathType === 'Exact',
@@ -123,6 +121,17 @@ function pathsOf(
     ...found.map(({ host, paths }) => ({ host, paths: [...paths, fallback(ALWAYS)] })),
     ...(found.some(({ host }) => host === '*') ? [] : [{ host: '*', paths: [fallback(others)] }]),
   ];
+}
+
+/** Annotations that change which calls an Ingress gets, in ways that are not modeled. */
+const ROUTING =
+  /\/(?:canary.*|listen-ports(?:-ssl)?|redirect-to-https|path-regex|server-alias|(?:server|configuration|location)-snippets?|app-root|from-to-www-redirect|ssl-passthrough|router\..+|actions\..+|conditions\..+)$/;
+
+function annotatedRouting({ metadata }: Ingress): Condition {
+  const given = Object.entries(labels(metadata.annotations)).filter(([name]) => ROUTING.test(name));
+  if (given.length === 0) return ALWAYS;
+  const shown = given.map(([name, value]) => `${name}: ${value}`).join(', ');
+  return opaque(`annotations of Ingress ${metadata.namespace}/${metadata.name} change which calls it gets (${shown})`);
 }
 
 function nameOf({ proxy }: EntryPoint): string {
