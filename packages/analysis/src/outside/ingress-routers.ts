@@ -39,7 +39,7 @@ interface Ranked {
 export function ingressRouters(mesh: MeshView): readonly Router[] {
   const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({ ingress, entry: entryOf(mesh, ingress) }));
   const byClass = Map.groupBy(ingresses, ({ entry }) => `${nameOf(entry)} ${entry.internal !== undefined}`);
-  return [...byClass.values()].flatMap((some) =>
+  const routers = [...byClass.values()].flatMap((some) =>
     LISTENERS.map((listener): Router => {
       const byHost = new Map<string, { on: Ingress; paths: Ranked[] }>();
       for (const { ingress, entry } of some) {
@@ -55,6 +55,16 @@ export function ingressRouters(mesh: MeshView): readonly Router[] {
       return { listener, entry: some[0]!.entry, virtualHosts };
     }),
   );
+  const widened = ingresses.map(({ ingress, entry }): Router => {
+    const steps = LISTENERS.flatMap((listener) => pathsOf(mesh, ingress, entry, listener)).flatMap(
+      ({ paths }) => paths,
+    );
+    const targets = steps.flatMap(({ step }) => step.targets);
+    const step: Step = { on: ingress, path: ['metadata'], condition: annotatedRouting(ingress), targets };
+    const virtualHosts = step.condition === ALWAYS ? [] : [{ host: '*', on: ingress, steps: [step] }];
+    return { listener: LISTENERS[0], entry, virtualHosts, anywhere: true };
+  });
+  return [...routers, ...widened];
 }
 
 function byPrecedence(a: Ranked, b: Ranked): number {

@@ -4,7 +4,7 @@
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { coversHost, type KubeObject, type Path } from '@meshpass/istio';
-import { all, any, type Condition, not, text } from '../diff/formula/condition.ts';
+import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { hostCondition, type Listener } from './match-condition.ts';
 
@@ -40,6 +40,8 @@ export interface Router {
   readonly listener: Listener;
   readonly entry: EntryPoint;
   readonly virtualHosts: readonly VirtualHost[];
+  /** Whether it may accept calls at any listener. */
+  readonly anywhere?: true;
 }
 
 /** Port in the field `listener` if the entry point is not among the files. */
@@ -61,9 +63,9 @@ export const hostConditions = remembered(({ virtualHosts }: Router): readonly (r
 );
 
 /** Calls at a listener. Internal entry points only accept calls of their private network. */
-export function listenerCondition({ listener, entry }: Router): Condition {
+export function listenerCondition({ listener, entry, anywhere }: Router): Condition {
   return all([
-    text('listener', { form: 'exact', text: formatListener(listener) }),
+    anywhere ? ALWAYS : text('listener', { form: 'exact', text: formatListener(listener) }),
     ...(entry.internal === undefined ? [] : [{ op: 'flag', field: 'private' } as const]),
   ]);
 }
