@@ -87,15 +87,19 @@ export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachm
   const isElsewhere = (parent: ParentRef) => !isKnown(mesh, parent, route) && !/waypoint/.test(parent.name ?? '');
   const known = mesh.all('KubernetesGateway').flatMap((gateway): readonly Attachment[] => {
     if (!isEntry(gateway)) return [];
-    const met = listenersOf(mesh, gateway).filter(
-      (at) => parents.some((parent) => refersTo(parent, route, at)) && accepts(mesh, at, route),
-    );
+    const met = listenersOf(mesh, gateway).filter((at) => attachesTo(mesh, route, at));
     const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
     return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
   });
   const missing = parents.filter(isElsewhere).map((parent) => unknownEntry(parent, route));
   const hosts = texts(route.spec.hostnames);
   return [...known, ...missing.map((entry) => ({ entry, hosts: hosts.length > 0 ? hosts : ['*'] }))];
+}
+
+/** Whether a route attaches to a listener: it refers to it, and the listener allows it. */
+export function attachesTo(mesh: MeshView, route: Attached, at: ListenerAt): boolean {
+  const parents = items(route.spec.parentRefs).filter(isGateway);
+  return parents.some((parent) => refersTo(parent, route, at)) && accepts(mesh, at, route);
 }
 
 function isGateway({ group = GATEWAY_GROUP, kind = 'Gateway', name }: ParentRef): boolean {
@@ -153,7 +157,10 @@ function withName(given: Labels, name: string): Labels {
 }
 
 /** Intersects the host of a listener with those of a route. Connections without TLS have no host. */
-function commonHosts({ hostname = '*', protocol }: GatewayListener, { spec, kind }: Attached): readonly string[] {
+export function commonHosts(
+  { hostname = '*', protocol }: GatewayListener,
+  { spec, kind }: Attached,
+): readonly string[] {
   if (protocol === 'TCP' || kind === 'TCPRoute') return ['*'];
   const hosts = texts(spec.hostnames);
   if (hosts.length === 0) return [hostname];
@@ -162,7 +169,8 @@ function commonHosts({ hostname = '*', protocol }: GatewayListener, { spec, kind
     .map((host) => (coversHost(hostname, host) ? host : hostname));
 }
 
-function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonly ListenerAt[]): EntryPoint {
+/** Describes the entry point that listeners of a Gateway form. */
+export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonly ListenerAt[]): EntryPoint {
   const { metadata, spec } = gateway;
   const proxy = proxyOf(mesh, gateway);
   const annotated = { ...labels(metadata.annotations), ...labels(spec.infrastructure?.annotations) };

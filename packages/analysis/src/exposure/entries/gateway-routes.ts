@@ -25,10 +25,10 @@ import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { attachmentsOf, GATEWAY_GROUP } from './gateway-listeners.ts';
 import { segmentPrefix } from './path-prefix.ts';
 
-type Route = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute;
-type Rule = NonNullable<HTTPRoute['spec']['rules']>[number];
+export type Route = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute;
+export type Rule = NonNullable<HTTPRoute['spec']['rules']>[number];
 
-const PROTOCOLS = { HTTPRoute: 'http', GRPCRoute: 'http', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
+export const PROTOCOLS = { HTTPRoute: 'http', GRPCRoute: 'http', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
 
 /** Lists everything that routes of the Gateway API expose through Gateways. */
 export function exposuresOfRoutes(mesh: MeshView): readonly Exposure[] {
@@ -87,7 +87,8 @@ function exposuresOfRoute(
 /** Filters that may authenticate callers; the files do not show how. */
 const CHECKS = new Set(['ExtensionRef', 'ExternalAuth']);
 
-function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPoint {
+/** Adds the checks of a rule's filters to an entry point. */
+export function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPoint {
   const check = filters.find(({ type }) => CHECKS.has(String(type)));
   if (!check || entry.own.state === 'required') return entry;
   const { kind, name } = check.extensionRef ?? {};
@@ -99,7 +100,7 @@ function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPo
 }
 
 /** A SecurityPolicy of Envoy Gateway may target the route or its Gateway. */
-function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
+export function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
   if (entry.proxy.by !== 'controller' || entry.own.state !== 'unknown') return entry;
   const targets = ({ metadata }: KubeObject, kind: string) =>
     mesh
@@ -114,7 +115,7 @@ function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint
  * Resolves a backend to a host. Returns undefined if it is none of the mesh's, or if no ReferenceGrant allows a
  * reference to another namespace.
  */
-function hostOf(mesh: MeshView, route: Route, backend: BackendRef): string | undefined {
+export function hostOf(mesh: MeshView, route: Route, backend: BackendRef): string | undefined {
   const { group = '', kind = 'Service', name, namespace = route.metadata.namespace } = backend;
   if (name === undefined) return undefined;
   if (kind === 'Hostname' && group === 'networking.istio.io') return name;
@@ -137,10 +138,16 @@ function isGranted(mesh: MeshView, route: Route, namespace: string, name: string
 
 /** Translates the matches of a rule; none if one of them matches every call. */
 function matchesOf(route: Route, rule: Rule): readonly HttpMatch[] {
-  if (route.kind === 'GRPCRoute') return items(rule.matches as readonly GrpcRouteMatch[]).map(grpcMatch);
-  if (route.kind !== 'HTTPRoute') return [];
-  const matches = items(rule.matches).flatMap(httpMatches);
-  return matches.some((match) => Object.keys(match).length === 0) ? [] : matches;
+  const matches = alternativesOf(route, rule).flat();
+  return route.kind === 'HTTPRoute' && matches.some((match) => Object.keys(match).length === 0) ? [] : matches;
+}
+
+/** Translates each match of a rule. A prefix of whole segments becomes two matches of Istio. */
+export function alternativesOf(route: Route, rule: Rule): readonly (readonly HttpMatch[])[] {
+  if (route.kind === 'HTTPRoute') return items(rule.matches).map(httpMatches);
+  if (route.kind === 'GRPCRoute')
+    return items(rule.matches as readonly GrpcRouteMatch[]).map((one) => [grpcMatch(one)]);
+  return [];
 }
 
 function httpMatches({ path, method, headers, queryParams }: HttpRouteMatch): readonly HttpMatch[] {

@@ -101,7 +101,8 @@ function urisOf({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   return /[()[\]*+?|^$\\]/.test(path) ? [{ regex: path }] : [{ prefix: path }];
 }
 
-function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
+/** Describes the entry point that an Ingress forms. */
+export function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
   const { metadata } = ingress;
   const proxy = proxyOf(mesh, ingress);
   return {
@@ -187,7 +188,7 @@ function whyInternal(
 }
 
 /** Whether the controller answers every call with a redirect. */
-function answersItself({ metadata }: Ingress): boolean {
+export function answersItself({ metadata }: Ingress): boolean {
   return Object.keys(labels(metadata.annotations)).some((name) => /\/(?:permanent|temporal)-redirect$/.test(name));
 }
 

@@ -23,7 +23,7 @@ import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
-interface RouteAt extends Pick<Exposure, 'path' | 'protocol' | 'matches'> {
+export interface RouteAt extends Pick<Exposure, 'path' | 'protocol' | 'matches'> {
   readonly on: VirtualService;
   readonly route: HttpRoute | undefined;
   readonly destinations: readonly WeightedDestination[];
@@ -68,8 +68,11 @@ export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] 
   });
 }
 
-/** Returns the HTTP routes of a VirtualService, with each delegation replaced by the delegate's routes. */
-function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, VirtualService>): readonly RouteAt[] {
+/**
+ * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
+ * that the gateway answers itself has no destinations.
+ */
+export function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, VirtualService>): readonly RouteAt[] {
   const at = (on: VirtualService, index: number, route: HttpRoute, matches: readonly HttpMatch[]): RouteAt => ({
     on,
     path: ['spec', 'http', index],
@@ -124,7 +127,8 @@ export function gatewayUses(
   return uses;
 }
 
-function toEntry(
+/** Describes the entry point that servers of a Gateway form. Without the Gateway, it is not among the files. */
+export function toEntry(
   name: string,
   gateway: Gateway | undefined,
   servers: readonly GatewayServer[],
@@ -157,7 +161,7 @@ function requiredByTls(servers: readonly GatewayServer[], unpublished: string | 
  * Resolves `NAME` in the same namespace, `NAMESPACE/NAME`, or the old `NAME.NAMESPACE.svc.cluster.local` to
  * `namespace/name`.
  */
-function gatewayName(written: string, namespace: string): string {
+export function gatewayName(written: string, namespace: string): string {
   if (written.includes('/')) return written;
   const [name, other, svc] = written.split('.');
   return other && svc === 'svc' ? `${other}/${name}` : `${namespace}/${written}`;
@@ -167,7 +171,7 @@ function gatewayName(written: string, namespace: string): string {
  * Whether a gateway is an egress gateway, which carries traffic out of the mesh. Istio's charts label such gateways as
  * egress.
  */
-function letsOut(gateway: Gateway): boolean {
+export function letsOut(gateway: Gateway): boolean {
   return Object.values(labels(gateway.spec.selector)).some((value) => value.includes('egress'));
 }
 
