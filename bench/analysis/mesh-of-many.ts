@@ -109,7 +109,7 @@ spec:
             host: orders
             port:
               number: 80
-${careless ? '    - match:\n        - uri:\n            prefix: /debug/\n      route:\n        - destination:\n            host: orders\n            port:\n              number: 9000\n' : ''}    - route:
+${careless ? '    - match:\n        - uri:\n            prefix: /testing/\n      route:\n        - destination:\n            host: orders\n            port:\n              number: 9000\n' : ''}    - route:
         - destination:
             host: web
             port:

@@ -31,11 +31,20 @@ describe("Istio's own sample applications", () => {
       'this is what the rule is about: port 15012 becomes public',
     ],
     'multicluster/expose-istiod-https.yaml': [['MP205', 'MP205', 'MP205'], 'as above, by name'],
-    'multicluster/expose-services.yaml': [['MP203'], 'every service of the mesh, for every client with a certificate'],
+    'bookinfo/platform/kube/productpage-nodeport.yaml': [['MP702'], nodePort()],
+    'httpbin/httpbin-nodeport.yaml': [['MP702'], nodePort()],
+    'httpbin/gateway-api/httpbin-gateway.yaml': [
+      ['MP704'],
+      'the listener accepts routes of every namespace, for any host',
+    ],
   };
 
   function demo(): string {
     return 'a demonstration for any address, in the clear: as it says, not for production';
+  }
+
+  function nodePort(): string {
+    return 'a note: ports of every node lead to the sidecar, and no file requires mutual TLS';
   }
 
   test('have only the findings that are explained here', () => {

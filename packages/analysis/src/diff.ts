@@ -5,3 +5,11 @@
 export { type Change, type CompareOptions, type Comparison, compareMeaning, formatChange } from './diff/compare.ts';
 export { type Endpoint, formatWhere } from './diff/endpoint.ts';
 export type { Call } from './diff/formula/call.ts';
+export {
+  compareOutside,
+  type OutsideChange,
+  type OutsideComparison,
+  type OutsideOptions,
+} from './outside/compare.ts';
+export { formatOutsideChange } from './outside/format.ts';
+export type { OutsideDecision } from './outside/outside.ts';

@@ -8,9 +8,13 @@ export {
   lintFiles,
 } from './lint/lint.ts';
 export {
+  type Baseline,
+  type BaselineEntry,
+  type DeclaredEntryPoint,
   type Finding,
   type LintOptions,
   type LintResult,
+  type LintSettings,
   type RuleCode,
   type RuleText,
   SEVERITIES,
@@ -21,3 +25,4 @@ export { printGithub } from './lint/print/github.ts';
 export { printJson } from './lint/print/json.ts';
 export { printSarif } from './lint/print/sarif.ts';
 export { printText, type TextOptions } from './lint/print/text.ts';
+export { formatBaseline } from './lint/settings/baseline.ts';

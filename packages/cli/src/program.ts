@@ -85,6 +85,10 @@ export const TREE: Group = {
             summary: 'Find services that are exposed by mistake.',
             load: () => import('./commands/policy/lint.ts'),
           },
+          exposure: {
+            summary: 'List the ways into the cluster, and the identity that each requires.',
+            load: () => import('./commands/policy/exposure.ts'),
+          },
           'can-i': {
             summary: 'Check whether an identity can make a call, and which rule decides.',
             load: () => import('./commands/policy/can-i.ts'),

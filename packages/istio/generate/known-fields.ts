@@ -31,6 +31,12 @@ const KINDS: Readonly<Record<string, string>> = {
   ),
   ...Object.fromEntries(['WasmPlugin', 'TrafficExtension'].map((kind) => [`extensions.istio.io/${kind}`, kind])),
   'gateway.networking.k8s.io/Gateway': 'KubernetesGateway',
+  ...Object.fromEntries(
+    ['GatewayClass', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'ListenerSet'].map((kind) => [
+      `gateway.networking.k8s.io/${kind}`,
+      kind,
+    ]),
+  ),
 };
 
 const DEFINITIONS = [

@@ -50,6 +50,8 @@ export {
 export { type MeshView, viewMesh } from './mesh/view.ts';
 export { type PodWorkload, standInFor, toWorkload, type Workload, withoutReplicas } from './mesh/workload.ts';
 export { type SpokenProtocol, type WorkloadPort, workloadPorts } from './mesh/workload-ports.ts';
+export type * from './object/gateway-api.ts';
+export type * from './object/ingress.ts';
 export type * from './object/kubernetes.ts';
 export type * from './object/networking.ts';
 export type * from './object/object.ts';
@@ -58,7 +60,14 @@ export { applyResources, byName, identityOf, oldestFirst, withCreationTimes } fr
 export type * from './object/place.ts';
 export type * from './object/resources.ts';
 export type * from './object/security.ts';
-export { isForSidecars, selectorOf, selects, selectsPods, targetRefs } from './object/selection.ts';
+export {
+  isForSidecars,
+  selectorOf,
+  selects,
+  selectsByExpressions,
+  selectsPods,
+  targetRefs,
+} from './object/selection.ts';
 export { describeUnplaced } from './object/unplaced.ts';
 export {
   type AttachedPolicy,

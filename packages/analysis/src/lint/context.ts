@@ -2,7 +2,9 @@
 
 import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
-import { type Exposure, exposuresOf } from './exposure/exposure.ts';
+import type { Exposure } from '../exposure/exposure.ts';
+import { exposuresOf } from '../exposure/exposures.ts';
+import { type TestWords, testWords } from './exposure/test-words.ts';
 import { type Granted, grantedHosts } from './granted.ts';
 import type { LintOptions } from './model.ts';
 
@@ -11,12 +13,14 @@ export interface LintContext {
   readonly access: Access | undefined;
   /** Whether the resources cover the whole mesh, so that a missing object does not exist. */
   readonly complete: boolean;
-  /** Routes that are reachable through gateways. */
+  /** Ways into the cluster, open or not. */
   readonly exposures: readonly Exposure[];
   /** State to compare with, if given. */
   readonly base: LintContext | undefined;
   /** Hosts of granted Services, with ports and grants. */
   readonly granted: Granted;
+  /** Words and labels that show a test route. */
+  readonly testWords: TestWords;
 }
 
 /**
@@ -42,6 +46,7 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
     },
     base: options.base && lintContext(options.base, baseOptions({ ...options, ...settings })),
     granted: grantedHosts(options.access, mesh),
+    testWords: testWords(options.settings?.testWords, options.settings?.testLabels),
   };
 }
 

@@ -2,6 +2,7 @@
 
 import {
   decodeText,
+  describeUnplaced,
   identityOf,
   type KubeObject,
   loadManifests,
@@ -23,6 +24,8 @@ import {
 } from './model.ts';
 import type { Report } from './rule.ts';
 import { RULES } from './rules.ts';
+import { applyBaseline } from './settings/baseline.ts';
+import { applySettings, type Sorted } from './settings/settings.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { type UnreadKind, unreadKinds } from './unread-kinds.ts';
 
@@ -37,6 +40,8 @@ export interface LintedFiles extends LintResult {
   readonly problems: readonly ManifestProblem[];
   /** Kinds of objects that no rule reads, with their counts. */
   readonly notLookedAt: readonly UnreadKind[];
+  /** Warning about objects without a namespace; undefined if all have one. */
+  readonly unplaced: string | undefined;
   /** Files and directories that may contain objects and were not read. */
   readonly leftOut: readonly LeftOut[];
 }
@@ -95,7 +100,7 @@ export function lintFiles(
   const unknown: Finding[] = [];
   const suppressions: Suppression[] = [];
   for (const { name, text } of files) {
-    const loaded = loadManifests(text, name);
+    const loaded = loadManifests(text, name, options.namespace);
     for (const one of loaded.resources) resources.push(one);
     for (const one of loaded.others) others.push(one);
     for (const problem of loaded.problems) {
@@ -111,6 +116,7 @@ export function lintFiles(
   return {
     ...lint(all, options, unknown, suppressions),
     leftOut: [],
+    unplaced: describeUnplaced(resources),
     problems,
     notLookedAt: unreadKinds(all, others, cluster.unlisted),
   };
@@ -139,13 +145,16 @@ export function lint(
   }
   // A rule that knows the effect of the wrong field describes it better.
   for (const finding of before) if (!taken.has(placeKey(finding.place))) found.push({ finding, on: undefined });
-  return { ...suppress(found, [...comments, ...suppressionsOn(resources, options.now)]), objects: resources.length };
+  const suppressed = suppress(found, [...comments, ...suppressionsOn(resources, options.now)]);
+  const sorted = options.settings ? applySettings(suppressed, options.settings) : suppressed;
+  const { gone, ...known } = { gone: [], ...(options.baseline ? applyBaseline(sorted, options.baseline) : sorted) };
+  return { ...known, suppressed: known.suppressed.toSorted(byPlace), gone, objects: resources.length };
 }
 
 function suppress(
   found: readonly { readonly finding: Finding; readonly on: KubeObject | undefined }[],
   suppressions: readonly Suppression[],
-): Omit<LintResult, 'objects'> {
+): Sorted {
   const findings: Finding[] = [];
   const suppressed: SuppressedFinding[] = [];
   const used = new Set<Suppression>();
@@ -164,7 +173,7 @@ function suppress(
     else if (strange.length > 0) say('MP003', `unknown rule ${strange.join(', ')}.`);
     else if (!used.has(one)) say('MP004', `no finding of ${one.codes.join(', ')} exists here.`);
   }
-  return { findings: findings.sort(byPlace), suppressed: suppressed.sort(byPlace) };
+  return { findings: findings.sort(byPlace), suppressed };
 }
 
 function toFinding(rule: RuleText, report: Report): Finding {

@@ -3,6 +3,7 @@
 import type { Access } from '@meshpass/access/compile';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Place, Resource } from '@meshpass/istio';
+import type { Vocabulary } from './exposure/test-words.ts';
 
 /**
  * `error`: something is open that should not be, or a policy does not mean what it seems to. `warning`: likely so, or
@@ -41,15 +42,58 @@ export interface Finding {
   readonly template?: string;
 }
 
-/** Finding that was accepted, with a reason and an expiry date. */
+/**
+ * Finding that was accepted with a reason: by a suppression until a date, by a declared entry point with an owner, or by
+ * a baseline.
+ */
 export interface SuppressedFinding extends Finding {
-  readonly suppressedBy: { readonly place: Place; readonly reason: string; readonly until: string };
+  readonly suppressedBy: {
+    readonly place: Place;
+    readonly reason: string;
+    readonly until?: string;
+    readonly owner?: string;
+  };
+}
+
+/** Entry point that is open on purpose. */
+export interface DeclaredEntryPoint {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly reason: string;
+  /** Person or team that answers for it. */
+  readonly owner: string;
+  readonly place: Place;
+}
+
+export interface LintSettings {
+  /** Severities by rule, which replace those of its findings; `off` drops them. */
+  readonly severities: ReadonlyMap<RuleCode, Severity | 'off'>;
+  readonly testWords: Vocabulary;
+  /** Labels whose values show what an environment is for. */
+  readonly testLabels: Vocabulary;
+  readonly entryPoints: readonly DeclaredEntryPoint[];
+}
+
+/** Known finding. */
+export interface BaselineEntry {
+  readonly code: string;
+  /** `KIND NAMESPACE/NAME`, or the file of a finding without an object. */
+  readonly object: string;
+  readonly message: string;
+}
+
+export interface Baseline {
+  readonly file: string;
+  readonly findings: readonly BaselineEntry[];
 }
 
 export interface LintResult {
   /** Sorted by file, line and column. */
   readonly findings: readonly Finding[];
   readonly suppressed: readonly SuppressedFinding[];
+  /** Entries of the baseline that match no finding any longer. */
+  readonly gone: readonly BaselineEntry[];
   /** Number of linted objects. */
   readonly objects: number;
 }
@@ -61,12 +105,17 @@ export interface LintOptions {
   readonly base?: readonly Resource[];
   /** Whether the resources cover the whole mesh (a live cluster), so that a missing object does not exist. */
   readonly complete?: boolean;
+  /** Namespace of objects in files without one; defaults to `default`. */
+  readonly namespace?: string;
   /** Istio's root namespace; defaults to `istio-system`. */
   readonly rootNamespace?: string;
   /** DNS domain of the cluster; defaults to `cluster.local`. */
   readonly clusterDomain?: string;
   /** `meshConfig.pathNormalization`; defaults to `BASE`, Istio's own default. */
   readonly pathNormalization?: 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
+  readonly settings?: LintSettings;
+  /** Known findings, which are not reported again. */
+  readonly baseline?: Baseline;
   /** Current time for the expiry of suppressions, Unix ms. */
   readonly now: number;
 }

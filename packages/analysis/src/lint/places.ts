@@ -62,6 +62,23 @@ export function conditionsOf(rule: PolicyPart<AuthorizationRule>): readonly Poli
   return items(rule.value.when).map((value, index) => ({ ...rule, value, path: [...rule.path, 'when', index] }));
 }
 
+const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
+
+/** Finds the first part of a rule that identifies callers by their certificate. */
+export function firstPeer(
+  rule: PolicyPart<AuthorizationRule>,
+): { readonly path: Path; readonly part?: 'key' } | undefined {
+  const listed = sourcesOf(rule).flatMap(({ value, path }) =>
+    PEER.filter((list) => texts(value[list]).length > 0).map((list) => [...path, list]),
+  )[0];
+  if (listed) return { path: listed, part: 'key' };
+  const condition = conditionsOf(rule).find(
+    ({ value }) =>
+      /^source\.(?:principal|namespace|serviceAccount)$/.test(String(value.key)) && texts(value.values).length > 0,
+  );
+  return condition && { path: condition.path };
+}
+
 /** Returns every string in the lists of a source or an operation, with the list's name, such as `notPaths`. */
 export function entriesOf({ policy, action, value, path }: PolicyPart<AuthorizationSource | AuthorizationOperation>) {
   return Object.entries(value).flatMap(([list, values]) =>

@@ -1,6 +1,9 @@
 /** All rules, ordered by code. */
+import { deadAtWaypoint } from './ambient/waypoint.ts';
+import { deadAtZtunnel } from './ambient/ztunnel.ts';
 import type { Rule } from './rule.ts';
 import { DENIED_PATH_RULES } from './rules/denied-paths.ts';
+import { ENTRY_POINT_RULES } from './rules/entry-points.ts';
 import { envoyFilterBypass } from './rules/envoy-filter-bypass.ts';
 import { EXPOSED_ROUTE_RULES } from './rules/exposed-routes.ts';
 import { firstAllow } from './rules/first-allow.ts';
@@ -38,12 +41,15 @@ export const RULES: readonly Rule[] = [
   httpOnTcp,
   firstAllow,
   pathBypass,
+  deadAtZtunnel,
+  deadAtWaypoint,
   TOKEN_RULES,
   MUTUAL_TLS_RULES,
   serviceEntryBypass,
   envoyFilterBypass,
   sidecarBypass,
   RBAC_RULES,
+  ENTRY_POINT_RULES,
 ]
   .flat()
   .sort((a, b) => (a.code < b.code ? -1 : 1));

@@ -7,7 +7,7 @@
  */
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { KubeObject, Place, Resource } from '@meshpass/istio';
-import type { Finding, RuleCode, RuleText } from './model.ts';
+import type { Finding, RuleCode, RuleText, SuppressedFinding } from './model.ts';
 
 const IGNORE_ANNOTATION = 'meshpass.dev/lint-ignore';
 
@@ -137,4 +137,10 @@ function isDay(text: string): boolean {
 /** Whether a comment may suppress a rule. Findings about suppressions themselves cannot be suppressed. */
 export function isSuppressible(code: RuleCode): boolean {
   return !SUPPRESSION_RULES.some((rule) => rule.code === code);
+}
+
+/** Formats the reason why a finding was accepted, with its end or owner: `the public demo (team shop)`. */
+export function describeAcceptance({ suppressedBy: { reason, until, owner } }: SuppressedFinding): string {
+  const more = until === undefined ? owner : `until ${until}`;
+  return more === undefined ? reason : `${reason} (${more})`;
 }

@@ -11,7 +11,7 @@ export interface UnreadKind {
 }
 
 /** Kinds that other commands read but no lint rule does. */
-const READ_BY_NO_RULE: ReadonlySet<Resource['kind']> = new Set(['KubernetesGateway', 'ServiceAccount']);
+const READ_BY_NO_RULE: ReadonlySet<Resource['kind']> = new Set(['ServiceAccount']);
 
 /**
  * Counts the unread kinds.
@@ -26,15 +26,14 @@ export function unreadKinds(
 ): readonly UnreadKind[] {
   const counts = new Map<string, UnreadKind & { count: number }>();
   for (const { apiVersion, kind } of [...resources.filter(isUnread), ...others]) {
-    const written = kind === 'KubernetesGateway' ? 'Gateway' : kind;
-    const key = `${written} ${apiVersion}`;
-    const known = counts.get(key) ?? { apiVersion, kind: written, count: 0 };
+    const key = `${kind} ${apiVersion}`;
+    const known = counts.get(key) ?? { apiVersion, kind, count: 0 };
     counts.set(key, { ...known, count: known.count + 1 });
   }
   return [...counts.values(), ...unlisted].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
 }
 
-/** Formats `2 HTTPRoute (gateway.networking.k8s.io/v1), 1 Ingress (networking.k8s.io/v1)`. */
+/** Formats `2 UDPRoute (gateway.networking.k8s.io/v1alpha2), 1 NetworkPolicy (networking.k8s.io/v1)`. */
 export function describeUnread(kinds: readonly UnreadKind[]): string {
   const named = kinds.map(({ apiVersion, kind, count }) => `${count ?? 'unlisted'} ${kind} (${apiVersion})`);
   return listed(named, MOST_NAMED);

@@ -3,7 +3,16 @@
  * (pilot/pkg/networking/core/route).
  */
 
-import type { Destination, HttpMatch, HttpRoute, L4Match, MeshView, Path, VirtualService } from '@meshpass/istio';
+import type {
+  Destination,
+  HttpMatch,
+  HttpRoute,
+  L4Match,
+  MeshView,
+  Path,
+  ServiceEntry,
+  VirtualService,
+} from '@meshpass/istio';
 
 /** Call from a sidecar of which only the namespace is known. */
 export interface Called {
@@ -70,8 +79,8 @@ function delegateOf(root: VirtualService, { delegate }: HttpRoute, mesh: MeshVie
   return isExportedTo(found, root.metadata.namespace) ? found : undefined;
 }
 
-/** Whether a VirtualService is exported to a namespace. Without `exportTo` it is exported everywhere. */
-export function isExportedTo({ metadata, spec }: VirtualService, namespace: string): boolean {
+/** Whether an object is exported to a namespace. Without `exportTo` it is exported everywhere. */
+export function isExportedTo({ metadata, spec }: VirtualService | ServiceEntry, namespace: string): boolean {
   const { exportTo = [] } = spec;
   return (
     exportTo.length === 0 ||

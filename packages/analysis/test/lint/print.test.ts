@@ -15,7 +15,7 @@ spec:
   hosts: ["*"] # meshpass-lint: ignore MP103 until 2027-01-31: the shop is public under every name
   gateways: [istio-ingress/public]
   http:
-    - match: [{uri: {prefix: /debug/}}]
+    - match: [{uri: {prefix: /testing/}}]
       route:
         - destination: {host: orders}
 `;
@@ -33,12 +33,15 @@ describe('an exposure', () => {
       ['MP101', 10, 31, { kind: 'VirtualService', namespace: 'shop', name: 'orders' }],
     ]);
     expect(linted.findings[0]!.message).toBe(
-      'any method /debug/* of every host of the gateway reaches orders.shop.svc.cluster.local through Gateway istio-ingress/public (not among these files): open to anyone who can reach that gateway. It is a test route: its path is /debug/.',
+      'any method /testing/* of every host of the gateway reaches orders.shop.svc.cluster.local through Gateway istio-ingress/public (not among these files): open to anyone who can reach that gateway. It is a test route: its path is /testing/.',
     );
   });
 
   test('is described with the header that a caller must send, which requires no identity', () => {
-    const text = TEXT.replace('{uri: {prefix: /debug/}}', '{headers: {x-env: {exact: test}}, uri: {prefix: /debug/}}');
+    const text = TEXT.replace(
+      '{uri: {prefix: /testing/}}',
+      '{headers: {x-env: {exact: test}}, uri: {prefix: /testing/}}',
+    );
     const [finding] = lintFiles([{ name: FILE, text }], { now: TODAY }).findings.filter(({ code }) => code === 'MP101');
     expect(finding!.message).toContain(
       'open to anyone who can reach that gateway and sends the header x-env: test, which requires no identity.',
@@ -49,20 +52,19 @@ describe('an exposure', () => {
 describe('a kind that no rule reads', () => {
   const OTHERS = `${TEXT}---
 apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
+kind: UDPRoute
 metadata: {name: a, namespace: shop}
 ---
 apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
+kind: UDPRoute
 metadata: {name: b, namespace: shop}
 ---
 apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: waypoint, namespace: shop}
-spec: {gatewayClassName: istio-waypoint}
+kind: BackendTLSPolicy
+metadata: {name: shop, namespace: shop}
 ---
 apiVersion: networking.k8s.io/v1
-kind: Ingress
+kind: NetworkPolicy
 metadata: {name: shop, namespace: shop}
 ---
 apiVersion: networking.istio.io/v1
@@ -71,7 +73,7 @@ metadata: {name: shop, namespace: shop}
 `;
   const unread = lintFiles([{ name: FILE, text: OTHERS }], { now: TODAY });
   const NAMED =
-    '1 Gateway (gateway.networking.k8s.io/v1), 2 HTTPRoute (gateway.networking.k8s.io/v1), 1 Ingress (networking.k8s.io/v1)';
+    '1 BackendTLSPolicy (gateway.networking.k8s.io/v1), 1 NetworkPolicy (networking.k8s.io/v1), 2 UDPRoute (gateway.networking.k8s.io/v1)';
 
   test('is counted in text', () => {
     const lines = printText(unread, { sources: new Map(), colour: false }).split('\n');
@@ -80,9 +82,9 @@ metadata: {name: shop, namespace: shop}
 
   test('is a member of JSON', () => {
     expect(JSON.parse(printJson(unread)).notLookedAt).toEqual([
-      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'Gateway', count: 1 },
-      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'HTTPRoute', count: 2 },
-      { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', count: 1 },
+      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'BackendTLSPolicy', count: 1 },
+      { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', count: 1 },
+      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'UDPRoute', count: 2 },
     ]);
     expect(JSON.parse(printJson(linted)).notLookedAt).toEqual([]);
   });

@@ -3,20 +3,23 @@
  * evaluator allows a call at the gateway and one at a workload. For other routes it denies every call.
  */
 
-import { type HttpMatch, type MeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
+import {
+  type HttpMatch,
+  type MeshConfig,
+  type MeshView,
+  type Resource,
+  type VirtualService,
+  viewMesh,
+} from '@meshpass/istio';
 import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
 import { tokenPlaces } from '../../src/diff/token-condition.ts';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Decision } from '../../src/evaluate/call.ts';
 import { findEndpoints } from '../../src/evaluate/target.ts';
+import type { Exposure } from '../../src/exposure/exposure.ts';
+import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from '../../src/exposure/identity.ts';
+import { findAllowedCall } from '../../src/exposure/unauthenticated.ts';
 import { lintContext } from '../../src/lint/context.ts';
-import type { Exposure } from '../../src/lint/exposure/exposure.ts';
-import {
-  type EnforcementPoint,
-  enforcementAtGateway,
-  enforcementAtWorkload,
-} from '../../src/lint/exposure/requires-identity.ts';
-import { findAllowedCall } from '../../src/lint/exposure/unauthenticated.ts';
 import { RULES } from '../../src/lint/rules.ts';
 import { METHODS, PATHS, pick, type Random } from '../diff/random-policies.ts';
 import { GATEWAY } from './random-exposure.ts';
@@ -54,7 +57,7 @@ export function askExposure(
   };
   for (const exposure of linted.exposures) {
     const report = found.get(keyOf(exposure.on, exposure.destinationPath));
-    const about = () => ({ route: exposure.on.spec, message: report?.message });
+    const about = () => ({ route: (exposure.on as VirtualService).spec, message: report?.message });
     const { name, namespace } = exposure.service!.metadata;
     const endpoints = findEndpoints(view, `${name}.${namespace}:${exposure.destination.port}`);
     if (endpoints.some(({ unknown }) => unknown !== undefined)) {
@@ -62,9 +65,9 @@ export function askExposure(
       continue;
     }
     if (report) {
-      const [use] = exposure.gateways;
+      const [use] = exposure.entries;
       const examples = {
-        gateway: enforcementAtGateway(linted.mesh, exposure, use!).flat(),
+        gateway: enforcementAtEntry(linted.mesh, exposure, use!).flat(),
         workload: enforcementAtWorkload(linted.mesh, exposure, use!),
       };
       for (const [where, asked] of Object.entries(examples)) {

@@ -56,6 +56,11 @@ export const tokenAudience = text('<name>', 'audience of identity tokens', {
   default: 'meshpass',
 });
 
+/** Flag for manifests that Helm or kustomize rendered without a namespace. */
+export const namespace = text('<name>', 'namespace of manifests without one, as `helm template` writes them', {
+  defaultText: 'default',
+});
+
 /** Location of the mesh gateway. */
 export const gatewayFlags = inEnvironment({
   gatewayNamespace: text('<name>', 'namespace of the mesh gateway', { default: 'meshpass-system' }),

@@ -47,12 +47,13 @@ const COLLECTIONS: readonly Collection[] = [
 ];
 
 /** API groups whose kinds affect traffic. Kinds in these groups that Meshpass does not understand are counted. */
-const TRAFFIC_GROUPS = /^(?:[a-z]+\.istio\.io|gateway\.networking\.k8s\.io|networking\.k8s\.io)\//;
+const TRAFFIC_GROUPS =
+  /^(?:[a-z]+\.istio\.io|gateway\.networking\.(?:x-)?k8s\.io|gateway\.envoyproxy\.io|networking\.k8s\.io)\//;
 
 export interface ClusterObjects {
   readonly resources: readonly Resource[];
   readonly problems: readonly ManifestProblem[];
-  /** Objects of other kinds that affect traffic; empty unless requested. */
+  /** Objects of kinds that Meshpass does not understand and that affect traffic; empty unless requested. */
   readonly others: readonly KubeObject[];
   /** Other kinds that affect traffic, but that the kubeconfig may not list. */
   readonly unlisted: readonly { readonly apiVersion: string; readonly kind: string }[];
@@ -60,7 +61,7 @@ export interface ClusterObjects {
 
 /**
  * Reads the objects of a cluster.
- * @param options.others also lists kinds that Meshpass does not understand
+ * @param options.others also lists the other kinds of API groups that affect traffic, such as routes of the Gateway API
  * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
  */
 export async function readCluster(
@@ -84,11 +85,13 @@ export async function readObjects(http: Client, options: { readonly others?: boo
   const installed = await groupVersions(http);
   const there = COLLECTIONS.filter(({ apiVersion }) => !apiVersion.includes('/') || installed.has(apiVersion));
   const lists = await Promise.all(there.map((collection) => list(http, collection)));
-  const loaded = lists.flat().map(({ object, name }) => loadObject(object, name));
+  const discovered = options.others ? await listOthers(http, installed) : { lists: [], unlisted: [] };
+  const loaded = [...lists, ...discovered.lists].flat().map(({ object, name }) => loadObject(object, name));
   return {
     resources: loaded.flatMap(({ resources }) => resources),
     problems: loaded.flatMap(({ problems }) => problems),
-    ...(options.others ? await listOthers(http, installed) : { others: [], unlisted: [] }),
+    others: loaded.flatMap(({ others }) => others),
+    unlisted: discovered.unlisted,
   };
 }
 
@@ -99,11 +102,14 @@ async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
   return new Set(groups.flatMap(({ versions = [] }) => versions.map(({ groupVersion }) => groupVersion ?? '')));
 }
 
-/** Lists the kinds in the traffic groups that COLLECTIONS does not contain, from the API server's discovery. */
+/**
+ * Lists the kinds in the traffic groups that COLLECTIONS does not contain, from the API server's discovery. Routes of the
+ * Gateway API and Ingresses are among them, because a cluster need not have them, nor a kubeconfig the right to list them.
+ */
 async function listOthers(
   http: Client,
   installed: ReadonlySet<string>,
-): Promise<Pick<ClusterObjects, 'others' | 'unlisted'>> {
+): Promise<{ readonly lists: readonly (readonly Listed[])[]; readonly unlisted: ClusterObjects['unlisted'] }> {
   const understood = new Set(COLLECTIONS.map(({ apiVersion, kind }) => `${groupOf(apiVersion)}/${kind}`));
   const found = new Map<string, Collection>();
   for (const apiVersion of [...installed].filter((one) => TRAFFIC_GROUPS.test(one))) {
@@ -117,26 +123,31 @@ async function listOthers(
         found.set(key, of(apiVersion, kind, name));
     }
   }
-  const others: KubeObject[] = [];
+  const lists: (readonly Listed[])[] = [];
   const unlisted: { readonly apiVersion: string; readonly kind: string }[] = [];
   for (const collection of found.values()) {
     const { apiVersion, kind } = collection;
     try {
-      for (const { object, name } of await list(http, collection)) others.push(...loadObject(object, name).others);
+      lists.push(await list(http, collection));
     } catch (thrown) {
       if (toMeshpassError(thrown).code !== 'kubernetes_unavailable') throw thrown;
       unlisted.push({ apiVersion, kind });
     }
   }
-  return { others, unlisted };
+  return { lists, unlisted };
 }
 
 function groupOf(apiVersion: string): string {
   return apiVersion.slice(0, apiVersion.indexOf('/'));
 }
 
-async function list(http: Client, { apiVersion, kind, path, query }: Collection) {
-  const found: { readonly object: object; readonly name: string }[] = [];
+interface Listed {
+  readonly object: object;
+  readonly name: string;
+}
+
+async function list(http: Client, { apiVersion, kind, path, query }: Collection): Promise<readonly Listed[]> {
+  const found: Listed[] = [];
   let next: string | undefined;
   do {
     const answer = await http

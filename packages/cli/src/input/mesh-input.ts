@@ -10,12 +10,14 @@ import {
   viewMesh,
 } from '@meshpass/istio';
 import { type OptionsOf, text } from '../command/flag.ts';
+import { namespace } from '../command/shared-flags.ts';
 import { kubeconfig, readSources } from './policy-input.ts';
 import { readTextFile } from './text-file.ts';
 
 /** Flags for sources of the mesh other than manifests. */
 export const meshInputFlags = {
   kubeconfig,
+  namespace,
   meshConfig: text('<file>', "istiod's MeshConfig, if its ConfigMap is not among the manifests"),
 };
 export type MeshInput = OptionsOf<typeof meshInputFlags>;
@@ -35,15 +37,15 @@ export async function readMesh(paths: readonly string[], input: MeshInput): Prom
  */
 export async function readMeshObjects(
   paths: readonly string[],
-  { kubeconfig: cluster, meshConfig }: MeshInput,
+  { meshConfig, ...sources }: MeshInput,
 ): Promise<{
   readonly resources: readonly Resource[];
   readonly config: MeshConfig;
   readonly unread: string | undefined;
 }> {
-  if (paths.length === 0 && cluster === undefined)
+  if (paths.length === 0 && sources.kubeconfig === undefined)
     throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
-  const { resources, unread } = await readSources(paths, cluster);
+  const { resources, unread } = await readSources(paths, sources);
   const config =
     meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readTextFile(meshConfig, '--mesh-config'));
   return { resources, config, unread };

@@ -3,8 +3,9 @@ import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
 import { applyResources, findMeshConfig, loadManifests, type ManifestProblem, type Resource } from '@meshpass/istio';
+import { listed } from '@meshpass/istio/members';
 import { type OptionsOf, text } from '../command/flag.ts';
-import { gatewayFlags, tokenAudience } from '../command/shared-flags.ts';
+import { gatewayFlags, namespace, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { namingFlag, readTextFile } from './text-file.ts';
 
@@ -19,6 +20,7 @@ export const kubeconfig = text('<file>', 'also read this live cluster; manifests
  */
 export const meshFlags = {
   kubeconfig,
+  namespace,
   trustDomain: text('<name>', 'trust domain of the mesh', {
     env: 'MESHPASS_TRUST_DOMAIN',
     defaultText: "from the mesh's configuration",
@@ -61,7 +63,7 @@ export const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-her
  * @throws MeshpassError `usage`, `manifest_*` for unreadable input, `kubernetes_unavailable`
  */
 export async function readPolicyInput(paths: readonly string[], flags: MeshFlags & TokenFlags): Promise<PolicyInput> {
-  const { resources, unread } = await readSources(paths, flags.kubeconfig);
+  const { resources, unread } = await readSources(paths, flags);
   const config = findMeshConfig(resources);
   return {
     resources,
@@ -96,34 +98,47 @@ export function identityTokens(flags: TokenFlags): IdentityTokens {
 
 export interface Manifests {
   readonly resources: readonly Resource[];
-  /** Text about skipped files that may contain objects. If set, answers are unknown. */
+  /** Text about skipped files and unlisted kinds that may decide. If set, answers are unknown. */
   readonly unread: string | undefined;
 }
 
 /**
  * Reads manifests and, if given, a cluster. Objects in files replace those in the cluster, as if the files were
  * applied.
+ * @param options as for readCluster(). Kinds that the kubeconfig may not list count as skipped files do.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
-export async function readSources(paths: readonly string[], cluster: string | undefined): Promise<Manifests> {
-  const given = await readManifests(paths);
+export async function readSources(
+  paths: readonly string[],
+  { kubeconfig: cluster, namespace }: { readonly kubeconfig?: string; readonly namespace?: string },
+  options: { readonly others?: boolean } = {},
+): Promise<Manifests> {
+  const given = await readManifests(paths, namespace);
   if (cluster === undefined) return { ...given, resources: applyResources([], given.resources) };
   const { readCluster } = await import('./cluster-manifests.ts');
-  const { resources, problems } = await readCluster(cluster);
+  const { resources, problems, unlisted } = await readCluster(cluster, options);
   refuse(problems);
-  return { ...given, resources: applyResources(resources, given.resources) };
+  const kinds = unlisted.map(({ apiVersion, kind }) => `${kind} (${apiVersion})`);
+  const hidden =
+    kinds.length === 0 ? undefined : `kinds that the kubeconfig may not list: ${listed(kinds, MOST_NAMED)}`;
+  const unread = [given.unread, hidden].filter((one) => one !== undefined);
+  return {
+    resources: applyResources(resources, given.resources),
+    unread: unread.length === 0 ? undefined : unread.join('; '),
+  };
 }
 
 /**
  * Reads manifests. A named file must be readable; an unreadable file in a directory makes answers unknown.
+ * @param namespace namespace of objects without one
  * @throws MeshpassError `usage`, `manifest_*`
  */
-export async function readManifests(paths: readonly string[]): Promise<Manifests> {
+export async function readManifests(paths: readonly string[], namespace?: string): Promise<Manifests> {
   const { files, leftOut } = await readManifestFiles(paths);
   const unread = leftOut.filter(({ mayHold }) => mayHold).map(({ path, why }) => `${path}: ${why}`);
   const resources: Resource[] = [];
   for (const { name, text, isFound } of files) {
-    const loaded = loadManifests(text, name);
+    const loaded = loadManifests(text, name, namespace);
     const isUnread = ({ code }: ManifestProblem) =>
       isFound && (code === 'manifest_syntax' || code === 'manifest_too_large');
     refuse(loaded.problems.filter((one) => !isUnread(one)));

@@ -38,6 +38,7 @@ export interface LoadedManifests {
  * Loads manifests. Invalid text results in `problems`, never in an exception.
  * @param text YAML or JSON; bytes must be UTF-8, or UTF-16 with a byte order mark
  * @param name file name for source positions
+ * @param namespace namespace of objects without one, such as those of `helm template`; `default` is assumed otherwise
  * @example
  * ```ts
  * import { loadManifests } from '@meshpass/istio';
@@ -48,8 +49,8 @@ export interface LoadedManifests {
  * problems; // => []
  * ```
  */
-export function loadManifests(text: string | Uint8Array, name: string): LoadedManifests {
-  const loading = new Loading(name);
+export function loadManifests(text: string | Uint8Array, name: string, namespace?: string): LoadedManifests {
+  const loading = new Loading(name, namespace);
   const size = typeof text === 'string' ? text.length : text.byteLength;
   if (size > MAX_BYTES) {
     loading.problem('manifest_too_large', 1, 1, `the text is larger than ${MAX_BYTES >> 20} MiB`);
@@ -99,10 +100,12 @@ class Loading implements LoadedManifests {
   readonly others: KubeObject[] = [];
   readonly problems: ManifestProblem[] = [];
   readonly #file: string;
+  readonly #namespace: string | undefined;
   #given = 0;
 
-  constructor(file: string) {
+  constructor(file: string, namespace?: string) {
     this.#file = file;
+    this.#namespace = namespace;
   }
 
   read(text: string): void {
@@ -141,7 +144,7 @@ class Loading implements LoadedManifests {
       this.#say('manifest_too_large', at(path), `the text contains more than ${MAX_OBJECTS} objects`);
       return;
     }
-    const named = readMetadata(kind, metadata, wrong);
+    const named = readMetadata(kind, metadata, wrong, this.#namespace);
     if (!named) return;
     const read = { ...object, kind, metadata: named } as { -readonly [Member in keyof KubeObject]: KubeObject[Member] };
     read.kind = kindOf(apiVersion, kind) ?? kind;
@@ -150,7 +153,9 @@ class Loading implements LoadedManifests {
       line: source.lineOf(object),
       at: (inner, part) => at([...path, ...inner], part),
       ...(source.template !== undefined && { template: source.template }),
-      ...(named.namespace === 'default' && !Object(metadata).namespace && { unplaced: true as const }),
+      ...(this.#namespace === undefined &&
+        named.namespace === 'default' &&
+        !Object(metadata).namespace && { unplaced: true as const }),
     };
     Object.defineProperty(read, 'origin', { value: origin, enumerable: false });
     if (kindOf(apiVersion, kind) === undefined) {
@@ -222,7 +227,7 @@ class Loading implements LoadedManifests {
   }
 }
 
-const CLUSTER_SCOPED = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding']);
+const CLUSTER_SCOPED = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding', 'GatewayClass', 'IngressClass']);
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   'security.istio.io': ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'],
@@ -231,6 +236,12 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   '': ['Service', 'Namespace', 'ServiceAccount', 'Pod', 'ConfigMap'],
   apps: ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet'],
   batch: ['Job'],
+  'networking.k8s.io': ['Ingress', 'IngressClass'],
+  'gateway.networking.k8s.io': [
+    ...['GatewayClass', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'ListenerSet'],
+  ],
+  'gateway.networking.x-k8s.io': ['XListenerSet'],
+  'gateway.envoyproxy.io': ['SecurityPolicy'],
   'rbac.authorization.k8s.io': ['Role', 'ClusterRole', 'RoleBinding', 'ClusterRoleBinding'],
 };
 
@@ -246,7 +257,12 @@ function kindOf(apiVersion: string, kind: string): string | undefined {
 
 type Wrong = (message: string, member?: Path) => void;
 
-function readMetadata(kind: string, metadata: unknown, wrong: Wrong): KubeObject['metadata'] | undefined {
+function readMetadata(
+  kind: string,
+  metadata: unknown,
+  wrong: Wrong,
+  assumed = 'default',
+): KubeObject['metadata'] | undefined {
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) {
     wrong('the object has no metadata');
     return undefined;
@@ -271,7 +287,7 @@ function readMetadata(kind: string, metadata: unknown, wrong: Wrong): KubeObject
   return {
     ...(metadata as object),
     name: called,
-    namespace: namespace || (CLUSTER_SCOPED.has(kind) ? '' : 'default'),
+    namespace: namespace || (CLUSTER_SCOPED.has(kind) ? '' : assumed),
   };
 }
 

@@ -17,7 +17,8 @@ const POD_TEMPLATE: Shape = {
     spec: {
       open: {
         serviceAccountName: 'text',
-        containers: listOf({ open: { ports: listOf({ open: { containerPort: 'int' } }) } }),
+        hostNetwork: 'bool',
+        containers: listOf({ open: { ports: listOf({ open: { containerPort: 'int', hostPort: 'int' } }) } }),
       },
     },
   },
@@ -32,18 +33,49 @@ const BINDING: Shape = {
   open: { roleRef: { open: REFERENCE }, subjects: listOf({ open: { ...REFERENCE, namespace: 'text' } }) },
 };
 
+const TARGET: Shape = { open: { group: 'text', kind: 'text', name: 'text' } };
+const BACKEND: Shape = {
+  open: { service: { open: { name: 'text', port: { open: { name: 'text', number: 'int' } } } } },
+};
+
 const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
   Service: {
     open: {
       spec: {
         open: {
+          type: 'text',
           selector: LABELS,
-          ports: listOf({ open: { port: 'int', name: 'text', protocol: 'text', appProtocol: 'text' } }),
+          externalIPs: TEXTS,
+          loadBalancerClass: 'text',
+          loadBalancerSourceRanges: TEXTS,
+          ports: listOf({
+            open: { port: 'int', name: 'text', protocol: 'text', appProtocol: 'text', nodePort: 'int' },
+          }),
         },
       },
     },
   },
   Pod: { open: { spec: { open: { serviceAccountName: 'text', containers: listOf({ open: {} }) } } } },
+  Ingress: {
+    open: {
+      spec: {
+        open: {
+          ingressClassName: 'text',
+          defaultBackend: BACKEND,
+          rules: listOf({
+            open: {
+              host: 'text',
+              http: { open: { paths: listOf({ open: { path: 'text', pathType: 'text', backend: BACKEND } }) } },
+            },
+          }),
+        },
+      },
+    },
+  },
+  IngressClass: { open: { spec: { open: { controller: 'text' } } } },
+  SecurityPolicy: {
+    open: { spec: { open: { targetRef: TARGET, targetRefs: listOf(TARGET) } } },
+  },
   Deployment: CONTROLLER,
   StatefulSet: CONTROLLER,
   DaemonSet: CONTROLLER,
@@ -59,6 +91,8 @@ const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
 const SHAPES: Readonly<Record<string, ObjectShape>> = {
   ...KUBERNETES,
   ...Object.fromEntries(Object.entries(KNOWN_FIELDS).map(([kind, spec]) => [kind, { open: { spec } }])),
+  // The experimental form, which later versions of the Gateway API no longer define.
+  XListenerSet: { open: { spec: KNOWN_FIELDS.ListenerSet! } },
 };
 
 interface ObjectShape {
@@ -81,6 +115,14 @@ const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   WasmPlugin: ['spec'],
   TrafficExtension: ['spec'],
   KubernetesGateway: ['spec'],
+  GatewayClass: ['spec'],
+  ListenerSet: ['spec'],
+  XListenerSet: ['spec'],
+  HTTPRoute: ['spec'],
+  GRPCRoute: ['spec'],
+  TLSRoute: ['spec'],
+  TCPRoute: ['spec'],
+  ReferenceGrant: ['spec'],
 };
 
 /** Whether an unknown field at `path` is accepted in an object from an API server. */

@@ -8,6 +8,8 @@ export interface ServicePort {
   /** Defaults to TCP, as in Kubernetes. */
   readonly protocol?: string;
   readonly appProtocol?: string;
+  /** Port of every node, for the types NodePort and LoadBalancer. The API server chooses one if it is absent. */
+  readonly nodePort?: number;
 }
 
 export type Service = SpecObject<
@@ -18,6 +20,10 @@ export type Service = SpecObject<
     readonly ports?: readonly ServicePort[];
     readonly clusterIP?: string;
     readonly externalName?: string;
+    readonly externalIPs?: Texts;
+    readonly loadBalancerClass?: string;
+    readonly loadBalancerSourceRanges?: Texts;
+    readonly allocateLoadBalancerNodePorts?: boolean;
     readonly [member: string]: unknown;
   }
 >;
@@ -28,7 +34,13 @@ export type ServiceAccount = KubeObject<'ServiceAccount'>;
 
 export interface Container {
   readonly name?: string;
-  readonly ports?: readonly { readonly name?: string; readonly containerPort?: number; readonly protocol?: string }[];
+  readonly ports?: readonly {
+    readonly name?: string;
+    readonly containerPort?: number;
+    readonly hostPort?: number;
+    readonly hostIP?: string;
+    readonly protocol?: string;
+  }[];
   readonly [member: string]: unknown;
 }
 

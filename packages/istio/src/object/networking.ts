@@ -1,7 +1,4 @@
-/**
- * Inbound traffic and routing: Istio's `networking.istio.io`, and the Gateway API's `gateway.networking.k8s.io`.
- * Source: the CustomResourceDefinitions of Istio 1.31.
- */
+/** Inbound traffic and routing: Istio's `networking.istio.io`. Source: the CustomResourceDefinitions of Istio 1.31. */
 import type { Labels, SpecObject, Texts } from './object.ts';
 import type { TargetRef, WorkloadSelector } from './security.ts';
 
@@ -200,23 +197,6 @@ export type ProxyExtension = SpecObject<
     readonly targetRef?: TargetRef;
     readonly targetRefs?: readonly TargetRef[];
     readonly match?: readonly { readonly mode?: string; readonly [member: string]: unknown }[];
-    readonly [member: string]: unknown;
-  }
->;
-
-/** Gateway of the Gateway API: a waypoint or an ingress that Istio runs. */
-export type KubernetesGateway = SpecObject<
-  'KubernetesGateway',
-  {
-    readonly gatewayClassName?: string;
-    readonly listeners?: readonly {
-      readonly name?: string;
-      readonly port?: number;
-      readonly protocol?: string;
-      readonly hostname?: string;
-      readonly allowedRoutes?: unknown;
-      readonly [member: string]: unknown;
-    }[];
     readonly [member: string]: unknown;
   }
 >;

@@ -1,5 +1,17 @@
 /** Every kind of object that affects policy. */
 import type {
+  GatewayClass,
+  GRPCRoute,
+  HTTPRoute,
+  KubernetesGateway,
+  ListenerSet,
+  ReferenceGrant,
+  SecurityPolicy,
+  TCPRoute,
+  TLSRoute,
+} from './gateway-api.ts';
+import type { Ingress, IngressClass } from './ingress.ts';
+import type {
   ConfigMap,
   Namespace,
   Pod,
@@ -13,7 +25,6 @@ import type {
   DestinationRule,
   EnvoyFilter,
   Gateway,
-  KubernetesGateway,
   ProxyExtension,
   ServiceEntry,
   Sidecar,
@@ -42,6 +53,16 @@ export type Resource =
   | Pod
   | PodController
   | KubernetesGateway
+  | GatewayClass
+  | ListenerSet
+  | HTTPRoute
+  | GRPCRoute
+  | TLSRoute
+  | TCPRoute
+  | ReferenceGrant
+  | SecurityPolicy
+  | Ingress
+  | IngressClass
   | Role
   | RoleBinding
   | ConfigMap;

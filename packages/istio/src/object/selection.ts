@@ -1,6 +1,8 @@
 /**
  * Selects workloads by labels or by reference. Source: the reference of `WorkloadSelector` and `PolicyTargetReference`.
  */
+import type { LabelSelector } from './gateway-api.ts';
+import { items, texts } from './members.ts';
 import type { Labels } from './object.ts';
 import type { Attachment, TargetRef } from './security.ts';
 
@@ -84,4 +86,26 @@ export function selectsPods(policy: { readonly spec: Attachment }, labels: Label
 /** Whether a selector matches. As in a Service, an empty selector matches no Pod. */
 export function selectsSome(selector: Labels | undefined, labels: Labels): boolean {
   return Object.keys(selector ?? {}).length > 0 && selects(selector, labels);
+}
+
+/**
+ * Whether a label selector of Kubernetes matches. An empty selector matches everything, and an unknown operator nothing.
+ * Source: `LabelSelector` in the Kubernetes API reference.
+ * @example
+ * ```ts
+ * import { selectsByExpressions } from '@meshpass/istio';
+ * const selector = { matchExpressions: [{ key: 'env', operator: 'NotIn', values: ['prod'] }] };
+ * selectsByExpressions(selector, { env: 'dev' }); // => true
+ * selectsByExpressions(selector, { env: 'prod' }); // => false
+ * ```
+ */
+export function selectsByExpressions(selector: LabelSelector | undefined, labels: Labels): boolean {
+  if (!selects(selector?.matchLabels, labels)) return false;
+  return items(selector?.matchExpressions).every(({ key = '', operator, values }) => {
+    const has = Object.hasOwn(labels, key);
+    const listed = has && texts(values).includes(labels[key]!);
+    if (operator === 'In') return listed;
+    if (operator === 'NotIn') return !listed;
+    return operator === 'Exists' ? has : operator === 'DoesNotExist' && !has;
+  });
 }

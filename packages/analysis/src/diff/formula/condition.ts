@@ -23,7 +23,11 @@ export type FlagField =
   /** A token that does not verify is present in a location that the workload reads: `unverified:LOCATION`. */
   | `unverified:${string}`
   /** An external authorizer agrees: `custom:PROVIDER`. */
-  | `custom:${string}`;
+  | `custom:${string}`
+  /** The caller is in the private network of an internal entry point. */
+  | 'private'
+  /** A condition that formulas cannot express, with its reason. Equal reasons mean the same condition. */
+  | `opaque:${string}`;
 
 export type AddressField = 'source.ip' | 'remote.ip' | 'destination.ip';
 
@@ -41,6 +45,10 @@ export type TextField =
   | 'host'
   | 'method'
   | 'path'
+  /** Entry point's protocol and port: `https:443`. */
+  | 'listener'
+  /** Query parameter: `query:version`. */
+  | `query:${string}`
   /** Claim with one or more values: `token.claim:a][b` for claim b within claim a. */
   | `token.claim:${string}`
   /** Header in lower case: `header:x-team`. */

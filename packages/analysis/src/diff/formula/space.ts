@@ -196,7 +196,7 @@ function collect(conditions: readonly Condition[]): Map<string, Test[]> {
 
 function domainOf(field: string): TextDomain {
   if (Object.hasOwn(DOMAINS, field)) return DOMAINS[field]!;
-  return field.startsWith('header:') || field.startsWith('metadata:') ? { ...PLAIN, optional: true } : PLAIN;
+  return /^(?:header|metadata|query):/.test(field) ? { ...PLAIN, optional: true } : PLAIN;
 }
 
 /** Text ends by the variable of the whole text. The next two variables are its beginning and its end. */

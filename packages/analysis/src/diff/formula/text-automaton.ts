@@ -5,6 +5,7 @@
  * the longest relevant ending, and patterns only while they can still match.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { remembered } from '@meshpass/identity/memory/remembered';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 import { type Piece, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
@@ -64,6 +65,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   named.add('/');
   // A letter that no test contains stands for all such letters.
   const other = [...alphabet].find((letter) => !named.has(letter));
+  const kinds = kindsOfLetters(machines, alphabet);
 
   const step = (state: State, letter: string): State => {
     const text = state.text + letter;
@@ -80,7 +82,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   const letters = ({ text, inTree, ending, alive }: State): ReadonlySet<string> =>
     new Set([
       ...(other === undefined ? [] : [other]),
-      ...(alive.size > 0 ? ['/', STRANGE] : []),
+      ...(alive.size > 0 ? ['/', STRANGE, ...kinds] : []),
       ...(inTree ? tree.get(text)! : []),
       ...endingsOf(ending).flatMap((one) => [...(endings.get(one) ?? [])]),
       ...[...alive].flatMap(([machine, positions]) => [...awaited(machines[machine]!, positions)]),
@@ -95,6 +97,26 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   if (!tree.has('')) tree.set('', new Set());
   return { letters, step, start: [...start].reduce(step, beginning) };
 }
+
+/**
+ * Lists a letter for every combination of the character classes that patterns test, preferring those of the alphabet.
+ * The letters that tests name are explored anyway.
+ */
+function kindsOfLetters(machines: readonly (readonly Step[])[], alphabet: string): readonly string[] {
+  const classes = [...new Set(machines.flat().filter(isClass))];
+  if (classes.length === 0) return [];
+  const byKind = new Map<string, string>();
+  for (const letter of [...alphabet, ...PRINTABLE]) {
+    const kind = classes.map((one) => accepts(one, letter)).join();
+    if (!byKind.has(kind)) byKind.set(kind, letter);
+  }
+  return [...byKind.values()];
+}
+
+/** Characters that a request can contain, except those that end a path. */
+const PRINTABLE = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).filter(
+  (letter) => letter !== '?' && letter !== '#',
+);
 
 /** Lists a text and all its suffixes, down to the empty one. */
 function endingsOf(text: string): readonly string[] {
@@ -114,10 +136,22 @@ function branch(tree: Map<string, Set<string>>, text: string): void {
 /** Letter, or a loop: `segment+` matches one or more times, the other loops zero or more. */
 type Step = string;
 const LOOPS: ReadonlySet<Step> = new Set(['segment*', 'rest*', 'text*', 'label*']);
+/** Beginnings of steps that match a character of a class, once or in a loop. The class follows. */
+const ONCE = 'class:';
+const MANY = 'classes:';
+
+function isLoop(step: Step): boolean {
+  return LOOPS.has(step) || step.startsWith(MANY);
+}
+
+function isClass(step: Step): boolean {
+  return step.startsWith(ONCE) || step.startsWith(MANY);
+}
 
 function stepsOf(pieces: readonly Piece[]): readonly Step[] {
   return pieces.flatMap((piece): Step[] => {
     if ('text' in piece) return [...piece.text];
+    if ('class' in piece) return [`${piece.many ? MANY : ONCE}${piece.class}`];
     return piece.any === 'segment' ? ['segment+', 'segment*'] : [`${piece.any}*`];
   });
 }
@@ -127,7 +161,7 @@ function* ready(steps: readonly Step[], positions: Positions): Generator<number>
   for (const first of positions) {
     let position = first;
     yield position;
-    while (LOOPS.has(steps[position] ?? '')) yield ++position;
+    while (isLoop(steps[position] ?? '')) yield ++position;
   }
 }
 
@@ -136,7 +170,7 @@ function advance(steps: readonly Step[], positions: Positions, letter: string): 
   for (const position of ready(steps, positions)) {
     const step = steps[position];
     if (step === undefined || !accepts(step, letter)) continue;
-    reached.add(LOOPS.has(step) ? position : position + 1);
+    reached.add(isLoop(step) ? position : position + 1);
   }
   return [...reached].sort((a, b) => a - b);
 }
@@ -162,9 +196,14 @@ function accepts(step: Step, letter: string): boolean {
     case 'label*':
       return letter !== '/';
     default:
-      return step === letter;
+      return isClass(step) ? classOf(step).test(letter) : step === letter;
   }
 }
+
+const classOf = remembered(
+  (step: Step): RegExp => new RegExp(`^${step.slice(step.indexOf(':') + 1)}$`, 's'),
+  new Map(),
+);
 
 function keyOf({ text, inTree, prefix, ending, alive }: State): string {
   const patterns = [...alive].map(([machine, positions]) => `${machine}:${positions.join()}`);

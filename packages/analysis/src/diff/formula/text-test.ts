@@ -13,7 +13,9 @@ export type Piece =
   /** Any characters, possibly none. */
   | { readonly any: 'text' }
   /** Any characters except `/`, possibly none. */
-  | { readonly any: 'label' };
+  | { readonly any: 'label' }
+  /** Character of a class of regular expressions, such as `[0-9]`: one, or any number of them. */
+  | { readonly class: string; readonly many: boolean };
 
 export type TextTest =
   | { readonly form: 'exact' | 'prefix' | 'suffix'; readonly text: string }
@@ -96,15 +98,23 @@ export function formatText(test: TextTest): string {
     case 'present':
       return '*';
     case 'pattern':
-      return test.pieces.map((piece) => ('text' in piece ? piece.text : WRITTEN[piece.any])).join('');
+      return test.pieces.map(formatPiece).join('');
   }
+}
+
+function formatPiece(piece: Piece): string {
+  if ('text' in piece) return piece.text;
+  return 'class' in piece ? `${piece.class}${piece.many ? '*' : ''}` : WRITTEN[piece.any];
 }
 
 const WRITTEN = { segment: '{*}', rest: '{**}', text: '*', label: '*' } as const;
 
 /** Compiles a pattern to a regular expression. */
 export const patternOf = remembered((pieces: readonly Piece[]): RegExp => {
-  const source = pieces.map((piece) => ('text' in piece ? quoted(piece.text) : SOURCES[piece.any]));
+  const source = pieces.map((piece) => {
+    if ('text' in piece) return quoted(piece.text);
+    return 'class' in piece ? formatPiece(piece) : SOURCES[piece.any];
+  });
   return new RegExp(`^${source.join('')}$`, 's');
 });
 

@@ -1,73 +1,130 @@
 /**
  * Recognizes test routes: routes intended for a few people and protected only by obscurity. They are identified by
- * names and labels, or by the access file: a service granted to specific people is not intended for the public.
+ * labels, by the access file (a service granted to specific people is not intended for the public), or by names. A label
+ * outranks a name.
  */
 
-import { serviceName } from '@meshpass/istio';
+import { type KubeObject, serviceName } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
+import type { Exposure } from '../../exposure/exposure.ts';
 import type { LintContext } from '../context.ts';
-import type { Exposure } from './exposure.ts';
+import type { NamedPart, TestWords } from './test-words.ts';
 
-const WORDS = new Set([
-  ...['test', 'tests', 'testing', 'dev', 'develop', 'development', 'staging', 'stage', 'stg', 'preview', 'previews'],
-  ...['sandbox', 'qa', 'uat', 'debug', 'ephemeral', 'experimental', 'experiment', 'tmp', 'temp', 'scratch', 'pr'],
-]);
-const ENVIRONMENT_LABELS = ['env', 'environment', 'stage', 'tier', 'meshpass.dev/environment'];
-/** Explicitly marks a VirtualService, Service or Namespace as a test route. */
+/** Explicitly marks a route, Service or Namespace as a test route, or with `"false"` as none. */
 const TEST_ROUTE_LABEL = 'meshpass.dev/test-route';
+
+/** Name that may show a test, and the words for it in a message. */
+interface Name {
+  readonly part: NamedPart;
+  readonly name: string | undefined;
+  readonly why: string;
+}
+
+/** Object whose labels say what a route is for. */
+interface Labelled {
+  readonly described: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
 
 /** Explains why a route counts as a test route. Returns undefined if it does not. */
 export function whyTestRoute(context: LintContext, exposure: Exposure): string | undefined {
-  const { root, on, destination, service, matches, hosts, route } = exposure;
-  const marked = [root, on, service].find((one) => labels(one?.metadata.labels)[TEST_ROUTE_LABEL] === 'true');
-  if (marked) return `${marked.kind} ${marked.metadata.name} has the label ${TEST_ROUTE_LABEL}`;
-  const granted = context.granted.get(destination.host);
-  if (granted) return `${destination.host} is granted only to named people (grant ${granted.grants.join(', ')})`;
+  const { root, on, destination, service } = exposure;
   const known = serviceName(destination.host, context.mesh.config.clusterDomain);
   const namespace = known?.namespace ?? on.metadata.namespace;
-  const environment = labelledAsTest(context.mesh.namespaceLabels(namespace));
-  if (environment) return `namespace ${namespace} has the label ${environment}`;
-  const names: readonly (readonly [name: string | undefined, why: string])[] = [
-    [namespace, `its namespace is called ${namespace}`],
-    [known?.name, `its service is called ${known?.name}`],
-    [destination.subset, `its subset is called ${destination.subset}`],
-    [root.metadata.name, `its VirtualService is called ${root.metadata.name}`],
-    [route?.name, `the route is called ${route?.name}`],
-    ...hosts.map(
-      (host) => [host.replace(/^\*\./, '').split('.').slice(0, -2).join('.'), `its host is ${host}`] as const,
-    ),
-    ...matches.map(({ uri }) => {
-      const path = uri?.exact ?? uri?.prefix ?? uri?.regex;
-      return [path, `its path is ${path}`] as const;
-    }),
-  ];
-  return names.find(([name]) => isTestName(name))?.[1];
+  const ofNamespace: Labelled = {
+    described: `namespace ${namespace}`,
+    labels: labels(context.mesh.namespaceLabels(namespace)),
+  };
+  const ofService = labelsOf(service);
+  // The nearest label decides.
+  const marked = [labelsOf(on), labelsOf(root), ofService, ofNamespace].find(
+    (one) => one && /^(?:true|false)$/.test(one.labels[TEST_ROUTE_LABEL] ?? ''),
+  );
+  if (marked?.labels[TEST_ROUTE_LABEL] === 'true') return `${marked.described} has the label ${TEST_ROUTE_LABEL}`;
+  if (marked) return undefined;
+  const granted = context.granted.get(destination.host);
+  if (granted) return `${destination.host} is granted only to named people (grant ${granted.grants.join(', ')})`;
+  const environments = [ofService, ofNamespace].map((one) => one && context.testWords.environmentOf(one.labels));
+  const environment = environments.find((one) => one !== undefined);
+  if (environment?.test) {
+    const described = environment === environments[0] ? ofService?.described : ofNamespace.described;
+    return `${described} has the label ${environment.label}`;
+  }
+  // A production label on an object outranks that object's name, and the addresses and routes that lead there.
+  const outranked: readonly NamedPart[] = !environment
+    ? []
+    : ['namespace', 'route', 'host', 'path', ...(environment === environments[0] ? (['service'] as const) : [])];
+  const names = namesOf(exposure, namespace, known?.name).filter(({ part }) => !outranked.includes(part));
+  return whyByName(context.testWords, names);
 }
 
-/**
- * Whether a word in a name indicates a test: `orders-test`, `pr-1234`, `/debug/pprof`, but not `latest` or `contest`.
- */
-function isTestName(name: string | undefined): boolean {
-  if (typeof name !== 'string') return false;
-  return name
-    .toLowerCase()
-    .split(/[^a-z0-9]+/)
-    .some((word) => WORDS.has(word.replace(/\d+$/, '')) || WORDS.has(word));
+function labelsOf(object: KubeObject | undefined): Labelled | undefined {
+  return object && { described: `${object.kind} ${object.metadata.name}`, labels: labels(object.metadata.labels) };
+}
+
+function namesOf(
+  { root, destination, matches, hosts, route, external }: Exposure,
+  namespace: string,
+  service: string | undefined,
+): readonly Name[] {
+  const kind = root.kind === 'KubernetesGateway' ? 'Gateway' : root.kind;
+  return [
+    { part: 'namespace', name: namespace, why: `its namespace is called ${namespace}` },
+    service === undefined && external
+      ? { part: 'service', name: nameIn(destination.host), why: `its destination is ${destination.host}` }
+      : { part: 'service', name: service, why: `its service is called ${service}` },
+    { part: 'subset', name: destination.subset, why: `its subset is called ${destination.subset}` },
+    { part: 'route', name: root.metadata.name, why: `its ${kind} is called ${root.metadata.name}` },
+    { part: 'route', name: route?.name, why: `the route is called ${route?.name}` },
+    ...hosts.map(
+      (host): Name => ({
+        part: 'host',
+        name: nameIn(host),
+        why: `its host is ${host}`,
+      }),
+    ),
+    ...matches.map(({ uri }): Name => {
+      const path = uri?.exact ?? uri?.prefix ?? uri?.regex;
+      return { part: 'path', name: path, why: `its path is ${path}` };
+    }),
+  ];
+}
+
+/** Returns a host without its last two labels, which are the site itself, such as `web.dev`. */
+function nameIn(host: string): string {
+  return host.replace(/^\*\./, '').split('.').slice(0, -2).join('.');
+}
+
+/** Explains which names show a test: one clear name, or two ambiguous ones. */
+function whyByName({ weigh }: TestWords, names: readonly Name[]): string | undefined {
+  const weighed = names.map((one) => ({ ...one, weight: weigh(one.name, one.part) }));
+  const clear = weighed.find(({ weight }) => weight === 'clear');
+  if (clear) return clear.why;
+  const doubtful = weighed.filter(({ weight }) => weight === 'ambiguous');
+  const nameOf = (part: NamedPart) => names.find((one) => one.part === part)?.name ?? '';
+  const service = nameOf('service');
+  // A namespace or subset of that name holds tests, unless the whole product is called that.
+  const place = doubtful.find(({ part, name }) => part === 'subset' || (part === 'namespace' && name !== service));
+  if (place) return place.why;
+  const ofService = doubtful.find(({ part }) => part === 'service');
+  // The service `previews` at `/previews` is one indication, not two: the name of a product.
+  const address = doubtful.find(
+    ({ part, name }) => ['route', 'host', 'path'].includes(part) && !name!.toLowerCase().includes(service),
+  );
+  return ofService && address && `${ofService.why}, and ${address.why}`;
 }
 
 /** Whether the names or labels of a destination alone indicate a test. */
-export function isTestDestination(context: LintContext, host: string, subset?: string): boolean {
-  const known = serviceName(host, context.mesh.config.clusterDomain);
+export function isTestDestination({ mesh, testWords }: LintContext, host: string, subset?: string): boolean {
+  const known = serviceName(host, mesh.config.clusterDomain);
+  const given = known ? labels(mesh.namespaceLabels(known.namespace)) : {};
+  const marked = given[TEST_ROUTE_LABEL];
+  if (marked === 'true' || marked === 'false') return marked === 'true';
+  const environment = testWords.environmentOf(given);
+  if (environment?.test) return true;
   return (
-    isTestName(known?.name) ||
-    isTestName(known?.namespace) ||
-    isTestName(subset) ||
-    (known !== undefined && labelledAsTest(context.mesh.namespaceLabels(known.namespace)) !== undefined)
+    testWords.weigh(known?.name, 'service') !== undefined ||
+    testWords.weigh(subset, 'subset') !== undefined ||
+    (!environment && testWords.weigh(known?.namespace, 'namespace') !== undefined)
   );
-}
-
-function labelledAsTest(given: Readonly<Record<string, string>> = {}): string | undefined {
-  if (given[TEST_ROUTE_LABEL] === 'true') return TEST_ROUTE_LABEL;
-  const name = ENVIRONMENT_LABELS.find((label) => isTestName(given[label]));
-  return name && `${name}: ${given[name]}`;
 }

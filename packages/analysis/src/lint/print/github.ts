@@ -3,6 +3,7 @@
  * warning or notice message.
  */
 import type { Place } from '@meshpass/istio';
+import { listed } from '@meshpass/istio/members';
 import type { LintedFiles } from '../lint.ts';
 import { describeUnread } from '../unread-kinds.ts';
 
@@ -21,7 +22,7 @@ const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const
  * printGithub(linted).startsWith('::error file=orders.yaml,line=4'); // => true
  * ```
  */
-export function printGithub({ findings, problems, notLookedAt, leftOut }: LintedFiles): string {
+export function printGithub({ findings, gone, problems, notLookedAt, leftOut }: LintedFiles): string {
   return [
     ...problems.map(({ code, place, message }) => command('error', place, code, message)),
     ...findings.map(({ severity, place, code, name, message, fix, page }) =>
@@ -30,10 +31,19 @@ export function printGithub({ findings, problems, notLookedAt, leftOut }: Linted
     ...leftOut.map(({ path, why }) =>
       command('warning', { file: path, line: 0, column: 0 }, 'left out', `${path} was left out: ${why}.`),
     ),
+    ...(gone.length > 0
+      ? [
+          `::notice title=gone::${data(`No longer found: ${listed([...new Set(gone.map(nameOf))], 30)}. Write the baseline again.`)}\n`,
+        ]
+      : []),
     ...(notLookedAt.length > 0
       ? [`::notice title=not looked at::${data(`No rule reads ${describeUnread(notLookedAt)}.`)}\n`]
       : []),
   ].join('');
+}
+
+function nameOf({ code, object }: LintedFiles['gone'][number]): string {
+  return `${code} ${object}`;
 }
 
 function command(name: string, { file, line, column }: Place, title: string, text: string): string {

@@ -2,7 +2,7 @@
 import type { LintedFiles } from '../lint.ts';
 
 /**
- * Prints one JSON document: `findings`, `suppressed`, `problems` (unreadable text), `objects`, `not_looked_at` (kinds
+ * Prints one JSON document: `findings`, `suppressed`, `gone` (of a baseline), `problems` (unreadable text), `objects`, `not_looked_at` (kinds
  * that no rule reads) and `left_out` (files that were not read), the last two also under older names. New members may
  * be added, and none is removed.
  * @example
@@ -16,7 +16,15 @@ import type { LintedFiles } from '../lint.ts';
  * JSON.parse(printJson(linted)).objects; // => 1
  * ```
  */
-export function printJson({ findings, suppressed, problems, objects, notLookedAt, leftOut }: LintedFiles): string {
-  const all = { findings, suppressed, problems, objects, notLookedAt, leftOut };
+export function printJson({
+  findings,
+  suppressed,
+  gone,
+  problems,
+  objects,
+  notLookedAt,
+  leftOut,
+}: LintedFiles): string {
+  const all = { findings, suppressed, gone, problems, objects, notLookedAt, leftOut };
   return `${JSON.stringify({ ...all, not_looked_at: notLookedAt, left_out: leftOut }, null, 2)}\n`;
 }

@@ -3,12 +3,11 @@
  * GitHub, "SARIF support for code scanning".
  */
 
-import { sha256Hex } from '@meshpass/identity/hash';
-import { VERSION } from '@meshpass/identity/version';
-import type { Place } from '@meshpass/istio';
-import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
+import type { Notification, ReportingDescriptor, Result } from 'sarif';
+import { numberedFingerprint, physicalLocation, printSarifLog, sarifName } from '../../sarif-log.ts';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
 import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
+import { describeAcceptance } from '../suppression.ts';
 import { describeUnread, type UnreadKind } from '../unread-kinds.ts';
 
 const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const satisfies Record<Severity, string>;
@@ -32,38 +31,26 @@ export function printSarif({ findings, suppressed, problems, notLookedAt, leftOu
   const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
   const seen = new Map<string, number>();
   const results = [...findings, ...suppressed].map((finding) => toResult(finding, indexes.get(finding.code)!, seen));
-  const log: Log = {
-    $schema: 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json',
-    version: '2.1.0',
-    runs: [
-      {
-        tool: { driver: { name: 'meshpass', semanticVersion: VERSION, rules: ALL_RULES.map(toRule) } },
-        columnKind: 'utf16CodeUnits',
-        invocations: [
-          {
-            executionSuccessful: problems.length === 0,
-            toolExecutionNotifications: [
-              ...problems.map(({ code, place, message }) => ({
-                descriptor: { id: code },
-                level: 'error' as const,
-                message: { text: message },
-                locations: [{ physicalLocation: physical(place) }],
-              })),
-              ...leftOut.map(({ path, why }) => ({
-                descriptor: { id: 'left-out' },
-                level: 'warning' as const,
-                message: { text: `${path} was left out: ${why}.` },
-                locations: [{ physicalLocation: physical({ file: path, line: 0, column: 0 }) }],
-              })),
-              ...unread(notLookedAt),
-            ],
-          },
-        ],
-        results,
-      },
+  return printSarifLog({
+    rules: ALL_RULES.map(toRule),
+    executionSuccessful: problems.length === 0,
+    notifications: [
+      ...problems.map(({ code, place, message }) => ({
+        descriptor: { id: code },
+        level: 'error' as const,
+        message: { text: message },
+        locations: [{ physicalLocation: physicalLocation(place) }],
+      })),
+      ...leftOut.map(({ path, why }) => ({
+        descriptor: { id: 'left-out' },
+        level: 'warning' as const,
+        message: { text: `${path} was left out: ${why}.` },
+        locations: [{ physicalLocation: physicalLocation({ file: path, line: 0, column: 0 }) }],
+      })),
+      ...unread(notLookedAt),
     ],
-  };
-  return `${JSON.stringify(log, null, 2)}\n`;
+    results,
+  });
 }
 
 /** Notifications about kinds without a rule. Code scanning shows them with the run, not as findings. */
@@ -76,7 +63,7 @@ function unread(kinds: readonly UnreadKind[]): readonly Notification[] {
 function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]): ReportingDescriptor {
   return {
     id: code,
-    name: name.replaceAll(/(?:^|-)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
+    name: sarifName(name),
     shortDescription: { text: `${title}.` },
     fullDescription: { text: `${title}. ${fix}` },
     helpUri: ruleUrl(code),
@@ -95,7 +82,7 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
     message: { text: `${message} Fix: ${fix}` },
     locations: [
       {
-        physicalLocation: physical(place),
+        physicalLocation: physicalLocation(place),
         ...(object.kind !== '' && {
           logicalLocations: [
             { fullyQualifiedName: `${object.kind}/${object.namespace}/${object.name}`, kind: 'resource' },
@@ -106,7 +93,10 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
     partialFingerprints: { 'meshpass/v1': fingerprint(finding, seen) },
     ...('suppressedBy' in finding && {
       suppressions: [
-        { kind: 'inSource', justification: `${finding.suppressedBy.reason} (until ${finding.suppressedBy.until})` },
+        {
+          kind: finding.suppressedBy.until === undefined ? 'external' : 'inSource',
+          justification: describeAcceptance(finding),
+        },
       ],
     }),
   };
@@ -114,27 +104,6 @@ function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen:
 
 /** Identifies a finding by rule, object, message and index among equal findings, even if lines are added above it. */
 function fingerprint({ code, object, message, place }: Finding, seen: Map<string, number>): string {
-  const what = [code, object.kind, object.namespace, object.name, object.kind === '' ? place.file : '', message].join(
-    '\n',
-  );
-  const nth = (seen.get(what) ?? 0) + 1;
-  seen.set(what, nth);
-  return `${sha256Hex(what).slice(0, 32)}:${nth}`;
-}
-
-/** Objects from a cluster have no line number. */
-function physical({ file, line, column }: Place): PhysicalLocation {
-  return {
-    artifactLocation: { uri: uriOf(file) },
-    ...(line > 0 && { region: { startLine: line, startColumn: Math.max(1, column) } }),
-  };
-}
-
-/** URI relative to the checkout root, which CI runs in. A name that is not a path is encoded like a path. */
-function uriOf(file: string): string {
-  return file
-    .replace(/^\.\//, '')
-    .split(/[\\/]/)
-    .map((part) => encodeURIComponent(part))
-    .join('/');
+  const file = object.kind === '' ? place.file : '';
+  return numberedFingerprint([code, object.kind, object.namespace, object.name, file, message], seen);
 }

@@ -3,12 +3,14 @@ import {
   type AuthorizationPolicy,
   type AuthorizationRule,
   authorizationPolicies,
+  type Gateway,
   type HttpMatch,
 } from '@meshpass/istio';
 import { items, listed } from '@meshpass/istio/members';
-import { policiesAtGateway } from '../exposure/requires-identity.ts';
+import type { Exposure } from '../../exposure/exposure.ts';
+import { policiesAtGateway } from '../../exposure/identity.ts';
+import { mayMatch } from '../../exposure/text-match.ts';
 import type { Rule } from '../rule.ts';
-import { mayMatch } from '../text-match.ts';
 
 /** A route ignores case, but the policy behind it does not. */
 const caseInsensitiveRoute: Rule = {
@@ -25,7 +27,7 @@ const caseInsensitiveRoute: Rule = {
           ...(exposure.service
             ? context.mesh.podsBehind(exposure.service).flatMap((one) => authorizationPolicies(context.mesh, one))
             : []),
-          ...exposure.gateways.flatMap(({ gateway }) => (gateway ? policiesAtGateway(context.mesh, gateway) : [])),
+          ...gatewaysOf(exposure).flatMap((gateway) => policiesAtGateway(context.mesh, gateway)),
         ].filter(({ spec }) => spec.action === 'DENY');
         const around = policies.find(({ spec }) =>
           pathsOf(spec.rules).some((path) => /[a-z]/i.test(path) && mayMatch(path, match.uri)),
@@ -54,10 +56,8 @@ const rewriteBypass: Rule = {
     for (const exposure of context.exposures) {
       const to = exposure.route?.rewrite?.uri;
       if (to === undefined) continue;
-      const denied = exposure.gateways.flatMap(({ gateway }) =>
-        gateway
-          ? policiesAtGateway(context.mesh, gateway).map((policy) => ({ gateway, policy, paths: pathsDenied(policy) }))
-          : [],
+      const denied = gatewaysOf(exposure).flatMap((gateway) =>
+        policiesAtGateway(context.mesh, gateway).map((policy) => ({ gateway, policy, paths: pathsDenied(policy) })),
       );
       for (const { gateway, policy, paths } of denied) {
         const reached = paths.find((path) => exposure.matches.some((match) => becomesReachable(path, match, to)));
@@ -71,6 +71,11 @@ const rewriteBypass: Rule = {
     }
   },
 };
+
+/** Returns the Gateways of Istio among the entry points. */
+function gatewaysOf({ entries }: Exposure): readonly Gateway[] {
+  return entries.flatMap(({ kind, object }) => (kind === 'Gateway' && object ? [object as Gateway] : []));
+}
 
 /** Returns the paths that a policy denies to callers without a token. */
 function pathsDenied({ spec }: AuthorizationPolicy): readonly string[] {

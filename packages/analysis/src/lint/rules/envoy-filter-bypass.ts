@@ -1,4 +1,4 @@
-import type { EnvoyFilter, Path } from '@meshpass/istio';
+import { type EnvoyFilter, identityOf, type Path } from '@meshpass/istio';
 import { items, record, text } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
@@ -37,11 +37,17 @@ export const envoyFilterBypass: Rule = {
   title: 'An EnvoyFilter removes or weakens the filters that enforce policy, or is inserted before them',
   fix: "Insert after `envoy.filters.http.rbac`, give the EnvoyFilter a workloadSelector, and use Istio's own resources where they exist.",
   *check(context) {
+    // MP703 reports listeners of gateways with the destination.
+    const exposed = new Set(
+      context.exposures
+        .filter(({ on }) => on.kind === 'EnvoyFilter')
+        .map(({ on, path }) => `${identityOf(on)} ${path.at(-1)} applyTo`),
+    );
     for (const filter of context.mesh.all('EnvoyFilter')) {
       const where = proxiesOf(filter, context.mesh.config.rootNamespace);
       for (const [index, patch] of items(filter.spec.configPatches).entries()) {
         const [path, effect] = weakens(patch) ?? [];
-        if (!path) continue;
+        if (!path || exposed.has(`${identityOf(filter)} ${index} ${path.join()}`)) continue;
         yield {
           on: filter,
           path: ['spec', 'configPatches', index, ...path],

@@ -1,67 +1,72 @@
-/** Rules about routes that are reachable through gateways without an identity. */
+/** Rules about ways into the cluster that require no identity. */
 
 import { coversHost } from '@meshpass/istio';
-import {
-  describeCallerInput,
-  describeCallers,
-  describeCalls,
-  describeDestination,
-  describeGateway,
-} from '../describe.ts';
-import type { Exposure } from '../exposure/exposure.ts';
-import { openGateways } from '../exposure/requires-identity.ts';
+import { describeCallerInput, describeCallers, describeCalls, describeDestination } from '../../exposure/describe.ts';
+import type { EntryPoint, Exposure } from '../../exposure/exposure.ts';
+import { type Passage, publicPassages } from '../../exposure/identity.ts';
+import { coversMatch } from '../../exposure/text-match.ts';
+import { adminToolOf } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
-import type { Rule } from '../rule.ts';
-import { coversMatch } from '../text-match.ts';
+import type { Report, Rule } from '../rule.ts';
+import { oncePerPlace, severityOf, throughOf, unknownOf } from './passage-words.ts';
 
 /** A test route is publicly callable. This is the main purpose of the linter. */
 const openTestRoute: Rule = {
   code: 'MP101',
   name: 'open-test-route',
   severity: 'error',
-  title: 'A test route is reachable through a gateway without an identity',
-  fix: 'Remove `gateways` so that the route applies inside the mesh only, and reach it with an identity (a grant in the access file); or require one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
+  title: 'A test route is reachable from outside without an identity',
+  fix: 'Make it reachable inside the mesh only (remove `gateways`, the parentRef, the Ingress or the type of the Service), and reach it with an identity (a grant in the access file); or require one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
   *check(context) {
-    for (const exposure of context.exposures) {
+    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
+      // Another rule reports these ways, even if they lead to a test.
+      if (exposure.entries.some(isAddedByFilter) || adminToolOf(context, exposure)) return undefined;
       const why = whyTestRoute(context, exposure);
-      const open = why === undefined ? [] : openGateways(context.mesh, exposure);
-      if (open.length === 0) continue;
-      yield {
+      const open = why === undefined ? [] : publicPassages(context, exposure);
+      if (open.length === 0) return undefined;
+      return {
         on: exposure.on,
         path: exposure.destinationPath,
-        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${open.map(describeGateway).join(' and ')}: open to ${describeCallers(exposure)}. It is a test route: ${why}.`,
+        severity: severityOf(open),
+        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(open)}: open to ${describeCallers(exposure)}. It is a test route: ${why}.${unknownOf(open)}`,
       };
-    }
+    });
   },
 };
+
+function isAddedByFilter({ kind }: EntryPoint): boolean {
+  return kind === 'EnvoyFilter';
+}
 
 /** Routes that this change exposes. Needs a state to compare with. */
 const newExposure: Rule = {
   code: 'MP102',
   name: 'new-exposure',
   severity: 'warning',
-  title: 'A route or host becomes reachable through a gateway and was not before',
+  title: 'A route, host or port becomes reachable from outside and was not before',
   fix: 'If it is intended to be public, record that in a suppression; otherwise remove `gateways` or require an identity.',
   *check(context) {
     const { base } = context;
     if (!base) return;
-    const exposed = base.exposures.map((one) => ({ ...one, gateways: openGateways(base.mesh, one) }));
+    const exposed = base.exposures.map((one) => ({
+      ...one,
+      entries: publicPassages(base, one).map(({ entry }) => entry),
+    }));
     const before = Map.groupBy(exposed, keyOf);
-    for (const exposure of context.exposures) {
-      const open = openGateways(context.mesh, exposure);
-      const opened = open.filter(
-        ({ name }) =>
-          !(before.get(keyOf(exposure)) ?? []).some(
-            (old) => old.gateways.some((one) => one.name === name) && includes(old, exposure),
-          ),
+    const isNew = (exposure: Exposure, { entry }: Passage) =>
+      !(before.get(keyOf(exposure)) ?? []).some(
+        (old) =>
+          old.entries.some((one) => one.name === entry.name && one.kind === entry.kind) && includes(old, exposure),
       );
-      if (opened.length === 0) continue;
-      yield {
+    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
+      const opened = publicPassages(context, exposure).filter((passage) => isNew(exposure, passage));
+      if (opened.length === 0) return undefined;
+      return {
         on: exposure.on,
         path: exposure.destinationPath,
-        message: `new: ${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${opened.map(describeGateway).join(' and ')}: open to ${describeCallers(exposure)}.`,
+        message: `new: ${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(opened)}: open to ${describeCallers(exposure)}.`,
       };
-    }
+    });
   },
 };
 
@@ -86,20 +91,31 @@ const headerOnlyGuard: Rule = {
   *check(context) {
     // A different host is a separate destination. A different subset of the same host is a canary.
     const open = new Set(context.exposures.filter(takesAnyInput).map(({ destination }) => destination.host));
-    for (const exposure of context.exposures) {
-      const { matches } = exposure;
-      if (matches.some(hasClaim) || open.has(exposure.destination.host)) continue;
-      const through = openGateways(context.mesh, exposure);
-      if (through.length === 0) continue;
-      yield {
-        on: exposure.on,
-        path: [...exposure.path, 'match'],
+    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
+      const { matches, on } = exposure;
+      if (takesAnyInput(exposure) || matches.some(hasClaim) || open.has(exposure.destination.host)) return undefined;
+      // An Ingress needs headers only as a canary, which its annotation states.
+      if (on.kind === 'Ingress' || (on.kind !== 'VirtualService' && isCanary(exposure, context.exposures)))
+        return undefined;
+      const through = publicPassages(context, exposure);
+      if (through.length === 0) return undefined;
+      return {
+        on,
+        path: [...exposure.path, on.kind === 'VirtualService' ? 'match' : 'matches'],
         part: 'key',
-        message: `${describeDestination(exposure)} is reached through ${through.map(describeGateway).join(' and ')} by any caller that sends ${describeCallerInput(matches[0]!)}. A header is not an identity.`,
+        message: `${describeDestination(exposure)} is reached through ${throughOf(through)} by any caller that sends ${describeCallerInput(matches[0]!)}. A header is not an identity.`,
       };
-    }
+    });
   },
 };
+
+/** Whether the same route leads other calls to a Service that this one is a variant of: `orders` for `orders-canary`. */
+function isCanary({ on, destination }: Exposure, all: readonly Exposure[]): boolean {
+  const name = (host: string) => host.split('.', 1)[0] ?? '';
+  return all.some(
+    (one) => one.on === on && takesAnyInput(one) && name(destination.host).startsWith(`${name(one.destination.host)}-`),
+  );
+}
 
 /** True if a call needs no header, cookie or query parameter. */
 function takesAnyInput({ matches }: Exposure): boolean {

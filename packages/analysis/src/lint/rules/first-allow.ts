@@ -9,9 +9,9 @@ import {
   type WorkloadPort,
 } from '@meshpass/istio';
 import { items, listed, texts } from '@meshpass/istio/members';
+import { describeObject } from '../../exposure/describe.ts';
+import { enforcedIn } from '../../exposure/enforced.ts';
 import type { LintContext } from '../context.ts';
-import { describeObject } from '../describe.ts';
-import { enforcedIn } from '../enforced.ts';
 import { operationsOf, rulesOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 

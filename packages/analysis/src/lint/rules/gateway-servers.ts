@@ -1,5 +1,7 @@
 /** Rules about the servers of Gateways. */
 
+import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
+import { type Gateway, type GatewayServer, type Labels, selects } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { gatewayServers, hostsOf } from '../places.ts';
@@ -102,8 +104,32 @@ const passthroughNamespaceForm: Rule = {
 
 function passedHosts(context: LintContext) {
   return gatewayServers(context)
-    .filter(({ server }) => server.tls?.mode === 'AUTO_PASSTHROUGH')
+    .filter(({ gateway, server }) => server.tls?.mode === 'AUTO_PASSTHROUGH' && !isEastWest(context, gateway, server))
     .flatMap(hostsOf);
+}
+
+const NETWORK_LABEL = 'topology.istio.io/network';
+/** Port at which other clusters expect an east-west gateway. */
+const EAST_WEST_PORT = 15443;
+
+/**
+ * Whether a server connects the clusters of a mesh, which needs every service: by the network label of its proxies, or by
+ * its port. The gateway of Meshpass, which exposes grants only, has the same port. Source:
+ * https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/
+ */
+function isEastWest({ mesh }: LintContext, { metadata, spec }: Gateway, { port }: GatewayServer): boolean {
+  const [selector, own] = [labels(spec.selector), labels(metadata.labels)];
+  const ofMeshpass =
+    metadata.namespace === 'meshpass-system' ||
+    own[MANAGED_BY_LABEL] === MANAGED_BY ||
+    selector.istio === 'meshpass-gateway';
+  if (ofMeshpass) return false;
+  const isSelected = (pod: Labels) => Object.keys(selector).length > 0 && selects(selector, pod);
+  return (
+    port?.number === EAST_WEST_PORT ||
+    [selector, own].some((one) => one[NETWORK_LABEL] !== undefined) ||
+    mesh.pods.some((pod) => pod.labels[NETWORK_LABEL] !== undefined && isSelected(pod.labels))
+  );
 }
 
 /** A Gateway without a selector applies to every gateway proxy of the mesh. */

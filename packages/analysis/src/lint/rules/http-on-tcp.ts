@@ -9,8 +9,9 @@ import {
   type WorkloadPort,
 } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
+import { enforcedIn } from '../../exposure/enforced.ts';
+import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
 import type { LintContext } from '../context.ts';
-import { enforcedIn } from '../enforced.ts';
 import { conditionsOf, operationsOf, type PolicyPart, policyRules, sourcesOf } from '../places.ts';
 import type { Rule } from '../rule.ts';
 
@@ -86,7 +87,8 @@ function tcpPorts(context: LintContext, policy: AuthorizationPolicy): readonly W
   const { portsOf } = enforcedIn(mesh).workloads;
   const workloads = mesh.within('Service', policy.metadata.namespace).flatMap((service): readonly Workload[] => {
     const pods = mesh.podsBehind(service);
-    if (pods.length > 0) return pods;
+    // The listeners of a Gateway API's Gateway decide what its Pods speak, even if someone else deploys them.
+    if (pods.length > 0) return pods.filter((pod) => pod.kind !== 'sidecar' || !isGatewayPod(pod));
     const isEmpty = Object.keys(service.spec.selector ?? {}).length === 0;
     return isEmpty ? [] : [standInFor(service, mesh.proxyKind)];
   });

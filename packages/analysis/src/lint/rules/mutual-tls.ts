@@ -1,11 +1,10 @@
 /** Rules about connections without a certificate, whose callers have no identity. */
 import {
-  type AuthorizationRule,
-  type AuthorizationSource,
   actionOf,
   type DestinationRule,
   fullHost,
   isForSidecars,
+  isTcp,
   type KubeObject,
   type MeshView,
   type MutualTlsMode,
@@ -15,13 +14,12 @@ import {
   selects,
   selectsPods,
   serviceName,
+  targetPortOf,
 } from '@meshpass/istio';
-import { items, labels, record, texts } from '@meshpass/istio/members';
+import { items, labels, record } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { conditionsOf, type PolicyPart, rulesOf, sourcesOf } from '../places.ts';
+import { firstPeer, rulesOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
-
-const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
 
 /** A caller denied by certificate can connect without one. */
 const denyWithoutMtls: Rule = {
@@ -44,19 +42,6 @@ const denyWithoutMtls: Rule = {
     }
   },
 };
-
-/** Finds the first part of a rule that identifies callers by their certificate. */
-function firstPeer(rule: PolicyPart<AuthorizationRule>): Pick<Report, 'path' | 'part'> | undefined {
-  const listed = sourcesOf(rule).flatMap(({ value, path }) =>
-    PEER.filter((list) => texts(value[list]).length > 0).map((list) => [...path, list]),
-  )[0];
-  if (listed) return { path: listed, part: 'key' };
-  const condition = conditionsOf(rule).find(
-    ({ value }) =>
-      /^source\.(?:principal|namespace|serviceAccount)$/.test(String(value.key)) && texts(value.values).length > 0,
-  );
-  return condition && { path: condition.path };
-}
 
 /** A workload also accepts plain text, whose callers have no principal for rules to match. */
 const permissiveMtls: Rule = {
@@ -122,7 +107,7 @@ function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator
     };
     return;
   }
-  const open = whole ? undefined : openPort(policy);
+  const open = whole ? undefined : openPort(mesh, policy);
   if (open === undefined) return;
   yield {
     on: policy,
@@ -132,10 +117,31 @@ function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator
   };
 }
 
-function openPort({ spec }: PeerAuthentication): string | undefined {
-  return Object.entries(record<{ mode?: string }>(spec.portLevelMtls)).find(
-    ([, { mode }]) => mode === 'PERMISSIVE' || mode === 'DISABLE',
+function openPort(mesh: MeshView, policy: PeerAuthentication): string | undefined {
+  const served = servedPorts(mesh, policy.metadata.namespace, selectorOf(policy) ?? {});
+  return Object.entries(record<{ mode?: string }>(policy.spec.portLevelMtls)).find(
+    ([port, { mode }]) => (mode === 'PERMISSIVE' || mode === 'DISABLE') && (!served || served.has(Number(port))),
   )?.[0];
+}
+
+/**
+ * Lists the Pod ports that Services lead to. Plain text on any other port, such as that of metrics or probes, is usual.
+ * Returns undefined if that is unknown, because no Service of these labels or no Pod with a named port was read.
+ */
+function servedPorts(
+  mesh: MeshView,
+  namespace: string,
+  pod: Readonly<Record<string, string>>,
+): ReadonlySet<number> | undefined {
+  const pods = mesh.podsIn(namespace).filter((one) => selects(pod, one.labels));
+  const known = pods.length > 0 ? pods : [{ namespace, labels: pod, portNames: new Map<string, number>() }];
+  const ports = known.flatMap((one) =>
+    mesh
+      .servicesBefore(one)
+      .flatMap(({ spec }) => items(spec.ports).filter(isTcp))
+      .map((port) => targetPortOf(one.portNames, port)),
+  );
+  return ports.length === 0 || ports.includes(undefined) ? undefined : new Set(ports as readonly number[]);
 }
 
 /** Callers are configured without mutual TLS, and therefore have no identity. */
@@ -213,7 +219,7 @@ function plainTextPort(
   return undefined;
 }
 
-/** Determines a workload's mode like istiod does, with the deciding policy and a port that is open nevertheless. */
+/** Determines a workload's mode like istiod does, with the deciding policy and a port of a Service that is open nevertheless. */
 export function modeOf(
   mesh: MeshView,
   namespace: string,
@@ -224,8 +230,10 @@ export function modeOf(
   readonly open: { readonly port: number; readonly mode: MutualTlsMode; readonly by: PeerAuthentication } | undefined;
 } {
   const { general, ports } = peerModesOf(mesh, { namespace, labels: pod, kind: 'sidecar' });
+  const served = ports.size > 0 ? servedPorts(mesh, namespace, pod) : undefined;
   const [open] = [...ports].flatMap(([port, { mode, policy }]) => {
-    const isOpen = mode !== 'STRICT' && (general.mode === 'STRICT' || policy !== general.policy);
+    const isOpen =
+      mode !== 'STRICT' && (general.mode === 'STRICT' || policy !== general.policy) && (!served || served.has(port));
     return isOpen && policy ? [{ port, mode, by: policy }] : [];
   });
   return { mode: general.mode, by: general.policy, open };

@@ -8,8 +8,8 @@ import {
 } from '@meshpass/access/compile';
 import { type MeshView, type RbacRule, type Role, type RoleBinding, selects } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
+import { describeObject } from '../../exposure/describe.ts';
 import type { LintContext } from '../context.ts';
-import { describeObject } from '../describe.ts';
 import type { Rule } from '../rule.ts';
 
 const OURS = 'meshpass-';

@@ -2,8 +2,9 @@
 
 import { coversHost, fullHost, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import { describeGateway } from '../describe.ts';
-import { gatewayUses, named } from '../exposure/exposure.ts';
+import { describeEntry } from '../../exposure/describe.ts';
+import { forwardsNothing } from '../../exposure/entries/refused-route.ts';
+import { gatewayUses, named } from '../../exposure/entries/virtual-services.ts';
 import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 
@@ -21,7 +22,7 @@ const anyHostRoute: Rule = {
       // TCP has no host, so * is the only possible value.
       if (index < 0 || (items(route.spec.http).length === 0 && items(route.spec.tls).length === 0)) continue;
       const bound = texts(route.spec.gateways);
-      const uses = gatewayUses(route, ['*'], gateways);
+      const uses = gatewayUses(route, ['*'], gateways, context.mesh);
       const at = { on: route, path: ['spec', 'hosts', index] };
       if (bound.length === 0 || bound.includes('mesh')) {
         yield {
@@ -29,15 +30,20 @@ const anyHostRoute: Rule = {
           severity: 'error',
           message: `the host * without a gateway captures the calls of every sidecar to every service and sends them to the destination of this route.`,
         };
-      } else if (uses.length > 0) {
+      } else if (uses.length > 0 && forwards(route)) {
         yield {
           ...at,
-          message: `the host * on ${uses.map(describeGateway).join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
+          message: `the host * on ${uses.map(describeEntry).join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
         };
       }
     }
   },
 };
+
+/** Whether a VirtualService forwards any call. Redirecting every host to https is usual. */
+function forwards({ spec }: VirtualService): boolean {
+  return items(spec.tls).length > 0 || items(spec.http).some((one) => !forwardsNothing(one));
+}
 
 /** A VirtualService for a public host is not bound to the gateway, so its rules have no effect there. */
 const unboundHost: Rule = {

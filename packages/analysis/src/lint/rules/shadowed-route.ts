@@ -1,7 +1,7 @@
 import type { HttpMatch, HttpRoute } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
+import { coversMatch, isWithin } from '../../exposure/text-match.ts';
 import type { Rule } from '../rule.ts';
-import { coversMatch, isWithin } from '../text-match.ts';
 
 /** An earlier, wider route takes all of a route's calls, because the first match wins. */
 export const shadowedRoute: Rule = {

@@ -7,9 +7,10 @@ import {
   serviceName,
   whyNoSidecar,
 } from '@meshpass/istio';
+import { describeObject } from '../../exposure/describe.ts';
+import { enforcedIn } from '../../exposure/enforced.ts';
+import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
 import type { LintContext } from '../context.ts';
-import { describeObject } from '../describe.ts';
-import { enforcedIn } from '../enforced.ts';
 import type { Rule } from '../rule.ts';
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
@@ -57,10 +58,10 @@ function whyGuarded({ mesh, granted }: LintContext, workload: PodWorkload): stri
 
 /** Explains why a workload has no sidecar. Gateways are proxies themselves, and in ambient mode ztunnel guards a Pod. */
 function whyUninjected({ mesh }: LintContext, workload: PodWorkload): string | undefined {
-  const { namespace, labels, kind } = workload;
+  const { namespace, labels } = workload;
   const namespaceLabels = mesh.namespaceLabels(namespace);
   const mode = labels[MODE] ?? namespaceLabels?.[MODE];
-  if (mode === 'ambient' || kind !== 'sidecar') return undefined;
+  if (mode === 'ambient' || isGatewayPod(workload)) return undefined;
   return whyNoSidecar(workload, namespaceInjection(namespace, namespaceLabels));
 }
 

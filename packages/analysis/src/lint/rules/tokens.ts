@@ -117,30 +117,35 @@ function meets(context: LintContext, authentication: RequestAuthentication, poli
   return Object.entries(meant).every(([name, value]) => wanted[name] === undefined || wanted[name] === value);
 }
 
-/** istiod fetches keys from a URL, and the URL's owner can issue tokens. */
+/** istiod fetches keys from a URL, and the URL's owner can issue tokens. The issuer's own https URL is as intended. */
 const jwksByUrl: Rule = {
   code: 'MP403',
   name: 'jwks-by-url',
-  severity: 'note',
-  title: 'Token keys are fetched from a URL',
-  fix: 'Write the keys inline (`jwks`) and let a reconciler update them, or use the https URL of the issuer itself.',
+  severity: 'warning',
+  title: 'Token keys are fetched without TLS, or from another domain than the issuer',
+  fix: 'Use the https URL of the issuer itself, or write the keys inline (`jwks`) and let a reconciler update them.',
   *check(context) {
     for (const { policy, rule, path } of jwtRules(context)) {
-      const member = rule.jwksUri !== undefined ? 'jwksUri' : 'jwks_uri';
-      const url = rule[member];
-      if (url !== undefined) yield { on: policy, path: [...path, member], ...judgeUrl(url, rule.issuer) };
-      else if (rule.jwks === undefined && rule.issuer !== undefined) {
-        yield {
-          on: policy,
-          path: [...path, 'issuer'],
-          message: `without jwks or jwksUri, istiod fetches the keys from ${rule.issuer} (OpenID Discovery): it must be able to reach the issuer, and new keys take effect only after minutes.`,
-        };
-      }
+      if (rule.jwks !== undefined) continue;
+      // Without a URL, istiod asks the issuer (OpenID Discovery).
+      const member = (['jwksUri', 'jwks_uri', 'issuer'] as const).find((one) => rule[one] !== undefined);
+      const problem = member && judgeUrl(String(rule[member]), rule.issuer);
+      if (problem) yield { on: policy, path: [...path, member], ...problem };
     }
   },
 };
 
-function judgeUrl(url: string, issuer: string | undefined): Pick<Report, 'severity' | 'message'> {
+/**
+ * Issuers whose keys are published at a site of the same owner. Source: the `jwks_uri` in the OpenID configuration of
+ * each issuer.
+ */
+const PUBLISHED_AT = new Map([
+  ['accounts.google.com', 'www.googleapis.com'],
+  ['securetoken.google.com', 'www.googleapis.com'],
+  ['sts.windows.net', 'login.microsoftonline.com'],
+]);
+
+function judgeUrl(url: string, issuer: string | undefined): Pick<Report, 'severity' | 'message'> | undefined {
   if (url.startsWith('http://')) {
     return {
       severity: 'error',
@@ -148,16 +153,10 @@ function judgeUrl(url: string, issuer: string | undefined): Pick<Report, 'severi
     };
   }
   const [host, issuerHost] = [hostOf(url), hostOf(issuer ?? '')];
-  if (host !== undefined && issuerHost !== undefined && siteOf(host) !== siteOf(issuerHost)) {
-    return {
-      severity: 'warning',
-      message: `the keys of ${issuer} are fetched from ${host}: anyone who can write there can issue its tokens.`,
-    };
-  }
+  if (host === undefined || issuerHost === undefined || siteOf(host) === siteOf(issuerHost)) return undefined;
+  if (PUBLISHED_AT.get(issuerHost) === host) return undefined;
   return {
-    severity: 'note',
-    message:
-      'istiod fetches these keys: it must reach the URL, new keys take effect after minutes, and a refusal there stops every new Envoy.',
+    message: `the keys of ${issuer} are fetched from ${host}: anyone who can write there can issue its tokens.`,
   };
 }
 

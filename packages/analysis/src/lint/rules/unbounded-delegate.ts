@@ -1,9 +1,9 @@
 import type { VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import { named } from '../exposure/exposure.ts';
+import { named } from '../../exposure/entries/virtual-services.ts';
+import { coversUri } from '../../exposure/text-match.ts';
 import { httpRoutes } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
-import { coversUri } from '../text-match.ts';
 
 /** A root VirtualService lets another team decide what is public under its hosts. */
 export const unboundedDelegate: Rule = {

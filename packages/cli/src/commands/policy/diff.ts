@@ -1,15 +1,24 @@
-import { compareMeaning, formatChange, formatWhere } from '@meshpass/analysis/diff';
+import {
+  compareMeaning,
+  compareOutside,
+  formatChange,
+  formatOutsideChange,
+  formatWhere,
+  type OutsideComparison,
+  type OutsideDecision,
+} from '@meshpass/analysis/diff';
 import { describeUnplaced, findMeshConfig } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argument, list, type OptionsOf, toggle } from '../../command/flag.ts';
-import { output } from '../../command/shared-flags.ts';
+import { namespace, output } from '../../command/shared-flags.ts';
 import { readManifests } from '../../input/policy-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 
 const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
 const flags = {
   context: list('<path>', 'manifests of Services and workloads that both sides share'),
+  namespace,
   exitCode: toggle('exit with 1 if the meaning differs'),
   output,
 };
@@ -36,8 +45,9 @@ export const command = defineCommand({
  * @throws MeshpassError `usage`, `manifest_*`, `policy_too_large`
  */
 async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
-  const context = await readManifests(options.context);
-  const [old, next] = [await readManifests([before]), await readManifests([after])];
+  const read = (paths: readonly string[]) => readManifests(paths, options.namespace);
+  const context = await read(options.context);
+  const [old, next] = [await read([before]), await read([after])];
   const unread = context.unread ?? old.unread ?? next.unread;
   const [was, is] = [
     [...context.resources, ...old.resources],
@@ -47,6 +57,10 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
   // Without the mesh's configuration among the manifests, any authorizer may exist.
   const settings = { ...config, ...(config.isRead && { authorizers }) };
   const { changes, more, endpoints, unknown, assumed } = compareMeaning(was, is, settings, {
+    ...(unread !== undefined && { unread }),
+  });
+  const outside = compareOutside(was, is, {
+    rootNamespace: settings.rootNamespace,
     ...(unread !== undefined && { unread }),
   });
   const unplaced = describeUnplaced([...was, ...is]);
@@ -63,19 +77,55 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
     const unknownPorts = unknown.map(({ reason, where }) => ({ reason, where: formatWhere(where) }));
     console.log(
       JSON.stringify(
-        { changes: listed, more, endpoints, unknown: unknownPorts, ...assumptionJson(assumed, unplaced) },
+        {
+          changes: listed,
+          more,
+          endpoints,
+          unknown: unknownPorts,
+          ...assumptionJson(assumed, unplaced),
+          outside: outsideJson(outside),
+        },
         null,
         2,
       ),
     );
   } else {
+    if (outside.destinations > 0) console.log('What policies at workloads allow:\n');
     for (const { reason, where } of unknown) console.log(`unknown on ${formatWhere(where)}\n  ${reason}\n`);
     if (changes.length > 0) console.log(changes.map(formatChange).join('\n\n'));
     else if (unknown.length === 0) console.log(`The same calls are allowed: ${endpoints} ports were compared.`);
     else console.log(`On the ${endpoints} compared ports, the same calls are allowed.`);
     if (more) console.log('\nThere are more differences. These are the largest at each endpoint.');
     for (const line of assumptionLines(assumed, unplaced)) console.log(line);
+    if (outside.destinations > 0) printOutside(outside);
   }
-  if (unread === undefined && options.exitCode && changes.length > 0) return EXIT.failed;
-  return unknown.length > 0 || unread !== undefined ? EXIT.unknown : EXIT.ok;
+  const differs = changes.length > 0 || outside.changes.length > 0;
+  if (unread === undefined && options.exitCode && differs) return EXIT.failed;
+  return unknown.length > 0 || outside.unknown.length > 0 || unread !== undefined ? EXIT.unknown : EXIT.ok;
+}
+
+function outsideJson({ changes, ...rest }: OutsideComparison) {
+  const decision = ({ reached, reason, place }: OutsideDecision) => ({
+    reached,
+    reason,
+    ...(place && { file: place.file, line: place.line }),
+  });
+  const listed = changes.map(({ before, after, ...change }) => ({
+    ...change,
+    before: decision(before),
+    after: decision(after),
+  }));
+  return { equivalent: changes.length === 0 && rest.unknown.length === 0, changes: listed, ...rest };
+}
+
+function printOutside({ changes, more, destinations, unknown, assumed }: OutsideComparison): void {
+  console.log('\nWhat anonymous callers from outside reach:\n');
+  for (const { destination, reasons } of unknown) {
+    console.log(`unknown for ${destination}\n${reasons.map((reason) => `  ${reason}`).join('\n')}\n`);
+  }
+  if (changes.length > 0) console.log(changes.map(formatOutsideChange).join('\n\n'));
+  else if (unknown.length > 0) console.log('For every other destination, they reach the same.');
+  else console.log(`Equivalent: ${destinations} destination${destinations === 1 ? ' was' : 's were'} compared.`);
+  if (more) console.log('\nThere are more differences.');
+  for (const reason of assumed) console.log(`Assumed to let every call through: ${reason}.`);
 }

@@ -1,5 +1,7 @@
+import { existsSync, writeFileSync } from 'node:fs';
 import type { Access } from '@meshpass/access';
 import {
+  formatBaseline,
   type LintedFiles,
   type LintOptions,
   lintFiles,
@@ -13,15 +15,25 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
-import { argumentsOf, choice, list, type OptionsOf, text } from '../../command/flag.ts';
+import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
+import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
-import { namingFlag } from '../../input/text-file.ts';
+import { namingFlag, readTextFile } from '../../input/text-file.ts';
+
+/** File that is read without a flag. */
+const RULES_FILE = 'meshpass-lint.yaml';
 
 const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
 const flags = {
   kubeconfig: text('<file>', 'lint this live cluster, or the manifests against it'),
+  namespace,
   access: text('<file>', 'access file, which lists granted services', { env: 'MESHPASS_ACCESS' }),
   base: list('<path>', 'manifests before the change, whose existing exposure does not count as new'),
+  rules: text('<file>', 'severities by rule, test words and declared entry points', {
+    defaultText: `${RULES_FILE}, if the working directory has it`,
+  }),
+  baseline: text('<file>', 'known findings, which are not reported again'),
+  writeBaseline: toggle('write the current findings to the file of --baseline'),
   failOn: choice([...SEVERITIES, 'never'], 'lowest severity that fails', { value: '<severity>', default: 'warning' }),
   output: choice(['text', 'json', 'sarif', 'github'], 'output format', { value: '<format>', default: 'text' }),
 };
@@ -48,29 +60,39 @@ export const command = defineCommand({
  * @throws MeshpassError `usage`, `access_file_*`, `kubernetes_unavailable`
  */
 async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCode> {
+  if (flags.writeBaseline && flags.baseline === undefined)
+    throw new MeshpassError('usage', 'Pass --baseline with --write-baseline: the file to write.');
   if (paths.length === 0 && flags.kubeconfig === undefined)
     throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
   const given = await readManifestFiles(paths);
   const base = await readManifestFiles(flags.base);
-  const before = base.files.map(({ name, text }) => loadManifests(text, name));
+  const before = base.files.map(({ name, text }) => loadManifests(text, name, flags.namespace));
   const leftOut = [...given.leftOut, ...base.leftOut];
   for (const { path, why } of leftOut) console.error(`left out: ${path}: ${why}`);
   const read = await lintAll(
     given.files,
     {
       now: Date.now(),
+      ...(flags.namespace !== undefined && { namespace: flags.namespace }),
       ...(flags.access !== undefined && { access: await readAccess(flags.access) }),
       ...(flags.base.length > 0 && {
         base: before.flatMap(({ resources }) => resources),
       }),
+      ...(await readSettings(flags)),
     },
     flags.kubeconfig,
   );
+  if (read.unplaced !== undefined) console.error(`${read.unplaced} Pass --namespace if they belong to another.`);
   const linted = {
     ...read,
     problems: [...before.flatMap(({ problems }) => problems).filter(isUnread), ...read.problems],
     leftOut: leftOut.filter(({ mayHold }) => mayHold).map(({ path, why }) => ({ path, why })),
   };
+  if (flags.writeBaseline && flags.baseline !== undefined) {
+    writeFileSync(flags.baseline, formatBaseline(linted));
+    console.error(`Wrote the findings to ${flags.baseline}.`);
+    return linted.problems.length > 0 ? EXIT.usage : EXIT.ok;
+  }
   if (flags.output === 'text') printProblems(linted);
   process.stdout.write(print(linted, given.files, flags.output));
   return exitCode(linted, flags.failOn);
@@ -122,6 +144,22 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
   if (failOn === 'never') return EXIT.ok;
   const least = SEVERITIES.indexOf(failOn);
   return findings.some(({ severity }) => SEVERITIES.indexOf(severity) >= least) ? EXIT.failed : EXIT.ok;
+}
+
+/**
+ * Reads the settings and the baseline, if there are any. Loaded on demand, for the same reason as the access file. A
+ * baseline that is written does not apply to itself.
+ * @throws MeshpassError `usage`, `config_invalid`
+ */
+async function readSettings(flags: LintFlags): Promise<Pick<LintOptions, 'settings' | 'baseline'>> {
+  const rules = flags.rules ?? (existsSync(RULES_FILE) ? RULES_FILE : undefined);
+  const baseline = flags.writeBaseline ? undefined : flags.baseline;
+  if (rules === undefined && baseline === undefined) return {};
+  const { readBaseline, readLintSettings } = await import('@meshpass/analysis/lint-settings');
+  return {
+    ...(rules !== undefined && { settings: readLintSettings(readTextFile(rules, '--rules'), rules) }),
+    ...(baseline !== undefined && { baseline: readBaseline(readTextFile(baseline, '--baseline'), baseline) }),
+  };
 }
 
 /**

@@ -12,7 +12,7 @@ import { type FakeServer, startFakeBroker, startFakeCluster } from './fake-clust
 const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
 const SAMPLES = fileURLToPath(new URL('./examples/', import.meta.url));
 const BROKER = 'https://broker.example.com';
-const PAGES = ['policy.md', 'access/ways-to-change-access.md', 'evaluator.md', 'lint.md'];
+const PAGES = ['policy.md', 'access/ways-to-change-access.md', 'evaluator.md', 'lint.md', 'policy/exposure.md'];
 
 interface Example {
   readonly line: string;

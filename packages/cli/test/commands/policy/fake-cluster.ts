@@ -67,6 +67,7 @@ export async function startFakeCluster(mesh: string, others: readonly OtherKind[
     'networking.istio.io/v1',
     'rbac.authorization.k8s.io/v1',
     'gateway.networking.k8s.io/v1',
+    'networking.k8s.io/v1',
   ];
   const server = createTlsServer(leaf, (request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'https://cluster.test');

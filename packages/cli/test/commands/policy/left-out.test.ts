@@ -204,6 +204,8 @@ it('an assumed namespace default is listed among the assumptions', async () => {
   expect((await canI()).out).toMatch(said);
   expect(JSON.parse((await canI('--output', 'json')).out).assumed).toEqual([expect.stringMatching(said)]);
   expect((await meshpass('diff', at('g0'), at('g'))).out).toMatch(said);
+  expect((await canI('--namespace', 'shop')).out).not.toMatch(said);
+  expect((await meshpass('diff', '--namespace', 'shop', at('g0'), at('g'))).out).not.toMatch(said);
   const planned = await meshpass('plan', '--access', access, '--public-url', 'https://broker.example.com', at('g'));
   expect(planned.out + planned.err).toMatch(said);
   const shared = ['--access', access, '--public-url', 'https://broker.example.com', '--output', 'markdown'];

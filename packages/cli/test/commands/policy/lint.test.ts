@@ -101,6 +101,39 @@ describe('exit codes', () => {
   });
 });
 
+describe('settings', () => {
+  test('are read from the working directory, or from --rules', async () => {
+    put('a.yaml', gateway('"*"'));
+    put('meshpass-lint.yaml', 'severities: {MP201: error}\n');
+    put('ci/lint.yaml', 'severities: {MP201: off}\n');
+    expect((await lint(['a.yaml', '--fail-on', 'error'])).code).toBe(1);
+    expect((await lint(['a.yaml', '--rules', 'ci/lint.yaml'])).code).toBe(0);
+  });
+
+  test('with an unknown key are an error with its line', async () => {
+    put('meshpass-lint.yaml', 'severities: {}\nentry_point: []\n');
+    put('a.yaml', gateway('"*"'));
+    const { code, err } = await lint(['a.yaml']);
+    expect([code, err]).toEqual([2, expect.stringContaining('meshpass-lint.yaml:2:1 unknown key "entry_point"')]);
+  });
+});
+
+test('a baseline is written, hides its findings, and says which are gone', async () => {
+  put('a.yaml', gateway('"*"'));
+  const wrote = await lint(['a.yaml', '--baseline', 'known.json', '--write-baseline']);
+  expect([wrote.code, wrote.out]).toEqual([0, '']);
+  expect(await lint(['a.yaml', '--baseline', 'known.json'])).toMatchObject({
+    code: 0,
+    out: '1 object: 0 errors, 0 warnings, 0 notes, 1 suppressed\n',
+  });
+  put('a.yaml', gateway('shop/shop.example.com'));
+  expect((await lint(['a.yaml', '--baseline', 'known.json'])).out).toMatch(
+    /^gone: MP201 Gateway istio-ingress\/public/,
+  );
+  expect((await lint(['a.yaml', '--write-baseline'])).err).toContain('Pass --baseline with --write-baseline');
+  expect((await lint(['a.yaml', '--baseline', 'nowhere.json'])).err).toContain('--baseline: cannot read nowhere.json');
+});
+
 describe('input', () => {
   test('standard input, as Helm writes it: findings name the template', async () => {
     const { code, out } = await lint(
@@ -113,10 +146,25 @@ describe('input', () => {
     ]);
   });
 
+  test('a namespace for objects without one, as Helm writes them; otherwise a warning', async () => {
+    const bare = gateway('shop/shop.example.com').replace(', namespace: istio-ingress', '');
+    const policy = `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: open}
+spec: {rules: [{}]}
+`;
+    const assumed = await lint(['-', '--output', 'json'], bare + policy);
+    expect(assumed.err).toMatch(/^Gateway public \(stdin:1\), .* are assumed to be in default\. Pass --namespace/);
+    expect(JSON.parse(assumed.out).findings[0].object.namespace).toBe('default');
+    const named = await lint(['-', '--output', 'json', '--namespace', 'edge'], bare + policy);
+    expect([named.err, JSON.parse(named.out).findings[0].object.namespace]).toEqual(['', 'edge']);
+  });
+
   test('a directory: every manifest below, together; other files are left out and reported', async () => {
     put('base/gateway.yaml', gateway('shop/shop.example.com'));
     put('shop/route.json', JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } }));
-    put('shop/test/route.yml', route('/debug/'));
+    put('shop/test/route.yml', route('/testing/'));
     put('notes/readme.yaml', 'hello: world\n');
     put('kustomization.yaml', 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n');
     put('chart/Chart.yaml', 'apiVersion: v2\nname: shop\n');
@@ -157,16 +205,45 @@ test('of a cluster, kinds that no rule reads are counted, and named where they m
   put('mesh/gateway.yaml', gateway('shop/shop.example.com'));
   const apiVersion = 'gateway.networking.k8s.io/v1';
   const cluster = await startFakeCluster(join(home, 'mesh'), [
-    { apiVersion, kind: 'HTTPRoute', name: 'httproutes', items: [{ metadata: { name: 'a', namespace: 'shop' } }] },
-    { apiVersion, kind: 'GRPCRoute', name: 'grpcroutes' },
+    { apiVersion, kind: 'UDPRoute', name: 'udproutes', items: [{ metadata: { name: 'a', namespace: 'shop' } }] },
+    { apiVersion, kind: 'BackendTLSPolicy', name: 'backendtlspolicies' },
   ]);
   put('kubeconfig', cluster.kubeconfig);
   const { out, err } = await lint(['--kubeconfig', 'kubeconfig', '--output', 'json']);
   await cluster.close();
   expect(err).toBe('');
   expect(JSON.parse(out).notLookedAt).toEqual([
-    { apiVersion, kind: 'GRPCRoute' },
-    { apiVersion, kind: 'HTTPRoute', count: 1 },
+    { apiVersion, kind: 'BackendTLSPolicy' },
+    { apiVersion, kind: 'UDPRoute', count: 1 },
+  ]);
+});
+
+test('of a cluster, an Ingress is linted although not every cluster may list it', async () => {
+  put('mesh/gateway.yaml', gateway('shop/shop.example.com'));
+  const backend = { service: { name: 'orders', port: { number: 80 } } };
+  const cluster = await startFakeCluster(join(home, 'mesh'), [
+    {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'Ingress',
+      name: 'ingresses',
+      items: [
+        {
+          metadata: { name: 'orders', namespace: 'shop-test' },
+          spec: { ingressClassName: 'nginx', defaultBackend: backend },
+        },
+      ],
+    },
+  ]);
+  put('kubeconfig', cluster.kubeconfig);
+  const { out } = await lint(['--kubeconfig', 'kubeconfig', '--output', 'json']);
+  await cluster.close();
+  const { findings, notLookedAt } = JSON.parse(out) as {
+    findings: readonly { code: string; object: unknown }[];
+    notLookedAt: readonly unknown[];
+  };
+  expect(notLookedAt).toEqual([]);
+  expect(findings.filter(({ code }) => code === 'MP101').map(({ object }) => object)).toEqual([
+    { kind: 'Ingress', namespace: 'shop-test', name: 'orders' },
   ]);
 });
 

@@ -1,0 +1,57 @@
+/** Checks that EnvoyFilters and extensions add to proxies. The files do not show what they decide. */
+
+import type { Labels } from '@meshpass/istio';
+import {
+  type EnvoyFilter,
+  GATEWAY_NAME,
+  type MeshView,
+  type ProxyExtension,
+  selectorOf,
+  selects,
+  targetRefs,
+} from '@meshpass/istio';
+import { items, labels, record, text } from '@meshpass/istio/members';
+
+/** HTTP filters of Envoy that can authenticate or refuse a call. */
+const CHECKS = /oauth2|jwt_authn|ext_authz|lua|wasm|ext_proc|golang|basic_auth|api_key_auth|credential|http\.rbac/;
+
+/** Proxies by their position: those of gateways, or those of workloads. */
+type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
+
+/** Describes a check that an object adds to the proxies with these labels. */
+export function addedCheck(mesh: MeshView, position: Position, namespace: string, given: Labels): string | undefined {
+  const places = [...new Set([mesh.config.rootNamespace, namespace])];
+  const isMeant = ({ spec }: EnvoyFilter | ProxyExtension, selector: unknown): boolean => {
+    const targets = targetRefs(spec);
+    if (targets.length > 0) return targets.some(({ kind, name }) => kind === 'Gateway' && name === given[GATEWAY_NAME]);
+    return selects(labels(selector), given);
+  };
+  for (const place of places) {
+    const filter = mesh
+      .within('EnvoyFilter', place)
+      .find(
+        (one) =>
+          isMeant(one, one.spec.workloadSelector?.labels) &&
+          items(one.spec.configPatches).some((patch) => adds(patch, position)),
+      );
+    if (filter) return `EnvoyFilter ${place}/${filter.metadata.name} adds a filter that may require one`;
+    const extension = (['WasmPlugin', 'TrafficExtension'] as const)
+      .flatMap((kind): readonly ProxyExtension[] => mesh.within(kind, place))
+      .find((one) => isMeant(one, selectorOf(one)) && /^AUTH[NZ]$/.test(String(one.spec.phase)));
+    if (extension) return `${extension.kind} ${place}/${extension.metadata.name} may require one`;
+  }
+  return undefined;
+}
+
+function adds(
+  { applyTo, match, patch }: NonNullable<EnvoyFilter['spec']['configPatches']>[number],
+  position: Position,
+): boolean {
+  const context = match?.context ?? 'ANY';
+  if (applyTo !== 'HTTP_FILTER' || (context !== 'ANY' && context !== position)) return false;
+  const { name, typed_config: typed } = record(patch?.value);
+  return (
+    /^(?:ADD|INSERT_\w+|REPLACE)$/.test(text(patch?.operation) ?? '') &&
+    CHECKS.test(`${name} ${record(typed)['@type']}`)
+  );
+}

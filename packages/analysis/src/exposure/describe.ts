@@ -1,0 +1,94 @@
+/** Descriptions of an exposure: the reachable calls, the entry point, and the possible callers. */
+
+import type { HttpMatch, KubeObject, StringMatch } from '@meshpass/istio';
+import { listed } from '@meshpass/istio/members';
+import type { EntryKind, EntryPoint, Exposure } from './exposure.ts';
+
+/** Formats `Gateway istio-ingress/public (port 443 HTTPS)` or `the load balancer of Service shop/orders (port 80)`. */
+export function describeEntry({ kind, name, object, ports, proxy }: EntryPoint): string {
+  const shown = PUBLISHED[kind];
+  const of = shown === undefined ? nameOf(kind) : `${shown} of ${object?.kind ?? 'Service'}`;
+  if (!object) return `${of} ${name} (not among these files)`;
+  if (kind === 'Ingress') return `Ingress ${name} (${proxy.by === 'controller' ? proxy.name : "Istio's class"})`;
+  // The API server chooses a node port that no file states.
+  const stated = ports.filter(({ number, protocol }) => number !== undefined || protocol !== undefined);
+  const each = stated.map(({ number, protocol }) => `${number ?? '?'} ${protocol ?? ''}`.trim());
+  return each.length === 0 ? `${of} ${name}` : `${of} ${name} (port ${listed([...new Set(each)])})`;
+}
+
+/** Settings of an object that publish it. */
+const PUBLISHED: Readonly<Partial<Record<EntryKind, string>>> = {
+  LoadBalancer: 'the load balancer',
+  NodePort: 'a port of every node, by NodePort',
+  externalIPs: 'an external address',
+  hostPort: 'a port of its node, by hostPort',
+  hostNetwork: 'the network of its node, by hostNetwork',
+  Sidecar: 'a listener',
+};
+
+function nameOf(kind: EntryKind): string {
+  return kind === 'KubernetesGateway' ? 'Gateway' : kind;
+}
+
+/** Formats `any method of shop.example.com/test*`. */
+export function describeCalls({ hosts, matches, protocol, entries }: Exposure): string {
+  const isDirect = entries.every(({ proxy }) => proxy.by === 'none');
+  if (isDirect || (protocol !== 'http' && hosts.includes('*'))) {
+    return protocol === 'http' ? 'every call' : 'every connection';
+  }
+  const host = hosts.includes('*') ? `every host of ${addressOf(entries)}` : listed(hosts);
+  if (protocol !== 'http') return `every connection to ${host}`;
+  if (matches.length === 0) return `every call to ${host}`;
+  return `${listed([...new Set(matches.filter(isOwn).map(describeMatch))], 2)} of ${host}`;
+}
+
+/** Whether a match is more than the first part of a prefix of whole segments: `/a` beside `/a/`. */
+function isOwn({ uri, method }: HttpMatch, _: number, all: readonly HttpMatch[]): boolean {
+  const inner = `${uri?.exact}/`;
+  return !all.some((one) => one.uri?.prefix === inner && one.method?.exact === method?.exact);
+}
+
+/** Formats `orders.shop.svc.cluster.local:8080, subset test`. */
+export function describeDestination({ destination }: Exposure): string {
+  const port = destination.port === undefined ? '' : `:${destination.port}`;
+  return `${destination.host}${port}${destination.subset === undefined ? '' : `, subset ${destination.subset}`}`;
+}
+
+/** Describes the possible callers and the inputs that they must send, none of which requires an identity. */
+export function describeCallers({ matches, entries }: Exposure): string {
+  const guards = matches.map(describeCallerInput);
+  const anyone = `anyone who can reach that ${addressOf(entries).replace(/^the /, '')}`;
+  if (matches.length === 0 || guards.some((one) => one === '')) return anyone;
+  return `${anyone} and sends ${guards[0]}, which requires no identity`;
+}
+
+/** Describes the inputs of a match that any caller can send: headers and query parameters. */
+export function describeCallerInput(match: HttpMatch): string {
+  const inputs = (what: string, matches: Readonly<Record<string, StringMatch>> = {}) =>
+    Object.entries(matches).map(([name, value]) => `the ${what} ${name}${describeString(value)}`);
+  return [...inputs('header', match.headers), ...inputs('query parameter', match.queryParams)].join(' and ');
+}
+
+function addressOf(entries: readonly EntryPoint[]): string {
+  if (entries.every(({ kind }) => kind === 'Ingress')) return 'the Ingress';
+  return entries.every(({ proxy }) => proxy.by === 'none') ? 'the port' : 'the gateway';
+}
+
+/** Returns an object's kind, namespace and name. Uses `Gateway` for both kinds of that name. */
+export function describeObject({ kind, metadata }: KubeObject): string {
+  const shown = kind === 'KubernetesGateway' ? 'Gateway' : kind;
+  return metadata.namespace === '' ? `${shown} ${metadata.name}` : `${shown} ${metadata.namespace}/${metadata.name}`;
+}
+
+function describeMatch({ method, uri }: HttpMatch): string {
+  const verb = method?.exact ?? 'any method';
+  if (uri?.exact !== undefined) return `${verb} ${uri.exact}`;
+  if (uri?.prefix !== undefined) return `${verb} ${uri.prefix}*`;
+  return uri?.regex !== undefined ? `${verb} ~${uri.regex}` : `${verb}, any path`;
+}
+
+function describeString({ exact, prefix, regex }: StringMatch): string {
+  if (exact !== undefined) return `: ${exact}`;
+  if (prefix !== undefined) return `: ${prefix}...`;
+  return regex === undefined ? '' : ` like ${regex}`;
+}

@@ -1,0 +1,47 @@
+/** Destinations that stand for others: Services of type ExternalName, and hosts that a ServiceEntry defines. */
+
+import { coversHost, fullHost, type MeshView, type ServiceEntry, selects, serviceName } from '@meshpass/istio';
+import { items, text, texts } from '@meshpass/istio/members';
+import { isExportedTo } from '../routes/destinations.ts';
+import type { EntryPoint, Exposure } from './exposure.ts';
+
+/**
+ * Replaces an alias of a Service by that Service, and adds the ServiceEntry of a host outside the cluster. Leaves out
+ * entry points that do not know the host, because the entry is not exported to them.
+ */
+export function resolveDestination(mesh: MeshView, exposure: Exposure): readonly Exposure[] {
+  const { service, destination } = exposure;
+  if (service) return [withAlias(mesh, exposure, service.metadata.namespace, aliasIn(service.spec))];
+  if (exposure.pod || serviceName(destination.host, mesh.config.clusterDomain)) return [exposure];
+  const defining = mesh
+    .all('ServiceEntry')
+    .filter(({ spec }) => texts(spec.hosts).some((host) => coversHost(host, destination.host)));
+  if (defining.length === 0) return [exposure];
+  const entries = exposure.entries.filter((entry) => defining.some((one) => isKnownAt(mesh, entry, one)));
+  const external = defining.find((one) => entries.some((entry) => isKnownAt(mesh, entry, one)));
+  if (!external) return [];
+  const addresses = items(external.spec.endpoints).map(({ address }) => text(address));
+  const alias = addresses.length === 1 ? addresses[0] : undefined;
+  return [withAlias(mesh, { ...exposure, entries, external }, external.metadata.namespace, alias)];
+}
+
+function aliasIn({ type, externalName }: { readonly type?: string; readonly externalName?: string }) {
+  return type === 'ExternalName' ? text(externalName) : undefined;
+}
+
+function withAlias(mesh: MeshView, exposure: Exposure, namespace: string, alias: string | undefined): Exposure {
+  if (alias === undefined) return exposure;
+  const host = fullHost(alias, namespace, mesh.config.clusterDomain);
+  if (!serviceName(host, mesh.config.clusterDomain)) return exposure;
+  return { ...exposure, destination: { ...exposure.destination, host }, service: mesh.serviceAt(host) };
+}
+
+/** Whether an entry point knows the hosts of a ServiceEntry: one in the namespace of its Pods. */
+function isKnownAt(mesh: MeshView, { proxy }: EntryPoint, entry: ServiceEntry): boolean {
+  // Other controllers resolve names themselves.
+  if (proxy.by !== 'istio') return true;
+  const { namespace, selector, confined } = proxy;
+  const pods = selector && !confined ? mesh.pods.filter((pod) => selects(selector, pod.labels)) : [];
+  const places = pods.length > 0 ? pods.map((pod) => pod.namespace) : [namespace ?? mesh.config.rootNamespace];
+  return places.some((place) => isExportedTo(entry, place));
+}

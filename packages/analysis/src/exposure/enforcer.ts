@@ -1,0 +1,100 @@
+/**
+ * Proxy that enforces policies in front of a workload, for calls of an entry point. Gateways and other clients outside
+ * ambient mode reach a Pod without its waypoint, unless `istio.io/ingress-use-waypoint` sends the calls of gateways
+ * there. Source: Istio's documentation of ambient mode, "Configure waypoint proxies".
+ */
+
+import {
+  isCaptured,
+  type Labels,
+  type MeshView,
+  type NamespaceInjection,
+  namespaceInjection,
+  type PodFacts,
+  type PodWorkload,
+  type Service,
+  type Workload,
+  whyNoSidecar,
+} from '@meshpass/istio';
+import { labels } from '@meshpass/istio/members';
+import type { EntryPoint, Exposure } from './exposure.ts';
+
+export interface Enforcer {
+  readonly proxy: 'sidecar' | 'ztunnel' | 'waypoint' | 'none' | 'unknown';
+  /** Why it is this proxy; undefined for a sidecar that the files show or that is assumed. */
+  readonly reason: string | undefined;
+}
+
+const SIDECAR: Enforcer = { proxy: 'sidecar', reason: undefined };
+const MODE = 'istio.io/dataplane-mode';
+const INJECT = 'sidecar.istio.io/inject';
+
+/**
+ * Determines which proxy enforces policies at a port of a workload.
+ * @param workload a Pod or template; a workload without Pods among the files is assumed to have a sidecar
+ * @param port the Pod's port; undefined for ports that no object declares
+ */
+export function enforcerOf(
+  mesh: MeshView,
+  workload: Workload,
+  port: number | undefined,
+  { service }: Pick<Exposure, 'service'>,
+  { proxy }: Pick<EntryPoint, 'proxy'>,
+): Enforcer {
+  const { namespace } = workload;
+  const ofNamespace = mesh.namespaceLabels(namespace);
+  const facts: PodFacts = isPod(workload)
+    ? workload
+    : { namespace, labels: workload.labels, annotations: {}, pod: {}, running: false };
+  const injection = namespaceInjection(namespace, ofNamespace);
+  const why = whyNoSidecar(facts, injection);
+  const mode = workload.labels[MODE] ?? ofNamespace?.[MODE];
+  // A ztunnel captures no Pod in the network of its node.
+  if (mode === 'ambient' && facts.pod.hostNetwork !== true && (why !== undefined || injection === 'unknown')) {
+    const waypoint = proxy.by === 'istio' ? waypointOf(ofNamespace, service) : undefined;
+    return waypoint
+      ? {
+          proxy: 'waypoint',
+          reason: `istio.io/ingress-use-waypoint sends the calls of gateways to waypoint ${waypoint}`,
+        }
+      : { proxy: 'ztunnel', reason: `${namespace} is in ambient mode, and calls from outside reach no waypoint` };
+  }
+  if (why !== undefined) return withoutStandardSidecar(facts, isPod(workload), injection, why);
+  if (!isCaptured(facts, port)) {
+    return {
+      proxy: 'none',
+      reason: `${port === undefined ? 'such ports bypass' : `port ${port} bypasses`} the sidecar`,
+    };
+  }
+  return SIDECAR;
+}
+
+/** A changed sidecar, or Pods outside the files that may ask for one, are unknown. */
+function withoutStandardSidecar(
+  facts: PodFacts,
+  isRead: boolean,
+  injection: NamespaceInjection,
+  why: string,
+): Enforcer {
+  const wish = facts.annotations[INJECT];
+  const annotations: Labels = wish === undefined ? {} : { [INJECT]: wish };
+  const isChanged = whyNoSidecar({ ...facts, annotations }, injection) === undefined;
+  if (!isRead && injection === 'by-pod') {
+    return {
+      proxy: 'unknown',
+      reason: `the Pods are not among these files, and namespace ${facts.namespace} injects none`,
+    };
+  }
+  return { proxy: isChanged ? 'unknown' : 'none', reason: why };
+}
+
+function isPod(workload: Workload): workload is PodWorkload {
+  return 'podPath' in workload;
+}
+
+/** Returns the waypoint for calls of gateways. Labels of the Service take precedence over those of its Namespace. */
+function waypointOf(ofNamespace: Labels = {}, service: Service | undefined): string | undefined {
+  const given = { ...ofNamespace, ...labels(service?.metadata.labels) };
+  const name = given['istio.io/use-waypoint'];
+  return given['istio.io/ingress-use-waypoint'] === 'true' && name && name !== 'none' ? name : undefined;
+}

@@ -1,0 +1,129 @@
+/**
+ * Routes, virtual hosts and listeners that EnvoyFilters add at gateways. Source: the EnvoyFilter reference, and Envoy's
+ * `RouteConfiguration`.
+ */
+
+import { type EnvoyFilter, type HttpMatch, type MeshView, type Path, serviceName } from '@meshpass/istio';
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
+import type { EntryPoint, Exposure } from '../exposure.ts';
+import { whyInternalPods } from '../internal.ts';
+import { isGatewayPod } from './gateway-service.ts';
+
+type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
+
+/**
+ * Whether a namespace may have gateways. A filter outside the root namespace applies to its own namespace only; if the
+ * files show gateway Pods elsewhere and none there, it reaches none.
+ */
+function reachesGateways(mesh: MeshView, { metadata: { namespace } }: EnvoyFilter): boolean {
+  if (namespace === mesh.config.rootNamespace || mesh.podsIn(namespace).length === 0) return true;
+  const gateways = mesh.pods.filter(isGatewayPod);
+  const isThere = gateways.some((pod) => pod.namespace === namespace);
+  return isThere || gateways.length === 0 || mesh.within('KubernetesGateway', namespace).length > 0;
+}
+
+/** Parts of a configuration that lead to destinations. */
+const ROUTES = new Set(['HTTP_ROUTE', 'VIRTUAL_HOST', 'ROUTE_CONFIGURATION']);
+const LISTENERS = new Set(['LISTENER', 'FILTER_CHAIN', 'NETWORK_FILTER']);
+
+/** Lists the destinations that EnvoyFilters add at gateways. */
+export function exposuresOfEnvoyFilters(mesh: MeshView): readonly Exposure[] {
+  return mesh.all('EnvoyFilter').flatMap((filter) =>
+    items(filter.spec.configPatches).flatMap((patch, index) => {
+      if (!isAtGateway(mesh, filter, patch) || !adds(patch)) return [];
+      return clustersIn(patch.patch?.value).map((cluster) => exposureOf(mesh, filter, patch, index, cluster));
+    }),
+  );
+}
+
+function adds({ applyTo = '', patch }: ConfigPatch): boolean {
+  const operation = text(patch?.operation) ?? '';
+  return (ROUTES.has(applyTo) || LISTENERS.has(applyTo)) && /^(?:ADD|MERGE|REPLACE|INSERT_\w+)$/.test(operation);
+}
+
+/** Whether a patch applies to gateways. Without a context it applies to all proxies that its filter selects. */
+function isAtGateway(mesh: MeshView, filter: EnvoyFilter, { match }: ConfigPatch): boolean {
+  const context = match?.context ?? 'ANY';
+  if (context === 'GATEWAY') return reachesGateways(mesh, filter);
+  if (context !== 'ANY') return false;
+  const { spec } = filter;
+  const selector = labels(spec.workloadSelector?.labels);
+  const targets = items(spec.targetRefs).some(({ kind }) => kind === 'Gateway');
+  return targets || (Object.keys(selector).length > 0 && mesh.proxyKind(selector) === 'gateway');
+}
+
+/** Clusters that an added part routes to, by name or by weight. Clusters of authorizers and rate limits are no destinations. */
+function clustersIn(value: unknown): readonly string[] {
+  const written = JSON.stringify(value ?? '');
+  const found = [...written.matchAll(/"cluster":"([^"]+)"|"name":"(outbound\|[^"]+)"/g)];
+  return [...new Set(found.map(([, cluster, weighted]) => cluster ?? weighted!))].filter(
+    (one) => !/^BlackHole/.test(one),
+  );
+}
+
+function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, index: number, cluster: string): Exposure {
+  // Other clusters are defined by the files of the mesh's owner, by any name.
+  const [, port = '', subset = '', host = cluster] = cluster.split('|');
+  const { applyTo = '' } = patch;
+  const path: Path = ['spec', 'configPatches', index];
+  const withoutPolicies = LISTENERS.has(applyTo);
+  const matches = matchesIn(patch.patch?.value);
+  return {
+    on: filter,
+    root: filter,
+    path,
+    destinationPath: [...path, 'applyTo'],
+    protocol: withoutPolicies ? 'tcp' : 'http',
+    entries: [entryOf(mesh, filter, withoutPolicies)],
+    hosts: domainsIn(patch),
+    matches,
+    sent: matches,
+    route: undefined,
+    destination: { host, subset: subset || undefined, port: Number(port) || undefined },
+    service: serviceName(host, mesh.config.clusterDomain) && mesh.serviceAt(host),
+  };
+}
+
+function entryOf(mesh: MeshView, filter: EnvoyFilter, withoutPolicies: boolean): EntryPoint {
+  const { namespace, name } = filter.metadata;
+  const selector = labels(filter.spec.workloadSelector?.labels);
+  const known = Object.keys(selector).length > 0;
+  const everywhere = namespace === mesh.config.rootNamespace;
+  return {
+    kind: 'EnvoyFilter',
+    name: `${namespace}/${name}`,
+    object: filter,
+    ports: [],
+    proxy: {
+      by: 'istio',
+      namespace: everywhere ? undefined : namespace,
+      selector: known ? selector : undefined,
+      ...(withoutPolicies && { withoutPolicies }),
+    },
+    own: { state: 'none', reason: 'an added route requires no client certificate' },
+    internal: known ? whyInternalPods(mesh, selector) : undefined,
+  };
+}
+
+/** Domains of an added virtual host, or any host. */
+function domainsIn({ match, patch }: ConfigPatch): readonly string[] {
+  const value = record(patch?.value);
+  const domains = texts(value.domains).map((one) => one.replace(/:\d+$|:\*$/, ''));
+  if (domains.length > 0) return [...new Set(domains)];
+  const vhost = text(record(record(record(match).routeConfiguration).vhost).name);
+  return [vhost === undefined ? '*' : vhost.replace(/:\d+$/, '')];
+}
+
+/** Matches of an added route, or of the routes of an added virtual host. */
+function matchesIn(value: unknown): readonly HttpMatch[] {
+  const { match, routes } = record(value);
+  const own = match === undefined ? [] : [record(match)];
+  const inner = items(routes as readonly object[]).map((one) => record(record(one).match));
+  const matches = [...own, ...inner].map(({ prefix, path, safe_regex: regex }): HttpMatch => {
+    if (prefix === '/') return {};
+    if (text(path) !== undefined) return { uri: { exact: text(path)! } };
+    if (text(prefix) !== undefined) return { uri: { prefix: text(prefix)! } };
+    return regex === undefined ? {} : { uri: { regex: String(record(regex).regex ?? '') } };
+  });
+  return matches.some(({ uri }) => uri === undefined) ? [] : matches;
+}

@@ -1,0 +1,257 @@
+/**
+ * Listeners of the Gateway API that a route attaches to. Source: the reference of `Listener`, `ParentReference` and
+ * `ListenerSet`.
+ */
+
+import {
+  type AllowedNamespaces,
+  coversHost,
+  GATEWAY_NAME,
+  type GatewayListener,
+  hostsMeet,
+  type KubeObject,
+  type KubernetesGateway,
+  type Labels,
+  type ListenerSet,
+  type MeshView,
+  type ParentRef,
+  type Path,
+  selectsByExpressions,
+} from '@meshpass/istio';
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
+import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
+import { whyInternalAnnotation, whyInternalPods, whyUnpublished } from '../internal.ts';
+import { meshedPods } from './gateway-service.ts';
+
+export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
+
+/** Classes of proxies inside the mesh: waypoints, and gateways between clusters. They accept no calls from outside. */
+const INSIDE = new Set(['istio-waypoint', 'istio-remote', 'istio-east-west']);
+
+const ISTIO_CONTROLLER = 'istio.io/gateway-controller';
+
+/** Classes that the installations of other controllers define. */
+const FOREIGN =
+  /^(?:nginx|eg|envoy-?gateway|cilium|traefik|kong|contour|haproxy|gke-|azure-alb|amazon-vpc-lattice|alb|apisix)/;
+
+/** Kinds that a listener accepts if it does not list any. */
+const KINDS_OF: Readonly<Record<string, readonly string[]>> = {
+  HTTP: ['HTTPRoute', 'GRPCRoute'],
+  HTTPS: ['HTTPRoute', 'GRPCRoute'],
+  TLS: ['TLSRoute', 'TCPRoute'],
+  TCP: ['TCPRoute'],
+};
+
+/** Listener of a Gateway, or of a ListenerSet that the Gateway accepts. */
+export interface ListenerAt {
+  readonly gateway: KubernetesGateway;
+  /** Gateway or ListenerSet that defines it. */
+  readonly on: KubernetesGateway | ListenerSet;
+  readonly path: Path;
+  readonly listener: GatewayListener;
+}
+
+/** Object whose `parentRefs` attach it. */
+interface Attached extends KubeObject {
+  readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly hostnames?: readonly string[] };
+}
+
+/** Entry point of a route, and the hosts that its listeners and the route have in common. */
+interface Attachment {
+  readonly entry: EntryPoint;
+  readonly hosts: readonly string[];
+}
+
+/** Whether a Gateway accepts calls from outside the mesh. HBONE is the protocol inside it. */
+export function isEntry({ metadata, spec }: KubernetesGateway): boolean {
+  const inside =
+    INSIDE.has(String(spec.gatewayClassName)) || labels(metadata.labels)['istio.io/waypoint-for'] !== undefined;
+  return !inside && !items(spec.listeners).some(({ protocol }) => protocol === 'HBONE');
+}
+
+/** Lists the listeners of a Gateway, including those of ListenerSets. */
+export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonly ListenerAt[] {
+  const sets = [...mesh.all('ListenerSet'), ...mesh.all('XListenerSet')].filter(
+    (set) =>
+      parentIs(set.spec.parentRef, set, gateway) &&
+      admits(mesh, gateway.spec.allowedListeners?.namespaces ?? { from: 'None' }, gateway, set.metadata.namespace),
+  );
+  return [gateway, ...sets].flatMap((on) =>
+    items(on.spec.listeners).map((listener, index) => ({ gateway, on, listener, path: ['spec', 'listeners', index] })),
+  );
+}
+
+/** Lists the Gateways that a route attaches to, apart from those inside the mesh. */
+export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachment[] {
+  const parents = items(route.spec.parentRefs).filter(isGateway);
+  const isElsewhere = (parent: ParentRef) => !isKnown(mesh, parent, route) && !/waypoint/.test(parent.name ?? '');
+  const known = mesh.all('KubernetesGateway').flatMap((gateway): readonly Attachment[] => {
+    if (!isEntry(gateway)) return [];
+    const met = listenersOf(mesh, gateway).filter((at) => attachesTo(mesh, route, at));
+    const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
+    return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
+  });
+  const missing = parents.filter(isElsewhere).map((parent) => unknownEntry(parent, route));
+  const hosts = texts(route.spec.hostnames);
+  return [...known, ...missing.map((entry) => ({ entry, hosts: hosts.length > 0 ? hosts : ['*'] }))];
+}
+
+/** Whether a route attaches to a listener: it refers to it, and the listener allows it. */
+export function attachesTo(mesh: MeshView, route: Attached, at: ListenerAt): boolean {
+  const parents = items(route.spec.parentRefs).filter(isGateway);
+  return parents.some((parent) => refersTo(parent, route, at)) && accepts(mesh, at, route);
+}
+
+function isGateway({ group = GATEWAY_GROUP, kind = 'Gateway', name }: ParentRef): boolean {
+  if (name === undefined) return false;
+  return (group === GATEWAY_GROUP && kind === 'Gateway') || kind === 'ListenerSet' || kind === 'XListenerSet';
+}
+
+function isKnown(mesh: MeshView, { kind = 'Gateway', namespace, name }: ParentRef, { metadata }: KubeObject): boolean {
+  const place = namespace ?? metadata.namespace;
+  const own = kind === 'Gateway' ? 'KubernetesGateway' : (kind as 'ListenerSet' | 'XListenerSet');
+  return mesh.within(own, place).some((one) => one.metadata.name === name);
+}
+
+function parentIs({ namespace, name }: ParentRef = {}, from: KubeObject, to: KubeObject): boolean {
+  return name === to.metadata.name && (namespace ?? from.metadata.namespace) === to.metadata.namespace;
+}
+
+function refersTo(parent: ParentRef, route: KubeObject, { on, listener }: ListenerAt): boolean {
+  const kind = on.kind === 'KubernetesGateway' ? 'Gateway' : on.kind;
+  return (
+    (parent.kind ?? 'Gateway') === kind &&
+    parentIs(parent, route, on) &&
+    (parent.sectionName === undefined || parent.sectionName === listener.name) &&
+    (parent.port === undefined || parent.port === listener.port)
+  );
+}
+
+/** Whether a listener allows the namespace and kind of a route. */
+function accepts(mesh: MeshView, { on, listener }: ListenerAt, route: KubeObject): boolean {
+  const { namespaces, kinds } = listener.allowedRoutes ?? {};
+  const listed = items(kinds);
+  const kindIsAllowed =
+    listed.length > 0
+      ? listed.some(({ kind }) => kind === route.kind)
+      : (KINDS_OF[String(listener.protocol)] ?? [route.kind]).includes(route.kind);
+  return kindIsAllowed && admits(mesh, namespaces ?? { from: 'Same' }, on, route.metadata.namespace);
+}
+
+/** Whether a namespace is allowed. A Namespace that was not read counts as selected. */
+function admits(
+  mesh: MeshView,
+  { from = 'Same', selector }: AllowedNamespaces,
+  on: KubeObject,
+  place: string,
+): boolean {
+  if (from === 'All') return true;
+  if (from === 'Same') return place === on.metadata.namespace;
+  const known = mesh.namespaceLabels(place);
+  return from === 'Selector' && (known === undefined || selectsByExpressions(selector, withName(known, place)));
+}
+
+/** The API server labels every Namespace with its name. */
+function withName(given: Labels, name: string): Labels {
+  return { 'kubernetes.io/metadata.name': name, ...given };
+}
+
+/** Intersects the host of a listener with those of a route. Connections without TLS have no host. */
+export function commonHosts(
+  { hostname = '*', protocol }: GatewayListener,
+  { spec, kind }: Attached,
+): readonly string[] {
+  if (protocol === 'TCP' || kind === 'TCPRoute') return ['*'];
+  const hosts = texts(spec.hostnames);
+  if (hosts.length === 0) return [hostname];
+  return hosts
+    .filter((host) => hostsMeet(host, hostname))
+    .map((host) => (coversHost(hostname, host) ? host : hostname));
+}
+
+/** Describes the entry point that listeners of a Gateway form. */
+export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonly ListenerAt[]): EntryPoint {
+  const { metadata, spec } = gateway;
+  const proxy = proxyOf(mesh, gateway);
+  const annotated = { ...labels(metadata.annotations), ...labels(spec.infrastructure?.annotations) };
+  return {
+    kind: 'KubernetesGateway',
+    name: `${metadata.namespace}/${metadata.name}`,
+    object: gateway,
+    ports: met.map(({ listener }) => ({ number: listener.port, protocol: listener.protocol })),
+    proxy,
+    own: requiredByTls(mesh, gateway, met, proxy),
+    internal:
+      whyInternalAnnotation(annotated) ??
+      (proxy.by === 'istio' && proxy.selector ? whyInternalPods(mesh, proxy.selector, metadata.namespace) : undefined),
+  };
+}
+
+/**
+ * Finds the Pods of a Gateway. Istio deploys them with a label, unless the Gateway's address is the name of an existing
+ * Service.
+ */
+export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): EntryProxy {
+  const name = text(spec.gatewayClassName) ?? '?';
+  const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
+  if (known === undefined ? !/^istio(?:-|$)/.test(name) : known !== ISTIO_CONTROLLER) {
+    const meshed = meshedPods(mesh, name);
+    const assumed = known === undefined && !FOREIGN.test(name);
+    return {
+      by: 'controller',
+      name: `class ${name}`,
+      ...(assumed && { assumed }),
+      ...(meshed.length > 0 && { meshed }),
+    };
+  }
+  const { namespace } = metadata;
+  const address = items(spec.addresses).find(({ type }) => type === undefined || type === 'Hostname')?.value;
+  const [service = '', place = namespace] = (address ?? '').split('.');
+  const found = mesh.within('Service', place).find((one) => one.metadata.name === service);
+  if (found) return { by: 'istio', namespace: place, selector: labels(found.spec.selector), confined: true };
+  const account = `${metadata.name}-${name}`;
+  return { by: 'istio', namespace, selector: { [GATEWAY_NAME]: metadata.name }, account, confined: true };
+}
+
+/** Whether every listener requires a client certificate: by frontend validation, or by an option of Istio. */
+function requiredByTls(
+  mesh: MeshView,
+  { spec }: KubernetesGateway,
+  met: readonly ListenerAt[],
+  proxy: EntryProxy,
+): Identity {
+  const { default: general, perPort } = spec.tls?.frontend ?? {};
+  const requires = ({ listener }: ListenerAt): boolean => {
+    if (listener.protocol !== 'HTTPS' && listener.protocol !== 'TLS') return false;
+    const mode = text(record(listener.tls?.options)['gateway.istio.io/tls-terminate-mode']);
+    if (mode === 'MUTUAL' || mode === 'ISTIO_MUTUAL') return true;
+    const { validation } = items(perPort).find(({ port }) => port === listener.port)?.tls ?? general ?? {};
+    return (
+      items(validation?.caCertificateRefs as readonly object[]).length > 0 &&
+      validation?.mode !== 'AllowInsecureFallback'
+    );
+  };
+  if (met.length > 0 && met.every(requires)) {
+    return { state: 'required', reason: 'the Gateway requires a client certificate' };
+  }
+  if (proxy.by === 'controller') {
+    return { state: 'unknown', reason: `the checks of ${proxy.name} are not among Istio's policies` };
+  }
+  const unpublished = proxy.by === 'istio' && proxy.selector ? whyUnpublished(mesh, proxy.selector) : undefined;
+  return unpublished !== undefined
+    ? { state: 'unknown', reason: unpublished }
+    : { state: 'none', reason: 'the Gateway requires no client certificate' };
+}
+
+function unknownEntry({ kind = 'Gateway', namespace, name }: ParentRef, route: KubeObject): EntryPoint {
+  const place = namespace ?? route.metadata.namespace;
+  return {
+    kind: 'KubernetesGateway',
+    name: `${place}/${name}`,
+    object: undefined,
+    ports: [],
+    proxy: { by: 'istio', namespace: place, selector: undefined },
+    own: { state: 'unknown', reason: `${kind} ${place}/${name} is not among these files` },
+    internal: undefined,
+  };
+}

@@ -1,0 +1,207 @@
+/**
+ * Routes of the Gateway API, translated to the matches of a VirtualService. Source: the reference of HTTPRoute,
+ * GRPCRoute, TLSRoute, TCPRoute and ReferenceGrant.
+ */
+
+import {
+  type BackendRef,
+  fullHost,
+  type GRPCRoute,
+  type GrpcRouteMatch,
+  type HTTPRoute,
+  type HttpMatch,
+  type HttpRouteMatch,
+  type KubeObject,
+  type MeshView,
+  type RouteFilter,
+  type StringMatch,
+  type TCPRoute,
+  type TLSRoute,
+  targetRefs,
+  type ValueMatch,
+} from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
+import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { attachmentsOf, GATEWAY_GROUP } from './gateway-listeners.ts';
+import { segmentPrefix } from './path-prefix.ts';
+
+export type Route = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute;
+export type Rule = NonNullable<HTTPRoute['spec']['rules']>[number];
+
+export const PROTOCOLS = { HTTPRoute: 'http', GRPCRoute: 'http', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
+
+/** Lists everything that routes of the Gateway API expose through Gateways. */
+export function exposuresOfRoutes(mesh: MeshView): readonly Exposure[] {
+  return (['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const).flatMap((kind) =>
+    (mesh.all(kind) as readonly Route[]).flatMap((route) => {
+      // Gateways with the same hosts are one exposure with several entry points.
+      const through = [...Map.groupBy(attachmentsOf(mesh, route), ({ hosts }) => hosts.join(' ')).values()];
+      return through.flatMap((attachments) =>
+        exposuresOfRoute(
+          mesh,
+          route,
+          attachments[0]!.hosts,
+          attachments.map(({ entry }) => entry),
+        ),
+      );
+    }),
+  );
+}
+
+function exposuresOfRoute(
+  mesh: MeshView,
+  route: Route,
+  hosts: readonly string[],
+  entries: readonly EntryPoint[],
+): readonly Exposure[] {
+  const rules: readonly Rule[] = items(route.spec.rules as readonly Rule[]);
+  return rules.flatMap((rule, index) => {
+    const filters = items(rule.filters);
+    if (filters.some(({ type }) => type === 'RequestRedirect')) return [];
+    const path = ['spec', 'rules', index];
+    const matches = matchesOf(route, rule);
+    return items(rule.backendRefs).flatMap((backend, nth): readonly Exposure[] => {
+      const host = hostOf(mesh, route, backend);
+      if (host === undefined || backend.weight === 0) return [];
+      const checks = [...filters, ...items((backend as { readonly filters?: readonly RouteFilter[] }).filters)];
+      return [
+        {
+          on: route,
+          root: route,
+          path,
+          destinationPath: [...path, 'backendRefs', nth, 'name'],
+          protocol: PROTOCOLS[route.kind],
+          entries: entries.map((entry) => withPolicy(mesh, route, withChecks(entry, checks))),
+          hosts,
+          matches,
+          sent: rewritten(matches, filters),
+          route: rule.name === undefined ? undefined : { name: rule.name },
+          destination: { host, subset: undefined, port: backend.port },
+          service: mesh.serviceAt(host),
+        },
+      ];
+    });
+  });
+}
+
+/** Filters that may authenticate callers; the files do not show how. */
+const CHECKS = new Set(['ExtensionRef', 'ExternalAuth']);
+
+/** Adds the checks of a rule's filters to an entry point. */
+export function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): EntryPoint {
+  const check = filters.find(({ type }) => CHECKS.has(String(type)));
+  if (!check || entry.own.state === 'required') return entry;
+  const { kind, name } = check.extensionRef ?? {};
+  const own: Identity = {
+    state: 'assumed',
+    reason: `the route has the filter ${kind ?? check.type} ${name ?? ''}`.trim(),
+  };
+  return { ...entry, own };
+}
+
+/** A SecurityPolicy of Envoy Gateway may target the route or its Gateway. */
+export function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
+  if (entry.proxy.by !== 'controller' || entry.own.state !== 'unknown') return entry;
+  const targets = ({ metadata }: KubeObject, kind: string) =>
+    mesh
+      .within('SecurityPolicy', metadata.namespace)
+      .find(({ spec }) => targetRefs(spec).some((one) => one.kind === kind && one.name === metadata.name));
+  const policy = targets(route, route.kind) ?? (entry.object && targets(entry.object, 'Gateway'));
+  if (!policy) return entry;
+  return { ...entry, own: { state: 'assumed', reason: `SecurityPolicy ${policy.metadata.name} may require one` } };
+}
+
+/**
+ * Resolves a backend to a host. Returns undefined if it is none of the mesh's, or if no ReferenceGrant allows a
+ * reference to another namespace.
+ */
+export function hostOf(mesh: MeshView, route: Route, backend: BackendRef): string | undefined {
+  const { group = '', kind = 'Service', name, namespace = route.metadata.namespace } = backend;
+  if (name === undefined) return undefined;
+  if (kind === 'Hostname' && group === 'networking.istio.io') return name;
+  if (kind !== 'Service' || (group !== '' && group !== 'core')) return undefined;
+  if (namespace !== route.metadata.namespace && !isGranted(mesh, route, namespace, name)) return undefined;
+  return fullHost(name, namespace, mesh.config.clusterDomain);
+}
+
+function isGranted(mesh: MeshView, route: Route, namespace: string, name: string): boolean {
+  return mesh
+    .within('ReferenceGrant', namespace)
+    .some(
+      ({ spec }) =>
+        items(spec.from).some(
+          (from) =>
+            from.group === GATEWAY_GROUP && from.kind === route.kind && from.namespace === route.metadata.namespace,
+        ) && items(spec.to).some((to) => to.kind === 'Service' && (to.name === undefined || to.name === name)),
+    );
+}
+
+/** Translates the matches of a rule; none if one of them matches every call. */
+function matchesOf(route: Route, rule: Rule): readonly HttpMatch[] {
+  const matches = alternativesOf(route, rule).flat();
+  return route.kind === 'HTTPRoute' && matches.some((match) => Object.keys(match).length === 0) ? [] : matches;
+}
+
+/** Translates each match of a rule. A prefix of whole segments becomes two matches of Istio. */
+export function alternativesOf(route: Route, rule: Rule): readonly (readonly HttpMatch[])[] {
+  if (route.kind === 'HTTPRoute') return items(rule.matches).map(httpMatches);
+  if (route.kind === 'GRPCRoute')
+    return items(rule.matches as readonly GrpcRouteMatch[]).map((one) => [grpcMatch(one)]);
+  return [];
+}
+
+function httpMatches({ path, method, headers, queryParams }: HttpRouteMatch): readonly HttpMatch[] {
+  const rest: HttpMatch = {
+    ...(method !== undefined && { method: { exact: method } }),
+    ...(items(headers).length > 0 && { headers: valuesOf(items(headers)) }),
+    ...(items(queryParams).length > 0 && { queryParams: valuesOf(items(queryParams)) }),
+  };
+  const { type = 'PathPrefix', value = '/' } = path ?? {};
+  if (type === 'Exact') return [{ ...rest, uri: { exact: value } }];
+  if (type === 'RegularExpression') return [{ ...rest, uri: { regex: value } }];
+  const prefixes = segmentPrefix(value);
+  return prefixes.length === 0 ? [rest] : prefixes.map((uri) => ({ ...rest, uri }));
+}
+
+/** Calls of gRPC are POST requests to `/SERVICE/METHOD`. */
+function grpcMatch({ method, headers }: GrpcRouteMatch): HttpMatch {
+  const { type = 'Exact', service, method: called } = method ?? {};
+  const uri = grpcPath(type, service, called);
+  return {
+    method: { exact: 'POST' },
+    ...(uri && { uri }),
+    ...(items(headers).length > 0 && { headers: valuesOf(items(headers)) }),
+  };
+}
+
+function grpcPath(type: string, service: string | undefined, method: string | undefined): StringMatch | undefined {
+  if (service === undefined && method === undefined) return undefined;
+  if (type !== 'Exact') return { regex: `/${service ?? '[^/]+'}/${method ?? '.+'}` };
+  if (service === undefined) return { regex: `/[^/]+/${method}` };
+  return method === undefined ? { prefix: `/${service}/` } : { exact: `/${service}/${method}` };
+}
+
+function valuesOf(matches: readonly ValueMatch[]): Readonly<Record<string, StringMatch>> {
+  return Object.fromEntries(
+    matches.map(({ name = '', type, value = '' }) => [
+      name,
+      type === 'RegularExpression' ? { regex: value } : { exact: value },
+    ]),
+  );
+}
+
+/** Adapts matches to the request that the workload receives after the filter URLRewrite. */
+function rewritten(matches: readonly HttpMatch[], filters: readonly RouteFilter[]): readonly HttpMatch[] {
+  const rewrite = filters.find(({ type }) => type === 'URLRewrite')?.urlRewrite?.path;
+  if (!rewrite) return matches;
+  const { replaceFullPath, replacePrefixMatch } = rewrite;
+  if (replaceFullPath !== undefined) {
+    return (matches.length > 0 ? matches : [{}]).map((match) => ({ ...match, uri: { exact: replaceFullPath } }));
+  }
+  // The prefix as written is replaced, and whole segments follow.
+  const prefix = (replacePrefixMatch ?? '').replace(/\/$/, '');
+  return (matches.length > 0 ? matches : [{}]).map((match: HttpMatch) => {
+    if (match.uri?.exact !== undefined) return { ...match, uri: { exact: prefix || '/' } };
+    return { ...match, uri: match.uri?.regex === undefined ? { prefix: `${prefix}/` } : {} };
+  });
+}

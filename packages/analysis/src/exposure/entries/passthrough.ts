@@ -1,0 +1,74 @@
+/**
+ * Services behind gateways between networks (`AUTO_PASSTHROUGH`), such as the edge of Meshpass: the SNI selects the
+ * Service, and the workload itself terminates TLS. MP203 and MP204 judge the hosts of such servers, so only the list of
+ * exposures contains them. Source: the Gateway reference, `ServerTLSSettings`.
+ */
+
+import { coversHost, fullHost, type Gateway, type GatewayServer, type MeshView, serverHost } from '@meshpass/istio';
+import { items, labels, texts } from '@meshpass/istio/members';
+import type { EntryPoint, Exposure } from '../exposure.ts';
+import { whyInternalPods } from '../internal.ts';
+import { isGatewayService } from './gateway-service.ts';
+
+/** Lists the known Services that AUTO_PASSTHROUGH servers forward connections to. */
+export function exposuresOfPassthrough(mesh: MeshView): readonly Exposure[] {
+  return mesh.all('Gateway').flatMap((gateway) =>
+    items(gateway.spec.servers).flatMap((server, index) => {
+      if (server.tls?.mode !== 'AUTO_PASSTHROUGH') return [];
+      const entry = entryOf(mesh, gateway, server);
+      return texts(server.hosts).flatMap((written, nth) =>
+        exposuresOfHost(mesh, gateway, entry, serverHost(written, gateway.metadata.namespace).host, [
+          'spec',
+          'servers',
+          index,
+          'hosts',
+          nth,
+        ]),
+      );
+    }),
+  );
+}
+
+function exposuresOfHost(
+  mesh: MeshView,
+  gateway: Gateway,
+  entry: EntryPoint,
+  pattern: string,
+  path: Exposure['path'],
+): readonly Exposure[] {
+  const { clusterDomain } = mesh.config;
+  return mesh.all('Service').flatMap((service): readonly Exposure[] => {
+    const host = fullHost(service.metadata.name, service.metadata.namespace, clusterDomain);
+    if (!coversHost(pattern, host) || isGatewayService(mesh, service)) return [];
+    return [
+      {
+        on: gateway,
+        root: gateway,
+        path,
+        destinationPath: path,
+        protocol: 'tls',
+        entries: [entry],
+        hosts: [host],
+        matches: [],
+        sent: [],
+        route: undefined,
+        destination: { host, subset: undefined, port: undefined },
+        service,
+      },
+    ];
+  });
+}
+
+function entryOf(mesh: MeshView, gateway: Gateway, { port }: GatewayServer): EntryPoint {
+  const { metadata, spec } = gateway;
+  return {
+    kind: 'Gateway',
+    name: `${metadata.namespace}/${metadata.name}`,
+    object: gateway,
+    ports: [{ number: port?.number, protocol: port?.protocol }],
+    // The gateway forwards the caller's own TLS, so that the workload sees the caller.
+    proxy: { by: 'none' },
+    own: { state: 'none', reason: 'the gateway forwards TLS, and no policy applies there' },
+    internal: whyInternalPods(mesh, labels(spec.selector)),
+  };
+}

@@ -1,0 +1,151 @@
+/**
+ * Pods that accept calls without a Service: at ports of their node, in its network, or at listeners of a Sidecar that
+ * terminate TLS themselves or lead to Envoy's administration interface. Source: the Pod API reference, and the reference of Istio's Sidecar.
+ */
+
+import {
+  isTcp,
+  type MeshView,
+  type Path,
+  type PodWorkload,
+  type Sidecar,
+  selects,
+  targetPortOf,
+} from '@meshpass/istio';
+import { items, labels, record } from '@meshpass/istio/members';
+import type { EntryKind, EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { isGatewayPod } from './gateway-service.ts';
+import { NO_PROXY, publishedAs } from './services.ts';
+
+/** Namespaces of node agents, which need the network of their node. */
+const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'calico-system']);
+
+/** Addresses that only processes of the same node reach. */
+const LOOPBACK = /^(?:127\.|::1$)/;
+
+interface PodPort {
+  readonly kind: EntryKind;
+  readonly path: Path;
+  /** Port of the Pod. */
+  readonly port: number;
+  /** Port of the node. */
+  readonly at: number;
+}
+
+/** Lists the ports of Pods that nodes publish, and the listeners of Sidecars that terminate TLS. */
+export function exposuresOfPods(mesh: MeshView): readonly Exposure[] {
+  const pods = mesh.workloads.filter((pod) => !isGatewayPod(pod) && !isSystem(mesh, pod));
+  return [
+    ...pods.flatMap((workload) => portsOf(workload).map((port) => exposureOf(workload, port))),
+    ...mesh.all('Sidecar').flatMap((sidecar) => ofSidecar(mesh, sidecar)),
+  ];
+}
+
+function isSystem({ config }: MeshView, { namespace }: PodWorkload): boolean {
+  return SYSTEM.has(namespace) || namespace === config.rootNamespace;
+}
+
+function portsOf({ pod, podPath }: PodWorkload): readonly PodPort[] {
+  return items(pod.containers).flatMap(({ ports }, index) =>
+    items(ports).flatMap((port, nth): readonly PodPort[] => {
+      const { containerPort, hostPort, hostIP } = port;
+      if (typeof containerPort !== 'number' || !isTcp(port)) return [];
+      if (pod.hostNetwork === true) {
+        return [{ kind: 'hostNetwork', path: [...podPath, 'hostNetwork'], port: containerPort, at: containerPort }];
+      }
+      const path = [...podPath, 'containers', index, 'ports', nth, 'hostPort'];
+      return typeof hostPort === 'number' && !LOOPBACK.test(hostIP ?? '')
+        ? [{ kind: 'hostPort', path, port: containerPort, at: hostPort }]
+        : [];
+    }),
+  );
+}
+
+function exposureOf(workload: PodWorkload, { kind, path, port, at }: PodPort): Exposure {
+  const { object, namespace, name } = workload;
+  return {
+    ...CONNECTION,
+    on: object,
+    root: object,
+    path,
+    destinationPath: path,
+    entries: [
+      {
+        kind,
+        name: `${namespace}/${name}`,
+        object,
+        ports: [{ number: at, protocol: undefined }],
+        proxy: { by: 'none' },
+        own: NO_PROXY,
+        internal: undefined,
+      },
+    ],
+    destination: { host: `${name}.${namespace}`, subset: undefined, port },
+    pod: { workload, port },
+  };
+}
+
+/** Any connection. */
+const CONNECTION = {
+  protocol: 'tcp',
+  hosts: ['*'],
+  matches: [],
+  sent: [],
+  route: undefined,
+  service: undefined,
+} as const;
+
+/** Endpoint of Envoy's administration interface, which only the Pod itself reaches otherwise. */
+export const ENVOY_ADMIN = /:1500[04]$/;
+
+/** A listener with its own TLS accepts clients without a certificate of the mesh. */
+function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
+  const { namespace, name } = sidecar.metadata;
+  const workload = mesh
+    .podsIn(namespace)
+    .find((pod) => !isGatewayPod(pod) && selects(labels(sidecar.spec.workloadSelector?.labels), pod.labels));
+  return items(sidecar.spec.ingress).flatMap(({ port, tls, defaultEndpoint }, index): readonly Exposure[] => {
+    const terminates = tls !== undefined && tls !== null;
+    const leads = ENVOY_ADMIN.test(String(defaultEndpoint));
+    if (!workload || (!terminates && !leads) || (!leads && isPublished(mesh, workload, port?.number))) return [];
+    const path: Path = ['spec', 'ingress', index, leads ? 'defaultEndpoint' : 'tls'];
+    const entry: EntryPoint = {
+      kind: 'Sidecar',
+      name: `${namespace}/${name}`,
+      object: sidecar,
+      ports: [{ number: port?.number, protocol: port?.protocol }],
+      proxy: { by: 'none' },
+      own: requiredByTls(record(tls)),
+      internal: undefined,
+    };
+    return [
+      {
+        ...CONNECTION,
+        on: sidecar,
+        root: workload.object,
+        path,
+        destinationPath: path,
+        entries: [entry],
+        destination: { host: `${workload.name}.${namespace}`, subset: undefined, port: port?.number },
+        pod: { workload, port: port?.number },
+      },
+    ];
+  });
+}
+
+/** Whether a Service that leads to the listener is an entry point itself. */
+function isPublished(mesh: MeshView, workload: PodWorkload, listener: number | undefined): boolean {
+  return mesh
+    .servicesBefore(workload)
+    .some(
+      (service) =>
+        publishedAs(service) !== undefined &&
+        items(service.spec.ports).some((port) => targetPortOf(workload.portNames, port) === listener),
+    );
+}
+
+function requiredByTls({ mode }: { readonly mode?: unknown }): Identity {
+  return mode === 'MUTUAL' || mode === 'ISTIO_MUTUAL'
+    ? { state: 'required', reason: 'the listener requires a client certificate' }
+    : { state: 'unknown', reason: 'these files do not show whether clients outside the cluster reach this listener' };
+}

@@ -1,0 +1,66 @@
+/**
+ * Services that lead to workloads without a gateway: load balancers, node ports and external addresses. Source: the
+ * Service API reference.
+ */
+
+import { fullHost, isTcp, type MeshView, type Path, protocolOf, type Service, type ServicePort } from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
+import type { EntryKind, EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { whyInternalService } from '../internal.ts';
+import { isGatewayService } from './gateway-service.ts';
+
+/** Lists the ports of Services that are published outside the cluster, except those of gateways. */
+export function exposuresOfServices(mesh: MeshView): readonly Exposure[] {
+  return mesh.all('Service').flatMap((service) => {
+    const published = publishedAs(service);
+    if (!published || isGatewayService(mesh, service)) return [];
+    const { name, namespace } = service.metadata;
+    const host = fullHost(name, namespace, mesh.config.clusterDomain);
+    return items(service.spec.ports)
+      .filter(isTcp)
+      .map(
+        (port): Exposure => ({
+          on: service,
+          root: service,
+          path: published.path,
+          destinationPath: published.path,
+          protocol: isHttp(port) ? 'http' : 'tcp',
+          entries: [entryOf(service, published.kind, port)],
+          hosts: ['*'],
+          matches: [],
+          sent: [],
+          route: undefined,
+          destination: { host, subset: undefined, port: port.port },
+          service,
+        }),
+      );
+  });
+}
+
+/** Returns how a Service is published, and the field that does it. */
+export function publishedAs({ spec }: Service): { readonly kind: EntryKind; readonly path: Path } | undefined {
+  if (spec.type === 'LoadBalancer' || spec.type === 'NodePort') return { kind: spec.type, path: ['spec', 'type'] };
+  if (spec.type !== 'ExternalName' && texts(spec.externalIPs).length > 0) {
+    return { kind: 'externalIPs', path: ['spec', 'externalIPs'] };
+  }
+  return undefined;
+}
+
+function isHttp({ port, name = '', appProtocol }: ServicePort): boolean {
+  return /^http/.test(protocolOf(port, appProtocol ?? name));
+}
+
+function entryOf(service: Service, kind: EntryKind, { port, nodePort }: ServicePort): EntryPoint {
+  const { name, namespace } = service.metadata;
+  return {
+    kind,
+    name: `${namespace}/${name}`,
+    object: service,
+    ports: [{ number: kind === 'NodePort' ? nodePort : port, protocol: undefined }],
+    proxy: { by: 'none' },
+    own: NO_PROXY,
+    internal: kind === 'LoadBalancer' ? whyInternalService(service) : undefined,
+  };
+}
+
+export const NO_PROXY: Identity = { state: 'none', reason: 'no gateway is in front of the workload' };

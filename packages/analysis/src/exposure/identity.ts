@@ -1,0 +1,362 @@
+/**
+ * Identity that a way into the cluster requires, at the entry point or at the workload behind it. Each point is
+ * evaluated on its own: policies that refuse all calls only in combination count as open.
+ */
+
+import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import {
+  type AuthorizationOperation,
+  type AuthorizationPolicy,
+  actionOf,
+  authorizationPolicies,
+  type Gateway,
+  isForSidecars,
+  isTcp,
+  type Labels,
+  type MeshView,
+  type PodWorkload,
+  peerModesOf,
+  selectorOf,
+  selects,
+  serviceName,
+  targetPortOf,
+  type Workload,
+} from '@meshpass/istio';
+import { distinct, items, labels, record } from '@meshpass/istio/members';
+import type { PortPolicy } from '../diff/policy-index.ts';
+import type { Protocol } from '../diff/workloads.ts';
+import { addedCheck } from './added-checks.ts';
+import { enforcedIn } from './enforced.ts';
+import { type Enforcer, enforcerOf } from './enforcer.ts';
+import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
+import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
+
+/** The mesh, and whether it is read completely, so that a missing object does not exist. */
+export interface KnownMesh {
+  readonly mesh: MeshView;
+  readonly complete: boolean;
+}
+
+/** Identity required on the way through one entry point of an exposure. */
+export interface Passage {
+  readonly entry: EntryPoint;
+  readonly atEntry: Identity;
+  readonly atWorkload: Identity;
+  /** Proxy in front of the workload; of several workloads, that of the one that is open. */
+  readonly enforcer: Enforcer;
+  /**
+   * `open`: the files show that a caller without an identity gets through. `unknown`: nothing in the files prevents it,
+   * and something outside them may. `closed`: an identity is required or assumed.
+   */
+  readonly verdict: 'open' | 'unknown' | 'closed';
+}
+
+/** Determines what each entry point of an exposure requires. */
+export function passagesOf(known: KnownMesh, exposure: Exposure): readonly Passage[] {
+  return memoryOf(known.mesh)(exposure, () =>
+    exposure.entries.map((entry): Passage => {
+      const atEntry = identityAtEntry(known.mesh, exposure, entry);
+      const { enforcer, ...atWorkload } = identityAtWorkload(known, exposure, entry);
+      return { entry, atEntry, atWorkload, enforcer, verdict: verdictOf(atEntry, atWorkload) };
+    }),
+  );
+}
+
+/**
+ * Lists the passages that a caller on the internet without an identity may get through. A private network is a boundary
+ * that its owner chose.
+ */
+export function publicPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
+  return openPassages(known, exposure).filter(({ entry }) => entry.internal === undefined);
+}
+
+/** Lists the passages that a caller without an identity may get through. */
+export function openPassages(known: KnownMesh, exposure: Exposure): readonly Passage[] {
+  return passagesOf(known, exposure).filter(({ verdict }) => verdict !== 'closed');
+}
+
+function verdictOf(...identities: readonly Identity[]): Passage['verdict'] {
+  if (identities.some(({ state }) => state === 'required' || state === 'assumed')) return 'closed';
+  return identities.some(({ state }) => state === 'unknown') ? 'unknown' : 'open';
+}
+
+function identityAtEntry(mesh: MeshView, exposure: Exposure, entry: EntryPoint): Identity {
+  if (matchRequiresIdentity(exposure)) return { state: 'required', reason: 'the match needs a verified claim' };
+  const { own, proxy } = entry;
+  if (own.state === 'required' || own.state === 'assumed' || proxy.by !== 'istio') return own;
+  if (proxy.withoutPolicies) return own;
+  const proxies = enforcementAtEntry(mesh, exposure, entry);
+  const refused = (asked: readonly EnforcementPoint[]) => asked.every((one) => isRefused(mesh, one));
+  // Each stand-in has the policies of one namespace that the gateway's Pods may be in.
+  const all = podsOf(mesh, proxy).length > 0 ? proxies.every(refused) : proxies.some(refused);
+  if (proxies.length > 0 && all) return { state: 'required', reason: 'policies at the gateway refuse other calls' };
+  const [one] = proxies.flat();
+  const check = one && addedCheck(mesh, 'GATEWAY', one.proxy.namespace, one.proxy.labels);
+  return check === undefined ? own : { state: 'assumed', reason: check };
+}
+
+/**
+ * Whether every match requires a verified token, because a gateway only recognizes claims of verified tokens. Source:
+ * https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
+ */
+function matchRequiresIdentity({ matches }: Exposure): boolean {
+  return (
+    matches.length > 0 &&
+    matches.every(({ headers }) => Object.keys(record(headers)).some((name) => name.startsWith('@request.auth.claims')))
+  );
+}
+
+/** Anonymous calls that reach one proxy through one entry point of an exposure, and the policies there. */
+export interface EnforcementPoint {
+  /** Proxy of a gateway or of a workload behind it. Only has labels if its Pods are not among the files. */
+  readonly proxy: Workload;
+  /** Undefined for ports that no object names. */
+  readonly port: number | undefined;
+  readonly calls: UnauthenticatedCalls;
+  readonly portPolicy: PortPolicy;
+}
+
+/** Lists the enforcement points of each gateway Pod. */
+export function enforcementAtEntry(
+  mesh: MeshView,
+  { hosts, matches, protocol }: Exposure,
+  { proxy }: EntryPoint,
+): readonly (readonly EnforcementPoint[])[] {
+  if (proxy.by !== 'istio' || !proxy.selector) return [];
+  const calls: UnauthenticatedCalls = { peers: [], hosts, matches };
+  const portPolicies = guardsAt(mesh, proxy, protocol === 'http' ? 'http' : 'tcp');
+  return portPolicies.map((ofProxy) => ofProxy.map((one) => ({ ...one, calls })));
+}
+
+type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
+type IstioProxy = EntryProxy & { readonly by: 'istio' };
+
+/** Cached results per mesh, because a gateway has many routes, and its Pods and ports mostly have the same policies. */
+const memoryOf = remembered((_mesh: MeshView) => {
+  const byText = memory();
+  const byObject = new WeakMap<object, unknown>();
+  return <T>(key: string | object, make: () => T): T => {
+    if (typeof key === 'string') return byText(key, make);
+    if (!byObject.has(key)) byObject.set(key, make());
+    return byObject.get(key) as T;
+  };
+});
+
+function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards {
+  return memoryOf(mesh)(`guards ${protocol} ${keyOf(proxy)}`, (): Guards => {
+    const { gateways: policies } = enforcedIn(mesh);
+    const byProxy = gatewayProxies(mesh, proxy).map((one) => {
+      // The Service that maps a server's port to a Pod port may not be among the files.
+      const all = [undefined, ...policies.portsNamed].map((port) => ({
+        proxy: one,
+        port,
+        portPolicy: policies.at(one, port, protocol),
+      }));
+      return distinct(all, ({ portPolicy }) => portPolicy.key);
+    });
+    return distinct(byProxy, (ofProxy) => JSON.stringify(ofProxy.map(({ portPolicy }) => portPolicy.key)));
+  });
+}
+
+function keyOf({ namespace, selector }: IstioProxy): string {
+  return JSON.stringify([namespace, selector]);
+}
+
+interface WorkloadPoint extends EnforcementPoint {
+  readonly enforcer: Enforcer;
+  readonly identity: Identity;
+}
+
+/** Determines the identity that the weakest workload behind an entry point requires. */
+function identityAtWorkload(
+  known: KnownMesh,
+  exposure: Exposure,
+  entry: EntryPoint,
+): Identity & { readonly enforcer: Enforcer } {
+  const points = enforcementAtWorkload(known.mesh, exposure, entry).map((point): WorkloadPoint => {
+    // Of an unknown destination, the other ports of policies are candidates only.
+    const enforcer = enforcerOf(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
+    return { ...point, enforcer, identity: identityAt(known, point, enforcer, entry) };
+  });
+  if (points.length === 0) {
+    const outside = exposure.external?.spec.location === 'MESH_INTERNAL' ? ELSEWHERE : OUTSIDE;
+    return { ...outside, enforcer: { proxy: outside === OUTSIDE ? 'none' : 'unknown', reason: outside.reason } };
+  }
+  const weakest = WEAKEST_FIRST.flatMap((state) => points.find(({ identity }) => identity.state === state) ?? [])[0]!;
+  return { ...weakest.identity, enforcer: weakest.enforcer };
+}
+
+const WEAKEST_FIRST = ['none', 'unknown', 'assumed', 'required'] as const;
+
+const OUTSIDE: Identity = { state: 'none', reason: 'the destination is outside the mesh' };
+const ELSEWHERE: Identity = { state: 'unknown', reason: 'the workloads of its ServiceEntry are not among these files' };
+
+function identityAt(known: KnownMesh, point: EnforcementPoint, enforcer: Enforcer, entry: EntryPoint): Identity {
+  const { mesh } = known;
+  const { proxy, portPolicy, port } = point;
+  if (enforcer.proxy === 'none') return { state: 'none', reason: enforcer.reason! };
+  if (enforcer.proxy === 'waypoint') return identityAtWaypoint(mesh, proxy);
+  if (enforcer.proxy === 'ztunnel' && deniesByHttp(portPolicy)) {
+    return { state: 'unknown', reason: 'a DENY with HTTP fields is not evaluated at a ztunnel' };
+  }
+  // A ztunnel enforces the rules of connections, whatever protocol a Service declares.
+  const asked =
+    enforcer.proxy === 'ztunnel' ? { ...point, portPolicy: enforcedIn(mesh).gateways.at(proxy, port, 'tcp') } : point;
+  if (isRefused(mesh, asked)) {
+    return enforcer.proxy === 'unknown'
+      ? { state: 'unknown', reason: enforcer.reason! }
+      : { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
+  }
+  const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
+  if (check) return { state: 'assumed', reason: check };
+  return openAt(known, point, entry);
+}
+
+/** Explains why policies refuse no call. If only files outside could require mutual TLS, it is unknown. */
+function openAt({ mesh, complete }: KnownMesh, { proxy, port, calls }: EnforcementPoint, entry: EntryPoint): Identity {
+  const { general, ports } = peerModesOf(mesh, { ...proxy, kind: 'sidecar' });
+  const mode = (port === undefined ? undefined : ports.get(port)) ?? general;
+  if (calls.peers.length === 0 && !complete && !mode.policy) {
+    const reason = "no PeerAuthentication among these files applies, and Istio's default is PERMISSIVE";
+    // A controller outside the mesh would not work otherwise, or has an identity of the mesh.
+    return { state: entry.proxy.by === 'none' ? 'unknown' : 'none', reason, byDefault: true };
+  }
+  if (calls.peers.length > 0) return { state: 'none', reason: 'its policies allow calls of the gateway' };
+  return { state: 'none', reason: `its policies allow calls without a certificate (${mode.mode})` };
+}
+
+/** Policies of a waypoint target it, its class, or a Service. */
+function identityAtWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
+  const places = [...new Set([namespace, mesh.config.rootNamespace])];
+  const policy = places
+    .flatMap((place) => mesh.within('AuthorizationPolicy', place))
+    .find((one) => !isForSidecars(one));
+  return policy
+    ? { state: 'assumed', reason: `AuthorizationPolicy ${policy.metadata.name} may require one at the waypoint` }
+    : { state: 'none', reason: 'no policy targets the waypoint' };
+}
+
+function deniesByHttp({ policies }: PortPolicy): boolean {
+  return policies().some(({ policy }) => actionOf(policy) === 'DENY' && usesHttp(policy));
+}
+
+function usesHttp({ spec }: AuthorizationPolicy): boolean {
+  return items(spec.rules).some(
+    ({ from, to, when }) =>
+      items(to).some(({ operation }) => HTTP_LISTS.some((list) => operation?.[list] !== undefined)) ||
+      items(from).some(({ source }) =>
+        Object.keys(record(source)).some((list) => /equestPrincipals|emoteIpBlocks/.test(list)),
+      ) ||
+      items(when).some(({ key }) => /^request\.|^remote\.ip/.test(String(key))),
+  );
+}
+
+const HTTP_LISTS: readonly (keyof AuthorizationOperation)[] = [
+  'hosts',
+  'notHosts',
+  'methods',
+  'notMethods',
+  'paths',
+  'notPaths',
+];
+
+/** Lists the enforcement points of every workload of the destination. */
+export function enforcementAtWorkload(
+  mesh: MeshView,
+  exposure: Exposure,
+  entry: EntryPoint,
+): readonly EnforcementPoint[] {
+  const { workloads: policies } = enforcedIn(mesh);
+  const calls: UnauthenticatedCalls = { peers: peersOf(mesh, entry), hosts: exposure.hosts, matches: exposure.sent };
+  // Raw bytes may be HTTP, so both protocols apply to undeclared ports.
+  const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
+  return workloadsBehind(mesh, exposure).flatMap((proxy) => {
+    const port = destinationPort(exposure, proxy);
+    const ports = port === undefined ? [undefined, ...policies.portsNamed] : [port];
+    return ports.flatMap((one) =>
+      spoken.map((protocol) => ({ proxy, port: one, calls, portPolicy: policies.at(proxy, one, protocol) })),
+    );
+  });
+}
+
+function isRefused(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): boolean {
+  const key = `refused ${portPolicy.key} ${JSON.stringify(calls)}`;
+  return memoryOf(mesh)(key, () => findAllowedCall(portPolicy, calls) === 'refused');
+}
+
+/** Lists the principals that an entry point uses to call workloads. Without a proxy of the mesh it has none. */
+function peersOf(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
+  const pods = proxy.by === 'istio' ? podsOf(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
+  const { trustDomain } = enforcedIn(mesh);
+  const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
+  if (peers.length > 0 || proxy.by !== 'istio') return distinct(peers, (one) => JSON.stringify(one));
+  const namespace = proxy.namespace ?? mesh.config.rootNamespace;
+  return [{ trustDomain, namespace, serviceAccount: proxy.account }];
+}
+
+/**
+ * Lists the policies that the gateway's own proxies enforce. If its Pods are not among the files, they are assumed to
+ * have the selector's labels.
+ */
+export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): readonly AuthorizationPolicy[] {
+  const proxies = gatewayProxies(mesh, {
+    by: 'istio',
+    namespace: metadata.namespace,
+    selector: labels(spec.selector),
+  });
+  return [...new Set(proxies.flatMap((proxy) => authorizationPolicies(mesh, proxy)))];
+}
+
+/** Lists the Pods of a gateway, in every namespace. */
+function podsOf(mesh: MeshView, proxy: IstioProxy): readonly PodWorkload[] {
+  return memoryOf(mesh)(`pods ${keyOf(proxy)}`, () => {
+    const { selector = {}, namespace, confined } = proxy;
+    if (Object.keys(selector).length === 0) return [];
+    const pods = confined && namespace !== undefined ? mesh.podsIn(namespace) : mesh.pods;
+    return pods.filter((one) => selects(selector, one.labels));
+  });
+}
+
+/**
+ * Returns the gateway's Pods, or stand-ins for them: in its own namespace, and in each namespace whose policies select
+ * them.
+ */
+function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
+  const pods = podsOf(mesh, proxy);
+  if (pods.length > 0) return pods;
+  const { namespace = mesh.config.rootNamespace, selector = {}, confined } = proxy;
+  if (confined) return [standIn(mesh, namespace, selector, 'gateway')];
+  const selecting = mesh
+    .all('AuthorizationPolicy')
+    .filter((policy) => isForSidecars(policy) && selectorOf(policy) && selects(selectorOf(policy), selector))
+    .map(({ metadata }) => metadata.namespace);
+  return [...new Set([namespace, ...selecting])].map((place) => standIn(mesh, place, selector, 'gateway'));
+}
+
+/**
+ * Returns the destination's workloads. If none is among the files, returns a stand-in with the labels of the Service's
+ * selector, or else with labels that its name suggests.
+ */
+export function workloadsBehind(mesh: MeshView, { destination, service, pod }: Exposure): readonly Workload[] {
+  if (pod) return [pod.workload];
+  const pods = service ? mesh.podsBehind(service) : [];
+  if (pods.length > 0) return pods;
+  const known = serviceName(destination.host, mesh.config.clusterDomain);
+  // No policy of the mesh applies outside the cluster.
+  if (!known) return [];
+  const given = service ? labels(service.spec.selector) : { app: known.name, 'app.kubernetes.io/name': known.name };
+  return [standIn(mesh, known.namespace, given, known.name)];
+}
+
+function standIn(mesh: MeshView, namespace: string, given: Labels, name: string): Workload {
+  return { namespace, labels: given, name, kind: mesh.proxyKind(given), portNames: new Map() };
+}
+
+/** Port of the Pod; undefined if it is not known. */
+function destinationPort({ destination, service, pod }: Exposure, { portNames }: Workload): number | undefined {
+  if (pod) return pod.port;
+  const ports = (service?.spec.ports ?? []).filter(isTcp);
+  const named = ports.filter(({ port }) => destination.port === undefined || port === destination.port);
+  const [port] = destination.port !== undefined || named.length === 1 ? named : [];
+  return port && targetPortOf(portNames, port);
+}

@@ -1,0 +1,140 @@
+/** The list of ways into the cluster, for reports. */
+
+import { findMeshConfig, type KubeObject, type MeshConfig, type Place, type Resource, viewMesh } from '@meshpass/istio';
+import { describeEntry } from './describe.ts';
+import type { Enforcer } from './enforcer.ts';
+import { exposuresOfPassthrough } from './entries/passthrough.ts';
+import type { EntryKind, EntryPoint, Exposure, Identity } from './exposure.ts';
+import { exposuresOf } from './exposures.ts';
+import { type KnownMesh, type Passage, passagesOf } from './identity.ts';
+import { type WitnessRequest, witnessOf } from './witness.ts';
+
+/** Way into the cluster: from one entry point to one destination. */
+export interface ExposureEntry {
+  /** Line of the destination, or of the setting that publishes it. */
+  readonly place: Place;
+  /** Object at that line. A Gateway of the Gateway API has the kind `Gateway`. */
+  readonly object: { readonly kind: string; readonly namespace: string; readonly name: string };
+  readonly entry: {
+    readonly kind: EntryKind;
+    /** `namespace/name` of the entry point's object. */
+    readonly name: string;
+    /** Position of that object; undefined if it is not among the resources. */
+    readonly place: Place | undefined;
+    readonly ports: readonly number[];
+    /** Proxy that accepts the calls: of Istio, of another controller, or none. */
+    readonly proxy: 'istio' | 'controller' | 'none';
+    /** In words, such as `Gateway istio-ingress/public (port 443 HTTPS)`. */
+    readonly description: string;
+  };
+  /** `internal` if only a private network reaches the entry point, as far as its settings show. */
+  readonly reach: 'external' | 'internal';
+  /** Why it is internal. */
+  readonly internal: string | undefined;
+  readonly protocol: Exposure['protocol'];
+  /** Hosts under which it is reached; `*` for any. */
+  readonly hosts: readonly string[];
+  /** Alternatives. `path` ends with `*` for a prefix and begins with `~` for a regular expression; undefined for any. */
+  readonly calls: readonly { readonly method: string | undefined; readonly path: string | undefined }[];
+  readonly destination: Exposure['destination'];
+  readonly identityAtEntry: Identity;
+  readonly identityAtWorkload: Identity;
+  readonly enforcer: Enforcer;
+  /** See {@link Passage.verdict}. */
+  readonly verdict: Passage['verdict'];
+  /** Request of a caller without an identity that gets through; undefined if none does or no example is known. */
+  readonly witness: WitnessRequest | undefined;
+  /** Reasons why the resources do not decide; empty if they do. */
+  readonly unknown: readonly string[];
+}
+
+/** Settings for {@link listExposures}; those of the ConfigMap `istio` among the resources are the defaults. */
+export interface ExposureOptions extends Partial<Pick<MeshConfig, 'rootNamespace' | 'clusterDomain'>> {
+  /** Whether the resources cover the whole mesh (a live cluster), so that a missing object does not exist. */
+  readonly complete?: boolean;
+}
+
+/**
+ * Lists every way into the cluster, open or not: from each entry point (Gateways of Istio and of the Gateway API,
+ * gateways between networks, Ingresses, load balancers, node ports, external addresses, ports and networks of nodes,
+ * EnvoyFilters and Sidecars) to each destination, with the identity that a caller needs at the entry point and at the
+ * workload, and the proxy that enforces it.
+ *
+ * Callers are assumed to have no token and no certificate, and an address that no policy lists. Policies of each point
+ * are evaluated on their own, so that two that refuse all calls only together count as open. Nothing is guessed: if the
+ * resources do not decide, `verdict` is `unknown`, and `unknown` says why.
+ *
+ * Sorted by file, line and column, then by entry point.
+ * @param resources objects of the mesh, from files or from a cluster
+ * @example
+ * ```ts
+ * import { listExposures } from '@meshpass/analysis/exposure';
+ * import { loadManifests } from '@meshpass/istio';
+ * const text = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {type: LoadBalancer, selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const [one] = listExposures(loadManifests(text, 'orders.yaml').resources, { complete: true });
+ * one!.entry.kind; // => 'LoadBalancer'
+ * one!.verdict; // => 'open'
+ * one!.witness; // => { method: 'GET', url: 'http://HOST/', headers: {} }
+ * ```
+ */
+export function listExposures(resources: readonly Resource[], options: ExposureOptions = {}): readonly ExposureEntry[] {
+  const { complete = false, ...given } = options;
+  const mesh = viewMesh(resources, { ...findMeshConfig(resources), ...given });
+  const known: KnownMesh = { mesh, complete };
+  return [...exposuresOf(mesh), ...exposuresOfPassthrough(mesh)]
+    .flatMap((exposure) => passagesOf(known, exposure).map((passage) => toEntry(known, exposure, passage)))
+    .sort((a, b) => comparePlaces(a.place, b.place) || (a.entry.description < b.entry.description ? -1 : 1));
+}
+
+function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): ExposureEntry {
+  const { entry, atEntry, atWorkload, enforcer, verdict } = passage;
+  return {
+    place: exposure.on.origin.at(exposure.destinationPath),
+    object: nameOf(exposure.on),
+    entry: {
+      kind: entry.kind,
+      name: entry.name,
+      place: entry.object && placeOf(entry.object),
+      ports: portsOf(entry),
+      proxy: entry.proxy.by,
+      description: describeEntry(entry),
+    },
+    reach: entry.internal === undefined ? 'external' : 'internal',
+    internal: entry.internal,
+    protocol: exposure.protocol,
+    hosts: exposure.hosts,
+    calls: exposure.matches.map(({ method, uri }) => ({
+      method: method?.exact,
+      path: uri?.exact ?? (uri?.prefix === undefined ? uri?.regex && `~${uri.regex}` : `${uri.prefix}*`),
+    })),
+    destination: exposure.destination,
+    identityAtEntry: atEntry,
+    identityAtWorkload: atWorkload,
+    enforcer,
+    verdict,
+    witness: verdict === 'closed' ? undefined : witnessOf(mesh, exposure, entry),
+    unknown: [atEntry, atWorkload].filter(({ state }) => state === 'unknown').map(({ reason }) => reason),
+  };
+}
+
+function nameOf({ kind, metadata }: KubeObject): ExposureEntry['object'] {
+  return {
+    kind: kind === 'KubernetesGateway' ? 'Gateway' : kind,
+    namespace: metadata.namespace,
+    name: metadata.name,
+  };
+}
+
+function placeOf({ origin }: KubeObject): Place {
+  return origin.at(['metadata', 'name']);
+}
+
+function portsOf({ ports }: EntryPoint): readonly number[] {
+  return [...new Set(ports.flatMap(({ number }) => number ?? []))];
+}
+
+function comparePlaces(a: Place, b: Place): number {
+  if (a.file !== b.file) return a.file < b.file ? -1 : 1;
+  return a.line - b.line || a.column - b.column;
+}

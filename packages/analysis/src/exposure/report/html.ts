@@ -1,0 +1,113 @@
+/** Prints a report about exposure as one HTML page that loads nothing and runs no script. */
+
+import { createHash } from 'node:crypto';
+import { plainText } from '@meshpass/identity/text';
+import type { ExposureEntry } from '../list.ts';
+import { html, type Markup, markupOf } from './markup.ts';
+import { ACCESS, type ExposureReport, UNUSED_TITLE } from './report.ts';
+import { COLUMNS, counted, describeCounts, describeLogs, describeWay, type WayWords } from './words.ts';
+
+const STYLE = `
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 110rem; padding: 0 1rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0 2rem; width: 100%; }
+caption { font-weight: bold; padding: .5rem 0; text-align: start; }
+th, td { border: 1px solid GrayText; min-width: 5rem; padding: .4rem .6rem; text-align: start; vertical-align: top; }
+td { max-width: 22rem; overflow-wrap: anywhere; }
+td.open, td.unknown { font-weight: bold; }
+td.open { border-inline-start: .4rem solid #c62828; }
+td.unknown { border-inline-start: .4rem dashed #b26a00; }
+td.closed { border-inline-start: .4rem double #2e7d32; }
+code { font-family: ui-monospace, monospace; }
+`;
+const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
+const POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'`;
+
+/**
+ * Prints the page. Verdicts are words; colours only repeat them. Every text from manifests is escaped, and a
+ * Content-Security-Policy forbids scripts, images and connections.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureHtml, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * printExposureHtml(report).startsWith('<!doctype html>'); // => true
+ * ```
+ */
+export function printExposureHtml(report: ExposureReport): string {
+  const { external, internal, unused, notes, objects } = report;
+  const section = (of: keyof typeof ACCESS) => html`
+<section>
+<h2>${ACCESS[of].title}</h2>
+<p>${capitalized(ACCESS[of].about)}: ${describeCounts(report[of], report)}.</p>
+${table(`${ACCESS[of].title}, open ways first`, report[of].ways)}
+</section>`;
+  const page = html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>Exposure: ${external.counts.open} open, ${external.counts.unknown} unknown from outside</title>
+<style>${markupOf(STYLE)}</style>
+</head>
+<body>
+<main>
+<h1>Exposure of the mesh</h1>
+<p>${counted(objects, 'object')} read: ${external.counts.open + internal.counts.open} open,
+${external.counts.unknown + internal.counts.unknown} unknown,
+${external.counts.closed + internal.counts.closed} closed ways. Callers have no token and no certificate.</p>
+${notes.length === 0 ? [] : html`<section><h2>Notes</h2><ul>${notes.map((note) => html`<li>${plainText(note)}</li>`)}</ul></section>`}
+${section('external')}
+${section('internal')}
+${
+  unused
+    ? html`
+<section>
+<h2>${UNUSED_TITLE}</h2>
+${describeLogs(unused).map((line) => html`<p>${line}</p>`)}
+${table(`${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')} that no line uses`, unused.ways)}
+</section>`
+    : []
+}
+</main>
+</body>
+</html>
+`;
+  return page.markup;
+}
+
+function table(caption: string, ways: readonly ExposureEntry[]): Markup {
+  if (ways.length === 0) return html`<p>None is listed.</p>`;
+  const names = Object.keys(COLUMNS) as readonly (keyof WayWords)[];
+  // A region that scrolls needs the focus, so that the keyboard can scroll it.
+  return html`<div class="scroll" role="region" tabindex="0" aria-label="${caption}">
+<table>
+<caption>${caption}</caption>
+<thead><tr>${names.map((name) => html`<th scope="col">${COLUMNS[name]}</th>`)}</tr></thead>
+<tbody>
+${ways.map((way) => row(way, names))}
+</tbody>
+</table>
+</div>`;
+}
+
+function row(way: ExposureEntry, names: readonly (keyof WayWords)[]): Markup {
+  const words = describeWay(way);
+  const cells = names.map((name) =>
+    name === 'verdict'
+      ? html`<td class="${way.verdict}">${words.verdict}</td>`
+      : CODE.has(name)
+        ? html`<td><code>${words[name]}</code></td>`
+        : html`<td>${words[name]}</td>`,
+  );
+  return html`<tr>${cells}</tr>
+`;
+}
+
+const CODE: ReadonlySet<keyof WayWords> = new Set(['witness', 'place', 'destination']);
+
+function capitalized(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
+}

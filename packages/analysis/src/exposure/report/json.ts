@@ -1,0 +1,55 @@
+/** Prints a report about exposure as JSON. */
+
+import type { ExposureEntry } from '../list.ts';
+import type { Access, ExposureReport } from './report.ts';
+
+/**
+ * Prints one JSON document: `external` and `internal` access, each with `open`, `unknown` and `closed` counts and its
+ * `ways`; `unused` access if logs were read; `objects` and `notes`. New members may be added, and none is removed.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureJson, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * JSON.parse(printExposureJson(report)).external; // => { open: 0, unknown: 0, closed: 0, ways: [] }
+ * ```
+ */
+export function printExposureJson({ external, internal, unused, objects, notes }: ExposureReport): string {
+  const report = {
+    external: accessJson(external),
+    internal: accessJson(internal),
+    ...(unused && { unused: { ...unused, ways: unused.ways.map(wayJson) } }),
+    objects,
+    notes,
+  };
+  return `${JSON.stringify(report, null, 2)}\n`;
+}
+
+function accessJson({ ways, counts }: Access): object {
+  return { ...counts, ways: ways.map(wayJson) };
+}
+
+function wayJson(way: ExposureEntry): object {
+  const { entry, reach, internal, protocol, hosts, calls, destination, enforcer } = way;
+  const { kind, name, place, ports, description } = entry;
+  return {
+    verdict: way.verdict,
+    unknown: way.unknown,
+    reach,
+    internal,
+    entry: { kind, name, description, ports, place },
+    protocol,
+    hosts,
+    calls,
+    destination,
+    identity_at_entry: identityJson(way.identityAtEntry),
+    identity_at_workload: identityJson(way.identityAtWorkload),
+    enforcer,
+    witness: way.witness,
+    object: way.object,
+    place: way.place,
+  };
+}
+
+function identityJson({ state, reason }: ExposureEntry['identityAtEntry']): object {
+  return { state, reason };
+}

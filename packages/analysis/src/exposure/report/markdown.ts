@@ -1,0 +1,139 @@
+/** Prints a report about exposure as Markdown, for a comment on a pull request: tables, and a Mermaid graph. */
+
+import { plainText } from '@meshpass/identity/text';
+import type { ExposureEntry } from '../list.ts';
+import { ACCESS, type ExposureReport, UNUSED_TITLE } from './report.ts';
+import {
+  COLUMNS,
+  counted,
+  describeCounts,
+  describeDestinationOf,
+  describeLogs,
+  describeWay,
+  describeWayCalls,
+  type WayWords,
+} from './words.ts';
+
+/** Maximum rows of a table and characters of a cell, so that a comment stays within GitHub's limit (65,536 characters). */
+const MAX_ROWS = 25;
+const MAX_CELL = 200;
+/** Maximum arrows of the graph, so that it stays readable. */
+const MAX_ARROWS = 30;
+const MAX_LABEL = 60;
+
+/**
+ * Prints tables of external, internal and unused access, and a graph from entry points to destinations.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureMarkdown, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * printExposureMarkdown(report).split('\n')[0]; // => '## External access: 0 open, 0 unknown, 0 closed'
+ * ```
+ */
+export function printExposureMarkdown(report: ExposureReport): string {
+  const { external, internal, unused, notes, objects } = report;
+  const sections = (['external', 'internal'] as const)
+    .filter((of) => of === 'external' || Object.values(internal.counts).some((count) => count > 0))
+    .flatMap((of) => [
+      `## ${ACCESS[of].title}: ${describeCounts(report[of], report)}`,
+      '',
+      ...table(report[of].ways, Object.keys(COLUMNS) as readonly (keyof WayWords)[]),
+    ]);
+  const lines = [
+    ...sections,
+    ...graph([...external.ways, ...internal.ways]),
+    ...(unused
+      ? [
+          `## ${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')}`,
+          '',
+          ...describeLogs(unused).flatMap((line) => [line, '']),
+          ...table(unused.ways, ['calls', 'entry', 'destination', 'verdict', 'place']),
+        ]
+      : []),
+    ...notes.map((note) => `- ${inline(note)}`),
+    ...(notes.length > 0 ? [''] : []),
+    `${counted(objects, 'object')} read.`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function table(ways: readonly ExposureEntry[], columns: readonly (keyof WayWords)[]): readonly string[] {
+  if (ways.length === 0) return [];
+  const rowOf = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const rows = ways.slice(0, MAX_ROWS).map((way) => {
+    const words = describeWay(way);
+    return rowOf(columns.map((name) => (words[name] === way.verdict ? `**${way.verdict}**` : inline(words[name]))));
+  });
+  return [
+    rowOf(columns.map((name) => COLUMNS[name])),
+    rowOf(columns.map(() => '---')),
+    ...rows,
+    ...(ways.length > MAX_ROWS ? ['', `${ways.length - MAX_ROWS} more ways are not in this table.`] : []),
+    '',
+  ];
+}
+
+/**
+ * Formats text as code in a cell, because names in manifests are untrusted and must not become links or markup. GitHub
+ * splits cells at `|` even in code.
+ */
+function inline(text: string): string {
+  const short = shortened(plainText(text).replace(/\s+/g, ' ').trim(), MAX_CELL);
+  return `\`${short.replaceAll('`', "'").replaceAll('|', '\\|')}\``;
+}
+
+function shortened(text: string, most: number): string {
+  const characters = [...text];
+  return characters.length > most ? `${characters.slice(0, most - 1).join('')}…` : text;
+}
+
+interface Arrow {
+  readonly from: string;
+  readonly to: string;
+  readonly verdict: ExposureEntry['verdict'];
+  readonly calls: Set<string>;
+}
+
+/** Draws an arrow for each pair of entry point and destination: thick if open, dotted if unknown, thin if closed. */
+function graph(ways: readonly ExposureEntry[]): readonly string[] {
+  const arrows = arrowsOf(ways);
+  if (arrows.length === 0) return [];
+  const shown = arrows.slice(0, MAX_ARROWS);
+  const ids = new Map([...new Set(shown.flatMap(({ from, to }) => [from, to]))].map((node, at) => [node, `n${at}`]));
+  const lines = shown.map(({ from, to, verdict, calls }) => {
+    const [first = '', ...others] = calls;
+    const more = others.length === 0 ? '' : ` and ${others.length} more`;
+    return `  ${ids.get(from)} ${ARROWS[verdict]}|"${label(`${verdict}: ${first}`)}${more}"| ${ids.get(to)}`;
+  });
+  return [
+    '```mermaid',
+    'flowchart LR',
+    ...[...ids].map(([node, id]) => `  ${id}["${label(node.slice(node.indexOf(' ') + 1))}"]`),
+    ...lines,
+    '```',
+    '',
+    ...(arrows.length > MAX_ARROWS ? [`${arrows.length - MAX_ARROWS} more arrows are not in this graph.`, ''] : []),
+  ];
+}
+
+const ARROWS = { open: '==>', unknown: '-.->', closed: '-->' } as const;
+
+function arrowsOf(ways: readonly ExposureEntry[]): readonly Arrow[] {
+  const arrows = new Map<string, Arrow>();
+  for (const way of ways) {
+    // Entry points and destinations with the same name are different nodes.
+    const [from, to] = [`entry ${way.entry.description}`, `destination ${describeDestinationOf(way)}`];
+    const key = `${way.verdict}\n${from}\n${to}`;
+    const arrow = arrows.get(key) ?? { from, to, verdict: way.verdict, calls: new Set() };
+    arrow.calls.add(describeWayCalls(way));
+    arrows.set(key, arrow);
+  }
+  return [...arrows.values()];
+}
+
+/** Formats a label. Every other character becomes an entity of Mermaid, so that no name can end it or add markup. */
+function label(text: string): string {
+  return [...shortened(plainText(text), MAX_LABEL)]
+    .map((one) => (/[A-Za-z0-9 .,:/()_-]/.test(one) ? one : `#${one.codePointAt(0)};`))
+    .join('');
+}

@@ -1,0 +1,70 @@
+/** Report about the ways into a cluster, in the terms of AWS's Access Analyzer: external, internal and unused access. */
+
+import type { ExposureEntry } from '../list.ts';
+import type { UnusedAccess } from './unused.ts';
+
+export interface ExposureReport {
+  /** Ways that the internet may reach. */
+  readonly external: Access;
+  /** Ways that only a private network reaches. */
+  readonly internal: Access;
+  /** External ways that access logs do not show; undefined without logs. */
+  readonly unused: UnusedAccess | undefined;
+  /** Whether closed ways are listed too. */
+  readonly isAll: boolean;
+  /** Number of objects that were read. */
+  readonly objects: number;
+  /** Parts of the input that were not read or are assumed, in words. */
+  readonly notes: readonly string[];
+}
+
+export interface Access {
+  /** Listed ways: open first, then unknown, then closed. */
+  readonly ways: readonly ExposureEntry[];
+  /** Counts of all ways, including those that are not listed. */
+  readonly counts: Readonly<Record<ExposureEntry['verdict'], number>>;
+}
+
+export const VERDICTS = ['open', 'unknown', 'closed'] as const satisfies readonly ExposureEntry['verdict'][];
+
+/** Names and meanings of both kinds of access, for headings. */
+export const ACCESS = {
+  external: { title: 'External access', about: 'ways that the internet may reach, as far as their settings show' },
+  internal: { title: 'Internal access', about: 'ways that only a private network reaches' },
+} as const;
+export const UNUSED_TITLE = 'Unused access';
+
+/**
+ * Sorts ways into a report.
+ * @param ways result of `listExposures`
+ * @param options.isAll also lists closed ways
+ * @example
+ * ```ts
+ * import { listExposures, reportOf } from '@meshpass/analysis/exposure';
+ * import { loadManifests } from '@meshpass/istio';
+ * const text = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {type: LoadBalancer, selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const ways = listExposures(loadManifests(text, 'orders.yaml').resources, { complete: true });
+ * reportOf(ways, { objects: 1 }).external.counts; // => { open: 1, unknown: 0, closed: 0 }
+ * ```
+ */
+export function reportOf(
+  ways: readonly ExposureEntry[],
+  {
+    isAll = false,
+    unused,
+    objects,
+    notes = [],
+  }: Pick<ExposureReport, 'objects'> & Partial<Pick<ExposureReport, 'isAll' | 'unused' | 'notes'>>,
+): ExposureReport {
+  const accessOf = (reach: ExposureEntry['reach']): Access => {
+    const some = ways.filter((way) => way.reach === reach);
+    const of = Object.groupBy(some, ({ verdict }) => verdict);
+    const listed = VERDICTS.filter((verdict) => isAll || verdict !== 'closed');
+    return {
+      ways: listed.flatMap((verdict) => of[verdict] ?? []),
+      counts: { open: of.open?.length ?? 0, unknown: of.unknown?.length ?? 0, closed: of.closed?.length ?? 0 },
+    };
+  };
+  return { external: accessOf('external'), internal: accessOf('internal'), unused, isAll, objects, notes };
+}

@@ -1,0 +1,106 @@
+/** Prints a report about exposure as SARIF 2.1.0, for code scanning. */
+
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import { plainText } from '@meshpass/identity/text';
+import type { ReportingDescriptor, Result } from 'sarif';
+import { numberedFingerprint, physicalLocation, printSarifLog, sarifName } from '../../sarif-log.ts';
+import type { ExposureEntry } from '../list.ts';
+import type { ExposureReport } from './report.ts';
+import { describeLogs, describeWay } from './words.ts';
+
+type RuleId = 'external-access' | 'internal-access' | 'unused-access';
+type Level = 'warning' | 'note';
+
+const RULES: Readonly<Record<RuleId, { readonly title: string; readonly level: Level; readonly score: string }>> = {
+  'external-access': {
+    title: 'A caller without an identity may reach a workload from the internet',
+    level: 'warning',
+    score: '5.0',
+  },
+  'internal-access': {
+    title: 'A caller without an identity may reach a workload from a private network',
+    level: 'note',
+    score: '2.0',
+  },
+  'unused-access': { title: 'No line of the access logs uses an external way', level: 'note', score: '2.0' },
+};
+const IDS = Object.keys(RULES) as readonly RuleId[];
+const PAGE = pageUrl('docs/policy/exposure.md');
+
+/**
+ * Prints open and unknown ways as results of the rules `external-access` and `internal-access`, and ways without a use
+ * as results of `unused-access`. Closed ways are not results. Unknown ways have the level `note`.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureSarif, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * JSON.parse(printExposureSarif(report)).runs[0].results; // => []
+ * ```
+ */
+export function printExposureSarif({ external, internal, unused, notes }: ExposureReport): string {
+  const seen = new Map<string, number>();
+  const ofAccess = (rule: RuleId, ways: readonly ExposureEntry[]) =>
+    ways
+      .filter(({ verdict }) => verdict !== 'closed')
+      .map((way) => toResult(rule, way, way.verdict === 'open' ? RULES[rule].level : 'note', seen));
+  return printSarifLog({
+    rules: IDS.map(toRule),
+    executionSuccessful: true,
+    notifications: [...notes, ...(unused ? describeLogs(unused) : [])].map((text) => ({
+      descriptor: { id: 'note' },
+      level: 'note' as const,
+      message: { text },
+    })),
+    results: [
+      ...ofAccess('external-access', external.ways),
+      ...ofAccess('internal-access', internal.ways),
+      ...(unused?.ways ?? []).map((way) => toResult('unused-access', way, 'note', seen)),
+    ],
+  });
+}
+
+function toRule(id: RuleId): ReportingDescriptor {
+  const { title, level, score } = RULES[id];
+  return {
+    id,
+    name: sarifName(id),
+    shortDescription: { text: `${title}.` },
+    helpUri: PAGE,
+    help: { text: `See ${PAGE}.` },
+    defaultConfiguration: { level },
+    properties: { tags: ['security', 'istio'], 'security-severity': score },
+  };
+}
+
+function toResult(ruleId: RuleId, way: ExposureEntry, level: Level, seen: Map<string, number>): Result {
+  const words = describeWay(way);
+  const { kind, namespace, name } = way.object;
+  const message =
+    ruleId === 'unused-access'
+      ? `No line of the access logs uses this way: ${words.calls} to ${words.destination} through ${words.entry}.`
+      : [
+          `${words.verdict}: ${words.calls} reaches ${words.destination} through ${words.entry}.`,
+          `Identity at the entry point: ${words.identityAtEntry}.`,
+          `Identity at the workload: ${words.identityAtWorkload} (enforced by ${words.enforcer}).`,
+          `Witness request: ${words.witness}.`,
+        ].join(' ');
+  return {
+    ruleId,
+    ruleIndex: IDS.indexOf(ruleId),
+    level,
+    // Viewers show `[text](address)` as a link, also in plain messages.
+    message: { text: message.replaceAll('](', '] (') },
+    locations: [
+      {
+        physicalLocation: physicalLocation(way.place),
+        logicalLocations: [{ fullyQualifiedName: plainText(`${kind}/${namespace}/${name}`), kind: 'resource' }],
+      },
+    ],
+    partialFingerprints: {
+      'meshpass/v1': numberedFingerprint(
+        [ruleId, kind, namespace, name, words.calls, words.entry, words.destination],
+        seen,
+      ),
+    },
+  };
+}

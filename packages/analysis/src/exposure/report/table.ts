@@ -1,0 +1,63 @@
+/** Prints a report about exposure for a terminal. */
+
+import { plainText } from '@meshpass/identity/text';
+import type { ExposureEntry } from '../list.ts';
+import { ACCESS, type Access, type ExposureReport, UNUSED_TITLE } from './report.ts';
+import { COLUMNS, counted, describeCounts, describeLogs, describeWay, type WayWords } from './words.ts';
+
+const COLOURS = { open: '31', unknown: '33', closed: '32' } as const;
+const WIDTH = Math.max(...Object.values(COLUMNS).map(({ length }) => length));
+
+export interface TableOptions {
+  readonly colour: boolean;
+}
+
+/**
+ * Prints the ways one below the other, because their columns together are wider than a terminal.
+ * @example
+ * ```ts
+ * import { listExposures, printExposureTable, reportOf } from '@meshpass/analysis/exposure';
+ * const report = reportOf(listExposures([]), { objects: 0 });
+ * printExposureTable(report, { colour: false }).split('\n')[0]; // => 'External access: 0 open, 0 unknown, 0 closed'
+ * ```
+ */
+export function printExposureTable(report: ExposureReport, { colour }: TableOptions): string {
+  const { unused, objects, notes } = report;
+  const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
+  const rows = ({ verdict, ...way }: WayWords, code: string) => [
+    '',
+    row('verdict', paint(verdict, code)),
+    ...Object.entries(way).map(([name, text]) => row(name as keyof WayWords, text)),
+  ];
+  const waysOf = (ways: readonly ExposureEntry[]) =>
+    ways.flatMap((way) => rows(describeWay(way), COLOURS[way.verdict]));
+  const section = (of: keyof typeof ACCESS) => {
+    const { counts, ways }: Access = report[of];
+    if (of === 'internal' && Object.values(counts).every((count) => count === 0)) return [];
+    return [
+      paint(`${ACCESS[of].title}: ${describeCounts(report[of], report)}`, '1'),
+      `  ${ACCESS[of].about}`,
+      ...waysOf(ways),
+      '',
+    ];
+  };
+  const lines = [
+    ...section('external'),
+    ...section('internal'),
+    ...(unused
+      ? [
+          paint(`${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')}`, '1'),
+          ...describeLogs(unused).map((line) => `  ${line}`),
+          ...waysOf(unused.ways),
+          '',
+        ]
+      : []),
+    ...notes.map((note) => plainText(`note: ${note}`)),
+    `${counted(objects, 'object')} read`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function row(name: keyof WayWords, text: string): string {
+  return `  ${COLUMNS[name].padEnd(WIDTH)}  ${text}`;
+}

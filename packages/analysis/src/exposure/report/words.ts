@@ -1,0 +1,118 @@
+/** Words for ways into the cluster. Names in manifests are untrusted, so all texts are free of control characters. */
+
+import { plainText } from '@meshpass/identity/text';
+import type { Place } from '@meshpass/istio';
+import { listed } from '@meshpass/istio/members';
+import type { Identity } from '../exposure.ts';
+import type { ExposureEntry } from '../list.ts';
+import type { Access, ExposureReport } from './report.ts';
+import type { UnusedAccess } from './unused.ts';
+
+/** Columns of a way, in the order of the path of a call. */
+export interface WayWords {
+  readonly verdict: string;
+  readonly calls: string;
+  readonly entry: string;
+  readonly destination: string;
+  readonly identityAtEntry: string;
+  readonly identityAtWorkload: string;
+  readonly enforcer: string;
+  readonly witness: string;
+  readonly place: string;
+}
+
+export const COLUMNS: Readonly<Record<keyof WayWords, string>> = {
+  verdict: 'Verdict',
+  calls: 'Calls',
+  entry: 'Entry point',
+  destination: 'Destination',
+  identityAtEntry: 'Identity at the entry point',
+  identityAtWorkload: 'Identity at the workload',
+  enforcer: 'Enforcing proxy',
+  witness: 'Witness request',
+  place: 'Place',
+};
+
+/** Describes a way, a text for each column. */
+export function describeWay(way: ExposureEntry): WayWords {
+  const { entry, internal, verdict, unknown, enforcer, place, object } = way;
+  return {
+    verdict: plainText(verdict === 'unknown' ? `unknown: ${unknown.join('; ')}` : verdict),
+    calls: describeWayCalls(way),
+    entry: plainText(internal === undefined ? entry.description : `${entry.description}; ${internal}`),
+    destination: describeDestinationOf(way),
+    identityAtEntry: describeIdentity(way.identityAtEntry),
+    identityAtWorkload: describeIdentity(way.identityAtWorkload),
+    enforcer: plainText(enforcer.reason === undefined ? enforcer.proxy : `${enforcer.proxy}: ${enforcer.reason}`),
+    witness: describeWitness(way),
+    place: `${formatPlace(place)} (${describeObject(object)})`,
+  };
+}
+
+function describeObject({ kind, namespace, name }: ExposureEntry['object']): string {
+  return plainText(namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`);
+}
+
+/** Formats `GET /test*, any method /debug of shop.example.com`. */
+export function describeWayCalls({ hosts, calls, protocol }: ExposureEntry): string {
+  const host = hosts.includes('*') ? 'any host' : listed(hosts);
+  if (protocol !== 'http') return plainText(`every ${protocol === 'tls' ? 'TLS' : 'TCP'} connection to ${host}`);
+  if (calls.length === 0 || calls.some(({ method, path }) => method === undefined && path === undefined))
+    return plainText(`every call to ${host}`);
+  const each = calls.map(({ method, path }) => `${method ?? 'any method'} ${describePath(path)}`);
+  return plainText(`${listed([...new Set(each)])} of ${host}`);
+}
+
+function describePath(path: string | undefined): string {
+  if (path === undefined) return 'any path';
+  return path.startsWith('~') ? `paths that match ${path.slice(1)}` : path;
+}
+
+/** Formats `orders.shop.svc.cluster.local:8080, subset test`. */
+export function describeDestinationOf({ destination: { host, port, subset } }: ExposureEntry): string {
+  const number = port === undefined ? '' : `:${port}`;
+  return plainText(`${host}${number}${subset === undefined ? '' : `, subset ${subset}`}`);
+}
+
+function describeIdentity({ state, reason }: Identity): string {
+  return plainText(`${state}: ${reason}`);
+}
+
+function describeWitness({ witness, verdict }: ExposureEntry): string {
+  if (verdict === 'closed') return 'none: a caller without an identity does not get through';
+  if (!witness) return 'no example is known, because a regular expression decides';
+  const headers = Object.entries(witness.headers).map(([name, value]) => `${name}: ${value}`);
+  return plainText([`${witness.method} ${witness.url}`, ...headers].join(', with header '));
+}
+
+/** Formats `mesh/shop.yaml:12`; only the name for objects from a cluster. */
+export function formatPlace({ file, line }: Place): string {
+  return plainText(line > 0 ? `${file}:${line}` : file);
+}
+
+/** Formats `2 open, 1 unknown, 3 closed (not listed)`. */
+export function describeCounts({ counts }: Access, { isAll }: Pick<ExposureReport, 'isAll'>): string {
+  const hidden = isAll || counts.closed === 0 ? '' : ' (not listed)';
+  return `${counts.open} open, ${counts.unknown} unknown, ${counts.closed} closed${hidden}`;
+}
+
+/** Describes the logs behind a list of unused ways: the period, the lines, and what they cannot show. */
+export function describeLogs({ from, to, lines, unreadable, unlogged }: UnusedAccess): readonly string[] {
+  const period = from === undefined ? 'no line with a time' : `${from} to ${to}`;
+  return [
+    `The access logs cover ${period}, in ${counted(lines, 'line')}.`,
+    ...(unreadable > 0
+      ? [`${counted(unreadable, 'line')} could not be read as JSON access log, and may show a use.`]
+      : []),
+    ...(unlogged > 0
+      ? [
+          `${counted(unlogged, 'external way')} not judged: no gateway of Istio accepts the calls, so no log shows them.`,
+        ]
+      : []),
+  ];
+}
+
+/** Formats `1 line` or `2 lines`. */
+export function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,197 @@
+/**
+ * Calls from clients without an identity: from outside, without a token. The workload behind a gateway sees the
+ * gateway's own principal. The formulas of the diff decide exactly whether policies allow such a call
+ * (docs/decisions/0018-one-reading-of-istio.md). If the files do not determine the call completely, one allowed variant
+ * is enough for a warning.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import type { HttpMatch } from '@meshpass/istio';
+import type { Call } from '../diff/formula/call.ts';
+import {
+  ALWAYS,
+  all,
+  any,
+  type Condition,
+  flag,
+  NEVER,
+  not,
+  type Test,
+  type TextField,
+  testsOf,
+  text as textOf,
+} from '../diff/formula/condition.ts';
+import { createSpace } from '../diff/formula/space.ts';
+import { passes, readText, type TextTest } from '../diff/formula/text-test.ts';
+import type { PortPolicy } from '../diff/policy-index.ts';
+import { normalizePath } from '../evaluate/rule/path.ts';
+import { answerOf, readMatch } from './text-match.ts';
+
+/** Peer that the enforcing proxy sees. */
+export interface Peer {
+  readonly trustDomain: string;
+  readonly namespace: string;
+  /** Undefined if unknown: any ServiceAccount. */
+  readonly serviceAccount: string | undefined;
+}
+
+/** Anonymous calls on a route, as an enforcing proxy sees them. */
+export interface UnauthenticatedCalls {
+  /** Alternatives. Empty for plain text, or for TLS without a mesh certificate. */
+  readonly peers: readonly Peer[];
+  /** Alternative hosts of a VirtualService; empty for any host. */
+  readonly hosts: readonly string[];
+  /** Alternatives; empty if every request matches. */
+  readonly matches: readonly HttpMatch[];
+}
+
+/** Combination of alternatives, one of each. */
+interface OneOf {
+  readonly peer: Peer | undefined;
+  readonly host: string;
+  readonly match: HttpMatch;
+}
+
+/**
+ * Finds an allowed call. Returns `refused` if none is allowed, or `too large` if the policies are too complex to
+ * evaluate.
+ */
+export function findAllowedCall(portPolicy: PortPolicy, calls: UnauthenticatedCalls): Call | 'refused' | 'too large' {
+  let answer: Call | 'refused' | 'too large' = 'refused';
+  for (const one of alternatives(calls)) {
+    // Most rules of a gateway concern other hosts and paths. Simplification removes them before sets are built.
+    const allowed = assuming(portPolicy.allowed, one);
+    if (allowed === NEVER) continue;
+    const found = exampleOf(allowed, callerCondition(allowed, one));
+    if (typeof found === 'object') return found;
+    if (found === 'too large') answer = found;
+  }
+  return answer;
+}
+
+function alternatives({ peers, hosts, matches }: UnauthenticatedCalls): readonly OneOf[] {
+  const from = peers.length > 0 ? peers : [undefined];
+  const under = hosts.length > 0 ? hosts.map((host) => host.toLowerCase()) : ['*'];
+  const by = matches.length > 0 ? matches : [{}];
+  return from.flatMap((peer) => under.flatMap((host) => by.map((match) => ({ peer, host, match }))));
+}
+
+function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 'too large' {
+  try {
+    const space = createSpace([allowed, caller]);
+    const passing = space.diagram.products(space.diagram.and(space.set(allowed), space.set(caller)));
+    let first: Call | undefined;
+    let looked = 0;
+    for (const product of passing) {
+      const example = space.example(product);
+      if (isSent(example)) return example;
+      first ??= example;
+      if (++looked >= MOST_EXAMPLES) break;
+    }
+    return first ?? 'refused';
+  } catch (error) {
+    if (error instanceof MeshpassError && error.code === 'policy_too_large') return 'too large';
+    throw error;
+  }
+}
+
+/** Maximum examples to skip when searching for a path that Envoy would not normalize. */
+const MOST_EXAMPLES = 50;
+
+function isSent({ texts: fields }: Call): boolean {
+  const path = fields.get('path');
+  return path === undefined || normalizePath(path, 'BASE') === path;
+}
+
+/** Conditions that `assuming` does not decide and that therefore remain in the formula. */
+function callerCondition(allowed: Condition, { peer, host, match }: OneOf): Condition {
+  const tests = [...testsOf(allowed, new Set())];
+  const asked = (field: 'source.ip' | 'remote.ip') =>
+    // IPv4, so that 0.0.0.0/0 matches every client. A workload sees the gateway's address, which any range may contain.
+    (field === 'remote.ip' || !peer) && tests.some((one) => one.op === 'address' && one.field === field);
+  return all([
+    ...(peer ? [flag('peer'), ...peerConditions(peer)] : [not(flag('peer'))]),
+    ...(['source.ip', 'remote.ip'] as const)
+      .filter(asked)
+      .map((field): Condition => ({ op: 'address', field, range: '0.0.0.0/0' })),
+    ...conditionsOf('host', hostMatch(host)),
+    ...stringMatches(match).flatMap(([field, wanted]) => conditionsOf(field, wanted)),
+  ]);
+}
+
+function peerConditions({ trustDomain, namespace, serviceAccount }: Peer): readonly Condition[] {
+  return [
+    ...conditionsOf('peer.trustDomain', readText(trustDomain)),
+    ...conditionsOf('peer.namespace', readText(namespace)),
+    ...(serviceAccount === undefined ? [] : conditionsOf('peer.account', readText(serviceAccount))),
+  ];
+}
+
+function conditionsOf(field: TextField, wanted: TextTest | undefined): readonly Condition[] {
+  return wanted ? [textOf(field, wanted)] : [];
+}
+
+/** Parses a host. Returns undefined for `*`. Host names are case-insensitive. */
+function hostMatch(host: string): TextTest | undefined {
+  return host === '*' ? undefined : readText(host);
+}
+
+/** Lists the tested fields. Regular expressions and optional inputs count as any value. */
+function stringMatches({ uri, method, headers }: HttpMatch): readonly (readonly [TextField, TextTest | undefined])[] {
+  const named = Object.entries(headers ?? {}).filter(([name]) => !name.startsWith('@'));
+  return [
+    ['path', readMatch('path', uri)],
+    ['method', readMatch('method', method)],
+    ...named.map(([name, match]) => {
+      const field = `header:${name.toLowerCase()}` as const;
+      return [field, readMatch(field, match)] as const;
+    }),
+  ];
+}
+
+/** Prefix length below which a range is too large to count as a list of permitted clients. */
+const WIDEST_LIST = 8;
+
+type AddressTest = Extract<Test, { readonly op: 'address' }>;
+
+/** Simplifies the formula by replacing every test whose result is the same for all of these calls. */
+function assuming(condition: Condition, one: OneOf): Condition {
+  const matches = new Map<string, TextTest | undefined>([['host', hostMatch(one.host)], ...stringMatches(one.match)]);
+  const peer: Readonly<Record<string, string | undefined>> = {
+    'peer.trustDomain': one.peer?.trustDomain,
+    'peer.namespace': one.peer?.namespace,
+    'peer.account': one.peer?.serviceAccount,
+  };
+  const addressIsListed = ({ field, range }: AddressTest) =>
+    // The client's address is assumed to be on no policy's list, because anonymous clients may have any address.
+    Number(range.split('/')[1] ?? 128) >= WIDEST_LIST &&
+    field !== 'destination.ip' &&
+    (field === 'remote.ip' || !one.peer);
+  const textAnswer = ({ field, test }: Extract<Test, { readonly op: 'text' }>) => {
+    if (!Object.hasOwn(peer, field)) return answerOf(test, matches.get(field));
+    return one.peer && peer[field] === undefined ? undefined : passes(test, peer[field]);
+  };
+  const answer = (test: Test): boolean | undefined => {
+    if (test.op === 'address') return addressIsListed(test) ? false : undefined;
+    if (test.op === 'text') return textAnswer(test);
+    if (test.field === 'peer') return one.peer !== undefined;
+    return test.field.startsWith('custom:') ? false : undefined;
+  };
+  const simplify = remembered((part: Condition): Condition => {
+    switch (part.op) {
+      case 'constant':
+        return part.value ? ALWAYS : NEVER;
+      case 'all':
+        return all(part.of.map(simplify));
+      case 'any':
+        return any(part.of.map(simplify));
+      case 'not':
+        return not(simplify(part.of));
+      default: {
+        const answered = answer(part);
+        return answered === undefined ? part : answered ? ALWAYS : NEVER;
+      }
+    }
+  }, new Map());
+  return simplify(condition);
+}

@@ -1,0 +1,88 @@
+/** Example request of a caller without an identity that gets through an entry point. */
+
+import type { HttpMatch, MeshView } from '@meshpass/istio';
+import { record } from '@meshpass/istio/members';
+import type { Call } from '../diff/formula/call.ts';
+import type { EntryPoint, Exposure } from './exposure.ts';
+import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from './identity.ts';
+import { findAllowedCall } from './unauthenticated.ts';
+
+export interface WitnessRequest {
+  /** `CONNECT` stands for a connection without HTTP. */
+  readonly method: string;
+  /** Address, with a port unless it is the scheme's own. Wildcards are replaced by an example, and an unknown host by `HOST`. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/**
+ * Finds a request that the policies at the entry point allow. Where they do not decide, those at the workload do.
+ * Returns undefined if a regular expression decides, of which no example is known.
+ */
+export function witnessOf(mesh: MeshView, exposure: Exposure, entry: EntryPoint): WitnessRequest | undefined {
+  if (exposure.protocol !== 'http') return connectionTo(exposure, entry);
+  const match = exposure.matches.length === 0 ? {} : exposure.matches.find(isLiteral);
+  if (!match) return undefined;
+  const one = { ...exposure, matches: [match], sent: exposure.sent === exposure.matches ? [match] : exposure.sent };
+  const texts = new Map<string, string>([
+    ...(one.sent === exposure.sent && exposure.sent !== exposure.matches
+      ? []
+      : textsOf(enforcementAtWorkload(mesh, one, entry))),
+    ...textsOf(enforcementAtEntry(mesh, one, entry).flat()),
+  ]);
+  const uri = match.uri ?? {};
+  const path = texts.get('path') ?? uri.exact ?? uri.prefix ?? '/';
+  const host = texts.get('host')?.replace(/:\d+$/, '') ?? exampleHost(exposure.hosts[0]);
+  return {
+    method: texts.get('method') ?? match.method?.exact ?? 'GET',
+    url: `${originOf(host, entry)}${path}${queryOf(match)}`,
+    headers: headersOf(match, texts),
+  };
+}
+
+function textsOf(points: readonly EnforcementPoint[]): readonly (readonly [string, string])[] {
+  for (const { portPolicy, calls } of points) {
+    const call: Call | string = findAllowedCall(portPolicy, calls);
+    if (typeof call === 'object') return [...call.texts];
+  }
+  return [];
+}
+
+/** Whether no part of a match is a regular expression. */
+function isLiteral({ uri, method, headers, queryParams }: HttpMatch): boolean {
+  return [uri, method, ...Object.values(record(headers)), ...Object.values(record(queryParams))].every(
+    (one) => record(one).regex === undefined,
+  );
+}
+
+function connectionTo({ hosts }: Exposure, entry: EntryPoint): WitnessRequest {
+  return { method: 'CONNECT', url: originOf(exampleHost(hosts[0]), entry).replace(/^https?/, 'tcp'), headers: {} };
+}
+
+function exampleHost(host = '*'): string {
+  return host === '*' ? 'HOST' : host.replace(/^\*/, 'x');
+}
+
+function originOf(host: string, { ports }: EntryPoint): string {
+  const [{ number, protocol } = { number: undefined, protocol: undefined }] = ports;
+  const tls = protocol === undefined ? number === 443 : /^(?:HTTPS|TLS)$/.test(protocol);
+  const suffix = number === undefined || number === (tls ? 443 : 80) ? '' : `:${number}`;
+  return `${tls ? 'https' : 'http'}://${host}${suffix}`;
+}
+
+function queryOf({ queryParams }: HttpMatch): string {
+  const given = Object.entries(queryParams ?? {}).map(
+    ([name, value]) => `${name}=${value.exact ?? value.prefix ?? ''}`,
+  );
+  return given.length === 0 ? '' : `?${given.join('&')}`;
+}
+
+function headersOf({ headers }: HttpMatch, texts: ReadonlyMap<string, string>): Readonly<Record<string, string>> {
+  const needed = Object.entries(headers ?? {}).map(
+    ([name, value]) => [name, value.exact ?? value.prefix ?? 'x'] as const,
+  );
+  const found = [...texts].flatMap(([field, value]) =>
+    field.startsWith('header:') ? [[field.slice('header:'.length), value] as const] : [],
+  );
+  return Object.fromEntries([...needed, ...found]);
+}

@@ -1,0 +1,117 @@
+/**
+ * Policies that do not hold at a waypoint. A waypoint enforces only policies with `targetRefs`, forwards calls with its
+ * own identity, and is bypassed by clients with a sidecar. Source: `ShouldAttachPolicy` in
+ * pilot/pkg/model/policyattachment.go of Istio 1.31; compared with a real waypoint.
+ */
+import { remembered } from '@meshpass/identity/memory/remembered';
+import {
+  type AuthorizationPolicy,
+  actionOf,
+  isDryRun,
+  isForSidecars,
+  type KubernetesGateway,
+  type MeshView,
+  type RequestAuthentication,
+  type Service,
+  targetRefs,
+} from '@meshpass/istio';
+import { describeObject } from '../../exposure/describe.ts';
+import type { LintContext } from '../context.ts';
+import { firstPeer, rulesOf } from '../places.ts';
+import type { Report, Rule } from '../rule.ts';
+import {
+  type AmbientWorkload,
+  ambientWorkloads,
+  anySidecar,
+  isOfMeshpass,
+  WAYPOINT_CLASS,
+  waypointSelected,
+  workloadsOf,
+} from './workloads.ts';
+
+/** A policy is ignored by the waypoint that it seems to be for, or does not hold for some callers. */
+export const deadAtWaypoint: Rule = {
+  code: 'MP318',
+  name: 'dead-at-waypoint',
+  severity: 'error',
+  title: 'A policy does not hold at a waypoint, or clients with a sidecar bypass the waypoint',
+  fix: 'Attach the policy with `targetRefs` to the Service or the waypoint. Against a bypass, add an ALLOW for the Pods with the principal of the waypoint, and move these clients to ambient mode.',
+  *check(context) {
+    const { mesh } = context;
+    for (const policy of [...mesh.all('AuthorizationPolicy'), ...mesh.all('RequestAuthentication')]) {
+      yield* selectsWaypoint(context, policy);
+      if (policy.kind === 'RequestAuthentication' || isDryRun(policy)) continue;
+      if (isForSidecars(policy)) yield* deniesWaypoint(mesh, policy);
+      else yield* bypassed(mesh, policy);
+    }
+  },
+};
+
+/** Reports a selector for the Pods of a waypoint. */
+function* selectsWaypoint(
+  { mesh }: LintContext,
+  policy: AuthorizationPolicy | RequestAuthentication,
+): Generator<Report> {
+  const name = waypointSelected(mesh, policy);
+  if (name === undefined) return;
+  yield {
+    on: policy,
+    path: ['spec', 'selector'],
+    part: 'key',
+    message: `waypoint ${name} ignores this policy: waypoints enforce only policies with targetRefs.`,
+  };
+}
+
+/** Reports a DENY of callers at Pods that see the waypoint as the caller. */
+function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
+  if (actionOf(policy) !== 'DENY' || isOfMeshpass(policy)) return;
+  const behind = workloadsOf(mesh, policy).find(({ bound }) => bound.length > 0);
+  if (!behind) return;
+  const waypoint = describeObject(behind.bound[0]!.waypoint);
+  for (const rule of rulesOf(policy)) {
+    const at = firstPeer(rule);
+    if (!at) continue;
+    yield {
+      on: policy,
+      ...at,
+      message: `the waypoint, ${waypoint}, ignores this policy, and ${behind.described} behind it sees the waypoint as the caller: calls through the waypoint are not denied.`,
+    };
+  }
+}
+
+/** Workloads whose Pods have an ALLOW, which may admit the waypoint alone. */
+const guardedWorkloads = remembered((mesh: MeshView): ReadonlySet<AmbientWorkload> => {
+  const allowing = mesh.all('AuthorizationPolicy').filter((one) => actionOf(one) === 'ALLOW' && !isDryRun(one));
+  return new Set(allowing.flatMap((one) => workloadsOf(mesh, one)));
+});
+
+/** Reports a policy at a waypoint, if a client with a sidecar connects to the Pods without it. */
+function* bypassed(mesh: MeshView, policy: AuthorizationPolicy): Generator<Report> {
+  const sidecar = anySidecar(mesh);
+  if (!sidecar) return;
+  for (const workload of ambientWorkloads(mesh)) {
+    const attached = workload.bound.find(({ service, waypoint }) => isAttached(mesh, policy, service, waypoint));
+    if (!attached || guardedWorkloads(mesh).has(workload)) continue;
+    yield {
+      on: policy,
+      path: ['spec', policy.spec.targetRefs ? 'targetRefs' : 'targetRef'],
+      part: 'key',
+      message: `clients with a sidecar, such as ${sidecar}, connect to ${workload.described} without the waypoint: this policy does not apply to their calls to ${describeObject(attached.service)}.`,
+    };
+    return;
+  }
+}
+
+/** Whether a policy applies to a Service behind a waypoint. */
+function isAttached(
+  mesh: MeshView,
+  { metadata, spec }: AuthorizationPolicy,
+  service: Service,
+  waypoint: KubernetesGateway,
+): boolean {
+  return targetRefs(spec).some(({ kind, name }) => {
+    if (kind === 'Service') return metadata.namespace === service.metadata.namespace && name === service.metadata.name;
+    if (kind === 'GatewayClass') return metadata.namespace === mesh.config.rootNamespace && name === WAYPOINT_CLASS;
+    return kind === 'Gateway' && metadata.namespace === waypoint.metadata.namespace && name === waypoint.metadata.name;
+  });
+}

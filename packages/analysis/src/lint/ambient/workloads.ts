@@ -1,0 +1,146 @@
+/**
+ * Workloads in ambient mode, as far as the files prove it: by a label of the namespace or Pod, and without a sidecar.
+ * Source: https://istio.io/latest/docs/ambient/usage/add-workloads/ and .../use-waypoints/.
+ */
+import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import {
+  type AuthorizationPolicy,
+  GATEWAY_NAME,
+  hasProxy,
+  isForSidecars,
+  type KubernetesGateway,
+  type Labels,
+  type MeshView,
+  namespaceInjection,
+  type PodWorkload,
+  type RequestAuthentication,
+  type Service,
+  selectorOf,
+  selects,
+  whyNoSidecar,
+} from '@meshpass/istio';
+import { labels } from '@meshpass/istio/members';
+import { describeObject } from '../../exposure/describe.ts';
+
+const MODE = 'istio.io/dataplane-mode';
+const USE_WAYPOINT = 'istio.io/use-waypoint';
+const USE_WAYPOINT_NAMESPACE = 'istio.io/use-waypoint-namespace';
+const WAYPOINT_FOR = 'istio.io/waypoint-for';
+export const WAYPOINT_CLASS = 'istio-waypoint';
+
+export interface AmbientWorkload {
+  readonly namespace: string;
+  /** Undefined if only the namespace is known, and none of its Pods. */
+  readonly labels: Labels | undefined;
+  /** Formats `Deployment shop/orders`. */
+  readonly described: string;
+  /** Services before the workload whose calls a waypoint takes. */
+  readonly bound: readonly { readonly service: Service; readonly waypoint: KubernetesGateway }[];
+}
+
+/** Lists the workloads in ambient mode. A namespace none of whose Pods were read counts through its Services. */
+export const ambientWorkloads = remembered((mesh: MeshView): readonly AmbientWorkload[] => [
+  ...mesh.pods
+    .filter((pod) => isAmbient(mesh, pod))
+    .map(({ namespace, labels, object }) => workload(mesh, namespace, labels, describeObject(object))),
+  ...mesh
+    .all('Namespace')
+    .filter(({ metadata }) => isAmbientNamespace(mesh, metadata.name) && mesh.podsIn(metadata.name).length === 0)
+    .flatMap(({ metadata: { name } }) => [
+      ...mesh
+        .within('Service', name)
+        .filter(({ spec }) => Object.keys(labels(spec.selector)).length > 0)
+        .map((one) => workload(mesh, name, labels(one.spec.selector), describeObject(one))),
+      workload(mesh, name, undefined, `namespace ${name}`),
+    ]),
+]);
+
+function workload(mesh: MeshView, namespace: string, labels: Labels | undefined, described: string): AmbientWorkload {
+  const services = labels ? mesh.servicesBefore({ namespace, labels }) : [];
+  const bound = services.flatMap((service) => {
+    const waypoint = waypointOf(mesh, service);
+    return waypoint ? [{ service, waypoint }] : [];
+  });
+  return { namespace, labels, described, bound };
+}
+
+const byNamespace = remembered((mesh: MeshView) => Map.groupBy(ambientWorkloads(mesh), ({ namespace }) => namespace));
+
+function isAmbient(mesh: MeshView, pod: PodWorkload): boolean {
+  if (pod.kind !== 'sidecar' || hasProxy(pod) || pod.pod.hostNetwork === true) return false;
+  if (pod.annotations['ambient.istio.io/redirection'] === 'enabled') return true;
+  const ofNamespace = mesh.namespaceLabels(pod.namespace);
+  if ((pod.labels[MODE] ?? ofNamespace?.[MODE]) !== 'ambient') return false;
+  // The label of a Pod is proof enough if its Namespace was not read, unless the Pod also requests a sidecar.
+  return whyNoSidecar(pod, ofNamespace ? namespaceInjection(pod.namespace, ofNamespace) : 'by-pod') !== undefined;
+}
+
+function isAmbientNamespace(mesh: MeshView, name: string): boolean {
+  const given = mesh.namespaceLabels(name);
+  return given?.[MODE] === 'ambient' && namespaceInjection(name, given) !== 'on';
+}
+
+/** Finds a workload that certainly has a sidecar. */
+export const anySidecar = remembered((mesh: MeshView): string | undefined => {
+  const found = mesh.pods.find(
+    (pod) =>
+      pod.kind === 'sidecar' &&
+      !isAmbient(mesh, pod) &&
+      (hasProxy(pod) ||
+        whyNoSidecar(pod, namespaceInjection(pod.namespace, mesh.namespaceLabels(pod.namespace) ?? {})) === undefined),
+  );
+  return found && describeObject(found.object);
+});
+
+/** Lists the ambient workloads that a policy without `targetRefs` applies to. */
+export function workloadsOf(
+  mesh: MeshView,
+  policy: AuthorizationPolicy | RequestAuthentication,
+): readonly AmbientWorkload[] {
+  if (!isForSidecars(policy)) return [];
+  const { namespace } = policy.metadata;
+  const isRoot = namespace === mesh.config.rootNamespace;
+  const selector = selectorOf(policy);
+  return (isRoot ? ambientWorkloads(mesh) : (byNamespace(mesh).get(namespace) ?? [])).filter((one) =>
+    one.labels ? selects(selector, one.labels) : one.namespace === namespace || !selector,
+  );
+}
+
+/**
+ * Whether the compiler of the access file wrote a policy. Its guard holds at sidecars only, and sessions reach no port of
+ * ztunnel (docs/install/multi-cluster.md).
+ */
+export function isOfMeshpass({ metadata }: AuthorizationPolicy): boolean {
+  return labels(metadata.labels)[MANAGED_BY_LABEL] === MANAGED_BY;
+}
+
+/** Returns the name of the waypoint whose Pods a policy selects, which MP318 reports. */
+export function waypointSelected(
+  mesh: MeshView,
+  policy: AuthorizationPolicy | RequestAuthentication,
+): string | undefined {
+  const name = isForSidecars(policy) ? selectorOf(policy)?.[GATEWAY_NAME] : undefined;
+  return waypointsIn(mesh, policy.metadata.namespace).some(({ metadata }) => metadata.name === name) ? name : undefined;
+}
+
+/** Lists the waypoints of a namespace. */
+export function waypointsIn(mesh: MeshView, namespace: string): readonly KubernetesGateway[] {
+  return mesh.within('KubernetesGateway', namespace).filter(({ spec }) => spec.gatewayClassName === WAYPOINT_CLASS);
+}
+
+/**
+ * Finds the waypoint that takes the calls to a Service. Returns undefined if none is configured, or if the Gateway was
+ * not read.
+ */
+function waypointOf(mesh: MeshView, service: Service): KubernetesGateway | undefined {
+  const { namespace } = service.metadata;
+  const places = [labels(service.metadata.labels), labels(mesh.namespaceLabels(namespace))];
+  const place = places.find((one) => one[USE_WAYPOINT] !== undefined);
+  const name = place?.[USE_WAYPOINT];
+  if (!name || name === 'none') return undefined;
+  return waypointsIn(mesh, place[USE_WAYPOINT_NAMESPACE] ?? namespace).find(
+    ({ metadata }) =>
+      metadata.name === name && ['service', 'all'].includes(labels(metadata.labels)[WAYPOINT_FOR] ?? 'service'),
+  );
+}

@@ -1,0 +1,202 @@
+/** Rules about entry points: administration interfaces, ways around the mesh, added routes, and open references. */
+
+import {
+  type AllowedNamespaces,
+  type AuthorizationPolicy,
+  type KubernetesGateway,
+  type MeshView,
+  namespaceInjection,
+  type PeerAuthentication,
+  selectorOf,
+  selects,
+} from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
+import { describeCallers, describeCalls, describeDestination, describeObject } from '../../exposure/describe.ts';
+import { isEntry, type ListenerAt, listenersOf } from '../../exposure/entries/gateway-listeners.ts';
+import type { Exposure } from '../../exposure/exposure.ts';
+import { openPassages, type Passage, publicPassages, workloadsBehind } from '../../exposure/identity.ts';
+import type { LintContext } from '../context.ts';
+import { adminToolOf } from '../exposure/admin-tool.ts';
+import { whyTestRoute } from '../exposure/test-route.ts';
+import type { Severity } from '../model.ts';
+import type { Report, Rule } from '../rule.ts';
+import { oncePerPlace, severityOf, throughOf, unknownOf } from './passage-words.ts';
+
+/** An administration interface is reachable from outside. Its own login is the only protection, if it has one. */
+const openAdminTool: Rule = {
+  code: 'MP701',
+  name: 'open-admin-tool',
+  severity: 'error',
+  title: 'An administration interface is reachable from outside without an identity',
+  fix: 'Remove the route, and reach it with an identity (a grant in the access file, or `kubectl port-forward`); or require one at the entry point: a client certificate, a verified token, or an authenticating proxy.',
+  *check(context) {
+    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
+      const tool = exposure.entries.some(({ kind }) => kind === 'EnvoyFilter')
+        ? undefined
+        : adminToolOf(context, exposure);
+      const open = tool === undefined ? [] : publicPassages(context, exposure);
+      if (open.length === 0) return undefined;
+      return {
+        on: exposure.on,
+        path: exposure.destinationPath,
+        severity: severityOf(open),
+        message: `${describeCalls(exposure)} reaches ${tool} (${describeDestination(exposure)}) through ${throughOf(open)}: open to ${describeCallers(exposure)}, so that only its own login protects it, if it has one.${unknownOf(open)}`,
+      };
+    });
+  },
+};
+
+/** An entry point leads to a workload without a proxy of the mesh in between that requires an identity. */
+const entryAroundMesh: Rule = {
+  code: 'MP702',
+  name: 'entry-around-mesh',
+  severity: 'warning',
+  title: 'An entry point leads around the mesh to a port where no proxy requires an identity',
+  fix: 'Publish it through a gateway of the mesh, with the type ClusterIP; or set PeerAuthentication STRICT for the port, and give its Pods a sidecar.',
+  *check(context) {
+    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
+      if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
+      if (!isOtherwiseGuarded(context.mesh, exposure)) return undefined;
+      const around = openPassages(context, exposure).filter(leadsAround);
+      // MP101 and MP701 report these with what they expose.
+      if (around.length === 0 || adminToolOf(context, exposure) || whyTestRoute(context, exposure)) return undefined;
+      const { atWorkload } = around[0]!;
+      return {
+        on: exposure.on,
+        path: exposure.destinationPath,
+        severity: weightOf(exposure, around),
+        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(around)}, and no proxy of the mesh requires an identity: ${atWorkload.reason}.`,
+      };
+    });
+  },
+};
+
+/**
+ * Whether the mesh is meant to guard a workload: its Namespace or Pods ask for a proxy, or a policy of its namespace
+ * selects it. A public site outside the mesh goes around nothing.
+ */
+function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
+  return workloadsBehind(mesh, exposure).some(({ namespace, labels: given }) => {
+    const ofNamespace = mesh.namespaceLabels(namespace);
+    const injection = namespaceInjection(namespace, ofNamespace);
+    if (injection === 'on' || injection === 'unknown' || ofNamespace?.[MODE] === 'ambient') return true;
+    if (given[MODE] === 'ambient' || given['sidecar.istio.io/inject'] === 'true') return true;
+    return (['AuthorizationPolicy', 'PeerAuthentication'] as const)
+      .flatMap((kind): readonly SelectingPolicy[] => mesh.within(kind, namespace))
+      .some((policy) => selects(selectorOf(policy), given));
+  });
+}
+
+type SelectingPolicy = AuthorizationPolicy | PeerAuthentication;
+
+const MODE = 'istio.io/dataplane-mode';
+
+function leadsAround({ entry, atWorkload }: Passage): boolean {
+  const { by } = entry.proxy;
+  // If only a file outside decides, a controller may be in the mesh.
+  return by === 'none' || (by === 'controller' && !entry.proxy.assumed && !entry.proxy.meshed && !atWorkload.byDefault);
+}
+
+/** Node agents need the network of their node, and Istio's default is not a decision of these files. */
+function weightOf({ on }: Exposure, passages: readonly Passage[]): Severity {
+  const counts = passages.some(
+    ({ entry, atWorkload }) =>
+      entry.internal === undefined &&
+      atWorkload.state === 'none' &&
+      !atWorkload.byDefault &&
+      !isAgent(entry.kind, on.kind),
+  );
+  return counts ? 'warning' : 'note';
+}
+
+function isAgent(entry: string, kind: string): boolean {
+  return kind === 'DaemonSet' && (entry === 'hostNetwork' || entry === 'hostPort');
+}
+
+/** An EnvoyFilter exposes a destination that no route object shows. */
+const envoyFilterRoute: Rule = {
+  code: 'MP703',
+  name: 'envoy-filter-route',
+  severity: 'warning',
+  title: 'An EnvoyFilter adds a route, virtual host or listener that exposes a destination at a gateway',
+  fix: 'Write the route as a VirtualService or HTTPRoute, which other tools and reviewers see, or remove it.',
+  *check(context) {
+    yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
+      if (!exposure.entries.some(({ kind }) => kind === 'EnvoyFilter')) return undefined;
+      const open = openPassages(context, exposure);
+      if (open.length === 0) return undefined;
+      const unguarded = open.some(({ entry }) => entry.proxy.by === 'istio' && entry.proxy.withoutPolicies);
+      const why = whyPrivate(context, exposure);
+      const isError = (unguarded || why !== undefined) && severityOf(open) === 'error';
+      return {
+        on: exposure.on,
+        path: exposure.destinationPath,
+        ...(isError && { severity: 'error' as const }),
+        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${throughOf(open)}, without a route object: open to ${describeCallers(exposure)}${unguarded ? ", and none of Istio's policies applies there" : ''}.${why ?? ''}`,
+      };
+    });
+  },
+};
+
+/** Explains why the destination is not meant for the public. */
+function whyPrivate(context: LintContext, exposure: Exposure): string | undefined {
+  const tool = adminToolOf(context, exposure);
+  if (tool) return ` It is an administration interface: ${tool}.`;
+  const why = whyTestRoute(context, exposure);
+  return why && ` It is a test route: ${why}.`;
+}
+
+/** A Gateway lets every namespace publish hosts, or a ReferenceGrant lets every namespace refer. */
+const openReference: Rule = {
+  code: 'MP704',
+  name: 'open-reference',
+  severity: 'warning',
+  title: 'A Gateway or ReferenceGrant lets every namespace attach or refer to it',
+  fix: 'Write `from: Same`, or `from: Selector` with a label that only the platform team sets.',
+  *check({ mesh }) {
+    for (const gateway of mesh.all('KubernetesGateway').filter(isEntry)) {
+      for (const at of listenersOf(mesh, gateway)) yield* openListener(at);
+      yield* openToListenerSets(gateway);
+    }
+    for (const grant of mesh.all('ReferenceGrant')) {
+      const index = items(grant.spec.from).findIndex(({ namespace }) => namespace === '*');
+      if (index < 0) continue;
+      yield {
+        on: grant,
+        path: ['spec', 'from', index, 'namespace'],
+        message: `${describeObject(grant)} allows references from every namespace.`,
+      };
+    }
+  },
+};
+
+function* openListener({ on, path, listener }: ListenerAt): Generator<Report> {
+  const namespaces = listener.allowedRoutes?.namespaces;
+  if (!isEvery(namespaces)) return;
+  const { hostname = '*' } = listener;
+  const hosts = hostname === '*' ? 'any host' : `${hostname.startsWith('*') ? 'any host of' : 'paths of'} ${hostname}`;
+  yield {
+    on,
+    path: [...path, 'allowedRoutes', 'namespaces', namespaces?.from === 'All' ? 'from' : 'selector'],
+    message: `listener ${listener.name ?? '?'} of ${describeObject(on)} accepts routes of every namespace: anyone who may write a route anywhere can publish ${hosts} on port ${listener.port ?? '?'}.`,
+  };
+}
+
+function* openToListenerSets(gateway: KubernetesGateway): Generator<Report> {
+  const sets = gateway.spec.allowedListeners?.namespaces;
+  if (!isEvery(sets)) return;
+  yield {
+    on: gateway,
+    path: ['spec', 'allowedListeners', 'namespaces', sets?.from === 'All' ? 'from' : 'selector'],
+    message: `${describeObject(gateway)} accepts ListenerSets of every namespace: anyone who may write one can publish hosts and ports there.`,
+  };
+}
+
+/** Whether namespaces are not restricted. An empty selector selects all of them. */
+function isEvery(namespaces: AllowedNamespaces | undefined): boolean {
+  if (namespaces?.from !== 'Selector') return namespaces?.from === 'All';
+  const { matchLabels = {}, matchExpressions = [] } = namespaces.selector ?? {};
+  return namespaces.selector !== undefined && Object.keys(matchLabels).length === 0 && matchExpressions.length === 0;
+}
+
+export const ENTRY_POINT_RULES: readonly Rule[] = [openAdminTool, entryAroundMesh, envoyFilterRoute, openReference];

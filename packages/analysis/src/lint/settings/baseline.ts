@@ -1,0 +1,58 @@
+/** Baselines: findings that are known and not reported again, recognized without line numbers. */
+import type { Baseline, BaselineEntry, Finding } from '../model.ts';
+import { isSuppressible } from '../suppression.ts';
+import type { Sorted } from './settings.ts';
+
+/** Returns the entry that recognizes a finding, on any line. */
+function baselineEntry({ code, object, message, place }: Finding): BaselineEntry {
+  const { kind, namespace, name } = object;
+  return {
+    code,
+    object: kind === '' ? place.file : `${kind} ${namespace === '' ? name : `${namespace}/${name}`}`,
+    message: message.replaceAll(/(\.(?:ya?ml|json)):\d+(?::\d+)?/g, '$1'),
+  };
+}
+
+/**
+ * Formats a baseline of the reported findings. Findings about suppressions are not part of it.
+ * @example
+ * ```ts
+ * import { formatBaseline, lintFiles } from '@meshpass/analysis/lint';
+ * const text = `apiVersion: security.istio.io/v1
+ * kind: AuthorizationPolicy
+ * metadata: {name: orders, namespace: shop}
+ * spec: {rules: [{to: [{operation: {methods: [get]}}]}]}`;
+ * const linted = lintFiles([{ name: 'orders.yaml', text }], { now: Date.now() });
+ * JSON.parse(formatBaseline(linted)).findings[0].object; // => 'AuthorizationPolicy shop/orders'
+ * ```
+ */
+export function formatBaseline({ findings }: Pick<Sorted, 'findings'>): string {
+  const entries = findings.filter(({ code }) => isSuppressible(code)).map(baselineEntry);
+  const sorted = entries.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  return `${JSON.stringify({ findings: sorted }, null, 2)}\n`;
+}
+
+/**
+ * Suppresses the findings of a baseline. Each entry suppresses one finding, so that another of the same kind is
+ * reported.
+ * @returns also the entries that match no finding any longer
+ */
+export function applyBaseline(
+  { findings, suppressed }: Sorted,
+  { file, findings: entries }: Baseline,
+): Sorted & { readonly gone: readonly BaselineEntry[] } {
+  const left = Map.groupBy(entries, keyOf);
+  const isKnown = (finding: Finding) =>
+    isSuppressible(finding.code) && left.get(keyOf(baselineEntry(finding)))?.pop() !== undefined;
+  const groups = Map.groupBy(findings, isKnown);
+  const by = { place: { file, line: 1, column: 1 }, reason: 'known, in the baseline' };
+  return {
+    findings: groups.get(false) ?? [],
+    suppressed: [...suppressed, ...(groups.get(true) ?? []).map((one) => ({ ...one, suppressedBy: by }))],
+    gone: [...left.values()].flat(),
+  };
+}
+
+function keyOf({ code, object, message }: BaselineEntry): string {
+  return JSON.stringify([code, object, message]);
+}

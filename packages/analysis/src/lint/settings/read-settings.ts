@@ -1,0 +1,111 @@
+/** Reads the linter's settings and its baseline. docs/lint.md is the reference of both. */
+import { readYaml } from '@meshpass/access';
+import { formatPlace } from '@meshpass/access/compile';
+import { MeshpassError } from '@meshpass/identity';
+import { didYouMean } from '@meshpass/istio';
+import { z } from 'zod';
+import { ALL_RULES } from '../lint.ts';
+import { type Baseline, type LintSettings, type RuleCode, SEVERITIES } from '../model.ts';
+
+const text = z.string().min(1).max(1024);
+const CODES = ALL_RULES.map((rule) => rule.code);
+const code = z.enum(CODES as [RuleCode, ...RuleCode[]]);
+const vocabulary = z
+  .strictObject({ add: z.array(text).max(1000).default([]), remove: z.array(text).max(1000).default([]) })
+  .default({ add: [], remove: [] });
+const entryPoint = z.strictObject({
+  kind: text,
+  namespace: z.string().max(253).default(''),
+  name: text,
+  reason: text.min(8, 'expected a reason of at least 8 characters'),
+  owner: text,
+});
+
+const settingsSchema = z.strictObject({
+  severities: z.partialRecord(code, z.enum([...SEVERITIES, 'off'])).default({}),
+  test_words: vocabulary,
+  test_labels: vocabulary,
+  entry_points: z.array(entryPoint).max(10_000).default([]),
+});
+
+/** Keys by the path of their map, without list indexes, for suggestions. */
+const KEYS = new Map<string, readonly string[]>([
+  ['', Object.keys(settingsSchema.shape)],
+  ['test_words', ['add', 'remove']],
+  ['test_labels', ['add', 'remove']],
+  ['entry_points', Object.keys(entryPoint.shape)],
+]);
+
+/**
+ * Reads the settings.
+ * @param content YAML
+ * @param file name for messages
+ * @throws MeshpassError `config_invalid` with every problem by FILE:LINE:COLUMN
+ * @example
+ * ```ts
+ * import { readLintSettings } from '@meshpass/analysis/lint-settings';
+ * const settings = readLintSettings('severities: {MP202: off}', 'meshpass-lint.yaml');
+ * settings.severities.get('MP202'); // => 'off'
+ * ```
+ */
+export function readLintSettings(content: string, file: string): LintSettings {
+  const read = readYaml(content, file);
+  if ('problems' in read) throw invalid(read.problems.map(({ place, message }) => `${formatPlace(place)} ${message}`));
+  const { locate } = read.yaml;
+  const parsed = settingsSchema.safeParse(read.yaml.value ?? {});
+  if (!parsed.success) {
+    throw invalid(
+      parsed.error.issues.flatMap((issue) => {
+        if (issue.code === 'invalid_key')
+          return [`${formatPlace(locate(issue.path, 'key'))} no rule has the code ${String(issue.path.at(-1))}`];
+        if (issue.code !== 'unrecognized_keys')
+          return [`${formatPlace(locate(issue.path, 'value'))} ${issue.path.join('.')}: ${issue.message}`];
+        const known = KEYS.get(issue.path.filter((part) => typeof part === 'string').join('.')) ?? [];
+        return issue.keys.map((key) => {
+          const place = formatPlace(locate([...issue.path, key], 'key'));
+          return issue.path[0] === 'severities'
+            ? `${place} no rule has the code ${key}`
+            : `${place} unknown key "${key}"${didYouMean(key, known)}`;
+        });
+      }),
+    );
+  }
+  const { severities, test_words, test_labels, entry_points } = parsed.data;
+  return {
+    severities: new Map(CODES.flatMap((one) => (severities[one] ? [[one, severities[one]]] : []))),
+    testWords: test_words,
+    testLabels: test_labels,
+    entryPoints: entry_points.map((one, index) => ({ ...one, place: locate(['entry_points', index], 'value') })),
+  };
+}
+
+const baselineSchema = z.strictObject({
+  findings: z.array(z.strictObject({ code: z.string(), object: z.string(), message: z.string() })),
+});
+
+/**
+ * Reads a baseline.
+ * @param content JSON, as `formatBaseline` writes it
+ * @param file name for messages
+ * @throws MeshpassError `config_invalid`
+ * @example
+ * ```ts
+ * import { readBaseline } from '@meshpass/analysis/lint-settings';
+ * readBaseline('{"findings": []}', 'baseline.json').findings; // => []
+ * ```
+ */
+export function readBaseline(content: string, file: string): Baseline {
+  let value: unknown;
+  try {
+    value = JSON.parse(content);
+  } catch (cause) {
+    throw new MeshpassError('config_invalid', `${file} is not JSON. Write the baseline again.`, { cause });
+  }
+  const parsed = baselineSchema.safeParse(value);
+  if (parsed.success) return { file, ...parsed.data };
+  throw invalid(parsed.error.issues.map(({ path, message }) => `${file}: ${path.join('.')}: ${message}`));
+}
+
+function invalid(lines: readonly string[]): MeshpassError {
+  return new MeshpassError('config_invalid', lines.join('\n'));
+}

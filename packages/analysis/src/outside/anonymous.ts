@@ -1,0 +1,171 @@
+/**
+ * Calls of anonymous callers from outside that policies allow, at the entry point and at the workload behind it. Callers
+ * have no token and no certificate, and an address that no policy lists. A workload sees the identity of the gateway.
+ */
+import type { MeshView } from '@meshpass/istio';
+import { distinct } from '@meshpass/istio/members';
+import { ALWAYS, all, any, type Condition, NEVER, not, type Test } from '../diff/formula/condition.ts';
+import { passes } from '../diff/formula/text-test.ts';
+import { addedCheck } from '../exposure/added-checks.ts';
+import { enforcerOf } from '../exposure/enforcer.ts';
+import type { EntryPoint, Exposure, Identity } from '../exposure/exposure.ts';
+import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from '../exposure/identity.ts';
+import type { Peer } from '../exposure/unauthenticated.ts';
+import { opaque } from './match-condition.ts';
+import { ztunnelCondition } from './ztunnel.ts';
+
+/** Way of a call: the exposure, and what the route changes before the workload sees the call. */
+export interface Way {
+  readonly exposure: Exposure;
+  readonly entry: EntryPoint;
+  /** Fields whose values the route changes: `path`, `host` or `header`. */
+  readonly changed: ReadonlySet<string>;
+}
+
+/** Returns the calls that reach a workload of the destination, as far as policies and checks decide. */
+export function anonymousCalls(mesh: MeshView, way: Way): Condition {
+  return all([atOwn(way.entry.own), atEntry(mesh, way), atWorkload(mesh, way)]);
+}
+
+/** Checks that the files do not show are assumed to allow every call (see `assumed` of a comparison). */
+function atOwn({ state, reason }: Identity): Condition {
+  if (state === 'required') return NEVER;
+  return state === 'assumed' ? opaque(reason) : ALWAYS;
+}
+
+function atEntry(mesh: MeshView, { exposure, entry }: Way): Condition {
+  if (entry.proxy.by !== 'istio' || entry.proxy.withoutPolicies) return ALWAYS;
+  const byProxy = enforcementAtEntry(mesh, exposure, entry).map((points) => {
+    const [{ proxy } = { proxy: undefined }] = points;
+    const check = proxy && addedCheck(mesh, 'GATEWAY', proxy.namespace, proxy.labels);
+    return all([
+      oneOf(points, (one) => simplified(one.portPolicy.allowed, { peer: undefined, sni: undefined, changed: NOTHING })),
+      check === undefined ? ALWAYS : opaque(check),
+    ]);
+  });
+  return either(byProxy, 'it is not known which Pods are the gateway, and their policies differ');
+}
+
+function atWorkload(mesh: MeshView, { exposure, entry, changed }: Way): Condition {
+  const points = enforcementAtWorkload(mesh, exposure, entry);
+  if (points.length === 0) return ALWAYS;
+  const { host, port, subset = '' } = exposure.destination;
+  const sni = `outbound_.${port ?? ''}_.${subset}_.${host}`;
+  const allowed = (point: EnforcementPoint): Condition => {
+    const { proxy, calls, portPolicy } = point;
+    const enforcer = enforcerOf(mesh, proxy, point.port, exposure, entry);
+    if (enforcer.proxy === 'none') return ALWAYS;
+    if (enforcer.proxy !== 'sidecar' && enforcer.proxy !== 'ztunnel') {
+      return opaque(`the policies of a proxy (${enforcer.proxy}) at ${proxy.name} are not compared`);
+    }
+    const policies = enforcer.proxy === 'ztunnel' ? ztunnelCondition(mesh, point) : portPolicy.allowed;
+    const peers = calls.peers.length > 0 ? calls.peers : [undefined];
+    const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
+    return all([
+      any(peers.map((peer) => simplified(policies, { peer, sni, changed }))),
+      check === undefined ? ALWAYS : opaque(check),
+    ]);
+  };
+  const byWorkload = Map.groupBy(points, ({ proxy }) => proxy);
+  return any([...byWorkload.values()].map((some) => oneOf(some, allowed)));
+}
+
+/** Combines several ports, one of which is meant: all must agree, or it is unknown. */
+function oneOf(points: readonly EnforcementPoint[], allowed: (point: EnforcementPoint) => Condition): Condition {
+  const different = distinct(points, ({ portPolicy }) => portPolicy.key);
+  return either(different.map(allowed), 'it is not known at which port, and policies differ by port');
+}
+
+function either(conditions: readonly Condition[], reason: string): Condition {
+  if (conditions.length < 2) return conditions[0] ?? ALWAYS;
+  if (conditions.every((one) => one === conditions[0])) return conditions[0]!;
+  return any([all(conditions), all([any(conditions), opaque(reason)])]);
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+interface Caller {
+  readonly peer: Peer | undefined;
+  /** Server name of the gateway's connection. */
+  readonly sni: string | undefined;
+  readonly changed: ReadonlySet<string>;
+}
+
+/** Prefix length below which a range is too large to count as a list of permitted clients. */
+const WIDEST_LIST = 8;
+
+/** Replaces every test that the caller decides. */
+function simplified(condition: Condition, caller: Caller): Condition {
+  const known = new Map<Condition, Condition>();
+  const simplify = (part: Condition): Condition => {
+    let result = known.get(part);
+    if (!result) {
+      result = replaced(part);
+      known.set(part, result);
+    }
+    return result;
+  };
+  const replaced = (part: Condition): Condition => {
+    switch (part.op) {
+      case 'constant':
+        return part.value ? ALWAYS : NEVER;
+      case 'all':
+        return all(part.of.map(simplify));
+      case 'any':
+        return any(part.of.map(simplify));
+      case 'not':
+        return not(simplify(part.of));
+      default:
+        return decided(part, caller);
+    }
+  };
+  return simplify(condition);
+}
+
+function decided(test: Test, caller: Caller): Condition {
+  switch (test.op) {
+    case 'address':
+      return addressCondition(test, caller);
+    case 'flag':
+      if (test.field === 'peer') return yesOrNo(caller.peer !== undefined);
+      if (test.field.startsWith('opaque:')) return test;
+      return test.field.startsWith('custom:')
+        ? opaque(`the authorizer ${test.field.slice('custom:'.length)} decides`)
+        : NEVER;
+    default:
+      return textCondition(test, caller);
+  }
+}
+
+function yesOrNo(yes: boolean): Condition {
+  return yes ? ALWAYS : NEVER;
+}
+
+function addressCondition({ field, range }: Extract<Test, { readonly op: 'address' }>, { peer }: Caller): Condition {
+  if (field === 'destination.ip') return opaque(`a policy tests the destination address ${range}`);
+  if (field === 'source.ip' && peer) return opaque(`a policy tests the address of the gateway, ${range}`);
+  return yesOrNo(Number(range.split('/')[1] ?? 128) < WIDEST_LIST);
+}
+
+function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni, changed }: Caller): Condition {
+  const { field } = test;
+  if (field.startsWith('token.')) return NEVER;
+  if (field.startsWith('peer.')) return peerCondition(test, peer);
+  if (field === 'connection.sni') {
+    return sni === undefined ? opaque('a policy tests the SNI') : yesOrNo(peer !== undefined && passes(test.test, sni));
+  }
+  if (field.startsWith('metadata:')) return opaque(`a policy tests ${field}`);
+  if (changed.has(field.startsWith('header:') ? 'header' : field)) {
+    return opaque(`a policy at the workload tests the ${field.replace(':', ' ')}, which the route changes`);
+  }
+  return test;
+}
+
+function peerCondition({ field, test }: Extract<Test, { readonly op: 'text' }>, peer: Peer | undefined): Condition {
+  if (!peer) return NEVER;
+  if (field === 'peer.trustDomain') return yesOrNo(passes(test, peer.trustDomain));
+  if (field === 'peer.namespace') return yesOrNo(passes(test, peer.namespace));
+  return peer.serviceAccount === undefined
+    ? opaque('a policy tests the ServiceAccount of the gateway, which is not among the files')
+    : yesOrNo(passes(test, peer.serviceAccount));
+}

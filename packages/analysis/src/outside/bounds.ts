@@ -1,0 +1,31 @@
+/** Bounds of formulas with parts that are not understood. */
+import { ALWAYS, all, any, type Condition, NEVER, not } from '../diff/formula/condition.ts';
+
+/**
+ * Replaces every opaque part so that the formula holds for as few calls as possible, or as many.
+ * @param possible whether calls that only may meet the formula count
+ */
+export function bound(condition: Condition, possible: boolean): Condition {
+  const known = new Map<Condition, [Condition | undefined, Condition | undefined]>();
+  const visit = (part: Condition, upper: boolean): Condition => {
+    const results = known.get(part) ?? [undefined, undefined];
+    known.set(part, results);
+    results[Number(upper)] ??= replaced(part, upper);
+    return results[Number(upper)]!;
+  };
+  const replaced = (part: Condition, upper: boolean): Condition => {
+    switch (part.op) {
+      case 'all':
+        return all(part.of.map((one) => visit(one, upper)));
+      case 'any':
+        return any(part.of.map((one) => visit(one, upper)));
+      case 'not':
+        return not(visit(part.of, !upper));
+      case 'flag':
+        return part.field.startsWith('opaque:') ? (upper ? ALWAYS : NEVER) : part;
+      default:
+        return part;
+    }
+  };
+  return visit(condition, possible);
+}

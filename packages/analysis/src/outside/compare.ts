@@ -1,0 +1,253 @@
+/**
+ * Compares what anonymous callers from outside reach in two states, whichever kinds of objects carry their calls. For
+ * each destination the calls of one state are subtracted from those of the other. Parts that formulas cannot express are
+ * bounded: a change is only reported if it exists whatever they mean, and the rest is unknown.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { type Resource, withCreationTimes } from '@meshpass/istio';
+import type { Call } from '../diff/formula/call.ts';
+import { ALWAYS, any, type Condition, not, testsOf, text } from '../diff/formula/condition.ts';
+import { NONE, type Node, type Product } from '../diff/formula/diagram.ts';
+import { createSpace, type Space } from '../diff/formula/space.ts';
+import { normalizePath } from '../evaluate/rule/path.ts';
+import type { WitnessRequest } from '../exposure/witness.ts';
+import { bound } from './bounds.ts';
+import { contentNumbers } from './content.ts';
+import { describeCalls, witnessOf } from './describe.ts';
+import { reasonOf } from './match-condition.ts';
+import { type Outside, type OutsideDecision, readOutside } from './outside.ts';
+
+/** Calls that anonymous callers from outside gain or lose. */
+export interface OutsideChange {
+  readonly kind: 'gains' | 'loses';
+  /** Host and port of a Service or another destination: `orders.shop.svc.cluster.local:8080`. */
+  readonly destination: string;
+  /** Calls in words: `GET /orders/* of shop.example.com`. */
+  readonly what: string;
+  /** Request that gets through in one state and not in the other. */
+  readonly witness: WitnessRequest;
+  readonly before: OutsideDecision;
+  readonly after: OutsideDecision;
+}
+
+export interface OutsideComparison {
+  readonly changes: readonly OutsideChange[];
+  /** Whether more changes exist than are listed. */
+  readonly more: boolean;
+  /** Number of compared destinations. */
+  readonly destinations: number;
+  /** Destinations for which it is not known whether they change, with the reasons. */
+  readonly unknown: readonly { readonly destination: string; readonly reasons: readonly string[] }[];
+  /** Assumptions about entry points, because the objects do not decide it. */
+  readonly assumed: readonly string[];
+}
+
+export interface OutsideOptions {
+  readonly rootNamespace: string;
+  /** Maximum number of changes listed per destination and direction; defaults to 5. */
+  readonly listed?: number;
+  /** Reason why some objects may not have been read. If set, nothing is certain. */
+  readonly unread?: string;
+}
+
+/**
+ * Compares what anonymous callers from outside reach: callers without a token or certificate, from an address that no
+ * policy lists. Entry points are compared together, so that it does not matter whether a VirtualService, an HTTPRoute or
+ * an Ingress carries a call. If the result has no change and nothing unknown, the states are equivalent for them.
+ * @param before resources of one state: routes, entry points, policies, Services and workloads
+ * @param after resources of the other; objects in both states keep their age
+ * @example
+ * ```ts
+ * import { compareOutside } from '@meshpass/analysis/diff';
+ * import { loadManifests } from '@meshpass/istio';
+ * const ingress = (path: string) => `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: shop, namespace: shop},
+ *   spec: {ingressClassName: nginx, rules: [{host: shop.example.com, http: {paths: [
+ *     {path: ${path}, pathType: Prefix, backend: {service: {name: orders, port: {number: 80}}}}]}}]}}`;
+ * const before = loadManifests(ingress('/orders'), 'before.yaml').resources;
+ * const after = loadManifests(ingress('/'), 'after.yaml').resources;
+ * const [change] = compareOutside(before, after, { rootNamespace: 'istio-system' }).changes;
+ * change!.kind; // => 'gains'
+ * change!.witness.url; // => 'http://shop.example.com/x'
+ * ```
+ */
+export function compareOutside(
+  before: readonly Resource[],
+  after: readonly Resource[],
+  { rootNamespace, listed = 5, unread }: OutsideOptions,
+): OutsideComparison {
+  const states = [
+    readOutside(before, rootNamespace),
+    readOutside(withCreationTimes(after, before), rootNamespace),
+  ] as const;
+  const destinations = [...new Set(states.flatMap((state) => state.destinations))].sort();
+  const changes: OutsideChange[] = [];
+  const unknown: { destination: string; reasons: readonly string[] }[] = [];
+  let more = false;
+  const contentOf = contentNumbers();
+  for (const destination of destinations) {
+    const result = compareDestination(states, destination, listed, unread, contentOf);
+    changes.push(...result.changes);
+    more ||= result.more;
+    if (result.reasons.length > 0) unknown.push({ destination, reasons: result.reasons });
+  }
+  const assumed = [...new Set(states.flatMap((state) => state.assumed))].sort();
+  return { changes, more, destinations: destinations.length, unknown, assumed };
+}
+
+interface Result {
+  readonly changes: readonly OutsideChange[];
+  readonly more: boolean;
+  readonly reasons: readonly string[];
+}
+
+function compareDestination(
+  states: readonly [Outside, Outside],
+  destination: string,
+  listed: number,
+  unread: string | undefined,
+  contentOf: (condition: Condition) => number,
+): Result {
+  if (unread !== undefined) return unknownBecause(unread);
+  const absent = whyIncomparable(states, destination);
+  if (absent !== undefined) return unknownBecause(absent);
+  const [was, is] = states.map((state) => state.callsOf(destination)) as [Condition, Condition];
+  // Most destinations do not change, and equal formulas need no diagrams.
+  if (contentOf(was) === contentOf(is)) return { changes: [], more: false, reasons: [] };
+  try {
+    return subtract(states, destination, [was, is], listed);
+  } catch (error) {
+    if (error instanceof MeshpassError && error.code === 'policy_too_large') return unknownBecause(error.message);
+    throw error;
+  }
+}
+
+function unknownBecause(reason: string): Result {
+  return { changes: [], more: false, reasons: [reason] };
+}
+
+/** Listeners of entry points that are not among the files can only be compared with each other. */
+function whyIncomparable(states: readonly [Outside, Outside], destination: string): string | undefined {
+  const [was, is] = states;
+  const absent = [...was.absentOf(destination), ...is.absentOf(destination)];
+  if (absent.length === 0 || states.every((state) => state.absentOf(destination).length > 0)) return undefined;
+  const others = states.some((state) => state.absentOf(destination).length === 0 && state.hasKnown(destination));
+  return others ? `the listeners of ${absent.join(', ')} are not known` : undefined;
+}
+
+function subtract(
+  states: readonly [Outside, Outside],
+  destination: string,
+  [was, is]: readonly [Condition, Condition],
+  listed: number,
+): Result {
+  const bounds = [was, is].map((one) => [bound(one, false), bound(one, true)] as const);
+  const [[wasSure, wasPossible], [isSure, isPossible]] = bounds as [
+    readonly [Condition, Condition],
+    readonly [Condition, Condition],
+  ];
+  const real = realHosts([was, is]);
+  const space = createSpace([was, is, wasSure, wasPossible, isSure, isPossible, real]);
+  const { diagram } = space;
+  const set = (condition: Condition) => diagram.and(space.set(condition), space.set(real));
+  const [wasSet, isSet] = [set(was), set(is)];
+  if (wasSet === isSet) return { changes: [], more: false, reasons: [] };
+  const gained = diagram.minus(set(isSure), set(wasPossible));
+  const lost = diagram.minus(set(wasSure), set(isPossible));
+  const gains = list(space, gained, 'gains', states, destination, listed);
+  const losses = list(space, lost, 'loses', states, destination, listed);
+  const differ = diagram.or(diagram.minus(isSet, wasSet), diagram.minus(wasSet, isSet));
+  const rest = diagram.minus(differ, diagram.or(gained, lost));
+  return {
+    changes: [...gains.changes, ...losses.changes],
+    more: gains.more || losses.more,
+    reasons: reasonsOf(space, rest),
+  };
+}
+
+/** Excludes host names with empty labels, which only matter if a pattern tests labels. */
+function realHosts(conditions: readonly Condition[]): Condition {
+  const seen = new Set<Condition>();
+  const tests = conditions.flatMap((one) => [...testsOf(one, seen)]);
+  const isTested = tests.some((one) => one.op === 'text' && one.field === 'host' && one.test.form === 'pattern');
+  return isTested ? REAL_HOST : ALWAYS;
+}
+
+const REAL_HOST = not(
+  any([
+    text('host', { form: 'prefix', text: '.' }),
+    text('host', { form: 'pattern', pieces: [{ any: 'text' }, { text: '..' }, { any: 'text' }] }),
+  ]),
+);
+
+/** Maximum products to look at for reasons and readable examples. */
+const MOST_PRODUCTS = 200;
+
+function reasonsOf(space: Space, rest: Node): readonly string[] {
+  const reasons = new Set<string>();
+  let looked = 0;
+  if (rest === NONE) return [];
+  for (const product of space.diagram.products(rest)) {
+    for (const { field } of space.explain(product)) {
+      const reason = reasonOf(field);
+      if (reason !== undefined) reasons.add(reason);
+    }
+    if (++looked >= MOST_PRODUCTS) break;
+  }
+  return reasons.size > 0 ? [...reasons].sort() : ['a part of a match or policy is not understood'];
+}
+
+function list(
+  space: Space,
+  set: Node,
+  kind: OutsideChange['kind'],
+  states: readonly [Outside, Outside],
+  destination: string,
+  listed: number,
+): { readonly changes: readonly OutsideChange[]; readonly more: boolean } {
+  const found = new Map<string, OutsideChange>();
+  if (set === NONE) return { changes: [], more: false };
+  let looked = 0;
+  for (const product of sendable(space, set)) {
+    if (++looked > MOST_PRODUCTS) return { changes: [...found.values()], more: true };
+    const call = simplest(space, set, space.example(product));
+    const [before, after] = states.map((state) => state.decide(call, destination)) as [
+      OutsideDecision,
+      OutsideDecision,
+    ];
+    const key = `${before.reason}\n${after.reason}`;
+    if (found.has(key)) continue;
+    if (found.size >= listed) return { changes: [...found.values()], more: true };
+    const explained = space.explain(product);
+    const witness = witnessOf(call, new Set(explained.map(({ field }) => field)));
+    found.set(key, { kind, destination, what: describeCalls(explained), witness, before, after });
+  }
+  return { changes: [...found.values()], more: false };
+}
+
+/** Omits each header and query parameter without which the call stays in the set. */
+function simplest({ has }: Space, set: Node, call: Call): Call {
+  let simple = call;
+  for (const field of call.texts.keys()) {
+    if (!/^(?:header|query):/.test(field)) continue;
+    const without = { ...simple, texts: new Map([...simple.texts].filter(([name]) => name !== field)) };
+    if (has(set, without)) simple = without;
+  }
+  return simple;
+}
+
+/** Yields products whose examples clients can send, first those that an entry point does not normalize. */
+function* sendable(space: Space, set: Node): Generator<Product> {
+  const others: Product[] = [];
+  let looked = 0;
+  for (const product of space.diagram.products(set)) {
+    if (isNormal(space.example(product))) yield product;
+    else others.push(product);
+    if (++looked > MOST_PRODUCTS) break;
+  }
+  yield* others;
+}
+
+function isNormal({ texts }: Call): boolean {
+  const path = texts.get('path');
+  return path === undefined || normalizePath(path, 'BASE') === path;
+}

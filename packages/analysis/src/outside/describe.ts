@@ -1,0 +1,76 @@
+/** Calls from outside in words, and as requests. */
+
+import type { Call } from '../diff/formula/call.ts';
+import type { Explained } from '../diff/formula/explain.ts';
+import type { WitnessRequest } from '../exposure/witness.ts';
+import { ABSENT_PORT } from './router.ts';
+
+/** Formats `GET /orders/* of shop.example.com at https:443, with header x-team red`. */
+export function describeCalls(explained: readonly Explained[]): string {
+  const by = new Map(explained.map((one) => [one.field, one]));
+  const [method, path, host, listener] = ['method', 'path', 'host', 'listener'].map((field) => by.get(field));
+  const calls =
+    method || path ? `${method ? values(method) : 'any method'} ${path ? values(path) : 'on any path'}` : 'every call';
+  const inputs = explained.flatMap((one) => {
+    const [kind, name] = one.field.split(/:(.*)/s);
+    return kind === 'header' || kind === 'query' ? [describeInput(one, kind, name ?? '')] : [];
+  });
+  const within = by.has('private') && values(by.get('private')!) === 'true' ? ['within the private network'] : [];
+  return [
+    `${calls}${host ? ` of ${values(host)}` : ''}${listener ? ` at ${values(listener)}` : ''}`,
+    ...inputs,
+    ...within,
+  ].join(', ');
+}
+
+function describeInput(one: Explained, kind: 'header' | 'query', name: string): string {
+  const label = `${kind === 'header' ? 'header' : 'query parameter'} ${name}`;
+  if (one.kind !== 'text') return label;
+  if (one.missing && one.values.length === 0 && !one.except) return `without ${label}`;
+  return `with ${label} ${values(one)}${one.missing && !one.except ? ' or without it' : ''}`;
+}
+
+const SHOWN = 6;
+
+function values(one: Explained): string {
+  if (one.kind === 'flag') return String(one.value);
+  if (one.kind === 'member') return one.value;
+  const more = one.values.length > SHOWN ? ` and ${one.values.length - SHOWN} more` : '';
+  const list = one.values.slice(0, SHOWN).join(', ') + more;
+  if (!one.except) return list;
+  return one.values.length === 0 ? 'any' : `any but ${list}`;
+}
+
+/**
+ * Formats a call as a request. A connection without HTTP has the method `CONNECT`.
+ * @param matters fields that make the difference; a host that does not matter becomes `HOST`
+ */
+export function witnessOf({ texts }: Call, matters: ReadonlySet<string>): WitnessRequest {
+  const [protocol = 'http', port] = (texts.get('listener') ?? '').split(':');
+  const origin = originOf(protocol, port, (matters.has('host') && texts.get('host')) || 'HOST');
+  if (protocol === 'tls' || protocol === 'tcp') return { method: 'CONNECT', url: origin, headers: {} };
+  const named = (kind: string) =>
+    [...texts].flatMap(([field, value]) =>
+      field.startsWith(`${kind}:`) ? [[field.slice(kind.length + 1), value] as const] : [],
+    );
+  const query = named('query').map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
+  return {
+    method: texts.get('method') ?? 'GET',
+    url: `${origin}${texts.get('path') ?? '/'}${query.length > 0 ? `?${query.join('&')}` : ''}`,
+    headers: Object.fromEntries(named('header')),
+  };
+}
+
+const USUAL_PORTS: Readonly<Record<string, string>> = { http: '80', https: '443' };
+
+function originOf(protocol: string, port: string | undefined, host: string): string {
+  const scheme = protocol in USUAL_PORTS ? protocol : 'tcp';
+  const isUsual = port === undefined || port === ABSENT_PORT || port === USUAL_PORTS[protocol];
+  return `${scheme}://${host}${isUsual ? '' : `:${port}`}`;
+}
+
+/** Formats a witness: `GET https://shop.example.com/orders with x-team: red`. */
+export function formatWitness({ method, url, headers }: WitnessRequest): string {
+  const given = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+  return `${method} ${url}${given.length > 0 ? ` with ${given.join(', ')}` : ''}`;
+}

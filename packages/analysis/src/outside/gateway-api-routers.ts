@@ -1,0 +1,246 @@
+/**
+ * Routers of the Gateway API. Rules of all routes with the same host are sorted by the precedence of the API: exact path,
+ * longest prefix, method, number of headers, number of query parameters, oldest route, name, and order of rules. Source:
+ * the reference of HTTPRoute, GRPCRoute and Listener.
+ */
+import {
+  coversHost,
+  type GatewayListener,
+  type HTTPRoute,
+  type HttpMatch,
+  hostsMeet,
+  type KubernetesGateway,
+  type MeshView,
+  oldestFirst,
+  type RouteFilter,
+} from '@meshpass/istio';
+import { items, record } from '@meshpass/istio/members';
+import { ALWAYS, all, any, type Condition } from '../diff/formula/condition.ts';
+import {
+  attachesTo,
+  attachmentsOf,
+  commonHosts,
+  entryOf,
+  isEntry,
+  type ListenerAt,
+  listenersOf,
+} from '../exposure/entries/gateway-listeners.ts';
+import {
+  alternativesOf,
+  hostOf,
+  PROTOCOLS,
+  type Route,
+  type Rule,
+  withChecks,
+  withPolicy,
+} from '../exposure/entries/gateway-routes.ts';
+import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import { anonymousCalls } from './anonymous.ts';
+import { type Listener, matchCondition, opaque } from './match-condition.ts';
+import type { Router, Step, VirtualHost } from './router.ts';
+
+const KINDS = ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const;
+
+/** Route with the hosts that it and a listener have in common. */
+interface Attached {
+  readonly route: Route;
+  readonly hosts: readonly string[];
+  /** Whether a more specific listener of the same port may accept some of the calls instead. */
+  readonly isolated: Condition;
+}
+
+/** Lists the routers of Gateways of the Gateway API, including Gateways that are not among the files. */
+export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
+  const routes = oldestFirst(KINDS.flatMap((kind) => mesh.all(kind) as readonly Route[]));
+  const known = mesh
+    .all('KubernetesGateway')
+    .filter(isEntry)
+    .flatMap((gateway) => routersOf(mesh, gateway, routes));
+  return [...known, ...absentRouters(mesh, routes)];
+}
+
+function routersOf(mesh: MeshView, gateway: KubernetesGateway, routes: readonly Route[]): readonly Router[] {
+  const byListener = Map.groupBy(listenersOf(mesh, gateway), ({ listener }) => JSON.stringify(listenerOf(listener)));
+  return [...byListener.values()].map((ats): Router => {
+    const listener = listenerOf(ats[0]!.listener);
+    const entry = entryOf(mesh, gateway, ats);
+    const attached = routes.flatMap((route) => ats.flatMap((at) => attachedAt(mesh, route, at, ats)));
+    return { listener, entry, virtualHosts: virtualHostsOf(mesh, attached, listener, entry) };
+  });
+}
+
+function listenerOf({ protocol, port }: GatewayListener): Listener {
+  const known = { HTTP: 'http', HTTPS: 'https', TLS: 'tls' } as const;
+  return { protocol: known[String(protocol) as keyof typeof known] ?? 'tcp', port };
+}
+
+function attachedAt(mesh: MeshView, route: Route, at: ListenerAt, all: readonly ListenerAt[]): readonly Attached[] {
+  if (!attachesTo(mesh, route, at)) return [];
+  const hosts = commonHosts(at.listener, route);
+  // The API gives such calls to the more specific listener alone, and not every controller does.
+  const narrower = all.find(({ listener }) => {
+    const { hostname } = listener;
+    if (hostname === undefined || hostname === at.listener.hostname) return false;
+    return coversHost(at.listener.hostname ?? '*', hostname) && hosts.some((host) => hostsMeet(host, hostname));
+  });
+  const isShared = narrower && attachesTo(mesh, route, narrower);
+  const isolated =
+    narrower && !isShared
+      ? opaque(
+          `listener ${narrower.listener.name} has a more specific host than ${at.listener.name}, to which the route attaches`,
+        )
+      : ALWAYS;
+  return hosts.length === 0 ? [] : [{ route, hosts, isolated }];
+}
+
+/** Routers of Gateways that are not among the files, with the hosts of their routes. */
+function absentRouters(mesh: MeshView, routes: readonly Route[]): readonly Router[] {
+  const found = routes.flatMap((route) =>
+    attachmentsOf(mesh, route)
+      .filter(({ entry }) => entry.object === undefined)
+      .map(({ entry, hosts }) => ({ entry, attached: { route, hosts, isolated: ALWAYS } })),
+  );
+  return [
+    ...Map.groupBy(found, ({ entry, attached }) => `${entry.name} ${PROTOCOLS[attached.route.kind]}`).values(),
+  ].map((some): Router => {
+    const { entry, attached } = some[0]!;
+    const listener: Listener = { protocol: PROTOCOLS[attached.route.kind], port: undefined };
+    return {
+      listener,
+      entry,
+      virtualHosts: virtualHostsOf(
+        mesh,
+        some.map((one) => one.attached),
+        listener,
+        entry,
+      ),
+    };
+  });
+}
+
+function virtualHostsOf(
+  mesh: MeshView,
+  attached: readonly Attached[],
+  listener: Listener,
+  entry: EntryPoint,
+): readonly VirtualHost[] {
+  const byHost = new Map<string, { on: Route; ranked: Ranked[] }>();
+  for (const one of attached) {
+    const ranked = stepsOf(mesh, one, listener, entry);
+    for (const host of one.hosts) {
+      const found = byHost.get(host);
+      if (found) found.ranked.push(...ranked.filter(({ step }) => !found.ranked.some((other) => other.step === step)));
+      else byHost.set(host, { on: one.route, ranked: [...ranked] });
+    }
+  }
+  return [...byHost].map(([host, { on, ranked }]) => ({
+    host,
+    on,
+    // Sorting is stable, so that older routes and earlier rules stay first.
+    steps: ranked.sort((a, b) => compareRanks(a.rank, b.rank)).map(({ step }) => step),
+  }));
+}
+
+/** Precedence of a match, most significant first; a higher number wins. */
+type Rank = readonly number[];
+
+interface Ranked {
+  readonly step: Step;
+  readonly rank: Rank;
+}
+
+function compareRanks(a: Rank, b: Rank): number {
+  for (const [index, one] of a.entries()) if (one !== b[index]) return b[index]! - one;
+  return 0;
+}
+
+function stepsOf(
+  mesh: MeshView,
+  { route, isolated }: Attached,
+  listener: Listener,
+  given: EntryPoint,
+): readonly Ranked[] {
+  const rules: readonly Rule[] = items(route.spec.rules as readonly Rule[]);
+  return rules.flatMap((rule, index): readonly Ranked[] => {
+    const filters = items(rule.filters);
+    const path = ['spec', 'rules', index];
+    const answer = filters.some(({ type }) => type === 'RequestRedirect') ? 'redirects it' : undefined;
+    const targets = answer === undefined ? targetsOf(mesh, route, rule, path, given) : [];
+    const alternatives = alternativesOf(route, rule);
+    return (alternatives.length > 0 ? alternatives : [[{}]]).map((matches: readonly HttpMatch[], nth): Ranked => {
+      const condition = all([
+        any(matches.map((match) => matchCondition(match, listener))),
+        isolated,
+        precedenceOf(matches, given),
+      ]);
+      const at = alternatives.length > 0 ? [...path, 'matches', nth] : path;
+      const step: Step = {
+        on: route,
+        path: at,
+        condition,
+        targets,
+        ...(targets.length === 0 && { answer: answer ?? 'has no destination and answers it with an error' }),
+      };
+      return { step, rank: rankOf(matches, route as HTTPRoute, index, nth) };
+    });
+  });
+}
+
+/** The precedence of regular expressions is up to the controller. */
+function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Condition {
+  const isRegex = matches.some(({ uri }) => uri?.regex !== undefined);
+  if (!isRegex || proxy.by !== 'controller') return ALWAYS;
+  return opaque(`${proxy.name} decides the precedence of regular expressions`);
+}
+
+function targetsOf(mesh: MeshView, route: Route, rule: Rule, path: Step['path'], given: EntryPoint): Step['targets'] {
+  const filters = items(rule.filters);
+  return items(rule.backendRefs).flatMap((backend, nth) => {
+    const host = hostOf(mesh, route, backend);
+    if (host === undefined || backend.weight === 0) return [];
+    const all = [...filters, ...items((backend as { readonly filters?: readonly RouteFilter[] }).filters)];
+    const entry = withPolicy(mesh, route, withChecks(given, all));
+    const exposure: Exposure = {
+      on: route,
+      root: route,
+      path,
+      destinationPath: path,
+      protocol: PROTOCOLS[route.kind],
+      entries: [entry],
+      hosts: [],
+      matches: [],
+      sent: [],
+      route: undefined,
+      destination: { host, subset: undefined, port: backend.port },
+      service: mesh.serviceAt(host),
+    };
+    const condition = anonymousCalls(mesh, { exposure, entry, changed: changedBy(all) });
+    return [{ destination: exposure.destination, condition, path: [...path, 'backendRefs', nth, 'name'] }];
+  });
+}
+
+/** Lists the fields that filters change before the workload sees them. */
+function changedBy(filters: readonly RouteFilter[]): ReadonlySet<string> {
+  const rewrites = filters.filter(({ type }) => type === 'URLRewrite').map(({ urlRewrite }) => urlRewrite ?? {});
+  return new Set([
+    ...(rewrites.some(({ path }) => path !== undefined) ? ['path'] : []),
+    ...(rewrites.some(({ hostname }) => hostname !== undefined) ? ['host'] : []),
+    ...(filters.some(({ type }) => type === 'RequestHeaderModifier') ? ['header'] : []),
+  ]);
+}
+
+/** Ranks a match like Istio: exact paths, prefixes by length, regular expressions by length, then the other fields. */
+function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): Rank {
+  const { uri = {}, headers, queryParams } = matches[0] ?? {};
+  const { path, method } = items(items(route.spec.rules)[rule]?.matches)[nth] ?? {};
+  const prefix = (path?.value ?? '/').replace(/(?<=.)\/+$/, '');
+  const length = uri.regex?.length ?? (matches.length === 2 ? prefix.length : (uri.exact ?? uri.prefix ?? '/').length);
+  const isPrefix = uri.regex === undefined && (matches.length === 2 || uri.exact === undefined);
+  return [
+    uri.regex !== undefined ? 0 : isPrefix ? 1 : 2,
+    length,
+    method === undefined ? 0 : 1,
+    Object.keys(record(headers)).length,
+    Object.keys(record(queryParams)).length,
+  ];
+}

@@ -1,0 +1,267 @@
+/**
+ * Routers of Ingresses. All Ingresses of one class form one routing table: an exact path wins, then the longest prefix.
+ * Hosts of `tls` are served at port 443; what port 80 does for them is up to the controller. Source: the Ingress API
+ * reference, the annotations of ingress-nginx, and pilot/pkg/config/kube/ingress of Istio.
+ */
+import {
+  fullHost,
+  type HttpMatch,
+  type Ingress,
+  type IngressPath,
+  type MeshView,
+  oldestFirst,
+  type Path,
+} from '@meshpass/istio';
+import { items, labels, texts } from '@meshpass/istio/members';
+import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
+import { answersItself, entryOf } from '../exposure/entries/ingresses.ts';
+import { segmentPrefix } from '../exposure/entries/path-prefix.ts';
+import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import { anonymousCalls } from './anonymous.ts';
+import { type Listener, matchCondition, opaque } from './match-condition.ts';
+import type { Router, Step, Target, VirtualHost } from './router.ts';
+
+const LISTENERS = [
+  { protocol: 'http', port: 80 },
+  { protocol: 'https', port: 443 },
+] as const;
+
+/** Path of an Ingress with what its precedence depends on. */
+interface Ranked {
+  readonly step: Step;
+  readonly exact: boolean;
+  readonly length: number;
+  /** Whether the annotations of ingress-nginx make it a canary, which gets some calls of another Ingress. */
+  readonly canary: boolean;
+}
+
+/** Lists the routers of Ingresses. */
+export function ingressRouters(mesh: MeshView): readonly Router[] {
+  const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({ ingress, entry: entryOf(mesh, ingress) }));
+  const byClass = Map.groupBy(ingresses, ({ entry }) => `${nameOf(entry)} ${entry.internal !== undefined}`);
+  const routers = [...byClass.values()].flatMap((some) =>
+    LISTENERS.map((listener): Router => {
+      const byHost = new Map<string, { on: Ingress; paths: Ranked[] }>();
+      for (const { ingress, entry } of some) {
+        for (const { host, paths } of pathsOf(mesh, ingress, entry, listener)) {
+          const found = byHost.get(host);
+          if (found) found.paths.push(...paths);
+          else byHost.set(host, { on: ingress, paths: [...paths] });
+        }
+      }
+      const virtualHosts = [...byHost].map(
+        ([host, { on, paths }]): VirtualHost => ({ host, on, steps: paths.sort(byPrecedence).map(({ step }) => step) }),
+      );
+      return { listener, entry: some[0]!.entry, virtualHosts };
+    }),
+  );
+  const widened = ingresses.map(({ ingress, entry }): Router => {
+    const steps = LISTENERS.flatMap((listener) => pathsOf(mesh, ingress, entry, listener)).flatMap(
+      ({ paths }) => paths,
+    );
+    const targets = steps.flatMap(({ step }) => step.targets);
+    const step: Step = { on: ingress, path: ['metadata'], condition: annotatedRouting(ingress), targets };
+    const virtualHosts = step.condition === ALWAYS ? [] : [{ host: '*', on: ingress, steps: [step] }];
+    return { listener: LISTENERS[0], entry, virtualHosts, anywhere: true };
+  });
+  return [...routers, ...widened];
+}
+
+function byPrecedence(a: Ranked, b: Ranked): number {
+  return Number(b.canary) - Number(a.canary) || Number(b.exact) - Number(a.exact) || b.length - a.length;
+}
+
+function pathsOf(
+  mesh: MeshView,
+  ingress: Ingress,
+  entry: EntryPoint,
+  listener: Listener,
+): readonly { readonly host: string; readonly paths: readonly Ranked[] }[] {
+  const { rules, defaultBackend } = ingress.spec;
+  const canary = labels(ingress.metadata.annotations)['nginx.ingress.kubernetes.io/canary'] === 'true';
+  const routing = annotatedRouting(ingress);
+  const found = items(rules).map(({ host, http }, index) => {
+    const name = host || '*';
+    const service = servedAt(ingress, entry, name, listener);
+    const paths = items(http?.paths).map((one, nth): Ranked => {
+      const path = ['spec', 'rules', index, 'http', 'paths', nth];
+      const { path: written = '/', pathType } = one;
+      return {
+        step: stepOf(
+          mesh,
+          ingress,
+          entry,
+          one,
+          path,
+          [...path, 'backend'],
+          all([service.condition, routing, hostLabel(name, entry), pathCondition(one, entry, ingress, listener)]),
+          service.answer,
+        ),
+        exact: pathType === 'Exact',
+        length: written.replace(/(?<=.)\/+$/, '').length,
+        canary,
+      };
+    });
+    return { host: name, paths };
+  });
+  if (!defaultBackend) return found;
+  const service = servedAt(ingress, entry, '*', listener);
+  const path = ['spec', 'defaultBackend'];
+  const fallback = (condition: Condition): Ranked => ({
+    step: stepOf(
+      mesh,
+      ingress,
+      entry,
+      { backend: defaultBackend },
+      ['spec'],
+      path,
+      all([service.condition, condition]),
+      service.answer,
+    ),
+    exact: false,
+    length: 0,
+    canary: false,
+  });
+  // Controllers differ in whether the default backend also answers hosts without a rule.
+  const others =
+    found.length === 0 || entry.proxy.by === 'istio'
+      ? ALWAYS
+      : opaque(`${nameOf(entry)} decides which hosts reach the default backend of an Ingress with rules`);
+  return [
+    ...found.map(({ host, paths }) => ({ host, paths: [...paths, fallback(ALWAYS)] })),
+    ...(found.some(({ host }) => host === '*') ? [] : [{ host: '*', paths: [fallback(others)] }]),
+  ];
+}
+
+/** Annotations that change which calls an Ingress gets, in ways that are not modeled. */
+const ROUTING =
+  /\/(?:canary.*|listen-ports(?:-ssl)?|redirect-to-https|path-regex|server-alias|(?:server|configuration|location)-snippets?|app-root|from-to-www-redirect|ssl-passthrough|router\..+|actions\..+|conditions\..+)$/;
+
+function annotatedRouting({ metadata }: Ingress): Condition {
+  const given = Object.entries(labels(metadata.annotations)).filter(([name]) => ROUTING.test(name));
+  if (given.length === 0) return ALWAYS;
+  const shown = given.map(([name, value]) => `${name}: ${value}`).join(', ');
+  return opaque(`annotations of Ingress ${metadata.namespace}/${metadata.name} change which calls it gets (${shown})`);
+}
+
+function nameOf({ proxy }: EntryPoint): string {
+  return proxy.by === 'controller' ? proxy.name : "Istio's class";
+}
+
+function isNginx({ proxy }: EntryPoint): boolean {
+  return proxy.by === 'controller' && /nginx/.test(proxy.name);
+}
+
+/** Determines the calls to a host that a listener serves, and whether it redirects them. */
+function servedAt(
+  { metadata, spec }: Ingress,
+  entry: EntryPoint,
+  host: string,
+  { protocol }: Listener,
+): { readonly condition: Condition; readonly answer: string | undefined } {
+  const tls = items(spec.tls);
+  const secure = tls.some(({ hosts }) => texts(hosts).length === 0 || texts(hosts).includes(host));
+  const given = labels(metadata.annotations);
+  const annotation = (name: string) => given[`nginx.ingress.kubernetes.io/${name}`];
+  const forced = isNginx(entry) && annotation('force-ssl-redirect') === 'true';
+  if (protocol === 'https') return { condition: secure || forced ? ALWAYS : NEVER, answer: undefined };
+  if (forced) return { condition: ALWAYS, answer: 'redirects it to HTTPS' };
+  if (!secure || entry.proxy.by === 'istio') return { condition: ALWAYS, answer: undefined };
+  if (!isNginx(entry)) {
+    const condition = opaque(`${nameOf(entry)} decides whether it redirects HTTP of a host with TLS`);
+    return { condition, answer: undefined };
+  }
+  return { condition: ALWAYS, answer: annotation('ssl-redirect') === 'false' ? undefined : 'redirects it to HTTPS' };
+}
+
+/** The wildcard of an Ingress stands for one label; Istio's class lets it stand for several. */
+function hostLabel(host: string, { proxy }: EntryPoint): Condition {
+  if (!host.startsWith('*.') || proxy.by === 'istio') return ALWAYS;
+  const pieces = [
+    { class: '[^.]', many: false },
+    { class: '[^.]', many: true },
+    { text: host.slice(1).toLowerCase() },
+  ] as const;
+  return { op: 'text', field: 'host', test: { form: 'pattern', pieces } };
+}
+
+function pathCondition(
+  { path = '/', pathType }: IngressPath,
+  entry: EntryPoint,
+  { metadata }: Ingress,
+  listener: Listener,
+): Condition {
+  const ofUris = (uris: readonly NonNullable<HttpMatch['uri']>[]) =>
+    uris.length === 0 ? ALWAYS : any(uris.map((uri) => matchCondition({ uri }, listener)));
+  const given = labels(metadata.annotations);
+  if (isNginx(entry)) {
+    const name = ['use-regex', 'rewrite-target'].find(
+      (one) => (given[`nginx.ingress.kubernetes.io/${one}`] ?? 'false') !== 'false',
+    );
+    if (name !== undefined && (path !== '/' || name === 'use-regex'))
+      return opaque(`annotation ${name} makes path ${path} a regular expression`);
+  }
+  if (pathType === 'Exact') return ofUris([{ exact: path }]);
+  if (pathType === 'Prefix' || path === '/' || isNginx(entry)) return ofUris(segmentPrefix(path));
+  if (entry.proxy.by !== 'istio')
+    return all([
+      ofUris([{ prefix: path }]),
+      opaque(`${nameOf(entry)} decides what ImplementationSpecific path ${path} matches`),
+    ]);
+  const prefix = /^(.*)(?:\.\*|\/\*)$/.exec(path)?.[1];
+  return ofUris([prefix === undefined ? { exact: path } : { prefix: prefix || '/' }]);
+}
+
+function stepOf(
+  mesh: MeshView,
+  ingress: Ingress,
+  entry: EntryPoint,
+  { backend }: Pick<IngressPath, 'backend'>,
+  path: Path,
+  backendPath: Path,
+  condition: Condition,
+  answer: string | undefined,
+): Step {
+  const on = ingress;
+  if (answersItself(ingress)) return { on, path, condition, targets: [], answer: 'redirects it' };
+  if (answer !== undefined) return { on, path, condition, targets: [], answer };
+  const { name, port } = backend?.service ?? {};
+  if (name === undefined || port?.name === 'use-annotation') {
+    return {
+      on,
+      path,
+      condition: all([condition, opaque('an annotation or resource answers the call')]),
+      targets: [],
+      answer: 'answers it by an annotation or a resource',
+    };
+  }
+  const host = fullHost(name, ingress.metadata.namespace, mesh.config.clusterDomain);
+  const service = mesh.serviceAt(host);
+  const named = items(service?.spec.ports).find((each) => port?.name !== undefined && each.name === port.name);
+  const exposure: Exposure = {
+    on,
+    root: on,
+    path,
+    destinationPath: path,
+    protocol: 'http',
+    entries: [entry],
+    hosts: [],
+    matches: [],
+    sent: [],
+    route: undefined,
+    destination: { host, subset: undefined, port: port?.number ?? named?.port },
+    service,
+  };
+  const rewritten = Object.keys(labels(ingress.metadata.annotations)).some((one) =>
+    /\/(?:rewrite-target|app-root)$/.test(one),
+  );
+  const changed = new Set(rewritten ? ['path'] : []);
+  // Every Ingress has its own annotations, of which the entry point's identity depends.
+  const own = entryOf(mesh, ingress);
+  const target: Target = {
+    destination: exposure.destination,
+    condition: anonymousCalls(mesh, { exposure, entry: own, changed }),
+    path: [...backendPath, 'service', 'name'],
+  };
+  return { on, path, condition, targets: [target] };
+}

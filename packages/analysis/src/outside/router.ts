@@ -1,0 +1,118 @@
+/**
+ * Routing tables of entry points, in one form for every kind of object: a listener has virtual hosts, of which the most
+ * specific one decides, and a virtual host has steps, of which the first that matches decides.
+ */
+import { remembered } from '@meshpass/identity/memory/remembered';
+import { coversHost, type KubeObject, type Path } from '@meshpass/istio';
+import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
+import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import { hostCondition, type Listener } from './match-condition.ts';
+
+/** Destination of a step. */
+export interface Target {
+  readonly destination: Exposure['destination'];
+  /** Calls that policies let through, in front of it and at its workloads. */
+  readonly condition: Condition;
+  /** Path of the destination within the step's object. */
+  readonly path: Path;
+}
+
+export interface Step {
+  readonly on: KubeObject;
+  readonly path: Path;
+  /** Calls that match, apart from the host and earlier steps. */
+  readonly condition: Condition;
+  /** Empty if the entry point answers itself. */
+  readonly targets: readonly Target[];
+  /** How it answers itself: `redirects it`. */
+  readonly answer?: string;
+}
+
+export interface VirtualHost {
+  readonly host: string;
+  /** Object that declares the host. */
+  readonly on: KubeObject;
+  readonly steps: readonly Step[];
+}
+
+/** Routing table of one listener. */
+export interface Router {
+  readonly listener: Listener;
+  readonly entry: EntryPoint;
+  readonly virtualHosts: readonly VirtualHost[];
+  /** Whether it may accept calls at any listener. */
+  readonly anywhere?: true;
+}
+
+/** Port in the field `listener` if the entry point is not among the files. */
+export const ABSENT_PORT = '?';
+
+/** Formats `https:443`. */
+export function formatListener({ protocol, port }: Listener): string {
+  return `${protocol}:${port ?? ABSENT_PORT}`;
+}
+
+/** Lists the virtual hosts with the calls that each decides, apart from the listener. The most specific one decides. */
+export const hostConditions = remembered(({ virtualHosts }: Router): readonly (readonly [VirtualHost, Condition])[] =>
+  virtualHosts.map((one) => {
+    const narrower = one.host.startsWith('*')
+      ? virtualHosts.filter((other) => other.host !== one.host && coversHost(one.host, other.host))
+      : [];
+    return [one, all([hostCondition(one.host), ...narrower.map(({ host }) => not(hostCondition(host)))])];
+  }),
+);
+
+/** Calls at a listener. Internal entry points only accept calls of their private network. */
+export function listenerCondition({ listener, entry, anywhere }: Router): Condition {
+  return all([
+    anywhere ? ALWAYS : text('listener', { form: 'exact', text: formatListener(listener) }),
+    ...(entry.internal === undefined ? [] : [{ op: 'flag', field: 'private' } as const]),
+  ]);
+}
+
+/** Returns the calls that reach a destination through a router. */
+export function reaches(router: Router, destination: string): Condition {
+  const byHost = (stepsByDestination(router).get(destination) ?? []).map(({ steps, host, indexes }) => {
+    const found = indexes.map((index) => {
+      const { condition, targets } = steps[index]!;
+      const meant = targets.filter((target) => formatDestination(target) === destination);
+      const earlier = steps.slice(0, index).map((step) => step.condition);
+      return all([condition, not(any(earlier)), any(meant.map((target) => target.condition))]);
+    });
+    return all([host, any(found)]);
+  });
+  return all([listenerCondition(router), any(byHost)]);
+}
+
+/** Steps of a virtual host that lead to one destination. */
+interface StepsAt {
+  readonly steps: readonly Step[];
+  readonly host: Condition;
+  readonly indexes: number[];
+}
+
+const stepsByDestination = remembered((router: Router): ReadonlyMap<string, readonly StepsAt[]> => {
+  const found = new Map<string, StepsAt[]>();
+  for (const [{ steps }, host] of hostConditions(router)) {
+    for (const [index, { targets }] of steps.entries()) {
+      for (const destination of new Set(targets.map(formatDestination))) {
+        const all = found.get(destination) ?? [];
+        found.set(destination, all);
+        const last = all.at(-1);
+        if (last?.steps === steps) last.indexes.push(index);
+        else all.push({ steps, host, indexes: [index] });
+      }
+    }
+  }
+  return found;
+});
+
+/** Lists the destinations of a router. */
+export function destinationsOf(router: Router): readonly string[] {
+  return [...stepsByDestination(router).keys()];
+}
+
+/** Formats `orders.shop.svc.cluster.local:8080`, with the subset. */
+export function formatDestination({ destination: { host, port, subset } }: Pick<Target, 'destination'>): string {
+  return `${host}${port === undefined ? '' : `:${port}`}${subset === undefined ? '' : ` (subset ${subset})`}`;
+}

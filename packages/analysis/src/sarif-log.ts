@@ -1,0 +1,67 @@
+/**
+ * SARIF 2.1.0 log with one run, for code scanning. Source: OASIS Static Analysis Results Interchange Format 2.1.0;
+ * GitHub, "SARIF support for code scanning".
+ */
+
+import { sha256Hex } from '@meshpass/identity/hash';
+import { VERSION } from '@meshpass/identity/version';
+import type { Place } from '@meshpass/istio';
+import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
+
+interface Run {
+  readonly rules: ReportingDescriptor[];
+  readonly executionSuccessful: boolean;
+  /** Messages about the run itself, such as unreadable files. */
+  readonly notifications: Notification[];
+  readonly results: Result[];
+}
+
+/** Prints a log with one run of `meshpass`. */
+export function printSarifLog({ rules, executionSuccessful, notifications, results }: Run): string {
+  const log: Log = {
+    $schema: 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json',
+    version: '2.1.0',
+    runs: [
+      {
+        tool: { driver: { name: 'meshpass', semanticVersion: VERSION, rules } },
+        columnKind: 'utf16CodeUnits',
+        invocations: [{ executionSuccessful, toolExecutionNotifications: notifications }],
+        results,
+      },
+    ],
+  };
+  return `${JSON.stringify(log, null, 2)}\n`;
+}
+
+/** Returns a rule's display name: `OpenTestRoute` for `open-test-route`. */
+export function sarifName(name: string): string {
+  return name.replaceAll(/(?:^|-)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/**
+ * Identifies a result by its parts and its index among equal results.
+ * @param seen counts of the results before it
+ */
+export function numberedFingerprint(parts: readonly string[], seen: Map<string, number>): string {
+  const text = parts.join('\n');
+  const nth = (seen.get(text) ?? 0) + 1;
+  seen.set(text, nth);
+  return `${sha256Hex(text).slice(0, 32)}:${nth}`;
+}
+
+/** Converts a place. Objects from a cluster have no line number. */
+export function physicalLocation({ file, line, column }: Place): PhysicalLocation {
+  return {
+    artifactLocation: { uri: uriOf(file) },
+    ...(line > 0 && { region: { startLine: line, startColumn: Math.max(1, column) } }),
+  };
+}
+
+/** URI relative to the checkout root, which CI runs in. A name that is not a path is encoded like a path. */
+function uriOf(file: string): string {
+  return file
+    .replace(/^\.\//, '')
+    .split(/[\\/]/)
+    .map((part) => encodeURIComponent(part))
+    .join('/');
+}

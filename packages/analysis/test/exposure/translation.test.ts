@@ -1,0 +1,97 @@
+/** Routes of the Gateway API and Ingresses, as matches of hosts and paths. */
+import { loadManifests } from '@meshpass/istio';
+import { expect, test } from 'vitest';
+import { listExposures } from '../../src/exposure.ts';
+
+function list(...documents: readonly string[]) {
+  const { resources, problems } = loadManifests(documents.join('\n---\n'), 'mesh.yaml');
+  expect(problems).toEqual([]);
+  return listExposures(resources);
+}
+
+const gateway = (listener: string) =>
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: public, namespace: shop},
+  spec: {gatewayClassName: istio, listeners: [{name: a, port: 80, ${listener}}]}}`;
+const route = (kind: string, spec: string) =>
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: ${kind}, metadata: {name: orders, namespace: shop},
+  spec: {parentRefs: [{name: public}], ${spec}}}`;
+const BACKEND = 'backendRefs: [{name: orders, port: 80}]';
+const ingress = (path: string) =>
+  `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: orders, namespace: shop}, spec: {ingressClassName: nginx,
+  rules: [{host: a.example.com, http: {paths: [{${path}, backend: {service: {name: orders, port: {number: 80}}}}]}}]}}`;
+
+test.each([
+  ['path: {value: /a}', ['/a', '/a/*']],
+  ['path: {type: PathPrefix, value: /a/}', ['/a', '/a/*']],
+  ['path: {type: PathPrefix, value: /}', []],
+  ['path: {type: Exact, value: /a}', ['/a']],
+  ['path: {type: RegularExpression, value: "/a.*"}', ['~/a.*']],
+])('an HTTPRoute with %s matches %j', (match, paths) => {
+  const [one] = list(gateway('protocol: HTTP'), route('HTTPRoute', `rules: [{matches: [{${match}}], ${BACKEND}}]`));
+  expect(one!.calls.map(({ path }) => path)).toEqual(paths);
+});
+
+test.each([
+  ['service: shop.Orders, method: List', '/shop.Orders/List'],
+  ['service: shop.Orders', '/shop.Orders/*'],
+  ['method: List', '~/[^/]+/List'],
+  ['type: RegularExpression, service: "shop.*", method: List', '~/shop.*/List'],
+])('a GRPCRoute with {%s} matches POST requests to %s', (method, path) => {
+  const spec = `rules: [{matches: [{method: {${method}}}], ${BACKEND}}]`;
+  const [one] = list(gateway('protocol: HTTPS'), route('GRPCRoute', spec));
+  expect(one!.calls).toEqual([{ method: 'POST', path }]);
+});
+
+test.each([
+  ['path: /a, pathType: Prefix', ['/a', '/a/*']],
+  ['path: /a, pathType: Exact', ['/a']],
+  ['path: /, pathType: Prefix', []],
+  ['path: /a, pathType: ImplementationSpecific', ['/a*']],
+  ['path: "/a/(.*)", pathType: ImplementationSpecific', ['~/a/(.*)']],
+])('an Ingress with {%s} matches %j', (path, paths) => {
+  const [one] = list(ingress(path));
+  expect(one!.calls.map((call) => call.path)).toEqual(paths);
+});
+
+test.each([
+  ['protocol: HTTP, hostname: "*.example.com"', '[a.example.com, a.example.org]', ['a.example.com']],
+  ['protocol: HTTP, hostname: a.example.com', '["*.example.com"]', ['a.example.com']],
+  ['protocol: HTTP', '["*.example.com"]', ['*.example.com']],
+  ['protocol: HTTP, hostname: b.example.com', '[]', ['b.example.com']],
+  ['protocol: HTTP', '[]', ['*']],
+  ['protocol: HTTP, hostname: b.example.com', '[a.example.com]', undefined],
+])('a listener with {%s} and a route with the hosts %s have %j in common', (listener, hostnames, hosts) => {
+  const spec = `hostnames: ${hostnames}, rules: [{${BACKEND}}]`;
+  const [one] = list(gateway(listener), route('HTTPRoute', spec));
+  expect(one?.hosts).toEqual(hosts);
+});
+
+test.each([
+  ['HTTPRoute', 'HTTP', 1],
+  ['HTTPRoute', 'TLS', 0],
+  ['GRPCRoute', 'HTTPS', 1],
+  ['TLSRoute', 'TLS', 1],
+  ['TLSRoute', 'HTTPS', 0],
+  ['TCPRoute', 'TCP', 1],
+  ['TCPRoute', 'HTTP', 0],
+])('a %s attaches to a listener for %s: %d', (kind, protocol, count) => {
+  expect(list(gateway(`protocol: ${protocol}`), route(kind, `rules: [{${BACKEND}}]`))).toHaveLength(count);
+});
+
+test('a backend with weight 0 is not reached', () => {
+  const rule = 'backendRefs: [{name: orders, port: 80, weight: 0}, {name: next, port: 80}]';
+  const found = list(gateway('protocol: HTTP'), route('HTTPRoute', `rules: [{${rule}}]`));
+  expect(found.map(({ destination }) => destination.host)).toEqual(['next.shop.svc.cluster.local']);
+});
+
+test('two Gateways with the same hosts are entry points of one route', () => {
+  const other = gateway('protocol: HTTP').replace('name: public', 'name: other');
+  const both = route('HTTPRoute', `rules: [{${BACKEND}}]`).replace(
+    '[{name: public}]',
+    '[{name: public}, {name: other}]',
+  );
+  expect(list(gateway('protocol: HTTP'), other, both).map(({ entry }) => entry.name)).toEqual([
+    'shop/other',
+    'shop/public',
+  ]);
+});

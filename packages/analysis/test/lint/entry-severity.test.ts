@@ -1,0 +1,95 @@
+/** Severities of findings about entry points: an error must be right. */
+import { expect, test } from 'vitest';
+import { lintFiles } from '../../src/lint/lint.ts';
+import { CASES, lintCase, TODAY } from './corpus.ts';
+
+test.each([
+  ['MP101-bad-httproute', 'error'],
+  ['MP101-bad-httproute-gateway-elsewhere', 'warning'],
+  ['MP101-bad-gateway-of-another-controller', 'warning'],
+  ['MP101-bad-ingress', 'error'],
+  ['MP101-bad-load-balancer', 'warning'],
+  ['MP101-bad-load-balancer-permissive', 'error'],
+  ['MP101-bad-node-port', 'error'],
+  ['MP101-bad-sidecar-listener', 'warning'],
+  ['MP701-bad-grafana-httproute', 'error'],
+  ['MP702-bad-pod-without-proxy', 'warning'],
+  ['MP702-bad-node-agent', 'note'],
+  ['MP703-bad-virtual-host', 'warning'],
+  ['MP703-bad-listener', 'error'],
+  ['MP703-bad-route-to-a-test', 'error'],
+])('%s is reported as %s', (name, severity) => {
+  const one = CASES.find((each) => each.name === `${name}.yaml`)!;
+  const { findings } = lintCase(one);
+  expect(findings.find(({ code }) => code === one.code)!.severity).toBe(severity);
+});
+
+test('a live cluster shows that nothing requires mutual TLS', () => {
+  const { text } = CASES.find(({ name }) => name === 'MP101-bad-load-balancer.yaml')!;
+  const { findings } = lintFiles([{ name: 'a.yaml', text }], { now: TODAY, complete: true });
+  expect(findings.filter(({ code }) => code === 'MP101').map(({ severity }) => severity)).toEqual(['error']);
+});
+
+test('a Service with several ports has one finding', () => {
+  const { text } = CASES.find(({ name }) => name === 'MP702-bad-pod-without-proxy.yaml')!;
+  const more = text.replace('ports: [', 'ports: [{port: 81, name: http-more, targetPort: 8081}, ');
+  const { findings } = lintFiles([{ name: 'a.yaml', text: more }], { now: TODAY });
+  expect(findings.map(({ code }) => code)).toEqual(['MP702']);
+});
+
+const BEHIND = `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: public, namespace: istio-ingress}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: shop}, hosts: ["*.example.com"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: orders, namespace: shop}
+spec:
+  hosts: [shop.example.com]
+  gateways: [istio-ingress/public]
+  http: [{route: [{destination: {host: orders.test.example.net}}]}]
+---
+`;
+const SERVICE = `
+apiVersion: v1
+kind: Service
+metadata: {name: ingress, namespace: istio-ingress}
+spec: {selector: {istio: ingressgateway}, ports: [{name: https, port: 443}]}
+---
+`;
+const ENTRY = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: orders, namespace: shop}
+spec: {hosts: [orders.test.example.net], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+`;
+const INGRESS = `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: ingress, namespace: istio-ingress}
+spec: {ingressClassName: alb, defaultBackend: {service: {name: ingress, port: {number: 443}}}}
+`;
+const severitiesOf = (text: string) =>
+  lintFiles([{ name: 'a.yaml', text }], { now: TODAY })
+    .findings.filter(({ code }) => code === 'MP101')
+    .map(({ severity }) => severity);
+
+test('a gateway whose only Service is of type ClusterIP may be published by something else', () => {
+  expect(severitiesOf(BEHIND + ENTRY)).toEqual(['error']);
+  expect(severitiesOf(BEHIND + ENTRY + SERVICE)).toEqual(['warning']);
+  expect(severitiesOf(BEHIND + ENTRY + SERVICE + INGRESS)).toEqual(['error']);
+  expect(severitiesOf(BEHIND + ENTRY + SERVICE.replace('spec: {', 'spec: {type: NodePort, '))).toEqual(['error']);
+});
+
+test('workloads of the mesh on machines may require an identity', () => {
+  expect(severitiesOf(BEHIND + ENTRY.replace('spec: {', 'spec: {location: MESH_INTERNAL, '))).toEqual(['warning']);
+});
+
+test('a destination that no ServiceEntry defines is none', () => {
+  expect(severitiesOf(BEHIND)).toEqual([]);
+});

@@ -1,0 +1,58 @@
+import { loadManifests } from '@meshpass/istio';
+import { expect, it } from 'vitest';
+import { compareOutside } from '../../src/outside/compare.ts';
+
+const OPTIONS = { rootNamespace: 'istio-system' };
+
+function route(path: string): string {
+  return `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: orders, namespace: shop}, spec: {
+  hosts: [shop.example.com], gateways: [public], http: [{match: [{uri: ${path}}], route: [{destination: {host: orders, port: {number: 80}}}]}]}}`;
+}
+
+function ingress(annotations: string): string {
+  return `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: orders, namespace: shop, annotations: {${annotations}}}, spec: {
+  ingressClassName: nginx, rules: [{host: shop.example.com, http: {paths: [
+    {path: /, pathType: Prefix, backend: {service: {name: orders, port: {number: 80}}}}]}}]}}`;
+}
+
+function compared(before: string, after: string, unread?: string) {
+  const [was, is] = [loadManifests(before, 'before.yaml').resources, loadManifests(after, 'after.yaml').resources];
+  return compareOutside(was, is, { ...OPTIONS, ...(unread !== undefined && { unread }) });
+}
+
+it('compares expressions that automata cannot read only with themselves', () => {
+  const [one, other] = ["{regex: '/(ab)*/x'}", "{regex: '/(ab)*/y'}"];
+  expect(compared(route(one), route(one))).toMatchObject({ changes: [], unknown: [] });
+  expect(compared(route(one), route(other))).toMatchObject({
+    changes: [],
+    unknown: [{ reasons: ['path matches ~/(ab)*/x', 'path matches ~/(ab)*/y'] }],
+  });
+});
+
+it('still finds a change that exists whatever such an expression means', () => {
+  const both = route("{regex: '/(ab)*/x'}").replace(
+    'http: [',
+    "http: [{match: [{uri: {exact: '/y'}}], redirect: {}}, ",
+  );
+  const { changes } = compared(route("{prefix: '/'}"), both);
+  expect(changes).toMatchObject([{ kind: 'loses', witness: { url: 'http://shop.example.com/y' } }]);
+});
+
+it('does not know which calls an annotated Ingress gets', () => {
+  const alias = ingress("nginx.ingress.kubernetes.io/server-alias: 'a.example.com'");
+  expect(compared(alias, alias)).toMatchObject({ changes: [], unknown: [] });
+  expect(compared(alias, ingress(''))).toMatchObject({ changes: [], unknown: [{ reasons: [expect.any(String)] }] });
+});
+
+it('does not compare a Gateway that it has not read with one that it has', () => {
+  const gateway = `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: shop}, spec: {
+  selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}`;
+  const { changes, unknown } = compared(route("{prefix: '/'}"), `${route("{prefix: '/'}")}\n---\n${gateway}`);
+  expect(changes).toEqual([]);
+  expect(unknown).toHaveLength(1);
+});
+
+it('knows nothing if a file was not read', () => {
+  const same = route("{prefix: '/'}");
+  expect(compared(same, same, 'a file was skipped').unknown).toMatchObject([{ reasons: ['a file was skipped'] }]);
+});

@@ -1,0 +1,107 @@
+import {
+  type ExposureReport,
+  listExposures,
+  printExposureHtml,
+  printExposureJson,
+  printExposureMarkdown,
+  printExposureSarif,
+  printExposureTable,
+  reportOf,
+  type UnusedAccess,
+  usageOf,
+} from '@meshpass/analysis/exposure';
+import { MeshpassError } from '@meshpass/identity/error';
+import { describeUnplaced } from '@meshpass/istio';
+import { defineCommand } from '../../command/define.ts';
+import { EXIT, type ExitCode } from '../../command/failure.ts';
+import { argumentsOf, choice, list, type OptionsOf, toggle } from '../../command/flag.ts';
+import { namespace } from '../../command/shared-flags.ts';
+import { readLines } from '../../input/log-lines.ts';
+import { kubeconfig, readSources } from '../../input/policy-input.ts';
+
+const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
+const flags = {
+  kubeconfig,
+  namespace,
+  all: toggle('also list closed ways'),
+  logs: list('<file>', "access log of gateways in Istio's JSON format, to list unused external access"),
+  failOn: choice(['open', 'unknown', 'never'], 'least certain verdict of external access that fails', {
+    value: '<verdict>',
+    default: 'never',
+  }),
+  output: choice(['table', 'json', 'sarif', 'markdown', 'html'], 'output format', {
+    value: '<format>',
+    default: 'table',
+  }),
+};
+type ExposureFlags = OptionsOf<typeof flags>;
+
+export const command = defineCommand({
+  about:
+    'Prints external, internal and unused access, each way with a request that gets through, and the file and line.',
+  args,
+  flags,
+  exitCodes: {
+    0: 'done; with --fail-on: no external way that fails',
+    1: 'with --fail-on: a caller without an identity gets in from outside',
+    3: 'the cluster does not respond; try again',
+    4: 'with --fail-on unknown: it is unknown for a way; with --fail-on: skipped input may decide',
+  },
+  env: { NO_COLOR: 'set to any value to disable colours' },
+  examples: [
+    'meshpass policy exposure mesh/',
+    'helm template shop | meshpass policy exposure - --fail-on open',
+    'meshpass policy exposure mesh/ --output html > exposure.html',
+    'meshpass policy exposure mesh/ --logs gateway.jsonl',
+  ],
+  page: 'docs/policy/exposure.md',
+  run: ({ paths, ...options }) => showExposure(paths, options),
+});
+
+/**
+ * Lists the ways into the cluster.
+ * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
+ */
+async function showExposure(paths: readonly string[], flags: ExposureFlags): Promise<ExitCode> {
+  if (paths.length === 0 && flags.kubeconfig === undefined)
+    throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
+  const { resources, unread } = await readSources(paths, flags, { others: true });
+  const ways = listExposures(resources, { complete: flags.kubeconfig !== undefined && unread === undefined });
+  const unplaced = describeUnplaced(resources);
+  const unused = flags.logs.length === 0 ? undefined : await readUsage(ways, flags.logs);
+  const report = reportOf(ways, {
+    isAll: flags.all,
+    objects: resources.length,
+    notes: [unread, unplaced].filter((one) => one !== undefined),
+    ...(unused && { unused }),
+  });
+  process.stdout.write(print(report, flags.output));
+  return exitCode(report, unread !== undefined, flags.failOn);
+}
+
+async function readUsage(ways: Parameters<typeof usageOf>[0], files: readonly string[]): Promise<UnusedAccess> {
+  const usage = usageOf(ways);
+  for (const file of files) await readLines(file, '--logs', usage.read);
+  return usage.result();
+}
+
+function print(report: ExposureReport, form: ExposureFlags['output']): string {
+  switch (form) {
+    case 'json':
+      return printExposureJson(report);
+    case 'sarif':
+      return printExposureSarif(report);
+    case 'markdown':
+      return printExposureMarkdown(report);
+    case 'html':
+      return printExposureHtml(report);
+    case 'table':
+      return printExposureTable(report, { colour: process.stdout.isTTY === true && !process.env.NO_COLOR });
+  }
+}
+
+function exitCode({ external }: ExposureReport, isUnread: boolean, failOn: ExposureFlags['failOn']): ExitCode {
+  if (failOn === 'never') return EXIT.ok;
+  if (external.counts.open > 0) return EXIT.failed;
+  return isUnread || (failOn === 'unknown' && external.counts.unknown > 0) ? EXIT.unknown : EXIT.ok;
+}

@@ -1,0 +1,44 @@
+/** Lines of log files of any size. */
+import { createReadStream } from 'node:fs';
+import { StringDecoder } from 'node:string_decoder';
+import { unreadable } from './text-file.ts';
+
+/** Maximum length of a line in UTF-16 code units. Envoy limits the headers of a request to 60 KiB. */
+const MAX_LINE = 256 * 1024;
+
+/**
+ * Passes each line of a file to `read`, and undefined for a line above the limit. Keeps one chunk of the file and one
+ * line in memory.
+ * @param flag flag that named the file, for messages
+ * @throws MeshpassError `usage` if the file cannot be read
+ */
+export async function readLines(file: string, flag: string, read: (line: string | undefined) => void): Promise<void> {
+  const decoder = new StringDecoder('utf8');
+  let line = '';
+  let isTooLong = false;
+  const end = () => {
+    read(isTooLong ? undefined : line);
+    line = '';
+    isTooLong = false;
+  };
+  const add = (text: string) => {
+    if (line.length + text.length > MAX_LINE) {
+      isTooLong = true;
+      line = '';
+    } else if (!isTooLong) line += text;
+  };
+  try {
+    for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+      const [first = '', ...others] = decoder.write(chunk).split('\n');
+      add(first);
+      for (const next of others) {
+        end();
+        add(next);
+      }
+    }
+  } catch (cause) {
+    throw unreadable(file, cause, flag);
+  }
+  add(decoder.end());
+  if (line !== '' || isTooLong) end();
+}

@@ -1,0 +1,190 @@
+import { spawn } from 'node:child_process';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { HOSTILE, HOSTILE_MESH, SHOP } from '../../../../analysis/test/exposure/shop.ts';
+import { startFakeCluster } from './fake-cluster.ts';
+
+const MAIN = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
+/** A mesh without an open external way. */
+const CLOSED = SHOP.replace('paths: [/admin/*]', 'paths: ["*"]');
+const NO_UNKNOWN = CLOSED.replace('mode: PERMISSIVE', 'mode: STRICT');
+const LINE = JSON.stringify({
+  start_time: '2026-11-30T08:00:00.000Z',
+  authority: 'shop.example.com',
+  method: 'GET',
+  path: '/orders/1',
+  response_code: 200,
+  upstream_cluster: 'outbound|8080||orders.shop.svc.cluster.local',
+  route_name: null,
+});
+
+let home: string;
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'exposure-'));
+});
+afterEach(() => rmSync(home, { recursive: true }));
+
+function put(name: string, text: string): void {
+  mkdirSync(dirname(join(home, name)), { recursive: true });
+  writeFileSync(join(home, name), text);
+}
+
+interface Run {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function exposure(args: readonly string[], input = ''): Promise<Run> {
+  return new Promise((resolve, reject) => {
+    const env = { PATH: process.env.PATH };
+    const child = spawn(process.execPath, [MAIN, 'policy', 'exposure', ...args], { cwd: home, env });
+    let [out, err] = ['', ''];
+    child.stdout.on('data', (chunk) => {
+      out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      err += chunk;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, out, err }));
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}
+
+describe('exit codes', () => {
+  test.each<readonly [string, string, number, number, number]>([
+    ['open', SHOP, 0, 1, 1],
+    ['unknown', CLOSED, 0, 0, 4],
+    ['closed', NO_UNKNOWN, 0, 0, 0],
+  ])('if the least closed external way is %s', async (_, mesh, never, open, unknown) => {
+    put('a.yaml', mesh);
+    expect((await exposure(['a.yaml'])).code).toBe(never);
+    expect((await exposure(['a.yaml', '--fail-on', 'open'])).code).toBe(open);
+    expect((await exposure(['a.yaml', '--fail-on', 'unknown'])).code).toBe(unknown);
+  });
+
+  test('4 with --fail-on if skipped files may decide, which the report says', async () => {
+    put('mesh/a.yaml', NO_UNKNOWN);
+    put('mesh/Chart.yaml', 'apiVersion: v2\nname: shop\n');
+    put('mesh/templates/b.yaml', 'apiVersion: v1\nkind: {{ .Values.kind }}\n');
+    const { code, out } = await exposure(['mesh', '--fail-on', 'open']);
+    expect(code).toBe(4);
+    expect(out).toContain('note: skipped files may decide: mesh/templates/b.yaml');
+    expect((await exposure(['mesh'])).code).toBe(0);
+  });
+
+  test.each([
+    [[], 2, /Pass manifest files or directories/],
+    [['nowhere.yaml'], 2, /Cannot read nowhere\.yaml/],
+    [['a.yaml', '--output', 'xml'], 2, /Allowed choices are/],
+    [['a.yaml', '--logs', 'nowhere.log'], 2, /--logs: cannot read nowhere\.log/],
+    [['broken.yaml'], 1, /\[manifest_syntax\]/],
+  ] as const)('of wrong arguments: %j', async (args, exit, message) => {
+    put('a.yaml', SHOP);
+    put('broken.yaml', 'kind: [');
+    const { code, err } = await exposure(args);
+    expect(code).toBe(exit);
+    expect(err).toMatch(message);
+  });
+});
+
+describe('output of hostile manifests', () => {
+  beforeEach(() => put('a.yaml', HOSTILE_MESH));
+
+  test('table: without control characters and colours', async () => {
+    const { out } = await exposure(['a.yaml']);
+    expect(out).toMatch(/^External access: 1 open, 0 unknown, 0 closed\n/);
+    expect(out.replaceAll('\n', '')).not.toMatch(/\p{Cc}/u);
+  });
+
+  test('JSON: with the name as it is', async () => {
+    const { out } = await exposure(['a.yaml', '--output', 'json']);
+    expect(JSON.parse(out).external.ways[0].object).toEqual({
+      kind: 'VirtualService',
+      namespace: 'shop',
+      name: HOSTILE,
+    });
+  });
+
+  test('SARIF: with the line', async () => {
+    const { out } = await exposure(['a.yaml', '--output', 'sarif']);
+    expect(JSON.parse(out).runs[0].results).toMatchObject([
+      { ruleId: 'external-access', locations: [{ physicalLocation: { region: { startLine: 27 } } }] },
+    ]);
+  });
+
+  test('Markdown: in one graph', async () => {
+    const { out } = await exposure(['a.yaml', '--output', 'markdown']);
+    expect(out.split('\n').filter((line) => line.startsWith('```'))).toEqual(['```mermaid', '```']);
+  });
+
+  test('HTML: without elements of the names', async () => {
+    const { out } = await exposure(['a.yaml', '--output', 'html']);
+    expect(out).toMatch(/^<!doctype html>\n/);
+    expect(out).not.toMatch(/<(?:script|img)/);
+    expect(out).toContain('&lt;script&gt;');
+  });
+});
+
+test('reads standard input, and lists closed ways with --all', async () => {
+  expect((await exposure(['-'], SHOP)).out).not.toContain('/admin/*');
+  const { out } = await exposure(['-', '--all'], SHOP);
+  expect(out).toContain('any method /admin/* of shop.example.com');
+  expect(out).toContain('stdin:30');
+});
+
+test('reads routes of the Gateway API from a cluster, and names kinds that the kubeconfig may not list', async () => {
+  const others = SHOP.split('---\n').filter((one) => !one.includes('kind: HTTPRoute'));
+  put('mesh/shop.yaml', others.join('---\n'));
+  const apiVersion = 'gateway.networking.k8s.io/v1';
+  const route = {
+    metadata: { name: 'web', namespace: 'shop' },
+    spec: {
+      parentRefs: [{ name: 'other', namespace: 'edge' }],
+      hostnames: ['web.example.com'],
+      rules: [{ backendRefs: [{ name: 'web', port: 8080 }] }],
+    },
+  };
+  const cluster = await startFakeCluster(join(home, 'mesh'), [
+    { apiVersion, kind: 'HTTPRoute', name: 'httproutes', items: [route] },
+    { apiVersion, kind: 'TLSRoute', name: 'tlsroutes' },
+  ]);
+  put('kubeconfig', cluster.kubeconfig);
+  const { code, out } = await exposure(['--kubeconfig', 'kubeconfig', '--output', 'json', '--fail-on', 'unknown']);
+  await cluster.close();
+  const report = JSON.parse(out);
+  expect(report.external.ways.map(({ object }: { object: { kind: string } }) => object.kind)).toContain('HTTPRoute');
+  expect(report.notes).toEqual([`kinds that the kubeconfig may not list: TLSRoute (${apiVersion})`]);
+  expect(code).toBe(1);
+});
+
+describe('--logs', () => {
+  test('lists external ways that no line uses, with the period and the unreadable lines', async () => {
+    put('a.yaml', SHOP);
+    put('gateway.log', `${LINE}\n`);
+    put('other.log', `Envoy proxy is ready\r\n${LINE.replace('T08', 'T09')}\r\n\r\n`);
+    const { out } = await exposure(['a.yaml', '--logs', 'gateway.log', '--logs', 'other.log']);
+    const [, unused] = out.split('Unused access: ');
+    expect(unused).toMatch(
+      /^1 external way\n {2}The access logs cover 2026-11-30T08:00:00\.000Z to 2026-11-30T09:00:00\.000Z, in 3 lines\.\n {2}1 line could not be read/,
+    );
+    expect(unused).toContain('/admin/* of shop.example.com');
+    expect(unused).not.toContain('/orders/*');
+  });
+
+  test('reads lines across chunks, a last line without an end, and counts a line that is too long', async () => {
+    put('a.yaml', SHOP);
+    put('gateway.log', '');
+    const other = LINE.replace('shop.example.com', 'é.example.com');
+    for (let i = 0; i < 10; i++) appendFileSync(join(home, 'gateway.log'), `${other}\n`.repeat(500));
+    appendFileSync(join(home, 'gateway.log'), `${'x'.repeat(1_000_000)}\n${LINE}`);
+    const { out } = await exposure(['a.yaml', '--logs', 'gateway.log', '--output', 'json']);
+    expect(JSON.parse(out).unused).toMatchObject({ lines: 5002, unreadable: 1, unlogged: 1 });
+    expect(JSON.parse(out).unused.ways).toHaveLength(1);
+  });
+});
