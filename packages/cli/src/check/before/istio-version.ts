@@ -5,9 +5,9 @@ import type { CheckContext } from '../context.ts';
 import { istiodVersions } from '../istiod.ts';
 
 /**
- * Minor Istio releases that the tests run with. The README, the install page and docs/versioning.md list the same ones.
+ * Minor Istio releases that the tests run with (docs/testing/releases.md). The README, the install page and docs/versioning.md list the same ones.
  */
-export const TESTED_ISTIO: readonly string[] = ['1.31'];
+export const TESTED_ISTIO: readonly string[] = ['1.29', '1.30', '1.31'];
 
 /** Checks the version of each istiod. */
 export async function checkIstioVersion(context: CheckContext): Promise<Findings> {
