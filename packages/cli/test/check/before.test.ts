@@ -136,7 +136,10 @@ it('the rights are those to create each kind of the chart', () => {
 describe('reports', () => {
   it.each([
     ['pilot:1.28.2', ['warning Istio 1.28.2 is not a tested release. Meshpass is tested with Istio 1.29, 1.30, 1.31.']],
-    ['pilot:1.310.0', ['warning Istio 1.310.0 is not a tested release. Meshpass is tested with Istio 1.29, 1.30, 1.31.']],
+    [
+      'pilot:1.310.0',
+      ['warning Istio 1.310.0 is not a tested release. Meshpass is tested with Istio 1.29, 1.30, 1.31.'],
+    ],
     [
       'pilot@sha256:aa',
       ['unknown No istiod image in istio-system has a version tag. Meshpass is tested with Istio 1.29, 1.30, 1.31.'],
