@@ -82,10 +82,8 @@ export async function readCluster(
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export async function readObjects(http: Client, options: { readonly others?: boolean } = {}): Promise<ClusterObjects> {
-  const installed = await groupVersions(http);
-  const there = COLLECTIONS.filter(({ apiVersion }) => !apiVersion.includes('/') || installed.has(apiVersion));
-  const lists = await Promise.all(there.map((collection) => list(http, collection)));
-  const discovered = options.others ? await listOthers(http, installed) : { lists: [], unlisted: [] };
+  const lists = await Promise.all(COLLECTIONS.map((collection) => list(http, collection)));
+  const discovered = options.others ? await listOthers(http) : { lists: [], unlisted: [] };
   const loaded = [...lists, ...discovered.lists].flat().map(({ object, name }) => loadObject(object, name));
   return {
     resources: loaded.flatMap(({ resources }) => resources),
@@ -95,7 +93,7 @@ export async function readObjects(http: Client, options: { readonly others?: boo
   };
 }
 
-/** Returns the API server's `group/version` pairs; a kind that is not installed has no objects. */
+/** Returns the API server's `group/version` pairs. */
 async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
   const { body } = await http.call({ method: 'GET', path: '/apis' });
   const { groups = [] } = body as { groups?: readonly { versions?: readonly { groupVersion?: string }[] }[] };
@@ -108,11 +106,10 @@ async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
  */
 async function listOthers(
   http: Client,
-  installed: ReadonlySet<string>,
 ): Promise<{ readonly lists: readonly (readonly Listed[])[]; readonly unlisted: ClusterObjects['unlisted'] }> {
   const understood = new Set(COLLECTIONS.map(({ apiVersion, kind }) => `${groupOf(apiVersion)}/${kind}`));
   const found = new Map<string, Collection>();
-  for (const apiVersion of [...installed].filter((one) => TRAFFIC_GROUPS.test(one))) {
+  for (const apiVersion of [...(await groupVersions(http))].filter((one) => TRAFFIC_GROUPS.test(one))) {
     const { body } = await http.call({ method: 'GET', path: `/apis/${apiVersion}` });
     const { resources = [] } = body as {
       resources?: readonly { name: string; kind: string; verbs?: readonly string[] }[];
@@ -146,12 +143,18 @@ interface Listed {
   readonly name: string;
 }
 
+/** Lists a kind. One that is not installed, as `TrafficExtension` before Istio 1.30, has no objects. */
 async function list(http: Client, { apiVersion, kind, path, query }: Collection): Promise<readonly Listed[]> {
   const found: Listed[] = [];
   let next: string | undefined;
   do {
     const answer = await http
-      .call({ method: 'GET', path, query: { ...query, limit: String(PAGE), ...(next && { continue: next }) } })
+      .call({
+        method: 'GET',
+        path,
+        query: { ...query, limit: String(PAGE), ...(next && { continue: next }) },
+        expect: [404],
+      })
       .catch((cause) => {
         const { detail } = toMeshpassError(cause);
         const { status, reason } = detail as { readonly status?: number; readonly reason?: string };
@@ -161,6 +164,7 @@ async function list(http: Client, { apiVersion, kind, path, query }: Collection)
           detail,
         });
       });
+    if (answer.status === 404) return [];
     const page = answer.body as { items?: readonly unknown[]; metadata?: { continue?: string } };
     for (const item of page.items ?? []) {
       if (typeof item !== 'object' || item === null) continue;

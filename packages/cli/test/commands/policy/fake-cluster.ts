@@ -68,6 +68,7 @@ export async function startFakeCluster(mesh: string, others: readonly OtherKind[
     'rbac.authorization.k8s.io/v1',
     'gateway.networking.k8s.io/v1',
     'networking.k8s.io/v1',
+    'extensions.istio.io/v1alpha1',
   ];
   const server = createTlsServer(leaf, (request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'https://cluster.test');
@@ -83,6 +84,8 @@ export async function startFakeCluster(mesh: string, others: readonly OtherKind[
       send({ resources: resources.map(({ kind, name }) => ({ kind, name, verbs: ['list'] })) });
       return;
     }
+    // Istio 1.29 has the group without this kind.
+    if (pathname.endsWith('/trafficextensions')) return send({ kind: 'Status', reason: 'NotFound', code: 404 }, 404);
     const other = others.find(({ apiVersion, name }) => pathname === `/apis/${apiVersion}/${name}`);
     if (other && !other.items) send({ kind: 'Status', reason: 'Forbidden', code: 403 }, 403);
     else send({ items: other?.items ?? objects.filter((one) => isListed(one, pathname)) });
