@@ -88,7 +88,8 @@ function withoutStandardSidecar(
   return { proxy: isChanged ? 'unknown' : 'none', reason: why };
 }
 
-function isPod(workload: Workload): workload is PodWorkload {
+/** Whether a workload is a Pod or template among the files. */
+export function isPod(workload: Workload): workload is PodWorkload {
   return 'podPath' in workload;
 }
 
