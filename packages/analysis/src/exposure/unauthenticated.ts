@@ -71,9 +71,17 @@ export function findAllowedCall(portPolicy: PortPolicy, calls: UnauthenticatedCa
 
 function alternatives({ peers, hosts, matches }: UnauthenticatedCalls): readonly OneOf[] {
   const from = peers.length > 0 ? peers : [undefined];
-  const under = hosts.length > 0 ? hosts.map((host) => host.toLowerCase()) : ['*'];
+  const under = hosts.length > 0 ? hosts.map((host) => host.toLowerCase()).flatMap(spellingsOf) : ['*'];
   const by = matches.length > 0 ? matches : [{}];
   return from.flatMap((peer) => under.flatMap((host) => by.map((match) => ({ peer, host, match }))));
+}
+
+/**
+ * Adds the host with a port: gateways ignore the port, and policies compare it. Source:
+ * https://istio.io/latest/docs/ops/best-practices/security/, "Host-match policies".
+ */
+function spellingsOf(host: string): readonly string[] {
+  return host === '*' ? [host] : [host, `${host.replace('*', 'x')}:80`];
 }
 
 function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 'too large' {
