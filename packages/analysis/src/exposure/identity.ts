@@ -16,13 +16,14 @@ import {
   type MeshView,
   type PodWorkload,
   peerModesOf,
+  type Service,
   selectorOf,
   selects,
   serviceName,
   targetPortOf,
   type Workload,
 } from '@meshpass/istio';
-import { distinct, items, labels, listed, record } from '@meshpass/istio/members';
+import { distinct, items, labels, listed, record, texts } from '@meshpass/istio/members';
 import type { PortPolicy } from '../diff/policy-index.ts';
 import type { Protocol } from '../diff/workloads.ts';
 import { addedCheck } from './added-checks.ts';
@@ -97,7 +98,7 @@ function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint
   const open = needed.filter(({ identity }) => identity === undefined);
   if (needed.length > 0 && open.length === 0) {
     const identities = needed.map(({ identity }) => identity!);
-    return identities.find(({ state }) => state === 'assumed') ?? identities[0]!;
+    return WEAKEST_FIRST.flatMap((state) => identities.find((one) => one.state === state) ?? [])[0]!;
   }
   // Anyone may create Pods and policies in a namespace, so those outside the Gateway's own prove nothing about it.
   const places = [...seen, ...others].flatMap((one) => (one.identity ? [one.proxy.namespace] : []));
@@ -108,10 +109,35 @@ function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint
 /** Identity that a gateway's proxy requires. Undefined if a caller without one gets through. */
 function identityAtProxy(mesh: MeshView, points: readonly EnforcementPoint[]): Identity | undefined {
   const reason = 'policies at the gateway refuse other calls';
-  if (points.every((one) => isRefused(mesh, one))) return { state: 'required', reason };
-  const { namespace, labels: given } = points[0]!.proxy;
-  const check = addedCheck(mesh, 'GATEWAY', namespace, given);
-  return check === undefined ? undefined : { state: 'assumed', reason: check };
+  const { proxy } = points[0]!;
+  const refused = points.every((one) => isRefused(mesh, one));
+  const byAddress = refused ? refusedByAddress(mesh, points, mesh.servicesBefore(proxy)) : undefined;
+  if (refused && !byAddress) return { state: 'required', reason };
+  const check = addedCheck(mesh, 'GATEWAY', proxy.namespace, proxy.labels);
+  return check === undefined ? byAddress : { state: 'assumed', reason: check };
+}
+
+/**
+ * Explains why the addresses that policies list may include those of nodes: a Service replaces the caller's address with
+ * a node's, unless its `externalTrafficPolicy` is Local. Undefined if policies refuse such calls as well. Source:
+ * https://kubernetes.io/docs/tutorials/services/source-ip/
+ */
+function refusedByAddress(
+  mesh: MeshView,
+  points: readonly EnforcementPoint[],
+  services: readonly Service[],
+): Identity | undefined {
+  const through = services.find(
+    ({ spec }) =>
+      (spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0) &&
+      spec.externalTrafficPolicy !== 'Local',
+  );
+  const isRefusedThere = (one: EnforcementPoint) =>
+    isRefused(mesh, { ...one, calls: { ...one.calls, throughNodes: true } });
+  if (!through || points.every(isRefusedThere)) return undefined;
+  const { namespace, name } = through.metadata;
+  const reason = `policies allow private addresses, and calls through Service ${namespace}/${name} may have the address of a node (its externalTrafficPolicy is not Local)`;
+  return { state: 'unknown', reason };
 }
 
 function podsAreIn(places: readonly string[]): string {
@@ -235,20 +261,30 @@ function identityAt(known: KnownMesh, point: EnforcementPoint, enforcer: Enforce
   const asked =
     enforcer.proxy === 'ztunnel' ? { ...point, portPolicy: enforcedIn(mesh).gateways.at(proxy, port, 'tcp') } : point;
   if (isRefused(mesh, asked)) {
+    const { object } = entry;
+    const byAddress = object?.kind === 'Service' && refusedByAddress(mesh, [asked], [object as Service]);
+    if (byAddress) return byAddress;
     return enforcer.proxy === 'unknown'
       ? { state: 'unknown', reason: enforcer.reason! }
       : { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
   }
   const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
   if (check) return { state: 'assumed', reason: check };
+  return refusedToPods(known, asked, enforcer, entry) ?? openAt(known, point, entry);
+}
+
+/** Identity if policies refuse calls of a gateway's Pods among the files, and allow those that may be elsewhere. */
+function refusedToPods(
+  { mesh, complete }: KnownMesh,
+  point: EnforcementPoint,
+  enforcer: Enforcer,
+  entry: EntryPoint,
+): Identity | undefined {
   const seen = peersOfPods(mesh, entry);
-  if (seen.length > 0 && isRefused(mesh, { ...asked, calls: { ...asked.calls, peers: seen } })) {
-    const places = seen.map(({ namespace }) => namespace);
-    return known.complete
-      ? { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` }
-      : { state: 'unknown', reason: `policies at the workload refuse other calls only if ${podsAreIn(places)}` };
-  }
-  return openAt(known, point, entry);
+  if (seen.length === 0 || !isRefused(mesh, { ...point, calls: { ...point.calls, peers: seen } })) return undefined;
+  if (complete) return { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
+  const places = podsAreIn(seen.map(({ namespace }) => namespace));
+  return { state: 'unknown', reason: `policies at the workload refuse other calls only if ${places}` };
 }
 
 /** Explains why policies refuse no call. If only files outside could require mutual TLS, it is unknown. */
