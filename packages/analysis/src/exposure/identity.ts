@@ -404,8 +404,8 @@ function podsOf(mesh: MeshView, proxy: IstioProxy): readonly PodWorkload[] {
 }
 
 /**
- * Returns the gateway's Pods, and a stand-in in its own namespace if none is there. Without Pods, also stand-ins in each
- * namespace whose policies select them.
+ * Returns the gateway's Pods, and a stand-in in its own namespace if it has none of them. Without Pods, also stand-ins
+ * in each namespace whose policies select them.
  */
 function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
   const pods = podsOf(mesh, proxy);
