@@ -10,10 +10,11 @@ import {
   selects,
   targetRefs,
 } from '@meshpass/istio';
-import { items, labels, record, text } from '@meshpass/istio/members';
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
 
 /** HTTP filters of Envoy that can authenticate or refuse a call. */
-const CHECKS = /oauth2|jwt_authn|ext_authz|lua|wasm|ext_proc|golang|basic_auth|api_key_auth|credential|http\.rbac/;
+const CHECKS =
+  /(?:^envoy|\bfilters?\.http)\.(?:oauth2|jwt_authn|ext_authz|lua|wasm|ext_proc|golang|basic_auth|api_key_auth|rbac)(?:\.|$)/;
 
 /** Proxies by their position: those of gateways, or those of workloads. */
 type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
@@ -37,7 +38,7 @@ export function addedCheck(mesh: MeshView, position: Position, namespace: string
     if (filter) return `EnvoyFilter ${place}/${filter.metadata.name} adds a filter that may require one`;
     const extension = (['WasmPlugin', 'TrafficExtension'] as const)
       .flatMap((kind): readonly ProxyExtension[] => mesh.within(kind, place))
-      .find((one) => isMeant(one, selectorOf(one)) && /^AUTH[NZ]$/.test(String(one.spec.phase)));
+      .find((one) => isMeant(one, selectorOf(one)) && /^AUTH[NZ]$/.test(String(one.spec.phase)) && isAt(one, position));
     if (extension) return `${extension.kind} ${place}/${extension.metadata.name} may require one`;
   }
   return undefined;
@@ -49,9 +50,25 @@ function adds(
 ): boolean {
   const context = match?.context ?? 'ANY';
   if (applyTo !== 'HTTP_FILTER' || (context !== 'ANY' && context !== position)) return false;
-  const { name, typed_config: typed } = record(patch?.value);
+  const { name, typed_config: typed, config_discovery: discovered } = record(patch?.value);
+  const { '@type': type, type_url: inner } = record(typed);
+  // The name is free if the configuration has a type.
+  const types = [type, inner, ...texts(record(discovered).type_urls as never)].filter((one) => one !== undefined);
   return (
     /^(?:ADD|INSERT_\w+|REPLACE)$/.test(text(patch?.operation) ?? '') &&
-    CHECKS.test(`${name} ${record(typed)['@type']}`)
+    (types.length > 0 ? types : [name]).some((one) => CHECKS.test(String(one)))
+  );
+}
+
+/**
+ * Whether an extension is for calls at this position: a gateway counts as a client. Source: `workloadModeForListenerClass`
+ * in pilot/pkg/model/extensions.go of Istio.
+ */
+function isAt({ spec }: ProxyExtension, position: Position): boolean {
+  const own = position === 'GATEWAY' ? 'CLIENT' : 'SERVER';
+  const matches = items(spec.match);
+  return (
+    matches.length === 0 ||
+    matches.some(({ mode = 'UNDEFINED' }) => ['UNDEFINED', 'CLIENT_AND_SERVER', own].includes(mode))
   );
 }

@@ -27,6 +27,7 @@ export interface Enforcer {
 
 const SIDECAR: Enforcer = { proxy: 'sidecar', reason: undefined };
 const MODE = 'istio.io/dataplane-mode';
+const BYPASS = 'ambient.istio.io/bypass-inbound-capture';
 const INJECT = 'sidecar.istio.io/inject';
 
 /**
@@ -51,13 +52,7 @@ export function enforcerOf(
   const mode = workload.labels[MODE] ?? ofNamespace?.[MODE];
   // A ztunnel captures no Pod in the network of its node.
   if (mode === 'ambient' && facts.pod.hostNetwork !== true && (why !== undefined || injection === 'unknown')) {
-    const waypoint = proxy.by === 'istio' ? waypointOf(ofNamespace, service) : undefined;
-    return waypoint
-      ? {
-          proxy: 'waypoint',
-          reason: `istio.io/ingress-use-waypoint sends the calls of gateways to waypoint ${waypoint}`,
-        }
-      : { proxy: 'ztunnel', reason: `${namespace} is in ambient mode, and calls from outside reach no waypoint` };
+    return ambientEnforcer(facts, proxy.by === 'istio' ? waypointOf(ofNamespace, service) : undefined);
   }
   if (why !== undefined) return withoutStandardSidecar(facts, isPod(workload), injection, why);
   if (!isCaptured(facts, port)) {
@@ -67,6 +62,18 @@ export function enforcerOf(
     };
   }
   return SIDECAR;
+}
+
+/** A Pod may bypass its ztunnel. Source: `getPodLevelTrafficOverrides` in cni/pkg/nodeagent/net.go of Istio. */
+function ambientEnforcer({ namespace, annotations }: PodFacts, waypoint: string | undefined): Enforcer {
+  if (waypoint !== undefined) {
+    const reason = `istio.io/ingress-use-waypoint sends the calls of gateways to waypoint ${waypoint}`;
+    return { proxy: 'waypoint', reason };
+  }
+  if (/^(?:1|t|true)$/i.test(annotations[BYPASS] ?? '')) {
+    return { proxy: 'none', reason: `${BYPASS} lets calls from outside bypass the ztunnel` };
+  }
+  return { proxy: 'ztunnel', reason: `${namespace} is in ambient mode, and calls from outside reach no waypoint` };
 }
 
 /** A changed sidecar, or Pods outside the files that may ask for one, are unknown. */
@@ -88,7 +95,8 @@ function withoutStandardSidecar(
   return { proxy: isChanged ? 'unknown' : 'none', reason: why };
 }
 
-function isPod(workload: Workload): workload is PodWorkload {
+/** Whether a workload is a Pod or template among the files. */
+export function isPod(workload: Workload): workload is PodWorkload {
   return 'podPath' in workload;
 }
 

@@ -16,18 +16,19 @@ import {
   type MeshView,
   type PodWorkload,
   peerModesOf,
+  type Service,
   selectorOf,
   selects,
   serviceName,
   targetPortOf,
   type Workload,
 } from '@meshpass/istio';
-import { distinct, items, labels, record } from '@meshpass/istio/members';
+import { distinct, items, labels, listed, record, texts } from '@meshpass/istio/members';
 import type { PortPolicy } from '../diff/policy-index.ts';
 import type { Protocol } from '../diff/workloads.ts';
 import { addedCheck } from './added-checks.ts';
 import { enforcedIn } from './enforced.ts';
-import { type Enforcer, enforcerOf } from './enforcer.ts';
+import { type Enforcer, enforcerOf, isPod } from './enforcer.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
@@ -55,7 +56,7 @@ export interface Passage {
 export function passagesOf(known: KnownMesh, exposure: Exposure): readonly Passage[] {
   return memoryOf(known.mesh)(exposure, () =>
     exposure.entries.map((entry): Passage => {
-      const atEntry = identityAtEntry(known.mesh, exposure, entry);
+      const atEntry = identityAtEntry(known, exposure, entry);
       const { enforcer, ...atWorkload } = identityAtWorkload(known, exposure, entry);
       return { entry, atEntry, atWorkload, enforcer, verdict: verdictOf(atEntry, atWorkload) };
     }),
@@ -80,19 +81,67 @@ function verdictOf(...identities: readonly Identity[]): Passage['verdict'] {
   return identities.some(({ state }) => state === 'unknown') ? 'unknown' : 'open';
 }
 
-function identityAtEntry(mesh: MeshView, exposure: Exposure, entry: EntryPoint): Identity {
+function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint): Identity {
   if (matchRequiresIdentity(exposure)) return { state: 'required', reason: 'the match needs a verified claim' };
   const { own, proxy } = entry;
   if (own.state === 'required' || own.state === 'assumed' || proxy.by !== 'istio') return own;
   if (proxy.withoutPolicies) return own;
-  const proxies = enforcementAtEntry(mesh, exposure, entry);
-  const refused = (asked: readonly EnforcementPoint[]) => asked.every((one) => isRefused(mesh, one));
-  // Each stand-in has the policies of one namespace that the gateway's Pods may be in.
-  const all = podsOf(mesh, proxy).length > 0 ? proxies.every(refused) : proxies.some(refused);
-  if (proxies.length > 0 && all) return { state: 'required', reason: 'policies at the gateway refuse other calls' };
-  const [one] = proxies.flat();
-  const check = one && addedCheck(mesh, 'GATEWAY', one.proxy.namespace, one.proxy.labels);
-  return check === undefined ? own : { state: 'assumed', reason: check };
+  const byProxy = enforcementAtEntry(known.mesh, exposure, entry).map((points) => ({
+    proxy: points[0]!.proxy,
+    identity: identityAtProxy(known.mesh, points),
+  }));
+  const seen = byProxy.filter((one) => isPod(one.proxy));
+  const home = homeOf(known.mesh, proxy);
+  // In a complete mesh, the Pods are all there are.
+  const others = known.complete && seen.length > 0 ? [] : byProxy.filter((one) => !isPod(one.proxy));
+  const needed = [...seen, ...others.filter((one) => one.proxy.namespace === home)];
+  const open = needed.filter(({ identity }) => identity === undefined);
+  if (needed.length > 0 && open.length === 0) {
+    const identities = needed.map(({ identity }) => identity!);
+    return WEAKEST_FIRST.flatMap((state) => identities.find((one) => one.state === state) ?? [])[0]!;
+  }
+  // Anyone may create Pods and policies in a namespace, so those outside the Gateway's own prove nothing about it.
+  const places = [...seen, ...others].flatMap((one) => (one.identity ? [one.proxy.namespace] : []));
+  if (places.length === 0 || own.state === 'unknown' || open.some((one) => isPod(one.proxy))) return own;
+  return { state: 'unknown', reason: `policies refuse other calls only if ${podsAreIn(places)}` };
+}
+
+/** Identity that a gateway's proxy requires. Undefined if a caller without one gets through. */
+function identityAtProxy(mesh: MeshView, points: readonly EnforcementPoint[]): Identity | undefined {
+  const reason = 'policies at the gateway refuse other calls';
+  const { proxy } = points[0]!;
+  const refused = points.every((one) => isRefused(mesh, one));
+  const byAddress = refused ? refusedByAddress(mesh, points, mesh.servicesBefore(proxy)) : undefined;
+  if (refused && !byAddress) return { state: 'required', reason };
+  const check = addedCheck(mesh, 'GATEWAY', proxy.namespace, proxy.labels);
+  return check === undefined ? byAddress : { state: 'assumed', reason: check };
+}
+
+/**
+ * Explains why the addresses that policies list may include those of nodes: a Service replaces the caller's address with
+ * a node's, unless its `externalTrafficPolicy` is Local. Undefined if policies refuse such calls as well. Source:
+ * https://kubernetes.io/docs/tutorials/services/source-ip/
+ */
+function refusedByAddress(
+  mesh: MeshView,
+  points: readonly EnforcementPoint[],
+  services: readonly Service[],
+): Identity | undefined {
+  const through = services.find(
+    ({ spec }) =>
+      (spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0) &&
+      spec.externalTrafficPolicy !== 'Local',
+  );
+  const isRefusedThere = (one: EnforcementPoint) =>
+    isRefused(mesh, { ...one, calls: { ...one.calls, throughNodes: true } });
+  if (!through || points.every(isRefusedThere)) return undefined;
+  const { namespace, name } = through.metadata;
+  const reason = `policies allow private addresses, and calls through Service ${namespace}/${name} may have the address of a node (its externalTrafficPolicy is not Local)`;
+  return { state: 'unknown', reason };
+}
+
+function podsAreIn(places: readonly string[]): string {
+  return `the gateway's Pods are in ${listed([...new Set(places)])}`;
 }
 
 /**
@@ -131,6 +180,11 @@ export function enforcementAtEntry(
 type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
 type IstioProxy = EntryProxy & { readonly by: 'istio' };
 
+/** Namespace that a gateway's Pods are in as far as it is known without them. */
+function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
+  return namespace ?? config.rootNamespace;
+}
+
 /** Cached results per mesh, because a gateway has many routes, and its Pods and ports mostly have the same policies. */
 const memoryOf = remembered((_mesh: MeshView) => {
   const byText = memory();
@@ -154,12 +208,16 @@ function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards
       }));
       return distinct(all, ({ portPolicy }) => portPolicy.key);
     });
-    return distinct(byProxy, (ofProxy) => JSON.stringify(ofProxy.map(({ portPolicy }) => portPolicy.key)));
+    return distinct(byProxy, (ofProxy) => {
+      const { namespace, labels: given } = ofProxy[0]!.proxy;
+      const check = addedCheck(mesh, 'GATEWAY', namespace, given) ?? '';
+      return JSON.stringify([check, ...ofProxy.map(({ portPolicy }) => portPolicy.key)]);
+    });
   });
 }
 
-function keyOf({ namespace, selector }: IstioProxy): string {
-  return JSON.stringify([namespace, selector]);
+function keyOf({ namespace, selector, confined }: IstioProxy): string {
+  return JSON.stringify([namespace, selector, confined]);
 }
 
 interface WorkloadPoint extends EnforcementPoint {
@@ -203,13 +261,30 @@ function identityAt(known: KnownMesh, point: EnforcementPoint, enforcer: Enforce
   const asked =
     enforcer.proxy === 'ztunnel' ? { ...point, portPolicy: enforcedIn(mesh).gateways.at(proxy, port, 'tcp') } : point;
   if (isRefused(mesh, asked)) {
+    const { object } = entry;
+    const byAddress = object?.kind === 'Service' && refusedByAddress(mesh, [asked], [object as Service]);
+    if (byAddress) return byAddress;
     return enforcer.proxy === 'unknown'
       ? { state: 'unknown', reason: enforcer.reason! }
       : { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
   }
   const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
   if (check) return { state: 'assumed', reason: check };
-  return openAt(known, point, entry);
+  return refusedToPods(known, asked, enforcer, entry) ?? openAt(known, point, entry);
+}
+
+/** Identity if policies refuse calls of a gateway's Pods among the files, and allow those that may be elsewhere. */
+function refusedToPods(
+  { mesh, complete }: KnownMesh,
+  point: EnforcementPoint,
+  enforcer: Enforcer,
+  entry: EntryPoint,
+): Identity | undefined {
+  const seen = peersOfPods(mesh, entry);
+  if (seen.length === 0 || !isRefused(mesh, { ...point, calls: { ...point.calls, peers: seen } })) return undefined;
+  if (complete) return { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
+  const places = podsAreIn(seen.map(({ namespace }) => namespace));
+  return { state: 'unknown', reason: `policies at the workload refuse other calls only if ${places}` };
 }
 
 /** Explains why policies refuse no call. If only files outside could require mutual TLS, it is unknown. */
@@ -284,14 +359,25 @@ function isRefused(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): boo
   return memoryOf(mesh)(key, () => findAllowedCall(portPolicy, calls) === 'refused');
 }
 
-/** Lists the principals that an entry point uses to call workloads. Without a proxy of the mesh it has none. */
-function peersOf(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
+/**
+ * Lists the principals that an entry point uses to call workloads. Without a proxy of the mesh it has none. Pods outside
+ * the Gateway's namespace do not replace those that may be in it.
+ */
+function peersOf(mesh: MeshView, entry: EntryPoint): readonly Peer[] {
+  const { proxy } = entry;
+  const peers = peersOfPods(mesh, entry);
+  if (proxy.by !== 'istio') return peers;
+  const home = homeOf(mesh, proxy);
+  if (peers.some(({ namespace }) => namespace === home)) return peers;
+  return [...peers, { trustDomain: enforcedIn(mesh).trustDomain, namespace: home, serviceAccount: proxy.account }];
+}
+
+/** Lists the principals of an entry point's Pods among the files. */
+function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
   const pods = proxy.by === 'istio' ? podsOf(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
   const { trustDomain } = enforcedIn(mesh);
   const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
-  if (peers.length > 0 || proxy.by !== 'istio') return distinct(peers, (one) => JSON.stringify(one));
-  const namespace = proxy.namespace ?? mesh.config.rootNamespace;
-  return [{ trustDomain, namespace, serviceAccount: proxy.account }];
+  return distinct(peers, (one) => JSON.stringify(one));
 }
 
 /**
@@ -318,19 +404,22 @@ function podsOf(mesh: MeshView, proxy: IstioProxy): readonly PodWorkload[] {
 }
 
 /**
- * Returns the gateway's Pods, or stand-ins for them: in its own namespace, and in each namespace whose policies select
- * them.
+ * Returns the gateway's Pods, and a stand-in in its own namespace if it has none of them. Without Pods, also stand-ins
+ * in each namespace whose policies select them.
  */
 function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
   const pods = podsOf(mesh, proxy);
-  if (pods.length > 0) return pods;
-  const { namespace = mesh.config.rootNamespace, selector = {}, confined } = proxy;
-  if (confined) return [standIn(mesh, namespace, selector, 'gateway')];
-  const selecting = mesh
-    .all('AuthorizationPolicy')
-    .filter((policy) => isForSidecars(policy) && selectorOf(policy) && selects(selectorOf(policy), selector))
-    .map(({ metadata }) => metadata.namespace);
-  return [...new Set([namespace, ...selecting])].map((place) => standIn(mesh, place, selector, 'gateway'));
+  const { selector = {}, confined } = proxy;
+  const home = homeOf(mesh, proxy);
+  const selecting =
+    confined || pods.length > 0
+      ? []
+      : mesh
+          .all('AuthorizationPolicy')
+          .filter((policy) => isForSidecars(policy) && selectorOf(policy) && selects(selectorOf(policy), selector))
+          .map(({ metadata }) => metadata.namespace);
+  const places = pods.some(({ namespace }) => namespace === home) ? [] : [home, ...selecting];
+  return [...pods, ...[...new Set(places)].map((place) => standIn(mesh, place, selector, 'gateway'))];
 }
 
 /**

@@ -43,6 +43,8 @@ export interface UnauthenticatedCalls {
   readonly hosts: readonly string[];
   /** Alternatives; empty if every request matches. */
   readonly matches: readonly HttpMatch[];
+  /** Whether connections may come from the address of a node, which any private range may contain. */
+  readonly throughNodes?: boolean;
 }
 
 /** Combination of alternatives, one of each. */
@@ -50,6 +52,7 @@ interface OneOf {
   readonly peer: Peer | undefined;
   readonly host: string;
   readonly match: HttpMatch;
+  readonly throughNodes: boolean;
 }
 
 /**
@@ -69,11 +72,19 @@ export function findAllowedCall(portPolicy: PortPolicy, calls: UnauthenticatedCa
   return answer;
 }
 
-function alternatives({ peers, hosts, matches }: UnauthenticatedCalls): readonly OneOf[] {
+function alternatives({ peers, hosts, matches, throughNodes = false }: UnauthenticatedCalls): readonly OneOf[] {
   const from = peers.length > 0 ? peers : [undefined];
-  const under = hosts.length > 0 ? hosts.map((host) => host.toLowerCase()) : ['*'];
+  const under = hosts.length > 0 ? hosts.map((host) => host.toLowerCase()).flatMap(spellingsOf) : ['*'];
   const by = matches.length > 0 ? matches : [{}];
-  return from.flatMap((peer) => under.flatMap((host) => by.map((match) => ({ peer, host, match }))));
+  return from.flatMap((peer) => under.flatMap((host) => by.map((match) => ({ peer, host, match, throughNodes }))));
+}
+
+/**
+ * Adds the host with a port: gateways ignore the port, and policies compare it. Source:
+ * https://istio.io/latest/docs/ops/best-practices/security/, "Host-match policies".
+ */
+function spellingsOf(host: string): readonly string[] {
+  return host === '*' ? [host] : [host, `${host.replace('*', 'x')}:80`];
 }
 
 function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 'too large' {
@@ -152,6 +163,9 @@ function stringMatches({ uri, method, headers }: HttpMatch): readonly (readonly 
 /** Prefix length below which a range is too large to count as a list of permitted clients. */
 const WIDEST_LIST = 8;
 
+/** Ranges that clusters take the addresses of their nodes from: RFC 1918 and RFC 6598. */
+const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)/;
+
 type AddressTest = Extract<Test, { readonly op: 'address' }>;
 
 /** Simplifies the formula by replacing every test whose result is the same for all of these calls. */
@@ -166,6 +180,7 @@ function assuming(condition: Condition, one: OneOf): Condition {
     // The client's address is assumed to be on no policy's list, because anonymous clients may have any address.
     Number(range.split('/')[1] ?? 128) >= WIDEST_LIST &&
     field !== 'destination.ip' &&
+    !(one.throughNodes && PRIVATE.test(range)) &&
     (field === 'remote.ip' || !one.peer);
   const textAnswer = ({ field, test }: Extract<Test, { readonly op: 'text' }>) => {
     if (!Object.hasOwn(peer, field)) return answerOf(test, matches.get(field));

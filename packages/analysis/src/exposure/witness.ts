@@ -36,7 +36,7 @@ export function witnessOf(mesh: MeshView, exposure: Exposure, entry: EntryPoint)
   return {
     method: texts.get('method') ?? match.method?.exact ?? 'GET',
     url: `${originOf(host, entry)}${path}${queryOf(match)}`,
-    headers: headersOf(match, texts),
+    headers: { ...(/:\d+$/.test(texts.get('host') ?? '') && { host: texts.get('host')! }), ...headersOf(match, texts) },
   };
 }
 

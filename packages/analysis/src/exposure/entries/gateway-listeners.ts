@@ -62,11 +62,17 @@ interface Attachment {
   readonly hosts: readonly string[];
 }
 
-/** Whether a Gateway accepts calls from outside the mesh. HBONE is the protocol inside it. */
+/** Waypoints of other controllers, such as `agentgateway-waypoint`, which have a label as well. */
+const WAYPOINT_CLASS = /(?:^|-)waypoint$/;
+
+/**
+ * Whether a Gateway accepts calls from outside the mesh. HBONE is the protocol inside it. A label alone makes no
+ * waypoint: Istio deploys a Gateway of class `istio` as one for calls from outside, whatever its labels.
+ */
 export function isEntry({ metadata, spec }: KubernetesGateway): boolean {
-  const inside =
-    INSIDE.has(String(spec.gatewayClassName)) || labels(metadata.labels)['istio.io/waypoint-for'] !== undefined;
-  return !inside && !items(spec.listeners).some(({ protocol }) => protocol === 'HBONE');
+  const name = String(spec.gatewayClassName);
+  const isWaypoint = WAYPOINT_CLASS.test(name) && labels(metadata.labels)['istio.io/waypoint-for'] !== undefined;
+  return !INSIDE.has(name) && !isWaypoint && !items(spec.listeners).some(({ protocol }) => protocol === 'HBONE');
 }
 
 /** Lists the listeners of a Gateway, including those of ListenerSets. */
@@ -84,7 +90,7 @@ export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonl
 /** Lists the Gateways that a route attaches to, apart from those inside the mesh. */
 export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachment[] {
   const parents = items(route.spec.parentRefs).filter(isGateway);
-  const isElsewhere = (parent: ParentRef) => !isKnown(mesh, parent, route) && !/waypoint/.test(parent.name ?? '');
+  const isElsewhere = (parent: ParentRef) => !isKnown(mesh, parent, route) && !isWaypointName(mesh, parent, route);
   const known = mesh.all('KubernetesGateway').flatMap((gateway): readonly Attachment[] => {
     if (!isEntry(gateway)) return [];
     const met = listenersOf(mesh, gateway).filter((at) => attachesTo(mesh, route, at));
@@ -111,6 +117,12 @@ function isKnown(mesh: MeshView, { kind = 'Gateway', namespace, name }: ParentRe
   const place = namespace ?? metadata.namespace;
   const own = kind === 'Gateway' ? 'KubernetesGateway' : (kind as 'ListenerSet' | 'XListenerSet');
   return mesh.within(own, place).some((one) => one.metadata.name === name);
+}
+
+/** Whether a missing Gateway is a waypoint: a label refers to it, or it has the name that istioctl gives. */
+function isWaypointName(mesh: MeshView, { namespace, name }: ParentRef, { metadata }: KubeObject): boolean {
+  const place = namespace ?? metadata.namespace;
+  return name === 'waypoint' || mesh.namespaceLabels(place)?.['istio.io/use-waypoint'] === name;
 }
 
 function parentIs({ namespace, name }: ParentRef = {}, from: KubeObject, to: KubeObject): boolean {

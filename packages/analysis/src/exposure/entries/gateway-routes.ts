@@ -99,15 +99,24 @@ export function withChecks(entry: EntryPoint, filters: readonly RouteFilter[]): 
   return { ...entry, own };
 }
 
-/** A SecurityPolicy of Envoy Gateway may target the route or its Gateway. */
+/** Members of a SecurityPolicy that authenticate or authorize calls. */
+const POLICY_CHECKS = ['apiKeyAuth', 'authorization', 'basicAuth', 'extAuth', 'jwt', 'oidc'];
+
+/**
+ * A SecurityPolicy of Envoy Gateway may target the route or its Gateway. That of the route replaces that of the Gateway,
+ * even if it only sets CORS. Source: https://gateway.envoyproxy.io/docs/concepts/gateway_api_extensions/security-policy/
+ */
 export function withPolicy(mesh: MeshView, route: Route, entry: EntryPoint): EntryPoint {
   if (entry.proxy.by !== 'controller' || entry.own.state !== 'unknown') return entry;
-  const targets = ({ metadata }: KubeObject, kind: string) =>
+  const targeting = ({ metadata }: KubeObject, kind: string) =>
     mesh
       .within('SecurityPolicy', metadata.namespace)
-      .find(({ spec }) => targetRefs(spec).some((one) => one.kind === kind && one.name === metadata.name));
-  const policy = targets(route, route.kind) ?? (entry.object && targets(entry.object, 'Gateway'));
-  if (!policy) return entry;
+      .filter(({ spec }) => targetRefs(spec).some((one) => one.kind === kind && one.name === metadata.name));
+  const ofRoute = targeting(route, route.kind);
+  const policies = ofRoute.length > 0 || !entry.object ? ofRoute : targeting(entry.object, 'Gateway');
+  const [policy] = policies;
+  const checks = policies.every(({ spec }) => POLICY_CHECKS.some((member) => spec[member] !== undefined));
+  if (!policy || !checks) return entry;
   return { ...entry, own: { state: 'assumed', reason: `SecurityPolicy ${policy.metadata.name} may require one` } };
 }
 

@@ -3,6 +3,7 @@
  * Source: VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
  */
 
+import { memory } from '@meshpass/identity/memory/remembered';
 import {
   fullHost,
   type Gateway,
@@ -13,13 +14,16 @@ import {
   type KubeObject,
   type L4Match,
   type MeshView,
+  type StringMatch,
+  selects,
   serverHost,
   type VirtualService,
   type WeightedDestination,
 } from '@meshpass/istio';
-import { items, labels, text, texts } from '@meshpass/istio/members';
+import { items, labels, listed, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
+import { coversUri } from '../text-match.ts';
 import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
@@ -40,16 +44,18 @@ export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] 
   const delegates = named(mesh.all('VirtualService'));
   return mesh.all('VirtualService').flatMap((root) => {
     const hosts = texts(root.spec.hosts);
-    const uses = gatewayUses(root, hosts, gateways, mesh);
+    const uses = servingGateways(root, hosts, gateways);
     if (uses.length === 0 || hosts.length === 0) return [];
-    return [...httpRoutes(root, delegates), ...l4Routes(root)].flatMap(({ destinations, ...at }) => {
-      const through = uses.filter(
-        (use) => at.matches.length === 0 || at.matches.some((match) => bindsTo(match, use, root)),
-      );
+    const entries = reachedBy(uses, root, mesh);
+    const routes = [...behindRefusals(httpRoutes(root, delegates), uses, root), ...l4Routes(root)];
+    return routes.flatMap(({ destinations, ...at }) => {
+      const through = entries(at);
       if (through.length === 0) return [];
-      return destinations.flatMap(({ destination }, index): readonly Exposure[] => {
+      return destinations.flatMap(({ destination, weight = 0 }, index): readonly Exposure[] => {
         const host = text(destination?.host);
-        if (host === undefined) return [];
+        // Istio omits a destination without weight if others have one.
+        const isOmitted = weight === 0 && destinations.some((one) => (one.weight ?? 0) > 0);
+        if (host === undefined || isOmitted) return [];
         const full = fullHost(host, at.on.metadata.namespace, mesh.config.clusterDomain);
         return [
           {
@@ -66,6 +72,115 @@ export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] 
       });
     });
   });
+}
+
+/** Gateway of a VirtualService, and its servers for the hosts. Undefined and empty if it is not among the files. */
+interface GatewayUse {
+  readonly name: string;
+  readonly gateway: Gateway | undefined;
+  readonly servers: readonly GatewayServer[];
+}
+
+type MatchedRoute = Pick<RouteAt, 'matches' | 'protocol'>;
+
+/**
+ * Returns a function that lists the entry points of each route, to be called in the order of the routes: a route that
+ * matches everything at a server ends the routes there. Source: `BuildHTTPRoutesForVirtualService` in
+ * pilot/pkg/networking/core/route/route.go.
+ */
+function reachedBy(
+  uses: readonly GatewayUse[],
+  root: VirtualService,
+  mesh: MeshView,
+): (at: MatchedRoute) => EntryPoint[] {
+  const entries = memory();
+  const serversOf = (use: GatewayUse): readonly (GatewayServer | undefined)[] =>
+    use.gateway ? use.servers : [undefined];
+  const open = new Map(uses.map((use) => [use, serversOf(use)]));
+  return ({ matches, protocol }) =>
+    uses.flatMap((use): readonly EntryPoint[] => {
+      const left = protocol === 'http' ? open.get(use)! : serversOf(use);
+      const takes = (server: GatewayServer | undefined, match: HttpMatch) =>
+        bindsTo(match, use, root) && isAtPort(match, server);
+      const met = left.filter((server) => matches.length === 0 || matches.some((match) => takes(server, match)));
+      const ends = (server: GatewayServer | undefined) =>
+        matches.length === 0 || matches.some((match) => matchesAll(match) && takes(server, match));
+      if (protocol === 'http') {
+        open.set(
+          use,
+          left.filter((server) => !ends(server)),
+        );
+      }
+      if (met.length === 0) return [];
+      const key = `${use.name} ${met.map((server) => serversOf(use).indexOf(server))}`;
+      return entries(key, () => {
+        const servers = met.filter((server) => server !== undefined);
+        const entry = withVisibility(toEntry(use.name, use.gateway, servers, mesh), root, mesh);
+        return entry ? [entry] : [];
+      });
+    });
+}
+
+function isAtPort({ port }: HttpMatch, server: GatewayServer | undefined): boolean {
+  return port === undefined || server?.port?.number === undefined || server.port.number === port;
+}
+
+/** Whether a match takes every call of a gateway that it applies to. */
+function matchesAll({
+  uri,
+  name: _name,
+  statPrefix: _prefix,
+  port: _port,
+  gateways: _only,
+  ...rest
+}: HttpMatch): boolean {
+  const { ignoreUriCase: _case, ...others } = rest;
+  const isEveryPath = uri === undefined || uri.prefix === '/' || uri.regex === '.*';
+  return isEveryPath && Object.values(others).every((one) => isEmpty(one));
+}
+
+/** Whether a part of a match restricts nothing. */
+function isEmpty(part: unknown): boolean {
+  return part === undefined || part === null || (typeof part === 'object' && Object.keys(part).length === 0);
+}
+
+/** Calls without a claim, which a route takes that forwards nothing. */
+interface Refusal {
+  readonly uri: HttpMatch['uri'];
+  readonly claim: string;
+  readonly value: StringMatch;
+}
+
+/**
+ * Adds the claim that calls need to get past earlier routes: a route that forwards nothing takes those without it.
+ * Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
+ */
+function behindRefusals(
+  routes: readonly RouteAt[],
+  uses: readonly GatewayUse[],
+  root: VirtualService,
+): readonly RouteAt[] {
+  const refusals: Refusal[] = [];
+  const narrowed = (match: HttpMatch): HttpMatch => {
+    const refusal = refusals.find(({ uri }) => coversUri(uri, match.uri));
+    return refusal ? { ...match, headers: { ...match.headers, [refusal.claim]: refusal.value } } : match;
+  };
+  return routes.map((at) => {
+    const matches = refusals.length === 0 ? at.matches : (at.matches.length > 0 ? at.matches : [{}]).map(narrowed);
+    if (at.route && forwardsNothing(at.route)) {
+      const forAll = at.matches.filter((match) => uses.every((use) => bindsTo(match, use, root)));
+      refusals.push(...forAll.flatMap((match) => refusalOf(match) ?? []));
+    }
+    return { ...at, matches };
+  });
+}
+
+function refusalOf({ withoutHeaders, uri, ...others }: HttpMatch): Refusal | undefined {
+  const claims = Object.entries(withoutHeaders ?? {});
+  const [[claim, value] = []] = claims;
+  if (claim === undefined || isEmpty(value) || others.port !== undefined || others.ignoreUriCase) return undefined;
+  const isRead = claims.every(([name]) => name.startsWith('@request.auth.claims')) && matchesAll(others);
+  return isRead ? { uri, claim, value: value! } : undefined;
 }
 
 /**
@@ -113,18 +228,52 @@ export function gatewayUses(
   gateways: ReadonlyMap<string, Gateway>,
   mesh: MeshView,
 ): readonly EntryPoint[] {
-  const uses: EntryPoint[] = [];
+  return servingGateways(root, hosts, gateways).map(({ name, gateway, servers }) =>
+    toEntry(name, gateway, servers, mesh),
+  );
+}
+
+function servingGateways(
+  root: VirtualService,
+  hosts: readonly string[],
+  gateways: ReadonlyMap<string, Gateway>,
+): readonly GatewayUse[] {
+  const uses: GatewayUse[] = [];
   for (const written of texts(root.spec.gateways)) {
     if (written === 'mesh') continue;
     const name = gatewayName(written, root.metadata.namespace);
     const gateway = gateways.get(name);
     if (gateway && letsOut(gateway)) continue;
-    const servers = gateway ? items(gateway.spec.servers).filter((server) => serves(server, gateway, root, hosts)) : [];
+    const servers = items(gateway?.spec.servers).filter(
+      (server) => !redirects(server) && serves(server, gateway!, root, hosts),
+    );
     // A Gateway without a server for one of the hosts exposes nothing.
     if (gateway && servers.length === 0) continue;
-    uses.push(toEntry(name, gateway, servers, mesh));
+    uses.push({ name, gateway, servers });
   }
   return uses;
+}
+
+/** Whether a server carries no call, because it redirects all of them to HTTPS. */
+function redirects({ port, tls }: GatewayServer): boolean {
+  return tls?.httpsRedirect === true && !/^(?:HTTPS|TLS)$/i.test(String(port?.protocol));
+}
+
+/**
+ * Takes into account that a gateway only reads VirtualServices that are exported to the namespace of its Pods.
+ * Returns undefined if they are elsewhere. Source:
+ * `VirtualServicesForGateway` in pilot/pkg/model/push_context.go.
+ */
+function withVisibility(entry: EntryPoint, root: VirtualService, mesh: MeshView): EntryPoint | undefined {
+  const exported = texts(root.spec.exportTo).map((one) => (one === '.' ? root.metadata.namespace : one));
+  const { proxy, own } = entry;
+  if (exported.length === 0 || exported.includes('*') || proxy.by !== 'istio' || own.state !== 'none') return entry;
+  const { namespace = mesh.config.rootNamespace, selector = {} } = proxy;
+  const pods = Object.keys(selector).length > 0 ? mesh.pods.filter((one) => selects(selector, one.labels)) : [];
+  if ([namespace, ...pods.map((one) => one.namespace)].some((one) => exported.includes(one))) return entry;
+  if (pods.some((one) => one.namespace === namespace)) return undefined;
+  const reason = `${root.metadata.name} is exported to ${listed(exported)}, and it is not known whether the gateway's Pods are there`;
+  return { ...entry, own: { state: 'unknown', reason } };
 }
 
 /** Describes the entry point that servers of a Gateway form. Without the Gateway, it is not among the files. */
@@ -172,7 +321,9 @@ export function gatewayName(written: string, namespace: string): string {
  * egress.
  */
 export function letsOut(gateway: Gateway): boolean {
-  return Object.values(labels(gateway.spec.selector)).some((value) => value.includes('egress'));
+  return Object.values(labels(gateway.spec.selector)).some((value) =>
+    /(?<![a-z0-9])egress(?:gateway)?(?![a-z0-9])/i.test(value),
+  );
 }
 
 function serves(server: GatewayServer, gateway: Gateway, root: VirtualService, hosts: readonly string[]): boolean {
@@ -184,7 +335,7 @@ function serves(server: GatewayServer, gateway: Gateway, root: VirtualService, h
   });
 }
 
-function bindsTo(match: HttpMatch, use: EntryPoint, root: VirtualService): boolean {
+function bindsTo(match: HttpMatch, use: Pick<GatewayUse, 'name'>, root: VirtualService): boolean {
   const only = texts(match.gateways);
   return only.length === 0 || only.some((one) => gatewayName(one, root.metadata.namespace) === use.name);
 }

@@ -4,7 +4,8 @@
  * outranks a name.
  */
 
-import { type KubeObject, serviceName } from '@meshpass/istio';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import { type KubeObject, type MeshView, serviceName } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';
 import type { LintContext } from '../context.ts';
@@ -26,22 +27,44 @@ interface Labelled {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** Explains why a route counts as a test route. Returns undefined if it does not. */
+/**
+ * Explains why a route counts as a test route. Returns undefined if it does not. Files may define the Service or the
+ * Namespace more than once; a second definition does not outrank the first, so each of them may show a test.
+ */
 export function whyTestRoute(context: LintContext, exposure: Exposure): string | undefined {
-  const { root, on, destination, service } = exposure;
+  const { on, destination, service } = exposure;
   const known = serviceName(destination.host, context.mesh.config.clusterDomain);
   const namespace = known?.namespace ?? on.metadata.namespace;
-  const ofNamespace: Labelled = {
-    described: `namespace ${namespace}`,
-    labels: labels(context.mesh.namespaceLabels(namespace)),
-  };
-  const ofService = labelsOf(service);
-  // The nearest label decides.
-  const marked = [labelsOf(on), labelsOf(root), ofService, ofNamespace].find(
-    (one) => one && /^(?:true|false)$/.test(one.labels[TEST_ROUTE_LABEL] ?? ''),
-  );
-  if (marked?.labels[TEST_ROUTE_LABEL] === 'true') return `${marked.described} has the label ${TEST_ROUTE_LABEL}`;
-  if (marked) return undefined;
+  const services = service ? definitionsOf(context.mesh, 'Service', service.metadata) : [];
+  const namespaces = definitionsOf(context.mesh, 'Namespace', { name: namespace });
+  for (const ofService of atLeastOne(services)) {
+    for (const ofNamespace of atLeastOne(namespaces)) {
+      const why = whyOf(context, exposure, labelsOf(ofService), {
+        described: `namespace ${namespace}`,
+        labels: labels(ofNamespace?.metadata.labels),
+      });
+      if (why !== undefined) return why;
+    }
+  }
+  return undefined;
+}
+
+function whyOf(
+  context: LintContext,
+  exposure: Exposure,
+  ofService: Labelled | undefined,
+  ofNamespace: Labelled,
+): string | undefined {
+  const { root, on, destination } = exposure;
+  const known = serviceName(destination.host, context.mesh.config.clusterDomain);
+  const namespace = known?.namespace ?? on.metadata.namespace;
+  const nearest = (objects: readonly (Labelled | undefined)[]) =>
+    objects.find((one) => one && /^(?:true|false)$/.test(one.labels[TEST_ROUTE_LABEL] ?? ''));
+  const isMarked = (one: Labelled | undefined) => one?.labels[TEST_ROUTE_LABEL] === 'true';
+  // The nearest label decides, but no route outranks the owner of the destination, who marks it as a test.
+  const atDestination = nearest([ofService, ofNamespace]);
+  const marked = isMarked(atDestination) ? atDestination : (nearest([labelsOf(on), labelsOf(root)]) ?? atDestination);
+  if (marked) return isMarked(marked) ? `${marked.described} has the label ${TEST_ROUTE_LABEL}` : undefined;
   const granted = context.granted.get(destination.host);
   if (granted) return `${destination.host} is granted only to named people (grant ${granted.grants.join(', ')})`;
   const environments = [ofService, ofNamespace].map((one) => one && context.testWords.environmentOf(one.labels));
@@ -56,6 +79,26 @@ export function whyTestRoute(context: LintContext, exposure: Exposure): string |
     : ['namespace', 'route', 'host', 'path', ...(environment === environments[0] ? (['service'] as const) : [])];
   const names = namesOf(exposure, namespace, known?.name).filter(({ part }) => !outranked.includes(part));
   return whyByName(context.testWords, names);
+}
+
+/** Lists the objects of a kind with this name, of which files may contain several. */
+function definitionsOf(
+  mesh: MeshView,
+  kind: 'Service' | 'Namespace',
+  { namespace = '', name }: { readonly namespace?: string; readonly name: string },
+): readonly KubeObject[] {
+  return definitionsIn(mesh).get(`${kind} ${kind === 'Service' ? namespace : ''} ${name}`) ?? [];
+}
+
+const definitionsIn = remembered((mesh: MeshView) =>
+  Map.groupBy(
+    [...mesh.all('Service'), ...mesh.all('Namespace')] as readonly KubeObject[],
+    ({ kind, metadata }) => `${kind} ${kind === 'Service' ? metadata.namespace : ''} ${metadata.name}`,
+  ),
+);
+
+function atLeastOne<T>(found: readonly T[]): readonly (T | undefined)[] {
+  return found.length > 0 ? found : [undefined];
 }
 
 function labelsOf(object: KubeObject | undefined): Labelled | undefined {
@@ -117,14 +160,17 @@ function whyByName({ weigh }: TestWords, names: readonly Name[]): string | undef
 /** Whether the names or labels of a destination alone indicate a test. */
 export function isTestDestination({ mesh, testWords }: LintContext, host: string, subset?: string): boolean {
   const known = serviceName(host, mesh.config.clusterDomain);
-  const given = known ? labels(mesh.namespaceLabels(known.namespace)) : {};
-  const marked = given[TEST_ROUTE_LABEL];
-  if (marked === 'true' || marked === 'false') return marked === 'true';
-  const environment = testWords.environmentOf(given);
-  if (environment?.test) return true;
-  return (
-    testWords.weigh(known?.name, 'service') !== undefined ||
-    testWords.weigh(subset, 'subset') !== undefined ||
-    (!environment && testWords.weigh(known?.namespace, 'namespace') !== undefined)
-  );
+  const namespaces = known ? definitionsOf(mesh, 'Namespace', { name: known.namespace }) : [];
+  return atLeastOne(namespaces).some((one) => {
+    const given = labels(one?.metadata.labels);
+    const marked = given[TEST_ROUTE_LABEL];
+    if (marked === 'true' || marked === 'false') return marked === 'true';
+    const environment = testWords.environmentOf(given);
+    if (environment?.test) return true;
+    return (
+      testWords.weigh(known?.name, 'service') !== undefined ||
+      testWords.weigh(subset, 'subset') !== undefined ||
+      (!environment && testWords.weigh(known?.namespace, 'namespace') !== undefined)
+    );
+  });
 }
