@@ -6,6 +6,7 @@
 import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
+import type { EntryProxy } from './exposure.ts';
 
 /** Annotations with the values that make a load balancer internal. */
 const INTERNAL: Readonly<Record<string, RegExp>> = {
@@ -37,59 +38,94 @@ export function whyInternalService({ metadata, spec }: Service): string | undefi
   return whyInternalAnnotation(metadata.annotations);
 }
 
-/** Explains why every known load balancer of Pods is internal. */
-export function whyInternalPods(mesh: MeshView, selector: Labels, namespace?: string): string | undefined {
-  return onceIn(mesh)(JSON.stringify([selector, namespace]), () => whyInternal(mesh, selector, namespace));
+/** Pods of a gateway, as the entry point describes them. */
+type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'selector' | 'confined'>;
+
+/** Namespaces that the Pods of a gateway may be in, with the Services that lead to them there. */
+interface Fronts {
+  readonly services: readonly Service[];
+  /** Whether these are the namespaces of the Pods, each with a Service. Otherwise another Service may exist elsewhere. */
+  readonly certain: boolean;
 }
+
+/**
+ * Explains why every load balancer of a gateway is internal. Undefined if the Services of its Pods may be outside the
+ * files; see {@link whyUnpublished}.
+ */
+export function whyInternalPods(mesh: MeshView, pods: GatewayPods): string | undefined {
+  const { services, certain } = frontsOf(mesh, pods);
+  return certain ? whyAllInternal(services.filter(isPublished)) : undefined;
+}
+
+/**
+ * Finds the Services of a gateway. A Service selects Pods of its own namespace only, so those of other namespaces are
+ * no evidence, whatever they select.
+ */
+function frontsOf(mesh: MeshView, { selector = {}, namespace = mesh.config.rootNamespace, confined }: GatewayPods) {
+  if (Object.keys(selector).length === 0) return NO_FRONTS;
+  return onceIn(mesh)(JSON.stringify([selector, namespace, confined]), (): Fronts => {
+    const candidates = confined ? mesh.podsIn(namespace) : mesh.pods;
+    const pods = candidates.filter((pod) => selects(selector, pod.labels));
+    const homes = [...new Set(pods.map((pod) => pod.namespace))];
+    if (homes.length === 0) {
+      const services = servicesIn(mesh, namespace).filter(({ spec }) => {
+        const given = labels(spec.selector);
+        return selects(given, selector) || selects(selector, given);
+      });
+      return { services, certain: confined === true };
+    }
+    const found = homes.map((home) => {
+      const own = pods.filter((pod) => pod.namespace === home);
+      return servicesIn(mesh, home).filter(({ spec }) => own.some((pod) => selects(labels(spec.selector), pod.labels)));
+    });
+    return { services: found.flat(), certain: found.every((each) => each.length > 0) };
+  });
+}
+
+const NO_FRONTS: Fronts = { services: [], certain: false };
 
 /** Cached results, because a gateway has many routes. */
 const onceIn = remembered((_mesh: MeshView) => memory());
 
-function whyInternal(mesh: MeshView, selector: Labels, namespace: string | undefined): string | undefined {
-  if (Object.keys(selector).length === 0) return undefined;
-  const balanced = published(mesh).filter(
-    ({ spec, metadata }) =>
-      (namespace ?? metadata.namespace) === metadata.namespace &&
-      (selects(labels(spec.selector), selector) || selects(selector, labels(spec.selector))),
-  );
-  const reasons = balanced.map(whyInternalService);
+function servicesIn(mesh: MeshView, namespace: string): readonly Service[] {
+  return mesh.within('Service', namespace).filter(({ spec }) => Object.keys(labels(spec.selector)).length > 0);
+}
+
+function isPublished({ spec }: Service): boolean {
+  return spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0;
+}
+
+function whyAllInternal(services: readonly Service[]): string | undefined {
+  const reasons = services.map(whyInternalService);
   return reasons.every((one) => one !== undefined) ? reasons[0] : undefined;
 }
 
-const published = remembered((mesh: MeshView) =>
-  mesh
-    .all('Service')
-    .filter(
-      ({ spec }) =>
-        (spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0) &&
-        Object.keys(labels(spec.selector)).length > 0,
-    ),
-);
-
 /**
- * Explains why nothing publishes Pods, as far as these files show: every Service before them is of type ClusterIP, and
- * no Ingress or route leads to one. Something outside the files may, such as a tunnel.
+ * Explains why it is unknown whether anything publishes the Pods of a gateway: every Service in front of them is of type
+ * ClusterIP or internal, and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if
+ * the Pods are not among the files, a Service of another namespace.
  */
-export function whyUnpublished(mesh: MeshView, selector: Labels): string | undefined {
-  if (Object.keys(selector).length === 0) return undefined;
-  return onceIn(mesh)(`unpublished ${JSON.stringify(selector)}`, () => {
-    const before = mesh
-      .all('Service')
-      .filter(({ spec }) => Object.keys(labels(spec.selector)).length > 0 && selects(labels(spec.selector), selector));
-    const isInside = ({ spec, metadata }: Service) =>
-      (spec.type ?? 'ClusterIP') === 'ClusterIP' &&
-      texts(spec.externalIPs).length === 0 &&
-      !backends(mesh).has(`${metadata.namespace}/${metadata.name}`);
-    const onNode = mesh.pods.some(
-      ({ labels: given, pod }) =>
-        selects(selector, given) &&
-        (pod.hostNetwork === true ||
-          items(pod.containers).some(({ ports }) => items(ports).some(({ hostPort }) => hostPort !== undefined))),
-    );
-    return before.length > 0 && !onNode && before.every(isInside)
-      ? `Service ${before[0]!.metadata.namespace}/${before[0]!.metadata.name} is of type ClusterIP, and nothing among these files publishes it`
-      : undefined;
-  });
+export function whyUnpublished(mesh: MeshView, pods: GatewayPods): string | undefined {
+  const { services, certain } = frontsOf(mesh, pods);
+  const [first] = services;
+  if (!first || services.some((one) => isBackend(mesh, one)) || isOnNode(mesh, pods)) return undefined;
+  const name = `Service ${first.metadata.namespace}/${first.metadata.name}`;
+  if (!services.some(isPublished)) return `${name} is of type ClusterIP, and nothing among these files publishes it`;
+  const why = certain ? undefined : whyAllInternal(services.filter(isPublished));
+  return why && `${why}, and the Pods of the gateway are not among these files with all their Services`;
+}
+
+function isBackend(mesh: MeshView, { metadata }: Service): boolean {
+  return backends(mesh).has(`${metadata.namespace}/${metadata.name}`);
+}
+
+function isOnNode(mesh: MeshView, { selector = {} }: GatewayPods): boolean {
+  return mesh.pods.some(
+    ({ labels: given, pod }) =>
+      selects(selector, given) &&
+      (pod.hostNetwork === true ||
+        items(pod.containers).some(({ ports }) => items(ports).some(({ hostPort }) => hostPort !== undefined))),
+  );
 }
 
 /** Names of Services that an Ingress or a route of the Gateway API leads to. */

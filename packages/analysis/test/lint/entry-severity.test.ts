@@ -86,6 +86,16 @@ test('a gateway whose only Service is of type ClusterIP may be published by some
   expect(severitiesOf(BEHIND + ENTRY + SERVICE.replace('spec: {', 'spec: {type: NodePort, '))).toEqual(['error']);
 });
 
+test('a Service of another namespace does not lead to the Pods of a gateway', () => {
+  const other = SERVICE.replace('namespace: istio-ingress', 'namespace: other');
+  const internal = other.replace(
+    'name: ingress,',
+    'name: ingress, annotations: {networking.gke.io/load-balancer-type: Internal},',
+  );
+  expect(severitiesOf(BEHIND + ENTRY + other)).toEqual(['error']);
+  expect(severitiesOf(BEHIND + ENTRY + internal.replace('spec: {', 'spec: {type: LoadBalancer, '))).toEqual(['error']);
+});
+
 test('workloads of the mesh on machines may require an identity', () => {
   expect(severitiesOf(BEHIND + ENTRY.replace('spec: {', 'spec: {location: MESH_INTERNAL, '))).toEqual(['warning']);
 });

@@ -16,7 +16,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
-import { isNarrow, whyInternalPods } from '../internal.ts';
+import { isNarrow, whyInternalPods, whyUnpublished } from '../internal.ts';
 import { isGatewayService, meshedPods } from './gateway-service.ts';
 import { segmentPrefix } from './path-prefix.ts';
 
@@ -111,12 +111,17 @@ export function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
     object: ingress,
     ports: [{ number: items(ingress.spec.tls).length > 0 ? 443 : 80, protocol: undefined }],
     proxy,
-    own: proxy.by === 'istio' ? NO_CERTIFICATE : requiredByAnnotations(ingress, proxy),
-    internal: proxy.by === 'istio' ? whyInternalPods(mesh, ISTIO_SELECTOR) : whyInternal(ingress, proxy),
+    own: proxy.by === 'istio' ? requiredByIstio(mesh, proxy) : requiredByAnnotations(ingress, proxy),
+    internal: proxy.by === 'istio' ? whyInternalPods(mesh, proxy) : whyInternal(ingress, proxy),
   };
 }
 
-const NO_CERTIFICATE: Identity = { state: 'none', reason: 'an Ingress of Istio requires no client certificate' };
+function requiredByIstio(mesh: MeshView, proxy: EntryProxy & { readonly by: 'istio' }): Identity {
+  const unpublished = whyUnpublished(mesh, proxy);
+  return unpublished === undefined
+    ? { state: 'none', reason: 'an Ingress of Istio requires no client certificate' }
+    : { state: 'unknown', reason: unpublished };
+}
 
 function proxyOf(mesh: MeshView, { metadata, spec }: Ingress): EntryProxy {
   const classes = mesh.all('IngressClass');
