@@ -1,17 +1,16 @@
 /**
  * Load balancers that only a private network reaches. Source: the annotations of the cloud providers' controllers
- * (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud), and the Service API reference.
+ * (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud, DigitalOcean, Hetzner, Yandex Cloud),
+ * and the Service API reference.
  */
 
 import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
-import { items, labels, texts } from '@meshpass/istio/members';
+import { items, labels, text, texts } from '@meshpass/istio/members';
 import type { EntryProxy } from './exposure.ts';
 
 /** Annotations with the values that make a load balancer internal. */
 const INTERNAL: Readonly<Record<string, RegExp>> = {
-  'service.beta.kubernetes.io/aws-load-balancer-internal': /^(?!false$)./,
-  'service.beta.kubernetes.io/aws-load-balancer-scheme': /^internal$/,
   'networking.gke.io/load-balancer-type': /^internal$/i,
   'cloud.google.com/load-balancer-type': /^internal$/i,
   'service.beta.kubernetes.io/azure-load-balancer-internal': /^true$/i,
@@ -19,23 +18,65 @@ const INTERNAL: Readonly<Record<string, RegExp>> = {
   'service.beta.kubernetes.io/oci-load-balancer-internal': /^true$/i,
   'service.kubernetes.io/ibm-load-balancer-cloud-provider-ip-type': /^private$/,
   'service.beta.kubernetes.io/alibaba-cloud-loadbalancer-address-type': /^intranet$/,
-  'networking.istio.io/service-type': /^ClusterIP$/,
+  'service.beta.kubernetes.io/do-loadbalancer-network': /^INTERNAL$/,
+  'load-balancer.hetzner.cloud/disable-public-network': /^true$/,
+  'yandex.cloud/load-balancer-type': /^internal$/,
 };
 
-/** Explains which annotation makes a load balancer internal. */
+const AWS_SCHEME = 'service.beta.kubernetes.io/aws-load-balancer-scheme';
+/** Older annotation, which the scheme replaces. */
+const AWS_INTERNAL = 'service.beta.kubernetes.io/aws-load-balancer-internal';
+/** Class of the AWS Load Balancer Controller, whose load balancers are internal by default. */
+const AWS_CLASS = 'service.k8s.aws/nlb';
+const RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
+
+/** Explains which annotation of a Gateway makes its load balancer internal. */
 export function whyInternalAnnotation(annotations: Labels | undefined): string | undefined {
-  const given = labels(annotations);
-  const name = Object.keys(INTERNAL).find((one) => INTERNAL[one]!.test(given[one] ?? ''));
-  return name && `its load balancer is internal (${name}: ${given[name]})`;
+  const name = 'networking.istio.io/service-type';
+  return labels(annotations)[name] === 'ClusterIP'
+    ? `Istio creates no load balancer for it (${name}: ClusterIP)`
+    : whyInternalBalancer(labels(annotations), undefined);
 }
 
-/** Explains why the load balancer of a Service is not open to the internet. */
+function whyInternalBalancer(given: Labels, loadBalancerClass: string | undefined): string | undefined {
+  const name = Object.keys(INTERNAL).find((one) => INTERNAL[one]!.test(given[one] ?? ''));
+  if (name) return `its load balancer is internal (${name}: ${given[name]})`;
+  return whyNarrow((given[RANGES] ?? '').split(',')) ?? whyInternalAtAws(given, loadBalancerClass);
+}
+
+function whyNarrow(ranges: readonly string[]): string | undefined {
+  const given = ranges.map((one) => one.trim()).filter((one) => one !== '');
+  return given.length > 0 && given.every(isNarrow) ? `only ${given.join(', ')} can reach its load balancer` : undefined;
+}
+
+function whyInternalAtAws(given: Labels, loadBalancerClass: string | undefined): string | undefined {
+  const scheme = given[AWS_SCHEME];
+  if (scheme !== undefined) {
+    return scheme === 'internal' ? `its load balancer is internal (${AWS_SCHEME}: internal)` : undefined;
+  }
+  const older = given[AWS_INTERNAL] ?? '';
+  if (older !== '') return older === 'false' ? undefined : `its load balancer is internal (${AWS_INTERNAL}: ${older})`;
+  return loadBalancerClass === AWS_CLASS
+    ? `load balancers of class ${AWS_CLASS} are internal without ${AWS_SCHEME}: internet-facing`
+    : undefined;
+}
+
+/** Addresses of private networks (RFC 1918 and RFC 4193). */
+const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|f[cd][\da-f]{2}:)/i;
+
+/** Explains why the load balancer or the external addresses of a Service are not open to the internet. */
 export function whyInternalService({ metadata, spec }: Service): string | undefined {
-  if (spec.type !== 'LoadBalancer' || texts(spec.externalIPs).length > 0) return undefined;
-  const ranges = texts(spec.loadBalancerSourceRanges);
-  if (ranges.length > 0 && ranges.every(isNarrow)) return `only ${ranges.join(', ')} can reach its load balancer`;
+  const addresses = texts(spec.externalIPs);
+  if (!addresses.every((one) => PRIVATE.test(one))) return undefined;
+  if (spec.type !== 'LoadBalancer') {
+    const isAtAddresses = spec.type !== 'NodePort' && addresses.length > 0;
+    return isAtAddresses ? `its external addresses are private (${addresses.join(', ')})` : undefined;
+  }
   if (spec.loadBalancerClass === 'tailscale') return 'its load balancer is in a Tailscale network';
-  return whyInternalAnnotation(metadata.annotations);
+  const given = labels(metadata.annotations);
+  // The field takes precedence over the annotation.
+  const ranges = texts(spec.loadBalancerSourceRanges).join(',');
+  return whyInternalBalancer(ranges === '' ? given : { ...given, [RANGES]: ranges }, text(spec.loadBalancerClass));
 }
 
 /** Pods of a gateway, as the entry point describes them. */
