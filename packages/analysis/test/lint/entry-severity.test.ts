@@ -103,3 +103,20 @@ test('workloads of the mesh on machines may require an identity', () => {
 test('a destination that no ServiceEntry defines is none', () => {
   expect(severitiesOf(BEHIND)).toEqual([]);
 });
+
+test('of several ways to a destination, the most severe is reported', () => {
+  const gateway = (name: string, className: string) => `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: ${name}, namespace: shop-staging}
+spec: {gatewayClassName: ${className}, listeners: [{name: http, port: 80, protocol: HTTP, hostname: ${name}.example.com}]}
+---`;
+  const route = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: orders, namespace: shop-staging}
+spec: {parentRefs: [{name: a}, {name: b}], rules: [{backendRefs: [{name: orders, port: 80}]}]}
+`;
+  expect(severitiesOf(gateway('a', 'acme') + gateway('b', 'istio') + route)).toEqual(['error']);
+  expect(severitiesOf(gateway('a', 'istio') + gateway('b', 'acme') + route)).toEqual(['error']);
+});
