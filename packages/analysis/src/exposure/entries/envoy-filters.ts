@@ -52,9 +52,12 @@ function isAtGateway(mesh: MeshView, filter: EnvoyFilter, { match }: ConfigPatch
   return targets || (Object.keys(selector).length > 0 && mesh.proxyKind(selector) === 'gateway');
 }
 
+/** Members with clusters that get copies of calls. Callers never see the answers. */
+const MIRRORS = /^request_?mirror_?polic(?:y|ies)$/i;
+
 /** Clusters that an added part routes to, by name or by weight. Clusters of authorizers and rate limits are no destinations. */
 function clustersIn(value: unknown): readonly string[] {
-  const written = JSON.stringify(value ?? '');
+  const written = JSON.stringify(value ?? '', (key, member) => (MIRRORS.test(key) ? undefined : member));
   const found = [...written.matchAll(/"cluster":"([^"]+)"|"name":"(outbound\|[^"]+)"/g)];
   return [...new Set(found.map(([, cluster, weighted]) => cluster ?? weighted!))].filter(
     (one) => !/^BlackHole/.test(one),
