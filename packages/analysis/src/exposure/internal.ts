@@ -7,6 +7,7 @@
 import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { items, labels, text, texts } from '@meshpass/istio/members';
+import { lastingContainers } from './containers.ts';
 import type { EntryProxy } from './exposure.ts';
 
 /** Annotations with the values that make a load balancer internal. */
@@ -165,7 +166,9 @@ function isOnNode(mesh: MeshView, { selector = {} }: GatewayPods): boolean {
     ({ labels: given, pod }) =>
       selects(selector, given) &&
       (pod.hostNetwork === true ||
-        items(pod.containers).some(({ ports }) => items(ports).some(({ hostPort }) => hostPort !== undefined))),
+        lastingContainers(pod).some(({ container }) =>
+          items(container.ports).some(({ hostPort }) => hostPort !== undefined),
+        )),
   );
 }
 
