@@ -83,11 +83,12 @@ export function whyInternalService({ metadata, spec }: Service): string | undefi
 /** Pods of a gateway, as the entry point describes them. */
 type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'selector' | 'confined'>;
 
-/** Namespaces that the Pods of a gateway may be in, with the Services that lead to them there. */
-interface Fronts {
-  readonly services: readonly Service[];
-  /** Whether these are the namespaces of the Pods, each with a Service. Otherwise another Service may exist elsewhere. */
-  readonly certain: boolean;
+/** How the Pods of a gateway are published. */
+interface Reach {
+  /** See {@link whyInternalPods}. */
+  readonly internal: string | undefined;
+  /** See {@link whyUnpublished}. */
+  readonly unpublished: string | undefined;
 }
 
 /**
@@ -95,39 +96,80 @@ interface Fronts {
  * files; see {@link whyUnpublished}.
  */
 export function whyInternalPods(mesh: MeshView, pods: GatewayPods): string | undefined {
-  const { services, certain } = frontsOf(mesh, pods);
-  return certain ? whyAllInternal(services.filter(isPublished)) : undefined;
+  return reachOf(mesh, pods).internal;
 }
 
 /**
- * Finds the Services of a gateway. A Service selects Pods of its own namespace only, so those of other namespaces are
- * no evidence, whatever they select.
+ * Explains why it is unknown whether anything publishes the Pods of a gateway: every Service in front of them is of type
+ * ClusterIP or internal, and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if
+ * the Pods are not among the files, a Service of another namespace.
  */
-function frontsOf(mesh: MeshView, { selector = {}, namespace = mesh.config.rootNamespace, confined }: GatewayPods) {
-  if (Object.keys(selector).length === 0) return NO_FRONTS;
-  return onceIn(mesh)(JSON.stringify([selector, namespace, confined]), (): Fronts => {
-    const candidates = confined ? mesh.podsIn(namespace) : mesh.pods;
-    const pods = candidates.filter((pod) => selects(selector, pod.labels));
-    const homes = [...new Set(pods.map((pod) => pod.namespace))];
-    if (homes.length === 0) {
-      const services = servicesIn(mesh, namespace).filter(({ spec }) => {
-        const given = labels(spec.selector);
-        return selects(given, selector) || selects(selector, given);
-      });
-      return { services, certain: confined === true };
-    }
-    const found = homes.map((home) => {
-      const own = pods.filter((pod) => pod.namespace === home);
-      return servicesIn(mesh, home).filter(({ spec }) => own.some((pod) => selects(labels(spec.selector), pod.labels)));
+export function whyUnpublished(mesh: MeshView, pods: GatewayPods): string | undefined {
+  return reachOf(mesh, pods).unpublished;
+}
+
+/**
+ * Determines how the Pods of a gateway are published. A Service selects Pods of its own namespace only, so those of other
+ * namespaces are no evidence, whatever they select.
+ */
+function reachOf(
+  mesh: MeshView,
+  { selector = {}, namespace = mesh.config.rootNamespace, confined = undefined }: GatewayPods,
+): Reach {
+  if (Object.keys(selector).length === 0) return NO_REACH;
+  const once = onceIn(mesh);
+  const key = JSON.stringify(selector);
+  const everywhere = once(`pods ${key}`, () => mesh.pods.filter((pod) => selects(selector, pod.labels)));
+  const pods = confined ? everywhere.filter((pod) => pod.namespace === namespace) : everywhere;
+  if (pods.length > 0) {
+    return once(`reach ${key} ${confined ? namespace : '*'}`, () => {
+      const found = [...Map.groupBy(pods, (pod) => pod.namespace)].map(([home, own]) =>
+        servicesIn(mesh, home).filter(({ spec }) => own.some((pod) => selects(labels(spec.selector), pod.labels))),
+      );
+      // Without a Service among the files, one outside may publish the Pods of a namespace.
+      return reachBy(
+        mesh,
+        found.flat(),
+        selector,
+        found.every((each) => each.length > 0),
+      );
     });
-    return { services: found.flat(), certain: found.every((each) => each.length > 0) };
+  }
+  return once(`reach ${key} ${namespace} ${confined}`, () => {
+    const services = servicesIn(mesh, namespace).filter(({ spec }) => {
+      const given = labels(spec.selector);
+      return selects(given, selector) || selects(selector, given);
+    });
+    return reachBy(mesh, services, selector, confined === true);
   });
 }
 
-const NO_FRONTS: Fronts = { services: [], certain: false };
+const NO_REACH: Reach = { internal: undefined, unpublished: undefined };
 
 /** Cached results, because a gateway has many routes. */
 const onceIn = remembered((_mesh: MeshView) => memory());
+
+/** @param certain whether no other Service leads to the Pods */
+function reachBy(mesh: MeshView, services: readonly Service[], selector: Labels, certain: boolean): Reach {
+  const [first] = services;
+  if (!first) return NO_REACH;
+  const isElsewhere = isPublishedElsewhere(mesh, services, selector);
+  if (!services.some(isPublished)) {
+    const name = `Service ${first.metadata.namespace}/${first.metadata.name}`;
+    const why = `${name} is of type ClusterIP, and nothing among these files publishes it`;
+    return { internal: undefined, unpublished: isElsewhere ? undefined : why };
+  }
+  const why = whyPublishedInternal(services);
+  if (why === undefined) return NO_REACH;
+  if (isElsewhere) {
+    const also = 'an Ingress, a route or a port of the node leads to the gateway as well';
+    return { internal: undefined, unpublished: `${why}, and ${also}` };
+  }
+  const missing = 'the Pods of the gateway are not among these files with all their Services';
+  return certain
+    ? { internal: why, unpublished: undefined }
+    : { internal: undefined, unpublished: `${why}, and ${missing}` };
+}
 
 function servicesIn(mesh: MeshView, namespace: string): readonly Service[] {
   return mesh.within('Service', namespace).filter(({ spec }) => Object.keys(labels(spec.selector)).length > 0);
@@ -137,31 +179,30 @@ function isPublished({ spec }: Service): boolean {
   return spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0;
 }
 
-function whyAllInternal(services: readonly Service[]): string | undefined {
-  const reasons = services.map(whyInternalService);
+/**
+ * Explains why every Service that publishes Pods is internal, and nothing else publishes them.
+ * @param services in front of the Pods
+ * @param selector of the Pods
+ */
+export function whyAllInternal(mesh: MeshView, services: readonly Service[], selector: Labels): string | undefined {
+  const why = whyPublishedInternal(services);
+  return why === undefined || isPublishedElsewhere(mesh, services, selector) ? undefined : why;
+}
+
+function whyPublishedInternal(services: readonly Service[]): string | undefined {
+  const reasons = services.filter(isPublished).map(whyInternalService);
   return reasons.every((one) => one !== undefined) ? reasons[0] : undefined;
 }
 
-/**
- * Explains why it is unknown whether anything publishes the Pods of a gateway: every Service in front of them is of type
- * ClusterIP or internal, and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if
- * the Pods are not among the files, a Service of another namespace.
- */
-export function whyUnpublished(mesh: MeshView, pods: GatewayPods): string | undefined {
-  const { services, certain } = frontsOf(mesh, pods);
-  const [first] = services;
-  if (!first || services.some((one) => isBackend(mesh, one)) || isOnNode(mesh, pods)) return undefined;
-  const name = `Service ${first.metadata.namespace}/${first.metadata.name}`;
-  if (!services.some(isPublished)) return `${name} is of type ClusterIP, and nothing among these files publishes it`;
-  const why = certain ? undefined : whyAllInternal(services.filter(isPublished));
-  return why && `${why}, and the Pods of the gateway are not among these files with all their Services`;
+function isPublishedElsewhere(mesh: MeshView, services: readonly Service[], selector: Labels): boolean {
+  return services.some((one) => isBackend(mesh, one)) || isOnNode(mesh, selector);
 }
 
 function isBackend(mesh: MeshView, { metadata }: Service): boolean {
   return backends(mesh).has(`${metadata.namespace}/${metadata.name}`);
 }
 
-function isOnNode(mesh: MeshView, { selector = {} }: GatewayPods): boolean {
+function isOnNode(mesh: MeshView, selector: Labels): boolean {
   return mesh.pods.some(
     ({ labels: given, pod }) =>
       selects(selector, given) &&

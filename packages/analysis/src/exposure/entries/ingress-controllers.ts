@@ -4,10 +4,11 @@
  * Balancer Controller, Kong, Traefik, HAProxy, AKS and APISIX.
  */
 
+import { remembered } from '@meshpass/identity/memory/remembered';
 import { type Ingress, type IngressClass, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { labels, record } from '@meshpass/istio/members';
 import type { Identity } from '../exposure.ts';
-import { isNarrow, whyInternalService } from '../internal.ts';
+import { isNarrow, whyAllInternal } from '../internal.ts';
 
 interface Family {
   /** Names of classes, which count only if the IngressClass is not among the files. */
@@ -157,31 +158,48 @@ function areNarrow(ranges: string): boolean {
   return ranges.split(',').every(isNarrow);
 }
 
+const SNIPPETS: readonly string[] = [
+  ...[`${NGINX}configuration-snippet`, `${NGINX}server-snippet`],
+  ...['nginx.org/location-snippets', 'nginx.org/server-snippets'],
+];
+
 /** Annotations that may authenticate callers by means of other objects or of configuration. */
 const MAY_AUTHENTICATE: Readonly<Record<string, (value: string) => boolean>> = {
-  [`${NGINX}configuration-snippet`]: mayRefuse,
-  [`${NGINX}server-snippet`]: mayRefuse,
-  'nginx.org/location-snippets': mayRefuse,
-  'nginx.org/server-snippets': mayRefuse,
+  ...Object.fromEntries(SNIPPETS.map((name) => [name, mayRefuse])),
   'nginx.org/policies': () => true,
   'konghq.com/plugins': () => true,
   'traefik.ingress.kubernetes.io/router.middlewares': () => true,
   'k8s.apisix.apache.org/plugin-config-name': () => true,
 };
 
-/** Longest snippet that is read, because the expressions need more than linear time. */
-const MAX_SNIPPET = 4096;
+/** Directives of nginx that refuse calls or authenticate callers. */
+const REFUSES = /^(?:auth_(?:request|jwt)\b|auth_basic\s+(?!off)|deny\s+all|access_by_lua|return\s+40[13]\b)/;
 
-/** Whether directives of nginx may refuse a call, or answer every call. Those of a location apply there only. */
+/** Whether directives may refuse every call, or answer it. */
 function mayRefuse(snippet: string): boolean {
-  if (snippet.length > MAX_SNIPPET) return true;
-  const general = snippet
-    .replace(/#.*$/gm, '')
-    .replace(/\blocation\b[^{}]*\{(?:[^{}]|\{[^{}]*\})*\}/g, '')
-    .trim();
-  if (/\bauth_(?:request|jwt|basic)\s+(?!off)|\bdeny\s+all\b|\baccess_by_lua|\breturn\s+40[13]\b/.test(general))
-    return true;
-  return /\breturn\b/.test(general.replace(/\{[^{}]*\}/g, ''));
+  return directivesIn(snippet).some(({ text, inner }) => !inner && (REFUSES.test(text) || /^return\b/.test(text)));
+}
+
+/** Whether directives in a condition may refuse some calls. */
+function mayRefuseSome(snippet: string): boolean {
+  return directivesIn(snippet).some(({ text, inner }) => inner && REFUSES.test(text));
+}
+
+/** Directives outside of locations, whose directives apply to their paths only. */
+function directivesIn(snippet: string): readonly { readonly text: string; readonly inner: boolean }[] {
+  const found: { readonly text: string; readonly inner: boolean }[] = [];
+  let depth = 0;
+  let location = 0;
+  for (const part of snippet.replace(/#.*$/gm, '').split(/(?<=[{};])/)) {
+    const text = part.trim();
+    if (location === 0) found.push({ text, inner: depth > 0 });
+    if (text.endsWith('{')) depth++;
+    if (text.endsWith('{') && location === 0 && /^location\b/.test(text)) location = depth;
+    if (!text.endsWith('}')) continue;
+    if (location === depth) location = 0;
+    depth = Math.max(0, depth - 1);
+  }
+  return found;
 }
 
 /** Determines which identity the annotations of an Ingress require. */
@@ -212,7 +230,9 @@ function checkIn(given: Labels): Identity | undefined {
   const lists = LISTS.find((name) => given[name] !== undefined && given[name] !== '' && areNarrow(given[name]));
   if (lists) return { state: 'required', reason: `annotation ${lists} lists the permitted addresses` };
   const may = find(MAY_AUTHENTICATE);
-  return may === undefined ? undefined : { state: 'assumed', reason: `annotation ${may} may require one` };
+  if (may) return { state: 'assumed', reason: `annotation ${may} may require one` };
+  const some = SNIPPETS.find((name) => mayRefuseSome(given[name] ?? ''));
+  return some === undefined ? undefined : { state: 'unknown', reason: `annotation ${some} refuses some calls` };
 }
 
 /** Explains why only a private network reaches the controller of an Ingress. */
@@ -226,7 +246,7 @@ export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | u
   if (family === GOOGLE && classOf(mesh, ingress).name === 'gce-internal')
     return 'its load balancer is internal by its class';
   if (given['appgw.ingress.kubernetes.io/use-private-ip'] === 'true') return 'it uses a private address';
-  return family && whyInternalController(mesh, family);
+  return family && whyInternalController(mesh)(family);
 }
 
 /** Whether parameters of the class, which are not read, may set the scheme. */
@@ -238,18 +258,18 @@ function isByParameters(mesh: MeshView, ingress: Ingress): boolean {
  * Explains why every Service of a controller is internal. Anyone may label a Service like one of the controller's, so
  * that only those in Namespaces named after a controller count: the owner of the cluster creates these.
  */
-function whyInternalController(mesh: MeshView, { pods, classes }: Family): string | undefined {
-  if (pods === undefined) return undefined;
-  const own = mesh.all('Service').filter((service) => {
-    const { namespace } = service.metadata;
-    return isOf(service, pods) && (namespace === 'kube-system' || /ingress/.test(namespace) || classes.test(namespace));
-  });
-  const published = own.filter(({ spec }) => spec.type === 'LoadBalancer' || spec.type === 'NodePort');
-  const reasons = published.map(whyInternalService);
-  const why = reasons.every((one) => one !== undefined) ? reasons[0] : undefined;
-  const isOnNode = mesh.pods.some(({ labels: found, pod }) => pod.hostNetwork === true && selects(named(pods), found));
-  return why && !isOnNode ? `of its controller, ${why}` : undefined;
-}
+const whyInternalController = remembered((mesh: MeshView) =>
+  remembered(({ pods, classes }: Family): string | undefined => {
+    if (pods === undefined) return undefined;
+    const own = mesh.all('Service').filter((service) => {
+      const { namespace } = service.metadata;
+      const isOfOwner = namespace === 'kube-system' || /ingress/.test(namespace) || classes.test(namespace);
+      return isOfOwner && isOf(service, pods);
+    });
+    const why = whyAllInternal(mesh, own, named(pods));
+    return why && `of its controller, ${why}`;
+  }),
+);
 
 function isOf({ spec, metadata }: Service, pods: string): boolean {
   return selects(named(pods), labels(spec.selector)) || selects(named(pods), labels(metadata.labels));

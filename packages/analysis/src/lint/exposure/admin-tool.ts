@@ -62,7 +62,7 @@ export function adminToolOf({ mesh }: LintContext, exposure: Exposure): string |
   if (exposure.destinationPath.at(-1) === 'defaultEndpoint') return DEBUG_PORTS.get(15000);
   const ports = podPortsOf(mesh, exposure);
   const debug = ports.map((port) => DEBUG_PORTS.get(port)).find((one) => one !== undefined);
-  return debug ?? (isForWebhooks(exposure) ? undefined : toolOf(mesh, name, exposure, ports));
+  return debug ?? (isForOutsiders(exposure) ? undefined : toolOf(mesh, name, exposure, ports));
 }
 
 /** MP205 reports routes of VirtualServices to istiod. */
@@ -122,7 +122,10 @@ function podPortsOf(mesh: MeshView, { destination, service, pod }: Exposure): re
   return (names.length > 0 ? names : [new Map<string, number>()]).flatMap((one) => targetPortOf(one, port) ?? []);
 }
 
-/** Whether the workload receives only calls of webhooks, which tools receive from outside. */
-function isForWebhooks({ sent }: Exposure): boolean {
-  return sent.length > 0 && sent.every(({ uri }) => /webhook/.test(uri?.exact ?? uri?.prefix ?? ''));
+/** Paths that tools serve to the outside: webhooks, and dashboards that Grafana shares publicly. */
+const PUBLIC_PATHS = /webhook|^\/(?:api\/public\/dashboards|public-dashboards)(?:\/|$)/;
+
+/** Whether the workload receives only calls that tools expect from outside. */
+function isForOutsiders({ sent }: Exposure): boolean {
+  return sent.length > 0 && sent.every(({ uri }) => PUBLIC_PATHS.test(uri?.exact ?? uri?.prefix ?? ''));
 }
