@@ -20,20 +20,35 @@ export function resolveDestination(mesh: MeshView, exposure: Exposure): readonly
   const entries = exposure.entries.filter((entry) => defining.some((one) => isKnownAt(mesh, entry, one)));
   const external = defining.find((one) => entries.some((entry) => isKnownAt(mesh, entry, one)));
   if (!external) return [];
-  const addresses = items(external.spec.endpoints).map(({ address }) => text(address));
-  const alias = addresses.length === 1 ? addresses[0] : undefined;
-  return [withAlias(mesh, { ...exposure, entries, external }, external.metadata.namespace, alias)];
+  const addresses = new Set(items(external.spec.endpoints).map(({ address }) => text(address)));
+  const known = { ...exposure, entries, external };
+  const { namespace } = external.metadata;
+  const reached = [...addresses].map((one) => withAlias(mesh, known, namespace, one));
+  // Addresses outside the cluster stand for the host itself.
+  const targets = new Map(reached.map((one) => [one.destination.host, one]));
+  return targets.size === 0 ? [known] : [...targets.values()];
 }
 
 function aliasIn({ type, externalName }: { readonly type?: string; readonly externalName?: string }) {
   return type === 'ExternalName' ? text(externalName) : undefined;
 }
 
+/** Follows aliases of Services; an alias may lead to another one. */
 function withAlias(mesh: MeshView, exposure: Exposure, namespace: string, alias: string | undefined): Exposure {
-  if (alias === undefined) return exposure;
-  const host = fullHost(alias, namespace, mesh.config.clusterDomain);
-  if (!serviceName(host, mesh.config.clusterDomain)) return exposure;
-  return { ...exposure, destination: { ...exposure.destination, host }, service: mesh.serviceAt(host) };
+  const { clusterDomain } = mesh.config;
+  let found: (Pick<Exposure, 'service'> & { readonly host: string }) | undefined;
+  const visited = new Set<string>();
+  for (let next = alias, place = namespace; next !== undefined; ) {
+    const host = fullHost(next.toLowerCase().replace(/\.$/, ''), place, clusterDomain);
+    if (!serviceName(host, clusterDomain) || visited.has(host)) break;
+    visited.add(host);
+    const service = mesh.serviceAt(host);
+    found = { host, service };
+    place = service?.metadata.namespace ?? place;
+    next = service && aliasIn(service.spec);
+  }
+  if (!found) return exposure;
+  return { ...exposure, destination: { ...exposure.destination, host: found.host }, service: found.service };
 }
 
 /** Whether an entry point knows the hosts of a ServiceEntry: one in the namespace of its Pods. */

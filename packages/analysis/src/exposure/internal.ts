@@ -1,16 +1,17 @@
 /**
  * Load balancers that only a private network reaches. Source: the annotations of the cloud providers' controllers
- * (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud), and the Service API reference.
+ * (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud, DigitalOcean, Hetzner, Yandex Cloud),
+ * and the Service API reference.
  */
 
 import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
-import { items, labels, texts } from '@meshpass/istio/members';
+import { items, labels, text, texts } from '@meshpass/istio/members';
+import { lastingContainers } from './containers.ts';
+import type { EntryProxy } from './exposure.ts';
 
 /** Annotations with the values that make a load balancer internal. */
 const INTERNAL: Readonly<Record<string, RegExp>> = {
-  'service.beta.kubernetes.io/aws-load-balancer-internal': /^(?!false$)./,
-  'service.beta.kubernetes.io/aws-load-balancer-scheme': /^internal$/,
   'networking.gke.io/load-balancer-type': /^internal$/i,
   'cloud.google.com/load-balancer-type': /^internal$/i,
   'service.beta.kubernetes.io/azure-load-balancer-internal': /^true$/i,
@@ -18,78 +19,198 @@ const INTERNAL: Readonly<Record<string, RegExp>> = {
   'service.beta.kubernetes.io/oci-load-balancer-internal': /^true$/i,
   'service.kubernetes.io/ibm-load-balancer-cloud-provider-ip-type': /^private$/,
   'service.beta.kubernetes.io/alibaba-cloud-loadbalancer-address-type': /^intranet$/,
-  'networking.istio.io/service-type': /^ClusterIP$/,
+  'service.beta.kubernetes.io/do-loadbalancer-network': /^INTERNAL$/,
+  'load-balancer.hetzner.cloud/disable-public-network': /^true$/,
+  'yandex.cloud/load-balancer-type': /^internal$/,
 };
 
-/** Explains which annotation makes a load balancer internal. */
+const AWS_SCHEME = 'service.beta.kubernetes.io/aws-load-balancer-scheme';
+/** Older annotation, which the scheme replaces. */
+const AWS_INTERNAL = 'service.beta.kubernetes.io/aws-load-balancer-internal';
+/** Class of the AWS Load Balancer Controller, whose load balancers are internal by default. */
+const AWS_CLASS = 'service.k8s.aws/nlb';
+const RANGES = 'service.beta.kubernetes.io/load-balancer-source-ranges';
+
+/** Explains which annotation of a Gateway makes its load balancer internal. */
 export function whyInternalAnnotation(annotations: Labels | undefined): string | undefined {
-  const given = labels(annotations);
+  const name = 'networking.istio.io/service-type';
+  return labels(annotations)[name] === 'ClusterIP'
+    ? `Istio creates no load balancer for it (${name}: ClusterIP)`
+    : whyInternalBalancer(labels(annotations), undefined);
+}
+
+function whyInternalBalancer(given: Labels, loadBalancerClass: string | undefined): string | undefined {
   const name = Object.keys(INTERNAL).find((one) => INTERNAL[one]!.test(given[one] ?? ''));
-  return name && `its load balancer is internal (${name}: ${given[name]})`;
+  if (name) return `its load balancer is internal (${name}: ${given[name]})`;
+  return whyNarrow((given[RANGES] ?? '').split(',')) ?? whyInternalAtAws(given, loadBalancerClass);
 }
 
-/** Explains why the load balancer of a Service is not open to the internet. */
+function whyNarrow(ranges: readonly string[]): string | undefined {
+  const given = ranges.map((one) => one.trim()).filter((one) => one !== '');
+  return given.length > 0 && given.every(isNarrow) ? `only ${given.join(', ')} can reach its load balancer` : undefined;
+}
+
+function whyInternalAtAws(given: Labels, loadBalancerClass: string | undefined): string | undefined {
+  const scheme = given[AWS_SCHEME];
+  if (scheme !== undefined) {
+    return scheme === 'internal' ? `its load balancer is internal (${AWS_SCHEME}: internal)` : undefined;
+  }
+  const older = given[AWS_INTERNAL] ?? '';
+  if (older !== '') return older === 'false' ? undefined : `its load balancer is internal (${AWS_INTERNAL}: ${older})`;
+  return loadBalancerClass === AWS_CLASS
+    ? `load balancers of class ${AWS_CLASS} are internal without ${AWS_SCHEME}: internet-facing`
+    : undefined;
+}
+
+/** Addresses of private networks (RFC 1918 and RFC 4193). */
+const PRIVATE = /^(?:10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|f[cd][\da-f]{2}:)/i;
+
+/** Explains why the load balancer or the external addresses of a Service are not open to the internet. */
 export function whyInternalService({ metadata, spec }: Service): string | undefined {
-  if (spec.type !== 'LoadBalancer' || texts(spec.externalIPs).length > 0) return undefined;
-  const ranges = texts(spec.loadBalancerSourceRanges);
-  if (ranges.length > 0 && ranges.every(isNarrow)) return `only ${ranges.join(', ')} can reach its load balancer`;
+  const addresses = texts(spec.externalIPs);
+  if (!addresses.every((one) => PRIVATE.test(one))) return undefined;
+  if (spec.type !== 'LoadBalancer') {
+    const isAtAddresses = spec.type !== 'NodePort' && addresses.length > 0;
+    return isAtAddresses ? `its external addresses are private (${addresses.join(', ')})` : undefined;
+  }
   if (spec.loadBalancerClass === 'tailscale') return 'its load balancer is in a Tailscale network';
-  return whyInternalAnnotation(metadata.annotations);
+  const given = labels(metadata.annotations);
+  // The field takes precedence over the annotation.
+  const ranges = texts(spec.loadBalancerSourceRanges).join(',');
+  return whyInternalBalancer(ranges === '' ? given : { ...given, [RANGES]: ranges }, text(spec.loadBalancerClass));
 }
 
-/** Explains why every known load balancer of Pods is internal. */
-export function whyInternalPods(mesh: MeshView, selector: Labels, namespace?: string): string | undefined {
-  return onceIn(mesh)(JSON.stringify([selector, namespace]), () => whyInternal(mesh, selector, namespace));
+/** Pods of a gateway, as the entry point describes them. */
+type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'selector' | 'confined'>;
+
+/** How the Pods of a gateway are published. */
+interface Reach {
+  /** See {@link whyInternalPods}. */
+  readonly internal: string | undefined;
+  /** See {@link whyUnpublished}. */
+  readonly unpublished: string | undefined;
 }
+
+/**
+ * Explains why every load balancer of a gateway is internal. Undefined if the Services of its Pods may be outside the
+ * files; see {@link whyUnpublished}.
+ */
+export function whyInternalPods(mesh: MeshView, pods: GatewayPods): string | undefined {
+  return reachOf(mesh, pods).internal;
+}
+
+/**
+ * Explains why it is unknown whether anything publishes the Pods of a gateway: every Service in front of them is of type
+ * ClusterIP or internal, and no Ingress or route leads to one. Something outside the files may, such as a tunnel or, if
+ * the Pods are not among the files, a Service of another namespace.
+ */
+export function whyUnpublished(mesh: MeshView, pods: GatewayPods): string | undefined {
+  return reachOf(mesh, pods).unpublished;
+}
+
+/**
+ * Determines how the Pods of a gateway are published. A Service selects Pods of its own namespace only, so those of other
+ * namespaces are no evidence, whatever they select.
+ */
+function reachOf(
+  mesh: MeshView,
+  { selector = {}, namespace = mesh.config.rootNamespace, confined = undefined }: GatewayPods,
+): Reach {
+  if (Object.keys(selector).length === 0) return NO_REACH;
+  const once = onceIn(mesh);
+  const key = JSON.stringify(selector);
+  const everywhere = once(`pods ${key}`, () => mesh.pods.filter((pod) => selects(selector, pod.labels)));
+  const pods = confined ? everywhere.filter((pod) => pod.namespace === namespace) : everywhere;
+  if (pods.length > 0) {
+    return once(`reach ${key} ${confined ? namespace : '*'}`, () => {
+      const found = [...Map.groupBy(pods, (pod) => pod.namespace)].map(([home, own]) =>
+        servicesIn(mesh, home).filter(({ spec }) => own.some((pod) => selects(labels(spec.selector), pod.labels))),
+      );
+      // Without a Service among the files, one outside may publish the Pods of a namespace.
+      return reachBy(
+        mesh,
+        found.flat(),
+        selector,
+        found.every((each) => each.length > 0),
+      );
+    });
+  }
+  return once(`reach ${key} ${namespace} ${confined}`, () => {
+    const services = servicesIn(mesh, namespace).filter(({ spec }) => {
+      const given = labels(spec.selector);
+      return selects(given, selector) || selects(selector, given);
+    });
+    return reachBy(mesh, services, selector, confined === true);
+  });
+}
+
+const NO_REACH: Reach = { internal: undefined, unpublished: undefined };
 
 /** Cached results, because a gateway has many routes. */
 const onceIn = remembered((_mesh: MeshView) => memory());
 
-function whyInternal(mesh: MeshView, selector: Labels, namespace: string | undefined): string | undefined {
-  if (Object.keys(selector).length === 0) return undefined;
-  const balanced = published(mesh).filter(
-    ({ spec, metadata }) =>
-      (namespace ?? metadata.namespace) === metadata.namespace &&
-      (selects(labels(spec.selector), selector) || selects(selector, labels(spec.selector))),
-  );
-  const reasons = balanced.map(whyInternalService);
+/** @param certain whether no other Service leads to the Pods */
+function reachBy(mesh: MeshView, services: readonly Service[], selector: Labels, certain: boolean): Reach {
+  const [first] = services;
+  if (!first) return NO_REACH;
+  const isElsewhere = isPublishedElsewhere(mesh, services, selector);
+  if (!services.some(isPublished)) {
+    const name = `Service ${first.metadata.namespace}/${first.metadata.name}`;
+    const why = `${name} is of type ClusterIP, and nothing among these files publishes it`;
+    return { internal: undefined, unpublished: isElsewhere ? undefined : why };
+  }
+  const why = whyPublishedInternal(services);
+  if (why === undefined) return NO_REACH;
+  if (isElsewhere) {
+    const also = 'an Ingress, a route or a port of the node leads to the gateway as well';
+    return { internal: undefined, unpublished: `${why}, and ${also}` };
+  }
+  const missing = 'the Pods of the gateway are not among these files with all their Services';
+  return certain
+    ? { internal: why, unpublished: undefined }
+    : { internal: undefined, unpublished: `${why}, and ${missing}` };
+}
+
+function servicesIn(mesh: MeshView, namespace: string): readonly Service[] {
+  return mesh.within('Service', namespace).filter(({ spec }) => Object.keys(labels(spec.selector)).length > 0);
+}
+
+function isPublished({ spec }: Service): boolean {
+  return spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0;
+}
+
+/**
+ * Explains why every Service that publishes Pods is internal, and nothing else publishes them.
+ * @param services in front of the Pods
+ * @param selector of the Pods
+ */
+export function whyAllInternal(mesh: MeshView, services: readonly Service[], selector: Labels): string | undefined {
+  const why = whyPublishedInternal(services);
+  return why === undefined || isPublishedElsewhere(mesh, services, selector) ? undefined : why;
+}
+
+function whyPublishedInternal(services: readonly Service[]): string | undefined {
+  const reasons = services.filter(isPublished).map(whyInternalService);
   return reasons.every((one) => one !== undefined) ? reasons[0] : undefined;
 }
 
-const published = remembered((mesh: MeshView) =>
-  mesh
-    .all('Service')
-    .filter(
-      ({ spec }) =>
-        (spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0) &&
-        Object.keys(labels(spec.selector)).length > 0,
-    ),
-);
+function isPublishedElsewhere(mesh: MeshView, services: readonly Service[], selector: Labels): boolean {
+  return services.some((one) => isBackend(mesh, one)) || isOnNode(mesh, selector);
+}
 
-/**
- * Explains why nothing publishes Pods, as far as these files show: every Service before them is of type ClusterIP, and
- * no Ingress or route leads to one. Something outside the files may, such as a tunnel.
- */
-export function whyUnpublished(mesh: MeshView, selector: Labels): string | undefined {
-  if (Object.keys(selector).length === 0) return undefined;
-  return onceIn(mesh)(`unpublished ${JSON.stringify(selector)}`, () => {
-    const before = mesh
-      .all('Service')
-      .filter(({ spec }) => Object.keys(labels(spec.selector)).length > 0 && selects(labels(spec.selector), selector));
-    const isInside = ({ spec, metadata }: Service) =>
-      (spec.type ?? 'ClusterIP') === 'ClusterIP' &&
-      texts(spec.externalIPs).length === 0 &&
-      !backends(mesh).has(`${metadata.namespace}/${metadata.name}`);
-    const onNode = mesh.pods.some(
-      ({ labels: given, pod }) =>
-        selects(selector, given) &&
-        (pod.hostNetwork === true ||
-          items(pod.containers).some(({ ports }) => items(ports).some(({ hostPort }) => hostPort !== undefined))),
-    );
-    return before.length > 0 && !onNode && before.every(isInside)
-      ? `Service ${before[0]!.metadata.namespace}/${before[0]!.metadata.name} is of type ClusterIP, and nothing among these files publishes it`
-      : undefined;
-  });
+function isBackend(mesh: MeshView, { metadata }: Service): boolean {
+  return backends(mesh).has(`${metadata.namespace}/${metadata.name}`);
+}
+
+function isOnNode(mesh: MeshView, selector: Labels): boolean {
+  return mesh.pods.some(
+    ({ labels: given, pod }) =>
+      selects(selector, given) &&
+      (pod.hostNetwork === true ||
+        lastingContainers(pod).some(({ container }) =>
+          items(container.ports).some(({ hostPort }) => hostPort !== undefined),
+        )),
+  );
 }
 
 /** Names of Services that an Ingress or a route of the Gateway API leads to. */

@@ -223,7 +223,7 @@ function stepOf(
   answer: string | undefined,
 ): Step {
   const on = ingress;
-  if (answersItself(ingress)) return { on, path, condition, targets: [], answer: 'redirects it' };
+  if (answersItself(mesh, ingress)) return { on, path, condition, targets: [], answer: 'redirects it' };
   if (answer !== undefined) return { on, path, condition, targets: [], answer };
   const { name, port } = backend?.service ?? {};
   if (name === undefined || port?.name === 'use-annotation') {

@@ -86,10 +86,37 @@ test('a gateway whose only Service is of type ClusterIP may be published by some
   expect(severitiesOf(BEHIND + ENTRY + SERVICE.replace('spec: {', 'spec: {type: NodePort, '))).toEqual(['error']);
 });
 
+test('a Service of another namespace does not lead to the Pods of a gateway', () => {
+  const other = SERVICE.replace('namespace: istio-ingress', 'namespace: other');
+  const internal = other.replace(
+    'name: ingress,',
+    'name: ingress, annotations: {networking.gke.io/load-balancer-type: Internal},',
+  );
+  expect(severitiesOf(BEHIND + ENTRY + other)).toEqual(['error']);
+  expect(severitiesOf(BEHIND + ENTRY + internal.replace('spec: {', 'spec: {type: LoadBalancer, '))).toEqual(['error']);
+});
+
 test('workloads of the mesh on machines may require an identity', () => {
   expect(severitiesOf(BEHIND + ENTRY.replace('spec: {', 'spec: {location: MESH_INTERNAL, '))).toEqual(['warning']);
 });
 
 test('a destination that no ServiceEntry defines is none', () => {
   expect(severitiesOf(BEHIND)).toEqual([]);
+});
+
+test('of several ways to a destination, the most severe is reported', () => {
+  const gateway = (name: string, className: string) => `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: ${name}, namespace: shop-staging}
+spec: {gatewayClassName: ${className}, listeners: [{name: http, port: 80, protocol: HTTP, hostname: ${name}.example.com}]}
+---`;
+  const route = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: orders, namespace: shop-staging}
+spec: {parentRefs: [{name: a}, {name: b}], rules: [{backendRefs: [{name: orders, port: 80}]}]}
+`;
+  expect(severitiesOf(gateway('a', 'acme') + gateway('b', 'istio') + route)).toEqual(['error']);
+  expect(severitiesOf(gateway('a', 'istio') + gateway('b', 'acme') + route)).toEqual(['error']);
 });

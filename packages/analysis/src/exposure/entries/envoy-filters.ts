@@ -6,7 +6,7 @@
 import { type EnvoyFilter, type HttpMatch, type MeshView, type Path, serviceName } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure } from '../exposure.ts';
-import { whyInternalPods } from '../internal.ts';
+import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
@@ -52,9 +52,12 @@ function isAtGateway(mesh: MeshView, filter: EnvoyFilter, { match }: ConfigPatch
   return targets || (Object.keys(selector).length > 0 && mesh.proxyKind(selector) === 'gateway');
 }
 
+/** Members with clusters that get copies of calls. Callers never see the answers. */
+const MIRRORS = /^request_?mirror_?polic(?:y|ies)$/i;
+
 /** Clusters that an added part routes to, by name or by weight. Clusters of authorizers and rate limits are no destinations. */
 function clustersIn(value: unknown): readonly string[] {
-  const written = JSON.stringify(value ?? '');
+  const written = JSON.stringify(value ?? '', (key, member) => (MIRRORS.test(key) ? undefined : member));
   const found = [...written.matchAll(/"cluster":"([^"]+)"|"name":"(outbound\|[^"]+)"/g)];
   return [...new Set(found.map(([, cluster, weighted]) => cluster ?? weighted!))].filter(
     (one) => !/^BlackHole/.test(one),
@@ -87,21 +90,27 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
 function entryOf(mesh: MeshView, filter: EnvoyFilter, withoutPolicies: boolean): EntryPoint {
   const { namespace, name } = filter.metadata;
   const selector = labels(filter.spec.workloadSelector?.labels);
-  const known = Object.keys(selector).length > 0;
-  const everywhere = namespace === mesh.config.rootNamespace;
+  // A filter outside the root namespace applies to Pods of its own namespace only.
+  const place = namespace === mesh.config.rootNamespace ? {} : { namespace, confined: true as const };
+  const proxy = {
+    by: 'istio' as const,
+    namespace: undefined,
+    ...place,
+    selector: Object.keys(selector).length > 0 ? selector : undefined,
+    ...(withoutPolicies && { withoutPolicies }),
+  };
+  const unpublished = whyUnpublished(mesh, proxy);
   return {
     kind: 'EnvoyFilter',
     name: `${namespace}/${name}`,
     object: filter,
     ports: [],
-    proxy: {
-      by: 'istio',
-      namespace: everywhere ? undefined : namespace,
-      selector: known ? selector : undefined,
-      ...(withoutPolicies && { withoutPolicies }),
-    },
-    own: { state: 'none', reason: 'an added route requires no client certificate' },
-    internal: known ? whyInternalPods(mesh, selector) : undefined,
+    proxy,
+    own:
+      unpublished === undefined
+        ? { state: 'none', reason: 'an added route requires no client certificate' }
+        : { state: 'unknown', reason: unpublished },
+    internal: whyInternalPods(mesh, proxy),
   };
 }
 

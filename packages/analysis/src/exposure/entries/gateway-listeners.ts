@@ -193,9 +193,7 @@ export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonl
     ports: met.map(({ listener }) => ({ number: listener.port, protocol: listener.protocol })),
     proxy,
     own: requiredByTls(mesh, gateway, met, proxy),
-    internal:
-      whyInternalAnnotation(annotated) ??
-      (proxy.by === 'istio' && proxy.selector ? whyInternalPods(mesh, proxy.selector, metadata.namespace) : undefined),
+    internal: whyInternalAnnotation(annotated) ?? (proxy.by === 'istio' ? whyInternalPods(mesh, proxy) : undefined),
   };
 }
 
@@ -249,7 +247,7 @@ function requiredByTls(
   if (proxy.by === 'controller') {
     return { state: 'unknown', reason: `the checks of ${proxy.name} are not among Istio's policies` };
   }
-  const unpublished = proxy.by === 'istio' && proxy.selector ? whyUnpublished(mesh, proxy.selector) : undefined;
+  const unpublished = proxy.by === 'istio' ? whyUnpublished(mesh, proxy) : undefined;
   return unpublished !== undefined
     ? { state: 'unknown', reason: unpublished }
     : { state: 'none', reason: 'the Gateway requires no client certificate' };

@@ -36,7 +36,8 @@ export function isGatewayService(mesh: MeshView, service: Service): boolean {
 const answersOf = remembered((mesh: MeshView) =>
   remembered((service: Service): boolean => {
     const selector = labels(service.spec.selector);
-    if (isController(selector) || isController(labels(service.metadata.labels))) return true;
+    // Labels of the Service itself, and the name of a release, do not show which Pods it leads to.
+    if (isController(selector)) return true;
     if (Object.keys(selector).length > 0 && mesh.proxyKind(selector) !== 'sidecar') return true;
     return mesh.podsBehind(service).some(isGatewayPod);
   }),
@@ -71,7 +72,7 @@ const controllersIn = remembered((mesh: MeshView) =>
 );
 
 function isController(given: Labels): boolean {
-  const names = [given['app.kubernetes.io/name'], given.app, given['app.kubernetes.io/instance']];
+  const names = [given['app.kubernetes.io/name'], given.app];
   if (names.some((name) => name !== undefined && CONTROLLERS.has(name))) return true;
   if (given['gateway.envoyproxy.io/owning-gateway-name'] !== undefined) return true;
   return /^(?:ingress|egress|eastwest)(?:gateway)?$/.test(given.istio ?? '');

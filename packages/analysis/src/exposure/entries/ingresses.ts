@@ -1,7 +1,6 @@
 /**
  * Ingresses of every class. Istio's own gateway serves those of class `istio`; the checks of other controllers are
- * known only by their annotations. Source: the Ingress API reference, the annotations of ingress-nginx, and
- * pilot/pkg/config/kube/ingress of Istio.
+ * known only by their annotations. Source: the Ingress API reference, and pilot/pkg/config/kube/ingress of Istio.
  */
 
 import {
@@ -16,8 +15,9 @@ import {
 } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
-import { isNarrow, whyInternalPods } from '../internal.ts';
+import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { isGatewayService, meshedPods } from './gateway-service.ts';
+import { annotationsRead, classOf, requiredByAnnotations, whyInternalIngress } from './ingress-controllers.ts';
 import { segmentPrefix } from './path-prefix.ts';
 
 const ISTIO_CONTROLLER = 'istio.io/ingress-controller';
@@ -36,7 +36,7 @@ interface Backend {
 /** Lists everything that Ingresses expose. */
 export function exposuresOfIngresses(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Ingress').flatMap((ingress) => {
-    if (answersItself(ingress)) return [];
+    if (answersItself(mesh, ingress)) return [];
     const entry = entryOf(mesh, ingress);
     return backendsOf(ingress).flatMap((one): readonly Exposure[] => {
       const { name, port } = one.backend.service ?? {};
@@ -46,7 +46,7 @@ export function exposuresOfIngresses(mesh: MeshView): readonly Exposure[] {
       const service = mesh.serviceAt(host);
       if (service && isGatewayService(mesh, service)) return [];
       const named = items(service?.spec.ports).find((each) => port?.name !== undefined && each.name === port.name);
-      const matches = matchesOf(ingress, one.uris);
+      const matches = matchesOf(mesh, ingress, one.uris);
       return [
         {
           on: ingress,
@@ -83,9 +83,9 @@ function backendsOf({ spec }: Ingress): readonly Backend[] {
 }
 
 /** A canary of ingress-nginx may need a header or a cookie. */
-function matchesOf({ metadata }: Ingress, uris: readonly StringMatch[]): readonly HttpMatch[] {
-  const given = labels(metadata.annotations);
-  const ofNginx = (name: string) => given[`nginx.ingress.kubernetes.io/${name}`];
+function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[]): readonly HttpMatch[] {
+  const given = annotationsRead(mesh, ingress);
+  const ofNginx = (name: string) => given[`${NGINX}${name}`];
   const header = ofNginx('canary') === 'true' ? ofNginx('canary-by-header') : undefined;
   const isWeighted = Number(ofNginx('canary-weight') ?? 0) > 0;
   if (header === undefined || isWeighted) return uris.map((uri) => ({ uri }));
@@ -111,19 +111,21 @@ export function entryOf(mesh: MeshView, ingress: Ingress): EntryPoint {
     object: ingress,
     ports: [{ number: items(ingress.spec.tls).length > 0 ? 443 : 80, protocol: undefined }],
     proxy,
-    own: proxy.by === 'istio' ? NO_CERTIFICATE : requiredByAnnotations(ingress, proxy),
-    internal: proxy.by === 'istio' ? whyInternalPods(mesh, ISTIO_SELECTOR) : whyInternal(ingress, proxy),
+    own: proxy.by === 'istio' ? requiredByIstio(mesh, proxy) : requiredByAnnotations(mesh, ingress, proxy.name),
+    internal: proxy.by === 'istio' ? whyInternalPods(mesh, proxy) : whyInternalIngress(mesh, ingress),
   };
 }
 
-const NO_CERTIFICATE: Identity = { state: 'none', reason: 'an Ingress of Istio requires no client certificate' };
+function requiredByIstio(mesh: MeshView, proxy: EntryProxy & { readonly by: 'istio' }): Identity {
+  const unpublished = whyUnpublished(mesh, proxy);
+  return unpublished === undefined
+    ? { state: 'none', reason: 'an Ingress of Istio requires no client certificate' }
+    : { state: 'unknown', reason: unpublished };
+}
 
-function proxyOf(mesh: MeshView, { metadata, spec }: Ingress): EntryProxy {
-  const classes = mesh.all('IngressClass');
-  const byDefault = classes.find((one) => labels(one.metadata.annotations)[DEFAULT_CLASS] === 'true');
-  const name =
-    spec.ingressClassName ?? labels(metadata.annotations)['kubernetes.io/ingress.class'] ?? byDefault?.metadata.name;
-  const controller = classes.find((one) => one.metadata.name === name)?.spec.controller;
+function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readonly by: 'none' }> {
+  const { name, object } = classOf(mesh, ingress);
+  const controller = object?.spec.controller;
   if (controller === undefined ? name === 'istio' : controller === ISTIO_CONTROLLER) {
     return { by: 'istio', namespace: undefined, selector: ISTIO_SELECTOR };
   }
@@ -132,65 +134,13 @@ function proxyOf(mesh: MeshView, { metadata, spec }: Ingress): EntryProxy {
   return { by: 'controller', name: `class ${name}`, ...(meshed.length > 0 && { meshed }) };
 }
 
-const DEFAULT_CLASS = 'ingressclass.kubernetes.io/is-default-class';
-
-/** Annotations that authenticate callers, by the last part of their name. */
-const AUTHENTICATES = /^(?:auth-(?:url|type|secret|tls-secret)|basic-auth-secret|jwt-key|oauth|mutual-authentication)$/;
-/** Annotations that list the addresses of permitted clients. */
-const LISTS = /^(?:whitelist(?:-source-range)?|allow-?list(?:-source-range)?|inbound-cidrs)$/;
-/** Annotations that may authenticate callers by means of other objects. */
-const MAY_AUTHENTICATE =
-  /^(?:router\.middlewares|plugins|policies|backend-config|auth-snippet|(?:configuration|server)-snippet)$/;
-
-function requiredByAnnotations(
-  { metadata }: Ingress,
-  proxy: EntryProxy & { readonly by: 'controller' | 'none' },
-): Identity {
-  const given = Object.entries(labels(metadata.annotations)).map(
-    ([name, value]) => [name, name.slice(name.lastIndexOf('/') + 1), value.trim()] as const,
-  );
-  const optional = given.some(
-    ([, last, value]) => last === 'auth-tls-verify-client' && /^(?:off|optional)/.test(value),
-  );
-  const reads = (pattern: RegExp, isMeant: (value: string, last: string) => boolean) =>
-    given.find(([, last, value]) => pattern.test(last) && value !== '' && isMeant(value, last))?.[0];
-  const authenticates = reads(
-    AUTHENTICATES,
-    (value, last) => !/^(?:none|off|false)$/.test(value) && !(optional && last === 'auth-tls-secret'),
-  );
-  if (authenticates) return { state: 'required', reason: `annotation ${authenticates}` };
-  const lists = reads(LISTS, (value) => value.split(',').every(isNarrow));
-  if (lists) return { state: 'required', reason: `annotation ${lists} lists the permitted addresses` };
-  const may = reads(MAY_AUTHENTICATE, (value, last) => !last.endsWith('snippet') || /auth|deny|return/.test(value));
-  if (may) return { state: 'assumed', reason: `annotation ${may} may require one` };
-  const name = proxy.by === 'controller' ? proxy.name : '';
-  if (/(?:^|[- ])(?:internal|private)$/.test(name)) {
-    return { state: 'unknown', reason: `${name} may be for a private network only, by its name` };
-  }
-  return /nginx/.test(name)
-    ? { state: 'none', reason: 'no annotation of the Ingress requires one' }
-    : { state: 'unknown', reason: `no annotation requires one, and the other checks of ${name} are not known` };
-}
-
-/** Load balancers of AWS are internal by default. */
-function whyInternal(
-  { metadata }: Ingress,
-  proxy: EntryProxy & { readonly by: 'controller' | 'none' },
-): string | undefined {
-  const given = labels(metadata.annotations);
-  const name = proxy.by === 'controller' ? proxy.name : '';
-  const scheme = given['alb.ingress.kubernetes.io/scheme'];
-  if (scheme !== undefined ? scheme === 'internal' : name === 'class alb')
-    return 'its load balancer has the scheme internal';
-  if (name === 'class gce-internal') return 'its load balancer is internal by its class';
-  if (given['appgw.ingress.kubernetes.io/use-private-ip'] === 'true') return 'it uses a private address';
-  return undefined;
-}
-
 /** Whether the controller answers every call with a redirect. */
-export function answersItself({ metadata }: Ingress): boolean {
-  return Object.keys(labels(metadata.annotations)).some((name) => /\/(?:permanent|temporal)-redirect$/.test(name));
+export function answersItself(mesh: MeshView, ingress: Ingress): boolean {
+  const given = annotationsRead(mesh, ingress);
+  return ['permanent-redirect', 'temporal-redirect'].some((name) => /^https?:/.test(given[`${NGINX}${name}`] ?? ''));
 }
+
+const NGINX = 'nginx.ingress.kubernetes.io/';
 
 function isRewritten({ metadata }: Ingress): boolean {
   return Object.keys(labels(metadata.annotations)).some((name) => /\/(?:rewrite-target|app-root)$/.test(name));

@@ -69,6 +69,6 @@ function entryOf(mesh: MeshView, gateway: Gateway, { port }: GatewayServer): Ent
     // The gateway forwards the caller's own TLS, so that the workload sees the caller.
     proxy: { by: 'none' },
     own: { state: 'none', reason: 'the gateway forwards TLS, and no policy applies there' },
-    internal: whyInternalPods(mesh, labels(spec.selector)),
+    internal: whyInternalPods(mesh, { namespace: metadata.namespace, selector: labels(spec.selector) }),
   };
 }

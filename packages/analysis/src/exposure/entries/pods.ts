@@ -13,6 +13,7 @@ import {
   targetPortOf,
 } from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
+import { lastingContainers } from '../containers.ts';
 import type { EntryKind, EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { isGatewayPod } from './gateway-service.ts';
 import { NO_PROXY, publishedAs } from './services.ts';
@@ -20,45 +21,49 @@ import { NO_PROXY, publishedAs } from './services.ts';
 /** Namespaces of node agents, which need the network of their node. */
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'calico-system']);
 
+/** Whether a namespace is for node agents. */
+export function isSystemNamespace({ config }: MeshView, namespace: string): boolean {
+  return SYSTEM.has(namespace) || namespace === config.rootNamespace;
+}
+
 /** Addresses that only processes of the same node reach. */
 const LOOPBACK = /^(?:127\.|::1$)/;
 
 interface PodPort {
   readonly kind: EntryKind;
   readonly path: Path;
-  /** Port of the Pod. */
-  readonly port: number;
+  /** Port of the Pod; undefined if no container declares one. */
+  readonly port: number | undefined;
   /** Port of the node. */
-  readonly at: number;
+  readonly at: number | undefined;
 }
 
 /** Lists the ports of Pods that nodes publish, and the listeners of Sidecars that terminate TLS. */
 export function exposuresOfPods(mesh: MeshView): readonly Exposure[] {
-  const pods = mesh.workloads.filter((pod) => !isGatewayPod(pod) && !isSystem(mesh, pod));
+  const pods = mesh.workloads.filter((pod) => !isGatewayPod(pod));
   return [
-    ...pods.flatMap((workload) => portsOf(workload).map((port) => exposureOf(workload, port))),
+    ...pods.flatMap((workload) => portsOf(mesh, workload).map((port) => exposureOf(workload, port))),
     ...mesh.all('Sidecar').flatMap((sidecar) => ofSidecar(mesh, sidecar)),
   ];
 }
 
-function isSystem({ config }: MeshView, { namespace }: PodWorkload): boolean {
-  return SYSTEM.has(namespace) || namespace === config.rootNamespace;
-}
-
-function portsOf({ pod, podPath }: PodWorkload): readonly PodPort[] {
-  return items(pod.containers).flatMap(({ ports }, index) =>
-    items(ports).flatMap((port, nth): readonly PodPort[] => {
+function portsOf(mesh: MeshView, { pod, podPath, namespace }: PodWorkload): readonly PodPort[] {
+  const onNode = { kind: 'hostNetwork', path: [...podPath, 'hostNetwork'] } as const;
+  const declared = lastingContainers(pod).flatMap(({ container, path: at }) =>
+    items(container.ports).flatMap((port, nth): readonly PodPort[] => {
       const { containerPort, hostPort, hostIP } = port;
       if (typeof containerPort !== 'number' || !isTcp(port)) return [];
-      if (pod.hostNetwork === true) {
-        return [{ kind: 'hostNetwork', path: [...podPath, 'hostNetwork'], port: containerPort, at: containerPort }];
-      }
-      const path = [...podPath, 'containers', index, 'ports', nth, 'hostPort'];
+      if (pod.hostNetwork === true) return [{ ...onNode, port: containerPort, at: containerPort }];
       return typeof hostPort === 'number' && !LOOPBACK.test(hostIP ?? '')
-        ? [{ kind: 'hostPort', path, port: containerPort, at: hostPort }]
+        ? [{ kind: 'hostPort', path: [...podPath, ...at, 'ports', nth, 'hostPort'], port: containerPort, at: hostPort }]
         : [];
     }),
   );
+  const isSilent = lastingContainers(pod).every(({ container }) => items(container.ports).length === 0);
+  // Containers may listen on ports that they do not declare.
+  return pod.hostNetwork === true && isSilent && !isSystemNamespace(mesh, namespace)
+    ? [{ ...onNode, port: undefined, at: undefined }]
+    : declared;
 }
 
 function exposureOf(workload: PodWorkload, { kind, path, port, at }: PodPort): Exposure {
@@ -76,7 +81,7 @@ function exposureOf(workload: PodWorkload, { kind, path, port, at }: PodPort): E
         object,
         ports: [{ number: at, protocol: undefined }],
         proxy: { by: 'none' },
-        own: NO_PROXY,
+        own: port === undefined ? UNDECLARED : NO_PROXY,
         internal: undefined,
       },
     ],
@@ -84,6 +89,12 @@ function exposureOf(workload: PodWorkload, { kind, path, port, at }: PodPort): E
     pod: { workload, port },
   };
 }
+
+const UNDECLARED: Identity = {
+  state: 'unknown',
+  reason:
+    'no container declares a port, so that these files do not show whether one listens in the network of the node',
+};
 
 /** Any connection. */
 const CONNECTION = {

@@ -59,7 +59,7 @@ function entryOf(service: Service, kind: EntryKind, { port, nodePort }: ServiceP
     ports: [{ number: kind === 'NodePort' ? nodePort : port, protocol: undefined }],
     proxy: { by: 'none' },
     own: NO_PROXY,
-    internal: kind === 'LoadBalancer' ? whyInternalService(service) : undefined,
+    internal: whyInternalService(service),
   };
 }
 

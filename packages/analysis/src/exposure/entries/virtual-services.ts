@@ -291,8 +291,8 @@ export function toEntry(
     object: gateway,
     ports: servers.map(({ port }) => ({ number: port?.number, protocol: port?.protocol })),
     proxy: { by: 'istio', namespace, selector },
-    own: requiredByTls(servers, selector && whyUnpublished(mesh, selector)),
-    internal: selector && whyInternalPods(mesh, selector),
+    own: requiredByTls(servers, whyUnpublished(mesh, { namespace, selector })),
+    internal: whyInternalPods(mesh, { namespace, selector }),
   };
 }
 

@@ -3,7 +3,7 @@
  * belong to Envoy and istiod.
  */
 
-import { serviceName, targetPortOf } from '@meshpass/istio';
+import { type MeshView, serviceName, targetPortOf } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';
 import type { LintContext } from '../context.ts';
@@ -60,8 +60,9 @@ export function adminToolOf({ mesh }: LintContext, exposure: Exposure): string |
   const name = known?.name ?? pod?.workload.name ?? outside ?? '';
   if (/^istiod(?:-|$)/.test(name) && known?.namespace === mesh.config.rootNamespace) return istiodPortOf(exposure);
   if (exposure.destinationPath.at(-1) === 'defaultEndpoint') return DEBUG_PORTS.get(15000);
-  const debug = DEBUG_PORTS.get(portOf(exposure) ?? 0);
-  return debug ?? (isForWebhooks(exposure) ? undefined : toolOf(name, exposure));
+  const ports = podPortsOf(mesh, exposure);
+  const debug = ports.map((port) => DEBUG_PORTS.get(port)).find((one) => one !== undefined);
+  return debug ?? (isForOutsiders(exposure) ? undefined : toolOf(mesh, name, exposure, ports));
 }
 
 /** MP205 reports routes of VirtualServices to istiod. */
@@ -69,13 +70,24 @@ function istiodPortOf({ on, destination: { port = 0 } }: Exposure): string | und
   return on.kind === 'VirtualService' ? undefined : (ISTIOD_PORTS.get(port) ?? DEBUG_PORTS.get(port));
 }
 
-function toolOf(name: string, exposure: Exposure): string | undefined {
-  const { service, pod, destination } = exposure;
-  const given = labels(service?.metadata.labels ?? pod?.workload.labels);
-  const found =
-    toolNamed(name) ?? (isPart(name) ? undefined : toolCalled(given['app.kubernetes.io/name'] ?? given.app ?? ''));
+function toolOf(mesh: MeshView, name: string, exposure: Exposure, ports: readonly number[]): string | undefined {
+  const found = toolNamed(name) ?? (isPart(name) ? undefined : toolLabelled(mesh, exposure));
   if (!found?.ports) return found?.tool;
-  return [destination.port, portOf(exposure)].some((port) => found.ports?.includes(port ?? 0)) ? found.tool : undefined;
+  return [exposure.destination.port ?? 0, ...ports].some((port) => found.ports?.includes(port))
+    ? found.tool
+    : undefined;
+}
+
+/** Finds a tool by labels of the Service, of the Pods that it selects, or of a Pod without a Service. */
+function toolLabelled(mesh: MeshView, { service, pod }: Exposure): Tool | undefined {
+  const given = service
+    ? [service.metadata.labels, service.spec.selector, ...mesh.podsBehind(service).map((one) => one.labels)]
+    : [pod?.workload.labels];
+  return given
+    .map(labels)
+    .filter((one) => !isPart(one['app.kubernetes.io/component'] ?? ''))
+    .flatMap((one) => ['app.kubernetes.io/name', 'app', 'k8s-app'].map((label) => toolCalled(one[label] ?? '')))
+    .find((tool) => tool !== undefined);
 }
 
 /** Finds a tool whose name ends the Service's, or is followed by words for its interface. */
@@ -100,15 +112,20 @@ function isPart(name: string): boolean {
   );
 }
 
-/** Port of the Pod. */
-function portOf({ destination, service, pod }: Exposure): number | undefined {
-  if (pod) return pod.port;
+/** Ports of the Pods; none if they are not known. */
+function podPortsOf(mesh: MeshView, { destination, service, pod }: Exposure): readonly number[] {
+  if (pod) return pod.port === undefined ? [] : [pod.port];
   const ports = items(service?.spec.ports);
   const port = ports.find((one) => one.port === destination.port) ?? (ports.length === 1 ? ports[0] : undefined);
-  return port && targetPortOf(new Map(), port);
+  if (!service || !port) return [];
+  const names = mesh.podsBehind(service).map(({ portNames }) => portNames);
+  return (names.length > 0 ? names : [new Map<string, number>()]).flatMap((one) => targetPortOf(one, port) ?? []);
 }
 
-/** Whether every match is a path for webhooks, which tools receive from outside. */
-function isForWebhooks({ matches }: Exposure): boolean {
-  return matches.length > 0 && matches.every(({ uri }) => /webhook/.test(uri?.exact ?? uri?.prefix ?? ''));
+/** Paths that tools serve to the outside: webhooks, and dashboards that Grafana shares publicly. */
+const PUBLIC_PATHS = /webhook|^\/(?:api\/public\/dashboards|public-dashboards)(?:\/|$)/;
+
+/** Whether the workload receives only calls that tools expect from outside. */
+function isForOutsiders({ sent }: Exposure): boolean {
+  return sent.length > 0 && sent.every(({ uri }) => PUBLIC_PATHS.test(uri?.exact ?? uri?.prefix ?? ''));
 }

@@ -13,6 +13,7 @@ import {
 import { items } from '@meshpass/istio/members';
 import { describeCallers, describeCalls, describeDestination, describeObject } from '../../exposure/describe.ts';
 import { isEntry, type ListenerAt, listenersOf } from '../../exposure/entries/gateway-listeners.ts';
+import { isSystemNamespace } from '../../exposure/entries/pods.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
 import { openPassages, type Passage, publicPassages, workloadsBehind } from '../../exposure/identity.ts';
 import type { LintContext } from '../context.ts';
@@ -56,7 +57,7 @@ const entryAroundMesh: Rule = {
   *check(context) {
     yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
       if (exposure.entries.every(({ proxy }) => proxy.by === 'istio')) return undefined;
-      if (!isOtherwiseGuarded(context.mesh, exposure)) return undefined;
+      if (!isOtherwiseGuarded(context.mesh, exposure) || isNodeAgent(context.mesh, exposure)) return undefined;
       const around = openPassages(context, exposure).filter(leadsAround);
       // MP101 and MP701 report these with what they expose.
       if (around.length === 0 || adminToolOf(context, exposure) || whyTestRoute(context, exposure)) return undefined;
@@ -85,6 +86,12 @@ function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
       .flatMap((kind): readonly SelectingPolicy[] => mesh.within(kind, namespace))
       .some((policy) => selects(selectorOf(policy), given));
   });
+}
+
+/** Whether a Pod belongs to the system, or is not known to listen on any port. */
+function isNodeAgent(mesh: MeshView, { pod, on }: Exposure): boolean {
+  if (!pod || on.kind === 'Sidecar') return false;
+  return pod.port === undefined || isSystemNamespace(mesh, pod.workload.namespace);
 }
 
 type SelectingPolicy = AuthorizationPolicy | PeerAuthentication;

@@ -6,22 +6,32 @@ import type { Passage } from '../../exposure/identity.ts';
 import type { Severity } from '../model.ts';
 import type { Report } from '../rule.ts';
 
-/** Reports each place once, because the ports of a Service or the hosts of a route have one cause. */
+/**
+ * Reports each place once, because the ports of a Service or the hosts of a route have one cause. Of several reports it
+ * keeps the first of the highest severity.
+ */
 export function* oncePerPlace(
   exposures: readonly Exposure[],
   report: (exposure: Exposure) => Report | undefined,
 ): Generator<Report> {
-  const reported = new Map<object, Set<string>>();
+  const worst = new Map<object, Map<string, Report>>();
   for (const exposure of exposures) {
     const found = report(exposure);
     if (!found) continue;
-    const places = reported.get(found.on) ?? new Set();
-    reported.set(found.on, places);
+    const places = worst.get(found.on) ?? new Map<string, Report>();
+    worst.set(found.on, places);
     const place = found.path.join(' ');
-    if (places.has(place)) continue;
-    places.add(place);
-    yield found;
+    const before = places.get(place);
+    if (!before || weightOf(found) > weightOf(before)) places.set(place, found);
   }
+  for (const places of worst.values()) yield* places.values();
+}
+
+const WEIGHTS: readonly Severity[] = ['note', 'warning', 'error'];
+
+/** Rules that state no severity for a report have the same one for all, or warnings. */
+function weightOf({ severity = 'warning' }: Report): number {
+  return WEIGHTS.indexOf(severity);
 }
 
 /** Names the entry points of passages. */

@@ -1,0 +1,20 @@
+import type { Path, PodSpec } from '@meshpass/istio';
+import { items, record } from '@meshpass/istio/members';
+
+type Container = NonNullable<PodSpec['containers']>[number];
+
+/**
+ * Lists the containers that run as long as their Pod, with their paths in its spec. Init containers do if they restart
+ * always. Source: "Sidecar Containers" in the documentation of Kubernetes.
+ */
+export function lastingContainers({
+  containers,
+  initContainers,
+}: PodSpec): readonly { readonly container: Container; readonly path: Path }[] {
+  return [
+    ...items(containers).map((container, index) => ({ container, path: ['containers', index] })),
+    ...items(initContainers).flatMap((container, index) =>
+      record(container).restartPolicy === 'Always' ? [{ container, path: ['initContainers', index] }] : [],
+    ),
+  ];
+}
