@@ -8,7 +8,7 @@ import { ALWAYS, all, any, type Condition, NEVER, not, type Test } from '../diff
 import { passes } from '../diff/formula/text-test.ts';
 import { addedCheck } from '../exposure/added-checks.ts';
 import { enforcerOf } from '../exposure/enforcer.ts';
-import type { EntryPoint, Exposure, Identity } from '../exposure/exposure.ts';
+import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from '../exposure/identity.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from './match-condition.ts';
@@ -24,12 +24,17 @@ export interface Way {
 
 /** Returns the calls that reach a workload of the destination, as far as policies and checks decide. */
 export function anonymousCalls(mesh: MeshView, way: Way): Condition {
-  return all([atOwn(way.entry.own), atEntry(mesh, way), atWorkload(mesh, way)]);
+  return all([atOwn(way.entry), atEntry(mesh, way), atWorkload(mesh, way)]);
 }
 
-/** Checks that the files do not show are assumed to allow every call (see `assumed` of a comparison). */
-function atOwn({ state, reason }: Identity): Condition {
+/**
+ * Checks that the files do not show are assumed to allow every call (see `assumed` of a comparison). Pods that nothing
+ * publishes are different: a Service that publishes them may open everything.
+ */
+function atOwn({ own: { state, reason }, kind, proxy, object }: EntryPoint): Condition {
   if (state === 'required') return NEVER;
+  const isGateway = object !== undefined && proxy.by === 'istio' && /Gateway$/.test(kind);
+  if (state === 'unknown' && isGateway) return opaque('nothing among the files publishes the gateway');
   return state === 'assumed' ? opaque(reason) : ALWAYS;
 }
 

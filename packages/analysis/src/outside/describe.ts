@@ -48,7 +48,8 @@ function values(one: Explained): string {
 export function witnessOf({ texts }: Call, matters: ReadonlySet<string>): WitnessRequest {
   const [protocol = 'http', port] = (texts.get('listener') ?? '').split(':');
   const origin = originOf(protocol, port, (matters.has('host') && texts.get('host')) || 'HOST');
-  if (protocol === 'tls' || protocol === 'tcp') return { method: 'CONNECT', url: origin, headers: {} };
+  if (protocol === 'tls' || protocol === 'tcp' || protocol === 'udp')
+    return { method: 'CONNECT', url: origin, headers: {} };
   const named = (kind: string) =>
     [...texts].flatMap(([field, value]) =>
       field.startsWith(`${kind}:`) ? [[field.slice(kind.length + 1), value] as const] : [],
@@ -64,7 +65,7 @@ export function witnessOf({ texts }: Call, matters: ReadonlySet<string>): Witnes
 const USUAL_PORTS: Readonly<Record<string, string>> = { http: '80', https: '443' };
 
 function originOf(protocol: string, port: string | undefined, host: string): string {
-  const scheme = protocol in USUAL_PORTS ? protocol : 'tcp';
+  const scheme = protocol in USUAL_PORTS || protocol === 'udp' ? protocol : 'tcp';
   const isUsual = port === undefined || port === ABSENT_PORT || port === USUAL_PORTS[protocol];
   return `${scheme}://${host}${isUsual ? '' : `:${port}`}`;
 }
