@@ -100,3 +100,48 @@ it('reads only the first of several headers with one name in a match of an HTTPR
   expect(compared(both, headers('{name: x-team, value: a}'))).toMatchObject({ changes: [], unknown: [] });
   expect(changesOf(compared(both, headers('{name: x-team, value: b}')))).toHaveLength(2);
 });
+
+it('says that other Pods or ports answer at a destination', () => {
+  const subset = (value: string) => `${route('orders, subset: v1')}
+---
+{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: orders, namespace: shop}, spec: {
+  host: orders, subsets: [{name: v1, labels: {version: ${value}}}]}}`;
+  const moved = (before: string, after: string) => {
+    const comparison = compared(before, after);
+    expect(comparison.changes).toEqual([]);
+    return comparison.moved.flatMap(({ changes }) => changes);
+  };
+  expect(moved(subset('stable'), subset('staging'))).toEqual([
+    'labels of subset v1 version=staging, previously version=stable',
+  ]);
+  const orders = route('orders');
+  expect(moved(orders, orders.replace('selector: {app: orders}', 'selector: {app: admin}'))).toEqual([
+    'selector app=admin, previously app=orders',
+  ]);
+  const port = 'app: orders}, ports: [{port: 80, name: http}';
+  expect(moved(orders, orders.replace(port, port.replace('name', 'targetPort: 15000, name')))).toEqual([
+    'target port 15000, previously 80',
+  ]);
+  expect(moved(orders, orders)).toEqual([]);
+});
+
+it('compares the whole Host header with the hosts of a policy', () => {
+  const denied = (hosts: string) => `${route('orders')}
+---
+{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: hosts, namespace: istio-ingress}, spec: {
+  selector: {matchLabels: {istio: ingressgateway}}, action: DENY, rules: [{to: [{operation: {hosts: [${hosts}]}}]}]}}`;
+  const [name, both] = [denied('shop.example.com'), denied("shop.example.com, 'shop.example.com:*'")];
+  const [change] = compared(name, both).changes;
+  expect(change).toMatchObject({
+    kind: 'loses',
+    what: 'every call of shop.example.com at http:80, with a port in the Host header',
+    witness: { url: 'http://shop.example.com/', headers: { host: 'shop.example.com:80' } },
+  });
+  expect(compared(route('orders'), name).changes).toMatchObject([
+    { kind: 'loses', what: 'every call of shop.example.com at http:80, without a port in the Host header' },
+  ]);
+  expect(compared(both, denied("'shop.*'"))).toMatchObject({ changes: [], unknown: [] });
+  expect(compared(name, denied("shop.example.com, 'shop.example.com:8443'")).unknown).toMatchObject([
+    { reasons: ['a policy tests the port 8443 in the Host header'] },
+  ]);
+});
