@@ -87,7 +87,7 @@ export interface LintSettings {
   readonly entryPoints: readonly DeclaredEntryPoint[];
 }
 
-/** What settings take away from a run. Every output shows it, because a change under review may bring the settings. */
+/** Effect of settings on a run. Every output shows it, because a change under review may bring the settings. */
 export interface AppliedSettings {
   readonly file: string;
   /** Rules that are off or lowered, with the number of findings that are suppressed or lowered. */

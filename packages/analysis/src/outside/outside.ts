@@ -37,7 +37,7 @@ export interface Outside {
   readonly absentOf: (destination: string) => readonly string[];
   /** Whether an entry point of a destination is among the files. */
   readonly hasKnown: (destination: string) => boolean;
-  /** What selects the Pods of a destination. */
+  /** Selection of the Pods of a destination. */
   readonly selectionOf: (destination: string) => ReadonlyMap<string, string>;
   /** Assumptions about entry points. */
   readonly assumed: readonly string[];

@@ -1,4 +1,4 @@
-/** Which Pods and which of their ports answer at a destination, in words. */
+/** Describes the Pods, and their ports, that answer at a destination. */
 import { fullHost, type MeshView } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import type { Target } from './router.ts';

@@ -181,7 +181,7 @@ function grpcPath(type: string, service: string | undefined, method: string | un
   return method === undefined ? { prefix: `/${service}/` } : { exact: `/${service}/${method}` };
 }
 
-/** Of several entries with one name, only the first counts. Names of headers have no case. */
+/** Translates name and value tests. Only the first of several with one name counts. Names of headers have no case. */
 function valuesOf(matches: readonly ValueMatch[], hasCase = false): Readonly<Record<string, StringMatch>> {
   const nameOf = ({ name = '' }: ValueMatch) => (hasCase ? name : name.toLowerCase());
   return Object.fromEntries(
