@@ -146,9 +146,12 @@ export function lint(
   // A rule that knows the effect of the wrong field describes it better.
   for (const finding of before) if (!taken.has(placeKey(finding.place))) found.push({ finding, on: undefined });
   const suppressed = suppress(found, [...comments, ...suppressionsOn(resources, options.now)]);
-  const sorted = options.settings ? applySettings(suppressed, options.settings) : suppressed;
+  const { settings, ...sorted } = {
+    settings: undefined,
+    ...(options.settings ? applySettings(suppressed, options.settings) : suppressed),
+  };
   const { gone, ...known } = { gone: [], ...(options.baseline ? applyBaseline(sorted, options.baseline) : sorted) };
-  return { ...known, suppressed: known.suppressed.toSorted(byPlace), gone, objects: resources.length };
+  return { ...known, suppressed: known.suppressed.toSorted(byPlace), gone, settings, objects: resources.length };
 }
 
 function suppress(

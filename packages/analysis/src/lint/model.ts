@@ -43,8 +43,8 @@ export interface Finding {
 }
 
 /**
- * Finding that was accepted with a reason: by a suppression until a date, by a declared entry point with an owner, or by
- * a baseline.
+ * Finding that was accepted with a reason: by a suppression until a date, by a declared entry point with an owner, by a
+ * rule that is off, or by a baseline.
  */
 export interface SuppressedFinding extends Finding {
   readonly suppressedBy: {
@@ -66,13 +66,39 @@ export interface DeclaredEntryPoint {
   readonly place: Place;
 }
 
+/** Severity that replaces the one of every finding of a rule. */
+export interface RuleSeverity {
+  /** `off` suppresses the findings. */
+  readonly severity: Severity | 'off';
+  /** Whether it is lower than the rule's own. */
+  readonly isLower: boolean;
+  /** Present if the severity is lower. */
+  readonly reason: string;
+  readonly place: Place;
+}
+
 export interface LintSettings {
-  /** Severities by rule, which replace those of its findings; `off` drops them. */
-  readonly severities: ReadonlyMap<RuleCode, Severity | 'off'>;
+  /** File of the settings, for reports. */
+  readonly file: string;
+  readonly severities: ReadonlyMap<RuleCode, RuleSeverity>;
   readonly testWords: Vocabulary;
   /** Labels whose values show what an environment is for. */
   readonly testLabels: Vocabulary;
   readonly entryPoints: readonly DeclaredEntryPoint[];
+}
+
+/** Effect of settings on a run. Every output shows it, because a change under review may bring the settings. */
+export interface AppliedSettings {
+  readonly file: string;
+  /** Rules that are off or lowered, with the number of findings that are suppressed or lowered. */
+  readonly weakened: readonly {
+    readonly code: RuleCode;
+    readonly severity: Severity | 'off';
+    readonly reason: string;
+    readonly findings: number;
+  }[];
+  /** Words and labels that no longer show a test route. */
+  readonly removed: readonly string[];
 }
 
 /** Known finding. */
@@ -94,6 +120,8 @@ export interface LintResult {
   readonly suppressed: readonly SuppressedFinding[];
   /** Entries of the baseline that match no finding any longer. */
   readonly gone: readonly BaselineEntry[];
+  /** Undefined without settings. */
+  readonly settings: AppliedSettings | undefined;
   /** Number of linted objects. */
   readonly objects: number;
 }

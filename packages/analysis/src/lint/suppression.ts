@@ -134,7 +134,7 @@ function isDay(text: string): boolean {
   return DAY.test(text) && new Date(`${text}T00:00:00Z`).toISOString().startsWith(text);
 }
 
-/** Whether a comment may suppress a rule. Findings about suppressions themselves cannot be suppressed. */
+/** Whether a comment or settings may suppress a rule. Findings about suppressions themselves cannot be suppressed. */
 export function isSuppressible(code: RuleCode): boolean {
   return !SUPPRESSION_RULES.some((rule) => rule.code === code);
 }

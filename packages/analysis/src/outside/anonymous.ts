@@ -4,11 +4,11 @@
  */
 import type { MeshView } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
-import { ALWAYS, all, any, type Condition, NEVER, not, type Test } from '../diff/formula/condition.ts';
+import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../diff/formula/condition.ts';
 import { passes } from '../diff/formula/text-test.ts';
 import { addedCheck } from '../exposure/added-checks.ts';
 import { enforcerOf } from '../exposure/enforcer.ts';
-import type { EntryPoint, Exposure, Identity } from '../exposure/exposure.ts';
+import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from '../exposure/identity.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from './match-condition.ts';
@@ -24,12 +24,17 @@ export interface Way {
 
 /** Returns the calls that reach a workload of the destination, as far as policies and checks decide. */
 export function anonymousCalls(mesh: MeshView, way: Way): Condition {
-  return all([atOwn(way.entry.own), atEntry(mesh, way), atWorkload(mesh, way)]);
+  return all([atOwn(way.entry), atEntry(mesh, way), atWorkload(mesh, way)]);
 }
 
-/** Checks that the files do not show are assumed to allow every call (see `assumed` of a comparison). */
-function atOwn({ state, reason }: Identity): Condition {
+/**
+ * Checks that the files do not show are assumed to allow every call (see `assumed` of a comparison). Pods that nothing
+ * publishes are different: a Service that publishes them may open everything.
+ */
+function atOwn({ own: { state, reason }, kind, proxy, object }: EntryPoint): Condition {
   if (state === 'required') return NEVER;
+  const isGateway = object !== undefined && proxy.by === 'istio' && /Gateway$/.test(kind);
+  if (state === 'unknown' && isGateway) return opaque('nothing among the files publishes the gateway');
   return state === 'assumed' ? opaque(reason) : ALWAYS;
 }
 
@@ -154,11 +159,35 @@ function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni
   if (field === 'connection.sni') {
     return sni === undefined ? opaque('a policy tests the SNI') : yesOrNo(peer !== undefined && passes(test.test, sni));
   }
+  if (field === 'host' && !changed.has('host')) return hostTest(test);
   if (field.startsWith('metadata:')) return opaque(`a policy tests ${field}`);
   if (changed.has(field.startsWith('header:') ? 'header' : field)) {
     return opaque(`a policy at the workload tests the ${field.replace(':', ' ')}, which the route changes`);
   }
   return test;
+}
+
+const PORT: Condition = { op: 'flag', field: 'host.port' };
+
+/**
+ * Translates a policy's test of the host. Routes of a host also get calls whose Host header names a port, and policies
+ * compare the whole header: `shop.example.com` does not match `shop.example.com:443`, and `shop.example.com:*` does.
+ */
+function hostTest({ test }: Extract<Test, { readonly op: 'text' }>): Condition {
+  if (test.form !== 'exact' && test.form !== 'prefix' && test.form !== 'suffix') return text('host', test);
+  const [name = '', port] = test.text.split(':');
+  if (port === undefined) return all([text('host', test), test.form === 'prefix' ? ALWAYS : not(PORT)]);
+  const host =
+    test.form !== 'suffix'
+      ? text('host', { form: 'exact', text: name })
+      : name === ''
+        ? ALWAYS
+        : text('host', { form: 'suffix', text: name });
+  return all([
+    host,
+    PORT,
+    test.form === 'prefix' && port === '' ? ALWAYS : opaque(`a policy tests the port ${port} in the Host header`),
+  ]);
 }
 
 function peerCondition({ field, test }: Extract<Test, { readonly op: 'text' }>, peer: Peer | undefined): Condition {

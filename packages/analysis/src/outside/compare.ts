@@ -16,6 +16,7 @@ import { contentNumbers } from './content.ts';
 import { describeCalls, witnessOf } from './describe.ts';
 import { reasonOf } from './match-condition.ts';
 import { type Outside, type OutsideDecision, readOutside } from './outside.ts';
+import { selectionChanges } from './pods-of.ts';
 
 /** Calls that anonymous callers from outside gain or lose. */
 export interface OutsideChange {
@@ -38,6 +39,8 @@ export interface OutsideComparison {
   readonly destinations: number;
   /** Destinations for which it is not known whether they change, with the reasons. */
   readonly unknown: readonly { readonly destination: string; readonly reasons: readonly string[] }[];
+  /** Destinations in both states at which other Pods or ports answer, with what selects them. */
+  readonly moved: readonly { readonly destination: string; readonly changes: readonly string[] }[];
   /** Assumptions about entry points, because the objects do not decide it. */
   readonly assumed: readonly string[];
 }
@@ -90,8 +93,15 @@ export function compareOutside(
     more ||= result.more;
     if (result.reasons.length > 0) unknown.push({ destination, reasons: result.reasons });
   }
+  const [was, is] = states;
+  const moved = destinations
+    .map((destination) => ({
+      destination,
+      changes: selectionChanges(was.selectionOf(destination), is.selectionOf(destination)),
+    }))
+    .filter((one) => one.changes.length > 0);
   const assumed = [...new Set(states.flatMap((state) => state.assumed))].sort();
-  return { changes, more, destinations: destinations.length, unknown, assumed };
+  return { changes, more, destinations: destinations.length, unknown, moved, assumed };
 }
 
 interface Result {

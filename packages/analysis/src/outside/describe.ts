@@ -16,8 +16,11 @@ export function describeCalls(explained: readonly Explained[]): string {
     return kind === 'header' || kind === 'query' ? [describeInput(one, kind, name ?? '')] : [];
   });
   const within = by.has('private') && values(by.get('private')!) === 'true' ? ['within the private network'] : [];
+  const port = by.get('host.port');
+  const named = port?.kind === 'flag' ? [`${port.value ? 'with' : 'without'} a port in the Host header`] : [];
   return [
     `${calls}${host ? ` of ${values(host)}` : ''}${listener ? ` at ${values(listener)}` : ''}`,
+    ...named,
     ...inputs,
     ...within,
   ].join(', ');
@@ -45,26 +48,30 @@ function values(one: Explained): string {
  * Formats a call as a request. A connection without HTTP has the method `CONNECT`.
  * @param matters fields that make the difference; a host that does not matter becomes `HOST`
  */
-export function witnessOf({ texts }: Call, matters: ReadonlySet<string>): WitnessRequest {
+export function witnessOf({ texts, flags }: Call, matters: ReadonlySet<string>): WitnessRequest {
   const [protocol = 'http', port] = (texts.get('listener') ?? '').split(':');
   const origin = originOf(protocol, port, (matters.has('host') && texts.get('host')) || 'HOST');
-  if (protocol === 'tls' || protocol === 'tcp') return { method: 'CONNECT', url: origin, headers: {} };
+  if (protocol === 'tls' || protocol === 'tcp' || protocol === 'udp')
+    return { method: 'CONNECT', url: origin, headers: {} };
   const named = (kind: string) =>
     [...texts].flatMap(([field, value]) =>
       field.startsWith(`${kind}:`) ? [[field.slice(kind.length + 1), value] as const] : [],
     );
+  const withPort = flags.has('host.port')
+    ? [['host', `${texts.get('host') ?? 'HOST'}:${port === ABSENT_PORT ? '443' : port}`]]
+    : [];
   const query = named('query').map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
   return {
     method: texts.get('method') ?? 'GET',
     url: `${origin}${texts.get('path') ?? '/'}${query.length > 0 ? `?${query.join('&')}` : ''}`,
-    headers: Object.fromEntries(named('header')),
+    headers: Object.fromEntries([...named('header'), ...withPort]),
   };
 }
 
 const USUAL_PORTS: Readonly<Record<string, string>> = { http: '80', https: '443' };
 
 function originOf(protocol: string, port: string | undefined, host: string): string {
-  const scheme = protocol in USUAL_PORTS ? protocol : 'tcp';
+  const scheme = protocol in USUAL_PORTS || protocol === 'udp' ? protocol : 'tcp';
   const isUsual = port === undefined || port === ABSENT_PORT || port === USUAL_PORTS[protocol];
   return `${scheme}://${host}${isUsual ? '' : `:${port}`}`;
 }

@@ -1,15 +1,48 @@
 /** Routers of published ports, without a gateway, and of what EnvoyFilters and Sidecars add. */
-import type { MeshView } from '@meshpass/istio';
+import { fullHost, type MeshView, type Service } from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
 import { ALWAYS, all, any } from '../diff/formula/condition.ts';
 import { exposuresOfEnvoyFilters } from '../exposure/entries/envoy-filters.ts';
+import { isGatewayService } from '../exposure/entries/gateway-service.ts';
 import { exposuresOfPods } from '../exposure/entries/pods.ts';
-import { exposuresOfServices } from '../exposure/entries/services.ts';
+import { exposuresOfServices, NO_PROXY, publishedAs } from '../exposure/entries/services.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
+import { whyInternalService } from '../exposure/internal.ts';
 import { anonymousCalls } from './anonymous.ts';
 import { type Listener, matchCondition, opaque } from './match-condition.ts';
 import type { Router } from './router.ts';
 
 /** Lists the routers of ports that are published without a gateway, each with one destination. */
 export function directRouters(mesh: MeshView): readonly Router[] {
+  return [...connectionRouters(mesh), ...mesh.all('Service').flatMap((service) => datagramRouters(mesh, service))];
+}
+
+/** Lists the routers of UDP ports, which no proxy of the mesh and no policy restricts. */
+function datagramRouters(mesh: MeshView, service: Service): readonly Router[] {
+  const published = publishedAs(service);
+  if (!published || isGatewayService(mesh, service)) return [];
+  const { name, namespace } = service.metadata;
+  const ports = items(service.spec.ports).filter(({ protocol }) => protocol === 'UDP');
+  return ports.map(({ port, nodePort }): Router => {
+    const number = published.kind === 'NodePort' ? nodePort : port;
+    const destination = { host: fullHost(name, namespace, mesh.config.clusterDomain), subset: undefined, port };
+    const target = { destination, condition: ALWAYS, path: published.path };
+    const step = { on: service, path: published.path, condition: ALWAYS, targets: [target] };
+    const entry: EntryPoint = {
+      kind: published.kind,
+      name: `${namespace}/${name}`,
+      object: service,
+      ports: [{ number, protocol: 'UDP' }],
+      proxy: { by: 'none' },
+      own: NO_PROXY,
+      internal: published.kind === 'LoadBalancer' ? whyInternalService(service) : undefined,
+    };
+    const virtualHosts = [{ host: '*', on: service, steps: [step] }];
+    return { listener: { protocol: 'udp', port: number }, entry, virtualHosts };
+  });
+}
+
+function connectionRouters(mesh: MeshView): readonly Router[] {
   const exposures = [...exposuresOfServices(mesh), ...exposuresOfPods(mesh), ...exposuresOfEnvoyFilters(mesh)];
   return exposures.flatMap((exposure) =>
     exposure.entries.flatMap((entry) => {

@@ -35,9 +35,9 @@ import {
   withPolicy,
 } from '../exposure/entries/gateway-routes.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
-import { anonymousCalls } from './anonymous.ts';
 import { type Listener, matchCondition, opaque } from './match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
+import { targetsAt } from './target.ts';
 
 const KINDS = ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const;
 
@@ -214,8 +214,7 @@ function targetsOf(mesh: MeshView, route: Route, rule: Rule, path: Step['path'],
       destination: { host, subset: undefined, port: backend.port },
       service: mesh.serviceAt(host),
     };
-    const condition = anonymousCalls(mesh, { exposure, entry, changed: changedBy(all) });
-    return [{ destination: exposure.destination, condition, path: [...path, 'backendRefs', nth, 'name'] }];
+    return targetsAt(mesh, { exposure, entry, changed: changedBy(all) }, [...path, 'backendRefs', nth, 'name']);
   });
 }
 

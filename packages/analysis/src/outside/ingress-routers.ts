@@ -17,9 +17,9 @@ import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/conditi
 import { answersItself, entryOf } from '../exposure/entries/ingresses.ts';
 import { segmentPrefix } from '../exposure/entries/path-prefix.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
-import { anonymousCalls } from './anonymous.ts';
 import { type Listener, matchCondition, opaque } from './match-condition.ts';
-import type { Router, Step, Target, VirtualHost } from './router.ts';
+import type { Router, Step, VirtualHost } from './router.ts';
+import { targetsAt } from './target.ts';
 
 const LISTENERS = [
   { protocol: 'http', port: 80 },
@@ -258,10 +258,6 @@ function stepOf(
   const changed = new Set(rewritten ? ['path'] : []);
   // Every Ingress has its own annotations, of which the entry point's identity depends.
   const own = entryOf(mesh, ingress);
-  const target: Target = {
-    destination: exposure.destination,
-    condition: anonymousCalls(mesh, { exposure, entry: own, changed }),
-    path: [...backendPath, 'service', 'name'],
-  };
-  return { on, path, condition, targets: [target] };
+  const targets = targetsAt(mesh, { exposure, entry: own, changed }, [...backendPath, 'service', 'name']);
+  return { on, path, condition, targets };
 }

@@ -12,11 +12,12 @@ import {
   hostsMeet,
   type MeshView,
   oldestFirst,
+  selects,
   serverHost,
   type VirtualService,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
-import { ALWAYS, any, type Condition, NEVER } from '../diff/formula/condition.ts';
+import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
 import {
   gatewayName,
   httpRoutes,
@@ -26,9 +27,10 @@ import {
   toEntry,
 } from '../exposure/entries/virtual-services.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
-import { anonymousCalls } from './anonymous.ts';
-import { hostCondition, isForGateway, type Listener, matchCondition } from './match-condition.ts';
+import { isExportedTo } from '../routes/destinations.ts';
+import { hostCondition, isForGateway, type Listener, matchCondition, opaque } from './match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
+import { targetsAt } from './target.ts';
 
 /** Server of a Gateway, or a Gateway that is not among the files. */
 interface ServerAt {
@@ -95,8 +97,12 @@ function routersOf(mesh: MeshView, servers: readonly ServerAt[]): readonly Route
       .filter(({ spec, metadata }) => texts(spec.gateways).some((one) => gatewayName(one, metadata.namespace) === name))
       .flatMap((root) => {
         const hosts = commonHosts(root, gateway, server);
-        const steps = hosts.length > 0 ? stepsOf(mesh, root, delegates, listener, entry, server) : undefined;
-        return steps ? hosts.map((host) => ({ ...steps, host, on: root })) : [];
+        const exported = exportedTo(mesh, root, entry);
+        if (hosts.length === 0 || exported === NEVER) return [];
+        const found = stepsOf(mesh, root, delegates, listener, entry, server);
+        const within = (steps: readonly Step[]) =>
+          steps.map((step) => ({ ...step, condition: all([exported, step.condition]) }));
+        return hosts.map((host) => ({ steps: within(found.steps), last: within(found.last), host, on: root }));
       });
     const virtualHosts = [...Map.groupBy(attached, ({ host }) => host)].map(
       ([host, some]): VirtualHost => ({
@@ -107,6 +113,21 @@ function routersOf(mesh: MeshView, servers: readonly ServerAt[]): readonly Route
     );
     return { listener, entry, virtualHosts };
   });
+}
+
+/** Determines whether the Pods of a gateway know a VirtualService: only in namespaces to which it is exported. */
+function exportedTo(mesh: MeshView, root: VirtualService, { name, proxy }: EntryPoint): Condition {
+  if (texts(root.spec.exportTo).length === 0 || proxy.by !== 'istio') return ALWAYS;
+  const { namespace, selector, confined } = proxy;
+  const pods = selector && !confined ? mesh.pods.filter((pod) => selects(selector, pod.labels)) : [];
+  const places = confined && namespace !== undefined ? [namespace] : pods.map((pod) => pod.namespace);
+  const served = new Set(places.map((place) => isExportedTo(root, place)));
+  if (served.size === 1) return served.has(true) ? ALWAYS : NEVER;
+  if (texts(root.spec.exportTo).includes('*')) return ALWAYS;
+  const described = `VirtualService ${root.metadata.namespace}/${root.metadata.name}`;
+  return opaque(
+    `${described} is exported to some namespaces only, and those of the Pods of Gateway ${name} are not known`,
+  );
 }
 
 /** Intersects the hosts of a VirtualService with those of a server. */
@@ -164,13 +185,7 @@ function stepOf(mesh: MeshView, root: VirtualService, at: RouteAt, listener: Lis
     if (host === undefined || (weight === 0 && at.destinations.length > 1)) return [];
     const path = [...at.path, 'route', index, 'destination', 'host'];
     const exposure = exposureOf(mesh, root, at, entry, host, destination!);
-    return [
-      {
-        destination: exposure.destination,
-        condition: anonymousCalls(mesh, { exposure, entry, changed: changedBy(route) }),
-        path,
-      },
-    ];
+    return targetsAt(mesh, { exposure, entry, changed: changedBy(route) }, path);
   });
   return { on: at.on, path: at.path, condition, targets, ...(targets.length === 0 && { answer: answerOf(route) }) };
 }
@@ -241,13 +256,8 @@ function connectionSteps(mesh: MeshView, root: VirtualService, listener: Listene
       if (host === undefined) return [];
       const at = { on: root, path, protocol, route: undefined } as const;
       const exposure = exposureOf(mesh, root, at, entry, host, destination as { readonly subset?: string });
-      return [
-        {
-          destination: exposure.destination,
-          condition: anonymousCalls(mesh, { exposure, entry, changed: new Set() }),
-          path: [...path, 'route', nth, 'destination', 'host'],
-        },
-      ];
+      const written = [...path, 'route', nth, 'destination', 'host'];
+      return targetsAt(mesh, { exposure, entry, changed: new Set() }, written);
     });
     return { on: root, path, condition: matches.length === 0 ? ALWAYS : any(conditions), targets };
   });

@@ -10,7 +10,7 @@ import type { TextTest } from '../diff/formula/text-test.ts';
 
 /** Listener of an entry point. */
 export interface Listener {
-  readonly protocol: 'http' | 'https' | 'tls' | 'tcp';
+  readonly protocol: 'http' | 'https' | 'tls' | 'tcp' | 'udp';
   /** Undefined if the entry point is not among the files. */
   readonly port: number | undefined;
 }

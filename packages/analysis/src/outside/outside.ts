@@ -7,6 +7,7 @@ import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
 import { ingressRouters } from './ingress-routers.ts';
 import { istioRouters } from './istio-routers.ts';
+import { selectionOf } from './pods-of.ts';
 import {
   destinationsOf,
   formatDestination,
@@ -36,6 +37,8 @@ export interface Outside {
   readonly absentOf: (destination: string) => readonly string[];
   /** Whether an entry point of a destination is among the files. */
   readonly hasKnown: (destination: string) => boolean;
+  /** Selection of the Pods of a destination. */
+  readonly selectionOf: (destination: string) => ReadonlyMap<string, string>;
   /** Assumptions about entry points. */
   readonly assumed: readonly string[];
 }
@@ -57,6 +60,10 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
       else byDestination.set(destination, [router]);
     }
   }
+  const targets = routers.flatMap(({ virtualHosts }) =>
+    virtualHosts.flatMap(({ steps }) => steps.flatMap((step) => step.targets)),
+  );
+  const meant = new Map(targets.map((target) => [formatDestination(target), target.destination]));
   const routersOf = (destination: string) => byDestination.get(destination) ?? [];
   return {
     destinations: [...byDestination.keys()],
@@ -65,6 +72,7 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
     absentOf: (destination) => [
       ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
     ],
+    selectionOf: (destination) => selectionOf(mesh, meant.get(destination)),
     hasKnown: (destination) => routersOf(destination).some(({ entry }) => entry.object !== undefined),
     assumed: [
       ...new Set(

@@ -35,7 +35,44 @@ const found = (text: string, settings: string) =>
 describe('settings', () => {
   test('set the severity of a rule, or switch it off', () => {
     expect(found(GATEWAY, '')).toEqual(['MP202 warning', 'MP201 warning']);
-    expect(found(GATEWAY, 'severities: {MP201: error, MP202: off}')).toEqual(['MP201 error']);
+    expect(found(GATEWAY, 'severities: {MP201: error, MP202: {severity: off, reason: the office only}}')).toEqual([
+      'MP201 error',
+    ]);
+  });
+
+  test('suppress the findings of a rule that is off, and every output says so', () => {
+    const linted = lintWith(
+      GATEWAY,
+      `severities: {MP202: {severity: off, reason: the office only}, MP201: {severity: note, reason: behind the CDN}}
+test_words: {remove: [demo]}`,
+    );
+    expect(linted.suppressed.map(({ code, suppressedBy }) => [code, suppressedBy])).toEqual([
+      ['MP202', { reason: 'the office only', place: { file: 'meshpass-lint.yaml', line: 1, column: 14 } }],
+    ]);
+    const text =
+      'meshpass-lint.yaml; MP201 is lowered to note (1 finding lowered: behind the CDN); MP202 is off (1 finding hidden: the office only); test words and labels removed: demo';
+    const printed = printText(linted, { sources: new Map(), colour: false });
+    expect(printed.replaceAll('\n', ' ')).toContain(`settings: ${text} `);
+    expect(printed).toContain('0 errors, 0 warnings, 1 note, 1 suppressed');
+    expect(printGithub(linted)).toContain(`::warning file=meshpass-lint.yaml,line=1,col=1,title=settings::${text}.`);
+    expect(JSON.parse(printJson(linted)).settings).toMatchObject({
+      file: 'meshpass-lint.yaml',
+      weakened: [
+        { code: 'MP201', severity: 'note', findings: 1 },
+        { code: 'MP202', severity: 'off', findings: 1 },
+      ],
+      removed: ['demo'],
+    });
+    expect(JSON.parse(printSarif(linted)).runs[0].invocations[0].toolExecutionNotifications).toMatchObject([
+      { descriptor: { id: 'settings' }, level: 'warning', message: { text: `${text}.` } },
+    ]);
+  });
+
+  test('that take nothing away are named', () => {
+    const linted = lintWith(GATEWAY, 'severities: {MP201: error}');
+    expect(printText(linted, { sources: new Map(), colour: false })).toContain('settings: meshpass-lint.yaml\n');
+    expect(printGithub(linted)).toContain('title=settings::meshpass-lint.yaml.');
+    expect(JSON.parse(printJson(linted)).settings).toEqual({ file: 'meshpass-lint.yaml', weakened: [], removed: [] });
   });
 
   test('of a rule that is off leave a suppression of it used', () => {
@@ -43,7 +80,12 @@ describe('settings', () => {
       'hosts: ["*"]',
       'hosts: ["*"] # meshpass-lint: ignore MP201 until 2027-01-31: public under every name',
     );
-    expect(found(suppressed, 'severities: {MP201: off, MP202: off}')).toEqual([]);
+    expect(
+      found(
+        suppressed,
+        'severities: {MP201: {severity: off, reason: the office only}, MP202: {severity: off, reason: the office only}}',
+      ),
+    ).toEqual([]);
   });
 
   test('add and remove words', () => {
@@ -101,7 +143,13 @@ ${route('orders', 'shop.example.com')}`;
   test.each([
     ['test_word: {}', '1:1 unknown key "test_word" (did you mean "test_words"?)'],
     ['\nseverities: {MP999: note}', '2:14 no rule has the code MP999'],
-    ['severities: {MP201: fatal}', '1:21 severities.MP201: '],
+    ['severities: {MP201: fatal}', '1:21 severities.MP201.severity: '],
+    ['severities: {MP201: {severity: off, why: none}}', '1:37 unknown key "why"'],
+    ['severities: {MP201: off}', '1:14 MP201 needs a reason below warning: {severity: off, reason: WHY}'],
+    ['severities: {MP310: {severity: off, reason: no}}', 'expected a reason'],
+    ['severities: {MP001: {severity: off, reason: we trust us}}', '1:14 MP001 reports faulty suppressions'],
+    ['severities: {MP002: warning, MP003: note}', '1:14 MP002 reports faulty suppressions'],
+    ['severities: {MP004: off}', '1:14 MP004 reports faulty suppressions'],
     ['test_words: {added: [a]}', '1:14 unknown key "added"'],
     ['entry_points: [{kind: A, name: b, owner: c}]', '1:16 entry_points.0.reason: '],
     ['entry_points: [{kind: A, name: b, owner: c, reason: ok}]', '1:53 entry_points.0.reason: expected a reason'],

@@ -26,6 +26,8 @@ export type FlagField =
   | `custom:${string}`
   /** The caller is in the private network of an internal entry point. */
   | 'private'
+  /** The Host header of a caller from outside names a port. The field `host` has none then. */
+  | 'host.port'
   /** A condition that formulas cannot express, with its reason. Equal reasons mean the same condition. */
   | `opaque:${string}`;
 

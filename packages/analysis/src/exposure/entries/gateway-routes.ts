@@ -20,7 +20,7 @@ import {
   targetRefs,
   type ValueMatch,
 } from '@meshpass/istio';
-import { items } from '@meshpass/istio/members';
+import { distinct, items } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { attachmentsOf, GATEWAY_GROUP } from './gateway-listeners.ts';
 import { segmentPrefix } from './path-prefix.ts';
@@ -163,7 +163,7 @@ function httpMatches({ path, method, headers, queryParams }: HttpRouteMatch): re
   const rest: HttpMatch = {
     ...(method !== undefined && { method: { exact: method } }),
     ...(items(headers).length > 0 && { headers: valuesOf(items(headers)) }),
-    ...(items(queryParams).length > 0 && { queryParams: valuesOf(items(queryParams)) }),
+    ...(items(queryParams).length > 0 && { queryParams: valuesOf(items(queryParams), true) }),
   };
   const { type = 'PathPrefix', value = '/' } = path ?? {};
   if (type === 'Exact') return [{ ...rest, uri: { exact: value } }];
@@ -190,9 +190,11 @@ function grpcPath(type: string, service: string | undefined, method: string | un
   return method === undefined ? { prefix: `/${service}/` } : { exact: `/${service}/${method}` };
 }
 
-function valuesOf(matches: readonly ValueMatch[]): Readonly<Record<string, StringMatch>> {
+/** Translates name and value tests. Only the first of several with one name counts. Names of headers have no case. */
+function valuesOf(matches: readonly ValueMatch[], hasCase = false): Readonly<Record<string, StringMatch>> {
+  const nameOf = ({ name = '' }: ValueMatch) => (hasCase ? name : name.toLowerCase());
   return Object.fromEntries(
-    matches.map(({ name = '', type, value = '' }) => [
+    distinct(matches, nameOf).map(({ name = '', type, value = '' }) => [
       name,
       type === 'RegularExpression' ? { regex: value } : { exact: value },
     ]),

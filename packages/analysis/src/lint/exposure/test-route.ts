@@ -73,10 +73,8 @@ function whyOf(
     const described = environment === environments[0] ? ofService?.described : ofNamespace.described;
     return `${described} has the label ${environment.label}`;
   }
-  // A production label on an object outranks that object's name, and the addresses and routes that lead there.
-  const outranked: readonly NamedPart[] = !environment
-    ? []
-    : ['namespace', 'route', 'host', 'path', ...(environment === environments[0] ? (['service'] as const) : [])];
+  // A production label outranks the names of its object, of the Services in it, and of the addresses that lead there.
+  const outranked: readonly NamedPart[] = environment ? ['namespace', 'service', 'route', 'host', 'path'] : [];
   const names = namesOf(exposure, namespace, known?.name).filter(({ part }) => !outranked.includes(part));
   return whyByName(context.testWords, names);
 }
@@ -152,9 +150,15 @@ function whyByName({ weigh }: TestWords, names: readonly Name[]): string | undef
   const ofService = doubtful.find(({ part }) => part === 'service');
   // The service `previews` at `/previews` is one indication, not two: the name of a product.
   const address = doubtful.find(
-    ({ part, name }) => ['route', 'host', 'path'].includes(part) && !name!.toLowerCase().includes(service),
+    ({ part, name }) => ['route', 'host', 'path'].includes(part) && !isSameName(name!.toLowerCase(), service),
   );
   return ofService && address && `${ofService.why}, and ${address.why}`;
+}
+
+/** Whether an address has the name of a service, or the beginning of it: `/tests` of `test-results`. */
+function isSameName(address: string, service: string): boolean {
+  const words = address.replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-|s?-?$/g, '');
+  return address.includes(service) || service.startsWith(words);
 }
 
 /** Whether the names or labels of a destination alone indicate a test. */

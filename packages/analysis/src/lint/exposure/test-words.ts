@@ -5,20 +5,36 @@ export type NamedPart = 'namespace' | 'service' | 'subset' | 'route' | 'host' | 
 
 /** Words that name an environment wherever they occur. */
 const ENVIRONMENTS = [
-  ...['test', 'testing', 'tst', 'staging', 'stg', 'nonprod', 'nonproduction', 'preprod', 'preproduction', 'qa', 'uat'],
-  ...['e2e', 'loadtest', 'perftest', 'smoketest', 'pentest', 'pprof', 'pr'],
+  ...['tst', 'staging', 'stg', 'nonprod', 'nonproduction', 'preprod', 'preproduction', 'uat', 'loadtest', 'perftest'],
+  ...['smoketest', 'pentest', 'pprof', 'pr'],
 ];
-/** Words that name an environment, but in a path often content: `/documents/preview`, `/dev/guides`. */
-const CONTENT_IN_PATHS = [
-  ...['dev', 'devel', 'develop', 'development', 'preview', 'demo', 'debug', 'ephemeral', 'scratch', 'poc'],
-];
+/** Words that name an environment by themselves and at an end: `test`, `orders-test`; but `test-results` is a product. */
+const NOUNS = ['test', 'testing', 'demo', 'debug', 'preview', 'e2e', 'ephemeral', 'scratch', 'poc'];
+/** Words that name an environment also in front: `qa-orders`, `dev-api`. */
+const PREFIXES = ['qa', 'dev', 'devel', 'develop', 'development'];
+/** Words that in a path are often content: `/documents/preview`, `/dev/guides`, questions and answers at `/qa`. */
+const CONTENT_IN_PATHS: ReadonlySet<string> = new Set([
+  ...PREFIXES,
+  ...['preview', 'demo', 'debug', 'e2e', 'ephemeral', 'scratch', 'poc'],
+]);
 /** Words that also name products: a payment provider's sandbox, a laboratory's tests, A/B experiments. */
 const AMBIGUOUS = [
   ...['tests', 'previews', 'sandbox', 'stage', 'experiment', 'experiments', 'experimental', 'playground', 'tmp'],
   ...['temp'],
 ];
+/** Words after that of an environment which leave its meaning: `test-api`, `orders-dev-eu-west-1`, `shop-qa-v2`. */
+const PLAIN_ENDS =
+  /^(?:v?\d*|[a-z]|eu|us|ap|(?:north|south|east|west|central)+\d*|env|environment|cluster|namespace|ns|api|app|web|www|ui|svc|service|server|host|backend|frontend|gateway|gw|ingress|site|internal|public|blue|green|canary)$/;
+/** Things that companies offer, whose names begin with such a word: a portal for developers, results of a laboratory. */
+const PRODUCTS =
+  /^(?:portal|hub|docs|documentation|tools?|tooling|cent(?:er|re)|blog|community|relations|experience|console|guides?|forum|results?|requests?|drives?|kitchen|kits?|bookings?|appointments?|cases?|management|labs?|reports?)$/;
+/** Products whose names end with such a word. */
+const PRODUCTS_BEFORE =
+  /^(?:(?:speed|drive|blood|covid|pcr|ab|split|skills?|typing|language|placement|eye|hearing|iq|personality)-test|(?:book|request|schedule)-demo)$/;
 /** Host of a site for developers: `dev.example.com`, `docs.dev.example.com`, but not `orders.dev.example.com`. */
 const DEVELOPER_SITE = /^(?:(?:www|docs?|blog|learn|portal|community|forum|status)\.)?dev(?:\.|$)/i;
+/** Segments before the first that says what a path is for: `/api/v1/test`. */
+const PATH_PREFIX = /^(?:api|rest|v\d+)$/;
 const PRODUCTION = new Set(['prod', 'production', 'prd', 'live']);
 const LABELS = ['env', 'environment', 'stage', 'tier', 'meshpass.dev/environment'];
 
@@ -31,7 +47,7 @@ export interface Vocabulary {
 export interface TestWords {
   /**
    * Weighs a name. A `clear` name shows a test by itself; an `ambiguous` one needs a second indication. Only whole words
-   * count: `orders-test` and `pr-1234`, but not `latest` or `contest`.
+   * count, and their position: `orders-test` and `pr-1234` are clear, `test-results` is ambiguous, `latest` is neither.
    */
   readonly weigh: (name: string | undefined, part: NamedPart) => 'clear' | 'ambiguous' | undefined;
   /** Finds the label that says what an environment is for, and whether that is a test or production. */
@@ -49,19 +65,26 @@ const NO_CHANGE: Vocabulary = { add: [], remove: [] };
  */
 export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO_CHANGE): TestWords {
   const removed = new Set(words.remove.map((word) => word.toLowerCase()));
-  const added = words.add.map((word) => word.toLowerCase());
-  const clear = new Set([...ENVIRONMENTS.filter((word) => !removed.has(word)), ...added]);
-  const inNames = new Set(CONTENT_IN_PATHS.filter((word) => !removed.has(word)));
-  const ambiguous = new Set(AMBIGUOUS.filter((word) => !removed.has(word)));
+  const without = (given: readonly string[]) => new Set(given.filter((word) => !removed.has(word)));
+  const known: Words = {
+    clear: new Set([...without(ENVIRONMENTS), ...words.add.map((word) => word.toLowerCase())]),
+    nouns: without(NOUNS),
+    prefixes: without(PREFIXES),
+    ambiguous: without(AMBIGUOUS),
+  };
   const names = [...LABELS, ...labels.add].filter((label) => !labels.remove.includes(label));
   const weigh: TestWords['weigh'] = (name, part) => {
     if (typeof name !== 'string') return undefined;
-    const found = wordsOf(name);
-    if (found.some((word) => clear.has(word))) return 'clear';
-    const environments = found.filter((word) => inNames.has(word));
-    const isSite = part === 'host' && DEVELOPER_SITE.test(name) && environments.every((word) => word === 'dev');
-    if (environments.length > 0) return part === 'path' || isSite ? 'ambiguous' : 'clear';
-    return found.some((word) => ambiguous.has(word)) ? 'ambiguous' : undefined;
+    const segments = segmentsOf(name);
+    const first = segments.findIndex((segment) => !PATH_PREFIX.test(segment.join('-')));
+    const weights = segments.map((segment, index) =>
+      weighSegment(known, segment, part, part !== 'path' || index === first),
+    );
+    if (!weights.includes('clear')) return weights.find((weight) => weight !== undefined);
+    const isSite = part === 'host' && DEVELOPER_SITE.test(name);
+    return isSite && segments.every((segment) => segment.join('-') === 'dev' || !weighSegment(known, segment, part))
+      ? 'ambiguous'
+      : 'clear';
   };
   return {
     weigh,
@@ -70,20 +93,66 @@ export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO
         const value = given[name];
         if (value === undefined) continue;
         const test = weigh(value, 'namespace') !== undefined;
-        if (test || wordsOf(value).some((word) => PRODUCTION.has(word))) return { label: `${name}: ${value}`, test };
+        if (
+          test ||
+          segmentsOf(value)
+            .flat()
+            .some((word) => PRODUCTION.has(word))
+        )
+          return { label: `${name}: ${value}`, test };
       }
       return undefined;
     },
   };
 }
 
-/** Splits a name into words. Numbers are dropped: `test2`, `pr-123`; `pr` without a number is no pull request. */
-function wordsOf(name: string): readonly string[] {
+interface Words {
+  readonly clear: ReadonlySet<string>;
+  readonly nouns: ReadonlySet<string>;
+  readonly prefixes: ReadonlySet<string>;
+  readonly ambiguous: ReadonlySet<string>;
+}
+
+type Weight = ReturnType<TestWords['weigh']>;
+
+/**
+ * Weighs words that hyphens join.
+ * @param leads whether the segment says what the whole name is for; later segments of a path are content
+ */
+function weighSegment(known: Words, segment: readonly string[], part: NamedPart, leads = true): Weight {
+  const weights = segment.map((written, index): Weight => {
+    const word = [written, written.replace(/\d+$/, '')].find((one) => isWord(known, one));
+    if (word === undefined) return undefined;
+    if (known.clear.has(word)) return 'clear';
+    if (known.ambiguous.has(word)) return 'ambiguous';
+    if (part === 'path' && (!leads || CONTENT_IN_PATHS.has(word))) return 'ambiguous';
+    return weighPosition(known, segment, index, part);
+  });
+  return weights.find((weight) => weight === 'clear') ?? weights.find((weight) => weight !== undefined);
+}
+
+/** Weighs a word by those around it: at the end it names an environment, before others perhaps a product. */
+function weighPosition(known: Words, segment: readonly string[], index: number, part: NamedPart): Weight {
+  const word = segment[index]!;
+  if (PRODUCTS_BEFORE.test(`${segment[index - 1]}-${word}`)) return 'ambiguous';
+  const after = segment.slice(index + 1).filter((one) => !PLAIN_ENDS.test(one) && !isWord(known, one));
+  if (after.length === 0) return 'clear';
+  // A namespace with an ambiguous name needs no second indication.
+  if (PRODUCTS.test(after.join('-'))) return part === 'namespace' ? undefined : 'ambiguous';
+  return known.prefixes.has(word.replace(/\d+$/, '')) ? 'clear' : 'ambiguous';
+}
+
+function isWord(known: Words, word: string): boolean {
+  return Object.values(known).some((set) => set.has(word));
+}
+
+/** Splits a name at dots and slashes, and each part at hyphens. `pr` without a number is no pull request. */
+function segmentsOf(name: string): readonly (readonly string[])[] {
   return name
     .toLowerCase()
     .replaceAll(/(?<![a-z0-9])(non|pre)[-_](?=prod)/g, '$1')
-    .replaceAll(/(?<![a-z0-9])pr(?![-_]?\d)(?![a-z0-9])/g, ' ')
-    .split(/[^a-z0-9]+/)
-    .flatMap((word) => [word, word.replace(/\d+$/, '')])
-    .filter((word) => word !== '');
+    .replaceAll(/(?<![a-z0-9])pr(?![-_]?\d)(?![a-z0-9])/g, '')
+    .split(/[^a-z0-9_-]+/)
+    .map((segment) => segment.split(/[-_]+/).filter((word) => word !== ''))
+    .filter((segment) => segment.length > 0);
 }

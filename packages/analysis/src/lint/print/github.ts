@@ -5,6 +5,8 @@
 import type { Place } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
 import type { LintedFiles } from '../lint.ts';
+import type { AppliedSettings } from '../model.ts';
+import { describeSettings } from '../settings/settings.ts';
 import { describeUnread } from '../unread-kinds.ts';
 
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
@@ -22,7 +24,7 @@ const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const
  * printGithub(linted).startsWith('::error file=orders.yaml,line=4'); // => true
  * ```
  */
-export function printGithub({ findings, gone, problems, notLookedAt, leftOut }: LintedFiles): string {
+export function printGithub({ findings, gone, settings, problems, notLookedAt, leftOut }: LintedFiles): string {
   return [
     ...problems.map(({ code, place, message }) => command('error', place, code, message)),
     ...findings.map(({ severity, place, code, name, message, fix, page }) =>
@@ -31,6 +33,16 @@ export function printGithub({ findings, gone, problems, notLookedAt, leftOut }: 
     ...leftOut.map(({ path, why }) =>
       command('warning', { file: path, line: 0, column: 0 }, 'left out', `${path} was left out: ${why}.`),
     ),
+    ...(settings
+      ? [
+          command(
+            levelOf(settings),
+            { file: settings.file, line: 1, column: 1 },
+            'settings',
+            `${describeSettings(settings)}.`,
+          ),
+        ]
+      : []),
     ...(gone.length > 0
       ? [
           `::notice title=gone::${data(`No longer found: ${listed([...new Set(gone.map(nameOf))], 30)}. Write the baseline again.`)}\n`,
@@ -40,6 +52,10 @@ export function printGithub({ findings, gone, problems, notLookedAt, leftOut }: 
       ? [`::notice title=not looked at::${data(`No rule reads ${describeUnread(notLookedAt)}.`)}\n`]
       : []),
   ].join('');
+}
+
+function levelOf({ weakened, removed }: AppliedSettings): 'warning' | 'notice' {
+  return weakened.length + removed.length > 0 ? 'warning' : 'notice';
 }
 
 function nameOf({ code, object }: LintedFiles['gone'][number]): string {

@@ -2,9 +2,9 @@
 import type { LintedFiles } from '../lint.ts';
 
 /**
- * Prints one JSON document: `findings`, `suppressed`, `gone` (of a baseline), `problems` (unreadable text), `objects`, `not_looked_at` (kinds
- * that no rule reads) and `left_out` (files that were not read), the last two also under older names. New members may
- * be added, and none is removed.
+ * Prints one JSON document: `findings`, `suppressed`, `gone` (of a baseline), `settings` (which file was read, and
+ * what it takes away), `problems` (unreadable text), `objects`, `not_looked_at` (kinds that no rule reads) and `left_out`
+ * (files that were not read), the last two also under older names. New members may be added, and none is removed.
  * @example
  * ```ts
  * import { lintFiles, printJson } from '@meshpass/analysis/lint';
@@ -20,11 +20,12 @@ export function printJson({
   findings,
   suppressed,
   gone,
+  settings,
   problems,
   objects,
   notLookedAt,
   leftOut,
 }: LintedFiles): string {
-  const all = { findings, suppressed, gone, problems, objects, notLookedAt, leftOut };
+  const all = { findings, suppressed, gone, settings, problems, objects, notLookedAt, leftOut };
   return `${JSON.stringify({ ...all, not_looked_at: notLookedAt, left_out: leftOut }, null, 2)}\n`;
 }

@@ -6,7 +6,8 @@
 import type { Notification, ReportingDescriptor, Result } from 'sarif';
 import { numberedFingerprint, physicalLocation, printSarifLog, sarifName } from '../../sarif-log.ts';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
-import { type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
+import { type AppliedSettings, type Finding, ruleUrl, type Severity, type SuppressedFinding } from '../model.ts';
+import { describeSettings } from '../settings/settings.ts';
 import { describeAcceptance } from '../suppression.ts';
 import { describeUnread, type UnreadKind } from '../unread-kinds.ts';
 
@@ -27,7 +28,7 @@ const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
  * JSON.parse(printSarif(linted)).runs[0].results[0].ruleId; // => 'MP312'
  * ```
  */
-export function printSarif({ findings, suppressed, problems, notLookedAt, leftOut }: LintedFiles): string {
+export function printSarif({ findings, suppressed, settings, problems, notLookedAt, leftOut }: LintedFiles): string {
   const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
   const seen = new Map<string, number>();
   const results = [...findings, ...suppressed].map((finding) => toResult(finding, indexes.get(finding.code)!, seen));
@@ -47,10 +48,20 @@ export function printSarif({ findings, suppressed, problems, notLookedAt, leftOu
         message: { text: `${path} was left out: ${why}.` },
         locations: [{ physicalLocation: physicalLocation({ file: path, line: 0, column: 0 }) }],
       })),
+      ...(settings ? [settingsRead(settings)] : []),
       ...unread(notLookedAt),
     ],
     results,
   });
+}
+
+function settingsRead(settings: AppliedSettings): Notification {
+  return {
+    descriptor: { id: 'settings' },
+    level: settings.weakened.length + settings.removed.length > 0 ? 'warning' : 'note',
+    message: { text: `${describeSettings(settings)}.` },
+    locations: [{ physicalLocation: physicalLocation({ file: settings.file, line: 0, column: 0 }) }],
+  };
 }
 
 /** Notifications about kinds without a rule. Code scanning shows them with the run, not as findings. */

@@ -2,6 +2,7 @@
 import { remembered } from '@meshpass/identity/memory/remembered';
 import type { LintedFiles } from '../lint.ts';
 import type { Finding } from '../model.ts';
+import { describeSettings } from '../settings/settings.ts';
 import { describeAcceptance } from '../suppression.ts';
 import { describeUnread } from '../unread-kinds.ts';
 
@@ -30,7 +31,7 @@ type Printed = Omit<LintedFiles, 'problems'>;
  * ```
  */
 export function printText(
-  { findings, suppressed, gone, objects, notLookedAt, leftOut }: Printed,
+  { findings, suppressed, gone, settings, objects, notLookedAt, leftOut }: Printed,
   { sources, colour }: TextOptions,
 ): string {
   const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
@@ -47,21 +48,23 @@ export function printText(
     for (const [index, line] of wrap(`fix: ${fix}`).entries()) out.push(`  ${index === 0 ? '' : '     '}${line}`);
     out.push(`  see ${page}`, '');
   }
-  out.push(...remarks({ suppressed, gone, notLookedAt, leftOut }));
+  out.push(...remarks({ suppressed, gone, settings, notLookedAt, leftOut }));
   out.push(summary(findings, suppressed.length, objects));
   return `${out.join('\n')}\n`;
 }
 
-/** Lists accepted entry points, findings that are gone, and input that was not checked. */
+/** Lists accepted entry points, the effect of settings, findings that are gone, and input that was not checked. */
 function remarks({
   suppressed,
   gone,
+  settings,
   notLookedAt,
   leftOut,
-}: Pick<Printed, 'suppressed' | 'gone' | 'notLookedAt' | 'leftOut'>): readonly string[] {
+}: Pick<Printed, 'suppressed' | 'gone' | 'settings' | 'notLookedAt' | 'leftOut'>): readonly string[] {
   const declared = suppressed.filter(({ suppressedBy }) => suppressedBy.owner !== undefined);
   return [
     ...declared.map((one) => `accepted: ${one.code} ${nameOf(one)}: ${describeAcceptance(one)}`),
+    ...(settings ? [`settings: ${describeSettings(settings)}`] : []),
     ...gone.map(({ code, object, message }) => `gone: ${code} ${object}: ${message}`),
     ...leftOut.map(({ path, why }) => `left out: ${path}: ${why}`),
     ...(notLookedAt.length > 0 ? [`not looked at: ${describeUnread(notLookedAt)}`] : []),

@@ -6,6 +6,8 @@ import { didYouMean } from '@meshpass/istio';
 import { z } from 'zod';
 import { ALL_RULES } from '../lint.ts';
 import { type Baseline, type LintSettings, type RuleCode, SEVERITIES } from '../model.ts';
+import { isSuppressible } from '../suppression.ts';
+import { isLower } from './settings.ts';
 
 const text = z.string().min(1).max(1024);
 const CODES = ALL_RULES.map((rule) => rule.code);
@@ -13,16 +15,23 @@ const code = z.enum(CODES as [RuleCode, ...RuleCode[]]);
 const vocabulary = z
   .strictObject({ add: z.array(text).max(1000).default([]), remove: z.array(text).max(1000).default([]) })
   .default({ add: [], remove: [] });
+const reason = text.min(8, 'expected a reason of at least 8 characters');
 const entryPoint = z.strictObject({
   kind: text,
   namespace: z.string().max(253).default(''),
   name: text,
-  reason: text.min(8, 'expected a reason of at least 8 characters'),
+  reason,
   owner: text,
 });
 
+/** A severity alone, or with the reason that one below the rule's own needs. */
+const ruleSeverity = z.preprocess(
+  (value) => (typeof value === 'string' ? { severity: value } : value),
+  z.strictObject({ severity: z.enum([...SEVERITIES, 'off']), reason: reason.optional() }),
+);
+
 const settingsSchema = z.strictObject({
-  severities: z.partialRecord(code, z.enum([...SEVERITIES, 'off'])).default({}),
+  severities: z.partialRecord(code, ruleSeverity).default({}),
   test_words: vocabulary,
   test_labels: vocabulary,
   entry_points: z.array(entryPoint).max(10_000).default([]),
@@ -44,8 +53,9 @@ const KEYS = new Map<string, readonly string[]>([
  * @example
  * ```ts
  * import { readLintSettings } from '@meshpass/analysis/lint-settings';
- * const settings = readLintSettings('severities: {MP202: off}', 'meshpass-lint.yaml');
- * settings.severities.get('MP202'); // => 'off'
+ * const text = 'severities: {MP202: {severity: off, reason: HTTP stays inside the office}}';
+ * const settings = readLintSettings(text, 'meshpass-lint.yaml');
+ * settings.severities.get('MP202')!.severity; // => 'off'
  * ```
  */
 export function readLintSettings(content: string, file: string): LintSettings {
@@ -63,7 +73,7 @@ export function readLintSettings(content: string, file: string): LintSettings {
         const known = KEYS.get(issue.path.filter((part) => typeof part === 'string').join('.')) ?? [];
         return issue.keys.map((key) => {
           const place = formatPlace(locate([...issue.path, key], 'key'));
-          return issue.path[0] === 'severities'
+          return issue.path.length === 1 && issue.path[0] === 'severities'
             ? `${place} no rule has the code ${key}`
             : `${place} unknown key "${key}"${didYouMean(key, known)}`;
         });
@@ -71,8 +81,27 @@ export function readLintSettings(content: string, file: string): LintSettings {
     );
   }
   const { severities, test_words, test_labels, entry_points } = parsed.data;
+  const lower = ALL_RULES.filter(({ code, severity }) => isLower(severities[code]?.severity ?? severity, severity));
+  const refused = lower.flatMap(({ code, severity }) => {
+    const place = formatPlace(locate(['severities', code], 'key'));
+    if (!isSuppressible(code))
+      return [`${place} ${code} reports faulty suppressions: its lowest severity is ${severity}`];
+    if (severities[code]?.reason !== undefined) return [];
+    return [
+      `${place} ${code} needs a reason below ${severity}: {severity: ${severities[code]?.severity}, reason: WHY}`,
+    ];
+  });
+  if (refused.length > 0) throw invalid(refused);
   return {
-    severities: new Map(CODES.flatMap((one) => (severities[one] ? [[one, severities[one]]] : []))),
+    file,
+    severities: new Map(
+      CODES.flatMap((code) => {
+        const { severity, reason = '' } = severities[code] ?? {};
+        if (severity === undefined) return [];
+        const isBelow = lower.some((rule) => rule.code === code);
+        return [[code, { severity, reason, isLower: isBelow, place: locate(['severities', code], 'key') }] as const];
+      }),
+    ),
     testWords: test_words,
     testLabels: test_labels,
     entryPoints: entry_points.map((one, index) => ({ ...one, place: locate(['entry_points', index], 'value') })),

@@ -118,7 +118,7 @@ function outsideJson({ changes, ...rest }: OutsideComparison) {
   return { equivalent: changes.length === 0 && rest.unknown.length === 0, changes: listed, ...rest };
 }
 
-function printOutside({ changes, more, destinations, unknown, assumed }: OutsideComparison): void {
+function printOutside({ changes, more, destinations, unknown, moved, assumed }: OutsideComparison): void {
   console.log('\nWhat anonymous callers from outside reach:\n');
   for (const { destination, reasons } of unknown) {
     console.log(`unknown for ${destination}\n${reasons.map((reason) => `  ${reason}`).join('\n')}\n`);
@@ -127,5 +127,7 @@ function printOutside({ changes, more, destinations, unknown, assumed }: Outside
   else if (unknown.length > 0) console.log('For every other destination, they reach the same.');
   else console.log(`Equivalent: ${destinations} destination${destinations === 1 ? ' was' : 's were'} compared.`);
   if (more) console.log('\nThere are more differences.');
+  for (const { destination, changes } of moved)
+    console.log(`Other Pods or ports answer at ${destination}: ${changes.join('; ')}.`);
   for (const reason of assumed) console.log(`Assumed to let every call through: ${reason}.`);
 }

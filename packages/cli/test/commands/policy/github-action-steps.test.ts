@@ -178,6 +178,17 @@ describe('without a broker', () => {
     expect(readFileSync(join(folder, 'temp/meshpass-junit.xml'), 'utf8')).toContain('<testsuite');
   });
 
+  it('lints by settings outside the checkout, which replace those of the pull request', async () => {
+    checkOut();
+    writeFileSync(join(folder, 'work/meshpass-lint.yaml'), 'severities: {MP101: {severity: off, reason: trust me}}\n');
+    expect((await runAction({ manifests: 'mesh' })).failed).toBeUndefined();
+    const rules = join(folder, 'the rules.yaml');
+    writeFileSync(rules, '');
+    const { failed, output } = await runAction({ manifests: 'mesh', rules });
+    expect(failed).toBe('Lint');
+    expect(output).toContain('title=settings::');
+  });
+
   it('treats no file of a pull request as a flag, with any name', async () => {
     checkOut();
     const mark = join(folder, 'ran');

@@ -105,9 +105,21 @@ describe('settings', () => {
   test('are read from the working directory, or from --rules', async () => {
     put('a.yaml', gateway('"*"'));
     put('meshpass-lint.yaml', 'severities: {MP201: error}\n');
-    put('ci/lint.yaml', 'severities: {MP201: off}\n');
+    put('ci/lint.yaml', 'severities: {MP201: {severity: off, reason: behind the CDN}}\n');
     expect((await lint(['a.yaml', '--fail-on', 'error'])).code).toBe(1);
-    expect((await lint(['a.yaml', '--rules', 'ci/lint.yaml'])).code).toBe(0);
+    const { code, out } = await lint(['a.yaml', '--rules', 'ci/lint.yaml']);
+    expect([code, out]).toEqual([
+      0,
+      'settings: ci/lint.yaml; MP201 is off (1 finding hidden: behind the CDN)\n1 object: 0 errors, 0 warnings, 0 notes, 1 suppressed\n',
+    ]);
+  });
+
+  test('of the working directory are not read with an empty file as --rules', async () => {
+    put('a.yaml', gateway('"*"'));
+    put('meshpass-lint.yaml', 'severities: {MP201: {severity: off, reason: a change under review}}\n');
+    expect((await lint(['a.yaml'])).code).toBe(0);
+    const { code, out } = await lint(['a.yaml', '--rules', '/dev/null']);
+    expect([code, out]).toEqual([1, expect.stringContaining('settings: /dev/null\n')]);
   });
 
   test('with an unknown key are an error with its line', async () => {

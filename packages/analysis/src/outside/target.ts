@@ -1,0 +1,26 @@
+/** Targets of routes, each at the destination that its host stands for. */
+import { fullHost, type MeshView, type Path } from '@meshpass/istio';
+import { text } from '@meshpass/istio/members';
+import { resolveDestination } from '../exposure/destination.ts';
+import { anonymousCalls, type Way } from './anonymous.ts';
+import type { Target } from './router.ts';
+
+/**
+ * Returns the target of a route: an alias (a Service of type ExternalName, or a ServiceEntry with one endpoint) is
+ * replaced by what it stands for. Empty if the entry point does not know the host.
+ * @param path path of the destination within the object of the route
+ */
+export function targetsAt(mesh: MeshView, way: Way, path: Path): readonly Target[] {
+  return resolveDestination(mesh, way.exposure).map((exposure) => ({
+    destination: { ...exposure.destination, host: outsideCluster(mesh, exposure) ?? exposure.destination.host },
+    condition: anonymousCalls(mesh, { ...way, exposure }),
+    path,
+  }));
+}
+
+/** Returns the host outside the cluster that a Service stands for. */
+function outsideCluster(mesh: MeshView, { service }: Way['exposure']): string | undefined {
+  if (service?.spec.type !== 'ExternalName') return undefined;
+  const host = text(service.spec.externalName);
+  return host === undefined ? undefined : fullHost(host, service.metadata.namespace, mesh.config.clusterDomain);
+}
