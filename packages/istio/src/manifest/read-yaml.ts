@@ -56,11 +56,8 @@ export function readDocuments(text: string): readonly unknown[] | undefined {
  * @param document index of the document
  */
 export function findOffset(text: string, document: number, path: Path, part: 'key' | 'value'): number {
-  const { joined, events, next } = indexed(text);
-  let at = 0;
-  for (let seen = -1; at < events.length; at++)
-    if (events[at]!.type === EVENT_ID.DOCUMENT && ++seen === document) break;
-  at++;
+  const { joined, events, next, documents } = indexed(text);
+  let at = documents[document] ?? events.length;
   let offset = startOf(events[at]) ?? 0;
   for (const [index, step] of path.entries()) {
     const found = enter(joined, events, next, at, step);
@@ -75,23 +72,46 @@ export function findOffset(text: string, document: number, path: Path, part: 'ke
 interface Indexed extends Parsed {
   /** Index of the event after the node that begins at this index. */
   readonly next: Int32Array;
+  /** Index of the first event in each document. */
+  readonly documents: readonly number[];
 }
 
-/** Caches the last text, because most positions are queried in text order. */
-let last: { readonly text: string; readonly found: Indexed } | undefined;
+/** Maximum characters of the texts whose indexes are kept. */
+const MAX_INDEXED = 1_000_000;
+
+/**
+ * Indexes of the texts queried last, oldest first. Most positions are queried in text order, but a report may alternate
+ * between the object of an entry point and those of its routes.
+ */
+const indexes = new Map<string, Indexed>();
+let held = 0;
 
 function indexed(text: string): Indexed {
-  if (last?.text === text) return last.found;
+  const known = indexes.get(text);
+  const found = known ?? index(text);
+  if (known) indexes.delete(text);
+  else held += text.length;
+  indexes.set(text, found);
+  for (const oldest of indexes.keys()) {
+    if (held <= MAX_INDEXED || oldest === text) break;
+    indexes.delete(oldest);
+    held -= oldest.length;
+  }
+  return found;
+}
+
+function index(text: string): Indexed {
   const { joined, events } = parse(text);
+  const documents: number[] = [];
   const next = new Int32Array(events.length);
   const open: number[] = [];
   for (const [index, { type }] of events.entries()) {
     next[index] = index + 1;
+    if (type === EVENT_ID.DOCUMENT) documents.push(index + 1);
     if (type === EVENT_ID.POP) next[open.pop()!] = index + 1;
     else if (type !== EVENT_ID.SCALAR && type !== EVENT_ID.ALIAS) open.push(index);
   }
-  last = { text, found: { joined, events, next } };
-  return last.found;
+  return { joined, events, next, documents };
 }
 
 interface Parsed {
