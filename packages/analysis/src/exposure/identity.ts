@@ -92,7 +92,10 @@ function identityAtEntry(mesh: MeshView, exposure: Exposure, entry: EntryPoint):
   if (proxies.length > 0 && all) return { state: 'required', reason: 'policies at the gateway refuse other calls' };
   const [one] = proxies.flat();
   const check = one && addedCheck(mesh, 'GATEWAY', one.proxy.namespace, one.proxy.labels);
-  return check === undefined ? own : { state: 'assumed', reason: check };
+  if (check !== undefined) return { state: 'assumed', reason: check };
+  return own.state === 'none' && proxies.flat().some((point) => answerAt(mesh, point) === 'too large')
+    ? { state: 'unknown', reason: 'policies at the gateway are too large to evaluate' }
+    : own;
 }
 
 /**
@@ -209,6 +212,9 @@ function identityAt(known: KnownMesh, point: EnforcementPoint, enforcer: Enforce
   }
   const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
   if (check) return { state: 'assumed', reason: check };
+  if (answerAt(mesh, asked) === 'too large') {
+    return { state: 'unknown', reason: 'its policies are too large to evaluate' };
+  }
   return openAt(known, point, entry);
 }
 
@@ -279,9 +285,16 @@ export function enforcementAtWorkload(
   });
 }
 
-function isRefused(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): boolean {
-  const key = `refused ${portPolicy.key} ${JSON.stringify(calls)}`;
-  return memoryOf(mesh)(key, () => findAllowedCall(portPolicy, calls) === 'refused');
+function isRefused(mesh: MeshView, point: EnforcementPoint): boolean {
+  return answerAt(mesh, point) === 'refused';
+}
+
+function answerAt(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): 'allowed' | 'refused' | 'too large' {
+  const key = `answer ${portPolicy.key} ${JSON.stringify(calls)}`;
+  return memoryOf(mesh)(key, () => {
+    const found = findAllowedCall(portPolicy, calls);
+    return typeof found === 'object' ? 'allowed' : found;
+  });
 }
 
 /** Lists the principals that an entry point uses to call workloads. Without a proxy of the mesh it has none. */
