@@ -72,13 +72,13 @@ export function classify(tests: readonly TextTest[], domain: TextDomain): TextCl
  * and suffixes in maps.
  */
 function answersTo(tests: readonly TextTest[]): (value: string | undefined) => readonly number[] {
-  const [exact, prefixes, suffixes] = (['exact', 'prefix', 'suffix'] as const).map((form) => {
+  const indexOf = (form: 'exact' | 'prefix' | 'suffix'): TextIndex => {
     const indexes = new Map(
       tests.flatMap((test, index) => (test.form === form && 'text' in test ? [[test.text, index] as const] : [])),
     );
-    const lengths = [...new Set([...indexes.keys()].map(({ length }) => length))];
-    return { indexes, lengths };
-  }) as [TextIndex, TextIndex, TextIndex];
+    return { indexes, lengths: [...new Set([...indexes.keys()].map(({ length }) => length))] };
+  };
+  const [exact, prefixes, suffixes] = [indexOf('exact'), indexOf('prefix'), indexOf('suffix')];
   const others = tests.flatMap((test, index) =>
     test.form === 'present' || test.form === 'pattern' ? [[test, index] as const] : [],
   );
