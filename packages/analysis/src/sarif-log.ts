@@ -4,6 +4,7 @@
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
+import { printableJson } from '@meshpass/identity/text';
 import { VERSION } from '@meshpass/identity/version';
 import type { Place } from '@meshpass/istio';
 import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
@@ -30,7 +31,7 @@ export function printSarifLog({ rules, executionSuccessful, notifications, resul
       },
     ],
   };
-  return `${JSON.stringify(log, null, 2)}\n`;
+  return `${printableJson(log)}\n`;
 }
 
 /** Returns a rule's display name: `OpenTestRoute` for `open-test-route`. */

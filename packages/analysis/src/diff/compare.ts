@@ -4,6 +4,7 @@
  * includes a call that proves it. If no difference is found, no such call exists.
  */
 
+import { terminalText } from '@meshpass/identity/text';
 import { type MeshSettings, type Resource, trustedPeerDomains, withCreationTimes } from '@meshpass/istio';
 import { type Decision, explainDecision } from './decision.ts';
 import { type Description, describe, formatCall } from './describe.ts';
@@ -178,7 +179,7 @@ export function formatChange({
     `  before: ${before.reason}`,
     `  after:  ${after.reason}`,
   ];
-  return lines.join('\n');
+  return terminalText(lines);
 }
 
 function listChanges(

@@ -114,7 +114,9 @@ function identityAtProxy(mesh: MeshView, points: readonly EnforcementPoint[]): I
   const byAddress = refused ? refusedByAddress(mesh, points, mesh.servicesBefore(proxy)) : undefined;
   if (refused && !byAddress) return { state: 'required', reason };
   const check = addedCheck(mesh, 'GATEWAY', proxy.namespace, proxy.labels);
-  return check === undefined ? byAddress : { state: 'assumed', reason: check };
+  if (check !== undefined) return { state: 'assumed', reason: check };
+  if (byAddress || !points.some((one) => answerAt(mesh, one) === 'too large')) return byAddress;
+  return { state: 'unknown', reason: 'policies at the gateway are too large to evaluate' };
 }
 
 /**
@@ -270,6 +272,8 @@ function identityAt(known: KnownMesh, point: EnforcementPoint, enforcer: Enforce
   }
   const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
   if (check) return { state: 'assumed', reason: check };
+  if (answerAt(mesh, asked) === 'too large')
+    return { state: 'unknown', reason: 'its policies are too large to evaluate' };
   return refusedToPods(known, asked, enforcer, entry) ?? openAt(known, point, entry);
 }
 
@@ -354,9 +358,16 @@ export function enforcementAtWorkload(
   });
 }
 
-function isRefused(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): boolean {
-  const key = `refused ${portPolicy.key} ${JSON.stringify(calls)}`;
-  return memoryOf(mesh)(key, () => findAllowedCall(portPolicy, calls) === 'refused');
+function isRefused(mesh: MeshView, point: EnforcementPoint): boolean {
+  return answerAt(mesh, point) === 'refused';
+}
+
+function answerAt(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): 'allowed' | 'refused' | 'too large' {
+  const key = `answer ${portPolicy.key} ${JSON.stringify(calls)}`;
+  return memoryOf(mesh)(key, () => {
+    const found = findAllowedCall(portPolicy, calls);
+    return typeof found === 'object' ? 'allowed' : found;
+  });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { terminalText } from '@meshpass/identity/text';
 import type { OutsideChange } from './compare.ts';
 import { formatWitness } from './describe.ts';
 
@@ -15,10 +16,10 @@ import { formatWitness } from './describe.ts';
  * ```
  */
 export function formatOutsideChange({ kind, destination, what, witness, before, after }: OutsideChange): string {
-  return [
+  return terminalText([
     `anyone outside ${kind} ${what}, to ${destination}`,
     `  for example ${formatWitness(witness)}`,
     `  before: ${before.reason}`,
     `  after:  ${after.reason}`,
-  ].join('\n');
+  ]);
 }

@@ -7,6 +7,7 @@ import { coversHost, type KubeObject, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { hostCondition, type Listener } from './match-condition.ts';
+import { mayMeet } from './overlap.ts';
 
 /** Destination of a step. */
 export interface Target {
@@ -76,7 +77,10 @@ export function reaches(router: Router, destination: string): Condition {
     const found = indexes.map((index) => {
       const { condition, targets } = steps[index]!;
       const meant = targets.filter((target) => formatDestination(target) === destination);
-      const earlier = steps.slice(0, index).map((step) => step.condition);
+      // Most earlier steps match other paths, and would only make the formula larger.
+      const earlier = steps
+        .slice(0, index)
+        .flatMap((step) => (mayMeet(step.condition, condition) ? [step.condition] : []));
       return all([condition, not(any(earlier)), any(meant.map((target) => target.condition))]);
     });
     return all([host, any(found)]);

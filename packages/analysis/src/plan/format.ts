@@ -1,4 +1,5 @@
 /** Formats a plan for a terminal, or as a comment on a pull request. */
+import { terminalText } from '@meshpass/identity/text';
 import { describeAssumption } from '@meshpass/istio';
 import type { Finding } from './finding.ts';
 import { isUnknown, type Plan, refusals } from './plan.ts';
@@ -41,7 +42,7 @@ const TITLES: Readonly<Record<Finding['kind'], string>> = {
  * ```
  */
 export function formatPlan(plan: Shown, form: 'text' | 'markdown'): string {
-  return (form === 'markdown' ? markdown(plan) : text(plan)).join('\n');
+  return terminalText(form === 'markdown' ? markdown(plan) : text(plan));
 }
 
 /** Lists changes to the file and to calls, wider changes first, without duplicates. */

@@ -160,7 +160,7 @@ describe('github', () => {
     const text = TEXT.replace('name: orders', `name: "${evil}"`).replace('host: orders', `host: "${evil}"`);
     const printed = printGithub(lintFiles([{ name: 'a\n::stop-commands::x', text }], { now: TODAY }));
     for (const line of printed.trimEnd().split('\n')) expect(line).toMatch(/^::(?:error|warning|notice) file=/);
-    expect(printed).toContain('%0A::set-output name=a::b%250A');
+    expect(printed).toContain('\ufffd::set-output name=a::b%250A');
   });
 });
 

@@ -4,6 +4,7 @@
  */
 import { errorCodeUrl } from '@meshpass/identity/documentation/url';
 import { type ErrorCode, type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { terminalText } from '@meshpass/identity/text';
 
 export const EXIT = {
   ok: 0,
@@ -36,7 +37,8 @@ export function reportFailure(thrown: unknown, output: Output): ExitCode {
     console.error(JSON.stringify({ error_code: error.code, error_description: error.message }));
   } else {
     const page = explanationOf(error.code);
-    console.error(`meshpass: ${error.message} [${error.code}]${page === undefined ? '' : `\nsee ${page}`}`);
+    const seen = page === undefined ? [] : [`see ${page}`];
+    console.error(terminalText([...`meshpass: ${error.message} [${error.code}]`.split('\n'), ...seen]));
     if (error.code === 'internal' && thrown instanceof Error && thrown.stack) console.error(thrown.stack);
   }
   return exitCodeOf(error);

@@ -15,8 +15,11 @@ const WHY: Readonly<Record<Decision['reason'], string>> = {
   'malformed-path': 'Envoy rejects the path',
 };
 
-/** Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`. */
-export function decisionText(decision: Decision): string {
+/**
+ * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`, and
+ * its notes as further lines.
+ */
+export function decisionLines(decision: Decision): readonly [string, ...string[]] {
   const { allowed, status, reason, rule, as } = decision;
   const verdict = `${allowed ? 'allowed' : 'refused'}${status === undefined ? '' : ` (${status})`}`;
   const notes = [
@@ -27,13 +30,13 @@ export function decisionText(decision: Decision): string {
     ...(decision.dryRun?.denied ? [`would be denied by ${ruleText(decision.dryRun.denied)} (dry run)`] : []),
     ...(decision.dryRun?.allowed === 'no-rule' ? ['no rule would allow it (dry run)'] : []),
   ];
-  const tail = notes.map((note) => `\n    ${note}`).join('');
-  return `${verdict} as ${as.toUpperCase()}: ${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}${tail}`;
+  const why = `${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}`;
+  return [`${verdict} as ${as.toUpperCase()}: ${why}`, ...notes.map((note) => `    ${note}`)];
 }
 
 /** Formats a decision, or why it is unknown: components other than the sidecar's policies may decide. */
-export function judgedText({ decision, unknown }: Evaluation): string {
-  return unknown === undefined ? decisionText(decision) : `unknown: ${unknown}`;
+export function judgedLines({ decision, unknown }: Evaluation): readonly [string, ...string[]] {
+  return unknown === undefined ? decisionLines(decision) : [`unknown: ${unknown}`];
 }
 
 /**

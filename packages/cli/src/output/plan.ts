@@ -3,6 +3,7 @@ import { type Acceptance, formatPlan, isUnknown, type Plan, refusals } from '@me
 import { EXIT, type ExitCode } from '../command/failure.ts';
 import { choice } from '../command/flag.ts';
 import { assumptionJson } from './decision-text.ts';
+import { printJson, printText } from './print.ts';
 
 export const planOutput = choice(['text', 'json', 'markdown'], 'output format', { value: '<format>', default: 'text' });
 export type PlanOutput = 'text' | 'json' | 'markdown';
@@ -10,12 +11,12 @@ export type PlanOutput = 'text' | 'json' | 'markdown';
 /** Prints a plan. */
 export function printPlan(plan: Omit<Plan, 'manifests'>, output: PlanOutput): void {
   if (output !== 'json') {
-    console.log(formatPlan(plan, output));
+    printText(formatPlan(plan, output));
     return;
   }
   const { id, state, resources, reach, changes, findings, assumed, unplaced } = plan;
   const all = { id, state, resources, reach, changes, findings, ...assumptionJson(assumed, unplaced) };
-  console.log(JSON.stringify(all, null, 2));
+  printJson(all);
 }
 
 /** Returns a separate exit code if a plan is refused only because it is unknown whether all grants work. */

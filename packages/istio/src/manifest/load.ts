@@ -175,10 +175,7 @@ class Loading implements LoadedManifests {
       this.problem('manifest_too_large', line, 1, refusal);
       return;
     }
-    const place = (offset: number): Place => {
-      const before = text.slice(0, offset);
-      return { file: this.#file, line: line + count(before, '\n'), column: offset - before.lastIndexOf('\n') };
-    };
+    const place = placesIn(text, this.#file, line);
     try {
       const template = /^# Source: (\S+)$/m.exec(text.slice(0, 1000))?.[1];
       const { documents, starts } = readValues(text);
@@ -288,6 +285,25 @@ function readMetadata(
     ...(metadata as object),
     name: called,
     namespace: namespace || (CLUSTER_SCOPED.has(kind) ? '' : assumed),
+  };
+}
+
+/** Creates a function that converts an offset in a text. The lines are found once, for the first place. */
+function placesIn(text: string, file: string, first: number): (offset: number) => Place {
+  let breaks: number[] | undefined;
+  return (offset) => {
+    if (!breaks) {
+      breaks = [];
+      for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) breaks.push(at);
+    }
+    // Number of line breaks before the offset.
+    let [line, above] = [0, breaks.length];
+    while (line < above) {
+      const middle = (line + above) >> 1;
+      if (breaks[middle]! < offset) line = middle + 1;
+      else above = middle;
+    }
+    return { file, line: first + line, column: offset - (breaks[line - 1] ?? -1) };
   };
 }
 

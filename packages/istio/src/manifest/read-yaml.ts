@@ -56,18 +56,16 @@ export function readDocuments(text: string): readonly unknown[] | undefined {
  * @param document index of the document
  */
 export function findOffset(text: string, document: number, path: Path, part: 'key' | 'value'): number {
-  const { joined, events, next } = indexed(text);
-  let at = 0;
-  for (let seen = -1; at < events.length; at++)
-    if (events[at]!.type === EVENT_ID.DOCUMENT && ++seen === document) break;
-  at++;
+  const found = indexed(text);
+  const { events, documents } = found;
+  let at = documents[document] ?? events.length;
   let offset = startOf(events[at]) ?? 0;
   for (const [index, step] of path.entries()) {
-    const found = enter(joined, events, next, at, step);
-    if (!found) return offset;
+    const member = enter(found, at, step);
+    if (!member) return offset;
     const last = index === path.length - 1;
-    offset = (last && part === 'key' ? found.key : startOf(events[found.value])) ?? found.key ?? offset;
-    at = found.value;
+    offset = (last && part === 'key' ? member.key : startOf(events[member.value])) ?? member.key ?? offset;
+    at = member.value;
   }
   return offset;
 }
@@ -75,23 +73,48 @@ export function findOffset(text: string, document: number, path: Path, part: 'ke
 interface Indexed extends Parsed {
   /** Index of the event after the node that begins at this index. */
   readonly next: Int32Array;
+  /** Index of the first event in each document. */
+  readonly documents: readonly number[];
+  /** Indexes of the items of each list that was entered, by the index of the list. */
+  readonly items: Map<number, readonly number[]>;
 }
 
-/** Caches the last text, because most positions are queried in text order. */
-let last: { readonly text: string; readonly found: Indexed } | undefined;
+/** Maximum characters of the texts whose indexes are kept. */
+const MAX_INDEXED = 1_000_000;
+
+/**
+ * Indexes of the texts queried last, oldest first. Most positions are queried in text order, but a report may alternate
+ * between the object of an entry point and those of its routes.
+ */
+const indexes = new Map<string, Indexed>();
+let held = 0;
 
 function indexed(text: string): Indexed {
-  if (last?.text === text) return last.found;
+  const known = indexes.get(text);
+  const found = known ?? index(text);
+  if (known) indexes.delete(text);
+  else held += text.length;
+  indexes.set(text, found);
+  for (const oldest of indexes.keys()) {
+    if (held <= MAX_INDEXED || oldest === text) break;
+    indexes.delete(oldest);
+    held -= oldest.length;
+  }
+  return found;
+}
+
+function index(text: string): Indexed {
   const { joined, events } = parse(text);
+  const documents: number[] = [];
   const next = new Int32Array(events.length);
   const open: number[] = [];
   for (const [index, { type }] of events.entries()) {
     next[index] = index + 1;
+    if (type === EVENT_ID.DOCUMENT) documents.push(index + 1);
     if (type === EVENT_ID.POP) next[open.pop()!] = index + 1;
     else if (type !== EVENT_ID.SCALAR && type !== EVENT_ID.ALIAS) open.push(index);
   }
-  last = { text, found: { joined, events, next } };
-  return last.found;
+  return { joined, events, next, documents, items: new Map() };
 }
 
 interface Parsed {
@@ -276,19 +299,22 @@ function refuseTag(text: string, event: { readonly tagStart: number; readonly ta
 
 /** Finds member `step` of the collection at `at`. Returns the index of its event and the offset of its key. */
 function enter(
-  text: string,
-  events: readonly Event[],
-  next: Int32Array,
+  { joined: text, events, next, items }: Indexed,
   at: number,
   step: string | number,
 ): { readonly key: number | undefined; readonly value: number } | undefined {
   const collection = events[at]?.type;
   const isEnd = (index: number): boolean => (events[index]?.type ?? EVENT_ID.POP) === EVENT_ID.POP;
   if (collection === EVENT_ID.SEQUENCE) {
-    let left = Number(step);
-    for (let item = at + 1; !isEnd(item); item = next[item]!) {
-      if (left-- === 0) return { key: undefined, value: item };
+    let found = items.get(at);
+    if (!found) {
+      const all: number[] = [];
+      for (let item = at + 1; !isEnd(item); item = next[item]!) all.push(item);
+      found = all;
+      items.set(at, found);
     }
+    const value = found[Number(step)];
+    return value === undefined ? undefined : { key: undefined, value };
   } else if (collection === EVENT_ID.MAPPING) {
     for (let key = at + 1; !isEnd(key); ) {
       const value = next[key]!;

@@ -8,18 +8,23 @@ import { MeshpassError } from '@meshpass/identity';
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 import { type Piece, type TextDomain, type TextTest, textsOf } from './text-test.ts';
+import { type TrieNode, trieOf } from './text-trie.ts';
 
-const MAX_STATES = 200_000;
+const MAX_STATES = 100_000;
+/** Maximum characters in all tests together. */
+const MAX_CHARACTERS = 60_000;
+/** Maximum steps of work: letters tried, and positions in patterns. */
+const MAX_WORK = 5_000_000;
 
 /** State after reading a text. */
 interface State {
   readonly text: string;
-  /** Whether the text can still become an exact text or a prefix. */
-  readonly inTree: boolean;
+  /** Place in the tree of exact texts and prefixes; undefined once the text can no longer become one. */
+  readonly node: TrieNode | undefined;
   /** Longest tested prefix of the text. */
-  readonly prefix: string;
+  readonly prefix: TrieNode | undefined;
   /** Longest suffix of the text that is also a prefix of a tested suffix. */
-  readonly ending: string;
+  readonly ending: TrieNode;
   /** Patterns that can still match, with their positions. */
   readonly alive: ReadonlyMap<number, Positions>;
 }
@@ -28,74 +33,138 @@ interface State {
 type Positions = readonly number[];
 
 /**
- * Yields texts for all possible combinations of results.
+ * Yields a text for each possible combination of results, or several.
  * @throws MeshpassError `policy_too_large`
  */
 export function* exploreTexts(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
   const walk = walker(tests, domain);
   const seen = new Set([keyOf(walk.start)]);
+  const yielded = new Set<string>();
   // Breadth first: the queue grows while it is read.
   const queue: State[] = [walk.start];
   for (const state of queue) {
-    if (state.text !== '') yield state.text;
+    const result = walk.resultOf(state);
+    if (state.text !== '' && !yielded.has(result)) {
+      yielded.add(result);
+      yield state.text;
+    }
     for (const letter of walk.letters(state)) {
       const after = walk.step(state, letter);
       const key = keyOf(after);
       if (seen.has(key)) continue;
-      if (seen.size >= MAX_STATES)
-        throw new MeshpassError(
-          'policy_too_large',
-          'There are too many path patterns, or they are too complex, to compare.',
-        );
+      if (seen.size >= MAX_STATES) throw tooLarge();
       seen.add(key);
       queue.push(after);
     }
   }
 }
 
+function tooLarge(): MeshpassError {
+  return new MeshpassError(
+    'policy_too_large',
+    'There are too many path patterns, or they are too complex, to compare.',
+  );
+}
+
 function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
-  const prefixes = new Set(textsOf(tests, 'prefix'));
-  const tree = new Map<string, Set<string>>();
-  for (const text of [...textsOf(tests, 'exact'), ...prefixes]) branch(tree, text);
-  const endings = new Map<string, Set<string>>();
-  for (const text of textsOf(tests, 'suffix')) branch(endings, text);
-  const machines = tests.flatMap((test) => (test.form === 'pattern' ? [stepsOf(test.pieces)] : []));
-  const named = new Set([...tree.values(), ...endings.values()].flatMap((letters) => [...letters]));
-  for (const steps of machines) for (const step of steps) if (step.length === 1) named.add(step);
+  const patterns = tests.flatMap((test) => (test.form === 'pattern' ? [stepsOf(test.pieces)] : []));
+  const [exacts, prefixes, suffixes] = [textsOf(tests, 'exact'), textsOf(tests, 'prefix'), textsOf(tests, 'suffix')];
+  const characters = [...exacts, ...prefixes, ...suffixes, ...patterns].reduce((sum, { length }) => sum + length, 0);
+  if (characters > MAX_CHARACTERS) throw tooLarge();
+  const [root] = trieOf([...exacts, ...prefixes]);
+  const [exact, prefix] = [new Set(exacts), new Set(prefixes)];
+  const endings = endingsOf(suffixes);
+  const named = new Set([...exacts, ...prefixes, ...suffixes].flatMap((text) => [...new Set(text.split(''))]));
+  for (const steps of patterns) for (const step of steps) if (step.length === 1) named.add(step);
   named.add('/');
   // A letter that no test contains stands for all such letters.
   const other = [...alphabet].find((letter) => !named.has(letter));
-  const kinds = kindsOfLetters(machines, alphabet);
+  const kinds = kindsOfLetters(patterns, alphabet);
+  const isPrefix = (node: TrieNode | undefined) => node?.text !== undefined && prefix.has(node.text);
 
+  let work = 0;
   const step = (state: State, letter: string): State => {
-    const text = state.text + letter;
-    let ending = state.ending + letter;
-    while (ending !== '' && !endings.has(ending)) ending = ending.slice(1);
     const alive = new Map<number, Positions>();
-    for (const [machine, positions] of state.alive) {
-      const after = advance(machines[machine]!, positions, letter);
-      if (after.length > 0) alive.set(machine, after);
+    work++;
+    for (const [pattern, positions] of state.alive) {
+      work += positions.length;
+      const after = advance(patterns[pattern]!, positions, letter);
+      if (after.length > 0) alive.set(pattern, after);
     }
-    const inTree = state.inTree && tree.has(text);
-    return { text, inTree, prefix: prefixes.has(text) ? text : state.prefix, ending, alive };
+    if (work > MAX_WORK) throw tooLarge();
+    const node = state.node?.next.get(letter);
+    return {
+      text: state.text + letter,
+      node,
+      prefix: isPrefix(node) ? node : state.prefix,
+      ending: endings.after(state.ending, letter),
+      alive,
+    };
   };
-  const letters = ({ text, inTree, ending, alive }: State): ReadonlySet<string> =>
+  const letters = ({ node, ending, alive }: State): ReadonlySet<string> =>
     new Set([
       ...(other === undefined ? [] : [other]),
       ...(alive.size > 0 ? ['/', STRANGE, ...kinds] : []),
-      ...(inTree ? tree.get(text)! : []),
-      ...endingsOf(ending).flatMap((one) => [...(endings.get(one) ?? [])]),
-      ...[...alive].flatMap(([machine, positions]) => [...awaited(machines[machine]!, positions)]),
+      ...(node?.next.keys() ?? []),
+      ...endings.letters(ending),
+      ...[...alive].flatMap(([pattern, positions]) => [...awaited(patterns[pattern]!, positions)]),
     ]);
+  /** Formats the results of all tests. Each shorter tested prefix or suffix is one of the longest. */
+  const resultOf = ({ node, prefix: longest, ending, alive }: State): string => {
+    const whole = node?.text !== undefined && exact.has(node.text) ? node.number : '';
+    const passed = [...alive].filter(([pattern, positions]) => isEnd(patterns[pattern]!, positions));
+    return [whole, longest?.number, endings.longest(ending)?.number, ...passed.map(([pattern]) => pattern)].join();
+  };
   const beginning: State = {
     text: '',
-    inTree: true,
-    prefix: prefixes.has('') ? '' : '-',
-    ending: '',
-    alive: new Map(machines.map((_, index) => [index, [0]])),
+    node: root,
+    prefix: isPrefix(root) ? root : undefined,
+    ending: endings.root,
+    alive: new Map(patterns.map((_, index) => [index, [0]])),
   };
-  if (!tree.has('')) tree.set('', new Set());
-  return { letters, step, start: [...start].reduce(step, beginning) };
+  return { letters, step, resultOf, start: start.split('').reduce(step, beginning) };
+}
+
+/** Tracks the longest suffix of a text that begins a tested suffix. Source: Aho and Corasick, 1975. */
+function endingsOf(suffixes: readonly string[]) {
+  const nodes = trieOf(suffixes);
+  const [root] = nodes;
+  /** For each node, the longest other node that ends the same text. */
+  const shorter: TrieNode[] = [root];
+  const letters: ReadonlySet<string>[] = [new Set(root.next.keys())];
+  const longest: (TrieNode | undefined)[] = [root.text === undefined ? undefined : root];
+  const known: Map<string, TrieNode>[] = nodes.map(() => new Map());
+  const after = (from: TrieNode, letter: string): TrieNode => {
+    const passed: TrieNode[] = [];
+    let node = from;
+    let found = node.next.get(letter) ?? known[node.number]!.get(letter);
+    while (!found && node !== root) {
+      passed.push(node);
+      node = shorter[node.number]!;
+      found = node.next.get(letter) ?? known[node.number]!.get(letter);
+    }
+    for (const one of passed) known[one.number]!.set(letter, found ?? root);
+    return found ?? root;
+  };
+  const queue = [root];
+  for (const node of queue) {
+    for (const next of node.next.values()) queue.push(next);
+    const { number, parent, letter } = node;
+    if (!parent) continue;
+    const tail = parent === root ? root : after(shorter[parent.number]!, letter);
+    shorter[number] = tail;
+    const more = [...node.next.keys()].filter((one) => !letters[tail.number]!.has(one));
+    letters[number] = more.length === 0 ? letters[tail.number]! : new Set([...letters[tail.number]!, ...more]);
+    longest[number] = node.text === undefined ? longest[tail.number] : node;
+  }
+  return {
+    root,
+    after,
+    /** Letters that continue a tested suffix. */
+    letters: ({ number }: TrieNode) => letters[number]!,
+    /** Longest tested suffix at the end of the text. */
+    longest: ({ number }: TrieNode) => longest[number],
+  };
 }
 
 /**
@@ -118,21 +187,6 @@ const PRINTABLE = Array.from({ length: 94 }, (_, index) => String.fromCharCode(3
   (letter) => letter !== '?' && letter !== '#',
 );
 
-/** Lists a text and all its suffixes, down to the empty one. */
-function endingsOf(text: string): readonly string[] {
-  return Array.from({ length: text.length + 1 }, (_, from) => text.slice(from));
-}
-
-/** Adds every prefix of a text, with the letters that may follow. */
-function branch(tree: Map<string, Set<string>>, text: string): void {
-  for (let length = 0; length <= text.length; length++) {
-    const here = text.slice(0, length);
-    const letters = tree.get(here) ?? new Set<string>();
-    if (length < text.length) letters.add(text[length]!);
-    tree.set(here, letters);
-  }
-}
-
 /** Letter, or a loop: `segment+` matches one or more times, the other loops zero or more. */
 type Step = string;
 const LOOPS: ReadonlySet<Step> = new Set(['segment*', 'rest*', 'text*', 'label*']);
@@ -150,7 +204,7 @@ function isClass(step: Step): boolean {
 
 function stepsOf(pieces: readonly Piece[]): readonly Step[] {
   return pieces.flatMap((piece): Step[] => {
-    if ('text' in piece) return [...piece.text];
+    if ('text' in piece) return piece.text.split('');
     if ('class' in piece) return [`${piece.many ? MANY : ONCE}${piece.class}`];
     return piece.any === 'segment' ? ['segment+', 'segment*'] : [`${piece.any}*`];
   });
@@ -173,6 +227,12 @@ function advance(steps: readonly Step[], positions: Positions, letter: string): 
     reached.add(isLoop(step) ? position : position + 1);
   }
   return [...reached].sort((a, b) => a - b);
+}
+
+/** Whether the pattern matches if the text ends here. */
+function isEnd(steps: readonly Step[], positions: Positions): boolean {
+  for (const position of ready(steps, positions)) if (position === steps.length) return true;
+  return false;
 }
 
 /** Single-character steps that can match next. */
@@ -205,7 +265,7 @@ const classOf = remembered(
   new Map(),
 );
 
-function keyOf({ text, inTree, prefix, ending, alive }: State): string {
-  const patterns = [...alive].map(([machine, positions]) => `${machine}:${positions.join()}`);
-  return [inTree ? text : '', prefix, ending, patterns.join(';')].join('\n');
+function keyOf({ node, prefix, ending, alive }: State): string {
+  const patterns = [...alive].map(([pattern, positions]) => `${pattern}:${positions.join()}`);
+  return [node?.number, prefix?.number, ending.number, patterns.join(';')].join('\n');
 }

@@ -2,8 +2,15 @@
  * Classes of a text field's values: texts with the same results in a set of tests form one class, which has one
  * example. No rule distinguishes between texts of the same class, so comparing the examples compares all texts.
  */
+import { MeshpassError } from '@meshpass/identity';
 import { exploreTexts } from './text-automaton.ts';
 import { passes, type TextDomain, type TextTest, textsOf } from './text-test.ts';
+import { beginsSome, endsSome } from './text-trie.ts';
+
+/** Maximum classes of one field. */
+const MAX_CLASSES = 50_000;
+/** Maximum characters of their examples, in total. */
+const MAX_CHARACTERS = 8_000_000;
 
 export interface TextClasses {
   /** Example of each class, or undefined for a missing field. Class 0 passes the fewest tests. */
@@ -27,10 +34,14 @@ export function classify(tests: readonly TextTest[], domain: TextDomain): TextCl
   const numbers = new Map<string, number>();
   const examples: (string | undefined)[] = [];
   const passed: number[][] = distinct.map(() => []);
+  let characters = 0;
   const add = (value: string | undefined): void => {
     const answer = answers(value);
     const key = answer.join();
     if (numbers.has(key)) return;
+    characters += value?.length ?? 0;
+    if (examples.length >= MAX_CLASSES || characters > MAX_CHARACTERS)
+      throw new MeshpassError('policy_too_large', 'There are too many texts, or they are too long, to compare.');
     const number = examples.push(value) - 1;
     numbers.set(key, number);
     for (const test of answer) passed[test]!.push(number);
@@ -57,22 +68,37 @@ export function classify(tests: readonly TextTest[], domain: TextDomain): TextCl
 }
 
 /**
- * Creates a function that returns the indexes of the tests that a text passes, ascending. Looks up exact tests in a
- * map.
+ * Creates a function that returns the indexes of the tests that a text passes, ascending. Looks up exact texts, prefixes
+ * and suffixes in maps.
  */
 function answersTo(tests: readonly TextTest[]): (value: string | undefined) => readonly number[] {
-  const exact = new Map<string, number>();
-  const others: [TextTest, number][] = [];
-  tests.forEach((test, index) => {
-    if (test.form === 'exact') exact.set(test.text, index);
-    else others.push([test, index]);
-  });
+  const indexOf = (form: 'exact' | 'prefix' | 'suffix'): TextIndex => {
+    const indexes = new Map(
+      tests.flatMap((test, index) => (test.form === form && 'text' in test ? [[test.text, index] as const] : [])),
+    );
+    return { indexes, lengths: [...new Set([...indexes.keys()].map(({ length }) => length))] };
+  };
+  const [exact, prefixes, suffixes] = [indexOf('exact'), indexOf('prefix'), indexOf('suffix')];
+  const others = tests.flatMap((test, index) =>
+    test.form === 'present' || test.form === 'pattern' ? [[test, index] as const] : [],
+  );
   return (value) => {
     if (value === undefined) return [];
     const passed = others.filter(([test]) => passes(test, value)).map(([, index]) => index);
-    const index = exact.get(value);
-    return index === undefined ? passed : [...passed, index].sort((a, b) => a - b);
+    const add = (index: number | undefined) => index !== undefined && passed.push(index);
+    add(exact.indexes.get(value));
+    for (const length of prefixes.lengths)
+      if (length <= value.length) add(prefixes.indexes.get(value.slice(0, length)));
+    for (const length of suffixes.lengths)
+      if (length <= value.length) add(suffixes.indexes.get(value.slice(value.length - length)));
+    return passed.sort((a, b) => a - b);
   };
+}
+
+interface TextIndex {
+  readonly indexes: ReadonlyMap<string, number>;
+  /** Different lengths of the texts. */
+  readonly lengths: readonly number[];
 }
 
 /**
@@ -84,13 +110,21 @@ function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<str
   const exacts = textsOf(tests, 'exact');
   const prefixes = textsOf(tests, 'prefix');
   const suffixes = textsOf(tests, 'suffix');
-  const beginnings = new Set([...exacts, ...prefixes].flatMap(beginningsOf));
-  const ends = new Set(suffixes.flatMap(endsOf));
+  const begins = beginsSome([...exacts, ...prefixes]);
+  const ends = endsSome(suffixes);
+  /** Texts before each end that keep it from becoming part of a longer suffix, by the last character in front. */
+  const gaps = new Map<string, string>();
+  const gap = (last: string, end: string): string => {
+    const key = last + end;
+    const found = gaps.get(key) ?? away((more) => ends(more + end), domain.alphabet, last);
+    gaps.set(key, found);
+    return found;
+  };
   const starts = [domain.start, ...prefixes.filter((prefix) => prefix.startsWith(domain.start))];
   for (const start of starts) {
-    const inside = start + away((more) => beginnings.has(start + more), domain.alphabet);
+    const inside = start + away((more) => begins(start + more), domain.alphabet);
     for (const end of ['', ...suffixes]) {
-      yield inside + away((more) => ends.has(more + end), domain.alphabet, inside) + end;
+      yield inside + gap(inside.at(-1)!, end) + end;
     }
   }
   yield* exacts.filter((text) => text.startsWith(domain.start));
@@ -109,16 +143,6 @@ export function away(stays: (more: string) => boolean, alphabet: string, taken =
     if (free !== undefined) return free;
     tried = longer;
   }
-}
-
-/** Returns all non-empty prefixes of a text, shortest first. */
-export function beginningsOf(text: string): string[] {
-  return Array.from({ length: text.length }, (_, index) => text.slice(0, index + 1));
-}
-
-/** Returns all non-empty suffixes of a text, longest first. */
-export function endsOf(text: string): string[] {
-  return Array.from({ length: text.length }, (_, index) => text.slice(index));
 }
 
 function keyOf(test: TextTest): string {

@@ -6,8 +6,9 @@
  * set has one form.
  */
 
-import { away, beginningsOf, endsOf, type TextClasses } from './text-classes.ts';
+import { away, type TextClasses } from './text-classes.ts';
 import { passes, type TextDomain, type TextTest, textsOf } from './text-test.ts';
+import { beginsSome, endsSome } from './text-trie.ts';
 
 export interface TextEnds {
   /** Class 0: the missing text. Class 1: UNNAMED. Then each exact text of the tests. */
@@ -40,13 +41,13 @@ export function classifyEnds(tests: readonly TextTest[], domain: TextDomain): Te
     string[],
   ];
   const wholes = new Set([...texts('exact'), ...(tests.some((test) => passes(test, '')) ? [''] : [])]);
-  const started = new Set([...wholes, ...prefixes].flatMap(beginningsOf));
-  const ended = new Set(suffixes.flatMap(endsOf));
+  const begins = beginsSome([...wholes, ...prefixes]);
+  const ends = endsSome(suffixes);
   const compose = (beginning: number, end: number): string => {
     const start = beginning === 0 ? '' : prefixes[beginning - 1]!;
     const last = end === 0 ? '' : suffixes[end - 1]!;
-    const inside = start + away((more) => started.has(start + more), domain.alphabet);
-    return inside + away((more) => ended.has(more + last), domain.alphabet, inside) + last;
+    const inside = start + away((more) => begins(start + more), domain.alphabet);
+    return inside + away((more) => ends(more + last), domain.alphabet, inside) + last;
   };
   return {
     compose,

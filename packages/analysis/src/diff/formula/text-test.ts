@@ -82,7 +82,7 @@ export function passes(test: TextTest, value: string | undefined): boolean {
     case 'present':
       return value !== '';
     case 'pattern':
-      return patternOf(test.pieces).test(value);
+      return sizeOf(test.pieces) > MAX_REGEX ? covers(test.pieces, value) : patternOf(test.pieces).test(value);
   }
 }
 
@@ -108,6 +108,49 @@ function formatPiece(piece: Piece): string {
 }
 
 const WRITTEN = { segment: '{*}', rest: '{**}', text: '*', label: '*' } as const;
+
+/** Maximum size of a pattern that is compiled. V8 throws for regular expressions of a few times this size. */
+const MAX_REGEX = 4000;
+/** Approximate size of a wildcard in a compiled pattern. */
+const WILDCARD_SIZE = 40;
+
+const sizeOf = remembered((pieces: readonly Piece[]): number =>
+  pieces.reduce((size, piece) => size + ('text' in piece ? piece.text.length : WILDCARD_SIZE), 0),
+);
+
+/** Matches a large pattern piece by piece, keeping all places in the text at which the pieces so far can end. */
+function covers(pieces: readonly Piece[], value: string): boolean {
+  let ends = new Set([0]);
+  for (const piece of pieces) {
+    const after = new Set<number>();
+    for (const end of ends) {
+      if (!('text' in piece)) addEnds(piece, value, end, after);
+      else if (value.startsWith(piece.text, end)) after.add(end + piece.text.length);
+    }
+    ends = after;
+  }
+  return ends.has(value.length);
+}
+
+/** Adds the places at which a wildcard can end that begins at `start`. */
+function addEnds(piece: Wildcard, value: string, start: number, ends: Set<number>): void {
+  const isOnce = 'class' in piece && !piece.many;
+  const isOptional = 'class' in piece ? piece.many : piece.any !== 'segment';
+  if (isOptional) ends.add(start);
+  const character = characterOf(piece);
+  for (let at = start; at < value.length && character.test(value[at]!); at++) {
+    // Starts are ascending, so an earlier one has added everything that follows.
+    if (!isOnce && at > start && ends.has(at + 1)) return;
+    ends.add(at + 1);
+    if (isOnce) return;
+  }
+}
+
+type Wildcard = Exclude<Piece, { readonly text: string }>;
+
+const characterOf = remembered(
+  (piece: Wildcard): RegExp => new RegExp(`^${'class' in piece ? piece.class : SOURCES[piece.any].slice(0, -1)}$`, 's'),
+);
 
 /** Compiles a pattern to a regular expression. */
 export const patternOf = remembered((pieces: readonly Piece[]): RegExp => {

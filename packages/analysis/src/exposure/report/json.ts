@@ -1,5 +1,6 @@
 /** Prints a report about exposure as JSON. */
 
+import { printableJson } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
 import type { Access, ExposureReport } from './report.ts';
 
@@ -21,7 +22,7 @@ export function printExposureJson({ external, internal, unused, objects, notes }
     objects,
     notes,
   };
-  return `${JSON.stringify(report, null, 2)}\n`;
+  return `${printableJson(report)}\n`;
 }
 
 function accessJson({ ways, counts }: Access): object {

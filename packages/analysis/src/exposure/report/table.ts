@@ -1,6 +1,6 @@
 /** Prints a report about exposure for a terminal. */
 
-import { plainText } from '@meshpass/identity/text';
+import { type Line, type Painted, terminalText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
 import { ACCESS, type Access, type ExposureReport, UNUSED_TITLE } from './report.ts';
 import { COLUMNS, counted, describeCounts, describeLogs, describeWay, type WayWords } from './words.ts';
@@ -23,41 +23,44 @@ export interface TableOptions {
  */
 export function printExposureTable(report: ExposureReport, { colour }: TableOptions): string {
   const { unused, objects, notes } = report;
-  const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
-  const rows = ({ verdict, ...way }: WayWords, code: string) => [
+  const rows = ({ verdict, ...way }: WayWords, code: string): readonly Line[] => [
     '',
-    row('verdict', paint(verdict, code)),
+    row('verdict', { text: verdict, colour: code }),
     ...Object.entries(way).map(([name, text]) => row(name as keyof WayWords, text)),
   ];
   const waysOf = (ways: readonly ExposureEntry[]) =>
     ways.flatMap((way) => rows(describeWay(way), COLOURS[way.verdict]));
-  const section = (of: keyof typeof ACCESS) => {
+  const section = (of: keyof typeof ACCESS): readonly Line[] => {
     const { counts, ways }: Access = report[of];
     if (of === 'internal' && Object.values(counts).every((count) => count === 0)) return [];
     return [
-      paint(`${ACCESS[of].title}: ${describeCounts(report[of], report)}`, '1'),
+      heading(`${ACCESS[of].title}: ${describeCounts(report[of], report)}`),
       `  ${ACCESS[of].about}`,
       ...waysOf(ways),
       '',
     ];
   };
-  const lines = [
+  const lines: readonly Line[] = [
     ...section('external'),
     ...section('internal'),
     ...(unused
       ? [
-          paint(`${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')}`, '1'),
+          heading(`${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')}`),
           ...describeLogs(unused).map((line) => `  ${line}`),
           ...waysOf(unused.ways),
           '',
         ]
       : []),
-    ...notes.map((note) => plainText(`note: ${note}`)),
+    ...notes.map((note) => `note: ${note}`),
     `${counted(objects, 'object')} read`,
   ];
-  return `${lines.join('\n')}\n`;
+  return `${terminalText(lines, { colour })}\n`;
 }
 
-function row(name: keyof WayWords, text: string): string {
-  return `  ${COLUMNS[name].padEnd(WIDTH)}  ${text}`;
+function heading(text: string): Line {
+  return [{ text, colour: '1' }];
+}
+
+function row(name: keyof WayWords, text: string | Painted): Line {
+  return [`  ${COLUMNS[name].padEnd(WIDTH)}  `, text];
 }

@@ -2,6 +2,7 @@
  * Prints findings as GitHub Actions annotations. Source: "Workflow commands for GitHub Actions", setting an error,
  * warning or notice message.
  */
+import { plainText } from '@meshpass/identity/text';
 import type { Place } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
 import type { LintedFiles } from '../lint.ts';
@@ -28,7 +29,7 @@ export function printGithub({ findings, gone, settings, problems, notLookedAt, l
   return [
     ...problems.map(({ code, place, message }) => command('error', place, code, message)),
     ...findings.map(({ severity, place, code, name, message, fix, page }) =>
-      command(COMMANDS[severity], place, `${code} ${name}`, `${message}\nfix: ${fix}\nsee ${page}`),
+      command(COMMANDS[severity], place, `${code} ${name}`, message, `fix: ${fix}`, `see ${page}`),
     ),
     ...leftOut.map(({ path, why }) =>
       command('warning', { file: path, line: 0, column: 0 }, 'left out', `${path} was left out: ${why}.`),
@@ -62,15 +63,15 @@ function nameOf({ code, object }: LintedFiles['gone'][number]): string {
   return `${code} ${object}`;
 }
 
-function command(name: string, { file, line, column }: Place, title: string, text: string): string {
+function command(name: string, { file, line, column }: Place, title: string, ...lines: readonly string[]): string {
   const where = { file, ...(line > 0 && { line, col: column }), title };
   const properties = Object.entries(where).map(([key, value]) => `${key}=${property(String(value))}`);
-  return `::${name} ${properties.join(',')}::${data(text)}\n`;
+  return `::${name} ${properties.join(',')}::${lines.map(data).join('%0A')}\n`;
 }
 
-/** Escapes text, so that manifest authors cannot inject workflow commands. */
+/** Escapes a line of text, so that manifest authors cannot inject workflow commands. */
 function data(text: string): string {
-  return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+  return plainText(text).replaceAll('%', '%25');
 }
 
 function property(text: string): string {

@@ -1,4 +1,5 @@
 /** Prints findings as JSON. */
+import { printableJson } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
 
 /**
@@ -27,5 +28,5 @@ export function printJson({
   leftOut,
 }: LintedFiles): string {
   const all = { findings, suppressed, gone, settings, problems, objects, notLookedAt, leftOut };
-  return `${JSON.stringify({ ...all, not_looked_at: notLookedAt, left_out: leftOut }, null, 2)}\n`;
+  return `${printableJson({ ...all, not_looked_at: notLookedAt, left_out: leftOut })}\n`;
 }

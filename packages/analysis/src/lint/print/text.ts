@@ -1,5 +1,6 @@
 /** Prints findings for a terminal, each with its source line and a caret. */
 import { remembered } from '@meshpass/identity/memory/remembered';
+import { type Line, terminalText } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
 import type { Finding } from '../model.ts';
 import { describeSettings } from '../settings/settings.ts';
@@ -34,23 +35,26 @@ export function printText(
   { findings, suppressed, gone, settings, objects, notLookedAt, leftOut }: Printed,
   { sources, colour }: TextOptions,
 ): string {
-  const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
   const linesOf = remembered((file: string) => sources.get(file)?.split(/\r?\n/), new Map());
-  const out: string[] = [];
+  const out: Line[] = [];
   for (const finding of findings) {
     const { place, severity, code, name, message, fix, page } = finding;
     const at = place.line > 0 ? `${place.file}:${place.line}:${place.column}` : place.file;
-    out.push(`${paint(at, '1')} ${paint(severity, COLOURS[severity])} ${code} ${name} ${nameOf(finding)}`.trimEnd());
+    out.push([
+      { text: at, colour: '1' },
+      ' ',
+      { text: severity, colour: COLOURS[severity] },
+      ` ${code} ${name} ${nameOf(finding)}`.trimEnd(),
+    ]);
     for (const line of wrap(message)) out.push(`  ${line}`);
     const text = linesOf(place.file)?.[place.line - 1];
-    if (text !== undefined)
-      out.push('', ...excerpt(text, place.line, place.column, (mark) => paint(mark, COLOURS[severity])), '');
+    if (text !== undefined) out.push('', ...excerpt(text, place.line, place.column, COLOURS[severity]), '');
     for (const [index, line] of wrap(`fix: ${fix}`).entries()) out.push(`  ${index === 0 ? '' : '     '}${line}`);
     out.push(`  see ${page}`, '');
   }
   out.push(...remarks({ suppressed, gone, settings, notLookedAt, leftOut }));
   out.push(summary(findings, suppressed.length, objects));
-  return `${out.join('\n')}\n`;
+  return `${terminalText(out, { colour })}\n`;
 }
 
 /** Lists accepted entry points, the effect of settings, findings that are gone, and input that was not checked. */
@@ -87,14 +91,14 @@ function nameOf({ object: { kind, namespace, name } }: Finding): string {
   return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
 }
 
-/** Formats the source line, trimmed around the caret if it is long. Control characters never reach the terminal. */
-function excerpt(line: string, number: number, column: number, paint: (mark: string) => string): readonly string[] {
+/** Formats the source line, trimmed around the caret if it is long. */
+function excerpt(line: string, number: number, column: number, colour: string): readonly Line[] {
   const from = column > WIDTH ? column - Math.floor(WIDTH / 2) : 0;
   const shown = line.slice(from, from + WIDTH).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
   const margin = String(number);
   return [
     `  ${margin} | ${shown}`,
-    `  ${' '.repeat(margin.length)} | ${' '.repeat(Math.max(0, column - 1 - from))}${paint('^')}`,
+    [`  ${' '.repeat(margin.length)} | ${' '.repeat(Math.max(0, column - 1 - from))}`, { text: '^', colour }],
   ];
 }
 

@@ -10,6 +10,7 @@ import { accessFile } from '../../command/shared-flags.ts';
 import { namingFlag } from '../../input/text-file.ts';
 import { AUTHOR_ENV, asAuthor, authorFlags } from '../../operator/policy.ts';
 import { planExitCode, planOutput } from '../../output/plan.ts';
+import { printJson, printLines, printText } from '../../output/print.ts';
 
 const flags = {
   access: accessFile,
@@ -47,7 +48,8 @@ async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
   const order = namingFlag('--access', () => filesOf(options.access));
   const { acceptUnknown, output, reason } = options;
   const planned = (await (await asAuthor(options))('POST', '/policy/plan', order)) as Planned;
-  console.log(output === 'json' ? JSON.stringify(planned, null, 2) : formatPlan(planned, output));
+  if (output === 'json') printJson(planned);
+  else printText(formatPlan(planned, output));
   if (refusals(planned, { acceptUnknown }).length > 0) return planExitCode(planned, { acceptUnknown });
   if (options.dryRun) return EXIT.ok;
   if (options.plan !== undefined && options.plan !== planned.id)
@@ -61,7 +63,7 @@ async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
     ...(acceptUnknown && { accept_unknown: true }),
     ...(reason !== undefined && { reason }),
   });
-  if (output !== 'json') console.log('\nApplied, and now in effect.');
+  if (output !== 'json') printLines('', 'Applied, and now in effect.');
   return EXIT.ok;
 }
 

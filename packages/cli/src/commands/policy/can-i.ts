@@ -5,7 +5,8 @@ import { argumentsOf, type OptionsOf, text } from '../../command/flag.ts';
 import { output } from '../../command/shared-flags.ts';
 import { meshInputFlags, readMesh } from '../../input/mesh-input.ts';
 import { claimsOf, requestFlags, requestOf } from '../../input/request.ts';
-import { assumptionJson, assumptionLines, decisionJson, judgedText } from '../../output/decision-text.ts';
+import { assumptionJson, assumptionLines, decisionJson, judgedLines } from '../../output/decision-text.ts';
+import { printJson, printLines } from '../../output/print.ts';
 
 const args = {
   paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
@@ -58,16 +59,17 @@ async function decide({ paths, ...options }: OptionsOf<typeof args & typeof flag
       chosen_by_client: chosenByClient,
       ...(unknown === undefined && { decision: decisionJson(decision) }),
     }));
-    console.log(JSON.stringify({ allowed, answers: listed, ...assumptionJson(assumed, view.unplaced) }, null, 2));
+    printJson({ allowed, answers: listed, ...assumptionJson(assumed, view.unplaced) });
   } else {
-    console.log(allowed === 'some' ? 'it depends' : allowed);
+    printLines(allowed === 'some' ? 'it depends' : allowed);
     for (const answer of answers) {
       const { endpoint, chosenByClient } = answer;
       const { namespace, name } = endpoint.authorizer.workload;
       const choice = chosenByClient ? ' (the client chooses: the port declares no protocol)' : '';
-      console.log(`  ${namespace}/${name}:${endpoint.port} ${judgedText(answer)}${choice}`);
+      const [judged, ...notes] = judgedLines(answer);
+      printLines(`  ${namespace}/${name}:${endpoint.port} ${judged}${choice}`, ...notes);
     }
-    for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
+    printLines(...assumptionLines(assumed, view.unplaced));
   }
   return { yes: EXIT.ok, no: EXIT.failed, some: EXIT.failed, unknown: EXIT.unknown }[allowed];
 }

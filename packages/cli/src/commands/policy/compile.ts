@@ -5,6 +5,7 @@ import { argumentsOf, type OptionsOf, text } from '../../command/flag.ts';
 import { accessFile } from '../../command/shared-flags.ts';
 import { meshFlags, readPolicyInput } from '../../input/policy-input.ts';
 import { namingFlag } from '../../input/text-file.ts';
+import { warnLines } from '../../output/print.ts';
 
 const args = {
   paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
@@ -34,7 +35,7 @@ async function compilePolicy({ paths, ...options }: OptionsOf<typeof args & type
   // The name has no path, as in the broker, so that both compile the same text.
   const { access } = namingFlag('--access', () => loadAccess(options.access));
   const { resources, shape, tokens, unread } = await readPolicyInput(paths, options);
-  if (unread !== undefined) console.error(unread);
+  if (unread !== undefined) warnLines(unread);
   const manifests = compile(access, meshOf(resources, shape), tokens);
   // Only the broker knows the keys. It writes RequestAuthentication itself, even with GitOps.
   const written =

@@ -14,6 +14,7 @@ import { argument, list, type OptionsOf, toggle } from '../../command/flag.ts';
 import { namespace, output } from '../../command/shared-flags.ts';
 import { readManifests } from '../../input/policy-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
+import { printJson, printLines, printText } from '../../output/print.ts';
 
 const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
 const flags = {
@@ -75,28 +76,22 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
       after: after.reason,
     }));
     const unknownPorts = unknown.map(({ reason, where }) => ({ reason, where: formatWhere(where) }));
-    console.log(
-      JSON.stringify(
-        {
-          changes: listed,
-          more,
-          endpoints,
-          unknown: unknownPorts,
-          ...assumptionJson(assumed, unplaced),
-          outside: outsideJson(outside),
-        },
-        null,
-        2,
-      ),
-    );
+    printJson({
+      changes: listed,
+      more,
+      endpoints,
+      unknown: unknownPorts,
+      ...assumptionJson(assumed, unplaced),
+      outside: outsideJson(outside),
+    });
   } else {
-    if (outside.destinations > 0) console.log('What policies at workloads allow:\n');
-    for (const { reason, where } of unknown) console.log(`unknown on ${formatWhere(where)}\n  ${reason}\n`);
-    if (changes.length > 0) console.log(changes.map(formatChange).join('\n\n'));
-    else if (unknown.length === 0) console.log(`The same calls are allowed: ${endpoints} ports were compared.`);
-    else console.log(`On the ${endpoints} compared ports, the same calls are allowed.`);
-    if (more) console.log('\nThere are more differences. These are the largest at each endpoint.');
-    for (const line of assumptionLines(assumed, unplaced)) console.log(line);
+    if (outside.destinations > 0) printLines('What policies at workloads allow:', '');
+    for (const { reason, where } of unknown) printLines(`unknown on ${formatWhere(where)}`, `  ${reason}`, '');
+    if (changes.length > 0) printText(changes.map(formatChange).join('\n\n'));
+    else if (unknown.length === 0) printLines(`The same calls are allowed: ${endpoints} ports were compared.`);
+    else printLines(`On the ${endpoints} compared ports, the same calls are allowed.`);
+    if (more) printLines('', 'There are more differences. These are the largest at each endpoint.');
+    printLines(...assumptionLines(assumed, unplaced));
     if (outside.destinations > 0) printOutside(outside);
   }
   const differs = changes.length > 0 || outside.changes.length > 0;
@@ -119,15 +114,16 @@ function outsideJson({ changes, ...rest }: OutsideComparison) {
 }
 
 function printOutside({ changes, more, destinations, unknown, moved, assumed }: OutsideComparison): void {
-  console.log('\nWhat anonymous callers from outside reach:\n');
+  printLines('', 'What anonymous callers from outside reach:', '');
   for (const { destination, reasons } of unknown) {
-    console.log(`unknown for ${destination}\n${reasons.map((reason) => `  ${reason}`).join('\n')}\n`);
+    printLines(`unknown for ${destination}`, ...reasons.map((reason) => `  ${reason}`), '');
   }
-  if (changes.length > 0) console.log(changes.map(formatOutsideChange).join('\n\n'));
-  else if (unknown.length > 0) console.log('For every other destination, they reach the same.');
-  else console.log(`Equivalent: ${destinations} destination${destinations === 1 ? ' was' : 's were'} compared.`);
-  if (more) console.log('\nThere are more differences.');
-  for (const { destination, changes } of moved)
-    console.log(`Other Pods or ports answer at ${destination}: ${changes.join('; ')}.`);
-  for (const reason of assumed) console.log(`Assumed to let every call through: ${reason}.`);
+  if (changes.length > 0) printText(changes.map(formatOutsideChange).join('\n\n'));
+  else if (unknown.length > 0) printLines('For every other destination, they reach the same.');
+  else printLines(`Equivalent: ${destinations} destination${destinations === 1 ? ' was' : 's were'} compared.`);
+  if (more) printLines('', 'There are more differences.');
+  printLines(
+    ...moved.map(({ destination, changes }) => `Other Pods or ports answer at ${destination}: ${changes.join('; ')}.`),
+  );
+  printLines(...assumed.map((reason) => `Assumed to let every call through: ${reason}.`));
 }

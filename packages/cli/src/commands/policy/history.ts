@@ -1,6 +1,7 @@
 import { defineCommand } from '../../command/define.ts';
 import { output } from '../../command/shared-flags.ts';
 import { AUTHOR_ENV, asAuthor, authorFlags } from '../../operator/policy.ts';
+import { printJson, printLines } from '../../output/print.ts';
 
 interface History {
   readonly versions: readonly { version: number; time: string; by: string; reason: string; plan: string }[];
@@ -14,9 +15,9 @@ export const command = defineCommand({
   page: 'docs/access/ways-to-change-access.md',
   run: async ({ output, ...options }) => {
     const answer = (await (await asAuthor(options))('GET', '/policy/history')) as History;
-    if (output === 'json') return console.log(JSON.stringify(answer, null, 2));
-    if (answer.versions.length === 0) console.log('No access file was applied by plan. The file on disk is in effect.');
+    if (output === 'json') return printJson(answer);
+    if (answer.versions.length === 0) printLines('No access file was applied by plan. The file on disk is in effect.');
     for (const { version, time, reason, plan } of answer.versions)
-      console.log(`${String(version).padStart(4)}  ${time}  ${plan.slice(0, 12)}  ${reason}`);
+      printLines(`${String(version).padStart(4)}  ${time}  ${plan.slice(0, 12)}  ${reason}`);
   },
 });

@@ -19,6 +19,7 @@ import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../c
 import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
 import { namingFlag, readTextFile } from '../../input/text-file.ts';
+import { warnLines } from '../../output/print.ts';
 
 /** File that is read without a flag. */
 const RULES_FILE = 'meshpass-lint.yaml';
@@ -68,7 +69,7 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
   const base = await readManifestFiles(flags.base);
   const before = base.files.map(({ name, text }) => loadManifests(text, name, flags.namespace));
   const leftOut = [...given.leftOut, ...base.leftOut];
-  for (const { path, why } of leftOut) console.error(`left out: ${path}: ${why}`);
+  warnLines(...leftOut.map(({ path, why }) => `left out: ${path}: ${why}`));
   const read = await lintAll(
     given.files,
     {
@@ -82,7 +83,7 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
     },
     flags.kubeconfig,
   );
-  if (read.unplaced !== undefined) console.error(`${read.unplaced} Pass --namespace if they belong to another.`);
+  if (read.unplaced !== undefined) warnLines(`${read.unplaced} Pass --namespace if they belong to another.`);
   const linted = {
     ...read,
     problems: [...before.flatMap(({ problems }) => problems).filter(isUnread), ...read.problems],
@@ -90,7 +91,7 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
   };
   if (flags.writeBaseline && flags.baseline !== undefined) {
     writeFileSync(flags.baseline, formatBaseline(linted));
-    console.error(`Wrote the findings to ${flags.baseline}.`);
+    warnLines(`Wrote the findings to ${flags.baseline}.`);
     return linted.problems.length > 0 ? EXIT.usage : EXIT.ok;
   }
   if (flags.output === 'text') printProblems(linted);
@@ -135,7 +136,7 @@ function print(linted: LintedFiles, files: readonly ManifestFile[], form: LintFl
 
 function printProblems({ problems }: LintedFiles): void {
   for (const { code, place, message } of problems) {
-    console.error(`${place.file}:${place.line}:${place.column} error ${code} ${message}`);
+    warnLines(`${place.file}:${place.line}:${place.column} error ${code} ${message}`);
   }
 }
 

@@ -5,6 +5,7 @@ import { argumentsOf, type OptionsOf } from '../../command/flag.ts';
 import { output } from '../../command/shared-flags.ts';
 import { meshInputFlags, readMesh } from '../../input/mesh-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
+import { printJson, printLines } from '../../output/print.ts';
 
 const args = {
   paths: argumentsOf('manifest files and directories with Services, workloads and policies; - for standard input'),
@@ -43,22 +44,20 @@ async function showMatrix({ paths, output, ...options }: OptionsOf<typeof args &
         ...(unknown !== undefined && { unknown }),
       };
     });
-    console.log(
-      JSON.stringify({ identities, endpoints, cells: listed, ...assumptionJson(assumed, view.unplaced) }, null, 2),
-    );
+    printJson({ identities, endpoints, cells: listed, ...assumptionJson(assumed, view.unplaced) });
     return code;
   }
   const width = Math.max(...identities.map((one) => one.length), 1);
   for (const [index, endpoint] of endpoints.entries())
-    console.log(`${' '.repeat(width + 2)}${'|  '.repeat(index)}${endpoint}`);
+    printLines(`${' '.repeat(width + 2)}${'|  '.repeat(index)}${endpoint}`);
   for (const who of identities) {
     const row = endpoints.map((endpoint) => MARKS[together(at.get(`${who}\n${endpoint}`) ?? [])]);
-    console.log(`${who.padEnd(width)}  ${row.join('  ')}`);
+    printLines(`${who.padEnd(width)}  ${row.join('  ')}`);
   }
-  console.log('\n+ every call, ~ some calls, . none, ? unknown');
+  printLines('', '+ every call, ~ some calls, . none, ? unknown');
   const whys = new Set(cells.flatMap(({ endpoint, unknown }) => (unknown ? [`? ${endpoint.name}: ${unknown}`] : [])));
-  for (const why of whys) console.log(why);
-  for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
+  printLines(...whys);
+  printLines(...assumptionLines(assumed, view.unplaced));
   return code;
 }
 

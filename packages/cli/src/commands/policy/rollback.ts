@@ -5,6 +5,7 @@ import { wholeNumber } from '../../command/host-port.ts';
 import { TOKEN_ENV } from '../../command/shared-flags.ts';
 import { asOperator, authorFlags } from '../../operator/policy.ts';
 import { planOutput } from '../../output/plan.ts';
+import { printJson, printText } from '../../output/print.ts';
 
 export const command = defineCommand({
   about:
@@ -29,6 +30,7 @@ export const command = defineCommand({
       reason,
       ...(acceptUnknown && { accept_unknown: true }),
     })) as Omit<Plan, 'manifests'>;
-    console.log(output === 'json' ? JSON.stringify(planned, null, 2) : formatPlan(planned, output));
+    if (output === 'json') printJson(planned);
+    else printText(formatPlan(planned, output));
   },
 });

@@ -7,6 +7,7 @@ import { argumentsOf, list, type OptionsOf, text, wholeNumber } from '../../comm
 import { accessFile, output } from '../../command/shared-flags.ts';
 import { meshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
 import { readTextFile } from '../../input/text-file.ts';
+import { printJson, printLines } from '../../output/print.ts';
 
 const args = { suites: argumentsOf('test case files', { required: true }) };
 const flags = {
@@ -53,7 +54,7 @@ async function runTests({ suites: files, ...options }: OptionsOf<typeof args & t
     unread,
   });
   if (options.junit !== undefined) writeFileSync(options.junit, formatJunit(result));
-  if (options.output === 'json') console.log(JSON.stringify(result, null, 2));
+  if (options.output === 'json') printJson(result);
   else print(result);
   const failed = result.outcomes.filter(({ passed }) => !passed).length;
   if (failed > 0) throw new MeshpassError('policy_test_failed', `${failed} of ${result.outcomes.length} cases failed.`);
@@ -67,9 +68,9 @@ async function runTests({ suites: files, ...options }: OptionsOf<typeof args & t
 
 function print({ outcomes, coverage }: SuiteResult): void {
   for (const { passed, file, line, name, said } of outcomes) {
-    console.log(`${passed ? 'ok  ' : 'FAIL'} ${file}:${line} ${name}${passed ? '' : `\n     ${said}`}`);
+    printLines(`${passed ? 'ok  ' : 'FAIL'} ${file}:${line} ${name}`, ...(passed ? [] : [`     ${said}`]));
   }
   const { covered, total, missed } = coverage;
-  console.log(`\n${outcomes.length} cases; ${covered} of ${total} rules decided one.`);
-  for (const one of missed) console.log(`  not covered: ${one}`);
+  printLines('', `${outcomes.length} cases; ${covered} of ${total} rules decided one.`);
+  printLines(...missed.map((one) => `  not covered: ${one}`));
 }

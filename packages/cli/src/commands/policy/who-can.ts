@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import {
   applyAccess,
   assumedNamespaces,
+  type Decision,
   type Endpoint,
   findEndpoints,
   type GrantReach,
@@ -18,7 +19,8 @@ import { output, tokenAudience } from '../../command/shared-flags.ts';
 import { meshInputFlags, readMeshObjects } from '../../input/mesh-input.ts';
 import { identityTokens, readAccessFile } from '../../input/policy-input.ts';
 import { requestFlags, requestOf } from '../../input/request.ts';
-import { assumptionJson, assumptionLines, decisionJson, decisionText } from '../../output/decision-text.ts';
+import { assumptionJson, assumptionLines, decisionJson, decisionLines } from '../../output/decision-text.ts';
+import { printJson, printLines } from '../../output/print.ts';
 
 const args = {
   target: argument('SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT'),
@@ -79,17 +81,17 @@ async function listWhoCan(target: string, paths: readonly string[], flags: WhoCa
       unknown: whys.map(unknownJson),
       ...assumptionJson(assumed, view.unplaced),
     };
-    console.log(JSON.stringify(answer, null, 2));
+    printJson(answer);
     return code;
   }
-  if (reachers.length === 0 && grants.length === 0 && whys.length === 0) console.log('Nobody.');
+  if (reachers.length === 0 && grants.length === 0 && whys.length === 0) printLines('Nobody.');
   for (const { who, token, decision } of reachers) {
-    console.log(`${who}${token === undefined ? '' : ` with ${token}`}\n    ${decisionText(decision)}`);
+    printLines(`${who}${token === undefined ? '' : ` with ${token}`}`, ...deciding(decision));
   }
-  for (const one of grants) console.log(grantText(one));
+  for (const one of grants) printLines(...grantLines(one));
   for (const { endpoint, who, why } of whys)
-    console.log(`unknown${who === undefined ? '' : ` of ${who}`} at ${placeOf(endpoint)}: ${why}`);
-  for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
+    printLines(`unknown${who === undefined ? '' : ` of ${who}`} at ${placeOf(endpoint)}: ${why}`);
+  printLines(...assumptionLines(assumed, view.unplaced));
   return code;
 }
 
@@ -158,7 +160,12 @@ function grantJson({
   };
 }
 
-function grantText({ grant, people, except, conditions, claims, decision }: GrantReach): string {
+function deciding(decision: Decision): readonly string[] {
+  const [verdict, ...notes] = decisionLines(decision);
+  return [`    ${verdict}`, ...notes];
+}
+
+function grantLines({ grant, people, except, conditions, claims, decision }: GrantReach): readonly string[] {
   const { file, line } = grant.place;
   const needed = Object.entries(claims).map(([name, values]) => `${name} ${values.join(' or ')}`);
   return [
@@ -167,6 +174,6 @@ function grantText({ grant, people, except, conditions, claims, decision }: Gran
     ...except.map((who) => `    but not: ${who}`),
     ...conditions.map((condition) => `    ${condition}`),
     ...(needed.length > 0 ? [`    if the proof has the required claims: ${needed.join(', ')}`] : []),
-    `    ${decisionText(decision)}`,
-  ].join('\n');
+    ...deciding(decision),
+  ];
 }
