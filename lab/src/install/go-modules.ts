@@ -73,7 +73,7 @@ export const HELM: Module = {
   minutes: 'about 2 minutes',
 };
 
-/** What Argo CD synchronizes with, and its program that does so from a folder of a Git repository. */
+/** The engine of Argo CD, with its program that synchronizes a cluster from a folder of a Git repository. */
 const GITOPS_ENGINE: Module = {
   folder: 'gitops-engine',
   home: 'gitops-engine',

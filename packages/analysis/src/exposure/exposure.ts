@@ -1,5 +1,5 @@
 /**
- * Ways into the cluster: which calls an entry point carries to which workload. Every kind of entry point is translated
+ * Ways into the cluster: the calls that an entry point carries to a workload. Every kind of entry point is translated
  * into the same form, with matches as Istio's HttpMatch, so that rules and reports treat all of them alike.
  */
 

@@ -180,7 +180,7 @@ function isPublished({ spec }: Service): boolean {
 }
 
 /**
- * Explains why every Service that publishes Pods is internal, and nothing else publishes them.
+ * Explains why every Service that publishes Pods is internal, if they are published in no other way.
  * @param services in front of the Pods
  * @param selector of the Pods
  */

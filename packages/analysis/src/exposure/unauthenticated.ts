@@ -5,17 +5,16 @@
  * is enough for a warning.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { remembered } from '@meshpass/identity/memory/remembered';
 import type { HttpMatch } from '@meshpass/istio';
 import type { Call } from '../diff/formula/call.ts';
 import {
   ALWAYS,
   all,
-  any,
   type Condition,
   flag,
   NEVER,
   not,
+  replaceTests,
   type Test,
   type TextField,
   testsOf,
@@ -192,21 +191,8 @@ function assuming(condition: Condition, one: OneOf): Condition {
     if (test.field === 'peer') return one.peer !== undefined;
     return test.field.startsWith('custom:') ? false : undefined;
   };
-  const simplify = remembered((part: Condition): Condition => {
-    switch (part.op) {
-      case 'constant':
-        return part.value ? ALWAYS : NEVER;
-      case 'all':
-        return all(part.of.map(simplify));
-      case 'any':
-        return any(part.of.map(simplify));
-      case 'not':
-        return not(simplify(part.of));
-      default: {
-        const answered = answer(part);
-        return answered === undefined ? part : answered ? ALWAYS : NEVER;
-      }
-    }
-  }, new Map());
-  return simplify(condition);
+  return replaceTests(condition, (test) => {
+    const answered = answer(test);
+    return answered === undefined ? test : answered ? ALWAYS : NEVER;
+  });
 }

@@ -4,7 +4,17 @@
  */
 import type { MeshView } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
-import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../diff/formula/condition.ts';
+import {
+  ALWAYS,
+  all,
+  any,
+  type Condition,
+  NEVER,
+  not,
+  replaceTests,
+  type Test,
+  text,
+} from '../diff/formula/condition.ts';
 import { passes } from '../diff/formula/text-test.ts';
 import { addedCheck } from '../exposure/added-checks.ts';
 import { enforcerOf } from '../exposure/enforcer.ts';
@@ -44,7 +54,11 @@ function atEntry(mesh: MeshView, { exposure, entry }: Way): Condition {
     const [{ proxy } = { proxy: undefined }] = points;
     const check = proxy && addedCheck(mesh, 'GATEWAY', proxy.namespace, proxy.labels);
     return all([
-      oneOf(points, (one) => simplified(one.portPolicy.allowed, { peer: undefined, sni: undefined, changed: NOTHING })),
+      oneOf(points, (one) =>
+        replaceTests(one.portPolicy.allowed, (test) =>
+          decided(test, { peer: undefined, sni: undefined, changed: NOTHING }),
+        ),
+      ),
       check === undefined ? ALWAYS : opaque(check),
     ]);
   });
@@ -67,7 +81,7 @@ function atWorkload(mesh: MeshView, { exposure, entry, changed }: Way): Conditio
     const peers = calls.peers.length > 0 ? calls.peers : [undefined];
     const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
     return all([
-      any(peers.map((peer) => simplified(policies, { peer, sni, changed }))),
+      any(peers.map((peer) => replaceTests(policies, (test) => decided(test, { peer, sni, changed })))),
       check === undefined ? ALWAYS : opaque(check),
     ]);
   };
@@ -99,34 +113,7 @@ interface Caller {
 /** Prefix length below which a range is too large to count as a list of permitted clients. */
 const WIDEST_LIST = 8;
 
-/** Replaces every test that the caller decides. */
-function simplified(condition: Condition, caller: Caller): Condition {
-  const known = new Map<Condition, Condition>();
-  const simplify = (part: Condition): Condition => {
-    let result = known.get(part);
-    if (!result) {
-      result = replaced(part);
-      known.set(part, result);
-    }
-    return result;
-  };
-  const replaced = (part: Condition): Condition => {
-    switch (part.op) {
-      case 'constant':
-        return part.value ? ALWAYS : NEVER;
-      case 'all':
-        return all(part.of.map(simplify));
-      case 'any':
-        return any(part.of.map(simplify));
-      case 'not':
-        return not(simplify(part.of));
-      default:
-        return decided(part, caller);
-    }
-  };
-  return simplify(condition);
-}
-
+/** Replaces a test that the caller decides. */
 function decided(test: Test, caller: Caller): Condition {
   switch (test.op) {
     case 'address':

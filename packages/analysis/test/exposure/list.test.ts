@@ -1,4 +1,4 @@
-/** What the list of ways into the cluster says about identity, proxies and examples. */
+/** List of ways into the cluster: identities, proxies and examples. */
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, test } from 'vitest';
 import { type ExposureOptions, listExposures } from '../../src/exposure.ts';

@@ -2,6 +2,7 @@
  * Policy requirements as a formula: tests of single fields, combined with and, or, not. Workloads share formulas.
  * Formulas are compared by identity, so each must be built only once.
  */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import { readPath, type TextTest } from './text-test.ts';
 
 export type Condition =
@@ -121,4 +122,26 @@ export function* testsOf(condition: Condition, seen: Set<Condition>): Generator<
     default:
       yield condition;
   }
+}
+
+/**
+ * Replaces every test in a formula, and simplifies the rest. Shared parts are computed once.
+ * @param of must depend on nothing but the test
+ */
+export function replaceTests(condition: Condition, of: (test: Test) => Condition): Condition {
+  const replace = remembered((part: Condition): Condition => {
+    switch (part.op) {
+      case 'constant':
+        return part.value ? ALWAYS : NEVER;
+      case 'all':
+        return all(part.of.map(replace));
+      case 'any':
+        return any(part.of.map(replace));
+      case 'not':
+        return not(replace(part.of));
+      default:
+        return of(part);
+    }
+  }, new Map());
+  return replace(condition);
 }

@@ -1,13 +1,11 @@
-import { spawn } from 'node:child_process';
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { HOSTILE, HOSTILE_MESH, SHOP } from '../../../../analysis/test/exposure/shop.ts';
 import { startFakeCluster } from './fake-cluster.ts';
+import { runPolicy } from './run-policy.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
 /** A mesh without an open external way. */
 const CLOSED = SHOP.replace('paths: [/admin/*]', 'paths: ["*"]');
 const NO_UNKNOWN = CLOSED.replace('mode: PERMISSIVE', 'mode: STRICT');
@@ -32,29 +30,7 @@ function put(name: string, text: string): void {
   writeFileSync(join(home, name), text);
 }
 
-interface Run {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-function exposure(args: readonly string[], input = ''): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const env = { PATH: process.env.PATH };
-    const child = spawn(process.execPath, [MAIN, 'policy', 'exposure', ...args], { cwd: home, env });
-    let [out, err] = ['', ''];
-    child.stdout.on('data', (chunk) => {
-      out += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      err += chunk;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, out, err }));
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(input);
-  });
-}
+const exposure = (args: readonly string[], input = '') => runPolicy(home, ['exposure', ...args], input);
 
 describe('exit codes', () => {
   test.each<readonly [string, string, number, number, number]>([

@@ -1,12 +1,11 @@
-import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startFakeCluster } from './fake-cluster.ts';
+import { runPolicy } from './run-policy.ts';
 
-const MAIN = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
 const GIVEN = fileURLToPath(new URL('../../../../analysis/test/lint/given/', import.meta.url));
 
 let home: string;
@@ -42,29 +41,7 @@ function put(name: string, text: string | Uint8Array): void {
   writeFileSync(join(home, name), text);
 }
 
-interface Run {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-function lint(args: readonly string[], input = ''): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const env = { PATH: process.env.PATH };
-    const child = spawn(process.execPath, [MAIN, 'policy', 'lint', ...args], { cwd: home, env });
-    let [out, err] = ['', ''];
-    child.stdout.on('data', (chunk) => {
-      out += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      err += chunk;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, out, err }));
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(input);
-  });
-}
+const lint = (args: readonly string[], input = '') => runPolicy(home, ['lint', ...args], input);
 
 describe('exit codes', () => {
   test('0 without findings, with a count', async () => {
