@@ -1,23 +1,21 @@
-/** Every claim of the security model names the test that shows it, or is marked as a limit or a premise. */
+/** Every claim of the security model links to the tests that show it, or is marked as a limit or a premise. */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 
 const PAGE = new URL('../../docs/security-model.md', import.meta.url);
+const TESTS = new URL('../../docs/testing/security-model.md', import.meta.url);
 /** Marks a claim that no test can show: trusted parties, exclusions from the scope, and known limits. */
-const PREMISE = 'premise';
+const PREMISE = 'ᵖ';
 
-const lines = readFileSync(PAGE, 'utf8').split('\n');
-const isNote = (line: string) => /^\[\^[\w-]+\]: /.test(line);
-const notes = new Map(
-  lines.filter(isNote).map((line) => {
-    const [, id, text] = /^\[\^([\w-]+)\]: (.*)$/.exec(line)!;
-    return [id!, text!] as const;
-  }),
+const body = readFileSync(PAGE, 'utf8');
+const rows = new Map(
+  [...readFileSync(TESTS, 'utf8').matchAll(/^\| ([\w-]+)<a id="\1"><\/a> \| (.*) \|$/gm)].map(
+    ([, id, tests]) => [id!, tests!] as const,
+  ),
 );
 
 /** Rows of tables, and sentences of paragraphs and list items. */
 function claims(): string[] {
-  const body = lines.filter((line) => !isNote(line)).join('\n');
   return body
     .split(/\n{2,}|\n(?=\||- |\d+\. |#)/)
     .map((block) => block.replace(/\s*\n\s*/g, ' ').trim())
@@ -26,27 +24,34 @@ function claims(): string[] {
 }
 
 const isHeader = (row: string) => row.startsWith('| Adversary') || row.startsWith('| What | Lives');
-const sentences = (block: string) => block.split(/(?<!^\d\.)(?<=[.?](?:\[\^[\w-]+\])*) (?=[A-Z`*[])/);
-const refs = (text: string) => [...text.matchAll(/\[\^([\w-]+)\]/g)].map(([, id]) => id!);
+const sentences = (block: string) => block.split(/(?<!^\d\.)(?<=[.?](?:ᵖ|\[ᵗ\]\([^)]*\))*) (?=[A-Z`*[])/);
+const refs = (text: string) => [...text.matchAll(/\[ᵗ\]\(([^)]*)\)/g)].map(([, link]) => link!);
+const linkTo = (id: string) => `testing/security-model.md#${id}`;
 
 describe('the security model', () => {
   it.each(claims())('%s', (claim) => {
-    expect(refs(claim), 'a reference to a test, or to the note of premises').not.toEqual([]);
-    for (const id of refs(claim)) expect([...notes.keys()], 'the notes').toContain(id);
+    const links = refs(claim);
+    if (!claim.includes(PREMISE)) expect(links, 'a link to tests, or the mark of premises').not.toEqual([]);
+    const known = [...rows.keys()].map(linkTo);
+    for (const link of links) expect(known).toContain(link);
   });
 
-  const used = new Set(claims().flatMap(refs));
-  it.each([...notes.keys()])('has a use for the note %s', (id) => {
-    expect(used).toContain(id);
+  const used = new Set(refs(body));
+  it.each([...rows.keys()])('links to the tests of %s', (id) => {
+    expect(used).toContain(linkTo(id));
   });
 
-  it.each([...notes].filter(([id]) => id !== PREMISE))('names existing tests: %s', (_, note) => {
-    const named = [...note.matchAll(/\[[^\]]+\]\(([^)]+)\): "([^"]+)"/g)];
+  it.each([...rows])('names existing tests: %s', (_, tests) => {
+    const named = [...tests.matchAll(/\[[^\]]+\]\(([^)]+)\): "([^"]+)"/g)];
     expect(named).not.toEqual([]);
     for (const [, path, title] of named) {
-      const file = new URL(path!, PAGE);
+      const file = new URL(path!, TESTS);
       expect(existsSync(file), path).toBe(true);
       expect(readFileSync(file, 'utf8'), `a test of that name in ${path}`).toContain(title);
     }
+  });
+
+  it('has the tests of each claim in one row', () => {
+    expect(readFileSync(TESTS, 'utf8').match(/^\| .*<a id=/gm)).toHaveLength(rows.size);
   });
 });
