@@ -1,4 +1,4 @@
-/** `npm run fidelity`: runs every case from a pod and from a Codespace, and writes docs/envoy/fidelity.md. */
+/** `npm run fidelity`: runs every case from a pod and from a Codespace, and writes docs/testing/fidelity.md. */
 import { writeFileSync } from 'node:fs';
 import { openCallers } from '../callers/call-from.ts';
 import { SIDES } from '../callers/calls.ts';
@@ -6,7 +6,7 @@ import { CASES } from './cases.ts';
 import { fidelityPage } from './page.ts';
 import { type CaseResult, runCase, violationsOf } from './run-case.ts';
 
-const PAGE = new URL('../../docs/envoy/fidelity.md', import.meta.url);
+const PAGE = new URL('../../docs/testing/fidelity.md', import.meta.url);
 
 const callers = await openCallers(SIDES);
 const results: CaseResult[] = [];
@@ -23,5 +23,5 @@ try {
   await callers.close();
 }
 if (violations === 0) writeFileSync(PAGE, fidelityPage(results));
-else console.error(`${violations} outcomes are not as expected: docs/envoy/fidelity.md stays as it was.`);
+else console.error(`${violations} outcomes are not as expected: docs/testing/fidelity.md stays as it was.`);
 process.exit(violations === 0 ? 0 : 1);

@@ -1,4 +1,4 @@
-/** The page docs/envoy/fidelity.md, from the results of a run. */
+/** The page docs/testing/fidelity.md, from the results of a run. */
 import { DIFFERENCES, UNTESTED } from './differences.ts';
 import type { CaseResult } from './run-case.ts';
 
