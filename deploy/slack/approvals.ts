@@ -1,5 +1,5 @@
 /**
- * Approvals in Slack: a small server between the broker's webhook and a Slack app. docs/access/webhooks.md says how to set it up. Take it as
+ * Approvals in Slack: a small server between the broker's webhook and a Slack app. README.md says how to set it up. Take it as
  * it is, or as the beginning of one for another tool.
  */
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
@@ -209,7 +209,7 @@ if (import.meta.main) {
   const setting = (name: string): string => {
     const value = process.env[name];
     if (value !== undefined && value !== '') return value;
-    console.error(`${name} is not set: docs/access/webhooks.md has the list.`);
+    console.error(`${name} is not set: deploy/slack/README.md has the list.`);
     process.exit(2);
   };
   createSlackApprovals({
