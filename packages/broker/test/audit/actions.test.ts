@@ -1,4 +1,4 @@
-/** Actions of the audit log: the code, docs/audit.md and the export agree. */
+/** Actions of the audit log: the code, docs/interfaces/audit-actions.md and the export agree. */
 import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -7,9 +7,8 @@ import { NO_ROW, seal } from '../../src/audit/log/chain.ts';
 import { ACTIONS } from '../../src/audit/log/event.ts';
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
-const PAGE = readFileSync(new URL('../../../../docs/audit.md', import.meta.url), 'utf8');
-const SECTION = /^## Actions$(.*?)^## /ms.exec(PAGE)![1]!;
-const ROWS = [...SECTION.matchAll(/^\| `([^`]+)` \| (.+) \| ([^|]+) \|$/gm)].map(([, action, when, name]) => ({
+const PAGE = readFileSync(new URL('../../../../docs/interfaces/audit-actions.md', import.meta.url), 'utf8');
+const ROWS = [...PAGE.matchAll(/^\| `([^`]+)` \| (.+) \| ([^|]+) \|$/gm)].map(([, action, when, name]) => ({
   action: action!,
   when: when!,
   className: name!.trim(),
@@ -32,7 +31,7 @@ const NOTHING = {
 };
 
 describe('actions of the audit log', () => {
-  it('are all in docs/audit.md, each once, and nothing else is', () => {
+  it('are all on their page, each once, and nothing else is', () => {
     expect(ROWS.map(({ action }) => action).toSorted()).toEqual([...ACTIONS].toSorted());
   });
 
