@@ -1,5 +1,5 @@
 /**
- * docs/install/certificates.md on a real cluster: the Secrets of broker and edge are replaced while a Codespace calls; both expire; and
+ * docs/rotation.md on a real cluster: the Secrets of broker and edge are replaced while a Codespace calls; both expire; and
  * `helm test` notices, as it does an edge that is not there.
  */
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
