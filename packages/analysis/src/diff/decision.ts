@@ -17,6 +17,7 @@ export interface Decision {
 
 /** Explains a decision in Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
 export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
+  if (portPolicy.stages) return explainStages(portPolicy.stages, call);
   const policies = portPolicy.policies();
   const isAllowed = meets(call, portPolicy.allowed);
   const deciding = (action: string) => {
@@ -53,6 +54,14 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
     return { allowed: false, reason, ...custom, undecided: true };
   }
   return { allowed: false, reason: 'its mutual TLS or its token does not meet the requirements of this port' };
+}
+
+/** Explains a call through a waypoint. */
+function explainStages([atWaypoint, atPod]: NonNullable<PortPolicy['stages']>, call: Call): Decision {
+  const first = explainDecision(atWaypoint, call);
+  const second = explainDecision(atPod, call);
+  if (!first.allowed || second.allowed) return { ...first, reason: `at the waypoint: ${first.reason}` };
+  return { ...second, reason: `at the ztunnel, which sees the waypoint as the caller: ${second.reason}` };
 }
 
 /**

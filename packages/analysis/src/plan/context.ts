@@ -10,6 +10,7 @@ import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import type { PolicyIndex, PortPolicy } from '../diff/policy-index.ts';
 import { type DataPlanes, dataPlanes } from '../diff/unknown.ts';
+import { whyNotGrantable } from '../evaluate/grantable.ts';
 import { grantedCalls, holderOf, namedBy, perfectToken } from './granted-calls.ts';
 
 export interface Change {
@@ -75,7 +76,7 @@ export function analysisContext(change: Change): AnalysisContext {
   const known = dataPlanes([indexes[1]], change.unread);
   const found = endpointsOf([...before, ...after], indexes, settings);
   const unknown = found.flatMap((endpoint) => {
-    const reason = known.unknownAt(endpoint);
+    const reason = known.unknownAt(endpoint) ?? whyNotGrantable(indexes[1].view, endpoint.workload);
     return reason === undefined ? [] : [{ endpoint, reason }];
   });
   const left = new Set(unknown.map(({ endpoint }) => endpoint));

@@ -3,7 +3,7 @@
 import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
+import { AMBIENT, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { formatJunit } from '../../src/suite/junit.ts';
 import { readSuite } from '../../src/suite/read-suite.ts';
 import { runSuites } from '../../src/suite/run-suite.ts';
@@ -46,6 +46,10 @@ it.each(UNKNOWN)('%s: every case and property of it fails', (_, mesh, reason) =>
   }
   expect(formatJunit(result)).toContain('failures="5"');
   expect(formatJunit(result)).toContain('it is unknown: ');
+});
+
+it.each(AMBIENT)('%s: a workload is decided by the ztunnel, and a grant is not', (_, mesh) => {
+  expect(suite(mesh).outcomes.map(({ passed }) => passed)).toEqual([false, false, true, false, false]);
 });
 
 it.each(UNDERSTOOD)('%s: every case is decided', (_, mesh) => {
