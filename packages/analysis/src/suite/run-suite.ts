@@ -127,8 +127,7 @@ function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' 
 function decideCase(one: PolicyCase, bench: Bench): Result {
   const { context } = bench;
   const endpoints = endpointsAt(context.endpoints, one.call);
-  const found = context.unknown.filter(({ endpoint }) => endpointsAt([endpoint], one.call).length > 0);
-  const unknown = found.find(({ reason }) => reason !== NOT_GRANTABLE) ?? found[0];
+  const unknown = whyUnknown(one, context);
   const impossible = whyImpossible(one, endpoints);
   if (impossible && !unknown) return { passed: false, said: impossible };
   const tries = identities(one, bench);
@@ -141,7 +140,7 @@ function decideCase(one: PolicyCase, bench: Bench): Result {
       told.push('the mesh gateway does not forward it');
       continue;
     }
-    const verdict = decideIdentity(identity, one, unknown?.reason, bench);
+    const verdict = decideIdentity(identity, one, unknown, bench);
     if (typeof verdict === 'string') return unknownResult(one, verdict);
     const { allowed, reason, names, undecided: isUndecided } = verdict;
     if (allowed) return compareToExpected(one, true, reason, [...touch(identity, one, bench), ...names]);
@@ -151,6 +150,12 @@ function decideCase(one: PolicyCase, bench: Bench): Result {
   }
   if (undecided !== undefined) return unknownResult(one, undecided);
   return compareToExpected(one, false, told.join('; '), []);
+}
+
+/** Explains why some port that a call may reach is unknown. Ambient mode counts last, because it decides some calls. */
+function whyUnknown({ call }: PolicyCase, { unknown }: AnalysisContext): string | undefined {
+  const reasons = unknown.flatMap(({ endpoint, reason }) => (endpointsAt([endpoint], call).length > 0 ? [reason] : []));
+  return reasons.find((reason) => reason !== NOT_GRANTABLE) ?? reasons[0];
 }
 
 type Verdict = Decision & { readonly names: readonly string[] };

@@ -78,10 +78,15 @@ describe('a namespace that moves from sidecars to ambient mode', () => {
     expect(changes).toEqual(['loses GET http://shop.example.com/x']);
   });
 
-  it('does not guess what alternatives of a rule do', () => {
-    const { unknown, changes } = migrated(
-      '{action: DENY, rules: [{to: [{operation: {ports: ["8080"]}}, {operation: {paths: [/a]}}]}]}',
-    );
-    expect({ changes, unknown }).toMatchObject({ changes: [], unknown: [{ reasons: [expect.any(String)] }] });
+  it('keeps the alternatives of a DENY rule without fields of HTTP, and loses the others', () => {
+    const denied = (port: string) =>
+      migrated(`{action: DENY, rules: [{to: [{operation: {ports: ["${port}"]}}, {operation: {paths: [/a]}}]}]}`);
+    expect(denied('8080')).toEqual({ changes: [], unknown: [] });
+    expect(denied('9090')).toEqual({ changes: ['gains GET http://shop.example.com/a'], unknown: [] });
+  });
+
+  it('asks no authorizer', () => {
+    const { changes, unknown } = migrated('{action: CUSTOM, provider: {name: opa}, rules: [{}]}');
+    expect({ changes, unknown }).toMatchObject({ changes: [], unknown: [{ reasons: ['the authorizer opa decides'] }] });
   });
 });

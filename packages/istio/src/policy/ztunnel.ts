@@ -33,6 +33,8 @@ export interface UnreadField {
   readonly name: string;
   /** Path within the rule. */
   readonly path: Path;
+  /** Whether istiod ignores the field without counting it as one of HTTP, so that it keeps an ALLOW rule. */
+  readonly isIgnored: boolean;
 }
 
 /** Alternative within a clause: an operation, a source or a condition. All of its tests must pass. */
@@ -71,7 +73,7 @@ export function ztunnelRule({ from, to, when }: AuthorizationRule, action: Autho
   ].filter((matches) => matches.length > 0);
   const unread = given.flat().flatMap((match) => match.unread);
   const dead = given.find((matches) => matches.every(({ tests }) => tests.length === 0));
-  const isLeftOut = action === 'ALLOW' && unread.some(({ name }) => !IGNORED.has(name));
+  const isLeftOut = action === 'ALLOW' && unread.some(({ isIgnored }) => !isIgnored);
   const clauses = given.map((matches) => matches.map(({ tests }) => tests).filter((tests) => tests.length > 0));
   return {
     clauses: isLeftOut || dead ? undefined : clauses,
@@ -87,7 +89,6 @@ const SOURCE = [
   ['source.serviceAccount', 'serviceAccounts', 'notServiceAccounts'],
   ['source.principal', 'principals', 'notPrincipals'],
 ] as const;
-/** Fields that istiod ignores without counting them as fields of HTTP, so that it keeps an ALLOW rule. */
 const IGNORED: ReadonlySet<string> = new Set(['trustDomains', 'notTrustDomains']);
 const UNREAD: ReadonlySet<string> = new Set([
   ...['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'],
@@ -118,12 +119,15 @@ function match<T extends object>(
   const names = Object.entries(given).flatMap(([name, values]) => (texts(values).length > 0 ? [name] : []));
   return {
     tests: fields.flatMap(([field, yes, no]) => test(field, texts(given[yes]), texts(given[no]))),
-    unread: names.filter((name) => UNREAD.has(name)).map((name) => ({ name, path: [...path, name] })),
+    unread: names
+      .filter((name) => UNREAD.has(name))
+      .map((name) => ({ name, path: [...path, name], isIgnored: IGNORED.has(name) })),
   };
 }
 
 function conditionMatch({ key, values, notValues }: AuthorizationCondition, path: Path): ZtunnelMatch {
-  if (!CONDITIONS.has(key)) return { tests: [], unread: [{ name: String(key), path: [...path, 'key'] }] };
+  if (!CONDITIONS.has(key))
+    return { tests: [], unread: [{ name: String(key), path: [...path, 'key'], isIgnored: false }] };
   return { tests: test(key as ZtunnelField, texts(values), texts(notValues)), unread: [] };
 }
 
