@@ -31,7 +31,7 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
   if (isAllowed) {
     const by = deciding('ALLOW');
     if (by) return { allowed: true, reason: `allowed by ${formatRule(by.policy, by.rule)}`, ...by };
-    return { allowed: true, reason: 'no policy denies it, and no ALLOW policy applies' };
+    return { allowed: true, reason: `no policy denies it, and no ALLOW policy applies${describeIgnored(portPolicy)}` };
   }
   if (portPolicy.closed !== undefined) return { allowed: false, reason: portPolicy.closed };
   const custom = deciding('CUSTOM');
@@ -54,6 +54,13 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
     return { allowed: false, reason, ...custom, undecided: true };
   }
   return { allowed: false, reason: 'its mutual TLS or its token does not meet the requirements of this port' };
+}
+
+function describeIgnored({ ignored }: PortPolicy): string {
+  const [first, ...others] = ignored?.() ?? [];
+  if (!first) return '';
+  const more = others.length > 0 ? ` and ${others.length} more` : '';
+  return `; the ztunnel ignores ${formatRule(first.policy, first.rule)}${more}`;
 }
 
 /** Explains a call through a waypoint. */

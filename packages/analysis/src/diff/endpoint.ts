@@ -38,31 +38,26 @@ export function endpointsOf(
         const protocols = (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
         return protocols.map((protocol): Endpoint => ({ workload, port, protocol, services }));
       });
-    const others = [undefined, ...named.filter((port) => !ports.has(port))];
+    const others = [undefined, ...named.filter((port) => !ports.has(port))].flatMap((port) =>
+      (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
+    );
+    const besides = [...new Set(indexes.flatMap((index) => index.waypointPrincipals(workload)))].sort();
+    if (besides.length === 0) return [...declared, ...others];
     return [
-      ...declared.flatMap((endpoint) => withWaypoints(endpoint, indexes)),
-      ...others.flatMap((port) =>
-        (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
-      ),
+      ...[...declared, ...others].map((endpoint) => ({ ...endpoint, besides })),
+      ...declared.flatMap((endpoint) => throughWaypoints(endpoint, indexes)),
     ];
   });
 }
 
-/** Adds the way through the waypoint of each Service that has one in some state. */
-function withWaypoints(endpoint: Endpoint, indexes: readonly PolicyIndex[]): readonly Endpoint[] {
-  const { workload } = endpoint;
-  const served = endpoint.services.flatMap((service) => {
+/** Lists the ways of calls to a port through the waypoint of each Service that has one in some state. */
+function throughWaypoints(endpoint: Endpoint, indexes: readonly PolicyIndex[]): readonly Endpoint[] {
+  return endpoint.services.flatMap((service) => {
     const [host = '', port] = service.split(':');
     const [name = '', namespace = ''] = host.split('.');
-    const found = indexes.flatMap((index) => index.waypointOf(workload, { namespace, name }) ?? []);
-    return found.length === 0 ? [] : [{ service, at: { namespace, name, port: Number(port) }, found }];
+    const isServed = indexes.some((index) => index.waypointOf(endpoint.workload, { namespace, name }));
+    return isServed ? [{ ...endpoint, services: [service], through: { namespace, name, port: Number(port) } }] : [];
   });
-  if (served.length === 0) return [endpoint];
-  const principals = served.flatMap(({ found }) => found.flatMap(({ waypoint }) => waypoint?.principals ?? []));
-  return [
-    { ...endpoint, besides: [...new Set(principals)].sort() },
-    ...served.map(({ service, at }): Endpoint => ({ ...endpoint, services: [service], through: at })),
-  ];
 }
 
 export interface Pair {

@@ -26,6 +26,7 @@ import {
   type RequestAuthentication,
   type Resource,
   requestAuthentications,
+  type Service,
   type ServiceWaypoint,
   servicePortProtocols,
   serviceWaypoint,
@@ -58,6 +59,8 @@ export interface PortPolicy {
   readonly closed?: string;
   /** Policies of the waypoint and of the workload behind it, which must both allow a call. */
   readonly stages?: readonly [PortPolicy, PortPolicy];
+  /** DENY rules that the ztunnel ignores, because it evaluates none of their fields. */
+  readonly ignored?: () => readonly { readonly policy: AuthorizationPolicy; readonly rule: number }[];
   /** Reason why it is not known which calls are allowed. */
   readonly unknown?: string;
 }
@@ -91,6 +94,8 @@ export interface PolicyIndex extends Pick<MeshView, 'dataPlane'> {
     workload: Workload,
     service: Pick<ServedPort, 'namespace' | 'name'>,
   ) => ServiceWaypoint | undefined;
+  /** Principals of the waypoints before a workload in ambient mode, also for Services that do not exist yet. */
+  readonly waypointPrincipals: (workload: Workload) => readonly string[];
   readonly view: MeshView;
   /** Ports that Services route to in this state. */
   readonly portsOf: (workload: Workload) => ReadonlyMap<number, WorkloadPort>;
@@ -150,6 +155,16 @@ export function indexPolicies(
     return service ? serviceWaypoint(view, service) : undefined;
   };
 
+  const waypointPrincipals = remembered((workload: Workload): readonly string[] => {
+    if (!isAtZtunnel(workload)) return [];
+    const future: Pick<Service, 'metadata' | 'spec'> = {
+      metadata: { name: '', namespace: workload.namespace },
+      spec: {},
+    };
+    const services = [future, ...view.servicesBefore(workload)];
+    return services.flatMap((service) => serviceWaypoint(view, service)?.waypoint?.principals ?? []);
+  });
+
   const at: PolicyIndex['at'] = (workload, port, spoken, service) => {
     const found = service && waypointOf(workload, service);
     if (found) return through(workload, port, spoken, service, found);
@@ -203,6 +218,10 @@ export function indexPolicies(
         key,
         allowed,
         policies: () => policies.map((policy) => ({ policy, rules: rulesOf(policy), refuses: false })),
+        ignored: () =>
+          ofAction('DENY').flatMap((policy) =>
+            rulesOf(policy).flatMap((condition, rule) => (condition === NEVER ? [{ policy, rule }] : [])),
+          ),
       };
     });
   };
@@ -271,6 +290,7 @@ export function indexPolicies(
     at,
     atZtunnel,
     waypointOf,
+    waypointPrincipals,
     view,
     dataPlane: view.dataPlane,
     portsOf,

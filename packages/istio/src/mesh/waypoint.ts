@@ -48,7 +48,10 @@ export type ServiceWaypoint =
  * serviceWaypoint(view, view.all('Service')[0]!)?.waypoint?.principals; // => ['cluster.local/ns/shop/sa/gate']
  * ```
  */
-export function serviceWaypoint(view: MeshView, service: Service): ServiceWaypoint | undefined {
+export function serviceWaypoint(
+  view: MeshView,
+  service: Pick<Service, 'metadata' | 'spec'>,
+): ServiceWaypoint | undefined {
   const { name, namespace } = service.metadata;
   const own = labels(service.metadata.labels);
   // A headless Service has no address of its own: callers connect to its Pods.
@@ -144,7 +147,11 @@ function waypointOf(view: MeshView, gateway: KubernetesGateway): Waypoint {
 }
 
 /** Explains which object changes the waypoint, and may change which calls it accepts. */
-function whyPatched(view: MeshView, { proxy, gateway }: Waypoint, { metadata }: Service): string | undefined {
+function whyPatched(
+  view: MeshView,
+  { proxy, gateway }: Waypoint,
+  { metadata }: Pick<Service, 'metadata'>,
+): string | undefined {
   const root = view.config.rootNamespace;
   const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
   const places = [...new Set([root, proxy.namespace, metadata.namespace])];
