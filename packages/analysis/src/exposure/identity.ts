@@ -260,7 +260,7 @@ function identityAt(
   const { proxy } = point;
   if (enforcer.proxy === 'none') return { state: 'none', reason: enforcer.reason! };
   const portPolicy = policiesAt(mesh, enforcer, point, exposure) ?? point.portPolicy;
-  if (portPolicy.unknown !== undefined) return atUnknownWaypoint(mesh, proxy, portPolicy.unknown);
+  if (portPolicy.unknown !== undefined) return atUnknownWaypoint(mesh, proxy);
   const asked = { ...point, portPolicy };
   if (isRefused(mesh, asked)) {
     const { object } = entry;
@@ -305,13 +305,13 @@ function openAt({ mesh, complete }: KnownMesh, { proxy, port, calls }: Enforceme
 }
 
 /** A waypoint that is not known may enforce any policy with `targetRefs`. */
-function atUnknownWaypoint(mesh: MeshView, { namespace }: Workload, reason: string): Identity {
+function atUnknownWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
   const policy = [...new Set([namespace, mesh.config.rootNamespace])]
     .flatMap((place) => mesh.within('AuthorizationPolicy', place))
     .find((one) => !isForSidecars(one));
   return policy
     ? { state: 'assumed', reason: `AuthorizationPolicy ${policy.metadata.name} may require one at the waypoint` }
-    : { state: 'unknown', reason };
+    : { state: 'none', reason: 'no policy targets the waypoint' };
 }
 
 /** Lists the enforcement points of every workload of the destination. */
