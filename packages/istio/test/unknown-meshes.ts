@@ -106,6 +106,11 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
     /some of its Pods are in ambient mode/,
   ],
   [
+    'a policy with an empty selector in ambient mode',
+    `${namespace('istio.io/dataplane-mode: ambient')}---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: ${meta('wide')}\nspec: {selector: {}, mtls: {mode: STRICT}}\n`,
+    /the selector of PeerAuthentication shop\/wide is empty/,
+  ],
+  [
     'a waypoint of the namespace',
     namespace('istio-injection: enabled, istio.io/use-waypoint: gate'),
     /the waypoint gate/,

@@ -102,7 +102,7 @@ export function waysOf(endpoint: Endpoint, call: Call): readonly [Way, ...Way[]]
       by: `through waypoint ${waypoint.name}`,
       why: ACCOUNTS,
     }));
-  const way = call.way ?? wayOf(caller, waypoint);
+  const way = call.way ?? (waypoint.principals.includes(call.principal) ? 'pod' : wayOf(caller, waypoint));
   if (way === 'pod') return [direct('straight to the Pod')];
   const [first, ...rest] = through() as [Way, ...Way[]];
   return way === 'waypoint' ? [first, ...rest] : [{ ...first, why: NOT_KNOWN }, ...rest, direct('straight to the Pod')];

@@ -279,6 +279,11 @@ spec: {${targets} jwtRules: [{issuer: i, jwks: '{}'}]}
     expect(ask('', { iss: 'i', sub: 's', team: 'red' })).toBe('no');
   });
 
+  it('calls the Pods itself', () => {
+    const only = policy('{rules: [{from: [{source: {principals: [cluster.local/ns/amb/sa/gate]}}]}]}', 'amb', 'only');
+    expect(allowed(BOUND + L7 + only, 'amb/gate', '/admin')).toBe('yes');
+  });
+
   it('is used by gateways only with a label', () => {
     const gateway = `---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: public, namespace: shop}\nspec: {selector: {app: edge}}\n${deployment('shop', 'edge')}`;
     expect(allowed(BOUND + gateway + L7, 'shop/edge', '/admin')).toBe('yes');

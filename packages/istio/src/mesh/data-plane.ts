@@ -8,7 +8,7 @@ import { memory } from '@meshpass/identity/memory/remembered';
 import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
-import { isForSidecars, selects, selectsSome } from '../object/selection.ts';
+import { isForSidecars, selectorOf, selects, selectsSome } from '../object/selection.ts';
 import { DATAPLANE_MODE, isAmbient, whyNotCaptured } from './ambient.ts';
 import {
   hasProxy,
@@ -87,7 +87,18 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     return (
       WHY_GATEWAY[source.proxyKind(labels)] ??
       whyAmbientUnknown(pods, ofAmbient(namespace, pods)) ??
-      (ofAmbient(namespace, pods).length > 0 ? undefined : whyNotSidecar(workload, ofNamespace, pods))
+      (ofAmbient(namespace, pods).length > 0 ? whyUnselective(namespace) : whyNotSidecar(workload, ofNamespace, pods))
+    );
+  };
+
+  /** istiod sends no ztunnel a policy with an empty selector, which sidecars apply to every workload. */
+  const whyUnselective = (namespace: string): string | undefined => {
+    const policy = [...new Set([rootNamespace, namespace])]
+      .flatMap((place) => [...within('AuthorizationPolicy', place), ...within('PeerAuthentication', place)])
+      .find(({ spec }) => spec.selector !== undefined && selectorOf({ spec }) === undefined);
+    return (
+      policy &&
+      `the selector of ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name} is empty: remove it, because a ztunnel may ignore the policy`
     );
   };
 
