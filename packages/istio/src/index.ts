@@ -49,14 +49,6 @@ export {
   withAliases,
 } from './mesh/trust-domain.ts';
 export { type MeshView, viewMesh } from './mesh/view.ts';
-export {
-  gatewaysUseWaypoint,
-  podUsesWaypoint,
-  type ServiceWaypoint,
-  serviceWaypoint,
-  WAYPOINT_CLASS,
-  type Waypoint,
-} from './mesh/waypoint.ts';
 export { type PodWorkload, standInFor, toWorkload, type Workload, withoutReplicas } from './mesh/workload.ts';
 export { type SpokenProtocol, servicePortProtocols, type WorkloadPort, workloadPorts } from './mesh/workload-ports.ts';
 export type * from './object/gateway-api.ts';
@@ -105,6 +97,14 @@ export {
   ztunnelPeerModes,
 } from './policy/peer-authentication.ts';
 export { SOURCE_FIELDS } from './policy/rule-fields.ts';
+export {
+  gatewaysUseWaypoint,
+  podUsesWaypoint,
+  type ServiceWaypoint,
+  serviceWaypoint,
+  WAYPOINT_CLASS,
+  type Waypoint,
+} from './policy/waypoint.ts';
 export {
   type UnreadField,
   type ZtunnelField,

@@ -2,7 +2,7 @@
 import { GRANT_LABEL } from '@meshpass/access/compile';
 import { type AuthorizationPolicy, actionOf } from '@meshpass/istio';
 import { type Call, meets } from './formula/call.ts';
-import type { PortPolicy } from './policy-index.ts';
+import type { PortPolicy } from './port-policy.ts';
 
 export interface Decision {
   readonly allowed: boolean;

@@ -1,7 +1,8 @@
 /** Ports of a comparison, grouped by equal policies. */
 
 import type { MeshSettings, Resource, Workload } from '@meshpass/istio';
-import type { PolicyIndex, PortPolicy, ServedPort } from './policy-index.ts';
+import type { PolicyIndex, ServedPort } from './policy-index.ts';
+import type { PortPolicy } from './port-policy.ts';
 import { type Protocol, workloadsOf } from './workloads.ts';
 
 /** Workload port to compare in both states. */

@@ -37,47 +37,18 @@ import {
   ztunnelPeerModes,
 } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './formula/condition.ts';
+import type { PortPolicy } from './port-policy.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
 import { throughWaypoint } from './through-waypoint.ts';
 import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
 import type { Protocol } from './workloads.ts';
 import { isForZtunnel, ztunnelPeers, ztunnelRuleCondition } from './ztunnel-condition.ts';
 
-/** Policies that apply at one port of one workload. */
-export interface PortPolicy {
-  /** Equal keys imply equal policies. */
-  readonly key: string;
-  readonly allowed: Condition;
-  /** Enforced policies: CUSTOM, DENY and ALLOW. */
-  readonly policies: () => readonly EnforcedPolicy[];
-  /**
-   * Whether the port disables mutual TLS. Sidecars then call it in plain text, without an identity. Clients that
-   * require TLS, such as workspaces, cannot use it.
-   */
-  readonly plain?: boolean;
-  /** Reason why no call is allowed, regardless of policies. */
-  readonly closed?: string;
-  /** Policies of the waypoint and of the workload behind it, which must both allow a call. */
-  readonly stages?: readonly [PortPolicy, PortPolicy];
-  /** DENY rules that the ztunnel ignores, because it evaluates none of their fields. */
-  readonly ignored?: () => readonly { readonly policy: AuthorizationPolicy; readonly rule: number }[];
-  /** Reason why it is not known which calls are allowed. */
-  readonly unknown?: string;
-}
-
 /** Port of a Service that a waypoint serves. */
 export interface ServedPort {
   readonly namespace: string;
   readonly name: string;
   readonly port: number;
-}
-
-/** Policy with each rule as a formula, to identify the rule that decides a call. */
-interface EnforcedPolicy {
-  readonly policy: AuthorizationPolicy;
-  readonly rules: readonly Condition[];
-  /** Whether this CUSTOM policy refuses every match because its authorizer is not asked. */
-  readonly refuses: boolean;
 }
 
 export interface PolicyIndex extends Pick<MeshView, 'dataPlane'> {

@@ -6,7 +6,7 @@ import type { Waypoint } from '@meshpass/istio';
 import { readRange } from '../address.ts';
 import { ALWAYS, all, type Condition, flag, NEVER, replaceTests, type Test, testsOf } from './formula/condition.ts';
 import { passes } from './formula/text-test.ts';
-import type { PortPolicy } from './policy-index.ts';
+import type { PortPolicy } from './port-policy.ts';
 
 const OPAQUE = 'opaque:';
 

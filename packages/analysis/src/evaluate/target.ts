@@ -15,25 +15,17 @@ import {
   workloadPorts,
 } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
-import { type CallerProxy, callerProxy, type WaypointGuard, waypointGuard } from './ways.ts';
+import { callerProxy, type Guarded, waypointGuard } from './ways.ts';
 
-export interface Endpoint {
+export interface Endpoint extends Guarded {
   /** Target as requested: `orders.shop:80`. */
   readonly name: string;
-  readonly authorizer: Authorizer;
   /** Port of the workload. */
   readonly port: number;
   /** Default `Host` header. */
   readonly authority: string;
   /** Reason why decisions about calls to the endpoint are unknown; absent if an unmodified sidecar or a ztunnel guards it. */
   readonly unknown?: string;
-  /** Proxy in front of the workload. */
-  readonly proxy: 'sidecar' | 'ztunnel';
-  /** Waypoint of the Service, if the workload is in ambient mode. */
-  readonly waypoint?: WaypointGuard;
-  /** Whether its sidecar accepts HBONE, so that callers in ambient mode have an identity. Undefined if not known. */
-  readonly acceptsHbone?: boolean;
-  readonly callerProxy: (principal: string) => CallerProxy;
 }
 
 /**

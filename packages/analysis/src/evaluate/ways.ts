@@ -16,7 +16,6 @@ import {
 } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
 import type { Call, Decision } from './call.ts';
-import type { Endpoint } from './target.ts';
 
 /** Waypoint in front of a Service's port. */
 export interface WaypointGuard {
@@ -34,6 +33,17 @@ export interface WaypointGuard {
 
 /** Proxy of a caller. Undefined if it is not known. */
 export type CallerProxy = 'ambient' | 'sidecar' | 'gateway' | undefined;
+
+/** Proxies in front of a workload's port. */
+export interface Guarded {
+  readonly authorizer: Authorizer;
+  readonly proxy: 'sidecar' | 'ztunnel';
+  /** Waypoint of the Service, if the workload is in ambient mode. */
+  readonly waypoint?: WaypointGuard;
+  /** Whether its sidecar accepts HBONE, so that callers in ambient mode have an identity. Undefined if not known. */
+  readonly acceptsHbone?: boolean;
+  readonly callerProxy: (principal: string) => CallerProxy;
+}
 
 /** Compiles the policies of a waypoint for one port of a Service. */
 export function waypointGuard(view: MeshView, waypoint: Waypoint, service: Service, port: number): WaypointGuard {
@@ -84,16 +94,16 @@ export interface Way {
 }
 
 /** Decides a call on each way that it may take. There is one, if the caller's proxy is known or makes no difference. */
-export function waysOf(endpoint: Endpoint, call: Call): readonly [Way, ...Way[]] {
-  const { authorizer, waypoint, proxy } = endpoint;
+export function waysOf(guarded: Guarded, call: Call): readonly [Way, ...Way[]] {
+  const { authorizer, waypoint, proxy } = guarded;
   const direct = (by: string, one: Call = call): Way => ({ decision: authorizer.decide(one), by, why: NOT_KNOWN });
   if (call.principal === undefined) return [direct('without mutual TLS')];
-  const caller = endpoint.callerProxy(call.principal);
+  const caller = guarded.callerProxy(call.principal);
   if (proxy === 'sidecar') {
     const { principal: _, sni: __, ...plain } = call;
-    if (caller !== 'ambient' || endpoint.acceptsHbone === true) return [direct('with mutual TLS')];
+    if (caller !== 'ambient' || guarded.acceptsHbone === true) return [direct('with mutual TLS')];
     const asPlain: Way = { ...direct('in plain text', plain), why: HBONE };
-    return endpoint.acceptsHbone === false ? [asPlain] : [{ ...direct('by HBONE'), why: HBONE }, asPlain];
+    return guarded.acceptsHbone === false ? [asPlain] : [{ ...direct('by HBONE'), why: HBONE }, asPlain];
   }
   if (!waypoint) return [direct('by HBONE')];
   const through = (): readonly Way[] =>

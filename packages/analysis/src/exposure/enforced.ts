@@ -3,7 +3,8 @@
 import { remembered } from '@meshpass/identity/memory/remembered';
 import type { AuthorizationPolicy, MeshSettings, MeshView, Workload } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
-import { indexPolicies, type PolicyIndex, type PortPolicy } from '../diff/policy-index.ts';
+import { indexPolicies, type PolicyIndex } from '../diff/policy-index.ts';
+import type { PortPolicy } from '../diff/port-policy.ts';
 import { principalsOf } from '../evaluate/known-callers.ts';
 import type { Enforcer } from './enforcer.ts';
 import type { Exposure } from './exposure.ts';

@@ -22,7 +22,7 @@ import {
   type Workload,
 } from '@meshpass/istio';
 import { distinct, labels, listed, record, texts } from '@meshpass/istio/members';
-import type { PortPolicy } from '../diff/policy-index.ts';
+import type { PortPolicy } from '../diff/port-policy.ts';
 import type { Protocol } from '../diff/workloads.ts';
 import { addedCheck } from './added-checks.ts';
 import { enforcedIn, policiesAt } from './enforced.ts';

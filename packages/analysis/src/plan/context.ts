@@ -8,7 +8,8 @@ import { type Endpoint, endpointsOf, type Pair, pairUp } from '../diff/endpoint.
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';
 import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
-import type { PolicyIndex, PortPolicy } from '../diff/policy-index.ts';
+import type { PolicyIndex } from '../diff/policy-index.ts';
+import type { PortPolicy } from '../diff/port-policy.ts';
 import { type DataPlanes, dataPlanes } from '../diff/unknown.ts';
 import { whyNotGrantable } from '../evaluate/grantable.ts';
 import { grantedCalls, holderOf, namedBy, perfectToken } from './granted-calls.ts';

@@ -2,15 +2,16 @@
  * Waypoints: which one takes the calls to a Service, and the identity with which it forwards them. Source:
  * pilot/pkg/serviceregistry/ambient/waypoints.go of Istio 1.31.
  */
+
+import { GATEWAY_NAME, MANAGED_GATEWAY, MESH_CONTROLLER, type MeshProxy } from '../mesh/proxy.ts';
+import type { MeshView } from '../mesh/view.ts';
 import type { KubernetesGateway } from '../object/gateway-api.ts';
 import type { Service } from '../object/kubernetes.ts';
 import { items, labels } from '../object/members.ts';
 import type { EnvoyFilter, ProxyExtension } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import { selects, selectsByExpressions, targetRefs } from '../object/selection.ts';
-import { attaches } from '../policy/attach.ts';
-import { GATEWAY_NAME, MANAGED_GATEWAY, MESH_CONTROLLER, type MeshProxy } from './proxy.ts';
-import type { MeshView } from './view.ts';
+import { attaches } from './attach.ts';
 
 export const WAYPOINT_CLASS = 'istio-waypoint';
 const USE = 'istio.io/use-waypoint';
