@@ -1,4 +1,4 @@
-/** Rules that ztunnel cannot evaluate. It reads ports, addresses and certificates only. */
+/** Rules and modes that do not hold at a ztunnel. It reads ports, addresses and certificates only. */
 import {
   type AuthorizationPolicy,
   type AuthorizationRule,
@@ -11,6 +11,7 @@ import { items } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { rulesOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
+import { lostModes } from './modes.ts';
 import { type AmbientWorkload, ambientWorkloads, isOfMeshpass, waypointSelected, workloadsOf } from './workloads.ts';
 
 /** A policy has no effect at ztunnel, or refuses everything there. */
@@ -28,6 +29,7 @@ export const deadAtZtunnel: Rule = {
       if (workload) yield* deadRules(policy, workload);
     }
     yield* unreadTokens(context);
+    yield* lostModes(context);
   },
 };
 
