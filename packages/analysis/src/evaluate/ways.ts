@@ -2,6 +2,7 @@
  * Ways of a call to a workload: callers in ambient mode go through the waypoint of a Service, and callers with a sidecar
  * connect to its Pods. A ztunnel sends plain text to a sidecar that does not accept HBONE.
  */
+import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import {
   gatewaysUseWaypoint,
   isAmbient,
@@ -130,6 +131,13 @@ function wayOf(caller: CallerProxy, { forGateways }: WaypointGuard): Call['way']
 
 /** Determines the proxy of the workloads with an identity, or of their namespace if none is known. */
 export function callerProxy(view: MeshView, principal: string): CallerProxy {
+  return proxiesIn(view)(principal, () => proxyOfCaller(view, principal));
+}
+
+/** Cached per mesh, because a matrix asks for each caller at each endpoint. */
+const proxiesIn = remembered((_view: MeshView) => memory());
+
+function proxyOfCaller(view: MeshView, principal: string): CallerProxy {
   const [, , namespace = '', , account = ''] = principal.split('/');
   const ofNamespace = view.namespaceLabels(namespace);
   const pods = view.podsIn(namespace).filter((pod) => pod.serviceAccount === account);

@@ -202,7 +202,7 @@ function decideInAmbient(identity: Identity, { call }: PolicyCase, bench: Bench)
   return proxy === 'ambient' || byWaypoint.allowed === straight.allowed ? byWaypoint : OTHER_WAY;
 }
 
-const OTHER_WAY = 'the caller may be in ambient mode, and calls through the waypoint are decided differently';
+const OTHER_WAY = 'the caller may be in ambient mode or not, and the waypoint decides differently';
 
 /**
  * Returns the first refusal by an endpoint, or else the first endpoint's decision, with the name of its policy. Its

@@ -139,7 +139,17 @@ export function peerModesOf(view: MeshView, proxy: MeshProxy): PeerModes {
   return peerModes(peerAuthentications(view, proxy), proxy, view.config.rootNamespace);
 }
 
-/** Lists the PeerAuthentications of the namespaces that can set the modes of a proxy. */
+/**
+ * Lists the PeerAuthentications of the namespaces that can set the modes of a proxy.
+ * @example
+ * ```ts
+ * import { loadManifests, peerAuthentications, viewMesh } from '@meshpass/istio';
+ * const strict = `{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: default, namespace: istio-system},
+ *   spec: {mtls: {mode: STRICT}}}`;
+ * const view = viewMesh(loadManifests(strict, 'strict.yaml').resources);
+ * peerAuthentications(view, { namespace: 'shop' }).length; // => 1
+ * ```
+ */
 export function peerAuthentications(
   view: MeshView,
   { namespace }: Pick<MeshProxy, 'namespace'>,

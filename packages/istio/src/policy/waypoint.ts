@@ -95,8 +95,13 @@ export function gatewaysUseWaypoint(view: MeshView, { metadata }: Service): bool
 }
 
 /**
- * Whether a label says that calls to a Pod's own address go through a waypoint.
- * @param labels those of the Pod
+ * Whether calls to a Pod's own address go through a waypoint.
+ * @param given labels of the Pod
+ * @example
+ * ```ts
+ * import { podUsesWaypoint, viewMesh } from '@meshpass/istio';
+ * podUsesWaypoint(viewMesh([]), 'shop', { 'istio.io/use-waypoint': 'none' }); // => false
+ * ```
  */
 export function podUsesWaypoint(view: MeshView, namespace: string, given: Labels): boolean {
   const place = [given, view.namespaceLabels(namespace) ?? {}].find((one) => one[USE] !== undefined);
