@@ -1,6 +1,6 @@
 /**
- * Formulas of calls through a waypoint. It sees the address and port of the Service, and no SNI. The workload behind it
- * sees the waypoint as the caller.
+ * Formulas of calls through a waypoint. It sees the address and port of the Service, no SNI and no address of the peer. The
+ * workload behind it sees the waypoint as the caller.
  */
 import type { Waypoint } from '@meshpass/istio';
 import { readRange } from '../address.ts';
@@ -59,7 +59,9 @@ function isSame(one: Condition, other: Condition): boolean {
 
 function seenByWaypoint(test: Test, address: string | undefined): Condition {
   if (test.op === 'text' && test.field === 'connection.sni') return NEVER;
-  if (test.op !== 'address' || test.field !== 'destination.ip') return test;
+  if (test.op !== 'address' || test.field === 'remote.ip') return test;
+  // A listener inside Envoy decides, whose peer has no address.
+  if (test.field === 'source.ip') return NEVER;
   if (address === undefined)
     return opaque(`a policy at the waypoint tests the address of the Service, which is not known`);
   const [found, range] = [readRange(address), readRange(test.range)];

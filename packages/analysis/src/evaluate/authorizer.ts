@@ -17,7 +17,7 @@ import {
   workloadPorts,
   ztunnelPeerModes,
 } from '@meshpass/istio';
-import type { Call, Decision } from './call.ts';
+import type { Call, Decision, HttpCall } from './call.ts';
 import { Facts } from './facts.ts';
 import { tokenCheck } from './request-authentication.ts';
 import { normalizePath } from './rule/path.ts';
@@ -84,6 +84,13 @@ export function createAuthorizer(
     return false;
   };
 
+  const factsOf = (call: Call, principal: string, sni: string, http?: HttpCall, path?: string): Facts => {
+    const facts = new Facts(call, principal, sni, http, path);
+    // It passes tunnelled calls to a listener inside Envoy, whose peer has no address. The client's is `remote.ip`.
+    if (workload.kind === 'waypoint') facts.sourceIp = undefined;
+    return facts;
+  };
+
   const decide = (call: Call): Decision => {
     const { port } = call;
     const mode = modeOf(port);
@@ -97,20 +104,21 @@ export function createAuthorizer(
     const sni = mode.mode === 'DISABLE' ? '' : (call.sni ?? '');
     return as === 'http'
       ? decideHttp(call, principal, sni)
-      : decideByPolicies(tcp, new Facts(call, principal, sni), call, as);
+      : decideByPolicies(tcp, factsOf(call, principal, sni), call, as);
   };
 
   const decideHttp = (call: Call, principal: string, sni: string): Decision => {
     if (!call.http) return NOT_HTTP;
     const path = normalizePath(call.http.path, pathNormalization);
     if (path === undefined) return MALFORMED_PATH;
-    const factsOf = () => new Facts(call, principal, sni, call.http, path);
-    const custom = decideByAuthorizers(http, factsOf(), call, 'http');
+    const { http: request } = call;
+    const facts = () => factsOf(call, principal, sni, request, path);
+    const custom = decideByAuthorizers(http, facts(), call, 'http');
     if (custom && !custom.allowed) return custom;
-    if (!checkTokens) return decideByPolicies(http, factsOf(), call, 'http', custom);
+    if (!checkTokens) return decideByPolicies(http, facts(), call, 'http', custom);
     const { outcome, older } = checkTokens(call, call.http);
-    const decision = decideByTokens(http, outcome, factsOf(), call, custom);
-    if (!older || decideByTokens(http, older.outcome, factsOf(), call, custom).allowed === decision.allowed)
+    const decision = decideByTokens(http, outcome, facts(), call, custom);
+    if (!older || decideByTokens(http, older.outcome, facts(), call, custom).allowed === decision.allowed)
       return decision;
     return { ...decision, headersOfOlderEnvoy: older.headers };
   };

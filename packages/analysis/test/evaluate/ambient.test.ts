@@ -253,6 +253,9 @@ describe('a waypoint', () => {
     expect(allowed(BOUND + when('destination.port', '80'), 'amb/caller')).toBe('no');
     expect(allowed(BOUND + when('destination.port', '8080'), 'amb/caller')).toBe('yes');
     expect(allowed(BOUND + when('connection.sni', '*'), 'amb/caller', '/', 'hello.amb:80', { sni: 'x' })).toBe('yes');
+    const from = { sourceIp: '10.1.0.7' };
+    expect(allowed(BOUND + when('source.ip', '0.0.0.0/0'), 'amb/caller', '/', 'hello.amb:80', from)).toBe('yes');
+    expect(allowed(BOUND + when('remote.ip', '10.1.0.0/16'), 'amb/caller', '/', 'hello.amb:80', from)).toBe('no');
   });
 
   it('verifies tokens by RequestAuthentications with targetRefs', () => {
