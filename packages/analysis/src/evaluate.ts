@@ -3,6 +3,7 @@ export { type Authorizer, createAuthorizer } from './evaluate/authorizer.ts';
 export type * from './evaluate/call.ts';
 export { type Caller, callOf, parseCaller } from './evaluate/caller.ts';
 export { type Answer, type CanI, canI } from './evaluate/can-i.ts';
+export { whyNotGrantable } from './evaluate/grantable.ts';
 export { applyAccess, type GrantedMesh, type GrantReach, grantsThatCan } from './evaluate/grants-that-can.ts';
 export { type Cell, type Matrix, matrixOf } from './evaluate/matrix.ts';
 export { normalizePath, templateTest } from './evaluate/rule/path.ts';

@@ -6,6 +6,7 @@ export { didYouMean, nearest } from './did-you-mean.ts';
 export { decodeText } from './manifest/decode.ts';
 export { holdsObjects } from './manifest/holds-objects.ts';
 export { type LoadedManifests, loadManifests, loadObject, MAX_BYTES, type ManifestProblem } from './manifest/load.ts';
+export { bypassesZtunnel, DATAPLANE_MODE, isAmbient } from './mesh/ambient.ts';
 export { type DataPlane, describeAssumption } from './mesh/data-plane.ts';
 export { coversHost, fullHost, hostsMeet, serverHost, serviceName } from './mesh/host.ts';
 export {
@@ -49,7 +50,7 @@ export {
 } from './mesh/trust-domain.ts';
 export { type MeshView, viewMesh } from './mesh/view.ts';
 export { type PodWorkload, standInFor, toWorkload, type Workload, withoutReplicas } from './mesh/workload.ts';
-export { type SpokenProtocol, type WorkloadPort, workloadPorts } from './mesh/workload-ports.ts';
+export { type SpokenProtocol, servicePortProtocols, type WorkloadPort, workloadPorts } from './mesh/workload-ports.ts';
 export type * from './object/gateway-api.ts';
 export type * from './object/ingress.ts';
 export type * from './object/kubernetes.ts';
@@ -87,5 +88,27 @@ export {
 export { foreignPolicyOf } from './policy/foreign.ts';
 export { attachedLayers, type Layers } from './policy/layers.ts';
 export { isTemplate, readTemplate, SEGMENT_CHARACTERS, type TemplatePiece } from './policy/path-template.ts';
-export { type PeerMode, type PeerModes, peerModes, peerModesOf } from './policy/peer-authentication.ts';
+export {
+  type PeerMode,
+  type PeerModes,
+  peerAuthentications,
+  peerModes,
+  peerModesOf,
+  ztunnelPeerModes,
+} from './policy/peer-authentication.ts';
 export { SOURCE_FIELDS } from './policy/rule-fields.ts';
+export {
+  gatewaysUseWaypoint,
+  podUsesWaypoint,
+  type ServiceWaypoint,
+  serviceWaypoint,
+  WAYPOINT_CLASS,
+  type Waypoint,
+} from './policy/waypoint.ts';
+export {
+  type UnreadField,
+  type ZtunnelField,
+  type ZtunnelRule,
+  type ZtunnelTest,
+  ztunnelRule,
+} from './policy/ztunnel.ts';

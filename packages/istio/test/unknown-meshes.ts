@@ -1,6 +1,6 @@
 /**
- * Meshes in which an unmodified sidecar does not guard the workload shop/orders, each with the reason that every
- * command must report.
+ * Meshes in which neither an unmodified sidecar nor a ztunnel guards the workload shop/orders, each with the reason that
+ * every command must report.
  */
 const meta = (name: string, more = '') => `{name: ${name}, namespace: shop${more}}`;
 
@@ -66,6 +66,10 @@ export const UNDERSTOOD: readonly (readonly [string, string])[] = [
     namespace('istio.io/dataplane-mode: ambient') + pod({ containers: PROXY }),
   ],
   [
+    'a Pod with a sidecar and a label for ambient mode',
+    INJECTED + deployment({ labels: ', istio.io/dataplane-mode: ambient' }),
+  ],
+  [
     'another port excluded',
     INJECTED + deployment({ annotations: 'traffic.sidecar.istio.io/excludeInboundPorts: "9090"' }),
   ],
@@ -75,19 +79,36 @@ export const UNDERSTOOD: readonly (readonly [string, string])[] = [
   ['an EnvoyFilter of another namespace', filter('applyTo: HTTP_FILTER', 'dev')],
 ];
 
+/** Meshes in ambient mode: name, and manifests without Service and policy. Grants work in none of them. */
+export const AMBIENT: readonly (readonly [string, string])[] = [
+  ['an ambient namespace', namespace('istio.io/dataplane-mode: ambient') + deployment()],
+  ['an ambient namespace without a known Pod', namespace('istio.io/dataplane-mode: ambient')],
+  ['an ambient Pod', namespace('') + deployment({ labels: ', istio.io/dataplane-mode: ambient' })],
+  ['a Pod that runs in ambient mode', pod({ annotations: 'ambient.istio.io/redirection: enabled' })],
+];
+
 /** Name, manifests without Service and policy, and reason. */
 export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
   [
-    'an ambient namespace',
-    namespace('istio.io/dataplane-mode: ambient') + deployment(),
-    /namespace shop is in ambient mode/,
+    'a Pod in ambient mode that calls may bypass',
+    namespace('istio.io/dataplane-mode: ambient') +
+      deployment({ annotations: 'ambient.istio.io/bypass-inbound-capture: "true"' }),
+    /bypass the ztunnel/,
   ],
-  ['an ambient namespace without a known Pod', namespace('istio.io/dataplane-mode: ambient'), /ambient mode/],
-  ['an ambient Pod', INJECTED + deployment({ labels: ', istio.io/dataplane-mode: ambient' }), /it is in ambient mode/],
   [
-    'a Pod that runs in ambient mode',
-    pod({ annotations: 'ambient.istio.io/redirection: enabled' }),
-    /it is in ambient mode/,
+    'a Pod that runs in an ambient namespace and was not captured',
+    namespace('istio.io/dataplane-mode: ambient') + pod(),
+    /has not annotated the Pod/,
+  ],
+  [
+    'one of several Pods in ambient mode',
+    namespace('istio.io/dataplane-mode: ambient') + pod({ containers: PROXY }) + deployment(),
+    /some of its Pods are in ambient mode/,
+  ],
+  [
+    'a policy with an empty selector in ambient mode',
+    `${namespace('istio.io/dataplane-mode: ambient')}---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: ${meta('wide')}\nspec: {selector: {}, mtls: {mode: STRICT}}\n`,
+    /the selector of PeerAuthentication shop\/wide is empty/,
   ],
   [
     'a waypoint of the namespace',

@@ -6,6 +6,7 @@
 
 import { terminalText } from '@meshpass/identity/text';
 import { type MeshSettings, type Resource, trustedPeerDomains, withCreationTimes } from '@meshpass/istio';
+import { callersOf } from './callers.ts';
 import { type Decision, explainDecision } from './decision.ts';
 import { type Description, describe, formatCall } from './describe.ts';
 import { type Endpoint, endpointsOf, formatWhere, type Pair, pairUp } from './endpoint.ts';
@@ -109,19 +110,29 @@ export function compareMeaning(
   const known = dataPlanes(indexes, options.unread);
   const understood = endpoints.filter((one) => known.unknownAt(one) === undefined);
   const pairs = pairUp(understood, indexes);
-  const conditions = pairs.flatMap(({ portPolicies }) => portPolicies.map(({ allowed }) => allowed));
+  const callers = pairs.map((pair) => ({
+    pair,
+    gains: callersOf(pair, 'gains', indexes[1]),
+    loses: callersOf(pair, 'loses', indexes[1]),
+  }));
+  const conditions = callers.flatMap(({ pair, gains, loses }) => [
+    ...pair.portPolicies.map(({ allowed }) => allowed),
+    ...[gains, loses].flatMap(({ counted, shown }) => [counted, shown]),
+  ]);
   const real = realCalls(settings);
   const space = createSpace([...conditions, real]);
   const changes: Change[] = [];
   let more = false;
-  for (const pair of pairs) {
+  for (const { pair, ...counting } of callers) {
     const [was, is] = pair.portPolicies.map(({ allowed }) => space.set(allowed)) as [Node, Node];
     if (was === is) continue;
     for (const [kind, from, to] of [
       ['gains', is, was],
       ['loses', was, is],
     ] as const) {
-      const listed = listChanges(space, space.diagram.minus(from, to), kind, pair, real, options.listed ?? 20);
+      const { counted, shown } = counting[kind];
+      const set = space.diagram.and(space.diagram.minus(from, to), space.set(counted));
+      const listed = listChanges(space, set, kind, pair, all([real, shown]), options.listed ?? 20);
       changes.push(...listed.changes);
       more ||= listed.more;
     }

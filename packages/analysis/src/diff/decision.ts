@@ -2,7 +2,7 @@
 import { GRANT_LABEL } from '@meshpass/access/compile';
 import { type AuthorizationPolicy, actionOf } from '@meshpass/istio';
 import { type Call, meets } from './formula/call.ts';
-import type { PortPolicy } from './policy-index.ts';
+import type { PortPolicy } from './port-policy.ts';
 
 export interface Decision {
   readonly allowed: boolean;
@@ -17,6 +17,7 @@ export interface Decision {
 
 /** Explains a decision in Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
 export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
+  if (portPolicy.stages) return explainStages(portPolicy.stages, call);
   const policies = portPolicy.policies();
   const isAllowed = meets(call, portPolicy.allowed);
   const deciding = (action: string) => {
@@ -30,7 +31,7 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
   if (isAllowed) {
     const by = deciding('ALLOW');
     if (by) return { allowed: true, reason: `allowed by ${formatRule(by.policy, by.rule)}`, ...by };
-    return { allowed: true, reason: 'no policy denies it, and no ALLOW policy applies' };
+    return { allowed: true, reason: `no policy denies it, and no ALLOW policy applies${describeIgnored(portPolicy)}` };
   }
   if (portPolicy.closed !== undefined) return { allowed: false, reason: portPolicy.closed };
   const custom = deciding('CUSTOM');
@@ -53,6 +54,21 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
     return { allowed: false, reason, ...custom, undecided: true };
   }
   return { allowed: false, reason: 'its mutual TLS or its token does not meet the requirements of this port' };
+}
+
+function describeIgnored({ ignored }: PortPolicy): string {
+  const [first, ...others] = ignored?.() ?? [];
+  if (!first) return '';
+  const more = others.length > 0 ? ` and ${others.length} more` : '';
+  return `; the ztunnel ignores ${formatRule(first.policy, first.rule)}${more}`;
+}
+
+/** Explains a call through a waypoint. */
+function explainStages([atWaypoint, atPod]: NonNullable<PortPolicy['stages']>, call: Call): Decision {
+  const first = explainDecision(atWaypoint, call);
+  const second = explainDecision(atPod, call);
+  if (!first.allowed || second.allowed) return { ...first, reason: `at the waypoint: ${first.reason}` };
+  return { ...second, reason: `at the ztunnel, which sees the waypoint as the caller: ${second.reason}` };
 }
 
 /**

@@ -1,7 +1,8 @@
 /** Ports of a comparison, grouped by equal policies. */
 
 import type { MeshSettings, Resource, Workload } from '@meshpass/istio';
-import type { PolicyIndex, PortPolicy } from './policy-index.ts';
+import type { PolicyIndex, ServedPort } from './policy-index.ts';
+import type { PortPolicy } from './port-policy.ts';
 import { type Protocol, workloadsOf } from './workloads.ts';
 
 /** Workload port to compare in both states. */
@@ -11,6 +12,10 @@ export interface Endpoint {
   readonly port: number | undefined;
   readonly protocol: Protocol;
   readonly services: readonly string[];
+  /** Service by whose waypoint the calls come; absent for calls straight to the Pod. */
+  readonly through?: ServedPort;
+  /** Principals of the waypoints in front of the port, for calls that do not come through them. */
+  readonly besides?: readonly string[];
 }
 
 /** Lists every port of every workload in either state, with the protocols that clients may speak. */
@@ -34,13 +39,25 @@ export function endpointsOf(
         const protocols = (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
         return protocols.map((protocol): Endpoint => ({ workload, port, protocol, services }));
       });
-    const others = [undefined, ...named.filter((port) => !ports.has(port))];
+    const others = [undefined, ...named.filter((port) => !ports.has(port))].flatMap((port) =>
+      (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
+    );
+    const besides = [...new Set(indexes.flatMap((index) => index.waypointPrincipals(workload)))].sort();
+    if (besides.length === 0) return [...declared, ...others];
     return [
-      ...declared,
-      ...others.flatMap((port) =>
-        (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
-      ),
+      ...[...declared, ...others].map((endpoint) => ({ ...endpoint, besides })),
+      ...declared.flatMap((endpoint) => throughWaypoints(endpoint, indexes)),
     ];
+  });
+}
+
+/** Lists the ways of calls to a port through the waypoint of each Service that has one in some state. */
+function throughWaypoints(endpoint: Endpoint, indexes: readonly PolicyIndex[]): readonly Endpoint[] {
+  return endpoint.services.flatMap((service) => {
+    const [host = '', port] = service.split(':');
+    const [name = '', namespace = ''] = host.split('.');
+    const isServed = indexes.some((index) => index.waypointOf(endpoint.workload, { namespace, name }));
+    return isServed ? [{ ...endpoint, services: [service], through: { namespace, name, port: Number(port) } }] : [];
   });
 }
 
@@ -56,9 +73,13 @@ export function pairUp(
 ): readonly Pair[] {
   const pairs = new Map<string, { portPolicies: readonly [PortPolicy, PortPolicy]; where: Endpoint[] }>();
   for (const endpoint of endpoints) {
-    const { workload, port, protocol } = endpoint;
-    const portPolicies = [before.at(workload, port, protocol), after.at(workload, port, protocol)] as const;
-    const key = portPolicies.map((one) => one.key).join('||');
+    const { workload, port, protocol, through, besides } = endpoint;
+    const portPolicies = [
+      before.at(workload, port, protocol, through),
+      after.at(workload, port, protocol, through),
+    ] as const;
+    const way = through ? 'through' : (besides ?? []).join();
+    const key = [way, ...portPolicies.map((one) => one.key)].join('||');
     const pair = pairs.get(key);
     if (pair) pair.where.push(endpoint);
     else pairs.set(key, { portPolicies, where: [endpoint] });
@@ -86,8 +107,9 @@ const SHOWN = 5;
  * ```
  */
 export function formatWhere(where: readonly Endpoint[]): string {
-  const names = where.slice(0, SHOWN).map(({ workload, port, services, protocol }) => {
-    const known = services.length > 0 ? ` (${services.join(', ')})` : '';
+  const names = where.slice(0, SHOWN).map(({ workload, port, services, protocol, through, besides }) => {
+    const way = through ? ' through its waypoint' : besides ? ' straight to the Pod' : '';
+    const known = `${services.length > 0 ? ` (${services.join(', ')})` : ''}${way}`;
     return `${workload.name}, ${port === undefined ? `any other port spoken to in ${protocol.toUpperCase()}` : `port ${port}`}${known}`;
   });
   return names.join('; ') + (where.length > SHOWN ? `; and ${where.length - SHOWN} more ports` : '');

@@ -9,9 +9,12 @@ import { readGlob, readText, type TextTest } from './formula/text-test.ts';
 
 const PEER = flag('peer');
 
-/** Condition for `principals`: td/ns/NAMESPACE/sa/ACCOUNT, exact or with `*` at one end. */
-export function principal(value: string, trust: TrustDomains): Condition {
-  return any(withAliases(value, trustDomainsOf(trust)).map((one) => all([PEER, ofWhole(readText(one))])));
+/**
+ * Condition for `principals`: td/ns/NAMESPACE/sa/ACCOUNT, exact or with `*` at one end.
+ * @param domains trust domains of the mesh; empty for a proxy that compares principals as they are written
+ */
+export function principal(value: string, domains: readonly string[]): Condition {
+  return any(withAliases(value, domains).map((one) => all([PEER, ofWhole(readText(one))])));
 }
 
 /**

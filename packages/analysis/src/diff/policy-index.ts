@@ -5,9 +5,11 @@
 
 import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import {
+  type AttachedService,
   type AuthorizationPolicy,
   actionOf,
   attachedLayers,
+  authorizationPolicies,
   type CustomEffect,
   customEffects,
   DEFAULT_MESH_CONFIG,
@@ -16,50 +18,56 @@ import {
   type Layers,
   type MeshSettings,
   type MeshView,
+  type PeerMode,
+  type PeerModes,
+  peerAuthentications,
   peerModesOf,
   providerOf,
   type RequestAuthentication,
   type Resource,
+  requestAuthentications,
+  type Service,
+  type ServiceWaypoint,
+  servicePortProtocols,
+  serviceWaypoint,
   viewMesh,
   type Workload,
   type WorkloadPort,
   workloadPorts,
+  ztunnelPeerModes,
 } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './formula/condition.ts';
+import type { PortPolicy } from './port-policy.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
+import { throughWaypoint } from './through-waypoint.ts';
 import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
 import type { Protocol } from './workloads.ts';
+import { isForZtunnel, ztunnelPeers, ztunnelRuleCondition } from './ztunnel-condition.ts';
 
-/** Policies that apply at one port of one workload. */
-export interface PortPolicy {
-  /** Equal keys imply equal policies. */
-  readonly key: string;
-  readonly allowed: Condition;
-  /** Enforced policies: CUSTOM, DENY and ALLOW. */
-  readonly policies: () => readonly EnforcedPolicy[];
-  /**
-   * Whether the port disables mutual TLS. Sidecars then call it in plain text, without an identity. Clients that
-   * require TLS, such as workspaces, cannot use it.
-   */
-  readonly plain?: boolean;
-  /** Reason why no call is allowed, regardless of policies. */
-  readonly closed?: string;
-}
-
-/** Policy with each rule as a formula, to identify the rule that decides a call. */
-interface EnforcedPolicy {
-  readonly policy: AuthorizationPolicy;
-  readonly rules: readonly Condition[];
-  /** Whether this CUSTOM policy refuses every match because its authorizer is not asked. */
-  readonly refuses: boolean;
+/** Port of a Service that a waypoint serves. */
+export interface ServedPort {
+  readonly namespace: string;
+  readonly name: string;
+  readonly port: number;
 }
 
 export interface PolicyIndex extends Pick<MeshView, 'dataPlane'> {
   /**
    * @param port the Pod's port; undefined for a port that no object names
    * @param spoken the client's protocol, which selects the rules of an undeclared port
+   * @param service by whose waypoint the call comes, if the Service has one in this state
    */
-  readonly at: (workload: Workload, port: number | undefined, spoken: Protocol) => PortPolicy;
+  readonly at: (workload: Workload, port: number | undefined, spoken: Protocol, service?: ServedPort) => PortPolicy;
+  /** Policies of the ztunnel of a workload, if it had one. */
+  readonly atZtunnel: (workload: Workload, port: number | undefined) => PortPolicy;
+  /** Waypoint of a Service in front of a workload in ambient mode, or why it is not known. */
+  readonly waypointOf: (
+    workload: Workload,
+    service: Pick<ServedPort, 'namespace' | 'name'>,
+  ) => ServiceWaypoint | undefined;
+  /** Principals of the waypoints before a workload in ambient mode, also for Services that do not exist yet. */
+  readonly waypointPrincipals: (workload: Workload) => readonly string[];
+  readonly view: MeshView;
   /** Ports that Services route to in this state. */
   readonly portsOf: (workload: Workload) => ReadonlyMap<number, WorkloadPort>;
   /** Ports that policies name, even without a Service. */
@@ -77,13 +85,15 @@ export function indexPolicies(
   settings: MeshSettings,
   places: TokenPlaces = tokenPlaces(resources),
 ): PolicyIndex {
-  const view = viewMesh(resources, { ...DEFAULT_MESH_CONFIG, rootNamespace: settings.rootNamespace });
-  const { rootNamespace } = settings;
-  // A CUSTOM policy in dry run can still refuse.
-  const enforced = view.all('AuthorizationPolicy').filter((one) => !isDryRun(one) || actionOf(one) === 'CUSTOM');
+  const { rootNamespace, trustDomain, trustDomainAliases } = settings;
+  const view = viewMesh(resources, { ...DEFAULT_MESH_CONFIG, rootNamespace, trustDomain, trustDomainAliases });
+  const enforced = view.all('AuthorizationPolicy').filter(isEnforced);
   const authorization = remembered(attachedLayers(enforced, rootNamespace, view.proxyKind));
   const request = remembered(attachedLayers(view.all('RequestAuthentication'), rootNamespace, view.proxyKind));
   const peersOf = remembered((one: Workload) => peerModesOf(view, { ...one, kind: view.proxyKind(one.labels) }));
+  const ztunnelPeersOf = remembered((one: Workload) =>
+    ztunnelPeerModes(peerAuthentications(view, one), one, rootNamespace),
+  );
   const portsOf = remembered((one: Workload) => workloadPorts(view, settings, one));
   const once = memory();
   const numbers = new Map<Policy, number>();
@@ -103,17 +113,99 @@ export function indexPolicies(
   const namesPorts = remembered(looksAtPorts);
   const dependsOnPort = remembered((layer: readonly AuthorizationPolicy[]) => layer.some(namesPorts));
 
-  const at: PolicyIndex['at'] = (workload, port, spoken) => {
+  const portOf = (some: readonly AuthorizationPolicy[], port: number | undefined) =>
+    dependsOnPort(some) ? (port ?? 'other') : '';
+  const modeAt = ({ ports, general }: PeerModes, port: number | undefined) =>
+    ((port === undefined ? undefined : ports.get(port)) ?? general).mode;
+  const isAtZtunnel = (workload: Workload) =>
+    view.proxyKind(workload.labels) === 'sidecar' && view.dataPlane().proxyOf(workload) === 'ztunnel';
+
+  const waypointOf: PolicyIndex['waypointOf'] = (workload, { namespace, name }) => {
+    const service =
+      isAtZtunnel(workload) && view.within('Service', namespace).find(({ metadata }) => metadata.name === name);
+    return service ? serviceWaypoint(view, service) : undefined;
+  };
+
+  const waypointPrincipals = remembered((workload: Workload): readonly string[] => {
+    if (!isAtZtunnel(workload)) return [];
+    const future: Pick<Service, 'metadata' | 'spec'> = {
+      metadata: { name: '', namespace: workload.namespace },
+      spec: {},
+    };
+    const services = [future, ...view.servicesBefore(workload)];
+    return services.flatMap((service) => serviceWaypoint(view, service)?.waypoint?.principals ?? []);
+  });
+
+  const at: PolicyIndex['at'] = (workload, port, spoken, service) => {
+    const found = service && waypointOf(workload, service);
+    if (found) return through(workload, port, spoken, service, found);
+    if (isAtZtunnel(workload)) return atZtunnel(workload, port);
     const declared = port === undefined ? undefined : portsOf(workload).get(port)?.protocol;
     if (declared === 'http' && spoken === 'tcp') return NOT_HTTP;
     const protocol = declared === 'tcp' ? 'tcp' : spoken;
-    const layers = authorization(workload);
     const requests = protocol === 'http' ? request(workload) : NO_LAYERS;
-    const modes = peersOf(workload);
-    const { mode } = (port === undefined ? undefined : modes.ports.get(port)) ?? modes.general;
+    return atEnvoy(protocol, port, modeAt(peersOf(workload), port), authorization(workload), requests);
+  };
+
+  const through = (
+    workload: Workload,
+    port: number | undefined,
+    spoken: Protocol,
+    service: ServedPort,
+    { waypoint, unknown }: ServiceWaypoint,
+  ): PortPolicy => {
+    if (unknown !== undefined) return { key: `unknown ${unknown}`, allowed: NEVER, policies: () => [], unknown };
+    const { spec } = view.within('Service', service.namespace).find(({ metadata }) => metadata.name === service.name)!;
+    const declared = servicePortProtocols({ spec }).get(service.port);
+    if (declared === 'http' && spoken === 'tcp') return NOT_HTTP;
+    const protocol = declared === 'tcp' ? 'tcp' : spoken;
+    const attached: AttachedService = { kind: 'Service', namespace: service.namespace, name: service.name };
+    const layerOf = <P extends Policy>(policies: readonly P[]): Layers<P> => [[], [], policies];
+    const layers = layerOf(authorizationPolicies(view, waypoint.proxy, attached).filter(isEnforced));
+    const requests = protocol === 'http' ? layerOf(requestAuthentications(view, waypoint.proxy, attached)) : NO_LAYERS;
+    const atWaypoint = atEnvoy(protocol, service.port, 'PERMISSIVE', layers, requests);
+    return throughWaypoint(waypoint, spec.clusterIP || undefined, atWaypoint, atZtunnel(workload, port));
+  };
+
+  const atZtunnel: PolicyIndex['atZtunnel'] = (workload, port) => {
+    const layers = authorization(workload);
+    const mode = modeAt(ztunnelPeersOf(workload), port);
+    const key = ['ztunnel', layers.map((layer) => portOf(layer, port)).join(), mode, idsOf(layers)].join('|');
+    return once(key, (): PortPolicy => {
+      const policies = layers.flat().filter(isForZtunnel);
+      const rulesOf = (policy: AuthorizationPolicy) => {
+        const id = `${key} rules ${numbers.get(policy)}`;
+        return once(id, () => (policy.spec.rules ?? []).map((rule) => ztunnelRuleCondition(rule, policy, port)));
+      };
+      const ofAction = (action: string) => policies.filter((policy) => actionOf(policy) === action);
+      const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
+      const allowing = ofAction('ALLOW');
+      const allowed = all([
+        ztunnelPeers(mode, settings),
+        not(matched(ofAction('DENY'))),
+        allowing.length === 0 ? ALWAYS : matched(allowing),
+      ]);
+      return {
+        key,
+        allowed,
+        policies: () => policies.map((policy) => ({ policy, rules: rulesOf(policy), refuses: false })),
+        ignored: () =>
+          ofAction('DENY').flatMap((policy) =>
+            rulesOf(policy).flatMap((condition, rule) => (condition === NEVER ? [{ policy, rule }] : [])),
+          ),
+      };
+    });
+  };
+
+  const atEnvoy = (
+    protocol: Protocol,
+    port: number | undefined,
+    mode: PeerMode['mode'],
+    layers: Layers<AuthorizationPolicy>,
+    requests: Layers<RequestAuthentication>,
+  ): PortPolicy => {
     const tokenKey = idsOf(requests);
-    const portOf = (some: readonly AuthorizationPolicy[]) => (dependsOnPort(some) ? (port ?? 'other') : '');
-    const key = [protocol, layers.map(portOf).join(), mode, tokenKey, idsOf(layers)].join('|');
+    const key = [protocol, layers.map((layer) => portOf(layer, port)).join(), mode, tokenKey, idsOf(layers)].join('|');
     return once(`at ${key}`, (): PortPolicy => {
       const { accepted, tolerable } =
         protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests), places));
@@ -130,7 +222,7 @@ export function indexPolicies(
       /** Conditions per layer. Many workloads share a layer, and each layer has one formula for all of them. */
       const matching = (action: string): readonly Condition[] =>
         layers.flatMap((layer) => {
-          const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer)}|${plain}`;
+          const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer, port)}|${plain}`;
           const some = once(id, () => layer.filter((policy) => actionOf(policy) === action));
           return some.length === 0 ? [] : [once(`any ${id}`, () => matched(some))];
         });
@@ -167,6 +259,10 @@ export function indexPolicies(
   };
   return {
     at,
+    atZtunnel,
+    waypointOf,
+    waypointPrincipals,
+    view,
     dataPlane: view.dataPlane,
     portsOf,
     portsNamed: [
@@ -176,6 +272,11 @@ export function indexPolicies(
       ]),
     ].sort((a, b) => a - b),
   };
+}
+
+/** A CUSTOM policy in dry run can still refuse. */
+function isEnforced(policy: AuthorizationPolicy): boolean {
+  return !isDryRun(policy) || actionOf(policy) === 'CUSTOM';
 }
 
 function jwtRules(layers: Layers<RequestAuthentication>): readonly JwtRule[] {

@@ -10,6 +10,7 @@ import {
   actionOf,
   SOURCE_FIELDS,
   type TrustDomains,
+  trustDomainsOf,
 } from '@meshpass/istio';
 import { readRange } from '../address.ts';
 import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, path, text } from './formula/condition.ts';
@@ -108,7 +109,7 @@ function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN 
   const ofToken = (test: Condition) => (place.protocol === 'http' ? all([place.accepted, test]) : undefined);
   switch (key) {
     case 'source.principal':
-      return ofPeer((value) => principal(value, trust));
+      return ofPeer((value) => principal(value, trustDomainsOf(trust)));
     case 'source.namespace':
       return ofPeer(namespace);
     case 'source.serviceAccount':

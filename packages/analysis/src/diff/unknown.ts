@@ -1,6 +1,6 @@
 /**
- * Ports for which a comparison has no result: they are not guarded by a standard sidecar, and something about them
- * differs.
+ * Ports for which a comparison has no result: they are guarded neither by a standard sidecar nor by a ztunnel, and
+ * something about them differs.
  */
 
 import { remembered } from '@meshpass/identity/memory/remembered';
@@ -21,7 +21,7 @@ export interface DataPlanes {
    * Returns the reason why an endpoint's decisions are unknown in one of the states, or undefined if both states are
    * understood.
    */
-  readonly unknownAt: (endpoint: Pick<Endpoint, 'workload' | 'port'>) => string | undefined;
+  readonly unknownAt: (endpoint: Endpoint) => string | undefined;
   /** Whether a workload exists and does not just represent possible workloads. */
   readonly isThere: (workload: Workload) => boolean;
   /** Namespaces whose Pods are assumed to have a sidecar because nothing indicates otherwise. */
@@ -36,13 +36,14 @@ export function dataPlanes(states: readonly PolicyIndex[], unread?: string): Dat
   const planes = states.map(({ dataPlane }) => dataPlane());
   return {
     unread,
-    unknownAt: ({ workload, port }) => {
+    unknownAt: ({ workload, port, protocol, through }) => {
       if (unread !== undefined) return unread;
       for (const plane of planes) {
         const reason = plane.unknownAt(workload, port);
         if (reason !== undefined) return reason;
       }
-      return undefined;
+      if (!through) return undefined;
+      return states.flatMap((state) => state.at(workload, port, protocol, through).unknown ?? [])[0];
     },
     isThere: (workload) => planes.some((plane) => plane.isThere(workload)),
     assumed: (endpoints) => {

@@ -51,6 +51,11 @@ export interface Call {
   readonly now?: number;
   /** Dynamic metadata of other Envoy filters: filter -> key -> value. */
   readonly metadata?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /**
+   * Way to a workload in ambient mode whose Service has a waypoint: through it, or straight to the Pod. Defaults to the way
+   * that the mesh's workloads with the caller's identity take.
+   */
+  readonly way?: 'waypoint' | 'pod';
   /** External authorizers' answers by provider; default to allowed. */
   readonly external?: Readonly<Record<string, boolean>>;
 }
@@ -97,6 +102,8 @@ export interface Decision {
   readonly rule?: RuleRef;
   /** Protocol whose rules were evaluated. */
   readonly as: 'http' | 'tcp';
+  /** Proxy that decides, unless it is the workload's sidecar: `ztunnel`, `waypoint shop/gate`. */
+  readonly at?: string;
   /** AUDIT rules that match. */
   readonly audited?: readonly RuleRef[];
   /** CUSTOM rules that match. The decision depends on their authorizers. */

@@ -9,7 +9,8 @@ type Headers = Readonly<Record<string, string | undefined>>;
 export class Facts {
   /** SPIFFE id without its scheme; empty if the peer is not authenticated. */
   readonly principal: string;
-  readonly sourceIp: string | undefined;
+  /** Address of the peer. A waypoint does not see it. */
+  sourceIp: string | undefined;
   readonly destinationIp: string | undefined;
   readonly port: number;
   readonly sni: string;

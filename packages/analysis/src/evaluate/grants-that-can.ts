@@ -24,6 +24,7 @@ import { grantNamespace } from '@meshpass/identity';
 import { loadObject, type Mesh, type MeshView, type Resource } from '@meshpass/istio';
 import type { Call, Decision, HttpRequest } from './call.ts';
 import { callOf } from './caller.ts';
+import { whyNotGrantable } from './grantable.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 import { evaluate } from './verdict.ts';
 
@@ -145,7 +146,8 @@ export function grantsThatCan(
           const call = callOf(endpoint, holder, http, { ...more, sni: one.sni });
           const { verdict, decision, unknown } = evaluate(endpoint, call);
           const found = { endpoint, ...describeHolders(access, grant), claims, decision };
-          if (unknown !== undefined) return [{ ...found, unknown }];
+          const why = whyNotGrantable(view, endpoint.authorizer.workload) ?? unknown;
+          if (why !== undefined) return [{ ...found, unknown: why }];
           if (verdict === 'yes') return [found];
         }
       }

@@ -6,23 +6,25 @@ import {
   didYouMean,
   isTcp,
   type MeshView,
+  podUsesWaypoint,
   type ResourceOf,
   selects,
+  serviceWaypoint,
   standInFor,
   type Workload,
   workloadPorts,
 } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
+import { callerProxy, type Guarded, waypointGuard } from './ways.ts';
 
-export interface Endpoint {
+export interface Endpoint extends Guarded {
   /** Target as requested: `orders.shop:80`. */
   readonly name: string;
-  readonly authorizer: Authorizer;
   /** Port of the workload. */
   readonly port: number;
   /** Default `Host` header. */
   readonly authority: string;
-  /** Reason why decisions about calls to the endpoint are unknown; absent if an unmodified sidecar guards it. */
+  /** Reason why decisions about calls to the endpoint are unknown; absent if an unmodified sidecar or a ztunnel guards it. */
   readonly unknown?: string;
 }
 
@@ -96,7 +98,12 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
   }
   if (port === undefined) throw new MeshpassError('usage', `${place}: specify a port of the workload.`);
   const at = { name: `${place}:${port}`, authority: `${name}.${namespace}` };
-  return [{ ...at, authorizer: createAuthorizer(view, workload), port, ...unknownOf(view, workload, port) }];
+  const guarded = { ...at, ...guardOf(view, workload), authorizer: createAuthorizer(view, workload), port };
+  // Calls to a Pod's own address.
+  const byWaypoint = guarded.proxy === 'ztunnel' && podUsesWaypoint(view, workload.namespace, workload.labels);
+  if (byWaypoint)
+    return [{ ...guarded, unknown: 'a waypoint takes the calls to its own address, too, which is not evaluated' }];
+  return [{ ...guarded, ...unknownOf(view, workload, port) }];
 }
 
 function behind(
@@ -112,6 +119,7 @@ function behind(
   const standIn = () => standInFor(service, view.proxyKind);
   const nobody = (why: string): Endpoint => ({
     ...at,
+    ...guardOf(view, standIn()),
     authorizer: createAuthorizer(view, standIn()),
     port,
     unknown: why,
@@ -130,8 +138,51 @@ function behind(
     const authorizer = once(`${workload.namespace}/${workload.name}`, () =>
       createAuthorizer(view, workload, attached ? { service: attached } : {}),
     );
-    return { ...at, authorizer, port: reached.port, ...unknownOf(view, workload, reached.port) };
+    const guarded = { ...at, ...guardOf(view, workload), authorizer, port: reached.port };
+    return {
+      ...guarded,
+      ...(guarded.proxy === 'ztunnel' && behindWaypoint(view, service, port, authorizer)),
+      ...unknownOf(view, workload, reached.port),
+    };
   });
+}
+
+function guardOf(view: MeshView, workload: Workload): Pick<Endpoint, 'proxy' | 'acceptsHbone' | 'callerProxy'> {
+  const accepts = acceptsHbone(workload);
+  return {
+    proxy: view.dataPlane().proxyOf(workload),
+    ...(accepts !== undefined && { acceptsHbone: accepts }),
+    callerProxy: (principal) => callerProxy(view, principal),
+  };
+}
+
+/** The injector adds the label if the mesh's configuration lets sidecars accept HBONE. */
+function acceptsHbone(workload: Workload): boolean | undefined {
+  if (workload.labels['networking.istio.io/tunnel'] === 'http') return true;
+  return 'running' in workload && workload.running ? false : undefined;
+}
+
+/** Adds the waypoint of the Service. Its policies and token rules count as those of the endpoint. */
+function behindWaypoint(
+  view: MeshView,
+  service: ResourceOf<'Service'>,
+  port: number,
+  authorizer: Authorizer,
+): Partial<Endpoint> {
+  const found = serviceWaypoint(view, service);
+  if (!found) return {};
+  if (found.unknown !== undefined) return { unknown: found.unknown };
+  const waypoint = waypointGuard(view, found.waypoint, service, port);
+  const { policies, tokenRules, protocolOf } = waypoint.authorizer;
+  return {
+    waypoint,
+    authorizer: {
+      ...authorizer,
+      policies: [...policies, ...authorizer.policies],
+      tokenRules,
+      protocolOf: () => protocolOf(port),
+    },
+  };
 }
 
 function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpoint, 'unknown'> {

@@ -1,20 +1,22 @@
 /** Verdict on a call to an endpoint: yes, no or unknown. */
 import type { Call, Decision } from './call.ts';
 import type { Endpoint } from './target.ts';
+import { type Way, waysOf } from './ways.ts';
 
 export type Verdict = 'yes' | 'no' | 'unknown';
 
 export interface Evaluation {
   readonly verdict: Verdict;
-  /** Decision of the policies, assuming a standard sidecar. */
+  /** Decision of the policies; of several ways, that of the first. */
   readonly decision: Decision;
   /** Reason why the verdict is unknown. */
   readonly unknown?: string;
 }
 
 /**
- * Evaluates a call by the endpoint's policies. The verdict is `unknown` if something else also decides: a nonstandard
- * proxy, an external authorizer, a provider from a mesh configuration that was not read, or the version of Envoy.
+ * Evaluates a call by the policies on its way to the endpoint. The verdict is `unknown` if something else also decides: a
+ * nonstandard proxy, an external authorizer, a provider from a mesh configuration that was not read, the version of Envoy,
+ * or whether the caller is in ambient mode.
  * @example
  * ```ts
  * import { evaluate, findEndpoints } from '@meshpass/analysis/evaluate';
@@ -30,10 +32,20 @@ export interface Evaluation {
  * ```
  */
 export function evaluate(endpoint: Endpoint, call: Call): Evaluation {
-  const decision = endpoint.authorizer.decide(call);
-  const unknown = endpoint.unknown ?? whyOpen(decision, call);
+  const ways = waysOf(endpoint, call);
+  const [first] = ways as [Way, ...Way[]];
+  const { decision } = first;
+  const differing = ways.find((one) => one.decision.allowed !== decision.allowed);
+  const unknown =
+    endpoint.unknown ??
+    (differing && `${first.why}: ${describeWay(first)}, and ${describeWay(differing)}`) ??
+    ways.map((one) => whyOpen(one.decision, call)).find((why) => why !== undefined);
   if (unknown !== undefined) return { verdict: 'unknown', decision, unknown };
   return { verdict: decision.allowed ? 'yes' : 'no', decision };
+}
+
+function describeWay({ by, decision }: Way): string {
+  return `${by} it is ${decision.allowed ? 'allowed' : 'refused'}`;
 }
 
 /** Explains which unknown fact could reverse the decision. Returns undefined if none could. */

@@ -1,15 +1,21 @@
 /** Policies that proxies enforce, as diff formulas. */
 
 import { remembered } from '@meshpass/identity/memory/remembered';
-import type { AuthorizationPolicy, MeshSettings, MeshView } from '@meshpass/istio';
+import type { AuthorizationPolicy, MeshSettings, MeshView, Workload } from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
 import { indexPolicies, type PolicyIndex } from '../diff/policy-index.ts';
+import type { PortPolicy } from '../diff/port-policy.ts';
 import { principalsOf } from '../evaluate/known-callers.ts';
+import type { Enforcer } from './enforcer.ts';
+import type { Exposure } from './exposure.ts';
 
 export interface Enforced {
   /** Policies at workloads. Services and Sidecars declare the protocols of their ports. */
   readonly workloads: PolicyIndex;
   /** Policies at gateways, whose own servers determine the protocol, whatever their Services declare. */
   readonly gateways: PolicyIndex;
+  /** Policies at waypoints. */
+  readonly waypoints: () => PolicyIndex;
   readonly trustDomain: string;
 }
 
@@ -28,9 +34,34 @@ export const enforcedIn = remembered((mesh: MeshView): Enforced => {
   return {
     workloads: indexPolicies([...everywhere, ...mesh.all('Service'), ...mesh.all('Sidecar')], settings),
     gateways: indexPolicies(everywhere, settings),
+    waypoints: once(() =>
+      indexPolicies(
+        mesh.resources.filter(({ kind }) => kind !== 'RequestAuthentication'),
+        settings,
+      ),
+    ),
     trustDomain: config.trustDomain,
   };
 });
+
+/**
+ * Returns the policies of a ztunnel, or of the waypoint in front of it, at a port of a workload. Undefined for other
+ * proxies.
+ */
+export function policiesAt(
+  mesh: MeshView,
+  { proxy }: Enforcer,
+  point: { readonly proxy: Workload; readonly port: number | undefined },
+  { service, destination, protocol }: Pick<Exposure, 'service' | 'destination' | 'protocol'>,
+): PortPolicy | undefined {
+  const { gateways, waypoints } = enforcedIn(mesh);
+  if (proxy === 'ztunnel') return gateways.atZtunnel(point.proxy, point.port);
+  if (proxy !== 'waypoint' || !service) return undefined;
+  const { name, namespace } = service.metadata;
+  const port = destination.port ?? items(service.spec.ports)[0]?.port ?? 0;
+  const spoken = protocol === 'http' ? 'http' : 'tcp';
+  return waypoints().at(point.proxy, point.port, spoken, { namespace, name, port });
+}
 
 /** Returns `td.example` for `td.example/ns/shop/sa/web`. */
 function domainsNamed({ spec }: AuthorizationPolicy): readonly string[] {
@@ -38,4 +69,12 @@ function domainsNamed({ spec }: AuthorizationPolicy): readonly string[] {
     const [domain = '', ...path] = one.split('/');
     return path.length === 4 && !domain.includes('*') && domain !== '' ? [domain] : [];
   });
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
 }

@@ -5,6 +5,9 @@
  */
 
 import {
+  bypassesZtunnel,
+  gatewaysUseWaypoint,
+  isAmbient,
   isCaptured,
   type Labels,
   type MeshView,
@@ -13,10 +16,10 @@ import {
   type PodFacts,
   type PodWorkload,
   type Service,
+  serviceWaypoint,
   type Workload,
   whyNoSidecar,
 } from '@meshpass/istio';
-import { labels } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure } from './exposure.ts';
 
 export interface Enforcer {
@@ -26,8 +29,6 @@ export interface Enforcer {
 }
 
 const SIDECAR: Enforcer = { proxy: 'sidecar', reason: undefined };
-const MODE = 'istio.io/dataplane-mode';
-const BYPASS = 'ambient.istio.io/bypass-inbound-capture';
 const INJECT = 'sidecar.istio.io/inject';
 
 /**
@@ -49,10 +50,8 @@ export function enforcerOf(
     : { namespace, labels: workload.labels, annotations: {}, pod: {}, running: false };
   const injection = namespaceInjection(namespace, ofNamespace);
   const why = whyNoSidecar(facts, injection);
-  const mode = workload.labels[MODE] ?? ofNamespace?.[MODE];
-  // A ztunnel captures no Pod in the network of its node.
-  if (mode === 'ambient' && facts.pod.hostNetwork !== true && (why !== undefined || injection === 'unknown')) {
-    return ambientEnforcer(facts, proxy.by === 'istio' ? waypointOf(ofNamespace, service) : undefined);
+  if (isAmbient(facts, ofNamespace)) {
+    return ambientEnforcer(facts, proxy.by === 'istio' && service ? waypointForGateways(mesh, service) : undefined);
   }
   if (why !== undefined) return withoutStandardSidecar(facts, isPod(workload), injection, why);
   if (!isCaptured(facts, port)) {
@@ -64,14 +63,13 @@ export function enforcerOf(
   return SIDECAR;
 }
 
-/** A Pod may bypass its ztunnel. Source: `getPodLevelTrafficOverrides` in cni/pkg/nodeagent/net.go of Istio. */
 function ambientEnforcer({ namespace, annotations }: PodFacts, waypoint: string | undefined): Enforcer {
   if (waypoint !== undefined) {
     const reason = `istio.io/ingress-use-waypoint sends the calls of gateways to waypoint ${waypoint}`;
     return { proxy: 'waypoint', reason };
   }
-  if (/^(?:1|t|true)$/i.test(annotations[BYPASS] ?? '')) {
-    return { proxy: 'none', reason: `${BYPASS} lets calls from outside bypass the ztunnel` };
+  if (bypassesZtunnel(annotations)) {
+    return { proxy: 'none', reason: 'an annotation of the Pod lets calls from outside bypass the ztunnel' };
   }
   return { proxy: 'ztunnel', reason: `${namespace} is in ambient mode, and calls from outside reach no waypoint` };
 }
@@ -100,9 +98,9 @@ export function isPod(workload: Workload): workload is PodWorkload {
   return 'podPath' in workload;
 }
 
-/** Returns the waypoint for calls of gateways. Labels of the Service take precedence over those of its Namespace. */
-function waypointOf(ofNamespace: Labels = {}, service: Service | undefined): string | undefined {
-  const given = { ...ofNamespace, ...labels(service?.metadata.labels) };
-  const name = given['istio.io/use-waypoint'];
-  return given['istio.io/ingress-use-waypoint'] === 'true' && name && name !== 'none' ? name : undefined;
+/** Returns the waypoint for calls of gateways, as its labels name it. */
+function waypointForGateways(mesh: MeshView, service: Service): string | undefined {
+  if (!gatewaysUseWaypoint(mesh, service)) return undefined;
+  const found = serviceWaypoint(mesh, service);
+  return found && (found.waypoint?.gateway.metadata.name ?? 'that is not known');
 }

@@ -5,9 +5,7 @@
 
 import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import {
-  type AuthorizationOperation,
   type AuthorizationPolicy,
-  actionOf,
   authorizationPolicies,
   type Gateway,
   isForSidecars,
@@ -23,11 +21,11 @@ import {
   targetPortOf,
   type Workload,
 } from '@meshpass/istio';
-import { distinct, items, labels, listed, record, texts } from '@meshpass/istio/members';
-import type { PortPolicy } from '../diff/policy-index.ts';
+import { distinct, labels, listed, record, texts } from '@meshpass/istio/members';
+import type { PortPolicy } from '../diff/port-policy.ts';
 import type { Protocol } from '../diff/workloads.ts';
 import { addedCheck } from './added-checks.ts';
-import { enforcedIn } from './enforced.ts';
+import { enforcedIn, policiesAt } from './enforced.ts';
 import { type Enforcer, enforcerOf, isPod } from './enforcer.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
@@ -236,7 +234,7 @@ function identityAtWorkload(
   const points = enforcementAtWorkload(known.mesh, exposure, entry).map((point): WorkloadPoint => {
     // Of an unknown destination, the other ports of policies are candidates only.
     const enforcer = enforcerOf(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
-    return { ...point, enforcer, identity: identityAt(known, point, enforcer, entry) };
+    return { ...point, enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
   });
   if (points.length === 0) {
     const outside = exposure.external?.spec.location === 'MESH_INTERNAL' ? ELSEWHERE : OUTSIDE;
@@ -251,17 +249,19 @@ const WEAKEST_FIRST = ['none', 'unknown', 'assumed', 'required'] as const;
 const OUTSIDE: Identity = { state: 'none', reason: 'the destination is outside the mesh' };
 const ELSEWHERE: Identity = { state: 'unknown', reason: 'the workloads of its ServiceEntry are not among these files' };
 
-function identityAt(known: KnownMesh, point: EnforcementPoint, enforcer: Enforcer, entry: EntryPoint): Identity {
+function identityAt(
+  known: KnownMesh,
+  point: EnforcementPoint,
+  enforcer: Enforcer,
+  entry: EntryPoint,
+  exposure: Exposure,
+): Identity {
   const { mesh } = known;
-  const { proxy, portPolicy, port } = point;
+  const { proxy } = point;
   if (enforcer.proxy === 'none') return { state: 'none', reason: enforcer.reason! };
-  if (enforcer.proxy === 'waypoint') return identityAtWaypoint(mesh, proxy);
-  if (enforcer.proxy === 'ztunnel' && deniesByHttp(portPolicy)) {
-    return { state: 'unknown', reason: 'a DENY with HTTP fields is not evaluated at a ztunnel' };
-  }
-  // A ztunnel enforces the rules of connections, whatever protocol a Service declares.
-  const asked =
-    enforcer.proxy === 'ztunnel' ? { ...point, portPolicy: enforcedIn(mesh).gateways.at(proxy, port, 'tcp') } : point;
+  const portPolicy = policiesAt(mesh, enforcer, point, exposure) ?? point.portPolicy;
+  if (portPolicy.unknown !== undefined) return atUnknownWaypoint(mesh, proxy);
+  const asked = { ...point, portPolicy };
   if (isRefused(mesh, asked)) {
     const { object } = entry;
     const byAddress = object?.kind === 'Service' && refusedByAddress(mesh, [asked], [object as Service]);
@@ -304,40 +304,15 @@ function openAt({ mesh, complete }: KnownMesh, { proxy, port, calls }: Enforceme
   return { state: 'none', reason: `its policies allow calls without a certificate (${mode.mode})` };
 }
 
-/** Policies of a waypoint target it, its class, or a Service. */
-function identityAtWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
-  const places = [...new Set([namespace, mesh.config.rootNamespace])];
-  const policy = places
+/** A waypoint that is not known may enforce any policy with `targetRefs`. */
+function atUnknownWaypoint(mesh: MeshView, { namespace }: Workload): Identity {
+  const policy = [...new Set([namespace, mesh.config.rootNamespace])]
     .flatMap((place) => mesh.within('AuthorizationPolicy', place))
     .find((one) => !isForSidecars(one));
   return policy
     ? { state: 'assumed', reason: `AuthorizationPolicy ${policy.metadata.name} may require one at the waypoint` }
     : { state: 'none', reason: 'no policy targets the waypoint' };
 }
-
-function deniesByHttp({ policies }: PortPolicy): boolean {
-  return policies().some(({ policy }) => actionOf(policy) === 'DENY' && usesHttp(policy));
-}
-
-function usesHttp({ spec }: AuthorizationPolicy): boolean {
-  return items(spec.rules).some(
-    ({ from, to, when }) =>
-      items(to).some(({ operation }) => HTTP_LISTS.some((list) => operation?.[list] !== undefined)) ||
-      items(from).some(({ source }) =>
-        Object.keys(record(source)).some((list) => /equestPrincipals|emoteIpBlocks/.test(list)),
-      ) ||
-      items(when).some(({ key }) => /^request\.|^remote\.ip/.test(String(key))),
-  );
-}
-
-const HTTP_LISTS: readonly (keyof AuthorizationOperation)[] = [
-  'hosts',
-  'notHosts',
-  'methods',
-  'notMethods',
-  'paths',
-  'notPaths',
-];
 
 /** Lists the enforcement points of every workload of the destination. */
 export function enforcementAtWorkload(

@@ -22,7 +22,7 @@ import {
 } from '../diff/formula/condition.ts';
 import { createSpace } from '../diff/formula/space.ts';
 import { passes, readText, type TextTest } from '../diff/formula/text-test.ts';
-import type { PortPolicy } from '../diff/policy-index.ts';
+import type { PortPolicy } from '../diff/port-policy.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
 import { answerOf, readMatch } from './text-match.ts';
 

@@ -17,12 +17,12 @@ import {
 } from '../diff/formula/condition.ts';
 import { passes } from '../diff/formula/text-test.ts';
 import { addedCheck } from '../exposure/added-checks.ts';
+import { policiesAt } from '../exposure/enforced.ts';
 import { enforcerOf } from '../exposure/enforcer.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from '../exposure/identity.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from './match-condition.ts';
-import { ztunnelCondition } from './ztunnel.ts';
 
 /** Way of a call: the exposure, and what the route changes before the workload sees the call. */
 export interface Way {
@@ -74,10 +74,9 @@ function atWorkload(mesh: MeshView, { exposure, entry, changed }: Way): Conditio
     const { proxy, calls, portPolicy } = point;
     const enforcer = enforcerOf(mesh, proxy, point.port, exposure, entry);
     if (enforcer.proxy === 'none') return ALWAYS;
-    if (enforcer.proxy !== 'sidecar' && enforcer.proxy !== 'ztunnel') {
-      return opaque(`the policies of a proxy (${enforcer.proxy}) at ${proxy.name} are not compared`);
-    }
-    const policies = enforcer.proxy === 'ztunnel' ? ztunnelCondition(mesh, point) : portPolicy.allowed;
+    if (enforcer.proxy === 'unknown') return opaque(`the proxy at ${proxy.name} is not known`);
+    const { allowed: policies, unknown } = policiesAt(mesh, enforcer, point, exposure) ?? portPolicy;
+    if (unknown !== undefined) return opaque(unknown);
     const peers = calls.peers.length > 0 ? calls.peers : [undefined];
     const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
     return all([

@@ -8,8 +8,10 @@ import { type Endpoint, endpointsOf, type Pair, pairUp } from '../diff/endpoint.
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';
 import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
-import type { PolicyIndex, PortPolicy } from '../diff/policy-index.ts';
+import type { PolicyIndex } from '../diff/policy-index.ts';
+import type { PortPolicy } from '../diff/port-policy.ts';
 import { type DataPlanes, dataPlanes } from '../diff/unknown.ts';
+import { whyNotGrantable } from '../evaluate/grantable.ts';
 import { grantedCalls, holderOf, namedBy, perfectToken } from './granted-calls.ts';
 
 export interface Change {
@@ -75,7 +77,7 @@ export function analysisContext(change: Change): AnalysisContext {
   const known = dataPlanes([indexes[1]], change.unread);
   const found = endpointsOf([...before, ...after], indexes, settings);
   const unknown = found.flatMap((endpoint) => {
-    const reason = known.unknownAt(endpoint);
+    const reason = known.unknownAt(endpoint) ?? whyNotGrantable(indexes[1].view, endpoint.workload);
     return reason === undefined ? [] : [{ endpoint, reason }];
   });
   const left = new Set(unknown.map(({ endpoint }) => endpoint));

@@ -4,7 +4,7 @@ import { explainDecision } from '../diff/decision.ts';
 import { type Description, describe, formatCall } from '../diff/describe.ts';
 import { type Endpoint, formatWhere } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
-import type { PortPolicy } from '../diff/policy-index.ts';
+import type { PortPolicy } from '../diff/port-policy.ts';
 import type { AnalysisContext } from './context.ts';
 
 export type FindingKind =

@@ -1,7 +1,11 @@
-/** Plan findings for ports without a standard sidecar. It is unknown whether a grant works there. */
+/**
+ * Plan findings for ports without a standard sidecar. No grant works in ambient mode, and elsewhere it is unknown whether
+ * one does.
+ */
 import { grantNamespace } from '@meshpass/identity';
 import { selects } from '@meshpass/istio';
 import { type Endpoint, formatWhere } from '../diff/endpoint.ts';
+import { NOT_GRANTABLE } from '../evaluate/grantable.ts';
 import { type AnalysisContext, type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
 
@@ -48,10 +52,13 @@ function ofGrant({ grant: { grant }, target }: GrantedPort, reason: string): Fin
   const { place, allow } = target.target;
   const [first] = allow ?? [];
   const call = target.port.protocol === 'tcp' ? 'a connection' : first ? `${first.method} ${first.path}` : 'any call';
+  const isKnown = reason === NOT_GRANTABLE;
   return {
-    kind: 'not-known',
+    kind: isKnown ? 'grant-does-not-work' : 'not-known',
     grant: grant.name,
-    message: `it is not known whether grant ${grant.name} works on ${serviceOf(target)}, or who else reaches it`,
+    message: isKnown
+      ? `grant ${grant.name} does not work on ${serviceOf(target)}`
+      : `it is not known whether grant ${grant.name} works on ${serviceOf(target)}, or who else reaches it`,
     example: `${grantNamespace(grant.name)}/any account: ${call}`,
     because: `${reason}; granted at ${place.file}:${place.line}`,
   };

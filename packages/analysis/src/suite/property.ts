@@ -9,6 +9,7 @@ import type { Endpoint } from '../diff/endpoint.ts';
 import { all, type Condition, flag, path as pathTest, text } from '../diff/formula/condition.ts';
 import { EVERY, NONE, type Node } from '../diff/formula/diagram.ts';
 import { readText } from '../diff/formula/text-test.ts';
+import { NOT_GRANTABLE } from '../evaluate/grantable.ts';
 import { type AnalysisContext, letIn, serverOf } from '../plan/context.ts';
 import { holderOf } from '../plan/granted-calls.ts';
 import type { PolicyProperty } from './read-suite.ts';
@@ -95,10 +96,13 @@ function unknownTo(property: PolicyProperty, { unknown, open }: AnalysisContext,
       const refused = !through && isOfWorkspaces(property);
       return isMeant(property, one) && !(refused && expect === 'refused');
     });
-    if (service !== undefined) return `expected to be ${expect} everywhere, but at ${service} it is unknown: ${reason}`;
+    const why = reason === NOT_GRANTABLE && !isOfWorkspaces(property) ? NOT_PROVEN : reason;
+    if (service !== undefined) return `expected to be ${expect} everywhere, but at ${service} it is unknown: ${why}`;
   }
   return undefined;
 }
+
+const NOT_PROVEN = 'it is in ambient mode, where cases are decided and properties are not';
 
 function tell(
   { space, indexes }: AnalysisContext,

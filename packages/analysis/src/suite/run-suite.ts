@@ -16,7 +16,9 @@ import type { Mesh, Resource } from '@meshpass/istio';
 import { type Decision, explainDecision } from '../diff/decision.ts';
 import type { Endpoint } from '../diff/endpoint.ts';
 import type { Call } from '../diff/formula/call.ts';
+import { NOT_GRANTABLE } from '../evaluate/grantable.ts';
 import { applyAccess } from '../evaluate/grants-that-can.ts';
+import { callerProxy } from '../evaluate/ways.ts';
 import { type AnalysisContext, analysisContext, serverOf } from '../plan/context.ts';
 import { type Coverage, coverageOf, type Touched } from './coverage.ts';
 import { calls, type Result, show } from './property.ts';
@@ -125,7 +127,7 @@ function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' 
 function decideCase(one: PolicyCase, bench: Bench): Result {
   const { context } = bench;
   const endpoints = endpointsAt(context.endpoints, one.call);
-  const unknown = context.unknown.find(({ endpoint }) => endpointsAt([endpoint], one.call).length > 0);
+  const unknown = whyUnknown(one, context);
   const impossible = whyImpossible(one, endpoints);
   if (impossible && !unknown) return { passed: false, said: impossible };
   const tries = identities(one, bench);
@@ -138,8 +140,9 @@ function decideCase(one: PolicyCase, bench: Bench): Result {
       told.push('the mesh gateway does not forward it');
       continue;
     }
-    if (unknown) return unknownResult(one, unknown.reason);
-    const { allowed, reason, names, undecided: isUndecided } = decideAs(identity, endpoints, bench);
+    const verdict = decideIdentity(identity, one, unknown, bench);
+    if (typeof verdict === 'string') return unknownResult(one, verdict);
+    const { allowed, reason, names, undecided: isUndecided } = verdict;
     if (allowed) return compareToExpected(one, true, reason, [...touch(identity, one, bench), ...names]);
     told.push(reason);
     undecided ??= isUndecided && reason;
@@ -147,6 +150,25 @@ function decideCase(one: PolicyCase, bench: Bench): Result {
   }
   if (undecided !== undefined) return unknownResult(one, undecided);
   return compareToExpected(one, false, told.join('; '), []);
+}
+
+/** Explains why some port that a call may reach is unknown. Ambient mode counts last, because it decides some calls. */
+function whyUnknown({ call }: PolicyCase, { unknown }: AnalysisContext): string | undefined {
+  const reasons = unknown.flatMap(({ endpoint, reason }) => (endpointsAt([endpoint], call).length > 0 ? [reason] : []));
+  return reasons.find((reason) => reason !== NOT_GRANTABLE) ?? reasons[0];
+}
+
+type Verdict = Decision & { readonly names: readonly string[] };
+
+/** Decides the call of one identity, or explains why the decision is unknown. */
+function decideIdentity(
+  identity: Identity,
+  one: PolicyCase,
+  unknown: string | undefined,
+  bench: Bench,
+): Verdict | string {
+  if (unknown === undefined) return decideAs(identity, endpointsAt(bench.context.endpoints, one.call), bench);
+  return unknown === NOT_GRANTABLE && identity.grant === undefined ? decideInAmbient(identity, one, bench) : unknown;
 }
 
 function whyImpossible({ call }: PolicyCase, endpoints: readonly Endpoint[]): string | undefined {
@@ -157,16 +179,38 @@ function whyImpossible({ call }: PolicyCase, endpoints: readonly Endpoint[]): st
 }
 
 /**
+ * Decides the call of a workload, or of a caller outside the mesh, at ports in ambient mode: through the waypoint, if the
+ * caller is in ambient mode, too.
+ */
+function decideInAmbient(identity: Identity, { call }: PolicyCase, bench: Bench): Verdict | string {
+  const { context } = bench;
+  const others = endpointsAt(context.endpoints, call);
+  const endpoints = endpointsAt(
+    context.unknown.map(({ endpoint }) => endpoint),
+    call,
+  );
+  const through = endpoints.filter((one) => one.through);
+  const direct = endpoints.filter((one) => !one.through);
+  const { texts, flags } = identity.call;
+  const proxy = callerProxy(
+    context.indexes[1].view,
+    `${bench.mesh.trustDomain}/ns/${texts.get('peer.namespace')}/sa/${texts.get('peer.account')}`,
+  );
+  const straight = decideAs(identity, [...others, ...direct], bench);
+  if (through.length === 0 || !flags.has('peer') || proxy === 'sidecar') return straight;
+  const byWaypoint = decideAs(identity, [...others, ...through], bench);
+  return proxy === 'ambient' || byWaypoint.allowed === straight.allowed ? byWaypoint : OTHER_WAY;
+}
+
+const OTHER_WAY = 'the caller may be in ambient mode or not, and the waypoint decides differently';
+
+/**
  * Returns the first refusal by an endpoint, or else the first endpoint's decision, with the name of its policy. Its
  * rule counts as touched.
  */
-function decideAs(
-  { grant, call }: Identity,
-  endpoints: readonly Endpoint[],
-  { context, touched }: Bench,
-): Decision & { readonly names: readonly string[] } {
-  const verdicts = endpoints.map(({ workload, port, protocol }): Decision => {
-    const portPolicy = context.indexes[1].at(workload, port, protocol);
+function decideAs({ grant, call }: Identity, endpoints: readonly Endpoint[], { context, touched }: Bench): Verdict {
+  const verdicts = endpoints.map(({ workload, port, protocol, through }): Decision => {
+    const portPolicy = context.indexes[1].at(workload, port, protocol, through);
     return grant !== undefined && portPolicy.plain ? NO_MUTUAL_TLS : explainDecision(portPolicy, call);
   });
   const decisive = verdicts.find(({ allowed }) => !allowed) ?? verdicts[0]!;

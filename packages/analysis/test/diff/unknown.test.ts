@@ -2,7 +2,7 @@
 
 import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { namespace, POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
+import { AMBIENT, namespace, POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { compareMeaning } from '../../src/diff/compare.ts';
 
 const read = (text: string) => loadManifests(text, 'mesh.yaml').resources;
@@ -33,16 +33,16 @@ describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
   });
 });
 
-it.each(UNDERSTOOD)('%s is compared', (_, mesh) => {
+it.each([...UNDERSTOOD, ...AMBIENT])('%s is compared', (_, mesh) => {
   const { unknown, changes } = compare(SERVICE + mesh, SERVICE + POLICY + mesh);
   expect(unknown.filter(atOrders)).toEqual([]);
   expect(changes.some(({ where }) => where.some(({ services }) => services.includes('orders.shop:8080')))).toBe(true);
 });
 
 it('is unknown for workloads that only a policy mentions', () => {
-  const ambient = namespace('istio.io/dataplane-mode: ambient');
-  const { unknown, changes } = compare(ambient, POLICY + ambient);
-  expect(unknown[0]!.reason).toMatch(/ambient/);
+  const bare = namespace('istio-injection: disabled');
+  const { unknown, changes } = compare(bare, POLICY + bare);
+  expect(unknown[0]!.reason).toMatch(/disabled/);
   expect(changes).toEqual([]);
 });
 

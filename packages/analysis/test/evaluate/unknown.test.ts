@@ -2,7 +2,7 @@
 
 import { loadManifests, viewMesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
+import { AMBIENT, POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { parseCaller } from '../../src/evaluate/caller.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
 import { matrixOf } from '../../src/evaluate/matrix.ts';
@@ -45,7 +45,7 @@ describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
   });
 });
 
-it.each(UNDERSTOOD)('%s is understood', (_, mesh) => {
+it.each([...UNDERSTOOD, ...AMBIENT])('%s is understood', (_, mesh) => {
   expect(ask(SERVICE + POLICY + mesh).allowed).toBe('yes');
   expect(ask(SERVICE + POLICY + mesh, 'nobody').allowed).toBe('no');
 });

@@ -78,10 +78,58 @@ describe('a namespace that moves from sidecars to ambient mode', () => {
     expect(changes).toEqual(['loses GET http://shop.example.com/x']);
   });
 
-  it('does not guess what alternatives of a rule do', () => {
-    const { unknown, changes } = migrated(
-      '{action: DENY, rules: [{to: [{operation: {ports: ["8080"]}}, {operation: {paths: [/a]}}]}]}',
-    );
-    expect({ changes, unknown }).toMatchObject({ changes: [], unknown: [{ reasons: [expect.any(String)] }] });
+  it('keeps the alternatives of a DENY rule without fields of HTTP, and loses the others', () => {
+    const denied = (port: string) =>
+      migrated(`{action: DENY, rules: [{to: [{operation: {ports: ["${port}"]}}, {operation: {paths: [/a]}}]}]}`);
+    expect(denied('8080')).toEqual({ changes: [], unknown: [] });
+    expect(denied('9090')).toEqual({ changes: ['gains GET http://shop.example.com/a'], unknown: [] });
+  });
+
+  it('asks no authorizer', () => {
+    const { changes, unknown } = migrated('{action: CUSTOM, provider: {name: opa}, rules: [{}]}');
+    expect({ changes, unknown }).toMatchObject({ changes: [], unknown: [{ reasons: ['the authorizer opa decides'] }] });
+  });
+});
+
+describe('gateways that use the waypoint of a Service', () => {
+  const WAYPOINT = `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gate, namespace: shop}
+spec: {gatewayClassName: istio-waypoint}
+---
+`;
+  const USED = 'istio.io/dataplane-mode: ambient, istio.io/use-waypoint: gate, istio.io/ingress-use-waypoint: "true"';
+  const target = 'targetRefs: [{kind: Service, group: "", name: orders}]';
+  const compare = (label: string, ...specs: readonly string[]) => {
+    const [before, after] = [
+      namespace('istio-injection: enabled') +
+        ROUTE +
+        policy('{action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}'),
+      namespace(label) + ROUTE + specs.map(policy).join('---\n') + WAYPOINT,
+    ].map((text) => loadManifests(text, 'mesh.yaml').resources);
+    const { changes, unknown } = compareOutside(before!, after!, { rootNamespace: 'istio-system' });
+    return { changes: changes.map(({ kind, witness }) => `${kind} ${witness.method} ${witness.url}`), unknown };
+  };
+  const DENY = `{${target}, action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}`;
+
+  it('keep its rules of requests', () => {
+    expect(compare(USED, DENY)).toEqual({ changes: [], unknown: [] });
+  });
+
+  it('lose every call if the Pods admit only the gateway', () => {
+    const ofGateway = DENY.replace(/.*/, '{rules: [{from: [{source: {namespaces: [ingress]}}]}]}');
+    expect(compare(USED, ofGateway).changes).toEqual(['loses GET http://shop.example.com/x']);
+  });
+
+  it('go around it without the label', () => {
+    const label = USED.replace(', istio.io/ingress-use-waypoint: "true"', '');
+    expect(compare(label, DENY).changes).toEqual(['gains GET http://shop.example.com/admin']);
+  });
+
+  it('are not compared if the waypoint is not among the objects', () => {
+    expect(compare(USED.replace('gate,', 'other,'), DENY).unknown).toMatchObject([
+      { reasons: ['the Gateway of waypoint shop/other was not read'] },
+    ]);
   });
 });

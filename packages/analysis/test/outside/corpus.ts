@@ -19,6 +19,7 @@ export interface Migration {
 }
 
 export const MIGRATIONS: readonly Migration[] = readdirSync(HOME)
+  .filter((name) => !name.startsWith('ambient-'))
   .toSorted()
   .map((name) => {
     const [before, after] = ['before.yaml', 'after.yaml'].map((file) => ({

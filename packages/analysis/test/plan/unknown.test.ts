@@ -3,7 +3,7 @@
 import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
+import { AMBIENT, POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { formatPlan } from '../../src/plan/format.ts';
 import { isUnknown, planChange, refusals, refuseUnsafe } from '../../src/plan/plan.ts';
 import { stateOf } from '../../src/plan/state.ts';
@@ -45,6 +45,18 @@ describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
   });
 });
 
+it.each(AMBIENT)('%s: a grant is refused, and no operator can accept it', (_, mesh) => {
+  const planned = plan(mesh);
+  expect(planned.findings.filter(({ kind }) => kind !== 'note')).toMatchObject([
+    {
+      kind: 'grant-does-not-work',
+      message: 'grant dev does not work on orders.shop:8080',
+      because: expect.stringMatching(/ambient mode, which grants do not support yet: .*; granted at access\.yaml:6/),
+    },
+  ]);
+  expect(refusals(planned, { acceptUnknown: true })).toHaveLength(1);
+});
+
 it.each(UNDERSTOOD)('%s is proven', (_, mesh) => {
   const { findings, reach } = plan(mesh);
   expect(findings.filter(({ kind }) => kind !== 'note')).toEqual([]);
@@ -64,9 +76,7 @@ spec: {selector: {app: x}, ports: [{name: http, port: 80}]}
 
 it('is only noted for a workload outside all grants, and does not prevent the change', () => {
   const planned = plan(AMBIENT_OTHER);
-  expect(planned.findings).toMatchObject([
-    { kind: 'note', because: expect.stringMatching(/namespace other is in ambient mode/) },
-  ]);
+  expect(planned.findings).toMatchObject([{ kind: 'note', because: expect.stringMatching(/it is in ambient mode/) }]);
   expect(refusals(planned)).toEqual([]);
   expect(formatPlan(planned, 'text')).toContain('all other traffic is unchanged, except for the ports in the notes.');
 });
@@ -88,7 +98,7 @@ it('reports unknown results and assumptions in text and in the comment on a pull
   const planned = plan(UNKNOWN[0]![1]);
   for (const form of ['text', 'markdown'] as const) {
     expect(formatPlan(planned, form)).toContain('This change is refused: it is unknown whether every grant works.');
-    expect(formatPlan(planned, form)).toContain('ambient mode');
+    expect(formatPlan(planned, form)).toContain('bypass the ztunnel');
   }
   expect(plan('').assumed).toEqual(['istio-system', 'meshpass-system', 'shop']);
   expect(formatPlan(plan(''), 'text')).toMatch(/^Pods of .*shop are assumed to have a sidecar/m);

@@ -3,7 +3,7 @@
 import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
+import { AMBIENT, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { formatJunit } from '../../src/suite/junit.ts';
 import { readSuite } from '../../src/suite/read-suite.ts';
 import { runSuites } from '../../src/suite/run-suite.ts';
@@ -46,6 +46,52 @@ it.each(UNKNOWN)('%s: every case and property of it fails', (_, mesh, reason) =>
   }
   expect(formatJunit(result)).toContain('failures="5"');
   expect(formatJunit(result)).toContain('it is unknown: ');
+});
+
+it.each(AMBIENT)('%s: a workload is decided by the ztunnel, and a grant is not', (_, mesh) => {
+  expect(suite(mesh).outcomes.map(({ passed }) => passed)).toEqual([false, false, true, false, false]);
+});
+
+describe('a waypoint', () => {
+  const mesh = (web: string) => `---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient, istio.io/use-waypoint: gate}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: dev, labels: {${web}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gate, namespace: shop}
+spec: {gatewayClassName: istio-waypoint}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: admin, namespace: shop}
+spec: {targetRefs: [{kind: Service, group: "", name: orders}], action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}]}
+`;
+  const said = (labels: string, who: string) =>
+    suite(mesh(labels), `cases:\n  - {who: ${who}, call: GET orders.shop:8080/admin, expect: refused}\n`).outcomes[0]!
+      .said;
+
+  it('decides cases of workloads by the way that they take', () => {
+    expect(said('istio.io/dataplane-mode: ambient', '{workload: dev/web}')).toMatch(
+      /^refused: at the waypoint: denied by/,
+    );
+    expect(said('istio-injection: enabled', '{workload: dev/web}')).toMatch(/but it is allowed: no policy denies it/);
+    expect(said('', '{workload: dev/web}')).toMatch(/it is unknown: the caller may be in ambient mode or not/);
+    expect(said('', '{grant: dev}')).toMatch(/it is unknown: it is in ambient mode, which grants do not support/);
+  });
+
+  it('decides no property', () => {
+    const [one] = suite(
+      mesh('istio.io/dataplane-mode: ambient'),
+      "properties:\n  - {who: everybody, call: '* orders.shop/admin', expect: refused}\n",
+    ).outcomes;
+    expect(one!.said).toMatch(/it is unknown: it is in ambient mode, where cases are decided and properties are not/);
+  });
 });
 
 it.each(UNDERSTOOD)('%s: every case is decided', (_, mesh) => {

@@ -1,19 +1,30 @@
 /** Compares diff with can-i: the calls that diff considers allowed before and after, and its examples. */
 
-import { type MeshConfig, type MeshView, type Resource, viewMesh, withCreationTimes } from '@meshpass/istio';
+import {
+  type MeshConfig,
+  type MeshView,
+  type Resource,
+  serviceWaypoint,
+  viewMesh,
+  withCreationTimes,
+} from '@meshpass/istio';
 import { type Change, compareMeaning, indexStates } from '../../src/diff/compare.ts';
 import { type Endpoint, endpointsOf } from '../../src/diff/endpoint.ts';
 import { type Call as DiffCall, meets } from '../../src/diff/formula/call.ts';
-import type { PolicyIndex } from '../../src/diff/policy-index.ts';
+import type { PolicyIndex, ServedPort } from '../../src/diff/policy-index.ts';
 import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
 import { dataPlanes } from '../../src/diff/unknown.ts';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
+import type { Call } from '../../src/evaluate/call.ts';
+import { decideThrough, waypointGuard } from '../../src/evaluate/ways.ts';
 import { pick, type Random } from '../diff/random-policies.ts';
 import { asCall, randomTold } from './same-call.ts';
 import type { Tally } from './tally.ts';
 
 /** Representatives of ports that no object names. */
 const OTHER_PORTS = [61_234, 7070, 9999];
+
+type Guard = Pick<Authorizer, 'decide'>;
 
 export interface Pair {
   readonly before: readonly Resource[];
@@ -77,7 +88,7 @@ function askExample(
   { kind, example, who, what }: Change,
   endpoint: Endpoint,
   port: number,
-  [was, is]: readonly [Authorizer, Authorizer],
+  [was, is]: readonly [Guard, Guard],
   places: TokenPlaces,
   config: MeshConfig,
 ): void {
@@ -105,21 +116,21 @@ function askCall(
   told: DiffCall,
   endpoint: Endpoint,
   actual: number,
-  pair: readonly [Authorizer, Authorizer],
+  pair: readonly [Guard, Guard],
   books: readonly [PolicyIndex, PolicyIndex],
   places: TokenPlaces,
   config: MeshConfig,
   { changes, more }: { readonly changes: readonly Change[]; readonly more: boolean },
 ): void {
-  const { workload, port, protocol } = endpoint;
+  const { workload, port, protocol, through } = endpoint;
   const call = asCall(told, actual, protocol, places, config);
-  if (!call) {
+  if (!call || (through && call.principal === undefined)) {
     tally.skip();
     return;
   }
   const decided = pair.map((authorizer, index) => {
     const decision = authorizer.decide(call);
-    const said = meets(told, books[index]!.at(workload, port, protocol).allowed);
+    const said = meets(told, books[index]!.at(workload, port, protocol, through).allowed);
     tally.ask('diff: call', round, said === decision.allowed, decision.allowed, () => ({
       endpoint: nameOf(endpoint),
       state: index === 0 ? 'before' : 'after',
@@ -130,7 +141,11 @@ function askCall(
     return decision.allowed;
   });
   // If diff lists no change at a port, no call changes there.
-  const listed = more || changes.some(({ where }) => where.some((one) => nameOf(one) === nameOf(endpoint)));
+  // Changes of callers that take another way are not listed.
+  const listed =
+    more ||
+    endpoint.besides !== undefined ||
+    changes.some(({ where }) => where.some((one) => nameOf(one) === nameOf(endpoint)));
   tally.ask('diff: no change', round, decided[0] === decided[1] || listed, decided[1]!, () => ({
     endpoint: nameOf(endpoint),
     decided,
@@ -139,15 +154,17 @@ function askCall(
 }
 
 /** Returns the authorizers of a workload in both states, including representatives of others. */
-function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) => readonly [Authorizer, Authorizer] {
-  const known = new Map<string, readonly [Authorizer, Authorizer]>();
-  return ({ workload }) => {
-    const key = workloadKey(workload);
+function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) => readonly [Guard, Guard] {
+  const known = new Map<string, readonly [Guard, Guard]>();
+  return ({ workload, through }) => {
+    const key = `${workloadKey(workload)} ${JSON.stringify(through)}`;
     let pair = known.get(key);
     if (!pair) {
-      const [was, is] = views.map((view) =>
-        createAuthorizer(view, { ...workload, kind: view.proxyKind(workload.labels) }),
-      ) as [Authorizer, Authorizer];
+      const [was, is] = views.map((view) => {
+        const authorizer = createAuthorizer(view, { ...workload, kind: view.proxyKind(workload.labels) });
+        const guard = through && waypointBefore(view, workload, through);
+        return guard ? { decide: (call: Call) => decideThrough(guard, authorizer, call)[0]! } : authorizer;
+      }) as [Guard, Guard];
       pair = [was, is];
       known.set(key, pair);
     }
@@ -155,8 +172,15 @@ function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) =>
   };
 }
 
-function nameOf({ workload, port, protocol }: Endpoint): string {
-  return `${workloadKey(workload)} ${port ?? 'other'} ${protocol}`;
+function waypointBefore(view: MeshView, workload: Endpoint['workload'], { name, port }: ServedPort) {
+  const service = view.within('Service', workload.namespace).find(({ metadata }) => metadata.name === name);
+  const waypoint =
+    service && view.dataPlane().proxyOf(workload) === 'ztunnel' && serviceWaypoint(view, service)?.waypoint;
+  return waypoint ? waypointGuard(view, waypoint, service!, port) : undefined;
+}
+
+function nameOf({ workload, port, protocol, through }: Endpoint): string {
+  return `${workloadKey(workload)} ${port ?? 'other'} ${protocol} ${through?.name}`;
 }
 
 function workloadKey({ namespace, labels, portNames }: Endpoint['workload']): string {

@@ -17,7 +17,7 @@ spec: {selector: {app: orders}, ports: [{name: http, port: 8080}]}
 ---
 apiVersion: v1
 kind: Namespace
-metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}
+metadata: {name: shop, labels: {istio-injection: disabled}}
 `,
   'cluster.yaml',
 ).resources;
@@ -29,7 +29,7 @@ const KEPT = {
   },
 };
 
-it('refuses a grant on an ambient workload, and applies it once an operator accepts it', async () => {
+it('refuses a grant on a workload without a sidecar, and applies it once an operator accepts it', async () => {
   const taken: unknown[] = [];
   const mesh = playPolicyMesh({
     read: async () => CLUSTER,
@@ -59,6 +59,6 @@ it('refuses a grant on an ambient workload, and applies it once an operator acce
   await changes.apply(KEPT, id, { by: 'an operator' }, event, { acceptUnknown: true });
   expect(taken).toHaveLength(1);
   expect(JSON.parse(rows[0]!.detail!)).toMatchObject({
-    accepted_unknown: [expect.stringContaining('namespace shop is in ambient mode')],
+    accepted_unknown: [expect.stringContaining('disabled in namespace shop')],
   });
 });

@@ -20,7 +20,7 @@ const WHY: Readonly<Record<Decision['reason'], string>> = {
  * its notes as further lines.
  */
 export function decisionLines(decision: Decision): readonly [string, ...string[]] {
-  const { allowed, status, reason, rule, as } = decision;
+  const { allowed, status, reason, rule, as, at } = decision;
   const verdict = `${allowed ? 'allowed' : 'refused'}${status === undefined ? '' : ` (${status})`}`;
   const notes = [
     ...(decision.external ?? []).map(
@@ -31,10 +31,11 @@ export function decisionLines(decision: Decision): readonly [string, ...string[]
     ...(decision.dryRun?.allowed === 'no-rule' ? ['no rule would allow it (dry run)'] : []),
   ];
   const why = `${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}`;
-  return [`${verdict} as ${as.toUpperCase()}: ${why}`, ...notes.map((note) => `    ${note}`)];
+  const by = at === undefined ? '' : ` by ${at}`;
+  return [`${verdict} as ${as.toUpperCase()}${by}: ${why}`, ...notes.map((note) => `    ${note}`)];
 }
 
-/** Formats a decision, or why it is unknown: components other than the sidecar's policies may decide. */
+/** Formats a decision, or why it is unknown: more than the policies may decide. */
 export function judgedLines({ decision, unknown }: Evaluation): readonly [string, ...string[]] {
   return unknown === undefined ? decisionLines(decision) : [`unknown: ${unknown}`];
 }

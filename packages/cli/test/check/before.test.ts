@@ -171,6 +171,20 @@ describe('reports', () => {
       { [PODS]: items(pod('orders', 'app')) },
       'failed orders.shop:8080: Pod orders-1 has no sidecar to check calls',
     ],
+    [
+      'a Pod in ambient mode',
+      {
+        [PODS]: items({
+          ...pod('orders', 'app'),
+          ...named('orders-1', 'shop', {
+            uid: 'orders',
+            labels: { app: 'orders' },
+            annotations: { 'ambient.istio.io/redirection': 'enabled' },
+          }),
+        }),
+      },
+      'failed orders.shop:8080: no grant works on Pod orders-1: it is in ambient mode, which grants do not support yet',
+    ],
     ['a service without Pods', { [PODS]: items() }, 'unknown orders.shop:8080 has no Pod'],
     ['Pods that this user may not list', { [PODS]: 403 }, 'unknown This kubeconfig lacks the required permission'],
   ])('%s', async (_, objects, says) => {

@@ -1,6 +1,6 @@
 /**
- * Decides whether policies have their usual effect on a workload, which requires an unmodified Istio sidecar. For
- * anything else (ztunnel, waypoints, gateways, no proxy, patched proxies) the result is unknown. See
+ * Decides which proxy enforces policies at a workload, and whether it is understood: an unmodified Istio sidecar, or a
+ * ztunnel. For anything else (gateways, no proxy, patched proxies) the result is unknown. See
  * docs/decisions/0019-unknown.md.
  */
 
@@ -8,7 +8,8 @@ import { memory } from '@meshpass/identity/memory/remembered';
 import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
-import { isForSidecars, selects, selectsSome } from '../object/selection.ts';
+import { isForSidecars, selectorOf, selects, selectsSome } from '../object/selection.ts';
+import { DATAPLANE_MODE, isAmbient, whyNotCaptured } from './ambient.ts';
 import {
   hasProxy,
   isAssumed,
@@ -25,8 +26,10 @@ import type { Workload } from './workload.ts';
 type SelectedWorkload = Pick<Workload, 'namespace' | 'labels'>;
 
 export interface DataPlane {
+  /** Proxy in front of a workload; only meaningful if `unknownAt` has no reason. */
+  readonly proxyOf: (workload: SelectedWorkload) => 'sidecar' | 'ztunnel';
   /**
-   * Explains why verdicts about a port are unknown. Undefined if an unmodified sidecar guards the port.
+   * Explains why verdicts about a port are unknown. Undefined if an unmodified sidecar or a ztunnel guards the port.
    * @param port the Pod's port; undefined for ports that no object declares
    */
   readonly unknownAt: (workload: SelectedWorkload, port: number | undefined) => string | undefined;
@@ -36,9 +39,11 @@ export interface DataPlane {
   readonly isThere: (workload: SelectedWorkload) => boolean;
 }
 
-/** Labels that the injector adds: a Pod has them, its template does not. */
+/** Labels that the injector adds, which a template does not have, and those that select the proxy. */
 const INJECTED = [
+  DATAPLANE_MODE,
   'security.istio.io/tlsMode',
+  'networking.istio.io/tunnel',
   'service.istio.io/canonical-name',
   'service.istio.io/canonical-revision',
 ];
@@ -73,6 +78,7 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
   const injectionOf = (namespace: string): NamespaceInjection =>
     namespaceInjection(namespace, namespaces.get(namespace));
   const once = memory();
+  const ambientOnce = memory();
 
   /** Returns a reason that applies to all ports. */
   const ofWorkload = (workload: SelectedWorkload, pods: readonly PodFacts[]): string | undefined => {
@@ -80,11 +86,33 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     const ofNamespace = namespaces.get(namespace) ?? {};
     return (
       WHY_GATEWAY[source.proxyKind(labels)] ??
-      whyAmbient(namespace, ofNamespace, labels, pods) ??
-      whyWaypoint(workload, ofNamespace) ??
-      whyBare(namespace, pods) ??
-      whyPatched(workload) ??
-      whyTerminated(workload)
+      whyAmbientUnknown(pods, ofAmbient(namespace, pods)) ??
+      (ofAmbient(namespace, pods).length > 0 ? whyUnselective(namespace) : whyNotSidecar(workload, ofNamespace, pods))
+    );
+  };
+
+  /** istiod sends no ztunnel a policy with an empty selector, which sidecars apply to every workload. */
+  const whyUnselective = (namespace: string): string | undefined => {
+    const policy = [...new Set([rootNamespace, namespace])]
+      .flatMap((place) => [...within('AuthorizationPolicy', place), ...within('PeerAuthentication', place)])
+      .find(({ spec }) => spec.selector !== undefined && selectorOf({ spec }) === undefined);
+    return (
+      policy &&
+      `the selector of ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name} is empty: remove it, because a ztunnel may ignore the policy`
+    );
+  };
+
+  const ofAmbient = (namespace: string, pods: readonly PodFacts[]): readonly PodFacts[] =>
+    pods.filter((one) => isAmbient(one, namespaces.get(namespace)));
+
+  const whyNotSidecar = (
+    workload: SelectedWorkload,
+    ofNamespace: Labels,
+    pods: readonly PodFacts[],
+  ): string | undefined => {
+    const { namespace } = workload;
+    return (
+      whyWaypoint(workload, ofNamespace) ?? whyBare(namespace, pods) ?? whyPatched(workload) ?? whyTerminated(workload)
     );
   };
 
@@ -149,14 +177,23 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     return [{ ...workload, annotations: {}, pod: {}, running: false }];
   };
 
+  const proxyOf = (workload: SelectedWorkload) =>
+    ambientOnce(keyOf(workload), () => ofAmbient(workload.namespace, factsOf(workload)).length > 0)
+      ? 'ztunnel'
+      : 'sidecar';
+
   return {
+    proxyOf,
     unknownAt: (workload, port) => {
       if (unread !== undefined) return unread;
       const all = factsOf(workload);
-      return once(keyOf(workload), () => ofWorkload(workload, all)) ?? ofPort(workload, all, port);
+      const why = once(keyOf(workload), () => ofWorkload(workload, all));
+      return why ?? (proxyOf(workload) === 'ztunnel' ? undefined : ofPort(workload, all, port));
     },
     assumes: (workload) =>
-      workload.namespace !== '' && factsOf(workload).some((pod) => isAssumed(pod, injectionOf(workload.namespace))),
+      workload.namespace !== '' &&
+      proxyOf(workload) === 'sidecar' &&
+      factsOf(workload).some((pod) => isAssumed(pod, injectionOf(workload.namespace))),
     isThere: (workload) => pods.has(keyOf(workload)),
   };
 }
@@ -184,25 +221,17 @@ const SHOWN = 10;
 const WHY_GATEWAY: Readonly<Record<ProxyKind, string | undefined>> = {
   sidecar: undefined,
   gateway: 'it is a gateway, whose routes and TLS settings also affect access but are not evaluated',
-  waypoint: 'it is a waypoint, and verdicts for waypoints are not verified against a real one',
+  waypoint: 'it is a waypoint, whose own ports are not evaluated',
 };
 
 /**
- * Mirrors how the CNI agent enrols Pods (cni/pkg/util/podutil.go): it skips a Pod with a sidecar or with mode `none`.
+ * Explains why it is not known what guards Pods in ambient mode.
+ * @param ambient those of the Pods that are in ambient mode
  */
-function whyAmbient(
-  namespace: string,
-  ofNamespace: Labels,
-  labels: Labels,
-  pods: readonly PodFacts[],
-): string | undefined {
-  const mode = 'istio.io/dataplane-mode';
-  const redirected = pods.some(({ annotations }) => annotations['ambient.istio.io/redirection'] !== undefined);
-  if (!redirected && pods.length > 0 && pods.every(hasProxy)) return undefined;
-  const chosen = labels[mode] ?? ofNamespace[mode];
-  if (!redirected && chosen !== 'ambient') return undefined;
-  const by = redirected || labels[mode] === 'ambient' ? 'it is' : `namespace ${namespace} is`;
-  return `${by} in ambient mode, where ztunnel and waypoints enforce policy`;
+function whyAmbientUnknown(pods: readonly PodFacts[], ambient: readonly PodFacts[]): string | undefined {
+  if (ambient.length > 0 && ambient.length < pods.length)
+    return 'some of its Pods are in ambient mode, and others are not';
+  return ambient.map(whyNotCaptured).find((why) => why !== undefined);
 }
 
 function waypointOf(labels: Labels | undefined): string | undefined {

@@ -15,6 +15,11 @@ export interface MeshProxy {
 /** Label on Pods that belong to a Gateway of the Kubernetes Gateway API. */
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 
+/** Label on objects that a controller of istiod creates for a Gateway, with the name of that controller. */
+export const MANAGED_GATEWAY = 'gateway.istio.io/managed';
+/** Controller of waypoints. */
+export const MESH_CONTROLLER = 'istio.io-mesh-controller';
+
 /**
  * Creates a function that returns the proxy kind of Pods with given labels.
  * @param gateways Istio Gateways, which select Pods
@@ -31,7 +36,7 @@ export function proxyKinds(gateways: readonly ResourceOf<'Gateway'>[]): (labels:
     spec.selector && Object.keys(spec.selector).length > 0 ? [spec.selector] : [],
   );
   return (labels) => {
-    if (labels['gateway.istio.io/managed'] === 'istio.io-mesh-controller') return 'waypoint';
+    if (labels[MANAGED_GATEWAY] === MESH_CONTROLLER) return 'waypoint';
     if (labels[GATEWAY_NAME] !== undefined) return 'gateway';
     return selectors.some((selector) => selects(selector, labels)) ? 'gateway' : 'sidecar';
   };

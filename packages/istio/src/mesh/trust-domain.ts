@@ -37,7 +37,7 @@ export function trustedPeerDomains(
 /**
  * Expands a policy's principal like istiod: a principal of this mesh matches under each of its trust domains, and
  * `cluster.local` stands for all of them.
- * @param domains result of `trustDomainsOf`
+ * @param domains result of `trustDomainsOf`; empty for proxies that compare principals as they are written
  * @example
  * ```ts
  * import { withAliases } from '@meshpass/istio';
@@ -47,7 +47,7 @@ export function trustedPeerDomains(
  */
 export function withAliases(principal: string, domains: readonly string[]): readonly string[] {
   const [written, ...path] = principal.split('/');
-  if (path.length !== 4 || written === '*') return [principal];
+  if (path.length !== 4 || written === '*' || domains.length === 0) return [principal];
   const ours = domains.some((domain) => matchesDomain(domain, written!)) || written === 'cluster.local';
   if (!ours) return [principal];
   return [...new Set(domains.map((domain) => (isSuffix(domain, written!) ? principal : [domain, ...path].join('/'))))];

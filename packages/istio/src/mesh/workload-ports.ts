@@ -1,6 +1,6 @@
 /** Declared protocols of workload ports, which determine whether HTTP or TCP rules apply. */
 
-import type { ServicePort } from '../object/kubernetes.ts';
+import type { Service, ServicePort } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
 import { selects, selectsSome } from '../object/selection.ts';
@@ -67,6 +67,20 @@ export function workloadPorts(
     }
   }
   return ports;
+}
+
+/**
+ * Maps the TCP ports of a Service to the protocols that they declare, which a waypoint in front of it parses.
+ * @example
+ * ```ts
+ * import { loadManifests, ofKind, servicePortProtocols } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop}, spec: {ports: [{port: 80, name: http}]}}`;
+ * const [service] = ofKind(loadManifests(orders, 'mesh.yaml').resources, 'Service');
+ * servicePortProtocols(service!).get(80); // => 'http'
+ * ```
+ */
+export function servicePortProtocols({ spec }: Pick<Service, 'spec'>): ReadonlyMap<number, SpokenProtocol> {
+  return new Map((spec.ports ?? []).filter(isTcp).map((one) => [one.port, declaredProtocol(one)]));
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * PeerAuthentication: which peers must use mutual TLS. The narrowest scope that sets a mode decides. Within a scope,
- * the oldest policy decides. Source: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio
- * 1.31.
+ * the oldest policy decides. Sources: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio
+ * 1.31, and for ztunnels pilot/pkg/serviceregistry/ambient/authorization.go.
  */
 
 import type { MeshProxy } from '../mesh/proxy.ts';
@@ -41,14 +41,7 @@ const PERMISSIVE: PeerModes = { general: { mode: 'PERMISSIVE' }, ports: new Map(
  */
 export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshProxy, rootNamespace: string): PeerModes {
   if (proxy.kind !== 'sidecar') return PERMISSIVE;
-  const oldest = (place: string, isMeant: (selector: Labels | undefined) => boolean) =>
-    policies.find((one) => one.metadata.namespace === place && isMeant(selectorOf(one)));
-  const mesh = oldest(rootNamespace, (selector) => !selector);
-  const isRoot = proxy.namespace === rootNamespace;
-  const namespace = isRoot ? undefined : oldest(proxy.namespace, (selector) => !selector);
-  const own = isRoot
-    ? undefined
-    : oldest(proxy.namespace, (selector) => selector !== undefined && selects(selector, proxy.labels));
+  const { mesh, namespace, own } = scopes(policies, proxy, rootNamespace);
   let general = PERMISSIVE.general;
   for (const policy of [mesh, namespace, own]) {
     const mode = modeSet(policy?.spec.mtls?.mode);
@@ -60,6 +53,74 @@ export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshPr
     ports.set(Number(port), mode ? { mode, policy: own! } : general);
   }
   return { general, ports };
+}
+
+/** Oldest policy of each scope. */
+interface Scopes {
+  readonly mesh: PeerAuthentication | undefined;
+  readonly namespace: PeerAuthentication | undefined;
+  readonly own: PeerAuthentication | undefined;
+}
+
+function scopes(
+  policies: readonly PeerAuthentication[],
+  proxy: Pick<MeshProxy, 'namespace' | 'labels'>,
+  rootNamespace: string,
+): Scopes {
+  const oldest = (place: string, isMeant: (selector: Labels | undefined) => boolean) =>
+    policies.find((one) => one.metadata.namespace === place && isMeant(selectorOf(one)));
+  const mesh = oldest(rootNamespace, (selector) => !selector);
+  if (proxy.namespace === rootNamespace) return { mesh, namespace: undefined, own: undefined };
+  return {
+    mesh,
+    namespace: oldest(proxy.namespace, (selector) => !selector),
+    own: oldest(proxy.namespace, (selector) => selector !== undefined && selects(selector, proxy.labels)),
+  };
+}
+
+/**
+ * Determines the mutual TLS modes at the ztunnel of a workload. `DISABLE` means `PERMISSIVE` there, because a ztunnel
+ * always accepts HBONE. istiod turns port modes into a DENY policy, and in three cases leaves out what it should contain:
+ * `STRICT` of a port is lost in a workload that sets `PERMISSIVE` or `DISABLE` if the mesh is `STRICT`; a workload without
+ * a mode loses `STRICT` of the mesh if a port is `PERMISSIVE` and a namespace policy sets no mode; and `DISABLE` of a port
+ * has no effect in a `STRICT` workload without a mode, unless another port is `PERMISSIVE`.
+ * @param policies as for `peerModes`
+ * @example
+ * ```ts
+ * import { loadManifests, ofKind, ztunnelPeerModes } from '@meshpass/istio';
+ * const strict = `{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: default, namespace: istio-system},
+ *   spec: {mtls: {mode: DISABLE}}}`;
+ * const policies = ofKind(loadManifests(strict, 'strict.yaml').resources, 'PeerAuthentication');
+ * ztunnelPeerModes(policies, { namespace: 'shop', labels: { app: 'orders' } }, 'istio-system').general.mode; // => 'PERMISSIVE'
+ * ```
+ */
+export function ztunnelPeerModes(
+  policies: readonly PeerAuthentication[],
+  workload: Pick<MeshProxy, 'namespace' | 'labels'>,
+  rootNamespace: string,
+): PeerModes {
+  const { general, ports } = peerModes(policies, { ...workload, kind: 'sidecar' }, rootNamespace);
+  const found = scopes(policies, workload, rootNamespace);
+  const modes = [...(Object.entries(found.own?.spec.portLevelMtls ?? {}) as [string, { mode?: MutualTlsMode }][])];
+  const withMode = (...some: readonly PeerMode['mode'][]) =>
+    modes.flatMap(([port, mtls]) => (some.includes(modeSet(mtls.mode)!) ? [Number(port)] : []));
+  const open: PeerMode = { ...general, mode: 'PERMISSIVE' };
+  if (ports.size === 0) return { general: general.mode === 'STRICT' ? general : open, ports };
+  const strict: PeerMode = { ...general, mode: 'STRICT', ...(found.own && { policy: found.own }) };
+  const ownMode = modeSet(found.own?.spec.mtls?.mode);
+  if (general.mode === 'STRICT') {
+    const exempt = withMode('PERMISSIVE', 'DISABLE');
+    const isSeen = ownMode === 'STRICT' ? exempt.length > 0 : withMode('PERMISSIVE').length > 0;
+    if (!isSeen) return { general, ports: new Map() };
+    const isLost = ownMode === undefined && found.namespace && modeSet(found.namespace.spec.mtls?.mode) !== 'STRICT';
+    if (isLost) return { general: open, ports: new Map() };
+    return { general, ports: new Map(exempt.map((port) => [port, { ...open, policy: found.own! }])) };
+  }
+  const isLost =
+    ownMode !== undefined &&
+    modeSet(found.namespace?.spec.mtls?.mode) === undefined &&
+    modeSet(found.mesh?.spec.mtls?.mode) === 'STRICT';
+  return { general: open, ports: new Map(isLost ? [] : withMode('STRICT').map((port) => [port, strict])) };
 }
 
 /**
@@ -75,11 +136,25 @@ export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshPr
  * ```
  */
 export function peerModesOf(view: MeshView, proxy: MeshProxy): PeerModes {
-  const { rootNamespace } = view.config;
-  const policies = [...new Set([rootNamespace, proxy.namespace])].flatMap((one) =>
-    view.within('PeerAuthentication', one),
-  );
-  return peerModes(policies, proxy, rootNamespace);
+  return peerModes(peerAuthentications(view, proxy), proxy, view.config.rootNamespace);
+}
+
+/**
+ * Lists the PeerAuthentications of the namespaces that can set the modes of a proxy.
+ * @example
+ * ```ts
+ * import { loadManifests, peerAuthentications, viewMesh } from '@meshpass/istio';
+ * const strict = `{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: default, namespace: istio-system},
+ *   spec: {mtls: {mode: STRICT}}}`;
+ * const view = viewMesh(loadManifests(strict, 'strict.yaml').resources);
+ * peerAuthentications(view, { namespace: 'shop' }).length; // => 1
+ * ```
+ */
+export function peerAuthentications(
+  view: MeshView,
+  { namespace }: Pick<MeshProxy, 'namespace'>,
+): readonly PeerAuthentication[] {
+  return [...new Set([view.config.rootNamespace, namespace])].flatMap((one) => view.within('PeerAuthentication', one));
 }
 
 function modeSet(mode: MutualTlsMode | undefined): PeerMode['mode'] | undefined {

@@ -7,13 +7,13 @@ import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
   actionOf,
+  attaches,
   isDryRun,
   isForSidecars,
-  type KubernetesGateway,
   type MeshView,
   type RequestAuthentication,
   type Service,
-  targetRefs,
+  type Waypoint,
 } from '@meshpass/istio';
 import { describeObject } from '../../exposure/describe.ts';
 import type { LintContext } from '../context.ts';
@@ -24,7 +24,6 @@ import {
   ambientWorkloads,
   anySidecar,
   isOfMeshpass,
-  WAYPOINT_CLASS,
   waypointSelected,
   workloadsOf,
 } from './workloads.ts';
@@ -67,7 +66,7 @@ function* deniesWaypoint(mesh: MeshView, policy: AuthorizationPolicy): Generator
   if (actionOf(policy) !== 'DENY' || isOfMeshpass(policy)) return;
   const behind = workloadsOf(mesh, policy).find(({ bound }) => bound.length > 0);
   if (!behind) return;
-  const waypoint = describeObject(behind.bound[0]!.waypoint);
+  const waypoint = describeObject(behind.bound[0]!.waypoint.gateway);
   for (const rule of rulesOf(policy)) {
     const at = firstPeer(rule);
     if (!at) continue;
@@ -103,15 +102,7 @@ function* bypassed(mesh: MeshView, policy: AuthorizationPolicy): Generator<Repor
 }
 
 /** Whether a policy applies to a Service behind a waypoint. */
-function isAttached(
-  mesh: MeshView,
-  { metadata, spec }: AuthorizationPolicy,
-  service: Service,
-  waypoint: KubernetesGateway,
-): boolean {
-  return targetRefs(spec).some(({ kind, name }) => {
-    if (kind === 'Service') return metadata.namespace === service.metadata.namespace && name === service.metadata.name;
-    if (kind === 'GatewayClass') return metadata.namespace === mesh.config.rootNamespace && name === WAYPOINT_CLASS;
-    return kind === 'Gateway' && metadata.namespace === waypoint.metadata.namespace && name === waypoint.metadata.name;
-  });
+function isAttached(mesh: MeshView, policy: AuthorizationPolicy, { metadata }: Service, { proxy }: Waypoint): boolean {
+  const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
+  return attaches(policy, proxy, mesh.config.rootNamespace, service);
 }

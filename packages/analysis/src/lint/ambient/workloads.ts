@@ -6,8 +6,10 @@ import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
+  DATAPLANE_MODE,
   GATEWAY_NAME,
   hasProxy,
+  isAmbient,
   isForSidecars,
   type KubernetesGateway,
   type Labels,
@@ -18,16 +20,13 @@ import {
   type Service,
   selectorOf,
   selects,
+  serviceWaypoint,
+  WAYPOINT_CLASS,
+  type Waypoint,
   whyNoSidecar,
 } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
-
-const MODE = 'istio.io/dataplane-mode';
-const USE_WAYPOINT = 'istio.io/use-waypoint';
-const USE_WAYPOINT_NAMESPACE = 'istio.io/use-waypoint-namespace';
-const WAYPOINT_FOR = 'istio.io/waypoint-for';
-export const WAYPOINT_CLASS = 'istio-waypoint';
 
 export interface AmbientWorkload {
   readonly namespace: string;
@@ -36,13 +35,13 @@ export interface AmbientWorkload {
   /** Formats `Deployment shop/orders`. */
   readonly described: string;
   /** Services before the workload whose calls a waypoint takes. */
-  readonly bound: readonly { readonly service: Service; readonly waypoint: KubernetesGateway }[];
+  readonly bound: readonly { readonly service: Service; readonly waypoint: Waypoint }[];
 }
 
 /** Lists the workloads in ambient mode. A namespace none of whose Pods were read counts through its Services. */
 export const ambientWorkloads = remembered((mesh: MeshView): readonly AmbientWorkload[] => [
   ...mesh.pods
-    .filter((pod) => isAmbient(mesh, pod))
+    .filter((pod) => isAmbientPod(mesh, pod))
     .map(({ namespace, labels, object }) => workload(mesh, namespace, labels, describeObject(object))),
   ...mesh
     .all('Namespace')
@@ -59,7 +58,7 @@ export const ambientWorkloads = remembered((mesh: MeshView): readonly AmbientWor
 function workload(mesh: MeshView, namespace: string, labels: Labels | undefined, described: string): AmbientWorkload {
   const services = labels ? mesh.servicesBefore({ namespace, labels }) : [];
   const bound = services.flatMap((service) => {
-    const waypoint = waypointOf(mesh, service);
+    const waypoint = serviceWaypoint(mesh, service)?.waypoint;
     return waypoint ? [{ service, waypoint }] : [];
   });
   return { namespace, labels, described, bound };
@@ -67,18 +66,13 @@ function workload(mesh: MeshView, namespace: string, labels: Labels | undefined,
 
 const byNamespace = remembered((mesh: MeshView) => Map.groupBy(ambientWorkloads(mesh), ({ namespace }) => namespace));
 
-function isAmbient(mesh: MeshView, pod: PodWorkload): boolean {
-  if (pod.kind !== 'sidecar' || hasProxy(pod) || pod.pod.hostNetwork === true) return false;
-  if (pod.annotations['ambient.istio.io/redirection'] === 'enabled') return true;
-  const ofNamespace = mesh.namespaceLabels(pod.namespace);
-  if ((pod.labels[MODE] ?? ofNamespace?.[MODE]) !== 'ambient') return false;
-  // The label of a Pod is proof enough if its Namespace was not read, unless the Pod also requests a sidecar.
-  return whyNoSidecar(pod, ofNamespace ? namespaceInjection(pod.namespace, ofNamespace) : 'by-pod') !== undefined;
+function isAmbientPod(mesh: MeshView, pod: PodWorkload): boolean {
+  return pod.kind === 'sidecar' && isAmbient(pod, mesh.namespaceLabels(pod.namespace));
 }
 
 function isAmbientNamespace(mesh: MeshView, name: string): boolean {
   const given = mesh.namespaceLabels(name);
-  return given?.[MODE] === 'ambient' && namespaceInjection(name, given) !== 'on';
+  return given?.[DATAPLANE_MODE] === 'ambient' && namespaceInjection(name, given) !== 'on';
 }
 
 /** Finds a workload that certainly has a sidecar. */
@@ -86,7 +80,7 @@ export const anySidecar = remembered((mesh: MeshView): string | undefined => {
   const found = mesh.pods.find(
     (pod) =>
       pod.kind === 'sidecar' &&
-      !isAmbient(mesh, pod) &&
+      !isAmbientPod(mesh, pod) &&
       (hasProxy(pod) ||
         whyNoSidecar(pod, namespaceInjection(pod.namespace, mesh.namespaceLabels(pod.namespace) ?? {})) === undefined),
   );
@@ -127,20 +121,4 @@ export function waypointSelected(
 /** Lists the waypoints of a namespace. */
 export function waypointsIn(mesh: MeshView, namespace: string): readonly KubernetesGateway[] {
   return mesh.within('KubernetesGateway', namespace).filter(({ spec }) => spec.gatewayClassName === WAYPOINT_CLASS);
-}
-
-/**
- * Finds the waypoint that takes the calls to a Service. Returns undefined if none is configured, or if the Gateway was
- * not read.
- */
-function waypointOf(mesh: MeshView, service: Service): KubernetesGateway | undefined {
-  const { namespace } = service.metadata;
-  const places = [labels(service.metadata.labels), labels(mesh.namespaceLabels(namespace))];
-  const place = places.find((one) => one[USE_WAYPOINT] !== undefined);
-  const name = place?.[USE_WAYPOINT];
-  if (!name || name === 'none') return undefined;
-  return waypointsIn(mesh, place[USE_WAYPOINT_NAMESPACE] ?? namespace).find(
-    ({ metadata }) =>
-      metadata.name === name && ['service', 'all'].includes(labels(metadata.labels)[WAYPOINT_FOR] ?? 'service'),
-  );
 }

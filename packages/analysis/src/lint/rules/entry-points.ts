@@ -3,6 +3,7 @@
 import {
   type AllowedNamespaces,
   type AuthorizationPolicy,
+  DATAPLANE_MODE,
   type KubernetesGateway,
   type MeshView,
   namespaceInjection,
@@ -80,8 +81,8 @@ function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
   return workloadsBehind(mesh, exposure).some(({ namespace, labels: given }) => {
     const ofNamespace = mesh.namespaceLabels(namespace);
     const injection = namespaceInjection(namespace, ofNamespace);
-    if (injection === 'on' || injection === 'unknown' || ofNamespace?.[MODE] === 'ambient') return true;
-    if (given[MODE] === 'ambient' || given['sidecar.istio.io/inject'] === 'true') return true;
+    if (injection === 'on' || injection === 'unknown' || ofNamespace?.[DATAPLANE_MODE] === 'ambient') return true;
+    if (given[DATAPLANE_MODE] === 'ambient' || given['sidecar.istio.io/inject'] === 'true') return true;
     return (['AuthorizationPolicy', 'PeerAuthentication'] as const)
       .flatMap((kind): readonly SelectingPolicy[] => mesh.within(kind, namespace))
       .some((policy) => selects(selectorOf(policy), given));
@@ -95,8 +96,6 @@ function isNodeAgent(mesh: MeshView, { pod, on }: Exposure): boolean {
 }
 
 type SelectingPolicy = AuthorizationPolicy | PeerAuthentication;
-
-const MODE = 'istio.io/dataplane-mode';
 
 function leadsAround({ entry, atWorkload }: Passage): boolean {
   const { by } = entry.proxy;

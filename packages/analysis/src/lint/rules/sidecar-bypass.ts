@@ -1,5 +1,6 @@
 import {
   authorizationPolicies,
+  isAmbient,
   isCaptured,
   namespaceInjection,
   type Path,
@@ -16,7 +17,6 @@ import type { Rule } from '../rule.ts';
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
 const INBOUND = 'traffic.sidecar.istio.io/includeInboundPorts';
 const INJECT = 'sidecar.istio.io/inject';
-const MODE = 'istio.io/dataplane-mode';
 
 /** The sidecar of a guarded workload does not capture some of its ports. */
 export const sidecarBypass: Rule = {
@@ -58,10 +58,9 @@ function whyGuarded({ mesh, granted }: LintContext, workload: PodWorkload): stri
 
 /** Explains why a workload has no sidecar. Gateways are proxies themselves, and in ambient mode ztunnel guards a Pod. */
 function whyUninjected({ mesh }: LintContext, workload: PodWorkload): string | undefined {
-  const { namespace, labels } = workload;
+  const { namespace } = workload;
   const namespaceLabels = mesh.namespaceLabels(namespace);
-  const mode = labels[MODE] ?? namespaceLabels?.[MODE];
-  if (mode === 'ambient' || isGatewayPod(workload)) return undefined;
+  if (isAmbient(workload, namespaceLabels) || isGatewayPod(workload)) return undefined;
   return whyNoSidecar(workload, namespaceInjection(namespace, namespaceLabels));
 }
 

@@ -1,6 +1,7 @@
 /** Checks the access file and the services that it grants: declared protocol, sidecar, STRICT mutual TLS. */
 import { type Access, type AccessFileProblem, checkKnownRoles, formatPlace } from '@meshpass/access';
 import { meshOf, type ResolvedTarget, resolveAccess } from '@meshpass/access/compile';
+import { whyNotGrantable } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
 import {
   findMeshConfig,
@@ -119,6 +120,13 @@ function judge(view: MeshView, { service, port }: ResolvedTarget): Finding {
 
 function against(view: MeshView, name: string, pod: PodWorkload, port: number | undefined): Finding | undefined {
   const { namespace } = pod;
+  const ungrantable = whyNotGrantable(view, pod);
+  if (ungrantable !== undefined)
+    return wrong('services', `${name}: no grant works on Pod ${pod.name}: ${ungrantable}.`, {
+      seen: `kubectl -n ${namespace} get pod ${pod.name} -o yaml`,
+      next: 'Move the workload to a sidecar, or remove it from the grants.',
+      command: `kubectl get namespace ${namespace} --show-labels`,
+    });
   const bare = whyNoSidecar(pod, namespaceInjection(namespace, view.namespaceLabels(namespace)));
   const seen = `kubectl -n ${namespace} get pod ${pod.name} -o yaml`;
   if (bare !== undefined)

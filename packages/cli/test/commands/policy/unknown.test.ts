@@ -17,17 +17,20 @@ kind: Deployment
 metadata: {name: orders, namespace: shop}
 spec: {template: {metadata: {labels: {app: orders}}, spec: {serviceAccountName: orders}}}
 `;
-const AMBIENT = `---
+const BARE = `---
 apiVersion: v1
 kind: Namespace
-metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}
+metadata: {name: shop, labels: {istio-injection: disabled}}
 `;
-const WHY = 'namespace shop is in ambient mode, where ztunnel and waypoints enforce policy';
+const WHY = 'no standard sidecar: sidecar injection is disabled in namespace shop';
+const AMBIENT = BARE.replace('istio-injection: disabled', 'istio.io/dataplane-mode: ambient');
+const NO_GRANT =
+  'it is in ambient mode, which grants do not support yet: a ztunnel checks neither the token nor the method or path of a call';
 
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'meshpass-unknown-'));
-  put('mesh.yaml', SERVICE + AMBIENT);
+  put('mesh.yaml', SERVICE + BARE);
 });
 afterEach(() => {
   vi.restoreAllMocks();
@@ -60,7 +63,6 @@ describe('can-i', () => {
   it('answers unknown with 4, and why, in text and JSON', async () => {
     const { code, out } = await meshpass('can-i', '--as', 'dev/web', '--to', 'orders.shop:8080', mesh());
     expect(out).toMatch(/^unknown\n/);
-    // The output contains no decision of a sidecar, because ztunnel ignores some of these policies and applies others more widely.
     expect(out).toContain(`shop/orders:8080 unknown: ${WHY}\n`);
     expect(out).not.toMatch(/allowed|refused/);
     expect(code).toBe(4);
@@ -68,6 +70,41 @@ describe('can-i', () => {
     expect(JSON.parse(json.out)).toMatchObject({ allowed: 'unknown', answers: [{ allowed: 'unknown', unknown: WHY }] });
     expect(JSON.parse(json.out).answers[0]).not.toHaveProperty('decision');
     expect(json.code).toBe(4);
+  });
+});
+
+describe('ambient mode', () => {
+  const POLICY = `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: admin, namespace: shop}
+spec: {action: DENY, rules: [{to: [{operation: {paths: [/admin]}}]}, {from: [{source: {namespaces: [dev]}}]}]}
+`;
+  it('answers as the ztunnel decides, with the rule and its line', async () => {
+    const file = put('ambient.yaml', SERVICE + AMBIENT + POLICY);
+    const to = ['--to', 'orders.shop:8080', '--path', '/admin', file];
+    const denied = await meshpass('can-i', '--as', 'dev/web', ...to);
+    expect(denied.out).toMatch(/^no\n {2}shop\/orders:8080 refused as TCP by ztunnel: .*DENY shop\/admin rule 1, /);
+    expect(denied.code).toBe(1);
+    const { out, code } = await meshpass('can-i', '--as', 'web/shop', ...to);
+    expect(out).toMatch(/^yes\n {2}shop\/orders:8080 allowed as TCP by ztunnel: /);
+    expect(code).toBe(0);
+  });
+
+  it('says why no grant works', async () => {
+    const [file, access] = [
+      put('ambient.yaml', SERVICE + AMBIENT),
+      put(
+        'access.yaml',
+        'trust: {codespaces: {organization: acme}}\ngrants:\n  dev: {who: [{user: bob}], to: [{service: orders.shop, port: 8080}]}\n',
+      ),
+    ];
+    const who = await meshpass('who-can', 'orders.shop:8080', '--access', access, file);
+    expect(who.out).toContain(`unknown of holders of grant dev at shop/orders:8080: ${NO_GRANT}`);
+    const plan = await meshpass('plan', '--access', access, '--public-url', 'https://broker.example.com', file);
+    expect(plan.out).toContain('grant dev does not work on orders.shop:8080');
+    expect(plan.out).toContain(NO_GRANT);
+    expect(plan.code).toBe(1);
   });
 });
 
@@ -112,7 +149,7 @@ metadata: {name: closed, namespace: shop}
 spec: {}
 `;
   it('reports neither a change nor equality, with 4, in text and JSON', async () => {
-    const after = put('after.yaml', SERVICE + AMBIENT + policy);
+    const after = put('after.yaml', SERVICE + BARE + policy);
     const { code, out } = await meshpass('diff', mesh(), after);
     expect(out).toMatch(/^unknown on orders in shop, port 8080 \(orders\.shop:8080\)/);
     expect(out).toContain(WHY);

@@ -1,0 +1,90 @@
+/**
+ * Callers of a workload behind a waypoint, by the way that they take: through it come callers in ambient mode, and straight
+ * to the Pod those with a sidecar, gateways and callers outside the mesh. Callers whose proxies are not known count as in
+ * ambient mode.
+ */
+import { gatewaysUseWaypoint, isAmbient, type MeshView, namespaceInjection, whyNoSidecar } from '@meshpass/istio';
+import type { Endpoint, Pair } from './endpoint.ts';
+import { ALWAYS, all, any, type Condition, flag, not, text } from './formula/condition.ts';
+import type { PolicyIndex } from './policy-index.ts';
+
+/** Condition of the callers whose gains or losses count, and of those among them that examples may show. */
+export interface CountedCallers {
+  readonly counted: Condition;
+  readonly shown: Condition;
+}
+
+/** Returns the callers that count for a pair of policies. */
+export function callersOf({ where }: Pair, kind: 'gains' | 'loses', { view }: PolicyIndex): CountedCallers {
+  const [first] = where as [Endpoint, ...Endpoint[]];
+  if (first.through) {
+    const service = view
+      .within('Service', first.through.namespace)
+      .find(({ metadata }) => metadata.name === first.through!.name);
+    const used = service && gatewaysUseWaypoint(view, service);
+    const { sidecars, gateways } = namespacesByProxy(view);
+    const others = [...sidecars, ...(used ? [] : gateways)];
+    return { counted: all([flag('peer'), not(inNamespaces(others))]), shown: ALWAYS };
+  }
+  if (!first.besides) return { counted: ALWAYS, shown: ALWAYS };
+  // Whoever has an identity of the mesh can connect to a Pod, but only these callers do so by the name of a Service.
+  const { withSidecars, gateways } = namespacesByProxy(view);
+  const bypassing = any([not(flag('peer')), inNamespaces([...withSidecars, ...gateways])]);
+  return { counted: kind === 'gains' ? ALWAYS : bypassing, shown: not(any(first.besides.map(isPrincipal))) };
+}
+
+function inNamespaces(names: readonly string[]): Condition {
+  return any([...new Set(names)].sort().map((name) => text('peer.namespace', { form: 'exact', text: name })));
+}
+
+function isPrincipal(principal: string): Condition {
+  const [trustDomain = '', , namespace = '', , account = ''] = principal.split('/');
+  return all([
+    flag('peer'),
+    text('peer.trustDomain', { form: 'exact', text: trustDomain }),
+    text('peer.namespace', { form: 'exact', text: namespace }),
+    text('peer.account', { form: 'exact', text: account }),
+  ]);
+}
+
+interface Namespaces {
+  /** All of whose Pods have a sidecar. */
+  readonly sidecars: readonly string[];
+  /** Some of whose Pods have a sidecar. */
+  readonly withSidecars: readonly string[];
+  /** Namespaces with gateways and no Pods in ambient mode. */
+  readonly gateways: readonly string[];
+}
+
+/** Sorts namespaces by the proxies of their Pods, or by their labels if no Pod was read. */
+function namespacesByProxy(view: MeshView): Namespaces {
+  const names = new Set([
+    ...view.all('Namespace').map(({ metadata }) => metadata.name),
+    ...view.pods.map((pod) => pod.namespace),
+  ]);
+  const found = [...names].map((name) => {
+    const ofNamespace = view.namespaceLabels(name);
+    const pods = view.podsIn(name);
+    const waypointless = pods.filter(({ kind }) => kind !== 'waypoint');
+    const injection = namespaceInjection(name, ofNamespace);
+    const isAmbientPod = waypointless.some((pod) => pod.kind === 'sidecar' && isAmbient(pod, ofNamespace));
+    const hasSidecar =
+      pods.length === 0
+        ? injection === 'on'
+        : waypointless.some(
+            (pod) =>
+              pod.kind === 'sidecar' &&
+              !isAmbient(pod, ofNamespace) &&
+              injection !== 'unknown' &&
+              whyNoSidecar(pod, injection) === undefined,
+          );
+    const hasGateway = waypointless.some(({ kind }) => kind === 'gateway');
+    return { name, isAmbientPod, hasSidecar, hasGateway };
+  });
+  const named = (some: typeof found) => some.map(({ name }) => name);
+  return {
+    sidecars: named(found.filter((one) => one.hasSidecar && !one.isAmbientPod && !one.hasGateway)),
+    withSidecars: named(found.filter((one) => one.hasSidecar)),
+    gateways: named(found.filter((one) => one.hasGateway && !one.isAmbientPod)),
+  };
+}

@@ -1,0 +1,102 @@
+/**
+ * Formulas of calls through a waypoint. It sees the address and port of the Service, no SNI and no address of the peer. The
+ * workload behind it sees the waypoint as the caller.
+ */
+import type { Waypoint } from '@meshpass/istio';
+import { readRange } from '../address.ts';
+import { ALWAYS, all, type Condition, flag, NEVER, replaceTests, type Test, testsOf } from './formula/condition.ts';
+import { passes } from './formula/text-test.ts';
+import type { PortPolicy } from './port-policy.ts';
+
+const OPAQUE = 'opaque:';
+
+/**
+ * Combines the policies of a waypoint and of the workload behind it.
+ * @param address address of the Service; undefined if it is not known
+ */
+export function throughWaypoint(
+  { gateway, principals }: Waypoint,
+  address: string | undefined,
+  atWaypoint: PortPolicy,
+  atPod: PortPolicy,
+): PortPolicy {
+  const name = `${gateway.metadata.namespace}/${gateway.metadata.name}`;
+  const first = replaced(atWaypoint, (test) => seenByWaypoint(test, address));
+  const [one = '', ...others] = principals;
+  const second = replaced(atPod, (test) => seenFrom(test, one));
+  const allowed = all([flag('peer'), first.allowed, second.allowed]);
+  const differs = others.some(
+    (other) => !isSame(second.allowed, replaced(atPod, (test) => seenFrom(test, other)).allowed),
+  );
+  const unknown = differs ? `the Pods of waypoint ${name} have several ServiceAccounts` : whyOpaque(allowed);
+  return {
+    key: `through ${name} ${principals.join()} ${address ?? ''} (${atWaypoint.key}) (${atPod.key})`,
+    allowed,
+    policies: () => [...first.policies(), ...second.policies()],
+    stages: [first, second],
+    ...(unknown !== undefined && { unknown }),
+  };
+}
+
+function replaced(portPolicy: PortPolicy, of: (test: Test) => Condition): PortPolicy {
+  return {
+    ...portPolicy,
+    allowed: replaceTests(portPolicy.allowed, of),
+    policies: () =>
+      portPolicy.policies().map((one) => ({
+        policy: one.policy,
+        refuses: one.refuses,
+        get rules() {
+          return one.rules.map((rule) => replaceTests(rule, of));
+        },
+      })),
+  };
+}
+
+function isSame(one: Condition, other: Condition): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+function seenByWaypoint(test: Test, address: string | undefined): Condition {
+  if (test.op === 'text' && test.field === 'connection.sni') return NEVER;
+  if (test.op !== 'address' || test.field === 'remote.ip') return test;
+  // A listener inside Envoy decides, whose peer has no address.
+  if (test.field === 'source.ip') return NEVER;
+  if (address === undefined)
+    return opaque(`a policy at the waypoint tests the address of the Service, which is not known`);
+  const [found, range] = [readRange(address), readRange(test.range)];
+  return yesOrNo(!!found && !!range && range.first <= found.first && found.first <= range.last);
+}
+
+/** Replaces what the workload sees of a caller with the waypoint. */
+function seenFrom(test: Test, principal: string): Condition {
+  const [trustDomain, , namespace, , account] = principal.split('/');
+  if (test.op === 'flag') return test.field === 'peer' ? ALWAYS : test;
+  if (test.op === 'address')
+    return test.field === 'source.ip' ? opaque('a policy at the workload tests the address of the waypoint') : test;
+  switch (test.field) {
+    case 'peer.trustDomain':
+      return yesOrNo(passes(test.test, trustDomain));
+    case 'peer.namespace':
+      return yesOrNo(passes(test.test, namespace));
+    case 'peer.account':
+      return yesOrNo(passes(test.test, account));
+    default:
+      return test;
+  }
+}
+
+function yesOrNo(yes: boolean): Condition {
+  return yes ? ALWAYS : NEVER;
+}
+
+function opaque(reason: string): Condition {
+  return flag(`${OPAQUE}${reason}`);
+}
+
+function whyOpaque(condition: Condition): string | undefined {
+  for (const test of testsOf(condition, new Set())) {
+    if (test.op === 'flag' && test.field.startsWith(OPAQUE)) return test.field.slice(OPAQUE.length);
+  }
+  return undefined;
+}

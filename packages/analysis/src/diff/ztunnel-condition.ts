@@ -1,0 +1,69 @@
+/** Formulas of what a ztunnel lets through. */
+import {
+  type AuthorizationPolicy,
+  type AuthorizationRule,
+  actionOf,
+  isDryRun,
+  type MeshSettings,
+  trustedPeerDomains,
+  type ZtunnelTest,
+  ztunnelRule,
+} from '@meshpass/istio';
+import { ALWAYS, all, any, type Condition, flag, NEVER, not, text } from './formula/condition.ts';
+import { readText } from './formula/text-test.ts';
+import { account, principal } from './peer-condition.ts';
+
+const PEER = flag('peer');
+
+/** Whether a ztunnel enforces a policy: not those that only log or delegate. */
+export function isForZtunnel(policy: AuthorizationPolicy): boolean {
+  return !isDryRun(policy) && (actionOf(policy) === 'ALLOW' || actionOf(policy) === 'DENY');
+}
+
+/** Connections that a ztunnel accepts before it reads policies: certificates of the mesh's own trust domain, or plain text. */
+export function ztunnelPeers(mode: 'PERMISSIVE' | 'STRICT' | 'DISABLE', settings: MeshSettings): Condition {
+  const isOurs =
+    trustedPeerDomains(settings).length === 1
+      ? PEER
+      : all([PEER, text('peer.trustDomain', { form: 'exact', text: settings.trustDomain })]);
+  if (mode === 'STRICT') return isOurs;
+  return isOurs === PEER ? ALWAYS : any([not(PEER), isOurs]);
+}
+
+/**
+ * Translates a rule as a ztunnel reads it.
+ * @param port the Pod's port; undefined for a port that no object names
+ */
+export function ztunnelRuleCondition(
+  rule: AuthorizationRule,
+  policy: AuthorizationPolicy,
+  port: number | undefined,
+): Condition {
+  const { clauses } = ztunnelRule(rule, actionOf(policy));
+  if (!clauses) return NEVER;
+  return all(
+    clauses.map((matches) =>
+      any(matches.map((tests) => all(tests.map((test) => testCondition(test, policy.metadata.namespace, port))))),
+    ),
+  );
+}
+
+function testCondition({ field, values, notValues }: ZtunnelTest, home: string, port: number | undefined): Condition {
+  const of = (some: readonly string[]) => any(some.map((value) => valueCondition(field, value, home, port)));
+  return all([values.length > 0 ? of(values) : ALWAYS, notValues.length > 0 ? not(of(notValues)) : ALWAYS]);
+}
+
+function valueCondition(field: ZtunnelTest['field'], value: string, home: string, port: number | undefined): Condition {
+  switch (field) {
+    case 'source.principal':
+      return principal(value, []);
+    case 'source.namespace':
+      return value === '*' ? PEER : all([PEER, text('peer.namespace', readText(value))]);
+    case 'source.serviceAccount':
+      return account(value, home);
+    case 'destination.port':
+      return Number(value) === port ? ALWAYS : NEVER;
+    default:
+      return { op: 'address', field, range: value };
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * Ways of a call to a workload: callers in ambient mode go through the waypoint of a Service, and callers with a sidecar
+ * connect to its Pods. A ztunnel sends plain text to a sidecar that does not accept HBONE.
+ */
+import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import {
+  gatewaysUseWaypoint,
+  isAmbient,
+  type MeshView,
+  namespaceInjection,
+  type PodWorkload,
+  type Service,
+  servicePortProtocols,
+  type Waypoint,
+  type Workload,
+  whyNoSidecar,
+} from '@meshpass/istio';
+import { type Authorizer, createAuthorizer } from './authorizer.ts';
+import type { Call, Decision } from './call.ts';
+
+/** Waypoint in front of a Service's port. */
+export interface WaypointGuard {
+  /** `shop/gate` */
+  readonly name: string;
+  readonly authorizer: Authorizer;
+  /** Port and address of the Service, which its policies see. */
+  readonly port: number;
+  readonly address: string | undefined;
+  /** Principals with which it calls the workload. */
+  readonly principals: readonly string[];
+  /** Whether gateways also call it. */
+  readonly forGateways: boolean;
+}
+
+/** Proxy of a caller. Undefined if it is not known. */
+export type CallerProxy = 'ambient' | 'sidecar' | 'gateway' | undefined;
+
+/** Proxies in front of a workload's port. */
+export interface Guarded {
+  readonly authorizer: Authorizer;
+  readonly proxy: 'sidecar' | 'ztunnel';
+  /** Waypoint of the Service, if the workload is in ambient mode. */
+  readonly waypoint?: WaypointGuard;
+  /** Whether its sidecar accepts HBONE, so that callers in ambient mode have an identity. Undefined if not known. */
+  readonly acceptsHbone?: boolean;
+  readonly callerProxy: (principal: string) => CallerProxy;
+}
+
+/** Compiles the policies of a waypoint for one port of a Service. */
+export function waypointGuard(view: MeshView, waypoint: Waypoint, service: Service, port: number): WaypointGuard {
+  const { metadata, spec } = service;
+  const { name, namespace } = waypoint.gateway.metadata;
+  const workload: Workload = { ...waypoint.proxy, name, portNames: new Map() };
+  const authorizer = createAuthorizer(view, workload, {
+    service: { kind: 'Service', namespace: metadata.namespace, name: metadata.name },
+    protocols: servicePortProtocols(service),
+  });
+  const address = spec.clusterIP;
+  return {
+    name: `${namespace}/${name}`,
+    authorizer,
+    port,
+    address: address === '' ? undefined : address,
+    principals: waypoint.principals,
+    forGateways: gatewaysUseWaypoint(view, service),
+  };
+}
+
+/** Decides a call through a waypoint, which then calls the workload with its own identity. */
+export function decideThrough(guard: WaypointGuard, authorizer: Authorizer, call: Call): readonly Decision[] {
+  const { sni: _, announces: __, destinationIp: ___, ...seen } = call;
+  const atWaypoint: Decision = {
+    ...guard.authorizer.decide({
+      ...seen,
+      port: guard.port,
+      ...(guard.address !== undefined && { destinationIp: guard.address }),
+    }),
+    at: `waypoint ${guard.name}`,
+  };
+  if (!atWaypoint.allowed) return [atWaypoint];
+  return guard.principals.map((principal) => {
+    const { port, destinationIp } = call;
+    const forwarded: Call = { port, principal, ...(destinationIp !== undefined && { destinationIp }) };
+    const atPod = authorizer.decide(forwarded);
+    return atPod.allowed ? atWaypoint : { ...atPod, at: `${atPod.at ?? 'sidecar'} behind waypoint ${guard.name}` };
+  });
+}
+
+export interface Way {
+  readonly decision: Decision;
+  /** `through waypoint shop/gate` */
+  readonly by: string;
+  /** Why several ways are possible. */
+  readonly why: string;
+}
+
+/** Decides a call on each way that it may take. There is one, if the caller's proxy is known or makes no difference. */
+export function waysOf(guarded: Guarded, call: Call): readonly [Way, ...Way[]] {
+  const { authorizer, waypoint, proxy } = guarded;
+  const direct = (by: string, one: Call = call): Way => ({ decision: authorizer.decide(one), by, why: NOT_KNOWN });
+  if (call.principal === undefined) return [direct('without mutual TLS')];
+  const caller = guarded.callerProxy(call.principal);
+  if (proxy === 'sidecar') {
+    const { principal: _, sni: __, ...plain } = call;
+    if (caller !== 'ambient' || guarded.acceptsHbone === true) return [direct('with mutual TLS')];
+    const asPlain: Way = { ...direct('in plain text', plain), why: HBONE };
+    return guarded.acceptsHbone === false ? [asPlain] : [{ ...direct('by HBONE'), why: HBONE }, asPlain];
+  }
+  if (!waypoint) return [direct('by HBONE')];
+  const through = (): readonly Way[] =>
+    decideThrough(waypoint, authorizer, call).map((decision) => ({
+      decision,
+      by: `through waypoint ${waypoint.name}`,
+      why: ACCOUNTS,
+    }));
+  const way = call.way ?? (waypoint.principals.includes(call.principal) ? 'pod' : wayOf(caller, waypoint));
+  if (way === 'pod') return [direct('straight to the Pod')];
+  const [first, ...rest] = through() as [Way, ...Way[]];
+  return way === 'waypoint' ? [first, ...rest] : [{ ...first, why: NOT_KNOWN }, ...rest, direct('straight to the Pod')];
+}
+
+const NOT_KNOWN = 'it is not known whether the caller is in ambient mode';
+const HBONE = 'the caller is in ambient mode, and it is not known whether the sidecar accepts HBONE';
+const ACCOUNTS = 'the Pods of the waypoint have several ServiceAccounts';
+
+function wayOf(caller: CallerProxy, { forGateways }: WaypointGuard): Call['way'] {
+  if (caller === 'ambient') return 'waypoint';
+  if (caller === 'gateway') return forGateways ? 'waypoint' : 'pod';
+  return caller === 'sidecar' ? 'pod' : undefined;
+}
+
+/** Determines the proxy of the workloads with an identity, or of their namespace if none is known. */
+export function callerProxy(view: MeshView, principal: string): CallerProxy {
+  return proxiesIn(view)(principal, () => proxyOfCaller(view, principal));
+}
+
+/** Cached per mesh, because a matrix asks for each caller at each endpoint. */
+const proxiesIn = remembered((_view: MeshView) => memory());
+
+function proxyOfCaller(view: MeshView, principal: string): CallerProxy {
+  const [, , namespace = '', , account = ''] = principal.split('/');
+  const ofNamespace = view.namespaceLabels(namespace);
+  const pods = view.podsIn(namespace).filter((pod) => pod.serviceAccount === account);
+  const kinds = new Set(
+    pods.length > 0
+      ? pods.map((pod) => proxyOfPod(view, pod))
+      : ofNamespace
+        ? [proxyOfPod(view, { namespace, labels: {}, annotations: {}, pod: {}, running: false, kind: 'sidecar' })]
+        : [],
+  );
+  return kinds.size === 1 ? [...kinds][0] : undefined;
+}
+
+function proxyOfPod(
+  view: MeshView,
+  pod: Pick<PodWorkload, 'namespace' | 'labels' | 'annotations' | 'pod' | 'running' | 'kind'>,
+): CallerProxy {
+  if (pod.kind !== 'sidecar') return 'gateway';
+  const ofNamespace = view.namespaceLabels(pod.namespace);
+  if (isAmbient(pod, ofNamespace)) return 'ambient';
+  const injection = namespaceInjection(pod.namespace, ofNamespace);
+  return injection === 'unknown' || whyNoSidecar(pod, injection) !== undefined ? undefined : 'sidecar';
+}

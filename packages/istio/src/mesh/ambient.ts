@@ -1,0 +1,51 @@
+/**
+ * Ambient mode: which Pods a ztunnel captures. Sources: cni/pkg/util/podutil.go of Istio 1.31 and
+ * https://istio.io/latest/docs/ambient/usage/add-workloads/.
+ */
+import type { Labels } from '../object/object.ts';
+import { hasProxy, namespaceInjection, whyNoSidecar } from './injection.ts';
+import type { PodFacts } from './pod.ts';
+
+export const DATAPLANE_MODE = 'istio.io/dataplane-mode';
+const REDIRECTION = 'ambient.istio.io/redirection';
+const BYPASS = 'ambient.istio.io/bypass-inbound-capture';
+
+/**
+ * Whether a Pod is in ambient mode: the CNI agent skips Pods with a sidecar and Pods in the network of their node.
+ * @param ofNamespace labels of its Namespace; undefined if the Namespace was not read
+ * @example
+ * ```ts
+ * import { isAmbient } from '@meshpass/istio';
+ * const pod = { namespace: 'shop', labels: {}, annotations: {}, pod: {}, running: false };
+ * isAmbient(pod, { 'istio.io/dataplane-mode': 'ambient' }); // => true
+ * isAmbient(pod, { 'istio.io/dataplane-mode': 'ambient', 'istio-injection': 'enabled' }); // => false
+ * ```
+ */
+export function isAmbient(pod: PodFacts, ofNamespace: Labels | undefined): boolean {
+  if (hasProxy(pod) || pod.pod.hostNetwork === true) return false;
+  if (pod.annotations[REDIRECTION] === 'enabled') return true;
+  if ((pod.labels[DATAPLANE_MODE] ?? ofNamespace?.[DATAPLANE_MODE]) !== 'ambient') return false;
+  // The label of a Pod is proof enough if its Namespace was not read, unless the Pod also requests a sidecar.
+  return whyNoSidecar(pod, ofNamespace ? namespaceInjection(pod.namespace, ofNamespace) : 'by-pod') !== undefined;
+}
+
+/** Explains why the ztunnel does not guard a Pod in ambient mode. Returns undefined if it does. */
+export function whyNotCaptured({ annotations, running }: PodFacts): string | undefined {
+  if (bypassesZtunnel(annotations)) return `${BYPASS} lets calls from outside ambient mode bypass the ztunnel`;
+  return running && annotations[REDIRECTION] !== 'enabled'
+    ? `it is labelled for ambient mode, and the CNI agent has not annotated the Pod with ${REDIRECTION}: enabled`
+    : undefined;
+}
+
+/**
+ * Whether calls to a Pod in ambient mode bypass its ztunnel. Source: `getPodLevelTrafficOverrides` in
+ * cni/pkg/nodeagent/net.go of Istio.
+ * @example
+ * ```ts
+ * import { bypassesZtunnel } from '@meshpass/istio';
+ * bypassesZtunnel({ 'ambient.istio.io/bypass-inbound-capture': 'true' }); // => true
+ * ```
+ */
+export function bypassesZtunnel(annotations: Labels): boolean {
+  return /^(?:1|t|true)$/i.test(annotations[BYPASS] ?? '');
+}

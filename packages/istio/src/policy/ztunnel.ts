@@ -1,0 +1,153 @@
+/**
+ * AuthorizationPolicies as a ztunnel enforces them. It evaluates connections: ports, addresses and certificates. Sources:
+ * `handleRule` in pilot/pkg/serviceregistry/ambient/authorization.go of Istio 1.31, and src/rbac.rs of ztunnel.
+ */
+import { isIP } from 'node:net';
+import { items, texts } from '../object/members.ts';
+import type { Path } from '../object/object.ts';
+import type {
+  AuthorizationAction,
+  AuthorizationCondition,
+  AuthorizationOperation,
+  AuthorizationRule,
+  AuthorizationSource,
+} from '../object/security.ts';
+
+export type ZtunnelField =
+  | 'source.namespace'
+  | 'source.principal'
+  | 'source.serviceAccount'
+  | 'source.ip'
+  | 'destination.ip'
+  | 'destination.port';
+
+/** Test of a field. It passes if any of the values matches, and none of the excluded ones. An empty list excludes nothing. */
+export interface ZtunnelTest {
+  readonly field: ZtunnelField;
+  readonly values: readonly string[];
+  readonly notValues: readonly string[];
+}
+
+/** Field of a rule that a ztunnel does not evaluate. */
+export interface UnreadField {
+  readonly name: string;
+  /** Path within the rule. */
+  readonly path: Path;
+  /** Whether istiod ignores the field without counting it as one of HTTP, so that it keeps an ALLOW rule. */
+  readonly isIgnored: boolean;
+}
+
+/** Alternative within a clause: an operation, a source or a condition. All of its tests must pass. */
+interface ZtunnelMatch {
+  readonly tests: readonly ZtunnelTest[];
+  readonly unread: readonly UnreadField[];
+}
+
+export interface ZtunnelRule {
+  /**
+   * Clauses, each with its alternatives; one of each clause must pass. Undefined if the rule matches no connection.
+   */
+  readonly clauses: readonly (readonly (readonly ZtunnelTest[])[])[] | undefined;
+  /** Fields that are not evaluated. */
+  readonly unread: readonly UnreadField[];
+  /** Fields of the first clause without an alternative that tests anything, which is why the rule matches nothing. */
+  readonly dead: readonly UnreadField[] | undefined;
+}
+
+/**
+ * Reads a rule as a ztunnel does. An ALLOW rule with a field of HTTP is left out. From a DENY rule only the fields are
+ * left out: an alternative that loses all of them matches nothing, and any other one matches more.
+ * @param action ALLOW or DENY; a ztunnel ignores policies with other actions
+ * @example
+ * ```ts
+ * import { ztunnelRule } from '@meshpass/istio';
+ * ztunnelRule({ to: [{ operation: { ports: ['8080'] } }] }, 'DENY').clauses?.length; // => 1
+ * ztunnelRule({ to: [{ operation: { paths: ['/admin'] } }] }, 'DENY').clauses; // => undefined
+ * ```
+ */
+export function ztunnelRule({ from, to, when }: AuthorizationRule, action: AuthorizationAction): ZtunnelRule {
+  const given = [
+    items(to).map(({ operation }, index) => operationMatch(operation, ['to', index, 'operation'])),
+    items(from).map(({ source }, index) => sourceMatch(source, ['from', index, 'source'])),
+    ...items(when).map((condition, index) => [conditionMatch(condition, ['when', index])]),
+  ].filter((matches) => matches.length > 0);
+  const unread = given.flat().flatMap((match) => match.unread);
+  const dead = given.find((matches) => matches.every(({ tests }) => tests.length === 0));
+  const isLeftOut = action === 'ALLOW' && unread.some(({ isIgnored }) => !isIgnored);
+  const clauses = given.map((matches) => matches.map(({ tests }) => tests).filter((tests) => tests.length > 0));
+  return {
+    clauses: isLeftOut || dead ? undefined : clauses,
+    unread,
+    dead: dead?.flatMap((match) => match.unread),
+  };
+}
+
+const OPERATION = [['destination.port', 'ports', 'notPorts']] as const;
+const SOURCE = [
+  ['source.ip', 'ipBlocks', 'notIpBlocks'],
+  ['source.namespace', 'namespaces', 'notNamespaces'],
+  ['source.serviceAccount', 'serviceAccounts', 'notServiceAccounts'],
+  ['source.principal', 'principals', 'notPrincipals'],
+] as const;
+const IGNORED: ReadonlySet<string> = new Set(['trustDomains', 'notTrustDomains']);
+const UNREAD: ReadonlySet<string> = new Set([
+  ...['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'],
+  ...['requestPrincipals', 'notRequestPrincipals', 'remoteIpBlocks', 'notRemoteIpBlocks'],
+  ...IGNORED,
+]);
+const CONDITIONS: ReadonlySet<string> = new Set<ZtunnelField>([
+  'source.ip',
+  'source.namespace',
+  'source.principal',
+  'destination.ip',
+  'destination.port',
+]);
+
+function operationMatch(operation: AuthorizationOperation = {}, path: Path): ZtunnelMatch {
+  return match(operation, path, OPERATION);
+}
+
+function sourceMatch(source: AuthorizationSource = {}, path: Path): ZtunnelMatch {
+  return match(source, path, SOURCE);
+}
+
+function match<T extends object>(
+  given: T,
+  path: Path,
+  fields: readonly (readonly [ZtunnelField, keyof T & string, keyof T & string])[],
+): ZtunnelMatch {
+  const names = Object.entries(given).flatMap(([name, values]) => (texts(values).length > 0 ? [name] : []));
+  return {
+    tests: fields.flatMap(([field, yes, no]) => test(field, texts(given[yes]), texts(given[no]))),
+    unread: names
+      .filter((name) => UNREAD.has(name))
+      .map((name) => ({ name, path: [...path, name], isIgnored: IGNORED.has(name) })),
+  };
+}
+
+function conditionMatch({ key, values, notValues }: AuthorizationCondition, path: Path): ZtunnelMatch {
+  if (!CONDITIONS.has(key))
+    return { tests: [], unread: [{ name: String(key), path: [...path, 'key'], isIgnored: false }] };
+  return { tests: test(key as ZtunnelField, texts(values), texts(notValues)), unread: [] };
+}
+
+/** Invalid ports and addresses are left out, and a field without values tests nothing. */
+function test(field: ZtunnelField, values: readonly string[], notValues: readonly string[]): readonly ZtunnelTest[] {
+  const [yes, no] = [values, notValues].map((some) => some.filter((value) => isValid(field, value))) as [
+    string[],
+    string[],
+  ];
+  return yes.length + no.length === 0 ? [] : [{ field, values: yes, notValues: no }];
+}
+
+function isValid(field: ZtunnelField, value: string): boolean {
+  if (field === 'destination.port') return /^\d+$/.test(value) && Number(value) <= 65535;
+  return !field.endsWith('.ip') || isRange(value);
+}
+
+function isRange(value: string): boolean {
+  const [address = '', length, ...rest] = value.split('/');
+  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)]!;
+  if (address.includes('%') || rest.length > 0) return false;
+  return bits > 0 && (length === undefined || (/^(?:0|[1-9]\d{0,2})$/.test(length) && Number(length) <= bits));
+}
