@@ -56,7 +56,7 @@ export interface Plan {
 }
 
 /** Hosts that start only when asked for by name. */
-export const OPTIONAL_HOSTS = ['stock', 'echo-v1', 'echo-v2'] as const;
+export const OPTIONAL_HOSTS = ['stock', 'echo-v1', 'echo-v2', 'ingress'] as const;
 
 export const INTERNET = { meshpass: '203.0.113.1', prefix: 24 } as const;
 export const SERVICE_RANGE = '10.96.0.0/16';
@@ -94,11 +94,20 @@ const WORKLOADS: Readonly<Record<string, Workload>> = {
   'echo-v1': { ...ECHO, labels: { version: 'v1' } },
   'echo-v2': { ...ECHO, labels: { version: 'v2' } },
   stock: { namespace: 'dev', serviceAccount: 'stock', app: 'stock', kind: 'sidecar' },
+  // As Istio's charts install it, so that Ingresses of class istio select it.
+  ingress: {
+    namespace: 'istio-system',
+    serviceAccount: 'istio-ingressgateway',
+    app: 'istio-ingressgateway',
+    kind: 'router',
+    labels: { istio: 'ingressgateway' },
+  },
 };
 
 const CLUSTER_HOSTS: readonly (readonly [name: string, lastByte: number])[] = [
   ['control', 10],
   ['gateway', 20],
+  ['ingress', 21],
   ['orders', 31],
   ['ledger-db', 32],
   ['web', 33],
@@ -116,7 +125,7 @@ const WORKSPACE = /^workspace(?:-([2-9]))?$/;
 /**
  * @param name of the lab
  * @param subnet N of 10.201.N.0/24, 1 to 250
- * @param extra optional hosts: `stock`, `echo-v1`, `echo-v2`, `workspace-2` to `workspace-9`
+ * @param extra optional hosts: `stock`, `echo-v1`, `echo-v2`, `ingress`, `workspace-2` to `workspace-9`
  */
 export function planLab(name: string, subnet: number, extra: readonly string[]): Plan {
   const hosts: Record<string, Host> = {};
@@ -214,6 +223,18 @@ const SERVICES: readonly MeshService[] = [
     hosts: ['gateway'],
     ports: [{ name: 'tls', port: GATEWAY_PORT, targetPort: GATEWAY_PORT }],
     selector: { istio: 'meshpass-gateway' },
+  },
+  {
+    namespace: 'istio-system',
+    name: 'istio-ingressgateway',
+    clusterIp: '10.96.3.20',
+    hosts: ['ingress'],
+    ports: [
+      { name: 'http2', port: 80, targetPort: 8080 },
+      { name: 'https', port: 443, targetPort: 8443 },
+      { name: 'tcp', port: 31400, targetPort: 31400 },
+    ],
+    selector: { istio: 'ingressgateway' },
   },
 ];
 

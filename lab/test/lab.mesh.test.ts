@@ -208,6 +208,48 @@ describe('a running lab', () => {
     },
     MINUTE_MS,
   );
+
+  it(
+    'serves Gateway API and Ingresses of class istio at its ingress gateway',
+    async () => {
+      const again = await upLab({ name: NAME, with: ['ingress'], gatewayApi: true });
+      const metadata = { name: 'orders', namespace: 'shop' };
+      const gateway = {
+        gatewayClassName: 'istio',
+        addresses: [{ type: 'Hostname', value: 'istio-ingressgateway.istio-system.svc.cluster.local' }],
+        listeners: [{ name: 'http', port: 80, protocol: 'HTTP', allowedRoutes: { namespaces: { from: 'All' } } }],
+      };
+      const route = {
+        parentRefs: [{ name: 'public', namespace: 'istio-system' }],
+        hostnames: ['route.example.com'],
+        rules: [{ backendRefs: [{ name: 'orders', port: 8080 }] }],
+      };
+      const service = { name: 'orders', port: { number: 8080 } };
+      const paths = [{ path: '/', pathType: 'Prefix', backend: { service } }];
+      const ingress = { ingressClassName: 'istio', rules: [{ host: 'ingress.example.com', http: { paths } }] };
+      const group = 'gateway.networking.k8s.io/v1';
+      await again.kubernetes.apply(
+        { apiVersion: group, kind: 'Gateway', metadata: { name: 'public', namespace: 'istio-system' }, spec: gateway },
+        { apiVersion: group, kind: 'HTTPRoute', metadata, spec: route },
+        {
+          apiVersion: 'networking.k8s.io/v1',
+          kind: 'IngressClass',
+          metadata: { name: 'istio' },
+          spec: { controller: 'istio.io/ingress-controller' },
+        },
+        { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', metadata, spec: ingress },
+      );
+      const ask = async (host: string): Promise<number> =>
+        (await curl('meshpass', '-H', `host: ${host}`, `http://${again.hosts.ingress!.ip}:8080/orders/1`)).status;
+      for (const host of ['route.example.com', 'ingress.example.com']) {
+        for (const end = Date.now() + MINUTE_MS / 2; Date.now() < end && (await ask(host)) !== 200; ) await sleep(100);
+        expect(await ask(host)).toBe(200);
+      }
+      expect(await ask('other.example.com')).toBe(404);
+      await again.down();
+    },
+    MINUTE_MS,
+  );
 });
 
 describe('the end of a lab', () => {

@@ -1,0 +1,44 @@
+/**
+ * Gateway API in the lab. istiod's controller starts when the CustomResourceDefinitions appear.
+ *
+ * No kubelet starts the Deployment that istiod would make for a Gateway. A Gateway is served by a proxy that runs already if it is in
+ * that proxy's namespace, and if one address of type Hostname has the name of the proxy's Service. Its listeners have ports of that Service:
+ *
+ *     metadata: { name: public, namespace: istio-system }
+ *     spec:
+ *       gatewayClassName: istio
+ *       addresses: [{ type: Hostname, value: istio-ingressgateway.istio-system.svc.cluster.local }]
+ *       listeners: [{ name: http, port: 80, protocol: HTTP, allowedRoutes: { namespaces: { from: All } } }]
+ */
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LabError } from '../error.ts';
+import type { KubeObject, Kubernetes } from '../kubernetes.ts';
+
+const CLASS = '/apis/gateway.networking.k8s.io/v1/gatewayclasses/istio';
+const READY_MS = 60_000;
+const POLL_MS = 100;
+
+interface GatewayClass {
+  readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+}
+
+/**
+ * Applies the definitions and waits until istiod has accepted its own GatewayClass.
+ * @param crdFile a JSON array
+ * @throws LabError `lab_start` when istiod takes too long
+ */
+export async function installGatewayApi(kubernetes: Kubernetes, crdFile: string): Promise<void> {
+  await kubernetes.apply(...(JSON.parse(readFileSync(crdFile, 'utf8')) as KubeObject[]));
+  for (const deadline = Date.now() + READY_MS; !(await isServed(kubernetes)); await sleep(POLL_MS))
+    if (Date.now() > deadline) throw new LabError('lab_start', 'istiod does not accept its GatewayClass. See its log.');
+}
+
+async function isServed(kubernetes: Kubernetes): Promise<boolean> {
+  // Until the API server serves the kind, it does not know the path.
+  const found = await kubernetes.call('GET', CLASS).catch((error: LabError) => {
+    if (error.cause !== 404) throw error;
+  });
+  const conditions = (found as GatewayClass | undefined)?.status?.conditions ?? [];
+  return conditions.some(({ type, status }) => type === 'Accepted' && status === 'True');
+}
