@@ -10,7 +10,7 @@ import { appUnits } from './mesh/apps.ts';
 import { prepareControlPlane } from './mesh/control-plane.ts';
 import { prepareDatabase } from './mesh/database.ts';
 import { installGatewayApi } from './mesh/gateway-api.ts';
-import { NAMESPACES, STRICT, serviceObjects, workloadObjects } from './mesh/objects.ts';
+import { NAMESPACES, namespacesOfHosts, STRICT, serviceObjects, workloadObjects } from './mesh/objects.ts';
 import { prepareProxy } from './mesh/proxy.ts';
 import { createNetwork } from './network/create.ts';
 import { namespacesOf } from './network/destroy.ts';
@@ -95,6 +95,7 @@ async function start(
   startUnit(dir, control.istiod);
   startUnit(dir, control.controllers);
   const hosts = Object.values(plan.hosts);
+  await kubernetes.apply(...namespacesOfHosts(hosts));
   await kubernetes.apply(...workloadObjects(hosts), ...serviceObjects(plan));
   const apps = appUnits(dir, hosts, record.node);
   for (const unit of apps) startUnit(dir, unit);
@@ -134,6 +135,7 @@ async function resume(
     );
     await createNetwork(plan, added);
     const kubernetes = connect(dir, plan);
+    await kubernetes.apply(...namespacesOfHosts(added));
     await kubernetes.apply(...workloadObjects(added), ...serviceObjects(plan));
     await startProxies(dir, added, tools, kubernetes);
     for (const unit of appUnits(dir, added, found.node)) await runUnit(dir, unit);

@@ -210,17 +210,16 @@ describe('a running lab', () => {
   );
 
   it(
-    'serves Gateway API and Ingresses of class istio at its ingress gateway',
+    'serves a Gateway of the Gateway API, and Ingresses of class istio',
     async () => {
-      const again = await upLab({ name: NAME, with: ['ingress'], gatewayApi: true });
+      const again = await upLab({ name: NAME, with: ['ingress', 'gateway-api'], gatewayApi: true });
       const metadata = { name: 'orders', namespace: 'shop' };
       const gateway = {
         gatewayClassName: 'istio',
-        addresses: [{ type: 'Hostname', value: 'istio-ingressgateway.istio-system.svc.cluster.local' }],
-        listeners: [{ name: 'http', port: 80, protocol: 'HTTP', allowedRoutes: { namespaces: { from: 'All' } } }],
+        listeners: [{ name: 'http', port: 80, protocol: 'HTTP' }],
       };
       const route = {
-        parentRefs: [{ name: 'public', namespace: 'istio-system' }],
+        parentRefs: [{ name: 'public' }],
         hostnames: ['route.example.com'],
         rules: [{ backendRefs: [{ name: 'orders', port: 8080 }] }],
       };
@@ -229,7 +228,7 @@ describe('a running lab', () => {
       const ingress = { ingressClassName: 'istio', rules: [{ host: 'ingress.example.com', http: { paths } }] };
       const group = 'gateway.networking.k8s.io/v1';
       await again.kubernetes.apply(
-        { apiVersion: group, kind: 'Gateway', metadata: { name: 'public', namespace: 'istio-system' }, spec: gateway },
+        { apiVersion: group, kind: 'Gateway', metadata: { name: 'public', namespace: 'shop' }, spec: gateway },
         { apiVersion: group, kind: 'HTTPRoute', metadata, spec: route },
         {
           apiVersion: 'networking.k8s.io/v1',
@@ -239,13 +238,17 @@ describe('a running lab', () => {
         },
         { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', metadata, spec: ingress },
       );
-      const ask = async (host: string): Promise<number> =>
-        (await curl('meshpass', '-H', `host: ${host}`, `http://${again.hosts.ingress!.ip}:8080/orders/1`)).status;
-      for (const host of ['route.example.com', 'ingress.example.com']) {
-        for (const end = Date.now() + MINUTE_MS / 2; Date.now() < end && (await ask(host)) !== 200; ) await sleep(100);
-        expect(await ask(host)).toBe(200);
+      const ask = async (proxy: string, host: string): Promise<number> =>
+        (await curl('meshpass', '-H', `host: ${host}`, `http://${again.hosts[proxy]!.ip}/orders/1`)).status;
+      for (const [proxy, host] of [
+        ['gateway-api', 'route.example.com'],
+        ['ingress', 'ingress.example.com'],
+      ] as const) {
+        const end = Date.now() + MINUTE_MS / 2;
+        while (Date.now() < end && (await ask(proxy, host)) !== 200) await sleep(100);
+        expect(await ask(proxy, host)).toBe(200);
+        expect(await ask(proxy, 'other.example.com')).toBe(404);
       }
-      expect(await ask('other.example.com')).toBe(404);
       await again.down();
     },
     MINUTE_MS,

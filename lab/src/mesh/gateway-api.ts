@@ -1,14 +1,9 @@
 /**
  * Gateway API in the lab. istiod's controller starts when the CustomResourceDefinitions appear.
  *
- * No kubelet starts the Deployment that istiod would make for a Gateway. A Gateway is served by a proxy that runs already if it is in
- * that proxy's namespace, and if one address of type Hostname has the name of the proxy's Service. Its listeners have ports of that Service:
- *
- *     metadata: { name: public, namespace: istio-system }
- *     spec:
- *       gatewayClassName: istio
- *       addresses: [{ type: Hostname, value: istio-ingressgateway.istio-system.svc.cluster.local }]
- *       listeners: [{ name: http, port: 80, protocol: HTTP, allowedRoutes: { namespaces: { from: All } } }]
+ * Nothing starts the Deployment that istiod would make for a Gateway. Host `gateway-api` is that of the Gateway `public` in namespace `shop`,
+ * for listeners on the ports of Service `public-istio`. Another Gateway is served by a proxy in its own namespace if its address is the name
+ * of that proxy's Service: `addresses: [{ type: Hostname, value: istio-ingressgateway.istio-ingress.svc.cluster.local }]`.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
