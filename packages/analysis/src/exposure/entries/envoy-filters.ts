@@ -77,7 +77,7 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
     path,
     destinationPath: [...path, 'applyTo'],
     protocol: withoutPolicies ? 'tcp' : 'http',
-    entries: [entryOf(mesh, filter, withoutPolicies)],
+    entries: [entryOf(mesh, filter, patch)],
     hosts: domainsIn(patch),
     matches,
     sent: matches,
@@ -87,8 +87,9 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
   };
 }
 
-function entryOf(mesh: MeshView, filter: EnvoyFilter, withoutPolicies: boolean): EntryPoint {
+function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): EntryPoint {
   const { namespace, name } = filter.metadata;
+  const withoutPolicies = LISTENERS.has(patch.applyTo ?? '');
   const selector = labels(filter.spec.workloadSelector?.labels);
   // A filter outside the root namespace applies to Pods of its own namespace only.
   const place = namespace === mesh.config.rootNamespace ? {} : { namespace, confined: true as const };
@@ -104,7 +105,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, withoutPolicies: boolean):
     kind: 'EnvoyFilter',
     name: `${namespace}/${name}`,
     object: filter,
-    ports: [],
+    ports: portsOf(mesh, patch),
     proxy,
     own:
       unpublished === undefined
@@ -112,6 +113,21 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, withoutPolicies: boolean):
         : { state: 'unknown', reason: unpublished },
     internal: whyInternalPods(mesh, proxy),
   };
+}
+
+/** Ports of an added listener, or of the listeners whose routes a patch changes, as far as it names them. */
+function portsOf(mesh: MeshView, { match, patch }: ConfigPatch): EntryPoint['ports'] {
+  const added = record(record(record(patch?.value).address).socket_address).port_value;
+  const { listener, routeConfiguration } = record(match) as Readonly<Record<string, unknown>>;
+  const { portNumber, gateway, vhost } = record(routeConfiguration);
+  const named = /:(\d+)$/.exec(text(record(vhost).name) ?? '')?.[1];
+  const number = [added, record(listener).portNumber, portNumber, named].map(Number).find((one) => one > 0);
+  if (number !== undefined) return [{ number, protocol: undefined }];
+  const servers = mesh
+    .all('Gateway')
+    .filter(({ metadata }) => `${metadata.namespace}/${metadata.name}` === gateway)
+    .flatMap(({ spec }) => items(spec.servers));
+  return servers.map(({ port }) => ({ number: port?.number, protocol: port?.protocol }));
 }
 
 /** Domains of an added virtual host, or any host. */
