@@ -14,6 +14,8 @@ export interface Pair {
   readonly asked?: string;
   /** What only the workload answers; JSON otherwise. */
   readonly answer?: RegExp;
+  /** How often the request is sent, if not every one is for the workload. */
+  readonly tries?: number;
   /** Host and port of the Pod that the entry point leads to, if no gateway is in between. */
   readonly pod?: { readonly name: string; readonly port: number };
 }
@@ -46,7 +48,6 @@ const GRAFANA: Replacements = [
 const LEDGER: Replacements = [[/8080\|\|ledger\.bank/g, '8080||orders.shop']];
 const inNamespace = (from: string, to: string): Replacements => [
   [new RegExp(`(?<=namespace: |name: |hosts: \\[)${from}(?=[,}/])`, 'g'), to],
-  ...PORTS,
 ];
 /** The stand-in speaks HTTP only. */
 const GRPC: Replacements = [[/name: grpc(?=,)/g, 'name: http']];
@@ -139,7 +140,13 @@ export const PAIRS: readonly Pair[] = [
     good: 'http-route/MP101-good-hostnames-do-not-meet',
     replace: [...moved('orders-qa', 'orders'), ...IN_SHOP],
   },
-  { bad: 'http-route/MP101-bad-weighted-backend', good: 'http-route/MP101-good-weight-of-zero', replace: PORTS },
+  {
+    bad: 'http-route/MP101-bad-weighted-backend',
+    good: 'http-route/MP101-good-weight-of-zero',
+    replace: PORTS,
+    answer: /checkout-test/,
+    tries: 60,
+  },
   {
     bad: 'http-route/MP101-bad-policy-of-another-gateway',
     good: 'http-route/MP101-good-policy-by-label',

@@ -89,9 +89,11 @@ export async function openGateways(): Promise<Gateways> {
       request.end();
     });
 
+  // Envoy is asked what routes it has, because policies of a state may refuse a request to the marker.
   const isMarked = async (host: string): Promise<boolean> => {
-    const request = { protocol: 'http', port: MARKER_PORT, host: 'marker.test', method: 'GET', path: '/' } as const;
-    return (await send(host, request)).body === `round ${round}`;
+    const routes = `resource=dynamic_route_configs&name_regex=http.${MARKER_PORT}`;
+    const dump = await lab.exec(host, ['curl', '-s', `http://127.0.0.1:15000/config_dump?${routes}`]);
+    return dump.stdout.includes(`"round ${round}"`);
   };
 
   return {

@@ -3,7 +3,15 @@
  * `RouteConfiguration`.
  */
 
-import { type EnvoyFilter, type HttpMatch, type MeshView, type Path, serviceName } from '@meshpass/istio';
+import {
+  coversHost,
+  type EnvoyFilter,
+  type HttpMatch,
+  type MeshView,
+  type Path,
+  serverHost,
+  serviceName,
+} from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure } from '../exposure.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
@@ -105,7 +113,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
     kind: 'EnvoyFilter',
     name: `${namespace}/${name}`,
     object: filter,
-    ports: portsOf(mesh, patch),
+    ...listenerOf(mesh, patch),
     proxy,
     own:
       unpublished === undefined
@@ -116,18 +124,22 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
 }
 
 /** Ports of an added listener, or of the listeners whose routes a patch changes, as far as it names them. */
-function portsOf(mesh: MeshView, { match, patch }: ConfigPatch): EntryPoint['ports'] {
+function listenerOf(mesh: MeshView, of: ConfigPatch): Pick<EntryPoint, 'ports' | 'serverName'> {
+  const { match, patch } = of;
   const added = record(record(record(patch?.value).address).socket_address).port_value;
-  const { listener, routeConfiguration } = record(match) as Readonly<Record<string, unknown>>;
+  const { listener, routeConfiguration } = record(match);
   const { portNumber, gateway, vhost } = record(routeConfiguration);
   const named = /:(\d+)$/.exec(text(record(vhost).name) ?? '')?.[1];
   const number = [added, record(listener).portNumber, portNumber, named].map(Number).find((one) => one > 0);
-  if (number !== undefined) return [{ number, protocol: undefined }];
-  const servers = mesh
-    .all('Gateway')
-    .filter(({ metadata }) => `${metadata.namespace}/${metadata.name}` === gateway)
-    .flatMap(({ spec }) => items(spec.servers));
-  return servers.map(({ port }) => ({ number: port?.number, protocol: port?.protocol }));
+  if (number !== undefined) return { ports: [{ number, protocol: undefined }] };
+  const found = mesh.all('Gateway').find(({ metadata }) => `${metadata.namespace}/${metadata.name}` === gateway);
+  const servers = items(found?.spec.servers);
+  const ports = servers.map(({ port }) => ({ number: port?.number, protocol: port?.protocol }));
+  const served = servers.flatMap(({ hosts }) => texts(hosts).map((one) => serverHost(one, '').host));
+  const [domain = '*'] = domainsIn(of);
+  if (served.length === 0 || served.some((host) => coversHost(host, domain))) return { ports };
+  // The server name selects the server, and its routes contain the added host.
+  return { ports, serverName: served[0]!.replace('*', 'x') };
 }
 
 /** Domains of an added virtual host, or any host. */
