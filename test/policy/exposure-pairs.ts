@@ -250,6 +250,12 @@ export const PAIRS: readonly Pair[] = [
     pod: STAGING_POD,
     also: PERMISSIVE,
   },
+  {
+    bad: 'external-ips/MP101-bad-staging',
+    good: 'external-ips/MP101-good-mutual-tls-only',
+    pod: STAGING_POD,
+    also: PERMISSIVE,
+  },
   // Administration
   { bad: 'admin-tools/MP701-bad-grafana', good: 'admin-tools/MP701-good-grafana-with-identity', replace: GRAFANA },
   {

@@ -46,6 +46,7 @@ describe('what the linter says is open to anyone', () => {
         'LoadBalancer',
         'NodePort',
         'Sidecar',
+        'externalIPs',
         'hostPort',
       ].sort(),
     );
