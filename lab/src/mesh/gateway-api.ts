@@ -14,26 +14,45 @@ const CLASS = '/apis/gateway.networking.k8s.io/v1/gatewayclasses/istio';
 const READY_MS = 60_000;
 const POLL_MS = 100;
 
+interface Definition extends KubeObject {
+  readonly spec: {
+    readonly group: string;
+    readonly names: { readonly plural: string };
+    readonly versions: readonly { readonly name: string; readonly served: boolean }[];
+  };
+}
+
 interface GatewayClass {
   readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
 }
 
 /**
- * Applies the definitions and waits until istiod has accepted its own GatewayClass.
+ * Applies the definitions and waits until the API server serves every kind and istiod has accepted its own GatewayClass.
  * @param crdFile a JSON array
- * @throws LabError `lab_start` when istiod takes too long
+ * @throws LabError `lab_start` when it takes too long
  */
 export async function installGatewayApi(kubernetes: Kubernetes, crdFile: string): Promise<void> {
-  await kubernetes.apply(...(JSON.parse(readFileSync(crdFile, 'utf8')) as KubeObject[]));
-  for (const deadline = Date.now() + READY_MS; !(await isServed(kubernetes)); await sleep(POLL_MS))
+  const definitions = JSON.parse(readFileSync(crdFile, 'utf8')) as Definition[];
+  await kubernetes.apply(...definitions);
+  for (const deadline = Date.now() + READY_MS; !(await isServed(kubernetes, definitions)); await sleep(POLL_MS))
     if (Date.now() > deadline) throw new LabError('lab_start', 'istiod does not accept its GatewayClass. See its log.');
 }
 
-async function isServed(kubernetes: Kubernetes): Promise<boolean> {
-  // Until the API server serves the kind, it does not know the path.
-  const found = await kubernetes.call('GET', CLASS).catch((error: LabError) => {
+async function isServed(kubernetes: Kubernetes, definitions: readonly Definition[]): Promise<boolean> {
+  const lists = definitions.map(pathOf);
+  if ((await Promise.all(lists.map((path) => get(kubernetes, path)))).includes(undefined)) return false;
+  const found = (await get(kubernetes, CLASS)) as GatewayClass | undefined;
+  const conditions = found?.status?.conditions ?? [];
+  return conditions.some(({ type, status }) => type === 'Accepted' && status === 'True');
+}
+
+function pathOf({ spec: { group, names, versions } }: Definition): string {
+  return `/apis/${group}/${versions.find(({ served }) => served)?.name}/${names.plural}?limit=1`;
+}
+
+/** Until the API server serves a kind, it does not know the path. */
+async function get(kubernetes: Kubernetes, path: string): Promise<unknown> {
+  return kubernetes.call('GET', path).catch((error: LabError) => {
     if (error.cause !== 404) throw error;
   });
-  const conditions = (found as GatewayClass | undefined)?.status?.conditions ?? [];
-  return conditions.some(({ type, status }) => type === 'Accepted' && status === 'True');
 }
