@@ -14,7 +14,10 @@ import type {
   ServiceEntry,
 } from '@meshpass/istio';
 
-/** Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is the Gateway API's Gateway. */
+/**
+ * Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is the Gateway API's Gateway, `Edge`
+ * the Service of Meshpass's edge.
+ */
 export type EntryKind =
   | 'Gateway'
   | 'KubernetesGateway'
@@ -25,7 +28,8 @@ export type EntryKind =
   | 'hostPort'
   | 'hostNetwork'
   | 'EnvoyFilter'
-  | 'Sidecar';
+  | 'Sidecar'
+  | 'Edge';
 
 /**
  * Requirement that a caller proves an identity. `assumed`: a check exists whose decisions the files do not show, such as

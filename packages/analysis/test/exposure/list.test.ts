@@ -214,3 +214,25 @@ test('a gateway between networks leads callers to a workload, whose mutual TLS d
     { method: 'CONNECT', url: 'tcp://orders.shop.svc.cluster.local:15443', headers: {} },
   ]);
 });
+
+test("Meshpass's edge leads sessions to granted services, if nothing else publishes the gateway behind it", () => {
+  const gateway = `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: meshpass, namespace: meshpass-system},
+    spec: {selector: {istio: meshpass-gateway}, servers: [{port: {number: 15443, name: tls, protocol: TLS},
+      tls: {mode: AUTO_PASSTHROUGH}, hosts: [orders.shop.svc.cluster.local]}]}}`;
+  const service = (component: string, type: string, port: number) => `{apiVersion: v1, kind: Service,
+    metadata: {name: meshpass-${component}, namespace: meshpass-system}, spec: {type: ${type},
+      selector: {app.kubernetes.io/name: meshpass, app.kubernetes.io/component: ${component}}, ports: [{name: tls, port: ${port}}]}}`;
+  const pod = `{apiVersion: v1, kind: Pod, metadata: {name: gateway, namespace: meshpass-system, labels: {
+    app.kubernetes.io/name: meshpass, app.kubernetes.io/component: gateway, istio: meshpass-gateway}}, spec: {containers: []}}`;
+  const granted = SERVICE.replace('type: LoadBalancer', 'type: ClusterIP');
+  const entriesWith = (gatewayType: string, edgeType: string) =>
+    list([granted, gateway, pod, service('gateway', gatewayType, 15443), service('edge', edgeType, 443)]).map(
+      ({ entry, identityAtEntry }) => [entry.description, identityAtEntry.state],
+    );
+  expect(entriesWith('ClusterIP', 'LoadBalancer')).toEqual([
+    ['Edge meshpass-system/meshpass-edge (port 443)', 'required'],
+  ]);
+  const itself = [['Gateway meshpass-system/meshpass (port 15443 TLS)', 'none']];
+  expect(entriesWith('LoadBalancer', 'LoadBalancer')).toEqual(itself);
+  expect(entriesWith('ClusterIP', 'ClusterIP')).toEqual(itself);
+});
