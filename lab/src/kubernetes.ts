@@ -39,6 +39,8 @@ const CLUSTER_KINDS = new Set([
   'ClusterRole',
   'ClusterRoleBinding',
   'CustomResourceDefinition',
+  'GatewayClass',
+  'IngressClass',
   'ValidatingAdmissionPolicy',
   'ValidatingAdmissionPolicyBinding',
 ]);

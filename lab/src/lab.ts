@@ -19,8 +19,10 @@ export interface UpOptions {
   readonly name?: string;
   /** Gets a line for each step. */
   readonly progress?: (line: string) => void;
-  /** Optional hosts: `stock` (a workspace with a stock Istio sidecar), `echo-v1`, `echo-v2`, `workspace-2` to `workspace-9`. */
+  /** Optional hosts: `stock` (a workspace with a stock Istio sidecar), `echo-v1`, `echo-v2`, `ingress`, `gateway-api`, `staging`, `workspace-2` to `workspace-9`. */
   readonly with?: readonly string[];
+  /** Install Gateway API's CustomResourceDefinitions, which istiod then serves until the lab goes down. */
+  readonly gatewayApi?: boolean;
   /** Leave the lab running when this process ends. Without it the lab goes down with the last process that uses it. */
   readonly keep?: boolean;
 }
@@ -57,7 +59,7 @@ export interface Lab extends Hosts {
  */
 export async function upLab(options: UpOptions = {}): Promise<Lab> {
   const name = checkName(options.name ?? labName());
-  const extra = options.with ?? [];
+  const { with: extra = [], gatewayApi = false } = options;
   const unknown = extra.find((host) => !isOptionalHost(host));
   if (unknown)
     throw new LabError(
@@ -66,7 +68,7 @@ export async function upLab(options: UpOptions = {}): Promise<Lab> {
     );
   const progress = options.progress ?? (() => {});
   const work = async (): Promise<Lab> => {
-    const record = await up(name, extra, progress).catch(async (error) => {
+    const record = await up(name, { extra, gatewayApi }, progress).catch(async (error) => {
       // If a person starts the lab, its logs stay until the next `up` or `down`.
       if (!options.keep && release(stateDir(name))) await down(name);
       throw error;

@@ -21,7 +21,8 @@ const HELP = `A real Istio mesh on this machine: each host is a network namespac
   npm run lab -- install [--system]      install and build what a lab runs, and start nothing; --system: packages only
 
   --name NAME      which lab (default: $MESHPASS_LAB, or "meshpass"); several run side by side
-  --with HOST      an optional host: stock, echo-v1, echo-v2, workspace-2 to workspace-9
+  --with HOST      an optional host: stock, echo-v1, echo-v2, ingress, gateway-api, staging,
+                   workspace-2 to workspace-9
   --output json    up, down and status as JSON
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such lab is running, 4 this machine cannot run the lab.

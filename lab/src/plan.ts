@@ -56,7 +56,7 @@ export interface Plan {
 }
 
 /** Hosts that start only when asked for by name. */
-export const OPTIONAL_HOSTS = ['stock', 'echo-v1', 'echo-v2'] as const;
+export const OPTIONAL_HOSTS = ['stock', 'echo-v1', 'echo-v2', 'ingress', 'gateway-api', 'staging'] as const;
 
 export const INTERNET = { meshpass: '203.0.113.1', prefix: 24 } as const;
 export const SERVICE_RANGE = '10.96.0.0/16';
@@ -79,6 +79,11 @@ export const FORWARDING_PORT = 8444;
 /** Two versions of one service, for routes that distinguish them. */
 const ECHO = { namespace: 'shop', serviceAccount: 'echo', app: 'echo', kind: 'sidecar' } as const;
 
+const GATEWAY_LABELS = {
+  'gateway.networking.k8s.io/gateway-name': 'public',
+  'gateway.networking.k8s.io/gateway-class-name': 'istio',
+} as const;
+
 const WORKLOADS: Readonly<Record<string, Workload>> = {
   gateway: {
     namespace: 'meshpass-system',
@@ -94,15 +99,41 @@ const WORKLOADS: Readonly<Record<string, Workload>> = {
   'echo-v1': { ...ECHO, labels: { version: 'v1' } },
   'echo-v2': { ...ECHO, labels: { version: 'v2' } },
   stock: { namespace: 'dev', serviceAccount: 'stock', app: 'stock', kind: 'sidecar' },
+  // As Istio's chart installs it in a namespace of its own. Ingresses of class istio select it as well.
+  ingress: {
+    namespace: 'istio-ingress',
+    serviceAccount: 'istio-ingressgateway',
+    app: 'istio-ingressgateway',
+    kind: 'router',
+    labels: { istio: 'ingressgateway' },
+  },
+  // The Deployment that istiod would make for the Gateway `public` of the Gateway API.
+  'gateway-api': {
+    namespace: 'shop',
+    serviceAccount: 'public-istio',
+    app: 'public-istio',
+    kind: 'router',
+    labels: GATEWAY_LABELS,
+  },
+  staging: {
+    namespace: 'shop-staging',
+    serviceAccount: 'web',
+    app: 'web',
+    kind: 'sidecar',
+    labels: { 'app.kubernetes.io/name': 'web' },
+  },
 };
 
 const CLUSTER_HOSTS: readonly (readonly [name: string, lastByte: number])[] = [
   ['control', 10],
   ['gateway', 20],
+  ['ingress', 21],
+  ['gateway-api', 22],
   ['orders', 31],
   ['ledger-db', 32],
   ['web', 33],
   ['client', 34],
+  ['staging', 35],
   ['github', 40],
   ['meshpass', 50],
   ['stock', 60],
@@ -116,7 +147,7 @@ const WORKSPACE = /^workspace(?:-([2-9]))?$/;
 /**
  * @param name of the lab
  * @param subnet N of 10.201.N.0/24, 1 to 250
- * @param extra optional hosts: `stock`, `echo-v1`, `echo-v2`, `workspace-2` to `workspace-9`
+ * @param extra optional hosts: `stock`, `echo-v1`, `echo-v2`, `ingress`, `gateway-api`, `staging`, `workspace-2` to `workspace-9`
  */
 export function planLab(name: string, subnet: number, extra: readonly string[]): Plan {
   const hosts: Record<string, Host> = {};
@@ -148,6 +179,12 @@ export function isOptionalHost(host: string): boolean {
 
 /** Service name of the maximum length. */
 export const LONG_NAME = `echo-${'x'.repeat(58)}`;
+
+const GATEWAY_PORTS: readonly ServicePort[] = [
+  { name: 'http', port: 80, targetPort: 80 },
+  { name: 'https', port: 443, targetPort: 443 },
+  { name: 'tcp', port: 31400, targetPort: 31400 },
+];
 
 const SERVICES: readonly MeshService[] = [
   {
@@ -214,6 +251,22 @@ const SERVICES: readonly MeshService[] = [
     hosts: ['gateway'],
     ports: [{ name: 'tls', port: GATEWAY_PORT, targetPort: GATEWAY_PORT }],
     selector: { istio: 'meshpass-gateway' },
+  },
+  {
+    namespace: 'istio-ingress',
+    name: 'istio-ingressgateway',
+    clusterIp: '10.96.3.20',
+    hosts: ['ingress'],
+    ports: GATEWAY_PORTS,
+    selector: { istio: 'ingressgateway' },
+  },
+  {
+    namespace: 'shop',
+    name: 'public-istio',
+    clusterIp: '10.96.3.21',
+    hosts: ['gateway-api'],
+    ports: GATEWAY_PORTS,
+    selector: GATEWAY_LABELS,
   },
 ];
 

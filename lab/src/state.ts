@@ -24,6 +24,8 @@ export interface LabRecord {
   /** Id of the machine's boot: after another boot nothing of the lab runs. */
   readonly boot: string;
   readonly extra: readonly string[];
+  /** Whether istiod serves Gateway API. */
+  readonly gatewayApi?: boolean;
   /** False while `up` is under way, and after an `up` that did not end. */
   readonly complete: boolean;
   readonly versions: Readonly<Record<string, string>>;

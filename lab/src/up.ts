@@ -3,13 +3,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeCertificates } from './certificates.ts';
 import { down } from './down.ts';
-import { ensureTools, type Tools } from './install/tools.ts';
+import { ensureGatewayApi, ensureTools, type Tools } from './install/tools.ts';
 import { connectKubernetes, type KubeObject, type Kubernetes } from './kubernetes.ts';
 import { withLock } from './lock.ts';
 import { appUnits } from './mesh/apps.ts';
 import { prepareControlPlane } from './mesh/control-plane.ts';
 import { prepareDatabase } from './mesh/database.ts';
-import { NAMESPACES, STRICT, serviceObjects, workloadObjects } from './mesh/objects.ts';
+import { installGatewayApi } from './mesh/gateway-api.ts';
+import { NAMESPACES, namespacesOfHosts, STRICT, serviceObjects, workloadObjects } from './mesh/objects.ts';
 import { prepareProxy } from './mesh/proxy.ts';
 import { createNetwork } from './network/create.ts';
 import { namespacesOf } from './network/destroy.ts';
@@ -17,13 +18,38 @@ import { type Host, type Plan, planLab } from './plan.ts';
 import { bootId, freeSubnet, type LabRecord, readRecord, stateDir, writeRecord } from './state.ts';
 import { mendUnit, runUnit, startUnit, unitNames, unitOf, waitReady } from './unit.ts';
 
+interface Wanted {
+  /** Optional hosts, see `planLab`. */
+  readonly extra: readonly string[];
+  readonly gatewayApi: boolean;
+}
+
 /**
  * Call it holding the lab's lock.
- * @param extra optional hosts, see `planLab`
  * @returns the record of a lab of which every unit is ready
  */
-export async function up(name: string, extra: readonly string[], progress: (line: string) => void): Promise<LabRecord> {
+export async function up(
+  name: string,
+  { extra, gatewayApi }: Wanted,
+  progress: (line: string) => void,
+): Promise<LabRecord> {
   const tools = await ensureTools(progress);
+  const record = await startOrResume(name, extra, tools, progress);
+  if (!gatewayApi || record.gatewayApi) return record;
+  progress('installing Gateway API');
+  const dir = stateDir(name);
+  await installGatewayApi(connect(dir, planLab(name, record.subnet, record.extra)), await ensureGatewayApi(progress));
+  const served = { ...record, gatewayApi };
+  writeRecord(served);
+  return served;
+}
+
+async function startOrResume(
+  name: string,
+  extra: readonly string[],
+  tools: Tools,
+  progress: (line: string) => void,
+): Promise<LabRecord> {
   const found = readRecord(name);
   if (found && (!found.complete || found.boot !== bootId() || namespacesOf(name).length === 0)) {
     progress(`taking down what is left of lab ${name}`);
@@ -69,6 +95,7 @@ async function start(
   startUnit(dir, control.istiod);
   startUnit(dir, control.controllers);
   const hosts = Object.values(plan.hosts);
+  await kubernetes.apply(...namespacesOfHosts(hosts));
   await kubernetes.apply(...workloadObjects(hosts), ...serviceObjects(plan));
   const apps = appUnits(dir, hosts, record.node);
   for (const unit of apps) startUnit(dir, unit);
@@ -108,6 +135,7 @@ async function resume(
     );
     await createNetwork(plan, added);
     const kubernetes = connect(dir, plan);
+    await kubernetes.apply(...namespacesOfHosts(added));
     await kubernetes.apply(...workloadObjects(added), ...serviceObjects(plan));
     await startProxies(dir, added, tools, kubernetes);
     for (const unit of appUnits(dir, added, found.node)) await runUnit(dir, unit);

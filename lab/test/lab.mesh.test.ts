@@ -208,6 +208,51 @@ describe('a running lab', () => {
     },
     MINUTE_MS,
   );
+
+  it(
+    'serves a Gateway of the Gateway API, and Ingresses of class istio',
+    async () => {
+      const again = await upLab({ name: NAME, with: ['ingress', 'gateway-api'], gatewayApi: true });
+      const metadata = { name: 'orders', namespace: 'shop' };
+      const gateway = {
+        gatewayClassName: 'istio',
+        listeners: [{ name: 'http', port: 80, protocol: 'HTTP' }],
+      };
+      const route = {
+        parentRefs: [{ name: 'public' }],
+        hostnames: ['route.example.com'],
+        rules: [{ backendRefs: [{ name: 'orders', port: 8080 }] }],
+      };
+      const service = { name: 'orders', port: { number: 8080 } };
+      const paths = [{ path: '/', pathType: 'Prefix', backend: { service } }];
+      const ingress = { ingressClassName: 'istio', rules: [{ host: 'ingress.example.com', http: { paths } }] };
+      const group = 'gateway.networking.k8s.io/v1';
+      await again.kubernetes.apply(
+        { apiVersion: group, kind: 'Gateway', metadata: { name: 'public', namespace: 'shop' }, spec: gateway },
+        { apiVersion: group, kind: 'HTTPRoute', metadata, spec: route },
+        {
+          apiVersion: 'networking.k8s.io/v1',
+          kind: 'IngressClass',
+          metadata: { name: 'istio' },
+          spec: { controller: 'istio.io/ingress-controller' },
+        },
+        { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', metadata, spec: ingress },
+      );
+      const ask = async (proxy: string, host: string): Promise<number> =>
+        (await curl('meshpass', '-H', `host: ${host}`, `http://${again.hosts[proxy]!.ip}/orders/1`)).status;
+      for (const [proxy, host] of [
+        ['gateway-api', 'route.example.com'],
+        ['ingress', 'ingress.example.com'],
+      ] as const) {
+        const end = Date.now() + MINUTE_MS / 2;
+        while (Date.now() < end && (await ask(proxy, host)) !== 200) await sleep(100);
+        expect(await ask(proxy, host)).toBe(200);
+        expect(await ask(proxy, 'other.example.com')).toBe(404);
+      }
+      await again.down();
+    },
+    MINUTE_MS,
+  );
 });
 
 describe('the end of a lab', () => {

@@ -49,7 +49,7 @@ describe('the plan of a lab', () => {
     expect(other.link).not.toBe(plan.link);
   });
 
-  it.each(['stock', 'echo-v1', 'workspace-2', 'workspace-9'])('%s is an optional host', (host) => {
+  it.each(['stock', 'echo-v1', 'gateway-api', 'workspace-2', 'workspace-9'])('%s is an optional host', (host) => {
     expect(isOptionalHost(host)).toBe(true);
   });
 

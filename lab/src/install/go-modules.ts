@@ -145,10 +145,20 @@ export const ZITADEL_OIDC: Module = {
 
 async function copyIstioFiles(source: string, out: string): Promise<void> {
   await copyFile(join(source, 'tools/packaging/common/envoy_bootstrap.json'), join(out, 'envoy_bootstrap.json'));
-  const yaml = await readFile(join(source, 'manifests/charts/base/files/crd-all.gen.yaml'), 'utf8');
-  // As JSON, because parsing a megabyte of YAML at each start would take a second.
-  const crds = parseAllDocuments(yaml)
+  await copyCrds(join(source, 'manifests/charts/base/files/crd-all.gen.yaml'), join(out, 'crds.json'));
+}
+
+export const GATEWAY_API_CRDS = 'gateway-api.json';
+
+/** Copies the CustomResourceDefinitions of the release of Gateway API that Istio is tested with. */
+export async function copyGatewayApiCrds(source: string, out: string): Promise<void> {
+  await copyCrds(join(source, 'tests/integration/pilot/testdata/gateway-api-crd.yaml'), join(out, GATEWAY_API_CRDS));
+}
+
+/** As JSON, because parsing a megabyte of YAML at each start would take a second. */
+async function copyCrds(from: string, to: string): Promise<void> {
+  const crds = parseAllDocuments(await readFile(from, 'utf8'))
     .map((document) => document.toJSON())
-    .filter(Boolean);
-  await writeFile(join(out, 'crds.json'), JSON.stringify(crds));
+    .filter((object) => object?.kind === 'CustomResourceDefinition');
+  await writeFile(to, JSON.stringify(crds));
 }

@@ -7,7 +7,17 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { must } from '../run.ts';
-import { CLUSTER_MODULES, HELM, ISTIOCTL, KUBECTL, MODULES, type Module, ZITADEL_OIDC } from './go-modules.ts';
+import {
+  CLUSTER_MODULES,
+  copyGatewayApiCrds,
+  GATEWAY_API_CRDS,
+  HELM,
+  ISTIOCTL,
+  KUBECTL,
+  MODULES,
+  type Module,
+  ZITADEL_OIDC,
+} from './go-modules.ts';
 import { fillOnce } from './once.ts';
 
 export interface GoTools {
@@ -102,18 +112,33 @@ export async function buildClusterTools(cache: string, progress: (line: string) 
 
 /** @returns folder with a chart in each of its folders */
 async function copyIstioCharts(cache: string, progress: (line: string) => void): Promise<string> {
+  const copy = async (source: string, work: string): Promise<void> => {
+    // Modules are kept read-only.
+    for (const chart of ISTIO_CHARTS)
+      await must(['cp', '-r', '--no-preserve=mode', join(source, 'manifests/charts', chart), work], 'lab_install');
+  };
+  return copyFromIstio('istio-charts', copy, cache, progress);
+}
+
+/** @returns path of Gateway API's CustomResourceDefinitions, a JSON array. @throws LabError `lab_install` */
+export async function copyGatewayApi(cache: string, progress: (line: string) => void): Promise<string> {
+  return join(await copyFromIstio('gateway-api', copyGatewayApiCrds, cache, progress), GATEWAY_API_CRDS);
+}
+
+/** @returns folder of the cache with what `copy` took from the source of Istio's module */
+async function copyFromIstio(
+  name: string,
+  copy: (source: string, work: string) => Promise<void>,
+  cache: string,
+  progress: (line: string) => void,
+): Promise<string> {
   const folder = join(TOOLS, ISTIOCTL.folder);
-  const home = join(cache, `istio-charts-${await digestOf(folder)}`);
+  const home = join(cache, `${name}-${await digestOf(folder)}`);
   const fill = async (work: string): Promise<string> => {
     const options = { cwd: folder, env: goEnvironment() };
     await must(['go', 'mod', 'download', 'istio.io/istio'], 'lab_install', options);
     const source = await must(['go', 'list', '-m', '-f', '{{.Dir}}', 'istio.io/istio'], 'lab_install', options);
-    for (const chart of ISTIO_CHARTS)
-      await must(
-        // Modules are kept read-only.
-        ['cp', '-r', '--no-preserve=mode', join(source.trim(), 'manifests/charts', chart), work],
-        'lab_install',
-      );
+    await copy(source.trim(), work);
     return work;
   };
   await fillOnce(home, fill, progress);

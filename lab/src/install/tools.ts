@@ -14,6 +14,7 @@ import {
   buildKubectl,
   buildZitadelOidc,
   type ClusterGoTools,
+  copyGatewayApi,
   type GoTools,
 } from './go.ts';
 import { requireMachine } from './machine.ts';
@@ -75,6 +76,11 @@ export async function ensureEnvoy(progress: (line: string) => void): Promise<str
 /** Path of the Envoy that the lab has installed. */
 export function installedEnvoy(): string {
   return envoyIn(cacheFolder());
+}
+
+/** File of Gateway API's CustomResourceDefinitions, a JSON array. @throws LabError `lab_install` */
+export function ensureGatewayApi(progress: (line: string) => void): Promise<string> {
+  return copyGatewayApi(cacheFolder(), progress);
 }
 
 /** `istioctl`, for benchmarks that compare with it. @throws LabError `lab_install` when its build fails */

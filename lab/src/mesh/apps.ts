@@ -24,8 +24,9 @@ export function appUnits(dir: string, hosts: readonly Host[], node: string): Uni
   const programs: Program[] = [
     { name: 'app-orders', host: 'orders', script: 'apps/orders.ts', ready: 'listening on 8080' },
     { name: 'app-web', host: 'web', script: 'apps/web.ts', ready: 'listening on 8080' },
-    echo('v1'),
-    echo('v2'),
+    echo('echo-v1', 'v1'),
+    echo('echo-v2', 'v2'),
+    echo('staging', 'staging'),
     github(dir),
     issuers(dir),
   ];
@@ -34,8 +35,7 @@ export function appUnits(dir: string, hosts: readonly Host[], node: string): Uni
   return [...units, ...tunnelUnits(dir, hosts, node)];
 }
 
-function echo(version: string): Program {
-  const host = `echo-${version}`;
+function echo(host: string, version: string): Program {
   return { name: `app-${host}`, host, script: 'apps/echo/main.ts', args: [version], ready: 'listening on 9000' };
 }
 

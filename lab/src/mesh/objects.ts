@@ -3,11 +3,18 @@ import type { KubeObject } from '../kubernetes.ts';
 import type { Host, MeshService, Plan } from '../plan.ts';
 
 /** Objects that must exist before others. */
-export const NAMESPACES: readonly KubeObject[] = ['istio-system', 'meshpass-system', 'shop', 'dev'].map((name) => ({
-  apiVersion: 'v1',
-  kind: 'Namespace',
-  metadata: { name },
-}));
+export const NAMESPACES: readonly KubeObject[] = ['istio-system', 'meshpass-system', 'shop', 'dev'].map(namespaceOf);
+
+/** Namespaces of hosts that are optional. */
+export function namespacesOfHosts(hosts: readonly Host[]): KubeObject[] {
+  const others = new Set(hosts.flatMap(({ workload }) => workload?.namespace ?? []));
+  for (const { metadata } of NAMESPACES) others.delete(metadata.name);
+  return [...others].map(namespaceOf);
+}
+
+function namespaceOf(name: string): KubeObject {
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name } };
+}
 
 /** Mutual TLS only, in the whole mesh. */
 export const STRICT: KubeObject = {

@@ -43,7 +43,7 @@ export async function prepareProxy(dir: string, host: Host, tools: Tools, kubern
   }
   const [token] = await Promise.all([
     kubernetes.serviceAccountToken(workload.namespace, workload.serviceAccount, ['istio-ca'], TOKEN_SECONDS),
-    workload.kind === 'sidecar' ? redirect(host, tools) : undefined,
+    workload.kind === 'sidecar' ? redirect(host, tools) : openLowPorts(host),
   ]);
   const tokenFile = join(cwd, 'var/run/secrets/tokens/istio-token');
   writeFileSync(tokenFile, token, { mode: 0o400 });
@@ -94,6 +94,12 @@ export async function prepareProxy(dir: string, host: Host, tools: Tools, kubern
 function proxyConfig(tools: Tools): object {
   // Two threads are what Istio's injected sidecars have by default.
   return { binaryPath: tools.envoy, discoveryAddress: 'istiod.istio-system.svc:15012', concurrency: 2 };
+}
+
+/** A container may listen below port 1024 whoever runs in it, by a setting of its network namespace. */
+async function openLowPorts({ netns }: Host): Promise<void> {
+  const setting = '/proc/sys/net/ipv4/ip_unprivileged_port_start';
+  await must(enterHost(netns, ['sh', '-c', `echo 0 >${setting}`]), 'lab_start');
 }
 
 /** Does the work of the `istio-init` container. The rules are in the host's namespace and go when it goes. */

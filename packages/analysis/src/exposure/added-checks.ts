@@ -1,6 +1,5 @@
 /** Checks that EnvoyFilters and extensions add to proxies. The files do not show what they decide. */
 
-import type { Labels } from '@meshpass/istio';
 import {
   type EnvoyFilter,
   GATEWAY_NAME,
@@ -9,6 +8,7 @@ import {
   selectorOf,
   selects,
   targetRefs,
+  type Workload,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 
@@ -19,8 +19,16 @@ const CHECKS =
 /** Proxies by their position: those of gateways, or those of workloads. */
 type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
 
-/** Describes a check that an object adds to the proxies with these labels. */
-export function addedCheck(mesh: MeshView, position: Position, namespace: string, given: Labels): string | undefined {
+/**
+ * Describes a check that an object adds to the proxies with these labels.
+ * @param ports alternatives; empty if they are not known
+ */
+export function addedCheck(
+  mesh: MeshView,
+  position: Position,
+  { namespace, labels: given }: Pick<Workload, 'namespace' | 'labels'>,
+  ports: readonly number[] = [],
+): string | undefined {
   const places = [...new Set([mesh.config.rootNamespace, namespace])];
   const isMeant = ({ spec }: EnvoyFilter | ProxyExtension, selector: unknown): boolean => {
     const targets = targetRefs(spec);
@@ -38,7 +46,10 @@ export function addedCheck(mesh: MeshView, position: Position, namespace: string
     if (filter) return `EnvoyFilter ${place}/${filter.metadata.name} adds a filter that may require one`;
     const extension = (['WasmPlugin', 'TrafficExtension'] as const)
       .flatMap((kind): readonly ProxyExtension[] => mesh.within(kind, place))
-      .find((one) => isMeant(one, selectorOf(one)) && /^AUTH[NZ]$/.test(String(one.spec.phase)) && isAt(one, position));
+      .find(
+        (one) =>
+          isMeant(one, selectorOf(one)) && /^AUTH[NZ]$/.test(String(one.spec.phase)) && isAt(one, position, ports),
+      );
     if (extension) return `${extension.kind} ${place}/${extension.metadata.name} may require one`;
   }
   return undefined;
@@ -50,25 +61,36 @@ function adds(
 ): boolean {
   const context = match?.context ?? 'ANY';
   if (applyTo !== 'HTTP_FILTER' || (context !== 'ANY' && context !== position)) return false;
-  const { name, typed_config: typed, config_discovery: discovered } = record(patch?.value);
-  const { '@type': type, type_url: inner } = record(typed);
-  // The name is free if the configuration has a type.
-  const types = [type, inner, ...texts(record(discovered).type_urls as never)].filter((one) => one !== undefined);
   return (
     /^(?:ADD|INSERT_\w+|REPLACE)$/.test(text(patch?.operation) ?? '') &&
-    (types.length > 0 ? types : [name]).some((one) => CHECKS.test(String(one)))
+    filterTypes(patch?.value).some((one) => CHECKS.test(one))
   );
+}
+
+/** Lists the types of a filter in Envoy's configuration. The name is free if the configuration has a type. */
+export function filterTypes(value: unknown): readonly string[] {
+  const { name, typed_config: typed, config_discovery: discovered } = record(value);
+  const { '@type': type, type_url: inner } = record(typed);
+  const types = [type, inner, ...texts(record(discovered).type_urls as never)].filter((one) => one !== undefined);
+  return (types.length > 0 ? types : [name]).map(String);
 }
 
 /**
  * Whether an extension is for calls at this position: a gateway counts as a client. Source: `workloadModeForListenerClass`
  * in pilot/pkg/model/extensions.go of Istio.
  */
-function isAt({ spec }: ProxyExtension, position: Position): boolean {
+function isAt({ spec }: ProxyExtension, position: Position, known: readonly number[]): boolean {
   const own = position === 'GATEWAY' ? 'CLIENT' : 'SERVER';
   const matches = items(spec.match);
   return (
     matches.length === 0 ||
-    matches.some(({ mode = 'UNDEFINED' }) => ['UNDEFINED', 'CLIENT_AND_SERVER', own].includes(mode))
+    matches.some(
+      ({ mode = 'UNDEFINED', ports }) =>
+        ['UNDEFINED', 'CLIENT_AND_SERVER', own].includes(mode) && isAmong(items(ports), known),
+    )
   );
+}
+
+function isAmong(ports: readonly { readonly number?: number }[], known: readonly number[]): boolean {
+  return ports.length === 0 || known.length === 0 || ports.some(({ number }) => known.includes(number ?? 0));
 }

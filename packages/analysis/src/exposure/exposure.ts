@@ -14,7 +14,10 @@ import type {
   ServiceEntry,
 } from '@meshpass/istio';
 
-/** Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is the Gateway API's Gateway. */
+/**
+ * Object or setting that accepts calls from outside the mesh. `KubernetesGateway` is the Gateway API's Gateway, `Edge`
+ * the Service of Meshpass's edge.
+ */
 export type EntryKind =
   | 'Gateway'
   | 'KubernetesGateway'
@@ -25,7 +28,8 @@ export type EntryKind =
   | 'hostPort'
   | 'hostNetwork'
   | 'EnvoyFilter'
-  | 'Sidecar';
+  | 'Sidecar'
+  | 'Edge';
 
 /**
  * Requirement that a caller proves an identity. `assumed`: a check exists whose decisions the files do not show, such as
@@ -71,6 +75,8 @@ export interface EntryPoint {
   /** Undefined if the object is not among the files. */
   readonly object: KubeObject | undefined;
   readonly ports: readonly { readonly number: number | undefined; readonly protocol: string | undefined }[];
+  /** Name that a TLS client must send to be served, whatever host it then asks for. Undefined if it is that host. */
+  readonly serverName?: string;
   readonly proxy: EntryProxy;
   /** Identity that the settings of the entry point require, apart from Istio's policies. */
   readonly own: Identity;
@@ -95,6 +101,8 @@ export interface Exposure {
   readonly matches: readonly HttpMatch[];
   /** The matches as the workload sees them, after rewrites. */
   readonly sent: readonly HttpMatch[];
+  /** Headers of calls that no earlier route refuses. Any caller can send them. */
+  readonly unrefused?: HttpMatch['headers'];
   readonly route: Pick<HttpRoute, 'name' | 'match' | 'rewrite'> | undefined;
   readonly destination: {
     readonly host: string;

@@ -86,7 +86,7 @@ function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint
   if (proxy.withoutPolicies) return own;
   const byProxy = enforcementAtEntry(known.mesh, exposure, entry).map((points) => ({
     proxy: points[0]!.proxy,
-    identity: identityAtProxy(known.mesh, points),
+    identity: identityAtProxy(known.mesh, points, entry),
   }));
   const seen = byProxy.filter((one) => isPod(one.proxy));
   const home = homeOf(known.mesh, proxy);
@@ -105,16 +105,30 @@ function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint
 }
 
 /** Identity that a gateway's proxy requires. Undefined if a caller without one gets through. */
-function identityAtProxy(mesh: MeshView, points: readonly EnforcementPoint[]): Identity | undefined {
+function identityAtProxy(
+  mesh: MeshView,
+  points: readonly EnforcementPoint[],
+  { ports }: EntryPoint,
+): Identity | undefined {
   const reason = 'policies at the gateway refuse other calls';
   const { proxy } = points[0]!;
   const refused = points.every((one) => isRefused(mesh, one));
   const byAddress = refused ? refusedByAddress(mesh, points, mesh.servicesBefore(proxy)) : undefined;
   if (refused && !byAddress) return { state: 'required', reason };
-  const check = addedCheck(mesh, 'GATEWAY', proxy.namespace, proxy.labels);
+  const check = addedCheck(mesh, 'GATEWAY', proxy, listenerPorts(mesh, proxy, ports));
   if (check !== undefined) return { state: 'assumed', reason: check };
   if (byAddress || !points.some((one) => answerAt(mesh, one) === 'too large')) return byAddress;
   return { state: 'unknown', reason: 'policies at the gateway are too large to evaluate' };
+}
+
+/** Ports of an entry point, and those of the Pods that Services map them to. */
+export function listenerPorts(mesh: MeshView, proxy: Workload, ports: EntryPoint['ports']): readonly number[] {
+  const stated = ports.flatMap(({ number }) => number ?? []);
+  const mapped = mesh
+    .servicesBefore(proxy)
+    .flatMap(({ spec }) => items(spec.ports).filter(({ port }) => stated.includes(port ?? 0)))
+    .flatMap((port) => targetPortOf(proxy.portNames, port) ?? []);
+  return [...stated, ...mapped];
 }
 
 /**
@@ -209,8 +223,7 @@ function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards
       return distinct(all, ({ portPolicy }) => portPolicy.key);
     });
     return distinct(byProxy, (ofProxy) => {
-      const { namespace, labels: given } = ofProxy[0]!.proxy;
-      const check = addedCheck(mesh, 'GATEWAY', namespace, given) ?? '';
+      const check = addedCheck(mesh, 'GATEWAY', ofProxy[0]!.proxy) ?? '';
       return JSON.stringify([check, ...ofProxy.map(({ portPolicy }) => portPolicy.key)]);
     });
   });
@@ -270,7 +283,7 @@ function identityAt(
       ? { state: 'unknown', reason: enforcer.reason! }
       : { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
   }
-  const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
+  const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy, port === undefined ? [] : [port]);
   if (check) return { state: 'assumed', reason: check };
   if (answerAt(mesh, asked) === 'too large')
     return { state: 'unknown', reason: 'its policies are too large to evaluate' };

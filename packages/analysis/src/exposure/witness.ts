@@ -22,7 +22,7 @@ export interface WitnessRequest {
 export function witnessOf(mesh: MeshView, exposure: Exposure, entry: EntryPoint): WitnessRequest | undefined {
   if (exposure.protocol !== 'http') return connectionTo(exposure, entry);
   const match = exposure.matches.length === 0 ? {} : exposure.matches.find(isLiteral);
-  if (!match) return undefined;
+  if (!match || !isLiteral({ headers: givenHeaders(exposure) })) return undefined;
   const one = { ...exposure, matches: [match], sent: exposure.sent === exposure.matches ? [match] : exposure.sent };
   const texts = new Map<string, string>([
     ...(one.sent === exposure.sent && exposure.sent !== exposure.matches
@@ -32,12 +32,22 @@ export function witnessOf(mesh: MeshView, exposure: Exposure, entry: EntryPoint)
   ]);
   const uri = match.uri ?? {};
   const path = texts.get('path') ?? uri.exact ?? uri.prefix ?? '/';
-  const host = texts.get('host')?.replace(/:\d+$/, '') ?? exampleHost(exposure.hosts[0]);
+  const authority = texts.get('host') ?? exampleHost(exposure.hosts[0]);
+  const host = entry.serverName ?? authority.replace(/:\d+$/, '');
+  const headers = { ...givenHeaders(exposure), ...match.headers };
   return {
     method: texts.get('method') ?? match.method?.exact ?? 'GET',
     url: `${originOf(host, entry)}${path}${queryOf(match)}`,
-    headers: { ...(/:\d+$/.test(texts.get('host') ?? '') && { host: texts.get('host')! }), ...headersOf(match, texts) },
+    headers: { ...(host !== authority && { host: authority }), ...headersOf({ headers }, texts) },
   };
+}
+
+/** Headers that get a call past earlier routes. Any value serves where one is required. */
+function givenHeaders({ unrefused }: Exposure): NonNullable<HttpMatch['headers']> {
+  const entries = Object.entries(unrefused ?? {});
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name, value.regex === '.+' || value.regex === '.*' ? {} : value]),
+  );
 }
 
 function textsOf(points: readonly EnforcementPoint[]): readonly (readonly [string, string])[] {

@@ -20,7 +20,12 @@ import { addedCheck } from '../exposure/added-checks.ts';
 import { policiesAt } from '../exposure/enforced.ts';
 import { enforcerOf } from '../exposure/enforcer.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
-import { type EnforcementPoint, enforcementAtEntry, enforcementAtWorkload } from '../exposure/identity.ts';
+import {
+  type EnforcementPoint,
+  enforcementAtEntry,
+  enforcementAtWorkload,
+  listenerPorts,
+} from '../exposure/identity.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from './match-condition.ts';
 
@@ -52,7 +57,7 @@ function atEntry(mesh: MeshView, { exposure, entry }: Way): Condition {
   if (entry.proxy.by !== 'istio' || entry.proxy.withoutPolicies) return ALWAYS;
   const byProxy = enforcementAtEntry(mesh, exposure, entry).map((points) => {
     const [{ proxy } = { proxy: undefined }] = points;
-    const check = proxy && addedCheck(mesh, 'GATEWAY', proxy.namespace, proxy.labels);
+    const check = proxy && addedCheck(mesh, 'GATEWAY', proxy, listenerPorts(mesh, proxy, entry.ports));
     return all([
       oneOf(points, (one) =>
         replaceTests(one.portPolicy.allowed, (test) =>
@@ -78,7 +83,7 @@ function atWorkload(mesh: MeshView, { exposure, entry, changed }: Way): Conditio
     const { allowed: policies, unknown } = policiesAt(mesh, enforcer, point, exposure) ?? portPolicy;
     if (unknown !== undefined) return opaque(unknown);
     const peers = calls.peers.length > 0 ? calls.peers : [undefined];
-    const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy.namespace, proxy.labels);
+    const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy, point.port === undefined ? [] : [point.port]);
     return all([
       any(peers.map((peer) => replaceTests(policies, (test) => decided(test, { peer, sni, changed })))),
       check === undefined ? ALWAYS : opaque(check),

@@ -4,6 +4,7 @@
  * reference, the annotations of ingress-nginx, and pilot/pkg/config/kube/ingress of Istio.
  */
 import {
+  coversHost,
   fullHost,
   type HttpMatch,
   type Ingress,
@@ -14,7 +15,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
-import { answersItself, entryOf } from '../exposure/entries/ingresses.ts';
+import { answersItself, entryOf, istioUris } from '../exposure/entries/ingresses.ts';
 import { segmentPrefix } from '../exposure/entries/path-prefix.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { type Listener, matchCondition, opaque } from './match-condition.ts';
@@ -29,10 +30,8 @@ const LISTENERS = [
 /** Path of an Ingress with what its precedence depends on. */
 interface Ranked {
   readonly step: Step;
-  readonly exact: boolean;
-  readonly length: number;
-  /** Whether the annotations of ingress-nginx make it a canary, which gets some calls of another Ingress. */
-  readonly canary: boolean;
+  /** The first number that differs decides, and the higher one comes first. */
+  readonly rank: readonly number[];
 }
 
 /** Lists the routers of Ingresses. */
@@ -42,8 +41,9 @@ export function ingressRouters(mesh: MeshView): readonly Router[] {
   const routers = [...byClass.values()].flatMap((some) =>
     LISTENERS.map((listener): Router => {
       const byHost = new Map<string, { on: Ingress; paths: Ranked[] }>();
+      const ownerOf = (host: string) => some.find(({ ingress }) => hostsOf(ingress).includes(host))?.ingress;
       for (const { ingress, entry } of some) {
-        for (const { host, paths } of pathsOf(mesh, ingress, entry, listener)) {
+        for (const { host, paths } of pathsOf(mesh, ingress, entry, listener, ownerOf)) {
           const found = byHost.get(host);
           if (found) found.paths.push(...paths);
           else byHost.set(host, { on: ingress, paths: [...paths] });
@@ -60,15 +60,29 @@ export function ingressRouters(mesh: MeshView): readonly Router[] {
       ({ paths }) => paths,
     );
     const targets = steps.flatMap(({ step }) => step.targets);
-    const step: Step = { on: ingress, path: ['metadata'], condition: annotatedRouting(ingress), targets };
+    const step: Step = { on: ingress, path: ['metadata'], condition: annotatedRouting(ingress, entry), targets };
     const virtualHosts = step.condition === ALWAYS ? [] : [{ host: '*', on: ingress, steps: [step] }];
     return { listener: LISTENERS[0], entry, virtualHosts, anywhere: true };
   });
   return [...routers, ...widened];
 }
 
-function byPrecedence(a: Ranked, b: Ranked): number {
-  return Number(b.canary) - Number(a.canary) || Number(b.exact) - Number(a.exact) || b.length - a.length;
+function hostsOf({ spec }: Ingress): readonly string[] {
+  return items(spec.rules).map(({ host }) => host || '*');
+}
+
+function byPrecedence({ rank: a }: Ranked, { rank: b }: Ranked): number {
+  return b.map((one, index) => one - (a[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
+}
+
+/**
+ * Ranks a path: canaries of ingress-nginx, which get some calls of another Ingress, then exact paths, then long ones.
+ * istiod compares the length of the text first, with a slash at its end.
+ */
+function rankOf(one: IngressPath, { proxy }: EntryPoint, isCanary: boolean): Ranked['rank'] {
+  const { path = '/', pathType } = one;
+  if (proxy.by === 'istio') return [path.replace(/[./]?\*$/, '').length, Number(istioUris(one)[0]?.exact === path)];
+  return [Number(isCanary), Number(pathType === 'Exact'), path.replace(/(?<=.)\/+$/, '').length];
 }
 
 function pathsOf(
@@ -76,16 +90,17 @@ function pathsOf(
   ingress: Ingress,
   entry: EntryPoint,
   listener: Listener,
+  ownerOf: (host: string) => Ingress | undefined = () => ingress,
 ): readonly { readonly host: string; readonly paths: readonly Ranked[] }[] {
   const { rules, defaultBackend } = ingress.spec;
   const canary = labels(ingress.metadata.annotations)['nginx.ingress.kubernetes.io/canary'] === 'true';
-  const routing = annotatedRouting(ingress);
+  const routing = annotatedRouting(ingress, entry);
   const found = items(rules).map(({ host, http }, index) => {
     const name = host || '*';
-    const service = servedAt(ingress, entry, name, listener);
+    // istiod binds the routes of a host to the servers of its oldest Ingress only.
+    const service = servedAt((entry.proxy.by === 'istio' && ownerOf(name)) || ingress, entry, name, listener);
     const paths = items(http?.paths).map((one, nth): Ranked => {
       const path = ['spec', 'rules', index, 'http', 'paths', nth];
-      const { path: written = '/', pathType } = one;
       return {
         step: stepOf(
           mesh,
@@ -97,14 +112,12 @@ function pathsOf(
           all([service.condition, routing, hostLabel(name, entry), pathCondition(one, entry, ingress, listener)]),
           service.answer,
         ),
-        exact: pathType === 'Exact',
-        length: written.replace(/(?<=.)\/+$/, '').length,
-        canary,
+        rank: rankOf(one, entry, canary),
       };
     });
     return { host: name, paths };
   });
-  if (!defaultBackend) return found;
+  if (!defaultBackend || entry.proxy.by === 'istio') return found;
   const service = servedAt(ingress, entry, '*', listener);
   const path = ['spec', 'defaultBackend'];
   const fallback = (condition: Condition): Ranked => ({
@@ -118,13 +131,11 @@ function pathsOf(
       all([service.condition, condition]),
       service.answer,
     ),
-    exact: false,
-    length: 0,
-    canary: false,
+    rank: [-1],
   });
   // Controllers differ in whether the default backend also answers hosts without a rule.
   const others =
-    found.length === 0 || entry.proxy.by === 'istio'
+    found.length === 0
       ? ALWAYS
       : opaque(`${nameOf(entry)} decides which hosts reach the default backend of an Ingress with rules`);
   return [
@@ -137,7 +148,8 @@ function pathsOf(
 const ROUTING =
   /\/(?:canary.*|listen-ports(?:-ssl)?|redirect-to-https|path-regex|server-alias|(?:server|configuration|location)-snippets?|app-root|from-to-www-redirect|ssl-passthrough|router\..+|actions\..+|conditions\..+)$/;
 
-function annotatedRouting({ metadata }: Ingress): Condition {
+function annotatedRouting({ metadata }: Ingress, { proxy }: EntryPoint): Condition {
+  if (proxy.by === 'istio') return ALWAYS;
   const given = Object.entries(labels(metadata.annotations)).filter(([name]) => ROUTING.test(name));
   if (given.length === 0) return ALWAYS;
   const shown = given.map(([name, value]) => `${name}: ${value}`).join(', ');
@@ -160,7 +172,12 @@ function servedAt(
   { protocol }: Listener,
 ): { readonly condition: Condition; readonly answer: string | undefined } {
   const tls = items(spec.tls);
-  const secure = tls.some(({ hosts }) => texts(hosts).length === 0 || texts(hosts).includes(host));
+  const secure = tls.some(({ hosts, secretName }) => {
+    const named = texts(hosts);
+    if (entry.proxy.by === 'istio' && !secretName) return false;
+    if (named.length === 0) return true;
+    return entry.proxy.by === 'istio' ? named.some((one) => coversHost(one, host)) : named.includes(host);
+  });
   const given = labels(metadata.annotations);
   const annotation = (name: string) => given[`nginx.ingress.kubernetes.io/${name}`];
   const forced = isNginx(entry) && annotation('force-ssl-redirect') === 'true';
@@ -185,12 +202,8 @@ function hostLabel(host: string, { proxy }: EntryPoint): Condition {
   return { op: 'text', field: 'host', test: { form: 'pattern', pieces } };
 }
 
-function pathCondition(
-  { path = '/', pathType }: IngressPath,
-  entry: EntryPoint,
-  { metadata }: Ingress,
-  listener: Listener,
-): Condition {
+function pathCondition(one: IngressPath, entry: EntryPoint, { metadata }: Ingress, listener: Listener): Condition {
+  const { path = '/', pathType } = one;
   const ofUris = (uris: readonly NonNullable<HttpMatch['uri']>[]) =>
     uris.length === 0 ? ALWAYS : any(uris.map((uri) => matchCondition({ uri }, listener)));
   const given = labels(metadata.annotations);
@@ -201,15 +214,13 @@ function pathCondition(
     if (name !== undefined && (path !== '/' || name === 'use-regex'))
       return opaque(`annotation ${name} makes path ${path} a regular expression`);
   }
+  if (entry.proxy.by === 'istio') return ofUris(istioUris(one));
   if (pathType === 'Exact') return ofUris([{ exact: path }]);
   if (pathType === 'Prefix' || path === '/' || isNginx(entry)) return ofUris(segmentPrefix(path));
-  if (entry.proxy.by !== 'istio')
-    return all([
-      ofUris([{ prefix: path }]),
-      opaque(`${nameOf(entry)} decides what ImplementationSpecific path ${path} matches`),
-    ]);
-  const prefix = /^(.*)(?:\.\*|\/\*)$/.exec(path)?.[1];
-  return ofUris([prefix === undefined ? { exact: path } : { prefix: prefix || '/' }]);
+  return all([
+    ofUris([{ prefix: path }]),
+    opaque(`${nameOf(entry)} decides what ImplementationSpecific path ${path} matches`),
+  ]);
 }
 
 function stepOf(
@@ -252,9 +263,9 @@ function stepOf(
     destination: { host, subset: undefined, port: port?.number ?? named?.port },
     service,
   };
-  const rewritten = Object.keys(labels(ingress.metadata.annotations)).some((one) =>
-    /\/(?:rewrite-target|app-root)$/.test(one),
-  );
+  const rewritten =
+    entry.proxy.by !== 'istio' &&
+    Object.keys(labels(ingress.metadata.annotations)).some((one) => /\/(?:rewrite-target|app-root)$/.test(one));
   const changed = new Set(rewritten ? ['path'] : []);
   // Every Ingress has its own annotations, of which the entry point's identity depends.
   const own = entryOf(mesh, ingress);

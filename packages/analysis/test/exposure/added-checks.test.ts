@@ -19,10 +19,9 @@ spec:
           typed_config: {"@type": type.googleapis.com/${type ?? 'envoy.extensions.filters.http.oauth2.v3.OAuth2'}}
 `;
 };
-const ask = (text: string) =>
-  addedCheck(viewMesh(loadManifests(text, 'mesh.yaml').resources), 'GATEWAY', 'istio-ingress', {
-    istio: 'ingressgateway',
-  });
+const PROXY = { namespace: 'istio-ingress', labels: { istio: 'ingressgateway' } };
+const ask = (text: string, ports?: readonly number[]) =>
+  addedCheck(viewMesh(loadManifests(text, 'mesh.yaml').resources), 'GATEWAY', PROXY, ports);
 
 test.each([
   ['an OAuth filter of the gateway', filter()],
@@ -50,4 +49,19 @@ spec: {selector: {matchLabels: {istio: ingressgateway}}, url: oci://registry.exa
 `;
   expect(ask(plugin('AUTHN'))).toBe('WasmPlugin istio-ingress/sign-in may require one');
   expect(ask(plugin('STATS'))).toBeUndefined();
+});
+
+test('WebAssembly for some ports requires nothing at others', () => {
+  const text = `apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: sign-in, namespace: istio-ingress}
+spec:
+  selector: {matchLabels: {istio: ingressgateway}}
+  url: oci://registry.example.com/sign-in
+  phase: AUTHN
+  match: [{mode: CLIENT, ports: [{number: 8443}]}]
+`;
+  expect(ask(text, [443, 8443])).toBe('WasmPlugin istio-ingress/sign-in may require one');
+  expect(ask(text)).toBe('WasmPlugin istio-ingress/sign-in may require one');
+  expect(ask(text, [443])).toBeUndefined();
 });

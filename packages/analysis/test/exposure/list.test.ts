@@ -162,6 +162,39 @@ describe('the example request', () => {
     const [one] = list([GATEWAY, route(`{${BACKEND}}`), policy]);
     expect([one!.witness!.method, one!.witness!.url]).toEqual(['PUT', 'https://x.example.com:8443/status']);
   });
+
+  const ISTIO_GATEWAY = `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: istio-ingress},
+    spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS},
+      tls: {mode: SIMPLE, credentialName: shop}, hosts: [shop.example.com]}]}}`;
+
+  test('has a header without which an earlier route refuses it', () => {
+    const refusing = (value: string, uri = '') =>
+      `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: shop, namespace: shop}, spec: {
+        hosts: [shop.example.com], gateways: [istio-ingress/public], http: [
+          {match: [{${uri}withoutHeaders: {x-login: ${value}}}], directResponse: {status: 401}},
+          {match: [{uri: {prefix: /orders}}], route: [{destination: {host: orders}}]}]}}`;
+    const witnessWith = (...of: Parameters<typeof refusing>) => list([ISTIO_GATEWAY, refusing(...of)])[0]!.witness;
+    expect(witnessWith('{exact: alice}')!.headers).toEqual({ 'x-login': 'alice' });
+    expect(witnessWith('{regex: ".+"}')!.headers).toEqual({ 'x-login': 'x' });
+    expect(witnessWith('{regex: "[a-z]+"}')).toBeUndefined();
+    expect(witnessWith('{exact: alice}', 'uri: {prefix: /pay}, ')!.headers).toEqual({});
+  });
+
+  test('names the server of the listener to which an EnvoyFilter adds another host', () => {
+    const filter = (domain: string) =>
+      `{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: orders, namespace: istio-ingress}, spec: {
+        workloadSelector: {labels: {istio: ingressgateway}}, configPatches: [{applyTo: VIRTUAL_HOST,
+          match: {context: GATEWAY, routeConfiguration: {gateway: istio-ingress/public}},
+          patch: {operation: ADD, value: {name: orders, domains: [${domain}],
+            routes: [{match: {prefix: /}, route: {cluster: outbound|80||orders.shop.svc.cluster.local}}]}}}]}}`;
+    const witnessAt = (domain: string) => list([ISTIO_GATEWAY, filter(domain)])[0]!.witness;
+    expect(witnessAt('orders.example.com')).toEqual({
+      method: 'GET',
+      url: 'https://shop.example.com/',
+      headers: { host: 'orders.example.com' },
+    });
+    expect(witnessAt('shop.example.com')).toEqual({ method: 'GET', url: 'https://shop.example.com/', headers: {} });
+  });
 });
 
 test('a gateway between networks leads callers to a workload, whose mutual TLS decides', () => {
@@ -180,4 +213,26 @@ test('a gateway between networks leads callers to a workload, whose mutual TLS d
     'open',
     { method: 'CONNECT', url: 'tcp://orders.shop.svc.cluster.local:15443', headers: {} },
   ]);
+});
+
+test("Meshpass's edge leads sessions to granted services, if nothing else publishes the gateway behind it", () => {
+  const gateway = `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: meshpass, namespace: meshpass-system},
+    spec: {selector: {istio: meshpass-gateway}, servers: [{port: {number: 15443, name: tls, protocol: TLS},
+      tls: {mode: AUTO_PASSTHROUGH}, hosts: [orders.shop.svc.cluster.local]}]}}`;
+  const service = (component: string, type: string, port: number) => `{apiVersion: v1, kind: Service,
+    metadata: {name: meshpass-${component}, namespace: meshpass-system}, spec: {type: ${type},
+      selector: {app.kubernetes.io/name: meshpass, app.kubernetes.io/component: ${component}}, ports: [{name: tls, port: ${port}}]}}`;
+  const pod = `{apiVersion: v1, kind: Pod, metadata: {name: gateway, namespace: meshpass-system, labels: {
+    app.kubernetes.io/name: meshpass, app.kubernetes.io/component: gateway, istio: meshpass-gateway}}, spec: {containers: []}}`;
+  const granted = SERVICE.replace('type: LoadBalancer', 'type: ClusterIP');
+  const entriesWith = (gatewayType: string, edgeType: string) =>
+    list([granted, gateway, pod, service('gateway', gatewayType, 15443), service('edge', edgeType, 443)]).map(
+      ({ entry, identityAtEntry }) => [entry.description, identityAtEntry.state],
+    );
+  expect(entriesWith('ClusterIP', 'LoadBalancer')).toEqual([
+    ['Edge meshpass-system/meshpass-edge (port 443)', 'required'],
+  ]);
+  const itself = [['Gateway meshpass-system/meshpass (port 15443 TLS)', 'none']];
+  expect(entriesWith('LoadBalancer', 'LoadBalancer')).toEqual(itself);
+  expect(entriesWith('ClusterIP', 'ClusterIP')).toEqual(itself);
 });

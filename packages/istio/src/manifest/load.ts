@@ -224,7 +224,14 @@ class Loading implements LoadedManifests {
   }
 }
 
-const CLUSTER_SCOPED = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding', 'GatewayClass', 'IngressClass']);
+const CLUSTER_SCOPED = new Set([
+  'Namespace',
+  'ClusterRole',
+  'ClusterRoleBinding',
+  'GatewayClass',
+  'IngressClass',
+  'IngressClassParams',
+]);
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   'security.istio.io': ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'],
@@ -239,6 +246,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   ],
   'gateway.networking.x-k8s.io': ['XListenerSet'],
   'gateway.envoyproxy.io': ['SecurityPolicy'],
+  'elbv2.k8s.aws': ['IngressClassParams'],
   'rbac.authorization.k8s.io': ['Role', 'ClusterRole', 'RoleBinding', 'ClusterRoleBinding'],
 };
 

@@ -72,7 +72,10 @@ const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
       },
     },
   },
-  IngressClass: { open: { spec: { open: { controller: 'text' } } } },
+  IngressClass: {
+    open: { spec: { open: { controller: 'text', parameters: { open: { kind: 'text', name: 'text' } } } } },
+  },
+  IngressClassParams: { open: { spec: { open: { scheme: 'text' } } } },
   SecurityPolicy: {
     open: { spec: { open: { targetRef: TARGET, targetRefs: listOf(TARGET) } } },
   },

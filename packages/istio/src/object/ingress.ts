@@ -28,4 +28,10 @@ export type Ingress = SpecObject<
   }
 >;
 
-export type IngressClass = SpecObject<'IngressClass', { readonly controller?: string }>;
+export type IngressClass = SpecObject<
+  'IngressClass',
+  { readonly controller?: string; readonly parameters?: { readonly kind?: string; readonly name?: string } }
+>;
+
+/** Settings of a class of the AWS Load Balancer Controller. */
+export type IngressClassParams = SpecObject<'IngressClassParams', { readonly scheme?: string }>;

@@ -196,7 +196,11 @@ export type ProxyExtension = SpecObject<
     readonly selector?: WorkloadSelector;
     readonly targetRef?: TargetRef;
     readonly targetRefs?: readonly TargetRef[];
-    readonly match?: readonly { readonly mode?: string; readonly [member: string]: unknown }[];
+    readonly match?: readonly {
+      readonly mode?: string;
+      readonly ports?: readonly { readonly number?: number }[];
+      readonly [member: string]: unknown;
+    }[];
     readonly [member: string]: unknown;
   }
 >;

@@ -10,7 +10,7 @@ import type {
   TCPRoute,
   TLSRoute,
 } from './gateway-api.ts';
-import type { Ingress, IngressClass } from './ingress.ts';
+import type { Ingress, IngressClass, IngressClassParams } from './ingress.ts';
 import type {
   ConfigMap,
   Namespace,
@@ -63,6 +63,7 @@ export type Resource =
   | SecurityPolicy
   | Ingress
   | IngressClass
+  | IngressClassParams
   | Role
   | RoleBinding
   | ConfigMap;

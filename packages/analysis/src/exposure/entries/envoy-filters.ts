@@ -3,7 +3,15 @@
  * `RouteConfiguration`.
  */
 
-import { type EnvoyFilter, type HttpMatch, type MeshView, type Path, serviceName } from '@meshpass/istio';
+import {
+  coversHost,
+  type EnvoyFilter,
+  type HttpMatch,
+  type MeshView,
+  type Path,
+  serverHost,
+  serviceName,
+} from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure } from '../exposure.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
@@ -77,7 +85,7 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
     path,
     destinationPath: [...path, 'applyTo'],
     protocol: withoutPolicies ? 'tcp' : 'http',
-    entries: [entryOf(mesh, filter, withoutPolicies)],
+    entries: [entryOf(mesh, filter, patch)],
     hosts: domainsIn(patch),
     matches,
     sent: matches,
@@ -87,8 +95,9 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
   };
 }
 
-function entryOf(mesh: MeshView, filter: EnvoyFilter, withoutPolicies: boolean): EntryPoint {
+function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): EntryPoint {
   const { namespace, name } = filter.metadata;
+  const withoutPolicies = LISTENERS.has(patch.applyTo ?? '');
   const selector = labels(filter.spec.workloadSelector?.labels);
   // A filter outside the root namespace applies to Pods of its own namespace only.
   const place = namespace === mesh.config.rootNamespace ? {} : { namespace, confined: true as const };
@@ -104,7 +113,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, withoutPolicies: boolean):
     kind: 'EnvoyFilter',
     name: `${namespace}/${name}`,
     object: filter,
-    ports: [],
+    ...listenerOf(mesh, patch),
     proxy,
     own:
       unpublished === undefined
@@ -112,6 +121,25 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, withoutPolicies: boolean):
         : { state: 'unknown', reason: unpublished },
     internal: whyInternalPods(mesh, proxy),
   };
+}
+
+/** Ports of an added listener, or of the listeners whose routes a patch changes, as far as it names them. */
+function listenerOf(mesh: MeshView, of: ConfigPatch): Pick<EntryPoint, 'ports' | 'serverName'> {
+  const { match, patch } = of;
+  const added = record(record(record(patch?.value).address).socket_address).port_value;
+  const { listener, routeConfiguration } = record(match);
+  const { portNumber, gateway, vhost } = record(routeConfiguration);
+  const named = /:(\d+)$/.exec(text(record(vhost).name) ?? '')?.[1];
+  const number = [added, record(listener).portNumber, portNumber, named].map(Number).find((one) => one > 0);
+  if (number !== undefined) return { ports: [{ number, protocol: undefined }] };
+  const found = mesh.all('Gateway').find(({ metadata }) => `${metadata.namespace}/${metadata.name}` === gateway);
+  const servers = items(found?.spec.servers);
+  const ports = servers.map(({ port }) => ({ number: port?.number, protocol: port?.protocol }));
+  const served = servers.flatMap(({ hosts }) => texts(hosts).map((one) => serverHost(one, '').host));
+  const [domain = '*'] = domainsIn(of);
+  if (served.length === 0 || served.some((host) => coversHost(host, domain))) return { ports };
+  // The server name selects the server, and its routes contain the added host.
+  return { ports, serverName: served[0]!.replace('*', 'x') };
 }
 
 /** Domains of an added virtual host, or any host. */

@@ -11,7 +11,6 @@ import {
   hostsMeet,
   type KubeObject,
   type KubernetesGateway,
-  type Labels,
   type ListenerSet,
   type MeshView,
   type ParentRef,
@@ -150,7 +149,7 @@ function accepts(mesh: MeshView, { on, listener }: ListenerAt, route: KubeObject
   return kindIsAllowed && admits(mesh, namespaces ?? { from: 'Same' }, on, route.metadata.namespace);
 }
 
-/** Whether a namespace is allowed. A Namespace that was not read counts as selected. */
+/** Whether a namespace is allowed. Of a Namespace that was not read, only the name is known. */
 function admits(
   mesh: MeshView,
   { from = 'Same', selector }: AllowedNamespaces,
@@ -159,13 +158,23 @@ function admits(
 ): boolean {
   if (from === 'All') return true;
   if (from === 'Same') return place === on.metadata.namespace;
+  if (from !== 'Selector') return false;
   const known = mesh.namespaceLabels(place);
-  return from === 'Selector' && (known === undefined || selectsByExpressions(selector, withName(known, place)));
+  return selectsByExpressions(known === undefined ? byName(selector) : selector, { [NAME]: place, ...known });
 }
 
-/** The API server labels every Namespace with its name. */
-function withName(given: Labels, name: string): Labels {
-  return { 'kubernetes.io/metadata.name': name, ...given };
+/** Label that the API server gives every Namespace. */
+const NAME = 'kubernetes.io/metadata.name';
+
+type Selector = NonNullable<AllowedNamespaces['selector']>;
+
+/** Returns the part of a selector that concerns the name. */
+function byName({ matchLabels, matchExpressions }: Selector = {}): Selector {
+  const { [NAME]: name } = labels(matchLabels);
+  return {
+    ...(name !== undefined && { matchLabels: { [NAME]: name } }),
+    matchExpressions: items(matchExpressions).filter(({ key }) => key === NAME),
+  };
 }
 
 /** Intersects the host of a listener with those of a route. Connections without TLS have no host. */

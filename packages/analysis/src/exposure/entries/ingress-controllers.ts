@@ -6,7 +6,7 @@
 
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { type Ingress, type IngressClass, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
-import { labels, record } from '@meshpass/istio/members';
+import { labels } from '@meshpass/istio/members';
 import type { Identity } from '../exposure.ts';
 import { isNarrow, whyAllInternal } from '../internal.ts';
 
@@ -212,7 +212,7 @@ export function requiredByAnnotations(mesh: MeshView, ingress: Ingress, name: st
   }
   const other = others.map((one) => checkIn(readBy(one, ingress))).find((one) => one !== undefined);
   if (other) return { state: 'unknown', reason: `${other.reason} counts only if the controller of ${name} reads it` };
-  if (family === AWS && isByParameters(mesh, ingress)) {
+  if (family === AWS && awsScheme(mesh, ingress) === undefined) {
     return { state: 'unknown', reason: `the parameters of ${name} may make its load balancer internal` };
   }
   return family?.isReadable
@@ -239,8 +239,7 @@ function checkIn(given: Labels): Identity | undefined {
 export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | undefined {
   const { family } = readerOf(mesh, ingress);
   const given = readBy(family, ingress);
-  // Load balancers of AWS are internal by default. The parameters of a class take precedence over annotations.
-  if (family === AWS && !isByParameters(mesh, ingress) && (given[`${ALB}scheme`] ?? 'internal') === 'internal') {
+  if (family === AWS && awsScheme(mesh, ingress) === 'internal') {
     return 'its load balancer has the scheme internal';
   }
   if (family === GOOGLE && classOf(mesh, ingress).name === 'gce-internal')
@@ -249,9 +248,16 @@ export function whyInternalIngress(mesh: MeshView, ingress: Ingress): string | u
   return family && whyInternalController(mesh)(family);
 }
 
-/** Whether parameters of the class, which are not read, may set the scheme. */
-function isByParameters(mesh: MeshView, ingress: Ingress): boolean {
-  return record(record(classOf(mesh, ingress).object?.spec).parameters).kind === 'IngressClassParams';
+/**
+ * Returns the scheme of a load balancer of AWS. Undefined if parameters of its class outside the files may set it: they
+ * take precedence over annotations.
+ */
+function awsScheme(mesh: MeshView, ingress: Ingress): string | undefined {
+  const { kind, name } = classOf(mesh, ingress).object?.spec.parameters ?? {};
+  const isByParameters = kind === 'IngressClassParams';
+  const found = mesh.all('IngressClassParams').find(({ metadata }) => isByParameters && metadata.name === name);
+  if (isByParameters && !found) return undefined;
+  return found?.spec.scheme ?? readBy(AWS, ingress)[`${ALB}scheme`] ?? 'internal';
 }
 
 /**

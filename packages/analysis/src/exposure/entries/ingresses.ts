@@ -38,7 +38,7 @@ export function exposuresOfIngresses(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Ingress').flatMap((ingress) => {
     if (answersItself(mesh, ingress)) return [];
     const entry = entryOf(mesh, ingress);
-    return backendsOf(ingress).flatMap((one): readonly Exposure[] => {
+    return backendsOf(ingress, entry).flatMap((one): readonly Exposure[] => {
       const { name, port } = one.backend.service ?? {};
       // An action of an annotation, such as a redirect of the AWS Load Balancer Controller, is no Service.
       if (name === undefined || port?.name === 'use-annotation') return [];
@@ -67,17 +67,27 @@ export function exposuresOfIngresses(mesh: MeshView): readonly Exposure[] {
   });
 }
 
-function backendsOf({ spec }: Ingress): readonly Backend[] {
+function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly Backend[] {
+  const byIstio = proxy.by === 'istio';
   const rules = items(spec.rules).flatMap(({ host = '*', http }, index) =>
     items(http?.paths).flatMap((one, nth): readonly Backend[] => {
       const path = ['spec', 'rules', index, 'http', 'paths', nth];
       const { backend } = one;
       return backend
-        ? [{ host: host || '*', backend, uris: urisOf(one), path, backendPath: [...path, 'backend'] }]
+        ? [
+            {
+              host: host || '*',
+              backend,
+              uris: byIstio ? istioUris(one) : urisOf(one),
+              path,
+              backendPath: [...path, 'backend'],
+            },
+          ]
         : [];
     }),
   );
-  if (!spec.defaultBackend) return rules;
+  // Istio ignores default backends.
+  if (!spec.defaultBackend || byIstio) return rules;
   const backendPath = ['spec', 'defaultBackend'];
   return [...rules, { host: '*', backend: spec.defaultBackend, uris: [], path: ['spec'], backendPath }];
 }
@@ -99,6 +109,15 @@ function urisOf({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
   if (pathType === 'Exact') return [{ exact: path }];
   if (pathType === 'Prefix') return segmentPrefix(path);
   return /[()[\]*+?|^$\\]/.test(path) ? [{ regex: path }] : [{ prefix: path }];
+}
+
+/** Lists the alternatives of a path of class `istio`; empty for every path. */
+export function istioUris({ path = '/', pathType }: IngressPath): readonly StringMatch[] {
+  if (pathType === 'Exact') return [{ exact: path }];
+  if (pathType === 'Prefix') return segmentPrefix(path);
+  if (path === '*' || path === '/*' || path === '.*') return [];
+  const prefix = /^(.*)(?:\.\*|\/\*)$/.exec(path)?.[1];
+  return prefix === undefined ? [{ exact: path }] : segmentPrefix(prefix);
 }
 
 /** Describes the entry point that an Ingress forms. */

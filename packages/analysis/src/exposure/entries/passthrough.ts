@@ -1,23 +1,33 @@
 /**
- * Services behind gateways between networks (`AUTO_PASSTHROUGH`), such as the edge of Meshpass: the SNI selects the
+ * Services behind gateways between networks (`AUTO_PASSTHROUGH`), such as Meshpass's behind its edge: the SNI selects the
  * Service, and the workload itself terminates TLS. MP203 and MP204 judge the hosts of such servers, so only the list of
  * exposures contains them. Source: the Gateway reference, `ServerTLSSettings`.
  */
 
-import { coversHost, fullHost, type Gateway, type GatewayServer, type MeshView, serverHost } from '@meshpass/istio';
+import {
+  coversHost,
+  fullHost,
+  type Gateway,
+  type GatewayServer,
+  type MeshView,
+  selects,
+  serverHost,
+} from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure } from '../exposure.ts';
-import { whyInternalPods } from '../internal.ts';
+import { whyInternalPods, whyInternalService, whyUnpublished } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
+import { publishedAs } from './services.ts';
 
 /** Lists the known Services that AUTO_PASSTHROUGH servers forward connections to. */
 export function exposuresOfPassthrough(mesh: MeshView): readonly Exposure[] {
   return mesh.all('Gateway').flatMap((gateway) =>
     items(gateway.spec.servers).flatMap((server, index) => {
       if (server.tls?.mode !== 'AUTO_PASSTHROUGH') return [];
-      const entry = entryOf(mesh, gateway, server);
+      const edges = edgesBefore(mesh, gateway);
+      const entries = edges.length > 0 ? edges : [entryOf(mesh, gateway, server)];
       return texts(server.hosts).flatMap((written, nth) =>
-        exposuresOfHost(mesh, gateway, entry, serverHost(written, gateway.metadata.namespace).host, [
+        exposuresOfHost(mesh, gateway, entries, serverHost(written, gateway.metadata.namespace).host, [
           'spec',
           'servers',
           index,
@@ -32,7 +42,7 @@ export function exposuresOfPassthrough(mesh: MeshView): readonly Exposure[] {
 function exposuresOfHost(
   mesh: MeshView,
   gateway: Gateway,
-  entry: EntryPoint,
+  entries: readonly EntryPoint[],
   pattern: string,
   path: Exposure['path'],
 ): readonly Exposure[] {
@@ -47,7 +57,7 @@ function exposuresOfHost(
         path,
         destinationPath: path,
         protocol: 'tls',
-        entries: [entry],
+        entries,
         hosts: [host],
         matches: [],
         sent: [],
@@ -72,3 +82,25 @@ function entryOf(mesh: MeshView, gateway: Gateway, { port }: GatewayServer): Ent
     internal: whyInternalPods(mesh, { namespace: metadata.namespace, selector: labels(spec.selector) }),
   };
 }
+
+/**
+ * Lists the published ports of Meshpass's edge in front of a gateway that nothing else publishes. Its chart labels the
+ * Pods. The edge forwards connections of sessions, each to what its grants name.
+ */
+function edgesBefore(mesh: MeshView, { metadata: { namespace }, spec }: Gateway): readonly EntryPoint[] {
+  if (whyUnpublished(mesh, { namespace, selector: labels(spec.selector) }) === undefined) return [];
+  return mesh
+    .within('Service', namespace)
+    .filter((service) => publishedAs(service) && selects(EDGE, labels(service.spec.selector)))
+    .map((service) => ({
+      kind: 'Edge',
+      name: `${namespace}/${service.metadata.name}`,
+      object: service,
+      ports: items(service.spec.ports).map(({ port }) => ({ number: port, protocol: undefined })),
+      proxy: { by: 'none' },
+      own: { state: 'required', reason: 'the edge requires the certificate of a session with a grant' },
+      internal: whyInternalService(service),
+    }));
+}
+
+const EDGE = { 'app.kubernetes.io/name': 'meshpass', 'app.kubernetes.io/component': 'edge' };

@@ -27,7 +27,7 @@ import { coversUri } from '../text-match.ts';
 import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
-export interface RouteAt extends Pick<Exposure, 'path' | 'protocol' | 'matches'> {
+export interface RouteAt extends Pick<Exposure, 'path' | 'protocol' | 'matches' | 'unrefused'> {
   readonly on: VirtualService;
   readonly route: HttpRoute | undefined;
   readonly destinations: readonly WeightedDestination[];
@@ -144,15 +144,15 @@ function isEmpty(part: unknown): boolean {
   return part === undefined || part === null || (typeof part === 'object' && Object.keys(part).length === 0);
 }
 
-/** Calls without a claim, which a route takes that forwards nothing. */
+/** Calls without a header or claim, which a route takes that forwards nothing. */
 interface Refusal {
   readonly uri: HttpMatch['uri'];
-  readonly claim: string;
+  readonly header: string;
   readonly value: StringMatch;
 }
 
 /**
- * Adds the claim that calls need to get past earlier routes: a route that forwards nothing takes those without it.
+ * Adds the claim or header that calls need to get past earlier routes: a route that forwards nothing takes those without it.
  * Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
  */
 function behindRefusals(
@@ -162,25 +162,35 @@ function behindRefusals(
 ): readonly RouteAt[] {
   const refusals: Refusal[] = [];
   const narrowed = (match: HttpMatch): HttpMatch => {
-    const refusal = refusals.find(({ uri }) => coversUri(uri, match.uri));
-    return refusal ? { ...match, headers: { ...match.headers, [refusal.claim]: refusal.value } } : match;
+    const refusal = refusals.find(({ uri, header }) => isClaim(header) && coversUri(uri, match.uri));
+    return refusal ? { ...match, headers: { ...match.headers, [refusal.header]: refusal.value } } : match;
   };
   return routes.map((at) => {
-    const matches = refusals.length === 0 ? at.matches : (at.matches.length > 0 ? at.matches : [{}]).map(narrowed);
+    const given = at.matches.length > 0 ? at.matches : [{}];
+    const matches = refusals.some(({ header }) => isClaim(header)) ? given.map(narrowed) : at.matches;
+    const unrefused = refusals.filter(
+      ({ uri, header }) => !isClaim(header) && given.some((match) => coversUri(uri, match.uri)),
+    );
     if (at.route && forwardsNothing(at.route)) {
       const forAll = at.matches.filter((match) => uses.every((use) => bindsTo(match, use, root)));
       refusals.push(...forAll.flatMap((match) => refusalOf(match) ?? []));
     }
-    return { ...at, matches };
+    const headers = Object.fromEntries(unrefused.map(({ header, value }) => [header, value]));
+    return { ...at, matches, ...(unrefused.length > 0 && { unrefused: headers }) };
   });
 }
 
 function refusalOf({ withoutHeaders, uri, ...others }: HttpMatch): Refusal | undefined {
-  const claims = Object.entries(withoutHeaders ?? {});
-  const [[claim, value] = []] = claims;
-  if (claim === undefined || isEmpty(value) || others.port !== undefined || others.ignoreUriCase) return undefined;
-  const isRead = claims.every(([name]) => name.startsWith('@request.auth.claims')) && matchesAll(others);
-  return isRead ? { uri, claim, value: value! } : undefined;
+  const absent = Object.entries(withoutHeaders ?? {});
+  const [[header, value] = []] = absent;
+  if (header === undefined || others.port !== undefined || others.ignoreUriCase || !matchesAll(others))
+    return undefined;
+  const isRead = isClaim(header) ? !isEmpty(value) && absent.every(([name]) => isClaim(name)) : absent.length === 1;
+  return isRead ? { uri, header, value: value ?? {} } : undefined;
+}
+
+function isClaim(header: string): boolean {
+  return header.startsWith('@request.auth.claims');
 }
 
 /**

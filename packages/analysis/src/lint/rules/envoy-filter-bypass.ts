@@ -1,5 +1,6 @@
 import { type EnvoyFilter, identityOf, type Path } from '@meshpass/istio';
 import { items, record, text } from '@meshpass/istio/members';
+import { filterTypes } from '../../exposure/added-checks.ts';
 import type { Rule } from '../rule.ts';
 
 const GUARDS = [
@@ -25,7 +26,8 @@ const SEEN_BY_POLICIES =
   /"x-meshpass-|"x-forwarded-client-cert"|forward_client_cert_details|use_remote_address|xff_num_trusted_hops|normalize_path/;
 const EARLY = new Set(['INSERT_FIRST', 'INSERT_BEFORE']);
 /** Filters that can answer or change a call by themselves. Rate limits and telemetry cannot allow a call. */
-const ANSWERS = /lua|wasm|golang|ext_proc|header_mutation|router|direct_response|dynamic_forward_proxy|cors/;
+const ANSWERS =
+  /(?:^envoy|\bfilters?\.http)\.(?:lua|wasm|golang|ext_proc|header_mutation|router|direct_response|dynamic_forward_proxy|cors)(?:\.|$)/;
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 
@@ -79,7 +81,7 @@ function weakens({ applyTo = '', match, patch }: ConfigPatch): readonly [Path, s
     return [['patch', 'value'], 'a route disables the policy filter for itself'];
   }
   const early = applyTo === 'HTTP_FILTER' && goesFirst(operation, matched, match);
-  if (early && ANSWERS.test(value.toLowerCase())) {
+  if (early && filterTypes(patch?.value).some((one) => ANSWERS.test(one))) {
     const name = text(record(patch?.value).name) ?? 'this filter';
     return [
       ['patch', 'operation'],
