@@ -2,7 +2,7 @@
 
 // Time.
 
-export { type Clock, type Random, risingClock, seconds, timestamp, uuidv7 } from './clock/clock.ts';
+export { type Clock, type Random, risingClock, seconds, timestamp, unixSeconds, uuidv7 } from './clock/clock.ts';
 export { pause } from './clock/timers.ts';
 export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
 

@@ -24,7 +24,7 @@ export { LOCK_EPOCH } from './tables/brokers.ts';
 
 export { type ActiveState, createActiveState } from './active-state.ts';
 export type { AppliedRow, InForceRow } from './leader-election.ts';
-export { leadershipUnknown, superseded } from './leader-guard.ts';
+export { leadershipUnknown, storeSilent, superseded } from './leader-guard.ts';
 export type { LeaderRecord, Shared } from './leader-record.ts';
 
 // Session close causes.

@@ -25,6 +25,11 @@ export function leadershipUnknown(): MeshpassError {
   );
 }
 
+/** Builds the error for a query that failed. */
+export function storeSilent(cause: unknown): MeshpassError {
+  return new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
+}
+
 /** Builds the error with which a superseded broker exits. */
 export function superseded(): MeshpassError {
   return new MeshpassError(

@@ -3,6 +3,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { type AuditLog, granted, refused } from '../../audit/index.ts';
 import type { RouteContext } from '../../http/index.ts';
+import { storeSilent } from '../../store/index.ts';
 import {
   askedBy,
   type ByParameters,
@@ -93,17 +94,13 @@ function read<Query>(
     try {
       return granted(event, await answer(body));
     } catch (thrown) {
-      return refused(event, thrown instanceof MeshpassError ? thrown : unavailable(thrown));
+      return refused(event, thrown instanceof MeshpassError ? thrown : storeSilent(thrown));
     }
   });
 }
 
 function text(body: string): Response {
   return new Response(body, { headers: { ...NO_STORE, 'content-type': 'text/plain; charset=utf-8' } });
-}
-
-function unavailable(cause: unknown): MeshpassError {
-  return new MeshpassError('store_unavailable', 'The store is not responding.', { cause });
 }
 
 const CHUNK = 64 * 1024;

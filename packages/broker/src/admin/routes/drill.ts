@@ -4,7 +4,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { granted, recordGrant } from '../../audit/index.ts';
 import type { RotatingSigner, Sessions } from '../../core/index.ts';
 import type { RouteContext } from '../../http/index.ts';
-import type { Store } from '../../store/index.ts';
+import { type Store, storeSilent } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
 import { type MountedOperatorRoute, operatorRoute } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
@@ -54,7 +54,7 @@ async function recorded({ store: { db }, denies }: DrillContext, id: string): Pr
     db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
     db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
   ]).catch((cause) => {
-    throw new MeshpassError('store_unavailable', 'The store is not responding.', { cause });
+    throw storeSilent(cause);
   });
   if (!session) throw new MeshpassError('not_found', 'The store has no session with this ID.');
   return {

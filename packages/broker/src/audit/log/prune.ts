@@ -9,7 +9,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import type { Clock } from '../../base/index.ts';
-import type { Store } from '../../store/index.ts';
+import { type Store, storeSilent } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from './decision.ts';
@@ -79,7 +79,7 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     const failure = await deleteRows(store);
     return failure ? refused(event, failure) : granted(event, { size, rows: size - cut, note });
   } catch (thrown) {
-    return refused(event, thrown instanceof MeshpassError ? thrown : unavailable(thrown));
+    return refused(event, thrown instanceof MeshpassError ? thrown : storeSilent(thrown));
   }
 }
 
@@ -90,12 +90,8 @@ async function deleteRows({ db, kind }: Store): Promise<MeshpassError | undefine
     if (kind === 'pglite') await sql`vacuum audit`.execute(db);
     return undefined;
   } catch (thrown) {
-    return thrown instanceof MeshpassError ? thrown : unavailable(thrown);
+    return thrown instanceof MeshpassError ? thrown : storeSilent(thrown);
   }
-}
-
-function unavailable(cause: unknown): MeshpassError {
-  return new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
 }
 
 function tooYoung({ clock, retainSeconds }: PruneContext, before: Date): MeshpassError | undefined {

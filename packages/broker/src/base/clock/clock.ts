@@ -10,6 +10,11 @@ export function seconds(clock: Clock): number {
   return Math.floor(clock() / 1000);
 }
 
+/** Returns the Unix seconds of a date. */
+export function unixSeconds(date: Date): number {
+  return Math.floor(date.getTime() / 1000);
+}
+
 /** Formats Unix seconds as RFC 3339 for the store. */
 export function timestamp(unixSeconds: number): string {
   return new Date(unixSeconds * 1000).toISOString();

@@ -1,6 +1,8 @@
 /** Verifies certificates from the mesh CA before they are used. */
+
 import { createHash, X509Certificate } from 'node:crypto';
 import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
+import { unixSeconds } from '../../base/index.ts';
 
 export interface SignedCertificate {
   readonly spiffeId: string;
@@ -46,8 +48,8 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
   if (!leaf.publicKey.export({ type: 'spki', format: 'der' }).equals(expected.publicKey)) {
     throw refuse('it was issued for a different key', {});
   }
-  const notBefore = seconds(leaf.validFromDate);
-  const notAfter = seconds(leaf.validToDate);
+  const notBefore = unixSeconds(leaf.validFromDate);
+  const notAfter = unixSeconds(leaf.validToDate);
   if (notAfter <= expected.now || notBefore > expected.now + CLOCK_SLACK_SECONDS) {
     throw refuse('it is not currently valid', { notBefore, notAfter });
   }
@@ -90,10 +92,6 @@ function isSelfSigned(certificate: X509Certificate): boolean {
 
 function pemOf(certificate: X509Certificate): string {
   return certificate.toString();
-}
-
-function seconds(date: Date): number {
-  return Math.floor(date.getTime() / 1000);
 }
 
 function refuse(why: string, detail: Readonly<Record<string, unknown>>, cause?: unknown): MeshpassError {

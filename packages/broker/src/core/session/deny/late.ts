@@ -2,11 +2,10 @@
  * Finds the principals that an operator can still deny after a session ended undenied (ended.ts). An attacker with the
  * session's keys may have closed the session in the same way as its agent.
  */
-import { MeshpassError } from '@meshpass/identity';
 import type { Changes } from '../../../audit/index.ts';
 import type { Clock } from '../../../base/index.ts';
 import type { RevokedPrincipal } from '../../../mesh/index.ts';
-import type { CloseCause, Store } from '../../../store/index.ts';
+import { type CloseCause, type Store, storeSilent } from '../../../store/index.ts';
 import { DENY_PRINCIPALS } from '../../statements.ts';
 import { stillRevoked } from '../restore.ts';
 import type { Revocations } from '../revocations.ts';
@@ -59,6 +58,6 @@ async function undeniedOf(
     const over = await stillRevoked(store, clock, tokenSeconds, denies, sessionId);
     return over.filter((one) => one.undenied);
   } catch (cause) {
-    throw new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
+    throw storeSilent(cause);
   }
 }
