@@ -8,9 +8,9 @@
  */
 import { type Access, connectionsTo, type Manifest } from '@meshpass/access';
 import { grantNamespace, type ReachableService } from '@meshpass/identity';
-import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
-import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
-import { shardEntries } from './shard.ts';
+import type { ListedObject } from '../../kubernetes/kubernetes.ts';
+import { type DenialsOptions, denials } from './denials.ts';
+import { denyPolicy } from './deny-policy.ts';
 
 /** Servers that verify identity tokens. */
 export interface HttpServers {
@@ -36,54 +36,36 @@ export function httpServersOf(
   return { namespaces: grants.map(grantNamespace).sort(), ports };
 }
 
-export interface EndedSessionsOptions {
-  readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
-  readonly rootNamespace: string;
+export interface EndedSessionsOptions extends DenialsOptions {
   /** Undefined until an access file is in force; until then, policies in the cluster stay unchanged. */
   readonly httpServers: () => HttpServers | undefined;
-  /** Unix seconds. */
-  readonly now: () => number;
 }
 
 const NAME = 'meshpass-ended-sessions';
-/** Interval at which the policies are read and rewritten, because others may have changed them. */
-const REWRITE_SECONDS = 30;
+const CLAIM = 'request.auth.claims[sid]';
 
 /**
  * @returns function that makes the policies list exactly these sessions. It is idempotent, but must not run
  *   concurrently
  */
 export function endedSessions(options: EndedSessionsOptions): (sessions: readonly string[]) => Promise<void> {
-  const { kubernetes, rootNamespace } = options;
-  let held: ReadonlyMap<string, readonly string[]> = new Map();
-  /** Text of each policy as last written; empty if unknown. */
-  let written = new Map<string, string>();
-  let readAt = Number.NEGATIVE_INFINITY;
-
+  const policies = denials(options, NAME, sessionsIn);
   return async (sessions) => {
     const servers = options.httpServers();
     if (!servers) return;
-    if (options.now() - readAt >= REWRITE_SECONDS) {
-      const found = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
-      written = new Map(
-        found.map(({ metadata }) => metadata.name).flatMap((name) => (isOurs(name) ? [[name, '']] : [])),
-      );
-      readAt = options.now();
-    }
     const somewhere = servers.namespaces.length > 0 && servers.ports.length > 0;
-    held = somewhere ? shardEntries(NAME, held, sessions) : new Map();
-    for (const [name, ids] of held) {
-      const manifest = tokenDenial(name, rootNamespace, ids, servers);
-      const text = JSON.stringify(manifest);
-      if (written.get(name) === text) continue;
-      await kubernetes.apply(manifest);
-      written.set(name, text);
-    }
-    for (const name of [...written.keys()].filter((one) => !held.has(one))) {
-      await kubernetes.remove({ kind: 'AuthorizationPolicy', metadata: { name, namespace: rootNamespace } });
-      written.delete(name);
-    }
+    await policies.apply(somewhere ? sessions : [], (name, ids) =>
+      tokenDenial(name, options.rootNamespace, ids, servers),
+    );
   };
+}
+
+function sessionsIn({ spec }: ListedObject): readonly string[] {
+  const { rules = [] } = (spec ?? {}) as {
+    readonly rules?: readonly { readonly when?: readonly { readonly key: string; readonly values?: string[] }[] }[];
+  };
+  const conditions = rules.flatMap(({ when = [] }) => when).filter(({ key }) => key === CLAIM);
+  return [...new Set(conditions.flatMap(({ values = [] }) => values))];
 }
 
 function tokenDenial(
@@ -93,11 +75,7 @@ function tokenDenial(
   { namespaces, ports }: HttpServers,
 ): Manifest {
   const from = [{ source: { namespaces } }];
-  const ended = { key: 'request.auth.claims[sid]', values: sessions };
+  const ended = { key: CLAIM, values: sessions };
   const rules = ports.map(({ port, hosts }) => ({ from, when: [...connectionsTo(port, hosts), ended] }));
   return { ...denyPolicy(name, rootNamespace, { namespaces }), spec: { action: 'DENY', rules } };
-}
-
-function isOurs(name: string): boolean {
-  return name === NAME || name.startsWith(`${NAME}-`);
 }

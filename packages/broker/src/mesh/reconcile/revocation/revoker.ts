@@ -5,18 +5,13 @@
 import { grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
 import type { MeshPrincipal, RevokedPrincipal, Revoker } from '../contract.ts';
-import { denyPolicy, OURS, REVOCATIONS } from './deny-policy.ts';
-import { endedSessions, type HttpServers } from './ended-sessions.ts';
-import { shardEntries } from './shard.ts';
+import { denials } from './denials.ts';
+import { denyPolicy, OURS } from './deny-policy.ts';
+import { type EndedSessionsOptions, endedSessions } from './ended-sessions.ts';
 
-export interface RevokerOptions {
+export interface RevokerOptions extends EndedSessionsOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
   readonly trustDomain: string;
-  readonly rootNamespace: string;
-  /** Servers that must refuse tokens of ended sessions; undefined while unknown. */
-  readonly httpServers: () => HttpServers | undefined;
-  /** Unix seconds. */
-  readonly now: () => number;
 }
 
 export interface MeshRevoker extends Revoker {
@@ -27,11 +22,6 @@ export interface MeshRevoker extends Revoker {
 }
 
 const NAME = 'meshpass-revoked';
-/**
- * How often the cluster's policies are reread, because others may have changed them, or a formerly active broker may
- * have written late.
- */
-const REREAD_SECONDS = 30;
 const ORPHAN_AGE_SECONDS = 120;
 const DELETIONS_AT_ONCE = 8;
 
@@ -41,36 +31,16 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
   let revoked: ReadonlySet<string> = new Set();
   /** ServiceAccounts known to be deleted. */
   let deleted: ReadonlySet<string> = new Set();
-  /** Principals of each policy in the cluster; undefined until read, and after a failure. */
-  let written: ReadonlyMap<string, readonly string[]> | undefined;
-  let readAt = 0;
   let latest: readonly RevokedPrincipal[] | undefined;
   let last: Promise<unknown> = Promise.resolve();
+  const denied = denials(options, NAME, principalsIn);
   const denyTokens = endedSessions(options);
-
-  const deny = async (live: readonly RevokedPrincipal[]): Promise<void> => {
-    if (options.now() - readAt >= REREAD_SECONDS) written = undefined;
-    const before = written ?? (await readWritten(kubernetes, rootNamespace));
-    if (!written) readAt = options.now();
-    const after = shardEntries(NAME, before, live.map(principalOf));
-    written = undefined;
-    // Additions go before removals, so that every principal is always in a policy.
-    for (const [name, principals] of after) {
-      if (same(before.get(name), principals)) continue;
-      await kubernetes.apply(denyPolicy(name, rootNamespace, { principals }));
-    }
-    for (const name of before.keys()) {
-      if (!after.has(name)) await kubernetes.remove(policy(name, rootNamespace));
-    }
-    written = after;
-  };
-
   const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
     const now = options.now();
     const live = all.filter(({ until, undenied }) => until > now && !undenied);
     // Set first, so that no more certificates are signed for them.
     revoked = new Set(all.map(({ spiffeId }) => spiffeId));
-    await deny(live);
+    await denied.apply(live.map(principalOf), (name, principals) => denyPolicy(name, rootNamespace, { principals }));
     const gone = new Set([...deleted].filter((spiffeId) => revoked.has(spiffeId)));
     deleted = gone;
     await inBatches(
@@ -104,8 +74,8 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
           spiffeId: spiffeIdOf(account, options.trustDomain),
         }),
       );
-      const denied = [...(await readWritten(kubernetes, rootNamespace)).values()].flat().flatMap(meshPrincipal);
-      return [...new Map([...accounts, ...denied].map((one) => [one.spiffeId, one])).values()];
+      const principals = [...(await denied.read()).values()].flatMap(({ entries }) => entries.flatMap(meshPrincipal));
+      return [...new Map([...accounts, ...principals].map((one) => [one.spiffeId, one])).values()];
     },
     collectOrphans: async (live) => {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
@@ -144,32 +114,12 @@ function principalOf({ spiffeId }: RevokedPrincipal): string {
   return spiffeId.slice('spiffe://'.length);
 }
 
-async function readWritten(
-  kubernetes: Pick<Kubernetes, 'list'>,
-  rootNamespace: string,
-): Promise<ReadonlyMap<string, readonly string[]>> {
-  const found = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
-  return new Map(
-    found
-      .filter(({ metadata }) => metadata.name === NAME || metadata.name.startsWith(`${NAME}-`))
-      .map((object) => [object.metadata.name, principalsIn(object)]),
-  );
-}
-
 function principalsIn(object: ListedObject): readonly string[] {
   const spec = object.spec as
     | { rules?: readonly { from?: readonly { source?: { principals?: readonly string[] } }[] }[] }
     | undefined;
   const principals = spec?.rules?.flatMap((rule) => rule.from?.flatMap(({ source }) => source?.principals ?? []) ?? []);
   return (principals ?? []).filter((principal) => parseSpiffe(`spiffe://${principal}`) !== undefined);
-}
-
-function policy(name: string, namespace: string) {
-  return { kind: 'AuthorizationPolicy', metadata: { name, namespace } };
-}
-
-function same(a: readonly string[] | undefined, b: readonly string[]): boolean {
-  return a !== undefined && a.length === b.length && a.every((one, index) => one === b[index]);
 }
 
 function createdAt({ metadata }: ListedObject): number {

@@ -1,0 +1,108 @@
+/**
+ * DENY policies in the root namespace that list the same kind of entry. Their content in the cluster is the record of
+ * what is denied, so a restart rewrites nothing: each write makes every Envoy of the mesh drain its connections.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { Manifest } from '@meshpass/access';
+import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
+import { REVOCATIONS } from './deny-policy.ts';
+
+export interface DenialsOptions {
+  readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
+  readonly rootNamespace: string;
+  /** Unix seconds. */
+  readonly now: () => number;
+}
+
+/** A policy in the cluster. */
+interface Written {
+  readonly entries: readonly string[];
+  readonly spec: unknown;
+}
+
+export interface Denials {
+  /**
+   * Makes the policies list exactly these entries. Idempotent and converges from any state, but must not run
+   * concurrently.
+   */
+  apply(entries: readonly string[], policyOf: (name: string, entries: readonly string[]) => Manifest): Promise<void>;
+  /** Reads the policies from the cluster, by name. */
+  read(): Promise<ReadonlyMap<string, Written>>;
+}
+
+/**
+ * How often the cluster's policies are reread, because others may have changed them, or a formerly active broker may
+ * have written late.
+ */
+const REREAD_SECONDS = 30;
+/**
+ * Maximum entries per policy, because Envoy scans the list and a Kubernetes object may have at most 1.5 MB (250 KB are
+ * enough for the longest names).
+ */
+const ENTRIES_PER_POLICY = 400;
+
+/**
+ * Creates the policies of one kind of entry.
+ * @param base name of the first policy; further ones are BASE-1, BASE-2 and so on
+ * @param entriesIn reads the entries of a policy
+ */
+export function denials(
+  { kubernetes, rootNamespace, now }: DenialsOptions,
+  base: string,
+  entriesIn: (policy: ListedObject) => readonly string[],
+): Denials {
+  /** Undefined until read, and after a failure. */
+  let known: ReadonlyMap<string, Written> | undefined;
+  let readAt = 0;
+  const read = async () => {
+    const found = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
+    const own = found.filter(({ metadata: { name } }) => name === base || name.startsWith(`${base}-`));
+    return new Map(own.map((one) => [one.metadata.name, { entries: entriesIn(one), spec: one.spec }]));
+  };
+  return {
+    read,
+    apply: async (entries, policyOf) => {
+      if (now() - readAt >= REREAD_SECONDS) known = undefined;
+      const before: ReadonlyMap<string, Written> = known ?? (await read());
+      if (!known) readAt = now();
+      known = undefined;
+      const after = new Map<string, Written>();
+      // Additions go before removals, so that every entry is always in a policy.
+      for (const [name, own] of shardEntries(base, before, entries)) {
+        const policy = policyOf(name, own);
+        if (!isDeepStrictEqual(before.get(name)?.spec, policy.spec)) await kubernetes.apply(policy);
+        after.set(name, { entries: own, spec: policy.spec });
+      }
+      for (const name of before.keys())
+        if (!after.has(name))
+          await kubernetes.remove({ kind: 'AuthorizationPolicy', metadata: { name, namespace: rootNamespace } });
+      known = after;
+    },
+  };
+}
+
+/**
+ * Splits a long list across several policies. Keeps every entry in its policy, so that adding or removing an entry
+ * rewrites only one policy.
+ * @returns new entries of every policy that has any
+ */
+function shardEntries(
+  base: string,
+  before: ReadonlyMap<string, Written>,
+  wanted: readonly string[],
+): ReadonlyMap<string, readonly string[]> {
+  const missing = new Set(wanted);
+  const after = new Map<string, string[]>();
+  for (const [name, { entries }] of before) {
+    const kept = entries.filter((entry) => missing.delete(entry));
+    if (kept.length > 0) after.set(name, kept);
+  }
+  for (let number = 0; missing.size > 0; number += 1) {
+    const name = number === 0 ? base : `${base}-${number}`;
+    const held = after.get(name) ?? [];
+    const added = [...missing].slice(0, Math.max(0, ENTRIES_PER_POLICY - held.length));
+    for (const entry of added) missing.delete(entry);
+    if (added.length > 0) after.set(name, [...held, ...added]);
+  }
+  return after;
+}
