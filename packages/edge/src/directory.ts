@@ -45,33 +45,7 @@ export interface DirectoryListener {
   draining?(sessions: readonly DrainingTunnels[]): void;
 }
 
-export interface Directory {
-  /** Applies an event. Events are trusted, because they arrive parsed over an authenticated channel. */
-  apply(event: EdgeEvent): void;
-  /**
-   * Returns a principal's live session in constant time. Undefined if none exists, if it has expired, or if the
-   * directory is stale.
-   */
-  find(spiffeId: string): LiveSession | undefined;
-  /** Returns a session that was admitted and has not been closed. Only `find` checks whether it is live. */
-  byId(sessionId: string): LiveSession | undefined;
-  /** `empty`: before the first snapshot. `stale`: no new tunnels open. `abandoned`: open tunnels have ended. */
-  state(): 'empty' | 'fresh' | 'stale' | 'abandoned';
-  /** PEM of the mesh's roots. */
-  roots(): readonly string[];
-  size(): number;
-  /** Checks expiry and staleness now. A timer does the same every 250 ms. */
-  sweep(): void;
-  /** Milliseconds since the feed's last beat, or 0 before the first snapshot. */
-  silentFor(): number;
-  /**
-   * Adds a listener.
-   * @returns a function that removes it
-   */
-  listen(listener: DirectoryListener): () => void;
-  /** Stops the timer. From then on, the directory is stale. */
-  close(): void;
-}
+export type Directory = ReturnType<typeof createDirectory>;
 
 export interface DirectoryOptions {
   /** Unix ms. */
@@ -88,7 +62,7 @@ export function mayReach(session: LiveSession, spiffeId: string, target: string)
 }
 
 /** Creates an empty directory. */
-export function createDirectory(options: DirectoryOptions): Directory {
+export function createDirectory(options: DirectoryOptions) {
   const { clock, staleMs = STALE_MS, abandonMs = staleMs } = options;
   const sessions = new Map<string, LiveSession>();
   const owners = new Map<string, LiveSession>();
@@ -115,18 +89,33 @@ export function createDirectory(options: DirectoryOptions): Directory {
   const timer = setInterval(sweep, SWEEP_MS);
   timer.unref();
   return {
+    /** Applies an event. Events are trusted, because they arrive parsed over an authenticated channel. */
     apply,
+    /**
+     * Returns a principal's live session in constant time. Undefined if none exists, if it has expired, or if the
+     * directory is stale.
+     */
     find,
-    byId: (id) => sessions.get(id),
+    /** Returns a session that was admitted and has not been closed. Only `find` checks whether it is live. */
+    byId: (id: string) => sessions.get(id),
+    /** `empty`: before the first snapshot. `stale`: no new tunnels open. `abandoned`: open tunnels have ended. */
     state,
+    /** PEM of the mesh's roots. */
     roots: () => roots,
     size: () => sessions.size,
+    /** Checks expiry and staleness now. A timer does the same every 250 ms. */
     sweep,
+    /** Milliseconds since the feed's last beat, or 0 before the first snapshot. */
     silentFor: () => (heardAt === undefined ? 0 : clock() - heardAt),
-    listen(listener) {
+    /**
+     * Adds a listener.
+     * @returns a function that removes it
+     */
+    listen(listener: DirectoryListener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    /** Stops the timer. From then on, the directory is stale. */
     close() {
       closed = true;
       clearInterval(timer);

@@ -1,14 +1,6 @@
 /** Pauses between connection attempts. They grow, have jitter, and are cut short by a response from the broker. */
 
-export interface Reconnection {
-  /**
-   * Waits before the next attempt; never rejects.
-   * @param afresh whether the previous attempt delivered anything, which resets the pause to the first one
-   */
-  pause(afresh: boolean): Promise<void>;
-  /** Reports that the broker responded over HTTPS, which soon ends the current pause. */
-  wake(): void;
-}
+export type Reconnection = ReturnType<typeof createReconnection>;
 
 export interface ReconnectionOptions {
   /** Ends every pause. */
@@ -25,7 +17,7 @@ const BACKOFF_MS = { first: 250, most: 15_000 } as const;
 const WAKE_MS = 1_000;
 
 /** Creates the timer for connection attempts, with exponential backoff and jitter. */
-export function createReconnection({ signal, random }: ReconnectionOptions): Reconnection {
+export function createReconnection({ signal, random }: ReconnectionOptions) {
   let backoff: number = BACKOFF_MS.first;
   let timer: NodeJS.Timeout | undefined;
   let over: (() => void) | undefined;
@@ -33,7 +25,11 @@ export function createReconnection({ signal, random }: ReconnectionOptions): Rec
   let endsAt = 0;
   signal.addEventListener('abort', end);
   return {
-    pause(afresh) {
+    /**
+     * Waits before the next attempt; never rejects.
+     * @param afresh whether the previous attempt delivered anything, which resets the pause to the first one
+     */
+    pause(afresh: boolean): Promise<void> {
       // A broker response does not reset the backoff, because it proves nothing about the edge.
       backoff = afresh ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, backoff * 2);
       isWoken = false;
@@ -43,6 +39,7 @@ export function createReconnection({ signal, random }: ReconnectionOptions): Rec
         else endIn(backoff * (0.5 + random()));
       });
     },
+    /** Reports that the broker responded over HTTPS, which soon ends the current pause. */
     wake() {
       // One attempt per pause, however many responses arrive.
       if (!over || isWoken) return;

@@ -6,19 +6,13 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 
-export interface EnvoySocket {
-  readonly path: string;
-  /** Passes all connections to `take`, waiting ones first. */
-  serve(take: (connection: Socket) => void): void;
-  /** Accepts no further connections. */
-  close(): void;
-}
+export type EnvoySocket = Awaited<ReturnType<typeof openEnvoySocket>>;
 
 /** Maximum waiting connections. Envoy opens one per thread. */
 const MAX_WAITING = 16;
 
 /** Listens on a new Unix socket with mode 0600. */
-export async function openEnvoySocket(path: string): Promise<EnvoySocket> {
+export async function openEnvoySocket(path: string) {
   const waiting = new Set<Socket>();
   const hold = (connection: Socket) => {
     if (waiting.size >= MAX_WAITING) return void connection.destroy();
@@ -36,11 +30,13 @@ export async function openEnvoySocket(path: string): Promise<EnvoySocket> {
   chmodSync(path, 0o600);
   return {
     path,
-    serve: (next) => {
+    /** Passes all connections to `take`, waiting ones first. */
+    serve: (next: (connection: Socket) => void) => {
       take = next;
       for (const connection of waiting) next(connection);
       waiting.clear();
     },
+    /** Accepts no further connections. */
     close: () => {
       server.close();
       for (const connection of waiting) connection.destroy();

@@ -22,13 +22,7 @@ import { aliasesOf } from './mesh-host.ts';
  * Response parsers. Each takes parsed JSON. @throws MeshpassError agent_broker_answer_invalid with the field's path,
  * never its value
  */
-export interface BrokerAnswers {
-  session(json: unknown): SessionResponse;
-  services(json: unknown): ServicesResponse;
-  certificates(json: unknown): CertificateResponse;
-  token(json: unknown): TokenResponse;
-  configuration(json: unknown): ConfigurationContent;
-}
+export type BrokerAnswers = ReturnType<typeof brokerAnswers>;
 
 /** Configuration as received, with unchecked contents. */
 export interface ReceivedConfiguration extends WorkspaceConfiguration {
@@ -47,17 +41,17 @@ export interface LeftOut {
 }
 
 /** Creates parsers. @param clusterDomain required suffix of service names, such as `cluster.local` */
-export function brokerAnswers(clusterDomain: string): BrokerAnswers {
+export function brokerAnswers(clusterDomain: string) {
   const withNames = <Answer extends { readonly services: ReachableService[] }>(answer: Answer): Answer => ({
     ...answer,
     services: answer.services.map((service, at) => checkedNames(service, at, clusterDomain)),
   });
   return {
-    session: (json) => withNames(readAnswer(SessionResponse, json)),
-    services: (json) => withNames(readAnswer(ServicesResponse, json)),
-    certificates: (json) => readAnswer(CertificateResponse, json),
-    token: (json) => readAnswer(TokenResponse, json),
-    configuration: (json) => received(readAnswer(ConfigurationResponse, json)),
+    session: (json: unknown) => withNames(readAnswer(SessionResponse, json)),
+    services: (json: unknown) => withNames(readAnswer(ServicesResponse, json)),
+    certificates: (json: unknown) => readAnswer(CertificateResponse, json),
+    token: (json: unknown) => readAnswer(TokenResponse, json),
+    configuration: (json: unknown) => received(readAnswer(ConfigurationResponse, json)),
   };
 }
 

@@ -12,18 +12,7 @@ import { offeredPath } from '@meshpass/identity/presence';
 import type { PresenceChallenge } from '@meshpass/identity/wire';
 import { createServer } from '../http.ts';
 
-export interface PresenceListener {
-  readonly port: number;
-  /** Replaces the handler. The first GET of this path receives this answer, and all other requests receive 404. */
-  expect(path: string, answer: string): void;
-  /**
-   * Replaces the handler. A GET whose path is a nonce receives the nonce's answer, at most four times, so that another
-   * program in the workspace that asks first cannot use up the broker's turn. Such an answer is valid only for this
-   * exchange.
-   */
-  offer(answer: (nonce: string) => string): void;
-  close(): void;
-}
+export type PresenceListener = Awaited<ReturnType<typeof startPresenceListener>>;
 
 /** Presence parameters of an exchange. */
 export interface PresenceAnswer {
@@ -118,7 +107,7 @@ function challengeIn(thrown: unknown): PresenceChallenge {
  * @param port 0 for any free port
  * @throws MeshpassError `config_invalid` if the port is in use
  */
-export async function startPresenceListener(port: number): Promise<PresenceListener> {
+export async function startPresenceListener(port: number) {
   let answerTo: (path: string) => string | undefined = () => undefined;
   const server = createServer({ requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS }, (request, response) => {
     request.resume();
@@ -142,10 +131,16 @@ export async function startPresenceListener(port: number): Promise<PresenceListe
   });
   return {
     port: (server.address() as AddressInfo).port,
-    expect: (path, answer) => {
+    /** Replaces the handler. The first GET of this path receives this answer, and all other requests receive 404. */
+    expect: (path: string, answer: string) => {
       answerTo = limited(1, (asked) => (asked === path ? answer : undefined));
     },
-    offer: (answer) => {
+    /**
+     * Replaces the handler. A GET whose path is a nonce receives the nonce's answer, at most four times, so that another
+     * program in the workspace that asks first cannot use up the broker's turn. Such an answer is valid only for this
+     * exchange.
+     */
+    offer: (answer: (nonce: string) => string) => {
       answerTo = limited(OFFERED_ANSWERS, (asked) => {
         const nonce = OFFERED_PATH.exec(asked)?.[1];
         return nonce === undefined ? undefined : answer(nonce);

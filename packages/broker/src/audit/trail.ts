@@ -4,12 +4,11 @@ import type { Clock } from '../base/index.ts';
 import type { Store } from '../store/index.ts';
 import type { AuditKey } from './checkpoint/key.ts';
 import { exportLines, exportLog } from './export/export.ts';
-import type { SealedRow } from './log/chain.ts';
 import type { CheckpointSigner } from './log/checkpoint-signer.ts';
-import type { AuditContext, Outcome } from './log/decision.ts';
+import type { AuditContext } from './log/decision.ts';
 import type { AuditEvent } from './log/event.ts';
 import type { Chain } from './log/log-end.ts';
-import { type Pruned, prune } from './log/prune.ts';
+import { prune } from './log/prune.ts';
 import { sealedRow } from './log/rows.ts';
 
 /** Selection of a page of rows. */
@@ -26,24 +25,7 @@ export interface AuditPageQuery {
 }
 
 /** Reading and pruning of the log. All functions throw store errors. */
-export interface AuditTrail {
-  readonly page: (query: AuditPageQuery) => Promise<readonly SealedRow[]>;
-  /** Returns the lines of an export of all rows after `after`, each including its line break. */
-  readonly exportAfter: (after: number) => Promise<AsyncGenerator<string>>;
-  /**
-   * Returns a signed checkpoint over all durable rows.
-   * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
-   */
-  readonly checkpoint: () => Promise<string>;
-  /** Returns the public keys that verify the log. */
-  readonly verifiers: () => readonly string[];
-  readonly restores: () => Promise<readonly { readonly epoch: number; readonly note: string; readonly time: string }[]>;
-  /**
-   * Deletes the rows before a time.
-   * @returns a refusal with `audit_retained`, `audit_tampered`, `request_malformed` or `store_unavailable`
-   */
-  readonly prune: (before: Date, asked: AuditEvent) => Promise<Outcome<Pruned>>;
-}
+export type AuditTrail = ReturnType<typeof createAuditTrail>;
 
 export interface AuditTrailOptions {
   readonly audit: AuditContext;
@@ -57,19 +39,29 @@ export interface AuditTrailOptions {
 }
 
 /** Creates the operators' view of the log. */
-export function createAuditTrail(options: AuditTrailOptions): AuditTrail {
+export function createAuditTrail(options: AuditTrailOptions) {
   const { store, checkpoints, key } = options;
   const { db } = store;
   return {
-    page: (query) => readPage(store, query),
-    exportAfter: async (after) => exportLines(await exportLog({ db, key, checkpoints }, after)),
+    page: (query: AuditPageQuery) => readPage(store, query),
+    /** Returns the lines of an export of all rows after `after`, each including its line break. */
+    exportAfter: async (after: number) => exportLines(await exportLog({ db, key, checkpoints }, after)),
+    /**
+     * Returns a signed checkpoint over all durable rows.
+     * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
+     */
     checkpoint: async () => (await checkpoints.sign()).note,
+    /** Returns the public keys that verify the log. */
     verifiers: () => key.verifiers.map(({ text }) => text),
     restores: async () => {
       const rows = await db.selectFrom('audit_restores').selectAll().orderBy('epoch').execute();
       return rows.map(({ epoch, note, time }) => ({ epoch, note, time: time.toISOString() }));
     },
-    prune: (before, asked) => prune(options, before, asked),
+    /**
+     * Deletes the rows before a time.
+     * @returns a refusal with `audit_retained`, `audit_tampered`, `request_malformed` or `store_unavailable`
+     */
+    prune: (before: Date, asked: AuditEvent) => prune(options, before, asked),
   };
 }
 

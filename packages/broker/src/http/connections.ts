@@ -20,34 +20,7 @@ export interface ConnectionLimits {
 }
 
 /** Open connections and their owners. */
-export interface Connections {
-  /** Registers an accepted connection by its TCP socket, before the expensive TLS handshake. */
-  readonly add: (raw: Socket) => void;
-  /** Registers the socket of HTTP requests, if it differs from the TCP socket. */
-  readonly alias: (socket: Socket, raw: Socket | undefined) => void;
-  /**
-   * Marks the start of a request.
-   * @returns a function to call when the request ends. If no caller was authenticated, the connection then belongs to a
-   *   stranger.
-   */
-  readonly began: (socket: Socket) => () => void;
-  /**
-   * Assigns the connection to the authenticated session of its request. Without a session it belongs to an edge or
-   * operator and has no limit.
-   */
-  readonly belongs: (socket: Socket, session?: string) => void;
-  /**
-   * Marks the connection as not waiting while its request is processed.
-   * @returns a function that marks it as waiting again
-   */
-  readonly working: (socket: Socket) => () => void;
-  /** Number of open connections. */
-  readonly open: () => number;
-  /** Number of open connections of strangers. */
-  readonly strangers: () => number;
-  /** Number of evicted connections of strangers so far. */
-  readonly evicted: () => number;
-}
+export type Connections = ReturnType<typeof createConnections>;
 
 interface Entry extends Stranger {
   readonly raw: Socket;
@@ -59,7 +32,7 @@ interface Entry extends Stranger {
 }
 
 /** Creates an empty registry of connections. */
-export function createConnections({ perSource, isProxy }: ConnectionLimits): Connections {
+export function createConnections({ perSource, isProxy }: ConnectionLimits) {
   const entries = new WeakMap<Socket, Entry>();
   const strangers = createStrangers({ strangers: STRANGERS, strangersPerSource: perSource });
   /** Connections of each session, oldest first. */
@@ -81,7 +54,8 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
   }
 
   return {
-    add: (raw) => {
+    /** Registers an accepted connection by its TCP socket, before the expensive TLS handshake. */
+    add: (raw: Socket) => {
       open++;
       const address = raw.remoteAddress ?? 'unknown';
       const evict = () => void raw.resetAndDestroy();
@@ -93,11 +67,17 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
       });
       wait(entry);
     },
-    alias: (socket, raw) => {
+    /** Registers the socket of HTTP requests, if it differs from the TCP socket. */
+    alias: (socket: Socket, raw: Socket | undefined) => {
       const entry = raw && entries.get(raw);
       if (entry) entries.set(socket, entry);
     },
-    began: (socket) => {
+    /**
+     * Marks the start of a request.
+     * @returns a function to call when the request ends. If no caller was authenticated, the connection then belongs to a
+     *   stranger.
+     */
+    began: (socket: Socket) => {
       const entry = entries.get(socket);
       if (!entry) return () => {};
       entry.proven = false;
@@ -107,7 +87,11 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
         if (entry.owner !== undefined && !entry.proven) wait(entry);
       };
     },
-    belongs: (socket, session) => {
+    /**
+     * Assigns the connection to the authenticated session of its request. Without a session it belongs to an edge or
+     * operator and has no limit.
+     */
+    belongs: (socket: Socket, session?: string) => {
       const entry = entries.get(socket);
       if (!entry || entry.viaProxy || entry.raw.destroyed) return;
       leave(entry);
@@ -121,7 +105,11 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
       leave(oldest!);
       oldest!.raw.resetAndDestroy();
     },
-    working: (socket) => {
+    /**
+     * Marks the connection as not waiting while its request is processed.
+     * @returns a function that marks it as waiting again
+     */
+    working: (socket: Socket) => {
       const entry = entries.get(socket);
       if (!entry || entry.owner !== undefined) return () => {};
       leave(entry);
@@ -129,8 +117,11 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
         if (entry.owner === undefined) wait(entry);
       };
     },
+    /** Number of open connections. */
     open: () => open,
+    /** Number of open connections of strangers. */
     strangers: () => strangers.size,
+    /** Number of evicted connections of strangers so far. */
     evicted: () => strangers.evicted,
   };
 }

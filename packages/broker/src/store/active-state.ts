@@ -1,21 +1,17 @@
 /** Announces whether this broker is active, for parts that are created before that is known. */
-export interface ActiveState {
-  /** Resolves when this broker becomes active. */
-  readonly activated: Promise<void>;
-  /** Whether this broker is known to be active at this instant. */
-  readonly isLeader: () => boolean;
-  /** Marks this broker as active. */
-  readonly activate: (isLeader: () => boolean) => void;
-}
+export type ActiveState = ReturnType<typeof createActiveState>;
 
 /** Creates the state of a broker that is not active yet. */
-export function createActiveState(): ActiveState {
+export function createActiveState() {
   const activated = Promise.withResolvers<void>();
   let current = () => false;
   return {
+    /** Resolves when this broker becomes active. */
     activated: activated.promise,
+    /** Whether this broker is known to be active at this instant. */
     isLeader: () => current(),
-    activate: (isLeader) => {
+    /** Marks this broker as active. */
+    activate: (isLeader: () => boolean) => {
       current = isLeader;
       activated.resolve();
     },

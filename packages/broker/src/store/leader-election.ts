@@ -180,18 +180,9 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant): Lead
 }
 
 /** Connection used only for the lock, so that no other statement delays it. */
-interface LockConnection {
-  readonly lock: () => Promise<boolean>;
-  /** Undefined before the schema exists. */
-  readonly epoch: () => Promise<number | undefined>;
-  readonly look: () => Promise<Seen>;
-  readonly ended: Promise<void>;
-  readonly isOver: () => boolean;
-  readonly end: () => Promise<void>;
-  readonly drop: () => void;
-}
+type LockConnection = Awaited<ReturnType<typeof openLockConnection>>;
 
-async function openLockConnection(databaseUrl: string): Promise<LockConnection> {
+async function openLockConnection(databaseUrl: string) {
   const socket = new Socket();
   const client = new pg.Client({
     connectionString: databaseUrl,
@@ -245,6 +236,7 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
   };
   return {
     lock: async () => (await client.query(TRY_LOCK)).rows[0].locked === true,
+    /** Undefined before the schema exists. */
     epoch: async () => (await row('epoch'))?.epoch as number | undefined,
     look: async () => {
       const seen = await row('holder, array(select name::text from kysely_migration order by name) as executed');

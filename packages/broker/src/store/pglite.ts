@@ -21,28 +21,20 @@ import { threadFile } from './pglite-files.ts';
 import type { EngineCommand, EngineReply, EngineRequest } from './pglite-thread.ts';
 import { type Step, UnexpectedRows } from './statement.ts';
 
-/** An opened PGlite store. */
-export interface EmbeddedStore {
-  readonly dialect: Dialect;
-  /** Runs steps in one transaction; see Store.commit. */
-  readonly commit: (steps: readonly Step[]) => Promise<void>;
-  /** Closes the engine and releases the directory. */
-  readonly close: () => Promise<void>;
-}
-
 /**
  * Opens PGlite and locks its directory.
  * @param dataDir parent directory, created with mode 0700 if missing
  * @throws MeshpassError `store_unavailable` if another process has it open
  */
-export function openPglite(dataDir: string): EmbeddedStore {
+export function openPglite(dataDir: string) {
   const dir = join(dataDir, 'store');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const release = lockDirectory(dataDir);
   const engine = createEngine(dir, threadFile(dataDir));
   const turns = oneAfterAnother();
   return {
-    commit: async (steps) => {
+    /** Runs steps in one transaction; see Store.commit. */
+    commit: async (steps: readonly Step[]) => {
       const done = await turns();
       const { unexpected } = await engine.send({ steps }).finally(done);
       if (unexpected) throw new UnexpectedRows(steps[unexpected.index]!, unexpected.rows);
@@ -52,7 +44,8 @@ export function openPglite(dataDir: string): EmbeddedStore {
       createDriver: () => oneConnection(engine, turns),
       createIntrospector: (db) => new PostgresIntrospector(db),
       createQueryCompiler: () => new PostgresQueryCompiler(),
-    },
+    } satisfies Dialect,
+    /** Closes the engine and releases the directory. */
     close: async () => {
       try {
         await engine.close();
@@ -63,10 +56,7 @@ export function openPglite(dataDir: string): EmbeddedStore {
   };
 }
 
-interface Engine {
-  readonly send: (command: EngineCommand) => Promise<EngineRows>;
-  readonly close: () => Promise<void>;
-}
+type Engine = ReturnType<typeof createEngine>;
 type EngineRows = Extract<EngineReply, { rows: unknown[] }>;
 
 /** Maximum time for a response, ms, after which the engine is considered dead. */
@@ -77,10 +67,10 @@ const PATIENCE_MS = 30_000;
  */
 const START_PATIENCE_MS = 120_000;
 
-function createEngine(dir: string, file: URL): Engine {
+function createEngine(dir: string, file: URL) {
   let thread: Thread | undefined;
   return {
-    send: async (command) => {
+    send: async (command: EngineCommand) => {
       if (thread && !thread.alive()) {
         // Two engines in one directory would corrupt it.
         await thread.ended;
@@ -97,14 +87,9 @@ function createEngine(dir: string, file: URL): Engine {
   };
 }
 
-interface Thread {
-  readonly send: (question: EngineCommand) => Promise<EngineRows>;
-  readonly alive: () => boolean;
-  readonly ended: Promise<void>;
-  readonly end: () => Promise<void>;
-}
+type Thread = ReturnType<typeof startThread>;
 
-function startThread(dir: string, file: URL): Thread {
+function startThread(dir: string, file: URL) {
   const worker = new Worker(file, { workerData: { dir } });
   const pending = new Map<number, PromiseWithResolvers<EngineRows>>();
   let next = 0;
@@ -140,7 +125,7 @@ function startThread(dir: string, file: URL): Thread {
     alive: () => alive,
     ended,
     end,
-    send: async (question) => {
+    send: async (question: EngineCommand) => {
       const id = next++;
       const waiting = Promise.withResolvers<EngineRows>();
       pending.set(id, waiting);

@@ -7,13 +7,6 @@ import { unreachable } from '../broker/send.ts';
 import { unreadable } from '../input/text-file.ts';
 import { type OperatorOptions, openOperator } from './client.ts';
 
-export interface AuditClient {
-  readonly json: (path: string, order?: unknown) => Promise<unknown>;
-  readonly text: (path: string) => Promise<string>;
-  /** @throws MeshpassError `agent_broker_unreachable`, also if the answer is cut off */
-  readonly lines: (path: string) => Promise<AsyncIterable<string>>;
-}
-
 /** How long the answer may take to begin, ms. The broker first signs a checkpoint or prunes rows. */
 const PATIENCE_MS = 10 * 60_000;
 
@@ -22,7 +15,7 @@ const PATIENCE_MS = 10 * 60_000;
  * @param environment source of the token if no file is named
  * @throws MeshpassError `usage`; the client's functions throw the broker's codes or `agent_broker_unreachable`
  */
-export function auditClient(options: OperatorOptions, environment: NodeJS.ProcessEnv): AuditClient {
+export function auditClient(options: OperatorOptions, environment: NodeJS.ProcessEnv) {
   const send = openOperator(options, environment, PATIENCE_MS);
   const failed = (cause: unknown) => unreachable(options, cause);
   const whole = async (path: string, order?: unknown) => {
@@ -30,9 +23,10 @@ export function auditClient(options: OperatorOptions, environment: NodeJS.Proces
     return await textOf(response).catch((cause) => Promise.reject(failed(cause)));
   };
   return {
-    json: async (path, order) => JSON.parse(await whole(path, order)) as unknown,
-    text: (path) => whole(path),
-    lines: async (path) => linesOf(await send('GET', path), failed),
+    json: async (path: string, order?: unknown) => JSON.parse(await whole(path, order)) as unknown,
+    text: (path: string) => whole(path),
+    /** @throws MeshpassError `agent_broker_unreachable`, also if the answer is cut off */
+    lines: async (path: string) => linesOf(await send('GET', path), failed),
   };
 }
 

@@ -22,11 +22,7 @@ export interface EdgeProcessOptions {
   readonly log: EdgeLog;
 }
 
-export interface EdgeProcess {
-  /** Fails the readiness probe, and serves until no tunnel is left or `longestMs` has passed. */
-  drain(longestMs: number): Promise<void>;
-  close(): Promise<void>;
-}
+export type EdgeProcess = Awaited<ReturnType<typeof runEdge>>;
 
 const CERTIFICATE_POLL_MS = 10_000;
 
@@ -35,7 +31,7 @@ const CERTIFICATE_POLL_MS = 10_000;
  * @throws MeshpassError `config_invalid` if certificate and key are unusable, or other users can read the key; errors
  *   of startEdge()
  */
-export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
+export async function runEdge(options: EdgeProcessOptions) {
   const { listen, gateway, kubernetesApi, directory, report, control, log } = options;
   const read = () => readKeyPair({ certFile: options.tlsCert, keyFile: options.tlsKey });
   const edge = await startEdge({ listen, tls: read(), gateway, kubernetesApi, directory, report, control, log });
@@ -57,7 +53,8 @@ export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess>
   poll.unref();
   const operator = options.operatorListen && (await listenOperator(edge, directory, options.operatorListen));
   return {
-    drain: async (longestMs) => void (await edge.drain(longestMs)),
+    /** Fails the readiness probe, and serves until no tunnel is left or `longestMs` has passed. */
+    drain: async (longestMs: number) => void (await edge.drain(longestMs)),
     async close() {
       clearInterval(poll);
       operator?.close();

@@ -4,13 +4,6 @@
  */
 import type { EdgeDecision } from '@meshpass/identity';
 
-export interface Reporter {
-  /** @param known whether the decision belongs to a live session */
-  report(decision: EdgeDecision, known: boolean): void;
-  /** Renews the budget once a second has passed, and reports suppressed decisions. */
-  sweep(now: number): void;
-}
-
 /**
  * Creates a reporter.
  * @param perSecond maximum decisions without a live session that are reported individually
@@ -21,18 +14,20 @@ export function createReporter(
   perSecond: number,
   newId: () => string,
   clock: () => number,
-): Reporter {
+) {
   let second = clock();
   let left = perSecond;
   const held = new Map<string, number>();
   return {
-    report(decision, known) {
+    /** @param known whether the decision belongs to a live session */
+    report(decision: EdgeDecision, known: boolean) {
       if (known) return report(decision);
       sweep(clock());
       if (left-- > 0) return report(decision);
       const code = decision.code ?? 'internal';
       held.set(code, (held.get(code) ?? 0) + 1);
     },
+    /** Renews the budget once a second has passed, and reports suppressed decisions. */
     sweep,
   };
 

@@ -4,12 +4,6 @@
  */
 import type { EdgeDecision } from '@meshpass/identity';
 
-export interface SummedDecisions {
-  add(session: string, decision: EdgeDecision): void;
-  /** Removes and returns the sums of sessions for which `has` returns true. */
-  take(has: (session: string) => boolean): readonly EdgeDecision[];
-}
-
 /**
  * Maximum sums with a target per session. A session has few granted targets. Any others are summed without a target.
  */
@@ -29,10 +23,10 @@ interface Sum {
  * Creates the sums. Outcomes and codes are few, so a client cannot create many sums. Refusals are summed without their
  * target, because the client chooses it.
  */
-export function sumDecisions(newId: () => string): SummedDecisions {
+export function sumDecisions(newId: () => string) {
   const held = new Map<string, Map<string, Sum>>();
   return {
-    add(session, decision) {
+    add(session: string, decision: EdgeDecision) {
       const sums = held.get(session) ?? new Map<string, Sum>();
       held.set(session, sums);
       const { outcome, code = '', spiffe_id = '', target } = decision;
@@ -48,7 +42,8 @@ export function sumDecisions(newId: () => string): SummedDecisions {
         bytesOut: before.bytesOut + (decision.bytes_out ?? 0),
       });
     },
-    take(has) {
+    /** Removes and returns the sums of sessions for which `has` returns true. */
+    take(has: (session: string) => boolean) {
       const taken: EdgeDecision[] = [];
       for (const [session, sums] of held) {
         if (!has(session)) continue;

@@ -30,19 +30,7 @@ export interface ControlBroker {
   draining(sessions: readonly DrainingTunnels[]): Promise<void>;
 }
 
-export interface ControlHub {
-  /** Serves a live session's connection and cuts the session's previous one. */
-  open(owner: ControlOwner, sessionId: string, tls: TLSSocket): void;
-  /** Removes a closed connection. */
-  left(owner: ControlOwner, sessionId: string): void;
-  sweep(now: number): void;
-  size(): number;
-  /** Asks all current and future agents to connect to another edge. */
-  drain(): void;
-  /** Notifies connected agents that an edge is about to end their tunnels. */
-  tunnelsDraining(sessions: readonly DrainingTunnels[]): void;
-  close(): void;
-}
+export type ControlHub = ReturnType<typeof createControlHub>;
 
 export interface ControlHubOptions {
   readonly broker: ControlBroker;
@@ -63,7 +51,7 @@ const NOTICE_MS = 2_000;
 const MAX_SETS = 4_096;
 
 /** Creates the hub, which follows the directory until it is closed. */
-export function createControlHub({ broker, directory, clock, log }: ControlHubOptions): ControlHub {
+export function createControlHub({ broker, directory, clock, log }: ControlHubOptions) {
   const connections = new Map<string, ControlConnection>();
   // Connections that have received their notice. Their slot does not depend on the client closing its end.
   const ending = new Set<ControlConnection>();
@@ -98,29 +86,33 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
     draining: tunnelsDraining,
   });
   return {
-    open(owner, sessionId, tls) {
+    /** Serves a live session's connection and cuts the session's previous one. */
+    open(owner: ControlOwner, sessionId: string, tls: TLSSocket) {
       const before = connections.get(sessionId);
       const connection = new ControlConnection({ owner, sessionId, tls }, clock, (frame) => take(connection, frame));
       connections.set(sessionId, connection);
       before?.owner.cut();
       if (draining) connection.send({ type: 'draining' });
     },
-    left(owner, sessionId) {
+    /** Removes a closed connection. */
+    left(owner: ControlOwner, sessionId: string) {
       for (const one of ending) if (one.owner === owner) ending.delete(one);
       if (connections.get(sessionId)?.owner !== owner) return;
       connections.delete(sessionId);
       batches.remove(sessionId);
     },
-    sweep(now) {
+    sweep(now: number) {
       for (const { heardAt, endsAt, readBy, owner } of [...connections.values(), ...ending]) {
         if (now >= endsAt || now >= readBy || now - heardAt > SILENT_MS) owner.cut();
       }
     },
     size: () => connections.size,
+    /** Asks all current and future agents to connect to another edge. */
     drain() {
       draining = true;
       for (const connection of connections.values()) connection.send({ type: 'draining' });
     },
+    /** Notifies connected agents that an edge is about to end their tunnels. */
     tunnelsDraining,
     close() {
       unlisten();

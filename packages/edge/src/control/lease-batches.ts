@@ -6,13 +6,6 @@ const GATHER_MS = 250;
 /** Maximum concurrent requests. */
 const AT_ONCE = 4;
 
-export interface LeaseBatches {
-  add(sessionId: string, proof: string): void;
-  /** Drops a session's queued lease. */
-  remove(sessionId: string): void;
-  close(): void;
-}
-
 /**
  * Creates the batches.
  * @param renew sends a batch to the broker
@@ -22,16 +15,17 @@ export function createLeaseBatches(
   renew: (leases: readonly ProvenLease[]) => Promise<readonly LeaseAnswer[]>,
   answered: (answer: LeaseAnswer) => void,
   onFailure: (cause: unknown) => void,
-): LeaseBatches {
+) {
   const waiting = new Map<string, string>();
   let underWay = 0;
   let timer: NodeJS.Timeout | undefined;
   return {
-    add(sessionId, proof) {
+    add(sessionId: string, proof: string) {
       waiting.set(sessionId, proof);
       timer ??= setTimeout(flush, GATHER_MS).unref();
     },
-    remove: (sessionId) => waiting.delete(sessionId),
+    /** Drops a session's queued lease. */
+    remove: (sessionId: string) => waiting.delete(sessionId),
     close: () => clearTimeout(timer),
   };
 

@@ -49,21 +49,7 @@ export interface EdgeOptions {
   readonly clock?: () => number;
 }
 
-export interface Edge {
-  readonly address: { readonly host: string; readonly port: number };
-  stats(): EdgeStats;
-  /** Whether the edge is about to shut down. */
-  isDraining(): boolean;
-  /** Uses a renewed server certificate for new connections. */
-  renew(tls: EdgeTls): void;
-  /**
-   * Continues to serve, and asks agents to open their tunnels at other edges.
-   * @returns the number of remaining tunnels, once none is left or after `longestMs`
-   */
-  drain(longestMs: number): Promise<number>;
-  /** Stops listening and cuts every connection. */
-  close(): Promise<void>;
-}
+export type Edge = Awaited<ReturnType<typeof startEdge>>;
 
 /** Lifetime of a TLS ticket, seconds. SVIDs live for minutes, and a ticket for an expired SVID is refused anyway. */
 const TICKET_SECONDS = 600;
@@ -75,7 +61,7 @@ const HANDSHAKES_AT_ONCE = 8;
  * Starts the edge.
  * @throws Error from Node.js if it cannot listen or if the server's certificate and key do not match
  */
-export async function startEdge(options: EdgeOptions): Promise<Edge> {
+export async function startEdge(options: EdgeOptions) {
   const { directory, gateway, kubernetesApi, clock = Date.now, log = SILENT } = options;
   const limits: EdgeLimits = { ...DEFAULT_LIMITS, ...options.limits };
   const reporter = createReporter(options.report, limits.anonymousReportsPerSecond, randomUUID, clock);
@@ -170,8 +156,10 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   return {
     address: { host: bound.address, port: bound.port },
     stats,
+    /** Whether the edge is about to shut down. */
     isDraining: () => draining,
-    renew(tls) {
+    /** Uses a renewed server certificate for new connections. */
+    renew(tls: EdgeTls) {
       const before = identity;
       identity = tls;
       try {
@@ -181,11 +169,16 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
         throw error;
       }
     },
-    drain(longestMs) {
+    /**
+     * Continues to serve, and asks agents to open their tunnels at other edges.
+     * @returns the number of remaining tunnels, once none is left or after `longestMs`
+     */
+    drain(longestMs: number) {
       draining = true;
       const { control: broker } = options;
       return drainTunnels({ tunnels: () => tunnels, control, broker, clock, log }, longestMs);
     },
+    /** Stops listening and cuts every connection. */
     async close() {
       clearInterval(timer);
       unlisten();

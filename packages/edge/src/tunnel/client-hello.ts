@@ -9,12 +9,7 @@ export type HelloResult =
   | { readonly state: 'done'; readonly sni: string | undefined }
   | { readonly state: 'error'; readonly reason: string };
 
-export interface HelloReader {
-  /** Reads the next bytes of the stream. Must not be called again after `done` or `error`. */
-  push(chunk: Buffer): HelloResult;
-  /** Returns all bytes so far, for the gateway. */
-  bytes(): Buffer;
-}
+export type HelloReader = ReturnType<typeof createHelloReader>;
 
 const RECORD_HEADER = 5;
 const MAX_RECORD = 16_384;
@@ -25,12 +20,14 @@ const MORE: HelloResult = { state: 'more' };
  * Creates a reader.
  * @param limit maximum size of a ClientHello with its record headers, bytes
  */
-export function createHelloReader(limit: number): HelloReader {
+export function createHelloReader(limit: number) {
   let bytes: Buffer = Buffer.alloc(0);
   let needed = RECORD_HEADER;
   return {
+    /** Returns all bytes so far, for the gateway. */
     bytes: () => bytes,
-    push(chunk) {
+    /** Reads the next bytes of the stream. Must not be called again after `done` or `error`. */
+    push(chunk: Buffer) {
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
       // Parsing again before the missing bytes arrive would make one-byte writes take quadratic time.
       if (bytes.length < needed) return bytes[0] === 22 ? MORE : failed('the first record is not a handshake');

@@ -25,38 +25,7 @@ import { requestRow } from './rows.ts';
 import { ADD_DELIVERIES, PUT_REQUESTS } from './statements.ts';
 
 /** Open requests. */
-export interface Book {
-  readonly get: (id: string) => Request | undefined;
-  readonly all: () => IterableIterator<Request>;
-  /** Returns the session's open requests, without emergencies whose grant has ended. */
-  readonly ofSession: (sessionId: string) => readonly Request[];
-  /**
-   * Records a decision and its effect on the request.
-   * @returns a refusal if nothing was written
-   */
-  readonly decide: (event: AuditEvent, request: Request, replay?: Proof) => Promise<Outcome<Request>>;
-  /**
-   * Records a decision that adds the grant, in the transaction in which the session gains it.
-   * @param decide returns the decision, given the grant's end
-   * @param give adds the grant: calls `decided` with its end, and writes the result in the same transaction
-   * @returns a refusal if nothing was written
-   */
-  readonly decideWith: (
-    event: AuditEvent,
-    decide: (until: number) => Decision,
-    give: (decided: (until: number) => Write) => Promise<Outcome<unknown>>,
-    replay?: Proof,
-  ) => Promise<Outcome<Request>>;
-  /**
-   * Records that a deadline has passed, without a decision.
-   * @throws MeshpassError `store_unavailable`, `overloaded`
-   */
-  readonly end: (
-    request: Request,
-    action: 'approval.expire' | 'approval.end' | 'approval.overdue',
-    reason: string,
-  ) => Promise<void>;
-}
+export type Book = ReturnType<typeof createBook>;
 
 /** Decision on a request. */
 export interface Decision {
@@ -79,7 +48,7 @@ export interface BookContext {
  * Creates the book.
  * @param open open requests in the store
  */
-export function createBook(context: BookContext, open: readonly Request[]): Book {
+export function createBook(context: BookContext, open: readonly Request[]) {
   const { audit, clock, random, tell } = context;
   const byId = new Map<string, Request>();
   const bySession = new Map<string, Map<string, Request>>();
@@ -107,14 +76,30 @@ export function createBook(context: BookContext, open: readonly Request[]): Book
   const ofSession = (sessionId: string) => [...(bySession.get(sessionId)?.values() ?? [])];
 
   return {
-    get: (id) => byId.get(id),
+    get: (id: string) => byId.get(id),
     all: () => byId.values(),
+    /** Returns the session's open requests, without emergencies whose grant has ended. */
     ofSession,
-    decide: async (event, request, replay) => {
+    /**
+     * Records a decision and its effect on the request.
+     * @returns a refusal if nothing was written
+     */
+    decide: async (event: AuditEvent, request: Request, replay?: Proof) => {
       const written = await recordGrant(audit, event, changesOf(request, replay), () => put(request));
       return written.granted ? granted(event, request) : written;
     },
-    decideWith: async (asked, decide, give, replay) => {
+    /**
+     * Records a decision that adds the grant, in the transaction in which the session gains it.
+     * @param decide returns the decision, given the grant's end
+     * @param give adds the grant: calls `decided` with its end, and writes the result in the same transaction
+     * @returns a refusal if nothing was written
+     */
+    decideWith: async (
+      asked: AuditEvent,
+      decide: (until: number) => Decision,
+      give: (decided: (until: number) => Write) => Promise<Outcome<unknown>>,
+      replay?: Proof,
+    ) => {
       let made: Decision | undefined;
       const given = await give((until) => {
         made = decide(until);
@@ -128,7 +113,11 @@ export function createBook(context: BookContext, open: readonly Request[]): Book
         : given.error;
       return refused(made?.event ?? asked, why);
     },
-    end: async (request, action, reason) => {
+    /**
+     * Records that a deadline has passed, without a decision.
+     * @throws MeshpassError `store_unavailable`, `overloaded`
+     */
+    end: async (request: Request, action: 'approval.expire' | 'approval.end' | 'approval.overdue', reason: string) => {
       const { issuer, subject, login, workspace, sessionId, grant, id } = request;
       const event = {
         ...newEvent(action, {}, clock, random),

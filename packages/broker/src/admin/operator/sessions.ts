@@ -10,21 +10,7 @@ import type { HeldRole, OperatorCaller, OperatorSession } from './caller.ts';
 export type OperatorCloseCause = 'logout' | 'operator' | 'role_lost' | 'signed_out';
 
 /** Operator sessions in memory. */
-export interface OperatorSessions {
-  /** @param hash SHA-256 of the cookie, hex */
-  readonly byCookie: (hash: string | undefined) => OperatorSession | undefined;
-  readonly byId: (id: string) => OperatorSession | undefined;
-  readonly all: () => readonly OperatorSession[];
-  /** Whether there is room for another session of this subject. */
-  readonly hasPlace: (subject: string) => boolean;
-  /**
-   * Adds a session, or updates it unless the one in memory is newer. At the subject's limit, its oldest session is
-   * removed.
-   * @param hash SHA-256 of the cookie, hex, for a new page session
-   */
-  readonly add: (session: OperatorSession, hash?: string) => void;
-  readonly remove: (id: string) => void;
-}
+export type OperatorSessions = ReturnType<typeof createOperatorSessions>;
 
 /** Maximum sessions in memory per person or ServiceAccount. */
 export const MAX_PER_SUBJECT = 10;
@@ -36,7 +22,7 @@ export const CONFIRM_SECONDS = 300;
 export const confirmSecondsOnlyInALab: unique symbol = Symbol('confirmSecondsOnlyInALab');
 
 /** Creates the session memory. */
-export function createOperatorSessions(clock: Clock): OperatorSessions {
+export function createOperatorSessions(clock: Clock) {
   const sessions = new Map<string, OperatorSession>();
   const byHash = new Map<string, string>();
   const remove = (id: string) => {
@@ -54,11 +40,18 @@ export function createOperatorSessions(clock: Clock): OperatorSessions {
   const hasPlace = (subject: string) =>
     sessions.size < MAX_OPERATOR_SESSIONS || all().length < MAX_OPERATOR_SESSIONS || oldestOf(subject) !== undefined;
   return {
-    byCookie: (hash) => sessions.get(byHash.get(hash ?? '') ?? ''),
-    byId: (id) => sessions.get(id),
+    /** @param hash SHA-256 of the cookie, hex */
+    byCookie: (hash: string | undefined) => sessions.get(byHash.get(hash ?? '') ?? ''),
+    byId: (id: string) => sessions.get(id),
     all,
+    /** Whether there is room for another session of this subject. */
     hasPlace,
-    add: (session, hash) => {
+    /**
+     * Adds a session, or updates it unless the one in memory is newer. At the subject's limit, its oldest session is
+     * removed.
+     * @param hash SHA-256 of the cookie, hex, for a new page session
+     */
+    add: (session: OperatorSession, hash?: string) => {
       const { id, subject } = session;
       const known = sessions.get(id);
       if (known && isNewer(known, session)) return;

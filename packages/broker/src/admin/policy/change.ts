@@ -17,44 +17,7 @@ import type { Proof } from './proof.ts';
 import type { Prover } from './prover.ts';
 import { ADD_ACCESS_VERSIONS } from './statements.ts';
 
-export interface PolicyChanges {
-  /**
-   * Plans a change.
-   * @param signedIn operators whose role changes are listed in the plan
-   * @throws MeshpassError `policy_forbidden` if the cluster would refuse it; `access_*`, `kubernetes_unavailable`,
-   *   `policy_too_large`, `overloaded`
-   */
-  plan(kept: StoredFiles, signedIn?: readonly OperatorSession[]): Promise<Plan>;
-  /**
-   * Applies a plan.
-   * @returns refused with `plan_stale`, `plan_refused`, `policy_forbidden`, or with an error from `plan`
-   */
-  apply(
-    kept: StoredFiles,
-    planned: string,
-    author: Author,
-    event: AuditEvent,
-    accept?: Acceptance,
-  ): Promise<Outcome<Plan>>;
-  /**
-   * Reads a version.
-   * @param version `ON_DISK` for the file on disk
-   * @throws MeshpassError `plan_unknown`, `access_*`
-   */
-  fileOf(version: number): Promise<StoredFiles>;
-  /**
-   * Rolls back to a version.
-   * @param version `ON_DISK` for the file on disk, which then takes control again
-   * @returns refused with `plan_unknown`, `plan_stale` if another file came into force first, or an error from `apply`
-   */
-  rollBack(
-    version: number,
-    reason: string,
-    author: Author,
-    event: AuditEvent,
-    accept?: Acceptance,
-  ): Promise<Outcome<Plan>>;
-}
+export type PolicyChanges = ReturnType<typeof policyChanges>;
 
 /** Version number of the file on disk. */
 export const ON_DISK = 0;
@@ -65,7 +28,7 @@ export function policyChanges(
   prover: Pick<Prover, 'prove'>,
   store: Pick<Store, 'db'>,
   audit: AuditContext,
-): PolicyChanges {
+) {
   const mutex = new Map<string, Promise<unknown>>();
 
   const prove = async (files: StoredFiles, signedIn?: readonly OperatorSession[]): Promise<Proof> => {
@@ -132,8 +95,19 @@ export function policyChanges(
   };
 
   return {
+    /**
+     * Reads a version.
+     * @param version `ON_DISK` for the file on disk
+     * @throws MeshpassError `plan_unknown`, `access_*`
+     */
     fileOf,
-    plan: async (kept, signedIn) => {
+    /**
+     * Plans a change.
+     * @param signedIn operators whose role changes are listed in the plan
+     * @throws MeshpassError `policy_forbidden` if the cluster would refuse it; `access_*`, `kubernetes_unavailable`,
+     *   `policy_too_large`, `overloaded`
+     */
+    plan: async (kept: StoredFiles, signedIn?: readonly OperatorSession[]) => {
       const { plan, concerned } = await prove(kept, signedIn);
       const made = { ...plan, changes: [...concerned, ...(plan.changes ?? [])] };
       // The findings explain a plan that is refused anyway. If the only findings are unknown effects, which can be
@@ -142,7 +116,11 @@ export function policyChanges(
       await mesh.rehearse(manifestsToWrite(made.manifests, made.resources));
       return made;
     },
-    apply: (kept, planned, author, event, accept) => {
+    /**
+     * Applies a plan.
+     * @returns refused with `plan_stale`, `plan_refused`, `policy_forbidden`, or with an error from `plan`
+     */
+    apply: (kept: StoredFiles, planned: string, author: Author, event: AuditEvent, accept?: Acceptance) => {
       const decidedBy = mesh.inForce();
       return runExclusive(mutex, 'policy', async () => {
         const { run } = author;
@@ -170,7 +148,12 @@ export function policyChanges(
         );
       });
     },
-    rollBack: (version, reason, author, asked, accept) => {
+    /**
+     * Rolls back to a version.
+     * @param version `ON_DISK` for the file on disk, which then takes control again
+     * @returns refused with `plan_unknown`, `plan_stale` if another file came into force first, or an error from `apply`
+     */
+    rollBack: (version: number, reason: string, author: Author, asked: AuditEvent, accept?: Acceptance) => {
       const decidedBy = mesh.inForce();
       return runExclusive(mutex, 'policy', async () => {
         if (mesh.inForce() !== decidedBy) return refused(asked, anotherInForce());

@@ -10,11 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { MeshpassError } from '@meshpass/identity';
 import { PROVE_NODE_OPTIONS, PROVE_VERB, type Proof, type ProofReply, type ProofRequest } from './proof.ts';
 
-export interface Prover {
-  /** @throws MeshpassError `access_*`, `policy_too_large`, `overloaded`, `internal` */
-  readonly prove: (request: ProofRequest) => Promise<Proof>;
-  close(): void;
-}
+export type Prover = ReturnType<typeof createProver>;
 
 /** Timeout of a caller's request, milliseconds. */
 const LIMIT_MS = 4_500;
@@ -41,7 +37,7 @@ export interface ProverLimits {
 }
 
 /** Creates the prover; its process starts with the first request. */
-export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: ProverLimits = {}): Prover {
+export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: ProverLimits = {}) {
   let current: { readonly child: ChildProcess; readonly started: Promise<unknown> } | undefined;
   let turn: Promise<unknown> = Promise.resolve();
   let requests = 0;
@@ -114,6 +110,7 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
   };
 
   return {
+    /** @throws MeshpassError `access_*`, `policy_too_large`, `overloaded`, `internal` */
     prove,
     close: () => {
       closed = true;

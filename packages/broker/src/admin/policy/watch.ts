@@ -14,18 +14,13 @@ export interface PolicyWatchOptions {
   readonly onFailure: (cause: unknown) => void;
 }
 
-export interface PolicyWatch {
-  readonly findings: () => readonly Finding[];
-  stop(): Promise<void>;
-}
-
 /** How long a proof is delayed after a change, milliseconds. Changes come in bursts. */
 const SETTLE_MS = 1_000;
 /** Pause after a proof, in multiples of its duration, so that proofs take at most a quarter of the time. */
 const REST = 3;
 
 /** Starts the watch. */
-export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchOptions): PolicyWatch {
+export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchOptions) {
   let known = new Map<string, Finding>();
   let waiting: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;

@@ -46,31 +46,7 @@ export interface StoredLoss {
   readonly at: number;
 }
 
-export interface Losses {
-  /** Current count. Read it before a request, and pass it to `since` with the answer. */
-  readonly now: () => number;
-  /** Whether the fact was lost or doubted after that count. If so, discard the answer and query again. */
-  readonly since: (fact: Fact, asked: number) => boolean;
-  /**
-   * Whether the fact was lost so recently that some of GitHub's servers may not know yet. A positive answer is not
-   * trusted for now.
-   */
-  readonly isUnsettled: (fact: Fact) => boolean;
-  /**
-   * Whether the fact was lost, or may have been lost, at or after this time in Unix seconds; defaults to any remembered
-   * time.
-   */
-  readonly isLost: (fact: Fact, since?: number) => boolean;
-  /** Records a loss that GitHub has confirmed. */
-  readonly lose: (fact: Fact) => void;
-  readonly doubt: (doubt: Doubt) => void;
-  /** Invalidates all earlier answers, because this process may have missed a loss. */
-  readonly doubtAll: () => void;
-  /** Imports losses recorded by another process. */
-  readonly recall: (losses: readonly StoredLoss[]) => void;
-  /** Registers a listener that is called synchronously with each loss. */
-  readonly onLoss: (listener: (loss: StoredLoss) => void) => void;
-}
+export type Losses = ReturnType<typeof createLosses>;
 
 /**
  * How long a positive answer that contradicts a recent loss gives no access, seconds. GitHub's servers may disagree for
@@ -94,7 +70,7 @@ interface Loss {
  * Creates an empty record.
  * @param clock Unix milliseconds
  */
-export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY } = {}): Losses {
+export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY } = {}) {
   // Separate maps, so that unconfirmed doubts never evict a loss. Both are ordered from oldest to newest.
   const lost = new Map<string, Loss>();
   const doubts = new Map<string, number>();
@@ -129,30 +105,44 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
   const lostAt = (fact: Fact) => Math.max(lostFloor, ...lossKeys(fact).map((key) => lost.get(key)?.at ?? lostFloor));
 
   return {
+    /** Current count. Read it before a request, and pass it to `since` with the answer. */
     now: () => count,
-    since: (fact, asked) =>
+    /** Whether the fact was lost or doubted after that count. If so, discard the answer and query again. */
+    since: (fact: Fact, asked: number) =>
       asked < floor ||
       lossKeys(fact).some((key) => (lost.get(key)?.count ?? 0) > asked) ||
       doubtKeys(fact).some((key) => (doubts.get(key) ?? 0) > asked),
-    isUnsettled: (fact) => clock() / 1000 < lostAt(fact) + SETTLE_SECONDS,
-    isLost: (fact, since = 0) => lostAt(fact) >= Math.max(since, seconds() - LOSS_SECONDS),
-    lose(fact) {
+    /**
+     * Whether the fact was lost so recently that some of GitHub's servers may not know yet. A positive answer is not
+     * trusted for now.
+     */
+    isUnsettled: (fact: Fact) => clock() / 1000 < lostAt(fact) + SETTLE_SECONDS,
+    /**
+     * Whether the fact was lost, or may have been lost, at or after this time in Unix seconds; defaults to any remembered
+     * time.
+     */
+    isLost: (fact: Fact, since: number = 0) => lostAt(fact) >= Math.max(since, seconds() - LOSS_SECONDS),
+    /** Records a loss that GitHub has confirmed. */
+    lose(fact: Fact) {
       const [key] = lossKeys(fact);
       if (key === undefined) return;
       putLoss(key, seconds());
       for (const listener of listeners) listener({ fact: key, at: seconds() });
     },
-    doubt(doubt) {
+    doubt(doubt: Doubt) {
       count++;
       for (const key of keysOfDoubt(doubt)) putDoubt(key);
     },
+    /** Invalidates all earlier answers, because this process may have missed a loss. */
     doubtAll() {
       floor = ++count;
     },
-    recall(losses) {
+    /** Imports losses recorded by another process. */
+    recall(losses: readonly StoredLoss[]) {
       for (const { fact, at } of losses.toSorted((a, b) => a.at - b.at)) putLoss(fact, at);
     },
-    onLoss: (listener) => void listeners.push(listener),
+    /** Registers a listener that is called synchronously with each loss. */
+    onLoss: (listener: (loss: StoredLoss) => void) => void listeners.push(listener),
   };
 }
 

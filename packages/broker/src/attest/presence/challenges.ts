@@ -2,7 +2,7 @@
  * Issued challenges that are still unanswered. They are kept in memory, limited in number, and valid for one attempt
  * each. They belong to the broker that issued them; after a takeover or a restart, a workspace gets a new one.
  */
-import { MeshpassError, type PresenceChallenge } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import type { Clock, Random } from '../../base/index.ts';
@@ -13,21 +13,6 @@ export interface Challenged {
   readonly jkt: string;
   /** GitHub's id for the Codespace. */
   readonly codespaceId: number;
-}
-
-export interface PresenceChallenges {
-  /**
-   * Issues a challenge. If the Codespace or its source has reached its limit, the Codespace's oldest challenge is
-   * dropped.
-   * @param source client address; its group (an IPv4 address or an IPv6 /64) counts towards the limit per source
-   * @throws MeshpassError `overloaded`
-   */
-  readonly issue: (challenged: Challenged, source: string) => PresenceChallenge;
-  /**
-   * Consumes a challenge.
-   * @returns its path, or undefined if there is no challenge with this nonce, key and Codespace
-   */
-  readonly take: (nonce: string, challenged: Challenged) => { readonly path: string } | undefined;
 }
 
 /**
@@ -53,7 +38,7 @@ export function createPresenceChallenges(
   clock: Clock,
   random: Random,
   { perSource = PER_SOURCE, capacity = CAPACITY } = {},
-): PresenceChallenges {
+) {
   /** Challenges by the SHA-256 of their nonce, oldest first. All have the same lifetime. */
   const entries = new Map<string, Entry>();
   const held = new Map<string, number>();
@@ -77,7 +62,13 @@ export function createPresenceChallenges(
   };
 
   return {
-    issue({ jkt, codespaceId }, address) {
+    /**
+     * Issues a challenge. If the Codespace or its source has reached its limit, the Codespace's oldest challenge is
+     * dropped.
+     * @param source client address; its group (an IPv4 address or an IPv6 /64) counts towards the limit per source
+     * @throws MeshpassError `overloaded`
+     */
+    issue({ jkt, codespaceId }: Challenged, address: string) {
       dropExpired();
       const source = sourceGroup(address);
       const mine = held.get(source) ?? 0;
@@ -100,7 +91,11 @@ export function createPresenceChallenges(
       ofCodespace.set(codespaceId, (ofCodespace.get(codespaceId) ?? new Set()).add(key));
       return { nonce, path, expires_in: CHALLENGE_SECONDS };
     },
-    take(nonce, { jkt, codespaceId }) {
+    /**
+     * Consumes a challenge.
+     * @returns its path, or undefined if there is no challenge with this nonce, key and Codespace
+     */
+    take(nonce: string, { jkt, codespaceId }: Challenged) {
       dropExpired();
       const key = sha256Hex(nonce);
       const entry = entries.get(key);

@@ -20,15 +20,7 @@ import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 /** An attestation that GitHub has just confirmed, or the id of a Codespace that it did not confirm. */
 export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
-export interface AuditEventHandler {
-  /** Records the events and returns; the queries follow. */
-  readonly handle: (events: readonly AuditEvent[]) => void;
-  /** Applies recent events to a session that has just opened, because GitHub's API lags behind its own log. */
-  readonly opened: (live: WatchedSession) => void;
-  /** Rechecks live sessions contradicted by GitHub's answer to another request. */
-  readonly considerEvidence: (evidence: Evidence) => void;
-  readonly stop: () => void;
-}
+export type AuditEventHandler = ReturnType<typeof createAuditEventHandler>;
 
 export interface AuditEventHandlerOptions {
   readonly read: ReadGithub;
@@ -51,7 +43,7 @@ const RECENT_MS = 60_000;
 const MAX_RECENT = 1_000;
 
 /** Creates the handler. */
-export function createAuditEventHandler(options: AuditEventHandlerOptions): AuditEventHandler {
+export function createAuditEventHandler(options: AuditEventHandlerOptions) {
   const { sessions, organization, wait, onFailure } = options;
   const pending = new Map<string, Question>();
   let recent: { readonly event: AuditEvent; readonly at: number }[] = [];
@@ -148,7 +140,8 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions): Audi
   };
 
   return {
-    handle(events) {
+    /** Records the events and returns; the queries follow. */
+    handle(events: readonly AuditEvent[]) {
       if (events.length === 0) return;
       const codespaces = watchedCodespaces(sessions.live);
       const lives = [...sessions.live.all()];
@@ -158,12 +151,14 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions): Audi
       recent = [...recent, ...events.map((event) => ({ event, at }))].slice(-MAX_RECENT);
       for (const event of events) dispatch(event, codespaces, lives);
     },
-    opened(live) {
+    /** Applies recent events to a session that has just opened, because GitHub's API lags behind its own log. */
+    opened(live: WatchedSession) {
       const since = sessions.clock() - RECENT_MS;
       const one = watched(live);
       for (const { event, at } of recent) if (at > since) dispatch(event, one ? [one] : [], [live]);
     },
-    considerEvidence(evidence) {
+    /** Rechecks live sessions contradicted by GitHub's answer to another request. */
+    considerEvidence(evidence: Evidence) {
       if ('codespaceId' in evidence) {
         for (const one of watchedCodespaces(sessions.live)) if (one.id === evidence.codespaceId) beginCodespace(one);
         return;

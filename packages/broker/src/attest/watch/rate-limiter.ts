@@ -5,27 +5,7 @@
  */
 import type { IssuerResponse } from '../../issuers/index.ts';
 
-export interface RateLimiter {
-  /** Reads the remaining limit from a response, and pauses if GitHub asks for it. */
-  readonly observe: (answer: IssuerResponse) => void;
-  /** Suspends all requests for this long, seconds. */
-  readonly pause: (seconds: number) => void;
-  /** Milliseconds until the next request may be sent; 0 if it may be sent now. */
-  readonly pausedFor: () => number;
-  /** API calls left in this hour, as reported by GitHub; undefined before the first response. */
-  readonly left: () => number | undefined;
-  /**
-   * Creates a pacer for a task's rounds.
-   * @param share fraction of the hourly limit that the rounds may use: SHARE
-   */
-  readonly rounds: (share: number) => Rounds;
-  /**
-   * Creates an allowance that permits bursts of up to a quarter of an hour.
-   * @param share fraction of the hourly limit
-   * @returns function that reports whether a request may be sent, and charges it
-   */
-  readonly allowance: (share: number) => () => boolean;
-}
+export type RateLimiter = ReturnType<typeof createRateLimiter>;
 
 export interface Rounds {
   /**
@@ -60,7 +40,7 @@ const MAX_PAUSE_SECONDS = HOUR_SECONDS;
  * Creates the limiter.
  * @param clock Unix milliseconds
  */
-export function createRateLimiter(clock: () => number): RateLimiter {
+export function createRateLimiter(clock: () => number) {
   let limit = ASSUMED_LIMIT;
   let remaining: number | undefined;
   /** Unix seconds. */
@@ -79,8 +59,10 @@ export function createRateLimiter(clock: () => number): RateLimiter {
   };
 
   return {
+    /** Suspends all requests for this long, seconds. */
     pause,
-    observe({ status, headers }) {
+    /** Reads the remaining limit from a response, and pauses if GitHub asks for it. */
+    observe({ status, headers }: IssuerResponse) {
       const number = (name: string) => Number(headers.get(name) ?? Number.NaN);
       const told = { limit: number('x-ratelimit-limit'), left: number('x-ratelimit-remaining') };
       const isCore = (headers.get('x-ratelimit-resource') ?? 'core') === 'core';
@@ -95,9 +77,16 @@ export function createRateLimiter(clock: () => number): RateLimiter {
       if (retryAfter > 0) pause(retryAfter);
       else if (told.left === 0) pause(window().seconds);
     },
+    /** Milliseconds until the next request may be sent; 0 if it may be sent now. */
     pausedFor: () => Math.max(0, pausedUntil - clock()),
+    /** API calls left in this hour, as reported by GitHub; undefined before the first response. */
     left: () => (remaining === undefined ? undefined : window().left),
-    allowance(share) {
+    /**
+     * Creates an allowance that permits bursts of up to a quarter of an hour.
+     * @param share fraction of the hourly limit
+     * @returns function that reports whether a request may be sent, and charges it
+     */
+    allowance(share: number) {
       let spent = 0;
       let at = clock();
       return () => {
@@ -109,7 +98,11 @@ export function createRateLimiter(clock: () => number): RateLimiter {
         return true;
       };
     },
-    rounds(share) {
+    /**
+     * Creates a pacer for a task's rounds.
+     * @param share fraction of the hourly limit that the rounds may use: SHARE
+     */
+    rounds(share: number): Rounds {
       /** Unused requests from the share, so that a few requests need not wait. */
       let credit = share * limit * (BURST_SECONDS / HOUR_SECONDS);
       let at = clock();

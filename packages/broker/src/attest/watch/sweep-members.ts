@@ -23,22 +23,11 @@ const MemberPage: z.ZodType<PageContent<Member>> = z
 const Membership = z.object({ state: z.string(), role: z.string().optional() });
 const NO_MEMBER: z.infer<typeof Membership> = { state: 'none' };
 
-export interface MemberSweep {
-  /**
-   * Runs one sweep.
-   * @param organization organization that the access file trusts, if it trusts Codespaces
-   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; the rest is checked next time
-   */
-  readonly sweep: (organization: string | undefined, onCost: () => void) => Promise<void>;
-  /** Whether the last member list of that organization contained this user. */
-  readonly wasMember: (id: number) => boolean;
-}
-
 /** Maximum users queried individually per round. The rest wait for the next one. */
 const MAX_CONFIRMED = 50;
 
 /** Creates the sweep. */
-export function createMemberSweep(read: ReadGithub, sessions: WatchedSessions): MemberSweep {
+export function createMemberSweep(read: ReadGithub, sessions: WatchedSessions) {
   const cachedPages = new Map<string, CachedPages<Member>>();
   /** Ids of users in an earlier member list of the organization. */
   let wereMembers: ReadonlySet<number> = new Set();
@@ -54,8 +43,14 @@ export function createMemberSweep(read: ReadGithub, sessions: WatchedSessions): 
   const wasMember = (id: number) => wereMembers.has(id);
 
   return {
+    /** Whether the last member list of that organization contained this user. */
     wasMember,
-    async sweep(trusted, onCost) {
+    /**
+     * Runs one sweep.
+     * @param organization organization that the access file trusts, if it trusts Codespaces
+     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; the rest is checked next time
+     */
+    async sweep(trusted: string | undefined, onCost: () => void) {
       const askedAt = sessions.clock();
       const candidates = [...sessions.live.all()].filter(
         ({ session, ended }) => !ended && session.attestation.githubUser && isSettled(session, askedAt),

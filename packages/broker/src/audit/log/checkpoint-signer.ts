@@ -18,21 +18,7 @@ export interface SignedCheckpoint {
   readonly note: string;
 }
 
-export interface CheckpointSigner {
-  /**
-   * Signs a checkpoint over all durable rows, or returns the last one if there are no new rows. By then, every sink has
-   * stored it.
-   * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
-   */
-  readonly sign: () => Promise<SignedCheckpoint>;
-  /** Returns the last signed note, even from an earlier process; undefined if none exists. */
-  readonly last: () => Promise<string | undefined>;
-  /**
-   * Signs at this interval, in seconds, and continues to delete pruned rows.
-   * @returns a function that signs once more and stops
-   */
-  readonly start: (everySeconds: number) => () => Promise<void>;
-}
+export type CheckpointSigner = ReturnType<typeof createCheckpointSigner>;
 
 export interface CheckpointSignerContext {
   readonly db: Db;
@@ -51,7 +37,7 @@ export interface CheckpointSignerContext {
 const STORE_EVERY_MS = 60_000;
 
 /** Creates the signer. */
-export function createCheckpointSigner(context: CheckpointSignerContext): CheckpointSigner {
+export function createCheckpointSigner(context: CheckpointSignerContext) {
   let last: SignedCheckpoint | undefined;
   let storedAt = Number.NEGATIVE_INFINITY;
   let storedSize: number | undefined;
@@ -80,9 +66,19 @@ export function createCheckpointSigner(context: CheckpointSignerContext): Checkp
     }
   };
   return {
+    /**
+     * Signs a checkpoint over all durable rows, or returns the last one if there are no new rows. By then, every sink has
+     * stored it.
+     * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
+     */
     sign: () => sign(true),
+    /** Returns the last signed note, even from an earlier process; undefined if none exists. */
     last: async () => last?.note ?? context.before,
-    start: (everySeconds) => {
+    /**
+     * Signs at this interval, in seconds, and continues to delete pruned rows.
+     * @returns a function that signs once more and stops
+     */
+    start: (everySeconds: number) => {
       const timer = setInterval(() => void tick(false), everySeconds * 1000);
       timer.unref();
       return async () => {

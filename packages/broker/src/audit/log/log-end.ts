@@ -7,26 +7,9 @@ import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
 import { type SealedRow, seal } from './chain.ts';
 import type { AuditRow } from './event.ts';
-import { type Start, type TreeAt, treeAt } from './rows.ts';
+import { type TreeAt, treeAt } from './rows.ts';
 
-export interface Chain {
-  /**
-   * Assigns rows their positions after the durable ones.
-   * @throws store errors on the first read
-   */
-  readonly seal: (rows: readonly AuditRow[]) => Promise<readonly SealedRow[]>;
-  /** Appends rows that have become durable. */
-  readonly grown: (rows: readonly SealedRow[]) => void;
-  /** Reloads after the store reported a different last row. */
-  readonly reload: () => Promise<void>;
-  /**
-   * Returns the tree over the durable rows.
-   * @throws store errors on the first read
-   */
-  readonly snapshot: () => Promise<Start & { readonly root: string }>;
-  /** Why nothing can be signed: the store lacks rows that were written or signed. */
-  readonly problem: () => string | undefined;
-}
+export type Chain = ReturnType<typeof createChain>;
 
 export interface ChainOptions {
   /** Keys whose checkpoints are trusted. If there are none, the tree is built from all rows. */
@@ -36,7 +19,7 @@ export interface ChainOptions {
 }
 
 /** Creates the chain. It reads the store on first use. */
-export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}): Chain {
+export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}) {
   let at: TreeAt | undefined;
   let lost: string | undefined;
   const load = async () => {
@@ -44,23 +27,34 @@ export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}
     return at;
   };
   return {
-    seal: async (rows) => seal(rows, (at ?? (await load())).head),
-    grown: (rows) => {
+    /**
+     * Assigns rows their positions after the durable ones.
+     * @throws store errors on the first read
+     */
+    seal: async (rows: readonly AuditRow[]) => seal(rows, (at ?? (await load())).head),
+    /** Appends rows that have become durable. */
+    grown: (rows: readonly SealedRow[]) => {
       if (!at) return;
       for (const row of rows) at.tree.append(row.hash);
       const last = rows.at(-1);
       if (last) at = { ...at, head: { seq: last.seq, hash: last.hash } };
     },
+    /** Reloads after the store reported a different last row. */
     reload: async () => {
       const before = at;
       const now = await load();
       if (!before || (await contains(db, now, before.head))) return;
       lost ??= `row ${before.head.seq} was written, but is no longer in the store`;
     },
+    /**
+     * Returns the tree over the durable rows.
+     * @throws store errors on the first read
+     */
     snapshot: async () => {
       const { tree, head } = at ?? (await load());
       return { ...tree.frontier(), root: tree.root(), hash: head.hash };
     },
+    /** Why nothing can be signed: the store lacks rows that were written or signed. */
     problem: () => lost ?? at?.problem,
   };
 }

@@ -7,18 +7,9 @@
  */
 
 import { type Clock, createRateAllowance, type Random } from '../../base/index.ts';
-import { type AuditEvent, type AuditRow, auditRow, newEvent } from './event.ts';
+import { type AuditEvent, auditRow, newEvent } from './event.ts';
 
-export interface RefusalMeter {
-  /**
-   * Admits a refusal to the log, or counts it.
-   * @param group source group of the refusal, see sourceGroup()
-   * @returns whether the refusal gets its own row
-   */
-  readonly admit: (event: AuditEvent, code: string, group: string) => boolean;
-  /** Returns the counts as rows and resets them. */
-  readonly takeRows: () => readonly AuditRow[];
-}
+export type RefusalMeter = ReturnType<typeof createRefusalMeter>;
 
 export interface RefusalMeterContext {
   readonly clock: Clock;
@@ -43,7 +34,7 @@ interface Sum {
 }
 
 /** Creates the meter. */
-export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
+export function createRefusalMeter(context: RefusalMeterContext) {
   const { clock, random } = context;
   const shares = createRateAllowance({ ...SOURCE_ROWS, clock });
   const all = createRateAllowance({ ...ALL_ROWS, clock });
@@ -66,7 +57,12 @@ export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
   };
 
   return {
-    admit: (event, code, group) => {
+    /**
+     * Admits a refusal to the log, or counts it.
+     * @param group source group of the refusal, see sourceGroup()
+     * @returns whether the refusal gets its own row
+     */
+    admit: (event: AuditEvent, code: string, group: string) => {
       const { pool, keys } = sharesOf(event, group);
       if (keys.every(shares.has) && all.take(pool)) {
         for (const key of keys) shares.take(key);
@@ -76,6 +72,7 @@ export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
       context.onMetered(event.action, code);
       return false;
     },
+    /** Returns the counts as rows and resets them. */
     takeRows: () => {
       const rows = [...sums.values()].map(rowOf);
       sums.clear();

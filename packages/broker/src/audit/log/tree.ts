@@ -11,14 +11,7 @@ export interface Frontier {
   readonly peaks: readonly string[];
 }
 
-export interface Tree {
-  readonly size: () => number;
-  /** @param leaf leaf hash, hex */
-  readonly append: (leaf: string) => void;
-  /** Root hash, hex. */
-  readonly root: () => string;
-  readonly frontier: () => Frontier;
-}
+export type Tree = ReturnType<typeof growTree>;
 
 export const EMPTY: Frontier = { size: 0, peaks: [] };
 
@@ -26,12 +19,13 @@ export const EMPTY: Frontier = { size: 0, peaks: [] };
  * Creates a tree.
  * @param from must have as many peaks as its size has set bits: see isFrontier
  */
-export function growTree(from: Frontier = EMPTY): Tree {
+export function growTree(from: Frontier = EMPTY) {
   let size = from.size;
   const peaks = [...from.peaks];
   return {
     size: () => size,
-    append: (leaf) => {
+    /** @param leaf leaf hash, hex */
+    append: (leaf: string) => {
       peaks.push(leaf);
       size += 1;
       for (let n = size; n % 2 === 0; n /= 2) {
@@ -39,6 +33,7 @@ export function growTree(from: Frontier = EMPTY): Tree {
         peaks.push(node(peaks.pop()!, right));
       }
     },
+    /** Root hash, hex. */
     root: () => rootOf(peaks),
     frontier: () => ({ size, peaks: [...peaks] }),
   };

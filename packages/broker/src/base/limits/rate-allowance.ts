@@ -1,16 +1,3 @@
-/** A token bucket per key, in bounded memory: a burst, then a rate per second. */
-export interface RateAllowance {
-  /** Whether the key has a token left. */
-  readonly has: (key: string) => boolean;
-  /**
-   * Takes a token.
-   * @returns whether one was left
-   */
-  readonly take: (key: string) => boolean;
-  /** Returns a token that was taken before it was known whether the attempt counts. */
-  readonly giveBack: (key: string) => void;
-}
-
 /** Settings of the buckets. */
 export interface RateAllowanceTerms {
   readonly burst: number;
@@ -22,7 +9,7 @@ export interface RateAllowanceTerms {
 }
 
 /** Creates full buckets. */
-export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: RateAllowanceTerms): RateAllowance {
+export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: RateAllowanceTerms) {
   const buckets = new Map<string, { left: number; at: number }>();
   const bucketOf = (key: string) => {
     const now = clock();
@@ -34,14 +21,20 @@ export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: 
     return bucket;
   };
   return {
-    has: (key) => bucketOf(key).left >= 1,
-    take: (key) => {
+    /** Whether the key has a token left. */
+    has: (key: string) => bucketOf(key).left >= 1,
+    /**
+     * Takes a token.
+     * @returns whether one was left
+     */
+    take: (key: string) => {
       const bucket = bucketOf(key);
       if (bucket.left < 1) return false;
       bucket.left -= 1;
       return true;
     },
-    giveBack: (key) => {
+    /** Returns a token that was taken before it was known whether the attempt counts. */
+    giveBack: (key: string) => {
       const bucket = bucketOf(key);
       bucket.left = Math.min(burst, bucket.left + 1);
     },

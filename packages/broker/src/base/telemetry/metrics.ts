@@ -5,28 +5,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { ALERTED_CODES, ALERTED_FAILURES } from './alerted.ts';
 import { DELIVERY_OUTCOMES, type DeliveryOutcome } from './delivery-outcome.ts';
 
-export interface Metrics {
-  readonly registry: Registry;
-  readonly decision: (action: string, outcome: string, code: string) => void;
-  readonly request: (route: string, status: number, seconds: number) => void;
-  readonly batch: (entries: number, seconds: number) => void;
-  readonly closed: (cause: string) => void;
-  /** Counts a grant that a live session gained. */
-  readonly gained: (cause: string) => void;
-  /** Counts a refusal without its own row in the audit log. */
-  readonly metered: (action: string, code: string) => void;
-  /** Counts a sign-in by the issuer's name in the access file. */
-  readonly signIn: (issuer: string, outcome: string) => void;
-  readonly failure: (where: string) => void;
-  /** Counts GitHub audit log events about Codespaces and members. */
-  readonly githubEvents: (count: number) => void;
-  /** Counts attempts to deliver approval messages. */
-  readonly webhookTried: (webhook: string, outcome: DeliveryOutcome, messages: number) => void;
-  /** Counts a request with the operator token, which identifies no operator. */
-  readonly breakGlass: () => void;
-  /** Sets the source of the gauges. A standby broker has none. */
-  readonly measure: (gauges: Partial<Gauges>) => void;
-}
+export type Metrics = ReturnType<typeof createMetrics>;
 
 /** Gauges without a label, with their names and descriptions. */
 const GAUGES = {
@@ -65,7 +44,7 @@ interface Gauges extends Readonly<Record<keyof typeof GAUGES, () => number | boo
 }
 
 /** Creates the metrics in a registry of their own. */
-export function createMetrics(): Metrics {
+export function createMetrics() {
   let gauges: Partial<Gauges> = {};
   const registry = new Registry();
   const registers = [registry];
@@ -188,27 +167,34 @@ export function createMetrics(): Metrics {
 
   return {
     registry,
-    decision: (action, outcome, code) => {
+    decision: (action: string, outcome: string, code: string) => {
       decisions.inc({ action, outcome, code });
       if (code !== '') refusals.inc({ code });
     },
-    request: (route, status, seconds) => requests.observe({ route, status }, seconds),
-    batch: (count, seconds) => {
+    request: (route: string, status: number, seconds: number) => requests.observe({ route, status }, seconds),
+    batch: (count: number, seconds: number) => {
       entries.observe(count);
       commits.observe(seconds);
     },
-    closed: (cause) => closed.inc({ cause }),
-    gained: (cause) => gained.inc({ cause }),
-    metered: (action, code) => metered.inc({ action, code }),
-    signIn: (issuer, outcome) => signIns.inc({ issuer, outcome }),
-    failure: (where) => failures.inc({ where }),
-    githubEvents: (count) => githubEvents.inc(count),
-    webhookTried: (webhook, tried, messages) => {
+    closed: (cause: string) => closed.inc({ cause }),
+    /** Counts a grant that a live session gained. */
+    gained: (cause: string) => gained.inc({ cause }),
+    /** Counts a refusal without its own row in the audit log. */
+    metered: (action: string, code: string) => metered.inc({ action, code }),
+    /** Counts a sign-in by the issuer's name in the access file. */
+    signIn: (issuer: string, outcome: string) => signIns.inc({ issuer, outcome }),
+    failure: (where: string) => failures.inc({ where }),
+    /** Counts GitHub audit log events about Codespaces and members. */
+    githubEvents: (count: number) => githubEvents.inc(count),
+    /** Counts attempts to deliver approval messages. */
+    webhookTried: (webhook: string, tried: DeliveryOutcome, messages: number) => {
       // Each outcome starts at zero, because Prometheus does not count a new series that starts at one as an increase.
       for (const outcome of DELIVERY_OUTCOMES) webhooks.inc({ webhook, outcome }, outcome === tried ? messages : 0);
     },
+    /** Counts a request with the operator token, which identifies no operator. */
     breakGlass: () => breakGlass.inc(),
-    measure: (given) => {
+    /** Sets the source of the gauges. A standby broker has none. */
+    measure: (given: Partial<Gauges>) => {
       gauges = { ...gauges, ...given };
     },
   };

@@ -32,12 +32,7 @@ export interface Announcement {
   readonly content: Buffer;
 }
 
-export interface Announcements {
-  /** Returns the announcement; undefined if the set has no configuration yet or one that exceeds the maximum size. */
-  readonly of: (session: Session) => Announcement | undefined;
-  /** Returns the last announced bytes; undefined if they have another digest. */
-  readonly content: (set: string, digest: string) => Buffer | undefined;
-}
+export type Announcements = ReturnType<typeof createAnnouncements>;
 
 /**
  * Maximum number of grant sets, the same as on edges. The least recently used set is dropped and signed again on
@@ -46,10 +41,11 @@ export interface Announcements {
 const MAX_SETS = 4_096;
 
 /** Creates the announcements. Each version is signed once. */
-export function createAnnouncements(source: ConfigurationSource, keys: StatementKeys): Announcements {
+export function createAnnouncements(source: ConfigurationSource, keys: StatementKeys) {
   const announced = new Map<string, Announcement & { readonly kid: string }>();
   return {
-    of: (session) => {
+    /** Returns the announcement; undefined if the set has no configuration yet or one that exceeds the maximum size. */
+    of: (session: Session) => {
       const configuration = source.current(session);
       if (!configuration || configuration.body.length > MAX_CONFIGURATION) return undefined;
       const { version, body: content } = configuration;
@@ -68,7 +64,8 @@ export function createAnnouncements(source: ConfigurationSource, keys: Statement
       if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
       return announcement;
     },
-    content: (set, digest) => {
+    /** Returns the last announced bytes; undefined if they have another digest. */
+    content: (set: string, digest: string) => {
       const found = announced.get(set);
       return found?.digest === digest ? found.content : undefined;
     },

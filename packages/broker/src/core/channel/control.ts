@@ -21,29 +21,9 @@ import { keysOf } from '../token/key-ring.ts';
 import type { RotatingSigner } from '../token/signer.ts';
 import { type Announcement, type ConfigurationSource, createAnnouncements } from './configurations.ts';
 import { createRenewals, endedStatement } from './renew-leases.ts';
-import { createStatementKeys, type StatementKeys } from './statement-key.ts';
+import { createStatementKeys } from './statement-key.ts';
 
-export interface ControlChannel {
-  readonly keys: StatementKeys;
-  /**
-   * Renews a proven lease.
-   * @param event audit event, which a refusal returns with the session's identity
-   * @returns the signed statement: the lease, or the session's end
-   */
-  readonly renewOne: (lease: ProvenLease, event: AuditEvent) => Outcome<string>;
-  /**
-   * Renews the proven leases that an edge forwards. A refused lease does not affect the others. Refusals are in the
-   * audit log before the response; if a refusal cannot be recorded, the answer is `store_unavailable` or `overloaded`.
-   * @param source address of the edge
-   * @returns answers in the order of the leases
-   */
-  readonly renew: (leases: readonly ProvenLease[], source: string | undefined) => Promise<readonly LeaseAnswer[]>;
-  /** Returns a session's configuration with its signed header; undefined if there is none yet. */
-  readonly announced: (session: Session) => Announcement | undefined;
-  /** Returns the bytes of an announced configuration; undefined if this one was not announced. */
-  readonly configuration: (set: string, digest: string) => Buffer | undefined;
-  readonly announcer: Announcer;
-}
+export type ControlChannel = ReturnType<typeof createControlChannel>;
 
 export interface ControlContext {
   readonly live: LiveIndex;
@@ -59,7 +39,7 @@ export interface ControlContext {
 }
 
 /** Creates the channel. */
-export function createControlChannel(context: ControlContext): ControlChannel {
+export function createControlChannel(context: ControlContext) {
   const { live, signer, audit, clock, random, source } = context;
   const keys = createStatementKeys(signer);
   const announcements = source && createAnnouncements(source, keys);
@@ -77,8 +57,19 @@ export function createControlChannel(context: ControlContext): ControlChannel {
   };
   return {
     keys,
+    /**
+     * Renews a proven lease.
+     * @param event audit event, which a refusal returns with the session's identity
+     * @returns the signed statement: the lease, or the session's end
+     */
     renewOne,
-    renew: async (leases, from) => {
+    /**
+     * Renews the proven leases that an edge forwards. A refused lease does not affect the others. Refusals are in the
+     * audit log before the response; if a refusal cannot be recorded, the answer is `store_unavailable` or `overloaded`.
+     * @param source address of the edge
+     * @returns answers in the order of the leases
+     */
+    renew: async (leases: readonly ProvenLease[], from: string | undefined) => {
       const outcomes = leases.map((lease) =>
         renewOne(lease, newEvent('session.heartbeat', { source: from }, clock, random)),
       );
@@ -96,12 +87,14 @@ export function createControlChannel(context: ControlContext): ControlChannel {
         }),
       );
     },
-    announced: (session) => announcements?.of(session),
-    configuration: (set, digest) => announcements?.content(set, digest),
+    /** Returns a session's configuration with its signed header; undefined if there is none yet. */
+    announced: (session: Session): Announcement | undefined => announcements?.of(session),
+    /** Returns the bytes of an announced configuration; undefined if this one was not announced. */
+    configuration: (set: string, digest: string) => announcements?.content(set, digest),
     announcer: {
       ended: (id, cause) => endedStatement(keys, id, cause),
       configuration: (session) => announcements?.of(session),
       onConfiguration: (listener) => source?.onChange(listener) ?? (() => {}),
-    },
+    } satisfies Announcer,
   };
 }

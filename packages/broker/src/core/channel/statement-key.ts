@@ -14,12 +14,7 @@ export interface DerivedKey {
   readonly published: StatementKey;
 }
 
-export interface StatementKeys {
-  /** Key derived from the current signing key of identity tokens. */
-  readonly signing: () => DerivedKey;
-  /** The current key and the next one, for agents. */
-  readonly published: () => readonly StatementKey[];
-}
+export type StatementKeys = ReturnType<typeof createStatementKeys>;
 
 const INFO = 'meshpass statement key v1';
 /** Order of P-256 (SP 800-186 section 3.2.1.3). */
@@ -28,7 +23,7 @@ const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
 const SEED_BYTES = 40;
 
 /** Creates the key derivation, which caches each key. */
-export function createStatementKeys(signer: { readonly ring: KeyRing }): StatementKeys {
+export function createStatementKeys(signer: { readonly ring: KeyRing }) {
   const derived = new Map<string, DerivedKey>();
   const keyOf = ({ kid, privateKey }: { readonly kid: string; readonly privateKey: KeyObject }): DerivedKey => {
     const known = derived.get(kid) ?? deriveStatementKey(privateKey);
@@ -36,7 +31,9 @@ export function createStatementKeys(signer: { readonly ring: KeyRing }): Stateme
     return known;
   };
   return {
+    /** Key derived from the current signing key of identity tokens. */
     signing: () => keyOf(signer.ring.signing),
+    /** The current key and the next one, for agents. */
     published: () => {
       const { signing, next } = signer.ring;
       return [signing, next].map((key) => keyOf(key).published);

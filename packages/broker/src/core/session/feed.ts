@@ -31,23 +31,7 @@ export interface Subscription {
   readonly draining?: boolean;
 }
 
-export interface Feed {
-  /**
-   * Calls the listener with a snapshot once an access file is in force, then with every event in order. An earlier
-   * snapshot would tell edges that no session has access.
-   * @returns a function that ends the subscription
-   */
-  readonly subscribe: (listener: FeedListener, subscription?: Subscription) => () => void;
-  readonly admit: (session: Session) => void;
-  readonly closed: (id: string, cause: CloseCause) => void;
-  readonly roots: () => void;
-  /**
-   * Forwards an edge's announcement that it will end these sessions' tunnels. It needs no proof, because its only
-   * effect is that agents open other tunnels.
-   */
-  readonly draining: (sessions: readonly DrainingTunnels[]) => void;
-  readonly stop: () => void;
-}
+export type Feed = ReturnType<typeof createFeed>;
 
 const BEAT_MS = 2_000;
 /**
@@ -67,7 +51,7 @@ export function createFeed(
   clock: Clock,
   isLeader: () => boolean,
   announcer?: Announcer,
-): Feed {
+) {
   const listeners = new Set<FeedListener>();
   const control = new Set<FeedListener>();
   const hearDraining = new Set<FeedListener>();
@@ -101,7 +85,12 @@ export function createFeed(
   }, BEAT_MS);
   beat.unref();
   return {
-    subscribe: (listener, { control: wanted = false, draining = false } = {}) => {
+    /**
+     * Calls the listener with a snapshot once an access file is in force, then with every event in order. An earlier
+     * snapshot would tell edges that no session has access.
+     * @returns a function that ends the subscription
+     */
+    subscribe: (listener: FeedListener, { control: wanted = false, draining = false }: Subscription = {}) => {
       const begin = () => {
         const sessions = [...live.all()].filter((one) => !one.ended).map((one) => admitted(one.session, mesh));
         listener({ type: 'snapshot', sessions, roots: [...mesh.roots()] });
@@ -126,18 +115,22 @@ export function createFeed(
         hearDraining.delete(listener);
       };
     },
-    admit: (session) => {
+    admit: (session: Session) => {
       if (listeners.size > 0) tell({ type: 'admit', session: admitted(session, mesh) });
       if (control.size > 0) tellConfiguration(session);
     },
-    closed: (id, cause) => {
+    closed: (id: string, cause: CloseCause) => {
       tell({ type: 'close', id, reason: CLOSED_BECAUSE[cause] });
       if (control.size === 0) return;
       notices.push({ id, cause });
       noticing ??= setImmediate(tellNotices);
     },
     roots: () => tell({ type: 'roots', roots: [...mesh.roots()] }),
-    draining: (sessions) => {
+    /**
+     * Forwards an edge's announcement that it will end these sessions' tunnels. It needs no proof, because its only
+     * effect is that agents open other tunnels.
+     */
+    draining: (sessions: readonly DrainingTunnels[]) => {
       // Each session once. Otherwise a lying edge could make other edges write to an agent any number of times.
       const known = new Map(
         sessions.filter(({ session_id }) => live.byId(session_id)).map((one) => [one.session_id, one]),

@@ -76,39 +76,27 @@ export function sessionClosed(cause: CloseCause): MeshpassError {
 const REMEMBERED = 10_000;
 
 /** Live sessions by token, id and workspace, and recently ended ones. */
-export interface LiveIndex {
-  readonly byToken: (tokenHash: string) => Live | undefined;
-  readonly byId: (id: string) => Live | undefined;
-  readonly byWorkspace: (key: string) => Live | undefined;
-  readonly all: () => IterableIterator<Live>;
-  readonly size: () => number;
-  readonly add: (live: Live) => void;
-  readonly remove: (live: Live) => void;
-  /** Returns a recently ended session by its token. */
-  readonly ended: (tokenHash: string) => Ended | undefined;
-  /** Returns a recently ended session by its id. */
-  readonly endedById: (id: string) => Ended | undefined;
-}
+export type LiveIndex = ReturnType<typeof createLiveIndex>;
 
 /** Creates an empty index. */
-export function createLiveIndex(): LiveIndex {
+export function createLiveIndex() {
   const byId = new Map<string, Live>();
   const byToken = new Map<string, Live>();
   const byWorkspace = new Map<string, Live>();
   const ended = new Map<string, Ended>();
   const endedById = new Map<string, Ended>();
   return {
-    byToken: (hash) => byToken.get(hash),
-    byId: (id) => byId.get(id),
-    byWorkspace: (key) => byWorkspace.get(key),
+    byToken: (hash: string) => byToken.get(hash),
+    byId: (id: string) => byId.get(id),
+    byWorkspace: (key: string) => byWorkspace.get(key),
     all: () => byId.values(),
     size: () => byId.size,
-    add: (live) => {
+    add: (live: Live) => {
       byId.set(live.session.id, live);
       byToken.set(live.session.tokenHash, live);
       byWorkspace.set(live.session.attestation.workspace.key, live);
     },
-    remove: (live) => {
+    remove: (live: Live) => {
       const { id, jkt, tokenHash, attestation } = live.session;
       byId.delete(id);
       byToken.delete(tokenHash);
@@ -121,7 +109,9 @@ export function createLiveIndex(): LiveIndex {
       if (ended.size > REMEMBERED) ended.delete(ended.keys().next().value!);
       if (endedById.size > REMEMBERED) endedById.delete(endedById.keys().next().value!);
     },
-    ended: (hash) => ended.get(hash),
-    endedById: (id) => endedById.get(id),
+    /** Returns a recently ended session by its token. */
+    ended: (hash: string) => ended.get(hash),
+    /** Returns a recently ended session by its id. */
+    endedById: (id: string) => endedById.get(id),
   };
 }

@@ -20,12 +20,7 @@ import type { Live, LiveIndex } from './live.ts';
 import { grantsOf } from './session.ts';
 
 /** Collects refusal reports for the audit log. */
-export interface ReportedRefusals {
-  /** Counts the refusals of a report. */
-  readonly take: (live: Live, report: RefusalReportRequest, origin: Origin) => void;
-  /** Removes and returns as many rows as the limits allow, and keeps the rest for the next call. */
-  readonly takeRows: () => readonly AuditRow[];
-}
+export type ReportedRefusals = ReturnType<typeof createReportedRefusals>;
 
 export interface ReportedRefusalsContext {
   readonly clock: Clock;
@@ -57,7 +52,7 @@ interface Sum {
 }
 
 /** Creates the refusal report collector. */
-export function createReportedRefusals(context: ReportedRefusalsContext): ReportedRefusals {
+export function createReportedRefusals(context: ReportedRefusalsContext) {
   const { clock, random, mesh } = context;
   const sessions = createRateAllowance({ ...SESSION_ROWS, clock });
   const all = createRateAllowance({ ...ALL_ROWS, clock });
@@ -144,13 +139,15 @@ export function createReportedRefusals(context: ReportedRefusalsContext): Report
   };
 
   return {
-    take: (live, { earlier, ...own }, origin) => {
+    /** Counts the refusals of a report. */
+    take: (live: Live, { earlier, ...own }: RefusalReportRequest, origin: Origin) => {
       count(live, origin, live.session.id, own);
       if (!earlier) return;
       // A workspace may report only on its own sessions.
       const isOwn = context.ended(earlier.session_id)?.workspace === live.session.attestation.workspace.key;
       count(live, origin, isOwn ? earlier.session_id : live.session.id, earlier);
     },
+    /** Removes and returns as many rows as the limits allow, and keeps the rest for the next call. */
     takeRows,
   };
 }

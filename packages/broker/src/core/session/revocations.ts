@@ -7,14 +7,7 @@ import { type Clock, seconds } from '../../base/index.ts';
 import type { RevokedPrincipal, Revoker } from '../../mesh/index.ts';
 
 /** Revoked principals, applied to the mesh. */
-export interface Revocations {
-  readonly add: (principals: readonly RevokedPrincipal[]) => void;
-  /** Resolves when the mesh has applied everything added so far. Retries on failure and never rejects. */
-  readonly settled: () => Promise<void>;
-  /** Number of principals that the mesh has not confirmed yet. */
-  readonly pending: () => number;
-  readonly stop: () => void;
-}
+export type Revocations = ReturnType<typeof createRevocations>;
 
 export interface RevocationOptions {
   readonly revoker: Revoker;
@@ -31,7 +24,7 @@ const RETRY_MS = [200, 500, 1_000, 2_000, 5_000];
 const REPEAT_MS = 60_000;
 
 /** Starts to apply revocations, beginning with the initial ones. */
-export function createRevocations(options: RevocationOptions): Revocations {
+export function createRevocations(options: RevocationOptions) {
   const { revoker, clock, onFailure } = options;
   const revoked = new Map<string, RevokedPrincipal>();
   const unconfirmed = new Set<string>();
@@ -81,14 +74,16 @@ export function createRevocations(options: RevocationOptions): Revocations {
   const repeat = setInterval(kick, REPEAT_MS);
   repeat.unref();
   return {
-    add: (principals) => {
+    add: (principals: readonly RevokedPrincipal[]) => {
       if (principals.length === 0) return;
       put(principals);
       kick();
     },
+    /** Resolves when the mesh has applied everything added so far. Retries on failure and never rejects. */
     settled: async () => {
       while (working) await working;
     },
+    /** Number of principals that the mesh has not confirmed yet. */
     pending: () => unconfirmed.size,
     stop: () => {
       stopped = true;

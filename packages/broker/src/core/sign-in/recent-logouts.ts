@@ -39,25 +39,7 @@ export function isMeant({ issuer, subject, sid }: Logout, signed: Omit<Signed, '
  * and arrive after it, and to end operator sessions, which are not in the store. The next broker reads the list from
  * the audit log.
  */
-export interface RecentLogouts {
-  readonly remember: (out: Logout) => void;
-  /** Returns the last logout that affects this ID token. */
-  readonly find: (signed: Signed) => Logout | undefined;
-  /**
-   * Marks operator sessions as ended.
-   * @returns whether any part of this was not in the list yet
-   */
-  readonly close: (closed: Closed) => boolean;
-  /**
-   * Whether the person has signed out since the session began, or the session was closed. Also true for sessions older
-   * than an entry that was dropped because the list was full.
-   */
-  readonly isOver: (session: Open) => boolean;
-  /** Whether a session with this id was closed. */
-  readonly isClosed: (id: string) => boolean;
-  /** Returns the time, Unix ms, up to which entries may be missing; 0 if the list is complete. */
-  readonly incompleteUntil: () => number;
-}
+export type RecentLogouts = ReturnType<typeof createRecentLogouts>;
 
 /** The end of one or more sessions, with the time at which the broker found out, Unix ms. */
 interface End {
@@ -145,10 +127,7 @@ function readDetail(text: string | null): Detail | undefined {
 }
 
 /** Creates the list. */
-export function createRecentLogouts(
-  clock: Clock,
-  before: Remembered = { ends: new Map(), incompleteUntil: 0 },
-): RecentLogouts {
+export function createRecentLogouts(clock: Clock, before: Remembered = { ends: new Map(), incompleteUntil: 0 }) {
   const ends = new Map(before.ends);
   let { incompleteUntil } = before;
   const prune = () => {
@@ -161,26 +140,37 @@ export function createRecentLogouts(
   };
   const logoutsOf = (signed: Signed) => keysOfSigned(signed).flatMap((key) => ends.get(key) ?? []);
   return {
-    remember: (logout) => {
+    remember: (logout: Logout) => {
       for (const key of keysOfLogout(logout)) put(ends, key, { since: clock(), logout });
       prune();
     },
-    find: (signed) => {
+    /** Returns the last logout that affects this ID token. */
+    find: (signed: Signed) => {
       prune();
       return logoutsOf(signed).find(({ logout }) => logout && isBefore(signed, logout))?.logout;
     },
-    close: (closed) => {
+    /**
+     * Marks operator sessions as ended.
+     * @returns whether any part of this was not in the list yet
+     */
+    close: (closed: Closed) => {
       const missing = keysOfClosed(closed).filter((key) => !ends.has(key) || key === closed.subject);
       for (const key of missing) put(ends, key, { since: clock() });
       prune();
       return missing.length > 0;
     },
-    isOver: ({ id, subject, openedAt, signed }) => {
+    /**
+     * Whether the person has signed out since the session began, or the session was closed. Also true for sessions older
+     * than an entry that was dropped because the list was full.
+     */
+    isOver: ({ id, subject, openedAt, signed }: Open) => {
       prune();
       const until = [ends.get(subject), ...(signed ? logoutsOf(signed) : [])].map((end) => end?.since ?? 0);
       return ends.has(id) || openedAt <= Math.max(incompleteUntil, ...until);
     },
-    isClosed: (id) => ends.has(id),
+    /** Whether a session with this id was closed. */
+    isClosed: (id: string) => ends.has(id),
+    /** Returns the time, Unix ms, up to which entries may be missing; 0 if the list is complete. */
     incompleteUntil: () => incompleteUntil,
   };
 }

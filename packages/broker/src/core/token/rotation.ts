@@ -31,28 +31,7 @@ export interface KeyStatus {
 }
 
 /** Rotates the signing key. */
-export interface Rotation {
-  /** Returns all published keys, beginning with the signing key. */
-  readonly status: () => readonly KeyStatus[];
-  /**
-   * Requests that the next key sign as soon as verifiers have had it for long enough. Does nothing if a rotation is
-   * pending.
-   * @returns id of the next key, and whether this call started the rotation
-   * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
-   */
-  readonly rotate: (event: AuditEvent) => Promise<Outcome<{ readonly kid: string; readonly made: boolean }>>;
-  /**
-   * Signs with the next key at once and drops all keys that have signed. All previous tokens are invalid as soon as the
-   * mesh has the change.
-   * @throws MeshpassError as `rotate`
-   */
-  readonly revoke: (event: AuditEvent) => Promise<Outcome<{ readonly kid: string; readonly dropped: string[] }>>;
-  /**
-   * Starts to take steps when they are due.
-   * @returns a function that stops after the current step, once sidecars have been notified of dropped keys
-   */
-  readonly start: () => () => Promise<void>;
-}
+export type Rotation = ReturnType<typeof createRotation>;
 
 const LOOK_MS = 1_000;
 /**
@@ -90,7 +69,7 @@ export async function claimKeys({
  * Creates the rotation.
  * @param context its signer has the keys that claimKeys() activated
  */
-export function createRotation(context: RotationContext): Rotation {
+export function createRotation(context: RotationContext) {
   const { signer, mesh, clock, audit, tokenSeconds } = context;
   mesh.tokenKeysChanged();
   const mutex: KeyedMutex = new Map();
@@ -157,8 +136,15 @@ export function createRotation(context: RotationContext): Rotation {
   };
 
   return {
+    /** Returns all published keys, beginning with the signing key. */
     status: () => describe(context, inMesh),
-    rotate: (asked) =>
+    /**
+     * Requests that the next key sign as soon as verifiers have had it for long enough. Does nothing if a rotation is
+     * pending.
+     * @returns id of the next key, and whether this call started the rotation
+     * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
+     */
+    rotate: (asked: AuditEvent) =>
       exclusively(async () => {
         const { ring } = signer;
         const { kid } = ring.next;
@@ -178,7 +164,12 @@ export function createRotation(context: RotationContext): Rotation {
         if (requested.granted) await look().catch(context.onFailure);
         return requested;
       }),
-    revoke: (asked) =>
+    /**
+     * Signs with the next key at once and drops all keys that have signed. All previous tokens are invalid as soon as the
+     * mesh has the change.
+     * @throws MeshpassError as `rotate`
+     */
+    revoke: (asked: AuditEvent) =>
       exclusively(async () => {
         const { ring } = signer;
         const next = asNext(await makeSigningKey());
@@ -196,6 +187,10 @@ export function createRotation(context: RotationContext): Rotation {
         agentsFirst = setTimeout(mesh.tokenKeysChanged, AGENTS_FIRST_MS).unref();
         return done;
       }),
+    /**
+     * Starts to take steps when they are due.
+     * @returns a function that stops after the current step, once sidecars have been notified of dropped keys
+     */
     start: () => {
       let restUntil = 0;
       const timer = setInterval(() => {

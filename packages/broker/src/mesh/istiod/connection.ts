@@ -14,15 +14,7 @@ export interface IstiodOptions {
   readonly roots: () => readonly string[];
 }
 
-export interface IstiodConnection {
-  /**
-   * Transport for new calls; undefined while the roots are unknown, and after closing. A rotation of roots creates a
-   * new transport, and calls in progress finish on the previous connection.
-   */
-  readonly transport: () => Transport | undefined;
-  /** Aborts calls in progress. */
-  readonly close: () => void;
-}
+export type IstiodConnection = ReturnType<typeof openIstiodConnection>;
 
 /**
  * Short, to notice an istiod that was replaced without closing its connections. istiod ends a connection with
@@ -37,11 +29,15 @@ const IDLE_MS = 5 * 60_000;
  * Creates the connection, which opens on demand.
  * @param maxAnswerBytes maximum message from istiod, bytes
  */
-export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: number): IstiodConnection {
+export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: number) {
   const baseUrl = `https://${options.address}`;
   let current: { readonly trusts: string; readonly session: Http2SessionManager; readonly transport: Transport };
   let closed = false;
   return {
+    /**
+     * Transport for new calls; undefined while the roots are unknown, and after closing. A rotation of roots creates a
+     * new transport, and calls in progress finish on the previous connection.
+     */
     transport: () => {
       const roots = options.roots();
       if (closed || roots.length === 0) return undefined;
@@ -57,6 +53,7 @@ export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: num
       }
       return current.transport;
     },
+    /** Aborts calls in progress. */
     close: () => {
       closed = true;
       current?.session.abort();

@@ -18,25 +18,22 @@ export interface IstiodSignRequest {
   readonly signal?: AbortSignal;
 }
 
-export interface Istiod {
-  /**
-   * Requests a certificate.
-   * @returns PEM from istiod, leaf first, unverified
-   * @throws MeshpassError `ca_unavailable`; `detail.grpc` is the status name
-   */
-  sign(request: IstiodSignRequest): Promise<readonly string[]>;
-  close(): void;
-}
+export type Istiod = ReturnType<typeof connectIstiod>;
 
 const CALL_TIMEOUT_MS = 5_000;
 const MAX_ANSWER_BYTES = 256 * 1024;
 
 /** Creates the client, which connects on demand. */
-export function connectIstiod(options: IstiodOptions): Istiod {
+export function connectIstiod(options: IstiodOptions) {
   const connection = openIstiodConnection(options, MAX_ANSWER_BYTES);
   let closed = false;
   return {
-    sign: async ({ csr, ttl, token, signal }) => {
+    /**
+     * Requests a certificate.
+     * @returns PEM from istiod, leaf first, unverified
+     * @throws MeshpassError `ca_unavailable`; `detail.grpc` is the status name
+     */
+    sign: async ({ csr, ttl, token, signal }: IstiodSignRequest) => {
       if (closed) throw unavailable('this client is closed', 'Canceled');
       const transport = connection.transport();
       if (!transport) throw unavailable('the mesh roots are not known yet', 'Unavailable');

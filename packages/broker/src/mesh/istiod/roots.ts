@@ -7,16 +7,7 @@ import { fileProblem, MeshpassError } from '@meshpass/identity';
 import { lifeOf } from '@meshpass/identity/certificate-life';
 import type { Log } from '../../base/index.ts';
 
-export interface RootsFile {
-  /** PEM, one certificate per entry. */
-  readonly roots: () => readonly string[];
-  /**
-   * Registers a listener.
-   * @returns function that unsubscribes it
-   */
-  readonly onChange: (listener: () => void) => () => void;
-  readonly close: () => void;
-}
+export type RootsFile = Awaited<ReturnType<typeof openRootsFile>>;
 
 const LOOK_MS = 5_000;
 
@@ -24,7 +15,7 @@ const LOOK_MS = 5_000;
  * Reads the file now and then every few seconds. If it becomes unusable later, the last roots stay.
  * @throws MeshpassError `config_invalid` if it is unusable now
  */
-export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS): Promise<RootsFile> {
+export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS) {
   const listeners = new Set<() => void>();
   let roots = await readRoots(path);
   let said = '';
@@ -46,8 +37,13 @@ export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS): P
   }, lookMs);
   timer.unref();
   return {
+    /** PEM, one certificate per entry. */
     roots: () => roots,
-    onChange: (listener) => {
+    /**
+     * Registers a listener.
+     * @returns function that unsubscribes it
+     */
+    onChange: (listener: () => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },

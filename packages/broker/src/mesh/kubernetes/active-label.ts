@@ -17,23 +17,14 @@ export interface ActiveLabelOptions {
   readonly intervalMs?: number;
 }
 
-export interface ActiveLabel {
-  /** Writes the label and maintains it until a later call, because the Service has no endpoint without it. */
-  set(active: boolean): void;
-  /**
-   * Gives up the active state. Resolves when that is written, or after a second, so that a shutdown is not delayed any
-   * longer.
-   */
-  leave(): Promise<void>;
-  close(): void;
-}
+export type ActiveLabel = ReturnType<typeof createActiveLabel>;
 
 const TRY_AGAIN_MS = 1_000;
 const INTERVAL_MS = 10_000;
 const LEAVE_MS = 1_000;
 
 /** Creates the label writer; it writes nothing yet. */
-export function createActiveLabel(options: ActiveLabelOptions): ActiveLabel {
+export function createActiveLabel(options: ActiveLabelOptions) {
   const { http, namespace, pod, onFailure, intervalMs = INTERVAL_MS } = options;
   let wanted: AbortController | undefined;
   let writing: Promise<void> | undefined;
@@ -69,7 +60,12 @@ export function createActiveLabel(options: ActiveLabelOptions): ActiveLabel {
     writing = write(active, wanted, writing, written);
   };
   return {
-    set: (active) => set(active),
+    /** Writes the label and maintains it until a later call, because the Service has no endpoint without it. */
+    set: (active: boolean) => set(active),
+    /**
+     * Gives up the active state. Resolves when that is written, or after a second, so that a shutdown is not delayed any
+     * longer.
+     */
     leave: async () => {
       const written = Promise.withResolvers<void>();
       set(false, written.resolve);

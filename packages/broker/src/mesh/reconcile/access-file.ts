@@ -22,12 +22,6 @@ export interface DiskFile extends AccessTexts {
   readonly digest: string;
 }
 
-export interface AccessFile {
-  /** Reads the file now and reports it, even if it is unchanged. */
-  reload(): Promise<void>;
-  close(): void;
-}
-
 export interface AccessFileOptions {
   readonly path: string;
   /** Receives each file that parses, with its includes. */
@@ -46,7 +40,7 @@ const POLL_MS = 5_000;
 const SETTLE_MS = 50;
 
 /** Opens the access file and reports its content in the next microtask. */
-export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions): AccessFile {
+export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
   /** Text of each file in the last read, by path on disk; undefined if it must be read again. */
   let seen: ReadonlyMap<string, string> | undefined;
   let refused: string | undefined;
@@ -100,6 +94,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions): 
   queueMicrotask(look);
 
   return {
+    /** Reads the file now and reports it, even if it is unchanged. */
     reload: async () => {
       seen = undefined;
       refused = undefined;

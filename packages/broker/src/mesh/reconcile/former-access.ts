@@ -16,63 +16,52 @@ export interface KeptAccess {
   readonly access: Access | undefined;
 }
 
-export interface FormerAccess {
-  /**
-   * Records the file on disk.
-   * @param access undefined if it cannot be used
-   * @param file its texts, or a digest of the problem
-   */
-  readonly onDisk: (access: Access | undefined, file: DiskFile | { readonly digest: string }) => void;
-  /** Records the file that is now in force. */
-  readonly adopted: (access: Access) => void;
-  /** Warning about the file on disk while an applied plan is in force; undefined if there is none. */
-  readonly ignored: (inForce: Access) => string | undefined;
-  /** @returns undefined if it was not read from disk */
-  readonly diskFileOf: (access: Access) => DiskFile | undefined;
-  /**
-   * Records the file from the store.
-   * @returns whether it is different from the previous one
-   */
-  readonly tell: (kept: KeptAccess) => boolean;
-  /** Records a file that was applied by plan and stays in force. It is newer than the stored file. */
-  readonly resume: (access: Access) => void;
-  /** Returns the file to continue with if the one on disk is refused before any is in force. */
-  readonly access: () => Access | undefined;
-  readonly is: (access: Access) => boolean;
-}
-
 /** Creates an empty record. */
-export function createFormerAccess(): FormerAccess {
+export function createFormerAccess() {
   const diskFiles = new WeakMap<Access, DiskFile>();
   let told: string | undefined;
   let kept: Access | undefined;
   let resumed: Access | undefined;
   let disk: { readonly access: Access | undefined; readonly digest: string } | undefined;
   return {
-    onDisk: (access, file) => {
+    /**
+     * Records the file on disk.
+     * @param access undefined if it cannot be used
+     * @param file its texts, or a digest of the problem
+     */
+    onDisk: (access: Access | undefined, file: DiskFile | { readonly digest: string }) => {
       disk = { access, digest: file.digest };
       if (access && 'files' in file) diskFiles.set(access, file);
     },
-    adopted: (access) => {
+    /** Records the file that is now in force. */
+    adopted: (access: Access) => {
       told = diskFiles.get(access)?.digest ?? told;
     },
     // A file on disk that is older than the applied one is expected; a later change to it is probably a mistake.
-    ignored: (inForce) =>
+    /** Warning about the file on disk while an applied plan is in force; undefined if there is none. */
+    ignored: (inForce: Access) =>
       disk && disk.digest !== told && !(disk.access && accessChanges(inForce, disk.access).length === 0)
         ? IGNORED
         : undefined,
-    diskFileOf: (access) => diskFiles.get(access),
-    tell: ({ digest, access }) => {
+    /** @returns undefined if it was not read from disk */
+    diskFileOf: (access: Access) => diskFiles.get(access),
+    /**
+     * Records the file from the store.
+     * @returns whether it is different from the previous one
+     */
+    tell: ({ digest, access }: KeptAccess) => {
       const isNews = digest !== told || access !== kept;
       told = digest;
       kept = access;
       return isNews;
     },
-    resume: (access) => {
+    /** Records a file that was applied by plan and stays in force. It is newer than the stored file. */
+    resume: (access: Access) => {
       resumed = access;
     },
+    /** Returns the file to continue with if the one on disk is refused before any is in force. */
     access: () => resumed ?? kept,
-    is: (access) =>
+    is: (access: Access) =>
       access === resumed || access === kept || (told !== undefined && diskFiles.get(access)?.digest === told),
   };
 }

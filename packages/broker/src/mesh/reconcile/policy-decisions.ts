@@ -13,25 +13,22 @@ export interface PolicyDecision {
   readonly disk?: DiskFile | undefined;
 }
 
-export interface PolicyDecisions {
-  record(decision: PolicyDecision): void;
-  /** Registers the only listener, the audit log. It also receives earlier decisions. */
-  readonly listen: (listener: (decision: PolicyDecision) => void) => void;
-}
+export type PolicyDecisions = ReturnType<typeof policyDecisions>;
 
 /** Limits memory if the file keeps changing while the broker starts. */
 const MAX_WAITING = 100;
 
 /** Creates the record of decisions. */
-export function policyDecisions(): PolicyDecisions {
+export function policyDecisions() {
   const waiting: PolicyDecision[] = [];
   let listening: ((decision: PolicyDecision) => void) | undefined;
   return {
-    record: (decision) => {
+    record: (decision: PolicyDecision) => {
       if (listening) listening(decision);
       else if (waiting.length < MAX_WAITING) waiting.push(decision);
     },
-    listen: (listener) => {
+    /** Registers the only listener, the audit log. It also receives earlier decisions. */
+    listen: (listener: (decision: PolicyDecision) => void) => {
       listening = listener;
       for (const decision of waiting.splice(0)) listener(decision);
     },

@@ -7,13 +7,7 @@ import { type GrantConfiguration, grantConfiguration } from './transform/grant-c
 import { type Granted, type GrantedService, grantedBy } from './transform/granted.ts';
 import type { RawResources } from './transform/resources.ts';
 
-export interface GrantState {
-  /** Undefined until istiod has answered. Kept while istiod is unavailable. */
-  readonly configuration: () => GrantConfiguration | undefined;
-  /** Recomputes the granted services. */
-  readonly meshChanged: () => void;
-  readonly stop: () => void;
-}
+export type GrantState = ReturnType<typeof openGrant>;
 
 export interface GrantOptions {
   readonly grant: string;
@@ -29,7 +23,7 @@ export interface GrantOptions {
 const SETTLE_MS = 50;
 
 /** Opens a grant's stream. */
-export function openGrant(options: GrantOptions): GrantState {
+export function openGrant(options: GrantOptions) {
   const { grant, source } = options;
   let granted = grantedNow(options);
   let raw: RawResources | undefined;
@@ -65,7 +59,9 @@ export function openGrant(options: GrantOptions): GrantState {
   });
 
   return {
+    /** Undefined until istiod has answered. Kept while istiod is unavailable. */
     configuration: () => configuration,
+    /** Recomputes the granted services. */
     meshChanged: () => {
       const before = new Set(granted.services.map(place));
       granted = grantedNow(options);

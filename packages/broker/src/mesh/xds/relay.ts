@@ -8,8 +8,7 @@ import { grantSet } from '@meshpass/identity/channel/statement';
 import type { MeshState } from '../reconcile/contract.ts';
 import { type GrantState, openGrant } from './grant-state.ts';
 import type { RelaySource } from './relay-source.ts';
-import { type Configured, openSet, type SetState } from './set-state.ts';
-import type { LeftOutCount } from './transform/left-out.ts';
+import { openSet, type SetState } from './set-state.ts';
 import { mergeGrants, type SetConfiguration } from './transform/merge.ts';
 
 export type { Configured } from './set-state.ts';
@@ -19,19 +18,7 @@ export interface Holder {
   readonly principals: readonly { readonly grant: string }[];
 }
 
-export interface Configurations {
-  /** Returns the key of a session's current set of grants. */
-  readonly keyOf: (session: Holder) => string;
-  /** Returns the configuration; undefined until istiod has answered. Starts the streams for a new set of grants. */
-  readonly current: (session: Holder) => Configured | undefined;
-  /** Registers a listener for changes to a set's configuration. Returns a function that unsubscribes it. */
-  readonly onChange: (listener: (key: string) => void) => () => void;
-  /** Number of streams to istiod. */
-  readonly streams: () => number;
-  /** Resources left out for all followed grants. */
-  readonly leftOut: () => readonly LeftOutCount[];
-  readonly stop: () => void;
-}
+export type Configurations = ReturnType<typeof createConfigurations>;
 
 export interface ConfigurationOptions {
   readonly source: RelaySource;
@@ -61,7 +48,7 @@ interface Wanted<State> {
 }
 
 /** Starts the relay. */
-export function createConfigurations(options: ConfigurationOptions): Configurations {
+export function createConfigurations(options: ConfigurationOptions) {
   const { source, mesh, graceMs = GRACE_MS } = options;
   const grants = new Map<string, Wanted<GrantState>>();
   const sets = new Map<string, Wanted<SetState> & { readonly names: readonly string[] }>();
@@ -160,13 +147,18 @@ export function createConfigurations(options: ConfigurationOptions): Configurati
   sweep();
 
   return {
-    keyOf: (session) => grantSet(namesOf(session)),
-    current: (session) => wantSet(namesOf(session))?.current(),
-    onChange: (listener) => {
+    /** Returns the key of a session's current set of grants. */
+    keyOf: (session: Holder) => grantSet(namesOf(session)),
+    /** Returns the configuration; undefined until istiod has answered. Starts the streams for a new set of grants. */
+    current: (session: Holder) => wantSet(namesOf(session))?.current(),
+    /** Registers a listener for changes to a set's configuration. Returns a function that unsubscribes it. */
+    onChange: (listener: (key: string) => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    /** Number of streams to istiod. */
     streams: () => grants.size,
+    /** Resources left out for all followed grants. */
     leftOut: () => [...grants.values()].flatMap(({ state }) => state.configuration()?.leftOut ?? []),
     stop: () => {
       unwatch();

@@ -11,12 +11,7 @@ export interface Configured {
   readonly body: Buffer;
 }
 
-export interface SetState {
-  /** Undefined until istiod has answered for each grant. */
-  readonly current: () => Configured | undefined;
-  /** Recomputes the configuration after a change of its grants. Equal content keeps its version. */
-  readonly refresh: () => void;
-}
+export type SetState = ReturnType<typeof openSet>;
 
 export interface SetOptions {
   readonly grants: readonly string[];
@@ -32,7 +27,7 @@ export interface SetOptions {
 }
 
 /** Creates the state, which has no configuration yet. */
-export function openSet(options: SetOptions): SetState {
+export function openSet(options: SetOptions) {
   const { grants, trustDomain, clusterDomain, tokenHeader } = options;
   let current: Configured | undefined;
   let refused: Buffer | undefined;
@@ -54,7 +49,9 @@ export function openSet(options: SetOptions): SetState {
     options.onChange();
   };
   return {
+    /** Undefined until istiod has answered for each grant. */
     current: () => current,
+    /** Recomputes the configuration after a change of its grants. Equal content keeps its version. */
     refresh: () => {
       try {
         refresh();

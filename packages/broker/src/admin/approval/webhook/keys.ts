@@ -20,24 +20,13 @@ export interface SignedHeaders {
 }
 
 /** Signs and verifies messages. */
-export interface WebhookKeys {
-  /**
-   * Signs a message.
-   * @throws MeshpassError `config_invalid` without usable secrets
-   */
-  readonly sign: (webhook: string, id: string, at: Date, body: string) => SignedHeaders;
-  /**
-   * Whether one of the secrets signed the message, within five minutes of now.
-   * @throws MeshpassError `config_invalid`
-   */
-  readonly verifies: (webhook: string, headers: SignedHeaders, body: string) => boolean;
-}
+export type WebhookKeys = ReturnType<typeof webhookKeys>;
 
 /**
  * Creates the signer and verifier.
  * @param directory read for every message, so that secrets can be replaced at any time; absent without webhooks
  */
-export function webhookKeys(directory: string | undefined): WebhookKeys {
+export function webhookKeys(directory: string | undefined) {
   const secretsOf = (webhook: string): readonly Webhook[] => {
     if (directory === undefined) throw unusable(webhook, 'start the broker with --approval-webhook-keys');
     let text: string;
@@ -56,12 +45,20 @@ export function webhookKeys(directory: string | undefined): WebhookKeys {
     });
   };
   return {
-    sign: (webhook, id, at, body) => ({
+    /**
+     * Signs a message.
+     * @throws MeshpassError `config_invalid` without usable secrets
+     */
+    sign: (webhook: string, id: string, at: Date, body: string) => ({
       'webhook-id': id,
       'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
       'webhook-signature': secretsOf(webhook)[0]!.sign(id, at, body),
     }),
-    verifies: (webhook, headers, body) =>
+    /**
+     * Whether one of the secrets signed the message, within five minutes of now.
+     * @throws MeshpassError `config_invalid`
+     */
+    verifies: (webhook: string, headers: SignedHeaders, body: string) =>
       secretsOf(webhook).some((secret) => {
         try {
           secret.verify(body, { ...headers });

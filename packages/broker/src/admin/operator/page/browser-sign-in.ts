@@ -34,30 +34,7 @@ export interface BrowserSignInOptions {
 }
 
 /** Starts and finishes browser sign-ins. */
-export interface BrowserSignIn {
-  /** Returns the names of the issuers that operators can sign in with. */
-  readonly issuers: () => readonly string[];
-  /**
-   * Starts a sign-in.
-   * @param request id of the approval request to show afterwards
-   * @param silent `prompt=none`: the issuer confirms its signed-in user without interaction, or refuses
-   * @returns the redirect location, and the cookie to keep until the response with this `state`
-   * @throws MeshpassError `not_found`, `issuer_unavailable`
-   */
-  readonly begin: (
-    issuer: string,
-    request: string | undefined,
-    silent?: boolean,
-  ) => Promise<{ location: string; state: string; cookie: string }>;
-  /**
-   * Exchanges the issuer's response for an ID token.
-   * @param kept cookie of the sign-in that the response's `state` belongs to
-   * @param search query of the redirect
-   * @throws MeshpassError `not_found`, `issuer_unavailable`, `proof_rejected`, with the detail `asked` if the issuer
-   *   refused the exchange
-   */
-  readonly finish: (issuer: string, kept: string | undefined, search: string) => Promise<Proven>;
-}
+export type BrowserSignIn = ReturnType<typeof createBrowserSignIn>;
 
 /** Result of a browser sign-in. */
 export interface Proven {
@@ -85,7 +62,7 @@ const NEEDS_PERSON = new Set([
 ]);
 
 /** Creates the browser sign-in. */
-export function createBrowserSignIn({ origin, http, access, clock, random }: BrowserSignInOptions): BrowserSignIn {
+export function createBrowserSignIn({ origin, http, access, clock, random }: BrowserSignInOptions) {
   const configurations = createTtlCache<oidc.Configuration>(() => DISCOVERY_MS, CAPACITY, clock);
   const issuers = () => {
     const { trust, operators } = access();
@@ -101,8 +78,16 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
   };
 
   return {
+    /** Returns the names of the issuers that operators can sign in with. */
     issuers: () => issuers().map(({ name }) => name),
-    begin: async (name, request, silent = false) => {
+    /**
+     * Starts a sign-in.
+     * @param request id of the approval request to show afterwards
+     * @param silent `prompt=none`: the issuer confirms its signed-in user without interaction, or refuses
+     * @returns the redirect location, and the cookie to keep until the response with this `state`
+     * @throws MeshpassError `not_found`, `issuer_unavailable`
+     */
+    begin: async (name: string, request: string | undefined, silent: boolean = false) => {
       const { issuer, config, redirect } = await known(name);
       const secret = random(32).toString('base64url');
       const state = derived(secret, 'state');
@@ -117,7 +102,14 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
       });
       return { location: location.href, state, cookie: `${secret}.${name}.${request ?? ''}${silent ? '.silent' : ''}` };
     },
-    finish: async (name, kept, search) => {
+    /**
+     * Exchanges the issuer's response for an ID token.
+     * @param kept cookie of the sign-in that the response's `state` belongs to
+     * @param search query of the redirect
+     * @throws MeshpassError `not_found`, `issuer_unavailable`, `proof_rejected`, with the detail `asked` if the issuer
+     *   refused the exchange
+     */
+    finish: async (name: string, kept: string | undefined, search: string) => {
       const [, secret, begunAt, request, silent] = KEPT.exec(kept ?? '') ?? [];
       if (secret === undefined || begunAt !== name)
         throw new MeshpassError(

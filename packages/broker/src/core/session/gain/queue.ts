@@ -17,21 +17,10 @@ const RETRY_MS = 2_000;
 const AT_ONCE = 20;
 
 /** Sessions whose grants are waiting to be checked. */
-export interface GainQueue {
-  /** Adds all live sessions. */
-  readonly all: (cause: GainCause) => void;
-  /** Adds one session. */
-  readonly add: (live: Live, cause: GainCause) => void;
-  /**
-   * Adds a session that has just opened, because earlier causes did not reach it.
-   * @param decidedBy access file that authorized the opening
-   */
-  readonly opened: (live: Live, decidedBy: Access) => void;
-  readonly stop: () => void;
-}
+export type GainQueue = ReturnType<typeof startGaining>;
 
 /** Starts to follow time windows and access files. Queues all live sessions first. */
-export function startGaining(context: WidenContext, isLeader: () => boolean): GainQueue {
+export function startGaining(context: WidenContext, isLeader: () => boolean) {
   const { mesh, live } = context;
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -93,8 +82,14 @@ export function startGaining(context: WidenContext, isLeader: () => boolean): Ga
   const looking = setInterval(look, LOOK_MS).unref();
   look();
   return {
+    /** Adds all live sessions. */
     all,
+    /** Adds one session. */
     add,
+    /**
+     * Adds a session that has just opened, because earlier causes did not reach it.
+     * @param decidedBy access file that authorized the opening
+     */
     opened,
     stop: () => {
       unwatch();

@@ -20,15 +20,7 @@ interface Written {
   readonly spec: unknown;
 }
 
-export interface Denials {
-  /**
-   * Makes the policies list exactly these entries. Idempotent and converges from any state, but must not run
-   * concurrently.
-   */
-  apply(entries: readonly string[], policyOf: (name: string, entries: readonly string[]) => Manifest): Promise<void>;
-  /** Reads the policies from the cluster, by name. */
-  read(): Promise<ReadonlyMap<string, Written>>;
-}
+export type Denials = ReturnType<typeof denials>;
 
 /**
  * How often the cluster's policies are reread, because others may have changed them, or a formerly active broker may
@@ -50,7 +42,7 @@ export function denials(
   { kubernetes, rootNamespace, now }: DenialsOptions,
   base: string,
   entriesIn: (policy: ListedObject) => readonly string[],
-): Denials {
+) {
   /** Undefined until read, and after a failure. */
   let known: ReadonlyMap<string, Written> | undefined;
   let readAt = 0;
@@ -60,8 +52,13 @@ export function denials(
     return new Map(own.map((one) => [one.metadata.name, { entries: entriesIn(one), spec: one.spec }]));
   };
   return {
+    /** Reads the policies from the cluster, by name. */
     read,
-    apply: async (entries, policyOf) => {
+    /**
+     * Makes the policies list exactly these entries. Idempotent and converges from any state, but must not run
+     * concurrently.
+     */
+    apply: async (entries: readonly string[], policyOf: (name: string, entries: readonly string[]) => Manifest) => {
       if (now() - readAt >= REREAD_SECONDS) known = undefined;
       const before: ReadonlyMap<string, Written> = known ?? (await read());
       if (!known) readAt = now();

@@ -25,11 +25,7 @@ export interface FollowOptions {
   readonly random: () => number;
 }
 
-export interface Following {
-  /** Reopens the stream and requests everything again, because the needed clusters have changed. */
-  readonly restart: () => void;
-  readonly stop: () => void;
-}
+export type Following = ReturnType<typeof followGrant>;
 
 /** Minimum token lifetime in Kubernetes, seconds. */
 export const TOKEN_SECONDS = 600;
@@ -42,7 +38,7 @@ const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 15_000;
 
 /** Starts following. Never rejects. Resources already delivered remain valid. */
-export function followGrant(options: FollowOptions): Following {
+export function followGrant(options: FollowOptions) {
   const stopping = new AbortController();
   let attempt = new AbortController();
   let failures = 0;
@@ -91,6 +87,7 @@ export function followGrant(options: FollowOptions): Following {
 
   void follow();
   return {
+    /** Reopens the stream and requests everything again, because the needed clusters have changed. */
     restart: () => attempt.abort(),
     stop: () => stopping.abort(),
   };

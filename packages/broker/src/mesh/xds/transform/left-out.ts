@@ -8,10 +8,7 @@ export interface LeftOutCount {
   readonly count: number;
 }
 
-export interface LeftOuts {
-  readonly add: (what: string, where: string) => void;
-  readonly all: () => readonly LeftOutCount[];
-}
+export type LeftOuts = ReturnType<typeof createLeftOuts>;
 
 /** Maximum separate counts, because EnvoyFilters may cause any number. */
 const MAX_KINDS = 64;
@@ -19,10 +16,10 @@ const OTHERS = 'others';
 const MAX_TEXT = 200;
 
 /** Creates empty counts. */
-export function createLeftOuts(): LeftOuts {
+export function createLeftOuts() {
   const counted = new Map<string, LeftOutCount>();
   return {
-    add: (given, where) => {
+    add: (given: string, where: string) => {
       const known = counted.has(`${where} ${given.slice(0, MAX_TEXT)}`);
       const what = known || counted.size < MAX_KINDS ? given.slice(0, MAX_TEXT) : OTHERS;
       const key = `${where} ${what}`;
