@@ -57,20 +57,7 @@ export interface ChannelOptions {
   readonly random?: () => number;
 }
 
-export interface Channel {
-  /** Renews the lease soon, through the edge. */
-  renew(): void;
-  /**
-   * Renews the lease over HTTPS, with the same counter and the same checks.
-   * @param post sends a fresh proof with each attempt and returns the broker's statement
-   * @throws MeshpassError agent_broker_answer_invalid, or any error of `post`
-   */
-  renewBy(post: (proof: () => string) => Promise<string>): Promise<void>;
-  /** Reports that the broker responded over HTTPS. A disconnected channel then reconnects within a second. */
-  brokerAnswered(): void;
-  /** Resolves when the connection is closed. */
-  close(): Promise<void>;
-}
+export type Channel = ReturnType<typeof openChannel>;
 
 const CONNECT_MS = 10_000;
 /** Minimum time between two leases, ms. An edge that requests leases more often receives no more of them. */
@@ -88,7 +75,7 @@ const PATIENCE = 4;
 const MAX_SMALL_FRAME = MAX_STATEMENT + 256;
 
 /** Opens a control connection and keeps it until the session ends or the channel is closed. */
-export function openChannel(options: ChannelOptions): Channel {
+export function openChannel(options: ChannelOptions) {
   const { sessionId, key, received, onEvent, clock = Date.now, random = Math.random } = options;
   const stop = new AbortController();
   // Greater than in the previous process, unless the clock was set back.
@@ -115,9 +102,17 @@ export function openChannel(options: ChannelOptions): Channel {
   watch.unref();
   const done = run();
   return {
+    /** Renews the lease soon, through the edge. */
     renew: () => schedule(0),
+    /**
+     * Renews the lease over HTTPS, with the same counter and the same checks.
+     * @param post sends a fresh proof with each attempt and returns the broker's statement
+     * @throws MeshpassError agent_broker_answer_invalid, or any error of `post`
+     */
     renewBy,
+    /** Reports that the broker responded over HTTPS. A disconnected channel then reconnects within a second. */
     brokerAnswered: reconnection.wake,
+    /** Resolves when the connection is closed. */
     async close() {
       end();
       await done;

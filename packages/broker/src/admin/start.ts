@@ -1,6 +1,6 @@
 import type { AuditLog, Journal, Origin } from '../audit/index.ts';
 import type { Sessions } from '../core/index.ts';
-import type { Connections, Route, RouteContext } from '../http/index.ts';
+import type { Connections, RouteContext } from '../http/index.ts';
 import type { SignedOut } from '../issuers/index.ts';
 import type { Store } from '../store/index.ts';
 import { startApprovals } from './approval/start.ts';
@@ -44,14 +44,7 @@ export interface AdminOptions {
 }
 
 /** The active broker's operators, approvals and policy changes. */
-export interface Admin {
-  /** Routes of the operator listener. */
-  readonly operatorRoutes: readonly Route[];
-  /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
-  readonly publicRoutes: readonly Route[];
-  /** Ends operator sessions that a logout affects. */
-  readonly signOut: (out: SignedOut, origin: Origin) => Promise<void>;
-}
+export type Admin = Awaited<ReturnType<typeof startAdmin>>;
 
 /**
  * Starts operators, approvals and policy changes.
@@ -62,7 +55,7 @@ export async function startAdmin(
   base: AdminProcess,
   { store, journal, auditLog, sessions, sourceOf, startedAt, operatorToken, connections }: AdminOptions,
   acting: AsyncDisposableStack,
-): Promise<Admin> {
+) {
   const { config, given, clock, random, log, metrics, failed } = base;
   const { mesh, signer } = given;
   const { publicUrl } = config;
@@ -137,13 +130,16 @@ export async function startAdmin(
     emergencyReviews: approvals.reviews,
   });
   return {
+    /** Routes of the operator listener. */
     operatorRoutes: [...signInRoutes(signingIn), ...(page ? pageSignInRoutes(page) : []), ...authorized],
+    /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
     publicRoutes: [
       ...approvalRoutes(approvals, sessions.authentication),
       ...approvalWebhookRoutes(approvals, clock),
       ...(policy && authorOf ? policyRoutes({ ...policy, authorOf }) : []),
     ],
-    signOut: (out, origin) => signOutOperators(ending, out, origin),
+    /** Ends operator sessions that a logout affects. */
+    signOut: (out: SignedOut, origin: Origin) => signOutOperators(ending, out, origin),
   };
 }
 

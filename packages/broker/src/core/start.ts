@@ -4,7 +4,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Authorize } from '@meshpass/access';
 import type { EdgeDecision } from '@meshpass/identity';
-import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
 import type { Logger } from 'pino';
 import {
   type Attest,
@@ -17,9 +16,9 @@ import {
   type ReadGithub,
   startWatching,
 } from '../attest/index.ts';
-import { type AuditContext, type Journal, type Origin, type Outcome, writeCounted } from '../audit/index.ts';
+import { type AuditContext, type Journal, type Origin, writeCounted } from '../audit/index.ts';
 import type { Clock, Metrics, Random } from '../base/index.ts';
-import type { Authentication, Connections, Route, RouteContext } from '../http/index.ts';
+import type { Connections, RouteContext } from '../http/index.ts';
 import type { SignedOut, VerifyLogout } from '../issuers/index.ts';
 import {
   type CertificateAuthority,
@@ -31,17 +30,17 @@ import {
 } from '../mesh/index.ts';
 import type { Store } from '../store/index.ts';
 import type { ConfigurationSource } from './channel/configurations.ts';
-import { type ControlChannel, createControlChannel } from './channel/control.ts';
-import { type SessionCaller, sessionAuthentication } from './routes/authenticate.ts';
+import { createControlChannel } from './channel/control.ts';
+import { sessionAuthentication } from './routes/authenticate.ts';
 import { edgeRoutes, recordEdgeDecisions } from './routes/edge.ts';
 import { leaseRoutes } from './routes/leases.ts';
 import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
 import { signInOffer, signInRoutes } from './routes/sign-in.ts';
 import type { AnswersConfig } from './session/answers.ts';
 import { type DENY_ENDED, type Denies, deniesEnded } from './session/deny/ended.ts';
-import { denyLate, type LateDenial } from './session/deny/late.ts';
+import { denyLate } from './session/deny/late.ts';
 import { principalsOfLostSessions } from './session/deny/unknown-sessions.ts';
-import { createFeed, type Feed } from './session/feed.ts';
+import { createFeed } from './session/feed.ts';
 import { startGaining } from './session/gain/queue.ts';
 import { createLeases, type LeaseTerms } from './session/leases.ts';
 import { type CloseRequest, closeSession } from './session/lifecycle.ts';
@@ -55,11 +54,11 @@ import { createSettling } from './session/settling.ts';
 import { startSweeping } from './session/sweep.ts';
 import { touch, touchOnChange } from './session/touch.ts';
 import { type GainRequest, gain, type WidenContext } from './session/widen.ts';
-import { createRecentLogouts, type RecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
+import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
 import { endSignedOut, type SignInContext, sweepSignIns } from './sign-in/sign-in.ts';
 import { createProofMemory } from './token/dpop.ts';
 import { attestedClaims } from './token/identity-token.ts';
-import { createRotation, type Rotation } from './token/rotation.ts';
+import { createRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
 import { watchedSessions } from './watched-sessions.ts';
 
@@ -138,64 +137,16 @@ export interface SessionOptions {
 }
 
 /** Sessions from the store, before anything acts on them. */
-export interface StoredSessions {
-  /** Number of restored sessions. */
-  readonly restored: number;
-  readonly live: LiveIndex;
-  /**
-   * Starts what ends sessions, and allows requests to open them.
-   * @param writing stopped once nothing acts on sessions any more
-   * @param acting stopped at once when another broker takes over
-   */
-  readonly start: (
-    options: SessionOptions,
-    writing: AsyncDisposableStack,
-    acting: AsyncDisposableStack,
-  ) => Promise<Sessions>;
-}
+export type StoredSessions = Awaited<ReturnType<typeof restoreSessions>>;
 
 /** The active broker's sessions. */
-export interface Sessions {
-  readonly live: LiveIndex;
-  readonly losses: Losses;
-  readonly feed: Feed;
-  readonly control: ControlChannel;
-  readonly rotation: Rotation;
-  readonly denies: Denies;
-  /** Recent logouts at issuers, which also end sessions of operators. */
-  readonly recentLogouts: RecentLogouts;
-  /** Authenticates a session by its token and key. */
-  readonly authentication: Authentication<SessionCaller>;
-  /** Routes for agents, edges and issuers. */
-  readonly routes: (operators: {
-    readonly signOut: (out: SignedOut, origin: Origin) => Promise<void>;
-  }) => readonly Route[];
-  /** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
-  readonly signInOffer: (issuer: string) => SignInOffer | undefined;
-  /** Ends a session. See closeSession(). */
-  readonly close: (live: Live, request: CloseRequest) => Promise<void>;
-  /** Denies an ended session that the mesh does not deny yet. Undefined if there is nothing to deny. */
-  readonly denyLate: (id: string) => Promise<LateDenial | undefined>;
-  /** Adds a grant to a session. See gain(). */
-  readonly give: (live: Live, grant: string, request: GainRequest) => Promise<Outcome<unknown>>;
-  /** Removes an approved grant, unless the access file now includes it without an approval. */
-  readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
-  /**
-   * Records an edge's decisions.
-   * @throws MeshpassError `store_unavailable`, `overloaded`
-   */
-  readonly recordEdgeDecisions: (decisions: readonly EdgeDecision[]) => Promise<void>;
-  /** Resolves when the mesh has applied all revocations so far. */
-  readonly revocationsSettled: () => Promise<void>;
-  /** Ends the streams of edges in other processes. */
-  readonly endStreams: () => void;
-}
+export type Sessions = Awaited<ReturnType<typeof startSessions>>;
 
 /**
  * Restores losses, sessions and their leases from the store.
  * @throws MeshpassError `store_unavailable`
  */
-export async function restoreSessions(base: SessionProcess, store: Store, journal: Journal): Promise<StoredSessions> {
+export async function restoreSessions(base: SessionProcess, store: Store, journal: Journal) {
   const { config, given, clock, failed } = base;
   const { losses = createLosses(clock), live = createLiveIndex() } = given;
   await persistLosses({ store, journal, onFailure: failed('store') }, losses);
@@ -205,9 +156,16 @@ export async function restoreSessions(base: SessionProcess, store: Store, journa
   const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure: failed('store') });
   const stored = { store, journal, losses, live, denies, renewLease, restored };
   return {
+    /** Number of restored sessions. */
     restored: restored.sessions.length,
     live,
-    start: (options, writing, acting) => startSessions({ ...base, ...stored, ...options }, writing, acting),
+    /**
+     * Starts what ends sessions, and allows requests to open them.
+     * @param writing stopped once nothing acts on sessions any more
+     * @param acting stopped at once when another broker takes over
+     */
+    start: (options: SessionOptions, writing: AsyncDisposableStack, acting: AsyncDisposableStack) =>
+      startSessions({ ...base, ...stored, ...options }, writing, acting),
   };
 }
 
@@ -221,11 +179,7 @@ interface Starting extends SessionProcess, SessionOptions {
   readonly restored: Awaited<ReturnType<typeof restore>>;
 }
 
-async function startSessions(
-  context: Starting,
-  writing: AsyncDisposableStack,
-  acting: AsyncDisposableStack,
-): Promise<Sessions> {
+async function startSessions(context: Starting, writing: AsyncDisposableStack, acting: AsyncDisposableStack) {
   const { config, given, clock, random, metrics, failed } = context;
   const { store, journal, losses, live, denies, renewLease, restored, audit, startedAt } = context;
   const { mesh, signer, authorize } = given;
@@ -404,20 +358,28 @@ async function startSessions(
     control,
     rotation,
     denies,
+    /** Recent logouts at issuers, which also end sessions of operators. */
     recentLogouts: signIns.recentLogouts,
+    /** Authenticates a session by its token and key. */
     authentication: sessionAuthentication(authenticating),
-    signInOffer: (name) => signInOffer(signIns, name),
-    close: (one, request) => closeSession(sessions, one, request),
-    denyLate: (id) => denyLate({ ...sessions, store }, id),
-    give: (one, grant, request) => gain(sessions, one, grant, request),
-    take: async (one, grant, reason) => {
+    /** Returns the client for sign-ins at an issuer; undefined if the issuer has no client. */
+    signInOffer: (name: string) => signInOffer(signIns, name),
+    /** Ends a session. See closeSession(). */
+    close: (one: Live, request: CloseRequest) => closeSession(sessions, one, request),
+    /** Denies an ended session that the mesh does not deny yet. Undefined if there is nothing to deny. */
+    denyLate: (id: string) => denyLate({ ...sessions, store }, id),
+    /** Adds a grant to a session. See gain(). */
+    give: (one: Live, grant: string, request: GainRequest) => gain(sessions, one, grant, request),
+    /** Removes an approved grant, unless the access file now includes it without an approval. */
+    take: async (one: Live, grant: string, reason: string) => {
       const kept = one.session.principals.filter((held) => held.grant !== grant);
       const ends = new Map(kept.map((held) => [held.grant, held.until]));
       await narrowSession(sessions, one, ends, { cause: 'approval_revoked', reason });
       // The access file may now include the grant without an approval.
       gains.add(one, 'access_widened');
     },
-    routes: ({ signOut }) => [
+    /** Routes for agents, edges and issuers. */
+    routes: ({ signOut }: { readonly signOut: (out: SignedOut, origin: Origin) => Promise<void> }) => [
       ...sessionRoutes({
         config,
         exchange,
@@ -461,9 +423,15 @@ async function startSessions(
         reviewEdgeToken: given.reviewEdgeToken,
       }),
     ],
-    recordEdgeDecisions: (decisions) =>
+    /**
+     * Records an edge's decisions.
+     * @throws MeshpassError `store_unavailable`, `overloaded`
+     */
+    recordEdgeDecisions: (decisions: readonly EdgeDecision[]) =>
       recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf }, decisions),
+    /** Resolves when the mesh has applied all revocations so far. */
     revocationsSettled: revocations.settled,
+    /** Ends the streams of edges in other processes. */
     endStreams: () => {
       for (const stream of streams) stream.end();
     },

@@ -29,19 +29,10 @@ export interface DecisionQueueOptions {
   readonly newId?: () => string;
 }
 
-export interface DecisionQueue {
-  /** Queues a decision. If the queue is full, the decision is only logged and counts as dropped. */
-  report(decision: EdgeDecision): void;
-  stats(): { readonly queued: number; readonly posted: number; readonly dropped: number };
-  /**
-   * Tries once more to deliver the queue, then stops. Close the edge first, because closing it reports the tunnels that
-   * it cuts.
-   */
-  close(): Promise<void>;
-}
+export type DecisionQueue = ReturnType<typeof queueDecisions>;
 
 /** Creates the queue and starts to deliver decisions as they arrive. */
-export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
+export function queueDecisions(options: DecisionQueueOptions) {
   const { log = SILENT, random = Math.random, maxQueue = MAX_QUEUE, maxOfSession = MAX_OF_SESSION } = options;
   const queue: EdgeDecision[] = [];
   /** Number of queued decisions per session. */
@@ -52,7 +43,8 @@ export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
   let dropped = 0;
   let running: Promise<void> | undefined;
   return {
-    report(decision) {
+    /** Queues a decision. If the queue is full, the decision is only logged and counts as dropped. */
+    report(decision: EdgeDecision) {
       const { session_id: session } = decision;
       if (session !== undefined && isFull(session)) {
         sums.add(session, decision);
@@ -67,6 +59,10 @@ export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
       running ??= run();
     },
     stats: () => ({ queued: queue.length, posted, dropped }),
+    /**
+     * Tries once more to deliver the queue, then stops. Close the edge first, because closing it reports the tunnels that
+     * it cuts.
+     */
     async close() {
       stop.abort();
       await running;

@@ -3,7 +3,6 @@ import type {
   AnswerOrder,
   ApprovalOrder,
   ApprovalRequest,
-  ApprovalsResponse,
   EmergencyOrder,
   ReviewOrder,
   ReviewState,
@@ -29,43 +28,7 @@ import type { SignedHeaders } from './webhook/keys.ts';
 import { receive } from './webhook/receive.ts';
 
 /** Approval requests and emergencies. */
-export interface Approvals {
-  readonly ask: (live: Live, order: ApprovalOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
-  readonly withdraw: (live: Live, id: string, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
-  /** Answers a request or reviews an emergency. */
-  readonly answer: (
-    approver: Approver,
-    order: AnswerOrder | ReviewOrder,
-    event: AuditEvent,
-  ) => Promise<Outcome<ApprovalRequest>>;
-  /** Starts emergency access: a grant without an approval. */
-  readonly take: (live: Live, order: EmergencyOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
-  /** Counts emergencies that need a review, by state. */
-  readonly reviews: () => Readonly<Record<'open' | 'overdue' | 'objected', number>>;
-  /** Handles an answer or review signed by a webhook. */
-  readonly receive: (
-    name: string,
-    headers: SignedHeaders,
-    body: string,
-    event: AuditEvent,
-  ) => Promise<Outcome<ApprovalRequest>>;
-  /**
-   * Lists the grants that a session can request, its own requests, and the requests that it may answer.
-   * @param scope `own` limits the list to the session's own requests, which are cheap to list and have a higher rate
-   *   limit
-   * @throws MeshpassError `too_many_attempts`, `store_unavailable`
-   */
-  readonly overview: (live: Live, scope: 'all' | 'own') => Promise<ApprovalsResponse>;
-  /**
-   * Lists requests, newest first.
-   * @param id limits the list to this request
-   */
-  readonly list: (id?: string) => Promise<readonly ApprovalRequest[]>;
-  /** Revokes an approval or ends a pending request. */
-  readonly revoke: (id: string, reason: string, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
-  /** Ends expired requests. Called periodically. */
-  readonly sweep: () => Promise<void>;
-}
+export type Approvals = Awaited<ReturnType<typeof createApprovals>>;
 
 /** Rate limit for a person's requests and answers. */
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
@@ -82,7 +45,7 @@ const MOST_LISTED = 1_000;
  * Reads the open requests and creates the approvals.
  * @throws MeshpassError `store_unavailable`
  */
-export async function createApprovals(context: ApprovalsContext): Promise<Approvals> {
+export async function createApprovals(context: ApprovalsContext) {
   const { store, clock } = context;
   const telling = { ...context, clock: risingClock(clock) };
   const tell = (request: Request) => deliveriesOf(telling, request);
@@ -123,7 +86,11 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
   const deciding = <T>(id: string, event: AuditEvent, decide: () => Promise<Outcome<T>>): Promise<Outcome<T>> =>
     exclusively(id, decide).catch((thrown: unknown) => refused({ ...event, target: id }, thrown));
 
-  const answerOrReview: Approvals['answer'] = (approver, order, event) =>
+  const answerOrReview = (
+    approver: Approver,
+    order: AnswerOrder | ReviewOrder,
+    event: AuditEvent,
+  ): Promise<Outcome<ApprovalRequest>> =>
     limited(approver.attestation, event, () =>
       deciding(order.id, event, () =>
         isReview(order) ? review(parts, approver, order, event) : answer(parts, approver, order, event),
@@ -131,14 +98,14 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
     );
 
   return {
-    ask: (live, order, event) => {
+    ask: (live: Live, order: ApprovalOrder, event: AuditEvent) => {
       const { attestation, id } = live.session;
       // Serialized per person, because each person's requests are counted.
       const key = `person ${attestation.issuer} ${attestation.subject}`;
       const asking = { ...event, grant: order.grant, sessionId: id };
       return limited(attestation, asking, () => exclusively(key, () => ask(parts, live, order, asking)));
     },
-    withdraw: (live, id, event) => {
+    withdraw: (live: Live, id: string, event: AuditEvent) => {
       const { attestation, id: sessionId } = live.session;
       return limited(attestation, event, () =>
         deciding(id, event, async () => {
@@ -152,19 +119,23 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         }),
       );
     },
-    take: (live, order, event) => {
+    /** Starts emergency access: a grant without an approval. */
+    take: (live: Live, order: EmergencyOrder, event: AuditEvent) => {
       const { attestation, id } = live.session;
       const asking = { ...event, grant: order.grant, sessionId: id };
       // Serialized across all people, because unreviewed emergencies are counted and a person may have two accounts.
       return limited(attestation, asking, () => parts.inTurn(() => takeInEmergency(parts, live, order, asking)));
     },
+    /** Counts emergencies that need a review, by state. */
     reviews: () => {
       const all = [...book.all()];
       const count = (state: ReviewState) => all.filter(({ emergency }) => emergency?.state === state).length;
       return { open: count('open'), overdue: count('overdue'), objected: count('objected') };
     },
+    /** Answers a request or reviews an emergency. */
     answer: answerOrReview,
-    receive: async (name, headers, body, asked) => {
+    /** Handles an answer or review signed by a webhook. */
+    receive: async (name: string, headers: SignedHeaders, body: string, asked: AuditEvent) => {
       let event = asked;
       try {
         const { attestation, via, order, replay } = await receive(context, name, headers, body);
@@ -176,7 +147,13 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         return refused(event, thrown);
       }
     },
-    overview: async (live, scope) => {
+    /**
+     * Lists the grants that a session can request, its own requests, and the requests that it may answer.
+     * @param scope `own` limits the list to the session's own requests, which are cheap to list and have a higher rate
+     *   limit
+     * @throws MeshpassError `too_many_attempts`, `store_unavailable`
+     */
+    overview: async (live: Live, scope: 'all' | 'own') => {
       const { session } = live;
       const { issuer, subject } = session.attestation;
       const isAllowed = scope === 'own' ? ownLooks.take(session.id) : looks.take(`${issuer} ${subject}`);
@@ -204,7 +181,11 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         requestable: firstWithin(requestableGrants(parts, live, opens), MOST_LISTED_BYTES * 2),
       };
     },
-    list: async (id) => {
+    /**
+     * Lists requests, newest first.
+     * @param id limits the list to this request
+     */
+    list: async (id?: string) => {
       const opens = opensWithin(context.mesh);
       const recent = await recentRequests(store, { id }, MOST_LISTED);
       // Includes emergencies that need a review, regardless of age.
@@ -212,7 +193,8 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
       const missing = old.filter((one) => !recent.some((other) => other.id === one.id));
       return [...recent, ...missing].map((one) => describeRequest(one, opens(one.grant)));
     },
-    revoke: (id, reason, event) =>
+    /** Revokes an approval or ends a pending request. */
+    revoke: (id: string, reason: string, event: AuditEvent) =>
       deciding(id, event, async () => {
         const request = book.get(id);
         if (!request || !isOpen(request)) return refused({ ...event, target: id }, unknown(id));
@@ -225,6 +207,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         const done = await book.decide(asked, { ...request, state: 'revoked' });
         return done.granted ? granted(done.event, describe(done.value)) : done;
       }),
+    /** Ends expired requests. Called periodically. */
     sweep: async () => {
       if (sweeping) return;
       sweeping = true;

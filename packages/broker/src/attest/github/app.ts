@@ -28,46 +28,7 @@ export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   readonly losses: Losses;
 }
 
-export interface GithubApp {
-  readonly losses: Losses;
-  /**
-   * Checks the App's id and key with GitHub. Does not count against an installation's rate limit ("Get the
-   * authenticated app").
-   */
-  readonly signIn: () => Promise<void>;
-  /**
-   * Reason for GitHub's last refusal of the App itself; undefined if the last request was accepted or none was made.
-   */
-  readonly refused: () => string | undefined;
-  /**
-   * Sends a request as the App's installation in the organization.
-   * @param path untrusted parts must have been encoded with pathPart
-   * @returns undefined if the App is not installed or the resource does not exist (404)
-   */
-  request(organization: string, path: string, question?: IssuerRequest): Promise<IssuerResponse | undefined>;
-  /** Returns an organization's id, or undefined if the App is not installed there. */
-  organizationId(organization: string): Promise<number | undefined>;
-  isMember(organization: string, user: GithubUser): Promise<boolean>;
-  /**
-   * Selects the roles that a user has in GitHub.
-   * @param roles `ORG/admin` and `ORG/member`, lower case
-   * @returns roles that GitHub confirms now; an admin is also a member
-   */
-  rolesOf(user: GithubUser, roles: readonly string[]): Promise<readonly string[]>;
-  /**
-   * Finds a member's Codespace on a repository of the organization, for Codespaces whose own token may not read it.
-   * @returns GitHub's unparsed description; undefined if the user has no Codespace with this name there
-   */
-  codespaceOf(organization: string, user: GithubUser, name: string): Promise<unknown>;
-  /**
-   * Selects the teams that a user is a member of in GitHub.
-   * @param teams `ORG/SLUG` or `ORG/#ID`, lower case
-   * @returns teams in which GitHub now confirms an active membership
-   */
-  teamsOf(user: GithubUser, teams: readonly string[]): Promise<readonly string[]>;
-  /** @returns teams that exist but do not have the user as a member, according to GitHub */
-  teamsWithout(user: GithubUser, teams: readonly string[]): Promise<readonly string[]>;
-}
+export type GithubApp = ReturnType<typeof createGithubApp>;
 
 /** GitHub's maximum is ten minutes, and its clock may be behind ours. */
 const APP_JWT_SECONDS = 540;
@@ -97,7 +58,7 @@ const OrganizationMembership = z.object({
  * Creates the App's client. Every method throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while
  * GitHub does not answer.
  */
-export function createGithubApp(options: GithubAppOptions): GithubApp {
+export function createGithubApp(options: GithubAppOptions) {
   const { clock, losses } = options;
   const isVoid = (fact: Fact) => (asked: number) => losses.since(fact, asked);
   const key = createPrivateKey(options.privateKey);
@@ -171,7 +132,11 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     ...options,
     ...(options.onInstallationAnswer && { onAnswer: options.onInstallationAnswer }),
   };
-  const requestAsInstallation: GithubApp['request'] = async (organization, path, question) => {
+  const requestAsInstallation = async (
+    organization: string,
+    path: string,
+    question?: IssuerRequest,
+  ): Promise<IssuerResponse | undefined> => {
     const found = await installation(organization);
     if (!found) return undefined;
     let answer = await requestGithub(path, (await token(found.id)).token, asInstallation, question);
@@ -223,12 +188,30 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
 
   return {
     losses,
+    /**
+     * Checks the App's id and key with GitHub. Does not count against an installation's rate limit ("Get the
+     * authenticated app").
+     */
     signIn: async () => void refuseUnlessOk(await requestAsApp('/app'), 'sign in'),
+    /**
+     * Reason for GitHub's last refusal of the App itself; undefined if the last request was accepted or none was made.
+     */
     refused: () => refused,
+    /**
+     * Sends a request as the App's installation in the organization.
+     * @param path untrusted parts must have been encoded with pathPart
+     * @returns undefined if the App is not installed or the resource does not exist (404)
+     */
     request: requestAsInstallation,
+    /** Returns an organization's id, or undefined if the App is not installed there. */
     organizationId,
-    isMember: async (organization, user) => (await roleIn(organization, user)) !== undefined,
-    async rolesOf(user, roles) {
+    isMember: async (organization: string, user: GithubUser) => (await roleIn(organization, user)) !== undefined,
+    /**
+     * Selects the roles that a user has in GitHub.
+     * @param roles `ORG/admin` and `ORG/member`, lower case
+     * @returns roles that GitHub confirms now; an admin is also a member
+     */
+    async rolesOf(user: GithubUser, roles: readonly string[]) {
       const found = await Promise.all(roles.map((role) => roleIn(role.split('/')[0]!, user)));
       return roles.filter((role, index) => {
         const wanted = role.split('/')[1];
@@ -236,7 +219,11 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
         return found[index] === wanted || (wanted === 'member' && found[index] === 'admin');
       });
     },
-    async codespaceOf(organization, user, name) {
+    /**
+     * Finds a member's Codespace on a repository of the organization, for Codespaces whose own token may not read it.
+     * @returns GitHub's unparsed description; undefined if the user has no Codespace with this name there
+     */
+    async codespaceOf(organization: string, user: GithubUser, name: string) {
       const parts = [pathPart(organization), pathPart(user.login)];
       if (parts.includes(undefined)) return undefined;
       const askList = async () => {
@@ -251,11 +238,17 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       );
       return list?.find((codespace) => (codespace as { name?: unknown }).name === name);
     },
-    async teamsOf(user, teams) {
+    /**
+     * Selects the teams that a user is a member of in GitHub.
+     * @param teams `ORG/SLUG` or `ORG/#ID`, lower case
+     * @returns teams in which GitHub now confirms an active membership
+     */
+    async teamsOf(user: GithubUser, teams: readonly string[]) {
       const answers = await Promise.all(teams.map((team) => isInTeam(team, user)));
       return teams.filter((_team, index) => answers[index]);
     },
-    async teamsWithout(user, teams) {
+    /** @returns teams that exist but do not have the user as a member, according to GitHub */
+    async teamsWithout(user: GithubUser, teams: readonly string[]) {
       const answers = await Promise.all(
         teams.map(async (team) => {
           if (await isInTeam(team, user)) return false;

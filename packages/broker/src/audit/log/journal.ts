@@ -19,24 +19,7 @@ import {
 import { APPEND_ROWS, USE_PROOFS } from './statements.ts';
 import { type Changes, noteUnit, type Unit } from './unit.ts';
 
-export interface Journal {
-  /**
-   * Writes the changes that `record` notes.
-   * @param written called as soon as the store is known to have them, before this resolves. If the store's answer was
-   *   lost, the call may come after the error: before the journal writes anything else, it reads what the store has. It
-   *   finds a transaction by its audit rows, so a transaction without audit rows is never found.
-   * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; nothing was written in that case, unless
-   *   the store's answer was lost
-   */
-  readonly transaction: (record: Changes, written?: () => void) => Promise<void>;
-  /**
-   * Resolves when the outcome of every earlier transaction is known.
-   * @throws MeshpassError `store_unavailable`, `overloaded`
-   */
-  readonly settled: () => Promise<void>;
-  /** Resolves when all transactions so far are durable or rejected. */
-  readonly flush: () => Promise<void>;
-}
+export type Journal = ReturnType<typeof createJournal>;
 
 export interface JournalOptions {
   readonly store: Store;
@@ -69,7 +52,7 @@ interface Waiting {
 }
 
 /** Creates the journal, the only writer of the audit log. */
-export function createJournal(options: JournalOptions): Journal {
+export function createJournal(options: JournalOptions) {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
   let retries = false;
@@ -120,7 +103,7 @@ export function createJournal(options: JournalOptions): Journal {
     running ??= Promise.resolve().then(run);
   }
 
-  const transaction: Journal['transaction'] = async (record, written = () => {}) => {
+  const transaction = async (record: Changes, written: () => void = () => {}) => {
     const unit = noteUnit(record);
     if (waiting.length >= MAX_WAITING)
       throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 });
@@ -131,10 +114,23 @@ export function createJournal(options: JournalOptions): Journal {
   };
 
   return {
+    /**
+     * Writes the changes that `record` notes.
+     * @param written called as soon as the store is known to have them, before this resolves. If the store's answer was
+     *   lost, the call may come after the error: before the journal writes anything else, it reads what the store has. It
+     *   finds a transaction by its audit rows, so a transaction without audit rows is never found.
+     * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; nothing was written in that case, unless
+     *   the store's answer was lost
+     */
     transaction,
+    /**
+     * Resolves when the outcome of every earlier transaction is known.
+     * @throws MeshpassError `store_unavailable`, `overloaded`
+     */
     settled: async () => {
       if (lost.any()) await transaction(() => {});
     },
+    /** Resolves when all transactions so far are durable or rejected. */
     flush: async () => {
       while (running) await running;
     },

@@ -14,26 +14,10 @@ export interface Write {
 }
 
 /** Ordered writes of sessions. A workspace is identified by its key. */
-export interface Settling {
-  /**
-   * Runs `act` after the workspace's earlier writes, once their outcome is known.
-   * @param act writes what `together` returns: its changes plus the cuts that are not stored yet
-   * @throws MeshpassError `store_unavailable`, `overloaded` if the outcome of an earlier write is unknown; errors of
-   *   `act`
-   */
-  readonly inTurn: <T>(workspace: string, act: (together: (write: Write) => Write) => Promise<T>) => Promise<T>;
-  /**
-   * Stores a cut that has already taken effect in memory. Retries until it is stored, because otherwise lost access
-   * would come back after a restart.
-   * @returns once the store has it
-   */
-  readonly cut: (workspace: string, changes: Changes) => Promise<void>;
-  /** Resolves when no write is running. Cuts that the store rejected may still be waiting for their next attempt. */
-  readonly flush: () => Promise<void>;
-}
+export type Settling = ReturnType<typeof createSettling>;
 
 /** Creates the write queue. `onFailure` receives the errors of attempts that are retried. */
-export function createSettling(journal: Journal, onFailure: (cause: unknown) => void): Settling {
+export function createSettling(journal: Journal, onFailure: (cause: unknown) => void) {
   const turns: KeyedMutex = new Map();
   /** Cuts that are not stored yet, oldest first, by workspace. */
   const unstored = new Map<string, readonly Changes[]>();
@@ -56,15 +40,26 @@ export function createSettling(journal: Journal, onFailure: (cause: unknown) => 
       };
     };
 
-  const inTurn: Settling['inTurn'] = (workspace, act) =>
+  const inTurn = <T>(workspace: string, act: (together: (write: Write) => Write) => Promise<T>): Promise<T> =>
     runExclusive(turns, workspace, async () => {
       await journal.settled();
       return await act(together(workspace));
     });
 
   return {
+    /**
+     * Runs `act` after the workspace's earlier writes, once their outcome is known.
+     * @param act writes what `together` returns: its changes plus the cuts that are not stored yet
+     * @throws MeshpassError `store_unavailable`, `overloaded` if the outcome of an earlier write is unknown; errors of
+     *   `act`
+     */
     inTurn,
-    cut: async (workspace, changes) => {
+    /**
+     * Stores a cut that has already taken effect in memory. Retries until it is stored, because otherwise lost access
+     * would come back after a restart.
+     * @returns once the store has it
+     */
+    cut: async (workspace: string, changes: Changes) => {
       unstored.set(workspace, [...(unstored.get(workspace) ?? []), changes]);
       const lacks = () => unstored.get(workspace)?.includes(changes);
       const transaction: Journal['transaction'] = (record, written = () => {}) =>
@@ -75,6 +70,7 @@ export function createSettling(journal: Journal, onFailure: (cause: unknown) => 
         });
       await untilStored({ journal: { transaction }, onFailure }, () => {});
     },
+    /** Resolves when no write is running. Cuts that the store rejected may still be waiting for their next attempt. */
     flush: async () => {
       while (turns.size > 0) await Promise.allSettled(turns.values());
     },

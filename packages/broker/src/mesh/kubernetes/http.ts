@@ -29,16 +29,7 @@ export interface KubernetesAnswer {
   readonly body: unknown;
 }
 
-export interface KubernetesHttp {
-  /**
-   * Sends a request.
-   * @throws MeshpassError `kubernetes_unavailable`, with the API server's status, reason and message in its detail
-   */
-  call(call: KubernetesCall): Promise<KubernetesAnswer>;
-  /** Calls `onLine` for every line of a streamed response. Resolves when the server ends it. */
-  stream(call: KubernetesCall, onLine: (line: string) => void): Promise<void>;
-  close(): void;
-}
+export type KubernetesHttp = ReturnType<typeof kubernetesHttp>;
 
 const CALL_TIMEOUT_MS = 5_000;
 /** How long a watch may be silent before its server counts as lost. Bookmarks arrive every minute. */
@@ -61,7 +52,7 @@ export async function connectKubernetes(kubeconfig: string | undefined): Promise
 }
 
 /** Creates the client; connections are opened on demand. */
-export function kubernetesHttp(access: KubernetesAccess): KubernetesHttp {
+export function kubernetesHttp(access: KubernetesAccess) {
   const { servername, ...material } = access.tls;
   const secureContext = createSecureContext(material);
   const options = { secureContext, keepAlive: true, ...(servername && { servername }) };
@@ -105,7 +96,11 @@ export function kubernetesHttp(access: KubernetesAccess): KubernetesHttp {
   };
 
   return {
-    call: async (call) => {
+    /**
+     * Sends a request.
+     * @throws MeshpassError `kubernetes_unavailable`, with the API server's status, reason and message in its detail
+     */
+    call: async (call: KubernetesCall) => {
       const response = await open(call, agent);
       const status = response.statusCode ?? 0;
       const text = await read(response).catch((cause) => {
@@ -116,7 +111,8 @@ export function kubernetesHttp(access: KubernetesAccess): KubernetesHttp {
       if (call.expect?.includes(status)) return { status, body: undefined };
       throw refused(call, status, text, response.headers['retry-after']);
     },
-    stream: async (call, onLine) => {
+    /** Calls `onLine` for every line of a streamed response. Resolves when the server ends it. */
+    stream: async (call: KubernetesCall, onLine: (line: string) => void) => {
       const response = await open(call, watchAgent);
       const status = response.statusCode ?? 0;
       try {

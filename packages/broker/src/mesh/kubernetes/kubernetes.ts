@@ -21,37 +21,7 @@ export interface ListedObject {
 }
 
 /** Every method throws MeshpassError `kubernetes_unavailable`. */
-export interface Kubernetes {
-  /** Creates a ServiceAccount unless it exists. */
-  createServiceAccount(namespace: string, name: string, signal?: AbortSignal): Promise<void>;
-  deleteServiceAccount(namespace: string, name: string): Promise<void>;
-  /**
-   * Requests a token (TokenRequest, authentication.k8s.io/v1).
-   * @param seconds lifetime; Kubernetes requires at least 600
-   * @returns the token, or undefined if the ServiceAccount does not exist
-   */
-  requestToken(
-    of: { readonly namespace: string; readonly name: string },
-    audience: string,
-    seconds: number,
-    signal?: AbortSignal,
-  ): Promise<string | undefined>;
-  /** Reviews a token (TokenReview); returns its user name, or undefined if it is not valid for this audience. */
-  reviewToken(token: string, audience: string): Promise<string | undefined>;
-  /** Applies an object with server-side apply, and takes over fields that others have set. */
-  apply(manifest: Manifest): Promise<void>;
-  /**
-   * Applies an object as a dry run, including admission. An object whose namespace does not exist yet cannot be
-   * checked, and passes.
-   */
-  rehearse(manifest: Manifest): Promise<void>;
-  /** Deletes an object with everything it owns. A missing object is not an error. */
-  remove(object: {
-    readonly kind: string;
-    readonly metadata: { readonly name: string; readonly namespace?: string };
-  }): Promise<void>;
-  list(kind: string, labelSelector: string, namespace?: string): Promise<readonly ListedObject[]>;
-}
+export type Kubernetes = ReturnType<typeof kubernetes>;
 
 const Token = z.object({ status: z.object({ token: z.string().min(1) }) });
 const Review = z.object({
@@ -84,9 +54,10 @@ export function writeOnlyAsLeader(isLeader: () => boolean, cluster: Kubernetes):
 }
 
 /** Creates the operations on a client. */
-export function kubernetes(http: KubernetesHttp): Kubernetes {
+export function kubernetes(http: KubernetesHttp) {
   return {
-    createServiceAccount: async (namespace, name, signal) => {
+    /** Creates a ServiceAccount unless it exists. */
+    createServiceAccount: async (namespace: string, name: string, signal?: AbortSignal) => {
       const body = {
         apiVersion: 'v1',
         kind: 'ServiceAccount',
@@ -96,11 +67,21 @@ export function kubernetes(http: KubernetesHttp): Kubernetes {
       const path = collectionPath('ServiceAccount', namespace);
       await http.call({ method: 'POST', path, body, expect: [409], ...(signal && { signal }) });
     },
-    deleteServiceAccount: async (namespace, name) => {
+    deleteServiceAccount: async (namespace: string, name: string) => {
       const path = objectPath({ kind: 'ServiceAccount', metadata: { namespace, name } });
       await http.call({ method: 'DELETE', path, expect: [404] });
     },
-    requestToken: async (of, audience, seconds, signal) => {
+    /**
+     * Requests a token (TokenRequest, authentication.k8s.io/v1).
+     * @param seconds lifetime; Kubernetes requires at least 600
+     * @returns the token, or undefined if the ServiceAccount does not exist
+     */
+    requestToken: async (
+      of: { readonly namespace: string; readonly name: string },
+      audience: string,
+      seconds: number,
+      signal?: AbortSignal,
+    ) => {
       const answer = await http.call({
         method: 'POST',
         path: `${objectPath({ kind: 'ServiceAccount', metadata: of })}/token`,
@@ -114,7 +95,8 @@ export function kubernetes(http: KubernetesHttp): Kubernetes {
       });
       return answer.status === 404 ? undefined : understood(Token, answer.body).status.token;
     },
-    reviewToken: async (token, audience) => {
+    /** Reviews a token (TokenReview); returns its user name, or undefined if it is not valid for this audience. */
+    reviewToken: async (token: string, audience: string) => {
       const body = {
         apiVersion: 'authentication.k8s.io/v1',
         kind: 'TokenReview',
@@ -126,16 +108,25 @@ export function kubernetes(http: KubernetesHttp): Kubernetes {
       if (!status.authenticated || !status.audiences?.includes(audience)) return undefined;
       return status.user?.username;
     },
-    apply: async (manifest) => void (await http.call(applyCall(manifest))),
-    rehearse: async (manifest) => {
+    /** Applies an object with server-side apply, and takes over fields that others have set. */
+    apply: async (manifest: Manifest) => void (await http.call(applyCall(manifest))),
+    /**
+     * Applies an object as a dry run, including admission. An object whose namespace does not exist yet cannot be
+     * checked, and passes.
+     */
+    rehearse: async (manifest: Manifest) => {
       const { query, ...call } = applyCall(manifest);
       await http.call({ ...call, query: { ...query, dryRun: 'All' }, expect: [404] });
     },
-    remove: async (object) => {
+    /** Deletes an object with everything it owns. A missing object is not an error. */
+    remove: async (object: {
+      readonly kind: string;
+      readonly metadata: { readonly name: string; readonly namespace?: string };
+    }) => {
       const query = { propagationPolicy: 'Background' };
       await http.call({ method: 'DELETE', path: objectPath(object), query, expect: [404] });
     },
-    list: async (kind, labelSelector, namespace) => {
+    list: async (kind: string, labelSelector: string, namespace?: string) => {
       const path = collectionPath(kind, namespace);
       return understood(List, (await http.call({ method: 'GET', path, query: { labelSelector } })).body)
         .items as readonly ListedObject[];
