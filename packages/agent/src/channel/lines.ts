@@ -1,13 +1,5 @@
 /** Reads lines from a byte stream, each limited to the currently expected length. */
 
-export interface LineReader {
-  /**
-   * Calls `take` with each complete line.
-   * @returns false if a line exceeds the limit
-   */
-  push(chunk: Buffer, take: (line: string) => void): boolean;
-}
-
 /** Initial buffer size, bytes. */
 const SMALL = 4_096;
 
@@ -15,13 +7,17 @@ const SMALL = 4_096;
  * Creates a reader.
  * @param limit current maximum line length, bytes; called for each line
  */
-export function createLineReader(limit: () => number): LineReader {
+export function createLineReader(limit: () => number) {
   // A single buffer that doubles. Otherwise a peer that sends single bytes would make us allocate a buffer per byte, a
   // hundred times its size.
   let line = Buffer.allocUnsafeSlow(SMALL);
   let held = 0;
   return {
-    push(chunk, take) {
+    /**
+     * Calls `take` with each complete line.
+     * @returns false if a line exceeds the limit
+     */
+    push(chunk: Buffer, take: (line: string) => void) {
       let start = 0;
       for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
         if (held + end - start > limit()) return false;

@@ -2,26 +2,24 @@
 import { MeshpassError } from '@meshpass/identity';
 
 /** Slots for concurrent work. */
-export interface Slots {
-  /**
-   * Takes a slot.
-   * @param holder source or session that takes the slot
-   * @returns a function that releases the slot
-   * @throws MeshpassError `overloaded`
-   */
-  readonly take: (holder: string) => () => void;
-}
+export type Slots = ReturnType<typeof createSlots>;
 
 /**
  * Creates the slots, all free.
  * @param total total number of slots
  * @param perHolder maximum number of slots per holder
  */
-export function createSlots(total: number, perHolder: number): Slots {
+export function createSlots(total: number, perHolder: number) {
   const held = new Map<string, number>();
   let taken = 0;
   return {
-    take: (holder) => {
+    /**
+     * Takes a slot.
+     * @param holder source or session that takes the slot
+     * @returns a function that releases the slot
+     * @throws MeshpassError `overloaded`
+     */
+    take: (holder: string) => {
       const mine = held.get(holder) ?? 0;
       if (taken >= total || mine >= perHolder)
         throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 });

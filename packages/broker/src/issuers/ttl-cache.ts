@@ -1,18 +1,6 @@
 /** Bounded cache of answers that expire. Concurrent callers share one request. */
 import { unavailable } from './issuer-http.ts';
 
-export interface TtlCache<V> {
-  /**
-   * Returns the cached answer or loads it.
-   * @param load called if no valid answer is cached; failures are not cached
-   * @param isVoid whether an answer requested at this count (`Losses.now`) is void; it is then loaded again, even if it
-   *   has only just arrived
-   * @throws errors from `load`; MeshpassError `issuer_unavailable` if every answer was void on arrival
-   */
-  get(key: string, load: () => Promise<V>, isVoid?: (asked: number) => boolean): Promise<V>;
-  forget(key: string): void;
-}
-
 /** Maximum loads if each answer is void on arrival. */
 const MAX_ASKED = 3;
 
@@ -28,7 +16,7 @@ export function createTtlCache<V>(
   capacity: number,
   clock: () => number,
   count: () => number = () => 0,
-): TtlCache<V> {
+) {
   interface Entry {
     readonly answer: Promise<V>;
     readonly asked: number;
@@ -53,7 +41,14 @@ export function createTtlCache<V>(
   };
 
   return {
-    async get(key, load, isVoid = () => false) {
+    /**
+     * Returns the cached answer or loads it.
+     * @param load called if no valid answer is cached; failures are not cached
+     * @param isVoid whether an answer requested at this count (`Losses.now`) is void; it is then loaded again, even if it
+     *   has only just arrived
+     * @throws errors from `load`; MeshpassError `issuer_unavailable` if every answer was void on arrival
+     */
+    async get(key: string, load: () => Promise<V>, isVoid: (asked: number) => boolean = () => false) {
       for (let asked = 0; asked < MAX_ASKED; asked++) {
         const known = entries.get(key);
         const entry = known && known.until > clock() && !isVoid(known.asked) ? known : begin(key, load);
@@ -62,6 +57,6 @@ export function createTtlCache<V>(
       }
       throw unavailable('GitHub', 'the data changed during every check');
     },
-    forget: (key) => void entries.delete(key),
+    forget: (key: string) => void entries.delete(key),
   };
 }

@@ -16,24 +16,19 @@ export interface Announced {
   readonly digest: string;
 }
 
-export interface Contents {
-  /** Sends the configuration to a connection when its turn comes. */
-  give(connection: ControlConnection, announced: Announced): void;
-}
+export type Contents = ReturnType<typeof createContents>;
 
 /**
  * Creates the cache.
  * @param fetch requests a configuration from the broker
  */
-export function createContents(
-  fetch: (announced: Announced) => Promise<Buffer>,
-  onFailure: (cause: unknown) => void,
-): Contents {
+export function createContents(fetch: (announced: Announced) => Promise<Buffer>, onFailure: (cause: unknown) => void) {
   const kept = new Map<string, Promise<Buffer>>();
   const sizes = new Map<string, number>();
   const places = createPlaces<ControlConnection>();
   return {
-    give(connection, announced) {
+    /** Sends the configuration to a connection when its turn comes. */
+    give(connection: ControlConnection, announced: Announced) {
       places.wait(connection, (began) => send(connection, announced, began));
     },
   };

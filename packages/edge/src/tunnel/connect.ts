@@ -23,10 +23,7 @@ export type ConnectResult =
   | { readonly state: 'done'; readonly destination: Destination; readonly rest: Buffer }
   | { readonly state: 'error'; readonly reason: string };
 
-export interface ConnectReader {
-  /** Reads the next bytes. Must not be called again after `done` or `error`. */
-  push(chunk: Buffer): ConnectResult;
-}
+export type ConnectReader = ReturnType<typeof createConnectReader>;
 
 const METHOD = Buffer.from('CONNECT ');
 const END = Buffer.from('\r\n\r\n');
@@ -40,10 +37,11 @@ const MORE: ConnectResult = { state: 'more' };
  * Creates a reader.
  * @param limit maximum size of the head, bytes
  */
-export function createConnectReader(limit: number): ConnectReader {
+export function createConnectReader(limit: number) {
   let bytes: Buffer = Buffer.alloc(0);
   return {
-    push(chunk) {
+    /** Reads the next bytes. Must not be called again after `done` or `error`. */
+    push(chunk: Buffer) {
       const searchFrom = Math.max(0, bytes.length - END.length + 1);
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
       const start = Math.min(bytes.length, METHOD.length);

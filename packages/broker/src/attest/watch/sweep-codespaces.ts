@@ -18,15 +18,6 @@ import { recheckCodespace } from './recheck-codespace.ts';
 import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 import type { WatchedSessions } from './watched-sessions.ts';
 
-export interface CodespaceSweep {
-  /**
-   * Runs one sweep.
-   * @param onCost called for each request that counts against the rate limit
-   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; no session was ended then
-   */
-  readonly sweep: (organization: string, onCost: () => void) => Promise<void>;
-}
-
 export interface CodespaceSweepOptions {
   readonly read: ReadGithub;
   readonly sessions: WatchedSessions;
@@ -43,7 +34,7 @@ const MAX_ASKED_AGAIN = 50;
 const MANY = 10;
 
 /** Creates the sweep. */
-export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSweepOptions): CodespaceSweep {
+export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSweepOptions) {
   const cachedPages: CachedPages<ListedCodespace> = new Map();
   let cachedOrganization = '';
   /** Ids that an earlier listing contained, which are expected in the next one. */
@@ -52,7 +43,12 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
   let suspects: ReadonlySet<string> = new Set();
 
   return {
-    async sweep(organization, onCost) {
+    /**
+     * Runs one sweep.
+     * @param onCost called for each request that counts against the rate limit
+     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; no session was ended then
+     */
+    async sweep(organization: string, onCost: () => void) {
       const part = pathPart(organization);
       if (!part) return;
       if (cachedOrganization !== organization) {

@@ -9,16 +9,6 @@ import { parseGithub, pathPart } from '../github/api.ts';
 import type { ReadGithub } from './reader.ts';
 import type { WatchedSession, WatchedSessions } from './watched-sessions.ts';
 
-export interface JobSweep {
-  /**
-   * Runs one sweep.
-   * @param onCost called for each request that counts against the rate limit
-   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; jobs that were not queried come first in the
-   *   next round
-   */
-  readonly sweep: (onCost: () => void) => Promise<void>;
-}
-
 export interface JobSweepOptions {
   readonly read: ReadGithub;
   readonly sessions: WatchedSessions;
@@ -35,7 +25,7 @@ const MAX_FAILURES = 3;
 const Status = z.object({ id: z.int().positive(), status: z.string().max(50) });
 
 /** Creates the sweep. */
-export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions): JobSweep {
+export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions) {
   /** ETags by session, longest-waiting first. */
   let asked = new Map<string, string | undefined>();
 
@@ -62,7 +52,13 @@ export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions): 
   };
 
   return {
-    async sweep(onCost) {
+    /**
+     * Runs one sweep.
+     * @param onCost called for each request that counts against the rate limit
+     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; jobs that were not queried come first in the
+     *   next round
+     */
+    async sweep(onCost: () => void) {
       const jobs = [...sessions.live.all()].filter(isJob);
       const turn = new Map([...asked.keys()].map((id, index) => [id, index]));
       jobs.sort((a, b) => (turn.get(a.session.id) ?? -1) - (turn.get(b.session.id) ?? -1));

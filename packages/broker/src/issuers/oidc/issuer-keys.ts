@@ -16,14 +16,7 @@ export interface IssuerKeysOptions extends IssuerHttpOptions {
   readonly coolDownMs?: number;
 }
 
-export interface IssuerKeys {
-  /**
-   * Returns the key lookup for an issuer.
-   * @param issuer exactly as configured, never from a token
-   * @throws MeshpassError `issuer_unavailable`
-   */
-  keysOf(issuer: string): Promise<JWTVerifyGetKey>;
-}
+export type IssuerKeys = ReturnType<typeof createIssuerKeys>;
 
 const KEYS_LIFE_MS = 5 * 60_000;
 const COOL_DOWN_MS = 10_000;
@@ -36,7 +29,7 @@ const CAPACITY = 200;
 const Discovery = z.object({ issuer: z.string(), jwks_uri: z.url() });
 
 /** Creates the key store; it fetches an issuer's keys on first use. */
-export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
+export function createIssuerKeys(options: IssuerKeysOptions) {
   const { clock } = options;
   const discovered = createTtlCache<JWTVerifyGetKey>(() => DISCOVERY_MS, CAPACITY, clock);
   const failures = new Map<string, { readonly until: number; readonly error: unknown }>();
@@ -56,7 +49,12 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
   };
 
   return {
-    keysOf: (issuer) =>
+    /**
+     * Returns the key lookup for an issuer.
+     * @param issuer exactly as configured, never from a token
+     * @throws MeshpassError `issuer_unavailable`
+     */
+    keysOf: (issuer: string) =>
       discovered.get(issuer, async () => {
         const uri = await guarded(issuer, () => discover(issuer, options));
         return createRemoteJWKSet(uri, {

@@ -21,16 +21,11 @@ export interface ReconcileOptions<Plan> {
   readonly activated?: Promise<void> | undefined;
 }
 
-export interface Reconciler<Plan> {
-  want(plan: Plan): void;
-  close(): void;
-}
-
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 15_000;
 
 /** Starts the reconciler. */
-export function reconciler<Plan>(options: ReconcileOptions<Plan>): Reconciler<Plan> {
+export function reconciler<Plan>(options: ReconcileOptions<Plan>) {
   const stop = new AbortController();
   let wanted: { readonly plan: Plan } | undefined;
   let changed = new AbortController();
@@ -63,7 +58,7 @@ export function reconciler<Plan>(options: ReconcileOptions<Plan>): Reconciler<Pl
   void run();
 
   return {
-    want: (plan) => {
+    want: (plan: Plan) => {
       wanted = { plan };
       const before = changed;
       changed = new AbortController();

@@ -56,18 +56,10 @@ function messageType({ state, answers, emergency }: Request): string {
   return state === 'pending' && answers.length === 0 ? 'approval.requested' : 'approval.changed';
 }
 
-/** Message delivery. */
-export interface Delivery {
-  /**
-   * Starts sending due messages to webhooks that have no earlier messages in progress. Does not wait for the result.
-   */
-  readonly deliverDue: () => Promise<void>;
-}
-
 type Due = Awaited<ReturnType<typeof readDue>>[number];
 
 /** Creates the delivery. */
-export function createDelivery(context: DeliveryContext): Delivery {
+export function createDelivery(context: DeliveryContext) {
   const { mesh, onFailure, onTried } = context;
   /** Allows one store query at a time. */
   let isReading = false;
@@ -81,6 +73,9 @@ export function createDelivery(context: DeliveryContext): Delivery {
   }
 
   return {
+    /**
+     * Starts sending due messages to webhooks that have no earlier messages in progress. Does not wait for the result.
+     */
     deliverDue: async () => {
       if (isReading || !mesh.inForce()) return;
       isReading = true;

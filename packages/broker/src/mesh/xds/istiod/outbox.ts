@@ -1,16 +1,10 @@
 /** Queue of messages for a stream, as the async iterable that Connect reads. */
 
-export interface Outbox<T> {
-  readonly push: (message: T) => void;
-  readonly end: () => void;
-  readonly messages: AsyncIterable<T>;
-}
-
 /**
  * Creates an empty queue.
  * @param signal ends the queue
  */
-export function createOutbox<T>(signal: AbortSignal): Outbox<T> {
+export function createOutbox<T>(signal: AbortSignal) {
   const waiting: T[] = [];
   let ended = false;
   let wake: (() => void) | undefined;
@@ -33,7 +27,7 @@ export function createOutbox<T>(signal: AbortSignal): Outbox<T> {
     signal.removeEventListener('abort', end);
   }
   return {
-    push: (message) => {
+    push: (message: T) => {
       waiting.push(message);
       wake?.();
     },
