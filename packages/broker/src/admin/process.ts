@@ -1,8 +1,7 @@
 /** The process that operators run, as seen by operators, approvals and policy changes. */
 import type { Authorize } from '@meshpass/access';
-import type { Logger } from 'pino';
 import type { ReadGithub } from '../attest/index.ts';
-import type { Clock, Metrics, Random } from '../base/index.ts';
+import type { Process } from '../base/index.ts';
 import type { RotatingSigner } from '../core/index.ts';
 import type { MeshState, PolicyDecisions, PolicyMesh } from '../mesh/index.ts';
 import type { OperatorProofs } from './operator/sign-in.ts';
@@ -26,19 +25,13 @@ export interface AdminParts {
 }
 
 /** Process that operators run. */
-export interface AdminProcess {
-  readonly config: {
+export type AdminProcess = Process<
+  {
     readonly publicUrl: string;
     /** Origin that browsers use to reach the page; absent if they have none. */
     readonly operatorUrl?: string | undefined;
     /** Directory with webhook secrets. */
     readonly approvalWebhookKeys?: string | undefined;
-  };
-  readonly given: AdminParts;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  /** Returns a callback for a dependency's failures. */
-  readonly failed: (where: string) => (cause: unknown) => void;
-}
+  },
+  AdminParts
+>;

@@ -1,7 +1,6 @@
 /** Starts the audit log: a standby opens its key, verifies the log, and extends it once the broker is active. */
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import type { Clock, Metrics, Random } from '../base/index.ts';
+import type { Process } from '../base/index.ts';
 import type { Db, Store } from '../store/index.ts';
 import { openAuditKey } from './checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from './checkpoint/sink.ts';
@@ -53,19 +52,12 @@ export async function openClosedLog(
 }
 
 /** Dependencies of the log. */
-export interface AuditLogOptions {
-  readonly config: AuditLogConfig;
+export interface AuditLogOptions extends Omit<Process<AuditLogConfig, never>, 'given'> {
   readonly store: Store;
   readonly closed: ClosedLog;
   /** Result of `closed.admit`. */
   readonly admitted: AdmittedLog;
   readonly mesh: Parameters<typeof namedRules>[0];
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  /** Returns a callback for failures of a dependency. */
-  readonly failed: (where: string) => (cause: unknown) => void;
 }
 
 /** Audit log of the active broker. */

@@ -1,14 +1,10 @@
 /** The audit log as seen by operators, who can read and prune it. */
 import { sql } from 'kysely';
-import type { Clock } from '../base/index.ts';
 import type { Store } from '../store/index.ts';
-import type { AuditKey } from './checkpoint/key.ts';
 import { exportLines, exportLog } from './export/export.ts';
 import type { CheckpointSigner } from './log/checkpoint-signer.ts';
-import type { AuditContext } from './log/decision.ts';
 import type { AuditEvent } from './log/event.ts';
-import type { Chain } from './log/log-end.ts';
-import { prune } from './log/prune.ts';
+import { type PruneContext, prune } from './log/prune.ts';
 import { sealedRow } from './log/rows.ts';
 
 /** Selection of a page of rows. */
@@ -27,15 +23,8 @@ export interface AuditPageQuery {
 /** Reading and pruning of the log. All functions throw store errors. */
 export type AuditTrail = ReturnType<typeof createAuditTrail>;
 
-export interface AuditTrailOptions {
-  readonly audit: AuditContext;
-  readonly store: Store;
-  readonly chain: Chain;
+export interface AuditTrailOptions extends PruneContext {
   readonly checkpoints: CheckpointSigner;
-  readonly key: AuditKey;
-  readonly clock: Clock;
-  /** Rows younger than this are never pruned. */
-  readonly retainSeconds: number;
 }
 
 /** Creates the operators' view of the log. */

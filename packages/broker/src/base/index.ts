@@ -2,7 +2,7 @@
 
 // Time.
 
-export { type Clock, type Random, risingClock, seconds, timestamp, unixSeconds, uuidv7 } from './clock/clock.ts';
+export { type Clock, type Random, seconds, timestamp, uuidv7 } from './clock/clock.ts';
 export { pause } from './clock/timers.ts';
 export { type Patience, untilItAnswers } from './clock/until-it-answers.ts';
 
@@ -20,6 +20,9 @@ export { readKeyFile, readPrivateFile, replaceFile, replaceKeyFile } from './sec
 // JSON checks.
 
 export { hasDuplicateMember } from './duplicate-members.ts';
+
+// The process that parts share.
+export type { Process } from './process.ts';
 
 // Log and metrics.
 

@@ -4,7 +4,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Authorize } from '@meshpass/access';
 import type { EdgeDecision } from '@meshpass/identity';
-import type { Logger } from 'pino';
 import {
   type Attest,
   type AttestSignIn,
@@ -17,7 +16,7 @@ import {
   startWatching,
 } from '../attest/index.ts';
 import { type AuditContext, type Journal, type Origin, writeCounted } from '../audit/index.ts';
-import type { Clock, Metrics, Random } from '../base/index.ts';
+import type { Process } from '../base/index.ts';
 import type { Connections, RouteContext } from '../http/index.ts';
 import type { SignedOut, VerifyLogout } from '../issuers/index.ts';
 import {
@@ -112,16 +111,7 @@ export interface SessionConfig extends AnswersConfig, LeaseTerms, SessionRoutesC
 }
 
 /** The process that sessions run in. */
-export interface SessionProcess {
-  readonly config: SessionConfig;
-  readonly given: SessionParts;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  /** Returns a callback for a dependency's failures. */
-  readonly failed: (where: string) => (cause: unknown) => void;
-}
+export type SessionProcess = Process<SessionConfig, SessionParts>;
 
 /** Further dependencies of sessions once they are started. */
 export interface SessionOptions {

@@ -4,7 +4,7 @@ import type { MeshpassError } from '@meshpass/identity';
 import type { Logger } from 'pino';
 import type { AdminParts } from '../admin/index.ts';
 import type { CheckpointSink } from '../audit/index.ts';
-import { type Clock, createLog, createMetrics, type Metrics, type Random } from '../base/index.ts';
+import { type Clock, createLog, createMetrics, type Process, type Random } from '../base/index.ts';
 import type { SessionParts, Sessions } from '../core/index.ts';
 import type { ActiveState } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
@@ -54,16 +54,7 @@ export interface Broker {
 }
 
 /** Context shared by all parts of the broker. */
-export interface Base {
-  readonly config: BrokerConfig;
-  readonly given: BrokerParts;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-  /** Returns a callback that counts and logs a failure. After the failure, the broker retries or continues. */
-  readonly failed: (where: string) => (cause: unknown) => void;
-}
+export type Base = Process<BrokerConfig, BrokerParts>;
 
 /** Creates the context with its defaults. */
 export function createBase(config: BrokerConfig, given: BrokerParts): Base {

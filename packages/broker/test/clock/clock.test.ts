@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { risingClock, uuidv7 } from '../../src/base/clock/clock.ts';
+import { risingClock } from '../../src/admin/approval/webhook/deliver.ts';
+import { uuidv7 } from '../../src/base/clock/clock.ts';
 
 it('names of a rising clock are in order, even within a millisecond or after the clock is set back', () => {
   const times = [5_000, 5_000, 5_000, 4_000, 4_999, 9_000];

@@ -8,7 +8,7 @@ import type {
   ReviewState,
 } from '@meshpass/identity/approval';
 import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
-import { createRateAllowance, type KeyedMutex, risingClock, runExclusive } from '../../base/index.ts';
+import { createRateAllowance, type KeyedMutex, runExclusive } from '../../base/index.ts';
 import type { Live } from '../../core/index.ts';
 import { answer } from './answer.ts';
 import { requestsFor } from './approvers.ts';
@@ -23,7 +23,7 @@ import { review } from './review.ts';
 import { openRequests, recentRequests } from './rows.ts';
 import { endPassed } from './sweep.ts';
 import { takeInEmergency } from './take.ts';
-import { deliveriesOf } from './webhook/deliver.ts';
+import { deliveriesOf, risingClock } from './webhook/deliver.ts';
 import type { SignedHeaders } from './webhook/keys.ts';
 import { receive } from './webhook/receive.ts';
 

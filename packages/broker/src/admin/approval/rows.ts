@@ -1,7 +1,7 @@
 /** Approval requests in the store. */
 import type { ApprovalState } from '@meshpass/identity/approval';
 import type { Insertable, Selectable } from 'kysely';
-import { timestamp, unixSeconds } from '../../base/index.ts';
+import { seconds, timestamp } from '../../base/index.ts';
 import { type Store, storable, type Tables } from '../../store/index.ts';
 import type { Identity } from './people.ts';
 import { type Answer, type Emergency, type Request, UNREVIEWED } from './request.ts';
@@ -89,12 +89,12 @@ function fromRow(row: Selectable<Tables['approval_requests']>): Request {
     grant: row.grant_name,
     seconds: row.seconds,
     ...(row.reason !== null && { reason: row.reason }),
-    askedAt: unixSeconds(row.asked_at),
-    answerBy: unixSeconds(row.answer_by),
+    askedAt: seconds(row.asked_at),
+    answerBy: seconds(row.answer_by),
     needed: row.needed,
     state: row.state as ApprovalState,
     answers: JSON.parse(row.answers) as Answer[],
-    ...(row.until !== null && { until: unixSeconds(row.until) }),
+    ...(row.until !== null && { until: seconds(row.until) }),
     ...(row.review !== null && { emergency: JSON.parse(row.review) as Emergency }),
   };
 }

@@ -6,25 +6,19 @@ import {
   type AuditContext,
   type AuditEvent,
   auditRow,
-  type Journal,
   newEvent,
   type Outcome,
   recordGrant,
   untilStored,
 } from '../../audit/index.ts';
-import type { Clock, Random } from '../../base/index.ts';
 import type { Closed, RecentLogouts } from '../../core/index.ts';
+import type { RecordContext } from '../policy/record.ts';
 import type { OperatorSession } from './caller.ts';
 import type { OperatorCloseCause, OperatorSessions } from './sessions.ts';
 
-export interface EndContext {
-  readonly journal: Journal;
-  /** Receives store failures. The write is retried after each. */
-  readonly onFailure: (cause: unknown) => void;
+export interface EndContext extends RecordContext {
   readonly sessions: OperatorSessions;
   readonly recentLogouts: RecentLogouts;
-  readonly clock: Clock;
-  readonly random: Random;
 }
 
 type EndEvent = AuditEvent & { readonly reason: string };

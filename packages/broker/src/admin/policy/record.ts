@@ -8,6 +8,7 @@ import { SET_IN_FORCE } from './statements.ts';
 
 type Decision = Parameters<Parameters<PolicyDecisions['listen']>[0]>[0];
 
+/** Dependencies of audit rows that are written however long the store is unavailable. */
 export interface RecordContext {
   readonly journal: Journal;
   /** Receives store failures. The write is retried after each. */

@@ -5,28 +5,14 @@ export type Clock = () => number;
 /** Returns cryptographically strong random bytes. */
 export type Random = (size: number) => Buffer;
 
-/** Returns the time in Unix seconds. */
-export function seconds(clock: Clock): number {
-  return Math.floor(clock() / 1000);
-}
-
-/** Returns the Unix seconds of a date. */
-export function unixSeconds(date: Date): number {
-  return Math.floor(date.getTime() / 1000);
+/** Returns the time of a clock, or a date, in Unix seconds. */
+export function seconds(time: Clock | Date): number {
+  return Math.floor((typeof time === 'function' ? time() : time.getTime()) / 1000);
 }
 
 /** Formats Unix seconds as RFC 3339 for the store. */
 export function timestamp(unixSeconds: number): string {
   return new Date(unixSeconds * 1000).toISOString();
-}
-
-/** Returns strictly increasing times, ms, so that records sorted by creation time have a unique order. */
-export function risingClock(clock: Clock): Clock {
-  let last = 0;
-  return () => {
-    last = Math.max(clock(), last + 1);
-    return last;
-  };
 }
 
 /** Creates a UUIDv7 (RFC 9562 section 5.7), which sorts by its creation time in ms. */

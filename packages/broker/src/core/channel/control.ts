@@ -10,31 +10,22 @@ import {
   recordRefusal,
   refused,
 } from '../../audit/index.ts';
-import type { Clock, Random } from '../../base/index.ts';
-import type { Answers } from '../session/answers.ts';
+import type { Random } from '../../base/index.ts';
 import type { Announcer } from '../session/feed.ts';
-import type { RenewLease } from '../session/leases.ts';
 import { sessionMembers } from '../session/lifecycle.ts';
-import type { LiveIndex } from '../session/live.ts';
 import type { Session } from '../session/session.ts';
 import { keysOf } from '../token/key-ring.ts';
 import type { RotatingSigner } from '../token/signer.ts';
 import { type Announcement, type ConfigurationSource, createAnnouncements } from './configurations.ts';
-import { createRenewals, endedStatement } from './renew-leases.ts';
+import { createRenewals, endedStatement, type RenewalContext } from './renew-leases.ts';
 import { createStatementKeys } from './statement-key.ts';
 
 export type ControlChannel = ReturnType<typeof createControlChannel>;
 
-export interface ControlContext {
-  readonly live: LiveIndex;
-  readonly renewLease: RenewLease;
+export interface ControlContext extends Omit<RenewalContext, 'keys' | 'announcements' | 'tokenKeys'> {
   readonly audit: AuditContext;
-  readonly answers: Pick<Answers, 'config' | 'mesh'>;
   readonly signer: RotatingSigner;
-  readonly clock: Clock;
   readonly random: Random;
-  /** Start of this process, Unix seconds. */
-  readonly startedAt: number;
   readonly source: ConfigurationSource | undefined;
 }
 

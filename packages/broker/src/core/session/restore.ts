@@ -3,7 +3,7 @@
  * principals whose SVIDs may still be valid.
  */
 import type { Attestation, SignIn } from '@meshpass/identity';
-import { type Clock, seconds, unixSeconds } from '../../base/index.ts';
+import { type Clock, seconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
 import type { Denies } from './deny/ended.ts';
@@ -50,22 +50,17 @@ export async function restore(
         tokenHash: row.token_hash,
         jkt: row.jkt,
         attestation: { ...(JSON.parse(row.attestation) as Attestation), ...signIns.get(row.id) },
-        openedAt: unixSeconds(row.opened_at),
+        openedAt: seconds(row.opened_at),
         principals: own.map((principal) => ({
           grant: principal.grant_name,
           namespace: principal.namespace,
           serviceAccount: principal.service_account,
           spiffeId: principal.spiffe_id,
-          until: unixSeconds(principal.until),
+          until: seconds(principal.until),
           ...(principal.gained !== null && { gained: JSON.parse(principal.gained) as Gained }),
         })),
       },
-      leaseUntil: leaseAfterAbsence(
-        now,
-        terms,
-        rows.length,
-        row.graced_until ? unixSeconds(row.graced_until) : undefined,
-      ),
+      leaseUntil: leaseAfterAbsence(now, terms, rows.length, row.graced_until ? seconds(row.graced_until) : undefined),
       awaitingHeartbeat: true,
       lastNotAfter: lastNotAfter(own),
       recorded: lastNotAfter(own),
@@ -127,7 +122,7 @@ export async function stillRevoked(
     namespace: row.namespace,
     serviceAccount: row.service_account,
     spiffeId: row.spiffe_id,
-    until: Math.max(unixSeconds(row.last_not_after!), row.closed_at ? unixSeconds(row.closed_at) + tokenSeconds : 0),
+    until: Math.max(seconds(row.last_not_after!), row.closed_at ? seconds(row.closed_at) + tokenSeconds : 0),
     ...(row.closed_at && { sessionId: row.id }),
     undenied: !denies(row.revoke_cause ?? row.close_cause ?? undefined),
   }));
@@ -137,9 +132,7 @@ function lastNotAfter(
   principals: readonly { readonly spiffe_id: string; readonly last_not_after: Date | null }[],
 ): Map<string, number> {
   return new Map(
-    principals.flatMap((one) =>
-      one.last_not_after ? [[one.spiffe_id, unixSeconds(one.last_not_after)] as const] : [],
-    ),
+    principals.flatMap((one) => (one.last_not_after ? [[one.spiffe_id, seconds(one.last_not_after)] as const] : [])),
   );
 }
 

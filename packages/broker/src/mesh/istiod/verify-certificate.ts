@@ -2,7 +2,7 @@
 
 import { createHash, X509Certificate } from 'node:crypto';
 import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
-import { unixSeconds } from '../../base/index.ts';
+import { seconds } from '../../base/index.ts';
 
 export interface SignedCertificate {
   readonly spiffeId: string;
@@ -48,8 +48,8 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
   if (!leaf.publicKey.export({ type: 'spki', format: 'der' }).equals(expected.publicKey)) {
     throw refuse('it was issued for a different key', {});
   }
-  const notBefore = unixSeconds(leaf.validFromDate);
-  const notAfter = unixSeconds(leaf.validToDate);
+  const notBefore = seconds(leaf.validFromDate);
+  const notAfter = seconds(leaf.validToDate);
   if (notAfter <= expected.now || notBefore > expected.now + CLOCK_SLACK_SECONDS) {
     throw refuse('it is not currently valid', { notBefore, notAfter });
   }

@@ -6,7 +6,7 @@
  */
 import type { ApprovalWebhook } from '@meshpass/access';
 import { sql } from 'kysely';
-import { type DeliveryOutcome, seconds, timestamp, uuidv7 } from '../../../base/index.ts';
+import { type Clock, type DeliveryOutcome, seconds, timestamp, uuidv7 } from '../../../base/index.ts';
 import { opensOf } from '../opens.ts';
 import type { Parts } from '../parts.ts';
 import { describeRequest, type Request } from '../request.ts';
@@ -30,6 +30,15 @@ export interface DeliveryContext extends Pick<Parts, 'mesh' | 'store' | 'clock' 
   /** Called with the outcome of each attempt and the number of affected messages. */
   readonly onTried: (webhook: string, outcome: DeliveryOutcome, messages: number) => void;
   readonly onFailure: (cause: unknown) => void;
+}
+
+/** Returns strictly increasing times, ms, so that records sorted by creation time have a unique order. */
+export function risingClock(clock: Clock): Clock {
+  let last = 0;
+  return () => {
+    last = Math.max(clock(), last + 1);
+    return last;
+  };
 }
 
 /**
