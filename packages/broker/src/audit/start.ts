@@ -1,15 +1,15 @@
 /** Starts the audit log: a standby opens its key, verifies the log, and extends it once the broker is active. */
 import { join } from 'node:path';
+import type { Access } from '@meshpass/access';
 import type { Process } from '../base/index.ts';
 import type { Db, Store } from '../store/index.ts';
 import { openAuditKey } from './checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from './checkpoint/sink.ts';
 import { createCheckpointSigner, signFirst } from './log/checkpoint-signer.ts';
-import { auditContext, namedRules } from './log/context.ts';
 import { writeCounted } from './log/counted-rows.ts';
 import type { AuditContext } from './log/decision.ts';
 import { auditRow, newEvent } from './log/event.ts';
-import { createJournal, type Journal } from './log/journal.ts';
+import { createJournal } from './log/journal.ts';
 import { createChain } from './log/log-end.ts';
 import { createRefusalMeter } from './log/refusal-meter.ts';
 import { type AdmittedLog, admitLog } from './restore/admit.ts';
@@ -76,22 +76,13 @@ export interface StartedProcess {
   readonly denyEnded: string;
 }
 
-/** Log that accepts rows but does not record decisions yet. */
-export interface StartedLog {
-  readonly journal: Journal;
-  /**
-   * Records the start of this process, signs a checkpoint, and starts to record decisions.
-   * @throws MeshpassError `store_unavailable`
-   */
-  readonly recordDecisions: (started: StartedProcess) => Promise<AuditLog>;
-}
-
 /**
  * Starts the journal and the periodic checkpoints.
+ * @returns the log, which accepts rows but does not record decisions yet
  * @param parts disposes of them; the journal writes the last rows before the last checkpoint is signed
  * @throws MeshpassError `store_unavailable`
  */
-export async function startAuditLog(options: AuditLogOptions, parts: AsyncDisposableStack): Promise<StartedLog> {
+export async function startAuditLog(options: AuditLogOptions, parts: AsyncDisposableStack) {
   const { config, store, closed, admitted, clock, random, log, metrics, failed } = options;
   const { key } = admitted;
   const chain = createChain(store.db, {
@@ -113,7 +104,11 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
   parts.defer(journal.flush);
   return {
     journal,
-    recordDecisions: async ({ restored, sessions, denyEnded }) => {
+    /**
+     * Records the start of this process, signs a checkpoint, and starts to record decisions.
+     * @throws MeshpassError `store_unavailable`
+     */
+    recordDecisions: async ({ restored, sessions, denyEnded }: StartedProcess): Promise<AuditLog> => {
       const record = async (action: 'broker.start' | 'broker.stop', detail: Record<string, unknown>) => {
         const event = { ...newEvent(action, {}, clock, random), detail };
         const row = auditRow(event, 'allowed', 'The broker process.', undefined, clock());
@@ -132,12 +127,46 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
       await checkpoints.sign().catch(failed('audit'));
       const meter = createRefusalMeter({ clock, random, onMetered: metrics.metered });
       parts.defer(writeCounted({ journal, onFailure: failed('audit') }, METERED_MS, meter.takeRows));
-      const decisions = auditContext({ journal, clock, meter, ruleOf: namedRules(options.mesh), metrics, log });
+      const decisions: AuditContext = {
+        journal,
+        clock,
+        meter,
+        ruleOf: namedRules(options.mesh),
+        observe: (event, outcome, error, metered) => {
+          metrics.decision(event.action, outcome, error?.code ?? '');
+          // Unauthenticated clients must not fill the process log either.
+          if (!error || metered) return;
+          const { code, message, detail, cause } = error;
+          log.info(
+            { decision: event.id, action: event.action, session: event.sessionId, code, message, detail, err: cause },
+            'refused',
+          );
+        },
+      };
       const retainSeconds = config.auditRetentionDays * 86_400;
       return {
         decisions,
         trail: createAuditTrail({ audit: decisions, store, chain, checkpoints, key, clock, retainSeconds }),
       };
     },
+  };
+}
+
+/**
+ * Lists grants with their places in the access file.
+ * @returns text such as `payments-dev access.yaml:12:3, ops access.yaml:30:3` for `payments-dev,ops`
+ */
+function namedRules(mesh: {
+  readonly inForce: () => boolean;
+  readonly access: () => Access;
+}): (grants: string) => string | undefined {
+  return (grants) => {
+    if (!mesh.inForce()) return undefined;
+    const { grants: all } = mesh.access();
+    const named = grants.split(',').flatMap((name) => {
+      const place = all.find((grant) => grant.name === name)?.place;
+      return place ? [`${name} ${place.file}:${place.line}:${place.column}`] : [];
+    });
+    return named.length === 0 ? undefined : named.join(', ');
   };
 }

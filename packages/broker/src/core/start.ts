@@ -32,7 +32,6 @@ import type { ConfigurationSource } from './channel/configurations.ts';
 import { createControlChannel } from './channel/control.ts';
 import { sessionAuthentication } from './routes/authenticate.ts';
 import { edgeRoutes, recordEdgeDecisions } from './routes/edge.ts';
-import { leaseRoutes } from './routes/leases.ts';
 import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
 import { signInOffer, signInRoutes } from './routes/sign-in.ts';
 import type { AnswersConfig } from './session/answers.ts';
@@ -384,7 +383,6 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
         replay,
         startedAt,
       }),
-      ...leaseRoutes({ control, liveSessions: live, connections }),
       ...signInRoutes({
         ...authenticating,
         signIns,

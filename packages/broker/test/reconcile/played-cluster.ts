@@ -8,8 +8,8 @@ import type { Mesh } from '@meshpass/istio';
 import { afterEach, beforeEach } from 'vitest';
 import type { ClusterView } from '../../src/mesh/reconcile/cluster-view.ts';
 import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
+import type { StateOptions } from '../../src/mesh/reconcile/mesh-state.ts';
 import { meshState } from '../../src/mesh/reconcile/mesh-state.ts';
-import type { StateOptions } from '../../src/mesh/reconcile/state-options.ts';
 
 let dir: string;
 let state: LiveMeshState | undefined;

@@ -8,12 +8,13 @@ import type {
   ReviewState,
 } from '@meshpass/identity/approval';
 import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
-import { createRateAllowance, type KeyedMutex, runExclusive } from '../../base/index.ts';
-import type { Live } from '../../core/index.ts';
+import { createRateAllowance, type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
+import { type Live, principalUnder } from '../../core/index.ts';
 import { answer } from './answer.ts';
 import { requestsFor } from './approvers.ts';
 import { ask, requestableGrants } from './ask.ts';
 import { createBook } from './book.ts';
+import { isOverdue } from './emergency-limits.ts';
 import { opensOf } from './opens.ts';
 import { bytesOf, firstWithin, MOST_LISTED_BYTES, opensWithin, whereKnown } from './overview.ts';
 import type { ApprovalsContext, Approver, Parts } from './parts.ts';
@@ -21,7 +22,6 @@ import { unknown } from './refusals.ts';
 import { describeRequest, isOpen, isTaken, needsReview, type Request } from './request.ts';
 import { review } from './review.ts';
 import { openRequests, recentRequests } from './rows.ts';
-import { endPassed } from './sweep.ts';
 import { takeInEmergency } from './take.ts';
 import { deliveriesOf, risingClock } from './webhook/deliver.ts';
 import type { SignedHeaders } from './webhook/keys.ts';
@@ -232,4 +232,36 @@ function tooMany(): MeshpassError {
     'You sent too many requests, answers or list queries. Wait before you try again.',
     { retryAfter: 1 / ATTEMPTS.perSecond },
   );
+}
+
+// Ends requests that were not answered in time or whose grant has ended, and marks reviews as overdue.
+
+/**
+ * Ends an expired request or marks its review as overdue.
+ * @throws MeshpassError `store_unavailable`, `overloaded`
+ */
+async function endPassed(parts: Parts, id: string): Promise<void> {
+  await endOpen(parts, id);
+  const request = parts.book.get(id);
+  if (!request || !isTaken(request) || request.emergency.state !== 'open') return;
+  if (!isOverdue(request, seconds(parts.clock))) return;
+  const late = { ...request, emergency: { ...request.emergency, state: 'overdue' as const } };
+  await parts.book.end(late, 'approval.overdue', 'The emergency was not reviewed in time.');
+}
+
+async function endOpen({ book, live, clock }: Parts, id: string): Promise<void> {
+  const request = book.get(id);
+  if (!request || !isOpen(request)) return;
+  const now = seconds(clock);
+  const session = live.byId(request.sessionId);
+  if (request.state === 'pending') {
+    if (session && request.answerBy > now) return;
+    const reason = session ? 'The request was not answered in time.' : 'The requesting session has ended.';
+    return await book.end({ ...request, state: 'expired' }, 'approval.expire', reason);
+  }
+  const held = session && principalUnder(session.session, request.grant);
+  if (held && request.until! > now) return;
+  const lost = request.until! > now ? 'The session has lost the grant.' : 'The approval has expired.';
+  const reason = session ? lost : 'The session has ended.';
+  await book.end({ ...request, state: 'ended' }, 'approval.end', reason);
 }

@@ -1,16 +1,17 @@
 /** Routes of the broker's page, which people use to read and answer approval requests (docs/access/page.md). */
 import type { IncomingMessage } from 'node:http';
-import type { MeshpassError } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
 import { type AnswerOrder, ApprovalId, ApprovalSeconds, type ReviewOrder } from '@meshpass/identity/approval';
 import { z } from 'zod';
 import { granted, refused } from '../../audit/index.ts';
+import { equalInConstantTime } from '../../base/index.ts';
+import { readBody } from '../../http/index.ts';
 import { unknown } from '../approval/refusals.ts';
 import { may, nameOf, type OperatorCaller } from '../operator/caller.ts';
 import { closeOperatorSessions } from '../operator/end-sessions.ts';
 import { type MountedOperatorRoute, operatorRoute, Reason } from '../operator/operator-route.ts';
 import { cookie, cookieOf, formToken, SESSION_COOKIE } from '../operator/page/cookies.ts';
 import { listPage, refusalPage, requestPage, type Visitor } from '../operator/page/html.ts';
-import { formReader } from '../operator/page/page-form.ts';
 import { LIST, type PageContext, SIGN_IN, seeOther, toSignIn } from './page-sign-in.ts';
 
 const noReason = z.literal('').transform(() => undefined);
@@ -124,4 +125,45 @@ function visitorOf(caller: OperatorCaller, request: IncomingMessage): Visitor {
 
 function tokenOf(request: IncomingMessage, path: string): string {
   return formToken(cookieOf(request, SESSION_COOKIE) ?? '', path);
+}
+
+// Reads forms of the broker's page, and accepts them only from the page's own origin.
+
+/** Maximum size of a form, bytes. */
+const MOST = 4 * 1024;
+
+/**
+ * Creates a form reader.
+ * @param origin origin of the page
+ * @returns a function that reads a form and refuses with `operator_form_forged`, `request_malformed`,
+ *   `request_too_large` or `request_timeout`
+ */
+function formReader<T>(origin: string, schema: z.ZodType<T>): (request: IncomingMessage) => Promise<T> {
+  return async (request) => {
+    const { origin: from, 'sec-fetch-site': site = 'same-origin', 'content-type': type } = request.headers;
+    // Every browser sends Origin with a form. Fetch Metadata is newer, so it may be absent.
+    if (from !== origin || site !== 'same-origin') throw forged();
+    if (type?.split(';')[0]?.trim().toLowerCase() !== 'application/x-www-form-urlencoded')
+      throw new MeshpassError('request_malformed', 'The content type must be application/x-www-form-urlencoded.');
+    const fields = new URLSearchParams(await readBody(request, MOST));
+    const { form = '', ...members } = Object.fromEntries(fields);
+    if (fields.size !== new Set(fields.keys()).size)
+      throw new MeshpassError('request_malformed', 'The form contains a duplicate field.');
+    const token = formToken(cookieOf(request, SESSION_COOKIE) ?? '', new URL(request.url ?? '/', origin).pathname);
+    if (!equalInConstantTime(form, token)) throw forged();
+    const read = schema.safeParse(members);
+    if (read.success) return read.data;
+    const [issue] = read.error.issues;
+    throw new MeshpassError(
+      'request_malformed',
+      `The form is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
+    );
+  };
+}
+
+function forged(): MeshpassError {
+  return new MeshpassError(
+    'operator_form_forged',
+    "This form was not sent from this broker's page in your session. Open the request again.",
+  );
 }

@@ -1,11 +1,13 @@
 /** The API for agents: opening a session, and requests by a live one (docs/interfaces/protocol.md). */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CertificateRequest, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
+import { LeaseRequest, MAX_LEASE_PROOF } from '@meshpass/identity/channel/index';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { type AuditEvent, granted, refused } from '../../audit/index.ts';
 import { type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
+import type { ControlChannel } from '../channel/control.ts';
 import { type Answers, servicesAnswer } from '../session/answers.ts';
 import { closeSession } from '../session/lifecycle.ts';
 import type { ReportedRefusals } from '../session/reported-refusals.ts';
@@ -39,6 +41,7 @@ export interface SessionRoutesContext
   readonly derive: DeriveContext;
   readonly certificates: CertificateContext;
   readonly answers: Answers;
+  readonly control: Pick<ControlChannel, 'announced' | 'renewOne'>;
   readonly reportedRefusals: Pick<ReportedRefusals, 'take'>;
   readonly connections: Connections;
   readonly replay: AuthenticationContext['replay'];
@@ -53,6 +56,9 @@ const RENEWALS_PER_SESSION = 16;
 const MAX_FORM = 32 * 1024;
 /** Maximum refusal report for two sessions, bytes. Each kind has a host, a code and a few ids. */
 const MAX_REPORT = 64 * 1024;
+
+/** Maximum lease request, bytes. It is read before the proof that it contains can be verified. */
+const MAX_LEASE = MAX_LEASE_PROOF * 2 + 256;
 
 /** Returns the routes for agents. */
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
@@ -143,6 +149,24 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       action: 'services.read',
       authentication: session,
       handler: async ({ caller: { live }, event }) => granted(event, servicesAnswer(answers, live.session)),
+    }),
+    // The lease proof is the only credential. Edges send theirs to the route of routes/edge.ts.
+    route({
+      method: 'POST',
+      path: '/leases',
+      action: 'session.heartbeat',
+      accepts: ({ headers }) => headers.authorization === undefined,
+      authentication: ({ event }) => granted(event, undefined),
+      schema: LeaseRequest.extend({ leases: LeaseRequest.shape.leases.max(1) }),
+      limit: MAX_LEASE,
+      // A renewed lease decides nothing and leaves no audit row. A refused one does.
+      handler: async ({ body, event, request }) => {
+        const lease = body.leases[0]!;
+        const renewed = context.control.renewOne(lease, event);
+        if (!renewed.granted) return renewed;
+        if (live.byId(lease.session_id)) connections.belongs(request.socket, lease.session_id);
+        return granted(event, { answers: [{ session_id: lease.session_id, statement: renewed.value }] });
+      },
     }),
     ...configurationRoutes(context, session),
     ...kubernetesRoutes({ ...context, audit: exchange.audit, mesh: answers.mesh, clock }, session),

@@ -4,7 +4,7 @@
  * certificate with its own key. A grant that is regained after a loss has a new ServiceAccount, because the previous
  * one may still be denied.
  */
-import type { Approved } from '@meshpass/access';
+import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import {
   type AuditContext,
@@ -19,7 +19,6 @@ import {
 import { seconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import { type Entitlement, entitlement, nothing } from './entitlement.ts';
-import { findCause } from './gain/find-cause.ts';
 import { settledAttestation } from './known-losses.ts';
 import { changePrincipals, sessionMembers, workspaceOf } from './lifecycle.ts';
 import { type Live, sessionClosed } from './live.ts';
@@ -266,4 +265,20 @@ function gainEvent({ clock, random }: WidenContext, session: Session, origin: Or
 
 function notGiven(grant: string, why = 'the access file has no such grant'): MeshpassError {
   return new MeshpassError('access_none', `The session cannot get the grant ${grant}.`, { detail: { reason: why } });
+}
+
+// Infers why a session gains a grant if the broker only became active after the cause occurred.
+
+/**
+ * Returns `window_opened` if the grant's window was closed at any time since the session opened, because otherwise the
+ * session would have had the grant from the start. In all other cases the current access file grants more than the one
+ * that was in force at the opening.
+ * @param grant current definition
+ * @param openedAt opening time of the session, Unix seconds
+ * @param now Unix seconds
+ */
+function findCause({ during }: Pick<Grant, 'during'>, openedAt: number, now: number): GainCause {
+  if (!during) return 'access_widened';
+  const closed = openUntil(during, openedAt);
+  return closed === undefined || closed <= now ? 'window_opened' : 'access_widened';
 }

@@ -3,14 +3,23 @@
  * activated.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { type AuditEvent, granted, newEvent, type Outcome, recordGrant, refused } from '../../audit/index.ts';
-import { type KeyedMutex, runExclusive, seconds, timestamp } from '../../base/index.ts';
+import {
+  type AuditContext,
+  type AuditEvent,
+  auditRow,
+  granted,
+  type Journal,
+  newEvent,
+  type Outcome,
+  recordGrant,
+  refused,
+} from '../../audit/index.ts';
+import { type Clock, type KeyedMutex, type Random, runExclusive, seconds, timestamp } from '../../base/index.ts';
+import type { MeshState } from '../../mesh/index.ts';
 import { leadershipUnknown } from '../../store/index.ts';
 import { asNext, publicJwk, type StoredKeys, signWithNext, signWithNextOnly } from './key-ring.ts';
-import { isDue, nextStep, type Step } from './next-step.ts';
-import type { RotationContext } from './rotation-context.ts';
-import { recordKey } from './rotation-context.ts';
-import { makeSigningKey } from './signer.ts';
+import { isDue, nextStep, type RotationRules, type Step } from './next-step.ts';
+import { makeSigningKey, type RotatingSigner } from './signer.ts';
 
 /** State of a published key for operators. */
 export interface KeyStatus {
@@ -236,4 +245,40 @@ function describe(context: RotationContext, inMesh: (kid: string) => boolean): r
       until: timestamp(until),
     })),
   ];
+}
+
+// Dependencies of a key rotation, and its record in the audit log.
+
+/** Dependencies of a key rotation. */
+interface RotationContext extends RotationRules {
+  /** Records operators' requests; recordKey() records the broker's own steps. */
+  readonly audit: AuditContext;
+  readonly signer: RotatingSigner;
+  readonly mesh: Pick<MeshState, 'tokenKeys' | 'tokenKeysChanged'>;
+  readonly journal: Pick<Journal, 'transaction'>;
+  /** Lifetime of new tokens, seconds. */
+  readonly tokenSeconds: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Whether this process is known to be the active broker at this instant. */
+  readonly isLeader: () => boolean;
+  /** Makes all agents renew their leases at once, so that they find out which keys are dropped. */
+  readonly renewLeases: () => void;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/**
+ * Records a key change in the audit log, with the complete public key, so that signatures by the key can always be
+ * verified.
+ * @throws MeshpassError `store_unavailable`: a change must not happen unrecorded
+ */
+async function recordKey(
+  { journal, clock, random }: Pick<RotationContext, 'journal' | 'clock' | 'random'>,
+  reason: string,
+  jwk: ReturnType<typeof publicJwk>,
+  more: Readonly<Record<string, unknown>> = {},
+): Promise<void> {
+  const event = { ...newEvent('key.rotate', {}, clock, random), target: jwk.kid, detail: { jwk, ...more } };
+  const row = auditRow(event, 'allowed', reason, undefined, clock());
+  await journal.transaction((tx) => tx.audit(row));
 }

@@ -3,14 +3,17 @@
  * file changes nothing. If the mesh changes under a file in force, the missing objects are removed from the file.
  */
 import { basename } from 'node:path';
-import { type Access, namespacesGranted } from '@meshpass/access';
+import { type Access, type IdentityTokens, namespacesGranted } from '@meshpass/access';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
+import type { Log } from '../../base/index.ts';
 import { isNamespaceEnding, permanentRefusal } from '../kubernetes/http.ts';
+import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { openAccessFile } from './access-file.ts';
 import { answersOf } from './answers-of-plan.ts';
 import { applyPlan } from './apply-plan.ts';
+import type { ClusterView } from './cluster-view.ts';
 import type { LiveMeshState } from './contract.ts';
 import { createFormerAccess } from './former-access.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
@@ -19,7 +22,33 @@ import { createPendingChange } from './pending-change.ts';
 import { policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
 import { httpServersOf } from './revocation/ended-sessions.ts';
-import type { StateOptions } from './state-options.ts';
+
+// Options of the mesh state: its sources, its client and its intervals.
+
+/** Settings of the mesh that no watch provides. */
+type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
+
+export interface StateOptions {
+  readonly view: ClusterView;
+  readonly kubernetes: Kubernetes;
+  readonly mesh: MeshShape;
+  readonly accessFile: string;
+  /** Token keys that sidecars must accept now. */
+  readonly tokens: () => IdentityTokens;
+  readonly log: Log;
+  /** Unix seconds. */
+  readonly now: () => number;
+  /** Random number from 0 to 1. */
+  readonly random: () => number;
+  /** Whether GitOps applies the compiled objects. The broker then writes only its keys and compares the rest. */
+  readonly gitops?: boolean;
+  /** Whether workspaces whose grants have roles may use the API server. */
+  readonly offersKubernetes?: boolean;
+  /** Drift-repair interval, milliseconds. */
+  readonly resync: number;
+  /** Resolves when this broker becomes active; nothing is applied before. If absent, it is active now. */
+  readonly activated?: Promise<void> | undefined;
+}
 
 const AGAIN = 'the access file on disk was rejected, so the one from before the restart is in force again';
 
