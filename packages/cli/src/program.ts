@@ -2,12 +2,13 @@
  * The `meshpass` command tree. Each command is one file with its flags, action and help, loaded when the command is
  * called.
  */
+import { MeshpassError } from '@meshpass/identity/error';
 import { CommanderError } from 'commander';
 import { buildParser } from './command/build.ts';
 import type { Command } from './command/define.ts';
 import { EXIT, type ExitCode, type Output, reportFailure } from './command/failure.ts';
+import { longOf } from './command/flag.ts';
 import { type Group, isLeaf, select, under } from './command/tree.ts';
-import { usageError } from './command/usage.ts';
 
 export const TREE: Group = {
   summary: 'Make a GitHub Codespace a first-class workload of an Istio mesh.',
@@ -287,4 +288,20 @@ function outputOf(words: readonly string[]): Output {
     (word, index) => word === '--output=json' || (word === 'json' && words[index - 1] === '--output'),
   );
   return isJson ? 'json' : 'text';
+}
+
+// Command line errors, reported like every other failure and with a pointer to the help.
+
+/**
+ * Converts a parser error.
+ * @param path command, such as `meshpass policy lint`
+ */
+function usageError(thrown: CommanderError, path: string, command: Command | undefined): MeshpassError {
+  const message = thrown.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  const flags = Object.entries(command?.flags ?? {});
+  const env = flags.find(([name, flag]) => message.includes(`'${longOf(name, flag)} ${flag.value}'`))?.[1].env;
+  const wrong =
+    thrown.code === 'commander.missingMandatoryOptionValue' && env ? `${message}, and ${env} is not set` : message;
+  const sentence = wrong.charAt(0).toUpperCase() + wrong.slice(1);
+  return new MeshpassError('usage', `${sentence.replace(/[.]$/, '')}. See ${path} --help.`);
 }

@@ -4,13 +4,11 @@ import { byName, type Mesh } from '@meshpass/istio';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
 import { accessFileError } from '../problem.ts';
 import { allowPolicies } from './allow.ts';
-import { gateway } from './gateway.ts';
-import { guard } from './guard.ts';
 import { httpRules } from './http-rules.ts';
-import { grantNamespaceManifest, roleBindings } from './namespace.ts';
+import { metadata } from './metadata.ts';
 import { requestAuthentication } from './request-authentication.ts';
-import { resolveAccess } from './resolve.ts';
-import { sidecar } from './sidecar.ts';
+import { type ResolvedGrant, type ResolvedTarget, resolveAccess } from './resolve.ts';
+import { namesOfHost, namesOfPort } from './server-names.ts';
 
 export interface CompileOptions {
   /**
@@ -79,4 +77,129 @@ export function compile(
 
 function inOrder({ metadata: a }: Manifest, { metadata: b }: Manifest): number {
   return byName({ namespace: '', ...a }, { namespace: '', ...b });
+}
+
+// A grant's guard: a mesh-wide DENY for everything that is not granted. Its only source is the grant's own
+// namespace.
+
+const SNI = 'connection.sni';
+
+/**
+ * Denies the grant's identities on every workload of the mesh unless the connection's SNI belongs to a granted port, in
+ * any subset. The first rule denies other port numbers, and one rule per number denies other hosts. All conditions are
+ * about the connection, so the rules mean the same on HTTP and TCP ports.
+ */
+function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh): Manifest {
+  const from = [{ source: { namespaces: [namespace] } }];
+  const ports = hostsByPort(targets).map(([port, hosts]) => ({
+    names: namesOfPort(port),
+    hosts: hosts.map(namesOfHost),
+  }));
+  return {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: metadata(`meshpass-guard-${grant.name}`, mesh.rootNamespace, { grant: grant.name }),
+    spec: {
+      action: 'DENY',
+      rules: [
+        // An empty notValues would invalidate the condition and thereby the policy. Without a condition, the rule
+        // denies everything.
+        { from, ...(ports.length > 0 && { when: [{ key: SNI, notValues: ports.map(({ names }) => names) }] }) },
+        ...ports.map(({ names, hosts }) => ({ from, when: [{ key: SNI, values: [names], notValues: hosts }] })),
+      ],
+    },
+  };
+}
+
+/** Groups granted hosts by port number, both sorted. */
+function hostsByPort(
+  targets: readonly ResolvedTarget[],
+): readonly (readonly [port: number, hosts: readonly string[]])[] {
+  const ports = Map.groupBy(targets, ({ port }) => port.port);
+  return [...ports]
+    .sort(([a], [b]) => a - b)
+    .map(([port, some]) => [port, [...new Set(some.map(({ host }) => host))].sort()]);
+}
+
+// The mesh's Gateway: which hosts it forwards.
+
+/**
+ * Compiles the Gateway with exactly the granted hosts; none if nothing is granted.
+ *
+ * Hosts are full names, because Istio does not restrict `namespace/host` in this mode. A Gateway does not restrict
+ * ports either; the edge and the guard do. Istio builds these passthrough listeners without authorization filters
+ * (pilot/pkg/networking/core/gateway.go), so no policy applies here and none is needed.
+ */
+function gateway(grants: readonly ResolvedGrant[], mesh: Mesh): Manifest[] {
+  const hosts = [...new Set(grants.flatMap(({ targets }) => targets.map(({ host }) => host)))].sort();
+  if (hosts.length === 0) return [];
+  return [
+    {
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'Gateway',
+      metadata: metadata('meshpass', mesh.gateway.namespace),
+      spec: {
+        selector: mesh.gateway.labels,
+        servers: [
+          {
+            port: { number: mesh.gateway.port, name: 'tls-meshpass', protocol: 'TLS' },
+            tls: { mode: 'AUTO_PASSTHROUGH' },
+            hosts,
+          },
+        ],
+      },
+    },
+  ];
+}
+
+// A grant's Sidecar: the part of the mesh that its workspaces see.
+
+/** Istio's notation for no visible host. An empty egress would mean everything. */
+const NOTHING = ['~/*'];
+
+/**
+ * Compiles the Sidecar of the grant's namespace. It limits what istiod configures to the granted hosts.
+ *
+ * A single listener without port and address serves all hosts. Istio rejects two egress listeners with the same port
+ * number, whatever addresses they bind (pkg/config/validation, ValidateSidecar), and routes are per port. The broker
+ * binds istiod's listeners to loopback addresses. `*` before the host also covers the namespace of VirtualServices: as
+ * for any workload, all VirtualServices that are exported to this namespace apply.
+ */
+function sidecar({ grant, namespace, targets }: ResolvedGrant): Manifest {
+  const hosts = [...new Set(targets.map(({ host }) => `*/${host}`))].sort();
+  return {
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'Sidecar',
+    metadata: metadata('meshpass', namespace, { grant: grant.name }),
+    spec: {
+      egress: [{ hosts: hosts.length > 0 ? hosts : NOTHING }],
+      outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' },
+    },
+  };
+}
+
+// Namespace of a grant's ServiceAccounts, and their Kubernetes roles.
+
+/** Compiles a grant's namespace. */
+function grantNamespaceManifest({ grant, namespace }: ResolvedGrant): Manifest {
+  return {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: metadata(namespace, undefined, { grant: grant.name }),
+  };
+}
+
+/**
+ * Compiles the RoleBindings for the group of all ServiceAccounts in the grant's namespace (Kubernetes: Referring to
+ * subjects, system:serviceaccounts:NAMESPACE).
+ */
+function roleBindings({ grant, namespace, roles }: ResolvedGrant): Manifest[] {
+  return roles.map((role) => ({
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'RoleBinding',
+    // Grant names contain no dot, so no two pairs of grant and role share a name.
+    metadata: metadata(`${namespace}.${role.role}`, role.namespace, { grant: grant.name }),
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role.role },
+    subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: `system:serviceaccounts:${namespace}` }],
+  }));
 }

@@ -2,11 +2,19 @@
 import { didYouMean, type Place } from '@meshpass/istio';
 import { hidesPeople } from '../authorize/operators.ts';
 import { bindsWorkflows, type Kind, namesPerson, needsGithub } from '../authorize/who.ts';
-import type { Access, ApprovalWebhook, Denial, Grant, GrantTarget, TrustedIssuer, Who } from '../model.ts';
+import {
+  type Access,
+  type ApprovalWebhook,
+  type Denial,
+  type Grant,
+  type GrantTarget,
+  OPERATOR_ROLES,
+  type TrustedIssuer,
+  type Who,
+} from '../model.ts';
 import { type AccessFileProblem, formatPlace, problemAt } from '../problem.ts';
+import { readExpression } from '../schema/expression.ts';
 import { checkDeniedPaths } from './check-denied-paths.ts';
-import { type Acts, actingPeople, checkLogin } from './check-login.ts';
-import { checkOperators } from './check-operators.ts';
 
 /** @returns every finding, in no particular order */
 export function checkReferences(
@@ -234,4 +242,122 @@ function duplicateRoles(grant: Grant): readonly AccessFileProblem[] {
 
 function sorted(labels: Readonly<Record<string, string>> | undefined): unknown {
   return labels && Object.entries(labels).sort();
+}
+
+// Checks `operators` and `signIn`: operators must be able to sign in, and no one may get a role by accident.
+
+/** @returns every finding in `operators`, in no particular order */
+function checkOperators(access: Access): readonly AccessFileProblem[] {
+  const { operators } = access;
+  if (!operators) return [];
+  const { roles, serviceAccounts } = operators;
+  const entries = OPERATOR_ROLES.flatMap((role) => roles[role].map((who) => ({ role, who })));
+  return [
+    ...entries.flatMap(({ role, who }) => checkEntry(role, who, access)),
+    ...serviceAccounts.flatMap(({ namespace, name, place }, index): AccessFileProblem[] =>
+      serviceAccounts.slice(0, index).some((other) => other.namespace === namespace && other.name === name)
+        ? [problemAt(place, `${namespace}/${name} is already in "serviceAccounts"`)]
+        : [],
+    ),
+  ];
+}
+
+/** Fields that an operator's ID token can support. */
+const KNOWN = new Set(['place', 'issuer', 'claims', 'when']);
+
+/** Issuer names that the audit log uses for callers that are not people. */
+const TAKEN: ReadonlyMap<string, string> = new Map([
+  ['kubernetes', 'ServiceAccounts'],
+  ['break-glass', 'the operator token'],
+]);
+
+function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): readonly AccessFileProblem[] {
+  const problem = (message: string) => [problemAt(who.place, message)];
+  const foreign = Object.keys(who).find((member) => !KNOWN.has(member));
+  if (foreign !== undefined)
+    return problem(
+      `operators sign in with an OpenID Connect issuer, which does not attest "${KEYS[foreign] ?? foreign}": use "claims" or "when"`,
+    );
+  if (who.issuer === undefined)
+    return problem('add "issuer": the same claim can mean something different at another issuer');
+  const issuer = issuers.find(({ name }) => name === who.issuer);
+  const able = issuers.filter(({ signIn }) => signIn !== undefined).map(({ name }) => name);
+  if (!issuer)
+    return problem(
+      who.issuer === 'github'
+        ? 'operators cannot sign in with GitHub: use an issuer from trust.issuers that sets "signIn"'
+        : `unknown issuer "${who.issuer}"${didYouMean(who.issuer, able)}; issuers with "signIn": ${able.join(', ') || 'none'}`,
+    );
+  if (!issuer.signIn)
+    return problem(
+      `people cannot sign in at "${who.issuer}": set trust.issuers.${who.issuer}.signIn.client to its public OAuth client`,
+    );
+  if (TAKEN.has(who.issuer))
+    return problem(
+      `the audit log uses the name "${who.issuer}" for ${TAKEN.get(who.issuer)}: rename this issuer in trust.issuers`,
+    );
+  return who.claims === undefined && who.when === undefined
+    ? problem(`everyone who can sign in at "${who.issuer}" would be ${role}: add "claims" or "when"`)
+    : [];
+}
+
+/** Keys as written in the file. */
+const KEYS: Readonly<Record<string, string>> = {
+  userId: 'user_id',
+  teamId: 'team_id',
+  repositoryId: 'repository_id',
+};
+
+// Checks uses of `login` in expressions, which must be a GitHub login. The name from another issuer is part of an
+// email address or chosen by the user, so no decision may depend on it.
+
+const INSTEAD = 'compare claims.sub, or claims.email if email_verified is true';
+
+/** @returns a finding for each entry in any list that uses `login` although no GitHub user is attested */
+function checkLogin(access: Access): readonly AccessFileProblem[] {
+  return entriesOf(access).flatMap((who): AccessFileProblem[] => {
+    const issuer = looksAtLogin(who.signedIn?.when)
+      ? who.signedIn!.issuer
+      : looksAtLogin(who.when)
+        ? issuerWithoutGithub(who, access)
+        : undefined;
+    if (issuer === undefined) return [];
+    const message = `"login" is a GitHub login, which "${issuer}" does not attest: ${INSTEAD}`;
+    return [problemAt(who.place, message)];
+  });
+}
+
+/** Lists all entries with the form of `who`. */
+function entriesOf({ deny = [], operators, grants }: Access): readonly Who[] {
+  return [
+    ...deny,
+    ...Object.values(operators?.roles ?? {}).flat(),
+    ...grants.flatMap((grant) => [...grant.who, ...(grant.except ?? []), ...actingPeople(grant).map(({ who }) => who)]),
+  ];
+}
+
+type Acts = 'approve' | 'take a grant in an emergency' | 'review';
+
+/** Lists the people who act on requests for a grant. If the file lists no reviewers, the approvers review. */
+function actingPeople({ approval }: Grant): readonly { readonly who: Who; readonly acts: Acts }[] {
+  if (!approval) return [];
+  const { by, emergency } = approval;
+  const review = emergency && emergency.review !== by ? emergency.review : [];
+  return [
+    ...by.map((who) => ({ who, acts: 'approve' as const })),
+    ...(emergency?.who ?? []).map((who) => ({ who, acts: 'take a grant in an emergency' as const })),
+    ...review.map((who) => ({ who, acts: 'review' as const })),
+  ];
+}
+
+function looksAtLogin(when: string | undefined): boolean {
+  const read = when === undefined ? undefined : readExpression(when);
+  return read !== undefined && 'value' in read && read.value.variables.has('login');
+}
+
+/** Returns an entry's generic issuer, or the only trusted issuer. */
+function issuerWithoutGithub({ issuer: named }: Who, { trust: { codespaces, issuers } }: Access): string | undefined {
+  const generic = issuers.filter(({ kind }) => kind === 'generic');
+  if (named !== undefined) return generic.find(({ name }) => name === named)?.name;
+  return codespaces || generic.length < issuers.length ? undefined : generic[0]?.name;
 }

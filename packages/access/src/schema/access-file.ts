@@ -2,11 +2,10 @@
 import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity';
 import { z } from 'zod';
 import { KUBERNETES_POWERS, type KubernetesPower } from '../model.ts';
-import { invalid, type Parsed } from '../problem.ts';
+import { invalid, type Parsed, unanchored } from '../problem.ts';
 import { approval, approvals } from './approval.ts';
 import { duration } from './duration.ts';
 import { operators } from './operators.ts';
-import { parseRole, parseRoleName } from './role.ts';
 import { labels, namespacePattern, target } from './target.ts';
 import { checked, named, read, report, text, words } from './text.ts';
 import { window } from './time.ts';
@@ -115,4 +114,37 @@ function parseGrantName(name: string): Parsed<string> {
     return invalid(`a grant cannot be named "${name}": a workspace's Envoy already uses this name`);
   }
   return { value: name };
+}
+
+// ClusterRoles that the access file may assign.
+
+/** Parses `CLUSTERROLE@NAMESPACE`. */
+function parseRole(text: string): Parsed<{ readonly role: string; readonly namespace: string }> {
+  const [role, namespace, ...rest] = text.split('@');
+  if (text.includes('*'))
+    return unanchored(
+      `${JSON.stringify(text)}: a role in this form is granted by its exact name; for a pattern of namespaces, use {role: ..., namespace: ...}`,
+    );
+  if (!role || !namespace || rest.length > 0 || !isDnsLabel(namespace)) {
+    return invalid(`${JSON.stringify(text)} is not a valid role: use CLUSTERROLE@NAMESPACE, as in view@shop`);
+  }
+  const named = parseRoleName(role);
+  if ('message' in named) return named;
+  if (namespace === 'kube-system')
+    return invalid(
+      'kube-system holds the keys of the cluster, so grants cannot bind roles there: use a different namespace',
+    );
+  return { value: { role, namespace } };
+}
+
+const ROLE_NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
+
+/** Parses the name of a ClusterRole that workspaces may have. */
+function parseRoleName(role: string): Parsed<string> {
+  if (role === 'cluster-admin' || role.startsWith('system:')) {
+    return invalid(
+      `${JSON.stringify(role)} is reserved for Kubernetes and cannot be granted to workspaces: use view, edit or your own role`,
+    );
+  }
+  return ROLE_NAME.test(role) ? { value: role } : invalid(`${JSON.stringify(role)} is not a valid ClusterRole name`);
 }

@@ -1,4 +1,4 @@
-/** Schema of `operators`: access to the broker itself. load/check-operators.ts checks the entries. */
+/** Schema of `operators`: access to the broker itself. load/check-references.ts checks the entries. */
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { OPERATOR_ROLES } from '../model.ts';

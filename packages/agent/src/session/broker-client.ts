@@ -4,20 +4,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
 import { CONFIGURATION_HEADER, LeaseResponse, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError } from '@meshpass/identity/error';
+import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { createPresenceProof } from '@meshpass/identity/presence';
 import type { RefusalReportRequest } from '@meshpass/identity/refusal-report';
-import type {
-  CertificateRequest,
-  CertificateResponse,
-  ServicesResponse,
-  SessionResponse,
-  TokenResponse,
+import { plainText } from '@meshpass/identity/text';
+import { tlsFailure } from '@meshpass/identity/tls-failure';
+import {
+  type CertificateRequest,
+  type CertificateResponse,
+  PresenceChallenge,
+  type ServicesResponse,
+  type SessionResponse,
+  type TokenResponse,
 } from '@meshpass/identity/wire';
 import type { ZodType } from 'zod';
 import { BrokerAgent, type BrokerAgentOptions, brokerUrl } from './broker-agent.ts';
 import { type BrokerAnswers, brokerAnswers, type ConfigurationContent, readAnswer } from './broker-answers.ts';
-import { type Answer, parseJson, refusal, tooLong, unreachable } from './broker-refusal.ts';
 import { type PresenceAnswer, withPresence } from './presence.ts';
 
 export interface BrokerClientOptions extends BrokerAgentOptions {
@@ -319,4 +321,66 @@ function presenceParameters({ nonce, port }: PresenceAnswer): Record<string, str
 /** Encodes the DER inside a PEM block. */
 function base64url(pem: string): string {
   return Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64').toString('base64url');
+}
+
+// Converts a broker's refusals, and responses that did not come from a broker, to errors.
+
+interface Answer {
+  readonly status: number;
+  readonly isJson: boolean;
+  readonly body: string;
+  /** The broker's time in milliseconds since the epoch, if the response has a date. */
+  readonly date: number | undefined;
+  readonly retryAfter: number | undefined;
+  /** A configuration's signed header. */
+  readonly statement: string | undefined;
+}
+
+/** Parses JSON. @throws MeshpassError agent_broker_unreachable, since a broker would have responded with JSON */
+function parseJson(base: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw unreachable(base, 'its response is not JSON', cause);
+  }
+}
+
+/** Converts a refusal to an error, with the broker's own code if it has one. */
+function refusal(base: string, answer: Answer): MeshpassError {
+  const options = answer.retryAfter === undefined ? {} : { retryAfter: answer.retryAfter };
+  try {
+    const { error_code: code, error_description: message, decision_id: decision, presence } = JSON.parse(answer.body);
+    if (isErrorCode(code) && typeof message === 'string') {
+      const text = plainText(message.slice(0, 1000));
+      const isId = typeof decision === 'string' && /^[A-Za-z0-9_-]{1,64}$/.test(decision);
+      const challenge = PresenceChallenge.safeParse(presence);
+      return new MeshpassError(code, isId ? `${text} (decision ${decision})` : text, {
+        ...options,
+        ...(challenge.success && { members: { presence: challenge.data } }),
+      });
+    }
+  } catch {
+    // Not a broker response: handled below.
+  }
+  return unreachable(base, `it responded with ${answer.status}`, undefined, options);
+}
+
+/** Creates the error for an unreachable broker, or for a response that no broker would send. */
+export function unreachable(base: string, why: string, cause: unknown, options: { readonly retryAfter?: number } = {}) {
+  const { what, next } = tlsFailure(cause) ?? {
+    what: why,
+    next: 'Check the address and that this workspace may connect to it.',
+  };
+  return new MeshpassError('agent_broker_unreachable', `Cannot reach the broker ${base} (${what}). ${next}`, {
+    cause,
+    ...options,
+  });
+}
+
+/** Creates the error for a response that exceeds the size limit. */
+function tooLong(path: string, largest: number): MeshpassError {
+  return new MeshpassError(
+    'agent_broker_answer_invalid',
+    `The agent rejected the broker's response to ${path}: it is longer than ${largest} bytes. The last valid response stays in use.`,
+  );
 }

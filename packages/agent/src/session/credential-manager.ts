@@ -4,13 +4,11 @@
  * traffic continues until the credentials expire. After the session has ended, the manager opens a new one with a new
  * proof.
  */
-
 import type { LeaseStatement } from '@meshpass/identity/channel/statement';
 import { toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import type { WholeConfiguration } from './broker-client.ts';
 import { chainsToRoot } from './chains-to-root.ts';
-import { isFinal, isOver, isUnhurried } from './endings.ts';
 import {
   type Credentials,
   enrol,
@@ -19,10 +17,9 @@ import {
   obtainSvids,
   withCertificates,
 } from './enrol.ts';
-import { expired } from './expiry.ts';
+import { expired, halfLife } from './expiry.ts';
 import { isGained, withoutCertificate, withServices } from './granted.ts';
 import type { CredentialManagerOptions, Health, LeaseWay } from './health.ts';
-import { longestPause, svidsDue, tokenDue, waitsForLease } from './renewal-times.ts';
 import { TaskTimers } from './task-timers.ts';
 
 export type { Change, CredentialManagerOptions } from './health.ts';
@@ -310,4 +307,81 @@ export class CredentialManager {
   #followKey({ kid }: IdentityToken): void {
     if (kid !== this.credentials.identityToken.kid) this.#tasks.later('services', 0);
   }
+}
+
+// Schedules credential renewals and pauses after failures.
+
+/** Maximum pause between two renewal attempts, as a fraction of the credential's remaining lifetime. */
+const SHARE_OF_REST = 0.25;
+const LONGEST_PAUSE = 30_000;
+
+/**
+ * Returns the milliseconds until the first certificate reaches half of its lifetime, or undefined without certificates.
+ */
+function svidsDue({ svids }: Credentials, now: number): number | undefined {
+  const first = Math.min(...[...svids.values()].map((svid) => svid.issuedAt + halfLife(svid)));
+  return Number.isFinite(first) ? first - now : undefined;
+}
+
+/** Returns the milliseconds until the identity token reaches half of its lifetime. */
+function tokenDue({ identityToken }: Credentials, now: number): number {
+  return identityToken.issuedAt + halfLife(identityToken) - now;
+}
+
+/**
+ * Whether a task that could not reach the broker waits for a lease renewal. Opening a session does not wait, because
+ * the lease needs a session.
+ */
+function waitsForLease(task: string): boolean {
+  return task !== 'heartbeat' && task !== 'session';
+}
+
+/**
+ * Returns the maximum pause after a failure in ms.
+ * @param credentials undefined before the first enrolment
+ */
+function longestPause(task: string, credentials: Credentials | undefined, now: number): number {
+  if (!credentials) return LONGEST_PAUSE;
+  const { session, svids, identityToken } = credentials;
+  // A broker that comes back extends leases only for about two heartbeat periods. A longer pause would lose the
+  // session.
+  if (task === 'heartbeat') return Math.min(session.heartbeat_seconds * 1000, LONGEST_PAUSE);
+  if (task !== 'svids' && task !== 'token') return LONGEST_PAUSE;
+  const ends = task === 'token' ? [identityToken.expiresAt] : [...svids.values()].map(({ expiresAt }) => expiresAt);
+  const left = Math.min(...ends) - now;
+  // An intermittent broker must be reached before the credential expires. After that there is no hurry, because every
+  // workspace is in the same position.
+  return left > 0 ? Math.min(SHARE_OF_REST * left, LONGEST_PAUSE) : LONGEST_PAUSE;
+}
+
+// Classifies the reasons why a session ends or the broker refuses a new one.
+
+const OVER = new Set(['session_unknown', 'session_closed']);
+/** Codes after which the broker will not open a session, so there is no point in trying again. */
+const FINAL = new Set([
+  'agent_prebuild',
+  'proof_prebuild',
+  'workspace_not_owned',
+  'proof_type_unsupported',
+  'proof_token_kind',
+]);
+/**
+ * Causes that affect many sessions at once, or that could make two agents of one workspace replace each other's session
+ * in a loop.
+ */
+const UNHURRIED = new Set(['access_removed', 'issuer_removed', 'membership_lost', 'store_restored', 'replaced']);
+
+/** Whether a refusal means that the session has ended. */
+function isOver(code: string): boolean {
+  return OVER.has(code);
+}
+
+/** Whether a refusal of a new session is final. */
+function isFinal(code: string): boolean {
+  return FINAL.has(code);
+}
+
+/** Whether the agent waits for a random time before it opens another session. */
+function isUnhurried(cause: string): boolean {
+  return UNHURRIED.has(cause);
 }

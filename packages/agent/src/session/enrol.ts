@@ -1,11 +1,12 @@
 /** Turns a proof into working credentials: a session, one SVID per grant and an identity token. */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, type X509Certificate } from 'node:crypto';
 import type { Proof } from '@meshpass/identity/attestation';
 import { createCsr } from '@meshpass/identity/csr';
 import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJwsPart } from '@meshpass/identity/jws/json';
 import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
+import { spiffeOfSan } from '@meshpass/identity/spiffe';
 import type {
   CertificateResponse,
   MeshInfo,
@@ -14,8 +15,8 @@ import type {
   SessionResponse,
   TokenResponse,
 } from '@meshpass/identity/wire';
-import { acceptCertificate } from './accept-certificate.ts';
 import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
+import { certificatesIn } from './chains-to-root.ts';
 
 /** A grant's certificate and key. All times are milliseconds on the local clock. */
 export interface Svid {
@@ -208,4 +209,37 @@ function tokenOf({ access_token: value, expires_in: seconds }: TokenResponse, no
 function keyOf(token: string): string | undefined {
   const { kid } = (parseJwsPart(token.split('.')[0]!) ?? {}) as { kid?: unknown };
   return typeof kid === 'string' ? kid : undefined;
+}
+
+// Checks a certificate from the broker. It must match the key generated for it, and its chain must be readable.
+
+/** Maximum lifetime of an SVID, seconds. */
+const LONGEST_LIFE = 86_400;
+
+/**
+ * Checks a certificate on receipt. A certificate for a different key would fail in every connection, long after the
+ * cause.
+ * @param now Unix seconds on the broker's clock
+ * @throws MeshpassError agent_broker_answer_invalid
+ */
+function acceptCertificate(given: CertificateResponse['certificates'][number], key: KeyObject, now: number) {
+  const leaf = readLeaf(given.chain);
+  if (!leaf?.checkPrivateKey(key)) throw invalid(given.grant, 'does not match the key that was sent');
+  if (spiffeOfSan(leaf.subjectAltName) !== given.spiffe_id) throw invalid(given.grant, 'has a different SPIFFE id');
+  if (given.not_after - now > LONGEST_LIFE) throw invalid(given.grant, 'is valid for more than a day');
+}
+
+function readLeaf(chain: string): X509Certificate | undefined {
+  try {
+    return certificatesIn(chain)[0];
+  } catch {
+    return undefined;
+  }
+}
+
+function invalid(grant: string, what: string): MeshpassError {
+  return new MeshpassError(
+    'agent_broker_answer_invalid',
+    `The broker's certificate for grant ${grant} ${what}. The agent rejected it.`,
+  );
 }

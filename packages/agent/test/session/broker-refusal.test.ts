@@ -1,6 +1,6 @@
 /** Error messages about a broker that the agent cannot reach. */
 import { expect, it } from 'vitest';
-import { unreachable } from '../../src/session/broker-refusal.ts';
+import { unreachable } from '../../src/session/broker-client.ts';
 
 const because = (code: string) =>
   unreachable('https://broker.example.com', code, Object.assign(new Error(code), { code })).message;

@@ -50,7 +50,7 @@ import { createRevocations } from './session/revocations.ts';
 import type { GainCause } from './session/session.ts';
 import { createSettling } from './session/settling.ts';
 import { startSweeping } from './session/sweep.ts';
-import { touch, touchOnChange } from './session/touch.ts';
+import { touch, touchOnChange, watchedSessions } from './session/touch.ts';
 import { type GainRequest, gain, type WidenContext } from './session/widen.ts';
 import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
 import { endSignedOut, type SignInContext, sweepSignIns } from './sign-in/sign-in.ts';
@@ -58,7 +58,6 @@ import { createProofMemory } from './token/dpop.ts';
 import { attestedClaims } from './token/identity-token.ts';
 import { createRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
-import { watchedSessions } from './watched-sessions.ts';
 
 const REPORTED_MS = 1_000;
 /** Number of DPoP proofs remembered in a window: enough for a thousand requests a second, doubled as a reserve. */

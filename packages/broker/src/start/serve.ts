@@ -1,15 +1,16 @@
 /** The broker as a list of parts. They start in this order and stop in reverse. */
+import type { Operators } from '@meshpass/access';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { VERSION } from '@meshpass/identity/version';
 import { startAdmin } from '../admin/index.ts';
 import { startAuditLog } from '../audit/index.ts';
 import { seconds } from '../base/index.ts';
 import { restoreSessions } from '../core/index.ts';
 import { createConnections, listenTls, proxyChecker, sourceReader } from '../http/index.ts';
-import { rootLives } from '../mesh/index.ts';
+import { type MeshState, rootLives } from '../mesh/index.ts';
 import { superseded } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
 import { createOperatorApp } from './operator-app.ts';
-import { operatorWarnings } from './operator-warnings.ts';
 import { type Base, type Broker, type BrokerParts, createBase } from './parts.ts';
 import { createApp } from './public-app.ts';
 import { readSecrets } from './secrets.ts';
@@ -166,4 +167,32 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
       return closed;
     },
   };
+}
+
+// Warns about operator settings that need fixing even though the broker is serving.
+
+/**
+ * Returns warnings with instructions. Each begins in lower case, because `/readyz`, the log and `meshpass check` build
+ * it into sentences.
+ */
+function operatorWarnings(
+  { breakGlass, operatorTokenFile }: Pick<BrokerConfig, 'breakGlass' | 'operatorTokenFile'>,
+  mesh: Pick<MeshState, 'inForce' | 'access'>,
+): readonly string[] {
+  if (breakGlass) return [];
+  const warnings: string[] = [];
+  if (operatorTokenFile !== undefined)
+    warnings.push(
+      'an operator token is configured (--operator-token) but rejected, because break-glass is off: remove the token, or turn break-glass on (--break-glass)',
+    );
+  if (mesh.inForce() && !namesAnybody(mesh.access().operators))
+    warnings.push(
+      `this broker has no operators: the access file in force grants no roles, and break-glass is off. Add "operators" to the access file (${pageUrl('docs/install/operators.md')})`,
+    );
+  return warnings;
+}
+
+function namesAnybody(operators: Operators | undefined): boolean {
+  if (!operators) return false;
+  return operators.serviceAccounts.length > 0 || Object.values(operators.roles).some((who) => who.length > 0);
 }

@@ -1,7 +1,7 @@
 /** Record of a session's sign-ins that their provider has ended. */
 import type { EndedSignIn, SignIn } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { isEnded, withEnded } from '../../src/core/sign-in/ended-sign-ins.ts';
+import { isEnded, withEnded } from '../../src/core/sign-in/sign-in.ts';
 
 type Of = Partial<Pick<SignIn, 'issuer' | 'subject' | 'sid' | 'authTime'>>;
 const signIn = (of: Of = {}) => ({ issuer: 'okta', subject: 'okta:ann', ...of }) as SignIn;

@@ -1,12 +1,19 @@
 /** Defines `meshpass drill`. */
-
 import { existsSync, writeFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/control/config';
 import { controlPath } from '@meshpass/agent/control/control';
 import { readCa } from '@meshpass/agent/control/read-ca';
 import { discover } from '@meshpass/agent/session/discover';
-import { DRILL_CAUSES, type DrillReport, failedRows } from '@meshpass/identity/drill-report';
+import {
+  DRILL_CAUSES,
+  type DrillEvidence,
+  type DrillReport,
+  EVIDENCE_TYPE,
+  DrillEvidence as Evidence,
+  failedRows,
+} from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
+import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
 import { askBroker, notABroker } from '../broker/ask.ts';
 import { defineCommand } from '../command/define.ts';
 import { EXIT, type ExitCode, type Output } from '../command/failure.ts';
@@ -14,7 +21,6 @@ import { address, choice, list, type OptionsOf, text, toggle, wholeNumber } from
 import { hostPort } from '../command/host-port.ts';
 import { operatorFlags, output, proofFlags, TOKEN_ENV } from '../command/shared-flags.ts';
 import { openCluster } from '../drill/cluster.ts';
-import { verifyEvidence } from '../drill/evidence.ts';
 import { asOperator } from '../drill/operator.ts';
 import type { Inside } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
@@ -168,4 +174,30 @@ function insideOf({ insideGateway, insidePod }: DrillFlags): Inside {
     return [service, hostPort(address, '--inside-pod')] as const;
   });
   return { gateway: insideGateway, pods: new Map(pods) };
+}
+
+// Evidence file: a report and the broker's record of the session, signed by the broker as a compact JWS (RFC 7515).
+
+/**
+ * Verifies an evidence file.
+ * @param jws content of the file
+ * @param jwks broker's keys at the time of the drill
+ * @throws MeshpassError `evidence_invalid`
+ */
+export async function verifyEvidence(jws: string, jwks: unknown): Promise<DrillEvidence> {
+  const invalid = (message: string, cause?: unknown) => new MeshpassError('evidence_invalid', message, { cause });
+  let payload: unknown;
+  try {
+    const keys = createLocalJWKSet(jwks as JSONWebKeySet);
+    const verified = await compactVerify(jws.trim(), keys, { algorithms: ['RS256'] });
+    if (verified.protectedHeader.typ !== EVIDENCE_TYPE) throw new Error(`typ is ${verified.protectedHeader.typ}`);
+    payload = JSON.parse(Buffer.from(verified.payload).toString('utf8'));
+  } catch (cause) {
+    throw invalid(`The broker did not sign this evidence (${(cause as Error).message}).`, cause);
+  }
+  const read = Evidence.safeParse(payload);
+  if (!read.success) throw invalid('The broker signed this evidence, but this version cannot read it.', read.error);
+  const { drill, witness } = read.data;
+  if (drill.session.id !== witness.session.id) throw invalid('Report and witness belong to different sessions.');
+  return read.data;
 }

@@ -4,6 +4,7 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isServiceAddress } from '@meshpass/identity/service-address';
+import { plainText } from '@meshpass/identity/text';
 import { requestable } from '../approvals/agent.ts';
 import { offersText, opens } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
@@ -11,11 +12,12 @@ import { EXIT, type ExitCode } from '../command/failure.ts';
 import { argumentsOf, list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
 import { exitCodeFor } from '../diagnosis/finding.ts';
+import { linesText } from '../diagnosis/print.ts';
 import { type AccessFiles, readAccessFiles } from '../explain/access-files.ts';
-import { type WantedCall, wantedCall } from '../explain/call.ts';
+import { formatWanted, type WantedCall, wantedCall } from '../explain/call.ts';
 import { explainCall } from '../explain/explain-call.ts';
+import { type Explanation, VERDICTS } from '../explain/explanation.ts';
 import { type Patch, type PatchInput, proposePatch } from '../explain/patch.ts';
-import { explainJson, explainText, patchText } from '../output/explain-text.ts';
 import { lackingSignIns, lackingText } from '../sign-in/sign-in.ts';
 
 const args = { url: argumentsOf('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
@@ -126,4 +128,56 @@ async function lastRefused(directory: string, urls: readonly string[]): Promise<
 async function resolves(host: string): Promise<boolean> {
   const found = await lookup(host, { all: true }).catch(() => []);
   return found.some(({ address }) => !isServiceAddress(address));
+}
+
+// Explanations as text and as JSON.
+
+/**
+ * Formats the verdict, and a line for each hop. Control characters are replaced, because names and paths come from
+ * outside.
+ * @param request id of a refused request, if any
+ */
+export function explainText(
+  { verdict, call, session, contact = 'your platform team', endpoint, grant, hops, beyond }: Explanation,
+  request?: string,
+): string {
+  const to = endpoint ?? `${call.host}:${call.port}`;
+  const by = grant === undefined ? '' : `, by grant ${grant}`;
+  const lines = [
+    `${verdict}: ${formatWanted(call)} to ${to}${by}`,
+    ...linesText(hops, { ...VERDICTS, warning: '', skipped: '' }).map((line) => `  ${line}`),
+    ...(beyond === undefined ? [] : [`  ${beyond}`]),
+    ...(verdict === 'refused' || request !== undefined
+      ? [`  for ${contact}: session ${session}${request === undefined ? '' : `, request ${request}`}`]
+      : []),
+  ];
+  return lines.map(plainText).join('\n');
+}
+
+/** Describes a patch for its reviewers. */
+function patchText({ grant, widens, holders, assumed }: Patch, call: WantedCall): string {
+  const lines = [
+    `With this change, grant ${grant} allows ${formatWanted(call)}: proven against the compiled policies.`,
+    ...widens.map((what) => `widens: ${what}`),
+    `for every holder of the grant: ${holders.join('; ')}`,
+    ...assumed.map((what) => `assumed: ${what}`),
+  ];
+  return lines.map(plainText).join('\n');
+}
+
+/** Converts an explanation into plain data for `--output json`. */
+export function explainJson(
+  { verdict, call, session, contact, endpoint, grant, hops, beyond }: Explanation,
+  request?: string,
+): object {
+  const { protocol, host, port, method, path } = call;
+  const http = protocol === 'http' && { method, path: path.split('?')[0] };
+  const shown = hops.map(({ check, state, says, place }) => ({
+    hop: check,
+    verdict: VERDICTS[state as keyof typeof VERDICTS],
+    reason: says,
+    place,
+  }));
+  const to = { protocol, host, port, ...http };
+  return { verdict, call: to, session, contact, request, endpoint, grant, hops: shown, beyond };
 }

@@ -5,23 +5,23 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ProofSource } from '@meshpass/agent/session/discover';
 import { PROOF_TYPES } from '@meshpass/identity/attestation';
-import type { DrillCause, DrillReport, DrillRow } from '@meshpass/identity/drill-report';
+import type { DrillCause, DrillLayer, DrillReport, DrillRow, RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { SessionResponse } from '@meshpass/identity/wire';
+import { decodeJwt } from 'jose';
 import type { Answer } from '../broker/ask.ts';
 import { refusalIn } from '../broker/refusal.ts';
-import { type Attempt, tryAfter, tryAgain, tryBefore } from './attempt.ts';
+import { type Attempt, row, tryAfter, tryAgain, tryBefore } from './attempt.ts';
+import { call } from './call.ts';
 import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';
 import { type Credentials, callBroker, certificate, enrol, type Held, noCredentials, token } from './credentials.ts';
 import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './hold-open.ts';
 import { holdKubernetes, ofKubernetes } from './kubernetes.ts';
-import { noteUndenied } from './not-denied.ts';
 import type { Operator } from './operator.ts';
-import { rebuilt } from './rebuilt.ts';
-import { renewLease } from './renew-lease.ts';
+import { renewLease, verdictOf } from './renew-lease.ts';
 import { atTheBroker, atTheEdge, byTheControlChannel, fromInside, type Inside, podOf, untried } from './replays.ts';
-import { chooseTargets, type Target, type TargetChoice } from './targets.ts';
+import { chooseTargets, shortName, type Target, type TargetChoice } from './targets.ts';
 
 export interface DrillOptions {
   /** Public URL of the broker. */
@@ -241,4 +241,66 @@ function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
 function granted({ status, json }: Answer): unknown {
   if (status === 200) return json;
   throw refusalIn(json) ?? new MeshpassError('internal', `The broker responded with status ${status}.`);
+}
+
+// Rows about the rebuilt workspace: its new credentials work, and the old identity token adds no access to them.
+
+/**
+ * Uses a new session's credentials, and the old identity token over a connection with the new certificate.
+ * @param old session that has ended
+ * @param fresh new session of the same workspace
+ */
+async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]): Promise<DrillRow[]> {
+  const { credentials, opened } = fresh;
+  const { mesh, session } = opened;
+  const way = { edge: mesh.edge };
+  const rows: DrillRow[] = [];
+  const renewed = verdictOf(await renewLease(credentials));
+  const renewal = { layer: 'session renewal', tried: `new session ${session.id}` } as const;
+  rows.push(row('rebuild', renewal, renewed.verdict === 'taken' ? 'lives' : 'broken', renewed.how));
+  for (const target of targets) {
+    const presented = { svid: true, identityToken: target.path !== undefined };
+    const { verdict, how } = await call(credentials, mesh, target, way, presented);
+    const about = { layer: 'edge', tried: `new credentials, ${shortName(target)}` } as const;
+    rows.push(row('rebuild', about, verdict === 'taken' ? 'lives' : 'broken', how));
+  }
+  const http = targets.find((target) => target.path !== undefined);
+  const dead = old.credentials.identityToken;
+  if (http && dead !== undefined) {
+    const mixed = { ...credentials, identityToken: dead };
+    const { verdict, how } = await call(mixed, mesh, http, way, { svid: true, identityToken: true });
+    const expires = new Date((decodeJwt(dead).exp ?? 0) * 1000).toISOString();
+    const about = { layer: 'sidecar', tried: 'old identity token on a connection of the new certificate' } as const;
+    // A sidecar verifies the token offline. The call succeeds only because a live certificate opened the connection.
+    const why = `${how}; verified offline until it expires, ${expires}: worth nothing without a live certificate`;
+    rows.push(verdict === 'taken' ? row('rebuild', about, 'noted', why) : row('rebuild', about, 'dead', how));
+  }
+  return rows;
+}
+
+// Rows that do not fail a drill because the broker denies only revoked sessions in the mesh (`--deny-ended
+// revoked`). The session's record shows whether the broker denied its principals. If not, the operator accepted what
+// an SVID can still do inside the cluster until it expires.
+
+/** Layers at which only the root DENY stops an unexpired SVID. */
+const BY_DENY: ReadonlySet<DrillLayer> = new Set(['mesh gateway', 'sidecar', 'root DENY']);
+
+/**
+ * Turns `stale` rows of these layers into `noted` if the broker denied none of the principals.
+ * @param recorded the broker's record of the closed session; undefined without an operator token
+ */
+export function noteUndenied(rows: readonly DrillRow[], recorded: RecordedSession | undefined): DrillRow[] {
+  const { principals = [], closed_at: closedAt = null } = recorded ?? {};
+  const none = principals.length > 0 && principals.every(({ denied }) => denied === false);
+  if (closedAt === null || !none) return [...rows];
+  const until = principals
+    .flatMap(({ last_not_after: end }) => end ?? [])
+    .sort()
+    .at(-1);
+  const why = `SVID is valid until ${until}: this broker denies only revoked sessions`;
+  return rows.map((row) =>
+    row.outcome === 'stale' && BY_DENY.has(row.layer)
+      ? { ...row, outcome: 'noted', how: `${why} (${row.how})`.slice(0, 300) }
+      : row,
+  );
 }

@@ -11,8 +11,7 @@ import { ENVOY_VERSION } from '@meshpass/agent/envoy/release';
 import { ERROR_CODES } from '@meshpass/identity/error';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeCertificate } from '../../../broker/test/harness/certificate.ts';
-import { adviceFor } from '../../src/diagnosis/advice.ts';
-import { exitCodeFor } from '../../src/diagnosis/finding.ts';
+import { adviceFor, exitCodeFor } from '../../src/diagnosis/finding.ts';
 import { lookAtAgent } from '../../src/doctor/credentials.ts';
 import { type DoctorLine, runDoctor } from '../../src/doctor/run.ts';
 

@@ -1,6 +1,6 @@
 import type { DrillRow, RecordedSession } from '@meshpass/identity/drill-report';
 import { expect, test } from 'vitest';
-import { noteUndenied } from '../../src/drill/not-denied.ts';
+import { noteUndenied } from '../../src/drill/run.ts';
 
 const row = (layer: DrillRow['layer'], outcome: DrillRow['outcome']): DrillRow => ({
   part: 'replays',

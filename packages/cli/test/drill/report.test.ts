@@ -5,7 +5,7 @@ import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
 import { openSigner, type Signer } from '@meshpass/broker/core/token/signer';
 import { DrillReport, EVIDENCE_TYPE, failedRows } from '@meshpass/identity/drill-report';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verifyEvidence } from '../../src/drill/evidence.ts';
+import { verifyEvidence } from '../../src/commands/drill.ts';
 import { drillTable } from '../../src/drill/table.ts';
 
 const REPORT: DrillReport = {

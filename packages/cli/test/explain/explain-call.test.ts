@@ -2,9 +2,9 @@
 import { parseAccess } from '@meshpass/access';
 import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
 import { describe, expect, it } from 'vitest';
+import { explainJson, explainText } from '../../src/commands/explain.ts';
 import { wantedCall } from '../../src/explain/call.ts';
 import { explainCall } from '../../src/explain/explain-call.ts';
-import { explainJson, explainText } from '../../src/output/explain-text.ts';
 import { known, service } from './known.ts';
 
 const OPERATIONS = [

@@ -6,14 +6,15 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { EdgeDecision, ErrorCode, MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
-import { type LiveSession, mayReach } from '../directory.ts';
+import type { ControlHub } from '../control/hub.ts';
+import { type Directory, type LiveSession, mayReach } from '../directory.ts';
+import type { EdgeLimits } from '../limits.ts';
 import { assertLeads, authorizeTarget, directoryStale, liveSession, upstreamOf } from './admission.ts';
 import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
 import { type ConnectReader, createConnectReader, type Destination } from './connect.ts';
 import { decisionOf } from './decision.ts';
 import { EarlyBytes } from './early-bytes.ts';
-import { dialGateway, type Upstream } from './forward.ts';
-import type { TunnelHost } from './host.ts';
+import { dialGateway, type Gateway, type Upstream } from './forward.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { type Peer, peerOf } from './peer.ts';
 import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed, upstreamName } from './refusal.ts';
@@ -298,4 +299,26 @@ export class Tunnel {
     this.#host.decided(decisionOf(facts, made), this.sessionId !== undefined);
     return made.id;
   }
+}
+
+/** Dependencies of a tunnel. */
+interface TunnelHost<Tunnel> {
+  readonly gateway: Gateway;
+  /** The Kubernetes API server. Absent if this edge has no route to it. */
+  readonly kubernetesApi: Gateway | undefined;
+  readonly directory: Directory;
+  readonly limits: EdgeLimits;
+  readonly clock: () => number;
+  readonly newId: () => string;
+  /** @param known whether the decision belongs to a live session */
+  decided(decision: EdgeDecision, known: boolean): void;
+  /** Absent if the edge offers no control connections. */
+  readonly control: ControlHub | undefined;
+  /**
+   * Counts the tunnel towards its session instead of as a stranger.
+   * @returns an error if the session has reached a limit
+   */
+  join(tunnel: Tunnel, sessionId: string): MeshpassError | undefined;
+  /** Removes a closed connection. Called once. */
+  left(tunnel: Tunnel): void;
 }

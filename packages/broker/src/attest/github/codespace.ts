@@ -2,7 +2,6 @@
  * Attests a Codespace by its GITHUB_TOKEN and name. GitHub identifies the owner of both, and the Codespace itself
  * proves that the presenter runs in it. The token is then discarded, and only its SHA-256 is kept.
  */
-
 import type { Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -13,7 +12,6 @@ import type { Presence, Presenter } from '../presence/presence.ts';
 import { type GithubApiOptions, messageOf, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
 import type { GithubApp } from './app.ts';
 import { confirmMemberships, type MembershipQuery, type Memberships } from './memberships.ts';
-import { refuseOtherKinds } from './token-kind.ts';
 
 export interface CodespaceOptions {
   readonly api: GithubApiOptions;
@@ -285,4 +283,41 @@ function whatIsKnown(
     },
     proofHash: sha256Hex(proof.token),
   };
+}
+
+// Checks the kind of a GitHub token by its prefix, before any request to GitHub.
+
+/**
+ * Every kind of token has its own prefix, and GITHUB_TOKEN in a Codespace begins with `ghu_` (GitHub, "About
+ * authentication to GitHub").
+ */
+const CODESPACE = 'ghu_';
+const OTHERS: readonly (readonly [prefix: string, what: string])[] = [
+  ['github_pat_', 'a fine-grained personal access token'],
+  ['ghp_', 'a personal access token'],
+  ['gho_', 'an OAuth app token'],
+  ['ghr_', 'a refresh token'],
+];
+/** Token of a workflow or an installation, which belongs to no user. Prebuilds have one. */
+const INSTALLATION = 'ghs_';
+
+/**
+ * Refuses kinds of tokens that no Codespace has, such as a personal token leaked elsewhere. The prefix proves nothing
+ * about the token's permissions.
+ * @throws MeshpassError `proof_token_kind`, `proof_prebuild`
+ */
+function refuseOtherKinds(token: string): void {
+  if (token.startsWith(CODESPACE)) return;
+  if (token.startsWith(INSTALLATION))
+    throw new MeshpassError(
+      'proof_prebuild',
+      'GITHUB_TOKEN is a workflow token, as in a prebuild, whose disk is cloned for many developers. ' +
+        'Start meshpass from postStartCommand, which runs in every Codespace but never in a prebuild.',
+    );
+  const what = OTHERS.find(([prefix]) => token.startsWith(prefix))?.[1] ?? 'an unknown type of token';
+  throw new MeshpassError(
+    'proof_token_kind',
+    `GITHUB_TOKEN is ${what}, not the Codespace's own token, which starts with ${CODESPACE}. ` +
+      'If one of your secrets overrides it, rename that secret.',
+  );
 }

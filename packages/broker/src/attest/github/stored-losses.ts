@@ -1,10 +1,19 @@
 /** Stores losses, so that the next active broker does not trust a GitHub server that lags behind. */
-import { sql } from 'kysely';
+import { type Insertable, sql } from 'kysely';
 import { type Journal, untilStored } from '../../audit/index.ts';
 import { timestamp } from '../../base/index.ts';
-import type { Store } from '../../store/index.ts';
+import { type Store, statement, type Tables } from '../../store/index.ts';
 import { LOSS_SECONDS, type Losses } from './losses.ts';
-import { ADD_LOSSES } from './statements.ts';
+
+// Statement that writes losses.
+
+/** Records facts that GitHub revoked. */
+const ADD_LOSSES = statement<Insertable<Tables['losses']>>(
+  `
+insert into losses select * from jsonb_populate_recordset(null::losses, $1::jsonb)
+on conflict (fact) do update set learnt_at = greatest(losses.learnt_at, excluded.learnt_at)`,
+  { lastOf: 'fact' },
+);
 
 export interface StoredLossesContext {
   readonly journal: Journal;

@@ -1,4 +1,4 @@
-/** Live sessions as the GitHub watch reads and ends them. Implemented by core/watched-sessions.ts. */
+/** Live sessions as the GitHub watch reads and ends them. Implemented by core/session/touch.ts. */
 import type { Access } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import type { Clock } from '../../base/index.ts';

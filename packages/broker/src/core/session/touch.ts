@@ -4,12 +4,12 @@
  * the grants itself. Sessions only lose grants here. They gain grants in widen.ts.
  */
 import type { Access, Authorize } from '@meshpass/access';
-import type { Losses } from '../../attest/index.ts';
+import type { Losses, WatchedSessions } from '../../attest/index.ts';
 import { seconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import { entitlement } from './entitlement.ts';
-import { afterLosses } from './known-losses.ts';
+import { afterLosses, without } from './known-losses.ts';
 import { closeSession, type LifecycleContext, replaceAttestation } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { narrowSession } from './narrow.ts';
@@ -73,4 +73,25 @@ export function touchOnChange(context: TouchContext): () => void {
     if (now.access !== access || now.version !== version) for (const one of live.all()) feed.admit(one.session);
     ({ access, roots, version } = now);
   });
+}
+
+// Sessions for the watch of GitHub (attest/watch/watched-sessions.ts).
+
+/** Returns the live sessions of a context for the GitHub watch. */
+export function watchedSessions(context: TouchContext): WatchedSessions {
+  const { live, losses, clock, mesh, onFailure } = context;
+  return {
+    live,
+    losses,
+    clock,
+    mesh,
+    onFailure,
+    close: (one: Live, end) => closeSession(context, one, end),
+    touch: (one: Live) => touch(context, one),
+    removeFacts: (one: Live, facts) => {
+      // Removed directly, because if the clock was set back, the loss may be dated before the opening.
+      replaceAttestation(one, without(one.session.attestation, facts));
+      return touch(context, one, 'membership_lost');
+    },
+  };
 }

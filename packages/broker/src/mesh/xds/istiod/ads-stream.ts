@@ -16,7 +16,6 @@ import {
 } from '@meshpass/envoy';
 import { endpointsNameOf, routeNamesOf } from '../transform/references.ts';
 import { clusterOf, nameOf, type RawResources } from '../transform/resources.ts';
-import { createOutbox } from './outbox.ts';
 
 export interface AdsOptions {
   readonly transport: Transport;
@@ -158,4 +157,42 @@ function byName(resources: readonly Any[], keep: (name: string) => boolean = () 
     if (name !== undefined && keep(name)) named.set(name, any);
   }
   return named;
+}
+
+// Queue of messages for a stream, as the async iterable that Connect reads.
+
+/**
+ * Creates an empty queue.
+ * @param signal ends the queue
+ */
+function createOutbox<T>(signal: AbortSignal) {
+  const waiting: T[] = [];
+  let ended = false;
+  let wake: (() => void) | undefined;
+  const end = () => {
+    ended = true;
+    wake?.();
+  };
+  signal.addEventListener('abort', end, { once: true });
+  async function* read(): AsyncGenerator<T> {
+    while (!ended) {
+      const next = waiting.shift();
+      if (next !== undefined) {
+        yield next;
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    signal.removeEventListener('abort', end);
+  }
+  return {
+    push: (message: T) => {
+      waiting.push(message);
+      wake?.();
+    },
+    end,
+    messages: read(),
+  };
 }

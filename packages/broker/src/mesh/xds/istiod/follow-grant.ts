@@ -2,13 +2,14 @@
  * Keeps a stream to istiod open for a grant. It is reopened when it ends, when its token expires, and when istiod does
  * not respond.
  */
+import type { Message } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
-import { MeshpassError } from '@meshpass/identity';
+import { messageOf } from '@meshpass/envoy';
+import { MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { pause } from '../../../base/index.ts';
 import type { IstiodConnection } from '../../istiod/connection.ts';
 import type { RawResources } from '../transform/resources.ts';
 import { followAds } from './ads-stream.ts';
-import { relayNode } from './node.ts';
 
 export interface FollowOptions {
   /** `meshpass-GRANT`. */
@@ -104,5 +105,34 @@ function unavailable(said: string): MeshpassError {
   return new MeshpassError('configuration_unavailable', 'istiod is not responding. The last configuration stays.', {
     detail: { said },
     retryAfter: 2,
+  });
+}
+
+// The relay's identity as an Envoy node: a sidecar in the grant's namespace. Nothing in it comes from a workspace.
+
+/** Documentation address (RFC 5737). No Pod or Service has it, so istiod never mistakes the relay for one of them. */
+const ADDRESS = '203.0.113.10';
+/** Istio version whose sidecars understand everything that istiod currently sends. istiod omits newer features. */
+const ISTIO_VERSION = '1.31.0';
+
+/**
+ * Builds the node.
+ * @param namespace `meshpass-GRANT`
+ */
+function relayNode(namespace: string, clusterDomain: string): Message {
+  return messageOf('envoy.config.core.v3.Node', {
+    id: `sidecar~${ADDRESS}~${RELAY_ACCOUNT}.${namespace}~${namespace}.svc.${clusterDomain}`,
+    cluster: `${RELAY_ACCOUNT}.${namespace}`,
+    metadata: {
+      NAMESPACE: namespace,
+      SERVICE_ACCOUNT: RELAY_ACCOUNT,
+      // The relay intercepts nothing, but only in this mode does istiod create a listener per service, not per port
+      // number.
+      INTERCEPTION_MODE: 'REDIRECT',
+      CLUSTER_ID: 'Kubernetes',
+      LABELS: { app: RELAY_ACCOUNT },
+      INSTANCE_IPS: ADDRESS,
+      ISTIO_VERSION,
+    },
   });
 }
