@@ -12,6 +12,7 @@ export { settledAttestation } from './session/known-losses.ts';
 export type { Live, LiveIndex } from './session/live.ts';
 export { expiryOf, grantsOf, principalUnder } from './session/session.ts';
 export type { Write } from './session/settling.ts';
+export type { GainRequest } from './session/widen.ts';
 
 // Logouts at issuers.
 

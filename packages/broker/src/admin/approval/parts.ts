@@ -3,7 +3,7 @@ import type { Authorize } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import type { Losses, ReadGithub } from '../../attest/index.ts';
 import type { Outcome, Proof } from '../../audit/index.ts';
-import type { Live, LiveIndex, Write } from '../../core/index.ts';
+import type { GainRequest, Live, LiveIndex } from '../../core/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
 import type { Book, BookContext } from './book.ts';
@@ -23,7 +23,7 @@ export interface ApprovalsContext extends Omit<BookContext, 'tell'> {
    * Adds a grant to a live session until `gift.until`, or until an earlier end in the access file: `gain` in
    * core/session/widen.ts.
    */
-  readonly give: (live: Live, grant: string, gift: Gift) => Promise<Outcome<unknown>>;
+  readonly give: (live: Live, grant: string, gift: GainRequest) => Promise<Outcome<unknown>>;
   /** Removes the grant immediately, unless the access file now includes it without an approval. */
   readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
   readonly onFailure: (cause: unknown) => void;
@@ -36,16 +36,6 @@ export interface Approver {
   readonly via: string;
   /** Key of a single-use message. */
   readonly replay?: Proof;
-}
-
-/** Grant to add, with its reason. */
-export interface Gift {
-  readonly cause: 'approved' | 'emergency';
-  /** Unix seconds. */
-  readonly until: number;
-  readonly reason: string;
-  readonly detail: Readonly<Record<string, unknown>>;
-  readonly decided: (until: number) => Write;
 }
 
 /** Dependencies shared by the code in this folder. */

@@ -6,16 +6,7 @@
  */
 import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
-import {
-  type AuditContext,
-  type AuditEvent,
-  granted,
-  newEvent,
-  type Origin,
-  type Outcome,
-  recordGrant,
-  refused,
-} from '../../audit/index.ts';
+import { type AuditContext, type AuditEvent, newEvent, type Outcome, recordGrant, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import { type Entitlement, entitlement, nothing } from './entitlement.ts';
@@ -23,16 +14,7 @@ import { settledAttestation } from './known-losses.ts';
 import { changePrincipals, sessionMembers, workspaceOf } from './lifecycle.ts';
 import { type Live, sessionClosed } from './live.ts';
 import { limitRows, principalRow } from './rows.ts';
-import {
-  approvedIn,
-  type GainCause,
-  type Gained,
-  type Principal,
-  principalOf,
-  principalUnder,
-  type Session,
-  STANDS_FOR_APPROVAL,
-} from './session.ts';
+import { approvedIn, type GainCause, type Gained, principalOf, principalUnder, type Session } from './session.ts';
 import type { Write } from './settling.ts';
 import { type TouchContext, touch } from './touch.ts';
 
@@ -43,70 +25,50 @@ export interface WidenContext extends TouchContext {
   readonly onGained: (live: Live, cause: GainCause) => void;
 }
 
-/** Cause and limits of a gain. */
-export interface GainRequest extends Origin {
-  readonly cause: GainCause;
-  /** When the session loses the grant again, Unix seconds. Defaults to, and is capped by, the access file's limit. */
-  readonly until?: number | undefined;
+/** A gain that an approval or an emergency gives. */
+export interface GainRequest {
+  readonly cause: 'approved' | 'emergency';
+  /** When the session loses the grant again, Unix seconds. The access file may set an earlier end. */
+  readonly until: number;
   /** Text for the audit log. */
-  readonly reason?: string | undefined;
+  readonly reason: string;
   /** Further details for the audit log. */
-  readonly detail?: Readonly<Record<string, unknown>> | undefined;
-  /**
-   * Returns a decision to write with the gain, given the gain's final end in Unix seconds. The access file may set an
-   * earlier end than `until`.
-   */
-  readonly decided?: ((until: number) => Write) | undefined;
+  readonly detail: Readonly<Record<string, unknown>>;
+  /** Returns a decision to write with the gain, given the gain's final end in Unix seconds. */
+  readonly decided: (until: number) => Write;
 }
 
 /**
- * Adds one grant to a live session for a cause outside the access file, such as an approval or a sign-in. All other
- * conditions in the access file must be met at this moment. For `approved` and `emergency`, a required approval counts
- * as given.
+ * Adds a grant to a live session, as if the approval that the access file requires had been given, or extends it. All
+ * other conditions in the access file must be met at this moment.
  *
  * @param name name of the grant
- * @returns the session's grant; nothing is written if the session already has it for as long. Refusals, which are not
- *   recorded: `session_closed`, `access_none` with the reason, `kubernetes_unavailable` while no access file is in
- *   force, `store_unavailable`
+ * @returns refusals, which are not recorded: `session_closed`, `access_none` with the reason, `kubernetes_unavailable`
+ *   while no access file is in force, `store_unavailable`
  */
 export function gain(
   context: WidenContext,
   live: Live,
   name: string,
-  request: GainRequest,
-): Promise<Outcome<Principal>> {
-  const { reason, detail } = request;
-  const event = { ...gainEvent(context, live.session, request), grant: name, reason, detail };
+  { cause, until: wanted, reason, detail, decided }: GainRequest,
+): Promise<Outcome<void>> {
+  const event = { ...gainEvent(context, live.session), grant: name, reason, detail };
   return context.settling
-    .inTurn(workspaceOf(live), (together) => gainOne(context, live, name, { ...request, event, together }))
+    .inTurn(workspaceOf(live), async (together) => {
+      if (live.ended) throw sessionClosed(live.ended.cause);
+      const now = seconds(context.clock);
+      if (wanted <= now) throw notGiven(name, 'it has expired');
+      const approved = new Map([...approvedIn(live.session), [name, wanted]]);
+      const may = decide(context, live.session, approved);
+      const found = may.grants.get(name);
+      if (!found) throw notGiven(name, may.denied ?? refusalOf(may, name));
+      const until = Math.min(found.until, wanted);
+      if (until <= now) throw notGiven(name, 'it has expired');
+      const held = principalUnder(live.session, name)?.until ?? 0;
+      const gains = [{ grant: name, until: Math.max(until, held), reason: found.reason }];
+      return await widenSession(context, live, gains, { cause, until: wanted, event, together }, decided(until));
+    })
     .catch((thrown: unknown) => refused(event, thrown));
-}
-
-async function gainOne(
-  context: WidenContext,
-  live: Live,
-  name: string,
-  request: Omit<GainRequest, 'reason' | 'detail'> & Turn,
-): Promise<Outcome<Principal>> {
-  const { cause, event } = request;
-  assertLive(live);
-  if (request.until !== undefined && request.until <= seconds(context.clock)) throw notGiven(name, 'it has expired');
-  const approved = new Map(approvedIn(live.session));
-  if (STANDS_FOR_APPROVAL.has(cause)) approved.set(name, request.until ?? Number.POSITIVE_INFINITY);
-  const decided = decide(context, live.session, approved);
-  const found = decided.grants.get(name);
-  if (!found) throw notGiven(name, decided.denied ?? refusalOf(decided, name));
-  const until = Math.min(found.until, request.until ?? Number.POSITIVE_INFINITY);
-  if (until <= seconds(context.clock)) throw notGiven(name, 'it has expired');
-  const held = principalUnder(live.session, name);
-  if (held && held.until >= until && !request.decided) return granted(event, held);
-  const gains = [{ grant: name, until: Math.max(until, held?.until ?? 0), reason: found.reason }];
-  const written = await widenSession(context, live, gains, { ...request, decision: request.decided?.(until) });
-  if (!written.granted) return written;
-  assertLive(live);
-  const has = principalUnder(live.session, name);
-  if (!has) throw notGiven(name, 'it was removed again immediately');
-  return granted(written.event, has);
 }
 
 /**
@@ -134,7 +96,7 @@ async function gainAll(
     const cause = gains[0]?.cause;
     if (cause === undefined) return done.size > 0;
     done.add(cause);
-    const event = gainEvent(context, live.session, {});
+    const event = gainEvent(context, live.session);
     const ofCause = gains.filter((one) => one.cause === cause);
     const outcome = await widenSession(context, live, ofCause, { cause, event, together });
     if (!outcome.granted) throw outcome.error;
@@ -161,10 +123,6 @@ function gainsOf(
   return gains.filter(({ grant }) => held.has(grant) || room-- > 0);
 }
 
-function assertLive(live: Live): void {
-  if (live.ended) throw sessionClosed(live.ended.cause);
-}
-
 /** A workspace's turn to write. */
 interface Turn {
   /** The decision, which becomes one row. */
@@ -189,9 +147,10 @@ async function widenSession(
   context: WidenContext,
   live: Live,
   gains: readonly Gain[],
-  request: Pick<GainRequest, 'cause' | 'until'> & Turn & { readonly decision?: Write | undefined },
+  request: Turn & { readonly cause: GainCause; readonly until?: number },
+  decision?: Write,
 ): Promise<Outcome<void>> {
-  const { cause, until: ownLimit, decision } = request;
+  const { cause, until: ownLimit } = request;
   const gained: Gained = { cause, at: seconds(context.clock), until: ownLimit };
   const { session } = live;
   const held = new Map(session.principals.map((one) => [one.grant, one]));
@@ -259,8 +218,8 @@ function refusalOf({ refusals }: Entitlement, name: string): string | undefined 
   return refusals.find((one) => one.startsWith(prefix))?.slice(prefix.length);
 }
 
-function gainEvent({ clock, random }: WidenContext, session: Session, origin: Origin): AuditEvent {
-  return { ...newEvent('session.widen', origin, clock, random), ...sessionMembers(session) };
+function gainEvent({ clock, random }: WidenContext, session: Session): AuditEvent {
+  return { ...newEvent('session.widen', {}, clock, random), ...sessionMembers(session) };
 }
 
 function notGiven(grant: string, why = 'the access file has no such grant'): MeshpassError {
