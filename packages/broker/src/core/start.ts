@@ -208,7 +208,7 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     answers: { config, mesh },
     source: given.configurations ?? configurations,
   });
-  const feed = createFeed(live, mesh, clock, store.isLeader, control.announcer);
+  const feed = createFeed(live, mesh, clock, store.isLeader, control);
   acting.defer(feed.stop);
   const onFailure = failed('session');
   const settling = createSettling(journal, onFailure);
@@ -319,7 +319,6 @@ async function startSessions(context: Starting, writing: AsyncDisposableStack, a
     attest: given.attest,
     leaseSeconds: config.leaseSeconds,
     answers,
-    mutex: new Map(),
     onOpened: (opened: Live, decidedBy: Parameters<typeof gains.opened>[1]) => {
       gains.opened(opened, decidedBy);
       github?.opened(opened);

@@ -11,8 +11,8 @@ import {
   refused,
 } from '../../audit/index.ts';
 import type { Random } from '../../base/index.ts';
-import type { Announcer } from '../session/feed.ts';
-import { sessionMembers } from '../session/lifecycle.ts';
+import type { CloseCause } from '../../store/index.ts';
+import { sessionMembers } from '../session/live.ts';
 import type { Session } from '../session/session.ts';
 import { keysOf } from '../token/key-ring.ts';
 import type { RotatingSigner } from '../token/signer.ts';
@@ -82,10 +82,12 @@ export function createControlChannel(context: ControlContext) {
     announced: (session: Session): Announcement | undefined => announcements?.of(session),
     /** Returns the bytes of an announced configuration; undefined if this one was not announced. */
     configuration: (set: string, digest: string) => announcements?.content(set, digest),
-    announcer: {
-      ended: (id, cause) => endedStatement(keys, id, cause),
-      configuration: (session) => announcements?.of(session),
-      onConfiguration: (listener) => source?.onChange(listener) ?? (() => {}),
-    } satisfies Announcer,
+    /** Returns the signed statement that a session has ended. */
+    ended: (id: string, cause: CloseCause) => endedStatement(keys, id, cause),
+    /**
+     * Registers a listener for changes of any configuration.
+     * @returns a function that unsubscribes it
+     */
+    onConfiguration: (listener: () => void) => source?.onChange(listener) ?? (() => {}),
   };
 }

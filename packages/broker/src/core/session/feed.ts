@@ -6,23 +6,12 @@ import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
 import { type Clock, seconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
+import type { ControlChannel } from '../channel/control.ts';
 import type { LiveIndex } from './live.ts';
 import { expiryOf, grantsOf, type Session } from './session.ts';
 
 /** Receives the events of one subscription in order. It must not block or throw. */
 export type FeedListener = (event: EdgeEvent) => void;
-
-/** Signs the broker's statements to agents, which are delivered by edges with control connections. */
-export interface Announcer {
-  /** Returns a signed statement that a session has ended. */
-  readonly ended: (id: string, cause: CloseCause) => string;
-  /** Returns a session's configuration, shared by all sessions with the same grants; undefined if none exists yet. */
-  readonly configuration: (
-    session: Session,
-  ) => { readonly set: string; readonly digest: string; readonly statement: string } | undefined;
-  /** @returns a function that unsubscribes the listener */
-  readonly onConfiguration: (listener: () => void) => () => void;
-}
 
 export interface Subscription {
   /** Whether to include notices and configurations for agents. */
@@ -42,6 +31,7 @@ const NOTICES_AT_ONCE = 20;
 
 /**
  * Creates the event feed for edges.
+ * @param statements the broker's signed statements to agents, which edges with control connections deliver
  * @param isLeader whether this process is known to be the active broker. If not, the feed stops its heartbeat, so that
  *   edges try another broker, but still sends ended sessions.
  */
@@ -50,7 +40,7 @@ export function createFeed(
   mesh: MeshState,
   clock: Clock,
   isLeader: () => boolean,
-  announcer?: Announcer,
+  statements: Pick<ControlChannel, 'ended' | 'announced' | 'onConfiguration'>,
 ) {
   const listeners = new Set<FeedListener>();
   const control = new Set<FeedListener>();
@@ -61,20 +51,20 @@ export function createFeed(
     const now = notices.splice(0, NOTICES_AT_ONCE);
     noticing = notices.length > 0 ? setImmediate(tellNotices) : undefined;
     for (const { id, cause } of now) {
-      const statement = announcer!.ended(id, cause);
+      const statement = statements.ended(id, cause);
       for (const listener of control) listener({ type: 'notice', id, statement });
     }
   };
   /** Last statement sent for each set of grants. */
   const told = new Map<string, string>();
   const tellConfiguration = (session: Session) => {
-    const found = announcer?.configuration(session);
+    const found = statements.announced(session);
     if (!found || told.get(found.set) === found.statement) return;
     const { set, digest, statement } = found;
     told.set(set, statement);
     for (const listener of control) listener({ type: 'configuration', set, digest, statement });
   };
-  const unlisten = announcer?.onConfiguration(() => {
+  const unlisten = statements.onConfiguration(() => {
     for (const session of oneOfEachSet(live)) tellConfiguration(session);
   });
   const tell = (event: EdgeEvent) => {
@@ -96,10 +86,10 @@ export function createFeed(
         listener({ type: 'snapshot', sessions, roots: [...mesh.roots()] });
         listeners.add(listener);
         if (draining) hearDraining.add(listener);
-        if (!wanted || !announcer) return;
+        if (!wanted) return;
         control.add(listener);
         for (const session of oneOfEachSet(live)) {
-          const found = announcer.configuration(session);
+          const found = statements.announced(session);
           if (found)
             listener({ type: 'configuration', set: found.set, digest: found.digest, statement: found.statement });
         }
@@ -142,7 +132,7 @@ export function createFeed(
       clearInterval(beat);
       clearImmediate(noticing);
       notices = [];
-      unlisten?.();
+      unlisten();
     },
   };
 }

@@ -10,7 +10,6 @@ import {
   auditRow,
   type Changes,
   granted,
-  identityMembers,
   type Journal,
   newEvent,
   type Outcome,
@@ -24,11 +23,11 @@ import { CLOSED_BECAUSE, type CloseCause } from '../../store/index.ts';
 import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS } from '../statements.ts';
 import { type Denies, undeniedDetail } from './deny/ended.ts';
 import type { Feed } from './feed.ts';
-import type { Live, LiveIndex } from './live.ts';
+import { type Live, type LiveIndex, sessionMembers } from './live.ts';
 import type { Revocations } from './revocations.ts';
 import { principalRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
-import type { Settling } from './settling.ts';
+import type { Settling, Together } from './settling.ts';
 
 export interface LifecycleContext {
   readonly live: LiveIndex;
@@ -65,44 +64,43 @@ export interface Opening {
 
 /**
  * Opens a session and ends the previous one of its workspace in one transaction, so that a workspace never has two
- * sessions or none. The session is live once it is stored.
+ * sessions or none. The session is live once it is stored. Call it in the workspace's turn (settling.ts).
  *
  * @returns a refusal with `workspace_not_owned`, `proof_replayed`, `store_unavailable` or `overloaded`. Nothing has
  *   changed then, unless the store's answer was lost. In that case a session that no client uses ends with its lease,
  *   or as soon as its workspace opens another one.
  */
-export async function openSession(context: OpenContext, opening: Opening): Promise<Outcome<Live>> {
-  const { session, event, onLive } = opening;
-  const workspace = session.attestation.workspace.key;
-  try {
-    return await context.settling.inTurn(workspace, async (together) => {
-      const previous = context.live.byWorkspace(workspace);
-      if (previous && !sameSubject(previous.session, session))
-        throw new MeshpassError('workspace_not_owned', 'A different user has a live session in this workspace.', {
-          detail: { reason: `That session is ${previous.session.id}.` },
-        });
-      const { source, requestId } = event;
-      const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });
-      const live = newLive(context, session);
-      const write = together({
-        changes: (tx) => {
-          closes?.(tx);
-          opens(opening)(tx);
-        },
-        written: () => {
-          // The previous session may have ended during the write.
-          if (previous && !previous.ended) end(context, previous, 'replaced');
-          context.live.add(live);
-          context.feed.admit(session);
-          onLive(live);
-        },
-      });
-      const written = await recordGrant(context.audit, event, write.changes, write.written);
-      return written.granted ? granted(event, live) : written;
-    });
-  } catch (thrown) {
-    return refused(event, thrown);
+export async function openSession(
+  context: OpenContext,
+  { session, replay, event, onLive }: Opening,
+  together: Together,
+): Promise<Outcome<Live>> {
+  const previous = context.live.byWorkspace(session.attestation.workspace.key);
+  if (previous && !sameSubject(previous.session, session)) {
+    const detail = { reason: `That session is ${previous.session.id}.` };
+    const why = 'A different user has a live session in this workspace.';
+    return refused(event, new MeshpassError('workspace_not_owned', why, { detail }));
   }
+  const { source, requestId } = event;
+  const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });
+  const live = newLive(context, session);
+  const { changes, written } = together({
+    changes: (tx) => {
+      closes?.(tx);
+      tx.once(replay);
+      tx.write(OPEN_SESSIONS, sessionRow(session));
+      tx.write(ADD_PRINCIPALS, ...principalRows(session));
+    },
+    written: () => {
+      // The previous session may have ended during the write.
+      if (previous && !previous.ended) end(context, previous, 'replaced');
+      context.live.add(live);
+      context.feed.admit(session);
+      onLive(live);
+    },
+  });
+  const stored = await recordGrant(context.audit, event, changes, written);
+  return stored.granted ? granted(event, live) : stored;
 }
 
 /** Replaces a live session's principals in memory, and notifies the edges and waiting requests. */
@@ -150,19 +148,6 @@ export function replaceAttestation(live: Live, attestation: Attestation): void {
 /** Returns the key of a session's workspace. */
 export function workspaceOf({ session }: Live): string {
   return session.attestation.workspace.key;
-}
-
-/** Returns the audit log fields that identify a session. */
-export function sessionMembers({ id, attestation }: Session) {
-  return { sessionId: id, ...identityMembers(attestation) };
-}
-
-function opens({ session, replay }: Opening): Changes {
-  return (tx) => {
-    tx.once(replay);
-    tx.write(OPEN_SESSIONS, sessionRow(session));
-    tx.write(ADD_PRINCIPALS, ...principalRows(session));
-  };
 }
 
 /** Returns the store changes that end a session. */

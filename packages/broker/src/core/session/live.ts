@@ -67,6 +67,11 @@ export function ownerOf({ attestation, principals }: Session): Owner {
   };
 }
 
+/** Returns the audit log fields that identify a session. */
+export function sessionMembers({ id, attestation }: Session) {
+  return { sessionId: id, ...identityMembers(attestation) };
+}
+
 /** Builds the error for requests of an ended session. */
 export function sessionClosed(cause: CloseCause): MeshpassError {
   return new MeshpassError('session_closed', `The session has ended: ${CLOSED_BECAUSE[cause]}. Open a new one.`);

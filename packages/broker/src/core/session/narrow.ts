@@ -4,15 +4,8 @@ import { seconds, timestamp } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import { REVOKE_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import { undeniedDetail } from './deny/ended.ts';
-import {
-  changePrincipals,
-  closeSession,
-  type LifecycleContext,
-  revokedPrincipals,
-  sessionMembers,
-  workspaceOf,
-} from './lifecycle.ts';
-import type { Live } from './live.ts';
+import { changePrincipals, closeSession, type LifecycleContext, revokedPrincipals, workspaceOf } from './lifecycle.ts';
+import { type Live, sessionMembers } from './live.ts';
 import { limitRows, revokedRows } from './rows.ts';
 
 /**

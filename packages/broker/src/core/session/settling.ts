@@ -13,6 +13,9 @@ export interface Write {
   readonly written: () => void;
 }
 
+/** Adds the cuts of a workspace that are not stored yet to a write in its turn. */
+export type Together = (write: Write) => Write;
+
 /** Ordered writes of sessions. A workspace is identified by its key. */
 export type Settling = ReturnType<typeof createSettling>;
 
@@ -23,8 +26,8 @@ export function createSettling(journal: Journal, onFailure: (cause: unknown) => 
   const unstored = new Map<string, readonly Changes[]>();
 
   const together =
-    (workspace: string) =>
-    ({ changes, written }: Write): Write => {
+    (workspace: string): Together =>
+    ({ changes, written }) => {
       const cuts = unstored.get(workspace) ?? [];
       return {
         changes: (tx) => {
@@ -40,7 +43,7 @@ export function createSettling(journal: Journal, onFailure: (cause: unknown) => 
       };
     };
 
-  const inTurn = <T>(workspace: string, act: (together: (write: Write) => Write) => Promise<T>): Promise<T> =>
+  const inTurn = <T>(workspace: string, act: (together: Together) => Promise<T>): Promise<T> =>
     runExclusive(turns, workspace, async () => {
       await journal.settled();
       return await act(together(workspace));

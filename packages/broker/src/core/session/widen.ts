@@ -11,11 +11,11 @@ import { seconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import { type Entitlement, entitlement, nothing } from './entitlement.ts';
 import { settledAttestation } from './known-losses.ts';
-import { changePrincipals, sessionMembers, workspaceOf } from './lifecycle.ts';
-import { type Live, sessionClosed } from './live.ts';
+import { changePrincipals, workspaceOf } from './lifecycle.ts';
+import { type Live, sessionClosed, sessionMembers } from './live.ts';
 import { limitRows, principalRow } from './rows.ts';
 import { approvedIn, type GainCause, type Gained, principalOf, principalUnder, type Session } from './session.ts';
-import type { Write } from './settling.ts';
+import type { Together, Write } from './settling.ts';
 import { type TouchContext, touch } from './touch.ts';
 
 export interface WidenContext extends TouchContext {
@@ -86,7 +86,7 @@ async function gainAll(
   context: WidenContext,
   live: Live,
   wanted: GainCause | undefined,
-  together: Turn['together'],
+  together: Together,
 ): Promise<boolean> {
   const done = new Set<GainCause>();
   for (;;) {
@@ -128,7 +128,7 @@ interface Turn {
   /** The decision, which becomes one row. */
   readonly event: AuditEvent;
   /** Adds the cuts that are not stored yet (settling.ts). */
-  readonly together: (write: Write) => Write;
+  readonly together: Together;
 }
 
 /** A grant to add or extend. */

@@ -21,8 +21,8 @@ import {
 import { type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
 import { unknownIssuer } from '../../issuers/index.ts';
 import type { CloseCause } from '../../store/index.ts';
-import { closeSession, replaceAttestation, sessionMembers, workspaceOf } from '../session/lifecycle.ts';
-import { type Live, sessionClosed } from '../session/live.ts';
+import { closeSession, replaceAttestation, workspaceOf } from '../session/lifecycle.ts';
+import { type Live, sessionClosed, sessionMembers } from '../session/live.ts';
 import { signInsText } from '../session/rows.ts';
 import { touch } from '../session/touch.ts';
 import { gainWhatIsGiven, type WidenContext } from '../session/widen.ts';

@@ -8,13 +8,14 @@ import { type Attestation, exchangeOf, MeshpassError, type SessionResponse, toMe
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, type AttestSignIn, type Evidence, type Presenter, readProof } from '../../attest/index.ts';
 import { type AuditEvent, granted, identityMembers, type Outcome, refused } from '../../audit/index.ts';
-import { type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
+import { seconds } from '../../base/index.ts';
 import { type Attested, IdentifiedRefusal, printable, unknownIssuer } from '../../issuers/index.ts';
 import { type Answers, kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
 import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
 import { type OpenContext, openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { expiryOf, grantsOf } from '../session/session.ts';
+import type { Together } from '../session/settling.ts';
 import { touch } from '../session/touch.ts';
 import type { TokenForm } from './form.ts';
 
@@ -24,8 +25,6 @@ export interface ExchangeContext extends AuthorizeContext, OpenContext {
   /** Absent if no issuer supports sign-ins. */
   readonly attestSignIn?: AttestSignIn | undefined;
   readonly answers: Answers;
-  /** Serializes the exchanges of a workspace. */
-  readonly mutex: KeyedMutex;
   /** Called for each opened session with the access file that authorized it. */
   readonly onOpened?: (live: Live, decidedBy: Access) => void;
   /**
@@ -56,10 +55,8 @@ export async function exchangeProof(
 ): Promise<Outcome<SessionResponse>> {
   const attested = await attestProof(context, request);
   if (!attested.granted) return attested;
-  const { attestation } = attested.value;
-
-  // Serialized per workspace, so that the later of two sessions replaces the earlier in memory and in the store.
-  return await runExclusive(context.mutex, attestation.workspace.key, async () => {
+  // In turn, so that the later of two sessions replaces the earlier in memory and in the store.
+  const inTurn = async (together: Together): Promise<Outcome<SessionResponse>> => {
     // The agent has timed out and may have received a session from a later request, which a session without a recipient
     // must not replace.
     if (request.hungUp()) return refused(attested.event, hungUp());
@@ -68,17 +65,14 @@ export async function exchangeProof(
     if (!authorized.granted) return authorized;
     const { session, token, access, checked } = authorized.value;
 
-    const opened = await openSession(context, {
-      session,
-      replay: attested.value.replay,
-      event: authorized.event,
-      onLive: (live) => {
-        // Changes between the decision and the opening could not affect the session.
-        if (context.mesh.access() !== access || context.losses.now() !== checked)
-          touch(context, live).catch(context.onFailure);
-        context.onOpened?.(live, access);
-      },
-    });
+    const onLive = (live: Live) => {
+      // Changes between the decision and the opening could not affect the session.
+      if (context.mesh.access() !== access || context.losses.now() !== checked)
+        touch(context, live).catch(context.onFailure);
+      context.onOpened?.(live, access);
+    };
+    const { replay } = attested.value;
+    const opened = await openSession(context, { session, replay, event: authorized.event, onLive }, together);
     if (!opened.granted) return opened;
 
     try {
@@ -87,7 +81,10 @@ export async function exchangeProof(
       // No client received the token. The session ends with its lease, or when its workspace opens another one.
       return refused(opened.event, thrown);
     }
-  });
+  };
+  return await context.settling
+    .inTurn(attested.value.attestation.workspace.key, inTurn)
+    .catch((thrown: unknown) => refused(attested.event, thrown));
 }
 
 /** Attestation, the loss counter before its issuer was queried, and the key of a single-use proof. */
