@@ -2,37 +2,25 @@
  * Authenticates callers of the operator listener: operators by token and key (RFC 9449 section 7) or by the page's
  * cookie, and holders of the break-glass token.
  */
-import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
-import { type Clock, createRateAllowance, equalInConstantTime, seconds } from '../../base/index.ts';
-import { createProofMemory, type RecentLogouts, verifyDpop } from '../../core/index.ts';
+import { createRateAllowance, equalInConstantTime, seconds } from '../../base/index.ts';
+import { createProofMemory, verifyDpop } from '../../core/index.ts';
 import type { Authentication, Connections, Presented } from '../../http/index.ts';
 import { BREAK_GLASS, type OperatorCaller, type OperatorSession } from './caller.ts';
 import { sessionHash } from './page/cookies.ts';
-import { callerOf, confirmedUntil, type OperatorSessions, whyNoRole } from './sessions.ts';
-import type { OperatorTokens } from './sign-in.ts';
+import { callerOf, confirmedUntil, whyNoRole } from './sessions.ts';
+import type { SignInContext } from './sign-in.ts';
 import { isOver } from './signed-out.ts';
 
 /** Sources of operator authentication. */
-export interface OperatorsOptions {
+export interface OperatorsOptions
+  extends Pick<SignInContext, 'sessions' | 'tokens' | 'recentLogouts' | 'access' | 'clock' | 'confirmSeconds'> {
   /** Break-glass token; undefined if break-glass is disabled, which is the default. */
   readonly token: string | undefined;
-  readonly sessions: OperatorSessions;
-  readonly tokens: OperatorTokens;
-  readonly recentLogouts: RecentLogouts;
   /** Base URL of DPoP `htu`. This listener has no name of its own, because operators connect through a port-forward. */
   readonly publicUrl: string;
-  /**
-   * Returns the access file in force.
-   * @throws MeshpassError if none is in force
-   */
-  readonly access: () => Access;
-  /** Unix ms. */
-  readonly clock: Clock;
-  /** Returns the time between confirmations, seconds. */
-  readonly confirmSeconds: () => number;
   /** When this process started, Unix seconds. */
   readonly startedAt: number;
   /** Connections of the operator listener. */

@@ -1,8 +1,8 @@
 /** Routes for sessions to create and answer approval requests (docs/access/approvals.md). */
 import { AnswerOrder, ApprovalOrder, EmergencyOrder, ReviewOrder, WithdrawOrder } from '@meshpass/identity/approval';
 import { z } from 'zod';
-import { granted } from '../../audit/index.ts';
-import type { SessionCaller } from '../../core/index.ts';
+import { type Action, type AuditEvent, granted, type Outcome } from '../../audit/index.ts';
+import type { Live, SessionCaller } from '../../core/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';
 import type { Approvals } from '../approval/approvals.ts';
 
@@ -17,6 +17,27 @@ const MOST = 4 * 1024;
  * `/approvals/review`.
  */
 export function approvalRoutes(approvals: Approvals, session: Authentication<SessionCaller>): readonly Route[] {
+  /** Creates a route for an order of a session. */
+  const order = <Order>(
+    path: string,
+    action: Action,
+    schema: z.ZodType<Order>,
+    handler: (live: Live, order: Order, event: AuditEvent) => Promise<Outcome<unknown>>,
+    auditMembers?: (order: Order) => Pick<AuditEvent, 'target' | 'detail'>,
+  ): Route =>
+    route({
+      method: 'POST',
+      path,
+      action,
+      authentication: session,
+      schema,
+      limit: MOST,
+      ...(auditMembers && { auditMembers }),
+      handler: async ({ caller: { live }, body, event }) => await handler(live, body, event),
+    });
+  const answer = (live: Live, body: AnswerOrder | ReviewOrder, event: AuditEvent) =>
+    approvals.answer({ attestation: live.session.attestation, via: 'workspace' }, body, event);
+  const decided = ({ id, decision }: AnswerOrder | ReviewOrder) => ({ target: id, detail: { decision } });
   return [
     route({
       method: 'GET',
@@ -27,56 +48,18 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
       handler: async ({ caller: { live }, body: { scope }, event }) =>
         granted(event, await approvals.overview(live, scope)),
     }),
-    route({
-      method: 'POST',
-      path: '/approvals',
-      action: 'approval.request',
-      authentication: session,
-      schema: ApprovalOrder,
-      limit: MOST,
-      handler: async ({ caller: { live }, body, event }) => await approvals.ask(live, body, event),
-    }),
-    route({
-      method: 'POST',
-      path: '/approvals/emergency',
-      action: 'approval.emergency',
-      authentication: session,
-      schema: EmergencyOrder,
-      limit: MOST,
-      auditMembers: ({ grant }) => ({ target: grant }),
-      handler: async ({ caller: { live }, body, event }) => await approvals.take(live, body, event),
-    }),
-    route({
-      method: 'POST',
-      path: '/approvals/review',
-      action: 'approval.review',
-      authentication: session,
-      schema: ReviewOrder,
-      limit: MOST,
-      auditMembers: ({ id, decision }) => ({ target: id, detail: { decision } }),
-      handler: async ({ caller: { live }, body, event }) =>
-        await approvals.answer({ attestation: live.session.attestation, via: 'workspace' }, body, event),
-    }),
-    route({
-      method: 'POST',
-      path: '/approvals/withdraw',
-      action: 'approval.withdraw',
-      authentication: session,
-      schema: WithdrawOrder,
-      limit: MOST,
-      auditMembers: ({ id }) => ({ target: id }),
-      handler: async ({ caller: { live }, body, event }) => await approvals.withdraw(live, body.id, event),
-    }),
-    route({
-      method: 'POST',
-      path: '/approvals/answer',
-      action: 'approval.answer',
-      authentication: session,
-      schema: AnswerOrder,
-      limit: MOST,
-      auditMembers: ({ id, decision }) => ({ target: id, detail: { decision } }),
-      handler: async ({ caller: { live }, body, event }) =>
-        await approvals.answer({ attestation: live.session.attestation, via: 'workspace' }, body, event),
-    }),
+    order('/approvals', 'approval.request', ApprovalOrder, approvals.ask),
+    order('/approvals/emergency', 'approval.emergency', EmergencyOrder, approvals.take, ({ grant }) => ({
+      target: grant,
+    })),
+    order('/approvals/review', 'approval.review', ReviewOrder, answer, decided),
+    order(
+      '/approvals/withdraw',
+      'approval.withdraw',
+      WithdrawOrder,
+      (live, { id }, event) => approvals.withdraw(live, id, event),
+      ({ id }) => ({ target: id }),
+    ),
+    order('/approvals/answer', 'approval.answer', AnswerOrder, answer, decided),
   ];
 }
