@@ -48,12 +48,13 @@ export interface Harness {
   close(): Promise<void>;
 }
 
-export async function openHarness(lab: Lab, pod: Pod): Promise<Harness> {
+/** @param peers principals that calls may have, besides the usual ones */
+export async function openHarness(lab: Lab, pod: Pod, peers: readonly string[] = []): Promise<Harness> {
   const { addresses, remove } = await openAddresses(lab);
   const issuers = await Promise.all(['https://a.test', 'https://b.test'].map(makeIssuer));
   const { ip } = lab.hosts[pod]!;
   const world: World = { issuers, addresses, destination: pod === 'hello' ? VIP : ip, peers: [CALLERS.pod.principal] };
-  const callers = await openCallers(lab, AMBIENT_PEERS, ip);
+  const callers = await openCallers(lab, [...AMBIENT_PEERS, ...peers], ip);
   const target = lab.spawn(pod, ['node', fileURLToPath(new URL('../differential/target.ts', import.meta.url))]);
   await new Promise((resolve) => target.stdout!.once('data', resolve));
   const service = serviceObjects({ hosts: lab.hosts, services: [serviceOf(pod)] });

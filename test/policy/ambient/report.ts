@@ -5,7 +5,7 @@ import type { Way } from './callers.ts';
 
 export interface Sent {
   readonly way: Way;
-  /** As the deciding proxy sees it. */
+  /** Call as the deciding proxy sees it. */
   readonly call: Call;
   readonly seen: Seen;
   readonly decision: Decision;
