@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
-import { CLUSTER_OF_TESTS, MESH_LABS } from './test/labs.ts';
+import { AMBIENT_LAB, CLUSTER_OF_TESTS, MESH_LABS } from './test/labs.ts';
 
 // Workers, and programs that tests start, compile the same modules again and again: each takes half its start for that.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules/.cache/compile');
@@ -35,7 +35,7 @@ class LongFilesFirst extends BaseSequencer {
 
 /**
  * `unit` needs nothing but Node, and for the agent an Envoy and for the chart Helm, which the lab's installer makes once; `mesh` runs against a real Istio, which its global set-up starts and takes down;
- * `cluster` against a real Kubernetes with that Istio.
+ * `cluster` against a real Kubernetes with that Istio; `ambient` against a real ztunnel and waypoint, if `MESHPASS_ZTUNNEL` is the path of one.
  * Nothing is retried. docs/testing.md has what takes how long, and why.
  */
 export default defineConfig({
@@ -46,7 +46,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['{packages/*,lab}/test/**/*.test.ts', 'test/**/*.test.ts'],
-          exclude: ['**/*.mesh.test.ts', '**/*.cluster.test.ts'],
+          exclude: ['**/*.mesh.test.ts', '**/*.cluster.test.ts', '**/*.ambient.test.ts'],
           // Many files wait as long as they compute, and Vitest would leave one processor idle.
           maxWorkers: availableParallelism() * 2,
           // V8 optimizes PGlite's WebAssembly for longer than a test runs: without that, opening a store takes half the processor time.
@@ -80,6 +80,19 @@ export default defineConfig({
           maxWorkers: 1,
           sequence: { groupOrder: 3 },
           testTimeout: 300_000,
+          hookTimeout: 900_000,
+        },
+      },
+      {
+        test: {
+          name: 'ambient',
+          include: ['test/**/*.ambient.test.ts'],
+          globalSetup: ['test/ambient-setup.ts'],
+          env: { MESHPASS_LAB: AMBIENT_LAB },
+          // Policies of the root namespace concern all Pods of the lab.
+          maxWorkers: 1,
+          sequence: { groupOrder: 4 },
+          testTimeout: 180_000,
           hookTimeout: 900_000,
         },
       },

@@ -13,6 +13,12 @@ const MAY_BE_SKIPPED = {
 /** Enough to see why it failed; the whole is above, in the output of its project. */
 const LINES_OF_A_FAILURE = 40;
 
+/** Reason for which every test of a file may be skipped. */
+function reasonOfFile(file) {
+  const mayBe = file.endsWith('.ambient.test.ts') && !process.env.MESHPASS_ZTUNNEL;
+  return mayBe ? 'MESHPASS_ZTUNNEL names no ztunnel' : undefined;
+}
+
 const reports = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')));
 const minutes = new Map();
 const skipped = [];
@@ -25,7 +31,7 @@ for (const { testResults } of reports) {
     for (const { status, fullName, failureMessages } of assertionResults) {
       if (status === 'failed') failed.push({ file, fullName, message: failureMessages?.join('\n') ?? '' });
       if (status === 'passed' || status === 'failed') continue;
-      skipped.push({ file, fullName, reason: MAY_BE_SKIPPED[file]?.[fullName] });
+      skipped.push({ file, fullName, reason: MAY_BE_SKIPPED[file]?.[fullName] ?? reasonOfFile(file) });
     }
   }
 }
@@ -40,6 +46,7 @@ for (const { file, fullName, message } of failed) {
   console.log(`failed: ${file}: ${fullName}`);
   console.log(message.split('\n').slice(0, LINES_OF_A_FAILURE).join('\n').replaceAll(/^/gm, '    '));
 }
+if (skipped.length > 0) console.log(`${skipped.length} skipped`);
 const unlisted = skipped.filter(({ reason }) => reason === undefined).length;
 /** A file that does not load, or whose set-up fails, has no failed test. */
 const unloaded = reports

@@ -10,3 +10,6 @@ export const labOfWorker = (worker: number): string => (worker === 1 ? FIRST : `
 
 /** Name of the cluster that the files of the project `cluster` share. */
 export const CLUSTER_OF_TESTS = process.env.MESHPASS_CLUSTER || 'test';
+
+/** Name of the lab with ambient mode that the files of the project `ambient` share. */
+export const AMBIENT_LAB = `${FIRST}amb`;

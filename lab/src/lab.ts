@@ -19,7 +19,10 @@ export interface UpOptions {
   readonly name?: string;
   /** Gets a line for each step. */
   readonly progress?: (line: string) => void;
-  /** Optional hosts: `stock` (a workspace with a stock Istio sidecar), `echo-v1`, `echo-v2`, `ingress`, `gateway-api`, `staging`, `workspace-2` to `workspace-9`. */
+  /**
+   * Optional hosts: `stock` (a workspace with a stock Istio sidecar), `echo-v1`, `echo-v2`, `ingress`, `gateway-api`, `staging`, `ambient` (all
+   * hosts of ambient mode, which a lab has from its start or not at all), `workspace-2` to `workspace-9`.
+   */
   readonly with?: readonly string[];
   /** Install Gateway API's CustomResourceDefinitions, which istiod then serves until the lab goes down. */
   readonly gatewayApi?: boolean;

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LabError } from './error.ts';
-import { ensureSystem, ensureTools } from './install/tools.ts';
+import { ensureAmbient, ensureSystem, ensureTools } from './install/tools.ts';
 import { downLab, findLab, type Lab, labName, releaseLab, upLab } from './lab.ts';
 import { labNames } from './state.ts';
 import { logFile, unitOf } from './unit.ts';
@@ -18,11 +18,11 @@ const HELP = `A real Istio mesh on this machine: each host is a network namespac
   npm run lab -- logs HOST [--follow]    logs of a host's processes, or of one process
   npm run lab -- delay [HOST] --round-trip MS [--loss PERCENT]
                                          a line with that delay in front of a host (workspace); 0: as it was
-  npm run lab -- install [--system]      install and build what a lab runs, and start nothing; --system: packages only
+  npm run lab -- install [--system]      install and build what a lab runs, and start nothing; --system: packages only; also --with ambient
 
   --name NAME      which lab (default: $MESHPASS_LAB, or "meshpass"); several run side by side
   --with HOST      an optional host: stock, echo-v1, echo-v2, ingress, gateway-api, staging,
-                   workspace-2 to workspace-9
+                   workspace-2 to workspace-9; ambient: all hosts of ambient mode
   --output json    up, down and status as JSON
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such lab is running, 4 this machine cannot run the lab.
@@ -88,6 +88,7 @@ async function command(argv: string[]): Promise<number> {
     case 'install': {
       const progress = (line: string): unknown => process.stderr.write(`${line}\n`);
       await (values.system ? ensureSystem(progress) : ensureTools(progress));
+      if (values.with?.includes('ambient')) await ensureAmbient(progress);
       return 0;
     }
     case 'release':

@@ -5,12 +5,13 @@
  * `meshpass` host, the one host with a leg in both; it forwards nothing.
  */
 
-/** A host with a sidecar: who it is in the mesh. */
+/** A host with a proxy, or an ambient Pod: who it is in the mesh. */
 export interface Workload {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly app: string;
-  readonly kind: 'sidecar' | 'router';
+  /** Its proxy; `ambient` has none of its own, because its node's ztunnel has its traffic. */
+  readonly kind: 'sidecar' | 'router' | 'waypoint' | 'ambient';
   readonly labels?: Readonly<Record<string, string>>;
 }
 
@@ -32,6 +33,7 @@ export interface MeshService {
   readonly hosts: readonly string[];
   readonly ports: readonly ServicePort[];
   readonly selector: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** Istio takes the protocol from the name's first word; a name that begins with no protocol leaves it undeclared. */
@@ -53,15 +55,19 @@ export interface Plan {
   readonly rootIp: string;
   readonly hosts: Readonly<Record<string, Host>>;
   readonly services: readonly MeshService[];
+  /** Whether the mesh has ambient mode. */
+  readonly ambient: boolean;
 }
 
-/** Hosts that start only when asked for by name. */
-export const OPTIONAL_HOSTS = ['stock', 'echo-v1', 'echo-v2', 'ingress', 'gateway-api', 'staging'] as const;
+/** Hosts that start only when asked for by name. `ambient` names all hosts of ambient mode at once. */
+export const OPTIONAL_HOSTS = ['stock', 'echo-v1', 'echo-v2', 'ingress', 'gateway-api', 'staging', 'ambient'] as const;
 
 export const INTERNET = { meshpass: '203.0.113.1', prefix: 24 } as const;
 export const SERVICE_RANGE = '10.96.0.0/16';
 export const TRUST_DOMAIN = 'cluster.local';
 export const GATEWAY_PORT = 15443;
+/** Port of ztunnel and waypoints for HTTP CONNECT over mutual TLS. */
+export const HBONE_PORT = 15008;
 
 /** Names in the `.test` zone, and the host that answers to each. */
 export const TEST_NAMES: Readonly<Record<string, string>> = {
@@ -75,6 +81,10 @@ export const TEST_NAMES: Readonly<Record<string, string>> = {
 /** Domain of Codespaces' forwarded ports. Host `github` serves it on this port, to which the flags of a broker in the lab point. */
 export const FORWARDING_DOMAIN = 'app.github.dev';
 export const FORWARDING_PORT = 8444;
+
+/** Namespace in ambient mode, and the Gateway in it. */
+export const AMBIENT_NAMESPACE = 'ambient';
+export const WAYPOINT = 'waypoint';
 
 /** Two versions of one service, for routes that distinguish them. */
 const ECHO = { namespace: 'shop', serviceAccount: 'echo', app: 'echo', kind: 'sidecar' } as const;
@@ -122,6 +132,20 @@ const WORKLOADS: Readonly<Record<string, Workload>> = {
     kind: 'sidecar',
     labels: { 'app.kubernetes.io/name': 'web' },
   },
+  hello: ambientPod('hello'),
+  direct: ambientPod('direct'),
+  caller: ambientPod('caller'),
+  [WAYPOINT]: {
+    ...ambientPod(WAYPOINT),
+    kind: 'waypoint',
+    // As istiod labels the Pods that it deploys for a Gateway of this class.
+    labels: {
+      'gateway.networking.k8s.io/gateway-name': WAYPOINT,
+      'gateway.networking.k8s.io/gateway-class-name': 'istio-waypoint',
+      'gateway.istio.io/managed': 'istio.io-mesh-controller',
+      'istio.io/dataplane-mode': 'none',
+    },
+  },
 };
 
 const CLUSTER_HOSTS: readonly (readonly [name: string, lastByte: number])[] = [
@@ -141,13 +165,22 @@ const CLUSTER_HOSTS: readonly (readonly [name: string, lastByte: number])[] = [
   ['echo-v2', 72],
 ];
 
+/** `node` runs the ztunnel of the Pods `hello`, `direct` and `caller`. */
+const AMBIENT_HOSTS: readonly (readonly [name: string, lastByte: number])[] = [
+  ['node', 80],
+  ['hello', 81],
+  ['direct', 82],
+  ['caller', 83],
+  [WAYPOINT, 84],
+];
+
 /** Host `workspace`, and on request more of them: `workspace-2` to `workspace-9`. */
 const WORKSPACE = /^workspace(?:-([2-9]))?$/;
 
 /**
  * @param name of the lab
  * @param subnet N of 10.201.N.0/24, 1 to 250
- * @param extra optional hosts: `stock`, `echo-v1`, `echo-v2`, `ingress`, `gateway-api`, `staging`, `workspace-2` to `workspace-9`
+ * @param extra optional hosts: `stock`, `echo-v1`, `echo-v2`, `ingress`, `gateway-api`, `staging`, `ambient`, `workspace-2` to `workspace-9`
  */
 export function planLab(name: string, subnet: number, extra: readonly string[]): Plan {
   const hosts: Record<string, Host> = {};
@@ -158,6 +191,8 @@ export function planLab(name: string, subnet: number, extra: readonly string[]):
   for (const [host, lastByte] of CLUSTER_HOSTS) {
     if (!isOptionalHost(host) || extra.includes(host)) add(host, `10.201.${subnet}.${lastByte}`, 'cluster');
   }
+  const ambient = extra.includes('ambient');
+  if (ambient) for (const [host, lastByte] of AMBIENT_HOSTS) add(host, `10.201.${subnet}.${lastByte}`, 'cluster');
   for (const host of ['workspace', ...extra.filter((one) => one !== 'workspace' && WORKSPACE.test(one)).sort()]) {
     add(host, `203.0.113.${10 + Number(WORKSPACE.exec(host)?.[1] ?? 0)}`, 'internet');
   }
@@ -169,6 +204,7 @@ export function planLab(name: string, subnet: number, extra: readonly string[]):
     rootIp: `10.201.${subnet}.1`,
     hosts,
     services: SERVICES.filter((service) => service.hosts.some((host) => host in hosts)),
+    ambient,
   };
 }
 
@@ -268,7 +304,33 @@ const SERVICES: readonly MeshService[] = [
     ports: GATEWAY_PORTS,
     selector: GATEWAY_LABELS,
   },
+  ambientService('hello', '10.96.4.10', { 'istio.io/use-waypoint': WAYPOINT }),
+  ambientService('direct', '10.96.4.11'),
+  {
+    namespace: AMBIENT_NAMESPACE,
+    name: WAYPOINT,
+    clusterIp: '10.96.4.20',
+    hosts: [WAYPOINT],
+    ports: [{ name: 'mesh', port: HBONE_PORT, targetPort: HBONE_PORT }],
+    selector: { 'gateway.networking.k8s.io/gateway-name': WAYPOINT },
+  },
 ];
+
+function ambientPod(name: string): Workload {
+  return { namespace: AMBIENT_NAMESPACE, serviceAccount: name, app: name, kind: 'ambient' };
+}
+
+function ambientService(name: string, clusterIp: string, labels?: MeshService['labels']): MeshService {
+  return {
+    namespace: AMBIENT_NAMESPACE,
+    name,
+    clusterIp,
+    hosts: [name],
+    ports: [{ name: 'http', port: 8080, targetPort: 8080 }],
+    selector: { app: name },
+    ...(labels && { labels }),
+  };
+}
 
 /** The names of a host's own /etc/hosts, one line each. */
 export function hostsFile(plan: Plan, host: Host): string {

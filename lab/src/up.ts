@@ -1,9 +1,12 @@
 /** Starts a lab, or the missing parts of a running one. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { AMBIENT } from './ambient/objects.ts';
+import { startAmbient } from './ambient/start.ts';
 import { writeCertificates } from './certificates.ts';
 import { down } from './down.ts';
-import { ensureGatewayApi, ensureTools, type Tools } from './install/tools.ts';
+import { LabError } from './error.ts';
+import { ensureAmbient, ensureGatewayApi, ensureTools, type Tools } from './install/tools.ts';
 import { connectKubernetes, type KubeObject, type Kubernetes } from './kubernetes.ts';
 import { withLock } from './lock.ts';
 import { appUnits } from './mesh/apps.ts';
@@ -17,6 +20,11 @@ import { namespacesOf } from './network/destroy.ts';
 import { type Host, type Plan, planLab } from './plan.ts';
 import { bootId, freeSubnet, type LabRecord, readRecord, stateDir, writeRecord } from './state.ts';
 import { mendUnit, runUnit, startUnit, unitNames, unitOf, waitReady } from './unit.ts';
+
+/** `istiod` and `ztunnel` are those of `ensureAmbient` if the lab has ambient mode. */
+interface LabTools extends Tools {
+  readonly ztunnel?: string;
+}
 
 interface Wanted {
   /** Optional hosts, see `planLab`. */
@@ -34,7 +42,8 @@ export async function up(
   progress: (line: string) => void,
 ): Promise<LabRecord> {
   const tools = await ensureTools(progress);
-  const record = await startOrResume(name, extra, tools, progress);
+  const ambient = extra.includes('ambient') ? await ensureAmbient(progress) : {};
+  const record = await startOrResume(name, extra, { ...tools, ...ambient }, progress);
   if (!gatewayApi || record.gatewayApi) return record;
   progress('installing Gateway API');
   const dir = stateDir(name);
@@ -47,7 +56,7 @@ export async function up(
 async function startOrResume(
   name: string,
   extra: readonly string[],
-  tools: Tools,
+  tools: LabTools,
   progress: (line: string) => void,
 ): Promise<LabRecord> {
   const found = readRecord(name);
@@ -63,7 +72,7 @@ async function startOrResume(
 async function start(
   name: string,
   extra: readonly string[],
-  tools: Tools,
+  tools: LabTools,
   progress: (line: string) => void,
 ): Promise<LabRecord> {
   const began = performance.now();
@@ -91,7 +100,10 @@ async function start(
   const kubernetes = connect(dir, plan);
   const crds = JSON.parse(readFileSync(tools.istioCrds, 'utf8')) as KubeObject[];
   const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
-  await Promise.all([...crds.map((crd) => kubernetes.call('POST', definitions, crd)), kubernetes.apply(...NAMESPACES)]);
+  await Promise.all([
+    ...crds.map((crd) => kubernetes.call('POST', definitions, crd)),
+    kubernetes.apply(...NAMESPACES, ...(plan.ambient ? [AMBIENT] : [])),
+  ]);
   startUnit(dir, control.istiod);
   startUnit(dir, control.controllers);
   const hosts = Object.values(plan.hosts);
@@ -101,12 +113,16 @@ async function start(
   for (const unit of apps) startUnit(dir, unit);
   await waitReady(dir, control.istiod);
   await kubernetes.apply(STRICT);
+  if (tools.ztunnel !== undefined) {
+    progress('starting ztunnel');
+    await startAmbient(dir, plan, kubernetes, tools.ztunnel, progress);
+  }
 
   progress('starting sidecars and the mesh gateway');
   await startProxies(dir, hosts, tools, kubernetes);
   await Promise.all([database, ...apps.map((unit) => waitReady(dir, unit)), waitReady(dir, control.controllers)]);
 
-  const complete = { ...record, complete: true };
+  const complete = { ...record, complete: true, gatewayApi: plan.ambient };
   writeRecord(complete);
   progress(`lab ${name} is up after ${((performance.now() - began) / 1000).toFixed(1)} s`);
   return complete;
@@ -119,6 +135,8 @@ async function resume(
   tools: Tools,
   progress: (line: string) => void,
 ): Promise<LabRecord> {
+  if (extra.includes('ambient') && !found.extra.includes('ambient'))
+    throw new LabError('lab_usage', `Lab ${found.name} runs without ambient mode. Take it down first.`);
   const dir = stateDir(found.name);
   const began = performance.now();
   await Promise.all(
@@ -147,8 +165,8 @@ async function resume(
 }
 
 async function startProxies(dir: string, hosts: readonly Host[], tools: Tools, kubernetes: Kubernetes): Promise<void> {
-  const inMesh = hosts.filter((host) => host.workload);
-  await Promise.all(inMesh.map(async (host) => runUnit(dir, await prepareProxy(dir, host, tools, kubernetes))));
+  const withProxy = hosts.filter(({ workload }) => workload && workload.kind !== 'ambient');
+  await Promise.all(withProxy.map(async (host) => runUnit(dir, await prepareProxy(dir, host, tools, kubernetes))));
 }
 
 async function startDatabase(dir: string, plan: Plan, tools: Tools): Promise<void> {

@@ -42,6 +42,15 @@ describe('the plan of a lab', () => {
     expect(client).toContain('10.201.7.72 echo-headless.shop.svc.cluster.local');
   });
 
+  it('has all hosts and services of ambient mode together, and names them in Pods', () => {
+    const more = planLab('one', 7, ['ambient']);
+    expect(plan.ambient).toBe(false);
+    expect(more.ambient).toBe(true);
+    expect(Object.keys(more.hosts)).toEqual(expect.arrayContaining(['node', 'hello', 'direct', 'caller', 'waypoint']));
+    expect(hostsFile(more, more.hosts.caller!)).toContain('10.96.4.10 hello.ambient.svc.cluster.local');
+    expect(hostsFile(more, more.hosts.node!)).not.toContain('hello.ambient');
+  });
+
   it('keeps labs of different names and subnets apart', () => {
     const other = planLab('two', 8, []);
     const all = (of: typeof plan): string[] => Object.values(of.hosts).map((host) => host.netns);
@@ -49,9 +58,12 @@ describe('the plan of a lab', () => {
     expect(other.link).not.toBe(plan.link);
   });
 
-  it.each(['stock', 'echo-v1', 'gateway-api', 'workspace-2', 'workspace-9'])('%s is an optional host', (host) => {
-    expect(isOptionalHost(host)).toBe(true);
-  });
+  it.each(['stock', 'echo-v1', 'gateway-api', 'ambient', 'workspace-2', 'workspace-9'])(
+    '%s is an optional host',
+    (host) => {
+      expect(isOptionalHost(host)).toBe(true);
+    },
+  );
 
   it.each(['workspace', 'workspace-1', 'workspace-22', 'orders', '../x', ''])('%j is none', (host) => {
     expect(isOptionalHost(host)).toBe(false);

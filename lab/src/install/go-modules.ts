@@ -32,6 +32,18 @@ function ofRelease(folder: string, release: string | undefined): string {
 
 const KUBERNETES_VERSION = 'k8s.io/component-base/version';
 
+export const ISTIO: Module = {
+  folder: ISTIO_FOLDER,
+  home: 'istio',
+  main: 'istio.io/istio',
+  binaries: {
+    'pilot-discovery': 'istio.io/istio/pilot/cmd/pilot-discovery',
+    'pilot-agent': 'istio.io/istio/pilot/cmd/pilot-agent',
+  },
+  minutes: 'about 4 minutes on two cores',
+  extras: copyIstioFiles,
+};
+
 export const MODULES: readonly Module[] = [
   {
     folder: 'etcd',
@@ -51,17 +63,7 @@ export const MODULES: readonly Module[] = [
     minutes: 'about 4 minutes on two cores',
     versionPackage: KUBERNETES_VERSION,
   },
-  {
-    folder: ISTIO_FOLDER,
-    home: 'istio',
-    main: 'istio.io/istio',
-    binaries: {
-      'pilot-discovery': 'istio.io/istio/pilot/cmd/pilot-discovery',
-      'pilot-agent': 'istio.io/istio/pilot/cmd/pilot-agent',
-    },
-    minutes: 'about 4 minutes on two cores',
-    extras: copyIstioFiles,
-  },
+  ISTIO,
 ];
 
 /** Renders and installs the chart. */

@@ -33,7 +33,7 @@ export interface GoTools {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-const TOOLS = fileURLToPath(new URL('../../tools/', import.meta.url));
+export const TOOLS = fileURLToPath(new URL('../../tools/', import.meta.url));
 
 export interface ClusterGoTools {
   readonly kubelet: string;
@@ -197,7 +197,7 @@ function flagsOf({ versionPackage }: Module, version: string): string {
 }
 
 /** Digest of a module's inputs, for this processor. */
-async function digestOf(folder: string, flags = ''): Promise<string> {
+export async function digestOf(folder: string, flags = ''): Promise<string> {
   const digest = createHash('sha256').update(process.arch).update(flags);
   const sources = (await readdir(folder)).filter((file) => file.endsWith('.go')).sort();
   for (const file of ['go.mod', 'go.sum', ...sources]) digest.update(await readFile(join(folder, file)));
@@ -205,7 +205,7 @@ async function digestOf(folder: string, flags = ''): Promise<string> {
 }
 
 /** Makes compilers collect garbage less often, which saves 15 per cent of their time, within limits. */
-const goEnvironment = () => ({
+export const goEnvironment = () => ({
   GOGC: '400',
   GOMEMLIMIT: '1500MiB',
   ...process.env,
@@ -232,7 +232,7 @@ async function build(module: Module, version: string, work: string): Promise<voi
 }
 
 /** Version of the main module, as pinned in its go.mod. */
-async function versionOf({ folder, main }: Module): Promise<string> {
+export async function versionOf({ folder, main }: Module): Promise<string> {
   const mod = await readFile(join(TOOLS, folder, 'go.mod'), 'utf8');
   const line = mod
     .split('\n')

@@ -2,8 +2,10 @@
  * Everything the lab runs that is not in this repository: found, or else installed and built once per user and version,
  * and kept in `$XDG_CACHE_HOME/meshpass/lab` (or `~/.cache/meshpass/lab`).
  */
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { LabError } from '../error.ts';
 import { ensureBrowser, ensureCommands, ensureNodeCommands } from './debian.ts';
 import { envoyIn, installEnvoy } from './envoy.ts';
 import {
@@ -18,6 +20,7 @@ import {
   type GoTools,
 } from './go.ts';
 import { requireMachine } from './machine.ts';
+import { buildWaypointIstiod } from './waypoint-istiod.ts';
 
 export interface Tools extends GoTools {
   readonly envoy: string;
@@ -81,6 +84,26 @@ export function installedEnvoy(): string {
 /** File of Gateway API's CustomResourceDefinitions, a JSON array. @throws LabError `lab_install` */
 export function ensureGatewayApi(progress: (line: string) => void): Promise<string> {
   return copyGatewayApi(cacheFolder(), progress);
+}
+
+/** Programs of ambient mode, in addition to the lab's. */
+export interface AmbientTools {
+  readonly istiod: string;
+  readonly ztunnel: string;
+}
+
+/**
+ * ztunnel is written in Rust, which the lab does not install: `MESHPASS_ZTUNNEL` is the path of its binary.
+ * @throws LabError `lab_unsupported` without that, `lab_install` when the build of istiod fails
+ */
+export async function ensureAmbient(progress: (line: string) => void): Promise<AmbientTools> {
+  const ztunnel = process.env.MESHPASS_ZTUNNEL;
+  if (!ztunnel || !existsSync(ztunnel))
+    throw new LabError(
+      'lab_unsupported',
+      'Ambient mode needs a ztunnel, and MESHPASS_ZTUNNEL is no path of one. lab/README.md describes how to build it.',
+    );
+  return { istiod: await buildWaypointIstiod(cacheFolder(), progress), ztunnel };
 }
 
 /** `istioctl`, for benchmarks that compare with it. @throws LabError `lab_install` when its build fails */

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TUNNEL_FILE } from '../github/start.ts';
-import { FORWARDING_DOMAIN, FORWARDING_PORT, type Host, type Plan } from '../plan.ts';
+import { AMBIENT_NAMESPACE, FORWARDING_DOMAIN, FORWARDING_PORT, type Host, type Plan } from '../plan.ts';
 import type { Unit } from '../unit.ts';
 
 const SOURCES = fileURLToPath(new URL('../', import.meta.url));
@@ -27,6 +27,8 @@ export function appUnits(dir: string, hosts: readonly Host[], node: string): Uni
     echo('echo-v1', 'v1'),
     echo('echo-v2', 'v2'),
     echo('staging', 'staging'),
+    ambientApp('hello'),
+    ambientApp('direct'),
     github(dir),
     issuers(dir),
   ];
@@ -37,6 +39,11 @@ export function appUnits(dir: string, hosts: readonly Host[], node: string): Uni
 
 function echo(host: string, version: string): Program {
   return { name: `app-${host}`, host, script: 'apps/echo/main.ts', args: [version], ready: 'listening on 9000' };
+}
+
+function ambientApp(host: string): Program {
+  const args = [`${host}.${AMBIENT_NAMESPACE}`];
+  return { name: `app-${host}`, host, script: 'apps/web.ts', args, ready: 'listening on 8080' };
 }
 
 /** Forwarding program of a Codespace, one for each workspace among the hosts. */

@@ -117,6 +117,7 @@ export function prepareControlPlane(dir: string, plan: Plan, tools: Tools): Cont
         INJECTION_WEBHOOK_CONFIG_NAME: '',
         VALIDATION_WEBHOOK_CONFIG_NAME: '',
         ENABLE_LEADER_ELECTION: 'false',
+        ...(plan.ambient && AMBIENT_ISTIOD),
       },
       argv: [
         tools.istiod,
@@ -131,6 +132,8 @@ export function prepareControlPlane(dir: string, plan: Plan, tools: Tools): Cont
     },
   };
 }
+
+const AMBIENT_ISTIOD = { PILOT_ENABLE_AMBIENT: 'true', CA_TRUSTED_NODE_ACCOUNTS: 'istio-system/ztunnel' };
 
 /** Audit log of the API server, in the directory of host `control`: JSON, a request a line. */
 export const API_AUDIT_LOG = 'kubernetes-audit.log';

@@ -1,6 +1,9 @@
 /** The Kubernetes objects of the lab. A kubelet and an endpoint controller would write the Pods' status and the EndpointSlices; here they are written as data. */
 import type { KubeObject } from '../kubernetes.ts';
-import type { Host, MeshService, Plan } from '../plan.ts';
+import type { Host, MeshService, Plan, Workload } from '../plan.ts';
+
+/** Node of every Pod. */
+export const NODE_NAME = 'lab';
 
 /** Objects that must exist before others. */
 export const NAMESPACES: readonly KubeObject[] = ['istio-system', 'meshpass-system', 'shop', 'dev'].map(namespaceOf);
@@ -24,19 +27,20 @@ export const STRICT: KubeObject = {
   spec: { mtls: { mode: 'STRICT' } },
 };
 
-/** ServiceAccount and Pod of each host with a sidecar. */
+/** ServiceAccount and Pod of each host in the mesh. */
 export function workloadObjects(hosts: readonly Host[]): KubeObject[] {
   return hosts.flatMap((host) => {
     if (!host.workload) return [];
     const { namespace, serviceAccount } = host.workload;
     return [
       { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: serviceAccount, namespace } },
-      podOf(host, host.workload.namespace),
+      podOf(host, host.workload),
     ];
   });
 }
 
-export function serviceObjects(plan: Plan): KubeObject[] {
+/** Service and EndpointSlice of each service. */
+export function serviceObjects(plan: Pick<Plan, 'services' | 'hosts'>): KubeObject[] {
   return plan.services.flatMap((service) => [serviceOf(service), endpointsOf(service, plan)]);
 }
 
@@ -52,23 +56,34 @@ export function podLabels(host: Host): Record<string, string> {
   };
 }
 
-function podOf(host: Host, namespace: string): KubeObject {
+function podOf(host: Host, { namespace, serviceAccount, kind }: Workload): KubeObject {
+  const metadata = {
+    name: host.name,
+    namespace,
+    labels: podLabels(host),
+    // istio-cni writes it on a Pod whose traffic it has redirected to ztunnel.
+    ...(kind === 'ambient' && { annotations: { 'ambient.istio.io/redirection': 'enabled' } }),
+  };
+  return podObject(metadata, { serviceAccount, ip: host.ip, container: kind === 'ambient' ? 'app' : 'istio-proxy' });
+}
+
+/** Pod that runs and is ready. */
+export function podObject(
+  metadata: KubeObject['metadata'],
+  { serviceAccount, ip, container }: Readonly<Record<'serviceAccount' | 'ip' | 'container', string>>,
+): KubeObject {
   const now = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
   const condition = (type: string): object => ({ type, status: 'True', lastTransitionTime: now });
   return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name: host.name, namespace, labels: podLabels(host) },
-    spec: {
-      nodeName: 'lab',
-      serviceAccountName: host.workload?.serviceAccount ?? 'default',
-      containers: [{ name: 'istio-proxy', image: 'lab' }],
-    },
+    metadata,
+    spec: { nodeName: NODE_NAME, serviceAccountName: serviceAccount, containers: [{ name: container, image: 'lab' }] },
     status: {
       phase: 'Running',
-      podIP: host.ip,
-      podIPs: [{ ip: host.ip }],
-      hostIP: host.ip,
+      podIP: ip,
+      podIPs: [{ ip }],
+      hostIP: ip,
       startTime: now,
       conditions: ['Initialized', 'Ready', 'ContainersReady', 'PodScheduled'].map(condition),
     },
@@ -79,7 +94,11 @@ function serviceOf(service: MeshService): KubeObject {
   return {
     apiVersion: 'v1',
     kind: 'Service',
-    metadata: { name: service.name, namespace: service.namespace },
+    metadata: {
+      name: service.name,
+      namespace: service.namespace,
+      ...(service.labels && { labels: service.labels }),
+    },
     spec: {
       clusterIP: service.clusterIp,
       selector: service.selector,
@@ -88,7 +107,7 @@ function serviceOf(service: MeshService): KubeObject {
   };
 }
 
-function endpointsOf(service: MeshService, plan: Plan): KubeObject {
+function endpointsOf(service: MeshService, plan: Pick<Plan, 'hosts'>): KubeObject {
   const hosts = service.hosts.flatMap((host) => plan.hosts[host] ?? []);
   return {
     apiVersion: 'discovery.k8s.io/v1',
@@ -103,7 +122,7 @@ function endpointsOf(service: MeshService, plan: Plan): KubeObject {
     endpoints: hosts.map((host) => ({
       addresses: [host.ip],
       conditions: { ready: true },
-      nodeName: 'lab',
+      nodeName: NODE_NAME,
       targetRef: { kind: 'Pod', name: host.name, namespace: service.namespace },
     })),
   };

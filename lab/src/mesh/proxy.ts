@@ -1,5 +1,5 @@
 /** A host's proxy: Istio's own pilot-agent with Envoy, started as its injector and gateway chart would. */
-import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Tools } from '../install/tools.ts';
 import type { Kubernetes } from '../kubernetes.ts';
@@ -7,7 +7,7 @@ import { enterHost } from '../network/enter.ts';
 import { type Host, TRUST_DOMAIN } from '../plan.ts';
 import { must } from '../run.ts';
 import type { Unit } from '../unit.ts';
-import { podLabels } from './objects.ts';
+import { NODE_NAME, podLabels } from './objects.ts';
 
 /** Istio's user, whose traffic is not captured again. */
 const PROXY_UID = 1337;
@@ -15,7 +15,7 @@ const PROXY_UID = 1337;
 const TOKEN_SECONDS = 7 * 24 * 60 * 60;
 
 export function proxyName(host: Host): string {
-  return host.workload?.kind === 'router' ? host.name : `sidecar-${host.name}`;
+  return host.workload?.kind === 'sidecar' ? `sidecar-${host.name}` : host.name;
 }
 
 /** @returns path of the bootstrap that pilot-agent has written for the host's Envoy */
@@ -60,7 +60,7 @@ export async function prepareProxy(dir: string, host: Host, tools: Tools, kubern
       'proxy',
       workload.kind,
       `--domain=${workload.namespace}.svc.cluster.local`,
-      `--templateFile=${tools.envoyBootstrap}`,
+      `--templateFile=${workload.kind === 'waypoint' ? waypointBootstrap(cwd, tools) : tools.envoyBootstrap}`,
       '--proxyLogLevel=warning',
       '--proxyComponentLogLevel=misc:error',
       '--log_output_level=default:warn',
@@ -83,12 +83,22 @@ export async function prepareProxy(dir: string, host: Host, tools: Tools, kubern
       ISTIO_META_CLUSTER_ID: 'Kubernetes',
       ISTIO_META_WORKLOAD_NAME: workload.app,
       ISTIO_META_MESH_ID: TRUST_DOMAIN,
-      ISTIO_META_NODE_NAME: 'lab',
+      ISTIO_META_NODE_NAME: NODE_NAME,
       ISTIO_METAJSON_LABELS: JSON.stringify(podLabels(host)),
-      ...(workload.kind === 'sidecar' && { ISTIO_META_INTERCEPTION_MODE: 'REDIRECT' }),
+      ...(workload.kind !== 'router' && { ISTIO_META_INTERCEPTION_MODE: 'REDIRECT' }),
     },
     ready: { url: `http://${host.ip}:15021/healthz/ready` },
   };
+}
+
+/** Cuts the extension of Istio's own Envoy, which tells a waypoint of peers for telemetry. */
+function waypointBootstrap(cwd: string, tools: Tools): string {
+  const template = readFileSync(tools.envoyBootstrap, 'utf8');
+  const cut = template.replace(/\{\{- if \.metadata_discovery \}\}.*?\{\{- end \}\}/s, '');
+  if (cut === template) throw new Error("Istio's bootstrap has no metadata_discovery to cut");
+  const file = join(cwd, 'envoy_bootstrap.json');
+  writeFileSync(file, cut);
+  return file;
 }
 
 function proxyConfig(tools: Tools): object {

@@ -30,7 +30,7 @@ const SWITCHES = { istiod: { ISTIO_MULTIROOT_MESH: 'true' }, proxy: { PROXY_CONF
 /** Turns Istio's switches on by restarting istiod and the proxies if needed, and creates the next authority. */
 export async function prepareCaRotation(lab: Lab): Promise<CaRotation> {
   await switchOn(lab, 'istiod', SWITCHES.istiod);
-  const proxies = Object.values(lab.hosts).filter((host) => host.workload);
+  const proxies = Object.values(lab.hosts).filter(({ workload }) => workload && workload.kind !== 'ambient');
   await Promise.all(proxies.map((host) => switchOn(lab, proxyName(host), SWITCHES.proxy)));
 
   const folder = join(lab.dir, 'ca');

@@ -57,6 +57,8 @@ async function addSwitch(plan: Plan): Promise<void> {
 
 async function addClusterHost(plan: Plan, host: Host): Promise<void> {
   await addHost(host, plan.switch, CLUSTER_BRIDGE, hostsFile(plan, host));
+  // ztunnel does not start without a name server, which it does not ask here.
+  if (host.name === 'node') writeNames(host, hostsFile(plan, host), '127.0.0.1');
   // Addresses of Services need a route, although a sidecar takes what goes there.
   const commands = [`route add ${SERVICE_RANGE} via ${plan.rootIp}`];
   if (host.name === 'meshpass') {

@@ -1,5 +1,6 @@
 /** Makes the described calls, directly at a workload's sidecar, and reports the answers. */
 import { connect as connectTcp, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import type { Call } from '@meshpass/analysis/evaluate';
 import type { Identity } from './identities.ts';
@@ -70,7 +71,8 @@ function settle(socket: Socket, event: 'connect' | 'secureConnect'): Promise<Soc
   });
 }
 
-function exchange(socket: Socket, call: Call): Promise<{ readonly what: Seen; readonly keep: boolean }> {
+/** Sends the call over an open connection. */
+export function exchange(socket: Duplex, call: Call): Promise<{ readonly what: Seen; readonly keep: boolean }> {
   return new Promise((resolve) => {
     let text = '';
     const end = (what: Seen, keep = false): void => {

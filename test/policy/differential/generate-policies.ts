@@ -9,11 +9,23 @@ export interface World {
   /** Addresses that calls come from. */
   readonly addresses: readonly string[];
   readonly destination: string;
+  /** Principals that policies name besides the usual ones. */
+  readonly peers?: readonly string[];
 }
 
 export const NAMESPACE = 'shop';
 export const ROOT = 'istio-system';
 export const LABELS = { app: 'orders' } as const;
+
+/** Workload that policies are about. */
+export interface Scope {
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Selector or targets of a policy in that namespace. Absent: of the whole namespace, of the workload, of others, and of its Service. */
+  readonly select?: (random: Random, namespace: string) => object;
+}
+
+const ORDERS: Scope = { namespace: NAMESPACE, labels: LABELS };
 
 const PRINCIPALS = [
   'cluster.local/ns/shop/sa/client',
@@ -66,28 +78,34 @@ const CLAIMS = [
 /** Texts that Go parses as true, as false, and as neither. */
 const DRY_RUNS = ['true', 'True', 'TRUE', 'T', 't', '1', 'false', 'F', '0', 'yes', 'on', 'tRUE'];
 
-export function authorizationPolicy(random: Random, world: World, name: string): KubeObject {
+export function authorizationPolicy(random: Random, world: World, name: string, scope = ORDERS): KubeObject {
   const action = random.pick(['ALLOW', 'ALLOW', 'ALLOW', 'DENY', 'DENY', 'AUDIT']);
   const rules = Array.from({ length: random.chance(0.06) ? 0 : 1 + random.below(3) }, () => rule(random, world));
+  const namespace = random.pick([scope.namespace, scope.namespace, ROOT]);
   return {
     apiVersion: 'security.istio.io/v1',
     kind: 'AuthorizationPolicy',
     metadata: {
       name,
-      namespace: random.pick([NAMESPACE, NAMESPACE, ROOT]),
+      namespace,
       ...(random.chance(0.12) && { annotations: { 'istio.io/dry-run': random.pick(DRY_RUNS) } }),
     },
-    spec: { ...selection(random), action, ...(rules.length > 0 || random.chance(0.5) ? { rules } : {}) },
+    spec: {
+      ...selection(random, scope, namespace),
+      action,
+      ...(rules.length > 0 || random.chance(0.5) ? { rules } : {}),
+    },
   };
 }
 
-export function requestAuthentication(random: Random, world: World, name: string): KubeObject {
+export function requestAuthentication(random: Random, world: World, name: string, scope = ORDERS): KubeObject {
+  const namespace = random.pick([scope.namespace, scope.namespace, ROOT]);
   return {
     apiVersion: 'security.istio.io/v1',
     kind: 'RequestAuthentication',
-    metadata: { name, namespace: random.pick([NAMESPACE, NAMESPACE, ROOT]) },
+    metadata: { name, namespace },
     spec: {
-      ...selection(random),
+      ...selection(random, scope, namespace),
       jwtRules: Array.from({ length: 1 + random.below(2) }, () => jwtRule(random, random.pick(world.issuers))),
     },
   };
@@ -96,28 +114,30 @@ export function requestAuthentication(random: Random, world: World, name: string
 /** Policy for the workload, its namespace or the mesh. `selected` is in the root namespace with a selector, and applies to no workload. */
 export function peerAuthentication(
   random: Random,
-  scope: 'mesh' | 'namespace' | 'workload' | 'selected',
+  extent: 'mesh' | 'namespace' | 'workload' | 'selected',
   name: string,
+  { namespace, labels } = ORDERS,
 ): KubeObject {
-  const chooses = scope === 'workload' || scope === 'selected';
+  const chooses = extent === 'workload' || extent === 'selected';
   const mode = () => random.pick(['UNSET', 'DISABLE', 'PERMISSIVE', 'STRICT', 'STRICT']);
   const ports = random.some(PORT_NUMBERS, 2).map((port) => [port, { mode: mode() }]);
   return {
     apiVersion: 'security.istio.io/v1',
     kind: 'PeerAuthentication',
-    metadata: { name, namespace: scope === 'mesh' || scope === 'selected' ? ROOT : NAMESPACE },
+    metadata: { name, namespace: extent === 'mesh' || extent === 'selected' ? ROOT : namespace },
     spec: {
-      ...(chooses && { selector: { matchLabels: LABELS } }),
+      ...(chooses && { selector: { matchLabels: labels } }),
       ...(random.chance(0.8) && { mtls: { mode: mode() } }),
       ...(chooses && random.chance(0.6) && { portLevelMtls: Object.fromEntries(ports) }),
     },
   };
 }
 
-function selection(random: Random): object {
+function selection(random: Random, { labels, select }: Scope, namespace: string): object {
+  if (select) return select(random, namespace);
   const which = random.below(10);
   if (which < 5) return {};
-  if (which < 8) return { selector: { matchLabels: LABELS } };
+  if (which < 8) return { selector: { matchLabels: labels } };
   if (which === 8) return { selector: { matchLabels: { app: 'another' } } };
   return { targetRefs: [{ group: '', kind: 'Service', name: 'orders' }] };
 }
@@ -137,9 +157,9 @@ function rule(random: Random, world: World): object {
 function source(random: Random, world: World): object {
   const blocks = [...world.addresses, ...BLOCKS];
   const whole: Record<string, readonly string[]> = {
-    principals: PRINCIPALS,
+    principals: [...PRINCIPALS, ...(world.peers ?? [])],
     requestPrincipals: REQUEST_PRINCIPALS,
-    namespaces: NAMESPACES,
+    namespaces: [...NAMESPACES, ...namespacesOf(world)],
     serviceAccounts: ACCOUNTS,
     trustDomains: DOMAINS,
     ipBlocks: blocks,
@@ -150,6 +170,10 @@ function source(random: Random, world: World): object {
   const accounts = ['serviceAccounts', 'notServiceAccounts'].some((name) => name in chosen);
   if (accounts) for (const name of ['principals', 'notPrincipals', 'namespaces', 'notNamespaces']) delete chosen[name];
   return chosen;
+}
+
+function namespacesOf({ peers = [] }: World): readonly string[] {
+  return peers.flatMap((peer) => peer.split('/')[2] ?? []);
 }
 
 function operation(random: Random): object {
@@ -190,10 +214,10 @@ function condition(random: Random, world: World): object {
     ['request.headers[x-payload]', ['*']],
     ['source.ip', blocks],
     ['remote.ip', blocks],
-    ['source.namespace', NAMESPACES],
+    ['source.namespace', [...NAMESPACES, ...namespacesOf(world)]],
     ['source.serviceAccount', ACCOUNTS],
     ['source.trustDomain', DOMAINS],
-    ['source.principal', PRINCIPALS],
+    ['source.principal', [...PRINCIPALS, ...(world.peers ?? [])]],
     ['request.auth.principal', REQUEST_PRINCIPALS],
     ['request.auth.audiences', ['shop', 'dev', 'sh*', '*', '*v']],
     ['request.auth.presenter', TEXTS],

@@ -5,8 +5,8 @@ import { type Authorizer, type Call, createAuthorizer } from '@meshpass/analysis
 import { loadObject, type MeshConfig, type Resource, viewMesh } from '@meshpass/istio';
 import type { Lab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
-import { run } from '@meshpass/lab/run';
 import { until } from '../../mesh.ts';
+import { openAddresses } from './addresses.ts';
 import { makeCaller, type Seen } from './caller.ts';
 import { PEERS } from './generate-calls.ts';
 import { LABELS, NAMESPACE, ROOT, type World } from './generate-policies.ts';
@@ -44,10 +44,7 @@ export type Harness = Awaited<ReturnType<typeof openHarness>>;
 /** @param peers principals that calls may have, besides the usual ones */
 export async function openHarness(lab: Lab, peers: readonly string[] = []) {
   const destination = lab.hosts[HOST]!.ip;
-  const network = destination.replace(/\d+$/, '');
-  const addresses = [`${network}1`, `${network}201`, `${network}202`];
-  const link = (await must(['ip', '-o', '-4', 'addr', 'show', 'to', `${network}1/32`])).split(/\s+/)[1]!;
-  for (const address of addresses.slice(1)) await must(['ip', 'addr', 'replace', `${address}/32`, 'dev', link]);
+  const { addresses, remove } = await openAddresses(lab);
   const issuers = await Promise.all(['https://a.test', 'https://b.test'].map(makeIssuer));
   const world: World = { issuers, addresses, destination };
   const make = await identityMaker(lab.dir);
@@ -146,7 +143,7 @@ export async function openHarness(lab: Lab, peers: readonly string[] = []) {
         const { name, namespace } = object.metadata;
         await lab.kubernetes.apply({ ...object, metadata: { name, namespace: namespace! } });
       }
-      for (const address of addresses.slice(1)) await run(['ip', 'addr', 'del', `${address}/32`, 'dev', link]);
+      await remove();
     },
   };
 }
@@ -193,10 +190,4 @@ function witness(destinationIp: string, sourceIp: string, mark: string): Call {
 
 function pathOf(kind: string, namespace: string): string {
   return `/apis/security.istio.io/v1/namespaces/${namespace}/${kind}`;
-}
-
-async function must(argv: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await run(argv);
-  if (code !== 0) throw new Error(`${argv.join(' ')}: ${stderr}`);
-  return stdout;
 }
