@@ -24,6 +24,7 @@ const flags = {
   kubeconfig,
   namespace,
   all: toggle('also list closed ways'),
+  base: list('<path>', 'manifests before the change; lists only ways that the change opens'),
   logs: list('<file>', "access log of gateways in Istio's JSON format, to list unused external access"),
   failOn: choice(['open', 'unknown', 'never'], 'least certain verdict of external access that fails', {
     value: '<verdict>',
@@ -66,18 +67,24 @@ async function showExposure(paths: readonly string[], flags: ExposureFlags): Pro
   if (paths.length === 0 && flags.kubeconfig === undefined)
     throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
   const { resources, unread } = await readSources(paths, flags, { others: true });
-  const ways = listExposures(resources, { complete: flags.kubeconfig !== undefined && unread === undefined });
+  const before = flags.base.length === 0 ? undefined : await readSources(flags.base, flags, { others: true });
+  const ways = listExposures(resources, {
+    complete: flags.kubeconfig !== undefined && unread === undefined,
+    ...(before && { base: before.resources }),
+  });
   const unplaced = describeUnplaced(resources);
   const unused = flags.logs.length === 0 ? undefined : await readUsage(ways, flags.logs);
   const report = reportOf(ways, {
     isAll: flags.all,
     objects: resources.length,
-    notes: [unread, unplaced].filter((one) => one !== undefined),
+    notes: [before && ONLY_NEW, unread, before?.unread, unplaced].filter((one) => one !== undefined),
     ...(unused && { unused }),
   });
   process.stdout.write(print(report, flags.output));
-  return exitCode(report, unread !== undefined, flags.failOn);
+  return exitCode(report, (unread ?? before?.unread) !== undefined, flags.failOn);
 }
+
+const ONLY_NEW = 'only ways that the change opens are listed (--base)';
 
 async function readUsage(ways: Parameters<typeof usageOf>[0], files: readonly string[]): Promise<UnusedAccess> {
   const usage = usageOf(ways);

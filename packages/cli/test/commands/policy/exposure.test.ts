@@ -139,6 +139,21 @@ test('reads routes of the Gateway API from a cluster, and names kinds that the k
   expect(code).toBe(1);
 });
 
+test('lists only ways that the change opens with --base, and fails only for those', async () => {
+  put('base.yaml', SHOP);
+  const route =
+    '- match: [{uri: {prefix: /refunds/}}]\n      route: [{destination: {host: refunds}}]\n    - match: [{uri: {prefix: /admin/}}]';
+  put('head.yaml', SHOP.replace('- match: [{uri: {prefix: /admin/}}]', route));
+  const { code, out } = await exposure(['head.yaml', '--base', 'base.yaml', '--fail-on', 'unknown']);
+  expect(out).toMatch(/^External access: 1 open, 0 unknown, 0 closed\n/);
+  expect(out).toContain('any method /refunds/* of shop.example.com');
+  expect(out).toContain('note: only ways that the change opens are listed (--base)');
+  expect(code).toBe(1);
+  const same = await exposure(['base.yaml', '--base', 'base.yaml', '--fail-on', 'unknown']);
+  expect(same.out).toMatch(/^External access: 0 open, 0 unknown, 0 closed\n/);
+  expect(same.code).toBe(0);
+});
+
 describe('--logs', () => {
   test('lists external ways that no line uses, with the period and the unreadable lines', async () => {
     put('a.yaml', SHOP);
