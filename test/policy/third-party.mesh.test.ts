@@ -18,7 +18,8 @@ type Expected = Readonly<Record<string, readonly [count: number, why: string]>>;
 
 /** Counts the findings of each rule and severity, each file on its own, as the project applies it. */
 function findingsIn(folder: string) {
-  const files = globSync('**/*.yaml', { cwd: folder }).toSorted();
+  // Reports of the conformance suite are no manifests.
+  const files = globSync('**/*.yaml', { cwd: folder, exclude: ['reports/**'] }).toSorted();
   const counts: Record<string, number> = {};
   const unread: string[] = [];
   let objects = 0;
@@ -55,7 +56,7 @@ const GATEWAY_API: Expected = {
     18,
     'tests of header and query matches: one version of a backend is reached with a header alone, which any caller can send',
   ],
-  'MP704 warning': [65, 'listeners with `from: All`: any namespace attaches, whether or not the test lets one'],
+  'MP704 warning': [66, 'listeners with `from: All`: any namespace attaches, whether or not the test lets one'],
 };
 
 const ANALYZER: Expected = {
@@ -76,7 +77,7 @@ const ANALYZER: Expected = {
 };
 
 test("the Gateway API's conformance manifests have only explained findings", () => {
-  const { files, objects, counts, unread } = findingsIn(join(conformance(), 'tests'));
+  const { files, objects, counts, unread } = findingsIn(conformance());
   expect(files).toBeGreaterThan(100);
   expect(objects).toBeGreaterThan(300);
   expect(unread).toEqual([]);
