@@ -1,14 +1,14 @@
 /**
  * The linter beside `istioctl analyze`, in one run: the time that each takes for ten thousand resources. Both run as
- * commands, as people run them.
+ * executables, as people run them.
  */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { ensureIstioctl } from '@meshpass/lab/install/tools';
+import { buildExecutable } from '../executable.ts';
 import { median } from '../median.ts';
 import { meshOfMany } from './mesh-of-many.ts';
 
@@ -17,7 +17,6 @@ const RESOURCES = 10_000;
 const MOST_OF_ANALYZE = 0.5;
 /** Without -A it speaks of the namespace `default` only. */
 const ANALYZE = ['analyze', '-A', '--use-kube=false'];
-const MAIN = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
 
 export interface Took {
   readonly seconds: number;
@@ -36,6 +35,8 @@ export interface LintResult {
 /** @param rounds of the measurement of time, taken in turns */
 export async function benchLint(rounds: number, progress: (line: string) => void): Promise<LintResult> {
   const istioctl = await ensureIstioctl(progress);
+  progress('building the executable');
+  const executable = await buildExecutable();
   const home = mkdtempSync(join(tmpdir(), 'bench-lint-'));
   try {
     progress(`${RESOURCES} resources, ${rounds} times each, in turns`);
@@ -45,7 +46,7 @@ export async function benchLint(rounds: number, progress: (line: string) => void
     const ours: Took[] = [];
     const theirs: Took[] = [];
     for (let round = 0; round < rounds; round++) {
-      ours.push(await time([process.execPath, MAIN, 'policy', 'lint', file, '--fail-on', 'never']));
+      ours.push(await time([join(executable.home, 'meshpass'), 'policy', 'lint', file, '--fail-on', 'never']));
       theirs.push(await time([istioctl, ...ANALYZE, file]));
     }
     return {
@@ -57,6 +58,7 @@ export async function benchLint(rounds: number, progress: (line: string) => void
     };
   } finally {
     rmSync(home, { recursive: true });
+    executable.remove();
   }
 }
 
