@@ -13,7 +13,7 @@ const CHANGED = /%|\/\/|\\|\/\.\.?(?:\/|$)/;
 
 /**
  * Returns the fields that a line shows.
- * @param isRewritten whether routes rewrite paths. A sidecar then logs the path of before (`x-envoy-original-path`)
+ * @param isRewritten whether routes rewrite paths. A sidecar then logs the earlier path (`x-envoy-original-path`)
  */
 export function loggedCall(fields: LogFields, isRewritten: boolean): LoggedCall {
   const known = new Map<string, string | boolean | undefined>();

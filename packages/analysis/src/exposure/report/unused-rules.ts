@@ -52,7 +52,7 @@ interface Subject extends Omit<RuleWithoutUse, 'unknown'> {
   readonly isDeny: boolean;
   /** Workloads that it guards. */
   readonly workloads: Set<Workload>;
-  /** What the log does not show of calls that may have met it. */
+  /** Fields that the log does not show of calls that may have met it. */
   readonly missing: Set<string>;
   used: boolean;
   /** Reason that no log can change. */
