@@ -12,7 +12,7 @@
  */
 import { parseArgs } from 'node:util';
 import { benchEvaluate, printEvaluate } from './analysis/evaluate.ts';
-import { benchLint, printLint } from './analysis/lint.ts';
+import { benchLint, lintMissed, printLint } from './analysis/lint.ts';
 import { benchPlan, printPlan } from './analysis/plan.ts';
 import { benchChannel, channelMissed, channelTable } from './channel/bench.ts';
 import { benchDataPath } from './data-path/bench.ts';
@@ -106,6 +106,7 @@ else {
 }
 if (values.report) for (const file of report({ dataPath, internet })) progress(`wrote ${file}`);
 const missed = [
+  ...(lint ? lintMissed(lint) : []),
   ...(ends ? endsMissed(ends) : []),
   ...(sessions ?? []).flatMap(sessionsMissed),
   ...(channel ? channelMissed(channel) : []),

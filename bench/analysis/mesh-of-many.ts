@@ -1,4 +1,7 @@
-/** A mesh of many teams, as manifests, like a large repository. It is the same every time. */
+/**
+ * A mesh of many teams, as manifests, like a large repository. It is the same every time. Teams publish their service by
+ * Istio's Gateway, by the Gateway API or by an Ingress, in turns.
+ */
 
 const PER_TEAM = 10;
 
@@ -9,11 +12,12 @@ const PER_TEAM = 10;
 export function meshOfMany(resources: number): { readonly text: string; readonly objects: number } {
   const teams = Math.ceil(resources / PER_TEAM);
   const documents: string[] = [];
-  for (let team = 0; team < teams; team++) documents.push(...teamOf(`team-${team}`, team % 50 === 0));
+  for (let team = 0; team < teams; team++) documents.push(...teamOf(`team-${team}`, team));
   return { text: documents.map((one) => `---\n${one}`).join(''), objects: documents.length };
 }
 
-function teamOf(ns: string, careless: boolean): readonly string[] {
+function teamOf(ns: string, number: number): readonly string[] {
+  const careless = number % 50 === 0;
   const workload = (name: string) => [
     `apiVersion: v1
 kind: Service
@@ -71,6 +75,98 @@ metadata:
 `,
     ...workload('web'),
     ...workload('orders'),
+    ...published(ns, number % 3, careless),
+    `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: orders
+  namespace: ${ns}
+spec:
+  selector:
+    matchLabels:
+      app: orders
+  action: DENY
+  rules:
+    - from:
+        - source:
+            notNamespaces:
+              - ${ns}
+              - istio-system
+      to:
+        - operation:
+            ports:
+              - "8080"
+`,
+    ...(number % 2 === 0 ? settingsOf(ns) : externalOf(ns)),
+  ];
+}
+
+/** Two objects that every namespace should have. */
+function settingsOf(ns: string): readonly string[] {
+  return [
+    `apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata:
+  name: default
+  namespace: ${ns}
+spec:
+  mtls:
+    mode: STRICT
+`,
+    `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: orders
+  namespace: ${ns}
+spec:
+  host: orders
+  trafficPolicy:
+    connectionPool:
+      tcp:
+        maxConnections: 100
+`,
+  ];
+}
+
+/** Two objects for calls to another company. */
+function externalOf(ns: string): readonly string[] {
+  return [
+    `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: payments
+  namespace: ${ns}
+spec:
+  hosts:
+    - payments-${ns}.example.org
+  exportTo:
+    - "."
+  location: MESH_EXTERNAL
+  resolution: DNS
+  ports:
+    - number: 443
+      name: tls
+      protocol: TLS
+`,
+    `apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata:
+  name: default
+  namespace: ${ns}
+spec:
+  egress:
+    - hosts:
+        - ./*
+        - istio-system/*
+`,
+  ];
+}
+
+/** A Gateway or ListenerSet with its route, or two Ingresses. */
+function published(ns: string, by: number, careless: boolean): readonly string[] {
+  if (by === 1) return publishedByGatewayApi(ns, careless);
+  if (by === 2) return [ingressOf(ns, 'web', '/'), ingressOf(ns, 'orders', careless ? '/testing' : '/orders')];
+  return [
     `apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata:
@@ -115,47 +211,74 @@ ${careless ? '    - match:\n        - uri:\n            prefix: /testing/\n     
             port:
               number: 80
 `,
-    `apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
+  ];
+}
+
+function publishedByGatewayApi(ns: string, careless: boolean): readonly string[] {
+  return [
+    `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
 metadata:
-  name: orders
+  name: public
   namespace: ${ns}
 spec:
-  selector:
-    matchLabels:
-      app: orders
-  action: DENY
+  gatewayClassName: istio
+  listeners:
+    - name: https
+      port: 443
+      protocol: HTTPS
+      hostname: ${ns}.example.com
+      tls:
+        certificateRefs:
+          - name: ${ns}-cert
+`,
+    `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: web
+  namespace: ${ns}
+spec:
+  parentRefs:
+    - name: public
+  hostnames:
+    - ${ns}.example.com
   rules:
-    - from:
-        - source:
-            notNamespaces:
-              - ${ns}
-              - istio-system
-      to:
-        - operation:
-            ports:
-              - "8080"
-`,
-    `apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata:
-  name: default
-  namespace: ${ns}
-spec:
-  mtls:
-    mode: STRICT
-`,
-    `apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata:
-  name: orders
-  namespace: ${ns}
-spec:
-  host: orders
-  trafficPolicy:
-    connectionPool:
-      tcp:
-        maxConnections: 100
+    - matches:
+        - path:
+            type: PathPrefix
+            value: ${careless ? '/testing' : '/orders'}
+      backendRefs:
+        - name: orders
+          port: 80
+    - backendRefs:
+        - name: web
+          port: 80
 `,
   ];
+}
+
+function ingressOf(ns: string, service: string, path: string): string {
+  return `apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: ${service}
+  namespace: ${ns}
+spec:
+  ingressClassName: istio
+  tls:
+    - hosts:
+        - ${ns}.example.com
+      secretName: ${ns}-cert
+  rules:
+    - host: ${ns}.example.com
+      http:
+        paths:
+          - path: ${path}
+            pathType: Prefix
+            backend:
+              service:
+                name: ${service}
+                port:
+                  number: 80
+`;
 }

@@ -1,11 +1,15 @@
 /**
- * Writes the plan into the one comment of a pull request: creates it, or updates the existing one. No dependencies, and no
- * more rights than `pull-requests: write`.
- *   node comment.mjs PLAN.md ERROR.txt
- * Environment of GitHub Actions: GITHUB_API_URL, GITHUB_REPOSITORY, GITHUB_TOKEN, GITHUB_SHA; and PULL_REQUEST.
+ * Writes the comparison and the plan into the one comment of a pull request: creates it, or updates the existing one. No
+ * dependencies, and no more rights than `pull-requests: write`; without that right, as in a pull request from a fork, the text goes
+ * to the job summary.
+ *   node comment.mjs FOLDER
+ * FOLDER has NAME.md of each part, or NAME.error.txt if that part could not be created.
+ * Environment of GitHub Actions: GITHUB_API_URL, GITHUB_REPOSITORY, GITHUB_TOKEN, GITHUB_STEP_SUMMARY, RUNNER_TEMP; and PULL_REQUEST,
+ * HEAD_SHA, MANIFESTS and BROKER.
  */
-import { readFileSync } from 'node:fs';
-import { call } from './github.mjs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { call, RefusedCall } from './github.mjs';
 
 /** Marker by which the comment is found again. */
 const MARK = '<!-- meshpass-policy-plan -->';
@@ -17,30 +21,86 @@ const {
   GITHUB_API_URL: api,
   GITHUB_REPOSITORY: repository,
   GITHUB_TOKEN: token,
-  GITHUB_SHA: sha,
+  GITHUB_STEP_SUMMARY: summary,
+  RUNNER_TEMP: temp,
   PULL_REQUEST: number,
+  HEAD_SHA: head = '',
+  MANIFESTS: manifests,
+  BROKER: broker,
 } = process.env;
 if (!api || !repository || !token || !/^\d+$/.test(number ?? ''))
   throw new Error('This script must run in a pull request job.');
 
-const [plan, error] = process.argv.slice(2).map((file) => readFileSync(file, 'utf8').trim());
+const [folder] = process.argv.slice(2);
 const comments = `/repos/${repository}/issues/${number}/comments`;
 const body = bodyOf();
-const found = await find();
-if (found) await call('PATCH', `/repos/${repository}/issues/comments/${found}`, { body });
-else await call('POST', comments, { body });
+try {
+  const found = await find();
+  if (found) await call('PATCH', `/repos/${repository}/issues/comments/${found}`, { body });
+  else await call('POST', comments, { body });
+} catch (error) {
+  if (!(error instanceof RefusedCall) || (error.status !== 403 && error.status !== 404) || !summary) throw error;
+  appendFileSync(summary, `${body}\n`);
+  console.log(
+    `::notice title=Meshpass::The comment is in the job summary, because this job may not write it (${error.status}): it requires pull-requests: write, which pull requests from forks do not have.`,
+  );
+}
 
 function bodyOf() {
-  const failed = error ? `**No plan was created.**\n\n${fenced(error)}` : '**No plan was created.**';
-  const text = plan || failed;
-  const whole = text.length > MOST ? `${text.slice(0, MOST)}\n\n… truncated; see the job log for the rest.` : text;
-  return `${MARK}\n## What this changes in the mesh\n\n${whole}\n\n<sub>${sha ? `Planned for ${sha.slice(0, 12)}.` : ''}</sub>`;
+  const parts = [
+    ...(manifests ? [part('changes', 'Calls', 'compared'), part('exposure', 'New ways from outside', 'compared')] : []),
+    ...(broker ? [part('plan', 'Plan of the access file', 'planned')] : []),
+  ];
+  let left = MOST;
+  const texts = parts.map((text, at) => {
+    const short = cut(text, Math.floor(left / (parts.length - at)));
+    left -= short.length;
+    return short;
+  });
+  const base = read('base.txt');
+  const commits = [head && `Commit ${head.slice(0, 12)}`, base && `compared with ${base.slice(0, 12)}`].filter(Boolean);
+  return [MARK, '## What this changes in the mesh', ...texts, `<sub>${commits.join(', ')}</sub>`].join('\n\n');
+}
+
+function part(name, title, done) {
+  const text = read(`${name}.md`);
+  const error = read(`${name}.error.txt`) || 'An earlier step of the job failed.';
+  // Its own headings are below the title.
+  return `### ${title}\n\n${text.replace(/^## /gm, '#### ') || `**Not ${done}.**\n\n${fenced(error)}`}`;
+}
+
+/** Reads a file of the folder. Places in the copies of both sides are shown as `base/` and `head/`. */
+function read(name) {
+  const file = join(folder, name);
+  if (!existsSync(file)) return '';
+  const text = readFileSync(file, 'utf8').trim();
+  return temp ? text.replaceAll(join(temp, 'meshpass-compare/'), '') : text;
 }
 
 /** Longer than any fence in the text, so that nothing in it ends the block. */
 function fenced(text) {
   const fence = '`'.repeat(Math.max(3, ...(text.match(/`+/g) ?? []).map((one) => one.length + 1)));
   return `${fence}\n${text}\n${fence}`;
+}
+
+/** Cuts a text between lines, and closes what is open there, so that the next part does not become a part of it. */
+function cut(text, most) {
+  if (text.length <= most) return text;
+  const note = '… truncated; see the job log for the rest.';
+  const kept = [];
+  const open = [];
+  let room = most - note.length - 100;
+  for (const line of text.split('\n')) {
+    room -= line.length + 1;
+    if (room < 0) break;
+    kept.push(line);
+    const fence = /^`{3,}/.exec(line)?.[0];
+    if (fence && open.at(-1) === line) open.pop();
+    else if (fence && !open.at(-1)?.startsWith('`')) open.push(fence);
+    else if (line.startsWith('<details>')) open.push('</details>');
+    else if (line === open.at(-1)) open.pop();
+  }
+  return [...kept, ...open.reverse().flatMap((end) => [end, '']), '', note].join('\n');
 }
 
 /** Our own comment; a comment of another author with the mark is left alone. */

@@ -22,9 +22,17 @@ export async function ask(method, path, json) {
   });
 }
 
-/** Calls GitHub, and fails if GitHub refuses. */
+/** Response of GitHub that is not a success. */
+export class RefusedCall extends Error {
+  constructor(method, path, status) {
+    super(`GitHub responded to ${method} ${path.split('?')[0]} with ${status}.`);
+    this.status = status;
+  }
+}
+
+/** Calls GitHub. @throws RefusedCall if GitHub refuses */
 export async function call(method, path, json) {
   const answer = await ask(method, path, json);
-  if (!answer.ok) throw new Error(`GitHub responded to ${method} ${path.split('?')[0]} with ${answer.status}.`);
+  if (!answer.ok) throw new RefusedCall(method, path, answer.status);
   return await answer.json();
 }

@@ -161,6 +161,8 @@ const MESH_CONFIG = {
       name: 'lab-principals',
       envoyFileAccessLog: { path: '/dev/stdout', logFormat: { text: '%REQ(:PATH)% from %DOWNSTREAM_PEER_URI_SAN%\n' } },
     },
+    // Without labels, Istio's own format.
+    { name: 'lab-json', envoyFileAccessLog: { path: '/dev/stdout', logFormat: { labels: {} } } },
   ],
 };
 

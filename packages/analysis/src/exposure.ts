@@ -9,4 +9,5 @@ export { type Access, type ExposureReport, reportOf } from './exposure/report/re
 export { printExposureSarif } from './exposure/report/sarif.ts';
 export { printExposureTable, type TableOptions } from './exposure/report/table.ts';
 export { type UnusedAccess, type UsageReader, usageOf } from './exposure/report/unused.ts';
+export type { LoggedMesh, RuleWithoutUse } from './exposure/report/unused-rules.ts';
 export type { WitnessRequest } from './exposure/witness.ts';

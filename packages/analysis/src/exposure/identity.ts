@@ -393,10 +393,10 @@ export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): 
 }
 
 /** Lists the Pods of a gateway, in every namespace. */
-function podsOf(mesh: MeshView, proxy: IstioProxy): readonly PodWorkload[] {
-  return memoryOf(mesh)(`pods ${keyOf(proxy)}`, () => {
-    const { selector = {}, namespace, confined } = proxy;
-    if (Object.keys(selector).length === 0) return [];
+function podsOf(mesh: MeshView, { selector = {}, namespace, confined }: IstioProxy): readonly PodWorkload[] {
+  if (Object.keys(selector).length === 0) return [];
+  // Gateways of many namespaces select the same Pods.
+  return memoryOf(mesh)(`pods ${JSON.stringify([selector, confined ? namespace : '*'])}`, () => {
     const pods = confined && namespace !== undefined ? mesh.podsIn(namespace) : mesh.pods;
     return pods.filter((one) => selects(selector, one.labels));
   });
@@ -410,15 +410,19 @@ function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] 
   const pods = podsOf(mesh, proxy);
   const { selector = {}, confined } = proxy;
   const home = homeOf(mesh, proxy);
-  const selecting =
-    confined || pods.length > 0
-      ? []
-      : mesh
-          .all('AuthorizationPolicy')
-          .filter((policy) => isForSidecars(policy) && selectorOf(policy) && selects(selectorOf(policy), selector))
-          .map(({ metadata }) => metadata.namespace);
+  const selecting = confined || pods.length > 0 ? [] : namespacesSelecting(mesh, selector);
   const places = pods.some(({ namespace }) => namespace === home) ? [] : [home, ...selecting];
   return [...pods, ...[...new Set(places)].map((place) => standIn(mesh, place, selector, 'gateway'))];
+}
+
+/** Lists the namespaces with a policy that selects these labels. */
+function namespacesSelecting(mesh: MeshView, selector: Labels): readonly string[] {
+  return memoryOf(mesh)(`selecting ${JSON.stringify(selector)}`, () =>
+    mesh
+      .all('AuthorizationPolicy')
+      .filter((policy) => isForSidecars(policy) && selectorOf(policy) && selects(selectorOf(policy), selector))
+      .map(({ metadata }) => metadata.namespace),
+  );
 }
 
 /**

@@ -7,6 +7,7 @@ import { exposuresOfPassthrough } from './entries/passthrough.ts';
 import type { EntryKind, EntryPoint, Exposure, Identity } from './exposure.ts';
 import { exposuresOf } from './exposures.ts';
 import { type KnownMesh, type Passage, passagesOf } from './identity.ts';
+import { type ExposedMesh, newTo } from './new-ways.ts';
 import { type WitnessRequest, witnessOf } from './witness.ts';
 
 /** Way into the cluster: from one entry point to one destination. */
@@ -52,6 +53,8 @@ export interface ExposureEntry {
 export interface ExposureOptions extends Partial<Pick<MeshConfig, 'rootNamespace' | 'clusterDomain'>> {
   /** Whether the resources cover the whole mesh (a live cluster), so that a missing object does not exist. */
   readonly complete?: boolean;
+  /** State before a change. Only ways that the change opens are listed then. */
+  readonly base?: readonly Resource[];
 }
 
 /**
@@ -79,12 +82,23 @@ export interface ExposureOptions extends Partial<Pick<MeshConfig, 'rootNamespace
  * ```
  */
 export function listExposures(resources: readonly Resource[], options: ExposureOptions = {}): readonly ExposureEntry[] {
-  const { complete = false, ...given } = options;
-  const mesh = viewMesh(resources, { ...findMeshConfig(resources), ...given });
-  const known: KnownMesh = { mesh, complete };
-  return [...exposuresOf(mesh), ...exposuresOfPassthrough(mesh)]
-    .flatMap((exposure) => passagesOf(known, exposure).map((passage) => toEntry(known, exposure, passage)))
+  const known = exposedMesh(resources, options);
+  const isNew = options.base && newTo(exposedMesh(options.base, options));
+  return known.exposures
+    .flatMap((exposure) =>
+      passagesOf(known, exposure)
+        .filter((passage) => !isNew || (passage.verdict !== 'closed' && isNew(exposure, passage)))
+        .map((passage) => toEntry(known, exposure, passage)),
+    )
     .sort((a, b) => comparePlaces(a.place, b.place) || (a.entry.description < b.entry.description ? -1 : 1));
+}
+
+function exposedMesh(
+  resources: readonly Resource[],
+  { complete = false, base: _, ...given }: ExposureOptions,
+): ExposedMesh {
+  const mesh = viewMesh(resources, { ...findMeshConfig(resources), ...given });
+  return { mesh, complete, exposures: [...exposuresOf(mesh), ...exposuresOfPassthrough(mesh)] };
 }
 
 function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): ExposureEntry {

@@ -236,3 +236,30 @@ test("Meshpass's edge leads sessions to granted services, if nothing else publis
   expect(entriesWith('LoadBalancer', 'LoadBalancer')).toEqual(itself);
   expect(entriesWith('ClusterIP', 'ClusterIP')).toEqual(itself);
 });
+
+describe('ways that a change opens', () => {
+  const { resources: base } = loadManifests([namespace(''), SERVICE].join('\n---\n'), 'base.yaml');
+  const internal = SERVICE.replace(
+    'namespace: shop}',
+    'namespace: shop, annotations: {networking.gke.io/load-balancer-type: Internal}}',
+  );
+
+  test.each<readonly [string, readonly string[], readonly string[]]>([
+    ['none of the same state', [namespace(''), SERVICE], []],
+    ['none that closes', [namespace(''), internal], []],
+    ['another port', [namespace(''), SERVICE.replace('port: 80', 'port: 81')], ['orders.shop.svc.cluster.local 81']],
+    [
+      'none that is closed',
+      [namespace('istio-injection: enabled'), strict, deployment(), SERVICE.replace('port: 80', 'port: 81')],
+      [],
+    ],
+  ])('%s', (_, documents, expected) => {
+    const ways = list(documents, { base });
+    expect(ways.map(({ destination: { host, port } }) => `${host} ${port}`)).toEqual(expected);
+  });
+
+  test('include one that was internal and becomes public', () => {
+    const { resources } = loadManifests([namespace(''), internal].join('\n---\n'), 'base.yaml');
+    expect(list([namespace(''), SERVICE], { base: resources })).toHaveLength(1);
+  });
+});

@@ -24,6 +24,7 @@ function unusedAfter(...lines: readonly (object | string | undefined)[]) {
 test('without lines, every way through Istio is unused; others are counted', () => {
   expect(unusedAfter()).toEqual({
     unused: ['orders', 'admin'],
+    rules: [],
     unlogged: 1,
     lines: 0,
     unreadable: 0,

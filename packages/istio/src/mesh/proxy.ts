@@ -1,4 +1,5 @@
 /** Kinds of proxies. Sidecars, gateways and waypoints enforce different policies. */
+import { distinct } from '../object/members.ts';
 import type { Labels } from '../object/object.ts';
 import type { ResourceOf } from '../object/resources.ts';
 import { selects } from '../object/selection.ts';
@@ -32,9 +33,11 @@ export const MESH_CONTROLLER = 'istio.io-mesh-controller';
  * ```
  */
 export function proxyKinds(gateways: readonly ResourceOf<'Gateway'>[]): (labels: Labels) => ProxyKind {
-  const selectors = gateways.flatMap(({ spec }) =>
+  const selecting = gateways.flatMap(({ spec }) =>
     spec.selector && Object.keys(spec.selector).length > 0 ? [spec.selector] : [],
   );
+  // Gateways of many namespaces select the same Pods.
+  const selectors = distinct(selecting, (one) => JSON.stringify(one));
   return (labels) => {
     if (labels[MANAGED_GATEWAY] === MESH_CONTROLLER) return 'waypoint';
     if (labels[GATEWAY_NAME] !== undefined) return 'gateway';

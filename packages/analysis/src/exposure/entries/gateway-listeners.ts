@@ -3,6 +3,7 @@
  * `ListenerSet`.
  */
 
+import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AllowedNamespaces,
   coversHost,
@@ -90,15 +91,45 @@ export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonl
 export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachment[] {
   const parents = items(route.spec.parentRefs).filter(isGateway);
   const isElsewhere = (parent: ParentRef) => !isKnown(mesh, parent, route) && !isWaypointName(mesh, parent, route);
-  const known = mesh.all('KubernetesGateway').flatMap((gateway): readonly Attachment[] => {
-    if (!isEntry(gateway)) return [];
-    const met = listenersOf(mesh, gateway).filter((at) => attachesTo(mesh, route, at));
-    const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
-    return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
-  });
+  const referred = new Set(parents.flatMap((parent) => [...(entriesBy(mesh).get(parentKey(parent, route)) ?? [])]));
+  const known = [...referred]
+    .sort((a, b) => a.order - b.order)
+    .flatMap(({ gateway, listeners }): Attachment[] => {
+      const met = listeners.filter((at) => attachesTo(mesh, route, at));
+      const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
+      return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
+    });
   const missing = parents.filter(isElsewhere).map((parent) => unknownEntry(parent, route));
   const hosts = texts(route.spec.hostnames);
   return [...known, ...missing.map((entry) => ({ entry, hosts: hosts.length > 0 ? hosts : ['*'] }))];
+}
+
+interface Entry {
+  readonly gateway: KubernetesGateway;
+  /** Position among the Gateways. */
+  readonly order: number;
+  readonly listeners: readonly ListenerAt[];
+}
+
+/** Gateways that accept calls from outside, by the object that defines a listener, because a mesh has many of both. */
+const entriesBy = remembered((mesh: MeshView): ReadonlyMap<string, ReadonlySet<Entry>> => {
+  const by = new Map<string, Set<Entry>>();
+  for (const [order, gateway] of mesh.all('KubernetesGateway').filter(isEntry).entries()) {
+    const entry = { gateway, order, listeners: listenersOf(mesh, gateway) };
+    for (const { on } of entry.listeners) {
+      const key = parentKey({ kind: kindOf(on), name: on.metadata.name }, on);
+      by.set(key, (by.get(key) ?? new Set()).add(entry));
+    }
+  }
+  return by;
+});
+
+function parentKey({ kind = 'Gateway', namespace, name }: ParentRef, { metadata }: KubeObject): string {
+  return `${kind} ${namespace ?? metadata.namespace}/${name}`;
+}
+
+function kindOf({ kind }: ListenerAt['on']): string {
+  return kind === 'KubernetesGateway' ? 'Gateway' : kind;
 }
 
 /** Whether a route attaches to a listener: it refers to it, and the listener allows it. */
@@ -129,9 +160,8 @@ function parentIs({ namespace, name }: ParentRef = {}, from: KubeObject, to: Kub
 }
 
 function refersTo(parent: ParentRef, route: KubeObject, { on, listener }: ListenerAt): boolean {
-  const kind = on.kind === 'KubernetesGateway' ? 'Gateway' : on.kind;
   return (
-    (parent.kind ?? 'Gateway') === kind &&
+    (parent.kind ?? 'Gateway') === kindOf(on) &&
     parentIs(parent, route, on) &&
     (parent.sectionName === undefined || parent.sectionName === listener.name) &&
     (parent.port === undefined || parent.port === listener.port)

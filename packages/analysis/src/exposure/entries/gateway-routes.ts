@@ -141,7 +141,11 @@ function isGranted(mesh: MeshView, route: Route, namespace: string, name: string
         items(spec.from).some(
           (from) =>
             from.group === GATEWAY_GROUP && from.kind === route.kind && from.namespace === route.metadata.namespace,
-        ) && items(spec.to).some((to) => to.kind === 'Service' && (to.name === undefined || to.name === name)),
+        ) &&
+        items(spec.to).some(
+          ({ group = '', kind, name: only }) =>
+            group === '' && kind === 'Service' && (only === undefined || only === name),
+        ),
     );
 }
 

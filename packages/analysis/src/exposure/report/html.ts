@@ -4,8 +4,9 @@ import { createHash } from 'node:crypto';
 import { plainText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
 import { html, type Markup, markupOf } from './markup.ts';
-import { ACCESS, type ExposureReport, UNUSED_TITLE } from './report.ts';
-import { COLUMNS, counted, describeCounts, describeLogs, describeWay, type WayWords } from './words.ts';
+import { ACCESS, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
+import type { UnusedAccess } from './unused.ts';
+import { COLUMNS, counted, describeCounts, describeLogs, describeRules, describeWay, type WayWords } from './words.ts';
 
 const STYLE = `
 :root { color-scheme: light dark; }
@@ -68,6 +69,7 @@ ${
 <h2>${UNUSED_TITLE}</h2>
 ${describeLogs(unused).map((line) => html`<p>${line}</p>`)}
 ${table(`${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')} that no line uses`, unused.ways)}
+${rulesOf(unused)}
 </section>`
     : []
 }
@@ -76,6 +78,14 @@ ${table(`${UNUSED_TITLE}: ${counted(unused.ways.length, 'external way')} that no
 </html>
 `;
   return page.markup;
+}
+
+function rulesOf(unused: UnusedAccess): Markup {
+  const rules = describeRules(unused);
+  const lists = (['unused', 'unknown'] as const)
+    .filter((of) => rules[of].length > 0)
+    .map((of) => html`<h3>${RULES_TITLE[of]}</h3><ul>${rules[of].map((line) => html`<li>${line}</li>`)}</ul>`);
+  return html`${lists}`;
 }
 
 function table(caption: string, ways: readonly ExposureEntry[]): Markup {

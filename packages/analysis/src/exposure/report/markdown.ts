@@ -2,13 +2,15 @@
 
 import { plainText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
-import { ACCESS, type ExposureReport, UNUSED_TITLE } from './report.ts';
+import { ACCESS, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
+import type { UnusedAccess } from './unused.ts';
 import {
   COLUMNS,
   counted,
   describeCounts,
   describeDestinationOf,
   describeLogs,
+  describeRules,
   describeWay,
   describeWayCalls,
   type WayWords,
@@ -48,6 +50,7 @@ export function printExposureMarkdown(report: ExposureReport): string {
           '',
           ...describeLogs(unused).flatMap((line) => [line, '']),
           ...table(unused.ways, ['calls', 'entry', 'destination', 'verdict', 'place']),
+          ...rulesOf(unused),
         ]
       : []),
     ...notes.map((note) => `- ${inline(note)}`),
@@ -55,6 +58,16 @@ export function printExposureMarkdown(report: ExposureReport): string {
     `${counted(objects, 'object')} read.`,
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function rulesOf(unused: UnusedAccess): readonly string[] {
+  const rules = describeRules(unused);
+  return (['unused', 'unknown'] as const).flatMap((of) => {
+    const left = rules[of].length - MAX_ROWS;
+    const items = rules[of].slice(0, MAX_ROWS).map((line) => `- ${inline(line)}`);
+    if (items.length === 0) return [];
+    return [`### ${RULES_TITLE[of]}`, '', ...items, ...(left > 0 ? [`- and ${left} more`] : []), ''];
+  });
 }
 
 function table(ways: readonly ExposureEntry[], columns: readonly (keyof WayWords)[]): readonly string[] {

@@ -33,6 +33,11 @@ export const ACCESS = {
   internal: { title: 'Internal access', about: 'ways that only a private network reaches' },
 } as const;
 export const UNUSED_TITLE = 'Unused access';
+/** Headings of rules and grants without a use, and of those that the logs cannot show. */
+export const RULES_TITLE = {
+  unused: 'Rules and grants without a use',
+  unknown: 'Rules and grants whose use is unknown',
+} as const;
 
 /**
  * Sorts ways into a report.

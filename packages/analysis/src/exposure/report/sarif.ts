@@ -6,6 +6,7 @@ import type { ReportingDescriptor, Result } from 'sarif';
 import { numberedFingerprint, physicalLocation, printSarifLog, sarifName } from '../../sarif-log.ts';
 import type { ExposureEntry } from '../list.ts';
 import type { ExposureReport } from './report.ts';
+import type { RuleWithoutUse } from './unused-rules.ts';
 import { describeLogs, describeWay } from './words.ts';
 
 type RuleId = 'external-access' | 'internal-access' | 'unused-access';
@@ -22,7 +23,11 @@ const RULES: Readonly<Record<RuleId, { readonly title: string; readonly level: L
     level: 'note',
     score: '2.0',
   },
-  'unused-access': { title: 'No line of the access logs uses an external way', level: 'note', score: '2.0' },
+  'unused-access': {
+    title: 'No line of the access logs uses an external way, a rule or a grant',
+    level: 'note',
+    score: '2.0',
+  },
 };
 const IDS = Object.keys(RULES) as readonly RuleId[];
 const PAGE = pageUrl('docs/policy/exposure.md');
@@ -55,6 +60,7 @@ export function printExposureSarif({ external, internal, unused, notes }: Exposu
       ...ofAccess('external-access', external.ways),
       ...ofAccess('internal-access', internal.ways),
       ...(unused?.ways ?? []).map((way) => toResult('unused-access', way, 'note', seen)),
+      ...(unused?.rules ?? []).filter(({ unknown }) => unknown === undefined).map((one) => toRuleResult(one, seen)),
     ],
   });
 }
@@ -69,6 +75,17 @@ function toRule(id: RuleId): ReportingDescriptor {
     help: { text: `See ${PAGE}.` },
     defaultConfiguration: { level },
     properties: { tags: ['security', 'istio'], 'security-severity': score },
+  };
+}
+
+function toRuleResult({ name, place }: RuleWithoutUse, seen: Map<string, number>): Result {
+  return {
+    ruleId: 'unused-access',
+    ruleIndex: IDS.indexOf('unused-access'),
+    level: 'note',
+    message: { text: plainText(`No line of the access logs uses the ${name}.`).replaceAll('](', '] (') },
+    locations: [{ physicalLocation: physicalLocation(place) }],
+    partialFingerprints: { 'meshpass/v1': numberedFingerprint(['unused-access', name], seen) },
   };
 }
 

@@ -2,8 +2,9 @@
 
 import { type Line, type Painted, terminalText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
-import { ACCESS, type Access, type ExposureReport, UNUSED_TITLE } from './report.ts';
-import { COLUMNS, counted, describeCounts, describeLogs, describeWay, type WayWords } from './words.ts';
+import { ACCESS, type Access, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
+import type { UnusedAccess } from './unused.ts';
+import { COLUMNS, counted, describeCounts, describeLogs, describeRules, describeWay, type WayWords } from './words.ts';
 
 const COLOURS = { open: '31', unknown: '33', closed: '32' } as const;
 const WIDTH = Math.max(...Object.values(COLUMNS).map(({ length }) => length));
@@ -49,12 +50,20 @@ export function printExposureTable(report: ExposureReport, { colour }: TableOpti
           ...describeLogs(unused).map((line) => `  ${line}`),
           ...waysOf(unused.ways),
           '',
+          ...rulesOf(unused),
         ]
       : []),
     ...notes.map((note) => `note: ${note}`),
     `${counted(objects, 'object')} read`,
   ];
   return `${terminalText(lines, { colour })}\n`;
+}
+
+function rulesOf(unused: UnusedAccess): readonly Line[] {
+  const rules = describeRules(unused);
+  return (['unused', 'unknown'] as const).flatMap((of) =>
+    rules[of].length === 0 ? [] : [heading(RULES_TITLE[of]), ...rules[of].map((line) => `  ${line}`), ''],
+  );
 }
 
 function heading(text: string): Line {

@@ -1,16 +1,19 @@
 /**
- * Unused access: external ways that access logs of Istio's gateways and sidecars do not show. Source: Istio's
- * documentation, "Envoy Access Logs" (JSON encoding), and Envoy's "Access logging".
+ * Unused access: external ways, rules and grants that access logs of Istio's gateways and sidecars do not show.
  *
- * A doubtful line counts as a use, because an operator may remove a way that is reported as unused.
+ * A doubtful line counts as a use of a way, because an operator may remove a way that is reported as unused.
  */
 
-import { record, text } from '@meshpass/istio/members';
+import { text } from '@meshpass/istio/members';
 import type { ExposureEntry } from '../list.ts';
+import { fieldsOf, given, type LogFields, pathOf, refusalOf } from './access-log.ts';
+import { type LoggedMesh, type RuleWithoutUse, ruleUsageOf } from './unused-rules.ts';
 
 export interface UnusedAccess {
   /** External ways that no line used, in the order of the list. */
   readonly ways: readonly ExposureEntry[];
+  /** Rules and grants without a use, and those of which the logs do not show it. Empty if no mesh is given. */
+  readonly rules: readonly RuleWithoutUse[];
   /** Number of external ways whose calls no proxy of Istio accepts, so that their use is not in its logs. */
   readonly unlogged: number;
   /** Number of lines, without empty ones. */
@@ -38,11 +41,8 @@ interface Logged {
   readonly to: { readonly host: string; readonly port: number; readonly subset: string } | undefined;
 }
 
-/** Details of a response that a proxy sends because it refuses the caller. */
-const REFUSED = /^(?:rbac_access_denied|jwt_authn_access_denied|ext_authz_denied)/;
-
 /**
- * Starts to look for uses of the external ways.
+ * Starts to look for uses of the external ways, and of the rules and grants of a mesh.
  * @param ways result of `listExposures`
  * @example
  * ```ts
@@ -52,10 +52,11 @@ const REFUSED = /^(?:rbac_access_denied|jwt_authn_access_denied|ext_authz_denied
  * usage.result().from; // => '2026-11-30T08:00:00.000Z'
  * ```
  */
-export function usageOf(ways: readonly ExposureEntry[]): UsageReader {
+export function usageOf(ways: readonly ExposureEntry[], mesh?: LoggedMesh): UsageReader {
   const external = ways.filter(({ reach }) => reach === 'external');
   const judged = external.filter(({ entry }) => entry.proxy === 'istio');
   const candidates = new Candidates(judged);
+  const rules = mesh && ruleUsageOf(mesh);
   let [lines, unreadable] = [0, 0];
   let [from, to] = [Infinity, -Infinity];
   return {
@@ -69,11 +70,13 @@ export function usageOf(ways: readonly ExposureEntry[]): UsageReader {
       }
       const time = Date.parse(text(fields.start_time) ?? '');
       if (!Number.isNaN(time)) [from, to] = [Math.min(from, time), Math.max(to, time)];
+      rules?.read(fields);
       const call = callOf(fields);
       if (call) candidates.use(call);
     },
     result: () => ({
       ways: judged.filter((way) => !candidates.used.has(way)),
+      rules: rules?.result() ?? [],
       unlogged: external.length - judged.length,
       lines,
       unreadable,
@@ -116,36 +119,18 @@ function keyOf(host: string): string {
   return host.includes('*') ? WILDCARD : host.toLowerCase();
 }
 
-function fieldsOf(line: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const fields: Readonly<Record<string, unknown>> = record(JSON.parse(line));
-    return FIELDS.some((name) => Object.hasOwn(fields, name)) ? fields : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Fields that show the host or the destination; a line with none of them is another kind of log. */
-const FIELDS = ['authority', 'upstream_cluster', 'requested_server_name'];
-
 /** Returns the call of a line; undefined if it was refused, or reached no destination. */
-function callOf(fields: Readonly<Record<string, unknown>>): Logged | undefined {
-  if (REFUSED.test(given(fields.response_code_details) ?? '')) return undefined;
+function callOf(fields: LogFields): Logged | undefined {
+  if (refusalOf(fields) !== undefined) return undefined;
   const cluster = given(fields.upstream_cluster);
   if (cluster === undefined && Object.hasOwn(fields, 'upstream_cluster')) return undefined;
   const host = given(fields.authority) ?? given(fields.requested_server_name) ?? '';
   return {
     host: host.replace(/:\d+$/, '').toLowerCase(),
     method: given(fields.method),
-    path: given(fields.path)?.replace(/[?#].*$/s, ''),
+    path: pathOf(fields),
     to: destinationOf(cluster),
   };
-}
-
-/** Returns a field's text. Envoy writes `null` or `-` for a value that does not exist. */
-function given(value: unknown): string | undefined {
-  const found = text(value);
-  return found === undefined || found === '-' || found === '' ? undefined : found;
 }
 
 /** Reads `outbound|8080|v1|orders.shop.svc.cluster.local`. Clusters may have other names, by configuration. */

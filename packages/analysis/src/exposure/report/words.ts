@@ -7,6 +7,7 @@ import type { Identity } from '../exposure.ts';
 import type { ExposureEntry } from '../list.ts';
 import type { Access, ExposureReport } from './report.ts';
 import type { UnusedAccess } from './unused.ts';
+import type { RuleWithoutUse } from './unused-rules.ts';
 
 /** Columns of a way, in the order of the path of a call. */
 export interface WayWords {
@@ -115,4 +116,19 @@ export function describeLogs({ from, to, lines, unreadable, unlogged }: UnusedAc
 /** Formats `1 line` or `2 lines`. */
 export function counted(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+/** Lists rules and grants without a use, and then those that the logs cannot show, a line for each. */
+export function describeRules({ rules }: UnusedAccess): {
+  readonly unused: readonly string[];
+  readonly unknown: readonly string[];
+} {
+  const of = (some: readonly RuleWithoutUse[]) =>
+    some.map(({ name, place, unknown }) =>
+      plainText(`${name} (${formatPlace(place)})${unknown === undefined ? '' : `: ${unknown}`}`),
+    );
+  return {
+    unused: of(rules.filter(({ unknown }) => unknown === undefined)),
+    unknown: of(rules.filter(({ unknown }) => unknown !== undefined)),
+  };
 }

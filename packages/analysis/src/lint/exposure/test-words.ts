@@ -1,5 +1,7 @@
 /** Vocabulary of test routes: words in names, and labels whose values say what an environment is for. */
 
+import { memory } from '@meshpass/identity/memory/remembered';
+
 /** Part of a mesh that a name belongs to. The same word is better evidence in some of them than in others. */
 export type NamedPart = 'namespace' | 'service' | 'subset' | 'route' | 'host' | 'path';
 
@@ -73,8 +75,11 @@ export function testWords(words: Vocabulary = NO_CHANGE, labels: Vocabulary = NO
     ambiguous: without(AMBIGUOUS),
   };
   const names = [...LABELS, ...labels.add].filter((label) => !labels.remove.includes(label));
-  const weigh: TestWords['weigh'] = (name, part) => {
-    if (typeof name !== 'string') return undefined;
+  // The names of namespaces and Services occur in many routes.
+  const once = memory();
+  const weigh: TestWords['weigh'] = (name, part) =>
+    typeof name === 'string' ? once(`${part} ${name}`, () => weighName(name, part)) : undefined;
+  const weighName = (name: string, part: NamedPart): Weight => {
     const segments = segmentsOf(name);
     const first = segments.findIndex((segment) => !PATH_PREFIX.test(segment.join('-')));
     const weights = segments.map((segment, index) =>

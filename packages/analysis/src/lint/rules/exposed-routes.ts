@@ -1,10 +1,9 @@
 /** Rules about ways into the cluster that require no identity. */
 
-import { coversHost } from '@meshpass/istio';
 import { describeCallerInput, describeCallers, describeCalls, describeDestination } from '../../exposure/describe.ts';
 import type { EntryPoint, Exposure } from '../../exposure/exposure.ts';
-import { type Passage, publicPassages } from '../../exposure/identity.ts';
-import { coversMatch } from '../../exposure/text-match.ts';
+import { publicPassages } from '../../exposure/identity.ts';
+import { newTo } from '../../exposure/new-ways.ts';
 import { adminToolOf } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
 import type { Report, Rule } from '../rule.ts';
@@ -48,16 +47,7 @@ const newExposure: Rule = {
   *check(context) {
     const { base } = context;
     if (!base) return;
-    const exposed = base.exposures.map((one) => ({
-      ...one,
-      entries: publicPassages(base, one).map(({ entry }) => entry),
-    }));
-    const before = Map.groupBy(exposed, keyOf);
-    const isNew = (exposure: Exposure, { entry }: Passage) =>
-      !(before.get(keyOf(exposure)) ?? []).some(
-        (old) =>
-          old.entries.some((one) => one.name === entry.name && one.kind === entry.kind) && includes(old, exposure),
-      );
+    const isNew = newTo(base);
     yield* oncePerPlace(context.exposures, (exposure): Report | undefined => {
       const opened = publicPassages(context, exposure).filter((passage) => isNew(exposure, passage));
       if (opened.length === 0) return undefined;
@@ -69,17 +59,6 @@ const newExposure: Rule = {
     });
   },
 };
-
-function keyOf({ destination, protocol }: Exposure): string {
-  return `${protocol} ${destination.host} ${destination.subset ?? ''} ${destination.port ?? ''}`;
-}
-
-/** Whether the old exposure already included everything that the new one allows. */
-function includes(old: Exposure, now: Exposure): boolean {
-  const hosts = now.hosts.every((host) => old.hosts.some((one) => coversHost(one, host)));
-  if (!hosts || old.matches.length === 0) return hosts;
-  return now.matches.length > 0 && now.matches.every((match) => old.matches.some((one) => coversMatch(one, match)));
-}
 
 /** A destination is reachable from outside only with a header, which any caller can send. */
 const headerOnlyGuard: Rule = {

@@ -10,10 +10,11 @@ import {
 import { describeUnplaced, findMeshConfig } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
-import { argument, list, type OptionsOf, toggle } from '../../command/flag.ts';
-import { namespace, output } from '../../command/shared-flags.ts';
+import { argument, choice, list, type OptionsOf, toggle } from '../../command/flag.ts';
+import { namespace } from '../../command/shared-flags.ts';
 import { readManifests } from '../../input/policy-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
+import { diffMarkdown } from '../../output/diff-markdown.ts';
 import { printJson, printLines, printText } from '../../output/print.ts';
 
 const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
@@ -21,7 +22,7 @@ const flags = {
   context: list('<path>', 'manifests of Services and workloads that both sides share'),
   namespace,
   exitCode: toggle('exit with 1 if the meaning differs'),
-  output,
+  output: choice(['text', 'json', 'markdown'], 'output format', { value: '<format>', default: 'text' }),
 };
 
 export const command = defineCommand({
@@ -57,15 +58,15 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
   const { authorizers, ...config } = findMeshConfig(is);
   // Without the mesh's configuration among the manifests, any authorizer may exist.
   const settings = { ...config, ...(config.isRead && { authorizers }) };
-  const { changes, more, endpoints, unknown, assumed } = compareMeaning(was, is, settings, {
-    ...(unread !== undefined && { unread }),
-  });
+  const comparison = compareMeaning(was, is, settings, { ...(unread !== undefined && { unread }) });
+  const { changes, more, endpoints, unknown, assumed } = comparison;
   const outside = compareOutside(was, is, {
     rootNamespace: settings.rootNamespace,
     ...(unread !== undefined && { unread }),
   });
   const unplaced = describeUnplaced([...was, ...is]);
-  if (options.output === 'json') {
+  if (options.output === 'markdown') printText(diffMarkdown(comparison, outside, unplaced));
+  else if (options.output === 'json') {
     const listed = changes.map(({ kind, who, what, circumstances, where, before, after }) => ({
       kind,
       who,

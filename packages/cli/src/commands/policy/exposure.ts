@@ -11,20 +11,25 @@ import {
   usageOf,
 } from '@meshpass/analysis/exposure';
 import { MeshpassError } from '@meshpass/identity/error';
-import { describeUnplaced } from '@meshpass/istio';
+import { describeUnplaced, findMeshConfig, type Resource } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
-import { argumentsOf, choice, list, type OptionsOf, toggle } from '../../command/flag.ts';
+import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { readLines } from '../../input/log-lines.ts';
 import { kubeconfig, readSources } from '../../input/policy-input.ts';
+import { namingFlag } from '../../input/text-file.ts';
 
 const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
 const flags = {
   kubeconfig,
   namespace,
   all: toggle('also list closed ways'),
-  logs: list('<file>', "access log of gateways in Istio's JSON format, to list unused external access"),
+  base: list('<path>', 'manifests before the change; lists only ways that the change opens'),
+  logs: list('<file>', "access log of gateways and sidecars in Istio's JSON format, to list unused access"),
+  access: text('<file>', 'access file, whose grants without a use are listed too with --logs', {
+    env: 'MESHPASS_ACCESS',
+  }),
   failOn: choice(['open', 'unknown', 'never'], 'least certain verdict of external access that fails', {
     value: '<verdict>',
     default: 'never',
@@ -66,23 +71,44 @@ async function showExposure(paths: readonly string[], flags: ExposureFlags): Pro
   if (paths.length === 0 && flags.kubeconfig === undefined)
     throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
   const { resources, unread } = await readSources(paths, flags, { others: true });
-  const ways = listExposures(resources, { complete: flags.kubeconfig !== undefined && unread === undefined });
+  const before = flags.base.length === 0 ? undefined : await readSources(flags.base, flags, { others: true });
+  const ways = listExposures(resources, {
+    complete: flags.kubeconfig !== undefined && unread === undefined,
+    ...(before && { base: before.resources }),
+  });
   const unplaced = describeUnplaced(resources);
-  const unused = flags.logs.length === 0 ? undefined : await readUsage(ways, flags.logs);
+  const unused = flags.logs.length === 0 ? undefined : await readUsage(ways, resources, flags);
   const report = reportOf(ways, {
     isAll: flags.all,
     objects: resources.length,
-    notes: [unread, unplaced].filter((one) => one !== undefined),
+    notes: [before && ONLY_NEW, unread, before?.unread, unplaced].filter((one) => one !== undefined),
     ...(unused && { unused }),
   });
   process.stdout.write(print(report, flags.output));
-  return exitCode(report, unread !== undefined, flags.failOn);
+  return exitCode(report, (unread ?? before?.unread) !== undefined, flags.failOn);
 }
 
-async function readUsage(ways: Parameters<typeof usageOf>[0], files: readonly string[]): Promise<UnusedAccess> {
-  const usage = usageOf(ways);
-  for (const file of files) await readLines(file, '--logs', usage.read);
+const ONLY_NEW = 'only ways that the change opens are listed (--base)';
+
+async function readUsage(
+  ways: Parameters<typeof usageOf>[0],
+  resources: readonly Resource[],
+  { logs, access }: ExposureFlags,
+): Promise<UnusedAccess> {
+  const usage = usageOf(ways, {
+    resources,
+    ...(access !== undefined && { grants: await readGrants(access, resources) }),
+  });
+  for (const file of logs) await readLines(file, '--logs', usage.read);
   return usage.result();
+}
+
+/** Loaded on demand, because the access file's parser takes long to load. */
+async function readGrants(file: string, resources: readonly Resource[]) {
+  const { loadAccess, meshOf, resolveAccess } = await import('@meshpass/access');
+  const access = namingFlag('--access', () => loadAccess(file, { name: file }).access);
+  const gateway = { namespace: 'meshpass-system', labels: {}, port: 15443 };
+  return resolveAccess(access, meshOf(resources, { ...findMeshConfig(resources), gateway })).grants;
 }
 
 function print(report: ExposureReport, form: ExposureFlags['output']): string {

@@ -139,6 +139,21 @@ test('reads routes of the Gateway API from a cluster, and names kinds that the k
   expect(code).toBe(1);
 });
 
+test('lists only ways that the change opens with --base, and fails only for those', async () => {
+  put('base.yaml', SHOP);
+  const route =
+    '- match: [{uri: {prefix: /refunds/}}]\n      route: [{destination: {host: refunds}}]\n    - match: [{uri: {prefix: /admin/}}]';
+  put('head.yaml', SHOP.replace('- match: [{uri: {prefix: /admin/}}]', route));
+  const { code, out } = await exposure(['head.yaml', '--base', 'base.yaml', '--fail-on', 'unknown']);
+  expect(out).toMatch(/^External access: 1 open, 0 unknown, 0 closed\n/);
+  expect(out).toContain('any method /refunds/* of shop.example.com');
+  expect(out).toContain('note: only ways that the change opens are listed (--base)');
+  expect(code).toBe(1);
+  const same = await exposure(['base.yaml', '--base', 'base.yaml', '--fail-on', 'unknown']);
+  expect(same.out).toMatch(/^External access: 0 open, 0 unknown, 0 closed\n/);
+  expect(same.code).toBe(0);
+});
+
 describe('--logs', () => {
   test('lists external ways that no line uses, with the period and the unreadable lines', async () => {
     put('a.yaml', SHOP);
@@ -162,5 +177,42 @@ describe('--logs', () => {
     const { out } = await exposure(['a.yaml', '--logs', 'gateway.log', '--output', 'json']);
     expect(JSON.parse(out).unused).toMatchObject({ lines: 5002, unreadable: 1, unlogged: 1 });
     expect(JSON.parse(out).unused.ways).toHaveLength(1);
+  });
+
+  test('lists rules and, with --access, grants without a use in every format', async () => {
+    put(
+      'a.yaml',
+      `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop}, spec: {selector: {app: orders}, ports: [{port: 8080, name: http}]}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: orders, namespace: shop}
+spec: {rules: [{to: [{operation: {paths: [/old]}}]}, {from: [{source: {namespaces: [web]}}]}]}
+`,
+    );
+    put(
+      'access.yaml',
+      'trust: {codespaces: {organization: acme}}\ngrants:\n  dev: {who: [{user: alice}], to: [{service: orders.shop, port: 8080, allow: [POST /x]}]}\n',
+    );
+    const server = 'outbound_.8080_._.orders.shop.svc.cluster.local';
+    put('sidecar.log', LINE.replace(/"outbound\|[^"]*"/, `"inbound|8080||","requested_server_name":"${server}"`));
+    const lists = async (format: string) =>
+      (await exposure(['a.yaml', '--logs', 'sidecar.log', '--access', 'access.yaml', '--output', format])).out;
+    const unused = ['ALLOW rule 1 of AuthorizationPolicy shop/orders (a.yaml:6)', 'grant dev (access.yaml:3)'];
+    const unknown =
+      'ALLOW rule 2 of AuthorizationPolicy shop/orders (a.yaml:6): the log does not show the identity of the caller';
+    for (const format of ['table', 'markdown', 'html']) {
+      const out = await lists(format);
+      for (const line of [...unused, unknown]) expect(out).toContain(line);
+    }
+    expect(JSON.parse(await lists('json')).unused.rules).toMatchObject([
+      { kind: 'rule', place: { file: 'a.yaml', line: 6 } },
+      { kind: 'rule', unknown: expect.stringContaining('the identity of the caller') },
+      { kind: 'grant', name: 'grant dev', place: { file: 'access.yaml', line: 3 } },
+    ]);
+    expect(JSON.parse(await lists('sarif')).runs[0].results).toMatchObject([
+      { ruleId: 'unused-access', message: { text: expect.stringContaining('ALLOW rule 1') } },
+      { ruleId: 'unused-access', message: { text: expect.stringContaining('grant dev') } },
+    ]);
   });
 });

@@ -1,117 +1,92 @@
-/** The action's own script, against a server that answers as GitHub's REST API does for comments. */
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+/** The one comment of a pull request, against a server that answers as GitHub's REST API does for comments. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { ActionRunner, ROOT, type Trigger } from './action-runner.ts';
 
-const ACTION = fileURLToPath(new URL('../../../../../deploy/github-action/', import.meta.url));
-const REPOSITORY = '/repos/acme/platform';
-
-interface Comment {
-  readonly id: number;
-  body: string;
-  readonly user: { readonly login: string; readonly type: string };
-}
-
-let comments: Comment[];
-let tokens: Set<string>;
-let server: Server;
-let directory: string;
+let runner: ActionRunner;
 beforeEach(async () => {
-  comments = [];
-  tokens = new Set();
-  directory = mkdtempSync(join(tmpdir(), 'meshpass-action-'));
-  server = createServer((request, response) => {
-    tokens.add(String(request.headers.authorization));
-    let text = '';
-    request.on('data', (part) => {
-      text += part;
-    });
-    request.on('end', () => {
-      const url = new URL(request.url ?? '/', 'http://github.test');
-      const send = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
-      const one = new RegExp(`^${REPOSITORY}/issues/comments/(\\d+)$`).exec(url.pathname)?.[1];
-      if (request.method === 'GET' && url.pathname === `${REPOSITORY}/issues/7/comments`) {
-        const [size, page] = ['per_page', 'page'].map((name) => Number(url.searchParams.get(name)));
-        return send(200, comments.slice((page! - 1) * size!, page! * size!));
-      }
-      if (request.method === 'POST' && url.pathname === `${REPOSITORY}/issues/7/comments`) {
-        const made = {
-          id: 1000 + comments.length,
-          ...JSON.parse(text),
-          user: { login: 'github-actions[bot]', type: 'Bot' },
-        };
-        comments.push(made);
-        return send(201, made);
-      }
-      const found = comments.find(({ id }) => String(id) === one);
-      if (request.method !== 'PATCH' || !found) return send(404, { message: 'Not Found' });
-      found.body = JSON.parse(text).body;
-      send(200, found);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  runner = await ActionRunner.start();
 });
-afterEach(async () => {
-  rmSync(directory, { recursive: true });
-  await new Promise((resolve) => server.close(resolve));
-});
+afterEach(() => runner.stop());
 
-async function comment(plan: string, error = ''): Promise<void> {
-  const [planFile, errorFile] = [join(directory, 'plan.md'), join(directory, 'error.txt')];
+/** Runs the action with a broker that plans this. */
+async function comment(plan: string, error = '', trigger: Trigger = {}) {
+  const [planFile, errorFile] = ['plan.md', 'error.txt'].map((name) => join(runner.folder, name)) as [string, string];
   writeFileSync(planFile, plan);
   writeFileSync(errorFile, error);
-  const { port } = server.address() as AddressInfo;
-  const env = {
-    PATH: process.env.PATH,
-    GITHUB_API_URL: `http://127.0.0.1:${port}`,
-    GITHUB_REPOSITORY: 'acme/platform',
-    GITHUB_TOKEN: 'ghs_job',
-    GITHUB_SHA: '0123456789abcdef',
-    PULL_REQUEST: '7',
-  };
-  await promisify(execFile)(process.execPath, [join(ACTION, 'comment.mjs'), planFile, errorFile], { env });
+  const command = join(runner.folder, 'broker.sh');
+  writeFileSync(command, `cat '${planFile}'; cat '${errorFile}' >&2; exit ${error === '' ? 0 : 1}\n`);
+  const headSha = '0123456789abcdef';
+  return await runner.run({ broker: 'https://broker.invalid', meshpass: `sh ${command}` }, { headSha, ...trigger });
 }
 
 it('makes one comment, and updates that one from then on, even behind a hundred others', async () => {
+  const { comments } = runner;
   for (let id = 1; id <= 150; id++) comments.push({ id, body: 'looks good', user: { login: 'bob', type: 'User' } });
   await comment('**Every grant works.**');
   await comment('**This change is refused.**');
   expect(comments).toHaveLength(151);
   expect(comments.at(-1)!.body).toContain('**This change is refused.**');
-  expect(comments.at(-1)!.body).toContain('Planned for 0123456789ab.');
-  expect([...tokens]).toEqual(['Bearer ghs_job']);
+  expect(comments.at(-1)!.body).not.toContain('Every grant works');
+  expect(comments.at(-1)!.body).toContain('Commit 0123456789ab');
+  expect([...runner.tokens]).toEqual(['Bearer ghs_job']);
 });
 
 it('does not change a similar comment of another author', async () => {
   const forged = '<!-- meshpass-policy-plan -->\nEverything is fine';
-  comments.push({ id: 1, body: forged, user: { login: 'mallory', type: 'User' } });
+  runner.comments.push({ id: 1, body: forged, user: { login: 'mallory', type: 'User' } });
   await comment('**This change is refused.**');
-  expect(comments.map(({ body }) => body === forged)).toEqual([true, false]);
+  expect(runner.comments.map(({ body }) => body === forged)).toEqual([true, false]);
 });
 
-it('explains a missing plan, in a block that the text cannot leave, and cuts a long text', async () => {
-  await comment('', 'meshpass: access.yaml:3:1 ```\n@everybody [access_file_invalid]');
-  expect(comments[0]!.body).toContain('**No plan was created.**');
-  expect(comments[0]!.body).toContain('````\nmeshpass: access.yaml:3:1 ```\n@everybody [access_file_invalid]\n````');
-  await comment('x'.repeat(100_000));
-  expect(comments[0]!.body.length).toBeLessThan(65_536);
+it('explains a missing plan, in a block that the text cannot leave', async () => {
+  const error = 'meshpass: access.yaml:3:1 ```\n@everybody [access_file_invalid]';
+  const { failed, steps } = await comment('', error);
+  expect([failed, steps]).toEqual(['Plan', ['Set up', 'Plan', 'Comment']]);
+  expect(runner.comments[0]!.body).toContain(`**Not planned.**\n\n\`\`\`\`\n${error}\n\`\`\`\``);
+});
+
+it('cuts a long text between lines, and closes the block and the details that are open there', async () => {
+  const many = Array.from({ length: 3000 }, (_, at) => `- \`object ${at} of the mesh\``);
+  const end = /\n- `object \d+ of the mesh`\n<\/details>\n\n\n… truncated; see the job log for the rest\.\n\n<sub>/;
+  await comment(['<details><summary>3000 objects</summary>', '', ...many, '', '</details>'].join('\n'));
+  expect(runner.comments[0]!.body.length).toBeLessThan(65_536);
+  expect(runner.comments[0]!.body).toMatch(end);
+  const block = ['````text', ...many.map((line) => `${line}\n\`\`\``), '````'].join('\n');
+  const { output } = await comment(block);
+  expect(runner.comments[0]!.body.length).toBeLessThan(65_536);
+  expect(runner.comments[0]!.body).toMatch(/\n````\n\n\n… truncated; see the job log for the rest\.\n\n<sub>/);
+  expect(output).toContain(block);
+});
+
+it('writes into the job summary if the token may not comment, and fails for another reason', async () => {
+  runner.refusal = 403;
+  const { failed, summary, output } = await comment('**Every grant works.**');
+  expect(failed).toBeUndefined();
+  expect(summary).toContain('**Every grant works.**');
+  expect(output).toContain('::notice title=Meshpass::The comment is in the job summary');
+  runner.refusal = 500;
+  expect((await comment('**Every grant works.**')).failed).toBe('Comment');
+});
+
+it('plans nothing for a fork that gets no OIDC token, which the comment says', async () => {
+  runner.refusal = 403;
+  const { failed, steps, summary } = await comment('planned', '', { headRepository: 'mallory/platform' });
+  expect([failed, steps]).toEqual([undefined, ['Set up', 'Plan', 'Comment']]);
+  expect(summary).toContain('GitHub gives pull requests from forks no OIDC token');
+  expect(summary).not.toContain('planned\n');
 });
 
 it('passes inputs to the shell as variables, never as text of the script', () => {
-  const { runs } = parse(readFileSync(join(ACTION, 'action.yml'), 'utf8')) as {
+  const { runs } = parse(readFileSync(join(ROOT, 'deploy/github-action/action.yml'), 'utf8')) as {
     runs: { using: string; steps: { name: string; if?: string; run: string; env: Record<string, string> }[] };
   };
   expect(runs.using).toBe('composite');
   for (const { run } of runs.steps) expect(run).not.toContain('${{');
   expect(runs.steps.filter(({ env }) => 'GITHUB_TOKEN' in env).map(({ name }) => name)).toEqual([
-    ...['Upload findings', 'Plan and comment'],
+    ...['Upload findings', 'Compare', 'Comment'],
   ]);
   expect(runs.steps.find(({ name }) => name === 'Apply')!.if).toBe(
     "inputs.broker != '' && (github.event_name == 'push' || github.event_name == 'workflow_dispatch')",

@@ -71,6 +71,7 @@ it.each([
   ['exposure', BEFORE, '--output', 'html'],
   ['diff', BEFORE, 'HOME/after.yaml'],
   ['diff', BEFORE, 'HOME/after.yaml', '--output', 'json'],
+  ['diff', BEFORE, 'HOME/after.yaml', '--output', 'markdown'],
   ['can-i', '--as', 'dev/web', '--to', 'orders.shop:80', '--path', '/orders', BEFORE],
   ['can-i', '--as', 'dev/web', '--to', 'orders.shop:80', '--path', '/orders', '--output', 'json', BEFORE],
   ['who-can', 'orders.shop:80', '--path', '/orders', BEFORE],

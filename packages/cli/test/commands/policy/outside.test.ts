@@ -64,3 +64,16 @@ it('exits with 4 if the change of a destination is not known', async () => {
   expect(out).toContain('the listeners of Gateway istio-ingress/public (not among these files) are not known');
   expect(code).toBe(4);
 });
+
+it('prints what opens, closes and is unknown as code blocks in Markdown', async () => {
+  const { code, out } = await diff(BEFORE, AFTER, '--output', 'markdown');
+  expect(out).toMatch(
+    /^\*\*1 opened, 1 closed, 0 unknown\*\*: 6 ports and 2 destinations of calls from outside were compared\.$/m,
+  );
+  expect(out).toMatch(/^#### Opens\n\n```text\nanyone outside gains POST \/admin of shop\.example\.com/m);
+  expect(out).toMatch(/^#### Closes\n\n```text\nanyone outside loses POST \/admin/m);
+  expect(out).not.toContain('#### Unknown');
+  expect(code).toBe(0);
+  const same = await diff(AFTER, AFTER, '--output', 'markdown');
+  expect(same.out).toMatch(/^\*\*0 opened, 0 closed, 0 unknown\*\*/);
+});

@@ -1,0 +1,74 @@
+/** Ports of workloads at which lines of access logs were written. */
+
+import type { Endpoint } from '../../diff/endpoint.ts';
+import { given, type LogFields } from './access-log.ts';
+
+export interface LoggedAt {
+  readonly endpoints: readonly Endpoint[];
+  /** Whether the proxies of these workloads may write the line, and no other. */
+  readonly isCertain: boolean;
+}
+
+/**
+ * Returns a function that finds where a line was written. A sidecar's line names the Service in the server name that
+ * Istio's clients send, or in the host; without either, every workload with that port may have written it. A line about
+ * an outbound call does not name its proxy: it is a gateway's if a host outside the mesh was called, and the caller's
+ * address was added (`x_forwarded_for`).
+ */
+export function placesOf(all: readonly Endpoint[]): (fields: LogFields) => LoggedAt {
+  const [http, tcp] = [indexOf(all, 'http'), indexOf(all, 'tcp')];
+  return (fields) => {
+    const index = given(fields.method) === undefined ? tcp : http;
+    const [direction = '', number, , host] = (given(fields.upstream_cluster) ?? '').split('|');
+    const sent = SENT.exec(given(fields.requested_server_name) ?? '')?.[1];
+    const named = serviceIn((given(fields.authority) ?? '').replace(/:\d+$/, ''));
+    if (direction.startsWith('inbound') || (direction === '' && sent !== undefined)) {
+      const service = serviceIn(host || sent || '') ?? named;
+      return inbound(index, service, Number(number || portIn(fields)));
+    }
+    const isGateway = direction === 'outbound' && given(fields.x_forwarded_for) !== undefined;
+    return { endpoints: index.gateways, isCertain: isGateway && !index.byService.has(named ?? '') };
+  };
+}
+
+/** `outbound_.PORT_.SUBSET_.HOST` (Istio: BuildDNSSrvSubsetKey). */
+const SENT = /^outbound_\.\d+_\.[^_]*_\.(.+)$/;
+
+function inbound({ byService, byPort }: Index, service: string | undefined, port: number): LoggedAt {
+  const known = byService.get(service ?? '');
+  if (!known) return { endpoints: byPort.get(port) ?? [], isCertain: false };
+  const atPort = known.filter((one) => one.port === port);
+  return { endpoints: atPort.length > 0 ? atPort : known, isCertain: true };
+}
+
+function portIn(fields: LogFields): string | undefined {
+  return /:(\d+)$/.exec(given(fields.downstream_local_address) ?? '')?.[1];
+}
+
+/** Returns `orders.shop` for `orders.shop.svc.cluster.local` and `orders.shop`. */
+function serviceIn(host: string): string | undefined {
+  return /^([^.]+\.[^.]+)(?:\.svc(?:\..+)?)?$/.exec(host.toLowerCase())?.[1];
+}
+
+interface Index {
+  readonly gateways: readonly Endpoint[];
+  readonly byService: ReadonlyMap<string, readonly Endpoint[]>;
+  readonly byPort: ReadonlyMap<number | undefined, readonly Endpoint[]>;
+}
+
+function indexOf(all: readonly Endpoint[], protocol: Endpoint['protocol']): Index {
+  const endpoints = all.filter((one) => one.protocol === protocol);
+  const byService = new Map<string, Endpoint[]>();
+  for (const endpoint of endpoints) {
+    for (const name of new Set(endpoint.services.map((one) => one.replace(/:\d+$/, '')))) {
+      const known = byService.get(name);
+      if (known) known.push(endpoint);
+      else byService.set(name, [endpoint]);
+    }
+  }
+  return {
+    gateways: endpoints.filter(({ workload }) => workload.kind === 'gateway'),
+    byService,
+    byPort: Map.groupBy(endpoints, ({ port }) => port),
+  };
+}

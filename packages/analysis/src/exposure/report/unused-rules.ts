@@ -1,0 +1,220 @@
+/**
+ * Rules of AuthorizationPolicies, and grants of an access file, that access logs do not show. A rule is unused only if
+ * the logs cover every workload that it guards and no call there may have met it; it is unknown if a field that decides
+ * is not logged, or if no line is of a workload.
+ */
+
+import type { ResolvedGrant } from '@meshpass/access/compile';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import {
+  type AuthorizationPolicy,
+  actionOf,
+  findMeshConfig,
+  isDryRun,
+  type MeshSettings,
+  type Place,
+  type Resource,
+  type Workload,
+} from '@meshpass/istio';
+import { listed } from '@meshpass/istio/members';
+import { type Endpoint, endpointsOf } from '../../diff/endpoint.ts';
+import { all, any, type Condition, flag, not, path, text } from '../../diff/formula/condition.ts';
+import { indexPolicies } from '../../diff/policy-index.ts';
+import { given, type LogFields, refusalOf } from './access-log.ts';
+import { type LoggedCall, loggedCall, meetsLogged, missingIn } from './logged-call.ts';
+import { type LoggedAt, placesOf } from './logged-place.ts';
+
+/** Mesh whose rules are looked for in the logs. */
+export interface LoggedMesh {
+  readonly resources: readonly Resource[];
+  /** Grants of an access file, resolved for this mesh. */
+  readonly grants?: readonly ResolvedGrant[];
+}
+
+/** Rule or grant that no line of the logs used, or of which the logs do not show it. */
+export interface RuleWithoutUse {
+  readonly kind: 'rule' | 'grant';
+  /** In words: `ALLOW rule 1 of AuthorizationPolicy shop/orders`. */
+  readonly name: string;
+  readonly place: Place;
+  /** Why the logs do not show whether it was used; undefined if it was not. */
+  readonly unknown: string | undefined;
+}
+
+export interface RuleUsage {
+  readonly read: (fields: LogFields) => void;
+  /** Rules and grants without a use, in the order of the objects. */
+  readonly result: () => readonly RuleWithoutUse[];
+}
+
+/** Rule or grant, with what the lines so far show. */
+interface Subject extends Omit<RuleWithoutUse, 'unknown'> {
+  readonly isDeny: boolean;
+  /** Workloads that it guards. */
+  readonly workloads: Set<Workload>;
+  /** Fields that the log does not show of calls that may have met it. */
+  readonly missing: Set<string>;
+  used: boolean;
+  /** Reason that no log can change. */
+  readonly undecided?: string;
+}
+
+type Check = readonly [Subject, Condition];
+
+/** Starts to look for uses of every rule and grant. */
+export function ruleUsageOf({ resources, grants = [] }: LoggedMesh): RuleUsage {
+  const { authorizers, ...config } = findMeshConfig(resources);
+  const settings: MeshSettings = { ...config, ...(config.isRead && { authorizers }) };
+  const index = indexPolicies(resources, settings);
+  const endpoints = endpointsOf(resources, [index], settings);
+  const byPolicy = subjectsOf(resources);
+  const subjects = [...byPolicy.values()].flat();
+  const granted = new Map<Endpoint, Check[]>();
+  for (const grant of grants) {
+    const subject = subjectOf('grant', `grant ${grant.grant.name}`, grant.grant.place);
+    subjects.push(subject);
+    for (const [endpoint, condition] of callsGranted(grant, endpoints)) {
+      guard(subject, endpoint);
+      granted.set(endpoint, [...(granted.get(endpoint) ?? []), [subject, condition]]);
+    }
+  }
+  const enforcedAt = ({ workload, port, protocol }: Endpoint) => index.at(workload, port, protocol).policies();
+  for (const endpoint of endpoints)
+    for (const { policy } of enforcedAt(endpoint)) for (const one of byPolicy.get(policy) ?? []) guard(one, endpoint);
+  const checksAt = remembered((endpoint: Endpoint): readonly Check[] => [
+    ...enforcedAt(endpoint).flatMap(({ policy, rules }) =>
+      (byPolicy.get(policy) ?? []).map((subject, at): Check => [subject, rules[at]!]),
+    ),
+    ...(granted.get(endpoint) ?? []),
+  ]);
+  const byId = new Map([...byPolicy].flatMap(([policy, some]) => some.map((one, at) => [idOf(policy, at), one])));
+  const places = placesOf(endpoints);
+  const isRewritten = resources.some(rewritesPaths);
+  const seen = new Set<Workload>();
+  return {
+    read(fields) {
+      const at = places(fields);
+      if (at.isCertain) for (const { workload } of at.endpoints) seen.add(workload);
+      const refusal = refusalOf(fields);
+      const denying = byId.get(DENYING.exec(refusal ?? '')?.[1] ?? '');
+      if (denying) denying.used = true;
+      const checks = at.endpoints.flatMap(checksAt).filter(([{ used }]) => !used);
+      noteDenials(checks, fields);
+      if (refusal === undefined) noteCalls(checks, at, loggedCall(fields, isRewritten));
+    },
+    result: () =>
+      subjects
+        .filter(({ used }) => !used)
+        .map((subject) => ({
+          kind: subject.kind,
+          name: subject.name,
+          place: subject.place,
+          unknown: whyUnknown(subject, seen),
+        })),
+  };
+}
+
+/** Rule that refused a call. Source: Istio's pilot/pkg/security/authz/builder, and Envoy's RBAC filter. */
+const DENYING = /^rbac_access_denied_matched_policy\[(ns\[.*\]-policy\[.*\]-rule\[\d+\])\]$/;
+
+/** Notes rules whose denials a line cannot show. */
+function noteDenials(checks: readonly Check[], fields: LogFields): void {
+  const details = given(fields.method) === undefined ? 'connection_termination_details' : 'response_code_details';
+  if (Object.hasOwn(fields, details)) return;
+  for (const [{ isDeny, missing }] of checks) if (isDeny) missing.add(`why calls were refused (${details})`);
+}
+
+/** Notes rules and grants that an allowed call met, or may have met. */
+function noteCalls(checks: readonly Check[], { endpoints, isCertain }: LoggedAt, call: LoggedCall): void {
+  const allowing = checks.filter(([{ isDeny, undecided }]) => !isDeny && undecided === undefined);
+  for (const [subject, some] of Map.groupBy(allowing, ([one]) => one)) {
+    const results = some.map(([, condition]) => meetsLogged(call, condition));
+    // Each of the endpoints may be the one that was called.
+    if (isCertain && results.length === endpoints.length && results.every((one) => one === true)) subject.used = true;
+    else if (results.includes(true)) subject.missing.add('which workload was called');
+    else if (results.includes(undefined))
+      for (const one of some.flatMap(([, condition]) => missingIn(call, condition))) subject.missing.add(one);
+  }
+}
+
+function subjectOf(
+  kind: RuleWithoutUse['kind'],
+  name: string,
+  place: Place,
+  { isDeny = false, undecided }: { readonly isDeny?: boolean; readonly undecided?: string | undefined } = {},
+): Subject {
+  const state = { workloads: new Set<Workload>(), missing: new Set<string>(), used: false };
+  return { kind, name, place, isDeny, ...state, ...(undecided !== undefined && { undecided }) };
+}
+
+function subjectsOf(resources: readonly Resource[]): ReadonlyMap<AuthorizationPolicy, readonly Subject[]> {
+  const policies = resources.filter((one): one is AuthorizationPolicy => one.kind === 'AuthorizationPolicy');
+  return new Map(
+    policies.map((policy) => {
+      const { metadata, spec, origin } = policy;
+      const action = actionOf(policy);
+      const rules = (spec.rules ?? []).map((_, at) =>
+        subjectOf(
+          'rule',
+          `${action} rule ${at + 1} of AuthorizationPolicy ${metadata.namespace}/${metadata.name}`,
+          origin.at(['spec', 'rules', at]),
+          { isDeny: action === 'DENY', undecided: isDryRun(policy) ? 'it is in dry run' : UNLOGGED[action] },
+        ),
+      );
+      return [policy, rules];
+    }),
+  );
+}
+
+/** Actions whose matches no access log shows. */
+const UNLOGGED: Readonly<Record<string, string>> = {
+  AUDIT: 'access logs do not show audited calls',
+  CUSTOM: 'access logs do not show which calls the authorizer was asked about',
+};
+
+/** Name of a rule in Envoy's configuration. */
+function idOf({ metadata }: AuthorizationPolicy, rule: number): string {
+  return `ns[${metadata.namespace}]-policy[${metadata.name}]-rule[${rule}]`;
+}
+
+/** Adds a workload that a log can show: one behind a Service, or a gateway. */
+function guard({ workloads }: Subject, { workload, services }: Endpoint): void {
+  if (services.length > 0 || workload.kind === 'gateway') workloads.add(workload);
+}
+
+/** Lists the ports that a grant opens, with the calls of its holders there, whose identities are in its namespace. */
+function* callsGranted(
+  { namespace, targets }: ResolvedGrant,
+  endpoints: readonly Endpoint[],
+): Generator<readonly [Endpoint, Condition]> {
+  const holder = all([flag('peer'), text('peer.namespace', { form: 'exact', text: namespace })]);
+  type Operations = NonNullable<ResolvedGrant['targets'][number]['target']['allow']>;
+  const some = (operations: Operations) =>
+    any(
+      operations.map(({ method, path: at }) =>
+        all([path(at), ...(method === '*' ? [] : [text('method', { form: 'exact', text: method })])]),
+      ),
+    );
+  for (const { target, service, port } of targets) {
+    const condition = all([
+      holder,
+      ...(target.allow ? [some(target.allow)] : []),
+      ...(target.deny ? [not(some(target.deny))] : []),
+    ]);
+    for (const one of endpoints)
+      if (one.services.includes(`${service.name}.${service.namespace}:${port.port}`)) yield [one, condition];
+  }
+}
+
+function rewritesPaths(one: Resource): boolean {
+  if (one.kind !== 'VirtualService' && one.kind !== 'HTTPRoute') return false;
+  return /"(?:rewrite|urlRewrite)":/.test(JSON.stringify(one.spec));
+}
+
+function whyUnknown({ undecided, missing, workloads }: Subject, seen: ReadonlySet<Workload>): string | undefined {
+  if (undecided !== undefined) return undecided;
+  if (missing.size > 0) return `the log does not show ${listed([...missing])}`;
+  if (workloads.size === 0) return 'no gateway and no Service among the objects leads to a workload that it guards';
+  const names = [...workloads].filter((one) => !seen.has(one)).map(({ name }) => name);
+  return names.length === 0 ? undefined : `no line of the logs is of ${listed([...new Set(names)].sort(), 3)}`;
+}
