@@ -1,0 +1,98 @@
+/**
+ * Decisions about calls from outside, compared with a real gateway: generated Gateways, routes and policies go through
+ * istiod to Envoy, generated calls are sent to it, and each must end as predicted: at the same route and destination, or
+ * with the same status. `npm run differential:gateway` makes 3,000 of them.
+ */
+import { canIOutside, type OutsideAnswers, type OutsideRequest } from '@meshpass/analysis/evaluate';
+import { type Lab, upLab } from '@meshpass/lab';
+import type { KubeObject } from '@meshpass/lab/kubernetes';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { randomFrom } from './differential/random.ts';
+import type { Seen } from './gateways/client.ts';
+import { generateObjects } from './gateways/generate.ts';
+import { generateCall } from './gateways/generate-calls.ts';
+import { type GatewayHarness, openGatewayHarness } from './gateways/harness.ts';
+
+const ROUNDS = Number(process.env.MESHPASS_GATEWAY_ROUNDS ?? 10);
+const CALLS = Number(process.env.MESHPASS_GATEWAY_CALLS ?? 100);
+const SEED = Number(process.env.MESHPASS_GATEWAY_SEED ?? 20261130);
+/** Share of calls about which nothing may be predicted. */
+const MOST_UNKNOWN = 0.2;
+
+let lab: Lab;
+let harness: GatewayHarness;
+const tally = new Map<string, number>();
+
+beforeAll(async () => {
+  lab = await upLab();
+  harness = await openGatewayHarness(lab);
+});
+afterAll(async () => {
+  await harness?.close();
+  await lab?.down();
+});
+
+it.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i', async (round) => {
+  const random = randomFrom(SEED + round);
+  const objects = generateObjects(random, harness.world, round);
+  const mesh = await harness.enforce(objects);
+  const disagreements: object[] = [];
+  for (let count = 0; count < CALLS; count++) {
+    const request = await generateCall(random, harness.world);
+    const answers = canIOutside(mesh, request);
+    const seen = await harness.send(request);
+    const kind = kindOf(answers);
+    tally.set(kind, (tally.get(kind) ?? 0) + 1);
+    if (kind !== 'unknown' && !agrees(answers, seen)) disagreements.push(shown(request, answers, seen));
+  }
+  expect(disagreements.length, report(SEED + round, disagreements, objects)).toBe(0);
+});
+
+it('predicts most calls, of every kind', () => {
+  console.log(`calls: ${[...tally].map(([kind, count]) => `${count} ${kind}`).join(', ')}`);
+  const total = [...tally.values()].reduce((sum, count) => sum + count, 0);
+  expect((tally.get('unknown') ?? 0) / total).toBeLessThan(MOST_UNKNOWN);
+  for (const kind of ['reached', 'route', 'gateway', 'workload', 'tls'])
+    expect(tally.get(kind) ?? 0, kind).toBeGreaterThan(0);
+});
+
+function kindOf({ answers }: OutsideAnswers): string {
+  const [first] = answers;
+  if (answers.some(({ verdict }) => verdict === 'unknown')) return 'unknown';
+  return first!.verdict === 'yes' ? 'reached' : first!.by;
+}
+
+/** Whether one of the answers is what was seen; a route with weights has several destinations. */
+function agrees({ answers }: OutsideAnswers, seen: Seen): boolean {
+  return answers.some(({ verdict, by, status, destination, route }) => {
+    if (destination !== seen.destination || nameOf(route) !== seen.route) return false;
+    if (verdict === 'yes') return seen.status === 200;
+    return seen.status === (by === 'tls' || by === 'listener' ? 'closed' : status);
+  });
+}
+
+/** Name that the generated route sends: `r0-1.2` for `VirtualService/shop/r0-1 spec.http.2`. */
+function nameOf(route: { readonly file: string } | undefined): string | undefined {
+  const [, name, index] = /^\w+\/[^/]+\/(\S+) spec\.http\.(\d+)/.exec(route?.file ?? '') ?? [];
+  return name === undefined ? undefined : `${name}.${index}`;
+}
+
+function shown({ tokens, ...request }: OutsideRequest, { answers }: OutsideAnswers, seen: Seen): object {
+  const told = answers.map(({ decision, place, ...answer }) => ({
+    ...answer,
+    place: place && `${place.file}`,
+    rule: decision?.rule && `${decision.rule.namespace}/${decision.rule.name}`,
+    reason: `${answer.reason} ${decision?.reason ?? ''}`,
+  }));
+  const claims = tokens?.map((one) => ({ claims: one.claims, genuine: one.genuine }));
+  return { seen, told, request: { ...request, tokens: claims } };
+}
+
+/** One line per call, and one per object. */
+function report(seed: number, disagreements: readonly object[], objects: readonly KubeObject[]): string {
+  const line = (object: object) =>
+    JSON.stringify(object, (key, value) =>
+      key === 'jwks' || key === 'apiVersion' || key === 'authorization' ? undefined : value,
+    );
+  return [`seed ${seed}`, ...disagreements.slice(0, 10).map(line), ...objects.map(line)].join('\n');
+}
