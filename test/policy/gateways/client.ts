@@ -8,11 +8,13 @@ import type { Identity } from '../differential/identities.ts';
 export interface Seen {
   /** `closed` if the connection ends without a response. */
   readonly status: number | 'closed';
+  /** Whether the response comes from behind the gateway. */
+  readonly forwarded: boolean;
   readonly route: string | undefined;
   readonly destination: string | undefined;
 }
 
-const CLOSED: Seen = { status: 'closed', route: undefined, destination: undefined };
+const CLOSED: Seen = { status: 'closed', forwarded: false, route: undefined, destination: undefined };
 const PATIENCE_MS = 10_000;
 
 /** @param certificates trusted ones by principal; the empty name is one that no gateway trusts */
@@ -61,5 +63,10 @@ function parse(text: string): Seen {
   const status = /^HTTP\/1\.1 (\d{3})/.exec(text)?.[1];
   if (status === undefined) return CLOSED;
   const header = (name: string) => new RegExp(`\\r\\n${name}: *([^\\r]*)`, 'i').exec(text)?.[1];
-  return { status: Number(status), route: header('x-route'), destination: header('x-destination') };
+  return {
+    status: Number(status),
+    forwarded: header('x-envoy-upstream-service-time') !== undefined,
+    route: header('x-route'),
+    destination: header('x-destination'),
+  };
 }

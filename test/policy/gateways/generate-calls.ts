@@ -5,7 +5,7 @@ import { HOSTS, METHODS, PATHS, PORT, TEAMS, type World } from './generate.ts';
 
 export const CLIENT = 'cluster.local/ns/shop/sa/client';
 
-const AUTHORITIES = [...HOSTS, ...HOSTS, 'c.test', 'A.test', 'test', 'other.example'] as const;
+const AUTHORITIES = [...HOSTS, ...HOSTS, ...HOSTS, 'c.test', 'A.test', 'test', 'other.example'] as const;
 const MORE_PATHS = [
   '/a//b',
   '/a/../b',

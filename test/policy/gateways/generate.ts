@@ -138,15 +138,15 @@ function virtualService(name: string, namespace: string, spec: object): KubeObje
 }
 
 function virtualServices(random: Random, round: number): readonly KubeObject[] {
-  return Array.from({ length: 1 + random.below(4) }, (_, index) => {
+  return Array.from({ length: 2 + random.below(4) }, (_, index) => {
     const namespace = random.pick(['shop', 'dev']);
     const name = `r${round}-${index}`;
     const delegate = random.chance(0.35) ? `${name}-part` : undefined;
-    const hosts = random.some(random.chance(0.6) ? HOSTS : [...HOSTS, ...WILD], 2);
+    const hosts = random.some(random.chance(0.5) ? HOSTS : [...HOSTS, ...WILD], 3);
     // The sidecars' own host must not be a wildcard.
     const sidecars = hosts.some((host) => host.startsWith('*')) ? [] : ['mesh'];
     const known = [`${GATEWAYS}/g0`, `${GATEWAYS}/g0`, `${GATEWAYS}/g1`, 'dev/g2', ...sidecars];
-    const gateways = random.some(known, 3);
+    const gateways = random.chance(0.7) ? [known[0]!, ...random.some(known.slice(2), 1)] : random.some(known, 3);
     const exportTo = random.pick([undefined, undefined, undefined, ['*'], ['.'], ['.', GATEWAYS]]);
     const spec = { hosts, gateways, http: routes(random, name, delegate), ...(exportTo && { exportTo }) };
     const root = virtualService(name, namespace, spec);
@@ -164,6 +164,9 @@ const SERVER_HOSTS = [
   ['*.a.test', 'a.test'],
   ['./*'],
 ] as const;
+
+/** Without hosts that differ in their namespace only: Envoy would reject the whole listener. */
+const SECURE_HOSTS = [['*'], ['*.test'], ['*.a.test', 'a.test'], ['a.test', 'b.test'], ['shop/x.a.test']] as const;
 
 function tlsOf(random: Random, { files }: World): object {
   const served = { serverCertificate: files.cert, privateKey: files.key };
@@ -184,7 +187,7 @@ function gateway(random: Random, world: World, name: string, namespace: string):
   });
   const https = (index: number) => ({
     port: { number: PORT.https, name: `https-${name}-${index}`, protocol: 'HTTPS' },
-    hosts: random.pick(SERVER_HOSTS),
+    hosts: random.pick(SECURE_HOSTS),
     tls: tlsOf(random, world),
   });
   const servers = [http(0), ...(random.chance(0.3) ? [http(1)] : []), ...(random.chance(0.7) ? [https(0)] : [])];
@@ -258,8 +261,8 @@ function condition(random: Random): object {
 function policy(random: Random, world: World, name: string): KubeObject {
   const [namespace, attachment, atGateway] = random.pick([
     [GATEWAYS, { selector: { matchLabels: SELECTOR } }, true],
-    [GATEWAYS, { selector: { matchLabels: SELECTOR } }, true],
     [GATEWAYS, {}, true],
+    ['shop', { selector: { matchLabels: { app: 'orders' } } }, false],
     [GATEWAYS, { targetRefs: [{ kind: 'Gateway', group: 'gateway.networking.k8s.io', name: 'g0' }] }, true],
     ['shop', { selector: { matchLabels: { app: 'orders' } } }, false],
     ['dev', { selector: { matchLabels: { app: 'web' } } }, false],

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { OutsideRequest } from '@meshpass/analysis/evaluate';
+import type { Call, OutsideRequest } from '@meshpass/analysis/evaluate';
 import { readCluster } from '@meshpass/cli/input/cluster-manifests';
 import { loadObject, type MeshView, viewMesh } from '@meshpass/istio';
 import type { Lab } from '@meshpass/lab';
@@ -11,12 +11,12 @@ import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { must } from '@meshpass/lab/run';
 import * as x509 from '@peculiar/x509';
 import { until } from '../../mesh.ts';
+import { makeCaller } from '../differential/caller.ts';
 import { type Identity, identityMaker, makeIssuer } from '../differential/identities.ts';
 import { type Seen, sendTo } from './client.ts';
 import { GATEWAYS, PORT, SERVICES, type World } from './generate.ts';
 import { CLIENT } from './generate-calls.ts';
 
-const MARK = 'mark.example';
 /** Times that a marker must be seen in a row: the proxies' threads take changes over one by one. */
 const SEEN_IN_A_ROW = 4;
 
@@ -48,20 +48,32 @@ export async function openGatewayHarness(lab: Lab) {
   };
   const send = (request: OutsideRequest): Promise<Seen> => sendTo(ip, request, certificates);
 
-  /** @param own status that the markers must have */
-  const inForce = async (own: number) => {
-    for (const [name, port] of MARKED) {
-      const probe = probeOf(`/${name}-${round}`, port, addresses[0]!);
-      let times = 0;
-      await until(
-        async () => {
-          times = (await send(probe)).status === own ? times + 1 : 0;
-          return times;
-        },
-        (seen) => seen >= SEEN_IN_A_ROW,
-        60,
-      );
-    }
+  /** Whether the markers' token rules refuse, which come before all policies. */
+  const refused = async (): Promise<boolean> => {
+    const outside = PROBED.map((port) => send(probe(round, port, addresses[0]!)).then(({ status }) => status));
+    const inside = SERVICES.map(async ({ name, app, ports }) => {
+      const caller = makeCaller(certificates);
+      const status = await caller.call(inner(name, round, lab.hosts[app]!.ip, ports[80], addresses[0]!), false);
+      caller.renew();
+      return status;
+    });
+    return (await Promise.all([...outside, ...inside])).every((status) => status === 401);
+  };
+  const inForce = async () => {
+    await until(
+      async () => (await Promise.all(PROXIES.map((one) => isConfigured(lab, one, round)))).every(Boolean),
+      (done) => done,
+      60,
+    );
+    let times = 0;
+    await until(
+      async () => {
+        times = (await refused()) ? times + 1 : 0;
+        return times;
+      },
+      (seen) => seen >= SEEN_IN_A_ROW,
+      60,
+    );
   };
 
   return {
@@ -73,7 +85,7 @@ export async function openGatewayHarness(lab: Lab) {
       await clear();
       applied = [...objects, ...markers(round, world)];
       for (const object of applied) await lab.kubernetes.apply(object);
-      await inForce(403);
+      await inForce();
       const { resources, problems } = await readCluster(lab.kubeconfig);
       if (problems.length > 0) throw new Error(problems.map(({ message }) => message).join('; '));
       const routes = await lab.kubernetes
@@ -128,62 +140,97 @@ function serviceObjects(lab: Lab, { namespace, name, app, ports }: (typeof SERVI
         },
       ],
     } as unknown as KubeObject,
+    // A kept connection would continue under previous policies.
+    {
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'DestinationRule',
+      metadata: named(),
+      spec: { host: name, trafficPolicy: { connectionPool: { http: { maxRequestsPerConnection: 1 } } } },
+    },
   ];
 }
 
-/** Probes by marker, and the ports to which they go. */
-const MARKED = [
-  ['gateway', PORT.http],
-  ['gateway', PORT.https],
-  ['one', PORT.http],
-  ['two', PORT.http],
-] as const;
+const PROBED = [PORT.http, PORT.https] as const;
 
-function probeOf(path: string, port: number, sourceIp: string): OutsideRequest {
-  const http = { method: 'GET', path, authority: MARK };
-  return { port, http, sourceIp, ...(port === PORT.https && { tls: { sni: MARK } }) };
+/** Request to the gateway with a header that holds no token. */
+function probe(round: number, port: number, sourceIp: string): OutsideRequest {
+  const authority = hostOf(round);
+  const http = { method: 'GET', path: '/', authority, headers: { [headerOf('gateway', round)]: 'x' } };
+  return { port, http, sourceIp, ...(port === PORT.https && { tls: { sni: authority } }) };
 }
 
-/** Applied last: once they are in force, the other objects are. */
-function markers(round: number, { files }: World): readonly KubeObject[] {
-  const refusing = (name: string, namespace: string, matchLabels: object): KubeObject => ({
-    apiVersion: 'security.istio.io/v1',
-    kind: 'AuthorizationPolicy',
-    metadata: { name: `mark-${name}`, namespace },
-    spec: {
-      selector: { matchLabels },
-      action: 'DENY',
-      rules: [{ to: [{ operation: { hosts: [MARK], paths: [`/${name}-${round}`] } }] }],
-    },
-  });
+/** Such a request directly to a workload. */
+function inner(name: string, round: number, destinationIp: string, port: number, sourceIp: string): Call {
+  const http = { method: 'GET', path: '/', authority: name, headers: { [headerOf(name, round)]: 'x' } };
+  return { principal: CLIENT, destinationIp, sourceIp, port, http };
+}
+
+/** Hosts with a proxy, and the names of their markers. */
+const PROXIES: readonly { readonly host: string; readonly name: string }[] = [
+  { host: 'gateway', name: 'gateway' },
+  ...SERVICES.map(({ app, name }) => ({ host: app, name })),
+];
+
+/** Whether the configuration of a proxy has the markers: those of policies and token rules, and a gateway's route. */
+async function isConfigured(lab: Lab, { host, name }: (typeof PROXIES)[number], round: number): Promise<boolean> {
+  const dump = async (resource: string): Promise<string> => {
+    const url = `http://127.0.0.1:15000/config_dump?resource=${resource}`;
+    const { stdout } = await lab.exec(host, ['curl', '-s', url]);
+    const { configs = [] } = JSON.parse(stdout || '{}') as { configs?: readonly { active_state?: unknown }[] };
+    return JSON.stringify(configs.map((one) => one.active_state ?? one));
+  };
+  const listeners = await dump('dynamic_listeners');
+  if (!listeners.includes(`/${name}-${round}"`) || !listeners.includes(headerOf(name, round))) return false;
+  if (host !== 'gateway') return true;
+  return listeners.includes(`"${hostOf(round)}"`) && (await dump('dynamic_route_configs')).includes(hostOf(round));
+}
+
+function hostOf(round: number): string {
+  return `mark-${round}.example`;
+}
+
+function headerOf(name: string, round: number): string {
+  return `x-mark-${name}-${round}`;
+}
+
+/** One object of each kind, applied last: once they are in force, the other objects are. */
+function markers(round: number, { files, issuers }: World): readonly KubeObject[] {
+  const hosts = [hostOf(round)];
+  const refusing = (name: string, namespace: string, matchLabels: object): readonly KubeObject[] => {
+    const at = { apiVersion: 'security.istio.io/v1', metadata: { name: `mark-${name}`, namespace } };
+    const selector = { matchLabels };
+    const rules = [{ to: [{ operation: { hosts, paths: [`/${name}-${round}`] } }] }];
+    const rule = {
+      issuer: 'https://mark.test',
+      jwks: issuers[0]!.jwks,
+      fromHeaders: [{ name: headerOf(name, round) }],
+    };
+    return [
+      { ...at, kind: 'RequestAuthentication', spec: { selector, jwtRules: [rule] } },
+      { ...at, kind: 'AuthorizationPolicy', spec: { selector, action: 'DENY', rules } },
+    ];
+  };
   const route = ({ namespace, name }: (typeof SERVICES)[number]) => ({
     match: [{ uri: { prefix: `/${name}-${round}` } }],
     route: [{ destination: { host: `${name}.${namespace}.svc.cluster.local`, port: { number: 80 } } }],
   });
-  const hosts = [MARK];
   const tls = { mode: 'SIMPLE', serverCertificate: files.cert, privateKey: files.key };
-  const istio = 'networking.istio.io/v1';
+  const metadata = { name: 'mark', namespace: GATEWAYS };
+  const apiVersion = 'networking.istio.io/v1';
+  const servers = [
+    { port: { number: PORT.http, name: 'http-mark', protocol: 'HTTP' }, hosts },
+    { port: { number: PORT.https, name: 'https-mark', protocol: 'HTTPS' }, hosts, tls },
+  ];
   return [
+    ...SERVICES.flatMap(({ name, namespace, app }) => refusing(name, namespace, { app })),
+    ...refusing('gateway', GATEWAYS, { istio: 'meshpass-gateway' }),
     {
-      apiVersion: istio,
-      kind: 'Gateway',
-      metadata: { name: 'mark', namespace: GATEWAYS },
-      spec: {
-        selector: { istio: 'meshpass-gateway' },
-        servers: [
-          { port: { number: PORT.http, name: 'http-mark', protocol: 'HTTP' }, hosts },
-          { port: { number: PORT.https, name: 'https-mark', protocol: 'HTTPS' }, hosts, tls },
-        ],
-      },
-    },
-    ...SERVICES.map(({ name, namespace, app }) => refusing(name, namespace, { app })),
-    refusing('gateway', GATEWAYS, { istio: 'meshpass-gateway' }),
-    {
-      apiVersion: istio,
+      apiVersion,
       kind: 'VirtualService',
-      metadata: { name: 'mark', namespace: GATEWAYS },
+      metadata,
       spec: { hosts, gateways: [`${GATEWAYS}/mark`], http: SERVICES.map(route) },
     },
+    { apiVersion, kind: 'Gateway', metadata, spec: { selector: { istio: 'meshpass-gateway' }, servers } },
   ];
 }
 

@@ -133,6 +133,8 @@ function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | 
   const hosts = routers.flatMap((router) =>
     texts(router.server?.hosts).map((written) => ({ router, host: serverHost(written, '').host.toLowerCase() })),
   );
+  const twice = hosts.find((one) => hosts.some((other) => other.router !== one.router && other.host === one.host));
+  if (twice) return unknownBecause('tls', `several servers have host ${twice.host}, and Envoy rejects their listener`);
   const covering = hosts.filter(({ host }) => host === '*' || (sni !== undefined && coversHost(host, sni)));
   const [best] = covering.toSorted((a, b) => rankOf(b.host) - rankOf(a.host));
   const forwards = covering.filter(({ router }) => router.listener.protocol === 'tls');
