@@ -17,6 +17,7 @@ import {
   type Router,
   reaches,
   type Step,
+  stepsAt,
 } from './router.ts';
 
 /** Decision about a call of an anonymous caller, and its place. */
@@ -128,7 +129,9 @@ function explain(router: Router, call: Call, destination: string): Explained {
     const reason = `no host of ${describeEntry(router.entry)} matches`;
     return [0, () => refused(reason, router.entry.object?.origin.at(['metadata', 'name']))];
   }
-  const step = host.steps.find(({ condition }) => meets(call, condition));
+  const path = call.texts.get('path');
+  const steps = path === undefined ? host.steps : stepsAt(host, path);
+  const step = steps.find(({ condition }) => meets(call, condition));
   if (!step) {
     return [1, () => refused(`no route of host ${host.host} matches`, host.on.origin.at(['metadata', 'name']), host)];
   }

@@ -7,7 +7,7 @@ import { coversHost, type GatewayServer, type KubeObject, type Path } from '@mes
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { hostCondition, type Listener } from './match-condition.ts';
-import { mayMeet } from './overlap.ts';
+import { indexPaths } from './overlap.ts';
 import type { Rewrite } from './rewrite/rewrite.ts';
 
 /** Destination of a step. */
@@ -91,14 +91,23 @@ export function reaches(router: Router, destination: string): Condition {
       const { condition, targets } = steps[index]!;
       const meant = targets.filter((target) => formatDestination(target) === destination);
       // Most earlier steps match other paths, and would only make the formula larger.
-      const earlier = steps
-        .slice(0, index)
-        .flatMap((step) => (mayMeet(step.condition, condition) ? [step.condition] : []));
+      const earlier = pathsOf(steps)
+        .before(index)
+        .map((position) => steps[position]!.condition);
       return all([condition, not(any(earlier)), any(meant.map((target) => target.condition))]);
     });
     return all([host, any(found)]);
   });
   return all([listenerCondition(router), any(byHost)]);
+}
+
+const pathsOf = remembered((steps: readonly Step[]) => indexPaths(steps.map(({ condition }) => condition)));
+
+/** Lists the steps that may match a call with a path, in order. */
+export function stepsAt({ steps }: VirtualHost, path: string): readonly Step[] {
+  return pathsOf(steps)
+    .at(path)
+    .map((position) => steps[position]!);
 }
 
 /** Steps of a virtual host that lead to one destination. */

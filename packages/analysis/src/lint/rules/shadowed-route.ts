@@ -14,16 +14,14 @@ export const shadowedRoute: Rule = {
     for (const service of context.mesh.all('VirtualService')) {
       const wide = new Map<string, Wide[]>();
       for (const [index, route] of items(service.spec.http).entries()) {
-        const matches = items(route.match).length === 0 ? [{}] : items(route.match);
-        const by = matches.map((match) => firstCovering(wide, match));
-        for (const match of matches.filter(isWide)) add(wide, { index, match });
-        if (by.includes(undefined)) continue;
+        const by = coveredBy(wide, route, index);
+        if (by === undefined) continue;
         const guard = guards(route);
         yield {
           on: service,
           path: ['spec', 'http', index],
           severity: guard ? 'error' : 'warning',
-          message: `http[${index}] is never reached: http[${by[0]!.index}] matches all of its calls first${guard ? `, so ${guard} has no effect` : ''}.`,
+          message: `http[${index}] is never reached: http[${by}] matches all of its calls first${guard ? `, so ${guard} has no effect` : ''}.`,
         };
       }
     }
@@ -33,6 +31,14 @@ export const shadowedRoute: Rule = {
 interface Wide {
   readonly index: number;
   readonly match: HttpMatch;
+}
+
+/** Returns the earlier route that takes all calls of this one, if there is one, and adds the matches of this one. */
+function coveredBy(wide: Map<string, Wide[]>, route: HttpRoute, index: number): number | undefined {
+  const matches = items(route.match).length === 0 ? [{}] : items(route.match);
+  const by = matches.map((match) => firstCovering(wide, match));
+  for (const match of matches.filter(isWide)) add(wide, { index, match });
+  return by.includes(undefined) ? undefined : by[0]!.index;
 }
 
 /** Groups matches by their path: a match is only compared with those whose paths may cover its own. */
