@@ -4,12 +4,13 @@
  * with the same status. `npm run differential:gateway` makes 3,000 of them.
  */
 import { canIOutside, type OutsideAnswers, type OutsideRequest } from '@meshpass/analysis/evaluate';
+import { viewMesh } from '@meshpass/istio';
 import { type Lab, upLab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { randomFrom } from './differential/random.ts';
 import type { Seen } from './gateways/client.ts';
-import { generateObjects } from './gateways/generate.ts';
+import { GATEWAYS, generateObjects, PORT } from './gateways/generate.ts';
 import { generateCall } from './gateways/generate-calls.ts';
 import { type GatewayHarness, openGatewayHarness } from './gateways/harness.ts';
 
@@ -30,6 +31,66 @@ beforeAll(async () => {
 afterAll(async () => {
   await harness?.close();
   await lab?.down();
+});
+
+it('sees the address that trusted proxies add', async () => {
+  const metadata = { name: 'trusted-proxies', namespace: GATEWAYS };
+  const selected = { labels: { istio: 'meshpass-gateway' } };
+  // The setting of Envoy that `gatewayTopology.numTrustedProxies` becomes, which only a restarted proxy reads.
+  const manager = 'envoy.filters.network.http_connection_manager';
+  const type = `type.googleapis.com/${manager.replace('envoy.', 'envoy.extensions.')}.v3.HttpConnectionManager`;
+  const patch = { operation: 'MERGE', value: { typed_config: { '@type': type, xff_num_trusted_hops: 1 } } };
+  const match = { context: 'GATEWAY', listener: { filterChain: { filter: { name: manager } } } };
+  const configPatches = [{ applyTo: 'NETWORK_FILTER', match, patch }];
+  const source = { remoteIpBlocks: ['192.0.2.7'] };
+  const host = 'proxied.example';
+  const route = {
+    headers: { response: { set: { 'x-route': 'proxied.0' } } },
+    route: [{ destination: { host: 'one.shop.svc.cluster.local', port: { number: 80 } } }],
+  };
+  const mesh = await harness.enforce([
+    {
+      apiVersion: 'networking.istio.io/v1alpha3',
+      kind: 'EnvoyFilter',
+      metadata,
+      spec: { workloadSelector: selected, configPatches },
+    },
+    {
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'Gateway',
+      metadata,
+      spec: {
+        selector: selected.labels,
+        servers: [{ port: { number: PORT.http, name: 'http', protocol: 'HTTP' }, hosts: [host] }],
+      },
+    },
+    {
+      apiVersion: 'networking.istio.io/v1',
+      kind: 'VirtualService',
+      metadata: { name: 'proxied', namespace: GATEWAYS },
+      spec: { hosts: [host], gateways: [metadata.name], http: [route] },
+    },
+    {
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
+      metadata,
+      spec: { selector: { matchLabels: selected.labels }, rules: [{ from: [{ source }] }] },
+    },
+  ]);
+  const resources = mesh.resources.filter(({ kind }) => kind !== 'EnvoyFilter');
+  const configured = viewMesh(resources, { ...mesh.config, trustedProxies: 1 });
+  const statuses: unknown[] = [];
+  for (const forwarded of ['192.0.2.7', '192.0.2.7, 203.0.113.1', '203.0.113.1, 192.0.2.7', '192.0.2.7,', undefined]) {
+    const headers: Record<string, string> = forwarded === undefined ? {} : { 'x-forwarded-for': forwarded };
+    const http = { method: 'GET', path: '/', authority: host, headers };
+    const request = { port: PORT.http, http, sourceIp: harness.world.addresses[0]! };
+    const seen = await harness.send(request);
+    const [answer] = canIOutside(configured, request).answers;
+    expect(seen.status, String(forwarded)).toBe(answer!.status ?? 200);
+    statuses.push(seen.status);
+  }
+  expect(statuses).toContain(200);
+  expect(statuses).toContain(403);
 });
 
 it.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i', async (round) => {

@@ -84,6 +84,9 @@ function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: Outsi
   return forwarded(mesh, router, step, outcome.http, request);
 }
 
+/** Clients call a gateway like a sidecar: neither is in ambient mode. */
+const AT_GATEWAY = { proxy: 'sidecar', callerProxy: () => 'sidecar' } as const;
+
 /** Policies of the gateway. Returns the request as the workload sees it, apart from the route's changes. */
 function byPolicies(
   mesh: MeshView,
@@ -101,7 +104,7 @@ function byPolicies(
     ...(principal !== undefined && { principal }),
     ...(remoteIp !== undefined && { remoteIp }),
   };
-  const endpoint = { name: router.entry.name, authorizer, port, authority: http.authority };
+  const endpoint = { ...AT_GATEWAY, name: router.entry.name, authorizer, port, authority: http.authority };
   const { decision, unknown } = evaluate(endpoint, call);
   if (unknown !== undefined) return unknownBecause('gateway', unknown);
   if (unnamed && testsPeers(authorizer))
@@ -224,7 +227,7 @@ function passedThrough(
   const sni = request.tls?.sni?.toLowerCase();
   const port = podPort(mesh, proxy, request.port);
   const authorizer = authorizerAt(mesh)(proxy, port, 'tcp');
-  const endpoint = { name: router.entry.name, authorizer, port, authority: '' };
+  const endpoint = { ...AT_GATEWAY, name: router.entry.name, authorizer, port, authority: '' };
   const { decision, unknown } = evaluate(endpoint, connectionOf(request, port));
   if (unknown !== undefined) return [unknownBecause('gateway', unknown)];
   const call = {

@@ -89,15 +89,19 @@ function atWorkload(
   };
   const sent = call.http && rewritten(call.http, rewrite);
   const { namespace, serviceAccount } = call.peer;
-  const { decision, verdict, unknown } = evaluate(endpoint, {
-    port: endpoint.port,
-    principal: `${mesh.config.trustDomain}/ns/${namespace}/sa/${serviceAccount ?? '?'}`,
-    sni,
-    ...(sent && { http: sent.http }),
-    ...(call.tokens && { tokens: call.tokens }),
-    ...(call.now !== undefined && { now: call.now }),
-    ...(call.sourceIp !== undefined && { remoteIp: call.sourceIp }),
-  });
+  if (endpoint.waypoint?.forGateways) return unknownBecause('workload', 'the gateway calls a waypoint', at);
+  const { decision, verdict, unknown } = evaluate(
+    { ...endpoint, callerProxy: () => 'gateway' },
+    {
+      port: endpoint.port,
+      principal: `${mesh.config.trustDomain}/ns/${namespace}/sa/${serviceAccount ?? '?'}`,
+      sni,
+      ...(sent && { http: sent.http }),
+      ...(call.tokens && { tokens: call.tokens }),
+      ...(call.now !== undefined && { now: call.now }),
+      ...(call.sourceIp !== undefined && { remoteIp: call.sourceIp }),
+    },
+  );
   const undecided = unknown ?? whyUndecided(testedBy(endpoint.authorizer, namespace), sent?.unknown, serviceAccount);
   if (undecided !== undefined) return unknownBecause('workload', undecided, at);
   const { status, rule } = decision;

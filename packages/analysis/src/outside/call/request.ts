@@ -92,7 +92,7 @@ function formulaCall({ method, path, authority, headers = {} }: HttpCall): Formu
   return { flags, texts, lists: new Map(), addresses: new Map() };
 }
 
-/** Of several parameters with one name Envoy matches the first. */
+/** Lists query parameters, the first of several with one name last, because Envoy matches it. */
 function queryFields(query: string): readonly (readonly [string, string])[] {
   const fields = query.split('&').map((pair) => {
     const [name = '', ...value] = pair.split('=');

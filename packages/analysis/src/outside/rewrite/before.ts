@@ -39,8 +39,7 @@ function pathBefore(rewrite: PathRewrite | 'unknown', test: TextTest, normalizat
     return constant(passes(test, sent));
   }
   const { prefix, by, segments } = rewrite;
-  if (normalizePath(`${by}x`, normalization) !== `${by}x` || by.endsWith('.') || by.includes('?'))
-    return unknown('path');
+  if (!isPlain(by, normalization)) return unknown('path');
   const found = any(testsBefore(rewrite, test).map((one) => (one === ALWAYS ? ALWAYS : text('path', one as TextTest))));
   const joins = !segments && by.endsWith('/') && !prefix.endsWith('/');
   if (!joins) return found;
@@ -51,6 +50,12 @@ function pathBefore(rewrite: PathRewrite | 'unknown', test: TextTest, normalizat
     merges ? text('path', { form: 'prefix', text: `${prefix}/` }) : NEVER,
   ]);
   return any([all([found, not(risky)]), all([risky, unknown('path')])]);
+}
+
+/** Whether a path that begins with the new prefix stays as it is, unless its rest changes. */
+function isPlain(by: string, normalization: Normalization): boolean {
+  if (by === '') return true;
+  return by.startsWith('/') && !/\.$|\?/.test(by) && normalizePath(`${by}x`, normalization) === `${by}x`;
 }
 
 function testsBefore(

@@ -111,6 +111,8 @@ function filterPath(
   if (replaceFullPath !== undefined) return { whole: true, by: replaceFullPath };
   if (uri?.regex !== undefined) return 'unknown';
   const by = replacePrefixMatch.replace(/\/$/, '');
+  // Istio replaces the slash that every path begins with, and the API keeps it.
+  if (uri === undefined && by !== '') return 'unknown';
   if (uri?.exact !== undefined) return { whole: true, by: by || '/' };
   const prefix = (uri?.prefix ?? '/').replace(/\/$/, '');
   return { whole: false, prefix, ignoreCase: false, by, segments: true };
