@@ -6,6 +6,7 @@ import { items } from '@meshpass/istio/members';
 import { type Authorizer, createAuthorizer } from '../../evaluate/authorizer.ts';
 import type { Call, Decision, HttpCall } from '../../evaluate/call.ts';
 import { tokenCheck } from '../../evaluate/request-authentication.ts';
+import type { Endpoint } from '../../evaluate/target.ts';
 import { combineVerdicts, evaluate, type Verdict } from '../../evaluate/verdict.ts';
 import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
@@ -85,7 +86,8 @@ function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: Outsi
 }
 
 /** Clients call a gateway like a sidecar: neither is in ambient mode. */
-const AT_GATEWAY = { proxy: 'sidecar', callerProxy: () => 'sidecar' } as const;
+const AT_GATEWAY: Guard = { proxy: 'sidecar', callerProxy: () => 'sidecar' };
+type Guard = Pick<Endpoint, 'proxy' | 'callerProxy'>;
 
 /** Policies of the gateway. Returns the request as the workload sees it, apart from the route's changes. */
 function byPolicies(
