@@ -42,7 +42,7 @@ export const command = defineCommand({
   },
   examples: [
     'meshpass policy can-i --as dev/web --to orders.shop:8080 --path /orders/1 mesh/',
-    'meshpass policy can-i --as outside --to https://shop.example.com/orders/1 mesh/',
+    'meshpass policy can-i --as outside --to https://shop.example.com/orders/1 public/',
   ],
   page: 'docs/evaluator.md',
   run: decide,
