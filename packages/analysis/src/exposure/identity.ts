@@ -21,7 +21,7 @@ import {
   targetPortOf,
   type Workload,
 } from '@meshpass/istio';
-import { distinct, labels, listed, record, texts } from '@meshpass/istio/members';
+import { distinct, items, labels, listed, record, texts } from '@meshpass/istio/members';
 import type { PortPolicy } from '../diff/port-policy.ts';
 import type { Protocol } from '../diff/workloads.ts';
 import { addedCheck } from './added-checks.ts';
@@ -270,7 +270,7 @@ function identityAt(
   exposure: Exposure,
 ): Identity {
   const { mesh } = known;
-  const { proxy } = point;
+  const { proxy, port } = point;
   if (enforcer.proxy === 'none') return { state: 'none', reason: enforcer.reason! };
   const portPolicy = policiesAt(mesh, enforcer, point, exposure) ?? point.portPolicy;
   if (portPolicy.unknown !== undefined) return atUnknownWaypoint(mesh, proxy);
