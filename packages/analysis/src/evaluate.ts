@@ -10,3 +10,6 @@ export { normalizePath, templateTest } from './evaluate/rule/path.ts';
 export { assumedNamespaces, type Endpoint, findEndpoints } from './evaluate/target.ts';
 export { combineVerdicts, type Evaluation, evaluate, type Verdict } from './evaluate/verdict.ts';
 export { type Reacher, type WhoCan, whoCan } from './evaluate/who-can.ts';
+export type { OutsideAnswer } from './outside/call/answer.ts';
+export { canIOutside, type OutsideAnswers } from './outside/call/decide.ts';
+export type { ClientCertificate, OutsideRequest } from './outside/call/request.ts';

@@ -24,6 +24,7 @@ export {
   type MeshSettings,
   type PathNormalization,
   readMeshConfig,
+  trustedProxiesOf,
 } from './mesh/mesh-config.ts';
 export {
   distinctWorkloads,

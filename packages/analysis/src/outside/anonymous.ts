@@ -28,13 +28,15 @@ import {
 } from '../exposure/identity.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from './match-condition.ts';
+import { beforeRewrite } from './rewrite/before.ts';
+import type { Rewrite } from './rewrite/rewrite.ts';
 
-/** Way of a call: the exposure, and what the route changes before the workload sees the call. */
+/** Way of a call. */
 export interface Way {
   readonly exposure: Exposure;
   readonly entry: EntryPoint;
-  /** Fields whose values the route changes: `path`, `host` or `header`. */
-  readonly changed: ReadonlySet<string>;
+  /** Changes that the route makes before the workload sees the call. */
+  readonly rewrite: Rewrite;
 }
 
 /** Returns the calls that reach a workload of the destination, as far as policies and checks decide. */
@@ -61,7 +63,7 @@ function atEntry(mesh: MeshView, { exposure, entry }: Way): Condition {
     return all([
       oneOf(points, (one) =>
         replaceTests(one.portPolicy.allowed, (test) =>
-          decided(test, { peer: undefined, sni: undefined, changed: NOTHING }),
+          decided(test, { peer: undefined, sni: undefined, before: () => undefined }),
         ),
       ),
       check === undefined ? ALWAYS : opaque(check),
@@ -70,11 +72,12 @@ function atEntry(mesh: MeshView, { exposure, entry }: Way): Condition {
   return either(byProxy, 'it is not known which Pods are the gateway, and their policies differ');
 }
 
-function atWorkload(mesh: MeshView, { exposure, entry, changed }: Way): Condition {
+function atWorkload(mesh: MeshView, { exposure, entry, rewrite }: Way): Condition {
   const points = enforcementAtWorkload(mesh, exposure, entry);
   if (points.length === 0) return ALWAYS;
   const { host, port, subset = '' } = exposure.destination;
   const sni = `outbound_.${port ?? ''}_.${subset}_.${host}`;
+  const before: Caller['before'] = (test) => beforeRewrite(rewrite, test, mesh.config.pathNormalization);
   const allowed = (point: EnforcementPoint): Condition => {
     const { proxy, calls, portPolicy } = point;
     const enforcer = enforcerOf(mesh, proxy, point.port, exposure, entry);
@@ -85,7 +88,7 @@ function atWorkload(mesh: MeshView, { exposure, entry, changed }: Way): Conditio
     const peers = calls.peers.length > 0 ? calls.peers : [undefined];
     const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy, point.port === undefined ? [] : [point.port]);
     return all([
-      any(peers.map((peer) => replaceTests(policies, (test) => decided(test, { peer, sni, changed })))),
+      any(peers.map((peer) => replaceTests(policies, (test) => decided(test, { peer, sni, before })))),
       check === undefined ? ALWAYS : opaque(check),
     ]);
   };
@@ -105,13 +108,12 @@ function either(conditions: readonly Condition[], reason: string): Condition {
   return any([all(conditions), all([any(conditions), opaque(reason)])]);
 }
 
-const NOTHING: ReadonlySet<string> = new Set();
-
 interface Caller {
   readonly peer: Peer | undefined;
   /** Server name of the gateway's connection. */
   readonly sni: string | undefined;
-  readonly changed: ReadonlySet<string>;
+  /** Calls whose rewritten request passes the test; undefined if the route does not change its field. */
+  readonly before: (test: Extract<Test, { readonly op: 'text' }>) => Condition | undefined;
 }
 
 /** Prefix length below which a range is too large to count as a list of permitted clients. */
@@ -143,19 +145,15 @@ function addressCondition({ field, range }: Extract<Test, { readonly op: 'addres
   return yesOrNo(Number(range.split('/')[1] ?? 128) < WIDEST_LIST);
 }
 
-function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni, changed }: Caller): Condition {
+function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni, before }: Caller): Condition {
   const { field } = test;
   if (field.startsWith('token.')) return NEVER;
   if (field.startsWith('peer.')) return peerCondition(test, peer);
   if (field === 'connection.sni') {
     return sni === undefined ? opaque('a policy tests the SNI') : yesOrNo(peer !== undefined && passes(test.test, sni));
   }
-  if (field === 'host' && !changed.has('host')) return hostTest(test);
   if (field.startsWith('metadata:')) return opaque(`a policy tests ${field}`);
-  if (changed.has(field.startsWith('header:') ? 'header' : field)) {
-    return opaque(`a policy at the workload tests the ${field.replace(':', ' ')}, which the route changes`);
-  }
-  return test;
+  return before(test) ?? (field === 'host' ? hostTest(test) : test);
 }
 
 const PORT: Condition = { op: 'flag', field: 'host.port' };

@@ -10,6 +10,7 @@ import type { EntryPoint } from '../exposure/exposure.ts';
 import { whyInternalService } from '../exposure/internal.ts';
 import { anonymousCalls } from './anonymous.ts';
 import { type Listener, matchCondition, opaque } from './match-condition.ts';
+import { NO_REWRITE } from './rewrite/rewrite.ts';
 import type { Router } from './router.ts';
 
 /** Lists the routers of ports that are published without a gateway, each with one destination. */
@@ -26,7 +27,7 @@ function datagramRouters(mesh: MeshView, service: Service): readonly Router[] {
   return ports.map(({ port, nodePort }): Router => {
     const number = published.kind === 'NodePort' ? nodePort : port;
     const destination = { host: fullHost(name, namespace, mesh.config.clusterDomain), subset: undefined, port };
-    const target = { destination, condition: ALWAYS, path: published.path };
+    const target = { destination, condition: ALWAYS, path: published.path, rewrite: NO_REWRITE };
     const step = { on: service, path: published.path, condition: ALWAYS, targets: [target] };
     const entry: EntryPoint = {
       kind: published.kind,
@@ -56,8 +57,9 @@ function connectionRouters(mesh: MeshView): readonly Router[] {
         ]);
         const target = {
           destination: exposure.destination,
-          condition: anonymousCalls(mesh, { exposure, entry, changed: new Set() }),
+          condition: anonymousCalls(mesh, { exposure, entry, rewrite: NO_REWRITE }),
           path: exposure.destinationPath,
+          rewrite: NO_REWRITE,
         };
         const step = { on: exposure.on, path: exposure.path, condition, targets: [target] };
         return {

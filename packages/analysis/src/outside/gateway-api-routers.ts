@@ -36,6 +36,7 @@ import {
 } from '../exposure/entries/gateway-routes.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { type Listener, matchCondition, opaque } from './match-condition.ts';
+import { filterRewrite } from './rewrite/rewrite.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 
@@ -164,24 +165,35 @@ function stepsOf(
   return rules.flatMap((rule, index): readonly Ranked[] => {
     const filters = items(rule.filters);
     const path = ['spec', 'rules', index];
-    const answer = filters.some(({ type }) => type === 'RequestRedirect') ? 'redirects it' : undefined;
-    const targets = answer === undefined ? targetsOf(mesh, route, rule, path, given) : [];
+    const redirecting = filters.find(({ type }) => type === 'RequestRedirect');
+    const answer = redirecting && 'redirects it';
+    const redirect = redirecting && Number(record(redirecting.requestRedirect).statusCode ?? 302);
+    const targetsFor = (match: HttpMatch | undefined) =>
+      answer === undefined ? targetsOf(mesh, route, rule, match, path, given) : [];
+    const rewrites = filters.some(({ type, urlRewrite }) => type === 'URLRewrite' && urlRewrite?.path !== undefined);
+    const shared = rewrites ? undefined : targetsFor(undefined);
     const alternatives = alternativesOf(route, rule);
-    return (alternatives.length > 0 ? alternatives : [[{}]]).map((matches: readonly HttpMatch[], nth): Ranked => {
-      const condition = all([
-        any(matches.map((match) => matchCondition(match, listener))),
-        isolated,
-        precedenceOf(matches, given),
-      ]);
+    return (alternatives.length > 0 ? alternatives : [[{}]]).flatMap((matches: readonly HttpMatch[], nth) => {
       const at = alternatives.length > 0 ? [...path, 'matches', nth] : path;
-      const step: Step = {
-        on: route,
-        path: at,
-        condition,
-        targets,
-        ...(targets.length === 0 && { answer: answer ?? 'has no destination and answers it with an error' }),
-      };
-      return { step, rank: rankOf(matches, route as HTTPRoute, index, nth) };
+      const rank = rankOf(matches, route as HTTPRoute, index, nth);
+      // A rewrite depends on which of the two translations of a prefix matches.
+      return (rewrites ? matches.map((match) => [match]) : [matches]).map((some): Ranked => {
+        const condition = all([
+          any(some.map((match) => matchCondition(match, listener))),
+          isolated,
+          precedenceOf(some, given),
+        ]);
+        const targets = shared ?? targetsFor(some[0]);
+        const own = answer ?? 'has no destination and answers it with an error';
+        const step: Step = {
+          on: route,
+          path: at,
+          condition,
+          targets,
+          ...(targets.length === 0 && { answer: own, status: redirect ?? 500 }),
+        };
+        return { step, rank };
+      });
     });
   });
 }
@@ -193,7 +205,15 @@ function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Con
   return opaque(`${proxy.name} decides the precedence of regular expressions`);
 }
 
-function targetsOf(mesh: MeshView, route: Route, rule: Rule, path: Step['path'], given: EntryPoint): Step['targets'] {
+/** @param match match of the call, which determines what a rewrite replaces */
+function targetsOf(
+  mesh: MeshView,
+  route: Route,
+  rule: Rule,
+  match: HttpMatch | undefined,
+  path: Step['path'],
+  given: EntryPoint,
+): Step['targets'] {
   const filters = items(rule.filters);
   return items(rule.backendRefs).flatMap((backend, nth) => {
     const host = hostOf(mesh, route, backend);
@@ -214,18 +234,13 @@ function targetsOf(mesh: MeshView, route: Route, rule: Rule, path: Step['path'],
       destination: { host, subset: undefined, port: backend.port },
       service: mesh.serviceAt(host),
     };
-    return targetsAt(mesh, { exposure, entry, changed: changedBy(all) }, [...path, 'backendRefs', nth, 'name']);
+    return targetsAt(mesh, { exposure, entry, rewrite: filterRewrite(all, match) }, [
+      ...path,
+      'backendRefs',
+      nth,
+      'name',
+    ]);
   });
-}
-
-/** Lists the fields that filters change before the workload sees them. */
-function changedBy(filters: readonly RouteFilter[]): ReadonlySet<string> {
-  const rewrites = filters.filter(({ type }) => type === 'URLRewrite').map(({ urlRewrite }) => urlRewrite ?? {});
-  return new Set([
-    ...(rewrites.some(({ path }) => path !== undefined) ? ['path'] : []),
-    ...(rewrites.some(({ hostname }) => hostname !== undefined) ? ['host'] : []),
-    ...(filters.some(({ type }) => type === 'RequestHeaderModifier') ? ['header'] : []),
-  ]);
 }
 
 /** Ranks a match like Istio: exact paths, prefixes by length, regular expressions by length, then the other fields. */

@@ -19,6 +19,7 @@ import { answersItself, entryOf, istioUris } from '../exposure/entries/ingresses
 import { segmentPrefix } from '../exposure/entries/path-prefix.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { type Listener, matchCondition, opaque } from './match-condition.ts';
+import { NO_REWRITE, type Rewrite } from './rewrite/rewrite.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 
@@ -266,9 +267,9 @@ function stepOf(
   const rewritten =
     entry.proxy.by !== 'istio' &&
     Object.keys(labels(ingress.metadata.annotations)).some((one) => /\/(?:rewrite-target|app-root)$/.test(one));
-  const changed = new Set(rewritten ? ['path'] : []);
+  const rewrite: Rewrite = rewritten ? { path: 'unknown', headers: [] } : NO_REWRITE;
   // Every Ingress has its own annotations, of which the entry point's identity depends.
   const own = entryOf(mesh, ingress);
-  const targets = targetsAt(mesh, { exposure, entry: own, changed }, [...backendPath, 'service', 'name']);
+  const targets = targetsAt(mesh, { exposure, entry: own, rewrite }, [...backendPath, 'service', 'name']);
   return { on, path, condition, targets };
 }

@@ -2,35 +2,27 @@
  * Routers of Istio's Gateways. VirtualServices of one host are merged, oldest first, and routes that match everything go
  * last. Source: VirtualService reference; pilot/pkg/networking/core/gateway.go and route.go of Istio.
  */
+import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   coversHost,
-  fullHost,
   type Gateway,
   type GatewayServer,
-  type HttpMatch,
-  type HttpRoute,
   hostsMeet,
+  type KubeObject,
   type MeshView,
   oldestFirst,
-  selects,
   serverHost,
   type VirtualService,
 } from '@meshpass/istio';
-import { items, labels, record, text, texts } from '@meshpass/istio/members';
-import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
-import {
-  gatewayName,
-  httpRoutes,
-  letsOut,
-  named,
-  type RouteAt,
-  toEntry,
-} from '../exposure/entries/virtual-services.ts';
-import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import { items, labels, texts } from '@meshpass/istio/members';
+import { ALWAYS, all, type Condition, NEVER } from '../diff/formula/condition.ts';
+import { gatewayName, letsOut, named, toEntry } from '../exposure/entries/virtual-services.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
 import { isExportedTo } from '../routes/destinations.ts';
-import { hostCondition, isForGateway, type Listener, matchCondition, opaque } from './match-condition.ts';
+import { istioSteps } from './istio-steps.ts';
+import { type Listener, opaque } from './match-condition.ts';
+import { podsOfGateway } from './pods-of.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
-import { targetsAt } from './target.ts';
 
 /** Server of a Gateway, or a Gateway that is not among the files. */
 interface ServerAt {
@@ -42,8 +34,7 @@ interface ServerAt {
 /** Lists the routers of Istio's Gateways. */
 export function istioRouters(mesh: MeshView): readonly Router[] {
   const gateways = named(mesh.all('Gateway'));
-  const known: readonly ServerAt[] = mesh
-    .all('Gateway')
+  const known: readonly ServerAt[] = oldestFirst(mesh.all('Gateway'))
     .filter((gateway) => !letsOut(gateway))
     .flatMap((gateway) =>
       items(gateway.spec.servers).map((server) => ({
@@ -62,11 +53,11 @@ export function istioRouters(mesh: MeshView): readonly Router[] {
   );
   const servers = [...known, ...[...absent].map((name): ServerAt => ({ gateway: undefined, name, server: undefined }))];
   // Gateways of the same Pods share the listener of a port.
-  const byListener = Map.groupBy(servers, (at) => `${podsOf(at)} ${JSON.stringify(listenerOf(at.server))}`);
+  const byListener = Map.groupBy(servers, (at) => `${selectedBy(at)} ${JSON.stringify(listenerOf(at.server))}`);
   return [...byListener.values()].flatMap((some) => routersOf(mesh, some));
 }
 
-function podsOf({ gateway, name }: ServerAt): string {
+function selectedBy({ gateway, name }: ServerAt): string {
   return gateway ? JSON.stringify(Object.entries(labels(gateway.spec.selector)).sort()) : name;
 }
 
@@ -87,40 +78,134 @@ function listenerOf(server: GatewayServer | undefined): Listener {
 }
 
 function routersOf(mesh: MeshView, servers: readonly ServerAt[]): readonly Router[] {
-  const delegates = named(mesh.all('VirtualService'));
   const listener = listenerOf(servers[0]!.server);
-  const roots = oldestFirst(mesh.all('VirtualService'));
-  // Servers with different requirements, such as a client certificate, are separate routers.
-  return servers.map(({ gateway, name, server }): Router => {
-    const entry = toEntry(name, gateway, server ? [server] : [], mesh);
-    const attached = roots
-      .filter(({ spec, metadata }) => texts(spec.gateways).some((one) => gatewayName(one, metadata.namespace) === name))
-      .flatMap((root) => {
-        const hosts = commonHosts(root, gateway, server);
-        const exported = exportedTo(mesh, root, entry);
-        if (hosts.length === 0 || exported === NEVER) return [];
-        const found = stepsOf(mesh, root, delegates, listener, entry, server);
-        const within = (steps: readonly Step[]) =>
-          steps.map((step) => ({ ...step, condition: all([exported, step.condition]) }));
-        return hosts.map((host) => ({ steps: within(found.steps), last: within(found.last), host, on: root }));
-      });
-    const virtualHosts = [...Map.groupBy(attached, ({ host }) => host)].map(
-      ([host, some]): VirtualHost => ({
-        host,
-        on: some[0]!.on,
-        steps: [...some.flatMap(({ steps }) => steps), ...some.flatMap(({ last }) => last)],
-      }),
+  // Plain servers share one routing table. The others are chosen by SNI, and have different requirements.
+  const tables = listener.protocol === 'http' ? [servers] : withoutDuplicates(servers).map((one) => [one]);
+  return tables.map((some): Router => {
+    const [{ server, ...first }] = some as [ServerAt];
+    const entry = toEntry(
+      first.name,
+      first.gateway,
+      some.flatMap((one) => one.server ?? []),
+      mesh,
     );
-    return { listener, entry, virtualHosts };
+    return { listener, entry, virtualHosts: virtualHostsOf(mesh, some, listener), ...(server?.tls && { server }) };
   });
+}
+
+/** Omits servers that name the same host as an earlier one, as `mergeGateways` in pilot/pkg/model/gateway.go does. */
+function withoutDuplicates(servers: readonly ServerAt[]): readonly ServerAt[] {
+  const known = new Set<string>();
+  return servers.filter(({ gateway, server }) => {
+    if (!gateway || !server?.tls) return true;
+    const hosts = texts(server.hosts).map((written) => {
+      const { namespace, host } = serverHost(written, gateway.metadata.namespace);
+      return `${server.bind ?? ''} ${namespace ?? ''}/${host}`;
+    });
+    if (hosts.some((one) => known.has(one))) return false;
+    for (const one of hosts) known.add(one);
+    return true;
+  });
+}
+
+/** Routes of one host, from all servers and VirtualServices. */
+interface HostTable {
+  readonly host: string;
+  readonly on: KubeObject;
+  readonly steps: Step[];
+  readonly last: Step[];
+  redirect?: Step;
+}
+
+/** Merges the servers of a routing table, as `buildGatewayHTTPRouteConfig` in pilot/pkg/networking/core/gateway.go. */
+function virtualHostsOf(mesh: MeshView, servers: readonly ServerAt[], listener: Listener): readonly VirtualHost[] {
+  const tables = new Map<string, HostTable>();
+  const tableOf = (host: string, on: KubeObject): HostTable => {
+    const name = host.toLowerCase();
+    const found = tables.get(name) ?? { host: name, on, steps: [], last: [] };
+    tables.set(name, found);
+    return found;
+  };
+  for (const at of servers) {
+    const entry = toEntry(at.name, at.gateway, at.server ? [at.server] : [], mesh);
+    const redirect = redirectOf(at.server, entry, listener);
+    for (const attached of attachedTo(mesh, at, listener, entry)) {
+      const table = tableOf(attached.host, attached.on);
+      table.steps.push(...attached.steps);
+      table.last.push(...attached.last);
+      if (redirect) table.redirect = redirect;
+    }
+    if (redirect) for (const host of hostsOfAll(at)) tableOf(host, at.gateway!).redirect = redirect;
+  }
+  return [...tables.values()].map(({ host, on, steps, last, redirect }) => ({
+    host,
+    on,
+    steps: redirect ? [redirect, ...steps, ...last] : [...steps, ...last],
+  }));
+}
+
+/** Lists the routes of each VirtualService under each of its hosts at a server. */
+function attachedTo(mesh: MeshView, at: ServerAt, listener: Listener, entry: EntryPoint): readonly HostTable[] {
+  return (rootsOf(mesh).get(at.name) ?? []).flatMap((root): readonly HostTable[] => {
+    const hosts = commonHosts(root, at.gateway, at.server);
+    const exported = hosts.length === 0 ? NEVER : exportedTo(mesh, root, entry);
+    if (exported === NEVER) return [];
+    const found = istioSteps(mesh, root, listener, entry);
+    // Istio leaves out a VirtualService of which no route applies to the gateway.
+    if (found.steps.length + found.last.length === 0) return [];
+    const [steps, last] = [within(exported, found.steps), within(exported, found.last)];
+    return hosts.map((host) => ({ host, on: root, steps, last }));
+  });
+}
+
+/** Lists the hosts of a server that are not limited to a namespace. */
+function hostsOfAll({ gateway, server }: ServerAt): readonly string[] {
+  return texts(server?.hosts).flatMap((written) => {
+    const { namespace, host } = serverHost(written, gateway!.metadata.namespace);
+    return namespace === undefined ? [host] : [];
+  });
+}
+
+function within(exported: Condition, steps: readonly Step[]): Step[] {
+  return exported === ALWAYS
+    ? [...steps]
+    : steps.map((step) => ({ ...step, condition: all([exported, step.condition]) }));
+}
+
+function redirectOf(server: GatewayServer | undefined, entry: EntryPoint, { protocol }: Listener): Step | undefined {
+  if (!server?.tls?.httpsRedirect || protocol !== 'http') return undefined;
+  const path = ['spec', 'servers'];
+  return { on: entry.object!, path, condition: ALWAYS, targets: [], answer: 'redirects it to HTTPS', status: 301 };
+}
+
+/** VirtualServices by gateway, in Istio's order: private ones, those exported to some namespaces, all others. */
+const rootsOf = remembered((mesh: MeshView): ReadonlyMap<string, readonly VirtualService[]> => {
+  const found = new Map<string, VirtualService[]>();
+  const sorted = oldestFirst(mesh.all('VirtualService')).toSorted((a, b) => visibility(a) - visibility(b));
+  for (const root of sorted) {
+    const names = texts(root.spec.gateways).map((one) => gatewayName(one, root.metadata.namespace));
+    for (const name of new Set(names)) {
+      const some = found.get(name);
+      if (some) some.push(root);
+      else found.set(name, [root]);
+    }
+  }
+  return found;
+});
+
+function visibility({ metadata, spec }: VirtualService): number {
+  const exported = texts(spec.exportTo);
+  if (exported.length === 0 || exported.includes('*')) return 2;
+  return exported.every((one) => one === '.' || one === metadata.namespace) ? 0 : 1;
 }
 
 /** Determines whether the Pods of a gateway know a VirtualService: only in namespaces to which it is exported. */
 function exportedTo(mesh: MeshView, root: VirtualService, { name, proxy }: EntryPoint): Condition {
   if (texts(root.spec.exportTo).length === 0 || proxy.by !== 'istio') return ALWAYS;
-  const { namespace, selector, confined } = proxy;
-  const pods = selector && !confined ? mesh.pods.filter((pod) => selects(selector, pod.labels)) : [];
-  const places = confined && namespace !== undefined ? [namespace] : pods.map((pod) => pod.namespace);
+  const places =
+    proxy.confined && proxy.namespace !== undefined
+      ? [proxy.namespace]
+      : podsOfGateway(mesh, proxy).map((pod) => pod.namespace);
   const served = new Set(places.map((place) => isExportedTo(root, place)));
   if (served.size === 1) return served.has(true) ? ALWAYS : NEVER;
   if (texts(root.spec.exportTo).includes('*')) return ALWAYS;
@@ -144,121 +229,4 @@ function commonHosts(
     return hosts.filter((one) => hostsMeet(one, host)).map((one) => (coversHost(host, one) ? one : host));
   });
   return [...new Set(common)];
-}
-
-/** Returns the steps of a VirtualService, and those that match everything. Later routes than such a one are dropped. */
-function stepsOf(
-  mesh: MeshView,
-  root: VirtualService,
-  delegates: ReadonlyMap<string, VirtualService>,
-  listener: Listener,
-  entry: EntryPoint,
-  server: GatewayServer | undefined,
-): { readonly steps: readonly Step[]; readonly last: readonly Step[] } {
-  if (listener.protocol === 'tls' || listener.protocol === 'tcp') {
-    return { steps: connectionSteps(mesh, root, listener, entry), last: [] };
-  }
-  if (server?.tls?.httpsRedirect) {
-    const answer = 'redirects it to HTTPS';
-    return {
-      steps: [{ on: entry.object!, path: ['spec', 'servers'], condition: ALWAYS, targets: [], answer }],
-      last: [],
-    };
-  }
-  const steps: Step[] = [];
-  for (const at of httpRoutes(root, delegates)) {
-    const step = stepOf(mesh, root, at, listener, entry);
-    if (step.condition === ALWAYS) return { steps, last: [step] };
-    if (step.condition !== NEVER) steps.push(step);
-  }
-  return { steps, last: [] };
-}
-
-function stepOf(mesh: MeshView, root: VirtualService, at: RouteAt, listener: Listener, entry: EntryPoint): Step {
-  const isName = (written: string) => gatewayName(written, root.metadata.namespace) === entry.name;
-  const matches = at.matches.filter((match) => isForGateway(match, isName));
-  const condition =
-    at.matches.length === 0 ? ALWAYS : any(matches.map((match: HttpMatch) => matchCondition(match, listener)));
-  const route = at.route as HttpRoute | undefined;
-  const targets = at.destinations.flatMap(({ destination, weight }, index) => {
-    const host = text(destination?.host);
-    if (host === undefined || (weight === 0 && at.destinations.length > 1)) return [];
-    const path = [...at.path, 'route', index, 'destination', 'host'];
-    const exposure = exposureOf(mesh, root, at, entry, host, destination!);
-    return targetsAt(mesh, { exposure, entry, changed: changedBy(route) }, path);
-  });
-  return { on: at.on, path: at.path, condition, targets, ...(targets.length === 0 && { answer: answerOf(route) }) };
-}
-
-function answerOf({ redirect, directResponse }: HttpRoute = {}): string {
-  if (redirect !== undefined) return 'redirects it';
-  return directResponse === undefined ? 'answers it with an error' : 'answers it itself';
-}
-
-/** Lists the fields that a route changes before the workload sees them. */
-function changedBy({ rewrite, headers }: HttpRoute = {}): ReadonlySet<string> {
-  const request = record(record(headers).request);
-  return new Set([
-    ...(rewrite?.uri !== undefined || rewrite?.uriRegexRewrite !== undefined ? ['path'] : []),
-    ...(rewrite?.authority !== undefined ? ['host'] : []),
-    ...(Object.keys(request).length > 0 ? ['header'] : []),
-  ]);
-}
-
-function exposureOf(
-  mesh: MeshView,
-  root: VirtualService,
-  at: Pick<RouteAt, 'on' | 'path' | 'protocol' | 'route'>,
-  entry: EntryPoint,
-  host: string,
-  { subset, port }: { readonly subset?: string; readonly port?: { readonly number?: number } },
-): Exposure {
-  const full = fullHost(host, at.on.metadata.namespace, mesh.config.clusterDomain);
-  const service = mesh.serviceAt(full);
-  const [only, ...others] = items(service?.spec.ports);
-  return {
-    on: at.on,
-    root,
-    path: at.path,
-    destinationPath: at.path,
-    protocol: at.protocol,
-    entries: [entry],
-    hosts: [],
-    matches: [],
-    sent: [],
-    route: at.route,
-    // Without a port, the Service's only port is meant.
-    destination: { host: full, subset, port: port?.number ?? (others.length === 0 ? only?.port : undefined) },
-    service,
-  };
-}
-
-/** Routes of connections: by SNI for TLS, in order. */
-function connectionSteps(mesh: MeshView, root: VirtualService, listener: Listener, entry: EntryPoint): readonly Step[] {
-  const protocol = listener.protocol === 'tls' ? 'tls' : 'tcp';
-  const isName = (written: string) => gatewayName(written, root.metadata.namespace) === entry.name;
-  const routes: readonly {
-    readonly match?: readonly object[];
-    readonly route?: readonly { readonly destination?: object }[];
-  }[] = items(root.spec[protocol]);
-  return routes.map((route, index): Step => {
-    const path = ['spec', protocol, index];
-    const matches = items(route.match as readonly (HttpMatch & { readonly sniHosts?: readonly string[] })[]);
-    const conditions = matches
-      .filter((match) => isForGateway(match, isName))
-      .map((match): Condition => {
-        if (match.port !== undefined && listener.port !== undefined && match.port !== listener.port) return NEVER;
-        const names = texts(match.sniHosts);
-        return names.length === 0 ? ALWAYS : any(names.map(hostCondition));
-      });
-    const targets = items(route.route).flatMap(({ destination }, nth) => {
-      const host = text(record(destination).host);
-      if (host === undefined) return [];
-      const at = { on: root, path, protocol, route: undefined } as const;
-      const exposure = exposureOf(mesh, root, at, entry, host, destination as { readonly subset?: string });
-      const written = [...path, 'route', nth, 'destination', 'host'];
-      return targetsAt(mesh, { exposure, entry, changed: new Set() }, written);
-    });
-    return { on: root, path, condition: matches.length === 0 ? ALWAYS : any(conditions), targets };
-  });
 }

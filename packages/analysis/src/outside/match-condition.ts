@@ -6,7 +6,7 @@ import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from '../diff/formula/condition.ts';
 import { readRegex } from '../diff/formula/regex.ts';
-import type { TextTest } from '../diff/formula/text-test.ts';
+import { type Piece, passes, type TextTest } from '../diff/formula/text-test.ts';
 
 /** Listener of an entry point. */
 export interface Listener {
@@ -31,11 +31,9 @@ export function hostCondition(host: string): Condition {
 export function matchCondition(match: HttpMatch, { protocol, port }: Listener): Condition {
   const { uri, method, authority, scheme, queryParams, headers, withoutHeaders, sourceLabels, sourceNamespace } = match;
   return all([
-    match.ignoreUriCase && uri
-      ? opaque(`the path is ${JSON.stringify(uri)}, whatever its case`)
-      : stringCondition('path', uri),
+    match.ignoreUriCase ? withoutCase(uri) : stringCondition('path', uri),
     stringCondition('method', method),
-    stringCondition('host', authority),
+    authorityCondition(authority),
     scheme === undefined || scheme.exact === protocol
       ? ALWAYS
       : scheme.exact === undefined
@@ -43,7 +41,7 @@ export function matchCondition(match: HttpMatch, { protocol, port }: Listener): 
         : NEVER,
     match.port === undefined || port === undefined || match.port === port ? ALWAYS : NEVER,
     ...Object.entries(record<StringMatch>(headers)).map(([name, value]) => headerCondition(name, value)),
-    ...Object.entries(record<StringMatch>(withoutHeaders)).map(([name, value]) => not(headerCondition(name, value))),
+    ...Object.entries(record<StringMatch>(withoutHeaders)).map(([name, value]) => withoutCondition(name, value)),
     ...Object.entries(record<StringMatch>(queryParams)).map(([name, value]) =>
       presentCondition(`query:${name}`, value),
     ),
@@ -57,13 +55,68 @@ export function matchCondition(match: HttpMatch, { protocol, port }: Listener): 
 function headerCondition(name: string, value: StringMatch): Condition {
   const lower = name.toLowerCase();
   if (lower.startsWith('@request.auth')) return NEVER;
-  if (lower === ':authority' || lower === 'host') return stringCondition('host', value);
+  if (lower === ':authority' || lower === 'host') return authorityCondition(value);
   if (lower === ':method') return stringCondition('method', value);
   if (lower.startsWith(':')) return opaque(`the match tests ${name}`);
   return presentCondition(`header:${lower}`, value);
 }
 
+/** A missing header counts as an empty one, unless the match only tests whether it is present. */
+function withoutCondition(name: string, value: StringMatch): Condition {
+  const condition = headerCondition(name, value);
+  const field: TextField = `header:${name.toLowerCase()}`;
+  const present = text(field, ANY_TEXT);
+  const isPresence = isPresenceMatch(value);
+  if (isPresence || name.startsWith(':') || name.startsWith('@') || name.toLowerCase() === 'host')
+    return not(condition);
+  const { exact, prefix, regex } = value;
+  const tests: readonly TextTest[] | undefined =
+    exact !== undefined
+      ? [{ form: 'exact', text: exact }]
+      : prefix !== undefined
+        ? [{ form: 'prefix', text: prefix }]
+        : readRegex(regex ?? '');
+  if (!tests) return all([not(condition), any([present, opaque(`an empty ${name} matches ~${regex}`)])]);
+  return tests.some((test) => passes(test, '')) ? all([present, not(condition)]) : not(condition);
+}
+
+/** Istio translates an empty match, and the regular expression `*`, to a test of presence. */
+function isPresenceMatch(match: StringMatch | undefined): boolean {
+  const { exact, prefix, regex } = match ?? {};
+  return regex === '*' || (exact === undefined && prefix === undefined && regex === undefined);
+}
+
+/** The match compares the whole header with its port, and the field `host` has none. */
+function authorityCondition(match: StringMatch | undefined): Condition {
+  const { exact } = match ?? {};
+  if (exact === undefined)
+    return match === undefined
+      ? ALWAYS
+      : any([
+          all([stringCondition('host', match), not(PORT)]),
+          all([PORT, opaque(`the Host header with its port matches ${JSON.stringify(match)}`)]),
+        ]);
+  const [name = '', port] = exact.split(':');
+  const host = text('host', { form: 'exact', text: name });
+  return port === undefined ? all([host, not(PORT)]) : all([host, PORT, opaque(`the Host header has port ${port}`)]);
+}
+
+const PORT: Condition = flag('host.port');
+
+/** Translates a path match that ignores case. Envoy ignores it in regular expressions. */
+function withoutCase(uri: StringMatch | undefined): Condition {
+  const { exact, prefix } = uri ?? {};
+  const written = exact ?? prefix;
+  if (written === undefined || written === '/') return stringCondition('path', uri);
+  const letters = Array.from(written, (letter): Piece => {
+    const [lower, upper] = [letter.toLowerCase(), letter.toUpperCase()];
+    return lower === upper ? { text: letter } : { class: `[${lower}${upper}]`, many: false };
+  });
+  return text('path', { form: 'pattern', pieces: exact === undefined ? [...letters, { any: 'text' }] : letters });
+}
+
 function presentCondition(field: TextField, value: StringMatch): Condition {
+  if (isPresenceMatch(value)) return text(field, ANY_TEXT);
   const condition = stringCondition(field, value);
   return condition === ALWAYS ? text(field, ANY_TEXT) : condition;
 }

@@ -11,11 +11,13 @@ import { selectionOf } from './pods-of.ts';
 import {
   destinationsOf,
   formatDestination,
+  formatListener,
   hostConditions,
   listenerCondition,
   type Router,
   reaches,
   type Step,
+  stepsAt,
 } from './router.ts';
 
 /** Decision about a call of an anonymous caller, and its place. */
@@ -60,6 +62,14 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
       else byDestination.set(destination, [router]);
     }
   }
+  const anywhere = routers.filter((router) => router.anywhere);
+  const listening = new Map(
+    [...new Set(routers.map(({ listener }) => formatListener(listener)))].map((name) => [name, [] as Router[]]),
+  );
+  for (const router of routers) {
+    if (router.anywhere) for (const some of listening.values()) some.push(router);
+    else listening.get(formatListener(router.listener))!.push(router);
+  }
   const targets = routers.flatMap(({ virtualHosts }) =>
     virtualHosts.flatMap(({ steps }) => steps.flatMap((step) => step.targets)),
   );
@@ -68,7 +78,8 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
   return {
     destinations: [...byDestination.keys()],
     callsOf: (destination) => any(routersOf(destination).map((router) => reaches(router, destination))),
-    decide: (call, destination) => decide(routers, call, destination),
+    decide: (call, destination) =>
+      decide(listening.get(call.texts.get('listener') ?? '') ?? anywhere, routersOf(destination), call, destination),
     absentOf: (destination) => [
       ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
     ],
@@ -84,34 +95,55 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
   };
 }
 
-/** Decisions by how well they explain why a call does not reach a destination. */
-type Explained = readonly [rank: number, decision: OutsideDecision];
+/** Decision by how well it explains why a call does not reach a destination. The text is only needed for the best one. */
+type Explained = readonly [rank: number, decision: () => OutsideDecision];
 
-function decide(routers: readonly Router[], call: Call, destination: string): OutsideDecision {
-  const there = routers.filter((router) => meets(call, listenerCondition(router)));
-  const explained = there.map((router) => explain(router, call, destination));
-  const [best] = explained.sort(([a], [b]) => b - a);
+/** Rank of a router that leads the call elsewhere, and so the best one of routers without the destination. */
+const ELSEWHERE = 2;
+
+function decide(
+  there: readonly Router[],
+  leading: readonly Router[],
+  call: Call,
+  destination: string,
+): OutsideDecision {
+  const best = leading
+    .filter((router) => meets(call, listenerCondition(router)))
+    .map((router) => explain(router, call, destination))
+    .reduce<Explained | undefined>((found, one) => (found && found[0] >= one[0] ? found : one), undefined);
+  if (best && best[0] > ELSEWHERE) return best[1]();
+  let found: Explained | undefined;
+  for (const router of there) {
+    if (!meets(call, listenerCondition(router))) continue;
+    const one = explain(router, call, destination);
+    if (!found || one[0] > found[0]) found = one;
+    if (one[0] === ELSEWHERE) break;
+  }
   const listener = call.texts.get('listener');
-  return best?.[1] ?? { reached: false, reason: `no entry point for ${listener}`, place: undefined };
+  return found?.[1]() ?? { reached: false, reason: `no entry point for ${listener}`, place: undefined };
 }
 
 function explain(router: Router, call: Call, destination: string): Explained {
   const host = hostConditions(router).find(([, condition]) => meets(call, condition))?.[0];
   if (!host) {
-    const place = router.entry.object?.origin.at(['metadata', 'name']);
-    return [0, refused(`no host of ${describeEntry(router.entry)} matches`, place)];
+    const reason = `no host of ${describeEntry(router.entry)} matches`;
+    return [0, () => refused(reason, router.entry.object?.origin.at(['metadata', 'name']))];
   }
-  const step = host.steps.find(({ condition }) => meets(call, condition));
+  const path = call.texts.get('path');
+  const steps = path === undefined ? host.steps : stepsAt(host, path);
+  const step = steps.find(({ condition }) => meets(call, condition));
   if (!step) {
-    return [1, refused(`no route of host ${host.host} matches`, host.on.origin.at(['metadata', 'name']), host)];
+    return [1, () => refused(`no route of host ${host.host} matches`, host.on.origin.at(['metadata', 'name']), host)];
   }
   const targets = step.targets.filter((target) => formatDestination(target) === destination);
   const target = targets.find(({ condition }) => meets(call, condition)) ?? targets[0];
   const by = describeObject(step.on);
-  if (!target) return [2, refused(`${by} ${otherwise(step)}`, step.on.origin.at(step.path))];
-  const place = step.on.origin.at(target.path);
-  if (!meets(call, target.condition)) return [3, refused(`${by} leads there, and a policy or check refuses it`, place)];
-  return [4, { reached: true, reason: at(`${by} leads there`, place), place }];
+  if (!target) return [ELSEWHERE, () => refused(`${by} ${otherwise(step)}`, step.on.origin.at(step.path))];
+  const place = () => step.on.origin.at(target.path);
+  if (!meets(call, target.condition)) {
+    return [3, () => refused(`${by} leads there, and a policy or check refuses it`, place())];
+  }
+  return [4, () => ({ reached: true, reason: at(`${by} leads there`, place()), place: place() })];
 }
 
 function otherwise({ answer, targets }: Step): string {

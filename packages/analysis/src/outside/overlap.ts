@@ -1,5 +1,6 @@
 /** Tells matches apart that no call can meet together, so that formulas of routes need not mention each other. */
 import { remembered } from '@meshpass/identity/memory/remembered';
+import { compare } from '@meshpass/istio/members';
 import type { Condition } from '../diff/formula/condition.ts';
 import { passes, type TextTest } from '../diff/formula/text-test.ts';
 
@@ -35,4 +36,75 @@ function excludes(wide: TextTest, narrow: TextTest): boolean {
   if (narrow.form === 'exact') return wide.form !== 'pattern' && !passes(wide, narrow.text);
   if (narrow.form !== 'prefix' || wide.form !== 'prefix') return false;
   return !narrow.text.startsWith(wide.text) && !wide.text.startsWith(narrow.text);
+}
+
+/** Finds conditions by the paths that they may match. */
+export interface PathIndex {
+  /** Lists the positions of conditions that a call with a path may meet, in order. */
+  readonly at: (path: string) => readonly number[];
+  /** Lists the positions of conditions that a call may meet together with the one at `position`, and that precede it. */
+  readonly before: (position: number) => readonly number[];
+}
+
+/** Indexes conditions by the exact paths and prefixes that they require. */
+export function indexPaths(conditions: readonly Condition[]): PathIndex {
+  const open = new Set<number>();
+  const byText = new Map<string, number[]>();
+  for (const [position, condition] of conditions.entries()) {
+    for (const test of pathsOf(condition)) {
+      if (test === undefined) open.add(position);
+      else if (byText.get(test.text)?.push(position) === undefined) byText.set(test.text, [position]);
+    }
+  }
+  const sorted = [...byText.keys()].sort(compare);
+  const withPrefix = (prefix: string) => {
+    const found: number[] = [];
+    for (let next = firstFrom(sorted, prefix); sorted[next]?.startsWith(prefix); next++) {
+      found.push(...byText.get(sorted[next]!)!);
+    }
+    return found;
+  };
+  const ofPrefixes = (text: string) => {
+    const found: number[] = [];
+    for (let length = 0; length <= text.length; length++) found.push(...(byText.get(text.slice(0, length)) ?? []));
+    return found;
+  };
+  const inOrder = (positions: Iterable<number>) => [...new Set(positions)].sort((a, b) => a - b);
+  return {
+    at: (path) => inOrder([...open, ...ofPrefixes(path)]),
+    before: (position) => {
+      const own = conditions[position]!;
+      const paths = pathsOf(own);
+      const near = paths.includes(undefined)
+        ? conditions.keys()
+        : [
+            ...open,
+            ...paths.flatMap((test) => [
+              ...ofPrefixes(test!.text),
+              ...(test!.form === 'prefix' ? withPrefix(test!.text) : []),
+            ]),
+          ];
+      return inOrder(near).filter((other) => other < position && mayMeet(conditions[other]!, own));
+    },
+  };
+}
+
+type PathTest = TextTest & { readonly form: 'exact' | 'prefix' };
+
+/** Path tests of the alternatives; undefined for one without an exact path or prefix. */
+function pathsOf(condition: Condition): readonly (PathTest | undefined)[] {
+  return alternativesOf(condition).map((required) => {
+    const test = required.get('path');
+    return test?.form === 'exact' || test?.form === 'prefix' ? (test as PathTest) : undefined;
+  });
+}
+
+function firstFrom(sorted: readonly string[], text: string): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle]! < text) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

@@ -3,11 +3,12 @@
  * specific one decides, and a virtual host has steps, of which the first that matches decides.
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
-import { coversHost, type KubeObject, type Path } from '@meshpass/istio';
+import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { hostCondition, type Listener } from './match-condition.ts';
-import { mayMeet } from './overlap.ts';
+import { indexPaths } from './overlap.ts';
+import type { Rewrite } from './rewrite/rewrite.ts';
 
 /** Destination of a step. */
 export interface Target {
@@ -16,6 +17,8 @@ export interface Target {
   readonly condition: Condition;
   /** Path of the destination within the step's object. */
   readonly path: Path;
+  /** Changes to the request on the way to the destination. */
+  readonly rewrite: Rewrite;
 }
 
 export interface Step {
@@ -27,6 +30,14 @@ export interface Step {
   readonly targets: readonly Target[];
   /** How it answers itself: `redirects it`. */
   readonly answer?: string;
+  /** Status of that answer. */
+  readonly status?: number;
+  /** Whether the match tests claims of a token. `condition` is that of callers without one. */
+  readonly testsClaims?: boolean;
+  /** Whether the route answers CORS preflights. */
+  readonly answersPreflights?: boolean;
+  /** Whether a fault aborts some of the calls. */
+  readonly abortsSome?: boolean;
 }
 
 export interface VirtualHost {
@@ -43,6 +54,8 @@ export interface Router {
   readonly virtualHosts: readonly VirtualHost[];
   /** Whether it may accept calls at any listener. */
   readonly anywhere?: true;
+  /** Server of Istio's Gateway that terminates TLS or reads the SNI. */
+  readonly server?: GatewayServer;
 }
 
 /** Port in the field `listener` if the entry point is not among the files. */
@@ -78,14 +91,23 @@ export function reaches(router: Router, destination: string): Condition {
       const { condition, targets } = steps[index]!;
       const meant = targets.filter((target) => formatDestination(target) === destination);
       // Most earlier steps match other paths, and would only make the formula larger.
-      const earlier = steps
-        .slice(0, index)
-        .flatMap((step) => (mayMeet(step.condition, condition) ? [step.condition] : []));
+      const earlier = pathsOf(steps)
+        .before(index)
+        .map((position) => steps[position]!.condition);
       return all([condition, not(any(earlier)), any(meant.map((target) => target.condition))]);
     });
     return all([host, any(found)]);
   });
   return all([listenerCondition(router), any(byHost)]);
+}
+
+const pathsOf = remembered((steps: readonly Step[]) => indexPaths(steps.map(({ condition }) => condition)));
+
+/** Lists the steps that may match a call with a path, in order. */
+export function stepsAt({ steps }: VirtualHost, path: string): readonly Step[] {
+  return pathsOf(steps)
+    .at(path)
+    .map((position) => steps[position]!);
 }
 
 /** Steps of a virtual host that lead to one destination. */

@@ -1,6 +1,7 @@
 /** Targets of routes, each at the destination that its host stands for. */
 import { fullHost, type MeshView, type Path } from '@meshpass/istio';
 import { text } from '@meshpass/istio/members';
+import type { Condition } from '../diff/formula/condition.ts';
 import { resolveDestination } from '../exposure/destination.ts';
 import { anonymousCalls, type Way } from './anonymous.ts';
 import type { Target } from './router.ts';
@@ -11,11 +12,19 @@ import type { Target } from './router.ts';
  * @param path path of the destination within the object of the route
  */
 export function targetsAt(mesh: MeshView, way: Way, path: Path): readonly Target[] {
-  return resolveDestination(mesh, way.exposure).map((exposure) => ({
-    destination: { ...exposure.destination, host: outsideCluster(mesh, exposure) ?? exposure.destination.host },
-    condition: anonymousCalls(mesh, { ...way, exposure }),
-    path,
-  }));
+  return resolveDestination(mesh, way.exposure).map((exposure) => {
+    let condition: Condition | undefined;
+    return {
+      destination: { ...exposure.destination, host: outsideCluster(mesh, exposure) ?? exposure.destination.host },
+      // Deciding a single call does not need it.
+      get condition() {
+        condition ??= anonymousCalls(mesh, { ...way, exposure });
+        return condition;
+      },
+      path,
+      rewrite: way.rewrite,
+    };
+  });
 }
 
 /** Returns the host outside the cluster that a Service stands for. */

@@ -19,6 +19,8 @@ export interface MeshConfig {
   readonly authorizers: readonly { readonly name: string; readonly protocol: 'http' | 'grpc' }[];
   /** The cluster's DNS domain. */
   readonly clusterDomain: string;
+  /** Number of proxies in front of gateways whose `x-forwarded-for` they trust; absent for none. */
+  readonly trustedProxies?: number;
   /** Whether the configuration was read; absent for Istio's defaults. */
   readonly isRead?: true;
 }
@@ -71,6 +73,7 @@ export function readMeshConfig(text: string): MeshConfig {
   const config = record(readDocuments(text)?.[0]);
   const { normalization } = record(config.pathNormalization);
   const providers = Array.isArray(config.extensionProviders) ? config.extensionProviders : [];
+  const trusted = trustedIn(config.defaultConfig);
   const authorities = Array.isArray(config.caCertificates) ? config.caCertificates : [];
   return {
     rootNamespace: word(config.rootNamespace) ?? DEFAULT_MESH_CONFIG.rootNamespace,
@@ -84,8 +87,34 @@ export function readMeshConfig(text: string): MeshConfig {
       return [{ name, protocol: envoyExtAuthzHttp ? ('http' as const) : ('grpc' as const) }];
     }),
     clusterDomain: DEFAULT_MESH_CONFIG.clusterDomain,
+    ...(trusted !== undefined && { trustedProxies: trusted }),
     isRead: true,
   };
+}
+
+/** Reads `gatewayTopology.numTrustedProxies` of a ProxyConfig. */
+function trustedIn(proxyConfig: unknown): number | undefined {
+  const { numTrustedProxies } = record(record(proxyConfig).gatewayTopology);
+  return Number.isInteger(numTrustedProxies) ? Number(numTrustedProxies) : undefined;
+}
+
+/**
+ * Returns the number of proxies in front of a gateway whose `x-forwarded-for` it trusts: that of its Pod's annotation
+ * `proxy.istio.io/config`, or of the mesh.
+ * @example
+ * ```ts
+ * import { DEFAULT_MESH_CONFIG, trustedProxiesOf } from '@meshpass/istio';
+ * const annotations = { 'proxy.istio.io/config': 'gatewayTopology: {numTrustedProxies: 1}' };
+ * trustedProxiesOf({ config: DEFAULT_MESH_CONFIG }, { annotations }); // => 1
+ * ```
+ */
+export function trustedProxiesOf(
+  { config }: { readonly config: MeshConfig },
+  pod: { readonly annotations?: Readonly<Record<string, string>> },
+): number {
+  const text = pod.annotations?.['proxy.istio.io/config'];
+  const own = text === undefined ? undefined : trustedIn(readDocuments(text)?.[0]);
+  return own ?? config.trustedProxies ?? 0;
 }
 
 function word(value: unknown): string | undefined {

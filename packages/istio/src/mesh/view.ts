@@ -11,6 +11,7 @@ import { fullHost } from './host.ts';
 import { findMeshConfig, type MeshConfig } from './mesh-config.ts';
 import { labelsSelectedBy, podTemplates } from './pod.ts';
 import { type ProxyKind, proxyKinds } from './proxy.ts';
+import { servicesSelecting } from './service-index.ts';
 import { type PodWorkload, toWorkload, type Workload, withoutReplicas } from './workload.ts';
 
 export interface MeshView extends MeshObjects {
@@ -95,8 +96,7 @@ export function viewMesh(
     podsBehind: remembered(({ metadata, spec }) =>
       podsIn(metadata.namespace).filter(({ labels }) => selectsSome(spec.selector, labels)),
     ),
-    servicesBefore: ({ namespace, labels }) =>
-      within('Service', namespace).filter(({ spec }) => selectsSome(spec.selector, labels)),
+    servicesBefore: ({ namespace, labels }) => servicesSelecting(within('Service', namespace), labels),
     serviceAt: (host) => services().get(host),
     namespaceLabels: (namespace) => namespaces().get(namespace),
   };

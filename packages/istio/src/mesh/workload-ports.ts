@@ -3,10 +3,11 @@
 import type { Service, ServicePort } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
-import { selects, selectsSome } from '../object/selection.ts';
+import { selects } from '../object/selection.ts';
 import type { MeshConfig } from './mesh-config.ts';
 import { targetPortOf } from './pod.ts';
 import { isTcp, protocolOf } from './port-protocol.ts';
+import { servicesSelecting } from './service-index.ts';
 import type { Workload } from './workload.ts';
 
 type Serving = Pick<Workload, 'namespace' | 'labels' | 'portNames'>;
@@ -57,7 +58,7 @@ export function workloadPorts(
       add(port.number, declared(0, port.protocol), `${workload.namespace}/${sidecar!.metadata.name}`, []);
   }
   const services = objects.within('Service', workload.namespace);
-  for (const { metadata, spec } of services.filter((one) => selectsSome(one.spec.selector, workload.labels))) {
+  for (const { metadata, spec } of servicesSelecting(services, workload.labels)) {
     for (const servicePort of (spec.ports ?? []).filter(isTcp)) {
       const target = targetPortOf(workload.portNames, servicePort);
       if (target === undefined) continue;

@@ -24,6 +24,7 @@ import { items, labels, listed, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { coversUri } from '../text-match.ts';
+import { delegateOf, mergeRoute } from './delegates.ts';
 import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
@@ -209,11 +210,10 @@ export function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, 
   return items(root.spec.http).flatMap((route, index) => {
     const matches = items(route.match);
     if (!route.delegate) return [at(root, index, route, matches)];
-    const { name, namespace } = route.delegate;
-    const delegate = delegates.get(`${namespace || root.metadata.namespace}/${name}`);
+    const delegate = delegateOf(route, root, delegates);
     return items(delegate?.spec.http).flatMap((part, inner) => {
-      const merged = mergeMatches(matches, items(part.match));
-      return merged ? [at(delegate!, inner, part, merged)] : [];
+      const merged = mergeRoute(route, part);
+      return merged ? [at(delegate!, inner, merged, items(merged.match))] : [];
     });
   });
 }
@@ -348,37 +348,6 @@ function serves(server: GatewayServer, gateway: Gateway, root: VirtualService, h
 function bindsTo(match: HttpMatch, use: Pick<GatewayUse, 'name'>, root: VirtualService): boolean {
   const only = texts(match.gateways);
   return only.length === 0 || only.some((one) => gatewayName(one, root.metadata.namespace) === use.name);
-}
-
-/**
- * Merges the match of a delegate's route with the root's. Returns undefined if they contradict each other, because
- * Istio drops such routes.
- */
-function mergeMatches(root: readonly HttpMatch[], own: readonly HttpMatch[]): readonly HttpMatch[] | undefined {
-  if (root.length === 0) return own;
-  if (own.length === 0) return root;
-  const merged: HttpMatch[] = [];
-  for (const outer of root) {
-    for (const inner of own) {
-      if (contradict(outer.uri, inner.uri)) continue;
-      merged.push({
-        ...outer,
-        ...inner,
-        headers: { ...outer.headers, ...inner.headers },
-        queryParams: { ...outer.queryParams, ...inner.queryParams },
-      });
-    }
-  }
-  return merged.length > 0 ? merged : undefined;
-}
-
-function contradict(outer: HttpMatch['uri'], inner: HttpMatch['uri']): boolean {
-  if (!outer || !inner) return false;
-  if (outer.prefix !== undefined) {
-    const narrower = inner.prefix ?? inner.exact;
-    return narrower === undefined || !narrower.startsWith(outer.prefix);
-  }
-  return outer.exact !== undefined ? inner.exact !== outer.exact : true;
 }
 
 /** Adapts matches to the request that the workload receives after the route's rewrite. */

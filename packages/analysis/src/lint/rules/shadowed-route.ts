@@ -1,6 +1,6 @@
 import type { HttpMatch, HttpRoute } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
-import { coversMatch, isWithin } from '../../exposure/text-match.ts';
+import { coversMatch, coversUri, isWithin } from '../../exposure/text-match.ts';
 import type { Rule } from '../rule.ts';
 
 /** An earlier, wider route takes all of a route's calls, because the first match wins. */
@@ -12,24 +12,62 @@ export const shadowedRoute: Rule = {
   fix: 'Put the specific match first: the first match wins.',
   *check(context) {
     for (const service of context.mesh.all('VirtualService')) {
-      // Long lists of exact routes are common and the comparison is quadratic, so only wide matches are tracked.
-      const wide: { readonly index: number; readonly match: HttpMatch }[] = [];
+      const wide = new Map<string, Wide[]>();
       for (const [index, route] of items(service.spec.http).entries()) {
-        const matches = items(route.match).length === 0 ? [{}] : items(route.match);
-        const by = matches.map((match) => wide.find((one) => covers(one.match, match)));
-        wide.push(...matches.filter(isWide).map((match) => ({ index, match })));
-        if (by.includes(undefined)) continue;
+        const by = coveredBy(wide, route, index);
+        if (by === undefined) continue;
         const guard = guards(route);
         yield {
           on: service,
           path: ['spec', 'http', index],
           severity: guard ? 'error' : 'warning',
-          message: `http[${index}] is never reached: http[${by[0]!.index}] matches all of its calls first${guard ? `, so ${guard} has no effect` : ''}.`,
+          message: `http[${index}] is never reached: http[${by}] matches all of its calls first${guard ? `, so ${guard} has no effect` : ''}.`,
         };
       }
     }
   },
 };
+
+interface Wide {
+  readonly index: number;
+  readonly match: HttpMatch;
+}
+
+/** Returns the earlier route that takes all calls of this one, if there is one, and adds the matches of this one. */
+function coveredBy(wide: Map<string, Wide[]>, route: HttpRoute, index: number): number | undefined {
+  const matches = items(route.match).length === 0 ? [{}] : items(route.match);
+  const by = matches.map((match) => firstCovering(wide, match));
+  for (const match of matches.filter(isWide)) add(wide, { index, match });
+  return by.includes(undefined) ? undefined : by[0]!.index;
+}
+
+/** Groups matches by their path: a match is only compared with those whose paths may cover its own. */
+function keyOf({ uri }: HttpMatch): string {
+  if (coversUri(uri, undefined)) return EVERY_PATH;
+  return uri?.prefix === undefined ? `~${uri?.regex}` : uri.prefix;
+}
+
+const EVERY_PATH = '';
+
+function add(wide: Map<string, Wide[]>, one: Wide): void {
+  const key = keyOf(one.match);
+  const known = wide.get(key);
+  if (known) known.push(one);
+  else wide.set(key, [one]);
+}
+
+function firstCovering(wide: ReadonlyMap<string, readonly Wide[]>, match: HttpMatch): Wide | undefined {
+  const { exact, prefix, regex } = match.uri ?? {};
+  const text = prefix ?? exact ?? '';
+  const keys = [EVERY_PATH, ...(regex === undefined ? [] : [`~${regex}`])];
+  for (let length = 1; length <= text.length; length++) keys.push(text.slice(0, length));
+  let first: Wide | undefined;
+  for (const key of keys) {
+    const found = wide.get(key)?.find((one) => covers(one.match, match));
+    if (found && (!first || found.index < first.index)) first = found;
+  }
+  return first;
+}
 
 /** Describes the refusal that a route implements. */
 function guards(route: HttpRoute): string | undefined {

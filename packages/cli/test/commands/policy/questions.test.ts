@@ -24,6 +24,18 @@ spec:
       to: [{operation: {paths: [/orders/*]}}]
 `;
 
+const OUTSIDE = `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: public, namespace: ingress}
+spec: {selector: {app: gateway}, servers: [{port: {number: 443, protocol: HTTPS, name: https}, hosts: ['*'], tls: {mode: SIMPLE}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: orders, namespace: shop}
+spec: {hosts: [shop.example.com], gateways: [ingress/public], http: [{route: [{destination: {host: orders}}]}]}
+`;
+
 let folder: string;
 let file: string;
 let said: string[] = [];
@@ -66,10 +78,29 @@ describe('meshpass policy can-i', () => {
     ['a target that is not there', ['--as', 'dev/web', '--to', 'order.shop:80'], /did you mean "orders.shop"/],
     ['an identity that is none', ['--as', 'web', '--to', 'orders.shop:80'], /NAMESPACE\/SERVICEACCOUNT/],
     ['claims that are no object', ['--as', 'nobody', '--claims', '[]', '--to', 'orders.shop:80'], /JSON object/],
+    ['a URL that is none', ['--as', 'outside', '--to', 'orders.shop:80'], /must be a URL/],
+    [
+      'a certificate without TLS',
+      ['--as', 'outside', '--to', 'http://a.example', '--certificate', 'x'],
+      /requires a URL/,
+    ],
+    ['a certificate inside', ['--as', 'nobody', '--to', 'orders.shop:80', '--certificate', 'x'], /--as outside/],
     ['a header without a name', ['--as', 'nobody', '--header', 'x', '--to', 'orders.shop:80'], /NAME: VALUE/],
   ])('fails with 2 for %s', async (_, flags, message) => {
     expect(await ask('can-i', ...flags, file)).toBe(2);
     expect(failed.join('\n')).toMatch(message);
+  });
+  it('answers for a caller outside, at the gateway and its route', async () => {
+    const outside = join(folder, 'outside.yaml');
+    writeFileSync(outside, `${MANIFESTS}---\n${OUTSIDE}`);
+    const url = 'https://shop.example.com/orders/1';
+    expect(await ask('can-i', '--as', 'outside', '--to', url, outside)).toBe(1);
+    expect(said.join('\n')).toMatch(
+      /^no\n {2}ingress\/public -> orders\.shop\.svc\.cluster\.local:80 -> shop\/orders:8080: refused \(403\) as HTTP: .*\n {4}by the route at .*outside\.yaml:\d+\n\nPods of shop are assumed to have a sidecar/,
+    );
+    said.length = 0;
+    expect(await ask('can-i', '--as', 'outside', '--to', 'https://other.example', '--output', 'json', outside)).toBe(1);
+    expect(JSON.parse(said.join('\n'))).toMatchObject({ allowed: 'no', answers: [{ by: 'route', status: 404 }] });
   });
   it('fails with 2 without anything to read', async () => {
     expect(await ask('can-i', '--as', 'dev/web', '--to', 'orders.shop:80')).toBe(2);

@@ -1,0 +1,196 @@
+/** Gateways at a port: the routers that share its listener, and the proxies that run it. */
+import { remembered } from '@meshpass/identity/memory/remembered';
+import {
+  coversHost,
+  type EnvoyFilter,
+  GATEWAY_NAME,
+  type KubernetesGateway,
+  type Labels,
+  type MeshView,
+  type ProxyExtension,
+  selectorOf,
+  selects,
+  serverHost,
+  targetRefs,
+  type Workload,
+} from '@meshpass/istio';
+import { items, labels, texts } from '@meshpass/istio/members';
+import type { EntryPoint, EntryProxy } from '../../exposure/exposure.ts';
+import { enforcementAtEntry } from '../../exposure/identity.ts';
+import { gatewayApiRouters } from '../gateway-api-routers.ts';
+import { istioRouters } from '../istio-routers.ts';
+import { podsOfGateway } from '../pods-of.ts';
+import type { Router } from '../router.ts';
+import { type PartialAnswer, refusal, unknownBecause } from './answer.ts';
+import type { OutsideRequest } from './request.ts';
+
+/** Routers of one port of the same Pods. */
+export interface Gateway {
+  /** `namespace/name` of the first object. */
+  readonly name: string;
+  readonly entry: EntryPoint;
+  readonly routers: readonly Router[];
+}
+
+const routersOf = remembered((mesh: MeshView): readonly Router[] =>
+  [...istioRouters(mesh), ...gatewayApiRouters(mesh)].filter(({ entry }) => entry.object !== undefined),
+);
+
+/** Lists the gateways that listen at a port. */
+export function gatewaysAt(mesh: MeshView, port: number): readonly Gateway[] {
+  const there = routersOf(mesh).filter(({ listener }) => listener.port === port);
+  const byPods = Map.groupBy(there, ({ entry: { proxy } }) => JSON.stringify(proxy));
+  const merged = new Map<string, Router[]>();
+  for (const [key, some] of byPods) {
+    const { proxy } = some[0]!.entry;
+    // Gateways of Istio in different namespaces select the same Pods.
+    const pods = proxy.by === 'istio' ? JSON.stringify([proxy.selector, proxy.confined && proxy.namespace]) : key;
+    merged.set(pods, [...(merged.get(pods) ?? []), ...some]);
+  }
+  return [...merged.values()].map((routers) => ({ name: routers[0]!.entry.name, entry: routers[0]!.entry, routers }));
+}
+
+/** Lists the proxies of a gateway whose policies differ. Without its Pods, they are assumed to have the selector's labels. */
+export function proxiesOf(mesh: MeshView, entry: EntryPoint): readonly Workload[] {
+  const exposure = { hosts: [], matches: [], protocol: 'http' } as const;
+  return enforcementAtEntry(mesh, exposure as never, entry).map(([point]) => point!.proxy);
+}
+
+/** Explains why something other than policies and routes may decide at a gateway. */
+export function whyPatched(mesh: MeshView, { namespace, labels: given }: Workload): string | undefined {
+  const isMeant = ({ spec }: EnvoyFilter | ProxyExtension, selector: unknown) => {
+    const targets = targetRefs(spec);
+    if (targets.length === 0) return selects(labels(selector as Labels), given);
+    return targets.some(({ kind, name }) => kind === 'Gateway' && name === given[GATEWAY_NAME]);
+  };
+  for (const place of new Set([mesh.config.rootNamespace, namespace])) {
+    const filter = mesh
+      .within('EnvoyFilter', place)
+      .find(
+        (one) => isMeant(one, one.spec.workloadSelector?.labels) && items(one.spec.configPatches).some(isAtGateway),
+      );
+    const extension = (['WasmPlugin', 'TrafficExtension'] as const)
+      .flatMap((kind): readonly ProxyExtension[] => mesh.within(kind, place))
+      .find((one) => isMeant(one, selectorOf(one)));
+    const patch = filter ?? extension;
+    if (patch) return `${patch.kind} ${place}/${patch.metadata.name} changes the gateway's proxy`;
+  }
+  return undefined;
+}
+
+function isAtGateway({
+  applyTo,
+  match,
+}: {
+  readonly applyTo?: string;
+  readonly match?: { readonly context?: string };
+}) {
+  return applyTo !== 'CLUSTER' && (match?.context === undefined || /^(?:ANY|GATEWAY)$/.test(match.context));
+}
+
+/** Chooses the router of a connection: by protocol, and of a TLS connection by its SNI and certificate. */
+export function routerFor(
+  { routers, name }: Gateway,
+  { tls, http }: Pick<OutsideRequest, 'tls' | 'http'>,
+): Router | PartialAnswer {
+  const [first] = routers as [Router];
+  const { port } = first.listener;
+  const kinds = new Set(routers.map(({ entry, listener }) => `${entry.kind} ${socketOf(listener.protocol)}`));
+  if (kinds.size > 1) return unknownBecause('listener', `objects of different kinds or protocols share port ${port}`);
+  const socket = socketOf(first.listener.protocol);
+  if (socket === 'tcp')
+    return unknownBecause('listener', `port ${port} of ${name} forwards connections, which are not evaluated`);
+  if (socket === 'http') return tls ? refusal('tls', `port ${port} of ${name} does not accept TLS`) : first;
+  if (!tls) return refusal('tls', `port ${port} of ${name} only accepts TLS`);
+  return first.entry.kind === 'KubernetesGateway' ? byListener(routers, tls, http) : bySni(routers, tls);
+}
+
+function socketOf(protocol: Router['listener']['protocol']): 'http' | 'tls' | 'tcp' {
+  if (protocol === 'http') return 'http';
+  return protocol === 'https' || protocol === 'tls' ? 'tls' : 'tcp';
+}
+
+type Tls = NonNullable<OutsideRequest['tls']>;
+
+/** Routes of several listeners are one router, so the SNI must name the host. */
+function byListener(routers: readonly Router[], { sni }: Tls, http: OutsideRequest['http']): Router | PartialAnswer {
+  const [router] = routers as [Router];
+  if (routers.length > 1 || router.listener.protocol !== 'https' || !http)
+    return unknownBecause('tls', 'listeners of the Gateway API that do not terminate TLS are not evaluated');
+  const [host] = http.authority.toLowerCase().split(/:(?=\d*$)/);
+  if (sni?.toLowerCase() !== host)
+    return unknownBecause(
+      'tls',
+      'the SNI differs from the Host header, and listeners of the Gateway API share routes here',
+    );
+  const { spec } = router.entry.object as KubernetesGateway;
+  if (spec.tls) return unknownBecause('tls', 'validation of client certificates by the Gateway is not evaluated');
+  return router;
+}
+
+/** Chooses the server with the most specific host that covers the SNI. */
+function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | PartialAnswer {
+  const hosts = routers.flatMap((router) =>
+    texts(router.server?.hosts).map((written) => ({ router, host: serverHost(written, '').host.toLowerCase() })),
+  );
+  const twice = hosts.find((one) => hosts.some((other) => other.router !== one.router && other.host === one.host));
+  if (twice) return unknownBecause('tls', `several servers have host ${twice.host}, and Envoy rejects their listener`);
+  const covering = hosts.filter(({ host }) => host === '*' || (sni !== undefined && coversHost(host, sni)));
+  const [best] = covering.toSorted((a, b) => rankOf(b.host) - rankOf(a.host));
+  const forwards = covering.filter(({ router }) => router.listener.protocol === 'tls');
+  if (forwards.length > 0 && new Set(covering.map(({ router }) => router)).size > 1)
+    return unknownBecause('tls', `several servers have hosts for SNI ${sni}, and one of them forwards connections`);
+  if (forwards.some(({ router }) => router.server?.tls?.mode !== 'PASSTHROUGH'))
+    return unknownBecause('tls', 'servers that terminate TLS and forward connections are not evaluated');
+  if (!best)
+    return refusal('tls', sni === undefined ? 'every server requires an SNI' : `no server has a host for SNI ${sni}`);
+  return checked(best.router, certificate);
+}
+
+/** Exact hosts first, then longer wildcards. */
+function rankOf(host: string): number {
+  return host.startsWith('*') ? host.length : Number.MAX_SAFE_INTEGER;
+}
+
+/** Checks the client's certificate. */
+function checked(router: Router, certificate: Tls['certificate']): Router | PartialAnswer {
+  const { mode = 'SIMPLE' } = router.server?.tls ?? {};
+  const { object } = router.entry;
+  const place = object?.origin.at(['spec', 'servers']);
+  const refused = (reason: string) => refusal('tls', reason, undefined, place && { place });
+  switch (mode) {
+    case 'SIMPLE':
+    case 'PASSTHROUGH':
+      return router;
+    case 'MUTUAL':
+    case 'ISTIO_MUTUAL':
+      if (!certificate) return refused(`the gateway requires a client certificate (${mode})`);
+      return certificate.trusted ? router : refused('the gateway does not trust the client certificate');
+    case 'OPTIONAL_MUTUAL':
+      return certificate?.trusted === false ? refused('the gateway does not trust the client certificate') : router;
+    default:
+      return unknownBecause('tls', `servers with TLS mode ${mode} are not evaluated`);
+  }
+}
+
+/** Principal of a client that the gateway's policies see; `unnamed` if its certificate has no SPIFFE ID. */
+export function principalAt(
+  { server }: Router,
+  certificate: Tls['certificate'],
+): { readonly principal?: string; readonly unnamed: boolean } {
+  const asks = /MUTUAL$/.test(server?.tls?.mode ?? '');
+  if (!certificate || !asks) return { unnamed: false };
+  return certificate.principal === undefined ? { unnamed: true } : { principal: certificate.principal, unnamed: false };
+}
+
+type IstioProxy = EntryProxy & { readonly by: 'istio' };
+
+/** Lists the principals that a gateway's Pods use; `undefined` for an unknown ServiceAccount. */
+export function accountsOf(
+  mesh: MeshView,
+  proxy: IstioProxy,
+): readonly { readonly namespace: string; readonly serviceAccount: string | undefined }[] {
+  const pods = podsOfGateway(mesh, proxy);
+  if (pods.length > 0) return pods;
+  return [{ namespace: proxy.namespace ?? mesh.config.rootNamespace, serviceAccount: proxy.account }];
+}

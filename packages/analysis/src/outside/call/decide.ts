@@ -1,0 +1,256 @@
+/** Decides a single request of a client outside the mesh, at its gateways and at the workloads behind them. */
+
+import { memory, remembered } from '@meshpass/identity/memory/remembered';
+import { type MeshView, requestAuthentications, targetPortOf, trustedProxiesOf, type Workload } from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
+import { type Authorizer, createAuthorizer } from '../../evaluate/authorizer.ts';
+import type { Call, Decision, HttpCall } from '../../evaluate/call.ts';
+import { tokenCheck } from '../../evaluate/request-authentication.ts';
+import type { Endpoint } from '../../evaluate/target.ts';
+import { combineVerdicts, evaluate, type Verdict } from '../../evaluate/verdict.ts';
+import { describeObject } from '../../exposure/describe.ts';
+import { isPod } from '../../exposure/enforcer.ts';
+import { hostConditions, type Router, type Step } from '../router.ts';
+import { type OutsideAnswer, type PartialAnswer, refusal, unknownBecause } from './answer.ts';
+import { accountsOf, type Gateway, gatewaysAt, principalAt, proxiesOf, routerFor, whyPatched } from './at-gateway.ts';
+import { atDestination } from './destination.ts';
+import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
+import { truthOf } from './truth.ts';
+
+export interface OutsideAnswers {
+  /** `some`: gateways, destinations or workloads differ. */
+  readonly allowed: Verdict | 'some';
+  readonly answers: readonly OutsideAnswer[];
+}
+
+/**
+ * Decides what becomes of a request from outside: the gateway's listener, TLS settings, policies and routes, then the
+ * policies of the workload, which sees the gateway as its peer. Only gateways of Istio are evaluated.
+ * @example
+ * ```ts
+ * import { canIOutside } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const mesh = `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: ingress},
+ *   spec: {selector: {app: gateway}, servers: [{port: {number: 80, protocol: HTTP, name: http}, hosts: ['*']}]}}
+ * ---
+ * {apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: orders, namespace: shop},
+ *   spec: {hosts: [shop.example.com], gateways: [ingress/public], http: [
+ *     {match: [{uri: {prefix: /orders}}], route: [{destination: {host: orders, port: {number: 80}}}]}]}}
+ * ---
+ * {apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const view = viewMesh(loadManifests(mesh, 'mesh.yaml').resources);
+ * const get = (path: string) => ({ method: 'GET', path, authority: 'shop.example.com' });
+ * canIOutside(view, { port: 80, http: get('/orders/1') }).answers[0]!.destination; // => 'orders.shop.svc.cluster.local:80'
+ * canIOutside(view, { port: 80, http: get('/admin') }).answers[0]!.status; // => 404
+ * ```
+ */
+export function canIOutside(mesh: MeshView, request: OutsideRequest): OutsideAnswers {
+  const gateways = gatewaysAt(mesh, request.port);
+  const answers: readonly OutsideAnswer[] =
+    gateways.length === 0
+      ? [refusal('listener', `no gateway among the objects listens at port ${request.port}`)]
+      : gateways.flatMap((gateway) =>
+          atGateway(mesh, gateway, request).map((one) => ({ ...one, gateway: gateway.name })),
+        );
+  return { allowed: combineVerdicts(answers.map(({ verdict }) => verdict)), answers };
+}
+
+function atGateway(mesh: MeshView, gateway: Gateway, request: OutsideRequest): readonly PartialAnswer[] {
+  const { entry } = gateway;
+  if (mesh.unread !== undefined) return [unknownBecause('gateway', mesh.unread)];
+  if (entry.proxy.by !== 'istio') return [unknownBecause('gateway', `${entry.name} is not a gateway of Istio`)];
+  const router = routerFor(gateway, request);
+  if ('verdict' in router) return [router];
+  return proxiesOf(mesh, entry).flatMap((proxy) => {
+    const patched = whyPatched(mesh, proxy);
+    return patched === undefined ? atProxy(mesh, router, proxy, request) : [unknownBecause('gateway', patched)];
+  });
+}
+
+function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: OutsideRequest): readonly PartialAnswer[] {
+  if (router.listener.protocol === 'tls') return passedThrough(mesh, router, proxy, request);
+  if (!request.http) return [refusal('gateway', 'the gateway expects HTTP', 400)];
+  const received = receive(
+    request.http,
+    request,
+    mesh.config.pathNormalization,
+    trustedProxiesOf(mesh, isPod(proxy) ? proxy : {}),
+  );
+  if (!received) return [refusal('gateway', 'the gateway rejects the path', 400)];
+  const outcome = byPolicies(mesh, router, proxy, request, received);
+  if ('verdict' in outcome) return [outcome];
+  const step = stepFor(router, received, request);
+  if ('verdict' in step) return [step];
+  return forwarded(mesh, router, step, outcome.http, request);
+}
+
+/** Clients call a gateway like a sidecar: neither is in ambient mode. */
+const AT_GATEWAY: Guard = { proxy: 'sidecar', callerProxy: () => 'sidecar' };
+type Guard = Pick<Endpoint, 'proxy' | 'callerProxy'>;
+
+/** Policies of the gateway. Returns the request as the workload sees it, apart from the route's changes. */
+function byPolicies(
+  mesh: MeshView,
+  router: Router,
+  proxy: Workload,
+  request: OutsideRequest,
+  { http, remoteIp }: ReceivedRequest,
+): PartialAnswer | { readonly http: HttpCall } {
+  const port = podPort(mesh, proxy, request.port);
+  const authorizer = authorizerAt(mesh)(proxy, port, 'http');
+  const { principal, unnamed } = principalAt(router, request.tls?.certificate);
+  const call: Call = {
+    ...connectionOf(request, port),
+    http,
+    ...(principal !== undefined && { principal }),
+    ...(remoteIp !== undefined && { remoteIp }),
+  };
+  const endpoint = { ...AT_GATEWAY, name: router.entry.name, authorizer, port, authority: http.authority };
+  const { decision, unknown } = evaluate(endpoint, call);
+  if (unknown !== undefined) return unknownBecause('gateway', unknown);
+  if (unnamed && testsPeers(authorizer))
+    return unknownBecause('gateway', 'policies test the client certificate, whose SPIFFE ID is not given');
+  if (decision.reason === 'foreign-peer')
+    return unknownBecause('gateway', 'the client certificate belongs to another trust domain');
+  return decision.allowed ? { http: withoutTokens(mesh, proxy, call, http) } : refusedBy(decision);
+}
+
+function connectionOf({ tls, sourceIp, tokens, now }: OutsideRequest, port: number): Call {
+  return {
+    port,
+    ...(tls?.sni !== undefined && { sni: tls.sni }),
+    ...(sourceIp !== undefined && { sourceIp }),
+    ...(tokens && { tokens }),
+    ...(now !== undefined && { now }),
+  };
+}
+
+const authorizerAt = remembered((mesh: MeshView) => {
+  const once = memory();
+  return (proxy: Workload, port: number, protocol: 'http' | 'tcp') =>
+    once(JSON.stringify([proxy.namespace, proxy.labels, port, protocol]), () =>
+      createAuthorizer(mesh, proxy, { protocols: new Map([[port, protocol]]) }),
+    );
+});
+
+function testsPeers({ policies }: Authorizer): boolean {
+  const written = JSON.stringify(policies.map(({ spec }) => spec.rules));
+  return /"(?:not)?(?:principals|namespaces|serviceAccounts|trustDomains)"|"source\.[a-hj-z]/i.test(written);
+}
+
+function refusedBy(decision: Decision): PartialAnswer {
+  const { rule, status } = decision;
+  const reason =
+    decision.reason === 'invalid-token' ? 'the gateway rejects the token' : 'policies of the gateway refuse it';
+  return refusal('gateway', reason, status, { decision, ...(rule && { place: rule.place() }) });
+}
+
+/** Applies the changes that RequestAuthentications make to headers. */
+function withoutTokens(mesh: MeshView, proxy: Workload, call: Call, http: HttpCall): HttpCall {
+  const outcome = tokenCheck(requestAuthentications(mesh, proxy))?.(call, http).outcome;
+  const headers = (outcome?.valid && outcome.headers) || http.headers || {};
+  const left = Object.entries(headers).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
+  return { ...http, headers: Object.fromEntries(left) };
+}
+
+/** Port of the Pod that a server's port stands for, if a Service maps it. */
+function podPort(mesh: MeshView, proxy: Workload, port: number): number {
+  const mapped = mesh.servicesBefore(proxy).flatMap(({ spec }) => items(spec.ports).filter((one) => one.port === port));
+  return mapped[0] ? (targetPortOf(proxy.portNames, mapped[0]) ?? port) : port;
+}
+
+/** Finds the route of a request. */
+function stepFor(
+  router: Router,
+  { call, unknownFields, http }: ReceivedRequest,
+  request: Pick<OutsideRequest, 'tokens'>,
+): Step | PartialAnswer {
+  const host = hostConditions(router).find(([, condition]) => truthOf(call, condition, NONE) === true)?.[0];
+  if (!host) {
+    const place = router.entry.object?.origin.at(['metadata', 'name']);
+    return refusal('route', `no route has host ${http.authority}`, 404, place && { place });
+  }
+  // Matches compare the Host header with its case, and virtual hosts without.
+  const lower = http.authority.toLowerCase() === http.authority;
+  const unknown = lower
+    ? unknownFields
+    : new Map([...unknownFields, ['host', 'the Host header has upper case letters'] as const]);
+  for (const step of host.steps) {
+    const truth = truthOf(call, step.condition, unknown);
+    if (step.testsClaims && items(request.tokens).length > 0)
+      return unknownBecause('route', `${describeObject(step.on)} tests claims of the token`, { place: placeOf(step) });
+    if (truth === true) return step;
+    if (truth !== false) return unknownBecause('route', truth.unknown, { place: placeOf(step) });
+  }
+  const place = host.on.origin.at(['metadata', 'name']);
+  return refusal('route', `no route of host ${host.host} matches`, 404, { place });
+}
+
+const NONE: ReadonlyMap<string, string> = new Map();
+
+function placeOf(step: Step) {
+  return step.on.origin.at(step.path);
+}
+
+function forwarded(
+  mesh: MeshView,
+  { entry, listener }: Router,
+  step: Step,
+  http: HttpCall,
+  { sourceIp, tokens, now }: OutsideRequest,
+): readonly PartialAnswer[] {
+  const route = placeOf(step);
+  const at = { place: route, route };
+  if (step.answersPreflights && http.method === 'OPTIONS' && http.headers?.origin !== undefined)
+    return [unknownBecause('route', 'the route may answer a CORS preflight', at)];
+  if (step.abortsSome) return [unknownBecause('route', 'a fault of the route aborts some calls', at)];
+  if (step.targets.length === 0)
+    return [refusal('route', `${describeObject(step.on)} ${step.answer ?? 'answers it itself'}`, step.status, at)];
+  const { proxy } = entry;
+  const accounts = proxy.by === 'istio' ? accountsOf(mesh, proxy) : [];
+  return step.targets.flatMap((target) =>
+    accounts.flatMap((peer) =>
+      atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, listener.port!).map((one) => ({
+        ...one,
+        route,
+      })),
+    ),
+  );
+}
+
+/** Connections with TLS that the gateway does not terminate: their routes are chosen by SNI. */
+function passedThrough(
+  mesh: MeshView,
+  router: Router,
+  proxy: Workload,
+  request: OutsideRequest,
+): readonly PartialAnswer[] {
+  const sni = request.tls?.sni?.toLowerCase();
+  const port = podPort(mesh, proxy, request.port);
+  const authorizer = authorizerAt(mesh)(proxy, port, 'tcp');
+  const endpoint = { ...AT_GATEWAY, name: router.entry.name, authorizer, port, authority: '' };
+  const { decision, unknown } = evaluate(endpoint, connectionOf(request, port));
+  if (unknown !== undefined) return [unknownBecause('gateway', unknown)];
+  const call = {
+    flags: new Set<string>(),
+    texts: new Map([['host', sni ?? '']]),
+    lists: new Map(),
+    addresses: new Map(),
+  };
+  const hosts = hostConditions(router).filter(([, condition]) => truthOf(call, condition, NONE) === true);
+  const steps = hosts
+    .flatMap(([host]) => host.steps)
+    .filter(({ condition }) => truthOf(call, condition, NONE) === true);
+  const [step] = steps;
+  if (steps.length > 1) return [unknownBecause('route', `several routes have SNI ${sni ?? '(none)'}`)];
+  if (!step) return [refusal('tls', `no route has SNI ${sni ?? '(none)'}`)];
+  if (!decision.allowed) return [refusedBy(decision)];
+  const { sourceIp, tokens, now } = request;
+  const accounts = router.entry.proxy.by === 'istio' ? accountsOf(mesh, router.entry.proxy) : [];
+  return step.targets.flatMap((target) =>
+    accounts.flatMap((peer) =>
+      atDestination(mesh, target, { http: undefined, tokens, now, sourceIp, peer }, request.port),
+    ),
+  );
+}

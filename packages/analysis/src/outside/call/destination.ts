@@ -1,0 +1,185 @@
+/** Decision of the workloads behind a route: their own policies, with the gateway's identity as the peer. */
+import { type AuthorizationRule, coversHost, fullHost, type MeshView, selects, serviceName } from '@meshpass/istio';
+import { items, labels, texts } from '@meshpass/istio/members';
+import type { Authorizer } from '../../evaluate/authorizer.ts';
+import type { Call, HttpCall } from '../../evaluate/call.ts';
+import { type Endpoint, findEndpoints } from '../../evaluate/target.ts';
+import { evaluate } from '../../evaluate/verdict.ts';
+import { headerAfter, pathAfter } from '../rewrite/rewrite.ts';
+import type { Target } from '../router.ts';
+import { formatDestination } from '../router.ts';
+import { type PartialAnswer, unknownBecause } from './answer.ts';
+import { GENERATED } from './request.ts';
+
+/** Call of a gateway. */
+export interface GatewayCall {
+  /** Request as the gateway received it, before the route's changes; absent for other connections. */
+  readonly http: HttpCall | undefined;
+  readonly tokens: Call['tokens'];
+  readonly now: number | undefined;
+  readonly sourceIp: string | undefined;
+  readonly peer: { readonly namespace: string; readonly serviceAccount: string | undefined };
+}
+
+/** @param listenerPort port of the gateway, which a route without a port keeps */
+export function atDestination(
+  mesh: MeshView,
+  target: Target,
+  call: GatewayCall,
+  listenerPort: number,
+): readonly PartialAnswer[] {
+  const { host, subset, port = listenerPort } = target.destination;
+  const destination = formatDestination({ destination: { host, subset, port } });
+  const unknown = (reason: string) => [unknownBecause('workload', reason, { destination })];
+  const known = serviceName(host, mesh.config.clusterDomain);
+  const service = mesh.serviceAt(host);
+  if (!known || !service) return unknown(`${host} is no Service among the objects`);
+  if (!items(service.spec.ports).some((one) => one.port === port)) return unknown(`${host} has no port ${port}`);
+  const why = whyRuled(mesh, host);
+  if (why !== undefined) return unknown(why);
+  const labelsOf = subset === undefined ? {} : subsetLabels(mesh, host, subset);
+  if (!labelsOf) return unknown(`no DestinationRule defines subset ${subset} of ${host}`);
+  const endpoints = findEndpoints(mesh, `${known.name}.${known.namespace}:${port}`).filter(({ authorizer }) =>
+    selects(labelsOf, authorizer.workload.labels),
+  );
+  if (endpoints.length === 0) return unknown(`no workload of ${host} has the labels of subset ${subset}`);
+  const sni = `outbound_.${port}_.${subset ?? '_'}_.${host}`.replace('_._._.', '_._.');
+  return endpoints.map((endpoint) => atWorkload(mesh, endpoint, target, call, sni, destination));
+}
+
+/** TLS settings of the destination replace the gateway's mutual TLS. */
+function whyRuled(mesh: MeshView, host: string): string | undefined {
+  const rule = rulesOf(mesh, host).find(({ spec }) => {
+    const policies = [spec.trafficPolicy, ...items(spec.subsets).map(({ trafficPolicy }) => trafficPolicy)];
+    return policies.some(
+      (one) => one?.tls !== undefined || items(one?.portLevelSettings).some(({ tls }) => tls !== undefined),
+    );
+  });
+  return rule && `DestinationRule ${rule.metadata.namespace}/${rule.metadata.name} sets the TLS of calls to ${host}`;
+}
+
+function rulesOf(mesh: MeshView, host: string) {
+  return mesh
+    .all('DestinationRule')
+    .filter(({ spec, metadata }) =>
+      coversHost(fullHost(spec.host ?? '', metadata.namespace, mesh.config.clusterDomain), host),
+    );
+}
+
+function subsetLabels(mesh: MeshView, host: string, subset: string) {
+  const found = rulesOf(mesh, host)
+    .flatMap(({ spec }) => items(spec.subsets))
+    .find(({ name }) => name === subset);
+  return found && labels(found.labels);
+}
+
+function atWorkload(
+  mesh: MeshView,
+  endpoint: Endpoint,
+  { rewrite }: Target,
+  call: GatewayCall,
+  sni: string,
+  destination: string,
+): PartialAnswer {
+  const { workload } = endpoint.authorizer;
+  const at = {
+    destination,
+    workload: `${workload.namespace}/${workload.name}:${endpoint.port}`,
+    ...(mesh.dataPlane().assumes(workload) && { assumesSidecar: true as const }),
+  };
+  const sent = call.http && rewritten(call.http, rewrite);
+  const { namespace, serviceAccount } = call.peer;
+  if (endpoint.waypoint?.forGateways) return unknownBecause('workload', 'the gateway calls a waypoint', at);
+  const { decision, verdict, unknown } = evaluate(
+    { ...endpoint, callerProxy: () => 'gateway' },
+    {
+      port: endpoint.port,
+      principal: `${mesh.config.trustDomain}/ns/${namespace}/sa/${serviceAccount ?? '?'}`,
+      sni,
+      ...(sent && { http: sent.http }),
+      ...(call.tokens && { tokens: call.tokens }),
+      ...(call.now !== undefined && { now: call.now }),
+      ...(call.sourceIp !== undefined && { remoteIp: call.sourceIp }),
+    },
+  );
+  const undecided = unknown ?? whyUndecided(testedBy(endpoint.authorizer, namespace), sent?.unknown, serviceAccount);
+  if (undecided !== undefined) return unknownBecause('workload', undecided, at);
+  const { status, rule } = decision;
+  const reason = verdict === 'yes' ? 'policies of the workload allow it' : 'policies of the workload refuse it';
+  return {
+    ...at,
+    verdict,
+    by: 'workload',
+    reason,
+    decision,
+    ...(status !== undefined && { status }),
+    ...(rule && { place: rule.place() }),
+  };
+}
+
+/** Applies a route's changes. Unknown values are listed: `path`, and names of headers. */
+function rewritten(
+  http: HttpCall,
+  rewrite: Target['rewrite'],
+): { readonly http: HttpCall; readonly unknown: ReadonlySet<string> } {
+  const mark = http.path.indexOf('?');
+  const [bare, query] = mark < 0 ? [http.path, ''] : [http.path.slice(0, mark), http.path.slice(mark)];
+  const path = pathAfter(rewrite.path, bare);
+  const headers: Record<string, string> = { ...http.headers };
+  const unknown = new Set(path === undefined ? ['path'] : []);
+  for (const name of new Set(rewrite.headers.map((one) => one.name))) {
+    const after = headerAfter(rewrite, name, { value: http.headers?.[name] });
+    delete headers[name];
+    if (after === 'unknown') unknown.add(name);
+    else if (after.value !== undefined) headers[name] = after.value;
+  }
+  const sent = { ...http, path: `${path ?? bare}${query}`, authority: rewrite.host ?? http.authority, headers };
+  return { http: sent, unknown };
+}
+
+interface Tested {
+  readonly account: boolean;
+  readonly address: boolean;
+  readonly path: boolean;
+  readonly headers: readonly string[];
+}
+
+/** @param unknown what the route changes in a way that is not known */
+function whyUndecided(
+  tested: Tested,
+  unknown: ReadonlySet<string> = new Set(),
+  serviceAccount: string | undefined,
+): string | undefined {
+  if (serviceAccount === undefined && tested.account)
+    return 'a policy of the workload tests the ServiceAccount of the gateway, which is not among the objects';
+  if (tested.address) return 'a policy of the workload tests the address of the gateway';
+  if (tested.path && unknown.has('path')) return 'a policy of the workload tests the path, which the route changes';
+  const header = tested.headers.find((name) => unknown.has(name) || GENERATED.test(name));
+  return header && `a policy of the workload tests header ${header}, which the gateway changes`;
+}
+
+/** Lists what policies test that a gateway may change. */
+function testedBy({ policies }: Authorizer, namespace: string): Tested {
+  const text = JSON.stringify(policies.map(({ spec }) => spec.rules));
+  return {
+    account: policies.flatMap(({ spec }) => items(spec.rules)).some((rule) => testsAccount(rule, namespace)),
+    address: /"(?:ipBlocks|notIpBlocks|source\.ip|destination\.ip)"/.test(text),
+    path: /"(?:paths|notPaths|request\.headers\[:path\])"/.test(text),
+    headers: [...text.matchAll(/"request\.headers\[([^\]"]+)\]"/g)].map(([, name]) => name!.toLowerCase()),
+  };
+}
+
+/** Whether a rule tests which ServiceAccount of a namespace calls. */
+function testsAccount({ from, when }: AuthorizationRule, namespace: string): boolean {
+  const sources = items(from).map(({ source }) => source ?? {});
+  const conditions = items(when).filter(({ key }) => /^source\.(?:principal|serviceAccount)$/.test(String(key)));
+  const principals = [
+    ...sources.flatMap(({ principals, notPrincipals }) => [...texts(principals), ...texts(notPrincipals)]),
+    ...conditions.flatMap(({ values, notValues }) => [...texts(values), ...texts(notValues)]),
+  ];
+  return (
+    sources.some((source) => 'serviceAccounts' in source || 'notServiceAccounts' in source) ||
+    conditions.some(({ key }) => key === 'source.serviceAccount') ||
+    principals.some((one) => one.includes('*') || one.includes(`/ns/${namespace}/`))
+  );
+}

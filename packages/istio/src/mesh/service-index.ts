@@ -1,0 +1,41 @@
+/** Services that select a workload, found without testing all Services of a namespace. */
+import { remembered } from '@meshpass/identity/memory/remembered';
+import type { Service } from '../object/kubernetes.ts';
+import type { Labels } from '../object/object.ts';
+import { selects } from '../object/selection.ts';
+
+interface Placed {
+  readonly service: Service;
+  readonly position: number;
+}
+
+/** Services by the first label of their selectors. A Service without a selector selects nothing. */
+const byLabel = remembered((services: readonly Service[]): ReadonlyMap<string, readonly Placed[]> => {
+  const found = new Map<string, Placed[]>();
+  for (const [position, service] of services.entries()) {
+    const [first] = Object.entries(service.spec.selector ?? {});
+    if (!first) continue;
+    const key = keyOf(first);
+    const known = found.get(key);
+    if (known) known.push({ service, position });
+    else found.set(key, [{ service, position }]);
+  }
+  return found;
+});
+
+function keyOf([name, value]: readonly [string, string]): string {
+  return `${name}=${value}`;
+}
+
+/**
+ * Lists the Services that select labels, in their order.
+ * @param services those of the namespace; an index of them is kept as long as the array
+ */
+export function servicesSelecting(services: readonly Service[], labels: Labels): readonly Service[] {
+  const index = byLabel(services);
+  return Object.entries(labels)
+    .flatMap((label) => index.get(keyOf(label)) ?? [])
+    .filter(({ service }) => selects(service.spec.selector, labels))
+    .sort((a, b) => a.position - b.position)
+    .map(({ service }) => service);
+}
