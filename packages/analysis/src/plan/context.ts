@@ -2,10 +2,21 @@
 
 import { type IdentityTokens, isOurs, type ResolvedGrant, type ResolvedTarget } from '@meshpass/access/compile';
 import { formatSni, grantNamespace } from '@meshpass/identity';
-import { actionOf, type Mesh, type MeshSettings, ofKind, type Resource } from '@meshpass/istio';
+import { actionOf, type Mesh, type MeshSettings, ofKind, type Resource, selects } from '@meshpass/istio';
 import { indexStates, realCalls } from '../diff/compare.ts';
 import { type Endpoint, endpointsOf, type Pair, pairUp } from '../diff/endpoint.ts';
-import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';
+import {
+  type AddressField,
+  ALWAYS,
+  all,
+  any,
+  type Condition,
+  type FlagField,
+  flag,
+  not,
+  testsOf,
+  text,
+} from '../diff/formula/condition.ts';
 import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import type { PolicyIndex } from '../diff/policy-index.ts';
@@ -23,6 +34,8 @@ export interface Change {
   readonly tokens: IdentityTokens;
   /** Grants before and after the change, whose holders do not count as other traffic. */
   readonly holders: readonly string[];
+  /** Hosts that the mesh gateway does not see. */
+  readonly unseen?: ReadonlySet<string>;
   /** Additional formulas whose sets are needed. */
   readonly also?: readonly Condition[];
   /** Reason why some policies may not have been read. */
@@ -61,6 +74,8 @@ export interface AnalysisContext {
   readonly real: Condition;
   /** Calls that no unknown fact can block (see `agreeing`). */
   readonly agreed: Condition;
+  /** Calls that the mesh gateway may have forwarded, by their address. */
+  readonly forwarded: Condition;
   /** Fields that every holder provides: its own SNI and token. */
   readonly given: readonly string[];
   /** Hosts that the mesh gateway forwards, before and after the change. */
@@ -88,6 +103,7 @@ export function analysisContext(change: Change): AnalysisContext {
     grant.targets.map((target): GrantedPort => ({ grant, target, calls: grantedCalls(grant, target, tokens) })),
   );
   const names = new Map(ports.map(({ target }) => [target.sni, namedBy(target.host, target.port.port)]));
+  const forwarded = fromGateway(after, change.mesh.gateway, portPolicies);
   const sets = {
     holders: holderOf(change.holders.map(grantNamespace)),
     prepared: any(change.holders.map((name) => all([holderOf([grantNamespace(name)]), perfectToken(name, tokens)]))),
@@ -97,6 +113,7 @@ export function analysisContext(change: Change): AnalysisContext {
       flag(`unverified:header ${tokens.header.toLowerCase()}`),
     ]),
     agreed: agreeing(portPolicies),
+    forwarded,
   };
   const real = realCalls(settings);
   const conditions = [
@@ -120,8 +137,8 @@ export function analysisContext(change: Change): AnalysisContext {
     names,
     ...sets,
     real,
-    given: givenOf(tokens),
-    open: [openHosts(before), openHosts(after)],
+    given: [...givenOf(tokens), ...(forwarded === ALWAYS ? [] : GATEWAY_ADDRESS)],
+    open: [openHosts(before, change.unseen), openHosts(after, change.unseen)],
   };
 }
 
@@ -160,10 +177,37 @@ function customRules({ policies }: PortPolicy): readonly Condition[] {
   return policies().flatMap((one) => (actionOf(one.policy) === 'CUSTOM' ? one.rules : []));
 }
 
-function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
+function openHosts(resources: readonly Resource[], unseen: ReadonlySet<string> = new Set()): ReadonlySet<string> {
   const ours = ofKind(resources, 'Gateway').filter(isOurs);
-  return new Set(ours.flatMap(({ spec }) => (spec.servers ?? []).flatMap(({ hosts = [] }) => hosts)));
+  const hosts = ours.flatMap(({ spec }) => (spec.servers ?? []).flatMap((server) => server.hosts ?? []));
+  return new Set(hosts.filter((host) => !unseen.has(host)));
 }
+
+/**
+ * Returns calls from an address of the mesh gateway, which forwards every call of a workspace. If its Pods were not read,
+ * any address counts.
+ */
+function fromGateway(
+  resources: readonly Resource[],
+  { namespace, labels }: Mesh['gateway'],
+  portPolicies: readonly PortPolicy[],
+): Condition {
+  const seen = new Set<Condition>();
+  const fields = new Set<AddressField>();
+  for (const { allowed } of portPolicies) {
+    for (const test of testsOf(allowed, seen)) if (test.op === 'address') fields.add(test.field);
+  }
+  const pods = ofKind(resources, 'Pod').filter(
+    ({ metadata }) => metadata.namespace === namespace && selects(labels, metadata.labels ?? {}),
+  );
+  const addresses = [...new Set(pods.flatMap(({ status }) => status?.podIP ?? []))].sort();
+  const asked = GATEWAY_ADDRESS.filter((field) => fields.has(field));
+  if (addresses.length === 0) return ALWAYS;
+  return any(addresses.map((range) => all(asked.map((field) => ({ op: 'address', field, range })))));
+}
+
+/** Fields with the address of the mesh gateway in calls of workspaces. */
+const GATEWAY_ADDRESS = ['source.ip', 'remote.ip'] as const;
 
 /**
  * Assumes that all external authorizers agree, because their decisions are unknown, and that no second, invalid token

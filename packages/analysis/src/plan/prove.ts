@@ -40,7 +40,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
       const lets = letIn(context, portPolicy);
       const granted = meant ? here : [];
       const refused = granted.map(({ grant: { grant }, target, calls }): Suspicion => {
-        const wanted = diagram.and(set(calls), set(context.agreed));
+        const wanted = diagram.andAll([set(calls), set(context.agreed), set(context.forwarded)]);
         // An explicit operation must work. A whole port is granted as far as the mesh allows calls on it, provided that
         // it allows any.
         const works = !target.target.allow && diagram.and(wanted, lets) !== NONE;
@@ -63,7 +63,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
         .filter(({ policy, refuses }) => actionOf(policy) === 'CUSTOM' && !refuses)
         .flatMap(({ policy, rules }) =>
           here.map(({ grant: { grant }, target, calls }): Suspicion => {
-            const works = diagram.andAll([set(calls), set(context.agreed), lets]);
+            const works = diagram.andAll([set(calls), set(context.agreed), set(context.forwarded), lets]);
             return {
               ...at,
               kind: 'note',

@@ -28,7 +28,7 @@ export function reachChanges(
   clusterDomain: string,
   grantsBefore: readonly string[],
 ): readonly ReachChange[] {
-  const { space, indexes, endpoints, prepared, agreed, open } = context;
+  const { space, indexes, endpoints, prepared, agreed, forwarded, open } = context;
   const { diagram, set, withText } = space;
   const found = new Map<string, ReachChange>();
   const holders = [
@@ -39,7 +39,8 @@ export function reachChanges(
     if (!open[state].has(host)) return NONE;
     const allowed = letIn(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
     // The name comes first, because few grants match it.
-    return diagram.andAll([allowed, withText('connection.sni', sni), holders[state], set(prepared), set(agreed)]);
+    const possible = [prepared, agreed, forwarded].map(set);
+    return diagram.andAll([allowed, withText('connection.sni', sni), holders[state], ...possible]);
   };
   const ports = endpoints.flatMap((endpoint) => endpoint.services.map((name) => ({ endpoint, name })));
   for (const { endpoint, name } of ports) {
