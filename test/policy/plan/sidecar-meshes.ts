@@ -166,6 +166,8 @@ export const SIDECAR: readonly Mesh[] = [
         rules: [
           { to: [{ operation: { paths: ['/admin*'], ports: ['8080'] } }] },
           { to: [{ operation: { methods: ['PUT', 'PATCH'], ports: ['8080'] } }] },
+          { to: [{ operation: { hosts: ['old.example.com'], ports: ['8080'] } }] },
+          { to: [{ operation: { ports: ['8080'] } }], when: [{ key: 'request.headers[x-team]', values: ['red'] }] },
         ],
       }),
       policy('dev', 'known-namespaces', {
@@ -174,9 +176,9 @@ export const SIDECAR: readonly Mesh[] = [
         rules: [{ from: [{ source: { notNamespaces: ['shop', 'dev'] } }] }],
       }),
     ],
-    inside: { ...CLOSED_TO_WEB, 'client administers': '403' },
+    inside: { ...CLOSED_TO_WEB, 'client administers': '403', 'client reads in team red': '403' },
     cases: [
-      { file: OPERATIONS },
+      { file: OPERATIONS, findings: [/^note: part of grant dev is refused: .*/] },
       {
         file: BOTH_PORTS,
         findings: [/^grant-does-not-work: grant dev does not work: .*PUT.* \/orders\/\* is refused on orders in shop/],

@@ -2,21 +2,10 @@
 
 import { type IdentityTokens, isOurs, type ResolvedGrant, type ResolvedTarget } from '@meshpass/access/compile';
 import { formatSni, grantNamespace } from '@meshpass/identity';
-import { actionOf, type Mesh, type MeshSettings, ofKind, type Resource, selects } from '@meshpass/istio';
+import { actionOf, type Mesh, type MeshSettings, ofKind, type Resource } from '@meshpass/istio';
 import { indexStates, realCalls } from '../diff/compare.ts';
 import { type Endpoint, endpointsOf, type Pair, pairUp } from '../diff/endpoint.ts';
-import {
-  type AddressField,
-  ALWAYS,
-  all,
-  any,
-  type Condition,
-  type FlagField,
-  flag,
-  not,
-  testsOf,
-  text,
-} from '../diff/formula/condition.ts';
+import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';
 import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import type { PolicyIndex } from '../diff/policy-index.ts';
@@ -24,6 +13,7 @@ import type { PortPolicy } from '../diff/port-policy.ts';
 import { type DataPlanes, dataPlanes } from '../diff/unknown.ts';
 import { whyNotGrantable } from '../evaluate/grantable.ts';
 import { grantedCalls, holderOf, namedBy, perfectToken } from './granted-calls.ts';
+import { workspaceCalls } from './workspace-calls.ts';
 
 export interface Change {
   readonly before: readonly Resource[];
@@ -74,10 +64,13 @@ export interface AnalysisContext {
   readonly real: Condition;
   /** Calls that no unknown fact can block (see `agreeing`). */
   readonly agreed: Condition;
-  /** Calls that the mesh gateway may have forwarded, by their address. */
+  /** Calls that the mesh gateway may have forwarded, and those without tested headers (see `workspaceCalls`). */
   readonly forwarded: Condition;
+  readonly headerless: Condition;
   /** Fields that every holder provides: its own SNI and token. */
   readonly given: readonly string[];
+  /** Fields that ordinary calls of holders have or lack. */
+  readonly ordinarilyGiven: readonly string[];
   /** Hosts that the mesh gateway forwards, before and after the change. */
   readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
 }
@@ -103,7 +96,11 @@ export function analysisContext(change: Change): AnalysisContext {
     grant.targets.map((target): GrantedPort => ({ grant, target, calls: grantedCalls(grant, target, tokens) })),
   );
   const names = new Map(ports.map(({ target }) => [target.sni, namedBy(target.host, target.port.port)]));
-  const forwarded = fromGateway(after, change.mesh.gateway, portPolicies);
+  const workspace = workspaceCalls(
+    after,
+    change.mesh.gateway,
+    portPolicies.map(({ allowed }) => allowed),
+  );
   const sets = {
     holders: holderOf(change.holders.map(grantNamespace)),
     prepared: any(change.holders.map((name) => all([holderOf([grantNamespace(name)]), perfectToken(name, tokens)]))),
@@ -113,7 +110,8 @@ export function analysisContext(change: Change): AnalysisContext {
       flag(`unverified:header ${tokens.header.toLowerCase()}`),
     ]),
     agreed: agreeing(portPolicies),
-    forwarded,
+    forwarded: workspace.forwarded,
+    headerless: workspace.headerless,
   };
   const real = realCalls(settings);
   const conditions = [
@@ -137,7 +135,8 @@ export function analysisContext(change: Change): AnalysisContext {
     names,
     ...sets,
     real,
-    given: [...givenOf(tokens), ...(forwarded === ALWAYS ? [] : GATEWAY_ADDRESS)],
+    given: [...givenOf(tokens), ...workspace.given],
+    ordinarilyGiven: workspace.ordinarilyGiven,
     open: [openHosts(before, change.unseen), openHosts(after, change.unseen)],
   };
 }
@@ -159,13 +158,13 @@ export function serviceOf({ service, port }: ResolvedTarget): string {
 }
 
 /**
- * Returns the host and server name of a Service port.
+ * Returns the host, port and server name of a Service port.
  * @param service formatted as in `Endpoint.services`
  */
-export function serverOf(service: string, clusterDomain: string): { readonly host: string; readonly sni: string } {
-  const [name, port] = service.split(':') as [string, string];
-  const host = `${name}.svc.${clusterDomain}`;
-  return { host, sni: formatSni({ host, port: Number(port) }) };
+export function serverOf(service: string, clusterDomain: string) {
+  const [name, digits] = service.split(':') as [string, string];
+  const [host, port] = [`${name}.svc.${clusterDomain}`, Number(digits)];
+  return { host, port, sni: formatSni({ host, port }) };
 }
 
 function givenOf({ header }: IdentityTokens): readonly string[] {
@@ -182,32 +181,6 @@ function openHosts(resources: readonly Resource[], unseen: ReadonlySet<string> =
   const hosts = ours.flatMap(({ spec }) => (spec.servers ?? []).flatMap((server) => server.hosts ?? []));
   return new Set(hosts.filter((host) => !unseen.has(host)));
 }
-
-/**
- * Returns calls from an address of the mesh gateway, which forwards every call of a workspace. If its Pods were not read,
- * any address counts.
- */
-function fromGateway(
-  resources: readonly Resource[],
-  { namespace, labels }: Mesh['gateway'],
-  portPolicies: readonly PortPolicy[],
-): Condition {
-  const seen = new Set<Condition>();
-  const fields = new Set<AddressField>();
-  for (const { allowed } of portPolicies) {
-    for (const test of testsOf(allowed, seen)) if (test.op === 'address') fields.add(test.field);
-  }
-  const pods = ofKind(resources, 'Pod').filter(
-    ({ metadata }) => metadata.namespace === namespace && selects(labels, metadata.labels ?? {}),
-  );
-  const addresses = [...new Set(pods.flatMap(({ status }) => status?.podIP ?? []))].sort();
-  const asked = GATEWAY_ADDRESS.filter((field) => fields.has(field));
-  if (addresses.length === 0) return ALWAYS;
-  return any(addresses.map((range) => all(asked.map((field) => ({ op: 'address', field, range })))));
-}
-
-/** Fields with the address of the mesh gateway in calls of workspaces. */
-const GATEWAY_ADDRESS = ['source.ip', 'remote.ip'] as const;
 
 /**
  * Assumes that all external authorizers agree, because their decisions are unknown, and that no second, invalid token

@@ -7,6 +7,7 @@ import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
 import type { Explained } from '../diff/formula/explain.ts';
 import { type AnalysisContext, letIn, serverOf } from './context.ts';
+import { ordinaryCalls } from './workspace-calls.ts';
 
 export interface ReachChange {
   readonly grant: string;
@@ -35,12 +36,13 @@ export function reachChanges(
     diagram.orAll(grantsBefore.map((name) => withText('peer.namespace', grantNamespace(name)))),
     set(context.holders),
   ] as const;
-  const reached = (state: 0 | 1, endpoint: Endpoint, { host, sni }: ReturnType<typeof serverOf>): Node => {
+  const reached = (state: 0 | 1, endpoint: Endpoint, { host, port, sni }: ReturnType<typeof serverOf>): Node => {
     if (!open[state].has(host)) return NONE;
     const allowed = letIn(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
     // The name comes first, because few grants match it.
     const possible = [prepared, agreed, forwarded].map(set);
-    return diagram.andAll([allowed, withText('connection.sni', sni), holders[state], ...possible]);
+    const named = diagram.andAll([allowed, withText('connection.sni', sni), holders[state], ...possible]);
+    return named === NONE ? NONE : diagram.and(named, ordinaryCalls(space, context, { host, port }));
   };
   const ports = endpoints.flatMap((endpoint) => endpoint.services.map((name) => ({ endpoint, name })));
   for (const { endpoint, name } of ports) {

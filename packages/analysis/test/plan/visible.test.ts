@@ -1,4 +1,4 @@
-/** A grant works only if the mesh gateway and the workspaces see its Service, and only for calls from the gateway's address. */
+/** A grant works only if the mesh gateway and the workspaces see its Service. */
 import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
@@ -144,43 +144,6 @@ describe('with discoverySelectors', () => {
     expect(refused).toHaveLength(2);
     expect(refused.join()).toContain('istiod reads namespace meshpass-system of the mesh gateway only if');
     expect(reach).toEqual([]);
-  });
-});
-
-describe('policies about addresses', () => {
-  const gateway = `---
-apiVersion: v1
-kind: Pod
-metadata: {name: gateway-1, namespace: meshpass-system, uid: x, labels: {istio: meshpass-gateway}}
-spec: {containers: [{name: istio-proxy}]}
-status: {phase: Running, podIP: 10.0.0.20}
-`;
-  const deny = (source: string) => policy('shop', `{action: DENY, rules: [{from: [{source: {${source}}}]}]}`);
-
-  it.each([
-    ['denies other addresses', 'ipBlocks: [203.0.113.0/24]'],
-    ['denies all but a network of the gateway', 'notRemoteIpBlocks: [10.0.0.0/8]'],
-  ])('do not concern a grant if one %s', (_, source) => {
-    const { refused, reach } = planWith(orders() + WEB + gateway + deny(source));
-    expect({ refused, reach: reach.toSorted() }).toEqual({ refused: [], reach: BOTH.toSorted() });
-  });
-
-  it.each([
-    ['its address', 'ipBlocks: [10.0.0.0/24]'],
-    ['all but another one', 'notIpBlocks: [10.0.0.31]'],
-  ])('refuse every call that the gateway forwards if one denies %s', (_, source) => {
-    const { refused, reach } = planWith(orders() + WEB + gateway + deny(source));
-    expect(refused).toEqual([
-      expect.stringContaining('grant dev does not work: every call is refused on orders in shop, port 8080'),
-    ]);
-    expect(reach).toEqual(['GET / on web.dev:80']);
-  });
-
-  it('may concern any call if the Pods of the gateway were not read', () => {
-    const { planned } = planWith(orders() + WEB + deny('ipBlocks: [203.0.113.0/24]'));
-    expect(planned.findings.map(({ kind, message }) => `${kind}: ${message}`)).toEqual([
-      expect.stringMatching(/^note: part of grant dev is refused: .*source\.ip/),
-    ]);
   });
 });
 
