@@ -1,11 +1,20 @@
 /** Access files that are planned against the meshes, each with calls that it grants and calls that it does not. */
 import { type Access, parseAccess } from '@meshpass/access';
 
-/**
- * Call of a workspace. Target `orders.shop:8080#v1` is the subset v1. `junior` sends a token without the claims that
- * some files require.
- */
-export type Call = readonly [grant: 'dev' | 'ops', method: string, target: string, path: string, token?: 'junior'];
+/** Claim `level` of the tokens that workspaces send. */
+export const LEVELS: Readonly<Record<'senior' | 'junior', readonly string[]>> = {
+  senior: ['senior', 'principal'],
+  junior: ['junior'],
+};
+
+/** Call of a workspace, with a senior's token by default. Target `orders.shop:8080#v1` is the subset v1. */
+export type Call = readonly [
+  grant: 'dev' | 'ops',
+  method: string,
+  target: string,
+  path: string,
+  token?: keyof typeof LEVELS,
+];
 
 export interface File {
   readonly name: string;

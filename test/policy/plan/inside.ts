@@ -1,4 +1,5 @@
 /** Calls between workloads of the mesh, and from outside of it: a change of an access file must not change their answers. */
+import { createInterface } from 'node:readline';
 import type { Lab } from '@meshpass/lab';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 
@@ -72,20 +73,38 @@ export function answersOf(differences: Partial<Answers> = {}): Answers {
   return { ...open, ...differences };
 }
 
-/** Makes the calls: one process on each host. @returns HTTP status, `answered`, or `closed` */
-export async function answersNow(lab: Lab): Promise<Answers> {
-  const lists = await Promise.all(
-    HOSTS.map(async (host) => {
-      const mine = ALL.filter(([, { from }]) => from === host);
-      const input = mine.map(([, { at, ...spec }]) => ({ ...spec, address: at ? lab.hosts[at]!.ip : spec.host }));
-      const { stdout } = await lab.exec(host, ['python3', '-c', SCRIPT, JSON.stringify(input)]);
-      const answers = JSON.parse(stdout) as readonly string[];
-      return mine.map(([name], nth) => [name, answers[nth]!] as const);
-    }),
-  );
-  return Object.fromEntries(lists.flat()) as unknown as Answers;
+export interface Inside {
+  /** Makes the calls. @returns HTTP status, `answered`, or `closed` */
+  readonly answers: () => Promise<Answers>;
+  readonly close: () => void;
 }
 
+/** Starts a process on each host that calls. */
+export function openInside(lab: Lab): Inside {
+  const callers = HOSTS.map((host) => {
+    const mine = ALL.filter(([, { from }]) => from === host);
+    const input = mine.map(([, { at, ...spec }]) => ({ ...spec, address: at ? lab.hosts[at]!.ip : spec.host }));
+    const child = lab.spawn(host, ['python3', '-u', '-c', SCRIPT, JSON.stringify(input)]);
+    const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+    const answers = async () => {
+      child.stdin!.write('\n');
+      const all = JSON.parse((await lines.next()).value!) as readonly string[];
+      return mine.map(([name], nth) => [name, all[nth]!] as const);
+    };
+    return { answers, close: () => child.stdin!.end() };
+  });
+  return {
+    answers: async () => {
+      const lists = await Promise.all(callers.map((one) => one.answers()));
+      return Object.fromEntries(lists.flat()) as unknown as Answers;
+    },
+    close: () => {
+      for (const one of callers) one.close();
+    },
+  };
+}
+
+/** Makes the calls for each line of its input. */
 const SCRIPT = `
 import http.client, json, socket, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -102,5 +121,7 @@ def answer(call):
         return str(connection.getresponse().status)
     except Exception:
         return "closed"
+calls = json.loads(sys.argv[1])
 with ThreadPoolExecutor(8) as pool:
-    print(json.dumps(list(pool.map(answer, json.loads(sys.argv[1])))))`;
+    for line in sys.stdin:
+        print(json.dumps(list(pool.map(answer, calls))))`;

@@ -1,6 +1,6 @@
 /** Reads a plan as its reader does: which calls its sentences say are gained, lost, or not known. */
 import type { Plan } from '@meshpass/analysis/plan';
-import type { Call } from './files.ts';
+import { type Call, LEVELS } from './files.ts';
 
 /** Name of a call, for comparison and for messages. */
 export const nameOf = (call: Call): string => call.filter(Boolean).join(' ');
@@ -41,13 +41,19 @@ function portOf([, , target]: Call): string {
   return target.split('#')[0]!;
 }
 
-/** Whether `GET /orders/*`, `any but DELETE on any path`, `connections` or `every call` include a call. */
-function covers(what: string, [, method, , path]: Call): boolean {
-  if (what === 'every call') return true;
+/** Whether `GET /orders/*`, `any but DELETE on any path without claim attested.level senior`, `connections` or `every call` include a call. */
+function covers(what: string, [, method, , path, token = 'senior']: Call): boolean {
   if (what === 'connections' || method === 'TCP') return what === 'connections' && method === 'TCP';
-  const read = /^(any method|(?:any but )?[A-Z]+(?:, [A-Z]+)*) (on any path|(?:any but )?\/.*)$/.exec(what);
+  const read =
+    /^(every call|(any method|(?:any but )?[A-Z]+(?:, [A-Z]+)*) (on any path|(?:any but )?\/.*?))((?:,? with(?:out)? claim \S+ \w+)*)$/.exec(
+      what,
+    );
   if (!read) throw new Error(`"${what}" has an unknown form`);
-  const [, methods, paths] = read as unknown as [string, string, string];
+  const [, calls, methods = '', paths = '', claims = ''] = read;
+  const meets = [...claims.matchAll(/(with|without) claim attested\.level (\w+)/g)].every(
+    ([, has, level]) => LEVELS[token].includes(level!) === (has === 'with'),
+  );
+  if (!meets || calls === 'every call') return meets;
   return (
     (methods === 'any method' || listed(methods, (one) => one === method)) &&
     (paths === 'on any path' || listed(paths, (one) => pattern(one).test(path)))

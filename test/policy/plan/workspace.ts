@@ -10,7 +10,7 @@ import { createCsr } from '@meshpass/identity/csr';
 import { formatSni, parseTarget } from '@meshpass/identity/spiffe';
 import type { Lab } from '@meshpass/lab';
 import { exportJWK, SignJWT } from 'jose';
-import type { Call } from './files.ts';
+import { type Call, LEVELS } from './files.ts';
 import { STARTUP } from './inside.ts';
 
 const GRANTS = ['dev', 'ops'] as const;
@@ -18,7 +18,6 @@ const ISSUER = 'https://plan.meshpass.test';
 const keys = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const jwks = JSON.stringify({ keys: [{ ...(await exportJWK(keys.publicKey)), kid: 'plan', alg: 'RS256' }] });
 export const TOKENS = { issuer: ISSUER, audience: 'meshpass', header: 'x-meshpass-token', jwks };
-const LEVELS = { senior: ['senior', 'principal'], junior: ['junior'] };
 
 /** Account of the workspaces in a grant's namespace. */
 export const ACCOUNT = 'tester';

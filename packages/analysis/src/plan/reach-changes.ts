@@ -14,7 +14,7 @@ export interface ReachChange {
   readonly does: 'gains' | 'loses';
   /** `orders.shop:8080` */
   readonly service: string;
-  /** `GET /orders/*`, or `connections` on a TCP port. */
+  /** `GET /orders/*`, with the claims that it requires, or `connections` on a TCP port. */
   readonly what: string;
 }
 
@@ -44,6 +44,7 @@ export function reachChanges(
     const named = diagram.andAll([allowed, withText('connection.sni', sni), holders[state], ...possible]);
     return named === NONE ? NONE : diagram.and(named, ordinaryCalls(space, context, { host, port }));
   };
+  const given = new Set([...context.given, ...context.ordinarilyGiven]);
   const ports = endpoints.flatMap((endpoint) => endpoint.services.map((name) => ({ endpoint, name })));
   for (const { endpoint, name } of ports) {
     const service = serverOf(name, clusterDomain);
@@ -54,7 +55,9 @@ export function reachChanges(
     ] as const) {
       for (const product of diagram.products(calls)) {
         const explained = space.explain(product);
-        const what = endpoint.protocol === 'tcp' ? 'connections' : describe(explained).what;
+        const said = describe(explained, given);
+        const http = [said.what, said.circumstances].filter((one) => one !== '').join(' ');
+        const what = endpoint.protocol === 'tcp' ? 'connections' : http;
         for (const grant of grantsIn(explained)) {
           const change = { grant, does, service: name, what };
           found.set(JSON.stringify(change), change);
