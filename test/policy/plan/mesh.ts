@@ -95,7 +95,8 @@ export function bare(namespace: string, app: string, address: string, metadata: 
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name: app, namespace, labels: { app }, ...metadata },
-    spec: { nodeName: 'lab', containers: [{ name: app, image: 'lab' }] },
+    // Without a node, no kubelet has to confirm its deletion.
+    spec: { containers: [{ name: app, image: 'lab' }] },
     status: {
       phase: 'Running',
       podIP: address,

@@ -60,9 +60,15 @@ function covers(what: string, [, method, , path, token = 'senior']: Call): boole
   );
 }
 
+/** Reads `a, b`, `any but a, b`, and `a but not b or c`. */
 function listed(text: string, isMeant: (one: string) => boolean): boolean {
   const except = text.startsWith('any but ');
-  return text.replace('any but ', '').split(', ').some(isMeant) !== except;
+  const values = text.replace('any but ', '').split(', ');
+  const meets = (value: string) => {
+    const [wide, but = ''] = value.split(' but not ');
+    return isMeant(wide!) && !but.split(' or ').some((one) => one !== '' && isMeant(one));
+  };
+  return values.some(meets) !== except;
 }
 
 function pattern(path: string): RegExp {

@@ -76,7 +76,7 @@ export const TRAFFIC: readonly Mesh[] = [
         ...exported('both', 'meshpass-system, meshpass-ops'),
       ];
     },
-    inside: { 'client to web': 'closed' },
+    inside: { 'client to web': '502' },
     cases: [
       {
         file: EXPORTED,
@@ -122,7 +122,25 @@ export const TRAFFIC: readonly Mesh[] = [
       destinationRule('dev', 'web', { host: 'web', trafficPolicy: { tls: { mode: 'SIMPLE' } } }),
     ],
     inside: { 'client to ledger': 'closed', 'web to ledger': 'closed', 'client to web': '503' },
-    cases: [{ file: SUBSETS }, { file: WHOLE }],
+    cases: [
+      {
+        file: SUBSETS,
+        findings: [
+          /^grant-does-not-work: .* no call reaches ledger-db\.shop:5432: DestinationRule shop\/habit-ledger sets/,
+        ],
+        broken: [
+          ['ops', 'TCP', 'ledger-db.shop:5432', ''],
+          ['ops', 'TCP', 'ledger-db.shop:5432#main', ''],
+        ],
+      },
+      {
+        file: WHOLE,
+        findings: [
+          /^grant-does-not-work: .* no call reaches web\.dev:80: DestinationRule dev\/habit-web sets tls\.mode SIMPLE/,
+        ],
+        broken: [['dev', 'GET', 'web.dev:80', '/']],
+      },
+    ],
   },
   {
     name: 'with VirtualServices and ServiceEntries',

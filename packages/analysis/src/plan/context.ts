@@ -24,8 +24,8 @@ export interface Change {
   readonly tokens: IdentityTokens;
   /** Grants before and after the change, whose holders do not count as other traffic. */
   readonly holders: readonly string[];
-  /** Hosts that the mesh gateway does not see. */
-  readonly unseen?: ReadonlySet<string>;
+  /** Whether the mesh gateway forwards no call to a Service port, whatever the access file grants. */
+  readonly isUnseen?: (host: string, port: number) => boolean;
   /** Additional formulas whose sets are needed. */
   readonly also?: readonly Condition[];
   /** Reason why some policies may not have been read. */
@@ -67,12 +67,13 @@ export interface AnalysisContext {
   /** Calls that the mesh gateway may have forwarded, and those without tested headers (see `workspaceCalls`). */
   readonly forwarded: Condition;
   readonly headerless: Condition;
-  /** Fields that every holder provides: its own SNI and token. */
+  /** Fields that every holder provides, its own SNI and token, and those that `agreed` assumes. */
   readonly given: readonly string[];
   /** Fields that ordinary calls of holders have or lack. */
   readonly ordinarilyGiven: readonly string[];
   /** Hosts that the mesh gateway forwards, before and after the change. */
   readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
+  readonly isUnseen: (host: string, port: number) => boolean;
 }
 
 /**
@@ -98,9 +99,10 @@ export function analysisContext(change: Change): AnalysisContext {
   const names = new Map(ports.map(({ target }) => [target.sni, namedBy(target.host, target.port.port)]));
   const workspace = workspaceCalls(
     after,
-    change.mesh.gateway,
+    change.mesh,
     portPolicies.map(({ allowed }) => allowed),
   );
+  const flags = agreedFlags(portPolicies);
   const sets = {
     holders: holderOf(change.holders.map(grantNamespace)),
     prepared: any(change.holders.map((name) => all([holderOf([grantNamespace(name)]), perfectToken(name, tokens)]))),
@@ -109,7 +111,7 @@ export function analysisContext(change: Change): AnalysisContext {
       text('token.issuer', { form: 'exact', text: tokens.issuer }),
       flag(`unverified:header ${tokens.header.toLowerCase()}`),
     ]),
-    agreed: agreeing(portPolicies),
+    agreed: agreeing(flags),
     forwarded: workspace.forwarded,
     headerless: workspace.headerless,
   };
@@ -135,9 +137,10 @@ export function analysisContext(change: Change): AnalysisContext {
     names,
     ...sets,
     real,
-    given: [...givenOf(tokens), ...workspace.given],
+    given: [...givenOf(tokens), ...workspace.given, ...flags],
     ordinarilyGiven: workspace.ordinarilyGiven,
-    open: [openHosts(before, change.unseen), openHosts(after, change.unseen)],
+    open: [openHosts(before), openHosts(after)],
+    isUnseen: change.isUnseen ?? (() => false),
   };
 }
 
@@ -176,26 +179,27 @@ function customRules({ policies }: PortPolicy): readonly Condition[] {
   return policies().flatMap((one) => (actionOf(one.policy) === 'CUSTOM' ? one.rules : []));
 }
 
-function openHosts(resources: readonly Resource[], unseen: ReadonlySet<string> = new Set()): ReadonlySet<string> {
+function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
   const ours = ofKind(resources, 'Gateway').filter(isOurs);
-  const hosts = ours.flatMap(({ spec }) => (spec.servers ?? []).flatMap((server) => server.hosts ?? []));
-  return new Set(hosts.filter((host) => !unseen.has(host)));
+  return new Set(ours.flatMap(({ spec }) => (spec.servers ?? []).flatMap(({ hosts = [] }) => hosts)));
 }
 
 /**
  * Assumes that all external authorizers agree, because their decisions are unknown, and that no second, invalid token
  * is present. Neither breaks a grant.
  */
-function agreeing(portPolicies: readonly PortPolicy[]): Condition {
+function agreeing(flags: ReadonlySet<FlagField>): Condition {
+  return all([...flags].map((field) => (field.startsWith('custom:') ? flag(field) : not(flag(field)))));
+}
+
+/** Flags of authorizers and of invalid tokens. */
+function agreedFlags(portPolicies: readonly PortPolicy[]): ReadonlySet<FlagField> {
   const seen = new Set<Condition>();
   const flags = new Set<FlagField>();
   for (const { allowed } of portPolicies) {
-    for (const test of testsOf(allowed, seen)) if (test.op === 'flag') flags.add(test.field);
+    for (const test of testsOf(allowed, seen)) if (test.op === 'flag' && AGREED.test(test.field)) flags.add(test.field);
   }
-  return all(
-    [...flags].flatMap((field) => {
-      if (field.startsWith('custom:')) return [flag(field)];
-      return field.startsWith('unverified:') ? [not(flag(field))] : [];
-    }),
-  );
+  return flags;
 }
+
+const AGREED = /^(?:custom|unverified):/;

@@ -117,7 +117,7 @@ export function planChange(input: PlanInput): Plan {
   const context = analysisContext({
     before: visibility.read(cluster),
     after: visibility.read(after),
-    unseen: visibility.unseen,
+    isUnseen: visibility.isUnseen,
     grants,
     mesh,
     settings,

@@ -37,7 +37,7 @@ export function reachChanges(
     set(context.holders),
   ] as const;
   const reached = (state: 0 | 1, endpoint: Endpoint, { host, port, sni }: ReturnType<typeof serverOf>): Node => {
-    if (!open[state].has(host)) return NONE;
+    if (!open[state].has(host) || context.isUnseen(host, port)) return NONE;
     const allowed = letIn(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
     // The name comes first, because few grants match it.
     const possible = [prepared, agreed, forwarded].map(set);

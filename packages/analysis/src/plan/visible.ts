@@ -7,16 +7,17 @@
 import type { MeshShape } from '@meshpass/access/compile';
 import {
   findMeshConfig,
-  fullHost,
   type MeshConfig,
   ofKind,
   type Resource,
   type ResourceKind,
   selectsByExpressions,
+  serviceName,
 } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
 import { type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
+import { forwarding } from './forwarding.ts';
 import { ofGrant } from './unknown.ts';
 
 interface Invisible {
@@ -31,12 +32,13 @@ export interface Visibility {
   /** Omits objects in namespaces that istiod does not read. Workloads stay, because their proxies run. */
   readonly read: (resources: readonly Resource[]) => readonly Resource[];
   /**
-   * Returns why calls to a Service cannot arrive: the mesh gateway or workspaces of a grant do not see it.
+   * Returns why calls to a Service port cannot arrive: the mesh gateway or workspaces of a grant do not see the Service,
+   * or the gateway does not forward to it.
    * @param grant namespace of the grant
    */
-  readonly whyInvisible: (service: Named, grant: string) => Invisible | undefined;
-  /** Hosts of Services that the mesh gateway does not see. */
-  readonly unseen: ReadonlySet<string>;
+  readonly whyInvisible: (service: Named, port: number, grant: string) => Invisible | undefined;
+  /** Whether the mesh gateway forwards no call to a Service port. */
+  readonly isUnseen: (host: string, port: number) => boolean;
 }
 
 const WORKLOADS: ReadonlySet<ResourceKind> = new Set([
@@ -47,11 +49,16 @@ const WORKLOADS: ReadonlySet<ResourceKind> = new Set([
  * Determines the visibility of objects.
  * @param cluster all objects, including those that are not visible
  */
-export function visibilityOf(cluster: readonly Resource[], { gateway, clusterDomain }: MeshShape): Visibility {
+export function visibilityOf(
+  cluster: readonly Resource[],
+  { gateway, clusterDomain, rootNamespace }: MeshShape,
+): Visibility {
   const config = findMeshConfig(cluster);
   const watched = watchedNamespaces(cluster, config);
   const services = new Map(ofKind(cluster, 'Service').map((one) => [keyOf(one.metadata), one]));
 
+  const read = (resources: readonly Resource[]) =>
+    resources.filter(({ kind, metadata }) => WORKLOADS.has(kind) || watched(metadata.namespace) !== false);
   const whyUnexported = (service: Named, viewer: string, role: string): string | undefined => {
     const found = services.get(keyOf(service));
     const annotation = found?.metadata.annotations?.[EXPORT_TO];
@@ -72,24 +79,26 @@ export function visibilityOf(cluster: readonly Resource[], { gateway, clusterDom
         return { unknown: true, because: `${by}, and its Namespace was not read` };
     }
   };
-  const isUnseen = (service: Named): boolean =>
-    watched(service.namespace) === false || whyUnexported(service, gateway.namespace, '') !== undefined;
+  const whyNotForwarded = forwarding(read(cluster), { gateway, clusterDomain, rootNamespace });
+  const isUnseen = (service: Named, port: number): boolean =>
+    watched(service.namespace) === false ||
+    (whyUnexported(service, gateway.namespace, '') ?? whyNotForwarded(service, port)) !== undefined;
 
   return {
-    read: (resources) =>
-      resources.filter(({ kind, metadata }) => WORKLOADS.has(kind) || watched(metadata.namespace) !== false),
-    whyInvisible: (service, grant) => {
+    read,
+    whyInvisible: (service, port, grant) => {
       const unread = whyUnread(gateway.namespace, 'the mesh gateway') ?? whyUnread(service.namespace, 'the Service');
       if (unread) return unread;
       const because =
-        whyUnexported(service, gateway.namespace, 'the mesh gateway') ?? whyUnexported(service, grant, 'the grant');
+        whyUnexported(service, gateway.namespace, 'the mesh gateway') ??
+        whyUnexported(service, grant, 'the grant') ??
+        whyNotForwarded(service, port);
       return because === undefined ? undefined : { because };
     },
-    unseen: new Set(
-      [...services.values()]
-        .filter(({ metadata }) => isUnseen(metadata))
-        .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, clusterDomain)),
-    ),
+    isUnseen: (host, port) => {
+      const service = serviceName(host, clusterDomain);
+      return service !== undefined && isUnseen(service, port);
+    },
   };
 }
 
@@ -121,7 +130,7 @@ export function findInvisible(
 ): readonly Finding[] {
   return ports.flatMap((port): readonly Finding[] => {
     const { grant, target } = port;
-    const why = whyInvisible(target.service, grant.namespace);
+    const why = whyInvisible(target.service, target.port.port, grant.namespace);
     if (why === undefined) return [];
     const unknown = ofGrant(port, why.because);
     if (why.unknown) return [unknown];

@@ -9,7 +9,10 @@ import type { Space } from '../diff/formula/space.ts';
 const ADDRESSES = ['source.ip', 'remote.ip'] as const;
 
 export interface WorkspaceCalls {
-  /** Calls from an address of the mesh gateway, which forwards every call. If its Pods were not read, any address. */
+  /**
+   * Calls with a certificate of the mesh's trust domain, from an address of the mesh gateway, which forwards every call.
+   * If its Pods were not read, from any address.
+   */
   readonly forwarded: Condition;
   /** Calls without any header that a policy tests. */
   readonly headerless: Condition;
@@ -25,7 +28,7 @@ export interface WorkspaceCalls {
  */
 export function workspaceCalls(
   resources: readonly Resource[],
-  gateway: Mesh['gateway'],
+  { gateway, trustDomain }: Pick<Mesh, 'gateway' | 'trustDomain'>,
   allowed: Iterable<Condition>,
 ): WorkspaceCalls {
   const seen = new Set<Condition>();
@@ -37,13 +40,14 @@ export function workspaceCalls(
   const addresses = [...new Set(pods.flatMap(({ status }) => status?.podIP ?? []))].sort();
   const asked: readonly AddressField[] = addresses.length === 0 ? [] : ADDRESSES.filter((field) => tested.has(field));
   const headers = [...tested].filter((field): field is `header:${string}` => field.startsWith('header:'));
+  const from = (range: string) => all(asked.map((field) => ({ op: 'address', field, range })));
   return {
-    forwarded:
-      asked.length === 0
-        ? ALWAYS
-        : any(addresses.map((range) => all(asked.map((field) => ({ op: 'address', field, range }))))),
+    forwarded: all([
+      text('peer.trustDomain', { form: 'exact', text: trustDomain }),
+      any(asked.length === 0 ? [ALWAYS] : addresses.map(from)),
+    ]),
     headerless: all(headers.map((field) => not(text(field, { form: 'present' })))),
-    given: asked,
+    given: ['peer.trustDomain', ...asked],
     ordinarilyGiven: ['host', ...headers],
   };
 }

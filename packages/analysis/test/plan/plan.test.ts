@@ -90,7 +90,7 @@ describe('a plan shows', () => {
     expect(findings).toEqual([]);
   });
 
-  test('the claims that gained and lost calls require', () => {
+  test('gained and lost calls exactly, with the claims that they require', () => {
     const claims = (more: string) =>
       access(
         `\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: ['GET /orders/*']${more}}]`,
@@ -100,6 +100,12 @@ describe('a plan shows', () => {
     const applied = SERVICES + asCluster(plan(SERVICES, claims('')).manifests);
     expect(says(applied, claims(', require: {level: [senior]}'))).toEqual([
       'loses GET /orders/* without claim attested.level senior',
+    ]);
+    const segment = access(
+      "\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: ['GET /orders/{*}']}]",
+    );
+    expect(says(SERVICES + asCluster(plan(SERVICES, segment).manifests), claims(''))).toEqual([
+      'gains GET /orders/* but not /orders/{*}',
     ]);
     expect(says(SERVICES, claims(', require: {level: [senior]}'))).toEqual([
       'gains GET /orders/* with claim attested.level senior',

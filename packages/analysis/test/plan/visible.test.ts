@@ -147,6 +147,52 @@ describe('with discoverySelectors', () => {
   });
 });
 
+describe('a Service with a DestinationRule', () => {
+  const rule = (spec: string, namespace = 'shop', name = 'tls') => `---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ${name}, namespace: ${namespace}}
+spec: ${spec}
+`;
+  const DISABLED = 'trafficPolicy: {tls: {mode: DISABLE}}';
+
+  it.each([
+    ['its namespace', rule(`{host: orders, ${DISABLED}}`)],
+    ['the mesh, by a wildcard', rule(`{host: "*.shop.svc.cluster.local", ${DISABLED}}`, 'istio-system')],
+    ['the gateway', rule(`{host: orders.shop.svc.cluster.local, exportTo: ["."], ${DISABLED}}`, 'meshpass-system')],
+    [
+      'its port',
+      rule('{host: orders, trafficPolicy: {portLevelSettings: [{port: {number: 8080}, tls: {mode: SIMPLE}}]}}'),
+    ],
+  ])('of %s is not reached without mutual TLS of Istio', (_, text) => {
+    const { refused, reach } = planWith(orders() + WEB + text);
+    expect(refused).toEqual([
+      expect.stringMatching(/no call reaches orders\.shop:8080: DestinationRule .* sets tls\.mode/),
+    ]);
+    expect(reach).toEqual(['GET / on web.dev:80']);
+  });
+
+  it.each([
+    ['uses ISTIO_MUTUAL', rule('{host: orders, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}')],
+    ['sets no TLS', rule('{host: orders, trafficPolicy: {connectionPool: {}}}')],
+    [
+      'is of another port',
+      rule('{host: orders, trafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {mode: SIMPLE}}]}}'),
+    ],
+    ['is not exported to the gateway', rule(`{host: orders, exportTo: ["."], ${DISABLED}}`)],
+    ['is of another namespace', rule(`{host: orders.shop.svc.cluster.local, ${DISABLED}}`, 'dev')],
+    ['is for chosen workloads', rule(`{host: orders, workloadSelector: {matchLabels: {app: web}}, ${DISABLED}}`)],
+    [
+      'is less specific than another one',
+      rule('{host: orders, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}') +
+        rule(`{host: "*.local", ${DISABLED}}`, 'shop', 'all'),
+    ],
+  ])('that %s is reached', (_, text) => {
+    const { refused, reach } = planWith(orders() + WEB + text);
+    expect({ refused, reach: reach.toSorted() }).toEqual({ refused: [], reach: BOTH.toSorted() });
+  });
+});
+
 test('a plan writes no ALLOW beside one that only some istiods enforce: it may be the first one', () => {
   const canary = policy('shop', '{}', ', labels: {istio.io/rev: canary}');
   const { planned, refused } = planWith(orders() + WEB + canary);

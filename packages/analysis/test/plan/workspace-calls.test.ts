@@ -1,7 +1,7 @@
 /** Plans judge grants by the calls that workspaces make: from the mesh gateway's address, with usual hosts and headers. */
 import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { planChange, refusals } from '../../src/plan/plan.ts';
 
 const SHAPE = {
@@ -80,6 +80,18 @@ describe('policies about addresses', () => {
     const { findings } = planWith(denySource('ipBlocks: [203.0.113.0/24]'));
     expect(findings).toEqual([expect.stringMatching(/^note: part of grant dev is refused: .*source\.ip/)]);
   });
+});
+
+test('a DENY of a trust domain alias refuses holders, whose certificates have the trust domain of the mesh', () => {
+  const alias = `---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: 'trustDomainAliases: [old.example]'}
+`;
+  const { findings, reach } = planWith(alias + denySource('principals: [old.example/ns/meshpass-dev/sa/*]'));
+  expect(findings).toEqual([`${BROKEN}every call is refused on orders in shop, port 8080 (orders.shop:8080)`]);
+  expect(reach).toEqual(['GET / on web.dev:80']);
 });
 
 describe('policies about hosts and headers', () => {
