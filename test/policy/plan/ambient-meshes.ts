@@ -113,8 +113,8 @@ export const AMBIENT: readonly Mesh[] = [
       {
         file: SALARIES,
         findings: [
-          /^not-known: .* grant dev works on salaries\.pay:80.*: it is in ambient mode/,
           /^not-known: .* grant ops works on ledger-db\.shop:5432.*sends calls through the waypoint habit-waypoint/,
+          /^not-known: .* grant dev works on salaries\.pay:80.*: it is in ambient mode/,
         ],
         unknown: ['ledger-db.shop:5432', 'salaries.pay:80'],
       },
