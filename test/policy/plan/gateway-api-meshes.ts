@@ -8,13 +8,13 @@ import { appOf, httpRoute, kubernetesGateway, type Mesh, namespaces, policy, tok
 
 const GROUP = 'gateway.networking.k8s.io';
 /** The lab serves a Gateway by a proxy that runs already. */
-const PUBLIC = kubernetesGateway('istio-system', 'public', {
+const PUBLIC = kubernetesGateway('istio-ingress', 'public', {
   gatewayClassName: 'istio',
-  addresses: [{ type: 'Hostname', value: 'istio-ingressgateway.istio-system.svc.cluster.local' }],
+  addresses: [{ type: 'Hostname', value: 'istio-ingressgateway.istio-ingress.svc.cluster.local' }],
   listeners: [{ name: 'http', port: 80, protocol: 'HTTP', allowedRoutes: { namespaces: { from: 'All' } } }],
 });
 const FROM_PUBLIC = httpRoute('shop', 'public', {
-  parentRefs: [{ group: GROUP, kind: 'Gateway', name: 'habit-public', namespace: 'istio-system' }],
+  parentRefs: [{ group: GROUP, kind: 'Gateway', name: 'habit-public', namespace: 'istio-ingress' }],
   hostnames: ['shop.example.com'],
   rules: [
     {
@@ -88,7 +88,7 @@ export const GATEWAY_API: readonly Mesh[] = [
         ...appOf('orders'),
         rules: [
           {
-            from: [{ source: { principals: ['cluster.local/ns/istio-system/sa/istio-ingressgateway'] } }],
+            from: [{ source: { principals: ['cluster.local/ns/istio-ingress/sa/istio-ingressgateway'] } }],
             to: [{ operation: { methods: ['GET'], paths: ['/orders/*'] } }],
           },
         ],
@@ -113,11 +113,11 @@ export const GATEWAY_API: readonly Mesh[] = [
     objects: () => [
       PUBLIC,
       FROM_PUBLIC,
-      tokensOf('istio-system', 'public', {
+      tokensOf('istio-ingress', 'public', {
         targetRefs: [{ group: GROUP, kind: 'Gateway', name: 'habit-public' }],
         jwtRules: [{ issuer: TEAM, jwks: TEAM_JWKS }],
       }),
-      policy('istio-system', 'public', {
+      policy('istio-ingress', 'public', {
         targetRefs: [{ group: GROUP, kind: 'Gateway', name: 'habit-public' }],
         action: 'DENY',
         rules: [{ from: [{ source: { notRequestPrincipals: ['*'] } }] }],

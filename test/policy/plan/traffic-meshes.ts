@@ -65,7 +65,7 @@ export const TRAFFIC: readonly Mesh[] = [
           metadata: { annotations: { 'networking.istio.io/exportTo': exportTo } },
         });
       return [
-        sidecar('shop', 'scope', { egress: [{ hosts: ['./*', 'istio-system/*'] }], ...REGISTRY_ONLY }),
+        sidecar('shop', 'scope', { egress: [{ hosts: ['./*', 'istio-ingress/*'] }], ...REGISTRY_ONLY }),
         sidecar('dev', 'web', {
           workloadSelector: { labels: { app: 'web' } },
           ingress: [{ port: { number: 8080, protocol: 'HTTP', name: 'http' }, defaultEndpoint: '127.0.0.1:8080' }],
@@ -92,7 +92,12 @@ export const TRAFFIC: readonly Mesh[] = [
   {
     name: 'of which istiod reads some namespaces only',
     config: { discoverySelectors: [{ matchLabels: { mesh: 'in' } }], ...REGISTRY_ONLY },
-    labels: { 'istio-system': { mesh: 'in' }, 'meshpass-system': { mesh: 'in' }, shop: { mesh: 'in' } },
+    labels: {
+      'istio-system': { mesh: 'in' },
+      'istio-ingress': { mesh: 'in' },
+      'meshpass-system': { mesh: 'in' },
+      shop: { mesh: 'in' },
+    },
     objects: () => [],
     inside: { 'client to web': '502' },
     cases: [
