@@ -55,7 +55,7 @@ const SPECS = {
     from: 'github',
     at: 'ingress',
     host: 'shop.example.com',
-    port: 8080,
+    port: 80,
     path: '/orders/1',
     open: 'closed',
   },
