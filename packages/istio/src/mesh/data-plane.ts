@@ -91,7 +91,9 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     return (
       WHY_GATEWAY[source.proxyKind(labels)] ??
       whyAmbientUnknown(pods, ofAmbient(namespace, pods)) ??
-      (ofAmbient(namespace, pods).length > 0 ? whyUnselective(namespace) : whyNotSidecar(workload, ofNamespace, pods)) ??
+      (ofAmbient(namespace, pods).length > 0
+        ? whyUnselective(namespace)
+        : whyNotSidecar(workload, ofNamespace, pods)) ??
       whyRevised(workload)
     );
   };
