@@ -10,6 +10,7 @@ process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules/.cach
 /** Small files that run for minutes, the longest first. */
 const LONG = [
   'test/hostile/hostile.mesh.test.ts',
+  'test/policy/plan.mesh.test.ts',
   'test/ends/drill.mesh.test.ts',
   'test/rotation/signing-key.mesh.test.ts',
   'test/ends/causes.mesh.test.ts',

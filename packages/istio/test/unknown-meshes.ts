@@ -188,6 +188,16 @@ export const UNKNOWN: readonly (readonly [string, string, RegExp])[] = [
     /TrafficExtension shop\/code changes its proxy/,
   ],
   [
+    'a policy of one revision of istiod',
+    `---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: ${meta('canary', ', labels: {istio.io/rev: canary}')}\nspec: {}\n`,
+    /only istiods of revision canary enforce AuthorizationPolicy shop\/canary/,
+  ],
+  [
+    'mutual TLS of one revision of istiod, in the whole mesh',
+    '---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: canary, namespace: istio-system, labels: {istio.io/rev: canary}}\nspec: {mtls: {mode: DISABLE}}\n',
+    /only istiods of revision canary enforce PeerAuthentication istio-system\/canary/,
+  ],
+  [
     'a Gateway that selects the workload',
     `---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: ${meta('public')}\nspec: {selector: {app: orders}, servers: []}\n`,
     /it is a gateway/,

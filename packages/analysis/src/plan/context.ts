@@ -13,6 +13,7 @@ import type { PortPolicy } from '../diff/port-policy.ts';
 import { type DataPlanes, dataPlanes } from '../diff/unknown.ts';
 import { whyNotGrantable } from '../evaluate/grantable.ts';
 import { grantedCalls, holderOf, namedBy, perfectToken } from './granted-calls.ts';
+import { workspaceCalls } from './workspace-calls.ts';
 
 export interface Change {
   readonly before: readonly Resource[];
@@ -23,6 +24,8 @@ export interface Change {
   readonly tokens: IdentityTokens;
   /** Grants before and after the change, whose holders do not count as other traffic. */
   readonly holders: readonly string[];
+  /** Whether the mesh gateway forwards no call to a Service port, whatever the access file grants. */
+  readonly isUnseen?: (host: string, port: number) => boolean;
   /** Additional formulas whose sets are needed. */
   readonly also?: readonly Condition[];
   /** Reason why some policies may not have been read. */
@@ -61,10 +64,16 @@ export interface AnalysisContext {
   readonly real: Condition;
   /** Calls that no unknown fact can block (see `agreeing`). */
   readonly agreed: Condition;
-  /** Fields that every holder provides: its own SNI and token. */
+  /** Calls that the mesh gateway may have forwarded, and those without tested headers (see `workspaceCalls`). */
+  readonly forwarded: Condition;
+  readonly headerless: Condition;
+  /** Fields that every holder provides, its own SNI and token, and those that `agreed` assumes. */
   readonly given: readonly string[];
+  /** Fields that ordinary calls of holders have or lack. */
+  readonly ordinarilyGiven: readonly string[];
   /** Hosts that the mesh gateway forwards, before and after the change. */
   readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
+  readonly isUnseen: (host: string, port: number) => boolean;
 }
 
 /**
@@ -88,6 +97,12 @@ export function analysisContext(change: Change): AnalysisContext {
     grant.targets.map((target): GrantedPort => ({ grant, target, calls: grantedCalls(grant, target, tokens) })),
   );
   const names = new Map(ports.map(({ target }) => [target.sni, namedBy(target.host, target.port.port)]));
+  const workspace = workspaceCalls(
+    after,
+    change.mesh,
+    portPolicies.map(({ allowed }) => allowed),
+  );
+  const flags = agreedFlags(portPolicies);
   const sets = {
     holders: holderOf(change.holders.map(grantNamespace)),
     prepared: any(change.holders.map((name) => all([holderOf([grantNamespace(name)]), perfectToken(name, tokens)]))),
@@ -96,7 +111,9 @@ export function analysisContext(change: Change): AnalysisContext {
       text('token.issuer', { form: 'exact', text: tokens.issuer }),
       flag(`unverified:header ${tokens.header.toLowerCase()}`),
     ]),
-    agreed: agreeing(portPolicies),
+    agreed: agreeing(flags),
+    forwarded: workspace.forwarded,
+    headerless: workspace.headerless,
   };
   const real = realCalls(settings);
   const conditions = [
@@ -120,8 +137,10 @@ export function analysisContext(change: Change): AnalysisContext {
     names,
     ...sets,
     real,
-    given: givenOf(tokens),
+    given: [...givenOf(tokens), ...workspace.given, ...flags],
+    ordinarilyGiven: workspace.ordinarilyGiven,
     open: [openHosts(before), openHosts(after)],
+    isUnseen: change.isUnseen ?? (() => false),
   };
 }
 
@@ -142,13 +161,13 @@ export function serviceOf({ service, port }: ResolvedTarget): string {
 }
 
 /**
- * Returns the host and server name of a Service port.
+ * Returns the host, port and server name of a Service port.
  * @param service formatted as in `Endpoint.services`
  */
-export function serverOf(service: string, clusterDomain: string): { readonly host: string; readonly sni: string } {
-  const [name, port] = service.split(':') as [string, string];
-  const host = `${name}.svc.${clusterDomain}`;
-  return { host, sni: formatSni({ host, port: Number(port) }) };
+export function serverOf(service: string, clusterDomain: string) {
+  const [name, digits] = service.split(':') as [string, string];
+  const [host, port] = [`${name}.svc.${clusterDomain}`, Number(digits)];
+  return { host, port, sni: formatSni({ host, port }) };
 }
 
 function givenOf({ header }: IdentityTokens): readonly string[] {
@@ -169,16 +188,18 @@ function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
  * Assumes that all external authorizers agree, because their decisions are unknown, and that no second, invalid token
  * is present. Neither breaks a grant.
  */
-function agreeing(portPolicies: readonly PortPolicy[]): Condition {
+function agreeing(flags: ReadonlySet<FlagField>): Condition {
+  return all([...flags].map((field) => (field.startsWith('custom:') ? flag(field) : not(flag(field)))));
+}
+
+/** Flags of authorizers and of invalid tokens. */
+function agreedFlags(portPolicies: readonly PortPolicy[]): ReadonlySet<FlagField> {
   const seen = new Set<Condition>();
   const flags = new Set<FlagField>();
   for (const { allowed } of portPolicies) {
-    for (const test of testsOf(allowed, seen)) if (test.op === 'flag') flags.add(test.field);
+    for (const test of testsOf(allowed, seen)) if (test.op === 'flag' && AGREED.test(test.field)) flags.add(test.field);
   }
-  return all(
-    [...flags].flatMap((field) => {
-      if (field.startsWith('custom:')) return [flag(field)];
-      return field.startsWith('unverified:') ? [not(flag(field))] : [];
-    }),
-  );
+  return flags;
 }
+
+const AGREED = /^(?:custom|unverified):/;

@@ -29,6 +29,7 @@ import { type ResourceChange, resourceChanges } from './resource-changes.ts';
 import { routeNotes } from './route-notes.ts';
 import { isRevocation, stateOf } from './state.ts';
 import { ofUnread } from './unknown.ts';
+import { findInvisible, visibilityOf } from './visible.ts';
 
 export interface PlanInput {
   readonly access: Access;
@@ -112,9 +113,11 @@ export function planChange(input: PlanInput): Plan {
     ),
   ];
   const holders = [...new Set([...access.grants.map(({ name }) => name), ...before])].sort();
+  const visibility = visibilityOf(cluster, shape);
   const context = analysisContext({
-    before: cluster,
-    after,
+    before: visibility.read(cluster),
+    after: visibility.read(after),
+    isUnseen: visibility.isUnseen,
     grants,
     mesh,
     settings,
@@ -133,6 +136,7 @@ export function planChange(input: PlanInput): Plan {
     ...(input.inForce && { changes: accessChanges(input.inForce, access) }),
     findings: [
       ...(input.unread === undefined ? [] : [ofUnread(input.unread)]),
+      ...findInvisible(context.ports, visibility),
       ...prove(context),
       ...routeNotes(cluster, grants, shape),
     ],

@@ -9,6 +9,7 @@ import { NONE } from '../diff/formula/diagram.ts';
 import { type AnalysisContext, type GrantedPort, letIn, serviceOf } from './context.ts';
 import { type Finding, findingsOf, type Suspicion } from './finding.ts';
 import { findUnknown } from './unknown.ts';
+import { ordinaryCalls } from './workspace-calls.ts';
 
 /**
  * Lists violations.
@@ -23,6 +24,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
   const { space, indexes, endpoints, ports } = context;
   const { diagram, set } = space;
   const given = new Set(context.given);
+  const givenUsually = new Set([...context.given, ...context.ordinarilyGiven]);
   const byService = Map.groupBy(ports, ({ target }) => serviceOf(target));
   const offered = new Set(endpoints.map((one) => nameOf(one, one.protocol)));
   return endpoints.flatMap((endpoint) => {
@@ -40,20 +42,23 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
       const lets = letIn(context, portPolicy);
       const granted = meant ? here : [];
       const refused = granted.map(({ grant: { grant }, target, calls }): Suspicion => {
-        const wanted = diagram.and(set(calls), set(context.agreed));
-        // An explicit operation must work. A whole port is granted as far as the mesh allows calls on it, provided that
-        // it allows any.
-        const works = !target.target.allow && diagram.and(wanted, lets) !== NONE;
+        const wanted = diagram.andAll([set(calls), set(context.agreed), set(context.forwarded)]);
+        const usual = diagram.and(wanted, ordinaryCalls(space, context, { host: target.host, port: target.port.port }));
+        const missing = diagram.minus(wanted, lets);
+        const usuallyMissing = diagram.minus(usual, lets);
+        // An explicit operation must work, except with a header or host that a policy denies. A whole port is granted as
+        // far as the mesh allows calls on it, provided that it allows any.
+        const fails = usuallyMissing !== NONE && (target.target.allow !== undefined || usuallyMissing === usual);
         return {
           ...at,
-          kind: works ? 'note' : 'grant-does-not-work',
+          kind: fails ? 'grant-does-not-work' : 'note',
           grant: grant.name,
-          given,
-          calls: diagram.minus(wanted, lets),
+          given: usuallyMissing === NONE ? given : givenUsually,
+          calls: usuallyMissing === NONE ? missing : usuallyMissing,
           sentence: ({ what }) =>
-            works
-              ? `part of grant ${grant.name} is refused: ${what}`
-              : `grant ${grant.name} does not work: ${what} is refused`,
+            fails
+              ? `grant ${grant.name} does not work: ${what} is refused`
+              : `part of grant ${grant.name} is refused: ${what}`,
           source: `${target.target.place.file}:${target.target.place.line}`,
         };
       });
@@ -63,7 +68,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
         .filter(({ policy, refuses }) => actionOf(policy) === 'CUSTOM' && !refuses)
         .flatMap(({ policy, rules }) =>
           here.map(({ grant: { grant }, target, calls }): Suspicion => {
-            const works = diagram.andAll([set(calls), set(context.agreed), lets]);
+            const works = diagram.andAll([set(calls), set(context.agreed), set(context.forwarded), lets]);
             return {
               ...at,
               kind: 'note',

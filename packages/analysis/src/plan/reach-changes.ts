@@ -7,13 +7,14 @@ import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
 import type { Explained } from '../diff/formula/explain.ts';
 import { type AnalysisContext, letIn, serverOf } from './context.ts';
+import { ordinaryCalls } from './workspace-calls.ts';
 
 export interface ReachChange {
   readonly grant: string;
   readonly does: 'gains' | 'loses';
   /** `orders.shop:8080` */
   readonly service: string;
-  /** `GET /orders/*`, or `connections` on a TCP port. */
+  /** `GET /orders/*`, with the claims that it requires, or `connections` on a TCP port. */
   readonly what: string;
 }
 
@@ -28,19 +29,22 @@ export function reachChanges(
   clusterDomain: string,
   grantsBefore: readonly string[],
 ): readonly ReachChange[] {
-  const { space, indexes, endpoints, prepared, agreed, open } = context;
+  const { space, indexes, endpoints, prepared, agreed, forwarded, open } = context;
   const { diagram, set, withText } = space;
   const found = new Map<string, ReachChange>();
   const holders = [
     diagram.orAll(grantsBefore.map((name) => withText('peer.namespace', grantNamespace(name)))),
     set(context.holders),
   ] as const;
-  const reached = (state: 0 | 1, endpoint: Endpoint, { host, sni }: ReturnType<typeof serverOf>): Node => {
-    if (!open[state].has(host)) return NONE;
+  const reached = (state: 0 | 1, endpoint: Endpoint, { host, port, sni }: ReturnType<typeof serverOf>): Node => {
+    if (!open[state].has(host) || context.isUnseen(host, port)) return NONE;
     const allowed = letIn(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
     // The name comes first, because few grants match it.
-    return diagram.andAll([allowed, withText('connection.sni', sni), holders[state], set(prepared), set(agreed)]);
+    const possible = [prepared, agreed, forwarded].map(set);
+    const named = diagram.andAll([allowed, withText('connection.sni', sni), holders[state], ...possible]);
+    return named === NONE ? NONE : diagram.and(named, ordinaryCalls(space, context, { host, port }));
   };
+  const given = new Set([...context.given, ...context.ordinarilyGiven]);
   const ports = endpoints.flatMap((endpoint) => endpoint.services.map((name) => ({ endpoint, name })));
   for (const { endpoint, name } of ports) {
     const service = serverOf(name, clusterDomain);
@@ -51,7 +55,9 @@ export function reachChanges(
     ] as const) {
       for (const product of diagram.products(calls)) {
         const explained = space.explain(product);
-        const what = endpoint.protocol === 'tcp' ? 'connections' : describe(explained).what;
+        const said = describe(explained, given);
+        const http = [said.what, said.circumstances].filter((one) => one !== '').join(' ');
+        const what = endpoint.protocol === 'tcp' ? 'connections' : http;
         for (const grant of grantsIn(explained)) {
           const change = { grant, does, service: name, what };
           found.set(JSON.stringify(change), change);

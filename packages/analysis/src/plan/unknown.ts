@@ -48,7 +48,8 @@ export function ofUnread(reason: string): Finding {
   };
 }
 
-function ofGrant({ grant: { grant }, target }: GrantedPort, reason: string): Finding {
+/** Finding for a granted port about which nothing is known. */
+export function ofGrant({ grant: { grant }, target }: GrantedPort, reason: string): Finding {
   const { place, allow } = target.target;
   const [first] = allow ?? [];
   const call = target.port.protocol === 'tcp' ? 'a connection' : first ? `${first.method} ${first.path}` : 'any call';

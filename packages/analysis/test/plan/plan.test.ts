@@ -90,6 +90,28 @@ describe('a plan shows', () => {
     expect(findings).toEqual([]);
   });
 
+  test('gained and lost calls exactly, with the claims that they require', () => {
+    const claims = (more: string) =>
+      access(
+        `\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: ['GET /orders/*']${more}}]`,
+      );
+    const says = (cluster: string, file: ReturnType<typeof access>) =>
+      plan(cluster, file).reach.map(({ does, what }) => `${does} ${what}`);
+    const applied = SERVICES + asCluster(plan(SERVICES, claims('')).manifests);
+    expect(says(applied, claims(', require: {level: [senior]}'))).toEqual([
+      'loses GET /orders/* without claim attested.level senior',
+    ]);
+    const segment = access(
+      "\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: ['GET /orders/{*}']}]",
+    );
+    expect(says(SERVICES + asCluster(plan(SERVICES, segment).manifests), claims(''))).toEqual([
+      'gains GET /orders/* but not /orders/{*}',
+    ]);
+    expect(says(SERVICES, claims(', require: {level: [senior]}'))).toEqual([
+      'gains GET /orders/* with claim attested.level senior',
+    ]);
+  });
+
   test('only losses for a removed grant, even if another one keeps the service open', () => {
     const second = `
   search:

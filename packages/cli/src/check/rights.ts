@@ -35,6 +35,7 @@ export const BROKER_RIGHTS: readonly Right[] = [
   },
   { group: 'security.istio.io', resource: 'requestauthentications', verbs: ['list', 'watch'] },
   { group: 'security.istio.io', resource: 'peerauthentications', verbs: ['list', 'watch'] },
+  { group: 'networking.istio.io', resource: 'destinationrules', verbs: ['list'] },
   { group: 'networking.istio.io', resource: 'envoyfilters', verbs: ['list'] },
   { group: 'networking.istio.io', resource: 'gateways', verbs: ['list'] },
   { group: 'networking.istio.io', resource: 'serviceentries', verbs: ['list'] },

@@ -8,7 +8,7 @@ import { memory } from '@meshpass/identity/memory/remembered';
 import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
-import { isForSidecars, selectorOf, selects, selectsSome } from '../object/selection.ts';
+import { isForSidecars, REVISION, selectorOf, selects, selectsPods, selectsSome } from '../object/selection.ts';
 import { DATAPLANE_MODE, isAmbient, whyNotCaptured } from './ambient.ts';
 import {
   hasProxy,
@@ -75,6 +75,10 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     PATCHES.flatMap((kind) => of(kind).filter(isPatch)),
     ({ metadata }) => metadata.namespace,
   );
+  const revised = Map.groupBy(
+    POLICIES.flatMap((kind) => of(kind).filter(({ metadata }) => metadata.labels?.[REVISION] !== undefined)),
+    ({ metadata }) => metadata.namespace,
+  );
   const injectionOf = (namespace: string): NamespaceInjection =>
     namespaceInjection(namespace, namespaces.get(namespace));
   const once = memory();
@@ -87,7 +91,10 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     return (
       WHY_GATEWAY[source.proxyKind(labels)] ??
       whyAmbientUnknown(pods, ofAmbient(namespace, pods)) ??
-      (ofAmbient(namespace, pods).length > 0 ? whyUnselective(namespace) : whyNotSidecar(workload, ofNamespace, pods))
+      (ofAmbient(namespace, pods).length > 0
+        ? whyUnselective(namespace)
+        : whyNotSidecar(workload, ofNamespace, pods)) ??
+      whyRevised(workload)
     );
   };
 
@@ -152,6 +159,16 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
       (one) => terminatesTls(one) && selects(one.spec.workloadSelector?.labels, labels),
     );
     return sidecar && `Sidecar ${namespace}/${sidecar.metadata.name} terminates TLS at its own ingress`;
+  };
+
+  const whyRevised = ({ namespace, labels }: SelectedWorkload): string | undefined => {
+    const policy = [...new Set([rootNamespace, namespace])]
+      .flatMap((place) => revised.get(place) ?? [])
+      .find((one) => selectsPods(one, labels));
+    return (
+      policy &&
+      `only istiods of revision ${policy.metadata.labels![REVISION]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
+    );
   };
 
   const ofPort = ({ namespace, labels }: SelectedWorkload, all: readonly PodFacts[], port: number | undefined) => {
@@ -238,6 +255,8 @@ function waypointOf(labels: Labels | undefined): string | undefined {
   const name = labels?.['istio.io/use-waypoint'] || labels?.['istio.io/use-waypoint-canary'];
   return name && name !== 'none' ? name : undefined;
 }
+
+const POLICIES = ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const;
 
 const PATCHES = ['EnvoyFilter', 'WasmPlugin', 'TrafficExtension'] as const;
 

@@ -7,6 +7,7 @@
 import type { Container, PodSpec } from '../object/kubernetes.ts';
 import { items } from '../object/members.ts';
 import type { Labels } from '../object/object.ts';
+import { REVISION } from '../object/selection.ts';
 import type { PodFacts } from './pod.ts';
 
 /** A namespace's injection setting. `unknown` if the Namespace was not read. */
@@ -14,7 +15,6 @@ export type NamespaceInjection = 'on' | 'off' | 'by-pod' | 'unknown';
 
 const PROXY = 'istio-proxy';
 const INJECT = 'sidecar.istio.io/inject';
-const REVISION = 'istio.io/rev';
 /** Namespaces that the injector always skips (pkg/kube/inject/initializer.go). */
 const NEVER_INJECTED = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage']);
 /** The proxy's own ports: health, Prometheus, and the agent's merged metrics. */

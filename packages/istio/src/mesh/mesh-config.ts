@@ -1,8 +1,10 @@
 /** Istio MeshConfig settings that affect access, from istiod's ConfigMap or a file. */
 
 import { readDocuments } from '../manifest/read-yaml.ts';
+import type { LabelSelector } from '../object/gateway-api.ts';
 import type { ConfigMap } from '../object/kubernetes.ts';
-import { record, texts } from '../object/members.ts';
+import { items, record, texts } from '../object/members.ts';
+import type { Texts } from '../object/object.ts';
 import type { Resource } from '../object/resources.ts';
 
 export type PathNormalization = 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
@@ -21,6 +23,10 @@ export interface MeshConfig {
   readonly clusterDomain: string;
   /** Number of proxies in front of gateways whose `x-forwarded-for` they trust; absent for none. */
   readonly trustedProxies?: number;
+  /** Labels of the namespaces whose objects istiod reads; absent for all namespaces. */
+  readonly discoverySelectors?: readonly LabelSelector[];
+  /** `exportTo` of Services without the annotation `networking.istio.io/exportTo`; absent for all namespaces. */
+  readonly serviceExportTo?: Texts;
   /** Whether the configuration was read; absent for Istio's defaults. */
   readonly isRead?: true;
 }
@@ -75,6 +81,8 @@ export function readMeshConfig(text: string): MeshConfig {
   const providers = Array.isArray(config.extensionProviders) ? config.extensionProviders : [];
   const trusted = trustedIn(config.defaultConfig);
   const authorities = Array.isArray(config.caCertificates) ? config.caCertificates : [];
+  const discoverySelectors = items(config.discoverySelectors as readonly LabelSelector[] | undefined);
+  const serviceExportTo = texts(config.defaultServiceExportTo);
   return {
     rootNamespace: word(config.rootNamespace) ?? DEFAULT_MESH_CONFIG.rootNamespace,
     trustDomain: word(config.trustDomain) ?? DEFAULT_MESH_CONFIG.trustDomain,
@@ -88,6 +96,8 @@ export function readMeshConfig(text: string): MeshConfig {
     }),
     clusterDomain: DEFAULT_MESH_CONFIG.clusterDomain,
     ...(trusted !== undefined && { trustedProxies: trusted }),
+    ...(discoverySelectors.length > 0 && { discoverySelectors }),
+    ...(serviceExportTo.length > 0 && { serviceExportTo }),
     isRead: true,
   };
 }

@@ -6,6 +6,9 @@ import { items, texts } from './members.ts';
 import type { Labels } from './object.ts';
 import type { Attachment, TargetRef } from './security.ts';
 
+/** Label of an object that only istiods of one revision read. Source: `LabelsInRevision` in pkg/config/model.go. */
+export const REVISION = 'istio.io/rev';
+
 /**
  * Returns `targetRefs`, or the older `targetRef` as a list.
  * @example

@@ -1,5 +1,6 @@
 import type { ForeignPolicy } from '../mesh/mesh.ts';
-import { isForSidecars, selectorOf } from '../object/selection.ts';
+import type { Labels } from '../object/object.ts';
+import { isForSidecars, REVISION, selectorOf } from '../object/selection.ts';
 import { actionOf, isDryRun } from './authorization-policy.ts';
 
 type PolicyObject = Parameters<typeof actionOf>[0] &
@@ -8,12 +9,13 @@ type PolicyObject = Parameters<typeof actionOf>[0] &
     readonly metadata: Parameters<typeof isDryRun>[0]['metadata'] & {
       readonly name: string;
       readonly namespace: string;
+      readonly labels?: Labels | undefined;
     };
   };
 
 /**
  * Converts an AuthorizationPolicy from outside Meshpass for the compiler.
- * @returns undefined if no sidecar enforces it. If the compiler counted it as an ALLOW on sidecars, it would add an
+ * @returns undefined if no sidecar enforces it, or not every sidecar. If the compiler counted it as an ALLOW on sidecars, it would add an
  *   ALLOW there that is the first one and so blocks all other callers
  * @example
  * ```ts
@@ -24,8 +26,8 @@ type PolicyObject = Parameters<typeof actionOf>[0] &
  * ```
  */
 export function foreignPolicyOf(policy: PolicyObject): ForeignPolicy | undefined {
-  if (!isForSidecars(policy) || isDryRun(policy)) return undefined;
-  const { name, namespace } = policy.metadata;
+  const { name, namespace, labels } = policy.metadata;
+  if (!isForSidecars(policy) || isDryRun(policy) || labels?.[REVISION] !== undefined) return undefined;
   const selector = selectorOf(policy);
   return { name, namespace, action: actionOf(policy), ...(selector && { selector }) };
 }

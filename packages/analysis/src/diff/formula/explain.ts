@@ -65,8 +65,21 @@ function explainOne(variable: Variable, { classes, rest }: ClassSet): Explained 
     const covered = cover(except === rest ? listed : others(), names);
     if (covered.complete) return { kind, field, values: covered.names, except, missing };
   }
-  const values = [...(rest ? others() : listed)].slice(0, 5).map((one) => examples[one]!);
+  const wanted = rest ? others() : listed;
+  const within = widerName(wanted, names);
+  const values = within ? [within] : [`such as ${[...wanted].slice(0, 5).map((one) => examples[one])}`];
   return { kind, field, values, except: false, missing };
+}
+
+/** Returns the narrowest name that includes all classes, with the names of those that it includes besides them. */
+function widerName(classes: ReadonlySet<number>, names: readonly Named[]): string | undefined {
+  for (const { name, passing } of names.toReversed()) {
+    const besides = new Set(passing.filter((one) => !classes.has(one)));
+    if (passing.length - besides.size < classes.size) continue;
+    const covered = cover(besides, names);
+    if (covered.complete) return `${name} but not ${covered.names.join(' or ')}`;
+  }
+  return undefined;
 }
 
 interface Named {

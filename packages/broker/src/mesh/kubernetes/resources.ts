@@ -27,6 +27,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   RequestAuthentication: { base: SECURITY, plural: 'requestauthentications', namespaced: true },
   AuthorizationPolicy: { base: SECURITY, plural: 'authorizationpolicies', namespaced: true },
   Gateway: { base: NETWORKING, plural: 'gateways', namespaced: true },
+  DestinationRule: { base: NETWORKING, plural: 'destinationrules', namespaced: true },
   ServiceEntry: { base: NETWORKING, plural: 'serviceentries', namespaced: true },
   VirtualService: { base: NETWORKING, plural: 'virtualservices', namespaced: true },
   Sidecar: { base: NETWORKING, plural: 'sidecars', namespaced: true },

@@ -23,7 +23,7 @@ export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>):
     // Permissions in the roles that a grant may give.
     ['ClusterRole', ''],
     // Objects in front of workloads. A plan reports those that it does not understand.
-    ...['Gateway', 'ServiceEntry', 'Sidecar', 'EnvoyFilter'].map((kind) => [kind, ''] as const),
+    ...['Gateway', 'DestinationRule', 'ServiceEntry', 'Sidecar', 'EnvoyFilter'].map((kind) => [kind, ''] as const),
     ...['WasmPlugin', 'TrafficExtension'].map((kind) => [kind, ''] as const),
     // Routes that lead out of a grant.
     ['VirtualService', ''],

@@ -1,0 +1,140 @@
+/**
+ * Objects that istiod reads, and Services that it shows to a namespace. Sources: `discoverySelectors` and
+ * `defaultServiceExportTo` of MeshConfig, pkg/kube/namespace/filter.go, and `IsServiceVisible` in
+ * pilot/pkg/model/push_context.go of Istio 1.31.
+ */
+
+import type { MeshShape } from '@meshpass/access/compile';
+import {
+  findMeshConfig,
+  type MeshConfig,
+  ofKind,
+  type Resource,
+  type ResourceKind,
+  selectsByExpressions,
+  serviceName,
+} from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
+import { type GrantedPort, serviceOf } from './context.ts';
+import type { Finding } from './finding.ts';
+import { forwarding } from './forwarding.ts';
+import { ofGrant } from './unknown.ts';
+
+interface Invisible {
+  /** Whether this is unknown. */
+  readonly unknown?: true;
+  readonly because: string;
+}
+
+type Named = Pick<Resource['metadata'], 'name' | 'namespace'>;
+
+export interface Visibility {
+  /** Omits objects in namespaces that istiod does not read. Workloads stay, because their proxies run. */
+  readonly read: (resources: readonly Resource[]) => readonly Resource[];
+  /**
+   * Returns why calls to a Service port cannot arrive: the mesh gateway or workspaces of a grant do not see the Service,
+   * or the gateway does not forward to it.
+   * @param grant namespace of the grant
+   */
+  readonly whyInvisible: (service: Named, port: number, grant: string) => Invisible | undefined;
+  /** Whether the mesh gateway forwards no call to a Service port. */
+  readonly isUnseen: (host: string, port: number) => boolean;
+}
+
+const WORKLOADS: ReadonlySet<ResourceKind> = new Set([
+  ...(['Pod', 'Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const),
+]);
+
+/**
+ * Determines the visibility of objects.
+ * @param cluster all objects, including those that are not visible
+ */
+export function visibilityOf(
+  cluster: readonly Resource[],
+  { gateway, clusterDomain, rootNamespace }: MeshShape,
+): Visibility {
+  const config = findMeshConfig(cluster);
+  const watched = watchedNamespaces(cluster, config);
+  const services = new Map(ofKind(cluster, 'Service').map((one) => [keyOf(one.metadata), one]));
+
+  const read = (resources: readonly Resource[]) =>
+    resources.filter(({ kind, metadata }) => WORKLOADS.has(kind) || watched(metadata.namespace) !== false);
+  const whyUnexported = (service: Named, viewer: string, role: string): string | undefined => {
+    const found = services.get(keyOf(service));
+    const annotation = found?.metadata.annotations?.[EXPORT_TO];
+    const exported = annotation ? annotation.split(',').map((one) => one.trim()) : texts(config.serviceExportTo);
+    if (exported.length === 0 || exported.includes('*') || exported.includes(viewer)) return undefined;
+    if (exported.includes('.') && service.namespace === viewer) return undefined;
+    const by = annotation ? EXPORT_TO : "the mesh's defaultServiceExportTo";
+    return `Service ${keyOf(service)} is not exported to namespace ${viewer} of ${role} (${by} is ${exported.join(', ')})`;
+  };
+  const whyUnread = (namespace: string, role: string): Invisible | undefined => {
+    const by = `istiod reads namespace ${namespace} of ${role} only if the mesh's discoverySelectors select it`;
+    switch (watched(namespace)) {
+      case true:
+        return undefined;
+      case false:
+        return { because: `${by}, and they do not` };
+      default:
+        return { unknown: true, because: `${by}, and its Namespace was not read` };
+    }
+  };
+  const whyNotForwarded = forwarding(read(cluster), { gateway, clusterDomain, rootNamespace });
+  const isUnseen = (service: Named, port: number): boolean =>
+    watched(service.namespace) === false ||
+    (whyUnexported(service, gateway.namespace, '') ?? whyNotForwarded(service, port)) !== undefined;
+
+  return {
+    read,
+    whyInvisible: (service, port, grant) => {
+      const unread = whyUnread(gateway.namespace, 'the mesh gateway') ?? whyUnread(service.namespace, 'the Service');
+      if (unread) return unread;
+      const because =
+        whyUnexported(service, gateway.namespace, 'the mesh gateway') ??
+        whyUnexported(service, grant, 'the grant') ??
+        whyNotForwarded(service, port);
+      return because === undefined ? undefined : { because };
+    },
+    isUnseen: (host, port) => {
+      const service = serviceName(host, clusterDomain);
+      return service !== undefined && isUnseen(service, port);
+    },
+  };
+}
+
+const EXPORT_TO = 'networking.istio.io/exportTo';
+
+/** Returns whether istiod reads a namespace; undefined if its labels are unknown. */
+function watchedNamespaces(
+  cluster: readonly Resource[],
+  { discoverySelectors }: MeshConfig,
+): (namespace: string) => boolean | undefined {
+  if (!discoverySelectors) return () => true;
+  const known = new Map(
+    ofKind(cluster, 'Namespace').map(({ metadata: { name, labels = {} } }) => [
+      name,
+      discoverySelectors.some((one) => selectsByExpressions(one, labels)),
+    ]),
+  );
+  return (namespace) => known.get(namespace);
+}
+
+function keyOf({ namespace, name }: Named): string {
+  return `${namespace}/${name}`;
+}
+
+/** Creates a finding for each granted port whose Service is invisible. */
+export function findInvisible(
+  ports: readonly GrantedPort[],
+  { whyInvisible }: Pick<Visibility, 'whyInvisible'>,
+): readonly Finding[] {
+  return ports.flatMap((port): readonly Finding[] => {
+    const { grant, target } = port;
+    const why = whyInvisible(target.service, target.port.port, grant.namespace);
+    if (why === undefined) return [];
+    const unknown = ofGrant(port, why.because);
+    if (why.unknown) return [unknown];
+    const message = `grant ${grant.grant.name} does not work: no call reaches ${serviceOf(target)}`;
+    return [{ ...unknown, kind: 'grant-does-not-work', message }];
+  });
+}
