@@ -88,7 +88,7 @@ test('lists rules without a use with their lines, and used ones not', () => {
     'ALLOW rule 2 of orders': 'unused (mesh.yaml:18)',
     'ALLOW rule 3 of orders': 'unused (mesh.yaml:19)',
     'DENY rule 2 of no-admin': 'unused (mesh.yaml:27)',
-    'ALLOW rule 1 of db': 'no line of the logs is of db in shop',
+    'ALLOW rule 1 of db': 'the logs have no line from db in shop',
   });
 });
 
@@ -96,7 +96,7 @@ test('without lines, every rule is unknown', () => {
   const rules = rulesAfter(MESH, []);
   expect(Object.keys(rules)).toHaveLength(6);
   expect(new Set(Object.values(rules))).toEqual(
-    new Set(['no line of the logs is of orders in shop', 'no line of the logs is of db in shop']),
+    new Set(['the logs have no line from orders in shop', 'no line of the logs is of db in shop']),
   );
 });
 
@@ -139,7 +139,7 @@ spec: {hosts: [a], http: [{rewrite: {uri: /}, route: [{destination: {host: order
     const line = { ...LINE, method: 'POST', path: '/refunds', authority: '10.0.0.7', requested_server_name: null };
     const rules = rulesAfter(MESH, [line]);
     expect(rules['ALLOW rule 2 of orders']).toBe('the log does not show which workload was called');
-    expect(rules['ALLOW rule 1 of orders']).toBe('no line of the logs is of orders in shop');
+    expect(rules['ALLOW rule 1 of orders']).toBe('the logs have no line from orders in shop');
   });
 
   test.each([
@@ -226,7 +226,7 @@ spec: {selector: {matchLabels: {istio: ingress}}, rules: [{to: [{operation: {pat
     for (const change of [{ x_forwarded_for: null }, { authority: 'orders.shop' }]) {
       const rules = rulesAfter(MESH + gateway, [{ ...line, ...change }]);
       expect(rules[rule(1)]).toBe('the log does not show which workload was called');
-      expect(rules[rule(2)]).toBe('no line of the logs is of ingress in edge');
+      expect(rules[rule(2)]).toBe('the logs have no line from ingress in edge');
     }
   });
 });
@@ -245,7 +245,7 @@ grants:
     expect([rules['grant dev'], rules['grant ops'], rules['grant dba']]).toEqual([
       IDENTITY,
       'unused (access.yaml:5)',
-      'no line of the logs is of db in shop',
+      'the logs have no line from db in shop',
     ]);
   });
 

@@ -1,7 +1,7 @@
 /**
  * Rules of AuthorizationPolicies, and grants of an access file, that access logs do not show. A rule is unused only if
  * the logs cover every workload that it guards and no call there may have met it; it is unknown if a field that decides
- * is not logged, or if no line is of a workload.
+ * is not logged, or if the logs have no line from a workload.
  */
 
 import type { ResolvedGrant } from '@meshpass/access/compile';
@@ -31,7 +31,7 @@ export interface LoggedMesh {
   readonly grants?: readonly ResolvedGrant[];
 }
 
-/** Rule or grant that no line of the logs used, or of which the logs do not show it. */
+/** Rule or grant that the logs do not show in use, or cannot show. */
 export interface RuleWithoutUse {
   readonly kind: 'rule' | 'grant';
   /** In words: `ALLOW rule 1 of AuthorizationPolicy shop/orders`. */
@@ -216,5 +216,5 @@ function whyUnknown({ undecided, missing, workloads }: Subject, seen: ReadonlySe
   if (missing.size > 0) return `the log does not show ${listed([...missing])}`;
   if (workloads.size === 0) return 'no gateway and no Service among the objects leads to a workload that it guards';
   const names = [...workloads].filter((one) => !seen.has(one)).map(({ name }) => name);
-  return names.length === 0 ? undefined : `no line of the logs is of ${listed([...new Set(names)].sort(), 3)}`;
+  return names.length === 0 ? undefined : `the logs have no line from ${listed([...new Set(names)].sort(), 3)}`;
 }
