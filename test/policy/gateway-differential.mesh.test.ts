@@ -93,7 +93,7 @@ it('sees the address that trusted proxies add', async () => {
   expect(statuses).toContain(403);
 });
 
-it.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i', async (round) => {
+it.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i of gateways and calls', async (round) => {
   const random = randomFrom(SEED + round);
   const objects = generateObjects(random, harness.world, round);
   const mesh = await harness.enforce(objects);
