@@ -1,7 +1,7 @@
 /** Descriptions of an exposure: the reachable calls, the entry point, and the possible callers. */
 
-import type { HttpMatch, KubeObject, StringMatch } from '@meshpass/istio';
-import { listed } from '@meshpass/istio/members';
+import type { HttpMatch, KubeObject, ParentRef, StringMatch } from '@meshpass/istio';
+import { items, listed, record } from '@meshpass/istio/members';
 import type { EntryKind, EntryPoint, Exposure } from './exposure.ts';
 
 /** Formats `Gateway istio-ingress/public (port 443 HTTPS)` or `the load balancer of Service shop/orders (port 80)`. */
@@ -31,12 +31,12 @@ function nameOf(kind: EntryKind): string {
 }
 
 /** Formats `any method of shop.example.com/test*`. */
-export function describeCalls({ hosts, matches, protocol, entries }: Exposure): string {
+export function describeCalls({ hosts, matches, protocol, entries, root }: Exposure): string {
   const isDirect = entries.every(({ proxy }) => proxy.by === 'none');
   if (isDirect || (protocol !== 'http' && hosts.includes('*'))) {
     return protocol === 'http' ? 'every call' : 'every connection';
   }
-  const host = hosts.includes('*') ? `every host of ${addressOf(entries)}` : listed(hosts);
+  const host = hosts.includes('*') ? `every host of ${sectionsOf(root) ?? addressOf(entries)}` : listed(hosts);
   if (protocol !== 'http') return `every connection to ${host}`;
   if (matches.length === 0) return `every call to ${host}`;
   return `${listed([...new Set(matches.filter(isOwn).map(describeMatch))], 2)} of ${host}`;
@@ -67,6 +67,15 @@ export function describeCallerInput(match: HttpMatch): string {
   const inputs = (what: string, matches: Readonly<Record<string, StringMatch>> = {}) =>
     Object.entries(matches).map(([name, value]) => `the ${what} ${name}${describeString(value)}`);
   return [...inputs('header', match.headers), ...inputs('query parameter', match.queryParams)].join(' and ');
+}
+
+/** Names the listeners that a route of the Gateway API attaches to; undefined if it attaches to whole Gateways. */
+function sectionsOf({ kind, spec }: KubeObject & { readonly spec?: object }): string | undefined {
+  if (!kind.endsWith('Route')) return undefined;
+  const parents = items(record(spec).parentRefs as readonly ParentRef[]).filter((one) => one.kind !== 'Service');
+  const names = parents.map(({ sectionName }) => sectionName).filter((one) => one !== undefined);
+  if (names.length === 0 || names.length < parents.length) return undefined;
+  return `listener ${listed([...new Set(names)])}`;
 }
 
 function addressOf(entries: readonly EntryPoint[]): string {

@@ -14,6 +14,7 @@ import {
   type KubernetesGateway,
   type ListenerSet,
   type MeshView,
+  oldestFirst,
   type ParentRef,
   type Path,
   selectsByExpressions,
@@ -40,7 +41,11 @@ const KINDS_OF: Readonly<Record<string, readonly string[]>> = {
   HTTPS: ['HTTPRoute', 'GRPCRoute'],
   TLS: ['TLSRoute', 'TCPRoute'],
   TCP: ['TCPRoute'],
+  UDP: ['UDPRoute'],
 };
+
+/** Protocols that can share a port, each listener with a host of its own. UDP has ports of its own. */
+const SHARED_BY: Readonly<Record<string, string>> = { HTTP: 'HTTP', HTTPS: 'TLS', TLS: 'TLS', TCP: 'TCP' };
 
 /** Listener of a Gateway, or of a ListenerSet that the Gateway accepts. */
 export interface ListenerAt {
@@ -75,16 +80,32 @@ export function isEntry({ metadata, spec }: KubernetesGateway): boolean {
   return !INSIDE.has(name) && !isWaypoint && !items(spec.listeners).some(({ protocol }) => protocol === 'HBONE');
 }
 
-/** Lists the listeners of a Gateway, including those of ListenerSets. */
+/**
+ * Lists the listeners of a Gateway, including those of ListenerSets. A conflict rejects the listener of the later object:
+ * the Gateway comes first, then ListenerSets by age.
+ */
 export function listenersOf(mesh: MeshView, gateway: KubernetesGateway): readonly ListenerAt[] {
-  const sets = [...mesh.all('ListenerSet'), ...mesh.all('XListenerSet')].filter(
+  const sets = oldestFirst<ListenerSet>([...mesh.all('ListenerSet'), ...mesh.all('XListenerSet')]).filter(
     (set) =>
       parentIs(set.spec.parentRef, set, gateway) &&
       admits(mesh, gateway.spec.allowedListeners?.namespaces ?? { from: 'None' }, gateway, set.metadata.namespace),
   );
-  return [gateway, ...sets].flatMap((on) =>
-    items(on.spec.listeners).map((listener, index) => ({ gateway, on, listener, path: ['spec', 'listeners', index] })),
-  );
+  const accepted: ListenerAt[] = [];
+  for (const on of [gateway, ...sets]) {
+    const own = items(on.spec.listeners).map(
+      (listener, index): ListenerAt => ({ gateway, on, listener, path: ['spec', 'listeners', index] }),
+    );
+    const earlier = [...accepted];
+    accepted.push(...own.filter((at) => !earlier.some((one) => conflict(one.listener, at.listener))));
+  }
+  return accepted;
+}
+
+/** Whether two listeners cannot both serve a port: their protocols differ, or their hosts are equal. */
+function conflict(one: GatewayListener, other: GatewayListener): boolean {
+  const [first, second] = [one, other].map(({ protocol }) => SHARED_BY[String(protocol)]);
+  if (one.port === undefined || one.port !== other.port || !first || !second) return false;
+  return first !== second || first === 'TCP' || (one.hostname ?? '*') === (other.hostname ?? '*');
 }
 
 /** Lists the Gateways that a route attaches to, apart from those inside the mesh. */
@@ -95,7 +116,9 @@ export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachm
   const known = [...referred]
     .sort((a, b) => a.order - b.order)
     .flatMap(({ gateway, listeners }): Attachment[] => {
-      const met = listeners.filter((at) => attachesTo(mesh, route, at));
+      const met = listeners.filter(
+        (at) => attachesTo(mesh, route, at) && commonHosts(at.listener, route).length > 0,
+      );
       const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
       return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
     });
@@ -170,13 +193,27 @@ function refersTo(parent: ParentRef, route: KubeObject, { on, listener }: Listen
 
 /** Whether a listener allows the namespace and kind of a route. */
 function accepts(mesh: MeshView, { on, listener }: ListenerAt, route: KubeObject): boolean {
-  const { namespaces, kinds } = listener.allowedRoutes ?? {};
-  const listed = items(kinds);
-  const kindIsAllowed =
-    listed.length > 0
-      ? listed.some(({ kind }) => kind === route.kind)
-      : (KINDS_OF[String(listener.protocol)] ?? [route.kind]).includes(route.kind);
-  return kindIsAllowed && admits(mesh, namespaces ?? { from: 'Same' }, on, route.metadata.namespace);
+  return (
+    acceptsKind(listener, route.kind) &&
+    admits(mesh, listener.allowedRoutes?.namespaces ?? { from: 'Same' }, on, route.metadata.namespace)
+  );
+}
+
+/** Whether a listener allows a kind that its protocol supports. */
+function acceptsKind({ allowedRoutes, protocol }: GatewayListener, kind: string): boolean {
+  const listed = items(allowedRoutes?.kinds);
+  const isListed = listed.length === 0 || listed.some((one) => one.kind === kind);
+  return isListed && (KINDS_OF[String(protocol)]?.includes(kind) ?? true);
+}
+
+/** Whether a listener allows only kinds of the Gateway API that its protocol does not support, so no route attaches. */
+export function acceptsNoKind({ allowedRoutes, protocol }: GatewayListener): boolean {
+  const listed = items(allowedRoutes?.kinds);
+  const supported = KINDS_OF[String(protocol)] ?? Object.values(KINDS_OF).flat();
+  return (
+    listed.length > 0 &&
+    listed.every(({ group = GATEWAY_GROUP, kind = '' }) => group === GATEWAY_GROUP && !supported.includes(kind))
+  );
 }
 
 /** Whether a namespace is allowed. Of a Namespace that was not read, only the name is known. */

@@ -13,7 +13,7 @@ import {
 } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { describeCallers, describeCalls, describeDestination, describeObject } from '../../exposure/describe.ts';
-import { GATEWAY_GROUP, isEntry, type ListenerAt, listenersOf } from '../../exposure/entries/gateway-listeners.ts';
+import { acceptsNoKind, isEntry, type ListenerAt, listenersOf } from '../../exposure/entries/gateway-listeners.ts';
 import { isSystemNamespace } from '../../exposure/entries/pods.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
 import { openPassages, type Passage, publicPassages, workloadsBehind } from '../../exposure/identity.ts';
@@ -177,8 +177,8 @@ const openReference: Rule = {
 };
 
 function* openListener({ on, path, listener }: ListenerAt): Generator<Report> {
-  const { namespaces, kinds } = listener.allowedRoutes ?? {};
-  if (!isEvery(namespaces) || acceptsNoKind(items(kinds))) return;
+  const namespaces = listener.allowedRoutes?.namespaces;
+  if (!isEvery(namespaces) || acceptsNoKind(listener)) return;
   const { hostname = '*' } = listener;
   const hosts = hostname === '*' ? 'any host' : `${hostname.startsWith('*') ? 'any host of' : 'paths of'} ${hostname}`;
   yield {
@@ -187,16 +187,6 @@ function* openListener({ on, path, listener }: ListenerAt): Generator<Report> {
     message: `listener ${listener.name ?? '?'} of ${describeObject(on)} accepts routes of every namespace: anyone who may write a route anywhere can publish ${hosts} on port ${listener.port ?? '?'}.`,
   };
 }
-
-/** Whether a listener accepts only kinds that the Gateway API does not have, and therefore no route. */
-function acceptsNoKind(kinds: readonly { readonly group?: string; readonly kind?: string }[]): boolean {
-  return (
-    kinds.length > 0 &&
-    kinds.every(({ group = GATEWAY_GROUP, kind }) => group === GATEWAY_GROUP && !ROUTES.has(kind ?? ''))
-  );
-}
-
-const ROUTES: ReadonlySet<string> = new Set(['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'UDPRoute']);
 
 function* openToListenerSets(gateway: KubernetesGateway): Generator<Report> {
   const sets = gateway.spec.allowedListeners?.namespaces;
