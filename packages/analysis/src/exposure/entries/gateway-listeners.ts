@@ -116,9 +116,7 @@ export function attachmentsOf(mesh: MeshView, route: Attached): readonly Attachm
   const known = [...referred]
     .sort((a, b) => a.order - b.order)
     .flatMap(({ gateway, listeners }): Attachment[] => {
-      const met = listeners.filter(
-        (at) => attachesTo(mesh, route, at) && commonHosts(at.listener, route).length > 0,
-      );
+      const met = listeners.filter((at) => attachesTo(mesh, route, at) && commonHosts(at.listener, route).length > 0);
       const hosts = [...new Set(met.flatMap(({ listener }) => commonHosts(listener, route)))];
       return hosts.length === 0 ? [] : [{ entry: entryOf(mesh, gateway, met), hosts }];
     });

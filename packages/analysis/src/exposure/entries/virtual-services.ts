@@ -25,6 +25,7 @@ import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { coversUri } from '../text-match.ts';
 import { delegateOf, mergeRoute } from './delegates.ts';
+import { type CatchAll, mergedHosts } from './merged-hosts.ts';
 import { forwardsNothing } from './refused-route.ts';
 
 /** Route of a VirtualService, or of its delegate. */
@@ -43,11 +44,12 @@ export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<
 export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] {
   const gateways = named(mesh.all('Gateway'));
   const delegates = named(mesh.all('VirtualService'));
+  const isTaken = takenHosts(mesh, gateways, delegates);
   return mesh.all('VirtualService').flatMap((root) => {
     const hosts = texts(root.spec.hosts);
     const uses = servingGateways(root, hosts, gateways);
     if (uses.length === 0 || hosts.length === 0) return [];
-    const entries = reachedBy(uses, root, mesh);
+    const entries = reachedBy(uses, root, mesh, isTaken);
     const routes = [...behindRefusals(httpRoutes(root, delegates), uses, root), ...l4Routes(root)];
     return routes.flatMap(({ destinations, ...at }) => {
       const through = entries(at);
@@ -93,6 +95,7 @@ function reachedBy(
   uses: readonly GatewayUse[],
   root: VirtualService,
   mesh: MeshView,
+  isTaken: (at: CatchAll) => boolean,
 ): (at: MatchedRoute) => EntryPoint[] {
   const entries = memory();
   const serversOf = (use: GatewayUse): readonly (GatewayServer | undefined)[] =>
@@ -101,15 +104,18 @@ function reachedBy(
   return ({ matches, protocol }) =>
     uses.flatMap((use): readonly EntryPoint[] => {
       const left = protocol === 'http' ? open.get(use)! : serversOf(use);
-      const takes = (server: GatewayServer | undefined, match: HttpMatch) =>
-        bindsTo(match, use, root) && isAtPort(match, server);
-      const met = left.filter((server) => matches.length === 0 || matches.some((match) => takes(server, match)));
-      const ends = (server: GatewayServer | undefined) =>
-        matches.length === 0 || matches.some((match) => matchesAll(match) && takes(server, match));
+      const meets = (server: GatewayServer | undefined) =>
+        matches.length === 0 || matches.some((match) => takes(server, match, use, root));
+      const isElsewhere = (server: GatewayServer | undefined) =>
+        protocol === 'http' &&
+        matches.every(matchesAll) &&
+        server !== undefined &&
+        isTaken({ root, gateway: use.gateway!, server });
+      const met = left.filter((server) => meets(server) && !isElsewhere(server));
       if (protocol === 'http') {
         open.set(
           use,
-          left.filter((server) => !ends(server)),
+          left.filter((server) => !endsAt(server, matches, use, root)),
         );
       }
       if (met.length === 0) return [];
@@ -120,6 +126,37 @@ function reachedBy(
         return entry ? [entry] : [];
       });
     });
+}
+
+/** Finds the servers at which the routes of VirtualServices end. */
+function takenHosts(
+  mesh: MeshView,
+  gateways: ReadonlyMap<string, Gateway>,
+  delegates: ReadonlyMap<string, VirtualService>,
+): (at: CatchAll) => boolean {
+  const catchAlls = mesh.all('VirtualService').flatMap((root) => {
+    const routes = httpRoutes(root, delegates);
+    return servingGateways(root, texts(root.spec.hosts), gateways).flatMap((use) =>
+      use.servers
+        .filter((server) => routes.some(({ matches }) => endsAt(server, matches, use, root)))
+        .map((server): CatchAll => ({ root, gateway: use.gateway!, server })),
+    );
+  });
+  return mergedHosts(mesh, catchAlls);
+}
+
+/** Whether one of the matches takes every call at a server. */
+function endsAt(
+  server: GatewayServer | undefined,
+  matches: readonly HttpMatch[],
+  use: GatewayUse,
+  root: VirtualService,
+): boolean {
+  return matches.length === 0 || matches.some((match) => matchesAll(match) && takes(server, match, use, root));
+}
+
+function takes(server: GatewayServer | undefined, match: HttpMatch, use: GatewayUse, root: VirtualService): boolean {
+  return bindsTo(match, use, root) && isAtPort(match, server);
 }
 
 function isAtPort({ port }: HttpMatch, server: GatewayServer | undefined): boolean {
