@@ -12,6 +12,10 @@ test.each([
   ['MP101-bad-load-balancer-permissive', 'error'],
   ['MP101-bad-node-port', 'error'],
   ['MP101-bad-sidecar-listener', 'warning'],
+  ['MP107-bad-behind-an-older-one', 'warning'],
+  ['MP107-bad-foreign-host', 'error'],
+  ['MP205-bad-terminated', 'error'],
+  ['MP205-bad-with-a-claim', 'warning'],
   ['MP701-bad-grafana-httproute', 'error'],
   ['MP702-bad-pod-without-proxy', 'warning'],
   ['MP702-bad-node-agent', 'note'],
@@ -22,6 +26,28 @@ test.each([
   const one = CASES.find((each) => each.name === `${name}.yaml`)!;
   const { findings } = lintCase(one);
   expect(findings.find(({ code }) => code === one.code)!.severity).toBe(severity);
+});
+
+test.each([
+  ['MP107-bad-behind-an-older-one', 'VirtualService shop/orders has the same host and comes first'],
+  ['MP205-bad-istiod', 'anyone with a certificate of the mesh can obtain new ones'],
+  ['MP205-bad-terminated', 'anyone with a ServiceAccount token for istiod can obtain both'],
+  ['MP501-bad-every-service', 'calls to them from namespace shop may use this entry'],
+])('the findings of %s contain: %s', (name, part) => {
+  const one = CASES.find((each) => each.name === `${name}.yaml`)!;
+  const found = lintCase(one).findings.filter(({ code }) => code === one.code);
+  expect(found.map(({ message }) => message)).toEqual(found.map(() => expect.stringContaining(part)));
+});
+
+test('a route with sectionName is open under every host of that listener', () => {
+  const { text } = CASES.find(({ name }) => name === 'MP101-bad-httproute-gateway-elsewhere.yaml')!;
+  const message = (manifest: string) =>
+    lintFiles([{ name: 'a.yaml', text: manifest }], { now: TODAY }).findings.find(({ code }) => code === 'MP101')!
+      .message;
+  const everyHost = text.replace(/^ *hostnames:.*\n/m, '').replaceAll('orders', 'orders-test');
+  expect(message(everyHost)).toContain('every call to every host of the gateway reaches');
+  const atListener = everyHost.replace('parentRefs: [{', 'parentRefs: [{sectionName: https, ');
+  expect(message(atListener)).toContain('every call to every host of listener https reaches');
 });
 
 test('a live cluster shows that nothing requires mutual TLS', () => {

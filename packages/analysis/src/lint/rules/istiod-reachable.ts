@@ -1,14 +1,17 @@
-import { fullHost, serviceName } from '@meshpass/istio';
+import { fullHost, type GatewayServer, type HttpMatch, serviceName } from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { destinationsOf, gatewayServers } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 
+const BY_CERTIFICATE =
+  'anyone with a certificate of the mesh can obtain new ones for up to 90 days, even after their ServiceAccount is deleted';
+const BY_TOKEN =
+  'the gateway terminates TLS, so that istiod sees no certificate of the caller, and anyone with a ServiceAccount token for istiod can obtain both';
+
 const PORTS = new Map<number | undefined, string>([
   [15010, 'configuration of the mesh, without TLS'],
-  [
-    15012,
-    'configuration and certificates: anyone with a certificate of the mesh can obtain new ones for up to 90 days, even after their ServiceAccount is deleted',
-  ],
+  [15012, 'configuration and certificates'],
   [15017, 'webhooks'],
   [443, 'webhooks'],
   [8080, 'debugging'],
@@ -33,11 +36,21 @@ export const istiodReachable: Rule = {
       yield {
         on: gateway,
         path: [...path, ...(passes ? ['hosts'] : ['port', 'number'])],
-        message: `this server exposes istiod's port 15012: ${PORTS.get(15012)}.`,
+        message: `this server exposes istiod's port 15012: ${exposedAt(15012, terminates(server))}.`,
       };
     }
   },
 };
+
+function exposedAt(port: number, isTerminated: boolean): string {
+  const exposed = PORTS.get(port) ?? 'its control plane';
+  return port === 15012 ? `${exposed}: ${isTerminated ? BY_TOKEN : BY_CERTIFICATE}` : exposed;
+}
+
+/** Whether the gateway terminates the TLS of callers, and does not forward it to istiod. */
+function terminates({ tls }: GatewayServer): boolean {
+  return tls?.mode !== undefined && !/PASSTHROUGH$/.test(tls.mode);
+}
 
 function* routesToIstiod({ mesh }: LintContext): Generator<Report> {
   const { rootNamespace, clusterDomain } = mesh.config;
@@ -47,10 +60,21 @@ function* routesToIstiod({ mesh }: LintContext): Generator<Report> {
     const name = serviceName(host, clusterDomain);
     if (name?.namespace !== rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;
     const port = destination?.port?.number;
+    const [, protocol, index] = path;
+    // An HTTP route reads the request, which the gateway has decrypted.
+    const isHttp = protocol === 'http';
+    const matches = isHttp ? items(items(service.spec.http)[index as number]?.match) : [];
+    const needsClaim = matches.length > 0 && matches.every(hasClaim);
     yield {
       on: service,
       path: [...path, 'host'],
-      message: `port ${port ?? '15012 and every other'} of ${host} becomes reachable through a gateway: ${PORTS.get(port ?? 15012) ?? 'its control plane'}.`,
+      ...(needsClaim && { severity: 'warning' as const }),
+      message: `port ${port ?? '15012 and every other'} of ${host} becomes reachable through a gateway${needsClaim ? ' with a verified token' : ''}: ${exposedAt(port ?? 15012, isHttp)}.`,
     };
   }
+}
+
+/** Whether a match needs a claim of a verified token. Without a RequestAuthentication, it matches no call. */
+function hasClaim({ headers }: HttpMatch): boolean {
+  return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
 }

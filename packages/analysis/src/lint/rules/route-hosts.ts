@@ -2,7 +2,7 @@
 
 import { coversHost, fullHost, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import { describeEntry } from '../../exposure/describe.ts';
+import { describeEntry, describeObject } from '../../exposure/describe.ts';
 import { forwardsNothing } from '../../exposure/entries/refused-route.ts';
 import { gatewayUses, named } from '../../exposure/entries/virtual-services.ts';
 import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
@@ -85,14 +85,30 @@ const exportedEverywhere: Rule = {
   title: 'A VirtualService reroutes the calls of every sidecar to a service of another namespace',
   fix: 'Write `exportTo: ["."]` so that it applies to its own namespace only, or move it to the namespace of the service.',
   *check(context) {
+    const { clusterDomain } = context.mesh.config;
+    // Sidecars do not merge VirtualServices: the first one of a host applies.
+    const first = new Map<string, VirtualService>();
     for (const route of context.mesh.all('VirtualService').filter(isForEverySidecar)) {
       for (const [index, written] of texts(route.spec.hosts).entries()) {
-        const rerouted = whyRerouted(route, written, context.mesh.config.clusterDomain);
-        if (rerouted) yield { on: route, path: ['spec', 'hosts', index], ...rerouted };
+        const host = fullHost(written, route.metadata.namespace, clusterDomain);
+        const applied = first.get(host) ?? route;
+        first.set(host, applied);
+        const rerouted = whyRerouted(route, written, clusterDomain);
+        if (!rerouted) continue;
+        const at = { on: route, path: ['spec', 'hosts', index] };
+        yield applied === route ? { ...at, ...rerouted } : { ...at, ...behind(applied, rerouted) };
       }
     }
   },
 };
+
+/** Adapts a finding to a VirtualService that another one of the same host precedes. */
+function behind(first: VirtualService, { message }: Pick<Report, 'message'>): Pick<Report, 'severity' | 'message'> {
+  return {
+    severity: 'warning',
+    message: `${describeObject(first)} has the same host and comes first, so sidecars apply that one instead. Without it, ${message}`,
+  };
+}
 
 function whyRerouted(
   route: VirtualService,

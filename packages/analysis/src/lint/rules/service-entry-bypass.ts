@@ -42,18 +42,31 @@ function whyClaims(
   clusterDomain: string,
   services: readonly string[],
 ): string | undefined {
-  if (['*', '*.local', `*.${clusterDomain}`, `*.svc.${clusterDomain}`].includes(host))
-    return `${host} matches every service of the mesh: calls to them may use this entry, where the policies of the service do not apply.`;
+  if (host.startsWith('*') && isInert(host, spec)) return undefined;
+  if (['*.local', `*.${clusterDomain}`, `*.svc.${clusterDomain}`].includes(host))
+    return `${host} matches every service of the mesh: calls to them${from(spec, metadata)} may use this entry, where the policies of the service do not apply.`;
+  const exported = texts(spec.exportTo);
   const endpoints = items(spec.endpoints);
   const owner = serviceName(host, clusterDomain)?.namespace;
   if (owner !== undefined && (owner !== metadata.namespace || endpoints.length > 0)) {
-    const exported = texts(spec.exportTo);
     const everywhere = exported.length === 0 || exported.includes('*') ? ', for every sidecar of the mesh' : '';
     const to = endpoints.map((one) => text(one.address)).filter((one) => one !== undefined);
     return `${host} is the name of a service in namespace ${owner}${everywhere}: calls to it go ${to.length > 0 ? `to ${to.slice(0, 3).join(', ')}` : 'where this entry sends them'}.`;
   }
   const covered = host.startsWith('*') ? services.find((one) => coversHost(host, one)) : undefined;
   return covered && `${host} covers services of the mesh, such as ${covered}.`;
+}
+
+/** Names the callers of an entry that only its own namespace knows. */
+function from({ exportTo }: ServiceEntry['spec'], { namespace }: ServiceEntry['metadata']): string {
+  const exported = texts(exportTo);
+  const isOwn = exported.length > 0 && exported.every((one) => one === '.' || one === namespace);
+  return isOwn ? ` from namespace ${namespace}` : '';
+}
+
+/** Whether a wildcard has no effect: the API server rejects the host *, and without ports or addresses no call matches. */
+function isInert(host: string, { ports, addresses }: ServiceEntry['spec']): boolean {
+  return host === '*' || (items(ports).length === 0 && texts(addresses).length === 0);
 }
 
 /** Reports endpoints at the machine's own addresses. */
