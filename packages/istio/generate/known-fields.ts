@@ -32,10 +32,10 @@ const KINDS: Readonly<Record<string, string>> = {
   ...Object.fromEntries(['WasmPlugin', 'TrafficExtension'].map((kind) => [`extensions.istio.io/${kind}`, kind])),
   'gateway.networking.k8s.io/Gateway': 'KubernetesGateway',
   ...Object.fromEntries(
-    ['GatewayClass', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'ListenerSet'].map((kind) => [
-      `gateway.networking.k8s.io/${kind}`,
-      kind,
-    ]),
+    [
+      ...['GatewayClass', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'ListenerSet'],
+      'BackendTLSPolicy',
+    ].map((kind) => [`gateway.networking.k8s.io/${kind}`, kind]),
   ),
 };
 

@@ -12,6 +12,7 @@ test.each([
   ['gateway.networking.k8s.io/v1alpha2', 'TLSRoute', '{rules: [{backendRefs: [{name: a, port: 443}]}]}'],
   ['gateway.networking.k8s.io/v1alpha2', 'TCPRoute', '{parentRefs: [{name: public, sectionName: db}]}'],
   ['gateway.networking.k8s.io/v1beta1', 'ReferenceGrant', '{from: [{group: "", kind: Service, namespace: b}], to: []}'],
+  ['gateway.networking.k8s.io/v1', 'BackendTLSPolicy', '{targetRefs: [{group: "", kind: Service, name: a}]}'],
   ['gateway.networking.k8s.io/v1', 'ListenerSet', '{parentRef: {name: public}, listeners: [{name: a, port: 80}]}'],
   ['gateway.networking.x-k8s.io/v1alpha1', 'XListenerSet', '{parentRef: {name: public}}'],
   ['gateway.networking.k8s.io/v1', 'GatewayClass', '{controllerName: istio.io/gateway-controller}'],

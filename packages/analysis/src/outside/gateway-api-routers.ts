@@ -16,6 +16,7 @@ import {
 } from '@meshpass/istio';
 import { items, record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition } from '../diff/formula/condition.ts';
+import { failsTls } from '../exposure/entries/backend-tls.ts';
 import {
   attachesTo,
   attachmentsOf,
@@ -217,7 +218,8 @@ function targetsOf(
   const filters = items(rule.filters);
   return items(rule.backendRefs).flatMap((backend, nth) => {
     const host = hostOf(mesh, route, backend);
-    if (host === undefined || backend.weight === 0) return [];
+    const service = host === undefined ? undefined : mesh.serviceAt(host);
+    if (host === undefined || backend.weight === 0 || failsTls(mesh, service, backend.port, given.proxy)) return [];
     const all = [...filters, ...items((backend as { readonly filters?: readonly RouteFilter[] }).filters)];
     const entry = withPolicy(mesh, route, withChecks(given, all));
     const exposure: Exposure = {
@@ -232,7 +234,7 @@ function targetsOf(
       sent: [],
       route: undefined,
       destination: { host, subset: undefined, port: backend.port },
-      service: mesh.serviceAt(host),
+      service,
     };
     return targetsAt(mesh, { exposure, entry, rewrite: filterRewrite(all, match) }, [
       ...path,

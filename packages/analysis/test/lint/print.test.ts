@@ -60,7 +60,7 @@ kind: UDPRoute
 metadata: {name: b, namespace: shop}
 ---
 apiVersion: gateway.networking.k8s.io/v1
-kind: BackendTLSPolicy
+kind: BackendLBPolicy
 metadata: {name: shop, namespace: shop}
 ---
 apiVersion: networking.k8s.io/v1
@@ -73,7 +73,7 @@ metadata: {name: shop, namespace: shop}
 `;
   const unread = lintFiles([{ name: FILE, text: OTHERS }], { now: TODAY });
   const NAMED =
-    '1 BackendTLSPolicy (gateway.networking.k8s.io/v1), 1 NetworkPolicy (networking.k8s.io/v1), 2 UDPRoute (gateway.networking.k8s.io/v1)';
+    '1 BackendLBPolicy (gateway.networking.k8s.io/v1), 1 NetworkPolicy (networking.k8s.io/v1), 2 UDPRoute (gateway.networking.k8s.io/v1)';
 
   test('is counted in text', () => {
     const lines = printText(unread, { sources: new Map(), colour: false }).split('\n');
@@ -82,7 +82,7 @@ metadata: {name: shop, namespace: shop}
 
   test('is a member of JSON', () => {
     expect(JSON.parse(printJson(unread)).notLookedAt).toEqual([
-      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'BackendTLSPolicy', count: 1 },
+      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'BackendLBPolicy', count: 1 },
       { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', count: 1 },
       { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'UDPRoute', count: 2 },
     ]);

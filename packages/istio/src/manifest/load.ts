@@ -243,6 +243,7 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   'networking.k8s.io': ['Ingress', 'IngressClass'],
   'gateway.networking.k8s.io': [
     ...['GatewayClass', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'ListenerSet'],
+    'BackendTLSPolicy',
   ],
   'gateway.networking.x-k8s.io': ['XListenerSet'],
   'gateway.envoyproxy.io': ['SecurityPolicy'],

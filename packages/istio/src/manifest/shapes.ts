@@ -126,6 +126,7 @@ const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   TLSRoute: ['spec'],
   TCPRoute: ['spec'],
   ReferenceGrant: ['spec'],
+  BackendTLSPolicy: ['spec'],
 };
 
 /** Whether an unknown field at `path` is accepted in an object from an API server. */

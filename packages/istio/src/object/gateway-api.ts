@@ -152,6 +152,23 @@ export type ReferenceGrant = SpecObject<
   }
 >;
 
+/** Requires TLS of the calls from Gateways to Services of its namespace. */
+export type BackendTLSPolicy = SpecObject<
+  'BackendTLSPolicy',
+  {
+    /** `sectionName` is the name of a port. */
+    readonly targetRefs?: readonly (TargetRef & { readonly sectionName?: string })[];
+    readonly validation?: {
+      readonly caCertificateRefs?: readonly {
+        readonly group?: string;
+        readonly kind?: string;
+        readonly name?: string;
+      }[];
+      readonly [member: string]: unknown;
+    };
+  }
+>;
+
 /**
  * Policy of Envoy Gateway that authenticates or authorizes calls (`gateway.envoyproxy.io`). Only its targets are read.
  */

@@ -1,5 +1,6 @@
 /** Every kind of object that affects policy. */
 import type {
+  BackendTLSPolicy,
   GatewayClass,
   GRPCRoute,
   HTTPRoute,
@@ -60,6 +61,7 @@ export type Resource =
   | TLSRoute
   | TCPRoute
   | ReferenceGrant
+  | BackendTLSPolicy
   | SecurityPolicy
   | Ingress
   | IngressClass

@@ -22,6 +22,7 @@ import {
 } from '@meshpass/istio';
 import { distinct, items } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { failsTls } from './backend-tls.ts';
 import { attachmentsOf, GATEWAY_GROUP } from './gateway-listeners.ts';
 import { segmentPrefix } from './path-prefix.ts';
 
@@ -63,6 +64,9 @@ function exposuresOfRoute(
     return items(rule.backendRefs).flatMap((backend, nth): readonly Exposure[] => {
       const host = hostOf(mesh, route, backend);
       if (host === undefined || backend.weight === 0) return [];
+      const service = mesh.serviceAt(host);
+      const through = entries.filter(({ proxy }) => !failsTls(mesh, service, backend.port, proxy));
+      if (through.length === 0) return [];
       const checks = [...filters, ...items((backend as { readonly filters?: readonly RouteFilter[] }).filters)];
       return [
         {
@@ -71,13 +75,13 @@ function exposuresOfRoute(
           path,
           destinationPath: [...path, 'backendRefs', nth, 'name'],
           protocol: PROTOCOLS[route.kind],
-          entries: entries.map((entry) => withPolicy(mesh, route, withChecks(entry, checks))),
+          entries: through.map((entry) => withPolicy(mesh, route, withChecks(entry, checks))),
           hosts,
           matches,
           sent: rewritten(matches, filters),
           route: rule.name === undefined ? undefined : { name: rule.name },
           destination: { host, subset: undefined, port: backend.port },
-          service: mesh.serviceAt(host),
+          service,
         },
       ];
     });

@@ -195,14 +195,14 @@ test('of a cluster, kinds that no rule reads are counted, and named where they m
   const apiVersion = 'gateway.networking.k8s.io/v1';
   const cluster = await startFakeCluster(join(home, 'mesh'), [
     { apiVersion, kind: 'UDPRoute', name: 'udproutes', items: [{ metadata: { name: 'a', namespace: 'shop' } }] },
-    { apiVersion, kind: 'BackendTLSPolicy', name: 'backendtlspolicies' },
+    { apiVersion, kind: 'BackendLBPolicy', name: 'backendlbpolicies' },
   ]);
   put('kubeconfig', cluster.kubeconfig);
   const { out, err } = await lint(['--kubeconfig', 'kubeconfig', '--output', 'json']);
   await cluster.close();
   expect(err).toBe('');
   expect(JSON.parse(out).notLookedAt).toEqual([
-    { apiVersion, kind: 'BackendTLSPolicy' },
+    { apiVersion, kind: 'BackendLBPolicy' },
     { apiVersion, kind: 'UDPRoute', count: 1 },
   ]);
 });
