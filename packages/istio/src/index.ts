@@ -8,6 +8,7 @@ export { holdsObjects } from './manifest/holds-objects.ts';
 export { type LoadedManifests, loadManifests, loadObject, MAX_BYTES, type ManifestProblem } from './manifest/load.ts';
 export { bypassesZtunnel } from './mesh/ambient.ts';
 export { type DataPlane, describeAssumption } from './mesh/data-plane.ts';
+export { EXPORT_TO, type Exported, exportToOf, isExportedTo } from './mesh/export-to.ts';
 export { coversHost, fullHost, hostsMeet, serverHost, serviceName } from './mesh/host.ts';
 export {
   hasProxy,

@@ -16,8 +16,8 @@ import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { ALWAYS, any, type Condition, NEVER } from '../diff/formula/condition.ts';
 import { gatewayName, httpRoutes, named, type RouteAt } from '../exposure/entries/virtual-services.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import { podsOfGateway } from '../exposure/gateway-pods.ts';
 import { hostCondition, isForGateway, type Listener, matchCondition } from './match-condition.ts';
-import { podsOfGateway } from './pods-of.ts';
 import { NO_REWRITE, routeRewrite } from './rewrite/rewrite.ts';
 import type { Step } from './router.ts';
 import { targetsAt } from './target.ts';
@@ -33,7 +33,7 @@ export function istioSteps(
     return { steps: connectionSteps(mesh, root, listener, entry), last: [] };
   }
   const steps: Step[] = [];
-  for (const at of httpRoutes(root, delegatesOf(mesh))) {
+  for (const at of httpRoutes(root, delegatesOf(mesh), mesh.config)) {
     const matches = at.matches.length === 0 ? [{}] : appliedMatches(mesh, root, at.matches, listener, entry);
     const end = matches.findIndex(isCatchAll);
     const before = end < 0 ? matches : matches.slice(0, end);

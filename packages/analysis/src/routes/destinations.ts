@@ -3,15 +3,15 @@
  * (pilot/pkg/networking/core/route).
  */
 
-import type {
-  Destination,
-  HttpMatch,
-  HttpRoute,
-  L4Match,
-  MeshView,
-  Path,
-  ServiceEntry,
-  VirtualService,
+import {
+  type Destination,
+  type HttpMatch,
+  type HttpRoute,
+  isExportedTo,
+  type L4Match,
+  type MeshView,
+  type Path,
+  type VirtualService,
 } from '@meshpass/istio';
 
 /** Call from a sidecar of which only the namespace is known. */
@@ -76,16 +76,7 @@ function delegateOf(root: VirtualService, { delegate }: HttpRoute, mesh: MeshVie
   const namespace = delegate?.namespace || root.metadata.namespace;
   const found = mesh.within('VirtualService', namespace).find(({ metadata }) => metadata.name === delegate?.name);
   if (!found || found.spec.hosts?.length) return undefined;
-  return isExportedTo(found, root.metadata.namespace) ? found : undefined;
-}
-
-/** Whether an object is exported to a namespace. Without `exportTo` it is exported everywhere. */
-export function isExportedTo({ metadata, spec }: VirtualService | ServiceEntry, namespace: string): boolean {
-  const { exportTo = [] } = spec;
-  return (
-    exportTo.length === 0 ||
-    exportTo.some((one) => one === '*' || (one === '.' ? metadata.namespace : one) === namespace)
-  );
+  return isExportedTo(found, root.metadata.namespace, mesh.config) ? found : undefined;
 }
 
 function ofHttp(on: VirtualService, index: number, route: HttpRoute): readonly RoutedTo[] {

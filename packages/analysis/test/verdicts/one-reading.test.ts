@@ -259,3 +259,38 @@ describe('a Pod that is labelled for ambient mode', () => {
     expect([changes.length > 0, unknown.length > 0]).toEqual([verdict === 'open', verdict === 'unknown']);
   });
 });
+
+describe('a VirtualService that is exported to its own namespace', () => {
+  const mesh = (pods: string, exported = "exportTo: ['.'],", config = '') =>
+    read(`
+{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: shop}, spec: {
+  selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: public, namespace: ${pods || 'shop'}}, spec: {
+  type: LoadBalancer, selector: {istio: ingressgateway}, ports: [{port: 80}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: shop, namespace: shop}, spec: {
+  hosts: [shop.example.com], gateways: [public], ${exported} http: [{route: [{destination: {host: orders}}]}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop}, spec: {selector: {app: orders}, ports: [{port: 80}]}}
+${pods && `---\n{apiVersion: v1, kind: Pod, metadata: {name: gw, namespace: ${pods}, labels: {istio: ingressgateway}}, spec: {containers: [{name: istio-proxy}]}}`}
+${config && `---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: '${config}'}}`}
+`);
+  const DEFAULT = 'defaultVirtualServiceExportTo: ["."]';
+
+  test.each([
+    ['beside the Pods of the gateway', mesh('shop'), 'served'],
+    ['apart from the Pods of the gateway', mesh('istio-ingress'), 'not served'],
+    ['for a gateway without known Pods', mesh(''), 'unknown'],
+    ['by the default of the mesh, beside the Pods', mesh('shop', '', DEFAULT), 'served'],
+    ['by the default of the mesh, apart from the Pods', mesh('istio-ingress', '', DEFAULT), 'not served'],
+    ['despite the default of the mesh', mesh('istio-ingress', "exportTo: ['*'],", DEFAULT), 'served'],
+  ])('%s: exposure and diff of calls from outside agree', (_what, resources, expected) => {
+    const ways = listExposures(resources, { complete: true }).filter(({ entry }) => entry.kind === 'Gateway');
+    const verdict = ways.length === 0 ? 'not served' : ways[0]!.verdict === 'open' ? 'served' : ways[0]!.verdict;
+    expect(verdict).toBe(expected);
+    const without = resources.filter(({ kind }) => kind !== 'VirtualService');
+    const { changes, unknown } = compareOutside(without, resources, { rootNamespace: 'istio-system' });
+    expect(changes.length > 0 ? 'served' : unknown.length > 0 ? 'unknown' : 'not served').toBe(expected);
+  });
+});

@@ -2,19 +2,26 @@
  * Routes of delegates, merged with the route of the root that delegates to them. Source: `MergeHTTPRoutes` in
  * pilot/pkg/model/virtualservice.go.
  */
-import type { HttpMatch, HttpRoute, StringMatch, VirtualService } from '@meshpass/istio';
+import {
+  type HttpMatch,
+  type HttpRoute,
+  isExportedTo,
+  type MeshConfig,
+  type StringMatch,
+  type VirtualService,
+} from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
-import { isExportedTo } from '../../routes/destinations.ts';
 
 /** Returns the delegate of a route, if the root may use it: one without hosts, exported to the root's namespace. */
 export function delegateOf(
   { delegate }: HttpRoute,
   root: VirtualService,
   delegates: ReadonlyMap<string, VirtualService>,
+  config: MeshConfig,
 ): VirtualService | undefined {
   const { namespace } = root.metadata;
   const found = delegates.get(`${delegate?.namespace || namespace}/${delegate?.name}`);
-  return found && texts(found.spec.hosts).length === 0 && isExportedTo(found, namespace) ? found : undefined;
+  return found && texts(found.spec.hosts).length === 0 && isExportedTo(found, namespace, config) ? found : undefined;
 }
 
 /** Merges a delegate's route with the root's. Returns undefined if their matches conflict: Istio drops such routes. */

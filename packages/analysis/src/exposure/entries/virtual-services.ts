@@ -13,15 +13,16 @@ import {
   hostsMeet,
   type KubeObject,
   type L4Match,
+  type MeshConfig,
   type MeshView,
   type StringMatch,
-  selects,
   serverHost,
   type VirtualService,
   type WeightedDestination,
 } from '@meshpass/istio';
-import { items, labels, listed, text, texts } from '@meshpass/istio/members';
+import { items, labels, text, texts } from '@meshpass/istio/members';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { entryReading } from '../gateway-pods.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { coversUri } from '../text-match.ts';
 import { delegateOf, mergeRoute } from './delegates.ts';
@@ -48,7 +49,7 @@ export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] 
     const uses = servingGateways(root, hosts, gateways);
     if (uses.length === 0 || hosts.length === 0) return [];
     const entries = reachedBy(uses, root, mesh);
-    const routes = [...behindRefusals(httpRoutes(root, delegates), uses, root), ...l4Routes(root)];
+    const routes = [...behindRefusals(httpRoutes(root, delegates, mesh.config), uses, root), ...l4Routes(root)];
     return routes.flatMap(({ destinations, ...at }) => {
       const through = entries(at);
       if (through.length === 0) return [];
@@ -116,7 +117,7 @@ function reachedBy(
       const key = `${use.name} ${met.map((server) => serversOf(use).indexOf(server))}`;
       return entries(key, () => {
         const servers = met.filter((server) => server !== undefined);
-        const entry = withVisibility(toEntry(use.name, use.gateway, servers, mesh), root, mesh);
+        const entry = entryReading(mesh, toEntry(use.name, use.gateway, servers, mesh), [root]);
         return entry ? [entry] : [];
       });
     });
@@ -198,7 +199,11 @@ function isClaim(header: string): boolean {
  * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
  * that the gateway answers itself has no destinations.
  */
-export function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, VirtualService>): readonly RouteAt[] {
+export function httpRoutes(
+  root: VirtualService,
+  delegates: ReadonlyMap<string, VirtualService>,
+  config: MeshConfig,
+): readonly RouteAt[] {
   const at = (on: VirtualService, index: number, route: HttpRoute, matches: readonly HttpMatch[]): RouteAt => ({
     on,
     path: ['spec', 'http', index],
@@ -210,7 +215,7 @@ export function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, 
   return items(root.spec.http).flatMap((route, index) => {
     const matches = items(route.match);
     if (!route.delegate) return [at(root, index, route, matches)];
-    const delegate = delegateOf(route, root, delegates);
+    const delegate = delegateOf(route, root, delegates, config);
     return items(delegate?.spec.http).flatMap((part, inner) => {
       const merged = mergeRoute(route, part);
       return merged ? [at(delegate!, inner, merged, items(merged.match))] : [];
@@ -267,23 +272,6 @@ function servingGateways(
 /** Whether a server carries no call, because it redirects all of them to HTTPS. */
 function redirects({ port, tls }: GatewayServer): boolean {
   return tls?.httpsRedirect === true && !/^(?:HTTPS|TLS)$/i.test(String(port?.protocol));
-}
-
-/**
- * Takes into account that a gateway only reads VirtualServices that are exported to the namespace of its Pods.
- * Returns undefined if they are elsewhere. Source:
- * `VirtualServicesForGateway` in pilot/pkg/model/push_context.go.
- */
-function withVisibility(entry: EntryPoint, root: VirtualService, mesh: MeshView): EntryPoint | undefined {
-  const exported = texts(root.spec.exportTo).map((one) => (one === '.' ? root.metadata.namespace : one));
-  const { proxy, own } = entry;
-  if (exported.length === 0 || exported.includes('*') || proxy.by !== 'istio' || own.state !== 'none') return entry;
-  const { namespace = mesh.config.rootNamespace, selector = {} } = proxy;
-  const pods = Object.keys(selector).length > 0 ? mesh.pods.filter((one) => selects(selector, one.labels)) : [];
-  if ([namespace, ...pods.map((one) => one.namespace)].some((one) => exported.includes(one))) return entry;
-  if (pods.some((one) => one.namespace === namespace)) return undefined;
-  const reason = `${root.metadata.name} is exported to ${listed(exported)}, and it is not known whether the gateway's Pods are there`;
-  return { ...entry, own: { state: 'unknown', reason } };
 }
 
 /** Describes the entry point that servers of a Gateway form. Without the Gateway, it is not among the files. */

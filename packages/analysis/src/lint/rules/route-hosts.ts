@@ -1,6 +1,6 @@
 /** Rules about the hosts of VirtualServices. */
 
-import { coversHost, fullHost, serviceName, type VirtualService } from '@meshpass/istio';
+import { coversHost, exportToOf, fullHost, type MeshConfig, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry } from '../../exposure/describe.ts';
 import { forwardsNothing } from '../../exposure/entries/refused-route.ts';
@@ -85,9 +85,10 @@ const exportedEverywhere: Rule = {
   title: 'A VirtualService reroutes the calls of every sidecar to a service of another namespace',
   fix: 'Write `exportTo: ["."]` so that it applies to its own namespace only, or move it to the namespace of the service.',
   *check(context) {
-    for (const route of context.mesh.all('VirtualService').filter(isForEverySidecar)) {
+    const { config } = context.mesh;
+    for (const route of context.mesh.all('VirtualService').filter((one) => isForEverySidecar(one, config))) {
       for (const [index, written] of texts(route.spec.hosts).entries()) {
-        const rerouted = whyRerouted(route, written, context.mesh.config.clusterDomain);
+        const rerouted = whyRerouted(route, written, config.clusterDomain);
         if (rerouted) yield { on: route, path: ['spec', 'hosts', index], ...rerouted };
       }
     }
@@ -114,9 +115,9 @@ function whyRerouted(
   };
 }
 
-function isForEverySidecar({ spec }: VirtualService): boolean {
-  const [bound, exported] = [texts(spec.gateways), texts(spec.exportTo)];
-  return (bound.length === 0 || bound.includes('mesh')) && (exported.length === 0 || exported.includes('*'));
+function isForEverySidecar(route: VirtualService, config: MeshConfig): boolean {
+  const bound = texts(route.spec.gateways);
+  return (bound.length === 0 || bound.includes('mesh')) && exportToOf(route, config).includes('*');
 }
 
 export const ROUTE_HOST_RULES: readonly Rule[] = [anyHostRoute, unboundHost, exportedEverywhere];
