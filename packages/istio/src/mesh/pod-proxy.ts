@@ -1,4 +1,4 @@
-/** Which proxy captures the calls of a Pod: the one reading for all commands. */
+/** Proxy that captures the calls of a Pod: the one reading for all commands. */
 import type { Labels } from '../object/object.ts';
 import { isAmbient, whyNotCaptured } from './ambient.ts';
 import { isAssumed, namespaceInjection, whyNoSidecar } from './injection.ts';

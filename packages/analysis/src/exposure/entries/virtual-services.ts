@@ -1,6 +1,6 @@
 /**
  * Routes that VirtualServices expose through Istio's Gateways: per route and destination, with hosts and matches.
- * Source: VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
+ * Source: VirtualService and Gateway reference.
  */
 
 import { memory } from '@meshpass/identity/memory/remembered';
@@ -13,27 +13,18 @@ import {
   hostsMeet,
   type KubeObject,
   type L4Match,
-  type MeshConfig,
   type MeshView,
   type StringMatch,
   serverHost,
   type VirtualService,
-  type WeightedDestination,
 } from '@meshpass/istio';
 import { items, labels, text, texts } from '@meshpass/istio/members';
+import { httpRoutes, isCatchAll, isFromSome, type RouteAt } from '../../routes/http-routes.ts';
+import { forwardsNothing } from '../../routes/refused-route.ts';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
 import { entryReading } from '../gateway-pods.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { coversUri } from '../text-match.ts';
-import { delegateOf, mergeRoute } from './delegates.ts';
-import { forwardsNothing } from './refused-route.ts';
-
-/** Route of a VirtualService, or of its delegate. */
-export interface RouteAt extends Pick<Exposure, 'path' | 'protocol' | 'matches' | 'unrefused'> {
-  readonly on: VirtualService;
-  readonly route: HttpRoute | undefined;
-  readonly destinations: readonly WeightedDestination[];
-}
 
 /** Maps `NAMESPACE/NAME` to the objects of one kind. */
 export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<string, T> {
@@ -43,13 +34,12 @@ export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<
 /** Lists everything that VirtualServices expose through gateways. */
 export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] {
   const gateways = named(mesh.all('Gateway'));
-  const delegates = named(mesh.all('VirtualService'));
   return mesh.all('VirtualService').flatMap((root) => {
     const hosts = texts(root.spec.hosts);
     const uses = servingGateways(root, hosts, gateways);
     if (uses.length === 0 || hosts.length === 0) return [];
     const entries = reachedBy(uses, root, mesh);
-    const routes = [...behindRefusals(httpRoutes(root, delegates, mesh.config), uses, root), ...l4Routes(root)];
+    const routes = [...behindRefusals(httpRoutes(mesh, root), uses, root), ...l4Routes(root)];
     return routes.flatMap(({ destinations, ...at }) => {
       const through = entries(at);
       if (through.length === 0) return [];
@@ -106,7 +96,8 @@ function reachedBy(
         bindsTo(match, use, root) && isAtPort(match, server);
       const met = left.filter((server) => matches.length === 0 || matches.some((match) => takes(server, match)));
       const ends = (server: GatewayServer | undefined) =>
-        matches.length === 0 || matches.some((match) => matchesAll(match) && takes(server, match));
+        matches.length === 0 ||
+        matches.some((match) => isCatchAll(match) && !isFromSome(match) && takes(server, match));
       if (protocol === 'http') {
         open.set(
           use,
@@ -125,20 +116,6 @@ function reachedBy(
 
 function isAtPort({ port }: HttpMatch, server: GatewayServer | undefined): boolean {
   return port === undefined || server?.port?.number === undefined || server.port.number === port;
-}
-
-/** Whether a match takes every call of a gateway that it applies to. */
-function matchesAll({
-  uri,
-  name: _name,
-  statPrefix: _prefix,
-  port: _port,
-  gateways: _only,
-  ...rest
-}: HttpMatch): boolean {
-  const { ignoreUriCase: _case, ...others } = rest;
-  const isEveryPath = uri === undefined || uri.prefix === '/' || uri.regex === '.*';
-  return isEveryPath && Object.values(others).every((one) => isEmpty(one));
 }
 
 /** Whether a part of a match restricts nothing. */
@@ -185,42 +162,14 @@ function behindRefusals(
 function refusalOf({ withoutHeaders, uri, ...others }: HttpMatch): Refusal | undefined {
   const absent = Object.entries(withoutHeaders ?? {});
   const [[header, value] = []] = absent;
-  if (header === undefined || others.port !== undefined || others.ignoreUriCase || !matchesAll(others))
-    return undefined;
+  const isForAll = isCatchAll(others) && !isFromSome(others) && others.port === undefined && !others.ignoreUriCase;
+  if (header === undefined || !isForAll) return undefined;
   const isRead = isClaim(header) ? !isEmpty(value) && absent.every(([name]) => isClaim(name)) : absent.length === 1;
   return isRead ? { uri, header, value: value ?? {} } : undefined;
 }
 
 function isClaim(header: string): boolean {
   return header.startsWith('@request.auth.claims');
-}
-
-/**
- * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
- * that the gateway answers itself has no destinations.
- */
-export function httpRoutes(
-  root: VirtualService,
-  delegates: ReadonlyMap<string, VirtualService>,
-  config: MeshConfig,
-): readonly RouteAt[] {
-  const at = (on: VirtualService, index: number, route: HttpRoute, matches: readonly HttpMatch[]): RouteAt => ({
-    on,
-    path: ['spec', 'http', index],
-    protocol: 'http',
-    matches,
-    route,
-    destinations: forwardsNothing(route) ? [] : items(route.route),
-  });
-  return items(root.spec.http).flatMap((route, index) => {
-    const matches = items(route.match);
-    if (!route.delegate) return [at(root, index, route, matches)];
-    const delegate = delegateOf(route, root, delegates, config);
-    return items(delegate?.spec.http).flatMap((part, inner) => {
-      const merged = mergeRoute(route, part);
-      return merged ? [at(delegate!, inner, merged, items(merged.match))] : [];
-    });
-  });
 }
 
 function l4Routes(root: VirtualService): readonly RouteAt[] {

@@ -3,8 +3,8 @@
 import { coversHost, exportToOf, fullHost, type MeshConfig, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry } from '../../exposure/describe.ts';
-import { forwardsNothing } from '../../exposure/entries/refused-route.ts';
 import { gatewayUses, named } from '../../exposure/entries/virtual-services.ts';
+import { forwardsNothing } from '../../routes/refused-route.ts';
 import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 
