@@ -6,8 +6,9 @@ export { didYouMean, nearest } from './did-you-mean.ts';
 export { decodeText } from './manifest/decode.ts';
 export { holdsObjects } from './manifest/holds-objects.ts';
 export { type LoadedManifests, loadManifests, loadObject, MAX_BYTES, type ManifestProblem } from './manifest/load.ts';
-export { bypassesZtunnel, DATAPLANE_MODE, isAmbient } from './mesh/ambient.ts';
+export { bypassesZtunnel } from './mesh/ambient.ts';
 export { type DataPlane, describeAssumption } from './mesh/data-plane.ts';
+export { EXPORT_TO, type Exported, exportToOf, isExportedTo } from './mesh/export-to.ts';
 export { coversHost, fullHost, hostsMeet, serverHost, serviceName } from './mesh/host.ts';
 export {
   hasProxy,
@@ -27,6 +28,7 @@ export {
   trustedProxiesOf,
 } from './mesh/mesh-config.ts';
 export {
+  anyPod,
   distinctWorkloads,
   hasEnded,
   labelsSelectedBy,
@@ -39,6 +41,7 @@ export {
   standInPorts,
   targetPortOf,
 } from './mesh/pod.ts';
+export { type PodProxy, proxyOfPod } from './mesh/pod-proxy.ts';
 export { isTcp, type PortProtocol, protocolOf } from './mesh/port-protocol.ts';
 export { GATEWAY_NAME, type MeshProxy, type ProxyKind, proxyKinds } from './mesh/proxy.ts';
 export { meshServiceOf } from './mesh/service.ts';

@@ -3,7 +3,7 @@
  * to the Pod those with a sidecar, gateways and callers outside the mesh. Callers whose proxies are not known count as in
  * ambient mode.
  */
-import { gatewaysUseWaypoint, isAmbient, type MeshView, namespaceInjection, whyNoSidecar } from '@meshpass/istio';
+import { anyPod, gatewaysUseWaypoint, type MeshView, proxyOfPod } from '@meshpass/istio';
 import type { Endpoint, Pair } from './endpoint.ts';
 import { ALWAYS, all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import type { PolicyIndex } from './policy-index.ts';
@@ -52,39 +52,34 @@ interface Namespaces {
   readonly sidecars: readonly string[];
   /** Some of whose Pods have a sidecar. */
   readonly withSidecars: readonly string[];
-  /** Namespaces with gateways and no Pods in ambient mode. */
+  /** Namespaces with gateways and no Pods that may be in ambient mode. */
   readonly gateways: readonly string[];
 }
 
-/** Sorts namespaces by the proxies of their Pods, or by their labels if no Pod was read. */
+/**
+ * Sorts namespaces by the proxies of their Pods, or by their labels if no Pod was read. Pods that are not captured yet
+ * may be in ambient mode.
+ */
 function namespacesByProxy(view: MeshView): Namespaces {
   const names = new Set([
     ...view.all('Namespace').map(({ metadata }) => metadata.name),
     ...view.pods.map((pod) => pod.namespace),
   ]);
   const found = [...names].map((name) => {
-    const ofNamespace = view.namespaceLabels(name);
     const pods = view.podsIn(name);
     const waypointless = pods.filter(({ kind }) => kind !== 'waypoint');
-    const injection = namespaceInjection(name, ofNamespace);
-    const isAmbientPod = waypointless.some((pod) => pod.kind === 'sidecar' && isAmbient(pod, ofNamespace));
-    const hasSidecar =
-      pods.length === 0
-        ? injection === 'on'
-        : waypointless.some(
-            (pod) =>
-              pod.kind === 'sidecar' &&
-              !isAmbient(pod, ofNamespace) &&
-              injection !== 'unknown' &&
-              whyNoSidecar(pod, injection) === undefined,
-          );
+    const read = waypointless.filter(({ kind }) => kind === 'sidecar').map((pod) => proxyOfPod(view, pod));
+    const mayBeAmbient = read.some(({ proxy }) => proxy === 'ztunnel' || proxy === 'unknown');
+    const hasSidecar = (pods.length === 0 ? [proxyOfPod(view, anyPod(name))] : read).some(
+      (one) => one.proxy === 'sidecar' && !one.assumed,
+    );
     const hasGateway = waypointless.some(({ kind }) => kind === 'gateway');
-    return { name, isAmbientPod, hasSidecar, hasGateway };
+    return { name, mayBeAmbient, hasSidecar, hasGateway };
   });
   const named = (some: typeof found) => some.map(({ name }) => name);
   return {
-    sidecars: named(found.filter((one) => one.hasSidecar && !one.isAmbientPod && !one.hasGateway)),
+    sidecars: named(found.filter((one) => one.hasSidecar && !one.mayBeAmbient && !one.hasGateway)),
     withSidecars: named(found.filter((one) => one.hasSidecar)),
-    gateways: named(found.filter((one) => one.hasGateway && !one.isAmbientPod)),
+    gateways: named(found.filter((one) => one.hasGateway && !one.mayBeAmbient)),
   };
 }

@@ -4,16 +4,16 @@
  */
 import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import {
+  anyPod,
   gatewaysUseWaypoint,
-  isAmbient,
   type MeshView,
-  namespaceInjection,
-  type PodWorkload,
+  type PodFacts,
+  type ProxyKind,
+  proxyOfPod,
   type Service,
   servicePortProtocols,
   type Waypoint,
   type Workload,
-  whyNoSidecar,
 } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
 import type { Call, Decision } from './call.ts';
@@ -143,21 +143,17 @@ function proxyOfCaller(view: MeshView, principal: string): CallerProxy {
   const pods = view.podsIn(namespace).filter((pod) => pod.serviceAccount === account);
   const kinds = new Set(
     pods.length > 0
-      ? pods.map((pod) => proxyOfPod(view, pod))
+      ? pods.map((pod) => callerProxyOf(view, pod, pod.kind))
       : ofNamespace
-        ? [proxyOfPod(view, { namespace, labels: {}, annotations: {}, pod: {}, running: false, kind: 'sidecar' })]
+        ? [callerProxyOf(view, anyPod(namespace), 'sidecar')]
         : [],
   );
   return kinds.size === 1 ? [...kinds][0] : undefined;
 }
 
-function proxyOfPod(
-  view: MeshView,
-  pod: Pick<PodWorkload, 'namespace' | 'labels' | 'annotations' | 'pod' | 'running' | 'kind'>,
-): CallerProxy {
-  if (pod.kind !== 'sidecar') return 'gateway';
-  const ofNamespace = view.namespaceLabels(pod.namespace);
-  if (isAmbient(pod, ofNamespace)) return 'ambient';
-  const injection = namespaceInjection(pod.namespace, ofNamespace);
-  return injection === 'unknown' || whyNoSidecar(pod, injection) !== undefined ? undefined : 'sidecar';
+function callerProxyOf(view: MeshView, pod: PodFacts, kind: ProxyKind): CallerProxy {
+  if (kind !== 'sidecar') return 'gateway';
+  const found = proxyOfPod(view, pod);
+  if (found.proxy === 'ztunnel') return 'ambient';
+  return found.proxy === 'sidecar' && !found.assumed ? 'sidecar' : undefined;
 }

@@ -1,9 +1,9 @@
 /** Destinations that stand for others: Services of type ExternalName, and hosts that a ServiceEntry defines. */
 
-import { coversHost, fullHost, type MeshView, type ServiceEntry, selects, serviceName } from '@meshpass/istio';
+import { coversHost, fullHost, type MeshView, serviceName } from '@meshpass/istio';
 import { items, text, texts } from '@meshpass/istio/members';
-import { isExportedTo } from '../routes/destinations.ts';
-import type { EntryPoint, Exposure } from './exposure.ts';
+import type { Exposure } from './exposure.ts';
+import { entryReading, readersOf } from './gateway-pods.ts';
 
 /**
  * Replaces an alias of a Service by that Service, and adds the ServiceEntry of a host outside the cluster. Leaves out
@@ -17,8 +17,8 @@ export function resolveDestination(mesh: MeshView, exposure: Exposure): readonly
     .all('ServiceEntry')
     .filter(({ spec }) => texts(spec.hosts).some((host) => coversHost(host, destination.host)));
   if (defining.length === 0) return [exposure];
-  const entries = exposure.entries.filter((entry) => defining.some((one) => isKnownAt(mesh, entry, one)));
-  const external = defining.find((one) => entries.some((entry) => isKnownAt(mesh, entry, one)));
+  const entries = exposure.entries.flatMap((entry) => entryReading(mesh, entry, defining) ?? []);
+  const external = defining.find((one) => entries.some((entry) => readersOf(mesh, entry, one) !== 'none'));
   if (!external) return [];
   const addresses = new Set(items(external.spec.endpoints).map(({ address }) => text(address)));
   const known = { ...exposure, entries, external };
@@ -49,14 +49,4 @@ function withAlias(mesh: MeshView, exposure: Exposure, namespace: string, alias:
   }
   if (!found) return exposure;
   return { ...exposure, destination: { ...exposure.destination, host: found.host }, service: found.service };
-}
-
-/** Whether an entry point knows the hosts of a ServiceEntry: one in the namespace of its Pods. */
-function isKnownAt(mesh: MeshView, { proxy }: EntryPoint, entry: ServiceEntry): boolean {
-  // Other controllers resolve names themselves.
-  if (proxy.by !== 'istio') return true;
-  const { namespace, selector, confined } = proxy;
-  const pods = selector && !confined ? mesh.pods.filter((pod) => selects(selector, pod.labels)) : [];
-  const places = pods.length > 0 ? pods.map((pod) => pod.namespace) : [namespace ?? mesh.config.rootNamespace];
-  return places.some((place) => isExportedTo(entry, place));
 }

@@ -5,20 +5,19 @@
  */
 
 import {
+  anyPod,
   bypassesZtunnel,
   gatewaysUseWaypoint,
-  isAmbient,
   isCaptured,
-  type Labels,
   type MeshView,
-  type NamespaceInjection,
   namespaceInjection,
   type PodFacts,
+  type PodProxy,
   type PodWorkload,
+  proxyOfPod,
   type Service,
   serviceWaypoint,
   type Workload,
-  whyNoSidecar,
 } from '@meshpass/istio';
 import type { EntryPoint, Exposure } from './exposure.ts';
 
@@ -29,7 +28,6 @@ export interface Enforcer {
 }
 
 const SIDECAR: Enforcer = { proxy: 'sidecar', reason: undefined };
-const INJECT = 'sidecar.istio.io/inject';
 
 /**
  * Determines which proxy enforces policies at a port of a workload.
@@ -43,27 +41,34 @@ export function enforcerOf(
   { service }: Pick<Exposure, 'service'>,
   { proxy }: Pick<EntryPoint, 'proxy'>,
 ): Enforcer {
-  const { namespace } = workload;
-  const ofNamespace = mesh.namespaceLabels(namespace);
-  const facts: PodFacts = isPod(workload)
-    ? workload
-    : { namespace, labels: workload.labels, annotations: {}, pod: {}, running: false };
-  const injection = namespaceInjection(namespace, ofNamespace);
-  const why = whyNoSidecar(facts, injection);
-  if (isAmbient(facts, ofNamespace)) {
-    return ambientEnforcer(facts, proxy.by === 'istio' && service ? waypointForGateways(mesh, service) : undefined);
+  const facts: PodFacts = isPod(workload) ? workload : anyPod(workload.namespace, workload.labels);
+  const found = proxyOfPod(mesh, facts);
+  switch (found.proxy) {
+    case 'ztunnel':
+    case 'unknown':
+      return ambientEnforcer(
+        facts,
+        found,
+        proxy.by === 'istio' && service ? waypointForGateways(mesh, service) : undefined,
+      );
+    case 'changed sidecar':
+      return { proxy: 'unknown', reason: found.reason };
+    case 'none':
+      return isPod(workload) ? found : withoutPods(mesh, facts, found.reason);
+    default:
+      if (isCaptured(facts, port)) return SIDECAR;
+      return {
+        proxy: 'none',
+        reason: `${port === undefined ? 'such ports bypass' : `port ${port} bypasses`} the sidecar`,
+      };
   }
-  if (why !== undefined) return withoutStandardSidecar(facts, isPod(workload), injection, why);
-  if (!isCaptured(facts, port)) {
-    return {
-      proxy: 'none',
-      reason: `${port === undefined ? 'such ports bypass' : `port ${port} bypasses`} the sidecar`,
-    };
-  }
-  return SIDECAR;
 }
 
-function ambientEnforcer({ namespace, annotations }: PodFacts, waypoint: string | undefined): Enforcer {
+function ambientEnforcer(
+  { namespace, annotations }: PodFacts,
+  found: PodProxy & { readonly proxy: 'ztunnel' | 'unknown' },
+  waypoint: string | undefined,
+): Enforcer {
   if (waypoint !== undefined) {
     const reason = `istio.io/ingress-use-waypoint sends the calls of gateways to waypoint ${waypoint}`;
     return { proxy: 'waypoint', reason };
@@ -71,26 +76,18 @@ function ambientEnforcer({ namespace, annotations }: PodFacts, waypoint: string 
   if (bypassesZtunnel(annotations)) {
     return { proxy: 'none', reason: 'an annotation of the Pod lets calls from outside bypass the ztunnel' };
   }
+  if (found.proxy === 'unknown') return found;
   return { proxy: 'ztunnel', reason: `${namespace} is in ambient mode, and calls from outside reach no waypoint` };
 }
 
-/** A changed sidecar, or Pods outside the files that may ask for one, are unknown. */
-function withoutStandardSidecar(
-  facts: PodFacts,
-  isRead: boolean,
-  injection: NamespaceInjection,
-  why: string,
-): Enforcer {
-  const wish = facts.annotations[INJECT];
-  const annotations: Labels = wish === undefined ? {} : { [INJECT]: wish };
-  const isChanged = whyNoSidecar({ ...facts, annotations }, injection) === undefined;
-  if (!isRead && injection === 'by-pod') {
-    return {
-      proxy: 'unknown',
-      reason: `the Pods are not among these files, and namespace ${facts.namespace} injects none`,
-    };
-  }
-  return { proxy: isChanged ? 'unknown' : 'none', reason: why };
+/** Pods outside the files may ask for a sidecar. */
+function withoutPods(mesh: MeshView, { namespace }: PodFacts, why: string): Enforcer {
+  if (namespaceInjection(namespace, mesh.namespaceLabels(namespace)) !== 'by-pod')
+    return { proxy: 'none', reason: why };
+  return {
+    proxy: 'unknown',
+    reason: `the Pods are not among these files, and namespace ${namespace} injects none`,
+  };
 }
 
 /** Whether a workload is a Pod or template among the files. */

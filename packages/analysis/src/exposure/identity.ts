@@ -12,7 +12,6 @@ import {
   isTcp,
   type Labels,
   type MeshView,
-  type PodWorkload,
   peerModesOf,
   type Service,
   selectorOf,
@@ -27,7 +26,8 @@ import type { Protocol } from '../diff/workloads.ts';
 import { addedCheck } from './added-checks.ts';
 import { enforcedIn, policiesAt } from './enforced.ts';
 import { type Enforcer, enforcerOf, isPod } from './enforcer.ts';
-import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
+import type { EntryPoint, Exposure, Identity } from './exposure.ts';
+import { type IstioProxy, podsOfGateway } from './gateway-pods.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
 /** The mesh, and whether it is read completely, so that a missing object does not exist. */
@@ -192,7 +192,6 @@ export function enforcementAtEntry(
 }
 
 type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
-type IstioProxy = EntryProxy & { readonly by: 'istio' };
 
 /** Namespace that a gateway's Pods are in as far as it is known without them. */
 function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
@@ -373,7 +372,8 @@ function peersOf(mesh: MeshView, entry: EntryPoint): readonly Peer[] {
 
 /** Lists the principals of an entry point's Pods among the files. */
 function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
-  const pods = proxy.by === 'istio' ? podsOf(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
+  const pods =
+    proxy.by === 'istio' ? podsOfGateway(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
   const { trustDomain } = enforcedIn(mesh);
   const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
   return distinct(peers, (one) => JSON.stringify(one));
@@ -392,22 +392,12 @@ export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): 
   return [...new Set(proxies.flatMap((proxy) => authorizationPolicies(mesh, proxy)))];
 }
 
-/** Lists the Pods of a gateway, in every namespace. */
-function podsOf(mesh: MeshView, { selector = {}, namespace, confined }: IstioProxy): readonly PodWorkload[] {
-  if (Object.keys(selector).length === 0) return [];
-  // Gateways of many namespaces select the same Pods.
-  return memoryOf(mesh)(`pods ${JSON.stringify([selector, confined ? namespace : '*'])}`, () => {
-    const pods = confined && namespace !== undefined ? mesh.podsIn(namespace) : mesh.pods;
-    return pods.filter((one) => selects(selector, one.labels));
-  });
-}
-
 /**
  * Returns the gateway's Pods, and a stand-in in its own namespace if it has none of them. Without Pods, also stand-ins
  * in each namespace whose policies select them.
  */
 function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
-  const pods = podsOf(mesh, proxy);
+  const pods = podsOfGateway(mesh, proxy);
   const { selector = {}, confined } = proxy;
   const home = homeOf(mesh, proxy);
   const selecting = confined || pods.length > 0 ? [] : namespacesSelecting(mesh, selector);

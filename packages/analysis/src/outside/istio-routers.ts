@@ -5,10 +5,12 @@
 import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   coversHost,
+  exportToOf,
   type Gateway,
   type GatewayServer,
   hostsMeet,
   type KubeObject,
+  type MeshConfig,
   type MeshView,
   oldestFirst,
   serverHost,
@@ -18,10 +20,9 @@ import { items, labels, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, type Condition, NEVER } from '../diff/formula/condition.ts';
 import { gatewayName, letsOut, named, toEntry } from '../exposure/entries/virtual-services.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
-import { isExportedTo } from '../routes/destinations.ts';
+import { readersOf, whyReadersUnknown } from '../exposure/gateway-pods.ts';
 import { istioSteps } from './istio-steps.ts';
 import { type Listener, opaque } from './match-condition.ts';
-import { podsOfGateway } from './pods-of.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 
 /** Server of a Gateway, or a Gateway that is not among the files. */
@@ -181,7 +182,9 @@ function redirectOf(server: GatewayServer | undefined, entry: EntryPoint, { prot
 /** VirtualServices by gateway, in Istio's order: private ones, those exported to some namespaces, all others. */
 const rootsOf = remembered((mesh: MeshView): ReadonlyMap<string, readonly VirtualService[]> => {
   const found = new Map<string, VirtualService[]>();
-  const sorted = oldestFirst(mesh.all('VirtualService')).toSorted((a, b) => visibility(a) - visibility(b));
+  const sorted = oldestFirst(mesh.all('VirtualService')).toSorted(
+    (a, b) => visibility(a, mesh.config) - visibility(b, mesh.config),
+  );
   for (const root of sorted) {
     const names = texts(root.spec.gateways).map((one) => gatewayName(one, root.metadata.namespace));
     for (const name of new Set(names)) {
@@ -193,26 +196,17 @@ const rootsOf = remembered((mesh: MeshView): ReadonlyMap<string, readonly Virtua
   return found;
 });
 
-function visibility({ metadata, spec }: VirtualService): number {
-  const exported = texts(spec.exportTo);
-  if (exported.length === 0 || exported.includes('*')) return 2;
-  return exported.every((one) => one === '.' || one === metadata.namespace) ? 0 : 1;
+function visibility(root: VirtualService, config: MeshConfig): number {
+  const exported = exportToOf(root, config);
+  if (exported.includes('*')) return 2;
+  return exported.every((one) => one === '.' || one === root.metadata.namespace) ? 0 : 1;
 }
 
-/** Determines whether the Pods of a gateway know a VirtualService: only in namespaces to which it is exported. */
-function exportedTo(mesh: MeshView, root: VirtualService, { name, proxy }: EntryPoint): Condition {
-  if (texts(root.spec.exportTo).length === 0 || proxy.by !== 'istio') return ALWAYS;
-  const places =
-    proxy.confined && proxy.namespace !== undefined
-      ? [proxy.namespace]
-      : podsOfGateway(mesh, proxy).map((pod) => pod.namespace);
-  const served = new Set(places.map((place) => isExportedTo(root, place)));
-  if (served.size === 1) return served.has(true) ? ALWAYS : NEVER;
-  if (texts(root.spec.exportTo).includes('*')) return ALWAYS;
-  const described = `VirtualService ${root.metadata.namespace}/${root.metadata.name}`;
-  return opaque(
-    `${described} is exported to some namespaces only, and those of the Pods of Gateway ${name} are not known`,
-  );
+/** Determines whether the Pods of a gateway know a VirtualService. */
+function exportedTo(mesh: MeshView, root: VirtualService, entry: EntryPoint): Condition {
+  const readers = readersOf(mesh, entry, root);
+  if (readers === 'all') return ALWAYS;
+  return readers === 'none' ? NEVER : opaque(whyReadersUnknown(entry, root));
 }
 
 /** Intersects the hosts of a VirtualService with those of a server. */

@@ -2,7 +2,6 @@
  * Steps of a VirtualService at a gateway, as `BuildHTTPRoutesForVirtualService` in
  * pilot/pkg/networking/core/route/route.go translates its routes.
  */
-import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   fullHost,
   type HttpMatch,
@@ -14,10 +13,11 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { ALWAYS, any, type Condition, NEVER } from '../diff/formula/condition.ts';
-import { gatewayName, httpRoutes, named, type RouteAt } from '../exposure/entries/virtual-services.ts';
+import { gatewayName } from '../exposure/entries/virtual-services.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
+import { podsOfGateway } from '../exposure/gateway-pods.ts';
+import { httpRoutes, isCatchAll, isFromSome, type RouteAt } from '../routes/http-routes.ts';
 import { hostCondition, isForGateway, type Listener, matchCondition } from './match-condition.ts';
-import { podsOfGateway } from './pods-of.ts';
 import { NO_REWRITE, routeRewrite } from './rewrite/rewrite.ts';
 import type { Step } from './router.ts';
 import { targetsAt } from './target.ts';
@@ -33,9 +33,9 @@ export function istioSteps(
     return { steps: connectionSteps(mesh, root, listener, entry), last: [] };
   }
   const steps: Step[] = [];
-  for (const at of httpRoutes(root, delegatesOf(mesh))) {
+  for (const at of httpRoutes(mesh, root)) {
     const matches = at.matches.length === 0 ? [{}] : appliedMatches(mesh, root, at.matches, listener, entry);
-    const end = matches.findIndex(isCatchAll);
+    const end = matches.findIndex((match) => isCatchAll(match) && !isFromSome(match));
     const before = end < 0 ? matches : matches.slice(0, end);
     const groups = rewritesPath(at) ? before.map((one) => [one]) : before.length > 0 ? [before] : [];
     steps.push(...groups.map((some) => stepOf(mesh, root, at, some, listener, entry)));
@@ -43,8 +43,6 @@ export function istioSteps(
   }
   return { steps, last: [] };
 }
-
-const delegatesOf = remembered((mesh: MeshView) => named(mesh.all('VirtualService')));
 
 /** Lists the matches that apply at a gateway, which Istio knows when it translates them. */
 function appliedMatches(
@@ -67,24 +65,8 @@ function appliedMatches(
   });
 }
 
-function isFromSome({ sourceLabels, sourceNamespace }: HttpMatch): boolean {
-  return Object.keys(labels(sourceLabels)).length > 0 || Boolean(sourceNamespace);
-}
-
 function isFromPod({ sourceLabels, sourceNamespace }: HttpMatch, pod: Pick<Workload, 'namespace' | 'labels'>): boolean {
   return selects(labels(sourceLabels), pod.labels) && (!sourceNamespace || sourceNamespace === pod.namespace);
-}
-
-/** Whether Istio moves a route with this match behind all others of its host, and ends the VirtualService there. */
-function isCatchAll(match: HttpMatch): boolean {
-  const { uri, headers, withoutHeaders, queryParams, method, authority, scheme, sourceLabels, sourceNamespace } = match;
-  const isEveryPath = uri === undefined || uri.prefix === '/' || uri.regex === '.*' || Object.keys(uri).length === 0;
-  const isOpen = [method, authority, scheme, sourceLabels, sourceNamespace].every((one) => one === undefined);
-  return (
-    isEveryPath &&
-    isOpen &&
-    [headers, withoutHeaders, queryParams].every((one) => Object.keys(record(one)).length === 0)
-  );
 }
 
 function rewritesPath({ route }: RouteAt): boolean {

@@ -1,26 +1,7 @@
-/** Pods of gateways, and of destinations with their ports. */
-import { memory, remembered } from '@meshpass/identity/memory/remembered';
-import { fullHost, type MeshView, type PodWorkload, selects } from '@meshpass/istio';
+/** Pods of destinations, with their ports. */
+import { fullHost, type MeshView } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
-import type { EntryProxy } from '../exposure/exposure.ts';
 import type { Target } from './router.ts';
-
-type IstioProxy = EntryProxy & { readonly by: 'istio' };
-
-const memoryOf = remembered((_mesh: MeshView) => memory());
-
-/** Lists the Pods among the objects that run a gateway. */
-export function podsOfGateway(
-  mesh: MeshView,
-  { namespace, selector = {}, confined }: IstioProxy,
-): readonly PodWorkload[] {
-  if (Object.keys(selector).length === 0) return [];
-  const key = JSON.stringify([confined && namespace, selector]);
-  return memoryOf(mesh)(key, () => {
-    const pods = confined && namespace !== undefined ? mesh.podsIn(namespace) : mesh.pods;
-    return pods.filter((pod) => selects(selector, pod.labels));
-  });
-}
 
 /** Returns what selects the Pods of a destination, by name: `selector`. Empty if its Service is not among the objects. */
 export function selectionOf(

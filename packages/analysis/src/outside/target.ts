@@ -1,9 +1,11 @@
 /** Targets of routes, each at the destination that its host stands for. */
 import { fullHost, type MeshView, type Path } from '@meshpass/istio';
 import { text } from '@meshpass/istio/members';
-import type { Condition } from '../diff/formula/condition.ts';
+import { ALWAYS, all, type Condition } from '../diff/formula/condition.ts';
 import { resolveDestination } from '../exposure/destination.ts';
+import { readersOf, whyReadersUnknown } from '../exposure/gateway-pods.ts';
 import { anonymousCalls, type Way } from './anonymous.ts';
+import { opaque } from './match-condition.ts';
 import type { Target } from './router.ts';
 
 /**
@@ -18,13 +20,20 @@ export function targetsAt(mesh: MeshView, way: Way, path: Path): readonly Target
       destination: { ...exposure.destination, host: outsideCluster(mesh, exposure) ?? exposure.destination.host },
       // Deciding a single call does not need it.
       get condition() {
-        condition ??= anonymousCalls(mesh, { ...way, exposure });
+        condition ??= all([isDefined(mesh, way, exposure), anonymousCalls(mesh, { ...way, exposure })]);
         return condition;
       },
       path,
       rewrite: way.rewrite,
     };
   });
+}
+
+/** Whether all Pods of the entry point get the ServiceEntry that defines the destination. */
+function isDefined(mesh: MeshView, { entry }: Way, { external }: Way['exposure']): Condition {
+  return external === undefined || readersOf(mesh, entry, external) === 'all'
+    ? ALWAYS
+    : opaque(whyReadersUnknown(entry, external));
 }
 
 /** Returns the host outside the cluster that a Service stands for. */

@@ -5,28 +5,30 @@
  */
 
 import type { MeshShape } from '@meshpass/access/compile';
-import { coversHost, fullHost, indexObjects, type Resource, type ResourceOf, selects } from '@meshpass/istio';
-import { texts } from '@meshpass/istio/members';
+import {
+  coversHost,
+  fullHost,
+  indexObjects,
+  isExportedTo,
+  type MeshConfig,
+  type Resource,
+  type ResourceOf,
+  selects,
+} from '@meshpass/istio';
 
 type DestinationRule = ResourceOf<'DestinationRule'>;
-type Place = Pick<MeshShape, 'gateway' | 'clusterDomain' | 'rootNamespace'>;
+type Place = Pick<MeshShape, 'gateway' | 'clusterDomain' | 'rootNamespace'> & { readonly config: MeshConfig };
 
 /** Creates a function that returns why the mesh gateway forwards no connection to a Service port. */
 export function forwarding(
   cluster: readonly Resource[],
-  { gateway, clusterDomain, rootNamespace }: Place,
+  { gateway, clusterDomain, rootNamespace, config }: Place,
 ): (service: { readonly name: string; readonly namespace: string }, port: number) => string | undefined {
   const hostOf = ({ metadata, spec }: DestinationRule) =>
     fullHost(spec.host ?? '', metadata.namespace, clusterDomain).toLowerCase();
-  const isFor = ({ metadata, spec }: DestinationRule): boolean => {
-    const exported = texts(spec.exportTo);
-    const isSeen =
-      exported.length === 0 ||
-      exported.some((one) => one === '*' || (one === '.' ? metadata.namespace : one) === gateway.namespace);
-    const labels = spec.workloadSelector?.matchLabels;
-    return (
-      isSeen && (labels === undefined || (metadata.namespace === gateway.namespace && selects(labels, gateway.labels)))
-    );
+  const isFor = (rule: DestinationRule): boolean => {
+    const labels = rule.spec.workloadSelector?.matchLabels;
+    return isExportedTo(rule, gateway.namespace, config) && (labels === undefined || selects(labels, gateway.labels));
   };
   const byNamespace = Map.groupBy(
     indexObjects(cluster).all('DestinationRule').filter(isFor),

@@ -6,7 +6,10 @@
 
 import type { MeshShape } from '@meshpass/access/compile';
 import {
+  EXPORT_TO,
+  exportToOf,
   findMeshConfig,
+  isExportedTo,
   type MeshConfig,
   ofKind,
   type Resource,
@@ -14,7 +17,6 @@ import {
   selectsByExpressions,
   serviceName,
 } from '@meshpass/istio';
-import { texts } from '@meshpass/istio/members';
 import { type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
 import { forwarding } from './forwarding.ts';
@@ -61,12 +63,10 @@ export function visibilityOf(
     resources.filter(({ kind, metadata }) => WORKLOADS.has(kind) || watched(metadata.namespace) !== false);
   const whyUnexported = (service: Named, viewer: string, role: string): string | undefined => {
     const found = services.get(keyOf(service));
-    const annotation = found?.metadata.annotations?.[EXPORT_TO];
-    const exported = annotation ? annotation.split(',').map((one) => one.trim()) : texts(config.serviceExportTo);
-    if (exported.length === 0 || exported.includes('*') || exported.includes(viewer)) return undefined;
-    if (exported.includes('.') && service.namespace === viewer) return undefined;
-    const by = annotation ? EXPORT_TO : "the mesh's defaultServiceExportTo";
-    return `Service ${keyOf(service)} is not exported to namespace ${viewer} of ${role} (${by} is ${exported.join(', ')})`;
+    const exported = { kind: 'Service', metadata: found?.metadata ?? service } as const;
+    if (isExportedTo(exported, viewer, config)) return undefined;
+    const by = found?.metadata.annotations?.[EXPORT_TO] ? EXPORT_TO : "the mesh's defaultServiceExportTo";
+    return `Service ${keyOf(service)} is not exported to namespace ${viewer} of ${role} (${by} is ${exportToOf(exported, config).join(', ')})`;
   };
   const whyUnread = (namespace: string, role: string): Invisible | undefined => {
     const by = `istiod reads namespace ${namespace} of ${role} only if the mesh's discoverySelectors select it`;
@@ -79,7 +79,7 @@ export function visibilityOf(
         return { unknown: true, because: `${by}, and its Namespace was not read` };
     }
   };
-  const whyNotForwarded = forwarding(read(cluster), { gateway, clusterDomain, rootNamespace });
+  const whyNotForwarded = forwarding(read(cluster), { gateway, clusterDomain, rootNamespace, config });
   const isUnseen = (service: Named, port: number): boolean =>
     watched(service.namespace) === false ||
     (whyUnexported(service, gateway.namespace, '') ?? whyNotForwarded(service, port)) !== undefined;
@@ -101,8 +101,6 @@ export function visibilityOf(
     },
   };
 }
-
-const EXPORT_TO = 'networking.istio.io/exportTo';
 
 /** Returns whether istiod reads a namespace; undefined if its labels are unknown. */
 function watchedNamespaces(

@@ -3,16 +3,8 @@
  * (pilot/pkg/networking/core/route).
  */
 
-import type {
-  Destination,
-  HttpMatch,
-  HttpRoute,
-  L4Match,
-  MeshView,
-  Path,
-  ServiceEntry,
-  VirtualService,
-} from '@meshpass/istio';
+import type { Destination, HttpRoute, L4Match, MeshView, Path, VirtualService } from '@meshpass/istio';
+import { type HttpRouteAt, httpRoutes, isCatchAll } from './http-routes.ts';
 
 /** Call from a sidecar of which only the namespace is known. */
 export interface Called {
@@ -39,7 +31,7 @@ interface RoutedTo {
  * remaining calls.
  */
 export function destinationsOf(root: VirtualService, called: Called, mesh: MeshView): readonly RoutedTo[] {
-  if (called.protocol === 'http') return routesOf(root, called).flatMap((at) => ofRoute(root, at, called, mesh));
+  if (called.protocol === 'http') return routesOf(root, called, mesh).flatMap(ofHttp);
   return (['tls', 'tcp'] as const).flatMap((kind) => {
     const routes: NonNullable<VirtualService['spec']['tcp']> = root.spec[kind] ?? [];
     const index = routes.findIndex(({ match = [] }) => match.length === 0 || match.some((one) => mayMeet(one, called)));
@@ -47,64 +39,23 @@ export function destinationsOf(root: VirtualService, called: Called, mesh: MeshV
   });
 }
 
-interface RouteAt {
-  readonly route: HttpRoute;
-  readonly index: number;
-}
-
-function routesOf({ spec }: VirtualService, called: Called): readonly RouteAt[] {
-  const found: RouteAt[] = [];
-  for (const [index, route] of (spec.http ?? []).entries()) {
-    const matches = route.match ?? [];
-    const met = matches.filter((one) => mayMeet(one, called));
-    if (matches.length > 0 && met.length === 0) continue;
-    found.push({ route, index });
-    if (!route.delegate && (matches.length === 0 || met.some(takesAll))) break;
+/** Lists the routes that the call may take. */
+function routesOf(root: VirtualService, called: Called, mesh: MeshView): readonly HttpRouteAt[] {
+  const found: HttpRouteAt[] = [];
+  for (const at of httpRoutes(mesh, root)) {
+    const met = at.matches.filter((one) => mayMeet(one, called));
+    if (at.matches.length > 0 && met.length === 0) continue;
+    found.push(at);
+    if (at.matches.length === 0 || met.some(isCatchAll)) break;
   }
   return found;
 }
 
-function ofRoute(root: VirtualService, { route, index }: RouteAt, called: Called, mesh: MeshView): readonly RoutedTo[] {
-  if (!route.delegate) return ofHttp(root, index, route);
-  const delegate = delegateOf(root, route, mesh);
-  if (!delegate) return [];
-  return routesOf(delegate, called).flatMap((at) => (at.route.delegate ? [] : ofHttp(delegate, at.index, at.route)));
-}
-
-/** Returns the delegate. It must have no hosts and be exported to the root's namespace. */
-function delegateOf(root: VirtualService, { delegate }: HttpRoute, mesh: MeshView): VirtualService | undefined {
-  const namespace = delegate?.namespace || root.metadata.namespace;
-  const found = mesh.within('VirtualService', namespace).find(({ metadata }) => metadata.name === delegate?.name);
-  if (!found || found.spec.hosts?.length) return undefined;
-  return isExportedTo(found, root.metadata.namespace) ? found : undefined;
-}
-
-/** Whether an object is exported to a namespace. Without `exportTo` it is exported everywhere. */
-export function isExportedTo({ metadata, spec }: VirtualService | ServiceEntry, namespace: string): boolean {
-  const { exportTo = [] } = spec;
-  return (
-    exportTo.length === 0 ||
-    exportTo.some((one) => one === '*' || (one === '.' ? metadata.namespace : one) === namespace)
-  );
-}
-
-function ofHttp(on: VirtualService, index: number, route: HttpRoute): readonly RoutedTo[] {
+function ofHttp({ on, path: at, route, mirrors }: HttpRouteAt): readonly RoutedTo[] {
   if (route.redirect || route.directResponse) return [];
-  const at: Path = ['spec', 'http', index];
   return [
     ...ofL4(on, at, route.route),
-    ...mirrorsOf(route, at).flatMap(({ destination, path }) => toDestination(on, destination, path, true)),
-  ];
-}
-
-/**
- * Lists the mirrors of a route.
- * @param at path of the route
- */
-export function mirrorsOf({ mirror, mirrors = [] }: HttpRoute, at: Path) {
-  return [
-    { destination: mirror, path: [...at, 'mirror'] },
-    ...mirrors.map(({ destination }, nth) => ({ destination, path: [...at, 'mirrors', nth, 'destination'] })),
+    ...mirrors.flatMap((one) => toDestination(one.on, one.destination, one.path, true)),
   ];
 }
 
@@ -131,11 +82,4 @@ function mayMeet({ gateways = [], port, sourceNamespace, sourceLabels = {} }: L4
   if (port !== undefined && called.port !== undefined && port !== called.port) return false;
   if (sourceNamespace !== undefined && sourceNamespace !== '' && sourceNamespace !== called.from) return false;
   return Object.keys(sourceLabels).length === 0;
-}
-
-/** Match fields that were already evaluated and therefore match every remaining call. */
-const ANY_CALL = new Set(['name', 'statPrefix', 'gateways', 'port', 'sourceNamespace', 'sourceLabels']);
-
-function takesAll(match: HttpMatch): boolean {
-  return Object.keys(match).every((member) => ANY_CALL.has(member) || (member === 'uri' && match.uri?.prefix === '/'));
 }

@@ -3,9 +3,17 @@
  * istiod sends the route to the grant's workspaces as to any sidecar, and their calls to the other service are refused.
  */
 
-import { coversHost, fullHost, type MeshView, type Path, type Place, type VirtualService } from '@meshpass/istio';
+import {
+  coversHost,
+  fullHost,
+  isExportedTo,
+  type MeshView,
+  type Path,
+  type Place,
+  type VirtualService,
+} from '@meshpass/istio';
 import { listed, texts } from '@meshpass/istio/members';
-import { type Called, destinationsOf, isExportedTo } from './destinations.ts';
+import { type Called, destinationsOf } from './destinations.ts';
 
 /** A grant's ports. An absent port number means that it is unknown and may be any. */
 export interface GrantReach {
@@ -71,9 +79,9 @@ function governingRoutes(mesh: MeshView): (host: string, namespace: string) => r
   }
   wild.sort((a, b) => b.name.length - a.name.length);
   return (host, namespace) => {
-    const named = (exact.get(host) ?? []).filter((on) => isExportedTo(on, namespace));
+    const named = (exact.get(host) ?? []).filter((on) => isExportedTo(on, namespace, mesh.config));
     if (named.length > 0) return named;
-    const covering = wild.filter(({ name, on }) => coversHost(name, host) && isExportedTo(on, namespace));
+    const covering = wild.filter(({ name, on }) => coversHost(name, host) && isExportedTo(on, namespace, mesh.config));
     return covering.filter(({ name }) => name === covering[0]?.name).map(({ on }) => on);
   };
 }

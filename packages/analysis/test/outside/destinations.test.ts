@@ -63,6 +63,19 @@ it('does not know whether it serves one if the Pods of the gateway are not known
   ]);
 });
 
+it('reaches a host outside the cluster if the Pods of the gateway get its ServiceEntry', () => {
+  const entry = `
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: vm, namespace: shop}, spec: {
+  hosts: [vm.example.net], exportTo: ['.'], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}`;
+  const opened = (pods: string) => compared(entry + pods, route('vm.example.net') + entry + pods);
+  expect(changesOf(opened(gatewayPod('shop')))).toEqual(['gains vm.example.net:80 GET http://shop.example.com/']);
+  expect(opened(gatewayPod('istio-ingress'))).toMatchObject({ changes: [], unknown: [] });
+  expect(opened('').unknown).toMatchObject([
+    { reasons: [expect.stringContaining('ServiceEntry shop/vm is exported')] },
+  ]);
+});
+
 it('does not know what a gateway that nothing publishes gains by a load balancer', () => {
   const inside =
     route('orders') + service('gw', 'istio-ingress', 'selector: {istio: ingressgateway}, ports: [{port: 80}]');

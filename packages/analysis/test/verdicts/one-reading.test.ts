@@ -6,7 +6,11 @@ import { DEFAULT_MESH_CONFIG, type MeshConfig, type Resource, viewMesh } from '@
 import { describe, expect, it, test } from 'vitest';
 import { compareMeaning } from '../../src/diff/compare.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
+import { callerProxy } from '../../src/evaluate/ways.ts';
+import { listExposures } from '../../src/exposure.ts';
+import { ambientWorkloads } from '../../src/lint/ambient/workloads.ts';
 import { lint } from '../../src/lint/lint.ts';
+import { compareOutside } from '../../src/outside/compare.ts';
 import { differences, mayCall, ORDERS, read } from './commands.ts';
 
 const object = (kind: string, name: string, namespace: string, spec: string, more = '') => `---
@@ -218,4 +222,75 @@ status: {phase: Succeeded}
 `;
   const view = viewMesh(read(ORDERS + ended), DEFAULT_MESH_CONFIG);
   expect(view.workloads.map(({ name }) => name)).toEqual(['orders']);
+});
+
+describe('a Pod that is labelled for ambient mode', () => {
+  const mesh = (annotations: string, pod: string, uid = ', uid: "1"') =>
+    read(`
+{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop}, spec: {
+  type: LoadBalancer, selector: {app: orders}, ports: [{name: http, port: 8080}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: orders, namespace: shop${uid}, labels: {app: orders}, annotations: {${annotations}}},
+  spec: {${pod}}}
+---
+{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: strict, namespace: istio-system}, spec: {
+  mtls: {mode: STRICT}}}
+`);
+  const CAPTURED = 'ambient.istio.io/redirection: enabled';
+  const BYPASS = `${CAPTURED}, ambient.istio.io/bypass-inbound-capture: "true"`;
+
+  test.each([
+    ['the CNI agent has not captured', mesh('', ''), 'unknown', 'unknown', 'unknown', undefined],
+    ['the CNI agent has captured', mesh(CAPTURED, ''), 'no', 'ztunnel', 'closed', 'ambient'],
+    ['is not in the cluster yet', mesh('', '', ''), 'no', 'ztunnel', 'closed', 'ambient'],
+    ['lets calls from outside bypass the ztunnel', mesh(BYPASS, ''), 'unknown', 'none', 'open', 'ambient'],
+    ['is in the network of its node', mesh('', 'hostNetwork: true'), 'unknown', 'none', 'open', undefined],
+  ])('and that %s, for can-i, exposure, diff and lint', (_what, resources, allowed, proxy, verdict, asCaller) => {
+    const view = viewMesh(resources, DEFAULT_MESH_CONFIG);
+    expect(canI(view, {}, 'orders.shop:8080', { method: 'GET', path: '/' }).allowed).toBe(allowed);
+    expect(callerProxy(view, 'cluster.local/ns/shop/sa/default')).toBe(asCaller);
+    expect(ambientWorkloads(view)).toHaveLength(asCaller === undefined ? 0 : 1);
+    const [way] = listExposures(resources, { complete: true });
+    expect([way!.enforcer.proxy, way!.verdict]).toEqual([proxy, verdict]);
+    const published = resources.filter(({ kind }) => kind !== 'Service');
+    const { changes, unknown } = compareOutside(published, resources, { rootNamespace: 'istio-system' });
+    expect([changes.length > 0, unknown.length > 0]).toEqual([verdict === 'open', verdict === 'unknown']);
+  });
+});
+
+describe('a VirtualService that is exported to its own namespace', () => {
+  const mesh = (pods: string, exported = "exportTo: ['.'],", config = '') =>
+    read(`
+{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: shop}, spec: {
+  selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: public, namespace: ${pods || 'shop'}}, spec: {
+  type: LoadBalancer, selector: {istio: ingressgateway}, ports: [{port: 80}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: shop, namespace: shop}, spec: {
+  hosts: [shop.example.com], gateways: [public], ${exported} http: [{route: [{destination: {host: orders}}]}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop}, spec: {selector: {app: orders}, ports: [{port: 80}]}}
+${pods && `---\n{apiVersion: v1, kind: Pod, metadata: {name: gw, namespace: ${pods}, labels: {istio: ingressgateway}}, spec: {containers: [{name: istio-proxy}]}}`}
+${config && `---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: '${config}'}}`}
+`);
+  const DEFAULT = 'defaultVirtualServiceExportTo: ["."]';
+
+  test.each([
+    ['beside the Pods of the gateway', mesh('shop'), 'served'],
+    ['apart from the Pods of the gateway', mesh('istio-ingress'), 'not served'],
+    ['for a gateway without known Pods', mesh(''), 'unknown'],
+    ['by the default of the mesh, beside the Pods', mesh('shop', '', DEFAULT), 'served'],
+    ['by the default of the mesh, apart from the Pods', mesh('istio-ingress', '', DEFAULT), 'not served'],
+    ['despite the default of the mesh', mesh('istio-ingress', "exportTo: ['*'],", DEFAULT), 'served'],
+  ])('%s: exposure and diff of calls from outside agree', (_what, resources, expected) => {
+    const ways = listExposures(resources, { complete: true }).filter(({ entry }) => entry.kind === 'Gateway');
+    const verdict = ways.length === 0 ? 'not served' : ways[0]!.verdict === 'open' ? 'served' : ways[0]!.verdict;
+    expect(verdict).toBe(expected);
+    const without = resources.filter(({ kind }) => kind !== 'VirtualService');
+    const { changes, unknown } = compareOutside(without, resources, { rootNamespace: 'istio-system' });
+    expect(changes.length > 0 ? 'served' : unknown.length > 0 ? 'unknown' : 'not served').toBe(expected);
+  });
 });

@@ -13,13 +13,6 @@ const BYPASS = 'ambient.istio.io/bypass-inbound-capture';
 /**
  * Whether a Pod is in ambient mode: the CNI agent skips Pods with a sidecar and Pods in the network of their node.
  * @param ofNamespace labels of its Namespace; undefined if the Namespace was not read
- * @example
- * ```ts
- * import { isAmbient } from '@meshpass/istio';
- * const pod = { namespace: 'shop', labels: {}, annotations: {}, pod: {}, running: false };
- * isAmbient(pod, { 'istio.io/dataplane-mode': 'ambient' }); // => true
- * isAmbient(pod, { 'istio.io/dataplane-mode': 'ambient', 'istio-injection': 'enabled' }); // => false
- * ```
  */
 export function isAmbient(pod: PodFacts, ofNamespace: Labels | undefined): boolean {
   if (hasProxy(pod) || pod.pod.hostNetwork === true) return false;
@@ -29,9 +22,13 @@ export function isAmbient(pod: PodFacts, ofNamespace: Labels | undefined): boole
   return whyNoSidecar(pod, ofNamespace ? namespaceInjection(pod.namespace, ofNamespace) : 'by-pod') !== undefined;
 }
 
-/** Explains why the ztunnel does not guard a Pod in ambient mode. Returns undefined if it does. */
+/** Explains why calls from outside ambient mode bypass the ztunnel of a Pod. Returns undefined if they do not. */
+export function whyBypassed({ annotations }: PodFacts): string | undefined {
+  return bypassesZtunnel(annotations) ? `${BYPASS} lets calls from outside ambient mode bypass the ztunnel` : undefined;
+}
+
+/** Explains why it is not known whether a ztunnel captures a Pod in ambient mode. Returns undefined if it does. */
 export function whyNotCaptured({ annotations, running }: PodFacts): string | undefined {
-  if (bypassesZtunnel(annotations)) return `${BYPASS} lets calls from outside ambient mode bypass the ztunnel`;
   return running && annotations[REDIRECTION] !== 'enabled'
     ? `it is labelled for ambient mode, and the CNI agent has not annotated the Pod with ${REDIRECTION}: enabled`
     : undefined;

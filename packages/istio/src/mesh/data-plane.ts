@@ -9,7 +9,7 @@ import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
 import { isForSidecars, REVISION, selectorOf, selects, selectsPods, selectsSome } from '../object/selection.ts';
-import { DATAPLANE_MODE, isAmbient, whyNotCaptured } from './ambient.ts';
+import { DATAPLANE_MODE, isAmbient, whyBypassed, whyNotCaptured } from './ambient.ts';
 import {
   hasProxy,
   isAssumed,
@@ -18,7 +18,7 @@ import {
   namespaceInjection,
   whyNoSidecar,
 } from './injection.ts';
-import { lastingLabels, type PodFacts, podSelector } from './pod.ts';
+import { anyPod, lastingLabels, type PodFacts, podSelector } from './pod.ts';
 import type { ProxyKind } from './proxy.ts';
 import type { Workload } from './workload.ts';
 
@@ -191,7 +191,7 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
     const found = pods.get(keyOf(workload));
     if (found) return found;
     // Without a Pod, only the namespace can be checked.
-    return [{ ...workload, annotations: {}, pod: {}, running: false }];
+    return [anyPod(workload.namespace, workload.labels)];
   };
 
   const proxyOf = (workload: SelectedWorkload) =>
@@ -248,7 +248,7 @@ const WHY_GATEWAY: Readonly<Record<ProxyKind, string | undefined>> = {
 function whyAmbientUnknown(pods: readonly PodFacts[], ambient: readonly PodFacts[]): string | undefined {
   if (ambient.length > 0 && ambient.length < pods.length)
     return 'some of its Pods are in ambient mode, and others are not';
-  return ambient.map(whyNotCaptured).find((why) => why !== undefined);
+  return ambient.map((one) => whyBypassed(one) ?? whyNotCaptured(one)).find((why) => why !== undefined);
 }
 
 function waypointOf(labels: Labels | undefined): string | undefined {

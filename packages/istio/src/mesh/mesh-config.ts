@@ -25,8 +25,12 @@ export interface MeshConfig {
   readonly trustedProxies?: number;
   /** Labels of the namespaces whose objects istiod reads; absent for all namespaces. */
   readonly discoverySelectors?: readonly LabelSelector[];
-  /** `exportTo` of Services without the annotation `networking.istio.io/exportTo`; absent for all namespaces. */
+  /** `exportTo` of Services and ServiceEntries without their own; absent for all namespaces. */
   readonly serviceExportTo?: Texts;
+  /** `exportTo` of VirtualServices without their own; absent for all namespaces. */
+  readonly virtualServiceExportTo?: Texts;
+  /** `exportTo` of DestinationRules without their own; absent for all namespaces. */
+  readonly destinationRuleExportTo?: Texts;
   /** Whether the configuration was read; absent for Istio's defaults. */
   readonly isRead?: true;
 }
@@ -83,6 +87,8 @@ export function readMeshConfig(text: string): MeshConfig {
   const authorities = Array.isArray(config.caCertificates) ? config.caCertificates : [];
   const discoverySelectors = items(config.discoverySelectors as readonly LabelSelector[] | undefined);
   const serviceExportTo = texts(config.defaultServiceExportTo);
+  const virtualServiceExportTo = texts(config.defaultVirtualServiceExportTo);
+  const destinationRuleExportTo = texts(config.defaultDestinationRuleExportTo);
   return {
     rootNamespace: word(config.rootNamespace) ?? DEFAULT_MESH_CONFIG.rootNamespace,
     trustDomain: word(config.trustDomain) ?? DEFAULT_MESH_CONFIG.trustDomain,
@@ -98,6 +104,8 @@ export function readMeshConfig(text: string): MeshConfig {
     ...(trusted !== undefined && { trustedProxies: trusted }),
     ...(discoverySelectors.length > 0 && { discoverySelectors }),
     ...(serviceExportTo.length > 0 && { serviceExportTo }),
+    ...(virtualServiceExportTo.length > 0 && { virtualServiceExportTo }),
+    ...(destinationRuleExportTo.length > 0 && { destinationRuleExportTo }),
     isRead: true,
   };
 }

@@ -20,6 +20,18 @@ export interface PodFacts {
   readonly running: boolean;
 }
 
+/**
+ * Returns the facts of a Pod that was not read, of which only the labels are known.
+ * @example
+ * ```ts
+ * import { anyPod } from '@meshpass/istio';
+ * anyPod('shop').labels; // => {}
+ * ```
+ */
+export function anyPod(namespace: string, labels: Labels = {}): PodFacts {
+  return { namespace, labels, annotations: {}, pod: {}, running: false };
+}
+
 /** Pod, or the template of a controller that creates Pods. */
 export interface PodTemplateOf extends PodFacts {
   readonly object: ResourceOf<'Pod'> | PodController;

@@ -1,12 +1,5 @@
 import { remembered } from '@meshpass/identity/memory/remembered';
-import {
-  type Labels,
-  type MeshView,
-  namespaceInjection,
-  type PodWorkload,
-  type Service,
-  whyNoSidecar,
-} from '@meshpass/istio';
+import { type Labels, type MeshView, type PodWorkload, proxyOfPod, type Service } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 
 /** Names (`app.kubernetes.io/name`, `app`) of proxies and controllers whose routes are separate objects. */
@@ -66,8 +59,8 @@ export function meshedPods(mesh: MeshView, className: string): readonly PodWorkl
 const controllersIn = remembered((mesh: MeshView) =>
   mesh.pods.filter((pod) => {
     if (pod.kind !== 'sidecar' || !isController(pod.labels)) return false;
-    const injection = namespaceInjection(pod.namespace, mesh.namespaceLabels(pod.namespace));
-    return injection !== 'unknown' && whyNoSidecar(pod, injection) === undefined;
+    const found = proxyOfPod(mesh, pod);
+    return found.proxy === 'sidecar' && !found.assumed;
   }),
 );
 

@@ -5,9 +5,11 @@
  */
 import {
   coversHost,
+  exportToOf,
   type Gateway,
   type GatewayServer,
   hostsMeet,
+  type MeshConfig,
   type MeshView,
   serverHost,
   type VirtualService,
@@ -31,17 +33,16 @@ export function mergedHosts(mesh: MeshView, catchAlls: readonly CatchAll[]): (at
   const first = new Map<string, VirtualService>();
   // istiod reads server by server, and the VirtualServices of each.
   for (const at of catchAlls
-    .filter(({ root }) => isPublic(root))
+    .filter(({ root }) => isPublic(root, mesh.config))
     .toSorted((a, b) => order.get(a.server)! - order.get(b.server)!)) {
     for (const key of hostKeys(at)) if (!first.has(key)) first.set(key, at.root);
   }
-  return (at) => isPublic(at.root) && hostKeys(at).every((key) => (first.get(key) ?? at.root) !== at.root);
+  return (at) => isPublic(at.root, mesh.config) && hostKeys(at).every((key) => (first.get(key) ?? at.root) !== at.root);
 }
 
 /** Whether every gateway reads a VirtualService. Others precede these, where they are read. */
-function isPublic({ spec }: VirtualService): boolean {
-  const exported = texts(spec.exportTo);
-  return exported.length === 0 || exported.includes('*');
+function isPublic(root: VirtualService, config: MeshConfig): boolean {
+  return exportToOf(root, config).includes('*');
 }
 
 /** Identifies the virtual hosts. Gateways of the same Pods share a plain port; a server with TLS has its own. */

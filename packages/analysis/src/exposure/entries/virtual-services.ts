@@ -1,6 +1,6 @@
 /**
  * Routes that VirtualServices expose through Istio's Gateways: per route and destination, with hosts and matches.
- * Source: VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
+ * Source: VirtualService and Gateway reference.
  */
 
 import { memory } from '@meshpass/identity/memory/remembered';
@@ -15,25 +15,17 @@ import {
   type L4Match,
   type MeshView,
   type StringMatch,
-  selects,
   serverHost,
   type VirtualService,
-  type WeightedDestination,
 } from '@meshpass/istio';
-import { items, labels, listed, text, texts } from '@meshpass/istio/members';
+import { items, labels, text, texts } from '@meshpass/istio/members';
+import { httpRoutes, isCatchAll, isFromSome, type RouteAt } from '../../routes/http-routes.ts';
+import { forwardsNothing } from '../../routes/refused-route.ts';
 import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
+import { entryReading } from '../gateway-pods.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
 import { coversUri } from '../text-match.ts';
-import { delegateOf, mergeRoute } from './delegates.ts';
 import { type CatchAll, mergedHosts } from './merged-hosts.ts';
-import { forwardsNothing } from './refused-route.ts';
-
-/** Route of a VirtualService, or of its delegate. */
-export interface RouteAt extends Pick<Exposure, 'path' | 'protocol' | 'matches' | 'unrefused'> {
-  readonly on: VirtualService;
-  readonly route: HttpRoute | undefined;
-  readonly destinations: readonly WeightedDestination[];
-}
 
 /** Maps `NAMESPACE/NAME` to the objects of one kind. */
 export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<string, T> {
@@ -43,14 +35,13 @@ export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<
 /** Lists everything that VirtualServices expose through gateways. */
 export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] {
   const gateways = named(mesh.all('Gateway'));
-  const delegates = named(mesh.all('VirtualService'));
-  const isTaken = takenHosts(mesh, gateways, delegates);
+  const isTaken = takenHosts(mesh, gateways);
   return mesh.all('VirtualService').flatMap((root) => {
     const hosts = texts(root.spec.hosts);
     const uses = servingGateways(root, hosts, gateways);
     if (uses.length === 0 || hosts.length === 0) return [];
     const entries = reachedBy(uses, root, mesh, isTaken);
-    const routes = [...behindRefusals(httpRoutes(root, delegates), uses, root), ...l4Routes(root)];
+    const routes = [...behindRefusals(httpRoutes(mesh, root), uses, root), ...l4Routes(root)];
     return routes.flatMap(({ destinations, ...at }) => {
       const through = entries(at);
       if (through.length === 0) return [];
@@ -108,7 +99,7 @@ function reachedBy(
         matches.length === 0 || matches.some((match) => takes(server, match, use, root));
       const isElsewhere = (server: GatewayServer | undefined) =>
         protocol === 'http' &&
-        matches.every(matchesAll) &&
+        matches.every(isCatchAll) &&
         server !== undefined &&
         isTaken({ root, gateway: use.gateway!, server });
       const met = left.filter((server) => meets(server) && !isElsewhere(server));
@@ -122,20 +113,16 @@ function reachedBy(
       const key = `${use.name} ${met.map((server) => serversOf(use).indexOf(server))}`;
       return entries(key, () => {
         const servers = met.filter((server) => server !== undefined);
-        const entry = withVisibility(toEntry(use.name, use.gateway, servers, mesh), root, mesh);
+        const entry = entryReading(mesh, toEntry(use.name, use.gateway, servers, mesh), [root]);
         return entry ? [entry] : [];
       });
     });
 }
 
 /** Finds the servers at which the routes of VirtualServices end. */
-function takenHosts(
-  mesh: MeshView,
-  gateways: ReadonlyMap<string, Gateway>,
-  delegates: ReadonlyMap<string, VirtualService>,
-): (at: CatchAll) => boolean {
+function takenHosts(mesh: MeshView, gateways: ReadonlyMap<string, Gateway>): (at: CatchAll) => boolean {
   const catchAlls = mesh.all('VirtualService').flatMap((root) => {
-    const routes = httpRoutes(root, delegates);
+    const routes = httpRoutes(mesh, root);
     return servingGateways(root, texts(root.spec.hosts), gateways).flatMap((use) =>
       use.servers
         .filter((server) => routes.some(({ matches }) => endsAt(server, matches, use, root)))
@@ -152,7 +139,10 @@ function endsAt(
   use: GatewayUse,
   root: VirtualService,
 ): boolean {
-  return matches.length === 0 || matches.some((match) => matchesAll(match) && takes(server, match, use, root));
+  return (
+    matches.length === 0 ||
+    matches.some((match) => isCatchAll(match) && !isFromSome(match) && takes(server, match, use, root))
+  );
 }
 
 function takes(server: GatewayServer | undefined, match: HttpMatch, use: GatewayUse, root: VirtualService): boolean {
@@ -161,20 +151,6 @@ function takes(server: GatewayServer | undefined, match: HttpMatch, use: Gateway
 
 function isAtPort({ port }: HttpMatch, server: GatewayServer | undefined): boolean {
   return port === undefined || server?.port?.number === undefined || server.port.number === port;
-}
-
-/** Whether a match takes every call of a gateway that it applies to. */
-function matchesAll({
-  uri,
-  name: _name,
-  statPrefix: _prefix,
-  port: _port,
-  gateways: _only,
-  ...rest
-}: HttpMatch): boolean {
-  const { ignoreUriCase: _case, ...others } = rest;
-  const isEveryPath = uri === undefined || uri.prefix === '/' || uri.regex === '.*';
-  return isEveryPath && Object.values(others).every((one) => isEmpty(one));
 }
 
 /** Whether a part of a match restricts nothing. */
@@ -221,38 +197,14 @@ function behindRefusals(
 function refusalOf({ withoutHeaders, uri, ...others }: HttpMatch): Refusal | undefined {
   const absent = Object.entries(withoutHeaders ?? {});
   const [[header, value] = []] = absent;
-  if (header === undefined || others.port !== undefined || others.ignoreUriCase || !matchesAll(others))
-    return undefined;
+  const isForAll = isCatchAll(others) && !isFromSome(others) && others.port === undefined && !others.ignoreUriCase;
+  if (header === undefined || !isForAll) return undefined;
   const isRead = isClaim(header) ? !isEmpty(value) && absent.every(([name]) => isClaim(name)) : absent.length === 1;
   return isRead ? { uri, header, value: value ?? {} } : undefined;
 }
 
 function isClaim(header: string): boolean {
   return header.startsWith('@request.auth.claims');
-}
-
-/**
- * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
- * that the gateway answers itself has no destinations.
- */
-export function httpRoutes(root: VirtualService, delegates: ReadonlyMap<string, VirtualService>): readonly RouteAt[] {
-  const at = (on: VirtualService, index: number, route: HttpRoute, matches: readonly HttpMatch[]): RouteAt => ({
-    on,
-    path: ['spec', 'http', index],
-    protocol: 'http',
-    matches,
-    route,
-    destinations: forwardsNothing(route) ? [] : items(route.route),
-  });
-  return items(root.spec.http).flatMap((route, index) => {
-    const matches = items(route.match);
-    if (!route.delegate) return [at(root, index, route, matches)];
-    const delegate = delegateOf(route, root, delegates);
-    return items(delegate?.spec.http).flatMap((part, inner) => {
-      const merged = mergeRoute(route, part);
-      return merged ? [at(delegate!, inner, merged, items(merged.match))] : [];
-    });
-  });
 }
 
 function l4Routes(root: VirtualService): readonly RouteAt[] {
@@ -304,23 +256,6 @@ function servingGateways(
 /** Whether a server carries no call, because it redirects all of them to HTTPS. */
 function redirects({ port, tls }: GatewayServer): boolean {
   return tls?.httpsRedirect === true && !/^(?:HTTPS|TLS)$/i.test(String(port?.protocol));
-}
-
-/**
- * Takes into account that a gateway only reads VirtualServices that are exported to the namespace of its Pods.
- * Returns undefined if they are elsewhere. Source:
- * `VirtualServicesForGateway` in pilot/pkg/model/push_context.go.
- */
-function withVisibility(entry: EntryPoint, root: VirtualService, mesh: MeshView): EntryPoint | undefined {
-  const exported = texts(root.spec.exportTo).map((one) => (one === '.' ? root.metadata.namespace : one));
-  const { proxy, own } = entry;
-  if (exported.length === 0 || exported.includes('*') || proxy.by !== 'istio' || own.state !== 'none') return entry;
-  const { namespace = mesh.config.rootNamespace, selector = {} } = proxy;
-  const pods = Object.keys(selector).length > 0 ? mesh.pods.filter((one) => selects(selector, one.labels)) : [];
-  if ([namespace, ...pods.map((one) => one.namespace)].some((one) => exported.includes(one))) return entry;
-  if (pods.some((one) => one.namespace === namespace)) return undefined;
-  const reason = `${root.metadata.name} is exported to ${listed(exported)}, and it is not known whether the gateway's Pods are there`;
-  return { ...entry, own: { state: 'unknown', reason } };
 }
 
 /** Describes the entry point that servers of a Gateway form. Without the Gateway, it is not among the files. */

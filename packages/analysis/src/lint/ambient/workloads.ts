@@ -6,16 +6,14 @@ import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { remembered } from '@meshpass/identity/memory/remembered';
 import {
   type AuthorizationPolicy,
-  DATAPLANE_MODE,
+  anyPod,
   GATEWAY_NAME,
-  hasProxy,
-  isAmbient,
   isForSidecars,
   type KubernetesGateway,
   type Labels,
   type MeshView,
-  namespaceInjection,
   type PodWorkload,
+  proxyOfPod,
   type RequestAuthentication,
   type Service,
   selectorOf,
@@ -23,7 +21,6 @@ import {
   serviceWaypoint,
   WAYPOINT_CLASS,
   type Waypoint,
-  whyNoSidecar,
 } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
@@ -67,23 +64,19 @@ function workload(mesh: MeshView, namespace: string, labels: Labels | undefined,
 const byNamespace = remembered((mesh: MeshView) => Map.groupBy(ambientWorkloads(mesh), ({ namespace }) => namespace));
 
 function isAmbientPod(mesh: MeshView, pod: PodWorkload): boolean {
-  return pod.kind === 'sidecar' && isAmbient(pod, mesh.namespaceLabels(pod.namespace));
+  return pod.kind === 'sidecar' && proxyOfPod(mesh, pod).proxy === 'ztunnel';
 }
 
 function isAmbientNamespace(mesh: MeshView, name: string): boolean {
-  const given = mesh.namespaceLabels(name);
-  return given?.[DATAPLANE_MODE] === 'ambient' && namespaceInjection(name, given) !== 'on';
+  return proxyOfPod(mesh, anyPod(name)).proxy === 'ztunnel';
 }
 
 /** Finds a workload that certainly has a sidecar. */
 export const anySidecar = remembered((mesh: MeshView): string | undefined => {
-  const found = mesh.pods.find(
-    (pod) =>
-      pod.kind === 'sidecar' &&
-      !isAmbientPod(mesh, pod) &&
-      (hasProxy(pod) ||
-        whyNoSidecar(pod, namespaceInjection(pod.namespace, mesh.namespaceLabels(pod.namespace) ?? {})) === undefined),
-  );
+  const found = mesh.pods.find((pod) => {
+    const captured = proxyOfPod(mesh, pod);
+    return pod.kind === 'sidecar' && captured.proxy === 'sidecar' && !captured.assumed;
+  });
   return found && describeObject(found.object);
 });
 

@@ -3,11 +3,11 @@
 import {
   type AllowedNamespaces,
   type AuthorizationPolicy,
-  DATAPLANE_MODE,
+  anyPod,
   type KubernetesGateway,
   type MeshView,
-  namespaceInjection,
   type PeerAuthentication,
+  proxyOfPod,
   selectorOf,
   selects,
 } from '@meshpass/istio';
@@ -79,10 +79,9 @@ const entryAroundMesh: Rule = {
  */
 function isOtherwiseGuarded(mesh: MeshView, exposure: Exposure): boolean {
   return workloadsBehind(mesh, exposure).some(({ namespace, labels: given }) => {
-    const ofNamespace = mesh.namespaceLabels(namespace);
-    const injection = namespaceInjection(namespace, ofNamespace);
-    if (injection === 'on' || injection === 'unknown' || ofNamespace?.[DATAPLANE_MODE] === 'ambient') return true;
-    if (given[DATAPLANE_MODE] === 'ambient' || given['sidecar.istio.io/inject'] === 'true') return true;
+    if (given['sidecar.istio.io/inject'] === 'true') return true;
+    if ([anyPod(namespace), anyPod(namespace, given)].some((one) => proxyOfPod(mesh, one).proxy !== 'none'))
+      return true;
     return (['AuthorizationPolicy', 'PeerAuthentication'] as const)
       .flatMap((kind): readonly SelectingPolicy[] => mesh.within(kind, namespace))
       .some((policy) => selects(selectorOf(policy), given));

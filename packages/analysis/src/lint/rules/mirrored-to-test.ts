@@ -1,5 +1,5 @@
 import { type Destination, fullHost, serviceName } from '@meshpass/istio';
-import { mirrorsOf } from '../../routes/destinations.ts';
+import { mirrorsOf } from '../../routes/http-routes.ts';
 import { isTestDestination } from '../exposure/test-route.ts';
 import { httpRoutes } from '../places.ts';
 import type { Rule } from '../rule.ts';

@@ -1,10 +1,10 @@
 /** Rules about the hosts of VirtualServices. */
 
-import { coversHost, fullHost, serviceName, type VirtualService } from '@meshpass/istio';
+import { coversHost, exportToOf, fullHost, type MeshConfig, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry, describeObject } from '../../exposure/describe.ts';
-import { forwardsNothing } from '../../exposure/entries/refused-route.ts';
 import { gatewayUses, named } from '../../exposure/entries/virtual-services.ts';
+import { forwardsNothing } from '../../routes/refused-route.ts';
 import { destinationsOf, gatewayServers, hostsOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
 
@@ -85,15 +85,15 @@ const exportedEverywhere: Rule = {
   title: 'A VirtualService reroutes the calls of every sidecar to a service of another namespace',
   fix: 'Write `exportTo: ["."]` so that it applies to its own namespace only, or move it to the namespace of the service.',
   *check(context) {
-    const { clusterDomain } = context.mesh.config;
+    const { config } = context.mesh;
     // Sidecars do not merge VirtualServices: the first one of a host applies.
     const first = new Map<string, VirtualService>();
-    for (const route of context.mesh.all('VirtualService').filter(isForEverySidecar)) {
+    for (const route of context.mesh.all('VirtualService').filter((one) => isForEverySidecar(one, config))) {
       for (const [index, written] of texts(route.spec.hosts).entries()) {
-        const host = fullHost(written, route.metadata.namespace, clusterDomain);
+        const host = fullHost(written, route.metadata.namespace, config.clusterDomain);
         const applied = first.get(host) ?? route;
         first.set(host, applied);
-        const rerouted = whyRerouted(route, written, clusterDomain);
+        const rerouted = whyRerouted(route, written, config.clusterDomain);
         if (!rerouted) continue;
         const at = { on: route, path: ['spec', 'hosts', index] };
         yield applied === route ? { ...at, ...rerouted } : { ...at, ...behind(applied, rerouted) };
@@ -130,9 +130,9 @@ function whyRerouted(
   };
 }
 
-function isForEverySidecar({ spec }: VirtualService): boolean {
-  const [bound, exported] = [texts(spec.gateways), texts(spec.exportTo)];
-  return (bound.length === 0 || bound.includes('mesh')) && (exported.length === 0 || exported.includes('*'));
+function isForEverySidecar(route: VirtualService, config: MeshConfig): boolean {
+  const bound = texts(route.spec.gateways);
+  return (bound.length === 0 || bound.includes('mesh')) && exportToOf(route, config).includes('*');
 }
 
 export const ROUTE_HOST_RULES: readonly Rule[] = [anyHostRoute, unboundHost, exportedEverywhere];

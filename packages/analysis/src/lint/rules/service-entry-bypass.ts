@@ -1,4 +1,12 @@
-import { coversHost, fullHost, type Service, type ServiceEntry, serviceName } from '@meshpass/istio';
+import {
+  coversHost,
+  exportToOf,
+  fullHost,
+  type MeshConfig,
+  type Service,
+  type ServiceEntry,
+  serviceName,
+} from '@meshpass/istio';
 import { items, text, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import type { Report, Rule } from '../rule.ts';
@@ -20,7 +28,7 @@ export const serviceEntryBypass: Rule = {
       .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, clusterDomain));
     for (const entry of context.mesh.all('ServiceEntry')) {
       for (const [index, host] of texts(entry.spec.hosts).entries()) {
-        const message = whyClaims(entry, host, clusterDomain, services);
+        const message = whyClaims(entry, host, context.mesh.config, services);
         if (message) yield { on: entry, path: ['spec', 'hosts', index], message };
       }
       yield* localEndpoints(entry);
@@ -37,19 +45,20 @@ export const serviceEntryBypass: Rule = {
 
 /** Explains how a host captures calls to services of the mesh. */
 function whyClaims(
-  { spec, metadata }: ServiceEntry,
+  entry: ServiceEntry,
   host: string,
-  clusterDomain: string,
+  config: MeshConfig,
   services: readonly string[],
 ): string | undefined {
+  const { spec, metadata } = entry;
+  const { clusterDomain } = config;
   if (host.startsWith('*') && isInert(host, spec)) return undefined;
   if (['*.local', `*.${clusterDomain}`, `*.svc.${clusterDomain}`].includes(host))
-    return `${host} matches every service of the mesh: calls to them${from(spec, metadata)} may use this entry, where the policies of the service do not apply.`;
-  const exported = texts(spec.exportTo);
+    return `${host} matches every service of the mesh: calls to them${from(entry, config)} may use this entry, where the policies of the service do not apply.`;
   const endpoints = items(spec.endpoints);
   const owner = serviceName(host, clusterDomain)?.namespace;
   if (owner !== undefined && (owner !== metadata.namespace || endpoints.length > 0)) {
-    const everywhere = exported.length === 0 || exported.includes('*') ? ', for every sidecar of the mesh' : '';
+    const everywhere = exportToOf(entry, config).includes('*') ? ', for every sidecar of the mesh' : '';
     const to = endpoints.map((one) => text(one.address)).filter((one) => one !== undefined);
     return `${host} is the name of a service in namespace ${owner}${everywhere}: calls to it go ${to.length > 0 ? `to ${to.slice(0, 3).join(', ')}` : 'where this entry sends them'}.`;
   }
@@ -58,9 +67,9 @@ function whyClaims(
 }
 
 /** Names the callers of an entry that only its own namespace knows. */
-function from({ exportTo }: ServiceEntry['spec'], { namespace }: ServiceEntry['metadata']): string {
-  const exported = texts(exportTo);
-  const isOwn = exported.length > 0 && exported.every((one) => one === '.' || one === namespace);
+function from(entry: ServiceEntry, config: MeshConfig): string {
+  const { namespace } = entry.metadata;
+  const isOwn = exportToOf(entry, config).every((one) => one === '.' || one === namespace);
   return isOwn ? ` from namespace ${namespace}` : '';
 }
 

@@ -1,12 +1,10 @@
 import {
   authorizationPolicies,
-  isAmbient,
   isCaptured,
-  namespaceInjection,
   type Path,
   type PodWorkload,
+  proxyOfPod,
   serviceName,
-  whyNoSidecar,
 } from '@meshpass/istio';
 import { describeObject } from '../../exposure/describe.ts';
 import { enforcedIn } from '../../exposure/enforced.ts';
@@ -58,10 +56,9 @@ function whyGuarded({ mesh, granted }: LintContext, workload: PodWorkload): stri
 
 /** Explains why a workload has no sidecar. Gateways are proxies themselves, and in ambient mode ztunnel guards a Pod. */
 function whyUninjected({ mesh }: LintContext, workload: PodWorkload): string | undefined {
-  const { namespace } = workload;
-  const namespaceLabels = mesh.namespaceLabels(namespace);
-  if (isAmbient(workload, namespaceLabels) || isGatewayPod(workload)) return undefined;
-  return whyNoSidecar(workload, namespaceInjection(namespace, namespaceLabels));
+  if (isGatewayPod(workload)) return undefined;
+  const found = proxyOfPod(mesh, workload);
+  return found.proxy === 'none' || found.proxy === 'changed sidecar' ? found.reason : undefined;
 }
 
 /** Path of the annotation that excludes ports, or of the Pod if there is none. */

@@ -16,10 +16,10 @@ import {
 } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import type { EntryPoint, EntryProxy } from '../../exposure/exposure.ts';
+import { podsOfGateway } from '../../exposure/gateway-pods.ts';
 import { enforcementAtEntry } from '../../exposure/identity.ts';
 import { gatewayApiRouters } from '../gateway-api-routers.ts';
 import { istioRouters } from '../istio-routers.ts';
-import { podsOfGateway } from '../pods-of.ts';
 import type { Router } from '../router.ts';
 import { type PartialAnswer, refusal, unknownBecause } from './answer.ts';
 import type { OutsideRequest } from './request.ts';

@@ -2,19 +2,32 @@
  * Routes of delegates, merged with the route of the root that delegates to them. Source: `MergeHTTPRoutes` in
  * pilot/pkg/model/virtualservice.go.
  */
-import type { HttpMatch, HttpRoute, StringMatch, VirtualService } from '@meshpass/istio';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import {
+  type HttpMatch,
+  type HttpRoute,
+  isExportedTo,
+  type MeshView,
+  type StringMatch,
+  type VirtualService,
+} from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
-import { isExportedTo } from '../../routes/destinations.ts';
+
+const delegatesIn = remembered(
+  (mesh: MeshView): ReadonlyMap<string, VirtualService> =>
+    new Map(mesh.all('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one])),
+);
 
 /** Returns the delegate of a route, if the root may use it: one without hosts, exported to the root's namespace. */
 export function delegateOf(
+  mesh: MeshView,
+  { metadata: { namespace } }: VirtualService,
   { delegate }: HttpRoute,
-  root: VirtualService,
-  delegates: ReadonlyMap<string, VirtualService>,
 ): VirtualService | undefined {
-  const { namespace } = root.metadata;
-  const found = delegates.get(`${delegate?.namespace || namespace}/${delegate?.name}`);
-  return found && texts(found.spec.hosts).length === 0 && isExportedTo(found, namespace) ? found : undefined;
+  const found = delegatesIn(mesh).get(`${delegate?.namespace || namespace}/${delegate?.name}`);
+  return found && texts(found.spec.hosts).length === 0 && isExportedTo(found, namespace, mesh.config)
+    ? found
+    : undefined;
 }
 
 /** Merges a delegate's route with the root's. Returns undefined if their matches conflict: Istio drops such routes. */

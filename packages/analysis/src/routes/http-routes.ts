@@ -1,0 +1,103 @@
+/**
+ * HTTP routes of a VirtualService, as istiod translates them for gateways and sidecars. Source:
+ * `BuildHTTPRoutesForVirtualService` and `IsCatchAllRoute` in pilot/pkg/networking/core/route/route.go.
+ */
+import type {
+  Destination,
+  HttpMatch,
+  HttpRoute,
+  MeshView,
+  Path,
+  VirtualService,
+  WeightedDestination,
+} from '@meshpass/istio';
+import { items, labels, record, texts } from '@meshpass/istio/members';
+import { delegateOf, mergeRoute } from './delegates.ts';
+import { forwardsNothing } from './refused-route.ts';
+
+/** Route of a VirtualService, or of its delegate. */
+export interface RouteAt {
+  readonly on: VirtualService;
+  readonly path: Path;
+  readonly protocol: 'http' | 'tls' | 'tcp';
+  /** Alternatives; empty if everything matches. */
+  readonly matches: readonly HttpMatch[];
+  /** Headers of calls that no earlier route refuses. */
+  readonly unrefused?: HttpMatch['headers'];
+  readonly route: HttpRoute | undefined;
+  readonly destinations: readonly WeightedDestination[];
+}
+
+export interface HttpRouteAt extends RouteAt {
+  readonly route: HttpRoute;
+  /** Destinations of copies, with the object that lists them: a delegate inherits the mirrors of the root. */
+  readonly mirrors: readonly {
+    readonly on: VirtualService;
+    readonly destination: Destination | undefined;
+    readonly path: Path;
+  }[];
+}
+
+/**
+ * Returns the HTTP routes of a VirtualService in order, with each delegation replaced by the delegate's routes. A route
+ * that the proxy answers itself has no destinations.
+ */
+export function httpRoutes(mesh: MeshView, root: VirtualService): readonly HttpRouteAt[] {
+  const at = (on: VirtualService, index: number, route: HttpRoute) => ({
+    on,
+    path: ['spec', 'http', index],
+    protocol: 'http' as const,
+    matches: items(route.match),
+    route,
+    destinations: forwardsNothing(route) ? [] : items(route.route),
+  });
+  const mirrorsAt = (on: VirtualService, index: number, route: Mirroring) =>
+    mirrorsOf(route, ['spec', 'http', index]).map((one) => ({ ...one, on }));
+  return items(root.spec.http).flatMap((route, index): readonly HttpRouteAt[] => {
+    if (!route.delegate) return [{ ...at(root, index, route), mirrors: mirrorsAt(root, index, route) }];
+    const delegate = delegateOf(mesh, root, route);
+    return items(delegate?.spec.http).flatMap((part, inner) => {
+      const merged = mergeRoute(route, part);
+      if (!merged) return [];
+      const inherited: Mirroring = {
+        ...(!part.mirror && { mirror: route.mirror }),
+        ...(!part.mirrors && { mirrors: route.mirrors }),
+      };
+      const mirrors = [...mirrorsAt(delegate!, inner, part), ...mirrorsAt(root, index, inherited)];
+      return [{ ...at(delegate!, inner, merged), mirrors }];
+    });
+  });
+}
+
+type Mirroring = { readonly [Member in 'mirror' | 'mirrors']?: HttpRoute[Member] | undefined };
+
+/**
+ * Lists the mirrors of a route.
+ * @param at path of the route
+ */
+export function mirrorsOf({ mirror, mirrors = [] }: Mirroring, at: Path) {
+  return [
+    { destination: mirror, path: [...at, 'mirror'] },
+    ...mirrors.map(({ destination }, nth) => ({ destination, path: [...at, 'mirrors', nth, 'destination'] })),
+  ];
+}
+
+/**
+ * Whether a match takes every call of the proxies that it applies to, so that istiod drops the routes after it. Port,
+ * gateways and callers only decide whether it applies, see `isFromSome`.
+ */
+export function isCatchAll(match: HttpMatch): boolean {
+  const { uri, method, authority, scheme, headers, withoutHeaders, queryParams } = match;
+  const { exact, prefix, regex } = record(uri);
+  const isEveryPath = prefix === '/' || regex === '.*' || [exact, prefix, regex].every((one) => one === undefined);
+  return (
+    isEveryPath &&
+    [method, authority, scheme].every((one) => (one ?? undefined) === undefined) &&
+    [headers, withoutHeaders, queryParams].every((one) => Object.keys(record(one)).length === 0)
+  );
+}
+
+/** Whether a match applies to the calls of some proxies only. istiod ignores these members beside `gateways`. */
+export function isFromSome({ gateways, sourceLabels, sourceNamespace }: HttpMatch): boolean {
+  return texts(gateways).length === 0 && (Object.keys(labels(sourceLabels)).length > 0 || Boolean(sourceNamespace));
+}

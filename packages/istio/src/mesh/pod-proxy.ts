@@ -1,0 +1,48 @@
+/** Proxy that captures the calls of a Pod: the one reading for all commands. */
+import type { Labels } from '../object/object.ts';
+import { isAmbient, whyNotCaptured } from './ambient.ts';
+import { isAssumed, namespaceInjection, whyNoSidecar } from './injection.ts';
+import type { PodFacts } from './pod.ts';
+
+export type PodProxy =
+  /** `assumed`: its Namespace was not read. */
+  | { readonly proxy: 'sidecar'; readonly assumed?: true }
+  | { readonly proxy: 'ztunnel' }
+  /** A sidecar that an annotation of the Pod changes. */
+  | { readonly proxy: 'changed sidecar'; readonly reason: string }
+  | { readonly proxy: 'none'; readonly reason: string }
+  /** Labelled for ambient mode, and not captured yet. */
+  | { readonly proxy: 'unknown'; readonly reason: string };
+
+const INJECT = 'sidecar.istio.io/inject';
+
+/**
+ * Determines which proxy captures a Pod. Calls may still bypass it, see `isCaptured` and `bypassesZtunnel`.
+ * @param mesh labels of the Namespaces; undefined if a Namespace was not read
+ * @example
+ * ```ts
+ * import { anyPod, loadManifests, proxyOfPod, viewMesh } from '@meshpass/istio';
+ * const shop = '{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}}';
+ * const mesh = viewMesh(loadManifests(shop, 'shop.yaml').resources);
+ * proxyOfPod(mesh, anyPod('shop')); // => { proxy: 'ztunnel' }
+ * proxyOfPod(mesh, { ...anyPod('shop'), running: true }).proxy; // => 'unknown'
+ * proxyOfPod(mesh, anyPod('dev')); // => { proxy: 'sidecar', assumed: true }
+ * ```
+ */
+export function proxyOfPod(
+  mesh: { readonly namespaceLabels: (namespace: string) => Labels | undefined },
+  pod: PodFacts,
+): PodProxy {
+  const ofNamespace = mesh.namespaceLabels(pod.namespace);
+  if (isAmbient(pod, ofNamespace)) {
+    const reason = whyNotCaptured(pod);
+    return reason === undefined ? { proxy: 'ztunnel' } : { proxy: 'unknown', reason };
+  }
+  const injection = namespaceInjection(pod.namespace, ofNamespace);
+  const reason = whyNoSidecar(pod, injection);
+  if (reason === undefined) return { proxy: 'sidecar', ...(isAssumed(pod, injection) && { assumed: true }) };
+  const wish = pod.annotations[INJECT];
+  const annotations: Labels = wish === undefined ? {} : { [INJECT]: wish };
+  const unchanged = { ...pod, annotations };
+  return { proxy: whyNoSidecar(unchanged, injection) === undefined ? 'changed sidecar' : 'none', reason };
+}
