@@ -18,14 +18,24 @@ not_compared() {
   exit 0
 }
 
-# Copies manifests, with links to files as files, as the commands read them.
+# Copies manifests, with links to files as files, as the commands read them. Any other link leads to a directory in the copy, which
+# the commands report as not read. Paths outside the working directory keep their absolute path.
 copy() {
-  local paths=() path
+  local paths=() path full here link skip=('(' -name .git -o -name node_modules ')' -prune -o)
+  here="$(pwd -P)"
   for path in "${@:2}"; do
-    case "$path" in /*) paths+=("$path") ;; *) paths+=("./$path") ;; esac
+    full="$(realpath --no-symlinks --canonicalize-missing -- "$path")"
+    if [ -f "$full" ] && [[ ! "$full" =~ \.(ya?ml|json)$ ]]; then
+      not_compared "$path is not compared, because its name does not end in .yaml, .yml or .json."
+    fi
+    case "$full" in "$here") paths+=(.) ;; "$here"/*) paths+=("./${full#"$here"/}") ;; *) paths+=("$full") ;; esac
   done
-  find -H "${paths[@]}" \( -name .git -o -name node_modules \) -prune -o -xtype f -print0 |
+  find -H "${paths[@]}" "${skip[@]}" -xtype f -print0 |
     xargs --null --no-run-if-empty cp --dereference --parents --target-directory "$1" --
+  find -H "${paths[@]}" "${skip[@]}" -type l ! -xtype f -print0 | while IFS= read -r -d '' link; do
+    mkdir -p "$1/$(dirname "$link")"
+    ln -s / "$1/$link"
+  done
 }
 
 # The merge commit that GitHub makes for a pull request has the compared base as first parent. Without it (a checkout of the head), the
@@ -50,35 +60,55 @@ fetch_base() {
   git fetch --quiet --no-tags --no-recurse-submodules "${depth[@]}" origin "$1" 2>"$work/fetch.txt"
 }
 
-# The whole tree, because a pattern may match other files there. Runs no hook.
-check_out_base() {
-  mkdir "$work/tree"
-  GIT_INDEX_FILE="$work/index" git read-tree "$1" &&
-    GIT_INDEX_FILE="$work/index" git checkout-index --all --quiet --prefix="$work/tree/"
+# The whole tree, because a pattern may match other files there.
+write_base() { mkdir "$work/tree" && node "$GITHUB_ACTION_PATH/write-tree.mjs" "$1" "$work/tree"; }
+
+# Prints files whose content in the working directory is not that of the commit.
+reencoded() {
+  git ls-files -- $MANIFESTS | git check-attr --stdin working-tree-encoding | grep -v ': unspecified$' | head -n 1
+}
+
+# Patterns of directories and files that the base commit does not have match nothing there.
+copy_base() {
+  local path parent existing=()
+  pushd "$work/tree" >/dev/null
+  shopt -s nullglob
+  for path in $MANIFESTS; do
+    parent="$path"
+    while [[ "$parent" == */* ]]; do
+      parent="${parent%/*}"
+      if [ -L "$parent" ] && [ ! -e "$parent" ]; then not_compared "$parent is a Git submodule or a link in the base commit, so $path is not compared."; fi
+    done
+    if [ -e "$path" ] || [ -L "$path" ]; then existing+=("$path"); fi
+  done
+  shopt -u nullglob
+  if [ ${#existing[@]} -gt 0 ]; then copy "$work/base" "${existing[@]}"; fi
+  popd >/dev/null
 }
 
 read_base_from_git() {
-  local other base
+  local other base encoded submodules
   [ -z "$(git rev-parse --show-prefix 2>&1)" ] ||
     not_compared "The working directory is not the root of a Git checkout."
   other="$(git ls-files --others -- $MANIFESTS ':(exclude,glob)**/node_modules/**' 2>/dev/null | grep -E '\.(ya?ml|json)$' | head -n 1)" || true
   if [ -n "$other" ]; then not_compared "$other is not part of the commit, so its state before the change is unknown. Pass that state as input base."; fi
   git ls-files --error-unmatch -- $MANIFESTS >/dev/null 2>"$work/unmatched.txt" ||
     not_compared "These manifests are not part of the repository, so their state before the change is unknown. Pass that state as input base. Git: $(head -n 1 "$work/unmatched.txt")"
-  if git ls-files --stage -- $MANIFESTS | grep -q '^160000 '; then not_compared "Manifests in Git submodules are not compared."; fi
+  submodules="$(git ls-files --stage -- $MANIFESTS | sed -n 's/^160000 [^\t]*\t//p')"
+  if [ -n "$submodules" ]; then not_compared "Manifests in Git submodules are not compared: $submodules"; fi
+  encoded="$(reencoded)" || true
+  if [ -n "$encoded" ]; then not_compared "Manifests with a working-tree-encoding are not compared: $encoded"; fi
+  if git ls-files -- $MANIFESTS | grep -qE '(^"?|/)node_modules/.*\.(ya?ml|json)"?$'; then not_compared "Manifests in node_modules are not compared."; fi
   base="$(base_commit)"
   authenticate
   fetch_base "$base" ||
     not_compared "The base commit $base is not in this checkout and could not be fetched: $(head -n 1 "$work/fetch.txt") Check out with fetch-depth: 0."
   # The base may have moved on since the branch began. A shallow checkout does not show it.
   base="$(git merge-base "$base" HEAD || echo "$base")"
-  check_out_base "$base" ||
-    not_compared "The base commit $base could not be checked out."
+  write_base "$base" ||
+    not_compared "The base commit $base could not be read."
   echo "$base" >"$folder/base.txt"
-  # Patterns of directories and files that the base commit does not have match nothing there.
-  (cd "$work/tree" && shopt -s nullglob && existing=() &&
-    for path in $MANIFESTS; do if [ -e "$path" ]; then existing+=("$path"); fi; done &&
-    if [ ${#existing[@]} -gt 0 ]; then copy "$work/base" "${existing[@]}"; fi)
+  copy_base
 }
 
 run() {

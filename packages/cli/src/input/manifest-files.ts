@@ -47,7 +47,8 @@ export async function readManifestFiles(paths: readonly string[]): Promise<Manif
       for (const { path: file, isTemplate } of walk(path, leftOut)) {
         if (++found > MOST_FILES) throw new MeshpassError('usage', `${path} contains more than ${MOST_FILES} files.`);
         const text = read(file);
-        if (isTemplate && Buffer.from(text.buffer, text.byteOffset, text.byteLength).includes(ACTION))
+        if (isPointer(text)) leftOut.push({ path: file, why: 'it is a Git LFS pointer', mayHold: true });
+        else if (isTemplate && Buffer.from(text.buffer, text.byteOffset, text.byteLength).includes(ACTION))
           leftOut.push({ path: file, why: TEMPLATE, mayHold: true });
         else if (holdsObjects(text, file)) files.push({ name: file, text, isFound: true });
         else leftOut.push({ path: file, why: 'it contains no Kubernetes objects', mayHold: false });
@@ -78,6 +79,8 @@ function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Gener
       const why = NOT_FOLLOWED.get(entry.name);
       if (why === undefined) yield* walk(path, leftOut, isTemplate || (isChart && entry.name === 'templates'));
       else leftOut.push({ path, ...why });
+    } else if (entry.isSymbolicLink() && !MANIFEST.test(entry.name)) {
+      if (!leadsToFile(path)) leftOut.push({ path, why: 'it is not a regular file', mayHold: true });
     } else if (MANIFEST.test(entry.name)) {
       // Opening a named pipe would block.
       if (attempt(path, () => statSync(path)).isFile()) yield { path, isTemplate };
@@ -85,6 +88,22 @@ function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Gener
     }
   }
 }
+
+/** A link to nothing may lead to a directory that was not checked out, such as a Git submodule. */
+function leadsToFile(path: string): boolean {
+  try {
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** Whether Git LFS has the content, which was not checked out. */
+function isPointer(text: Uint8Array): boolean {
+  return Buffer.from(text.subarray(0, POINTER.length)).equals(POINTER);
+}
+
+const POINTER = Buffer.from('version https://git-lfs.github.com/spec/');
 
 /** Tool directories, which contain more files than all manifests together. `.git` has no committed files. */
 const NOT_FOLLOWED = new Map([

@@ -16,12 +16,12 @@ const MAX_LINE = 300;
 /**
  * Formats the differences as code blocks, because names in manifests are untrusted and must become neither markup nor
  * mentions.
- * @param unplaced objects without a namespace, in words
+ * @param notes objects without a namespace, and skipped files that may decide, in words
  */
 export function diffMarkdown(
   { changes, more, endpoints, unknown, assumed }: Comparison,
   outside: OutsideComparison,
-  unplaced: string | undefined,
+  { unplaced, unread }: { readonly unplaced: string | undefined; readonly unread: string | undefined },
 ): string {
   const of = (kind: 'gains' | 'loses') => [
     ...outside.changes.filter((one) => one.kind === kind).map(formatOutsideChange),
@@ -33,6 +33,8 @@ export function diffMarkdown(
     ),
     ...unknown.map(({ reason, where }) => terminalText([`calls at ${formatWhere(where)}`, `  ${reason}`])),
   ];
+  // Without a port or destination, none is unknown.
+  if (unread !== undefined && doubtful.length === 0) doubtful.push(terminalText(['calls', `  ${unread}`]));
   const [opens, closes] = [of('gains'), of('loses')];
   const compared = `${counted(endpoints, 'port')} and ${counted(outside.destinations, 'destination')} of calls from outside were compared`;
   const notes = [

@@ -44,7 +44,10 @@ function isManifest(document: unknown, isChart: boolean): boolean {
   return !(typeof apiVersion === 'string' && FOR_TOOLS.test(apiVersion));
 }
 
-/** Whether the text could contain the field `apiVersion`. Only an escape or a tag (`!!binary`) can hide its letters. */
+/**
+ * Whether the text could contain the field `apiVersion`. Only an escape, a tag (`!!binary`) or another encoding can hide
+ * its letters. UTF-16 without a byte order mark has NUL characters.
+ */
 function couldSpellField(text: string): boolean {
-  return /apiVersion|[\\!]/i.test(text);
+  return /apiVersion|[\\!]/i.test(text) || text.includes('\0');
 }

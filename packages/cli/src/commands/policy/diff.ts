@@ -50,7 +50,8 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
   const read = (paths: readonly string[]) => readManifests(paths, options.namespace);
   const context = await read(options.context);
   const [old, next] = [await read([before]), await read([after])];
-  const unread = context.unread ?? old.unread ?? next.unread;
+  const unreads = new Set([context, old, next].flatMap((side) => side.unread ?? []));
+  const unread = unreads.size === 0 ? undefined : [...unreads].join('; ');
   const [was, is] = [
     [...context.resources, ...old.resources],
     [...context.resources, ...next.resources],
@@ -65,7 +66,7 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
     ...(unread !== undefined && { unread }),
   });
   const unplaced = describeUnplaced([...was, ...is]);
-  if (options.output === 'markdown') printText(diffMarkdown(comparison, outside, unplaced));
+  if (options.output === 'markdown') printText(diffMarkdown(comparison, outside, { unplaced, unread }));
   else if (options.output === 'json') {
     const listed = changes.map(({ kind, who, what, circumstances, where, before, after }) => ({
       kind,
@@ -86,6 +87,8 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
       outside: outsideJson(outside),
     });
   } else {
+    // Without a port, none is listed as unknown.
+    if (unread !== undefined && unknown.length === 0) printLines(`unknown: ${unread}`, '');
     if (outside.destinations > 0) printLines('What policies at workloads allow:', '');
     for (const { reason, where } of unknown) printLines(`unknown on ${formatWhere(where)}`, `  ${reason}`, '');
     if (changes.length > 0) printText(changes.map(formatChange).join('\n\n'));

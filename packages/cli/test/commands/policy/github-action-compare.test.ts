@@ -226,6 +226,115 @@ describe('what is missing is part of the comment, and does not fail the job:', (
   });
 });
 
+describe('hides nothing of either commit:', () => {
+  const DENY = POLICY.replace('spec: {', 'spec: {action: DENY, ').replace('NAMESPACE', 'istio-ingress');
+  const mesh = { 'mesh/mesh.yaml': MESH, 'mesh/deny.yaml': DENY };
+  const gone = { 'mesh/deny.yaml': undefined };
+
+  it.each(['working-tree-encoding=UTF-16LE', 'export-ignore', 'filter=lfs'])(
+    'a policy that is removed with the attribute %s',
+    async (attribute) => {
+      const pullRequest = openPullRequest(mesh, { ...gone, '.gitattributes': `mesh/deny.yaml ${attribute}\n` });
+      checkOut();
+      git(runner.work, 'config', 'filter.lfs.smudge', 'tr a-z b-za');
+      const { body } = await compare(pullRequest);
+      expect(body).toContain('**2 opened, 0 closed, 0 unknown**');
+      expect(body).toContain('workloads of namespace istio-ingress gain every call on orders in shop');
+    },
+  );
+
+  it('a manifest that the checkout decodes', async () => {
+    const pullRequest = openPullRequest(mesh, { '.gitattributes': 'mesh/deny.yaml working-tree-encoding=UTF-7\n' });
+    checkOut();
+    // The linter cannot read it either.
+    expect((await runner.run(INPUTS, pullRequest)).failed).toBe('Lint');
+    expect(runner.comments[0]!.body).toContain(
+      'Manifests with a working-tree-encoding are not compared: mesh/deny.yaml: working-tree-encoding: UTF-7',
+    );
+  });
+
+  it('a file that is no text of manifests', async () => {
+    const wide = Buffer.from(DENY, 'utf16le').toString();
+    const pullRequest = openPullRequest({ ...mesh, 'mesh/deny.yaml': wide }, gone);
+    checkOut();
+    const { body } = await compare(pullRequest);
+    expect(body).toMatch(/\*\*0 opened, 0 closed, [1-9]\d* unknown\*\*/);
+    expect(body).toContain('base/mesh/deny.yaml');
+  });
+
+  it.each([
+    ['base', 'a directory', '../lib'],
+    ['base', 'a directory outside the repository', '/usr'],
+    ['head', 'a directory', '../lib'],
+    ['head', 'nothing', '../submodule/mesh'],
+  ])('a link that only the %s has, to %s', async (side, _, target) => {
+    const files = { 'mesh/mesh.yaml': MESH, 'lib/deny.yaml': DENY };
+    symlink(side === 'base' ? target : undefined);
+    const baseSha = commit(files);
+    git(origin, 'switch', '--quiet', '--create', 'feature');
+    symlink(side === 'head' ? target : undefined);
+    const headSha = commit({ 'mesh/more.yaml': MESH });
+    git(origin, 'switch', '--quiet', 'main');
+    checkOut();
+    const { body } = await compare({ baseSha, headSha });
+    expect(body).toMatch(/\*\*0 opened, 0 closed, [1-9]\d* unknown\*\*/);
+    expect(body).toContain(`${side}/mesh/lib: it is not a regular file`);
+  });
+
+  it.each(['mesh', 'mesh/lib/k8s'])('a submodule that the change removes, compared as %s', async (manifests) => {
+    commit(mesh);
+    const id = git(origin, 'rev-parse', 'HEAD');
+    git(origin, 'update-index', '--add', '--cacheinfo', `160000,${id},mesh/lib`);
+    git(origin, 'commit', '--quiet', '--message=submodule');
+    const baseSha = git(origin, 'rev-parse', 'HEAD');
+    git(origin, 'switch', '--quiet', '--create', 'feature');
+    git(origin, 'rm', '--quiet', '--cached', 'mesh/lib');
+    const headSha = commit({ 'mesh/lib/k8s/x.yaml': MESH });
+    git(origin, 'switch', '--quiet', '--force', 'main');
+    rmSync(join(origin, 'mesh/lib'), { recursive: true, force: true });
+    checkOut();
+    const { body } = await compare({ baseSha, headSha }, { manifests });
+    expect(body).toContain(
+      manifests === 'mesh' ? 'base/mesh/lib: it is not a regular file' : 'mesh/lib is a Git submodule or a link',
+    );
+    expect(body).not.toContain('0 unknown**');
+  });
+
+  it('paths outside the checkout', async () => {
+    const pullRequest = openPullRequest(mesh, gone);
+    checkOut();
+    for (const [name, text] of Object.entries({
+      'rendered/app.yaml': MESH,
+      'before/app.yaml': `${MESH}---\n${DENY}`,
+    })) {
+      mkdirSync(dirname(join(runner.folder, name)));
+      writeFileSync(join(runner.folder, name), text);
+    }
+    const { body } = await compare(pullRequest, { manifests: '../rendered', base: '../before' });
+    expect(body).toContain('**2 opened, 0 closed, 0 unknown**');
+    expect((await compare(pullRequest, { manifests: '../rendered' })).body).toContain('not part of the repository');
+  });
+
+  it('a manifest whose name has another ending', async () => {
+    const pullRequest = openPullRequest({ ...mesh, 'mesh/policy': DENY }, { 'mesh/policy': MESH });
+    checkOut();
+    const { body } = await compare(pullRequest, { manifests: 'mesh/*.yaml mesh/policy' });
+    expect(body).toContain('mesh/policy is not compared, because its name does not end in .yaml, .yml or .json.');
+  });
+
+  it('manifests in node_modules', async () => {
+    const pullRequest = openPullRequest(mesh, { 'mesh/node_modules/x.yaml': MESH });
+    checkOut();
+    expect((await compare(pullRequest)).body).toContain('Manifests in node_modules are not compared.');
+  });
+
+  function symlink(target: string | undefined): void {
+    mkdirSync(join(origin, 'mesh'), { recursive: true });
+    rmSync(join(origin, 'mesh/lib'), { force: true });
+    if (target !== undefined) symlinkSync(target, join(origin, 'mesh/lib'));
+  }
+});
+
 it('writes the comment into the job summary of a pull request from a fork', async () => {
   const pullRequest = openPullRequest(
     { 'mesh/mesh.yaml': MESH },

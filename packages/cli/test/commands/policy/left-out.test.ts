@@ -1,5 +1,5 @@
 /** Commands read every file that `kubectl apply -R` applies, with any name and syntax, and report each file that they leave out. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -115,6 +115,8 @@ const LEFT: readonly (readonly [string, string, string | Uint8Array])[] = [
   ['that cannot be parsed', 'x.yaml', `${OPEN}  bad: [`],
   ['with a tag', 'x.yaml', OPEN.replace('apiVersion', '!!binary YXBpVmVyc2lvbg==')],
   ['in no encoding that is known', 'x.yaml', Buffer.from(`# caf\xe9\n${OPEN}`, 'latin1')],
+  ['in UTF-16 without a byte order mark', 'x.yaml', Buffer.from(OPEN, 'utf16le')],
+  ['that Git LFS did not check out', 'x.yaml', 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n'],
   ['that is too large', 'x.yaml', `${OPEN}#${' '.repeat(33 * 1024 * 1024)}`],
   ['that is a template', 'chart/templates/x.yaml', OPEN.replace('open', '{{ .Release.Name }}')],
 ];
@@ -212,4 +214,38 @@ it('an assumed namespace default is listed among the assumptions', async () => {
   expect((await meshpass('plan', ...shared, at('g'))).out).toMatch(
     /^`AuthorizationPolicy open .* assumed to be in default\.`$/m,
   );
+});
+
+describe('a link', () => {
+  it.each([
+    ['to a directory', '../lib'],
+    ['to a directory that was not checked out', '../submodule/mesh'],
+    ['to itself', 'lib'],
+  ])('%s makes answers unknown, with its name', async (_, target) => {
+    put('lib/open.yaml', OPEN);
+    symlinkSync(target, at('g/lib'));
+    const { code, out } = await canI();
+    expect(code).toBe(4);
+    expect(out).toContain('g/lib: it is not a regular file');
+    expect(JSON.parse((await meshpass('lint', '--output', 'json', at('g'))).out).leftOut).toMatchObject([
+      { path: at('g/lib') },
+    ]);
+  });
+
+  it('to a file that is no manifest decides nothing', async () => {
+    put('lib/README.md', '# Library');
+    symlinkSync('../lib/README.md', at('g/README'));
+    expect((await canI()).code).toBe(1);
+  });
+});
+
+it('diff answers unknown for a skipped file of either side, even if no port remains to compare', async () => {
+  put('a/x.yaml', `${OPEN}  bad: [`);
+  put('b/y.yaml', `${OPEN}  bad: [`);
+  for (const more of [[], ['--output', 'markdown']]) {
+    const { code, out } = await meshpass('diff', ...more, at('a'), at('b'));
+    expect(code).toBe(4);
+    expect(out).toMatch(/unknown.*a\/x\.yaml.*b\/y\.yaml/is);
+    expect(out).not.toContain('0 unknown');
+  }
 });

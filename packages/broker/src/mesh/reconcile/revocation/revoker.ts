@@ -35,12 +35,7 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
   let last: Promise<unknown> = Promise.resolve();
   const denied = denials(options, NAME, principalsIn);
   const denyTokens = endedSessions(options);
-  const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
-    const now = options.now();
-    const live = all.filter(({ until, undenied }) => until > now && !undenied);
-    // Set first, so that no more certificates are signed for them.
-    revoked = new Set(all.map(({ spiffeId }) => spiffeId));
-    await denied.apply(live.map(principalOf), (name, principals) => denyPolicy(name, rootNamespace, { principals }));
+  const deleteAccounts = async (all: readonly RevokedPrincipal[]): Promise<void> => {
     const gone = new Set([...deleted].filter((spiffeId) => revoked.has(spiffeId)));
     deleted = gone;
     await inBatches(
@@ -50,7 +45,16 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
         gone.add(spiffeId);
       },
     );
-    await denyTokens([...new Set(live.flatMap(({ sessionId }) => sessionId ?? []))]);
+  };
+  const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
+    const now = options.now();
+    const live = all.filter(({ until, undenied }) => until > now && !undenied);
+    // Set first, so that no more certificates are signed for them.
+    revoked = new Set(all.map(({ spiffeId }) => spiffeId));
+    await denied.apply(live.map(principalOf), (name, principals) => denyPolicy(name, rootNamespace, { principals }));
+    const sessions = [...new Set(live.flatMap(({ sessionId }) => sessionId ?? []))];
+    // Denials first. A failure of one part keeps no other back.
+    await inBatches([() => denyTokens(sessions), () => deleteAccounts(all)], (part) => part(), 1);
   };
 
   const apply = (all: readonly RevokedPrincipal[]): Promise<void> => {
@@ -130,8 +134,19 @@ function spiffeIdOf({ metadata }: ListedObject, trustDomain: string): string {
   return `spiffe://${trustDomain}/ns/${metadata.namespace}/sa/${metadata.name}`;
 }
 
-async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  for (let from = 0; from < items.length; from += DELETIONS_AT_ONCE) {
-    await Promise.all(items.slice(from, from + DELETIONS_AT_ONCE).map(work));
+/**
+ * Attempts all items, some at a time.
+ * @throws the first failure, after the last item
+ */
+async function inBatches<T>(
+  items: readonly T[],
+  work: (item: T) => Promise<void>,
+  size = DELETIONS_AT_ONCE,
+): Promise<void> {
+  const failed: PromiseRejectedResult[] = [];
+  for (let from = 0; from < items.length; from += size) {
+    const outcomes = await Promise.allSettled(items.slice(from, from + size).map(work));
+    failed.push(...outcomes.filter((outcome) => outcome.status === 'rejected'));
   }
+  if (failed[0]) throw failed[0].reason;
 }
