@@ -3,7 +3,7 @@
  * `handleRule` in pilot/pkg/serviceregistry/ambient/authorization.go of Istio 1.31, and src/rbac.rs of ztunnel.
  */
 import { isIP } from 'node:net';
-import { items, texts } from '../object/members.ts';
+import { items, text, texts } from '../object/members.ts';
 import type { Path } from '../object/object.ts';
 import type {
   AuthorizationAction,
@@ -127,7 +127,7 @@ function match<T extends object>(
 
 function conditionMatch({ key, values, notValues }: AuthorizationCondition, path: Path): ZtunnelMatch {
   if (!CONDITIONS.has(key))
-    return { tests: [], unread: [{ name: String(key), path: [...path, 'key'], isIgnored: false }] };
+    return { tests: [], unread: [{ name: text(key) ?? 'a condition without a key', path: [...path, 'key'], isIgnored: false }] };
   return { tests: test(key as ZtunnelField, texts(values), texts(notValues)), unread: [] };
 }
 
