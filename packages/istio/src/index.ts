@@ -89,6 +89,13 @@ export {
   isDryRun,
   providerOf,
 } from './policy/authorization-policy.ts';
+export {
+  type ClientProxy,
+  type ClientTlsSetting,
+  clientTlsMode,
+  type DestinationSettings,
+  destinationSettings,
+} from './policy/destination-rule.ts';
 export { foreignPolicyOf } from './policy/foreign.ts';
 export { attachedLayers, type Layers } from './policy/layers.ts';
 export { isTemplate, readTemplate, SEGMENT_CHARACTERS, type TemplatePiece } from './policy/path-template.ts';

@@ -306,6 +306,26 @@ function requestAuthentication(random: Random, { issuers }: World, name: string)
   };
 }
 
+/** Client TLS for the whole mesh. In the root namespace, the services' own DestinationRules hide it. */
+const MESH_TLS = [
+  { mode: 'ISTIO_MUTUAL', namespace: GATEWAYS },
+  { mode: 'DISABLE', namespace: ROOT },
+] as const;
+
+/** Sets client TLS in two of three rounds. */
+function meshTls(round: number): readonly KubeObject[] {
+  return MESH_TLS.slice(round % 3, (round % 3) + 1).map(({ mode, namespace }) => ({
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'DestinationRule',
+    metadata: { name: 'mesh', namespace },
+    // A kept connection would continue under previous policies.
+    spec: {
+      host: '*.local',
+      trafficPolicy: { tls: { mode }, connectionPool: { http: { maxRequestsPerConnection: 1 } } },
+    },
+  }));
+}
+
 /** Objects of one round, in the order in which they are applied. */
 export function generateObjects(random: Random, world: World, round: number): readonly KubeObject[] {
   const many = (count: number, make: (name: string) => KubeObject) =>
@@ -314,6 +334,7 @@ export function generateObjects(random: Random, world: World, round: number): re
     gateway(random, world, 'g0', GATEWAYS),
     ...(random.chance(0.5) ? [gateway(random, world, 'g1', GATEWAYS)] : []),
     ...(random.chance(0.25) ? [gateway(random, world, 'g2', 'dev')] : []),
+    ...meshTls(round),
     ...virtualServices(random, round),
     ...many(random.below(4), (name) => policy(random, world, name)),
     ...many(random.below(2), (name) => requestAuthentication(random, world, name)),

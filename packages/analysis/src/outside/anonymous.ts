@@ -3,7 +3,7 @@
  * have no token and no certificate, and an address that no policy lists. A workload sees the identity of the gateway.
  */
 import type { MeshView } from '@meshpass/istio';
-import { distinct } from '@meshpass/istio/members';
+import { distinct, items } from '@meshpass/istio/members';
 import {
   ALWAYS,
   all,
@@ -27,7 +27,9 @@ import {
   listenerPorts,
 } from '../exposure/identity.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
+import { clientTlsOf } from './client-tls.ts';
 import { opaque } from './match-condition.ts';
+import { callersOf } from './pods-of.ts';
 import { beforeRewrite } from './rewrite/before.ts';
 import type { Rewrite } from './rewrite/rewrite.ts';
 
@@ -75,6 +77,7 @@ function atEntry(mesh: MeshView, { exposure, entry }: Way): Condition {
 function atWorkload(mesh: MeshView, { exposure, entry, rewrite }: Way): Condition {
   const points = enforcementAtWorkload(mesh, exposure, entry);
   if (points.length === 0) return ALWAYS;
+  const withoutIdentity = whyTlsUnknown(mesh, { exposure, entry });
   const { host, port, subset = '' } = exposure.destination;
   const sni = `outbound_.${port ?? ''}_.${subset}_.${host}`;
   const before: Caller['before'] = (test) => beforeRewrite(rewrite, test, mesh.config.pathNormalization);
@@ -87,13 +90,25 @@ function atWorkload(mesh: MeshView, { exposure, entry, rewrite }: Way): Conditio
     if (unknown !== undefined) return opaque(unknown);
     const peers = calls.peers.length > 0 ? calls.peers : [undefined];
     const check = addedCheck(mesh, 'SIDECAR_INBOUND', proxy, point.port === undefined ? [] : [point.port]);
+    const byPeer = (peer: Peer | undefined) => replaceTests(policies, (test) => decided(test, { peer, sni, before }));
+    const passes = any(peers.map(byPeer));
     return all([
-      any(peers.map((peer) => replaceTests(policies, (test) => decided(test, { peer, sni, before })))),
+      withoutIdentity === undefined ? passes : either([passes, byPeer(undefined)], withoutIdentity),
       check === undefined ? ALWAYS : opaque(check),
     ]);
   };
   const byWorkload = Map.groupBy(points, ({ proxy }) => proxy);
   return any([...byWorkload.values()].map((some) => oneOf(some, allowed)));
+}
+
+/** Explains why DestinationRules leave unknown whether the workload sees the identity of the gateway. */
+function whyTlsUnknown(mesh: MeshView, { exposure, entry }: Pick<Way, 'exposure' | 'entry'>): string | undefined {
+  if (entry.proxy.by !== 'istio') return undefined;
+  const { host, port, subset } = exposure.destination;
+  const ports = port === undefined ? items(exposure.service?.spec.ports).map((one) => one.port) : [port];
+  return callersOf(mesh, entry.proxy)
+    .flatMap((gateway) => ports.map((one) => clientTlsOf(mesh, gateway, { host, port: one, subset }).unknown))
+    .find((unknown) => unknown !== undefined);
 }
 
 /** Combines several ports, one of which is meant: all must agree, or it is unknown. */

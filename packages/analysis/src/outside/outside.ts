@@ -7,7 +7,7 @@ import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
 import { ingressRouters } from './ingress-routers.ts';
 import { istioRouters } from './istio-routers.ts';
-import { selectionOf } from './pods-of.ts';
+import { callersOf, selectionOf } from './pods-of.ts';
 import {
   destinationsOf,
   formatDestination,
@@ -75,6 +75,8 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
   );
   const meant = new Map(targets.map((target) => [formatDestination(target), target.destination]));
   const routersOf = (destination: string) => byDestination.get(destination) ?? [];
+  const callersTo = (destination: string) =>
+    routersOf(destination).flatMap(({ entry }) => (entry.proxy.by === 'istio' ? callersOf(mesh, entry.proxy) : []));
   return {
     destinations: [...byDestination.keys()],
     callsOf: (destination) => any(routersOf(destination).map((router) => reaches(router, destination))),
@@ -83,7 +85,7 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
     absentOf: (destination) => [
       ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
     ],
-    selectionOf: (destination) => selectionOf(mesh, meant.get(destination)),
+    selectionOf: (destination) => selectionOf(mesh, meant.get(destination), callersTo(destination)),
     hasKnown: (destination) => routersOf(destination).some(({ entry }) => entry.object !== undefined),
     assumed: [
       ...new Set(

@@ -1,26 +1,46 @@
-/** Pods of destinations, with their ports. */
-import { fullHost, type MeshView } from '@meshpass/istio';
+/** Pods of gateways, and of destinations with their ports. */
+import { remembered } from '@meshpass/identity/memory/remembered';
+import { type ClientProxy, destinationSettings, type MeshView } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
+import { type IstioProxy, podsOfGateway } from '../exposure/gateway-pods.ts';
 import type { Target } from './router.ts';
 
-/** Returns what selects the Pods of a destination, by name: `selector`. Empty if its Service is not among the objects. */
+/** Lists a gateway's Pods as callers of workloads; without Pods, a stand-in. */
+export function callersOf(
+  mesh: MeshView,
+  proxy: IstioProxy,
+): readonly (ClientProxy & { /** Undefined if it is not known. */ readonly serviceAccount: string | undefined })[] {
+  const pods = podsOfGateway(mesh, proxy);
+  if (pods.length > 0) return pods;
+  const { namespace = mesh.config.rootNamespace, selector = {}, account } = proxy;
+  return [{ namespace, labels: selector, serviceAccount: account }];
+}
+
+/** Returns the settings of DestinationRules for calls of a proxy. */
+export const destinationSettingsOf = remembered((mesh: MeshView) => destinationSettings(mesh, mesh.config));
+
+/**
+ * Returns what selects the Pods of a destination, by name: `selector`. Empty if its Service is not among the objects.
+ * @param callers Pods of gateways that lead there
+ */
 export function selectionOf(
   mesh: MeshView,
   destination: Target['destination'] | undefined,
+  callers: readonly ClientProxy[],
 ): ReadonlyMap<string, string> {
   const service = destination && mesh.serviceAt(destination.host);
   if (!service) return new Map();
   const { host, port, subset } = destination;
   const found = items(service.spec.ports).find((one) => one.port === port);
-  const rules = subset === undefined ? [] : mesh.all('DestinationRule');
-  const ofSubset = rules
-    .filter(({ spec, metadata }) => fullHost(spec.host ?? '', metadata.namespace, mesh.config.clusterDomain) === host)
-    .flatMap(({ spec }) => items(spec.subsets))
-    .filter(({ name }) => name === subset);
+  const settings = callers.map((caller) => destinationSettingsOf(mesh)(caller, host));
+  const ofSubset =
+    subset === undefined ? [] : settings.map((one) => one.subsetLabels(subset)).filter((one) => one !== undefined);
   return new Map([
     ['selector', written(service.spec.selector)],
     ...(found ? [['target port', String(found.targetPort ?? found.port)] as const] : []),
-    ...ofSubset.map((one) => [`labels of subset ${subset}`, written(one.labels)] as const),
+    ...(ofSubset.length > 0
+      ? [[`labels of subset ${subset}`, [...new Set(ofSubset.map(written))].join(' or ')] as const]
+      : []),
   ]);
 }
 

@@ -27,6 +27,7 @@ import { prove } from './prove.ts';
 import { type ReachChange, reachChanges } from './reach-changes.ts';
 import { type ResourceChange, resourceChanges } from './resource-changes.ts';
 import { routeNotes } from './route-notes.ts';
+import { noteStanding } from './standing.ts';
 import { isRevocation, stateOf } from './state.ts';
 import { ofUnread } from './unknown.ts';
 import { findInvisible, visibilityOf } from './visible.ts';
@@ -125,6 +126,12 @@ export function planChange(input: PlanInput): Plan {
     holders,
     unread: input.unread,
   });
+  const findings = [
+    ...(input.unread === undefined ? [] : [ofUnread(input.unread)]),
+    ...findInvisible(context.ports, visibility),
+    ...prove(context),
+    ...routeNotes(cluster, grants, shape),
+  ];
   const unplaced = describeUnplaced(cluster);
   const state = stateOf(cluster);
   return {
@@ -134,12 +141,11 @@ export function planChange(input: PlanInput): Plan {
     resources: resourceChanges(present, manifests, (manifest) => sourceOf(access, manifest)),
     reach: reachChanges(context, mesh.clusterDomain, labelled(present)),
     ...(input.inForce && { changes: accessChanges(input.inForce, access) }),
-    findings: [
-      ...(input.unread === undefined ? [] : [ofUnread(input.unread)]),
-      ...findInvisible(context.ports, visibility),
-      ...prove(context),
-      ...routeNotes(cluster, grants, shape),
-    ],
+    findings: noteStanding(
+      findings,
+      input,
+      (inForce) => planChange({ ...input, access: inForce, inForce: undefined }).findings,
+    ),
     assumed: context.dataPlanes.assumed(context.endpoints),
     ...(unplaced !== undefined && { unplaced }),
   };

@@ -1,7 +1,15 @@
 /** Cluster state of a plan. */
 import { isOurs } from '@meshpass/access/compile';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { hasProxy, type PodSpec, portNamesOf, type Resource, serviceAccountOf } from '@meshpass/istio';
+import {
+  type DestinationRule,
+  hasProxy,
+  type PodSpec,
+  portNamesOf,
+  type Resource,
+  serviceAccountOf,
+} from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
 import { canonicalJson } from '../canonical-json.ts';
 
 /** Marks objects that exist for sessions rather than for the access file. */
@@ -18,7 +26,7 @@ export function stateOf(cluster: readonly Resource[]): string {
       const { kind, metadata } = one;
       const { spec, roleRef, subjects, data } = one as unknown as Record<string, unknown>;
       const { namespace, name, labels, annotations } = metadata;
-      const kept = kind === 'Pod' ? ofPod(spec as PodSpec) : spec;
+      const kept = decidingPart(kind, spec);
       // Replicas of one workload count as one, so that a rollout does not make a plan stale.
       const { 'pod-template-hash': _, ...stable } = labels ?? {};
       const own = Object.entries(annotations ?? {}).filter(([key]) => DECIDING.test(key));
@@ -32,6 +40,18 @@ export function stateOf(cluster: readonly Resource[]): string {
  * of Istio.
  */
 const DECIDING = /^(?:meshpass\.dev|(?!sidecar\.istio\.io\/status$)(?:[a-z.]+\.)?istio\.io)\//;
+
+function decidingPart(kind: Resource['kind'], spec: unknown): unknown {
+  if (kind === 'Pod') return ofPod(spec as PodSpec);
+  return kind === 'DestinationRule' ? ofDestinationRule(spec as DestinationRule['spec']) : spec;
+}
+
+/** Fields that decide the client TLS of the mesh gateway. Rollouts rewrite the labels of subsets. */
+function ofDestinationRule({ host, exportTo, workloadSelector, trafficPolicy }: DestinationRule['spec']): unknown {
+  const ports = items(trafficPolicy?.portLevelSettings).flatMap(({ port, tls }) => (tls ? [[port?.number, tls]] : []));
+  // The oldest traffic policy applies, even if it sets no TLS.
+  return [host, exportTo, workloadSelector, trafficPolicy && { tls: trafficPolicy.tls, ports }];
+}
 
 /** Fields of a running Pod that affect policies and its data plane. Other fields differ between replicas. */
 function ofPod(spec: PodSpec): unknown {

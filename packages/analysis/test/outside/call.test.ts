@@ -226,3 +226,45 @@ describe('policies', () => {
 it('refuses a call to a port at which no gateway listens', () => {
   expect(decide([gateway(HTTP), routes(to)], { port: 8443, http: get('/') })).toEqual(['no listener']);
 });
+
+describe('a DestinationRule', () => {
+  const rule = (name: string, namespace: string, spec: object) => object('DestinationRule', name, namespace, spec);
+  const withTls = (host: string, tls: object) => ({ host, trafficPolicy: { tls } });
+  const whole = rule('mutual', 'istio-system', withTls('*.local', { mode: 'ISTIO_MUTUAL' }));
+  const onlyGateway = policy('shop', 'orders', {
+    rules: [{ from: [{ source: { principals: ['cluster.local/ns/ingress/sa/gateway'] } }] }],
+  });
+  const decided = (...more: object[]) =>
+    decide([gateway(HTTP), routes(to), onlyGateway, ...more], { port: 80, http: get('/') });
+
+  it('with mutual TLS for the whole mesh leaves a call decided', () => {
+    expect(decided(whole)).toEqual(['yes workload orders']);
+  });
+
+  it.each<[string, object]>([
+    ['disables mutual TLS', withTls('orders', { mode: 'DISABLE' })],
+    ['has no mode', withTls('orders', {})],
+    ['changes the SNI', withTls('orders', { mode: 'ISTIO_MUTUAL', sni: 'other' })],
+  ])('that %s makes it unknown', (_, spec) => {
+    expect(decided(whole, rule('orders', 'shop', spec))).toEqual(['unknown workload orders']);
+  });
+
+  it('of another namespace or port does not', () => {
+    const host = 'orders.shop.svc.cluster.local';
+    const ofPort = { host, trafficPolicy: { portLevelSettings: [{ port: { number: 81 }, tls: { mode: 'DISABLE' } }] } };
+    expect(decided(rule('orders', 'dev', withTls(host, { mode: 'DISABLE' })))).toEqual(['yes workload orders']);
+    expect(decided(rule('orders', 'shop', ofPort))).toEqual(['yes workload orders']);
+  });
+
+  it('that requires mutual TLS of a port without it makes it unknown', () => {
+    const off = object(
+      'PeerAuthentication',
+      'plain',
+      'shop',
+      { selector: { matchLabels: { app: 'orders' } }, mtls: { mode: 'DISABLE' } },
+      'security.istio.io/v1',
+    );
+    expect(decided(off)).toEqual(['no workload 403 orders']);
+    expect(decided(off, whole)).toEqual(['unknown workload orders']);
+  });
+});

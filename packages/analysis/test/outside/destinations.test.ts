@@ -138,6 +138,28 @@ it('says that other Pods or ports answer at a destination', () => {
   expect(moved(orders, orders)).toEqual([]);
 });
 
+it('does not know what changes if a DestinationRule replaces the mutual TLS of the gateway', () => {
+  const policy = (rules: string) => `
+---
+{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: gateway, namespace: shop}, spec: {
+  selector: {matchLabels: {app: orders}}, rules: [${rules}]}}`;
+  const from = (namespace: string) => policy(`{from: [{source: {namespaces: [${namespace}]}}]}`);
+  const rule = (mode: string) => `
+---
+{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: all, namespace: istio-system}, spec: {
+  host: '*.local', trafficPolicy: {tls: {mode: ${mode}}}}}`;
+  const opened = (mode: string, after: string) =>
+    compared(route('orders') + from('dev') + rule(mode), route('orders') + after + rule(mode));
+  const gained = ['gains orders.shop.svc.cluster.local:80 GET http://shop.example.com/'];
+  expect(changesOf(opened('ISTIO_MUTUAL', from('istio-ingress')))).toEqual(gained);
+  expect(changesOf(opened('DISABLE', policy('{}')))).toEqual(gained);
+  const { changes, unknown } = opened('DISABLE', from('istio-ingress'));
+  expect(changes).toEqual([]);
+  expect(unknown).toMatchObject([
+    { reasons: [expect.stringContaining('DestinationRule istio-system/all sets the TLS')] },
+  ]);
+});
+
 it('compares the whole Host header with the hosts of a policy', () => {
   const denied = (hosts: string) => `${route('orders')}
 ---

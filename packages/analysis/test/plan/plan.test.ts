@@ -304,3 +304,26 @@ spec: {serviceAccountName: orders, containers: []}
   expect(plan(SERVICES).id).toBe(plan(SERVICES).id);
   expect(plan(SERVICES).id).not.toBe(plan(SERVICES, access(GRANT.replace('/refunds', '/refund'))).id);
 });
+
+test('the cluster state contains of a DestinationRule only what decides its client TLS', () => {
+  const state = (spec: string) =>
+    stateOf(
+      read(
+        `${SERVICES}---\n{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: orders, namespace: shop}, spec: {${spec}}}`,
+      ),
+    );
+  const rule = (version: string, more = 'connectionPool: {}') =>
+    state(`host: orders, subsets: [{name: stable, labels: {version: ${version}}}], trafficPolicy: {${more}}`);
+  const before = rule('one');
+  expect(rule('two')).toBe(before);
+  expect(rule('one', 'connectionPool: {tcp: {maxConnections: 1}}')).toBe(before);
+  const others = [
+    rule('one', 'tls: {mode: DISABLE}'),
+    rule('one', 'portLevelSettings: [{port: {number: 8080}, tls: {mode: SIMPLE}}]'),
+    state('host: orders'),
+    state('host: ledger-db, trafficPolicy: {connectionPool: {}}'),
+    state("host: orders, trafficPolicy: {connectionPool: {}}, exportTo: ['.']"),
+    state('host: orders, trafficPolicy: {connectionPool: {}}, workloadSelector: {matchLabels: {app: web}}'),
+  ];
+  expect(new Set([before, ...others]).size).toBe(7);
+});

@@ -16,7 +16,7 @@ export type Exported =
     };
 
 /** Defaults of the mesh for objects without `exportTo`. */
-type ExportDefaults = Pick<MeshConfig, 'serviceExportTo' | 'virtualServiceExportTo' | 'destinationRuleExportTo'>;
+export type ExportDefaults = Pick<MeshConfig, 'serviceExportTo' | 'virtualServiceExportTo' | 'destinationRuleExportTo'>;
 
 /** Annotation of Services, which have no such field. */
 export const EXPORT_TO = 'networking.istio.io/exportTo';

@@ -98,7 +98,7 @@ export type VirtualService = SpecObject<
   }
 >;
 
-interface ClientTls {
+export interface ClientTls {
   readonly mode?: 'DISABLE' | 'SIMPLE' | 'MUTUAL' | 'ISTIO_MUTUAL';
   readonly insecureSkipVerify?: boolean;
   readonly sni?: string;
@@ -106,7 +106,7 @@ interface ClientTls {
   readonly [member: string]: unknown;
 }
 
-interface TrafficPolicy {
+export interface TrafficPolicy {
   readonly tls?: ClientTls;
   readonly portLevelSettings?: readonly {
     readonly port?: { readonly number?: number };

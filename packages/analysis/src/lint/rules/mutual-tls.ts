@@ -1,6 +1,8 @@
 /** Rules about connections without a certificate, whose callers have no identity. */
 import {
   actionOf,
+  type ClientTls,
+  clientTlsMode,
   type DestinationRule,
   fullHost,
   isForSidecars,
@@ -156,12 +158,11 @@ const clientTlsDisabled: Rule = {
     for (const rule of context.mesh.all('DestinationRule')) {
       const host = fullHost(rule.spec.host ?? '', rule.metadata.namespace, clusterDomain);
       if (!isInMesh(host, clusterDomain)) continue;
-      for (const { settings, path } of trafficSettings(rule)) {
-        const { mode, insecureSkipVerify } = settings?.tls ?? {};
-        if (mode !== 'DISABLE' && !(mode === 'SIMPLE' && insecureSkipVerify === true)) continue;
+      for (const { tls, path } of clientTlsSettings(rule)) {
+        if (!sendsNoCertificate(tls)) continue;
         yield {
           on: rule,
-          path: [...path, 'tls', 'mode'],
+          path: tls.mode === undefined ? path : [...path, 'mode'],
           severity: context.granted.has(host) ? 'error' : 'warning',
           message: `callers of ${host} send no certificate: its policies see no principal and no namespace, and a STRICT workload refuses the connection.`,
         };
@@ -170,6 +171,11 @@ const clientTlsDisabled: Rule = {
   },
 };
 
+function sendsNoCertificate(tls: ClientTls): boolean {
+  const mode = clientTlsMode(tls);
+  return mode === 'DISABLE' || (mode === 'SIMPLE' && tls.insecureSkipVerify === true);
+}
+
 /** Whether a host covers services of the mesh. The API server has its own certificate. */
 function isInMesh(host: string, clusterDomain: string): boolean {
   const name = serviceName(host, clusterDomain);
@@ -177,8 +183,8 @@ function isInMesh(host: string, clusterDomain: string): boolean {
   return host === '*' || host === '*.local' || host.endsWith(`.${clusterDomain}`);
 }
 
-/** Returns the settings of a rule, its subsets, and the ports of each. */
-function trafficSettings({ spec }: DestinationRule) {
+/** Lists the client TLS of a rule, its subsets, and the ports of each. */
+function clientTlsSettings({ spec }: DestinationRule) {
   const policies = [
     { settings: spec.trafficPolicy, path: ['spec', 'trafficPolicy'] },
     ...items(spec.subsets).map(({ trafficPolicy }, index) => ({
@@ -186,13 +192,15 @@ function trafficSettings({ spec }: DestinationRule) {
       path: ['spec', 'subsets', index, 'trafficPolicy'],
     })),
   ];
-  return policies.flatMap(({ settings, path }) => [
-    { settings, path },
-    ...items(settings?.portLevelSettings).map((one, index) => ({
-      settings: one,
-      path: [...path, 'portLevelSettings', index],
-    })),
-  ]);
+  return policies
+    .flatMap(({ settings, path }) => [
+      { settings, path },
+      ...items(settings?.portLevelSettings).map((one, index) => ({
+        settings: one,
+        path: [...path, 'portLevelSettings', index],
+      })),
+    ])
+    .flatMap(({ settings, path }) => (settings?.tls ? [{ tls: settings.tls, path: [...path, 'tls'] }] : []));
 }
 
 /**

@@ -15,8 +15,7 @@ import {
   type Workload,
 } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
-import type { EntryPoint, EntryProxy } from '../../exposure/exposure.ts';
-import { podsOfGateway } from '../../exposure/gateway-pods.ts';
+import type { EntryPoint } from '../../exposure/exposure.ts';
 import { enforcementAtEntry } from '../../exposure/identity.ts';
 import { gatewayApiRouters } from '../gateway-api-routers.ts';
 import { istioRouters } from '../istio-routers.ts';
@@ -181,16 +180,4 @@ export function principalAt(
   const asks = /MUTUAL$/.test(server?.tls?.mode ?? '');
   if (!certificate || !asks) return { unnamed: false };
   return certificate.principal === undefined ? { unnamed: true } : { principal: certificate.principal, unnamed: false };
-}
-
-type IstioProxy = EntryProxy & { readonly by: 'istio' };
-
-/** Lists the principals that a gateway's Pods use; `undefined` for an unknown ServiceAccount. */
-export function accountsOf(
-  mesh: MeshView,
-  proxy: IstioProxy,
-): readonly { readonly namespace: string; readonly serviceAccount: string | undefined }[] {
-  const pods = podsOfGateway(mesh, proxy);
-  if (pods.length > 0) return pods;
-  return [{ namespace: proxy.namespace ?? mesh.config.rootNamespace, serviceAccount: proxy.account }];
 }

@@ -10,9 +10,10 @@ import type { Endpoint } from '../../evaluate/target.ts';
 import { combineVerdicts, evaluate, type Verdict } from '../../evaluate/verdict.ts';
 import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
+import { callersOf } from '../pods-of.ts';
 import { hostConditions, type Router, type Step } from '../router.ts';
 import { type OutsideAnswer, type PartialAnswer, refusal, unknownBecause } from './answer.ts';
-import { accountsOf, type Gateway, gatewaysAt, principalAt, proxiesOf, routerFor, whyPatched } from './at-gateway.ts';
+import { type Gateway, gatewaysAt, principalAt, proxiesOf, routerFor, whyPatched } from './at-gateway.ts';
 import { atDestination } from './destination.ts';
 import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
 import { truthOf } from './truth.ts';
@@ -208,9 +209,9 @@ function forwarded(
   if (step.targets.length === 0)
     return [refusal('route', `${describeObject(step.on)} ${step.answer ?? 'answers it itself'}`, step.status, at)];
   const { proxy } = entry;
-  const accounts = proxy.by === 'istio' ? accountsOf(mesh, proxy) : [];
+  const callers = proxy.by === 'istio' ? callersOf(mesh, proxy) : [];
   return step.targets.flatMap((target) =>
-    accounts.flatMap((peer) =>
+    callers.flatMap((peer) =>
       atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, listener.port!).map((one) => ({
         ...one,
         route,
@@ -247,9 +248,9 @@ function passedThrough(
   if (!step) return [refusal('tls', `no route has SNI ${sni ?? '(none)'}`)];
   if (!decision.allowed) return [refusedBy(decision)];
   const { sourceIp, tokens, now } = request;
-  const accounts = router.entry.proxy.by === 'istio' ? accountsOf(mesh, router.entry.proxy) : [];
+  const callers = router.entry.proxy.by === 'istio' ? callersOf(mesh, router.entry.proxy) : [];
   return step.targets.flatMap((target) =>
-    accounts.flatMap((peer) =>
+    callers.flatMap((peer) =>
       atDestination(mesh, target, { http: undefined, tokens, now, sourceIp, peer }, request.port),
     ),
   );

@@ -1,10 +1,12 @@
 /** Decision of the workloads behind a route: their own policies, with the gateway's identity as the peer. */
-import { type AuthorizationRule, coversHost, fullHost, type MeshView, selects, serviceName } from '@meshpass/istio';
-import { items, labels, texts } from '@meshpass/istio/members';
+import { type AuthorizationRule, type ClientProxy, type MeshView, selects, serviceName } from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
 import type { Authorizer } from '../../evaluate/authorizer.ts';
 import type { Call, HttpCall } from '../../evaluate/call.ts';
 import { type Endpoint, findEndpoints } from '../../evaluate/target.ts';
 import { evaluate } from '../../evaluate/verdict.ts';
+import { clientTlsOf } from '../client-tls.ts';
+import { destinationSettingsOf } from '../pods-of.ts';
 import { headerAfter, pathAfter } from '../rewrite/rewrite.ts';
 import type { Target } from '../router.ts';
 import { formatDestination } from '../router.ts';
@@ -18,7 +20,7 @@ export interface GatewayCall {
   readonly tokens: Call['tokens'];
   readonly now: number | undefined;
   readonly sourceIp: string | undefined;
-  readonly peer: { readonly namespace: string; readonly serviceAccount: string | undefined };
+  readonly peer: ClientProxy & { readonly serviceAccount: string | undefined };
 }
 
 /** @param listenerPort port of the gateway, which a route without a port keeps */
@@ -35,42 +37,25 @@ export function atDestination(
   const service = mesh.serviceAt(host);
   if (!known || !service) return unknown(`${host} is no Service among the objects`);
   if (!items(service.spec.ports).some((one) => one.port === port)) return unknown(`${host} has no port ${port}`);
-  const why = whyRuled(mesh, host);
-  if (why !== undefined) return unknown(why);
-  const labelsOf = subset === undefined ? {} : subsetLabels(mesh, host, subset);
+  const labelsOf = subset === undefined ? {} : destinationSettingsOf(mesh)(call.peer, host).subsetLabels(subset);
   if (!labelsOf) return unknown(`no DestinationRule defines subset ${subset} of ${host}`);
+  const tls = clientTlsOf(mesh, call.peer, { host, port, subset });
+  if (tls.unknown !== undefined) return unknown(tls.unknown);
   const endpoints = findEndpoints(mesh, `${known.name}.${known.namespace}:${port}`).filter(({ authorizer }) =>
     selects(labelsOf, authorizer.workload.labels),
   );
   if (endpoints.length === 0) return unknown(`no workload of ${host} has the labels of subset ${subset}`);
   const sni = `outbound_.${port}_.${subset ?? '_'}_.${host}`.replace('_._._.', '_._.');
-  return endpoints.map((endpoint) => atWorkload(mesh, endpoint, target, call, sni, destination));
+  return endpoints.map((endpoint) =>
+    atWorkload(mesh, endpoint, target, call, { sni, destination, required: tls.required }),
+  );
 }
 
-/** TLS settings of the destination replace the gateway's mutual TLS. */
-function whyRuled(mesh: MeshView, host: string): string | undefined {
-  const rule = rulesOf(mesh, host).find(({ spec }) => {
-    const policies = [spec.trafficPolicy, ...items(spec.subsets).map(({ trafficPolicy }) => trafficPolicy)];
-    return policies.some(
-      (one) => one?.tls !== undefined || items(one?.portLevelSettings).some(({ tls }) => tls !== undefined),
-    );
-  });
-  return rule && `DestinationRule ${rule.metadata.namespace}/${rule.metadata.name} sets the TLS of calls to ${host}`;
-}
-
-function rulesOf(mesh: MeshView, host: string) {
-  return mesh
-    .all('DestinationRule')
-    .filter(({ spec, metadata }) =>
-      coversHost(fullHost(spec.host ?? '', metadata.namespace, mesh.config.clusterDomain), host),
-    );
-}
-
-function subsetLabels(mesh: MeshView, host: string, subset: string) {
-  const found = rulesOf(mesh, host)
-    .flatMap(({ spec }) => items(spec.subsets))
-    .find(({ name }) => name === subset);
-  return found && labels(found.labels);
+interface Sent {
+  readonly sni: string;
+  readonly destination: string;
+  /** DestinationRule that makes the gateway use mutual TLS, whatever the workload accepts. */
+  readonly required: string | undefined;
 }
 
 function atWorkload(
@@ -78,8 +63,7 @@ function atWorkload(
   endpoint: Endpoint,
   { rewrite }: Target,
   call: GatewayCall,
-  sni: string,
-  destination: string,
+  { sni, destination, required }: Sent,
 ): PartialAnswer {
   const { workload } = endpoint.authorizer;
   const at = {
@@ -90,6 +74,8 @@ function atWorkload(
   const sent = call.http && rewritten(call.http, rewrite);
   const { namespace, serviceAccount } = call.peer;
   if (endpoint.waypoint?.forGateways) return unknownBecause('workload', 'the gateway calls a waypoint', at);
+  if (required !== undefined && !acceptsMutualTls(endpoint))
+    return unknownBecause('workload', `${required}, which the workload may not accept`, at);
   const { decision, verdict, unknown } = evaluate(
     { ...endpoint, callerProxy: () => 'gateway' },
     {
@@ -115,6 +101,11 @@ function atWorkload(
     ...(status !== undefined && { status }),
     ...(rule && { place: rule.place() }),
   };
+}
+
+/** Whether a sidecar accepts mutual TLS at the port. */
+function acceptsMutualTls({ proxy, authorizer, port }: Endpoint): boolean {
+  return proxy === 'sidecar' && authorizer.peerMode(port).mode !== 'DISABLE';
 }
 
 /** Applies a route's changes. Unknown values are listed: `path`, and names of headers. */

@@ -4,7 +4,14 @@
  */
 
 import type { Access } from '@meshpass/access';
-import { type Acceptance, manifestsToWrite, NO_ACCESS, type Plan, refuseUnsafe } from '@meshpass/analysis/plan';
+import {
+  type Acceptance,
+  manifestsToWrite,
+  NO_ACCESS,
+  type Plan,
+  refusals,
+  refuseUnsafe,
+} from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
 import { runExclusive } from '../../base/index.ts';
@@ -112,7 +119,7 @@ export function policyChanges(
       const made = { ...plan, changes: [...concerned, ...(plan.changes ?? [])] };
       // The findings explain a plan that is refused anyway. If the only findings are unknown effects, which can be
       // accepted, the plan is still rehearsed.
-      if (made.findings.some(({ kind }) => kind !== 'not-known')) return made;
+      if (refusals(made, { acceptUnknown: true }).length > 0) return made;
       await mesh.rehearse(manifestsToWrite(made.manifests, made.resources));
       return made;
     },

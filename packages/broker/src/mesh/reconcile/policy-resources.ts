@@ -1,5 +1,5 @@
 /** Reads all objects that a plan depends on. Uses lists, not watches, so that no object is older than the request. */
-import { toMeshpassError } from '@meshpass/identity';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { apiVersionOf } from '../kubernetes/resources.ts';
 import { OURS } from './revocation/deny-policy.ts';
@@ -13,7 +13,7 @@ export interface ClusterObject {
 
 /**
  * Lists the objects.
- * @throws MeshpassError `kubernetes_unavailable`
+ * @throws MeshpassError `policy_forbidden` if the broker may not list some, `kubernetes_unavailable`
  */
 export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ClusterObject[]> {
   const wanted: readonly (readonly [kind: string, selector: string, namespace?: string])[] = [
@@ -30,7 +30,9 @@ export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>):
   ];
   const lists = await Promise.all(
     wanted.map(async ([kind, selector, namespace]) => {
-      const objects = await kubernetes.list(kind, selector, namespace).catch(noneIfNotInstalled);
+      const objects = await kubernetes
+        .list(kind, selector, namespace)
+        .catch((thrown) => noneIfNotInstalled(kind, thrown));
       return objects.map((object): ClusterObject => ({ apiVersion: apiVersionOf(kind), kind, ...object }));
     }),
   );
@@ -39,10 +41,18 @@ export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>):
 
 /**
  * Returns no objects if this version of Istio does not have the kind.
- * @throws any other error
+ * @throws any other error; `policy_forbidden` if the broker may not list the kind
  */
-function noneIfNotInstalled(thrown: unknown): readonly [] {
-  const { status } = toMeshpassError(thrown).detail as { readonly status?: unknown };
+function noneIfNotInstalled(kind: string, thrown: unknown): readonly [] {
+  const error = toMeshpassError(thrown);
+  const { status } = error.detail as { readonly status?: unknown };
   if (status === 404) return [];
-  throw thrown;
+  if (status !== 403) throw thrown;
+  throw new MeshpassError(
+    'policy_forbidden',
+    `Kubernetes does not allow the broker to list ${kind} objects (${apiVersionOf(kind)}), which plans depend on. ` +
+      "Upgrade the broker's rights to those of this version's chart (ClusterRole meshpass-broker); `meshpass check` " +
+      'lists missing rights.',
+    { cause: error },
+  );
 }
