@@ -77,6 +77,8 @@ export interface EntryPoint {
   readonly ports: readonly { readonly number: number | undefined; readonly protocol: string | undefined }[];
   /** Name that a TLS client must send to be served, whatever host it then asks for. Undefined if it is that host. */
   readonly serverName?: string;
+  /** Headers that a caller must send, because the entry point answers other calls itself. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly proxy: EntryProxy;
   /** Identity that the settings of the entry point require, apart from Istio's policies. */
   readonly own: Identity;

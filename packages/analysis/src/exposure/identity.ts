@@ -26,8 +26,9 @@ import type { Protocol } from '../diff/workloads.ts';
 import { addedCheck } from './added-checks.ts';
 import { enforcedIn, policiesAt } from './enforced.ts';
 import { type Enforcer, enforcerOf, isPod } from './enforcer.ts';
-import type { EntryPoint, Exposure, Identity } from './exposure.ts';
+import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
 import { type IstioProxy, podsOfGateway } from './gateway-pods.ts';
+import { nameOf, type Patch, patchesAt, possiblePatches, unlessOpened } from './patches.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
 /** The mesh, and whether it is read completely, so that a missing object does not exist. */
@@ -80,6 +81,33 @@ function verdictOf(...identities: readonly Identity[]): Passage['verdict'] {
 }
 
 function identityAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint): Identity {
+  const { proxy } = entry;
+  const found = unpatchedAtEntry(known, exposure, entry);
+  return unlessOpened(found, 'GATEWAY', () => patchesAtEntry(known.mesh, proxy), found === entry.own);
+}
+
+/** Lists the objects that change the Pods of a gateway, or may. */
+export function patchesAtEntry(mesh: MeshView, proxy: EntryProxy): readonly Patch[] {
+  if (proxy.by !== 'istio') return [];
+  return memoryOf(mesh)(`patches ${keyOf(proxy)}`, () => {
+    const { selector, confined } = proxy;
+    const home = homeOf(mesh, proxy);
+    if (!selector) return possiblePatches(mesh, home, undefined);
+    const known = gatewayProxies(mesh, proxy).flatMap((one) => patchesAt(mesh, 'GATEWAY', one));
+    const isElsewhere = !confined && podsOfGateway(mesh, proxy).length === 0;
+    return [...new Set([...known, ...(isElsewhere ? possiblePatches(mesh, home, selector) : [])])];
+  });
+}
+
+/** Lists the objects that change the proxies of a destination's workloads. */
+export function patchesAtWorkloads(
+  mesh: MeshView,
+  exposure: Pick<Exposure, 'destination' | 'service' | 'pod'>,
+): readonly Patch[] {
+  return [...new Set(workloadsBehind(mesh, exposure).flatMap((proxy) => patchesAt(mesh, 'SIDECAR_INBOUND', proxy)))];
+}
+
+function unpatchedAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint): Identity {
   if (matchRequiresIdentity(exposure)) return { state: 'required', reason: 'the match needs a verified claim' };
   const { own, proxy } = entry;
   if (own.state === 'required' || own.state === 'assumed' || proxy.by !== 'istio') return own;
@@ -223,7 +251,8 @@ function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards
     });
     return distinct(byProxy, (ofProxy) => {
       const check = addedCheck(mesh, 'GATEWAY', ofProxy[0]!.proxy) ?? '';
-      return JSON.stringify([check, ...ofProxy.map(({ portPolicy }) => portPolicy.key)]);
+      const patches = patchesAt(mesh, 'GATEWAY', ofProxy[0]!.proxy).map(nameOf);
+      return JSON.stringify([check, patches, ...ofProxy.map(({ portPolicy }) => portPolicy.key)]);
     });
   });
 }
@@ -262,6 +291,17 @@ const OUTSIDE: Identity = { state: 'none', reason: 'the destination is outside t
 const ELSEWHERE: Identity = { state: 'unknown', reason: 'the workloads of its ServiceEntry are not among these files' };
 
 function identityAt(
+  known: KnownMesh,
+  point: EnforcementPoint,
+  enforcer: Enforcer,
+  ...on: [EntryPoint, Exposure]
+): Identity {
+  const found = unpatchedAt(known, point, enforcer, ...on);
+  if (enforcer.proxy !== 'sidecar') return found;
+  return unlessOpened(found, 'SIDECAR_INBOUND', () => patchesAt(known.mesh, 'SIDECAR_INBOUND', point.proxy));
+}
+
+function unpatchedAt(
   known: KnownMesh,
   point: EnforcementPoint,
   enforcer: Enforcer,
@@ -419,7 +459,10 @@ function namespacesSelecting(mesh: MeshView, selector: Labels): readonly string[
  * Returns the destination's workloads. If none is among the files, returns a stand-in with the labels of the Service's
  * selector, or else with labels that its name suggests.
  */
-export function workloadsBehind(mesh: MeshView, { destination, service, pod }: Exposure): readonly Workload[] {
+export function workloadsBehind(
+  mesh: MeshView,
+  { destination, service, pod }: Pick<Exposure, 'destination' | 'service' | 'pod'>,
+): readonly Workload[] {
   if (pod) return [pod.workload];
   const pods = service ? mesh.podsBehind(service) : [];
   if (pods.length > 0) return pods;

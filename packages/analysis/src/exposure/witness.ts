@@ -38,7 +38,7 @@ export function witnessOf(mesh: MeshView, exposure: Exposure, entry: EntryPoint)
   return {
     method: texts.get('method') ?? match.method?.exact ?? 'GET',
     url: `${originOf(host, entry)}${path}${queryOf(match)}`,
-    headers: { ...(host !== authority && { host: authority }), ...headersOf({ headers }, texts) },
+    headers: { ...(host !== authority && { host: authority }), ...entry.headers, ...headersOf({ headers }, texts) },
   };
 }
 

@@ -53,7 +53,8 @@ export function anonymousCalls(mesh: MeshView, way: Way): Condition {
 function atOwn({ own: { state, reason }, kind, proxy, object }: EntryPoint): Condition {
   if (state === 'required') return NEVER;
   const isGateway = object !== undefined && proxy.by === 'istio' && /Gateway$/.test(kind);
-  if (state === 'unknown' && isGateway) return opaque('nothing among the files publishes the gateway');
+  if (state === 'unknown' && isGateway)
+    return opaque(proxy.selector ? 'nothing among the files publishes the gateway' : reason);
   return state === 'assumed' ? opaque(reason) : ALWAYS;
 }
 

@@ -120,11 +120,15 @@ function compareDestination(
   if (unread !== undefined) return unknownBecause(unread);
   const absent = whyIncomparable(states, destination);
   if (absent !== undefined) return unknownBecause(absent);
+  const patched = patchChanges(states.map((state) => state.patchesOf(destination)));
+  if (patched !== undefined) return unknownBecause(patched);
   const [was, is] = states.map((state) => state.callsOf(destination)) as [Condition, Condition];
+  const equal = { changes: [], more: false, reasons: certificateChanges(states, destination) };
   // Most destinations do not change, and equal formulas need no diagrams.
-  if (contentOf(was) === contentOf(is)) return { changes: [], more: false, reasons: [] };
+  if (contentOf(was) === contentOf(is)) return equal;
   try {
-    return subtract(states, destination, [was, is], listed);
+    const found = subtract(states, destination, [was, is], listed);
+    return found.changes.length + found.reasons.length > 0 ? found : equal;
   } catch (error) {
     if (error instanceof MeshpassError && error.code === 'policy_too_large') return unknownBecause(error.message);
     throw error;
@@ -142,6 +146,22 @@ function whyIncomparable(states: readonly [Outside, Outside], destination: strin
   if (absent.length === 0 || states.every((state) => state.absentOf(destination).length > 0)) return undefined;
   const others = states.some((state) => state.absentOf(destination).length === 0 && state.hasKnown(destination));
   return others ? `the listeners of ${absent.join(', ')} are not known` : undefined;
+}
+
+/** Finds a changed object whose effect is not compared: an EnvoyFilter or extension, or a policy at unknown Pods. */
+function patchChanges(states: readonly ReadonlyMap<string, string>[]): string | undefined {
+  const names = states.flatMap((state) => [...state.keys()]);
+  const changed = names.find((name) => states.some((state) => state.get(name) !== states[0]!.get(name)));
+  return changed && `${changed} may change what a proxy on the way accepts, and differs`;
+}
+
+/** Formulas have no server name. They do not show that a server without a certificate takes over the name of another. */
+function certificateChanges(states: readonly Outside[], destination: string): readonly string[] {
+  const names = states.map((state) => state.namesWithCertificate(destination));
+  const changed = new Set(
+    names.flatMap((some) => [...some].filter((name) => !names.every((other) => other.has(name)))),
+  );
+  return [...changed].map((name) => `only one state requires a client certificate for ${name}`);
 }
 
 function subtract(

@@ -10,17 +10,21 @@ import {
   type GatewayServer,
   hostsMeet,
   type KubeObject,
+  type Labels,
   type MeshConfig,
   type MeshView,
   oldestFirst,
+  type PodWorkload,
   serverHost,
   type VirtualService,
 } from '@meshpass/istio';
-import { items, labels, texts } from '@meshpass/istio/members';
-import { ALWAYS, all, type Condition, NEVER } from '../diff/formula/condition.ts';
+import { distinct, items, labels, texts } from '@meshpass/istio/members';
+import { ALWAYS, all, any, type Condition, NEVER, not, text } from '../diff/formula/condition.ts';
+import { clientPorts } from '../exposure/entries/server-ports.ts';
 import { gatewayName, letsOut, named, toEntry } from '../exposure/entries/virtual-services.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
-import { readersOf, whyReadersUnknown } from '../exposure/gateway-pods.ts';
+import { podsOfGateway, readersOf, whyReadersUnknown } from '../exposure/gateway-pods.ts';
+import { trustedHops } from '../exposure/trusted-hops.ts';
 import { istioSteps } from './istio-steps.ts';
 import { type Listener, opaque } from './match-condition.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
@@ -52,14 +56,65 @@ export function istioRouters(mesh: MeshView): readonly Router[] {
         .filter((name) => !gateways.has(name)),
     ),
   );
-  const servers = [...known, ...[...absent].map((name): ServerAt => ({ gateway: undefined, name, server: undefined }))];
-  // Gateways of the same Pods share the listener of a port.
-  const byListener = Map.groupBy(servers, (at) => `${selectedBy(at)} ${JSON.stringify(listenerOf(at.server))}`);
-  return [...byListener.values()].flatMap((some) => routersOf(mesh, some));
+  const elsewhere = [...absent].map(
+    (name): MergedServers => ({ servers: [{ gateway: undefined, name, server: undefined }] }),
+  );
+  return [...mergedServers(mesh, known), ...elsewhere].flatMap((merged) => {
+    // Servers of the same Pods share the listener of a port.
+    const at = merged.servers.flatMap((one) => listenersOf(mesh, one).map((listener) => ({ one, listener })));
+    const byListener = Map.groupBy(at, ({ listener }) => JSON.stringify(listener));
+    return [...byListener.values()].flatMap((some) =>
+      routersOf(
+        mesh,
+        some[0]!.listener,
+        some.map(({ one }) => one),
+        merged.selectors,
+      ),
+    );
+  });
 }
 
-function selectedBy({ gateway, name }: ServerAt): string {
-  return gateway ? JSON.stringify(Object.entries(labels(gateway.spec.selector)).sort()) : name;
+/** Servers of Gateways that the same Pods run. */
+interface MergedServers {
+  readonly servers: readonly ServerAt[];
+  readonly selectors?: readonly Labels[];
+}
+
+/**
+ * Groups the servers of Gateways that the same Pods run, as `MergeGateways` in pilot/pkg/model/gateway.go does: those whose
+ * selectors match. Without the Pods, only equal selectors are known to match the same ones. An empty one matches all.
+ */
+function mergedServers(mesh: MeshView, servers: readonly ServerAt[]): readonly MergedServers[] {
+  const bySelector = new Map(servers.map((at) => [selectorText(at), labels(at.gateway?.spec.selector)]));
+  const texts = [...bySelector.keys()].filter((text) => text !== EMPTY);
+  const byPod = new Map<PodWorkload, string[]>();
+  const alone: string[][] = [];
+  for (const text of texts) {
+    const pods = podsOfGateway(mesh, { by: 'istio', namespace: undefined, selector: bySelector.get(text)! });
+    if (pods.length === 0) alone.push([text]);
+    for (const pod of pods) byPod.set(pod, [...(byPod.get(pod) ?? []), text]);
+  }
+  const together = distinct([...byPod.values()], (some) => JSON.stringify(some));
+  const groups = [...together, ...alone];
+  return (groups.length > 0 ? groups : [[]]).map((some) => ({
+    servers: servers.filter((at) => some.includes(selectorText(at)) || selectorText(at) === EMPTY),
+    selectors: some.map((text) => bySelector.get(text)!),
+  }));
+}
+
+const EMPTY = '[]';
+
+function selectorText({ gateway }: ServerAt): string {
+  return JSON.stringify(Object.entries(labels(gateway?.spec.selector)).sort());
+}
+
+/** Lists the listeners of a server, one for each port at which clients reach it. */
+function listenersOf(mesh: MeshView, { gateway, server }: ServerAt): readonly Listener[] {
+  const { protocol, port } = listenerOf(server);
+  if (!gateway || port === undefined) return [{ protocol, port }];
+  const { namespace } = gateway.metadata;
+  const reached = clientPorts(mesh, { namespace, selector: labels(gateway.spec.selector) }, port);
+  return reached.map((one) => ({ protocol, port: one }));
 }
 
 function listenerOf(server: GatewayServer | undefined): Listener {
@@ -78,8 +133,12 @@ function listenerOf(server: GatewayServer | undefined): Listener {
   return { protocol, port: port?.number };
 }
 
-function routersOf(mesh: MeshView, servers: readonly ServerAt[]): readonly Router[] {
-  const listener = listenerOf(servers[0]!.server);
+function routersOf(
+  mesh: MeshView,
+  listener: Listener,
+  servers: readonly ServerAt[],
+  merged: readonly Labels[] | undefined,
+): readonly Router[] {
   // Plain servers share one routing table. The others are chosen by SNI, and have different requirements.
   const tables = listener.protocol === 'http' ? [servers] : withoutDuplicates(servers).map((one) => [one]);
   return tables.map((some): Router => {
@@ -90,7 +149,16 @@ function routersOf(mesh: MeshView, servers: readonly ServerAt[]): readonly Route
       some.flatMap((one) => one.server ?? []),
       mesh,
     );
-    return { listener, entry, virtualHosts: virtualHostsOf(mesh, some, listener), ...(server?.tls && { server }) };
+    // Matches by port compare the number of the first server.
+    const own = listenerOf(server);
+    return {
+      listener,
+      entry,
+      virtualHosts: virtualHostsOf(mesh, some, own),
+      ...(own.port !== undefined && { serverPort: own.port }),
+      ...(merged && { merged }),
+      ...(server?.tls && { server }),
+    };
   });
 }
 
@@ -129,7 +197,7 @@ function virtualHostsOf(mesh: MeshView, servers: readonly ServerAt[], listener: 
   };
   for (const at of servers) {
     const entry = toEntry(at.name, at.gateway, at.server ? [at.server] : [], mesh);
-    const redirect = redirectOf(at.server, entry, listener);
+    const redirect = redirectOf(mesh, at.server, entry, listener);
     for (const attached of attachedTo(mesh, at, listener, entry)) {
       const table = tableOf(attached.host, attached.on);
       table.steps.push(...attached.steps);
@@ -173,10 +241,23 @@ function within(exported: Condition, steps: readonly Step[]): Step[] {
     : steps.map((step) => ({ ...step, condition: all([exported, step.condition]) }));
 }
 
-function redirectOf(server: GatewayServer | undefined, entry: EntryPoint, { protocol }: Listener): Step | undefined {
+/** Returns the redirect to HTTPS, which calls escape that a trusted proxy received with TLS (`require_tls` of Envoy). */
+function redirectOf(
+  mesh: MeshView,
+  server: GatewayServer | undefined,
+  { proxy, object }: EntryPoint,
+  { protocol }: Listener,
+): Step | undefined {
   if (!server?.tls?.httpsRedirect || protocol !== 'http') return undefined;
+  const hops = proxy.by === 'istio' ? trustedHops(mesh, proxy) : [0];
+  const isPlain = not(text('header:x-forwarded-proto', { form: 'exact', text: 'https' }));
+  const condition = hops.every((one) => one > 0)
+    ? isPlain
+    : hops.includes(0) && new Set(hops).size === 1
+      ? ALWAYS
+      : any([isPlain, opaque('only some Pods of the gateway trust x-forwarded-proto')]);
   const path = ['spec', 'servers'];
-  return { on: entry.object!, path, condition: ALWAYS, targets: [], answer: 'redirects it to HTTPS', status: 301 };
+  return { on: object!, path, condition, targets: [], answer: 'redirects it to HTTPS', status: 301 };
 }
 
 /** VirtualServices by gateway, in Istio's order: private ones, those exported to some namespaces, all others. */

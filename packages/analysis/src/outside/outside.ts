@@ -1,8 +1,22 @@
 /** Reads the calls that reach destinations from outside: the routers of a state, and the destinations of each. */
-import { findMeshConfig, type MeshView, type Place, type Resource, viewMesh } from '@meshpass/istio';
+import {
+  type AuthorizationPolicy,
+  coversHost,
+  findMeshConfig,
+  type GatewayServer,
+  type MeshView,
+  type Place,
+  type Resource,
+  serverHost,
+  viewMesh,
+} from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
+import { canonicalJson } from '../canonical-json.ts';
 import { type Call, meets } from '../diff/formula/call.ts';
 import { any, type Condition } from '../diff/formula/condition.ts';
 import { describeEntry, describeObject } from '../exposure/describe.ts';
+import { patchesAtEntry, patchesAtWorkloads } from '../exposure/identity.ts';
+import { nameOf } from '../exposure/patches.ts';
 import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
 import { ingressRouters } from './ingress-routers.ts';
@@ -18,6 +32,7 @@ import {
   reaches,
   type Step,
   stepsAt,
+  type Target,
 } from './router.ts';
 
 /** Decision about a call of an anonymous caller, and its place. */
@@ -41,6 +56,10 @@ export interface Outside {
   readonly hasKnown: (destination: string) => boolean;
   /** Selection of the Pods of a destination. */
   readonly selectionOf: (destination: string) => ReadonlyMap<string, string>;
+  /** Objects that change the proxies on the way to a destination in a way that is not weighed, with their content. */
+  readonly patchesOf: (destination: string) => ReadonlyMap<string, string>;
+  /** Server names for which a connection needs a client certificate, and which a server of the destination covers. */
+  readonly namesWithCertificate: (destination: string) => ReadonlySet<string>;
   /** Assumptions about entry points. */
   readonly assumed: readonly string[];
 }
@@ -86,6 +105,19 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
       ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
     ],
     selectionOf: (destination) => selectionOf(mesh, meant.get(destination), callersTo(destination)),
+    patchesOf: (destination) => {
+      const workloads = meant.get(destination);
+      const patches = [
+        ...routersOf(destination).flatMap(({ entry }) => [
+          ...patchesAtEntry(mesh, entry.proxy),
+          ...possiblePolicies(mesh, entry),
+        ]),
+        ...(workloads ? patchesAtWorkloads(mesh, workloadsAt(mesh, workloads)) : []),
+      ];
+      return new Map(patches.map((one) => [nameOf(one), canonicalJson(one.spec)]));
+    },
+    namesWithCertificate: (destination) =>
+      new Set(routersOf(destination).flatMap((router) => namesTakenFrom(router, routers))),
     hasKnown: (destination) => routersOf(destination).some(({ entry }) => entry.object !== undefined),
     assumed: [
       ...new Set(
@@ -95,6 +127,40 @@ export function readOutside(resources: readonly Resource[], rootNamespace: strin
       ),
     ],
   };
+}
+
+/** Lists the policies that may apply to a Gateway among the files whose Pods are not known. */
+function possiblePolicies(mesh: MeshView, { object, proxy }: Router['entry']): readonly AuthorizationPolicy[] {
+  if (!object || proxy.by !== 'istio' || proxy.selector) return [];
+  const places = new Set([mesh.config.rootNamespace, object.metadata.namespace, proxy.namespace ?? '']);
+  return [...places].flatMap((place) => mesh.within('AuthorizationPolicy', place));
+}
+
+/** Lists the server names that a server would serve if others at its listener did not require a certificate for them. */
+function namesTakenFrom(router: Router, all: readonly Router[]): readonly string[] {
+  const { server, listener, merged } = router;
+  if (!server || /^(?:ISTIO_)?MUTUAL$/.test(server.tls?.mode ?? '')) return [];
+  const others = all.filter(
+    (other) =>
+      /^(?:ISTIO_)?MUTUAL$/.test(other.server?.tls?.mode ?? '') &&
+      formatListener(other.listener) === formatListener(listener) &&
+      JSON.stringify(other.merged) === JSON.stringify(merged),
+  );
+  const own = namesOf(server);
+  return others
+    .flatMap((other) => namesOf(other.server!))
+    .filter((name) => own.some((one) => coversHost(one, name)))
+    .map((name) => `${name} at ${formatListener(listener)}`);
+}
+
+function namesOf({ hosts }: GatewayServer): readonly string[] {
+  return texts(hosts).map((written) => serverHost(written, '').host.toLowerCase());
+}
+
+function workloadsAt(mesh: MeshView, destination: Target['destination']) {
+  const workload = mesh.pods.find(({ name, namespace }) => destination.host === `${name}.${namespace}`);
+  const service = mesh.serviceAt(destination.host);
+  return { destination, service, ...(workload && { pod: { workload, port: destination.port } }) };
 }
 
 /** Decision by how well it explains why a call does not reach a destination. The text is only needed for the best one. */

@@ -3,7 +3,7 @@
  * specific one decides, and a virtual host has steps, of which the first that matches decides.
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
-import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
+import { coversHost, type GatewayServer, type KubeObject, type Labels, type Path } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { hostCondition, type Listener } from './match-condition.ts';
@@ -54,6 +54,10 @@ export interface Router {
   readonly virtualHosts: readonly VirtualHost[];
   /** Whether it may accept calls at any listener. */
   readonly anywhere?: true;
+  /** Number of the server in Istio's Gateway, which Service ports may map. */
+  readonly serverPort?: number;
+  /** Selectors of the Gateways that the same Pods merge. */
+  readonly merged?: readonly Labels[];
   /** Server of Istio's Gateway that terminates TLS or reads the SNI. */
   readonly server?: GatewayServer;
 }

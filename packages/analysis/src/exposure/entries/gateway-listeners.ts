@@ -20,6 +20,7 @@ import {
   selectsByExpressions,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
+import { parseAddress } from '../../address.ts';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
 import { whyInternalAnnotation, whyInternalPods, whyUnpublished } from '../internal.ts';
 import { meshedPods } from './gateway-service.ts';
@@ -272,7 +273,7 @@ export function entryOf(mesh: MeshView, gateway: KubernetesGateway, met: readonl
 }
 
 /**
- * Finds the Pods of a Gateway. Istio deploys them with a label, unless the Gateway's address is the name of an existing
+ * Finds the Pods of a Gateway. Istio deploys them with a label, unless the Gateway's address is the host name of a
  * Service.
  */
 export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): EntryProxy {
@@ -293,8 +294,14 @@ export function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): 
   const [service = '', place = namespace] = (address ?? '').split('.');
   const found = mesh.within('Service', place).find((one) => one.metadata.name === service);
   if (found) return { by: 'istio', namespace: place, selector: labels(found.spec.selector), confined: true };
+  // Istio deploys no Pods then, and those of the Service are not known.
+  if (isHostname(address)) return { by: 'istio', namespace: place, selector: undefined };
   const account = `${metadata.name}-${name}`;
   return { by: 'istio', namespace, selector: { [GATEWAY_NAME]: metadata.name }, account, confined: true };
+}
+
+function isHostname(address: string | undefined): address is string {
+  return address !== undefined && parseAddress(address) === undefined;
 }
 
 /** Whether every listener requires a client certificate: by frontend validation, or by an option of Istio. */
@@ -320,6 +327,9 @@ function requiredByTls(
   }
   if (proxy.by === 'controller') {
     return { state: 'unknown', reason: `the checks of ${proxy.name} are not among Istio's policies` };
+  }
+  if (proxy.by === 'istio' && !proxy.selector) {
+    return { state: 'unknown', reason: `the Service ${spec.addresses![0]!.value} is not among these files` };
   }
   const unpublished = proxy.by === 'istio' ? whyUnpublished(mesh, proxy) : undefined;
   return unpublished !== undefined

@@ -21,11 +21,15 @@ import {
 import { items, labels, text, texts } from '@meshpass/istio/members';
 import { httpRoutes, isCatchAll, isFromSome, type RouteAt } from '../../routes/http-routes.ts';
 import { forwardsNothing } from '../../routes/refused-route.ts';
-import type { EntryPoint, Exposure, Identity } from '../exposure.ts';
+import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
 import { entryReading } from '../gateway-pods.ts';
+import { patchesAtEntry } from '../identity.ts';
 import { whyInternalPods, whyUnpublished } from '../internal.ts';
+import { mayOpen, nameOf } from '../patches.ts';
 import { coversUri } from '../text-match.ts';
+import { trustedHops } from '../trusted-hops.ts';
 import { type CatchAll, mergedHosts } from './merged-hosts.ts';
+import { clientPorts } from './server-ports.ts';
 
 /** Maps `NAMESPACE/NAME` to the objects of one kind. */
 export function named<T extends KubeObject>(objects: readonly T[]): ReadonlyMap<string, T> {
@@ -38,7 +42,7 @@ export function exposuresOfVirtualServices(mesh: MeshView): readonly Exposure[] 
   const isTaken = takenHosts(mesh, gateways);
   return mesh.all('VirtualService').flatMap((root) => {
     const hosts = texts(root.spec.hosts);
-    const uses = servingGateways(root, hosts, gateways);
+    const uses = servingGateways(mesh, root, hosts, gateways);
     if (uses.length === 0 || hosts.length === 0) return [];
     const entries = reachedBy(uses, root, mesh, isTaken);
     const routes = [...behindRefusals(httpRoutes(mesh, root), uses, root), ...l4Routes(root)];
@@ -113,7 +117,9 @@ function reachedBy(
       const key = `${use.name} ${met.map((server) => serversOf(use).indexOf(server))}`;
       return entries(key, () => {
         const servers = met.filter((server) => server !== undefined);
-        const entry = entryReading(mesh, toEntry(use.name, use.gateway, servers, mesh), [root]);
+        const entry = entryReading(mesh, withRedirect(toEntry(use.name, use.gateway, servers, mesh), servers, mesh), [
+          root,
+        ]);
         return entry ? [entry] : [];
       });
     });
@@ -123,7 +129,7 @@ function reachedBy(
 function takenHosts(mesh: MeshView, gateways: ReadonlyMap<string, Gateway>): (at: CatchAll) => boolean {
   const catchAlls = mesh.all('VirtualService').flatMap((root) => {
     const routes = httpRoutes(mesh, root);
-    return servingGateways(root, texts(root.spec.hosts), gateways).flatMap((use) =>
+    return servingGateways(mesh, root, texts(root.spec.hosts), gateways).flatMap((use) =>
       use.servers
         .filter((server) => routes.some(({ matches }) => endsAt(server, matches, use, root)))
         .map((server): CatchAll => ({ root, gateway: use.gateway!, server })),
@@ -227,12 +233,13 @@ export function gatewayUses(
   gateways: ReadonlyMap<string, Gateway>,
   mesh: MeshView,
 ): readonly EntryPoint[] {
-  return servingGateways(root, hosts, gateways).map(({ name, gateway, servers }) =>
+  return servingGateways(mesh, root, hosts, gateways).map(({ name, gateway, servers }) =>
     toEntry(name, gateway, servers, mesh),
   );
 }
 
 function servingGateways(
+  mesh: MeshView,
   root: VirtualService,
   hosts: readonly string[],
   gateways: ReadonlyMap<string, Gateway>,
@@ -244,7 +251,7 @@ function servingGateways(
     const gateway = gateways.get(name);
     if (gateway && letsOut(gateway)) continue;
     const servers = items(gateway?.spec.servers).filter(
-      (server) => !redirects(server) && serves(server, gateway!, root, hosts),
+      (server) => !(redirects(server) && alwaysRedirects(mesh, gateway!)) && serves(server, gateway!, root, hosts),
     );
     // A Gateway without a server for one of the hosts exposes nothing.
     if (gateway && servers.length === 0) continue;
@@ -253,9 +260,31 @@ function servingGateways(
   return uses;
 }
 
-/** Whether a server carries no call, because it redirects all of them to HTTPS. */
 function redirects({ port, tls }: GatewayServer): boolean {
   return tls?.httpsRedirect === true && !/^(?:HTTPS|TLS)$/i.test(String(port?.protocol));
+}
+
+/**
+ * Whether a gateway never forwards the calls that a server redirects to HTTPS. Those that a trusted proxy received with
+ * TLS are forwarded, and an EnvoyFilter may remove the redirect.
+ */
+function alwaysRedirects(mesh: MeshView, { metadata, spec }: Gateway): boolean {
+  const proxy = { by: 'istio', namespace: metadata.namespace, selector: labels(spec.selector) } as const;
+  return trustedHops(mesh, proxy).every((hops) => hops === 0) && !whyRedirectRemoved(mesh, proxy);
+}
+
+function whyRedirectRemoved(mesh: MeshView, proxy: EntryProxy): string | undefined {
+  const patch = patchesAtEntry(mesh, proxy).find((one) => mayOpen(one, 'GATEWAY', false));
+  return patch && `${nameOf(patch)} changes the gateway's proxy and may remove the redirect to HTTPS`;
+}
+
+/** Adds the header that calls need at servers that redirect all others. */
+function withRedirect(entry: EntryPoint, servers: readonly GatewayServer[], mesh: MeshView): EntryPoint {
+  const { proxy, own } = entry;
+  if (proxy.by !== 'istio' || servers.length === 0 || !servers.every(redirects)) return entry;
+  if (trustedHops(mesh, proxy).some((hops) => hops > 0)) return { ...entry, headers: { 'x-forwarded-proto': 'https' } };
+  const reason = whyRedirectRemoved(mesh, proxy);
+  return reason === undefined || own.state !== 'none' ? entry : { ...entry, own: { state: 'unknown', reason } };
 }
 
 /** Describes the entry point that servers of a Gateway form. Without the Gateway, it is not among the files. */
@@ -271,7 +300,11 @@ export function toEntry(
     kind: 'Gateway',
     name,
     object: gateway,
-    ports: servers.map(({ port }) => ({ number: port?.number, protocol: port?.protocol })),
+    ports: servers.flatMap(({ port }) => {
+      const { number, protocol } = port ?? {};
+      const reached = number === undefined ? [undefined] : clientPorts(mesh, { namespace, selector }, number);
+      return reached.map((one) => ({ number: one, protocol }));
+    }),
     proxy: { by: 'istio', namespace, selector },
     own: requiredByTls(servers, whyUnpublished(mesh, { namespace, selector })),
     internal: whyInternalPods(mesh, { namespace, selector }),

@@ -1,21 +1,9 @@
 /** Gateways at a port: the routers that share its listener, and the proxies that run it. */
 import { remembered } from '@meshpass/identity/memory/remembered';
-import {
-  coversHost,
-  type EnvoyFilter,
-  GATEWAY_NAME,
-  type KubernetesGateway,
-  type Labels,
-  type MeshView,
-  type ProxyExtension,
-  selectorOf,
-  selects,
-  serverHost,
-  targetRefs,
-  type Workload,
-} from '@meshpass/istio';
-import { items, labels, texts } from '@meshpass/istio/members';
+import { coversHost, type KubernetesGateway, type MeshView, serverHost, type Workload } from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
 import type { EntryPoint } from '../../exposure/exposure.ts';
+import { podsOfGateway } from '../../exposure/gateway-pods.ts';
 import { enforcementAtEntry } from '../../exposure/identity.ts';
 import { gatewayApiRouters } from '../gateway-api-routers.ts';
 import { istioRouters } from '../istio-routers.ts';
@@ -38,53 +26,31 @@ const routersOf = remembered((mesh: MeshView): readonly Router[] =>
 /** Lists the gateways that listen at a port. */
 export function gatewaysAt(mesh: MeshView, port: number): readonly Gateway[] {
   const there = routersOf(mesh).filter(({ listener }) => listener.port === port);
-  const byPods = Map.groupBy(there, ({ entry: { proxy } }) => JSON.stringify(proxy));
-  const merged = new Map<string, Router[]>();
-  for (const [key, some] of byPods) {
-    const { proxy } = some[0]!.entry;
-    // Gateways of Istio in different namespaces select the same Pods.
-    const pods = proxy.by === 'istio' ? JSON.stringify([proxy.selector, proxy.confined && proxy.namespace]) : key;
-    merged.set(pods, [...(merged.get(pods) ?? []), ...some]);
-  }
-  return [...merged.values()].map((routers) => ({ name: routers[0]!.entry.name, entry: routers[0]!.entry, routers }));
+  const groups = [...Map.groupBy(there, keyOf).values()];
+  return groups.map((some) => {
+    const { entry } = some[0]!;
+    // Gateways of the other API at the same Pods, whose listeners would be the same.
+    const others = groups.filter((other) => other !== some && sharePods(mesh, entry, other[0]!.entry)).flat();
+    return { name: entry.name, entry, routers: [...some, ...others] };
+  });
+}
+
+/** Gateways of Istio in different namespaces select the same Pods. */
+function keyOf({ entry: { proxy }, merged }: Router): string {
+  if (merged) return `merged ${JSON.stringify(merged)}`;
+  return JSON.stringify(proxy.by === 'istio' ? [proxy.selector, proxy.confined && proxy.namespace] : proxy);
+}
+
+function sharePods(mesh: MeshView, one: EntryPoint, other: EntryPoint): boolean {
+  if (one.kind === other.kind || one.proxy.by !== 'istio' || other.proxy.by !== 'istio') return false;
+  const known = new Set(podsOfGateway(mesh, one.proxy));
+  return podsOfGateway(mesh, other.proxy).some((pod) => known.has(pod));
 }
 
 /** Lists the proxies of a gateway whose policies differ. Without its Pods, they are assumed to have the selector's labels. */
 export function proxiesOf(mesh: MeshView, entry: EntryPoint): readonly Workload[] {
   const exposure = { hosts: [], matches: [], protocol: 'http' } as const;
   return enforcementAtEntry(mesh, exposure as never, entry).map(([point]) => point!.proxy);
-}
-
-/** Explains why something other than policies and routes may decide at a gateway. */
-export function whyPatched(mesh: MeshView, { namespace, labels: given }: Workload): string | undefined {
-  const isMeant = ({ spec }: EnvoyFilter | ProxyExtension, selector: unknown) => {
-    const targets = targetRefs(spec);
-    if (targets.length === 0) return selects(labels(selector as Labels), given);
-    return targets.some(({ kind, name }) => kind === 'Gateway' && name === given[GATEWAY_NAME]);
-  };
-  for (const place of new Set([mesh.config.rootNamespace, namespace])) {
-    const filter = mesh
-      .within('EnvoyFilter', place)
-      .find(
-        (one) => isMeant(one, one.spec.workloadSelector?.labels) && items(one.spec.configPatches).some(isAtGateway),
-      );
-    const extension = (['WasmPlugin', 'TrafficExtension'] as const)
-      .flatMap((kind): readonly ProxyExtension[] => mesh.within(kind, place))
-      .find((one) => isMeant(one, selectorOf(one)));
-    const patch = filter ?? extension;
-    if (patch) return `${patch.kind} ${place}/${patch.metadata.name} changes the gateway's proxy`;
-  }
-  return undefined;
-}
-
-function isAtGateway({
-  applyTo,
-  match,
-}: {
-  readonly applyTo?: string;
-  readonly match?: { readonly context?: string };
-}) {
-  return applyTo !== 'CLUSTER' && (match?.context === undefined || /^(?:ANY|GATEWAY)$/.test(match.context));
 }
 
 /** Chooses the router of a connection: by protocol, and of a TLS connection by its SNI and certificate. */

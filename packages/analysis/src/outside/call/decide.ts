@@ -10,10 +10,12 @@ import type { Endpoint } from '../../evaluate/target.ts';
 import { combineVerdicts, evaluate, type Verdict } from '../../evaluate/verdict.ts';
 import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
+import { patchesAtEntry } from '../../exposure/identity.ts';
+import { nameOf, type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
 import { callersOf } from '../pods-of.ts';
 import { hostConditions, type Router, type Step } from '../router.ts';
 import { type OutsideAnswer, type PartialAnswer, refusal, unknownBecause } from './answer.ts';
-import { type Gateway, gatewaysAt, principalAt, proxiesOf, routerFor, whyPatched } from './at-gateway.ts';
+import { type Gateway, gatewaysAt, principalAt, proxiesOf, routerFor } from './at-gateway.ts';
 import { atDestination } from './destination.ts';
 import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
 import { truthOf } from './truth.ts';
@@ -50,11 +52,18 @@ export function canIOutside(mesh: MeshView, request: OutsideRequest): OutsideAns
   const gateways = gatewaysAt(mesh, request.port);
   const answers: readonly OutsideAnswer[] =
     gateways.length === 0
-      ? [refusal('listener', `no gateway among the objects listens at port ${request.port}`)]
+      ? [atNoGateway(mesh, request.port)]
       : gateways.flatMap((gateway) =>
           atGateway(mesh, gateway, request).map((one) => ({ ...one, gateway: gateway.name })),
         );
   return { allowed: combineVerdicts(answers.map(({ verdict }) => verdict)), answers };
+}
+
+function atNoGateway(mesh: MeshView, port: number): PartialAnswer {
+  const patched = mesh.unread ?? whyMoreListeners(mesh);
+  return patched === undefined
+    ? refusal('listener', `no gateway among the objects listens at port ${port}`)
+    : unknownBecause('listener', patched);
 }
 
 function atGateway(mesh: MeshView, gateway: Gateway, request: OutsideRequest): readonly PartialAnswer[] {
@@ -62,11 +71,18 @@ function atGateway(mesh: MeshView, gateway: Gateway, request: OutsideRequest): r
   if (mesh.unread !== undefined) return [unknownBecause('gateway', mesh.unread)];
   if (entry.proxy.by !== 'istio') return [unknownBecause('gateway', `${entry.name} is not a gateway of Istio`)];
   const router = routerFor(gateway, request);
-  if ('verdict' in router) return [router];
+  const patched = patchesAtEntry(mesh, entry.proxy);
+  if ('verdict' in router)
+    return patched.length > 0 ? [unknownBecause('gateway', describePatch(patched[0]!))] : [router];
+  if (!entry.proxy.selector) return [unknownBecause('gateway', `the Pods of ${entry.name} are not known`)];
   return proxiesOf(mesh, entry).flatMap((proxy) => {
-    const patched = whyPatched(mesh, proxy);
-    return patched === undefined ? atProxy(mesh, router, proxy, request) : [unknownBecause('gateway', patched)];
+    const [patch] = patchesAt(mesh, 'GATEWAY', proxy);
+    return patch ? [unknownBecause('gateway', describePatch(patch))] : atProxy(mesh, router, proxy, request);
   });
+}
+
+function describePatch(patch: Patch): string {
+  return `${nameOf(patch)} changes the gateway's proxy`;
 }
 
 function atProxy(mesh: MeshView, router: Router, proxy: Workload, request: OutsideRequest): readonly PartialAnswer[] {
@@ -196,7 +212,7 @@ function placeOf(step: Step) {
 
 function forwarded(
   mesh: MeshView,
-  { entry, listener }: Router,
+  { entry, listener, serverPort = listener.port }: Router,
   step: Step,
   http: HttpCall,
   { sourceIp, tokens, now }: OutsideRequest,
@@ -212,7 +228,7 @@ function forwarded(
   const callers = proxy.by === 'istio' ? callersOf(mesh, proxy) : [];
   return step.targets.flatMap((target) =>
     callers.flatMap((peer) =>
-      atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, listener.port!).map((one) => ({
+      atDestination(mesh, target, { http, tokens, now, sourceIp, peer }, serverPort!).map((one) => ({
         ...one,
         route,
       })),
@@ -251,7 +267,7 @@ function passedThrough(
   const callers = router.entry.proxy.by === 'istio' ? callersOf(mesh, router.entry.proxy) : [];
   return step.targets.flatMap((target) =>
     callers.flatMap((peer) =>
-      atDestination(mesh, target, { http: undefined, tokens, now, sourceIp, peer }, request.port),
+      atDestination(mesh, target, { http: undefined, tokens, now, sourceIp, peer }, router.serverPort ?? request.port),
     ),
   );
 }

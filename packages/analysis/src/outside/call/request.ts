@@ -14,7 +14,7 @@ export interface ClientCertificate {
 }
 
 export interface OutsideRequest {
-  /** Port of a Gateway's server or listener. */
+  /** Port of the Service in front of a gateway, or of the Gateway's server or listener if no Service is known. */
   readonly port: number;
   /** Absent for plain text. */
   readonly tls?: { readonly sni?: string; readonly certificate?: ClientCertificate };

@@ -1,0 +1,149 @@
+/**
+ * EnvoyFilters and extensions that change proxies. Their effect is not weighed: docs/decisions/0019-unknown.md. Source:
+ * the EnvoyFilter reference.
+ */
+import {
+  type EnvoyFilter,
+  GATEWAY_NAME,
+  type KubeObject,
+  type Labels,
+  type MeshView,
+  type ProxyExtension,
+  selectorOf,
+  selects,
+  targetRefs,
+  type Workload,
+} from '@meshpass/istio';
+import { items, labels, record, text } from '@meshpass/istio/members';
+import { filterTypes } from './added-checks.ts';
+import { isPod } from './enforcer.ts';
+import type { Identity } from './exposure.ts';
+
+type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
+export type Patch = EnvoyFilter | ProxyExtension;
+
+/** Proxies by their position: those of gateways, or those of workloads. */
+type Position = 'GATEWAY' | 'SIDECAR_INBOUND';
+
+/** Lists the objects that change a proxy. Those that may select Pods outside the files count. */
+export function patchesAt(mesh: MeshView, position: Position, proxy: Workload): readonly Patch[] {
+  const isMeant = (given: Labels) =>
+    isPod(proxy)
+      ? selects(given, proxy.labels)
+      : Object.entries(given).every(([name, value]) => (proxy.labels[name] ?? value) === value);
+  return [...new Set([mesh.config.rootNamespace, proxy.namespace])].flatMap((place) =>
+    patchesIn(mesh, position, place).filter((one) => {
+      const targets = targetRefs(one.spec);
+      if (targets.length === 0) return isMeant(selectorAt(one));
+      const name = proxy.labels[GATEWAY_NAME];
+      return targets.some((target) =>
+        target.kind === 'Gateway' ? target.name === name : target.kind === 'GatewayClass' && name !== undefined,
+      );
+    }),
+  );
+}
+
+/**
+ * Lists the objects that may change a gateway whose Pods are not among the files.
+ * @param home namespace in which the Pods are assumed
+ * @param selector of the Pods; undefined if it is not among the files either
+ */
+export function possiblePatches(mesh: MeshView, home: string, selector: Labels | undefined): readonly Patch[] {
+  if (!selector) {
+    return [...new Set([mesh.config.rootNamespace, home])].flatMap((place) => patchesIn(mesh, 'GATEWAY', place));
+  }
+  const places = new Set(KINDS.flatMap((kind) => mesh.all(kind).map(({ metadata }) => metadata.namespace)));
+  return [...places].flatMap((place) =>
+    patchesIn(mesh, 'GATEWAY', place).filter((one) => {
+      const given = Object.entries(selectorAt(one));
+      return (
+        given.some(([name, value]) => selector[name] === value) &&
+        given.every(([name, value]) => (selector[name] ?? value) === value)
+      );
+    }),
+  );
+}
+
+const KINDS = ['EnvoyFilter', 'WasmPlugin', 'TrafficExtension'] as const;
+
+function patchesIn(mesh: MeshView, position: Position, place: string): readonly Patch[] {
+  const filters = mesh
+    .within('EnvoyFilter', place)
+    .filter(({ spec }) => items(spec.configPatches).some((patch) => isAt(patch, position)));
+  return [...filters, ...mesh.within('WasmPlugin', place), ...mesh.within('TrafficExtension', place)];
+}
+
+function isAt({ applyTo, match }: ConfigPatch, position: Position): boolean {
+  return applyTo !== 'CLUSTER' && ['ANY', position].includes(match?.context ?? 'ANY');
+}
+
+function selectorAt(one: Patch): Labels {
+  return labels(one.kind === 'EnvoyFilter' ? one.spec.workloadSelector?.labels : selectorOf(one));
+}
+
+/** Explains which object may add listeners to gateways. */
+export function whyMoreListeners(mesh: MeshView): string | undefined {
+  const found = mesh
+    .all('EnvoyFilter')
+    .find(({ spec }) =>
+      items(spec.configPatches).some((patch) => patch.applyTo === 'LISTENER' && isAt(patch, 'GATEWAY')),
+    );
+  return found && `${nameOf(found)} changes listeners`;
+}
+
+/** Formats `EnvoyFilter ingress/patch`. */
+export function nameOf({ kind, metadata }: KubeObject): string {
+  return `${kind} ${metadata.namespace}/${metadata.name}`;
+}
+
+/**
+ * Replaces an identity that is required or assumed by an unknown one if an object may make the proxy accept more calls.
+ * @param isOwn whether no policy requires it, so that filters before those of the policies do not matter
+ */
+export function unlessOpened(
+  found: Identity,
+  position: Position,
+  patches: () => readonly Patch[],
+  isOwn = false,
+): Identity {
+  if (found.state !== 'required' && found.state !== 'assumed') return found;
+  const byPolicies = found.state === 'required' && !isOwn;
+  const patch = patches().find((one) => mayOpen(one, position, byPolicies));
+  return patch
+    ? { state: 'unknown', reason: `${nameOf(patch)} changes the proxy, which may then accept more calls` }
+    : found;
+}
+
+/** Whether an object may make a proxy accept more calls. */
+export function mayOpen(one: Patch, position: Position, byPolicies: boolean): boolean {
+  if (one.kind !== 'EnvoyFilter') return byPolicies && /^AUTH[NZ]$/.test(String(one.spec.phase));
+  return items(one.spec.configPatches)
+    .filter((patch) => isAt(patch, position))
+    .some((patch) => !adds(patch) || (byPolicies && patch.applyTo === 'HTTP_FILTER' && precedesPolicies(patch)));
+}
+
+/** Whether a patch only adds a filter, or a route that policies guard as they guard all others and that is listed itself. */
+function adds({ applyTo = '', patch }: ConfigPatch): boolean {
+  if (!/^(?:ADD|INSERT_(?:FIRST|BEFORE|AFTER))$/.test(text(patch?.operation) ?? '')) return false;
+  if (applyTo === 'HTTP_FILTER') return true;
+  const isRoute = applyTo === 'HTTP_ROUTE' || applyTo === 'VIRTUAL_HOST';
+  return isRoute && !UNGUARDED.test(JSON.stringify(patch?.value ?? {}));
+}
+
+/** Members of a route that change filters for it, or that hide its destination. */
+const UNGUARDED = /"[^"]*(?:filter_?config|cluster_?header|cluster_?specifier)[^"]*":/i;
+
+/** HTTP filters that only refuse calls, or change nothing that policies test. */
+const REFUSES =
+  /(?:^envoy|\bfilters?\.http)\.(?:oauth2|jwt_authn|ext_authz|basic_auth|api_key_auth|rbac|ratelimit|local_ratelimit|rate_limit_quota|admission_control|csrf|buffer|compressor|decompressor|grpc_stats)(?:\.|$)/;
+
+/** Whether a filter may change calls before the policies see them. Only the router is known to be after them. */
+function precedesPolicies({ match, patch }: ConfigPatch): boolean {
+  const operation = text(patch?.operation) ?? '';
+  const { filterChain } = record(record(match).listener);
+  const { subFilter } = record(record(filterChain).filter);
+  if (operation === 'ADD') return false;
+  if (operation === 'INSERT_BEFORE' && record(subFilter).name === 'envoy.filters.http.router') return false;
+  const types = filterTypes(patch?.value);
+  return types.length === 0 || !types.every((one) => REFUSES.test(one));
+}
