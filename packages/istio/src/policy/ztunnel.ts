@@ -127,7 +127,10 @@ function match<T extends object>(
 
 function conditionMatch({ key, values, notValues }: AuthorizationCondition, path: Path): ZtunnelMatch {
   if (!CONDITIONS.has(key))
-    return { tests: [], unread: [{ name: text(key) ?? 'a condition without a key', path: [...path, 'key'], isIgnored: false }] };
+    return {
+      tests: [],
+      unread: [{ name: text(key) ?? 'a condition without a key', path: [...path, 'key'], isIgnored: false }],
+    };
   return { tests: test(key as ZtunnelField, texts(values), texts(notValues)), unread: [] };
 }
 
