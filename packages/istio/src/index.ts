@@ -110,11 +110,12 @@ export {
 export { SOURCE_FIELDS } from './policy/rule-fields.ts';
 export {
   gatewaysUseWaypoint,
-  podUsesWaypoint,
+  namedWaypoint,
   type ServiceWaypoint,
   serviceWaypoint,
   WAYPOINT_CLASS,
   type Waypoint,
+  whyPodWaypoint,
 } from './policy/waypoint.ts';
 export {
   type UnreadField,

@@ -84,7 +84,7 @@ export const AMBIENT: readonly (readonly [string, string])[] = [
   ['an ambient namespace', namespace('istio.io/dataplane-mode: ambient') + deployment()],
   ['an ambient namespace without a known Pod', namespace('istio.io/dataplane-mode: ambient')],
   ['an ambient Pod', namespace('') + deployment({ labels: ', istio.io/dataplane-mode: ambient' })],
-  ['a Pod that runs in ambient mode', pod({ annotations: 'ambient.istio.io/redirection: enabled' })],
+  ['a Pod that runs in ambient mode', namespace('') + pod({ annotations: 'ambient.istio.io/redirection: enabled' })],
 ];
 
 /** Name, manifests without Service and policy, and reason. */

@@ -14,6 +14,7 @@ import type { Call } from './formula/call.ts';
 import { all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { NONE, type Node, type Product } from './formula/diagram.ts';
 import { createSpace, type Space } from './formula/space.ts';
+import { GATEWAYS, movedCallers, movedGateways, portsOfMoved } from './moved-callers.ts';
 import { indexPolicies, type PolicyIndex } from './policy-index.ts';
 import { tokenPlaces } from './token-condition.ts';
 import { dataPlanes, type UnknownPorts, unknownPorts } from './unknown.ts';
@@ -110,6 +111,7 @@ export function compareMeaning(
   const known = dataPlanes(indexes, options.unread);
   const understood = endpoints.filter((one) => known.unknownAt(one) === undefined);
   const pairs = pairUp(understood, indexes);
+  const moved = movedCallers(indexes);
   const callers = pairs.map((pair) => ({
     pair,
     gains: callersOf(pair, 'gains', indexes[1]),
@@ -142,7 +144,11 @@ export function compareMeaning(
     more,
     endpoints: understood.length,
     assumed: known.assumed(understood),
-    unknown: unknownPorts(endpoints, known, [before, applied], settings.rootNamespace),
+    unknown: [
+      ...unknownPorts(endpoints, known, [before, applied], settings.rootNamespace, moved.length > 0),
+      ...portsOfMoved(understood, moved, indexes, settings.trustDomain),
+      ...portsOfMoved(movedGateways(understood, indexes), [GATEWAYS], indexes, settings.trustDomain),
+    ],
   };
 }
 

@@ -43,11 +43,9 @@ export function endpointsOf(
       (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
     );
     const besides = [...new Set(indexes.flatMap((index) => index.waypointPrincipals(workload)))].sort();
-    if (besides.length === 0) return [...declared, ...others];
-    return [
-      ...[...declared, ...others].map((endpoint) => ({ ...endpoint, besides })),
-      ...declared.flatMap((endpoint) => throughWaypoints(endpoint, indexes)),
-    ];
+    // The principals of a waypoint that is not known are not known either.
+    const direct = [...declared, ...others].map((one) => (besides.length === 0 ? one : { ...one, besides }));
+    return [...direct, ...declared.flatMap((endpoint) => throughWaypoints(endpoint, indexes))];
   });
 }
 

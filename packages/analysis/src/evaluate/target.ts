@@ -6,12 +6,12 @@ import {
   didYouMean,
   isTcp,
   type MeshView,
-  podUsesWaypoint,
   type ResourceOf,
   selects,
   serviceWaypoint,
   standInFor,
   type Workload,
+  whyPodWaypoint,
   workloadPorts,
 } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
@@ -100,10 +100,7 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
   const at = { name: `${place}:${port}`, authority: `${name}.${namespace}` };
   const guarded = { ...at, ...guardOf(view, workload), authorizer: createAuthorizer(view, workload), port };
   // Calls to a Pod's own address.
-  const byWaypoint = guarded.proxy === 'ztunnel' && podUsesWaypoint(view, workload.namespace, workload.labels);
-  if (byWaypoint)
-    return [{ ...guarded, unknown: 'a waypoint takes the calls to its own address, too, which is not evaluated' }];
-  return [{ ...guarded, ...unknownOf(view, workload, port) }];
+  return [{ ...guarded, ...addressedPod(view, workload, guarded.proxy), ...unknownOf(view, workload, port) }];
 }
 
 function behind(
@@ -142,6 +139,8 @@ function behind(
     return {
       ...guarded,
       ...(guarded.proxy === 'ztunnel' && behindWaypoint(view, service, port, authorizer)),
+      // Callers of a headless Service connect to the own addresses of its Pods.
+      ...(service.spec.clusterIP === 'None' && addressedPod(view, workload, guarded.proxy)),
       ...unknownOf(view, workload, reached.port),
     };
   });
@@ -183,6 +182,12 @@ function behindWaypoint(
       protocolOf: () => protocolOf(port),
     },
   };
+}
+
+/** Unknown, if a waypoint may take the calls to a Pod's own address. */
+function addressedPod(view: MeshView, workload: Workload, proxy: Endpoint['proxy']): Pick<Endpoint, 'unknown'> {
+  const unknown = proxy === 'ztunnel' ? whyPodWaypoint(view, workload.namespace, workload.labels) : undefined;
+  return unknown === undefined ? {} : { unknown };
 }
 
 function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpoint, 'unknown'> {

@@ -320,6 +320,25 @@ spec: {${targets} jwtRules: [{issuer: i, jwks: '{}'}]}
       'the Gateway of waypoint amb/gate was not read',
     );
   });
+
+  it('is not known if the Namespace was not read, which may name it', () => {
+    const mesh = deployment('amb', 'hello').replace('{app: hello}', '{app: hello, istio.io/dataplane-mode: ambient}');
+    const unknown = (labels: string) => answer(mesh + service(labels), 'amb/caller').answers[0]?.unknown;
+    expect(unknown('')).toBe('Namespace amb, which may name a waypoint, was not read');
+    expect(unknown('istio.io/use-waypoint: none')).toBeUndefined();
+  });
+
+  it('is not known for a headless Service if it takes the calls to the addresses of Pods', () => {
+    const headless = service().replace('10.96.0.7', 'None');
+    const mesh = MESH.replace('ambient}', 'ambient, istio.io/use-waypoint: gate}') + headless + WAYPOINT;
+    const forPods = mesh.replace(
+      'name: gate, namespace: amb',
+      'name: gate, namespace: amb, labels: {istio.io/waypoint-for: all}',
+    );
+    expect(forPods).not.toBe(mesh);
+    expect(allowed(forPods, 'amb/caller')).toBe('unknown');
+    expect(allowed(mesh, 'amb/caller')).toBe('yes');
+  });
 });
 
 describe('a sidecar called from ambient mode', () => {

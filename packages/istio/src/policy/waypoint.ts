@@ -10,8 +10,8 @@ import type { Service } from '../object/kubernetes.ts';
 import { items, labels } from '../object/members.ts';
 import type { EnvoyFilter, ProxyExtension } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
-import { selects, selectsByExpressions, targetRefs } from '../object/selection.ts';
-import { attaches } from './attach.ts';
+import { REVISION, selects, selectsByExpressions, targetRefs } from '../object/selection.ts';
+import { attaches, authorizationPolicies, requestAuthentications } from './attach.ts';
 
 export const WAYPOINT_CLASS = 'istio-waypoint';
 const USE = 'istio.io/use-waypoint';
@@ -58,23 +58,26 @@ export function serviceWaypoint(
   // A headless Service has no address of its own: callers connect to its Pods.
   if (own[MANAGED_GATEWAY] !== undefined || service.spec.clusterIP === 'None') return undefined;
   const ofNamespace = view.namespaceLabels(namespace);
-  const place = [own, ofNamespace ?? {}].find((one) => one[USE] !== undefined);
-  const wanted = place?.[USE];
-  if (!place || !wanted || wanted === 'none') return undefined;
-  if (place[CANARY]) return { unknown: `${CANARY} sends some calls to ${name}.${namespace} to another waypoint` };
-  const home = place[USE_NAMESPACE] ?? namespace;
-  const gateway = view.within('KubernetesGateway', home).find(({ metadata }) => metadata.name === wanted);
-  if (!gateway) return { unknown: `the Gateway of waypoint ${home}/${wanted} was not read` };
+  const named = namedWaypoint(view, namespace, own);
+  if (!named) {
+    const isDecided = own[USE] !== undefined || ofNamespace !== undefined;
+    return isDecided ? undefined : { unknown: describeUnread(namespace) };
+  }
+  const home = named.namespace;
+  const described = `waypoint ${home}/${named.name}`;
+  if (named.hasCanary) return { unknown: `${CANARY} sends some calls to ${name}.${namespace} to another waypoint` };
+  const gateway = gatewayOf(view, named);
+  if (!gateway) return { unknown: `the Gateway of ${described} was not read` };
   const { gatewayClassName } = gateway.spec;
   if (gatewayClassName !== WAYPOINT_CLASS)
-    return { unknown: `waypoint ${home}/${wanted} has the class ${gatewayClassName}, not ${WAYPOINT_CLASS}` };
+    return { unknown: `${described} has the class ${gatewayClassName}, not ${WAYPOINT_CLASS}` };
   if (!servesServices(view, gateway)) return undefined;
   const allows = allowsFrom(gateway, namespace, ofNamespace);
   if (allows === undefined)
-    return { unknown: `Namespace ${namespace}, whose labels waypoint ${home}/${wanted} selects, was not read` };
+    return { unknown: `Namespace ${namespace}, whose labels ${described} selects, was not read` };
   if (!allows) return undefined;
   const waypoint = waypointOf(view, gateway);
-  const unknown = whyPatched(view, waypoint, service);
+  const unknown = whyPatched(view, waypoint, service) ?? whyRevised(view, waypoint, service);
   return unknown === undefined ? { waypoint } : { unknown };
 }
 
@@ -95,23 +98,57 @@ export function gatewaysUseWaypoint(view: MeshView, { metadata }: Service): bool
 }
 
 /**
- * Whether calls to a Pod's own address go through a waypoint.
+ * Explains why it is not known which waypoint takes the calls to the own address of a Pod in ambient mode. Undefined if
+ * none takes them.
  * @param given labels of the Pod
  * @example
  * ```ts
- * import { podUsesWaypoint, viewMesh } from '@meshpass/istio';
- * podUsesWaypoint(viewMesh([]), 'shop', { 'istio.io/use-waypoint': 'none' }); // => false
+ * import { viewMesh, whyPodWaypoint } from '@meshpass/istio';
+ * whyPodWaypoint(viewMesh([]), 'shop', { 'istio.io/use-waypoint': 'none' }); // => undefined
  * ```
  */
-export function podUsesWaypoint(view: MeshView, namespace: string, given: Labels): boolean {
+export function whyPodWaypoint(view: MeshView, namespace: string, given: Labels): string | undefined {
+  const named = namedWaypoint(view, namespace, given);
+  if (!named) {
+    const isDecided = given[USE] !== undefined || view.namespaceLabels(namespace) !== undefined;
+    return isDecided ? undefined : describeUnread(namespace);
+  }
+  const gateway = gatewayOf(view, named);
+  if (!gateway) return `the Gateway of waypoint ${named.namespace}/${named.name} was not read`;
+  const isUsed = ['workload', 'all'].includes(trafficOf(view, gateway));
+  return isUsed ? 'a waypoint takes the calls to its own address, too, which is not evaluated' : undefined;
+}
+
+/** Waypoint that labels name, whether or not it exists and serves their object. */
+interface NamedWaypoint {
+  readonly namespace: string;
+  readonly name: string;
+  /** Whether another waypoint takes some of its calls. */
+  readonly hasCanary: boolean;
+}
+
+/**
+ * Returns the waypoint that a Service or Pod names, or else its Namespace.
+ * @param given labels of the Service or Pod
+ * @example
+ * ```ts
+ * import { namedWaypoint, viewMesh } from '@meshpass/istio';
+ * namedWaypoint(viewMesh([]), 'shop', { 'istio.io/use-waypoint': 'gate' })?.namespace; // => 'shop'
+ * ```
+ */
+export function namedWaypoint(view: MeshView, namespace: string, given: Labels): NamedWaypoint | undefined {
   const place = [given, view.namespaceLabels(namespace) ?? {}].find((one) => one[USE] !== undefined);
-  const wanted = place?.[USE];
-  if (!place || !wanted || wanted === 'none') return false;
-  const gateway = view
-    .within('KubernetesGateway', place[USE_NAMESPACE] ?? namespace)
-    .find(({ metadata }) => metadata.name === wanted);
-  // The label of a Namespace is meant for Services, unless the waypoint says otherwise.
-  return gateway ? ['workload', 'all'].includes(trafficOf(view, gateway)) : place === given;
+  const name = place?.[USE];
+  if (!place || !name || name === 'none') return undefined;
+  return { namespace: place[USE_NAMESPACE] ?? namespace, name, hasCanary: Boolean(place[CANARY]) };
+}
+
+function gatewayOf(view: MeshView, { namespace, name }: NamedWaypoint): KubernetesGateway | undefined {
+  return view.within('KubernetesGateway', namespace).find(({ metadata }) => metadata.name === name);
+}
+
+function describeUnread(namespace: string): string {
+  return `Namespace ${namespace}, which may name a waypoint, was not read`;
 }
 
 function servesServices(view: MeshView, gateway: KubernetesGateway): boolean {
@@ -175,6 +212,18 @@ function whyPatched(
   return (
     patch &&
     `${patch.kind} ${patch.metadata.namespace}/${patch.metadata.name} changes waypoint ${gateway.metadata.namespace}/${gateway.metadata.name} and may change which calls it accepts`
+  );
+}
+
+/** Explains which policy only some istiods enforce at the waypoint. */
+function whyRevised(view: MeshView, { proxy }: Waypoint, { metadata }: Pick<Service, 'metadata'>): string | undefined {
+  const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
+  const policy = [...authorizationPolicies(view, proxy, service), ...requestAuthentications(view, proxy, service)].find(
+    (one) => one.metadata.labels?.[REVISION] !== undefined,
+  );
+  return (
+    policy &&
+    `only istiods of revision ${policy.metadata.labels![REVISION]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
   );
 }
 

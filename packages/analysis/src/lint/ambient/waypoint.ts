@@ -19,6 +19,7 @@ import { describeObject } from '../../exposure/describe.ts';
 import type { LintContext } from '../context.ts';
 import { firstPeer, rulesOf } from '../places.ts';
 import type { Report, Rule } from '../rule.ts';
+import { deadTargets } from './targets.ts';
 import {
   type AmbientWorkload,
   ambientWorkloads,
@@ -39,6 +40,7 @@ export const deadAtWaypoint: Rule = {
     const { mesh } = context;
     for (const policy of [...mesh.all('AuthorizationPolicy'), ...mesh.all('RequestAuthentication')]) {
       yield* selectsWaypoint(context, policy);
+      yield* deadTargets(context, policy);
       if (policy.kind === 'RequestAuthentication' || isDryRun(policy)) continue;
       if (isForSidecars(policy)) yield* deniesWaypoint(mesh, policy);
       else yield* bypassed(mesh, policy);
