@@ -6,15 +6,7 @@ import { analysisContext } from '../../src/plan/context.ts';
 import { planChange, refuseUnsafe } from '../../src/plan/plan.ts';
 import { prove } from '../../src/plan/prove.ts';
 import { stateOf } from '../../src/plan/state.ts';
-
-const SHAPE = {
-  trustDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  clusterDomain: 'cluster.local',
-  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
-};
-const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
-const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
+import { SHAPE, TOKENS } from '../mesh-shape.ts';
 
 const SERVICES = `
 apiVersion: v1

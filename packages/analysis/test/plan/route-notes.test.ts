@@ -3,15 +3,8 @@ import { parseAccess } from '@meshpass/access';
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { planChange, refusals } from '../../src/plan/plan.ts';
+import { SHAPE, TOKENS } from '../mesh-shape.ts';
 
-const SHAPE = {
-  trustDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  clusterDomain: 'cluster.local',
-  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
-};
-const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
-const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
 const ACCESS = parseAccess(
   `trust: {codespaces: {organization: acme}}
 grants:

@@ -4,15 +4,7 @@ import { loadManifests } from '@meshpass/istio';
 import { expect, it } from 'vitest';
 import { formatPlan } from '../../src/plan/format.ts';
 import { planChange, refusals } from '../../src/plan/plan.ts';
-
-const SHAPE = {
-  trustDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  clusterDomain: 'cluster.local',
-  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
-};
-const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
-const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
+import { SHAPE, TOKENS } from '../mesh-shape.ts';
 
 const service = (name: string, namespace: string) =>
   `---\n{apiVersion: v1, kind: Service, metadata: {name: ${name}, namespace: ${namespace}}, spec: {selector: {app: ${name}}, ports: [{name: http, port: 80}]}}\n`;

@@ -7,15 +7,8 @@ import { AMBIENT, POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/te
 import { formatPlan } from '../../src/plan/format.ts';
 import { isUnknown, planChange, refusals, refuseUnsafe } from '../../src/plan/plan.ts';
 import { stateOf } from '../../src/plan/state.ts';
+import { SHAPE, TOKENS } from '../mesh-shape.ts';
 
-const SHAPE = {
-  trustDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  clusterDomain: 'cluster.local',
-  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
-};
-const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
-const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
 const ACCESS = parseAccess(
   `trust:\n  codespaces: {organization: acme}\ngrants:\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: [GET /orders/*]}]\n`,
   'access.yaml',

@@ -7,15 +7,8 @@ import { AMBIENT, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unkno
 import { formatJunit } from '../../src/suite/junit.ts';
 import { readSuite } from '../../src/suite/read-suite.ts';
 import { runSuites } from '../../src/suite/run-suite.ts';
+import { SHAPE, TOKENS } from '../mesh-shape.ts';
 
-const SHAPE = {
-  trustDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  clusterDomain: 'cluster.local',
-  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
-};
-const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
-const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
 const ACCESS = parseAccess(
   `trust:\n  codespaces: {organization: acme}\ngrants:\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: [GET /orders/*]}]\n`,
   'access.yaml',

@@ -9,7 +9,7 @@ import { loadObject, type MeshConfig, type Resource, viewMesh } from '@meshpass/
 import { canI } from '../../src/evaluate/can-i.ts';
 import { type Plan, planChange } from '../../src/plan/plan.ts';
 import { METHODS, maybe, PATHS, pick, type Random } from '../diff/random-policies.ts';
-import { SHAPE, TOKENS } from './commands.ts';
+import { SHAPE, TOKENS } from '../mesh-shape.ts';
 import type { Tally } from './tally.ts';
 
 const NAMESPACES = ['dev', 'shop', 'shop-eu', 'else'];

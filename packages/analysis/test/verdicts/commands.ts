@@ -5,20 +5,7 @@ import { compile, type Manifest, meshOf } from '@meshpass/access/compile';
 import { DEFAULT_MESH_CONFIG, loadManifests, type Resource, viewMesh } from '@meshpass/istio';
 import { compareMeaning } from '../../src/diff/compare.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
-
-export const SHAPE = {
-  trustDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  clusterDomain: 'cluster.local',
-  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
-};
-const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
-export const TOKENS = {
-  issuer: 'https://broker.example.com',
-  audience: 'meshpass',
-  header: 'x-meshpass-token',
-  jwks: JWKS,
-};
+import { SHAPE, TOKENS } from '../mesh-shape.ts';
 
 /** Workload `orders` in `shop`, with one HTTP port. */
 export const ORDERS = `
