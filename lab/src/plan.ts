@@ -10,7 +10,7 @@ export interface Workload {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly app: string;
-  /** Its proxy; `ambient` has none of its own, because its node's ztunnel has its traffic. */
+  /** Proxy of the workload. One in `ambient` mode has none: the node's ztunnel carries its traffic. */
   readonly kind: 'sidecar' | 'router' | 'waypoint' | 'ambient';
   readonly labels?: Readonly<Record<string, string>>;
 }

@@ -157,7 +157,7 @@ export async function copyGatewayApiCrds(source: string, out: string): Promise<v
   await copyCrds(join(source, 'tests/integration/pilot/testdata/gateway-api-crd.yaml'), join(out, GATEWAY_API_CRDS));
 }
 
-/** As JSON, because parsing a megabyte of YAML at each start would take a second. */
+/** Copies the CRDs as JSON, because parsing a megabyte of YAML at each start would take a second. */
 async function copyCrds(from: string, to: string): Promise<void> {
   const crds = parseAllDocuments(await readFile(from, 'utf8'))
     .map((document) => document.toJSON())

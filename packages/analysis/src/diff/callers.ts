@@ -27,7 +27,7 @@ export function callersOf({ where }: Pair, kind: 'gains' | 'loses', { view }: Po
     return { counted: all([flag('peer'), not(inNamespaces(others))]), shown: ALWAYS };
   }
   if (!first.besides) return { counted: ALWAYS, shown: ALWAYS };
-  // Whoever has an identity of the mesh can connect to a Pod, but only these callers do so by the name of a Service.
+  // Any identity of the mesh can connect to a Pod, but only these callers do so by the name of a Service.
   const { withSidecars, gateways } = namespacesByProxy(view);
   const bypassing = any([not(flag('peer')), inNamespaces([...withSidecars, ...gateways])]);
   return { counted: kind === 'gains' ? ALWAYS : bypassing, shown: not(any(first.besides.map(isPrincipal))) };

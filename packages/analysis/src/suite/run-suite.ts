@@ -179,8 +179,8 @@ function whyImpossible({ call }: PolicyCase, endpoints: readonly Endpoint[]): st
 }
 
 /**
- * Decides the call of a workload, or of a caller outside the mesh, at ports in ambient mode: through the waypoint, if the
- * caller is in ambient mode, too.
+ * Decides the call of a workload, or of a caller outside the mesh, at ports in ambient mode: through the waypoint if the
+ * caller is also in ambient mode.
  */
 function decideInAmbient(identity: Identity, { call }: PolicyCase, bench: Bench): Verdict | string {
   const { context } = bench;
