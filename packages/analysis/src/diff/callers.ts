@@ -6,7 +6,7 @@
 import { anyPod, gatewaysUseWaypoint, type MeshView, proxyOfPod } from '@meshpass/istio';
 import type { Endpoint, Pair } from './endpoint.ts';
 import { ALWAYS, all, any, type Condition, flag, not, text } from './formula/condition.ts';
-import type { PolicyIndex } from './policy-index.ts';
+import { type PolicyIndex, serviceOf } from './policy-index.ts';
 
 /** Condition of the callers whose gains or losses count, and of those among them that examples may show. */
 export interface CountedCallers {
@@ -18,9 +18,7 @@ export interface CountedCallers {
 export function callersOf({ where }: Pair, kind: 'gains' | 'loses', { view }: PolicyIndex): CountedCallers {
   const [first] = where as [Endpoint, ...Endpoint[]];
   if (first.through) {
-    const service = view
-      .within('Service', first.through.namespace)
-      .find(({ metadata }) => metadata.name === first.through!.name);
+    const service = serviceOf(view, first.through);
     const used = service && gatewaysUseWaypoint(view, service);
     const { sidecars, gateways } = namespacesByProxy(view);
     const others = [...sidecars, ...(used ? [] : gateways)];

@@ -17,7 +17,7 @@ import { createSpace, type Space } from './formula/space.ts';
 import { GATEWAYS, movedCallers, movedGateways, portsOfMoved } from './moved-callers.ts';
 import { indexPolicies, type PolicyIndex } from './policy-index.ts';
 import { tokenPlaces } from './token-condition.ts';
-import { dataPlanes, type UnknownPorts, unknownPorts } from './unknown.ts';
+import { assumedIn, type UnknownPorts, unknownPorts, whyUnknown } from './unknown.ts';
 
 export interface Change extends Description {
   readonly kind: 'gains' | 'loses';
@@ -108,8 +108,8 @@ export function compareMeaning(
   const applied = withCreationTimes(after, before);
   const indexes = indexStates(before, applied, settings);
   const endpoints = endpointsOf([...before, ...applied], indexes, settings);
-  const known = dataPlanes(indexes, options.unread);
-  const understood = endpoints.filter((one) => known.unknownAt(one) === undefined);
+  const { unread } = options;
+  const understood = endpoints.filter((one) => (unread ?? whyUnknown(indexes, one)) === undefined);
   const pairs = pairUp(understood, indexes);
   const moved = movedCallers(indexes);
   const callers = pairs.map((pair) => ({
@@ -143,9 +143,9 @@ export function compareMeaning(
     changes,
     more,
     endpoints: understood.length,
-    assumed: known.assumed(understood),
+    assumed: assumedIn(indexes, understood),
     unknown: [
-      ...unknownPorts(endpoints, known, [before, applied], settings.rootNamespace, moved.length > 0),
+      ...unknownPorts(endpoints, pairs, indexes, unread, moved.length > 0),
       ...portsOfMoved(understood, moved, indexes, settings.trustDomain),
       ...portsOfMoved(movedGateways(understood, indexes), [GATEWAYS], indexes, settings.trustDomain),
     ],

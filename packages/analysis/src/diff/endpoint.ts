@@ -1,7 +1,13 @@
 /** Ports of a comparison, grouped by equal policies. */
 
-import type { MeshSettings, Resource, Workload } from '@meshpass/istio';
-import type { PolicyIndex, ServedPort } from './policy-index.ts';
+import {
+  type MeshSettings,
+  type Resource,
+  type SpokenProtocol,
+  servicePortProtocols,
+  type Workload,
+} from '@meshpass/istio';
+import { type PolicyIndex, type ServedPort, serviceOf } from './policy-index.ts';
 import type { PortPolicy } from './port-policy.ts';
 import { type Protocol, workloadsOf } from './workloads.ts';
 
@@ -30,33 +36,41 @@ export function endpointsOf(
       indexes.flatMap((index) => [...index.portsOf(workload).values()]),
       ({ port }) => port,
     );
-    const declared = [...ports]
+    const known = [...ports]
       .sort(([a], [b]) => a - b)
-      .flatMap(([port, states]) => {
-        const services = [...new Set(states.flatMap(({ reachedAs }) => reachedAs))].sort();
-        const spoken = new Set(indexes.map((index) => index.portsOf(workload).get(port)?.protocol ?? 'undeclared'));
-        // On an undeclared port, the client's first bytes determine the protocol.
-        const protocols = (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
-        return protocols.map((protocol): Endpoint => ({ workload, port, protocol, services }));
-      });
+      .map(([port, states]) => ({ port, services: [...new Set(states.flatMap(({ reachedAs }) => reachedAs))].sort() }));
+    const declared = known.flatMap(({ port, services }) => {
+      const spoken = indexes.map((index) => index.portsOf(workload).get(port)?.protocol);
+      return protocolsOf(spoken).map((protocol): Endpoint => ({ workload, port, protocol, services }));
+    });
     const others = [undefined, ...named.filter((port) => !ports.has(port))].flatMap((port) =>
       (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
     );
     const besides = [...new Set(indexes.flatMap((index) => index.waypointPrincipals(workload)))].sort();
     // The principals of a waypoint that is not known are not known either.
     const direct = [...declared, ...others].map((one) => (besides.length === 0 ? one : { ...one, besides }));
-    return [...direct, ...declared.flatMap((endpoint) => throughWaypoints(endpoint, indexes))];
+    const ways = known.flatMap(({ port, services }) =>
+      services.flatMap((service) => throughWaypoint({ workload, port, services: [service] }, indexes)),
+    );
+    return [...direct, ...ways];
   });
 }
 
-/** Lists the ways of calls to a port through the waypoint of each Service that has one in some state. */
-function throughWaypoints(endpoint: Endpoint, indexes: readonly PolicyIndex[]): readonly Endpoint[] {
-  return endpoint.services.flatMap((service) => {
-    const [host = '', port] = service.split(':');
-    const [name = '', namespace = ''] = host.split('.');
-    const isServed = indexes.some((index) => index.waypointOf(endpoint.workload, { namespace, name }));
-    return isServed ? [{ ...endpoint, services: [service], through: { namespace, name, port: Number(port) } }] : [];
-  });
+/** Protocols that clients may speak. On an undeclared port, the client's first bytes determine the protocol. */
+function protocolsOf(declared: readonly (SpokenProtocol | undefined)[]): readonly Protocol[] {
+  const spoken = new Set(declared.map((one = 'undeclared') => one));
+  return (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
+}
+
+/** Lists the ways of calls to a Service port through its waypoint, which parses what the Service declares. */
+function throughWaypoint(endpoint: Omit<Endpoint, 'protocol'>, indexes: readonly PolicyIndex[]): readonly Endpoint[] {
+  const [host = '', digits] = endpoint.services[0]!.split(':');
+  const [name = '', namespace = ''] = host.split('.');
+  const through: ServedPort = { namespace, name, port: Number(digits) };
+  if (!indexes.some((index) => index.waypointOf(endpoint.workload, through))) return [];
+  const services = indexes.flatMap(({ view }) => serviceOf(view, through) ?? []);
+  const declared = services.map((one) => servicePortProtocols(one).get(through.port));
+  return protocolsOf(declared).map((protocol) => ({ ...endpoint, protocol, through }));
 }
 
 export interface Pair {

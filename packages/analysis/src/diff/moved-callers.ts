@@ -8,7 +8,7 @@ import type { Endpoint } from './endpoint.ts';
 import { ALWAYS, type Condition, NEVER, replaceTests, type Test } from './formula/condition.ts';
 import { createSpace } from './formula/space.ts';
 import { passes } from './formula/text-test.ts';
-import type { PolicyIndex } from './policy-index.ts';
+import { type PolicyIndex, serviceOf } from './policy-index.ts';
 import type { UnknownPorts } from './unknown.ts';
 
 type CallerProxy = 'ambient' | 'sidecar' | 'gateway' | 'none';
@@ -102,7 +102,7 @@ export function movedGateways(endpoints: readonly Endpoint[], states: States): r
   return endpoints.filter(({ through }) => {
     if (!through) return false;
     const used = states.flatMap(({ view }) => {
-      const service = view.within('Service', through.namespace).find(({ metadata }) => metadata.name === through.name);
+      const service = serviceOf(view, through);
       return service ? [gatewaysUseWaypoint(view, service)] : [];
     });
     return new Set(used).size > 1;

@@ -121,9 +121,8 @@ export function indexPolicies(
     view.proxyKind(workload.labels) === 'sidecar' && view.dataPlane().proxyOf(workload) === 'ztunnel';
 
   const waypointOf: PolicyIndex['waypointOf'] = (workload, { namespace, name }) => {
-    const service =
-      isAtZtunnel(workload) && view.within('Service', namespace).find(({ metadata }) => metadata.name === name);
-    return service ? serviceWaypoint(view, service) : undefined;
+    const service = isAtZtunnel(workload) ? serviceOf(view, { namespace, name }) : undefined;
+    return service && serviceWaypoint(view, service);
   };
 
   const waypointPrincipals = remembered((workload: Workload): readonly string[] => {
@@ -155,7 +154,7 @@ export function indexPolicies(
     { waypoint, unknown }: ServiceWaypoint,
   ): PortPolicy => {
     if (unknown !== undefined) return { key: `unknown ${unknown}`, allowed: NEVER, policies: () => [], unknown };
-    const { spec } = view.within('Service', service.namespace).find(({ metadata }) => metadata.name === service.name)!;
+    const { spec } = serviceOf(view, service)!;
     const declared = servicePortProtocols({ spec }).get(service.port);
     if (declared === 'http' && spoken === 'tcp') return NOT_HTTP;
     const protocol = declared === 'tcp' ? 'tcp' : spoken;
@@ -254,7 +253,7 @@ export function indexPolicies(
           },
           refuses: actionOf(policy) === 'CUSTOM' && effectOf(policy) === 'refused',
         }));
-      return { key, allowed, policies, plain };
+      return { key, allowed, policies, plain, requests: requests.flat() };
     });
   };
   return {
@@ -272,6 +271,11 @@ export function indexPolicies(
       ]),
     ].sort((a, b) => a - b),
   };
+}
+
+/** Finds a Service by its name. */
+export function serviceOf(view: MeshView, { namespace, name }: Pick<ServedPort, 'namespace' | 'name'>) {
+  return view.within('Service', namespace).find(({ metadata }) => metadata.name === name);
 }
 
 /** A CUSTOM policy in dry run can still refuse. */

@@ -1,4 +1,4 @@
-import type { AuthorizationPolicy } from '@meshpass/istio';
+import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio';
 import type { Condition } from './formula/condition.ts';
 
 /** Policies that apply at one port of one workload. */
@@ -8,6 +8,8 @@ export interface PortPolicy {
   readonly allowed: Condition;
   /** Enforced policies: CUSTOM, DENY and ALLOW. */
   readonly policies: () => readonly EnforcedPolicy[];
+  /** Policies whose token rules the formula was made of. */
+  readonly requests?: readonly RequestAuthentication[];
   /**
    * Whether the port disables mutual TLS. Sidecars then call it in plain text, without an identity. Clients that
    * require TLS, such as workspaces, cannot use it.

@@ -34,6 +34,7 @@ export function throughWaypoint(
     allowed,
     policies: () => [...first.policies(), ...second.policies()],
     stages: [first, second],
+    requests: atWaypoint.requests ?? [],
     ...(unknown !== undefined && { unknown }),
   };
 }

@@ -10,7 +10,7 @@ import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import type { PolicyIndex } from '../diff/policy-index.ts';
 import type { PortPolicy } from '../diff/port-policy.ts';
-import { type DataPlanes, dataPlanes } from '../diff/unknown.ts';
+import { assumedIn, whyUnknown } from '../diff/unknown.ts';
 import { whyNotGrantable } from '../evaluate/grantable.ts';
 import { grantedCalls, holderOf, namedBy, perfectToken } from './granted-calls.ts';
 import { workspaceCalls } from './workspace-calls.ts';
@@ -45,7 +45,8 @@ export interface AnalysisContext {
   /** Endpoints whose decisions are known. Nothing is proven about other endpoints. */
   readonly endpoints: readonly Endpoint[];
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly reason: string }[];
-  readonly dataPlanes: DataPlanes;
+  /** Namespaces whose Pods are assumed to have a sidecar. */
+  readonly assumed: readonly string[];
   /** Mesh gateway, which forwards connections and enforces no policy. */
   readonly gateway: Mesh['gateway'];
   readonly pairs: readonly Pair[];
@@ -83,10 +84,10 @@ export interface AnalysisContext {
 export function analysisContext(change: Change): AnalysisContext {
   const { before, after, settings, tokens } = change;
   const indexes = indexStates(before, after, settings);
-  const known = dataPlanes([indexes[1]], change.unread);
   const found = endpointsOf([...before, ...after], indexes, settings);
   const unknown = found.flatMap((endpoint) => {
-    const reason = known.unknownAt(endpoint) ?? whyNotGrantable(indexes[1].view, endpoint.workload);
+    const reason =
+      change.unread ?? whyUnknown([indexes[1]], endpoint) ?? whyNotGrantable(indexes[1].view, endpoint.workload);
     return reason === undefined ? [] : [{ endpoint, reason }];
   });
   const left = new Set(unknown.map(({ endpoint }) => endpoint));
@@ -130,7 +131,7 @@ export function analysisContext(change: Change): AnalysisContext {
     indexes,
     endpoints,
     unknown,
-    dataPlanes: known,
+    assumed: assumedIn([indexes[1]], endpoints),
     gateway: change.mesh.gateway,
     pairs,
     ports,

@@ -146,7 +146,7 @@ export function planChange(input: PlanInput): Plan {
       input,
       (inForce) => planChange({ ...input, access: inForce, inForce: undefined }).findings,
     ),
-    assumed: context.dataPlanes.assumed(context.endpoints),
+    assumed: context.assumed,
     ...(unplaced !== undefined && { unplaced }),
   };
 }

@@ -13,7 +13,7 @@ import { type Endpoint, endpointsOf } from '../../src/diff/endpoint.ts';
 import { type Call as DiffCall, meets } from '../../src/diff/formula/call.ts';
 import type { PolicyIndex, ServedPort } from '../../src/diff/policy-index.ts';
 import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
-import { dataPlanes } from '../../src/diff/unknown.ts';
+import { whyUnknown } from '../../src/diff/unknown.ts';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Call } from '../../src/evaluate/call.ts';
 import { decideThrough, waypointGuard } from '../../src/evaluate/ways.ts';
@@ -44,7 +44,6 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
   const endpoints = endpointsOf([...before, ...after], books, config).filter(
     ({ workload }) => workload.namespace === 'shop',
   );
-  const known = dataPlanes(books);
   const authorizers = guardsOf(views);
   const portOf = ({ workload, port }: Endpoint): number => {
     if (port !== undefined) return port;
@@ -62,7 +61,7 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
   }
   for (let left = most; left > 0 && endpoints.length > 0; left--) {
     const endpoint = pick(random, endpoints);
-    if (known.unknownAt(endpoint) !== undefined) {
+    if (whyUnknown(books, endpoint) !== undefined) {
       tally.skip();
       continue;
     }
