@@ -3,7 +3,9 @@
  * to the Pod those with a sidecar, gateways and callers outside the mesh. Callers whose proxies are not known count as in
  * ambient mode.
  */
-import { anyPod, gatewaysUseWaypoint, type MeshView, proxyOfPod } from '@meshpass/istio';
+import { remembered } from '@meshpass/identity/memory/remembered';
+import { anyPod, gatewaysUseWaypoint, type MeshView } from '@meshpass/istio';
+import { type CallerProxy, proxyOfCaller } from '../evaluate/caller-proxy.ts';
 import type { Endpoint, Pair } from './endpoint.ts';
 import { ALWAYS, all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { type PolicyIndex, serviceOf } from './policy-index.ts';
@@ -45,39 +47,35 @@ function isPrincipal(principal: string): Condition {
   ]);
 }
 
-interface Namespaces {
-  /** All of whose Pods have a sidecar. */
-  readonly sidecars: readonly string[];
-  /** Some of whose Pods have a sidecar. */
-  readonly withSidecars: readonly string[];
-  /** Namespaces with gateways and no Pods that may be in ambient mode. */
-  readonly gateways: readonly string[];
-}
-
 /**
  * Sorts namespaces by the proxies of their Pods, or by their labels if no Pod was read. Pods that are not captured yet
  * may be in ambient mode.
  */
-function namespacesByProxy(view: MeshView): Namespaces {
-  const names = new Set([
-    ...view.all('Namespace').map(({ metadata }) => metadata.name),
-    ...view.pods.map((pod) => pod.namespace),
-  ]);
-  const found = [...names].map((name) => {
+const namespacesByProxy = remembered((view: MeshView) => {
+  const found = namespacesOf([view]).map((name) => {
     const pods = view.podsIn(name);
-    const waypointless = pods.filter(({ kind }) => kind !== 'waypoint');
-    const read = waypointless.filter(({ kind }) => kind === 'sidecar').map((pod) => proxyOfPod(view, pod));
-    const mayBeAmbient = read.some(({ proxy }) => proxy === 'ztunnel' || proxy === 'unknown');
-    const hasSidecar = (pods.length === 0 ? [proxyOfPod(view, anyPod(name))] : read).some(
-      (one) => one.proxy === 'sidecar' && !one.assumed,
-    );
-    const hasGateway = waypointless.some(({ kind }) => kind === 'gateway');
-    return { name, mayBeAmbient, hasSidecar, hasGateway };
+    const callers = pods.length === 0 ? [anyPod(name)] : pods.filter(({ kind }) => kind !== 'waypoint');
+    return { name, proxies: new Set<CallerProxy>(callers.map((pod) => proxyOfCaller(view, pod))) };
   });
-  const named = (some: typeof found) => some.map(({ name }) => name);
+  const having = (wanted: CallerProxy, ...others: readonly CallerProxy[]) =>
+    found
+      .filter(({ proxies }) => proxies.has(wanted) && !others.some((one) => proxies.has(one)))
+      .map(({ name }) => name);
   return {
-    sidecars: named(found.filter((one) => one.hasSidecar && !one.mayBeAmbient && !one.hasGateway)),
-    withSidecars: named(found.filter((one) => one.hasSidecar)),
-    gateways: named(found.filter((one) => one.hasGateway && !one.mayBeAmbient)),
+    /** All of whose Pods have a sidecar. */
+    sidecars: having('sidecar', 'ambient', 'uncaptured', 'gateway'),
+    /** Some of whose Pods have a sidecar. */
+    withSidecars: having('sidecar'),
+    /** Namespaces with gateways and no Pods that may be in ambient mode. */
+    gateways: having('gateway', 'ambient', 'uncaptured'),
   };
+});
+
+/** Lists the namespaces of which something was read. */
+export function namespacesOf(views: readonly MeshView[]): readonly string[] {
+  const names = views.flatMap((view) => [
+    ...view.all('Namespace').map(({ metadata }) => metadata.name),
+    ...view.pods.map(({ namespace }) => namespace),
+  ]);
+  return [...new Set(names)].sort();
 }

@@ -14,7 +14,7 @@ import type { Call } from './formula/call.ts';
 import { all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { NONE, type Node, type Product } from './formula/diagram.ts';
 import { createSpace, type Space } from './formula/space.ts';
-import { GATEWAYS, movedCallers, movedGateways, portsOfMoved } from './moved-callers.ts';
+import { movedCallers, portsOfMoved } from './moved-callers.ts';
 import { indexPolicies, type PolicyIndex } from './policy-index.ts';
 import { tokenPlaces } from './token-condition.ts';
 import { assumedIn, type UnknownPorts, unknownPorts, whyUnknown } from './unknown.ts';
@@ -147,7 +147,6 @@ export function compareMeaning(
     unknown: [
       ...unknownPorts(endpoints, pairs, indexes, unread, moved.length > 0),
       ...portsOfMoved(understood, moved, indexes, settings.trustDomain),
-      ...portsOfMoved(movedGateways(understood, indexes), [GATEWAYS], indexes, settings.trustDomain),
     ],
   };
 }

@@ -252,12 +252,18 @@ function unreadWaypoint(forms: Forms<'ServiceEntry'>, { endpoint, views }: Compa
 
 /** A waypoint applies routes: calls that it accepts may go to other Pods. */
 function unreadHosts(forms: Forms<'VirtualService'>, { endpoint: { through } }: ComparedPort): string | undefined {
-  if (!through) return undefined;
-  const isHere = ({ metadata, spec }: ResourceOf<'VirtualService'>) =>
-    (!spec.gateways || spec.gateways.includes('mesh')) &&
-    items(spec.hosts).some((host) => namesService(host, metadata.namespace, `${through.name}.${through.namespace}`));
-  return forms.flat().some(isHere) ? AT_WAYPOINT : undefined;
+  const isHere = ({ host, namespace }: ReturnType<typeof hostsInMesh>[number]) =>
+    namesService(host, namespace, `${through!.name}.${through!.namespace}`);
+  return through && hostsInMesh(forms).some(isHere) ? AT_WAYPOINT : undefined;
 }
+
+/** Lists the hosts whose calls within the mesh VirtualServices route. */
+const hostsInMesh = remembered((forms: Forms<'VirtualService'>) =>
+  forms
+    .flat()
+    .filter(({ spec }) => !spec.gateways || spec.gateways.includes('mesh'))
+    .flatMap(({ metadata, spec }) => items(spec.hosts).map((host) => ({ host, namespace: metadata.namespace }))),
+);
 
 function unreadParents(
   forms: Forms<'HTTPRoute' | 'GRPCRoute' | 'TCPRoute' | 'TLSRoute'>,

@@ -3,7 +3,9 @@
  * Their calls may be decided differently even if nothing changes at the port.
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
-import { anyPod, gatewaysUseWaypoint, type MeshView, type PodFacts, type ProxyKind, proxyOfPod } from '@meshpass/istio';
+import { gatewaysUseWaypoint } from '@meshpass/istio';
+import { type CallerProxy, proxiesOfCallers } from '../evaluate/caller-proxy.ts';
+import { namespacesOf } from './callers.ts';
 import type { Endpoint } from './endpoint.ts';
 import { ALWAYS, type Condition, NEVER, replaceTests, type Test } from './formula/condition.ts';
 import { createSpace } from './formula/space.ts';
@@ -11,24 +13,21 @@ import { passes } from './formula/text-test.ts';
 import { type PolicyIndex, serviceOf } from './policy-index.ts';
 import type { UnknownPorts } from './unknown.ts';
 
-type CallerProxy = 'ambient' | 'sidecar' | 'gateway' | 'none';
-
 const PROXIES: Readonly<Record<CallerProxy, string>> = {
   ambient: 'ambient mode',
+  uncaptured: 'ambient mode',
   sidecar: 'a sidecar',
+  'assumed sidecar': 'a sidecar',
   gateway: 'a gateway',
   none: 'no proxy',
 };
 
-/** Identity of callers. Absent parts may be any. */
-interface Identity {
-  readonly namespace?: string;
-  readonly account?: string;
-}
-
-/** Callers with their proxies in each state. */
+/** Callers whose way differs between the states. */
 interface MovedCallers {
-  readonly identity: Identity;
+  /** Identity of the callers. Absent parts may be any. */
+  readonly namespace?: string;
+  readonly account?: string | undefined;
+  /** Their proxies in each state. */
   readonly proxies: readonly [ReadonlySet<CallerProxy>, ReadonlySet<CallerProxy>];
   readonly reason: string;
 }
@@ -41,29 +40,32 @@ type States = readonly [PolicyIndex, PolicyIndex];
  */
 export function movedCallers([before, after]: States): readonly MovedCallers[] {
   const views = [before.view, after.view];
-  const names = new Set(
-    views.flatMap((view) => [
-      ...view.all('Namespace').map(({ metadata }) => metadata.name),
-      ...view.pods.map(({ namespace }) => namespace),
-    ]),
-  );
-  return [...names].sort().flatMap((namespace) => {
+  return namespacesOf(views).flatMap((namespace) => {
     const accounts = new Set(views.flatMap((view) => view.podsIn(namespace).map((pod) => pod.serviceAccount)));
     return [undefined, ...accounts].flatMap((account) => {
-      const [was, is] = views.map((view) => proxiesOf(view, namespace, account)) as [Proxies, Proxies];
-      if (!isMoved(was, is)) return [];
-      const identity = { namespace, ...(account !== undefined && { account }) };
-      const reason = `callers of namespace ${namespace} change from ${list(was.found)} to ${list(is.found)}, and this may change which of their calls are allowed`;
-      return [{ identity, proxies: [was.found, is.found], reason }];
+      const found = views.map((view) => proxiesOfCallers(view, namespace, account));
+      const [was, is] = found.map(({ proxies }) => namesOf(proxies)) as [ReadonlySet<string>, ReadonlySet<string>];
+      const all = new Set([...was, ...is]);
+      const isRead = was.size > 0 && is.size > 0;
+      // A new Pod in a Namespace that injects only on request does not change any caller.
+      const isInvented = all.has(PROXIES.none) && account !== undefined && !found.every(({ isOfPods }) => isOfPods);
+      if (!isRead || isInvented || (all.size === was.size && all.size === is.size)) return [];
+      const [from, to] = [was, is].map((names) => [...names].join(' and '));
+      const reason = `callers of namespace ${namespace} change from ${from} to ${to}, and this may change which of their calls are allowed`;
+      return [{ namespace, account, proxies: [found[0]!.proxies, found[1]!.proxies] as const, reason }];
     });
   });
+}
+
+function namesOf(proxies: ReadonlySet<CallerProxy>): ReadonlySet<string> {
+  return new Set([...proxies].map((one) => PROXIES[one]));
 }
 
 /** Way of a call to a port. */
 type Way = 'waypoint' | 'pod' | 'plain';
 
 /**
- * Lists the ports that decide calls of moved callers by their way. The comparison of a port compares each way with
+ * Lists the ports that decide calls of moved callers and gateways by their way. The comparison of a port compares each way with
  * itself, which covers callers that change from one way to another if one of the states decides both alike.
  */
 export function portsOfMoved(
@@ -73,9 +75,14 @@ export function portsOfMoved(
   trustDomain: string,
 ): readonly UnknownPorts[] {
   const asPlain = remembered((one: Condition) => replaceTests(one, seenInPlain));
-  const found = moved.flatMap(({ proxies, reason, identity }) => {
-    const asPeer = remembered((one: Condition) => replaceTests(one, (test) => seenOf(test, identity, trustDomain)));
-    return endpoints.flatMap((endpoint) => {
+  const all = [
+    ...moved.map((callers) => ({ callers, at: endpoints })),
+    { callers: GATEWAYS, at: endpoints.filter((one) => movesGateways(one, states)) },
+  ];
+  const found = all.flatMap(({ callers, at }) => {
+    const { proxies, reason } = callers;
+    const asPeer = remembered((one: Condition) => replaceTests(one, (test) => seenOf(test, callers, trustDomain)));
+    return at.flatMap((endpoint) => {
       const [was, is] = states.map((state, index) => waysIn(state, endpoint, proxies[index]!)) as [Way[], Way[]];
       const changed = was.flatMap((from) => is.filter((to) => to !== from).map((to) => ({ from, to })));
       if (changed.length === 0) return [];
@@ -97,59 +104,21 @@ export function portsOfMoved(
   }));
 }
 
-/** Lists Services that gateways call through the waypoint in one state and not in the other. */
-export function movedGateways(endpoints: readonly Endpoint[], states: States): readonly Endpoint[] {
-  return endpoints.filter(({ through }) => {
-    if (!through) return false;
-    const used = states.flatMap(({ view }) => {
-      const service = serviceOf(view, through);
-      return service ? [gatewaysUseWaypoint(view, service)] : [];
-    });
-    return new Set(used).size > 1;
+/** Whether gateways call a Service through the waypoint in one state and not in the other. */
+function movesGateways({ through }: Endpoint, states: States): boolean {
+  const services = states.flatMap(({ view }) => {
+    const service = through && serviceOf(view, through);
+    return service ? [gatewaysUseWaypoint(view, service)] : [];
   });
+  return new Set(services).size > 1;
 }
 
 /** Gateways that change between the waypoint of a Service and its Pods. */
-export const GATEWAYS: MovedCallers = {
-  identity: {},
+const GATEWAYS: MovedCallers = {
   proxies: [new Set(['gateway']), new Set(['gateway'])],
   reason:
     'gateways call its Service through the waypoint in one state only, and this may change which calls are allowed',
 };
-
-interface Proxies {
-  /** Empty if nothing was read. */
-  readonly found: ReadonlySet<CallerProxy>;
-  /** Whether Pods were read. */
-  readonly isCertain: boolean;
-}
-
-function proxiesOf(view: MeshView, namespace: string, account: string | undefined): Proxies {
-  const pods = view.podsIn(namespace).filter((pod) => pod.serviceAccount === account);
-  if (pods.length > 0) return { found: new Set(pods.map((pod) => proxyOf(view, pod, pod.kind))), isCertain: true };
-  if (view.namespaceLabels(namespace) === undefined) return { found: new Set(), isCertain: false };
-  return { found: new Set([proxyOf(view, anyPod(namespace), 'sidecar')]), isCertain: account === undefined };
-}
-
-/** The sidecar of a Pod whose Namespace was not read is assumed. */
-function proxyOf(view: MeshView, pod: PodFacts, kind: ProxyKind): CallerProxy {
-  if (kind !== 'sidecar') return 'gateway';
-  const { proxy } = proxyOfPod(view, pod);
-  if (proxy === 'ztunnel' || proxy === 'unknown') return 'ambient';
-  return proxy === 'sidecar' ? 'sidecar' : 'none';
-}
-
-function isMoved(was: Proxies, is: Proxies): boolean {
-  const all = new Set([...was.found, ...is.found]);
-  if (was.found.size === 0 || is.found.size === 0) return false;
-  // A new Pod in a Namespace that injects only on request does not change any caller.
-  if (!(was.isCertain && is.isCertain) && all.has('none')) return false;
-  return all.size > was.found.size || all.size > is.found.size;
-}
-
-function list(proxies: ReadonlySet<CallerProxy>): string {
-  return [...proxies].map((one) => PROXIES[one]).join(' and ');
-}
 
 /** Lists the ways that callers with the given proxies may take. */
 function waysIn(
@@ -160,9 +129,12 @@ function waysIn(
   const isAtSidecar = state.dataPlane().proxyOf(workload) === 'sidecar';
   // Behind no Service, sidecars are assumed to accept HBONE.
   const isPlain = services.length > 0 && isAtSidecar && !acceptsHbone(workload.labels);
+  const ambient: readonly Way[] = [through ? 'waypoint' : 'pod', ...(isPlain ? (['plain'] as const) : [])];
   const ways: Readonly<Record<CallerProxy, readonly Way[]>> = {
-    ambient: [through ? 'waypoint' : 'pod', ...(isPlain ? (['plain'] as const) : [])],
+    ambient,
+    uncaptured: ambient,
     sidecar: ['pod'],
+    'assumed sidecar': ['pod'],
     gateway: through ? ['waypoint', 'pod'] : ['pod'],
     none: ['pod', 'plain'],
   };
@@ -193,7 +165,7 @@ function acceptsHbone(labels: Readonly<Record<string, string>>): boolean {
 }
 
 /** Replaces what a proxy sees of callers with an identity. */
-function seenOf(test: Test, { namespace, account }: Identity, trustDomain: string): Condition {
+function seenOf(test: Test, { namespace, account }: MovedCallers, trustDomain: string): Condition {
   if (test.op === 'flag' && test.field === 'peer') return ALWAYS;
   if (test.op !== 'text') return test;
   const known = { 'peer.trustDomain': trustDomain, 'peer.namespace': namespace, 'peer.account': account };

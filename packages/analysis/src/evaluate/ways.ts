@@ -4,12 +4,8 @@
  */
 import { memory, remembered } from '@meshpass/identity/memory/remembered';
 import {
-  anyPod,
   gatewaysUseWaypoint,
   type MeshView,
-  type PodFacts,
-  type ProxyKind,
-  proxyOfPod,
   type Service,
   servicePortProtocols,
   type Waypoint,
@@ -17,6 +13,7 @@ import {
 } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
 import type { Call, Decision } from './call.ts';
+import { type CallerProxy, proxiesOfCallers } from './caller-proxy.ts';
 
 /** Waypoint in front of a Service's port. */
 export interface WaypointGuard {
@@ -32,8 +29,7 @@ export interface WaypointGuard {
   readonly forGateways: boolean;
 }
 
-/** Proxy of a caller. Undefined if it is not known. */
-export type CallerProxy = 'ambient' | 'sidecar' | 'gateway' | undefined;
+type KnownProxy = Extract<CallerProxy, 'ambient' | 'sidecar' | 'gateway'>;
 
 /** Proxies in front of a workload's port. */
 export interface Guarded {
@@ -43,7 +39,8 @@ export interface Guarded {
   readonly waypoint?: WaypointGuard;
   /** Whether its sidecar accepts HBONE, so that callers in ambient mode have an identity. Undefined if not known. */
   readonly acceptsHbone?: boolean;
-  readonly callerProxy: (principal: string) => CallerProxy;
+  /** Proxy of the workloads with an identity. Undefined if it is not known. */
+  readonly callerProxy: (principal: string) => KnownProxy | undefined;
 }
 
 /** Compiles the policies of a waypoint for one port of a Service. */
@@ -123,37 +120,21 @@ const NOT_KNOWN = 'it is not known whether the caller is in ambient mode';
 const HBONE = 'the caller is in ambient mode, and it is not known whether the sidecar accepts HBONE';
 const ACCOUNTS = 'the Pods of the waypoint have several ServiceAccounts';
 
-function wayOf(caller: CallerProxy, { forGateways }: WaypointGuard): Call['way'] {
+function wayOf(caller: KnownProxy | undefined, { forGateways }: WaypointGuard): Call['way'] {
   if (caller === 'ambient') return 'waypoint';
   if (caller === 'gateway') return forGateways ? 'waypoint' : 'pod';
   return caller === 'sidecar' ? 'pod' : undefined;
 }
 
 /** Determines the proxy of the workloads with an identity, or of their namespace if none is known. */
-export function callerProxy(view: MeshView, principal: string): CallerProxy {
-  return proxiesIn(view)(principal, () => proxyOfCaller(view, principal));
+export function callerProxy(view: MeshView, principal: string): KnownProxy | undefined {
+  return proxiesIn(view)(principal, () => {
+    const [, , namespace = '', , account = ''] = principal.split('/');
+    const [proxy, ...others] = proxiesOfCallers(view, namespace, account).proxies;
+    const isKnown = others.length === 0 && (proxy === 'ambient' || proxy === 'sidecar' || proxy === 'gateway');
+    return isKnown ? proxy : undefined;
+  });
 }
 
 /** Cached per mesh, because a matrix asks for each caller at each endpoint. */
 const proxiesIn = remembered((_view: MeshView) => memory());
-
-function proxyOfCaller(view: MeshView, principal: string): CallerProxy {
-  const [, , namespace = '', , account = ''] = principal.split('/');
-  const ofNamespace = view.namespaceLabels(namespace);
-  const pods = view.podsIn(namespace).filter((pod) => pod.serviceAccount === account);
-  const kinds = new Set(
-    pods.length > 0
-      ? pods.map((pod) => callerProxyOf(view, pod, pod.kind))
-      : ofNamespace
-        ? [callerProxyOf(view, anyPod(namespace), 'sidecar')]
-        : [],
-  );
-  return kinds.size === 1 ? [...kinds][0] : undefined;
-}
-
-function callerProxyOf(view: MeshView, pod: PodFacts, kind: ProxyKind): CallerProxy {
-  if (kind !== 'sidecar') return 'gateway';
-  const found = proxyOfPod(view, pod);
-  if (found.proxy === 'ztunnel') return 'ambient';
-  return found.proxy === 'sidecar' && !found.assumed ? 'sidecar' : undefined;
-}
