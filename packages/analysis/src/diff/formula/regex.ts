@@ -2,7 +2,8 @@
  * Regular expressions of routes as text tests. Envoy matches the whole text with RE2. Expressions without lookarounds,
  * case folding or repeated groups become a finite list of patterns; others are not expressible.
  */
-import type { Piece, TextTest } from './text-test.ts';
+import type { Piece } from './pattern.ts';
+import type { TextTest } from './text-test.ts';
 
 /** Sequence of pieces; an expression is a list of alternatives. */
 type Sequence = readonly Piece[];

@@ -5,9 +5,8 @@
  * the longest relevant ending, and patterns only while they can still match.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { remembered } from '@meshpass/identity/memory/remembered';
-import { SEGMENT_CHARACTERS } from '@meshpass/istio';
-import { type Piece, type TextDomain, type TextTest, textsOf } from './text-test.ts';
+import { advance, awaited, isEnd, type Positions, type Step, stepsOf } from './pattern.ts';
+import { type TextDomain, type TextTest, textsOf } from './text-test.ts';
 import { type TrieNode, trieOf } from './text-trie.ts';
 
 const MAX_STATES = 100_000;
@@ -28,9 +27,6 @@ interface State {
   /** Patterns that can still match, with their positions. */
   readonly alive: ReadonlyMap<number, Positions>;
 }
-
-/** Positions in the steps of a pattern, ascending. */
-type Positions = readonly number[];
 
 /**
  * Yields a text for each possible combination of results, or several.
@@ -75,11 +71,11 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   const [exact, prefix] = [new Set(exacts), new Set(prefixes)];
   const endings = endingsOf(suffixes);
   const named = new Set([...exacts, ...prefixes, ...suffixes].flatMap((text) => [...new Set(text.split(''))]));
-  for (const steps of patterns) for (const step of steps) if (step.length === 1) named.add(step);
+  for (const steps of patterns) for (const { letter } of steps) if (letter !== undefined) named.add(letter);
   named.add('/');
   // A letter that no test contains stands for all such letters.
   const other = [...alphabet].find((letter) => !named.has(letter));
-  const kinds = kindsOfLetters(patterns, alphabet);
+  const kinds = kindsOfLetters(patterns, [...(other === undefined ? [] : [other]), ...alphabet]);
   const isPrefix = (node: TrieNode | undefined) => node?.text !== undefined && prefix.has(node.text);
 
   let work = 0;
@@ -104,7 +100,7 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
   const letters = ({ node, ending, alive }: State): ReadonlySet<string> =>
     new Set([
       ...(other === undefined ? [] : [other]),
-      ...(alive.size > 0 ? ['/', STRANGE, ...kinds] : []),
+      ...(alive.size > 0 ? ['/', ...kinds] : []),
       ...(node?.next.keys() ?? []),
       ...endings.letters(ending),
       ...[...alive].flatMap(([pattern, positions]) => [...awaited(patterns[pattern]!, positions)]),
@@ -167,102 +163,22 @@ function endingsOf(suffixes: readonly string[]) {
   };
 }
 
-/**
- * Lists a letter for every combination of the character classes that patterns test, preferring those of the alphabet.
- * The letters that tests name are explored anyway.
- */
-function kindsOfLetters(machines: readonly (readonly Step[])[], alphabet: string): readonly string[] {
-  const classes = [...new Set(machines.flat().filter(isClass))];
-  if (classes.length === 0) return [];
+/** Lists a letter for every combination of the classes that patterns test, the preferred ones first. */
+function kindsOfLetters(patterns: readonly (readonly Step[])[], preferred: readonly string[]): readonly string[] {
+  const steps = new Map(patterns.flat().flatMap((step) => (step.class === undefined ? [] : [[step.class, step]])));
   const byKind = new Map<string, string>();
-  for (const letter of [...alphabet, ...PRINTABLE]) {
-    const kind = classes.map((one) => accepts(one, letter)).join();
+  for (const letter of [...preferred, STRANGE, ...PRINTABLE]) {
+    const kind = [...steps.values()].map(({ accepts }) => accepts(letter)).join();
     if (!byKind.has(kind)) byKind.set(kind, letter);
   }
   return [...byKind.values()];
 }
 
+/** Character outside pchar that Envoy accepts. */
+const STRANGE = '|';
 /** Characters that a request can contain, except those that end a path. */
 const PRINTABLE = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).filter(
   (letter) => letter !== '?' && letter !== '#',
-);
-
-/** Letter, or a loop: `segment+` matches one or more times, the other loops zero or more. */
-type Step = string;
-const LOOPS: ReadonlySet<Step> = new Set(['segment*', 'rest*', 'text*', 'label*']);
-/** Beginnings of steps that match a character of a class, once or in a loop. The class follows. */
-const ONCE = 'class:';
-const MANY = 'classes:';
-
-function isLoop(step: Step): boolean {
-  return LOOPS.has(step) || step.startsWith(MANY);
-}
-
-function isClass(step: Step): boolean {
-  return step.startsWith(ONCE) || step.startsWith(MANY);
-}
-
-function stepsOf(pieces: readonly Piece[]): readonly Step[] {
-  return pieces.flatMap((piece): Step[] => {
-    if ('text' in piece) return piece.text.split('');
-    if ('class' in piece) return [`${piece.many ? MANY : ONCE}${piece.class}`];
-    return piece.any === 'segment' ? ['segment+', 'segment*'] : [`${piece.any}*`];
-  });
-}
-
-/** Yields positions, and those reachable by skipping optional steps. */
-function* ready(steps: readonly Step[], positions: Positions): Generator<number> {
-  for (const first of positions) {
-    let position = first;
-    yield position;
-    while (isLoop(steps[position] ?? '')) yield ++position;
-  }
-}
-
-function advance(steps: readonly Step[], positions: Positions, letter: string): Positions {
-  const reached = new Set<number>();
-  for (const position of ready(steps, positions)) {
-    const step = steps[position];
-    if (step === undefined || !accepts(step, letter)) continue;
-    reached.add(isLoop(step) ? position : position + 1);
-  }
-  return [...reached].sort((a, b) => a - b);
-}
-
-/** Whether the pattern matches if the text ends here. */
-function isEnd(steps: readonly Step[], positions: Positions): boolean {
-  for (const position of ready(steps, positions)) if (position === steps.length) return true;
-  return false;
-}
-
-/** Single-character steps that can match next. */
-function* awaited(steps: readonly Step[], positions: Positions): Generator<string> {
-  for (const position of ready(steps, positions)) if (steps[position]?.length === 1) yield steps[position];
-}
-
-/** Character outside pchar that Envoy accepts. */
-const STRANGE = '|';
-const SEGMENT = new RegExp(`^[${SEGMENT_CHARACTERS}]$`);
-
-function accepts(step: Step, letter: string): boolean {
-  switch (step) {
-    case 'segment+':
-    case 'segment*':
-      return SEGMENT.test(letter);
-    case 'rest*':
-      return letter === '/' || SEGMENT.test(letter);
-    case 'text*':
-      return true;
-    case 'label*':
-      return letter !== '/';
-    default:
-      return isClass(step) ? classOf(step).test(letter) : step === letter;
-  }
-}
-
-const classOf = remembered(
-  (step: Step): RegExp => new RegExp(`^${step.slice(step.indexOf(':') + 1)}$`, 's'),
-  new Map(),
 );
 
 function keyOf({ node, prefix, ending, alive }: State): string {

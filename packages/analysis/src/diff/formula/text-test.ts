@@ -1,21 +1,9 @@
 /** Text tests of policies: Istio's string forms, and the few patterns that are neither exact, prefix nor suffix. */
 
-import { remembered } from '@meshpass/identity/memory/remembered';
-import { isTemplate, readTemplate, SEGMENT_CHARACTERS } from '@meshpass/istio';
+import { isTemplate, readTemplate } from '@meshpass/istio';
+import { formatPiece, matchesPattern, type Piece } from './pattern.ts';
 
-/** Piece of a pattern: literal text or a wildcard. */
-export type Piece =
-  | { readonly text: string }
-  /** Path segment that is not empty: `{*}`. */
-  | { readonly any: 'segment' }
-  /** Rest of a path, possibly empty: `{**}`. */
-  | { readonly any: 'rest' }
-  /** Any characters, possibly none. */
-  | { readonly any: 'text' }
-  /** Any characters except `/`, possibly none. */
-  | { readonly any: 'label' }
-  /** Character of a class of regular expressions, such as `[0-9]`: one, or any number of them. */
-  | { readonly class: string; readonly many: boolean };
+export type { Piece };
 
 export type TextTest =
   | { readonly form: 'exact' | 'prefix' | 'suffix'; readonly text: string }
@@ -82,7 +70,7 @@ export function passes(test: TextTest, value: string | undefined): boolean {
     case 'present':
       return value !== '';
     case 'pattern':
-      return sizeOf(test.pieces) > MAX_REGEX ? covers(test.pieces, value) : patternOf(test.pieces).test(value);
+      return matchesPattern(test.pieces, value);
   }
 }
 
@@ -100,75 +88,4 @@ export function formatText(test: TextTest): string {
     case 'pattern':
       return test.pieces.map(formatPiece).join('');
   }
-}
-
-function formatPiece(piece: Piece): string {
-  if ('text' in piece) return piece.text;
-  return 'class' in piece ? `${piece.class}${piece.many ? '*' : ''}` : WRITTEN[piece.any];
-}
-
-const WRITTEN = { segment: '{*}', rest: '{**}', text: '*', label: '*' } as const;
-
-/** Maximum size of a pattern that is compiled. V8 throws for regular expressions of a few times this size. */
-const MAX_REGEX = 4000;
-/** Approximate size of a wildcard in a compiled pattern. */
-const WILDCARD_SIZE = 40;
-
-const sizeOf = remembered((pieces: readonly Piece[]): number =>
-  pieces.reduce((size, piece) => size + ('text' in piece ? piece.text.length : WILDCARD_SIZE), 0),
-);
-
-/** Matches a large pattern piece by piece, keeping all places in the text at which the pieces so far can end. */
-function covers(pieces: readonly Piece[], value: string): boolean {
-  let ends = new Set([0]);
-  for (const piece of pieces) {
-    const after = new Set<number>();
-    for (const end of ends) {
-      if (!('text' in piece)) addEnds(piece, value, end, after);
-      else if (value.startsWith(piece.text, end)) after.add(end + piece.text.length);
-    }
-    ends = after;
-  }
-  return ends.has(value.length);
-}
-
-/** Adds the places at which a wildcard can end that begins at `start`. */
-function addEnds(piece: Wildcard, value: string, start: number, ends: Set<number>): void {
-  const isOnce = 'class' in piece && !piece.many;
-  const isOptional = 'class' in piece ? piece.many : piece.any !== 'segment';
-  if (isOptional) ends.add(start);
-  const character = characterOf(piece);
-  for (let at = start; at < value.length && character.test(value[at]!); at++) {
-    // Starts are ascending, so an earlier one has added everything that follows.
-    if (!isOnce && at > start && ends.has(at + 1)) return;
-    ends.add(at + 1);
-    if (isOnce) return;
-  }
-}
-
-type Wildcard = Exclude<Piece, { readonly text: string }>;
-
-const characterOf = remembered(
-  (piece: Wildcard): RegExp => new RegExp(`^${'class' in piece ? piece.class : SOURCES[piece.any].slice(0, -1)}$`, 's'),
-);
-
-/** Compiles a pattern to a regular expression. */
-export const patternOf = remembered((pieces: readonly Piece[]): RegExp => {
-  const source = pieces.map((piece) => {
-    if ('text' in piece) return quoted(piece.text);
-    return 'class' in piece ? formatPiece(piece) : SOURCES[piece.any];
-  });
-  return new RegExp(`^${source.join('')}$`, 's');
-});
-
-const SOURCES = {
-  segment: `[${SEGMENT_CHARACTERS}]+`,
-  rest: `[${SEGMENT_CHARACTERS}/]*`,
-  text: '.*',
-  label: '[^/]*',
-} as const;
-
-/** Escapes text for a regular expression. */
-export function quoted(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }

@@ -1,6 +1,6 @@
 /** Paths: Envoy's normalization before policies apply, and Istio's path templates. */
 import { type PathNormalization, readTemplate } from '@meshpass/istio';
-import { patternOf } from '../../diff/formula/text-test.ts';
+import { patternOf } from '../../diff/formula/pattern.ts';
 import type { TextTest } from './text.ts';
 
 /** Envoy reads `..;x` as `..`, before it decodes escapes and backslashes. */

@@ -3,7 +3,7 @@
  * test receives the id without its scheme: `cluster.local/ns/shop/sa/web`.
  */
 import { expandTrustDomain, withAliases } from '@meshpass/istio';
-import { quoted } from '../../diff/formula/text-test.ts';
+import { quoted } from '../../diff/formula/pattern.ts';
 import { type TextTest, textTest } from './text.ts';
 
 /**

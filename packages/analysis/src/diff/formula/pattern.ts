@@ -1,0 +1,162 @@
+/**
+ * Patterns of texts: path templates, globs and regular expressions without lookarounds. Small ones are compiled. Others,
+ * and the texts that lead through them, are followed character by character.
+ */
+
+import { remembered } from '@meshpass/identity/memory/remembered';
+import { SEGMENT_CHARACTERS } from '@meshpass/istio';
+
+/** Piece of a pattern: literal text or a wildcard. */
+export type Piece =
+  | { readonly text: string }
+  /** Path segment that is not empty: `{*}`. */
+  | { readonly any: 'segment' }
+  /** Rest of a path, possibly empty: `{**}`. */
+  | { readonly any: 'rest' }
+  /** Any characters, possibly none. */
+  | { readonly any: 'text' }
+  /** Any characters except `/`, possibly none. */
+  | { readonly any: 'label' }
+  /** Character of a class of regular expressions, such as `[0-9]`: one, or any number of them. */
+  | { readonly class: string; readonly many: boolean };
+
+type Wildcard = Exclude<Piece, { readonly text: string }>;
+
+/** Accepted characters, as a class of regular expressions. */
+const CLASSES = {
+  segment: `[${SEGMENT_CHARACTERS}]`,
+  rest: `[${SEGMENT_CHARACTERS}/]`,
+  text: '.',
+  label: '[^/]',
+} as const;
+const WRITTEN = { segment: '{*}', rest: '{**}', text: '*', label: '*' } as const;
+
+function classOf(piece: Wildcard): string {
+  return 'class' in piece ? piece.class : CLASSES[piece.any];
+}
+
+function quantifierOf(piece: Wildcard): '' | '*' | '+' {
+  if ('class' in piece) return piece.many ? '*' : '';
+  return piece.any === 'segment' ? '+' : '*';
+}
+
+/** Formats a piece in policy notation. */
+export function formatPiece(piece: Piece): string {
+  if ('text' in piece) return piece.text;
+  return 'class' in piece ? classOf(piece) + quantifierOf(piece) : WRITTEN[piece.any];
+}
+
+/** Compiles a pattern to a regular expression. */
+export const patternOf = remembered((pieces: readonly Piece[]): RegExp => {
+  const source = pieces.map((piece) => ('text' in piece ? quoted(piece.text) : classOf(piece) + quantifierOf(piece)));
+  return new RegExp(`^${source.join('')}$`, 's');
+});
+
+/** Escapes text for a regular expression. */
+export function quoted(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
+}
+
+/** Maximum size of a pattern that is compiled. V8 throws for regular expressions of a few times this size. */
+const MAX_REGEX = 4000;
+/** Approximate size of a wildcard in a compiled pattern. */
+const WILDCARD_SIZE = 40;
+
+const sizeOf = remembered((pieces: readonly Piece[]): number =>
+  pieces.reduce((size, piece) => size + ('text' in piece ? piece.text.length : WILDCARD_SIZE), 0),
+);
+
+/** Whether a pattern matches a whole text. */
+export function matchesPattern(pieces: readonly Piece[], value: string): boolean {
+  return sizeOf(pieces) > MAX_REGEX ? covers(pieces, value) : patternOf(pieces).test(value);
+}
+
+/** Matches a large pattern piece by piece, keeping all places in the text at which the pieces so far can end. */
+function covers(pieces: readonly Piece[], value: string): boolean {
+  let ends = new Set([0]);
+  for (const piece of pieces) {
+    const after = new Set<number>();
+    for (const end of ends) {
+      if (!('text' in piece)) addEnds(piece, value, end, after);
+      else if (value.startsWith(piece.text, end)) after.add(end + piece.text.length);
+    }
+    ends = after;
+  }
+  return ends.has(value.length);
+}
+
+/** Adds the places at which a wildcard can end that begins at `start`. */
+function addEnds(piece: Wildcard, value: string, start: number, ends: Set<number>): void {
+  const quantifier = quantifierOf(piece);
+  if (quantifier === '*') ends.add(start);
+  const character = characterOf(piece);
+  for (let at = start; at < value.length && character.test(value[at]!); at++) {
+    // Starts are ascending, so an earlier one has added everything that follows.
+    if (quantifier !== '' && at > start && ends.has(at + 1)) return;
+    ends.add(at + 1);
+    if (quantifier === '') return;
+  }
+}
+
+const characterOf = remembered((piece: Wildcard): RegExp => new RegExp(`^${classOf(piece)}$`, 's'));
+
+/** Character of a class, once or any number of times. */
+export interface Step {
+  /** The only character that it accepts, if it is one. */
+  readonly letter?: string;
+  /** Its class of regular expressions, if it accepts several characters. */
+  readonly class?: string;
+  readonly many: boolean;
+  readonly accepts: (letter: string) => boolean;
+}
+
+/** Positions in the steps of a pattern, ascending. */
+export type Positions = readonly number[];
+
+/** Lists the steps of a pattern. */
+export const stepsOf = remembered((pieces: readonly Piece[]): readonly Step[] => {
+  const ofLetter = remembered(
+    (letter: string): Step => ({ letter, many: false, accepts: (one) => one === letter }),
+    new Map(),
+  );
+  return pieces.flatMap((piece): readonly Step[] => {
+    if ('text' in piece) return piece.text.split('').map(ofLetter);
+    const form = characterOf(piece);
+    const once = { class: classOf(piece), many: false, accepts: (one: string) => form.test(one) };
+    const steps = { '': [once], '*': [{ ...once, many: true }], '+': [once, { ...once, many: true }] };
+    return steps[quantifierOf(piece)];
+  });
+});
+
+/** Yields positions, and those reachable by skipping optional steps. */
+function* ready(steps: readonly Step[], positions: Positions): Generator<number> {
+  for (const first of positions) {
+    let position = first;
+    yield position;
+    while (steps[position]?.many) yield ++position;
+  }
+}
+
+/** Returns the positions after another character; none if the pattern can no longer match. */
+export function advance(steps: readonly Step[], positions: Positions, letter: string): Positions {
+  const reached = new Set<number>();
+  for (const position of ready(steps, positions)) {
+    const step = steps[position];
+    if (step?.accepts(letter)) reached.add(step.many ? position : position + 1);
+  }
+  return [...reached].sort((a, b) => a - b);
+}
+
+/** Whether the pattern matches if the text ends here. */
+export function isEnd(steps: readonly Step[], positions: Positions): boolean {
+  for (const position of ready(steps, positions)) if (position === steps.length) return true;
+  return false;
+}
+
+/** Yields the single characters that can match next. */
+export function* awaited(steps: readonly Step[], positions: Positions): Generator<string> {
+  for (const position of ready(steps, positions)) {
+    const letter = steps[position]?.letter;
+    if (letter !== undefined) yield letter;
+  }
+}
