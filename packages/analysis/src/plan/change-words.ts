@@ -56,35 +56,33 @@ export function valueWords(field: string, value: unknown): string {
     .join(', ');
 }
 
-/**
- * Builds a sentence for an added or removed entry.
- * @param now for an added entry; receives its description and the grant's name
- * @param noLonger for a removed entry; receives the same
- */
-function comes(
-  now: (entry: string, grant: string, grants: BothGrants) => string,
-  noLonger: (entry: string, grant: string) => string,
-): Sentence {
-  return (change, grants) => {
+/** Added or removed entry. */
+interface Entry {
+  /** Its description, and the grant's name. */
+  readonly entry: string;
+  readonly grant: string;
+  readonly gains: 'gains' | 'loses';
+  readonly now: 'now' | 'no longer';
+  readonly is: Grant | undefined;
+}
+
+/** Builds a sentence for an added or removed entry. */
+function comes(sentence: (entry: Entry) => string): Sentence {
+  return (change, { is }) => {
     const { does, path, field, before, after } = change;
-    const grant = path[1] ?? '';
-    if (does === 'gains') return now(valueWords(field, after), grant, grants);
-    return does === 'loses' ? noLonger(valueWords(field, before), grant) : general(change);
+    if (does === 'changes') return general(change);
+    const isAdded = does === 'gains';
+    const entry = valueWords(field, isAdded ? after : before);
+    return sentence({ entry, grant: path[1] ?? '', gains: does, now: isAdded ? 'now' : 'no longer', is });
   };
 }
 
 function may(what: string): Sentence {
-  return comes(
-    (who, grant) => `${who} may now ${what} ${grant}`,
-    (who, grant) => `${who} may no longer ${what} ${grant}`,
-  );
+  return comes(({ entry, grant, now }) => `${entry} may ${now} ${what} ${grant}`);
 }
 
 function holds(what: string): Sentence {
-  return comes(
-    (who) => `${who} gains ${what}`,
-    (who) => `${who} loses ${what}`,
-  );
+  return comes(({ entry, gains }) => `${entry} ${gains} ${what}`);
 }
 
 /** Describes a changed reason, the only difference between two denials of the same people. */
@@ -101,40 +99,23 @@ const APPROVAL_ROOM = 100;
 const EVERYTHING = 'every grant and every role';
 
 const SENTENCES: Readonly<Record<string, Sentence>> = {
-  'grants.*': comes(
-    (_, grant) => `grant ${grant} is added`,
-    (_, grant) => `grant ${grant} is removed`,
-  ),
-  'grants.*.who': comes(
-    (who, grant, { is }) =>
-      `${who}${is?.approval ? `, with ${describeApproval(is.approval, APPROVAL_ROOM)}` : ''} may now use ${grant}`,
-    (who, grant) => `${who} may no longer use ${grant}`,
-  ),
-  'grants.*.except': comes(
-    (who, grant) => `${who} is now denied ${grant}`,
-    (who, grant) => `${who} is no longer denied ${grant}`,
-  ),
+  'grants.*': comes(({ grant, gains }) => `grant ${grant} is ${gains === 'gains' ? 'added' : 'removed'}`),
+  'grants.*.who': comes(({ entry, grant, gains, now, is }) => {
+    const approval = gains === 'gains' ? is?.approval : undefined;
+    const required = approval ? `, with ${describeApproval(approval, APPROVAL_ROOM)}` : '';
+    return `${entry}${required} may ${now} use ${grant}`;
+  }),
+  'grants.*.except': comes(({ entry, grant, now }) => `${entry} is ${now} denied ${grant}`),
   'grants.*.except.*': reasonChanges((grant) => grant),
-  deny: comes(
-    (who) => `${who} is now denied ${EVERYTHING}`,
-    (who) => `${who} is no longer denied ${EVERYTHING}`,
-  ),
+  deny: comes(({ entry, now }) => `${entry} is ${now} denied ${EVERYTHING}`),
   'deny.*': reasonChanges(() => EVERYTHING),
-  'grants.*.to': comes(
-    (call, grant) => `${grant} gains ${call}`,
-    (call, grant) => `${grant} loses ${call}`,
-  ),
+  'grants.*.to': comes(({ entry, grant, gains }) => `${grant} ${gains} ${entry}`),
   'grants.*.to.deny': comes(
-    (call, grant) => `${grant} now denies ${call}, whatever it allows`,
-    (call, grant) => `${grant} no longer denies ${call}`,
+    ({ entry, grant, now }) => `${grant} ${now} denies ${entry}${now === 'now' ? ', whatever it allows' : ''}`,
   ),
-  'grants.*.kubernetes.roles': comes(
-    (role, grant) => `${grant} gains the Kubernetes role ${role}`,
-    (role, grant) => `${grant} loses the Kubernetes role ${role}`,
-  ),
+  'grants.*.kubernetes.roles': comes(({ entry, grant, gains }) => `${grant} ${gains} the Kubernetes role ${entry}`),
   'grants.*.kubernetes.allow': comes(
-    (power, grant) => `the Kubernetes roles of ${grant} may now allow ${power}`,
-    (power, grant) => `the Kubernetes roles of ${grant} may no longer allow ${power}`,
+    ({ entry, grant, now }) => `the Kubernetes roles of ${grant} may ${now} allow ${entry}`,
   ),
   'grants.*.during': ({ path, before, after }) =>
     `${path[1]} is open ${valueWords('grants.*.during', after)}, previously ${valueWords('grants.*.during', before)}`,
@@ -143,11 +124,10 @@ const SENTENCES: Readonly<Record<string, Sentence>> = {
     return `${path[1]} requires ${needed(is)}, previously ${needed(was)}`;
   },
   'grants.*.approval.by': may('approve'),
-  'grants.*.approval.emergency': comes(
-    (_, grant, { is }) =>
-      `${grant} may now be taken in an emergency, ${describeEmergencyBounds(is!.approval!.emergency!)}`,
-    (_, grant) => `${grant} may no longer be taken in an emergency`,
-  ),
+  'grants.*.approval.emergency': comes(({ grant, gains, now, is }) => {
+    const bounds = gains === 'gains' ? `, ${describeEmergencyBounds(is!.approval!.emergency!)}` : '';
+    return `${grant} may ${now} be taken in an emergency${bounds}`;
+  }),
   'grants.*.approval.emergency.who': may('in an emergency take'),
   'grants.*.approval.emergency.review': may('review emergencies of'),
   ...Object.fromEntries(OPERATOR_ROLES.map((role) => [`operators.${role}`, holds(`the role ${role}`)])),

@@ -2,6 +2,7 @@
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import type { Finding } from './finding.ts';
+import { identity, withoutPlaces } from './stated.ts';
 
 /** Start of a note about a grant that already does not work. */
 export const AS_IN_FORCE = 'as by the file in force, ';
@@ -33,14 +34,10 @@ export function noteStanding(
 /** Whether each entry of a grant's `to` is in the file in force. */
 function addsNothing(name: string, inForce: Access, access: Access): boolean {
   const [before, after] = [inForce, access].map(({ grants }) =>
-    grants.filter((one) => one.name === name).flatMap(({ to }) => to.map(withoutPlaces)),
+    grants.filter((one) => one.name === name).flatMap(({ to }) => to.map((target) => identity(withoutPlaces(target)))),
   );
   const known = new Set(before);
   return after!.every((target) => known.has(target));
-}
-
-function withoutPlaces(value: unknown): string {
-  return JSON.stringify(value, (member, one) => (member === 'place' ? undefined : one));
 }
 
 /** Identifies a finding without the grant's position, which other changes of the file move. */

@@ -1,7 +1,6 @@
 /**
- * Converts an access file to a single comparable value that contains everything except source positions. `place` is
- * removed from each type individually, so a claim may be named `place`. Fields unknown to this module are part of the
- * value.
+ * Converts an access file to a single comparable value that contains everything except source positions. Fields unknown
+ * to this module are part of the value.
  */
 import type { Access, Approval, Denial, Grant, GrantTarget, Operators, Who } from '@meshpass/access/compile';
 import { canonicalJson } from '../canonical-json.ts';
@@ -20,16 +19,16 @@ const NOBODY: Operators = {
 /** Empty file to compare the first access file with. */
 export const NO_ACCESS: Access = { file: '', trust: { issuers: [], audiences: [] }, grants: [] };
 
-/** Converts an access file. File names are not part of its content. */
+/** Converts an access file. File names and positions are not part of its content. */
 export function stated({ file: _, files: __, ...access }: Access): Readonly<Record<string, unknown>> {
-  const { trust, deny = [], operators = NOBODY, grants, webhooks = [], ...rest } = access;
+  const { trust, deny = [], operators = NOBODY, grants, webhooks = [], ...rest } = withoutPlaces(access);
   const { issuers, ...trusted } = trust;
   return {
     ...rest,
     trust: { ...trusted, issuers: byName(issuers) },
     operators: statedOperators(operators),
     deny: denials(deny),
-    approvals: { webhooks: byName(webhooks.map(({ place: ___, ...webhook }) => webhook)) },
+    approvals: { webhooks: byName(webhooks) },
     grants: byName(grants.map(statedGrant)),
   };
 }
@@ -40,35 +39,27 @@ export function identity(value: unknown): string {
 }
 
 function statedOperators({ roles, serviceAccounts, ...rest }: Operators): object {
-  const entries = Object.entries(roles).map(([role, all]) => [role, all.map(statedWho)] as const);
-  return {
-    ...Object.fromEntries(entries),
-    ...rest,
-    serviceAccounts: byName(
-      serviceAccounts.map(({ place: _, namespace, name, ...account }) => ({
-        ...account,
-        name: `${namespace}/${name}`,
-      })),
-    ),
-  };
+  const named = serviceAccounts.map(({ namespace, name, ...account }) => ({
+    ...account,
+    name: `${namespace}/${name}`,
+  }));
+  return { ...roles, ...rest, serviceAccounts: byName(named) };
 }
 
 function statedGrant(grant: Grant): { readonly name: string } {
-  const { place: _, who, except = [], to, kubernetesRoles, kubernetesAllow = [], during, approval, ...rest } = grant;
+  const { except = [], to, kubernetesRoles, kubernetesAllow = [], approval, ...rest } = grant;
   return {
     ...rest,
-    who: who.map(statedWho),
     except: denials(except),
     to: to.flatMap(statedCalls),
     'to.deny': to.flatMap(statedDenials),
-    kubernetes: { roles: kubernetesRoles.map(({ place: __, ...role }) => role), allow: kubernetesAllow },
-    during: during?.map(({ place: __, ...window }) => window),
-    approval: approval && statedApproval(approval, who),
+    kubernetes: { roles: kubernetesRoles, allow: kubernetesAllow },
+    approval: approval && statedApproval(approval, grant.who),
   } as { readonly name: string };
 }
 
 /** Splits a target into one entry per operation, each with the target's other fields. */
-function statedCalls({ place: _, allow, deny: __, ...rest }: GrantTarget): readonly object[] {
+function statedCalls({ allow, deny: _, ...rest }: GrantTarget): readonly object[] {
   return allow ? allow.map((call) => ({ ...rest, call })) : [rest];
 }
 
@@ -76,30 +67,32 @@ function statedCalls({ place: _, allow, deny: __, ...rest }: GrantTarget): reado
  * Compares denied operations separately, because a new denial does not change the target's other calls. A grant lists a
  * target once.
  */
-function statedDenials({ place: _, allow: __, require: ___, deny = [], ...on }: GrantTarget): readonly object[] {
+function statedDenials({ allow: _, require: __, deny = [], ...on }: GrantTarget): readonly object[] {
   return deny.map((call) => ({ ...on, call }));
 }
 
 /** @param asking default holders of the emergency right */
-function statedApproval({ place: _, by, emergency, ...rest }: Approval, asking: readonly Who[]): object {
-  if (!emergency) return { by: by.map(statedWho), ...rest };
-  const { place: __, who = asking, review, ...bounds } = emergency;
-  const taken = { ...bounds, who: who.map(statedWho), review: review.map(statedWho) };
-  return { by: by.map(statedWho), ...rest, emergency: taken };
-}
-
-function statedWho({ place: _, ...who }: Who): object {
-  return who;
+function statedApproval({ emergency, ...rest }: Approval, asking: readonly Who[]): object {
+  if (!emergency) return rest;
+  const { who = asking, review, ...bounds } = emergency;
+  return { ...rest, emergency: { ...bounds, who, review } };
 }
 
 /** The reason describes a denial and is not part of its identity. */
 function denials(all: readonly Denial[]): Entries {
-  return new Map(
-    all.map(({ place: _, ...denial }) => {
-      const { reason: __, ...who } = denial;
-      return [identity(who), denial];
-    }),
-  );
+  return new Map(all.map(({ reason, ...who }) => [identity(who), { ...who, ...(reason !== undefined && { reason }) }]));
+}
+
+/** Omits source positions. A claim may also be named `place`. */
+export function withoutPlaces<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(withoutPlaces) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  const kept = Object.entries(value).filter(([name, member]) => name !== 'place' || !isPlace(member));
+  return Object.fromEntries(kept.map(([name, member]) => [name, withoutPlaces(member)])) as T;
+}
+
+function isPlace(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'file' in value && 'line' in value;
 }
 
 function byName<T extends { readonly name: string }>(all: readonly T[]): Readonly<Record<string, Omit<T, 'name'>>> {

@@ -50,6 +50,11 @@ it.each([
   ['it is new', undefined, BROKEN],
   ['it did not exist before', '[{service: web.shop, port: 80}]', BROKEN],
   ['an operation is added', BROKEN, '[{service: old.ambient, port: 80, allow: [GET /, POST /]}]'],
+  [
+    'a claim called place differs',
+    '[{service: old.ambient, port: 80, require: {place: [a]}}]',
+    '[{service: old.ambient, port: 80, require: {place: [b]}}]',
+  ],
   ['an entry is added', BROKEN, '[{service: old.ambient, port: 80, allow: [GET /]}, {service: web.shop, port: 80}]'],
 ])('refuses the change if %s', (_, before, after) => {
   expect(refused(before === undefined ? undefined : file(before), file(after))).toEqual(AMBIENT_GRANT);
