@@ -6,9 +6,11 @@
 
 import type { MeshShape } from '@meshpass/access/compile';
 import {
+  destinationSettings,
   EXPORT_TO,
   exportToOf,
   findMeshConfig,
+  indexObjects,
   isExportedTo,
   type MeshConfig,
   ofKind,
@@ -19,7 +21,6 @@ import {
 } from '@meshpass/istio';
 import { type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
-import { forwarding } from './forwarding.ts';
 import { ofGrant } from './unknown.ts';
 
 interface Invisible {
@@ -115,6 +116,26 @@ function watchedNamespaces(
     ]),
   );
   return (namespace) => known.get(namespace);
+}
+
+type Place = Pick<MeshShape, 'gateway' | 'clusterDomain' | 'rootNamespace'> & { readonly config: MeshConfig };
+
+/**
+ * Creates a function that returns why the mesh gateway forwards no connection to a Service port. It forwards only to
+ * endpoints that istiod considers to accept mutual TLS of Istio, which a DestinationRule decides before anything else.
+ * Source: `checkMtlsEnabled` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
+ */
+function forwarding(
+  cluster: readonly Resource[],
+  { gateway, clusterDomain, rootNamespace, config }: Place,
+): (service: { readonly name: string; readonly namespace: string }, port: number) => string | undefined {
+  const settingsOf = destinationSettings(indexObjects(cluster), { ...config, clusterDomain, rootNamespace });
+  return ({ name, namespace }, port) => {
+    const setting = settingsOf(gateway, `${name}.${namespace}.svc.${clusterDomain}`).clientTls(port);
+    if (!setting || setting.mode === 'ISTIO_MUTUAL') return undefined;
+    const by = `DestinationRule ${setting.by.metadata.namespace}/${setting.by.metadata.name}`;
+    return `${by} sets tls.mode ${setting.mode}, and the mesh gateway forwards to ISTIO_MUTUAL only`;
+  };
 }
 
 function keyOf({ namespace, name }: Named): string {

@@ -7,7 +7,6 @@
 import { MeshpassError } from '@meshpass/identity';
 import { advance, awaited, isEnd, type Positions, type Step, stepsOf } from './pattern.ts';
 import { type TextDomain, type TextTest, textsOf } from './text-test.ts';
-import { type TrieNode, trieOf } from './text-trie.ts';
 
 const MAX_STATES = 100_000;
 /** Maximum characters in all tests together. */
@@ -119,6 +118,40 @@ function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
     alive: new Map(patterns.map((_, index) => [index, [0]])),
   };
   return { letters, step, resultOf, start: start.split('').reduce(step, beginning) };
+}
+
+/** Place in a tree: the text on the way to it. */
+interface TrieNode {
+  readonly number: number;
+  readonly parent: TrieNode | undefined;
+  readonly letter: string;
+  readonly next: Map<string, TrieNode>;
+  /** Text that ends here, if it is one of the tree's. */
+  text: string | undefined;
+}
+
+/**
+ * Builds the tree of some texts. The memory is proportional to their characters.
+ * @returns all nodes, the root first
+ */
+function trieOf(texts: readonly string[]): readonly [TrieNode, ...TrieNode[]] {
+  const root: TrieNode = { number: 0, parent: undefined, letter: '', next: new Map(), text: undefined };
+  const nodes: [TrieNode, ...TrieNode[]] = [root];
+  for (const text of texts) {
+    let node = root;
+    for (let at = 0; at < text.length; at++) {
+      const letter = text[at]!;
+      let next = node.next.get(letter);
+      if (!next) {
+        next = { number: nodes.length, parent: node, letter, next: new Map(), text: undefined };
+        nodes.push(next);
+        node.next.set(letter, next);
+      }
+      node = next;
+    }
+    node.text = text;
+  }
+  return nodes;
 }
 
 /** Tracks the longest suffix of a text that begins a tested suffix. Source: Aho and Corasick, 1975. */

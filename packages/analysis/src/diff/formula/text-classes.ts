@@ -4,8 +4,8 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { exploreTexts } from './text-automaton.ts';
+import { beginsSome, endsSome } from './text-search.ts';
 import { passes, type TextDomain, type TextTest, textsOf } from './text-test.ts';
-import { beginsSome, endsSome } from './text-trie.ts';
 
 /** Maximum classes of one field. */
 const MAX_CLASSES = 50_000;

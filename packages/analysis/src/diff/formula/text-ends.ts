@@ -7,8 +7,8 @@
  */
 
 import { away, type TextClasses } from './text-classes.ts';
+import { beginsSome, endsSome } from './text-search.ts';
 import { passes, type TextDomain, type TextTest, textsOf } from './text-test.ts';
-import { beginsSome, endsSome } from './text-trie.ts';
 
 export interface TextEnds {
   /** Class 0: the missing text. Class 1: UNNAMED. Then each exact text of the tests. */

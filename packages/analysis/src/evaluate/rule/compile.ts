@@ -69,26 +69,20 @@ function sourceParts(source: AuthorizationSource = {}, context: RuleContext): re
 
 function operationParts(operation: AuthorizationOperation | undefined, context: RuleContext): readonly Part[] {
   if (!operation) return [];
-  const httpOnly = (compile: Part['compile']): Part['compile'] => (context.forTcp ? () => undefined : compile);
+  const { hosts, notHosts, methods, notMethods, paths, notPaths, ports, notPorts } = operation;
+  const http = (values: Part['values'], notValues: Part['values'], compile: Part['compile']): Part =>
+    part(values, notValues, context.forTcp ? () => undefined : compile);
   return [
-    part(
-      operation.hosts,
-      operation.notHosts,
-      httpOnly((values) => {
-        const test = textTest(values, { ignoreCase: true, star: 'present' });
-        return ({ authority }) => test(authority);
-      }),
-    ),
-    part(
-      operation.methods,
-      operation.notMethods,
-      httpOnly((values) => {
-        const test = textTest(values, { star: 'present' });
-        return ({ method }) => test(method);
-      }),
-    ),
-    part(operation.paths, operation.notPaths, httpOnly(pathTest)),
-    portPart(operation.ports, operation.notPorts),
+    http(hosts, notHosts, (values) => {
+      const test = textTest(values, { ignoreCase: true, star: 'present' });
+      return ({ authority }) => test(authority);
+    }),
+    http(methods, notMethods, (values) => {
+      const test = textTest(values, { star: 'present' });
+      return ({ method }) => test(method);
+    }),
+    http(paths, notPaths, pathTest),
+    portPart(ports, notPorts),
   ];
 }
 

@@ -5,22 +5,6 @@ import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } fro
 import { requestPrincipalTest } from './request-principal.ts';
 import { textTest } from './text.ts';
 
-/** Keys without brackets. */
-const CONDITION_KEYS = [
-  'destination.ip',
-  'destination.port',
-  'connection.sni',
-  'source.ip',
-  'remote.ip',
-  'source.namespace',
-  'source.serviceAccount',
-  'source.trustDomain',
-  'source.principal',
-  'request.auth.principal',
-  'request.auth.audiences',
-  'request.auth.presenter',
-] as const;
-
 /**
  * Compiles a condition.
  * @returns undefined for a key that istiod does not recognize; istiod then omits the whole rule
@@ -34,7 +18,7 @@ export function conditionPart(
   const peer = (compile: Part['compile']) => ({ side: 'peer' as const, part: part(values, notValues, compile) });
   const call = (compile: Part['compile']) => ({ side: 'call' as const, part: part(values, notValues, compile) });
   const http = (compile: Part['compile']): Part['compile'] => (forTcp ? () => undefined : compile);
-  switch (key as (typeof CONDITION_KEYS)[number]) {
+  switch (key) {
     case 'destination.ip':
       return { side: 'call', part: addressPart(values, notValues, ({ destinationIp }) => destinationIp) };
     case 'destination.port':

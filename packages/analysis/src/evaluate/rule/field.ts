@@ -31,6 +31,15 @@ export function part(values: Part['values'], notValues: Part['values'], compile:
   return { values, notValues, compile, each: false };
 }
 
+/** Creates a field whose values are compiled one at a time. */
+function partOfEach(
+  values: Part['values'],
+  notValues: Part['values'],
+  compile: (value: string) => Test | undefined,
+): Part {
+  return { values, notValues, each: true, compile: ([value]) => compile(value!) };
+}
+
 /**
  * Creates a field of addresses and CIDR ranges.
  * @param of selects the tested address from a call's facts
@@ -40,21 +49,16 @@ export function addressPart(
   notValues: Part['values'],
   of: (facts: Facts) => string | undefined,
 ): Part {
-  return {
-    values,
-    notValues,
-    each: true,
-    compile: ([value]) => {
-      const range = readRange(value!);
-      if (!range) return undefined;
-      const { first, last } = range;
-      return (facts) => {
-        const address = of(facts);
-        const number = address === undefined ? undefined : parsedAddress(address);
-        return number !== undefined && first <= number && number <= last;
-      };
-    },
-  };
+  return partOfEach(values, notValues, (value) => {
+    const range = readRange(value);
+    if (!range) return undefined;
+    const { first, last } = range;
+    return (facts) => {
+      const address = of(facts);
+      const number = address === undefined ? undefined : parsedAddress(address);
+      return number !== undefined && first <= number && number <= last;
+    };
+  });
 }
 
 const REMEMBERED = 256;
@@ -72,16 +76,11 @@ function parsedAddress(text: string): bigint | undefined {
 
 /** Creates a field of ports. */
 export function portPart(values: Part['values'], notValues: Part['values']): Part {
-  return {
-    values,
-    notValues,
-    each: true,
-    compile: ([value]) => {
-      if (!/^[0-9]{1,10}$/.test(value!) || Number(value) > 65535) return undefined;
-      const wanted = Number(value);
-      return ({ port }) => port === wanted;
-    },
-  };
+  return partOfEach(values, notValues, (value) => {
+    if (!/^[0-9]{1,10}$/.test(value) || Number(value) > 65535) return undefined;
+    const wanted = Number(value);
+    return ({ port }) => port === wanted;
+  });
 }
 
 /** Tests the peer's URI. One matching test is enough. */
