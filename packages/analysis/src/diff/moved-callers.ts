@@ -4,13 +4,13 @@
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { gatewaysUseWaypoint } from '@meshpass/istio';
-import { type CallerProxy, proxiesOfCallers } from '../evaluate/caller-proxy.ts';
+import { acceptsHbone, type CallerProxy, proxiesOfCallers } from '../evaluate/caller-proxy.ts';
 import { namespacesOf } from './callers.ts';
 import type { Endpoint } from './endpoint.ts';
-import { ALWAYS, type Condition, NEVER, replaceTests, type Test } from './formula/condition.ts';
+import { type Condition, NEVER, replaceTests, type Test } from './formula/condition.ts';
 import { createSpace } from './formula/space.ts';
-import { passes } from './formula/text-test.ts';
 import { type PolicyIndex, serviceOf } from './policy-index.ts';
+import { seenAsPeer } from './through-waypoint.ts';
 import type { UnknownPorts } from './unknown.ts';
 
 const PROXIES: Readonly<Record<CallerProxy, string>> = {
@@ -80,8 +80,9 @@ export function portsOfMoved(
     { callers: GATEWAYS, at: endpoints.filter((one) => movesGateways(one, states)) },
   ];
   const found = all.flatMap(({ callers, at }) => {
-    const { proxies, reason } = callers;
-    const asPeer = remembered((one: Condition) => replaceTests(one, (test) => seenOf(test, callers, trustDomain)));
+    const { proxies, reason, ...identity } = callers;
+    const seen = (test: Test) => seenAsPeer(test, { trustDomain, ...identity });
+    const asPeer = remembered((one: Condition) => replaceTests(one, seen));
     return at.flatMap((endpoint) => {
       const [was, is] = states.map((state, index) => waysIn(state, endpoint, proxies[index]!)) as [Way[], Way[]];
       const changed = was.flatMap((from) => is.filter((to) => to !== from).map((to) => ({ from, to })));
@@ -157,21 +158,6 @@ function allowedIn(
     ['plain', asPlain(direct)],
     ...(byWaypoint ? [['waypoint', asPeer(byWaypoint)] as const] : []),
   ]);
-}
-
-/** The injector adds the label if the mesh's configuration lets sidecars accept HBONE. */
-function acceptsHbone(labels: Readonly<Record<string, string>>): boolean {
-  return labels['networking.istio.io/tunnel'] === 'http';
-}
-
-/** Replaces what a proxy sees of callers with an identity. */
-function seenOf(test: Test, { namespace, account }: MovedCallers, trustDomain: string): Condition {
-  if (test.op === 'flag' && test.field === 'peer') return ALWAYS;
-  if (test.op !== 'text') return test;
-  const known = { 'peer.trustDomain': trustDomain, 'peer.namespace': namespace, 'peer.account': account };
-  const value = (known as Readonly<Record<string, string | undefined>>)[test.field];
-  if (value === undefined) return test;
-  return passes(test.test, value) ? ALWAYS : NEVER;
 }
 
 /** Callers in plain text have neither an identity nor an SNI. */

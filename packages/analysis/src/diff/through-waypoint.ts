@@ -71,20 +71,26 @@ function seenByWaypoint(test: Test, address: string | undefined): Condition {
 
 /** Replaces what the workload sees of a caller with the waypoint. */
 function seenFrom(test: Test, principal: string): Condition {
-  const [trustDomain, , namespace, , account] = principal.split('/');
-  if (test.op === 'flag') return test.field === 'peer' ? ALWAYS : test;
   if (test.op === 'address')
     return test.field === 'source.ip' ? opaque('a policy at the workload tests the address of the waypoint') : test;
-  switch (test.field) {
-    case 'peer.trustDomain':
-      return yesOrNo(passes(test.test, trustDomain));
-    case 'peer.namespace':
-      return yesOrNo(passes(test.test, namespace));
-    case 'peer.account':
-      return yesOrNo(passes(test.test, account));
-    default:
-      return test;
-  }
+  const [trustDomain, , namespace, , account] = principal.split('/');
+  return seenAsPeer(test, { trustDomain, namespace, account });
+}
+
+/** Parts of a peer's identity. Absent parts may be any. */
+interface PeerIdentity {
+  readonly trustDomain: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly account?: string | undefined;
+}
+
+/** Replaces what a proxy sees of a peer with a known identity. */
+export function seenAsPeer(test: Test, { trustDomain, namespace, account }: PeerIdentity): Condition {
+  if (test.op === 'flag' && test.field === 'peer') return ALWAYS;
+  if (test.op !== 'text') return test;
+  const known = { 'peer.trustDomain': trustDomain, 'peer.namespace': namespace, 'peer.account': account };
+  const value = (known as Readonly<Record<string, string | undefined>>)[test.field];
+  return value === undefined ? test : yesOrNo(passes(test.test, value));
 }
 
 function yesOrNo(yes: boolean): Condition {

@@ -1,5 +1,5 @@
 /** Proxies through which workloads call others: the one reading for single calls and for comparisons. */
-import { anyPod, type MeshView, type PodFacts, type ProxyKind, proxyOfPod } from '@meshpass/istio';
+import { anyPod, type Labels, type MeshView, type PodFacts, type ProxyKind, proxyOfPod } from '@meshpass/istio';
 
 export type CallerProxy =
   | 'ambient'
@@ -40,4 +40,9 @@ export function proxiesOfCallers(
   if (pods.length > 0) return { proxies: new Set(pods.map((pod) => proxyOfCaller(view, pod))), isOfPods: true };
   const isRead = view.namespaceLabels(namespace) !== undefined;
   return { proxies: new Set(isRead ? [proxyOfCaller(view, anyPod(namespace))] : []), isOfPods: false };
+}
+
+/** Whether a sidecar accepts HBONE: the injector adds the label if the mesh's configuration says so. */
+export function acceptsHbone(labels: Labels): boolean {
+  return labels['networking.istio.io/tunnel'] === 'http';
 }

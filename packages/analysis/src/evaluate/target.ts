@@ -15,6 +15,7 @@ import {
   workloadPorts,
 } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
+import { acceptsHbone } from './caller-proxy.ts';
 import { callerProxy, type Guarded, waypointGuard } from './ways.ts';
 
 export interface Endpoint extends Guarded {
@@ -147,18 +148,13 @@ function behind(
 }
 
 function guardOf(view: MeshView, workload: Workload): Pick<Endpoint, 'proxy' | 'acceptsHbone' | 'callerProxy'> {
-  const accepts = acceptsHbone(workload);
+  const accepts = acceptsHbone(workload.labels);
+  const isKnown = accepts || ('running' in workload && workload.running === true);
   return {
     proxy: view.dataPlane().proxyOf(workload),
-    ...(accepts !== undefined && { acceptsHbone: accepts }),
+    ...(isKnown && { acceptsHbone: accepts }),
     callerProxy: (principal) => callerProxy(view, principal),
   };
-}
-
-/** The injector adds the label if the mesh's configuration lets sidecars accept HBONE. */
-function acceptsHbone(workload: Workload): boolean | undefined {
-  if (workload.labels['networking.istio.io/tunnel'] === 'http') return true;
-  return 'running' in workload && workload.running ? false : undefined;
 }
 
 /** Adds the waypoint of the Service. Its policies and token rules count as those of the endpoint. */
