@@ -180,8 +180,9 @@ const unreadByIssuer = remembered(({ requests = [] }: PortPolicy): ReadonlyMap<s
   return new Map([...byIssuer].map(([issuer, some]) => [issuer, [...new Set(some.map(unreadOfRule))].sort().join()]));
 });
 
-function unreadOfRule({ issuer: _, audiences: __, fromParams: ___, fromCookies: ____, ...rest }: JwtRule): string {
-  return canonicalJson(rest);
+function unreadOfRule(rule: JwtRule): string {
+  const { issuer: _, audiences: __, fromParams: ___, fromCookies: ____, timeout: _____, fromHeaders, ...rest } = rule;
+  return canonicalJson([rest, items(fromHeaders).filter(({ prefix }) => prefix)]);
 }
 
 function unreadSettings(forms: Forms<'ConfigMap'>): string | undefined {

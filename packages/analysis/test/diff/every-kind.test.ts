@@ -339,6 +339,13 @@ describe('a difference that formulas do not show', () => {
       'RequestAuthentication shop/t',
       'keys',
     ],
+    [
+      'a prefix of tokens',
+      sidecar + keys('a, fromHeaders: [{name: authorization}]'),
+      sidecar + keys('a, fromHeaders: [{name: authorization, prefix: "JWT "}]'),
+      'RequestAuthentication shop/t',
+      'prefixes',
+    ],
     ['client TLS of callers', sidecar, sidecar + disable, 'DestinationRule shop/d', 'client TLS'],
     ['client TLS that ends', sidecar + disable, sidecar + subset, 'DestinationRule shop/d', 'client TLS'],
     ['settings of the mesh', sidecar + map, sidecar, 'ConfigMap istio-system/istio', 'settings of the mesh'],
@@ -362,6 +369,7 @@ describe('a difference that formulas do not show', () => {
       sidecar + keys('b').replace('app: orders', 'app: x'),
     ],
     ['an account', waypoint, waypoint + core('ServiceAccount', 'shop/orders', '')],
+    ['a timeout', sidecar + keys('a'), sidecar + keys('a, timeout: 5s')],
   ])('is not invented: %s', (_, before, after) => {
     expect(difference(read(before), read(after))).toBeUndefined();
   });
