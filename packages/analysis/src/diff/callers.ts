@@ -5,7 +5,7 @@
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { anyPod, gatewaysUseWaypoint, type MeshView } from '@meshpass/istio';
-import { type CallerProxy, proxyOfCaller } from '../evaluate/caller-proxy.ts';
+import { type CallerProxy, proxyOfCaller } from '../caller-proxy.ts';
 import type { Endpoint, Pair } from './endpoint.ts';
 import { ALWAYS, all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { type PolicyIndex, serviceOf } from './policy-index.ts';

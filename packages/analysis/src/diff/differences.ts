@@ -36,7 +36,7 @@ type Forms<Kind extends ResourceKind = ResourceKind> = readonly [
 /** Port to compare. */
 interface ComparedPort {
   readonly endpoint: Endpoint;
-  /** What formulas were made of in both states; empty if the port is not understood. */
+  /** Policies of both states; empty if the port is not understood. */
   readonly portPolicies: readonly PortPolicy[];
   readonly views: readonly MeshView[];
 }

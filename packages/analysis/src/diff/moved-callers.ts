@@ -4,7 +4,7 @@
  */
 import { remembered } from '@meshpass/identity/memory/remembered';
 import { gatewaysUseWaypoint } from '@meshpass/istio';
-import { acceptsHbone, type CallerProxy, proxiesOfCallers } from '../evaluate/caller-proxy.ts';
+import { acceptsHbone, type CallerProxy, proxiesOfCallers } from '../caller-proxy.ts';
 import { namespacesOf } from './callers.ts';
 import type { Endpoint } from './endpoint.ts';
 import { type Condition, NEVER, replaceTests, type Test } from './formula/condition.ts';

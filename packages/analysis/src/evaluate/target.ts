@@ -14,8 +14,8 @@ import {
   whyPodWaypoint,
   workloadPorts,
 } from '@meshpass/istio';
+import { acceptsHbone } from '../caller-proxy.ts';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
-import { acceptsHbone } from './caller-proxy.ts';
 import { callerProxy, type Guarded, waypointGuard } from './ways.ts';
 
 export interface Endpoint extends Guarded {

@@ -11,9 +11,9 @@ import {
   type Waypoint,
   type Workload,
 } from '@meshpass/istio';
+import { type CallerProxy, proxiesOfCallers } from '../caller-proxy.ts';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
 import type { Call, Decision } from './call.ts';
-import { type CallerProxy, proxiesOfCallers } from './caller-proxy.ts';
 
 /** Waypoint in front of a Service's port. */
 export interface WaypointGuard {

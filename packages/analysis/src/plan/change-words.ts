@@ -58,7 +58,7 @@ export function valueWords(field: string, value: unknown): string {
 
 /** Added or removed entry. */
 interface Entry {
-  /** Its description, and the grant's name. */
+  /** Description of the entry. */
   readonly entry: string;
   readonly grant: string;
   readonly gains: 'gains' | 'loses';

@@ -104,7 +104,7 @@ const characterOf = remembered((piece: Wildcard): RegExp => new RegExp(`^${class
 export interface Step {
   /** The only character that it accepts, if it is one. */
   readonly letter?: string;
-  /** Its class of regular expressions, if it accepts several characters. */
+  /** Class of regular expressions that it accepts, if it accepts several characters. */
   readonly class?: string;
   readonly many: boolean;
   readonly accepts: (letter: string) => boolean;

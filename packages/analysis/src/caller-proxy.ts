@@ -6,7 +6,7 @@ export type CallerProxy =
   /** Labelled for ambient mode, and not captured yet. */
   | 'uncaptured'
   | 'sidecar'
-  /** Its Namespace was not read. */
+  /** The Namespace was not read. */
   | 'assumed sidecar'
   | 'gateway'
   | 'none';
