@@ -33,7 +33,7 @@ export interface Comparison {
   readonly changes: readonly Change[];
   /** Whether more changes exist than are listed. */
   readonly more: boolean;
-  /** Number of compared ports. */
+  /** Number of compared ports, without those in `unknown`. */
   readonly endpoints: number;
   /** Ports with differences whose effect is unknown. */
   readonly unknown: readonly UnknownPorts[];
@@ -139,16 +139,13 @@ export function compareMeaning(
       more ||= listed.more;
     }
   }
-  return {
-    changes,
-    more,
-    endpoints: understood.length,
-    assumed: assumedIn(indexes, understood),
-    unknown: [
-      ...unknownPorts(endpoints, pairs, indexes, unread, moved.length > 0),
-      ...portsOfMoved(understood, moved, indexes, settings.trustDomain),
-    ],
-  };
+  const unknown = [
+    ...unknownPorts(endpoints, pairs, indexes, unread, moved.length > 0),
+    ...portsOfMoved(understood, moved, indexes, settings.trustDomain),
+  ];
+  const left = new Set(unknown.flatMap(({ where }) => where));
+  const compared = understood.filter((one) => !left.has(one));
+  return { changes, more, endpoints: compared.length, assumed: assumedIn(indexes, understood), unknown };
 }
 
 /** Indexes both states together, so that the same call has the same meaning in each. */

@@ -322,6 +322,15 @@ describe.each(Object.entries(MESHES))('%s', (_, base) => {
   });
 });
 
+it('an unknown port does not count as compared', () => {
+  const { mesh, attached } = MESHES['behind a sidecar']!;
+  const [disable] = FORMS.DestinationRule({ mesh, attached }) as [string];
+  const compared = (after: string) => compareMeaning(read(mesh), read(after), findMeshConfig(read(after)));
+  const { unknown, endpoints } = compared(mesh + disable);
+  expect(unknown.flatMap(({ where }) => where).length).toBeGreaterThan(0);
+  expect(endpoints).toBe(compared(mesh).endpoints - unknown.flatMap(({ where }) => where).length);
+});
+
 describe('a difference that formulas do not show', () => {
   const { mesh: sidecar } = MESHES['behind a sidecar']!;
   const { mesh: waypoint } = MESHES['behind a waypoint']!;
