@@ -8,7 +8,10 @@ import { buildParser } from './command/build.ts';
 import type { Command } from './command/define.ts';
 import { EXIT, type ExitCode, type Output, reportFailure } from './command/failure.ts';
 import { longOf } from './command/flag.ts';
-import { type Group, isLeaf, select, under } from './command/tree.ts';
+import { type Group, inModule, isLeaf, select, under } from './command/tree.ts';
+
+const workspace = () => import('./commands/workspace.ts');
+const auditLog = () => import('./commands/audit/log.ts');
 
 export const TREE: Group = {
   summary: 'Make a GitHub Codespace a first-class workload of an Istio mesh.',
@@ -17,49 +20,30 @@ export const TREE: Group = {
   children: {
     ...under('In a workspace', {
       up: { summary: 'Join the mesh with your own identity.', load: () => import('./commands/up.ts') },
-      down: { summary: 'Leave the mesh: the session ends at once.', load: () => import('./commands/down.ts') },
-      status: {
-        summary: 'Show who you are, what you can reach, and until when.',
-        load: () => import('./commands/status.ts'),
-      },
+      ...inModule(workspace, {
+        down: 'Leave the mesh: the session ends at once.',
+        status: 'Show who you are, what you can reach, and until when.',
+      }),
       explain: {
         summary: 'Explain whether a call would pass, hop by hop, without making it.',
         load: () => import('./commands/explain.ts'),
       },
-      request: {
-        summary: 'Request a grant that another person must approve.',
-        load: () => import('./commands/approvals/request.ts'),
-      },
-      requests: {
-        summary: 'Show your requests, requests to answer, and grants you can request.',
-        load: () => import('./commands/approvals/requests.ts'),
-      },
-      approve: {
-        summary: "Approve another person's request, from a workspace or as an operator.",
-        load: () => import('./commands/approvals/approve.ts'),
-      },
-      deny: {
-        summary: "Deny another person's request, from a workspace or as an operator.",
-        load: () => import('./commands/approvals/deny.ts'),
-      },
-      review: {
-        summary: "Review another person's emergency, from a workspace or as an operator.",
-        load: () => import('./commands/approvals/review.ts'),
-      },
-      'sign-in': {
-        summary: "Add a sign-in at your company's identity provider to the session.",
-        load: () => import('./commands/sign-in.ts'),
-      },
-      'sign-out': { summary: "End the session's sign-ins.", load: () => import('./commands/sign-out.ts') },
-      env: {
-        summary: 'Print proxy and kubectl settings for a shell.',
-        load: () => import('./commands/env.ts'),
-      },
-      token: { summary: 'Print an ID token for another audience.', load: () => import('./commands/token.ts') },
-      'kubectl-credential': {
-        summary: 'Print a kubectl token for this session.',
-        load: () => import('./commands/kubectl-credential.ts'),
-      },
+      ...inModule(() => import('./commands/approvals/request.ts'), {
+        request: 'Request a grant that another person must approve.',
+        requests: 'Show your requests, requests to answer, and grants you can request.',
+      }),
+      ...inModule(() => import('./commands/approvals/answer.ts'), {
+        approve: "Approve another person's request, from a workspace or as an operator.",
+        deny: "Deny another person's request, from a workspace or as an operator.",
+        review: "Review another person's emergency, from a workspace or as an operator.",
+      }),
+      ...inModule(workspace, {
+        'sign-in': "Add a sign-in at your company's identity provider to the session.",
+        'sign-out': "End the session's sign-ins.",
+        env: 'Print proxy and kubectl settings for a shell.',
+        token: 'Print an ID token for another audience.',
+        'kubectl-credential': 'Print a kubectl token for this session.',
+      }),
       doctor: {
         summary: 'Check the requirements for joining the mesh, step by step.',
         load: () => import('./commands/doctor.ts'),
@@ -73,7 +57,7 @@ export const TREE: Group = {
         children: {
           check: {
             summary: 'Check that an access file is well-formed.',
-            load: () => import('./commands/access/check.ts'),
+            load: () => import('./commands/access.ts'),
           },
         },
       },
@@ -90,102 +74,78 @@ export const TREE: Group = {
             summary: 'List the ways into the cluster, and the identity that each requires.',
             load: () => import('./commands/policy/exposure.ts'),
           },
-          'can-i': {
-            summary: 'Check whether an identity can make a call, and which rule decides.',
-            load: () => import('./commands/policy/can-i.ts'),
-          },
-          'who-can': {
-            summary: 'List who can make a call to an endpoint.',
-            load: () => import('./commands/policy/who-can.ts'),
-          },
-          matrix: {
-            summary: 'Show which identities can call which endpoints: all calls, some or none.',
-            load: () => import('./commands/policy/matrix.ts'),
-          },
+          ...inModule(() => import('./commands/policy/query.ts'), {
+            'can-i': 'Check whether an identity can make a call, and which rule decides.',
+            'who-can': 'List who can make a call to an endpoint.',
+            matrix: 'Show which identities can call which endpoints: all calls, some or none.',
+          }),
           diff: {
             summary: 'Compare which calls two sets of manifests allow, and to whom.',
             load: () => import('./commands/policy/diff.ts'),
           },
-          test: { summary: 'Run the cases of policy test files.', load: () => import('./commands/policy/test.ts') },
-          compile: {
-            summary: 'Print the manifests that an access file compiles to.',
-            load: () => import('./commands/policy/compile.ts'),
-          },
-          plan: {
-            summary: 'Show what a change to the access file does.',
-            load: () => import('./commands/policy/plan.ts'),
-          },
-          apply: {
-            summary: 'Have the broker plan an access file, and apply exactly that plan.',
-            load: () => import('./commands/policy/apply.ts'),
-          },
-          history: {
-            summary: 'List applied access files, newest first.',
-            load: () => import('./commands/policy/history.ts'),
-          },
-          rollback: {
-            summary: 'Reapply an earlier access file.',
-            load: () => import('./commands/policy/rollback.ts'),
-          },
+          ...inModule(() => import('./commands/policy/compiled.ts'), {
+            test: 'Run the cases of policy test files.',
+            compile: 'Print the manifests that an access file compiles to.',
+            plan: 'Show what a change to the access file does.',
+          }),
+          ...inModule(() => import('./commands/policy/broker.ts'), {
+            apply: 'Have the broker plan an access file, and apply exactly that plan.',
+            history: 'List applied access files, newest first.',
+            rollback: 'Reapply an earlier access file.',
+          }),
         },
       },
     }),
     ...under('Operators', {
-      login: { summary: 'Sign in as an operator.', load: () => import('./commands/login/login.ts') },
-      logout: { summary: 'Sign out as an operator.', load: () => import('./commands/login/logout.ts') },
-      whoami: {
-        summary: 'Show your operator identity and what you may do.',
-        load: () => import('./commands/login/whoami.ts'),
-      },
+      ...inModule(() => import('./commands/login.ts'), {
+        login: 'Sign in as an operator.',
+        logout: 'Sign out as an operator.',
+        whoami: 'Show your operator identity and what you may do.',
+      }),
       sessions: {
         summary: 'List live sessions, and end them.',
         examples: ['meshpass sessions list'],
         page: 'docs/operating-broker.md',
-        children: {
-          list: { summary: 'List live sessions.', load: () => import('./commands/sessions/list.ts') },
-          close: { summary: 'End sessions at once.', load: () => import('./commands/sessions/close.ts') },
-        },
+        children: inModule(() => import('./commands/sessions.ts'), {
+          list: 'List live sessions.',
+          close: 'End sessions at once.',
+        }),
       },
       approvals: {
         summary: 'List and revoke approvals for all sessions.',
         examples: ['meshpass approvals list'],
         page: 'docs/access/approvals.md',
-        children: {
-          list: { summary: 'List requests from all sessions.', load: () => import('./commands/approvals/list.ts') },
-          show: { summary: 'Show one request.', load: () => import('./commands/approvals/show.ts') },
-          revoke: { summary: 'Revoke an approval.', load: () => import('./commands/approvals/revoke.ts') },
-        },
+        children: inModule(() => import('./commands/approvals/operator.ts'), {
+          list: 'List requests from all sessions.',
+          show: 'Show one request.',
+          revoke: 'Revoke an approval.',
+        }),
       },
       operators: {
         summary: 'List signed-in operators, and end their sessions.',
         examples: ['meshpass operators list'],
         page: 'docs/install/operators.md',
-        children: {
-          list: { summary: 'List signed-in operators.', load: () => import('./commands/operators/list.ts') },
-          close: { summary: 'End operator sessions.', load: () => import('./commands/operators/close.ts') },
-          roles: { summary: 'Show what each role may do.', load: () => import('./commands/operators/roles.ts') },
-        },
+        children: inModule(() => import('./commands/operators.ts'), {
+          list: 'List signed-in operators.',
+          close: 'End operator sessions.',
+          roles: 'Show what each role may do.',
+        }),
       },
       audit: {
         summary: 'Read, verify, export, anchor and prune the audit log.',
         examples: ['meshpass audit tail --follow'],
         page: 'docs/audit.md',
         children: {
-          tail: { summary: 'Print the last rows of the audit log.', load: () => import('./commands/audit/tail.ts') },
-          verify: {
-            summary: 'Find rows that were changed, removed, reordered or cut off.',
-            load: () => import('./commands/audit/verify.ts'),
-          },
-          export: {
-            summary: 'Export the audit log with everything needed to verify it.',
-            load: () => import('./commands/audit/export.ts'),
-          },
-          checkpoint: {
-            summary: 'Print a signed checkpoint of the current audit log.',
-            load: () => import('./commands/audit/checkpoint.ts'),
-          },
-          key: { summary: 'Print the key that verifies checkpoints.', load: () => import('./commands/audit/key.ts') },
-          prune: { summary: 'Permanently delete old rows.', load: () => import('./commands/audit/prune.ts') },
+          ...inModule(auditLog, { tail: 'Print the last rows of the audit log.' }),
+          ...inModule(() => import('./commands/audit/export.ts'), {
+            verify: 'Find rows that were changed, removed, reordered or cut off.',
+            export: 'Export the audit log with everything needed to verify it.',
+          }),
+          ...inModule(auditLog, {
+            checkpoint: 'Print a signed checkpoint of the current audit log.',
+            key: 'Print the key that verifies checkpoints.',
+            prune: 'Permanently delete old rows.',
+          }),
           'accept-restore': {
             summary: 'Declare the missing audit rows after a restore from a backup.',
             load: () => import('./commands/audit/accept-restore.ts'),
@@ -211,16 +171,10 @@ export const TREE: Group = {
         summary: "Create and check a broker's GitHub App.",
         examples: ['meshpass github-app create --organization acme'],
         page: 'docs/github/app.md',
-        children: {
-          create: {
-            summary: 'Register the App on GitHub in a browser, and store its key.',
-            load: () => import('./commands/github-app/create.ts'),
-          },
-          check: {
-            summary: "Check the App's key, installations and permissions.",
-            load: () => import('./commands/github-app/check.ts'),
-          },
-        },
+        children: inModule(() => import('./commands/github-app.ts'), {
+          create: 'Register the App on GitHub in a browser, and store its key.',
+          check: "Check the App's key, installations and permissions.",
+        }),
       },
       keys: {
         summary: "Create a broker's keys.",
@@ -229,7 +183,7 @@ export const TREE: Group = {
         children: {
           create: {
             summary: 'Create the Secret that stores the broker keys.',
-            load: () => import('./commands/keys/create.ts'),
+            load: () => import('./commands/keys.ts'),
           },
         },
       },

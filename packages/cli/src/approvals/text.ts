@@ -7,25 +7,20 @@ import type {
   RequestableGrant,
 } from '@meshpass/identity/approval';
 import { durationText } from '@meshpass/identity/text';
-import type { Output } from '../command/failure.ts';
+import type { Answer } from '../command/answer.ts';
 
-/** Prints a request as JSON, or as `requestText` formats it now. */
-export function printRequest(request: ApprovalRequest, output: Output): void {
-  console.log(
-    output === 'json' ? JSON.stringify(request, null, 2) : requestText(request, Math.floor(Date.now() / 1000)),
-  );
+/** Answers with a request. */
+export function requestAnswer(request: ApprovalRequest): Answer {
+  return { json: request, text: () => requestText(request) };
 }
 
-/**
- * Formats a request as one line, plus a line for each answer and review.
- * @param now Unix seconds
- */
-export function requestText(request: ApprovalRequest, now: number): string {
+/** Formats a request as one line, plus a line for each answer and review. */
+export function requestText(request: ApprovalRequest): string {
   const { id, grant, person, seconds, reason, answers, needed, emergency } = request;
   const given = answers.filter(({ decision }) => decision === 'approve').length;
   const state = {
     pending: `waiting for ${needed - given === 1 ? 'an approval' : `${needed - given} approvals`} until ${clock(request.answer_by)}`,
-    approved: `${emergency ? 'granted in an emergency' : 'approved'} until ${clock(request.until ?? now)}`,
+    approved: `${emergency ? 'granted in an emergency' : 'approved'}${request.until === undefined ? '' : ` until ${clock(request.until)}`}`,
     denied: 'denied',
     withdrawn: 'withdrawn',
     expired: 'not answered in time',
@@ -62,25 +57,16 @@ function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readon
 
 /**
  * Formats the overview of `meshpass requests`.
- * @param now Unix seconds
  * @param contact contact for access requests; absent if the access file names no contact
  */
-export function overviewText(overview: ApprovalsResponse, now: number, contact?: string): string {
+export function overviewText(overview: ApprovalsResponse, contact?: string): string {
   const { requestable, own, to_answer: toAnswer, to_review: toReview, incomplete } = overview;
-  const lines = (title: string, all: readonly string[]) => (all.length === 0 ? [] : [title, ...all]);
+  const lines = (title: string, all: readonly ApprovalRequest[]) =>
+    all.length === 0 ? [] : [title, ...all.map(requestText)];
   const text = [
-    ...lines(
-      'Your requests:',
-      own.map((one) => requestText(one, now)),
-    ),
-    ...lines(
-      'Requests you can answer (meshpass approve ID, meshpass deny ID):',
-      toAnswer.map((one) => requestText(one, now)),
-    ),
-    ...lines(
-      'Emergencies to review (meshpass review ID --accept, or --object):',
-      toReview.map((one) => requestText(one, now)),
-    ),
+    ...lines('Your requests:', own),
+    ...lines('Requests you can answer (meshpass approve ID, meshpass deny ID):', toAnswer),
+    ...lines('Emergencies to review (meshpass review ID --accept, or --object):', toReview),
     ...(incomplete === undefined ? [] : [incomplete]),
     ...offersText(requestable),
   ];

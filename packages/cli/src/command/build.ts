@@ -1,6 +1,7 @@
 /** Parser for the command tree, with the definition of the selected command. */
 import { VERSION } from '@meshpass/identity/version';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
+import { printAnswer } from './answer.ts';
 import type { Command, ConfigValues } from './define.ts';
 import type { ExitCode } from './failure.ts';
 import { type Argument, type Flag, longOf } from './flag.ts';
@@ -69,8 +70,9 @@ function addDefinition(
   const names = Object.keys(args);
   parser.action(async (...given: unknown[]) => {
     const positional = Object.fromEntries(names.map((name, index) => [name, given[index]]));
-    const options = { ...positional, ...(given[names.length] as object) };
-    done((await command.run(options as never)) ?? undefined);
+    const options: Readonly<Record<string, unknown>> = { ...positional, ...(given[names.length] as object) };
+    const outcome = await command.run(options as never);
+    done(typeof outcome === 'object' ? printAnswer(outcome, options.output) : (outcome ?? undefined));
   });
 }
 

@@ -3,6 +3,7 @@
  * the help, the parser (build.ts), the reference (docs/cli.md) and their tests. It is data rather than calls to
  * commander's typed builder, so that shared flags can be spread, listed and documented. Parsing is left to commander.
  */
+import type { Answer } from './answer.ts';
 import type { ExitCode } from './failure.ts';
 import type { Argument, Flag, OptionsOf } from './flag.ts';
 
@@ -22,20 +23,19 @@ export interface Definition<Args extends Inputs<Argument<unknown>>, Flags extend
   readonly examples: readonly [string, ...string[]];
   /** Documentation page, relative to the repository's root. */
   readonly page: string;
-  /** Runs the command and returns its exit code, 0 by default. Throws on failure. */
-  readonly run: (options: OptionsOf<Args & Flags>) => ExitCode | void | Promise<ExitCode> | Promise<void>;
+  /** Runs the command, and returns an answer to print in the format of `--output`, or an exit code. Throws on failure. */
+  readonly run: (
+    options: OptionsOf<Args & Flags>,
+  ) => Answer | ExitCode | void | Promise<Answer | ExitCode | undefined> | Promise<void>;
 }
 
+type AnyDefinition = Definition<Inputs<Argument<unknown>>, Inputs<Flag<unknown>>>;
+
 /** Definition after type checking, as data for all other parts. */
-export interface Command {
+export interface Command extends Required<Omit<AnyDefinition, 'about' | 'examples' | 'run'>> {
   readonly about?: string;
-  readonly args: Inputs<Argument<unknown>>;
-  readonly flags: Inputs<Flag<unknown>>;
-  readonly exitCodes: Readonly<Partial<Record<ExitCode, string>>>;
-  readonly env: Readonly<Record<string, string>>;
   readonly examples: readonly string[];
-  readonly page: string;
-  readonly run: (options: never) => ExitCode | void | Promise<ExitCode> | Promise<void>;
+  readonly run: (options: never) => ReturnType<AnyDefinition['run']>;
 }
 
 /** Flag values by option name, as if they had been typed. */

@@ -1,8 +1,10 @@
 /** A command's flags and arguments as data. The type of a value in `run` follows from its reader. */
 import { MeshpassError } from '@meshpass/identity/error';
 import {
+  durationOf,
   type HostPort,
   hostPort,
+  nonEmpty,
   type ObjectName,
   objectNameOf,
   portNumber,
@@ -95,6 +97,18 @@ export const address: ValueFlag<HostPort> = valueFlag(hostPort);
  * @throws MeshpassError `usage` when read
  */
 export const objectName: ValueFlag<ObjectName> = valueFlag(objectNameOf);
+
+/**
+ * Flag that takes a duration such as `90s`, `10m` or `8h`; the value is in seconds.
+ * @throws MeshpassError `usage` when read
+ */
+export const duration = valueFlag(durationOf);
+
+/**
+ * Flag that takes a text other than spaces.
+ * @throws MeshpassError `usage` when read
+ */
+export const sentence = valueFlag(nonEmpty);
 
 /**
  * Flag that takes `KEY=VALUE`.

@@ -52,3 +52,23 @@ export function objectNameOf(text: string, flag: string): ObjectName {
   if (namespace !== undefined && name !== undefined) return { namespace, name };
   throw new MeshpassError('usage', `${flag} must be NAMESPACE/NAME, not "${text}".`);
 }
+
+/**
+ * Parses `90s`, `10m` or `8h`.
+ * @returns seconds
+ * @throws MeshpassError `usage`, naming the flag
+ */
+export function durationOf(text: string, flag: string): number {
+  const match = /^([1-9][0-9]{0,5})([smh])$/.exec(text);
+  if (!match) throw new MeshpassError('usage', `${flag} must be a duration such as 90s, 30m or 2h, not ${text}.`);
+  return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
+}
+
+/**
+ * Checks that a text is not empty.
+ * @throws MeshpassError `usage`, naming the flag
+ */
+export function nonEmpty(text: string, flag: string): string {
+  if (text.trim() !== '') return text;
+  throw new MeshpassError('usage', `${flag} must not be empty.`);
+}

@@ -71,3 +71,15 @@ export function leavesOf(node: Node, path: readonly string[] = []): readonly (re
 export function isLeaf(node: Node): node is Leaf {
   return 'load' in node;
 }
+
+/** Describes commands that one module defines, by their names in it. */
+export function inModule<Name extends string>(
+  load: () => Promise<{ readonly commands: Readonly<Record<Name, Command>> }>,
+  summaries: Readonly<Partial<Record<Name, string>>>,
+): Readonly<Record<string, Leaf>> {
+  const loadOne = async (name: Name) => ({ command: (await load()).commands[name] });
+  const leaves = Object.entries(summaries).map(([name, summary]) => {
+    return [name, { summary: summary as string, load: () => loadOne(name as Name) }];
+  });
+  return Object.fromEntries(leaves);
+}

@@ -8,7 +8,7 @@ import { runChecks, runOutside } from '../check/run.ts';
 import { defineCommand } from '../command/define.ts';
 import { address, text, toggle, turnOff } from '../command/flag.ts';
 import { gatewayFlags, kubeconfig, output, proofFlags } from '../command/shared-flags.ts';
-import { printFindings } from '../diagnosis/print.ts';
+import { findingsAnswer } from '../diagnosis/print.ts';
 import { appFlags, checkAppBy } from '../github-app/flags.ts';
 import { readChartValues } from '../input/chart-values.ts';
 
@@ -65,7 +65,6 @@ export const command = defineCommand({
     edgeAddress,
     caFile,
     cluster,
-    output,
     ...options
   }) => {
     if (before && !cluster) throw new MeshpassError('usage', '--before cannot be combined with --no-cluster.');
@@ -79,7 +78,7 @@ export const command = defineCommand({
       ca: readCa(caFile),
       github: checkAppBy(options),
     };
-    if (!cluster) return printFindings(await runOutside({ ...outside, namespace, now: Date.now }), output);
+    if (!cluster) return findingsAnswer(await runOutside({ ...outside, namespace, now: Date.now }));
     const http = kubernetesHttp(await kubeconfigAccess(kubeconfig ?? kubeconfigOf(process.env)));
     const gateway = { namespace: options.gatewayNamespace, labels: options.gatewayLabel, port: options.gatewayPort };
     try {
@@ -87,7 +86,7 @@ export const command = defineCommand({
       const findings = before
         ? await runBefore({ cluster: context, access, values: chart, github: outside.github })
         : await runChecks({ cluster: context, ...outside });
-      return printFindings(findings, output);
+      return findingsAnswer(findings);
     } finally {
       http.close();
     }

@@ -1,7 +1,13 @@
 import { type Command, defineCommand } from '../command/define.ts';
 import { argument } from '../command/flag.ts';
 import type { Group } from '../command/tree.ts';
-import { completionScript, SHELLS, type Shell } from '../completion/script.ts';
+import { bashScript } from '../completion/bash.ts';
+import { fishScript } from '../completion/fish.ts';
+import { commandWords } from '../completion/words.ts';
+import { zshScript } from '../completion/zsh.ts';
+
+/** Builds a script to source in each shell, with every command of the tree. */
+export const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };
 
 /**
  * Defines the command.
@@ -11,13 +17,16 @@ export function completionOf(tree: () => Group): Command {
   return defineCommand({
     about:
       'The script completes every command, flag and fixed value of this version, and runs nothing while you type. For bash and zsh, add `source <(meshpass completion SHELL)` to ~/.bashrc, or to ~/.zshrc after compinit. For fish, write the script to ~/.config/fish/completions/meshpass.fish.',
-    args: { shell: argument('bash, zsh or fish', SHELLS) },
+    args: { shell: argument('bash, zsh or fish', Object.keys(SCRIPTS)) },
     flags: {},
     examples: [
       'source <(meshpass completion bash)',
       'meshpass completion fish > ~/.config/fish/completions/meshpass.fish',
     ],
     page: 'docs/interfaces/README.md',
-    run: async ({ shell }) => void process.stdout.write(await completionScript(shell as Shell, tree())),
+    run: async ({ shell }) => {
+      const script = SCRIPTS[shell as keyof typeof SCRIPTS](await commandWords(tree()));
+      process.stdout.write(script);
+    },
   });
 }

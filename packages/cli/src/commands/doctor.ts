@@ -5,7 +5,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
-import { printFindings } from '../diagnosis/print.ts';
+import { findingsAnswer } from '../diagnosis/print.ts';
 import { runDoctor } from '../doctor/run.ts';
 
 export const command = defineCommand({
@@ -26,11 +26,11 @@ export const command = defineCommand({
   },
   examples: ['meshpass doctor', 'meshpass doctor --output json'],
   page: 'docs/agent.md',
-  run: async ({ output, ...options }) => {
+  run: async (options) => {
     const config = agentConfig(options, process.env);
     if (!config.broker.startsWith('https://'))
       throw new MeshpassError('usage', `--broker must be an https:// URL, not ${config.broker}.`);
     const lines = await runDoctor({ config, ca: readCa(config.caFile), surroundings: realSurroundings, now: Date.now });
-    return printFindings(lines, output, 'lines');
+    return findingsAnswer(lines, 'lines');
   },
 });

@@ -15,8 +15,9 @@ import {
 import { MeshpassError } from '@meshpass/identity/error';
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
 import { askBroker, notABroker } from '../broker/ask.ts';
+import { type Answer, warnLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
-import { EXIT, type ExitCode, type Output } from '../command/failure.ts';
+import { EXIT } from '../command/failure.ts';
 import { address, choice, list, type OptionsOf, text, toggle, wholeNumber } from '../command/flag.ts';
 import { hostPort } from '../command/host-port.ts';
 import { operatorFlags, output, proofFlags, TOKEN_ENV } from '../command/shared-flags.ts';
@@ -70,7 +71,7 @@ export const command = defineCommand({
   run: drill,
 });
 
-async function drill(flags: DrillFlags): Promise<ExitCode> {
+async function drill(flags: DrillFlags): Promise<Answer> {
   if (flags.verify !== undefined) return await verify(flags, flags.verify);
   const { broker: url, caFile, proofFile, audience, runtimeDirectory, presencePort } = config(flags);
   const broker = url.replace(/\/+$/, '');
@@ -91,7 +92,7 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
     ['--evidence', flags.evidence !== undefined],
   ] as const)
     if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} requires an operator. Run meshpass login.`);
-  const call = isOperator ? operatorClient({ ...flags, caFile }, process.env) : undefined;
+  const call = isOperator ? operatorClient({ ...flags, caFile }) : undefined;
   // Called first, so that a wrong --operator or token fails before a session is opened and ended.
   await call?.('GET', '/admin/trust');
   const operator = call && asOperator(call);
@@ -111,30 +112,32 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
       cluster,
       progress: (what) => {
         // An operator who ends the session from outside must see when to do so.
-        if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY)) console.error(`… ${what}`);
+        if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY)) warnLines(`… ${what}`);
       },
     });
     if (flags.evidence !== undefined)
       writeFileSync(flags.evidence, `${await operator!.sign(report)}\n`, { mode: 0o644 });
-    print(report, flags.output);
-    return failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
+    return reportAnswer(report);
   } finally {
     cluster?.close();
   }
 }
 
-async function verify(flags: DrillFlags, file: string): Promise<ExitCode> {
+async function verify(flags: DrillFlags, file: string): Promise<Answer> {
   const evidence = readTextFile(file, '--verify', 'config_invalid');
   const { drill: report, witness } = await verifyEvidence(evidence, await keysOf(flags));
-  if (flags.output === 'json') console.log(JSON.stringify({ drill: report, witness }, null, 2));
-  else {
-    print(report, 'text');
-    const { closed_at: closedAt, close_cause: cause } = witness.session;
-    console.log(
-      `Signed by ${witness.broker} at ${witness.signed_at}; its store records: closed at ${closedAt} (${cause}).`,
-    );
-  }
-  return failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
+  const { closed_at: closedAt, close_cause: cause } = witness.session;
+  const signed = `Signed by ${witness.broker} at ${witness.signed_at}; its store records: closed at ${closedAt} (${cause}).`;
+  return {
+    ...reportAnswer(report),
+    json: { drill: report, witness },
+    text: () => [...drillTable(report), signed],
+  };
+}
+
+function reportAnswer(report: DrillReport): Answer {
+  const exit = failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
+  return { json: report, text: () => drillTable(report), exit };
 }
 
 async function keysOf(flags: DrillFlags): Promise<unknown> {
@@ -156,10 +159,6 @@ async function keysOf(flags: DrillFlags): Promise<unknown> {
   const answer = await askBroker(base, '/jwks', readCa(caFile));
   if (answer.status === 200) return answer.json;
   throw notABroker(base, answer);
-}
-
-function print(report: DrillReport, output: Output): void {
-  console.log(output === 'json' ? JSON.stringify(report, null, 2) : drillTable(report).join('\n'));
 }
 
 function config({ broker, caFile, proofFile, audience }: DrillFlags) {

@@ -1,14 +1,12 @@
 import { lookup } from 'node:dns/promises';
-import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
-import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isServiceAddress } from '@meshpass/identity/service-address';
-import { plainText } from '@meshpass/identity/text';
-import { requestable } from '../approvals/agent.ts';
+import { agentStatus, askOwnAgent, requestable } from '../agent/ask.ts';
+import { lackingSignIns, lackingText } from '../agent/sign-in.ts';
 import { offersText, opens } from '../approvals/text.ts';
+import { type Answer, warnLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
-import { EXIT, type ExitCode } from '../command/failure.ts';
 import { argumentsOf, list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
 import { exitCodeFor } from '../diagnosis/finding.ts';
@@ -18,7 +16,6 @@ import { formatWanted, type WantedCall, wantedCall } from '../explain/call.ts';
 import { explainCall } from '../explain/explain-call.ts';
 import { type Explanation, VERDICTS } from '../explain/explanation.ts';
 import { type Patch, type PatchInput, proposePatch } from '../explain/patch.ts';
-import { lackingSignIns, lackingText } from '../sign-in/sign-in.ts';
 
 const args = { url: argumentsOf('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
 const flags = {
@@ -57,52 +54,41 @@ export const command = defineCommand({
  * Explains a call.
  * @throws MeshpassError `usage`, `agent_not_running`, `access_file_*`, `config_invalid`
  */
-async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<Answer> {
   if (options.last && (options.method !== 'GET' || options.header.length > 0))
     throw new MeshpassError('usage', '--last uses the method of the refused request. Pass a URL for a different call.');
-  const directory = runtimeDirectory(process.env);
   const { call, request } = options.last
-    ? await lastRefused(directory, url)
+    ? await lastRefused(url)
     : { call: asked(url, options.method, options.header) };
   const { protocol: _, ...wanted } = call;
-  const known = await askAgent<ExplainAnswer>(directory, { command: 'explain', call: wanted });
+  const known = await askOwnAgent<ExplainAnswer>({ command: 'explain', call: wanted });
   const files = options.access === undefined ? undefined : readAccessFiles(options.access, '--access');
-  if (options.patch) return printPatch(patchOf({ call, known, grant: options.grant }, files), call, options.output);
+  if (options.patch) return patchAnswer({ call, known, grant: options.grant }, files);
   if (options.grant !== undefined) throw new MeshpassError('usage', '--grant requires --patch.');
   const access = files?.access;
   const explanation = await explainCall({ call, known, access, resolves });
   const refused = explanation.verdict === 'refused';
   const offers = refused ? (await requestable()).filter((one) => opens(one, call)) : [];
-  const lacking = refused ? await lackingSignIns(process.env) : [];
-  console.log(
-    options.output === 'json'
-      ? JSON.stringify(
-          { ...explainJson(explanation, request), requestable: offers, lacking_sign_ins: lacking },
-          null,
-          2,
-        )
-      : [explainText(explanation, request), ...offersText(offers), ...lackingText(lacking)].join('\n'),
-  );
-  return exitCodeFor(explanation.hops);
+  const lacking = refused ? await lackingSignIns() : [];
+  return {
+    json: { ...explainJson(explanation, request), requestable: offers, lacking_sign_ins: lacking },
+    text: () => [...explainLines(explanation, request), ...offersText(offers), ...lackingText(lacking)],
+    exit: exitCodeFor(explanation.hops),
+  };
 }
 
 /**
- * Proposes a change.
+ * Proposes a change. Standard output contains only the diff, so that it can be piped.
  * @throws MeshpassError `patch_refused`, `usage`
  */
-function patchOf(input: Omit<PatchInput, 'files'>, files: AccessFiles | undefined): Patch {
+function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | undefined): Answer {
   if (!files) throw new MeshpassError('usage', '--patch requires --access, the file to change.');
-  return proposePatch({ ...input, files });
-}
-
-/** Prints the patch. Standard output contains only the diff, so that it can be piped. */
-function printPatch(patch: Patch, call: WantedCall, format: 'text' | 'json'): ExitCode {
-  if (format === 'json') console.log(JSON.stringify(patch, null, 2));
-  else {
-    console.error(patchText(patch, call));
-    process.stdout.write(patch.diff);
-  }
-  return EXIT.ok;
+  const patch = proposePatch({ ...input, files });
+  const text = () => {
+    warnLines(...patchLines(patch, input.call));
+    return patch.diff.trimEnd();
+  };
+  return { json: patch, text };
 }
 
 function asked(urls: readonly string[], method: string, headers: readonly string[]): WantedCall {
@@ -116,9 +102,9 @@ interface LastRefused {
   readonly request?: string;
 }
 
-async function lastRefused(directory: string, urls: readonly string[]): Promise<LastRefused> {
+async function lastRefused(urls: readonly string[]): Promise<LastRefused> {
   if (urls.length > 0) throw new MeshpassError('usage', 'Pass either a URL or --last, not both.');
-  const { refusals } = await askAgent<AgentStatus>(directory, { command: 'status' });
+  const { refusals } = await agentStatus();
   const { call, request } = refusals.find((one) => one.call !== undefined) ?? {};
   if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started. Pass a URL.');
   return { call: wantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
@@ -133,17 +119,16 @@ async function resolves(host: string): Promise<boolean> {
 // Explanations as text and as JSON.
 
 /**
- * Formats the verdict, and a line for each hop. Control characters are replaced, because names and paths come from
- * outside.
+ * Formats the verdict, and a line for each hop.
  * @param request id of a refused request, if any
  */
-export function explainText(
+export function explainLines(
   { verdict, call, session, contact = 'your platform team', endpoint, grant, hops, beyond }: Explanation,
   request?: string,
-): string {
+): readonly string[] {
   const to = endpoint ?? `${call.host}:${call.port}`;
   const by = grant === undefined ? '' : `, by grant ${grant}`;
-  const lines = [
+  return [
     `${verdict}: ${formatWanted(call)} to ${to}${by}`,
     ...linesText(hops, { ...VERDICTS, warning: '', skipped: '' }).map((line) => `  ${line}`),
     ...(beyond === undefined ? [] : [`  ${beyond}`]),
@@ -151,18 +136,16 @@ export function explainText(
       ? [`  for ${contact}: session ${session}${request === undefined ? '' : `, request ${request}`}`]
       : []),
   ];
-  return lines.map(plainText).join('\n');
 }
 
 /** Describes a patch for its reviewers. */
-function patchText({ grant, widens, holders, assumed }: Patch, call: WantedCall): string {
-  const lines = [
+function patchLines({ grant, widens, holders, assumed }: Patch, call: WantedCall): readonly string[] {
+  return [
     `With this change, grant ${grant} allows ${formatWanted(call)}: proven against the compiled policies.`,
     ...widens.map((what) => `widens: ${what}`),
     `for every holder of the grant: ${holders.join('; ')}`,
     ...assumed.map((what) => `assumed: ${what}`),
   ];
-  return lines.map(plainText).join('\n');
 }
 
 /** Converts an explanation into plain data for `--output json`. */

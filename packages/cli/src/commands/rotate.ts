@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
+import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle } from '../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
@@ -42,13 +43,13 @@ const LOOK_MS = 1_000;
  * Rotates the signing key.
  * @throws MeshpassError `usage` if flags conflict or a revocation is not confirmed; errors of the broker
  */
-async function rotate(options: RotateOptions): Promise<void> {
-  const call = operatorClient(options, process.env);
+async function rotate(options: RotateOptions): Promise<Answer> {
+  const call = operatorClient(options);
   if (options.status) {
     if (options.revokeNow || options.wait)
       throw new MeshpassError('usage', '--status cannot be combined with --wait or --revoke-now.');
-    print(options, await trust(call));
-    return;
+    const now = await trust(call);
+    return { json: now, text: () => trustText(now) };
   }
   if (options.revokeNow && !options.yes)
     throw new MeshpassError(
@@ -63,8 +64,7 @@ async function rotate(options: RotateOptions): Promise<void> {
   if (before !== undefined) await untilAnotherSigns(call, before);
   // A revocation signs operators out, so the broker would refuse this call.
   const now = dropped ? at : await trust(call);
-  if (options.output === 'text') console.log(`${whatWasDone(rotated)}\n`);
-  print(options, now, rotated);
+  return { json: { ...rotated, ...now }, text: () => [whatWasDone(rotated), '', ...trustText(now)] };
 }
 
 function whatWasDone({ kid, dropped, made }: Omit<Rotated, keyof Trust>): string {
@@ -96,10 +96,4 @@ function signingKey({ signing_keys }: Trust): string | undefined {
 
 async function trust(call: OperatorCall): Promise<Trust> {
   return (await call('GET', '/admin/trust')) as Trust;
-}
-
-function print(options: RotateOptions, now: Trust, rotated?: Omit<Rotated, keyof Trust>): void {
-  const { kid, dropped, made } = rotated ?? {};
-  if (options.output === 'text') console.log(trustText(now));
-  else console.log(JSON.stringify({ ...(rotated && { kid, dropped, made }), ...now }, null, 2));
 }

@@ -1,14 +1,16 @@
 import { isSea } from 'node:sea';
 import { agentConfig } from '@meshpass/agent/control/config';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import { launch } from '@meshpass/agent/process/launch';
-import { requestable } from '../approvals/agent.ts';
+import { requestable } from '../agent/ask.ts';
+import { printPrompt } from '../agent/sign-in.ts';
 import { offersText } from '../approvals/text.ts';
+import { type Answer, printAnswer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle, turnOff, wholeNumber } from '../command/flag.ts';
 import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
-import { formatJson } from '../output/json.ts';
+import { withTwins } from '../output/json.ts';
 import { statusText } from '../output/status-text.ts';
-import { printPrompt } from '../sign-in/sign-in.ts';
 
 const flags = {
   ...proofFlags,
@@ -48,18 +50,18 @@ export const command = defineCommand({
   run: up,
 });
 
-async function up({ output, foreground, byName, ...options }: OptionsOf<typeof flags>): Promise<void> {
+async function up({ output, foreground, byName, ...options }: OptionsOf<typeof flags>): Promise<Answer | undefined> {
   const named = { ...options, byName: byName ? undefined : false, command: ownCommand() };
   const config = agentConfig(named, process.env);
-  const print = (status: Parameters<typeof statusText>[0]) =>
-    console.log(output === 'json' ? formatJson(status) : statusText(status, Date.now()));
-  if (!foreground) {
-    print(await launch(config, { env: process.env, onPrompt: printPrompt }));
-    if (output === 'text') for (const line of offersText(await requestable())) console.log(line);
-    return;
-  }
+  const answer = (status: AgentStatus, offers: Parameters<typeof offersText>[0] = []) => ({
+    json: withTwins(status),
+    text: () => [statusText(status, Date.now()), ...offersText(offers)].join('\n'),
+  });
+  if (!foreground)
+    return answer(await launch(config, { env: process.env, onPrompt: printPrompt }), await requestable());
   const { runUntilSignal } = await import('@meshpass/agent/process/daemon');
-  await runUntilSignal(config, print, printPrompt);
+  await runUntilSignal(config, (status) => void printAnswer(answer(status), output), printPrompt);
+  return undefined;
 }
 
 /** Returns the command line that started this program, so that kubectl can start it again from anywhere. */

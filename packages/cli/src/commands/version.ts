@@ -18,17 +18,18 @@ export const command = defineCommand({
   },
   examples: ['meshpass version', 'meshpass version --broker https://broker.example.com --output json'],
   page: 'docs/versioning.md',
-  run: async ({ broker, caFile, wait, output }) => {
+  run: async ({ broker, caFile, wait }) => {
     const client = { version: VERSION, node: process.versions.node };
     const asked = broker === undefined ? undefined : await askVersion(broker, caFile, wait);
     const skew = asked && skewOf(VERSION, asked.version);
-    if (output === 'json') {
-      const members = { client, ...(asked && { broker: asked }), ...(skew !== undefined && { skew }) };
-      return console.log(JSON.stringify(members, null, 2));
-    }
-    console.log(`client: ${client.version} (Node.js ${client.node})`);
-    if (asked) console.log(`broker: ${asked.version}`);
-    if (skew !== undefined) console.log(`warning: ${skew}`);
+    return {
+      json: { client, broker: asked, skew },
+      text: () => [
+        `client: ${client.version} (Node.js ${client.node})`,
+        ...(asked ? [`broker: ${asked.version}`] : []),
+        ...(skew === undefined ? [] : [`warning: ${skew}`]),
+      ],
+    };
   },
 });
 

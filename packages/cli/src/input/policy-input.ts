@@ -1,10 +1,20 @@
-/** Input for the `meshpass policy` commands: an access file, the mesh from files or a cluster, and its setup. */
+/** Input for the `meshpass policy` commands: an access file, the mesh from files, a cluster or both, and its setup. */
 import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
-import { applyResources, findMeshConfig, loadManifests, type ManifestProblem, type Resource } from '@meshpass/istio';
+import {
+  applyResources,
+  findMeshConfig,
+  loadManifests,
+  type ManifestProblem,
+  type MeshConfig,
+  type MeshView,
+  type Resource,
+  readMeshConfig,
+  viewMesh,
+} from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
-import { type OptionsOf, text } from '../command/flag.ts';
+import { argumentsOf, type OptionsOf, text } from '../command/flag.ts';
 import { gatewayFlags, namespace, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { namingFlag, readTextFile } from './text-file.ts';
@@ -13,6 +23,19 @@ import { namingFlag, readTextFile } from './text-file.ts';
 export const kubeconfig = text('<file>', 'also read this live cluster; manifests override its objects', {
   env: 'MESHPASS_KUBECONFIG',
 });
+
+/** Argument for the manifests of a mesh. */
+export const MESH_PATHS = argumentsOf(
+  'manifest files and directories with Services, workloads and policies; - for standard input',
+);
+
+/** Flags for sources of the mesh other than manifests. */
+export const meshInputFlags = {
+  kubeconfig,
+  namespace,
+  meshConfig: text('<file>', "istiod's MeshConfig, if its ConfigMap is not among the manifests"),
+};
+type MeshInput = OptionsOf<typeof meshInputFlags>;
 
 /**
  * Flags for the mesh's setup. Missing values come from the mesh's own configuration, if it is read, or are Istio's
@@ -126,6 +149,40 @@ export async function readSources(
     resources: applyResources(resources, given.resources),
     unread: unread.length === 0 ? undefined : unread.join('; '),
   };
+}
+
+/** @throws MeshpassError `usage` if neither manifests nor a cluster are named */
+export function requireInput(paths: readonly string[], cluster: string | undefined): void {
+  if (paths.length === 0 && cluster === undefined)
+    throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
+}
+
+/**
+ * Reads the mesh.
+ * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
+ */
+export async function readMesh(paths: readonly string[], input: MeshInput): Promise<MeshView> {
+  const { resources, config, unread } = await readMeshObjects(paths, input);
+  return viewMesh(resources, config, unread);
+}
+
+/**
+ * Reads the objects and the mesh's configuration.
+ * @throws MeshpassError as readMesh()
+ */
+export async function readMeshObjects(
+  paths: readonly string[],
+  { meshConfig, ...sources }: MeshInput,
+): Promise<{
+  readonly resources: readonly Resource[];
+  readonly config: MeshConfig;
+  readonly unread: string | undefined;
+}> {
+  requireInput(paths, sources.kubeconfig);
+  const { resources, unread } = await readSources(paths, sources);
+  const config =
+    meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readTextFile(meshConfig, '--mesh-config'));
+  return { resources, config, unread };
 }
 
 /**

@@ -12,11 +12,10 @@ const PATIENCE_MS = 10 * 60_000;
 
 /**
  * Creates a client.
- * @param environment source of the token if no file is named
  * @throws MeshpassError `usage`; the client's functions throw the broker's codes or `agent_broker_unreachable`
  */
-export function auditClient(options: OperatorOptions, environment: NodeJS.ProcessEnv) {
-  const send = openOperator(options, environment, PATIENCE_MS);
+export function auditClient(options: OperatorOptions) {
+  const send = openOperator(options, process.env, PATIENCE_MS);
   const failed = (cause: unknown) => unreachable(options, cause);
   const whole = async (path: string, order?: unknown) => {
     const response = await send(order === undefined ? 'GET' : 'POST', path, order);

@@ -3,6 +3,7 @@
 import type { Gap } from '@meshpass/broker/audit/export/gaps';
 import type { Report } from '@meshpass/broker/audit/export/verify';
 import type { SealedRow } from '@meshpass/broker/audit/log/chain';
+import { plainText } from '@meshpass/identity/text';
 
 /**
  * Formats a row as one line. Control characters from outside are replaced, because they must not start a line or reach
@@ -25,10 +26,7 @@ export function rowLine(row: SealedRow): string {
     row.code === null ? '' : `[${row.code}]`,
     row.reason,
   ];
-  return parts
-    .filter((part) => part !== '')
-    .join('  ')
-    .replace(/\p{Cc}/gu, ' ');
+  return plainText(parts.filter((part) => part !== '').join('  '));
 }
 
 /** Formats a gap that an operator declared after a restore. It is not tampering, but the log is incomplete. */
@@ -40,11 +38,11 @@ function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, re
       : `the number of rows after row ${kept} is unknown`;
   const doubtful = unproven ? `; rows ${unproven[0]} to ${unproven[1]} are proven only from that row on` : '';
   const told = row === undefined ? 'its row was pruned' : `row ${row}, ${time}, by ${by}: ${reason}`;
-  return `DECLARED GAP  a restore began epoch ${epoch}: ${gone}${doubtful} (${told})`.replace(/\p{Cc}/gu, ' ');
+  return `DECLARED GAP  a restore began epoch ${epoch}: ${gone}${doubtful} (${told})`;
 }
 
 /** Formats a verification report. */
-export function reportText(report: Report): string {
+export function reportText(report: Report): readonly string[] {
   const { ok, rows, first, last, prunedUpTo, checkpoints, problems, more, keysPinned, keys } = report;
   const head = ok
     ? `The log verifies: ${rows} rows, ${first} to ${last}, and ${checkpoints} signed checkpoints.`
@@ -58,6 +56,7 @@ export function reportText(report: Report): string {
     `Log ${report.origin}, root ${report.root}`,
     keysPinned
       ? `Signed by the key that you passed.`
-      : `Signed by the key in the log itself: pass --key to compare it with a key that you trust.\n${keys.join('\n')}`,
-  ].join('\n');
+      : 'Signed by the key in the log itself: pass --key to compare it with a key that you trust.',
+    ...(keysPinned ? [] : keys),
+  ];
 }

@@ -26,7 +26,7 @@ export type OperatorCall = (method: Method, path: string, body?: unknown) => Pro
  * @throws MeshpassError `usage` if there is no token, or the URL is not an origin; calls throw the broker's codes or
  *   `agent_broker_unreachable`
  */
-export function operatorClient(options: OperatorOptions, environment: NodeJS.ProcessEnv): OperatorCall {
+export function operatorClient(options: OperatorOptions, environment = process.env): OperatorCall {
   const send = openOperator(options, environment, PATIENCE_MS);
   return async (method, path, body) => await jsonOf(await send(method, path, body), options);
 }

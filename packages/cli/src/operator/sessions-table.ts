@@ -18,7 +18,7 @@ const HEAD = ['ID', 'USER', 'SUBJECT', 'WORKSPACE', 'GRANTS', 'OPEN FOR', 'ENDS 
  * Formats sessions as a table, sorted by login.
  * @param now Unix milliseconds
  */
-export function sessionsTable(sessions: readonly SessionRow[], now: number): string {
+export function sessionsTable(sessions: readonly SessionRow[], now: number): readonly string[] {
   const rows = [...sessions]
     .sort((a, b) => a.login.localeCompare(b.login) || a.opened_at - b.opened_at)
     .map((one) => [
@@ -31,16 +31,14 @@ export function sessionsTable(sessions: readonly SessionRow[], now: number): str
       span(one.expires_at - now / 1000),
       span(one.lease_expires_at - now / 1000),
     ]);
-  const table = [HEAD, ...rows].map((row) => row.map(printable));
+  const table = [HEAD, ...rows];
   const widths = HEAD.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
-  return table
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return table.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd(),
+  );
 }
 
 function span(seconds: number): string {
@@ -50,7 +48,7 @@ function span(seconds: number): string {
   return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Replaces control characters, because names of issuers and certificates must not reach the terminal unfiltered. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
+/** Formats a number of sessions. */
+export function countedSessions(count: number): string {
+  return count === 1 ? '1 session' : `${count} sessions`;
 }

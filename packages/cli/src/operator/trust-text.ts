@@ -1,5 +1,4 @@
 /** Signing keys and roots as text. */
-import { printable } from './sessions-table.ts';
 
 export interface Trust {
   readonly signing_keys: readonly {
@@ -25,7 +24,7 @@ export interface Trust {
 type Key = Trust['signing_keys'][number];
 
 /** Formats signing keys and roots. */
-export function trustText({ signing_keys: keys, roots }: Trust): string {
+export function trustText({ signing_keys: keys, roots }: Trust): readonly string[] {
   return [
     'Token signing keys',
     ...keys.map((key) => `  ${key.kid}  ${part(key)}${key.in_mesh ? '' : ' (not yet in the mesh)'}`),
@@ -33,7 +32,7 @@ export function trustText({ signing_keys: keys, roots }: Trust): string {
     'Mesh roots, with the number of live certificates under each',
     ...roots.trusted.map(
       ({ sha256, subject, not_after, certificates }) =>
-        `  ${sha256.slice(0, 16)}  ${printable(subject.replaceAll('\n', ', '))}, until ${not_after}: ${certificates}`,
+        `  ${sha256.slice(0, 16)}  ${subject.replaceAll('\n', ', ')}, until ${not_after}: ${certificates}`,
     ),
     ...(roots.trusted.length === 0 ? ['  none known yet'] : []),
     ...(roots.other_certificates > 0
@@ -41,7 +40,7 @@ export function trustText({ signing_keys: keys, roots }: Trust): string {
           `  ${roots.other_certificates} more are under a root that is no longer trusted, or were signed before the broker started`,
         ]
       : []),
-  ].join('\n');
+  ];
 }
 
 function part({ part, signs_from, until }: Key): string {

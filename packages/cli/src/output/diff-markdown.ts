@@ -13,15 +13,22 @@ import { assumptionLines } from './decision-text.ts';
 const MAX_ENTRIES = 25;
 const MAX_LINE = 300;
 
+/** Notes on a comparison, in words. */
+export interface Notes {
+  /** Objects without a namespace. */
+  readonly unplaced: string | undefined;
+  /** Skipped files that may decide. */
+  readonly unread: string | undefined;
+}
+
 /**
  * Formats the differences as code blocks, because names in manifests are untrusted and must become neither markup nor
  * mentions.
- * @param notes objects without a namespace, and skipped files that may decide, in words
  */
 export function diffMarkdown(
   { changes, more, endpoints, unknown, assumed }: Comparison,
   outside: OutsideComparison,
-  { unplaced, unread }: { readonly unplaced: string | undefined; readonly unread: string | undefined },
+  { unplaced, unread }: Notes,
 ): string {
   const of = (kind: 'gains' | 'loses') => [
     ...outside.changes.filter((one) => one.kind === kind).map(formatOutsideChange),

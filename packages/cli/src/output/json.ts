@@ -1,22 +1,23 @@
-/** JSON output. Fields are in snake_case; older camelCase fields remain beside their new names. */
+/** JSON output in snake_case, in which older camelCase fields remain beside their new names. */
 
 const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z]+)+$/;
 
-/** @returns indented JSON, in which each camelCase field is followed by its snake_case twin */
-export function formatJson(value: unknown): string {
-  return JSON.stringify(value, (_, member) => (isRecord(member) ? withTwins(member) : member), 2);
+/** Returns a value in which each camelCase field is followed by its snake_case twin. */
+export function withTwins(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value, (_, member) => (isRecord(member) ? twinned(member) : member)));
 }
 
-function withTwins(record: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+function twinned(record: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
-    Object.entries(record).flatMap(([name, value]) =>
-      CAMEL_CASE.test(name)
+    Object.entries(record).flatMap(([name, value]) => {
+      const twin = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      return CAMEL_CASE.test(name)
         ? [
             [name, value],
-            [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value],
+            [twin, value],
           ]
-        : [[name, value]],
-    ),
+        : [[name, value]];
+    }),
   );
 }
 

@@ -1,6 +1,6 @@
 /** Text output of `meshpass up` and `meshpass status`. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
-import { signInLine } from '../sign-in/sign-in.ts';
+import { signInLine } from '../agent/sign-in.ts';
 
 /** Descriptions of the broker's reasons for a grant that a live session gained. */
 const GAINED: Readonly<Record<string, string>> = {

@@ -2,10 +2,12 @@
 import { parseAccess } from '@meshpass/access';
 import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
 import { describe, expect, it } from 'vitest';
-import { explainJson, explainText } from '../../src/commands/explain.ts';
+import { explainJson, explainLines } from '../../src/commands/explain.ts';
 import { wantedCall } from '../../src/explain/call.ts';
 import { explainCall } from '../../src/explain/explain-call.ts';
 import { known, service } from './known.ts';
+
+const explainText = (...explained: Parameters<typeof explainLines>) => explainLines(...explained).join('\n');
 
 const OPERATIONS = [
   'GET /orders/*',

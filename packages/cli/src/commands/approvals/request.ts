@@ -1,20 +1,20 @@
+/** A session's requests for approval. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
-import type { AgentStatus } from '@meshpass/agent/control/status';
-import type { ApprovalOrder, ApprovalRequest } from '@meshpass/identity/approval';
+import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { askApprovals } from '../../approvals/agent.ts';
-import { readDuration, readReason } from '../../approvals/input.ts';
-import { printRequest, requestText } from '../../approvals/text.ts';
+import { agentStatus, askApprovals } from '../../agent/ask.ts';
+import { readRequestId } from '../../approvals/request-id.ts';
+import { overviewText, requestAnswer, requestText } from '../../approvals/text.ts';
+import { type Answer, warnLines } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
-import { EXIT, type ExitCode } from '../../command/failure.ts';
-import { argument, type OptionsOf, text, toggle } from '../../command/flag.ts';
+import { EXIT } from '../../command/failure.ts';
+import { argument, duration, type OptionsOf, sentence, text, toggle } from '../../command/flag.ts';
 import { AGENT_ENV, output } from '../../command/shared-flags.ts';
 
 const args = { grant: argument('name of the grant; run meshpass requests to list the grants you can request') };
 const flags = {
-  for: text('<duration>', 'duration, such as 90s, 30m or 2h', { defaultText: 'the value in the access file' }),
-  reason: text('<text>', 'reason for the approvers and the audit log'),
+  for: duration('<duration>', 'duration, such as 90s, 30m or 2h', { defaultText: 'the value in the access file' }),
+  reason: sentence('<text>', 'reason for the approvers and the audit log'),
   emergency: toggle(
     'take the grant immediately, without approval; another person reviews it afterwards. Requires --reason',
   ),
@@ -24,52 +24,65 @@ const flags = {
 /** Poll interval. The broker accepts one query per second per session. */
 const POLL_MS = 3_000;
 
-export const command = defineCommand({
-  about:
-    'Once approved, or immediately with --emergency, this session has the grant until it expires. Your other workspaces do not get the grant.',
-  args,
-  flags,
-  env: AGENT_ENV,
-  exitCodes: {
-    0: 'requested, or taken; with --wait: the grant is active',
-    1: 'rejected; with --wait: denied, withdrawn, not answered in time, or the requesting session has ended',
-  },
-  examples: [
-    'meshpass request payments-prod --for 1h --reason "INC-4711"',
-    'meshpass request payments-prod --reason "INC-4711" --wait',
-    'meshpass request payments-prod --emergency --reason "INC-4711"',
-  ],
-  page: 'docs/access/approvals.md',
-  run: request,
-});
+export const commands = {
+  request: defineCommand({
+    about:
+      'Once approved, or immediately with --emergency, this session has the grant until it expires. Your other workspaces do not get the grant.',
+    args,
+    flags,
+    env: AGENT_ENV,
+    exitCodes: {
+      0: 'requested, or taken; with --wait: the grant is active',
+      1: 'rejected; with --wait: denied, withdrawn, not answered in time, or the requesting session has ended',
+    },
+    examples: [
+      'meshpass request payments-prod --for 1h --reason "INC-4711"',
+      'meshpass request payments-prod --reason "INC-4711" --wait',
+      'meshpass request payments-prod --emergency --reason "INC-4711"',
+    ],
+    page: 'docs/access/approvals.md',
+    run: request,
+  }),
+  requests: defineCommand({
+    about: "Shows this session's requests, requests you can answer, and grants you can request.",
+    flags: { withdraw: text('<id>', 'withdraw this request; the session loses its grant immediately'), output },
+    env: AGENT_ENV,
+    examples: ['meshpass requests', 'meshpass requests --withdraw 0123456789abcdef01234567'],
+    page: 'docs/access/approvals.md',
+    run: async ({ withdraw }) => {
+      if (withdraw !== undefined)
+        return requestAnswer(await askApprovals({ act: 'withdraw', order: { id: readRequestId(withdraw) } }));
+      const overview = await askApprovals({ act: 'list' });
+      const { contact } = await agentStatus();
+      return { json: { ...overview, contact }, text: () => overviewText(overview, contact) };
+    },
+  }),
+};
 
 /**
  * Requests a grant.
  * @throws MeshpassError `usage`, `agent_not_running`, `approval_*`, `approvals_too_many`, `emergency_*`
  */
-async function request(options: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
-  const { grant, for: duration, reason, output } = options;
-  const order = {
-    grant,
-    ...(duration !== undefined && { seconds: readDuration(duration, '--for') }),
-    ...(reason !== undefined && { reason: readReason(reason) }),
-  };
-  let asked = options.emergency ? await take(order) : await askApprovals({ act: 'ask', order });
-  if (options.wait) {
-    if (output === 'text') console.error(requestText(asked, now()));
+async function request(options: OptionsOf<typeof args & typeof flags>): Promise<Answer> {
+  const { grant, for: seconds, reason, emergency, wait, output } = options;
+  let asked = await ask({ grant, seconds }, reason, emergency);
+  if (wait) {
+    if (output === 'text') warnLines(...requestText(asked).split('\n'));
     asked = await settled(asked);
+    return { ...requestAnswer(asked), exit: asked.state === 'approved' ? EXIT.ok : EXIT.failed };
   }
-  printRequest(asked, output);
-  if (!options.wait && output === 'text')
-    console.log(
-      `To see the ${options.emergency ? 'review' : 'answer'}: meshpass requests. To withdraw it: meshpass requests --withdraw ${asked.id}`,
-    );
-  return options.wait && asked.state !== 'approved' ? EXIT.failed : EXIT.ok;
+  const next = `To see the ${emergency ? 'review' : 'answer'}: meshpass requests. To withdraw it: meshpass requests --withdraw ${asked.id}`;
+  return { json: asked, text: () => `${requestText(asked)}\n${next}` };
 }
 
-async function take({ reason, ...order }: ApprovalOrder): Promise<ApprovalRequest> {
+function ask(
+  order: { readonly grant: string; readonly seconds: number | undefined },
+  reason: string | undefined,
+  isEmergency: boolean,
+): Promise<ApprovalRequest> {
+  if (!isEmergency) return askApprovals({ act: 'ask', order: { ...order, reason } });
   if (reason === undefined) throw new MeshpassError('usage', 'An emergency requires a reason. Add --reason.');
-  return await askApprovals({ act: 'emergency', order: { ...order, reason } });
+  return askApprovals({ act: 'emergency', order: { ...order, reason } });
 }
 
 /**
@@ -102,10 +115,6 @@ async function look({ id }: ApprovalRequest): Promise<ApprovalRequest | undefine
 }
 
 async function isHeld(grant: string): Promise<boolean> {
-  const { credentials } = await askAgent<AgentStatus>(runtimeDirectory(process.env), { command: 'status' });
+  const { credentials } = await agentStatus();
   return credentials.svids.some((one) => one.grant === grant);
-}
-
-function now(): number {
-  return Math.floor(Date.now() / 1000);
 }

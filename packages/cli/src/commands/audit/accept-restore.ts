@@ -9,10 +9,11 @@ import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
 import { type Survey, surveyRestore } from '@meshpass/broker/audit/restore/survey-restore';
 import { openStore } from '@meshpass/broker/store/open';
 import { MeshpassError } from '@meshpass/identity/error';
+import { type Answer, printAnswer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { auditKey, checkpointFlags, databaseUrl, output } from '../../command/shared-flags.ts';
-import { formatJson } from '../../output/json.ts';
+import { withTwins } from '../../output/json.ts';
 
 const flags = {
   publicUrl: text('<url>', 'broker URL that identifies the log', { env: 'MESHPASS_PUBLIC_URL', required: true }),
@@ -58,8 +59,8 @@ export const command = defineCommand({
  * @throws MeshpassError `usage` if the confirmation or the reason is missing; `store_unavailable`, also while a broker
  *   is active
  */
-async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
-  const { data, databaseUrl, auditKey, auditCheckpoint, auditCheckpointConfigmap, kubeconfig, output } = options;
+async function declareRestore(options: AcceptRestoreOptions): Promise<Answer> {
+  const { data, databaseUrl, auditKey, auditCheckpoint, auditCheckpointConfigmap, kubeconfig } = options;
   const { reason = '' } = options;
   if (options.yes && options.dryRun) throw new MeshpassError('usage', '--yes cannot be combined with --dry-run.');
   if (options.yes && reason.trim() === '')
@@ -81,18 +82,19 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
   try {
     const survey = await surveyRestore(store.db, key, await readKnownCheckpoints(sinks, key.verifiers));
     if (!options.yes) {
-      console.log(output === 'json' ? formatJson(seen(survey)) : surveyText(survey));
-      if (options.dryRun) return;
+      const answer = { json: withTwins(seen(survey)), text: () => surveyLines(survey) };
+      if (options.dryRun) return answer;
+      printAnswer(answer, options.output);
       throw new MeshpassError('usage', 'Nothing was changed. To declare the restore, repeat with --reason and --yes.');
     }
     const order = { by: options.by ?? `${userInfo().username}@${hostname()}`, reason };
     const accepted = await acceptRestore({ store, key, sinks }, survey, order, Date.now, randomBytes);
-    if (output === 'json') return console.log(formatJson({ ...seen(survey), ...accepted }));
-    console.log(surveyText(survey));
     const { epoch, row, endedSessions, note } = accepted;
-    console.log(
-      `\nDeclared in row ${row}: the log continues in epoch ${epoch}; ${endedSessions} sessions have ended.\n\n${note}`,
-    );
+    const declared = `Declared in row ${row}: the log continues in epoch ${epoch}; ${endedSessions} sessions have ended.`;
+    return {
+      json: withTwins({ ...seen(survey), ...accepted }),
+      text: () => [...surveyLines(survey), '', declared, '', ...note.split('\n')],
+    };
   } finally {
     await store.close();
     map?.close();
@@ -103,7 +105,8 @@ function seen({ fault, last, signed, invalid, missing, unproven, liveSessions, a
   return { fault, last, signed, invalid, missing, unproven, liveSessions, access, epoch };
 }
 
-function surveyText({ fault, last, signed, invalid, missing, unproven, liveSessions, access, epoch }: Survey): string {
+function surveyLines(survey: Survey): readonly string[] {
+  const { fault, last, signed, invalid, missing, unproven, liveSessions, access, epoch } = survey;
   return [
     fault ? `A broker would fail to start: ${fault.message} [${fault.code}]` : 'The log matches its checkpoints.',
     last ? `Last row in the store:  ${last.seq}, ${last.time}, hash ${last.hash}` : 'The store has no rows.',
@@ -120,7 +123,5 @@ function surveyText({ fault, last, signed, invalid, missing, unproven, liveSessi
       ? `Access file in effect:  version ${access.version} of ${access.time}, by ${access.appliedBy}; if a newer version exists, apply it`
       : 'Access file in effect:  the file that the broker starts with',
     `Epoch that begins:      ${epoch}`,
-  ]
-    .join('\n')
-    .replace(/[^\P{Cc}\n]/gu, ' ');
+  ];
 }

@@ -1,14 +1,21 @@
-import { createWriteStream, openSync, type WriteStream } from 'node:fs';
+/** Exports of the audit log, and their verification. */
+import { createWriteStream, existsSync, openSync, type WriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
+import { type NoteVerifier, parseVerifier } from '@meshpass/broker/audit/checkpoint/note';
 import { type AuditExport, readExport } from '@meshpass/broker/audit/export/export';
 import { ocsfEvents } from '@meshpass/broker/audit/export/ocsf';
+import { verifyExport } from '@meshpass/broker/audit/export/verify';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
-import { choice, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
+import { EXIT } from '../../command/failure.ts';
+import { choice, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { auditClient } from '../../operator/audit-client.ts';
+import { readTextFile } from '../../input/text-file.ts';
+import { auditClient, fileLines } from '../../operator/audit-client.ts';
+import { reportText } from '../../operator/audit-text.ts';
+import { withTwins } from '../../output/json.ts';
 
-const flags = {
+const exportFlags = {
   form: choice(['jsonl', 'ocsf'], 'jsonl: rows as JSON Lines that can be verified; ocsf: OCSF events', {
     value: '<format>',
     default: 'jsonl',
@@ -19,17 +26,49 @@ const flags = {
   output,
 };
 
-export const command = defineCommand({
-  about: '--output only affects how errors are printed.',
-  flags,
-  env: TOKEN_ENV,
-  examples: ['meshpass audit export --to audit.jsonl', 'meshpass audit export --form ocsf --after 1000'],
-  page: 'docs/audit.md',
-  run: exportAudit,
-});
+export const commands = {
+  verify: defineCommand({
+    about: 'Without --key, the log is verified with the key that it contains.',
+    flags: {
+      file: text('<file>', "an export, instead of the broker's log"),
+      checkpoint: list('<file>', 'file with a checkpoint that was stored elsewhere'),
+      key: list('<key>', 'verifier key, or a file with verifier keys'),
+      ...operatorFlags,
+      output,
+    },
+    exitCodes: {
+      0: 'the log verifies',
+      1: 'the log does not verify, or is not an export',
+      2: 'invalid flags, or an unreadable file',
+    },
+    env: TOKEN_ENV,
+    examples: ['meshpass audit verify --key key.txt', 'meshpass audit verify --file audit.jsonl --key key.txt'],
+    page: 'docs/audit.md',
+    run: async ({ file, ...options }) => {
+      const anchored = options.checkpoint.map((path) => ({ label: path, note: readTextFile(path, '--checkpoint') }));
+      const keys = options.key.flatMap(readKeys);
+      const lines = file === undefined ? await auditClient(options).lines('/audit/export') : fileLines(file, '--file');
+      const report = await verifyExport(await readExport(lines), { anchored, keys });
+      return { json: withTwins(report), text: () => reportText(report), exit: report.ok ? EXIT.ok : EXIT.failed };
+    },
+  }),
+  export: defineCommand({
+    about: '--output only affects how errors are printed.',
+    flags: exportFlags,
+    env: TOKEN_ENV,
+    examples: ['meshpass audit export --to audit.jsonl', 'meshpass audit export --form ocsf --after 1000'],
+    page: 'docs/audit.md',
+    run: exportAudit,
+  }),
+};
 
-async function exportAudit(options: OptionsOf<typeof flags>): Promise<void> {
-  const client = auditClient(options, process.env);
+function readKeys(given: string): NoteVerifier[] {
+  const lines = existsSync(given) ? readTextFile(given, '--key').split('\n') : [given];
+  return lines.filter((line) => line.trim() !== '').map(parseVerifier);
+}
+
+async function exportAudit(options: OptionsOf<typeof exportFlags>): Promise<void> {
+  const client = auditClient(options);
   // Opened before the request to the broker, so that an existing file is never replaced.
   const file = options.to === undefined ? undefined : newFile(options.to);
   const lines = await client.lines(`/audit/export?after=${options.after}`);

@@ -1,4 +1,5 @@
 import {
+  type Comparison,
   compareMeaning,
   compareOutside,
   formatChange,
@@ -8,14 +9,14 @@ import {
   type OutsideDecision,
 } from '@meshpass/analysis/diff';
 import { describeUnplaced, findMeshConfig } from '@meshpass/istio';
+import type { Answer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argument, choice, list, type OptionsOf, toggle } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { readManifests } from '../../input/policy-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
-import { diffMarkdown } from '../../output/diff-markdown.ts';
-import { printJson, printLines, printText } from '../../output/print.ts';
+import { diffMarkdown, type Notes } from '../../output/diff-markdown.ts';
 
 const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
 const flags = {
@@ -46,7 +47,7 @@ export const command = defineCommand({
  * Compares two sets of manifests.
  * @throws MeshpassError `usage`, `manifest_*`, `policy_too_large`
  */
-async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args & typeof flags>): Promise<Answer> {
   const read = (paths: readonly string[]) => readManifests(paths, options.namespace);
   const context = await read(options.context);
   const [old, next] = [await read([before]), await read([after])];
@@ -66,41 +67,54 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
     ...(unread !== undefined && { unread }),
   });
   const unplaced = describeUnplaced([...was, ...is]);
-  if (options.output === 'markdown') printText(diffMarkdown(comparison, outside, { unplaced, unread }));
-  else if (options.output === 'json') {
-    const listed = changes.map(({ kind, who, what, circumstances, where, before, after }) => ({
-      kind,
-      who,
-      what,
-      circumstances,
-      where: formatWhere(where),
-      before: before.reason,
-      after: after.reason,
-    }));
-    const unknownPorts = unknown.map(({ reason, where }) => ({ reason, where: formatWhere(where) }));
-    printJson({
-      changes: listed,
-      more,
-      endpoints,
-      unknown: unknownPorts,
-      ...assumptionJson(assumed, unplaced),
-      outside: outsideJson(outside),
-    });
-  } else {
-    // Without a port, none is listed as unknown.
-    if (unread !== undefined && unknown.length === 0) printLines(`unknown: ${unread}`, '');
-    if (outside.destinations > 0) printLines('What policies at workloads allow:', '');
-    for (const { reason, where } of unknown) printLines(`unknown on ${formatWhere(where)}`, `  ${reason}`, '');
-    if (changes.length > 0) printText(changes.map(formatChange).join('\n\n'));
-    else if (unknown.length === 0) printLines(`The same calls are allowed: ${endpoints} ports were compared.`);
-    else printLines(`On the ${endpoints} compared ports, the same calls are allowed.`);
-    if (more) printLines('', 'There are more differences. These are the largest at each endpoint.');
-    printLines(...assumptionLines(assumed, unplaced));
-    if (outside.destinations > 0) printOutside(outside);
-  }
+  const listed = changes.map(({ example: _, where, before: was, after: is, ...change }) => {
+    return { ...change, where: formatWhere(where), before: was.reason, after: is.reason };
+  });
+  const json = {
+    changes: listed,
+    more,
+    endpoints,
+    unknown: unknown.map(({ reason, where }) => ({ reason, where: formatWhere(where) })),
+    ...assumptionJson(assumed, unplaced),
+    outside: outsideJson(outside),
+  };
+  const text = () =>
+    options.output === 'markdown'
+      ? diffMarkdown(comparison, outside, { unplaced, unread })
+      : diffText(comparison, outside, { unplaced, unread });
+  return { json, text, exit: exitCodeOf(comparison, outside, unread !== undefined, options.exitCode) };
+}
+
+function exitCodeOf(
+  { changes, unknown }: Comparison,
+  outside: OutsideComparison,
+  isUnread: boolean,
+  failsIfDifferent: boolean,
+): ExitCode {
   const differs = changes.length > 0 || outside.changes.length > 0;
-  if (unread === undefined && options.exitCode && differs) return EXIT.failed;
-  return unknown.length > 0 || outside.unknown.length > 0 || unread !== undefined ? EXIT.unknown : EXIT.ok;
+  if (!isUnread && failsIfDifferent && differs) return EXIT.failed;
+  return isUnread || unknown.length > 0 || outside.unknown.length > 0 ? EXIT.unknown : EXIT.ok;
+}
+
+function diffText(
+  { changes, more, endpoints, unknown, assumed }: Comparison,
+  outside: OutsideComparison,
+  { unplaced, unread }: Notes,
+): readonly string[] {
+  const same =
+    unknown.length === 0
+      ? `The same calls are allowed: ${endpoints} ports were compared.`
+      : `On the ${endpoints} compared ports, the same calls are allowed.`;
+  return [
+    // Without a port, none is listed as unknown.
+    ...(unread !== undefined && unknown.length === 0 ? [`unknown: ${unread}`, ''] : []),
+    ...(outside.destinations > 0 ? ['What policies at workloads allow:', ''] : []),
+    ...unknown.flatMap(({ reason, where }) => [`unknown on ${formatWhere(where)}`, `  ${reason}`, '']),
+    ...(changes.length > 0 ? changes.map(formatChange).join('\n\n').split('\n') : [same]),
+    ...(more ? ['', 'There are more differences. These are the largest at each endpoint.'] : []),
+    ...assumptionLines(assumed, unplaced),
+    ...(outside.destinations > 0 ? outsideLines(outside) : []),
+  ];
 }
 
 function outsideJson({ changes, ...rest }: OutsideComparison) {
@@ -117,17 +131,21 @@ function outsideJson({ changes, ...rest }: OutsideComparison) {
   return { equivalent: changes.length === 0 && rest.unknown.length === 0, changes: listed, ...rest };
 }
 
-function printOutside({ changes, more, destinations, unknown, moved, assumed }: OutsideComparison): void {
-  printLines('', 'What anonymous callers from outside reach:', '');
-  for (const { destination, reasons } of unknown) {
-    printLines(`unknown for ${destination}`, ...reasons.map((reason) => `  ${reason}`), '');
-  }
-  if (changes.length > 0) printText(changes.map(formatOutsideChange).join('\n\n'));
-  else if (unknown.length > 0) printLines('For every other destination, they reach the same.');
-  else printLines(`Equivalent: ${destinations} destination${destinations === 1 ? ' was' : 's were'} compared.`);
-  if (more) printLines('', 'There are more differences.');
-  printLines(
-    ...moved.map(({ destination, changes }) => `Other Pods or ports answer at ${destination}: ${changes.join('; ')}.`),
-  );
-  printLines(...assumed.map((reason) => `Assumed to let every call through: ${reason}.`));
+function outsideLines({ changes, more, destinations, unknown, moved, assumed }: OutsideComparison): readonly string[] {
+  const same =
+    unknown.length > 0
+      ? 'For every other destination, they reach the same.'
+      : `Equivalent: ${destinations} destination${destinations === 1 ? ' was' : 's were'} compared.`;
+  return [
+    ...['', 'What anonymous callers from outside reach:', ''],
+    ...unknown.flatMap(({ destination, reasons }) => [
+      `unknown for ${destination}`,
+      ...reasons.map((reason) => `  ${reason}`),
+      '',
+    ]),
+    ...(changes.length > 0 ? changes.map(formatOutsideChange).join('\n\n').split('\n') : [same]),
+    ...(more ? ['', 'There are more differences.'] : []),
+    ...moved.map((one) => `Other Pods or ports answer at ${one.destination}: ${one.changes.join('; ')}.`),
+    ...assumed.map((reason) => `Assumed to let every call through: ${reason}.`),
+  ];
 }

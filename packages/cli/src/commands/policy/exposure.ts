@@ -10,14 +10,13 @@ import {
   type UnusedAccess,
   usageOf,
 } from '@meshpass/analysis/exposure';
-import { MeshpassError } from '@meshpass/identity/error';
 import { describeUnplaced, findMeshConfig, type Resource } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { readLines } from '../../input/log-lines.ts';
-import { kubeconfig, readSources } from '../../input/policy-input.ts';
+import { kubeconfig, readSources, requireInput } from '../../input/policy-input.ts';
 import { namingFlag } from '../../input/text-file.ts';
 
 const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
@@ -68,8 +67,7 @@ export const command = defineCommand({
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 async function showExposure(paths: readonly string[], flags: ExposureFlags): Promise<ExitCode> {
-  if (paths.length === 0 && flags.kubeconfig === undefined)
-    throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
+  requireInput(paths, flags.kubeconfig);
   const { resources, unread } = await readSources(paths, flags, { others: true });
   const before = flags.base.length === 0 ? undefined : await readSources(flags.base, flags, { others: true });
   const ways = listExposures(resources, {

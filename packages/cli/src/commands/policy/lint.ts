@@ -13,13 +13,14 @@ import {
 } from '@meshpass/analysis/lint';
 import { MeshpassError } from '@meshpass/identity/error';
 import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio';
+import { warnLines } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
+import { requireInput } from '../../input/policy-input.ts';
 import { namingFlag, readTextFile } from '../../input/text-file.ts';
-import { warnLines } from '../../output/print.ts';
 
 /** File that is read without a flag. */
 const RULES_FILE = 'meshpass-lint.yaml';
@@ -63,8 +64,7 @@ export const command = defineCommand({
 async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCode> {
   if (flags.writeBaseline && flags.baseline === undefined)
     throw new MeshpassError('usage', 'Pass --baseline with --write-baseline: the file to write.');
-  if (paths.length === 0 && flags.kubeconfig === undefined)
-    throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
+  requireInput(paths, flags.kubeconfig);
   const given = await readManifestFiles(paths);
   const base = await readManifestFiles(flags.base);
   const before = base.files.map(({ name, text }) => loadManifests(text, name, flags.namespace));

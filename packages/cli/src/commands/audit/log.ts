@@ -1,0 +1,122 @@
+/** Operators' commands for the broker's audit log that need no verification here. */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { SealedRow } from '@meshpass/broker/audit/log/chain';
+import { MeshpassError } from '@meshpass/identity/error';
+import type { Answer } from '../../command/answer.ts';
+import { defineCommand } from '../../command/define.ts';
+import { type OptionsOf, text, toggle, wholeNumber } from '../../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
+import { auditClient } from '../../operator/audit-client.ts';
+import { rowLine } from '../../operator/audit-text.ts';
+
+const tailFlags = {
+  lines: wholeNumber('<number>', 'number of rows to print, at most 1000', { default: '20' }),
+  follow: toggle('keep printing rows as they are written'),
+  session: text('<id>', 'print only rows of this session'),
+  ...operatorFlags,
+  output,
+};
+const pruneFlags = {
+  before: text('<date>', 'delete rows before this UTC date: 2026-01-31 or 2026-01-31T12:00:00Z', { required: true }),
+  reason: text('<text>', 'reason for the audit log', { required: true }),
+  yes: toggle('confirm'),
+  ...operatorFlags,
+  output,
+};
+const shared = { env: TOKEN_ENV, page: 'docs/audit.md' };
+
+export const commands = {
+  tail: defineCommand({
+    about: 'With --output json, one row per line.',
+    flags: tailFlags,
+    examples: ['meshpass audit tail --lines 50 --follow'],
+    ...shared,
+    run: tail,
+  }),
+  checkpoint: defineCommand({
+    about:
+      'Store it outside the broker, so that audit verify --checkpoint can detect rows that were changed or cut off.',
+    flags: { ...operatorFlags, output },
+    examples: ['meshpass audit checkpoint > checkpoint.txt'],
+    ...shared,
+    run: async (options) => {
+      const note = await auditClient(options).text('/audit/checkpoint');
+      return { json: { note }, text: () => note.trimEnd() };
+    },
+  }),
+  key: defineCommand({
+    about: 'Store it outside the broker, for audit verify --key.',
+    flags: { ...operatorFlags, output },
+    examples: ['meshpass audit key > key.txt'],
+    ...shared,
+    run: async (options) => {
+      const keys = (await auditClient(options).text('/audit/key')).split('\n').filter((line) => line !== '');
+      return { json: { keys }, text: () => keys };
+    },
+  }),
+  prune: defineCommand({
+    about: 'Export the rows first. The command prints a signed cut, and the remaining rows verify from there.',
+    flags: pruneFlags,
+    examples: ['meshpass audit prune --before 2026-01-01 --reason "kept for a year" --yes'],
+    ...shared,
+    run: prune,
+  }),
+};
+
+interface Page {
+  readonly rows: readonly SealedRow[];
+  readonly next: number;
+}
+
+const FOLLOW_MS = 1_000;
+const MAX_PAGE = 1_000;
+
+async function tail(options: OptionsOf<typeof tailFlags>): Promise<void> {
+  const client = auditClient(options);
+  const only = options.session === undefined ? '' : `&session=${encodeURIComponent(options.session)}`;
+  const print = (row: SealedRow) => console.log(options.output === 'json' ? JSON.stringify(row) : rowLine(row));
+  const page = async (query: string) => (await client.json(`/audit?${query}${only}`)) as Page;
+  let { rows, next } = await page(`last=${Math.min(Math.max(options.lines, 1), MAX_PAGE)}`);
+  for (const row of options.lines === 0 ? [] : rows) print(row);
+  // Programs read the rows from stdout.
+  if (rows.length === 0) console.error(noRows(options.session));
+  while (options.follow) {
+    if (rows.length < MAX_PAGE) await pause(FOLLOW_MS);
+    ({ rows, next } = await page(`after=${next}&limit=${MAX_PAGE}`));
+    for (const row of rows) print(row);
+  }
+}
+
+function noRows(session: string | undefined): string {
+  return session === undefined ? 'The audit log has no rows yet.' : `The audit log has no rows for session ${session}.`;
+}
+
+interface Pruned {
+  readonly size: number;
+  readonly rows: number;
+  readonly note: string;
+}
+
+/**
+ * Prunes the log.
+ * @throws MeshpassError `usage` without a confirmation
+ */
+async function prune(options: OptionsOf<typeof pruneFlags>): Promise<Answer> {
+  const date = new Date(options.before);
+  if (Number.isNaN(date.getTime()))
+    throw new MeshpassError('usage', '--before must be a date, such as 2026-01-31 or 2026-01-31T12:00:00Z.');
+  const before = date.toISOString();
+  if (!options.yes)
+    throw new MeshpassError(
+      'usage',
+      `This permanently deletes every row before ${before}. Export the rows first, then confirm with --yes.`,
+    );
+  const order = { before, reason: options.reason };
+  const pruned = (await auditClient(options).json('/audit/prune', order)) as Pruned;
+  const { rows, size, note } = pruned;
+  const text = () =>
+    rows === 0
+      ? 'No rows are that old, so nothing was pruned.'
+      : `Pruned ${rows} rows, up to ${size}. The signed cut:\n\n${note}`;
+  return { json: pruned, text };
+}

@@ -1,0 +1,146 @@
+import { MeshpassError } from '@meshpass/identity/error';
+import { byKey, createSend, type Destination } from '../broker/send.ts';
+import { type Answer, warnLines } from '../command/answer.ts';
+import { defineCommand } from '../command/define.ts';
+import { type OptionsOf, port, text, toggle, turnOff } from '../command/flag.ts';
+import { operatorFlags, output, STATE_ENV, TOKEN_ENV } from '../command/shared-flags.ts';
+import { openBrowser } from '../login/open-browser.ts';
+import { loginOperator, type Operator } from '../login/operator.ts';
+import { revokeRefreshToken } from '../login/refresh.ts';
+import { exclusively, readOperatorSession, readRefresh, removeOperatorSession } from '../login/session-file.ts';
+import { operatorClient } from '../operator/client.ts';
+
+const loginFlags = {
+  operator: operatorFlags.operator,
+  caFile: operatorFlags.caFile,
+  issuer: text('<name>', 'issuer to sign in at, by its name in the access file; required if there are several'),
+  device: toggle('sign in on another device, with a code (RFC 8628)'),
+  browser: turnOff('print the URL instead of opening a browser'),
+  port: port('<port>', 'port of the page on 127.0.0.1 that the issuer redirects the browser to; 0: any', {
+    default: '0',
+  }),
+  serviceAccountToken: text(
+    '<file>',
+    "file with a Kubernetes ServiceAccount token for the broker's audience, to sign in as a ServiceAccount instead of a person",
+    { env: 'MESHPASS_SERVICE_ACCOUNT_TOKEN_FILE' },
+  ),
+  output,
+};
+
+interface WhoAmI {
+  readonly operator: Operator;
+  /** Null for the break-glass token, like `confirmed_until`. */
+  readonly expires_at: string | null;
+  readonly confirmed_until: string | null;
+  readonly actions: readonly string[];
+}
+
+export const commands = {
+  login: defineCommand({
+    about:
+      'Opens an operator session. Your issuer authenticates you, and "operators" in the access file defines what you may do. The session is bound to a key in your state directory. Every few minutes, the issuer confirms your identity with a refresh token that is also stored there. The session ends after an hour unless the access file sets a different limit. In a workspace, use meshpass sign-in to add a sign-in to the workspace session.',
+    flags: loginFlags,
+    env: STATE_ENV,
+    examples: ['meshpass login', 'meshpass login --issuer okta --device'],
+    page: 'docs/install/operators.md',
+    run: login,
+  }),
+  logout: defineCommand({
+    about:
+      'Ends your session at the broker, deletes it from your state directory, and revokes the refresh token at the issuer. In a workspace, use meshpass sign-out to end its sign-ins.',
+    flags: { operator: operatorFlags.operator, caFile: operatorFlags.caFile, output },
+    exitCodes: { 0: 'signed out, or not signed in' },
+    env: STATE_ENV,
+    examples: ['meshpass logout'],
+    page: 'docs/install/operators.md',
+    run: async ({ operator, caFile }) => {
+      const { session, refresh, revoked } = await exclusively(operator, process.env, () =>
+        signOut({ operator, caFile }),
+      );
+      if (revoked === false)
+        warnLines(`${refresh?.name} did not revoke the refresh token, which remains valid until it expires.`);
+      const json = { signed_out: session !== undefined, refresh_token_revoked: revoked ?? null };
+      return { json, text: () => [session ? 'Signed out.' : 'You were not signed in.'] };
+    },
+  }),
+  whoami: defineCommand({
+    about:
+      'Shows which entry in the access file gives you each role. In a workspace, use meshpass status to see the owner of its session.',
+    flags: { ...operatorFlags, output },
+    env: TOKEN_ENV,
+    examples: ['meshpass whoami', 'meshpass whoami --output json'],
+    page: 'docs/install/operators.md',
+    run: async (options) => {
+      const found = (await operatorClient(options)('GET', '/operator/session')) as WhoAmI;
+      return { json: found, text: () => whoamiLines(found) };
+    },
+  }),
+};
+
+/** Milliseconds to wait for the person, and for the broker. */
+const PATIENCE_MS = 5 * 60_000;
+const BROKER_PATIENCE_MS = 30_000;
+
+/**
+ * Signs in.
+ * @throws MeshpassError `usage` if flags conflict; errors of loginOperator()
+ */
+async function login(options: OptionsOf<typeof loginFlags>): Promise<Answer> {
+  const { operator, issuer, device, browser, serviceAccountToken } = options;
+  if (serviceAccountToken !== undefined && (device || issuer !== undefined))
+    throw new MeshpassError('usage', '--service-account-token cannot be combined with --issuer or --device.');
+  const opened = await loginOperator(
+    {
+      ...options,
+      patienceMs: PATIENCE_MS,
+      onUrl: (url) => {
+        warnLines('Sign in with your browser:', '', `    ${url}`, '');
+        if (browser) openBrowser(url);
+      },
+      onCode: ({ url, code, complete }) => {
+        warnLines(`Open ${url} on any device and enter the code ${code}.`);
+        if (complete !== undefined) warnLines(`Or open ${complete}`);
+      },
+    },
+    process.env,
+  );
+  const { operator: who, expiresAt, signInAgainAt } = opened;
+  if (signInAgainAt !== undefined)
+    warnLines(
+      `${who.issuer} did not issue a refresh token. Sign in again after ${new Date(signInAgainAt * 1000).toISOString()}.`,
+    );
+  const until = new Date(expiresAt * 1000).toISOString();
+  const roles = who.roles.map(({ role }) => role).join(', ');
+  return {
+    json: { broker: operator, operator: who, expires_at: until },
+    text: () => [`You are ${who.login} (${who.subject}): ${roles}. Until ${until}.`],
+  };
+}
+
+async function signOut(options: Destination) {
+  const { operator } = options;
+  const session = readOperatorSession(operator, process.env);
+  const refresh = readRefresh(operator, process.env);
+  const revoked = refresh && (await revokeRefreshToken(refresh));
+  if (session) {
+    const send = createSend(options, byKey(session), BROKER_PATIENCE_MS);
+    await send('DELETE', '/operator/session').catch((thrown: unknown) => {
+      // The session has already ended, as requested.
+      if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;
+    });
+  }
+  removeOperatorSession(operator, process.env);
+  return { session, refresh, revoked };
+}
+
+function whoamiLines({ operator, expires_at: until, confirmed_until: confirmed, actions }: WhoAmI): readonly string[] {
+  const times = [...(until ? [`until ${until}`] : []), ...(confirmed ? [`confirmed until ${confirmed}`] : [])];
+  const roles = operator.roles.map(({ role, place }) => `  ${role}  (${place})`);
+  return [
+    [`${operator.login} (${operator.subject})`, ...times].join(', '),
+    'Roles:',
+    ...(roles.length > 0 ? roles : ['  none: this is the break-glass token']),
+    'Allowed actions:',
+    ...actions.map((action) => `  ${action}`),
+  ];
+}

@@ -1,0 +1,76 @@
+import { MeshpassError } from '@meshpass/identity/error';
+import { defineCommand } from '../command/define.ts';
+import { text } from '../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
+import type { Operator } from '../login/operator.ts';
+import { operatorClient } from '../operator/client.ts';
+import { countedSessions } from '../operator/sessions-table.ts';
+
+interface Listed extends Operator {
+  readonly id: string;
+  readonly source: string | null;
+  readonly opened_at: string;
+  readonly expires_at: string;
+  /** When the issuer last confirmed the person. */
+  readonly confirmed_at: string;
+}
+
+const shared = { env: TOKEN_ENV, page: 'docs/install/operators.md' };
+
+export const commands = {
+  list: defineCommand({
+    flags: { ...operatorFlags, output },
+    examples: ['meshpass operators list', 'meshpass operators list --output json'],
+    ...shared,
+    run: async (options) => {
+      const answer = await operatorClient(options)('GET', '/operator/sessions');
+      const { sessions } = answer as { readonly sessions: readonly Listed[] };
+      const none = ['The broker has not seen any operators since it started.'];
+      return { json: { sessions }, text: () => (sessions.length === 0 ? none : sessions.map(line)) };
+    },
+  }),
+  close: defineCommand({
+    about:
+      'The operator can sign in again as long as the access file gives them a role. Requires exactly one of --id and --subject.',
+    flags: {
+      id: text('<id>', 'session ID, from meshpass operators list'),
+      subject: text('<subject>', 'close every session of this person or ServiceAccount, such as okta:00u1'),
+      reason: text('<text>', 'reason for the audit log'),
+      ...operatorFlags,
+      output,
+    },
+    exitCodes: { 0: 'closed', 1: 'no operator can have this ID or subject, or the broker rejected the request' },
+    examples: ['meshpass operators close --subject okta:00u1 --reason "left the team"'],
+    ...shared,
+    run: async ({ id, subject, reason, ...options }) => {
+      if ((id === undefined) === (subject === undefined))
+        throw new MeshpassError('usage', 'Pass exactly one of --id and --subject.');
+      const answer = await operatorClient(options)('POST', '/operator/sessions/close', { id, subject, reason });
+      const { closed } = answer as { readonly closed: readonly string[] };
+      const unseen = 'Closed every session. The broker has not seen any of them since it started.';
+      const seen = () => `Closed ${countedSessions(closed.length)}: ${closed.join(', ')}`;
+      return { json: { closed }, text: () => [closed.length === 0 ? unseen : seen()] };
+    },
+  }),
+  roles: defineCommand({
+    about: 'Lists every action at this broker, with the roles that may perform it.',
+    flags: { ...operatorFlags, output },
+    examples: ['meshpass operators roles'],
+    ...shared,
+    run: async (options) => {
+      const { actions } = (await operatorClient(options)('GET', '/operator/roles')) as {
+        readonly actions: readonly { readonly action: string; readonly roles: readonly string[] }[];
+      };
+      return {
+        json: { actions },
+        text: () => actions.map(({ action, roles }) => `${action.padEnd(26)}${roles.join(', ')}`),
+      };
+    },
+  }),
+};
+
+function line({ id, login, subject, roles, source, confirmed_at: confirmed, expires_at: until }: Listed): string {
+  const held = roles.map(({ role }) => role).join(', ');
+  const from = `from ${source ?? 'unknown'}`;
+  return [id, `${login} (${subject})`, held, from, `confirmed ${confirmed}`, `until ${until}`].join('  ');
+}

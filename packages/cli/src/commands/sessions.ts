@@ -1,0 +1,141 @@
+import { createInterface } from 'node:readline/promises';
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import { MeshpassError } from '@meshpass/identity/error';
+import type { Answer } from '../command/answer.ts';
+import { defineCommand } from '../command/define.ts';
+import { type OptionsOf, text, toggle } from '../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
+import { type OperatorOptions, operatorClient } from '../operator/client.ts';
+import { countedSessions, type SessionRow, sessionsTable } from '../operator/sessions-table.ts';
+
+/** Flags that select sessions. */
+const selectorFlags = {
+  id: text('<id>', 'the session with this ID'),
+  user: text('<login>', 'sessions of this login, or of a subject such as github:583231'),
+  workspace: text('<name>', 'the session of this workspace, by Codespace name or workspace key'),
+  grant: text('<name>', 'sessions that have this grant'),
+};
+const closeFlags = {
+  ...selectorFlags,
+  all: toggle('every session'),
+  reason: text('<text>', 'reason for the audit log; required with --all'),
+  yes: toggle('skip the confirmation prompt for --all'),
+  ...operatorFlags,
+  output,
+};
+type CloseOptions = OptionsOf<typeof closeFlags>;
+
+export const commands = {
+  list: defineCommand({
+    flags: { ...selectorFlags, ...operatorFlags, output },
+    env: TOKEN_ENV,
+    examples: ['meshpass sessions list --grant payments-dev', 'meshpass sessions list --output json'],
+    page: 'docs/operating-broker.md',
+    run: async (options) => {
+      const sessions = await findSessions(options);
+      const text = () => (sessions.length > 0 ? sessionsTable(sessions, Date.now()) : ['No live sessions.']);
+      return { json: { sessions }, text };
+    },
+  }),
+  close: defineCommand({
+    about:
+      'Closes open connections, and rejects new connections and credentials. An agent that still has access opens a new session within seconds. Requires exactly one of --id, --user, --workspace, --grant and --all.',
+    flags: closeFlags,
+    exitCodes: {
+      0: 'closed, or no live session matches',
+      1: 'no session has the ID given by --id, or the broker rejected the request',
+    },
+    env: TOKEN_ENV,
+    examples: [
+      'meshpass sessions close --user mona --reason "left the team"',
+      'meshpass sessions close --all --yes --reason "a leak"',
+    ],
+    page: 'docs/operating-broker.md',
+    run: closeSessions,
+  }),
+};
+
+interface Closed {
+  readonly closed: readonly string[];
+  /** Ids of sessions that had already ended. */
+  readonly denied: readonly string[];
+}
+
+const AGAIN =
+  'An agent that still has access opens a new session within seconds. To keep a person out, first remove them from the access file ' +
+  `or add them to its "deny", apply it, and close the session again (${pageUrl('docs/ending-sessions.md#by-hand')}).`;
+
+/**
+ * Closes sessions.
+ * @throws MeshpassError `usage` if the selection is ambiguous, or `--all` has no reason or confirmation; `not_found` if
+ *   `--id` matches nothing
+ */
+async function closeSessions(options: CloseOptions): Promise<Answer> {
+  const { id, user, workspace, grant, reason } = options;
+  const all = options.all || undefined;
+  if ([id, user, workspace, grant, all].filter((one) => one !== undefined).length !== 1)
+    throw new MeshpassError('usage', 'Pass exactly one of --id, --user, --workspace, --grant and --all.');
+  if (all && !reason)
+    throw new MeshpassError('usage', '--all ends access for everyone. Add --reason, and --yes in a script.');
+  if (all && !options.yes) await confirmAll(options);
+  const order = { id, user, workspace, grant, all, reason };
+  const { closed, denied } = (await operatorClient(options)('POST', '/admin/sessions/close', order)) as Closed;
+  if (id !== undefined && closed.length === 0 && denied.length === 0)
+    throw new MeshpassError(
+      'not_found',
+      `Session ${id} does not exist. Run meshpass sessions list to list live sessions.`,
+    );
+  return { json: { closed, denied }, text: () => closedText({ closed, denied }) };
+}
+
+function closedText({ closed, denied }: Closed): readonly string[] {
+  if (denied.length > 0)
+    return [
+      `Session ${denied.join(', ')} had already ended. The mesh now denies any of its credentials that are still valid.`,
+    ];
+  if (closed.length === 0) return ['No live session matches, so nothing was closed.'];
+  return [`Closed ${countedSessions(closed.length)}: ${closed.join(', ')}`, AGAIN];
+}
+
+async function confirmAll(options: CloseOptions): Promise<void> {
+  if (!process.stdin.isTTY) throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
+  const sessions = await findSessions(options);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await terminal.question(`Close all ${sessions.length} sessions? Type "yes": `);
+    if (answer.trim() !== 'yes') throw new MeshpassError('usage', 'Not confirmed, so nothing was closed.');
+  } finally {
+    terminal.close();
+  }
+}
+
+/**
+ * Lists all matching sessions, following the broker's pages.
+ * @throws MeshpassError the broker's codes, `agent_broker_unreachable`, or `agent_broker_answer_invalid` if the pages
+ *   are out of order
+ */
+async function findSessions(
+  options: OperatorOptions & OptionsOf<typeof selectorFlags>,
+): Promise<readonly SessionRow[]> {
+  const { id, user, workspace, grant } = options;
+  const given = Object.entries({ id, user, workspace, grant }).filter(
+    (one): one is [string, string] => one[1] !== undefined,
+  );
+  const call = operatorClient(options);
+  const found: SessionRow[] = [];
+  for (let after: string | undefined; ; ) {
+    const query = new URLSearchParams(after === undefined ? given : [...given, ['after', after]]);
+    const page = (await call('GET', `/admin/sessions?${query}`)) as SessionPage;
+    found.push(...page.sessions);
+    if (page.next === undefined) return found;
+    // Prevents an endless loop.
+    if (page.next <= (after ?? ''))
+      throw new MeshpassError('agent_broker_answer_invalid', 'The broker returned session pages out of order.');
+    after = page.next;
+  }
+}
+
+interface SessionPage {
+  readonly sessions: readonly SessionRow[];
+  readonly next?: string;
+}
