@@ -1,10 +1,10 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { byKey, createSend, type Destination } from '../broker/send.ts';
+import { openBrowser } from '../browser/open.ts';
 import { type Answer, warnLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, port, text, toggle, turnOff } from '../command/flag.ts';
 import { operatorFlags, output, STATE_ENV, TOKEN_ENV } from '../command/shared-flags.ts';
-import { openBrowser } from '../login/open-browser.ts';
 import { loginOperator, type Operator } from '../login/operator.ts';
 import { revokeRefreshToken } from '../login/refresh.ts';
 import { exclusively, readOperatorSession, readRefresh, removeOperatorSession } from '../login/session-file.ts';

@@ -1,9 +1,9 @@
 /** Requests to GitHub's API as the App. */
 import { createPrivateKey } from 'node:crypto';
+import { appJwt } from '@meshpass/broker/attest/github/app';
 import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
 import { MeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
-import { SignJWT } from 'jose';
 import { z } from 'zod';
 import { unreadable } from '../input/text-file.ts';
 
@@ -21,9 +21,6 @@ export const Page = z.string().regex(/^https?:\/\/[\w.~:/-]{1,290}$/);
 
 const PATIENCE_MS = 15_000;
 const MAX_ANSWER = 2 * 1024 * 1024;
-/** GitHub accepts at most ten minutes, and its clock may be behind. */
-const JWT_SECONDS = 540;
-const DRIFT_SECONDS = 60;
 
 /**
  * Sends a request to GitHub's API.
@@ -62,9 +59,7 @@ export async function askGithub(
  * @throws MeshpassError `config_invalid` if the key is invalid, or other users can read it
  */
 export async function appAuthorization(appId: string, keyFile: string, now: number): Promise<string> {
-  const seconds = Math.floor(now / 1000);
-  const jwt = new SignJWT({ iss: appId, iat: seconds - DRIFT_SECONDS, exp: seconds + JWT_SECONDS });
-  return `Bearer ${await jwt.setProtectedHeader({ alg: 'RS256' }).sign(keyOf(keyFile))}`;
+  return `Bearer ${await appJwt(appId, keyOf(keyFile), now)}`;
 }
 
 function keyOf(file: string) {

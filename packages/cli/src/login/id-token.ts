@@ -4,7 +4,7 @@
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import * as oidc from 'openid-client';
-import { listenForRedirect } from './redirect.ts';
+import { listenForRedirect } from '../browser/redirect.ts';
 
 export interface Issuer {
   readonly issuer: string;
@@ -48,20 +48,25 @@ export interface DeviceOptions extends Pick<SignInOptions, 'nonce' | 'patienceMs
  */
 export async function tokensByBrowser(issuer: Issuer, options: SignInOptions): Promise<Tokens> {
   const config = await discover(issuer);
-  await using redirect = await listenForRedirect(options.port, options.patienceMs);
-  const [verifier, state] = [oidc.randomPKCECodeVerifier(), oidc.randomState()];
+  await using redirect = await listenForRedirect({
+    port: options.port,
+    patienceMs: options.patienceMs,
+    path: '/callback',
+    done: 'Return to the terminal to see whether you are signed in.',
+    late: 'The issuer did not send the browser back. You are not signed in.',
+  });
+  const verifier = oidc.randomPKCECodeVerifier();
   const url = oidc.buildAuthorizationUrl(config, {
     redirect_uri: redirect.url,
     scope: scopeOf(issuer),
-    state,
+    state: redirect.state,
     nonce: options.nonce,
     code_challenge: await oidc.calculatePKCECodeChallenge(verifier),
     code_challenge_method: 'S256',
     ...(issuer.refresh && issuer.consent && { prompt: 'consent' }),
   });
-  const answered = redirect.answer(state);
   options.onUrl(url.href);
-  const answer = await answered;
+  const answer = await redirect.answer;
   // Rejects an answer from another issuer (RFC 9207), even if the issuer does not announce support for it.
   const said = answer.searchParams.get('iss');
   if (said !== null && said !== config.serverMetadata().issuer)
@@ -69,7 +74,7 @@ export async function tokensByBrowser(issuer: Issuer, options: SignInOptions): P
   const tokens = await understood(issuer, () =>
     oidc.authorizationCodeGrant(config, answer, {
       pkceCodeVerifier: verifier,
-      expectedState: state,
+      expectedState: redirect.state,
       expectedNonce: options.nonce,
       idTokenExpected: true,
     }),

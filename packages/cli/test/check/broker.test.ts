@@ -52,5 +52,7 @@ it.each([[null], ['ready'], [{ reasons: 'abc' }], [{ status: 'standby', reasons:
 
 it('prints nothing of the answer that moves a cursor or turns the direction of text', async () => {
   const findings = await look({ reasons: ['\u001b[2Jgone\u009b31m \u202ekcab'] });
-  expect(terminalText(findingsAnswer(findings).text() as string[])).toMatch(/The broker is not ready: \ufffd\[2Jgone\ufffd31m \ufffdkcab\./);
+  expect(terminalText(findingsAnswer(findings).text() as string[])).toMatch(
+    /The broker is not ready: \ufffd\[2Jgone\ufffd31m \ufffdkcab\./,
+  );
 });

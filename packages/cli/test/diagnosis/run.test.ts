@@ -1,6 +1,7 @@
 /** Order, dependencies and failures of the checks of a diagnosis. */
-import { terminalText } from '@meshpass/identity/text';
+
 import { MeshpassError } from '@meshpass/identity/error';
+import { terminalText } from '@meshpass/identity/text';
 import { describe, expect, it } from 'vitest';
 import { exitCodeFor, type Finding, ok, skipped, warning } from '../../src/diagnosis/finding.ts';
 import { findingsAnswer } from '../../src/diagnosis/print.ts';
@@ -75,6 +76,11 @@ it('ends with 3 if the first failure may be temporary, and with 1 otherwise', as
 });
 
 it('prints the evidence of problems, without control characters', async () => {
-  const text = terminalText(findingsAnswer([ok('a', 'Fine.', 'a file'), warning('bcd', 'Slow\u001b[2J.', { seen: 'a\nline' })]).text() as string[]);
+  const text = terminalText(
+    findingsAnswer([
+      ok('a', 'Fine.', 'a file'),
+      warning('bcd', 'Slow\u001b[2J.', { seen: 'a\nline' }),
+    ]).text() as string[],
+  );
   expect(text).toBe('ok      a:   Fine.\nwarning bcd: Slow\ufffd[2J.\n        seen: a\ufffdline');
 });

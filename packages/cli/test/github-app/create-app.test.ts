@@ -83,7 +83,7 @@ function creating(browse: (start: string) => Promise<void>, more: object = {}): 
 describe('registering the App', () => {
   it('stores the key for its owner alone, and asks for just the permissions that have a reason', async () => {
     const app = await creating(async (start) => {
-      expect((await open(await submit(start))).text).toContain('meshpass-acme is registered');
+      expect((await open(await submit(start))).text).toContain('GitHub has registered the App.');
     });
     expect(app).toMatchObject({ slug: 'meshpass-acme', owner: 'acme', id: 4242 });
     expect(statSync(keyFile).mode & 0o777).toBe(0o600);
@@ -107,10 +107,10 @@ describe('registering the App', () => {
       seen.push((await open(back.href, { host: `evil.example:${back.port}` })).status);
       seen.push((await open(start, { host: `evil.example:${back.port}` })).status);
       seen.push((await open(new URL('/', start).href)).status);
-      const [one, other] = await Promise.all([open(back.href), open(back.href)]);
-      seen.push(...[one.status, other.status].sort());
+      const both = await Promise.allSettled([open(back.href), open(back.href)]);
+      seen.push(both.filter((one) => one.status === 'fulfilled' && one.value.status === 200).length);
     });
-    expect(seen).toEqual([400, 404, 404, 404, 200, 400]);
+    expect(seen).toEqual([400, 404, 404, 404, 1]);
   });
 
   it('continues to wait after a request with an invalid URL', async () => {

@@ -1,5 +1,5 @@
 /** Queries that require the organization's own GitHub App: memberships, teams, roles and members' Codespaces. */
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { SignJWT } from 'jose';
 import { z } from 'zod';
@@ -55,6 +55,17 @@ const OrganizationMembership = z.object({
 });
 
 /**
+ * Signs a JWT as an App (RFC 7519, RS256).
+ * @param now Unix milliseconds
+ */
+export function appJwt(appId: string, key: KeyObject, now: number): Promise<string> {
+  const seconds = Math.floor(now / 1000);
+  return new SignJWT({ iss: appId, iat: seconds - CLOCK_DRIFT_SECONDS, exp: seconds + APP_JWT_SECONDS })
+    .setProtectedHeader({ alg: 'RS256' })
+    .sign(key);
+}
+
+/**
  * Creates the App's client. Every method throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while
  * GitHub does not answer.
  */
@@ -95,17 +106,10 @@ export function createGithubApp(options: GithubAppOptions) {
     losses.now,
   );
 
-  const appJwt = () => {
-    const now = Math.floor(clock() / 1000);
-    return new SignJWT({ iss: options.appId, iat: now - CLOCK_DRIFT_SECONDS, exp: now + APP_JWT_SECONDS })
-      .setProtectedHeader({ alg: 'RS256' })
-      .sign(key);
-  };
-
   let refused: string | undefined;
   /** Sends a request as the App itself instead of an installation. */
   const requestAsApp = async (path: string, question?: IssuerRequest): Promise<IssuerResponse> => {
-    const answer = await requestGithub(path, await appJwt(), options, question);
+    const answer = await requestGithub(path, await appJwt(options.appId, key, clock()), options, question);
     refused =
       answer.status === 401 ? `GitHub rejected the ID or private key of GitHub App ${options.appId}` : undefined;
     if (refused !== undefined) throw appRefused(refused, answer);

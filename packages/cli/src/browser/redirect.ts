@@ -1,0 +1,109 @@
+/**
+ * Loopback redirect of a native application (RFC 8252 section 7.3): a page on 127.0.0.1 to which another site redirects
+ * the browser once. Requests without this redirect's state are rejected, and do not end the wait.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { MeshpassError } from '@meshpass/identity/error';
+
+export interface RedirectOptions {
+  /** 0 for any free port. */
+  readonly port: number;
+  readonly patienceMs: number;
+  /** Path to which the browser is redirected. */
+  readonly path: string;
+  /** Page from which the browser leaves, if a URL is not enough. */
+  readonly start?: {
+    /** Renders the page's content. */
+    readonly html: (redirect: Pick<Redirect, 'url' | 'state'>) => string;
+    /** Origin to which the page's form may be sent. */
+    readonly target: string;
+  };
+  /** Sentence that the browser shows after the redirect. */
+  readonly done: string;
+  /** Message if the browser does not return in time. */
+  readonly late: string;
+}
+
+export interface Redirect extends AsyncDisposable {
+  /** Such as `http://127.0.0.1:PORT/callback`. */
+  readonly url: string;
+  /** Value that the other site must return. */
+  readonly state: string;
+  /** URL of the start page, which other users of this machine cannot guess. */
+  readonly start: string;
+  /** URL that the browser requested. Rejected with MeshpassError `request_timeout` if it does not return. */
+  readonly answer: Promise<URL>;
+}
+
+/**
+ * Listens on the loopback interface.
+ * @throws MeshpassError `usage` if the port is in use
+ */
+export async function listenForRedirect(options: RedirectOptions): Promise<Redirect> {
+  const { port, patienceMs, path, start, done, late } = options;
+  const { promise: answer, resolve, reject } = Promise.withResolvers<URL>();
+  answer.catch(() => {});
+  const state = randomBytes(32).toString('base64url');
+  const startPath = `/${randomBytes(16).toString('base64url')}`;
+  let isTaken = false;
+  let origin = '';
+  const server = createServer((request, response) => {
+    // Any page in the browser can request an invalid URL, which must not end the wait.
+    const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
+    // Rejects other host names (DNS rebinding).
+    if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET')
+      return send(response, 404, 'Page not found.');
+    if (start && url.pathname === startPath)
+      return send(response, 200, start.html({ url: origin + path, state }), start.target);
+    if (url.pathname !== path) return send(response, 404, 'Page not found.');
+    const states = url.searchParams.getAll('state');
+    if (isTaken || states.length !== 1 || !isSame(states[0]!, state))
+      return send(response, 400, 'This response is not for the page that meshpass opened, or was already used.');
+    isTaken = true;
+    send(response, 200, `${done} You can close this page.`);
+    resolve(url);
+  });
+  server.requestTimeout = 10_000;
+  await new Promise<void>((listening, failed) => {
+    server.once('error', (cause: NodeJS.ErrnoException) =>
+      failed(new MeshpassError('usage', `--port: cannot listen on ${port} (${cause.code}).`, { cause })),
+    );
+    server.listen(port, '127.0.0.1', listening);
+  });
+  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const timer = setTimeout(reject, patienceMs, new MeshpassError('request_timeout', late));
+  return {
+    url: origin + path,
+    state,
+    start: origin + startPath,
+    answer,
+    [Symbol.asyncDispose]: async () => {
+      clearTimeout(timer);
+      server.close();
+      server.closeIdleConnections();
+    },
+  };
+}
+
+function isSame(given: string, wanted: string): boolean {
+  const [one, other] = [Buffer.from(given), Buffer.from(wanted)];
+  return one.length === other.length && timingSafeEqual(one, other);
+}
+
+/** Sends a page that contains no data from the request. */
+function send(response: ServerResponse, status: number, html: string, target = "'none'"): void {
+  response.writeHead(status, {
+    'content-type': 'text/html; charset=utf-8',
+    'content-security-policy': `default-src 'none'; style-src 'unsafe-inline'; form-action ${target}; frame-ancestors 'none'; base-uri 'none'`,
+    'cache-control': 'no-store',
+    'referrer-policy': 'no-referrer',
+    'x-content-type-options': 'nosniff',
+    connection: 'close',
+  });
+  response.end(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Meshpass</title>
+<style>body{font:16px/1.5 sans-serif;max-width:48rem;margin:3rem auto;padding:0 1rem}td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0}button{font:inherit;padding:.5rem 1rem}</style>
+<p>${html}
+`);
+}
