@@ -1,7 +1,7 @@
 /** The table of releases, and what else says which ones are tested. */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { TESTED_ISTIO } from '../../packages/cli/src/check/before/istio-version.ts';
+import { TESTED_ISTIO } from '../../packages/cli/src/check/istiod.ts';
 import { RELEASES, releasesPage, resultOf, rowsOf } from './page.ts';
 
 const ROOT = new URL('../../', import.meta.url);

@@ -2,7 +2,8 @@
 
 import { X509Certificate } from 'node:crypto';
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import { type Finding, ok, unknown, warning, wrong } from '../diagnosis/finding.ts';
+import type { Findings } from '../diagnosis/run.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 import { expiry } from './expiry.ts';
 
@@ -38,7 +39,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
 }
 
 /** Lists the versions of istiod's Pods from their image tags, and omits images without a version. */
-export async function istiodVersions({
+async function istiodVersions({
   http,
   rootNamespace,
 }: Pick<CheckContext, 'http' | 'rootNamespace'>): Promise<readonly string[]> {
@@ -76,4 +77,29 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
       next: `Rotate the mesh root as described in ${pageUrl('docs/rotation.md')}.`,
     });
   });
+}
+
+/**
+ * Minor Istio releases that the tests run with (docs/testing/releases.md). The README, the install page and docs/versioning.md list the same ones.
+ */
+export const TESTED_ISTIO: readonly string[] = ['1.29', '1.30', '1.31'];
+
+/** Checks the version of each istiod. */
+export async function checkIstioVersion(context: CheckContext): Promise<Findings> {
+  const versions = await istiodVersions(context);
+  const seen = `kubectl -n ${context.rootNamespace} get pods -l app=istiod -o wide`;
+  const tested = `Meshpass is tested with Istio ${TESTED_ISTIO.join(', ')}`;
+  if (versions.length === 0)
+    return unknown('istio', `No istiod image in ${context.rootNamespace} has a version tag. ${tested}.`, {
+      seen,
+      command: 'istioctl version',
+    });
+  return versions.map((version) =>
+    TESTED_ISTIO.some((one) => version === one || version.startsWith(`${one}.`))
+      ? ok('istio', `Istio ${version} is a tested release.`, seen)
+      : warning('istio', `Istio ${version} is not a tested release. ${tested}.`, {
+          seen,
+          next: 'Install a tested release, or try Meshpass on a test cluster first.',
+        }),
+  );
 }

@@ -1,8 +1,9 @@
 /**
  * Checks the permissions of the broker's ServiceAccount: it must have all required permissions and no dangerous ones.
  */
-import { type Finding, ok, wrong } from '../diagnosis/finding.ts';
-import type { CheckContext } from './context.ts';
+import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
+import type { Findings } from '../diagnosis/run.ts';
+import { type CheckContext, read } from './context.ts';
 
 export interface Right {
   readonly group: string;
@@ -13,13 +14,8 @@ export interface Right {
   readonly name?: string;
 }
 
-const AUDIT_CHECKPOINT: Right = {
-  group: '',
-  resource: 'configmaps',
-  verbs: ['get', 'patch'],
-  where: 'release',
-  name: 'meshpass-audit-checkpoint',
-};
+const SECURITY = 'security.istio.io';
+const NETWORKING = 'networking.istio.io';
 
 /** Same permissions as in the chart's files/broker-rbac.yaml. The names for `bind` depend on the installation. */
 export const BROKER_RIGHTS: readonly Right[] = [
@@ -28,39 +24,25 @@ export const BROKER_RIGHTS: readonly Right[] = [
   { group: '', resource: 'namespaces', verbs: ['create', 'delete', 'list', 'patch', 'watch'] },
   { group: '', resource: 'services', verbs: ['list', 'watch'] },
   { group: '', resource: 'pods', verbs: ['list', 'watch'] },
-  {
-    group: 'security.istio.io',
-    resource: 'authorizationpolicies',
-    verbs: ['create', 'delete', 'list', 'patch', 'watch'],
-  },
-  { group: 'security.istio.io', resource: 'requestauthentications', verbs: ['list', 'watch'] },
-  { group: 'security.istio.io', resource: 'peerauthentications', verbs: ['list', 'watch'] },
-  { group: 'networking.istio.io', resource: 'destinationrules', verbs: ['list'] },
-  { group: 'networking.istio.io', resource: 'envoyfilters', verbs: ['list'] },
-  { group: 'networking.istio.io', resource: 'gateways', verbs: ['list'] },
-  { group: 'networking.istio.io', resource: 'serviceentries', verbs: ['list'] },
-  { group: 'networking.istio.io', resource: 'sidecars', verbs: ['create', 'delete', 'list', 'patch'] },
-  { group: 'networking.istio.io', resource: 'virtualservices', verbs: ['list'] },
+  { group: SECURITY, resource: 'authorizationpolicies', verbs: ['create', 'delete', 'list', 'patch', 'watch'] },
+  { group: SECURITY, resource: 'requestauthentications', verbs: ['list', 'watch'] },
+  { group: SECURITY, resource: 'peerauthentications', verbs: ['list', 'watch'] },
+  { group: NETWORKING, resource: 'destinationrules', verbs: ['list'] },
+  { group: NETWORKING, resource: 'envoyfilters', verbs: ['list'] },
+  { group: NETWORKING, resource: 'gateways', verbs: ['list'] },
+  { group: NETWORKING, resource: 'serviceentries', verbs: ['list'] },
+  { group: NETWORKING, resource: 'sidecars', verbs: ['create', 'delete', 'list', 'patch'] },
+  { group: NETWORKING, resource: 'virtualservices', verbs: ['list'] },
   { group: 'extensions.istio.io', resource: 'trafficextensions', verbs: ['list'] },
   { group: 'extensions.istio.io', resource: 'wasmplugins', verbs: ['list'] },
   { group: 'rbac.authorization.k8s.io', resource: 'rolebindings', verbs: ['create', 'delete', 'list', 'patch'] },
   { group: 'rbac.authorization.k8s.io', resource: 'clusterroles', verbs: ['list', 'watch'] },
   { group: 'authentication.k8s.io', resource: 'tokenreviews', verbs: ['create'] },
-  {
-    group: 'networking.istio.io',
-    resource: 'gateways',
-    verbs: ['create', 'delete', 'list', 'patch'],
-    where: 'release',
-  },
-  {
-    group: 'security.istio.io',
-    resource: 'requestauthentications',
-    verbs: ['create', 'list', 'patch'],
-    where: 'root',
-  },
+  { group: NETWORKING, resource: 'gateways', verbs: ['create', 'delete', 'list', 'patch'], where: 'release' },
+  { group: SECURITY, resource: 'requestauthentications', verbs: ['create', 'list', 'patch'], where: 'root' },
   { group: '', resource: 'configmaps', verbs: ['list', 'watch'], where: 'root', name: 'istio-ca-root-cert' },
   { group: '', resource: 'pods', verbs: ['patch'], where: 'release' },
-  AUDIT_CHECKPOINT,
+  { group: '', resource: 'configmaps', verbs: ['get', 'patch'], where: 'release', name: 'meshpass-audit-checkpoint' },
 ];
 
 /**
@@ -72,27 +54,20 @@ export const NEVER: readonly Right[] = [
   { group: '', resource: 'pods', verbs: ['create'] },
   { group: '', resource: 'pods/exec', verbs: ['create'] },
   { group: 'apps', resource: 'deployments', verbs: ['create', 'patch'] },
-  { group: 'networking.istio.io', resource: 'envoyfilters', verbs: ['create', 'patch'] },
+  { group: NETWORKING, resource: 'envoyfilters', verbs: ['create', 'patch'] },
   { group: 'rbac.authorization.k8s.io', resource: 'clusterrolebindings', verbs: ['create', 'patch'] },
   { group: 'rbac.authorization.k8s.io', resource: 'clusterroles', verbs: ['escalate'] },
   { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies', verbs: ['delete', 'patch'] },
 ];
 
 /** Resources that GitOps writes, so the broker must not be able to write them. */
-const WRITTEN_BY_OTHERS: readonly string[] = [
-  ...['rolebindings', 'sidecars', 'namespaces', 'gateways', 'authorizationpolicies'],
-];
+const WRITTEN_BY_OTHERS = ['rolebindings', 'sidecars', 'namespaces', 'gateways', 'authorizationpolicies'];
 const READS: readonly string[] = ['get', 'list', 'watch'];
 
 /** Same permissions as files/broker-rbac-gitops.yaml. */
 export const GITOPS_RIGHTS: readonly Right[] = [
   ...BROKER_RIGHTS.flatMap(withoutWriting),
-  {
-    group: 'security.istio.io',
-    resource: 'authorizationpolicies',
-    verbs: ['create', 'delete', 'list', 'patch'],
-    where: 'root',
-  },
+  { group: SECURITY, resource: 'authorizationpolicies', verbs: ['create', 'delete', 'list', 'patch'], where: 'root' },
 ];
 
 /** Checks with SubjectAccessReview, because the API server evaluates every binding and every other authorizer. */
@@ -214,4 +189,30 @@ function asked({ group, resource, name }: Right, verb: string, namespace: string
     ...(subresource ? [`--subresource ${subresource}`] : []),
     namespace ? `-n ${namespace}` : '-A',
   ].join(' ');
+}
+
+const KEYS_JOB = 'meshpass-keys';
+
+/**
+ * Checks for objects left by an installation that was interrupted while it created its keys. Helm removes the Job's
+ * permission only if the Job finishes.
+ * @returns no findings if there is no such permission, or its Job is running
+ */
+export async function checkLeftovers({ http, namespace }: CheckContext): Promise<Findings> {
+  const [role, job] = await Promise.all([
+    read(http, `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}/roles/${KEYS_JOB}`),
+    read(http, `/apis/batch/v1/namespaces/${namespace}/jobs/${KEYS_JOB}`),
+  ]);
+  const isAtWork = job?.status?.active > 0;
+  if (!role || isAtWork) return [];
+  const objects = `job,rolebinding,role,serviceaccount ${KEYS_JOB}`;
+  return warning(
+    'rights',
+    `An interrupted installation left behind the permission to create Secrets in ${namespace} (Role ${KEYS_JOB}).`,
+    {
+      seen: `kubectl -n ${namespace} get ${objects}`,
+      next: 'Remove it. Each installation or upgrade recreates it while creating keys.',
+      command: `kubectl -n ${namespace} delete --ignore-not-found ${objects}`,
+    },
+  );
 }

@@ -3,14 +3,12 @@ import type { HostPort } from '../command/host-port.ts';
 import { type Finding, skipped } from '../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../diagnosis/run.ts';
 import { checkBroker } from './broker.ts';
+import { checkIssued, checkShown } from './certificates.ts';
 import { type CheckContext, kubernetesEvidence } from './context.ts';
-import { checkIssued } from './issued.ts';
 import { checkIstiod, checkRoots } from './istiod.ts';
 import { checkKubectl } from './kubectl.ts';
-import { checkLeftovers } from './leftovers.ts';
 import { checkAdmission, checkGateway, checkKubernetes } from './objects.ts';
-import { checkRights } from './rights.ts';
-import { checkShown } from './shown.ts';
+import { checkLeftovers, checkRights } from './rights.ts';
 import { checkWorkloads } from './workloads.ts';
 
 export interface CheckOptions extends Omit<OutsideOptions, 'namespace' | 'now'> {

@@ -1,5 +1,5 @@
 /** Flags shared by several commands, with the same name, meaning and environment variable everywhere. */
-import { choice, inEnvironment, label, objectName, text, wholeNumber } from './flag.ts';
+import { choice, inEnvironment, label, type OptionsOf, objectName, text, wholeNumber } from './flag.ts';
 
 export const output = choice(['text', 'json'], 'output format', { value: '<format>', default: 'text' });
 
@@ -67,6 +67,11 @@ export const gatewayFlags = inEnvironment({
   gatewayLabel: label('<key=value>', "label of the mesh gateway's pods", { default: 'istio=meshpass-gateway' }),
   gatewayPort: wholeNumber('<port>', 'AUTO_PASSTHROUGH port of the mesh gateway', { default: '15443' }),
 });
+
+/** Returns the location of the mesh gateway. */
+export function gatewayOf(flags: OptionsOf<typeof gatewayFlags>) {
+  return { namespace: flags.gatewayNamespace, labels: flags.gatewayLabel, port: flags.gatewayPort };
+}
 
 /** Locations of the newest audit log checkpoint, in addition to the store. */
 export const checkpointFlags = inEnvironment({

@@ -15,7 +15,7 @@ import {
 } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
 import { argumentsOf, type OptionsOf, text } from '../command/flag.ts';
-import { gatewayFlags, namespace, tokenAudience } from '../command/shared-flags.ts';
+import { gatewayFlags, gatewayOf, namespace, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { namingFlag, readTextFile } from './text-file.ts';
 
@@ -95,11 +95,7 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
       trustDomain: flags.trustDomain ?? config.trustDomain,
       rootNamespace: flags.rootNamespace ?? config.rootNamespace,
       clusterDomain: flags.clusterDomain,
-      gateway: {
-        namespace: flags.gatewayNamespace,
-        labels: flags.gatewayLabel,
-        port: flags.gatewayPort,
-      },
+      gateway: gatewayOf(flags),
     },
     trustDomainAliases: config.trustDomainAliases,
     tokens: identityTokens(flags),

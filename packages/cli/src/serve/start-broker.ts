@@ -33,6 +33,7 @@ import { relayTokens } from '@meshpass/broker/mesh/xds/istiod/relay-token';
 import { createDirectory, followFeed, queueDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';
+import { gatewayOf } from '../command/shared-flags.ts';
 import { activeLabelOf } from './active-label.ts';
 import { type EdgeProcess, runEdge } from './edge-process.ts';
 import type { ServeOptions } from './flags.ts';
@@ -195,21 +196,17 @@ function endSoon(): void {
 function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
   return {
     accessFile: options.access,
-    ...(options.kubeconfig !== undefined && { kubeconfig: options.kubeconfig }),
+    kubeconfig: options.kubeconfig,
     istiod: {
       address: options.istiod,
       serverName: options.istiodName,
-      ...(options.istiodRoots !== undefined && { rootsFile: options.istiodRoots }),
+      rootsFile: options.istiodRoots,
     },
     trustDomain: options.trustDomain,
     gitops: options.gitops,
-    ...(options.kubernetesAudience !== undefined && { kubernetesAudience: options.kubernetesAudience }),
+    kubernetesAudience: options.kubernetesAudience,
     rootNamespace: options.rootNamespace,
-    gateway: {
-      namespace: options.gatewayNamespace,
-      labels: options.gatewayLabel,
-      port: options.gatewayPort,
-    },
+    gateway: gatewayOf(options),
   };
 }
 

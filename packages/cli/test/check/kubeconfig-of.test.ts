@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { kubeconfigOf } from '../../src/check/kubeconfig-of.ts';
+import { kubeconfigOf } from '../../src/commands/check.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'meshpass-home-'));
 afterAll(() => rmSync(home, { recursive: true, force: true }));

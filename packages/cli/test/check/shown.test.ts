@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createServer } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type CertificateOptions, writeCertificate } from '../../../broker/test/harness/certificate.ts';
-import { checkShown } from '../../src/check/shown.ts';
+import { checkShown } from '../../src/check/certificates.ts';
 
 const DAY = 86_400_000;
 const ends: (() => void)[] = [];

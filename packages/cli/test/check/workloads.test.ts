@@ -1,9 +1,9 @@
 /** Findings of `meshpass check` about Deployments that do not run, Certificates, and the leftovers of an interrupted installation. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { describe, expect, it } from 'vitest';
+import { checkIssued } from '../../src/check/certificates.ts';
 import type { CheckContext } from '../../src/check/context.ts';
-import { checkIssued } from '../../src/check/issued.ts';
-import { checkLeftovers } from '../../src/check/leftovers.ts';
+import { checkLeftovers } from '../../src/check/rights.ts';
 import { checkWorkloads } from '../../src/check/workloads.ts';
 
 /** @param objects answers of the API server, by path; it answers 404 for all others */

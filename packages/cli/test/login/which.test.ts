@@ -96,9 +96,8 @@ describe('the session of the workspace', () => {
   });
 
   it('gets a sign-in at the issuer that the agent selects, if none is named', async () => {
-    expect((await meshpass('sign-in', '--output', 'json')).out).toBe(
-      JSON.stringify({ sign_ins: [SIGN_IN], grants: ['dev'] }),
-    );
+    const { out } = await meshpass('sign-in', '--output', 'json');
+    expect(JSON.parse(out)).toEqual({ sign_ins: [SIGN_IN], grants: ['dev'] });
     expect(orders()[0]).toEqual({ command: 'sign-in' });
   });
 

@@ -4,11 +4,10 @@ import { type Finding, skipped } from '../../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../../diagnosis/run.ts';
 import type { ChartValues } from '../../input/chart-values.ts';
 import { type CheckContext, kubernetesEvidence } from '../context.ts';
-import { checkIstiod } from '../istiod.ts';
+import { checkIstiod, checkIstioVersion } from '../istiod.ts';
 import { CONCURRENCY, kubernetesCheck } from '../run.ts';
 import { checkAccess } from './access.ts';
 import { checkInstaller, checkRelease } from './installer.ts';
-import { checkIstioVersion } from './istio-version.ts';
 import { checkLoadBalancer, checkNames, checkNetworkPolicy, checkStorage } from './network-and-storage.ts';
 
 export interface BeforeOptions {

@@ -1,12 +1,11 @@
-/**
- * Checks from outside that the names of the broker and the edge resolve to them, and that their certificates are
- * trusted.
- */
+/** Checks of the certificates of the broker and the edge: that they are issued, and from outside that they are trusted. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 import type { HostPort } from '../command/host-port.ts';
 import { type Finding, failed, wrong } from '../diagnosis/finding.ts';
 import { examineTls, resolve } from '../diagnosis/tls.ts';
+import { type CheckContext, list } from './context.ts';
 import { expiry } from './expiry.ts';
 
 export interface ShownOptions {
@@ -78,4 +77,36 @@ export async function checkShown(
       next: 'If that is your own CA, pass it here and to agents as --ca-file, and to the chart as certificates.trust.',
     },
   );
+}
+
+interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly message?: string;
+}
+
+const LONGEST = 300;
+
+/**
+ * Checks cert-manager's status for the chart's Certificates, if the values contain an issuer. A Secret provided by an
+ * operator has none.
+ * @returns no findings if all are issued; their lifetime is checked where they are served
+ */
+export async function checkIssued({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
+  const found = await list(http, `/apis/cert-manager.io/v1/namespaces/${namespace}/certificates`);
+  return found
+    .filter(({ metadata }) => metadata.name === 'meshpass-broker' || metadata.name === 'meshpass-edge')
+    .flatMap(({ metadata: { name }, status }) => {
+      const conditions: readonly Condition[] = status?.conditions ?? [];
+      const ready = conditions.find(({ type }) => type === 'Ready');
+      if (ready?.status === 'True') return [];
+      const why = ready
+        ? plainText(String(ready.message ?? '').slice(0, LONGEST)) || 'it is not ready'
+        : 'it has no status, because cert-manager is not running';
+      return wrong(CHECK, `cert-manager has not issued the certificate ${name}: ${why}.`, {
+        seen: `kubectl -n ${namespace} get certificates.cert-manager.io ${name}`,
+        next: 'Check the events of the Certificate and its CertificateRequest.',
+        command: `kubectl -n ${namespace} describe certificates.cert-manager.io,certificaterequests.cert-manager.io`,
+      });
+    });
 }
