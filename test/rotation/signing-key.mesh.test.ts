@@ -129,7 +129,7 @@ describe('the key that signs tokens', () => {
       await keepAlive();
     }
     const { stdout } = await meshpass('--status');
-    expect(stdout.match(/no longer signs, and is removed/g)).toHaveLength(3);
+    expect(stdout.match(/ retired /g)).toHaveLength(3);
     const whole = Date.now() + (TOKEN_LIFE + 60 + 30) * 1000;
     await until(
       async () => {

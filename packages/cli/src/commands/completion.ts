@@ -1,10 +1,9 @@
 import { type Command, defineCommand } from '../command/define.ts';
 import { argument } from '../command/flag.ts';
 import type { Group } from '../command/tree.ts';
-import { bashScript } from '../completion/bash.ts';
+import { bashScript, zshScript } from '../completion/bash.ts';
 import { fishScript } from '../completion/fish.ts';
 import { commandWords } from '../completion/words.ts';
-import { zshScript } from '../completion/zsh.ts';
 
 /** Builds a script to source in each shell, with every command of the tree. */
 export const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };

@@ -4,17 +4,10 @@ import { text } from '../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
 import type { Operator } from '../login/operator.ts';
 import { operatorClient } from '../operator/client.ts';
-import { countedSessions } from '../operator/sessions-table.ts';
+import { table } from '../output/table.ts';
+import { closedLine } from './sessions.ts';
 
-interface Listed extends Operator {
-  readonly id: string;
-  readonly source: string | null;
-  readonly opened_at: string;
-  readonly expires_at: string;
-  /** When the issuer last confirmed the person. */
-  readonly confirmed_at: string;
-}
-
+const COLUMNS = ['id', 'login', 'subject', 'roles', 'source', 'confirmed_at', 'expires_at'];
 const shared = { env: TOKEN_ENV, page: 'docs/install/operators.md' };
 
 export const commands = {
@@ -24,9 +17,10 @@ export const commands = {
     ...shared,
     run: async (options) => {
       const answer = await operatorClient(options)('GET', '/operator/sessions');
-      const { sessions } = answer as { readonly sessions: readonly Listed[] };
+      const { sessions } = answer as { readonly sessions: readonly Operator[] };
       const none = ['The broker has not seen any operators since it started.'];
-      return { json: { sessions }, text: () => (sessions.length === 0 ? none : sessions.map(line)) };
+      const rows = sessions.map((one) => ({ ...one, roles: one.roles.map(({ role }) => role) }));
+      return { json: { sessions }, text: () => (rows.length === 0 ? none : table(rows, COLUMNS)) };
     },
   }),
   close: defineCommand({
@@ -48,8 +42,7 @@ export const commands = {
       const answer = await operatorClient(options)('POST', '/operator/sessions/close', { id, subject, reason });
       const { closed } = answer as { readonly closed: readonly string[] };
       const unseen = 'Closed every session. The broker has not seen any of them since it started.';
-      const seen = () => `Closed ${countedSessions(closed.length)}: ${closed.join(', ')}`;
-      return { json: { closed }, text: () => [closed.length === 0 ? unseen : seen()] };
+      return { json: { closed }, text: () => [closed.length === 0 ? unseen : closedLine(closed)] };
     },
   }),
   roles: defineCommand({
@@ -59,18 +52,9 @@ export const commands = {
     ...shared,
     run: async (options) => {
       const { actions } = (await operatorClient(options)('GET', '/operator/roles')) as {
-        readonly actions: readonly { readonly action: string; readonly roles: readonly string[] }[];
+        readonly actions: readonly object[];
       };
-      return {
-        json: { actions },
-        text: () => actions.map(({ action, roles }) => `${action.padEnd(26)}${roles.join(', ')}`),
-      };
+      return { json: { actions }, text: () => table(actions, ['action', 'roles']) };
     },
   }),
 };
-
-function line({ id, login, subject, roles, source, confirmed_at: confirmed, expires_at: until }: Listed): string {
-  const held = roles.map(({ role }) => role).join(', ');
-  const from = `from ${source ?? 'unknown'}`;
-  return [id, `${login} (${subject})`, held, from, `confirmed ${confirmed}`, `until ${until}`].join('  ');
-}

@@ -6,7 +6,9 @@ import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle } from '../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
 import { type OperatorOptions, operatorClient } from '../operator/client.ts';
-import { countedSessions, type SessionRow, sessionsTable } from '../operator/sessions-table.ts';
+import { table } from '../output/table.ts';
+
+const COLUMNS = ['id', 'login', 'subject', 'workspace', 'grants', 'opened_at', 'expires_at', 'lease_expires_at'];
 
 /** Flags that select sessions. */
 const selectorFlags = {
@@ -33,7 +35,7 @@ export const commands = {
     page: 'docs/operating-broker.md',
     run: async (options) => {
       const sessions = await findSessions(options);
-      const text = () => (sessions.length > 0 ? sessionsTable(sessions, Date.now()) : ['No live sessions.']);
+      const text = () => (sessions.length > 0 ? table(sessions, COLUMNS) : ['No live sessions.']);
       return { json: { sessions }, text };
     },
   }),
@@ -94,7 +96,12 @@ function closedText({ closed, denied }: Closed): readonly string[] {
       `Session ${denied.join(', ')} had already ended. The mesh now denies any of its credentials that are still valid.`,
     ];
   if (closed.length === 0) return ['No live session matches, so nothing was closed.'];
-  return [`Closed ${countedSessions(closed.length)}: ${closed.join(', ')}`, AGAIN];
+  return [closedLine(closed), AGAIN];
+}
+
+/** Formats the ids of closed sessions. */
+export function closedLine(ids: readonly string[]): string {
+  return `Closed ${ids.length === 1 ? '1 session' : `${ids.length} sessions`}: ${ids.join(', ')}`;
 }
 
 async function confirmAll(options: CloseOptions): Promise<void> {
@@ -114,15 +121,13 @@ async function confirmAll(options: CloseOptions): Promise<void> {
  * @throws MeshpassError the broker's codes, `agent_broker_unreachable`, or `agent_broker_answer_invalid` if the pages
  *   are out of order
  */
-async function findSessions(
-  options: OperatorOptions & OptionsOf<typeof selectorFlags>,
-): Promise<readonly SessionRow[]> {
+async function findSessions(options: OperatorOptions & OptionsOf<typeof selectorFlags>): Promise<readonly object[]> {
   const { id, user, workspace, grant } = options;
   const given = Object.entries({ id, user, workspace, grant }).filter(
     (one): one is [string, string] => one[1] !== undefined,
   );
   const call = operatorClient(options);
-  const found: SessionRow[] = [];
+  const found: object[] = [];
   for (let after: string | undefined; ; ) {
     const query = new URLSearchParams(after === undefined ? given : [...given, ['after', after]]);
     const page = (await call('GET', `/admin/sessions?${query}`)) as SessionPage;
@@ -136,6 +141,6 @@ async function findSessions(
 }
 
 interface SessionPage {
-  readonly sessions: readonly SessionRow[];
+  readonly sessions: readonly object[];
   readonly next?: string;
 }

@@ -1,4 +1,4 @@
-/** Completion for bash 3.2 and later, without the bash-completion package. */
+/** Completion for bash 3.2 and later, without the bash-completion package, and for zsh, which can run bash's. */
 import type { CommandWords, Value } from './words.ts';
 
 /** @returns a script to source */
@@ -16,10 +16,11 @@ export function bashScript(commands: readonly CommandWords[]): string {
   });
   return `# bash completion for meshpass: source <(meshpass completion bash)
 _meshpass() {
-  local cur="\${COMP_WORDS[COMP_CWORD]}" flag="\${COMP_WORDS[COMP_CWORD - 1]}" at='' plain='' flags='' files='' i
+  local cur="\${COMP_WORDS[COMP_CWORD]}" flag="\${COMP_WORDS[COMP_CWORD - 1]}" at='' plain='' flags='' files='' given='' i
   COMPREPLY=()
-  # --flag=value is three words.
+  # --flag=value is three words, and one in zsh.
   if [ "$cur" = '=' ]; then cur=''; elif [ "$flag" = '=' ]; then flag="\${COMP_WORDS[COMP_CWORD - 2]}"; fi
+  case "$cur" in --*=*) flag="\${cur%%=*}" given="$flag=" cur="\${cur#*=}" ;; esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "\${at:+$at }\${COMP_WORDS[i]}" in
 ${steps.join('\n')}
@@ -41,12 +42,17 @@ complete -o default -F _meshpass meshpass
 `;
 }
 
+/** @returns a script to source after compinit */
+export function zshScript(commands: readonly CommandWords[]): string {
+  return `autoload -Uz bashcompinit && bashcompinit\n${bashScript(commands)}`;
+}
+
 /** Builds the completion for a value. If it offers no candidates, bash completes file names. */
 function bashValue(value: Value): string {
   if (value === 'file') return ':';
   if (value === 'directory') return `COMPREPLY=($(compgen -d -- "$cur"))`;
   if (value === 'word' || value === 'nothing') return 'compopt +o default 2>/dev/null';
-  return `COMPREPLY=($(compgen -W '${value.choices.join(' ')}' -- "$cur"))`;
+  return `COMPREPLY=($(compgen -P "$given" -W '${value.choices.join(' ')}' -- "$cur"))`;
 }
 
 function choicesOf(value: Value): readonly string[] {

@@ -1,4 +1,5 @@
 /** Signing keys and roots as text. */
+import { table } from '../output/table.ts';
 
 export interface Trust {
   readonly signing_keys: readonly {
@@ -21,35 +22,15 @@ export interface Trust {
   };
 }
 
-type Key = Trust['signing_keys'][number];
-
 /** Formats signing keys and roots. */
 export function trustText({ signing_keys: keys, roots }: Trust): readonly string[] {
+  const shown = roots.trusted.map((root) => ({ ...root, subject: root.subject.replaceAll('\n', ', ') }));
   return [
     'Token signing keys',
-    ...keys.map((key) => `  ${key.kid}  ${part(key)}${key.in_mesh ? '' : ' (not yet in the mesh)'}`),
+    ...table(keys, ['kid', 'part', 'in_mesh', 'signs_from', 'until']),
     '',
     'Mesh roots, with the number of live certificates under each',
-    ...roots.trusted.map(
-      ({ sha256, subject, not_after, certificates }) =>
-        `  ${sha256.slice(0, 16)}  ${subject.replaceAll('\n', ', ')}, until ${not_after}: ${certificates}`,
-    ),
-    ...(roots.trusted.length === 0 ? ['  none known yet'] : []),
-    ...(roots.other_certificates > 0
-      ? [
-          `  ${roots.other_certificates} more are under a root that is no longer trusted, or were signed before the broker started`,
-        ]
-      : []),
+    ...table(shown, ['sha256', 'subject', 'not_after', 'certificates']),
+    `Certificates under other roots, or signed before the broker started: ${roots.other_certificates}`,
   ];
-}
-
-function part({ part, signs_from, until }: Key): string {
-  switch (part) {
-    case 'signing':
-      return `signs since ${signs_from}${until === undefined ? '' : `, is rotated ${until}`}`;
-    case 'next':
-      return signs_from === undefined ? 'is next' : `is next, and signs from ${signs_from}`;
-    case 'retired':
-      return until === undefined ? 'is published, and no longer signs' : `no longer signs, and is removed ${until}`;
-  }
 }

@@ -14,6 +14,7 @@ import { accessFile, broker, operatorFlags, output, TOKEN_ENV } from '../../comm
 import { namingFlag } from '../../input/text-file.ts';
 import { type OperatorCall, operatorClient } from '../../operator/client.ts';
 import { planAnswer, planExitCode, planOutput } from '../../output/plan.ts';
+import { table } from '../../output/table.ts';
 
 const authorFlags = {
   ...operatorFlags,
@@ -39,7 +40,7 @@ const applyFlags = {
 };
 
 interface History {
-  readonly versions: readonly { version: number; time: string; by: string; reason: string; plan: string }[];
+  readonly versions: readonly object[];
 }
 
 type Planned = Omit<Plan, 'manifests'>;
@@ -141,9 +142,7 @@ function filesOf(path: string): { readonly main: string; readonly files: Readonl
 
 function historyLines({ versions }: History): readonly string[] {
   if (versions.length === 0) return ['No access file was applied by plan. The file on disk is in effect.'];
-  return versions.map(
-    ({ version, time, reason, plan }) => `${String(version).padStart(4)}  ${time}  ${plan.slice(0, 12)}  ${reason}`,
-  );
+  return table(versions, ['version', 'time', 'by', 'plan', 'reason']);
 }
 
 /**

@@ -1,0 +1,21 @@
+/** Tables of JSON rows. */
+
+/**
+ * Formats rows as a table. Lists are joined, and numbers in members that end with `_at` are Unix seconds.
+ * @param columns members to show, in order
+ */
+export function table(rows: readonly object[], columns: readonly string[]): readonly string[] {
+  const head = columns.map((column) => column.replaceAll('_', ' ').toUpperCase());
+  const body = rows.map((row) => columns.map((column) => cell(column, (row as Record<string, unknown>)[column])));
+  const widths = head.map((title, index) => Math.max(title.length, ...body.map((row) => row[index]!.length)));
+  return [head, ...body].map((row) => {
+    const padded = row.map((text, index) => text.padEnd(widths[index]!));
+    return padded.join('  ').trimEnd();
+  });
+}
+
+function cell(column: string, value: unknown): string {
+  if (Array.isArray(value)) return value.join(',') || '-';
+  const isTime = typeof value === 'number' && column.endsWith('_at');
+  return isTime ? new Date(value * 1000).toISOString() : String(value ?? '-');
+}
