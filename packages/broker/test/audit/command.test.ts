@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeOperatorSession } from '@meshpass/cli/login/session-file';
+import { SessionFile } from '@meshpass/cli/login/session-file';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   asSession,
@@ -45,7 +45,7 @@ async function prune(...args: string[]) {
   const environment = { MESHPASS_STATE_DIR: join(harness.dir, 'state') };
   const expiresAt = Math.floor(Date.now() / 1000) + 600;
   const signedIn = { broker: PUBLIC_URL, token, key: key.privateKey, expiresAt, confirmUntil: expiresAt };
-  writeOperatorSession(operator(), signedIn, environment);
+  new SessionFile(operator(), environment).write(signedIn);
   return await meshpass(['audit', 'prune', '--reason', 'kept long enough', ...args], environment);
 }
 

@@ -27,7 +27,7 @@ import type { Inside } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
 import { drillTable } from '../drill/table.ts';
 import { readTextFile } from '../input/text-file.ts';
-import { readOperatorSession } from '../login/session-file.ts';
+import { SessionFile } from '../login/session-file.ts';
 import { operatorClient } from '../operator/client.ts';
 
 const flags = {
@@ -86,7 +86,7 @@ async function drill(flags: DrillFlags): Promise<Answer> {
   const isOperator =
     flags.operatorToken !== undefined ||
     process.env.MESHPASS_OPERATOR_TOKEN !== undefined ||
-    readOperatorSession(flags.operator, process.env) !== undefined;
+    new SessionFile(flags.operator).read() !== undefined;
   for (const [needing, wanted] of [
     ['--cause admin', flags.cause === 'admin'],
     ['--evidence', flags.evidence !== undefined],

@@ -7,7 +7,7 @@ import { type OptionsOf, port, text, toggle, turnOff } from '../command/flag.ts'
 import { operatorFlags, output, STATE_ENV, TOKEN_ENV } from '../command/shared-flags.ts';
 import { loginOperator, type Operator } from '../login/operator.ts';
 import { revokeRefreshToken } from '../login/refresh.ts';
-import { exclusively, readOperatorSession, readRefresh, removeOperatorSession } from '../login/session-file.ts';
+import { SessionFile } from '../login/session-file.ts';
 import { operatorClient } from '../operator/client.ts';
 
 const loginFlags = {
@@ -54,9 +54,8 @@ export const commands = {
     examples: ['meshpass logout'],
     page: 'docs/install/operators.md',
     run: async ({ operator, caFile }) => {
-      const { session, refresh, revoked } = await exclusively(operator, process.env, () =>
-        signOut({ operator, caFile }),
-      );
+      const file = new SessionFile(operator);
+      const { session, refresh, revoked } = await file.exclusively(() => signOut(file, { operator, caFile }));
       if (revoked === false)
         warnLines(`${refresh?.name} did not revoke the refresh token, which remains valid until it expires.`);
       const json = { signed_out: session !== undefined, refresh_token_revoked: revoked ?? null };
@@ -89,21 +88,18 @@ async function login(options: OptionsOf<typeof loginFlags>): Promise<Answer> {
   const { operator, issuer, device, browser, serviceAccountToken } = options;
   if (serviceAccountToken !== undefined && (device || issuer !== undefined))
     throw new MeshpassError('usage', '--service-account-token cannot be combined with --issuer or --device.');
-  const opened = await loginOperator(
-    {
-      ...options,
-      patienceMs: PATIENCE_MS,
-      onUrl: (url) => {
-        warnLines('Sign in with your browser:', '', `    ${url}`, '');
-        if (browser) openBrowser(url);
-      },
-      onCode: ({ url, code, complete }) => {
-        warnLines(`Open ${url} on any device and enter the code ${code}.`);
-        if (complete !== undefined) warnLines(`Or open ${complete}`);
-      },
+  const opened = await loginOperator({
+    ...options,
+    patienceMs: PATIENCE_MS,
+    onUrl: (url) => {
+      warnLines('Sign in with your browser:', '', `    ${url}`, '');
+      if (browser) openBrowser(url);
     },
-    process.env,
-  );
+    onCode: ({ url, code, complete }) => {
+      warnLines(`Open ${url} on any device and enter the code ${code}.`);
+      if (complete !== undefined) warnLines(`Or open ${complete}`);
+    },
+  });
   const { operator: who, expiresAt, signInAgainAt } = opened;
   if (signInAgainAt !== undefined)
     warnLines(
@@ -117,10 +113,9 @@ async function login(options: OptionsOf<typeof loginFlags>): Promise<Answer> {
   };
 }
 
-async function signOut(options: Destination) {
-  const { operator } = options;
-  const session = readOperatorSession(operator, process.env);
-  const refresh = readRefresh(operator, process.env);
+async function signOut(file: SessionFile, options: Destination) {
+  const session = file.read();
+  const refresh = file.readRefresh();
   const revoked = refresh && (await revokeRefreshToken(refresh));
   if (session) {
     const send = createSend(options, byKey(session), BROKER_PATIENCE_MS);
@@ -129,7 +124,7 @@ async function signOut(options: Destination) {
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;
     });
   }
-  removeOperatorSession(operator, process.env);
+  file.remove();
   return { session, refresh, revoked };
 }
 

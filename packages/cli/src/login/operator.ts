@@ -9,7 +9,7 @@ import { byKey, createSend, jsonOf, type Method, type Send } from '../broker/sen
 import { readTextFile } from '../input/text-file.ts';
 import { type DeviceOptions, type Issuer, type SignInOptions, tokensByBrowser, tokensByDevice } from './id-token.ts';
 import { revokeRefreshToken } from './refresh.ts';
-import { exclusively, type Refresh, readRefresh, writeOperatorSession } from './session-file.ts';
+import { type Refresh, SessionFile } from './session-file.ts';
 
 export interface OperatorLogin {
   /** Origin of the operator listener. */
@@ -79,7 +79,7 @@ const PATIENCE_MS = 30_000;
  * @throws MeshpassError `usage`, `issuer_unavailable`, `proof_*`, `request_timeout`, `agent_broker_unreachable`, and
  *   the broker's `operator_no_role`, `operator_unauthorized`
  */
-export async function loginOperator(login: OperatorLogin, environment: NodeJS.ProcessEnv): Promise<LoggedIn> {
+export async function loginOperator(login: OperatorLogin): Promise<LoggedIn> {
   const stranger = createSend(login, () => ({}), PATIENCE_MS);
   const { broker, issuers } = await ask(login, stranger, 'GET', '/operator/sign-in', SignIns);
   // Each sign-in has a new key, to which the ID token's nonce and the session are bound.
@@ -99,9 +99,10 @@ export async function loginOperator(login: OperatorLogin, environment: NodeJS.Pr
       confirmUntil: now + confirm_in,
       ...(refresh && { refresh }),
     };
-    const replaced = await exclusively(login.operator, environment, async () => {
-      const before = refreshOf(login.operator, environment);
-      writeOperatorSession(login.operator, opened, environment);
+    const file = new SessionFile(login.operator);
+    const replaced = await file.exclusively(async () => {
+      const before = refreshIn(file);
+      file.write(opened);
       return before;
     });
     if (replaced) await revokeRefreshToken(replaced);
@@ -115,9 +116,9 @@ export async function loginOperator(login: OperatorLogin, environment: NodeJS.Pr
 }
 
 /** Returns the refresh token of the session to replace, if it is readable. */
-function refreshOf(operator: string, environment: NodeJS.ProcessEnv): Refresh | undefined {
+function refreshIn(file: SessionFile): Refresh | undefined {
   try {
-    return readRefresh(operator, environment);
+    return file.readRefresh();
   } catch {
     return undefined;
   }

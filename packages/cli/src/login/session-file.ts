@@ -11,6 +11,7 @@ import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { fileProblem, MeshpassError } from '@meshpass/identity/error';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
+import { unreadable } from '../input/text-file.ts';
 import { withLockFile } from './lock-file.ts';
 
 /** Long enough for another command's requests to issuer and broker. */
@@ -42,156 +43,125 @@ const Stored = z.object({
 });
 type Stored = z.infer<typeof Stored>;
 
-export interface OperatorSessionFile {
-  readonly broker: string;
-  readonly token: string;
+export interface OperatorSession extends Omit<Stored, 'operator' | 'key'> {
   readonly key: DpopKey;
-  /** Unix seconds. */
-  readonly expiresAt: number;
-  /** Unix seconds. */
-  readonly confirmUntil: number;
-  /** Absent if the issuer issued none. */
-  readonly refresh?: Refresh | undefined;
 }
 
-/**
- * Reads a session.
- * @param operator origin of the operator listener
- * @param now Unix seconds
- * @returns undefined if there is no session, or it has expired
- * @throws MeshpassError `config_invalid` if the file is damaged, or other users can read it
- */
-export function readOperatorSession(
-  operator: string,
-  environment: NodeJS.ProcessEnv,
-  now = Date.now() / 1000,
-): OperatorSessionFile | undefined {
-  const stored = read(operator, environment);
-  if (!stored || stored.expiresAt <= now) return undefined;
-  const { operator: _, key, ...session } = stored;
-  try {
-    return { ...session, key: dpopKey(createPrivateKey(key)) };
-  } catch (cause) {
-    throw damaged(fileOf(operator, environment), cause);
+/** Stored session of an operator at one broker. Its methods throw MeshpassError `config_invalid` if a file is unusable. */
+export class SessionFile {
+  readonly #origin: string;
+  readonly #folder: string;
+  readonly #path: string;
+
+  /**
+   * @param operator origin of the operator listener
+   * @param environment variables that decide the state directory
+   */
+  constructor(operator: string, environment: NodeJS.ProcessEnv = process.env) {
+    const { MESHPASS_STATE_DIR, XDG_STATE_HOME, HOME } = environment;
+    this.#origin = URL.canParse(operator) ? new URL(operator).origin : operator;
+    this.#folder = MESHPASS_STATE_DIR || join(XDG_STATE_HOME || join(HOME || homedir(), '.local', 'state'), 'meshpass');
+    this.#path = join(this.#folder, `operator-${sha256Hex(this.#origin).slice(0, 16)}.json`);
   }
-}
 
-/**
- * Reads a refresh token in order to revoke it, even if the session has expired or other users could read the file: they
- * may have copied the token.
- * @throws MeshpassError `config_invalid` if the file is damaged or cannot be read
- */
-export function readRefresh(operator: string, environment: NodeJS.ProcessEnv): Refresh | undefined {
-  return read(operator, environment, 0)?.refresh;
-}
-
-/**
- * Stores a session, replacing the previous one.
- * @throws MeshpassError `config_invalid` if the file cannot be written
- */
-export function writeOperatorSession(
-  operator: string,
-  { key, ...session }: Omit<OperatorSessionFile, 'key'> & { readonly key: KeyObject },
-  environment: NodeJS.ProcessEnv,
-): void {
-  const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString();
-  write({ ...session, operator: originOf(operator), key: pem }, environment);
-}
-
-/**
- * Updates fields of a stored session, unless another session, with another key, has replaced it. The caller must hold
- * the lock.
- * @throws MeshpassError `config_invalid`
- */
-export function changeOperatorSession(
-  operator: string,
-  { key }: Pick<OperatorSessionFile, 'key'>,
-  change: Partial<Pick<OperatorSessionFile, 'token' | 'expiresAt' | 'confirmUntil' | 'refresh'>>,
-  environment: NodeJS.ProcessEnv,
-): void {
-  const stored = read(operator, environment);
-  if (stored && dpopKey(createPrivateKey(stored.key)).jwk.x === key.jwk.x) write({ ...stored, ...change }, environment);
-}
-
-/** Deletes a stored session. */
-export function removeOperatorSession(operator: string, environment: NodeJS.ProcessEnv): void {
-  rmSync(fileOf(operator, environment), { force: true });
-}
-
-/**
- * Runs `work` while no other command changes this broker's file, because most issuers accept a refresh token only once.
- * @throws MeshpassError `config_invalid` if another command holds the lock too long; errors of `work`
- */
-export async function exclusively<T>(
-  operator: string,
-  environment: NodeJS.ProcessEnv,
-  work: () => Promise<T>,
-): Promise<T> {
-  prepareDirectory(operator, environment);
-  return await withLockFile(`${fileOf(operator, environment)}.lock`, LOCK_MS, work);
-}
-
-/**
- * Reads and validates the file.
- * @param forbidden mode bits that must not be set
- */
-function read(operator: string, environment: NodeJS.ProcessEnv, forbidden = 0o077): Stored | undefined {
-  const path = fileOf(operator, environment);
-  let text: string;
-  try {
-    if ((statSync(path).mode & forbidden) !== 0)
-      throw new MeshpassError(
-        'config_invalid',
-        `${path} contains a key, and other users can read it. Run chmod 600 on it, or run meshpass login again.`,
-      );
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', `Cannot read ${path}: ${fileProblem(cause)}.`, { cause });
+  /**
+   * Reads the session.
+   * @param now Unix seconds
+   * @returns undefined if there is no session, or it has expired
+   * @throws MeshpassError `config_invalid` if the file is damaged, or other users can read it
+   */
+  read(now = Date.now() / 1000): OperatorSession | undefined {
+    const stored = this.#stored();
+    if (!stored || stored.expiresAt <= now) return undefined;
+    const { operator: _, key, ...session } = stored;
+    try {
+      return { ...session, key: dpopKey(createPrivateKey(key)) };
+    } catch (cause) {
+      throw this.#damaged(cause);
+    }
   }
-  try {
-    return Stored.parse(JSON.parse(text));
-  } catch (cause) {
-    throw damaged(path, cause);
+
+  /**
+   * Reads a refresh token in order to revoke it, even if the session has expired or other users could read the file:
+   * they may have copied the token.
+   */
+  readRefresh(): Refresh | undefined {
+    return this.#stored(0)?.refresh;
   }
-}
 
-function write(stored: Stored, environment: NodeJS.ProcessEnv): void {
-  const path = fileOf(stored.operator, environment);
-  const draft = `${path}.${process.pid}.new`;
-  prepareDirectory(stored.operator, environment);
-  try {
-    writeFileSync(draft, JSON.stringify(stored), { mode: 0o600 });
-    renameSync(draft, path);
-  } catch (cause) {
-    throw new MeshpassError('config_invalid', `Cannot write ${path}: ${fileProblem(cause)}.`, { cause });
+  /** Stores a session, replacing the previous one. */
+  write({ key, ...session }: Omit<OperatorSession, 'key'> & { readonly key: KeyObject }): void {
+    const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString();
+    this.#write({ ...session, operator: this.#origin, key: pem });
   }
-}
 
-function prepareDirectory(operator: string, environment: NodeJS.ProcessEnv): void {
-  const folder = directory(environment);
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    chmodSync(folder, 0o700);
-  } catch (cause) {
-    const path = fileOf(operator, environment);
-    throw new MeshpassError('config_invalid', `Cannot write ${path}: ${fileProblem(cause)}.`, { cause });
+  /** Updates a session, unless another one, with another key, has replaced it. The caller must hold the lock. */
+  change(
+    { key }: Pick<OperatorSession, 'key'>,
+    change: Partial<Pick<OperatorSession, 'token' | 'expiresAt' | 'confirmUntil' | 'refresh'>>,
+  ): void {
+    const stored = this.#stored();
+    if (stored && dpopKey(createPrivateKey(stored.key)).jwk.x === key.jwk.x) this.#write({ ...stored, ...change });
   }
-}
 
-function damaged(path: string, cause: unknown): MeshpassError {
-  return new MeshpassError('config_invalid', `${path} is corrupted. Run meshpass login again.`, { cause });
-}
+  /** Deletes the session. */
+  remove(): void {
+    rmSync(this.#path, { force: true });
+  }
 
-function fileOf(operator: string, environment: NodeJS.ProcessEnv): string {
-  return join(directory(environment), `operator-${sha256Hex(originOf(operator)).slice(0, 16)}.json`);
-}
+  /**
+   * Runs `work` while no other command changes the file, because most issuers accept a refresh token only once.
+   * @throws MeshpassError `config_invalid` if another command holds the lock too long; errors of `work`
+   */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+    this.#writing(() => this.#prepareFolder());
+    return await withLockFile(`${this.#path}.lock`, LOCK_MS, work);
+  }
 
-function originOf(operator: string): string {
-  return URL.canParse(operator) ? new URL(operator).origin : operator;
-}
+  /** @param forbidden mode bits that must not be set */
+  #stored(forbidden = 0o077): Stored | undefined {
+    let text: string;
+    try {
+      if ((statSync(this.#path).mode & forbidden) !== 0)
+        throw new MeshpassError(
+          'config_invalid',
+          `${this.#path} contains a key, and other users can read it. Run chmod 600 on it, or run meshpass login again.`,
+        );
+      text = readFileSync(this.#path, 'utf8');
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw cause instanceof MeshpassError ? cause : unreadable(this.#path, cause, undefined, 'config_invalid');
+    }
+    try {
+      return Stored.parse(JSON.parse(text));
+    } catch (cause) {
+      throw this.#damaged(cause);
+    }
+  }
 
-function directory({ MESHPASS_STATE_DIR, XDG_STATE_HOME, HOME }: NodeJS.ProcessEnv): string {
-  return MESHPASS_STATE_DIR || join(XDG_STATE_HOME || join(HOME || homedir(), '.local', 'state'), 'meshpass');
+  #write(stored: Stored): void {
+    const draft = `${this.#path}.${process.pid}.new`;
+    this.#writing(() => {
+      this.#prepareFolder();
+      writeFileSync(draft, JSON.stringify(stored), { mode: 0o600 });
+      renameSync(draft, this.#path);
+    });
+  }
+
+  #prepareFolder(): void {
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    chmodSync(this.#folder, 0o700);
+  }
+
+  #writing(work: () => void): void {
+    try {
+      work();
+    } catch (cause) {
+      throw new MeshpassError('config_invalid', `Cannot write ${this.#path}: ${fileProblem(cause)}.`, { cause });
+    }
+  }
+
+  #damaged(cause: unknown): MeshpassError {
+    return new MeshpassError('config_invalid', `${this.#path} is corrupted. Run meshpass login again.`, { cause });
+  }
 }

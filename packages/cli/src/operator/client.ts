@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { byKey, createSend, type Destination, jsonOf, type Method, type Send } from '../broker/send.ts';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
 import { readTextFile } from '../input/text-file.ts';
-import { type OperatorSessionFile, readOperatorSession } from '../login/session-file.ts';
+import { type OperatorSession, SessionFile } from '../login/session-file.ts';
 import { confirmOperator, forgetEnded } from './confirm-sign-in.ts';
 
 export interface OperatorOptions extends Destination {
@@ -39,43 +39,33 @@ export function operatorClient(options: OperatorOptions, environment = process.e
 export function openOperator(options: OperatorOptions, environment: NodeJS.ProcessEnv, patienceMs: number): Send {
   const token = readToken(options.operatorToken, environment);
   if (token !== undefined) return createSend(options, () => ({ authorization: `Bearer ${token}` }), patienceMs);
-  let session = sessionOf(options, environment);
+  const file = new SessionFile(options.operator, environment);
+  const stored = file.read();
+  if (!stored)
+    throw new MeshpassError(
+      'usage',
+      `You are not signed in at ${options.operator}. Run meshpass login. If break-glass is on, you can also pass --operator-token or set ${TOKEN_VARIABLE}.`,
+    );
+  let session = stored;
   const send = createSend(options, (method, url) => byKey(session)(method, url), patienceMs);
   return async (method, path, body) => {
-    session = readOperatorSession(options.operator, environment) ?? session;
-    if (isDue(session)) session = await confirmOperator(options, environment, session);
+    session = file.read() ?? session;
+    if (isDue(session)) session = await confirmOperator(options, file, session);
     try {
       return await send(method, path, body);
     } catch (thrown) {
       const code = thrown instanceof MeshpassError ? thrown.code : undefined;
-      if (code === 'operator_session_ended') await forgetEnded(options, environment, session);
+      if (code === 'operator_session_ended') await forgetEnded(options, file, session);
       if (code !== 'operator_unconfirmed') throw thrown;
       // The clocks differ. The broker has not executed the request, so it can be repeated.
-      session = await confirmOperator(
-        options,
-        environment,
-        readOperatorSession(options.operator, environment) ?? session,
-      );
+      session = await confirmOperator(options, file, file.read() ?? session);
       return await send(method, path, body);
     }
   };
 }
 
-function isDue({ confirmUntil, refresh }: OperatorSessionFile): boolean {
+function isDue({ confirmUntil, refresh }: OperatorSession): boolean {
   return refresh !== undefined && confirmUntil - AHEAD_SECONDS <= Date.now() / 1000;
-}
-
-/**
- * Reads the session of `meshpass login`.
- * @throws MeshpassError `usage` if there is no session
- */
-function sessionOf({ operator }: Destination, environment: NodeJS.ProcessEnv): OperatorSessionFile {
-  const session = readOperatorSession(operator, environment);
-  if (session) return session;
-  throw new MeshpassError(
-    'usage',
-    `You are not signed in at ${operator}. Run meshpass login. If break-glass is on, you can also pass --operator-token or set ${TOKEN_VARIABLE}.`,
-  );
 }
 
 function readToken(file: string | undefined, environment: NodeJS.ProcessEnv): string | undefined {

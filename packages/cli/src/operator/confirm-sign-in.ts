@@ -8,14 +8,7 @@ import { z } from 'zod';
 import { byKey, createSend, type Destination, jsonOf } from '../broker/send.ts';
 import { OPERATOR_TOKEN } from '../login/operator.ts';
 import { refreshTokens, revokeRefreshToken } from '../login/refresh.ts';
-import {
-  changeOperatorSession,
-  exclusively,
-  type OperatorSessionFile,
-  type Refresh,
-  readOperatorSession,
-  removeOperatorSession,
-} from '../login/session-file.ts';
+import type { OperatorSession, Refresh, SessionFile } from '../login/session-file.ts';
 
 const Confirmed = z.object({
   access_token: z.string().regex(OPERATOR_TOKEN),
@@ -38,24 +31,23 @@ const OVER = new Set<string>(['operator_no_role', 'sign_in_ended']);
  */
 export async function confirmOperator(
   destination: Destination,
-  environment: NodeJS.ProcessEnv,
-  seen: OperatorSessionFile,
-): Promise<OperatorSessionFile> {
-  const { operator } = destination;
+  file: SessionFile,
+  seen: OperatorSession,
+): Promise<OperatorSession> {
   if (!seen.refresh) throw unconfirmed('The session has no refresh token for the issuer to confirm your identity');
-  return await exclusively(operator, environment, async () => {
-    const session = readOperatorSession(operator, environment);
+  return await file.exclusively(async () => {
+    const session = file.read();
     if (!session || session.token !== seen.token || session.confirmUntil !== seen.confirmUntil) return session ?? seen;
     if (!session.refresh) throw unconfirmed('The issuer no longer accepts the refresh token');
-    await confirm(destination, environment, session, session.refresh).catch(async (thrown: unknown) => {
+    await confirm(destination, file, session, session.refresh).catch(async (thrown: unknown) => {
       // A provider without `jti` may return the same ID token twice within a second, and the person's workspace or
       // another command may have used it already.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'proof_replayed') throw thrown;
       await setTimeout(NEXT_SECOND_MS);
-      const { refresh } = readOperatorSession(operator, environment) ?? session;
-      if (refresh) await confirm(destination, environment, session, refresh);
+      const { refresh } = file.read() ?? session;
+      if (refresh) await confirm(destination, file, session, refresh);
     });
-    return readOperatorSession(operator, environment) ?? session;
+    return file.read() ?? session;
   });
 }
 
@@ -65,30 +57,28 @@ export async function confirmOperator(
  */
 async function confirm(
   destination: Destination,
-  environment: NodeJS.ProcessEnv,
-  session: OperatorSessionFile,
+  file: SessionFile,
+  session: OperatorSession,
   refresh: Refresh,
 ): Promise<void> {
-  const { operator } = destination;
   const tokens = await refreshTokens(refresh);
   if (!tokens) {
-    changeOperatorSession(operator, session, { refresh: undefined }, environment);
+    file.change(session, { refresh: undefined });
     throw unconfirmed(`${refresh.name} no longer confirms your identity`);
   }
   // Stores the new refresh token before calling the broker: the old one may be invalid now, and an issuer that detects
   // its reuse revokes the new one too.
   const next = { ...refresh, token: tokens.refreshToken ?? refresh.token };
-  changeOperatorSession(operator, session, { refresh: next }, environment);
+  file.change(session, { refresh: next });
   const send = createSend(destination, byKey(session), PATIENCE_MS);
   try {
     const answer = await send('POST', '/operator/session/confirm', { id_token: tokens.idToken });
     const { access_token: token, expires_in, confirm_in } = Confirmed.parse(await jsonOf(answer, destination));
     const now = Math.floor(Date.now() / 1000);
-    const renewed = { token, expiresAt: now + expires_in, confirmUntil: now + confirm_in };
-    changeOperatorSession(operator, session, renewed, environment);
+    file.change(session, { token, expiresAt: now + expires_in, confirmUntil: now + confirm_in });
   } catch (thrown) {
     if (thrown instanceof MeshpassError && OVER.has(thrown.code)) {
-      changeOperatorSession(operator, session, { refresh: undefined }, environment);
+      file.change(session, { refresh: undefined });
       await revokeRefreshToken(next);
     }
     throw thrown;
@@ -99,19 +89,14 @@ async function confirm(
  * Deletes a session that the broker has ended, and revokes its refresh token. First checks that the answer came from
  * the session's own broker, not from another broker behind the same port-forward.
  */
-export async function forgetEnded(
-  destination: Destination,
-  environment: NodeJS.ProcessEnv,
-  ended: OperatorSessionFile,
-): Promise<void> {
-  const { operator } = destination;
+export async function forgetEnded(destination: Destination, file: SessionFile, ended: OperatorSession): Promise<void> {
   try {
     const answer = await createSend(destination, () => ({}), PATIENCE_MS)('GET', '/operator/sign-in');
     if ((await jsonOf(answer, destination))?.broker !== ended.broker) return;
-    await exclusively(operator, environment, async () => {
-      const session = readOperatorSession(operator, environment);
+    await file.exclusively(async () => {
+      const session = file.read();
       if (session?.token !== ended.token) return;
-      removeOperatorSession(operator, environment);
+      file.remove();
       if (session.refresh) await revokeRefreshToken(session.refresh);
     });
   } catch {

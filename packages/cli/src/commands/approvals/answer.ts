@@ -10,7 +10,7 @@ import type { Answer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument, duration, type OptionsOf, sentence, text, toggle } from '../../command/flag.ts';
 import { AGENT_ENV, OPERATOR_ORIGIN, operatorFlags, output, STATE_ENV } from '../../command/shared-flags.ts';
-import { readOperatorSession } from '../../login/session-file.ts';
+import { SessionFile } from '../../login/session-file.ts';
 import { operatorClient } from '../../operator/client.ts';
 
 /** Flags that select an operator's identity. */
@@ -93,7 +93,7 @@ async function sendAnswer(
 ): Promise<Answer> {
   if (operator === undefined && (await isAgentRunning(runtimeDirectory(process.env))))
     return requestAnswer(await askApprovals(change));
-  if (operator === undefined && !readOperatorSession(OPERATOR_ORIGIN, process.env))
+  if (operator === undefined && !new SessionFile(OPERATOR_ORIGIN).read())
     throw new MeshpassError(
       'agent_not_running',
       'No agent is running and no operator is signed in. Run meshpass up in a workspace, or meshpass login as an operator.',
