@@ -5,7 +5,7 @@ import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRateLimiter } from '@meshpass/broker/attest/watch/rate-limiter';
-import { brokerVersion } from '@meshpass/cli/broker/version';
+import { brokerVersion } from '@meshpass/cli/commands/version';
 import { VERSION } from '@meshpass/identity/version';
 import { loadManifests } from '@meshpass/istio';
 import { Ajv2020 } from 'ajv/dist/2020.js';

@@ -22,7 +22,7 @@ import { address, choice, list, type OptionsOf, text, toggle, wholeNumber } from
 import { hostPort } from '../command/host-port.ts';
 import { operatorFlags, output, proofFlags, TOKEN_ENV } from '../command/shared-flags.ts';
 import { openCluster } from '../drill/cluster.ts';
-import { asOperator } from '../drill/operator.ts';
+import { asOperator } from '../drill/causes.ts';
 import type { Inside } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
 import { drillTable } from '../drill/table.ts';

@@ -1,4 +1,3 @@
-import { createInterface } from 'node:readline/promises';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Answer } from '../command/answer.ts';
@@ -21,7 +20,7 @@ const closeFlags = {
   ...selectorFlags,
   all: toggle('every session'),
   reason: text('<text>', 'reason for the audit log; required with --all'),
-  yes: toggle('skip the confirmation prompt for --all'),
+  yes: toggle('confirm --all'),
   ...operatorFlags,
   output,
 };
@@ -78,8 +77,9 @@ async function closeSessions(options: CloseOptions): Promise<Answer> {
   if ([id, user, workspace, grant, all].filter((one) => one !== undefined).length !== 1)
     throw new MeshpassError('usage', 'Pass exactly one of --id, --user, --workspace, --grant and --all.');
   if (all && !reason)
-    throw new MeshpassError('usage', '--all ends access for everyone. Add --reason, and --yes in a script.');
-  if (all && !options.yes) await confirmAll(options);
+    throw new MeshpassError('usage', '--all ends access for everyone. Add --reason and --yes.');
+  if (all && !options.yes)
+    throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
   const order = { id, user, workspace, grant, all, reason };
   const { closed, denied } = (await operatorClient(options)('POST', '/admin/sessions/close', order)) as Closed;
   if (id !== undefined && closed.length === 0 && denied.length === 0)
@@ -102,18 +102,6 @@ function closedText({ closed, denied }: Closed): readonly string[] {
 /** Formats the ids of closed sessions. */
 export function closedLine(ids: readonly string[]): string {
   return `Closed ${ids.length === 1 ? '1 session' : `${ids.length} sessions`}: ${ids.join(', ')}`;
-}
-
-async function confirmAll(options: CloseOptions): Promise<void> {
-  if (!process.stdin.isTTY) throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
-  const sessions = await findSessions(options);
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await terminal.question(`Close all ${sessions.length} sessions? Type "yes": `);
-    if (answer.trim() !== 'yes') throw new MeshpassError('usage', 'Not confirmed, so nothing was closed.');
-  } finally {
-    terminal.close();
-  }
 }
 
 /**

@@ -1,8 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { readCa } from '@meshpass/agent/control/read-ca';
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import { toMeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { isPlainText } from '@meshpass/identity/text';
 import { VERSION } from '@meshpass/identity/version';
+import { askBroker, notABroker } from '../broker/ask.ts';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
@@ -40,7 +42,6 @@ async function askVersion(
   caFile: string | undefined,
   waitSeconds: number,
 ): Promise<{ readonly version: string }> {
-  const { brokerVersion } = await import('../broker/version.ts');
   const ca = readCa(caFile);
   const until = performance.now() + waitSeconds * 1000;
   for (;;) {
@@ -51,6 +52,23 @@ async function askVersion(
       await pause(RETRY_MS);
     }
   }
+}
+
+/**
+ * Requests `GET /version` of a broker.
+ * @param broker broker's public URL
+ * @param ca PEM; defaults to Node's own roots
+ * @throws MeshpassError `usage`, `agent_broker_unreachable`
+ */
+export async function brokerVersion(broker: string, ca: string | undefined): Promise<string> {
+  if (!broker.startsWith('https://') || !URL.canParse(broker))
+    throw new MeshpassError('usage', `--broker must be an https:// URL, not ${broker}.`);
+  const base = new URL(broker).href.replace(/\/+$/, '');
+  const answer = await askBroker(base, '/version', ca);
+  const version = (answer.json as { version?: unknown } | undefined)?.version;
+  if (answer.status === 200 && typeof version === 'string' && version.length <= 64 && isPlainText(version))
+    return version;
+  throw notABroker(base, answer);
 }
 
 /**

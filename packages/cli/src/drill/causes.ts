@@ -1,9 +1,9 @@
-/** Causes that a drill can use to end its own session. */
-import type { DrillCause } from '@meshpass/identity/drill-report';
+/** Causes that a drill can use to end its own session, and the operator calls that it makes. */
+import { type DrillCause, RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SessionInfo } from '@meshpass/identity/wire';
+import type { OperatorCall } from '../operator/client.ts';
 import { type Credentials, callBroker } from './credentials.ts';
-import type { Operator } from './operator.ts';
 import { renewLease, verdictOf } from './renew-lease.ts';
 
 export interface CauseContext {
@@ -77,4 +77,22 @@ function notEnded(why: string): MeshpassError {
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Operator calls; each throws MeshpassError with the broker's code. */
+export type Operator = ReturnType<typeof asOperator>;
+
+/** Wraps the broker's admin API for a drill. */
+export function asOperator(call: OperatorCall) {
+  return {
+    close: async (id: string) => {
+      const { closed } = (await call('POST', '/admin/sessions/close', { id, reason: 'drill' })) as { closed: string[] };
+      if (!closed.includes(id)) throw new MeshpassError('not_found', 'The broker did not find the session to close.');
+    },
+    recorded: async (id: string) =>
+      RecordedSession.parse(await call('GET', `/admin/drill/sessions/${encodeURIComponent(id)}`)),
+    /** @returns the signed report as a compact JWS */
+    sign: async (report: unknown) =>
+      ((await call('POST', '/admin/drill/evidence', report)) as { evidence: string }).evidence,
+  };
 }

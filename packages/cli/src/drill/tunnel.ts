@@ -157,20 +157,10 @@ async function connectThrough(socket: Socket, target: string, headers: string): 
  */
 export function stillOpen(socket: TLSSocket, say?: string): Promise<string> {
   if (say !== undefined) socket.write(say, 'latin1');
-  return new Promise((resolve, reject) => {
-    let text = '';
-    const done = (end: () => void) => {
-      clearTimeout(timer);
-      socket.off('data', onData).off('error', onError).off('close', onClose).off('end', onClose);
-      end();
-    };
-    const onData = (part: Buffer) => {
-      text = (text + part.toString('latin1')).slice(0, MAX_ANSWER);
-    };
-    const onError = (error: Error) => done(() => reject(error));
-    const onClose = () => done(() => reject(new Error('by the other side')));
-    const timer = setTimeout(() => done(() => resolve(text)), STILL_OPEN_MS);
-    socket.on('data', onData).on('error', onError).on('close', onClose).on('end', onClose);
+  return readFor(STILL_OPEN_MS, socket, {
+    enough: () => false,
+    late: (text) => text.slice(0, MAX_ANSWER),
+    closed: () => new Error('by the other side'),
   });
 }
 
@@ -192,21 +182,37 @@ export async function exchange(socket: TLSSocket, text: string): Promise<string>
 }
 
 function readUntil(socket: Socket, enough: (text: string) => boolean): Promise<string> {
+  return readFor(PATIENCE_MS, socket, {
+    enough: (text) => enough(text) || text.length > MAX_ANSWER,
+    late: () => new Error('no answer'),
+    closed: (text) => text || new Error('closed without an answer'),
+  });
+}
+
+interface Reading {
+  readonly enough: (text: string) => boolean;
+  /** Result when the time is over. */
+  readonly late: (text: string) => string | Error;
+  /** Result when the peer closes the connection. */
+  readonly closed: (text: string) => string | Error;
+}
+
+function readFor(ms: number, socket: Socket, { enough, late, closed }: Reading): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
-    const done = (end: () => void) => {
+    const done = (result: string | Error) => {
       clearTimeout(timer);
-      socket.off('data', onData).off('error', onError).off('close', onClose);
-      end();
+      socket.off('data', onData).off('error', done).off('close', onClose).off('end', onClose);
+      if (result instanceof Error) reject(result);
+      else resolve(result);
     };
     const onData = (part: Buffer) => {
       text += part.toString('latin1');
-      if (enough(text) || text.length > MAX_ANSWER) done(() => resolve(text));
+      if (enough(text)) done(text);
     };
-    const onError = (error: Error) => done(() => reject(error));
-    const onClose = () => done(() => (text ? resolve(text) : reject(new Error('closed without an answer'))));
-    const timer = setTimeout(() => done(() => reject(new Error('no answer'))), PATIENCE_MS);
-    socket.on('data', onData).on('error', onError).on('close', onClose);
+    const onClose = () => done(closed(text));
+    const timer = setTimeout(() => done(late(text)), ms);
+    socket.on('data', onData).on('error', done).on('close', onClose).on('end', onClose);
   });
 }
 

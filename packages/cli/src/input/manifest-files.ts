@@ -58,6 +58,12 @@ export async function readManifestFiles(paths: readonly string[]): Promise<Manif
   return { files, leftOut };
 }
 
+/** @throws MeshpassError `usage` if neither manifests nor a cluster are named */
+export function requireInput(paths: readonly string[], cluster: string | undefined): void {
+  if (paths.length === 0 && cluster === undefined)
+    throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
+}
+
 const TEMPLATE = 'Helm templates must be rendered first: helm template ... | meshpass policy lint -';
 
 interface Found {

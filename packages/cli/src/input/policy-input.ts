@@ -16,7 +16,7 @@ import {
 import { listed } from '@meshpass/istio/members';
 import { argumentsOf, type OptionsOf, text } from '../command/flag.ts';
 import { gatewayFlags, gatewayOf, namespace, tokenAudience } from '../command/shared-flags.ts';
-import { readManifestFiles } from './manifest-files.ts';
+import { readManifestFiles, requireInput } from './manifest-files.ts';
 import { namingFlag, readTextFile } from './text-file.ts';
 
 /** Flag for the cluster that manifests are compared with. */
@@ -66,13 +66,10 @@ export const meshFlags = {
 type MeshFlags = OptionsOf<typeof meshFlags>;
 type TokenFlags = Pick<MeshFlags, 'publicUrl' | 'tokenAudience'> & { readonly jwks?: string };
 
-export interface PolicyInput {
-  readonly resources: readonly Resource[];
+export interface PolicyInput extends Manifests {
   readonly shape: MeshShape;
   readonly trustDomainAliases: readonly string[];
   readonly tokens: IdentityTokens;
-  /** Why some files that may contain policies were not read. */
-  readonly unread: string | undefined;
 }
 
 /** Header in which workspaces send the identity token. */
@@ -86,11 +83,10 @@ export const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-her
  * @throws MeshpassError `usage`, `manifest_*` for unreadable input, `kubernetes_unavailable`
  */
 export async function readPolicyInput(paths: readonly string[], flags: MeshFlags & TokenFlags): Promise<PolicyInput> {
-  const { resources, unread } = await readSources(paths, flags);
-  const config = findMeshConfig(resources);
+  const manifests = await readSources(paths, flags);
+  const config = findMeshConfig(manifests.resources);
   return {
-    resources,
-    unread,
+    ...manifests,
     shape: {
       trustDomain: flags.trustDomain ?? config.trustDomain,
       rootNamespace: flags.rootNamespace ?? config.rootNamespace,
@@ -147,38 +143,28 @@ export async function readSources(
   };
 }
 
-/** @throws MeshpassError `usage` if neither manifests nor a cluster are named */
-export function requireInput(paths: readonly string[], cluster: string | undefined): void {
-  if (paths.length === 0 && cluster === undefined)
-    throw new MeshpassError('usage', 'Pass manifest files or directories, - for standard input, or --kubeconfig.');
-}
-
-/**
- * Reads the mesh.
- * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
- */
-export async function readMesh(paths: readonly string[], input: MeshInput): Promise<MeshView> {
-  const { resources, config, unread } = await readMeshObjects(paths, input);
-  return viewMesh(resources, config, unread);
+export interface MeshObjects extends Manifests {
+  readonly config: MeshConfig;
 }
 
 /**
  * Reads the objects and the mesh's configuration.
- * @throws MeshpassError as readMesh()
+ * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
-export async function readMeshObjects(
-  paths: readonly string[],
-  { meshConfig, ...sources }: MeshInput,
-): Promise<{
-  readonly resources: readonly Resource[];
-  readonly config: MeshConfig;
-  readonly unread: string | undefined;
-}> {
+export async function readMesh(paths: readonly string[], { meshConfig, ...sources }: MeshInput): Promise<MeshObjects> {
   requireInput(paths, sources.kubeconfig);
-  const { resources, unread } = await readSources(paths, sources);
+  const manifests = await readSources(paths, sources);
   const config =
-    meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readTextFile(meshConfig, '--mesh-config'));
-  return { resources, config, unread };
+    meshConfig === undefined
+      ? findMeshConfig(manifests.resources)
+      : readMeshConfig(readTextFile(meshConfig, '--mesh-config'));
+  return { ...manifests, config };
+}
+
+/** @throws MeshpassError as readMesh() */
+export async function viewOf(paths: readonly string[], input: MeshInput): Promise<MeshView> {
+  const { resources, config, unread } = await readMesh(paths, input);
+  return viewMesh(resources, config, unread);
 }
 
 /**

@@ -38,17 +38,9 @@ export function fileLines(file: string, flag: string): AsyncIterable<string> {
 }
 
 async function* linesOf(input: Readable, failure: (cause: unknown) => Error): AsyncGenerator<string> {
-  let failed: unknown;
-  const reader = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
-  input.on('error', (cause) => {
-    failed = cause;
-    reader.close();
-  });
   try {
-    yield* reader;
+    yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   } catch (cause) {
-    // Since Node.js 24, the reader throws the input's error itself.
     throw failure(cause);
   }
-  if (failed !== undefined) throw failure(failed);
 }

@@ -29,12 +29,13 @@ import { keyFileStorage } from '@meshpass/broker/core/token/key-storage';
 import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
 import { createVerifyLogout } from '@meshpass/broker/issuers/oidc/logout-token';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/reconcile/connect-mesh';
+import { type ActiveLabel, createActiveLabel } from '@meshpass/broker/mesh/kubernetes/active-label';
+import { connectKubernetes } from '@meshpass/broker/mesh/kubernetes/http';
 import { relayTokens } from '@meshpass/broker/mesh/xds/istiod/relay-token';
 import { createDirectory, followFeed, queueDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';
 import { gatewayOf } from '../command/shared-flags.ts';
-import { activeLabelOf } from './active-label.ts';
 import { type EdgeProcess, runEdge } from './edge-process.ts';
 import type { ServeOptions } from './flags.ts';
 import { policyAuthorsOf } from './policy-authors.ts';
@@ -183,6 +184,26 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   if (!lost) return;
   endSoon();
   throw lost;
+}
+
+/**
+ * Creates the label's writer, or returns undefined without the flag.
+ * @throws MeshpassError `config_invalid`
+ */
+async function activeLabelOf(
+  { activeLabel: pod, kubeconfig }: Pick<ServeOptions, 'activeLabel' | 'kubeconfig'>,
+  onFailure: (cause: unknown) => void,
+): Promise<ActiveLabel | undefined> {
+  if (pod === undefined) return undefined;
+  const http = await connectKubernetes(kubeconfig);
+  const label = createActiveLabel({ http, namespace: pod.namespace, pod: pod.name, onFailure });
+  return {
+    ...label,
+    close: () => {
+      label.close();
+      http.close();
+    },
+  };
 }
 
 /**

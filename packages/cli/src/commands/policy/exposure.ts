@@ -1,3 +1,4 @@
+import { meshOf, resolveAccess } from '@meshpass/access/compile';
 import {
   type ExposureReport,
   listExposures,
@@ -16,8 +17,8 @@ import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { readLines } from '../../input/log-lines.ts';
-import { kubeconfig, readSources, requireInput } from '../../input/policy-input.ts';
-import { namingFlag } from '../../input/text-file.ts';
+import { requireInput } from '../../input/manifest-files.ts';
+import { kubeconfig, readAccessFile, readSources } from '../../input/policy-input.ts';
 
 const args = { paths: argumentsOf('manifest files and directories; - for standard input') };
 const flags = {
@@ -95,18 +96,15 @@ async function readUsage(
 ): Promise<UnusedAccess> {
   const usage = usageOf(ways, {
     resources,
-    ...(access !== undefined && { grants: await readGrants(access, resources) }),
+    ...(access !== undefined && { grants: readGrants(access, resources) }),
   });
   for (const file of logs) await readLines(file, '--logs', usage.read);
   return usage.result();
 }
 
-/** Loaded on demand, because the access file's parser takes long to load. */
-async function readGrants(file: string, resources: readonly Resource[]) {
-  const { loadAccess, meshOf, resolveAccess } = await import('@meshpass/access');
-  const access = namingFlag('--access', () => loadAccess(file, { name: file }).access);
+function readGrants(file: string, resources: readonly Resource[]) {
   const gateway = { namespace: 'meshpass-system', labels: {}, port: 15443 };
-  return resolveAccess(access, meshOf(resources, { ...findMeshConfig(resources), gateway })).grants;
+  return resolveAccess(readAccessFile(file), meshOf(resources, { ...findMeshConfig(resources), gateway })).grants;
 }
 
 function print(report: ExposureReport, form: ExposureFlags['output']): string {

@@ -18,8 +18,7 @@ import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argumentsOf, choice, list, type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { namespace } from '../../command/shared-flags.ts';
-import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
-import { requireInput } from '../../input/policy-input.ts';
+import { type ManifestFile, readManifestFiles, requireInput } from '../../input/manifest-files.ts';
 import { namingFlag, readTextFile } from '../../input/text-file.ts';
 
 /** File that is read without a flag. */

@@ -32,7 +32,7 @@ import {
   meshInputFlags,
   readAccessFile,
   readMesh,
-  readMeshObjects,
+  viewOf,
 } from '../../input/policy-input.ts';
 import { claimsOf, requestFlags, requestOf } from '../../input/request.ts';
 import {
@@ -132,7 +132,7 @@ export const commands = {
 async function decide({ paths, ...options }: OptionsOf<typeof args & typeof canIFlags>): Promise<Answer> {
   const { http, more } = requestOf(options);
   const claims = claimsOf(options.claims);
-  const view = await readMesh(paths, options);
+  const view = await viewOf(paths, options);
   if (options.as === 'outside') {
     const { to: url, certificate } = options;
     return answerOutside(view, outsideRequestOf(options, { url, claims, certificate }));
@@ -231,7 +231,7 @@ async function meshOf(
   paths: readonly string[],
   flags: WhoCanFlags,
 ): Promise<{ readonly view: MeshView; readonly grantsFor: (...question: Question) => readonly GrantReach[] }> {
-  const { resources, config, unread } = await readMeshObjects(paths, flags);
+  const { resources, config, unread } = await readMesh(paths, flags);
   if (flags.access === undefined) return { view: viewMesh(resources, config, unread), grantsFor: () => [] };
   const access = readAccessFile(flags.access);
   const tokens = identityTokens(flags);
@@ -284,7 +284,7 @@ function grantLines({ grant, people, except, conditions, claims, decision }: Gra
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 async function showMatrix({ paths, ...options }: OptionsOf<typeof args & typeof matrixFlags>): Promise<Answer> {
-  const view = await readMesh(paths, options);
+  const view = await viewOf(paths, options);
   const { identities, endpoints, cells, assumed } = matrixOf(view);
   const isUnknown = view.unread !== undefined || cells.some(({ allowed }) => allowed === 'unknown');
   const at = Map.groupBy(cells, ({ who, endpoint }) => `${who}\n${endpoint.name}`);
