@@ -2,7 +2,7 @@
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
-import type { HostPort } from '../command/host-port.ts';
+import type { HostPort } from '../command/flag.ts';
 import { type Finding, failed, wrong } from '../diagnosis/finding.ts';
 import { examineTls, resolve } from '../diagnosis/tls.ts';
 import { type CheckContext, list } from './context.ts';

@@ -1,5 +1,5 @@
 /** All checks of an installation, in dependency order. */
-import type { HostPort } from '../command/host-port.ts';
+import type { HostPort } from '../command/flag.ts';
 import { type Finding, skipped } from '../diagnosis/finding.ts';
 import { type Check, diagnose, type Findings } from '../diagnosis/run.ts';
 import { checkBroker } from './broker.ts';

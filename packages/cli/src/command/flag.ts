@@ -1,15 +1,16 @@
 /** A command's flags and arguments as data. The type of a value in `run` follows from its reader. */
 import { MeshpassError } from '@meshpass/identity/error';
-import {
-  durationOf,
-  type HostPort,
-  hostPort,
-  nonEmpty,
-  type ObjectName,
-  objectNameOf,
-  portNumber,
-  wholeNumber as readWholeNumber,
-} from './host-port.ts';
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Name of a Kubernetes object. */
+export interface ObjectName {
+  readonly namespace: string;
+  readonly name: string;
+}
 
 export interface Flag<T> {
   /** Placeholder in the help: `<file>`, or `<path...>` for several words. Absent if the flag takes no value. */
@@ -76,44 +77,57 @@ function valueFlag<T>(read: (text: string, name: string) => T): ValueFlag<T> {
 }
 
 export const text = valueFlag((given) => given);
+
 /**
- * Flag that takes a whole number.
- * @throws MeshpassError `usage` when read
+ * Reads `HOST:PORT`.
+ * @throws MeshpassError `usage`, naming the flag
  */
+export function hostPort(given: string, flag: string): HostPort {
+  const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(given);
+  const found = Number(match?.[2]);
+  if (!match || found > 65_535) throw new MeshpassError('usage', `${flag} must be HOST:PORT, not "${given}".`);
+  return { host: match[1]!.replace(/^\[|\]$/g, ''), port: found };
+}
+
+/**
+ * Reads a whole number.
+ * @throws MeshpassError `usage`, naming the flag
+ */
+export function readWholeNumber(given: string, flag: string): number {
+  if (!/^\d{1,9}$/.test(given)) throw new MeshpassError('usage', `${flag} must be a whole number, not "${given}".`);
+  return Number(given);
+}
+
+// Flags for values of other kinds. Each throws MeshpassError `usage`, naming the flag, when it reads a wrong value.
+
+/** Flag that takes a whole number. */
 export const wholeNumber = valueFlag(readWholeNumber);
-/**
- * Flag that takes a port, 0 to 65535.
- * @throws MeshpassError `usage` when read
- */
-export const port = valueFlag(portNumber);
-/**
- * Flag that takes `HOST:PORT`.
- * @throws MeshpassError `usage` when read
- */
+/** Flag that takes a port, 0 to 65535. */
+export const port = valueFlag((given, flag) => {
+  if (/^\d{1,5}$/.test(given) && Number(given) <= 65_535) return Number(given);
+  throw new MeshpassError('usage', `${flag} must be a port from 0 to 65535, not "${given}".`);
+});
+/** Flag that takes `HOST:PORT`. */
 export const address: ValueFlag<HostPort> = valueFlag(hostPort);
+/** Flag that takes the `NAMESPACE/NAME` of a Kubernetes object. */
+export const objectName: ValueFlag<ObjectName> = valueFlag((given, flag) => {
+  const [, namespace, name] = /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(given) ?? [];
+  if (namespace !== undefined && name !== undefined) return { namespace, name };
+  throw new MeshpassError('usage', `${flag} must be NAMESPACE/NAME, not "${given}".`);
+});
+/** Flag that takes a duration such as `90s`, `10m` or `8h`; the value is in seconds. */
+export const duration = valueFlag((given, flag) => {
+  const match = /^([1-9][0-9]{0,5})([smh])$/.exec(given);
+  if (!match) throw new MeshpassError('usage', `${flag} must be a duration such as 90s, 30m or 2h, not ${given}.`);
+  return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
+});
+/** Flag that takes a text other than spaces. */
+export const sentence = valueFlag((given, flag) => {
+  if (given.trim() === '') throw new MeshpassError('usage', `${flag} must not be empty.`);
+  return given;
+});
 
-/**
- * Flag that takes the `NAMESPACE/NAME` of a Kubernetes object.
- * @throws MeshpassError `usage` when read
- */
-export const objectName: ValueFlag<ObjectName> = valueFlag(objectNameOf);
-
-/**
- * Flag that takes a duration such as `90s`, `10m` or `8h`; the value is in seconds.
- * @throws MeshpassError `usage` when read
- */
-export const duration = valueFlag(durationOf);
-
-/**
- * Flag that takes a text other than spaces.
- * @throws MeshpassError `usage` when read
- */
-export const sentence = valueFlag(nonEmpty);
-
-/**
- * Flag that takes `KEY=VALUE`.
- * @throws MeshpassError `usage` when read
- */
+/** Flag that takes `KEY=VALUE`. */
 export const label: ValueFlag<Readonly<Record<string, string>>> = valueFlag((given, name) => {
   const [key, value] = given.split('=');
   if (!key || !value) throw new MeshpassError('usage', `${name} must be KEY=VALUE, not "${given}".`);

@@ -12,7 +12,7 @@ import { defineCommand } from '../command/define.ts';
 import { address, type OptionsOf, text, toggle, turnOff } from '../command/flag.ts';
 import { gatewayFlags, gatewayOf, kubeconfig, output, proofFlags } from '../command/shared-flags.ts';
 import { findingsAnswer } from '../diagnosis/print.ts';
-import { appFlags, checkAppBy } from '../github-app/flags.ts';
+import { appFlags, checkAppBy } from '../github-app/check-app.ts';
 import { readChartValues } from '../input/chart-values.ts';
 
 const flags = {

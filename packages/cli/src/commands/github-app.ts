@@ -6,8 +6,8 @@ import { output } from '../command/shared-flags.ts';
 import { findingsAnswer } from '../diagnosis/print.ts';
 import { diagnose } from '../diagnosis/run.ts';
 import { shellWord } from '../diagnosis/shell-word.ts';
+import { appFlags, checkAppBy } from '../github-app/check-app.ts';
 import { createApp } from '../github-app/create-app.ts';
-import { appFlags, checkAppBy } from '../github-app/flags.ts';
 import { EVENTS, PERMISSIONS } from '../github-app/permissions.ts';
 
 /** Lifetime of GitHub's code. */

@@ -6,8 +6,8 @@ import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, port, text, toggle, turnOff } from '../command/flag.ts';
 import { operatorFlags, output, STATE_ENV, TOKEN_ENV } from '../command/shared-flags.ts';
 import { loginOperator, type Operator } from '../login/operator.ts';
-import { revokeRefreshToken } from '../login/refresh.ts';
 import { SessionFile } from '../login/session-file.ts';
+import { revokeRefreshToken } from '../login/tokens.ts';
 import { operatorClient } from '../operator/client.ts';
 
 const loginFlags = {

@@ -76,10 +76,8 @@ async function closeSessions(options: CloseOptions): Promise<Answer> {
   const all = options.all || undefined;
   if ([id, user, workspace, grant, all].filter((one) => one !== undefined).length !== 1)
     throw new MeshpassError('usage', 'Pass exactly one of --id, --user, --workspace, --grant and --all.');
-  if (all && !reason)
-    throw new MeshpassError('usage', '--all ends access for everyone. Add --reason and --yes.');
-  if (all && !options.yes)
-    throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
+  if (all && !reason) throw new MeshpassError('usage', '--all ends access for everyone. Add --reason and --yes.');
+  if (all && !options.yes) throw new MeshpassError('usage', '--all ends access for everyone. Confirm with --yes.');
   const order = { id, user, workspace, grant, all, reason };
   const { closed, denied } = (await operatorClient(options)('POST', '/admin/sessions/close', order)) as Closed;
   if (id !== undefined && closed.length === 0 && denied.length === 0)

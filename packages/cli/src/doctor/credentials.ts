@@ -1,13 +1,23 @@
 /** Checks the credentials of the running agent, or of a temporary session. */
 import { randomUUID } from 'node:crypto';
+import type { AgentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
+import type { Surroundings } from '@meshpass/agent/session/discover';
 import { type Credentials, enrol, newDpopKey } from '@meshpass/agent/session/enrol';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type Finding, failed, ok, skipped, warning } from '../diagnosis/finding.ts';
 import { nextAfter, resolve, shakeHands } from '../diagnosis/tls.ts';
-import type { DoctorOptions } from './options.ts';
+
+export interface DoctorOptions {
+  readonly config: AgentConfig;
+  /** PEM of the CA for the broker and the edge. */
+  readonly ca: string | undefined;
+  readonly surroundings: Surroundings;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
 
 /** Opens a session, checks it and its credentials (the edge sees one of them), and ends it. Never throws. */
 export async function lookAtEnrolment(

@@ -13,9 +13,8 @@ import { ask, askBroker, notABroker } from '../broker/ask.ts';
 import { type Finding, failed, ok, skipped } from '../diagnosis/finding.ts';
 import { type Check, diagnose } from '../diagnosis/run.ts';
 import { nextAfter, resolve, shakeHands } from '../diagnosis/tls.ts';
-import { lookAtAgent, lookAtEdge, lookAtEnrolment } from './credentials.ts';
+import { type DoctorOptions, lookAtAgent, lookAtEdge, lookAtEnrolment } from './credentials.ts';
 import { lookAtMachine, type MachineCheck } from './machine.ts';
-import type { DoctorOptions } from './options.ts';
 
 type DoctorCheck =
   | 'environment'

@@ -3,10 +3,37 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { z } from 'zod';
+import { inEnvironment, list, type OptionsOf, text } from '../command/flag.ts';
 import { type Finding, ok, warning, wrong } from '../diagnosis/finding.ts';
 import type { Check, Findings } from '../diagnosis/run.ts';
 import { appAuthorization, askGithub, Page, Slug } from './ask-github.ts';
 import { PERMISSIONS, type Permission } from './permissions.ts';
+
+/** Flags that name a GitHub App, as in `meshpass serve`. */
+export const appFlags = {
+  ...inEnvironment({
+    githubApi: text('<url>', 'URL of the GitHub API', { default: 'https://api.github.com' }),
+    githubApp: text('<id>', 'App ID or client ID of the GitHub App'),
+    githubAppKey: text('<file>', "the GitHub App's private key, PEM"),
+  }),
+  organization: list('<login>', 'organization in which the App must be installed'),
+};
+
+/**
+ * Returns a check of the App; undefined if no App is named.
+ * @throws MeshpassError `usage` if only one of App and key is named
+ */
+export function checkAppBy({
+  githubApi: api,
+  githubApp: appId,
+  githubAppKey: keyFile,
+  organization: organizations,
+}: OptionsOf<typeof appFlags>): Check | undefined {
+  if (appId === undefined && keyFile === undefined) return undefined;
+  if (appId === undefined || keyFile === undefined)
+    throw new MeshpassError('usage', '--github-app and --github-app-key must be used together.');
+  return checkApp({ api, appId, keyFile, organizations, now: Date.now });
+}
 
 export interface AppOptions {
   /** Such as `https://api.github.com`. */

@@ -1,6 +1,6 @@
 /** Requests and claims from flags. */
 import { isIP } from 'node:net';
-import type { Call, HttpCall } from '@meshpass/analysis/evaluate';
+import type { Call, HttpCall, OutsideRequest } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { list, type OptionsOf, text, toggle } from '../command/flag.ts';
@@ -60,4 +60,47 @@ export function claimsOf(given: string | undefined): Readonly<Record<string, unk
   const claims = parseJson(given.startsWith('@') ? readTextFile(given.slice(1), '--claims') : given);
   if (typeof claims === 'object' && claims !== null && !Array.isArray(claims)) return claims as Record<string, unknown>;
   throw new MeshpassError('usage', '--claims must be a JSON object, or @FILE containing one.');
+}
+
+interface Outside {
+  readonly url: string;
+  readonly claims: Readonly<Record<string, unknown>> | undefined;
+  /** Principal of a client certificate that the gateway trusts. */
+  readonly certificate: string | undefined;
+}
+
+/**
+ * Builds a request to a gateway from a URL and flags. The token is sent as a bearer token.
+ * @throws MeshpassError `usage`
+ */
+export function outsideRequestOf(flags: RequestFlags, { url, claims, certificate }: Outside): OutsideRequest {
+  const { isSecure, name, host, port, path } = parseUrl(url);
+  if (certificate !== undefined && !isSecure)
+    throw new MeshpassError('usage', '--certificate requires a URL with https.');
+  const { http, more } = requestOf(path === undefined ? flags : { ...flags, path });
+  const token = claims && { text: 'caller-token', claims };
+  const bearer = token && { authorization: `Bearer ${token.text}` };
+  const trusted = certificate !== undefined && { certificate: { trusted: true, principal: certificate } };
+  return {
+    port,
+    ...(isSecure && { tls: { sni: more.sni ?? name, ...trusted } }),
+    ...(http && { http: { ...http, authority: http.authority ?? host, headers: { ...http.headers, ...bearer } } }),
+    ...(more.sourceIp !== undefined && { sourceIp: more.sourceIp }),
+    ...(token && { tokens: [token] }),
+  };
+}
+
+/** Splits a URL without normalizing its path. */
+function parseUrl(url: string) {
+  const [, scheme, name, port, path] = /^(https?):\/\/([^/?#:@\s]+)(?::(\d{1,5}))?([/?][^#\s]*)?$/.exec(url) ?? [];
+  if (scheme === undefined || name === undefined)
+    throw new MeshpassError('usage', `--to must be a URL if the caller is outside, not ${JSON.stringify(url)}.`);
+  const isSecure = scheme === 'https';
+  return {
+    isSecure,
+    name,
+    host: port === undefined ? name : `${name}:${port}`,
+    port: Number(port ?? (isSecure ? 443 : 80)),
+    path: path?.replace(/^(?=\?)/, '/'),
+  };
 }

@@ -7,9 +7,15 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { byKey, createSend, jsonOf, type Method, type Send } from '../broker/send.ts';
 import { readTextFile } from '../input/text-file.ts';
-import { type DeviceOptions, type Issuer, type SignInOptions, tokensByBrowser, tokensByDevice } from './id-token.ts';
-import { revokeRefreshToken } from './refresh.ts';
 import { type Refresh, SessionFile } from './session-file.ts';
+import {
+  type DeviceOptions,
+  type Issuer,
+  revokeRefreshToken,
+  type SignInOptions,
+  tokensByBrowser,
+  tokensByDevice,
+} from './tokens.ts';
 
 export interface OperatorLogin {
   /** Origin of the operator listener. */

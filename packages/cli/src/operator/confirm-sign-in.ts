@@ -7,8 +7,8 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { byKey, createSend, type Destination, jsonOf } from '../broker/send.ts';
 import { OPERATOR_TOKEN } from '../login/operator.ts';
-import { refreshTokens, revokeRefreshToken } from '../login/refresh.ts';
 import type { OperatorSession, Refresh, SessionFile } from '../login/session-file.ts';
+import { refreshTokens, revokeRefreshToken } from '../login/tokens.ts';
 
 const Confirmed = z.object({
   access_token: z.string().regex(OPERATOR_TOKEN),

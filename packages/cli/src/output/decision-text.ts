@@ -1,6 +1,6 @@
 /** Decision as text: the answer, the reason, and the rule's file and line. */
-import type { Decision, Evaluation, RuleRef } from '@meshpass/analysis/evaluate';
-import { describeAssumption } from '@meshpass/istio';
+import type { Decision, Evaluation, OutsideAnswer, RuleRef } from '@meshpass/analysis/evaluate';
+import { describeAssumption, type Place } from '@meshpass/istio';
 
 const WHY: Readonly<Record<Decision['reason'], string>> = {
   open: 'no ALLOW policy applies, so calls pass unless they are denied',
@@ -61,10 +61,9 @@ function assumptions(namespaces: readonly string[], unplaced: string | undefined
 }
 
 /** Formats a rule reference, with its place. */
-export function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {
-  const at = place();
-  const where = at.line > 0 ? `${at.file}:${at.line}` : at.file;
-  return `${action ?? kind} ${namespace}/${name}${rule === undefined ? '' : ` rule ${rule}`}, ${where}`;
+function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {
+  const which = rule === undefined ? '' : ` rule ${rule}`;
+  return `${action ?? kind} ${namespace}/${name}${which}, ${placeText(place())}`;
 }
 
 /** Converts a decision into plain data for `--output json`. */
@@ -85,4 +84,26 @@ export function decisionJson({ rule, audited, external, dryRun, ...rest }: Decis
 
 function ruleJson({ place, ...rule }: RuleRef): object {
   return { ...rule, place: place() };
+}
+
+/** Formats an answer: the gateway, the destination, the decision and its rule, and the route. */
+export function outsideLines(answer: OutsideAnswer): readonly string[] {
+  const { gateway, destination, workload, verdict, status, reason, decision, place, route } = answer;
+  const way = [gateway, destination, workload].filter((one) => one !== undefined).join(' -> ');
+  const code = status === undefined ? '' : ` (${status})`;
+  const [judged, ...notes]: readonly string[] =
+    decision && verdict !== 'unknown'
+      ? decisionLines(decision)
+      : [`${verdict === 'no' ? `refused${code}` : verdict}: ${reason}${place ? `, ${placeText(place)}` : ''}`];
+  const by = route && route !== place ? [`    by the route at ${placeText(route)}`] : [];
+  return [`  ${way === '' ? '' : `${way}: `}${judged}`, ...by, ...notes];
+}
+
+function placeText({ file, line }: Place): string {
+  return line > 0 ? `${file}:${line}` : file;
+}
+
+/** Converts an answer into plain data for `--output json`. */
+export function outsideJson({ verdict, decision, assumesSidecar: _, ...rest }: OutsideAnswer): object {
+  return { ...rest, allowed: verdict, ...(decision && { decision: decisionJson(decision) }) };
 }

@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:http';
 import { readKeyPair } from '@meshpass/broker/http/key-pair';
 import { type ControlBroker, type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
-import type { HostPort } from '../command/host-port.ts';
+import type { HostPort } from '../command/flag.ts';
 
 export interface EdgeProcessOptions {
   readonly listen: HostPort;

@@ -1,13 +1,12 @@
 /** Flags of `meshpass serve` for the jobs that plan and apply access files. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { inEnvironment, type OptionsOf, text } from '../command/flag.ts';
-import { wholeNumber } from '../command/host-port.ts';
+import { inEnvironment, type OptionsOf, text, wholeNumber } from '../command/flag.ts';
 
 export const policyAuthorFlags = inEnvironment({
-  policyRepository: text('<id>', 'GitHub id of the repository whose jobs plan and apply access files', {
+  policyRepository: wholeNumber('<id>', 'GitHub id of the repository whose jobs plan and apply access files', {
     defaultText: 'only operators',
   }),
-  policyOwner: text('<id>', "GitHub id of the repository's owner"),
+  policyOwner: wholeNumber('<id>', "GitHub id of the repository's owner"),
   policyWorkflow: text(
     '<workflow>',
     'job_workflow_ref of jobs that apply: OWNER/REPOSITORY/.github/workflows/FILE@REF',
@@ -40,8 +39,8 @@ export function policyAuthorsOf(flags: PolicyAuthorFlags) {
     );
   return {
     issuer: flags.policyIssuer,
-    repositoryId: wholeNumber(policyRepository, '--policy-repository'),
-    ...(policyOwner !== undefined && { ownerId: wholeNumber(policyOwner, '--policy-owner') }),
+    repositoryId: policyRepository,
+    ownerId: policyOwner,
     ref: flags.policyRef,
     workflow: policyWorkflow,
     environment: policyEnvironment,

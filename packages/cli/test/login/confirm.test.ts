@@ -5,8 +5,8 @@ import { BUILD_MS } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OPERATOR_TOKEN } from '../../../broker/test/harness/broker.ts';
 import { place } from '../../src/login/lock-file.ts';
-import { refreshTokens } from '../../src/login/refresh.ts';
 import { type Refresh, SessionFile } from '../../src/login/session-file.ts';
+import { refreshTokens } from '../../src/login/tokens.ts';
 import { createBrowser, signInAt } from './browser.ts';
 import {
   begin,

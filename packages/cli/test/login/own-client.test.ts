@@ -10,8 +10,8 @@ import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { session } from '../../../broker/test/harness/broker.ts';
 import { enrolSignedIn, newKey, signIn } from '../../../broker/test/harness/sign-in.ts';
-import { refreshTokens } from '../../src/login/refresh.ts';
 import type { Refresh } from '../../src/login/session-file.ts';
+import { refreshTokens } from '../../src/login/tokens.ts';
 import { createBrowser, enterCode, signInAt, signOutAt } from './browser.ts';
 import {
   begin,

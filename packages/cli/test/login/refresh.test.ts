@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { refreshTokens } from '../../src/login/refresh.ts';
+import { refreshTokens } from '../../src/login/tokens.ts';
 
 let server: Server;
 let issuer: string;

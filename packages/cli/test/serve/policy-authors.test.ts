@@ -10,14 +10,14 @@ it('only operators apply if no repository is configured', () => {
 });
 
 it('a repository and its workflow are one setting', () => {
-  expect(policyAuthorsOf({ ...given, policyRepository: '7001', policyWorkflow: workflow })).toMatchObject({
+  expect(policyAuthorsOf({ ...given, policyRepository: 7001, policyWorkflow: workflow })).toMatchObject({
     repositoryId: 7001,
     workflow,
   });
 });
 
 it.each([
-  ['a repository without its workflow', { policyRepository: '7001' }, '--policy-repository requires --policy-workflow'],
+  ['a repository without its workflow', { policyRepository: 7001 }, '--policy-repository requires --policy-workflow'],
   ['a workflow alone', { policyWorkflow: workflow }, '--policy-workflow has no effect without --policy-repository'],
   ['an environment alone', { policyEnvironment: 'prod' }, '--policy-environment has no effect'],
 ])('%s is refused by the names of the flags', (_, flags, message) => {

@@ -8,8 +8,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { printAnswer, printLines } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
-import { argument, type OptionsOf, text, toggle } from '../../command/flag.ts';
-import { wholeNumber } from '../../command/host-port.ts';
+import { argument, type OptionsOf, readWholeNumber, text, toggle } from '../../command/flag.ts';
 import { accessFile, broker, operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
 import { namingFlag } from '../../input/text-file.ts';
 import { type OperatorCall, operatorClient } from '../../operator/client.ts';
@@ -91,7 +90,7 @@ export const commands = {
     page: 'docs/access/ways-to-change-access.md',
     run: async ({ version, reason, acceptUnknown, output, ...options }) => {
       const planned = (await operatorClient(options)('POST', '/policy/rollback', {
-        version: wholeNumber(version, 'VERSION'),
+        version: readWholeNumber(version, 'VERSION'),
         reason,
         ...(acceptUnknown && { accept_unknown: true }),
       })) as Planned;

@@ -25,7 +25,6 @@ import { defineCommand } from '../../command/define.ts';
 import { EXIT } from '../../command/failure.ts';
 import { argument, type OptionsOf, text } from '../../command/flag.ts';
 import { output, tokenAudience } from '../../command/shared-flags.ts';
-import { outsideRequestOf } from '../../input/outside-request.ts';
 import {
   identityTokens,
   MESH_PATHS,
@@ -34,15 +33,16 @@ import {
   readMesh,
   viewOf,
 } from '../../input/policy-input.ts';
-import { claimsOf, requestFlags, requestOf } from '../../input/request.ts';
+import { claimsOf, outsideRequestOf, requestFlags, requestOf } from '../../input/request.ts';
 import {
   assumptionJson,
   assumptionLines,
   decisionJson,
   decisionLines,
   judgedLines,
+  outsideJson,
+  outsideLines,
 } from '../../output/decision-text.ts';
-import { outsideJson, outsideLines } from '../../output/outside-text.ts';
 
 const args = { paths: MESH_PATHS };
 const matrixFlags = { ...meshInputFlags, output };

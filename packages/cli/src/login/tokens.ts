@@ -1,10 +1,11 @@
 /**
- * Tokens that an issuer issues to the access file's public client, by authorization code with PKCE or by the device
- * flow.
+ * Tokens that an issuer issues to the access file's public client, by authorization code with PKCE, by the device flow, or
+ * for a refresh token. An ID token from a refresh confirms an operator.
  */
 import { MeshpassError } from '@meshpass/identity/error';
 import * as oidc from 'openid-client';
 import { listenForRedirect } from '../browser/redirect.ts';
+import type { Refresh } from './session-file.ts';
 
 export interface Issuer {
   readonly issuer: string;
@@ -99,6 +100,47 @@ export async function tokensByDevice(issuer: Issuer, options: DeviceOptions): Pr
   return tokensOf(tokens);
 }
 
+/**
+ * Requests new tokens (OpenID Connect Core section 12). The issuer may rotate the refresh token (RFC 9700 section
+ * 4.14.2).
+ * @returns undefined if the issuer permanently rejects the refresh token, because the person was disabled or has signed
+ *   out or the token has expired. Also undefined if the issuer returns no ID token, which is optional; the refresh
+ *   token is then revoked
+ * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
+ */
+export async function refreshTokens({ token, ...issuer }: Refresh): Promise<Tokens | undefined> {
+  const config = await discover(issuer);
+  return await understood(issuer, async () => {
+    try {
+      const given = await oidc.refreshTokenGrant(config, token);
+      if (given.id_token !== undefined) return tokensOf(given);
+      await revokeRefreshToken({ ...issuer, token: given.refresh_token ?? token });
+      return undefined;
+    } catch (thrown) {
+      if (!(thrown instanceof oidc.ResponseBodyError)) throw thrown;
+      const { status } = thrown;
+      // A busy or failing issuer has not rejected the token.
+      if (status < 500 && status !== 408 && status !== 429) return undefined;
+      throw new MeshpassError('issuer_unavailable', `${issuer.issuer} returned status ${status}.`, { cause: thrown });
+    }
+  });
+}
+
+/**
+ * Revokes a refresh token (RFC 7009).
+ * @returns whether the issuer accepted the revocation
+ */
+export async function revokeRefreshToken({ token, ...issuer }: Refresh): Promise<boolean> {
+  try {
+    const config = await discover(issuer);
+    if (config.serverMetadata().revocation_endpoint === undefined) return false;
+    await oidc.tokenRevocation(config, token, { token_type_hint: 'refresh_token' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function scopeOf({ scopes, refresh }: Issuer): string {
   return [...new Set(['openid', ...(refresh ? ['offline_access'] : []), ...scopes])].join(' ');
 }
@@ -107,7 +149,7 @@ function scopeOf({ scopes, refresh }: Issuer): string {
  * Extracts the tokens from a token response.
  * @throws MeshpassError `proof_rejected`
  */
-export function tokensOf(given: { readonly id_token?: string; readonly refresh_token?: string }): Tokens {
+function tokensOf(given: { readonly id_token?: string; readonly refresh_token?: string }): Tokens {
   const { id_token: idToken, refresh_token: refreshToken } = given;
   if (idToken !== undefined) return { idToken, ...(refreshToken !== undefined && { refreshToken }) };
   throw new MeshpassError('proof_rejected', 'The issuer returned no ID token. Its client requires the openid scope.');
@@ -117,7 +159,7 @@ export function tokensOf(given: { readonly id_token?: string; readonly refresh_t
  * Discovers an issuer's metadata.
  * @throws MeshpassError `issuer_unavailable`
  */
-export async function discover({ issuer, client }: Pick<Issuer, 'issuer' | 'client'>): Promise<oidc.Configuration> {
+async function discover({ issuer, client }: Pick<Issuer, 'issuer' | 'client'>): Promise<oidc.Configuration> {
   const url = new URL(issuer);
   // Allows plain HTTP only on the loopback interface.
   const isLocal = url.protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname);
@@ -129,7 +171,7 @@ export async function discover({ issuer, client }: Pick<Issuer, 'issuer' | 'clie
  * Converts errors from `ask`. Messages never contain the answer, which may contain tokens.
  * @throws MeshpassError `proof_rejected`, `issuer_unavailable`, `request_timeout`
  */
-export async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () => Promise<T>): Promise<T> {
+async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (cause) {
