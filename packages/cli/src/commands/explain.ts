@@ -86,7 +86,9 @@ function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | unde
   const patch = proposePatch({ ...input, files });
   const text = () => {
     warnLines(...patchLines(patch, input.call));
-    return patch.diff.trimEnd();
+    // As it is: git compares every character.
+    process.stdout.write(patch.diff);
+    return [];
   };
   return { json: patch, text };
 }

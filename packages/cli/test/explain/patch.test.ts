@@ -3,11 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { serveControl } from '@meshpass/agent/control/control';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readAccessFiles } from '../../src/explain/access-files.ts';
 import { wantedCall } from '../../src/explain/call.ts';
 import { explainCall } from '../../src/explain/explain-call.ts';
 import { proposePatch } from '../../src/explain/patch.ts';
+import { run } from '../../src/program.ts';
 import { known, service } from './known.ts';
 
 const ACCESS = `trust: { codespaces: { organization: acme } }
@@ -213,4 +215,28 @@ describe('no patch is proposed', () => {
     const { grant } = propose('http://orders.shop:8080/orders/1', 'PUT', { text: two, answer: both, grant: 'ops' });
     expect(grant).toBe('ops');
   });
+});
+
+it('the command prints the diff as it is: tabs after names with spaces, and empty lines of the context', async () => {
+  const text = `${ACCESS}\n\n`;
+  const { diff } = propose('http://orders.shop:8080/orders/1', 'DELETE', { text });
+  expect(diff).toMatch(/\t\n[^]* \n$/);
+  const control = await serveControl(repository, async () => known([ORDERS]));
+  vi.stubEnv('MESHPASS_RUNTIME_DIR', repository);
+  vi.spyOn(console, 'error').mockReturnValue();
+  const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+  const call = [
+    'http://orders.shop:8080/orders/1',
+    '--method',
+    'DELETE',
+    '--access',
+    fileNamed('access.yaml'),
+    '--patch',
+  ];
+  const code = await run(['node', 'meshpass', 'explain', ...call]);
+  const printed = write.mock.calls.map(([part]) => part).join('');
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
+  control.close();
+  expect({ code, printed }).toEqual({ code: 0, printed: diff });
 });
