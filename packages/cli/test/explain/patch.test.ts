@@ -220,7 +220,7 @@ describe('no patch is proposed', () => {
 it('the command prints the diff as it is: tabs after names with spaces, and empty lines of the context', async () => {
   const text = `${ACCESS}\n\n`;
   const { diff } = propose('http://orders.shop:8080/orders/1', 'DELETE', { text });
-  expect(diff).toMatch(/\t\n[^]* \n$/);
+  expect(diff).toMatch(/\t\n.* \n$/s);
   const control = await serveControl(repository, async () => known([ORDERS]));
   vi.stubEnv('MESHPASS_RUNTIME_DIR', repository);
   vi.spyOn(console, 'error').mockReturnValue();
