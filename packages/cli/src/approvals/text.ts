@@ -6,6 +6,7 @@ import type {
   EmergencyReview,
   RequestableGrant,
 } from '@meshpass/identity/approval';
+import { MeshpassError } from '@meshpass/identity/error';
 import { durationText } from '@meshpass/identity/text';
 import type { Answer } from '../command/answer.ts';
 
@@ -98,4 +99,14 @@ export function requestableText(offer: RequestableGrant): string {
 
 function clock(unixSeconds: number): string {
   return new Date(unixSeconds * 1000).toISOString().replace('T', ' ').replace('.000Z', ' UTC');
+}
+
+/**
+ * Validates a request id.
+ * @param list command that lists ids, for messages
+ * @throws MeshpassError `usage`
+ */
+export function readRequestId(id: string, list = 'meshpass requests'): string {
+  if (/^[0-9a-f]{24}$/.test(id)) return id;
+  throw new MeshpassError('usage', `"${id}" is not a request ID (24 characters). Run ${list} to list the IDs.`);
 }

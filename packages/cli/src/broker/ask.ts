@@ -2,8 +2,9 @@
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { exchange } from '@meshpass/agent/http';
-import { MeshpassError } from '@meshpass/identity/error';
+import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
+import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 export interface Answer {
@@ -65,4 +66,15 @@ export async function askBroker(base: string, path: string, ca: string | undefin
 /** Builds the error for a response that no broker would send. */
 export function notABroker(base: string, { status }: Answer): MeshpassError {
   return new MeshpassError('agent_broker_unreachable', `The server at ${base} is not a broker (status ${status}).`);
+}
+
+/**
+ * Reads a refusal.
+ * @param answer JSON of a response
+ * @returns the refusal with its text made safe for a terminal; undefined if the response is not a refusal
+ */
+export function refusalIn(answer: unknown): MeshpassError | undefined {
+  const { error_code: code, error_description: said } = (answer ?? {}) as Readonly<Record<string, unknown>>;
+  if (!isErrorCode(code)) return undefined;
+  return new MeshpassError(code, String(said).split('\n').map(plainText).join('\n'));
 }

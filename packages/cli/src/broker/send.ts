@@ -8,7 +8,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 import { readTextFile } from '../input/text-file.ts';
-import { refusalIn } from './refusal.ts';
+import { refusalIn } from './ask.ts';
 
 export interface Destination {
   /** Origin of a broker's listener. */

@@ -2,6 +2,7 @@
  * Loopback redirect of a native application (RFC 8252 section 7.3): a page on 127.0.0.1 to which another site redirects
  * the browser once. Requests without this redirect's state are rejected, and do not end the wait.
  */
+import { spawn } from 'node:child_process';
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -106,4 +107,15 @@ function send(response: ServerResponse, status: number, html: string, target = "
 <style>body{font:16px/1.5 sans-serif;max-width:48rem;margin:3rem auto;padding:0 1rem}td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0}button{font:inherit;padding:.5rem 1rem}</style>
 <p>${html}
 `);
+}
+
+/**
+ * Opens a page if there is a browser. Failures are ignored, because the URL is printed anyway.
+ * @param url from an issuer; passed as one argument, without a shell
+ */
+export function openBrowser(url: string): void {
+  const [program, ...words] = process.platform === 'darwin' ? ['open'] : ['xdg-open'];
+  const child = spawn(program!, [...words, url], { stdio: 'ignore', detached: true });
+  child.on('error', () => {});
+  child.unref();
 }

@@ -11,11 +11,10 @@ import { argumentsOf, list, type OptionsOf, text, toggle } from '../command/flag
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
 import { exitCodeFor } from '../diagnosis/finding.ts';
 import { linesText } from '../diagnosis/print.ts';
-import { type AccessFiles, readAccessFiles } from '../explain/access-files.ts';
 import { formatWanted, type WantedCall, wantedCall } from '../explain/call.ts';
 import { explainCall } from '../explain/explain-call.ts';
 import { type Explanation, VERDICTS } from '../explain/explanation.ts';
-import { type Patch, type PatchInput, proposePatch } from '../explain/patch.ts';
+import { type AccessFiles, type Patch, type PatchInput, proposePatch, readAccessFiles } from '../explain/patch.ts';
 
 const args = { url: argumentsOf('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
 const flags = {

@@ -1,6 +1,6 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { byKey, createSend, type Destination } from '../broker/send.ts';
-import { openBrowser } from '../browser/open.ts';
+import { openBrowser } from '../browser/redirect.ts';
 import { type Answer, warnLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, port, text, toggle, turnOff } from '../command/flag.ts';

@@ -9,8 +9,7 @@ import type { DrillCause, DrillLayer, DrillReport, DrillRow, RecordedSession } f
 import { MeshpassError } from '@meshpass/identity/error';
 import { SessionResponse } from '@meshpass/identity/wire';
 import { decodeJwt } from 'jose';
-import type { Answer } from '../broker/ask.ts';
-import { refusalIn } from '../broker/refusal.ts';
+import { type Answer, refusalIn } from '../broker/ask.ts';
 import { type Attempt, row, tryAfter, tryAgain, tryBefore } from './attempt.ts';
 import { call } from './call.ts';
 import { end, type Operator, RECORDED_AS } from './causes.ts';

@@ -2,19 +2,55 @@
  * `meshpass explain --patch`: the smallest change to the access file that allows a call, proven by the evaluator, along
  * with everything else that it would allow.
  */
-import { type Access, allowCall, describeWho, formatOperation, formatPlace, type Grant } from '@meshpass/access';
+import { existsSync } from 'node:fs';
+import { basename, dirname, join, relative, sep } from 'node:path';
+import {
+  type Access,
+  allowCall,
+  describeWho,
+  formatOperation,
+  formatPlace,
+  type Grant,
+  loadAccess,
+  parseAccess,
+} from '@meshpass/access';
 import { matchesGlob } from '@meshpass/access/compile';
 import { type ExplainAnswer, servicesAt } from '@meshpass/agent/explain/answer';
 import type { RouteAnswer } from '@meshpass/agent/explain/route';
 import { applyAccess, normalizePath } from '@meshpass/analysis/evaluate';
 import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type AccessFiles, withText } from './access-files.ts';
+import { namingFlag } from '../input/text-file.ts';
 import { formatWanted, type WantedCall } from './call.ts';
 import { clusterDomainOf, type Destination, judge, shapeOf, targetsNaming, tokensOf } from './judge.ts';
 import { meets } from './rules-hop.ts';
 import { sessionMesh } from './session-access.ts';
-import { nameInRepository, unifiedDiff } from './unified-diff.ts';
+
+/** A checkout's access file with the texts of all its files, so that one file can be changed and the whole parsed again. */
+export interface AccessFiles {
+  readonly access: Access;
+  /** File contents by the names that places use: the first file as given, included files relative to its directory. */
+  readonly texts: ReadonlyMap<string, string>;
+  /** Paths on disk, by the same names. */
+  readonly paths: ReadonlyMap<string, string>;
+}
+
+/**
+ * Reads an access file with all of its includes.
+ * @throws MeshpassError `access_file_*`, `config_invalid`
+ */
+export function readAccessFiles(file: string, flag: string): AccessFiles {
+  return namingFlag(flag, () => {
+    const read = new Map<string, string>();
+    const { access, paths } = loadAccess(file, { name: file, onRead: (path, text) => read.set(path, text) });
+    const names = access.files ?? [access.file];
+    return {
+      access,
+      texts: new Map(names.map((name, at) => [name, read.get(paths[at]!)!])),
+      paths: new Map(names.map((name, at) => [name, paths[at]!])),
+    };
+  });
+}
 
 export interface Patch {
   readonly grant: string;
@@ -240,4 +276,66 @@ function targetsOfService({ to: targets }: Grant, to: Destination): Grant['to'] 
 
 function refusal(message: string): MeshpassError {
   return new MeshpassError('patch_refused', message);
+}
+
+/**
+ * Parses the access file again, with a new text for one of its files.
+ * @throws MeshpassError `access_file_*`
+ */
+function withText({ access, texts }: AccessFiles, name: string, text: string): Access {
+  const all = new Map([...texts, [name, text]]);
+  const prefix = access.file.slice(0, access.file.lastIndexOf('/') + 1);
+  return parseAccess(all.get(access.file)!, access.file, {
+    include: (path) => {
+      const found = all.get(prefix + path);
+      return found === undefined ? { problem: 'was not read' } : { text: found };
+    },
+  });
+}
+
+const CONTEXT = 3;
+
+/**
+ * Formats a unified diff of one change in one file, as `git apply` accepts it.
+ * @param name path from the repository's root, with slashes
+ */
+function unifiedDiff(name: string, before: string, after: string): string {
+  const [old, fresh] = [linesOf(before), linesOf(after)];
+  let same = 0;
+  while (same < old.length && same < fresh.length && old[same] === fresh[same]) same += 1;
+  let tail = 0;
+  while (tail < old.length - same && tail < fresh.length - same && old.at(-1 - tail) === fresh.at(-1 - tail)) tail += 1;
+  const from = Math.max(0, same - CONTEXT);
+  const behind = Math.min(tail, CONTEXT);
+  const removed = old.slice(same, old.length - tail);
+  const added = fresh.slice(same, fresh.length - tail);
+  const above = old.slice(from, same);
+  const below = old.slice(old.length - tail, old.length - tail + behind);
+  const range = (changed: number) => `${from + 1},${above.length + changed + below.length}`;
+  const marked = (mark: string, lines: readonly string[]) =>
+    lines.map((line) => (line.endsWith('\n') ? `${mark}${line}` : `${mark}${line}\n\\ No newline at end of file\n`));
+  // git appends a tab to a name that contains spaces.
+  const shown = name.includes(' ') ? `${name}\t` : name;
+  return [
+    `--- a/${shown}\n`,
+    `+++ b/${shown}\n`,
+    `@@ -${range(removed.length)} +${range(added.length)} @@\n`,
+    ...marked(' ', above),
+    ...marked('-', removed),
+    ...marked('+', added),
+    ...marked(' ', below),
+  ].join('');
+}
+
+/** Splits a text into lines with their line endings. */
+function linesOf(text: string): string[] {
+  return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
+}
+
+/** Returns a file's path relative to its repository's root, or its base name outside a repository. */
+function nameInRepository(path: string): string {
+  for (let directory = dirname(path); ; directory = dirname(directory)) {
+    if (existsSync(join(directory, '.git'))) return relative(directory, path).split(sep).join('/');
+    if (dirname(directory) === directory) return basename(path);
+  }
 }

@@ -1,6 +1,6 @@
 /** Text of a refusal is printed safely to a terminal, from any server. */
 import { expect, it } from 'vitest';
-import { refusalIn } from '../../src/broker/refusal.ts';
+import { refusalIn } from '../../src/broker/ask.ts';
 
 it('keeps lines, and no control characters', () => {
   const said = 'first\n\u001b[31msecond\u001b]0;title\u0007';

@@ -5,10 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { serveControl } from '@meshpass/agent/control/control';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { readAccessFiles } from '../../src/explain/access-files.ts';
 import { wantedCall } from '../../src/explain/call.ts';
 import { explainCall } from '../../src/explain/explain-call.ts';
-import { proposePatch } from '../../src/explain/patch.ts';
+import { proposePatch, readAccessFiles } from '../../src/explain/patch.ts';
 import { run } from '../../src/program.ts';
 import { known, service } from './known.ts';
 

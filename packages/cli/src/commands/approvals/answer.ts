@@ -4,8 +4,7 @@ import { isAgentRunning, runtimeDirectory } from '@meshpass/agent/control/contro
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
 import { askApprovals } from '../../agent/ask.ts';
-import { readRequestId } from '../../approvals/request-id.ts';
-import { requestAnswer } from '../../approvals/text.ts';
+import { readRequestId, requestAnswer } from '../../approvals/text.ts';
 import type { Answer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument, duration, type OptionsOf, sentence, text, toggle } from '../../command/flag.ts';

@@ -1,8 +1,7 @@
 /** Operators' commands for the approvals of all sessions. */
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
-import { readRequestId } from '../../approvals/request-id.ts';
-import { requestAnswer, requestText } from '../../approvals/text.ts';
+import { readRequestId, requestAnswer, requestText } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument, sentence } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
