@@ -5,7 +5,6 @@ import type { SignedOut } from '../issuers/index.ts';
 import type { Store } from '../store/index.ts';
 import { startApprovals } from './approval/start.ts';
 import { endForLostRole } from './operator/end-sessions.ts';
-import type { MountedOperatorRoute } from './operator/operator-route.ts';
 import { createOperatorTokens } from './operator/operator-token.ts';
 import { createOperators } from './operator/operators.ts';
 import { createBrowserSignIn } from './operator/page/browser-sign-in.ts';
@@ -114,16 +113,6 @@ export async function startAdmin(
   const authorOf = given.policy?.authorOf;
   const signingIn = { ...shared, ...ofOperators, proofs: given.operators };
   const page = pageOf({ ...signingIn, approvals }, config.operatorUrl);
-  const authorized: readonly MountedOperatorRoute[] = [
-    ...auditRoutes({ ...shared, trail }),
-    ...adminRoutes({ ...shared, sessions }),
-    ...drillRoutes({ ...shared, store, signer, publicUrl, denies: sessions.denies }),
-    ...trustRoutes({ ...shared, mesh, rotation: sessions.rotation, live: sessions.live }),
-    ...operatorApprovalRoutes({ approvals, operators }),
-    ...(policy ? operatorPolicyRoutes({ ...policy, operatorSessions: operatorSessions.all }) : []),
-    ...operatorsRoutes(signingIn),
-    ...(page ? pageRoutes(page) : []),
-  ];
   metrics.measure({
     policyDrift: () => given.policy?.mesh.drift(),
     policyFindings: () => policyWatch?.findings().length,
@@ -131,7 +120,17 @@ export async function startAdmin(
   });
   return {
     /** Routes of the operator listener. */
-    operatorRoutes: [...signInRoutes(signingIn), ...(page ? pageSignInRoutes(page) : []), ...authorized],
+    operatorRoutes: [
+      ...signInRoutes(signingIn),
+      ...(page ? [...pageSignInRoutes(page), ...pageRoutes(page)] : []),
+      ...auditRoutes({ ...shared, trail }),
+      ...adminRoutes({ ...shared, sessions }),
+      ...drillRoutes({ ...shared, store, signer, publicUrl, denies: sessions.denies }),
+      ...trustRoutes({ ...shared, mesh, rotation: sessions.rotation, live: sessions.live }),
+      ...operatorApprovalRoutes({ approvals, operators }),
+      ...(policy ? operatorPolicyRoutes({ ...policy, operatorSessions: operatorSessions.all }) : []),
+      ...operatorsRoutes(signingIn),
+    ],
     /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
     publicRoutes: [
       ...approvalRoutes(approvals, sessions.authentication),

@@ -1,7 +1,6 @@
 /**
  * Table of all operator actions and the roles that permit them. Each route of the operator listener declares its
- * action, or all possible actions if the action depends on parameters. A test tries every role with every action
- * through the HTTP API.
+ * action, which may depend on the parameters. A test tries every role with every action through the HTTP API.
  */
 
 import type { OperatorRole } from '@meshpass/access';

@@ -13,7 +13,7 @@ import {
 } from '../../audit/index.ts';
 import type { Closed, RecentLogouts } from '../../core/index.ts';
 import type { RecordContext } from '../policy/record.ts';
-import type { OperatorSession } from './caller.ts';
+import { nameOf, type OperatorCaller, type OperatorSession } from './caller.ts';
 import type { OperatorCloseCause, OperatorSessions } from './sessions.ts';
 
 export interface EndContext extends RecordContext {
@@ -67,6 +67,19 @@ export async function closeOperatorSessions(
   if (!written.granted)
     void recordEnd(context, closed, cause, { ...event, ...newEvent(event.action, event, clock, random) });
   return written;
+}
+
+/**
+ * Signs an operator out.
+ * @returns a refusal with `store_unavailable` or `overloaded`
+ */
+export async function signOut(
+  context: EndContext & { readonly audit: AuditContext },
+  caller: OperatorCaller,
+  event: AuditEvent,
+): Promise<Outcome<void>> {
+  const own = { sessions: caller.session ? [caller.session.id] : [] };
+  return await closeOperatorSessions(context, own, 'logout', { ...event, reason: `${nameOf(caller)} signed out.` });
 }
 
 function end({ sessions, recentLogouts }: EndContext, closed: Closed): boolean {

@@ -1,31 +1,19 @@
 /**
- * Routes of the operator listener. Each declares its action (admin/operator/actions.ts), or all possible actions if the
- * action depends on parameters. Only operators whose role permits the action reach the handler.
+ * Routes of the operator listener. Each declares its action (admin/operator/actions.ts), which may depend on the
+ * parameters. Only operators whose role permits the action reach the handler.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { type AuditEvent, type Outcome, refused } from '../../audit/index.ts';
-import { type Call, type Route, route } from '../../http/index.ts';
+import { type Authentication, type Call, type Route, route } from '../../http/index.ts';
 import { type OperatorAction, termsOf } from './actions.ts';
 import { mayDo, nameOf, type OperatorCaller } from './caller.ts';
-import type { Operators } from './operators.ts';
 
-/** A route that can be mounted on the operator listener. */
-export interface MountedOperatorRoute extends Route {
-  /** Possible actions; never empty. */
-  readonly does: readonly OperatorAction[];
-}
-
-/** Definition of a route with its action. */
-export interface OperatorRoute<Body> extends Omit<Route<OperatorCaller, Body>, 'authentication' | 'handler'> {
-  readonly does: OperatorAction | ByParameters<Body>;
-}
-
-/** Selects one of several actions based on the parameters. */
-export interface ByParameters<Body> {
-  readonly among: readonly OperatorAction[];
-  readonly of: (asked: Pick<Call<OperatorCaller, Body>, 'body'>) => OperatorAction;
+/** Definition of a route with its action, which may depend on the parameters. */
+export interface OperatorRoute<Body>
+  extends Omit<Route<OperatorCaller, Body>, 'method' | 'path' | 'authentication' | 'handler'> {
+  readonly does: OperatorAction | ((body: Body) => OperatorAction);
 }
 
 /** An operator's authorized call. */
@@ -38,37 +26,38 @@ export type OperatorCall<Body> = Call<OperatorCaller, Body> & {
 export const Reason = z.string().min(1).max(200).refine(isPlainText);
 
 /**
- * Creates a route that refuses with the errors of its authentication, `operator_forbidden` and
- * `operator_reason_required`.
- * @param handler called for operators whose role permits the action; its event includes the person, the role and the
- *   entry that assigned the role
+ * Returns a function that creates routes for operators. They refuse with the errors of their authentication,
+ * `operator_forbidden` and `operator_reason_required`. The handler is called for operators whose role permits the
+ * action. Its event includes the person, the role and the entry that assigned the role.
  */
-export function operatorRoute<Body>(
-  operators: Pick<Operators, 'authentication'>,
-  { does, ...one }: OperatorRoute<Body>,
-  handler: (call: OperatorCall<Body>) => Promise<Outcome<unknown>>,
-): MountedOperatorRoute {
-  const among = typeof does === 'string' ? [does] : does.among;
-  const actionOf = (call: Call<OperatorCaller, Body>) => (typeof does === 'string' ? does : does.of(call));
-  const mounted = route({
-    ...one,
-    authentication: operators.authentication,
-    handler: async (call: Call<OperatorCaller, Body>) => {
-      let event = call.event;
-      try {
-        const action = actionOf(call);
-        event = detailed(event, { does: action });
-        event = { ...event, rule: mayDo(action, call.caller) };
-        const because = reasonOf(call.body);
-        if (because !== undefined) event = detailed(event, { because });
-        if (termsOf(action).destructive && because === undefined) throw reasonRequired(action);
-        return await handler({ ...call, event, because });
-      } catch (thrown) {
-        return refused(event, thrown);
-      }
-    },
-  });
-  return { ...mounted, does: among };
+export function operatorRoutes(authentication: Authentication<OperatorCaller>) {
+  return <Body>(
+    at: `${Route['method']} /${string}`,
+    { does, ...one }: OperatorRoute<Body>,
+    handler: (call: OperatorCall<Body>) => Promise<Outcome<unknown>>,
+  ): Route => {
+    const [method, path] = at.split(' ') as [Route['method'], string];
+    return route({
+      ...one,
+      method,
+      path,
+      authentication,
+      handler: async (call: Call<OperatorCaller, Body>) => {
+        let event = call.event;
+        try {
+          const action = typeof does === 'string' ? does : does(call.body);
+          event = detailed(event, { does: action });
+          event = { ...event, rule: mayDo(action, call.caller) };
+          const because = reasonOf(call.body);
+          if (because !== undefined) event = detailed(event, { because });
+          if (termsOf(action).destructive && because === undefined) throw reasonRequired(action);
+          return await handler({ ...call, event, because });
+        } catch (thrown) {
+          return refused(event, thrown);
+        }
+      },
+    });
+  };
 }
 
 function detailed(event: AuditEvent, members: Readonly<Record<string, unknown>>): AuditEvent {

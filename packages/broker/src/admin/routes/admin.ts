@@ -3,10 +3,10 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { type AuditEvent, granted, type Outcome, recordGrant } from '../../audit/index.ts';
 import { expiryOf, grantsOf, type Live, type LiveIndex, principalUnder, type Sessions } from '../../core/index.ts';
-import type { RouteContext } from '../../http/index.ts';
+import type { Route, RouteContext } from '../../http/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import type { OperatorCaller } from '../operator/caller.ts';
-import { askedBy, type MountedOperatorRoute, operatorRoute } from '../operator/operator-route.ts';
+import { askedBy, operatorRoutes } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 
 export interface AdminContext extends RouteContext {
@@ -51,40 +51,26 @@ export const CloseOrder = z
  * are more sessions, and is the value of `after` for the next page. `POST /admin/sessions/close` ends the selected
  * sessions.
  */
-export function adminRoutes(context: AdminContext): readonly MountedOperatorRoute[] {
+export function adminRoutes(context: AdminContext): readonly Route[] {
   const { sessions, operators } = context;
+  const on = operatorRoutes(operators.authentication);
   return [
     // As everywhere, an allowed read leaves no audit row.
-    operatorRoute(
-      operators,
-      {
-        does: {
-          among: ['sessions.list', 'sessions.find', 'sessions.show'],
-          of: ({ body: { after: _, limit: __, ...selector } }) => {
-            if (selector.id !== undefined) return 'sessions.show';
-            return Object.keys(selector).length > 0 ? 'sessions.find' : 'sessions.list';
-          },
-        },
-        method: 'GET',
-        path: '/admin/sessions',
-        action: 'operator.list',
-        schema: ListQuery,
-      },
-      async ({ event, body }) => granted(event, pageOf(sessions.live, body)),
+    on('GET /admin/sessions', { does: listing, action: 'operator.list', schema: ListQuery }, async ({ event, body }) =>
+      granted(event, pageOf(sessions.live, body)),
     ),
-    operatorRoute(
-      operators,
-      {
-        does: { among: Object.values(CLOSES), of: ({ body }) => closing(body) },
-        method: 'POST',
-        path: '/admin/sessions/close',
-        action: 'operator.close',
-        schema: CloseOrder,
-      },
+    on(
+      'POST /admin/sessions/close',
+      { does: closing, action: 'operator.close', schema: CloseOrder },
       async ({ event, body, caller, because }) =>
         await closeSelected(context, event, { ...body, reason: because }, caller),
     ),
   ];
+}
+
+function listing({ after: _, limit: __, ...selector }: z.infer<typeof ListQuery>): OperatorAction {
+  if (selector.id !== undefined) return 'sessions.show';
+  return Object.keys(selector).length > 0 ? 'sessions.find' : 'sessions.list';
 }
 
 /** Action for each selector. */

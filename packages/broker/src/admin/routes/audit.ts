@@ -2,16 +2,10 @@
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { type AuditLog, granted, refused } from '../../audit/index.ts';
-import type { RouteContext } from '../../http/index.ts';
+import type { Route, RouteContext } from '../../http/index.ts';
 import { storeSilent } from '../../store/index.ts';
-import {
-  askedBy,
-  type ByParameters,
-  type MountedOperatorRoute,
-  type OperatorRoute,
-  operatorRoute,
-  Reason,
-} from '../operator/operator-route.ts';
+import type { OperatorAction } from '../operator/actions.ts';
+import { askedBy, type OperatorRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 
 export interface AuditRoutesContext extends RouteContext {
@@ -41,62 +35,48 @@ const NO_STORE = { 'cache-control': 'no-store' };
  * next page. The other routes are `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `GET /audit/restores`
  * and `POST /audit/prune`.
  */
-export function auditRoutes(context: AuditRoutesContext): readonly MountedOperatorRoute[] {
-  const { trail, operators } = context;
+export function auditRoutes({ trail, operators }: AuditRoutesContext): readonly Route[] {
+  const on = operatorRoutes(operators.authentication);
+  /** Creates a read route. As everywhere, an allowed read leaves no audit row. */
+  const read = <Query>(
+    path: `/${string}`,
+    one: Pick<OperatorRoute<Query>, 'does' | 'schema'>,
+    answer: (query: Query) => Promise<Response>,
+  ) =>
+    on(`GET ${path}`, { ...one, action: 'operator.list' }, async ({ event, body }) => {
+      try {
+        return granted(event, await answer(body));
+      } catch (thrown) {
+        return refused(event, thrown instanceof MeshpassError ? thrown : storeSilent(thrown));
+      }
+    });
   return [
-    read(operators, { path: '/audit', does: PAGES, schema: AuditPage }, async (page) => {
+    read('/audit', { does: reading, schema: AuditPage }, async (page) => {
       const rows = await trail.page(page);
       return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
     }),
-    read(operators, { path: '/audit/export', does: 'audit.export', schema: ExportFrom }, async ({ after }) => {
+    read('/audit/export', { does: 'audit.export', schema: ExportFrom }, async ({ after }) => {
       const lines = await trail.exportAfter(after);
       return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
     }),
-    read(operators, { path: '/audit/checkpoint', does: 'audit.checkpoint' }, async () =>
-      text(await trail.checkpoint()),
-    ),
-    read(operators, { path: '/audit/key', does: 'audit.key' }, async () =>
-      text(
-        trail
-          .verifiers()
-          .map((key) => `${key}\n`)
-          .join(''),
-      ),
-    ),
-    read(operators, { path: '/audit/restores', does: 'audit.restores' }, async () =>
+    read('/audit/checkpoint', { does: 'audit.checkpoint' }, async () => text(await trail.checkpoint())),
+    read('/audit/key', { does: 'audit.key' }, async () => text(`${trail.verifiers().join('\n')}\n`)),
+    read('/audit/restores', { does: 'audit.restores' }, async () =>
       Response.json({ restores: await trail.restores() }, { headers: NO_STORE }),
     ),
-    operatorRoute(
-      operators,
-      { does: 'audit.prune', method: 'POST', path: '/audit/prune', action: 'audit.prune', schema: PruneOrder },
+    on(
+      'POST /audit/prune',
+      { does: 'audit.prune', action: 'audit.prune', schema: PruneOrder },
       async ({ event, body: { before }, caller, because }) =>
         await trail.prune(new Date(before), { ...event, reason: askedBy(caller, because) }),
     ),
   ];
 }
 
-const PAGES: ByParameters<z.infer<typeof AuditPage>> = {
-  among: ['audit.page', 'audit.tail', 'audit.session', 'audit.decision'],
-  of: ({ body: { last, session, decision } }) => {
-    if (decision !== undefined) return 'audit.decision';
-    if (session !== undefined) return 'audit.session';
-    return last === undefined ? 'audit.page' : 'audit.tail';
-  },
-};
-
-/** Creates a read route. As everywhere, an allowed read leaves no audit row. */
-function read<Query>(
-  operators: Operators,
-  one: Pick<OperatorRoute<Query>, 'path' | 'does' | 'schema'>,
-  answer: (query: Query) => Promise<Response>,
-): MountedOperatorRoute {
-  return operatorRoute(operators, { ...one, method: 'GET', action: 'operator.list' }, async ({ event, body }) => {
-    try {
-      return granted(event, await answer(body));
-    } catch (thrown) {
-      return refused(event, thrown instanceof MeshpassError ? thrown : storeSilent(thrown));
-    }
-  });
+function reading({ last, session, decision }: z.infer<typeof AuditPage>): OperatorAction {
+  if (decision !== undefined) return 'audit.decision';
+  if (session !== undefined) return 'audit.session';
+  return last === undefined ? 'audit.page' : 'audit.tail';
 }
 
 function text(body: string): Response {

@@ -3,10 +3,10 @@ import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/iden
 import { MeshpassError } from '@meshpass/identity/error';
 import { granted, recordGrant } from '../../audit/index.ts';
 import type { RotatingSigner, Sessions } from '../../core/index.ts';
-import type { RouteContext } from '../../http/index.ts';
+import type { Route, RouteContext } from '../../http/index.ts';
 import { type Store, storeSilent } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
-import { type MountedOperatorRoute, operatorRoute } from '../operator/operator-route.ts';
+import { operatorRoutes } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 
 export interface DrillContext extends RouteContext {
@@ -18,24 +18,18 @@ export interface DrillContext extends RouteContext {
 }
 
 /** Returns `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
-export function drillRoutes(context: DrillContext): readonly MountedOperatorRoute[] {
-  const { operators } = context;
+export function drillRoutes(context: DrillContext): readonly Route[] {
+  const on = operatorRoutes(context.operators.authentication);
   return [
-    operatorRoute(
-      operators,
-      { does: 'drill.session', method: 'GET', path: '/admin/drill/sessions/:id', action: 'operator.drill' },
+    on(
+      'GET /admin/drill/sessions/:id',
+      { does: 'drill.session', action: 'operator.drill' },
       async ({ event, params }) => granted(event, await recorded(context, params.id ?? '')),
     ),
-    operatorRoute(
-      operators,
-      {
-        does: 'drill.evidence',
-        method: 'POST',
-        path: '/admin/drill/evidence',
-        action: 'operator.drill',
-        // Only signs reports in exactly this form, and with a type that no verifier accepts as a token.
-        schema: DrillReport,
-      },
+    on(
+      'POST /admin/drill/evidence',
+      // Only signs reports in exactly this form, and with a type that no verifier accepts as a token.
+      { does: 'drill.evidence', action: 'operator.drill', schema: DrillReport },
       async ({ event: asked, body: drill, caller }) => {
         const session = await recorded(context, drill.session.id);
         const signedAt = new Date(context.clock()).toISOString();

@@ -3,8 +3,9 @@ import { MeshpassError } from '@meshpass/identity';
 import { AnswerOrder, ApprovalId, ReviewOrder } from '@meshpass/identity/approval';
 import { z } from 'zod';
 import { granted } from '../../audit/index.ts';
+import type { Route } from '../../http/index.ts';
 import type { Approvals } from '../approval/approvals.ts';
-import { type MountedOperatorRoute, type OperatorCall, operatorRoute, Reason } from '../operator/operator-route.ts';
+import { type OperatorCall, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 
 export interface OperatorApprovalsContext {
@@ -21,67 +22,41 @@ export const RevokeOrder = z.strictObject({ id: ApprovalId, reason: Reason });
  * Returns `GET /admin/approvals`, `POST /admin/approvals/answer`, `/admin/approvals/review` and
  * `/admin/approvals/revoke`.
  */
-export function operatorApprovalRoutes({
-  approvals,
-  operators,
-}: OperatorApprovalsContext): readonly MountedOperatorRoute[] {
+export function operatorApprovalRoutes({ approvals, operators }: OperatorApprovalsContext): readonly Route[] {
+  const on = operatorRoutes(operators.authentication);
   const answer = async ({ caller, body, event }: OperatorCall<AnswerOrder | ReviewOrder>) => {
     const { attestation } = caller;
     if (!attestation) throw nobody();
     return await approvals.answer({ attestation, via: 'operator' }, body, event);
   };
   return [
-    operatorRoute(
-      operators,
+    on(
+      'GET /admin/approvals',
       {
-        does: {
-          among: ['approvals.list', 'approvals.show'],
-          of: ({ body }) => (body.id === undefined ? 'approvals.list' : 'approvals.show'),
-        },
-        method: 'GET',
-        path: '/admin/approvals',
+        does: ({ id }) => (id === undefined ? 'approvals.list' : 'approvals.show'),
         action: 'approval.list',
         schema: ListQuery,
       },
       async ({ event, body }) => granted(event, { requests: await approvals.list(body.id) }),
     ),
-    operatorRoute(
-      operators,
+    on(
+      'POST /admin/approvals/answer',
       {
-        does: {
-          among: ['approvals.approve', 'approvals.deny'],
-          of: ({ body }) => (body.decision === 'approve' ? 'approvals.approve' : 'approvals.deny'),
-        },
-        method: 'POST',
-        path: '/admin/approvals/answer',
+        does: ({ decision }) => (decision === 'approve' ? 'approvals.approve' : 'approvals.deny'),
         action: 'approval.answer',
         schema: AnswerOrder,
         limit: MOST,
       },
       answer,
     ),
-    operatorRoute(
-      operators,
-      {
-        does: 'approvals.review',
-        method: 'POST',
-        path: '/admin/approvals/review',
-        action: 'approval.review',
-        schema: ReviewOrder,
-        limit: MOST,
-      },
+    on(
+      'POST /admin/approvals/review',
+      { does: 'approvals.review', action: 'approval.review', schema: ReviewOrder, limit: MOST },
       answer,
     ),
-    operatorRoute(
-      operators,
-      {
-        does: 'approvals.revoke',
-        method: 'POST',
-        path: '/admin/approvals/revoke',
-        action: 'approval.revoke',
-        schema: RevokeOrder,
-        limit: MOST,
-      },
+    on(
+      'POST /admin/approvals/revoke',
+      { does: 'approvals.revoke', action: 'approval.revoke', schema: RevokeOrder, limit: MOST },
       async ({ body, event }) => await approvals.revoke(body.id, body.reason, event),
     ),
   ];

@@ -3,11 +3,12 @@
  */
 import { z } from 'zod';
 import { granted } from '../../audit/index.ts';
+import type { Route } from '../../http/index.ts';
 import { nameOf, type OperatorSession } from '../operator/caller.ts';
-import { type MountedOperatorRoute, operatorRoute, Reason } from '../operator/operator-route.ts';
+import { operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 import { listVersions } from '../policy/history.ts';
-import { APPLY, ApplyOrder, accept_unknown, described, HISTORY, PLAN, type PolicyContext } from './policy.ts';
+import { APPLY, ApplyOrder, accept_unknown, described, PLAN, type PolicyContext } from './policy.ts';
 
 export interface OperatorPolicyContext extends PolicyContext {
   readonly operators: Operators;
@@ -26,24 +27,23 @@ export const RollBackOrder = z.strictObject({
  * Returns `POST /policy/plan`, `/policy/apply`, `/policy/rollback`, `GET /policy/history` and
  * `/policy/versions/VERSION`.
  */
-export function operatorPolicyRoutes(context: OperatorPolicyContext): readonly MountedOperatorRoute[] {
+export function operatorPolicyRoutes(context: OperatorPolicyContext): readonly Route[] {
   const { changes, store, operators, operatorSessions } = context;
+  const on = operatorRoutes(operators.authentication);
   return [
     // Only operators see effects on operator sessions. The output of a job is visible to everyone with access to the
     // repository.
-    operatorRoute(operators, { ...PLAN, does: 'policy.plan' }, async ({ body, event }) =>
+    on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body, event }) =>
       described(granted(event, await changes.plan(body, operatorSessions()))),
     ),
-    operatorRoute(operators, { ...HISTORY, does: 'policy.history' }, async ({ event }) =>
+    on('GET /policy/history', { does: 'policy.history', action: 'policy.plan' }, async ({ event }) =>
       granted(event, { versions: await listVersions(store.db) }),
     ),
-    operatorRoute(
-      operators,
-      { does: 'policy.version', method: 'GET', path: '/policy/versions/:version', action: 'policy.plan' },
-      async ({ event, params }) => granted(event, await changes.fileOf(Number(params.version))),
+    on('GET /policy/versions/:version', { does: 'policy.version', action: 'policy.plan' }, async ({ event, params }) =>
+      granted(event, await changes.fileOf(Number(params.version))),
     ),
-    operatorRoute<z.infer<typeof ApplyOrder>>(
-      operators,
+    on<z.infer<typeof ApplyOrder>>(
+      'POST /policy/apply',
       { ...APPLY, does: 'policy.apply', schema: ApplyOrder },
       async ({ caller, body, event, because }) => {
         const { plan, accept_unknown: acceptUnknown, reason: _, ...kept } = body;
@@ -52,12 +52,10 @@ export function operatorPolicyRoutes(context: OperatorPolicyContext): readonly M
         return described(await changes.apply(kept, plan, { by }, asked, { acceptUnknown }));
       },
     ),
-    operatorRoute(
-      operators,
+    on(
+      'POST /policy/rollback',
       {
         does: 'policy.rollback',
-        method: 'POST',
-        path: '/policy/rollback',
         action: 'policy.apply',
         schema: RollBackOrder,
         auditMembers: ({ version }) => ({ target: `version ${version}` }),

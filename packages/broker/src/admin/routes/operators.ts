@@ -11,10 +11,10 @@ import { createRateAllowance, seconds, timestamp } from '../../base/index.ts';
 import { readTokenForm, type TokenForm } from '../../core/index.ts';
 import { createSlots, type Route, type RouteContext, readBody, route } from '../../http/index.ts';
 import { OPERATOR_ACTIONS, type OperatorAction, termsOf } from '../operator/actions.ts';
-import { may, nameOf, type OperatorCaller, type OperatorSession } from '../operator/caller.ts';
+import { may, type OperatorCaller, type OperatorSession } from '../operator/caller.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
-import { closeOperatorSessions } from '../operator/end-sessions.ts';
-import { askedBy, type MountedOperatorRoute, operatorRoute, Reason } from '../operator/operator-route.ts';
+import { closeOperatorSessions, signOut } from '../operator/end-sessions.ts';
+import { askedBy, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 import { callerOf, confirmedUntil } from '../operator/sessions.ts';
 import { type SignInContext, signIn } from '../operator/sign-in.ts';
@@ -113,33 +113,27 @@ async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
  * Returns `GET` and `DELETE /operator/session`, `POST /operator/session/confirm`, `GET /operator/roles`,
  * `GET /operator/sessions` and `POST /operator/sessions/close`.
  */
-export function operatorsRoutes(context: OperatorsContext): readonly MountedOperatorRoute[] {
+export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
   const { operators, sessions } = context;
-  const unconfirmed = { authentication: operators.unconfirmedAuthentication };
+  const on = operatorRoutes(operators.authentication);
+  const onUnconfirmed = operatorRoutes(operators.unconfirmedAuthentication);
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   const attempts = createRateAllowance({ ...CONFIRMATIONS, clock: context.clock });
   const listed = () => sessions.all().map((session) => ({ session, caller: callerOf(session, context.access()) }));
   return [
-    operatorRoute(
-      operators,
-      { does: 'operators.whoami', method: 'GET', path: '/operator/session', action: 'operator.list' },
-      async ({ caller, event }) => {
-        const { session } = caller;
-        const actions = Object.keys(OPERATOR_ACTIONS).filter((name) => may(caller, name as OperatorAction));
-        return granted(event, {
-          operator: describeCaller(caller),
-          expires_at: session ? timestamp(session.expiresAt) : null,
-          confirmed_until: session ? timestamp(confirmedUntil(session, context.confirmSeconds())) : null,
-          actions,
-        });
-      },
-    ),
-    operatorRoute(
-      unconfirmed,
+    on('GET /operator/session', { does: 'operators.whoami', action: 'operator.list' }, async ({ caller, event }) => {
+      const { session } = caller;
+      return granted(event, {
+        operator: describeCaller(caller),
+        expires_at: session ? timestamp(session.expiresAt) : null,
+        confirmed_until: session ? timestamp(confirmedUntil(session, context.confirmSeconds())) : null,
+        actions: ACTIONS.filter((name) => may(caller, name)),
+      });
+    }),
+    onUnconfirmed(
+      'POST /operator/session/confirm',
       {
         does: 'operators.confirm-sign-in',
-        method: 'POST',
-        path: '/operator/session/confirm',
         action: 'operator.confirm-sign-in',
         schema: ConfirmSignInOrder,
         limit: MAX_ID_TOKEN + 1_024,
@@ -155,43 +149,21 @@ export function operatorsRoutes(context: OperatorsContext): readonly MountedOper
         return granted(done.event, { access_token, operator, ...timesOf(context, done.value) });
       },
     ),
-    operatorRoute(
-      unconfirmed,
-      { does: 'operators.logout', method: 'DELETE', path: '/operator/session', action: 'operator.sign-out' },
-      async ({ caller, event }) => {
-        const own = caller.session ? [caller.session.id] : [];
-        const done = await closeOperatorSessions(context, { sessions: own }, 'logout', {
-          ...event,
-          reason: `${nameOf(caller)} signed out.`,
-        });
-        return done.granted ? granted(done.event, undefined) : done;
-      },
+    onUnconfirmed(
+      'DELETE /operator/session',
+      { does: 'operators.logout', action: 'operator.sign-out' },
+      async ({ caller, event }) => await signOut(context, caller, event),
     ),
-    operatorRoute(
-      operators,
-      { does: 'operators.roles', method: 'GET', path: '/operator/roles', action: 'operator.list' },
-      async ({ event }) =>
-        granted(event, {
-          actions: Object.keys(OPERATOR_ACTIONS).map((action) => ({
-            action,
-            roles: termsOf(action as OperatorAction).roles,
-          })),
-        }),
+    on('GET /operator/roles', { does: 'operators.roles', action: 'operator.list' }, async ({ event }) =>
+      granted(event, { actions: ACTIONS.map((action) => ({ action, roles: termsOf(action).roles })) }),
     ),
-    operatorRoute(
-      operators,
-      { does: 'operators.list', method: 'GET', path: '/operator/sessions', action: 'operator.list' },
-      async ({ event }) => granted(event, { sessions: listed().map(describeSession) }),
+    on('GET /operator/sessions', { does: 'operators.list', action: 'operator.list' }, async ({ event }) =>
+      granted(event, { sessions: listed().map(describeSession) }),
     ),
-    operatorRoute(
-      operators,
+    on(
+      'POST /operator/sessions/close',
       {
-        does: {
-          among: ['operators.close', 'operators.close-person'],
-          of: ({ body }) => (body.id === undefined ? 'operators.close-person' : 'operators.close'),
-        },
-        method: 'POST',
-        path: '/operator/sessions/close',
+        does: ({ id }) => (id === undefined ? 'operators.close-person' : 'operators.close'),
         action: 'operator.sign-out',
         schema: CloseOperatorsOrder,
       },
@@ -212,6 +184,8 @@ export function operatorsRoutes(context: OperatorsContext): readonly MountedOper
     ),
   ];
 }
+
+const ACTIONS = Object.keys(OPERATOR_ACTIONS) as OperatorAction[];
 
 /** Whether a person or ServiceAccount with this subject could be signed in. */
 function isPossible(subject: string, { access }: Pick<OperatorsContext, 'access'>): boolean {

@@ -5,11 +5,11 @@ import { type AnswerOrder, ApprovalId, ApprovalSeconds, type ReviewOrder } from 
 import { z } from 'zod';
 import { granted, refused } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
-import { readBody } from '../../http/index.ts';
+import { type Route, readBody } from '../../http/index.ts';
 import { unknown } from '../approval/refusals.ts';
 import { may, nameOf, type OperatorCaller } from '../operator/caller.ts';
-import { closeOperatorSessions } from '../operator/end-sessions.ts';
-import { type MountedOperatorRoute, operatorRoute, Reason } from '../operator/operator-route.ts';
+import { signOut } from '../operator/end-sessions.ts';
+import { operatorRoutes, Reason } from '../operator/operator-route.ts';
 import { cookie, cookieOf, formToken, SESSION_COOKIE } from '../operator/page/cookies.ts';
 import { listPage, refusalPage, requestPage, type Visitor } from '../operator/page/html.ts';
 import { LIST, type PageContext, SIGN_IN, seeOther, toSignIn } from './page-sign-in.ts';
@@ -50,20 +50,20 @@ const toList = (error: MeshpassError, decision: string | undefined) =>
   error.status === 401 ? toSignIn(error, decision) : refusalPage(error, decision, { href: LIST, text: 'All requests' });
 
 /** Returns `GET /approvals`, `GET` and `POST /approvals/ID` and `POST /page/sign-out`. */
-export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[] {
-  const { approvals, origin } = context;
-  const { pageAuthentication, unconfirmedPageAuthentication } = context.operators;
-  const operators = { authentication: pageAuthentication };
+export function pageRoutes(context: PageContext): readonly Route[] {
+  const { approvals, origin, operators } = context;
+  const on = operatorRoutes(operators.pageAuthentication);
+  const onUnconfirmed = operatorRoutes(operators.unconfirmedPageAuthentication);
   return [
-    operatorRoute(
-      operators,
-      { does: 'approvals.list', method: 'GET', path: LIST, action: 'approval.list', refusal: toSignIn },
+    on(
+      `GET ${LIST}`,
+      { does: 'approvals.list', action: 'approval.list', refusal: toSignIn },
       async ({ caller, request, event }) =>
         granted(event, await listPage(visitorOf(caller, request), await approvals.list())),
     ),
-    operatorRoute(
-      operators,
-      { does: 'approvals.show', method: 'GET', path: `${LIST}/:id`, action: 'approval.list', refusal: toList },
+    on(
+      `GET ${LIST}/:id`,
+      { does: 'approvals.show', action: 'approval.list', refusal: toList },
       async ({ caller, request, params: { id = '' }, event }) => {
         const [found] = ApprovalId.safeParse(id).success ? await approvals.list(id) : [];
         if (!found) return refused({ ...event, target: id }, unknown(id.slice(0, 24)));
@@ -72,15 +72,10 @@ export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[
         return granted(event, await requestPage(visitorOf(caller, request), found, form));
       },
     ),
-    operatorRoute<AnswerForm>(
-      operators,
+    on<AnswerForm>(
+      `POST ${LIST}/:id`,
       {
-        does: {
-          among: ['approvals.approve', 'approvals.deny', 'approvals.review'],
-          of: ({ body }) => ACTION_OF[body.decision],
-        },
-        method: 'POST',
-        path: `${LIST}/:id`,
+        does: ({ decision }) => ACTION_OF[decision],
         action: 'approval.answer',
         refusal: toConfirm,
         read: formReader(origin, AnswerForm),
@@ -93,20 +88,16 @@ export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[
         return done.granted ? granted(done.event, seeOther(`${LIST}/${id}`)) : done;
       },
     ),
-    operatorRoute(
-      { authentication: unconfirmedPageAuthentication },
+    onUnconfirmed(
+      'POST /page/sign-out',
       {
         does: 'operators.logout',
-        method: 'POST',
-        path: '/page/sign-out',
         action: 'operator.sign-out',
         refusal: toSignIn,
         read: formReader(origin, NoFields),
       },
       async ({ caller, event }) => {
-        const own = { sessions: caller.session ? [caller.session.id] : [] };
-        const reason = `${nameOf(caller)} signed out.`;
-        const done = await closeOperatorSessions(context, own, 'logout', { ...event, reason });
+        const done = await signOut(context, caller, event);
         return done.granted ? granted(done.event, seeOther(SIGN_IN, cookie(SESSION_COOKIE, '', 0))) : done;
       },
     ),

@@ -36,18 +36,9 @@ export const JobApplyOrder = z.strictObject({
 });
 /** Body of `POST /policy/apply` for an operator. */
 export const ApplyOrder = JobApplyOrder.extend({ accept_unknown });
-/** Routes shared by jobs and operators. As everywhere, a plan leaves no audit row, because it changes nothing. */
-export const PLAN = {
-  method: 'POST',
-  path: '/policy/plan',
-  action: 'policy.plan',
-  schema: PlanOrder,
-  limit: MAX_BODY,
-} as const;
-export const HISTORY = { method: 'GET', path: '/policy/history', action: 'policy.plan' } as const;
+/** Members of the routes of jobs and operators. As everywhere, a plan leaves no audit row, because it changes nothing. */
+export const PLAN = { action: 'policy.plan', schema: PlanOrder, limit: MAX_BODY } as const;
 export const APPLY = {
-  method: 'POST',
-  path: '/policy/apply',
   action: 'policy.apply',
   limit: MAX_BODY,
   auditMembers: ({ main: file, plan }: z.infer<typeof JobApplyOrder>) => ({ target: `${file} plan ${plan}` }),
@@ -71,17 +62,23 @@ export function policyRoutes(context: PolicyContext): readonly Route[] {
   return [
     route({
       ...PLAN,
+      method: 'POST',
+      path: '/policy/plan',
       authentication: authorAuthentication(context, 'plan'),
       handler: async ({ caller, body, event }) =>
         described(granted(event, await alone(caller, () => changes.plan(body)))),
     }),
     route({
-      ...HISTORY,
+      method: 'GET',
+      path: '/policy/history',
+      action: 'policy.plan',
       authentication: authorAuthentication(context, 'plan'),
       handler: async ({ event }) => granted(event, { versions: await listVersions(store.db) }),
     }),
     route({
       ...APPLY,
+      method: 'POST',
+      path: '/policy/apply',
       authentication: authorAuthentication(context, 'apply'),
       schema: JobApplyOrder,
       handler: async ({ caller: author, body, event }) => {

@@ -5,9 +5,9 @@ import { z } from 'zod';
 import { granted } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import type { LiveIndex, Sessions } from '../../core/index.ts';
-import type { RouteContext } from '../../http/index.ts';
+import type { Route, RouteContext } from '../../http/index.ts';
 import { fingerprint, type MeshState } from '../../mesh/index.ts';
-import { type MountedOperatorRoute, operatorRoute } from '../operator/operator-route.ts';
+import { operatorRoutes } from '../operator/operator-route.ts';
 import type { Operators } from '../operator/operators.ts';
 
 export interface TrustContext extends RouteContext {
@@ -25,24 +25,18 @@ export const RotateOrder = z.strictObject({
 });
 
 /** Returns `GET /admin/trust` and `POST /admin/trust/rotate`. */
-export function trustRoutes(context: TrustContext): readonly MountedOperatorRoute[] {
+export function trustRoutes(context: TrustContext): readonly Route[] {
   const { rotation, operators } = context;
+  const on = operatorRoutes(operators.authentication);
   return [
     // As everywhere, an allowed read leaves no audit row.
-    operatorRoute(
-      operators,
-      { does: 'trust.show', method: 'GET', path: '/admin/trust', action: 'operator.list' },
-      async ({ event }) => granted(event, trustOf(context)),
+    on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async ({ event }) =>
+      granted(event, trustOf(context)),
     ),
-    operatorRoute(
-      operators,
+    on(
+      'POST /admin/trust/rotate',
       {
-        does: {
-          among: ['rotation.rotate', 'rotation.revoke'],
-          of: ({ body }) => (body.revoke ? 'rotation.revoke' : 'rotation.rotate'),
-        },
-        method: 'POST',
-        path: '/admin/trust/rotate',
+        does: ({ revoke }) => (revoke ? 'rotation.revoke' : 'rotation.rotate'),
         action: 'operator.rotate',
         schema: RotateOrder,
         auditMembers: ({ revoke }) => (revoke ? { detail: { revoke } } : {}),
