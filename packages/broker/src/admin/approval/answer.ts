@@ -1,106 +1,126 @@
-/** Answers a request: checks the approver and applies the decision. */
+/** Answers a request or reviews an emergency: checks the approver and applies the decision. */
 import { type Access, type Approval, approverEntry } from '@meshpass/access';
-import { type Attestation, MeshpassError, toMeshpassError } from '@meshpass/identity';
-import type { AnswerOrder } from '@meshpass/identity/approval';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import type { AnswerOrder, ReviewOrder } from '@meshpass/identity/approval';
 import { askedOf } from '../../attest/index.ts';
 import { type AuditEvent, type Outcome, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import type { Live } from '../../core/index.ts';
-import { askGithub } from './approvers.ts';
+import { askGithub, entriesFor } from './approvers.ts';
 import type { Approver, Parts } from './parts.ts';
 import { comparePeople, type Identity, identitiesOf, peopleOf, refuseOwn } from './people.ts';
-import { notOffered, offered, unknown } from './refusals.ts';
+import { offered, unknown } from './refusals.ts';
 import { type Answer, boundedSeconds, type Request } from './request.ts';
-import { isUsed } from './rows.ts';
+
+/** Whether the order reviews an emergency. */
+export function isReview(order: AnswerOrder | ReviewOrder): order is ReviewOrder {
+  return order.decision === 'accept' || order.decision === 'object';
+}
 
 /**
- * Records an answer and its effect on the request. Calls for one request must not overlap.
+ * Records an answer or a review and its effect on the request. Calls for one request must not overlap.
  * @returns a refusal with `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`,
  *   `approval_answered`, `approval_not_offered`, `issuer_unavailable` or `store_unavailable`
  */
 export async function answer(
   parts: Parts,
   approver: Approver,
-  order: AnswerOrder,
+  order: AnswerOrder | ReviewOrder,
   asked: AuditEvent,
 ): Promise<Outcome<Request>> {
-  const how = { decision: order.decision, via: approver.via };
-  let event: AuditEvent = { ...asked, target: order.id, detail: { ...asked.detail, ...how } };
+  let event = asked;
   try {
-    const { request, live } = pending(parts, order.id);
-    event = { ...event, grant: request.grant, detail: { ...event.detail, ...requester(request) } };
-    const identities = identitiesOf(approver.attestation);
-    refuseOwn(identitiesNow(parts, request), identities, parts.mesh.access().trust);
-    const { approval, attestation, entry, earlier } = await whoApproves(parts, request, live, approver, order);
-    const people = peopleOf(parts.live, parts.mesh.access().trust);
-    for (const one of earlier) refuseTwice(one, people(one.identities), identities);
-    const given = { decision: order.decision, via: approver.via, entry, identities, attestation, event: event.id };
-    const next = answered({ ...request, answers: earlier }, approval.count, {
-      ...given,
-      issuer: attestation.issuer,
-      subject: attestation.subject,
-      login: attestation.login,
-      seconds: boundedSeconds(approval, order.seconds ?? request.seconds),
-      reason: order.reason,
+    const request = answerable(parts, order);
+    const { issuer, subject, login, sessionId, grant } = request;
+    const person = { issuer, subject, login, session: sessionId };
+    const role = isReview(order) ? { taker: person } : { requester: person };
+    event = { ...event, grant, detail: { ...event.detail, ...role } };
+    const requester = identitiesNow(parts, request);
+    refuseOwn(requester, identitiesOf(approver.attestation), parts.mesh.access().trust);
+    const approving = await whoApproves(parts, request, approver, order);
+    const given = {
+      via: approver.via,
+      entry: approving.entry,
+      issuer: approving.attestation.issuer,
+      subject: approving.attestation.subject,
+      login: approving.attestation.login,
       at: seconds(parts.clock),
-    });
-    const lost = request.answers.filter((one) => !earlier.includes(one)).map(({ login, event }) => ({ login, event }));
-    const detail = { ...event.detail, entry, state: next.state, ...(lost.length > 0 && { lost }) };
-    const decided = { ...event, reason: order.reason ?? '', detail };
-    const { until: wanted } = next;
-    if (wanted === undefined) return await parts.book.decide(decided, next, approver.replay);
-    const gift = {
-      cause: 'approved' as const,
-      until: wanted,
-      reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}`,
-      detail: { request: next.id, decision: event.id },
+      event: event.id,
     };
-    return await parts.book.decideWith(
-      decided,
-      // The grant may end earlier because of its `session` limit or time window.
-      (until) => ({ event: { ...decided, detail: { ...detail, until } }, request: { ...next, until } }),
-      (decide) => parts.give(live, next.grant, { ...gift, decided: decide }),
-      approver.replay,
-    );
+    return isReview(order)
+      ? await review(parts, { ...request, identities: requester }, { ...order, ...given }, event)
+      : await approve(parts, request, approver, approving, { ...order, ...given }, event);
   } catch (thrown) {
-    return (await keepReplay(parts, approver, event, thrown)) ?? refused(event, thrown);
+    return refused(event, thrown);
   }
 }
 
-/**
- * Stores the id of a refused webhook message, because each message allows one decision. If GitHub was unavailable, no
- * decision was made and the message can be sent again.
- * @returns a refusal if the store could not save the id
- */
-export async function keepReplay(
-  { audit }: Parts,
-  { replay }: Approver,
+/** Members that answers and reviews share. */
+type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at' | 'event'>;
+
+async function approve(
+  parts: Parts,
+  request: Request,
+  approver: Approver,
+  { live, approval, attestation, earlier }: Approving,
+  { id: _, ...given }: AnswerOrder & Given,
   event: AuditEvent,
-  thrown: unknown,
-): Promise<ReturnType<typeof refused> | undefined> {
-  if (!replay || UNDECIDED.has(toMeshpassError(thrown).code)) return undefined;
-  try {
-    await audit.journal.transaction((tx) => tx.once(replay));
-    return undefined;
-  } catch (cause) {
-    return refused(event, cause);
-  }
+): Promise<Outcome<Request>> {
+  const identities = identitiesOf(approver.attestation);
+  const people = peopleOf(parts.live, parts.mesh.access().trust);
+  for (const one of earlier) refuseTwice(one, people(one.identities), identities);
+  const { count } = approval!;
+  const wanted = boundedSeconds(approval!, given.seconds ?? request.seconds);
+  const next = answered(request, [...earlier, { ...given, identities, attestation, seconds: wanted }], count);
+  const lost = request.answers.filter((one) => !earlier.includes(one)).map(({ login, event }) => ({ login, event }));
+  const detail = { ...event.detail, entry: given.entry, state: next.state, ...(lost.length > 0 && { lost }) };
+  const decided = { ...event, detail };
+  if (next.until === undefined) return await parts.book.decide(decided, next);
+  const gift = {
+    cause: 'approved' as const,
+    until: next.until,
+    reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}`,
+    detail: { request: next.id, decision: event.id },
+  };
+  return await parts.book.decideWith(
+    decided,
+    // The grant may end earlier because of its `session` limit or time window.
+    (until) => ({ event: { ...decided, detail: { ...detail, until } }, request: { ...next, until } }),
+    (decide) => parts.give(live!, next.grant, { ...gift, decided: decide }),
+  );
 }
 
 /**
- * Rejects a replayed message before a grant is removed. The store would only reject it along with the decision, after
- * the removal.
- * @throws MeshpassError `proof_replayed`
+ * Records a review. If a reviewer objects while the session has the grant, the grant is removed first.
+ * @param request with all identities known now, which are stored, because the bar must outlast the sessions that show
+ *   them
  */
-export async function refuseReplayed({ store }: Parts, { replay }: Approver): Promise<void> {
-  if (replay && (await isUsed(store, replay.key)))
-    throw new MeshpassError('proof_replayed', 'This message has already been used. Send a new one.');
+async function review(
+  parts: Parts,
+  request: Request,
+  { id: _, ...given }: ReviewOrder & Given,
+  event: AuditEvent,
+): Promise<Outcome<Request>> {
+  const state = given.decision === 'accept' ? ('accepted' as const) : ('objected' as const);
+  const emergency = { ...request.emergency!, state, reviews: [...request.emergency!.reviews, given] };
+  const reviewed: Request = { ...request, emergency };
+  const cut = state === 'objected' && request.state === 'approved';
+  const detail = { ...event.detail, entry: given.entry, state, ...(cut && { ended: true }) };
+  if (!cut) return await parts.book.decide({ ...event, detail }, reviewed);
+  // Serialized, because the bar only takes effect once it is written. Until then the grant must not be used again.
+  return await parts.inTurn(async () => {
+    const live = parts.live.byId(request.sessionId);
+    // The grant is removed first. If the broker stops in between, access is lost rather than kept.
+    if (live) await parts.take(live, request.grant, `${given.login} objected to the emergency: ${given.reason}`);
+    return await parts.book.decide({ ...event, detail }, { ...reviewed, state: 'revoked' });
+  });
 }
-
-const UNDECIDED: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited', 'kubernetes_unavailable']);
 
 interface Approving {
-  readonly approval: Approval;
+  /** Session of the requester; may be undefined for a review. */
+  readonly live: Live | undefined;
+  /** Approval that the access file offers to the requester; undefined for a review. */
+  readonly approval: Approval | undefined;
   /** Attestation of the approver with GitHub's current data. */
   readonly attestation: Attestation;
   readonly entry: string;
@@ -112,33 +132,35 @@ interface Approving {
 async function whoApproves(
   parts: Parts,
   request: Request,
-  live: Live,
   approver: Approver,
-  { decision }: AnswerOrder,
+  order: AnswerOrder | ReviewOrder,
 ): Promise<Approving> {
   // A single denial is final.
-  const before = decision === 'approve' ? request.answers : [];
+  const before = order.decision === 'approve' ? request.answers : [];
   const people = [approver, ...before].map((one) => one.attestation);
   const { now, fresh } = await askGithub(parts, people, () => {
-    // The session may have ended during the GitHub request.
-    pending(parts, request.id);
-    const { approval } = stillOffered(parts, live, request.grant);
+    // The session may have ended during the GitHub request, and the requester may have left the team.
+    answerable(parts, order);
     const access = parts.mesh.access();
-    return { approval, access, asked: askedOf(approval.by, access.deny) };
+    const live = parts.live.byId(request.sessionId);
+    const approval = isReview(order) ? undefined : offered(parts, live!.session.attestation, request.grant);
+    const by = approval?.by ?? entriesFor(access, request);
+    return { live, approval, by, access, asked: askedOf(by, access.deny) };
   });
-  const { approval, access } = now;
   const [attestation, ...others] = fresh as readonly [Attestation, ...Attestation[]];
-  const entryOf = (one: Attestation) => approverEntry(approval, one, access, seconds(parts.clock));
+  const entryOf = (one: Attestation) => approverEntry(now, one, now.access, seconds(parts.clock));
   const entry = entryOf(attestation);
-  if (entry === undefined)
-    throw new MeshpassError('approval_forbidden', `You are not allowed to approve ${request.grant}.`);
+  if (entry === undefined) {
+    const act = isReview(order) ? 'review emergencies for' : 'approve';
+    throw new MeshpassError('approval_forbidden', `You are not allowed to ${act} ${request.grant}.`);
+  }
   const requester = identitiesNow(parts, request);
   const counts = (one: Answer, index: number) =>
     entryOf(others[index]!) !== undefined &&
-    isIssuerOf(one.attestation, access) &&
+    isIssuerOf(one.attestation, now.access) &&
     comparePeople(requester, one.identities) === 'different';
-  const earlier = decision === 'approve' ? before.filter(counts) : request.answers;
-  return { approval, attestation, entry, earlier };
+  const earlier = order.decision === 'approve' ? before.filter(counts) : request.answers;
+  return { live: now.live, approval: now.approval, attestation, entry, earlier };
 }
 
 /** Whether the issuer's name in the access file still refers to the same issuer. */
@@ -147,19 +169,21 @@ function isIssuerOf({ issuer, claims }: Attestation, { trust }: Access): boolean
   return typeof claims.iss !== 'string' || named === undefined || named.issuer === claims.iss;
 }
 
-function pending({ book, live, clock }: Parts, id: string): { readonly request: Request; readonly live: Live } {
+function answerable({ book, live, clock }: Parts, order: AnswerOrder | ReviewOrder): Request {
+  const { id, decision } = order;
   const request = book.get(id);
-  const session = request && live.byId(request.sessionId);
-  if (!request || !session || session.ended) throw unknown(id);
+  if (!request) throw unknown(id);
+  if (isReview(order)) {
+    const { state } = request.emergency ?? {};
+    if (state === undefined) throw unknown(id);
+    if (state === 'accepted' || (state === 'objected' && decision === 'object'))
+      throw new MeshpassError('approval_answered', `Emergency ${id} has already been reviewed: it was ${state}.`);
+    return request;
+  }
+  const session = live.byId(request.sessionId);
+  if (!session || session.ended) throw unknown(id);
   if (request.state !== 'pending' || request.answerBy <= seconds(clock)) throw unknown(id);
-  return { request, live: session };
-}
-
-/** Checks that the access file still offers the grant to the requester, who may have left the team. */
-function stillOffered({ mesh, authorize, clock }: Parts, live: Live, name: string) {
-  const { requestable } = authorize(live.session.attestation, mesh.access(), seconds(clock));
-  if (!requestable.some(({ grant }) => grant.name === name)) throw notOffered(name);
-  return offered(mesh.access(), name);
+  return request;
 }
 
 /** Returns the identities known at the time of the request and all that the requester's sessions have shown since. */
@@ -181,14 +205,10 @@ function refuseTwice(earlier: Answer, person: readonly Identity[], identities: r
       );
 }
 
-function answered(request: Request, count: number, given: Answer): Request {
-  const answers = [...request.answers, given];
-  if (given.decision === 'deny') return { ...request, answers, state: 'denied' };
+/** Returns the request with all its answers, the last of which is new. */
+function answered(request: Request, answers: readonly Answer[], count: number): Request {
+  const { decision, at } = answers.at(-1)!;
+  if (decision === 'deny') return { ...request, answers, state: 'denied' };
   if (answers.length < count) return { ...request, answers };
-  const length = Math.min(...answers.map((one) => one.seconds));
-  return { ...request, answers, state: 'approved', until: given.at + length };
-}
-
-function requester({ issuer, subject, login, sessionId }: Request) {
-  return { requester: { issuer, subject, login, session: sessionId } };
+  return { ...request, answers, state: 'approved', until: at + Math.min(...answers.map((one) => one.seconds)) };
 }

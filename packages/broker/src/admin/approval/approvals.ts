@@ -10,7 +10,7 @@ import type {
 import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
 import { createRateAllowance, type KeyedMutex, runExclusive, seconds } from '../../base/index.ts';
 import { type Live, principalUnder } from '../../core/index.ts';
-import { answer } from './answer.ts';
+import { answer, isReview } from './answer.ts';
 import { requestsFor } from './approvers.ts';
 import { ask, requestableGrants } from './ask.ts';
 import { createBook } from './book.ts';
@@ -20,8 +20,7 @@ import { bytesOf, firstWithin, MOST_LISTED_BYTES, opensWithin, whereKnown } from
 import type { ApprovalsContext, Approver, Parts } from './parts.ts';
 import { unknown } from './refusals.ts';
 import { describeRequest, isOpen, isTaken, needsReview, type Request } from './request.ts';
-import { review } from './review.ts';
-import { openRequests, recentRequests } from './rows.ts';
+import { forgetMessage, openRequests, recentRequests } from './rows.ts';
 import { takeInEmergency } from './take.ts';
 import { deliveriesOf, risingClock } from './webhook/deliver.ts';
 import type { SignedHeaders } from './webhook/keys.ts';
@@ -60,7 +59,6 @@ export async function createApprovals(context: ApprovalsContext) {
   const attempts = createRateAllowance({ ...ATTEMPTS, clock });
   const looks = createRateAllowance({ ...LOOKS, clock });
   const ownLooks = createRateAllowance({ ...OWN_LOOKS, clock });
-  let sweeping = false;
 
   /**
    * Runs an action after all previous actions with the same key, once the outcome of every earlier decision is known.
@@ -86,16 +84,14 @@ export async function createApprovals(context: ApprovalsContext) {
   const deciding = <T>(id: string, event: AuditEvent, decide: () => Promise<Outcome<T>>): Promise<Outcome<T>> =>
     exclusively(id, decide).catch((thrown: unknown) => refused({ ...event, target: id }, thrown));
 
-  const answerOrReview = (
-    approver: Approver,
-    order: AnswerOrder | ReviewOrder,
-    event: AuditEvent,
-  ): Promise<Outcome<ApprovalRequest>> =>
-    limited(approver.attestation, event, () =>
-      deciding(order.id, event, () =>
-        isReview(order) ? review(parts, approver, order, event) : answer(parts, approver, order, event),
-      ),
+  /** Answers a request or reviews an emergency. */
+  const answerInTurn = (approver: Approver, order: AnswerOrder | ReviewOrder, asked: AuditEvent) => {
+    const detail = { ...asked.detail, decision: order.decision, via: approver.via };
+    const event = { ...asked, target: order.id, reason: order.reason ?? '', detail };
+    return limited(approver.attestation, event, () =>
+      deciding(order.id, event, () => answer(parts, approver, order, event)),
     );
+  };
 
   return {
     ask: (live: Live, order: ApprovalOrder, event: AuditEvent) => {
@@ -132,8 +128,7 @@ export async function createApprovals(context: ApprovalsContext) {
       const count = (state: ReviewState) => all.filter(({ emergency }) => emergency?.state === state).length;
       return { open: count('open'), overdue: count('overdue'), objected: count('objected') };
     },
-    /** Answers a request or reviews an emergency. */
-    answer: answerOrReview,
+    answer: answerInTurn,
     /** Handles an answer or review signed by a webhook. */
     receive: async (name: string, headers: SignedHeaders, body: string, asked: AuditEvent) => {
       let event = asked;
@@ -141,8 +136,14 @@ export async function createApprovals(context: ApprovalsContext) {
         const { attestation, via, order, replay } = await receive(context, name, headers, body);
         const { issuer, subject, login } = attestation;
         const action = isReview(order) ? 'approval.review' : asked.action;
-        event = { ...asked, action, issuer, subject, login, target: order.id, known: true };
-        return await answerOrReview({ attestation, via, replay }, order, event);
+        const detail = { decision: order.decision, via };
+        event = { ...asked, action, issuer, subject, login, target: order.id, known: true, detail };
+        // Before anything is decided, so that the message never decides twice, and a refused one never decides later.
+        await context.audit.journal.transaction((tx) => tx.once(replay));
+        const done = await answerInTurn({ attestation, via }, order, event);
+        // For example, GitHub was unavailable, so nothing was decided.
+        if (!done.granted && done.error.retryable) await forgetMessage(store, replay.key).catch(context.onFailure);
+        return done;
       } catch (thrown) {
         return refused(event, thrown);
       }
@@ -207,23 +208,14 @@ export async function createApprovals(context: ApprovalsContext) {
         const done = await book.decide(asked, { ...request, state: 'revoked' });
         return done.granted ? granted(done.event, describe(done.value)) : done;
       }),
-    /** Ends expired requests. Called periodically. */
+    /**
+     * Ends expired requests. Called periodically.
+     * @throws MeshpassError `store_unavailable`, `overloaded`
+     */
     sweep: async () => {
-      if (sweeping) return;
-      sweeping = true;
-      try {
-        for (const one of [...book.all()]) await exclusively(one.id, () => endPassed(parts, one.id));
-      } catch (thrown) {
-        context.onFailure(thrown);
-      } finally {
-        sweeping = false;
-      }
+      for (const one of [...book.all()]) await exclusively(one.id, () => endPassed(parts, one.id));
     },
   };
-}
-
-function isReview(order: AnswerOrder | ReviewOrder): order is ReviewOrder {
-  return order.decision === 'accept' || order.decision === 'object';
 }
 
 function tooMany(): MeshpassError {

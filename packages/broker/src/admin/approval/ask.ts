@@ -4,14 +4,14 @@ import { describeApproval, describeEmergencyBounds } from '@meshpass/access/comp
 import { MeshpassError } from '@meshpass/identity';
 import type { ApprovalOrder, RequestableGrant } from '@meshpass/identity/approval';
 import { durationText, plainText } from '@meshpass/identity/text';
-import { type AuditEvent, type Outcome, refused } from '../../audit/index.ts';
+import type { AuditEvent, Outcome } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import { grantsOf, type Live } from '../../core/index.ts';
 import { barred } from './emergency-limits.ts';
 import type { Parts } from './parts.ts';
 import { identitiesOf, signInFirst } from './people.ts';
-import { notOffered } from './refusals.ts';
-import { boundedSeconds, type Request, requestOf } from './request.ts';
+import { offered } from './refusals.ts';
+import { boundedSeconds, isOpen, type Request, requestOf } from './request.ts';
 
 /** How long a request can remain unanswered before it ends, seconds. */
 const ANSWER_SECONDS = 4 * 3600;
@@ -73,8 +73,8 @@ function withHint(text: string, hint: string | undefined): string {
 
 /**
  * Records a request. Calls for one person must not overlap.
- * @returns a refusal with `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed` or
- *   `store_unavailable`
+ * @throws MeshpassError `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`
+ * @returns a refusal with `store_unavailable` or `overloaded`
  */
 export async function ask(
   parts: Parts,
@@ -82,18 +82,14 @@ export async function ask(
   order: ApprovalOrder,
   event: AuditEvent,
 ): Promise<Outcome<Request>> {
-  try {
-    const request = newRequest(parts, live, order);
-    const { reason, seconds: wanted } = request;
-    const detail = { seconds: wanted, answer_by: request.answerBy };
-    return await parts.book.decide({ ...event, target: request.id, reason: reason ?? '', detail }, request);
-  } catch (thrown) {
-    return refused(event, thrown);
-  }
+  const request = newRequest(parts, live, order);
+  const { reason, seconds: wanted } = request;
+  const detail = { seconds: wanted, answer_by: request.answerBy };
+  return await parts.book.decide({ ...event, target: request.id, reason: reason ?? '', detail }, request);
 }
 
 function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
-  const { mesh, authorize, clock, random } = parts;
+  const { mesh, clock, random } = parts;
   const { attestation, id: sessionId } = live.session;
   const now = seconds(clock);
   if (!isPerson(attestation, mesh.access(), now))
@@ -101,9 +97,7 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
       'approval_not_offered',
       'Jobs and other workloads cannot request approvals. Sign in first (meshpass sign-in), or use a workspace that identifies you as a person.',
     );
-  const found = authorize(attestation, mesh.access(), now).requestable.find(({ grant }) => grant.name === order.grant);
-  if (!found) throw notOffered(order.grant);
-  const { approval } = found;
+  const approval = offered(parts, attestation, order.grant);
   if (order.seconds !== undefined && order.seconds > approval.max)
     throw new MeshpassError(
       'request_malformed',
@@ -126,7 +120,7 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
   });
 
   function refuseMany({ book }: Pick<Parts, 'book'>, { session }: Live, grant: string): void {
-    const own = book.ofSession(session.id);
+    const own = [...book.all()].filter((one) => one.sessionId === session.id && isOpen(one));
     // A grant in emergency use can also be requested, to keep it longer.
     const open = own.find((one) => one.grant === grant && !one.emergency);
     if (open)

@@ -12,7 +12,6 @@ import {
   granted,
   newEvent,
   type Outcome,
-  type Proof,
   prepareGrant,
   recordGrant,
   refused,
@@ -51,41 +50,28 @@ export interface BookContext {
 export function createBook(context: BookContext, open: readonly Request[]) {
   const { audit, clock, random, tell } = context;
   const byId = new Map<string, Request>();
-  const bySession = new Map<string, Map<string, Request>>();
   const put = (request: Request) => {
-    const { id, sessionId } = request;
-    const own = bySession.get(sessionId) ?? new Map<string, Request>();
-    if (isOpen(request) || needsReview(request)) byId.set(id, request);
-    else byId.delete(id);
-    if (isOpen(request)) {
-      bySession.set(sessionId, own.set(id, request));
-      return;
-    }
-    own.delete(id);
-    if (own.size === 0) bySession.delete(sessionId);
+    if (isOpen(request) || needsReview(request)) byId.set(request.id, request);
+    else byId.delete(request.id);
   };
   for (const one of open) put(one);
-  const changesOf = (request: Request, replay?: Proof): Changes => {
+  const changesOf = (request: Request): Changes => {
     const deliveries = tell(request);
     return (tx) => {
-      tx.once(replay);
       tx.write(PUT_REQUESTS, requestRow(request));
       tx.write(ADD_DELIVERIES, ...deliveries);
     };
   };
-  const ofSession = (sessionId: string) => [...(bySession.get(sessionId)?.values() ?? [])];
 
   return {
     get: (id: string) => byId.get(id),
     all: () => byId.values(),
-    /** Returns the session's open requests, without emergencies whose grant has ended. */
-    ofSession,
     /**
      * Records a decision and its effect on the request.
      * @returns a refusal if nothing was written
      */
-    decide: async (event: AuditEvent, request: Request, replay?: Proof) => {
-      const written = await recordGrant(audit, event, changesOf(request, replay), () => put(request));
+    decide: async (event: AuditEvent, request: Request) => {
+      const written = await recordGrant(audit, event, changesOf(request), () => put(request));
       return written.granted ? granted(event, request) : written;
     },
     /**
@@ -98,13 +84,12 @@ export function createBook(context: BookContext, open: readonly Request[]) {
       asked: AuditEvent,
       decide: (until: number) => Decision,
       give: (decided: (until: number) => Write) => Promise<Outcome<unknown>>,
-      replay?: Proof,
     ) => {
       let made: Decision | undefined;
       const given = await give((until) => {
         made = decide(until);
         const { event, request } = made;
-        return prepareGrant(audit, event, changesOf(request, replay), () => put(request));
+        return prepareGrant(audit, event, changesOf(request), () => put(request));
       });
       // If the decision was written but the session lost the grant immediately, the sweep ends the request.
       if (made?.event.row.written) return granted(made.event, made.request);

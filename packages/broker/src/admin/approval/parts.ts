@@ -2,7 +2,7 @@
 import type { Authorize } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import type { Losses, ReadGithub } from '../../attest/index.ts';
-import type { Outcome, Proof } from '../../audit/index.ts';
+import type { Outcome } from '../../audit/index.ts';
 import type { GainRequest, Live, LiveIndex } from '../../core/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
@@ -34,8 +34,6 @@ export interface Approver {
   readonly attestation: Attestation;
   /** Channel of the answer: `workspace`, `operator`, `page`, `webhook NAME`. */
   readonly via: string;
-  /** Key of a single-use message. */
-  readonly replay?: Proof;
 }
 
 /** Dependencies shared by the code in this folder. */

@@ -1,19 +1,26 @@
 /** Refusals that several parts of approvals share. */
-import type { Access } from '@meshpass/access';
-import { MeshpassError } from '@meshpass/identity';
+import type { Approval } from '@meshpass/access';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { seconds } from '../../base/index.ts';
+import type { Parts } from './parts.ts';
 
 /**
- * Returns the grant from the access file in force.
+ * Returns the approval that a person can request for a grant under the access file in force.
  * @throws MeshpassError `approval_not_offered`
  */
-export function offered(access: Access, name: string) {
-  const grant = access.grants.find((one) => one.name === name);
-  if (grant?.approval) return { grant, approval: grant.approval };
+export function offered(
+  { mesh, authorize, clock }: Pick<Parts, 'mesh' | 'authorize' | 'clock'>,
+  attestation: Attestation,
+  name: string,
+): Approval {
+  const { requestable } = authorize(attestation, mesh.access(), seconds(clock));
+  const found = requestable.find(({ grant }) => grant.name === name);
+  if (found) return found.approval;
   throw notOffered(name);
 }
 
 /** Builds the error for a grant that cannot be requested. */
-export function notOffered(name: string): MeshpassError {
+function notOffered(name: string): MeshpassError {
   return new MeshpassError(
     'approval_not_offered',
     `The access file does not allow you to request the grant ${name}. Run meshpass requests to list the grants that you can request.`,

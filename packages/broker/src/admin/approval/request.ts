@@ -106,6 +106,7 @@ export function isOpen({ state }: Request): boolean {
 /** Returns the API representation of a request. */
 export function describeRequest(request: Request, opens: ApprovalRequest['opens']): ApprovalRequest {
   const { id, grant, state, sessionId, issuer, subject, login, workspace, seconds, reason, needed, until } = request;
+  const { emergency } = request;
   return {
     id,
     grant,
@@ -114,39 +115,27 @@ export function describeRequest(request: Request, opens: ApprovalRequest['opens'
     person: { issuer, subject, login },
     workspace,
     seconds,
-    ...(opens && { opens }),
-    ...(reason !== undefined && { reason }),
+    opens,
+    reason,
     asked_at: request.askedAt,
     answer_by: request.answerBy,
     needed,
-    answers: request.answers.map((answer) => ({
-      decision: answer.decision,
-      issuer: answer.issuer,
-      subject: answer.subject,
-      login: answer.login,
-      via: answer.via,
-      at: answer.at,
-      ...(answer.reason !== undefined && { reason: answer.reason }),
-    })),
-    ...(until !== undefined && { until }),
-    ...(request.emergency && { emergency: describeEmergency(request.emergency) }),
+    answers: request.answers.map(describeDecision),
+    until,
+    emergency: emergency && {
+      state: emergency.state,
+      review_by: emergency.reviewBy,
+      reviews: emergency.reviews.map(describeDecision),
+    },
   };
 }
 
-function describeEmergency({ state, reviewBy, reviews }: Emergency): NonNullable<ApprovalRequest['emergency']> {
-  return {
-    state,
-    review_by: reviewBy,
-    reviews: reviews.map(({ decision, issuer, subject, login, via, at, reason }) => ({
-      decision,
-      issuer,
-      subject,
-      login,
-      via,
-      at,
-      reason,
-    })),
-  };
+function describeDecision<One extends Answer | Review>(one: One) {
+  const { decision, issuer, subject, login, via, at, reason } = one;
+  return { decision, issuer, subject, login, via, at, reason } as Pick<
+    One,
+    'decision' | 'issuer' | 'subject' | 'login' | 'via' | 'at' | 'reason'
+  >;
 }
 
 /**

@@ -72,9 +72,9 @@ export async function deleteOldRequests(store: Store, before: number): Promise<v
     .execute();
 }
 
-/** Whether a single-use message has been accepted before, regardless of its decision. */
-export async function isUsed({ db }: Store, key: string): Promise<boolean> {
-  return (await db.selectFrom('proof_replay').select('key').where('key', '=', key).executeTakeFirst()) !== undefined;
+/** Permits another use of a single-use message that decided nothing. */
+export async function forgetMessage({ db }: Store, key: string): Promise<void> {
+  await db.deleteFrom('proof_replay').where('key', '=', key).execute();
 }
 
 function fromRow(row: Selectable<Tables['approval_requests']>): Request {

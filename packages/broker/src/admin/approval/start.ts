@@ -50,27 +50,21 @@ export async function startApprovals(
     give: sessions.give,
     take: sessions.take,
   });
-  const sweeping = setInterval(() => {
-    if (store.isLeader()) void approvals.sweep();
-  }, SWEEP_MS).unref();
-  const delivery = createDelivery({
-    mesh,
-    store,
-    clock,
-    random,
-    keys,
-    fetch: given.fetch ?? fetch,
-    onFailure,
-    onTried: metrics.webhookTried,
-  });
-  const due = setInterval(() => {
-    if (store.isLeader()) delivery.deliverDue().catch(onFailure);
-  }, SWEEP_MS).unref();
-  const forgetting = setInterval(() => {
-    if (store.isLeader()) deleteOldRequests(store, seconds(clock) - KEPT_SECONDS).catch(onFailure);
-  }, FORGET_MS).unref();
-  acting.defer(() => {
-    for (const timer of [sweeping, due, forgetting]) clearInterval(timer);
-  });
+  /** Repeats an action while this broker is active, one run at a time. */
+  const repeat = (ms: number, act: () => Promise<void>) => {
+    let isRunning = false;
+    const timer = setInterval(async () => {
+      if (isRunning || !store.isLeader()) return;
+      isRunning = true;
+      await act().catch(onFailure);
+      isRunning = false;
+    }, ms).unref();
+    acting.defer(() => clearInterval(timer));
+  };
+  const onTried = metrics.webhookTried;
+  const delivery = { mesh, store, clock, random, keys, fetch: given.fetch ?? fetch, onFailure, onTried };
+  repeat(SWEEP_MS, approvals.sweep);
+  repeat(SWEEP_MS, createDelivery(delivery));
+  repeat(FORGET_MS, () => deleteOldRequests(store, seconds(clock) - KEPT_SECONDS));
   return approvals;
 }

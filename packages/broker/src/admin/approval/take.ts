@@ -5,7 +5,7 @@
 import { approverEntry, isPerson } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import type { EmergencyOrder } from '@meshpass/identity/approval';
-import { type AuditEvent, type Outcome, refused } from '../../audit/index.ts';
+import type { AuditEvent, Outcome } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import { type Live, principalUnder, settledAttestation } from '../../core/index.ts';
 import { refuseMany } from './emergency-limits.ts';
@@ -15,8 +15,9 @@ import { type Request, requestOf } from './request.ts';
 
 /**
  * Adds the grant and records the required review in one transaction. Calls must not overlap.
- * @returns a refusal with `emergency_not_offered`, `emergency_barred`, `emergency_too_many`, `approval_open`,
- *   `request_malformed`, `access_none`, `session_closed` or `store_unavailable`
+ * @throws MeshpassError `emergency_not_offered`, `emergency_barred`, `emergency_too_many`, `approval_open`,
+ *   `request_malformed`
+ * @returns a refusal with `access_none`, `session_closed` or `store_unavailable`
  */
 export async function takeInEmergency(
   parts: Parts,
@@ -24,26 +25,22 @@ export async function takeInEmergency(
   order: EmergencyOrder,
   event: AuditEvent,
 ): Promise<Outcome<Request>> {
-  try {
-    const { request, entry } = newEmergency(parts, live, order);
-    const { id, grant, seconds: wanted, askedAt } = request;
-    const taken = { ...event, target: id, reason: order.reason };
-    const detail = { seconds: wanted, review_by: request.emergency?.reviewBy, entry };
-    return await parts.book.decideWith(
-      taken,
-      (until) => ({ event: { ...taken, detail: { ...detail, until } }, request: { ...request, until } }),
-      (decided) =>
-        parts.give(live, grant, {
-          cause: 'emergency',
-          until: askedAt + wanted,
-          reason: `taken in an emergency: ${order.reason}`,
-          detail: { request: id, decision: event.id },
-          decided,
-        }),
-    );
-  } catch (thrown) {
-    return refused(event, thrown);
-  }
+  const { request, entry } = newEmergency(parts, live, order);
+  const { id, grant, seconds: wanted, askedAt } = request;
+  const taken = { ...event, target: id, reason: order.reason };
+  const detail = { seconds: wanted, review_by: request.emergency?.reviewBy, entry };
+  return await parts.book.decideWith(
+    taken,
+    (until) => ({ event: { ...taken, detail: { ...detail, until } }, request: { ...request, until } }),
+    (decided) =>
+      parts.give(live, grant, {
+        cause: 'emergency',
+        until: askedAt + wanted,
+        reason: `taken in an emergency: ${order.reason}`,
+        detail: { request: id, decision: event.id },
+        decided,
+      }),
+  );
 }
 
 function newEmergency(parts: Parts, live: Live, { grant, seconds: asked, reason }: EmergencyOrder) {

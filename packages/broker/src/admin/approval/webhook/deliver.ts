@@ -67,11 +67,13 @@ function messageType({ state, answers, emergency }: Request): string {
 
 type Due = Awaited<ReturnType<typeof readDue>>[number];
 
-/** Creates the delivery. */
+/**
+ * Creates the delivery.
+ * @returns a function that starts sending due messages to webhooks that have no earlier messages in progress; it does
+ *   not wait for the result, and its calls must not overlap
+ */
 export function createDelivery(context: DeliveryContext) {
   const { mesh, onFailure, onTried } = context;
-  /** Allows one store query at a time. */
-  let isReading = false;
   const busy = new Set<string>();
 
   async function deliver(name: string, due: readonly Due[]): Promise<void> {
@@ -81,24 +83,14 @@ export function createDelivery(context: DeliveryContext) {
     await Promise.all(due.filter((row) => !isOld(context, row)).map((row) => deliverOne(context, webhook, row)));
   }
 
-  return {
-    /**
-     * Starts sending due messages to webhooks that have no earlier messages in progress. Does not wait for the result.
-     */
-    deliverDue: async () => {
-      if (isReading || !mesh.inForce()) return;
-      isReading = true;
-      try {
-        for (const [name, due] of Map.groupBy(await readDue(context, [...busy]), ({ webhook }) => webhook)) {
-          busy.add(name);
-          void deliver(name, due)
-            .catch(onFailure)
-            .finally(() => busy.delete(name));
-        }
-      } finally {
-        isReading = false;
-      }
-    },
+  return async (): Promise<void> => {
+    if (!mesh.inForce()) return;
+    for (const [name, due] of Map.groupBy(await readDue(context, [...busy]), ({ webhook }) => webhook)) {
+      busy.add(name);
+      void deliver(name, due)
+        .catch(onFailure)
+        .finally(() => busy.delete(name));
+    }
   };
 }
 
