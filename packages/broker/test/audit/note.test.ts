@@ -80,7 +80,7 @@ describe('checkpoints', () => {
   });
 
   it('come back as they were written', () => {
-    const checkpoint = { origin: key.origin, size: 20_852_163, root: 'ab'.repeat(32), isCut: false };
+    const checkpoint = { origin: key.origin, epoch: 1, size: 20_852_163, root: 'ab'.repeat(32), isCut: false };
     const text = formatCheckpoint(checkpoint);
     expect(text).toBe(`broker.example:8443/audit\n20852163\n${Buffer.alloc(32, 0xab).toString('base64')}\n`);
     expect(readCheckpoint(key.sign(text), key.verifiers)).toEqual(checkpoint);

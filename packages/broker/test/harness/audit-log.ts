@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, it } from 'vitest';
-import { inEpoch, readRestores, restoreNotes } from '../../src/audit/checkpoint/epoch.ts';
+import { inEpoch, latestEpoch, storedRestores } from '../../src/audit/checkpoint/epoch.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { readKnownCheckpoints } from '../../src/audit/checkpoint/known-checkpoints.ts';
 import { fileSink } from '../../src/audit/checkpoint/sink.ts';
@@ -44,8 +44,8 @@ let written = 0;
 
 export async function openLog(store: Store, dir: string): Promise<Log> {
   const first = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
-  const { restores } = readRestores(await restoreNotes(store.db), first.verifiers);
-  const key = inEpoch(first, restores.at(-1)?.epoch ?? 1);
+  const { restores } = await storedRestores(store.db, first.verifiers);
+  const key = inEpoch(first, latestEpoch(restores));
   const sinks = [fileSink(join(dir, 'audit-checkpoint'), key.verifiers)];
   const { all, newest } = await readKnownCheckpoints(sinks, key.verifiers);
   const chain = createChain(store.db, {

@@ -15,6 +15,8 @@ export interface Restore {
 
 export interface Checkpoint {
   readonly origin: string;
+  /** Epoch of the log (epoch.ts). */
+  readonly epoch: number;
   readonly size: number;
   /** Hex; base64 in the note. */
   readonly root: string;
@@ -29,7 +31,7 @@ const CUT = 'meshpass.dev/pruned-up-to-here';
 const RESTORE = /^meshpass\.dev\/restored (\S+) kept (\d{1,15}) agreed (\d{1,15}) signed (\d{1,15}|unknown)$/;
 
 /** Formats a checkpoint as the text of a note. */
-export function formatCheckpoint({ origin, size, root, isCut, restore }: Checkpoint): string {
+export function formatCheckpoint({ origin, size, root, isCut, restore }: Omit<Checkpoint, 'epoch'>): string {
   const lines = [origin, `${size}`, Buffer.from(root, 'hex').toString('base64')];
   if (isCut) lines.push(CUT);
   if (restore) {
@@ -39,7 +41,21 @@ export function formatCheckpoint({ origin, size, root, isCut, restore }: Checkpo
   return lines.map((line) => `${line}\n`).join('');
 }
 
-/** @returns the checkpoint if one of the keys has signed it; otherwise why it was rejected */
+/** Returns the log's name in an epoch. In the first epoch, that is the key's name. */
+export function originOf([key]: readonly NoteVerifier[], epoch: number): string {
+  const base = key?.name ?? '';
+  return epoch === 1 ? base : `${base}/${epoch}`;
+}
+
+/** @returns undefined if the name belongs to another log than the keys */
+export function epochOf(verifiers: readonly NoteVerifier[], origin: string): number | undefined {
+  const base = originOf(verifiers, 1);
+  if (origin === base) return 1;
+  const epoch = Number(/\/(\d{1,9})$/.exec(origin)?.[1]);
+  return epoch >= 2 && originOf(verifiers, epoch) === origin ? epoch : undefined;
+}
+
+/** @returns the checkpoint if one of the keys has signed it for its log; otherwise why it was rejected */
 export function readCheckpoint(
   note: string,
   verifiers: readonly NoteVerifier[],
@@ -49,9 +65,12 @@ export function readCheckpoint(
   const [origin = '', size = '', root = '', ...more] = opened.text.slice(0, -1).split('\n');
   if (origin === '' || !/^(?:0|[1-9]\d{0,14})$/.test(size) || !/^[A-Za-z0-9+/]{43}=$/.test(root))
     return { problem: 'it is not a checkpoint' };
+  const epoch = epochOf(verifiers, origin);
+  if (epoch === undefined) return { problem: `it belongs to a different log, ${origin}` };
   const restore = more.map(readRestore).find((one) => one !== undefined);
   return {
     origin,
+    epoch,
     size: Number(size),
     root: Buffer.from(root, 'base64').toString('hex'),
     isCut: more.includes(CUT),

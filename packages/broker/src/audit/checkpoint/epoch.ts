@@ -5,7 +5,7 @@
  * missing.
  */
 import type { Db } from '../../store/index.ts';
-import { type Checkpoint, type Restore, readCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, originOf, type Restore, readCheckpoint } from './checkpoint.ts';
 import type { AuditKey } from './key.ts';
 import type { NoteVerifier } from './note.ts';
 
@@ -17,27 +17,14 @@ export interface DeclaredRestore extends Restore {
   readonly root: string;
 }
 
-/** Returns the log's name in an epoch. In the first epoch, that is the key's name. */
-export function originOf(base: string, epoch: number): string {
-  return epoch === 1 ? base : `${base}/${epoch}`;
-}
-
-/** @returns undefined if the name belongs to another log */
-export function epochOf(base: string, origin: string): number | undefined {
-  if (origin === base) return 1;
-  const [, number] = origin.startsWith(`${base}/`) ? (/^(\d{1,9})$/.exec(origin.slice(base.length + 1)) ?? []) : [];
-  const epoch = Number(number);
-  return number !== undefined && epoch >= 2 && originOf(base, epoch) === origin ? epoch : undefined;
-}
-
 /** @returns the key with the epoch's log name in its signatures */
 export function inEpoch(key: AuditKey, epoch: number): AuditKey {
-  return { ...key, origin: originOf(baseOf(key.verifiers), epoch) };
+  return { ...key, epoch, origin: originOf(key.verifiers, epoch) };
 }
 
-/** Returns the log's name in its first epoch. */
-export function baseOf(verifiers: readonly NoteVerifier[]): string {
-  return verifiers[0]?.name ?? '';
+/** Returns the epoch after the last declared restore. */
+export function latestEpoch(restores: readonly DeclaredRestore[]): number {
+  return restores.at(-1)?.epoch ?? 1;
 }
 
 /**
@@ -45,13 +32,10 @@ export function baseOf(verifiers: readonly NoteVerifier[]): string {
  * restore has confirmed its rows.
  */
 export function isInForce(
-  { origin, size }: Pick<Checkpoint, 'origin' | 'size'>,
-  base: string,
+  { epoch, size }: Pick<Checkpoint, 'epoch' | 'size'>,
   restores: readonly DeclaredRestore[],
 ): boolean {
-  const epoch = epochOf(base, origin);
-  if (epoch === undefined || epoch > (restores.at(-1)?.epoch ?? 1)) return false;
-  return restores.every((one) => one.epoch <= epoch || size <= one.agreed);
+  return epoch <= latestEpoch(restores) && restores.every((one) => one.epoch <= epoch || size <= one.agreed);
 }
 
 /**
@@ -67,7 +51,7 @@ export function readRestores(
   const restores: DeclaredRestore[] = [];
   let unread: { readonly after: number; readonly size: number; readonly problem: string } | undefined;
   for (const note of notes) {
-    const read = readDeclared(note, verifiers, restores.at(-1)?.epoch ?? 1);
+    const read = readDeclared(note, verifiers, latestEpoch(restores));
     if ('problem' in read) {
       const { after = restores.length, size = Number.POSITIVE_INFINITY, problem = read.problem } = unread ?? {};
       unread = { after, size: Math.min(size, claimOf(note).size), problem };
@@ -87,9 +71,7 @@ function readDeclared(
 ): DeclaredRestore | { readonly problem: string } {
   const read = readCheckpoint(note, verifiers);
   if ('problem' in read) return read;
-  const { restore, size, root } = read;
-  const epoch = epochOf(baseOf(verifiers), read.origin);
-  if (epoch === undefined) return { problem: `it belongs to a different log, ${read.origin}` };
+  const { restore, epoch, size, root } = read;
   if (!restore || read.isCut || size !== restore.kept + 1 || restore.agreed > restore.kept)
     return { problem: 'it is not the first checkpoint of an epoch' };
   if (epoch <= after) return { problem: 'the epochs are out of order' };
@@ -114,6 +96,11 @@ export async function recordedEpoch(db: Db): Promise<number> {
     .select((eb) => eb.fn.max('epoch').as('epoch'))
     .executeTakeFirst();
   return last?.epoch ?? 1;
+}
+
+/** Reads the restores declared in the store: see readRestores(). */
+export async function storedRestores(db: Db, verifiers: readonly NoteVerifier[]) {
+  return readRestores(await restoreNotes(db), verifiers);
 }
 
 /** @returns the notes that declare restores, by epoch */

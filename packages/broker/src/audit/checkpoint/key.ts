@@ -8,8 +8,10 @@ import { readKeyFile } from '../../base/index.ts';
 import { type NoteVerifier, noteVerifier, signNote } from './note.ts';
 
 export interface AuditKey {
-  /** Name of the log and of its key: the broker's host and `/audit`. */
+  /** Name of the log in its epoch. In the first epoch, the key's name: the broker's host and `/audit`. */
   readonly origin: string;
+  /** Epoch whose checkpoints it signs (epoch.ts). */
+  readonly epoch: number;
   /** Verifiers. The first belongs to the signing key. */
   readonly verifiers: readonly [NoteVerifier, ...NoteVerifier[]];
   /** @returns a signed note with this text */
@@ -31,7 +33,7 @@ export async function openAuditKey(file: string, publicUrl: string, generate: bo
   if (!first) throw new MeshpassError('config_invalid', 'The audit key file does not contain a private key.');
   const verifier = (key: KeyObject) => noteVerifier(origin, createPublicKey(key));
   const own = verifier(first);
-  return { origin, verifiers: [own, ...others.map(verifier)], sign: (text) => signNote(text, own, first) };
+  return { origin, epoch: 1, verifiers: [own, ...others.map(verifier)], sign: (text) => signNote(text, own, first) };
 }
 
 async function makeKey(): Promise<KeyObject> {

@@ -1,6 +1,5 @@
 /** Reads the checkpoints in all sinks, and separates the newest one from invalid ones. */
 import { type Checkpoint, readCheckpoint } from './checkpoint.ts';
-import { baseOf, epochOf } from './epoch.ts';
 import type { NoteVerifier } from './note.ts';
 import { type CheckpointSink, isOlder } from './sink.ts';
 
@@ -11,7 +10,6 @@ export interface KnownCheckpoint {
   /** When the note was stored, if the sink records it. */
   readonly time: string | undefined;
   readonly checkpoint: Checkpoint;
-  readonly epoch: number;
 }
 
 export interface KnownCheckpoints {
@@ -36,20 +34,13 @@ export async function readKnownCheckpoints(
     if (!kept) continue;
     const { note, time } = kept;
     const checkpoint = readCheckpoint(note, verifiers);
-    const epoch = 'problem' in checkpoint ? undefined : epochOf(baseOf(verifiers), checkpoint.origin);
     if ('problem' in checkpoint) invalid.push({ sink, note, problem: checkpoint.problem });
-    else if (epoch === undefined)
-      invalid.push({ sink, note, problem: `it belongs to a different log, ${checkpoint.origin}` });
     else if (checkpoint.isCut) invalid.push({ sink, note, problem: 'it covers rows that were pruned' });
-    else all.push({ sink, note, time, checkpoint, epoch });
+    else all.push({ sink, note, time, checkpoint });
   }
   const newest = all.reduce<KnownCheckpoint | undefined>(
-    (best, one) => (best && !isOlder(markOf(best), markOf(one)) ? best : one),
+    (best, one) => (best && !isOlder(best.checkpoint, one.checkpoint) ? best : one),
     undefined,
   );
   return { all, newest, invalid };
-}
-
-function markOf({ epoch, checkpoint }: KnownCheckpoint) {
-  return { epoch, size: checkpoint.size };
 }

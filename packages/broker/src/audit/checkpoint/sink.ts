@@ -8,7 +8,6 @@ import { dirname } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { replaceFile } from '../../base/index.ts';
 import { readCheckpoint } from './checkpoint.ts';
-import { baseOf, epochOf } from './epoch.ts';
 import type { NoteVerifier } from './note.ts';
 
 export interface StoredNote {
@@ -74,8 +73,8 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
     name: `the file ${file}`,
     read,
     write: async (note, mark) => {
-      const kept = markOf((await read())?.note ?? '', verifiers);
-      if (kept && isOlder(mark, kept))
+      const kept = readCheckpoint((await read())?.note ?? '', verifiers);
+      if (!('problem' in kept || kept.isCut) && isOlder(mark, kept))
         throw new MeshpassError('store_unavailable', `A newer audit log checkpoint is stored in the file ${file}.`);
       try {
         await mkdir(dirname(file), { recursive: true, mode: 0o700 });
@@ -86,11 +85,4 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
       }
     },
   };
-}
-
-function markOf(note: string, verifiers: readonly NoteVerifier[]): LogPosition | undefined {
-  const read = readCheckpoint(note, verifiers);
-  if ('problem' in read || read.isCut) return undefined;
-  const epoch = epochOf(baseOf(verifiers), read.origin);
-  return epoch === undefined ? undefined : { epoch, size: read.size };
 }

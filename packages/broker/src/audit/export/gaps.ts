@@ -3,7 +3,7 @@
  * restore, and the checkpoints that the gap explains.
  */
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { type DeclaredRestore, epochOf, isUnproven } from '../checkpoint/epoch.ts';
+import { type DeclaredRestore, isUnproven } from '../checkpoint/epoch.ts';
 import type { SealedRow } from '../log/chain.ts';
 import type { Problem, VerifiedRows } from './verify-rows.ts';
 
@@ -49,15 +49,12 @@ export function gapsOf(restores: readonly DeclaredRestore[], rows: ReadonlyMap<n
  * restore did not keep as proven, and at most those of the newest checkpoint known then.
  */
 export function declaredAt(
-  { origin, size }: Pick<Checkpoint, 'origin' | 'size'>,
-  base: string,
+  { origin, epoch, size }: Pick<Checkpoint, 'origin' | 'epoch' | 'size'>,
   restores: readonly DeclaredRestore[],
 ): boolean {
-  const epoch = epochOf(base, origin);
-  if (epoch === undefined) return false;
   const since = restores.filter((one) => one.epoch > epoch);
   if (!since.some((one) => size > one.agreed)) return false;
-  const next = since.find((one) => epochOf(base, one.of) === epoch);
+  const next = since.find((one) => one.of === origin);
   return next?.signed === undefined || size <= next.signed;
 }
 

@@ -3,8 +3,8 @@
  * rows with the signed checkpoints. The row checks locate a naive change. The tree also detects an attacker who
  * recomputed all hashes.
  */
-import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import { claimOf, type DeclaredRestore, epochOf, isInForce, isUnproven, readRestores } from '../checkpoint/epoch.ts';
+import { type Checkpoint, epochOf, readCheckpoint } from '../checkpoint/checkpoint.ts';
+import { claimOf, isInForce, isUnproven, latestEpoch, readRestores } from '../checkpoint/epoch.ts';
 import { type NoteVerifier, parseVerifier } from '../checkpoint/note.ts';
 import type { AuditExport } from './export.ts';
 import { declaredAt, type Gap, gapsOf, restoreProblems } from './gaps.ts';
@@ -43,12 +43,6 @@ export interface Report {
 
 const LISTED = 100;
 
-/** Whether a checkpoint belongs to an earlier epoch of the same log. */
-function isEarlier({ origin }: Checkpoint, base: string, restores: readonly DeclaredRestore[]): boolean {
-  const epoch = epochOf(base, origin);
-  return epoch !== undefined && epoch < (restores.at(-1)?.epoch ?? 1);
-}
-
 /** Reads an export to its end and verifies it. */
 export async function verifyExport(log: AuditExport, options: VerifyOptions = {}): Promise<Report> {
   const { header } = log;
@@ -57,12 +51,11 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   const { size: before } = header.start;
   const problems: Problem[] = [];
   const claims: Claim[] = [];
-  const base = keys[0]?.name ?? '';
   const { restores, problem: unread } = readRestores(header.restores, keys);
   if (unread !== undefined)
     problems.push({ kind: 'restore', message: `Cannot verify the restores in the export: ${unread}.` });
-  const epoch = epochOf(base, header.origin);
-  if (epoch !== (restores.at(-1)?.epoch ?? 1) && unread === undefined)
+  const latest = latestEpoch(restores);
+  if (epochOf(keys, header.origin) !== latest && unread === undefined)
     problems.push({
       kind: 'restore',
       message: `The log's origin is ${header.origin}, but no restore was declared for it.`,
@@ -72,7 +65,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
     const problem =
       'problem' in read
         ? read.problem
-        : read.origin !== header.origin && !(mayBeEarlier && isEarlier(read, base, restores))
+        : read.origin !== header.origin && !(mayBeEarlier && read.epoch < latest)
           ? `it belongs to a different log, ${read.origin}`
           : read.isCut !== isCut
             ? `it is ${isCut ? 'not ' : ''}a cut`
@@ -81,7 +74,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
       problems.push({ kind: 'unsigned', message: `${label} is not valid: ${problem}` });
       return undefined;
     }
-    claims.push({ label, size: read.size, root: read.root, isDeclared: declaredAt(read, base, restores) });
+    claims.push({ label, size: read.size, root: read.root, isDeclared: declaredAt(read, restores) });
     return read;
   };
 
@@ -107,7 +100,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
     if (header.cut === null) return undefined;
     if (isOfLostKey(header.cut)) return claimOf(header.cut);
     const signed = claim(header.cut, 'The cut', true);
-    if (signed && !isInForce(signed, base, restores) && !isUnproven(signed.size, restores))
+    if (signed && !isInForce(signed, restores) && !isUnproven(signed.size, restores))
       problems.push({ kind: 'cut', message: 'The cut was signed before a restore that dropped its rows.' });
     return signed;
   }

@@ -7,9 +7,8 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { Clock } from '../../base/index.ts';
 import type { Db } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
-import { baseOf, epochOf } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import type { CheckpointSink } from '../checkpoint/sink.ts';
+import type { CheckpointSink, LogPosition } from '../checkpoint/sink.ts';
 import type { Chain } from './log-end.ts';
 import { deletePruned } from './rows.ts';
 
@@ -129,7 +128,7 @@ async function signNow(
         .onConflict((conflict) => conflict.column('size').doNothing())
         .execute();
     if (same) return same;
-    await storeInSinks(sinks, note, key, size);
+    await storeInSinks(sinks, note, { epoch: key.epoch, size });
     return { size, note };
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
@@ -141,13 +140,7 @@ async function signNow(
  * Stores a checkpoint in every sink. A note may only be issued once no sink can be rolled back to before it.
  * @throws MeshpassError of the first sink that failed, after all sinks have finished
  */
-export async function storeInSinks(
-  sinks: readonly CheckpointSink[],
-  note: string,
-  { origin, verifiers }: Pick<AuditKey, 'origin' | 'verifiers'>,
-  size: number,
-): Promise<void> {
-  const mark = { epoch: epochOf(baseOf(verifiers), origin) ?? 1, size };
+export async function storeInSinks(sinks: readonly CheckpointSink[], note: string, mark: LogPosition): Promise<void> {
   const kept = await Promise.allSettled(sinks.map((sink) => sink.write(note, mark)));
   const failed = kept.find((one) => one.status === 'rejected');
   if (failed) throw failed.reason;

@@ -2,14 +2,7 @@
 import { sql } from 'kysely';
 import type { Db, Tables } from '../../store/index.ts';
 import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import {
-  baseOf,
-  type DeclaredRestore,
-  isInForce,
-  isUnproven,
-  readRestores,
-  restoreNotes,
-} from '../checkpoint/epoch.ts';
+import { isInForce, isUnproven, storedRestores } from '../checkpoint/epoch.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
 import { NO_ROW, type SealedRow } from './chain.ts';
 import { type Frontier, growTree, isFrontier, rootOf, type Tree } from './tree.ts';
@@ -103,56 +96,35 @@ async function lastThere(db: Db): Promise<TreeAt['head']> {
   return { seq: size, hash };
 }
 
-/** Finds the nearest start. The last hash in a stored checkpoint is that of the row itself, or of the cut. */
+/**
+ * Finds the nearest start. Skips invalid checkpoints: a declared restore leaves some behind, and an attacker with
+ * access to the store could add others. The last hash in a stored checkpoint is that of the row itself, or of the cut.
+ */
 async function nearestStart(
   db: Db,
   size: number | undefined,
   verifiers: readonly NoteVerifier[],
-): Promise<{ readonly start: Start; readonly problem?: string }> {
+): Promise<{ readonly start: Start; readonly problem: string | undefined }> {
   const cut = await lastCut(db);
   const floor = cut?.start ?? BEGINNING;
-  const { restores, problem: unread } = readRestores(await restoreNotes(db), verifiers);
-  const good =
-    cut === undefined || vouched(floor, cut.note, true, verifiers, restores) || isUnproven(floor.size, restores);
+  const { restores, problem: unread } = await storedRestores(db, verifiers);
+  /** Whether a signed note covers exactly this tree and applies to the current log. */
+  const isVouched = (start: Start, note: string, isCut: boolean) => {
+    const checkpoint = readCheckpoint(note, verifiers);
+    if ('problem' in checkpoint || checkpoint.isCut !== isCut || !isFrontier(start)) return false;
+    return isInForce(checkpoint, restores) && checkpoint.size === start.size && checkpoint.root === rootOf(start.peaks);
+  };
+  const good = cut === undefined || isVouched(floor, cut.note, true) || isUnproven(floor.size, restores);
   const problem = good ? unread : `the cut at row ${floor.size} is not signed by this broker`;
-  const stored = await newestVouched(db, floor.size, size, verifiers, restores);
-  return { start: stored ?? floor, ...(problem !== undefined && { problem }) };
-}
-
-/**
- * Finds the newest valid checkpoint, skipping invalid ones: a declared restore leaves some behind, and an attacker with
- * access to the store could add others.
- */
-async function newestVouched(
-  db: Db,
-  after: number,
-  upTo: number | undefined,
-  verifiers: readonly NoteVerifier[],
-  restores: readonly DeclaredRestore[],
-): Promise<Start | undefined> {
-  for (let below = upTo === undefined ? undefined : upTo + 1; ; ) {
-    let query = db.selectFrom('audit_checkpoints').selectAll().where('size', '>', String(after));
+  for (let below = size === undefined ? undefined : size + 1; ; ) {
+    let query = db.selectFrom('audit_checkpoints').selectAll().where('size', '>', String(floor.size));
     if (below !== undefined) query = query.where('size', '<', String(below));
     const page = await query.orderBy('size', 'desc').limit(CHECKPOINT_PAGE).execute();
-    const found = page.find((one) => vouched(startOf(one), one.note, false, verifiers, restores));
-    if (found) return startOf(found);
-    if (page.length < CHECKPOINT_PAGE) return undefined;
+    const found = page.find((one) => isVouched(startOf(one), one.note, false));
+    if (found) return { start: startOf(found), problem };
+    if (page.length < CHECKPOINT_PAGE) return { start: floor, problem };
     below = Number(page.at(-1)!.size);
   }
-}
-
-/** Whether a signed note covers exactly this tree and applies to the current log. */
-function vouched(
-  start: Start,
-  note: string,
-  isCut: boolean,
-  verifiers: readonly NoteVerifier[],
-  restores: readonly DeclaredRestore[],
-): boolean {
-  const checkpoint = readCheckpoint(note, verifiers);
-  if ('problem' in checkpoint || checkpoint.isCut !== isCut || !isFrontier(start)) return false;
-  if (!isInForce(checkpoint, baseOf(verifiers), restores)) return false;
-  return checkpoint.size === start.size && checkpoint.root === rootOf(start.peaks);
 }
 
 /** Reads the rows after `after` up to and including `upTo`, in order. */

@@ -84,7 +84,7 @@ export async function acceptRestore(
         cause,
       });
     });
-  await storeInSinks(sinks, note, next, size);
+  await storeInSinks(sinks, note, { epoch, size });
   return { epoch, row: size, endedSessions, note };
 }
 

@@ -7,7 +7,7 @@
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Db } from '../../store/index.ts';
-import { baseOf, inEpoch, isInForce, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
+import { inEpoch, isInForce, latestEpoch, storedRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import { type KnownCheckpoint, type KnownCheckpoints, readKnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
@@ -63,10 +63,9 @@ export async function checkLog(
   key: AuditKey,
   known: KnownCheckpoints,
 ): Promise<Omit<AdmittedLog, 'known'> & { readonly fault: Fault | undefined; readonly rows: number }> {
-  const { restores, problem: unread } = readRestores(await restoreNotes(db), key.verifiers);
-  const epoch = restores.at(-1)?.epoch ?? 1;
-  const base = baseOf(key.verifiers);
-  const inForce = known.all.filter(({ checkpoint }) => isInForce(checkpoint, base, restores));
+  const { restores, problem: unread } = await storedRestores(db, key.verifiers);
+  const epoch = latestEpoch(restores);
+  const inForce = known.all.filter(({ checkpoint }) => isInForce(checkpoint, restores));
   const at = await treeAt(
     db,
     undefined,
@@ -93,14 +92,14 @@ export async function checkLog(
   }
   const { checkpoint, sink } = newest;
   const signed = `a checkpoint of ${checkpoint.size} rows was signed (${sink})`;
-  if (newest.epoch > epoch)
+  if (checkpoint.epoch > epoch)
     return fault(
       'audit_log_behind',
       `${signed} after a restore that is missing from the store. The store is older than that restore.`,
     );
   if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, but the store has only ${rows}.`);
   // A restore declared while a sink did not answer may cover fewer rows than that sink.
-  const beyond = newest.epoch < epoch ? restores.find((one) => one.epoch > newest.epoch) : undefined;
+  const beyond = checkpoint.epoch < epoch ? restores.find((one) => one.epoch > checkpoint.epoch) : undefined;
   if (beyond?.signed !== undefined && beyond.signed < checkpoint.size)
     return fault('audit_tampered', `${signed}, but the restore declared since then covers only ${beyond.signed}.`);
   const problem = at.problem ?? (await firstChanged(db, rows));

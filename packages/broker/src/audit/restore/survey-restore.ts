@@ -3,18 +3,8 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import type { Db } from '../../store/index.ts';
-import { type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import {
-  baseOf,
-  claimOf,
-  epochOf,
-  inEpoch,
-  isInForce,
-  originOf,
-  readRestores,
-  recordedEpoch,
-  restoreNotes,
-} from '../checkpoint/epoch.ts';
+import { epochOf, originOf, type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
+import { claimOf, inEpoch, isInForce, recordedEpoch, storedRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { KnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
 import { NO_ROW, rowHash } from '../log/chain.ts';
@@ -57,18 +47,20 @@ const MAX_EPOCH = 1_000_000;
  */
 export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoints): Promise<Survey> {
   const { fault } = await checkLog(db, key, known);
-  const base = baseOf(key.verifiers);
-  const { restores } = readRestores(await restoreNotes(db), key.verifiers);
+  const { verifiers } = key;
+  const { restores } = await storedRestores(db, verifiers);
   const { newest, invalid } = known;
   // Unverifiable notes count as well, because their sinks accept only a later epoch.
-  const claimed = invalid.map(({ note }) => epochOf(base, claimOf(note).origin) ?? 1).filter((one) => one < MAX_EPOCH);
-  const latest = Math.max(await recordedEpoch(db), newest?.epoch ?? 1, ...claimed);
+  const claimed = invalid
+    .map(({ note }) => epochOf(verifiers, claimOf(note).origin) ?? 1)
+    .filter((one) => one < MAX_EPOCH);
+  const latest = Math.max(await recordedEpoch(db), newest?.checkpoint.epoch ?? 1, ...claimed);
 
   // Signed roots by size.
   const roots = new Map<number, Set<string>>();
   for (const note of [...(await storedNotes(db)), ...known.all.map((one) => one.note)]) {
-    const read = readCheckpoint(note, key.verifiers);
-    if ('problem' in read || read.isCut || !isInForce(read, base, restores)) continue;
+    const read = readCheckpoint(note, verifiers);
+    if ('problem' in read || read.isCut || !isInForce(read, restores)) continue;
     roots.set(read.size, (roots.get(read.size) ?? new Set()).add(read.root));
   }
   const { end, agreed, time } = await walk(db, roots, key);
@@ -91,7 +83,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
     liveSessions: await countLive(db),
     access: access && { version: access.version, time: access.time.toISOString(), appliedBy: access.applied_by },
     epoch: latest + 1,
-    restore: { of: newest?.checkpoint.origin ?? originOf(base, latest), kept, agreed, signed },
+    restore: { of: newest?.checkpoint.origin ?? originOf(verifiers, latest), kept, agreed, signed },
     end,
   };
 }
