@@ -8,5 +8,4 @@ export { startAdmin } from './start.ts';
 
 // The access file that a starting broker continues with.
 
-export { createAppliedCheck, readNewest, toAccess } from './policy/applied.ts';
-export { createKeptReader, readInForce } from './policy/in-force.ts';
+export { createStoredReader, readInForce, readNewest, toAccess } from './policy/stored-access.ts';

@@ -1,6 +1,6 @@
 /** Waits until this broker is active. Until then, only the operator listener responds and nothing is written. */
 import { hostname } from 'node:os';
-import { createAppliedCheck, createKeptReader, readInForce, readNewest, toAccess } from '../admin/index.ts';
+import { createStoredReader, readInForce, readNewest, toAccess } from '../admin/index.ts';
 import { untilItAnswers } from '../base/index.ts';
 import { claimKeys } from '../core/index.ts';
 import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/index.ts';
@@ -82,23 +82,22 @@ export interface Leadership {
  */
 export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: Shared): Promise<Leadership> {
   const { config, given, metrics } = base;
-  const refusedOf = createAppliedCheck();
-  const keptOf = createKeptReader();
+  const readStored = createStoredReader();
   let waited = false;
   const store = await openStore({
     dataDir: config.dataDir,
     databaseUrl: config.databaseUrl,
     signal: given.signal,
     self: { instance: `${hostname()} process ${process.pid}`, shared },
-    onWaiting: ({ active, applied, inForce }) => {
+    onWaiting: ({ active, access }) => {
       waited = true;
-      const kept = inForce && keptOf(inForce);
+      const { kept, refused } = readStored(access);
       if (kept) given.mesh.wasInForce(kept);
       const detail = { active: active?.instance, since: active?.since };
-      const planned = given.policy && applied;
+      const isPlanned = given.policy !== undefined && access.applied !== undefined;
       waitFor(`standing by: ${nameOf(active)} is active`, detail, {
-        isPlanned: planned !== undefined,
-        refused: planned && refusedOf(planned),
+        isPlanned,
+        refused: isPlanned ? refused : undefined,
         isKept: kept?.access !== undefined,
       });
     },

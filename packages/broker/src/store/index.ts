@@ -8,7 +8,7 @@ export { storable } from './storable.ts';
 
 // Statements of repositories.
 
-export { Fenced } from './open.ts';
+export { Fenced, LOCK_EPOCH } from './open.ts';
 export {
   type AnyStatement,
   checkRows,
@@ -18,12 +18,11 @@ export {
   stepOf,
   UnexpectedRows,
 } from './statement.ts';
-export { LOCK_EPOCH } from './tables/brokers.ts';
 
 // The active broker.
 
 export { type ActiveState, createActiveState } from './active-state.ts';
-export type { AppliedRow, InForceRow } from './leader-election.ts';
+export type { AppliedRow, InForceRow, StoredAccess } from './leader-election.ts';
 export { leadershipUnknown, storeSilent, superseded } from './leader-guard.ts';
 export type { LeaderRecord, Shared } from './leader-record.ts';
 

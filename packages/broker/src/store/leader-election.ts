@@ -5,7 +5,7 @@
  * PostgreSQL releases the lock when the connection ends: at once if the process dies, and after LOCK_IDLE_MS of silence
  * (`idle_session_timeout`) if the process is frozen or cut off. LEADERSHIP_MS is shorter, so a broker that is cut off
  * stops by its own clock before another one starts. Because of the epoch, writes that it sent earlier are rejected
- * (tables/brokers.ts).
+ * (LOCK_EPOCH).
  */
 import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -35,15 +35,15 @@ export interface Seen {
   readonly active: LeaderRecord | undefined;
   /** Names of the migrations in the store. */
   readonly executed: readonly string[];
-  /**
-   * Last access file applied by a plan, which takes precedence over the file on disk of the next active broker. Remains
-   * the same object until another file is applied.
-   */
+  /** Access files. Remains the same object until one of them changes. */
+  readonly access: StoredAccess;
+}
+
+/** Access files that the next active broker continues with. */
+export interface StoredAccess {
+  /** Last file applied by a plan, which takes precedence over the file on disk of the next active broker. */
   readonly applied: AppliedRow | undefined;
-  /**
-   * Access file on disk that last came into force; undefined if there was none. Remains the same object until the file
-   * changes.
-   */
+  /** File on disk that last came into force; undefined if there was none. */
   readonly inForce: InForceRow | undefined;
 }
 
@@ -215,24 +215,20 @@ async function openLockConnection(databaseUrl: string) {
       throw thrown;
     }
   };
-  let applied: AppliedRow | undefined;
-  let newestVersion: unknown;
-  // The files may be large and are checked four times a second, so they are read only after the version changes.
-  const newest = async (): Promise<AppliedRow | undefined> => {
-    const { version, on_disk } = (await row('version, on_disk', NEWEST_VERSION)) ?? {};
-    if (version === newestVersion) return applied;
-    const isApplied = version !== undefined && on_disk !== true;
-    applied = isApplied ? ((await row('version, main, files', NEWEST_VERSION)) as AppliedRow | undefined) : undefined;
-    newestVersion = version;
-    return applied;
-  };
-  let inForce: InForceRow | undefined;
-  const newestInForce = async (): Promise<InForceRow | undefined> => {
-    const digest = (await row('digest', 'access_in_force'))?.digest as string | undefined;
-    if (digest === undefined) inForce = undefined;
-    else if (digest !== inForce?.digest)
-      inForce = (await row('digest, main, files', 'access_in_force')) as InForceRow | undefined;
-    return inForce;
+  let access: StoredAccess = { applied: undefined, inForce: undefined };
+  let stamp = '';
+  // The files may be large and are checked four times a second, so they are read only after they change.
+  const newestAccess = async (): Promise<StoredAccess> => {
+    const now = JSON.stringify([await row('version', NEWEST_VERSION), await row('digest', 'access_in_force')]);
+    if (now === stamp) return access;
+    const newest = await row('version, main, files, on_disk', NEWEST_VERSION);
+    const inForce = await row('digest, main, files', 'access_in_force');
+    access = {
+      applied: newest?.on_disk === true ? undefined : (newest as AppliedRow | undefined),
+      inForce: inForce as InForceRow | undefined,
+    };
+    stamp = now;
+    return access;
   };
   return {
     lock: async () => (await client.query(TRY_LOCK)).rows[0].locked === true,
@@ -243,8 +239,7 @@ async function openLockConnection(databaseUrl: string) {
       return {
         active: readLeaderRecord(seen?.holder),
         executed: (seen?.executed as string[] | undefined) ?? [],
-        applied: await newest(),
-        inForce: await newestInForce(),
+        access: await newestAccess(),
       };
     },
     ended,

@@ -11,8 +11,7 @@ import { type LeaderRecord, readLeaderRecord, refuseDifferent, type Shared } fro
 import { MIGRATIONS, type Migrations, migrate, newerMigrations } from './migrate.ts';
 import { openPglite } from './pglite.ts';
 import type { Tables } from './schema.ts';
-import { checkRows, type Step, stepOf, UnexpectedRows } from './statement.ts';
-import { LOCK_EPOCH } from './tables/brokers.ts';
+import { checkRows, type Step, statement, stepOf, UnexpectedRows } from './statement.ts';
 
 /** Typed access to the tables. */
 export type Db = Kysely<Tables>;
@@ -48,6 +47,14 @@ export interface Store {
   readonly maintain: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
+
+/**
+ * Locks the epoch. Expect one row: none is returned if another broker has taken over. The lock also waits for any
+ * statement of this broker that is still running although its connection was lost.
+ */
+export const LOCK_EPOCH = statement<number>(
+  'select epoch from broker_epoch where epoch = ($1::jsonb->>0)::integer for update',
+);
 
 /** Thrown if a write is rejected because another broker has taken over. */
 export class Fenced extends Error {

@@ -8,7 +8,7 @@ import { fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { verifyExport } from '../../src/audit/export/verify.ts';
 import { rowHash, type SealedRow } from '../../src/audit/log/chain.ts';
 import { admitLog } from '../../src/audit/restore/admit.ts';
-import { APPEND_ONLY } from '../../src/store/tables/audit.ts';
+import { APPEND_ONLY } from '../../src/store/schema.ts';
 import { describeLog, lines, openLog, rehash, tamper, verifyLines } from '../harness/audit-log.ts';
 
 describeLog((world) => {

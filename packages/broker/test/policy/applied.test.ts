@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { createAppliedCheck } from '../../src/admin/policy/applied.ts';
+import { createStoredReader } from '../../src/admin/policy/stored-access.ts';
 import { createLog } from '../../src/base/telemetry/log.ts';
 import { createMetrics } from '../../src/base/telemetry/metrics.ts';
 import { keyFileStorage } from '../../src/core/token/key-storage.ts';
@@ -32,13 +32,16 @@ const apply = ({ db }: Store, version: number, text: string) =>
   );
 
 it('is read once for each version, and refused with the reason and the next step', () => {
-  const check = createAppliedCheck();
+  const read = createStoredReader();
+  const check = (applied: ReturnType<typeof rowOf>) => read({ applied, inForce: undefined }).refused;
   expect(check(rowOf(TAKEN))).toBeUndefined();
   const row = rowOf(REFUSED);
-  expect(check(row)).toMatch(WHY);
+  const seen = { applied: row, inForce: undefined };
+  expect(read(seen).refused).toMatch(WHY);
   expect(check(row)).toMatch(/Start the version of Meshpass that applied it, apply a file that both versions accept/);
+  expect(read(seen).refused).toMatch(WHY);
   row.files = filesOf(TAKEN);
-  expect(check(row)).toMatch(WHY);
+  expect(read(seen).refused).toMatch(WHY);
   expect(check({ ...row })).toBeUndefined();
   expect(check({ ...row, files: '[' })).toMatch(/version 2: Unexpected end/);
 });

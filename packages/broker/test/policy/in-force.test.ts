@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { createKeptReader, readInForce } from '../../src/admin/policy/in-force.ts';
 import { recordPolicy } from '../../src/admin/policy/record.ts';
+import { createStoredReader, readInForce } from '../../src/admin/policy/stored-access.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { createLog } from '../../src/base/telemetry/log.ts';
 import { type DiskFile, digestOfTexts } from '../../src/mesh/reconcile/access-file.ts';
@@ -86,7 +86,7 @@ it('goes without a text that this version refuses', () => {
   const files = { 'access.yaml': 'grants: [' };
   const digest = digestOfTexts(files);
   const row = { digest, main: 'access.yaml', files: JSON.stringify(files) };
-  expect(createKeptReader()(row)).toEqual({ digest, access: undefined });
+  expect(createStoredReader()({ applied: undefined, inForce: row }).kept).toEqual({ digest, access: undefined });
 });
 
 it('keeps a newer file although the store takes the one before it later', async () => {

@@ -19,7 +19,7 @@ export interface RecordContext {
 
 /**
  * Creates the recorder. Its rows wait while the store is unavailable. A broker that stops before the store is back logs
- * them instead. When a file from disk comes into force, it is stored with its row for the next broker (in-force.ts).
+ * them instead. When a file from disk comes into force, it is stored with its row for the next broker (stored-access.ts).
  */
 export function recordPolicy(context: RecordContext, log: Logger) {
   const { clock, random } = context;

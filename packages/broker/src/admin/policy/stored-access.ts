@@ -1,0 +1,78 @@
+/**
+ * Access files in the store, as read by this version of Meshpass: the last one applied by plan, which a different version
+ * may have applied, and the last one on disk that came into force. A starting broker continues with the latter if the
+ * current file on disk is refused (mesh/reconcile/former-access.ts).
+ */
+import type { Access } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import type { Kysely } from 'kysely';
+import { digestOfTexts, type KeptAccess } from '../../mesh/index.ts';
+import type { AppliedRow, InForceRow, StoredAccess, Tables } from '../../store/index.ts';
+import { parseFiles, toStoredFiles } from './history.ts';
+
+/** @returns undefined if the file on disk is in control */
+export async function readNewest(db: Kysely<Tables>): Promise<AppliedRow | undefined> {
+  const newest = await db
+    .selectFrom('access_versions')
+    .select(['version', 'main', 'files', 'on_disk'])
+    .orderBy('version', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return newest?.on_disk === true ? undefined : newest;
+}
+
+/**
+ * Parses an applied file.
+ * @throws MeshpassError `access_*`, with the version and the next step
+ */
+export function toAccess(row: AppliedRow): Access {
+  try {
+    return parseFiles(toStoredFiles(row));
+  } catch (cause) {
+    const code = cause instanceof MeshpassError ? cause.code : 'access_file_invalid';
+    const message =
+      `This version of Meshpass rejects the access file that was applied by plan as version ${row.version}: ` +
+      `${String(cause instanceof Error ? cause.message : cause).replace(/\.$/, '')}. ` +
+      `Start the version of Meshpass that applied it, apply a file that both versions accept, and then start this version (${pageUrl('docs/install/upgrade.md')}).`;
+    throw new MeshpassError(code, message, { cause });
+  }
+}
+
+function whyRefused(row: AppliedRow): string | undefined {
+  try {
+    toAccess(row);
+    return undefined;
+  } catch (refused) {
+    return (refused as MeshpassError).message;
+  }
+}
+
+/** Reads the stored file, or undefined if there is none. */
+export async function readInForce(db: Kysely<Tables>): Promise<KeptAccess | undefined> {
+  const row = await db.selectFrom('access_in_force').select(['digest', 'main', 'files']).executeTakeFirst();
+  return row && toKept(row);
+}
+
+/** Parses a row. The file is undefined if its text does not match the digest, or if this version refuses it. */
+function toKept({ digest, main, files }: InForceRow): KeptAccess {
+  try {
+    const stored = toStoredFiles({ main, files });
+    return { digest, access: digestOfTexts(stored.files) === digest ? parseFiles(stored) : undefined };
+  } catch {
+    return { digest, access: undefined };
+  }
+}
+
+/**
+ * Creates a reader for a waiting broker that parses the files only when they change. It returns why this version refuses
+ * the applied file, and the file that was in force.
+ */
+export function createStoredReader() {
+  let last: { of: StoredAccess; refused: string | undefined; kept: KeptAccess | undefined } | undefined;
+  return (of: StoredAccess) => {
+    const { applied, inForce } = of;
+    if (last?.of !== of) last = { of, refused: applied && whyRefused(applied), kept: inForce && toKept(inForce) };
+    return last;
+  };
+}
