@@ -12,6 +12,8 @@ interface Terms {
   readonly destructive?: true;
   /** Forbidden with the break-glass token. */
   readonly notInAnEmergency?: true;
+  /** Permitted even if the issuer's confirmation of the person is overdue. */
+  readonly evenUnconfirmed?: true;
   /** Reserved for people: forbidden for ServiceAccounts and with the break-glass token. */
   readonly onlyPeople?: true;
 }
@@ -68,9 +70,9 @@ export const OPERATOR_ACTIONS = {
   'approvals.revoke': { roles: WORKERS, destructive: true },
 
   'operators.whoami': { roles: ALL },
-  'operators.logout': { roles: ALL },
+  'operators.logout': { roles: ALL, evenUnconfirmed: true },
   /** Confirms the operator with a fresh ID token from the issuer. */
-  'operators.confirm-sign-in': { roles: ALL, onlyPeople: true },
+  'operators.confirm-sign-in': { roles: ALL, onlyPeople: true, evenUnconfirmed: true },
   'operators.roles': { roles: ALL },
   'operators.list': { roles: WORKERS },
   'operators.close': { roles: OFFICERS },

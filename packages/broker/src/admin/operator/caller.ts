@@ -41,9 +41,11 @@ export interface OperatorCaller {
   readonly login: string;
   readonly roles: readonly HeldRole[];
   /** Attestation of a person. */
-  readonly attestation?: Attestation;
+  readonly attestation?: Attestation | undefined;
   /** Absent for the break-glass token. */
   readonly session?: OperatorSession;
+  /** Whether confirmation of the person by the issuer is overdue. */
+  readonly isUnconfirmed?: boolean;
 }
 
 /** Caller that uses the break-glass token. */
@@ -58,10 +60,12 @@ export const BREAK_GLASS: OperatorCaller = {
 /**
  * Checks an action against the table of actions.
  * @returns role that permits the action and its position: `operator access.yaml:12:7`
- * @throws MeshpassError `operator_forbidden` with the permitted roles
+ * @throws MeshpassError `operator_forbidden` with the permitted roles; `operator_unconfirmed`
  */
-export function mayDo(action: OperatorAction, { kind, roles }: OperatorCaller): string {
-  const { roles: needed, notInAnEmergency, onlyPeople } = termsOf(action);
+export function mayDo(action: OperatorAction, { kind, roles, issuer, isUnconfirmed }: OperatorCaller): string {
+  const { roles: needed, notInAnEmergency, onlyPeople, evenUnconfirmed } = termsOf(action);
+  if (isUnconfirmed && !evenUnconfirmed)
+    throw new MeshpassError('operator_unconfirmed', `${issuer} must confirm your identity again. Run meshpass login.`);
   if (kind === 'break-glass') {
     if (!notInAnEmergency && !onlyPeople) return 'break-glass';
     throw new MeshpassError(

@@ -27,7 +27,7 @@ export const Reason = z.string().min(1).max(200).refine(isPlainText);
 
 /**
  * Returns a function that creates routes for operators. They refuse with the errors of their authentication,
- * `operator_forbidden` and `operator_reason_required`. The handler is called for operators whose role permits the
+ * `operator_unconfirmed`, `operator_forbidden` and `operator_reason_required`. The handler is called for operators whose role permits the
  * action. Its event includes the person, the role and the entry that assigned the role.
  */
 export function operatorRoutes(authentication: Authentication<OperatorCaller>) {

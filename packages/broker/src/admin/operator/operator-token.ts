@@ -4,11 +4,12 @@
  * the command's key (RFC 9449 section 6.1). Its type, issuer and audience differ from those of all other tokens (RFC
  * 8725 sections 3.11 and 3.12).
  */
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
 import { jwtVerify } from 'jose';
 import { z } from 'zod';
 import { type Clock, seconds } from '../../base/index.ts';
 import { keysOf, type RotatingSigner } from '../../core/index.ts';
+import type { OperatorSession } from './caller.ts';
 import { confirmedUntil } from './sessions.ts';
 import type { OperatorTokens } from './sign-in.ts';
 
@@ -26,18 +27,8 @@ export interface OperatorTokensOptions {
 export const OPERATOR_TOKEN = 'meshpass-operator+jwt';
 
 const Claims = z.object({
-  sub: z.string(),
-  sid: z.string(),
   cnf: z.object({ jkt: z.string() }),
-  kind: z.enum(['person', 'service-account']),
-  issuer: z.string(),
-  login: z.string(),
-  /** Unix ms. */
-  opened_at: z.number(),
-  /** Unix seconds. */
-  session_ends_at: z.number(),
-  confirmed_at: z.number(),
-  attestation: z.custom<Attestation>().optional(),
+  session: z.custom<OperatorSession>((value) => typeof value === 'object' && value !== null),
 });
 
 /** Returns `iss` and `aud` of the tokens. */
@@ -55,21 +46,12 @@ export function createOperatorTokens({
   const issuer = operatorTokenIssuer(publicUrl);
   return {
     issue: async (session) => {
-      const { id, jkt, kind, subject, login, openedAt, expiresAt, confirmedAt, attestation } = session;
-      const claims: z.infer<typeof Claims> = {
-        sub: subject,
-        sid: id,
-        cnf: { jkt },
-        kind,
-        issuer: session.issuer,
-        login,
-        opened_at: openedAt,
-        session_ends_at: expiresAt,
-        confirmed_at: confirmedAt,
-        ...(attestation && { attestation }),
-      };
+      const { id: sid, jkt, subject: sub } = session;
       const times = { iat: seconds(clock), exp: confirmedUntil(session, confirmSeconds()) };
-      return await signer.sign({ iss: issuer, aud: [issuer], ...times, ...claims }, OPERATOR_TOKEN);
+      return await signer.sign(
+        { iss: issuer, aud: [issuer], ...times, sub, sid, cnf: { jkt }, session },
+        OPERATOR_TOKEN,
+      );
     },
     read: async (token) => {
       try {
@@ -87,17 +69,8 @@ export function createOperatorTokens({
           // An expired token can still be renewed or signed out. The caller compares the session's times.
           currentDate: new Date(0),
         });
-        const { sub, sid, cnf, opened_at, session_ends_at, confirmed_at, attestation, ...of } = Claims.parse(payload);
-        return {
-          ...of,
-          id: sid,
-          subject: sub,
-          jkt: cnf.jkt,
-          openedAt: opened_at,
-          expiresAt: session_ends_at,
-          confirmedAt: confirmed_at,
-          ...(attestation && { attestation }),
-        };
+        const { cnf, session } = Claims.parse(payload);
+        return { ...session, jkt: cnf.jkt };
       } catch (cause) {
         throw new MeshpassError(
           'operator_session_ended',

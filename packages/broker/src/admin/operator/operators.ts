@@ -34,18 +34,14 @@ export interface OperatorsOptions
 /** Authentication for the routes of the operator listener. */
 export interface Operators {
   /**
-   * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended`, `operator_unconfirmed` or
-   * `dpop_*`. Wrong tokens are not rate-limited, because all port-forwards share an address and a guess costs only one
-   * signature verification.
+   * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended` or `dpop_*`. Wrong tokens are not
+   * rate-limited, because all port-forwards share an address and a guess costs only one signature verification.
    */
   readonly authentication: Authentication<OperatorCaller>;
-  /** Authenticates operators even if confirmation by the issuer is overdue, for routes that confirm or end sessions. */
-  readonly unconfirmedAuthentication: Authentication<OperatorCaller>;
   /** Authenticates the key of a client that signs in, which must have just made the proof for this request. */
   readonly keyAuthentication: Authentication<{ readonly jkt: string }>;
-  /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended` or `operator_unconfirmed`. */
+  /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended`. */
   readonly pageAuthentication: Authentication<OperatorCaller>;
-  readonly unconfirmedPageAuthentication: Authentication<OperatorCaller>;
   /**
    * Runs a sign-in that sends a stranger's proof to Kubernetes or an issuer. Only refusals by Kubernetes or an issuer
    * count against the source, because the broker verifies ID tokens and session tokens itself.
@@ -84,18 +80,15 @@ export function createOperators(options: OperatorsOptions): Operators {
 
   /**
    * Returns the current identity and roles of a session's operator.
-   * @throws MeshpassError `operator_session_ended`, `operator_unconfirmed`
+   * @throws MeshpassError `operator_session_ended`
    */
-  const callerNow = (session: OperatorSession, mayBeUnconfirmed: boolean): OperatorCaller => {
+  const callerNow = (session: OperatorSession): OperatorCaller => {
     if (hasEnded(session)) throw ended('This operator session has ended. Run meshpass login.');
     const access = options.access();
     const caller = callerOf(session, access);
-    if (caller.roles.length === 0) {
-      options.onRoleLost(session);
-      throw ended(whyNoRole(session, access));
-    }
-    if (!mayBeUnconfirmed && isUnconfirmed(session)) throw unconfirmed(session.issuer);
-    return caller;
+    if (caller.roles.length > 0) return { ...caller, isUnconfirmed: isUnconfirmed(session) };
+    options.onRoleLost(session);
+    throw ended(whyNoRole(session, access));
   };
 
   /**
@@ -105,7 +98,6 @@ export function createOperators(options: OperatorsOptions): Operators {
   const bySession = (
     { event, request }: Presented,
     session: OperatorSession,
-    mayBeUnconfirmed: boolean,
     prove: () => void,
   ): Outcome<OperatorCaller> => {
     const { id, subject, login, issuer } = session;
@@ -114,7 +106,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     try {
       prove();
       identified = { ...named, unproven: hasEnded(session) || isUnconfirmed(session) };
-      const caller = callerNow(session, mayBeUnconfirmed);
+      const caller = callerNow(session);
       connections.belongs(request.socket);
       return granted({ ...identified, known: true }, caller);
     } catch (thrown) {
@@ -139,39 +131,30 @@ export function createOperators(options: OperatorsOptions): Operators {
     return granted({ ...event, known: true, subject }, BREAK_GLASS);
   };
 
-  const withStill = (
-    mayBeUnconfirmed: boolean,
-    authenticate: Authentication<OperatorCaller>,
-  ): Authentication<OperatorCaller> =>
-    Object.assign(authenticate, {
-      still: (caller: OperatorCaller): OperatorCaller =>
-        caller.session ? callerNow(caller.session, mayBeUnconfirmed) : caller,
+  const byHeader = async (presented: Presented): Promise<Outcome<OperatorCaller>> => {
+    const { request, event } = presented;
+    const accessToken = TOKEN.exec(request.headers.authorization ?? '')?.[1];
+    if (accessToken === undefined) return byToken(presented);
+    let session: OperatorSession;
+    try {
+      session = { ...(await options.tokens.read(accessToken)), source: event.source };
+    } catch (thrown) {
+      return refused(event, thrown);
+    }
+    const done = bySession(presented, session, () => {
+      verifyDpop({ ...proofOf(presented), accessToken, jkt: session.jkt, replay: known });
     });
+    if (done.granted) sessions.add(session);
+    return done;
+  };
 
-  const byHeader = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
-    withStill(mayBeUnconfirmed, async (presented) => {
-      const { request, event } = presented;
-      const accessToken = TOKEN.exec(request.headers.authorization ?? '')?.[1];
-      if (accessToken === undefined) return byToken(presented);
-      let session: OperatorSession;
-      try {
-        session = { ...(await options.tokens.read(accessToken)), source: event.source };
-      } catch (thrown) {
-        return refused(event, thrown);
-      }
-      const done = bySession(presented, session, mayBeUnconfirmed, () => {
-        verifyDpop({ ...proofOf(presented), accessToken, jkt: session.jkt, replay: known });
-      });
-      if (done.granted) sessions.add(session);
-      return done;
-    });
+  const byCookie = (presented: Presented): Outcome<OperatorCaller> => {
+    const session = sessions.byCookie(sessionHash(presented.request));
+    if (!session) return refused(presented.event, ended('You are not signed in.'));
+    return bySession(presented, session, () => {});
+  };
 
-  const byCookie = (mayBeUnconfirmed: boolean): Authentication<OperatorCaller> =>
-    withStill(mayBeUnconfirmed, (presented) => {
-      const session = sessions.byCookie(sessionHash(presented.request));
-      if (!session) return refused(presented.event, ended('You are not signed in.'));
-      return bySession(presented, session, mayBeUnconfirmed, () => {});
-    });
+  const still = (caller: OperatorCaller) => (caller.session ? callerNow(caller.session) : caller);
 
   const askOutside: Operators['askOutside'] = async (event, signIn) => {
     const source = sourceGroup(event.source ?? 'unknown');
@@ -199,10 +182,8 @@ export function createOperators(options: OperatorsOptions): Operators {
 
   return {
     askOutside,
-    authentication: byHeader(false),
-    unconfirmedAuthentication: byHeader(true),
-    pageAuthentication: byCookie(false),
-    unconfirmedPageAuthentication: byCookie(true),
+    authentication: Object.assign(byHeader, { still }),
+    pageAuthentication: Object.assign(byCookie, { still }),
     keyAuthentication: (presented) =>
       granted(presented.event, { jkt: verifyDpop({ ...proofOf(presented), replay: strangers }) }),
   };
@@ -210,10 +191,6 @@ export function createOperators(options: OperatorsOptions): Operators {
 
 function ended(message: string): MeshpassError {
   return new MeshpassError('operator_session_ended', message);
-}
-
-function unconfirmed(issuer: string): MeshpassError {
-  return new MeshpassError('operator_unconfirmed', `${issuer} must confirm your identity again. Run meshpass login.`);
 }
 
 function headerOf(value: string | string[] | undefined): string | undefined {

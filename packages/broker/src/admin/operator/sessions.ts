@@ -85,15 +85,8 @@ export function confirmedUntil({ kind, confirmedAt, expiresAt }: OperatorSession
 export function callerOf(session: OperatorSession, access: Access): OperatorCaller {
   const { kind, issuer, subject, login, attestation } = session;
   const { roles } = rolesNow(session, access);
-  return {
-    kind,
-    issuer,
-    subject,
-    login,
-    session,
-    ...(attestation && { attestation }),
-    roles: roles.map(({ role, place }): HeldRole => ({ role, place: formatPlace(place) })),
-  };
+  const held = roles.map(({ role, place }): HeldRole => ({ role, place: formatPlace(place) }));
+  return { kind, issuer, subject, login, attestation, session, roles: held };
 }
 
 /** Explains to an operator why `callerOf` returned no role. */

@@ -116,7 +116,6 @@ async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
 export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
   const { operators, sessions } = context;
   const on = operatorRoutes(operators.authentication);
-  const onUnconfirmed = operatorRoutes(operators.unconfirmedAuthentication);
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   const attempts = createRateAllowance({ ...CONFIRMATIONS, clock: context.clock });
   const listed = () => sessions.all().map((session) => ({ session, caller: callerOf(session, context.access()) }));
@@ -130,7 +129,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
         actions: ACTIONS.filter((name) => may(caller, name)),
       });
     }),
-    onUnconfirmed(
+    on(
       'POST /operator/session/confirm',
       {
         does: 'operators.confirm-sign-in',
@@ -149,7 +148,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
         return granted(done.event, { access_token, operator, ...timesOf(context, done.value) });
       },
     ),
-    onUnconfirmed(
+    on(
       'DELETE /operator/session',
       { does: 'operators.logout', action: 'operator.sign-out' },
       async ({ caller, event }) => await signOut(context, caller, event),

@@ -53,7 +53,6 @@ const toList = (error: MeshpassError, decision: string | undefined) =>
 export function pageRoutes(context: PageContext): readonly Route[] {
   const { approvals, origin, operators } = context;
   const on = operatorRoutes(operators.pageAuthentication);
-  const onUnconfirmed = operatorRoutes(operators.unconfirmedPageAuthentication);
   return [
     on(
       `GET ${LIST}`,
@@ -88,7 +87,7 @@ export function pageRoutes(context: PageContext): readonly Route[] {
         return done.granted ? granted(done.event, seeOther(`${LIST}/${id}`)) : done;
       },
     ),
-    onUnconfirmed(
+    on(
       'POST /page/sign-out',
       {
         does: 'operators.logout',
