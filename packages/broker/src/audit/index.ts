@@ -20,7 +20,6 @@ export {
 
 // Events and rows.
 
-export { writeCounted } from './log/counted-rows.ts';
 export {
   type Action,
   type AuditEvent,
@@ -35,4 +34,4 @@ export {
 
 export type { Journal } from './log/journal.ts';
 export type { Changes, Proof } from './log/unit.ts';
-export { untilStored } from './log/until-stored.ts';
+export { untilStored, writeCounted } from './log/until-stored.ts';

@@ -6,12 +6,12 @@ import type { Db, Store } from '../store/index.ts';
 import { openAuditKey } from './checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from './checkpoint/sink.ts';
 import { createCheckpointSigner, signFirst } from './log/checkpoint-signer.ts';
-import { writeCounted } from './log/counted-rows.ts';
 import type { AuditContext } from './log/decision.ts';
 import { auditRow, newEvent } from './log/event.ts';
 import { createJournal } from './log/journal.ts';
 import { createChain } from './log/log-end.ts';
 import { createRefusalMeter } from './log/refusal-meter.ts';
+import { writeCounted } from './log/until-stored.ts';
 import { type AdmittedLog, admitLog } from './restore/admit.ts';
 import { type AuditTrail, createAuditTrail } from './trail.ts';
 

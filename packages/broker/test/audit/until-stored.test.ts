@@ -1,9 +1,8 @@
 /** The broker stores what must not be lost, regardless of how long that takes. */
 import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
-import { writeCounted } from '../../src/audit/log/counted-rows.ts';
 import type { AuditRow } from '../../src/audit/log/event.ts';
-import { untilStored } from '../../src/audit/log/until-stored.ts';
+import { untilStored, writeCounted } from '../../src/audit/log/until-stored.ts';
 import { playJournal } from '../harness/journal.ts';
 
 function journalThatRefuses(...first: readonly string[]) {

@@ -53,7 +53,6 @@ export async function openCheckpointMap({ kubeconfig, namespace, name }: Checkpo
 export function checkpointMap(http: KubernetesHttp, namespace: string, name: string): CheckpointSink {
   const at = path`/api/v1/namespaces/${namespace}/configmaps/${name}`;
   const title = `the ConfigMap ${namespace}/${name}`;
-  let last: Read | undefined;
 
   const read = async (): Promise<Read> => {
     const answer = await http.call({ method: 'GET', path: at, expect: [NOT_FOUND] });
@@ -82,24 +81,17 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
   return {
     name: title,
     read: async () => {
-      last = await read();
-      return last.kept && { note: last.kept.note, time: last.kept.time };
+      const { kept } = await read();
+      return kept && { note: kept.note, time: kept.time };
     },
     write: async (note, mark) => {
-      for (let attempt = 1; ; attempt++) {
-        last ??= await read();
-        const { kept } = last;
-        if (kept && isOlder(mark, kept))
+      for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+        const before = await read();
+        if (before.kept && isOlder(mark, before.kept))
           throw new MeshpassError('store_unavailable', `A newer audit log checkpoint is stored in ${title}.`);
-        const answer = await patch(last, note, mark, {}).catch((thrown) => {
-          last = undefined;
-          throw thrown;
-        });
-        last = answer.status === CONFLICT ? undefined : { ...versionOf(answer.body), kept: { ...mark, note } };
-        if (last) return;
-        if (attempt === ATTEMPTS)
-          throw new MeshpassError('kubernetes_unavailable', `Other clients keep changing ${title}.`);
+        if ((await patch(before, note, mark, {})).status !== CONFLICT) return;
       }
+      throw new MeshpassError('kubernetes_unavailable', `Other clients keep changing ${title}.`);
     },
     rehearse: async (note, mark) => {
       await patch(await read(), note, mark, { dryRun: 'All' }).catch((thrown) => {
@@ -119,10 +111,6 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
 function readData(data: Readonly<Record<string, string>>): Read['kept'] {
   const parsed = Data.safeParse(data);
   return parsed.success ? parsed.data : { epoch: 0, size: 0, note: data.note || 'no checkpoint' };
-}
-
-function versionOf(body: unknown): Pick<Read, 'version'> {
-  return { version: understood(ConfigMap, body).metadata.resourceVersion };
 }
 
 function understood<T>(schema: z.ZodType<T>, body: unknown): T {

@@ -4,7 +4,7 @@
  */
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { type DeclaredRestore, isUnproven } from '../checkpoint/epoch.ts';
-import type { SealedRow } from '../log/chain.ts';
+import { detailOf, type SealedRow } from '../log/chain.ts';
 import type { Problem, VerifiedRows } from './verify-rows.ts';
 
 /** Rows that a declared restore removed from a log. */
@@ -91,13 +91,5 @@ function tellingRow(
   rows: ReadonlyMap<number, SealedRow>,
 ): SealedRow | undefined {
   const row = rows.get(kept + 1);
-  return row && epochIn(row) === epoch ? row : undefined;
-}
-
-function epochIn({ detail }: SealedRow): number | undefined {
-  try {
-    return Number((JSON.parse(detail ?? '{}') as { epoch?: unknown }).epoch);
-  } catch {
-    return undefined;
-  }
+  return row && Number(detailOf(row).epoch) === epoch ? row : undefined;
 }

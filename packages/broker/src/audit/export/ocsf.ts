@@ -4,7 +4,7 @@
  * the row and verified.
  */
 
-import type { SealedRow } from '../log/chain.ts';
+import { detailOf, type SealedRow } from '../log/chain.ts';
 import type { Action, RowOutcome } from '../log/event.ts';
 import MAPPING from './ocsf.json' with { type: 'json' };
 
@@ -88,15 +88,6 @@ function grantsOf({ rule, grant_name: names }: SealedRow): readonly string[] {
   return (granted.length === 0 ? ['unknown'] : granted).map(
     (name) => rules.find((one) => one.startsWith(`${name} `)) ?? name,
   );
-}
-
-function detailOf({ detail }: SealedRow): Readonly<Record<string, unknown>> {
-  try {
-    return { ...JSON.parse(detail ?? '{}') };
-  } catch {
-    // A truncated detail is not valid JSON.
-    return {};
-  }
 }
 
 function fill(template: Template, values: Readonly<Record<string, unknown>>): unknown {

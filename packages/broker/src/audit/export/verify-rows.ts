@@ -1,6 +1,6 @@
 /** Verifies the rows of a log from first to last, and describes each row that is wrong. */
 
-import { rowHash, type SealedRow } from '../log/chain.ts';
+import { detailOf, rowHash, type SealedRow } from '../log/chain.ts';
 import { growTree } from '../log/tree.ts';
 import type { AuditExport } from './export.ts';
 
@@ -103,7 +103,7 @@ export async function verifyRows(
   const take = (row: SealedRow) => {
     const { seq } = row;
     const intact = rowHash(row) === row.hash;
-    if (row.action === 'audit.prune' && row.outcome === 'allowed') prunes.add(cutOf(row));
+    if (row.action === 'audit.prune' && row.outcome === 'allowed') prunes.add(Number(detailOf(row).size));
     if (row.action === 'audit.restore' && row.outcome === 'allowed') restores.set(seq, row);
     if (seq <= last.seq) {
       const late = missing.findIndex(([from, to]) => from <= seq && seq <= to);
@@ -165,12 +165,4 @@ function placeOf(row: SealedRow): number | undefined {
   for (let seq = Math.max(1, row.seq - NEAR); seq <= row.seq + NEAR; seq++)
     if (seq !== row.seq && rowHash({ ...row, seq }) === row.hash) return seq;
   return undefined;
-}
-
-function cutOf({ detail }: SealedRow): number {
-  try {
-    return Number((JSON.parse(detail ?? '{}') as { size?: unknown }).size);
-  } catch {
-    return Number.NaN;
-  }
 }

@@ -53,6 +53,15 @@ export function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
   });
 }
 
+/** Reads the details of a row; empty if they were truncated, because they are not valid JSON then. */
+export function detailOf({ detail }: Pick<AuditRow, 'detail'>): Readonly<Record<string, unknown>> {
+  try {
+    return { ...JSON.parse(detail ?? '{}') };
+  } catch {
+    return {};
+  }
+}
+
 /** Assigns positions to rows, starting after the row `after`. */
 export function seal(rows: readonly AuditRow[], after: { readonly seq: number; readonly hash: string }): SealedRow[] {
   let { seq, hash } = after;

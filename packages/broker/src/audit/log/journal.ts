@@ -8,14 +8,7 @@ import { type AnyStatement, Fenced, type Step, type Store, stepOf, UnexpectedRow
 import type { SealedRow } from './chain.ts';
 import type { AuditRow } from './event.ts';
 import { type Chain, createChain } from './log-end.ts';
-import {
-  alreadyAudited,
-  createLostAnswers,
-  isFaultOfOne,
-  type LostAnswers,
-  mayBeWritten,
-  NoAnswer,
-} from './lost-answers.ts';
+import { alreadyAudited, createLostAnswers, isFaultOfOne, mayBeWritten, NoAnswer } from './lost-answers.ts';
 import { APPEND_ROWS, USE_PROOFS } from './statements.ts';
 import { type Changes, noteUnit, type Unit } from './unit.ts';
 
@@ -58,16 +51,7 @@ export function createJournal(options: JournalOptions) {
   let retries = false;
   let gatherMs = 0;
   const { store, chain = createChain(store.db), onFailure } = options;
-  const lost = createLostAnswers<Waiting>(store, chain, (one) => takeEffect(one, onFailure));
-  const target: Target = {
-    store,
-    chain,
-    onFailure,
-    lost,
-    singly: (batch) => {
-      waiting.unshift(...batch.map((one) => ({ ...one, alone: true })));
-    },
-  };
+  const lost = createLostAnswers<Waiting>(store, chain, takeEffect);
 
   async function run(): Promise<void> {
     do {
@@ -76,9 +60,9 @@ export function createJournal(options: JournalOptions) {
       const began = performance.now();
       try {
         await lost.settle();
-        await commit(target, batch);
+        await commit(batch);
       } catch (cause) {
-        refuseAll(batch, cause, onFailure);
+        refuseAll(batch, cause);
       }
       const took = performance.now() - began;
       gatherMs = batch.length > 1 ? Math.min(took * GATHER_SHARE, MAX_GATHER_MS) : 0;
@@ -101,6 +85,60 @@ export function createJournal(options: JournalOptions) {
 
   function kick(): void {
     running ??= Promise.resolve().then(run);
+  }
+
+  async function commit(batch: readonly Waiting[], attempt: Attempt = FIRST): Promise<void> {
+    // If two transactions of a batch have the same proof, the first one uses it.
+    const { fresh, replayed } = splitReplays(batch, new Set());
+    for (const one of replayed) one.reject(usedBefore());
+    if (fresh.length === 0) return;
+    const units = fresh.map((one) => one.unit);
+    try {
+      const audit = await chain.seal(rowsOf(units, attempt.audited));
+      await store.commit(stepsOf(units, audit));
+      chain.grown(audit);
+      for (const one of fresh) takeEffect(one);
+    } catch (thrown) {
+      if (thrown instanceof UnexpectedRows && thrown.step.name === USE_PROOFS.name) {
+        const rest = splitReplays(fresh, usedKeys(units, thrown));
+        for (const one of rest.replayed) one.reject(usedBefore());
+        return await commit(rest.fresh, attempt);
+      }
+      if (thrown instanceof UnexpectedRows && attempt.retries > 0) {
+        let audited: ReadonlySet<string>;
+        try {
+          audited = await alreadyAudited(store, units);
+          // The log may also have grown by a transaction whose answer was lost.
+          if (audited.size === attempt.audited.size) await chain.reload();
+        } catch (cause) {
+          return refuseAll(fresh, cause);
+        }
+        return await commit(fresh, { audited, retries: attempt.retries - 1 });
+      }
+      if (fresh.length > 1 && isFaultOfOne(thrown)) {
+        waiting.unshift(...fresh.map((one) => ({ ...one, alone: true })));
+        return;
+      }
+      const isUnknown = mayBeWritten(thrown);
+      if (isUnknown) lost.add(fresh);
+      refuseAll(fresh, isUnknown ? new NoAnswer(thrown) : thrown);
+    }
+  }
+
+  /** Completes a transaction that the store has. After a lost answer, settling its promise again has no effect. */
+  function takeEffect({ written, resolve, reject }: Waiting): void {
+    try {
+      written();
+      resolve();
+    } catch (cause) {
+      onFailure?.(cause);
+      reject(cause);
+    }
+  }
+
+  function refuseAll(batch: readonly Waiting[], cause: unknown): void {
+    onFailure?.(cause);
+    for (const one of batch) one.reject(unavailable(cause));
   }
 
   const transaction = async (record: Changes, written: () => void = () => {}) => {
@@ -146,15 +184,6 @@ function batchLength(waiting: readonly Waiting[]): number {
   return beyond === -1 ? waiting.length : beyond;
 }
 
-interface Target {
-  readonly store: Store;
-  readonly chain: Chain;
-  readonly onFailure: ((cause: unknown) => void) | undefined;
-  readonly lost: LostAnswers<Waiting>;
-  /** Queues transactions to be written next, each alone. */
-  readonly singly: (batch: readonly Waiting[]) => void;
-}
-
 interface Attempt {
   /** Ids of audit rows that are already durable. */
   readonly audited: ReadonlySet<string>;
@@ -163,58 +192,6 @@ interface Attempt {
 }
 
 const FIRST: Attempt = { audited: new Set(), retries: 3 };
-
-async function commit(target: Target, batch: readonly Waiting[], attempt: Attempt = FIRST): Promise<void> {
-  const { store, chain, onFailure } = target;
-  // If two transactions of a batch have the same proof, the first one uses it.
-  const { fresh, replayed } = splitReplays(batch, new Set());
-  for (const one of replayed) one.reject(usedBefore());
-  if (fresh.length === 0) return;
-  const units = fresh.map((one) => one.unit);
-  try {
-    const audit = await chain.seal(rowsOf(units, attempt.audited));
-    await store.commit(stepsOf(units, audit));
-    chain.grown(audit);
-    for (const one of fresh) takeEffect(one, onFailure);
-  } catch (thrown) {
-    if (thrown instanceof UnexpectedRows && thrown.step.name === USE_PROOFS.name) {
-      const rest = splitReplays(fresh, usedKeys(units, thrown));
-      for (const one of rest.replayed) one.reject(usedBefore());
-      return await commit(target, rest.fresh, attempt);
-    }
-    if (thrown instanceof UnexpectedRows && attempt.retries > 0) {
-      let audited: ReadonlySet<string>;
-      try {
-        audited = await alreadyAudited(store, units);
-        // The log may also have grown by a transaction whose answer was lost.
-        if (audited.size === attempt.audited.size) await chain.reload();
-      } catch (cause) {
-        return refuseAll(fresh, cause, onFailure);
-      }
-      return await commit(target, fresh, { audited, retries: attempt.retries - 1 });
-    }
-    if (fresh.length > 1 && isFaultOfOne(thrown)) return target.singly(fresh);
-    const isUnknown = mayBeWritten(thrown);
-    if (isUnknown) target.lost.add(fresh);
-    refuseAll(fresh, isUnknown ? new NoAnswer(thrown) : thrown, onFailure);
-  }
-}
-
-/** Completes a transaction that the store has. After a lost answer, settling its promise again has no effect. */
-function takeEffect({ written, resolve, reject }: Waiting, onFailure: Target['onFailure']): void {
-  try {
-    written();
-    resolve();
-  } catch (cause) {
-    onFailure?.(cause);
-    reject(cause);
-  }
-}
-
-function refuseAll(batch: readonly Waiting[], cause: unknown, onFailure: Target['onFailure']): void {
-  onFailure?.(cause);
-  for (const one of batch) one.reject(unavailable(cause));
-}
 
 /** Orders the statements of all units. Each statement gets the rows of all units. */
 function stepsOf(units: readonly Unit[], audit: readonly SealedRow[]): readonly Step[] {

@@ -7,35 +7,29 @@ import { Fenced, type Store, UnexpectedRows } from '../../store/index.ts';
 import type { Chain } from './log-end.ts';
 import type { Unit } from './unit.ts';
 
-/** Transactions with an unknown outcome. */
-export interface LostAnswers<T> {
-  /**
-   * Adds transactions that the store may have. Transactions without an audit row are not tracked; they may be repeated.
-   */
-  readonly add: (batch: readonly T[]) => void;
-  readonly any: () => boolean;
-  /**
-   * Finds out which of the transactions the store has, and completes them.
-   * @throws store errors; the outcome is still unknown then
-   */
-  readonly settle: () => Promise<void>;
-}
-
 /**
- * Creates the list.
+ * Creates the list of transactions with an unknown outcome.
  * @param complete called for each transaction that the store turns out to have
  */
 export function createLostAnswers<T extends { readonly unit: Unit }>(
   store: Store,
   chain: Chain,
   complete: (one: T) => void,
-): LostAnswers<T> {
+) {
   let unknown: readonly T[] = [];
   return {
-    add: (batch) => {
+    /**
+     * Adds transactions that the store may have. Transactions without an audit row are not tracked; they may be
+     * repeated.
+     */
+    add: (batch: readonly T[]) => {
       unknown = [...unknown, ...batch.filter(({ unit }) => unit.audit.length > 0)];
     },
     any: () => unknown.length > 0,
+    /**
+     * Finds out which of the transactions the store has, and completes them.
+     * @throws store errors; the outcome is still unknown then
+     */
     settle: async () => {
       if (unknown.length === 0) return;
       // Waits for a transaction that still runs because only its connection was lost.

@@ -58,11 +58,8 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     const size = await lastBefore(context, before, cut, head);
     const reason = asked.reason ?? 'Requested by an operator.';
     if (size <= cut) {
-      const nothing = await recordGrant(context.audit, {
-        ...event,
-        reason,
-        detail: { ...event.detail, size: cut, rows: 0 },
-      });
+      const detail = { ...event.detail, size: cut, rows: 0 };
+      const nothing = await recordGrant(context.audit, { ...event, reason, detail });
       return nothing.granted ? granted(event, { size: cut, rows: 0, note: last?.note ?? '' }) : nothing;
     }
     const at = await treeAt(db, size, key.verifiers);

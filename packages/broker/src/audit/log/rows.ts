@@ -62,18 +62,11 @@ export async function treeAt(
         problems.push(`the first ${one.size} rows do not match a signed checkpoint`);
   };
   hold();
-  for (;;) {
-    let page = db.selectFrom('audit').select(['seq', 'hash']).where('seq', '>', String(head.seq));
-    if (size !== undefined) page = page.where('seq', '<=', String(size));
-    const rows = await page.orderBy('seq').limit(PAGE).execute();
-    for (const row of rows) {
-      const seq = Number(row.seq);
-      if (seq !== head.seq + 1) problems.push(`row ${head.seq + 1} is missing`);
-      tree.append(row.hash);
-      Object.assign(head, { seq, hash: row.hash });
-      hold();
-    }
-    if (rows.length < PAGE) break;
+  for await (const { seq, hash } of rowsAfter(db, head.seq, size ?? Number.MAX_SAFE_INTEGER)) {
+    if (seq !== head.seq + 1) problems.push(`row ${head.seq + 1} is missing`);
+    tree.append(hash);
+    Object.assign(head, { seq, hash });
+    hold();
   }
   if (size !== undefined && head.seq < size) problems.push(`row ${head.seq + 1} is missing`);
   // New rows always follow the last existing row, whatever a checkpoint contains.

@@ -1,5 +1,6 @@
 /** Writes that must reach the store, however long it is unavailable. */
 import { toMeshpassError } from '@meshpass/identity';
+import type { AuditRow } from './event.ts';
 import type { Journal } from './journal.ts';
 import type { Changes } from './unit.ts';
 
@@ -25,4 +26,28 @@ export async function untilStored({ journal, onFailure }: UntilStoredContext, ch
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
     }
   }
+}
+
+/**
+ * Starts writing audit rows of counted refusals, periodically and once more when the broker stops. Counting continues
+ * while the store is unavailable.
+ * @param ms interval, milliseconds
+ * @param take removes and returns the rows that are due
+ * @returns a function that passes the last rows to the journal and stops
+ */
+export function writeCounted(context: UntilStoredContext, ms: number, take: () => readonly AuditRow[]): () => void {
+  let isWriting = false;
+  const write = async () => {
+    if (isWriting) return;
+    const rows = take();
+    if (rows.length === 0) return;
+    isWriting = true;
+    await untilStored(context, (tx) => tx.audit(...rows));
+    isWriting = false;
+  };
+  const timer = setInterval(write, ms).unref();
+  return () => {
+    clearInterval(timer);
+    void write();
+  };
 }

@@ -9,8 +9,12 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Db } from '../../store/index.ts';
 import { inEpoch, isInForce, latestEpoch, storedRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import { type KnownCheckpoint, type KnownCheckpoints, readKnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
-import type { CheckpointSink } from '../checkpoint/sink.ts';
+import {
+  type CheckpointSink,
+  type KnownCheckpoint,
+  type KnownCheckpoints,
+  readKnownCheckpoints,
+} from '../checkpoint/sink.ts';
 import { rowHash } from '../log/chain.ts';
 import { rowsAfter, treeAt } from '../log/rows.ts';
 

@@ -6,7 +6,7 @@ import type { Db } from '../../store/index.ts';
 import { epochOf, originOf, type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import { claimOf, inEpoch, isInForce, recordedEpoch, storedRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import type { KnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
+import type { KnownCheckpoints } from '../checkpoint/sink.ts';
 import { NO_ROW, rowHash } from '../log/chain.ts';
 import { BEGINNING, lastCut, rowsAfter, type Start } from '../log/rows.ts';
 import { growTree } from '../log/tree.ts';
