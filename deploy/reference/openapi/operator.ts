@@ -2,9 +2,8 @@
 
 import { CloseOrder, ListQuery } from '@meshpass/broker/admin/routes/admin';
 import { AuditPage, ExportFrom, PruneOrder } from '@meshpass/broker/admin/routes/audit';
-import { RollBackOrder } from '@meshpass/broker/admin/routes/operator-policy';
 import { CloseOperatorsOrder, ConfirmSignInOrder } from '@meshpass/broker/admin/routes/operators';
-import { ApplyOrder, PlanOrder } from '@meshpass/broker/admin/routes/policy';
+import { ApplyOrder, PlanOrder, RollBackOrder } from '@meshpass/broker/admin/routes/policy';
 import { RotateOrder } from '@meshpass/broker/admin/routes/trust';
 import { DrillReport } from '@meshpass/identity/drill-report';
 import { z } from 'zod';

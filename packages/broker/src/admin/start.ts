@@ -16,16 +16,14 @@ import { recordPolicy } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
 import type { AdminProcess } from './process.ts';
 import { adminRoutes } from './routes/admin.ts';
-import { approvalWebhookRoutes } from './routes/approval-webhooks.ts';
-import { approvalRoutes } from './routes/approvals.ts';
+import { approvalRoutes, approvalWebhookRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { drillRoutes } from './routes/drill.ts';
 import { operatorApprovalRoutes } from './routes/operator-approvals.ts';
-import { operatorPolicyRoutes } from './routes/operator-policy.ts';
 import { operatorsRoutes, signInRoutes } from './routes/operators.ts';
 import { pageRoutes } from './routes/page.ts';
 import { type PageContext, pageSignInRoutes } from './routes/page-sign-in.ts';
-import { policyRoutes } from './routes/policy.ts';
+import { operatorPolicyRoutes, policyRoutes } from './routes/policy.ts';
 import { trustRoutes } from './routes/trust.ts';
 
 export interface AdminOptions {

@@ -73,7 +73,14 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
   const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json')
     throw new MeshpassError('request_malformed', 'The content type must be application/json.');
-  const text = await readBody(request, limit);
+  return parseJson(await readBody(request, limit), schema);
+}
+
+/**
+ * Parses JSON and validates it. Refuses duplicate members, which parsers interpret differently.
+ * @throws MeshpassError `request_malformed`
+ */
+export function parseJson<T>(text: string, schema: z.ZodType<T>): T {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -89,7 +96,7 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
  * Validates a part of a request.
  * @throws MeshpassError `request_malformed`
  */
-export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' | 'query'): T {
+export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' | 'query' | 'form'): T {
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

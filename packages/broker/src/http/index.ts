@@ -17,7 +17,7 @@ export {
 
 // Bodies.
 
-export { readBody, readBytes, tooLarge } from './body.ts';
+export { parseJson, readBody, readBytes, readInput, tooLarge } from './body.ts';
 
 // Connection and request limits.
 

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { authorize, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import { PUT_REQUESTS } from '../../src/admin/approval/statements.ts';
+import { PUT_REQUESTS } from '../../src/admin/approval/rows.ts';
 import { DENY_PRINCIPALS, OPEN_SESSIONS, SET_SIGN_INS } from '../../src/core/statements.ts';
 import { openStore } from '../../src/store/open.ts';
 import {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { authorize } from '@meshpass/access';
 import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { PUT_REQUESTS } from '../../src/admin/approval/statements.ts';
+import { PUT_REQUESTS } from '../../src/admin/approval/rows.ts';
 import { REVOKE_PRINCIPALS } from '../../src/core/statements.ts';
 import { openStore } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';

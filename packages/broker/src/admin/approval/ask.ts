@@ -7,7 +7,7 @@ import { durationText, plainText } from '@meshpass/identity/text';
 import type { AuditEvent, Outcome } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
 import { grantsOf, type Live } from '../../core/index.ts';
-import { barred } from './emergency-limits.ts';
+import { barred } from './emergency.ts';
 import type { Parts } from './parts.ts';
 import { identitiesOf, signInFirst } from './people.ts';
 import { offered } from './refusals.ts';

@@ -20,8 +20,7 @@ import type { Clock, Random } from '../../base/index.ts';
 import type { Write } from '../../core/index.ts';
 import type { Tables } from '../../store/index.ts';
 import { isOpen, needsReview, type Request } from './request.ts';
-import { requestRow } from './rows.ts';
-import { ADD_DELIVERIES, PUT_REQUESTS } from './statements.ts';
+import { ADD_DELIVERIES, PUT_REQUESTS, requestRow } from './rows.ts';
 
 /** Open requests. */
 export type Book = ReturnType<typeof createBook>;

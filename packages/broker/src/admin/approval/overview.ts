@@ -1,13 +1,21 @@
 /** Limits the size of request lists. A grant's `opens` is computed once per list and omitted beyond the limit. */
 import { MeshpassError } from '@meshpass/identity';
-import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { type ApprovalRequest, MAX_OPENS } from '@meshpass/identity/approval';
 import type { MeshState } from '../../mesh/index.ts';
-import { opensOf } from './opens.ts';
 
 /** Maximum total size of `opens` in a list, bytes of JSON. It is repeated in every request, so every copy counts. */
 const MOST_OPENS = 256 * 1024;
 /** Maximum size of each list without `opens`, bytes. An agent reads 1 MiB in total. */
 export const MOST_LISTED_BYTES = 200 * 1024;
+
+/** Returns the ports that a grant opens, up to MAX_OPENS. */
+export function opensOf(mesh: MeshState, grant: string): NonNullable<ApprovalRequest['opens']> {
+  if (!mesh.inForce()) return [];
+  return mesh
+    .services([grant])
+    .slice(0, MAX_OPENS)
+    .map(({ host, port, allow }) => ({ host, port, ...(allow && { allow: [...allow] }) }));
+}
 
 /** Creates a function that returns what a grant opens, or undefined once the list has reached its limit. */
 export function opensWithin(mesh: MeshState, most = MOST_OPENS): (grant: string) => ApprovalRequest['opens'] {

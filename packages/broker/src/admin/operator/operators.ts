@@ -7,7 +7,7 @@ import { sourceGroup } from '@meshpass/identity/limits/source';
 import { type AuditEvent, granted, type Outcome, refused } from '../../audit/index.ts';
 import { createRateAllowance, equalInConstantTime, seconds } from '../../base/index.ts';
 import { createProofMemory, verifyDpop } from '../../core/index.ts';
-import type { Authentication, Connections, Presented } from '../../http/index.ts';
+import type { Connections, Presented } from '../../http/index.ts';
 import { BREAK_GLASS, type OperatorCaller, type OperatorSession } from './caller.ts';
 import { sessionHash } from './page/cookies.ts';
 import { callerOf, confirmedUntil, whyNoRole } from './sessions.ts';
@@ -32,23 +32,7 @@ export interface OperatorsOptions
 }
 
 /** Authentication for the routes of the operator listener. */
-export interface Operators {
-  /**
-   * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended` or `dpop_*`. Wrong tokens are not
-   * rate-limited, because all port-forwards share an address and a guess costs only one signature verification.
-   */
-  readonly authentication: Authentication<OperatorCaller>;
-  /** Authenticates the key of a client that signs in, which must have just made the proof for this request. */
-  readonly keyAuthentication: Authentication<{ readonly jkt: string }>;
-  /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended`. */
-  readonly pageAuthentication: Authentication<OperatorCaller>;
-  /**
-   * Runs a sign-in that sends a stranger's proof to Kubernetes or an issuer. Only refusals by Kubernetes or an issuer
-   * count against the source, because the broker verifies ID tokens and session tokens itself.
-   * @throws MeshpassError `too_many_attempts` after ten refusals, and errors from `signIn`
-   */
-  readonly askOutside: <T>(event: AuditEvent, signIn: () => Promise<Outcome<T>>) => Promise<Outcome<T>>;
-}
+export type Operators = ReturnType<typeof createOperators>;
 
 /** Refused sign-ins per source. */
 const REFUSED = { burst: 10, perSecond: 0.1 };
@@ -60,7 +44,7 @@ const BREAK_GLASS_OFF =
 const TOKEN = /^dpop +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$/i;
 
 /** Creates operator authentication. */
-export function createOperators(options: OperatorsOptions): Operators {
+export function createOperators(options: OperatorsOptions) {
   const { sessions, token, clock, startedAt, publicUrl, connections } = options;
   const questions = createRateAllowance({ ...REFUSED, clock });
   const strangers = createProofMemory(REPLAY_CAPACITY, 'forget');
@@ -156,16 +140,19 @@ export function createOperators(options: OperatorsOptions): Operators {
 
   const still = (caller: OperatorCaller) => (caller.session ? callerNow(caller.session) : caller);
 
-  const askOutside: Operators['askOutside'] = async (event, signIn) => {
+  /**
+   * Runs a sign-in that sends a stranger's proof to Kubernetes or an issuer. Only refusals by Kubernetes or an issuer
+   * count against the source, because the broker verifies ID tokens and session tokens itself.
+   * @throws MeshpassError `too_many_attempts` after ten refusals, and errors from `signIn`
+   */
+  const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<Outcome<T>>): Promise<Outcome<T>> => {
     const source = sourceGroup(event.source ?? 'unknown');
     // Counted before the call, so that concurrent calls cannot exceed the limit.
     if (!questions.take(source))
       throw new MeshpassError(
         'too_many_attempts',
         'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
-        {
-          retryAfter: 1 / REFUSED.perSecond,
-        },
+        { retryAfter: 1 / REFUSED.perSecond },
       );
     let error: unknown;
     try {
@@ -182,9 +169,15 @@ export function createOperators(options: OperatorsOptions): Operators {
 
   return {
     askOutside,
+    /**
+     * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended` or `dpop_*`. Wrong tokens are not
+     * rate-limited, because all port-forwards share an address and a guess costs only one signature verification.
+     */
     authentication: Object.assign(byHeader, { still }),
+    /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended`. */
     pageAuthentication: Object.assign(byCookie, { still }),
-    keyAuthentication: (presented) =>
+    /** Authenticates the key of a client that signs in, which must have just made the proof for this request. */
+    keyAuthentication: (presented: Presented) =>
       granted(presented.event, { jkt: verifyDpop({ ...proofOf(presented), replay: strangers }) }),
   };
 }

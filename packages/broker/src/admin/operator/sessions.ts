@@ -24,6 +24,7 @@ export const confirmSecondsOnlyInALab: unique symbol = Symbol('confirmSecondsOnl
 /** Creates the session memory. */
 export function createOperatorSessions(clock: Clock) {
   const sessions = new Map<string, OperatorSession>();
+  /** Session ids by the hash of their cookie. */
   const byHash = new Map<string, string>();
   const remove = (id: string) => {
     sessions.delete(id);

@@ -13,16 +13,25 @@ import {
   refuseUnsafe,
 } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
+import type { Insertable } from 'kysely';
 import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
 import { runExclusive } from '../../base/index.ts';
 import type { PolicyMesh } from '../../mesh/index.ts';
-import type { Store } from '../../store/index.ts';
+import { type Store, statement, type Tables } from '../../store/index.ts';
 import type { OperatorSession } from '../operator/caller.ts';
 import type { Author } from './author.ts';
 import { newestRun, readVersion, type StoredFiles } from './history.ts';
 import type { Proof } from './proof.ts';
 import type { Prover } from './prover.ts';
-import { ADD_ACCESS_VERSIONS } from './statements.ts';
+
+/** Adds access files applied by a plan, with the next version number. */
+const ADD_ACCESS_VERSIONS = statement<Omit<Insertable<Tables['access_versions']>, 'version'>>(`
+insert into access_versions (version, time, applied_by, reason, plan, main, files, run_of, run, on_disk)
+select (select coalesce(max(version), 0) from access_versions) + row_number() over (), x.*
+from jsonb_to_recordset($1::jsonb) x (
+  time timestamptz, applied_by text, reason text, plan text, main text, files text,
+  run_of text, run bigint, on_disk boolean
+)`);
 
 export type PolicyChanges = ReturnType<typeof policyChanges>;
 

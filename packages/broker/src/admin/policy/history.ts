@@ -1,5 +1,5 @@
 /**
- * History of applied access files. It determines the file in force after a restart, and which versions a rollback can
+ * History of applied access files in the store. It determines the file in force after a restart, and which versions a rollback can
  * target.
  */
 import { type Access, parseAccess } from '@meshpass/access';

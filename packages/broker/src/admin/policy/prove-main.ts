@@ -1,8 +1,10 @@
 /** Process that reads and proves callers' access files. prover.ts starts it, and kills it on a timeout. */
-import { planChange } from '@meshpass/analysis/plan';
+import type { Access, OperatorRole } from '@meshpass/access';
+import { type AccessChange, planChange } from '@meshpass/analysis/plan';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { loadObject } from '@meshpass/istio';
-import { operatorsConcerned } from '../operator/operators-concerned.ts';
+import { nameOf, type OperatorSession } from '../operator/caller.ts';
+import { callerOf } from '../operator/sessions.ts';
 import { parseFiles } from './history.ts';
 import type { Proof, ProofReply, ProofRequest } from './proof.ts';
 
@@ -48,4 +50,34 @@ function bounded(proof: Proof): Proof {
       );
   }
   return proof;
+}
+
+/**
+ * Lists the roles that the operators whom this broker has seen gain or lose.
+ * @param before the access file in force
+ * @returns one change per person and role, even if the person has several sessions
+ */
+function operatorsConcerned(
+  sessions: readonly OperatorSession[],
+  before: Access,
+  after: Access,
+): readonly AccessChange[] {
+  const rolesOf = (session: OperatorSession, access: Access) =>
+    callerOf(session, access).roles.map(({ role }): OperatorRole => role);
+  const told = new Map<string, AccessChange>();
+  for (const session of sessions) {
+    const [old, now] = [rolesOf(session, before), rolesOf(session, after)];
+    const tell = (roles: readonly OperatorRole[], others: readonly OperatorRole[], does: 'gains' | 'loses') => {
+      for (const role of roles.filter((one) => !others.includes(one)))
+        told.set(`${session.subject} ${does} ${role}`, {
+          path: `operators.${role}`,
+          does,
+          wider: does === 'gains',
+          says: `${nameOf(session)}, who is signed in, ${does} the role ${role}`,
+        });
+    };
+    tell(now, old, 'gains');
+    tell(old, now, 'loses');
+  }
+  return [...told.values()];
 }

@@ -1,10 +1,19 @@
 /** Records the outcome of access files, and findings about foreign policies, in the audit log. */
 import type { Finding } from '@meshpass/analysis/plan';
+import type { Insertable } from 'kysely';
 import type { Logger } from 'pino';
 import { auditRow, type Journal, newEvent, untilStored } from '../../audit/index.ts';
 import type { Clock, Random } from '../../base/index.ts';
 import type { DiskFile, PolicyDecisions } from '../../mesh/index.ts';
-import { SET_IN_FORCE } from './statements.ts';
+import { statement, type Tables } from '../../store/index.ts';
+
+/** Replaces the file on disk that last came into force. */
+export const SET_IN_FORCE = statement<Insertable<Tables['access_in_force']> & { readonly singleton: true }>(
+  `
+insert into access_in_force select * from jsonb_populate_recordset(null::access_in_force, $1::jsonb)
+on conflict (singleton) do update set digest = excluded.digest, main = excluded.main, files = excluded.files`,
+  { lastOf: 'singleton' },
+);
 
 type Decision = Parameters<Parameters<PolicyDecisions['listen']>[0]>[0];
 

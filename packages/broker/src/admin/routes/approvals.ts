@@ -1,9 +1,13 @@
-/** Routes for sessions to create and answer approval requests (docs/access/approvals.md). */
+/** Routes for sessions (docs/access/approvals.md) and webhooks (docs/access/webhooks.md) to create and answer requests. */
+import type { IncomingMessage } from 'node:http';
+import { MeshpassError } from '@meshpass/identity';
 import { AnswerOrder, ApprovalOrder, EmergencyOrder, ReviewOrder, WithdrawOrder } from '@meshpass/identity/approval';
+import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
 import { type Action, type AuditEvent, granted, type Outcome } from '../../audit/index.ts';
+import { createRateAllowance } from '../../base/index.ts';
 import type { Live, SessionCaller } from '../../core/index.ts';
-import { type Authentication, type Route, route } from '../../http/index.ts';
+import { type Authentication, type Route, readBody, route } from '../../http/index.ts';
 import type { Approvals } from '../approval/approvals.ts';
 
 /** Parameter `scope` of `GET /approvals`. */
@@ -62,4 +66,43 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
     ),
     order('/approvals/answer', 'approval.answer', AnswerOrder, answer, decided),
   ];
+}
+
+/** Maximum size of a webhook's message, bytes. */
+const MOST_OF_WEBHOOK = 8 * 1024;
+/** Unauthenticated webhook messages per source. */
+const ATTEMPTS = { burst: 30, perSecond: 1 };
+
+/** Returns `POST /approvals/answers/NAME`. */
+export function approvalWebhookRoutes(approvals: Approvals, clock: () => number): readonly Route[] {
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock });
+  return [
+    route({
+      method: 'POST',
+      path: '/approvals/answers/:name',
+      action: 'approval.answer',
+      authentication: ({ event }) => {
+        if (attempts.take(sourceGroup(event.source ?? 'unknown'))) return granted(event, undefined);
+        throw new MeshpassError(
+          'too_many_attempts',
+          'Too many messages from this address. Wait before you try again.',
+          { retryAfter: 5 },
+        );
+      },
+      read: (request) => readBody(request, MOST_OF_WEBHOOK),
+      handler: async ({ request, params, body, event }) => {
+        const headers = {
+          'webhook-id': header(request, 'webhook-id'),
+          'webhook-timestamp': header(request, 'webhook-timestamp'),
+          'webhook-signature': header(request, 'webhook-signature'),
+        };
+        return await approvals.receive(params.name ?? '', headers, body, event);
+      },
+    }),
+  ];
+}
+
+function header({ headers }: IncomingMessage, name: string): string {
+  const value = headers[name];
+  return typeof value === 'string' ? value.slice(0, 2_048) : '';
 }

@@ -5,7 +5,7 @@ import { type AnswerOrder, ApprovalId, ApprovalSeconds, type ReviewOrder } from 
 import { z } from 'zod';
 import { granted, refused } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
-import { type Route, readBody } from '../../http/index.ts';
+import { type Route, readBody, readInput } from '../../http/index.ts';
 import { unknown } from '../approval/refusals.ts';
 import { may, nameOf, type OperatorCaller } from '../operator/caller.ts';
 import { signOut } from '../operator/end-sessions.ts';
@@ -141,13 +141,7 @@ function formReader<T>(origin: string, schema: z.ZodType<T>): (request: Incoming
       throw new MeshpassError('request_malformed', 'The form contains a duplicate field.');
     const token = formToken(cookieOf(request, SESSION_COOKIE) ?? '', new URL(request.url ?? '/', origin).pathname);
     if (!equalInConstantTime(form, token)) throw forged();
-    const read = schema.safeParse(members);
-    if (read.success) return read.data;
-    const [issue] = read.error.issues;
-    throw new MeshpassError(
-      'request_malformed',
-      `The form is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
-    );
+    return readInput(members, schema, 'form');
   };
 }
 

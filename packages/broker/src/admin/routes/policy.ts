@@ -1,4 +1,7 @@
-/** Public routes for planning and applying access files, for CI jobs with an OIDC token (docs/policy.md). */
+/**
+ * Routes for planning and applying access files (docs/policy.md): public ones for CI jobs with an OIDC token, and those of
+ * operators, who may also roll back to an earlier version.
+ */
 import { type Plan, refusals } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
@@ -6,7 +9,9 @@ import { granted, type Outcome } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, type RouteContext, route } from '../../http/index.ts';
 import type { Store } from '../../store/index.ts';
-import { Reason } from '../operator/operator-route.ts';
+import { nameOf, type OperatorSession } from '../operator/caller.ts';
+import { operatorRoutes, Reason } from '../operator/operator-route.ts';
+import type { Operators } from '../operator/operators.ts';
 import type { Author, AuthorOf } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
 import { Files, listVersions } from '../policy/history.ts';
@@ -24,9 +29,9 @@ const main = z.string().min(1).max(255).default('access.yaml');
 /** Body of `POST /policy/plan`. */
 export const PlanOrder = z.strictObject({ files: Files, main });
 /** Whether an operator accepts changes whose effect could not be proved. */
-export const accept_unknown = z.boolean().default(false);
+const accept_unknown = z.boolean().default(false);
 /** Body of `POST /policy/apply` for a job, which cannot accept unproved changes. */
-export const JobApplyOrder = z.strictObject({
+const JobApplyOrder = z.strictObject({
   files: Files,
   main,
   /** Id of the plan, which identifies the file in force that is replaced. */
@@ -37,8 +42,8 @@ export const JobApplyOrder = z.strictObject({
 /** Body of `POST /policy/apply` for an operator. */
 export const ApplyOrder = JobApplyOrder.extend({ accept_unknown });
 /** Members of the routes of jobs and operators. As everywhere, a plan leaves no audit row, because it changes nothing. */
-export const PLAN = { action: 'policy.plan', schema: PlanOrder, limit: MAX_BODY } as const;
-export const APPLY = {
+const PLAN = { action: 'policy.plan', schema: PlanOrder, limit: MAX_BODY } as const;
+const APPLY = {
   action: 'policy.apply',
   limit: MAX_BODY,
   auditMembers: ({ main: file, plan }: z.infer<typeof JobApplyOrder>) => ({ target: `${file} plan ${plan}` }),
@@ -47,8 +52,7 @@ export const APPLY = {
 const JOBS = { total: 4, perAuthor: 2 };
 
 /**
- * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs. The routes for operators are in
- * operator-policy.ts.
+ * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs.
  */
 export function policyRoutes(context: PolicyContext): readonly Route[] {
   const { changes, store } = context;
@@ -90,6 +94,64 @@ export function policyRoutes(context: PolicyContext): readonly Route[] {
   ];
 }
 
+export interface OperatorPolicyContext extends PolicyContext {
+  readonly operators: Operators;
+  /** Returns the operator sessions that this broker has seen. */
+  readonly operatorSessions: () => readonly OperatorSession[];
+}
+
+/** Body of `POST /policy/rollback`. Version 0 is the file on disk. */
+export const RollBackOrder = z.strictObject({
+  version: z.number().int().nonnegative(),
+  reason: Reason,
+  accept_unknown,
+});
+
+/**
+ * Returns `POST /policy/plan`, `/policy/apply`, `/policy/rollback`, `GET /policy/history` and
+ * `/policy/versions/VERSION` for operators.
+ */
+export function operatorPolicyRoutes(context: OperatorPolicyContext): readonly Route[] {
+  const { changes, store, operators, operatorSessions } = context;
+  const on = operatorRoutes(operators.authentication);
+  return [
+    // Only operators see effects on operator sessions. The output of a job is visible to everyone with access to the
+    // repository.
+    on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body, event }) =>
+      described(granted(event, await changes.plan(body, operatorSessions()))),
+    ),
+    on('GET /policy/history', { does: 'policy.history', action: 'policy.plan' }, async ({ event }) =>
+      granted(event, { versions: await listVersions(store.db) }),
+    ),
+    on('GET /policy/versions/:version', { does: 'policy.version', action: 'policy.plan' }, async ({ event, params }) =>
+      granted(event, await changes.fileOf(Number(params.version))),
+    ),
+    on<z.infer<typeof ApplyOrder>>(
+      'POST /policy/apply',
+      { ...APPLY, does: 'policy.apply', schema: ApplyOrder },
+      async ({ caller, body, event, because }) => {
+        const { plan, accept_unknown: acceptUnknown, reason: _, ...kept } = body;
+        const by = nameOf(caller);
+        const asked = { ...event, reason: `Applied by ${by}: ${because}` };
+        return described(await changes.apply(kept, plan, { by }, asked, { acceptUnknown }));
+      },
+    ),
+    on(
+      'POST /policy/rollback',
+      {
+        does: 'policy.rollback',
+        action: 'policy.apply',
+        schema: RollBackOrder,
+        auditMembers: ({ version }) => ({ target: `version ${version}` }),
+      },
+      async ({ caller, body, event }) => {
+        const { version, reason, accept_unknown: acceptUnknown } = body;
+        return described(await changes.rollBack(version, reason, { by: nameOf(caller) }, event, { acceptUnknown }));
+      },
+    ),
+  ];
+}
+
 /** Authenticates a job by its OIDC token. */
 function authorAuthentication({ authorOf }: PolicyContext, wants: 'plan' | 'apply'): Authentication<Author> {
   return async ({ request, event }) => {
@@ -102,7 +164,7 @@ function authorAuthentication({ authorOf }: PolicyContext, wants: 'plan' | 'appl
 }
 
 /** Converts a plan to its response. */
-export function described(planned: Outcome<Plan>): Outcome<unknown> {
+function described(planned: Outcome<Plan>): Outcome<unknown> {
   if (!planned.granted) return planned;
   const { id, state, resources, reach, changes, findings, assumed } = planned.value;
   const members = { id, state, resources, reach, changes, findings, assumed };

@@ -7,7 +7,7 @@
 import type { ApprovalWebhook } from '@meshpass/access';
 import { sql } from 'kysely';
 import { type Clock, type DeliveryOutcome, seconds, timestamp, uuidv7 } from '../../../base/index.ts';
-import { opensOf } from '../opens.ts';
+import { opensOf } from '../overview.ts';
 import type { Parts } from '../parts.ts';
 import { describeRequest, type Request } from '../request.ts';
 import type { WebhookKeys } from './keys.ts';

@@ -16,7 +16,8 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { parseGithub, type ReadGithub } from '../../../attest/index.ts';
-import { hasDuplicateMember, seconds, timestamp } from '../../../base/index.ts';
+import { seconds, timestamp } from '../../../base/index.ts';
+import { parseJson } from '../../../http/index.ts';
 import { subjectOf } from '../../../issuers/index.ts';
 import type { Parts } from '../parts.ts';
 import type { SignedHeaders, WebhookKeys } from './keys.ts';
@@ -70,15 +71,7 @@ export async function receive(
   const access = context.mesh.access();
   const webhook = access.webhooks?.find((one) => one.name === name);
   if (!webhook || !verifies(context, webhook, headers, body)) throw unauthorized();
-  const answer = WebhookAnswer.safeParse(parse(body));
-  if (!answer.success) {
-    const [issue] = answer.error.issues;
-    throw new MeshpassError(
-      'request_malformed',
-      `The body is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
-    );
-  }
-  const { request: id, by, ...order } = answer.data;
+  const { request: id, by, ...order } = parseJson(body, WebhookAnswer);
   return {
     attestation: await attest(context, access, webhook, by.subject, body),
     via: `webhook ${name}`,
@@ -148,19 +141,6 @@ async function loginOf(read: ReadGithub | undefined, access: Access, id: number)
   const answer = organization === undefined ? undefined : await read?.(organization, `/user/${id}`);
   const found = answer && parseGithub(Account, answer);
   return found?.id === id ? found.login : `#${id}`;
-}
-
-/**
- * Parses JSON.
- * @returns undefined for invalid JSON, or if parsers could interpret it differently
- */
-function parse(body: string): unknown {
-  try {
-    const json: unknown = JSON.parse(body);
-    return hasDuplicateMember(body, json) ? undefined : json;
-  } catch {
-    return undefined;
-  }
 }
 
 function unauthorized(): MeshpassError {
