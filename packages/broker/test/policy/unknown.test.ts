@@ -48,12 +48,9 @@ it('refuses a grant on a workload without a sidecar, and applies it once an oper
   const { id, findings } = await changes.plan(KEPT);
   expect(findings.map(({ kind }) => kind)).toEqual(['not-known']);
   const event = newEvent('policy.apply', {}, Date.now, randomBytes);
-  expect(await changes.apply(KEPT, id, { by: 'an operator' }, event)).toMatchObject({
-    granted: false,
-    error: {
-      code: 'plan_refused',
-      message: expect.stringContaining('it is not known whether grant dev works on orders.shop:8080'),
-    },
+  await expect(changes.apply(KEPT, id, { by: 'an operator' }, event)).rejects.toMatchObject({
+    code: 'plan_refused',
+    message: expect.stringContaining('it is not known whether grant dev works on orders.shop:8080'),
   });
   expect(taken).toEqual([]);
   await changes.apply(KEPT, id, { by: 'an operator' }, event, { acceptUnknown: true });

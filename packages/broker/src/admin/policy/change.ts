@@ -14,7 +14,7 @@ import {
 } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import type { Insertable } from 'kysely';
-import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
+import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant } from '../../audit/index.ts';
 import { runExclusive } from '../../base/index.ts';
 import type { PolicyMesh } from '../../mesh/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
@@ -62,12 +62,8 @@ export function policyChanges(
     asked: AuditEvent,
     accept: Acceptance = {},
   ): Promise<Outcome<Plan>> => {
-    try {
-      refuseUnsafe(made, accept);
-      await mesh.take(access);
-    } catch (thrown) {
-      return refused(asked, thrown);
-    }
+    refuseUnsafe(made, accept);
+    await mesh.take(access);
     const accepted = made.findings.filter(({ kind }) => kind === 'not-known');
     const reason = asked.reason ?? `Applied by ${author.by}.`;
     const event = {
@@ -103,6 +99,14 @@ export function policyChanges(
     if (isOnDisk) await mesh.followDisk();
     return granted(event, made);
   };
+  /** Runs changes one at a time. Their author was authorized by the file in force when the request was made. */
+  const inTurn = (change: (decidedBy: Access | undefined) => Promise<Outcome<Plan>>) => {
+    const decidedBy = mesh.inForce();
+    return runExclusive(mutex, 'policy', async () => {
+      if (mesh.inForce() === decidedBy) return await change(decidedBy);
+      throw stale('A different access file has come into force. Review it and try again.');
+    });
+  };
   const fileOf = async (version: number): Promise<StoredFiles> => {
     if (version === ON_DISK) return mesh.onDisk();
     const kept = Number.isSafeInteger(version) && version > 0 ? await readVersion(store.db, version) : undefined;
@@ -134,53 +138,41 @@ export function policyChanges(
     },
     /**
      * Applies a plan.
-     * @returns refused with `plan_stale`, `plan_refused`, `policy_forbidden`, or with an error from `plan`
+     * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, or an error from `plan`
+     * @returns a refusal if the store failed
      */
-    apply: (kept: StoredFiles, planned: string, author: Author, event: AuditEvent, accept?: Acceptance) => {
-      const decidedBy = mesh.inForce();
-      return runExclusive(mutex, 'policy', async () => {
+    apply: (kept: StoredFiles, planned: string, author: Author, event: AuditEvent, accept?: Acceptance) =>
+      inTurn(async (decidedBy) => {
         const { run } = author;
         const last = run && (await newestRun(store.db, run.of));
         if (run && last !== undefined && run.id <= last)
-          return refused(
-            event,
-            new MeshpassError(
-              'plan_stale',
-              `Run ${last} has already applied an access file, and run ${run.id} is not newer. Run the workflow on the newest commit (workflow_dispatch).`,
-              { detail: { run: run.id, last } },
-            ),
+          throw stale(
+            `Run ${last} has already applied an access file, and run ${run.id} is not newer. Run the workflow on the newest commit (workflow_dispatch).`,
+            { run: run.id, last },
           );
-        if (mesh.inForce() !== decidedBy) return refused(event, anotherInForce());
-        const { access, plan: made } = await prove(kept);
-        if (made.id === planned && mesh.inForce() === decidedBy)
-          return await put({ kept, access, plan: made }, author, event, accept);
-        return refused(
-          event,
-          new MeshpassError(
-            'plan_stale',
-            'The cluster or the access file has changed since this plan was made. Plan again and review the result.',
-            { detail: { planned, now: made.id } },
-          ),
+        const { access, plan } = await prove(kept);
+        if (plan.id === planned && mesh.inForce() === decidedBy)
+          return await put({ kept, access, plan }, author, event, accept);
+        throw stale(
+          'The cluster or the access file has changed since this plan was made. Plan again and review the result.',
+          { planned, now: plan.id },
         );
-      });
-    },
+      }),
     /**
      * Rolls back to a version.
      * @param version `ON_DISK` for the file on disk, which then takes control again
-     * @returns refused with `plan_unknown`, `plan_stale` if another file came into force first, or an error from `apply`
+     * @throws MeshpassError `plan_unknown`, `plan_stale` if another file came into force first, or an error from `apply`
+     * @returns a refusal if the store failed
      */
-    rollBack: (version: number, reason: string, author: Author, asked: AuditEvent, accept?: Acceptance) => {
-      const decidedBy = mesh.inForce();
-      return runExclusive(mutex, 'policy', async () => {
-        if (mesh.inForce() !== decidedBy) return refused(asked, anotherInForce());
+    rollBack: (version: number, reason: string, author: Author, asked: AuditEvent, accept?: Acceptance) =>
+      inTurn(async () => {
         const kept = await fileOf(version);
         const { access, plan } = await prove(kept);
         const isOnDisk = version === ON_DISK;
         const what = isOnDisk ? 'Reverted to the file on disk' : `Rolled back to version ${version}`;
         const event = { ...asked, reason: `${what} by ${author.by}: ${reason}` };
         return await put({ kept, access, plan, isOnDisk }, author, event, accept);
-      });
-    },
+      }),
   };
 }
 
@@ -192,7 +184,6 @@ interface Change {
   readonly isOnDisk?: boolean;
 }
 
-/** The author was authorized by the file in force when the request was made. */
-function anotherInForce(): MeshpassError {
-  return new MeshpassError('plan_stale', 'A different access file has come into force. Review it and try again.');
+function stale(message: string, detail: Readonly<Record<string, unknown>> = {}): MeshpassError {
+  return new MeshpassError('plan_stale', message, { detail });
 }
