@@ -19,7 +19,6 @@ import {
 } from '../../issuers/index.ts';
 import { nameOf, type OperatorCaller, type OperatorSession, ruleOf } from './caller.ts';
 import type { EndContext } from './end-sessions.ts';
-import { sessionCookie } from './page/cookies.ts';
 import { callerOf, type confirmSecondsOnlyInALab, rolesNow } from './sessions.ts';
 import { isOver, refuseSignedOut, signedOut } from './signed-out.ts';
 
@@ -70,19 +69,9 @@ export interface SignInRequest {
   readonly tokenType: string;
   /** Thumbprint of the key in the request's DPoP proof, which the session is bound to, or a browser's binding. */
   readonly jkt: string;
-  /** Session of the page. */
-  readonly page?: PageSession;
+  /** SHA-256 of the cookie of a session on the page, hex. */
+  readonly cookieHash?: string;
   readonly event: AuditEvent;
-}
-
-/** A browser's session on the page. */
-export interface PageSession {
-  /** Secret in the new cookie. */
-  readonly secret: string;
-  /**
-   * Session from a previous broker that the new session continues. It ends no later, and stays closed if it was closed.
-   */
-  readonly continues?: Pick<OperatorSession, 'id' | 'openedAt'> | undefined;
 }
 
 /** An opened session. */
@@ -98,70 +87,48 @@ type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'atte
 
 /**
  * Opens an operator session.
- * @returns a refusal with `proof_*`, `issuer_*`, `operator_no_role`, `operator_session_ended`, `operator_unauthorized`,
- *   `sign_in_ended` or `overloaded`
+ * @returns a refusal with `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended` or
+ *   `overloaded`
  */
 export async function signIn(context: SignInContext, request: SignInRequest): Promise<Outcome<SignedIn>> {
+  const { audit, clock, random, sessions, recentLogouts } = context;
   let event: AuditEvent = { ...request.event, proofHash: sha256Hex(request.token) };
   try {
     const access = context.access();
     const { operators } = access;
     if (!operators || !context.proofs) throw nobody();
-    const proven = await prove(context.proofs, context, request, access);
-    const { who } = proven;
+    const { who, replay, endsAt } = await prove(context.proofs, context, request, access);
     event = { ...event, subject: who.subject, login: who.login, issuer: who.issuer };
     refuseWithoutRole(who, access);
-    const { clock, random } = context;
-    const { continues } = request.page ?? {};
-    const openedAt = Math.min(clock(), continues?.openedAt ?? clock());
-    const endsAt = Math.floor(openedAt / 1000) + operators.session;
+    const openedAt = clock();
+    const latest = Math.floor(openedAt / 1000) + operators.session;
     const session = {
       ...who,
       id: uuidv7(clock, random),
       jkt: request.jkt,
       source: event.source,
       openedAt,
-      expiresAt: Math.min(endsAt, proven.endsAt ?? endsAt),
+      expiresAt: Math.min(latest, endsAt ?? latest),
     };
-    const previous = continues && { ...session, id: continues.id };
-    if (previous && (previous.expiresAt <= seconds(clock) || isOver(context.recentLogouts, previous)))
-      throw new MeshpassError('operator_session_ended', 'This operator session has ended. Sign in again.');
-    return await open(context, session, access, proven.replay, cookieHash(session, request.page), event);
+    refuseSignedOut(recentLogouts, session.attestation);
+    if (!sessions.hasPlace(session.subject))
+      throw new MeshpassError('overloaded', 'Too many operators are signed in. Try again later.', { retryAfter: 60 });
+    const caller = callerOf(session, access);
+    const opened = {
+      ...event,
+      rule: ruleOf(caller),
+      reason: `${nameOf(caller)} signed in as ${caller.roles.map(({ role }) => role).join(', ')}.`,
+      detail: { operator_session: session.id, expires_at: timestamp(session.expiresAt) },
+    };
+    const written = await recordGrant(audit, opened, (tx) => tx.once(replay));
+    if (!written.granted) return written;
+    // The person may have signed out during the write.
+    if (isOver(recentLogouts, session)) throw signedOut(session.issuer);
+    sessions.add(session, request.cookieHash);
+    return granted(opened, { session, caller });
   } catch (thrown) {
     return refused(event, thrown);
   }
-}
-
-/** Returns the SHA-256 hash of the cookie of a new page session, hex. */
-function cookieHash(session: OperatorSession, page: PageSession | undefined): string | undefined {
-  return page && sha256Hex(sessionCookie(page.secret, session));
-}
-
-async function open(
-  context: SignInContext,
-  session: OperatorSession,
-  access: Access,
-  replay: Attested['replay'] | undefined,
-  hash: string | undefined,
-  asked: AuditEvent,
-): Promise<Outcome<SignedIn>> {
-  const { audit, sessions, recentLogouts } = context;
-  refuseSignedOut(recentLogouts, session.attestation);
-  if (!sessions.hasPlace(session.subject))
-    throw new MeshpassError('overloaded', 'Too many operators are signed in. Try again later.', { retryAfter: 60 });
-  const caller = callerOf(session, access);
-  const event = {
-    ...asked,
-    rule: ruleOf(caller),
-    reason: `${nameOf(caller)} signed in as ${caller.roles.map(({ role }) => role).join(', ')}.`,
-    detail: { operator_session: session.id, expires_at: timestamp(session.expiresAt) },
-  };
-  const written = await recordGrant(audit, event, (tx) => tx.once(replay));
-  if (!written.granted) return written;
-  // The person may have signed out during the write.
-  if (isOver(recentLogouts, session)) throw signedOut(session.issuer);
-  sessions.add(session, hash);
-  return granted(event, { session, caller });
 }
 
 interface Proven {

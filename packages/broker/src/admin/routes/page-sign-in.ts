@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import { ID_TOKEN_TYPE, MeshpassError } from '@meshpass/identity';
 import { ApprovalId } from '@meshpass/identity/approval';
+import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
 import { type AuditEvent, granted, type Outcome } from '../../audit/index.ts';
@@ -18,10 +19,7 @@ import {
   cookie,
   cookieOf,
   MAX_SIGN_INS,
-  type NamedSession,
-  namedSession,
   SESSION_COOKIE,
-  sessionCookie,
   sessionHash,
   signInCookie,
   surplusSignIns,
@@ -137,22 +135,18 @@ async function signedIn(
   { idToken = '', binding, request: wanted }: Proven,
   over: string,
   event: AuditEvent,
-  continues?: NamedSession,
 ): Promise<Outcome<Response>> {
   const secret = `mpo_${context.random(32).toString('base64url')}`;
-  const page = { secret, continues };
-  const asked: SignInRequest = { token: idToken, tokenType: ID_TOKEN_TYPE, jkt: binding, page, event };
+  const cookieHash = sha256Hex(secret);
+  const asked: SignInRequest = { token: idToken, tokenType: ID_TOKEN_TYPE, jkt: binding, cookieHash, event };
   const done = await signIn(context, asked);
   if (!done.granted) return done;
   const { session } = done.value;
-  const kept = cookie(SESSION_COOKIE, sessionCookie(secret, session), session.expiresAt - seconds(context.clock));
+  const kept = cookie(SESSION_COOKIE, secret, session.expiresAt - seconds(context.clock));
   return granted(done.event, seeOther(pageOf(wanted), kept, over));
 }
 
-/**
- * Handles a silent confirmation by the issuer. It only extends the session that the browser already has, or continues
- * the browser's session from the previous broker.
- */
+/** Handles a silent confirmation by the issuer. It only extends the session that the browser already has. */
 async function confirmed(
   context: PageContext,
   proven: Proven,
@@ -162,9 +156,7 @@ async function confirmed(
 ): Promise<Outcome<Response>> {
   const { idToken, binding, request: wanted } = proven;
   const session = sessionOf(context, request);
-  const former = session ? undefined : formerSession(context, request);
-  if (idToken === undefined || !(session ?? former)) return granted(event, seeOther(signInAt(wanted), over));
-  if (!session) return await signedIn(context, proven, over, event, former);
+  if (idToken === undefined || !session) return granted(event, seeOther(signInAt(wanted), over));
   const { id, subject, login, issuer } = session;
   const unproven = mustConfirm(context, session);
   const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer, unproven };
@@ -188,8 +180,7 @@ function isOpened({ headers }: IncomingMessage): boolean {
 /** Returns the issuer that must confirm the browser's session, or undefined if no confirmation is needed. */
 function toConfirm(context: PageContext, request: IncomingMessage): string | undefined {
   const session = sessionOf(context, request);
-  if (session) return mustConfirm(context, session) ? session.issuer : undefined;
-  return formerSession(context, request)?.issuer;
+  return mustConfirm(context, session) ? session?.issuer : undefined;
 }
 
 /** Whether the issuer must confirm this session. */
@@ -201,19 +192,6 @@ function mustConfirm({ clock, confirmSeconds }: PageContext, session: OperatorSe
 function sessionOf({ sessions, clock, recentLogouts }: PageContext, request: IncomingMessage) {
   const session = sessions.byCookie(sessionHash(request));
   return session && session.expiresAt > seconds(clock) && !isOver(recentLogouts, session) ? session : undefined;
-}
-
-/** Returns the browser's session with the previous broker, which kept sessions only in memory. */
-function formerSession(context: PageContext, request: IncomingMessage): NamedSession | undefined {
-  const { sessions, recentLogouts, browserSignIn } = context;
-  const named = namedSession(request);
-  if (!named || sessions.byCookie(sessionHash(request)) || recentLogouts.isClosed(named.id)) return undefined;
-  try {
-    return browserSignIn.issuers().includes(named.issuer) ? named : undefined;
-  } catch {
-    // No access file is in force. The page itself reports this.
-    return undefined;
-  }
 }
 
 function signInAt(request: string | undefined): string {

@@ -168,8 +168,6 @@ export function createRecentLogouts(clock: Clock, before: Remembered = { ends: n
       const until = [ends.get(subject), ...(signed ? logoutsOf(signed) : [])].map((end) => end?.since ?? 0);
       return ends.has(id) || openedAt <= Math.max(incompleteUntil, ...until);
     },
-    /** Whether a session with this id was closed. */
-    isClosed: (id: string) => ends.has(id),
     /** Returns the time, Unix ms, up to which entries may be missing; 0 if the list is complete. */
     incompleteUntil: () => incompleteUntil,
   };

@@ -7,7 +7,7 @@ import { decodeJwt } from 'jose';
 import { expect } from 'vitest';
 import { plainHttpIssuersOnlyInALab } from '../../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../../src/issuers/oidc/issuer-keys.ts';
-import { type Enrolled, type Harness, OPERATOR_TOKEN, startHarness } from '../broker.ts';
+import { type Enrolled, type Harness, startHarness } from '../broker.ts';
 import { type Asked, type AuditRow, askAnew, auditRows, grantsOf } from './approvals.ts';
 import { type Browser, formsOf, type Page } from './browser.ts';
 
@@ -29,8 +29,6 @@ export interface PageWorld {
   /** Grants of a session, by what it may reach. */
   readonly services: (who: Enrolled) => Promise<string[]>;
   readonly auditRows: () => Promise<readonly AuditRow[]>;
-  /** Closes sessions of operators, with the break-glass token. */
-  readonly closeOperator: (selected: { readonly id: string } | { readonly subject: string }) => Promise<void>;
   /** Opens a path without a session, chooses the issuer, and signs in there. @returns the page after the sign-in */
   readonly signIn: (browser: Browser, login: string, path: string) => Promise<Page>;
   /** Signs in at the provider, and stops before the page is called back. */
@@ -133,12 +131,6 @@ grants:
     ask: (sub, reason, path) => askAnew(harness, sub, reason === undefined ? {} : { reason }, path),
     services: (who) => grantsOf(harness, who),
     auditRows: () => auditRows(harness),
-    closeOperator: async (selected) => {
-      const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
-      const body = JSON.stringify({ ...selected, reason: 'left' });
-      const close = { method: 'POST', path: '/operator/sessions/close', headers, body };
-      expect((await harness.operatorCall(close)).status).toBe(200);
-    },
     signIn,
     callbackOf,
     stop: async () => {

@@ -35,39 +35,10 @@ export function surplusSignIns({ headers: { cookie } }: IncomingMessage): string
   return names.slice(0, Math.max(0, names.length + 1 - MAX_SIGN_INS));
 }
 
-/**
- * Session that a cookie names. If the cookie is altered, the broker accepts it at most as a cookie from the previous
- * broker.
- */
-export interface NamedSession {
-  readonly id: string;
-  readonly issuer: string;
-  /** Unix ms. */
-  readonly openedAt: number;
-}
-
-const SESSION =
-  /^(mpo_[A-Za-z0-9_-]{43})\.([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})\.([0-9a-z]{1,9})\.([a-z0-9-]{1,63})$/;
-
-/**
- * Builds the value of a session's cookie. It names the issuer, the session and the sign-in time, so that a newly
- * started broker can have the issuer confirm the person without interaction.
- * @param secret `mpo_` and 43 characters of base64url
- */
-export function sessionCookie(secret: string, { id, issuer, openedAt }: NamedSession): string {
-  return `${secret}.${id}.${openedAt.toString(36)}.${issuer}`;
-}
-
 /** Returns the SHA-256 hash of a request's session cookie, hex, or undefined if there is no such cookie. */
 export function sessionHash(request: IncomingMessage): string | undefined {
-  const value = cookieOf(request, SESSION_COOKIE) ?? '';
-  return SESSION.test(value) ? sha256Hex(value) : undefined;
-}
-
-/** Reads the session that a request's cookie names. */
-export function namedSession(request: IncomingMessage): NamedSession | undefined {
-  const [, , id, openedAt, issuer] = SESSION.exec(cookieOf(request, SESSION_COOKIE) ?? '') ?? [];
-  return id && openedAt && issuer ? { id, issuer, openedAt: Number.parseInt(openedAt, 36) } : undefined;
+  const value = cookieOf(request, SESSION_COOKIE);
+  return value === undefined ? undefined : sha256Hex(value);
 }
 
 /** Returns the value of a request's cookie. */
