@@ -1,10 +1,11 @@
 /** Operations of the operator listener. docs/operating-broker.md, docs/audit.md and docs/policy.md are their prose. */
 
 import { CloseOrder, ListQuery } from '@meshpass/broker/admin/routes/admin';
-import { AuditPage, ExportFrom, PruneOrder } from '@meshpass/broker/admin/routes/audit';
+import { ExportFrom, PruneOrder } from '@meshpass/broker/admin/routes/audit';
 import { CloseOperatorsOrder, ConfirmSignInOrder } from '@meshpass/broker/admin/routes/operators';
 import { ApplyOrder, PlanOrder, RollBackOrder } from '@meshpass/broker/admin/routes/policy';
 import { RotateOrder } from '@meshpass/broker/admin/routes/trust';
+import { AuditPage } from '@meshpass/broker/audit/trail';
 import { DrillReport } from '@meshpass/identity/drill-report';
 import { z } from 'zod';
 import {

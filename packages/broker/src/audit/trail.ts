@@ -1,5 +1,6 @@
 /** The audit log as seen by operators, who can read and prune it. */
 import { sql } from 'kysely';
+import { z } from 'zod';
 import type { Store } from '../store/index.ts';
 import { exportLines, exportLog } from './export/export.ts';
 import type { CheckpointSigner } from './log/checkpoint-signer.ts';
@@ -7,19 +8,16 @@ import type { AuditEvent } from './log/event.ts';
 import { type PruneContext, prune } from './log/prune.ts';
 import { sealedRow } from './log/rows.ts';
 
-/** Selection of a page of rows. */
-export interface AuditPageQuery {
-  /** Selects rows after this one, in the order of writing. */
-  readonly after: number;
-  readonly limit: number;
-  /** Selects this many of the last rows instead. */
-  readonly last?: number | undefined;
-  /** Id of a session. */
-  readonly session?: string | undefined;
-  /** Id of a decision. */
-  readonly decision?: string | undefined;
-}
-
+/** Selection of a page of rows: the query of `GET /audit`. */
+export const AuditPage = z.object({
+  /** Returns the rows after this one, in the order they were written. */
+  after: z.coerce.number().int().nonnegative().default(0),
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  /** Returns this number of most recent rows instead. */
+  last: z.coerce.number().int().min(1).max(1000).optional(),
+  session: z.string().max(64).optional(),
+  decision: z.string().max(64).optional(),
+});
 /** Reading and pruning of the log. All functions throw store errors. */
 export type AuditTrail = ReturnType<typeof createAuditTrail>;
 
@@ -32,7 +30,7 @@ export function createAuditTrail(options: AuditTrailOptions) {
   const { store, checkpoints, key } = options;
   const { db } = store;
   return {
-    page: (query: AuditPageQuery) => readPage(store, query),
+    page: (query: z.infer<typeof AuditPage>) => readPage(store, query),
     /** Returns the lines of an export of all rows after `after`, each including its line break. */
     exportAfter: async (after: number) => exportLines(await exportLog({ db, key, checkpoints }, after)),
     /**
@@ -54,7 +52,7 @@ export function createAuditTrail(options: AuditTrailOptions) {
   };
 }
 
-async function readPage({ db }: Store, { after, limit, last, session, decision }: AuditPageQuery) {
+async function readPage({ db }: Store, { after, limit, last, session, decision }: z.infer<typeof AuditPage>) {
   let query = db
     .selectFrom('audit')
     .selectAll()

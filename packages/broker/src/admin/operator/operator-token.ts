@@ -11,7 +11,9 @@ import { type Clock, seconds } from '../../base/index.ts';
 import { keysOf, type RotatingSigner } from '../../core/index.ts';
 import type { OperatorSession } from './caller.ts';
 import { confirmedUntil } from './sessions.ts';
-import type { OperatorTokens } from './sign-in.ts';
+
+/** Issues and verifies tokens of operators who use the command. */
+export type OperatorTokens = ReturnType<typeof createOperatorTokens>;
 
 /** Inputs for operator tokens. */
 export interface OperatorTokensOptions {
@@ -37,15 +39,11 @@ export function operatorTokenIssuer(publicUrl: string): string {
 }
 
 /** Creates the issuer of tokens. */
-export function createOperatorTokens({
-  signer,
-  publicUrl,
-  clock,
-  confirmSeconds,
-}: OperatorTokensOptions): OperatorTokens {
+export function createOperatorTokens({ signer, publicUrl, clock, confirmSeconds }: OperatorTokensOptions) {
   const issuer = operatorTokenIssuer(publicUrl);
   return {
-    issue: async (session) => {
+    /** Signs a token. It is valid until the session must be confirmed or ends. */
+    issue: async (session: OperatorSession) => {
       const { id: sid, jkt, subject: sub } = session;
       const times = { iat: seconds(clock), exp: confirmedUntil(session, confirmSeconds()) };
       return await signer.sign(
@@ -53,7 +51,11 @@ export function createOperatorTokens({
         OPERATOR_TOKEN,
       );
     },
-    read: async (token) => {
+    /**
+     * Verifies a token and returns its session, which may need confirmation or may have ended.
+     * @throws MeshpassError `operator_session_ended`
+     */
+    read: async (token: string): Promise<OperatorSession> => {
       try {
         const key = ({ kid }: { readonly kid?: string }) => {
           const found = keysOf(signer.ring).find((one) => one.kid === kid);

@@ -8,6 +8,7 @@
 import type { Access } from '@meshpass/access';
 import { type Attestation, ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
+import { decodeJwt } from 'jose';
 import { type AuditContext, type AuditEvent, granted, type Outcome, recordGrant, refused } from '../../audit/index.ts';
 import { seconds, timestamp, uuidv7 } from '../../base/index.ts';
 import {
@@ -19,6 +20,7 @@ import {
 } from '../../issuers/index.ts';
 import { nameOf, type OperatorCaller, type OperatorSession, ruleOf } from './caller.ts';
 import type { EndContext } from './end-sessions.ts';
+import type { OperatorTokens } from './operator-token.ts';
 import { callerOf, type confirmSecondsOnlyInALab, rolesNow } from './sessions.ts';
 import { isOver, refuseSignedOut, signedOut } from './signed-out.ts';
 
@@ -34,17 +36,6 @@ export interface OperatorProofs {
    */
   readonly reviewToken?: (token: string, audience: string) => Promise<string | undefined>;
   readonly [confirmSecondsOnlyInALab]?: () => number;
-}
-
-/** Issues and verifies tokens of operators who use the command. */
-export interface OperatorTokens {
-  /** Signs a token. It is valid until the session must be confirmed or ends. */
-  readonly issue: (session: OperatorSession) => Promise<string>;
-  /**
-   * Verifies a token and returns its session, which may need confirmation or may have ended.
-   * @throws MeshpassError `operator_session_ended`
-   */
-  readonly read: (token: string) => Promise<OperatorSession>;
 }
 
 export interface SignInContext extends EndContext {
@@ -135,7 +126,7 @@ interface Proven {
   readonly who: Who;
   readonly replay?: Attested['replay'];
   /** When the proof ends, Unix seconds, if the session must not outlive it. */
-  readonly endsAt?: number;
+  readonly endsAt?: number | undefined;
 }
 
 async function prove(
@@ -198,29 +189,20 @@ async function proveServiceAccount(
       `Kubernetes rejected this ServiceAccount token. It must be valid and issued for the audience ${publicUrl}.`,
       { detail: { asked: true } },
     );
-  const subject = `kubernetes:${namespace}:${name}`;
+  const [subject, login] = [`kubernetes:${namespace}:${name}`, `${namespace}/${name}`];
   const endsAt = expiryOf(token);
   if (endsAt !== undefined && endsAt <= seconds(clock))
     throw new MeshpassError('proof_expired', 'This token has expired. Get a new one.');
   return {
-    who: {
-      kind: 'service-account',
-      issuer: 'kubernetes',
-      subject,
-      login: `${namespace}/${name}`,
-      confirmedAt: seconds(clock),
-    },
-    ...(endsAt !== undefined && { endsAt }),
+    who: { kind: 'service-account', issuer: 'kubernetes', subject, login, confirmedAt: seconds(clock) },
+    endsAt,
   };
 }
 
 /** Returns `exp` of a token that Kubernetes has accepted. */
 function expiryOf(token: string): number | undefined {
   try {
-    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as {
-      exp?: unknown;
-    };
-    return typeof claims.exp === 'number' ? claims.exp : undefined;
+    return decodeJwt(token).exp;
   } catch {
     return undefined;
   }

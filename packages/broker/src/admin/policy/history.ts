@@ -12,16 +12,6 @@ export const Files = z.record(z.string().min(1).max(255), z.string().max(1024 * 
 /** Texts by path, as in `include`. */
 export type Files = z.infer<typeof Files>;
 
-export interface AccessVersion {
-  readonly version: number;
-  /** RFC 3339. */
-  readonly time: string;
-  readonly by: string;
-  readonly reason: string;
-  /** Id of the plan that applied it. */
-  readonly plan: string;
-}
-
 export interface StoredFiles {
   readonly main: string;
   readonly files: Files;
@@ -29,8 +19,8 @@ export interface StoredFiles {
 
 const LISTED = 100;
 
-/** Lists versions, newest first. */
-export async function listVersions(db: Kysely<Tables>): Promise<readonly AccessVersion[]> {
+/** Lists versions, newest first, with the plan that applied each. */
+export async function listVersions(db: Kysely<Tables>) {
   const columns = ['version', 'time', 'applied_by', 'reason', 'plan'] as const;
   const rows = await db
     .selectFrom('access_versions')

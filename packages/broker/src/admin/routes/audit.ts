@@ -1,7 +1,7 @@
 /** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { type AuditLog, granted, refused } from '../../audit/index.ts';
+import { type AuditLog, AuditPage, granted, refused } from '../../audit/index.ts';
 import type { Route, RouteContext } from '../../http/index.ts';
 import { storeSilent } from '../../store/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
@@ -13,16 +13,6 @@ export interface AuditRoutesContext extends RouteContext {
   readonly trail: AuditLog['trail'];
 }
 
-/** Query of `GET /audit`. */
-export const AuditPage = z.object({
-  /** Returns the rows after this one, in the order they were written. */
-  after: z.coerce.number().int().nonnegative().default(0),
-  limit: z.coerce.number().int().min(1).max(1000).default(100),
-  /** Returns this number of most recent rows instead. */
-  last: z.coerce.number().int().min(1).max(1000).optional(),
-  session: z.string().max(64).optional(),
-  decision: z.string().max(64).optional(),
-});
 /** Query parameters for `GET /audit/export`. */
 export const ExportFrom = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
 /** Body of `POST /audit/prune`. */

@@ -67,8 +67,8 @@ export function pageRoutes(context: PageContext): readonly Route[] {
         const [found] = ApprovalId.safeParse(id).success ? await approvals.list(id) : [];
         if (!found) return refused({ ...event, target: id }, unknown(id.slice(0, 24)));
         const does = found.emergency ? 'approvals.review' : 'approvals.approve';
-        const form = may(caller, does) ? { token: tokenOf(request, `${LIST}/${id}`) } : undefined;
-        return granted(event, await requestPage(visitorOf(caller, request), found, form));
+        const token = may(caller, does) ? tokenOf(request, `${LIST}/${id}`) : undefined;
+        return granted(event, await requestPage(visitorOf(caller, request), found, token));
       },
     ),
     on<AnswerForm>(

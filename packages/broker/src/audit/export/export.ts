@@ -73,18 +73,15 @@ export interface AuditExport {
   readonly rows: AsyncIterable<SealedRow | Unreadable>;
 }
 
-export interface ExportContext {
-  readonly db: Db;
-  readonly key: AuditKey;
-  readonly checkpoints: CheckpointSigner;
-}
-
 /**
  * Exports the durable part of the log.
  * @param after number of the last row to omit
  * @throws MeshpassError `audit_tampered`, `request_malformed`, `store_unavailable`
  */
-export async function exportLog({ db, key, checkpoints }: ExportContext, after = 0): Promise<AuditExport> {
+export async function exportLog(
+  { db, key, checkpoints }: { readonly db: Db; readonly key: AuditKey; readonly checkpoints: CheckpointSigner },
+  after = 0,
+): Promise<AuditExport> {
   const { size, note: last } = await closing(checkpoints);
   const cut = await lastCut(db);
   if (after > size) throw new MeshpassError('request_malformed', `The log has only ${size} rows.`);

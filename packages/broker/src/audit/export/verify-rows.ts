@@ -109,16 +109,11 @@ export async function verifyRows(
       const late = missing.findIndex(([from, to]) => from <= seq && seq <= to);
       if (late < 0) return found('duplicated', [seq, seq], `Row ${seq} is repeated after row ${last.seq}.`);
       const [from, to] = missing[late]!;
-      missing.splice(
-        late,
-        1,
-        ...(
-          [
-            [from, seq - 1],
-            [seq + 1, to],
-          ] as [number, number][]
-        ).filter(([a, b]) => a <= b),
-      );
+      const rest: [number, number][] = [
+        [from, seq - 1],
+        [seq + 1, to],
+      ];
+      missing.splice(late, 1, ...rest.filter(([first, last]) => first <= last));
       return found('reordered', [seq, seq], `Row ${seq} comes after row ${last.seq}.`);
     }
     if (seq > last.seq + 1) {

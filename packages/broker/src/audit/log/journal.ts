@@ -48,7 +48,7 @@ interface Waiting {
 export function createJournal(options: JournalOptions) {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
-  let retries = false;
+  let retry: NodeJS.Timeout | undefined;
   let gatherMs = 0;
   const { store, chain = createChain(store.db), onFailure } = options;
   const lost = createLostAnswers<Waiting>(store, chain, takeEffect);
@@ -70,20 +70,12 @@ export function createJournal(options: JournalOptions) {
     } while (waiting.length > 0);
     gatherMs = 0;
     running = undefined;
-    if (lost.any()) retryLater();
-  }
-
-  function retryLater(): void {
-    if (retries) return;
-    retries = true;
-    const retry = () => {
-      retries = false;
-      kick();
-    };
-    setTimeout(retry, RETRY_MS).unref();
+    if (lost.any()) retry ??= setTimeout(kick, RETRY_MS).unref();
   }
 
   function kick(): void {
+    clearTimeout(retry);
+    retry = undefined;
     running ??= Promise.resolve().then(run);
   }
 

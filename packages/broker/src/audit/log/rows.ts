@@ -5,7 +5,7 @@ import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import { isInForce, isUnproven, storedRestores } from '../checkpoint/epoch.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
 import { NO_ROW, type SealedRow } from './chain.ts';
-import { type Frontier, growTree, isFrontier, rootOf, type Tree } from './tree.ts';
+import { type Frontier, growTree, isFrontier, rootOf } from './tree.ts';
 
 /** State before the next row: the number of previous rows, the last row's hash, and the tree over all of them. */
 export interface Start extends Frontier {
@@ -33,25 +33,20 @@ export function startOf(cut: Pick<Tables['audit_cuts'], 'hash' | 'peaks'> & { re
   return { size: Number(cut.size), hash: cut.hash, peaks: JSON.parse(cut.peaks) as string[] };
 }
 
-export interface TreeAt {
-  readonly tree: Tree;
-  /** Last row in the tree. */
-  readonly head: { readonly seq: number; readonly hash: string };
-  /** Why the rows do not form the expected tree. The tree is then unusable. */
-  readonly problem: string | undefined;
-}
+export type TreeAt = Awaited<ReturnType<typeof treeAt>>;
 
 /**
  * Builds the tree over the first rows, starting from the nearest checkpoint that one of the keys signed.
  * @param size undefined for all rows
  * @param known signed checkpoints from outside the store, which the tree must match
+ * @returns the tree, its last row, and why the rows do not form the expected tree, which is then unusable
  */
 export async function treeAt(
   db: Db,
   size: number | undefined,
   verifiers: readonly NoteVerifier[],
   known: readonly Checkpoint[] = [],
-): Promise<TreeAt> {
+) {
   const { start, problem } = await nearestStart(db, size, verifiers);
   const tree = growTree(start);
   const head = { seq: start.size, hash: start.hash };

@@ -64,11 +64,6 @@ export interface Visitor {
   readonly signOut: string;
 }
 
-/** Form to answer a request. */
-export interface AnswerForm {
-  readonly token: string;
-}
-
 /** Renders the list of issuers to choose from. */
 export async function signInPage(issuers: readonly string[], request: string | undefined): Promise<Response> {
   const query = request === undefined ? '' : `?request=${request}`;
@@ -105,12 +100,12 @@ ${reason === undefined ? '' : html`<p>${quoted(reason)}</p>`}<p>Requested ${time
 
 /**
  * Renders a request.
- * @param form absent if this visitor cannot answer the request
+ * @param token token of the form to answer; absent if this visitor cannot answer the request
  */
 export async function requestPage(
   visitor: Visitor,
   request: ApprovalRequest,
-  form: AnswerForm | undefined,
+  token: string | undefined,
 ): Promise<Response> {
   const { id, grant, state, workspace, opens, seconds, reason, asked_at, answer_by, needed, answers, until } = request;
   const row = (name: string, value: unknown) => html`<dt>${name}</dt><dd>${value}</dd>`;
@@ -132,12 +127,12 @@ ${row('State', state)}${state === 'pending' ? row('Answer by', time(answer_by)) 
 ${row('Approvals needed', needed)}${until === undefined ? '' : row('Granted until', time(until))}
 ${row('Answers', given.length === 0 ? 'none' : html`<ul>${given}</ul>`)}
 ${row('Request', html`<code>${id}</code>`)}</dl>
-${request.emergency ? reviewPart(request, request.emergency, form) : ''}
-${state === 'pending' ? answerForms(request, form) : ''}`,
+${request.emergency ? reviewPart(request, request.emergency, token) : ''}
+${state === 'pending' ? answerForms(request, token) : ''}`,
   );
 }
 
-function reviewPart(request: ApprovalRequest, emergency: EmergencyReview, form: AnswerForm | undefined): Html {
+function reviewPart(request: ApprovalRequest, emergency: EmergencyReview, token: string | undefined): Html {
   const { state, review_by, reviews } = emergency;
   const given = reviews.map(
     (one) => html`<li>${one.decision === 'accept' ? 'accepted' : 'objected to'} by ${person(one)} through ${one.via},
@@ -145,21 +140,21 @@ ${time(one.at)}: ${quoted(one.reason)}</li>`,
   );
   return html`<h2>Taken in an emergency without approval</h2>
 <p>Review: ${state}${state === 'open' ? html`, until ${time(review_by)}` : ''}</p><ul>${given}</ul>
-${needsReview(request) ? reviewForm(request, form) : ''}`;
+${needsReview(request) ? reviewForm(request, token) : ''}`;
 }
 
-function reviewForm({ id, emergency }: ApprovalRequest, form: AnswerForm | undefined): Html {
-  if (form === undefined) return html`<p>Your role cannot review emergencies.</p>`;
+function reviewForm({ id, emergency }: ApprovalRequest, token: string | undefined): Html {
+  if (token === undefined) return html`<p>Your role cannot review emergencies.</p>`;
   const object = html`<button name="decision" value="object">Not justified: end it</button>`;
-  return html`<form method="post" action="/approvals/${id}"><input type="hidden" name="form" value="${form.token}">
+  return html`<form method="post" action="/approvals/${id}"><input type="hidden" name="form" value="${token}">
 <label>Reason <input name="reason" maxlength="200" autocomplete="off" required></label>
 <button name="decision" value="accept">Justified</button> ${emergency?.state === 'objected' ? '' : object}</form>`;
 }
 
-function answerForms({ id, seconds }: ApprovalRequest, form: AnswerForm | undefined): Html {
-  if (form === undefined) return html`<p>Your role cannot answer requests.</p>`;
+function answerForms({ id, seconds }: ApprovalRequest, token: string | undefined): Html {
+  if (token === undefined) return html`<p>Your role cannot answer requests.</p>`;
   const action = `/approvals/${id}`;
-  const hidden = html`<input type="hidden" name="form" value="${form.token}">`;
+  const hidden = html`<input type="hidden" name="form" value="${token}">`;
   return html`<form method="post" action="${action}">${hidden}
 <h2>Approve</h2><label>For, in minutes <input name="minutes" type="number" min="1" max="720" value="${Math.ceil(seconds / 60)}" required></label>
 <label>Reason (optional) <input name="reason" maxlength="200" autocomplete="off"></label>
