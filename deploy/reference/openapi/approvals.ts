@@ -1,8 +1,7 @@
 /** Operations of the public listener about requests for approval. docs/access/approvals.md is their prose. */
 
 import { WebhookAnswer } from '@meshpass/broker/admin/approval/webhook/receive';
-import { ListScope } from '@meshpass/broker/admin/routes/approvals';
-import { RevokeOrder } from '@meshpass/broker/admin/routes/operator-approvals';
+import { ListScope, RevokeOrder } from '@meshpass/broker/admin/routes/approvals';
 import {
   AnswerOrder,
   ApprovalOrder,

@@ -1,9 +1,14 @@
 /** The process that operators run, as seen by operators, approvals and policy changes. */
 import type { Authorize } from '@meshpass/access';
 import type { ReadGithub } from '../attest/index.ts';
+import type { AuditLog } from '../audit/index.ts';
 import type { Process } from '../base/index.ts';
-import type { RotatingSigner } from '../core/index.ts';
+import type { RotatingSigner, Sessions } from '../core/index.ts';
+import type { RouteContext } from '../http/index.ts';
 import type { MeshState, PolicyDecisions, PolicyMesh } from '../mesh/index.ts';
+import type { Store } from '../store/index.ts';
+import type { Approvals } from './approval/approvals.ts';
+import type { Operators } from './operator/operators.ts';
 import type { OperatorProofs } from './operator/sign-in.ts';
 import type { AuthorOf } from './policy/author.ts';
 
@@ -35,3 +40,15 @@ export type AdminProcess = Process<
   },
   AdminParts
 >;
+
+/** Dependencies of the operators' routes. */
+export interface AdminContext extends RouteContext {
+  readonly operators: Operators;
+  readonly approvals: Approvals;
+  readonly sessions: Sessions;
+  readonly store: Store;
+  readonly trail: AuditLog['trail'];
+  readonly mesh: Pick<MeshState, 'roots'>;
+  readonly signer: Pick<RotatingSigner, 'sign'>;
+  readonly publicUrl: string;
+}

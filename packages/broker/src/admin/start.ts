@@ -16,10 +16,9 @@ import { recordPolicy } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
 import type { AdminProcess } from './process.ts';
 import { adminRoutes } from './routes/admin.ts';
-import { approvalRoutes, approvalWebhookRoutes } from './routes/approvals.ts';
+import { approvalRoutes, approvalWebhookRoutes, operatorApprovalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { drillRoutes } from './routes/drill.ts';
-import { operatorApprovalRoutes } from './routes/operator-approvals.ts';
 import { operatorsRoutes, signInRoutes } from './routes/operators.ts';
 import { pageRoutes } from './routes/page.ts';
 import { type PageContext, pageSignInRoutes } from './routes/page-sign-in.ts';
@@ -110,6 +109,7 @@ export async function startAdmin(
   };
   const authorOf = given.policy?.authorOf;
   const signingIn = { ...shared, ...ofOperators, proofs: given.operators };
+  const context = { ...shared, approvals, sessions, store, trail, mesh, signer, publicUrl };
   const page = pageOf({ ...signingIn, approvals }, config.operatorUrl);
   metrics.measure({
     policyDrift: () => given.policy?.mesh.drift(),
@@ -121,11 +121,9 @@ export async function startAdmin(
     operatorRoutes: [
       ...signInRoutes(signingIn),
       ...(page ? [...pageSignInRoutes(page), ...pageRoutes(page)] : []),
-      ...auditRoutes({ ...shared, trail }),
-      ...adminRoutes({ ...shared, sessions }),
-      ...drillRoutes({ ...shared, store, signer, publicUrl, denies: sessions.denies }),
-      ...trustRoutes({ ...shared, mesh, rotation: sessions.rotation, live: sessions.live }),
-      ...operatorApprovalRoutes({ approvals, operators }),
+      ...[auditRoutes, adminRoutes, drillRoutes, trustRoutes, operatorApprovalRoutes].flatMap((routes) =>
+        routes(context),
+      ),
       ...(policy ? operatorPolicyRoutes({ ...policy, operatorSessions: operatorSessions.all }) : []),
       ...operatorsRoutes(signingIn),
     ],

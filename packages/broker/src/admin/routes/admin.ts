@@ -2,17 +2,14 @@
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { type AuditEvent, granted, type Outcome, recordGrant } from '../../audit/index.ts';
-import { expiryOf, grantsOf, type Live, type LiveIndex, principalUnder, type Sessions } from '../../core/index.ts';
-import type { Route, RouteContext } from '../../http/index.ts';
+import { expiryOf, grantsOf, type Live, type LiveIndex, principalUnder } from '../../core/index.ts';
+import type { Route } from '../../http/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import type { OperatorCaller } from '../operator/caller.ts';
 import { askedBy, operatorRoutes } from '../operator/operator-route.ts';
-import type { Operators } from '../operator/operators.ts';
+import type { AdminContext } from '../process.ts';
 
-export interface AdminContext extends RouteContext {
-  readonly sessions: Pick<Sessions, 'live' | 'close' | 'denyLate'>;
-  readonly operators: Operators;
-}
+type Context = Pick<AdminContext, 'audit' | 'sessions' | 'operators'>;
 
 const text = z.string().min(1).max(255);
 const SELECTORS = {
@@ -51,7 +48,7 @@ export const CloseOrder = z
  * are more sessions, and is the value of `after` for the next page. `POST /admin/sessions/close` ends the selected
  * sessions.
  */
-export function adminRoutes(context: AdminContext): readonly Route[] {
+export function adminRoutes(context: Context): readonly Route[] {
   const { sessions, operators } = context;
   const on = operatorRoutes(operators.authentication);
   return [
@@ -90,7 +87,7 @@ function closing(order: z.infer<typeof CloseOrder>): OperatorAction {
 }
 
 async function closeSelected(
-  { audit, sessions }: AdminContext,
+  { audit, sessions }: Context,
   asked: AuditEvent,
   { all, reason, ...selector }: z.infer<typeof CloseOrder>,
   caller: OperatorCaller,

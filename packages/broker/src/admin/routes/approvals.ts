@@ -1,7 +1,14 @@
-/** Routes for sessions (docs/access/approvals.md) and webhooks (docs/access/webhooks.md) to create and answer requests. */
+/** Routes for sessions, operators (docs/access/approvals.md) and webhooks (docs/access/webhooks.md) to create and answer requests. */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
-import { AnswerOrder, ApprovalOrder, EmergencyOrder, ReviewOrder, WithdrawOrder } from '@meshpass/identity/approval';
+import {
+  AnswerOrder,
+  ApprovalId,
+  ApprovalOrder,
+  EmergencyOrder,
+  ReviewOrder,
+  WithdrawOrder,
+} from '@meshpass/identity/approval';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
 import { type Action, type AuditEvent, granted, type Outcome } from '../../audit/index.ts';
@@ -9,6 +16,8 @@ import { createRateAllowance } from '../../base/index.ts';
 import type { Live, SessionCaller } from '../../core/index.ts';
 import { type Authentication, type Route, readBody, route } from '../../http/index.ts';
 import type { Approvals } from '../approval/approvals.ts';
+import { type OperatorCall, operatorRoutes, Reason } from '../operator/operator-route.ts';
+import type { AdminContext } from '../process.ts';
 
 /** Parameter `scope` of `GET /approvals`. */
 export const ListScope = z.enum(['all', 'own']);
@@ -105,4 +114,63 @@ export function approvalWebhookRoutes(approvals: Approvals, clock: () => number)
 function header({ headers }: IncomingMessage, name: string): string {
   const value = headers[name];
   return typeof value === 'string' ? value.slice(0, 2_048) : '';
+}
+
+const OperatorListQuery = z.strictObject({ id: ApprovalId.optional() });
+/** Body of `POST /admin/approvals/revoke`. */
+export const RevokeOrder = z.strictObject({ id: ApprovalId, reason: Reason });
+
+/**
+ * Returns `GET /admin/approvals`, `POST /admin/approvals/answer`, `/admin/approvals/review` and
+ * `/admin/approvals/revoke`.
+ */
+export function operatorApprovalRoutes({
+  approvals,
+  operators,
+}: Pick<AdminContext, 'approvals' | 'operators'>): readonly Route[] {
+  const on = operatorRoutes(operators.authentication);
+  const answer = async ({ caller, body, event }: OperatorCall<AnswerOrder | ReviewOrder>) => {
+    const { attestation } = caller;
+    if (!attestation) throw nobody();
+    return await approvals.answer({ attestation, via: 'operator' }, body, event);
+  };
+  return [
+    on(
+      'GET /admin/approvals',
+      {
+        does: ({ id }) => (id === undefined ? 'approvals.list' : 'approvals.show'),
+        action: 'approval.list',
+        schema: OperatorListQuery,
+      },
+      async ({ event, body }) => granted(event, { requests: await approvals.list(body.id) }),
+    ),
+    on(
+      'POST /admin/approvals/answer',
+      {
+        does: ({ decision }) => (decision === 'approve' ? 'approvals.approve' : 'approvals.deny'),
+        action: 'approval.answer',
+        schema: AnswerOrder,
+        limit: MOST,
+      },
+      answer,
+    ),
+    on(
+      'POST /admin/approvals/review',
+      { does: 'approvals.review', action: 'approval.review', schema: ReviewOrder, limit: MOST },
+      answer,
+    ),
+    on(
+      'POST /admin/approvals/revoke',
+      { does: 'approvals.revoke', action: 'approval.revoke', schema: RevokeOrder, limit: MOST },
+      async ({ body, event }) => await approvals.revoke(body.id, body.reason, event),
+    ),
+  ];
+}
+
+/** Builds the error for ServiceAccounts, because only a person can approve. */
+function nobody(): MeshpassError {
+  return new MeshpassError(
+    'approval_forbidden',
+    'A ServiceAccount cannot answer a request or review an emergency. Sign in as a person.',
+  );
 }

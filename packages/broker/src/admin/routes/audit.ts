@@ -1,17 +1,12 @@
 /** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { type AuditLog, AuditPage, granted, refused } from '../../audit/index.ts';
-import type { Route, RouteContext } from '../../http/index.ts';
+import { AuditPage, granted, refused } from '../../audit/index.ts';
+import type { Route } from '../../http/index.ts';
 import { storeSilent } from '../../store/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import { askedBy, type OperatorRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
-import type { Operators } from '../operator/operators.ts';
-
-export interface AuditRoutesContext extends RouteContext {
-  readonly operators: Operators;
-  readonly trail: AuditLog['trail'];
-}
+import type { AdminContext } from '../process.ts';
 
 /** Query parameters for `GET /audit/export`. */
 export const ExportFrom = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
@@ -25,7 +20,7 @@ const NO_STORE = { 'cache-control': 'no-store' };
  * next page. The other routes are `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `GET /audit/restores`
  * and `POST /audit/prune`.
  */
-export function auditRoutes({ trail, operators }: AuditRoutesContext): readonly Route[] {
+export function auditRoutes({ trail, operators }: Pick<AdminContext, 'trail' | 'operators'>): readonly Route[] {
   const on = operatorRoutes(operators.authentication);
   /** Creates a read route. As everywhere, an allowed read leaves no audit row. */
   const read = <Query>(

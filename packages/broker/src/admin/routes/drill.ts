@@ -2,23 +2,16 @@
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { granted, recordGrant } from '../../audit/index.ts';
-import type { RotatingSigner, Sessions } from '../../core/index.ts';
-import type { Route, RouteContext } from '../../http/index.ts';
-import { type Store, storeSilent } from '../../store/index.ts';
+import type { Route } from '../../http/index.ts';
+import { storeSilent } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
 import { operatorRoutes } from '../operator/operator-route.ts';
-import type { Operators } from '../operator/operators.ts';
+import type { AdminContext } from '../process.ts';
 
-export interface DrillContext extends RouteContext {
-  readonly store: Store;
-  readonly signer: Pick<RotatingSigner, 'sign'>;
-  readonly publicUrl: string;
-  readonly operators: Operators;
-  readonly denies: Sessions['denies'];
-}
+type Context = Pick<AdminContext, 'operators' | 'audit' | 'clock' | 'signer' | 'publicUrl' | 'store' | 'sessions'>;
 
 /** Returns `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
-export function drillRoutes(context: DrillContext): readonly Route[] {
+export function drillRoutes(context: Context): readonly Route[] {
   const on = operatorRoutes(context.operators.authentication);
   return [
     on(
@@ -43,7 +36,7 @@ export function drillRoutes(context: DrillContext): readonly Route[] {
   ];
 }
 
-async function recorded({ store: { db }, denies }: DrillContext, id: string): Promise<RecordedSession> {
+async function recorded({ store: { db }, sessions }: Context, id: string): Promise<RecordedSession> {
   const [session, principals] = await Promise.all([
     db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
     db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
@@ -60,7 +53,7 @@ async function recorded({ store: { db }, denies }: DrillContext, id: string): Pr
       spiffe_id,
       namespace,
       last_not_after: last_not_after?.toISOString() ?? null,
-      denied: denies(revoke_cause ?? session.close_cause ?? undefined),
+      denied: sessions.denies(revoke_cause ?? session.close_cause ?? undefined),
     })),
   };
 }

@@ -4,18 +4,12 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { granted } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
-import type { LiveIndex, Sessions } from '../../core/index.ts';
-import type { Route, RouteContext } from '../../http/index.ts';
-import { fingerprint, type MeshState } from '../../mesh/index.ts';
+import type { Route } from '../../http/index.ts';
+import { fingerprint } from '../../mesh/index.ts';
 import { operatorRoutes } from '../operator/operator-route.ts';
-import type { Operators } from '../operator/operators.ts';
+import type { AdminContext } from '../process.ts';
 
-export interface TrustContext extends RouteContext {
-  readonly rotation: Sessions['rotation'];
-  readonly mesh: Pick<MeshState, 'roots'>;
-  readonly live: LiveIndex;
-  readonly operators: Operators;
-}
+type Context = Pick<AdminContext, 'operators' | 'sessions' | 'mesh' | 'clock'>;
 
 /** Body of `POST /admin/trust/rotate`. */
 export const RotateOrder = z.strictObject({
@@ -25,9 +19,9 @@ export const RotateOrder = z.strictObject({
 });
 
 /** Returns `GET /admin/trust` and `POST /admin/trust/rotate`. */
-export function trustRoutes(context: TrustContext): readonly Route[] {
-  const { rotation, operators } = context;
-  const on = operatorRoutes(operators.authentication);
+export function trustRoutes(context: Context): readonly Route[] {
+  const { rotation } = context.sessions;
+  const on = operatorRoutes(context.operators.authentication);
   return [
     // As everywhere, an allowed read leaves no audit row.
     on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async ({ event }) =>
@@ -50,18 +44,18 @@ export function trustRoutes(context: TrustContext): readonly Route[] {
   ];
 }
 
-function trustOf(context: TrustContext) {
-  return { signing_keys: context.rotation.status(), roots: rootsInUse(context) };
+function trustOf(context: Context) {
+  return { signing_keys: context.sessions.rotation.status(), roots: rootsInUse(context) };
 }
 
 /**
  * Counts the valid workspace certificates under each root, which the mesh CA cannot know. A root with no valid
  * certificates can be removed.
  */
-function rootsInUse({ mesh, live, clock }: TrustContext) {
+function rootsInUse({ mesh, sessions, clock }: Context) {
   const now = seconds(clock);
   const using = new Map<string, number>();
-  for (const { signedUnder, lastNotAfter } of live.all())
+  for (const { signedUnder, lastNotAfter } of sessions.live.all())
     for (const [spiffeId, until] of lastNotAfter) {
       if (until <= now) continue;
       const root = signedUnder.get(spiffeId) ?? UNKNOWN;
