@@ -1,4 +1,4 @@
-import { MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type {
   AnswerOrder,
   ApprovalOrder,
@@ -32,6 +32,8 @@ const ATTEMPTS = { burst: 20, perSecond: 0.2 };
 /** Lists have their own limits, so that reading them never uses up an answer. */
 const LOOKS = { burst: 20, perSecond: 0.2 };
 const OWN_LOOKS = { burst: 20, perSecond: 1 };
+/** Key of actions on emergencies. */
+const EMERGENCY = 'emergency';
 /** Maximum number of a session's own requests in its overview. */
 const MOST_OWN = 50;
 const MOST_TO_ANSWER = 200;
@@ -50,7 +52,7 @@ export async function createApprovals(context: ApprovalsContext) {
   const parts: Parts = {
     ...context,
     book: createBook({ ...context, tell }, await openRequests(store)),
-    inTurn: (act) => exclusively('emergency', act),
+    inTurn: (act) => exclusively(EMERGENCY, act),
   };
   const { book } = parts;
   const describe = (request: Request) => describeRequest(request, opensOf(context.mesh, request.grant));
@@ -68,27 +70,33 @@ export async function createApprovals(context: ApprovalsContext) {
     });
   }
 
-  const limited = async (
-    { issuer, subject }: { readonly issuer: string; readonly subject: string },
+  /**
+   * Runs an action after all previous actions with the same key.
+   * @param person counts against this person's rate limit; undefined for operators
+   */
+  const act = async (
+    person: Attestation | undefined,
+    key: string,
     event: AuditEvent,
-    act: () => Promise<Outcome<Request>>,
+    run: () => Promise<Outcome<Request>>,
   ): Promise<Outcome<ApprovalRequest>> => {
-    if (!attempts.take(`${issuer} ${subject}`)) return refused(event, tooMany());
-    const done = await act().catch((thrown: unknown) => refused(event, thrown));
+    if (person && !attempts.take(`${person.issuer} ${person.subject}`)) return refused(event, tooMany());
+    const done = await exclusively(key, run).catch((thrown: unknown) => refused(event, thrown));
     return done.granted ? granted(done.event, describe(done.value)) : done;
   };
-
-  /** Serializes decisions on the same request. */
-  const deciding = <T>(id: string, event: AuditEvent, decide: () => Promise<Outcome<T>>): Promise<Outcome<T>> =>
-    exclusively(id, decide).catch((thrown: unknown) => refused({ ...event, target: id }, thrown));
 
   /** Answers a request or reviews an emergency. */
   const answerInTurn = (approver: Approver, order: AnswerOrder | ReviewOrder, asked: AuditEvent) => {
     const detail = { ...asked.detail, decision: order.decision, via: approver.via };
     const event = { ...asked, target: order.id, reason: order.reason ?? '', detail };
-    return limited(approver.attestation, event, () =>
-      deciding(order.id, event, () => answer(parts, approver, order, event)),
-    );
+    return act(approver.attestation, order.id, event, () => answer(parts, approver, order, event));
+  };
+
+  /** Ends an open request. The grant is removed first. If the broker stops in between, access is lost, not kept. */
+  const close = async (request: Request, state: 'withdrawn' | 'revoked', event: AuditEvent, why: string) => {
+    const live = context.live.byId(request.sessionId);
+    if (live && request.state === 'approved') await context.take(live, request.grant, why);
+    return await book.decide({ ...event, grant: request.grant }, { ...request, state });
   };
 
   return {
@@ -97,28 +105,23 @@ export async function createApprovals(context: ApprovalsContext) {
       // Serialized per person, because each person's requests are counted.
       const key = `person ${attestation.issuer} ${attestation.subject}`;
       const asking = { ...event, grant: order.grant, sessionId: id };
-      return limited(attestation, asking, () => exclusively(key, () => ask(parts, live, order, asking)));
+      return act(attestation, key, asking, () => ask(parts, live, order, asking));
     },
-    withdraw: (live: Live, id: string, event: AuditEvent) => {
-      const { attestation, id: sessionId } = live.session;
-      return limited(attestation, event, () =>
-        deciding(id, event, async () => {
-          const request = book.get(id);
-          // Another session's request is treated as unknown.
-          if (request?.sessionId !== sessionId || !isOpen(request)) return refused(event, unknown(id));
-          // The grant is removed first. If the broker stops in between, access is lost rather than kept.
-          if (request.state === 'approved') await context.take(live, request.grant, 'The request was withdrawn.');
-          const withdrawn = { ...request, state: 'withdrawn' as const };
-          return await book.decide({ ...event, grant: request.grant, target: id }, withdrawn);
-        }),
-      );
+    withdraw: ({ session }: Live, id: string, asked: AuditEvent) => {
+      const event = { ...asked, target: id };
+      return act(session.attestation, id, event, async () => {
+        const request = book.get(id);
+        // Another session's request is treated as unknown.
+        if (request?.sessionId !== session.id || !isOpen(request)) throw unknown(id);
+        return await close(request, 'withdrawn', event, 'The request was withdrawn.');
+      });
     },
     /** Starts emergency access: a grant without an approval. */
     take: (live: Live, order: EmergencyOrder, event: AuditEvent) => {
       const { attestation, id } = live.session;
       const asking = { ...event, grant: order.grant, sessionId: id };
       // Serialized across all people, because unreviewed emergencies are counted and a person may have two accounts.
-      return limited(attestation, asking, () => parts.inTurn(() => takeInEmergency(parts, live, order, asking)));
+      return act(attestation, EMERGENCY, asking, () => takeInEmergency(parts, live, order, asking));
     },
     /** Counts emergencies that need a review, by state. */
     reviews: () => {
@@ -193,19 +196,21 @@ export async function createApprovals(context: ApprovalsContext) {
       return [...recent, ...missing].map((one) => describeRequest(one, opens(one.grant)));
     },
     /** Revokes an approval or ends a pending request. */
-    revoke: (id: string, reason: string, event: AuditEvent) =>
-      deciding(id, event, async () => {
+    revoke: (id: string, reason: string, asked: AuditEvent) => {
+      const event = { ...asked, target: id };
+      return act(undefined, id, event, async () => {
         const request = book.get(id);
-        if (!request || !isOpen(request)) return refused({ ...event, target: id }, unknown(id));
-        const live = context.live.byId(request.sessionId);
-        const why = `An operator revoked the grant: ${reason}`;
-        if (live && request.state === 'approved') await context.take(live, request.grant, why);
+        if (!request || !isOpen(request)) throw unknown(id);
         const { issuer, subject, login, sessionId } = request;
         const detail = { ...event.detail, requester: { issuer, subject, login, session: sessionId } };
-        const asked = { ...event, grant: request.grant, target: id, reason, detail };
-        const done = await book.decide(asked, { ...request, state: 'revoked' });
-        return done.granted ? granted(done.event, describe(done.value)) : done;
-      }),
+        return await close(
+          request,
+          'revoked',
+          { ...event, reason, detail },
+          `An operator revoked the grant: ${reason}`,
+        );
+      });
+    },
     /**
      * Ends expired requests. Called periodically.
      * @throws MeshpassError `store_unavailable`, `overloaded`

@@ -41,6 +41,14 @@ export function formatCheckpoint({ origin, size, root, isCut, restore }: Omit<Ch
   return lines.map((line) => `${line}\n`).join('');
 }
 
+/** Returns the first and last row that a restore lost, and that it kept although no checkpoint proves them. */
+export function gapOf({ kept, agreed, signed }: Pick<Restore, 'kept' | 'agreed' | 'signed'>) {
+  return {
+    missing: signed !== undefined && signed > kept ? ([kept + 1, signed] as const) : undefined,
+    unproven: agreed < kept ? ([agreed + 1, kept] as const) : undefined,
+  };
+}
+
 /** Returns the log's name in an epoch. In the first epoch, that is the key's name. */
 export function originOf([key]: readonly NoteVerifier[], epoch: number): string {
   const base = key?.name ?? '';

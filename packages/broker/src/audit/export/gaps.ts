@@ -2,40 +2,28 @@
  * Gaps that declared restores leave in a log, as reported by verification: missing rows, the operator who declared the
  * restore, and the checkpoints that the gap explains.
  */
-import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { type Checkpoint, gapOf } from '../checkpoint/checkpoint.ts';
 import { type DeclaredRestore, isUnproven } from '../checkpoint/epoch.ts';
 import { detailOf, type SealedRow } from '../log/chain.ts';
 import type { Problem, VerifiedRows } from './verify-rows.ts';
 
 /** Rows that a declared restore removed from a log. */
-export interface Gap {
-  /** The log's epoch after the restore. */
-  readonly epoch: number;
-  /** Number of rows that were kept. */
-  readonly kept: number;
-  /** First and last signed row missing from the log; undefined if none is known. */
-  readonly missing: readonly [number, number] | undefined;
-  /** First and last row that no earlier checkpoint proves. */
-  readonly unproven: readonly [number, number] | undefined;
-  /** Whether the newest earlier checkpoint was known. If not, the number of missing rows is unknown. */
-  readonly isEndKnown: boolean;
-  /** Values from the row that records the restore, unless it was pruned. */
-  readonly row: number | undefined;
-  readonly time: string | undefined;
-  readonly by: string | undefined;
-  readonly reason: string | undefined;
-}
+export type Gap = ReturnType<typeof gapsOf>[number];
 
 /** Lists the gap of each declared restore. */
-export function gapsOf(restores: readonly DeclaredRestore[], rows: ReadonlyMap<number, SealedRow>): Gap[] {
-  return restores.map(({ epoch, kept, agreed, signed }) => {
-    const row = tellingRow({ epoch, kept }, rows);
+export function gapsOf(restores: readonly DeclaredRestore[], rows: ReadonlyMap<number, SealedRow>) {
+  return restores.map((restore) => {
+    const { epoch, kept, signed } = restore;
+    const row = tellingRow(restore, rows);
     return {
+      /** The log's epoch after the restore. */
       epoch,
+      /** Number of rows that were kept. */
       kept,
+      /** Whether the newest earlier checkpoint was known. If not, the number of missing rows is unknown. */
       isEndKnown: signed !== undefined,
-      missing: signed !== undefined && signed > kept ? [kept + 1, signed] : undefined,
-      unproven: agreed < kept ? [agreed + 1, kept] : undefined,
+      ...gapOf(restore),
+      /** Values from the row that records the restore, unless it was pruned. */
       row: row?.seq,
       time: row?.time,
       by: row?.login ?? undefined,

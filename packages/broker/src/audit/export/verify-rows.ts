@@ -34,18 +34,7 @@ export interface Claim {
   readonly isDeclared?: boolean;
 }
 
-export interface VerifiedRows {
-  readonly rows: number;
-  readonly last: number;
-  readonly root: string;
-  readonly held: number;
-  /** Sizes of the cuts that rows record. */
-  readonly prunes: ReadonlySet<number>;
-  /** Rows that record a restore, by number. */
-  readonly restores: ReadonlyMap<number, SealedRow>;
-  readonly problems: readonly Problem[];
-  readonly more: number;
-}
+export type VerifiedRows = Awaited<ReturnType<typeof verifyRows>>;
 
 const KEPT = 1_000;
 /** Maximum distance to search for the original place of a moved row. */
@@ -59,7 +48,7 @@ export async function verifyRows(
   { header: { start }, rows }: AuditExport,
   claims: readonly Claim[],
   end: number | undefined,
-): Promise<VerifiedRows> {
+) {
   const problems: Problem[] = [];
   let more = 0;
   const found = (kind: Problem['kind'], rows: readonly [number, number] | undefined, message: string) => {
@@ -69,7 +58,9 @@ export async function verifyRows(
 
   const tree = growTree(start);
   const pending = claims.filter((claim) => claim.size >= start.size).toSorted((a, b) => a.size - b.size);
+  /** Sizes of the cuts that rows record. */
   const prunes = new Set<number>();
+  /** Rows that record a restore, by number. */
   const restores = new Map<number, SealedRow>();
   const missing: [number, number][] = [];
   let last = { seq: start.size, hash: start.hash, intact: true };

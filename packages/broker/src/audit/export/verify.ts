@@ -7,7 +7,7 @@ import { type Checkpoint, epochOf, readCheckpoint } from '../checkpoint/checkpoi
 import { claimOf, isInForce, isUnproven, latestEpoch, readRestores } from '../checkpoint/epoch.ts';
 import { type NoteVerifier, parseVerifier } from '../checkpoint/note.ts';
 import type { AuditExport } from './export.ts';
-import { declaredAt, type Gap, gapsOf, restoreProblems } from './gaps.ts';
+import { declaredAt, gapsOf, restoreProblems } from './gaps.ts';
 import { type Claim, type Problem, verifyRows } from './verify-rows.ts';
 
 export interface VerifyOptions {
@@ -17,34 +17,12 @@ export interface VerifyOptions {
   readonly anchored?: readonly { readonly label: string; readonly note: string }[];
 }
 
-export interface Report {
-  readonly ok: boolean;
-  readonly origin: string;
-  /** Verifier keys that were trusted. */
-  readonly keys: readonly string[];
-  /** Whether the keys came from the caller instead of the export. */
-  readonly keysPinned: boolean;
-  readonly rows: number;
-  /** Numbers of the first and last expected row. */
-  readonly first: number;
-  readonly last: number;
-  /** Root over all rows before the first gap, hex. */
-  readonly root: string;
-  /** Number of signed checkpoints that match the rows. */
-  readonly checkpoints: number;
-  /** Last row pruned according to a signed cut; 0 if none. */
-  readonly prunedUpTo: number;
-  /** Missing rows explained by a declared restore. They are not tampering, but the log is incomplete. */
-  readonly gaps: readonly Gap[];
-  readonly problems: readonly Problem[];
-  /** Number of problems that are not listed. */
-  readonly more: number;
-}
+export type Report = Awaited<ReturnType<typeof verifyExport>>;
 
 const LISTED = 100;
 
 /** Reads an export to its end and verifies it. */
-export async function verifyExport(log: AuditExport, options: VerifyOptions = {}): Promise<Report> {
+export async function verifyExport(log: AuditExport, options: VerifyOptions = {}) {
   const { header } = log;
   const keysPinned = options.keys !== undefined && options.keys.length > 0;
   const keys = keysPinned ? options.keys! : header.keys.map(parseVerifier);
@@ -108,21 +86,28 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   const followed = await verifyRows(log, claims, closing?.size);
   if (cut && !followed.prunes.has(cut.size))
     problems.push({ kind: 'cut', message: `No row records that the rows up to ${cut.size} were pruned.` });
-  const gaps = gapsOf(restores, followed.restores);
   const all = [...problems, ...followed.problems, ...restoreProblems(restores, followed, before)];
   return {
     ok: all.length === 0,
     origin: header.origin,
+    /** Verifier keys that were trusted. */
     keys: keys.map((key) => key.text),
+    /** Whether the keys came from the caller instead of the export. */
     keysPinned,
     rows: followed.rows,
+    /** Numbers of the first and last expected row. */
     first: before + 1,
     last: closing?.size ?? followed.last,
+    /** Root over all rows before the first gap, hex. */
     root: followed.root,
+    /** Number of signed checkpoints that match the rows. */
     checkpoints: followed.held,
+    /** Last row pruned according to a signed cut; 0 if none. */
     prunedUpTo: cut ? before : 0,
-    gaps,
+    /** Missing rows explained by a declared restore. They are not tampering, but the log is incomplete. */
+    gaps: gapsOf(restores, followed.restores),
     problems: all.slice(0, LISTED),
+    /** Number of problems that are not listed. */
     more: Math.max(0, all.length - LISTED) + followed.more,
   };
 }

@@ -24,15 +24,6 @@ export interface RestoreOrder {
   readonly reason: string;
 }
 
-export interface AcceptedRestore {
-  readonly epoch: number;
-  /** Number of the row that records the restore. */
-  readonly row: number;
-  readonly endedSessions: number;
-  /** First checkpoint of the epoch. */
-  readonly note: string;
-}
-
 /**
  * Number of writer epochs to skip, so that a broker that still runs on the former store never shares an epoch with a
  * later broker.
@@ -43,6 +34,7 @@ const PORTION = 200;
 /**
  * Declares a restore.
  * @param survey result of surveyRestore() for this store, to which no other process writes
+ * @returns the number of the row that records the restore, and the first checkpoint of the epoch
  * @throws MeshpassError `usage` without a reason; `store_unavailable`; sink errors. If a sink fails only at the end,
  *   the restore is declared, and the next broker to start updates the sink
  */
@@ -52,7 +44,7 @@ export async function acceptRestore(
   order: RestoreOrder,
   clock: Clock,
   random: Random,
-): Promise<AcceptedRestore> {
+) {
   if (order.reason.trim() === '') throw new MeshpassError('usage', 'Specify a reason with --reason.');
   const { restore, epoch, end } = survey;
   const told = seal([tellingRow(survey, order, clock, random)], { seq: end.size, hash: end.hash });

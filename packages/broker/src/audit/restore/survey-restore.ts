@@ -3,40 +3,16 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import type { Db } from '../../store/index.ts';
-import { epochOf, originOf, type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
+import { epochOf, gapOf, originOf, type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import { claimOf, inEpoch, isInForce, recordedEpoch, storedRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { KnownCheckpoints } from '../checkpoint/sink.ts';
 import { NO_ROW, rowHash } from '../log/chain.ts';
 import { BEGINNING, lastCut, rowsAfter, type Start } from '../log/rows.ts';
 import { growTree } from '../log/tree.ts';
-import { checkLog, type Fault } from './admit.ts';
+import { checkLog } from './admit.ts';
 
-export interface Survey {
-  /** Why a broker would not start; undefined if it would. */
-  readonly fault: Fault | undefined;
-  /** Last row in the store; undefined if it is empty. */
-  readonly last: { readonly seq: number; readonly hash: string; readonly time: string | undefined } | undefined;
-  /** Newest valid checkpoint outside the store. */
-  readonly signed:
-    | { readonly sink: string; readonly note: string; readonly time: string | undefined; readonly rows: number }
-    | undefined;
-  /** Invalid notes in the sinks. */
-  readonly invalid: KnownCheckpoints['invalid'];
-  /** First and last signed row missing from the store. */
-  readonly missing: readonly [number, number] | undefined;
-  /** First and last row in the store that differs from the signed one or is unproven. */
-  readonly unproven: readonly [number, number] | undefined;
-  /** Number of sessions that are live in the store. All of them will end. */
-  readonly liveSessions: number;
-  /** Version of the access file that will be in force, if access files are applied by plan. */
-  readonly access: { readonly version: string; readonly time: string; readonly appliedBy: string } | undefined;
-  /** The log's epoch after the restore. */
-  readonly epoch: number;
-  readonly restore: Restore;
-  /** State of the rows in the store. */
-  readonly end: Start;
-}
+export type Survey = Awaited<ReturnType<typeof surveyRestore>>;
 
 /** Highest plausible epoch. An unverified note may contain any number. */
 const MAX_EPOCH = 1_000_000;
@@ -45,7 +21,7 @@ const MAX_EPOCH = 1_000_000;
  * Surveys the store by reading the whole log.
  * @throws MeshpassError `audit_tampered` if rows are missing in the middle; such a log cannot continue
  */
-export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoints): Promise<Survey> {
+export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoints) {
   const { fault } = await checkLog(db, key, known);
   const { verifiers } = key;
   const { restores } = await storedRestores(db, verifiers);
@@ -66,24 +42,31 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   const { end, agreed, time } = await walk(db, roots, key);
   const kept = end.size;
   const signed = newest?.checkpoint.size;
-  const lost = signed !== undefined && signed > kept ? ([kept + 1, signed] as const) : undefined;
   const access = await db
     .selectFrom('access_versions')
     .selectAll()
     .orderBy('version', 'desc')
     .limit(1)
     .executeTakeFirst();
+  const restore: Restore = { of: newest?.checkpoint.origin ?? originOf(verifiers, latest), kept, agreed, signed };
   return {
+    /** Why a broker would not start; undefined if it would. */
     fault,
+    /** Last row in the store; undefined if it is empty. */
     last: kept === 0 ? undefined : { seq: kept, hash: end.hash, time },
+    /** Newest valid checkpoint outside the store. */
     signed: newest && { sink: newest.sink, note: newest.note, time: newest.time, rows: newest.checkpoint.size },
+    /** Invalid notes in the sinks. */
     invalid,
-    missing: lost,
-    unproven: agreed < kept ? [agreed + 1, kept] : undefined,
+    ...gapOf(restore),
+    /** Number of sessions that are live in the store. All of them will end. */
     liveSessions: await countLive(db),
+    /** Version of the access file that will be in force, if access files are applied by plan. */
     access: access && { version: access.version, time: access.time.toISOString(), appliedBy: access.applied_by },
+    /** The log's epoch after the restore. */
     epoch: latest + 1,
-    restore: { of: newest?.checkpoint.origin ?? originOf(verifiers, latest), kept, agreed, signed },
+    restore,
+    /** State of the rows in the store. */
     end,
   };
 }
