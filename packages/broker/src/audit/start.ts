@@ -28,13 +28,7 @@ export interface AuditLogConfig {
 }
 
 /** The log, before this broker is allowed to extend it. */
-export interface ClosedLog {
-  /** Public keys that verify the log. */
-  readonly verifiers: readonly string[];
-  readonly sinks: readonly CheckpointSink[];
-  /** Verifies the log; see admitLog(). */
-  readonly admit: (db: Db) => Promise<AdmittedLog>;
-}
+export type ClosedLog = Awaited<ReturnType<typeof openClosedLog>>;
 
 /**
  * Opens the key and the sinks.
@@ -44,11 +38,17 @@ export interface ClosedLog {
 export async function openClosedLog(
   { auditKeyFile, auditCheckpointFile, dataDir, publicUrl }: AuditLogConfig,
   further: readonly CheckpointSink[],
-): Promise<ClosedLog> {
+) {
   const key = await openAuditKey(auditKeyFile ?? join(dataDir, 'audit-key.pem'), publicUrl, auditKeyFile === undefined);
   const file = fileSink(auditCheckpointFile ?? join(dataDir, 'audit-checkpoint'), key.verifiers);
   const sinks = [file, ...further];
-  return { verifiers: key.verifiers.map(({ text }) => text), sinks, admit: (db) => admitLog(db, key, sinks) };
+  return {
+    /** Public keys that verify the log. */
+    verifiers: key.verifiers.map(({ text }) => text),
+    sinks,
+    /** Verifies the log; see admitLog(). */
+    admit: (db: Db) => admitLog(db, key, sinks),
+  };
 }
 
 /** Dependencies of the log. */

@@ -52,20 +52,14 @@ async function executedMigrations(db: Kysely<Tables>): Promise<readonly string[]
   return rows.map(({ name }) => name);
 }
 
-interface MigrationName {
-  /** Level of a broker: its newest migration. */
-  readonly level: number;
-  /** Lowest level of a broker that continues to work after this migration; by default its own. */
-  readonly compatibleWith: number;
-}
-
 const NAME = /^(\d{3})-[a-z0-9-]+(?:\.compatible-with-(\d{3}))?$/;
 
 /**
- * Parses the name of a migration.
+ * Parses the name of a migration: its level, and the lowest level of a broker that continues to work after it, by default
+ * its own. The level of a broker is its newest migration.
  * @returns undefined if no version of Meshpass uses such names
  */
-export function readMigrationName(name: string): MigrationName | undefined {
+export function readMigrationName(name: string) {
   const [, level, compatibleWith] = NAME.exec(name) ?? [];
   if (level === undefined) return undefined;
   return { level: Number(level), compatibleWith: Math.min(Number(level), Number(compatibleWith ?? level)) };

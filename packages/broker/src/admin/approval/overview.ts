@@ -49,20 +49,14 @@ export function firstWithin<Of>(all: Iterable<Of>, most: number, bytes: (one: Of
   return first;
 }
 
-/** Requests of other people, which may require GitHub's data. */
-export interface OfOthers<Of> {
-  readonly all: readonly Of[];
-  /** Why requests may be missing. */
-  readonly incomplete?: string;
-}
-
 /**
- * Returns an empty list while GitHub's data is unavailable, so that a person's own requests are still listed.
+ * Lists requests of other people. The list is empty while GitHub's data is unavailable, so that a person's own requests
+ * are still listed. `incomplete` explains why requests may be missing.
  * @param list throws `issuer_unavailable` or `issuer_rate_limited` in that case
  */
-export async function whereKnown<Of>(list: () => Promise<readonly Of[]>): Promise<OfOthers<Of>> {
+export async function whereKnown<Of>(list: () => Promise<readonly Of[]>) {
   try {
-    return { all: await list() };
+    return { all: await list(), incomplete: undefined };
   } catch (thrown) {
     if (!(thrown instanceof MeshpassError) || !UNKNOWN.has(thrown.code)) throw thrown;
     const why = `Other people's requests are not listed, because the broker cannot currently check whether you may answer them: ${thrown.message}`;

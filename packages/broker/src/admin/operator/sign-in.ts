@@ -65,12 +65,6 @@ export interface SignInRequest {
   readonly event: AuditEvent;
 }
 
-/** An opened session. */
-export interface SignedIn {
-  readonly session: OperatorSession;
-  readonly caller: OperatorCaller;
-}
-
 /** Maximum age of an ID token, seconds. An operator who signs in has just received it. */
 const MAX_TOKEN_AGE = 600;
 
@@ -81,7 +75,10 @@ type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'atte
  * @returns a refusal with `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended` or
  *   `overloaded`
  */
-export async function signIn(context: SignInContext, request: SignInRequest): Promise<Outcome<SignedIn>> {
+export async function signIn(
+  context: SignInContext,
+  request: SignInRequest,
+): Promise<Outcome<{ readonly session: OperatorSession; readonly caller: OperatorCaller }>> {
   const { audit, clock, random, sessions, recentLogouts } = context;
   let event: AuditEvent = { ...request.event, proofHash: sha256Hex(request.token) };
   try {

@@ -7,13 +7,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 
 /** Named public key in the verifier format `NAME+ID+BASE64`. */
-export interface NoteVerifier {
-  readonly name: string;
-  /** First four bytes of the hash of the name and key, hex. */
-  readonly id: string;
-  readonly key: KeyObject;
-  readonly text: string;
-}
+export type NoteVerifier = Readonly<ReturnType<typeof noteVerifier>>;
 
 const ED25519 = 0x01;
 const KEY_BYTES = 32;
@@ -27,9 +21,10 @@ const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
  * Builds a verifier for a public key.
  * @param name must not contain white space or `+`
  */
-export function noteVerifier(name: string, publicKey: KeyObject): NoteVerifier {
+export function noteVerifier(name: string, publicKey: KeyObject) {
   const raw = publicKey.export({ format: 'der', type: 'spki' }).subarray(SPKI.length);
   const typed = Buffer.concat([Buffer.of(ED25519), raw]);
+  // First four bytes of the hash of the name and key.
   const id = createHash('sha256').update(`${name}\n`).update(typed).digest('hex').slice(0, 8);
   return { name, id, key: publicKey, text: `${name}+${id}+${typed.toString('base64')}` };
 }

@@ -96,23 +96,16 @@ export interface KnownCheckpoint {
   readonly checkpoint: Checkpoint;
 }
 
-export interface KnownCheckpoints {
-  readonly all: readonly KnownCheckpoint[];
-  readonly newest: KnownCheckpoint | undefined;
-  /** Notes in the sinks that none of our keys signed for this log. */
-  readonly invalid: readonly { readonly sink: string; readonly note: string; readonly problem: string }[];
-}
+export type KnownCheckpoints = Awaited<ReturnType<typeof readKnownCheckpoints>>;
 
 /**
  * Reads and verifies the checkpoints in the sinks.
  * @throws MeshpassError if a sink does not answer
  */
-export async function readKnownCheckpoints(
-  sinks: readonly CheckpointSink[],
-  verifiers: readonly NoteVerifier[],
-): Promise<KnownCheckpoints> {
+export async function readKnownCheckpoints(sinks: readonly CheckpointSink[], verifiers: readonly NoteVerifier[]) {
   const all: KnownCheckpoint[] = [];
-  const invalid: { sink: string; note: string; problem: string }[] = [];
+  /** Notes in the sinks that none of our keys signed for this log. */
+  const invalid: { readonly sink: string; readonly note: string; readonly problem: string }[] = [];
   for (const { name: sink, read } of sinks) {
     const kept = await read();
     if (!kept) continue;

@@ -43,15 +43,6 @@ export const WebhookAnswer = z.discriminatedUnion('decision', [
   z.strictObject({ ...shared, decision: z.enum(['accept', 'object']), reason: ApprovalReason }),
 ]);
 
-/** Verified answer. */
-export interface Received {
-  readonly attestation: Attestation;
-  readonly via: string;
-  readonly order: AnswerOrder | ReviewOrder;
-  /** Key that prevents replay. */
-  readonly replay: { readonly key: string; readonly expiresAt: string };
-}
-
 export interface ReceiveContext extends Pick<Parts, 'mesh' | 'read' | 'clock'> {
   readonly keys: WebhookKeys;
 }
@@ -62,12 +53,7 @@ export interface ReceiveContext extends Pick<Parts, 'mesh' | 'read' | 'clock'> {
  * @throws MeshpassError `approval_webhook_unauthorized`, `request_malformed`, `issuer_unavailable`,
  *   `issuer_rate_limited`
  */
-export async function receive(
-  context: ReceiveContext,
-  name: string,
-  headers: SignedHeaders,
-  body: string,
-): Promise<Received> {
+export async function receive(context: ReceiveContext, name: string, headers: SignedHeaders, body: string) {
   const access = context.mesh.access();
   const webhook = access.webhooks?.find((one) => one.name === name);
   if (!webhook || !verifies(context, webhook, headers, body)) throw unauthorized();
@@ -77,6 +63,7 @@ export async function receive(
     via: `webhook ${name}`,
     // The type of the remaining fields no longer depends on `decision`.
     order: { id, ...order } as AnswerOrder | ReviewOrder,
+    /** Single use of the message. */
     replay: {
       key: sha256Hex(`approval webhook ${name} ${headers['webhook-id']}`),
       expiresAt: timestamp(seconds(context.clock) + REMEMBERED_SECONDS),

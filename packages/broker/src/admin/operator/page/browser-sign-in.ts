@@ -37,14 +37,7 @@ export interface BrowserSignInOptions {
 export type BrowserSignIn = ReturnType<typeof createBrowserSignIn>;
 
 /** Result of a browser sign-in. */
-export interface Proven {
-  /** Absent if a silent sign-in needs interaction. */
-  readonly idToken: string | undefined;
-  readonly silent: boolean;
-  /** The session's binding, used instead of a key thumbprint. */
-  readonly binding: string;
-  readonly request: string | undefined;
-}
+export type Proven = Awaited<ReturnType<BrowserSignIn['finish']>>;
 
 /** Maximum duration of a sign-in, seconds. */
 export const SIGN_IN_SECONDS = 600;
@@ -132,8 +125,10 @@ export function createBrowserSignIn({ origin, http, access, clock, random }: Bro
           }),
       );
       return {
+        /** Absent if a silent sign-in needs interaction. */
         idToken: tokens && (tokens.id_token ?? ''),
         silent: silent !== undefined,
+        /** The session's binding, used instead of a key thumbprint. */
         binding,
         request: ApprovalId.safeParse(request).success ? request : undefined,
       };
