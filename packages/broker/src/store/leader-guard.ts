@@ -25,8 +25,9 @@ export function leadershipUnknown(): MeshpassError {
   );
 }
 
-/** Builds the error for a query that failed. */
+/** Returns the error for a query that failed: a MeshpassError itself, or one that names it as the cause. */
 export function storeSilent(cause: unknown): MeshpassError {
+  if (cause instanceof MeshpassError) return cause;
   return new MeshpassError('store_unavailable', 'The store is not responding.', { cause, retryAfter: 2 });
 }
 

@@ -1,5 +1,4 @@
 /** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
-import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { AuditPage, granted, refused } from '../../audit/index.ts';
 import type { Route } from '../../http/index.ts';
@@ -32,7 +31,7 @@ export function auditRoutes({ trail, operators }: Pick<AdminContext, 'trail' | '
       try {
         return granted(event, await answer(body));
       } catch (thrown) {
-        return refused(event, thrown instanceof MeshpassError ? thrown : storeSilent(thrown));
+        return refused(event, storeSilent(thrown));
       }
     });
   return [

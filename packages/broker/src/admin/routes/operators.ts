@@ -1,14 +1,13 @@
 /** Routes for operators to sign in and out, list roles and sessions, and end sessions. */
 
-import type { IncomingMessage } from 'node:http';
-import { OPERATOR_ROLES, operatorClientOf, type SignInClient } from '@meshpass/access';
+import { OPERATOR_ROLES, operatorClientOf } from '@meshpass/access';
 import { JWT_TYPE, MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { MAX_ID_TOKEN } from '@meshpass/identity/sign-in/wire';
 import { z } from 'zod';
 import { granted, refused } from '../../audit/index.ts';
 import { createRateAllowance, seconds, timestamp } from '../../base/index.ts';
-import { readTokenForm, type TokenForm } from '../../core/index.ts';
+import { readTokenForm } from '../../core/index.ts';
 import { createSlots, type Route, type RouteContext, readBody, route } from '../../http/index.ts';
 import { OPERATOR_ACTIONS, type OperatorAction, termsOf } from '../operator/actions.ts';
 import { may, type OperatorCaller, type OperatorSession } from '../operator/caller.ts';
@@ -57,9 +56,11 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
       authentication: ({ event }) => granted(event, undefined),
       handler: async ({ event }) => {
         const { trust, operators: named } = context.access();
-        const issuers = trust.issuers.flatMap(({ name, issuer, signIn }) =>
-          signIn && named ? [offerOf(name, issuer, signIn)] : [],
-        );
+        const issuers = trust.issuers.flatMap(({ name, issuer, signIn }) => {
+          if (!signIn || !named) return [];
+          const { scopes, refresh, consent = true } = signIn;
+          return [{ name, issuer, client: operatorClientOf(signIn), scopes, refresh, consent }];
+        });
         return granted(event, { broker: publicUrl, issuers });
       },
     }),
@@ -68,7 +69,7 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
       path: '/operator/session',
       action: 'operator.sign-in',
       authentication: operators.keyAuthentication,
-      read: tokenForm,
+      read: async (request) => readTokenForm(request.headers['content-type'], await readBody(request)),
       atTokenEndpoint: true,
       handler: async ({ caller: { jkt }, body: form, event }) => {
         const leave = slots.take(sourceGroup(event.source ?? 'unknown'));
@@ -91,11 +92,6 @@ export function signInRoutes(context: OperatorsContext): readonly Route[] {
   ];
 }
 
-function offerOf(name: string, issuer: string, signIn: SignInClient) {
-  const { scopes, refresh, consent = true } = signIn;
-  return { name, issuer, client: operatorClientOf(signIn), scopes, refresh, consent };
-}
-
 /** Returns how much time a session has left, seconds. */
 function timesOf(
   { clock, confirmSeconds }: Pick<OperatorsContext, 'clock' | 'confirmSeconds'>,
@@ -103,10 +99,6 @@ function timesOf(
 ) {
   const now = seconds(clock);
   return { expires_in: session.expiresAt - now, confirm_in: confirmedUntil(session, confirmSeconds()) - now };
-}
-
-async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
-  return readTokenForm(request.headers['content-type'], await readBody(request));
 }
 
 /**

@@ -27,21 +27,19 @@ export interface AuditKey {
  */
 export async function openAuditKey(file: string, publicUrl: string, generate: boolean): Promise<AuditKey> {
   const origin = `${new URL(publicUrl).host}/audit`;
-  const [first, ...others] = splitPem(
-    await readKeyFile(file, generate ? makeKey : undefined, `the audit key file ${file} (--audit-key)`),
-  ).map(readKey);
+  const make = async () => generateKeyPairSync('ed25519').privateKey;
+  const text = await readKeyFile(file, generate ? make : undefined, `the audit key file ${file} (--audit-key)`);
+  const pems = text.match(/-----BEGIN PRIVATE KEY-----[\s\S]+?-----END PRIVATE KEY-----/g) ?? [];
+  const [first, ...others] = pems.map(readKey);
   if (!first) throw new MeshpassError('config_invalid', 'The audit key file does not contain a private key.');
   const verifier = (key: KeyObject) => noteVerifier(origin, createPublicKey(key));
   const own = verifier(first);
-  return { origin, epoch: 1, verifiers: [own, ...others.map(verifier)], sign: (text) => signNote(text, own, first) };
-}
-
-async function makeKey(): Promise<KeyObject> {
-  return generateKeyPairSync('ed25519').privateKey;
-}
-
-function splitPem(text: string): string[] {
-  return text.match(/-----BEGIN PRIVATE KEY-----[\s\S]+?-----END PRIVATE KEY-----/g) ?? [];
+  return {
+    origin,
+    epoch: 1,
+    verifiers: [own, ...others.map(verifier)],
+    sign: (signed) => signNote(signed, own, first),
+  };
 }
 
 function readKey(pem: string): KeyObject {

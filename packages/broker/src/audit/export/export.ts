@@ -10,7 +10,7 @@ import { restoreNotes } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { SealedRow } from '../log/chain.ts';
 import type { CheckpointSigner, SignedCheckpoint } from '../log/checkpoint-signer.ts';
-import { BEGINNING, lastCut, rowsAfter, type Start, treeAt } from '../log/rows.ts';
+import { BEGINNING, lastCut, rowsAfter, treeAt } from '../log/rows.ts';
 import { isFrontier } from '../log/tree.ts';
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/);
@@ -85,8 +85,11 @@ export async function exportLog(
   const { size, note: last } = await closing(checkpoints);
   const cut = await lastCut(db);
   if (after > size) throw new MeshpassError('request_malformed', `The log has only ${size} rows.`);
-  const base = cut?.start ?? BEGINNING;
-  const start = after > base.size ? await startAt(db, key, after) : base;
+  let start = cut?.start ?? BEGINNING;
+  if (after > start.size) {
+    const { tree, head } = await treeAt(db, after, key.verifiers);
+    start = { ...tree.frontier(), hash: head.hash };
+  }
   const stored = await db
     .selectFrom('audit_checkpoints')
     .select('note')
@@ -123,11 +126,6 @@ async function closing(checkpoints: CheckpointSigner): Promise<SignedCheckpoint>
     if (note === undefined || !(thrown instanceof MeshpassError) || thrown.code !== 'audit_tampered') throw thrown;
     return { size: Number.MAX_SAFE_INTEGER, note };
   }
-}
-
-async function startAt(db: Db, key: AuditKey, size: number): Promise<Start> {
-  const { tree, head } = await treeAt(db, size, key.verifiers);
-  return { ...tree.frontier(), hash: head.hash };
 }
 
 export async function* exportLines({ header, checkpoints, rows }: AuditExport): AsyncGenerator<string> {

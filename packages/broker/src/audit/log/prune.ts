@@ -49,9 +49,8 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
   const { store, chain, key, clock } = context;
   const { db } = store;
   const event = { ...asked, target: before.toISOString() };
-  const young = tooYoung(context, before);
-  if (young) return refused(event, young);
   try {
+    refuseYoung(context, before);
     const last = await lastCut(db);
     const cut = last?.start.size ?? 0;
     const head = (await chain.snapshot()).size;
@@ -73,31 +72,22 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
       tx.write(ADD_CUTS, { size: String(size), hash: at.head.hash, peaks, note, time: new Date(clock()) }),
     );
     if (!written.granted) return written;
-    const failure = await deleteRows(store);
-    return failure ? refused(event, failure) : granted(event, { size, rows: size - cut, note });
-  } catch (thrown) {
-    return refused(event, thrown instanceof MeshpassError ? thrown : storeSilent(thrown));
-  }
-}
-
-/** @returns the error if some rows remain; the next pruning or the next start deletes them */
-async function deleteRows({ db, kind }: Store): Promise<MeshpassError | undefined> {
-  try {
+    // If this fails, the next pruning or the next start deletes the remaining rows.
     while ((await deletePruned(db)) > 0);
-    if (kind === 'pglite') await sql`vacuum audit`.execute(db);
-    return undefined;
+    if (store.kind === 'pglite') await sql`vacuum audit`.execute(db);
+    return granted(event, { size, rows: size - cut, note });
   } catch (thrown) {
-    return thrown instanceof MeshpassError ? thrown : storeSilent(thrown);
+    return refused(event, storeSilent(thrown));
   }
 }
 
-function tooYoung({ clock, retainSeconds }: PruneContext, before: Date): MeshpassError | undefined {
-  if (before.getTime() > clock()) return new MeshpassError('request_malformed', 'The prune date must be in the past.');
-  if (before.getTime() <= clock() - retainSeconds * 1000) return undefined;
-  return new MeshpassError(
-    'audit_retained',
-    `Rows are kept for at least ${retainSeconds / 86_400} days (the broker's --audit-retention).`,
-  );
+function refuseYoung({ clock, retainSeconds }: PruneContext, before: Date): void {
+  if (before.getTime() > clock()) throw new MeshpassError('request_malformed', 'The prune date must be in the past.');
+  if (before.getTime() > clock() - retainSeconds * 1000)
+    throw new MeshpassError(
+      'audit_retained',
+      `Rows are kept for at least ${retainSeconds / 86_400} days (the broker's --audit-retention).`,
+    );
 }
 
 /**

@@ -9,6 +9,7 @@ import { type Clock, type Random, seconds, timestamp } from '../../base/index.ts
 import { LONGEST_SVID_SECONDS } from '../../mesh/index.ts';
 import { CLOSED_BECAUSE, checkRows, type Db, LOCK_EPOCH, type Store, stepOf } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
+import { inEpoch } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
 import { type SealedRow, seal } from '../log/chain.ts';
@@ -16,7 +17,7 @@ import { storeInSinks } from '../log/checkpoint-signer.ts';
 import { type AuditRow, auditRow, newEvent } from '../log/event.ts';
 import { APPEND_ROWS } from '../log/statements.ts';
 import { growTree } from '../log/tree.ts';
-import { keyAfter, type Survey } from './survey-restore.ts';
+import type { Survey } from './survey-restore.ts';
 
 export interface RestoreOrder {
   /** Operator who declares the restore. */
@@ -50,7 +51,7 @@ export async function acceptRestore(
   const told = seal([tellingRow(survey, order, clock, random)], { seq: end.size, hash: end.hash });
   const tree = growTree(end);
   tree.append(told[0]!.hash);
-  const next = keyAfter(survey, key);
+  const next = inEpoch(key, epoch);
   const size = end.size + 1;
   const note = next.sign(formatCheckpoint({ origin: next.origin, size, root: tree.root(), isCut: false, restore }));
   // Rehearsed before anything is written, because a sink that rejects the checkpoint would be left behind.

@@ -4,7 +4,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import type { Db } from '../../store/index.ts';
 import { epochOf, gapOf, originOf, type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import { claimOf, inEpoch, isInForce, recordedEpoch, storedRestores } from '../checkpoint/epoch.ts';
+import { claimOf, isInForce, recordedEpoch, storedRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { KnownCheckpoints } from '../checkpoint/sink.ts';
 import { NO_ROW, rowHash } from '../log/chain.ts';
@@ -34,7 +34,8 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
 
   // Signed roots by size.
   const roots = new Map<number, Set<string>>();
-  for (const note of [...(await storedNotes(db)), ...known.all.map((one) => one.note)]) {
+  const stored = await db.selectFrom('audit_checkpoints').select('note').execute();
+  for (const { note } of [...stored, ...known.all]) {
     const read = readCheckpoint(note, verifiers);
     if ('problem' in read || read.isCut || !isInForce(read, restores)) continue;
     roots.set(read.size, (roots.get(read.size) ?? new Set()).add(read.root));
@@ -71,11 +72,6 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   };
 }
 
-/** Returns the key that signs after the restore. */
-export function keyAfter(survey: Survey, key: AuditKey): AuditKey {
-  return inEpoch(key, survey.epoch);
-}
-
 /**
  * Builds the tree over all rows, and compares it with the signed roots up to the first row whose hash does not match.
  */
@@ -105,10 +101,6 @@ async function walk(
     if (signed && isIntact) agreed = tree.size();
   }
   return { end: { ...tree.frontier(), hash: tree.size() === 0 ? NO_ROW : hash }, agreed, time };
-}
-
-async function storedNotes(db: Db): Promise<string[]> {
-  return (await db.selectFrom('audit_checkpoints').select('note').execute()).map(({ note }) => note);
 }
 
 async function countLive(db: Db): Promise<number> {

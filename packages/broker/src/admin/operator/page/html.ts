@@ -112,10 +112,6 @@ export async function requestPage(
   const ports = (opens ?? []).map(
     ({ host, port, allow }) => html`<li>${host}:${port}${allow === undefined ? '' : ` (${allow.join(', ')})`}</li>`,
   );
-  const given = answers.map(
-    (one) => html`<li>${one.decision === 'approve' ? 'approved' : 'denied'} by ${person(one)} through ${one.via},
-${time(one.at)}${one.reason === undefined ? '' : html`: ${quoted(one.reason)}`}</li>`,
-  );
   return await page(
     `Request for ${grant}`,
     visitor,
@@ -125,7 +121,7 @@ ${row('Opens', ports.length === 0 ? (opens ? 'currently nothing' : 'not listed h
 ${row('For', duration(seconds))}${row('Reason', quoted(reason))}${row('Requested', time(asked_at))}
 ${row('State', state)}${state === 'pending' ? row('Answer by', time(answer_by)) : ''}
 ${row('Approvals needed', needed)}${until === undefined ? '' : row('Granted until', time(until))}
-${row('Answers', given.length === 0 ? 'none' : html`<ul>${given}</ul>`)}
+${row('Answers', answers.length === 0 ? 'none' : html`<ul>${answers.map(decision)}</ul>`)}
 ${row('Request', html`<code>${id}</code>`)}</dl>
 ${request.emergency ? reviewPart(request, request.emergency, token) : ''}
 ${state === 'pending' ? answerForms(request, token) : ''}`,
@@ -134,13 +130,16 @@ ${state === 'pending' ? answerForms(request, token) : ''}`,
 
 function reviewPart(request: ApprovalRequest, emergency: EmergencyReview, token: string | undefined): Html {
   const { state, review_by, reviews } = emergency;
-  const given = reviews.map(
-    (one) => html`<li>${one.decision === 'accept' ? 'accepted' : 'objected to'} by ${person(one)} through ${one.via},
-${time(one.at)}: ${quoted(one.reason)}</li>`,
-  );
   return html`<h2>Taken in an emergency without approval</h2>
-<p>Review: ${state}${state === 'open' ? html`, until ${time(review_by)}` : ''}</p><ul>${given}</ul>
+<p>Review: ${state}${state === 'open' ? html`, until ${time(review_by)}` : ''}</p><ul>${reviews.map(decision)}</ul>
 ${needsReview(request) ? reviewForm(request, token) : ''}`;
+}
+
+const DONE = { approve: 'approved', deny: 'denied', accept: 'accepted', object: 'objected to' };
+
+function decision(one: ApprovalRequest['answers'][number] | EmergencyReview['reviews'][number]): Html {
+  return html`<li>${DONE[one.decision]} by ${person(one)} through ${one.via},
+${time(one.at)}${one.reason === undefined ? '' : html`: ${quoted(one.reason)}`}</li>`;
 }
 
 function reviewForm({ id, emergency }: ApprovalRequest, token: string | undefined): Html {
