@@ -1,4 +1,4 @@
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import type { Attestation } from '@meshpass/identity';
 import type {
   AnswerOrder,
   ApprovalOrder,
@@ -32,6 +32,7 @@ const ATTEMPTS = { burst: 20, perSecond: 0.2 };
 /** Lists have their own limits, so that reading them never uses up an answer. */
 const LOOKS = { burst: 20, perSecond: 0.2 };
 const OWN_LOOKS = { burst: 20, perSecond: 1 };
+const TOO_MANY = 'You sent too many requests, answers or list queries. Wait before you try again.';
 /** Key of actions on emergencies. */
 const EMERGENCY = 'emergency';
 /** Maximum number of a session's own requests in its overview. */
@@ -80,9 +81,13 @@ export async function createApprovals(context: ApprovalsContext) {
     event: AuditEvent,
     run: () => Promise<Outcome<Request>>,
   ): Promise<Outcome<ApprovalRequest>> => {
-    if (person && !attempts.take(`${person.issuer} ${person.subject}`)) return refused(event, tooMany());
-    const done = await exclusively(key, run).catch((thrown: unknown) => refused(event, thrown));
-    return done.granted ? granted(done.event, describe(done.value)) : done;
+    try {
+      if (person) attempts.spend(`${person.issuer} ${person.subject}`, TOO_MANY);
+      const done = await exclusively(key, run);
+      return done.granted ? granted(done.event, describe(done.value)) : done;
+    } catch (thrown) {
+      return refused(event, thrown);
+    }
   };
 
   /** Answers a request or reviews an emergency. */
@@ -158,8 +163,8 @@ export async function createApprovals(context: ApprovalsContext) {
     overview: async (live: Live, scope: 'all' | 'own') => {
       const { session } = live;
       const { issuer, subject } = session.attestation;
-      const isAllowed = scope === 'own' ? ownLooks.take(session.id) : looks.take(`${issuer} ${subject}`);
-      if (!isAllowed) throw tooMany();
+      if (scope === 'own') ownLooks.spend(session.id, TOO_MANY);
+      else looks.spend(`${issuer} ${subject}`, TOO_MANY);
       const opens = opensWithin(context.mesh);
       const listed = (all: readonly Request[], most: number) =>
         firstWithin(all.slice(0, most), MOST_LISTED_BYTES, (one) => bytesOf(describeRequest(one, undefined))).map(
@@ -219,14 +224,6 @@ export async function createApprovals(context: ApprovalsContext) {
       for (const one of [...book.all()]) await exclusively(one.id, () => endPassed(parts, one.id));
     },
   };
-}
-
-function tooMany(): MeshpassError {
-  return new MeshpassError(
-    'too_many_attempts',
-    'You sent too many requests, answers or list queries. Wait before you try again.',
-    { retryAfter: 1 / ATTEMPTS.perSecond },
-  );
 }
 
 // Ends requests that were not answered in time or whose grant has ended, and marks reviews as overdue.

@@ -10,9 +10,9 @@ import { createProofMemory, verifyDpop } from '../../core/index.ts';
 import type { Connections, Presented } from '../../http/index.ts';
 import { BREAK_GLASS, type OperatorCaller, type OperatorSession } from './caller.ts';
 import { sessionHash } from './page/cookies.ts';
-import { callerOf, confirmedUntil, whyNoRole } from './sessions.ts';
+import { callerOf, whyNoRole } from './sessions.ts';
 import type { SignInContext } from './sign-in.ts';
-import { isOver } from './signed-out.ts';
+import { stateOf } from './signed-out.ts';
 
 /** Sources of operator authentication. */
 export interface OperatorsOptions
@@ -57,20 +57,16 @@ export function createOperators(options: OperatorsOptions) {
     startedAt,
   });
 
-  const hasEnded = (session: OperatorSession) =>
-    session.expiresAt <= seconds(clock) || isOver(options.recentLogouts, session);
-  const isUnconfirmed = (session: OperatorSession) =>
-    confirmedUntil(session, options.confirmSeconds()) <= seconds(clock);
-
   /**
    * Returns the current identity and roles of a session's operator.
    * @throws MeshpassError `operator_session_ended`
    */
   const callerNow = (session: OperatorSession): OperatorCaller => {
-    if (hasEnded(session)) throw ended('This operator session has ended. Run meshpass login.');
+    const state = stateOf(options, session);
+    if (state === 'ended') throw ended('This operator session has ended. Run meshpass login.');
     const access = options.access();
     const caller = callerOf(session, access);
-    if (caller.roles.length > 0) return { ...caller, isUnconfirmed: isUnconfirmed(session) };
+    if (caller.roles.length > 0) return { ...caller, isUnconfirmed: state === 'unconfirmed' };
     options.onRoleLost(session);
     throw ended(whyNoRole(session, access));
   };
@@ -89,7 +85,7 @@ export function createOperators(options: OperatorsOptions) {
     let identified: AuditEvent = { ...named, unproven: true };
     try {
       prove();
-      identified = { ...named, unproven: hasEnded(session) || isUnconfirmed(session) };
+      identified = { ...named, unproven: stateOf(options, session) !== 'confirmed' };
       const caller = callerNow(session);
       connections.belongs(request.socket);
       return granted({ ...identified, known: true }, caller);
@@ -148,12 +144,10 @@ export function createOperators(options: OperatorsOptions) {
   const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<Outcome<T>>): Promise<Outcome<T>> => {
     const source = sourceGroup(event.source ?? 'unknown');
     // Counted before the call, so that concurrent calls cannot exceed the limit.
-    if (!questions.take(source))
-      throw new MeshpassError(
-        'too_many_attempts',
-        'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
-        { retryAfter: 1 / REFUSED.perSecond },
-      );
+    questions.spend(
+      source,
+      'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
+    );
     let error: unknown;
     try {
       const done = await signIn();

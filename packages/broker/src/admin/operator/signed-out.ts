@@ -1,10 +1,13 @@
 /** Ends operator sessions after a logout at the issuer (OpenID Connect Back-Channel Logout 1.0). */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { newEvent, type Origin } from '../../audit/index.ts';
+import { seconds } from '../../base/index.ts';
 import { isMeant, type RecentLogouts, type Signed } from '../../core/index.ts';
 import { type SignedOut, sidOf } from '../../issuers/index.ts';
 import type { OperatorSession } from './caller.ts';
 import { type EndContext, endOperatorSessions } from './end-sessions.ts';
+import { confirmedUntil } from './sessions.ts';
+import type { SignInContext } from './sign-in.ts';
 
 /**
  * Whether the person has signed out since the session began, or the session was closed.
@@ -16,6 +19,19 @@ export function isOver(
 ): boolean {
   const { id, subject, openedAt, attestation } = session;
   return recent.isOver({ id, subject, openedAt, signed: attestation && signedBy(attestation) });
+}
+
+/**
+ * Returns the state of a session: `ended` by its time, a logout or an operator; `unconfirmed` while the issuer's
+ * confirmation of the person is overdue.
+ */
+export function stateOf(
+  { clock, recentLogouts, confirmSeconds }: Pick<SignInContext, 'clock' | 'recentLogouts' | 'confirmSeconds'>,
+  session: OperatorSession,
+): 'ended' | 'unconfirmed' | 'confirmed' {
+  const now = seconds(clock);
+  if (session.expiresAt <= now || isOver(recentLogouts, session)) return 'ended';
+  return confirmedUntil(session, confirmSeconds()) <= now ? 'unconfirmed' : 'confirmed';
 }
 
 /**

@@ -91,12 +91,9 @@ export function approvalWebhookRoutes(approvals: Approvals, clock: () => number)
       path: '/approvals/answers/:name',
       action: 'approval.answer',
       authentication: ({ event }) => {
-        if (attempts.take(sourceGroup(event.source ?? 'unknown'))) return granted(event, undefined);
-        throw new MeshpassError(
-          'too_many_attempts',
-          'Too many messages from this address. Wait before you try again.',
-          { retryAfter: 5 },
-        );
+        const source = sourceGroup(event.source ?? 'unknown');
+        attempts.spend(source, 'Too many messages from this address. Wait before you try again.');
+        return granted(event, undefined);
       },
       read: (request) => readBody(request, MOST_OF_WEBHOOK),
       handler: async ({ request, params, body, event }) => {

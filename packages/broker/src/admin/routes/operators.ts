@@ -131,7 +131,7 @@ export function operatorsRoutes(context: OperatorsContext): readonly Route[] {
       },
       async ({ caller, body, event }) => {
         const session = caller.session!;
-        if (!attempts.take(session.id)) throw tooMany();
+        attempts.spend(session.id, 'Too many confirmations for this session. Wait before you try again.');
         const leave = slots.take(sourceGroup(event.source ?? 'unknown'));
         const done = await confirmSignIn(context, { session, token: body.id_token, event }).finally(leave);
         if (!done.granted) return done;
@@ -188,12 +188,6 @@ function isPossible(subject: string, { access }: Pick<OperatorsContext, 'access'
 function describeCaller({ kind, issuer, subject, login, roles }: OperatorCaller) {
   const ordered = OPERATOR_ROLES.flatMap((role) => roles.filter((held) => held.role === role));
   return { kind, issuer, subject, login, roles: ordered };
-}
-
-function tooMany(): MeshpassError {
-  return new MeshpassError('too_many_attempts', 'Too many confirmations for this session. Wait before you try again.', {
-    retryAfter: 1 / CONFIRMATIONS.perSecond,
-  });
 }
 
 /** Describes a session without its token hash, which is the only secret field. */

@@ -10,9 +10,8 @@ import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
 import { type AuditEvent, granted, type Outcome } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
-import { type Call, createSlots, type Route, route } from '../../http/index.ts';
+import { type Call, createSlots, type Presented, type Route, route } from '../../http/index.ts';
 import type { Approvals } from '../approval/approvals.ts';
-import type { OperatorSession } from '../operator/caller.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { type BrowserSignIn, type Proven, SIGN_IN_SECONDS } from '../operator/page/browser-sign-in.ts';
 import {
@@ -25,9 +24,8 @@ import {
   surplusSignIns,
 } from '../operator/page/cookies.ts';
 import { refusalPage, signInPage } from '../operator/page/html.ts';
-import { confirmedUntil } from '../operator/sessions.ts';
 import { type SignInRequest, signIn } from '../operator/sign-in.ts';
-import { isOver } from '../operator/signed-out.ts';
+import { stateOf } from '../operator/signed-out.ts';
 import type { OperatorsContext } from './operators.ts';
 
 export interface PageContext extends OperatorsContext {
@@ -57,7 +55,8 @@ export const toSignIn = (error: MeshpassError, decision: string | undefined) =>
 export function pageSignInRoutes(context: PageContext): readonly Route[] {
   const { browserSignIn, operators } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
-  const shared = { method: 'GET', action: 'operator.sign-in', refusal: toSignIn } as const;
+  const anyone = ({ event }: Presented) => granted(event, undefined);
+  const shared = { method: 'GET', action: 'operator.sign-in', authentication: anyone, refusal: toSignIn } as const;
   const isStranger = (request: IncomingMessage) => cookieOf(request, SESSION_COOKIE) === undefined;
   const hold = async <T>(source: string | undefined, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(sourceGroup(source ?? 'unknown'));
@@ -95,7 +94,6 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
         ...shared,
         path,
         accepts: (request) => isStranger(request) || toConfirm(context, request) !== undefined,
-        authentication: ({ event }) => granted(event, undefined),
         handler: async (call) => {
           const { data } = ApprovalId.safeParse(call.params.id);
           const issuer = toConfirm(context, call.request);
@@ -107,21 +105,18 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     route({
       ...shared,
       path: SIGN_IN,
-      authentication: ({ event }) => granted(event, undefined),
       schema: SignInQuery,
       handler: async ({ body, event }) => granted(event, await signInPage(browserSignIn.issuers(), body.request)),
     }),
     route({
       ...shared,
       path: `${SIGN_IN}/:issuer`,
-      authentication: ({ event }) => granted(event, undefined),
       schema: SignInQuery,
       handler: async (call) => await toIssuer(call, call.params.issuer ?? '', call.body.request, false),
     }),
     route({
       ...shared,
       path: '/page/callback/:issuer',
-      authentication: ({ event }) => granted(event, undefined),
       // Callback cookies and queries are easily forged, so calls to the issuer are limited.
       handler: async ({ params, request, event }) =>
         await hold(event.source, () => operators.askOutside(event, () => finish(params.issuer ?? '', request, event))),
@@ -158,13 +153,14 @@ async function confirmed(
   const session = sessionOf(context, request);
   if (idToken === undefined || !session) return granted(event, seeOther(signInAt(wanted), over));
   const { id, subject, login, issuer } = session;
-  const unproven = mustConfirm(context, session);
+  const unproven = stateOf(context, session) === 'unconfirmed';
   const known = { ...event, action: 'operator.confirm-sign-in' as const, subject, login, issuer, unproven };
   const asked = { session, token: idToken, binding, event: { ...known, detail: { operator_session: id } } };
   const done = await confirmSignIn(context, asked);
   if (done.granted) return granted(done.event, seeOther(pageOf(wanted), over));
   // Another tab has extended the session with a later confirmation by the issuer.
-  const isOvertaken = done.error.code === 'sign_in_stale' && !mustConfirm(context, context.sessions.byId(id));
+  const newest = context.sessions.byId(id) ?? session;
+  const isOvertaken = done.error.code === 'sign_in_stale' && stateOf(context, newest) !== 'unconfirmed';
   return isOvertaken ? granted(event, seeOther(pageOf(wanted), over)) : done;
 }
 
@@ -180,18 +176,13 @@ function isOpened({ headers }: IncomingMessage): boolean {
 /** Returns the issuer that must confirm the browser's session, or undefined if no confirmation is needed. */
 function toConfirm(context: PageContext, request: IncomingMessage): string | undefined {
   const session = sessionOf(context, request);
-  return mustConfirm(context, session) ? session?.issuer : undefined;
-}
-
-/** Whether the issuer must confirm this session. */
-function mustConfirm({ clock, confirmSeconds }: PageContext, session: OperatorSession | undefined): boolean {
-  return session !== undefined && confirmedUntil(session, confirmSeconds()) <= seconds(clock);
+  return session && stateOf(context, session) === 'unconfirmed' ? session.issuer : undefined;
 }
 
 /** Returns the browser's page session, confirmed or not. */
-function sessionOf({ sessions, clock, recentLogouts }: PageContext, request: IncomingMessage) {
-  const session = sessions.byCookie(sessionHash(request));
-  return session && session.expiresAt > seconds(clock) && !isOver(recentLogouts, session) ? session : undefined;
+function sessionOf(context: PageContext, request: IncomingMessage) {
+  const session = context.sessions.byCookie(sessionHash(request));
+  return session && stateOf(context, session) !== 'ended' ? session : undefined;
 }
 
 function signInAt(request: string | undefined): string {

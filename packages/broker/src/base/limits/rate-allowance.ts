@@ -1,3 +1,6 @@
+/** Limits the rate of attempts per key, with a token bucket each. */
+import { MeshpassError } from '@meshpass/identity';
+
 /** Settings of the buckets. */
 export interface RateAllowanceTerms {
   readonly burst: number;
@@ -20,6 +23,12 @@ export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: 
     if (buckets.size > keys) buckets.delete(buckets.keys().next().value!);
     return bucket;
   };
+  const take = (key: string): boolean => {
+    const bucket = bucketOf(key);
+    if (bucket.left < 1) return false;
+    bucket.left -= 1;
+    return true;
+  };
   return {
     /** Whether the key has a token left. */
     has: (key: string) => bucketOf(key).left >= 1,
@@ -27,11 +36,13 @@ export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: 
      * Takes a token.
      * @returns whether one was left
      */
-    take: (key: string) => {
-      const bucket = bucketOf(key);
-      if (bucket.left < 1) return false;
-      bucket.left -= 1;
-      return true;
+    take,
+    /**
+     * Takes a token.
+     * @throws MeshpassError `too_many_attempts` with this message if none was left
+     */
+    spend: (key: string, message: string): void => {
+      if (!take(key)) throw new MeshpassError('too_many_attempts', message, { retryAfter: 1 / perSecond });
     },
     /** Returns a token that was taken before it was known whether the attempt counts. */
     giveBack: (key: string) => {

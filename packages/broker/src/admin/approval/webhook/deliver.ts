@@ -73,25 +73,42 @@ type Due = Awaited<ReturnType<typeof readDue>>[number];
  *   not wait for the result, and its calls must not overlap
  */
 export function createDelivery(context: DeliveryContext) {
-  const { mesh, onFailure, onTried } = context;
+  const { mesh, onFailure } = context;
   const busy = new Set<string>();
-
-  async function deliver(name: string, due: readonly Due[]): Promise<void> {
-    const webhook = mesh.access().webhooks?.find((one) => one.name === name);
-    if (!webhook) return onTried(name, 'dropped', await forget(context, name));
-    if (due.some((row) => isOld(context, row))) onTried(name, 'given_up', await forget(context, name, oldest(context)));
-    await Promise.all(due.filter((row) => !isOld(context, row)).map((row) => deliverOne(context, webhook, row)));
-  }
-
   return async (): Promise<void> => {
     if (!mesh.inForce()) return;
+    const webhooks = new Map((mesh.access().webhooks ?? []).map((webhook) => [webhook.name, webhook]));
+    await drop(context, [...webhooks.keys()]);
     for (const [name, due] of Map.groupBy(await readDue(context, [...busy]), ({ webhook }) => webhook)) {
+      const webhook = webhooks.get(name);
+      if (!webhook) continue;
       busy.add(name);
-      void deliver(name, due)
+      void Promise.all(due.map((row) => deliverOne(context, webhook, row)))
         .catch(onFailure)
         .finally(() => busy.delete(name));
     }
   };
+}
+
+/**
+ * Deletes messages to webhooks that are no longer in the access file, and old messages, except those about emergencies
+ * whose review is not yet due.
+ */
+async function drop({ store, clock, onTried }: DeliveryContext, names: readonly string[]): Promise<void> {
+  const oldest = new Date(clock() - GIVE_UP_SECONDS * 1000);
+  const awaited = sql<boolean>`exists (
+    select 1 from approval_requests
+    where approval_requests.id = approval_deliveries.request_id and approval_requests.review_state = 'open'
+  )`;
+  const dropped = await store.db
+    .deleteFrom('approval_deliveries')
+    .where((is) =>
+      is.or([is('webhook', 'not in', ['', ...names]), is.and([is('created_at', '<', oldest), is.not(awaited)])]),
+    )
+    .returning('webhook')
+    .execute();
+  for (const [name, rows] of Map.groupBy(dropped, ({ webhook }) => webhook))
+    onTried(name, names.includes(name) ? 'given_up' : 'dropped', rows.length);
 }
 
 /** Reads each webhook's oldest messages, but only the first message of each request. */
@@ -99,7 +116,6 @@ async function readDue({ store, clock }: DeliveryContext, busy: readonly string[
   const first = store.db
     .selectFrom('approval_deliveries as one')
     .selectAll('one')
-    .select(waitsForReview('one.request_id').as('is_awaited'))
     .select(sql<string>`row_number() over (partition by one.webhook order by one.next_at, one.id)`.as('place'))
     .where('next_at', '<=', new Date(clock()))
     .where(({ not, exists, selectFrom }) =>
@@ -131,40 +147,6 @@ async function deliverOne(context: DeliveryContext, webhook: ApprovalWebhook, ro
     .set({ attempts: row.attempts + 1, next_at: new Date(clock() + wait * 1000) })
     .where('id', '=', row.id)
     .execute();
-}
-
-/**
- * Builds the SQL condition that a request is an emergency whose review is not yet due.
- * @param request column with its id
- */
-function waitsForReview(request: string) {
-  return sql<boolean>`exists (
-    select 1 from approval_requests where approval_requests.id = ${sql.ref(request)} and approval_requests.review_state = 'open'
-  )`;
-}
-
-function oldest({ clock }: DeliveryContext): Date {
-  return new Date(clock() - GIVE_UP_SECONDS * 1000);
-}
-
-function isOld(context: DeliveryContext, { created_at, is_awaited }: Due): boolean {
-  return !is_awaited && created_at < oldest(context);
-}
-
-/**
- * Deletes a webhook's messages.
- * @param before limits the deletion to older messages that are no longer needed
- * @returns number of deleted messages
- */
-async function forget({ store }: DeliveryContext, webhook: string, before?: Date): Promise<number> {
-  const { numDeletedRows } = await store.db
-    .deleteFrom('approval_deliveries')
-    .where('webhook', '=', webhook)
-    .$if(before !== undefined, (query) =>
-      query.where('created_at', '<', before!).where(({ not }) => not(waitsForReview('approval_deliveries.request_id'))),
-    )
-    .executeTakeFirst();
-  return Number(numDeletedRows);
 }
 
 async function send(

@@ -79,7 +79,7 @@ function verifies({ keys }: ReceiveContext, { name }: ApprovalWebhook, headers: 
       /^[\x21-\x7e]{1,255}$/.test(headers['webhook-id']) && /^[1-9]\d{9,11}$/.test(headers['webhook-timestamp']);
     return isForm && keys.verifies(name, headers, body);
   } catch (thrown) {
-    throw new MeshpassError('approval_webhook_unauthorized', unauthorized().message, { cause: thrown });
+    throw unauthorized(thrown);
   }
 }
 
@@ -130,9 +130,10 @@ async function loginOf(read: ReadGithub | undefined, access: Access, id: number)
   return found?.id === id ? found.login : `#${id}`;
 }
 
-function unauthorized(): MeshpassError {
+function unauthorized(cause?: unknown): MeshpassError {
   return new MeshpassError(
     'approval_webhook_unauthorized',
     'This message was not signed by a webhook in the access file within the last five minutes.',
+    { cause },
   );
 }
