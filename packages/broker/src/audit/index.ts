@@ -3,7 +3,7 @@
 // The log of the active broker.
 
 export type { CheckpointSink } from './checkpoint/sink.ts';
-export { type AuditLog, type ClosedLog, openClosedLog, startAuditLog } from './start.ts';
+export { type AuditLog, openClosedLog, startAuditLog } from './start.ts';
 export { AuditPage } from './trail.ts';
 
 // Decisions.

@@ -21,7 +21,7 @@ export { type Closed, isMeant, type RecentLogouts, type Signed } from './sign-in
 // Proofs, forms and keys of tokens.
 
 export { createProofMemory, verifyDpop } from './token/dpop.ts';
-export { readTokenForm, type TokenForm } from './token/form.ts';
+export { readTokenForm } from './token/form.ts';
 export { keysOf } from './token/key-ring.ts';
 export { claimKeys } from './token/rotation.ts';
 export { openSigner, type RotatingSigner } from './token/signer.ts';

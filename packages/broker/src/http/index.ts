@@ -22,11 +22,11 @@ export { parseJson, readBody, readBytes, readInput, tooLarge } from './body.ts';
 // Connection and request limits.
 
 export { type Connections, createConnections } from './connections.ts';
-export { createSlots, type Slots } from './slots.ts';
+export { createSlots } from './slots.ts';
 export { proxyChecker, sourceReader } from './source-address.ts';
 
 // Listeners.
 
 export { readKeyPair } from './key-pair.ts';
 export { listenTls } from './listen.ts';
-export { createStandbyApp, listenForOperators, metricsRoute, type OperatorListener } from './standby.ts';
+export { createStandbyApp, listenForOperators, metricsRoute } from './standby.ts';

@@ -1,6 +1,6 @@
 /** Reads all secrets from files at startup, so that a standby detects a missing file before the file is needed. */
 import { fileProblem, MeshpassError } from '@meshpass/identity';
-import { type ClosedLog, openClosedLog } from '../audit/index.ts';
+import { openClosedLog } from '../audit/index.ts';
 import { readPrivateFile } from '../base/index.ts';
 import { readKeyPair } from '../http/index.ts';
 import type { Base } from './parts.ts';
@@ -10,7 +10,7 @@ export interface Secrets {
   /** Break-glass token; undefined if break-glass is disabled. */
   readonly operatorToken: string | undefined;
   readonly githubEventToken: string | undefined;
-  readonly auditLog: ClosedLog;
+  readonly auditLog: Awaited<ReturnType<typeof openClosedLog>>;
 }
 
 const MIN_TOKEN = 32;

@@ -3,14 +3,14 @@ import { hostname } from 'node:os';
 import { createStoredReader, readInForce, readNewest, toAccess } from '../admin/index.ts';
 import { untilItAnswers } from '../base/index.ts';
 import { claimKeys } from '../core/index.ts';
-import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/index.ts';
+import { createStandbyApp, listenForOperators } from '../http/index.ts';
 import { type LeaderRecord, openStore, type Shared, type Store } from '../store/index.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 
 /** A broker that waits. */
 export interface Standby {
-  readonly operator: OperatorListener;
+  readonly operator: Awaited<ReturnType<typeof listenForOperators>>;
   /** Changes the reason reported to probes and operators, and logs it if it is new. */
   readonly waitFor: (reason: string, detail: object, active?: ActiveBroker) => void;
 }

@@ -7,7 +7,6 @@ import { type SignedOut, sidOf } from '../../issuers/index.ts';
 import type { OperatorSession } from './caller.ts';
 import { type EndContext, endOperatorSessions } from './end-sessions.ts';
 import { confirmedUntil } from './sessions.ts';
-import type { SignInContext } from './sign-in.ts';
 
 /**
  * Whether the person has signed out since the session began, or the session was closed.
@@ -26,7 +25,11 @@ export function isOver(
  * confirmation of the person is overdue.
  */
 export function stateOf(
-  { clock, recentLogouts, confirmSeconds }: Pick<SignInContext, 'clock' | 'recentLogouts' | 'confirmSeconds'>,
+  {
+    clock,
+    recentLogouts,
+    confirmSeconds,
+  }: Pick<EndContext, 'clock' | 'recentLogouts'> & { readonly confirmSeconds: () => number },
   session: OperatorSession,
 ): 'ended' | 'unconfirmed' | 'confirmed' {
   const now = seconds(clock);

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { CONFIGURATION_HEADER } from '@meshpass/identity/channel/statement';
 import { granted, refused } from '../../audit/index.ts';
-import { type Authentication, createSlots, type Route, refusal, route, type Slots } from '../../http/index.ts';
+import { type Authentication, createSlots, type Route, refusal, route } from '../../http/index.ts';
 import type { Configurations } from '../../mesh/index.ts';
 import type { Announcement } from '../channel/configurations.ts';
 import type { ControlChannel } from '../channel/control.ts';
@@ -65,7 +65,7 @@ export function configurationRoutes(
  * @throws MeshpassError `overloaded`
  */
 function send(
-  answers: Slots,
+  answers: ReturnType<typeof createSlots>,
   live: Live,
   request: IncomingMessage,
   response: ServerResponse,

@@ -7,7 +7,7 @@ import { MAX_FIRST_CONFIGURATION, SESSION_TOKEN_TYPE, type SessionResponse } fro
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Action, type AuditEvent, isWithheld, newEvent, type Outcome, recordRefusal } from '../../audit/index.ts';
 import type { Random } from '../../base/index.ts';
-import type { Slots } from '../../http/index.ts';
+import type { createSlots } from '../../http/index.ts';
 import type { Configurations } from '../../mesh/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
 import type { ControlChannel } from '../channel/control.ts';
@@ -47,7 +47,7 @@ const CERTIFICATES_MS = 2_000;
  */
 export async function firstCredentials(
   context: FirstCredentialsContext,
-  renewals: Slots,
+  renewals: ReturnType<typeof createSlots>,
   { opened, form, event }: Opened,
 ): Promise<First> {
   const { access_token: sessionToken } = opened;
@@ -95,7 +95,7 @@ export async function firstCredentials(
   }
 }
 
-function take(renewals: Slots, live: Live): (() => void) | undefined {
+function take(renewals: ReturnType<typeof createSlots>, live: Live): (() => void) | undefined {
   try {
     return renewals.take(live.session.id);
   } catch {
