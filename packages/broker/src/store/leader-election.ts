@@ -14,20 +14,7 @@ import { type LeaderRecord, readLeaderRecord } from './leader-record.ts';
 import type { Tables } from './schema.ts';
 
 /** Leadership of the active broker. */
-export interface Leadership {
-  /** Whether this process is known to be the active broker at this instant. */
-  readonly isLeader: () => boolean;
-  /** Registers a callback that runs each time `isLeader` becomes true again. */
-  readonly onLeaderAgain: (listener: () => void) => void;
-  /** Resolves when another broker has taken over. This broker never becomes active again. */
-  readonly lost: Promise<void>;
-  /** Reports that the store rejected a write because another broker has taken over. */
-  readonly lose: () => void;
-  /** Sets the expected epoch. Any other epoch in the store means that another broker has taken over. */
-  readonly watchEpoch: (epoch: number) => void;
-  /** Releases the lock. */
-  readonly end: () => Promise<void>;
-}
+export type Leadership = ReturnType<typeof lead>;
 
 /** State of the store as a waiting broker sees it. */
 export interface Seen {
@@ -105,7 +92,7 @@ export async function awaitLeadership(options: LeadershipOptions): Promise<Leade
   }
 }
 
-function lead(databaseUrl: string, locked: LockConnection, asked: Instant): Leadership {
+function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
   let connection: LockConnection | undefined = locked;
   let confirmed = asked;
   let epoch: number | undefined;
@@ -164,13 +151,21 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant): Lead
   };
   void renew();
   return {
+    /** Whether this process is known to be the active broker at this instant. */
     isLeader,
-    onLeaderAgain: (listener) => listeners.push(listener),
+    /** Registers a callback that runs each time `isLeader` becomes true again. */
+    onLeaderAgain: (listener: () => void): void => {
+      listeners.push(listener);
+    },
+    /** Resolves when another broker has taken over. This broker never becomes active again. */
     lost: lost.promise,
+    /** Reports that the store rejected a write because another broker has taken over. */
     lose,
-    watchEpoch: (own) => {
+    /** Sets the expected epoch. Any other epoch in the store means that another broker has taken over. */
+    watchEpoch: (own: number): void => {
       epoch = own;
     },
+    /** Releases the lock. */
     end: async () => {
       over = true;
       stop.abort();

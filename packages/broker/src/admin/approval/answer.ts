@@ -1,11 +1,10 @@
 /** Answers a request or reviews an emergency: checks the approver and applies the decision. */
-import { type Access, type Approval, approverEntry } from '@meshpass/access';
+import { type Access, approverEntry } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { AnswerOrder, ReviewOrder } from '@meshpass/identity/approval';
 import { askedOf } from '../../attest/index.ts';
 import { type AuditEvent, type Outcome, refused } from '../../audit/index.ts';
 import { seconds } from '../../base/index.ts';
-import type { Live } from '../../core/index.ts';
 import { askGithub, entriesFor } from './approvers.ts';
 import type { Approver, Parts } from './parts.ts';
 import { comparePeople, type Identity, identitiesOf, peopleOf, refuseOwn } from './people.ts';
@@ -116,25 +115,10 @@ async function review(
   });
 }
 
-interface Approving {
-  /** Session of the requester; may be undefined for a review. */
-  readonly live: Live | undefined;
-  /** Approval that the access file offers to the requester; undefined for a review. */
-  readonly approval: Approval | undefined;
-  /** Attestation of the approver with GitHub's current data. */
-  readonly attestation: Attestation;
-  readonly entry: string;
-  /** Earlier answers from people who may still approve. */
-  readonly earlier: readonly Answer[];
-}
+type Approving = Awaited<ReturnType<typeof whoApproves>>;
 
 /** Checks each approver against the access file in force and GitHub's current data. */
-async function whoApproves(
-  parts: Parts,
-  request: Request,
-  approver: Approver,
-  order: AnswerOrder | ReviewOrder,
-): Promise<Approving> {
+async function whoApproves(parts: Parts, request: Request, approver: Approver, order: AnswerOrder | ReviewOrder) {
   // A single denial is final.
   const before = order.decision === 'approve' ? request.answers : [];
   const people = [approver, ...before].map((one) => one.attestation);
@@ -159,8 +143,17 @@ async function whoApproves(
     entryOf(others[index]!) !== undefined &&
     isIssuerOf(one.attestation, now.access) &&
     comparePeople(requester, one.identities) === 'different';
-  const earlier = order.decision === 'approve' ? before.filter(counts) : request.answers;
-  return { live: now.live, approval: now.approval, attestation, entry, earlier };
+  return {
+    /** Session of the requester; may be undefined for a review. */
+    live: now.live,
+    /** Approval that the access file offers to the requester; undefined for a review. */
+    approval: now.approval,
+    /** Attestation of the approver with GitHub's current data. */
+    attestation,
+    entry,
+    /** Earlier answers from people who may still approve. */
+    earlier: order.decision === 'approve' ? before.filter(counts) : request.answers,
+  };
 }
 
 /** Whether the issuer's name in the access file still refers to the same issuer. */

@@ -9,25 +9,11 @@ import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Db } from '../../store/index.ts';
 import { inEpoch, isInForce, latestEpoch, storedRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import {
-  type CheckpointSink,
-  type KnownCheckpoint,
-  type KnownCheckpoints,
-  readKnownCheckpoints,
-} from '../checkpoint/sink.ts';
+import { type CheckpointSink, type KnownCheckpoints, readKnownCheckpoints } from '../checkpoint/sink.ts';
 import { rowHash } from '../log/chain.ts';
 import { rowsAfter, treeAt } from '../log/rows.ts';
 
-export interface AdmittedLog {
-  /** Key for the log's current epoch. */
-  readonly key: AuditKey;
-  /** Checkpoints in the sinks. */
-  readonly known: KnownCheckpoints;
-  /** Checkpoints that apply to the current log. */
-  readonly inForce: readonly KnownCheckpoint[];
-  /** Whether the store was never used. */
-  readonly isNew: boolean;
-}
+export type AdmittedLog = Awaited<ReturnType<typeof admitLog>>;
 
 export interface Fault {
   readonly code: ErrorCode;
@@ -54,7 +40,7 @@ const FORMER_KEY =
  * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`;
  *   errors from a sink or store that does not answer
  */
-export async function admitLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]): Promise<AdmittedLog> {
+export async function admitLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]) {
   const known = await readKnownCheckpoints(sinks, key.verifiers);
   const { fault, ...log } = await checkLog(db, key, known);
   if (fault) throw new MeshpassError(fault.code, `Cannot extend the audit log: ${fault.message} ${RECOVERY_HINT}`);
@@ -62,11 +48,7 @@ export async function admitLog(db: Db, key: AuditKey, sinks: readonly Checkpoint
 }
 
 /** Like admitLog(), but returns the fault instead of throwing. */
-export async function checkLog(
-  db: Db,
-  key: AuditKey,
-  known: KnownCheckpoints,
-): Promise<Omit<AdmittedLog, 'known'> & { readonly fault: Fault | undefined; readonly rows: number }> {
+export async function checkLog(db: Db, key: AuditKey, known: KnownCheckpoints) {
   const { restores, problem: unread } = await storedRestores(db, key.verifiers);
   const epoch = latestEpoch(restores);
   const inForce = known.all.filter(({ checkpoint }) => isInForce(checkpoint, restores));
@@ -78,7 +60,15 @@ export async function checkLog(
   );
   const rows = at.head.seq;
   const isNew = rows === 0 && epoch === 1 && !(await hasHistory(db));
-  const judged = { key: inEpoch(key, epoch), inForce, isNew, rows };
+  const judged = {
+    /** Key for the log's current epoch. */
+    key: inEpoch(key, epoch),
+    /** Checkpoints that apply to the current log. */
+    inForce,
+    /** Whether the store was never used. */
+    isNew,
+    fault: undefined as Fault | undefined,
+  };
   const fault = (code: ErrorCode, message: string) => ({ ...judged, fault: { code, message } });
 
   const [invalid] = known.invalid;
@@ -90,7 +80,7 @@ export async function checkLog(
   if (unread !== undefined) return fault('audit_tampered', `${unread}.`);
   const { newest } = known;
   if (!newest) {
-    if (isNew) return { ...judged, fault: undefined };
+    if (isNew) return judged;
     const there = rows > 0 ? `the store has ${rows} rows` : 'the store has been used and its log is empty';
     return fault('audit_checkpoint_missing', `${there}, but no checkpoint is stored outside it.`);
   }
@@ -107,7 +97,7 @@ export async function checkLog(
   if (beyond?.signed !== undefined && beyond.signed < checkpoint.size)
     return fault('audit_tampered', `${signed}, but the restore declared since then covers only ${beyond.signed}.`);
   const problem = at.problem ?? (await firstChanged(db, rows));
-  return problem === undefined ? { ...judged, fault: undefined } : fault('audit_tampered', `${problem}.`);
+  return problem === undefined ? judged : fault('audit_tampered', `${problem}.`);
 }
 
 /** Whether the store was used. A broker writes an audit row before it writes to any of these tables. */
