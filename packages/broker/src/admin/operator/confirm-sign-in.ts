@@ -8,10 +8,9 @@ import { type AuditEvent, type Changes, granted, type Outcome, recordGrant, refu
 import { seconds } from '../../base/index.ts';
 import { attestPerson, countsFrom, isFresh } from '../../issuers/index.ts';
 import { nameOf, type OperatorSession, ruleOf } from './caller.ts';
-import { endForLostRole } from './end-sessions.ts';
+import { endForLostRole, isOver, refuseSignedOut, signedOut } from './end-sessions.ts';
 import { callerOf, isNewer, whyNoRole } from './sessions.ts';
 import { nobody, type SignInContext } from './sign-in.ts';
-import { isOver, refuseSignedOut, signedOut } from './signed-out.ts';
 
 /** ID token that confirms a session. */
 export interface Confirmation {

@@ -9,10 +9,10 @@ import { createRateAllowance, equalInConstantTime, seconds } from '../../base/in
 import { createProofMemory, verifyDpop } from '../../core/index.ts';
 import type { Connections, Presented } from '../../http/index.ts';
 import { BREAK_GLASS, type OperatorCaller, type OperatorSession } from './caller.ts';
+import { stateOf } from './end-sessions.ts';
 import { sessionHash } from './page/cookies.ts';
 import { callerOf, whyNoRole } from './sessions.ts';
 import type { SignInContext } from './sign-in.ts';
-import { stateOf } from './signed-out.ts';
 
 /** Sources of operator authentication. */
 export interface OperatorsOptions

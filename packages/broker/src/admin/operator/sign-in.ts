@@ -19,10 +19,9 @@ import {
   type IssuerKeys,
 } from '../../issuers/index.ts';
 import { nameOf, type OperatorCaller, type OperatorSession, ruleOf } from './caller.ts';
-import type { EndContext } from './end-sessions.ts';
+import { type EndContext, isOver, refuseSignedOut, signedOut } from './end-sessions.ts';
 import type { OperatorTokens } from './operator-token.ts';
 import { callerOf, type confirmSecondsOnlyInALab, rolesNow } from './sessions.ts';
-import { isOver, refuseSignedOut, signedOut } from './signed-out.ts';
 
 /** Verifies operators' proofs. Created by the caller, because it depends on the installation. */
 export interface OperatorProofs {

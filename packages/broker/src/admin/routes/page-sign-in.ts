@@ -13,6 +13,7 @@ import { seconds } from '../../base/index.ts';
 import { type Call, createSlots, type Presented, type Route, route } from '../../http/index.ts';
 import type { Approvals } from '../approval/approvals.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
+import { stateOf } from '../operator/end-sessions.ts';
 import { type BrowserSignIn, type Proven, SIGN_IN_SECONDS } from '../operator/page/browser-sign-in.ts';
 import {
   cookie,
@@ -25,7 +26,6 @@ import {
 } from '../operator/page/cookies.ts';
 import { refusalPage, signInPage } from '../operator/page/html.ts';
 import { type SignInRequest, signIn } from '../operator/sign-in.ts';
-import { stateOf } from '../operator/signed-out.ts';
 import type { OperatorsContext } from './operators.ts';
 
 export interface PageContext extends OperatorsContext {
