@@ -75,6 +75,7 @@ export async function startAdmin(
   acting.defer(watchProver.close);
 
   const operatorSessions = createOperatorSessions(clock);
+  const confirmSeconds = given.operators?.[confirmSecondsOnlyInALab] ?? (() => CONFIRM_SECONDS);
   const ending = {
     journal,
     clock,
@@ -82,11 +83,10 @@ export async function startAdmin(
     sessions: operatorSessions,
     recentLogouts: sessions.recentLogouts,
     onFailure: failed('operators'),
+    confirmSeconds,
   };
-  const confirmSeconds = given.operators?.[confirmSecondsOnlyInALab] ?? (() => CONFIRM_SECONDS);
   const ofOperators = {
     ...ending,
-    confirmSeconds,
     audit,
     publicUrl,
     access: mesh.access,

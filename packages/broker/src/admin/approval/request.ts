@@ -90,11 +90,7 @@ export function isTaken(request: Request): request is EmergencyRequest {
 export const UNREVIEWED = ['open', 'overdue', 'objected'] as const satisfies readonly ReviewState[];
 
 /** Whether the emergency still needs a review. Until it is reviewed, it counts against the person who used it. */
-export function needsReview({
-  emergency,
-}: {
-  readonly emergency?: { readonly state: ReviewState } | undefined;
-}): boolean {
+export function needsReview({ emergency }: Pick<Request, 'emergency'> | Pick<ApprovalRequest, 'emergency'>): boolean {
   return UNREVIEWED.some((state) => state === emergency?.state);
 }
 

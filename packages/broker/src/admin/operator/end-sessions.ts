@@ -24,6 +24,8 @@ import { confirmedUntil, type OperatorCloseCause, type OperatorSessions } from '
 export interface EndContext extends RecordContext {
   readonly sessions: OperatorSessions;
   readonly recentLogouts: RecentLogouts;
+  /** Returns the time between confirmations, seconds. */
+  readonly confirmSeconds: () => number;
 }
 
 type EndEvent = AuditEvent & { readonly reason: string };
@@ -120,11 +122,7 @@ export function isOver(
  * confirmation of the person is overdue.
  */
 export function stateOf(
-  {
-    clock,
-    recentLogouts,
-    confirmSeconds,
-  }: Pick<EndContext, 'clock' | 'recentLogouts'> & { readonly confirmSeconds: () => number },
+  { clock, recentLogouts, confirmSeconds }: Pick<EndContext, 'clock' | 'recentLogouts' | 'confirmSeconds'>,
   session: OperatorSession,
 ): 'ended' | 'unconfirmed' | 'confirmed' {
   const now = seconds(clock);

@@ -40,8 +40,6 @@ export interface OperatorProofs {
 export interface SignInContext extends EndContext {
   readonly audit: AuditContext;
   readonly tokens: OperatorTokens;
-  /** Returns the time between confirmations, seconds. */
-  readonly confirmSeconds: () => number;
   /** Absent if operators cannot sign in here. */
   readonly proofs: OperatorProofs | undefined;
   readonly publicUrl: string;
