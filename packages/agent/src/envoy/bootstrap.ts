@@ -3,6 +3,7 @@
  * agent.
  */
 import { AGENT_CLUSTER } from '@meshpass/envoy/agent-source';
+import { clusterAt, extension, typed } from '../xds/envoy-json.ts';
 
 export interface BootstrapOptions {
   /** The agent's Unix socket for configuration, secrets and access log. */
@@ -11,6 +12,7 @@ export interface BootstrapOptions {
   readonly adminSocket: string;
 }
 
+const PROTOCOL_OPTIONS = 'extensions.upstreams.http.v3.HttpProtocolOptions';
 /** Maximum open connections from programs: far more than a workspace needs, far fewer than its memory allows. */
 const MAX_CONNECTIONS = 10_000;
 
@@ -35,23 +37,15 @@ export function bootstrap({ agentSocket, adminSocket }: BootstrapOptions): strin
     admin: { address: { pipe: { path: adminSocket, mode: 0o600 } } },
     layered_runtime: { layers: [{ name: 'global config', static_layer: RUNTIME }] },
     bootstrap_extensions: [
-      {
-        name: 'envoy.bootstrap.internal_listener',
-        typed_config: {
-          '@type': 'type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener',
-        },
-      },
+      extension('envoy.bootstrap.internal_listener', 'extensions.bootstrap.internal_listener.v3.InternalListener'),
     ],
     overload_manager: {
       resource_monitors: [
-        {
-          name: 'envoy.resource_monitors.global_downstream_max_connections',
-          typed_config: {
-            '@type':
-              'type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig',
-            max_active_downstream_connections: MAX_CONNECTIONS,
-          },
-        },
+        extension(
+          'envoy.resource_monitors.global_downstream_max_connections',
+          'extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig',
+          { max_active_downstream_connections: MAX_CONNECTIONS },
+        ),
       ],
     },
     dynamic_resources: {
@@ -66,18 +60,13 @@ export function bootstrap({ agentSocket, adminSocket }: BootstrapOptions): strin
     static_resources: {
       clusters: [
         {
-          name: AGENT_CLUSTER,
+          ...clusterAt(AGENT_CLUSTER, { pipe: { path: agentSocket } }),
           type: 'STATIC',
           connect_timeout: '5s',
           typed_extension_protocol_options: {
-            'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-              '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+            [`envoy.${PROTOCOL_OPTIONS}`]: typed(PROTOCOL_OPTIONS, {
               explicit_http_config: { http2_protocol_options: {} },
-            },
-          },
-          load_assignment: {
-            cluster_name: AGENT_CLUSTER,
-            endpoints: [{ lb_endpoints: [{ endpoint: { address: { pipe: { path: agentSocket } } } }] }],
+            }),
           },
         },
       ],

@@ -7,20 +7,19 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
-import { TYPE_URL_PREFIX } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog } from '../access-log/loggers.ts';
+import { clusterAt, extension, httpChain, httpFilter, socketAt } from '../xds/envoy-json.ts';
 import { code, isStatus, literal, replies, shortName } from '../xds/http-filters.ts';
 import { PROXY_USER } from './environment.ts';
 import { addressFilter, askForAddress, outsideCluster } from './outside-address.ts';
 
-const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const NAME = 'agent/proxy';
 const ELSEWHERE = 'agent/elsewhere';
 const DNS_CACHE: JsonObject = { name: ELSEWHERE, dns_lookup_family: 'ALL', max_hosts: 4_096 };
 const BRIDGE = `${NAME}/bridge`;
 const ELSEWHERE_FROM_BRIDGE = `${ELSEWHERE}/bridge`;
-const FORWARD = `${TYPE_URL_PREFIX}envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig`;
+const FORWARD = 'clusters.dynamic_forward_proxy';
 
 export interface LoopbackProxy {
   readonly port: number;
@@ -38,17 +37,11 @@ export async function newLoopbackProxy(port: number): Promise<LoopbackProxy> {
  * one for containers if they have a bridge
  */
 export function proxyListeners(proxy: LoopbackProxy, bridgeAddress: string | undefined): JsonObject[] {
-  const own = proxyListener(NAME, '127.0.0.1', proxy, resolveFilter());
+  // Envoy tries each address of a name.
+  const resolve = httpFilter('dynamic_forward_proxy', 'FilterConfig', { dns_cache_config: DNS_CACHE });
+  const own = proxyListener(NAME, '127.0.0.1', proxy, resolve);
   if (bridgeAddress === undefined) return [own];
   return [own, proxyListener(BRIDGE, bridgeAddress, proxy, addressFilter())];
-}
-
-/** Builds the filter that resolves names for the workspace's own programs. Envoy tries each address of a name. */
-function resolveFilter(): JsonObject {
-  return {
-    name: 'envoy.filters.http.dynamic_forward_proxy',
-    typed_config: { '@type': `${HTTP}.dynamic_forward_proxy.v3.FilterConfig`, dns_cache_config: DNS_CACHE },
-  };
 }
 
 /** @param resolve filter that resolves a host outside the mesh */
@@ -61,47 +54,30 @@ function proxyListener(
   const digest = createHash('sha1').update(secret).digest('base64');
   return {
     name,
-    address: { socket_address: { address, port_value: port } },
+    address: socketAt(address, port),
     enable_reuse_port: false,
-    filter_chains: [
-      {
-        filters: [
-          {
-            name: 'envoy.filters.network.http_connection_manager',
-            typed_config: {
-              '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
-              stat_prefix: name,
-              rds: { route_config_name: name, config_source: { ads: {}, resource_api_version: 'V3' } },
-              // The proxy is transparent: it forwards programs' requests unchanged.
-              server_header_transformation: 'PASS_THROUGH',
-              skip_xff_append: true,
-              generate_request_id: false,
-              preserve_external_request_id: true,
-              strip_trailing_host_dot: true,
-              stream_idle_timeout: '0s',
-              upgrade_configs: [{ upgrade_type: 'CONNECT' }, { upgrade_type: 'websocket' }],
-              access_log: [httpAccessLog()],
-              local_reply_config: { mappers: ownReplies() },
-              http_filters: [
-                {
-                  name: 'envoy.filters.http.basic_auth',
-                  typed_config: {
-                    '@type': `${HTTP}.basic_auth.v3.BasicAuth`,
-                    users: { inline_string: `${PROXY_USER}:{SHA}${digest}` },
-                    authentication_header: 'Proxy-Authorization',
-                  },
-                },
-                resolve,
-                {
-                  name: 'envoy.filters.http.router',
-                  typed_config: { '@type': `${HTTP}.router.v3.Router`, suppress_envoy_headers: true },
-                },
-              ],
-            },
-          },
-        ],
-      },
-    ],
+    filter_chains: httpChain({
+      stat_prefix: name,
+      rds: { route_config_name: name, config_source: { ads: {}, resource_api_version: 'V3' } },
+      // The proxy is transparent: it forwards programs' requests unchanged.
+      server_header_transformation: 'PASS_THROUGH',
+      skip_xff_append: true,
+      generate_request_id: false,
+      preserve_external_request_id: true,
+      strip_trailing_host_dot: true,
+      stream_idle_timeout: '0s',
+      upgrade_configs: [{ upgrade_type: 'CONNECT' }, { upgrade_type: 'websocket' }],
+      access_log: [httpAccessLog()],
+      local_reply_config: { mappers: ownReplies() },
+      http_filters: [
+        httpFilter('basic_auth', 'BasicAuth', {
+          users: { inline_string: `${PROXY_USER}:{SHA}${digest}` },
+          authentication_header: 'Proxy-Authorization',
+        }),
+        resolve,
+        httpFilter('router', 'Router', { suppress_envoy_headers: true }),
+      ],
+    }),
   };
 }
 
@@ -120,21 +96,19 @@ export function proxyClusters(
       if (address === undefined) return [];
       const name = clusterOf(service);
       const listener = internal.get(`${address}:${port}`);
-      const endpoint: JsonObject =
+      const at: JsonObject =
         listener === undefined
-          ? { address: { socket_address: { address, port_value: port } } }
-          : { address: { envoy_internal_address: { server_listener_name: listener, endpoint_id: name } } };
-      const load_assignment = { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint }] }] };
-      return [{ name, type: 'STATIC', connect_timeout: '5s', load_assignment }];
+          ? socketAt(address, port)
+          : { envoy_internal_address: { server_listener_name: listener, endpoint_id: name } };
+      return [{ ...clusterAt(name, at), type: 'STATIC', connect_timeout: '5s' }];
     }),
     {
       name: ELSEWHERE,
       lb_policy: 'CLUSTER_PROVIDED',
       connect_timeout: '10s',
-      cluster_type: {
-        name: 'envoy.clusters.dynamic_forward_proxy',
-        typed_config: { '@type': FORWARD, dns_cache_config: DNS_CACHE },
-      },
+      cluster_type: extension(`envoy.${FORWARD}`, `extensions.${FORWARD}.v3.ClusterConfig`, {
+        dns_cache_config: DNS_CACHE,
+      }),
     },
     outsideCluster(ELSEWHERE_FROM_BRIDGE),
   ];

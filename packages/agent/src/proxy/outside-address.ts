@@ -10,11 +10,11 @@ import { Resolver } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { JsonObject, Message } from '@bufbuild/protobuf';
-import { AGENT_CLUSTER, messageOf, TYPE_URL_PREFIX } from '@meshpass/envoy';
+import { AGENT_CLUSTER, messageOf } from '@meshpass/envoy';
+import { httpFilter, typed } from '../xds/envoy-json.ts';
 import { code } from '../xds/http-filters.ts';
 
 const EXT_AUTHZ = 'envoy.filters.http.ext_authz';
-const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const ADDRESS = 'address';
 const TIMEOUT_MS = 3_000;
 /** Longer than the resolver's attempts take in total. */
@@ -64,23 +64,19 @@ export type OutsideAddress =
 
 /** Builds the HTTP filter that asks the agent, enabled only on routes with `askForAddress`. */
 export function addressFilter(): JsonObject {
-  return {
-    name: EXT_AUTHZ,
-    disabled: true,
-    typed_config: {
-      '@type': `${HTTP}.ext_authz.v3.ExtAuthz`,
-      transport_api_version: 'V3',
-      grpc_service: { envoy_grpc: { cluster_name: AGENT_CLUSTER }, timeout: ENVOY_WAITS },
-      status_on_error: { code: 'BadGateway' },
-      // The agent needs only a request's host.
-      disallowed_headers: { patterns: [{ safe_regex: { regex: '.*' } }] },
-    },
-  };
+  const filter = httpFilter('ext_authz', 'ExtAuthz', {
+    transport_api_version: 'V3',
+    grpc_service: { envoy_grpc: { cluster_name: AGENT_CLUSTER }, timeout: ENVOY_WAITS },
+    status_on_error: { code: 'BadGateway' },
+    // The agent needs only a request's host.
+    disallowed_headers: { patterns: [{ safe_regex: { regex: '.*' } }] },
+  });
+  return { ...filter, disabled: true };
 }
 
 /** `typed_per_filter_config` for routes to `outsideCluster`. */
 export const askForAddress: JsonObject = {
-  [EXT_AUTHZ]: { '@type': `${HTTP}.ext_authz.v3.ExtAuthzPerRoute`, check_settings: {} },
+  [EXT_AUTHZ]: typed('extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', { check_settings: {} }),
 };
 
 /**

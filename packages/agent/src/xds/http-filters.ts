@@ -4,11 +4,10 @@
  * (packages/envoy).
  */
 import type { JsonObject } from '@bufbuild/protobuf';
-import { TYPE_URL_PREFIX } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { CODE_HEADER } from '../access-log/loggers.ts';
+import { extension } from './envoy-json.ts';
 
-const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const FORWARDED_HOST = 'x-forwarded-host';
 const FETCH_SITE = 'sec-fetch-site';
 const FOREIGN_ORIGIN = 'foreign-origin';
@@ -22,13 +21,10 @@ const POLICY_ANSWER_LENGTH = '19';
  * mesh's identity token
  */
 export function dropForgedToken(header: string): JsonObject {
-  return {
-    name: 'envoy.http.early_header_mutation.header_mutation',
-    typed_config: {
-      '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation`,
-      mutations: [{ remove: header }],
-    },
-  };
+  const mutation = 'http.early_header_mutation.header_mutation';
+  return extension(`envoy.${mutation}`, `extensions.${mutation}.v3.HeaderMutation`, {
+    mutations: [{ remove: header }],
+  });
 }
 
 /**
@@ -42,22 +38,15 @@ export function dropForgedToken(header: string): JsonObject {
  */
 export function foreignCallerFilter(names: readonly string[]): JsonObject {
   const own = `(${names.map((name) => name.replaceAll('.', '\\.')).join('|')})(:[0-9]+)?`;
-  return {
-    name: 'meshpass.foreign_caller',
-    typed_config: {
-      '@type': `${HTTP}.rbac.v3.RBAC`,
-      rules: {
-        action: 'DENY',
-        policies: {
-          'foreign-host': deniesAny([isOther(FORWARDED_HOST, own)]),
-          [FOREIGN_ORIGIN]: deniesAny([
-            isOther(FETCH_SITE, 'same-origin|none'),
-            allOf(isAbsent(FETCH_SITE), isOther('origin', `https?://${own}`)),
-          ]),
-        },
-      },
-    },
+  const policies = {
+    'foreign-host': deniesAny([isOther(FORWARDED_HOST, own)]),
+    [FOREIGN_ORIGIN]: deniesAny([
+      isOther(FETCH_SITE, 'same-origin|none'),
+      allOf(isAbsent(FETCH_SITE), isOther('origin', `https?://${own}`)),
+    ]),
   };
+  const rules = { action: 'DENY', policies };
+  return extension('meshpass.foreign_caller', 'extensions.filters.http.rbac.v3.RBAC', { rules });
 }
 
 function deniesAny(rules: JsonObject[]): JsonObject {
@@ -91,51 +80,24 @@ interface Caller {
 export function explainFilter(service: ReachableService, { sessionId, contact }: Caller): JsonObject {
   const equals = (name: string, value: string) => ({
     single_predicate: {
-      input: {
-        name: 'header',
-        typed_config: {
-          '@type': `${TYPE_URL_PREFIX}envoy.type.matcher.v3.HttpResponseHeaderMatchInput`,
-          header_name: name,
-        },
-      },
+      input: extension('header', 'type.matcher.v3.HttpResponseHeaderMatchInput', { header_name: name }),
       value_match: { exact: value },
     },
   });
-  return {
-    name: 'meshpass.explain',
-    typed_config: {
-      '@type': `${HTTP}.custom_response.v3.CustomResponse`,
-      custom_response_matcher: {
-        matcher_list: {
-          matchers: [
-            {
-              predicate: {
-                and_matcher: {
-                  predicate: [
-                    equals(':status', '403'),
-                    equals('content-length', POLICY_ANSWER_LENGTH),
-                    equals('content-type', 'text/plain'),
-                  ],
-                },
-              },
-              on_match: {
-                action: {
-                  name: 'explain',
-                  typed_config: {
-                    '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy`,
-                    body_format: {
-                      text_format_source: { inline_string: policyRefusal(service, { sessionId, contact }) },
-                    },
-                    response_headers_to_add: [code('agent_policy_refused')],
-                  },
-                },
-              },
-            },
-          ],
-        },
-      },
-    },
-  };
+  const isRefusal = [
+    equals(':status', '403'),
+    equals('content-length', POLICY_ANSWER_LENGTH),
+    equals('content-type', 'text/plain'),
+  ];
+  const response = 'extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy';
+  const action = extension('explain', response, {
+    body_format: { text_format_source: { inline_string: policyRefusal(service, { sessionId, contact }) } },
+    response_headers_to_add: [code('agent_policy_refused')],
+  });
+  const matchers = [{ predicate: { and_matcher: { predicate: isRefusal } }, on_match: { action } }];
+  return extension('meshpass.explain', 'extensions.filters.http.custom_response.v3.CustomResponse', {
+    custom_response_matcher: { matcher_list: { matchers } },
+  });
 }
 
 /**
@@ -237,11 +199,10 @@ function both(one: JsonObject, other: JsonObject): JsonObject {
 
 /** Matches the response code details. @param details value as it appears in Envoy's access log */
 function isDetailed(details: string): JsonObject {
-  const typed_config = {
-    '@type': `${TYPE_URL_PREFIX}envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter`,
-    expression: `response.code_details == '${details}'`,
+  const expression = `response.code_details == '${details}'`;
+  return {
+    extension_filter: extension('cel', 'extensions.access_loggers.filters.cel.v3.ExpressionFilter', { expression }),
   };
-  return { extension_filter: { name: 'cel', typed_config } };
 }
 
 /** Matches a status code. */

@@ -4,10 +4,11 @@
  */
 import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
-import { AGENT_SOURCE, TYPE_URL_PREFIX } from '@meshpass/envoy';
+import { AGENT_SOURCE } from '@meshpass/envoy';
 import { KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 import { tcpAccessLog } from '../access-log/loggers.ts';
 import { EDGE_ROOTS } from '../sds/secrets.ts';
+import { clusterAt, extension, networkChain, socketAt } from './envoy-json.ts';
 
 export interface EdgeAddress {
   /** Name in the edge's certificate. */
@@ -37,7 +38,7 @@ export function kubernetesListener(
 ): JsonObject {
   return {
     ...toEdge(`kubernetes/${grant}`, grant, KUBERNETES_TARGET),
-    address: { socket_address: { address: address.host, port_value: address.port } },
+    address: socketAt(address.host, address.port),
     enable_reuse_port: false,
   };
 }
@@ -47,56 +48,36 @@ function toEdge(name: string, grant: string, hostname: string): JsonObject {
   return {
     name,
     listener_filters: [
-      {
-        name: 'envoy.filters.listener.tls_inspector',
-        typed_config: { '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector` },
-      },
+      extension('envoy.filters.listener.tls_inspector', 'extensions.filters.listener.tls_inspector.v3.TlsInspector'),
     ],
-    filter_chains: [
-      {
-        filters: [
-          {
-            name: 'envoy.filters.network.tcp_proxy',
-            typed_config: {
-              '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`,
-              stat_prefix: name,
-              cluster: `edge/${grant}`,
-              idle_timeout: '0s',
-              tunneling_config: { hostname, propagate_response_headers: true },
-              access_log: [tcpAccessLog()],
-            },
-          },
-        ],
-      },
-    ],
+    filter_chains: networkChain('tcp_proxy', 'TcpProxy', {
+      stat_prefix: name,
+      cluster: `edge/${grant}`,
+      idle_timeout: '0s',
+      tunneling_config: { hostname, propagate_response_headers: true },
+      access_log: [tcpAccessLog()],
+    }),
   };
 }
 
 /** Builds the edge's cluster. @returns `envoy.config.cluster.v3.Cluster` as JSON */
 export function edgeCluster(grant: string, edge: EdgeAddress): JsonObject {
   const isAddress = isIP(edge.host) !== 0;
+  const name = { san_type: isAddress ? 'IP_ADDRESS' : 'DNS', matcher: { exact: edge.host } };
   return {
-    name: `edge/${grant}`,
+    ...clusterAt(`edge/${grant}`, socketAt(edge.host, edge.port)),
     // If there are several addresses, Envoy tries the next one when one does not respond promptly (RFC 8305).
     type: 'LOGICAL_DNS',
     dns_lookup_family: 'ALL',
     connect_timeout: '5s',
-    load_assignment: {
-      cluster_name: `edge/${grant}`,
-      endpoints: [
-        {
-          lb_endpoints: [{ endpoint: { address: { socket_address: { address: edge.host, port_value: edge.port } } } }],
-        },
-      ],
-    },
     // Keepalive detects an edge that disappeared without closing the connection.
     upstream_connection_options: {
       tcp_keepalive: { keepalive_time: 20, keepalive_interval: 10, keepalive_probes: 3 },
     },
-    transport_socket: {
-      name: 'envoy.transport_sockets.tls',
-      typed_config: {
-        '@type': `${TYPE_URL_PREFIX}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext`,
+    transport_socket: extension(
+      'envoy.transport_sockets.tls',
+      'extensions.transport_sockets.tls.v3.UpstreamTlsContext',
+      {
         ...(isAddress ? {} : { sni: edge.host }),
         // The edge issues this many tickets per full handshake. Each is valid for one more connection.
         max_session_keys: 2,
@@ -105,15 +86,11 @@ export function edgeCluster(grant: string, edge: EdgeAddress): JsonObject {
           alpn_protocols: ['http/1.1'],
           tls_certificate_sds_secret_configs: [{ name: grant, sds_config: AGENT_SOURCE }],
           combined_validation_context: {
-            default_validation_context: {
-              match_typed_subject_alt_names: [
-                { san_type: isAddress ? 'IP_ADDRESS' : 'DNS', matcher: { exact: edge.host } },
-              ],
-            },
+            default_validation_context: { match_typed_subject_alt_names: [name] },
             validation_context_sds_secret_config: { name: EDGE_ROOTS, sds_config: AGENT_SOURCE },
           },
         },
       },
-    },
+    ),
   };
 }

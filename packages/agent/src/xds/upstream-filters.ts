@@ -7,19 +7,16 @@
  */
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { AGENT_SOURCE, messageOf, pack, TYPE_URL_PREFIX, unpack } from '@meshpass/envoy';
+import { AGENT_SOURCE, messageOf, pack, unpack } from '@meshpass/envoy';
 import { NO_CREDENTIAL, tokenOf } from '../sds/secrets.ts';
+import { extension, httpFilter, typed } from './envoy-json.ts';
 
-const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter';
 const PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const REFUSE = 'meshpass.refuse';
 
 /** The last filter, which sends the request. */
-const CODEC = {
-  name: 'envoy.filters.http.upstream_codec',
-  typed_config: { '@type': `${HTTP}.upstream_codec.v3.UpstreamCodec` },
-};
+const CODEC = httpFilter('upstream_codec', 'UpstreamCodec');
 
 /**
  * Refuses requests on routes with REFUSAL by using a credential that is always empty: Envoy opens a connection for them
@@ -28,30 +25,21 @@ const CODEC = {
 const REFUSER = { ...injector(REFUSE, NO_CREDENTIAL, 'x-meshpass-none'), disabled: true };
 
 /** `typed_per_filter_config` of such a route. An empty configuration enables the filter (`FilterConfig.config`). */
-export const REFUSAL: JsonObject = {
-  [REFUSE]: { '@type': `${TYPE_URL_PREFIX}envoy.config.route.v3.FilterConfig`, config: {} },
-};
+export const REFUSAL: JsonObject = { [REFUSE]: typed('config.route.v3.FilterConfig', { config: {} }) };
 
 /** Upstream filters of a router whose clusters have none. */
 export const REFUSING_FILTERS = [REFUSER, CODEC];
 
 /** Builds a filter that sets a header to a secret's value. If the secret is empty, the filter responds with 401. */
 function injector(name: string, secret: string, header: string): JsonObject {
-  return {
-    name,
-    typed_config: {
-      '@type': `${HTTP}.credential_injector.v3.CredentialInjector`,
-      overwrite: true,
-      credential: {
-        name: 'envoy.http.injected_credentials.generic',
-        typed_config: {
-          '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.injected_credentials.generic.v3.Generic`,
-          credential: { name: secret, sds_config: AGENT_SOURCE },
-          header,
-        },
-      },
-    },
-  };
+  const generic = 'http.injected_credentials.generic';
+  return extension(name, 'extensions.filters.http.credential_injector.v3.CredentialInjector', {
+    overwrite: true,
+    credential: extension(`envoy.${generic}`, `extensions.${generic}.v3.Generic`, {
+      credential: { name: secret, sds_config: AGENT_SOURCE },
+      header,
+    }),
+  });
 }
 
 /**

@@ -4,8 +4,8 @@
  * so that nothing of it is sent. The connection stays in the pool for the first call.
  */
 import type { JsonObject } from '@bufbuild/protobuf';
-import { TYPE_URL_PREFIX } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
+import { httpChain, httpFilter } from './envoy-json.ts';
 import { REFUSAL, REFUSING_FILTERS } from './upstream-filters.ts';
 
 /** Request header that contains the cluster's name. */
@@ -16,9 +16,6 @@ export const WARM_UP = 'agent/warm-up';
  * 32,768 connections for all workspaces.
  */
 const MOST_SERVICES = 2;
-
-const ROUTER = `${TYPE_URL_PREFIX}envoy.extensions.filters.http.router.v3.Router`;
-const MANAGER = `${TYPE_URL_PREFIX}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`;
 
 /**
  * Returns the clusters of the first HTTP services, whose connections can carry any request. For a raw TCP service, the
@@ -44,34 +41,19 @@ export function warmUpListener(path: string): JsonObject {
   return {
     name: WARM_UP,
     address: { pipe: { path, mode: 0o600 } },
-    filter_chains: [
-      {
-        filters: [
+    filter_chains: httpChain({
+      stat_prefix: WARM_UP,
+      route_config: {
+        virtual_hosts: [
           {
-            name: 'envoy.filters.network.http_connection_manager',
-            typed_config: {
-              '@type': MANAGER,
-              stat_prefix: WARM_UP,
-              route_config: {
-                virtual_hosts: [
-                  {
-                    name: WARM_UP,
-                    domains: ['*'],
-                    typed_per_filter_config: REFUSAL,
-                    routes: [{ match: { prefix: '/' }, route: { cluster_header: CLUSTER_HEADER } }],
-                  },
-                ],
-              },
-              http_filters: [
-                {
-                  name: 'envoy.filters.http.router',
-                  typed_config: { '@type': ROUTER, upstream_http_filters: REFUSING_FILTERS },
-                },
-              ],
-            },
+            name: WARM_UP,
+            domains: ['*'],
+            typed_per_filter_config: REFUSAL,
+            routes: [{ match: { prefix: '/' }, route: { cluster_header: CLUSTER_HEADER } }],
           },
         ],
       },
-    ],
+      http_filters: [httpFilter('router', 'Router', { upstream_http_filters: REFUSING_FILTERS })],
+    }),
   };
 }
