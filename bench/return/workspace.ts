@@ -76,6 +76,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
     log,
     source: { kind: 'codespace', proof: async () => proof },
     renewLease: () => channel.renewOverHttps(),
+    fetchConfiguration: () => configuration.fetch(),
     onBrokerAnswer: () => channel.brokerAnswered(),
     onChange: (what) => {
       if (what === 'svids' && expiresAt() !== expiry) renewals.push({ at: Date.now(), left: expiry - Date.now() });
@@ -86,11 +87,11 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
   });
   const configuration: SessionConfiguration = new SessionConfiguration({
     client,
-    random: Math.random,
     log,
     session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
     keys: () => manager.credentials.mesh.statement_keys,
     renewLease: () => channel.renewSoon(),
+    ask: () => manager.askForConfiguration(),
     askForKeys: (id) => manager.askForKeys(id),
     received: () => {},
   });
@@ -113,6 +114,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
       channelSilent: (id) => manager.channelSilent(id),
       sessionEnded: (id, ended) => manager.sessionEnded(id, ended),
       askForKeys: (id) => manager.askForKeys(id),
+      askForConfiguration: () => manager.askForConfiguration(),
     },
     tunnelsDraining: () => {},
   });

@@ -73,6 +73,7 @@ export async function join(options: MemberOptions): Promise<Member> {
       if (event === 'renewal_failed') refused(`${detail?.task}: ${detail?.code}`);
     },
     source: { kind: 'codespace', proof: async () => options.proof },
+    fetchConfiguration: async () => {},
     renewLease: async () => {
       const { session } = keeper.credentials;
       const statement = await askForLease(client, keeper.credentials, key);

@@ -7,7 +7,6 @@ import type { DataPlane } from './data-plane.ts';
 import type { LoopbackNames } from './hosts/loopback-names.ts';
 import type { WorkspaceKubernetes } from './kubernetes/workspace-kubernetes.ts';
 import type { CredentialManager } from './session/credential-manager.ts';
-import type { SessionConfiguration } from './session/session-configuration.ts';
 import type { SignIns } from './sign-in/sign-ins.ts';
 
 export interface AgentParts {
@@ -15,7 +14,6 @@ export interface AgentParts {
   readonly manager: CredentialManager;
   readonly svids: AgentStatus['credentials']['svids'];
   readonly plane: DataPlane;
-  readonly configuration: SessionConfiguration;
   readonly channel: SessionChannel | undefined;
   readonly names: LoopbackNames | undefined;
   readonly kubernetes: WorkspaceKubernetes;
@@ -26,11 +24,10 @@ export interface AgentParts {
 
 /** Returns the status of a running agent for `meshpass status`. */
 export async function agentStatus(parts: AgentParts): Promise<AgentStatus> {
-  const { config, manager, configuration, channel, names, signIns, readyAfter } = parts;
+  const { config, manager, channel, names, signIns, readyAfter } = parts;
   const { session, identityToken, services, mesh } = manager.credentials;
   const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
   const plane = await parts.plane.status();
-  const { failure } = configuration;
   const refusal = channel?.refusal;
   const kubernetes = parts.kubernetes.status;
   return {
@@ -62,7 +59,7 @@ export async function agentStatus(parts: AgentParts): Promise<AgentStatus> {
     broker: {
       url: config.broker,
       answeredAt,
-      failures: failure === undefined ? failures : { ...failures, configuration: failure },
+      failures,
     },
     edge: mesh.edge,
     ...(mesh.contact !== undefined && { contact: mesh.contact }),

@@ -156,17 +156,18 @@ async function start(
     report,
     onChange: credentialsChanged,
     renewLease: async () => channel?.renewOverHttps(),
+    fetchConfiguration: () => configuration.fetch(),
     onBrokerAnswer: () => channel?.brokerAnswered(),
   });
   parts.defer(() => Promise.race([manager.close(), sleep(LONGEST_GOODBYE, undefined, { ref: false })]));
   const names = config.byName ? new LoopbackNames(config.hostsFile, mayListenOn) : undefined;
   const configuration = new SessionConfiguration({
     client,
-    random,
     log,
     session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
     keys: () => manager.credentials.mesh.statement_keys,
     renewLease: () => channel?.renewSoon(),
+    ask: () => manager.askForConfiguration(),
     askForKeys: (sessionId) => manager.askForKeys(sessionId),
     // A configuration that cannot be checked is discarded, and the last valid one stays in use.
     received: (received) => answering?.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
@@ -279,7 +280,7 @@ async function start(
 
   async function status(): Promise<AgentStatus> {
     const svids = sessions.certificatesOf(manager.credentials);
-    const parts = { config, manager, svids, configuration, channel, names, kubernetes, signIns, readyAfter };
+    const parts = { config, manager, svids, channel, names, kubernetes, signIns, readyAfter };
     return agentStatus({ ...parts, plane: dataPlane! });
   }
 

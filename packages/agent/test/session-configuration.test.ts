@@ -7,19 +7,28 @@ import { expect, onTestFinished, test } from 'vitest';
 import type { ConfigurationContent } from '../src/session/broker-answers.ts';
 import type { WholeConfiguration } from '../src/session/broker-client.ts';
 import { SessionConfiguration } from '../src/session/session-configuration.ts';
+import { TaskTimers } from '../src/session/task-timers.ts';
 
 type Answer = PromiseWithResolvers<WholeConfiguration>;
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const keys = [{ ...dpopKey(privateKey).jwk, kid: 'one' }];
 
-/** A session whose requests are answered by the test. */
+/** A session whose requests are answered by the test, and repeated as the manager repeats them. */
 function asking() {
   const asked: ({ readonly token: string } & Answer)[] = [];
   const received: number[] = [];
   const logged: string[] = [];
   const session = { id: 'first', accessToken: 'mps-1' };
-  const configuration = new SessionConfiguration({
+  const tasks = new TaskTimers<'configuration'>({
+    run: () => configuration.fetch(),
+    longestPause: () => 1_000,
+    failed: () => true,
+    waitsForOthers: () => false,
+    succeeded: () => {},
+    random: () => 0,
+  });
+  const configuration: SessionConfiguration = new SessionConfiguration({
     client: {
       configuration: (token: string) => {
         const answer: Answer = Promise.withResolvers();
@@ -31,14 +40,14 @@ function asking() {
     session: () => session,
     keys: () => keys,
     renewLease: () => logged.push('renew'),
+    ask: () => tasks.later('configuration', 0),
     askForKeys: () => logged.push('keys'),
-    random: () => 0,
     received: ({ version }) => received.push(version),
     log: (event) => logged.push(event),
   });
-  onTestFinished(() => configuration.close());
+  onTestFinished(() => tasks.close());
   configuration.begin(undefined);
-  return { configuration, asked, received, logged, session };
+  return { configuration, tasks, asked, received, logged, session };
 }
 
 function whole(version: number, kid = 'one'): WholeConfiguration {
@@ -49,9 +58,12 @@ function whole(version: number, kid = 'one'): WholeConfiguration {
 }
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
+/** Longer than the first pause after a failure. */
+const repeated = { timeout: 3_000 };
 
 test('requests the configuration once, unless it came with the session', async () => {
   const { configuration, asked, received, session } = asking();
+  await expect.poll(() => asked.length).toBe(1);
   asked[0]!.resolve(whole(5));
   await settled();
   expect(received).toEqual([5]);
@@ -64,6 +76,7 @@ test('requests the configuration once, unless it came with the session', async (
 
 test('discards a response to the previous session, and repeats the request under the current one', async () => {
   const { configuration, asked, received, session } = asking();
+  await expect.poll(() => asked.length).toBe(1);
   Object.assign(session, { id: 'second', accessToken: 'mps-2' });
   configuration.begin(undefined);
   asked[0]!.resolve(whole(5));
@@ -73,10 +86,12 @@ test('discards a response to the previous session, and repeats the request under
 });
 
 test('does not replace a configuration by an older response', async () => {
-  const { configuration, asked, received } = asking();
+  const { configuration, tasks, asked, received } = asking();
+  await expect.poll(() => asked.length).toBe(1);
   asked[0]!.resolve(whole(8));
   await settled();
-  configuration.ask();
+  tasks.later('configuration', 0);
+  await expect.poll(() => asked.length).toBe(2);
   asked[1]!.resolve(whole(7));
   await settled();
   configuration.use('another', 9, Buffer.from('x'));
@@ -85,32 +100,33 @@ test('does not replace a configuration by an older response', async () => {
 
 test("does not use bytes without the broker's signature, and requests its keys for an unknown one", async () => {
   const { asked, received, logged } = asking();
+  await expect.poll(() => asked.length).toBe(1);
   asked[0]!.resolve({ ...whole(5), content: Buffer.from('content 6') });
-  await expect.poll(() => asked.length).toBe(2);
+  await expect.poll(() => asked.length, repeated).toBe(2);
   asked[1]!.resolve(whole(5, 'two'));
-  await expect.poll(() => asked.length).toBe(3);
+  await expect.poll(() => asked.length, repeated).toBe(3);
   expect(received).toEqual([]);
-  expect(logged).toEqual(['configuration_failed', 'keys']);
+  expect(logged).toEqual(['keys']);
   asked[2]!.resolve(whole(5));
   await expect.poll(() => received).toEqual([5]);
 });
 
-test('retries until it receives an answer, and reports failures in the meantime', async () => {
-  const { configuration, asked, received, logged } = asking();
+test('requests bytes again that cannot be used, and reports failures until then', async () => {
+  const { asked, received, tasks } = asking();
+  await expect.poll(() => asked.length).toBe(1);
   asked[0]!.reject(new MeshpassError('configuration_unavailable', 'Not yet.'));
-  await expect.poll(() => asked.length).toBe(2);
-  expect(configuration.failure).toBe('Not yet.');
+  await expect.poll(() => tasks.failures).toEqual({ configuration: 'Not yet.' });
+  await expect.poll(() => asked.length, repeated).toBe(2);
   asked[1]!.resolve(whole(5));
-  await expect.poll(() => configuration.failure).toBeUndefined();
+  await expect.poll(() => tasks.failures).toEqual({});
   expect(received).toEqual([5]);
-  expect(logged).toEqual(['configuration_failed']);
 });
 
-test('does not report a request that failed because of its own end', async () => {
-  const { configuration, asked, logged } = asking();
+test('uses no configuration after its end', async () => {
+  const { configuration, asked, received } = asking();
+  await expect.poll(() => asked.length).toBe(1);
   configuration.close();
-  asked[0]!.reject(new MeshpassError('agent_broker_unreachable', 'closed'));
+  asked[0]!.resolve(whole(5));
   await settled();
-  expect(logged).toEqual([]);
-  expect(configuration.failure).toBeUndefined();
+  expect(received).toEqual([]);
 });

@@ -9,10 +9,10 @@ import { type Channel, type ChannelEvent, openChannel } from './channel.ts';
 export interface SessionChannelOptions {
   readonly manager: Pick<
     CredentialManager,
-    'credentials' | 'leaseRenewed' | 'channelSilent' | 'sessionEnded' | 'askForKeys'
+    'credentials' | 'leaseRenewed' | 'channelSilent' | 'sessionEnded' | 'askForKeys' | 'askForConfiguration'
   >;
   readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>;
-  readonly configuration: Pick<SessionConfiguration, 'ask' | 'use' | 'received'>;
+  readonly configuration: Pick<SessionConfiguration, 'use' | 'received'>;
   /** Session key. */
   readonly key: DpopKey;
   /** PEM of the roots that verify the edge; defaults to Node's own. */
@@ -128,7 +128,7 @@ export class SessionChannel {
         configuration.use(sessionId, event.version, event.content);
         return;
       case 'configuration_missing':
-        configuration.ask();
+        manager.askForConfiguration();
         return;
       case 'unknown_key':
         manager.askForKeys(sessionId);

@@ -24,7 +24,7 @@ import { TaskTimers } from './task-timers.ts';
 
 export type { Change, CredentialManagerOptions } from './health.ts';
 
-type Task = 'heartbeat' | 'refusals' | 'svids' | 'token' | 'services' | 'session';
+type Task = 'heartbeat' | 'refusals' | 'svids' | 'token' | 'services' | 'configuration' | 'session';
 
 /**
  * Fraction of the heartbeat period over which agents spread their requests after a change that reaches all of them at
@@ -145,6 +145,11 @@ export class CredentialManager {
     if (this.#isCurrent(sessionId)) this.#tasks.later('services', 0);
   }
 
+  /** Requests the session's configuration over HTTPS. */
+  askForConfiguration(): void {
+    if (!this.#closed) this.#tasks.later('configuration', 0);
+  }
+
   /**
    * Stops renewals and ends the session, even one that is still being opened. Never throws: if the goodbye fails, the
    * session ends with its lease.
@@ -223,6 +228,7 @@ export class CredentialManager {
       heartbeat: () => this.#heartbeat(),
       refusals: () => this.#reportRefusals(),
       services: () => this.#refreshServices(),
+      configuration: () => this.#options.fetchConfiguration(),
       svids: () => this.#renewSvids(this.credentials.session.grants),
       token: () => this.#renewToken(),
     };

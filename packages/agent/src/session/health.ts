@@ -28,6 +28,8 @@ export interface CredentialManagerOptions {
   readonly onBrokerAnswer?: () => void;
   /** Renews the current session's lease over HTTPS, and calls `leaseRenewed` or `sessionEnded`. */
   readonly renewLease: () => Promise<void>;
+  /** Requests the current session's configuration over HTTPS. */
+  readonly fetchConfiguration: () => Promise<void>;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
   /** Refusals to report, at most once per lease renewal. */
   readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'sessionChanged'>;

@@ -3,7 +3,6 @@
  * or if the channel has not delivered a known version, it is requested over HTTPS. Both ways deliver the same signed
  * header and bytes, which `received` verifies.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { StatementKey } from '@meshpass/identity/channel/statement';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { createReceived, type Received } from '../statements/received.ts';
@@ -18,32 +17,21 @@ export interface SessionConfigurationOptions {
   readonly keys: () => readonly StatementKey[];
   /** Renews this session's lease soon, because its grants may have changed. */
   readonly renewLease: () => void;
+  /** Calls `fetch` soon, and again until it succeeds. */
+  readonly ask: () => void;
   /** Requests the broker's keys for this session. */
   readonly askForKeys: (sessionId: string) => void;
-  /** Returns a number in [0, 1). */
-  readonly random: () => number;
   readonly received: (configuration: ReceivedConfiguration) => unknown;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
-const FIRST_PAUSE = 200;
-const LONGEST_PAUSE = 15_000;
-
 export class SessionConfiguration {
   readonly #options: SessionConfigurationOptions;
-  readonly #closing = new AbortController();
   #session: { readonly id: string; readonly received: Received } | undefined;
-  #failure: string | undefined;
-  #isWanted = false;
-  #isAsking = false;
+  #closed = false;
 
   constructor(options: SessionConfigurationOptions) {
     this.#options = options;
-  }
-
-  /** Why the last request failed, if it did. */
-  get failure(): string | undefined {
-    return this.#failure;
   }
 
   /** Verifies the current session's statements. */
@@ -63,15 +51,14 @@ export class SessionConfiguration {
     } catch (thrown) {
       this.#options.log('configuration_failed', { code: toMeshpassError(thrown).code });
     }
-    this.ask();
+    this.#options.ask();
   }
 
-  /** Requests the configuration and retries until the broker answers. */
-  ask(): void {
-    this.#isWanted = true;
-    if (this.#isAsking) return;
-    this.#isAsking = true;
-    void this.#ask();
+  /** Requests the configuration. @throws MeshpassError the broker's refusal, agent_broker_answer_invalid */
+  async fetch(): Promise<void> {
+    const { client, session } = this.#options;
+    const { id, accessToken } = session();
+    this.#take(id, await client.configuration(accessToken));
   }
 
   /** Uses a configuration that `received` has verified. Requests it over HTTPS if it cannot be parsed. */
@@ -82,16 +69,16 @@ export class SessionConfiguration {
     } catch (thrown) {
       // HTTPS returns the same configuration, and the status then shows the error.
       this.#options.log('configuration_failed', { code: toMeshpassError(thrown).code });
-      this.ask();
+      this.#options.ask();
     }
   }
 
   close(): void {
-    this.#closing.abort();
+    this.#closed = true;
   }
 
   #isCurrent(sessionId: string): boolean {
-    return !this.#closing.signal.aborted && this.#session?.id === sessionId && this.#options.session().id === sessionId;
+    return !this.#closed && this.#session?.id === sessionId && this.#options.session().id === sessionId;
   }
 
   /** Verifies and uses a configuration from HTTPS. @throws MeshpassError agent_broker_answer_invalid */
@@ -109,30 +96,5 @@ export class SessionConfiguration {
         'The agent rejected the configuration: its signature or digest is invalid. The last valid one stays in use.',
       );
     }
-  }
-
-  async #ask(): Promise<void> {
-    const { client, session, random, log } = this.#options;
-    const { signal } = this.#closing;
-    for (let failures = 0; this.#isWanted && !signal.aborted; ) {
-      this.#isWanted = false;
-      const { id, accessToken } = session();
-      try {
-        this.#take(id, await client.configuration(accessToken));
-        if (session().id !== id) this.#isWanted = true;
-        this.#failure = undefined;
-        failures = 0;
-      } catch (thrown) {
-        if (signal.aborted) return;
-        const error = toMeshpassError(thrown);
-        this.#failure = error.message;
-        if (failures === 0) log('configuration_failed', { code: error.code });
-        this.#isWanted = true;
-        const growing = Math.min(FIRST_PAUSE * 2 ** failures++, LONGEST_PAUSE);
-        const pause = Math.max(growing * (0.5 + 0.5 * random()), (error.retryAfter ?? 0) * 1000);
-        await sleep(pause, undefined, { signal }).catch(() => {});
-      }
-    }
-    this.#isAsking = false;
   }
 }

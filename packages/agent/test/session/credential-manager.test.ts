@@ -38,6 +38,7 @@ function keeperOf(heartbeat: (token: string) => Promise<string | undefined>, mor
     onChange: (what) => {
       if (what === 'session') setTimeout(() => keeper.channelSilent('one'), HEARTBEAT * 1000);
     },
+    fetchConfiguration: async () => {},
     renewLease: async () => {
       const version = await heartbeat(keeper.credentials.accessToken);
       const times = { at: 0, lease_expires_at: 0, expires_at: 0 };

@@ -61,6 +61,7 @@ async function managerOf(first: readonly ReturnType<typeof held>[]) {
     onChange: () => {},
     log: () => {},
     report: new RefusalReport(),
+    fetchConfiguration: async () => {},
     renewLease: async () => {},
   });
   await manager.start();
