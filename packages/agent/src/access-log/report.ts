@@ -14,7 +14,6 @@ export class RefusalReport {
   #own = new Kinds();
   /** The previous session's unreported refusals. */
   #earlier: { readonly sessionId: string; readonly kinds: Kinds } | undefined;
-  #session = 0;
 
   get isEmpty(): boolean {
     return this.#own.isEmpty && (this.#earlier?.kinds.isEmpty ?? true);
@@ -27,19 +26,16 @@ export class RefusalReport {
 
   /** Sends the current report unless it is empty. Keeps the report for the next attempt if sending fails. */
   async send(send: (report: RefusalReportRequest) => Promise<void>): Promise<void> {
-    const session = this.#session;
-    const before = this.#earlier;
-    const own = this.#own.take();
+    // If the session ends meanwhile, its kinds become those of the previous session. Older ones are dropped.
+    const [kinds, before] = [this.#own, this.#earlier];
+    const own = kinds.take();
     const left = before?.kinds.take();
     const earlier = before && left && { session_id: before.sessionId, ...left };
     try {
       if (own || earlier) await send({ ...own, ...(earlier && { earlier }) });
     } catch (error) {
-      // If that session has ended by now, its counts belong to the previous session. Older counts are dropped.
-      const isCurrent = session === this.#session;
-      if (own)
-        (isCurrent ? this.#own : session + 1 === this.#session ? this.#earlier?.kinds : undefined)?.giveBack(own);
-      if (left && isCurrent) before?.kinds.giveBack(left);
+      if (own) kinds.giveBack(own);
+      if (left) before?.kinds.giveBack(left);
       throw error;
     }
   }
@@ -49,7 +45,6 @@ export class RefusalReport {
    * session's id.
    */
   sessionChanged(before: string): void {
-    this.#session += 1;
     this.#earlier = { sessionId: before, kinds: this.#own };
     this.#own = new Kinds();
   }

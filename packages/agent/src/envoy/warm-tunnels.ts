@@ -3,7 +3,7 @@
  * session replaces them once Envoy has its certificates.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Agent, request } from '../http.ts';
+import { Agent, exchange, request } from '../http.ts';
 
 export interface WarmTunnelsOptions extends Omit<TunnelsOptions, 'clusters'> {
   /** Names of the clusters to connect to at present. */
@@ -55,29 +55,21 @@ interface TunnelsOptions {
 const PATIENCE = 3_000;
 const POLL = 50;
 const TIMEOUT = 2_000;
+const LARGEST = 65_536;
 
 /** Returns once Envoy has started to connect. Failures show up in the first call, which reports the reason. */
 async function openTunnels({ socketPath, header, clusters }: TunnelsOptions): Promise<void> {
   const [first, ...others] = clusters;
   if (first === undefined) return;
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const ask = (cluster: string) =>
-    new Promise<boolean>((resolve) => {
-      const outgoing = request({
-        socketPath,
-        agent,
-        headers: { host: 'meshpass', [header]: cluster },
-        timeout: TIMEOUT,
-      });
-      outgoing.on('response', (answer) => {
-        answer.resume();
-        answer.on('end', () => resolve(true));
-        answer.on('error', () => resolve(true));
-      });
-      outgoing.on('timeout', () => outgoing.destroy());
-      outgoing.on('error', () => resolve(false));
-      outgoing.end();
-    });
+  const ask = (cluster: string) => {
+    const headers = { host: 'meshpass', [header]: cluster };
+    const outgoing = request({ socketPath, agent, headers, signal: AbortSignal.timeout(TIMEOUT) });
+    return exchange(outgoing, LARGEST).then(
+      () => true,
+      () => false,
+    );
+  };
   try {
     for (const end = performance.now() + PATIENCE; !(await ask(first)); await sleep(POLL)) {
       if (performance.now() > end) return;

@@ -5,6 +5,7 @@ import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } 
 import { CONFIGURATION_HEADER, LeaseResponse, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { TooLarge } from '@meshpass/identity/limits/read-bounded';
 import { createPresenceProof } from '@meshpass/identity/presence';
 import type { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import { plainText } from '@meshpass/identity/text';
@@ -18,6 +19,7 @@ import {
   type TokenResponse,
 } from '@meshpass/identity/wire';
 import type { ZodType } from 'zod';
+import { exchange } from '../http.ts';
 import { BrokerAgent, type BrokerAgentOptions, brokerUrl } from './broker-agent.ts';
 import { type BrokerAnswers, brokerAnswers, type ConfigurationContent, readAnswer } from './broker-answers.ts';
 import { type PresenceAnswer, withPresence } from './presence.ts';
@@ -114,7 +116,7 @@ export class BrokerClient {
             ...(proof.signIn && { sign_in_issuer: proof.signIn.issuer, sign_in_token: proof.signIn.token }),
           }),
     };
-    const exchange = (answer?: PresenceAnswer) =>
+    const open = (answer?: PresenceAnswer) =>
       this.call(
         {
           method: 'POST',
@@ -129,9 +131,9 @@ export class BrokerClient {
         },
         this.#read.session,
       );
-    if (proof.type === 'oidc') return exchange();
+    if (proof.type === 'oidc') return open();
     const { key, presencePort: port = 0, onChallenge } = this.#options;
-    return withPresence(exchange, {
+    return withPresence(open, {
       port,
       onChallenge,
       sign: ({ dpop, expires_in, ...challenge }) =>
@@ -251,65 +253,38 @@ export class BrokerClient {
     return answer;
   }
 
-  #exchange(call: Call): Promise<Answer> {
-    const { key, randomId, timeout = 10_000 } = this.#options;
-    const url = this.#base + call.path;
-    const headers: Record<string, string | number> = { ...call.headers, accept: 'application/json' };
-    if (!call.proven) {
-      const now = Math.floor(this.brokerNow / 1000);
-      const { method, accessToken } = call;
-      headers.dpop = createDpopProof({ key, method, url, now, jti: randomId(), ...(accessToken && { accessToken }) });
-      call.onProof?.(headers.dpop);
-    }
+  async #exchange(call: Call): Promise<Answer> {
+    const { method, path, form, largest = MAX_ANSWER, patience = 0 } = call;
+    const headers = this.#headers(call);
     const json = call.proven ? call.proven() : call.json;
-    const body = call.form
-      ? new URLSearchParams(call.form).toString()
-      : json === undefined
-        ? undefined
-        : JSON.stringify(json);
-    if (call.accessToken !== undefined) headers.authorization = `DPoP ${call.accessToken}`;
-    headers['content-length'] = body === undefined ? 0 : Buffer.byteLength(body);
-    if (body !== undefined) {
-      headers['content-type'] = call.form ? 'application/x-www-form-urlencoded' : 'application/json';
+    // Without either, JSON.stringify returns undefined.
+    const body: string | undefined = form ? new URLSearchParams(form).toString() : JSON.stringify(json);
+    if (body !== undefined) headers['content-type'] = `application/${form ? 'x-www-form-urlencoded' : 'json'}`;
+    const signal = AbortSignal.timeout((this.#options.timeout ?? 10_000) + patience);
+    const outgoing = request(this.#base + path, { method, headers, agent: this.#agent, signal });
+    try {
+      const answer = answerOf(await exchange(outgoing, largest, body));
+      if (answer.status === 503) this.#agent.avoid(outgoing.socket?.remoteAddress);
+      return answer;
+    } catch (cause) {
+      this.#agent.avoid(outgoing.socket?.remoteAddress);
+      outgoing.destroy();
+      if (cause instanceof TooLarge) throw tooLong(path, largest);
+      const { code, message } = cause as NodeJS.ErrnoException;
+      throw unreachable(this.#base, signal.aborted ? 'no response in time' : (code ?? message), cause);
     }
-    return new Promise((resolve, reject) => {
-      const fail = (cause: Error) => {
-        clearTimeout(timer);
-        this.#agent.avoid(outgoing.socket?.remoteAddress);
-        outgoing.destroy();
-        const why = (cause as NodeJS.ErrnoException).code ?? cause.message;
-        reject(cause instanceof MeshpassError ? cause : unreachable(this.#base, why, cause));
-      };
-      const largest = call.largest ?? MAX_ANSWER;
-      const outgoing = request(url, { method: call.method, headers, agent: this.#agent }, (incoming) => {
-        const { remoteAddress } = incoming.socket;
-        const chunks: Buffer[] = [];
-        let size = 0;
-        incoming.on('data', (chunk: Buffer) => {
-          size += chunk.length;
-          if (size > largest) fail(tooLong(call.path, largest));
-          else chunks.push(chunk);
-        });
-        incoming.on('error', fail);
-        incoming.on('end', () => {
-          clearTimeout(timer);
-          const date = Date.parse(incoming.headers.date ?? '');
-          const retryAfter = Number(incoming.headers['retry-after']);
-          if (incoming.statusCode === 503) this.#agent.avoid(remoteAddress);
-          resolve({
-            status: incoming.statusCode ?? 0,
-            isJson: /^application\/json(?:[ ;]|$)/i.test(incoming.headers['content-type'] ?? ''),
-            body: Buffer.concat(chunks).toString('utf8'),
-            date: Number.isNaN(date) ? undefined : date,
-            statement: incoming.headers[CONFIGURATION_HEADER]?.toString(),
-            retryAfter: retryAfter > 0 ? Math.min(retryAfter, LONGEST_RETRY_AFTER) : undefined,
-          });
-        });
-      });
-      const timer = setTimeout(() => fail(new Error('no response in time')), timeout + (call.patience ?? 0));
-      outgoing.on('error', fail);
-      outgoing.end(body);
-    });
+  }
+
+  #headers({ method, path, headers, accessToken, proven, onProof }: Call): Record<string, string> {
+    const { key, randomId } = this.#options;
+    const all: Record<string, string> = { ...headers, accept: 'application/json' };
+    if (accessToken !== undefined) all.authorization = `DPoP ${accessToken}`;
+    if (!proven) {
+      const proof = { key, method, url: this.#base + path, now: Math.floor(this.brokerNow / 1000), jti: randomId() };
+      all.dpop = createDpopProof({ ...proof, ...(accessToken && { accessToken }) });
+      onProof?.(all.dpop);
+    }
+    return all;
   }
 }
 
@@ -334,6 +309,19 @@ interface Answer {
   readonly retryAfter: number | undefined;
   /** A configuration's signed header. */
   readonly statement: string | undefined;
+}
+
+function answerOf({ status, headers, text }: Awaited<ReturnType<typeof exchange>>): Answer {
+  const date = Date.parse(headers.date ?? '');
+  const retryAfter = Number(headers['retry-after']);
+  return {
+    status,
+    isJson: /^application\/json(?:[ ;]|$)/i.test(headers['content-type'] ?? ''),
+    body: text,
+    date: Number.isNaN(date) ? undefined : date,
+    statement: headers[CONFIGURATION_HEADER]?.toString(),
+    retryAfter: retryAfter > 0 ? Math.min(retryAfter, LONGEST_RETRY_AFTER) : undefined,
+  };
 }
 
 /** Parses JSON. @throws MeshpassError agent_broker_unreachable, since a broker would have responded with JSON */

@@ -58,7 +58,7 @@ export class CredentialManager {
       },
       failed: (task, { code }) => {
         options.log('renewal_failed', { task, code });
-        return !(task === 'session' ? isFinal(code) : isOver(code));
+        return !(task === 'session' ? FINAL : OVER).has(code);
       },
       // A single task checks whether the broker is back. If four did, every agent would return with four connections.
       waitsForOthers: (task, { code }) =>
@@ -136,7 +136,7 @@ export class CredentialManager {
     const { log, random } = this.#options;
     log('session_ended', { cause: plainText(cause) });
     const period = this.credentials.session.heartbeat_seconds * 1000;
-    this.#restart(isUnhurried(cause) ? period * random() : 0);
+    this.#restart(UNHURRIED.has(cause) ? period * random() : 0);
     this.#tasks.note('session', `The session has ended: ${plainText(reason)}.`);
   }
 
@@ -205,7 +205,7 @@ export class CredentialManager {
     } catch (thrown) {
       // Several tasks may fail for the same reason. The last failure may come after a new session was opened, which
       // must not be discarded.
-      const isGone = task !== 'session' && isOver(toMeshpassError(thrown).code);
+      const isGone = task !== 'session' && OVER.has(toMeshpassError(thrown).code);
       if (isGone && !this.#reopening && this.#credentials?.accessToken === used) this.#restart(0);
       throw thrown;
     }
@@ -362,7 +362,8 @@ function longestPause(task: string, credentials: Credentials | undefined, now: n
 
 // Classifies the reasons why a session ends or the broker refuses a new one.
 
-const OVER = new Set(['session_unknown', 'session_closed']);
+/** Codes of refusals that mean that the session has ended. */
+const OVER = new Set<string>(['session_unknown', 'session_closed']);
 /** Codes after which the broker will not open a session, so there is no point in trying again. */
 const FINAL = new Set([
   'agent_prebuild',
@@ -372,22 +373,7 @@ const FINAL = new Set([
   'proof_token_kind',
 ]);
 /**
- * Causes that affect many sessions at once, or that could make two agents of one workspace replace each other's session
- * in a loop.
+ * Causes after which the agent waits for a random time before it opens another session: they affect many sessions at
+ * once, or could make two agents of one workspace replace each other's session in a loop.
  */
 const UNHURRIED = new Set(['access_removed', 'issuer_removed', 'membership_lost', 'store_restored', 'replaced']);
-
-/** Whether a refusal means that the session has ended. */
-function isOver(code: string): boolean {
-  return OVER.has(code);
-}
-
-/** Whether a refusal of a new session is final. */
-function isFinal(code: string): boolean {
-  return FINAL.has(code);
-}
-
-/** Whether the agent waits for a random time before it opens another session. */
-function isUnhurried(cause: string): boolean {
-  return UNHURRIED.has(cause);
-}

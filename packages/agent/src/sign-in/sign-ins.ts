@@ -2,6 +2,7 @@
  * Manages this workspace's sign-ins. Refresh tokens are kept only in memory. The agent regularly sends the broker a
  * fresh ID token, because the broker does not trust the agent's own claim that a user is still signed in.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type SignInOffer, type SignInState, type SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
 import type { SignInBroker } from './broker.ts';
@@ -102,12 +103,7 @@ export class SignIns {
   async result(name: string, patience: number): Promise<boolean> {
     const flow = this.#flows.get(name);
     if (!flow) throw new MeshpassError('usage', 'No sign-in is in progress. Run meshpass sign-in.');
-    const timeout = new AbortController();
-    const done = flow.done.then(() => true);
-    const isDone = await Promise.race([done, wait(patience, timeout.signal).then(() => false)]).finally(() => {
-      timeout.abort();
-    });
-    return isDone;
+    return await Promise.race([flow.done.then(() => true), sleep(patience, false, { ref: false })]);
   }
 
   /** Returns the session's sign-ins and those that its grants lack. @throws MeshpassError the broker's refusal */
@@ -276,21 +272,12 @@ function unconfirmed({ name }: SignInOffer, now: number): SignInState {
   return { issuer: name, subject: '', login: '', since: at, until: at, amr: [] };
 }
 
+/** @throws MeshpassError agent_sign_in_refused if the signal aborts */
 function wait(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(
-        new MeshpassError(
-          'agent_sign_in_refused',
-          'Another sign-in at this issuer has started, so this one was canceled.',
-        ),
-      );
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop);
-      resolve();
-    }, ms);
-    signal.addEventListener('abort', stop, { once: true });
+  return sleep(ms, undefined, { signal }).catch(() => {
+    throw new MeshpassError(
+      'agent_sign_in_refused',
+      'Another sign-in at this issuer has started, so this one was canceled.',
+    );
   });
 }
