@@ -2,18 +2,21 @@
 import type { TLSSocket } from 'node:tls';
 import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel/index';
 import { parseJson } from '@meshpass/identity/jws/json';
-import { siteOf } from '@meshpass/identity/limits/source';
+import type { Announced } from './contents.ts';
 
 /** Maximum frames per agent and window. An agent sends one per lease and per configuration. */
 const FRAMES = { most: 60, windowMs: 10_000 } as const;
 /** Maximum bytes not yet read by an agent, excluding a configuration that is being sent. */
 const MAX_BEHIND = 256 * 1024;
-/** Maximum time for an agent to read a configuration, ms. Other agents do not wait for it (places.ts). */
+/**
+ * Bytes of a configuration that are sent at once. All agents share its buffer, so an agent that does not read costs no
+ * more than this, however large the configuration is, and delays no other agent.
+ */
+const SLICE = 64 * 1024;
+/** Maximum time for an agent to read a configuration, ms. */
 const READ_MS = 60_000;
 
 export interface ControlOwner {
-  /** Source address for connection limits. */
-  readonly source: string;
   /** Destroys the connection. */
   cut(): void;
 }
@@ -22,8 +25,6 @@ export class ControlConnection {
   readonly owner: ControlOwner;
   /** Session of the SVID that opened the connection. */
   readonly sessionId: string;
-  /** Source network. */
-  readonly source: string;
   /** When the agent's last frame arrived, Unix ms. */
   heardAt: number;
   /** Digest of the configuration that was last announced to the agent. */
@@ -33,9 +34,12 @@ export class ControlConnection {
    * this time.
    */
   endsAt = Number.POSITIVE_INFINITY;
-  /** Whether a configuration is being sent. */
-  #sending = false;
-  /** Deadline for reading it, Unix ms. */
+  /** Configuration that the agent requested last, until it has been sent. */
+  wanted: Announced | undefined;
+  /** Frames that wait for the end of a configuration. Undefined if none is being sent. */
+  #after: string | undefined;
+  #isLast = false;
+  /** Deadline for reading the configuration, Unix ms. */
   readBy = Number.POSITIVE_INFINITY;
   readonly #tls: TLSSocket;
   readonly #clock: () => number;
@@ -50,7 +54,6 @@ export class ControlConnection {
   ) {
     this.owner = owner;
     this.sessionId = sessionId;
-    this.source = siteOf(owner.source);
     this.#tls = tls;
     this.#clock = clock;
     this.heardAt = clock();
@@ -61,37 +64,46 @@ export class ControlConnection {
     tls.once('end', () => owner.cut());
   }
 
-  cut(): void {
-    this.owner.cut();
-  }
-
   send(frame: EdgeFrame): void {
-    if (this.#tls.writableLength > MAX_BEHIND && !this.#sending) this.owner.cut();
-    else this.#tls.write(formatFrame(frame));
+    if (Math.max(this.#tls.writableLength, this.#after?.length ?? 0) > MAX_BEHIND) this.owner.cut();
+    else if (this.#after === undefined) this.#tls.write(formatFrame(frame));
+    else this.#after += formatFrame(frame);
   }
 
   /**
-   * Sends a configuration. Resolves when the agent has received it or disconnected.
+   * Sends a configuration at the agent's pace. Resolves when the agent has received it or disconnected.
    * @param line complete frame; one buffer serves all agents
    */
   async sendLine(line: Buffer): Promise<void> {
-    if (this.#sending || this.#tls.destroyed) return;
-    this.#sending = true;
+    this.#after = '';
     this.readBy = this.#clock() + READ_MS;
-    await new Promise<void>((resolve) => {
+    for (let at = 0; at < line.length && !this.#tls.destroyed; at += SLICE) {
+      await this.#written(line.subarray(at, at + SLICE));
+    }
+    const after = this.#after;
+    this.#after = undefined;
+    this.readBy = Number.POSITIVE_INFINITY;
+    if (this.#isLast) this.#tls.end(after);
+    else if (after !== '') this.#tls.write(after);
+  }
+
+  #written(slice: Buffer): Promise<void> {
+    return new Promise((resolve) => {
       this.#tls.once('close', resolve);
-      this.#tls.write(line, () => {
+      this.#tls.write(slice, () => {
         this.#tls.off('close', resolve);
         resolve();
       });
     });
-    this.#sending = false;
-    this.readBy = Number.POSITIVE_INFINITY;
   }
 
   /** Sends a last frame, and closes the connection. */
   end(last: EdgeFrame): void {
-    this.#tls.end(formatFrame(last));
+    if (this.#after === undefined) this.#tls.end(formatFrame(last));
+    else {
+      this.#isLast = true;
+      this.#after += formatFrame(last);
+    }
   }
 
   /**

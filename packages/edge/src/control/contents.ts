@@ -1,12 +1,8 @@
-/**
- * Cache of configuration frames by digest. Each configuration is fetched once for all sessions with the same set and
- * sent to a few agents at a time.
- */
+/** Cache of configuration frames by digest. Each configuration is fetched once for all sessions with the same set. */
 
 import { formatFrame, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import type { ControlConnection } from './connection.ts';
-import { createPlaces } from './places.ts';
 
 /** Maximum bytes of cached frames. The newest frame is kept regardless of its size. */
 const MAX_KEPT = 64 * 1024 * 1024;
@@ -25,23 +21,23 @@ export type Contents = ReturnType<typeof createContents>;
 export function createContents(fetch: (announced: Announced) => Promise<Buffer>, onFailure: (cause: unknown) => void) {
   const kept = new Map<string, Promise<Buffer>>();
   const sizes = new Map<string, number>();
-  const places = createPlaces<ControlConnection>();
   return {
-    /** Sends the configuration to a connection when its turn comes. */
-    give(connection: ControlConnection, announced: Announced) {
-      places.wait(connection, (began) => send(connection, announced, began));
+    /** Sends the configuration to a connection, after the previous one. A later request replaces a waiting one. */
+    async give(connection: ControlConnection, announced: Announced) {
+      const isServed = connection.wanted !== undefined;
+      connection.wanted = announced;
+      if (isServed) return;
+      for (let sent: Announced | undefined; connection.wanted !== sent; ) {
+        sent = connection.wanted;
+        await send(connection, sent);
+      }
+      connection.wanted = undefined;
     },
   };
 
-  async function send(
-    connection: ControlConnection,
-    announced: Announced,
-    began: (bytes: number) => void,
-  ): Promise<void> {
+  async function send(connection: ControlConnection, announced: Announced): Promise<void> {
     try {
-      const line = await lineOf(announced);
-      began(line.length);
-      await connection.sendLine(line);
+      await connection.sendLine(await lineOf(announced));
     } catch (cause) {
       onFailure(cause);
       connection.send({ type: 'refused', error_code: 'configuration_unavailable' });

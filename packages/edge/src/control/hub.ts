@@ -135,7 +135,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
     }
     const configuration = announcedTo(sessionId);
     // An agent may fetch only the configuration that was announced to its session.
-    if (configuration?.digest === frame.digest) contents.give(connection, configuration);
+    if (configuration?.digest === frame.digest) void contents.give(connection, configuration);
     else connection.send({ type: 'refused', error_code: 'configuration_unavailable' });
   }
 

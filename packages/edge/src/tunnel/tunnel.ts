@@ -13,12 +13,13 @@ import { assertLeads, authorizeTarget, directoryStale, liveSession, upstreamOf }
 import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
 import { type ConnectReader, createConnectReader, type Destination } from './connect.ts';
 import { decisionOf } from './decision.ts';
-import { EarlyBytes } from './early-bytes.ts';
 import { dialGateway, type Gateway, type Upstream } from './forward.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { type Peer, peerOf } from './peer.ts';
 import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed, upstreamName } from './refusal.ts';
 import { expiryOf, type Stage } from './stage.ts';
+
+const NOTHING = Buffer.alloc(0);
 
 export class Tunnel {
   /** The client's address and port, for the audit log. */
@@ -33,7 +34,11 @@ export class Tunnel {
   #upstream: Upstream | undefined;
   #peer: Peer | undefined;
   #destination: Destination | undefined;
-  readonly #early: EarlyBytes;
+  /**
+   * Bytes that the client sent before the response to its CONNECT: sending the inner ClientHello with CONNECT saves a
+   * round trip. They are read once the gateway is connected, as if they arrived then.
+   */
+  #early: Buffer = NOTHING;
   #connect: ConnectReader | undefined;
   #hello: HelloReader | undefined;
   #deadline: number;
@@ -46,7 +51,6 @@ export class Tunnel {
   /** @param source key for connection limits, see sourceOf */
   constructor(host: TunnelHost<Tunnel>, raw: Socket, source: string) {
     this.#host = host;
-    this.#early = new EarlyBytes(host.limits.helloBytes);
     this.raw = raw;
     this.remote = `${raw.remoteAddress}:${raw.remotePort}`;
     this.source = source;
@@ -183,7 +187,8 @@ export class Tunnel {
   }
 
   #hold(chunk: Buffer): void {
-    if (!this.#early.hold(chunk))
+    this.#early = Buffer.concat([this.#early, chunk]);
+    if (this.#early.length > this.#host.limits.helloBytes)
       this.#refuse(malformed('More data than a ClientHello arrived before the response to CONNECT.'));
   }
 
@@ -198,7 +203,9 @@ export class Tunnel {
       this.#hello = createHelloReader(this.#host.limits.helloBytes);
       this.#enter('hello', this.#host.limits.helloMs);
       this.#tls!.write(ESTABLISHED);
-      if (this.#early.length > 0) this.#readHello(this.#early.release());
+      const early = this.#early;
+      this.#early = NOTHING;
+      if (early.length > 0) this.#readHello(early);
     });
     upstream.socket.on('error', (error: NodeJS.ErrnoException) => {
       if (this.stage === 'dial') this.#refuse(gatewayUnreachable(error.code ?? 'error', this.#destination));
