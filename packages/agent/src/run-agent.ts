@@ -7,7 +7,7 @@ import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises
 import { getCACertificates } from 'node:tls';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { agentStatus } from './agent-status.ts';
+import { VERSION } from '@meshpass/identity/version';
 import type { SessionChannel } from './channel/session-channel.ts';
 import type { AgentConfig } from './control/config.ts';
 import { type ControlRequest, serveControl } from './control/control.ts';
@@ -279,9 +279,45 @@ async function start(
   }
 
   async function status(): Promise<AgentStatus> {
-    const svids = sessions.certificatesOf(manager.credentials);
-    const parts = { config, manager, svids, channel, names, kubernetes, signIns, readyAfter };
-    return agentStatus({ ...parts, plane: dataPlane! });
+    const { session, identityToken, services, mesh } = manager.credentials;
+    const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
+    const plane = await dataPlane!.status();
+    const refusal = channel?.refusal;
+    const kubectl = kubernetes.status;
+    return {
+      pid: process.pid,
+      version: VERSION,
+      session: {
+        id: session.id,
+        subject: session.subject,
+        login: session.login,
+        workspace: session.workspace,
+        grants: session.grants,
+        expiresAt: session.expires_at * 1000,
+      },
+      credentials: {
+        svids: sessions.certificatesOf(manager.credentials),
+        identityTokenExpiresAt: identityToken.expiresAt,
+      },
+      services: services.map(({ grant, host, port, aliases, protocol, allow, address }) => ({
+        grant,
+        host,
+        port,
+        names: aliases,
+        protocol,
+        ...(allow ? { allow } : {}),
+        ...(address !== undefined && names?.isNamed(address) ? { address } : {}),
+      })),
+      ...(kubectl && { kubernetes: kubectl }),
+      signIns: signIns.status,
+      broker: { url: config.broker, answeredAt, failures },
+      edge: mesh.edge,
+      ...(mesh.contact !== undefined && { contact: mesh.contact }),
+      lease: { ...lease, ...(refusal && { refused: refusal }) },
+      ...plane,
+      notes: [...plane.notes, ...(names?.notes ?? []), ...signIns.notes],
+      readyAfter,
+    };
   }
 
   async function environment(ofContainer: boolean): Promise<Readonly<Record<string, string>>> {

@@ -32,6 +32,7 @@ const role = z.union([
       if (entry.namespace === undefined && entry.namespace_labels === undefined)
         report(context, 'the role does not select a namespace: add namespace or namespace_labels');
     })
+    .transform(({ namespace_labels: namespaceLabels, ...entry }) => ({ ...entry, namespaceLabels }))
     .meta({ anyOf: ['namespace', 'namespace_labels'].map((name) => ({ required: [name] })) }),
 ]);
 

@@ -15,13 +15,15 @@ const entries = z
 
 const role = z.enum(OPERATOR_ROLES, `roles are ${OPERATOR_ROLES.join(', ')}`);
 
-const serviceAccount = z.strictObject({
-  serviceAccount: read(parseServiceAccount, {
-    description: 'NAMESPACE/NAME of a Kubernetes ServiceAccount, for automation',
-    pattern: '^[a-z0-9-]+/[a-z0-9.-]+$',
-  }),
-  roles: z.array(role).min(1, 'must not be empty').max(OPERATOR_ROLES.length, 'lists a role twice'),
-});
+const serviceAccount = z
+  .strictObject({
+    serviceAccount: read(parseServiceAccount, {
+      description: 'NAMESPACE/NAME of a Kubernetes ServiceAccount, for automation',
+      pattern: '^[a-z0-9-]+/[a-z0-9.-]+$',
+    }),
+    roles: z.array(role).min(1, 'must not be empty').max(OPERATOR_ROLES.length, 'lists a role twice'),
+  })
+  .transform(({ serviceAccount, roles }) => ({ ...serviceAccount, roles }));
 
 export const operators = z.strictObject({
   viewer: entries.describe('May read'),

@@ -1,10 +1,10 @@
 /** Schema of `to` entries: Service ports and the allowed operations. */
 import { z } from 'zod';
-import type { Operation } from '../model.ts';
+import type { GrantTarget, Operation } from '../model.ts';
 import { claimValues } from './claims.ts';
 import { parseGrpcMethod, parseOperation } from './pattern.ts';
 import { parseHost, parseLabels, parseNamespacePattern, parsePortName, parseServiceName } from './selection.ts';
-import { acceptedBy, checked, read, report } from './text.ts';
+import { acceptedBy, checked, present, read, report } from './text.ts';
 
 const OPERATION = {
   description: 'METHOD /path: exact, ending in * for everything that follows, or with {*} and {**} as segments',
@@ -40,6 +40,7 @@ const operation = z.union([
 
 const operations = (nothing: string) => z.array(operation).min(1, nothing).max(200, 'more than 200 operations');
 
+/** Its output has one target per port. */
 export const target = z
   .strictObject({
     service: read(parseServiceName, {
@@ -102,9 +103,14 @@ export const target = z
     ];
     for (const [applies, message, ...path] of wrong) if (applies) report(context, message, { path });
   })
+  .transform(({ service: named, port, ports = [port!], namespace_labels: namespaceLabels, grpc, ...entry }) => {
+    const { service, namespace = entry.namespace } = named ?? {};
+    const allow = entry.allow || grpc ? [...(entry.allow ?? []), ...(grpc ?? [])] : undefined;
+    return ports.map(
+      (port): Omit<GrantTarget, 'place'> => present({ ...entry, service, namespace, namespaceLabels, port, allow }),
+    );
+  })
   .meta({
     oneOf: [{ required: ['port'] }, { required: ['ports'] }],
     anyOf: ['service', 'host', 'namespace', 'namespace_labels'].map((name) => ({ required: [name] })),
   });
-
-export type TargetEntry = z.output<typeof target>;

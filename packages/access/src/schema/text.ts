@@ -63,6 +63,11 @@ export function checked(reader: (input: string) => Parsed<unknown>, form: Form =
   }, form);
 }
 
+/** Removes undefined members, which exact optional types distinguish from absent ones. */
+export function present<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
+}
+
 /** Creates the schema of a map keyed by name. Invalid names are reported at the key. */
 export function named<T extends z.ZodType>(value: T, name: (input: string) => Parsed<unknown>, most = 500) {
   return z.record(z.string(), value).superRefine((entries, context) => {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { invalid, type Parsed } from '../problem.ts';
 import { read, report } from './text.ts';
 
-export const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
+const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 
 const timeOfDay = read(parseTimeOfDay, {
   description: 'Time of day, 00:00 to 24:00, in quotes',
@@ -20,6 +20,7 @@ export const window = z
     days: z
       .array(z.enum(DAYS, `days are ${DAYS.join(', ')}`))
       .min(1, 'must not be empty')
+      .transform((days) => days.map((day) => DAYS.indexOf(day)))
       .optional(),
     from: timeOfDay.optional(),
     to: timeOfDay.optional(),

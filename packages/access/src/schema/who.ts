@@ -1,5 +1,6 @@
 /** Schema of `who`, `deny` and `except` entries. */
 import { z } from 'zod';
+import type { SignedIn } from '../model.ts';
 import { claimValues } from './claims.ts';
 import { duration } from './duration.ts';
 import { parseExpression } from './expression.ts';
@@ -11,7 +12,7 @@ import {
   parseRepository,
   parseTeam,
 } from './pattern.ts';
-import { acceptedBy, checked, LOGIN, read, report, text, words } from './text.ts';
+import { acceptedBy, checked, LOGIN, present, read, report, text, words } from './text.ts';
 
 const githubId = z
   .int('expected a whole number, the GitHub id')
@@ -67,9 +68,16 @@ const signedIn = z
       .optional()
       .describe('Authentication methods (RFC 8176), all of which the sign-in must have used'),
   })
+  .transform((entry): SignedIn => present(entry))
   .describe('A sign-in at this issuer, required in addition to the rest of the entry');
 
 const shape = z.strictObject(members).partial();
+
+/** Renames the keys that GitHub's ids have in the file. */
+function toModel<T extends Partial<Record<`${'user' | 'team' | 'repository'}_id`, number | undefined>>>(entry: T) {
+  const { user_id: userId, team_id: teamId, repository_id: repositoryId, ...rest } = entry;
+  return present({ ...rest, userId, teamId, repositoryId });
+}
 
 function expression(description: string) {
   return z.string().max(8192).superRefine(acceptedBy(parseExpression)).describe(description);
@@ -88,18 +96,18 @@ const TEAM_ID = { team_id: ['team'] };
 export const who = shape
   .extend({ signedIn: signedIn.optional() })
   .superRefine(refuseEmpty)
+  .transform(toModel)
   .meta({ minProperties: 1, dependentRequired: TEAM_ID });
 
 export const denial = shape
   .extend({ reason: words.describe('For the audit log').optional() })
   .superRefine(refuseEmpty)
+  .transform(toModel)
   .meta({
     dependentRequired: TEAM_ID,
     not: { anyOf: ['user', 'role', 'repository'].map((name) => ({ required: [name] })) },
     anyOf: ['user_id', 'team_id', 'repository_id', 'issuer'].map((name) => ({ required: [name] })),
   });
-
-export type WhoEntry = z.output<typeof denial> & Pick<z.output<typeof who>, 'signedIn'>;
 
 /** At least one alternative. */
 export const whoList = z

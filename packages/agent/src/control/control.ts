@@ -1,8 +1,9 @@
 /**
  * The running agent's control socket: a Unix socket that only its owner can open, with one JSON line in each direction.
  */
+import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -46,14 +47,14 @@ export async function serveControl(
 ): Promise<{ close(): void }> {
   ownDirectory(directory);
   const path = controlPath(directory);
-  if (await answers(path)) {
+  if (await isAgentRunning(directory)) {
     throw new MeshpassError(
       'agent_already_running',
       'The agent is already running. Run meshpass status to inspect it, or meshpass down to stop it.',
     );
   }
   rmSync(path, { force: true });
-  const server: Server = createServer((socket) => {
+  const server = createServer((socket) => {
     let line = '';
     socket.setTimeout(30_000, () => socket.destroy());
     socket.on('error', () => socket.destroy());
@@ -65,10 +66,7 @@ export async function serveControl(
       reply(line, answer).then((text) => socket.end(`${text}\n`));
     });
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => resolve());
-  });
+  await once(server.listen(path), 'listening');
   chmodSync(path, 0o600);
   server.unref();
   return {
@@ -164,17 +162,12 @@ function isCall(call: unknown): call is AskedCall {
 }
 
 /** Whether an agent is running, even without a session. */
-export function isAgentRunning(directory: string): Promise<boolean> {
-  return answers(controlPath(directory));
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.on('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', () => resolve(false));
-  });
+export async function isAgentRunning(directory: string): Promise<boolean> {
+  const socket = connect(controlPath(directory));
+  const isRunning = await once(socket, 'connect').then(
+    () => true,
+    () => false,
+  );
+  socket.destroy();
+  return isRunning;
 }

@@ -3,6 +3,7 @@
  * connects at once, and its requests wait until the agent serves them. A refused connection would cost Envoy its retry
  * delay.
  */
+import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 
@@ -23,10 +24,7 @@ export async function openEnvoySocket(path: string) {
   let take: (connection: Socket) => void = hold;
   const server = createServer((connection) => take(connection));
   rmSync(path, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => resolve());
-  });
+  await once(server.listen(path), 'listening');
   chmodSync(path, 0o600);
   return {
     path,

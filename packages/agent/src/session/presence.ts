@@ -5,6 +5,7 @@
  * closes as soon as the exchange is complete.
  */
 
+import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -117,17 +118,9 @@ export async function startPresenceListener(port: number) {
     response.writeHead(200, { 'content-type': 'application/jwt', 'cache-control': 'no-store' }).end(answer);
   });
   server.maxConnections = MAX_CONNECTIONS;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) =>
-      reject(
-        new MeshpassError(
-          'config_invalid',
-          `Port ${port} is already in use in this workspace. Set a different --presence-port.`,
-          { cause },
-        ),
-      ),
-    );
-    server.listen(port, '127.0.0.1', resolve);
+  await once(server.listen(port, '127.0.0.1'), 'listening').catch((cause) => {
+    const message = `Port ${port} is already in use in this workspace. Set a different --presence-port.`;
+    throw new MeshpassError('config_invalid', message, { cause });
   });
   return {
     port: (server.address() as AddressInfo).port,

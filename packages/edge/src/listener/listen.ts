@@ -3,6 +3,7 @@
  * directory ends.
  */
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
@@ -143,13 +144,8 @@ export async function startEdge(options: EdgeOptions) {
   const timer = setInterval(sweep, sweepInterval(limits));
   timer.unref();
 
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ host: options.listen.host ?? '::', port: options.listen.port, backlog: 1024 }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
+  const { host: listenHost = '::', port } = options.listen;
+  await once(server.listen({ host: listenHost, port, backlog: 1024 }), 'listening');
   const bound = server.address() as AddressInfo;
   log.info({ version: VERSION, host: bound.address, port: bound.port, gateway }, 'the edge listens');
 
