@@ -71,6 +71,10 @@ const signIn = z.strictObject({
     .describe('required: for a provider that puts the nonce of the device flow into ID tokens. Few providers do'),
 });
 
+const algorithm = z.enum(ALGORITHMS, {
+  error: ({ input }) => `${JSON.stringify(input)} is not supported: use one of ${ALGORITHMS.join(', ')}`,
+});
+
 function issuer(options: SchemaOptions) {
   return z
     .strictObject({
@@ -80,7 +84,7 @@ function issuer(options: SchemaOptions) {
       }),
       audience: text,
       algorithms: z
-        .array(z.enum(ALGORITHMS))
+        .array(algorithm)
         .min(1, 'must not be empty')
         .default([...DEFAULT_ALGORITHMS]),
       kind: z.enum(['generic', 'actions']).optional(),
