@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import type { EdgeDecision, ErrorCode, MeshpassError } from '@meshpass/identity';
+import { type EdgeDecision, type ErrorCode, MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import type { ControlHub } from '../control/hub.ts';
 import { type Directory, type LiveSession, mayReach } from '../directory.ts';
@@ -12,14 +12,14 @@ import type { EdgeLimits } from '../limits.ts';
 import { assertLeads, authorizeTarget, directoryStale, liveSession, upstreamOf } from './admission.ts';
 import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
 import { type ConnectReader, createConnectReader, type Destination } from './connect.ts';
-import { decisionOf } from './decision.ts';
 import { dialGateway, type Gateway, type Upstream } from './forward.ts';
-import { IdleWatch } from './idle-watch.ts';
 import { type Peer, peerOf } from './peer.ts';
 import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed, upstreamName } from './refusal.ts';
-import { expiryOf, type Stage } from './stage.ts';
+
+type Stage = 'handshake' | 'control' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
 
 const NOTHING = Buffer.alloc(0);
+const HALF_CLOSED = 'one side has closed, and the tunnel was idle afterwards';
 
 export class Tunnel {
   /** The client's address and port, for the audit log. */
@@ -43,7 +43,9 @@ export class Tunnel {
   #hello: HelloReader | undefined;
   #deadline: number;
   #openedAt = 0;
-  #idle: IdleWatch | undefined;
+  /** Bytes that an open tunnel has moved, and whether one of its sides has closed, as of the last sweep. */
+  #moved = 0;
+  #halfClosed = false;
   /** Whether the connection was accepted before the edge knew the mesh's roots, so that its TLS trusts no client. */
   readonly #blind: boolean;
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
@@ -123,13 +125,30 @@ export class Tunnel {
 
   /** Compares the stage's deadline with the clock. */
   sweep(now: number): void {
-    if (this.stage === 'open') this.#deadline = this.#idle!.deadline(now) ?? this.#deadline;
+    if (this.stage === 'open') this.#watch(now);
     if (now < this.#deadline) return;
-    const expiry = expiryOf(this.stage, this.#idle?.halfClosed ?? false);
-    if (expiry.how === 'refuse') this.#decide('refused', expiry.reason, expiry.code);
-    if (expiry.how === 'answer') this.#refuse(expiry.error);
-    else if (expiry.how === 'refuse') this.cut();
-    else this.cut(expiry.code, expiry.reason);
+    const { stage } = this;
+    if (stage === 'handshake') this.#drop('The TLS handshake took too long.', 'tunnel_handshake_timeout');
+    else if (stage === 'warm') this.cut('tunnel_idle');
+    else if (stage === 'head')
+      this.#refuse(new MeshpassError('tunnel_handshake_timeout', 'The CONNECT request took too long.'));
+    else if (stage === 'dial') this.#refuse(gatewayUnreachable('no response in time'));
+    else if (stage === 'hello') this.#drop('The inner ClientHello took too long.', 'tunnel_handshake_timeout');
+    else if (stage === 'open')
+      this.cut('tunnel_idle', this.#halfClosed ? HALF_CLOSED : 'the tunnel reached its idle timeout');
+    else this.cut(); // the decision about a refused client is already made
+  }
+
+  /** Extends an open tunnel's deadline if a byte has moved or a side has closed, so the byte path needs no clock. */
+  #watch(now: number): void {
+    const [client, { socket }] = [this.#tls!, this.#upstream!];
+    const halfClosed = socket.readableEnded || client.readableEnded;
+    const moved = socket.bytesRead + socket.bytesWritten - client.writableLength;
+    if (moved === this.#moved && halfClosed === this.#halfClosed) return;
+    this.#moved = moved;
+    this.#halfClosed = halfClosed;
+    const { idleMs, halfClosedMs } = this.#host.limits;
+    this.#deadline = now + (halfClosed ? Math.min(halfClosedMs, idleMs) : idleMs);
   }
 
   /** Bytes so far, to and from the mesh. */
@@ -231,7 +250,6 @@ export class Tunnel {
     this.#hello = undefined;
     tls.off('data', this.#onData);
     this.#openedAt = this.#host.clock();
-    this.#idle = new IdleWatch(tls, this.#upstream!.socket, this.#host.limits);
     this.#enter('open', this.#host.limits.idleMs);
     this.#decide('allowed', 'The session is live and the target is granted.');
     this.#upstream!.open(head);
@@ -268,12 +286,16 @@ export class Tunnel {
 
   #upstreamClosed(): void {
     if (this.stage === 'hello') {
-      const reason = `The connection was closed by ${upstreamName(this.#destination)}.`;
-      this.#decide('refused', reason, 'tunnel_gateway_unreachable');
-      this.cut();
+      this.#drop(`The connection was closed by ${upstreamName(this.#destination)}.`, 'tunnel_gateway_unreachable');
     }
     // In `open`, the byte path has forwarded a clean end, and the client closes in turn.
     else if (this.stage === 'open' && !this.#upstream!.socket.readableEnded) this.cut();
+  }
+
+  /** Refuses a client that cannot read a response. */
+  #drop(reason: string, code: ErrorCode): void {
+    this.#decide('refused', reason, code);
+    this.cut();
   }
 
   #enter(stage: Stage, limitMs: number): void {
@@ -294,17 +316,23 @@ export class Tunnel {
   }
 
   #decide(outcome: EdgeDecision['outcome'], reason: string, code?: ErrorCode): string {
-    const facts = {
+    const [id, at] = [this.#host.newId(), this.#host.clock()];
+    const [destination, bytes] = [this.#destination, this.bytes];
+    const decision: EdgeDecision = {
+      id,
+      at,
+      outcome,
+      reason,
       source: this.remote,
-      sessionId: this.sessionId,
-      spiffeId: this.#peer?.spiffeId,
-      destination: this.#destination,
-      bytes: this.bytes,
-      openedAt: this.#openedAt,
+      ...(code !== undefined && { code }),
+      ...(this.sessionId !== undefined && { session_id: this.sessionId }),
+      ...(this.#peer && { spiffe_id: this.#peer.spiffeId }),
+      ...(destination && { target: destination.target }),
+      ...(destination?.bySni && { sni: destination.sni }),
+      ...(outcome === 'ended' && { bytes_in: bytes.in, bytes_out: bytes.out, duration_ms: at - this.#openedAt }),
     };
-    const made = { id: this.#host.newId(), at: this.#host.clock(), outcome, reason, code };
-    this.#host.decided(decisionOf(facts, made), this.sessionId !== undefined);
-    return made.id;
+    this.#host.decided(decision, this.sessionId !== undefined);
+    return id;
   }
 }
 
