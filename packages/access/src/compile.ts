@@ -4,17 +4,22 @@
  */
 export { describeApproval, describeEmergency, describeEmergencyBounds } from './authorize/describe-approval.ts';
 export { describeWho } from './authorize/describe-who.ts';
-export { checkMesh, leftOut } from './compile/check-mesh.ts';
 export { type CompileOptions, compile } from './compile/compile.ts';
-export { type GrantedPort, grantedPorts } from './compile/granted-ports.ts';
 export { ATTESTED_CLAIMS, claimsDemanded } from './compile/http-rules.ts';
-export { kubernetesGrants } from './compile/kubernetes-grants.ts';
 export { loopbackAddresses } from './compile/loopback.ts';
 export { clusterRoleOf, isOurs, type MeshShape, meshOf, settingsOf } from './compile/mesh-of.ts';
 export { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, sourceOf } from './compile/metadata.ts';
-export { namespacesGranted, reachableServices } from './compile/reach.ts';
+export {
+  type GrantedPort,
+  grantedPorts,
+  kubernetesGrants,
+  namespacesGranted,
+  reachableServices,
+} from './compile/reach.ts';
 export { CLAIM_HEADERS } from './compile/request-authentication.ts';
 export {
+  checkMesh,
+  leftOut,
   type Resolved,
   type ResolvedGrant,
   type ResolvedTarget,

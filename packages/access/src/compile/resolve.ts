@@ -3,7 +3,7 @@ import { formatSni, grantNamespace, MAX_ALLOWED, MAX_ALLOWED_TEXT, MAX_PEERS } f
 import { didYouMean, type Mesh, type MeshService, selects } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
 import type { Access, Grant, GrantTarget } from '../model.ts';
-import { type AccessFileProblem, problemAt } from '../problem.ts';
+import { type AccessFileProblem, accessFileError, problemAt } from '../problem.ts';
 import { isSelection, selectedNamespaces } from '../schema/selection.ts';
 import { describeAllowed } from './describe-allowed.ts';
 import { isMeshOwn, type ResolvedRole, resolveRoles } from './roles/resolve-roles.ts';
@@ -83,13 +83,13 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
       // Keeps the grant without targets. Its certificates may still be valid, and the guard must keep denying them.
       return [{ grant, namespace, targets: [], roles: [] }];
     }
-    const found = grant.to.map((target) => resolveTarget(target, mesh));
-    problems.push(...found.flatMap((one) => one.problems));
-    leftOut.push(...found.flatMap((one) => one.leftOut));
-    const targets = distinct(
-      found.flatMap((one) => one.targets),
-      ({ sni }) => sni,
-    );
+    const found = grant.to.flatMap((target) => {
+      const isSelecting = selectsServices(target);
+      const fits = isSelecting ? selectTargets(target, mesh) : [namedTarget(target, mesh)];
+      (isSelecting ? leftOut : problems).push(...fits.filter((fit) => 'message' in fit));
+      return fits.filter((fit) => 'sni' in fit);
+    });
+    const targets = distinct(found, ({ sni }) => sni);
     if (targets.length > MAX_PORTS) {
       const message = `selects ${targets.length} ports, but only the first ${MAX_PORTS} are granted: narrow the selection`;
       leftOut.push(problemAt(grant.place, message));
@@ -101,41 +101,87 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
   return { grants, problems, leftOut };
 }
 
-interface Found {
-  readonly targets: readonly ResolvedTarget[];
-  readonly problems: readonly AccessFileProblem[];
-  readonly leftOut: readonly AccessFileProblem[];
+/**
+ * Checks every target of the file against the mesh.
+ * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`,
+ *   `access_file_invalid`, with all findings by FILE:LINE:COLUMN
+ * @example
+ * ```ts
+ * import { checkMesh, meshOf, parseAccess } from '@meshpass/access';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const mesh = meshOf(loadManifests(orders, 'cluster.yaml').resources, shape);
+ * checkMesh(access, mesh);
+ * ```
+ */
+export function checkMesh(access: Access, mesh: Mesh): void {
+  const { problems } = resolveAccess(access, mesh);
+  if (problems.length > 0) throw accessFileError(problems);
 }
 
-function resolveTarget(target: GrantTarget, mesh: Mesh): Found {
+/**
+ * Lists targets that entries select by pattern or label but that cannot be granted, with reasons. Compilation leaves
+ * them out.
+ * @example
+ * ```ts
+ * import { leftOut, meshOf, parseAccess } from '@meshpass/access';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local',
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const mesh = meshOf(loadManifests(orders, 'cluster.yaml').resources, shape);
+ * leftOut(access, mesh); // => []
+ * ```
+ */
+export function leftOut(access: Access, mesh: Mesh): readonly AccessFileProblem[] {
+  return resolveAccess(access, mesh).leftOut;
+}
+
+/** Port that can be granted, or why it cannot. */
+type Fit = ResolvedTarget | AccessFileProblem;
+
+function selectsServices(target: GrantTarget): boolean {
+  return (
+    target.host === undefined && (isSelection(target) || target.labels !== undefined || target.service === undefined)
+  );
+}
+
+/** Finds the port of an entry that names its Service. */
+function namedTarget(target: GrantTarget, mesh: Mesh): Fit {
   const { place } = target;
-  if (
-    target.host === undefined &&
-    (isSelection(target) || target.labels !== undefined || target.service === undefined)
-  ) {
-    return selectTargets(target, mesh);
-  }
   const named =
     target.host === undefined ? { service: target.service!, namespace: target.namespace! } : split(target, mesh);
-  if ('message' in named) return { targets: [], problems: [named], leftOut: [] };
+  if ('message' in named) return named;
   const name = `${named.service}.${named.namespace}`;
-  const refuse = (problem: AccessFileProblem): Found => ({ targets: [], problems: [problem], leftOut: [] });
   if (isMeshOwn(named.namespace, mesh)) {
     // istiod renews any certificate that is presented to it, so access to port 15012 would undo every expiry.
-    return refuse(problemAt(place, `${name} belongs to the mesh itself and cannot be granted to workspaces`));
+    return problemAt(place, `${name} belongs to the mesh itself and cannot be granted to workspaces`);
   }
   if (named.namespace.startsWith('meshpass-')) {
     // The broker may write there, and every holder of a grant has a ServiceAccount there.
-    return refuse(problemAt(place, `${name} is in a Meshpass namespace, and its services cannot be granted`));
+    return problemAt(place, `${name} is in a Meshpass namespace, and its services cannot be granted`);
   }
   const service = mesh.services.find((one) => one.name === named.service && one.namespace === named.namespace);
   if (!service) {
     const known = mesh.services.map((other) => `${other.name}.${other.namespace}`);
-    return refuse({
-      code: 'access_service_unknown',
-      place,
-      message: `the mesh has no service ${name}${didYouMean(name, known)}`,
-    });
+    const message = `the mesh has no service ${name}${didYouMean(name, known)}`;
+    return { code: 'access_service_unknown', place, message };
   }
   const port = findPort(service, target.port);
   if (!port) {
@@ -143,48 +189,30 @@ function resolveTarget(target: GrantTarget, mesh: Mesh): Found {
       typeof target.port === 'number' ? other.port : other.name || other.port,
     );
     const hint = typeof target.port === 'number' ? '' : didYouMean(target.port, names.map(String));
-    return refuse({
-      code: 'access_port_unknown',
-      place,
-      message: `${name} has no port ${target.port}: it has ${names.join(', ') || 'none'}${hint}`,
-    });
+    const message = `${name} has no port ${target.port}: it has ${names.join(', ') || 'none'}${hint}`;
+    return { code: 'access_port_unknown', place, message };
   }
-  const fit = fitPort(target, service, port, mesh);
-  return 'sni' in fit ? { targets: [fit], problems: [], leftOut: [] } : refuse(fit);
+  return fitPort(target, service, port, mesh);
 }
 
 /** Lists the currently selected Services that have such a port. */
-function selectTargets(target: GrantTarget, mesh: Mesh): Found {
+function selectTargets(target: GrantTarget, mesh: Mesh): readonly Fit[] {
   const namespaces = new Set(selectedNamespaces(target, mesh));
-  const fits = mesh.services.flatMap((service) => {
+  return mesh.services.flatMap((service) => {
     if (!namespaces.has(service.namespace)) return [];
     if (target.service !== undefined && service.name !== target.service) return [];
     if (target.labels !== undefined && !selects(target.labels, service.labels ?? {})) return [];
     const port = findPort(service, target.port);
     return port ? [fitPort(target, service, port, mesh)] : [];
   });
-  return {
-    targets: fits.flatMap((fit) => ('sni' in fit ? [fit] : [])),
-    problems: [],
-    leftOut: fits.flatMap((fit) => ('sni' in fit ? [] : [fit])),
-  };
 }
 
-/** Returns the granted port, or why it cannot be granted. */
-function fitPort(
-  target: GrantTarget,
-  service: MeshService,
-  port: MeshPort,
-  mesh: Mesh,
-): ResolvedTarget | AccessFileProblem {
+function fitPort(target: GrantTarget, service: MeshService, port: MeshPort, mesh: Mesh): Fit {
   const { place } = target;
   const name = `${service.name}.${service.namespace}`;
   if (port.protocol === 'undeclared') {
-    return {
-      code: 'access_port_undeclared',
-      place,
-      message: `${name}:${port.port} does not declare a protocol, so the client would choose which rules apply: set "appProtocol" (http, http2, grpc or tcp) on this port of the Service`,
-    };
+    const message = `${name}:${port.port} does not declare a protocol, so the client would choose which rules apply: set "appProtocol" (http, http2, grpc or tcp) on this port of the Service`;
+    return { code: 'access_port_undeclared', place, message };
   }
   const http = (['allow', 'deny', 'require'] as const).find((member) => target[member] !== undefined);
   if (port.protocol === 'tcp' && http) {
