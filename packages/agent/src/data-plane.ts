@@ -6,14 +6,13 @@ import { Refusals } from './access-log/refusals.ts';
 import type { RefusalReport } from './access-log/report.ts';
 import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
-import type { LaunchedEnvoy } from './envoy/launch-envoy.ts';
 import type { EnvoySupervisor } from './envoy/supervisor.ts';
 import { TunnelReplacement } from './envoy/tunnel-replacement.ts';
 import { WarmTunnels } from './envoy/warm-tunnels.ts';
 import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
 import { kubernetesGrants } from './kubernetes/addresses.ts';
 import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
-import { type LoopbackProxy, newLoopbackProxy } from './proxy/loopback-proxy.ts';
+import type { LoopbackProxy } from './proxy/loopback-proxy.ts';
 import { answerAddresses, type ListInterfaces, type NameResolver } from './proxy/outside-address.ts';
 import { Principals } from './sds/principals.ts';
 import { nextExpiry, secretsOf } from './sds/secrets.ts';
@@ -29,10 +28,10 @@ import { serveEnvoySocket } from './xds/serve.ts';
 import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
 
 export interface DataPlaneOptions {
-  readonly launched: LaunchedEnvoy;
+  /** Envoy that is already running. It receives secrets once credentials exist, and listens once a configuration exists. */
+  readonly envoy: EnvoySupervisor;
   readonly clusterDomain: string;
-  /** 0 for any free port. */
-  readonly proxyPort: number;
+  readonly proxy: LoopbackProxy;
   /** Address on which the proxy also listens for containers. */
   readonly bridgeAddress?: string | undefined;
   /** Resolves names outside the mesh for containers. */
@@ -92,25 +91,21 @@ export class DataPlane {
   readonly #principals = new Principals();
   #drainingAt: number | undefined;
   #expiryTimer: NodeJS.Timeout | undefined;
-  #firstReceived: () => void = () => {};
-  readonly #hasConfiguration: Promise<void>;
+  readonly #firstReceived = Promise.withResolvers<void>();
 
-  private constructor(options: DataPlaneOptions, proxy: LoopbackProxy) {
+  constructor(options: DataPlaneOptions) {
     this.#options = options;
-    this.proxy = proxy;
+    this.proxy = options.proxy;
     this.#refusals = new Refusals({
       now: options.now,
       report: options.report,
       services: () => options.credentials().services,
-      proxyPort: proxy.port,
+      proxyPort: options.proxy.port,
     });
-    this.#hasConfiguration = new Promise((resolve) => {
-      this.#firstReceived = resolve;
-    });
-    this.#envoy = options.launched.supervisor;
+    this.#envoy = options.envoy;
     this.#envoy.onEnded(() => this.#envoyEnded());
     this.#tunnels = new WarmTunnels({
-      socketPath: options.launched.warmUpSocket,
+      socketPath: options.envoy.warmUpSocket,
       header: CLUSTER_HEADER,
       clusters: () =>
         clustersToWarm(options.credentials().services, new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? [])),
@@ -120,7 +115,7 @@ export class DataPlane {
       this.#give();
     });
     this.#socket = serveEnvoySocket({
-      socket: options.launched.socket,
+      socket: options.envoy.socket,
       configuration: this.#configuration,
       secrets: this.#secrets,
       answered: (answer) => this.#answered(answer),
@@ -129,18 +124,10 @@ export class DataPlane {
     });
   }
 
-  /**
-   * Serves an Envoy that is already running. Envoy receives secrets once credentials exist, and listens once a
-   * configuration exists.
-   */
-  static async start(options: DataPlaneOptions): Promise<DataPlane> {
-    return new DataPlane(options, await newLoopbackProxy(options.proxyPort));
-  }
-
   /** Waits up to `within` ms until Envoy listens with its first configuration. */
   async ready(within: number): Promise<void> {
     const deadline = performance.now() + within;
-    await Promise.race([this.#hasConfiguration, new Promise((resolve) => setTimeout(resolve, within).unref())]);
+    await Promise.race([this.#firstReceived.promise, sleep(within, undefined, { ref: false })]);
     // Without a configuration from the broker, the proxy still serves everything outside the mesh.
     if (!this.#accepted) this.#give();
     await this.#envoy.ready(Math.max(deadline - performance.now(), 1_000));
@@ -222,7 +209,7 @@ export class DataPlane {
     clearTimeout(this.#expiryTimer);
     clearTimeout(this.#offerTimer);
     this.#replacement.close();
-    await this.#options.launched.close();
+    await this.#envoy.close();
     this.#socket.close();
   }
 
@@ -275,12 +262,12 @@ export class DataPlane {
         accepted: this.#accepted,
         kubernetes: kubernetesGrants(this.#options.credentials()),
         bridgeAddress: this.#options.bridgeAddress,
-        warmUpSocket: this.#options.launched.warmUpSocket,
+        warmUpSocket: this.#envoy.warmUpSocket,
         generation: this.#replacement.generation,
         lingering: this.#lingering,
       }),
     );
-    if (this.#received) this.#firstReceived();
+    if (this.#received) this.#firstReceived.resolve();
   }
 
   #giveSecrets(): void {

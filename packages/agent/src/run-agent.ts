@@ -15,7 +15,7 @@ import { readCa } from './control/read-ca.ts';
 import type { AgentStatus } from './control/status.ts';
 import type { DataPlane } from './data-plane.ts';
 import { findEnvoy } from './envoy/find.ts';
-import { launchEnvoy } from './envoy/launch-envoy.ts';
+import { launchEnvoy } from './envoy/supervisor.ts';
 import { LoopbackNames } from './hosts/loopback-names.ts';
 import { WorkspaceKubernetes } from './kubernetes/workspace-kubernetes.ts';
 import { proxyEnvironment } from './proxy/environment.ts';
@@ -105,10 +105,7 @@ async function start(
   const toldToEnd = new AbortController();
   const stop = AbortSignal.any([toldToEnd.signal, ...(dependencies.stop ? [dependencies.stop] : [])]);
   let closing: Promise<void> | undefined;
-  let markClosed: () => void = () => {};
-  const closed = new Promise<void>((resolve) => {
-    markClosed = resolve;
-  });
+  const { promise: closed, resolve: markClosed } = Promise.withResolvers<void>();
   const control = await serveControl(directory, answer);
   parts.defer(() => control.close());
   // Slow external work starts first: handshakes with the broker, and Envoy. The rest of the agent is loaded in
@@ -225,14 +222,15 @@ async function start(
     await import('@meshpass/envoy');
     await pause();
     const { DataPlane } = await import('./data-plane.ts');
-    return DataPlane.start({
-      launched: await launched,
+    const { newLoopbackProxy } = await import('./proxy/loopback-proxy.ts');
+    return new DataPlane({
+      envoy: await launched,
+      proxy: await newLoopbackProxy(config.proxyPort),
       clusterDomain,
       now,
       random,
       log,
       report,
-      proxyPort: config.proxyPort,
       bridgeAddress: config.bridgeAddress,
       mayListenOn,
       resolver: dependencies.resolver,

@@ -2,18 +2,18 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, messageOf, pack, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
-import type { ReachableService } from '@meshpass/identity/wire';
+import type { MeshInfo, ReachableService } from '@meshpass/identity/wire';
 import type { KubernetesGrant } from './kubernetes/addresses.ts';
 import { type LoopbackProxy, proxyClusters, proxyListeners, proxyRoutes } from './proxy/loopback-proxy.ts';
 import { type Accepted, resourcesOf } from './xds/accept.ts';
 import type { Lingering } from './xds/lingering.ts';
-import { type EdgeAddress, edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts';
+import { edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts';
 import { warmUpListener } from './xds/warm-up.ts';
 
 export interface WorkspaceParts {
   /** Grants with a certificate. */
   readonly grants: readonly string[];
-  readonly mesh: { readonly edge: EdgeAddress; readonly contact?: string | undefined };
+  readonly mesh: Pick<MeshInfo, 'edge' | 'contact'>;
   readonly services: readonly ReachableService[];
   /** Grants with access to the Kubernetes API server, and the addresses to use for it. */
   readonly kubernetes: readonly KubernetesGrant[];

@@ -4,12 +4,10 @@ import { isIP } from 'node:net';
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { MeshpassError } from '@meshpass/identity/error';
+import type { MeshInfo } from '@meshpass/identity/wire';
 
-export interface ChannelEdge {
-  /** Name in the edge's certificate. */
-  readonly host: string;
-  readonly port: number;
-}
+/** The edge's public address. Its host is a name in its certificate. */
+export type ChannelEdge = MeshInfo['edge'];
 
 /**
  * Connects to the edge. Node tries each address of its name in turn (RFC 8305).

@@ -8,12 +8,14 @@ import { bootstrap } from './bootstrap.ts';
 import { DRAIN_SECONDS } from './drain-time.ts';
 import type { FoundEnvoy } from './find.ts';
 import { type GuardedProcess, startGuarded } from './guarded-process.ts';
+import { type EnvoySocket, openEnvoySocket } from './socket.ts';
 
 export interface SupervisorOptions {
   readonly envoy: FoundEnvoy;
   /** The agent's private directory. */
   readonly directory: string;
-  readonly agentSocket: string;
+  /** Socket from which Envoy requests configuration and secrets. Closes with Envoy. */
+  readonly socket: EnvoySocket;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -39,9 +41,26 @@ const DRAIN = 2_000;
 const MAX_LINE = 500;
 const LINES_PER_MINUTE = 60;
 
+/**
+ * Starts Envoy (≈100 ms) in parallel with the first broker request. Envoy then waits for its configuration.
+ * @param directory the agent's private directory
+ */
+export async function launchEnvoy(
+  envoy: FoundEnvoy,
+  { directory, log }: Pick<SupervisorOptions, 'directory' | 'log'>,
+): Promise<EnvoySupervisor> {
+  const socket = await openEnvoySocket(join(directory, 'envoy.sock'));
+  const supervisor = new EnvoySupervisor({ envoy, directory, socket, log });
+  supervisor.start();
+  return supervisor;
+}
+
 export class EnvoySupervisor {
   readonly #options: SupervisorOptions;
   readonly admin: EnvoyAdmin;
+  readonly socket: EnvoySocket;
+  /** Unix socket for requests that make Envoy open tunnels. */
+  readonly warmUpSocket: string;
   readonly #adminSocket: string;
   #process: GuardedProcess | undefined;
   #closed = false;
@@ -52,6 +71,8 @@ export class EnvoySupervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    this.socket = options.socket;
+    this.warmUpSocket = join(options.directory, 'warm-up.sock');
     this.#adminSocket = join(options.directory, 'admin.sock');
     this.admin = new EnvoyAdmin(this.#adminSocket);
   }
@@ -101,11 +122,10 @@ export class EnvoySupervisor {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const running = this.#process;
-    if (!running) return;
-    await this.admin.drain(DRAIN).catch(() => {}); // without a response there is nothing to drain
-    running.kill();
-    await running.ended;
+    if (this.#process) await this.admin.drain(DRAIN).catch(() => {}); // without a response there is nothing to drain
+    this.#process?.kill();
+    await this.#process?.ended;
+    this.socket.close();
   }
 
   async #run(): Promise<void> {
@@ -132,11 +152,11 @@ export class EnvoySupervisor {
    * @throws Error if Envoy cannot be started
    */
   async #once(): Promise<string> {
-    const { envoy, directory, agentSocket } = this.#options;
+    const { envoy, directory } = this.#options;
     const file = join(directory, 'envoy.json');
     // Recreated each time, because files of an earlier run may have any content.
     rmSync(this.#adminSocket, { force: true });
-    writeFileSync(file, bootstrap({ agentSocket, adminSocket: this.#adminSocket }), { mode: 0o600 });
+    writeFileSync(file, bootstrap({ agentSocket: this.socket.path, adminSocket: this.#adminSocket }), { mode: 0o600 });
     // Disables Envoy's shared memory for hot restarts, because it is shared by the whole machine.
     const argv = [envoy.path, '--config-path', file, '--disable-hot-restart', '--concurrency', THREADS, ...DRAINING];
     // Omits the agent's environment, which contains a Codespace's tokens: Envoy needs none of it and has formats that

@@ -1,7 +1,5 @@
 /** Builds the workspace's kubeconfig, with one context for each grant that has roles. */
-import { rmSync } from 'node:fs';
 import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
-import { writeOwnFile } from '../control/own-files.ts';
 import type { KubernetesGrant } from './addresses.ts';
 
 export interface KubeconfigParts {
@@ -60,16 +58,4 @@ export function kubeconfig({ grants, certificateAuthority, command, runtimeDirec
     })),
   };
   return `${JSON.stringify(document, null, 2)}\n`;
-}
-
-/**
- * Writes the kubeconfig, readable only by its owner. @throws MeshpassError config_invalid if the path is not writable
- */
-export function writeKubeconfig(path: string, text: string): void {
-  writeOwnFile(path, text);
-}
-
-/** Deletes the kubeconfig, if it exists. */
-export function removeKubeconfig(path: string): void {
-  rmSync(path, { force: true });
 }

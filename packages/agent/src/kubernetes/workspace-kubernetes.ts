@@ -1,12 +1,14 @@
 /** Supports kubectl in the workspace with a kubeconfig and with tokens that kubectl requests from the agent. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
+import { writeOwnFile } from '../control/own-files.ts';
 import type { KubernetesStatus } from '../control/status.ts';
 import type { BrokerClient } from '../session/broker-client.ts';
 import type { Credentials } from '../session/enrol.ts';
 import { kubernetesGrants } from './addresses.ts';
-import { contextOf, kubeconfig, removeKubeconfig, writeKubeconfig } from './kubeconfig.ts';
+import { contextOf, kubeconfig } from './kubeconfig.ts';
 
 export interface WorkspaceKubernetesOptions {
   readonly client: Pick<BrokerClient, 'ask' | 'brokerNow'>;
@@ -41,7 +43,7 @@ export class WorkspaceKubernetes {
     this.#options = options;
     this.#path = join(options.runtimeDirectory, 'kubeconfig');
     // A crashed agent may have left a kubeconfig behind.
-    removeKubeconfig(this.#path);
+    this.remove();
   }
 
   /** Rewrites the kubeconfig if a new session, certificate or service list changes it. */
@@ -56,8 +58,8 @@ export class WorkspaceKubernetes {
       grants.length === 0 ? undefined : kubeconfig({ grants, certificateAuthority, command, runtimeDirectory });
     if (text === this.#written) return;
     try {
-      if (text === undefined) removeKubeconfig(this.#path);
-      else writeKubeconfig(this.#path, text);
+      if (text === undefined) this.remove();
+      else writeOwnFile(this.#path, text);
       this.#written = text;
     } catch (thrown) {
       log('kubeconfig_failed', { code: toMeshpassError(thrown).code });
@@ -98,7 +100,7 @@ export class WorkspaceKubernetes {
   }
 
   remove(): void {
-    removeKubeconfig(this.#path);
+    rmSync(this.#path, { force: true });
   }
 
   /** Determines why there is no token. Only the broker knows whether kubectl access is off. */

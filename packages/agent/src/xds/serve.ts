@@ -25,7 +25,7 @@ interface StreamedLog extends Message {
   readonly identifier?: { readonly logName: string };
 }
 
-/** Serves the socket until it is closed. */
+/** Serves the socket. The result ends its connections. */
 export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void } {
   const { socket, configuration, secrets, answered, logged, addresses } = options;
   const described = (service: string, method: string) => serviceType(service).method[method]!;
@@ -46,12 +46,7 @@ export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void }
   ];
   const server = serveGrpc(methods);
   socket.serve((connection) => server.take(connection));
-  return {
-    close: () => {
-      socket.close();
-      server.close();
-    },
-  };
+  return server;
 }
 
 async function* takeLogs(entries: AsyncIterable<Message>, logged: (entries: Message) => void): AsyncGenerator<Message> {

@@ -6,15 +6,10 @@ import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AGENT_SOURCE } from '@meshpass/envoy';
 import { KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
+import type { MeshInfo } from '@meshpass/identity/wire';
 import { tcpAccessLog } from '../access-log/loggers.ts';
 import { EDGE_ROOTS } from '../sds/secrets.ts';
 import { clusterAt, extension, networkChain, socketAt } from './envoy-json.ts';
-
-export interface EdgeAddress {
-  /** Name in the edge's certificate. */
-  readonly host: string;
-  readonly port: number;
-}
 
 /**
  * Port of the mesh gateway's AUTO_PASSTHROUGH listener. It is part of the target in the CONNECT request to the edge.
@@ -61,7 +56,7 @@ function toEdge(name: string, grant: string, hostname: string): JsonObject {
 }
 
 /** Builds the edge's cluster. @returns `envoy.config.cluster.v3.Cluster` as JSON */
-export function edgeCluster(grant: string, edge: EdgeAddress): JsonObject {
+export function edgeCluster(grant: string, edge: MeshInfo['edge']): JsonObject {
   const isAddress = isIP(edge.host) !== 0;
   const name = { san_type: isAddress ? 'IP_ADDRESS' : 'DNS', matcher: { exact: edge.host } };
   return {

@@ -17,7 +17,7 @@ test('retries an Envoy that cannot start, without ending the agent', async () =>
   const supervisor = new EnvoySupervisor({
     envoy: { path, version: '1.40.0' },
     directory,
-    agentSocket: join(directory, 'envoy.sock'),
+    socket: { path: join(directory, 'envoy.sock'), serve: () => {}, close: () => {} },
     log: (event, detail) => event === 'envoy_ended' && ends.push(detail?.how),
   });
   onTestFinished(() => supervisor.close());

@@ -39,23 +39,19 @@ export function authorizeTarget(
 }
 
 /**
- * Checks that the edge can reach a destination.
+ * Returns the address of a destination.
  * @throws MeshpassError `tunnel_kubernetes_off` if CONNECT names the API server and this edge has no route to it
  */
-export function assertLeads({ isKubernetes }: Destination, kubernetesApi: Gateway | undefined): void {
-  if (!isKubernetes || kubernetesApi) return;
-  throw new MeshpassError(
-    'tunnel_kubernetes_off',
-    'This edge does not forward to the Kubernetes API server. Its operator has to set --kubernetes-api.',
-  );
-}
-
-/** Returns the address of a destination that has passed `assertLeads`. */
 export function upstreamOf(
   { gateway, kubernetesApi }: { readonly gateway: Gateway; readonly kubernetesApi: Gateway | undefined },
   { isKubernetes }: Destination,
 ): Gateway {
-  return (isKubernetes && kubernetesApi) || gateway;
+  if (!isKubernetes) return gateway;
+  if (kubernetesApi) return kubernetesApi;
+  throw new MeshpassError(
+    'tunnel_kubernetes_off',
+    'This edge does not forward to the Kubernetes API server. Its operator has to set --kubernetes-api.',
+  );
 }
 
 /** Creates the error for a directory that is not fresh. */

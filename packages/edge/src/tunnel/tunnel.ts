@@ -9,7 +9,7 @@ import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import type { ControlHub } from '../control/hub.ts';
 import { type Directory, type LiveSession, mayReach } from '../directory.ts';
 import type { EdgeLimits } from '../limits.ts';
-import { assertLeads, authorizeTarget, directoryStale, liveSession, upstreamOf } from './admission.ts';
+import { authorizeTarget, directoryStale, liveSession, upstreamOf } from './admission.ts';
 import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
 import { type ConnectReader, createConnectReader, type Destination } from './connect.ts';
 import { dialGateway, type Gateway, type Upstream } from './forward.ts';
@@ -196,12 +196,11 @@ export class Tunnel {
       // While the connection was warm, the session may have ended or the SVID expired, so both are checked again.
       const asked = { peer: this.#peer!, sessionId: this.sessionId!, target: this.#destination.target };
       authorizeTarget(this.#host.directory, asked, this.#host.clock());
-      assertLeads(this.#destination, this.#host.kubernetesApi);
+      this.#dial(upstreamOf(this.#host, this.#destination));
     } catch (error) {
       this.#refuse(error as MeshpassError);
       return;
     }
-    this.#dial();
     if (result.rest.length > 0) this.#hold(result.rest);
   }
 
@@ -213,9 +212,9 @@ export class Tunnel {
 
   // Dials only addresses from the operator, never a name from the client. Dials before the 200, so that an unreachable
   // gateway results in an error response. The gateway receives no byte before the inner SNI is checked.
-  #dial(): void {
+  #dial(to: Gateway): void {
     this.#enter('dial', this.#host.limits.dialMs);
-    const upstream = dialGateway(upstreamOf(this.#host, this.#destination!), this.#tls!);
+    const upstream = dialGateway(to, this.#tls!);
     this.#upstream = upstream;
     upstream.socket.once('connect', () => {
       if (this.stage !== 'dial') return;
