@@ -37,16 +37,12 @@ export function asksForHeaders(match: Json): boolean {
 }
 
 function matchesPath(
-  { prefix, path, safe_regex: regex, path_separated_prefix: below, ...more }: Json,
+  { prefix, path, safe_regex, path_separated_prefix: below, ...more }: Json,
   asked: string,
 ): Matched {
-  const fold = (text: unknown) => (more.case_sensitive === false ? String(text).toLowerCase() : String(text));
-  const given = fold(asked);
-  if (typeof prefix === 'string') return told(given.startsWith(fold(prefix)));
-  if (typeof path === 'string') return told(given === fold(path));
-  if (typeof below === 'string') return told(given === fold(below) || given.startsWith(`${fold(below)}/`));
-  // A RouteMatch without any condition matches every request.
-  return regex === undefined ? 'unknown' : matchesRegex(regex as Json, asked);
+  const matches = (matcher: Json) => matchesText({ ...matcher, ignore_case: more.case_sensitive === false }, asked);
+  if (typeof below !== 'string') return matches({ prefix, exact: path, safe_regex });
+  return matches({ exact: below }) === 'yes' ? 'yes' : matches({ prefix: `${below}/` });
 }
 
 function matchesHeader(header: Json, { method, authority, path, headers }: AskedRequest): Matched {
