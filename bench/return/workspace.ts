@@ -5,7 +5,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { SessionChannel } from '@meshpass/agent/channel/session-channel';
 import { BrokerAgent } from '@meshpass/agent/session/broker-agent';
-import { BrokerClient, CredentialManager, newDpopKey, SessionConfiguration } from '@meshpass/agent/session/index';
+import { BrokerClient, CredentialManager, newDpopKey } from '@meshpass/agent/session/index';
 import type { Proof } from '@meshpass/identity/attestation';
 
 export interface Joining {
@@ -76,28 +76,17 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
     log,
     source: { kind: 'codespace', proof: async () => proof },
     renewLease: () => channel.renewOverHttps(),
-    fetchConfiguration: () => configuration.fetch(),
+    fetchConfiguration: () => channel.fetchConfiguration(),
     onBrokerAnswer: () => channel.brokerAnswered(),
     onChange: (what) => {
       if (what === 'svids' && expiresAt() !== expiry) renewals.push({ at: Date.now(), left: expiry - Date.now() });
       expiry = expiresAt();
-      if (what === 'session') configuration.begin(manager.takeFirstConfiguration());
-      channel.follow();
+      if (what === 'session') channel.begin(manager.takeFirstConfiguration());
+      else channel.follow();
     },
-  });
-  const configuration: SessionConfiguration = new SessionConfiguration({
-    client,
-    log,
-    session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
-    keys: () => manager.credentials.mesh.statement_keys,
-    renewLease: () => channel.renewSoon(),
-    ask: () => manager.askForConfiguration(),
-    askForKeys: (id) => manager.askForKeys(id),
-    received: () => {},
   });
   const channel: SessionChannel = new SessionChannel({
     client,
-    configuration,
     key,
     now: Date.now,
     random: Math.random,
@@ -116,6 +105,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
       askForKeys: (id) => manager.askForKeys(id),
       askForConfiguration: () => manager.askForConfiguration(),
     },
+    configured: () => {},
     tunnelsDraining: () => {},
   });
   await manager.start();
@@ -132,7 +122,6 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
     renewals: () => renewals,
     isOver: () => isOver,
     leave: async () => {
-      configuration.close();
       await channel.close();
       await manager.close();
     },

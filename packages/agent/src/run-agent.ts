@@ -8,7 +8,6 @@ import { getCACertificates } from 'node:tls';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
-import type { SessionChannel } from './channel/session-channel.ts';
 import type { AgentConfig } from './control/config.ts';
 import { type ControlRequest, serveControl } from './control/control.ts';
 import { readCa } from './control/read-ca.ts';
@@ -120,7 +119,7 @@ async function start(
   await agent.openEarly(url);
   const { RefusalReport } = await import('./access-log/report.ts');
   const sessions = await import('./session/index.ts');
-  const { BrokerClient, CredentialManager, newDpopKey, SessionConfiguration } = sessions;
+  const { BrokerClient, CredentialManager, newDpopKey } = sessions;
   const key = newDpopKey();
   const client = new BrokerClient({
     url: config.broker,
@@ -131,6 +130,7 @@ async function start(
     clusterDomain,
     presencePort,
   });
+  const { SessionChannel } = await import('./channel/session-channel.ts');
   const report = new RefusalReport();
   const { askIssuer, signInBroker, SignIns } = await import('./sign-in/index.ts');
   const signIns = new SignIns({
@@ -152,22 +152,24 @@ async function start(
     log,
     report,
     onChange: credentialsChanged,
-    renewLease: async () => channel?.renewOverHttps(),
-    fetchConfiguration: () => configuration.fetch(),
-    onBrokerAnswer: () => channel?.brokerAnswered(),
+    renewLease: () => channel.renewOverHttps(),
+    fetchConfiguration: () => channel.fetchConfiguration(),
+    onBrokerAnswer: () => channel.brokerAnswered(),
   });
   parts.defer(() => Promise.race([manager.close(), sleep(LONGEST_GOODBYE, undefined, { ref: false })]));
   const names = config.byName ? new LoopbackNames(config.hostsFile, mayListenOn) : undefined;
-  const configuration = new SessionConfiguration({
+  const channel = new SessionChannel({
+    manager,
     client,
+    key,
+    now,
+    random,
     log,
-    session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
-    keys: () => manager.credentials.mesh.statement_keys,
-    renewLease: () => channel?.renewSoon(),
-    ask: () => manager.askForConfiguration(),
-    askForKeys: (sessionId) => manager.askForKeys(sessionId),
+    edgeRoots: ca,
     // A configuration that cannot be checked is discarded, and the last valid one stays in use.
-    received: (received) => answering?.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
+    configured: (received) =>
+      answering?.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
+    tunnelsDraining: (newestMs) => dataPlane?.tunnelsDraining(newestMs),
   });
   const kubernetes = new WorkspaceKubernetes({
     client,
@@ -177,11 +179,9 @@ async function start(
     command: config.command ?? ['meshpass'],
   });
   parts.defer(() => kubernetes.remove());
-  let channel: SessionChannel | undefined;
-  parts.defer(() => channel?.close());
   // Pending requests may complete first, because the edge cuts them when the session ends.
   parts.defer(endTraffic);
-  parts.defer(() => configuration.close());
+  parts.defer(() => channel.close());
   parts.defer(() => names?.remove());
   let dataPlane: DataPlane | undefined;
   await pause();
@@ -246,41 +246,23 @@ async function start(
     dataPlane.credentialsChanged(what);
     kubernetes.update();
     if (what === 'session') beginSession();
-    else followChannel().catch(failed('channel_failed'));
+    else channel.follow();
   }
 
   function beginSession(): void {
-    configuration.begin(manager.takeFirstConfiguration());
+    channel.begin(manager.takeFirstConfiguration());
     signIns.sessionChanged().catch(failed('sign_in_failed'));
-    followChannel().catch(failed('channel_failed'));
   }
 
   function failed(event: string): (thrown: unknown) => void {
     return (thrown) => log(event, { code: toMeshpassError(thrown).code });
   }
 
-  async function followChannel(): Promise<void> {
-    const { SessionChannel } = await import('./channel/session-channel.ts');
-    if (closing) return;
-    channel ??= new SessionChannel({
-      manager,
-      client,
-      configuration,
-      key,
-      now,
-      random,
-      log,
-      edgeRoots: ca,
-      tunnelsDraining: (newestMs) => dataPlane?.tunnelsDraining(newestMs),
-    });
-    channel.follow();
-  }
-
   async function status(): Promise<AgentStatus> {
     const { session, identityToken, services, mesh } = manager.credentials;
     const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
     const plane = await dataPlane!.status();
-    const refusal = channel?.refusal;
+    const { refusal } = channel;
     const kubectl = kubernetes.status;
     return {
       pid: process.pid,

@@ -1,9 +1,15 @@
-/** Control channel of the current session, opened for each session with its current certificates. */
+/**
+ * What the broker says to the current session: its control channel, opened with its current certificates, and its
+ * configuration. A channel delivers the configuration. At the start of a session, or if the channel has not delivered a
+ * known version, it is requested over HTTPS. Both ways deliver the same signed header and bytes.
+ */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { DpopKey } from '@meshpass/identity/dpop';
-import type { BrokerClient } from '../session/broker-client.ts';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { ReceivedConfiguration } from '../session/broker-answers.ts';
+import type { BrokerClient, WholeConfiguration } from '../session/broker-client.ts';
 import type { CredentialManager } from '../session/credential-manager.ts';
-import type { SessionConfiguration } from '../session/session-configuration.ts';
+import { createReceived, type Received } from '../statements/received.ts';
 import { type Channel, type ChannelEvent, openChannel } from './channel.ts';
 
 export interface SessionChannelOptions {
@@ -11,14 +17,15 @@ export interface SessionChannelOptions {
     CredentialManager,
     'credentials' | 'leaseRenewed' | 'channelSilent' | 'sessionEnded' | 'askForKeys' | 'askForConfiguration'
   >;
-  readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow'>;
-  readonly configuration: Pick<SessionConfiguration, 'use' | 'received'>;
+  readonly client: Pick<BrokerClient, 'renewLease' | 'brokerNow' | 'configuration' | 'readConfiguration'>;
   /** Session key. */
   readonly key: DpopKey;
   /** PEM of the roots that verify the edge; defaults to Node's own. */
   readonly edgeRoots: string | undefined;
   /** Unix ms. */
   readonly now: () => number;
+  /** Called with each verified configuration. */
+  readonly configured: (configuration: ReceivedConfiguration) => unknown;
   /** Reports that a terminating edge carries this session's tunnels, the newest of which is `newestMs` old. */
   readonly tunnelsDraining: (newestMs: number) => void;
   /** Returns a number in [0, 1). */
@@ -40,8 +47,9 @@ const SILENT_PERIODS = 1.5;
 
 export class SessionChannel {
   readonly #options: SessionChannelOptions;
-  #open: { readonly channel: Channel; readonly sessionId: string } | undefined;
+  #open: { readonly channel: Channel; readonly received: Received; readonly sessionId: string } | undefined;
   #keys: unknown;
+  #closed = false;
   #refusal: EdgeRefusal | undefined;
   #turn = 0;
 
@@ -54,20 +62,43 @@ export class SessionChannel {
     return this.#refusal;
   }
 
-  /** Follows a new session, or new information about the mesh. */
-  follow(): void {
-    const { session, mesh } = this.#options.manager.credentials;
-    if (this.#open?.sessionId !== session.id) {
-      void this.#open?.channel.close();
-      this.#refusal = undefined;
-      this.#open = { channel: this.#channel(session.id, session.heartbeat_seconds * 1000), sessionId: session.id };
-    } else if (mesh.statement_keys !== this.#keys) this.#open.channel.renew();
-    this.#keys = mesh.statement_keys;
+  /** Follows a new session. @param first configuration that came with the session, if any */
+  begin(first: WholeConfiguration | undefined): void {
+    const { manager, client, key, random, log } = this.#options;
+    const { id: sessionId, heartbeat_seconds: seconds } = manager.credentials.session;
+    const received = createReceived({ sessionId, keys: () => manager.credentials.mesh.statement_keys });
+    void this.#open?.channel.close();
+    this.#refusal = undefined;
+    this.#keys = manager.credentials.mesh.statement_keys;
+    const channel = openChannel({
+      edge: () => manager.credentials.mesh.edge,
+      secureContext: () => this.#secureContext(),
+      sessionId,
+      key,
+      received,
+      heartbeatMs: seconds * 1000,
+      silentMs: seconds * 1000 * SILENT_PERIODS,
+      onEvent: (event) => this.#take(sessionId, event),
+      clock: () => client.brokerNow,
+      random,
+    });
+    this.#open = { channel, received, sessionId };
+    try {
+      if (first) {
+        this.#configure(sessionId, first);
+        return;
+      }
+    } catch (thrown) {
+      log('configuration_failed', { code: toMeshpassError(thrown).code });
+    }
+    manager.askForConfiguration();
   }
 
-  /** Renews the current session's lease soon, because its grants may have changed. */
-  renewSoon(): void {
-    this.#open?.channel.renew();
+  /** Follows new information about the mesh. */
+  follow(): void {
+    const { statement_keys: keys } = this.#options.manager.credentials.mesh;
+    if (keys !== this.#keys) this.#open?.channel.renew();
+    this.#keys = keys;
   }
 
   /** Renews the current session's lease over HTTPS. @throws MeshpassError the broker's refusal */
@@ -77,29 +108,57 @@ export class SessionChannel {
     await channel.renewBy((proof) => this.#options.client.renewLease(sessionId, proof));
   }
 
+  /** Requests the configuration over HTTPS. @throws MeshpassError the broker's refusal, agent_broker_answer_invalid */
+  async fetchConfiguration(): Promise<void> {
+    const { manager, client } = this.#options;
+    const { session, accessToken } = manager.credentials;
+    this.#configure(session.id, await client.configuration(accessToken));
+  }
+
   /** Reports that the broker responded over HTTPS. */
   brokerAnswered(): void {
     this.#open?.channel.brokerAnswered();
   }
 
+  /** Ends the channel. No configuration is used from then on. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#open?.channel.close();
   }
 
-  #channel(sessionId: string, heartbeatMs: number): Channel {
-    const { manager, client, configuration, key, random } = this.#options;
-    return openChannel({
-      edge: () => manager.credentials.mesh.edge,
-      secureContext: () => this.#secureContext(),
-      sessionId,
-      key,
-      heartbeatMs,
-      silentMs: heartbeatMs * SILENT_PERIODS,
-      received: configuration.received,
-      onEvent: (event) => this.#take(sessionId, event),
-      clock: () => client.brokerNow,
-      random,
-    });
+  #isCurrent(sessionId: string): boolean {
+    const { session } = this.#options.manager.credentials;
+    return !this.#closed && this.#open?.sessionId === sessionId && session.id === sessionId;
+  }
+
+  /** Verifies and uses a configuration from HTTPS. @throws MeshpassError agent_broker_answer_invalid */
+  #configure(sessionId: string, { statement, content }: WholeConfiguration): void {
+    if (!this.#isCurrent(sessionId)) return;
+    const { manager, client, configured } = this.#options;
+    const { channel, received } = this.#open!;
+    const parsed = client.readConfiguration(content);
+    const belief = received.whole(statement, content);
+    if (belief.type === 'configuration') configured({ version: belief.version, ...parsed });
+    else if (belief.type === 'unsure') channel.renew();
+    else if (belief.type !== 'stale') {
+      if (belief.type === 'unknown_key') manager.askForKeys(sessionId);
+      throw new MeshpassError(
+        'agent_broker_answer_invalid',
+        'The agent rejected the configuration: its signature or digest is invalid. The last valid one stays in use.',
+      );
+    }
+  }
+
+  /** Uses a configuration that the channel has verified. Requests it over HTTPS if it cannot be parsed. */
+  #use(version: number, content: Buffer): void {
+    const { manager, client, configured, log } = this.#options;
+    try {
+      configured({ version, ...client.readConfiguration(content) });
+    } catch (thrown) {
+      // HTTPS returns the same configuration, and the status then shows the error.
+      log('configuration_failed', { code: toMeshpassError(thrown).code });
+      manager.askForConfiguration();
+    }
   }
 
   /** Rotates through the valid SVIDs, because an edge may reject an SVID whose grant was lost. */
@@ -111,7 +170,7 @@ export class SessionChannel {
   }
 
   #take(sessionId: string, event: ChannelEvent): void {
-    const { manager, configuration, now, log } = this.#options;
+    const { manager, now, log } = this.#options;
     switch (event.type) {
       case 'lease':
         if (event.by === 'channel') this.#refusal = undefined;
@@ -125,7 +184,7 @@ export class SessionChannel {
         manager.sessionEnded(sessionId, event);
         return;
       case 'configuration':
-        configuration.use(sessionId, event.version, event.content);
+        if (this.#isCurrent(sessionId)) this.#use(event.version, event.content);
         return;
       case 'configuration_missing':
         manager.askForConfiguration();

@@ -3,4 +3,3 @@ export { BrokerClient } from './broker-client.ts';
 export { CredentialManager } from './credential-manager.ts';
 export { newDpopKey } from './enrol.ts';
 export { certificatesOf } from './granted.ts';
-export { SessionConfiguration } from './session-configuration.ts';

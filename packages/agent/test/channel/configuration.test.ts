@@ -4,10 +4,11 @@ import { dpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import { expect, onTestFinished, test } from 'vitest';
-import type { ConfigurationContent } from '../src/session/broker-answers.ts';
-import type { WholeConfiguration } from '../src/session/broker-client.ts';
-import { SessionConfiguration } from '../src/session/session-configuration.ts';
-import { TaskTimers } from '../src/session/task-timers.ts';
+import { SessionChannel } from '../../src/channel/session-channel.ts';
+import type { ConfigurationContent } from '../../src/session/broker-answers.ts';
+import type { WholeConfiguration } from '../../src/session/broker-client.ts';
+import { type Credentials, newDpopKey } from '../../src/session/enrol.ts';
+import { TaskTimers } from '../../src/session/task-timers.ts';
 
 type Answer = PromiseWithResolvers<WholeConfiguration>;
 
@@ -19,17 +20,25 @@ function asking() {
   const asked: ({ readonly token: string } & Answer)[] = [];
   const received: number[] = [];
   const logged: string[] = [];
-  const session = { id: 'first', accessToken: 'mps-1' };
+  const session = { id: 'first', heartbeat_seconds: 15 };
+  const credentials = {
+    session,
+    accessToken: 'mps-1',
+    svids: new Map(),
+    mesh: { statement_keys: keys, edge: { host: 'localhost', port: 9 } },
+  };
   const tasks = new TaskTimers<'configuration'>({
-    run: () => configuration.fetch(),
+    run: () => configuration.fetchConfiguration(),
     longestPause: () => 1_000,
     failed: () => true,
     waitsForOthers: () => false,
     succeeded: () => {},
     random: () => 0,
   });
-  const configuration: SessionConfiguration = new SessionConfiguration({
+  const configuration: SessionChannel = new SessionChannel({
     client: {
+      brokerNow: Date.now(),
+      renewLease: () => Promise.reject(new Error('unused')),
       configuration: (token: string) => {
         const answer: Answer = Promise.withResolvers();
         asked.push({ token, ...answer });
@@ -37,17 +46,30 @@ function asking() {
       },
       readConfiguration: () => ({}) as ConfigurationContent,
     },
-    session: () => session,
-    keys: () => keys,
-    renewLease: () => logged.push('renew'),
-    ask: () => tasks.later('configuration', 0),
-    askForKeys: () => logged.push('keys'),
-    received: ({ version }) => received.push(version),
+    manager: {
+      credentials: credentials as unknown as Credentials,
+      askForConfiguration: () => tasks.later('configuration', 0),
+      askForKeys: () => logged.push('keys'),
+      leaseRenewed: () => {},
+      channelSilent: () => {},
+      sessionEnded: () => {},
+    },
+    key: newDpopKey(),
+    edgeRoots: undefined,
+    configured: ({ version }) => received.push(version),
+    tunnelsDraining: () => {},
+    now: Date.now,
+    random: () => 0,
     log: (event) => logged.push(event),
   });
+  onTestFinished(() => configuration.close());
   onTestFinished(() => tasks.close());
   configuration.begin(undefined);
-  return { configuration, tasks, asked, received, logged, session };
+  const next = () => {
+    Object.assign(session, { id: 'second' });
+    Object.assign(credentials, { accessToken: 'mps-2' });
+  };
+  return { configuration, tasks, asked, received, logged, next };
 }
 
 function whole(version: number, kid = 'one'): WholeConfiguration {
@@ -62,12 +84,12 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 const repeated = { timeout: 3_000 };
 
 test('requests the configuration once, unless it came with the session', async () => {
-  const { configuration, asked, received, session } = asking();
+  const { configuration, asked, received, next } = asking();
   await expect.poll(() => asked.length).toBe(1);
   asked[0]!.resolve(whole(5));
   await settled();
   expect(received).toEqual([5]);
-  Object.assign(session, { id: 'second', accessToken: 'mps-2' });
+  next();
   configuration.begin(whole(6));
   await settled();
   expect(received).toEqual([5, 6]);
@@ -75,9 +97,9 @@ test('requests the configuration once, unless it came with the session', async (
 });
 
 test('discards a response to the previous session, and repeats the request under the current one', async () => {
-  const { configuration, asked, received, session } = asking();
+  const { configuration, asked, received, next } = asking();
   await expect.poll(() => asked.length).toBe(1);
-  Object.assign(session, { id: 'second', accessToken: 'mps-2' });
+  next();
   configuration.begin(undefined);
   asked[0]!.resolve(whole(5));
   await expect.poll(() => asked.length).toBe(2);
@@ -86,7 +108,7 @@ test('discards a response to the previous session, and repeats the request under
 });
 
 test('does not replace a configuration by an older response', async () => {
-  const { configuration, tasks, asked, received } = asking();
+  const { tasks, asked, received } = asking();
   await expect.poll(() => asked.length).toBe(1);
   asked[0]!.resolve(whole(8));
   await settled();
@@ -94,7 +116,6 @@ test('does not replace a configuration by an older response', async () => {
   await expect.poll(() => asked.length).toBe(2);
   asked[1]!.resolve(whole(7));
   await settled();
-  configuration.use('another', 9, Buffer.from('x'));
   expect(received).toEqual([8]);
 });
 
@@ -125,7 +146,7 @@ test('requests bytes again that cannot be used, and reports failures until then'
 test('uses no configuration after its end', async () => {
   const { configuration, asked, received } = asking();
   await expect.poll(() => asked.length).toBe(1);
-  configuration.close();
+  await configuration.close();
   asked[0]!.resolve(whole(5));
   await settled();
   expect(received).toEqual([]);
