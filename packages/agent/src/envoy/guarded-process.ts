@@ -5,14 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-export interface GuardedProcess {
-  /** Pid of the process itself, not of its guard. Undefined until the process runs. */
-  readonly pid: number | undefined;
-  /** Resolves with the cause when the process has ended: `exit 1`, `SIGKILL`. */
-  readonly ended: Promise<string>;
-  /** Kills the process. */
-  kill(): void;
-}
+export type GuardedProcess = ReturnType<typeof startGuarded>;
 
 /**
  * Guard script. Its standard input is the pipe. It prints the process id, waits, and exits with the process's status.
@@ -38,7 +31,7 @@ export function startGuarded(
   argv: readonly string[],
   line: (text: string) => void,
   env: Readonly<Record<string, string | undefined>> = {},
-): GuardedProcess {
+) {
   const guard: ChildProcess = spawn('/bin/sh', ['-c', GUARD, 'sh', ...argv], { stdio: ['pipe', 'pipe', 'pipe'], env });
   let pid: number | undefined;
   const ended = new Promise<string>((resolve) => {
@@ -59,10 +52,13 @@ export function startGuarded(
   if (stderr) createInterface({ input: stderr }).on('line', line);
   stdin?.on('error', () => {}); // it has ended, which `ended` reports
   return {
+    /** Pid of the process itself, not of its guard. Undefined until the process runs. */
     get pid() {
       return pid;
     },
+    /** Resolves with the cause when the process has ended: `exit 1`, `SIGKILL`. */
     ended,
+    /** Kills the process. */
     kill: () => void stdin?.destroy(),
   };
 }

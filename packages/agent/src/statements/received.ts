@@ -27,22 +27,7 @@ export type Belief =
   /** Not signed by the broker. */
   | { readonly type: 'forged' };
 
-export interface Received {
-  /** Records that a lease with this `seq` was sent. Only its answer will be accepted. */
-  sent(seq: number): void;
-  statement(text: string): Belief;
-  /** Checks the base64-encoded bytes of an announced configuration. */
-  content(digest: string, content: string): Belief;
-  /**
-   * Checks a configuration that the broker itself sent over HTTPS. It is current even without a lease.
-   * @param statement the configuration's header
-   */
-  whole(statement: string, content: Buffer): Belief;
-  /** Returns the announced, current configuration that has not been received yet, or undefined if there is none. */
-  wanted(): ConfigurationStatement | undefined;
-  /** Returns the version that the newest lease names if the agent does not have it, otherwise undefined. */
-  missing(): number | undefined;
-}
+export type Received = ReturnType<typeof createReceived>;
 
 export interface ReceivedOptions {
   readonly sessionId: string;
@@ -54,7 +39,7 @@ export interface ReceivedOptions {
 const MAX_SETS = 4;
 
 /** Creates the verifier for all of a session's statements. */
-export function createReceived({ sessionId, keys }: ReceivedOptions): Received {
+export function createReceived({ sessionId, keys }: ReceivedOptions) {
   let outstanding: number | undefined;
   /** Grant set and version that the newest lease names. */
   let set: string | undefined;
@@ -64,10 +49,11 @@ export function createReceived({ sessionId, keys }: ReceivedOptions): Received {
   let reader = createStatementReader(keys());
   let readerKeys = keys();
   return {
-    sent(seq) {
+    /** Records that a lease with this `seq` was sent. Only its answer will be accepted. */
+    sent(seq: number) {
       outstanding = seq;
     },
-    statement(text) {
+    statement(text: string): Belief {
       const read = verify(text);
       if (read.state !== 'verified') return { type: read.state === 'invalid' ? 'forged' : 'unknown_key' };
       const { statement } = read;
@@ -80,12 +66,17 @@ export function createReceived({ sessionId, keys }: ReceivedOptions): Received {
           return announce(statement);
       }
     },
-    content(digest, content) {
+    /** Checks the base64-encoded bytes of an announced configuration. */
+    content(digest: string, content: string): Belief {
       const asked = wanted();
       if (asked?.digest !== digest) return { type: 'stale' };
       return take(asked, Buffer.from(content, 'base64'));
     },
-    whole(text, content) {
+    /**
+     * Checks a configuration that the broker itself sent over HTTPS. It is current even without a lease.
+     * @param text the configuration's header
+     */
+    whole(text: string, content: Buffer): Belief {
       const read = verify(text);
       if (read.state === 'unknown_key') return { type: 'unknown_key' };
       if (read.state === 'invalid' || read.statement.kind !== 'configuration') return { type: 'forged' };
@@ -95,7 +86,9 @@ export function createReceived({ sessionId, keys }: ReceivedOptions): Received {
       if (statement.version < (current ?? 0) || has(statement)) return { type: 'stale' };
       return take(statement, content);
     },
+    /** Returns the announced, current configuration that has not been received yet, or undefined if there is none. */
     wanted,
+    /** Returns the version that the newest lease names if the agent does not have it, otherwise undefined. */
     missing: () => (set === undefined || current === undefined || has({ set, version: current }) ? undefined : current),
   };
 

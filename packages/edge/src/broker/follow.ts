@@ -24,10 +24,7 @@ export interface FollowOptions extends BrokerAccess {
   readonly silenceMs?: number;
 }
 
-export interface Following {
-  /** Stops following. Resolves when the connection is closed. */
-  close(): Promise<void>;
-}
+export type Following = ReturnType<typeof followBroker>;
 
 /**
  * Follows `GET /edge/stream` (NDJSON of EdgeEvent) until closed. Each connection starts with a snapshot. After a
@@ -37,13 +34,14 @@ export interface Following {
  * A broker that sends no beats is followed until another one has sent a snapshot. It may be the only broker, and even
  * without its store it announces ended sessions.
  */
-export function followBroker(options: FollowOptions): Following {
+export function followBroker(options: FollowOptions) {
   const { directory, log = SILENT, random = Math.random, silenceMs = SILENCE_MS } = options;
   const ask = brokerAsker(options);
   const stop = new AbortController();
   const readings = new Set<Promise<void>>();
   const done = run();
   return {
+    /** Stops following. Resolves when the connection is closed. */
     async close() {
       stop.abort();
       await done;

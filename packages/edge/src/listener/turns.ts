@@ -4,12 +4,6 @@
  * at once. Handshakes in progress are not limited here, see decision 0014.
  */
 
-export interface Turns<Item> {
-  /** Starts the item now, or when it is its source's turn. */
-  add(source: string, item: Item): void;
-  readonly waiting: number;
-}
-
 /**
  * Creates the queue.
  * @param atOnce maximum items started per turn of the event loop
@@ -21,13 +15,14 @@ export function createTurns<Item>(
   atOnce: number,
   start: (item: Item) => boolean,
   later: (run: () => void) => void = setImmediate,
-): Turns<Item> {
+) {
   const queues = new Map<string, Item[]>();
   let waiting = 0;
   let left = atOnce;
   let scheduled = false;
   return {
-    add(source, item) {
+    /** Starts the item now, or when it is its source's turn. */
+    add(source: string, item: Item) {
       if (left > 0 && waiting === 0) begin(item);
       else {
         const queue = queues.get(source);
