@@ -8,8 +8,14 @@ export { formatManifests } from './compile/format.ts';
 export * from './compile.ts';
 export { allowCall, type CallToAllow } from './edit/allow-call.ts';
 export { type Bounds, checkBounds } from './load/check-bounds.ts';
-export type { ReadIncluded } from './load/include.ts';
 export { type LoadedAccess, loadAccess } from './load/load-access.ts';
-export { type ParseOptions, parseAccess, rolesMentioned, teamsDenied, teamsMentioned } from './load/parse.ts';
+export {
+  type ParseOptions,
+  parseAccess,
+  type ReadIncluded,
+  rolesMentioned,
+  teamsDenied,
+  teamsMentioned,
+} from './load/parse.ts';
 export { readYaml } from './load/read-yaml.ts';
 export { accessJsonSchema, includedJsonSchema } from './schema/json-schema.ts';

@@ -11,7 +11,6 @@ import { TunnelReplacement } from './envoy/tunnel-replacement.ts';
 import { WarmTunnels } from './envoy/warm-tunnels.ts';
 import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
 import { kubernetesGrants } from './kubernetes/addresses.ts';
-import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
 import type { LoopbackProxy } from './proxy/loopback-proxy.ts';
 import { answerAddresses, type ListInterfaces, type NameResolver } from './proxy/outside-address.ts';
 import { Principals } from './sds/principals.ts';
@@ -21,9 +20,8 @@ import type { Change } from './session/credential-manager.ts';
 import type { Credentials } from './session/enrol.ts';
 import { resourcesOfWorkspace } from './workspace-resources.ts';
 import { type Accepted, acceptConfiguration } from './xds/accept.ts';
-import type { Answered } from './xds/discovery.ts';
+import { type Answered, ResourceStore } from './xds/discovery.ts';
 import { Lingering } from './xds/lingering.ts';
-import { ResourceStore } from './xds/resource-store.ts';
 import { serveEnvoySocket } from './xds/serve.ts';
 import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
 
@@ -58,6 +56,7 @@ export interface DataPlaneOptions {
 const NOT_USED =
   "The broker's latest configuration violates a rule of this workspace and was rejected. The last valid one stays in use.";
 const NONE_YET = 'The broker has not sent a configuration yet, so no service can be reached.';
+const LOOPBACK = '127.0.0.1';
 const LONGEST_REASON = 600;
 /** Maximum delay of a Node timer, ms. */
 const LONGEST_TIMER = 2_147_483_647;
@@ -335,4 +334,28 @@ export class DataPlane {
     this.#tellings++;
     if (this.#hasTold) this.#options.listening(new Set());
   }
+}
+
+/** Whether Envoy listens on an address and port. */
+function proxyListensOn(listeners: readonly ListenerState[], on: string, port: number): boolean {
+  return listeners.some(({ address }) => address === `${on}:${port}`);
+}
+
+/** Returns notes for the user about addresses without a listener, with the remedy. */
+function proxyNotes(
+  listeners: readonly ListenerState[],
+  port: number,
+  bridgeAddress: string | undefined,
+): readonly string[] {
+  const isMissing = (address: string) => !proxyListensOn(listeners, address, port);
+  const missing = (address: string) => `The proxy is not listening on ${address}:${port}`;
+  return [
+    ...(isMissing(LOOPBACK) ? [`${missing(LOOPBACK)}.`] : []),
+    ...(bridgeAddress !== undefined && isMissing(bridgeAddress)
+      ? [
+          `${missing(bridgeAddress)}, so containers cannot reach it. If this machine does not have that address, start ` +
+            'Docker, then run meshpass down and meshpass up.',
+        ]
+      : []),
+  ];
 }

@@ -1,7 +1,6 @@
 export * from './broker/ask-control.ts';
 export * from './broker/decision-queue.ts';
 export * from './broker/follow.ts';
-export * from './broker/post-decisions.ts';
 export type { ControlBroker } from './control/hub.ts';
 export * from './directory.ts';
 export * from './limits.ts';

@@ -6,7 +6,7 @@ import type { Access, Grant, GrantTarget } from '../model.ts';
 import { type AccessFileProblem, accessFileError, problemAt } from '../problem.ts';
 import { isSelection, selectedNamespaces } from '../schema/selection.ts';
 import { describeAllowed } from './describe-allowed.ts';
-import { isMeshOwn, type ResolvedRole, resolveRoles } from './roles/resolve-roles.ts';
+import { isMeshOwn, type ResolvedRole, resolveRoles } from './roles.ts';
 
 type MeshPort = MeshService['ports'][number];
 

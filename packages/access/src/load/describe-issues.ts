@@ -1,10 +1,10 @@
 /** Describes schema errors with their place in the file. */
 import type { ErrorCode } from '@meshpass/identity';
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { didYouMean, nearest } from '@meshpass/istio';
 import type { z } from 'zod';
 import type { AccessFileProblem } from '../problem.ts';
 import { ENDPOINT_APPROVAL } from '../schema/approval.ts';
-import { formerKey } from '../schema/former-keys.ts';
 import { type JsonSchema, keysAt } from '../schema/json-schema.ts';
 import type { YamlFile } from './read-yaml.ts';
 
@@ -141,4 +141,20 @@ function exists(value: unknown, path: readonly PropertyKey[]): boolean {
     inner = (inner as Record<PropertyKey, unknown>)[step];
   }
   return true;
+}
+
+// Keys of earlier versions, with messages about their replacement.
+
+const OPERATORS: Readonly<Record<string, string>> = {
+  secondPerson:
+    '"secondPerson" was removed in favor of review in Git: have a job apply access files from a repository whose default branch requires ' +
+    `a review (${pageUrl('docs/access/ways-to-change-access.md')}), assign "admin" and "security-officer" to as few people as possible, and remove this key`,
+  confirm:
+    '"confirm" was removed in favor of a fixed interval: the issuer confirms an operator every five minutes. Remove this key',
+};
+
+/** @returns undefined if no earlier version had the key there */
+function formerKey(path: readonly PropertyKey[], key: string): string | undefined {
+  const isOperators = path.length === 1 && path[0] === 'operators';
+  return isOperators && Object.hasOwn(OPERATORS, key) ? OPERATORS[key] : undefined;
 }

@@ -14,7 +14,7 @@ import {
 import type { DpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
-import type { LeaseWay } from '../session/health.ts';
+import type { LeaseWay } from '../session/credential-manager.ts';
 import type { Belief, Received } from '../statements/received.ts';
 import { type ChannelEdge, connectControl } from './connect.ts';
 import { createLineReader } from './lines.ts';

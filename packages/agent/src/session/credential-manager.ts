@@ -5,10 +5,12 @@
  * proof.
  */
 import type { LeaseStatement } from '@meshpass/identity/channel/statement';
-import { toMeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
-import type { WholeConfiguration } from './broker-client.ts';
+import type { RefusalReport } from '../access-log/report.ts';
+import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
 import { chainsToRoot } from './chains-to-root.ts';
+import type { ProofSource } from './discover.ts';
 import {
   type Credentials,
   enrol,
@@ -17,12 +19,42 @@ import {
   obtainSvids,
   withCertificates,
 } from './enrol.ts';
-import { expired, halfLife } from './expiry.ts';
 import { isGained, withoutCertificate, withServices } from './granted.ts';
-import type { CredentialManagerOptions, Health, LeaseWay } from './health.ts';
 import { TaskTimers } from './task-timers.ts';
 
-export type { Change, CredentialManagerOptions } from './health.ts';
+/** How the lease was renewed: by an edge, or over HTTPS. */
+export type LeaseWay = 'channel' | 'https';
+
+export interface Health {
+  /** Time of the broker's last response, milliseconds since the epoch. */
+  readonly brokerAnsweredAt: number;
+  /** Last failure of each task, until the task next succeeds. */
+  readonly failures: Readonly<Record<string, string>>;
+  /** How the lease was last renewed, and since when that way. Opening a session counts as HTTPS. */
+  readonly lease: { readonly by: LeaseWay; readonly since: number };
+}
+
+export interface CredentialManagerOptions {
+  readonly client: BrokerClient;
+  readonly source: ProofSource;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Returns a number in [0, 1). */
+  readonly random: () => number;
+  /** Called after every change. @param what the part that changed */
+  readonly onChange: (what: Change) => void;
+  /** Called each time the broker completes a request over HTTPS. */
+  readonly onBrokerAnswer?: () => void;
+  /** Renews the current session's lease over HTTPS, and calls `leaseRenewed` or `sessionEnded`. */
+  readonly renewLease: () => Promise<void>;
+  /** Requests the current session's configuration over HTTPS. */
+  readonly fetchConfiguration: () => Promise<void>;
+  readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
+  /** Refusals to report, at most once per lease renewal. */
+  readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'sessionChanged'>;
+}
+
+export type Change = 'session' | 'svids' | 'services' | 'token';
 
 type Task = 'heartbeat' | 'refusals' | 'svids' | 'token' | 'services' | 'configuration' | 'session';
 
@@ -316,6 +348,20 @@ export class CredentialManager {
 }
 
 // Schedules credential renewals and pauses after failures.
+
+/** Returns half of a credential's lifetime in milliseconds. */
+export function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: number }): number {
+  return (credential.expiresAt - credential.issuedAt) / 2;
+}
+
+/** Creates the error that callers receive when no valid credential is left. */
+export function expired(what: string): MeshpassError {
+  return new MeshpassError(
+    'agent_credentials_expired',
+    `The ${what} has expired and the broker has not issued a new one yet. The agent keeps trying. Run meshpass status to see the reason.`,
+    { retryAfter: 5 },
+  );
+}
 
 /** Maximum pause between two renewal attempts, as a fraction of the credential's remaining lifetime. */
 const SHARE_OF_REST = 0.25;

@@ -4,8 +4,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { type SignInOffer, type SignInState, type SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
-import type { SignInBroker } from './broker.ts';
+import { SignInOffer, type SignInState, SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
+import { readAnswer } from '../session/broker-answers.ts';
+import type { BrokerClient } from '../session/broker-client.ts';
 import {
   beginDeviceFlow,
   discoverEndpoints,
@@ -17,6 +18,29 @@ import {
   type SignInPrompt,
 } from './device-flow.ts';
 import type { AskIssuer } from './issuer-http.ts';
+
+export type SignInBroker = ReturnType<typeof signInBroker>;
+
+/**
+ * Creates the client. Its methods throw MeshpassError: the broker's refusal, agent_broker_unreachable,
+ * agent_broker_answer_invalid.
+ */
+export function signInBroker(client: Pick<BrokerClient, 'call'>) {
+  const path = '/session/sign-in';
+  const read = (json: unknown) => readAnswer(SignInsResponse, json);
+  return {
+    /** Returns the client with which users sign in at an issuer from the access file. */
+    offer: (name: string) =>
+      client.call({ method: 'GET', path: `/sign-in/${encodeURIComponent(name)}` }, (json) =>
+        readAnswer(SignInOffer, json),
+      ),
+    read: (accessToken: string) => client.call({ method: 'GET', path, accessToken }, read),
+    signIn: (accessToken: string, issuer: string, idToken: string) =>
+      client.call({ method: 'POST', path, accessToken, json: { issuer, id_token: idToken } }, read),
+    signOut: (accessToken: string, issuer: string) =>
+      client.call({ method: 'POST', path: '/session/sign-out', accessToken, json: { issuer } }, read),
+  };
+}
 
 export interface SignInsOptions {
   readonly broker: SignInBroker;

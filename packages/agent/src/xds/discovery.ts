@@ -6,18 +6,59 @@ import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageOf, TYPE_URL_PREFIX } from '@meshpass/envoy';
 
-export interface Resource {
+interface Resource {
   readonly any: Any;
   /** Changes whenever the resource changes. */
   readonly version: string;
 }
 
-/** Provides the resources for a stream. */
-export interface ResourceSource {
-  /** Returns a type's resources by name, or undefined if they are not known yet. */
-  resources(type: string): ReadonlyMap<string, Resource> | undefined;
-  /** Registers a callback for changes. @returns a function that unsubscribes it */
-  subscribe(changed: () => void): () => void;
+/** Stores Envoy's resources by type and name, and notifies subscribers of changes. */
+export class ResourceStore {
+  readonly #types = new Map<string, ReadonlyMap<string, Resource>>();
+  readonly #waiting = new Set<() => void>();
+  #versions = 0;
+
+  /** Returns the resources of a type. Undefined until they are first set, so that Envoy waits. */
+  resources(type: string): ReadonlyMap<string, Resource> | undefined {
+    return this.#types.get(type);
+  }
+
+  subscribe(changed: () => void): () => void {
+    this.#waiting.add(changed);
+    return () => this.#waiting.delete(changed);
+  }
+
+  /** Replaces all resources of the given types at once. Unchanged resources keep their version. */
+  set(types: Readonly<Record<string, ReadonlyMap<string, Any>>>): void {
+    for (const [type, resources] of Object.entries(types)) {
+      const before = this.#types.get(type);
+      const after = new Map<string, Resource>();
+      for (const [name, any] of resources) {
+        const known = before?.get(name);
+        const isSame = known !== undefined && Buffer.compare(known.any.value, any.value) === 0;
+        after.set(name, isSame ? known : { any, version: this.#newVersion() });
+      }
+      this.#types.set(type, after);
+    }
+    this.#wake();
+  }
+
+  /** Resends all resources of a type. Envoy keeps the ones in use and retries the ones that failed. */
+  offerAgain(type: string): void {
+    const resources = [...(this.#types.get(type) ?? [])];
+    this.#types.set(type, new Map(resources.map(([name, { any }]) => [name, { any, version: this.#newVersion() }])));
+    this.#wake();
+  }
+
+  /** Wakes all streams. Each sends only what changed. */
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
+  #newVersion(): string {
+    this.#versions += 1;
+    return String(this.#versions);
+  }
 }
 
 /** Envoy's reaction to a response. */
@@ -60,7 +101,7 @@ const MAX_NAMES = 4_096;
  */
 export async function* discover(
   requests: AsyncIterable<Message>,
-  source: ResourceSource,
+  source: ResourceStore,
   answered: (answer: Answered) => void,
 ): AsyncGenerator<Message> {
   const subscriptions = new Map<string, Subscription>();
@@ -104,7 +145,7 @@ export async function* discover(
  * listener with an unknown cluster, and if that listener replaced another one, nothing listens on its address until the
  * next offer.
  */
-function nextDue(subscriptions: ReadonlyMap<string, Subscription>, source: ResourceSource) {
+function nextDue(subscriptions: ReadonlyMap<string, Subscription>, source: ResourceStore) {
   for (const [type, subscription] of inOrder(subscriptions)) {
     const known = source.resources(type);
     if (!known) continue;
@@ -119,7 +160,7 @@ function nextDue(subscriptions: ReadonlyMap<string, Subscription>, source: Resou
 function take(
   subscriptions: Map<string, Subscription>,
   request: DiscoveryRequest,
-  source: ResourceSource,
+  source: ResourceStore,
   answered: (answer: Answered) => void,
 ) {
   const type = request.typeUrl.slice(TYPE_URL_PREFIX.length);

@@ -6,13 +6,13 @@ import type { Message } from '@bufbuild/protobuf';
 import { messageOf, serviceType } from '@meshpass/envoy';
 import { LOG_NAME } from '../access-log/loggers.ts';
 import type { EnvoySocket } from '../envoy/socket.ts';
-import { type Answered, discover, type ResourceSource } from './discovery.ts';
+import { type Answered, discover, type ResourceStore } from './discovery.ts';
 import { type Answer, type GrpcMethod, serveGrpc } from './grpc.ts';
 
 export interface EnvoySocketOptions {
   readonly socket: EnvoySocket;
-  readonly configuration: ResourceSource;
-  readonly secrets: ResourceSource;
+  readonly configuration: ResourceStore;
+  readonly secrets: ResourceStore;
   /** Called with Envoy's reaction to each configuration. */
   readonly answered: (answer: Answered) => void;
   /** Decides on containers' requests: `envoy.service.auth.v3.Authorization.Check`. */

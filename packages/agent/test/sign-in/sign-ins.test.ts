@@ -8,10 +8,9 @@ import { BUILD_MS, startZitadel } from '@meshpass/lab/oidc/zitadel';
 import { decodeJwt } from 'jose';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { newDpopKey } from '../../src/session/enrol.ts';
-import type { SignInBroker } from '../../src/sign-in/broker.ts';
 import type { SignInPrompt } from '../../src/sign-in/device-flow.ts';
 import { askIssuer } from '../../src/sign-in/issuer-http.ts';
-import { SignIns } from '../../src/sign-in/sign-ins.ts';
+import { type SignInBroker, SignIns } from '../../src/sign-in/sign-ins.ts';
 import { type Authority, createAuthority } from '../harness.ts';
 
 const ALICE = '00u1alice';

@@ -17,9 +17,8 @@ import { BUILD_MS, startZitadel } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Enrolled, type Harness, renewLease, session, startHarness } from '../../../broker/test/harness/broker.ts';
 import { grantsOf, signIn, signOut } from '../../../broker/test/harness/sign-in.ts';
-import type { SignInBroker } from '../../src/sign-in/broker.ts';
 import { askIssuer } from '../../src/sign-in/issuer-http.ts';
-import { SignIns } from '../../src/sign-in/sign-ins.ts';
+import { type SignInBroker, SignIns } from '../../src/sign-in/sign-ins.ts';
 import { type Authority, createAuthority } from '../harness.ts';
 
 const ALICE = '00u1alice';

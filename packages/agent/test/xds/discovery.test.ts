@@ -4,8 +4,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import { CLUSTER, LISTENER, messageOf, pack } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
-import { type Answered, discover } from '../../src/xds/discovery.ts';
-import { ResourceStore } from '../../src/xds/resource-store.ts';
+import { type Answered, discover, ResourceStore } from '../../src/xds/discovery.ts';
 
 const TYPE = 'type.googleapis.com/';
 interface Response extends Message {

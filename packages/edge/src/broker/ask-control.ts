@@ -1,9 +1,10 @@
-/** Requests that control connections send to the broker over HTTPS. */
+/** Requests of a standalone edge to the broker over HTTPS: those of control connections, and decisions. */
 import { Agent } from 'node:https';
 import { LeaseResponse, MAX_CONFIGURATION, MAX_LEASES, MAX_STATEMENT } from '@meshpass/identity/channel/index';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 import type { ControlBroker } from '../control/hub.ts';
 import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
+import { type DecisionQueue, type DecisionQueueOptions, queueDecisions } from './decision-queue.ts';
 
 const ANSWER_MS = 5_000;
 const MAX_EMPTY = 1_024;
@@ -29,4 +30,19 @@ export function controlBroker(access: BrokerAccess): ControlBroker & { close(): 
     },
     close: () => agent.destroy(),
   };
+}
+
+export type PostDecisionsOptions = BrokerAccess & Omit<DecisionQueueOptions, 'deliver'>;
+
+/** Creates the queue. If a response is lost, a decision may arrive twice. The broker records each id once. */
+export function postDecisions(options: PostDecisionsOptions): DecisionQueue {
+  const ask = brokerAsker(options);
+  return queueDecisions({
+    ...options,
+    deliver: async (decisions) => {
+      const body = JSON.stringify({ decisions });
+      const answer = await ask('/edge/decisions', { silenceMs: ANSWER_MS, body });
+      answer.resume();
+    },
+  });
 }
