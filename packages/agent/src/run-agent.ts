@@ -8,6 +8,7 @@ import { getCACertificates } from 'node:tls';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
+import { ORDER_PATHS } from './approvals/command.ts';
 import type { AgentConfig } from './control/config.ts';
 import { type ControlRequest, serveControl } from './control/control.ts';
 import { readCa } from './control/read-ca.ts';
@@ -323,8 +324,16 @@ async function start(
       case 'token':
         return manager.idToken(request.audience);
       case 'approvals': {
-        const { approvals } = await import('./approvals/approvals.ts');
-        return approvals(client, manager.credentials.accessToken, request.approvals);
+        // The broker makes all decisions. Commands go through the agent because only it has the session's key.
+        const { ApprovalRequest, ApprovalsResponse } = await import('@meshpass/identity/approval');
+        const { approvals: command } = request;
+        const { accessToken } = manager.credentials;
+        if (command.act !== 'list') {
+          const order = { method: 'POST', path: ORDER_PATHS[command.act], json: command.order } as const;
+          return client.ask(accessToken, order, ApprovalRequest);
+        }
+        const path = command.scope === undefined ? '/approvals' : `/approvals?scope=${command.scope}`;
+        return client.ask(accessToken, { method: 'GET', path }, ApprovalsResponse);
       }
       case 'kubernetes':
         return kubernetes.credential(request.grant);

@@ -9,10 +9,10 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import type { RefusalReport } from '../access-log/report.ts';
 import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
-import { chainsToRoot } from './chains-to-root.ts';
 import type { ProofSource } from './discover.ts';
 import {
   type Credentials,
+  chainsToRoot,
   enrol,
   type IdentityToken,
   obtainIdentityToken,

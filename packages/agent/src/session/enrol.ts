@@ -1,5 +1,5 @@
 /** Turns a proof into working credentials: a session, one SVID per grant and an identity token. */
-import { generateKeyPairSync, type KeyObject, type X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import type { Proof } from '@meshpass/identity/attestation';
 import { createCsr } from '@meshpass/identity/csr';
 import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
@@ -16,7 +16,6 @@ import type {
   TokenResponse,
 } from '@meshpass/identity/wire';
 import type { BrokerClient, WholeConfiguration } from './broker-client.ts';
-import { certificatesIn } from './chains-to-root.ts';
 
 /** A grant's certificate and key. All times are milliseconds on the local clock. */
 export interface Svid {
@@ -242,4 +241,29 @@ function invalid(grant: string, what: string): MeshpassError {
     'agent_broker_answer_invalid',
     `The broker's certificate for grant ${grant} ${what}. The agent rejected it.`,
   );
+}
+
+// Parses the broker's certificates and checks whether the workspace's own certificates still chain to a root.
+
+const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** Parses the certificates in a PEM text. @throws Error if any of them is invalid */
+function certificatesIn(pem: string): X509Certificate[] {
+  return (pem.match(BLOCK) ?? []).map((block) => new X509Certificate(block));
+}
+
+/**
+ * Whether one of the roots issued the last certificate in a chain. False if a certificate is invalid.
+ * @param chain PEM, leaf first, without its root
+ * @param roots PEM, each with one or more certificates
+ */
+export function chainsToRoot(chain: string, roots: readonly string[]): boolean {
+  try {
+    const last = certificatesIn(chain).at(-1);
+    return roots
+      .flatMap(certificatesIn)
+      .some((root) => last?.checkIssued(root) === true && last.verify(root.publicKey));
+  } catch {
+    return false;
+  }
 }
