@@ -1,4 +1,4 @@
-/** What grants reach now: services for agents, ports for proxies, namespaces and Kubernetes roles. */
+/** Reach of grants now: services for agents, ports for proxies, namespaces and Kubernetes roles. */
 import { formatSpiffe, type ReachableService } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { SERVICE_ADDRESSES, serviceAddress } from '@meshpass/identity/service-address';

@@ -40,7 +40,7 @@ const operation = z.union([
 
 const operations = (nothing: string) => z.array(operation).min(1, nothing).max(200, 'more than 200 operations');
 
-/** Its output has one target per port. */
+/** Entry of `to`. The output has one target per port. */
 export const target = z
   .strictObject({
     service: read(parseServiceName, {

@@ -1,7 +1,7 @@
 /** Access loggers that the agent adds to Envoy's listeners. They only report failures. */
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AGENT_CLUSTER } from '@meshpass/envoy';
-import { extension } from '../xds/envoy-json.ts';
+import { extension } from '../envoy/json.ts';
 
 /** Filter state key under which Envoy keeps the edge's CONNECT response. */
 export const CONNECT_ANSWER = 'envoy.tcp_proxy.propagate_response_headers';

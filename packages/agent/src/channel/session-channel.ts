@@ -1,6 +1,5 @@
 /**
- * What the broker says to the current session: its control channel, opened with its current certificates, and its
- * configuration. A channel delivers the configuration. At the start of a session, or if the channel has not delivered a
+ * The current session's control channel, opened with its current certificates, and its configuration. A channel delivers the configuration. At the start of a session, or if the channel has not delivered a
  * known version, it is requested over HTTPS. Both ways deliver the same signed header and bytes.
  */
 import { createSecureContext, type SecureContext } from 'node:tls';

@@ -3,7 +3,7 @@
  * agent.
  */
 import { AGENT_CLUSTER } from '@meshpass/envoy/agent-source';
-import { clusterAt, extension, typed } from '../xds/envoy-json.ts';
+import { clusterAt, extension, typed } from './json.ts';
 
 export interface BootstrapOptions {
   /** The agent's Unix socket for configuration, secrets and access log. */

@@ -10,7 +10,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog } from '../access-log/loggers.ts';
-import { clusterAt, extension, httpChain, httpFilter, socketAt } from '../xds/envoy-json.ts';
+import { clusterAt, extension, httpChain, httpFilter, socketAt } from '../envoy/json.ts';
 import { code, isStatus, literal, replies, shortName } from '../xds/http-filters.ts';
 import { PROXY_USER } from './environment.ts';
 import { addressFilter, askForAddress, outsideCluster } from './outside-address.ts';

@@ -11,7 +11,7 @@ import { BlockList, isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import { AGENT_CLUSTER, messageOf } from '@meshpass/envoy';
-import { httpFilter, typed } from '../xds/envoy-json.ts';
+import { httpFilter, typed } from '../envoy/json.ts';
 import { code } from '../xds/http-filters.ts';
 
 const EXT_AUTHZ = 'envoy.filters.http.ext_authz';

@@ -6,7 +6,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { CODE_HEADER } from '../access-log/loggers.ts';
-import { extension } from './envoy-json.ts';
+import { extension } from '../envoy/json.ts';
 
 const FORWARDED_HOST = 'x-forwarded-host';
 const FETCH_SITE = 'sec-fetch-site';

@@ -8,8 +8,8 @@ import { AGENT_SOURCE } from '@meshpass/envoy';
 import { KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import { tcpAccessLog } from '../access-log/loggers.ts';
+import { clusterAt, extension, networkChain, socketAt } from '../envoy/json.ts';
 import { EDGE_ROOTS } from '../sds/secrets.ts';
-import { clusterAt, extension, networkChain, socketAt } from './envoy-json.ts';
 
 /**
  * Port of the mesh gateway's AUTO_PASSTHROUGH listener. It is part of the target in the CONNECT request to the edge.

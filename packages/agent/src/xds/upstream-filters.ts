@@ -8,8 +8,8 @@
 import type { JsonObject, Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { AGENT_SOURCE, messageOf, pack, unpack } from '@meshpass/envoy';
+import { extension, httpFilter, typed } from '../envoy/json.ts';
 import { NO_CREDENTIAL, tokenOf } from '../sds/secrets.ts';
-import { extension, httpFilter, typed } from './envoy-json.ts';
 
 const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter';
 const PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';

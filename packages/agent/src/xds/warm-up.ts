@@ -5,7 +5,7 @@
  */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { ReachableService } from '@meshpass/identity/wire';
-import { httpChain, httpFilter } from './envoy-json.ts';
+import { httpChain, httpFilter } from '../envoy/json.ts';
 import { REFUSAL, REFUSING_FILTERS } from './upstream-filters.ts';
 
 /** Request header that contains the cluster's name. */

@@ -2,7 +2,6 @@
 import type { TLSSocket } from 'node:tls';
 import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel/index';
 import { parseJson } from '@meshpass/identity/jws/json';
-import type { Announced } from './contents.ts';
 
 /** Maximum frames per agent and window. An agent sends one per lease and per configuration. */
 const FRAMES = { most: 60, windowMs: 10_000 } as const;
@@ -15,6 +14,12 @@ const MAX_BEHIND = 256 * 1024;
 const SLICE = 64 * 1024;
 /** Maximum time for an agent to read a configuration, ms. */
 const READ_MS = 60_000;
+
+/** Configuration that the broker announced to a session. */
+export interface Announced {
+  readonly set: string;
+  readonly digest: string;
+}
 
 export interface ControlOwner {
   /** Destroys the connection. */

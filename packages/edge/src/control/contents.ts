@@ -2,15 +2,10 @@
 
 import { formatFrame, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
 import { sha256Base64url } from '@meshpass/identity/hash';
-import type { ControlConnection } from './connection.ts';
+import type { Announced, ControlConnection } from './connection.ts';
 
 /** Maximum bytes of cached frames. The newest frame is kept regardless of its size. */
 const MAX_KEPT = 64 * 1024 * 1024;
-
-export interface Announced {
-  readonly set: string;
-  readonly digest: string;
-}
 
 export type Contents = ReturnType<typeof createContents>;
 

@@ -6,8 +6,8 @@ import type { TLSSocket } from 'node:tls';
 import type { AgentFrame, DrainingTunnels, LeaseAnswer, ProvenLease } from '@meshpass/identity/channel/index';
 import type { Directory } from '../directory.ts';
 import type { EdgeLog } from '../log.ts';
-import { ControlConnection, type ControlOwner } from './connection.ts';
-import { type Announced, createContents } from './contents.ts';
+import { type Announced, ControlConnection, type ControlOwner } from './connection.ts';
+import { createContents } from './contents.ts';
 import { createLeaseBatches } from './lease-batches.ts';
 
 /** Requests to the broker. */
