@@ -106,13 +106,9 @@ const PROBLEMS: readonly (readonly [isWrong: (config: Settings) => boolean, prob
 ];
 
 const PRIVATE = new BlockList();
-for (const [network, prefix] of [
-  ['10.0.0.0', 8],
-  ['172.16.0.0', 12],
-  ['192.168.0.0', 16],
-] as const) {
-  PRIVATE.addSubnet(network, prefix);
-}
+PRIVATE.addSubnet('10.0.0.0', 8);
+PRIVATE.addSubnet('172.16.0.0', 12);
+PRIVATE.addSubnet('192.168.0.0', 16);
 
 /** Whether an address is private (RFC 1918). */
 function isBridgeAddress(address: string): boolean {

@@ -29,12 +29,11 @@ export class EnvoyAdmin {
     this.#socketPath = socketPath;
   }
 
-  async isReady(): Promise<boolean> {
-    try {
-      return (await this.#ask('GET', '/ready')).status === 200;
-    } catch {
-      return false;
-    }
+  isReady(): Promise<boolean> {
+    return this.#ask('GET', '/ready').then(
+      ({ status }) => status === 200,
+      () => false,
+    );
   }
 
   /**

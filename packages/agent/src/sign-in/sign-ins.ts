@@ -150,11 +150,10 @@ export class SignIns {
   /** Adopts a new session, which has only the sign-ins that it was opened with. */
   async sessionChanged(): Promise<void> {
     if (this.#held.size === 0) return;
-    const { sign_ins: states } = await this.ofSession();
+    const answer = await this.ofSession();
     for (const [name, held] of this.#held) {
-      const state = states.find(({ issuer }) => issuer === name);
-      if (state) this.#schedule(held, state);
-      else if (held.state) this.#drop(name, 'The session with this sign-in has ended. Run meshpass sign-in.');
+      if (this.#schedule(held, answer)) continue;
+      if (held.state) this.#drop(name, 'The session with this sign-in has ended. Run meshpass sign-in.');
     }
   }
 
@@ -186,15 +185,15 @@ export class SignIns {
   async close(): Promise<void> {
     this.#closed = true;
     for (const { abort } of this.#flows.values()) abort.abort();
-    const { ask } = this.#options;
     const given = [...this.#held.values()];
     this.#held.clear();
     for (const { timer } of given) clearTimeout(timer);
-    await Promise.all(
-      given.map(async ({ offer, endpoints, tokens: { refreshToken } }) => {
-        if (refreshToken !== undefined) await revokeToken(offer, endpoints, refreshToken, ask);
-      }),
-    );
+    await Promise.all(given.map((held) => this.#revoke(held)));
+  }
+
+  /** Revokes the refresh token. Otherwise the provider may keep accepting it, even after the user signed out. */
+  async #revoke({ offer, endpoints, tokens: { refreshToken } }: Held): Promise<void> {
+    if (refreshToken !== undefined) await revokeToken(offer, endpoints, refreshToken, this.#options.ask);
   }
 
   async #signedIn(held: Held): Promise<void> {
@@ -210,19 +209,20 @@ export class SignIns {
     const answer = await broker.signIn(token, name, held.tokens.idToken);
     this.#held.set(name, held);
     log('signed_in', { issuer: name });
-    this.#schedule(
-      held,
-      answer.sign_ins.find(({ issuer }) => issuer === name),
-    );
+    this.#schedule(held, answer);
   }
 
-  #schedule(held: Held, state: SignInState | undefined): void {
+  /** @returns whether the session has the sign-in */
+  #schedule(held: Held, { sign_ins: states }: SignInsResponse): boolean {
     clearTimeout(held.timer);
-    if (this.#closed || !state) return;
+    const state = states.find(({ issuer }) => issuer === held.offer.name);
+    if (this.#closed || !state) return false;
     held.state = state;
-    if (state.confirm_seconds === undefined || held.tokens.refreshToken === undefined) return;
-    const share = EARLIEST + (LATEST - EARLIEST) * this.#options.random();
-    this.#later(held, state.confirm_seconds * 1000 * share);
+    if (state.confirm_seconds !== undefined && held.tokens.refreshToken !== undefined) {
+      const share = EARLIEST + (LATEST - EARLIEST) * this.#options.random();
+      this.#later(held, state.confirm_seconds * 1000 * share);
+    }
+    return true;
   }
 
   #later(held: Held, ms: number): void {
@@ -249,11 +249,7 @@ export class SignIns {
       if (token === undefined) return this.#later(held, RETRY_MS);
       const answer = await broker.signIn(token, name, fresh.idToken);
       this.#failures.delete(name);
-      if (this.#held.get(name) === held)
-        this.#schedule(
-          held,
-          answer.sign_ins.find(({ issuer }) => issuer === name),
-        );
+      if (this.#held.get(name) === held) this.#schedule(held, answer);
     } catch (thrown) {
       const { code, message } = toMeshpassError(thrown);
       log('sign_in_not_confirmed', { issuer: name, code });
@@ -262,8 +258,7 @@ export class SignIns {
       // The broker no longer accepts the sign-in, so the user must sign in again.
       if (code.startsWith('sign_in_') && code !== 'sign_in_stale') {
         this.#drop(name, message);
-        // Otherwise the provider may keep accepting the token, even after the user signed out.
-        await revokeToken(offer, endpoints, held.tokens.refreshToken!, ask);
+        await this.#revoke(held);
       } else this.#later(held, RETRY_MS * (1 + this.#options.random()));
     }
   }
@@ -271,7 +266,7 @@ export class SignIns {
   async #end(name: string, why?: string): Promise<void> {
     const held = this.#held.get(name);
     if (!held) return;
-    const { accessToken, broker, ask, log } = this.#options;
+    const { accessToken, broker, log } = this.#options;
     this.#drop(name, why);
     const token = accessToken();
     if (token !== undefined)
@@ -279,8 +274,7 @@ export class SignIns {
         // Without confirmations, the broker ends the sign-in on its own.
         log('sign_out_failed', { issuer: name, code: toMeshpassError(thrown).code });
       });
-    const { refreshToken } = held.tokens;
-    if (refreshToken !== undefined) await revokeToken(held.offer, held.endpoints, refreshToken, ask);
+    await this.#revoke(held);
   }
 
   #drop(name: string, why?: string): void {

@@ -70,7 +70,6 @@ export async function startEdge(options: EdgeOptions) {
   const onSocket = new WeakMap<Socket, Tunnel>();
   const strangers = createStrangers(limits);
   const bySession = new Map<string, Set<Tunnel>>();
-  let ofSessions = 0;
   const refused: Record<string, number> = {};
   const total = { accepted: 0, handshakes: 0, resumed: 0, allowed: 0, ended: 0, bytesIn: 0, bytesOut: 0 };
   let identity = options.tls;
@@ -216,14 +215,13 @@ export async function startEdge(options: EdgeOptions) {
         'This session has reached its connection limit. Close some connections first.',
       );
     }
-    if (ofSessions >= limits.connections) {
+    if (tunnels.size - strangers.size >= limits.connections) {
       return new MeshpassError('tunnel_limit', 'The edge has reached its connection limit for sessions.', {
         retryAfter: 5,
       });
     }
     strangers.leave(tunnel);
     bySession.set(sessionId, held.add(tunnel));
-    ofSessions++;
     return undefined;
   }
 
@@ -232,7 +230,6 @@ export async function startEdge(options: EdgeOptions) {
     strangers.leave(tunnel);
     if (tunnel.sessionId !== undefined) {
       control?.left(tunnel, tunnel.sessionId);
-      ofSessions--;
       const held = bySession.get(tunnel.sessionId);
       held?.delete(tunnel);
       if (held?.size === 0) bySession.delete(tunnel.sessionId);
