@@ -157,7 +157,7 @@ function print(kinds: ReadonlyMap<string, Shape>, version: string): string {
     if (uses.get(key) === 1) return text;
     const name = `S${names.size}`;
     names.set(key, name);
-    lines.push(`const ${name}: Shape = ${text};`);
+    lines.push(`const ${name} = ${text} as const;`);
     return name;
   };
   const entries = [...kinds]
@@ -170,9 +170,9 @@ function print(kinds: ReadonlyMap<string, Shape>, version: string): string {
     ...lines,
     '',
     '/** Members of `spec`, by kind. */',
-    'export const KNOWN_FIELDS: Readonly<Record<string, Shape>> = {',
+    'export const KNOWN_FIELDS = {',
     ...entries,
-    '};',
+    '} as const satisfies Readonly<Record<string, Shape>>;',
     '',
   ].join('\n');
 }

@@ -70,7 +70,7 @@ function proxiesOf({ spec, metadata }: EnvoyFilter, rootNamespace: string): stri
 }
 
 /** Returns the field of a patch that weakens the policy filters, and its effect. */
-function weakens({ applyTo = '', match, patch }: ConfigPatch): readonly [Path, string] | undefined {
+function weakens({ applyTo, match, patch }: ConfigPatch): readonly [Path, string] | undefined {
   const operation = text(patch?.operation) ?? '';
   const value = JSON.stringify(patch?.value ?? {});
   const matched = JSON.stringify(match ?? {});
@@ -88,7 +88,7 @@ function weakens({ applyTo = '', match, patch }: ConfigPatch): readonly [Path, s
       `${name} precedes the policy filters, so it can answer and change calls before the caller is authenticated`,
     ];
   }
-  const added = operation === 'ADD' ? UNGUARDED.get(applyTo) : undefined;
+  const added = operation === 'ADD' ? UNGUARDED.get(applyTo ?? '') : undefined;
   if (added) return [['applyTo'], `a ${added} added by an EnvoyFilter has none of Istio's policy filters`];
   return SEEN_BY_POLICIES.test(value)
     ? [['patch', 'value'], 'this changes the identity, address or path that the policies see']
