@@ -17,7 +17,7 @@ import {
 } from '@meshpass/istio';
 import { describeObject } from '../../exposure/describe.ts';
 import type { LintContext } from '../context.ts';
-import { firstPeer, rulesOf } from '../places.ts';
+import { firstPeer, rulesOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 import { deadTargets } from './targets.ts';
 import {

@@ -9,7 +9,7 @@ import {
 } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { rulesOf } from '../places.ts';
+import { rulesOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 import { lostModes } from './modes.ts';
 import { type AmbientWorkload, ambientWorkloads, isOfMeshpass, waypointSelected, workloadsOf } from './workloads.ts';

@@ -12,7 +12,7 @@ import { items, listed, texts } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
 import { enforcedIn } from '../../exposure/enforced.ts';
 import type { LintContext } from '../context.ts';
-import { operationsOf, rulesOf } from '../places.ts';
+import { operationsOf, rulesOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
 /** The first ALLOW on a workload changes its default from open to closed. */

@@ -4,8 +4,8 @@ import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { type Gateway, type GatewayServer, type Labels, selects } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { gatewayServers, hostsOf } from '../places.ts';
-import type { Rule } from '../rule.ts';
+import { gatewayServers, hostsOf, objectsOf } from '../parts.ts';
+import { each, type Part, type Rule } from '../rule.ts';
 
 const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
 
@@ -16,21 +16,22 @@ const gatewayAnyHost: Rule = {
   severity: 'warning',
   title: 'A Gateway serves every host',
   fix: 'List the hosts, each with the namespace that may serve it: `shop/shop.example.com`.',
-  *check(context) {
-    for (const place of gatewayServers(context)) {
-      const { port, tls } = place.server;
-      // AUTO_PASSTHROUGH has a separate rule, and TCP has no host.
-      if (tls?.mode === 'AUTO_PASSTHROUGH' || NO_HOST.has(String(port?.protocol).toUpperCase())) continue;
-      for (const { written, namespace, path } of hostsOf(place).filter(({ host }) => host === '*')) {
-        yield {
-          on: place.gateway,
-          path,
-          message: `${written} allows ${namespace === undefined ? 'a VirtualService in any namespace' : `every VirtualService in namespace ${namespace}`} to bind any host here: this Gateway does not limit what is public.`,
-        };
-      }
-    }
-  },
+  check: each(servedHosts, ({ value, namespace, host }) => {
+    if (host !== '*') return undefined;
+    const binders =
+      namespace === undefined ? 'a VirtualService in any namespace' : `every VirtualService in namespace ${namespace}`;
+    return { message: `${value} allows ${binders} to bind any host here: this Gateway does not limit what is public.` };
+  }),
 };
+
+function servedHosts(context: LintContext) {
+  return gatewayServers(context).filter(choosesByHost).flatMap(hostsOf);
+}
+
+/** Whether hosts limit what a server serves. AUTO_PASSTHROUGH has a separate rule, and TCP has no host. */
+function choosesByHost({ value: { port, tls } }: Part<GatewayServer>): boolean {
+  return tls?.mode !== 'AUTO_PASSTHROUGH' && !NO_HOST.has(String(port?.protocol).toUpperCase());
+}
 
 const PLAIN = new Set(['HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'HTTP_PROXY']);
 
@@ -41,20 +42,16 @@ const gatewayPlainHttp: Rule = {
   severity: 'warning',
   title: 'A Gateway serves plain HTTP',
   fix: 'Set `tls.httpsRedirect: true` on this server and serve HTTPS beside it.',
-  *check(context) {
-    for (const { gateway, server, path } of gatewayServers(context)) {
-      const { port, tls } = server;
-      if (Object.values(gateway.spec.selector ?? {}).some((value) => String(value).includes('egress'))) continue;
-      if (!PLAIN.has(String(port?.protocol).toUpperCase()) || tls?.httpsRedirect === true) continue;
-      // With any other TLS mode, the port is HTTPS despite its protocol.
-      if (tls?.mode !== undefined && tls.mode !== 'PASSTHROUGH') continue;
-      yield {
-        on: gateway,
-        path: [...path, 'port', 'protocol'],
-        message: `port ${port?.number ?? '?'} accepts plain HTTP: anyone on the network path can read and change tokens, cookies and paths.`,
-      };
-    }
-  },
+  check: each(gatewayServers, ({ on, value: { port, tls } }) => {
+    if (Object.values(on.spec.selector ?? {}).some((value) => String(value).includes('egress'))) return undefined;
+    if (!PLAIN.has(String(port?.protocol).toUpperCase()) || tls?.httpsRedirect === true) return undefined;
+    // With any other TLS mode, the port is HTTPS despite its protocol.
+    if (tls?.mode !== undefined && tls.mode !== 'PASSTHROUGH') return undefined;
+    return {
+      at: ['port', 'protocol'],
+      message: `port ${port?.number ?? '?'} accepts plain HTTP: anyone on the network path can read and change tokens, cookies and paths.`,
+    };
+  }),
 };
 
 /**
@@ -67,20 +64,16 @@ const passthroughBeyondGrants: Rule = {
   severity: 'error',
   title: 'An AUTO_PASSTHROUGH server exposes services that are not granted',
   fix: 'List the granted hosts individually, by full name, as the compiler of the access file does.',
-  *check(context) {
-    for (const { gateway, written, host, path } of passedHosts(context)) {
-      const wild = host.includes('*');
-      if (!wild && (!context.access || context.granted.has(host))) continue;
+  check: each(passedHosts, ({ value, host }, { access, granted }) => {
+    if (host.includes('*')) {
       const services = host === '*' || host === '*.local' ? 'every service' : `every service of ${host}`;
-      yield {
-        on: gateway,
-        path,
-        message: wild
-          ? `${written}: connections to ${services} on every port are forwarded, and no AuthorizationPolicy applies at such a server. Only the policies of each workload remain.`
-          : `no grant includes ${host}, and this server forwards connections to every port of it.`,
+      return {
+        message: `${value}: connections to ${services} on every port are forwarded, and no AuthorizationPolicy applies at such a server. Only the policies of each workload remain.`,
       };
     }
-  },
+    if (!access || granted.has(host)) return undefined;
+    return { message: `no grant includes ${host}, and this server forwards connections to every port of it.` };
+  }),
 };
 
 /** `ns/host` in AUTO_PASSTHROUGH looks like a restriction but has no effect. */
@@ -90,21 +83,18 @@ const passthroughNamespaceForm: Rule = {
   severity: 'error',
   title: 'An AUTO_PASSTHROUGH server lists hosts as `namespace/host`, and Istio ignores the namespace',
   fix: 'Write full host names: `orders.shop.svc.cluster.local`.',
-  *check(context) {
-    for (const { gateway, written, host, path } of passedHosts(context)) {
-      if (host === written) continue;
-      yield {
-        on: gateway,
-        path,
-        message: `${written.slice(0, written.length - host.length)} has no effect here: connections to ${host} in every namespace are forwarded.`,
-      };
-    }
-  },
+  check: each(passedHosts, ({ value, host }) => {
+    if (host === value) return undefined;
+    const ignored = value.slice(0, value.length - host.length);
+    return {
+      message: `${ignored} has no effect here: connections to ${host} in every namespace are forwarded.`,
+    };
+  }),
 };
 
 function passedHosts(context: LintContext) {
   return gatewayServers(context)
-    .filter(({ gateway, server }) => server.tls?.mode === 'AUTO_PASSTHROUGH' && !isEastWest(context, gateway, server))
+    .filter(({ on, value }) => value.tls?.mode === 'AUTO_PASSTHROUGH' && !isEastWest(context, on, value))
     .flatMap(hostsOf);
 }
 
@@ -139,17 +129,14 @@ const gatewaySelectsAll: Rule = {
   severity: 'error',
   title: 'A Gateway selects every gateway of the mesh',
   fix: 'Select the intended gateway: `selector: {istio: ingressgateway}`.',
-  *check(context) {
-    for (const gateway of context.mesh.all('Gateway')) {
-      if (Object.keys(labels(gateway.spec.selector)).length > 0) continue;
-      yield {
-        on: gateway,
-        path: ['spec'],
-        part: 'key',
-        message: 'without a selector these servers are opened on every gateway of the mesh, including internal ones.',
-      };
-    }
-  },
+  check: each(objectsOf('Gateway'), ({ on }) => {
+    if (Object.keys(labels(on.spec.selector)).length > 0) return undefined;
+    return {
+      at: ['spec'],
+      part: 'key',
+      message: 'without a selector these servers are opened on every gateway of the mesh, including internal ones.',
+    };
+  }),
 };
 
 /** An optional client certificate protects nothing. */
@@ -159,17 +146,13 @@ const optionalClientCertificate: Rule = {
   severity: 'warning',
   title: 'A Gateway requests a client certificate and also serves callers without one',
   fix: 'Use `MUTUAL`, or require another identity behind it.',
-  *check(context) {
-    for (const { gateway, server, path } of gatewayServers(context)) {
-      const { tls, port } = server;
-      if (tls?.mode !== 'OPTIONAL_MUTUAL') continue;
-      yield {
-        on: gateway,
-        path: [...path, 'tls', 'mode'],
-        message: `OPTIONAL_MUTUAL on port ${port?.number ?? '?'} accepts callers without a certificate: only a policy behind it can refuse them.`,
-      };
-    }
-  },
+  check: each(gatewayServers, ({ value: { port, tls } }) => {
+    if (tls?.mode !== 'OPTIONAL_MUTUAL') return undefined;
+    return {
+      at: ['tls', 'mode'],
+      message: `OPTIONAL_MUTUAL on port ${port?.number ?? '?'} accepts callers without a certificate: only a policy behind it can refuse them.`,
+    };
+  }),
 };
 
 export const GATEWAY_SERVER_RULES: readonly Rule[] = [

@@ -1,7 +1,7 @@
-import { fullHost, type GatewayServer, type HttpMatch, serviceName } from '@meshpass/istio';
+import { fullHost, type GatewayServer, serviceName } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { destinationsOf, gatewayServers } from '../places.ts';
+import { destinationsOf, gatewayServers, needsClaim } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
 const BY_CERTIFICATE =
@@ -28,13 +28,13 @@ export const istiodReachable: Rule = {
   *check(context) {
     yield* routesToIstiod(context);
     const { rootNamespace, clusterDomain } = context.mesh.config;
-    for (const { gateway, server, path } of gatewayServers(context)) {
+    for (const { on, value: server, path } of gatewayServers(context)) {
       const passes =
         server.tls?.mode === 'AUTO_PASSTHROUGH' &&
         (server.hosts ?? []).includes(`istiod.${rootNamespace}.svc.${clusterDomain}`);
       if (server.port?.number !== 15012 && !passes) continue;
       yield {
-        on: gateway,
+        on,
         path: [...path, ...(passes ? ['hosts'] : ['port', 'number'])],
         message: `this server exposes istiod's port 15012: ${exposedAt(15012, terminates(server))}.`,
       };
@@ -55,26 +55,21 @@ function terminates({ tls }: GatewayServer): boolean {
 function* routesToIstiod({ mesh }: LintContext): Generator<Report> {
   const { rootNamespace, clusterDomain } = mesh.config;
   const bound = mesh.all('VirtualService').filter(({ spec }) => (spec.gateways ?? []).some((one) => one !== 'mesh'));
-  for (const { service, destination, path } of bound.flatMap(destinationsOf)) {
-    const host = fullHost(destination?.host ?? '', service.metadata.namespace, clusterDomain);
+  for (const { on, value: destination, path } of bound.flatMap(destinationsOf)) {
+    const host = fullHost(destination?.host ?? '', on.metadata.namespace, clusterDomain);
     const name = serviceName(host, clusterDomain);
     if (name?.namespace !== rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;
     const port = destination?.port?.number;
     const [, protocol, index] = path;
     // An HTTP route reads the request, which the gateway has decrypted.
     const isHttp = protocol === 'http';
-    const matches = isHttp ? items(items(service.spec.http)[index as number]?.match) : [];
-    const needsClaim = matches.length > 0 && matches.every(hasClaim);
+    const matches = isHttp ? items(items(on.spec.http)[index as number]?.match) : [];
+    const isVerified = matches.length > 0 && matches.every(needsClaim);
     yield {
-      on: service,
+      on,
       path: [...path, 'host'],
-      ...(needsClaim && { severity: 'warning' as const }),
-      message: `port ${port ?? '15012 and every other'} of ${host} becomes reachable through a gateway${needsClaim ? ' with a verified token' : ''}: ${exposedAt(port ?? 15012, isHttp)}.`,
+      ...(isVerified && { severity: 'warning' as const }),
+      message: `port ${port ?? '15012 and every other'} of ${host} becomes reachable through a gateway${isVerified ? ' with a verified token' : ''}: ${exposedAt(port ?? 15012, isHttp)}.`,
     };
   }
-}
-
-/** Whether a match needs a claim of a verified token. Without a RequestAuthentication, it matches no call. */
-function hasClaim({ headers }: HttpMatch): boolean {
-  return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
 }

@@ -1,8 +1,8 @@
 /** Rules about policies that allow or deny something other than they appear to. */
-import { type AuthorizationRule, actionOf, DRY_RUN, isDryRun } from '@meshpass/istio';
+import { actionOf, DRY_RUN, isDryRun } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
-import { conditionsOf, operationsOf, type PolicyPart, policyRules, rulesOf, sourcesOf } from '../places.ts';
-import type { Report, Rule } from '../rule.ts';
+import { conditionsOf, objectsOf, operationsOf, type PolicyRule, policyRules, rulesOf, sourcesOf } from '../parts.ts';
+import { each, type Report, type Rule } from '../rule.ts';
 
 /** An empty part means "everything" in one place and "nothing" in another. */
 const emptyRule: Rule = {
@@ -23,11 +23,11 @@ const emptyRule: Rule = {
   },
 };
 
-function* emptyParts(rule: PolicyPart<AuthorizationRule>): Generator<Report> {
-  const { policy: on, action, value, path } = rule;
+function* emptyParts(rule: PolicyRule): Generator<Report> {
+  const { on, value, path } = rule;
   const parts = (['from', 'to', 'when'] as const).filter((part) => value[part] !== undefined);
   const empty = parts.find((part) => items<object>(value[part]).length === 0);
-  if (action === 'ALLOW' && parts.length === 0) {
+  if (actionOf(on) === 'ALLOW' && parts.length === 0) {
     yield { on, path, message: 'an empty rule of an ALLOW policy allows every call, even without an identity.' };
   } else if (empty) {
     yield { on, path: [...path, empty], message: `an empty ${empty} matches everything, as if it were omitted.` };
@@ -50,8 +50,7 @@ const negativeOnly: Rule = {
   title: 'An ALLOW rule has only negative conditions',
   fix: 'List the intended callers (`principals`, `requestPrincipals`), and move the exceptions to a DENY policy.',
   *check(context) {
-    for (const rule of policyRules(context)) {
-      if (rule.action !== 'ALLOW') continue;
+    for (const rule of policyRules(context).filter(({ on }) => actionOf(on) === 'ALLOW')) {
       const sources = sourcesOf(rule);
       const parts = sources.length > 0 ? sources : operationsOf(rule);
       if (conditionsOf(rule).some(({ value }) => texts(value.values).length > 0)) continue;
@@ -60,7 +59,7 @@ const negativeOnly: Rule = {
       if (!negative) continue;
       const lists = Object.keys(negative.value);
       yield {
-        on: rule.policy,
+        on: rule.on,
         path: [...negative.path, lists[0]!],
         part: 'key',
         message: `${lists.join(' and ')} alone allow everyone else: callers without a certificate or token do not have the attribute, so they are also allowed.`,
@@ -80,17 +79,11 @@ const dryRun: Rule = {
   severity: 'note',
   title: 'A policy is in dry run: it is logged and not enforced',
   fix: 'Remove the annotation `istio.io/dry-run` once the logs show the expected decisions.',
-  *check(context) {
-    for (const policy of context.mesh.all('AuthorizationPolicy')) {
-      if (!isDryRun(policy)) continue;
-      yield {
-        on: policy,
-        path: ['metadata', 'annotations', DRY_RUN],
-        part: 'key',
-        message: `this ${actionOf(policy)} policy has no effect on requests.`,
-      };
-    }
-  },
+  check: each(objectsOf('AuthorizationPolicy'), ({ on }) => {
+    if (!isDryRun(on)) return undefined;
+    const message = `this ${actionOf(on)} policy has no effect on requests.`;
+    return { at: ['metadata', 'annotations', DRY_RUN], part: 'key', message };
+  }),
 };
 
 export const POLICY_EFFECT_RULES: readonly Rule[] = [emptyRule, negativeOnly, dryRun];

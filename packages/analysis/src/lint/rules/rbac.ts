@@ -10,7 +10,8 @@ import { type MeshView, type RbacRule, type Role, type RoleBinding, selects } fr
 import { items } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
 import type { LintContext } from '../context.ts';
-import type { Rule } from '../rule.ts';
+import { itemsOf } from '../parts.ts';
+import { each, type Rule } from '../rule.ts';
 
 const OURS = 'meshpass-';
 const EVERYBODY = new Set(['system:authenticated', 'system:serviceaccounts', 'system:unauthenticated']);
@@ -31,14 +32,13 @@ const rbacBeyondGrant: Rule = {
   severity: 'error',
   title: 'Kubernetes roles allow more than the grants',
   fix: 'Add the role to the access file (`kubernetes: {roles: [view@shop]}`), which compiles it, or remove the binding.',
-  *check(context) {
-    for (const binding of bindings(context)) {
-      for (const [index, subject] of items(binding.subjects).entries()) {
-        const message = whyBeyond(context, binding, subject);
-        if (message) yield { on: binding, path: ['subjects', index], message };
-      }
-    }
-  },
+  check: each(
+    (context) => bindings(context).flatMap((on) => itemsOf(on, ['subjects'], on.subjects)),
+    ({ on, value }, context) => {
+      const message = whyBeyond(context, on, value);
+      return message === undefined ? undefined : { message };
+    },
+  ),
 };
 
 function whyBeyond(context: LintContext, binding: RoleBinding, subject: Subject): string | undefined {

@@ -2,6 +2,7 @@ import {
   coversHost,
   exportToOf,
   fullHost,
+  identityOf,
   type MeshConfig,
   type Service,
   type ServiceEntry,
@@ -9,6 +10,7 @@ import {
 } from '@meshpass/istio';
 import { items, text, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
+import { itemsOf, textsOf } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
 /**
@@ -27,9 +29,9 @@ export const serviceEntryBypass: Rule = {
       .all('Service')
       .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, clusterDomain));
     for (const entry of context.mesh.all('ServiceEntry')) {
-      for (const [index, host] of texts(entry.spec.hosts).entries()) {
+      for (const { on, path, value: host } of textsOf(entry, ['spec', 'hosts'], entry.spec.hosts)) {
         const message = whyClaims(entry, host, context.mesh.config, services);
-        if (message) yield { on: entry, path: ['spec', 'hosts', index], message };
+        if (message) yield { on, path, message };
       }
       yield* localEndpoints(entry);
       const owned = externalService(context, entry);
@@ -37,7 +39,7 @@ export const serviceEntryBypass: Rule = {
       yield {
         on: entry,
         path: ['spec', 'location'],
-        message: `the pods of Service ${owned.metadata.namespace}/${owned.metadata.name} are declared MESH_EXTERNAL: callers send no certificate, and rules on principals match no caller.`,
+        message: `the pods of ${identityOf(owned)} are declared MESH_EXTERNAL: callers send no certificate, and rules on principals match no caller.`,
       };
     }
   },
@@ -80,14 +82,15 @@ function isInert(host: string, { ports, addresses }: ServiceEntry['spec']): bool
 
 /** Reports endpoints at the machine's own addresses. */
 function* localEndpoints(entry: ServiceEntry): Generator<Report> {
-  const endpoints = items(entry.spec.endpoints);
-  for (const [index, { address }] of endpoints.entries()) {
+  const endpoints = itemsOf(entry, ['spec', 'endpoints'], entry.spec.endpoints);
+  for (const { on, path, value } of endpoints) {
+    const { address } = value;
     if (address === undefined || !/^(?:127\.|::1$|169\.254\.169\.254$|localhost$)/.test(address)) continue;
     // Istio's own external authorization next to the workload uses this form.
     if (address.startsWith('127.') && entry.spec.resolution === 'STATIC' && endpoints.length === 1) continue;
     yield {
-      on: entry,
-      path: ['spec', 'endpoints', index, 'address'],
+      on,
+      path: [...path, 'address'],
       message: address.startsWith('169')
         ? "this is the cloud metadata address, which serves the machine's credentials."
         : `${address} is the calling Pod itself: callers reach ports there that no policy guards.`,

@@ -2,7 +2,7 @@ import type { VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { named } from '../../exposure/entries/virtual-services.ts';
 import { coversUri } from '../../exposure/text-match.ts';
-import { httpRoutes } from '../places.ts';
+import { httpRoutes } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
 /** A root VirtualService lets another team decide what is public under its hosts. */
@@ -14,7 +14,7 @@ export const unboundedDelegate: Rule = {
   fix: 'Match a path prefix in the delegation, keep the delegate in the same namespace or export it to the root only, and set no hosts in it.',
   *check(context) {
     const known = named(context.mesh.all('VirtualService'));
-    for (const { service: root, route, path } of httpRoutes(context)) {
+    for (const { on: root, value: route, path } of httpRoutes(context)) {
       if (!route.delegate) continue;
       const namespace = route.delegate.namespace || root.metadata.namespace;
       const name = `${namespace}/${route.delegate.name}`;
