@@ -23,7 +23,7 @@ type ValueOf<S> = S extends keyof Scalars
           ? { readonly [Name in keyof Fields]?: ValueOf<Fields[Name]> }
           : never;
 
-type CustomKind = keyof typeof KNOWN_FIELDS;
+export type CustomKind = keyof typeof KNOWN_FIELDS;
 
 /** Content of an object of a kind. */
 export type SpecOf<Kind extends CustomKind> = ValueOf<(typeof KNOWN_FIELDS)[Kind]>;
