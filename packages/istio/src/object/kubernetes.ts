@@ -77,12 +77,13 @@ export interface RbacRule {
   readonly verbs?: Texts;
 }
 
-export type Role = KubeObject<'Role' | 'ClusterRole'> & {
+interface RoleOf<Kind extends string> extends KubeObject<Kind> {
   readonly rules?: readonly RbacRule[];
   readonly aggregationRule?: unknown;
-};
+}
+export type Role = RoleOf<'Role'> | RoleOf<'ClusterRole'>;
 
-export type RoleBinding = KubeObject<'RoleBinding' | 'ClusterRoleBinding'> & {
+interface BindingOf<Kind extends string> extends KubeObject<Kind> {
   readonly roleRef?: { readonly apiGroup?: string; readonly kind?: string; readonly name?: string };
   readonly subjects?: readonly {
     readonly kind?: string;
@@ -90,6 +91,7 @@ export type RoleBinding = KubeObject<'RoleBinding' | 'ClusterRoleBinding'> & {
     readonly namespace?: string;
     readonly apiGroup?: string;
   }[];
-};
+}
+export type RoleBinding = BindingOf<'RoleBinding'> | BindingOf<'ClusterRoleBinding'>;
 
 export type ConfigMap = KubeObject<'ConfigMap'> & { readonly data?: Labels };

@@ -61,12 +61,8 @@ function whyBeyond(context: LintContext, binding: RoleBinding, subject: Subject)
     : `grant ${grant} does not include ${role} in ${where}, but this binding grants it.`;
 }
 
-/** Returns all RoleBindings and ClusterRoleBindings. */
-function bindings(context: LintContext): readonly RoleBinding[] {
-  return [
-    ...(context.mesh.all('RoleBinding') as readonly RoleBinding[]),
-    ...(context.mesh.all('ClusterRoleBinding' as 'RoleBinding') as readonly RoleBinding[]),
-  ];
+function bindings({ mesh }: LintContext): readonly RoleBinding[] {
+  return [...mesh.all('RoleBinding'), ...mesh.all('ClusterRoleBinding')];
 }
 
 /** Whether an entry grants its role in a namespace. Labels of a Namespace outside the files may match. */
@@ -84,12 +80,13 @@ function mayHarm(context: LintContext, binding: RoleBinding): boolean {
 
 /** Returns the role of a binding, if it is among the files. */
 function roleOf(mesh: MeshView, { roleRef, metadata }: RoleBinding): Role | undefined {
-  const roles = mesh.all(roleRef?.kind as 'Role') as unknown as readonly Role[];
-  return roles.find(
-    (one) =>
-      one.metadata.name === roleRef?.name &&
-      (one.kind === 'ClusterRole' || one.metadata.namespace === metadata.namespace),
-  );
+  return mesh
+    .all(roleRef?.kind as Role['kind'])
+    .find(
+      (one) =>
+        one.metadata.name === roleRef?.name &&
+        (one.kind === 'ClusterRole' || one.metadata.namespace === metadata.namespace),
+    );
 }
 
 /** Powers that allow the holder of a role to extend their own access. */
