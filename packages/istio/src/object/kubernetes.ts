@@ -19,6 +19,7 @@ export type Service = SpecObject<
     readonly selector?: Labels;
     readonly ports?: readonly ServicePort[];
     readonly clusterIP?: string;
+    readonly clusterIPs?: Texts;
     readonly externalName?: string;
     readonly externalIPs?: Texts;
     readonly loadBalancerClass?: string;
