@@ -134,18 +134,13 @@ export function lint(
   comments: readonly Suppression[] = [],
 ): LintResult {
   const context = lintContext(resources, options);
-  const found: { readonly finding: Finding; readonly on: KubeObject | undefined }[] = [];
-  const taken = new Set<string>();
-  for (const rule of RULES) {
-    for (const report of rule.check(context)) {
-      const finding = toFinding(rule, report);
-      taken.add(placeKey(finding.place));
-      found.push({ finding, on: report.on });
-    }
-  }
+  const found: Found[] = RULES.flatMap((rule) =>
+    [...rule.check(context)].map((report) => ({ finding: toFinding(rule, report), on: report.on })),
+  );
+  const taken = new Set(found.map(({ finding }) => placeKey(finding.place)));
   // A rule that knows the effect of the wrong field describes it better.
-  for (const finding of before) if (!taken.has(placeKey(finding.place))) found.push({ finding, on: undefined });
-  const suppressed = suppress(found, [...comments, ...suppressionsOn(resources, options.now)]);
+  const unknown = before.filter(({ place }) => !taken.has(placeKey(place))).map((finding) => ({ finding }));
+  const suppressed = suppress([...found, ...unknown], [...comments, ...suppressionsOn(resources, options.now)]);
   const { settings, ...sorted } = {
     settings: undefined,
     ...(options.settings ? applySettings(suppressed, options.settings) : suppressed),
@@ -154,10 +149,12 @@ export function lint(
   return { ...known, suppressed: known.suppressed.toSorted(byPlace), gone, settings, objects: resources.length };
 }
 
-function suppress(
-  found: readonly { readonly finding: Finding; readonly on: KubeObject | undefined }[],
-  suppressions: readonly Suppression[],
-): Sorted {
+interface Found {
+  readonly finding: Finding;
+  readonly on?: KubeObject;
+}
+
+function suppress(found: readonly Found[], suppressions: readonly Suppression[]): Sorted {
   const findings: Finding[] = [];
   const suppressed: SuppressedFinding[] = [];
   const used = new Set<Suppression>();
