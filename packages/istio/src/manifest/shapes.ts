@@ -11,6 +11,15 @@ const TEXTS: Shape = { list: 'text' };
 const LABELS: Shape = { map: 'text' };
 const listOf = (shape: Shape): Shape => ({ list: shape });
 
+interface ObjectShape {
+  readonly open: Readonly<Record<string, Shape>>;
+}
+
+/** Shape of an object that has these fields, and others, in its spec. */
+function specOf(fields: Readonly<Record<string, Shape>>): ObjectShape {
+  return { open: { spec: { open: fields } } };
+}
+
 const POD_TEMPLATE: Shape = {
   open: {
     metadata: { open: { labels: LABELS, annotations: LABELS } },
@@ -23,7 +32,7 @@ const POD_TEMPLATE: Shape = {
     },
   },
 };
-const CONTROLLER: Shape = { open: { spec: { open: { template: POD_TEMPLATE } } } };
+const CONTROLLER = specOf({ template: POD_TEMPLATE });
 const RBAC_RULE: Shape = {
   open: { apiGroups: TEXTS, resources: TEXTS, resourceNames: TEXTS, nonResourceURLs: TEXTS, verbs: TEXTS },
 };
@@ -39,46 +48,28 @@ const BACKEND: Shape = {
 };
 
 const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
-  Service: {
-    open: {
-      spec: {
-        open: {
-          type: 'text',
-          selector: LABELS,
-          externalIPs: TEXTS,
-          loadBalancerClass: 'text',
-          loadBalancerSourceRanges: TEXTS,
-          ports: listOf({
-            open: { port: 'int', name: 'text', protocol: 'text', appProtocol: 'text', nodePort: 'int' },
-          }),
-        },
+  Service: specOf({
+    type: 'text',
+    selector: LABELS,
+    externalIPs: TEXTS,
+    loadBalancerClass: 'text',
+    loadBalancerSourceRanges: TEXTS,
+    ports: listOf({ open: { port: 'int', name: 'text', protocol: 'text', appProtocol: 'text', nodePort: 'int' } }),
+  }),
+  Pod: specOf({ serviceAccountName: 'text', containers: listOf({ open: {} }) }),
+  Ingress: specOf({
+    ingressClassName: 'text',
+    defaultBackend: BACKEND,
+    rules: listOf({
+      open: {
+        host: 'text',
+        http: { open: { paths: listOf({ open: { path: 'text', pathType: 'text', backend: BACKEND } }) } },
       },
-    },
-  },
-  Pod: { open: { spec: { open: { serviceAccountName: 'text', containers: listOf({ open: {} }) } } } },
-  Ingress: {
-    open: {
-      spec: {
-        open: {
-          ingressClassName: 'text',
-          defaultBackend: BACKEND,
-          rules: listOf({
-            open: {
-              host: 'text',
-              http: { open: { paths: listOf({ open: { path: 'text', pathType: 'text', backend: BACKEND } }) } },
-            },
-          }),
-        },
-      },
-    },
-  },
-  IngressClass: {
-    open: { spec: { open: { controller: 'text', parameters: { open: { kind: 'text', name: 'text' } } } } },
-  },
-  IngressClassParams: { open: { spec: { open: { scheme: 'text' } } } },
-  SecurityPolicy: {
-    open: { spec: { open: { targetRef: TARGET, targetRefs: listOf(TARGET) } } },
-  },
+    }),
+  }),
+  IngressClass: specOf({ controller: 'text', parameters: { open: { kind: 'text', name: 'text' } } }),
+  IngressClassParams: specOf({ scheme: 'text' }),
+  SecurityPolicy: specOf({ targetRef: TARGET, targetRefs: listOf(TARGET) }),
   Deployment: CONTROLLER,
   StatefulSet: CONTROLLER,
   DaemonSet: CONTROLLER,
@@ -95,12 +86,8 @@ const SHAPES: Readonly<Record<string, ObjectShape>> = {
   ...KUBERNETES,
   ...Object.fromEntries(Object.entries(KNOWN_FIELDS).map(([kind, spec]) => [kind, { open: { spec } }])),
   // The experimental form, which later versions of the Gateway API no longer define.
-  XListenerSet: { open: { spec: KNOWN_FIELDS.ListenerSet! } },
+  XListenerSet: { open: { spec: KNOWN_FIELDS.ListenerSet } },
 };
-
-interface ObjectShape {
-  readonly open: Readonly<Record<string, Shape>>;
-}
 
 /** Returns the shape of a kind, or undefined if its fields are not checked. */
 export function objectShape(kind: string): ObjectShape | undefined {
@@ -115,22 +102,16 @@ const LEFT_TO_SERVER: Readonly<Record<string, readonly string[]>> = {
   ServiceEntry: ['spec.endpoints'],
   Sidecar: ['spec.ingress', 'spec.egress', 'spec.outboundTrafficPolicy', 'spec.inboundConnectionPool'],
   EnvoyFilter: ['spec.configPatches'],
-  WasmPlugin: ['spec'],
-  TrafficExtension: ['spec'],
-  KubernetesGateway: ['spec'],
-  GatewayClass: ['spec'],
-  ListenerSet: ['spec'],
-  XListenerSet: ['spec'],
-  HTTPRoute: ['spec'],
-  GRPCRoute: ['spec'],
-  TLSRoute: ['spec'],
-  TCPRoute: ['spec'],
-  ReferenceGrant: ['spec'],
-  BackendTLSPolicy: ['spec'],
 };
+
+/** Kinds that may gain any field. */
+const EXTENSIBLE: ReadonlySet<string> = new Set([
+  ...['WasmPlugin', 'TrafficExtension', 'KubernetesGateway', 'GatewayClass', 'ListenerSet', 'XListenerSet'],
+  ...['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant', 'BackendTLSPolicy'],
+]);
 
 /** Whether an unknown field at `path` is accepted in an object from an API server. */
 export function isLeftToServer(kind: string, path: Path): boolean {
   const members = path.filter((step) => typeof step === 'string').join('.');
-  return (LEFT_TO_SERVER[kind] ?? []).some((one) => members.startsWith(`${one}.`));
+  return EXTENSIBLE.has(kind) || (LEFT_TO_SERVER[kind] ?? []).some((one) => members.startsWith(`${one}.`));
 }
