@@ -7,11 +7,11 @@ import { didYouMean } from '../did-you-mean.ts';
 import type { KubeObject, Metadata, Origin, Path } from '../object/object.ts';
 import type { Place } from '../object/place.ts';
 import type { Resource } from '../object/resources.ts';
+import { checkShape, type Shape } from '../object/shape.ts';
+import { isLeftToServer, objectShape } from '../object/shapes.ts';
 import { decodeText, firstBadLine } from './decode.ts';
 import { count, cutDocuments, exceedsBounds } from './documents.ts';
 import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
-import { checkShape, type Shape } from './shape.ts';
-import { isLeftToServer, objectShape } from './shapes.ts';
 
 /** Maximum size of a text, bytes. */
 export const MAX_BYTES = 32 * 1024 * 1024;

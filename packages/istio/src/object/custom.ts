@@ -11,7 +11,7 @@ interface Scalars {
 }
 
 /** Value of a shape. Every field is optional, because manifests need not contain it. */
-type ValueOf<S> = S extends keyof Scalars
+export type ValueOf<S> = S extends keyof Scalars
   ? Scalars[S]
   : S extends { readonly oneOf: readonly (infer Word)[] }
     ? Word
@@ -21,7 +21,9 @@ type ValueOf<S> = S extends keyof Scalars
         ? Readonly<Record<string, ValueOf<Inner>>>
         : S extends { readonly fields: infer Fields }
           ? { readonly [Name in keyof Fields]?: ValueOf<Fields[Name]> }
-          : never;
+          : S extends { readonly open: infer Fields }
+            ? { readonly [Name in keyof Fields]?: ValueOf<Fields[Name]> }
+            : never;
 
 export type CustomKind = keyof typeof KNOWN_FIELDS;
 

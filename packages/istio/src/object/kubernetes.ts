@@ -1,5 +1,8 @@
 /** Kubernetes objects: Services, the Pods behind them, RBAC. Source: the Kubernetes API reference. */
+
+import type { Item, ValueOf } from './custom.ts';
 import type { KubeObject, Labels, SpecObject, Texts } from './object.ts';
+import type { KUBERNETES } from './shapes.ts';
 
 export interface ServicePort {
   readonly name?: string;
@@ -70,29 +73,12 @@ export type PodController = SpecObject<
   { readonly template?: PodTemplate; readonly replicas?: number; readonly [member: string]: unknown }
 >;
 
-export interface RbacRule {
-  readonly apiGroups?: Texts;
-  readonly resources?: Texts;
-  readonly resourceNames?: Texts;
-  readonly nonResourceURLs?: Texts;
-  readonly verbs?: Texts;
-}
-
-interface RoleOf<Kind extends string> extends KubeObject<Kind> {
-  readonly rules?: readonly RbacRule[];
-  readonly aggregationRule?: unknown;
-}
+type RoleOf<Kind extends 'Role' | 'ClusterRole'> = KubeObject<Kind> & ValueOf<(typeof KUBERNETES)[Kind]>;
 export type Role = RoleOf<'Role'> | RoleOf<'ClusterRole'>;
+export type RbacRule = Item<Role['rules']>;
 
-interface BindingOf<Kind extends string> extends KubeObject<Kind> {
-  readonly roleRef?: { readonly apiGroup?: string; readonly kind?: string; readonly name?: string };
-  readonly subjects?: readonly {
-    readonly kind?: string;
-    readonly name?: string;
-    readonly namespace?: string;
-    readonly apiGroup?: string;
-  }[];
-}
+type BindingOf<Kind extends 'RoleBinding' | 'ClusterRoleBinding'> = KubeObject<Kind> &
+  ValueOf<(typeof KUBERNETES)[Kind]>;
 export type RoleBinding = BindingOf<'RoleBinding'> | BindingOf<'ClusterRoleBinding'>;
 
 export type ConfigMap = KubeObject<'ConfigMap'> & { readonly data?: Labels };

@@ -3,20 +3,19 @@
  * Kubernetes' own kinds, this file lists only the fields that affect access.
  */
 import { KNOWN_FIELDS } from '../generated/known-fields.ts';
-import type { Path } from '../object/object.ts';
-import type { ResourceKind } from '../object/resources.ts';
+import type { Path } from './object.ts';
 import type { Shape } from './shape.ts';
 
-const TEXTS: Shape = { list: 'text' };
-const LABELS: Shape = { map: 'text' };
-const listOf = (shape: Shape): Shape => ({ list: shape });
+const TEXTS = { list: 'text' } as const;
+const LABELS = { map: 'text' } as const;
+const listOf = <const Inner extends Shape>(list: Inner) => ({ list });
 
 interface ObjectShape {
   readonly open: Readonly<Record<string, Shape>>;
 }
 
 /** Shape of an object that has these fields, and others, in its spec. */
-function specOf(fields: Readonly<Record<string, Shape>>): ObjectShape {
+function specOf<const Fields extends Readonly<Record<string, Shape>>>(fields: Fields) {
   return { open: { spec: { open: fields } } };
 }
 
@@ -33,21 +32,25 @@ const POD_TEMPLATE: Shape = {
   },
 };
 const CONTROLLER = specOf({ template: POD_TEMPLATE });
-const RBAC_RULE: Shape = {
+const RBAC_RULE = {
   open: { apiGroups: TEXTS, resources: TEXTS, resourceNames: TEXTS, nonResourceURLs: TEXTS, verbs: TEXTS },
-};
-const ROLE: Shape = { open: { rules: listOf(RBAC_RULE) } };
-const REFERENCE: Record<string, Shape> = { kind: 'text', name: 'text', apiGroup: 'text' };
-const BINDING: Shape = {
+} as const;
+
+const ROLE = { open: { rules: listOf(RBAC_RULE), aggregationRule: 'any' } } as const;
+
+const REFERENCE = { kind: 'text', name: 'text', apiGroup: 'text' } as const;
+
+const BINDING = {
   open: { roleRef: { open: REFERENCE }, subjects: listOf({ open: { ...REFERENCE, namespace: 'text' } }) },
-};
+} as const;
 
-const TARGET: Shape = { open: { group: 'text', kind: 'text', name: 'text' } };
-const BACKEND: Shape = {
-  open: { service: { open: { name: 'text', port: { open: { name: 'text', number: 'int' } } } } },
-};
+const TARGET = { open: { group: 'text', kind: 'text', name: 'text' } } as const;
 
-const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
+const BACKEND = {
+  open: { service: { open: { name: 'text', port: { open: { name: 'text', number: 'int' } } } }, resource: 'any' },
+} as const;
+
+export const KUBERNETES = {
   Service: specOf({
     type: 'text',
     selector: LABELS,
@@ -60,6 +63,7 @@ const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
   Ingress: specOf({
     ingressClassName: 'text',
     defaultBackend: BACKEND,
+    tls: listOf({ open: { hosts: TEXTS, secretName: 'text' } }),
     rules: listOf({
       open: {
         host: 'text',
@@ -80,7 +84,7 @@ const KUBERNETES: Readonly<Partial<Record<ResourceKind, ObjectShape>>> = {
   RoleBinding: BINDING,
   ClusterRoleBinding: BINDING,
   ConfigMap: { open: { data: LABELS } },
-};
+} as const satisfies Readonly<Record<string, ObjectShape>>;
 
 const SHAPES: Readonly<Record<string, ObjectShape>> = {
   ...KUBERNETES,
