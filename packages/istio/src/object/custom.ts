@@ -19,11 +19,9 @@ export type ValueOf<S> = S extends keyof Scalars
       ? readonly ValueOf<Inner>[]
       : S extends { readonly map: infer Inner }
         ? Readonly<Record<string, ValueOf<Inner>>>
-        : S extends { readonly fields: infer Fields }
+        : S extends { readonly fields: infer Fields } | { readonly open: infer Fields }
           ? { readonly [Name in keyof Fields]?: ValueOf<Fields[Name]> }
-          : S extends { readonly open: infer Fields }
-            ? { readonly [Name in keyof Fields]?: ValueOf<Fields[Name]> }
-            : never;
+          : never;
 
 export type CustomKind = keyof typeof KNOWN_FIELDS;
 

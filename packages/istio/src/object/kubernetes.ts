@@ -73,12 +73,10 @@ export type PodController = SpecObject<
   { readonly template?: PodTemplate; readonly replicas?: number; readonly [member: string]: unknown }
 >;
 
-type RoleOf<Kind extends 'Role' | 'ClusterRole'> = KubeObject<Kind> & ValueOf<(typeof KUBERNETES)[Kind]>;
-export type Role = RoleOf<'Role'> | RoleOf<'ClusterRole'>;
+/** Object whose content is beside its metadata. */
+type Flat<Kind extends keyof typeof KUBERNETES> = KubeObject<Kind> & ValueOf<(typeof KUBERNETES)[Kind]>;
+
+export type Role = Flat<'Role'> | Flat<'ClusterRole'>;
 export type RbacRule = Item<Role['rules']>;
-
-type BindingOf<Kind extends 'RoleBinding' | 'ClusterRoleBinding'> = KubeObject<Kind> &
-  ValueOf<(typeof KUBERNETES)[Kind]>;
-export type RoleBinding = BindingOf<'RoleBinding'> | BindingOf<'ClusterRoleBinding'>;
-
-export type ConfigMap = KubeObject<'ConfigMap'> & { readonly data?: Labels };
+export type RoleBinding = Flat<'RoleBinding'> | Flat<'ClusterRoleBinding'>;
+export type ConfigMap = Flat<'ConfigMap'>;

@@ -1,6 +1,5 @@
 /** Inbound traffic and routing: Istio's `networking.istio.io` and `extensions.istio.io`. */
-import type { CustomObject, Item, SpecOf } from './custom.ts';
-import type { SpecObject } from './object.ts';
+import type { CustomObject, Item } from './custom.ts';
 
 export type Gateway = CustomObject<'Gateway'>;
 export type GatewayServer = Item<Gateway['spec']['servers']>;
@@ -23,7 +22,4 @@ export type Sidecar = CustomObject<'Sidecar'>;
 export type EnvoyFilter = CustomObject<'EnvoyFilter'>;
 
 /** Custom code in proxies: `WasmPlugin`, and `TrafficExtension` for Lua or WebAssembly. */
-export type ProxyExtension = SpecObject<
-  'WasmPlugin' | 'TrafficExtension',
-  SpecOf<'WasmPlugin'> | (SpecOf<'TrafficExtension'> & { readonly targetRef?: undefined })
->;
+export type ProxyExtension = CustomObject<'WasmPlugin'> | CustomObject<'TrafficExtension'>;

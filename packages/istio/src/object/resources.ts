@@ -12,14 +12,10 @@ import type {
   Service,
   ServiceAccount,
 } from './kubernetes.ts';
-import type { ProxyExtension } from './networking.ts';
 import type { AuthorizationPolicy, RequestAuthentication } from './security.ts';
 
 /** Kinds whose types are those of their definitions. */
-type PlainKind = Exclude<
-  CustomKind,
-  (AuthorizationPolicy | RequestAuthentication | ProxyExtension | ListenerSet)['kind']
->;
+type PlainKind = Exclude<CustomKind, (AuthorizationPolicy | RequestAuthentication | ListenerSet)['kind']>;
 
 /**
  * Supported objects, discriminated by `kind`. A `Gateway` of the Kubernetes Gateway API, whose kind is the same as
@@ -29,7 +25,6 @@ export type Resource =
   | { [Kind in PlainKind]: CustomObject<Kind> }[PlainKind]
   | AuthorizationPolicy
   | RequestAuthentication
-  | ProxyExtension
   | Service
   | Namespace
   | ServiceAccount
